@@ -1,0 +1,63 @@
+"""The command line: one file per command in `commands/`; here they meet, and here an error becomes one line."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from iris_cli import __version__
+from iris_cli.errors import EXIT_FAILURE, EXIT_INTERRUPTED, IrisError
+from shards.errors import ShardError
+
+app = typer.Typer(
+    name="iris",
+    help="Turn an edge-on observation of the Galaxy's centre into the view from above.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"iris {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def iris(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run a command. An error that the user can mend is one red line and a hint, never a traceback."""
+    try:
+        app()
+    except IrisError as error:
+        _fail(error.message, error.hint, error.exit_code)
+    except ShardError as error:
+        _fail(error.message, error.hint, EXIT_FAILURE)
+    except KeyboardInterrupt:
+        _fail("interrupted", "", EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone; say nothing at exit
+        sys.exit(EXIT_FAILURE)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
+            raise
+        where = f": {error.filename}" if error.filename else ""
+        _fail(f"{error.strerror}{where}", "nothing half-written was left; free space or permissions, then run again", 1)
+
+
+def _fail(message: str, hint: str, code: int) -> None:
+    red, plain = ("\033[31m", "\033[0m") if sys.stderr.isatty() and "NO_COLOR" not in os.environ else ("", "")
+    print(f"{red}error:{plain} {message}{f' ({hint})' if hint else ''}", file=sys.stderr)
+    sys.exit(code)

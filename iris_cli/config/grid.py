@@ -1,0 +1,91 @@
+"""The observer's grid: where the cells of a physical tensor lie, and the channels of an observation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from iris_cli.axes import Axis
+from iris_cli.errors import UsageError, nearest
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Limits are cell centres (see `iris_cli.axes`). Defaults: the IRIS paper's, arXiv:2607.01338."""
+
+    observer_distance_pc: float = 8277.0
+    r_min_pc: float = 8052.0
+    r_max_pc: float = 8502.0
+    r_steps: int = 512
+    r_crop_min: int = 0
+    r_crop_max: int = 512
+    lon_min_deg: float = -1.5
+    lon_max_deg: float = 1.5
+    lon_steps: int = 512
+    lat_min_deg: float = -0.375
+    lat_max_deg: float = 0.375
+    lat_steps: int = 128
+    v_min_km_s: float = -200.0
+    v_max_km_s: float = 200.0
+    v_steps: int = 512
+
+    def __post_init__(self) -> None:
+        for low, high in (("r_min_pc", "r_max_pc"), ("lon_min_deg", "lon_max_deg"), ("lat_min_deg", "lat_max_deg"),
+                          ("v_min_km_s", "v_max_km_s")):  # fmt: skip
+            if not getattr(self, low) < getattr(self, high):
+                raise UsageError(f"grid: {low} = {getattr(self, low)} is not below {high} = {getattr(self, high)}")
+        for name in ("r_steps", "lon_steps", "lat_steps", "v_steps"):
+            if getattr(self, name) < 2:
+                raise UsageError(f"grid: {name} = {getattr(self, name)}; an axis needs at least 2 cells")
+        if not 0 <= self.r_crop_min < self.r_crop_max <= self.r_steps:
+            raise UsageError(
+                f"grid: the crop [{self.r_crop_min}, {self.r_crop_max}) does not fit into {self.r_steps} distance steps"
+            )
+
+    @property
+    def distance(self) -> Axis:
+        return Axis("distance", "pc", self.r_min_pc, self.r_max_pc, self.r_steps)
+
+    @property
+    def longitude(self) -> Axis:
+        return Axis("longitude", "deg", self.lon_min_deg, self.lon_max_deg, self.lon_steps)
+
+    @property
+    def latitude(self) -> Axis:
+        return Axis("latitude", "deg", self.lat_min_deg, self.lat_max_deg, self.lat_steps)
+
+    @property
+    def velocity(self) -> Axis:
+        return Axis("velocity", "km / s", self.v_min_km_s, self.v_max_km_s, self.v_steps)
+
+    @property
+    def tensor_shape(self) -> tuple[int, int, int, int]:
+        """(6, R, L, B)"""
+        return (6, self.r_steps, self.lon_steps, self.lat_steps)
+
+    @property
+    def observation_shape(self) -> tuple[int, int, int]:
+        """(1, L, V)"""
+        return (1, self.lon_steps, self.v_steps)
+
+    @property
+    def density_shape(self) -> tuple[int, int, int]:
+        """(1, R', L)"""
+        return (1, self.r_crop_max - self.r_crop_min, self.lon_steps)
+
+    def scaled(self, r: int, lon: int, lat: int, v: int) -> Grid:
+        """The same sky with other numbers of cells."""
+        return replace(self, r_steps=r, lon_steps=lon, lat_steps=lat, v_steps=v, r_crop_min=0, r_crop_max=r)
+
+
+#: Name -> grid; the tensor is (6, R, L, B), the cube has V channels.
+GRID_PRESETS: dict[str, Grid] = {
+    "paper": Grid(),
+    "small": Grid().scaled(128, 128, 32, 128),
+    "tiny": Grid().scaled(64, 64, 16, 64),
+}
+
+
+def grid_preset(name: str) -> Grid:
+    if name not in GRID_PRESETS:
+        raise UsageError(f"unknown grid preset '{name}'", nearest(name, GRID_PRESETS))
+    return GRID_PRESETS[name]

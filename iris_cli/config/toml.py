@@ -1,0 +1,77 @@
+"""Frozen dataclasses from TOML and back: the same bytes out, an unknown key named with its nearest neighbour."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+import types
+import typing
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tomli_w
+
+from iris_cli.errors import UsageError, nearest
+
+T = TypeVar("T")
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Plain nested dict, ready for TOML or JSON; fields that are None are left out."""
+    items = ((f.name, getattr(config, f.name)) for f in dataclasses.fields(config))
+    return {name: _plain(value) for name, value in items if value is not None}
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return to_dict(value)
+    if isinstance(value, tuple):
+        return [_plain(v) for v in value]
+    return value
+
+
+def to_toml(config: Any) -> str:
+    return tomli_w.dumps(to_dict(config))
+
+
+def from_dict(cls: type[T], values: dict[str, Any], where: str = "configuration") -> T:
+    """Build `cls`, checking every key and type. UsageError names the place, the key and the nearest known key."""
+    hints = typing.get_type_hints(cls)
+    known = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    for key in values:
+        if key not in known:
+            raise UsageError(f"{where}: unknown key '{key}'", nearest(key, known))
+    made = {key: _typed(hints[key], value, f"{where}: {key}") for key, value in values.items()}
+    return cls(**made)
+
+
+def _typed(hint: Any, value: Any, where: str) -> Any:
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        inner = [h for h in typing.get_args(hint) if h is not type(None)]
+        return _typed(inner[0], value, where)
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, dict):
+            raise UsageError(f"{where} must be a table, not {value!r}")
+        return from_dict(hint, value, where)  # type: ignore[arg-type]
+    if typing.get_origin(hint) is tuple:
+        if not isinstance(value, list):
+            raise UsageError(f"{where} must be a list, not {value!r}")
+        return tuple(_typed(typing.get_args(hint)[0], v, where) for v in value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise UsageError(f"{where} must be of type {hint.__name__}, not {value!r}")
+    return value
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"configuration file {path} does not exist") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not valid TOML: {error}") from None
+
+
+def load(cls: type[T], path: Path) -> T:
+    return from_dict(cls, read_toml(path), str(path))

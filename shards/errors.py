@@ -1,0 +1,15 @@
+"""A fault of a shard folder: `message` says what and where, `hint` how to mend it."""
+
+from __future__ import annotations
+
+
+class ShardError(Exception):
+    """A shard, its index or a member does not hold what it promises, or cannot be written as asked."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __reduce__(self) -> tuple[type[ShardError], tuple[str, str]]:
+        return type(self), (self.message, self.hint)
