@@ -37,11 +37,20 @@ CLEAR_ROTATION = 0.2
 class Input(Protocol):
     """One folder named on the command line."""
 
-    folder: Path
-    sources: list[str]
-    grid: Grid
-    quantity: str
-    latitude: str
+    @property
+    def folder(self) -> Path: ...
+
+    @property
+    def sources(self) -> list[str]: ...
+
+    @property
+    def grid(self) -> Grid: ...
+
+    @property
+    def quantity(self) -> str: ...
+
+    @property
+    def latitude(self) -> str: ...
 
     def pair(self, number: int, key: str) -> Pair: ...
 
@@ -101,7 +110,10 @@ class PairInput:
     made: field_format.FieldFolder
     turned_over: bool
     litter: bool
-    quantity: str = "temperature"
+
+    @property
+    def quantity(self) -> str:
+        return "temperature"
 
     @property
     def folder(self) -> Path:

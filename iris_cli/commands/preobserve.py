@@ -51,8 +51,9 @@ def preobserve(
     """Observe standard data sets, once: tar shards of (observation, density) pairs with an index."""
     settings = options.configured(
         PreobserveConfig, config, observer=observer, latitude=latitude, in_blur=in_blur, litter=litter,
-        turn_over=turn_over, validation_fraction=validation_fraction, test_fraction=test_fraction, split_seed=split_seed,
-        samples_per_shard=samples_per_shard, encoding=encoding, views_per_source=views_per_source,
+        turn_over=turn_over, validation_fraction=validation_fraction, test_fraction=test_fraction,
+        split_seed=split_seed, samples_per_shard=samples_per_shard, encoding=encoding,
+        views_per_source=views_per_source,
     )  # fmt: skip
     from iris_cli import preobserve as work  # wakes torch
     from iris_cli.console import emit

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from iris_cli.errors import UsageError
 
-Range = tuple[float, ...]
+Range = tuple[float, float]
 
 
 def check_ranges(config: object) -> None:
@@ -33,10 +33,10 @@ class MockConfig:
     ring_n_H_cm3: Range = (600.0, 1400.0)
     ring_width_pc: Range = (7.0, 12.0)
     ring_contrast: Range = (0.3, 0.7)
-    # Gas on the orbit and in the disc sinks slowly towards the centre: near gas recedes by this much, far gas approaches.
-    drift_km_s: Range = (10.0, 30.0)
+    # Gas on the orbit and in the disc sinks slowly towards the centre: near gas recedes so fast, far gas approaches.
+    drift_km_s: Range = (15.0, 40.0)
     # Clouds on the orbit; the densest are like Sgr B2, the common ones like the Brick.
-    clouds: tuple[int, ...] = (6, 12)
+    clouds: tuple[int, int] = (6, 12)
     cloud_n_H_cm3: Range = (1e3, 8e3)
     cloud_radius_pc: Range = (6.0, 13.0)
     # Inflow: two trailing lanes at the leading edges of the bar, from the tips of the orbit outwards.
@@ -66,7 +66,7 @@ class MockConfig:
 class ForegroundConfig:
     """Sheets of spiral-arm gas on the way to the Galactic Centre; densities and velocities of the inner disc's arms."""
 
-    sheets: tuple[int, ...] = (2, 4)
+    sheets: tuple[int, int] = (2, 4)
     thickness_pc: Range = (30.0, 80.0)
     n_H_cm3: Range = (20.0, 80.0)
     v_km_s: Range = (-60.0, 40.0)

@@ -25,7 +25,8 @@ class PreobserveConfig:
         held_out = self.validation_fraction + self.test_fraction
         if min(self.validation_fraction, self.test_fraction) < 0 or held_out >= 1:
             raise UsageError(
-                f"validation and test fractions {self.validation_fraction} and {self.test_fraction} leave no training data"
+                f"fractions {self.validation_fraction} for validation and {self.test_fraction} for test "
+                "leave no training data"
             )
 
     @property

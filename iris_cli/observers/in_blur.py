@@ -35,8 +35,8 @@ def _blur_axis(field: Tensor, axis: int, weights: Tensor) -> Tensor:
     half = len(weights) // 2
     lines = field.movedim(axis, -1)
     padded = functional.pad(lines.flatten(0, 1)[:, None], (half, half), mode="reflect").view(*lines.shape[:2], -1)
-    smooth = sum(w * padded[..., k : k + lines.shape[-1]] for k, w in enumerate(weights))
-    return smooth.movedim(-1, axis)  # type: ignore[union-attr]
+    smooth = (padded.unfold(-1, len(weights), 1) * weights).sum(-1)
+    return smooth.movedim(-1, axis)
 
 
 def blur_velocity(tensor: Tensor) -> Tensor:

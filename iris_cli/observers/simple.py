@@ -1,4 +1,4 @@
-"""The simple observer: how much gas there is at each velocity, as if every atom shone alike and none stood in the way."""
+"""The simple observer: how much gas there is at each velocity, as if all shone alike and none stood in the way."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ class StandardDataset:
         return len(self.entries)
 
     def __getitem__(self, number: int) -> NDArray[np.float32]:
-        """(6, R, L, B) float32 in inner units, velocity positive receding. DataError when the numbers cannot be true."""
+        """(6, R, L, B) float32 in inner units, receding positive. DataError when the numbers cannot be true."""
         path = self.folder / self.entries[number].file
         tensor = read_array(path, self.grid.tensor_shape)
         check_tensor(tensor, path)
@@ -104,7 +104,7 @@ class StandardDataset:
 
 
 def check_tensor(tensor: NDArray[np.float32], path: Path) -> None:
-    """Refuse what no gas can be: NaN anywhere, negative densities or temperatures, infinite densities, x_H2 above 0.5."""
+    """DataError for what no gas can be: NaN, negative or infinite densities, negative temperatures, x_H2 above 0.5."""
     for channel, name in enumerate(axes.CHANNELS):
         field_ = tensor[channel]
         low, high = float(field_.min()), float(field_.max())

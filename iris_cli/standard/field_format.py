@@ -55,13 +55,13 @@ class FieldFolder:
                 raise DataError(f"{path} holds {int((~np.isfinite(image)).sum())} values that are not finite")
         if density.min() < 0:
             raise DataError(f"{density_file} goes down to {density.min():g}; a density cannot be negative")
-        observation = axes.reverse_velocity(observation) * units.convert("temperature", self.units, units.INNER)
-        density = density * units.convert("density", self.units, units.INNER)
-        return observation.astype(np.float32), density.astype(np.float32)
+        kelvin = units.convert("temperature", self.units, units.INNER)
+        inner = units.convert("density", self.units, units.INNER)
+        return axes.reverse_velocity(observation) * np.float32(kelvin), density * np.float32(inner)
 
 
 def open_folder(folder: Path, views_per_source: int | None = None) -> FieldFolder:
-    """Read and check the two JSON files; DataError when the folder is not such a data set or lacks files it promises."""
+    """Read and check the two JSON files. DataError when the folder is no such data set or lacks files it promises."""
     if not (folder / ATTRIBUTES).exists():
         raise DataError(f"{folder} is no data set: it has neither standard.json nor {ATTRIBUTES}")
     attributes, hyper = read_json(folder / ATTRIBUTES), read_json(folder / HYPER)

@@ -96,8 +96,8 @@ class MockGalaxy:
         p, q = self.orbit.plane(x, y)
         parts = [ring_gas(self.ring, self.orbit, p, q, z), disc_gas(self.disc, self.orbit, p, q, z)]
         parts += [lane_gas(lane, self.orbit, p, q, z) for lane in self.lanes]
-        n_H = sum(part[0] for part in parts)
-        v_p, v_q, v_z = (sum(part[0] * part[1][k] for part in parts) / n_H for k in range(3))
+        n_H = np.add.reduce([part[0] for part in parts])
+        v_p, v_q, v_z = (np.add.reduce([n * v[k] for n, v in parts]) / n_H for k in range(3))
         v_x, v_y = self.orbit.galactocentric(v_p, v_q)
         n_H, (v_x, v_y, v_z) = add_clouds(self.clouds, x, y, z, n_H, (v_x, v_y, v_z))
         return stir(self.turbulence, x, y, z, n_H, (v_x, v_y, v_z))
@@ -125,7 +125,7 @@ def ring_gas(ring: Ring, orbit: Orbit, p: NDArray, q: NDArray, z: NDArray) -> tu
 
 
 def disc_gas(disc: Disc, orbit: Orbit, p: NDArray, q: NDArray, z: NDArray) -> tuple[NDArray, tuple]:
-    """An exponential disc that turns at 0.8 v0 and drifts as the orbit does, solid inside the orbit's semi-minor axis."""
+    """An exponential disc that turns at 0.8 v0 and drifts as the orbit does; solid inside the semi-minor axis."""
     radius = np.hypot(p, q)
     n_H = disc.n_H_cm3 * np.exp(-radius / disc.radius_pc - 0.5 * (z / disc.height_pc) ** 2) + 1e-2
     turn, drift = (v / np.maximum(radius, orbit.semi_minor_pc) for v in (0.8 * orbit.v0_km_s, orbit.drift_km_s))
@@ -210,7 +210,7 @@ def draw_clouds(config: MockConfig, orbit: Orbit, width_pc: float, rng: np.rando
     """Clouds on the orbit, densities evenly spread in the logarithm, peculiar velocities of 5 km/s."""
 
     def draw() -> Cloud:
-        phi = rng.uniform(0.0, 2.0 * np.pi)
+        phi = np.asarray(rng.uniform(0.0, 2.0 * np.pi))
         v_p, v_q, v_z = orbit.velocity(phi)
         x, y = orbit.galactocentric(orbit.semi_major_pc * np.cos(phi), orbit.semi_minor_pc * np.sin(phi))
         v_x, v_y = orbit.galactocentric(v_p, v_q)
@@ -224,7 +224,9 @@ def draw_clouds(config: MockConfig, orbit: Orbit, width_pc: float, rng: np.rando
 
 def draw_turbulence(config: MockConfig, contrast: float, sigma_km_s: float, rng: np.random.Generator) -> Turbulence:
     cell = config.turbulence_cell_pc
-    shape = tuple(round(box / cell) for box in LATTICE_BOX_PC)
-    density = random_field(rng, shape, cell, config.density_slope, config.largest_eddy_pc)
-    velocity = tuple(random_field(rng, shape, cell, config.velocity_slope, config.largest_eddy_pc) for _ in range(3))
+    nx, ny, nz = (round(box / cell) for box in LATTICE_BOX_PC)
+    density = random_field(rng, (nx, ny, nz), cell, config.density_slope, config.largest_eddy_pc)
+    velocity = tuple(
+        random_field(rng, (nx, ny, nz), cell, config.velocity_slope, config.largest_eddy_pc) for _ in range(3)
+    )
     return Turbulence(density, velocity, cell, contrast, sigma_km_s)

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 class Orbit:
     """p = a cos(phi) along the major axis, q = b sin(phi), z = z0 sin(alpha - 2 phi); v_phi = v0 b / R.
 
-    Gas runs towards growing phi, clockwise seen from north, and may drift towards the centre on its way. `tilt_deg` is the angle of the major axis, from the plane of
-    the sky at growing longitude towards the far side, for the observer of view 0. Source of form and numbers: Walker et
-    al. 2025; Lipman et al. 2026, arXiv:2603.23327. (Their theta = 25 deg counts the other way: tilt_deg = -25.)
+    Gas runs towards growing phi, clockwise seen from north, and may drift towards the centre on its way. `tilt_deg` is
+    the angle of the major axis, from the plane of the sky at growing longitude towards the far side, for the observer
+    of view 0. Source of form and numbers: Walker et al. 2025; Lipman et al. 2026, arXiv:2603.23327. (Their theta = 25
+    deg counts the other way: tilt_deg = -25.)
     """
 
     semi_major_pc: float
