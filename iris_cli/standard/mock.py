@@ -151,7 +151,7 @@ def add_clouds(clouds: tuple[Cloud, ...], x: NDArray, y: NDArray, z: NDArray, n_
     momentum = [n_H * v for v in velocity]
     total = n_H.copy()
     for cloud in clouds:
-        square = sum((c - at) ** 2 for c, at in zip((x, y, z), cloud.position_pc, strict=True))
+        square = np.add.reduce([(c - at) ** 2 for c, at in zip((x, y, z), cloud.position_pc, strict=True)])
         near = square < (5.0 * cloud.radius_pc) ** 2
         n = cloud.n_H_cm3 * np.exp(-0.5 * square[near] / cloud.radius_pc**2)
         total[near] += n
