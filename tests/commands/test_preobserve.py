@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import json
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -191,8 +192,6 @@ def test_fractions_that_leave_nothing_to_train_on_are_a_usage_error(iris: Iris, 
 
 
 def test_a_spoilt_tensor_fails_alone_and_can_be_retried(iris: Iris, standard: Path, tmp_path: Path) -> None:
-    import shutil
-
     spoilt = tmp_path / "spoilt"
     shutil.copytree(standard, spoilt)
     tensor = np.load(spoilt / "tensor_000003.npy")

@@ -74,9 +74,8 @@ def test_a_draw_depends_on_seed_and_number_alone() -> None:
 def test_filling_slab_by_slab_gives_the_same_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
     galaxy = draw_galaxy(MockConfig(), 0, 0)
     whole = galaxy.tensor(TINY, 20.0)
-    monkeypatch.setattr(
-        "iris_cli.standard.mock.slabs", lambda steps, row: (slice(r, r + 5) for r in range(0, steps, 5))
-    )
+    fives = [slice(r, r + 5) for r in range(0, 64, 5)]
+    monkeypatch.setattr("iris_cli.standard.mock.slabs", lambda steps, cells_per_row: fives)
     assert np.array_equal(galaxy.tensor(TINY, 20.0), whole)
 
 
