@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,21 @@ def merge_set(folder: Path | str) -> Index:
         names = ", ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
         raise ShardError(f"{folder} lacks {len(missing)} finished shards: {names}", "build them with `--resume`")
     return Index.open(folder)
+
+
+def plan_body(
+    shards: list[list[Any]], stored: Mapping[str, StoredArray], fingerprint: Any, attributes: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The content of plan.json; a row of `shards` is a tar's name, its number of inputs and its recipe."""
+    return {
+        "format": layout.FORMAT,
+        "version": layout.FORMAT_VERSION,
+        "kind": "plan",
+        "shards": shards,
+        "arrays": [s.to_json() for s in stored.values()],
+        "fingerprint": fingerprint,
+        "attributes": attributes,
+    }
 
 
 def read_plan(folder: Path) -> dict[str, Any]:

@@ -8,6 +8,9 @@ from __future__ import annotations
 import io
 import math
 import re
+import tokenize
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -59,6 +62,10 @@ class Codec(Protocol):
 
     def encode(self, array: NDArray) -> bytes: ...
 
+    def describe(self, data: Buffer) -> tuple[tuple[int, ...], np.dtype]:
+        """Shape and dtype of the array that a member decodes to. ValueError when it is no such member."""
+        ...
+
     def tail(self, out: NDArray) -> Buffer:
         """The part of `out` into which the end of the member may be read straight from the file; empty if none."""
         ...
@@ -81,6 +88,12 @@ class Plain:
         if array.dtype.name != self.name:
             raise ValueError(f"encoding '{self.name}' cannot hold dtype {array.dtype}")
         return npy_header(array) + array.tobytes()
+
+    def describe(self, data: Buffer) -> tuple[tuple[int, ...], np.dtype]:
+        shape, dtype, length = describe_npy(data)
+        if length + math.prod(shape) * dtype.itemsize != len(data):
+            raise ValueError(f"has {len(data)} bytes, which do not make {dtype} {shape}")
+        return shape, dtype
 
     def tail(self, out: NDArray) -> Buffer:
         return flat_bytes(out)
@@ -112,12 +125,15 @@ class Float16:
         scaled = (array / scale).astype(np.float16)
         return npy_header(scale) + scale.tobytes() + npy_header(scaled) + scaled.tobytes()
 
+    def describe(self, data: Buffer) -> tuple[tuple[int, ...], np.dtype]:
+        _, scaled = read_npys(data, 2)
+        return scaled.shape, np.dtype(np.float32)
+
     def tail(self, out: NDArray) -> Buffer:
-        return Buffer(b"")
+        return Buffer(bytearray())
 
     def finish(self, head: Buffer, out: NDArray) -> None:
-        stream = io.BytesIO(head)
-        scale, scaled = read_npy(stream), read_npy(stream)
+        scale, scaled = read_npys(head, 2)
         if scale.shape or scaled.shape != out.shape or scaled.dtype != np.float16:
             raise ValueError(f"holds {scaled.dtype} {scaled.shape} instead of a scale and float16 {out.shape}")
         np.multiply(scaled, np.float32(scale), out=out, dtype=np.float32)
@@ -138,6 +154,16 @@ def codec_named(name: str) -> Codec:
         raise ShardError(f"unknown encoding '{name}'", f"known: {', '.join(ENCODINGS)}") from None
 
 
+def array_of_member(suffix: str) -> tuple[str, str | None] | None:
+    """The array's name, and its encoding unless that is plain, of what follows a key: `observation.f16.npy`."""
+    for codec in _ENCODED.values():
+        if suffix.endswith(f".{codec.suffix}"):
+            return suffix.removesuffix(f".{codec.suffix}"), codec.name
+    if suffix == "npy" or suffix.endswith(".npy"):
+        return suffix.removesuffix(".npy"), None
+    return None
+
+
 # --- .npy -------------------------------------------------------------------------------------------------------------
 
 
@@ -155,21 +181,33 @@ def flat_bytes(out: NDArray) -> Buffer:
     return out.reshape(-1).view(np.uint8).data
 
 
-def read_npy(stream: Any) -> NDArray:
-    """The next array of a stream. ValueError on anything but plain numbers; nothing is ever unpickled."""
-    return np.lib.format.read_array(stream, allow_pickle=False)
+def read_npys(data: bytes | Buffer, count: int) -> list[NDArray]:
+    """Some .npy arrays that follow one another. ValueError on anything but plain numbers; nothing is ever unpickled."""
+    stream = io.BytesIO(data)
+    with _as_value_error():
+        return [np.lib.format.read_array(stream, allow_pickle=False) for _ in range(count)]
+
+
+@contextmanager
+def _as_value_error() -> Iterator[None]:
+    """Numpy's parser of headers answers damaged bytes with many kinds of errors."""
+    try:
+        yield
+    except (TypeError, SyntaxError, OverflowError, MemoryError, EOFError, tokenize.TokenError) as error:
+        raise ValueError(f"is no .npy file: {error}") from None
+
+
+_HEADER_READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 def describe_npy(head: bytes | Buffer) -> tuple[tuple[int, ...], np.dtype, int]:
     """Shape, dtype and length of a .npy header. ValueError when it is none, or stored column by column."""
     stream = io.BytesIO(head)
-    version = np.lib.format.read_magic(stream)
-    if version == (1, 0):
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-    elif version == (2, 0):
-        shape, fortran, dtype = np.lib.format.read_array_header_2_0(stream)
-    else:
-        raise ValueError(f"npy version {version} is not known")
+    with _as_value_error():
+        version = np.lib.format.read_magic(stream)
+        if version not in _HEADER_READERS:
+            raise ValueError(f"is of npy version {version}, which nobody writes for plain numbers")
+        shape, fortran, dtype = _HEADER_READERS[version](stream)
     if fortran and len(shape) > 1:
         raise ValueError("is stored column by column (Fortran order)")
     return shape, dtype, stream.tell()

@@ -69,6 +69,7 @@ class ShardRecord:
     statistics: dict[str, Statistics]
     failed: list[dict[str, Any]]
     recipe: str | None
+    attributes: dict[str, Any]
     software: dict[str, str]
 
     @property
@@ -92,6 +93,7 @@ class ShardRecord:
             "statistics": {name: s.to_json() for name, s in self.statistics.items()},
             "failed": self.failed,
             "recipe": self.recipe,
+            "attributes": self.attributes,
             "software": self.software,
         }
         return layout.seal(body)
@@ -109,7 +111,7 @@ class ShardRecord:
     @classmethod
     def _from_json(cls, body: Mapping[str, Any]) -> ShardRecord:
         arrays = (StoredArray.from_json(a) for a in body["arrays"])
-        plain = ("name", "split", "size", "checksum", "keys", "groups", "failed", "recipe", "software")
+        plain = ("name", "split", "size", "checksum", "keys", "groups", "failed", "recipe", "attributes", "software")
         return cls(
             **{name: body[name] for name in plain},
             arrays={a.schema.name: a for a in arrays},

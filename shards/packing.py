@@ -55,6 +55,8 @@ class Failure:
 def pack(sample: Sample, stored: Sequence[StoredArray]) -> Packed:
     """ShardError when key, arrays or info do not fit the schema."""
     layout.check_key(sample.key)
+    if not isinstance(sample.group, str):
+        raise ShardError(f"sample '{sample.key}': the group {sample.group!r} is not a string")
     if set(sample.arrays) != {s.schema.name for s in stored}:
         names = ", ".join(s.schema.name for s in stored)
         raise ShardError(f"sample '{sample.key}' has the arrays {', '.join(sample.arrays)}; the set has {names}")
@@ -121,7 +123,8 @@ def salvage(path: Path, record: ShardRecord | None, items: Sequence[Any]) -> dic
 def _unpack(shard: OpenShard, row: int) -> Packed:
     record = shard.record
     members, statistics = {}, {}
-    for kind, places in record.members.items():
+    for kind in (*record.arrays, "json"):
+        places = record.members[kind]
         data = bytearray(places.size[row])
         if not read_exactly(shard.handle, [data], places.offset[row]):
             raise ShardError(f"{shard.path} ends too early", "delete its json and go on with `--resume`")

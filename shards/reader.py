@@ -162,7 +162,7 @@ class Reader:
             unchecked[number] = 0
         try:
             stored.codec.finish(head, out)
-        except (ValueError, OSError, EOFError) as error:
+        except ValueError as error:
             raise fault(shard, row, stored.member, str(error)) from None
 
     def _read_member(self, shard: OpenShard, row: int, suffix: str, members: Members, tail: memoryview) -> memoryview:

@@ -76,14 +76,14 @@ def walk(path: Path) -> Iterator[Member]:
         with tarfile.open(path, "r:") as archive:
             end = 0
             for entry in archive:
-                if not entry.isreg():
+                if not entry.isreg() or entry.issparse():
                     raise ShardError(
                         f"{path}: member '{entry.name}' is not a regular file", "pack the shard without it"
                     )
                 end = entry.offset_data + padded(entry.size)
                 yield Member(entry.name, entry.offset_data, entry.size)
             _check_end(path, end, size)
-    except tarfile.TarError as error:
+    except (tarfile.TarError, ValueError, OverflowError, EOFError, MemoryError, RecursionError) as error:
         raise ShardError(f"{path} is not a sound, uncompressed tar: {error}", "build or copy it again") from None
 
 
@@ -96,3 +96,12 @@ def _check_end(path: Path, end: int, size: int) -> None:
         while chunk := file.read(1 << 20):
             if chunk.count(0) != len(chunk):
                 raise ShardError(f"{path} is damaged after its last member", "build or copy it again")
+
+
+def file_checksum(path: Path) -> str:
+    """xxh3 of a whole file, 128 bits, hexadecimal; what `Writer.close` gave when it was written."""
+    digest = xxhash.xxh3_128()
+    with path.open("rb", buffering=0) as file:
+        while chunk := file.read(1 << 22):
+            digest.update(chunk)
+    return digest.hexdigest()

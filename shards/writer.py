@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from shards import layout
-from shards.closing import close_set
+from shards.closing import close_set, plan_body
 from shards.codec import ArraySchema
 from shards.errors import ShardError
 from shards.index import Members, ShardRecord, StoredArray
@@ -75,9 +75,15 @@ def write_set(
     (JSON) goes into the index as it is. ShardError when the folder is in use or cannot be written, or keys collide.
     """
     recipe = Recipe.of(schema, encoding, fingerprint, software or {})
-    run = _Run(Path(folder).absolute(), plan, recipe, rank, world, retry_failed, on_progress or (lambda n, words: None))
-    run.prepare(dict(attributes), resume=resume or retry_failed, overwrite=overwrite)
+    run = _Run(
+        Path(folder).absolute(), plan, recipe, dict(attributes), rank, world, retry_failed, on_progress or _silent
+    )
+    run.prepare(resume=resume or retry_failed, overwrite=overwrite)
     return run.work(partial(_attempt, make, tuple(recipe.stored.values())), workers)
+
+
+def _silent(steps: int, words: str) -> None:
+    pass
 
 
 def _attempt(make: Callable[[Item], Sample], stored: Sequence[StoredArray], item: Item) -> Packed | str:
@@ -103,6 +109,7 @@ class _Run:
     folder: Path
     plan: SetPlan
     recipe: Recipe
+    attributes: dict[str, Any]
     rank: int
     world: int
     retry_failed: bool
@@ -115,9 +122,9 @@ class _Run:
 
     # --- before ---
 
-    def prepare(self, attributes: dict[str, Any], *, resume: bool, overwrite: bool) -> None:
+    def prepare(self, *, resume: bool, overwrite: bool) -> None:
         """Refuse a folder in use, or make it ours: the plan stands before the first shard."""
-        body = self._plan_body(attributes)
+        body = self._plan_body()
         used = self.folder.exists() and any(not p.name.endswith(".part") for p in self._content())
         if used and overwrite:
             self._clear()
@@ -138,16 +145,9 @@ class _Run:
             raise ShardError(f"{self.folder} exists and is no folder", "name another")
         return list(self.folder.iterdir())
 
-    def _plan_body(self, attributes: dict[str, Any]) -> dict[str, Any]:
-        return {
-            "format": layout.FORMAT,
-            "version": layout.FORMAT_VERSION,
-            "kind": "plan",
-            "shards": [[job.name, len(job.items), self.recipes[job.name]] for job in self.plan.jobs],
-            "arrays": [stored.to_json() for stored in self.recipe.stored.values()],
-            "fingerprint": self.recipe.fingerprint,
-            "attributes": attributes,
-        }
+    def _plan_body(self) -> dict[str, Any]:
+        shards = [[job.name, len(job.items), self.recipes[job.name]] for job in self.plan.jobs]
+        return plan_body(shards, self.recipe.stored, self.recipe.fingerprint, self.attributes)
 
     def _joins(self, body: dict[str, Any]) -> bool:
         """Whether another rank of this very job has opened the folder."""
@@ -231,7 +231,7 @@ class _Run:
                 shard.add(writer, item, old[i] if i in old else next(results))
                 self.on_progress(1, "")
             sum_ = writer.close()
-        record = shard.record(job, writer.size, sum_, self.recipes[job.name], self.recipe.software)
+        record = shard.record(job, writer.size, sum_, self)
         if not record.count:
             path.unlink()  # a tar without members is no shard; its json still says what failed
         layout.write_whole(self.folder / layout.record_name(job.name), record.to_bytes())
@@ -270,7 +270,7 @@ class _Shard:
         for name, statistics in result.statistics.items():
             self.statistics[name].append(statistics)
 
-    def record(self, job: ShardJob, size: int, sum_: str, recipe: str, software: dict[str, str]) -> ShardRecord:
+    def record(self, job: ShardJob, size: int, sum_: str, run: _Run) -> ShardRecord:
         return ShardRecord(
             name=job.name,
             split=job.split,
@@ -282,8 +282,9 @@ class _Shard:
             members=self.members,
             statistics={name: merge(parts) for name, parts in self.statistics.items()},
             failed=self.failed,
-            recipe=recipe,
-            software=software,
+            recipe=run.recipes[job.name],
+            attributes=run.attributes,
+            software=run.recipe.software,
         )
 
 
