@@ -12,6 +12,8 @@ from shards.index import Index, ShardEntry, ShardRecord, StoredArray
 from shards.packing import Failure
 from shards.statistics import Statistics, merge
 
+_SPLITS = ("train", "validation", "test")
+
 
 def close_set(folder: Path) -> bool:
     """Write index.json and failures.jsonl if all shards of plan.json are finished; whether they are.
@@ -77,6 +79,7 @@ def make_index(
     recipe: Any,
 ) -> Index:
     """The index of some finished shards. ShardError on mixed arrays or encodings, or a key that occurs twice."""
+    records = in_order(records)
     for record in records:
         if record.arrays != stored:
             raise ShardError(f"{folder / record.name} holds other arrays or encodings than the set", "write it again")
@@ -91,6 +94,13 @@ def make_index(
         failed=sum(len(r.failed) for r in records),
         recipe=recipe,
         software=[software[text] for text in sorted(software)],
+    )
+
+
+def in_order(records: Iterable[ShardRecord]) -> list[ShardRecord]:
+    """The order of a set's shards, whoever wrote them and when: train, validation, test, then other splits by name."""
+    return sorted(
+        records, key=lambda r: (_SPLITS.index(r.split) if r.split in _SPLITS else len(_SPLITS), r.split, r.name)
     )
 
 
@@ -121,4 +131,4 @@ def write_failures(folder: Path, records: Iterable[ShardRecord]) -> None:
 
 
 def failures_text(records: Iterable[ShardRecord]) -> str:
-    return "".join(Failure(r.name, f["item"], f["reason"]).to_line() for r in records for f in r.failed)
+    return "".join(Failure(r.name, f["item"], f["reason"]).to_line() for r in in_order(records) for f in r.failed)

@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from shards.errors import ShardError
 
 Buffer = memoryview
+#: Kinds of dtype that a shard may hold: no objects, no text, no times, no records.
+NUMBERS = "biufc"
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def plain_dtype(name: Any, what: str) -> np.dtype:
         dtype = np.dtype(name)
     except TypeError:
         raise ShardError(f"{what} has the unknown dtype {name!r}") from None
-    if dtype.kind not in "biufc" or dtype.newbyteorder("<") != dtype:
+    if dtype.kind not in NUMBERS or dtype.newbyteorder("<") != dtype:
         raise ShardError(f"{what} is of dtype {dtype}; shards hold little-endian numbers", "convert it first")
     return dtype
 
@@ -208,6 +210,8 @@ def describe_npy(head: bytes | Buffer) -> tuple[tuple[int, ...], np.dtype, int]:
         if version not in _HEADER_READERS:
             raise ValueError(f"is of npy version {version}, which nobody writes for plain numbers")
         shape, fortran, dtype = _HEADER_READERS[version](stream)
+    if dtype.kind not in NUMBERS or dtype.newbyteorder("<") != dtype:
+        raise ValueError(f"is of dtype {dtype}; shards hold little-endian numbers")
     if fortran and len(shape) > 1:
         raise ValueError("is stored column by column (Fortran order)")
     return shape, dtype, stream.tell()

@@ -77,7 +77,10 @@ class _Scan:
     def _take_array(self, key: str, suffix: str, name: str, encoding: str | None, member: Member) -> None:
         data = self._content(key, member, name)
         try:
-            stored = self.arrays.setdefault(name, self._describe(name, suffix, encoding, data))
+            here = self._describe(name, suffix, encoding, data)
+            stored = self.arrays.setdefault(name, here)
+            if here != stored:
+                raise ValueError(f"holds {_words(here)} instead of {_words(stored)}")
             self.statistics.setdefault(name, []).append(measure(decode(data, stored)))
         except ValueError as error:
             raise self._fault(key, f"{suffix} {error}") from None
@@ -89,7 +92,7 @@ class _Scan:
         shape, dtype = codec.describe(memoryview(data))
         known = self.known.get(name)
         attributes = known.schema.attributes if known else {}
-        schema = ArraySchema(name, shape, dtype.name if dtype.kind in "biufc" else dtype.str, attributes)
+        schema = ArraySchema(name, shape, dtype.name, attributes)
         return StoredArray(schema, encoding or dtype.name, suffix)
 
     def _content(self, key: str, member: Member, kind: str) -> bytes:
@@ -124,6 +127,10 @@ class _Scan:
 
     def _fault(self, key: str, what: str) -> ShardError:
         return ShardError(f"{self.path}: sample '{key}': {what}", mend_shard(self.path))
+
+
+def _words(stored: StoredArray) -> str:
+    return f"{stored.schema.dtype} {stored.schema.shape} ({stored.member})"
 
 
 def scan_tar(
@@ -187,16 +194,10 @@ def index_tars(
         records.append(scan_tar(path, split or split_of(path.name)))
         if on_progress:
             on_progress(1, path.name)
-    records = in_order(records)
     index = make_index(folder, records, records[0].arrays, {}, None)
     write_records(folder, records)
     layout.write_whole(folder / layout.INDEX, index.to_bytes())
     return index
-
-
-def in_order(records: Iterable[ShardRecord]) -> list[ShardRecord]:
-    """The shards of a split one after another."""
-    return sorted(records, key=lambda r: (r.split, r.name))
 
 
 def write_records(folder: Path, records: Iterable[ShardRecord]) -> None:

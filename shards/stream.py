@@ -24,6 +24,9 @@ from shards.index import Index
 from shards.plan import DEFAULT_WINDOW, Draw, EpochPlan, Numbers, Share, epoch_order, resampled_draws
 from shards.reader import Reader
 
+#: So many draws in a row without a readable sample mean that there is none.
+MOST_ATTEMPTS = 64
+
 Allocate = Callable[[tuple[int, ...], str], NDArray]
 
 
@@ -167,16 +170,19 @@ class ReadAhead:
 
     def _again(self, pending: _Pending, row: int) -> int:
         """The number of the sample that takes the place of a bad one; -1 if none does."""
-        self.bad.note(int(pending.draw.numbers[row]), pending.errors[row])
-        attempt = 1
-        while (number := pending.draw.again(row, attempt)) is not None:
+        error = pending.errors[row]
+        self.bad.note(int(pending.draw.numbers[row]), error)
+        for attempt in range(1, MOST_ATTEMPTS):
+            number = pending.draw.again(row, attempt)
+            if number is None:
+                return -1
             try:
                 self.reader.read(number, pending.rows(row))
                 return number
-            except ShardError as error:
+            except ShardError as again:
+                error = again
                 self.bad.note(number, error)
-            attempt += 1
-        return -1
+        raise error
 
 
 def _dismiss(crew: list[threading.Thread], tasks: queue.SimpleQueue) -> None:

@@ -65,7 +65,7 @@ class Member:
 
 
 def walk(path: Path) -> Iterator[Member]:
-    """The regular files in an uncompressed tar, in order.
+    """The regular files in an uncompressed tar, in order; folders are passed over.
 
     ShardError names the tar on anything else: an empty or cut file, a damaged header, a link or device, no end mark.
     """
@@ -76,6 +76,8 @@ def walk(path: Path) -> Iterator[Member]:
         with tarfile.open(path, "r:") as archive:
             end = 0
             for entry in archive:
+                if entry.isdir():
+                    continue
                 if not entry.isreg() or entry.issparse():
                     raise ShardError(
                         f"{path}: member '{entry.name}' is not a regular file", "pack the shard without it"

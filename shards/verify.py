@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from shards import layout
-from shards.closing import failures_text, make_index, missing_shards, plan_body, read_plan, write_failures
+from shards.closing import failures_text, in_order, make_index, missing_shards, plan_body, read_plan, write_failures
 from shards.errors import ShardError
 from shards.index import Index, ShardEntry, ShardRecord, StoredArray
 from shards.packing import decode
 from shards.reader import open_regular, read_exactly
-from shards.scan import in_order, scan_tar, split_of, write_records
+from shards.scan import scan_tar, split_of, write_records
 from shards.tar import file_checksum, walk
 
 Progress = Callable[[int, str], None]
@@ -55,7 +55,6 @@ def verify(folder: Path | str, *, on_progress: Progress | None = None) -> Verdic
     folder = _folder(folder)
     verdict = Verdict()
     index = _open(folder, verdict)
-    _check_plan(folder, index, verdict)
     entries = {entry.name: entry for entry in index.shards} if index else {}
     records = []
     for name in sorted(entries.keys() | _tars(folder) | _recorded(folder)):
@@ -63,6 +62,8 @@ def verify(folder: Path | str, *, on_progress: Progress | None = None) -> Verdic
         records += [record] if record else []
         if on_progress:
             on_progress(1, name)
+    if any(record.recipe for record in records) or (folder / layout.PLAN).exists():
+        _check_plan(folder, index, verdict)
     if index:
         _check_rest(folder, index, records, verdict)
     verdict.notes += [f"{path.name} was left by a killed job; delete it" for path in layout.leftovers(folder)]
@@ -100,8 +101,6 @@ def _with_hint(error: ShardError) -> str:
 
 def _check_plan(folder: Path, index: Index | None, verdict: Verdict) -> None:
     """A set that this library wrote has a plan, which must fit its index."""
-    if not (folder / layout.PLAN).exists() and (index is None or index.recipe is None):
-        return
     try:
         plan = read_plan(folder)
     except ShardError as error:
@@ -211,25 +210,15 @@ def _faults_of_headers(path: Path, record: ShardRecord) -> Iterator[Fault]:
 def _check_rest(folder: Path, index: Index, records: list[ShardRecord], verdict: Verdict) -> None:
     """What the index says of the set as a whole, and the list of failures."""
     path = folder / layout.FAILURES
-    by_name = {record.name: record for record in records}
-    planned = [by_name[name] for name in _planned_names(folder, by_name)]
-    if (path.read_bytes() if path.is_file() else b"") != failures_text(planned).encode():
+    if (path.read_bytes() if path.is_file() else b"") != failures_text(records).encode():
         verdict.faults.append(Fault(layout.FAILURES, "does not list what the shards' records list"))
     try:
-        again = make_index(folder, planned, index.stored, index.attributes, index.recipe)
+        again = make_index(folder, records, index.stored, index.attributes, index.recipe)
     except ShardError as error:
         verdict.faults.append(Fault(layout.INDEX, _with_hint(error)))
         return
     if verdict.sound and again.to_bytes() != index.to_bytes():
         verdict.faults.append(Fault(layout.INDEX, "does not follow from the shards' records"))
-
-
-def _planned_names(folder: Path, known: Mapping[str, ShardRecord]) -> list[str]:
-    """In the order in which the index was made: the plan's, or by split and name."""
-    try:
-        return [name for name, _, _ in read_plan(folder)["shards"] if name in known]
-    except ShardError:
-        return [record.name for record in in_order(known.values())]
 
 
 # --- repair -----------------------------------------------------------------------------------------------------------
@@ -245,14 +234,13 @@ def repair(folder: Path | str, *, on_progress: Progress | None = None) -> Index:
     records = _sound_records(folder, old, on_progress)
     if not any(record.count for record in records):
         raise ShardError(f"{folder} holds no sound tar", "write the set again, or copy it again")
-    records = _as_planned(records, plan)
     attributes = _first(old.attributes if old else None, plan.get("attributes"), *(r.attributes for r in records))
     fingerprint = old.recipe if old else plan.get("fingerprint")
     index = make_index(folder, records, records[0].arrays, attributes, fingerprint)
     write_records(folder, records)
     write_failures(folder, records)
     if not plan and all(record.recipe for record in records):
-        shards = [[r.name, r.count + len(r.failed), r.recipe] for r in records]
+        shards = [[r.name, r.count + len(r.failed), r.recipe] for r in in_order(records)]
         layout.write_whole(folder / layout.PLAN, layout.seal(plan_body(shards, index.stored, fingerprint, attributes)))
     layout.write_whole(folder / layout.INDEX, index.to_bytes())
     return index
@@ -306,10 +294,3 @@ def _plan(folder: Path) -> dict[str, Any]:
         return read_plan(folder)
     except ShardError:
         return {}
-
-
-def _as_planned(records: list[ShardRecord], plan: Mapping[str, Any]) -> list[ShardRecord]:
-    place = {name: i for i, (name, _, _) in enumerate(plan.get("shards", []))}
-    if all(record.name in place for record in records):
-        return sorted(records, key=lambda r: place[r.name])
-    return in_order(records)
