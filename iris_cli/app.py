@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from iris_cli import __version__
+from iris_cli.commands.demo import demo
 from iris_cli.commands.evaluate import evaluate
 from iris_cli.commands.mock import mock
 from iris_cli.commands.preobserve import preobserve
@@ -41,6 +42,7 @@ def iris(
     pass
 
 
+app.command()(demo)
 app.command()(mock)
 app.command()(preobserve)
 app.command()(train)

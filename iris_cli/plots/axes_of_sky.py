@@ -1,4 +1,4 @@
-"""Axes as astronomers draw them: longitude grows to the left, velocity and distance upwards, densities in an asinh stretch."""
+"""Axes as astronomers draw them: longitude grows to the left, velocity and distance upwards, an asinh stretch."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ def draw_pairs(
     observations: Sequence[NDArray], true: Sequence[NDArray], predicted: Sequence[NDArray], grid: Grid, quantity: str,
     names: Sequence[str],
 ) -> Figure:  # fmt: skip
-    """Observations (L, V), densities (R', L) in inner units. Truth and prediction of a galaxy share one colour scale."""
+    """Observations (L, V), densities (R', L) in inner units. Truth and prediction share one colour scale."""
     rows = len(observations)
     figure = Figure(figsize=(12.5, 3.7 * rows + 0.4), layout="constrained")
     FigureCanvasAgg(figure)

@@ -116,21 +116,33 @@ def test_reverter(
     is counted from; without it, predicting nothing is. Everything else as in `train_reverter`, with its ValueErrors.
     """
     hyper = hyper or TrainConfig()
-    pairs = pairs_of(dataset, observer)
-    drawn = litter_of(litter, observer, pairs)
-    _check_fits(reverter, pairs)
-    image_noise = _image_noise(noise or hyper.noise, pairs)
-    if len(pairs) == 0:
-        raise DataError(f"{pairs.name} holds no sample to test on")
+    whole = test_feed(dataset, hyper, litter, noise, observer)
+    _check_fits(reverter, whole.pairs)
     with world(device, startup=auto_startup, cleanup=auto_cleanup) as here:
-        feed = Feed("test", pairs, np.arange(len(pairs)), hyper.seed, hyper.batch_size, here.rank, here.size,
-                    noise=image_noise, litter=drawn, litter_seed=litter.seed if litter else 0)  # fmt: skip
+        feed = replace(whole, rank=here.rank, world=here.size)
         with progress("testing", feed.plan().steps, quiet=quiet) as bar:
             module = reverter.to(here.device)
             totals = evaluate(module, physical_loss(hyper), feed, MEASURES, here, mean_image, bar)
         return Report.of(totals)
 
 
+def test_feed(
+    dataset: Any,
+    hyper: TrainConfig,
+    litter: InfiniteDataset | None = None,
+    noise: Noise | None = None,
+    observer: Observer | None = None,
+) -> Feed:
+    """Every pair of a data set once, in order, with the noise and the litter of a test. DataError if there is none."""
+    pairs = pairs_of(dataset, observer)
+    if len(pairs) == 0:
+        raise DataError(f"{pairs.name} holds no sample to test on")
+    return Feed("test", pairs, np.arange(len(pairs)), hyper.seed, hyper.batch_size,
+                noise=_image_noise(noise or hyper.noise, pairs), litter=litter_of(litter, observer, pairs),
+                litter_seed=litter.seed if litter else 0)  # fmt: skip
+
+
+test_feed.__test__ = False  # type: ignore[attr-defined]
 test_reverter.__test__ = False  # type: ignore[attr-defined]  # pytest would collect it wherever it is imported
 
 

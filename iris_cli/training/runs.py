@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch.utils.data import ConcatDataset
 
+from iris_cli.config.grid import Grid
 from iris_cli.config.preobserve import PreobserveConfig
 from iris_cli.config.toml import from_dict, to_dict
 from iris_cli.config.train import TrainConfig
@@ -18,7 +22,7 @@ from iris_cli.observers.observer import Observer
 from iris_cli.observers.registry import make_observer
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.standard.dataset import StandardDataset
-from iris_cli.training.api import test_reverter, train_reverter
+from iris_cli.training.api import test_feed, test_reverter, train_reverter
 from iris_cli.training.checkpoint import Checkpoint, load
 from iris_cli.training.datasets import InfiniteDataset, PreObservedDataset
 from iris_cli.training.pairs import image_size, pairs_of
@@ -103,6 +107,40 @@ def test_run(
 
 
 test_run.__test__ = False  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """A few galaxies as the network saw them: (1, L, V), (1, R', L), (1, R', L) each, in inner units."""
+
+    observations: list[NDArray[np.float32]]
+    true: list[NDArray[np.float32]]
+    predicted: list[NDArray[np.float32]]
+    sources: list[str]
+    grid: Grid
+    quantity: str
+
+
+def sample_predictions(trained: Trained, hyper: TrainConfig, galaxies: int) -> Predictions:
+    """The first pairs of so many different galaxies of the held-out split, with their noise and litter."""
+    split = held_out(hyper.data)
+    dataset, _ = open_data(hyper.data, split=split or None)
+    litter = InfiniteDataset(open_shards(hyper.litter), hyper.seed) if hyper.litter else None
+    feed, reverter = test_feed(dataset, hyper, litter), trained.checkpoint.make_reverter().eval()
+    groups = feed.pairs.groups()
+    shown = Predictions([], [], [], [], feed.pairs.grid, feed.pairs.quantity)
+    for batch in feed.epoch():
+        with torch.no_grad():
+            predicted = reverter(batch.observation)
+        for row, number in enumerate(batch.ids.tolist()):
+            if groups[number] not in shown.sources and len(shown.sources) < galaxies:
+                shown.observations.append(batch.observation[row].numpy())
+                shown.true.append(batch.density[row].numpy())
+                shown.predicted.append(predicted[row].numpy())
+                shown.sources.append(groups[number])
+        if len(shown.sources) == galaxies:
+            break
+    return shown
 
 
 def held_out(folders: Sequence[str]) -> str:
