@@ -15,18 +15,24 @@ from torch import Tensor, nn
 from iris_cli.errors import UsageError
 
 LEAKY_SLOPE = 0.01
+CHANNELS_PER_HEAD = 32
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One row: a convolution to `channels`, on the way back a transposed one from them; attention if it has heads."""
+    """One row: a convolution to `channels`, on the way back a transposed one from them; perhaps attention."""
 
     channels: int
     kernel: int = 4
     stride: int = 2
     padding: int = 1
     groups: int = 1
-    heads: int = 0
+    attends: bool = False
+
+    @property
+    def heads(self) -> int:
+        """A head looks at 32 channels, as each of the paper's does."""
+        return max(1, self.channels // CHANNELS_PER_HEAD)
 
 
 #: Nine stages from (1, 512, 512) to a latent (2048, 1, 1); the comment gives the pixels across after the stage.
@@ -34,9 +40,9 @@ PAPER_STAGES = (
     Stage(4),  # 256
     Stage(16),  # 128
     Stage(32),  # 64
-    Stage(64, heads=2),  # 32
-    Stage(128, heads=4),  # 16
-    Stage(256, heads=8),  # 8
+    Stage(64, attends=True),  # 32
+    Stage(128, attends=True),  # 16
+    Stage(256, attends=True),  # 8
     Stage(512),  # 4
     Stage(1024, kernel=2, padding=0),  # 2
     Stage(2048, kernel=2, stride=1, padding=0, groups=4),  # 1
@@ -61,7 +67,7 @@ def stages_for(image_size: int) -> tuple[Stage, ...]:
     shrink = max(1, 256 // image_size)
     across = [image_size >> k for k in range(1, len(rows) + 1)]
     return tuple(
-        replace(row, channels=row.channels // shrink, heads=row.heads if 4 * pixels <= image_size else 0)
+        replace(row, channels=row.channels // shrink, attends=row.attends and 4 * pixels <= image_size)
         for row, pixels in zip(rows, across, strict=True)
     )
 
@@ -104,7 +110,7 @@ def _encoder_layers(stages: tuple[Stage, ...]) -> Iterator[list[tuple[str, nn.Mo
         if row is not stages[-1]:
             layers.append(("batch_norm", nn.BatchNorm2d(row.channels)))
         layers.append(("activation", nn.LeakyReLU(LEAKY_SLOPE)))
-        if row.heads:
+        if row.attends:
             layers.append(("attention", PixelAttention(row.channels, row.heads)))
         yield layers
         channels_in = row.channels

@@ -146,7 +146,7 @@ def pick_device(name: str, local: int) -> torch.device:
 
 
 @contextmanager
-def world(device: str = "auto", *, startup: bool = True, cleanup: bool = True) -> Iterator[World]:
+def world(device: str = "auto", startup: bool = True, cleanup: bool = True) -> Iterator[World]:
     """Join the others, and part from them at the end. Without `startup` the process group must be there already."""
     ours = seat(os.environ)
     where = pick_device(device, ours.local)
