@@ -1,0 +1,37 @@
+"""The size of the demonstration: enough to prove that the machine learns, on two cores, in minutes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from iris_cli.config.preobserve import PreobserveConfig
+from iris_cli.config.train import Noise, OptimizerConfig, ScheduleConfig, TrainConfig
+from iris_cli.errors import UsageError
+
+
+@dataclass(frozen=True)
+class DemoConfig:
+    """Galaxies are mock galaxies of the `tiny` preset, a tenth of them kept for the test."""
+
+    preset: str = "tiny"
+    galaxies: int = 1200
+    views: int = 1
+    foregrounds: int = 32
+    preobserve: PreobserveConfig = field(
+        default_factory=lambda: PreobserveConfig(validation_fraction=0.05, test_fraction=0.1)
+    )
+    train: TrainConfig = field(
+        default_factory=lambda: TrainConfig(
+            epochs=14,
+            batch_size=8,
+            batches_per_update=2,
+            optimizer=OptimizerConfig(learning_rate=1e-3),
+            schedule=ScheduleConfig(halve_after_epochs=(9.0, 11.0, 12.0)),
+            noise=Noise(sigma_K=1.0),
+        )
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("galaxies", "views", "foregrounds"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"demo: {name} = {getattr(self, name)}; at least one is needed")
