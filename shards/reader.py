@@ -120,6 +120,9 @@ class Reader:
         shard, row = self._find(number)
         return shard.record.keys[row]
 
+    def split(self, number: int) -> str:
+        return self.index.shards[int(self._shard_of[number])].split
+
     def info(self, number: int) -> dict[str, Any]:
         """The sample's json; empty if the set holds none."""
         shard, row = self._find(number)

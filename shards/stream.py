@@ -10,15 +10,16 @@ import hashlib
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shards.codec import ArraySchema
 from shards.errors import ShardError
 from shards.index import Index
 from shards.plan import DEFAULT_WINDOW, Draw, EpochPlan, Numbers, Share, epoch_order, resampled_draws
@@ -26,6 +27,25 @@ from shards.reader import Reader
 
 #: So many draws in a row without a readable sample mean that there is none.
 MOST_ATTEMPTS = 64
+
+
+class Described(Protocol):
+    """What a source says of an array."""
+
+    @property
+    def schema(self) -> ArraySchema: ...
+
+
+class Source(Protocol):
+    """Anything that can fill rows with a sample: a `Reader`, or something that makes samples on the spot."""
+
+    @property
+    def arrays(self) -> Mapping[str, Described]: ...
+
+    def read(self, number: int, rows: Mapping[str, NDArray]) -> None:
+        """Fill each row. ShardError when the sample is bad."""
+        ...
+
 
 Allocate = Callable[[tuple[int, ...], str], NDArray]
 
@@ -94,7 +114,7 @@ class ReadAhead:
 
     def __init__(
         self,
-        reader: Reader,
+        reader: Source,
         batch: int,
         *,
         threads: int = 4,
