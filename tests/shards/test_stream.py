@@ -137,11 +137,20 @@ def test_buffers_are_used_again_and_a_batch_lives_as_long_as_promised(written):
 
     held = stream(written, batch=2, depth=2, keep=3, allocate=allocate)
     last: list = []
-    for batch in held.epoch():
-        last = [*last, (batch, batch.arrays["density"].copy())][-4:]  # this one and the three before it
-        for old, truth in last:
-            assert np.array_equal(old.arrays["density"], truth)
+    for epoch in range(3):
+        for batch in held.epoch(epoch):
+            last = [*last, (batch, batch.arrays["density"].copy())][-4:]  # this one and the three before it
+            for old, truth in last:
+                assert np.array_equal(old.arrays["density"], truth)
     assert len(made) == (2 + 3) * 2  # depth + keep, two arrays
+
+
+def test_two_iterations_at_once_do_not_share_buffers(written):
+    once = stream(written)
+    for a, b in zip(once.epoch(0), once.epoch(1), strict=True):
+        for batch in (a, b):
+            for row, number in enumerate(batch.ids):
+                assert np.array_equal(batch.arrays["density"][row], arrays(int(number))["density"])
 
 
 def test_a_stream_left_in_the_middle_leaves_no_thread_behind(written):
