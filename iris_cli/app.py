@@ -14,6 +14,7 @@ from iris_cli.commands.demo import demo
 from iris_cli.commands.evaluate import evaluate
 from iris_cli.commands.mock import mock
 from iris_cli.commands.preobserve import preobserve
+from iris_cli.commands.shards import app as shards
 from iris_cli.commands.train import train
 from iris_cli.errors import EXIT_FAILURE, EXIT_INTERRUPTED, IrisError
 from shards.errors import ShardError
@@ -47,6 +48,7 @@ app.command()(mock)
 app.command()(preobserve)
 app.command()(train)
 app.command("test")(evaluate)
+app.add_typer(shards, name="shards")
 
 
 def main() -> None:
