@@ -32,7 +32,7 @@ def kernel(**options: Any) -> Callable:
         folder, before = private_folder("compiled"), config.CACHE_DIR
         config.CACHE_DIR = str(folder) if folder else before
         try:
-            return njit(nogil=True, fastmath={"contract", "reassoc", "nsz", "arcp"}, cache=folder is not None, **options)(function)
+            return njit(nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"}, cache=folder is not None, **options)(function)
         finally:
             config.CACHE_DIR = before
 
@@ -54,7 +54,7 @@ def erf32(x):  # type: ignore[no-untyped-def]
     a = abs(x)
     t = _ONE / (_ONE + _P * a)
     tail = ((((_A5 * t + _A4) * t + _A3) * t + _A2) * t + _A1) * t * exp32(-a * a)
-    return math.copysign(_ONE - tail, x)
+    return _ONE - tail if x >= _ZERO else tail - _ONE
 
 
 @njit(inline="always")
