@@ -10,6 +10,10 @@ from typing import Annotated
 import typer
 
 from iris_cli import __version__
+from iris_cli.commands.evaluate import evaluate
+from iris_cli.commands.mock import mock
+from iris_cli.commands.preobserve import preobserve
+from iris_cli.commands.train import train
 from iris_cli.errors import EXIT_FAILURE, EXIT_INTERRUPTED, IrisError
 from shards.errors import ShardError
 
@@ -35,6 +39,12 @@ def iris(
     ] = False,
 ) -> None:
     pass
+
+
+app.command()(mock)
+app.command()(preobserve)
+app.command()(train)
+app.command("test")(evaluate)
 
 
 def main() -> None:

@@ -94,8 +94,8 @@ def progress(
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as RichProgress
 
-        columns = (TextColumn("{task.description}"), BarColumn(bar_width=28), MofNCompleteColumn(), TimeRemainingColumn(),
-                   TextColumn("{task.fields[words]}"))  # fmt: skip
+        columns = (TextColumn("{task.description}"), BarColumn(bar_width=28), MofNCompleteColumn(),
+                   TimeRemainingColumn(), TextColumn("{task.fields[words]}"))  # fmt: skip
         with RichProgress(*columns, console=Console(stderr=True)) as bar:
             yield _Bar(bar, bar.add_task(title, total=total, words=""))
     else:

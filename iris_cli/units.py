@@ -2,8 +2,8 @@
 
 In it the numbers of the Central Molecular Zone stay near 1, where float32 is good: a density of 1e-19 kg/m^3 is
 1.48 M_sun/pc^3, a column of 1 g/cm^2 spread over 400 km/s is 12 M_sun/pc^2/(km/s). Files may be in any units; they are
-brought to these on the way in. A number in a file is known by its quantity ("density"), the name of its unit ("solMass / pc3")
-and the factor to the SI; the factor, not the name, is what conversions use, so that nobody's solar mass is guessed.
+brought to these on the way in. A number in a file is known by its quantity ("density"), the name of its unit and the
+factor to the SI; the factor, not the name, is what conversions use, so that nobody's solar mass is guessed.
 """
 
 from __future__ import annotations

@@ -84,8 +84,15 @@ GRID_PRESETS: dict[str, Grid] = {
     "tiny": Grid().scaled(64, 64, 16, 64),
 }
 
+#: The same sky in front of the Galactic Centre (the paper's litter): 6000 to 7500 pc.
+FOREGROUND_PRESETS: dict[str, Grid] = {
+    name: replace(grid, r_min_pc=6000.0, r_max_pc=7500.0, r_steps=steps, r_crop_max=steps)
+    for (name, grid), steps in zip(GRID_PRESETS.items(), (2048, 256, 64), strict=True)
+}
 
-def grid_preset(name: str) -> Grid:
-    if name not in GRID_PRESETS:
-        raise UsageError(f"unknown grid preset '{name}'", nearest(name, GRID_PRESETS))
-    return GRID_PRESETS[name]
+
+def grid_preset(name: str, foreground: bool = False) -> Grid:
+    presets = FOREGROUND_PRESETS if foreground else GRID_PRESETS
+    if name not in presets:
+        raise UsageError(f"unknown grid preset '{name}'", nearest(name, presets))
+    return presets[name]

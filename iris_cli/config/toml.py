@@ -57,6 +57,10 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
         if not isinstance(value, list):
             raise UsageError(f"{where} must be a list, not {value!r}")
         return tuple(_typed(typing.get_args(hint)[0], v, where) for v in value)
+    if typing.get_origin(hint) is dict:
+        if not isinstance(value, dict):
+            raise UsageError(f"{where} must be a table, not {value!r}")
+        return dict(value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):

@@ -1,0 +1,69 @@
+"""Write docs/cli.md from the commands themselves: `python docs/write_cli.py`. A test compares the two."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from typer.main import get_command
+
+from iris_cli.app import app
+
+PAGE = Path(__file__).with_name("cli.md")
+HEAD = """# The command line
+
+Written by `python docs/write_cli.py` from the commands' own help; do not edit.
+
+Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 failure, 2 usage, 3 data failed verification,
+75 saved and stopped (requeue me), 130 interrupted.
+"""
+
+
+def render() -> str:
+    root = get_command(app)
+    return "\n".join([HEAD, *_commands("iris", root)])
+
+
+def _commands(path: str, command: Any) -> Iterator[str]:
+    """A section for each command, depth first, in the order of their registration."""
+    if not hasattr(command, "commands"):
+        yield from _section(path, command)
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from _commands(f"{path} {name}", inner)
+
+
+def _section(path: str, command: Any) -> Iterator[str]:
+    arguments = [p for p in command.params if p.param_type_name == "argument"]
+    options = [p for p in command.params if p.param_type_name == "option" and p.name != "help"]
+    words = " ".join(map(_word, arguments))
+    yield f"## `{path}`\n"
+    yield f"{_plain(command.help)}\n"
+    yield f"```\n{path} {words} [options]\n```\n"
+    for p in arguments:
+        yield f"- `{_word(p)}`: {_plain(p.help)}"
+    for p in options:
+        yield f"- {_names(p)}: {_plain(p.help)}{_default(p)}"
+    yield ""
+
+
+def _word(argument: Any) -> str:
+    return argument.name.upper() + ("…" if argument.nargs == -1 else "")
+
+
+def _names(option: Any) -> str:
+    names = ", ".join(f"`{name}`" for name in option.opts)
+    return f"{names} / `{option.secondary_opts[0]}`" if option.secondary_opts else names
+
+
+def _default(option: Any) -> str:
+    shown = option.default is not None and not option.is_flag and not callable(option.default)
+    return f" Default: `{option.default}`." if shown else ""
+
+
+def _plain(text: str | None) -> str:
+    return " ".join((text or "").split())
+
+
+if __name__ == "__main__":
+    PAGE.write_text(render(), encoding="utf-8")

@@ -1,0 +1,103 @@
+"""How a reverter is trained: the one object behind `hyper`, read from TOML and written back beside every run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from iris_cli.errors import UsageError
+
+#: Galactic CO-to-mass factor, M_sun pc^-2 (K km/s)^-1, helium included (Bolatto, Wolfire & Leroy 2013, their alpha_CO).
+MASS_PER_K_KM_S = 4.35
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Gaussian noise of the cube that the observed image was made from (IRIS paper: mean 0 K, sigma 1 K, with fade)."""
+
+    sigma_K: float = 0.0
+    mean_K: float = 0.0
+    #: Scale each sample's noise by one factor drawn from U(0, 1), so that a network meets all signal-to-noise ratios.
+    fade: bool = True
+    #: Observation units per kelvin. Left out: 1 for a temperature, the Galactic CO-to-mass factor for a v_density.
+    observed_per_K: float | None = None
+    #: FWHM of the beam that correlates the noise along longitude and latitude; 0 leaves every pixel on its own.
+    beam_fwhm_arcsec: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check(self.sigma_K >= 0, "noise: sigma_K", self.sigma_K, "0 or more")
+        _check(self.beam_fwhm_arcsec >= 0, "noise: beam_fwhm_arcsec", self.beam_fwhm_arcsec, "0 or more")
+
+    @property
+    def silent(self) -> bool:
+        return self.sigma_K == 0 and self.mean_K == 0
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """`name` is one of training.optimizer.OPTIMIZERS; `momentum` is SGD's, or the first beta of Adam and AdamW."""
+
+    name: str = "adam"
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    momentum: float = 0.9
+
+    def __post_init__(self) -> None:
+        _check(self.learning_rate > 0, "optimizer: learning_rate", self.learning_rate, "above 0")
+        _check(self.weight_decay >= 0, "optimizer: weight_decay", self.weight_decay, "0 or more")
+        _check(0 <= self.momentum < 1, "optimizer: momentum", self.momentum, "in [0, 1)")
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """`name` is one of training.optimizer.SCHEDULES. Default: the paper's three halvings."""
+
+    name: str = "halvings"
+    warmup_epochs: float = 0.0
+    halve_after_epochs: tuple[float, ...] = (16.0, 17.0, 18.0)
+
+    def __post_init__(self) -> None:
+        _check(self.warmup_epochs >= 0, "schedule: warmup_epochs", self.warmup_epochs, "0 or more")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that a training run's numbers depend on beside the data. Defaults: the IRIS paper's."""
+
+    #: Of the sources, where the data set does not bring a validation split of its own.
+    validation_data_fraction: float = 0.2
+    epochs: int = 32
+    #: Per rank.
+    batch_size: int = 8
+    #: Batches whose gradients make one optimizer step.
+    batches_per_update: int = 16
+    #: The name of a PhysicalLoss.
+    physical_loss: str = "ScaledDensityLoss"
+    density_normalization_kg_m3: float = 1e-19
+    #: Gradients longer than this are shortened to it; 0 leaves them as they are.
+    gradient_clip: float = 0.0
+    #: "stop" or "skip" a step whose loss is not finite.
+    on_nan: str = "stop"
+    seed: int = 0
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    noise: Noise = field(default_factory=Noise)
+    #: What a command line trained on; from Python the data come as objects.
+    data: tuple[str, ...] = ()
+    litter: str = ""
+    observer: str = ""
+
+    def __post_init__(self) -> None:
+        share = self.validation_data_fraction
+        _check(0 <= share < 1, "validation_data_fraction", share, "in [0, 1)")
+        _check(self.density_normalization_kg_m3 > 0, "density_normalization_kg_m3", self.density_normalization_kg_m3,
+               "above 0")  # fmt: skip
+        _check(self.gradient_clip >= 0, "gradient_clip", self.gradient_clip, "0 or more")
+        _check(self.on_nan in ("stop", "skip"), "on_nan", self.on_nan, "'stop' or 'skip'")
+        _check(self.seed >= 0, "seed", self.seed, "0 or more")
+        for name in ("epochs", "batch_size", "batches_per_update"):
+            _check(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+
+
+def _check(good: bool, name: str, value: object, wanted: str) -> None:
+    if not good:
+        raise UsageError(f"{name} = {value}; it must be {wanted}")

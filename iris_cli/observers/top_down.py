@@ -1,0 +1,19 @@
+"""The view from above: mean H2 density over latitude, the image that a reverter learns to draw."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from iris_cli import units
+from iris_cli.axes import RHO, X_H2
+from iris_cli.config.grid import Grid
+
+
+def top_down_density(tensor: Tensor, grid: Grid) -> Tensor:
+    """(…, 6, R, L, B) -> (…, 1, R', L): rho x_H2 m_H2 / (m_H + y_He m_He), M_sun/pc^3, distance cropped.
+
+    `x_H2` is n(H2)/n_H, 0 to 0.5.
+    """
+    cropped = tensor[..., grid.r_crop_min : grid.r_crop_max, :, :]
+    rho_H2 = cropped[..., RHO, :, :, :] * cropped[..., X_H2, :, :, :] * units.H2_MASS_SHARE
+    return rho_H2.mean(dim=-1).unsqueeze(-3)

@@ -1,0 +1,149 @@
+"""Standard data sets: a folder of physical tensors (6, R, L, B), ours or the field's, in inner units when read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iris_cli import axes, units
+from iris_cli.config.grid import Grid
+from iris_cli.config.toml import from_dict, to_dict
+from iris_cli.errors import DataError
+from iris_cli.standard import field_format
+from iris_cli.standard.files import read_array, read_json, to_json, write_array, write_text
+
+INDEX = "standard.json"
+FORMAT = "iris-standard"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tensor: its file, which galaxy it shows, from where, and whatever else is known of it."""
+
+    file: str
+    source: str
+    view_deg: float | None = None
+    info: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StandardDataset:
+    """A map from number to tensor. `open` reads the index alone; a tensor is read when it is asked for."""
+
+    folder: Path
+    grid: Grid
+    units: units.UnitSystem
+    entries: tuple[Entry, ...]
+    velocity_towards: bool = False
+    turned_over: bool = False
+    origin: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, folder: Path | str, views_per_source: int | None = None) -> StandardDataset:
+        """Ours (standard.json) or the field's (attributes.json). DataError when the folder is neither, or empty."""
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise DataError(f"{folder} is not a folder", "name the folder of a standard data set, e.g. of `iris mock`")
+        made = cls._ours(folder) if (folder / INDEX).exists() else cls._field(folder, views_per_source)
+        if not made.entries:
+            raise DataError(f"{folder} holds no tensors")
+        for entry in made.entries:
+            if not (folder / entry.file).is_file():
+                raise DataError(f"{folder} promises {len(made.entries)} tensors, but {entry.file} is missing")
+        return made
+
+    @classmethod
+    def _ours(cls, folder: Path) -> StandardDataset:
+        index = read_json(folder / INDEX)
+        if index.get("format") != FORMAT or index.get("version") != VERSION:
+            what = f"{index.get('format')} version {index.get('version')}"
+            raise DataError(f"{folder / INDEX} is of format {what}; this program reads {FORMAT} {VERSION}")
+        where = str(folder / INDEX)
+        grid = from_dict(Grid, index["grid"], f"{where}: grid")
+        entries = tuple(from_dict(Entry, tensor, f"{where}: tensors") for tensor in index["tensors"])
+        return cls(folder, grid, units.SI, entries, origin={"format": FORMAT, **index["origin"]})
+
+    @classmethod
+    def _field(cls, folder: Path, views_per_source: int | None) -> StandardDataset:
+        made = field_format.open_folder(folder, views_per_source)
+        if made.preobserved:
+            raise DataError(
+                f"{folder} holds pairs that are observed already, not tensors", "import it: iris preobserve"
+            )
+        entries = tuple(Entry(name, made.source(i)) for i, (name,) in enumerate(made.files))
+        return cls(folder, made.grid, made.units, entries, velocity_towards=True, origin=made.origin)
+
+    def turn_over(self) -> StandardDataset:
+        """The same galaxies turned by 180 degrees about the line of sight, which reverses their sense of rotation."""
+        return replace(self, turned_over=not self.turned_over)
+
+    @property
+    def sources(self) -> list[str]:
+        return [entry.source for entry in self.entries]
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, number: int) -> NDArray[np.float32]:
+        """(6, R, L, B) float32 in inner units, receding positive. DataError when the numbers cannot be true."""
+        path = self.folder / self.entries[number].file
+        tensor = read_array(path, self.grid.tensor_shape)
+        check_tensor(tensor, path)
+        tensor = axes.turn_over(tensor).copy() if self.turned_over else tensor
+        for channel, quantity in enumerate(axes.CHANNEL_QUANTITIES):
+            if quantity:
+                tensor[channel] *= units.convert(quantity, self.units, units.INNER)
+        if self.velocity_towards:
+            np.negative(tensor[axes.V_LOS], out=tensor[axes.V_LOS])
+        return tensor
+
+
+def check_tensor(tensor: NDArray[np.float32], path: Path) -> None:
+    """DataError for what no gas can be: NaN, negative or infinite densities, negative temperatures, x_H2 above 0.5."""
+    for channel, name in enumerate(axes.CHANNELS):
+        field_ = tensor[channel]
+        low, high = float(field_.min()), float(field_.max())
+        if np.isnan(low):
+            raise DataError(f"{path}: {name} holds {int(np.isnan(field_).sum())} NaN")
+        if channel != axes.V_LOS and low < 0:
+            raise DataError(f"{path}: {name} goes down to {low:g}; it cannot be negative")
+        if channel != axes.T_GAS and not np.isfinite([low, high]).all():
+            raise DataError(f"{path}: {name} is infinite somewhere; only T_gas may be (too hot for the tracer)")
+    if tensor[axes.X_H2].max() > 0.501:
+        raise DataError(
+            f"{path}: x_H2 reaches {tensor[axes.X_H2].max():g}; n(H2)/n_H cannot exceed 0.5",
+            "is it a mass fraction or n(H2)/(n_H/2)?",
+        )
+
+
+def sense_of_rotation(tensor: NDArray[np.float32], grid: Grid) -> float:
+    """Mass-weighted correlation of longitude and velocity, -1 to 1: positive turns clockwise, like the Milky Way."""
+    mass = tensor[axes.RHO].astype(np.float64).sum(axis=(0, 2))
+    momentum = (tensor[axes.RHO].astype(np.float64) * tensor[axes.V_LOS]).sum(axis=(0, 2))
+    square = (tensor[axes.RHO].astype(np.float64) * tensor[axes.V_LOS].astype(np.float64) ** 2).sum()
+    lon = grid.longitude.centres()
+    scale = np.sqrt((mass * lon**2).sum() * square)
+    return float((momentum * lon).sum() / scale) if scale > 0 else 0.0
+
+
+def write_tensor(folder: Path, file: str, tensor: NDArray[np.float32]) -> None:
+    """A tensor in inner units to disk in SI, as the file formats page says."""
+    on_disk = tensor.copy()
+    for channel, quantity in enumerate(axes.CHANNEL_QUANTITIES):
+        if quantity:
+            on_disk[channel] *= units.convert(quantity, units.INNER, units.SI)
+    write_array(folder / file, on_disk)
+
+
+def write_index(folder: Path, grid: Grid, entries: tuple[Entry, ...], origin: dict[str, Any]) -> None:
+    """The index is written last: a folder without it is no data set."""
+    tensors = [to_dict(entry) for entry in entries]
+    names = dict(zip(axes.CHANNELS, ("m / s", "kg / m3", "K", "1", "1", "K"), strict=True))
+    index = {"format": FORMAT, "version": VERSION, "axes": list(axes.TENSOR_AXES), "units": names,
+             "grid": to_dict(grid), "origin": origin, "tensors": tensors}  # fmt: skip
+    write_text(folder / INDEX, to_json(index))

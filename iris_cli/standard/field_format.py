@@ -1,0 +1,121 @@
+"""Data sets that the IRIS paper's code wrote: `attributes.json`, `hyper.json`, numbered .npy files.
+
+Three things differ from our conventions and are put right here or by whoever reads: the units stand as factors to the
+SI, the velocity is positive *towards* the observer, and nothing says which tensors show the same galaxy (they come in
+runs of `points_per_snapshot` views).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iris_cli import axes, units
+from iris_cli.config.grid import Grid
+from iris_cli.errors import DataError
+from iris_cli.standard.files import read_array, read_json
+
+ATTRIBUTES, HYPER = "attributes.json", "hyper.json"
+FORMAT = "iris-paper"
+
+
+@dataclass(frozen=True)
+class FieldFolder:
+    """What `attributes.json` and `hyper.json` say: one file a tensor, or (density, observation) for a pair."""
+
+    folder: Path
+    files: tuple[tuple[str, ...], ...]
+    grid: Grid
+    units: units.UnitSystem
+    views_per_source: int
+    latitude: str
+    origin: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def preobserved(self) -> bool:
+        return len(self.files[0]) == 2
+
+    def source(self, number: int) -> str:
+        return f"{self.folder.resolve().name}-{number // self.views_per_source:06d}"
+
+    def pair(self, number: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """(observation (1, L, V), density (1, R', L)) of a pre-observed folder: inner units, receding positive.
+
+        Its observations are brightness temperatures. DataError on NaN or on a negative density.
+        """
+        density_file, observation_file = (self.folder / name for name in self.files[number])
+        density = read_array(density_file, self.grid.density_shape)
+        observation = read_array(observation_file, self.grid.observation_shape)
+        for path, image in ((density_file, density), (observation_file, observation)):
+            if not np.isfinite(image).all():
+                raise DataError(f"{path} holds {int((~np.isfinite(image)).sum())} values that are not finite")
+        if density.min() < 0:
+            raise DataError(f"{density_file} goes down to {density.min():g}; a density cannot be negative")
+        kelvin = units.convert("temperature", self.units, units.INNER)
+        inner = units.convert("density", self.units, units.INNER)
+        return axes.reverse_velocity(observation) * np.float32(kelvin), density * np.float32(inner)
+
+
+def open_folder(folder: Path, views_per_source: int | None = None) -> FieldFolder:
+    """Read and check the two JSON files. DataError when the folder is no such data set or lacks files it promises."""
+    if not (folder / ATTRIBUTES).exists():
+        raise DataError(f"{folder} is no data set: it has neither standard.json nor {ATTRIBUTES}")
+    attributes, hyper = read_json(folder / ATTRIBUTES), read_json(folder / HYPER)
+    files = tuple((name,) if isinstance(name, str) else tuple(name) for name in attributes.get("index", []))
+    _check_files(folder, files, attributes.get("cardinality"))
+    runs = views_per_source or hyper.get("writer_hyper", {}).get("points_per_snapshot") or 1
+    grid, system = _grid(folder, hyper), _units(folder, hyper)
+    origin = {"format": FORMAT, "hyper": hyper, "velocity": "was towards the observer, reversed on reading"}
+    return FieldFolder(folder, files, grid, system, int(runs), hyper["cube_hyper"].get("reduction", "mean"), origin)
+
+
+def _check_files(folder: Path, files: tuple[tuple[str, ...], ...], cardinality: Any) -> None:
+    if not files:
+        raise DataError(f"{folder / ATTRIBUTES} lists no files")
+    if cardinality != len(files):
+        raise DataError(f"{folder / ATTRIBUTES} promises {cardinality} entries and lists {len(files)}")
+    if len({len(names) for names in files}) != 1 or len(files[0]) not in (1, 2):
+        raise DataError(f"{folder / ATTRIBUTES} mixes tensors and pairs")
+    for name in (name for names in files for name in names):
+        if Path(name).name != name:
+            raise DataError(f"{folder / ATTRIBUTES} names {name!r}, which is not a file of this folder")
+        if not (folder / name).is_file():
+            raise DataError(f"{folder / ATTRIBUTES} promises {len(files)} entries, but {name} is missing")
+
+
+def _section(folder: Path, hyper: dict[str, Any], name: str) -> dict[str, Any]:
+    if not isinstance(hyper.get(name), dict):
+        raise DataError(f"{folder / HYPER} has no section {name}")
+    return hyper[name]
+
+
+def _number(folder: Path, section: dict[str, Any], key: str) -> Any:
+    if not isinstance(section.get(key), int | float):
+        raise DataError(f"{folder / HYPER}: {key} is {section.get(key)!r}, not a number")
+    return section[key]
+
+
+def _grid(folder: Path, hyper: dict[str, Any]) -> Grid:
+    place, cube = _section(folder, hyper, "coordinate_hyper"), _section(folder, hyper, "cube_hyper")
+    names = {"observer_distance_pc": "observer_radius", "r_min_pc": "r_min", "r_max_pc": "r_max", "r_steps": "r_steps",
+             "r_crop_min": "r_crop_min_index", "r_crop_max": "r_crop_max_index", "lon_min_deg": "lon_min",
+             "lon_max_deg": "lon_max", "lon_steps": "lon_steps", "lat_min_deg": "lat_min", "lat_max_deg": "lat_max",
+             "lat_steps": "lat_steps"}  # fmt: skip
+    values = {ours: _number(folder, place, theirs) for ours, theirs in names.items()}
+    # Positive towards the observer: what they call v_min is the fastest receding gas.
+    v_min, v_max = -_number(folder, cube, "v_max"), -_number(folder, cube, "v_min")
+    return Grid(**values, v_min_km_s=v_min, v_max_km_s=v_max, v_steps=_number(folder, cube, "v_steps"))
+
+
+def _units(folder: Path, hyper: dict[str, Any]) -> units.UnitSystem:
+    section = _section(folder, hyper, "dataset_hyper")
+    names = ("length", "time", "mass", "temperature")
+    factors = {f"{name}_per_SI": float(_number(folder, section, f"_{name}_iris_per_SI")) for name in names}
+    for name, value in factors.items():
+        if not value > 0:
+            raise DataError(f"{folder / HYPER}: {name} = {value} is not a positive factor")
+    return units.UnitSystem(**factors)

@@ -1,0 +1,102 @@
+"""Reading and writing the small files of a data set: whole or not at all, never a pickle."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iris_cli.errors import DataError
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object. DataError when the file is missing, cut short or something else."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is not valid JSON: {error}", "it was cut short or is not a data set's") from None
+    if not isinstance(value, dict):
+        raise DataError(f"{path} holds a {type(value).__name__}, not a JSON object")
+    return value
+
+
+def read_array(path: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """A float array of just this shape, as float32. DataError names the file and what is wrong with it."""
+    try:
+        array = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist, though its index names it") from None
+    except (ValueError, EOFError, OSError) as error:
+        raise DataError(f"{path} is not a whole .npy file: {str(error).splitlines()[0]}", "write it again") from None
+    if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
+        raise DataError(f"{path} holds {getattr(array, 'dtype', type(array))}, not floating-point numbers")
+    if array.shape != shape:
+        raise DataError(f"{path} has shape {array.shape}; the data set's grid promises {shape}")
+    return array.astype(np.float32, copy=False)
+
+
+def temporary(path: Path) -> Path:
+    """A name beside `path` that no other process takes; it is renamed to `path` when whole."""
+    return path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
+
+
+def write_array(path: Path, array: NDArray[np.float32]) -> None:
+    partial = temporary(path)
+    try:
+        with partial.open("xb") as file:
+            np.lib.format.write_array(file, array, allow_pickle=False)
+            _settle(file)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    partial = temporary(path)
+    try:
+        with partial.open("x", encoding="utf-8") as file:
+            file.write(text)
+            _settle(file)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _settle(file: Any) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def to_json(value: Any) -> str:
+    return json.dumps(value, indent=2, allow_nan=False) + "\n"
+
+
+@contextmanager
+def whole_folder(path: Path, overwrite: bool) -> Iterator[Path]:
+    """A folder to fill that becomes `path` when all went well and vanishes when not.
+
+    DataError when `path` exists and `overwrite` does not say that it may go; what stood there goes only at the end.
+    """
+    if path.exists() and not overwrite and (not path.is_dir() or any(path.iterdir())):
+        raise DataError(f"{path} exists", "choose another folder, or --overwrite it")
+    partial, old = temporary(path), temporary(path).with_suffix(".old")
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    partial.mkdir()
+    try:
+        yield partial
+        if path.exists():
+            path.replace(old)
+        partial.replace(path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)

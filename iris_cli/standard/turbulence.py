@@ -1,0 +1,29 @@
+"""Gaussian random fields with a power-law spectrum on a periodic lattice, and their values anywhere in it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+
+def random_field(
+    rng: np.random.Generator, shape: tuple[int, int, int], cell_pc: float, slope: float, longest_pc: float
+) -> NDArray[np.float32]:
+    """Zero mean, unit variance, power P(k) ~ k^-slope for wavelengths below `longest_pc` and none above."""
+    noise = np.fft.rfftn(rng.standard_normal(shape))
+    kx, ky, kz = (
+        np.fft.fftfreq(shape[0], cell_pc),
+        np.fft.fftfreq(shape[1], cell_pc),
+        np.fft.rfftfreq(shape[2], cell_pc),
+    )
+    k = np.sqrt(kx[:, None, None] ** 2 + ky[None, :, None] ** 2 + kz[None, None, :] ** 2)
+    amplitude = np.where(k >= 1.0 / longest_pc, np.maximum(k, 1.0 / longest_pc) ** (-slope / 2.0), 0.0)
+    field = np.fft.irfftn(noise * amplitude, s=shape, axes=(0, 1, 2))
+    return (field / field.std()).astype(np.float32)
+
+
+def sample(field: NDArray[np.float32], cell_pc: float, x: NDArray, y: NDArray, z: NDArray) -> NDArray[np.float32]:
+    """Trilinear values of a periodic lattice field at positions in pc."""
+    points = np.stack([np.broadcast_to(q, np.broadcast_shapes(x.shape, y.shape, z.shape)) / cell_pc for q in (x, y, z)])
+    return ndimage.map_coordinates(field, points, order=1, mode="grid-wrap")

@@ -1,0 +1,222 @@
+"""Train and test a reverter from Python; the command line calls the same two functions."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from iris_cli.config.toml import to_dict
+from iris_cli.config.train import Noise, TrainConfig
+from iris_cli.console import progress, warn
+from iris_cli.errors import DataError, UsageError
+from iris_cli.observers.observer import Observer
+from iris_cli.reverter.reverter import Reverter
+from iris_cli.training.batch import Feed
+from iris_cli.training.checkpoint import Checkpoint, load
+from iris_cli.training.datasets import InfiniteDataset
+from iris_cli.training.distributed import bare, world
+from iris_cli.training.evaluation import evaluate
+from iris_cli.training.interruption import interruption
+from iris_cli.training.loop import Trainer
+from iris_cli.training.loss import physical_loss
+from iris_cli.training.metrics import MEASURES
+from iris_cli.training.noise import ImageNoise
+from iris_cli.training.optimizer import make_optimizer
+from iris_cli.training.pairs import Pairs, divide, image_size, litter_of, pairs_of
+from iris_cli.training.report import Report
+from iris_cli.training.run_folder import RunFolder
+
+
+def train_reverter(
+    reverter: Reverter,
+    dataset: Any,
+    noise: Noise | None = None,
+    litter: InfiniteDataset | None = None,
+    observer: Observer | None = None,
+    hyper: TrainConfig | None = None,
+    checkpoint_directory: str | Path | None = None,
+    checkpoint_name: str | None = None,
+    auto_startup: bool = True,
+    auto_cleanup: bool = True,
+    *,
+    resume: str = "none",
+    overwrite: bool = False,
+    force: bool = False,
+    device: str = "auto",
+    quiet: bool = False,
+) -> tuple[nn.Module, int]:
+    """Train `reverter` on pairs (observation, density); (the module on the CPU in eval mode, this process's rank).
+
+    `dataset` is a PreObservedDataset, a StandardDataset (with an `observer`) or a ConcatDataset of such. `noise` and
+    `litter` are added to the observations; without a `noise`, that of `hyper` is. Under torchrun or srun all ranks call
+    this alike; with `auto_startup` and `auto_cleanup` it makes and ends the process group itself. With
+    `checkpoint_directory` and `checkpoint_name`, the run is kept in the folder of that name: `resume` = "auto" goes on
+    with its newest checkpoint ("none" begins anew, anything else names a checkpoint file), `overwrite` replaces it,
+    `force` goes on although the configuration differs.
+
+    ValueError when a StandardDataset comes without an observer, when the data or the litter are of an unknown kind, or
+    when only one of `checkpoint_directory` and `checkpoint_name` is given. Stopped when a signal came and all is saved.
+    """
+    if (checkpoint_directory is None) != (checkpoint_name is None):
+        raise ValueError("give both checkpoint_directory and checkpoint_name, or neither")
+    hyper = hyper or TrainConfig()
+    pairs = pairs_of(dataset, observer)
+    drawn = litter_of(litter, observer, pairs)
+    _check_fits(reverter, pairs)
+    image_noise = _image_noise(noise or hyper.noise, pairs)
+    train, validation = divide(pairs, hyper)
+    folder = (
+        RunFolder(Path(checkpoint_directory) / checkpoint_name) if checkpoint_directory and checkpoint_name else None
+    )
+    with world(device, startup=auto_startup, cleanup=auto_cleanup) as here, interruption() as flag:
+        feed = Feed("train", pairs, train, hyper.seed, hyper.batch_size, here.rank, here.size, shuffle=True,
+                    noise=image_noise, litter=drawn, litter_seed=litter.seed if litter else 0)  # fmt: skip
+        module = here.parallel(reverter)
+        trainer = Trainer(
+            hyper=hyper,
+            world=here,
+            module=module,
+            loss=physical_loss(hyper).to(here.device),
+            optimizer=make_optimizer(module.parameters(), hyper.optimizer),
+            train=feed,
+            validation=replace(feed, stream="validation", numbers=validation, shuffle=False),
+            interruption=flag,
+            data=_describe(pairs, drawn, image_noise),
+            folder=folder,
+            quiet=quiet,
+        )
+        _check_sizes(trainer)
+        if folder:
+            _open_run(trainer, folder, resume, overwrite, force)
+        trainer.run()
+        return bare(module).cpu().eval(), here.rank
+
+
+def test_reverter(
+    reverter: Reverter,
+    dataset: Any,
+    noise: Noise | None = None,
+    litter: InfiniteDataset | None = None,
+    observer: Observer | None = None,
+    hyper: TrainConfig | None = None,
+    auto_startup: bool = True,
+    auto_cleanup: bool = True,
+    *,
+    mean_image: Tensor | None = None,
+    device: str = "auto",
+    quiet: bool = False,
+) -> Report:
+    """Measure `reverter` on every pair of `dataset` once, in eval mode; the same numbers on any number of ranks.
+
+    `mean_image` (1, R', L), the training set's mean density, is the better of the two trivial predictors that the skill
+    is counted from; without it, predicting nothing is. Everything else as in `train_reverter`, with its ValueErrors.
+    """
+    hyper = hyper or TrainConfig()
+    pairs = pairs_of(dataset, observer)
+    drawn = litter_of(litter, observer, pairs)
+    _check_fits(reverter, pairs)
+    image_noise = _image_noise(noise or hyper.noise, pairs)
+    if len(pairs) == 0:
+        raise DataError(f"{pairs.name} holds no sample to test on")
+    with world(device, startup=auto_startup, cleanup=auto_cleanup) as here:
+        feed = Feed("test", pairs, np.arange(len(pairs)), hyper.seed, hyper.batch_size, here.rank, here.size,
+                    noise=image_noise, litter=drawn, litter_seed=litter.seed if litter else 0)  # fmt: skip
+        with progress("testing", feed.plan().steps, quiet=quiet) as bar:
+            module = reverter.to(here.device)
+            totals = evaluate(module, physical_loss(hyper), feed, MEASURES, here, mean_image, bar)
+        return Report.of(totals)
+
+
+test_reverter.__test__ = False  # type: ignore[attr-defined]  # pytest would collect it wherever it is imported
+
+
+# --- checks before the first step -------------------------------------------------------------------------------------
+
+
+def _check_fits(reverter: Reverter, pairs: Pairs) -> None:
+    """DataError when the network is for another image, UsageError when for another quantity."""
+    size = image_size(pairs)
+    if reverter.image_size != size:
+        raise DataError(
+            f"the reverter takes images of {reverter.image_size} x {reverter.image_size} pixels; {pairs.name} has "
+            f"{size} x {size}",
+            "test it on the grid that it was trained on",
+        )
+    if reverter.quantity != pairs.quantity:
+        raise DataError(
+            f"the reverter reads a {reverter.quantity}; the observations of {pairs.name} are of {pairs.quantity}",
+            "observe with the observer that it was trained on",
+        )
+
+
+def _check_sizes(trainer: Trainer) -> None:
+    """UsageError when there are more ranks than samples; a warning when a step will be smaller than asked for."""
+    samples, ranks = trainer.train.count, trainer.world.size
+    if ranks > samples:
+        raise UsageError(f"{ranks} ranks are more than the {samples} training samples", "start fewer ranks")
+    asked = trainer.train.plan().share.step * trainer.hyper.batches_per_update
+    if asked > samples:
+        warn(f"a step takes {asked} samples, more than the {samples} there are to train on: every epoch is one step")
+    if trainer.validation.count == 0:
+        warn(f"{trainer.train.pairs.name} leaves nothing to validate with: the last checkpoint will count as the best")
+
+
+def _image_noise(noise: Noise, pairs: Pairs) -> ImageNoise | None:
+    return None if noise.silent else ImageNoise.of(noise, pairs.quantity, pairs.grid, pairs.latitude)
+
+
+def _describe(pairs: Pairs, litter: Pairs | None, noise: ImageNoise | None) -> dict[str, Any]:
+    """What a checkpoint says about its data."""
+    return {
+        "fingerprint": pairs.fingerprint,
+        "grid": to_dict(pairs.grid),
+        "quantity": pairs.quantity,
+        "latitude": pairs.latitude,
+        "litter": litter.fingerprint if litter else None,
+        "noise": asdict(noise) if noise else None,
+    }
+
+
+# --- the run's folder -------------------------------------------------------------------------------------------------
+
+
+def _open_run(trainer: Trainer, folder: RunFolder, resume: str, overwrite: bool, force: bool) -> None:
+    """Rank 0 prepares the folder, all ranks take up the same checkpoint if there is one to go on with."""
+    if trainer.world.leads:
+        folder.prepare(resume=resume != "none", overwrite=overwrite)
+    trainer.world.wait()
+    checkpoint = _to_resume(folder, resume)
+    if checkpoint:
+        _check_same(checkpoint, trainer, force)
+        trainer.go_on(checkpoint)
+    if trainer.world.leads:
+        folder.write_config(trainer.hyper)
+        folder.cut_metrics(trainer.progress.step)
+    trainer.world.wait()
+
+
+def _to_resume(folder: RunFolder, resume: str) -> Checkpoint | None:
+    if resume == "none":
+        return None
+    return folder.latest() if resume == "auto" else load(Path(resume))
+
+
+#: Of a configuration: what may change when a run goes on. Paths may, because the data's fingerprint is compared.
+_FREE = ("epochs", "batch_size", "batches_per_update", "data", "litter", "observer")
+
+
+def _check_same(checkpoint: Checkpoint, trainer: Trainer, force: bool) -> None:
+    """DataError that says what differs between the checkpoint and this run, unless forced."""
+    now, then = to_dict(trainer.hyper), checkpoint.config
+    differ = [f"{k}: {then.get(k)} then, {now.get(k)} now" for k in {**then, **now} if k not in _FREE
+              and then.get(k) != now.get(k)]  # fmt: skip
+    for name in ("fingerprint", "litter"):
+        if checkpoint.data[name] != trainer.data[name]:
+            differ.append(f"the {'data set' if name == 'fingerprint' else name} is another")
+    if differ and not force:
+        raise DataError(f"the checkpoint of step {checkpoint.progress.step} is of another run: {'; '.join(differ)}",
+                        "give the same options, or --force")  # fmt: skip

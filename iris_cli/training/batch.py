@@ -1,0 +1,170 @@
+"""Batches: pairs in an order that is arithmetic, with litter and noise that are drawn by position.
+
+What a batch holds depends on (seed, stream, epoch, position) alone: not on ranks, threads, repetition or interruption.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from webdataset import DataPipeline
+
+from iris_cli.pair import DENSITY, OBSERVATION
+from iris_cli.training.noise import ImageNoise, noise_key
+from iris_cli.training.pairs import Numbers, Pairs
+from shards.plan import Draw, EpochPlan, Share, epoch_order, resampled_draws, stream_key
+from shards.reader import Reader
+from shards.stream import Batch, ReadAhead
+
+T = TypeVar("T")
+
+#: Batches that are ready before they are asked for.
+AHEAD = 2
+READ_THREADS = 2
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """`observation` (n, 1, L, V) with litter and noise, `density` (n, 1, R', L), item numbers; n may be 0.
+
+    `positions` are the items' places in the epoch, `end` is where the next global batch begins.
+    """
+
+    observation: Tensor
+    density: Tensor
+    ids: Numbers
+    positions: Numbers
+    end: int
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+Stage = Callable[[Iterator[PairBatch]], Iterator[PairBatch]]
+
+
+@dataclass(frozen=True)
+class Feed:
+    """One stream of pairs ("train", "validation", "test"): which items, what is added, and this rank's share."""
+
+    stream: str
+    pairs: Pairs
+    numbers: Numbers
+    seed: int
+    batch: int
+    rank: int = 0
+    world: int = 1
+    shuffle: bool = False
+    noise: ImageNoise | None = None
+    litter: Pairs | None = None
+    litter_seed: int = 0
+
+    @property
+    def count(self) -> int:
+        """Items of an epoch, over all ranks."""
+        return len(self.numbers)
+
+    def plan(self, position: int = 0) -> EpochPlan:
+        return EpochPlan(self.count, Share(self.batch, self.rank, self.world, position))
+
+    def epoch(self, epoch: int = 0, position: int = 0) -> Iterator[PairBatch]:
+        """Every item from `position` on, once; every rank gets the same number of batches, the last perhaps empty."""
+        return read_ahead(iter(self.stages(epoch, position)), AHEAD)
+
+    def stages(self, epoch: int, position: int) -> DataPipeline:
+        """The stream as a list of stages, each of which maps an iterator to an iterator."""
+        stages = [lambda: self._draws(epoch, position), _reading(self.pairs, self.batch), _as_tensors]
+        if self.litter is not None:
+            stages.append(self._litter_stage(self.litter, epoch, position))
+        if self.noise is not None:
+            stages.append(self._noise_stage(self.noise, noise_key(self.seed, self.stream, epoch)))
+        return DataPipeline(*stages)
+
+    def _draws(self, epoch: int, position: int) -> Iterator[Draw]:
+        sizes = np.diff(np.searchsorted(self.numbers, np.cumsum([0, *self.pairs.sizes])))
+        order = epoch_order(sizes[sizes > 0], self.seed, epoch, shuffle=self.shuffle)
+        return self.plan(position).draws(order, self.numbers)
+
+    def _litter_stage(self, litter: Pairs, epoch: int, position: int) -> Stage:
+        seed = stream_key("litter", self.stream, self.litter_seed, self.seed)
+        share = Share(self.batch, self.rank, self.world, position)
+        draws = resampled_draws(np.arange(len(litter)), share, seed, epoch)
+
+        def add(batches: Iterator[PairBatch]) -> Iterator[PairBatch]:
+            for batch, drawn in zip(batches, _reading(litter, self.batch)(draws), strict=False):
+                batch.observation.add_(torch.from_numpy(drawn.arrays[OBSERVATION])[: len(batch)])
+                yield batch
+
+        return add
+
+    def _noise_stage(self, noise: ImageNoise, key: int) -> Stage:
+        def add(batches: Iterator[PairBatch]) -> Iterator[PairBatch]:
+            for batch in batches:
+                for row, position in zip(batch.observation, batch.positions.tolist(), strict=True):
+                    row.add_(torch.from_numpy(noise.draw(row.shape, key, position)))
+                yield batch
+
+        return add
+
+
+def _as_tensors(batches: Iterator[Batch]) -> Iterator[PairBatch]:
+    """Out of the ring's buffers, which will be used again, into memory of their own."""
+    for batch in batches:
+        observation, density = (torch.from_numpy(batch.arrays[name]).clone() for name in (OBSERVATION, DENSITY))
+        yield PairBatch(observation, density, batch.ids, batch.positions, batch.end)
+
+
+def _reading(pairs: Pairs, batch: int) -> ReadAhead:
+    return ReadAhead(cast(Reader, pairs), batch, threads=READ_THREADS, depth=AHEAD)
+
+
+@dataclass(frozen=True)
+class _Failed:
+    error: BaseException
+
+
+def read_ahead(items: Iterator[T], depth: int) -> Iterator[T]:
+    """The same items, made by a thread up to `depth` ahead of whoever takes them. An error comes where it happened."""
+    ready: queue.Queue[Any] = queue.Queue(depth)
+    stop = threading.Event()
+    end = object()
+
+    def put(item: Any) -> bool:
+        while not stop.is_set():
+            try:
+                ready.put(item, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def work() -> None:
+        try:
+            for item in items:
+                if not put(item):
+                    return
+            put(end)
+        except BaseException as error:  # the taker must hear of it
+            put(_Failed(error))
+        finally:
+            close = getattr(items, "close", None)
+            if close:
+                close()
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        while (item := ready.get()) is not end:
+            if isinstance(item, _Failed):
+                raise item.error
+            yield item
+    finally:
+        stop.set()
+        thread.join()

@@ -1,0 +1,117 @@
+"""Checkpoints: everything that a run needs to go on, and that a test needs to judge it; whole or not at all.
+
+A file is a `torch.save` of tensors and plain values, loaded with `weights_only=True`. A run folder holds
+
+config.toml              the resolved configuration
+metrics.jsonl            a line per logged step and per epoch
+checkpoints/step-*.pt    the last few; best.pt is the one with the lowest validation loss
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import platform
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from torch import Tensor
+
+from iris_cli import __version__
+from iris_cli.errors import DataError
+from iris_cli.reverter.reverter import Reverter
+from iris_cli.units import INNER
+
+FORMAT = "iris-checkpoint"
+VERSION = 1
+CONFIG, METRICS, CHECKPOINTS, BEST = "config.toml", "metrics.jsonl", "checkpoints", "best.pt"
+
+
+@dataclass
+class Progress:
+    """How far a run is. `position` counts the samples of the current epoch that are behind us, over all ranks."""
+
+    epoch: int = 0
+    position: int = 0
+    step: int = 0
+    best_loss: float | None = None
+    best_epoch: int | None = None
+
+
+@dataclass
+class Checkpoint:
+    """`data` says what it was trained on: fingerprint, grid, quantity, latitude reduction, litter."""
+
+    reverter: dict[str, Any]
+    model: dict[str, Tensor]
+    progress: Progress
+    config: dict[str, Any]
+    data: dict[str, Any]
+    mean_image: Tensor | None = None
+    optimizer: dict[str, Any] = field(default_factory=dict)
+    density_sum: Tensor | None = None
+    density_count: int = 0
+    rng: Tensor | None = None
+    units: dict[str, float] = field(default_factory=lambda: asdict(INNER))
+    software: dict[str, str] = field(
+        default_factory=lambda: {
+            "iris": __version__,
+            "torch": str(torch.__version__),
+            "python": platform.python_version(),
+        }
+    )
+
+    def make_reverter(self) -> Reverter:
+        """The network with these weights, in eval mode on the CPU. DataError when they do not fit their own table."""
+        reverter = Reverter(**self.reverter)
+        try:
+            reverter.load_state_dict(self.model)
+        except RuntimeError as error:
+            raise DataError(f"the checkpoint's weights are those of another network: {_first_line(error)}") from None
+        return reverter.eval()
+
+
+def save(checkpoint: Checkpoint, path: Path) -> None:
+    """Write whole or not at all: what was there before survives a full disk."""
+    body = {**vars(checkpoint), "progress": asdict(checkpoint.progress), "format": FORMAT, "version": VERSION}
+    with whole_file(path) as file:
+        torch.save(body, file)
+
+
+def load(path: Path) -> Checkpoint:
+    """DataError when the file is absent, cut short, of a newer version or no checkpoint at all."""
+    try:
+        body = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise DataError(f"checkpoint {path} does not exist") from None
+    except (RuntimeError, ValueError, EOFError, OSError, pickle.UnpicklingError) as error:
+        raise DataError(f"{path} is no whole checkpoint: {_first_line(error)}",
+                        "take an older one of the same folder") from None  # fmt: skip
+    if not isinstance(body, dict) or body.pop("format", None) != FORMAT:
+        raise DataError(f"{path} is not a checkpoint of this program")
+    if (version := body.pop("version")) > VERSION:
+        raise DataError(f"{path} is of format version {version}; this program reads up to {VERSION}",
+                        "install a newer release")  # fmt: skip
+    return Checkpoint(**{**body, "progress": Progress(**body["progress"])})
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[IO[bytes]]:
+    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.part")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,219 @@
+"""One process or many: the only module that touches torch.distributed.
+
+A `World` says who we are. It comes from the variables that torchrun sets (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR,
+MASTER_PORT) or that srun sets (SLURM_*), and its methods are no-ops in a world of one.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from iris_cli.errors import IrisError, UsageError
+
+#: A collective that takes longer has lost a rank.
+TIMEOUT = timedelta(minutes=10)
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among `size`; rank 0 alone speaks and writes."""
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    #: For control messages on the CPU, so that asking costs no wait for the device.
+    control: Any = None
+
+    @property
+    def leads(self) -> bool:
+        return self.rank == 0
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Element by element over all ranks, in place of a float64 tensor on the CPU."""
+        if self.size > 1:
+            dist.all_reduce(values, group=self.control)
+        return values
+
+    def most(self, number: int) -> int:
+        """The largest of all ranks' numbers: how ranks agree on a signal or a fault."""
+        if self.size == 1:
+            return number
+        word = torch.tensor([number])
+        dist.all_reduce(word, op=dist.ReduceOp.MAX, group=self.control)
+        return int(word)
+
+    def wait(self) -> None:
+        """Until every rank is here."""
+        if self.size > 1:
+            dist.barrier(group=self.control)
+
+    def parallel(self, module: nn.Module) -> nn.Module:
+        """The module on the device, its gradients averaged over the ranks; the module itself in a world of one."""
+        module = module.to(self.device)
+        if self.size == 1:
+            return module
+        if self.device.type == "cuda":
+            module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
+        ids = [self.device.index] if self.device.type == "cuda" else None
+        return DistributedDataParallel(module, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True)
+
+    def average_buffers(self, module: nn.Module) -> None:
+        """Running statistics become their mean over the ranks, so that all have one network."""
+        floats = [b for b in module.buffers() if b.is_floating_point() and b.dim() > 0]
+        if self.size == 1 or not floats:
+            return
+        flat = torch.cat([b.flatten().double() for b in floats]).cpu()
+        mean = self.sum(flat) / self.size
+        for buffer, values in zip(floats, mean.split([b.numel() for b in floats]), strict=True):
+            buffer.copy_(values.view_as(buffer))
+
+
+def bare(module: nn.Module) -> nn.Module:
+    """The module inside its parallel wrapper."""
+    return module.module if isinstance(module, DistributedDataParallel) else module
+
+
+def no_sync(module: nn.Module) -> AbstractContextManager[None]:
+    """Around a forward *and* its backward whose gradients stay on this rank for now."""
+    return module.no_sync() if isinstance(module, DistributedDataParallel) else nullcontext()
+
+
+# --- who are we -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Seat:
+    """Rank, world size and rank on this machine, as the environment has them."""
+
+    rank: int = 0
+    size: int = 1
+    local: int = 0
+
+
+def seat(environment: Mapping[str, str]) -> Seat:
+    """Our seat by torchrun's variables, else by srun's. UsageError when they are half there or leave us alone."""
+    if "RANK" in environment or "WORLD_SIZE" in environment:
+        found = _seat(environment, ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
+        if found.size > 1 and "MASTER_ADDR" not in environment:
+            raise UsageError(
+                f"WORLD_SIZE = {found.size} and RANK = {found.rank} are set without MASTER_ADDR: they look left over",
+                "unset RANK and WORLD_SIZE, or start with torchrun",
+            )
+        return found
+    if int(environment.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
+        return _seat(environment, ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"))
+    return Seat()
+
+
+def _seat(environment: Mapping[str, str], names: tuple[str, str, str]) -> Seat:
+    values = []
+    for name in names:
+        text = environment.get(name, "0" if name == names[2] else None)
+        if text is None or not text.isdigit():
+            raise UsageError(f"environment variable {name} = {text!r} is no number", f"unset {', '.join(names)}")
+        values.append(int(text))
+    found = Seat(*values)
+    if found.rank >= found.size:
+        raise UsageError(
+            f"{names[0]} = {found.rank} is not below {names[1]} = {found.size}", f"unset {', '.join(names)}"
+        )
+    return found
+
+
+def pick_device(name: str, local: int) -> torch.device:
+    """`auto` takes CUDA where there is some. UsageError when CUDA is asked for and absent."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"unknown device '{name}'", "auto, cpu or cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UsageError(
+            "CUDA is asked for, but torch finds none", "--device cpu, or a torch build and driver for CUDA"
+        )
+    if name == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", local % torch.cuda.device_count())
+
+
+@contextmanager
+def world(device: str = "auto", *, startup: bool = True, cleanup: bool = True) -> Iterator[World]:
+    """Join the others, and part from them at the end. Without `startup` the process group must be there already."""
+    ours = seat(os.environ)
+    where = pick_device(device, ours.local)
+    if where.type == "cuda":
+        torch.cuda.set_device(where)
+    if ours.size == 1 and not dist.is_initialized():
+        yield World(device=where)
+        return
+    if startup and not dist.is_initialized():
+        _join(ours, where)
+    control = dist.new_group(backend="gloo")
+    try:
+        yield World(dist.get_rank(), dist.get_world_size(), where, control)
+    finally:
+        if cleanup:
+            dist.destroy_process_group()
+
+
+def _join(ours: Seat, device: torch.device) -> None:
+    if "MASTER_ADDR" not in os.environ:
+        os.environ.update(_slurm_meeting_point(os.environ))
+    try:
+        dist.init_process_group(
+            "nccl" if device.type == "cuda" else "gloo", rank=ours.rank, world_size=ours.size, timeout=TIMEOUT
+        )
+    except (RuntimeError, ValueError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise IrisError(
+            f"rank {ours.rank} of {ours.size} could not meet the others at {os.environ['MASTER_ADDR']}: {first}",
+            "are all ranks started, and is the port open between the nodes?",
+        ) from None
+
+
+def _slurm_meeting_point(environment: Mapping[str, str]) -> dict[str, str]:
+    """The step's first node, and a port that all of its tasks compute alike."""
+    nodes = environment.get("SLURM_STEP_NODELIST", environment.get("SLURM_NODELIST", socket.gethostname()))
+    port = 20_000 + int(environment.get("SLURM_JOB_ID", "0")) % 20_000
+    return {"MASTER_ADDR": first_node(nodes), "MASTER_PORT": environment.get("MASTER_PORT", str(port))}
+
+
+def first_node(nodes: str) -> str:
+    """The first name in SLURM's compressed list: `gpu[07-09,12],cpu1` begins with `gpu07`."""
+    head, bracket, rest = nodes.partition("[")
+    if not bracket or "," in head:
+        return head.split(",")[0]
+    return head + rest.replace("]", ",").replace("-", ",").split(",")[0]
+
+
+# --- starting the others ----------------------------------------------------------------------------------------------
+
+
+def launch(ranks: int, arguments: list[str]) -> int:
+    """Run `python -m iris_cli ARGUMENTS` on so many ranks of this machine (torchrun, in process); their exit code."""
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import parse_args, run
+
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # each rank tells its own errors
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // ranks)))
+    options = ["--standalone", f"--nproc-per-node={ranks}", "-m", "iris_cli", *arguments]
+    try:
+        run(parse_args(options))
+    except ChildFailedError as failed:
+        return _exit_code([failure.exitcode for failure in failed.failures.values()])
+    return 0
+
+
+def _exit_code(codes: list[int]) -> int:
+    """The code of the rank that failed of itself: one that was stopped by a signal (below zero) only follows."""
+    own = [code for code in codes if code > 0]
+    return own[0] if own else 1

@@ -1,0 +1,73 @@
+"""Every sample once: the same for validation and test, on any number of ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from iris_cli.console import Progress
+from iris_cli.errors import DataError
+from iris_cli.training.batch import Feed, PairBatch
+from iris_cli.training.distributed import World
+from iris_cli.training.loss import PhysicalLoss
+from iris_cli.training.metrics import Maps, Measure, Totals, pixel_volume
+
+
+@torch.no_grad()
+def predict(reverter: nn.Module, observation: Tensor, world: World) -> Tensor:
+    """(n, 1, L, V) -> (n, 1, R', L), on the CPU."""
+    return reverter(observation.to(world.device, non_blocking=True)).cpu()
+
+
+def measure(
+    reverter: nn.Module,
+    loss: PhysicalLoss,
+    batch: PairBatch,
+    measures: dict[str, Measure],
+    world: World,
+    mean_image: Tensor | None,
+    volume: Tensor,
+) -> dict[str, Tensor]:
+    """(n,) float64 of each measure."""
+    pred = predict(reverter, batch.observation, world)
+    maps = Maps(pred.double(), batch.density.double(), loss, mean_image, volume)
+    return {name: function(maps).double() for name, function in measures.items()}
+
+
+def evaluate(
+    reverter: nn.Module,
+    loss: PhysicalLoss,
+    feed: Feed,
+    measures: dict[str, Measure],
+    world: World,
+    mean_image: Tensor | None,
+    bar: Progress,
+    agree: Callable[[], None] = lambda: None,
+) -> Totals:
+    """Totals over all ranks. DataError when a prediction is not finite, or samples are missing at the end."""
+    reverter.eval()
+    totals, volume = Totals(measures), pixel_volume(feed.pairs.grid)
+    image = None if mean_image is None else mean_image.double()[None]
+    loss = loss.cpu()
+    for batch in feed.epoch():
+        agree()
+        if len(batch):
+            values = measure(reverter, loss, batch, measures, world, image, volume)
+            _check_finite(values["loss"], batch, feed)
+            totals.add(values)
+        bar.advance()
+    world.sum(totals.table)
+    if totals.count() != feed.count:
+        raise DataError(f"{totals.count()} samples were seen; {feed.pairs.name} promises {feed.count}",
+                        "check it: iris shards verify")  # fmt: skip
+    return totals
+
+
+def _check_finite(loss: Tensor, batch: PairBatch, feed: Feed) -> None:
+    for number in batch.ids[~loss.isfinite().numpy()]:
+        raise DataError(
+            f"the reverter's prediction for '{feed.pairs.key(int(number))}' of {feed.pairs.name} is not finite",
+            "was it trained on another unit, or did its training diverge?",
+        )

@@ -1,0 +1,74 @@
+"""Optimizers by name, and the learning rate as a function of how many epochs are done: it has no state to save."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+from torch import nn
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+from iris_cli.config.train import OptimizerConfig, TrainConfig
+from iris_cli.errors import UsageError, nearest
+
+Parameters = Iterable[nn.Parameter]
+
+
+def _adam(parameters: Parameters, c: OptimizerConfig) -> Optimizer:
+    return Adam(parameters, c.learning_rate, betas=(c.momentum, 0.999), weight_decay=c.weight_decay)
+
+
+def _adamw(parameters: Parameters, c: OptimizerConfig) -> Optimizer:
+    return AdamW(parameters, c.learning_rate, betas=(c.momentum, 0.999), weight_decay=c.weight_decay)
+
+
+def _sgd(parameters: Parameters, c: OptimizerConfig) -> Optimizer:
+    return SGD(parameters, c.learning_rate, momentum=c.momentum, weight_decay=c.weight_decay, nesterov=c.momentum > 0)
+
+
+OPTIMIZERS: dict[str, Callable[[Parameters, OptimizerConfig], Optimizer]] = {
+    "adam": _adam,
+    "adamw": _adamw,
+    "sgd": _sgd,
+}
+
+
+def make_optimizer(parameters: Parameters, config: OptimizerConfig) -> Optimizer:
+    """UsageError for an unknown name."""
+    return _known("optimizer", config.name, OPTIMIZERS)(parameters, config)
+
+
+def _halvings(done: float, hyper: TrainConfig) -> float:
+    return 0.5 ** sum(done >= epoch for epoch in hyper.schedule.halve_after_epochs)
+
+
+def _cosine(done: float, hyper: TrainConfig) -> float:
+    start = hyper.schedule.warmup_epochs
+    share = min(max((done - start) / max(hyper.epochs - start, 1e-9), 0.0), 1.0)
+    return 0.5 * (1.0 + math.cos(math.pi * share))
+
+
+def _constant(done: float, hyper: TrainConfig) -> float:
+    return 1.0
+
+
+#: Name -> the factor on the learning rate after `done` epochs (a fraction of an epoch counts).
+SCHEDULES: dict[str, Callable[[float, TrainConfig], float]] = {
+    "halvings": _halvings,
+    "cosine": _cosine,
+    "constant": _constant,
+}
+
+
+def learning_rate(done_epochs: float, hyper: TrainConfig) -> float:
+    """Linear warm-up, then the schedule; `done_epochs` is where the middle of a step lies. UsageError if unknown."""
+    schedule = _known("schedule", hyper.schedule.name, SCHEDULES)
+    warmup = hyper.schedule.warmup_epochs
+    rise = min(done_epochs / warmup, 1.0) if warmup > 0 else 1.0
+    return hyper.optimizer.learning_rate * rise * schedule(done_epochs, hyper)
+
+
+def _known(what: str, name: str, choices: dict[str, Callable]) -> Callable:
+    if name not in choices:
+        raise UsageError(f"unknown {what} '{name}'", nearest(name, choices))
+    return choices[name]

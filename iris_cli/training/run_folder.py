@@ -1,0 +1,125 @@
+"""A run's folder: configuration, metrics and checkpoints, each whole at any moment."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from iris_cli.config.toml import to_toml
+from iris_cli.config.train import TrainConfig
+from iris_cli.console import warn
+from iris_cli.errors import DataError, UsageError
+from iris_cli.training.checkpoint import BEST, CHECKPOINTS, CONFIG, METRICS, Checkpoint, load, save, whole_file
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """`path` holds config.toml, metrics.jsonl and checkpoints/; the last `keep` checkpoints stay, and the best."""
+
+    path: Path
+    keep: int = 3
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / CHECKPOINTS
+
+    def prepare(self, *, resume: bool, overwrite: bool) -> None:
+        """Make the folder ours. UsageError when a run is there already and nobody said what to do with it."""
+        if self.path.exists() and not self.path.is_dir():
+            raise UsageError(f"{self.path} exists and is no folder", "name another")
+        used = self.path.is_dir() and any(self.path.iterdir())
+        if used and overwrite:
+            self._clear()
+        elif used and not resume:
+            raise UsageError(
+                f"run folder {self.path} exists",
+                "go on with `--resume`, replace it with `--overwrite`, or name another",
+            )
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        for left in self.checkpoints.glob(".*.part"):
+            left.unlink(missing_ok=True)
+
+    def _clear(self) -> None:
+        """Remove a run's files, and no others."""
+        for path in (self.path / CONFIG, self.path / METRICS, *self.checkpoints.glob("*.pt")):
+            path.unlink(missing_ok=True)
+
+    def write_config(self, hyper: TrainConfig) -> None:
+        with whole_file(self.path / CONFIG) as file:
+            file.write(to_toml(hyper).encode())
+
+    # --- metrics ---
+
+    def note(self, **line: Any) -> None:
+        """Append a line to metrics.jsonl."""
+        with (self.path / METRICS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def cut_metrics(self, step: int) -> None:
+        """Forget what was noted after `step`, and a last line that was cut short."""
+        path = self.path / METRICS
+        if not path.exists():
+            return
+        lines = []
+        for line in path.read_text(encoding="utf-8").splitlines():
+            with suppress(json.JSONDecodeError):
+                if json.loads(line)["step"] <= step:
+                    lines.append(line + "\n")
+        with whole_file(path) as file:
+            file.write("".join(lines).encode())
+
+    # --- checkpoints ---
+
+    def save(self, checkpoint: Checkpoint, *, best: bool = False) -> Path:
+        """Write a checkpoint, forget the oldest beyond `keep`."""
+        path = self._path(checkpoint)
+        save(checkpoint, path)
+        if best:
+            self._mark_best(path)
+        for old in self._steps()[self.keep :]:
+            old.unlink(missing_ok=True)
+        return path
+
+    def _path(self, checkpoint: Checkpoint) -> Path:
+        return self.checkpoints / f"step-{checkpoint.progress.step:09d}.pt"
+
+    def _mark_best(self, path: Path) -> None:
+        """The same file under a second name; a copy where the file system has no links."""
+        temporary = self.checkpoints / f".{BEST}.{os.getpid()}.part"
+        temporary.unlink(missing_ok=True)
+        try:
+            temporary.hardlink_to(path)
+        except OSError:
+            shutil.copyfile(path, temporary)
+        temporary.replace(self.checkpoints / BEST)
+
+    def _steps(self) -> list[Path]:
+        return sorted(self.checkpoints.glob("step-*.pt"), reverse=True)
+
+    def latest(self) -> Checkpoint | None:
+        """The newest whole checkpoint; those that are not whole are named and passed over."""
+        for path in self._steps():
+            try:
+                return load(path)
+            except DataError as error:
+                warn(f"passing over a checkpoint: {error.message}")
+        return None
+
+    def newest(self) -> Checkpoint:
+        """DataError when there is none."""
+        newest = self.latest()
+        if newest is None:
+            raise DataError(f"{self.path} holds no checkpoint", "name the folder of a finished `iris train --out`")
+        return newest
+
+    def best(self) -> tuple[Path, Checkpoint]:
+        """The one with the lowest validation loss, or the newest. DataError when there is none."""
+        if (self.checkpoints / BEST).exists():
+            return self.checkpoints / BEST, load(self.checkpoints / BEST)
+        newest = self.newest()
+        return self._path(newest), newest

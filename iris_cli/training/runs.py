@@ -1,0 +1,151 @@
+"""A whole training run, and a whole test of one, from folders to numbers: what the commands call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import ConcatDataset
+
+from iris_cli.config.preobserve import PreobserveConfig
+from iris_cli.config.toml import from_dict, to_dict
+from iris_cli.config.train import TrainConfig
+from iris_cli.console import warn
+from iris_cli.errors import DataError, UsageError
+from iris_cli.observers.observer import Observer
+from iris_cli.observers.registry import make_observer
+from iris_cli.reverter.reverter import Reverter
+from iris_cli.standard.dataset import StandardDataset
+from iris_cli.training.api import test_reverter, train_reverter
+from iris_cli.training.checkpoint import Checkpoint, load
+from iris_cli.training.datasets import InfiniteDataset, PreObservedDataset
+from iris_cli.training.pairs import image_size, pairs_of
+from iris_cli.training.report import Report
+from iris_cli.training.run_folder import RunFolder
+from shards.index import Index
+
+#: Splits that a test prefers, because no step was taken on them.
+HELD_OUT = ("test", "validation")
+
+
+# --- training ---------------------------------------------------------------------------------------------------------
+
+
+def train_run(hyper: TrainConfig, out: Path, **how: Any) -> dict[str, Any]:
+    """Train on `hyper.data` into the run folder `out`; `how` goes to train_reverter. What came of it, on every rank."""
+    dataset, observer = open_data(hyper.data, hyper.observer)
+    litter = InfiniteDataset(open_shards(hyper.litter), hyper.seed) if hyper.litter else None
+    pairs = pairs_of(dataset, observer)
+    reverter = Reverter(image_size(pairs), pairs.quantity, seed=hyper.seed)
+    train_reverter(reverter, dataset, litter=litter, observer=observer, hyper=hyper,
+                   checkpoint_directory=out.parent, checkpoint_name=out.name, **how)  # fmt: skip
+    return summary(RunFolder(out))
+
+
+def summary(folder: RunFolder) -> dict[str, Any]:
+    """What a run has come to. DataError when it holds no checkpoint."""
+    progress = folder.newest().progress
+    return {
+        "run": str(folder.path),
+        "epochs": progress.epoch,
+        "steps": progress.step,
+        "best_epoch": None if progress.best_epoch is None else progress.best_epoch + 1,
+        "best_validation_loss": progress.best_loss,
+    }
+
+
+# --- testing ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A checkpoint, where it lies, and the configuration that it was trained with."""
+
+    path: Path
+    checkpoint: Checkpoint
+    hyper: TrainConfig
+
+
+def open_run(run: Path) -> Trained:
+    """The best checkpoint of a run folder, or the checkpoint file itself. DataError when it is neither."""
+    if run.is_file():
+        path, checkpoint = run, load(run)
+    elif run.is_dir():
+        path, checkpoint = RunFolder(run).best()
+    else:
+        raise DataError(f"{run} does not exist", "name the folder of `iris train --out`, or a checkpoint in it")
+    return Trained(path, checkpoint, from_dict(TrainConfig, checkpoint.config, str(path)))
+
+
+def test_run(
+    trained: Trained, hyper: TrainConfig, *, split: str | None = None, device: str = "auto", quiet: bool = False
+) -> tuple[Report, dict[str, Any]]:
+    """Test a checkpoint on `hyper.data`, with the noise, litter, batch and seed of `hyper`.
+
+    The report, and the same with its circumstances as one JSON object.
+    """
+    split = split or ("" if hyper.observer else held_out(hyper.data))
+    dataset, observer = open_data(hyper.data, hyper.observer, split or None)
+    litter = InfiniteDataset(open_shards(hyper.litter), hyper.seed) if hyper.litter else None
+    report = test_reverter(trained.checkpoint.make_reverter(), dataset, litter=litter, observer=observer, hyper=hyper,
+                           mean_image=trained.checkpoint.mean_image, device=device, quiet=quiet)  # fmt: skip
+    circumstances = {
+        "split": split or "all",
+        "checkpoint": str(trained.path),
+        "epoch": trained.checkpoint.progress.epoch,
+        "noise": to_dict(hyper.noise),
+        "litter": hyper.litter or None,
+        "data": list(hyper.data),
+    }
+    return report, {**report.to_dict(), **circumstances}
+
+
+test_run.__test__ = False  # type: ignore[attr-defined]
+
+
+def held_out(folders: Sequence[str]) -> str:
+    """The split to test on; "" with a warning when nothing was held out."""
+    splits = [Index.open(_shards(folder)).splits for folder in folders]
+    for name in HELD_OUT:
+        if all(found.get(name) for found in splits):
+            return name
+    warn(f"{folders[0]} holds neither a test nor a validation split: testing on all pairs, perhaps those trained on")
+    return ""
+
+
+# --- folders ----------------------------------------------------------------------------------------------------------
+
+
+def open_data(folders: Sequence[str], observer: str = "", split: str | None = None) -> tuple[Any, Observer | None]:
+    """Shard folders, or standard data sets and the observer of that name; several as one."""
+    if not observer:
+        return _joined([open_shards(folder, split) for folder in folders]), None
+    if split:
+        raise UsageError("a standard data set has no splits", "test on shards, or on all tensors")
+    standard = [StandardDataset.open(folder) for folder in folders]
+    plain = PreobserveConfig()
+    return _joined(standard), make_observer(observer, standard[0].grid, plain.latitude, plain.in_blur)
+
+
+def open_shards(folder: str, split: str | None = None) -> PreObservedDataset:
+    return PreObservedDataset(_shards(folder), split)
+
+
+def _shards(folder: str) -> Path:
+    """DataError when there is no such folder, UsageError for a standard data set that came without an observer."""
+    path = Path(folder)
+    if not path.is_dir():
+        raise DataError(f"{path} is not a folder", "name the output of `iris preobserve`")
+    standard = any((path / name).exists() for name in ("standard.json", "attributes.json"))
+    if standard and not (path / "index.json").exists():
+        raise UsageError(
+            f"{path} is a standard data set, not shards",
+            f"run `iris preobserve {path} SHARDS`, or add --observer simple",
+        )
+    return path
+
+
+def _joined(parts: Sequence[Any]) -> Any:
+    return parts[0] if len(parts) == 1 else ConcatDataset(parts)

@@ -1,0 +1,134 @@
+"""Closing a set: when every planned shard is finished, index.json says so. Harmless to try at any time, by anyone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from shards import layout
+from shards.errors import ShardError
+from shards.index import Index, ShardEntry, ShardRecord, StoredArray
+from shards.packing import Failure
+from shards.statistics import Statistics, merge
+
+_SPLITS = ("train", "validation", "test")
+
+
+def close_set(folder: Path) -> bool:
+    """Write index.json and failures.jsonl if all shards of plan.json are finished; whether they are.
+
+    ShardError when finished shards do not fit together: other inputs, other arrays, or a key twice.
+    """
+    plan = read_plan(folder)
+    if missing_shards(folder, plan):
+        return False
+    records = [ShardRecord.read(folder / layout.record_name(name)) for name, _, _ in plan["shards"]]
+    for record, (name, _, recipe) in zip(records, plan["shards"], strict=True):
+        if record.recipe != recipe:
+            raise ShardError(f"{folder / name} was made from other inputs or with other options", "write it again")
+    arrays = [StoredArray.from_json(a) for a in plan["arrays"]]
+    index = make_index(folder, records, {a.schema.name: a for a in arrays}, plan["attributes"], plan["fingerprint"])
+    write_failures(folder, records)
+    layout.write_whole(folder / layout.INDEX, index.to_bytes())
+    return True
+
+
+def merge_set(folder: Path | str) -> Index:
+    """Close a set that several jobs wrote. ShardError names the shards that are missing."""
+    folder = Path(folder).absolute()
+    if not close_set(folder):
+        missing = missing_shards(folder, read_plan(folder))
+        names = ", ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
+        raise ShardError(f"{folder} lacks {len(missing)} finished shards: {names}", "build them with `--resume`")
+    return Index.open(folder)
+
+
+def plan_body(
+    shards: list[list[Any]], stored: Mapping[str, StoredArray], fingerprint: Any, attributes: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The content of plan.json; a row of `shards` is a tar's name, its number of inputs and its recipe."""
+    return {
+        "format": layout.FORMAT,
+        "version": layout.FORMAT_VERSION,
+        "kind": "plan",
+        "shards": shards,
+        "arrays": [s.to_json() for s in stored.values()],
+        "fingerprint": fingerprint,
+        "attributes": attributes,
+    }
+
+
+def read_plan(folder: Path) -> dict[str, Any]:
+    plan = layout.unseal(folder / layout.PLAN, "write the set again with `--resume`, which renews it")
+    if plan.get("kind") != "plan":
+        raise ShardError(f"{folder / layout.PLAN} is no plan")
+    return plan
+
+
+def missing_shards(folder: Path, plan: dict[str, Any]) -> list[str]:
+    there = {path.name for path in folder.iterdir()}
+    return [name for name, _, _ in plan["shards"] if layout.record_name(name) not in there]
+
+
+def make_index(
+    folder: Path,
+    records: Sequence[ShardRecord],
+    stored: dict[str, StoredArray],
+    attributes: dict[str, Any],
+    recipe: Any,
+) -> Index:
+    """The index of some finished shards. ShardError on mixed arrays or encodings, or a key that occurs twice."""
+    records = in_order(records)
+    for record in records:
+        if record.arrays != stored:
+            raise ShardError(f"{folder / record.name} holds other arrays or encodings than the set", "write it again")
+    refuse_duplicates(folder, records)
+    software = {layout.canonical(r.software): r.software for r in records}
+    return Index(
+        folder=folder,
+        shards=tuple(ShardEntry.of(r) for r in records if r.count),
+        stored=stored,
+        statistics=_by_split(records, stored),
+        attributes=attributes,
+        failed=sum(len(r.failed) for r in records),
+        recipe=recipe,
+        software=[software[text] for text in sorted(software)],
+    )
+
+
+def in_order(records: Iterable[ShardRecord]) -> list[ShardRecord]:
+    """The order of a set's shards, whoever wrote them and when: train, validation, test, then other splits by name."""
+    return sorted(
+        records, key=lambda r: (_SPLITS.index(r.split) if r.split in _SPLITS else len(_SPLITS), r.split, r.name)
+    )
+
+
+def refuse_duplicates(folder: Path, records: Iterable[ShardRecord]) -> None:
+    seen: dict[str, str] = {}
+    for record in records:
+        for key in record.keys:
+            if key in seen:
+                raise ShardError(
+                    f"{folder}: key '{key}' is in {seen[key]} and in {record.name}",
+                    "name the inputs apart and write again",
+                )
+            seen[key] = record.name
+
+
+def _by_split(records: Sequence[ShardRecord], arrays: Iterable[str]) -> dict[str, dict[str, Statistics]]:
+    splits = dict.fromkeys(r.split for r in records)
+    return {split: {a: merge(r.statistics[a] for r in records if r.split == split) for a in arrays} for split in splits}
+
+
+def write_failures(folder: Path, records: Iterable[ShardRecord]) -> None:
+    """failures.jsonl, a line per failed input; no file when there is none."""
+    text = failures_text(records)
+    if text:
+        layout.write_whole(folder / layout.FAILURES, text.encode())
+    else:
+        (folder / layout.FAILURES).unlink(missing_ok=True)
+
+
+def failures_text(records: Iterable[ShardRecord]) -> str:
+    return "".join(Failure(r.name, f["item"], f["reason"]).to_line() for r in in_order(records) for f in r.failed)

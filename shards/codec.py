@@ -1,0 +1,223 @@
+"""How an array becomes a member's bytes and comes back: each encoding is a class with the same few methods.
+
+Every encoding can be read with plain numpy: a member is one or two .npy arrays after one another.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+import tokenize
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shards.errors import ShardError
+
+Buffer = memoryview
+#: Kinds of dtype that a shard may hold: no objects, no text, no times, no records.
+NUMBERS = "biufc"
+
+
+@dataclass(frozen=True)
+class ArraySchema:
+    """One named array of every sample. `attributes` (quantity, unit, axes …) are carried, never read."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    attributes: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9_.-]+", self.name) or self.name == "json":
+            raise ShardError(f"array name '{self.name}' cannot name a member", "use letters, digits and _")
+        plain_dtype(self.dtype, f"array '{self.name}'")
+
+    @property
+    def nbytes(self) -> int:
+        """Of one decoded array."""
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+
+def plain_dtype(name: Any, what: str) -> np.dtype:
+    """A little-endian number type. ShardError for objects, strings, records, foreign byte orders."""
+    try:
+        dtype = np.dtype(name)
+    except TypeError:
+        raise ShardError(f"{what} has the unknown dtype {name!r}") from None
+    if dtype.kind not in NUMBERS or dtype.newbyteorder("<") != dtype:
+        raise ShardError(f"{what} is of dtype {dtype}; shards hold little-endian numbers", "convert it first")
+    return dtype
+
+
+class Codec(Protocol):
+    """An encoding. `suffix` ends the member's name, so that nobody mistakes encoded numbers for plain ones."""
+
+    name: str
+    suffix: str
+    lossless: bool
+
+    def encode(self, array: NDArray) -> bytes: ...
+
+    def describe(self, data: Buffer) -> tuple[tuple[int, ...], np.dtype]:
+        """Shape and dtype of the array that a member decodes to. ValueError when it is no such member."""
+        ...
+
+    def tail(self, out: NDArray) -> Buffer:
+        """The part of `out` into which the end of the member may be read straight from the file; empty if none."""
+        ...
+
+    def finish(self, head: Buffer, out: NDArray) -> None:
+        """Fill or check `out`, given what comes before the tail. ValueError when the bytes do not make that array."""
+        ...
+
+
+class Plain:
+    """The .npy file itself, in its own dtype: any reader of tar and numpy understands it; read without a copy."""
+
+    suffix = "npy"
+    lossless = True
+
+    def __init__(self, dtype: str) -> None:
+        self.name = np.dtype(dtype).name
+
+    def encode(self, array: NDArray) -> bytes:
+        if array.dtype.name != self.name:
+            raise ValueError(f"encoding '{self.name}' cannot hold dtype {array.dtype}")
+        return npy_header(array) + array.tobytes()
+
+    def describe(self, data: Buffer) -> tuple[tuple[int, ...], np.dtype]:
+        shape, dtype, length = describe_npy(data)
+        if length + math.prod(shape) * dtype.itemsize != len(data):
+            raise ValueError(f"has {len(data)} bytes, which do not make {dtype} {shape}")
+        return shape, dtype
+
+    def tail(self, out: NDArray) -> Buffer:
+        return flat_bytes(out)
+
+    def finish(self, head: Buffer, out: NDArray) -> None:
+        if head != npy_header(out):
+            check_npy_header(head, out)
+
+
+class Float16:
+    """Half the bytes: float16 after division by a power of two of each array's own, which is stored in front.
+
+    The relative error stays below 2^-11 (0.05 %) down to 1e-9 of the array's peak. NaN stays NaN.
+    """
+
+    name = "float16-scaled"
+    suffix = "f16.npy"
+    lossless = False
+    #: The peak comes to lie below this, a factor of two under float16's largest number.
+    ceiling = 2.0**15
+
+    def encode(self, array: NDArray) -> bytes:
+        if array.dtype != np.float32:
+            raise ValueError(f"encoding '{self.name}' cannot hold dtype {array.dtype}")
+        if np.isinf(array).any():
+            raise ValueError(f"encoding '{self.name}' cannot hold infinity")
+        peak = float(np.nanmax(np.abs(array), initial=0.0))
+        scale = np.float64(2.0 ** math.ceil(math.log2(peak)) / self.ceiling if peak > 0.0 else 1.0)
+        scaled = (array / scale).astype(np.float16)
+        return npy_header(scale) + scale.tobytes() + npy_header(scaled) + scaled.tobytes()
+
+    def describe(self, data: Buffer) -> tuple[tuple[int, ...], np.dtype]:
+        _, scaled = read_npys(data, 2)
+        return scaled.shape, np.dtype(np.float32)
+
+    def tail(self, out: NDArray) -> Buffer:
+        return Buffer(bytearray())
+
+    def finish(self, head: Buffer, out: NDArray) -> None:
+        scale, scaled = read_npys(head, 2)
+        if scale.shape or scaled.shape != out.shape or scaled.dtype != np.float16:
+            raise ValueError(f"holds {scaled.dtype} {scaled.shape} instead of a scale and float16 {out.shape}")
+        np.multiply(scaled, np.float32(scale), out=out, dtype=np.float32)
+
+
+_ENCODED: dict[str, Codec] = {codec.name: codec for codec in (Float16(),)}
+#: What a writer may choose.
+ENCODINGS = ("float32", *_ENCODED)
+
+
+def codec_named(name: str) -> Codec:
+    """An encoding of ENCODINGS, or any plain dtype by its name. ShardError when there is no such encoding."""
+    if name in _ENCODED:
+        return _ENCODED[name]
+    try:
+        return Plain(plain_dtype(name, "encoding").name)
+    except ShardError:
+        raise ShardError(f"unknown encoding '{name}'", f"known: {', '.join(ENCODINGS)}") from None
+
+
+def array_of_member(suffix: str) -> tuple[str, str | None] | None:
+    """The array's name, and its encoding unless that is plain, of what follows a key: `observation.f16.npy`."""
+    for codec in _ENCODED.values():
+        if suffix.endswith(f".{codec.suffix}"):
+            return suffix.removesuffix(f".{codec.suffix}"), codec.name
+    if suffix == "npy" or suffix.endswith(".npy"):
+        return suffix.removesuffix(".npy"), None
+    return None
+
+
+# --- .npy -------------------------------------------------------------------------------------------------------------
+
+
+def npy_header(array: Any) -> bytes:
+    """The bytes before the numbers of a C-ordered array's .npy file."""
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        stream, {"descr": array.dtype.str, "fortran_order": False, "shape": array.shape}
+    )
+    return stream.getvalue()
+
+
+def flat_bytes(out: NDArray) -> Buffer:
+    """A writable view of a C-contiguous array's bytes, whatever its shape."""
+    return out.reshape(-1).view(np.uint8).data
+
+
+def read_npys(data: bytes | Buffer, count: int) -> list[NDArray]:
+    """Some .npy arrays that follow one another. ValueError on anything but plain numbers; nothing is ever unpickled."""
+    stream = io.BytesIO(data)
+    with _as_value_error():
+        return [np.lib.format.read_array(stream, allow_pickle=False) for _ in range(count)]
+
+
+@contextmanager
+def _as_value_error() -> Iterator[None]:
+    """Numpy's parser of headers answers damaged bytes with many kinds of errors."""
+    try:
+        yield
+    except (TypeError, SyntaxError, OverflowError, MemoryError, EOFError, tokenize.TokenError) as error:
+        raise ValueError(f"is no .npy file: {error}") from None
+
+
+_HEADER_READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+
+
+def describe_npy(head: bytes | Buffer) -> tuple[tuple[int, ...], np.dtype, int]:
+    """Shape, dtype and length of a .npy header. ValueError when it is none, or stored column by column."""
+    stream = io.BytesIO(head)
+    with _as_value_error():
+        version = np.lib.format.read_magic(stream)
+        if version not in _HEADER_READERS:
+            raise ValueError(f"is of npy version {version}, which nobody writes for plain numbers")
+        shape, fortran, dtype = _HEADER_READERS[version](stream)
+    if dtype.kind not in NUMBERS or dtype.newbyteorder("<") != dtype:
+        raise ValueError(f"is of dtype {dtype}; shards hold little-endian numbers")
+    if fortran and len(shape) > 1:
+        raise ValueError("is stored column by column (Fortran order)")
+    return shape, dtype, stream.tell()
+
+
+def check_npy_header(head: Buffer, out: NDArray) -> None:
+    shape, dtype, length = describe_npy(head)
+    if (shape, dtype, length) != (out.shape, out.dtype, len(head)):
+        raise ValueError(f"holds {dtype} {shape} instead of {out.dtype} {out.shape}")

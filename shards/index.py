@@ -1,0 +1,327 @@
+"""A folder's content: the closed set (`Index`), a shard's record (`ShardRecord`); and a split that leaks nothing.
+
+Opening reads index.json alone, whatever the size of the set; a shard's record, which says where each member lies, is
+read when the first of its samples is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shards import layout
+from shards.codec import ArraySchema, Codec, codec_named
+from shards.errors import ShardError
+from shards.statistics import Statistics
+
+MEND_INDEX = "rebuild it with `iris shards verify --repair FOLDER`, or copy the folder again"
+
+
+@dataclass(frozen=True)
+class StoredArray:
+    """An array and how it lies in the shards: its encoding, and what follows the key in its members' names."""
+
+    schema: ArraySchema
+    encoding: str
+    member: str
+
+    @cached_property
+    def codec(self) -> Codec:
+        return codec_named(self.encoding)
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self.schema), "encoding": self.encoding, "member": self.member}
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> StoredArray:
+        schema = ArraySchema(body["name"], tuple(body["shape"]), body["dtype"], body["attributes"])
+        return cls(schema, body["encoding"], body["member"])
+
+
+@dataclass(frozen=True)
+class Members:
+    """Where the members of one kind lie in a shard: a row per sample."""
+
+    offset: list[int]
+    size: list[int]
+    checksum: list[str]
+
+
+@dataclass(frozen=True)
+class ShardRecord:
+    """The json beside a tar: its completion mark, and the place and checksum of every member."""
+
+    name: str
+    split: str
+    size: int
+    checksum: str
+    keys: list[str]
+    groups: list[str]
+    arrays: dict[str, StoredArray]
+    members: dict[str, Members]
+    statistics: dict[str, Statistics]
+    failed: list[dict[str, Any]]
+    recipe: str | None
+    attributes: dict[str, Any]
+    software: dict[str, str]
+
+    @property
+    def count(self) -> int:
+        return len(self.keys)
+
+    def to_bytes(self) -> bytes:
+        body = {
+            "format": layout.FORMAT,
+            "version": layout.FORMAT_VERSION,
+            "kind": "shard",
+            "name": self.name,
+            "split": self.split,
+            "size": self.size,
+            "checksum": self.checksum,
+            "count": self.count,
+            "keys": self.keys,
+            "groups": self.groups,
+            "arrays": [stored.to_json() for stored in self.arrays.values()],
+            "members": {name: asdict(members) for name, members in self.members.items()},
+            "statistics": {name: s.to_json() for name, s in self.statistics.items()},
+            "failed": self.failed,
+            "recipe": self.recipe,
+            "attributes": self.attributes,
+            "software": self.software,
+        }
+        return layout.seal(body)
+
+    @classmethod
+    def read(cls, path: Path) -> ShardRecord:
+        """ShardError when the record is absent, damaged or not a shard's."""
+        mend = f"build {path.stem} again (`--resume`), or run `iris shards verify --repair {path.parent}`"
+        body = layout.unseal(path, mend)
+        try:
+            return cls._from_json(body)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ShardError(f"{path} is no shard's record: {error!r}", mend) from None
+
+    @classmethod
+    def _from_json(cls, body: Mapping[str, Any]) -> ShardRecord:
+        arrays = (StoredArray.from_json(a) for a in body["arrays"])
+        plain = ("name", "split", "size", "checksum", "keys", "groups", "failed", "recipe", "attributes", "software")
+        return cls(
+            **{name: body[name] for name in plain},
+            arrays={a.schema.name: a for a in arrays},
+            members={name: Members(**m) for name, m in body["members"].items()},
+            statistics={name: Statistics.from_json(s) for name, s in body["statistics"].items()},
+        )
+
+
+@dataclass(frozen=True)
+class ShardEntry:
+    """A shard as the index knows it; `record` is the checksum of its json."""
+
+    name: str
+    split: str
+    count: int
+    size: int
+    checksum: str
+    record: str
+
+    @classmethod
+    def of(cls, record: ShardRecord) -> ShardEntry:
+        return cls(record.name, record.split, record.count, record.size, record.checksum,
+                   layout.checksum(record.to_bytes()))  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SampleTable:
+    """A row per sample: shard number, key, group, and the offset of each array's member."""
+
+    number: NDArray[np.int64]
+    shard: NDArray[np.int32]
+    key: NDArray
+    group: NDArray
+    offset: dict[str, NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
+class Index:
+    """A closed set of shards. Samples are numbered through the shards in the order of `shards`, from 0."""
+
+    folder: Path
+    shards: tuple[ShardEntry, ...]
+    stored: dict[str, StoredArray]
+    statistics: dict[str, dict[str, Statistics]]
+    attributes: dict[str, Any]
+    failed: int
+    recipe: Any
+    software: list[dict[str, str]]
+
+    @classmethod
+    def open(cls, folder: Path | str) -> Index:
+        """Read index.json. ShardError names what is missing, damaged or newer, and how to mend it."""
+        folder = Path(folder).absolute()
+        if not folder.is_dir():
+            raise ShardError(
+                f"shard folder {folder} does not exist" if not folder.exists() else f"{folder} is no folder"
+            )
+        path = folder / layout.INDEX
+        if not path.exists():
+            raise ShardError(f"{folder} has no {layout.INDEX}", _why_open(folder))
+        body = layout.unseal(path, MEND_INDEX)
+        try:
+            return cls._from_json(folder, body)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ShardError(f"{path} is no index: {error!r}", MEND_INDEX) from None
+
+    @classmethod
+    def _from_json(cls, folder: Path, body: Mapping[str, Any]) -> Index:
+        shards = tuple(ShardEntry(**entry) for entry in body["shards"])
+        for entry in shards:
+            check_file_name(entry.name, folder)
+        arrays = (StoredArray.from_json(a) for a in body["arrays"])
+        statistics = {
+            split: {name: Statistics.from_json(s) for name, s in of_arrays.items()}
+            for split, of_arrays in body["statistics"].items()
+        }
+        return cls(folder, shards, {a.schema.name: a for a in arrays}, statistics, body["attributes"], body["failed"],
+                   body["recipe"], body["software"])  # fmt: skip
+
+    def to_bytes(self) -> bytes:
+        body = {
+            "format": layout.FORMAT,
+            "version": layout.FORMAT_VERSION,
+            "kind": "index",
+            "splits": self.splits,
+            "shards": [asdict(entry) for entry in self.shards],
+            "arrays": [stored.to_json() for stored in self.stored.values()],
+            "statistics": {
+                split: {name: s.to_json() for name, s in arrays.items()} for split, arrays in self.statistics.items()
+            },
+            "attributes": self.attributes,
+            "failed": self.failed,
+            "recipe": self.recipe,
+            "software": self.software,
+            "fingerprint": self.fingerprint,
+        }
+        return layout.seal(body)
+
+    @property
+    def arrays(self) -> dict[str, ArraySchema]:
+        return {name: stored.schema for name, stored in self.stored.items()}
+
+    @property
+    def splits(self) -> dict[str, int]:
+        """Split -> number of samples, in the order of the shards."""
+        counts: dict[str, int] = {}
+        for entry in self.shards:
+            counts[entry.split] = counts.get(entry.split, 0) + entry.count
+        return counts
+
+    def count(self, split: str | None = None) -> int:
+        """Samples of a split, or of all. ShardError when there is no such split."""
+        return sum(self.sizes(split))
+
+    def sizes(self, split: str | None = None) -> list[int]:
+        """Samples of each shard of a split."""
+        return [self.shards[i].count for i in self.shard_numbers(split)]
+
+    def shard_numbers(self, split: str | None = None) -> list[int]:
+        if split is not None and split not in self.splits:
+            raise ShardError(f"{self.folder} has no split '{split}'", f"it has: {', '.join(self.splits) or 'none'}")
+        return [i for i, entry in enumerate(self.shards) if split in (None, entry.split)]
+
+    @cached_property
+    def starts(self) -> NDArray[np.int64]:
+        """(shards + 1,) the number of each shard's first sample, and the total."""
+        return np.concatenate([[0], np.cumsum([entry.count for entry in self.shards], dtype=np.int64)]).astype(np.int64)
+
+    def numbers(self, split: str | None = None) -> NDArray[np.int64]:
+        """The sample numbers of a split, ascending."""
+        ranges = [np.arange(self.starts[i], self.starts[i + 1]) for i in self.shard_numbers(split)]
+        return np.concatenate([np.zeros(0, np.int64), *ranges])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Changes with any byte of any shard, and with nothing else (folders may be copied or renamed)."""
+        content = [[e.name, e.split, e.count, e.size, e.checksum] for e in self.shards]
+        return hashlib.sha256(layout.canonical(content).encode()).hexdigest()
+
+    def record(self, shard: int) -> ShardRecord:
+        """A shard's record, checked against this index."""
+        entry = self.shards[shard]
+        path = self.folder / layout.record_name(entry.name)
+        record = ShardRecord.read(path)
+        if ShardEntry.of(record) != entry:
+            raise ShardError(
+                f"{path} disagrees with {layout.INDEX}: it is of another set, or one of them is old", MEND_INDEX
+            )
+        if record.arrays != self.stored:
+            raise ShardError(f"{path} holds other arrays or encodings than {layout.INDEX} says", MEND_INDEX)
+        return record
+
+    def samples(self, split: str | None = None) -> SampleTable:
+        """All records of a split as columns: for planning by group, looking up keys; training does not need it."""
+        chosen = self.shard_numbers(split)
+        records = [self.record(i) for i in chosen]
+        text = np.dtypes.StringDType()
+        return SampleTable(
+            number=self.numbers(split),
+            shard=np.repeat(np.array(chosen, np.int32), [r.count for r in records]),
+            key=np.array([key for r in records for key in r.keys], text),
+            group=np.array([group for r in records for group in r.groups], text),
+            offset={
+                name: np.array([o for r in records for o in r.members[name].offset], np.int64) for name in self.stored
+            },
+        )
+
+
+def check_file_name(name: str, folder: Path) -> None:
+    """An index names files beside it, nothing else: no other folder, no URL, no pipe is reached through it."""
+    if not isinstance(name, str) or name in ("", ".", "..") or "/" in name or "\0" in name:
+        raise ShardError(f"{folder / layout.INDEX} names the shard {name!r}, which is not a file beside it")
+
+
+def _why_open(folder: Path) -> str:
+    if (folder / layout.PLAN).exists():
+        return f"it is still being written: finish with `--resume`, or close it with `iris shards merge {folder}`"
+    if any(folder.glob("*.tar")):
+        return f"make one with `iris shards index {folder}`"
+    return "it is not a shard folder"
+
+
+# --- splits -----------------------------------------------------------------------------------------------------------
+
+
+def group_split(groups: Sequence[Hashable], fractions: Mapping[str, float], seed: int) -> dict[str, list[int]]:
+    """Indices of `groups` for each split, so that equal groups are never separated.
+
+    The order of the groups is drawn from their names and the seed alone, so that it does not depend on the order of the
+    input. Shares are counted in groups; each fraction above zero gets one at least while there are enough, the first
+    named first. ShardError unless the fractions are not negative and sum to 1.
+    """
+    if any(f < 0 for f in fractions.values()) or abs(sum(fractions.values()) - 1.0) > 1e-6:
+        raise ShardError(f"split fractions {dict(fractions)} are not shares of 1", "give fractions that sum to 1")
+    drawn = sorted(set(groups), key=lambda g: hashlib.sha256(f"{seed}:{g}".encode()).digest())
+    counts = _apportion(len(drawn), fractions)
+    names = np.repeat(list(counts), list(counts.values()))
+    split_of = dict(zip(drawn, names.tolist(), strict=True))
+    return {name: [i for i, group in enumerate(groups) if split_of[group] == name] for name in fractions}
+
+
+def _apportion(total: int, fractions: Mapping[str, float]) -> dict[str, int]:
+    """Whole numbers summing to `total`, nearest to the fractions: largest remainders, but nobody empty without need."""
+    counts = {name: int(total * fraction) for name, fraction in fractions.items()}
+    by_remainder = sorted(fractions, key=lambda name: counts[name] - total * fractions[name])
+    for name in by_remainder[: total - sum(counts.values())]:
+        counts[name] += 1
+    for name in fractions:
+        richest = max(counts, key=lambda n: counts[n])
+        if fractions[name] > 0 and counts[name] == 0 and counts[richest] > 1:
+            counts[richest] -= 1
+            counts[name] += 1
+    return counts

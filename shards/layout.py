@@ -1,0 +1,206 @@
+"""Names and files of a shard folder: what is called how, and how a file gets there whole or not at all.
+
+index.json          the closed set: counts, checksums, arrays, statistics, attributes
+plan.json           what the set is meant to hold, written before the first shard
+train-000007.tar    members <key>.<array>.<encoding's suffix> and <key>.json, sample after sample
+train-000007.json   the finished shard's record: where every member lies, and its checksum
+failures.jsonl      inputs that could not be made into a sample, if any
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import xxhash
+
+from shards.errors import ShardError
+
+FORMAT = "iris-shards"
+#: Raised when a reader of the old version could misunderstand a new folder.
+FORMAT_VERSION = 1
+DEFAULT_SAMPLES_PER_SHARD = 256
+
+INDEX, PLAN, FAILURES = "index.json", "plan.json", "failures.jsonl"
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+=,@~-]*")
+_SPLIT = re.compile(r"[a-z][a-z0-9_]*")
+_SHARD = re.compile(r"[a-z][a-z0-9_]*-\d{6,}\.(tar|json)")
+_TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<host>[A-Za-z0-9-]+)\.(?P<pid>\d+)\.part")
+#: A ustar header holds names of up to 100 bytes; the longest suffix takes its share.
+LONGEST_KEY = 64
+STALE_AFTER_S = 24 * 3600.0
+
+
+def shard_name(split: str, number: int) -> str:
+    """`train-000007.tar`. ShardError when the split's name does not fit into a file's."""
+    if not _SPLIT.fullmatch(split):
+        raise ShardError(f"split name '{split}' is not usable in a file name", "use lower-case letters, digits and _")
+    return f"{split}-{number:06d}.tar"
+
+
+def record_name(tar_name: str) -> str:
+    """`train-000007.json` beside `train-000007.tar`."""
+    return f"{tar_name.removesuffix('.tar')}.json"
+
+
+def check_key(key: str) -> str:
+    """A key becomes the first part of a member's name; WebDataset splits that at the first dot. ShardError if unfit."""
+    if len(key) > LONGEST_KEY:
+        raise ShardError(f"key '{key}' has {len(key)} characters; a tar header has room for {LONGEST_KEY}")
+    if not _KEY.fullmatch(key):
+        why = "holds a dot, where WebDataset would cut it" if "." in key else "holds characters that a name cannot"
+        raise ShardError(f"key '{key}' {why}", f"call it '{safe_key(key)}'")
+    return key
+
+
+def safe_key(text: str) -> str:
+    """Any text made fit for a key: what is unusual becomes '-'. Two texts may meet in one key: writers check."""
+    return re.sub(r"[^A-Za-z0-9_+=,@~-]+", "-", text).strip("-_+=,@~")[:LONGEST_KEY] or "sample"
+
+
+def is_ours(name: str) -> bool:
+    """Whether this library gives files such names, so that an overwrite may remove them."""
+    return name in (INDEX, PLAN, FAILURES) or bool(_SHARD.fullmatch(name) or _TEMPORARY.fullmatch(name))
+
+
+def checksum(data: bytes | bytearray | memoryview) -> str:
+    """xxh3 of a file, 128 bits, hexadecimal."""
+    return xxhash.xxh3_128_hexdigest(data)
+
+
+def member_checksum(*parts: bytes | bytearray | memoryview) -> str:
+    """xxh3 of a member's content, 64 bits, hexadecimal; the parts as if joined."""
+    digest = xxhash.xxh3_64()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
+
+
+# --- json that knows when it was changed ------------------------------------------------------------------------------
+
+
+def canonical(value: Any) -> str:
+    """The one text of a JSON value, so that equal values have equal bytes. ValueError on NaN or infinity."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def pretty(value: dict[str, Any]) -> str:
+    """One line per top-level entry: readable at the top, compact below."""
+    lines = (f"{json.dumps(key)}: {canonical(value[key])}" for key in sorted(value))
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def seal(body: dict[str, Any]) -> bytes:
+    """A file's bytes: the body and, under "seal", the checksum of everything else."""
+    return pretty({**body, "seal": checksum(pretty(body).encode())}).encode()
+
+
+def unseal(path: Path, mend: str) -> dict[str, Any]:
+    """A sealed file's body. ShardError, with the hint `mend`, if it is absent, damaged, changed by hand or newer."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise ShardError(f"{path} does not exist", mend) from None
+    except (IsADirectoryError, NotADirectoryError):
+        raise ShardError(f"{path} is not a file", mend) from None
+    body = _parse(data, path, mend)
+    if body.get("format") != FORMAT:
+        raise ShardError(f"{path} is not a file of this format", mend)
+    version = body.get("version")
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise ShardError(
+            f"{path} is of format version {version}; this program reads up to {FORMAT_VERSION}",
+            "install a newer release",
+        )
+    body.pop("seal", None)
+    if not _fits(body, data):
+        raise ShardError(f"{path} is damaged or was changed by hand: its seal does not fit", mend)
+    return body
+
+
+def _fits(body: dict[str, Any], data: bytes) -> bool:
+    try:
+        return seal(body) == data
+    except ValueError:  # NaN, infinity, half a surrogate pair: nothing that we would have written
+        return False
+
+
+def _parse(data: bytes, path: Path, mend: str) -> dict[str, Any]:
+    try:
+        body = json.loads(data)
+    except (ValueError, RecursionError):
+        raise ShardError(f"{path} is damaged: it is not valid JSON ({len(data)} bytes)", mend) from None
+    if not isinstance(body, dict):
+        raise ShardError(f"{path} is not a file of this format", mend)
+    return body
+
+
+# --- whole or not at all ----------------------------------------------------------------------------------------------
+
+
+def _host() -> str:
+    return re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname()) or "host"
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """Write under a temporary name (host, pid) in the same folder, fsync, rename. On an error nothing is left."""
+    temporary = path.with_name(f".{path.name}.{_host()}.{os.getpid()}.part")
+    temporary.unlink(missing_ok=True)  # left by a killed process that had our number
+    try:
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    with whole_file(path) as file:
+        file.write(data)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename survive a power cut, where the file system can."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError:
+        pass  # some network file systems refuse to sync a folder; the rename itself is still atomic
+    finally:
+        os.close(handle)
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """Temporary files whose writer is gone: its process on this host has ended, or another host left it a day ago."""
+    return [path for path in folder.iterdir() if (found := _TEMPORARY.fullmatch(path.name)) and _abandoned(path, found)]
+
+
+def _abandoned(path: Path, found: re.Match[str]) -> bool:
+    if found["host"] == _host():
+        return not _alive(int(found["pid"]))
+    try:
+        return time.time() - path.lstat().st_mtime > STALE_AFTER_S
+    except FileNotFoundError:
+        return False
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True

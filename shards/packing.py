@@ -1,0 +1,142 @@
+"""A sample, checked, encoded and summed, ready to be appended to a tar: the part of writing that workers do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shards import layout
+from shards.errors import ShardError
+from shards.index import ShardRecord, StoredArray
+from shards.reader import OpenShard, read_exactly
+from shards.statistics import Statistics, losses, measure
+
+#: Entries of a sample's json that are ours.
+RESERVED = ("key", "group", "checksums")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a maker makes: `group` names what a split must not separate, `info` becomes <key>.json."""
+
+    key: str
+    group: str
+    arrays: Mapping[str, NDArray]
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Members by kind (an array's name, or "json"): suffix of the name, content, checksum."""
+
+    key: str
+    group: str
+    members: dict[str, tuple[str, bytes, str]]
+    statistics: dict[str, Statistics]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An input that did not make it into its shard."""
+
+    shard: str
+    item: Any
+    reason: str
+
+    def to_line(self) -> str:
+        return layout.canonical({"shard": self.shard, "item": self.item, "reason": self.reason}) + "\n"
+
+
+def pack(sample: Sample, stored: Sequence[StoredArray]) -> Packed:
+    """ShardError when key, arrays or info do not fit the schema."""
+    layout.check_key(sample.key)
+    if not isinstance(sample.group, str):
+        raise ShardError(f"sample '{sample.key}': the group {sample.group!r} is not a string")
+    if set(sample.arrays) != {s.schema.name for s in stored}:
+        names = ", ".join(s.schema.name for s in stored)
+        raise ShardError(f"sample '{sample.key}' has the arrays {', '.join(sample.arrays)}; the set has {names}")
+    members, statistics = {}, {}
+    for s in stored:
+        name = s.schema.name
+        data, statistics[name] = _encode(sample.arrays[name], s, f"sample '{sample.key}': {name}")
+        members[name] = (s.member, data, layout.member_checksum(data))
+    info = _info(sample, {suffix: sum_ for suffix, _, sum_ in members.values()})
+    members["json"] = ("json", info, layout.member_checksum(info))
+    return Packed(sample.key, sample.group, members, statistics)
+
+
+def _encode(array: NDArray, stored: StoredArray, what: str) -> tuple[bytes, Statistics]:
+    """A member's content, and the statistics of what a reader will get from it."""
+    schema = stored.schema
+    if array.shape != schema.shape or array.dtype != np.dtype(schema.dtype):
+        raise ShardError(f"{what} is {array.dtype} {array.shape}; the set holds {schema.dtype} {schema.shape}")
+    array = np.ascontiguousarray(array)
+    try:
+        data = stored.codec.encode(array)
+    except ValueError as error:
+        raise ShardError(f"{what}: {error}", "use the encoding float32") from None
+    if stored.codec.lossless:
+        return data, measure(array)
+    decoded = decode(data, stored)
+    relative, of_peak = losses(array, decoded)
+    return data, replace(measure(decoded), worst_relative_error=relative, worst_error_of_peak=of_peak)
+
+
+def decode(data: bytes, stored: StoredArray) -> NDArray:
+    """A member's array. ValueError when its bytes do not make one."""
+    out = np.empty(stored.schema.shape, stored.schema.dtype)
+    tail = stored.codec.tail(out)
+    cut = len(data) - len(tail)
+    if cut < 0:
+        raise ValueError(f"has {len(data)} bytes, too few for the array")
+    tail[:] = data[cut:]
+    stored.codec.finish(memoryview(data)[:cut], out)
+    return out
+
+
+def _info(sample: Sample, checksums: Mapping[str, str]) -> bytes:
+    """The sample's json; it repeats the checksums, so that a tar without its records can still be checked."""
+    if taken := set(sample.info) & set(RESERVED):
+        raise ShardError(f"sample '{sample.key}': info uses the reserved names {', '.join(sorted(taken))}")
+    body = {**sample.info, "key": sample.key, "group": sample.group, "checksums": dict(checksums)}
+    try:
+        return (layout.canonical(body) + "\n").encode()
+    except (TypeError, ValueError) as error:
+        raise ShardError(f"sample '{sample.key}': info is not plain JSON: {error}") from None
+
+
+def salvage(path: Path, record: ShardRecord | None, items: Sequence[Any]) -> dict[int, Packed]:
+    """The samples of a finished shard by the place of their item, as they were packed; empty if there is no shard."""
+    if record is None or not record.count:
+        return {}
+    failed = {layout.canonical(f["item"]) for f in record.failed}
+    places = [i for i, item in enumerate(items) if layout.canonical(item) not in failed]
+    shard = OpenShard(path, record)
+    return {place: _unpack(shard, row) for row, place in enumerate(places)}
+
+
+def _unpack(shard: OpenShard, row: int) -> Packed:
+    record = shard.record
+    members, statistics = {}, {}
+    for kind in (*record.arrays, "json"):
+        places = record.members[kind]
+        data = bytearray(places.size[row])
+        if not read_exactly(shard.handle, [data], places.offset[row]):
+            raise ShardError(f"{shard.path} ends too early", "delete its json and go on with `--resume`")
+        if layout.member_checksum(data) != places.checksum[row]:
+            raise ShardError(f"{shard.path} is damaged", "delete its json and go on with `--resume`")
+        stored = record.arrays.get(kind)
+        members[kind] = (stored.member if stored else "json", bytes(data), places.checksum[row])
+        if stored:
+            worst = record.statistics[kind]
+            statistics[kind] = replace(
+                measure(decode(bytes(data), stored)),
+                worst_relative_error=worst.worst_relative_error,
+                worst_error_of_peak=worst.worst_error_of_peak,
+            )
+    return Packed(record.keys[row], record.groups[row], members, statistics)

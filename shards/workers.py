@@ -1,0 +1,118 @@
+"""A function applied to many items by worker processes, in the items' order; and which part of a job is ours."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from itertools import islice
+from multiprocessing import connection
+from typing import Any, TypeVar
+
+from shards.errors import ShardError
+
+Result = TypeVar("Result")
+Map = Callable[[Iterable[Any]], Iterator[Any]]
+
+#: Items that each worker has in hand or in waiting: enough that none idles, little enough to hold in memory.
+_AHEAD = 2
+
+
+@contextmanager
+def crew(function: Callable[[Any], Any], workers: int) -> Iterator[Map]:
+    """`with crew(make, 4) as mapped: for result in mapped(items)`; in this process when `workers` is 1.
+
+    Workers are started fresh (spawn): `function` must be picklable. They ignore Ctrl-C, which the parent answers, and
+    end with their parent, however that ends.
+    """
+    if workers < 1:
+        raise ShardError(f"workers = {workers}; at least one must do the work")
+    if workers == 1:
+        yield lambda items: map(function, items)
+        return
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(function,))
+    try:
+        yield lambda items: _in_order(pool, iter(items), workers * _AHEAD)
+    except BrokenProcessPool:
+        raise ShardError(
+            "a worker process died, perhaps for want of memory", "try fewer workers, with `--resume`"
+        ) from None
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _in_order(pool: ProcessPoolExecutor, items: Iterator[Any], ahead: int) -> Iterator[Any]:
+    waiting: deque[Future] = deque(pool.submit(_apply, item) for item in islice(items, ahead))
+    while waiting:
+        result = waiting.popleft().result()
+        waiting.extend(pool.submit(_apply, item) for item in islice(items, 1))
+        yield result
+
+
+_function: Callable[[Any], Any]
+
+
+def _begin(function: Callable[[Any], Any]) -> None:
+    global _function
+    _function = function
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+
+def _apply(item: Any) -> Any:
+    return _function(item)
+
+
+# --- which part is ours -----------------------------------------------------------------------------------------------
+
+
+def share_of_job(environment: Mapping[str, str]) -> tuple[int, int]:
+    """(rank, world) of this process among torchrun ranks or srun tasks, times the tasks of a SLURM array.
+
+    `SLURM_STEP_NUM_TASKS` rather than `SLURM_NTASKS` counts the tasks: the latter is also set in a batch script that
+    runs once. ShardError when an array's ids are not evenly spaced, so that nobody can tell which part is whose.
+    """
+    rank, world = _one_of(environment, ("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"))
+    task, tasks = _array_task(environment)
+    return task * world + rank, tasks * world
+
+
+def _one_of(environment: Mapping[str, str], *pairs: tuple[str, str]) -> tuple[int, int]:
+    for rank, world in pairs:
+        if rank in environment and world in environment:
+            return _checked(environment, rank), _checked(environment, world)
+    return 0, 1
+
+
+def _array_task(environment: Mapping[str, str]) -> tuple[int, int]:
+    if "SLURM_ARRAY_TASK_ID" not in environment:
+        return 0, 1
+    names = ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_MIN", "SLURM_ARRAY_TASK_MAX", "SLURM_ARRAY_TASK_COUNT")
+    task, first, last, count = (_checked(environment, name) for name in names)
+    step, rest = divmod(last - first, count - 1) if count > 1 else (1, 0)
+    if rest or (task - first) % max(step, 1):
+        raise ShardError(
+            f"the {count} ids of this SLURM array ({first} to {last}) are not evenly spaced", "use --array=0-N"
+        )
+    return (task - first) // max(step, 1), count
+
+
+def _checked(environment: Mapping[str, str], name: str) -> int:
+    try:
+        return int(environment[name])
+    except (KeyError, ValueError):
+        raise ShardError(f"environment variable {name} = {environment.get(name)!r} is no number", "unset it") from None

@@ -1,0 +1,222 @@
+"""`iris mock` and `iris preobserve` as their users meet them."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import webdataset
+
+from iris_cli import units
+from iris_cli.observers.simple import SimpleObserver
+from iris_cli.observers.top_down import top_down_density
+from iris_cli.standard.dataset import StandardDataset
+from shards.index import Index
+
+Iris = Callable[..., "object"]
+
+
+@pytest.fixture(scope="module")
+def standard(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("mock") / "standard"
+    command = [sys.executable, "-m", "iris_cli", "mock", str(folder), "-n", "5", "-m", "2", "--seed", "7", "-q"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return folder
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_the_same_seed_gives_the_same_bytes_on_one_and_two_workers(iris: Iris, standard: Path, tmp_path: Path) -> None:
+    assert iris("mock", tmp_path / "again", "-n", 5, "-m", 2, "--seed", 7, "-w", 2).code == 0
+    assert bytes_of(tmp_path / "again") == bytes_of(standard)
+    for workers in (1, 2):
+        ran = iris("preobserve", standard, tmp_path / f"shards{workers}", "-w", workers, "--samples-per-shard", 3)
+        assert ran.code == 0, ran.err
+    assert bytes_of(tmp_path / "shards1") == bytes_of(tmp_path / "shards2")
+
+
+def test_another_seed_gives_another_galaxy(iris: Iris, standard: Path, tmp_path: Path) -> None:
+    iris("mock", tmp_path / "other", "-n", 1, "--seed", 8)
+    assert (tmp_path / "other/tensor_000000.npy").read_bytes() != (standard / "tensor_000000.npy").read_bytes()
+
+
+@pytest.fixture
+def pairs(iris: Iris, standard: Path, tmp_path: Path) -> Path:
+    ran = iris("preobserve", standard, tmp_path / "pairs", "--test-fraction", 0.2)
+    assert ran.code == 0, ran.err
+    return tmp_path / "pairs"
+
+
+def test_plain_webdataset_and_tar_read_the_shards(pairs: Path, standard: Path) -> None:
+    tars = sorted(map(str, pairs.glob("*.tar")))
+    stream = webdataset.WebDataset(tars, shardshuffle=False).decode().to_tuple("observation.npy", "density.npy", "json")
+    read = list(stream)
+    assert len(read) == 10
+    dataset = StandardDataset.open(standard)
+    numbers = {entry.file: n for n, entry in enumerate(dataset.entries)}
+    observation, density, info = read[0]
+    tensor = torch.from_numpy(dataset[numbers[info["file"]]])
+    assert np.array_equal(observation, SimpleObserver(dataset.grid).observe(tensor).numpy())
+    assert np.array_equal(density, top_down_density(tensor, dataset.grid).numpy())
+    with tarfile.open(tars[0]) as tar:
+        names = tar.getnames()
+        member = tar.extractfile(names[0])
+        assert member is not None
+        array = np.load(io.BytesIO(member.read()), allow_pickle=False)
+    assert array.dtype == np.float32 and names[0].endswith(".observation.npy")
+
+
+def test_views_of_one_galaxy_are_never_on_both_sides_of_a_split(pairs: Path) -> None:
+    index = Index.open(pairs)
+    assert index.splits == {"train": 6, "validation": 2, "test": 2}
+    groups = [set(index.samples(split).group.tolist()) for split in index.splits]
+    assert sum(map(len, groups)) == len(set.union(*groups)) == 5
+
+
+def test_the_index_says_units_grid_and_where_pairs_came_from(pairs: Path) -> None:
+    index = Index.open(pairs)
+    density, observation = index.arrays["density"].attributes, index.arrays["observation"].attributes
+    assert density["quantity"] == "density" and density["unit"] == "solMass / pc3"
+    assert density["SI_per_unit"] == pytest.approx(6.768e-20, rel=1e-3)
+    assert observation["quantity"] == "v_density" and observation["axes"] == ["line", "longitude", "velocity"]
+    assert index.attributes["grid"]["r_max_pc"] == 8502.0
+    assert index.attributes["inputs"][0]["folder"] == "standard"
+    assert index.attributes["inputs"][0]["origin"]["seed"] == 7
+    with tarfile.open(pairs / "train-000000.tar") as tar:
+        member = tar.extractfile(next(name for name in tar.getnames() if name.endswith(".json")))
+        assert member is not None
+        info = json.load(member)
+    assert info["source"].startswith("mock-7-") and info["view_deg"] in (0.0, 180.0) and info["seed"] == 7
+
+
+def test_litter_is_observed_without_density(iris: Iris, tmp_path: Path) -> None:
+    iris("mock", tmp_path / "foreground", "-n", 2, "--foreground")
+    ran = iris("preobserve", tmp_path / "foreground", tmp_path / "litter", "--litter", "--json")
+    assert json.loads(ran.out)["pairs"] == 2
+    index = Index.open(tmp_path / "litter")
+    assert list(index.arrays) == ["observation"] and index.attributes["litter"] is True
+
+
+def test_the_fields_data_sets_are_observed_and_imported(iris: Iris, shared_data: Path, tmp_path: Path) -> None:
+    ran = iris("preobserve", shared_data / "reference-standard", tmp_path / "s", "--views-per-source", 1)
+    assert ran.code == 0 and "turns anticlockwise" in ran.err and "--turn-over" in ran.err
+    ran = iris("preobserve", shared_data / "reference-standard", tmp_path / "t", "--views-per-source", 1, "--turn-over")
+    assert ran.code == 0 and "anticlockwise" not in ran.err
+    ran = iris("preobserve", shared_data / "reference-preobserved", tmp_path / "p", "--turn-over")
+    assert ran.code == 0 and "reversed shadowing" in ran.err and "validation split" in ran.err
+    index = Index.open(tmp_path / "p")
+    assert index.count() == 8 and index.arrays["observation"].attributes["unit"] == "K"
+    raw = np.load(shared_data / "reference-preobserved/observed_0.npy")
+    with tarfile.open(tmp_path / "p/train-000000.tar") as tar:
+        member = tar.extractfile("00-reference-preobserved-000000-000000.observation.npy")
+        assert member is not None
+        kelvin = np.load(io.BytesIO(member.read()), allow_pickle=False)
+    assert kelvin == pytest.approx(raw[:, ::-1, ::-1] / 11.398585319519043, rel=1e-6)
+
+
+def test_inputs_in_other_units_are_brought_to_one(iris: Iris, shared_data: Path, tmp_path: Path) -> None:
+    """The paper's two folders scale densities differently (x 1.27); view 0 of both is the same galaxy."""
+    iris("preobserve", shared_data / "reference-standard", tmp_path / "s", "--validation-fraction", 0)
+    iris("preobserve", shared_data / "reference-preobserved", tmp_path / "p", "--validation-fraction", 0)
+
+    def first_density(folder: Path) -> np.ndarray:
+        tars = [str(folder / "train-000000.tar")]
+        stream = webdataset.WebDataset(tars, shardshuffle=False).decode()
+        return next(iter(stream))["density.npy"]
+
+    assert first_density(tmp_path / "s") == pytest.approx(first_density(tmp_path / "p"), rel=1e-5)
+    assert first_density(tmp_path / "s").max() * 1e18 / units.INNER.density_per_SI > 1.0
+
+
+# --- bad input: one line, the right exit code, nothing half-written ---
+
+
+def one_line(ran: object, code: int, *words: str) -> None:
+    lines = [line for line in ran.err.splitlines() if "error:" in line]  # type: ignore[attr-defined]
+    assert ran.code == code, ran.err  # type: ignore[attr-defined]
+    assert len(lines) == 1 and "Traceback" not in ran.err  # type: ignore[attr-defined]
+    for word in words:
+        assert word in lines[0], lines[0]
+
+
+def test_a_missing_folder_is_one_line(iris: Iris, tmp_path: Path) -> None:
+    one_line(iris("preobserve", tmp_path / "nowhere", tmp_path / "out"), 1, "nowhere is not a folder")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_output_that_exists_is_kept_unless_told_otherwise(iris: Iris, standard: Path, pairs: Path) -> None:
+    before = bytes_of(pairs)
+    one_line(iris("preobserve", standard, pairs, "--test-fraction", 0.2), 1, "exists", "--resume", "--overwrite")
+    one_line(iris("mock", standard, "-n", 1), 1, "exists", "--overwrite")
+    assert bytes_of(pairs) == before
+    assert iris("preobserve", standard, pairs, "--test-fraction", 0.2, "--resume").code == 0
+    assert bytes_of(pairs) == before
+
+
+def test_an_unknown_key_in_the_configuration_is_named_with_its_nearest(
+    iris: Iris, standard: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "p.toml").write_text("latitud = 'max'\n")
+    ran = iris("preobserve", standard, tmp_path / "out", "--config", tmp_path / "p.toml")
+    one_line(ran, 2, "latitud", "did you mean 'latitude'?")
+
+
+def test_a_flag_wins_over_the_configuration_file(iris: Iris, standard: Path, tmp_path: Path) -> None:
+    (tmp_path / "p.toml").write_text("latitude = 'max'\ntest_fraction = 0.2\n")
+    iris("preobserve", standard, tmp_path / "out", "--config", tmp_path / "p.toml", "--latitude", "mean")
+    config = Index.open(tmp_path / "out").attributes["config"]
+    assert config["latitude"] == "mean" and config["test_fraction"] == 0.2
+
+
+def test_two_grids_do_not_go_into_one_set(iris: Iris, standard: Path, shared_data: Path, tmp_path: Path) -> None:
+    ran = iris("preobserve", standard, shared_data / "reference-standard", tmp_path / "out")
+    one_line(ran, 1, "do not fit into one set", "lon_steps 64 and 32")
+    assert not (tmp_path / "out").exists()
+
+
+def test_fractions_that_leave_nothing_to_train_on_are_a_usage_error(iris: Iris, standard: Path, tmp_path: Path) -> None:
+    ran = iris("preobserve", standard, tmp_path / "o", "--validation-fraction", 0.6, "--test-fraction", 0.4)
+    one_line(ran, 2, "no training data")
+
+
+def test_a_spoilt_tensor_fails_alone_and_can_be_retried(iris: Iris, standard: Path, tmp_path: Path) -> None:
+    spoilt = tmp_path / "spoilt"
+    shutil.copytree(standard, spoilt)
+    tensor = np.load(spoilt / "tensor_000003.npy")
+    tensor[1, 0, 0, 0] = np.nan
+    np.save(spoilt / "tensor_000003.npy", tensor)
+    ran = iris("preobserve", spoilt, tmp_path / "out")
+    one_line(ran, 1, "1 of 10 inputs failed", "tensor_000003.npy", "rho holds 1 NaN", "--retry-failed")
+    assert Index.open(tmp_path / "out").count() == 9
+    shutil.copy(standard / "tensor_000003.npy", spoilt)
+    assert iris("preobserve", spoilt, tmp_path / "out", "--retry-failed").code == 0
+    assert iris("preobserve", spoilt, tmp_path / "undisturbed").code == 0
+    assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "undisturbed")
+
+
+def test_a_full_disk_leaves_nothing_half_written(
+    iris: Iris, standard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("os.fsync", full)
+        one_line(iris("mock", tmp_path / "mock", "-n", 1), 1, "No space left")
+        assert list(tmp_path.iterdir()) == []
+        ran = iris("preobserve", standard, tmp_path / "out")
+        one_line(ran, 1, "No space left")
+    assert not [p for p in (tmp_path / "out").glob("*") if p.suffix == ".tar" or p.name.startswith(".")]
+    assert iris("preobserve", standard, tmp_path / "out", "--resume").code == 0

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from iris_cli.config.grid import GRID_PRESETS, Grid, grid_preset
+from iris_cli.config.mock import MockConfig
+from iris_cli.config.preobserve import PreobserveConfig
+from iris_cli.config.toml import from_dict, load, to_toml
+from iris_cli.errors import UsageError
+
+
+@pytest.mark.parametrize("config", [Grid(), MockConfig(), PreobserveConfig(views_per_source=3)])
+def test_a_configuration_comes_back_from_its_own_toml(config: object) -> None:
+    text = to_toml(config)
+    again = from_dict(type(config), tomllib.loads(text))
+    assert again == config
+    assert to_toml(again) == text
+
+
+def test_an_unknown_key_is_named_with_its_file_and_its_nearest(tmp_path: Path) -> None:
+    file = tmp_path / "grid.toml"
+    file.write_text("lon_step = 64\n")
+    with pytest.raises(UsageError) as error:
+        load(Grid, file)
+    assert str(file) in error.value.message and "'lon_step'" in error.value.message
+    assert "lon_steps" in error.value.hint
+
+
+@pytest.mark.parametrize("line", ["lon_steps = 'many'", "lon_steps = 64.5", "lon_steps = true", "r_min_pc = []"])
+def test_a_value_of_the_wrong_type_is_refused(line: str) -> None:
+    with pytest.raises(UsageError, match="must be of type"):
+        from_dict(Grid, tomllib.loads(line))
+
+
+def test_broken_toml_is_a_usage_error(tmp_path: Path) -> None:
+    (tmp_path / "bad.toml").write_text("= 3")
+    with pytest.raises(UsageError, match="not valid TOML"):
+        load(Grid, tmp_path / "bad.toml")
+
+
+def test_presets_scale_the_papers_grid_over_the_same_sky() -> None:
+    assert GRID_PRESETS["paper"].tensor_shape == (6, 512, 512, 128)
+    assert GRID_PRESETS["tiny"].tensor_shape == (6, 64, 64, 16)
+    assert {g.r_max_pc for g in GRID_PRESETS.values()} == {8502.0}
+    with pytest.raises(UsageError) as error:
+        grid_preset("tinny")
+    assert "tiny" in error.value.hint
+
+
+@pytest.mark.parametrize("broken", [{"r_min_pc": 9000.0}, {"lat_steps": 1}, {"r_crop_max": 600}, {"v_min_km_s": 300.0}])
+def test_a_grid_that_cannot_be_is_refused(broken: dict) -> None:
+    with pytest.raises(UsageError):
+        Grid(**broken)

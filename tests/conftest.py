@@ -1,0 +1,46 @@
+"""What many tests use: the command line in this process, the reference data, small mock data sets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from iris_cli.app import main
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@dataclass(frozen=True)
+class Ran:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def iris(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
+    """`iris("mock", folder, "-n", 2)` runs a command as the console script would and returns what it said."""
+
+    def run(*words: object) -> Ran:
+        monkeypatch.setattr("sys.argv", ["iris", *map(str, words)])
+        capfd.readouterr()
+        try:
+            main()
+            code = 0
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        said = capfd.readouterr()
+        return Ran(code, said.out, said.err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real and reference data that lie beside the project, not in it."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"no reference data at {SHARED_DATA}")
+    return SHARED_DATA

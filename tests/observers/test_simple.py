@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from iris_cli.axes import RHO, V_LOS, X_H2
+from iris_cli.config.grid import GRID_PRESETS
+from iris_cli.config.mock import MockConfig
+from iris_cli.errors import UsageError
+from iris_cli.observers.in_blur import KERNEL, blur, blur_velocity, gaussian_kernel
+from iris_cli.observers.registry import make_observer
+from iris_cli.observers.simple import SimpleObserver
+from iris_cli.observers.top_down import top_down_density
+from iris_cli.standard.mock import draw_galaxy
+
+GRID = GRID_PRESETS["tiny"]
+
+
+@pytest.fixture(scope="module")
+def galaxy() -> torch.Tensor:
+    return torch.from_numpy(draw_galaxy(MockConfig(), 0, 0).tensor(GRID, 25.0))
+
+
+def one_cell(v_km_s: float, rho: float = 2.0) -> torch.Tensor:
+    tensor = torch.zeros(GRID.tensor_shape)
+    tensor[V_LOS, 10, 20, 5], tensor[RHO, 10, 20, 5] = v_km_s, rho
+    return tensor
+
+
+def test_mass_inside_the_velocity_range_is_conserved(galaxy: torch.Tensor) -> None:
+    narrow = replace(GRID, v_min_km_s=-60.0, v_max_km_s=60.0)  # much of the galaxy lies outside
+    cube = SimpleObserver(narrow).cube(galaxy)
+    seen = cube.double().sum(dim=-1)[0] * narrow.velocity.step
+    edges = narrow.velocity.edges()
+    inside = (galaxy[V_LOS] >= edges[0]) & (galaxy[V_LOS] < edges[-1])
+    columns = (galaxy[RHO].double() * inside).sum(dim=0) * narrow.distance.step
+    assert 0.2 < inside.double().mean() < 0.95
+    assert (seen - columns).abs().max() < 1e-6 * columns.max()
+    assert seen.sum().item() == pytest.approx(columns.sum().item(), rel=1e-6)
+
+
+def test_a_receding_cloud_appears_at_positive_velocity() -> None:
+    v = GRID.velocity.centres()
+    for speed in (85.0, -85.0):
+        spectrum = SimpleObserver(GRID).cube(one_cell(speed))[0, 20, 5].numpy()
+        assert (spectrum * v).sum() / spectrum.sum() == pytest.approx(speed, rel=1e-5)
+
+
+def test_a_cell_shares_its_column_between_the_two_nearest_channels() -> None:
+    v, step = GRID.velocity.centres(), GRID.velocity.step
+    spectrum = SimpleObserver(GRID).cube(one_cell(v[30] + 0.25 * step))[0, 20, 5]
+    column = 2.0 * GRID.distance.step
+    assert spectrum[30].item() == pytest.approx(0.75 * column / step, rel=1e-5)
+    assert spectrum[31].item() == pytest.approx(0.25 * column / step, rel=1e-5)
+    assert torch.count_nonzero(spectrum) == 2
+
+
+@pytest.mark.parametrize(("half_channels", "seen"), [(-1.01, 0.0), (-0.99, 1.0), (0.99, 1.0), (1.01, 0.0)])
+def test_gas_more_than_half_a_channel_outside_adds_nothing(half_channels: float, seen: float) -> None:
+    end = GRID.velocity.last if half_channels > 0 else GRID.velocity.first
+    cube = SimpleObserver(GRID).cube(one_cell(end + 0.5 * half_channels * GRID.velocity.step))
+    assert cube.sum().item() * GRID.velocity.step == pytest.approx(seen * 2.0 * GRID.distance.step, rel=1e-5)
+
+
+def test_a_mirrored_galaxy_gives_the_mirrored_image(galaxy: torch.Tensor) -> None:
+    observer = SimpleObserver(GRID)
+    assert observer.observe(galaxy.flip(2)).numpy() == pytest.approx(observer.observe(galaxy).flip(1).numpy(), abs=1e-3)
+    approaching = galaxy.clone()
+    approaching[V_LOS] *= -1
+    assert observer.observe(approaching).numpy() == pytest.approx(observer.observe(galaxy).flip(2).numpy(), abs=1e-3)
+
+
+def test_near_and_far_do_not_matter_to_an_observer_without_absorption(galaxy: torch.Tensor) -> None:
+    observer = SimpleObserver(GRID)
+    assert observer.observe(galaxy.flip(1)).numpy() == pytest.approx(observer.observe(galaxy).numpy(), abs=1e-3)
+
+
+def test_latitude_mean_and_maximum_differ_as_their_names_say(galaxy: torch.Tensor) -> None:
+    cube = SimpleObserver(GRID, in_blur=False).cube(galaxy)
+    assert torch.equal(SimpleObserver(GRID, "max", False).observe(galaxy), cube.max(dim=2).values)
+    assert torch.equal(SimpleObserver(GRID, "mean", False).observe(galaxy), cube.mean(dim=2))
+    with pytest.raises(UsageError):
+        SimpleObserver(GRID, "median")
+
+
+def test_the_in_blur_smooths_velocities_and_leaves_matter_alone(galaxy: torch.Tensor) -> None:
+    blurred = blur_velocity(galaxy)
+    assert torch.equal(blurred[1:], galaxy[1:])
+    assert blurred[V_LOS].diff(dim=1).abs().mean() < 0.8 * galaxy[V_LOS].diff(dim=1).abs().mean()
+    assert torch.equal(top_down_density(blurred, GRID), top_down_density(galaxy, GRID))
+
+
+def test_the_in_blur_keeps_a_constant_and_a_slope() -> None:
+    steady = torch.full((6, 7, 8), 3.0)
+    assert blur(steady).numpy() == pytest.approx(steady.numpy())
+    slope = torch.arange(9.0)[:, None, None] + 2 * torch.arange(9.0)[:, None] + torch.zeros(9, 9, 9)
+    assert blur(slope)[2:-2, 3:-3, 2:-2].numpy() == pytest.approx(slope[2:-2, 3:-3, 2:-2].numpy(), rel=1e-5)
+
+
+def test_the_in_blur_is_the_gaussian_of_the_paper() -> None:
+    spike = torch.zeros(7, 11, 7)
+    spike[3, 5, 3] = 1.0
+    spread = blur(spike)
+    sigma = 0.33 * np.array(KERNEL)
+    ratio = spread[4, 5, 3] / spread[3, 5, 3]
+    assert ratio.item() == pytest.approx(np.exp(-0.5 / sigma[0] ** 2), rel=1e-5)
+    assert (spread[3, 7, 3] / spread[3, 5, 3]).item() == pytest.approx(np.exp(-2.0 / sigma[1] ** 2), rel=1e-5)
+    assert spread.sum().item() == pytest.approx(1.0)
+    assert gaussian_kernel(5).sum().item() == pytest.approx(1.0)
+
+
+def test_the_view_from_above_is_the_mean_molecular_density_over_latitude(galaxy: torch.Tensor) -> None:
+    above = top_down_density(galaxy, GRID)
+    share = 2 * 1.00784 / (1.00784 + 0.1 * 4.002602)
+    expected = (galaxy[RHO] * galaxy[X_H2] * share).mean(dim=-1)
+    assert above.shape == (1, 64, 64)
+    assert above[0].numpy() == pytest.approx(expected.numpy(), rel=1e-5)
+    cropped = top_down_density(galaxy, replace(GRID, r_crop_min=16, r_crop_max=48))
+    assert torch.equal(cropped, above[:, 16:48])
+
+
+def test_an_unknown_observer_is_named_with_its_nearest() -> None:
+    with pytest.raises(UsageError) as error:
+        make_observer("simpel", GRID)
+    assert "simple" in error.value.hint

@@ -1,0 +1,44 @@
+"""Small samples that are a pure function of their number; here, so that worker processes can import them."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import numpy as np
+
+from shards.writer import ArraySchema, Sample
+
+SHAPE = (1, 6, 10)
+SCHEMA = (
+    ArraySchema("observation", SHAPE, "float32", {"unit": "K"}),
+    ArraySchema("density", SHAPE, "float32", {"unit": "solMass / pc3"}),
+)
+VIEWS = 3
+
+
+def arrays(number: int) -> dict[str, np.ndarray]:
+    dice = np.random.default_rng(number)
+    return {schema.name: dice.gamma(0.3, size=SHAPE).astype(np.float32) for schema in SCHEMA}
+
+
+def make(number: int) -> Sample:
+    galaxy, view = divmod(number, VIEWS)
+    return Sample(f"g{galaxy:04d}_v{view}", f"g{galaxy:04d}", arrays(number), {"view": view, "scale": 0.5})
+
+
+def make_slowly(number: int) -> Sample:
+    time.sleep(0.002)
+    return make(number)
+
+
+def make_but_13(number: int) -> Sample:
+    if number == 13:
+        raise FileNotFoundError(2, "No such file or directory", "galaxy_4.npy")
+    return make(number)
+
+
+def die_at_13(number: int) -> Sample:
+    if number == 13:
+        os._exit(9)
+    return make(number)

@@ -1,0 +1,335 @@
+"""Batches hold the right numbers, in an order that nothing but seed and epoch decides; damage is never silent."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from shards.errors import ShardError
+from shards.index import Index
+from shards.reader import Reader
+from shards.stream import BadSamples, ShardStream, StreamState
+from shards.writer import SetPlan, write_set
+from tests.shards.makers import SCHEMA, arrays, make
+
+
+def stream(folder, split="train", **options) -> ShardStream:
+    return ShardStream(Index.open(folder), split, **{"batch": 8, "seed": 5, **options})
+
+
+def ids(batches) -> list[int]:
+    return [int(i) for batch in batches for i in batch.ids]
+
+
+# --- what is in a batch ---
+
+
+@pytest.mark.parametrize("threads", [0, 1, 2, 4])
+def test_a_batch_holds_the_arrays_of_its_samples(written, threads):
+    for batch in stream(written, threads=threads).epoch(3):
+        for row, number in enumerate(batch.ids):
+            for name, truth in arrays(int(number)).items():  # the first split's samples are numbered as they were made
+                assert np.array_equal(batch.arrays[name][row], truth)
+
+
+def test_every_sample_once_whatever_the_number_of_threads_and_the_depth(written):
+    reference = ids(stream(written, threads=0).epoch(0))
+    assert sorted(reference) == list(range(37))
+    for threads in (1, 3, 8):
+        for depth in (1, 2, 7):
+            assert ids(stream(written, threads=threads, depth=depth).epoch(0)) == reference
+
+
+def test_epochs_differ_and_evaluation_keeps_the_natural_order(written):
+    training = stream(written)
+    assert ids(training.epoch(0)) != ids(training.epoch(1))
+    assert ids(stream(written, "validation", shuffle=False).epoch(0)) == list(range(37, 48))
+
+
+@pytest.mark.parametrize(("world", "batch"), [(1, 8), (2, 4), (4, 2), (8, 1)])
+def test_ranks_together_see_the_same_samples_in_the_same_steps(written, world, batch):
+    ranks = [list(stream(written, batch=batch, rank=r, world=world, depth=9).epoch(2)) for r in range(world)]
+    together = [sorted(ids(step)) for step in zip(*ranks, strict=True)]
+    assert together == [sorted(ids([step])) for step in stream(written, depth=9).epoch(2)]
+    assert [len(step) for step in together] == [8, 8, 8, 8, 5]
+
+
+def test_a_rank_without_samples_still_gets_its_batch(written):
+    last = [list(stream(written, "test", batch=1, rank=r, world=5, shuffle=False).epoch()) for r in range(5)]
+    assert [len(batches) for batches in last] == [1] * 5
+    assert [len(batches[0]) for batches in last] == [1, 1, 1, 0, 0]
+    assert last[4][0].arrays["density"].shape == (0, 1, 6, 10)
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_going_on_from_a_saved_position_is_exact_on_another_number_of_ranks(written, world):
+    whole = stream(written)
+    first = [batch for _, batch in zip(range(2), whole.epoch(4), strict=False)]
+    state = StreamState(**whole.state(4, first[-1].end).to_dict())
+    assert (state.position, state.epoch) == (16, 4)
+    rest = []
+    for rank in range(world):
+        going_on = stream(written, rank=rank, world=world, batch=3)
+        going_on.check(state)
+        rest += ids(going_on.epoch(state.epoch, state.position))
+    assert sorted(rest) == sorted(whole.order(4)[16:].tolist())
+
+
+def test_a_saved_position_is_refused_on_other_data(written, tmp_path):
+    state = stream(written).state(0, 8)
+    write_set(tmp_path / "other", SetPlan({"train": range(1, 38)}, 8), make, schema=SCHEMA, attributes={})
+    for other in (stream(tmp_path / "other"), stream(written, "validation"), stream(written, window=2)):
+        with pytest.raises(ShardError, match="not those of the saved position"):
+            other.check(state)
+    with pytest.raises(ShardError, match="belongs to seed 5, not 6"):
+        stream(written, seed=6).check(state)
+
+
+def test_any_samples_can_be_chosen_by_number(written):
+    chosen = stream(written, None, samples=np.array([40, 3, 50, 3]))
+    assert sorted(ids(chosen.epoch())) == [3, 40, 50]
+    with pytest.raises(ShardError, match="sample numbers reach 51"):
+        stream(written, None, samples=np.array([51]))
+
+
+def test_only_the_arrays_that_are_asked_for_are_read(written):
+    assert list(next(iter(stream(written, arrays=["density"]).epoch())).arrays) == ["density"]
+    with pytest.raises(ShardError, match="no array 'densty'"):
+        stream(written, arrays=["densty"])
+
+
+def test_dropping_the_last_step_is_reported(written):
+    training = stream(written, drop_last=True)
+    assert (training.plan().steps, training.plan().dropped) == (4, 5)
+    assert [len(batch) for batch in training.epoch()] == [8] * 4
+
+
+# --- litter ---
+
+
+def test_draws_with_replacement_go_on_for_ever_and_do_not_depend_on_ranks(written):
+    single = [batch for _, batch in zip(range(20), stream(written).resampled(1), strict=False)]
+    assert all(len(batch) == 8 for batch in single)
+    assert len(set(ids(single))) < 160  # with replacement
+    pair = [zip(range(20), stream(written, batch=4, rank=r, world=2).resampled(1), strict=False) for r in (0, 1)]
+    for one, ((_, a), (_, b)) in zip(single, zip(*pair, strict=True), strict=True):
+        joined = dict(zip([*a.positions, *b.positions], [*a.ids, *b.ids], strict=True))
+        assert joined == dict(zip(one.positions, one.ids, strict=True))
+
+
+def test_draws_can_be_entered_at_any_position(written):
+    batches = [batch.ids.tolist() for _, batch in zip(range(4), stream(written).resampled(0), strict=False)]
+    assert next(iter(stream(written).resampled(0, position=24))).ids.tolist() == batches[3]
+
+
+# --- buffers and threads ---
+
+
+def test_buffers_are_used_again_and_a_batch_lives_as_long_as_promised(written):
+    made = []
+
+    def allocate(shape, dtype):
+        made.append(np.empty(shape, dtype))
+        return made[-1]
+
+    held = stream(written, batch=2, depth=2, keep=3, allocate=allocate)
+    last: list = []
+    for batch in held.epoch():
+        last = [*last, (batch, batch.arrays["density"].copy())][-4:]  # this one and the three before it
+        for old, truth in last:
+            assert np.array_equal(old.arrays["density"], truth)
+    assert len(made) == (2 + 3) * 2  # depth + keep, two arrays
+
+
+def test_a_stream_left_in_the_middle_leaves_no_thread_behind(written):
+    before = threading.active_count()
+    batches = iter(stream(written, batch=1, threads=4).epoch())
+    next(batches)
+    assert threading.active_count() == before + 4
+    batches.close()
+    assert threading.active_count() == before
+
+
+def test_reading_ahead_hides_the_latency_of_a_slow_disk(written, monkeypatch):
+    from shards import reader
+
+    true_read = reader.read_exactly
+
+    def slow(*args):
+        time.sleep(0.005)
+        return true_read(*args)
+
+    monkeypatch.setattr(reader, "read_exactly", slow)
+    start = time.perf_counter()
+    for _ in stream(written, batch=4, threads=16, depth=4).epoch():
+        pass
+    assert time.perf_counter() - start < 0.5 * 37 * 2 * 0.005  # 37 samples of two members, one after another: 0.37 s
+
+
+def test_user_stages_follow_in_a_webdataset_pipeline(written):
+    pytest.importorskip("webdataset")
+
+    def doubled(batches):
+        for batch in batches:
+            batch.arrays["density"] *= 2.0
+            yield batch
+
+    plain = [batch.arrays["density"].copy() for batch in stream(written).epoch()]
+    for batch, once in zip(stream(written).epoch().pipeline(doubled), plain, strict=True):
+        assert np.array_equal(batch.arrays["density"], 2.0 * once)
+
+
+def test_a_folder_that_may_only_be_read_is_enough(copied):
+    for path in (*copied.iterdir(), copied):
+        path.chmod(path.stat().st_mode & ~0o222)
+    names = sorted(p.name for p in copied.iterdir())
+    assert len(ids(stream(copied).epoch())) == 37
+    assert sorted(p.name for p in copied.iterdir()) == names
+    copied.chmod(0o755)
+
+
+def test_more_shards_than_may_be_open_are_read_all_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr("shards.reader.MOST_OPEN", 3)
+    write_set(tmp_path / "set", SetPlan({"train": range(40)}, 1), make, schema=SCHEMA, attributes={})
+    assert sorted(ids(stream(tmp_path / "set", window=40, threads=8).epoch())) == list(range(40))
+
+
+def test_encoded_shards_are_decoded_on_the_way(tmp_path):
+    write_set(
+        tmp_path / "set", SetPlan({"train": range(9)}), make, schema=SCHEMA, attributes={}, encoding="float16-scaled"
+    )
+    for batch in stream(tmp_path / "set").epoch():
+        for row, number in enumerate(batch.ids):
+            truth = arrays(int(number))["density"]
+            assert np.allclose(batch.arrays["density"][row], truth, rtol=2**-11, atol=1e-9 * truth.max())
+
+
+# --- damage ---
+
+
+def flip(path, offset, mask=1):
+    with path.open("r+b") as file:
+        file.seek(offset)
+        byte = file.read(1)[0]
+        file.seek(offset)
+        file.write(bytes([byte ^ mask]))
+
+
+def payload_of(folder, number):
+    """Tar and offset of a byte in the middle of a sample's density."""
+    index = Index.open(folder)
+    table = index.samples()
+    return folder / index.shards[table.shard[number]].name, int(table.offset["density"][number]) + 200
+
+
+def test_a_flipped_bit_stops_the_stream_and_names_shard_key_and_remedy(copied):
+    flip(*payload_of(copied, 20))
+    with pytest.raises(ShardError, match=r"train-000002\.tar: member 'g0006_v2\.density\.npy' is damaged") as caught:
+        list(stream(copied).epoch())
+    assert "--resume" in caught.value.hint
+
+
+def test_checksums_can_be_switched_off_and_are_computed_once(copied):
+    flip(*payload_of(copied, 20))
+    assert len(ids(stream(copied, checksums=False).epoch())) == 37
+    reading = Reader(Index.open(copied), ["density"])
+    reading.read_new(0)
+    tar, offset = payload_of(copied, 0)
+    flip(tar, offset)
+    reading.read_new(0)  # checked when it was met first; a second look would need a second run
+    with pytest.raises(ShardError):
+        Reader(Index.open(copied), ["density"]).read_new(0)
+
+
+def test_a_shard_cut_at_any_byte_is_noticed(copied):
+    path = copied / "test-000000.tar"
+    data = path.read_bytes()
+    for size in [*range(0, len(data), 997), len(data) - 1]:
+        path.write_bytes(data[:size])
+        with pytest.raises(ShardError, match=rf"test-000000\.tar has {size} bytes; its index promises {len(data)}"):
+            list(stream(copied, "test", checksums=False).epoch())
+
+
+def test_a_missing_shard_and_a_missing_record_are_named(copied):
+    (copied / "train-000001.tar").unlink()
+    with pytest.raises(ShardError, match=r"train-000001\.tar is missing"):
+        list(stream(copied).epoch())
+    (copied / "test-000000.json").unlink()
+    with pytest.raises(ShardError, match=r"test-000000\.json does not exist"):
+        list(stream(copied, "test").epoch())
+
+
+def test_swapped_shards_are_noticed_even_without_checksums(copied):
+    a, b = copied / "train-000000.tar", copied / "train-000001.tar"
+    a.rename(copied / "swap")
+    b.rename(a)
+    (copied / "swap").rename(b)
+    with pytest.raises(ShardError, match="another member lies in its place"):
+        list(stream(copied, checksums=False).epoch())
+
+
+def test_links_to_shards_are_followed_and_nothing_but_files_is_read(copied, tmp_path):
+    import os
+
+    tar = copied / "train-000000.tar"
+    tar.rename(tmp_path / "elsewhere.tar")
+    tar.symlink_to(tmp_path / "elsewhere.tar")
+    assert len(ids(stream(copied).epoch())) == 37
+    (tmp_path / "elsewhere.tar").unlink()
+    with pytest.raises(ShardError, match="is a link to nothing"):
+        list(stream(copied).epoch())
+    tar.unlink()
+    os.mkfifo(tar)  # would block for ever
+    with pytest.raises(ShardError, match="not a regular file"):
+        list(stream(copied).epoch())
+
+
+def test_bad_samples_are_left_out_and_counted_if_asked(copied):
+    flip(*payload_of(copied, 20))
+    flip(*payload_of(copied, 5))
+    bad = BadSamples(most=2)
+    skipping = stream(copied, bad=bad)
+    batches = list(skipping.epoch())
+    assert sorted(ids(batches)) == sorted(set(range(37)) - {5, 20})
+    for batch in stream(copied, bad=BadSamples(most=2)).epoch():
+        for row, number in enumerate(batch.ids):
+            assert np.array_equal(batch.arrays["density"][row], arrays(int(number))["density"])
+    assert set(bad.found) == {5, 20}
+    list(skipping.epoch(1))
+    assert len(bad.found) == 2  # met again, counted once
+    with pytest.raises(ShardError, match="2 bad samples, more than the 1 allowed"):
+        list(stream(copied, bad=BadSamples(most=1)).epoch())
+
+
+def test_a_bad_draw_is_replaced_so_that_litter_never_runs_short(copied):
+    flip(*payload_of(copied, 50))
+    bad = BadSamples(most=1)
+    litter = stream(copied, "test", bad=bad).resampled()
+    batches = [batch.ids.copy() for _, batch in zip(range(5), litter, strict=False)]
+    assert all(len(batch) == 8 for batch in batches)
+    assert 50 not in np.concatenate(batches)
+    assert list(bad.found) == [50]
+
+
+def test_a_set_of_which_nothing_can_be_read_ends_rather_than_drawing_for_ever(copied):
+    (copied / "test-000000.tar").unlink()
+    with pytest.raises(ShardError, match=r"test-000000\.tar is missing"):
+        next(iter(stream(copied, "test", bad=BadSamples(most=100)).resampled()))
+
+
+def test_a_failure_of_any_kind_reaches_the_one_who_waits(written, monkeypatch):
+    def broken(*args):
+        raise MemoryError("no room")
+
+    monkeypatch.setattr("shards.reader.read_exactly", broken)
+    with pytest.raises(ShardError, match="MemoryError: no room"):
+        list(stream(written).epoch())
+
+
+def test_a_sample_tells_its_key_and_its_json(written):
+    reading = stream(written).reader
+    assert reading.key(4) == "g0001_v1"
+    assert reading.info(4)["view"] == 1

@@ -1,0 +1,289 @@
+"""No damage escapes, none is fatal, and what can be mended is mended."""
+
+from __future__ import annotations
+
+import io
+import random
+import shutil
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shards import layout
+from shards.errors import ShardError
+from shards.index import Index
+from shards.scan import index_tars
+from shards.stream import BadSamples, ShardStream
+from shards.tar import walk
+from shards.verify import repair, verify
+from tests.shards.damage import DAMAGES, flip
+from tests.shards.makers import arrays
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def read_all(folder: Path, bad: BadSamples | None = None) -> int:
+    stream = ShardStream(Index.open(folder), batch=4, bad=bad, threads=2)
+    return sum(len(batch) for batch in stream.epoch())
+
+
+def test_a_sound_set_is_found_sound(written):
+    verdict = verify(written)
+    assert verdict.sound
+    assert verdict.faults == verdict.notes == []
+    assert (verdict.shards, verdict.samples) == (8, 51)
+    assert verdict.bytes == sum(path.stat().st_size for path in written.glob("*.tar"))
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda d: d.__name__)
+def test_every_damage_is_detected_and_none_crashes_the_search(written, tmp_path, damage):
+    """Eight of each kind; the benchmarks hold the script that does a thousand."""
+    for seed in range(8):
+        folder = Path(shutil.copytree(written, tmp_path / f"{seed}"))
+        words = damage(random.Random(seed), folder)
+        assert not verify(folder).sound, words
+        survive_reading(folder, words)
+        shutil.rmtree(folder)
+
+
+def survive_reading(folder: Path, words: str) -> None:
+    """Reading stops with a clear error, or counts what is bad, or was not touched by the damage at all."""
+    try:
+        assert read_all(folder) == 51, words
+    except ShardError as error:
+        assert error.message, words
+        bad = BadSamples(most=51)
+        try:
+            good = read_all(folder, bad)
+        except ShardError:
+            return  # the index itself, without which nothing can be read
+        assert good + len(bad.found) == 51, words
+        assert bad.found, words
+
+
+def test_a_fault_names_file_and_sample(copied):
+    index = Index.open(copied)
+    offset = index.samples("test").offset["density"][1]
+    flip(copied / "test-000000.tar", int(offset) + 200, 3)
+    fault = verify(copied).faults[0]
+    assert str(fault) == "test-000000.tar: sample g0067_v0: density: its checksum does not fit"
+
+
+def test_verification_changes_nothing(copied):
+    flip(copied / "test-000000.tar", 1000, 3)
+    before = contents(copied)
+    verify(copied)
+    assert contents(copied) == before
+
+
+def test_a_file_that_a_killed_job_left_is_noted_and_is_no_fault(copied):
+    (copied / f".test-000000.tar.{layout._host()}.999999999.part").touch()
+    verdict = verify(copied)
+    assert verdict.sound
+    assert "left by a killed job" in verdict.notes[0]
+
+
+def test_a_tar_that_the_index_does_not_know_is_a_fault(copied):
+    shutil.copy(copied / "test-000000.tar", copied / "test-000001.tar")
+    assert [fault.file for fault in verify(copied).faults] == ["test-000001.json"]
+
+
+# --- repair ---
+
+
+@pytest.mark.parametrize("name", ["index.json", "plan.json", "train-000002.json"])
+@pytest.mark.parametrize("loss", [lambda p: p.unlink(), lambda p: p.write_bytes(p.read_bytes()[:100])])
+def test_what_is_lost_beside_sound_tars_is_rebuilt(written, copied, name, loss):
+    loss(copied / name)
+    assert not verify(copied).sound
+    repair(copied)
+    assert verify(copied).sound
+    rebuilt, original = contents(copied), contents(written)
+    if name == "train-000002.json":  # what it was made of is written nowhere else
+        for changed in (name, "index.json"):
+            del rebuilt[changed], original[changed]
+    assert rebuilt == original
+    assert Index.open(copied).fingerprint == Index.open(written).fingerprint
+    assert Index.open(copied).statistics == Index.open(written).statistics
+
+
+def test_a_set_without_any_json_is_rebuilt_from_its_tars_alone(written, copied):
+    for path in copied.glob("*.json"):
+        path.unlink()
+    index = repair(copied)
+    original = Index.open(written)
+    assert index.splits == {"test": 3, "train": 37, "validation": 11}
+    assert index.statistics == original.statistics
+    assert sorted(index.samples().group) == sorted(original.samples().group)
+    assert verify(copied).sound
+    assert read_all(copied) == 51
+
+
+def test_a_damaged_tar_stays_out_of_a_repaired_index_and_stays_a_fault(copied):
+    path = copied / "train-000001.tar"
+    flip(path, path.stat().st_size // 2, 0)
+    before = path.read_bytes()
+    assert repair(copied).splits["train"] == 29
+    assert path.read_bytes() == before
+    assert "train-000001.tar" in {fault.file for fault in verify(copied).faults}
+    assert read_all(copied) == 43
+
+
+def test_a_flipped_bit_is_found_by_repair_even_when_all_records_are_lost(copied):
+    """The sample's own json in the tar repeats the checksums."""
+    offset = Index.open(copied).samples("test").offset["density"][1]
+    for path in copied.glob("*.json"):
+        path.unlink()
+    flip(copied / "test-000000.tar", int(offset) + 200, 3)
+    assert "test" not in repair(copied).splits
+
+
+def test_nothing_sound_is_nothing_to_repair(copied):
+    for path in copied.glob("*.tar"):
+        path.write_bytes(b"")
+    with pytest.raises(ShardError, match="holds no sound tar"):
+        repair(copied)
+
+
+# --- tars from elsewhere ---
+
+
+def tar_of(path: Path, members: dict[str, bytes]) -> None:
+    with tarfile.open(path, "w") as archive:
+        for name, data in members.items():
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mtime = len(data), 1_700_000_000
+            archive.addfile(entry, io.BytesIO(data))
+
+
+def npy(array) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
+
+
+def foreign(keys, **extra) -> dict[str, bytes]:
+    members = {}
+    for key in keys:
+        members[f"{key}.image.npy"] = npy(arrays(len(members))["density"])
+        members[f"{key}.cls"] = b"3"
+        members.update({f"{key}.{suffix}": data for suffix, data in extra.items()})
+    return members
+
+
+def test_tars_written_by_webdataset_itself_become_usable(tmp_path):
+    webdataset = pytest.importorskip("webdataset")
+    for shard in range(2):
+        with webdataset.TarWriter(str(tmp_path / f"val-{shard:04d}.tar")) as writer:
+            for i in range(shard * 5, shard * 5 + 5):
+                writer.write({"__key__": f"sub.dir/{i:03d}", "image.npy": arrays(i)["density"], "json": {"group": "g"}})
+    index = index_tars(tmp_path)
+    assert index.splits == {"val": 10}
+    assert set(index.samples().group) == {"g"}
+    for batch in ShardStream(index, batch=4).epoch():
+        for row, number in enumerate(batch.ids):
+            assert np.array_equal(batch.arrays["image"][row], arrays(int(number))["density"])
+    assert verify(tmp_path).sound
+
+
+def test_a_name_that_says_nothing_is_of_the_training_split_unless_told(tmp_path):
+    tar_of(tmp_path / "data.tar", foreign("ab"))
+    index = index_tars(tmp_path)
+    assert index.splits == {"train": 2}
+    assert sorted(index.arrays) == ["image"]
+    (tmp_path / "index.json").unlink()
+    assert index_tars(tmp_path, split="test").splits == {"test": 2}
+    with pytest.raises(ShardError, match=r"has an index\.json already"):
+        index_tars(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("members", "words"),
+    [
+        (lambda: foreign(["a"]) | {"b.cls": b"", "b.json": b"{}"}, "'json' occurs twice here, or in no sample before"),
+        (lambda: foreign(["a", "b"]) | {"a.other.npy": npy(np.zeros(3))}, "the key occurs twice"),
+        (
+            lambda: foreign(["a"]) | {"b.image.npy": npy(np.zeros((2, 2), np.float32))},
+            r"instead of float32 \(1, 6, 10\)",
+        ),
+        (lambda: {"a.image.npy": npy(np.array([{}, None], object))}, "dtype object"),
+        (lambda: {"a.image.npy": npy(np.zeros(3, ">f4"))}, "little-endian"),
+        (lambda: {"a.image.npy": npy(np.asfortranarray(np.zeros((3, 2))))}, "column by column"),
+        (lambda: {"a.image.npy": b"not an array"}, "is no .npy|magic string"),
+        (lambda: {"a.image.npy": npy(np.zeros(3))[:-1]}, "do not make"),
+        (lambda: {"a.cls": b"1"}, "holds no .npy arrays"),
+        (lambda: {"a.image.npy": npy(np.zeros(3)), "a.json": b"{"}, "its json is not valid"),
+    ],
+)
+def test_foreign_samples_that_do_not_fit_are_refused_by_name(tmp_path, members, words):
+    tar_of(tmp_path / "data.tar", members())
+    with pytest.raises(ShardError, match=words):
+        index_tars(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["data.tar"]
+
+
+def test_mixed_encodings_are_refused(tmp_path):
+    tar_of(tmp_path / "a-0.tar", {"a.image.npy": npy(np.zeros(3, np.float32))})
+    tar_of(tmp_path / "a-1.tar", {"b.image.npy": npy(np.zeros(3, np.float64))})
+    with pytest.raises(ShardError, match=r"a-1\.tar holds other arrays or encodings"):
+        index_tars(tmp_path)
+
+
+def test_one_key_in_two_tars_is_refused(tmp_path):
+    for name in ("a-0.tar", "a-1.tar"):
+        tar_of(tmp_path / name, foreign("k"))
+    with pytest.raises(ShardError, match=r"key 'k' is in a-0\.tar and in a-1\.tar"):
+        index_tars(tmp_path)
+
+
+def test_a_json_that_belongs_to_somebody_is_not_overwritten(tmp_path):
+    tar_of(tmp_path / "data.tar", foreign("a"))
+    (tmp_path / "data.json").write_text('{"mine": 1}')
+    with pytest.raises(ShardError, match=r"data\.json is in the way"):
+        index_tars(tmp_path)
+    assert (tmp_path / "data.json").read_text() == '{"mine": 1}'
+
+
+def test_zero_byte_tars_and_tars_without_members_are_named(tmp_path):
+    (tmp_path / "a.tar").touch()
+    with pytest.raises(ShardError, match=r"a\.tar is empty \(0 bytes\)"):
+        index_tars(tmp_path)
+    tar_of(tmp_path / "a.tar", {})
+    with pytest.raises(ShardError, match=r"a\.tar holds no \.npy arrays"):
+        index_tars(tmp_path)
+    (tmp_path / "a.tar").unlink()
+    with pytest.raises(ShardError, match=r"holds no \.tar file"):
+        index_tars(tmp_path)
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
+def test_links_and_devices_inside_a_tar_are_refused(tmp_path, kind):
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        entry = tarfile.TarInfo("a.image.npy")
+        entry.type, entry.linkname = kind, "/etc/passwd"
+        archive.addfile(entry)
+    with pytest.raises(ShardError, match="not a regular file"):
+        index_tars(tmp_path)
+
+
+def test_folders_in_a_tar_are_passed_over(tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        entry = tarfile.TarInfo("sub")
+        entry.type = tarfile.DIRTYPE
+        archive.addfile(entry)
+        data = npy(np.zeros(3))
+        entry = tarfile.TarInfo("sub/a.image.npy")
+        entry.size = len(data)
+        archive.addfile(entry, io.BytesIO(data))
+    assert index_tars(tmp_path).count() == 1
+
+
+def test_a_compressed_tar_under_a_plain_name_is_refused(tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w:gz"):
+        pass
+    with pytest.raises(ShardError, match="not a sound, uncompressed tar"):
+        list(walk(tmp_path / "a.tar"))

@@ -1,0 +1,346 @@
+"""Shards are whole, the same whoever builds them, and can be gone on with after any death."""
+
+from __future__ import annotations
+
+import errno
+import filecmp
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shards import layout, packing
+from shards.closing import merge_set
+from shards.errors import ShardError
+from shards.index import Index
+from shards.verify import verify
+from shards.writer import ArraySchema, SetPlan, write_set
+from tests.shards.conftest import ATTRIBUTES, PLAN
+from tests.shards.makers import SCHEMA, arrays, die_at_13, make, make_but_13
+
+
+def write(folder: Path, make=make, plan: SetPlan = PLAN, **options):
+    return write_set(folder, plan, make, **{"schema": SCHEMA, "attributes": ATTRIBUTES, **options})
+
+
+def same(a: Path, b: Path) -> bool:
+    """Same names, same bytes."""
+    names = sorted(p.name for p in a.iterdir())
+    return names == sorted(p.name for p in b.iterdir()) and filecmp.cmpfiles(a, b, names, shallow=False)[0] == names
+
+
+# --- what is written ---
+
+
+def test_plain_tar_and_numpy_read_what_was_written(written):
+    with tarfile.open(written / "train-000001.tar") as archive:
+        names = archive.getnames()
+        assert names[:3] == ["g0002_v2.observation.npy", "g0002_v2.density.npy", "g0002_v2.json"]
+        assert np.array_equal(np.load(io.BytesIO(archive.extractfile(names[1]).read())), arrays(8)["density"])
+        info = json.load(archive.extractfile(names[2]))
+    assert (info["view"], info["scale"], info["group"], info["key"]) == (2, 0.5, "g0002", "g0002_v2")
+
+
+def test_plain_webdataset_reads_what_was_written(written):
+    webdataset = pytest.importorskip("webdataset")
+    urls = [str(path) for path in sorted(written.glob("train-*.tar"))]
+    pairs = webdataset.WebDataset(urls, shardshuffle=False).decode().to_tuple("observation.npy", "density.npy")
+    for number, (observation, density) in enumerate(pairs):
+        assert np.array_equal(observation, arrays(number)["observation"])
+        assert np.array_equal(density, arrays(number)["density"])
+    assert number == 36
+
+
+def test_the_same_input_gives_the_same_bytes_on_any_number_of_workers_and_ranks(written, tmp_path):
+    write(tmp_path / "two workers", workers=2)
+    assert same(tmp_path / "two workers", written)
+    for rank in (2, 0, 1):  # ranks that finish in any order
+        report = write(tmp_path / "three ranks", rank=rank, world=3)
+        assert report.complete == (rank == 1)
+    assert same(tmp_path / "three ranks", written)
+
+
+def test_no_file_speaks_of_its_folder_or_of_today(written):
+    text = b"".join(path.read_bytes() for path in written.glob("*.json"))
+    for word in (str(written), written.parent.name, time.strftime("%Y-%m-%d")):
+        assert word.encode() not in text
+
+
+def test_array_tasks_are_closed_by_merge(written, tmp_path):
+    write(tmp_path / "set", rank=0, world=2)
+    with pytest.raises(ShardError, match=r"lacks 4 finished shards: train-000001\.tar, train-000003\.tar"):
+        merge_set(tmp_path / "set")
+    with pytest.raises(ShardError, match="has no index") as caught:
+        Index.open(tmp_path / "set")
+    assert "still being written" in caught.value.hint
+    write(tmp_path / "set", rank=1, world=2)
+    (tmp_path / "set" / layout.INDEX).unlink()
+    assert merge_set(tmp_path / "set").count() == 51
+    assert same(tmp_path / "set", written)
+
+
+def test_a_rank_without_a_shard_joins_and_leaves(tmp_path):
+    for rank in range(9):
+        report = write(tmp_path / "set", rank=rank, world=9)
+    assert report.complete
+    assert write(tmp_path / "set", rank=8, world=9).shards_written == 0
+
+
+@pytest.mark.parametrize("name", ["a b", "100%", "a#b", "what?", "ünïcode", "pipe:date", "-n"])
+def test_folders_may_be_called_anything(tmp_path, name):
+    write(tmp_path / name, plan=SetPlan({"train": range(3)}))
+    assert Index.open(tmp_path / name).count() == 3
+    assert verify(tmp_path / name).sound
+
+
+# --- failures ---
+
+
+def test_an_input_that_cannot_be_read_is_listed_with_its_reason(tmp_path):
+    report = write(tmp_path / "set", make_but_13)
+    assert [(f.item, f.shard) for f in report.failed] == [(13, "train-000001.tar")]
+    line = json.loads((tmp_path / "set" / layout.FAILURES).read_text())
+    assert line["item"] == 13
+    assert "No such file" in line["reason"]
+    index = Index.open(tmp_path / "set")
+    assert (index.count(), index.failed) == (50, 1)
+    assert verify(tmp_path / "set").sound
+
+
+@pytest.mark.parametrize("encoding", ["float32", "float16-scaled"])
+def test_retrying_takes_up_just_the_failures_and_gives_what_an_undisturbed_run_gives(tmp_path, encoding):
+    made = []
+
+    def note(number):
+        made.append(number)
+        return make(number)
+
+    write(tmp_path / "undisturbed", encoding=encoding)
+    write(tmp_path / "set", make_but_13, encoding=encoding)
+    report = write(tmp_path / "set", note, encoding=encoding, retry_failed=True)
+    assert made == [13]
+    assert report.failed == []
+    assert same(tmp_path / "set", tmp_path / "undisturbed")
+
+
+def test_a_shard_of_which_nothing_could_be_made_has_no_tar(tmp_path):
+    def fail(number):
+        if number >= 200:
+            raise PermissionError("closed")
+        return make(number)
+
+    report = write(tmp_path / "set", fail)
+    assert len(report.failed) == 3
+    assert not (tmp_path / "set" / "test-000000.tar").exists()
+    assert Index.open(tmp_path / "set").splits == {"train": 37, "validation": 11}
+    assert verify(tmp_path / "set").sound
+
+
+def test_a_worker_that_dies_ends_the_run_with_a_word_about_it(tmp_path):
+    with pytest.raises(ShardError, match="a worker process died"):
+        write(tmp_path / "set", die_at_13, workers=2)
+    assert not list((tmp_path / "set").glob(".*.part"))
+
+
+def test_a_full_disk_leaves_nothing_half_written_and_names_what_was_lost(tmp_path, monkeypatch):
+    from shards import writer
+
+    class FullDisk(writer.Writer):
+        def add(self, name, data):
+            if self.size > 20_000 and "v1" in name:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return super().add(name, data)
+
+    monkeypatch.setattr(writer, "Writer", FullDisk)
+    folder = tmp_path / "set"
+    with pytest.raises(ShardError, match=r"train-000000\.tar cannot be written: No space left on device") as caught:
+        write(folder, plan=SetPlan({"train": range(60)}, 40))
+    assert "--resume" in caught.value.hint
+    assert sorted(p.name for p in folder.iterdir()) == [layout.FAILURES, layout.PLAN]
+    assert len((folder / layout.FAILURES).read_text().splitlines()) == 40
+    monkeypatch.undo()
+    assert write(folder, plan=SetPlan({"train": range(60)}, 40), resume=True).complete
+    assert not (folder / layout.FAILURES).exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_may_not_be_written_is_named(tmp_path):
+    (tmp_path / "set").mkdir(mode=0o500)
+    with pytest.raises((ShardError, PermissionError), match="set"):
+        write(tmp_path / "set")
+
+
+# --- the folder ---
+
+
+def test_a_folder_in_use_is_refused_kept_or_replaced(written, copied):
+    with pytest.raises(ShardError, match=r"output folder .* exists") as caught:
+        write(copied)
+    assert "--resume" in caught.value.hint
+    assert "--overwrite" in caught.value.hint
+    assert write(copied, resume=True).shards_kept == 8
+    (copied / "notes.txt").write_text("mine")
+    fewer = SetPlan({"train": range(5)}, 8)
+    write(copied, plan=fewer, overwrite=True)
+    assert sorted(p.name for p in copied.iterdir()) == [
+        "index.json", "notes.txt", "plan.json", "train-000000.json", "train-000000.tar",
+    ]  # fmt: skip
+
+
+def test_resuming_builds_what_is_missing_or_cut_and_nothing_else(written, copied):
+    (copied / "train-000003.json").unlink()
+    with (copied / "train-000001.tar").open("r+b") as file:
+        file.truncate(1000)
+    report = write(copied, resume=True)
+    assert (report.shards_written, report.shards_kept) == (2, 6)
+    assert same(copied, written)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"fingerprint": {"observer": "other"}},
+        {"encoding": "float16-scaled"},
+        {"plan": SetPlan({"train": range(1, 38)}, 8)},
+        {"schema": (SCHEMA[0], replace(SCHEMA[1], attributes={"unit": "kg / m3"}))},
+    ],
+)
+def test_resuming_with_other_inputs_or_options_is_refused_by_name(copied, change):
+    before = {p.name: p.read_bytes() for p in copied.glob("*.tar")}
+    with pytest.raises(ShardError, match=r"(train-000000|validation-000000|test-000000)\.tar (was made|is not part)"):
+        write(copied, resume=True, **change)
+    assert {p.name: p.read_bytes() for p in copied.glob("*.tar")} == before
+
+
+def test_leftovers_of_dead_jobs_are_swept_and_those_of_the_living_are_not(tmp_path):
+    folder = tmp_path / "set"
+    folder.mkdir()
+    dead = folder / f".train-000000.tar.{layout._host()}.999999999.part"
+    alive = folder / f".train-000000.tar.{layout._host()}.{os.getppid()}.part"
+    elsewhere = folder / ".train-000000.tar.node17.1.part"
+    for path in (dead, alive, elsewhere):
+        path.touch()
+    assert layout.leftovers(folder) == [dead]
+    os.utime(elsewhere, (0, 0))
+    assert sorted(layout.leftovers(folder)) == sorted([dead, elsewhere])
+
+
+# --- what is refused ---
+
+
+@pytest.mark.parametrize(
+    ("sample", "words"),
+    [
+        (lambda s: replace(s, key="snapshot.101"), "holds a dot"),
+        (lambda s: replace(s, key="a/b"), "characters that a name cannot"),
+        (lambda s: replace(s, key="k" * 65), "has 65 characters"),
+        (lambda s: replace(s, arrays={"observation": s.arrays["observation"]}), "the set has observation, density"),
+        (lambda s: replace(s, arrays={**s.arrays, "density": s.arrays["density"][0]}), r"is float32 \(6, 10\)"),
+        (lambda s: replace(s, arrays={**s.arrays, "density": s.arrays["density"].astype(object)}), "is object"),
+        (lambda s: replace(s, arrays={**s.arrays, "density": s.arrays["density"].astype(float)}), "is float64"),
+        (lambda s: replace(s, info={"key": 1}), "reserved names key"),
+        (lambda s: replace(s, info={"x": float("nan")}), "not plain JSON"),
+        (lambda s: replace(s, info={"x": {1, 2}}), "not plain JSON"),
+    ],
+)
+def test_a_sample_that_does_not_fit_is_a_failure_that_says_why(tmp_path, sample, words):
+    report = write(tmp_path / "set", lambda i: sample(make(i)), plan=SetPlan({"train": [0]}))
+    with pytest.raises(AssertionError, match=words):
+        raise AssertionError(report.failed[0].reason)
+
+
+def test_one_key_for_two_inputs_is_found_within_a_shard_and_across_shards(tmp_path):
+    def confused(number):
+        return replace(make(number), key="same")
+
+    report = write(tmp_path / "one", confused, plan=SetPlan({"train": range(2)}))
+    assert "key 'same' is already taken" in report.failed[0].reason
+    with pytest.raises(ShardError, match=r"key 'same' is in train-000000\.tar and in train-000001\.tar"):
+        write(tmp_path / "two", confused, plan=SetPlan({"train": range(2)}, samples_per_shard=1))
+
+
+def test_an_input_listed_twice_is_refused_before_work_starts():
+    with pytest.raises(ShardError, match=r'the input \["a\.npy",0\] is listed twice'):
+        SetPlan({"train": [["a.npy", 0]], "test": [["a.npy", 0]]})
+
+
+@pytest.mark.parametrize("dtype", ["object", "U5", ">f4", "datetime64[s]", "nonsense"])
+def test_only_plain_numbers_can_be_declared(dtype):
+    with pytest.raises(ShardError, match="dtype"):
+        ArraySchema("observation", (1,), dtype, {})
+
+
+def test_a_split_must_be_fit_for_a_file_name(tmp_path):
+    with pytest.raises(ShardError, match=r"split name '\.\./train'"):
+        write(tmp_path / "set", plan=SetPlan({"../train": range(2)}))
+    assert not (tmp_path / "set").exists()
+
+
+def test_any_text_makes_a_safe_key():
+    assert layout.safe_key("arepo_like_snapshot_101.hdf5 view 120°") == "arepo_like_snapshot_101-hdf5-view-120"
+    assert layout.safe_key("...") == "sample"
+    assert layout.check_key(layout.safe_key("é" * 100 + "x" * 100))
+
+
+def test_a_group_that_is_no_text_is_refused(tmp_path):
+    report = write(tmp_path / "set", lambda i: replace(make(i), group=3), plan=SetPlan({"train": [0]}))
+    assert "group" in report.failed[0].reason
+
+
+# --- sudden death ---
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from shards.writer import SetPlan, write_set
+from tests.shards.makers import SCHEMA, make_slowly
+if __name__ == "__main__":
+    write_set(Path(sys.argv[1]), SetPlan({"train": range(60)}, 8), make_slowly, schema=SCHEMA, attributes={}, workers=2,
+              resume=True)
+"""
+
+
+def test_kill_9_at_any_moment_costs_only_the_shard_in_flight(tmp_path):
+    """A few kills; the benchmarks hold the script that kills fifty times."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    command = [sys.executable, str(script)]
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": "1"}
+    subprocess.run([*command, tmp_path / "undisturbed"], env=environment, check=True)
+    (tmp_path / "killed").mkdir()
+    for finished in (0, 2, 5):
+        job = subprocess.Popen([*command, tmp_path / "killed"], env=environment)
+        while len(list((tmp_path / "killed").glob("train-*.json"))) < finished and job.poll() is None:
+            time.sleep(0.001)
+        time.sleep(0.007)  # into the middle of the next shard
+        job.send_signal(signal.SIGKILL)
+        job.wait()
+    kept = {p: p.stat().st_mtime_ns for p in (tmp_path / "killed").glob("train-*.json")}
+    subprocess.run([*command, tmp_path / "killed"], env=environment, check=True)
+    assert same(tmp_path / "killed", tmp_path / "undisturbed")
+    assert len(kept) >= 5
+    assert all(p.stat().st_mtime_ns == then for p, then in kept.items())
+
+
+def test_packing_is_what_a_worker_sends(written):
+    """What crosses to the writing process is bytes and numbers only."""
+    stored = tuple(Index.open(written).stored.values())
+    packed = packing.pack(make(4), stored)
+    assert {kind: type(data) for kind, (_, data, _) in packed.members.items()} == dict.fromkeys(
+        ("observation", "density", "json"), bytes
+    )
+
+
+def test_a_copy_of_a_set_is_the_set(written, tmp_path):
+    shutil.copytree(written, tmp_path / "copy")
+    assert Index.open(tmp_path / "copy").fingerprint == Index.open(written).fingerprint

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from iris_cli import axes
+from iris_cli.axes import Axis
+
+
+def test_limits_are_centres_and_edges_lie_half_a_step_outside() -> None:
+    axis = Axis("velocity", "km / s", -200.0, 200.0, 5)
+    assert axis.centres().tolist() == [-200.0, -100.0, 0.0, 100.0, 200.0]
+    assert axis.edges().tolist() == [-250.0, -150.0, -50.0, 50.0, 150.0, 250.0]
+
+
+def test_turning_over_reverses_longitude_and_latitude_and_nothing_else() -> None:
+    tensor = np.arange(2 * 3 * 4, dtype=float).reshape(1, 2, 3, 4)
+    turned = axes.turn_over(tensor)
+    assert turned[0, 1, 0, 0] == tensor[0, 1, 2, 3]
+    assert np.array_equal(axes.turn_over(turned), tensor)
+
+
+def test_every_channel_has_a_quantity_or_is_a_pure_number() -> None:
+    assert len(axes.CHANNELS) == len(axes.CHANNEL_QUANTITIES) == 6
+    assert axes.CHANNELS[axes.RHO] == "rho"
+    assert axes.CHANNEL_QUANTITIES[axes.V_LOS] == "velocity"
+
+
+@pytest.mark.parametrize("steps", [2, 7, 512])
+def test_the_step_is_the_distance_between_neighbours(steps: int) -> None:
+    axis = Axis("distance", "pc", 8052.0, 8502.0, steps)
+    assert np.diff(axis.centres()) == pytest.approx(axis.step)
