@@ -93,7 +93,7 @@ def observe_arrays(
     shape = _common_shape(fields)
     rays = {name: torch.as_tensor(np.asarray(field)).reshape(shape[0], -1) for name, field in fields.items()}
     matter = Matter(
-        rays["v_los_m_s"] * 1e-3, rays["rho_kg_m3"], rays["T_gas_K"], rays["x_H2"], rays["x_CO"], rays["T_dust_K"]
+        rays["v_los_m_s"].double() * 1e-3, rays["rho_kg_m3"], rays["T_gas_K"], rays["x_H2"], rays["x_CO"], rays["T_dust_K"]
     )
     edges_km_s = even_edges(v_edges_m_s)
     check_matter(matter, shape[1:])
@@ -174,14 +174,30 @@ def even_edges(v_edges_m_s: NDArray) -> Tensor:
     return torch.as_tensor(edges * 1e-3)
 
 
-#: Field -> what makes a value of it impossible. NaN fails every one.
+def _real(f: Tensor, matter: Matter) -> Tensor:
+    return torch.isfinite(f)
+
+
+def _amount(f: Tensor, matter: Matter) -> Tensor:
+    return (f >= 0) & torch.isfinite(f)
+
+
+def _share(f: Tensor, matter: Matter) -> Tensor:
+    return (f >= 0) & (f <= 0.5 + 1e-4)
+
+
+def _temperature(f: Tensor, matter: Matter) -> Tensor:
+    return (f > 0) | ((f == 0) & (matter.rho_kg_m3 == 0))
+
+
+#: Field -> (what it may be, in words). NaN may be nothing.
 _POSSIBLE = {
-    "v_km_s": (torch.isfinite, "must be finite"),
-    "rho_kg_m3": (lambda f: (f >= 0) & torch.isfinite(f), "must be finite and not negative"),
-    "T_K": (lambda f: f > 0, "must be above 0 (inf: too hot for the line)"),
-    "x_H2": (lambda f: (f >= 0) & (f <= 0.5 + 1e-4), "must lie in 0 … 0.5, molecules per hydrogen nucleus"),
-    "x_CO": (lambda f: (f >= 0) & torch.isfinite(f), "must be finite and not negative"),
-    "T_dust_K": (lambda f: (f >= 0) & torch.isfinite(f), "must be finite and not negative"),
+    "v_km_s": (_real, "must be finite"),
+    "rho_kg_m3": (_amount, "must be finite and not negative"),
+    "T_K": (_temperature, "must be above 0 where there is gas (inf: too hot for the line)"),
+    "x_H2": (_share, "must lie in 0 … 0.5, molecules per hydrogen nucleus"),
+    "x_CO": (_amount, "must be finite and not negative"),
+    "T_dust_K": (_amount, "must be finite and not negative"),
 }
 
 
@@ -189,13 +205,13 @@ def check_matter(matter: Matter, sky: tuple[int, ...]) -> None:
     """DataError that names the first cell (R, L, B) that cannot be, and how many there are. `sky` is (L, B)."""
     for name, (possible, rule) in _POSSIBLE.items():
         field = getattr(matter, name)
-        low, high = torch.aminmax(field)
-        if bool(possible(torch.stack([low, high])).all()):
+        if bool(possible(field, matter).all()):
             continue
-        bad = ~possible(field)
-        where = [int(i) for i in np.unravel_index(int(bad.reshape(-1).int().argmax()), (field.shape[0], *sky))]
-        value = field.reshape(-1)[bad.reshape(-1).int().argmax()].item()
-        raise DataError(f"{name} {rule}; cell {where} holds {value:.4g}, as do {int(bad.sum()) - 1} others")
+        bad = ~possible(field, matter).reshape(-1)
+        first = int(bad.int().argmax())
+        where = tuple(int(i) for i in np.unravel_index(first, (field.shape[0], *sky)))
+        others = f", as do {int(bad.sum()) - 1} others" if int(bad.sum()) > 1 else ""
+        raise DataError(f"{name} {rule}; cell (R, L, B) = {where} holds {field.reshape(-1)[first].item():.4g}{others}")
 
 
 def warn_if_outside(matter: Matter, edges_km_s: Tensor) -> None:

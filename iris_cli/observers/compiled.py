@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -51,7 +50,8 @@ class Backend:
 
 
 def threads(accuracy: Accuracy) -> int:
-    return accuracy.threads or len(os.sched_getaffinity(0))
+    """As many as torch uses: all cores, or one in a worker process that shares them."""
+    return accuracy.threads or torch.get_num_threads()
 
 
 def _float32(field: Tensor) -> NDArray[np.float32]:

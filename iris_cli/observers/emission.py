@@ -103,6 +103,7 @@ def cells(matter: Matter, setup: LineSetup, dr_m: float) -> Cells:
     """All of it differentiable. A cell that is hotter than the ceiling (also at T = inf) keeps its dust and loses its line."""
     hot = matter.T_K > setup.temperature_ceiling_K
     T_K = torch.where(hot, torch.full_like(matter.T_K, setup.temperature_ceiling_K), matter.T_K)
+    T_K = torch.where(matter.rho_kg_m3 > 0, T_K, torch.ones_like(T_K))  # an empty cell may have no temperature
     n_H_m3 = matter.rho_kg_m3 / MASS_PER_H_KG
     tracer_m3 = n_H_m3 * matter.x_CO * setup.tracer_per_CO
     velocity_column = tracer_m3 * CM3_PER_M3 / setup.gradient_km_s_cm if setup.gradient_km_s_cm else None

@@ -38,6 +38,7 @@ class Backend:
     def spectra(
         self, matter: Matter, setup: LineSetup, regime: Regime, dr_m: float, edges_km_s: Tensor, accuracy: Accuracy
     ) -> Spectra:
+        matter = Matter(*(field.to(matter.rho_kg_m3) for field in matter.__dict__.values()))
         edges = edges_km_s.to(matter.v_km_s)
         these = cells(matter, setup, dr_m)
         background = rayleigh_jeans_K(torch.as_tensor(setup.background_K).to(edges), setup.quantum_K)
