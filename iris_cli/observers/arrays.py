@@ -19,7 +19,7 @@ from iris_cli.observers.level_table import level_table
 from iris_cli.observers.molecule import Molecule, load_molecule
 from iris_cli.observers.populations import LTE, LargeVelocityGradient, Populations, ThinEquilibrium
 from iris_cli.observers.transfer import REGIMES
-from iris_cli.units import M_PER_PC
+from iris_cli.units import LIGHT_SPEED_M_S, M_PER_PC
 
 _CM_PER_PC = M_PER_PC * 100.0
 
@@ -174,43 +174,32 @@ def even_edges(v_edges_m_s: NDArray) -> Tensor:
     return torch.as_tensor(edges * 1e-3)
 
 
-def _real(f: Tensor, matter: Matter) -> Tensor:
-    return torch.isfinite(f)
-
-
-def _amount(f: Tensor, matter: Matter) -> Tensor:
-    return (f >= 0) & torch.isfinite(f)
-
-
-def _share(f: Tensor, matter: Matter) -> Tensor:
-    return (f >= 0) & (f <= 0.5 + 1e-4)
-
-
-def _temperature(f: Tensor, matter: Matter) -> Tensor:
-    return (f > 0) | ((f == 0) & (matter.rho_kg_m3 == 0))
-
-
-#: Field -> (what it may be, in words). NaN may be nothing.
+#: Field -> (lowest, highest, the rule in words). NaN lies in no range.
 _POSSIBLE = {
-    "v_km_s": (_real, "must be finite"),
-    "rho_kg_m3": (_amount, "must be finite and not negative"),
-    "T_K": (_temperature, "must be above 0 where there is gas (inf: too hot for the line)"),
-    "x_H2": (_share, "must lie in 0 … 0.5, molecules per hydrogen nucleus"),
-    "x_CO": (_amount, "must be finite and not negative"),
-    "T_dust_K": (_amount, "must be finite and not negative"),
+    "v_km_s": (-LIGHT_SPEED_M_S / 1e3, LIGHT_SPEED_M_S / 1e3, "must be slower than light"),
+    "rho_kg_m3": (0.0, 1e30, "must be finite and not negative"),
+    "T_K": (1e-6, np.inf, "must be above 0 where there is gas (inf: too hot for the line)"),
+    "x_H2": (0.0, 0.5 + 1e-4, "must lie in 0 … 0.5, molecules per hydrogen nucleus"),
+    "x_CO": (0.0, 1.0, "must lie in 0 … 1, molecules per hydrogen nucleus"),
+    "T_dust_K": (0.0, 1e6, "must be finite and not negative"),
 }
 
 
 def check_matter(matter: Matter, sky: tuple[int, ...]) -> None:
     """DataError that names the first cell (R, L, B) that cannot be, and how many there are. `sky` is (L, B)."""
-    for name, (possible, rule) in _POSSIBLE.items():
+    for name, (lowest, highest, rule) in _POSSIBLE.items():
         field = getattr(matter, name)
-        if bool(possible(field, matter).all()):
+        low, high = torch.aminmax(field)
+        if lowest <= low and high <= highest:
             continue
-        bad = ~possible(field, matter).reshape(-1)
-        first = int(bad.int().argmax())
+        bad = ~((field >= lowest) & (field <= highest))
+        if name == "T_K":
+            bad &= ~((field == 0) & (matter.rho_kg_m3 == 0))
+        if not bool(bad.any()):
+            continue
+        bad, first = bad.reshape(-1), int(bad.reshape(-1).int().argmax())
         where = tuple(int(i) for i in np.unravel_index(first, (field.shape[0], *sky)))
-        others = f", as do {int(bad.sum()) - 1} others" if int(bad.sum()) > 1 else ""
+        others = f", and {int(bad.sum()) - 1} more are like it" if int(bad.sum()) > 1 else ""
         raise DataError(f"{name} {rule}; cell (R, L, B) = {where} holds {field.reshape(-1)[first].item():.4g}{others}")
 
 
