@@ -12,6 +12,8 @@ import typer
 from iris_cli import __version__
 from iris_cli.commands.evaluate import evaluate
 from iris_cli.commands.mock import mock
+from iris_cli.commands.molecule import molecule
+from iris_cli.commands.observe import observe
 from iris_cli.commands.preobserve import preobserve
 from iris_cli.commands.train import train
 from iris_cli.errors import EXIT_FAILURE, EXIT_INTERRUPTED, IrisError
@@ -42,6 +44,8 @@ def iris(
 
 
 app.command()(mock)
+app.command()(molecule)
+app.command()(observe)
 app.command()(preobserve)
 app.command()(train)
 app.command("test")(evaluate)
