@@ -23,7 +23,9 @@ def observe_to_fits(
     folder: Path, index: int, out: Path, config: SyntheticConfig, *, unit: str = "K", in_blur: bool = True,
     moments: bool = False, overwrite: bool = False, quiet: bool = False,
 ) -> list[Path]:  # fmt: skip
-    """-> the files written. With several lines, `out` gets each one's name; UsageError when one of them exists already."""
+    """-> the files written. With several lines, `out` gets each one's name; UsageError when one of them exists
+    already.
+    """
     if unit not in UNITS:
         raise UsageError(f"unknown unit '{unit}'", nearest(unit, UNITS))
     paths = names(out, config.lines)
@@ -34,7 +36,7 @@ def observe_to_fits(
     observer = SyntheticObserver(dataset.grid, in_blur=in_blur, config=config)
     told = observer.describe()
     cubes = observer.cube_in(torch.from_numpy(dataset[index]), unit)
-    written = []
+    written: list[Path] = []
     for path, cube, line in zip(paths, cubes, told["lines"], strict=True):
         written += _write(path, cube.numpy(), dataset, index, line, told, unit, moments)
         if not quiet:

@@ -31,8 +31,8 @@ def _print(told: dict[str, Any], rows: int) -> None:
     partners = [p["collider"] for p in told["partners"]]
     print(f"{told['name']}, {told['mass_u']:g} u; {len(told['levels'])} levels, {len(told['lines'])} transitions")
     print(told["source"])
-    table("levels", ("level", "energy / K", "weight"),
-          [(level["label"], f"{level['energy_K']:.4f}", f"{level['weight']:g}") for level in told["levels"][:rows]])  # fmt: skip
+    levels = [(row["label"], f"{row['energy_K']:.4f}", f"{row['weight']:g}") for row in told["levels"][:rows]]
+    table("levels", ("level", "energy / K", "weight"), levels)
     critical = tuple(f"n {p}" for p in partners)
     table(f"transitions; critical densities n in cm^-3 at {told['critical_density_temperature_K']:g} K",
           ("line", "GHz", "A / s^-1", "E_u / K", *critical),
@@ -46,5 +46,5 @@ def _print(told: dict[str, Any], rows: int) -> None:
 
 def _transition(line: dict[str, Any], partners: list[str]) -> tuple[str, ...]:
     critical = (line["critical_density_cm3"][p] for p in partners)
-    return (line["transition"], f"{line['frequency_GHz']:.7f}", f"{line['einstein_a_s']:.3e}", f"{line['upper_energy_K']:.2f}",
-            *(f"{n:.2e}" if n is not None else "" for n in critical))  # fmt: skip
+    return (line["transition"], f"{line['frequency_GHz']:.7f}", f"{line['einstein_a_s']:.3e}",
+            f"{line['upper_energy_K']:.2f}", *(f"{n:.2e}" if n is not None else "" for n in critical))  # fmt: skip

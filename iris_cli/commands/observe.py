@@ -18,7 +18,8 @@ def observe(
     index: Annotated[int, typer.Argument(min=0, help="Which of its tensors, from 0.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="FITS file to write.")],
     molecule: Annotated[
-        list[str] | None, typer.Option(help="12co, 13co, c18o or a LAMDA file; again for further lines.  [default: 13co]")
+        list[str] | None,
+        typer.Option(help="12co, 13co, c18o or a LAMDA file; again for further lines.  [default: 13co]"),
     ] = None,
     transition: Annotated[
         list[str] | None, typer.Option(help="One for each molecule, as `iris molecule` prints it.  [default: 2-1]")

@@ -1,4 +1,6 @@
-"""What the synthetic observer sees and how exactly. Defaults: the IRIS paper's (arXiv:2607.01338), for SEDIGISM's 13CO(2-1)."""
+"""What the synthetic observer sees and how exactly. Defaults: the IRIS paper's (arXiv:2607.01338), for SEDIGISM's
+13CO(2-1).
+"""
 
 from __future__ import annotations
 
@@ -63,8 +65,9 @@ class SyntheticConfig:
         for name, known in choices.items():
             if (chosen := getattr(self, name)) not in known:
                 raise UsageError(f"observer: unknown {name} '{chosen}'", nearest(chosen, known))
-        _not_negative(self, "ortho_per_para", "background_K", "turbulence_km_s", "beam_fwhm_arcsec", "subsamples", "threads")
+        _not_negative(
+            self, "ortho_per_para", "background_K", "turbulence_km_s", "beam_fwhm_arcsec", "subsamples", "threads"
+        )
         for name in ("velocity_gradient_km_s_pc", "memory_GiB", "temperature_ceiling_K"):
             if not getattr(self, name) > 0:
                 raise UsageError(f"observer: {name} = {getattr(self, name)}; it must be above 0")
-

@@ -56,25 +56,26 @@ def observe_arrays(
 ) -> NDArray:
     """What a telescope sees of gas in cells: a spectral-line cube (V, L, B), line minus continuum.
 
-    The six fields have shape (R, L, B), index 0 nearest to the observer; each (l, b) is one ray of R cells, all `dr_m` long, with
-    constant values inside a cell. `v_los_m_s` is positive receding. SI units, `x_H2` = n(H2)/n_H and `x_CO` =
-    n(CO)/n_H; gas hotter than `temperature_ceiling_K` (`inf`, say) has dust but no line. `v_edges_m_s` (V+1,) ascends
-    evenly; velocities are radio convention, nu = nu0 (1 - v/c).
+    The six fields have shape (R, L, B), index 0 nearest to the observer; each (l, b) is one ray of R cells, all
+    `dr_m` long, with constant values inside a cell. `v_los_m_s` is positive receding. SI units, `x_H2` = n(H2)/n_H
+    and `x_CO` = n(CO)/n_H; gas hotter than `temperature_ceiling_K` (`inf`, say) has dust but no line. `v_edges_m_s`
+    (V+1,) ascends evenly; velocities are radio convention, nu = nu0 (1 - v/c).
 
     `molecule` is a built-in name (12co, 13co, c18o) or the path of a LAMDA file, `transition` the labels of its levels;
-    `tracer_per_CO` = n(molecule)/n(CO) (built-in molecules know theirs). Dust: grey, `dust_opacity_m2_kg` per kg of gas.
-    `populations`: "lte"; "non-lte", statistical equilibrium of gas whose line photons escape, where a blackbody of `background_K` pumps
-    unless `pumping` is False; "lvg", the same with Sobolev's escape probability at `velocity_gradient_km_s_pc`. The
-    background also shines through the gas from behind (0: it does not). `regime`: "thick", "thin" (emission
-    only) or "selective" (dust dims the line, the line does not absorb itself). `masers`: "exact", or "clip" (absorption
-    coefficients below 0 become 0). `in_cell_gradient` lets the velocity run from face to face inside each cell.
-    `subsamples` per channel: 0 takes what the narrowest line of a ray needs. `backend_name`: "compiled", "torch", "reference".
+    `tracer_per_CO` = n(molecule)/n(CO) (built-in molecules know theirs). Dust: grey, `dust_opacity_m2_kg` per kg of
+    gas. `populations`: "lte"; "non-lte", statistical equilibrium of gas whose line photons escape, where a blackbody
+    of `background_K` pumps unless `pumping` is False; "lvg", the same with Sobolev's escape probability at
+    `velocity_gradient_km_s_pc`. The background also shines through the gas from behind (0: it does not). `regime`:
+    "thick", "thin" (emission only) or "selective" (dust dims the line, the line does not absorb itself). `masers`:
+    "exact", or "clip" (absorption coefficients below 0 become 0). `in_cell_gradient` lets the velocity run from face
+    to face inside each cell. `subsamples` per channel: 0 takes what the narrowest line of a ray needs.
+    `backend_name`: "compiled", "torch", "reference".
 
-    Returns float32 (float64 from the reference) in `unit`: "K" (Rayleigh-Jeans at the channel's frequency), "K (Planck)"
-    or "Jy/sr". Channels hold the mean of the intensity over the channel.
+    Returns float32 (float64 from the reference) in `unit`: "K" (Rayleigh-Jeans at the channel's frequency), "K
+    (Planck)" or "Jy/sr". Channels hold the mean of the intensity over the channel.
 
-    Raises UsageError for an option that does not exist, DataError for fields that are not physical (the first bad cell is
-    named) or a molecule file that cannot be used, IrisError when a single ray does not fit into `memory_GiB`.
+    Raises UsageError for an option that does not exist, DataError for fields that are not physical (the first bad
+    cell is named) or a molecule file that cannot be used, IrisError when a single ray does not fit into `memory_GiB`.
 
     Example, the case of a RADMC-3D run (its README stands beside it) with 13CO(2-1) in LTE:
 
@@ -93,7 +94,12 @@ def observe_arrays(
     shape = _common_shape(fields)
     rays = {name: torch.as_tensor(np.asarray(field)).reshape(shape[0], -1) for name, field in fields.items()}
     matter = Matter(
-        rays["v_los_m_s"].double() * 1e-3, rays["rho_kg_m3"], rays["T_gas_K"], rays["x_H2"], rays["x_CO"], rays["T_dust_K"]
+        rays["v_los_m_s"].double() * 1e-3,
+        rays["rho_kg_m3"],
+        rays["T_gas_K"],
+        rays["x_H2"],
+        rays["x_CO"],
+        rays["T_dust_K"],
     )
     edges_km_s = even_edges(v_edges_m_s)
     check_matter(matter, shape[1:])

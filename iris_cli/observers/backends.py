@@ -1,7 +1,8 @@
-"""Three ways to the same spectra. Each takes the matter along some rays and gives the line less the continuum, in RJ kelvin.
+"""Three ways to the same spectra. Each takes the matter along some rays and gives the line less the continuum, in RJ
+kelvin.
 
-`reference` evaluates every cell on every sample in float64; `torch` only where a line is, on any device; `compiled` does so on
-all cores of the machine. The first two are differentiable.
+`reference` evaluates every cell on every sample in float64; `torch` only where a line is, on any device; `compiled`
+does so on all cores of the machine. The first two are differentiable.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
 from iris_cli.observers.emission import LineSetup, Matter
@@ -18,7 +18,9 @@ from iris_cli.observers.transfer import Regime
 
 @dataclass(frozen=True)
 class Spectra:
-    """`line_K` (ray, V): channel means of line minus continuum; `continuum_K` (ray,). RJ kelvin at the rest frequency."""
+    """`line_K` (ray, V): channel means of line minus continuum; `continuum_K` (ray,). RJ kelvin at the rest
+    frequency.
+    """
 
     line_K: Tensor
     continuum_K: Tensor

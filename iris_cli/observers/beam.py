@@ -1,4 +1,6 @@
-"""The telescope's beam: a Gaussian over longitude and latitude, one axis at a time, that neither makes nor loses flux."""
+"""The telescope's beam: a Gaussian over longitude and latitude, one axis at a time, that neither makes nor loses
+flux.
+"""
 
 from __future__ import annotations
 

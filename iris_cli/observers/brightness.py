@@ -46,4 +46,3 @@ UNITS: dict[str, Callable[[Tensor, Tensor, float, Tensor], Tensor]] = {
     "K (Planck)": to_planck_K,
     "Jy/sr": to_jansky_per_sr,
 }
-

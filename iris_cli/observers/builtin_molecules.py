@@ -1,9 +1,9 @@
 """12CO, 13CO and C18O without a download: spectroscopic constants here, collision rates in `data/`.
 
-Energies and frequencies follow from the rotational constants, Einstein coefficients from the dipole moment. The rates of CO with
-para- and ortho-H2 are those of Yang et al. 2010, ApJ 718, 1062, which serve all isotopologues alike (as in LAMDA);
-`data/make_co_rates.py` says how the table was made. Rates with H are not built in: take a LAMDA file that has them
-where much of the hydrogen is atomic.
+Energies and frequencies follow from the rotational constants, Einstein coefficients from the dipole moment. The rates
+of CO with para- and ortho-H2 are those of Yang et al. 2010, ApJ 718, 1062, which serve all isotopologues alike (as in
+LAMDA); `data/make_co_rates.py` says how the table was made. Rates with H are not built in: take a LAMDA file that has
+them where much of the hydrogen is atomic.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class Rotor:
         return self.B_MHz * x - self.D_MHz * x**2 + self.H_MHz * x**3
 
 
-#: Name -> rotor. Constants: 13CO Cazzoli et al. 2004, ApJ 611, 615; the other two fitted to LAMDA's frequencies (12CO: 40 lines,
-#: 1 kHz below J=6; C18O: 13 lines, 3 kHz). `per_CO`: the paper's 13CO, and 16O/18O = 250 in the Galactic Centre
-#: (Wilson & Rood 1994, ARA&A 32, 191).
+#: Name -> rotor. Constants: 13CO Cazzoli et al. 2004, ApJ 611, 615; the other two fitted to LAMDA's frequencies
+#: (12CO: 40 lines, 1 kHz below J=6; C18O: 13 lines, 3 kHz). `per_CO`: the paper's 13CO, and 16O/18O = 250 in the
+#: Galactic Centre (Wilson & Rood 1994, ARA&A 32, 191).
 BUILTIN: dict[str, Rotor] = {
     "12co": Rotor("12CO", 28.0, 57635.9680, 0.183504833, 1.71622e-7, 1.0, "constants fitted to LAMDA's 12CO lines"),
     "13co": Rotor("13CO", 29.0, 55101.0125, 0.16768585, 1.5056e-7, 4e-2, "constants of Cazzoli et al. 2004"),
@@ -52,7 +52,9 @@ BUILTIN: dict[str, Rotor] = {
 
 
 def dipole_debye(upper_j: NDArray) -> NDArray[np.float64]:
-    """The dipole moment shrinks as the molecule stretches; fits LAMDA's 13CO Einstein coefficients to 6e-4 up to J=40."""
+    """The dipole moment shrinks as the molecule stretches; fits LAMDA's 13CO Einstein coefficients to 6e-4 up to
+    J=40.
+    """
     return 0.110114 * (1.0 - 1.013e-4 * upper_j**2)
 
 
@@ -72,7 +74,7 @@ def builtin_molecule(name: str) -> Molecule:
         name=rotor.name,
         mass_u=rotor.mass_u,
         energies_K=rotor.energy_MHz(j) * 1e6 * PLANCK_J_S / BOLTZMANN_J_K,
-        weights=2.0 * j + 1.0,
+        weights=np.asarray(2 * j + 1, dtype=np.float64),
         labels=tuple(str(k) for k in j),
         line_upper=j[1:],
         line_lower=j[:-1],
@@ -88,7 +90,7 @@ def _partners() -> tuple[Partner, ...]:
     with np.load(RATES_FILE, allow_pickle=False) as stored:
         upper, lower = (stored[k].astype(np.int64) for k in ("upper", "lower"))
         temperatures = stored["temperatures_K"].astype(np.float64)
-        rates = {name: stored[key].astype(np.float64) for name, key in (("p-H2", "para_cm3_s"), ("o-H2", "ortho_cm3_s"))}
-    return tuple(
-        Partner(name, "Yang et al. 2010", upper, lower, temperatures, table) for name, table in rates.items()
-    )
+        rates = {
+            name: stored[key].astype(np.float64) for name, key in (("p-H2", "para_cm3_s"), ("o-H2", "ortho_cm3_s"))
+        }
+    return tuple(Partner(name, "Yang et al. 2010", upper, lower, temperatures, table) for name, table in rates.items())

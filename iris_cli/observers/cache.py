@@ -1,7 +1,7 @@
 """A private folder for what is dear to compute and cheap to keep: level tables and compiled kernels.
 
-`$IRIS_CACHE_DIR`, else `$XDG_CACHE_HOME/iris`, else `~/.cache/iris`. It is used only if it belongs to the user and nobody else can
-write to it: compiled code is loaded from there.
+`$IRIS_CACHE_DIR`, else `$XDG_CACHE_HOME/iris`, else `~/.cache/iris`. It is used only if it belongs to the user and
+nobody else can write to it: compiled code is loaded from there.
 """
 
 from __future__ import annotations

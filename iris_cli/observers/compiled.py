@@ -12,7 +12,7 @@ from torch import Tensor
 
 from iris_cli.observers import compiled_kernel as ck
 from iris_cli.observers.backends import Accuracy, Spectra
-from iris_cli.observers.emission import CM3_PER_M3, LineSetup, Matter
+from iris_cli.observers.emission import CM3_PER_M3, LineSetup, Matter, rayleigh_jeans_K
 from iris_cli.observers.level_table import LevelTable
 from iris_cli.observers.transfer import Regime
 from iris_cli.units import MASS_PER_H_KG
@@ -34,14 +34,24 @@ class Backend:
         line, continuum = np.empty((rays, channels), np.float32), np.empty(rays, np.float32)
         table, axes = packed_table(setup.table)
         first_edge, channel = edges_km_s[0].item(), (edges_km_s[-1] - edges_km_s[0]).item() / channels
-        shared = (*fields, table, axes, constants(setup, dr_m), setup.in_cell_gradient, np.float32(first_edge), np.float32(channel))
+        shared = (
+            *fields,
+            table,
+            axes,
+            constants(setup, dr_m),
+            setup.in_cell_gradient,
+            np.float32(first_edge),
+            np.float32(channel),
+        )
 
         def observe(first: int) -> None:
             last = min(first + block, rays)
             if regime.linear:
                 ck.linear_block(first, last, *shared, regime.dusty, line, continuum)
             else:
-                ck.thick_block(first, last, *shared, accuracy.subsamples, np.float32(accuracy.step_per_width), line, continuum)
+                ck.thick_block(
+                    first, last, *shared, accuracy.subsamples, np.float32(accuracy.step_per_width), line, continuum
+                )
 
         block = max(1, min(64, _CELLS_PER_BLOCK // cells))
         with ThreadPoolExecutor(threads(accuracy)) as pool:
@@ -59,12 +69,13 @@ def _float32(field: Tensor) -> NDArray[np.float32]:
 
 
 def packed_table(table: LevelTable) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """((mixture, column, density, temperature, 2), (4, 3) first, 1/step, count): neighbours in use are neighbours in memory."""
+    """((mixture, column, density, temperature, 2), (4, 3) first, 1/step, count): neighbours in use are neighbours
+    in memory.
+    """
     both = np.stack([table.log_upper, table.beta], axis=-1).transpose(1, 2, 0, 3, 4)
     if both.shape[2] == 1:
         both = np.repeat(both, 2, axis=2)
-    axes = [table.density, table.mixture, table.column, table.log_T]
-    rows = [[a.first, 1.0 / a.step if a.step else 0.0, max(a.count, 2)] for a in axes]
+    rows = [[a.first, 1.0 / a.step if a.step else 0.0, max(a.count, 2)] for a in table.axes]
     return np.ascontiguousarray(both, np.float32), np.array(rows, np.float32)
 
 
@@ -83,13 +94,5 @@ def constants(setup: LineSetup, dr_m: float) -> NDArray[np.float32]:
     k[ck.SHARE_0], k[ck.SHARE_1] = setup.table.shares
     k[ck.GRADIENT] = setup.tracer_per_CO / setup.gradient_km_s_cm if setup.gradient_km_s_cm else 0.0
     k[ck.CLIP] = setup.clip_masers
-    k[ck.BACKGROUND_K] = rayleigh_jeans_background_K(setup)
+    k[ck.BACKGROUND_K] = rayleigh_jeans_K(torch.tensor(setup.background_K, dtype=torch.float64), setup.quantum_K)
     return k.astype(np.float32)
-
-
-def rayleigh_jeans_background_K(setup: LineSetup) -> float:
-    from iris_cli.observers.emission import rayleigh_jeans_K
-
-    if not setup.background_K:
-        return 0.0
-    return rayleigh_jeans_K(torch.tensor(setup.background_K, dtype=torch.float64), setup.quantum_K).item()

@@ -1,8 +1,10 @@
 """The compiled backend's loops: cells in a window, one ray at a time, the ray's spectrum in cache.
 
-Of a block of rays the cells are worked out first, in the order in which they lie in memory, into one record per cell; then
-each ray is marched from its far end. Formulas: `emission`, `line_profile`, `transfer`.
+Of a block of rays the cells are worked out first, in the order in which they lie in memory, into one record per cell;
+then each ray is marched from its far end. Formulas: `emission`, `line_profile`, `transfer`.
 """
+
+# mypy: allow-untyped-defs
 
 from __future__ import annotations
 
@@ -33,7 +35,7 @@ _SHALLOW = np.float32(0.1)
 
 
 @njit(inline="always")
-def _place(value, axis):  # type: ignore[no-untyped-def]
+def _place(value, axis):
     """(node below, share of the node above) on an axis (first, 1/step, count)."""
     last = axis[2] - _F1
     at = min(max((value - axis[0]) * axis[1], _F0), last)
@@ -42,7 +44,7 @@ def _place(value, axis):  # type: ignore[no-untyped-def]
 
 
 @njit(inline="always")
-def _plane(table, x, c, d, ds, t, ts):  # type: ignore[no-untyped-def]
+def _plane(table, x, c, d, ds, t, ts):
     """ln n_u and beta, bilinear in density and temperature."""
     w00, w01, w10, w11 = (_F1 - ds) * (_F1 - ts), (_F1 - ds) * ts, ds * (_F1 - ts), ds * ts
     upper = (w00 * table[x, c, d, t, 0] + w01 * table[x, c, d, t + 1, 0]
@@ -53,7 +55,7 @@ def _plane(table, x, c, d, ds, t, ts):  # type: ignore[no-untyped-def]
 
 
 @njit(inline="always")
-def _levels(table, axes, log_density, x_H2, log_column, log_T):  # type: ignore[no-untyped-def]
+def _levels(table, axes, log_density, x_H2, log_column, log_T):
     d, ds = _place(log_density, axes[0])
     t, ts = _place(log_T, axes[3])
     if table.shape[0] == 1 and table.shape[1] == 1:
@@ -73,7 +75,7 @@ def _levels(table, axes, log_density, x_H2, log_column, log_T):  # type: ignore[
 
 
 @njit(inline="always")
-def _records(first, last, v, rho, T, x_H2, x_CO, T_dust, table, axes, k, gradient, cell):  # type: ignore[no-untyped-def]
+def _records(first, last, v, rho, T, x_H2, x_CO, T_dust, table, axes, k, gradient, cell):
     """Work out the cells of rays `first` to `last`: cell[ray, R, :]."""
     far = rho.shape[0] - 1
     for r in range(far + 1):
@@ -87,7 +89,9 @@ def _records(first, last, v, rho, T, x_H2, x_CO, T_dust, table, axes, k, gradien
                     near_face = np.float32(2) * v[r, p] - far_face
                 at[V], at[SPREAD] = _HALF * (near_face + far_face), abs(far_face - near_face)
             at[DUST] = k[DUST_PER_RHO] * rho[r, p]
-            at[DUST_K] = k[QUANTUM_K] / (exp32(min(k[QUANTUM_K] / max(T_dust[r, p], np.float32(1e-3)), np.float32(80))) - _F1)
+            at[DUST_K] = k[QUANTUM_K] / (
+                exp32(min(k[QUANTUM_K] / max(T_dust[r, p], np.float32(1e-3)), np.float32(80))) - _F1
+            )
             at[LINE], at[DEPTH], at[WIDTH] = _F0, _F0, _F1
             tracer = k[PER_CM3] * rho[r, p] * x_CO[r, p]
             if tracer > _F0 and T[r, p] <= k[CEILING_K]:
@@ -95,8 +99,9 @@ def _records(first, last, v, rho, T, x_H2, x_CO, T_dust, table, axes, k, gradien
                 log_column = _F0
                 if k[GRADIENT] > _F0:
                     log_column = np.float32(math.log10(tracer * k[GRADIENT]))
-                upper, beta = _levels(table, axes, np.float32(math.log10(max(colliders, np.float32(1e-30)))), x_H2[r, p],
-                                      log_column, np.float32(math.log(T[r, p])))  # fmt: skip
+                log_density = np.float32(math.log10(max(colliders, np.float32(1e-30))))
+                log_T = np.float32(math.log(T[r, p]))
+                upper, beta = _levels(table, axes, log_density, x_H2[r, p], log_column, log_T)
                 u = exp32(upper) * tracer
                 at[LINE] = k[EMISSION] * u
                 at[DEPTH] = k[ABSORPTION] * u * np.float32(math.expm1(beta))
@@ -106,7 +111,7 @@ def _records(first, last, v, rho, T, x_H2, x_CO, T_dust, table, axes, k, gradien
 
 
 @njit(inline="always")
-def _fill_front(cell):  # type: ignore[no-untyped-def]
+def _fill_front(cell):
     """Dust transmission between each cell and the observer."""
     front = _F1
     for r in range(cell.shape[0]):
@@ -115,7 +120,7 @@ def _fill_front(cell):  # type: ignore[no-untyped-def]
 
 
 @njit(inline="always")
-def _shape(at):  # type: ignore[no-untyped-def]
+def _shape(at):
     """(effective width, half the velocity range in widths, 0 if narrow)"""
     if at[SPREAD] < _NARROW * at[WIDTH]:
         return np.float32(math.sqrt(at[WIDTH] * at[WIDTH] + at[SPREAD] * at[SPREAD] / np.float32(6))), _F0
@@ -123,15 +128,17 @@ def _shape(at):  # type: ignore[no-untyped-def]
 
 
 @njit(inline="always")
-def _reach(at, width, half):  # type: ignore[no-untyped-def]
+def _reach(at, width, half):
     """Half the window, km/s."""
     peak = abs(at[DEPTH]) / max(width, at[SPREAD])
     return width * (np.float32(math.sqrt(_WINDOW + math.log(_F1 + peak))) + half)
 
 
 @njit(inline="always")
-def _samples_needed(cell, channel, coarsest):  # type: ignore[no-untyped-def]
-    """Samples per channel that a ray's narrowest line of weight asks for; finer where lines are opaque, whose flanks are steep."""
+def _samples_needed(cell, channel, coarsest):
+    """Samples per channel that a ray's narrowest line of weight asks for; finer where lines are opaque, whose
+    flanks are steep.
+    """
     line, depth, cells = _F0, _F0, cell.shape[0]
     opaque = _F0
     for r in range(cells):
@@ -150,7 +157,7 @@ def _samples_needed(cell, channel, coarsest):  # type: ignore[no-untyped-def]
 
 
 @njit(inline="always")
-def _fill_profile(profile, groups, start, step, width, half):  # type: ignore[no-untyped-def]
+def _fill_profile(profile, groups, start, step, width, half):
     """Profile per km/s at even samples that begin `start` widths from the centre, `step` widths apart."""
     if half == _F0:
         scale = _PER_SQRT_PI / width
@@ -165,19 +172,19 @@ def _fill_profile(profile, groups, start, step, width, half):  # type: ignore[no
 
 
 @njit(inline="always")
-def _escape_series(t):  # type: ignore[no-untyped-def]
+def _escape_series(t):
     return _F1 - t * (_HALF - t * (np.float32(1 / 6) - t * np.float32(1 / 24)))
 
 
 @njit(inline="always")
-def _escape(t, loss):  # type: ignore[no-untyped-def]
+def _escape(t, loss):
     """(1 - e^-t)/t, given 1 - e^-t."""
     small = abs(t) < _SHALLOW
     return _escape_series(t) if small else loss / (_F1 if small else t)
 
 
 @njit(inline="always")
-def _pass_cell(spectrum, profile, groups, at, behind):  # type: ignore[no-untyped-def]
+def _pass_cell(spectrum, profile, groups, at, behind):
     """Take the window of a spectrum through one cell behind which the continuum is `behind`."""
     line, depth, d, front = at[LINE], at[DEPTH], at[DUST], at[FRONT]
     dust, through = at[DUST_K] * d, exp32(-d)
@@ -203,7 +210,7 @@ def _pass_cell(spectrum, profile, groups, at, behind):  # type: ignore[no-untype
 
 
 @njit(inline="always")
-def _march_thick(cell, first_edge, channel, samples, spectrum, profile, background):  # type: ignore[no-untyped-def]
+def _march_thick(cell, first_edge, channel, samples, spectrum, profile, background):
     """Fill `spectrum` (sample,) of one ray. -> the continuum at the observer."""
     total = spectrum.size - LANES
     step = channel / np.float32(samples)
@@ -226,14 +233,14 @@ def _march_thick(cell, first_edge, channel, samples, spectrum, profile, backgrou
 
 
 @njit(inline="always")
-def _edge(spectrum, at):  # type: ignore[no-untyped-def]
+def _edge(spectrum, at):
     """Euler-Maclaurin term at the edge before sample `at`."""
     a, b, c, d = spectrum[at - 2], spectrum[at - 1], spectrum[at], spectrum[at + 1]
     return (c - b) / np.float32(24) - (d - np.float32(3) * (c - b) - a) * np.float32(17 / 5760)
 
 
 @njit(inline="always")
-def _to_channels(spectrum, samples, out):  # type: ignore[no-untyped-def]
+def _to_channels(spectrum, samples, out):
     before = _edge(spectrum, GUARD)
     for c in range(out.size):
         start = GUARD + c * samples
@@ -246,9 +253,11 @@ def _to_channels(spectrum, samples, out):  # type: ignore[no-untyped-def]
 
 
 @kernel()
-def thick_block(first, last, v, rho, T, x_H2, x_CO, T_dust, table, axes, k, gradient, first_edge, channel, samples, coarsest,
-                out, continuum):  # type: ignore[no-untyped-def]  # fmt: skip
-    """Rays `first` to `last` of fields (R, ray) into out (ray, V) and continuum (ray,). `samples` 0: as each ray needs."""
+def thick_block(first, last, v, rho, T, x_H2, x_CO, T_dust, table, axes, k, gradient, first_edge, channel, samples,
+                coarsest, out, continuum):  # fmt: skip
+    """Rays `first` to `last` of fields (R, ray) into out (ray, V) and continuum (ray,). `samples` 0: as each ray
+    needs.
+    """
     cell = np.empty((last - first, rho.shape[0], 8), np.float32)
     _records(first, last, v, rho, T, x_H2, x_CO, T_dust, table, axes, k, gradient, cell)
     channels = out.shape[1]
@@ -265,7 +274,7 @@ def thick_block(first, last, v, rho, T, x_H2, x_CO, T_dust, table, axes, k, grad
 
 
 @njit(inline="always")
-def _fill_below(below, count, start, step, half):  # type: ignore[no-untyped-def]
+def _fill_below(below, count, start, step, half):
     """Half the share of a line between -infinity and each of `count` even edges, less 1/2."""
     if half == _F0:
         for i in range(count):
@@ -278,7 +287,7 @@ def _fill_below(below, count, start, step, half):  # type: ignore[no-untyped-def
 
 
 @njit(inline="always")
-def _amplitude(at, behind, dusty):  # type: ignore[no-untyped-def]
+def _amplitude(at, behind, dusty):
     """K km/s that a cell adds where the line does not absorb itself."""
     if not dusty:
         return at[LINE]
@@ -290,7 +299,7 @@ def _amplitude(at, behind, dusty):  # type: ignore[no-untyped-def]
 
 @kernel()
 def linear_block(first, last, v, rho, T, x_H2, x_CO, T_dust, table, axes, k, gradient, first_edge, channel, dusty,
-                 out, continuum):  # type: ignore[no-untyped-def]  # fmt: skip
+                 out, continuum):  # fmt: skip
     """The same where spectra are sums of profiles: exact channel means, no samples."""
     cell = np.empty((last - first, rho.shape[0], 8), np.float32)
     _records(first, last, v, rho, T, x_H2, x_CO, T_dust, table, axes, k, gradient, cell)

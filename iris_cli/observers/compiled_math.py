@@ -1,4 +1,8 @@
-"""Elementary functions for the compiled backend: float32, free of branches, so that loops over them become vector instructions."""
+"""Elementary functions for the compiled backend: float32, free of branches, so that loops over them become vector
+instructions.
+"""
+
+# mypy: allow-untyped-defs
 
 from __future__ import annotations
 
@@ -18,9 +22,7 @@ _PER_LN2 = np.float32(1.0 / _LN2)
 _LARGEST = np.float32(87.0)
 #: Abramowitz & Stegun 7.1.26, |error| < 1.5e-7.
 _P = np.float32(0.3275911)
-_A1, _A2, _A3, _A4, _A5 = (
-    np.float32(a) for a in (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429)
-)
+_A1, _A2, _A3, _A4, _A5 = (np.float32(a) for a in (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429))
 _HALF, _ONE, _ZERO = np.float32(0.5), np.float32(1.0), np.float32(0.0)
 _PER_SQRT_PI = np.float32(1.0 / math.sqrt(math.pi))
 
@@ -32,7 +34,13 @@ def kernel(**options: Any) -> Callable:
         folder, before = private_folder("compiled"), config.CACHE_DIR
         config.CACHE_DIR = str(folder) if folder else before
         try:
-            return njit(nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"}, cache=folder is not None, **options)(function)
+            return njit(
+                nogil=True,
+                error_model="numpy",
+                fastmath={"contract", "reassoc", "nsz", "arcp"},
+                cache=folder is not None,
+                **options,
+            )(function)
         finally:
             config.CACHE_DIR = before
 
@@ -40,7 +48,7 @@ def kernel(**options: Any) -> Callable:
 
 
 @njit(inline="always")
-def exp32(x):  # type: ignore[no-untyped-def]
+def exp32(x):
     """e^x, |x| cut at 87."""
     t = min(max(x, -_LARGEST), _LARGEST) * _PER_LN2
     n = np.float32(math.floor(t + _HALF))
@@ -50,7 +58,7 @@ def exp32(x):  # type: ignore[no-untyped-def]
 
 
 @njit(inline="always")
-def erf32(x):  # type: ignore[no-untyped-def]
+def erf32(x):
     a = abs(x)
     t = _ONE / (_ONE + _P * a)
     tail = ((((_A5 * t + _A4) * t + _A3) * t + _A2) * t + _A1) * t * exp32(-a * a)
@@ -58,5 +66,5 @@ def erf32(x):  # type: ignore[no-untyped-def]
 
 
 @njit(inline="always")
-def erf_integral32(x):  # type: ignore[no-untyped-def]
+def erf_integral32(x):
     return x * erf32(x) + exp32(-x * x) * _PER_SQRT_PI

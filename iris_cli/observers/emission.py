@@ -1,12 +1,13 @@
 """Matter -> what a cell emits and absorbs: the line's strength and depth, the dust's, where and how wide the line is.
 
-Everything along a ray is a Rayleigh-Jeans temperature at the line's rest frequency, T = I c^2 / (2 k nu0^2), so that numbers stay
-near 1. With u = n_u N (upper-state column) a cell adds, integrated over velocity,
+Everything along a ray is a Rayleigh-Jeans temperature at the line's rest frequency, T = I c^2 / (2 k nu0^2), so that
+numbers stay near 1. With u = n_u N (upper-state column) a cell adds, integrated over velocity,
 
     W   = h c^3 A / (8 pi k nu0^2) u                         K km/s emitted
     tau = c^3 A / (8 pi nu0^3) (e^beta - 1) u                km/s absorbed, beta = h nu / (k T_ex)
 
-which is j = h nu/4pi n_u A phi and alpha = h nu/4pi (n_l B_lu - n_u B_ul) phi along the cell (Rybicki & Lightman 1979, ch. 1).
+which is j = h nu/4pi n_u A phi and alpha = h nu/4pi (n_l B_lu - n_u B_ul) phi along the cell (Rybicki & Lightman
+1979, ch. 1).
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ CM3_PER_M3 = 1e-6
 
 @dataclass(frozen=True)
 class Matter:
-    """What fills the cells of some rays, each (R, ray) with index 0 nearest; the fields of a physical tensor in SI, but km/s."""
+    """What fills the cells of some rays, each (R, ray) with index 0 nearest; the fields of a physical tensor in
+    SI, but km/s.
+    """
 
     v_km_s: Tensor
     rho_kg_m3: Tensor
@@ -78,8 +81,10 @@ class LineSetup:
 
 @dataclass(frozen=True)
 class Cells:
-    """A line's cells, each (R, ray). `line_K_km_s` W and `depth_km_s` tau are integrals over velocity; `width_km_s` is Doppler's b,
-    `spread_km_s` the range of velocities inside the cell; `dust_depth` and `dust_K` (its RJ temperature) belong to the dust."""
+    """A line's cells, each (R, ray). `line_K_km_s` W and `depth_km_s` tau are integrals over velocity; `width_km_s`
+    is Doppler's b,
+    `spread_km_s` the range of velocities inside the cell; `dust_depth` and `dust_K` (its RJ temperature) belong to
+    the dust."""
 
     v_km_s: Tensor
     spread_km_s: Tensor
@@ -100,8 +105,10 @@ def rayleigh_jeans_K(T_K: Tensor, quantum_K: float | Tensor) -> Tensor:
 
 
 def cells(matter: Matter, setup: LineSetup, dr_m: float) -> Cells:
-    """All of it differentiable. A cell that is hotter than the ceiling (also at T = inf) keeps its dust and loses its line."""
-    hot = matter.T_K > setup.temperature_ceiling_K
+    """All of it differentiable. A cell that is hotter than the ceiling (also at T = inf) keeps its dust and loses
+    its line.
+    """
+    hot = setup.temperature_ceiling_K < matter.T_K
     T_K = torch.where(hot, torch.full_like(matter.T_K, setup.temperature_ceiling_K), matter.T_K)
     T_K = torch.where(matter.rho_kg_m3 > 0, T_K, torch.ones_like(T_K))  # an empty cell may have no temperature
     n_H_m3 = matter.rho_kg_m3 / MASS_PER_H_KG

@@ -20,7 +20,9 @@ _M_S_PER_KM_S = 1e3
 
 
 def header(grid: Grid, frequency_Hz: float, unit: str, beam_fwhm_arcsec: float) -> Any:
-    """The header of a cube (V, B, L). CAR is undistorted only with its reference at latitude 0, so both reference points are the origin."""
+    """The header of a cube (V, B, L). CAR is undistorted only with its reference at latitude 0, so both reference
+    points are the origin.
+    """
     from astropy.io import fits
 
     h = fits.Header()

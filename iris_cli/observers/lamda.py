@@ -33,11 +33,12 @@ class _Lines:
         self.path, self._rest, self.number = path, iter([(k, line) for k, line in stripped if line]), 0
 
     def text(self, what: str) -> str:
-        for self.number, line in self._rest:
-            return line
-        raise DataError(
-            f"{self.path} ends before {what}", "the file was cut short; fetch it again from the LAMDA database"
-        )
+        self.number, line = next(self._rest, (self.number, ""))
+        if not line:
+            raise DataError(
+                f"{self.path} ends before {what}", "the file was cut short; fetch it again from the LAMDA database"
+            )
+        return line
 
     def words(self, what: str, count: int) -> list[str]:
         """At least `count` words, going on in the following lines if one is not enough."""

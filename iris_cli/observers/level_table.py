@@ -1,10 +1,11 @@
 """Level populations of one line, solved once on a grid and looked up per cell; kept on disk between runs.
 
-Tabulated are ln n_u and beta = ln(n_l g_u / (n_u g_l)) = h nu / (k T_ex), per molecule of the tracer. Both are smooth, and beta passes through
-zero where the levels invert: absorption goes with e^beta - 1, which a table of n_u and n_l would know only as the small difference of two
-interpolated numbers. The equations are solved on a coarse grid (log density, mixture, log column, log temperature),
-drawn out by cubic splines to a fine one on which linear interpolation is good, and compared with direct solves
-at random points; both grids are refined until the worst error is below the tolerance.
+Tabulated are ln n_u and beta = ln(n_l g_u / (n_u g_l)) = h nu / (k T_ex), per molecule of the tracer. Both are
+smooth, and beta passes through zero where the levels invert: absorption goes with e^beta - 1, which a table of n_u
+and n_l would know only as the small difference of two interpolated numbers. The equations are solved on a coarse grid
+(log density, mixture, log column, log temperature), drawn out by cubic splines to a fine one on which linear
+interpolation is good, and compared with direct solves at random points; both grids are refined until the worst error
+is below the tolerance.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import hashlib
 import json
 import os
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,11 +27,12 @@ from iris_cli.observers.molecule import Line, Molecule
 from iris_cli.observers.populations import Populations, State
 
 #: Raised whenever the numbers in a table would change.
-TABLE_VERSION = 1
+TABLE_VERSION = 2
 WORST_ERROR = 5e-3
 _PROBES = 400
 _ROUNDS = 4
-#: First, last, coarse and fine steps per unit, of log10 density (colliders per cm^3), x_H2, log10 column (cm^-2/(km/s)), ln T.
+#: First, last, coarse and fine steps per unit, of log10 density (colliders per cm^3), x_H2, log10 column
+#: (cm^-2/(km/s)), ln T.
 _DENSITY = (-4.0, 9.0, 3.0, 20.0)
 _MIXTURE = (0.0, 0.5, 20.0, 40.0)
 _COLUMN = (11.0, 20.0, 3.0, 12.0)
@@ -50,7 +52,7 @@ class TableAxis:
 
     @property
     def nodes(self) -> NDArray[np.float64]:
-        return self.first + self.step * np.arange(self.count)
+        return np.asarray(self.first + self.step * np.arange(self.count), dtype=np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,30 +61,25 @@ class LevelTable:
 
     line: Line
     shares: tuple[float, float]
-    density: TableAxis
-    mixture: TableAxis
-    column: TableAxis
-    log_T: TableAxis
+    axes: tuple[TableAxis, ...]
     log_upper: NDArray[np.float32]
     beta: NDArray[np.float32]
     worst_error: float
 
-    def lookup(self, n_H_cm3: Tensor, x_H2: Tensor, T_K: Tensor, column_cm2_km_s: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def lookup(
+        self, n_H_cm3: Tensor, x_H2: Tensor, T_K: Tensor, column_cm2_km_s: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """(ln n_u, beta) of any shape, multilinear and constant beyond the ends; differentiable in all four."""
         colliders = n_H_cm3 * (self.shares[0] + self.shares[1] * x_H2)
         column = torch.ones_like(T_K) if column_cm2_km_s is None else column_cm2_km_s
-        places = (
-            (self.density, torch.log10(colliders.clamp(min=1e-30))),
-            (self.mixture, x_H2),
-            (self.column, torch.log10(column.clamp(min=1e-30))),
-            (self.log_T, torch.log(T_K)),
-        )
-        like = {"device": T_K.device, "dtype": T_K.dtype}
-        tables = [torch.as_tensor(t).to(**like).reshape(-1) for t in (self.log_upper, self.beta)]
-        return _multilinear(tables, places)
+        tiny = 1e-30
+        places = (colliders.clamp(min=tiny).log10(), x_H2, column.clamp(min=tiny).log10(), T_K.log())
+        tables = [torch.as_tensor(t).to(T_K).reshape(-1) for t in (self.log_upper, self.beta)]
+        upper, beta = _multilinear(tables, list(zip(self.axes, places, strict=True)))
+        return upper, beta
 
 
-def _multilinear(tables: list[Tensor], places: tuple[tuple[TableAxis, Tensor], ...]) -> tuple[Tensor, Tensor]:
+def _multilinear(tables: list[Tensor], places: list[tuple[TableAxis, Tensor]]) -> list[Tensor]:
     index, weight = [torch.zeros_like(places[-1][1], dtype=torch.long)], [torch.ones_like(places[-1][1])]
     for axis, place in places:
         index = [i * axis.count for i in index]
@@ -93,8 +90,7 @@ def _multilinear(tables: list[Tensor], places: tuple[tuple[TableAxis, Tensor], .
         share = at - low
         index = [i + low for i in index] + [i + low + 1 for i in index]
         weight = [w * (1.0 - share) for w in weight] + [w * share for w in weight]
-    upper, beta = (sum(w * table[i] for i, w in zip(index, weight, strict=True)) for table in tables)
-    return upper, beta
+    return [torch.stack([w * table[i] for i, w in zip(index, weight, strict=True)]).sum(dim=0) for table in tables]
 
 
 def level_table(molecule: Molecule, line: Line, populations: Populations) -> LevelTable:
@@ -110,10 +106,10 @@ def level_table(molecule: Molecule, line: Line, populations: Populations) -> Lev
     return table
 
 
-def build(
-    molecule: Molecule, line: Line, populations: Populations, worst_error: float = WORST_ERROR
-) -> LevelTable:
-    """Refine until n_u and n_l at random points are within `worst_error` of direct solves; what was reached is recorded."""
+def build(molecule: Molecule, line: Line, populations: Populations, worst_error: float = WORST_ERROR) -> LevelTable:
+    """Refine until n_u and n_l at random points are within `worst_error` of direct solves; what was reached is
+    recorded.
+    """
     if populations.depends_on_column():
         molecule = lowest_levels(molecule, max(_LVG_LEVELS, line.upper + 10))
         return _round(molecule, line, populations, _LVG_COARSENESS)
@@ -127,8 +123,6 @@ def build(
 
 def lowest_levels(molecule: Molecule, count: int) -> Molecule:
     """The same molecule without its highest levels and all that leads to them."""
-    from dataclasses import replace
-
     lines = (molecule.line_upper < count) & (molecule.line_lower < count)
     partners = []
     for p in molecule.partners:
@@ -149,7 +143,7 @@ def lowest_levels(molecule: Molecule, count: int) -> Molecule:
 
 def _round(molecule: Molecule, line: Line, populations: Populations, refinement: float) -> LevelTable:
     shares = populations.collider_shares(molecule)
-    total = tuple(sum(share[k] for share in shares.values()) for k in (0, 1))
+    total = sum(c0 for c0, _ in shares.values()), sum(c1 for _, c1 in shares.values())
     needed = (
         populations.depends_on_density(),
         len({name[-2:] for name in shares}) > 1,  # o-H2 and p-H2 are mixed once and for all
@@ -161,8 +155,8 @@ def _round(molecule: Molecule, line: Line, populations: Populations, refinement:
     fine = [_axis(r, r[3] * refinement, used) for r, used in zip(ranges, needed, strict=True)]
     solved = _solve_grid(molecule, line, populations, total, coarse)
     log_upper, beta = (_draw_out(values, coarse, fine).astype(np.float32) for values in solved)
-    table = LevelTable(line, total, *fine, log_upper, beta, np.inf)
-    return LevelTable(line, total, *fine, log_upper, beta, _worst(molecule, populations, table))
+    table = LevelTable(line, total, tuple(fine), log_upper, beta, np.inf)
+    return replace(table, worst_error=float(errors(molecule, populations, table, probes(_PROBES, seed=1)).max()))
 
 
 def _axis(limits: tuple[float, float, float, float], per_unit: float, used: bool) -> TableAxis:
@@ -217,12 +211,8 @@ def errors(molecule: Molecule, populations: Populations, table: LevelTable, stat
     """(2, point) relative errors of n_u and n_l in the table against direct solves."""
     true_upper, true_beta = line_pair(molecule, table.line, populations, state)
     inputs = (state.n_H_cm3, state.x_H2, state.T_K, state.column_cm2_km_s)
-    upper, beta = (t.numpy() for t in table.lookup(*(torch.as_tensor(a) for a in inputs)))  # type: ignore[arg-type]
+    upper, beta = (t.numpy() for t in table.lookup(*(torch.as_tensor(a) for a in inputs)))
     return np.abs(np.expm1([upper - true_upper, upper + beta - true_upper - true_beta]))
-
-
-def _worst(molecule: Molecule, populations: Populations, table: LevelTable) -> float:
-    return float(errors(molecule, populations, table, probes(_PROBES, seed=1)).max())
 
 
 def _key(molecule: Molecule, line: Line, populations: Populations) -> str:
@@ -234,7 +224,7 @@ def _key(molecule: Molecule, line: Line, populations: Populations) -> str:
 def _write(path: Path, table: LevelTable) -> None:
     """Whole or not at all; a full disk costs only the next run's seconds."""
     temporary = path.with_name(f".{path.stem}.{socket.gethostname()}.{os.getpid()}.tmp")
-    axes = [[a.first, a.step, a.count] for a in (table.density, table.mixture, table.column, table.log_T)]
+    axes = [[a.first, a.step, a.count] for a in table.axes]
     meta = {"shares": table.shares, "axes": axes, "worst_error": table.worst_error}
     try:
         with temporary.open("wb") as file:
@@ -251,10 +241,10 @@ def _read(path: Path, line: Line) -> LevelTable | None:
     try:
         with np.load(path, allow_pickle=False) as stored:
             meta = json.loads(str(stored["meta"]))
-            axes = [TableAxis(float(a), float(b), int(n)) for a, b, n in meta["axes"]]
+            axes = tuple(TableAxis(float(a), float(b), int(n)) for a, b, n in meta["axes"])
             log_upper, beta = stored["log_upper"], stored["beta"]
     except (OSError, ValueError, KeyError, EOFError):
         return None
     if log_upper.shape != tuple(axis.count for axis in axes) or beta.shape != log_upper.shape:
         return None
-    return LevelTable(line, tuple(meta["shares"]), *axes, log_upper, beta, float(meta["worst_error"]))
+    return LevelTable(line, (meta["shares"][0], meta["shares"][1]), axes, log_upper, beta, float(meta["worst_error"]))

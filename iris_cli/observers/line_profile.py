@@ -1,12 +1,12 @@
 """The shape of a line in velocity, and how it is sampled: at points inside the channels, or as exact channel means.
 
-The profile is Gaussian, e^(-((v - v0)/b)^2) / (b sqrt(pi)) per km/s. In a cell whose velocity runs over a range D it is the mean of
-such Gaussians: a bridge with Gaussian edges. A range below half the width b is as good as a little more width (same variance):
-b^2 + D^2/6, off by less than 3e-4 of the peak.
+The profile is Gaussian, e^(-((v - v0)/b)^2) / (b sqrt(pi)) per km/s. In a cell whose velocity runs over a range D it
+is the mean of such Gaussians: a bridge with Gaussian edges. A range below half the width b is as good as a little
+more width (same variance): b^2 + D^2/6, off by less than 3e-4 of the peak.
 
-Channel means of a smooth spectrum from midpoints: the mean of the samples plus what the Euler-Maclaurin formula takes from the
-differences across the channel's two edges. The corrections of neighbours cancel, so the line's flux stays what
-the midpoints say, which for a Gaussian sampled finer than its width is right to 1e-4 and better.
+Channel means of a smooth spectrum from midpoints: the mean of the samples plus what the Euler-Maclaurin formula takes
+from the differences across the channel's two edges. The corrections of neighbours cancel, so the line's flux stays
+what the midpoints say, which for a Gaussian sampled finer than its width is right to 1e-4 and better.
 """
 
 from __future__ import annotations

@@ -135,7 +135,9 @@ def collider_shares(molecule: Molecule, ortho_per_para: float) -> dict[str, tupl
 
 
 def critical_densities_cm3(molecule: Molecule, temperature_K: float) -> dict[str, NDArray[np.float64]]:
-    """Collider -> (line,): A_ul over the sum of all downward collision rates out of the upper level (Draine 2011, 17.3)."""
+    """Collider -> (line,): A_ul over the sum of all downward collision rates out of the upper level (Draine 2011,
+    17.3).
+    """
     found = {}
     for partner in molecule.partners:
         out = np.zeros(len(molecule.energies_K))

@@ -1,8 +1,9 @@
-"""How the molecules share themselves out among their levels: LTE, thin statistical equilibrium, large velocity gradient.
+"""How the molecules share themselves out among their levels: LTE, thin statistical equilibrium, large velocity
+gradient.
 
-Each is an object with one method, `fractions(state) -> (point, level)`, and says what it depends on. Statistical equilibrium: what
-leaves a level equals what enters it, by collisions (downward rates from the molecule, upward by detailed balance), by
-spontaneous emission, and by the radiation that the molecules see. float64 throughout.
+Each is an object with one method, `fractions(state) -> (point, level)`, and says what it depends on. Statistical
+equilibrium: what leaves a level equals what enters it, by collisions (downward rates from the molecule, upward by
+detailed balance), by spontaneous emission, and by the radiation that the molecules see. float64 throughout.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ class State:
 
 
 class Populations(Protocol):
-    """`density`, `mixture`, `column`: whether the answer depends on n_H, on x_H2 at fixed collider density, on the column."""
+    """`density`, `mixture`, `column`: whether the answer depends on n_H, on x_H2 at fixed collider density, on the
+    column.
+    """
 
     @property
     def name(self) -> str: ...
@@ -87,7 +90,9 @@ class ThinEquilibrium:
 
     def fractions(self, molecule: Molecule, state: State) -> NDArray[np.float64]:
         radiation = radiative_rates(molecule, background_occupation(molecule, self.background_K))
-        return _solve(molecule, self.collider_shares(molecule), state, lambda part, rates: stationary(rates + radiation))
+        return _solve(
+            molecule, self.collider_shares(molecule), state, lambda part, rates: stationary(rates + radiation)
+        )
 
     def describe(self) -> dict[str, Any]:
         return {
@@ -99,10 +104,12 @@ class ThinEquilibrium:
 
 @dataclass(frozen=True)
 class LargeVelocityGradient:
-    """Photons escape with probability (1 - e^-tau)/tau, tau from the column per velocity (Sobolev; de Jong et al. 1975, ApJ 199, 69).
+    """Photons escape with probability (1 - e^-tau)/tau, tau from the column per velocity (Sobolev; de Jong et al.
+    1975, ApJ 199, 69).
 
-    `velocity_gradient_km_s_pc` is the |dv/ds| of all gas; the tracer's density then gives the column of each cell. Only H2
-    collides here: where it is gone the tracer is gone too, and a fourth axis of the table would cost a minute.
+    `velocity_gradient_km_s_pc` is the |dv/ds| of all gas; the tracer's density then gives the column of each cell.
+    Only H2 collides here: where it is gone the tracer is gone too, and a fourth axis of the table would cost a
+    minute.
     """
 
     velocity_gradient_km_s_pc: float = 1.0
@@ -151,9 +158,7 @@ def background_occupation(molecule: Molecule, background_K: float | None) -> NDA
     return 1.0 / np.expm1(PLANCK_J_S * molecule.frequency_Hz / (BOLTZMANN_J_K * background_K))
 
 
-def radiative_rates(
-    molecule: Molecule, occupation: NDArray, escape: NDArray | float = 1.0
-) -> NDArray[np.float64]:
+def radiative_rates(molecule: Molecule, occupation: NDArray, escape: NDArray | float = 1.0) -> NDArray[np.float64]:
     """(..., level, level) rates from row to column, 1/s: A (1 + n) down and A (g_u/g_l) n up, both times the escape."""
     up, low = molecule.line_upper, molecule.line_lower
     down = molecule.einstein_a_s * escape
@@ -178,8 +183,8 @@ def collision_rates(molecule: Molecule, collider: str, T_K: float) -> NDArray[np
 def stationary(rates: NDArray) -> NDArray[np.float64]:
     """The populations (..., level) that rates (..., level, level) from row to column leave unchanged, summing to 1.
 
-    Grassmann, Taksar & Heyman 1985 (Oper. Res. 33, 1107): elimination without a subtraction, so that even populations of 1e-30 are
-    right to the last digits where a general solver returns noise of either sign.
+    Grassmann, Taksar & Heyman 1985 (Oper. Res. 33, 1107): elimination without a subtraction, so that even populations
+    of 1e-30 are right to the last digits where a general solver returns noise of either sign.
     """
     q = rates.copy()
     levels = q.shape[-1]
@@ -211,7 +216,9 @@ def _solve(molecule: Molecule, shares: dict, state: State, balance: Any) -> NDAr
 
 
 def escape_probability(tau: NDArray) -> NDArray[np.float64]:
-    """(1 - e^-tau)/tau of a Sobolev line. Photons of an inverted line (tau < 0) escape freely: no maser feeds the balance."""
+    """(1 - e^-tau)/tau of a Sobolev line. Photons of an inverted line (tau < 0) escape freely: no maser feeds the
+    balance.
+    """
     t = np.maximum(tau, 0.0)
     small = np.abs(t) < 1e-6
     return np.where(small, 1.0 - 0.5 * t, -np.expm1(-t) / np.where(small, 1.0, t))
@@ -230,9 +237,10 @@ def _escape_balance(
 ) -> NDArray[np.float64]:
     """Iterate populations and escape until no line's ln(beta) moves by more than 1e-6.
 
-    The line's own photons re-enter only by what does not escape: down A beta (1 + n), up A beta (g_u/g_l) n (van der Tak et
-    al. 2007, A&A 468, 627, eqs. 12-13). Plain iteration jumps to and fro where a line turns from inverted to thick; so each
-    line takes a stride of its own towards its new ln(beta), halved when the way turns back and else stretched.
+    The line's own photons re-enter only by what does not escape: down A beta (1 + n), up A beta (g_u/g_l) n (van der
+    Tak et al. 2007, A&A 468, 627, eqs. 12-13). Plain iteration jumps to and fro where a line turns from inverted to
+    thick; so each line takes a stride of its own towards its new ln(beta), halved when the way turns back and else
+    stretched.
     """
     populations = stationary(collisions + radiative_rates(molecule, background))
     log_beta = np.zeros((len(column), len(background)))

@@ -1,4 +1,6 @@
-"""The reference backend: every cell on every sample, Gauss-Legendre nodes in each channel, the continuum at every frequency."""
+"""The reference backend: every cell on every sample, Gauss-Legendre nodes in each channel, the continuum at every
+frequency.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ class Backend:
         samples = len(sampling.velocities_km_s())
         bundle = rays_per_bundle(matter.v_km_s, samples * _ARRAYS_ALIVE, self.dtype.itemsize, accuracy.memory_GiB)
         parts = [
-            self._bundle(Matter(*(f[:, s : s + bundle] for f in matter.__dict__.values())), setup, regime, dr_m, sampling)
+            self._bundle(
+                Matter(*(f[:, s : s + bundle] for f in matter.__dict__.values())), setup, regime, dr_m, sampling
+            )
             for s in range(0, matter.v_km_s.shape[1], bundle)
         ]
         return Spectra(torch.cat([p.line_K for p in parts]), torch.cat([p.continuum_K for p in parts]))
@@ -68,7 +72,7 @@ def rays_per_bundle(field: Tensor, numbers_per_ray: int, bytes_each: int, memory
     fit = int(memory_GiB * 2**30 // per_ray)
     if fit < 1:
         raise IrisError(
-            f"one ray of {field.shape[0]} cells needs {per_ray / 2**30:.3g} GiB, more than the {memory_GiB:.3g} GiB allowed",
+            f"one ray of {field.shape[0]} cells needs {per_ray / 2**30:.3g} GiB, but {memory_GiB:.3g} GiB are allowed",
             "raise the memory, or take fewer channels or subsamples",
         )
     return min(fit, field.shape[1])

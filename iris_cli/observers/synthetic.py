@@ -1,6 +1,7 @@
 """The synthetic observer: what a radio telescope sees of a galaxy in a spectral line, dust and background between.
 
-Physical tensor -> level populations -> emission and absorption -> transfer along each ray -> beam -> brightness temperature.
+Physical tensor -> level populations -> emission and absorption -> transfer along each ray -> beam -> brightness
+temperature.
 """
 
 from __future__ import annotations
@@ -51,8 +52,8 @@ class SyntheticObserver(Observer):
     def observe(self, tensor: Tensor) -> Tensor:
         """(6, R, L, B) -> (lines, L, V).
 
-        A mean of Rayleigh-Jeans temperatures needs no cube: the beam along latitude leaves it as it is, and the beam along longitude
-        may come after it.
+        A mean of Rayleigh-Jeans temperatures needs no cube: the beam along latitude leaves it as it is, and the beam
+        along longitude may come after it.
         """
         matter = self._matter(tensor, self._velocity(tensor))
         if self.latitude != "mean" or self.config.brightness != "rayleigh-jeans":
@@ -69,9 +70,13 @@ class SyntheticObserver(Observer):
 
     def _describe_line(self, line: LineConfig) -> dict[str, Any]:
         molecule = load_molecule(line.molecule)
-        abundance = tracer_abundance(line.molecule, line.tracer_per_CO)
-        return {**asdict(line), "molecule": molecule.name, "molecule_fingerprint": molecule.fingerprint(),
-                "tracer_per_CO": abundance, "frequency_GHz": molecule.line(line.transition).frequency_Hz / 1e9}  # fmt: skip
+        return {
+            **asdict(line),
+            "molecule": molecule.name,
+            "molecule_fingerprint": molecule.fingerprint(),
+            "tracer_per_CO": tracer_abundance(line.molecule, line.tracer_per_CO),
+            "frequency_GHz": molecule.line(line.transition).frequency_Hz / 1e9,
+        }
 
     def _velocity(self, tensor: Tensor) -> Tensor:
         return blur(tensor[axes.V_LOS]) if self.in_blur else tensor[axes.V_LOS]

@@ -1,13 +1,15 @@
 """Transfer along rays, from the far end to the observer: what one cell does to the spectrum behind it.
 
-Carried is D, line minus continuum. A cell with line depth y = tau phi, line emission W phi, dust depth d and dust temperature J,
-behind which the continuum is C, makes of D (Rybicki & Lightman 1979, eq. 1.30, and the same without the line subtracted)
+Carried is D, line minus continuum. A cell with line depth y = tau phi, line emission W phi, dust depth d and dust
+temperature J, behind which the continuum is C, makes of D (Rybicki & Lightman 1979, eq. 1.30, and the same without
+the line subtracted)
 
     D <- D e^-(y+d) + C e^-d (e^-y - 1) + (W phi + J d) f(y+d) - J d f(d),     f(t) = (1 - e^-t)/t
     C <- C e^-d + J (1 - e^-d)
 
-exactly, for constant coefficients, of either sign of y. Outside the line, y = W phi = 0 and D only fades by e^-d: multiplying each cell's
-contribution by the dust transmission in front of it leaves nothing to do there, which is what the fast forms live on.
+exactly, for constant coefficients, of either sign of y. Outside the line, y = W phi = 0 and D only fades by e^-d:
+multiplying each cell's contribution by the dust transmission in front of it leaves nothing to do there, which is what
+the fast forms live on.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""The torch backend: each cell works only on the samples that its line reaches. Any device, any precision, differentiable.
+"""The torch backend: each cell works only on the samples that its line reaches. Any device, any precision,
+differentiable.
 
-Rays that ask for alike numbers of samples are bundled. In a bundle the windows of some rows of cells are worked out at once; what a row does
-to the spectra, D <- D x transmission + added inside the window, is a scan with a backward pass of its own: autograd would
-keep a copy of every whole spectrum for every row.
+Rays that ask for alike numbers of samples are bundled. In a bundle the windows of some rows of cells are worked out
+at once; what a row does to the spectra, D <- D x transmission + added inside the window, is a scan with a backward
+pass of its own: autograd would keep a copy of every whole spectrum for every row.
 """
 
 from __future__ import annotations
@@ -62,7 +63,9 @@ def _bundles(order: Tensor, these: Cells, needed: Tensor, edges: Tensor, accurac
 
 
 def _samples_per_ray(these: Cells, regime: Regime, edges: Tensor, accuracy: Accuracy) -> Tensor:
-    """(ray,) samples per channel: as the narrowest line of weight asks for, more where lines are opaque, whose flanks are steep."""
+    """(ray,) samples per channel: as the narrowest line of weight asks for, more where lines are opaque, whose
+    flanks are steep.
+    """
     rays = these.v_km_s.shape[1]
     if regime.linear or accuracy.subsamples:
         return torch.full((rays,), accuracy.subsamples or 1, device=edges.device)
@@ -89,7 +92,9 @@ def _bundle(these: Cells, regime: Regime, edges: Tensor, samples: int, backgroun
     if regime.linear:
         return _sum(these, regime, edges, behind, front), reached
     grid = Midpoints(edges, samples)
-    transmissions, additions, starts = [], [], []
+    transmissions: list[Tensor] = []
+    additions: list[Tensor] = []
+    starts: list[Tensor] = []
     for rows, low, k in _windows(these, edges[0] - GUARD * grid.step_km_s, grid.step_km_s, grid.total):
         v = edges[0] + (low[..., None] + k - GUARD + 0.5) * grid.step_km_s
         shape = (getattr(these, name)[rows][..., None] for name in ("v_km_s", "width_km_s", "spread_km_s"))
@@ -140,7 +145,9 @@ def _windows(
 
 
 class _Scan(torch.autograd.Function):
-    """spectrum[start : start + K] <- it x transmission + addition, from the last row to the first, for all rays at once."""
+    """spectrum[start : start + K] <- it x transmission + addition, from the last row to the first, for all rays at
+    once.
+    """
 
     @staticmethod
     def forward(ctx: Any, starts: list[Tensor], total: int, *rows: Tensor) -> Tensor:

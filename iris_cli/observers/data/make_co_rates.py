@@ -1,8 +1,8 @@
 """How `co_h2_rates.npz` was made: `python make_co_rates.py CO.DAT`, from LAMDA's file of 12CO.
 
 The rates are those of Yang, Stancil, Balakrishnan & Forrey 2010, ApJ 718, 1062, as the LAMDA database (Schoier et al.
-2005, A&A 432, 369) tabulates them: 820 downward transitions among 41 levels, 25 temperatures, para- and ortho-H2. LAMDA's file
-is in the wheel of spectralradex 1.1.5 (MIT licence) as `spectralradex/radex/data/co.dat`:
+2005, A&A 432, 369) tabulates them: 820 downward transitions among 41 levels, 25 temperatures, para- and ortho-H2.
+LAMDA's file is in the wheel of spectralradex 1.1.5 (MIT licence) as `spectralradex/radex/data/co.dat`:
 
     pip download --no-deps spectralradex==1.1.5 && python -m zipfile -e spectralradex-*.whl wheel
     python -m iris_cli.observers.data.make_co_rates wheel/spectralradex/radex/data/co.dat
