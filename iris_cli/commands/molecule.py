@@ -31,7 +31,9 @@ def _print(told: dict[str, Any], rows: int) -> None:
     partners = [p["collider"] for p in told["partners"]]
     print(f"{told['name']}, {told['mass_u']:g} u; {len(told['levels'])} levels, {len(told['lines'])} transitions")
     print(told["source"])
-    levels = [(row["label"], f"{row['energy_K']:.4f}", f"{row['weight']:g}") for row in told["levels"][:rows]]
+    levels: list[tuple[str, ...]] = [
+        (row["label"], f"{row['energy_K']:.4f}", f"{row['weight']:g}") for row in told["levels"][:rows]
+    ]
     table("levels", ("level", "energy / K", "weight"), levels)
     critical = tuple(f"n {p}" for p in partners)
     table(f"transitions; critical densities n in cm^-3 at {told['critical_density_temperature_K']:g} K",

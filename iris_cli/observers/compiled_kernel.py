@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 
 from iris_cli.observers.compiled_math import erf32, erf_integral32, exp32, kernel
-from iris_cli.observers.line_profile import GUARD, NARROW
+from iris_cli.observers.line_profile import GUARD, MOST_SAMPLES, NARROW
 
 #: Fields of a cell's record.
 V, SPREAD, WIDTH, LINE, DEPTH, DUST, DUST_K, FRONT = range(8)
@@ -135,7 +135,7 @@ def _reach(at, width, half):
 
 
 @njit(inline="always")
-def _samples_needed(cell, channel, coarsest):
+def _samples_needed(cell, channel, coarsest, most):
     """Samples per channel that a ray's narrowest line of weight asks for; finer where lines are opaque, whose
     flanks are steep.
     """
@@ -153,7 +153,7 @@ def _samples_needed(cell, channel, coarsest):
     step = coarsest * width
     if opaque > _F1:
         step = min(step, np.float32(1.2) * coarsest * width / np.float32(math.sqrt(math.log(opaque) + 1e-6)))
-    return int(min(max(math.ceil(channel / step), 2), 64))
+    return int(max(math.ceil(min(channel / step, most)), 2))
 
 
 @njit(inline="always")
@@ -261,12 +261,15 @@ def thick_block(first, last, v, rho, T, x_H2, x_CO, T_dust, table, axes, k, grad
     cell = np.empty((last - first, rho.shape[0], 8), np.float32)
     _records(first, last, v, rho, T, x_H2, x_CO, T_dust, table, axes, k, gradient, cell)
     channels = out.shape[1]
-    buffer = np.empty(channels * 64 + 2 * GUARD + LANES, np.float32)
+    needed = np.full(last - first, samples)
+    if samples == 0:
+        for p in range(last - first):
+            needed[p] = _samples_needed(cell[p], channel, coarsest, np.float32(MOST_SAMPLES // channels))
+    buffer = np.empty(channels * needed.max() + 2 * GUARD + LANES, np.float32)
     profile = np.empty(buffer.size, np.float32)
     for p in range(first, last):
-        ray = cell[p - first]
+        ray, n = cell[p - first], needed[p - first]
         _fill_front(ray)
-        n = samples if samples > 0 else _samples_needed(ray, channel, coarsest)
         spectrum = buffer[: channels * n + 2 * GUARD + LANES]
         spectrum[:] = _F0
         continuum[p] = _march_thick(ray, first_edge, channel, n, spectrum, profile, k[BACKGROUND_K])

@@ -16,6 +16,7 @@ import os
 import socket
 from dataclasses import dataclass, replace
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -243,7 +244,7 @@ def _read(path: Path, line: Line) -> LevelTable | None:
             meta = json.loads(str(stored["meta"]))
             axes = tuple(TableAxis(float(a), float(b), int(n)) for a, b, n in meta["axes"])
             log_upper, beta = stored["log_upper"], stored["beta"]
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         return None
     if log_upper.shape != tuple(axis.count for axis in axes) or beta.shape != log_upper.shape:
         return None

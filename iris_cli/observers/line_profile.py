@@ -20,6 +20,8 @@ from torch import Tensor
 
 #: Below this ratio of velocity range to Doppler width a range is treated as width.
 NARROW = 0.5
+#: Of a whole spectrum; a colder, narrower line than this resolves is not to be found in space.
+MOST_SAMPLES = 1 << 20
 #: Samples beyond either end of the velocity range that the edge corrections look at.
 GUARD = 2
 _SQRT_PI = float(np.sqrt(np.pi))
@@ -70,24 +72,26 @@ class Sampling(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class GaussLegendre:
-    """`order` nodes in each channel between `edges` (V+1,): the reference."""
+    """`panels` in each channel between `edges` (V+1,), `order` nodes in each: the reference."""
 
     edges: Tensor
     order: int
+    panels: int = 1
 
     def _nodes(self) -> tuple[Tensor, Tensor]:
         nodes, weights = np.polynomial.legendre.leggauss(self.order)
         return torch.as_tensor(nodes).to(self.edges), torch.as_tensor(0.5 * weights).to(self.edges)
 
     def velocities_km_s(self) -> Tensor:
-        centres, half = 0.5 * (self.edges[1:] + self.edges[:-1]), 0.5 * self.edges.diff()
-        return (centres[:, None] + half[:, None] * self._nodes()[0]).reshape(-1)
+        width = self.edges.diff()[:, None] / self.panels
+        left = self.edges[:-1, None] + width * torch.arange(self.panels).to(width)
+        return (left[..., None] + 0.5 * width[..., None] * (1.0 + self._nodes()[0])).reshape(-1)
 
     def profile(self, centre: Tensor, width: Tensor, spread: Tensor) -> Tensor:
         return profile_at(self.velocities_km_s(), centre[..., None], width[..., None], spread[..., None])
 
     def reduce(self, spectrum: Tensor) -> Tensor:
-        return spectrum.unflatten(-1, (-1, self.order)) @ self._nodes()[1]
+        return (spectrum.unflatten(-1, (-1, self.panels, self.order)) @ self._nodes()[1]).mean(dim=-1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -122,8 +122,8 @@ def transmission_in_front(dust_depth: Tensor) -> Tensor:
 
 def march(
     cells: Cells, regime: Regime, sampling: Sampling, background_K: Tensor, dust_K: Callable[[int], Tensor]
-) -> tuple[Tensor, Tensor]:
-    """Every cell on every sample. -> ((ray, V) line minus continuum, (ray, sample) continuum).
+) -> Tensor:
+    """Every cell on every sample. -> (ray, V) line minus continuum.
 
     `background_K` and, for each cell, `dust_K` broadcast with (ray, sample): the continuum may have a spectrum.
     """
@@ -136,4 +136,4 @@ def march(
         fade = torch.exp(-dust) if regime.dusty else torch.ones_like(dust)
         spectrum = spectrum * transmission * fade + added
         continuum = continuum * torch.exp(-dust) - cell.dust_K * torch.expm1(-dust)
-    return sampling.reduce(spectrum), continuum
+    return sampling.reduce(spectrum)

@@ -16,14 +16,13 @@ import torch
 from torch import Tensor
 
 from iris_cli.observers.backends import Accuracy, Spectra
+from iris_cli.observers.bundles import rays_per_bundle, samples_per_ray
 from iris_cli.observers.emission import Cells, LineSetup, Matter, cells, rayleigh_jeans_K
 from iris_cli.observers.line_profile import GUARD, Midpoints, effective_width_km_s, profile_at, share_below
-from iris_cli.observers.reference import rays_per_bundle
 from iris_cli.observers.transfer import Regime, Slab, continuum_behind, transmission_in_front
 
 #: A window ends where the profile has fallen to e^-12.5 of 1/max(1, tau): 1e-6 of a line's flux.
 WINDOW = 12.5
-_MOST_SAMPLES = 64
 #: Rows of cells are taken together up to this many samples.
 _SAMPLES_AT_ONCE = 1 << 20
 #: Rays of a bundle: enough for long vectors, few enough that one wide line does not widen too many windows.
@@ -43,7 +42,7 @@ class Backend:
         edges = edges_km_s.to(matter.v_km_s)
         these = cells(matter, setup, dr_m)
         background = rayleigh_jeans_K(torch.as_tensor(setup.background_K).to(edges), setup.quantum_K)
-        needed = _samples_per_ray(these, regime, edges, accuracy)
+        needed = samples_per_ray(these, edges, Accuracy(subsamples=1) if regime.linear else accuracy)
         order = torch.argsort(needed)
         parts = [
             _bundle(these.rays(which), regime, edges, int(needed[which].max()), background)
@@ -58,24 +57,8 @@ def _bundles(order: Tensor, these: Cells, needed: Tensor, edges: Tensor, accurac
     width = (2.0 * reach * needed / edges.diff().mean()).ceil() + 2.0
     widest = int(width.amax().clamp(max=float(needed.max()) * (len(edges) - 1)))
     numbers = widest * len(these.v_km_s) * _ARRAYS_ALIVE
-    count = min(rays_per_bundle(these.v_km_s, numbers, edges.dtype.itemsize, accuracy.memory_GiB), _MOST_RAYS)
+    count = min(rays_per_bundle(these.v_km_s, numbers, accuracy.memory_GiB), _MOST_RAYS)
     return iter(order.split(count))
-
-
-def _samples_per_ray(these: Cells, regime: Regime, edges: Tensor, accuracy: Accuracy) -> Tensor:
-    """(ray,) samples per channel: as the narrowest line of weight asks for, more where lines are opaque, whose
-    flanks are steep.
-    """
-    rays = these.v_km_s.shape[1]
-    if regime.linear or accuracy.subsamples:
-        return torch.full((rays,), accuracy.subsamples or 1, device=edges.device)
-    line, depth, width = these.line_K_km_s.detach(), these.depth_km_s.detach().abs(), these.width_km_s.detach()
-    opaque = (depth / torch.maximum(width, these.spread_km_s.detach())).sum(dim=0) / torch.pi**0.5
-    least = 1e-3 / len(line)
-    matters = (line > least * line.sum(dim=0)) | (depth > least * depth.sum(dim=0))
-    narrowest = torch.where(matters, width, torch.inf).amin(dim=0)
-    steep = (1.2 / torch.log(opaque.clamp(min=1.0)).sqrt()).clamp(max=1.0)
-    return (edges.diff().mean() / (accuracy.step_per_width * narrowest * steep)).ceil().clamp(2, _MOST_SAMPLES).long()
 
 
 def _reach_km_s(these: Cells) -> Tensor:
