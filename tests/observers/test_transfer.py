@@ -160,3 +160,14 @@ def test_the_fast_backends_agree_with_the_reference_on_a_tangle_of_cells(
     truth = see(gas, **options, backend_name="reference", subsamples=64)
     spectrum = see(gas, **options, backend_name=backend_name)
     assert np.sqrt(((spectrum - truth) ** 2).mean()) < 1e-3 * np.sqrt((truth**2).mean())
+
+
+def test_trapped_photons_brighten_the_line_of_thin_gas_alike_in_every_backend() -> None:
+    """Large velocity gradient against thin balance, at a density far below the critical one."""
+    gas = uniform(4, n_H_cm3=500.0, T_K=40.0)
+    options = {"velocity_gradient_km_s_pc": 0.3, "turbulence_m_s": 500.0}
+    thin = see(gas, populations="non-lte", **options)
+    trapped = [see(gas, populations="lvg", backend_name=name, **options) for name in BACKENDS]
+    assert trapped[0].max() > 1.1 * thin.max()
+    assert trapped[0] == pytest.approx(trapped[2], abs=1e-3 * trapped[2].max())
+    assert trapped[1] == pytest.approx(trapped[2], abs=1e-3 * trapped[2].max())
