@@ -40,6 +40,7 @@ class SyntheticObserver(Observer):
     ) -> None:
         super().__init__(grid, latitude, in_blur)
         self.config = config or SyntheticConfig()
+        self.lines = len(self.config.lines)
 
     def cube(self, tensor: Tensor) -> Tensor:
         """(6, R, L, B) -> (lines, L, B, V). DataError names the first cell that cannot be."""

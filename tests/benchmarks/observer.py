@@ -133,8 +133,10 @@ def compare_forms(grid: Grid, every: int = 61) -> None:
     took["dense"] = Took(took["dense"].wall_s * every, took["dense"].processor_s * every)
     number = matter.v_km_s.numel()
     for name, t in took.items():
-        print(f"  {name:28s} {t.processor_s:8.2f} s processor, {t.wall_s:7.2f} s wall, "
-              f"{t.processor_s / number * 1e9:7.0f} ns per cell, {took['dense'].processor_s / t.processor_s:6.1f} x")  # fmt: skip
+        print(
+            f"  {name:28s} {t.processor_s:8.2f} s processor, {t.wall_s:7.2f} s wall, "
+            f"{t.processor_s / number * 1e9:7.0f} ns per cell, {took['dense'].processor_s / t.processor_s:6.1f} x"
+        )
 
 
 def whole_observation(grid: Grid) -> None:
