@@ -52,6 +52,9 @@ class Input(Protocol):
     @property
     def latitude(self) -> str: ...
 
+    @property
+    def lines(self) -> int: ...
+
     def pair(self, number: int, key: str) -> Pair: ...
 
     def rotation(self) -> float: ...
@@ -86,6 +89,10 @@ class TensorInput:
     @property
     def latitude(self) -> str:
         return self.observer.latitude
+
+    @property
+    def lines(self) -> int:
+        return self.observer.lines
 
     def pair(self, number: int, key: str) -> Pair:
         entry = self.dataset.entries[number]
@@ -131,6 +138,10 @@ class PairInput:
     def latitude(self) -> str:
         return self.made.latitude
 
+    @property
+    def lines(self) -> int:
+        return 1
+
     def pair(self, number: int, key: str) -> Pair:
         observation, density = self.made.pair(number)
         if self.turned_over:  # longitude is the second axis of an observation and the last of a density
@@ -159,9 +170,7 @@ def open_input(folder: Path, config: PreobserveConfig) -> Input:
             return PairInput(made, config.turn_over, config.litter)
     dataset = StandardDataset.open(folder, config.views_per_source)
     dataset = dataset.turn_over() if config.turn_over else dataset
-    return TensorInput(
-        dataset, make_observer(config.observer, dataset.grid, config.latitude, config.in_blur), config.litter
-    )
+    return TensorInput(dataset, make_observer(dataset.grid, config), config.litter)
 
 
 @dataclass(frozen=True)
@@ -200,7 +209,8 @@ def schema(chosen: Input, litter: bool) -> list[ArraySchema]:
                       "SI_per_unit": 1.0 / units.INNER.per_SI(quantity), "axes": list(names)}  # fmt: skip
         return ArraySchema(name, shape, "float32", attributes)
 
-    arrays = [array(OBSERVATION, chosen.grid.observation_shape, chosen.quantity, axes.OBSERVATION_AXES)]
+    observed = (chosen.lines, *chosen.grid.observation_shape[1:])
+    arrays = [array(OBSERVATION, observed, chosen.quantity, axes.OBSERVATION_AXES)]
     if not litter:
         arrays.append(array(DENSITY, chosen.grid.density_shape, "density", axes.DENSITY_AXES))
     return arrays

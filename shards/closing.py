@@ -12,8 +12,6 @@ from shards.index import Index, ShardEntry, ShardRecord, StoredArray
 from shards.packing import Failure
 from shards.statistics import Statistics, merge
 
-_SPLITS = ("train", "validation", "test")
-
 
 def close_set(folder: Path) -> bool:
     """Write index.json and failures.jsonl if all shards of plan.json are finished; whether they are.
@@ -98,10 +96,8 @@ def make_index(
 
 
 def in_order(records: Iterable[ShardRecord]) -> list[ShardRecord]:
-    """The order of a set's shards, whoever wrote them and when: train, validation, test, then other splits by name."""
-    return sorted(
-        records, key=lambda r: (_SPLITS.index(r.split) if r.split in _SPLITS else len(_SPLITS), r.split, r.name)
-    )
+    """The order of a set's shards, whoever wrote them and when."""
+    return sorted(records, key=lambda r: (layout.split_order(r.split), r.name))
 
 
 def refuse_duplicates(folder: Path, records: Iterable[ShardRecord]) -> None:

@@ -1,6 +1,6 @@
 """How an array becomes a member's bytes and comes back: each encoding is a class with the same few methods.
 
-Every encoding can be read with plain numpy: a member is one or two .npy arrays after one another.
+Every encoding can be read without this library: .npy, two .npy arrays after one another, or zlib behind a .npy header.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import io
 import math
 import re
 import tokenize
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -141,7 +142,48 @@ class Float16:
         np.multiply(scaled, np.float32(scale), out=out, dtype=np.float32)
 
 
-_ENCODED: dict[str, Codec] = {codec.name: codec for codec in (Float16(),)}
+class ShuffledZlib:
+    """Lossless: the numbers' first bytes, then all second bytes, and so on, deflated behind a .npy header.
+
+    Bytes of one significance resemble one another, so that deflate finds what it cannot find in whole floats.
+    """
+
+    name = "shuffle-zlib"
+    suffix = "npyz"
+    lossless = True
+    #: Higher levels gain a hundredth and take twice the time.
+    level = 1
+
+    def encode(self, array: NDArray) -> bytes:
+        planes = array.reshape(-1).view(np.uint8).reshape(-1, array.itemsize).T
+        return npy_header(array) + zlib.compress(planes.tobytes(), self.level)
+
+    def describe(self, data: Buffer) -> tuple[tuple[int, ...], np.dtype]:
+        return describe_npy(data)[:2]
+
+    def tail(self, out: NDArray) -> Buffer:
+        return Buffer(bytearray())
+
+    def finish(self, head: Buffer, out: NDArray) -> None:
+        length = len(npy_header(out))
+        check_npy_header(head[:length], out)
+        planes = np.frombuffer(_inflate(head[length:], out.nbytes), np.uint8).reshape(out.itemsize, -1)
+        out.reshape(-1).view(np.uint8).reshape(-1, out.itemsize)[:] = planes.T
+
+
+def _inflate(data: Buffer, size: int) -> bytes:
+    """Exactly `size` bytes, never more: a damaged or wicked member cannot fill the memory. ValueError otherwise."""
+    engine = zlib.decompressobj()
+    try:
+        inflated = engine.decompress(data, size)
+    except zlib.error as error:
+        raise ValueError(f"cannot be inflated: {error}") from None
+    if len(inflated) != size or engine.decompress(engine.unconsumed_tail, 1) or not engine.eof or engine.unused_data:
+        raise ValueError(f"does not inflate to {size} bytes")
+    return inflated
+
+
+_ENCODED: dict[str, Codec] = {codec.name: codec for codec in (Float16(), ShuffledZlib())}
 #: What a writer may choose.
 ENCODINGS = ("float32", *_ENCODED)
 

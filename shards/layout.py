@@ -30,6 +30,7 @@ DEFAULT_SAMPLES_PER_SHARD = 256
 
 INDEX, PLAN, FAILURES = "index.json", "plan.json", "failures.jsonl"
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+=,@~-]*")
+_USUAL_SPLITS = ("train", "validation", "test")
 _SPLIT = re.compile(r"[a-z][a-z0-9_]*")
 _SHARD = re.compile(r"[a-z][a-z0-9_]*-\d{6,}\.(tar|json)")
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<host>[A-Za-z0-9-]+)\.(?P<pid>\d+)\.part")
@@ -43,6 +44,11 @@ def shard_name(split: str, number: int) -> str:
     if not _SPLIT.fullmatch(split):
         raise ShardError(f"split name '{split}' is not usable in a file name", "use lower-case letters, digits and _")
     return f"{split}-{number:06d}.tar"
+
+
+def split_order(split: str) -> tuple[int, str]:
+    """Sorts splits: train, validation, test, then others by name."""
+    return (_USUAL_SPLITS.index(split) if split in _USUAL_SPLITS else len(_USUAL_SPLITS), split)
 
 
 def record_name(tar_name: str) -> str:

@@ -89,7 +89,10 @@ def _encode(array: NDArray, stored: StoredArray, what: str) -> tuple[bytes, Stat
 
 def decode(data: bytes, stored: StoredArray) -> NDArray:
     """A member's array. ValueError when its bytes do not make one."""
-    out = np.empty(stored.schema.shape, stored.schema.dtype)
+    try:
+        out = np.empty(stored.schema.shape, stored.schema.dtype)
+    except MemoryError:
+        raise ValueError(f"claims the shape {stored.schema.shape}, for which there is no memory") from None
     tail = stored.codec.tail(out)
     cut = len(data) - len(tail)
     if cut < 0:

@@ -10,7 +10,8 @@ import os
 import stat
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,15 @@ from numpy.typing import NDArray
 
 from shards import layout
 from shards.errors import ShardError
-from shards.index import Index, Members, ShardRecord, StoredArray
+from shards.index import Index, ShardRecord, StoredArray
 from shards.tar import BLOCK
 
 #: Shards held open at once; a process may usually have 1024 files.
 MOST_OPEN = 128
+#: A gap of so many bytes costs less to read than another read.
+CLOSE = 1 << 16
+#: A tar header holds names up to this length whole; of longer ones it holds a part.
+LONGEST_PLAIN_NAME = 100
 
 
 class OpenShard:
@@ -107,8 +112,13 @@ class Reader:
     def read(self, number: int, rows: Mapping[str, NDArray]) -> None:
         """Fill `rows[name]` (C-contiguous, of the array's shape and dtype). ShardError names shard, key and remedy."""
         shard, row = self._find(number)
-        for name, out in rows.items():
-            self._read_array(shard, row, self.arrays[name], out, self._unchecked[name], number)
+        pieces = sorted(
+            (_piece(shard, row, self.arrays[name], out) for name, out in rows.items()), key=lambda p: p.start
+        )
+        for run in _runs(pieces):
+            _fetch(shard, row, run)
+        for piece in pieces:
+            self._check(shard, row, piece, number)
 
     def read_new(self, number: int) -> dict[str, NDArray]:
         """The sample's arrays in memory of their own."""
@@ -119,6 +129,9 @@ class Reader:
     def key(self, number: int) -> str:
         shard, row = self._find(number)
         return shard.record.keys[row]
+
+    def split(self, number: int) -> str:
+        return self.index.shards[int(self._shard_of[number])].split
 
     def info(self, number: int) -> dict[str, Any]:
         """The sample's json; empty if the set holds none."""
@@ -150,37 +163,71 @@ class Reader:
                 self._open.popitem(last=False)
         return opened
 
-    def _read_array(
-        self, shard: OpenShard, row: int, stored: StoredArray, out: NDArray, unchecked: bytearray | None, number: int
-    ) -> None:
-        members = shard.record.members[stored.schema.name]
-        tail = stored.codec.tail(out)
-        head = self._read_member(shard, row, stored.member, members, tail)
+    def _check(self, shard: OpenShard, row: int, piece: _Piece, number: int) -> None:
+        """The tar header in front must bear the name, the checksum must fit on first sight, the bytes must decode."""
+        member, name = piece.stored.member, f"{shard.record.keys[row]}.{piece.stored.member}".encode()
+        if len(name) < LONGEST_PLAIN_NAME and not piece.block.startswith(name + b"\0"):
+            raise fault(shard, row, member, "another member lies in its place")
+        unchecked, head = self._unchecked[piece.stored.schema.name], memoryview(piece.block)[BLOCK:]
         if unchecked is not None and unchecked[number]:
-            if layout.member_checksum(head, tail) != members.checksum[row]:
-                raise fault(shard, row, stored.member, "its checksum does not fit")
+            if layout.member_checksum(head, piece.tail) != piece.checksum:
+                raise fault(shard, row, member, "its checksum does not fit")
             unchecked[number] = 0
         try:
-            stored.codec.finish(head, out)
+            piece.stored.codec.finish(head, piece.out)
         except ValueError as error:
-            raise fault(shard, row, stored.member, str(error)) from None
+            raise fault(shard, row, member, str(error)) from None
 
-    def _read_member(self, shard: OpenShard, row: int, suffix: str, members: Members, tail: memoryview) -> memoryview:
-        """What precedes the tail, which is read straight to its place. The tar header in front must bear the name."""
-        before = members.size[row] - len(tail)
-        if before < 0:
-            raise fault(shard, row, suffix, f"it has {members.size[row]} bytes, too few for the array")
-        block = bytearray(BLOCK + before)
-        try:
-            whole = read_exactly(shard.handle, [block, tail], members.offset[row] - BLOCK)
-        except OSError as error:
-            raise fault(shard, row, suffix, f"it cannot be read: {error.strerror}") from None
-        if not whole:
-            raise fault(shard, row, suffix, "the file ends before it")
-        name = f"{shard.record.keys[row]}.{suffix}".encode()
-        if len(name) < 100 and not block.startswith(name + b"\0"):
-            raise fault(shard, row, suffix, "another member lies in its place")
-        return memoryview(block)[BLOCK:]
+
+@dataclass(frozen=True)
+class _Piece:
+    """A member with the tar header in front of it: `block` (header, and what comes first), then `tail` (the row)."""
+
+    stored: StoredArray
+    out: NDArray
+    start: int
+    block: bytearray
+    tail: memoryview
+    checksum: str
+
+    @property
+    def stop(self) -> int:
+        return self.start + len(self.block) + len(self.tail)
+
+
+def _piece(shard: OpenShard, row: int, stored: StoredArray, out: NDArray) -> _Piece:
+    members = shard.record.members[stored.schema.name]
+    tail, size = stored.codec.tail(out), members.size[row]
+    if size < len(tail):
+        raise fault(shard, row, stored.member, f"it has {size} bytes, too few for the array")
+    block = bytearray(BLOCK + size - len(tail))
+    return _Piece(stored, out, members.offset[row] - BLOCK, block, tail, members.checksum[row])
+
+
+def _runs(pieces: list[_Piece]) -> Iterator[list[_Piece]]:
+    """Members that lie close together are read at one go: on a slow file system the number of reads counts."""
+    run: list[_Piece] = []
+    for piece in pieces:
+        if run and not 0 <= piece.start - run[-1].stop <= CLOSE:
+            yield run
+            run = []
+        run.append(piece)
+    if run:
+        yield run
+
+
+def _fetch(shard: OpenShard, row: int, run: list[_Piece]) -> None:
+    buffers: list[Any] = []
+    at = run[0].start
+    for piece in run:
+        buffers += [bytearray(piece.start - at), piece.block, piece.tail]
+        at = piece.stop
+    try:
+        whole = read_exactly(shard.handle, [b for b in buffers if len(b)], run[0].start)
+    except OSError as error:
+        raise fault(shard, row, run[0].stored.member, f"it cannot be read: {error.strerror}") from None
+    if not whole:
+        raise fault(shard, row, run[-1].stored.member, "the file ends before it")
 
 
 def fault(shard: OpenShard, row: int, suffix: str, what: str) -> ShardError:

@@ -50,7 +50,7 @@ class SetPlan:
         size = self.samples_per_shard
         return tuple(
             ShardJob(layout.shard_name(split, start // size), split, tuple(items[start : start + size]))
-            for split, items in self.splits.items()
+            for split, items in sorted(self.splits.items(), key=lambda entry: layout.split_order(entry[0]))
             for start in range(0, len(items), size)
         )
 

@@ -10,15 +10,16 @@ import hashlib
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shards.codec import ArraySchema
 from shards.errors import ShardError
 from shards.index import Index
 from shards.plan import DEFAULT_WINDOW, Draw, EpochPlan, Numbers, Share, epoch_order, resampled_draws
@@ -27,6 +28,26 @@ from shards.reader import Reader
 #: So many draws in a row without a readable sample mean that there is none.
 MOST_ATTEMPTS = 64
 
+
+class Described(Protocol):
+    """What a source says of an array."""
+
+    @property
+    def schema(self) -> ArraySchema: ...
+
+
+class Source(Protocol):
+    """Anything that can fill rows with a sample: a `Reader`, or something that makes samples on the spot."""
+
+    @property
+    def arrays(self) -> Mapping[str, Described]: ...
+
+    def read(self, number: int, rows: Mapping[str, NDArray]) -> None:
+        """Fill each row. ShardError when the sample is bad."""
+        ...
+
+
+Buffers = dict[str, NDArray]
 Allocate = Callable[[tuple[int, ...], str], NDArray]
 
 
@@ -69,7 +90,7 @@ class _Pending:
     """A batch on its way: its draw, its buffers, and how many rows are still to come."""
 
     draw: Draw
-    buffers: dict[str, NDArray]
+    buffers: Buffers
     left: int
     errors: dict[int, ShardError] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -88,13 +109,14 @@ class _Pending:
 class ReadAhead:
     """A stage: an iterator of draws becomes an iterator of batches, `depth` batches ahead of whoever takes them.
 
-    A batch's buffers stay untouched while up to `keep` further batches are asked for. `allocate(shape, dtype)` makes
-    them once per iteration (pinned memory for CUDA, say). With `threads` = 0 the caller's own thread reads.
+    A batch's buffers stay untouched while up to `keep` further batches are asked for, also of a following iteration:
+    `allocate(shape, dtype)` (pinned memory for CUDA, say) makes them once. With `threads` = 0 the caller's own thread
+    reads.
     """
 
     def __init__(
         self,
-        reader: Reader,
+        reader: Source,
         batch: int,
         *,
         threads: int = 4,
@@ -107,19 +129,21 @@ class ReadAhead:
             raise ShardError(f"impossible read-ahead: batch {batch}, threads {threads}, depth {depth}, keep {keep}")
         self.reader, self.batch, self.threads, self.depth, self.keep = reader, batch, threads, depth, keep
         self.allocate, self.bad = allocate, bad if bad is not None else BadSamples()
+        self._rings: list[deque[Buffers]] = []  # at rest; one, unless iterations overlap
 
     def __call__(self, draws: Iterable[Draw]) -> Iterator[Batch]:
         tasks: queue.SimpleQueue[tuple[_Pending, int] | None] = queue.SimpleQueue()
         crew = [threading.Thread(target=self._work, args=(tasks,), daemon=True) for _ in range(self.threads)]
         for thread in crew:
             thread.start()
+        ring = self._rings.pop() if self._rings else deque(self._buffers() for _ in range(self.depth + self.keep))
         try:
-            yield from self._batches(iter(draws), tasks)
+            yield from self._batches(iter(draws), tasks, ring)
         finally:
             _dismiss(crew, tasks)
+            self._rings.append(ring)
 
-    def _batches(self, draws: Iterator[Draw], tasks: queue.SimpleQueue) -> Iterator[Batch]:
-        ring = deque(self._buffers() for _ in range(self.depth + self.keep))
+    def _batches(self, draws: Iterator[Draw], tasks: queue.SimpleQueue, ring: deque[Buffers]) -> Iterator[Batch]:
         ahead: deque[_Pending] = deque()
         while True:
             for draw in islice(draws, self.depth - len(ahead)):
@@ -129,11 +153,11 @@ class ReadAhead:
                 return
             yield self._finish(ahead.popleft())
 
-    def _buffers(self) -> dict[str, NDArray]:
+    def _buffers(self) -> Buffers:
         stored = self.reader.arrays.values()
         return {s.schema.name: self.allocate((self.batch, *s.schema.shape), s.schema.dtype) for s in stored}
 
-    def _start(self, draw: Draw, buffers: dict[str, NDArray], tasks: queue.SimpleQueue) -> _Pending:
+    def _start(self, draw: Draw, buffers: Buffers, tasks: queue.SimpleQueue) -> _Pending:
         pending = _Pending(draw, buffers, len(draw.numbers))
         if pending.left == 0:
             pending.ready.set()

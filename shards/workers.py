@@ -87,6 +87,8 @@ def share_of_job(environment: Mapping[str, str]) -> tuple[int, int]:
     runs once. ShardError when an array's ids are not evenly spaced, so that nobody can tell which part is whose.
     """
     rank, world = _one_of(environment, ("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"))
+    if not 0 <= rank < world:
+        raise ShardError(f"the environment says that this is rank {rank} of {world}", "unset RANK and WORLD_SIZE")
     task, tasks = _array_task(environment)
     return task * world + rank, tasks * world
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from iris_cli.config.observer import SyntheticConfig
 from iris_cli.errors import UsageError
 
 
@@ -20,6 +21,8 @@ class PreobserveConfig:
     samples_per_shard: int = 256
     encoding: str = "float32"
     views_per_source: int | None = None
+    #: What `observer = "synthetic"` looks at, and how.
+    synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
 
     def __post_init__(self) -> None:
         held_out = self.validation_fraction + self.test_fraction

@@ -34,6 +34,9 @@ class Observer(ABC):
     name: ClassVar[str]
     quantity: ClassVar[str]
 
+    #: Spectral lines in an observation.
+    lines: int = 1
+
     def __init__(self, grid: Grid, latitude: str = "mean", in_blur: bool = True) -> None:
         if latitude not in LATITUDE_REDUCTIONS:
             raise UsageError(f"unknown latitude reduction '{latitude}'", nearest(latitude, LATITUDE_REDUCTIONS))

@@ -163,8 +163,7 @@ def open_data(folders: Sequence[str], observer: str = "", split: str | None = No
     if split:
         raise UsageError("a standard data set has no splits", "test on shards, or on all tensors")
     standard = [StandardDataset.open(folder) for folder in folders]
-    plain = PreobserveConfig()
-    return _joined(standard), make_observer(observer, standard[0].grid, plain.latitude, plain.in_blur)
+    return _joined(standard), make_observer(standard[0].grid, PreobserveConfig(observer=observer))
 
 
 def open_shards(folder: str, split: str | None = None) -> PreObservedDataset:

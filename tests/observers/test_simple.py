@@ -9,6 +9,7 @@ import torch
 from iris_cli.axes import RHO, V_LOS, X_H2
 from iris_cli.config.grid import GRID_PRESETS
 from iris_cli.config.mock import MockConfig
+from iris_cli.config.preobserve import PreobserveConfig
 from iris_cli.errors import UsageError
 from iris_cli.observers.in_blur import KERNEL, blur, blur_velocity, gaussian_kernel
 from iris_cli.observers.registry import make_observer
@@ -124,5 +125,5 @@ def test_the_view_from_above_is_the_mean_molecular_density_over_latitude(galaxy:
 
 def test_an_unknown_observer_is_named_with_its_nearest() -> None:
     with pytest.raises(UsageError) as error:
-        make_observer("simpel", GRID)
+        make_observer(GRID, PreobserveConfig(observer="simpel"))
     assert "simple" in error.value.hint

@@ -42,3 +42,14 @@ def die_at_13(number: int) -> Sample:
     if number == 13:
         os._exit(9)
     return make(number)
+
+
+def backwards(number: int) -> int:
+    """Early items take longest."""
+    time.sleep(max(0.0, 0.02 - 0.002 * number))
+    return -number
+
+
+def pid_slowly(number: int) -> int:
+    time.sleep(0.02)
+    return os.getpid()

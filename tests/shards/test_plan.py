@@ -58,12 +58,9 @@ def test_samples_stay_within_their_window_of_shards(sizes, seed, window):
     """No more than `window` shards need be open at a time."""
     order = epoch_order(sizes, seed, 0, window=window)
     shard = np.searchsorted(np.cumsum(sizes), order, side="right")
-    seen: list[set[int]] = []
-    for s in shard.tolist():
-        if not seen or (s not in seen[-1] and len(seen[-1]) == window):
-            seen.append(set())
-        seen[-1].add(s)
-    assert sum(len(group) for group in seen) <= np.count_nonzero(sizes) + window - 1
+    spans = [np.flatnonzero(shard == s)[[0, -1]] for s in set(shard.tolist())]
+    for position in range(len(order)):
+        assert sum(first <= position <= last for first, last in spans) <= window
 
 
 @given(st.integers(0, 300), batches, worlds)

@@ -1,0 +1,272 @@
+"""`iris shards info|verify|preview|merge|index`: what lies in a shard folder, and whether it is sound."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from iris_cli.commands import options
+from iris_cli.errors import EXIT_UNVERIFIED, DataError, IrisError, UsageError
+
+if TYPE_CHECKING:
+    from iris_cli.config.grid import Grid
+    from shards.index import Index
+    from shards.statistics import Statistics
+    from shards.verify import Verdict
+
+app = typer.Typer(help="What lies in a shard folder, and whether it is sound.", no_args_is_help=True)
+
+Folder = Annotated[Path, typer.Argument(help="Shard folder.")]
+
+
+FIGURES = (".png", ".pdf", ".svg")
+
+
+@app.command()
+def info(folder: Folder, as_json: options.Json = False) -> None:
+    """Counts, bytes, splits, arrays, units, statistics, grid and provenance; reads the index alone."""
+    from iris_cli.console import emit
+    from shards.index import Index
+
+    index = Index.open(folder)
+    if as_json:
+        emit(described(index))
+    else:
+        _print_info(index)
+
+
+@app.command()
+def verify(
+    folder: Folder,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Rebuild records and index from the tars that are sound, then verify.")
+    ] = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Check every checksum and decode every member. Exit code 3 and a list if anything is not as promised."""
+    from iris_cli.console import emit, log, progress
+    from shards import verify as checks
+
+    if repair:
+        with progress("repairing", quiet=quiet) as bar:
+            mended = checks.repair(folder, on_progress=bar.advance)
+        log(f"the index now holds {mended.count()} samples in {len(mended.shards)} shards")
+    with progress("verifying", quiet=quiet) as bar:
+        verdict = checks.verify(folder, on_progress=bar.advance)
+    if as_json:
+        emit(verdict.to_json())
+    else:
+        _print_verdict(folder, verdict)
+    if not verdict.sound:
+        raise typer.Exit(EXIT_UNVERIFIED)
+
+
+@app.command()
+def preview(
+    folder: Folder,
+    number: Annotated[int, typer.Option("--number", "-n", min=0, help="Which sample, counted within the split.")] = 0,
+    split: Annotated[str | None, typer.Option(help="Which split.  [default: the first]")] = None,
+    key: Annotated[str | None, typer.Option(help="The sample of this key instead.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="A PNG, PDF or SVG to write.")] = None,
+) -> None:
+    """Show a sample: drawn in the terminal, or with --out as a figure."""
+    from shards.index import Index
+    from shards.reader import Reader
+
+    index = Index.open(folder)
+    chosen = _chosen(index, number, split, key)
+    reader = Reader(index)
+    arrays = reader.read_new(chosen)
+    title = f"{reader.key(chosen)} ({reader.split(chosen)})"
+    if out is not None:
+        _save_figure(index, arrays, title, out)
+    else:
+        _draw_in_terminal(index, arrays, title)
+        for line in _lines("", reader.info(chosen)):
+            print(line)
+
+
+@app.command()
+def merge(folder: Folder, as_json: options.Json = False) -> None:
+    """Close a set that several jobs wrote: checks that no shard is missing and writes its index."""
+    from iris_cli.console import emit
+    from shards.closing import merge_set
+
+    index = merge_set(folder)
+    if as_json:
+        emit(described(index))
+    else:
+        print(f"{index.count()} samples in {len(index.shards)} shards: {folder}")
+    if index.failed:
+        raise DataError(
+            f"{index.failed} inputs failed", f"{folder / 'failures.jsonl'} lists them; mend them, then `--retry-failed`"
+        )
+
+
+@app.command("index")
+def index_foreign(
+    folder: Annotated[Path, typer.Argument(help="Folder of uncompressed tars with .npy members.")],
+    split: Annotated[
+        str | None,
+        typer.Option(help="Split of all tars.  [default: what a name like validation-0001.tar says, or train]"),
+    ] = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Make tars usable that another program wrote in WebDataset's manner."""
+    from iris_cli.console import emit, progress
+    from shards.scan import index_tars
+
+    with progress("indexing", quiet=quiet) as bar:
+        index = index_tars(folder, split=split, on_progress=bar.advance)
+    if as_json:
+        emit(described(index))
+    else:
+        _print_info(index)
+
+
+# --- info -------------------------------------------------------------------------------------------------------------
+
+
+def described(index: Index) -> dict[str, Any]:
+    """Everything that the index knows but the shards one by one."""
+    sizes = {split: sum(e.size for e in index.shards if e.split == split) for split in index.splits}
+    return {
+        "folder": str(index.folder),
+        "samples": index.count(),
+        "bytes": sum(sizes.values()),
+        "failed": index.failed,
+        "fingerprint": index.fingerprint,
+        "splits": {
+            split: {"samples": count, "shards": len(index.shard_numbers(split)), "bytes": sizes[split]}
+            for split, count in index.splits.items()
+        },
+        "arrays": {name: stored.to_json() for name, stored in index.stored.items()},
+        "statistics": {
+            split: {name: s.to_json() for name, s in arrays.items()} for split, arrays in index.statistics.items()
+        },
+        "attributes": index.attributes,
+        "software": index.software,
+    }
+
+
+def _print_info(index: Index) -> None:
+    from iris_cli.console import table
+
+    told = described(index)
+    table(str(index.folder), ("split", "samples", "shards", "size"), [
+        (split, str(v["samples"]), str(v["shards"]), _bytes(v["bytes"])) for split, v in told["splits"].items()
+    ])  # fmt: skip
+    table("arrays", ("array", "dtype", "shape", "encoding", "unit"), [
+        (name, a.dtype, " x ".join(map(str, a.shape)), index.stored[name].encoding, str(a.attributes.get("unit", "")))
+        for name, a in index.arrays.items()
+    ])  # fmt: skip
+    table("statistics", ("split", "array", "min", "mean", "max", "NaN", "worst error"), [
+        _statistics_row(split, name, index.statistics[split][name]) for split in index.splits for name in index.arrays
+    ])  # fmt: skip
+    for line in _lines("", index.attributes):
+        print(line)
+    for software in index.software:
+        print("software: " + ", ".join(f"{name} {version}" for name, version in software.items()))
+    print(f"fingerprint: {index.fingerprint}")
+    if index.failed:
+        print(f"failed inputs: {index.failed} (failures.jsonl)")
+
+
+def _statistics_row(split: str, name: str, s: Statistics) -> tuple[str, ...]:
+    worst = f"{s.worst_relative_error:.2%}" if s.worst_relative_error else ""
+    return (split, name, _number(s.min), _number(s.mean), _number(s.max), str(s.nan), worst)
+
+
+def _bytes(size: int) -> str:
+    unit, name = next(((u, n) for u, n in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB")) if size >= u), (1e3, "kB"))
+    return f"{size / unit:.1f} {name}"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
+
+
+def _lines(path: str, value: Any) -> Iterator[str]:
+    """`grid.v_steps: 512`, one line per leaf; short lists in one line."""
+    if isinstance(value, Mapping) and value:
+        for name, inner in value.items():
+            yield from _lines(f"{path}.{name}" if path else str(name), inner)
+    elif isinstance(value, list) and any(isinstance(inner, Mapping) for inner in value):
+        for i, inner in enumerate(value):
+            yield from _lines(f"{path}[{i}]", inner)
+    elif path:
+        yield f"{path}: {value}"
+
+
+# --- verify -----------------------------------------------------------------------------------------------------------
+
+
+def _print_verdict(folder: Path, verdict: Verdict) -> None:
+    for note in verdict.notes:
+        print(f"note: {note}")
+    for fault in verdict.faults:
+        print(f"fault: {fault}")
+    state = "sound" if verdict.sound else f"NOT SOUND, {len(verdict.faults)} faults"
+    print(f"{folder}: {state}; {verdict.samples} samples in {verdict.shards} shards, {_bytes(verdict.bytes)}")
+
+
+# --- preview ----------------------------------------------------------------------------------------------------------
+
+
+def _chosen(index: Index, number: int, split: str | None, key: str | None) -> int:
+    """A sample's number in the set. DataError when there is none of that number or key."""
+    if key is not None:
+        table = index.samples(split)
+        found = table.number[table.key == key]
+        if not len(found):
+            raise DataError(f"{index.folder} has no sample '{key}'", f"the first is called '{table.key[0]}'")
+        return int(found[0])
+    numbers = index.numbers(split if split is not None else next(iter(index.splits), None))
+    if number >= len(numbers):
+        raise DataError(f"there is no sample {number}; the split has {len(numbers)}, counted from 0")
+    return int(numbers[number])
+
+
+def _grid(index: Index) -> Grid | None:
+    """The grid that the set's attributes name; None for sets from elsewhere."""
+    from iris_cli.config.grid import Grid
+    from iris_cli.config.toml import from_dict
+
+    try:
+        return from_dict(Grid, index.attributes["grid"])
+    except (KeyError, TypeError, IrisError):
+        return None
+
+
+def _save_figure(index: Index, arrays: Mapping[str, Any], title: str, out: Path) -> None:
+    from iris_cli.plots.pairs import save
+    from iris_cli.plots.sample import draw_sample
+
+    if out.suffix.lower() not in FIGURES:
+        raise UsageError(f"a figure cannot be written as '{out.suffix}'", f"known: {', '.join(FIGURES)}")
+    if not out.absolute().parent.is_dir():
+        raise DataError(f"folder {out.absolute().parent} does not exist", "make it first")
+    units = {name: schema.attributes.get("unit") for name, schema in index.arrays.items()}
+    labels = {name: f"{name} [{unit}]" if unit else name for name, unit in units.items()}
+    save(draw_sample(arrays, labels, _grid(index), title), out)
+    print(out)
+
+
+def _draw_in_terminal(index: Index, arrays: Mapping[str, Any], title: str) -> None:
+    import os
+    import shutil
+
+    from iris_cli.plots.sample import as_seen, plane
+    from iris_cli.plots.terminal import side_by_side
+
+    grid = _grid(index)
+    images = [as_seen(name, plane(array), grid) for name, array in arrays.items()]
+    colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    print(title)
+    print("\n".join(side_by_side(images, list(arrays), shutil.get_terminal_size((100, 24)).columns, colour)))

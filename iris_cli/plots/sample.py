@@ -1,0 +1,48 @@
+"""One sample of a shard folder: every array of it as an image, with the sky's axes where they are known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from numpy.typing import NDArray
+
+from iris_cli.config.grid import Grid
+from iris_cli.pair import DENSITY, OBSERVATION
+from iris_cli.plots.axes_of_sky import COLOURS, draw_lv, draw_top_down, stretch
+
+
+def draw_sample(arrays: Mapping[str, NDArray], labels: Mapping[str, str], grid: Grid | None, title: str) -> Figure:
+    """A panel for each array (…, rows, columns); `labels` name the colour bars. Without a grid axes count pixels."""
+    figure = Figure(figsize=(5.2 * len(arrays), 4.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, len(arrays), squeeze=False)[0]
+    for panel, (name, array) in zip(panels, arrays.items(), strict=True):
+        drawn = _draw(panel, name, plane(array), grid)
+        figure.colorbar(drawn, ax=panel, label=labels[name])
+    figure.suptitle(title)
+    return figure
+
+
+def plane(array: NDArray) -> NDArray:
+    """(rows, columns): the first of all leading axes; a line of numbers becomes a single row."""
+    return array.reshape(-1, *np.atleast_2d(array).shape[-2:])[0]
+
+
+def as_seen(name: str, image: NDArray, grid: Grid | None) -> NDArray:
+    """Rows from top to bottom: longitude grows to the left, velocity and distance upwards, as on the figure."""
+    if grid is None:
+        return image
+    return image.T[::-1, ::-1] if name == OBSERVATION else image[::-1, ::-1]
+
+
+def _draw(panel: Axes, name: str, image: NDArray, grid: Grid | None) -> AxesImage:
+    if grid is not None and name == OBSERVATION:
+        return draw_lv(panel, image, grid)
+    if grid is not None and name == DENSITY:
+        return draw_top_down(panel, image, grid)
+    return panel.imshow(image, cmap=COLOURS, norm=stretch(image), interpolation="nearest", aspect="auto")

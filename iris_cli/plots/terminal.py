@@ -1,0 +1,69 @@
+"""An image drawn with characters: half blocks in colour on a terminal, shades of ink elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+INK = " .:-=+*#%@"
+#: Black, blue, grey, yellow: near to cividis, readable with any colour vision.
+_COLOURS = np.array([[0, 0, 0], [0, 32, 81], [60, 77, 110], [127, 124, 117], [187, 173, 108], [253, 234, 69]], float)
+
+
+def side_by_side(images: Sequence[NDArray], titles: Sequence[str], width: int, colour: bool) -> list[str]:
+    """Lines that show images (rows from top to bottom, columns from left to right), each stretched by itself."""
+    each = max(min((width - 2 * (len(images) - 1)) // len(images), 64), 8)
+    drawn = [_in_colour(image, each) if colour else _in_ink(image, each) for image in images]
+    columns = [min(each, image.shape[1]) for image in images]
+    heads = "  ".join(title[:n].center(n) for title, n in zip(titles, columns, strict=True))
+    height = max(len(lines) for lines in drawn)
+    padded = [lines + [" " * n] * (height - len(lines)) for lines, n in zip(drawn, columns, strict=True)]
+    return [heads, *("  ".join(parts) for parts in zip(*padded, strict=True))]
+
+
+def stretched(image: NDArray) -> NDArray[np.float64]:
+    """0 ... 1: linear near zero, logarithmic above a fiftieth of the peak; what is not finite is dark."""
+    values = np.nan_to_num(np.asarray(image, np.float64), nan=0.0, posinf=0.0, neginf=0.0).clip(min=0.0)
+    peak = values.max(initial=0.0)
+    return np.arcsinh(values / (0.02 * peak)) / np.arcsinh(50.0) if peak > 0 else values
+
+
+def shrunk(image: NDArray, rows: int, columns: int) -> NDArray[np.float64]:
+    """The mean over blocks; an image that is small enough stays as it is."""
+    values = np.asarray(image, np.float64)
+    for axis, size in enumerate((rows, columns)):
+        if values.shape[axis] > size:
+            edges = np.linspace(0, values.shape[axis], size + 1).astype(int)
+            counts = np.diff(edges).reshape([-1, 1] if axis == 0 else [1, -1])
+            values = np.add.reduceat(values, edges[:-1], axis=axis) / counts
+    return values
+
+
+def _in_ink(image: NDArray, width: int) -> list[str]:
+    """A character is twice as high as wide."""
+    shades = (stretched(shrunk(image, width // 2, width)) * (len(INK) - 1)).round().astype(int)
+    return ["".join(INK[i] for i in row) for row in shades]
+
+
+def _in_colour(image: NDArray, width: int) -> list[str]:
+    """Two pixels a character: the upper half in the foreground colour, the lower in the background's."""
+    values = stretched(shrunk(image, width, width))
+    if len(values) % 2:
+        values = np.vstack([values, np.zeros((1, values.shape[1]))])
+    place = values * (len(_COLOURS) - 1)
+    rgb = (
+        np.stack([np.interp(place, np.arange(len(_COLOURS)), channel) for channel in _COLOURS.T], -1)
+        .round()
+        .astype(int)
+    )
+    return [_half_blocks(upper, lower) for upper, lower in zip(rgb[::2], rgb[1::2], strict=True)]
+
+
+def _half_blocks(upper: NDArray, lower: NDArray) -> str:
+    cells = (
+        f"\033[38;2;{r};{g};{b};48;2;{s};{h};{c}m▀"
+        for (r, g, b), (s, h, c) in zip(upper.tolist(), lower.tolist(), strict=True)
+    )
+    return "".join(cells) + "\033[0m"

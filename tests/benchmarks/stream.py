@@ -1,0 +1,226 @@
+"""How fast do shards become batches? `python -m tests.benchmarks.stream --help`. Results: docs/benchmarks/stream.md.
+
+All ways run after one another in each round, so that a busy machine slows all of them; what counts is the median over
+rounds of the ratio within a round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+import webdataset
+from torch.utils.data import DataLoader, Dataset
+
+from shards import reader
+from shards.index import Index
+from shards.stream import ShardStream
+from shards.writer import ArraySchema, Sample, SetPlan, write_set
+
+SIDE, BATCH, SHARD = 512, 8, 64
+NAMES = ("observation", "density")
+SCHEMA = tuple(ArraySchema(name, (1, SIDE, SIDE), "float32", {}) for name in NAMES)
+MIB_PER_PAIR = 2.0
+
+
+def make(number: int) -> Sample:
+    dice = np.random.default_rng(number)
+    return Sample(f"g{number:06d}", f"g{number}", {n: dice.random((1, SIDE, SIDE), np.float32) for n in NAMES})
+
+
+class Files(Dataset):
+    """One .npy file an array, the way most people begin."""
+
+    def __init__(self, folder: Path, count: int) -> None:
+        self.folder, self.count = folder, count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, number: int) -> tuple[torch.Tensor, ...]:
+        return tuple(torch.from_numpy(np.load(self.folder / f"{name}_{number}.npy")) for name in NAMES)
+
+
+def prepare(folder: Path, pairs: int) -> None:
+    """Shards, and the same arrays one by one in files."""
+    write_set(folder / "shards", SetPlan({"train": range(pairs)}, SHARD), make, schema=SCHEMA, attributes={})
+    (folder / "files").mkdir()
+    for number in range(pairs):
+        for name, array in make(number).arrays.items():
+            np.save(folder / "files" / f"{name}_{number}.npy", array)
+
+
+# --- the ways -------------------------------------------------------------------------------------------------------
+
+
+def through_files(folder: Path, pairs: int, workers: int) -> Iterator[torch.Tensor]:
+    loader = DataLoader(Files(folder / "files", pairs), BATCH, shuffle=True, num_workers=workers)
+    return (batch[0] for batch in loader)
+
+
+def through_webdataset(folder: Path, workers: int) -> Iterator[torch.Tensor]:
+    urls = [str(path) for path in sorted((folder / "shards").glob("*.tar"))]
+    pairs = webdataset.WebDataset(urls, shardshuffle=False).decode().to_tuple(*(f"{name}.npy" for name in NAMES))
+    batches = DataLoader(pairs.batched(BATCH), batch_size=None, num_workers=workers)
+    return (batch[0] if torch.is_tensor(batch[0]) else torch.from_numpy(batch[0]) for batch in batches)
+
+
+def through_stream(stream: ShardStream, epoch: int) -> Iterator[torch.Tensor]:
+    return (torch.from_numpy(batch.arrays[NAMES[0]]) for batch in stream.epoch(epoch))
+
+
+def thrown_away(folder: Path) -> Iterator[torch.Tensor]:
+    """The bytes of the same tars, into one buffer, over and over."""
+    buffer = bytearray(int(BATCH * MIB_PER_PAIR * 2**20))
+    for path in sorted((folder / "shards").glob("*.tar")):
+        with path.open("rb", buffering=0) as file:
+            while file.readinto(buffer):
+                pass
+    yield torch.zeros(0)
+
+
+def seconds(batches: Iterator[torch.Tensor]) -> float:
+    """Of a whole epoch, from asking for the first batch to the end of the last."""
+    start = time.perf_counter()
+    for _ in batches:
+        pass
+    return time.perf_counter() - start
+
+
+def drop_pages(folder: Path) -> None:
+    """Ask the kernel to forget what it has read of the tars."""
+    for path in (folder / "shards").glob("*.tar"):
+        handle = os.open(path, os.O_RDONLY)
+        os.fsync(handle)
+        os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(handle)
+
+
+# --- the tables -----------------------------------------------------------------------------------------------------
+
+Ways = dict[str, Callable[[int], Iterator[torch.Tensor]]]
+Rates = dict[str, list[float]]
+BYTES = "(c) the bytes, thrown away"
+
+
+def measure(ways: Ways, pairs: int, rounds: int) -> Rates:
+    """Pairs per second of every way, all ways in each round."""
+    rates: Rates = {name: [] for name in ways}
+    for r in range(rounds):
+        for name, way in ways.items():
+            rates[name].append(pairs / seconds(way(r)))
+    return rates
+
+
+def warm_ways(folder: Path, pairs: int) -> Ways:
+    index = Index.open(folder / "shards")
+    ways: Ways = {BYTES: lambda r: thrown_away(folder)}
+    for n in (0, 1, 2):
+        ways[f"(a) .npy files, DataLoader, {n} workers"] = lambda r, n=n: through_files(folder, pairs, n)
+    for n in (0, 1, 2):
+        ways[f"(b) WebDataset .decode(), {n} workers"] = lambda r, n=n: through_webdataset(folder, n)
+    for n in (0, 1, 2, 4):
+        stream = ShardStream(index, "train", batch=BATCH, threads=n, checksums=False)
+        ways[f"stream, {n} threads"] = lambda r, stream=stream: through_stream(stream, r)
+    ways["stream, 4 threads, first look with checksums"] = lambda r: through_stream(
+        ShardStream(index, "train", batch=BATCH, threads=4), r
+    )
+    return ways
+
+
+def cold_ways(folder: Path) -> Ways:
+    index = Index.open(folder / "shards")
+
+    def cold(way: Callable[[int], Iterator[torch.Tensor]]) -> Callable[[int], Iterator[torch.Tensor]]:
+        def run(r: int) -> Iterator[torch.Tensor]:
+            drop_pages(folder)
+            return way(r)
+
+        return run
+
+    ways: Ways = {BYTES: cold(lambda r: thrown_away(folder))}
+    ways["(b) WebDataset .decode(), 0 workers"] = cold(lambda r: through_webdataset(folder, 0))
+    for n in (0, 1, 4, 16):
+        stream = ShardStream(index, "train", batch=BATCH, threads=n, checksums=False)
+        ways[f"stream, {n} threads"] = cold(lambda r, stream=stream: through_stream(stream, r))
+    return ways
+
+
+def slow_ways(folder: Path) -> Ways:
+    """Every read waits first, as on a far file system."""
+    index = Index.open(folder / "shards")
+    ways: Ways = {}
+    for threads, depth in ((0, 4), (1, 4), (4, 4), (8, 4), (16, 4), (32, 8)):
+        stream = ShardStream(index, "train", batch=BATCH, threads=threads, depth=depth, checksums=False)
+        ways[f"stream, {threads} threads, {depth} batches ahead"] = lambda r, s=stream: through_stream(s, r)
+    return ways
+
+
+def delayed(seconds: float) -> Callable[..., bool]:
+    true_read = reader.read_exactly
+
+    def read(*arguments: object) -> bool:
+        time.sleep(seconds)
+        return true_read(*arguments)
+
+    return read
+
+
+def show(title: str, rates: Rates, against: str | None = None) -> None:
+    print(f"\n### {title}\n\n| way | pairs/s | MB/s | share of (c) |\n|---|---|---|---|")
+    for name, values in rates.items():
+        share = f"{median(v / c for v, c in zip(values, rates[against], strict=True)):.0%}" if against else ""
+        rate = median(values)
+        print(f"| {name} | {rate:.0f} | {rate * MIB_PER_PAIR * 1.048576:.0f} | {share} |")
+
+
+def ratio(rates: Rates, ours: str, theirs: str) -> float:
+    """Median over rounds of ours against the best of theirs in the same round."""
+    best = [max(values) for values in zip(*(v for name, v in rates.items() if name.startswith(theirs)), strict=True)]
+    return median(o / t for o, t in zip(rates[ours], best, strict=True))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=int, default=512)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--folder", type=Path, help="where to put the data; a temporary folder by default")
+    parser.add_argument("--delay-ms", type=float, default=5.0)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory(dir=given.folder) as name:
+        folder = Path(name)
+        prepare(folder, given.pairs)
+        run(folder, given.pairs, given.rounds, given.delay_ms / 1e3)
+
+
+def run(folder: Path, pairs: int, rounds: int, delay_s: float) -> None:
+    print(f"{pairs} pairs of {MIB_PER_PAIR:.0f} MiB, batch {BATCH}, {rounds} rounds, {os.cpu_count()} cores, "
+          f"load {os.getloadavg()[0]:.1f}, {time.strftime('%Y-%m-%d')}, {platform.machine()}, "
+          f"Python {platform.python_version()}, torch {torch.__version__}")  # fmt: skip
+    ways = warm_ways(folder, pairs)
+    measure(ways, pairs, 1)  # everything read once
+    rates = measure(ways, pairs, rounds)
+    show("Warm pages", rates, BYTES)
+    best = "stream, 2 threads"
+    print(
+        f"\n{best}: {ratio(rates, best, '(a)'):.1f} x the best of (a), "
+        f"{ratio(rates, best, '(b)'):.1f} x the best of (b)"
+    )
+    show("Cold pages", measure(cold_ways(folder), pairs, max(rounds // 2, 1)), BYTES)
+    true_read = reader.read_exactly
+    reader.read_exactly = delayed(delay_s)
+    show(f"Each read {1e3 * delay_s:.0f} ms late", measure(slow_ways(folder), pairs, max(rounds // 3, 1)))
+    reader.read_exactly = true_read
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""What `iris shards` says, and with which exit code."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import webdataset
+
+from iris_cli.config.grid import grid_preset
+from iris_cli.config.toml import to_dict
+from shards.writer import ArraySchema, Sample, SetPlan, write_set
+from tests.shards.damage import flip
+
+GRID = grid_preset("tiny")
+SCHEMA = (
+    ArraySchema("observation", GRID.observation_shape, "float32", {"unit": "K", "quantity": "temperature"}),
+    ArraySchema("density", GRID.density_shape, "float32", {"unit": "solMass / pc3", "quantity": "density"}),
+)
+
+
+def make(number: int) -> Sample:
+    """A bright corner tells which way up an image is drawn: near, high longitude, high velocity."""
+    observation, density = (np.zeros(schema.shape, np.float32) for schema in SCHEMA)
+    observation[0, 40:, 48:] = 10.0
+    density[0, :16, 40:] = 5.0
+    return Sample(f"g{number}", f"g{number}", {"observation": observation, "density": density}, {"view_deg": 30.0})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    plan = SetPlan({"train": range(5), "validation": range(10, 12)}, samples_per_shard=2)
+    write_set(tmp_path / "set", plan, make, schema=SCHEMA, attributes={"grid": to_dict(GRID), "litter": False})
+    return tmp_path / "set"
+
+
+def test_info_tells_counts_units_and_grid(iris: Callable, folder: Path) -> None:
+    ran = iris("shards", "info", folder)
+    assert ran.code == 0
+    for word in ("train", "validation", "solMass / pc3", "1 x 64 x 64", "grid.v_max_km_s: 200.0", "fingerprint"):
+        assert word in ran.out
+
+
+def test_info_for_machines_holds_what_info_for_people_shows(iris: Callable, folder: Path) -> None:
+    told = json.loads(iris("shards", "info", folder, "--json").out)
+    assert told["splits"]["train"] == {
+        "samples": 5, "shards": 3, "bytes": sum(p.stat().st_size for p in folder.glob("train-*.tar")),
+    }  # fmt: skip
+    assert told["arrays"]["density"]["attributes"]["unit"] == "solMass / pc3"
+    assert told["statistics"]["train"]["observation"]["max"] == 10.0
+    assert told["attributes"]["grid"]["v_steps"] == 64
+
+
+def test_a_sound_set_verifies_with_code_0_and_a_damaged_one_with_code_3(iris: Callable, folder: Path) -> None:
+    ran = iris("shards", "verify", folder)
+    assert (ran.code, ran.out.strip()) == (0, f"{folder}: sound; 7 samples in 4 shards, 286.7 kB")
+    flip(folder / "train-000001.tar", 3000, 0)
+    ran = iris("shards", "verify", folder)
+    assert ran.code == 3
+    assert "fault: train-000001.tar: sample g2: observation: its checksum does not fit" in ran.out
+    told = json.loads(iris("shards", "verify", folder, "--json").out)
+    assert not told["sound"]
+    assert told["faults"][0]["key"] == "g2"
+
+
+def test_repair_rebuilds_a_lost_index(iris: Callable, folder: Path) -> None:
+    before = (folder / "index.json").read_bytes()
+    (folder / "index.json").unlink()
+    assert iris("shards", "info", folder).code == 1
+    assert iris("shards", "verify", folder).code == 3
+    ran = iris("shards", "verify", folder, "--repair")
+    assert ran.code == 0
+    assert "7 samples in 4 shards" in ran.err
+    assert (folder / "index.json").read_bytes() == before
+
+
+def test_a_preview_in_the_terminal_has_north_where_the_figure_has_it(iris: Callable, folder: Path) -> None:
+    """Longitude grows to the left, velocity and distance upwards."""
+    ran = iris("shards", "preview", folder, "--split", "validation", "-n", 1)
+    lines = ran.out.splitlines()
+    assert lines[0] == "g11 (validation)"
+    assert lines[2].startswith("@@@@")  # high longitude and velocity: top left
+    assert lines[2].rstrip() == lines[2].split(" ")[0]  # no near gas at the top
+    low = next(line for line in reversed(lines) if "@" in line)
+    assert low.index("@") > len(lines[2].rstrip())  # the density panel's near edge is at the bottom
+    assert "view_deg: 30.0" in ran.out
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg"])
+def test_a_preview_becomes_a_figure(iris: Callable, folder: Path, tmp_path: Path, suffix: str) -> None:
+    out = tmp_path / f"pair.{suffix}"
+    assert iris("shards", "preview", folder, "--key", "g3", "--out", out).out.strip() == str(out)
+    assert out.stat().st_size > 5_000
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["-n", 5], 1, "there is no sample 5; the split has 5"),
+        (["--key", "nobody"], 1, "has no sample 'nobody'"),
+        (["--split", "test"], 1, "no split 'test'"),
+        (["--out", "/nowhere/a.png"], 1, "folder /nowhere does not exist"),
+        (["--out", "a.bmq"], 2, "'.bmq'"),
+    ],
+)
+def test_a_preview_of_what_is_not_there_says_so(
+    iris: Callable, folder: Path, words: list, code: int, said: str
+) -> None:
+    ran = iris("shards", "preview", folder, *words)
+    assert ran.code == code
+    assert said in ran.err
+    assert len(ran.err.splitlines()) == 1
+
+
+def test_merge_closes_a_set_and_names_what_is_missing(iris: Callable, folder: Path) -> None:
+    (folder / "index.json").unlink()
+    ran = iris("shards", "merge", folder)
+    assert (ran.code, ran.out.strip()) == (0, f"7 samples in 4 shards: {folder}")
+    (folder / "train-000002.json").unlink()
+    ran = iris("shards", "merge", folder)
+    assert ran.code == 1
+    assert "lacks 1 finished shards: train-000002.tar (build them with `--resume`)" in ran.err
+
+
+def test_foreign_tars_become_usable_and_can_be_looked_at(iris: Callable, tmp_path: Path) -> None:
+    with webdataset.TarWriter(str(tmp_path / "val-0000.tar")) as writer:
+        for i in range(3):
+            writer.write({"__key__": f"{i}", "image.npy": np.full((20, 30), i, np.float32), "cls": b"1"})
+    ran = iris("shards", "index", tmp_path)
+    assert ran.code == 0
+    assert "val" in ran.out
+    assert iris("shards", "verify", tmp_path).code == 0
+    assert "@@@@" in iris("shards", "preview", tmp_path, "-n", 2).out
+    assert iris("shards", "preview", tmp_path, "-o", tmp_path / "a.png").code == 0
+
+
+@pytest.mark.parametrize("command", ["info", "verify", "preview", "merge", "index"])
+def test_a_folder_that_is_missing_or_empty_is_one_line(iris: Callable, tmp_path: Path, command: str) -> None:
+    for folder in (tmp_path / "nowhere", tmp_path):
+        ran = iris("shards", command, folder)
+        assert ran.code == (3 if (command, folder) == ("verify", tmp_path) else 1)
+        assert len((ran.err if ran.code == 1 else ran.out).strip().splitlines()) <= 2
+        assert str(folder) in ran.err + ran.out
+
+
+def test_folders_with_odd_names_are_no_trouble(iris: Callable, folder: Path) -> None:
+    odd = folder.with_name("a %b #c? d")
+    shutil.move(folder, odd)
+    assert iris("shards", "verify", odd).code == 0

@@ -1,0 +1,135 @@
+"""Encodings: lossless ones return every bit, lossy ones keep their promise, and damaged bytes are never decoded."""
+
+from __future__ import annotations
+
+import io
+import zlib
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+from shards.codec import ENCODINGS, ArraySchema, Float16, ShuffledZlib, codec_named, read_npys
+from shards.errors import ShardError
+from shards.index import Index, StoredArray
+from shards.packing import decode
+from shards.stream import ShardStream
+from shards.verify import repair, verify
+from shards.writer import SetPlan, write_set
+from tests.shards.makers import SCHEMA, arrays, make
+
+floats = npst.arrays(np.float32, npst.array_shapes(max_dims=3, max_side=8), elements=st.floats(width=32))
+tame = npst.arrays(np.float32, (5, 7), elements=st.floats(-(2.0**60), 2.0**60, width=32))
+
+
+def there_and_back(encoding: str, array: np.ndarray) -> np.ndarray:
+    codec = codec_named(encoding)
+    stored = StoredArray(ArraySchema("a", array.shape, array.dtype.name, {}), encoding, f"a.{codec.suffix}")
+    return decode(codec.encode(array), stored)
+
+
+@pytest.mark.parametrize("encoding", ["float32", "shuffle-zlib"])
+@given(array=floats)
+def test_lossless_encodings_return_every_bit_of_every_float(encoding, array):
+    assert there_and_back(encoding, array).tobytes() == array.tobytes()
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "int64", "float16", "float64", "complex64", "bool"])
+def test_other_numbers_are_stored_as_they_are(dtype):
+    array = (np.arange(60).reshape(3, 20) % 7).astype(dtype)
+    for encoding in (dtype, "shuffle-zlib"):
+        back = there_and_back(encoding, array)
+        assert back.dtype == array.dtype
+        assert np.array_equal(back, array)
+
+
+@given(tame)
+def test_half_the_bytes_keep_a_twentieth_of_a_per_cent_over_nine_decades(array):
+    back = there_and_back("float16-scaled", array).astype(np.float64)
+    true = array.astype(np.float64)
+    peak = np.abs(true).max()
+    clear = np.abs(true) > 1e-8 * peak
+    assert np.all(np.abs(back - true)[clear] <= 2.0**-11 * np.abs(true)[clear])
+    assert np.all(np.abs(back - true) <= 1e-9 * peak + 2.0**-11 * np.abs(true))
+
+
+def test_zero_and_nan_survive_half_the_bytes_and_infinity_is_refused():
+    array = np.array([0.0, np.nan, -3.0], np.float32)
+    assert np.array_equal(there_and_back("float16-scaled", array), array, equal_nan=True)
+    assert np.array_equal(there_and_back("float16-scaled", np.zeros(3, np.float32)), np.zeros(3))
+    with pytest.raises(ValueError, match="infinity"):
+        Float16().encode(np.array([np.inf], np.float32))
+
+
+def test_the_worst_error_is_measured_stored_and_true(tmp_path):
+    report = write_set(
+        tmp_path / "set", SetPlan({"train": range(9)}), make, schema=SCHEMA, attributes={}, encoding="float16-scaled"
+    )
+    worst = 0.0
+    for batch in ShardStream(Index.open(tmp_path / "set"), batch=9).epoch():
+        for row, number in enumerate(batch.ids):
+            for name, true in arrays(int(number)).items():
+                clear = true > 1e-6 * true.max()
+                error = np.abs(batch.arrays[name][row].astype(np.float64) - true)[clear] / true[clear]
+                worst = max(worst, float(error.max()))
+    assert report.worst_relative_error == pytest.approx(worst, rel=1e-12)
+    stored = Index.open(tmp_path / "set").statistics["train"]
+    assert max(s.worst_relative_error for s in stored.values()) == report.worst_relative_error
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_every_encoding_streams_verifies_and_is_repaired(tmp_path, encoding):
+    write_set(tmp_path / "set", SetPlan({"train": range(9)}), make, schema=SCHEMA, attributes={}, encoding=encoding)
+    assert verify(tmp_path / "set").sound
+    for path in (tmp_path / "set").glob("*.json"):
+        path.unlink()
+    index = repair(tmp_path / "set")
+    assert index.stored["density"].encoding == encoding
+    assert verify(tmp_path / "set").sound
+    assert sum(len(batch) for batch in ShardStream(index).epoch()) == 9
+
+
+def test_encoded_members_can_be_read_without_this_library():
+    array = arrays(3)["density"]
+    scale, halves = read_npys(Float16().encode(array), 2)
+    assert np.allclose(scale * halves, array, rtol=2**-11)
+    data = io.BytesIO(ShuffledZlib().encode(array))
+    np.lib.format.read_magic(data)
+    shape, _, dtype = np.lib.format.read_array_header_1_0(data)
+    planes = np.frombuffer(zlib.decompress(data.read()), np.uint8).reshape(dtype.itemsize, -1)
+    assert np.array_equal(np.ascontiguousarray(planes.T).view(dtype).reshape(shape), array)
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@given(st.data())
+def test_damaged_bytes_are_an_error_or_an_array_of_the_right_shape_and_never_anything_else(encoding, data):
+    array = arrays(1)["density"]
+    codec = codec_named(encoding)
+    stored = StoredArray(ArraySchema("a", array.shape, "float32", {}), encoding, f"a.{codec.suffix}")
+    whole = bytearray(codec.encode(array))
+    for place in data.draw(st.lists(st.integers(0, min(len(whole), 300) - 1), min_size=1, max_size=4)):
+        whole[place] ^= 1 << data.draw(st.integers(0, 7))
+    cut = bytes(whole[: data.draw(st.integers(0, len(whole)))])
+    for damaged in (bytes(whole), cut):
+        with suppress(ValueError):
+            assert decode(damaged, stored).shape == array.shape
+
+
+def test_a_member_that_inflates_without_end_does_not_fill_the_memory():
+    array = np.zeros((4, 4), np.float32)
+    bomb = ShuffledZlib().encode(array)[:128] + zlib.compress(bytes(1 << 26))
+    stored = StoredArray(ArraySchema("a", array.shape, "float32", {}), "shuffle-zlib", "a.npyz")
+    with pytest.raises(ValueError, match="does not inflate to 64 bytes"):
+        decode(bomb, stored)
+
+
+def test_what_an_encoding_cannot_hold_and_what_is_no_encoding_is_said():
+    for encoding, array in (("float32", np.zeros(3)), ("float16-scaled", np.zeros(3))):
+        with pytest.raises(ValueError, match="cannot hold dtype float64"):
+            codec_named(encoding).encode(array)
+    with pytest.raises(ShardError, match="unknown encoding 'float8'") as caught:
+        codec_named("float8")
+    assert "float32, float16-scaled, shuffle-zlib" in caught.value.hint

@@ -1,0 +1,88 @@
+"""Names, seals, and files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import tarfile
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shards import layout
+from shards.errors import ShardError
+from shards.tar import Writer, header, walk
+
+text = st.text('ab"\\\n é\u2028\U0001f30c', max_size=4)
+numbers = st.integers(-(2**60), 2**60) | st.floats(allow_nan=False, allow_infinity=False)
+json_values = st.recursive(
+    st.none() | st.booleans() | numbers | text,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["a", "b", "seal of mine"]), json_values))
+def test_a_sealed_file_gives_back_what_was_put_in(tmp_path_factory, body):
+    path = tmp_path_factory.mktemp("seal") / "x.json"
+    body = {**body, "format": layout.FORMAT, "version": layout.FORMAT_VERSION}
+    path.write_bytes(layout.seal(body))
+    assert layout.unseal(path, "") == body
+
+
+def test_no_flipped_bit_of_a_sealed_file_goes_unnoticed(tmp_path):
+    path = tmp_path / "x.json"
+    data = layout.seal({"format": layout.FORMAT, "version": 1, "x": [1.5, -2, None, True, "é\n"], "y": {"a": {}}})
+    for place in range(len(data)):
+        for bit in range(8):
+            damaged = bytearray(data)
+            damaged[place] ^= 1 << bit
+            path.write_bytes(damaged)
+            with pytest.raises(ShardError):
+                layout.unseal(path, "")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", "{", "NaN", '{"a": 1e999}', '{"a": "\\ud800"}', "[" * 100_000])
+def test_what_is_no_sealed_file_is_refused_in_one_line(tmp_path, text):
+    path = tmp_path / "x.json"
+    path.write_text(text)
+    with pytest.raises(ShardError) as caught:
+        layout.unseal(path, "")
+    assert "\n" not in caught.value.message
+
+
+def test_a_file_that_cannot_be_finished_is_not_begun(tmp_path):
+    (tmp_path / "x").write_text("old")
+    with pytest.raises(RuntimeError), layout.whole_file(tmp_path / "x") as file:
+        file.write(b"new")
+        raise RuntimeError
+    assert (tmp_path / "x").read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+def test_a_link_is_replaced_and_what_it_points_to_is_left_alone(tmp_path):
+    (tmp_path / "precious").write_text("mine")
+    (tmp_path / "x").symlink_to(tmp_path / "precious")
+    layout.write_whole(tmp_path / "x", b"new")
+    assert (tmp_path / "precious").read_text() == "mine"
+    assert not (tmp_path / "x").is_symlink()
+
+
+def test_a_tar_of_ours_is_a_tar_for_everybody(tmp_path):
+    with (tmp_path / "a.tar").open("wb") as file:
+        writer = Writer(file)
+        offsets = [writer.add(name, data) for name, data in (("a.npy", b"x" * 700), ("b.npy", b""), ("c.npy", b"y"))]
+        writer.close()
+    assert (tmp_path / "a.tar").stat().st_size % 10_240 == 0
+    with tarfile.open(tmp_path / "a.tar") as archive:
+        members = archive.getmembers()
+    assert [(m.name, m.size, m.mtime, m.uid, m.offset_data) for m in members] == [
+        ("a.npy", 700, 0, 0, offsets[0]), ("b.npy", 0, 0, 0, offsets[1]), ("c.npy", 1, 0, 0, offsets[2]),
+    ]  # fmt: skip
+    assert [(m.name, m.offset, m.size) for m in walk(tmp_path / "a.tar")] == [
+        (m.name, m.offset_data, m.size) for m in members
+    ]
+
+
+def test_a_header_depends_on_name_and_size_alone():
+    assert header("a", 1) == header("a", 1) != header("a", 2)
+    assert len(header("k" * layout.LONGEST_KEY + ".observation.f16.npy", 2**32)) == 512
