@@ -221,17 +221,12 @@ def _describe(pairs: Pairs, litter: Pairs | None, noise: ImageNoise | None) -> d
 
 def _open_run(trainer: Trainer, folder: RunFolder, resume: str, overwrite: bool, force: bool) -> None:
     """Rank 0 prepares the folder, all ranks take up the same checkpoint if there is one to go on with."""
-    if trainer.world.leads:
-        folder.prepare(resume=resume != "none", overwrite=overwrite)
-    trainer.world.wait()
+    trainer.world.alone(lambda: folder.prepare(resume=resume != "none", overwrite=overwrite))
     checkpoint = _to_resume(folder, resume)
     if checkpoint:
-        _check_same(checkpoint, trainer, force)
+        trainer.world.alone(lambda: _check_same(checkpoint, trainer, force))
         trainer.go_on(checkpoint)
-    if trainer.world.leads:
-        folder.write_config(trainer.hyper)
-        folder.cut_metrics(trainer.progress.step)
-    trainer.world.wait()
+    trainer.world.alone(lambda: folder.begin(trainer.hyper, trainer.progress.step))
 
 
 def _to_resume(folder: RunFolder, resume: str) -> Checkpoint | None:

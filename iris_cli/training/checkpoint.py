@@ -9,6 +9,7 @@ checkpoints/step-*.pt    the last few; best.pt is the one with the lowest valida
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import platform
@@ -79,8 +80,10 @@ class Checkpoint:
 def save(checkpoint: Checkpoint, path: Path) -> None:
     """Write whole or not at all: what was there before survives a full disk."""
     body = {**vars(checkpoint), "progress": asdict(checkpoint.progress), "format": FORMAT, "version": VERSION}
+    packed = io.BytesIO()
+    torch.save(body, packed)
     with whole_file(path) as file:
-        torch.save(body, file)
+        file.write(packed.getbuffer())  # in one piece, so that a full disk is an OSError of ours, not one inside torch
 
 
 def load(path: Path) -> Checkpoint:

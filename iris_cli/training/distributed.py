@@ -9,10 +9,12 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -20,7 +22,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from iris_cli.errors import IrisError, UsageError
+from iris_cli.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_REQUEUE, IrisError, UsageError
 
 #: A collective that takes longer has lost a rank.
 TIMEOUT = timedelta(minutes=10)
@@ -54,10 +56,19 @@ class World:
         dist.all_reduce(word, op=dist.ReduceOp.MAX, group=self.control)
         return int(word)
 
-    def wait(self) -> None:
-        """Until every rank is here."""
-        if self.size > 1:
-            dist.barrier(group=self.control)
+    def alone(self, action: Callable[[], None]) -> None:
+        """Rank 0 acts while the others wait; where it fails, they end with its exit code and leave the words to it."""
+        failed: BaseException | None = None
+        if self.leads:
+            try:
+                action()
+            except (IrisError, OSError) as error:
+                failed = error
+        code = self.most(0 if failed is None else getattr(failed, "exit_code", EXIT_FAILURE))
+        if failed is not None:
+            raise failed
+        if code:
+            raise SystemExit(code)
 
     def parallel(self, module: nn.Module) -> nn.Module:
         """The module on the device, its gradients averaged over the ranks; the module itself in a world of one."""
@@ -197,23 +208,42 @@ def first_node(nodes: str) -> str:
 
 # --- starting the others ----------------------------------------------------------------------------------------------
 
+#: The variable through which ranks tell their launcher, by making the file it names, that they are saved and stopped.
+STOPPED_NOTE = "IRIS_STOPPED_NOTE"
+
+
+def note_stopped() -> None:
+    """Rank 0, after a signal, once everything is saved."""
+    if note := os.environ.get(STOPPED_NOTE):
+        Path(note).touch()
+
 
 def launch(ranks: int, arguments: list[str]) -> int:
-    """Run `python -m iris_cli ARGUMENTS` on so many ranks of this machine (torchrun, in process); their exit code."""
+    """Run `python -m iris_cli ARGUMENTS` on so many ranks of this machine (torchrun, in process); their exit code.
+
+    A signal is passed on to the ranks; they have 30 s to save and end.
+    """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import parse_args, run
 
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # each rank tells its own errors
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // ranks)))
+    os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = "SIGTERM,SIGINT,SIGUSR1,SIGUSR2"
     options = ["--standalone", f"--nproc-per-node={ranks}", "-m", "iris_cli", *arguments]
-    try:
-        run(parse_args(options))
-    except ChildFailedError as failed:
-        return _exit_code([failure.exitcode for failure in failed.failures.values()])
+    with TemporaryDirectory(prefix="iris-") as folder:
+        note = Path(folder) / "stopped"
+        os.environ[STOPPED_NOTE] = str(note)
+        try:
+            run(parse_args(options))
+        except ChildFailedError as failed:
+            return _exit_code([failure.exitcode for failure in failed.failures.values()])
+        except SignalException:
+            return EXIT_REQUEUE if note.exists() else EXIT_INTERRUPTED
     return 0
 
 
 def _exit_code(codes: list[int]) -> int:
     """The code of the rank that failed of itself: one that was stopped by a signal (below zero) only follows."""
     own = [code for code in codes if code > 0]
-    return own[0] if own else 1
+    return own[0] if own else EXIT_FAILURE

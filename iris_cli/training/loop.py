@@ -24,7 +24,7 @@ from iris_cli.console import log, progress, warn
 from iris_cli.errors import EXIT_REQUEUE, DataError, IrisError
 from iris_cli.training.batch import Feed, PairBatch
 from iris_cli.training.checkpoint import Checkpoint, Progress
-from iris_cli.training.distributed import World, bare, no_sync
+from iris_cli.training.distributed import World, bare, no_sync, note_stopped
 from iris_cli.training.evaluation import evaluate
 from iris_cli.training.interruption import Interruption
 from iris_cli.training.loss import PhysicalLoss
@@ -97,6 +97,7 @@ class Trainer:
                 self._finish_epoch()
         except Stopped:
             self._save()
+            self.world.alone(note_stopped)
             raise
 
     def _agree(self) -> None:
@@ -255,10 +256,8 @@ class Trainer:
         """All ranks take part; rank 0 writes, and the others wait until it has."""
         if self.folder is None:
             return
-        seen = self.seen.over_ranks(self.world)
-        if self.world.leads:
-            self.folder.save(self.checkpoint(seen), best=best)
-        self.world.wait()
+        folder, seen = self.folder, self.seen.over_ranks(self.world)
+        self.world.alone(lambda: folder.save(self.checkpoint(seen), best=best))
 
     def checkpoint(self, seen: MeanImage) -> Checkpoint:
         reverter: Any = bare(self.module)

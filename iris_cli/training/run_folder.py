@@ -49,9 +49,11 @@ class RunFolder:
         for path in (self.path / CONFIG, self.path / METRICS, *self.checkpoints.glob("*.pt")):
             path.unlink(missing_ok=True)
 
-    def write_config(self, hyper: TrainConfig) -> None:
+    def begin(self, hyper: TrainConfig, step: int) -> None:
+        """Write the configuration, and forget what was noted after `step`."""
         with whole_file(self.path / CONFIG) as file:
             file.write(to_toml(hyper).encode())
+        self._cut_metrics(step)
 
     # --- metrics ---
 
@@ -60,7 +62,7 @@ class RunFolder:
         with (self.path / METRICS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
-    def cut_metrics(self, step: int) -> None:
+    def _cut_metrics(self, step: int) -> None:
         """Forget what was noted after `step`, and a last line that was cut short."""
         path = self.path / METRICS
         if not path.exists():
@@ -75,7 +77,7 @@ class RunFolder:
 
     # --- checkpoints ---
 
-    def save(self, checkpoint: Checkpoint, *, best: bool = False) -> Path:
+    def save(self, checkpoint: Checkpoint, *, best: bool = False) -> None:
         """Write a checkpoint, forget the oldest beyond `keep`."""
         path = self._path(checkpoint)
         save(checkpoint, path)
@@ -83,7 +85,6 @@ class RunFolder:
             self._mark_best(path)
         for old in self._steps()[self.keep :]:
             old.unlink(missing_ok=True)
-        return path
 
     def _path(self, checkpoint: Checkpoint) -> Path:
         return self.checkpoints / f"step-{checkpoint.progress.step:09d}.pt"
