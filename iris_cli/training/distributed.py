@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import FrameType
 from typing import Any
 
 import torch
@@ -78,7 +80,9 @@ class World:
         if self.device.type == "cuda":
             module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
         ids = [self.device.index] if self.device.type == "cuda" else None
-        return DistributedDataParallel(module, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True)
+        wrapped = DistributedDataParallel(module, device_ids=ids, gradient_as_bucket_view=True)
+        wrapped.broadcast_buffers = False  # they are averaged after each step; rank 0's alone would forget the others
+        return wrapped
 
     def average_buffers(self, module: nn.Module) -> None:
         """Running statistics become their mean over the ranks, so that all have one network."""
@@ -227,9 +231,10 @@ def launch(ranks: int, arguments: list[str]) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import parse_args, run
 
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # each rank tells its own errors
+    logging.disable(logging.ERROR)  # torchrun's own words: each rank tells its errors itself
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // ranks)))
-    os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = "SIGTERM,SIGINT,SIGUSR1,SIGUSR2"
+    for number in (signal.SIGUSR1, signal.SIGUSR2):  # torchrun itself passes on SIGTERM and SIGINT
+        signal.signal(number, _pass_on)
     options = ["--standalone", f"--nproc-per-node={ranks}", "-m", "iris_cli", *arguments]
     with TemporaryDirectory(prefix="iris-") as folder:
         note = Path(folder) / "stopped"
@@ -241,6 +246,13 @@ def launch(ranks: int, arguments: list[str]) -> int:
         except SignalException:
             return EXIT_REQUEUE if note.exists() else EXIT_INTERRUPTED
     return 0
+
+
+def _pass_on(number: int, frame: FrameType | None) -> None:
+    """To the ranks, as torchrun does with the signals that it knows."""
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+
+    raise SignalException(f"signal {number}", signal.Signals(number))
 
 
 def _exit_code(codes: list[int]) -> int:

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.image import structural_similarity_index_measure
-from torchmetrics.functional.regression import pearson_corrcoef
 
 from iris_cli.config.grid import Grid
 from iris_cli.training.loss import PhysicalLoss
@@ -83,6 +81,8 @@ def rmse_dex(maps: Maps) -> Tensor:
 
 def pearson_asinh(maps: Maps) -> Tensor:
     """Correlation of the asinh maps; a map without structure correlates with nothing: 0."""
+    from torchmetrics.functional.regression import pearson_corrcoef  # takes a second to load, only a test needs it
+
     pred, true = (maps.asinh(image).flatten(1) for image in (maps.pred, maps.true))
     varied = (pred.std(dim=1) > 0) & (true.std(dim=1) > 0)
     values = torch.zeros(len(pred), dtype=torch.float64)
@@ -93,6 +93,8 @@ def pearson_asinh(maps: Maps) -> Tensor:
 
 def ssim_asinh(maps: Maps) -> Tensor:
     """Structural similarity of the asinh maps."""
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
     pred, true = maps.asinh(maps.pred), maps.asinh(maps.true)
     similarity = structural_similarity_index_measure(pred, true, reduction="none", data_range=SSIM_PEAK)
     return similarity.double().reshape(-1)

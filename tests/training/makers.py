@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from iris_cli import units
 from iris_cli.config.grid import Grid
@@ -79,6 +80,16 @@ def pairs_in(folder: Path, split: str | None = None) -> ShardPairs:
 
 def small_reverter(seed: int = 0) -> Reverter:
     return Reverter(32, "v_density", seed=seed)
+
+
+def without_batch_norm() -> Reverter:
+    """A reverter whose prediction for one image does not depend on the others in the batch."""
+    reverter = small_reverter()
+    for half in (reverter.encoder, reverter.decoder):
+        for name, layer in list(half.named_children()):
+            if isinstance(layer, nn.BatchNorm2d):
+                setattr(half, name, nn.GroupNorm(1, layer.num_features))
+    return reverter
 
 
 def another_sky(**changes: Any) -> Grid:

@@ -24,7 +24,7 @@ from iris_cli.training import (
 )
 from iris_cli.training.checkpoint import Checkpoint, load
 from iris_cli.training.run_folder import RunFolder
-from tests.training.makers import small_reverter
+from tests.training.makers import small_reverter, without_batch_norm
 
 HYPER = TrainConfig(epochs=2, batch_size=4, batches_per_update=2, seed=1, noise=Noise(sigma_K=0.1))
 
@@ -75,16 +75,6 @@ def assert_equal(a: Any, b: Any) -> None:
         assert torch.equal(a, b)
     else:
         assert a == b
-
-
-def without_batch_norm() -> Reverter:
-    """A reverter whose prediction for one image does not depend on the others in the batch."""
-    reverter = small_reverter()
-    for half in (reverter.encoder, reverter.decoder):
-        for name, layer in list(half.named_children()):
-            if isinstance(layer, nn.BatchNorm2d):
-                setattr(half, name, nn.GroupNorm(1, layer.num_features))
-    return reverter
 
 
 @pytest.mark.parametrize(("batch", "accumulate"), [(4, 6), (5, 5), (1, 22), (8, 4)])

@@ -1,0 +1,133 @@
+"""The same numbers and the same endings on any number of processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from iris_cli.training.distributed import first_node, seat
+from tests.end_to_end.ranks import train_without_batch_norm
+from tests.training.makers import write_pairs
+
+ROOT = Path(__file__).resolve().parents[2]
+SHORT = ("--batch-size", "2", "--accumulate", "2", "-q")
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """13 pairs to train on, 7 to test on: numbers that 2 and 3 ranks do not divide."""
+    splits = {"train": range(13), "validation": range(100, 105), "test": range(200, 207)}
+    return write_pairs(tmp_path_factory.mktemp("pairs") / "shards", splits)
+
+
+def command(*words: object) -> list[str]:
+    return [sys.executable, "-m", "iris_cli", *map(str, words)]
+
+
+def run(*words: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(*words), capture_output=True, text=True, cwd=ROOT, env=environment(), timeout=120)
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def test_a_test_gives_one_answer_on_one_two_and_three_ranks(iris: Callable, shards: Path, tmp_path: Path) -> None:
+    iris("train", shards, "--out", tmp_path / "run", "--epochs", 1, "--noise-sigma-k", 1, *SHORT)
+    reports = [json.loads(iris("test", tmp_path / "run", shards, "--json", "-q").out)]
+    for ranks in (2, 3):
+        tested = run("test", tmp_path / "run", shards, "--nproc-per-node", ranks, "--json", "-q")
+        assert tested.returncode == 0, tested.stderr
+        reports.append(json.loads(tested.stdout))
+    for report in reports[1:]:
+        assert report["pairs"] == reports[0]["pairs"] == 7
+        for name, value in reports[0].items():
+            if isinstance(value, float):
+                assert report[name] == pytest.approx(value, rel=1e-6), name
+
+
+def test_two_ranks_with_half_the_batch_take_the_steps_of_one(shards: Path, tmp_path: Path) -> None:
+    script = [str(word) for word in (ROOT / "tests" / "end_to_end" / "ranks.py", shards, tmp_path / "two", 2)]
+    ran = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *script],
+        capture_output=True, text=True, cwd=ROOT, env={**environment(), "PYTHONPATH": str(ROOT)}, timeout=120,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    alone, _ = train_without_batch_norm(str(shards), batch=4)
+    first, second = (torch.load(tmp_path / f"two-{rank}.pt", weights_only=True) for rank in (0, 1))
+    for name, value in alone.state_dict().items():
+        torch.testing.assert_close(first[name], value, rtol=1e-5, atol=1e-6)
+        assert torch.equal(first[name], second[name])
+
+
+def start(shards: Path, out: Path, *words: object) -> subprocess.Popen[str]:
+    """A long run on two ranks, once it has taken its first epoch."""
+    words = ("train", shards, "--out", out, "--epochs", 1000, "--nproc-per-node", 2, *SHORT, *words)
+    started = subprocess.Popen(command(*words), stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment())
+    metrics, end = out / "metrics.jsonl", time.monotonic() + 90
+    while not (metrics.exists() and '"epoch"' in metrics.read_text()):
+        assert started.poll() is None and time.monotonic() < end, started.communicate()
+        time.sleep(0.1)
+    return started
+
+
+def ranks_of(launcher: subprocess.Popen[str]) -> list[int]:
+    """Process ids of the launcher's ranks, by rank."""
+    children = (Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children")).read_text().split()
+    ranks = {}
+    for child in children:
+        variables = dict(v.partition("=")[::2] for v in Path(f"/proc/{child}/environ").read_text().split("\0"))
+        ranks[variables.get("RANK")] = int(child)
+    return [ranks["0"], ranks["1"]]
+
+
+def test_a_signal_to_the_launcher_saves_and_asks_to_be_queued_again(shards: Path, tmp_path: Path) -> None:
+    started = start(shards, tmp_path / "run")
+    started.send_signal(signal.SIGUSR1)
+    said = started.communicate(timeout=60)[1]
+    assert started.returncode == 75, said
+    assert "saved in" in said and "Traceback" not in said
+    step = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])["step"]
+    assert any(f"{step:09d}" in path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc to find the ranks")
+def test_a_rank_that_dies_takes_the_run_down_and_a_signal_to_one_rank_stops_all(shards: Path, tmp_path: Path) -> None:
+    started = start(shards, tmp_path / "asked")
+    os.kill(ranks_of(started)[1], signal.SIGTERM)
+    said = started.communicate(timeout=60)[1]
+    assert started.returncode == 75, said
+    started = start(shards, tmp_path / "dead")
+    os.kill(ranks_of(started)[1], signal.SIGKILL)
+    said = started.communicate(timeout=60)[1]
+    assert started.returncode == 1, said
+
+
+def test_a_wrong_word_is_told_once_by_all_ranks_together(shards: Path, tmp_path: Path) -> None:
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    ran = run("train", shards, "--out", tmp_path / "run", "--nproc-per-node", 2, *SHORT)
+    assert ran.returncode == 2
+    assert ran.stderr.count("error:") == 1 and "exists" in ran.stderr and "Traceback" not in ran.stderr
+
+
+def test_a_seat_is_torchrun_s_or_srun_s_and_a_batch_script_has_none() -> None:
+    assert seat({"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "MASTER_ADDR": "x"}).rank == 3
+    step = {"SLURM_PROCID": "2", "SLURM_STEP_NUM_TASKS": "3", "SLURM_LOCALID": "0"}
+    assert (seat(step).rank, seat(step).size) == (2, 3)
+    assert seat({"SLURM_PROCID": "0", "SLURM_NTASKS": "8"}).size == 1
+    assert seat({}).size == 1
+
+
+@pytest.mark.parametrize(("nodes", "first"), [("gpu[07-09,12],cpu1", "gpu07"), ("a1,a2", "a1"), ("one", "one"),
+                                              ("c[3,5]-x", "c3")])  # fmt: skip
+def test_the_first_node_of_a_slurm_list_is_found(nodes: str, first: str) -> None:
+    assert first_node(nodes) == first
