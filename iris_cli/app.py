@@ -13,6 +13,8 @@ from iris_cli import __version__
 from iris_cli.commands.demo import demo
 from iris_cli.commands.evaluate import evaluate
 from iris_cli.commands.mock import mock
+from iris_cli.commands.molecule import molecule
+from iris_cli.commands.observe import observe
 from iris_cli.commands.preobserve import preobserve
 from iris_cli.commands.shards import app as shards
 from iris_cli.commands.train import train
@@ -45,6 +47,8 @@ def iris(
 
 app.command()(demo)
 app.command()(mock)
+app.command()(molecule)
+app.command()(observe)
 app.command()(preobserve)
 app.command()(train)
 app.command("test")(evaluate)

@@ -32,12 +32,12 @@ class MockConfig:
     v0_km_s: Range = (115.0, 145.0)
     ring_n_H_cm3: Range = (600.0, 1400.0)
     ring_width_pc: Range = (7.0, 12.0)
-    ring_contrast: Range = (0.3, 0.7)
+    ring_contrast: Range = (0.6, 1.0)
     # Gas on the orbit and in the disc sinks slowly towards the centre: near gas recedes so fast, far gas approaches.
-    drift_km_s: Range = (15.0, 40.0)
+    drift_km_s: Range = (25.0, 50.0)
     # Clouds on the orbit; the densest are like Sgr B2, the common ones like the Brick.
-    clouds: tuple[int, int] = (6, 12)
-    cloud_n_H_cm3: Range = (1e3, 8e3)
+    clouds: tuple[int, int] = (4, 10)
+    cloud_n_H_cm3: Range = (1e3, 6e3)
     cloud_radius_pc: Range = (6.0, 13.0)
     # Inflow: two trailing lanes at the leading edges of the bar, from the tips of the orbit outwards.
     lane_n_H_cm3: Range = (400.0, 900.0)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from iris_cli.axes import V_LOS
 
@@ -32,11 +31,15 @@ def blur(field: Tensor) -> Tensor:
 
 
 def _blur_axis(field: Tensor, axis: int, weights: Tensor) -> Tensor:
-    half = len(weights) // 2
-    lines = field.movedim(axis, -1)
-    padded = functional.pad(lines.flatten(0, 1)[:, None], (half, half), mode="reflect").view(*lines.shape[:2], -1)
-    smooth = (padded.unfold(-1, len(weights), 1) * weights).sum(-1)
-    return smooth.movedim(-1, axis)
+    """Shifted views are added up: one pass over memory per weight, and no copy of each window."""
+    half, cells = len(weights) // 2, field.shape[axis]
+    before = field.narrow(axis, 1, half).flip(axis)
+    behind = field.narrow(axis, cells - 1 - half, half).flip(axis)
+    padded = torch.cat([before, field, behind], dim=axis)
+    smooth = torch.zeros_like(field)
+    for shift, weight in enumerate(weights.tolist()):
+        smooth.add_(padded.narrow(axis, shift, cells), alpha=weight)
+    return smooth
 
 
 def blur_velocity(tensor: Tensor) -> Tensor:

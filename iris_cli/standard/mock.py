@@ -119,9 +119,14 @@ def temperature_and_molecules(n_H_cm3: NDArray) -> tuple[NDArray, NDArray, NDArr
 def ring_gas(ring: Ring, orbit: Orbit, p: NDArray, q: NDArray, z: NDArray) -> tuple[NDArray, tuple]:
     """A tube around the orbit, denser here and there along it."""
     phi = orbit.phase(p, q)
-    ripple = sum(c * np.cos(m * phi) + s * np.sin(m * phi) for m, (c, s) in enumerate(ring.ripples, start=1))
     square = orbit.offset(p, q) ** 2 + (z - orbit.height(phi)) ** 2
-    return ring.n_H_cm3 * np.exp(ripple - 0.5 * square / ring.width_pc**2), orbit.velocity(phi)
+    return ring.n_H_cm3 * np.exp(ripple(ring.ripples, phi) - 0.5 * square / ring.width_pc**2), orbit.velocity(phi)
+
+
+def ripple(ripples: tuple[tuple[float, float], ...], phi: NDArray) -> NDArray:
+    """The sum of c cos(m phi) + s sin(m phi) over m = 1, 2, …: ln(density) along the orbit."""
+    coefficients = [complex(c, -s) for c, s in reversed(ripples)]
+    return np.polyval([*coefficients, 0.0], np.exp(1j * phi)).real
 
 
 def disc_gas(disc: Disc, orbit: Orbit, p: NDArray, q: NDArray, z: NDArray) -> tuple[NDArray, tuple]:
@@ -183,13 +188,13 @@ def draw_galaxy(config: MockConfig, seed: int, number: int) -> MockGalaxy:
         u["v0_km_s"],
         u["drift_km_s"],
     )
-    clouds = draw_clouds(config, orbit, u["ring_width_pc"], rng)
+    ring = Ring(u["ring_n_H_cm3"], u["ring_width_pc"], draw_ripples(u["ring_contrast"], rng))
+    clouds = draw_clouds(config, orbit, ring, rng)
     lanes = tuple(
         Lane(azimuth, u["lane_n_H_cm3"] * (1.0 + sign * u["lane_imbalance"]), u["lane_winding"], u["lane_width_pc"],
              u["lane_length_pc"], u["lane_inflow_km_s"])
         for azimuth, sign in ((0.0, 1.0), (np.pi, -1.0))
     )  # fmt: skip
-    ring = Ring(u["ring_n_H_cm3"], u["ring_width_pc"], draw_ripples(u["ring_contrast"], rng))
     disc = Disc(u["disc_n_H_cm3"], u["disc_radius_pc"], u["disc_height_pc"])
     turbulence = draw_turbulence(config, u["turbulence_contrast"], u["turbulence_km_s"], rng)
     return MockGalaxy(u["scale"], orbit, ring, clouds, lanes, disc, turbulence)
@@ -200,26 +205,36 @@ def _is_range(config: MockConfig, name: str) -> bool:
 
 
 def draw_ripples(contrast: float, rng: np.random.Generator) -> tuple[tuple[float, float], ...]:
-    """Six harmonics of ln(density) along the orbit, standard deviation `contrast` in all."""
-    amplitudes = rng.standard_normal((6, 2)) / np.arange(1, 7)[:, None] ** 0.5
+    """Six harmonics of ln(density) along the orbit, standard deviation `contrast` in all.
+
+    The longest dominate: three quarters of the real CMZ's gas lie at positive longitude.
+    """
+    amplitudes = rng.standard_normal((6, 2)) / np.arange(1, 7)[:, None]
     amplitudes *= contrast * np.sqrt(2.0 / np.sum(amplitudes**2))
     return tuple((float(c), float(s)) for c, s in amplitudes)
 
 
-def draw_clouds(config: MockConfig, orbit: Orbit, width_pc: float, rng: np.random.Generator) -> tuple[Cloud, ...]:
-    """Clouds on the orbit, densities evenly spread in the logarithm, peculiar velocities of 5 km/s."""
+def draw_clouds(config: MockConfig, orbit: Orbit, ring: Ring, rng: np.random.Generator) -> tuple[Cloud, ...]:
+    """Clouds where the ring is dense, their densities even in the logarithm, peculiar velocities of 5 km/s."""
 
     def draw() -> Cloud:
-        phi = np.asarray(rng.uniform(0.0, 2.0 * np.pi))
+        phi = draw_phase(ring, rng)
         v_p, v_q, v_z = orbit.velocity(phi)
         x, y = orbit.galactocentric(orbit.semi_major_pc * np.cos(phi), orbit.semi_minor_pc * np.sin(phi))
         v_x, v_y = orbit.galactocentric(v_p, v_q)
-        place = np.array([x, y, orbit.height(phi)]) + rng.normal(0.0, 0.5 * width_pc, 3)
+        place = np.array([x, y, orbit.height(phi)]) + rng.normal(0.0, 0.5 * ring.width_pc, 3)
         velocity = np.array([v_x, v_y, v_z]) + rng.normal(0.0, 5.0, 3)
         n_H = np.exp(rng.uniform(*np.log(config.cloud_n_H_cm3)))
         return Cloud(tuple(place), tuple(velocity), float(n_H), rng.uniform(*config.cloud_radius_pc))
 
     return tuple(draw() for _ in range(rng.integers(config.clouds[0], config.clouds[1] + 1)))
+
+
+def draw_phase(ring: Ring, rng: np.random.Generator) -> NDArray[np.float64]:
+    """A place on the orbit, as likely as the ring is dense there."""
+    phases = np.linspace(0.0, 2.0 * np.pi, 720, endpoint=False)
+    density = np.exp(ripple(ring.ripples, phases))
+    return np.asarray(rng.choice(phases, p=density / density.sum()))
 
 
 def draw_turbulence(config: MockConfig, contrast: float, sigma_km_s: float, rng: np.random.Generator) -> Turbulence:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import fft, ndimage
 
 
 def random_field(
     rng: np.random.Generator, shape: tuple[int, int, int], cell_pc: float, slope: float, longest_pc: float
 ) -> NDArray[np.float32]:
     """Zero mean, unit variance, power P(k) ~ k^-slope for wavelengths below `longest_pc` and none above."""
-    noise = np.fft.rfftn(rng.standard_normal(shape))
+    noise = fft.rfftn(rng.standard_normal(shape, dtype=np.float32))
     kx, ky, kz = (
         np.fft.fftfreq(shape[0], cell_pc),
         np.fft.fftfreq(shape[1], cell_pc),
@@ -19,8 +19,8 @@ def random_field(
     )
     k = np.sqrt(kx[:, None, None] ** 2 + ky[None, :, None] ** 2 + kz[None, None, :] ** 2)
     amplitude = np.where(k >= 1.0 / longest_pc, np.maximum(k, 1.0 / longest_pc) ** (-slope / 2.0), 0.0)
-    field = np.fft.irfftn(noise * amplitude, s=shape, axes=(0, 1, 2))
-    return (field / field.std()).astype(np.float32)
+    field = fft.irfftn(noise * amplitude.astype(np.float32), s=shape, overwrite_x=True)
+    return field / field.std()
 
 
 def sample(field: NDArray[np.float32], cell_pc: float, x: NDArray, y: NDArray, z: NDArray) -> NDArray[np.float32]:

@@ -42,7 +42,7 @@ def test_a_galaxy_has_the_mass_temperatures_and_molecules_of_the_cmz(tensors: li
 def test_a_galaxy_turns_like_the_milky_way_from_every_side() -> None:
     galaxy = draw_galaxy(MockConfig(), 0, 1)
     for view_deg in (0.0, 77.0, 180.0, 251.0):
-        assert sense_of_rotation(galaxy.tensor(TINY, view_deg), TINY) > 0.5
+        assert sense_of_rotation(galaxy.tensor(TINY, view_deg), TINY) > 0.1
 
 
 def test_near_gas_recedes_on_average_because_gas_sinks_inwards(tensors: list[np.ndarray]) -> None:

@@ -1,0 +1,52 @@
+"""`iris molecule 13co`"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from iris_cli.commands import options
+
+
+def molecule(
+    name: Annotated[str, typer.Argument(help="12co, 13co, c18o, or a LAMDA file.")],
+    temperature_K: Annotated[
+        float, typer.Option("--temperature", "-t", min=2.0, help="For critical densities, K.")
+    ] = 50.0,
+    rows: Annotated[int, typer.Option(min=1, help="How many levels and transitions to print.")] = 12,
+    as_json: options.Json = False,
+) -> None:
+    """Levels, transitions, critical densities and source of a molecule."""
+    from iris_cli.console import emit
+    from iris_cli.observers.molecule import load_molecule, summary
+
+    told = summary(load_molecule(name), temperature_K)
+    emit(told) if as_json else _print(told, rows)
+
+
+def _print(told: dict[str, Any], rows: int) -> None:
+    from iris_cli.console import table
+
+    partners = [p["collider"] for p in told["partners"]]
+    print(f"{told['name']}, {told['mass_u']:g} u; {len(told['levels'])} levels, {len(told['lines'])} transitions")
+    print(told["source"])
+    levels: list[tuple[str, ...]] = [
+        (row["label"], f"{row['energy_K']:.4f}", f"{row['weight']:g}") for row in told["levels"][:rows]
+    ]
+    table("levels", ("level", "energy / K", "weight"), levels)
+    critical = tuple(f"n {p}" for p in partners)
+    table(f"transitions; critical densities n in cm^-3 at {told['critical_density_temperature_K']:g} K",
+          ("line", "GHz", "A / s^-1", "E_u / K", *critical),
+          [_transition(line, partners) for line in told["lines"][:rows]])  # fmt: skip
+    table("collisions", ("with", "lines", "temperatures / K", "source"),
+          [(p["collider"], str(p["transitions"]), f"{p['from_K']:g} … {p['to_K']:g}", p["reference"])
+           for p in told["partners"]])  # fmt: skip
+    if (hidden := len(told["lines"]) - rows) > 0:
+        print(f"{hidden} more transitions: --rows {len(told['levels'])}")
+
+
+def _transition(line: dict[str, Any], partners: list[str]) -> tuple[str, ...]:
+    critical = (line["critical_density_cm3"][p] for p in partners)
+    return (line["transition"], f"{line['frequency_GHz']:.7f}", f"{line['einstein_a_s']:.3e}",
+            f"{line['upper_energy_K']:.2f}", *(f"{n:.2e}" if n is not None else "" for n in critical))  # fmt: skip

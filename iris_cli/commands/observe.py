@@ -1,0 +1,62 @@
+"""`iris observe STANDARD INDEX --out cube.fits`"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from iris_cli.commands import options
+from iris_cli.config.observer import LineConfig, SyntheticConfig
+from iris_cli.errors import UsageError
+
+
+def observe(
+    standard: Annotated[Path, typer.Argument(help="Standard data set.")],
+    index: Annotated[int, typer.Argument(min=0, help="Which of its tensors, from 0.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="FITS file to write.")],
+    molecule: Annotated[
+        list[str] | None,
+        typer.Option(help="12co, 13co, c18o or a LAMDA file; again for further lines.  [default: 13co]"),
+    ] = None,
+    transition: Annotated[
+        list[str] | None, typer.Option(help="One for each molecule, as `iris molecule` prints it.  [default: 2-1]")
+    ] = None,
+    populations: Annotated[str | None, typer.Option(help="lte, non-lte or lvg.  [default: non-lte]")] = None,
+    regime: Annotated[str | None, typer.Option(help="thick, selective or thin.  [default: thick]")] = None,
+    beam_arcsec: Annotated[float | None, typer.Option(min=0.0, help="Beam FWHM.  [default: 30]")] = None,
+    unit: Annotated[str, typer.Option(help="K, 'K (Planck)' or Jy/sr.")] = "K",
+    backend: Annotated[str | None, typer.Option(help="compiled, torch or reference.  [default: compiled]")] = None,
+    memory_GiB: Annotated[float | None, typer.Option("--memory", help="Working memory, GiB.  [default: 4]")] = None,
+    in_blur: Annotated[bool, typer.Option(help="Smooth velocities over neighbouring cells before observing.")] = True,
+    moments: Annotated[bool, typer.Option("--moments", help="Also moments 0, 1 and 2, each its own file.")] = False,
+    overwrite: options.Overwrite = False,
+    config: options.ConfigFile = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """See one tensor as a radio telescope would: a position-position-velocity cube."""
+    settings = options.configured(
+        SyntheticConfig, config, populations=populations, regime=regime, beam_fwhm_arcsec=beam_arcsec, backend=backend,
+        memory_GiB=memory_GiB,
+    )  # fmt: skip
+    settings = replace(settings, lines=_lines(settings.lines, molecule, transition))
+    from iris_cli.observe import observe_to_fits  # wakes torch
+
+    for path in observe_to_fits(standard, index, out, settings, unit=unit, in_blur=in_blur, moments=moments,
+                                overwrite=overwrite, quiet=quiet):  # fmt: skip
+        print(path)
+
+
+def _lines(
+    lines: tuple[LineConfig, ...], molecules: list[str] | None, transitions: list[str] | None
+) -> tuple[LineConfig, ...]:
+    """Flags win over the file. UsageError when their numbers do not fit."""
+    if molecules:
+        lines = tuple(LineConfig(molecule=name) for name in molecules)
+    if transitions and len(transitions) != len(lines):
+        raise UsageError(f"{len(lines)} molecules, but {len(transitions)} transitions", "one --transition for each")
+    if not transitions:
+        return lines
+    return tuple(replace(line, transition=name) for line, name in zip(lines, transitions, strict=True))

@@ -1,0 +1,78 @@
+"""What `iris observe` does: one tensor of a standard data set in, FITS cubes out, one for each line."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from iris_cli.config.observer import LineConfig, SyntheticConfig
+from iris_cli.console import log
+from iris_cli.errors import DataError, UsageError, nearest
+from iris_cli.observers.brightness import UNITS
+from iris_cli.observers.fits_cube import header, on_sky, write_cube, write_moments
+from iris_cli.observers.synthetic import SyntheticObserver
+from iris_cli.standard.dataset import StandardDataset
+
+
+def observe_to_fits(
+    folder: Path, index: int, out: Path, config: SyntheticConfig, *, unit: str = "K", in_blur: bool = True,
+    moments: bool = False, overwrite: bool = False, quiet: bool = False,
+) -> list[Path]:  # fmt: skip
+    """-> the files written. With several lines, `out` gets each one's name; UsageError when one of them exists
+    already.
+    """
+    if unit not in UNITS:
+        raise UsageError(f"unknown unit '{unit}'", nearest(unit, UNITS))
+    paths = names(out, config.lines)
+    _check_free(paths, overwrite)
+    dataset = StandardDataset.open(folder)
+    if index >= len(dataset):
+        raise UsageError(f"{folder} has no tensor {index}", f"it holds {len(dataset)}, from 0")
+    observer = SyntheticObserver(dataset.grid, in_blur=in_blur, config=config)
+    told = observer.describe()
+    cubes = observer.cube_in(torch.from_numpy(dataset[index]), unit)
+    written: list[Path] = []
+    for path, cube, line in zip(paths, cubes, told["lines"], strict=True):
+        written += _write(path, cube.numpy(), dataset, index, line, told, unit, moments)
+        if not quiet:
+            log(f"{line['molecule']} {line['transition']} at {line['frequency_GHz']:.6f} GHz: "
+                f"{cube.min().item():.4g} … {cube.max().item():.4g} {unit}")  # fmt: skip
+    return written
+
+
+def names(out: Path, lines: tuple[LineConfig, ...]) -> list[Path]:
+    """`cube.fits`, or `cube.13co-2-1.fits` and so on where there are several lines."""
+    if out.suffix != ".fits":
+        raise UsageError(f"{out} is not a FITS name", "end it in .fits")
+    if len(lines) == 1:
+        return [out]
+    labels = [re.sub(r"[^A-Za-z0-9.-]", "_", f"{Path(line.molecule).stem}-{line.transition}") for line in lines]
+    return [out.with_name(f"{out.stem}.{label}.fits") for label in labels]
+
+
+def _check_free(paths: list[Path], overwrite: bool) -> None:
+    for path in paths:
+        if not path.parent.is_dir():
+            raise DataError(f"{path.parent} is not a folder", "make it first")
+        if path.exists() and not overwrite:
+            raise UsageError(f"{path} exists already", "--overwrite replaces it")
+
+
+def _write(
+    path: Path, cube: Any, dataset: StandardDataset, index: int, line: dict[str, Any], told: dict[str, Any], unit: str,
+    moments: bool,
+) -> Iterator[Path]:  # fmt: skip
+    beam, seen = told["beam_fwhm_arcsec"], on_sky(cube)
+    h = header(dataset.grid, line["frequency_GHz"] * 1e9, "K" if unit.startswith("K") else unit, beam)
+    h["OBJECT"] = dataset.entries[index].source[:60]
+    h["BTYPE"] = "Intensity" if unit == "Jy/sr" else "Brightness temperature"
+    history = json.dumps({**told, "lines": [line], "unit": unit, "file": dataset.entries[index].file})
+    write_cube(path, seen, h, history)
+    yield path
+    if moments:
+        yield from write_moments(path, seen, dataset.grid, h, history)

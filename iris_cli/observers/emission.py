@@ -1,0 +1,145 @@
+"""Matter -> what a cell emits and absorbs: the line's strength and depth, the dust's, where and how wide the line is.
+
+Everything along a ray is a Rayleigh-Jeans temperature at the line's rest frequency, T = I c^2 / (2 k nu0^2), so that
+numbers stay near 1. With u = n_u N (upper-state column) a cell adds, integrated over velocity,
+
+    W   = h c^3 A / (8 pi k nu0^2) u                         K km/s emitted
+    tau = c^3 A / (8 pi nu0^3) (e^beta - 1) u                km/s absorbed, beta = h nu / (k T_ex)
+
+which is j = h nu/4pi n_u A phi and alpha = h nu/4pi (n_l B_lu - n_u B_ul) phi along the cell (Rybicki & Lightman
+1979, ch. 1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from iris_cli.observers.level_table import LevelTable
+from iris_cli.observers.molecule import Line
+from iris_cli.units import ATOMIC_MASS_KG, BOLTZMANN_J_K, LIGHT_SPEED_M_S, MASS_PER_H_KG, PLANCK_J_S
+
+KM_S_PER_M_S = 1e-3
+CM3_PER_M3 = 1e-6
+
+
+@dataclass(frozen=True)
+class Matter:
+    """What fills the cells of some rays, each (R, ray) with index 0 nearest; the fields of a physical tensor in
+    SI, but km/s.
+    """
+
+    v_km_s: Tensor
+    rho_kg_m3: Tensor
+    T_K: Tensor
+    x_H2: Tensor
+    x_CO: Tensor
+    T_dust_K: Tensor
+
+
+@dataclass(frozen=True)
+class LineSetup:
+    """One line as observed: its level table, what carries it, what dims it, and how cells are drawn."""
+
+    line: Line
+    table: LevelTable
+    tracer_per_CO: float
+    dust_opacity_m2_kg: float
+    background_K: float
+    turbulence_km_s: float = 0.0
+    in_cell_gradient: bool = False
+    clip_masers: bool = False
+    temperature_ceiling_K: float = 5e4
+    #: |dv/ds| of the large-velocity-gradient table, km/s per cm; 0 for the other populations.
+    gradient_km_s_cm: float = 0.0
+
+    @property
+    def emission_K_km_s(self) -> float:
+        """W per upper-state column of 1 m^-2."""
+        line = self.line
+        per_m_s = PLANCK_J_S * LIGHT_SPEED_M_S**3 * line.einstein_a_s
+        return per_m_s / (8.0 * torch.pi * BOLTZMANN_J_K * line.frequency_Hz**2) * KM_S_PER_M_S
+
+    @property
+    def absorption_km_s(self) -> float:
+        """tau per upper-state column of 1 m^-2 and unit of e^beta - 1."""
+        line = self.line
+        return LIGHT_SPEED_M_S**3 * line.einstein_a_s / (8.0 * torch.pi * line.frequency_Hz**3) * KM_S_PER_M_S
+
+    @property
+    def quantum_K(self) -> float:
+        """h nu0 / k"""
+        return PLANCK_J_S * self.line.frequency_Hz / BOLTZMANN_J_K
+
+    @property
+    def thermal_km2_s2_K(self) -> float:
+        """Square of the Doppler width per kelvin, 2 k / m."""
+        return 2.0 * BOLTZMANN_J_K / (self.line.mass_u * ATOMIC_MASS_KG) * KM_S_PER_M_S**2
+
+
+@dataclass(frozen=True)
+class Cells:
+    """A line's cells, each (R, ray). `line_K_km_s` W and `depth_km_s` tau are integrals over velocity; `width_km_s`
+    is Doppler's b,
+    `spread_km_s` the range of velocities inside the cell; `dust_depth` and `dust_K` (its RJ temperature) belong to
+    the dust."""
+
+    v_km_s: Tensor
+    spread_km_s: Tensor
+    width_km_s: Tensor
+    line_K_km_s: Tensor
+    depth_km_s: Tensor
+    dust_depth: Tensor
+    dust_K: Tensor
+
+    def rays(self, which: slice | Tensor) -> Cells:
+        return Cells(*(getattr(self, name)[:, which] for name in self.__dataclass_fields__))
+
+
+def rayleigh_jeans_K(T_K: Tensor, quantum_K: float | Tensor) -> Tensor:
+    """J(T) = (h nu/k) / (e^(h nu/kT) - 1), 0 at T = 0."""
+    x = quantum_K / T_K.clamp(min=1e-3)
+    return quantum_K / torch.expm1(x.clamp(max=80.0))
+
+
+def cells(matter: Matter, setup: LineSetup, dr_m: float) -> Cells:
+    """All of it differentiable. A cell that is hotter than the ceiling (also at T = inf) keeps its dust and loses
+    its line.
+    """
+    hot = setup.temperature_ceiling_K < matter.T_K
+    T_K = torch.where(hot, torch.full_like(matter.T_K, setup.temperature_ceiling_K), matter.T_K)
+    T_K = torch.where(matter.rho_kg_m3 > 0, T_K, torch.ones_like(T_K))  # an empty cell may have no temperature
+    n_H_m3 = matter.rho_kg_m3 / MASS_PER_H_KG
+    tracer_m3 = n_H_m3 * matter.x_CO * setup.tracer_per_CO
+    velocity_column = tracer_m3 * CM3_PER_M3 / setup.gradient_km_s_cm if setup.gradient_km_s_cm else None
+    log_upper, beta = setup.table.lookup(n_H_m3 * CM3_PER_M3, matter.x_H2, T_K, velocity_column)
+    upper = torch.where(hot, 0.0, torch.exp(log_upper)) * tracer_m3 * dr_m
+    depth = setup.absorption_km_s * upper * torch.expm1(beta)
+    v_km_s, spread_km_s = velocity_ranges(matter.v_km_s, setup.in_cell_gradient)
+    return Cells(
+        v_km_s=v_km_s,
+        spread_km_s=spread_km_s,
+        width_km_s=torch.sqrt(setup.thermal_km2_s2_K * T_K + setup.turbulence_km_s**2),
+        line_K_km_s=setup.emission_K_km_s * upper,
+        depth_km_s=depth.clamp(min=0.0) if setup.clip_masers else depth,
+        dust_depth=setup.dust_opacity_m2_kg * dr_m * matter.rho_kg_m3,
+        dust_K=rayleigh_jeans_K(matter.T_dust_K, setup.quantum_K),
+    )
+
+
+def face_velocities(v: Tensor) -> Tensor:
+    """(R+1, ray): halfway between neighbours; the two outermost faces go on as their cells do."""
+    if v.shape[0] == 1:
+        return v.expand(2, -1)
+    inner = 0.5 * (v[1:] + v[:-1])
+    return torch.cat([(2.0 * v[0] - inner[0])[None], inner, (2.0 * v[-1] - inner[-1])[None]])
+
+
+def velocity_ranges(v: Tensor, in_cell_gradient: bool) -> tuple[Tensor, Tensor]:
+    """(R, ray) centre and width of the velocities in each cell: a point, or from face to face."""
+    if not in_cell_gradient:
+        return v, torch.zeros_like(v)
+    faces = face_velocities(v)
+    return 0.5 * (faces[1:] + faces[:-1]), faces.diff(dim=0).abs()

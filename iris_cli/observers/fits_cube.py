@@ -1,0 +1,97 @@
+"""Cubes as FITS files that astropy, spectral-cube and CARTA read: GLON-CAR, GLAT-CAR, VRAD, and their moments.
+
+On the sky longitude grows to the left, so the first pixel is the leftmost: arrays are turned round along longitude.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iris_cli import __version__
+from iris_cli.config.grid import Grid
+from iris_cli.standard.files import temporary
+
+_M_S_PER_KM_S = 1e3
+
+
+def header(grid: Grid, frequency_Hz: float, unit: str, beam_fwhm_arcsec: float) -> Any:
+    """The header of a cube (V, B, L). CAR is undistorted only with its reference at latitude 0, so both reference
+    points are the origin.
+    """
+    from astropy.io import fits
+
+    h = fits.Header()
+    lon, lat, v = grid.longitude, grid.latitude, grid.velocity
+    for k, (kind, unit_name, reference, step, pixel) in enumerate(
+        (
+            ("GLON-CAR", "deg", 0.0, -lon.step, lon.last / lon.step + 1.0),
+            ("GLAT-CAR", "deg", 0.0, lat.step, -lat.first / lat.step + 1.0),
+            ("VRAD", "m/s", v.first * _M_S_PER_KM_S, v.step * _M_S_PER_KM_S, 1.0),
+        ),
+        start=1,
+    ):
+        h[f"CTYPE{k}"], h[f"CUNIT{k}"] = kind, unit_name
+        h[f"CRVAL{k}"], h[f"CDELT{k}"], h[f"CRPIX{k}"] = reference, step, pixel
+    h["SPECSYS"] = "LSRK"
+    h["RESTFRQ"] = (frequency_Hz, "[Hz]")
+    h["BUNIT"] = unit
+    h["BMAJ"] = h["BMIN"] = beam_fwhm_arcsec / 3600.0
+    h["BPA"] = 0.0
+    h["ORIGIN"] = f"IRIS {__version__}"
+    return h
+
+
+def on_sky(cube: NDArray) -> NDArray[np.float32]:
+    """(L, B, V) -> (V, B, L) with longitude falling."""
+    return np.ascontiguousarray(cube.transpose(2, 1, 0)[:, :, ::-1], dtype=np.float32)
+
+
+def moments(cube: NDArray, v_km_s: NDArray, dv_km_s: float) -> dict[int, NDArray[np.float32]]:
+    """Moments of (V, B, L): 0 in [cube] km/s; 1 mean velocity and 2 dispersion, km/s, NaN where hardly anything shines.
+
+    Hardly: less than 1e-4 of the brightest line of sight, or absorption.
+    """
+    total = cube.sum(axis=0, dtype=np.float64) * dv_km_s
+    lit = total > 1e-4 * max(total.max(), 0.0)
+    weight = np.where(lit, dv_km_s / np.where(lit, total, 1.0), np.nan)
+    mean = np.einsum("vbl,v->bl", cube, v_km_s, dtype=np.float64) * weight
+    square = np.einsum("vbl,v->bl", cube, v_km_s**2, dtype=np.float64) * weight
+    spread = np.sqrt(np.maximum(square - mean**2, 0.0))
+    return {0: total.astype(np.float32), 1: mean.astype(np.float32), 2: spread.astype(np.float32)}
+
+
+def write_cube(path: Path, cube: NDArray, h: Any, history: str) -> None:
+    """(V, B, L). Whole or not at all."""
+    from astropy.io import fits
+
+    hdu = fits.PrimaryHDU(cube, header=h)
+    hdu.header.add_history(history)
+    partial = temporary(path)
+    try:
+        with partial.open("wb") as file:
+            hdu.writeto(file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_moments(path: Path, cube: NDArray, grid: Grid, h: Any, history: str) -> list[Path]:
+    """`cube.fits` -> `cube.mom0.fits`, `cube.mom1.fits`, `cube.mom2.fits`."""
+    units = {0: f"{h['BUNIT']} km/s", 1: "km/s", 2: "km/s"}
+    written = []
+    for order, image in moments(cube, grid.velocity.centres(), grid.velocity.step).items():
+        flat = h.copy()
+        for card in ("CTYPE", "CUNIT", "CRVAL", "CDELT", "CRPIX"):
+            del flat[f"{card}3"]
+        flat["BUNIT"] = units[order]
+        name = path.with_name(f"{path.name.removesuffix('.fits')}.mom{order}.fits")
+        write_cube(name, image, flat, history)
+        written.append(name)
+    return written

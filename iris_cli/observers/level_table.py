@@ -1,0 +1,251 @@
+"""Level populations of one line, solved once on a grid and looked up per cell; kept on disk between runs.
+
+Tabulated are ln n_u and beta = ln(n_l g_u / (n_u g_l)) = h nu / (k T_ex), per molecule of the tracer. Both are
+smooth, and beta passes through zero where the levels invert: absorption goes with e^beta - 1, which a table of n_u
+and n_l would know only as the small difference of two interpolated numbers. The equations are solved on a coarse grid
+(log density, mixture, log column, log temperature), drawn out by cubic splines to a fine one on which linear
+interpolation is good, and compared with direct solves at random points; both grids are refined until the worst error
+is below the tolerance.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+from dataclasses import dataclass, replace
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from iris_cli.observers.cache import private_folder
+from iris_cli.observers.molecule import Line, Molecule
+from iris_cli.observers.populations import Populations, State
+
+#: Raised whenever the numbers in a table would change.
+TABLE_VERSION = 2
+WORST_ERROR = 5e-3
+_PROBES = 400
+_ROUNDS = 4
+#: First, last, coarse and fine steps per unit, of log10 density (colliders per cm^3), x_H2, log10 column
+#: (cm^-2/(km/s)), ln T.
+_DENSITY = (-4.0, 9.0, 3.0, 20.0)
+_MIXTURE = (0.0, 0.5, 20.0, 40.0)
+_COLUMN = (11.0, 20.0, 3.0, 12.0)
+_LOG_T = (float(np.log(2.0)), float(np.log(5e4)), 6.4, 34.0)
+#: A fourth axis is dear: levels above this one hold nothing that a thick line of interest sees.
+_LVG_LEVELS = 25
+_LVG_COARSENESS = 0.7
+
+
+@dataclass(frozen=True)
+class TableAxis:
+    """Evenly spaced nodes; a quantity that does not matter has one node."""
+
+    first: float
+    step: float
+    count: int
+
+    @property
+    def nodes(self) -> NDArray[np.float64]:
+        return np.asarray(self.first + self.step * np.arange(self.count), dtype=np.float64)
+
+
+@dataclass(frozen=True, eq=False)
+class LevelTable:
+    """`log_upper`, `beta`: float32 (density, mixture, column, temperature). Colliders per H nucleus: c0 + c1 x_H2."""
+
+    line: Line
+    shares: tuple[float, float]
+    axes: tuple[TableAxis, ...]
+    log_upper: NDArray[np.float32]
+    beta: NDArray[np.float32]
+    worst_error: float
+
+    def lookup(
+        self, n_H_cm3: Tensor, x_H2: Tensor, T_K: Tensor, column_cm2_km_s: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """(ln n_u, beta) of any shape, multilinear and constant beyond the ends; differentiable in all four."""
+        colliders = n_H_cm3 * (self.shares[0] + self.shares[1] * x_H2)
+        column = torch.ones_like(T_K) if column_cm2_km_s is None else column_cm2_km_s
+        tiny = 1e-30
+        places = (colliders.clamp(min=tiny).log10(), x_H2, column.clamp(min=tiny).log10(), T_K.log())
+        tables = [torch.as_tensor(t).to(T_K).reshape(-1) for t in (self.log_upper, self.beta)]
+        upper, beta = _multilinear(tables, list(zip(self.axes, places, strict=True)))
+        return upper, beta
+
+
+def _multilinear(tables: list[Tensor], places: list[tuple[TableAxis, Tensor]]) -> list[Tensor]:
+    index, weight = [torch.zeros_like(places[-1][1], dtype=torch.long)], [torch.ones_like(places[-1][1])]
+    for axis, place in places:
+        index = [i * axis.count for i in index]
+        if axis.count == 1:
+            continue
+        at = ((place - axis.first) / axis.step).clamp(0.0, axis.count - 1.0)
+        low = at.detach().floor().clamp(max=axis.count - 2).long()
+        share = at - low
+        index = [i + low for i in index] + [i + low + 1 for i in index]
+        weight = [w * (1.0 - share) for w in weight] + [w * share for w in weight]
+    return [torch.stack([w * table[i] for i, w in zip(index, weight, strict=True)]).sum(dim=0) for table in tables]
+
+
+def level_table(molecule: Molecule, line: Line, populations: Populations) -> LevelTable:
+    """From the cache, or built (seconds) and kept there. The key holds all that the table depends on."""
+    folder = private_folder("levels")
+    key = _key(molecule, line, populations)
+    path = folder / f"{key}.npz" if folder else None
+    if path is not None and path.is_file() and (table := _read(path, line)):
+        return table
+    table = build(molecule, line, populations)
+    if path is not None:
+        _write(path, table)
+    return table
+
+
+def build(molecule: Molecule, line: Line, populations: Populations, worst_error: float = WORST_ERROR) -> LevelTable:
+    """Refine until n_u and n_l at random points are within `worst_error` of direct solves; what was reached is
+    recorded.
+    """
+    if populations.depends_on_column():
+        molecule = lowest_levels(molecule, max(_LVG_LEVELS, line.upper + 10))
+        return _round(molecule, line, populations, _LVG_COARSENESS)
+    table = _round(molecule, line, populations, 1.0)
+    for refinement in range(1, _ROUNDS):
+        if table.worst_error <= worst_error:
+            break
+        table = _round(molecule, line, populations, 1.5**refinement)
+    return table
+
+
+def lowest_levels(molecule: Molecule, count: int) -> Molecule:
+    """The same molecule without its highest levels and all that leads to them."""
+    lines = (molecule.line_upper < count) & (molecule.line_lower < count)
+    partners = []
+    for p in molecule.partners:
+        kept = (p.upper < count) & (p.lower < count)
+        partners.append(replace(p, upper=p.upper[kept], lower=p.lower[kept], rates_cm3_s=p.rates_cm3_s[kept]))
+    return replace(
+        molecule,
+        energies_K=molecule.energies_K[:count],
+        weights=molecule.weights[:count],
+        labels=molecule.labels[:count],
+        line_upper=molecule.line_upper[lines],
+        line_lower=molecule.line_lower[lines],
+        einstein_a_s=molecule.einstein_a_s[lines],
+        frequency_Hz=molecule.frequency_Hz[lines],
+        partners=tuple(partners),
+    )
+
+
+def _round(molecule: Molecule, line: Line, populations: Populations, refinement: float) -> LevelTable:
+    shares = populations.collider_shares(molecule)
+    total = sum(c0 for c0, _ in shares.values()), sum(c1 for _, c1 in shares.values())
+    needed = (
+        populations.depends_on_density(),
+        len({name[-2:] for name in shares}) > 1,  # o-H2 and p-H2 are mixed once and for all
+        populations.depends_on_column(),
+        True,
+    )
+    ranges = (_DENSITY, _MIXTURE, _COLUMN, _LOG_T)
+    coarse = [_axis(r, r[2] * refinement, used) for r, used in zip(ranges, needed, strict=True)]
+    fine = [_axis(r, r[3] * refinement, used) for r, used in zip(ranges, needed, strict=True)]
+    solved = _solve_grid(molecule, line, populations, total, coarse)
+    log_upper, beta = (_draw_out(values, coarse, fine).astype(np.float32) for values in solved)
+    table = LevelTable(line, total, tuple(fine), log_upper, beta, np.inf)
+    return replace(table, worst_error=float(errors(molecule, populations, table, probes(_PROBES, seed=1)).max()))
+
+
+def _axis(limits: tuple[float, float, float, float], per_unit: float, used: bool) -> TableAxis:
+    first, last = limits[:2]
+    count = round((last - first) * per_unit) + 1 if used else 1
+    return TableAxis(first, (last - first) / max(count - 1, 1), count)
+
+
+def _solve_grid(
+    molecule: Molecule, line: Line, populations: Populations, total: tuple[float, float], axes: list[TableAxis]
+) -> tuple[NDArray, NDArray]:
+    density, mixture, column, log_T = (g.reshape(-1) for g in np.meshgrid(*(a.nodes for a in axes), indexing="ij"))
+    per_H = total[0] + total[1] * mixture
+    # With one kind of collider the mixture is a single node, and x_H2 = 1/2 stands for all.
+    alone = axes[1].count == 1
+    x_H2 = np.full_like(mixture, 0.5) if alone else mixture
+    n_H = 10.0**density / np.where(alone, total[0] + 0.5 * total[1] or 1.0, per_H)
+    state = State(n_H, x_H2, np.exp(log_T), 10.0**column)
+    shape = tuple(axis.count for axis in axes)
+    log_upper, beta = line_pair(molecule, line, populations, state)
+    return log_upper.reshape(shape), beta.reshape(shape)
+
+
+def line_pair(molecule: Molecule, line: Line, populations: Populations, state: State) -> tuple[NDArray, NDArray]:
+    """(point,) ln n_u and beta, by direct solution."""
+    fractions = np.maximum(populations.fractions(molecule, state), 1e-280)
+    log_upper, log_lower = np.log(fractions[:, line.upper]), np.log(fractions[:, line.lower])
+    return log_upper, log_lower - log_upper + np.log(line.upper_weight / line.lower_weight)
+
+
+def _draw_out(values: NDArray, coarse: list[TableAxis], fine: list[TableAxis]) -> NDArray:
+    from scipy.interpolate import CubicSpline
+
+    for k, (few, many) in enumerate(zip(coarse, fine, strict=True)):
+        if few.count > 1:
+            values = CubicSpline(few.nodes, values, axis=k)(many.nodes)
+    return values
+
+
+def probes(count: int, seed: int) -> State:
+    """Random points of the interstellar medium: n_H 1 … 1e7 /cm^3, x_H2 0 … 0.5, T 5 … 1000 K, any column."""
+    rng = np.random.default_rng(seed)
+    return State(
+        n_H_cm3=10.0 ** rng.uniform(0.0, 7.0, count),
+        x_H2=rng.uniform(0.0, 0.5, count),
+        T_K=np.exp(rng.uniform(np.log(5.0), np.log(1000.0), count)),
+        column_cm2_km_s=10.0 ** rng.uniform(12.0, 19.0, count),
+    )
+
+
+def errors(molecule: Molecule, populations: Populations, table: LevelTable, state: State) -> NDArray[np.float64]:
+    """(2, point) relative errors of n_u and n_l in the table against direct solves."""
+    true_upper, true_beta = line_pair(molecule, table.line, populations, state)
+    inputs = (state.n_H_cm3, state.x_H2, state.T_K, state.column_cm2_km_s)
+    upper, beta = (t.numpy() for t in table.lookup(*(torch.as_tensor(a) for a in inputs)))
+    return np.abs(np.expm1([upper - true_upper, upper + beta - true_upper - true_beta]))
+
+
+def _key(molecule: Molecule, line: Line, populations: Populations) -> str:
+    parts = [TABLE_VERSION, molecule.fingerprint(), line.name, populations.describe(), WORST_ERROR]
+    parts += [_DENSITY, _MIXTURE, _COLUMN, _LOG_T]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _write(path: Path, table: LevelTable) -> None:
+    """Whole or not at all; a full disk costs only the next run's seconds."""
+    temporary = path.with_name(f".{path.stem}.{socket.gethostname()}.{os.getpid()}.tmp")
+    axes = [[a.first, a.step, a.count] for a in table.axes]
+    meta = {"shares": table.shares, "axes": axes, "worst_error": table.worst_error}
+    try:
+        with temporary.open("wb") as file:
+            np.savez(file, log_upper=table.log_upper, beta=table.beta, meta=np.array(json.dumps(meta)))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+
+
+def _read(path: Path, line: Line) -> LevelTable | None:
+    """None when the file is damaged: the table is then built anew."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            meta = json.loads(str(stored["meta"]))
+            axes = tuple(TableAxis(float(a), float(b), int(n)) for a, b, n in meta["axes"])
+            log_upper, beta = stored["log_upper"], stored["beta"]
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        return None
+    if log_upper.shape != tuple(axis.count for axis in axes) or beta.shape != log_upper.shape:
+        return None
+    return LevelTable(line, (meta["shares"][0], meta["shares"][1]), axes, log_upper, beta, float(meta["worst_error"]))

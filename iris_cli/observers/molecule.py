@@ -1,0 +1,207 @@
+"""A molecule: its levels, its lines, and how often collisions move it between levels. A name or a LAMDA file in.
+
+LAMDA: Schoier et al. 2005, A&A 432, 369.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iris_cli.errors import DataError, UsageError, nearest
+from iris_cli.units import BOLTZMANN_J_K, HELIUM_PER_HYDROGEN, LIGHT_SPEED_M_S, PLANCK_J_S
+
+#: Kelvin per wave number, K cm.
+K_PER_WAVE_NUMBER = PLANCK_J_S * LIGHT_SPEED_M_S * 100.0 / BOLTZMANN_J_K
+#: LAMDA's numbers for what collides with the molecule.
+COLLIDERS = {1: "H2", 2: "p-H2", 3: "o-H2", 4: "e", 5: "H", 6: "He", 7: "H+"}
+
+
+@dataclass(frozen=True, eq=False)
+class Partner:
+    """Downward collision rates with one collider: `rates_cm3_s` (transition, temperature)."""
+
+    collider: str
+    reference: str
+    upper: NDArray[np.int64]
+    lower: NDArray[np.int64]
+    temperatures_K: NDArray[np.float64]
+    rates_cm3_s: NDArray[np.float64]
+
+    def rates_at(self, temperature_K: float) -> NDArray[np.float64]:
+        """(transition,) cm^3/s, linear between the tabulated temperatures and constant beyond them."""
+        place = np.interp(temperature_K, self.temperatures_K, np.arange(len(self.temperatures_K)))
+        low = min(int(place), max(len(self.temperatures_K) - 2, 0))
+        high = min(low + 1, len(self.temperatures_K) - 1)
+        share = place - low
+        return (1.0 - share) * self.rates_cm3_s[:, low] + share * self.rates_cm3_s[:, high]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One radiative transition; `upper` and `lower` are positions in the molecule's list of levels."""
+
+    name: str
+    upper: int
+    lower: int
+    einstein_a_s: float
+    frequency_Hz: float
+    upper_weight: float
+    lower_weight: float
+    mass_u: float
+
+
+@dataclass(frozen=True, eq=False)
+class Molecule:
+    """Levels (level,), lines (line,) and collision partners. `source` says where the numbers come from."""
+
+    name: str
+    mass_u: float
+    energies_K: NDArray[np.float64]
+    weights: NDArray[np.float64]
+    labels: tuple[str, ...]
+    line_upper: NDArray[np.int64]
+    line_lower: NDArray[np.int64]
+    einstein_a_s: NDArray[np.float64]
+    frequency_Hz: NDArray[np.float64]
+    partners: tuple[Partner, ...]
+    source: str
+
+    @property
+    def line_names(self) -> tuple[str, ...]:
+        """`2-1`: the labels of the upper and the lower level."""
+        return tuple(
+            f"{self.labels[u]}-{self.labels[low]}" for u, low in zip(self.line_upper, self.line_lower, strict=True)
+        )
+
+    def line(self, name: str) -> Line:
+        """UsageError, with what there is, when the molecule has no such transition."""
+        names = self.line_names
+        if name not in names:
+            raise UsageError(f"{self.name} has no transition '{name}'", nearest(name, names[:12]))
+        k = names.index(name)
+        up, low = int(self.line_upper[k]), int(self.line_lower[k])
+        return Line(
+            name=name,
+            upper=up,
+            lower=low,
+            einstein_a_s=float(self.einstein_a_s[k]),
+            frequency_Hz=float(self.frequency_Hz[k]),
+            upper_weight=float(self.weights[up]),
+            lower_weight=float(self.weights[low]),
+            mass_u=self.mass_u,
+        )
+
+    def fingerprint(self) -> str:
+        """The same for the same numbers, whatever the file was called."""
+        digest = hashlib.sha256(repr((self.mass_u, self.labels)).encode())
+        arrays = [self.energies_K, self.weights, self.line_upper, self.line_lower, self.einstein_a_s, self.frequency_Hz]
+        for partner in self.partners:
+            digest.update(partner.collider.encode())
+            arrays += [partner.upper, partner.lower, partner.temperatures_K, partner.rates_cm3_s]
+        for array in arrays:
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()[:32]
+
+
+def collider_shares(molecule: Molecule, ortho_per_para: float) -> dict[str, tuple[float, float]]:
+    """Collider -> (c0, c1): its density per hydrogen nucleus is c0 + c1 x_H2.
+
+    H2 is split into ortho and para when the molecule has rates for both; a molecule with one kind of H2 rates meets all
+    of the H2 with it. Electrons and protons are left out: molecular gas has too few. DataError without any H2 rates.
+    """
+    known = {partner.collider for partner in molecule.partners}
+    shares: dict[str, tuple[float, float]] = {}
+    if {"p-H2", "o-H2"} <= known:
+        ortho = ortho_per_para / (1.0 + ortho_per_para)
+        shares |= {"o-H2": (0.0, ortho), "p-H2": (0.0, 1.0 - ortho)}
+    elif h2 := next((name for name in ("H2", "p-H2", "o-H2") if name in known), None):
+        shares[h2] = (0.0, 1.0)
+    else:
+        raise DataError(
+            f"{molecule.name} has no collision rates with H2 (it has: {', '.join(sorted(known)) or 'none'})",
+            "take a file with H2 rates, or populations 'lte', which need none",
+        )
+    if "H" in known:
+        shares["H"] = (1.0, -2.0)
+    if "He" in known:
+        shares["He"] = (HELIUM_PER_HYDROGEN, 0.0)
+    return shares
+
+
+def critical_densities_cm3(molecule: Molecule, temperature_K: float) -> dict[str, NDArray[np.float64]]:
+    """Collider -> (line,): A_ul over the sum of all downward collision rates out of the upper level (Draine 2011,
+    17.3).
+    """
+    found = {}
+    for partner in molecule.partners:
+        out = np.zeros(len(molecule.energies_K))
+        np.add.at(out, partner.upper, partner.rates_at(temperature_K))
+        leaving = out[molecule.line_upper]
+        found[partner.collider] = np.divide(
+            molecule.einstein_a_s, leaving, out=np.full(len(leaving), np.nan), where=leaving > 0
+        )
+    return found
+
+
+def load_molecule(name_or_path: str) -> Molecule:
+    """A built-in molecule by name (`13co`), or a LAMDA file by path; a file always overrides.
+
+    DataError when the file does not hold what it promises, UsageError when there is neither.
+    """
+    from iris_cli.observers.builtin_molecules import BUILTIN, builtin_molecule
+    from iris_cli.observers.lamda import read_lamda
+
+    path = Path(name_or_path).expanduser()
+    if path.is_file():
+        return read_lamda(path)
+    if name_or_path.lower() in BUILTIN:
+        return builtin_molecule(name_or_path.lower())
+    raise UsageError(
+        f"'{name_or_path}' is neither a built-in molecule nor a LAMDA file", nearest(name_or_path.lower(), BUILTIN)
+    )
+
+
+def summary(molecule: Molecule, temperature_K: float) -> dict[str, Any]:
+    """Plain description for people and machines: levels, lines with critical densities, partners, source."""
+    critical = critical_densities_cm3(molecule, temperature_K)
+    lines = [
+        {
+            "transition": name,
+            "frequency_GHz": float(nu) / 1e9,
+            "einstein_a_s": float(a),
+            "upper_energy_K": float(molecule.energies_K[up]),
+            "critical_density_cm3": {c: float(n[k]) if np.isfinite(n[k]) else None for c, n in critical.items()},
+        }
+        for k, (name, nu, a, up) in enumerate(
+            zip(molecule.line_names, molecule.frequency_Hz, molecule.einstein_a_s, molecule.line_upper, strict=True)
+        )
+    ]
+    levels = [
+        {"label": label, "energy_K": float(e), "weight": float(g)}
+        for label, e, g in zip(molecule.labels, molecule.energies_K, molecule.weights, strict=True)
+    ]
+    partners = [
+        {
+            "collider": p.collider,
+            "transitions": len(p.upper),
+            "from_K": float(p.temperatures_K[0]),
+            "to_K": float(p.temperatures_K[-1]),
+            "reference": p.reference,
+        }
+        for p in molecule.partners
+    ]
+    return {
+        "name": molecule.name,
+        "mass_u": molecule.mass_u,
+        "source": molecule.source,
+        "critical_density_temperature_K": temperature_K,
+        "levels": levels,
+        "lines": lines,
+        "partners": partners,
+    }

@@ -1,0 +1,140 @@
+"""The synthetic observer: what a radio telescope sees of a galaxy in a spectral line, dust and background between.
+
+Physical tensor -> level populations -> emission and absorption -> transfer along each ray -> beam -> brightness
+temperature.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from iris_cli import axes, units
+from iris_cli.config.grid import Grid
+from iris_cli.config.observer import LineConfig, SyntheticConfig
+from iris_cli.observers.arrays import check_matter, choose_populations, line_setup, tracer_abundance, warn_if_outside
+from iris_cli.observers.backends import Accuracy, Spectra, backend
+from iris_cli.observers.beam import beam_weights, convolve
+from iris_cli.observers.brightness import UNITS, channel_frequencies_Hz
+from iris_cli.observers.emission import LineSetup, Matter
+from iris_cli.observers.in_blur import blur
+from iris_cli.observers.molecule import Molecule, load_molecule
+from iris_cli.observers.observer import LATITUDE_REDUCTIONS, Observer
+from iris_cli.observers.transfer import REGIMES
+
+_UNIT = {"rayleigh-jeans": "K", "planck": "K (Planck)"}
+
+
+class SyntheticObserver(Observer):
+    """Brightness temperature of one or several lines, line minus continuum, channel means, K."""
+
+    name = "synthetic"
+    quantity = "temperature"
+
+    def __init__(
+        self, grid: Grid, latitude: str = "mean", in_blur: bool = True, config: SyntheticConfig | None = None
+    ) -> None:
+        super().__init__(grid, latitude, in_blur)
+        self.config = config or SyntheticConfig()
+
+    def cube(self, tensor: Tensor) -> Tensor:
+        """(6, R, L, B) -> (lines, L, B, V). DataError names the first cell that cannot be."""
+        return self._cubes(self._matter(tensor, tensor[axes.V_LOS]), _UNIT[self.config.brightness])
+
+    def cube_in(self, tensor: Tensor, unit: str) -> Tensor:
+        """The same, velocities smoothed where `in_blur` says so, in one of `brightness.UNITS`."""
+        return self._cubes(self._matter(tensor, self._velocity(tensor)), unit)
+
+    def observe(self, tensor: Tensor) -> Tensor:
+        """(6, R, L, B) -> (lines, L, V).
+
+        A mean of Rayleigh-Jeans temperatures needs no cube: the beam along latitude leaves it as it is, and the beam
+        along longitude may come after it.
+        """
+        matter = self._matter(tensor, self._velocity(tensor))
+        if self.latitude != "mean" or self.config.brightness != "rayleigh-jeans":
+            return LATITUDE_REDUCTIONS[self.latitude](self._cubes(matter, _UNIT[self.config.brightness]))
+        return torch.stack([self._mean_image(matter, line) for line in self.config.lines])
+
+    def describe(self) -> dict[str, Any]:
+        """All that the numbers depend on; a LAMDA file by its contents, not by where it lies."""
+        told = asdict(self.config)
+        for free in ("threads", "memory_GiB"):
+            del told[free]
+        told["lines"] = [self._describe_line(line) for line in self.config.lines]
+        return {"name": self.name, **told}
+
+    def _describe_line(self, line: LineConfig) -> dict[str, Any]:
+        molecule = load_molecule(line.molecule)
+        return {
+            **asdict(line),
+            "molecule": molecule.name,
+            "molecule_fingerprint": molecule.fingerprint(),
+            "tracer_per_CO": tracer_abundance(line.molecule, line.tracer_per_CO),
+            "frequency_GHz": molecule.line(line.transition).frequency_Hz / 1e9,
+        }
+
+    def _velocity(self, tensor: Tensor) -> Tensor:
+        return blur(tensor[axes.V_LOS]) if self.in_blur else tensor[axes.V_LOS]
+
+    def _matter(self, tensor: Tensor, v_km_s: Tensor) -> Matter:
+        rho = tensor[axes.RHO] * units.convert("density", units.INNER, units.SI)
+        others = (tensor[channel] for channel in (axes.T_GAS, axes.X_H2, axes.X_CO, axes.T_DUST))
+        matter = Matter(*(field.flatten(1) for field in (v_km_s, rho, *others)))
+        check_matter(matter, tuple(tensor.shape[2:]))
+        warn_if_outside(matter, self._edges_km_s())
+        return matter
+
+    def _edges_km_s(self) -> Tensor:
+        return torch.as_tensor(self.grid.velocity.edges())
+
+    def _spectra(self, matter: Matter, line: LineConfig) -> Spectra:
+        c = self.config
+        accuracy = Accuracy(subsamples=c.subsamples, memory_GiB=c.memory_GiB, threads=c.threads)
+        dr_m = self.grid.distance.step * units.M_PER_PC
+        return backend(c.backend).spectra(matter, setup(line, c), REGIMES[c.regime], dr_m, self._edges_km_s(), accuracy)
+
+    def _cubes(self, matter: Matter, unit: str) -> Tensor:
+        return torch.stack([self._cube(matter, line, unit) for line in self.config.lines])
+
+    def _cube(self, matter: Matter, line: LineConfig, unit: str) -> Tensor:
+        """(L, B, V): the beam acts on intensities, before they become temperatures of any kind."""
+        spectra, sky = self._spectra(matter, line), (self.grid.lon_steps, self.grid.lat_steps)
+        seen, continuum = spectra.line_K.view(*sky, -1), spectra.continuum_K.view(*sky)
+        for axis, coordinate in enumerate((self.grid.longitude, self.grid.latitude)):
+            weights = beam_weights(self.config.beam_fwhm_arcsec, coordinate.step)
+            seen, continuum = convolve(seen, weights, axis), convolve(continuum, weights, axis)
+        return self._converted(seen.flatten(0, 1), continuum.flatten(), line, unit).view(*sky, -1)
+
+    def _mean_image(self, matter: Matter, line: LineConfig) -> Tensor:
+        mean = self._spectra(matter, line).line_K.view(self.grid.lon_steps, self.grid.lat_steps, -1).mean(dim=1)
+        weights = beam_weights(self.config.beam_fwhm_arcsec, self.grid.longitude.step)
+        return self._converted(convolve(mean, weights, 0), mean.new_zeros(len(mean)), line, "K")
+
+    def _converted(self, line_K: Tensor, continuum_K: Tensor, line: LineConfig, unit: str) -> Tensor:
+        rest_Hz = load_molecule(line.molecule).line(line.transition).frequency_Hz
+        frequency_Hz = channel_frequencies_Hz(rest_Hz, torch.as_tensor(self.grid.velocity.centres()))
+        return UNITS[unit](line_K, continuum_K, rest_Hz, frequency_Hz)
+
+
+@lru_cache(maxsize=16)
+def setup(line: LineConfig, config: SyntheticConfig) -> LineSetup:
+    """With the level table; kept, so that one process loads it once for all tensors."""
+    pumping_K = config.background_K if config.pumping else None
+    molecule: Molecule = load_molecule(line.molecule)
+    return line_setup(
+        molecule,
+        line.transition,
+        choose_populations(config.populations, pumping_K, config.ortho_per_para, config.velocity_gradient_km_s_pc),
+        tracer_per_CO=tracer_abundance(line.molecule, line.tracer_per_CO),
+        dust_opacity_m2_kg=line.dust_opacity_m2_kg,
+        background_K=config.background_K,
+        turbulence_km_s=config.turbulence_km_s,
+        in_cell_gradient=config.in_cell_gradient,
+        clip_masers=config.masers == "clip",
+        temperature_ceiling_K=config.temperature_ceiling_K,
+    )

@@ -1,0 +1,139 @@
+"""Transfer along rays, from the far end to the observer: what one cell does to the spectrum behind it.
+
+Carried is D, line minus continuum. A cell with line depth y = tau phi, line emission W phi, dust depth d and dust
+temperature J, behind which the continuum is C, makes of D (Rybicki & Lightman 1979, eq. 1.30, and the same without
+the line subtracted)
+
+    D <- D e^-(y+d) + C e^-d (e^-y - 1) + (W phi + J d) f(y+d) - J d f(d),     f(t) = (1 - e^-t)/t
+    C <- C e^-d + J (1 - e^-d)
+
+exactly, for constant coefficients, of either sign of y. Outside the line, y = W phi = 0 and D only fades by e^-d:
+multiplying each cell's contribution by the dust transmission in front of it leaves nothing to do there, which is what
+the fast forms live on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from iris_cli.observers.emission import Cells
+from iris_cli.observers.line_profile import Sampling
+
+
+class Regime(Protocol):
+    """`linear`: D is a sum of profiles, so channel means are exact. `dusty`: dust emits and absorbs."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def linear(self) -> bool: ...
+    @property
+    def dusty(self) -> bool: ...
+    def step(self, profile: Tensor, cell: Slab, continuum: Tensor) -> tuple[Tensor, Tensor]:
+        """(line transmission e^-y, what the cell adds to D)"""
+        ...
+
+
+@dataclass(frozen=True)
+class Slab:
+    """One cell of each ray, the fields shaped to broadcast with a profile (…, sample)."""
+
+    line_K_km_s: Tensor
+    depth_km_s: Tensor
+    dust_depth: Tensor
+    dust_K: Tensor
+
+
+@dataclass(frozen=True)
+class Thick:
+    """The line absorbs and stimulates itself."""
+
+    name: str = "thick"
+    linear: bool = False
+    dusty: bool = True
+
+    def step(self, profile: Tensor, cell: Slab, continuum: Tensor) -> tuple[Tensor, Tensor]:
+        y, d = cell.depth_km_s * profile, cell.dust_depth
+        dust = cell.dust_K * d
+        absorbed = continuum * torch.exp(-d) * torch.expm1(-y)
+        emitted = (cell.line_K_km_s * profile + dust) * mean_escape(y + d) - dust * mean_escape(d)
+        return torch.exp(-y), absorbed + emitted
+
+
+@dataclass(frozen=True)
+class Selective:
+    """Dust absorbs the line and the line absorbs the continuum, but not itself."""
+
+    name: str = "selective"
+    linear: bool = True
+    dusty: bool = True
+
+    def step(self, profile: Tensor, cell: Slab, continuum: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.ones_like(profile), selective_amplitude(cell, continuum) * profile
+
+
+@dataclass(frozen=True)
+class Thin:
+    """Emission only."""
+
+    name: str = "thin"
+    linear: bool = True
+    dusty: bool = False
+
+    def step(self, profile: Tensor, cell: Slab, continuum: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.ones_like(profile), cell.line_K_km_s * profile
+
+
+REGIMES: dict[str, Regime] = {regime.name: regime for regime in (Thick(), Selective(), Thin())}
+
+
+def mean_escape(t: Tensor) -> Tensor:
+    """f(t) = (1 - e^-t)/t, smooth through t = 0 and right for t < 0."""
+    small = t.abs() < 1e-4
+    safe = torch.where(small, torch.ones_like(t), t)
+    return torch.where(small, 1.0 - 0.5 * t, -torch.expm1(-safe) / safe)
+
+
+def selective_amplitude(cell: Slab, continuum: Tensor) -> Tensor:
+    """K km/s that a cell adds: its emission, less the continuum that its line absorbs on the way through."""
+    escape, through = mean_escape(cell.dust_depth), torch.exp(-cell.dust_depth)
+    seen = cell.dust_K * escape + (continuum - cell.dust_K) * through
+    return cell.line_K_km_s * escape - cell.depth_km_s * seen
+
+
+def continuum_behind(cells: Cells, background_K: Tensor) -> tuple[Tensor, Tensor]:
+    """((R, …) the continuum that enters each cell from behind, (…) what reaches the observer). Fields (R, …)."""
+    behind, reached = [], background_K.expand(cells.dust_depth.shape[1:])
+    for d, dust_K in zip(cells.dust_depth.flip(0), cells.dust_K.flip(0), strict=True):
+        behind.append(reached)
+        reached = reached * torch.exp(-d) - dust_K * torch.expm1(-d)
+    return torch.stack(behind[::-1]), reached
+
+
+def transmission_in_front(dust_depth: Tensor) -> Tensor:
+    """(R, …) of the dust between each cell and the observer."""
+    return torch.exp(dust_depth - dust_depth.cumsum(dim=0))
+
+
+def march(
+    cells: Cells, regime: Regime, sampling: Sampling, background_K: Tensor, dust_K: Callable[[int], Tensor]
+) -> Tensor:
+    """Every cell on every sample. -> (ray, V) line minus continuum.
+
+    `background_K` and, for each cell, `dust_K` broadcast with (ray, sample): the continuum may have a spectrum.
+    """
+    continuum, spectrum = background_K, torch.zeros((), dtype=cells.v_km_s.dtype)
+    for k in range(len(cells.v_km_s) - 1, -1, -1):
+        line, depth, dust = (getattr(cells, name)[k][:, None] for name in ("line_K_km_s", "depth_km_s", "dust_depth"))
+        cell = Slab(line, depth, dust, dust_K(k))
+        profile = sampling.profile(cells.v_km_s[k], cells.width_km_s[k], cells.spread_km_s[k])
+        transmission, added = regime.step(profile, cell, continuum)
+        fade = torch.exp(-dust) if regime.dusty else torch.ones_like(dust)
+        spectrum = spectrum * transmission * fade + added
+        continuum = continuum * torch.exp(-dust) - cell.dust_K * torch.expm1(-dust)
+    return sampling.reduce(spectrum)

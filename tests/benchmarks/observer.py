@@ -1,0 +1,176 @@
+"""How fast the synthetic observer is: `python -m tests.benchmarks.observer [--paper]`, for docs/benchmarks/observer.md.
+
+The forms that are compared take turns, three times each, on the same rays; the best processor time of each counts,
+because wall time on a busy machine says little. The plain dense form is the obvious tensor formulation in float32:
+every cell on every sample, with as many midpoints per channel as the fast forms use, in bundles of rays that fit into
+the cache.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from iris_cli import axes
+from iris_cli.config.grid import GRID_PRESETS, Grid
+from iris_cli.config.mock import MockConfig
+from iris_cli.config.observer import LineConfig, SyntheticConfig
+from iris_cli.observers.backends import Accuracy, Spectra, backend
+from iris_cli.observers.beam import beam_weights, convolve
+from iris_cli.observers.bundles import samples_per_ray
+from iris_cli.observers.emission import Matter, cells, rayleigh_jeans_K
+from iris_cli.observers.in_blur import blur
+from iris_cli.observers.line_profile import GUARD, Midpoints
+from iris_cli.observers.synthetic import SyntheticObserver, setup
+from iris_cli.observers.top_down import top_down_density
+from iris_cli.observers.transfer import REGIMES
+from iris_cli.standard.mock import draw_galaxy
+from iris_cli.units import M_PER_PC
+
+_CACHED_SAMPLES = 1 << 16
+
+
+@dataclass(frozen=True)
+class Took:
+    wall_s: float
+    processor_s: float
+
+
+def timed(work: Callable[[], object]) -> Took:
+    wall, processor = time.perf_counter(), time.process_time()
+    work()
+    return Took(time.perf_counter() - wall, time.process_time() - processor)
+
+
+def interleaved(works: dict[str, Callable[[], object]], rounds: int = 3) -> dict[str, Took]:
+    """The run with the least processor time of each, all forms in turn."""
+    runs: dict[str, list[Took]] = {name: [] for name in works}
+    for _ in range(rounds):
+        for name, work in works.items():
+            runs[name].append(timed(work))
+    return {name: min(took, key=lambda t: t.processor_s) for name, took in runs.items()}
+
+
+def dense(matter: Matter, config: SyntheticConfig, dr_m: float, edges: Tensor, samples: int) -> Tensor:
+    """(ray, V) float32: transfer of line and continuum on all samples, then their difference."""
+    chosen = setup(config.lines[0], config)
+    grid = Midpoints(edges.float(), samples)
+    v = grid.velocities_km_s()[GUARD:-GUARD]
+    background = rayleigh_jeans_K(torch.tensor(config.background_K), chosen.quantum_K)
+    bundle = max(1, _CACHED_SAMPLES // len(v))
+    spectra = []
+    for which in torch.arange(matter.v_km_s.shape[1]).split(bundle):
+        these = cells(Matter(*(f[:, which].float() for f in matter.__dict__.values())), chosen, dr_m)
+        line = continuum = background.expand(len(which), 1)
+        for k in range(len(these.v_km_s) - 1, -1, -1):
+            b, dust, dust_K = (f[k][:, None] for f in (these.width_km_s, these.dust_depth, these.dust_K))
+            profile = torch.exp(-(((v - these.v_km_s[k][:, None]) / b) ** 2)) / (b * math.sqrt(math.pi))
+            depth = these.depth_km_s[k][:, None] * profile + dust
+            through = torch.exp(-depth)
+            source = (these.line_K_km_s[k][:, None] * profile + dust_K * dust) / depth
+            line = line * through + source * (1.0 - through)
+            continuum = continuum * torch.exp(-dust) + dust_K * (1.0 - torch.exp(-dust))
+        spectra.append((line - continuum).unflatten(-1, (-1, samples)).mean(dim=-1))
+    return torch.cat(spectra)
+
+
+def galaxy(grid: Grid) -> Tensor:
+    """A mock galaxy; at paper size a small one drawn out, with turbulence from cell to cell put back."""
+    small = GRID_PRESETS["small"]
+    tensor = torch.from_numpy(draw_galaxy(MockConfig(), 0, 0).tensor(small, 25.0))
+    if grid != small:
+        tensor = torch.nn.functional.interpolate(tensor[None], size=grid.tensor_shape[1:], mode="trilinear")[0]
+        noise = torch.Generator().manual_seed(0)
+        tensor[axes.V_LOS] += 1.5 * torch.randn(grid.tensor_shape[1:], generator=noise)
+    return tensor
+
+
+def rms_difference(one: Tensor, other: Tensor) -> float:
+    return float((one - other).double().pow(2).mean().sqrt() / other.double().pow(2).mean().sqrt())
+
+
+def compare_forms(grid: Grid, every: int = 61) -> None:
+    """The dense form on every 61st ray, scaled up (its cost is the same for every ray); the others on all of them."""
+    tensor = galaxy(grid)
+    config = SyntheticConfig(in_cell_gradient=False)
+    observer = SyntheticObserver(grid, config=config)
+    matter = observer._matter(tensor, blur(tensor[axes.V_LOS]))
+    few = Matter(*(field[:, ::every] for field in matter.__dict__.values()))
+    dr_m, edges = grid.distance.step * M_PER_PC, torch.as_tensor(grid.velocity.edges())
+    chosen, thick = setup(LineConfig(), config), REGIMES["thick"]
+    needed = samples_per_ray(cells(few, chosen, dr_m), edges, Accuracy()).double()
+    samples = int(needed.mean())
+    print(f"samples per channel that rays ask for: mean {needed.mean():.0f}, most {needed.max():.0f}")
+
+    def fast(name: str, gas: Matter, count: int = 0, gradient: bool = False) -> Spectra:
+        as_asked = replace(chosen, in_cell_gradient=gradient)
+        return backend(name).spectra(gas, as_asked, thick, dr_m, edges, Accuracy(subsamples=count))
+
+    truth = fast("reference", few).line_K
+    print("rms difference from the float64 reference:")
+    for name, spectra in {
+        f"dense float32, {samples} samples": dense(few, config, dr_m, edges, samples),
+        "torch windowed": fast("torch", few).line_K,
+        "compiled": fast("compiled", few).line_K,
+    }.items():
+        print(f"  {name:28s} {rms_difference(spectra, truth):.1e}")
+    with torch.no_grad():
+        took = interleaved(
+            {
+                "dense": lambda: dense(few, config, dr_m, edges, samples),
+                "torch": lambda: fast("torch", matter),
+                "compiled": lambda: fast("compiled", matter),
+                "compiled, in-cell gradient": lambda: fast("compiled", matter, gradient=True),
+            }
+        )
+    took["dense"] = Took(took["dense"].wall_s * every, took["dense"].processor_s * every)
+    number = matter.v_km_s.numel()
+    for name, t in took.items():
+        print(f"  {name:28s} {t.processor_s:8.2f} s processor, {t.wall_s:7.2f} s wall, "
+              f"{t.processor_s / number * 1e9:7.0f} ns per cell, {took['dense'].processor_s / t.processor_s:6.1f} x")  # fmt: skip
+
+
+def whole_observation(grid: Grid) -> None:
+    """Everything that `preobserve` does to one tensor in memory, part by part."""
+    tensor = galaxy(grid)
+    observer = SyntheticObserver(grid)
+    line = observer.config.lines[0]
+    matter = observer._matter(tensor, tensor[axes.V_LOS])
+    cube = observer._spectra(matter, line).line_K.view(grid.lon_steps, grid.lat_steps, -1)
+    weights = beam_weights(30.0, grid.longitude.step)
+    parts = {
+        "in-blur of the velocities": lambda: blur(tensor[axes.V_LOS]),
+        "conversion and checks": lambda: observer._matter(tensor, tensor[axes.V_LOS]),
+        "levels and transfer": lambda: observer._spectra(matter, line),
+        "latitude mean and beam": lambda: convolve(cube.mean(dim=1), weights, 0),
+        "density image": lambda: top_down_density(tensor, grid),
+        "observation, all of it": lambda: observer.observe(tensor),
+        "cube with its beam": lambda: observer.cube(tensor),
+    }
+    for name, t in interleaved(parts, rounds=2).items():
+        print(f"  {name:28s} {t.processor_s:8.2f} s processor, {t.wall_s:7.2f} s wall")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--paper", action="store_true", help="also 512 x 512 x 128 x 512; needs 6 GiB")
+    asked = parser.parse_args()
+    print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    print("128 x 128 x 32 x 128, transfer alone:")
+    compare_forms(GRID_PRESETS["small"])
+    print("128 x 128 x 32 x 128, one observation:")
+    whole_observation(GRID_PRESETS["small"])
+    if asked.paper:
+        print("512 x 512 x 128 x 512, one observation:")
+        whole_observation(GRID_PRESETS["paper"])
+
+
+if __name__ == "__main__":
+    main()

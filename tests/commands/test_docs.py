@@ -1,0 +1,56 @@
+"""The docs say what the program does."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from iris_cli.app import app
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+
+
+def test_the_command_line_page_is_what_the_commands_say() -> None:
+    spec = importlib.util.spec_from_file_location("write_cli", ROOT / "docs/write_cli.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert (ROOT / "docs/cli.md").read_text() == module.render(), "run: python docs/write_cli.py"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page}: {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_and_option_that_a_page_names_exists(page: Path) -> None:
+    root = get_command(app)
+    for line in re.findall(r"^    (?:\$ )?iris .*$", page.read_text(), flags=re.M):
+        words = line.split("#")[0].split()[1:]
+        command = root
+        while hasattr(command, "commands"):
+            assert words[0] in command.commands, line
+            command = command.commands[words.pop(0)]
+        known = {name for p in command.params for name in (*p.opts, *p.secondary_opts)} | {"--help"}
+        for word in words:
+            if re.match(r"-[-a-z]", word):
+                assert word.split("=")[0] in known, line
+
+
+def test_the_tree_in_the_readme_is_the_tree() -> None:
+    tree = re.search(r"## The tree\n(.*?)\n## ", (ROOT / "README.md").read_text(), flags=re.S)
+    assert tree is not None
+    inside = Path()
+    for line in tree[1].strip("\n").splitlines():
+        indent, name = re.match(r"( +)(\S+)", line).groups()  # type: ignore[union-attr]
+        inside = Path(name) if len(indent) == 4 else inside
+        path = ROOT / (name if len(indent) == 4 else inside / name)
+        assert path.exists(), line

@@ -1,0 +1,62 @@
+"""`iris molecule` and `iris observe`, as a user meets them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from astropy.io import fits
+
+
+@pytest.fixture
+def galaxies(iris: Callable, tmp_path: Path) -> Path:
+    assert iris("mock", tmp_path / "galaxies", "-n", 1, "-q").code == 0
+    return tmp_path / "galaxies"
+
+
+def test_molecule_prints_levels_lines_and_source(iris: Callable) -> None:
+    told = json.loads(iris("molecule", "13co", "--json").out)
+    assert len(told["levels"]) == 41 and told["lines"][1]["frequency_GHz"] == pytest.approx(220.3986841)
+    page = iris("molecule", "13co", "--rows", 3)
+    assert page.code == 0 and "Yang et al. 2010" in page.out and "38" not in page.out.splitlines()[0]
+
+
+def test_an_unknown_molecule_is_one_line_and_code_2(iris: Callable) -> None:
+    ran = iris("molecule", "14co")
+    assert (ran.code == 2 and "12co, 13co, c18o" in ran.err) or "did you mean" in ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_observe_writes_a_cube_and_its_moments_for_each_line(iris: Callable, galaxies: Path, tmp_path: Path) -> None:
+    words = ["observe", galaxies, 0, "--out", tmp_path / "cube.fits", "--molecule", "13co", "--molecule", "c18o",
+             "--transition", "2-1", "--transition", "1-0", "--moments"]  # fmt: skip
+    ran = iris(*words)
+    assert ran.code == 0, ran.err
+    assert len(ran.out.split()) == 8
+    with fits.open(tmp_path / "cube.c18o-1-0.fits") as file:
+        assert file[0].header["RESTFRQ"] == pytest.approx(109.782e9, rel=1e-5)
+        assert file[0].data.shape == (64, 16, 64) and file[0].data.max() > 0
+    again = iris(*words)
+    assert again.code == 2 and "--overwrite" in again.err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        ((7, "--out", "cube.fits"), 2, "has no tensor 7"),
+        ((0, "--out", "cube.dat"), 2, "not a FITS name"),
+        ((0, "--out", "nowhere/cube.fits"), 1, "is not a folder"),
+        ((0, "--out", "cube.fits", "--transition", "77-76"), 2, "no transition '77-76'"),
+        ((0, "--out", "cube.fits", "--unit", "erg"), 2, "unknown unit"),
+        ((0, "--out", "cube.fits", "--regime", "thn"), 2, "did you mean 'thin'"),
+    ],
+)
+def test_what_cannot_be_observed_is_one_line_and_leaves_nothing(
+    iris: Callable, galaxies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple, code: int, says: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ran = iris("observe", galaxies, *words)
+    assert ran.code == code and says in ran.err and "Traceback" not in ran.err
+    assert [path.name for path in tmp_path.iterdir()] == ["galaxies"]

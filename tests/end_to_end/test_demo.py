@@ -1,0 +1,74 @@
+"""The whole line: mock -> shards -> training -> report, small; and each command on what it left behind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+SMALL = """
+galaxies = 24
+foregrounds = 2
+[preobserve]
+validation_fraction = 0.2
+test_fraction = 0.25
+[train]
+epochs = 2
+batch_size = 4
+batches_per_update = 1
+[train.noise]
+sigma_K = 1.0
+"""
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("config") / "small.toml"
+    file.write_text(SMALL)
+    return file
+
+
+def test_the_demonstration_leaves_a_report_a_figure_and_folders_that_each_command_can_use(
+    iris: Callable, config: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "demo"
+    ran = iris("demo", "--out", out, "--config", config, "-w", 1, "--json")
+    assert ran.code == 0, ran.err
+    report = json.loads((out / "report.json").read_text())
+    assert report == json.loads(ran.out)
+    assert report["pairs"] == 6 and report["split"] == "test"
+    trivial = min(report["loss_zero"], report["loss_mean_image"])
+    assert report["skill"] == pytest.approx(1 - report["loss"] / trivial)
+    assert (out / "pairs.png").read_bytes().startswith(b"\x89PNG")
+
+    tested = iris("test", out / "run", out / "shards", "--json", "-q")
+    again = json.loads(tested.out)
+    assert {k: again[k] for k in ("pairs", "loss", "loss_zero", "skill")} == {
+        k: report[k] for k in ("pairs", "loss", "loss_zero", "skill")
+    }
+    assert iris("preobserve", out / "standard", tmp_path / "shards", "-q").code == 0
+    trained = iris("train", tmp_path / "shards", "--litter", out / "litter", "--noise-sigma-k", 1, "--epochs", 1,
+                   "--accumulate", 1, "--out", tmp_path / "run", "-q")  # fmt: skip
+    assert trained.code == 0, trained.err
+    direct = iris("train", out / "standard", "--observer", "simple", "--epochs", 1, "--accumulate", 1,
+                  "--out", tmp_path / "direct", "-q")  # fmt: skip
+    assert direct.code == 0, direct.err
+
+    refused = iris("demo", "--out", out, "--config", config)
+    assert refused.code == 1 and "exists" in refused.err
+
+
+def test_the_fields_pairs_go_through_training_and_test(iris: Callable, shared_data: Path, tmp_path: Path) -> None:
+    """Its own pre-observed pairs, and its tensors observed by us, from folder to report."""
+    for name, options in (("reference-preobserved", ()), ("reference-standard", ("--test-fraction", 0.34))):
+        shards, run = tmp_path / f"{name}-shards", tmp_path / f"{name}-run"
+        ran = iris("preobserve", shared_data / name, shards, "--views-per-source", 1, "--turn-over", *options)
+        assert ran.code == 0, ran.err
+        ran = iris("train", shards, "--epochs", 2, "--batch-size", 2, "--accumulate", 1, "--out", run)
+        assert ran.code == 0, ran.err
+        ran = iris("test", run, shards, "--json")
+        assert ran.code == 0, ran.err
+        report = json.loads(ran.out)
+        assert report["pairs"] >= 1 and 0 < report["loss"] < 10

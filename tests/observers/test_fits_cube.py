@@ -1,0 +1,38 @@
+"""A cube on disk: where on the sky and at which velocity a bright cell is found again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.wcs import WCS
+
+from iris_cli.config.grid import GRID_PRESETS
+from iris_cli.observers.fits_cube import header, moments, on_sky, write_cube
+
+GRID = GRID_PRESETS["tiny"].scaled(8, 20, 6, 48)
+
+
+def test_a_bright_pixel_lies_where_its_coordinates_say(tmp_path: Path) -> None:
+    cube = np.zeros((20, 6, 48), dtype=np.float32)
+    cube[3, 4, 40] = 1.0
+    write_cube(tmp_path / "cube.fits", on_sky(cube), header(GRID, 220.4e9, "K", 30.0), "made here")
+    with fits.open(tmp_path / "cube.fits") as file:
+        v, b, lon = (int(i[0]) for i in np.nonzero(file[0].data))
+        world = WCS(file[0].header).wcs_pix2world([[lon, b, v]], 0)[0]
+        assert WCS(file[0].header).wcs.restfrq == 220.4e9
+        assert file[0].header["CDELT1"] < 0  # longitude grows to the left
+        assert file[0].header["BMAJ"] == pytest.approx(30.0 / 3600.0)
+    expected = (GRID.longitude.centres()[3] % 360, GRID.latitude.centres()[4], GRID.velocity.centres()[40] * 1e3)
+    assert world == pytest.approx(expected, abs=1e-6)
+
+
+def test_moments_of_a_gaussian_line_are_its_flux_mean_and_width() -> None:
+    v = np.linspace(-50, 50, 201)
+    cube = (3.0 * np.exp(-0.5 * ((v - 7.0) / 5.0) ** 2))[:, None, None] * np.array([[1.0, 0.0]])
+    found = moments(cube, v, 0.5)
+    assert found[0][0, 0] == pytest.approx(3.0 * 5.0 * np.sqrt(2 * np.pi), rel=1e-4)
+    assert (found[1][0, 0], found[2][0, 0]) == pytest.approx((7.0, 5.0), rel=1e-4)
+    assert np.isnan(found[1][0, 1]) and found[0][0, 1] == 0.0

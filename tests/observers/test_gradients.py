@@ -1,0 +1,71 @@
+"""The torch backend's gradients against finite differences, and against the reference's."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from iris_cli.observers.arrays import choose_populations, line_setup
+from iris_cli.observers.backends import Accuracy, backend
+from iris_cli.observers.builtin_molecules import builtin_molecule
+from iris_cli.observers.emission import Matter
+from iris_cli.observers.transfer import REGIMES
+from iris_cli.units import M_PER_PC
+
+EDGES = torch.linspace(-6.0, 6.0, 17, dtype=torch.float64)
+FIELDS = ("v_km_s", "rho_kg_m3", "T_K", "x_CO")
+
+
+def matter(seed: int = 0, cells: int = 5, rays: int = 3) -> Matter:
+    g = torch.Generator().manual_seed(seed)
+
+    def between(low: float, high: float) -> torch.Tensor:
+        return low + (high - low) * torch.rand(cells, rays, dtype=torch.float64, generator=g)
+
+    return Matter(between(-3, 3), 1e-18 * between(0.2, 4), between(12, 60), between(0.2, 0.5), 1e-5 * between(1, 9),
+                  between(15, 30))  # fmt: skip
+
+
+def brightness(name: str, gas: Matter, regime: str, gradient: bool, subsamples: int = 12) -> torch.Tensor:
+    populations = choose_populations("non-lte", 2.73, 3.0, 1.0)
+    setup = line_setup(builtin_molecule("13co"), "2-1", populations, tracer_per_CO=0.04, dust_opacity_m2_kg=1e-3,
+                       background_K=2.73, in_cell_gradient=gradient)  # fmt: skip
+    weights = torch.linspace(0.5, 2.0, len(EDGES) - 1, dtype=torch.float64)
+    accuracy = Accuracy(subsamples=subsamples)
+    return (backend(name).spectra(gas, setup, REGIMES[regime], M_PER_PC, EDGES, accuracy).line_K * weights).sum()
+
+
+@pytest.mark.parametrize("name", ["torch", "reference"])
+@pytest.mark.parametrize("regime", list(REGIMES))
+@pytest.mark.parametrize("gradient", [False, True])
+def test_gradients_are_what_finite_differences_say(name: str, regime: str, gradient: bool) -> None:
+    gas = matter()
+    for field in gas.__dict__.values():
+        field.requires_grad_(True)
+    brightness(name, gas, regime, gradient).backward()
+    for field in FIELDS:
+        value = getattr(gas, field)
+        for cell in ((0, 0), (2, 1), (4, 2)):
+            step = 1e-5 * value.detach().abs().max()
+            sides = []
+            for sign in (1.0, -1.0):
+                moved = value.detach().clone()
+                moved[cell] += sign * step
+                with torch.no_grad():
+                    sides.append(brightness(name, Matter(**{**gas.__dict__, field: moved}), regime, gradient))
+            difference = ((sides[0] - sides[1]) / (2 * step)).item()
+            largest = value.grad.abs().max().item()
+            assert value.grad[cell].item() == pytest.approx(difference, rel=2e-3, abs=2e-4 * largest), (field, cell)
+
+
+def test_both_differentiable_backends_have_the_same_gradient() -> None:
+    found = []
+    for name in ("torch", "reference"):
+        gas = matter(seed=3)
+        for field in gas.__dict__.values():
+            field.requires_grad_(True)
+        brightness(name, gas, "thick", False, subsamples=40).backward()
+        found.append(gas)
+    for field in FIELDS:
+        one, other = (getattr(gas, field).grad for gas in found)
+        assert (one - other).abs().max() < 5e-3 * other.abs().max()

@@ -1,0 +1,187 @@
+"""LAMDA files as people have them, and the molecules that are built in."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from iris_cli.errors import DataError, UsageError
+from iris_cli.observers.builtin_molecules import builtin_molecule
+from iris_cli.observers.lamda import read_lamda
+from iris_cli.observers.molecule import collider_shares, critical_densities_cm3, load_molecule, summary
+
+PLAIN = """!MOLECULE
+TOY
+!MOLECULAR WEIGHT
+20.0
+!NUMBER OF ENERGY LEVELS
+3
+!LEVEL + ENERGIES(cm^-1) + WEIGHT + J
+1 0.0 1.0 0
+2 4.0 3.0 1
+3 12.0 5.0 2
+!NUMBER OF RADIATIVE TRANSITIONS
+2
+!TRANS + UP + LOW + EINSTEINA(s^-1) + FREQ(GHz) + E_u(K)
+1 2 1 7.2E-08 119.9 5.8
+2 3 2 6.9E-07 239.8 17.3
+!NUMBER OF COLL PARTNERS
+2
+!COLLISIONS BETWEEN
+2 TOY-pH2 from Somebody (2010)
+!NUMBER OF COLL TRANS
+3
+!NUMBER OF COLL TEMPS
+2
+!COLL TEMPS
+10.0 100.0
+!TRANS+ UP+ LOW+ COLLRATES(cm^3 s^-1)
+1 2 1 3.0E-11 4.0E-11
+2 3 1 2.0E-11 3.0E-11
+3 3 2 5.0E-11 6.0E-11
+!COLLISIONS BETWEEN
+3 TOY-oH2
+!NUMBER OF COLL TRANS
+1
+!NUMBER OF COLL TEMPS
+2
+!COLL TEMPS
+10.0 100.0
+!TRANS+ UP+ LOW+ COLLRATES(cm^3 s^-1)
+1 2 1 6.0E-11 8.0E-11
+"""
+
+
+@pytest.fixture
+def lamda(tmp_path: Path):  # type: ignore[no-untyped-def]
+    def write(text: str) -> Path:
+        path = tmp_path / "toy.dat"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def swap_partners(text: str) -> str:
+    head, first, second = re.split(r"(?=!COLLISIONS BETWEEN\n)", text)
+    return head + second + first
+
+
+DISGUISES = {
+    "blank lines": lambda t: t.replace("\n!", "\n\n  \n!"),
+    "Fortran exponents": lambda t: t.replace("E-", "D-").replace("3.0D", "3.0d"),
+    "more comments": lambda t: t.replace("1 2 1 3.0E-11", "! a remark\n1 2 1 3.0E-11").replace(
+        "\n3\n", "\n3 ! three\n"
+    ),
+    "further columns": lambda t: t.replace("119.9 5.8", "119.9 5.8 0.001 extra"),
+    "no upper energies": lambda t: t.replace("119.9 5.8", "119.9"),
+    "long rows that go on": lambda t: t.replace("2.0E-11 3.0E-11", "2.0E-11\n   3.0E-11"),
+    "Windows line ends": lambda t: t.replace("\n", "\r\n"),
+    "notes behind the tables": lambda t: t + "!\nNotes: 1 2 3\nmore of them\n",
+    "partners the other way round": swap_partners,
+}
+
+
+@pytest.mark.parametrize("disguise", DISGUISES.values(), ids=DISGUISES)
+def test_the_same_file_in_disguise_reads_the_same(lamda, disguise) -> None:  # type: ignore[no-untyped-def]
+    plain, other = read_lamda(lamda(PLAIN)), read_lamda(lamda(disguise(PLAIN)))
+    assert {p.collider for p in other.partners} == {"p-H2", "o-H2"}
+    for mine in plain.partners:
+        theirs = next(p for p in other.partners if p.collider == mine.collider)
+        assert theirs.rates_cm3_s.tolist() == mine.rates_cm3_s.tolist()
+        assert theirs.upper.tolist() == mine.upper.tolist()
+    assert other.energies_K.tolist() == plain.energies_K.tolist()
+    assert other.einstein_a_s.tolist() == plain.einstein_a_s.tolist() == [7.2e-8, 6.9e-7]
+    assert other.line_names == ("1-0", "2-1")
+
+
+def test_every_truncation_is_an_error_that_names_the_file(lamda) -> None:  # type: ignore[no-untyped-def]
+    for end in range(0, PLAIN.index("6.0E-11 8.0E-11"), 7):
+        with pytest.raises(DataError, match=r"toy\.dat"):
+            read_lamda(lamda(PLAIN[:end]))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "says"),
+    [
+        ("1 2 1 3.0E-11", "1 2 9 3.0E-11", "levels 2 and 9"),
+        ("5.0E-11 6.0E-11", "5.0E-11 -6.0E-11", "negative or infinite"),
+        ("5.0E-11 6.0E-11", "5.0E-11 nan", "negative or infinite"),
+        ("2 TOY-pH2", "9 TOY-pH2", "collision partner 9"),
+        ("10.0 100.0", "100.0 10.0", "do not ascend"),
+        ("3\n!LEVEL", "many\n!LEVEL", "'many'"),
+    ],
+)
+def test_nonsense_is_named_with_its_line(lamda, before: str, after: str, says: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(DataError, match=rf"line \d+.*{says}"):
+        read_lamda(lamda(PLAIN.replace(before, after)))
+
+
+def test_a_missing_transition_is_answered_with_what_there_is(lamda) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(UsageError) as error:
+        read_lamda(lamda(PLAIN)).line("7-6")
+    assert "1-0" in error.value.hint
+
+
+def test_a_molecule_without_h2_rates_says_so(lamda) -> None:  # type: ignore[no-untyped-def]
+    only_hydrogen = PLAIN.replace("2 TOY-pH2", "5 TOY-H").replace("3 TOY-oH2", "6 TOY-He")
+    with pytest.raises(DataError, match="no collision rates with H2"):
+        collider_shares(read_lamda(lamda(only_hydrogen)), 3.0)
+
+
+def test_rates_are_linear_between_temperatures_and_constant_beyond(lamda) -> None:  # type: ignore[no-untyped-def]
+    para = read_lamda(lamda(PLAIN)).partners[0]
+    assert para.rates_at(55.0)[0] == pytest.approx(3.5e-11)
+    assert para.rates_at(1.0)[0] == 3.0e-11
+    assert para.rates_at(1e4)[0] == pytest.approx(4.0e-11)
+
+
+@pytest.fixture(scope="module")
+def lamda_13co(shared_data: Path) -> Path:
+    path = shared_data / "13co_lamda.dat"
+    if not path.exists():
+        pytest.skip(f"{path} is not there")
+    return path
+
+
+def test_the_built_in_13co_is_lamdas(lamda_13co: Path) -> None:
+    ours, theirs = builtin_molecule("13co"), load_molecule(str(lamda_13co))
+    assert ours.energies_K == pytest.approx(theirs.energies_K, rel=1e-7)
+    assert ours.frequency_Hz[:10] == pytest.approx(theirs.frequency_Hz[:10], abs=300.0)
+    assert ours.einstein_a_s == pytest.approx(theirs.einstein_a_s, rel=6e-4)
+    for mine, other in zip(ours.partners, theirs.partners[:2], strict=True):
+        assert mine.collider == other.collider
+        assert mine.rates_cm3_s == pytest.approx(other.rates_cm3_s, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "transition", "frequency_GHz"),
+    [
+        ("12co", "1-0", 115.2712018),
+        ("12co", "2-1", 230.5380000),
+        ("13co", "2-1", 220.3986841),
+        ("c18o", "2-1", 219.5603541),
+    ],
+)
+def test_the_built_in_lines_lie_where_telescopes_find_them(name: str, transition: str, frequency_GHz: float) -> None:
+    assert builtin_molecule(name).line(transition).frequency_Hz == pytest.approx(frequency_GHz * 1e9, abs=3e3)
+
+
+def test_critical_densities_of_13co_are_a_few_thousand() -> None:
+    molecule = builtin_molecule("13co")
+    para = critical_densities_cm3(molecule, 50.0)["p-H2"]
+    assert 1e3 < para[0] < 3e3 and 5e3 < para[1] < 1e4
+    told = summary(molecule, 50.0)
+    assert told["lines"][1]["transition"] == "2-1" and "Yang" in told["source"]
+
+
+def test_a_users_file_overrides_a_built_in_name(lamda, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    path = lamda(PLAIN)
+    path.rename(path.with_name("13co"))
+    monkeypatch.chdir(path.parent)
+    assert load_molecule("13co").name == "TOY"
+    assert load_molecule("c18o").name == "C18O"
+    with pytest.raises(UsageError, match="neither a built-in molecule nor"):
+        load_molecule("14co")

@@ -1,0 +1,143 @@
+"""Levels in balance, against what is known of them, and the table against the balance itself."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from iris_cli.observers import level_table as lt
+from iris_cli.observers.builtin_molecules import builtin_molecule
+from iris_cli.observers.molecule import load_molecule
+from iris_cli.observers.populations import (
+    LTE,
+    LargeVelocityGradient,
+    State,
+    ThinEquilibrium,
+    background_occupation,
+    boltzmann,
+    collision_rates,
+    radiative_rates,
+    stationary,
+)
+
+MOLECULE = builtin_molecule("13co")
+LINE = MOLECULE.line("2-1")
+
+
+def state(n_H_cm3: float, T_K: float, x_H2: float = 0.5, column: float = 1e10) -> State:
+    return State(*(np.array([value]) for value in (n_H_cm3, x_H2, T_K, column)))
+
+
+def excitation_K(fractions: np.ndarray) -> float:
+    ratio = fractions[0, LINE.lower] * LINE.upper_weight / (fractions[0, LINE.upper] * LINE.lower_weight)
+    return (MOLECULE.energies_K[LINE.upper] - MOLECULE.energies_K[LINE.lower]) / np.log(ratio)
+
+
+def test_dense_gas_is_in_lte() -> None:
+    thin = ThinEquilibrium().fractions(MOLECULE, state(1e12, 40.0))
+    assert thin[0, :8] == pytest.approx(boltzmann(MOLECULE, np.array([40.0]))[0, :8], rel=1e-4)
+
+
+def test_empty_space_has_the_temperature_of_the_background() -> None:
+    assert excitation_K(ThinEquilibrium(2.73).fractions(MOLECULE, state(1e-6, 100.0))) == pytest.approx(2.73, rel=1e-3)
+
+
+def test_without_pumping_the_upper_level_fills_with_the_density() -> None:
+    one, ten = (ThinEquilibrium(None).fractions(MOLECULE, state(n, 30.0))[0, LINE.upper] for n in (1e-3, 1e-2))
+    assert ten == pytest.approx(10 * one, rel=1e-3)
+
+
+def test_the_thin_balance_is_suprathermal_in_warm_dense_gas() -> None:
+    assert excitation_K(ThinEquilibrium(2.725).fractions(MOLECULE, state(1e5, 200.0))) == pytest.approx(543.0, abs=3.0)
+
+
+def test_the_elimination_agrees_with_a_general_solver_and_keeps_tiny_populations() -> None:
+    rates = 1e4 * collision_rates(MOLECULE, "p-H2", 10.0) + radiative_rates(
+        MOLECULE, background_occupation(MOLECULE, 2.73)
+    )
+    balance = (rates - np.diag(rates.sum(axis=1))).T
+    balance[0] = 1.0
+    general = np.linalg.solve(balance, np.eye(len(balance))[0])
+    ours = stationary(rates)
+    assert ours[:8] == pytest.approx(general[:8], rel=1e-9)
+    leaving = ours[1:] * rates[1:].sum(axis=1)
+    assert leaving == pytest.approx((ours @ rates)[1:], rel=1e-9)  # balance holds in every level, down to 1e-100
+    assert (ours > 0).all()
+
+
+def test_large_velocity_gradients_go_from_thin_to_lte_as_photons_are_trapped() -> None:
+    lvg = LargeVelocityGradient(1.0)
+    thin = excitation_K(ThinEquilibrium().fractions(MOLECULE, state(300.0, 40.0)))
+    temperatures = [
+        excitation_K(lvg.fractions(MOLECULE, state(300.0, 40.0, column=c))) for c in (1e10, 1e16, 1e17, 1e20)
+    ]
+    assert temperatures[0] == pytest.approx(thin, rel=1e-4)
+    assert temperatures == sorted(temperatures)
+    assert temperatures[-1] == pytest.approx(40.0, rel=0.02)
+
+
+@pytest.mark.parametrize("populations", [LTE(), ThinEquilibrium(), ThinEquilibrium(None)], ids=lambda p: p.name)
+@pytest.mark.parametrize("source", ["13co", "13co_lamda.dat"])
+def test_the_table_is_within_one_percent_of_direct_solves(populations, source: str, shared_data: Path) -> None:  # type: ignore[no-untyped-def]
+    """2 000 points in n_H 1 … 1e7 /cm^3, x_H2 0 … 0.5, T 5 … 1 000 K, other points than those that built the table."""
+    path = shared_data / source
+    molecule = load_molecule(str(path) if path.exists() else "13co")
+    start = time.process_time()
+    table = lt.build(molecule, molecule.line("2-1"), populations)
+    assert time.process_time() - start < 40  # 20 s on two cores
+    assert lt.errors(molecule, populations, table, lt.probes(2000, seed=2)).max() < 0.01
+    assert table.worst_error < 0.01
+
+
+def test_an_inverted_line_is_tabulated_through_infinity() -> None:
+    """1-0 inverts in warm gas: beta changes sign, and the table follows it."""
+    line = MOLECULE.line("1-0")
+    table = lt.build(MOLECULE, line, ThinEquilibrium())
+    warm = State(*(np.full(30, v) if np.ndim(v) == 0 else v for v in (np.geomspace(1e2, 1e6, 30), 0.5, 200.0, 1e10)))
+    _, true = lt.line_pair(MOLECULE, line, ThinEquilibrium(), warm)
+    import torch
+
+    _, beta = table.lookup(*(torch.as_tensor(a) for a in (warm.n_H_cm3, warm.x_H2, warm.T_K)))
+    assert true.min() < 0 < true.max()
+    assert beta.numpy() == pytest.approx(true, abs=5e-3)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("IRIS_CACHE_DIR", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "levels"
+
+
+def test_a_table_is_kept_and_found_again(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built = lt.level_table(MOLECULE, LINE, ThinEquilibrium())
+    monkeypatch.setattr(lt, "build", lambda *_: pytest.fail("it was built again"))
+    start = time.perf_counter()
+    found = lt.level_table(MOLECULE, LINE, ThinEquilibrium())
+    assert time.perf_counter() - start < 0.3
+    assert np.array_equal(found.log_upper, built.log_upper) and found.worst_error == built.worst_error
+    assert [path.suffix for path in cache.iterdir()] == [".npz"]
+
+
+def test_other_settings_are_other_tables(cache: Path) -> None:
+    for populations in (LTE(), ThinEquilibrium(2.73), ThinEquilibrium(2.725)):
+        lt.level_table(MOLECULE, LINE, populations)
+    lt.level_table(MOLECULE, MOLECULE.line("1-0"), LTE())
+    assert len(list(cache.iterdir())) == 4
+
+
+def test_a_damaged_table_is_built_anew(cache: Path) -> None:
+    built = lt.level_table(MOLECULE, LINE, LTE())
+    (path,) = cache.iterdir()
+    for damage in (b"", b"not a table", path.read_bytes()[:2000]):
+        path.write_bytes(damage)
+        assert np.array_equal(lt.level_table(MOLECULE, LINE, LTE()).beta, built.beta)
+
+
+def test_a_cache_that_others_can_write_to_is_not_used(cache: Path) -> None:
+    cache.mkdir(parents=True)
+    cache.chmod(0o777)
+    lt.level_table(MOLECULE, LINE, LTE())
+    assert not list(cache.iterdir())

@@ -1,0 +1,201 @@
+"""The synthetic observer on tensors and grids, and what it makes of input that cannot be."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from iris_cli import axes, units
+from iris_cli.config.grid import GRID_PRESETS
+from iris_cli.config.mock import MockConfig
+from iris_cli.config.observer import LineConfig, SyntheticConfig
+from iris_cli.config.toml import from_dict, to_dict
+from iris_cli.errors import DataError, IrisError, UsageError
+from iris_cli.observers import observe_arrays
+from iris_cli.observers.synthetic import SyntheticObserver
+from iris_cli.standard.mock import draw_galaxy
+from tests.observers.gas import CHANNEL_KM_S, EDGES_M_S, see, uniform
+
+GRID = GRID_PRESETS["tiny"].scaled(24, 20, 6, 48)
+
+
+@pytest.fixture(scope="module")
+def galaxy() -> torch.Tensor:
+    return torch.from_numpy(draw_galaxy(MockConfig(), 0, 0).tensor(GRID, 25.0))
+
+
+def observer(latitude: str = "mean", in_blur: bool = False, **config: Any) -> SyntheticObserver:
+    return SyntheticObserver(GRID, latitude, in_blur, SyntheticConfig(**config))
+
+
+def test_the_observer_sees_what_observe_arrays_sees_in_si(galaxy: torch.Tensor) -> None:
+    cube = observer(beam_fwhm_arcsec=0.0).cube(galaxy)[0]
+    fields = {name: galaxy[k].numpy().astype(float) for name, k in (
+        ("T_gas_K", axes.T_GAS), ("x_H2", axes.X_H2), ("x_CO", axes.X_CO), ("T_dust_K", axes.T_DUST))}  # fmt: skip
+    rho = galaxy[axes.RHO].numpy() * (units.KG_PER_SOLAR_MASS / units.M_PER_PC**3)
+    arrays = observe_arrays(**fields, rho_kg_m3=rho, v_los_m_s=galaxy[axes.V_LOS].numpy() * 1e3,
+                            dr_m=GRID.distance.step * units.M_PER_PC, v_edges_m_s=GRID.velocity.edges() * 1e3,
+                            in_cell_gradient=True)  # fmt: skip
+    assert cube.shape == (20, 6, 48)
+    assert cube.permute(2, 0, 1).numpy() == pytest.approx(arrays, abs=1e-4 * float(arrays.max()))
+
+
+def test_a_mirrored_galaxy_gives_the_mirrored_image(galaxy: torch.Tensor) -> None:
+    seen = observer().observe(galaxy)
+    assert observer().observe(galaxy.flip(2)).numpy() == pytest.approx(seen.flip(1).numpy(), abs=1e-5)
+    approaching = galaxy.clone()
+    approaching[axes.V_LOS] *= -1
+    assert observer().observe(approaching).numpy() == pytest.approx(seen.flip(2).numpy(), abs=2e-3 * seen.max().item())
+
+
+def test_near_and_far_matter_where_lines_are_opaque(galaxy: torch.Tensor) -> None:
+    difference = observer().observe(galaxy.flip(1)) - observer().observe(galaxy)
+    assert difference.abs().max() > 0.01 * observer().observe(galaxy).max()
+
+
+@pytest.mark.parametrize("in_blur", [False, True])
+def test_the_short_way_to_the_mean_image_is_the_mean_of_the_cube(galaxy: torch.Tensor, in_blur: bool) -> None:
+    looking = observer(in_blur=in_blur, beam_fwhm_arcsec=2000.0)
+    assert looking.observe(galaxy).numpy() == pytest.approx(looking.cube_in(galaxy, "K").mean(dim=2).numpy(), abs=1e-5)
+
+
+def test_the_maximum_over_latitude_is_above_the_mean(galaxy: torch.Tensor) -> None:
+    assert (observer("max").observe(galaxy) >= observer().observe(galaxy) - 1e-6).all()
+
+
+def test_several_lines_are_several_images(galaxy: torch.Tensor) -> None:
+    lines = (LineConfig(), LineConfig("c18o", "1-0"))
+    both = observer(lines=lines).observe(galaxy)
+    assert both.shape == (2, 20, 48)
+    assert torch.equal(both[:1], observer().observe(galaxy))
+    assert torch.equal(both[1:], observer(lines=lines[1:]).observe(galaxy))
+
+
+def test_planck_temperatures_are_above_rayleigh_jeans_where_a_line_is_cold(galaxy: torch.Tensor) -> None:
+    assert observer(brightness="planck").observe(galaxy).max() > observer().observe(galaxy).max()
+
+
+def test_an_opaque_line_has_the_planck_temperature_of_its_gas() -> None:
+    gas = uniform(6, n_H_cm3=1e5, T_K=30.0)
+    spectrum = see(gas, unit="K (Planck)", turbulence_m_s=1500.0, background_K=2.73)
+    assert spectrum.max() == pytest.approx(30.0 - 2.73, rel=1e-3)
+
+
+def test_janskys_are_kelvin_times_2_k_nu_squared_over_c_squared() -> None:
+    gas = uniform(1, v_km_s=0.0)
+    ratio = see(gas, unit="Jy/sr").max() / see(gas).max()
+    nu = 220.3986841e9
+    assert ratio == pytest.approx(2e26 * units.BOLTZMANN_J_K * nu**2 / units.LIGHT_SPEED_M_S**2, rel=1e-6)
+
+
+def test_one_and_two_threads_give_the_same_bytes(galaxy: torch.Tensor) -> None:
+    assert torch.equal(observer(threads=1).observe(galaxy), observer(threads=2).observe(galaxy))
+
+
+def test_an_observer_crosses_to_a_worker_process(galaxy: torch.Tensor) -> None:
+    looking = observer()
+    expected = looking.observe(galaxy)
+    assert torch.equal(pickle.loads(pickle.dumps(looking)).observe(galaxy), expected)  # noqa: S301
+
+
+def test_the_description_holds_what_matters_and_is_plain_json() -> None:
+    told = observer().describe()
+    assert json.loads(json.dumps(told)) == told
+    for changed in ({"regime": "thin"}, {"lines": (LineConfig("c18o"),)}, {"beam_fwhm_arcsec": 20.0}):
+        assert observer(**changed).describe() != told
+    assert observer(threads=2, memory_GiB=1.0).describe() == told
+
+
+def test_the_configuration_survives_toml() -> None:
+    config = SyntheticConfig(lines=(LineConfig(), LineConfig("c18o", "1-0", 1e-3)))
+    assert from_dict(SyntheticConfig, to_dict(config)) == config
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"regime": "thck"}, {"populations": "LTE"}, {"backend": "gpu"}, {"lines": ()}, {"background_K": -1.0}]
+)
+def test_a_configuration_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        SyntheticConfig(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("T_gas_K", 0.0, "T_K must be above 0"),
+        ("T_gas_K", np.nan, "T_K must be above 0"),
+        ("rho_kg_m3", -1e-20, "rho_kg_m3 must be finite and not negative"),
+        ("rho_kg_m3", np.inf, "rho_kg_m3"),
+        ("x_H2", 0.7, "x_H2 must lie in 0 … 0.5"),
+        ("x_CO", np.nan, "x_CO"),
+        ("T_dust_K", -3.0, "T_dust_K"),
+        ("v_los_m_s", np.nan, "v_km_s"),
+    ],
+)
+def test_gas_that_cannot_be_is_named_with_its_cell(field: str, value: float, says: str) -> None:
+    gas = uniform(5)
+    gas[field][3] = value
+    with pytest.raises(DataError, match=says) as error:
+        see(gas)
+    assert "(3, 0, 0)" in error.value.message
+
+
+def test_an_empty_cell_needs_no_temperature() -> None:
+    gas = uniform(4)
+    gas["rho_kg_m3"][1], gas["T_gas_K"][1] = 0.0, 0.0
+    for backend_name in ("compiled", "torch", "reference"):
+        assert np.isfinite(see(gas, backend_name=backend_name)).all()
+
+
+def test_fields_of_different_shapes_are_refused() -> None:
+    gas = uniform(4) | {"x_CO": np.zeros((3, 1, 1))}
+    with pytest.raises(DataError, match=r"x_CO has the shape \(3, 1, 1\)"):
+        see(gas)
+
+
+def test_a_velocity_range_without_gas_is_warned_of_and_dark(capfd: pytest.CaptureFixture[str]) -> None:
+    assert np.abs(see(uniform(v_km_s=300.0))).max() == 0.0
+    assert "no gas in the velocity range" in capfd.readouterr().err
+
+
+def test_a_channel_wider_than_the_line_by_far_still_holds_its_flux() -> None:
+    whole = see(uniform(), v_edges_m_s=np.array([-1e6, 1e6]))
+    assert whole[0] * 2000.0 == pytest.approx(see(uniform()).sum() * CHANNEL_KM_S, rel=0.02)
+
+
+@pytest.mark.parametrize("edges", [[0.0], [0.0, 1.0, 3.0], [1.0, 0.0], [0.0, np.nan, 2.0]])
+def test_edges_must_ascend_evenly(edges: list[float]) -> None:
+    with pytest.raises(DataError, match="v_edges_m_s"):
+        see(uniform(), v_edges_m_s=np.array(edges))
+
+
+@pytest.mark.parametrize("backend_name", ["reference", "torch"])
+def test_too_little_memory_shrinks_the_bundles_and_then_is_an_error_with_the_number(backend_name: str) -> None:
+    gas = {name: np.repeat(field, 6, axis=1) for name, field in uniform().items()}
+    options = {"dr_m": units.M_PER_PC, "v_edges_m_s": EDGES_M_S, "backend_name": backend_name, "populations": "lte"}
+    plenty, little = observe_arrays(**gas, **options), observe_arrays(**gas, **options, memory_GiB=4e-4)
+    assert little == pytest.approx(plenty, rel=1e-6)
+    with pytest.raises(IrisError, match="GiB"):
+        observe_arrays(**gas, **options, memory_GiB=1e-6)
+
+
+def test_unknown_choices_name_the_nearest() -> None:
+    for option in ({"regime": "thck"}, {"unit": "Kelvin"}, {"backend_name": "compild"}, {"masers": "clipp"}):
+        with pytest.raises(UsageError):
+            see(uniform(), **option)
+
+
+def test_molecules_of_a_file_need_an_abundance(tmp_path: Any) -> None:
+    with pytest.raises(UsageError, match="neither"):
+        see(uniform(), molecule=str(tmp_path / "nothing.dat"))
+
+
+def test_grids_of_one_line_of_sight_have_a_beam_too(galaxy: torch.Tensor) -> None:
+    narrow = replace(GRID, lat_steps=2)
+    assert torch.isfinite(SyntheticObserver(narrow, in_blur=False).observe(galaxy[..., :2])).all()

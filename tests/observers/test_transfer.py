@@ -1,0 +1,173 @@
+"""Facts about light on its way through gas, which every backend must know."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from iris_cli.observers.builtin_molecules import builtin_molecule
+from iris_cli.observers.populations import boltzmann
+from iris_cli.units import BOLTZMANN_J_K, LIGHT_SPEED_M_S, M_PER_PC, PLANCK_J_S
+from tests.observers.gas import BACKENDS, CHANNEL_KM_S, EDGES_M_S, flux, rayleigh_jeans, see, stacked, uniform
+
+every_backend = pytest.mark.parametrize("backend_name", BACKENDS)
+REFERENCE_ORDER = {"reference": 48, "compiled": 0, "torch": 0}
+
+
+@every_backend
+def test_a_cold_screen_in_front_of_a_hot_slab_absorbs_and_behind_it_does_not(backend_name: str) -> None:
+    hot, cold = uniform(4, n_H_cm3=1e4, T_K=100.0), uniform(4, n_H_cm3=1e4, T_K=8.0)
+    alone = see(hot, backend_name=backend_name).max()
+    screened = see(stacked(cold, hot), backend_name=backend_name)
+    behind = see(stacked(hot, cold), backend_name=backend_name)
+    middle = len(screened) // 2
+    assert screened[middle] < 0.5 * alone
+    assert behind.max() == pytest.approx(alone, rel=0.02)
+
+
+@every_backend
+@pytest.mark.parametrize("v_km_s", [12.0, -12.0])
+def test_receding_gas_appears_at_positive_velocity(backend_name: str, v_km_s: float) -> None:
+    spectrum = see(uniform(v_km_s=v_km_s), backend_name=backend_name)
+    centres = 0.5 * (EDGES_M_S[1:] + EDGES_M_S[:-1]) / 1e3
+    assert (spectrum * centres).sum() / spectrum.sum() == pytest.approx(v_km_s, abs=0.5 * CHANNEL_KM_S)
+
+
+@every_backend
+def test_an_opaque_isothermal_ray_shows_its_temperature_less_the_background(backend_name: str) -> None:
+    gas = uniform(8, n_H_cm3=1e5, T_K=50.0)
+    spectrum = see(gas, backend_name=backend_name, turbulence_m_s=1500.0, background_K=2.73)
+    assert spectrum.max() == pytest.approx(rayleigh_jeans(50.0) - rayleigh_jeans(2.73), rel=1e-4)
+
+
+@every_backend
+@pytest.mark.parametrize("regime", ["thin", "thick"])
+def test_a_thin_ray_gives_the_column_integral(backend_name: str, regime: str) -> None:
+    molecule = builtin_molecule("13co")
+    line = molecule.line("2-1")
+    upper = boltzmann(molecule, np.array([20.0]))[0, line.upper]
+    column_m2 = 1e3 * 1e6 * 1.4e-4 * 4e-2 * 1e-6 * 4 * M_PER_PC * upper  # a millionth of the usual abundance
+    expected = PLANCK_J_S * LIGHT_SPEED_M_S**3 * line.einstein_a_s / (8 * np.pi * BOLTZMANN_J_K * line.frequency_Hz**2)
+    spectrum = see(uniform(x_CO=1.4e-10), backend_name=backend_name, regime=regime, background_K=0.0)
+    assert flux(spectrum) == pytest.approx(expected * column_m2 * 1e-3, rel=2e-4)
+
+
+@every_backend
+def test_thick_and_selective_and_thin_agree_where_nothing_is_opaque(backend_name: str) -> None:
+    gas = uniform(x_CO=1.4e-10)
+    spectra = [see(gas, backend_name=backend_name, regime=r, background_K=0.0) for r in ("thick", "selective", "thin")]
+    for spectrum in spectra[1:]:
+        assert flux(spectrum) == pytest.approx(flux(spectra[0]), rel=2e-4)
+
+
+@every_backend
+def test_dust_without_a_line_leaves_nothing_when_the_continuum_is_taken_away(backend_name: str) -> None:
+    spectrum = see(uniform(x_CO=0.0, n_H_cm3=1e6), backend_name=backend_name, dust_opacity_m2_kg=1e-2)
+    assert np.abs(spectrum).max() == 0.0
+
+
+@every_backend
+def test_opaque_dust_in_front_hides_the_line_of_an_opaque_cell(backend_name: str) -> None:
+    line = uniform(2, n_H_cm3=1e4, T_K=60.0)
+    screen = uniform(2, n_H_cm3=1e4, T_K=60.0, x_CO=0.0, T_dust_K=15.0)
+    opacity = 3.0 / (screen["rho_kg_m3"][0, 0, 0] * 2 * M_PER_PC)  # three optical depths in the screen
+    free = see(line, backend_name=backend_name, dust_opacity_m2_kg=opacity)
+    hidden = see(stacked(screen, line), backend_name=backend_name, dust_opacity_m2_kg=opacity)
+    assert hidden.max() == pytest.approx(free.max() * np.exp(-3.0), rel=1e-3)
+
+
+@every_backend
+def test_a_line_in_front_of_warm_dust_absorbs_its_continuum(backend_name: str) -> None:
+    """Opaque cold gas before opaque warm dust: the line shows J(T_gas), the continuum a slightly dimmed J(T_dust)."""
+    gas = uniform(1, n_H_cm3=1e4, T_K=10.0, T_dust_K=0.0)
+    dust = uniform(1, n_H_cm3=1e4, x_CO=0.0, T_dust_K=40.0)
+    gas["rho_kg_m3"] *= 1e-3  # hardly any dust in it
+    gas["x_CO"] *= 1e3
+    opacity = 40.0 / (dust["rho_kg_m3"][0, 0, 0] * M_PER_PC)
+    spectrum = see(stacked(gas, dust), backend_name=backend_name, dust_opacity_m2_kg=opacity, turbulence_m_s=1500.0)
+    through = np.exp(-40e-3)
+    expected = rayleigh_jeans(10.0) - rayleigh_jeans(40.0) * through
+    assert spectrum.min() == pytest.approx(expected, rel=0.02)
+
+
+@every_backend
+@pytest.mark.parametrize("x_CO", [1.4e-10, 1.4e-4, 1.4e-2])
+def test_a_cold_line_is_as_bright_wherever_in_a_channel_it_falls(backend_name: str, x_CO: float) -> None:
+    """Thin, opaque and very opaque, at 10 K and without turbulence: ten lines of sight across two channels."""
+    order = {} if backend_name != "reference" else {"subsamples": 64}
+    fluxes = [
+        flux(see(uniform(1, T_K=10.0, v_km_s=v, x_CO=x_CO), backend_name=backend_name, **order))
+        for v in np.linspace(-CHANNEL_KM_S, CHANNEL_KM_S, 9)
+    ]
+    assert np.ptp(fluxes) < 5e-3 * np.mean(fluxes)
+
+
+@pytest.mark.parametrize("x_CO", [1.4e-10, 1.4e-4], ids=["thin", "thick"])
+@pytest.mark.parametrize("jump_km_s", [1.0, 2.0, 5.0])
+@pytest.mark.parametrize("backend_name", ["compiled", "torch"])
+def test_a_smooth_gradient_in_coarse_cells_looks_as_in_cells_twenty_times_finer(
+    backend_name: str, jump_km_s: float, x_CO: float
+) -> None:
+    cells = 6
+    v = (np.arange(cells) - 0.5 * (cells - 1)) * jump_km_s
+    fine = (np.arange(20 * cells) - 0.5 * (20 * cells - 1)) * jump_km_s / 20
+    coarse = see(uniform(cells, v_los_m_s=v * 1e3, x_CO=x_CO), backend_name=backend_name, in_cell_gradient=True)
+    truth = see(uniform(20 * cells, v_los_m_s=fine * 1e3, x_CO=x_CO), backend_name="reference", dr_m=M_PER_PC / 20)
+    spikes = see(uniform(cells, v_los_m_s=v * 1e3, x_CO=x_CO), backend_name=backend_name)
+    assert flux(coarse) == pytest.approx(flux(truth), rel=0.05)
+    assert np.abs(coarse - truth).max() < 0.05 * truth.max()
+    assert np.abs(spikes - truth).max() > 0.2 * truth.max()  # the same cells without the gradient
+
+
+@every_backend
+def test_a_weak_maser_amplifies_what_is_behind_it_unless_it_is_clipped(backend_name: str) -> None:
+    """At n_H 1e5 and 200 K the thin balance of 1-0 is inverted."""
+    gas = uniform(2, n_H_cm3=2e4, T_K=200.0, x_CO=1.4e-6)
+    options = {"backend_name": backend_name, "populations": "non-lte", "transition": "1-0", "background_K": 2.73}
+    exact, clipped = see(gas, **options), see(gas, **options, masers="clip")
+    assert exact.max() > 1.001 * clipped.max() > 0
+
+
+@every_backend
+def test_gas_too_hot_to_hold_the_tracer_has_no_line(backend_name: str) -> None:
+    assert np.abs(see(uniform(T_K=np.inf), backend_name=backend_name)).max() == 0.0
+    mixed = see(uniform(4, T_gas_K=np.array([20.0, np.inf, 20.0, np.inf])), backend_name=backend_name)
+    assert np.isfinite(mixed).all() and mixed.max() > 0
+
+
+@every_backend
+def test_halving_the_cells_of_a_smooth_ray_changes_nothing(backend_name: str) -> None:
+    gas = uniform(4, n_H_cm3=3e3, v_los_m_s=np.array([0.0, 300.0, 900.0, -500.0]), T_gas_K=np.array([20.0, 30, 40, 15]))
+    halved = {name: np.repeat(field, 2, axis=0) for name, field in gas.items()}
+    one = see(gas, backend_name=backend_name, dust_opacity_m2_kg=1e-2)
+    two = see(halved, backend_name=backend_name, dust_opacity_m2_kg=1e-2, dr_m=0.5 * M_PER_PC)
+    assert two == pytest.approx(one, rel=1e-5, abs=1e-5)
+
+
+@pytest.mark.parametrize("backend_name", ["compiled", "torch"])
+@pytest.mark.parametrize("regime", ["thick", "selective", "thin"])
+@pytest.mark.parametrize("gradient", [False, True])
+def test_the_fast_backends_agree_with_the_reference_on_a_tangle_of_cells(
+    backend_name: str, regime: str, gradient: bool
+) -> None:
+    rng = np.random.default_rng(1)
+    cells = 24
+    gas = uniform(
+        cells, rho_kg_m3=10.0 ** rng.uniform(-19.5, -17, cells), T_gas_K=10.0 ** rng.uniform(1, 3, cells),
+        x_H2=rng.uniform(0, 0.5, cells), T_dust_K=rng.uniform(10, 50, cells), v_los_m_s=rng.uniform(-25e3, 25e3, cells),
+    )  # fmt: skip
+    options = {"regime": regime, "in_cell_gradient": gradient, "populations": "non-lte", "dust_opacity_m2_kg": 1e-3}
+    truth = see(gas, **options, backend_name="reference", subsamples=64)
+    spectrum = see(gas, **options, backend_name=backend_name)
+    assert np.sqrt(((spectrum - truth) ** 2).mean()) < 1e-3 * np.sqrt((truth**2).mean())
+
+
+def test_trapped_photons_brighten_the_line_of_thin_gas_alike_in_every_backend() -> None:
+    """Large velocity gradient against thin balance, at a density far below the critical one."""
+    gas = uniform(4, n_H_cm3=500.0, T_K=40.0)
+    options = {"velocity_gradient_km_s_pc": 0.3, "turbulence_m_s": 500.0}
+    thin = see(gas, populations="non-lte", **options)
+    trapped = [see(gas, populations="lvg", backend_name=name, **options) for name in BACKENDS]
+    assert trapped[0].max() > 1.1 * thin.max()
+    assert trapped[0] == pytest.approx(trapped[2], abs=1e-3 * trapped[2].max())
+    assert trapped[1] == pytest.approx(trapped[2], abs=1e-3 * trapped[2].max())
