@@ -17,7 +17,7 @@ from iris_cli.commands.molecule import molecule
 from iris_cli.commands.observe import observe
 from iris_cli.commands.preobserve import preobserve
 from iris_cli.commands.shards import app as shards
-from iris_cli.commands.train import train
+from iris_cli.commands.train import TrainCommand, train
 from iris_cli.errors import EXIT_FAILURE, EXIT_INTERRUPTED, IrisError
 from shards.errors import ShardError
 
@@ -50,7 +50,7 @@ app.command()(mock)
 app.command()(molecule)
 app.command()(observe)
 app.command()(preobserve)
-app.command()(train)
+app.command(cls=TrainCommand)(train)
 app.command("test")(evaluate)
 app.add_typer(shards, name="shards")
 

@@ -46,8 +46,8 @@ def evaluate(
 
     trained = open_run(run)
     changes = {
-        "data": [str(folder) for folder in data],
-        "litter": "" if no_litter else (str(litter) if litter else None),
+        "data": [str(folder.resolve()) for folder in data],
+        "litter": "" if no_litter else (str(litter.resolve()) if litter else None),
         "observer": observer or "",
         "noise.sigma_K": noise_sigma_k,
         "noise.observed_per_K": noise_observed_per_k,

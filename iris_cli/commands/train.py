@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from iris_cli.commands import options
 from iris_cli.config.toml import from_dict, read_toml
@@ -35,6 +38,21 @@ ObserverName = Annotated[
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 Ranks = Annotated[int | None, typer.Option("--nproc-per-node", min=1, help="Processes on this machine (torchrun).")]
+
+
+class TrainCommand(TyperCommand):
+    """`--resume` alone means `--resume auto`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, list(spelled_out(args)))
+
+
+def spelled_out(arguments: list[str]) -> Iterator[str]:
+    """The arguments, with `auto` after a `--resume` that has no value: auto, none or the name of a .pt file."""
+    for this, following in zip_longest(arguments, arguments[1:], fillvalue=""):
+        yield this
+        if this == "--resume" and following not in ("auto", "none") and not following.endswith(".pt"):
+            yield "auto"
 
 
 def train(
@@ -78,8 +96,8 @@ def train(
     hyper = configured(
         config,
         {
-            "data": [str(folder) for folder in data],
-            "litter": str(litter) if litter else None,
+            "data": [str(folder.resolve()) for folder in data],
+            "litter": str(litter.resolve()) if litter else None,
             "observer": observer,
             "noise.sigma_K": noise_sigma_k,
             "noise.observed_per_K": noise_observed_per_k,

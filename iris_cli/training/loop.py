@@ -117,15 +117,16 @@ class Trainer:
         windows = list(self._windows(start))
         clock = StepClock()
         with progress(f"epoch {epoch + 1}/{self.hyper.epochs}", len(windows), quiet=self.quiet) as bar:
-            for begin, end in windows:
-                total = self._step(batches, begin, end, clock)
-                clock.count(total, end - begin)
-                if self.progress.step % LOG_EVERY == 0 or end == self.train.count:
-                    words = self._note_steps(clock)
-                    clock = StepClock()
-                    bar.advance(1, words)
-                else:
-                    bar.advance()
+            try:
+                for begin, end in windows:
+                    total = self._step(batches, begin, end, clock)
+                    clock.count(total, end - begin)
+                    due = self.progress.step % LOG_EVERY == 0 or end == self.train.count
+                    bar.advance(1, self._note_steps(clock) if due else "")
+            except Stopped:
+                if clock.steps:
+                    self._note_steps(clock)
+                raise
 
     def _windows(self, start: int) -> Iterator[tuple[int, int]]:
         """The positions [begin, end) of each optimizer step."""
@@ -135,6 +136,7 @@ class Trainer:
 
     def _note_steps(self, clock: StepClock) -> str:
         told = clock.tell(self.world)
+        clock.restart()
         rate = self.optimizer.param_groups[0]["lr"]
         self._note(kind="step", epoch=self.progress.epoch, position=self.progress.position, learning_rate=rate, **told)
         return f"loss {told['loss']:.4g}"
@@ -303,6 +305,9 @@ class StepClock:
     """Loss and time of the steps between two lines of the log; the losses stay on their device until then."""
 
     def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
         self.start, self.wait_s, self.steps, self.samples = time.perf_counter(), 0.0, 0, 0
         self.losses: list[Tensor] = []
 
@@ -322,6 +327,7 @@ class StepClock:
         seconds = time.perf_counter() - self.start
         return {
             "loss": total / self.samples,
+            "samples": self.samples,
             "step_s": seconds / self.steps,
             "data_wait": self.wait_s / seconds,
             "samples_per_s": self.samples / seconds,

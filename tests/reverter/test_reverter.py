@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+
+from iris_cli.errors import UsageError
+from iris_cli.reverter.blocks import PAPER_STAGES, SIZES, stages_for
+from iris_cli.reverter.reverter import Reverter
+from iris_cli.units import INNER, SI
+
+
+def test_the_paper_network_has_the_published_number_of_parameters() -> None:
+    assert sum(p.numel() for p in Reverter(512).parameters() if p.requires_grad) == 14_339_641
+
+
+def test_the_paper_network_attends_with_two_four_and_eight_heads_at_32_16_and_8_pixels() -> None:
+    attending = {512 >> k: row.heads for k, row in enumerate(PAPER_STAGES, start=1) if row.attends}
+    assert attending == {32: 2, 16: 4, 8: 8}
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_every_size_ends_in_one_latent_pixel(size: int) -> None:
+    stages = stages_for(size)
+    for row in stages:
+        size = (size + 2 * row.padding - row.kernel) // row.stride + 1
+    assert size == 1 and stages[-1].groups == 4
+
+
+@pytest.mark.parametrize("size", [32, 64, 128])
+def test_a_density_is_never_negative_and_as_large_as_its_observation(size: int) -> None:
+    density = Reverter(size)(torch.randn(2, 1, size, size))
+    assert density.shape == (2, 1, size, size)
+    assert density.min() >= 0 and density.max() > 0
+
+
+def test_one_image_alone_can_be_trained_on() -> None:
+    reverter = Reverter(32)
+    reverter(torch.rand(1, 1, 32, 32)).sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in reverter.parameters())
+
+
+def test_every_pixel_of_the_observation_matters() -> None:
+    observation = torch.rand(1, 1, 32, 32, requires_grad=True)
+    Reverter(32).eval()(observation).sum().backward()
+    assert observation.grad is not None and (observation.grad != 0).all()
+
+
+def test_weights_are_called_as_in_the_checkpoints_of_the_paper_code() -> None:
+    name = re.compile(r"(encoder|decoder)\._[1-9]_\d_(convolution|transpose_convolution|batch_norm|attention)\.\S+")
+    scalars = {"temperature", "intensity", "v_density", "density"}
+    assert all(name.fullmatch(key) or key in scalars for key in Reverter(512).state_dict())
+
+
+def test_a_reverter_called_in_other_units_sees_the_same_gas() -> None:
+    reverter = Reverter(32, "v_density").eval()
+    inner = torch.rand(1, 1, 32, 32, dtype=torch.float64)
+    SI_image = inner / INNER.v_density_per_SI
+    reverter.double()
+    expected = reverter(inner) / INNER.density_per_SI
+    torch.testing.assert_close(reverter.multi_unit_call(SI_image, SI, SI), expected, rtol=1e-9, atol=0.0)
+
+
+def test_weights_know_their_units() -> None:
+    other = Reverter(32, units=SI)
+    other.load_state_dict(Reverter(32, units=INNER).state_dict())
+    assert float(other.density) == INNER.density_per_SI
+
+
+def test_the_same_seed_makes_the_same_network_whatever_was_drawn_before() -> None:
+    first = Reverter(32, seed=4)
+    torch.rand(17)
+    second, other = Reverter(32, seed=4), Reverter(32, seed=5)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+    assert not torch.equal(next(first.parameters()), next(other.parameters()))
+
+
+def test_an_impossible_size_or_quantity_is_refused_with_what_there_is() -> None:
+    with pytest.raises(UsageError, match="32, 64, 128, 256, 512 pixels, not 100"):
+        Reverter(100)
+    with pytest.raises(UsageError) as refused:
+        Reverter(32, "temprature")
+    assert "temperature" in refused.value.hint

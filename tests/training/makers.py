@@ -1,0 +1,85 @@
+"""Small sets of pairs that are a pure function of their number: clouds, seen as an l-v image and from above."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from iris_cli import units
+from iris_cli.config.grid import Grid
+from iris_cli.config.toml import to_dict
+from iris_cli.reverter.reverter import Reverter
+from iris_cli.training.datasets import PreObservedDataset
+from iris_cli.training.pairs import ShardPairs
+from shards.writer import ArraySchema, Sample, SetPlan, write_set
+
+GRID = Grid().scaled(32, 32, 16, 32)
+VIEWS = 2
+
+
+def images(number: int, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+    """(1, L, V) and (1, R', L): three clouds each, at places that have to do with one another."""
+    dice = np.random.default_rng(number)
+    observation, density = np.zeros(grid.observation_shape), np.zeros(grid.density_shape)
+    (_, lon, v), (_, r, _) = observation.shape, density.shape
+    for here, there in dice.random((3, 2)):
+        observation[0] += 5.0 * _bump(lon, here)[:, None] * _bump(v, there)
+        density[0] += 8.0 * _bump(r, there)[:, None] * _bump(lon, here)
+    return observation.astype(np.float32), density.astype(np.float32)
+
+
+def _bump(cells: int, place: float) -> np.ndarray:
+    return np.exp(-0.5 * ((np.arange(cells) - place * (cells - 1)) / 2.0) ** 2)
+
+
+def make(number: int, grid: Grid, litter: bool, scale: float) -> Sample:
+    galaxy, view = divmod(number, VIEWS)
+    observation, density = images(number, grid)
+    arrays = {"observation": observation * np.float32(scale)}
+    if not litter:
+        arrays["density"] = density
+    return Sample(f"g{galaxy:04d}_v{view}", f"g{galaxy:04d}", arrays, {"view": view})
+
+
+def write_pairs(
+    folder: Path,
+    splits: dict[str, Any],
+    *,
+    grid: Grid = GRID,
+    litter: bool = False,
+    quantity: str = "v_density",
+    scale: float = 1.0,
+    attributes: dict[str, Any] | None = None,
+) -> Path:
+    """A shard folder with the samples of those numbers; `scale` is what one inner unit of the observation is in it."""
+    shapes = {"observation": grid.observation_shape, "density": grid.density_shape}
+    schema = [
+        _array(name, shapes[name], kind, scale if name == "observation" else 1.0)
+        for name, kind in (("observation", quantity), ("density", "density"))
+        if not (litter and name == "density")
+    ]
+    what = {"grid": to_dict(grid), "latitude": "mean", "litter": litter, **(attributes or {})}
+    plan = SetPlan(splits, samples_per_shard=5)
+    write_set(folder, plan, partial(make, grid=grid, litter=litter, scale=scale), schema=schema, attributes=what)
+    return folder
+
+
+def _array(name: str, shape: tuple[int, ...], quantity: str, scale: float) -> ArraySchema:
+    SI = 1.0 / units.INNER.per_SI(quantity) / scale
+    return ArraySchema(name, shape, "float32", {"quantity": quantity, "unit": "?", "SI_per_unit": SI, "axes": []})
+
+
+def pairs_in(folder: Path, split: str | None = None) -> ShardPairs:
+    return ShardPairs(PreObservedDataset(folder, split))
+
+
+def small_reverter(seed: int = 0) -> Reverter:
+    return Reverter(32, "v_density", seed=seed)
+
+
+def another_sky(**changes: Any) -> Grid:
+    return replace(GRID, **changes)

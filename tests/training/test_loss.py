@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from iris_cli.config.train import TrainConfig
+from iris_cli.errors import UsageError
+from iris_cli.training.loss import PhysicalLoss, ScaledDensityLoss, asinh_of_square, physical_loss
+from iris_cli.units import INNER, SI
+
+
+def test_the_loss_is_the_mean_asinh_of_the_squared_residual() -> None:
+    n = 1e-19 * INNER.density_per_SI
+    pred, true = torch.tensor([[[[3.0 * n, 0.0]]]]), torch.tensor([[[[1.0 * n, 0.0]]]])
+    assert float(ScaledDensityLoss()(pred, true)) == pytest.approx(math.asinh(4.0) / 2)
+
+
+def test_the_loss_does_not_depend_on_the_unit_of_density() -> None:
+    pred, true = (torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(s)) * 20 for s in (1, 2))
+    inner = ScaledDensityLoss(density_per_SI=INNER.density_per_SI)(pred, true)
+    metres = ScaledDensityLoss(density_per_SI=SI.density_per_SI)(
+        pred / INNER.density_per_SI, true / INNER.density_per_SI
+    )
+    torch.testing.assert_close(metres, inner, rtol=1e-5, atol=0.0)
+
+
+def test_the_loss_of_each_image_averages_to_that_of_the_batch() -> None:
+    loss, pred, true = ScaledDensityLoss(), torch.rand(3, 1, 8, 8), torch.rand(3, 1, 8, 8)
+    torch.testing.assert_close(loss.per_sample(pred, true).mean(), loss(pred, true))
+    torch.testing.assert_close(PhysicalLoss.per_sample(loss, pred, true), loss.per_sample(pred, true))
+
+
+@pytest.mark.parametrize("r", [0.0, 1e-8, 0.3, 1.0, 77.0, 9.99e3, 1.01e4, 1e12, 1e30, 3e38])
+def test_the_loss_and_its_slope_hold_for_every_float32(r: float) -> None:
+    x = torch.tensor(r, requires_grad=True)
+    value = asinh_of_square(x)
+    value.backward()
+    exact = math.asinh(r * r) if r < 1e150 else 2 * math.log(r) + math.log(2)
+    slope = 2 * r / math.sqrt(1 + r**4) if r < 1e70 else 2 / r
+    assert value.item() == pytest.approx(exact, rel=2e-6)
+    assert x.grad is not None and float(x.grad) == pytest.approx(slope, rel=1e-5)
+
+
+class AbsoluteLoss(PhysicalLoss):
+    def forward(self, pred: Tensor, true: Tensor) -> Tensor:
+        return self.normed_residual(pred, true).abs().mean()
+
+
+def test_a_loss_of_ones_own_is_found_by_its_name() -> None:
+    assert isinstance(physical_loss(TrainConfig(physical_loss="AbsoluteLoss")), AbsoluteLoss)
+
+
+def test_an_unknown_loss_is_refused_with_the_nearest() -> None:
+    with pytest.raises(UsageError) as refused:
+        physical_loss(TrainConfig(physical_loss="ScaledDensityLos"))
+    assert "ScaledDensityLoss" in refused.value.hint
