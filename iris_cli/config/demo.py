@@ -18,7 +18,7 @@ class DemoConfig:
     views: int = 1
     foregrounds: int = 32
     preobserve: PreobserveConfig = field(
-        default_factory=lambda: PreobserveConfig(validation_fraction=0.05, test_fraction=0.1)
+        default_factory=lambda: PreobserveConfig(observer="simple", validation_fraction=0.05, test_fraction=0.1)
     )
     train: TrainConfig = field(
         default_factory=lambda: TrainConfig(
