@@ -19,7 +19,7 @@ def preobserve(
     out: Annotated[Path, typer.Argument(help="Shard folder to write.")],
     observer: Annotated[
         str | None,
-        typer.Option(help="Who looks: synthetic (a line and dust) or simple (columns).  [default: synthetic]"),
+        typer.Option(help="synthetic (a line) or simple (columns).  [default: synthetic]"),
     ] = None,
     latitude: Annotated[str | None, typer.Option(help="How latitude is reduced: mean or max.  [default: mean]")] = None,
     in_blur: Annotated[
