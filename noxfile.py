@@ -24,7 +24,7 @@ def demo(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The tests; arguments after -- go to pytest."""
     session.install(TORCH)
-    session.install("-e", ".[fits,dev]")
+    session.install("-e", ".[dev]")
     session.run("pytest", *session.posargs)
 
 
@@ -32,7 +32,7 @@ def tests(session: nox.Session) -> None:
 def lint(session: nox.Session) -> None:
     """Style, types, and who may import whom."""
     session.install(TORCH)
-    session.install("-e", ".[fits,dev]")
+    session.install("-e", ".[dev]")
     session.run("ruff", "format", "--check", ".")
     session.run("ruff", "check", ".")
     session.run("mypy")

@@ -56,6 +56,10 @@ def plain_dtype(name: Any, what: str) -> np.dtype:
     return dtype
 
 
+#: The smallest float32 with all its bits.
+SMALLEST = 2.0**-126
+
+
 class Codec(Protocol):
     """An encoding. `suffix` ends the member's name, so that nobody mistakes encoded numbers for plain ones."""
 
@@ -109,7 +113,7 @@ class Plain:
 class Float16:
     """Half the bytes: float16 after division by a power of two of each array's own, which is stored in front.
 
-    The relative error stays below 2^-11 (0.05 %) down to 1e-9 of the array's peak. NaN stays NaN.
+    The relative error stays below 2^-11 (0.05 %) down to 4e-9 of the array's peak. NaN stays NaN.
     """
 
     name = "float16-scaled"
@@ -124,7 +128,7 @@ class Float16:
         if np.isinf(array).any():
             raise ValueError(f"encoding '{self.name}' cannot hold infinity")
         peak = float(np.nanmax(np.abs(array), initial=0.0))
-        scale = np.float64(2.0 ** math.ceil(math.log2(peak)) / self.ceiling if peak > 0.0 else 1.0)
+        scale = np.float64(max(2.0 ** math.ceil(math.log2(peak)) / self.ceiling, SMALLEST) if peak > 0.0 else 1.0)
         scaled = (array / scale).astype(np.float16)
         return npy_header(scale) + scale.tobytes() + npy_header(scaled) + scaled.tobytes()
 
@@ -137,7 +141,7 @@ class Float16:
 
     def finish(self, head: Buffer, out: NDArray) -> None:
         scale, scaled = read_npys(head, 2)
-        if scale.shape or scaled.shape != out.shape or scaled.dtype != np.float16:
+        if scale.shape or not SMALLEST <= scale < np.inf or scaled.shape != out.shape or scaled.dtype != np.float16:
             raise ValueError(f"holds {scaled.dtype} {scaled.shape} instead of a scale and float16 {out.shape}")
         np.multiply(scaled, np.float32(scale), out=out, dtype=np.float32)
 

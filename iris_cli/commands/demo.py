@@ -14,7 +14,7 @@ from iris_cli.config.demo import DemoConfig
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for data, shards, run and report.")] = Path("demo"),
     seed: options.Seed = 0,
-    galaxies: Annotated[int | None, typer.Option("--galaxies", "-n", min=10, help="How many.  [default: 1200]")] = None,
+    galaxies: Annotated[int | None, typer.Option("--galaxies", "-n", min=10, help="How many.  [default: 1600]")] = None,
     workers: options.Workers = 2,
     overwrite: options.Overwrite = False,
     config: options.ConfigFile = None,

@@ -24,6 +24,10 @@ def observe(
     transition: Annotated[
         list[str] | None, typer.Option(help="One for each molecule, as `iris molecule` prints it.  [default: 2-1]")
     ] = None,
+    tracer_per_CO: Annotated[
+        list[float] | None,
+        typer.Option("--tracer-per-co", help="n(molecule)/n(CO), one for each; built-in molecules know theirs."),
+    ] = None,
     populations: Annotated[str | None, typer.Option(help="lte, non-lte or lvg.  [default: non-lte]")] = None,
     regime: Annotated[str | None, typer.Option(help="thick, selective or thin.  [default: thick]")] = None,
     beam_arcsec: Annotated[float | None, typer.Option(min=0.0, help="Beam FWHM.  [default: 30]")] = None,
@@ -41,7 +45,7 @@ def observe(
         SyntheticConfig, config, populations=populations, regime=regime, beam_fwhm_arcsec=beam_arcsec, backend=backend,
         memory_GiB=memory_GiB,
     )  # fmt: skip
-    settings = replace(settings, lines=_lines(settings.lines, molecule, transition))
+    settings = replace(settings, lines=_lines(settings.lines, molecule, transition, tracer_per_CO))
     from iris_cli.observe import observe_to_fits  # wakes torch
 
     for path in observe_to_fits(standard, index, out, settings, unit=unit, in_blur=in_blur, moments=moments,
@@ -50,13 +54,19 @@ def observe(
 
 
 def _lines(
-    lines: tuple[LineConfig, ...], molecules: list[str] | None, transitions: list[str] | None
+    lines: tuple[LineConfig, ...],
+    molecules: list[str] | None,
+    transitions: list[str] | None,
+    abundances: list[float] | None,
 ) -> tuple[LineConfig, ...]:
     """Flags win over the file. UsageError when their numbers do not fit."""
     if molecules:
         lines = tuple(LineConfig(molecule=name) for name in molecules)
-    if transitions and len(transitions) != len(lines):
-        raise UsageError(f"{len(lines)} molecules, but {len(transitions)} transitions", "one --transition for each")
-    if not transitions:
-        return lines
-    return tuple(replace(line, transition=name) for line, name in zip(lines, transitions, strict=True))
+    for option, given in (("transition", transitions), ("tracer-per-co", abundances)):
+        if given and len(given) != len(lines):
+            raise UsageError(f"{len(lines)} molecules, but --{option} is given {len(given)} times", "once for each")
+    if transitions:
+        lines = tuple(replace(line, transition=name) for line, name in zip(lines, transitions, strict=True))
+    if abundances:
+        lines = tuple(replace(line, tracer_per_CO=share) for line, share in zip(lines, abundances, strict=True))
+    return lines

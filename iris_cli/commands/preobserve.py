@@ -17,7 +17,10 @@ def preobserve(
         list[Path], typer.Argument(help="Standard data sets, ours or the field's; or pre-observed ones.")
     ],
     out: Annotated[Path, typer.Argument(help="Shard folder to write.")],
-    observer: Annotated[str | None, typer.Option(help="Who looks: simple or synthetic.  [default: simple]")] = None,
+    observer: Annotated[
+        str | None,
+        typer.Option(help="synthetic (a line) or simple (columns).  [default: synthetic]"),
+    ] = None,
     latitude: Annotated[str | None, typer.Option(help="How latitude is reduced: mean or max.  [default: mean]")] = None,
     in_blur: Annotated[
         bool | None, typer.Option(help="Smooth velocities over neighbouring cells before observing.")

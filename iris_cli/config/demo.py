@@ -14,19 +14,19 @@ class DemoConfig:
     """Galaxies are mock galaxies of the `tiny` preset, a tenth of them kept for the test."""
 
     preset: str = "tiny"
-    galaxies: int = 1200
+    galaxies: int = 1600
     views: int = 1
     foregrounds: int = 32
     preobserve: PreobserveConfig = field(
-        default_factory=lambda: PreobserveConfig(validation_fraction=0.05, test_fraction=0.1)
+        default_factory=lambda: PreobserveConfig(observer="simple", validation_fraction=0.05, test_fraction=0.1)
     )
     train: TrainConfig = field(
         default_factory=lambda: TrainConfig(
-            epochs=14,
+            epochs=16,
             batch_size=8,
             batches_per_update=2,
             optimizer=OptimizerConfig(learning_rate=1e-3),
-            schedule=ScheduleConfig(halve_after_epochs=(9.0, 11.0, 12.0)),
+            schedule=ScheduleConfig(halve_after_epochs=(10.0, 12.0, 14.0)),
             noise=Noise(sigma_K=1.0),
         )
     )

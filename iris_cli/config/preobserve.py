@@ -10,7 +10,7 @@ from iris_cli.errors import UsageError
 
 @dataclass(frozen=True)
 class PreobserveConfig:
-    observer: str = "simple"
+    observer: str = "synthetic"
     latitude: str = "mean"
     in_blur: bool = True
     litter: bool = False

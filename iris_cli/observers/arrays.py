@@ -149,7 +149,10 @@ def tracer_abundance(molecule: str, tracer_per_CO: float | None) -> float:
         return tracer_per_CO
     if molecule.lower() in BUILTIN:
         return BUILTIN[molecule.lower()].per_CO
-    raise UsageError(f"how many {molecule} there are per CO is not known", "set tracer_per_CO")
+    raise UsageError(
+        f"how many {molecule} there are per CO is not known",
+        "say tracer_per_CO, or --tracer-per-co on the command line",
+    )
 
 
 def line_setup(molecule: Molecule, transition: str, populations: Populations, **options: Any) -> LineSetup:

@@ -6,8 +6,10 @@ instructions.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,7 +33,7 @@ def kernel(**options: Any) -> Callable:
     """`njit` without the interpreter's lock, kept between runs in a folder that nobody else can write to."""
 
     def compile_later(function: Callable) -> Callable:
-        folder, before = private_folder("compiled"), config.CACHE_DIR
+        folder, before = private_folder(f"compiled-{_sources()}"), config.CACHE_DIR
         config.CACHE_DIR = str(folder) if folder else before
         try:
             return njit(
@@ -45,6 +47,12 @@ def kernel(**options: Any) -> Callable:
             config.CACHE_DIR = before
 
     return compile_later
+
+
+def _sources() -> str:
+    """Changes with the code: numba itself looks at a kernel's own file, not at what is compiled into it from others."""
+    files = (Path(__file__).with_name(f"{name}.py") for name in ("compiled_math", "compiled_kernel", "line_profile"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 
 @njit(inline="always")

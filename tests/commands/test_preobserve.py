@@ -24,6 +24,7 @@ from iris_cli.standard.dataset import StandardDataset
 from shards.index import Index
 
 Iris = Callable[..., "object"]
+PREOBSERVE = ("preobserve", "--observer", "simple")
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def test_the_same_seed_gives_the_same_bytes_on_one_and_two_workers(iris: Iris, s
     assert iris("mock", tmp_path / "again", "-n", 5, "-m", 2, "--seed", 7, "-w", 2).code == 0
     assert bytes_of(tmp_path / "again") == bytes_of(standard)
     for workers in (1, 2):
-        ran = iris("preobserve", standard, tmp_path / f"shards{workers}", "-w", workers, "--samples-per-shard", 3)
+        ran = iris(*PREOBSERVE, standard, tmp_path / f"shards{workers}", "-w", workers, "--samples-per-shard", 3)
         assert ran.code == 0, ran.err
     assert bytes_of(tmp_path / "shards1") == bytes_of(tmp_path / "shards2")
 
@@ -54,7 +55,7 @@ def test_another_seed_gives_another_galaxy(iris: Iris, standard: Path, tmp_path:
 
 @pytest.fixture
 def pairs(iris: Iris, standard: Path, tmp_path: Path) -> Path:
-    ran = iris("preobserve", standard, tmp_path / "pairs", "--test-fraction", 0.2)
+    ran = iris(*PREOBSERVE, standard, tmp_path / "pairs", "--test-fraction", 0.2)
     assert ran.code == 0, ran.err
     return tmp_path / "pairs"
 
@@ -103,18 +104,18 @@ def test_the_index_says_units_grid_and_where_pairs_came_from(pairs: Path) -> Non
 
 def test_litter_is_observed_without_density(iris: Iris, tmp_path: Path) -> None:
     iris("mock", tmp_path / "foreground", "-n", 2, "--foreground")
-    ran = iris("preobserve", tmp_path / "foreground", tmp_path / "litter", "--litter", "--json")
+    ran = iris(*PREOBSERVE, tmp_path / "foreground", tmp_path / "litter", "--litter", "--json")
     assert json.loads(ran.out)["pairs"] == 2
     index = Index.open(tmp_path / "litter")
     assert list(index.arrays) == ["observation"] and index.attributes["litter"] is True
 
 
 def test_the_fields_data_sets_are_observed_and_imported(iris: Iris, shared_data: Path, tmp_path: Path) -> None:
-    ran = iris("preobserve", shared_data / "reference-standard", tmp_path / "s", "--views-per-source", 1)
+    ran = iris(*PREOBSERVE, shared_data / "reference-standard", tmp_path / "s", "--views-per-source", 1)
     assert ran.code == 0 and "turns anticlockwise" in ran.err and "--turn-over" in ran.err
-    ran = iris("preobserve", shared_data / "reference-standard", tmp_path / "t", "--views-per-source", 1, "--turn-over")
+    ran = iris(*PREOBSERVE, shared_data / "reference-standard", tmp_path / "t", "--views-per-source", 1, "--turn-over")
     assert ran.code == 0 and "anticlockwise" not in ran.err
-    ran = iris("preobserve", shared_data / "reference-preobserved", tmp_path / "p", "--turn-over")
+    ran = iris(*PREOBSERVE, shared_data / "reference-preobserved", tmp_path / "p", "--turn-over")
     assert ran.code == 0 and "reversed shadowing" in ran.err and "validation split" in ran.err
     index = Index.open(tmp_path / "p")
     assert index.count() == 8 and index.arrays["observation"].attributes["unit"] == "K"
@@ -128,8 +129,8 @@ def test_the_fields_data_sets_are_observed_and_imported(iris: Iris, shared_data:
 
 def test_inputs_in_other_units_are_brought_to_one(iris: Iris, shared_data: Path, tmp_path: Path) -> None:
     """The paper's two folders scale densities differently (x 1.27); view 0 of both is the same galaxy."""
-    iris("preobserve", shared_data / "reference-standard", tmp_path / "s", "--validation-fraction", 0)
-    iris("preobserve", shared_data / "reference-preobserved", tmp_path / "p", "--validation-fraction", 0)
+    iris(*PREOBSERVE, shared_data / "reference-standard", tmp_path / "s", "--validation-fraction", 0)
+    iris(*PREOBSERVE, shared_data / "reference-preobserved", tmp_path / "p", "--validation-fraction", 0)
 
     def first_density(folder: Path) -> np.ndarray:
         tars = [str(folder / "train-000000.tar")]
@@ -138,6 +139,15 @@ def test_inputs_in_other_units_are_brought_to_one(iris: Iris, shared_data: Path,
 
     assert first_density(tmp_path / "s") == pytest.approx(first_density(tmp_path / "p"), rel=1e-5)
     assert first_density(tmp_path / "s").max() * 1e18 / units.INNER.density_per_SI > 1.0
+
+
+def test_the_default_observer_sees_a_line_in_kelvin(iris: Iris, standard: Path, tmp_path: Path) -> None:
+    ran = iris("preobserve", standard, tmp_path / "lines", "-q")
+    assert ran.code == 0, ran.err
+    index = Index.open(tmp_path / "lines")
+    assert index.arrays["observation"].attributes["unit"] == "K"
+    assert index.attributes["observer"]["lines"][0]["molecule"] == "13CO"
+    assert 0.5 < index.statistics["train"]["observation"].max < 100.0
 
 
 # --- bad input: one line, the right exit code, nothing half-written ---
@@ -152,16 +162,16 @@ def one_line(ran: object, code: int, *words: str) -> None:
 
 
 def test_a_missing_folder_is_one_line(iris: Iris, tmp_path: Path) -> None:
-    one_line(iris("preobserve", tmp_path / "nowhere", tmp_path / "out"), 1, "nowhere is not a folder")
+    one_line(iris(*PREOBSERVE, tmp_path / "nowhere", tmp_path / "out"), 1, "nowhere is not a folder")
     assert not (tmp_path / "out").exists()
 
 
 def test_an_output_that_exists_is_kept_unless_told_otherwise(iris: Iris, standard: Path, pairs: Path) -> None:
     before = bytes_of(pairs)
-    one_line(iris("preobserve", standard, pairs, "--test-fraction", 0.2), 1, "exists", "--resume", "--overwrite")
+    one_line(iris(*PREOBSERVE, standard, pairs, "--test-fraction", 0.2), 1, "exists", "--resume", "--overwrite")
     one_line(iris("mock", standard, "-n", 1), 1, "exists", "--overwrite")
     assert bytes_of(pairs) == before
-    assert iris("preobserve", standard, pairs, "--test-fraction", 0.2, "--resume").code == 0
+    assert iris(*PREOBSERVE, standard, pairs, "--test-fraction", 0.2, "--resume").code == 0
     assert bytes_of(pairs) == before
 
 
@@ -169,25 +179,25 @@ def test_an_unknown_key_in_the_configuration_is_named_with_its_nearest(
     iris: Iris, standard: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "p.toml").write_text("latitud = 'max'\n")
-    ran = iris("preobserve", standard, tmp_path / "out", "--config", tmp_path / "p.toml")
+    ran = iris(*PREOBSERVE, standard, tmp_path / "out", "--config", tmp_path / "p.toml")
     one_line(ran, 2, "latitud", "did you mean 'latitude'?")
 
 
 def test_a_flag_wins_over_the_configuration_file(iris: Iris, standard: Path, tmp_path: Path) -> None:
     (tmp_path / "p.toml").write_text("latitude = 'max'\ntest_fraction = 0.2\n")
-    iris("preobserve", standard, tmp_path / "out", "--config", tmp_path / "p.toml", "--latitude", "mean")
+    iris(*PREOBSERVE, standard, tmp_path / "out", "--config", tmp_path / "p.toml", "--latitude", "mean")
     config = Index.open(tmp_path / "out").attributes["config"]
     assert config["latitude"] == "mean" and config["test_fraction"] == 0.2
 
 
 def test_two_grids_do_not_go_into_one_set(iris: Iris, standard: Path, shared_data: Path, tmp_path: Path) -> None:
-    ran = iris("preobserve", standard, shared_data / "reference-standard", tmp_path / "out")
+    ran = iris(*PREOBSERVE, standard, shared_data / "reference-standard", tmp_path / "out")
     one_line(ran, 1, "do not fit into one set", "lon_steps 64 and 32")
     assert not (tmp_path / "out").exists()
 
 
 def test_fractions_that_leave_nothing_to_train_on_are_a_usage_error(iris: Iris, standard: Path, tmp_path: Path) -> None:
-    ran = iris("preobserve", standard, tmp_path / "o", "--validation-fraction", 0.6, "--test-fraction", 0.4)
+    ran = iris(*PREOBSERVE, standard, tmp_path / "o", "--validation-fraction", 0.6, "--test-fraction", 0.4)
     one_line(ran, 2, "no training data")
 
 
@@ -197,12 +207,12 @@ def test_a_spoilt_tensor_fails_alone_and_can_be_retried(iris: Iris, standard: Pa
     tensor = np.load(spoilt / "tensor_000003.npy")
     tensor[1, 0, 0, 0] = np.nan
     np.save(spoilt / "tensor_000003.npy", tensor)
-    ran = iris("preobserve", spoilt, tmp_path / "out")
+    ran = iris(*PREOBSERVE, spoilt, tmp_path / "out")
     one_line(ran, 1, "1 of 10 inputs failed", "tensor_000003.npy", "rho holds 1 NaN", "--retry-failed")
     assert Index.open(tmp_path / "out").count() == 9
     shutil.copy(standard / "tensor_000003.npy", spoilt)
-    assert iris("preobserve", spoilt, tmp_path / "out", "--retry-failed").code == 0
-    assert iris("preobserve", spoilt, tmp_path / "undisturbed").code == 0
+    assert iris(*PREOBSERVE, spoilt, tmp_path / "out", "--retry-failed").code == 0
+    assert iris(*PREOBSERVE, spoilt, tmp_path / "undisturbed").code == 0
     assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "undisturbed")
 
 
@@ -216,7 +226,7 @@ def test_a_full_disk_leaves_nothing_half_written(
         patched.setattr("os.fsync", full)
         one_line(iris("mock", tmp_path / "mock", "-n", 1), 1, "No space left")
         assert list(tmp_path.iterdir()) == []
-        ran = iris("preobserve", standard, tmp_path / "out")
+        ran = iris(*PREOBSERVE, standard, tmp_path / "out")
         one_line(ran, 1, "No space left")
     assert not [p for p in (tmp_path / "out").glob("*") if p.suffix == ".tar" or p.name.startswith(".")]
-    assert iris("preobserve", standard, tmp_path / "out", "--resume").code == 0
+    assert iris(*PREOBSERVE, standard, tmp_path / "out", "--resume").code == 0

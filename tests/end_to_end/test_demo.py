@@ -12,6 +12,7 @@ SMALL = """
 galaxies = 24
 foregrounds = 2
 [preobserve]
+observer = "simple"
 validation_fraction = 0.2
 test_fraction = 0.25
 [train]
@@ -48,7 +49,7 @@ def test_the_demonstration_leaves_a_report_a_figure_and_folders_that_each_comman
     assert {k: again[k] for k in ("pairs", "loss", "loss_zero", "skill")} == {
         k: report[k] for k in ("pairs", "loss", "loss_zero", "skill")
     }
-    assert iris("preobserve", out / "standard", tmp_path / "shards", "-q").code == 0
+    assert iris("preobserve", "--observer", "simple", out / "standard", tmp_path / "shards", "-q").code == 0
     trained = iris("train", tmp_path / "shards", "--litter", out / "litter", "--noise-sigma-k", 1, "--epochs", 1,
                    "--accumulate", 1, "--out", tmp_path / "run", "-q")  # fmt: skip
     assert trained.code == 0, trained.err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -191,9 +192,12 @@ def test_unknown_choices_name_the_nearest() -> None:
             see(uniform(), **option)
 
 
-def test_molecules_of_a_file_need_an_abundance(tmp_path: Any) -> None:
-    with pytest.raises(UsageError, match="neither"):
-        see(uniform(), molecule=str(tmp_path / "nothing.dat"))
+def test_the_molecule_of_a_file_needs_an_abundance(shared_data: Path) -> None:
+    if not (path := shared_data / "13co_lamda.dat").exists():
+        pytest.skip(f"{path} is not there")
+    with pytest.raises(UsageError, match="per CO is not known"):
+        see(uniform(), molecule=str(path))
+    assert see(uniform(), molecule=str(path), tracer_per_CO=0.04) == pytest.approx(see(uniform()), abs=1e-3)
 
 
 def test_grids_of_one_line_of_sight_have_a_beam_too(galaxy: torch.Tensor) -> None:

@@ -113,7 +113,16 @@ def test_endless_draws_repeat_with_their_seed(shards: Path) -> None:
 
 def test_observing_while_training_gives_what_the_shards_hold(iris: Callable, tmp_path: Path) -> None:
     iris("mock", tmp_path / "standard", "-n", 2, "--preset", "tiny", "-q")
-    iris("preobserve", tmp_path / "standard", tmp_path / "shards", "--validation-fraction", 0, "-q")
+    iris(
+        "preobserve",
+        tmp_path / "standard",
+        tmp_path / "shards",
+        "--observer",
+        "simple",
+        "--validation-fraction",
+        0,
+        "-q",
+    )
     stored = pairs_in(tmp_path / "shards")
     dataset = StandardDataset.open(tmp_path / "standard")
     observed = pairs_of(dataset, SimpleObserver(dataset.grid))
