@@ -77,6 +77,11 @@ def train(
     ] = None,
     on_nan: Annotated[str | None, typer.Option(help="stop, or skip a step whose loss is not finite.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Same seed, same bytes.  [default: 0]")] = None,
+    checkpoint_every: Annotated[
+        int | None, typer.Option(help="Steps between checkpoints within an epoch.  [default: 0, at its end only]")
+    ] = None,
+    checkpoint_minutes: Annotated[float | None, typer.Option(help="The same by the clock.  [default: 0]")] = None,
+    keep: Annotated[int | None, typer.Option(help="Last checkpoints to keep beside the best.  [default: 3]")] = None,
     observer: ObserverName = None,
     config: options.ConfigFile = None,
     resume: Annotated[
@@ -111,6 +116,9 @@ def train(
             "validation_data_fraction": validation_fraction,
             "on_nan": on_nan,
             "seed": seed,
+            "checkpoint_every_steps": checkpoint_every,
+            "checkpoint_every_minutes": checkpoint_minutes,
+            "keep_checkpoints": keep,
         },
     )
     if nproc_per_node and nproc_per_node > 1 and "RANK" not in os.environ:

@@ -78,6 +78,11 @@ class TrainConfig:
     #: "stop" or "skip" a step whose loss is not finite.
     on_nan: str = "stop"
     seed: int = 0
+    #: Optimizer steps, or minutes, between two checkpoints within an epoch; 0 keeps to the ends of epochs.
+    checkpoint_every_steps: int = 0
+    checkpoint_every_minutes: float = 0.0
+    #: Of the checkpoints beside the best, the last so many stay.
+    keep_checkpoints: int = 3
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     noise: Noise = field(default_factory=Noise)
@@ -93,8 +98,9 @@ class TrainConfig:
                "above 0")  # fmt: skip
         _check(self.gradient_clip >= 0, "gradient_clip", self.gradient_clip, "0 or more")
         _check(self.on_nan in ("stop", "skip"), "on_nan", self.on_nan, "'stop' or 'skip'")
-        _check(self.seed >= 0, "seed", self.seed, "0 or more")
-        for name in ("epochs", "batch_size", "batches_per_update"):
+        for name in ("seed", "checkpoint_every_steps", "checkpoint_every_minutes"):
+            _check(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        for name in ("epochs", "batch_size", "batches_per_update", "keep_checkpoints"):
             _check(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
 
 

@@ -73,7 +73,9 @@ def train_reverter(
     image_noise = _image_noise(noise or hyper.noise, pairs)
     train, validation = divide(pairs, hyper)
     folder = (
-        RunFolder(Path(checkpoint_directory) / checkpoint_name) if checkpoint_directory and checkpoint_name else None
+        RunFolder(Path(checkpoint_directory) / checkpoint_name, hyper.keep_checkpoints)
+        if checkpoint_directory and checkpoint_name
+        else None
     )
     with world(device, auto_startup, auto_cleanup) as here, interruption() as flag, threads_for(reverter.image_size):
         feed = Feed("train", pairs, train, hyper.seed, hyper.batch_size, here.rank, here.size, shuffle=True,
@@ -236,7 +238,8 @@ def _to_resume(folder: RunFolder, resume: str) -> Checkpoint | None:
 
 
 #: Of a configuration: what may change when a run goes on. Paths may, because the data's fingerprint is compared.
-_FREE = ("epochs", "batch_size", "batches_per_update", "data", "litter", "observer")
+_FREE = ("epochs", "batch_size", "batches_per_update", "data", "litter", "observer", "checkpoint_every_steps",
+         "checkpoint_every_minutes", "keep_checkpoints")  # fmt: skip
 
 
 def _check_same(checkpoint: Checkpoint, trainer: Trainer, force: bool) -> None:

@@ -83,6 +83,7 @@ class Trainer:
     quiet: bool = False
     progress: Progress = field(default_factory=Progress)
     seen: MeanImage = field(init=False)
+    saved_s: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         self.seen = MeanImage(torch.zeros(self.train.pairs.grid.density_shape, dtype=torch.float64))
@@ -123,6 +124,8 @@ class Trainer:
                     clock.count(total, end - begin)
                     due = self.progress.step % LOG_EVERY == 0 or end == self.train.count
                     bar.advance(1, self._note_steps(clock) if due else "")
+                    if end < self.train.count and self._checkpoint_due():
+                        self._save()
             except Stopped:
                 if clock.steps:
                     self._note_steps(clock)
@@ -254,8 +257,16 @@ class Trainer:
         if self.folder and self.world.leads:
             self.folder.note(step=self.progress.step, **line)
 
+    def _checkpoint_due(self) -> bool:
+        """Within an epoch; by rank 0's clock."""
+        steps, minutes = self.hyper.checkpoint_every_steps, self.hyper.checkpoint_every_minutes
+        by_steps = steps > 0 and self.progress.step % steps == 0
+        by_clock = minutes > 0 and self.world.leads and time.monotonic() - self.saved_s >= 60.0 * minutes
+        return bool(self.world.most(int(by_steps or by_clock)))
+
     def _save(self, *, best: bool = False) -> None:
         """All ranks take part; rank 0 writes, and the others wait until it has."""
+        self.saved_s = time.monotonic()
         if self.folder is None:
             return
         folder, seen = self.folder, self.seen.over_ranks(self.world)

@@ -40,7 +40,10 @@ class RunFolder:
                 f"run folder {self.path} exists",
                 "go on with `--resume`, replace it with `--overwrite`, or name another",
             )
-        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(f"run folder {self.path} cannot be made: {error.strerror}", "name another") from None
         for left in self.checkpoints.glob(".*.part"):
             left.unlink(missing_ok=True)
 

@@ -40,7 +40,7 @@ HELD_OUT = ("test", "validation")
 def train_run(hyper: TrainConfig, out: Path, **how: Any) -> dict[str, Any]:
     """Train on `hyper.data` into the run folder `out`; `how` goes to train_reverter. What came of it, on every rank."""
     dataset, observer = open_data(hyper.data, hyper.observer)
-    litter = InfiniteDataset(open_shards(hyper.litter), hyper.seed) if hyper.litter else None
+    litter = open_litter(hyper)
     pairs = pairs_of(dataset, observer)
     reverter = Reverter(image_size(pairs), pairs.quantity, seed=hyper.seed)
     train_reverter(reverter, dataset, litter=litter, observer=observer, hyper=hyper,
@@ -92,7 +92,7 @@ def test_run(
     """
     split = split or ("" if hyper.observer else held_out(hyper.data))
     dataset, observer = open_data(hyper.data, hyper.observer, split or None)
-    litter = InfiniteDataset(open_shards(hyper.litter), hyper.seed) if hyper.litter else None
+    litter = open_litter(hyper)
     report = test_reverter(trained.checkpoint.make_reverter(), dataset, litter=litter, observer=observer, hyper=hyper,
                            mean_image=trained.checkpoint.mean_image, device=device, quiet=quiet)  # fmt: skip
     circumstances = {
@@ -125,7 +125,7 @@ def sample_predictions(trained: Trained, hyper: TrainConfig, galaxies: int) -> P
     """The first pairs of so many different galaxies of the held-out split, with their noise and litter."""
     split = held_out(hyper.data)
     dataset, _ = open_data(hyper.data, split=split or None)
-    litter = InfiniteDataset(open_shards(hyper.litter), hyper.seed) if hyper.litter else None
+    litter = open_litter(hyper)
     feed, reverter = test_feed(dataset, hyper, litter), trained.checkpoint.make_reverter().eval()
     groups = feed.pairs.groups()
     shown = Predictions([], [], [], [], feed.pairs.grid, feed.pairs.quantity)
@@ -168,6 +168,16 @@ def open_data(folders: Sequence[str], observer: str = "", split: str | None = No
 
 def open_shards(folder: str, split: str | None = None) -> PreObservedDataset:
     return PreObservedDataset(_shards(folder), split)
+
+
+def open_litter(hyper: TrainConfig) -> InfiniteDataset | None:
+    """The litter that a configuration names, if any. DataError when there is nothing to draw."""
+    if not hyper.litter:
+        return None
+    dataset = open_shards(hyper.litter)
+    if len(dataset) == 0:
+        raise DataError(f"{hyper.litter} holds no litter to draw from", "write some: iris preobserve --litter")
+    return InfiniteDataset(dataset, hyper.seed)
 
 
 def _shards(folder: str) -> Path:

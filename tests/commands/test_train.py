@@ -118,6 +118,19 @@ def test_litter_on_another_velocity_axis_is_refused(iris: Callable, shards: Path
     assert "v_max_km_s = 200.0 and 150.0" in said
 
 
+def test_litter_that_is_empty_is_refused(iris: Callable, shards: Path, tmp_path: Path) -> None:
+    none = write_pairs(tmp_path / "none", {"litter": range(0)}, litter=True)
+    said = refused(iris, 1, "train", shards, "--litter", none, "--out", tmp_path / "run", *SHORT)
+    assert "no litter" in said or "index.json" in said or "no shard" in said
+
+
+def test_a_run_folder_that_cannot_be_written_is_told(iris: Callable, shards: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert "file" in refused(iris, 2, "train", shards, "--out", tmp_path / "file", *SHORT)
+    said = refused(iris, 1, "train", shards, "--out", "/proc/nowhere/run", *SHORT)
+    assert "/proc/nowhere" in said
+
+
 def test_nothing_to_train_on_is_refused(iris: Callable, tmp_path: Path) -> None:
     none = write_pairs(tmp_path / "none", {"validation": range(4)})
     assert "no sample to train on" in refused(iris, 1, "train", none, "--out", tmp_path / "run", *SHORT)

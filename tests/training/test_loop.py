@@ -234,6 +234,20 @@ def test_only_the_last_checkpoints_and_the_best_are_kept(shards: Path, tmp_path:
     assert path.name == "best.pt" and best.progress.epoch == (best.progress.best_epoch or 0) + 1
 
 
+def test_checkpoints_within_an_epoch_can_be_gone_on_with(shards: Path, tmp_path: Path) -> None:
+    train(shards, replace(HYPER, checkpoint_every_steps=1, keep_checkpoints=9), tmp_path / "run")
+    train(shards, HYPER, tmp_path / "whole")
+    middle = tmp_path / "run" / "checkpoints" / "step-000000002.pt"
+    assert (load(middle).progress.epoch, load(middle).progress.position) == (0, 16)
+    train(shards, HYPER, tmp_path / "again", resume=str(middle))
+    assert_equal(newest(tmp_path / "again").model, newest(tmp_path / "whole").model)
+
+
+def test_the_clock_makes_checkpoints_too(shards: Path, tmp_path: Path) -> None:
+    train(shards, replace(HYPER, epochs=1, checkpoint_every_minutes=1e-9), tmp_path / "run")
+    assert len(list((tmp_path / "run" / "checkpoints").glob("step-*.pt"))) == 3
+
+
 def test_a_full_disk_leaves_the_checkpoint_before(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
