@@ -1,4 +1,4 @@
-"""Run on each rank by `torchrun ranks.py SHARDS OUT BATCH`: train without batch norm, save the weights."""
+"""Run on each rank by `torchrun ranks.py SHARDS OUT BATCH`: train without and with batch norm, save weights."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ from torch import nn
 
 from iris_cli.config.train import Noise, OptimizerConfig, TrainConfig
 from iris_cli.training import PreObservedDataset, train_reverter
-from tests.training.makers import without_batch_norm
+from tests.training.makers import small_reverter, without_batch_norm
 
 
-def train_without_batch_norm(shards: str, batch: int) -> tuple[nn.Module, int]:
+def train_without_batch_norm(shards: str, batch: int, **how: bool) -> tuple[nn.Module, int]:
     hyper = TrainConfig(epochs=2, batch_size=batch, batches_per_update=2, noise=Noise(sigma_K=0.3),
                         optimizer=OptimizerConfig("sgd", 0.1, momentum=0.0))  # fmt: skip
-    return train_reverter(without_batch_norm(), PreObservedDataset(shards), hyper=hyper, quiet=True)
+    return train_reverter(without_batch_norm(), PreObservedDataset(shards), hyper=hyper, quiet=True, **how)
 
 
 if __name__ == "__main__":
-    module, rank = train_without_batch_norm(sys.argv[1], int(sys.argv[3]))
+    module, rank = train_without_batch_norm(sys.argv[1], int(sys.argv[3]), auto_cleanup=False)
     torch.save(module.state_dict(), f"{sys.argv[2]}-{rank}.pt")
+    hyper = TrainConfig(epochs=1, batch_size=2, batches_per_update=2)
+    module, _ = train_reverter(small_reverter(), PreObservedDataset(sys.argv[1]), hyper=hyper, auto_startup=False)
+    torch.save(module.state_dict(), f"{sys.argv[2]}-normed-{rank}.pt")
