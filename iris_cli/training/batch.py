@@ -28,6 +28,7 @@ T = TypeVar("T")
 #: Batches that are ready before they are asked for.
 AHEAD = 2
 READ_THREADS = 2
+POLL_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,14 @@ class Feed:
     def plan(self, position: int = 0) -> EpochPlan:
         return EpochPlan(self.count, Share(self.batch, self.rank, self.world, position))
 
-    def epoch(self, epoch: int = 0, position: int = 0) -> Iterator[PairBatch]:
-        """Every item from `position` on, once; every rank gets the same number of batches, the last perhaps empty."""
-        return read_ahead(iter(self.stages(epoch, position)), AHEAD)
+    def epoch(
+        self, epoch: int = 0, position: int = 0, waiting: Callable[[], None] = lambda: None
+    ) -> Iterator[PairBatch]:
+        """Every item from `position` on, once; every rank gets the same number of batches, the last perhaps empty.
+
+        `waiting` is called now and then while there is nothing to give, and may raise.
+        """
+        return read_ahead(iter(self.stages(epoch, position)), AHEAD, waiting)
 
     def stages(self, epoch: int, position: int) -> DataPipeline:
         """The stream as a list of stages, each of which maps an iterator to an iterator."""
@@ -130,8 +136,11 @@ class _Failed:
     error: BaseException
 
 
-def read_ahead(items: Iterator[T], depth: int) -> Iterator[T]:
-    """The same items, made by a thread up to `depth` ahead of whoever takes them. An error comes where it happened."""
+def read_ahead(items: Iterator[T], depth: int, waiting: Callable[[], None] = lambda: None) -> Iterator[T]:
+    """The same items, made by a thread up to `depth` ahead of whoever takes them. An error comes where it happened.
+
+    `waiting` is called every POLL_S seconds without an item; what it raises ends the iteration.
+    """
     ready: queue.Queue[Any] = queue.Queue(depth)
     stop = threading.Event()
     end = object()
@@ -139,7 +148,7 @@ def read_ahead(items: Iterator[T], depth: int) -> Iterator[T]:
     def put(item: Any) -> bool:
         while not stop.is_set():
             try:
-                ready.put(item, timeout=0.1)
+                ready.put(item, timeout=POLL_S)
                 return True
             except queue.Full:
                 continue
@@ -161,10 +170,18 @@ def read_ahead(items: Iterator[T], depth: int) -> Iterator[T]:
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     try:
-        while (item := ready.get()) is not end:
+        while (item := _take(ready, waiting)) is not end:
             if isinstance(item, _Failed):
                 raise item.error
             yield item
     finally:
         stop.set()
-        thread.join()
+        thread.join(timeout=1.0)  # a read that hangs must not keep anybody
+
+
+def _take(ready: queue.Queue[Any], waiting: Callable[[], None]) -> Any:
+    while True:
+        try:
+            return ready.get(timeout=POLL_S)
+        except queue.Empty:
+            waiting()

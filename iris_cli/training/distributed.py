@@ -173,8 +173,15 @@ def world(device: str = "auto", startup: bool = True, cleanup: bool = True) -> I
     if startup and not dist.is_initialized():
         _join(ours, where)
     control = dist.new_group(backend="gloo")
+    rank = dist.get_rank()
     try:
-        yield World(dist.get_rank(), dist.get_world_size(), where, control)
+        yield World(rank, dist.get_world_size(), where, control)
+    except RuntimeError as error:
+        if not (isinstance(error, dist.DistError) or "gloo" in str(error)):
+            raise
+        raise IrisError(
+            f"rank {rank} has lost another rank", "what that one says above, or its log, tells why"
+        ) from error
     finally:
         if cleanup:
             dist.destroy_process_group()

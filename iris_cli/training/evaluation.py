@@ -45,13 +45,14 @@ def evaluate(
     mean_image: Tensor | None,
     bar: Progress,
     agree: Callable[[], None] = lambda: None,
+    waiting: Callable[[], None] = lambda: None,
 ) -> Totals:
-    """Totals over all ranks. DataError when a prediction is not finite, or samples are missing at the end."""
+    """Totals over all ranks; `agree` is called before each batch, `waiting` while one is late. DataError when a prediction is not finite, or samples are missing at the end."""
     reverter.eval()
     totals, volume = Totals(measures), pixel_volume(feed.pairs.grid)
     image = None if mean_image is None else mean_image.double()[None]
     loss = loss.cpu()
-    for batch in feed.epoch():
+    for batch in feed.epoch(waiting=waiting):
         agree()
         if len(batch):
             values = measure(reverter, loss, batch, measures, world, image, volume)

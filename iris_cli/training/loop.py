@@ -109,12 +109,17 @@ class Trainer:
                 f"stopped by a signal after step {self.progress.step}, saved{where}", "go on with --resume auto"
             )
 
+    def _when_waiting(self) -> None:
+        """Data may hang for hours: a signal is answered all the same. The other ranks are at `_agree` or here."""
+        if self.interruption.asked:
+            self._agree()
+
     # --- an epoch ---
 
     def _train_epoch(self) -> None:
         self.module.train()
         epoch, start = self.progress.epoch, self.progress.position
-        batches = self.train.epoch(epoch, start)
+        batches = self.train.epoch(epoch, start, self._when_waiting)
         windows = list(self._windows(start))
         clock = StepClock()
         with progress(f"epoch {epoch + 1}/{self.hyper.epochs}", len(windows), quiet=self.quiet) as bar:
@@ -242,8 +247,9 @@ class Trainer:
         mean_image, steps = self.seen.over_ranks(self.world).mean(), self.validation.plan().steps
         with progress("validating", steps, quiet=self.quiet) as bar:
             totals = evaluate(
-                bare(self.module), self.loss, self.validation, SCORES, self.world, mean_image, bar, self._agree
-            )
+                bare(self.module), self.loss, self.validation, SCORES, self.world, mean_image, bar,
+                self._agree, self._when_waiting,
+            )  # fmt: skip
         self.loss.to(self.world.device)
         means = totals.means()
         return {**means, "skill": skill(means["loss"], means["loss_zero"], means["loss_mean_image"])}

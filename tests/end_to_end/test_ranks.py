@@ -114,6 +114,7 @@ def test_a_rank_that_dies_takes_the_run_down_and_a_signal_to_one_rank_stops_all(
     os.kill(ranks_of(started)[1], signal.SIGKILL)
     said = started.communicate(timeout=60)[1]
     assert started.returncode == 1, said
+    assert "rank 0 has lost another rank" in said and "Traceback" not in said
 
 
 def test_a_wrong_word_is_told_once_by_all_ranks_together(shards: Path, tmp_path: Path) -> None:

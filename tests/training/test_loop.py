@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,6 +25,7 @@ from iris_cli.training import (
     train_reverter,
 )
 from iris_cli.training.checkpoint import Checkpoint, load
+from iris_cli.training.pairs import ShardPairs
 from iris_cli.training.run_folder import RunFolder
 from tests.training.makers import small_reverter, without_batch_norm
 
@@ -135,6 +138,26 @@ def _noted(run: Path) -> tuple[list[float], int, Any]:
     samples = sum(line["samples"] for line in steps)
     total = sum(line["samples"] * line["loss"] for line in steps)
     return [line["loss"] for line in lines if line["kind"] == "epoch"], samples, pytest.approx(total, rel=1e-6)
+
+
+def test_a_signal_is_answered_while_the_data_hang(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, reads, forever = ShardPairs.read, itertools.count(), threading.Event()
+
+    def hang(self: ShardPairs, number: int, rows: Any) -> None:
+        if next(reads) == 12:
+            os.kill(os.getpid(), signal.SIGUSR2)
+            forever.wait()
+        read(self, number, rows)
+
+    train(shards, HYPER, tmp_path / "whole")
+    monkeypatch.setattr(ShardPairs, "read", hang)
+    with pytest.raises(Stopped):
+        train(shards, HYPER, tmp_path / "torn")
+    forever.set()
+    train(shards, HYPER, tmp_path / "torn", resume="auto")
+    assert_equal(newest(tmp_path / "torn").model, newest(tmp_path / "whole").model)
 
 
 def test_a_finished_run_resumed_changes_nothing_and_a_longer_one_goes_on(shards: Path, tmp_path: Path) -> None:
