@@ -47,7 +47,10 @@ def evaluate(
     agree: Callable[[], None] = lambda: None,
     waiting: Callable[[], None] = lambda: None,
 ) -> Totals:
-    """Totals over all ranks; `agree` is called before each batch, `waiting` while one is late. DataError when a prediction is not finite, or samples are missing at the end."""
+    """Totals over all ranks; `agree` is called before each batch, `waiting` while one is late.
+
+    DataError when a prediction is not finite, or samples are missing at the end.
+    """
     reverter.eval()
     totals, volume = Totals(measures), pixel_volume(feed.pairs.grid)
     image = None if mean_image is None else mean_image.double()[None]
