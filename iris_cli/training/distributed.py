@@ -179,9 +179,7 @@ def world(device: str = "auto", startup: bool = True, cleanup: bool = True) -> I
     except RuntimeError as error:
         if not (isinstance(error, dist.DistError) or "gloo" in str(error)):
             raise
-        raise IrisError(
-            f"rank {rank} has lost another rank", "what that one says above, or its log, tells why"
-        ) from error
+        raise IrisError(f"rank {rank} has lost another rank", "its own words, or its log, tell why") from error
     finally:
         if cleanup:
             dist.destroy_process_group()

@@ -21,7 +21,7 @@ from torch.optim import Optimizer
 from iris_cli.config.toml import to_dict
 from iris_cli.config.train import TrainConfig
 from iris_cli.console import log, progress, warn
-from iris_cli.errors import EXIT_REQUEUE, DataError, IrisError
+from iris_cli.errors import EXIT_FAILURE, EXIT_REQUEUE, DataError, IrisError
 from iris_cli.training.batch import Feed, PairBatch
 from iris_cli.training.checkpoint import Checkpoint, Progress
 from iris_cli.training.distributed import World, bare, no_sync, note_stopped
@@ -209,6 +209,8 @@ class Trainer:
         guilty = not bool(torch.isfinite(total))
         if not self.world.most(int(guilty)):
             return True
+        if self.hyper.on_nan == "stop" and not guilty:
+            raise SystemExit(EXIT_FAILURE)  # the guilty rank tells it all
         keys = ", ".join(self.train.pairs.key(i) for i in met) if guilty else "those of another rank"
         message = f"the loss of step {self.progress.step + 1} is not finite; its samples: {keys}"
         if self.hyper.on_nan == "stop":
