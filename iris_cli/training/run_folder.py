@@ -17,6 +17,16 @@ from iris_cli.errors import DataError, UsageError
 from iris_cli.training.checkpoint import BEST, CHECKPOINTS, CONFIG, METRICS, Checkpoint, load, save, whole_file
 
 
+#: An ensemble's folder holds a run folder for each of its members, numbered from 1.
+MEMBER = "member-{:02d}"
+
+
+def member_folders(run: Path) -> list[Path]:
+    """The run folders of an ensemble; of a single run, or of a checkpoint file, just itself."""
+    members = sorted(path for path in run.glob(MEMBER.format(0)[:-2] + "*") if path.is_dir())
+    return members or [run]
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """`path` holds config.toml, metrics.jsonl and checkpoints/; the last `keep` checkpoints stay, and the best."""
