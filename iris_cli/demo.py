@@ -19,7 +19,8 @@ from iris_cli.preobserve import preobserve
 from iris_cli.standard.files import to_json, write_text
 from iris_cli.standard.generate import Foregrounds, Galaxies, write_mock
 from iris_cli.training.report import Report
-from iris_cli.training.runs import Trained, open_run, sample_predictions, test_run, train_run
+from iris_cli.training.runs import train_run
+from iris_cli.training.testing import Trained, open_run, sample_predictions, test_run
 
 #: What the demonstration leaves behind, in the order of its making; --overwrite removes just these.
 STANDARD, FOREGROUND, SHARDS, LITTER, RUN = "standard", "foreground", "shards", "litter", "run"

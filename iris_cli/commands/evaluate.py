@@ -42,7 +42,7 @@ def evaluate(
 
         raise typer.Exit(launch(nproc_per_node, sys.argv[1:]))
     from iris_cli.console import emit, speaks, table
-    from iris_cli.training.runs import open_run, test_run
+    from iris_cli.training.testing import open_run, test_run
 
     trained = open_run(run)
     changes = {

@@ -16,7 +16,6 @@ from iris_cli.console import warn
 from iris_cli.errors import DataError, UsageError
 from iris_cli.training.checkpoint import BEST, CHECKPOINTS, CONFIG, METRICS, Checkpoint, load, save, whole_file
 
-
 #: An ensemble's folder holds a run folder for each of its members, numbered from 1.
 MEMBER = "member-{:02d}"
 

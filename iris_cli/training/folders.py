@@ -1,0 +1,59 @@
+"""Folders that a command names -> data sets to train or test on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import ConcatDataset
+
+from iris_cli.config.preobserve import PreobserveConfig
+from iris_cli.config.train import TrainConfig
+from iris_cli.errors import DataError, UsageError
+from iris_cli.observers.observer import Observer
+from iris_cli.observers.registry import make_observer
+from iris_cli.standard.dataset import StandardDataset
+from iris_cli.training.datasets import InfiniteDataset, PreObservedDataset
+
+
+def open_data(folders: Sequence[str], observer: str = "", split: str | None = None) -> tuple[Any, Observer | None]:
+    """Shard folders, or standard data sets and the observer of that name; several as one."""
+    if not observer:
+        return _joined([open_shards(folder, split) for folder in folders]), None
+    if split:
+        raise UsageError("a standard data set has no splits", "test on shards, or on all tensors")
+    standard = [StandardDataset.open(folder) for folder in folders]
+    return _joined(standard), make_observer(standard[0].grid, PreobserveConfig(observer=observer))
+
+
+def open_shards(folder: str, split: str | None = None) -> PreObservedDataset:
+    return PreObservedDataset(shards_folder(folder), split)
+
+
+def open_litter(hyper: TrainConfig) -> InfiniteDataset | None:
+    """The litter that a configuration names, if any. DataError when there is nothing to draw."""
+    if not hyper.litter:
+        return None
+    dataset = open_shards(hyper.litter)
+    if len(dataset) == 0:
+        raise DataError(f"{hyper.litter} holds no litter to draw from", "write some: iris preobserve --litter")
+    return InfiniteDataset(dataset, hyper.seed)
+
+
+def shards_folder(folder: str) -> Path:
+    """DataError when there is no such folder, UsageError for a standard data set that came without an observer."""
+    path = Path(folder)
+    if not path.is_dir():
+        raise DataError(f"{path} is not a folder", "name the output of `iris preobserve`")
+    standard = any((path / name).exists() for name in ("standard.json", "attributes.json"))
+    if standard and not (path / "index.json").exists():
+        raise UsageError(
+            f"{path} is a standard data set, not shards",
+            f"run `iris preobserve {path} SHARDS`, or add --observer simple",
+        )
+    return path
+
+
+def _joined(parts: Sequence[Any]) -> Any:
+    return parts[0] if len(parts) == 1 else ConcatDataset(parts)
