@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from iris_cli import __version__
 from iris_cli.commands.demo import demo
@@ -21,12 +22,25 @@ from iris_cli.commands.train import TrainCommand, train
 from iris_cli.errors import EXIT_FAILURE, EXIT_INTERRUPTED, IrisError
 from shards.errors import ShardError
 
+
+class _Flags(TyperGroup):
+    """Iris's own options are flags. One that nobody gave is False: typer would wake pydantic for its None."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        params: list[Any] = super().get_params(ctx)
+        for flag in params:
+            flag.default = bool(flag.default)
+        return params
+
+
 app = typer.Typer(
     name="iris",
+    cls=_Flags,
     help="Turn an edge-on observation of the Galaxy's centre into the view from above.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,  # rich leaves an option's help a quarter of an 80-column line, and doubles the start
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
 

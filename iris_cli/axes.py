@@ -13,9 +13,11 @@ towards -y, and gas that turns clockwise seen from north recedes at positive lon
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:  # a configuration names axes without waking numpy, a third of a command's start
+    import numpy as np
+    from numpy.typing import NDArray
 
 #: Channels of a physical tensor (channel, distance, longitude, latitude).
 V_LOS, RHO, T_GAS, X_H2, X_CO, T_DUST = range(6)
@@ -45,12 +47,16 @@ class Axis:
 
     def centres(self) -> NDArray[np.float64]:
         """(steps,) ascending."""
+        import numpy as np
+
         if self.steps == 1:
             return np.array([0.5 * (self.first + self.last)])
         return np.linspace(self.first, self.last, self.steps)
 
     def edges(self) -> NDArray[np.float64]:
         """(steps + 1,) ascending; the outer ones half a step beyond the limits."""
+        import numpy as np
+
         centres, half = self.centres(), 0.5 * self.step
         return np.append(centres - half, centres[-1] + half)
 
