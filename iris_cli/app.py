@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from iris_cli import __version__
+from iris_cli.commands.config import app as config
 from iris_cli.commands.demo import demo
 from iris_cli.commands.evaluate import evaluate
 from iris_cli.commands.mock import mock
@@ -67,6 +68,7 @@ app.command()(preobserve)
 app.command(cls=TrainCommand)(train)
 app.command("test")(evaluate)
 app.add_typer(shards, name="shards")
+app.add_typer(config, name="config")
 
 
 def main() -> None:

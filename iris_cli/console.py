@@ -6,9 +6,15 @@ import json
 import os
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
+
+from iris_cli.errors import UsageError
+
+#: Environment variables behind `--log-every` and `-v`, so that what this process starts hears of them too.
+LOG_EVERY, VERBOSE = "IRIS_LOG_EVERY", "IRIS_VERBOSE"
 
 
 class Progress(Protocol):
@@ -27,7 +33,7 @@ class _Bar:
         self._bar, self._task = bar, task
 
     def advance(self, steps: int = 1, words: str = "") -> None:
-        self._bar.update(self._task, advance=steps, words=words)
+        self._bar.update(self._task, advance=steps, **({"words": words} if words else {}))
 
 
 class _Lines:
@@ -36,22 +42,30 @@ class _Lines:
     def __init__(self, title: str, total: int | None, every_s: float) -> None:
         self.title, self.total, self.every_s = title, total, every_s
         self.done, self.words, self.start = 0, "", time.monotonic()
-        self._last = self.start
+        #: When and how far: the rate is that of the last few lines, as what a resumed job kept went by in no time.
+        self.marks = deque([(self.start, 0)], maxlen=6)
 
     def advance(self, steps: int = 1, words: str = "") -> None:
         self.done, self.words = self.done + steps, words or self.words
-        if time.monotonic() - self._last >= self.every_s:
-            self.say()
+        if time.monotonic() - self.marks[-1][0] >= self.every_s:
+            self._say(self._left())
 
-    def say(self) -> None:
-        self._last = time.monotonic()
-        seconds = self._last - self.start
-        rate = self.done / seconds if seconds > 0 else 0.0
-        of = f"/{self.total}" if self.total is not None else ""
-        left = (
-            f", {clock((self.total - self.done) / rate)} left" if self.total and rate and self.done < self.total else ""
-        )
-        log(f"{self.title} {self.done}{of}, {rate:.3g}/s{left}{'  ' + self.words if self.words else ''}")
+    def end(self) -> None:
+        self._say(f", {clock(time.monotonic() - self.start)} in all")
+
+    def _say(self, time_told: str) -> None:
+        self.marks.append((time.monotonic(), self.done))
+        of = "" if self.total is None else f"/{self.total}"
+        words = f", {self.words}" if self.words else ""
+        log(f"{self.title} {self.done}{of}, {self._rate():.3g}/s{time_told}{words}")
+
+    def _rate(self) -> float:
+        (then, before), now = self.marks[0], time.monotonic()
+        return (self.done - before) / (now - then) if now > then else 0.0
+
+    def _left(self) -> str:
+        rate = self._rate()
+        return f", {clock((self.total - self.done) / rate)} left" if self.total and rate else ""
 
 
 def clock(seconds: float) -> str:
@@ -71,39 +85,88 @@ def on_terminal() -> bool:
 
 
 def log(message: str) -> None:
-    """One line on stderr, with the time in front where nobody watches."""
+    """One line on stderr, with the time in front where nobody watches.
+
+    A reader who has gone (`2>&1 | head`) must not end the work that he was watching.
+    """
     if not speaks():
         return
     stamp = "" if on_terminal() else time.strftime("%Y-%m-%dT%H:%M:%S ")
-    print(f"{stamp}{message}", file=sys.stderr, flush=True)
+    with suppress(BrokenPipeError):
+        print(f"{stamp}{message}", file=sys.stderr, flush=True)
 
 
 def warn(message: str) -> None:
     log(f"warning: {message}")
 
 
+def verbose() -> bool:
+    """Whether `-v` was given, to this process or to the one that started it."""
+    return os.environ.get(VERBOSE, "") not in ("", "0")
+
+
+def detail(message: str) -> None:
+    """What only those want to know who asked with `-v`."""
+    if verbose():
+        log(message)
+
+
+def seconds_between_lines() -> float:
+    """Of `--log-every`, or of the environment."""
+    try:
+        return max(0.1, float(os.environ.get(LOG_EVERY) or 10))
+    except ValueError:
+        raise UsageError(f"{LOG_EVERY} = {os.environ[LOG_EVERY]!r} is no number of seconds", "unset it") from None
+
+
 @contextmanager
-def progress(
-    title: str, total: int | None = None, *, log_every_s: float = 10.0, quiet: bool = False
-) -> Iterator[Progress]:
+def progress(title: str, total: int | None = None, *, quiet: bool = False) -> Iterator[Progress]:
     """`with progress("observing", 640) as p: p.advance()`"""
     if quiet or not speaks():
         yield _Silent()
     elif on_terminal():
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as RichProgress
-
-        columns = (TextColumn("{task.description}"), BarColumn(bar_width=28), MofNCompleteColumn(),
-                   TimeRemainingColumn(), TextColumn("{task.fields[words]}"))  # fmt: skip
-        with RichProgress(*columns, console=Console(stderr=True)) as bar:
-            yield _Bar(bar, bar.add_task(title, total=total, words=""))
+        with _rich_bar(title, total) as bar:
+            yield bar
     else:
-        lines = _Lines(title, total, log_every_s)
+        lines = _Lines(title, total, seconds_between_lines())
         try:
             yield lines
         finally:
-            lines.say()
+            lines.end()
+
+
+@contextmanager
+def _rich_bar(title: str, total: int | None) -> Iterator[Progress]:
+    """The cursor waits at the start of the bar's line, not at its end. A terminal that is made narrower breaks the
+    line into two or more, and from there all of them can be erased.
+    """
+    from rich.console import Console, RenderHook
+    from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as RichProgress
+    from rich.segment import ControlType, Segment, Segments
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text("" if task.speed is None else f"{task.speed:.3g}/s")
+
+    class FromLineStart(RenderHook):
+        def process_renderables(self, renderables: list[Any]) -> list[Any]:
+            erase, back = "\r\x1b[J", "\r"
+            return [_control(erase), *renderables, _control(back)]
+
+    def _control(code: str) -> Segments:
+        return Segments([Segment(code, None, [(ControlType.CARRIAGE_RETURN,)])])
+
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(), Rate(),
+               TimeRemainingColumn(), TextColumn("{task.fields[words]}"))  # fmt: skip
+    console = Console(stderr=True)
+    with RichProgress(*columns, console=console) as bar:
+        console.push_render_hook(FromLineStart())
+        try:
+            yield _Bar(bar, bar.add_task(title, total=total, words=""))
+        finally:
+            console.pop_render_hook()
 
 
 def emit(result: dict[str, Any]) -> None:

@@ -13,9 +13,13 @@ from iris_cli.errors import UsageError
 class DemoConfig:
     """Galaxies are mock galaxies of the `tiny` preset, a tenth of them kept for the test."""
 
+    #: Name of the grid.
     preset: str = "tiny"
+    #: How many; a tenth is kept for the test.
     galaxies: int = 1600
+    #: From how many sides each is seen.
     views: int = 1
+    #: How many pieces of litter.
     foregrounds: int = 32
     preobserve: PreobserveConfig = field(
         default_factory=lambda: PreobserveConfig(observer="simple", validation_fraction=0.05, test_fraction=0.1)

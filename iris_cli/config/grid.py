@@ -12,11 +12,15 @@ from iris_cli.errors import UsageError, nearest
 class Grid:
     """Limits are cell centres (see `iris_cli.axes`). Defaults: the IRIS paper's, arXiv:2607.01338."""
 
+    #: From the observer to the Galactic Centre.
     observer_distance_pc: float = 8277.0
+    #: Distances from the observer.
     r_min_pc: float = 8052.0
     r_max_pc: float = 8502.0
     r_steps: int = 512
+    #: The density image shows the distance steps from here ...
     r_crop_min: int = 0
+    #: ... up to here, this one left out.
     r_crop_max: int = 512
     lon_min_deg: float = -1.5
     lon_max_deg: float = 1.5
@@ -26,6 +30,7 @@ class Grid:
     lat_steps: int = 128
     v_min_km_s: float = -200.0
     v_max_km_s: float = 200.0
+    #: Channels of the cube.
     v_steps: int = 512
 
     def __post_init__(self) -> None:

@@ -23,37 +23,43 @@ class MockConfig:
     velocity with it, densities are not (the IRIS paper's scaling).
     """
 
+    #: Multiplies every length and velocity.
     scale: Range = (0.9, 1.2)
-    # The orbit: x = a cos(phi), y = b sin(phi), z = z0 sin(alpha - 2 phi), v_phi = v0 b / R.
+    #: The orbit: x = a cos(phi), y = b sin(phi), z = z0 sin(alpha - 2 phi), v_phi = v0 b / R.
     semi_major_pc: Range = (75.0, 105.0)
+    #: b / a.
     axis_ratio: Range = (0.4, 0.7)
+    #: z0.
     height_pc: Range = (8.0, 16.0)
+    #: alpha.
     height_phase_rad: Range = (0.0, 6.283185307179586)
+    #: Speed where the orbit crosses its minor axis.
     v0_km_s: Range = (115.0, 145.0)
     ring_n_H_cm3: Range = (600.0, 1400.0)
     ring_width_pc: Range = (7.0, 12.0)
     ring_contrast: Range = (0.6, 1.0)
-    # Gas on the orbit and in the disc sinks slowly towards the centre: near gas recedes so fast, far gas approaches.
+    #: Gas on the orbit and in the disc sinks slowly towards the centre: near gas recedes so fast, far gas approaches.
     drift_km_s: Range = (25.0, 50.0)
-    # Clouds on the orbit; the densest are like Sgr B2, the common ones like the Brick.
+    #: Clouds on the orbit; the densest are like Sgr B2, the common ones like the Brick.
     clouds: tuple[int, int] = (4, 10)
     cloud_n_H_cm3: Range = (1e3, 6e3)
     cloud_radius_pc: Range = (6.0, 13.0)
-    # Inflow: two trailing lanes at the leading edges of the bar, from the tips of the orbit outwards.
+    #: Inflow: two trailing lanes at the leading edges of the bar, from the tips of the orbit outwards.
     lane_n_H_cm3: Range = (400.0, 900.0)
     lane_winding: Range = (0.5, 1.1)
     lane_width_pc: Range = (9.0, 15.0)
     lane_length_pc: Range = (120.0, 220.0)
     lane_inflow_km_s: Range = (80.0, 140.0)
     lane_imbalance: Range = (-0.3, 0.3)
-    # The diffuse disc.
+    #: The diffuse disc.
     disc_n_H_cm3: Range = (20.0, 60.0)
     disc_radius_pc: Range = (90.0, 150.0)
     disc_height_pc: Range = (18.0, 30.0)
-    # Turbulence: log-normal density, Gaussian velocity, power-law spectra.
+    #: Turbulence: log-normal density, Gaussian velocity, power-law spectra.
     turbulence_km_s: Range = (5.0, 15.0)
     turbulence_contrast: Range = (0.4, 0.8)
     turbulence_cell_pc: float = 6.0
+    #: Of the three-dimensional power spectra: 11/3 is Kolmogorov's.
     velocity_slope: float = 3.6666666666666665
     density_slope: float = 3.0
     largest_eddy_pc: float = 60.0
@@ -66,6 +72,7 @@ class MockConfig:
 class ForegroundConfig:
     """Sheets of spiral-arm gas on the way to the Galactic Centre; densities and velocities of the inner disc's arms."""
 
+    #: How many; lower and upper limit are both possible.
     sheets: tuple[int, int] = (2, 4)
     thickness_pc: Range = (30.0, 80.0)
     n_H_cm3: Range = (20.0, 80.0)

@@ -26,9 +26,13 @@ def _not_negative(config: object, *names: str) -> None:
 class LineConfig:
     """A built-in molecule or the path of a LAMDA file; `tracer_per_CO` may be left out for built-in molecules."""
 
+    #: 12co, 13co, c18o, or the path of a LAMDA file.
     molecule: str = "13co"
+    #: As `iris molecule` prints it.
     transition: str = "2-1"
+    #: n(molecule)/n(CO).
     tracer_per_CO: float | None = None
+    #: At the line, per kg of gas.
     dust_opacity_m2_kg: float = 1e-3
 
     def __post_init__(self) -> None:
@@ -37,24 +41,40 @@ class LineConfig:
 
 @dataclass(frozen=True)
 class SyntheticConfig:
-    """`subsamples` per channel and `threads`: 0 means as many as needed, and as torch has."""
+    """The lines, the gas's physics, the telescope, and the means of computing them."""
 
     lines: tuple[LineConfig, ...] = (LineConfig(),)
+    #: "lte", "non-lte" (optically thin) or "lvg" (photons trapped, by the velocity gradient).
     populations: str = "non-lte"
+    #: Let the background excite the levels.
     pumping: bool = True
+    #: Of H2 as a collision partner.
     ortho_per_para: float = 3.0
+    #: What "lvg" takes the gas to have.
     velocity_gradient_km_s_pc: float = 1.0
+    #: "thick" is the whole equation, "selective" leaves out the line's own opacity, "thin" all opacity.
     regime: str = "thick"
+    #: Negative opacities: "exact", or "clip" to none.
     masers: str = "exact"
+    #: Temperature of the black body behind everything.
     background_K: float = 2.73
+    #: Within a cell, beside its thermal width.
     turbulence_km_s: float = 0.0
+    #: Lines are drawn out over the velocities between a cell and its neighbours.
     in_cell_gradient: bool = True
+    #: Hotter gas holds no tracer.
     temperature_ceiling_K: float = 5e4
+    #: Gaussian, over longitude and latitude; 0 is a perfect telescope.
     beam_fwhm_arcsec: float = 30.0
+    #: "rayleigh-jeans" or "planck" temperatures.
     brightness: str = "rayleigh-jeans"
+    #: "compiled", "torch" or "reference": the same numbers at three speeds.
     backend: str = "compiled"
+    #: Points in a channel; 0 takes as many as the narrowest line needs.
     subsamples: int = 0
+    #: For the arrays of the "torch" and "reference" backends.
     memory_GiB: float = 4.0
+    #: 0 takes as many as torch has.
     threads: int = 0
 
     def __post_init__(self) -> None:

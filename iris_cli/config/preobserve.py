@@ -10,16 +10,27 @@ from iris_cli.errors import UsageError
 
 @dataclass(frozen=True)
 class PreobserveConfig:
+    """The observer, what it is given to see, and how its pairs become a set. Defaults: the IRIS paper's."""
+
+    #: "synthetic" sees a spectral line, "simple" the columns of gas at each velocity.
     observer: str = "synthetic"
+    #: How the cube loses its latitude: "mean" or "max".
     latitude: str = "mean"
+    #: Smooth velocities over neighbouring cells before observing.
     in_blur: bool = True
+    #: Write observations only, without their densities.
     litter: bool = False
+    #: l -> -l and b -> -b, which reverses the sense of rotation.
     turn_over: bool = False
+    #: Of the sources; all views of a galaxy fall into one split.
     validation_fraction: float = 0.2
     test_fraction: float = 0.0
+    #: Decides which sources go where.
     split_seed: int = 0
     samples_per_shard: int = 256
+    #: How arrays are stored; docs/shard_format.md lists them.
     encoding: str = "float32"
+    #: Of the field's folders: how many tensors in a row show one galaxy. Left out: what they say.
     views_per_source: int | None = None
     #: What `observer = "synthetic"` looks at, and how.
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)

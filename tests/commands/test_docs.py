@@ -15,12 +15,13 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 
 
-def test_the_command_line_page_is_what_the_commands_say() -> None:
-    spec = importlib.util.spec_from_file_location("write_cli", ROOT / "docs/write_cli.py")
+@pytest.mark.parametrize("page", ["cli", "configuration"])
+def test_a_reference_page_is_what_the_program_says(page: str) -> None:
+    spec = importlib.util.spec_from_file_location(f"write_{page}", ROOT / f"docs/write_{page}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert (ROOT / "docs/cli.md").read_text() == module.render(), "run: python docs/write_cli.py"
+    assert (ROOT / f"docs/{page}.md").read_text() == module.render(), f"run: python docs/write_{page}.py"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -1,0 +1,139 @@
+"""`iris config show|validate`: what a command would do unless told otherwise, and whether a file says what it means."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from iris_cli.commands import options
+from iris_cli.config import catalogue
+from iris_cli.config.toml import from_dict, to_dict, to_toml
+from iris_cli.errors import DataError
+
+app = typer.Typer(help="Show the configuration of anything, or check a file.", no_args_is_help=True)
+
+For = Annotated[
+    str | None, typer.Option("--for", help="Whose configuration the file is, where its keys leave it open.")
+]
+
+
+@app.command()
+def show(
+    what: Annotated[
+        str | None,
+        typer.Argument(help="A configuration, a preset, a TOML file, or a run, shard or standard folder."),
+    ] = None,
+    whose: For = None,
+    as_json: options.Json = False,
+) -> None:
+    """Print a configuration with all its defaults, as TOML that `--config` takes; without WHAT, what there is."""
+    from iris_cli.console import emit
+
+    if what is None:
+        emit(_everything()) if as_json else _list()
+        return
+    name, config, beside = _resolve(what, whose)
+    if as_json:
+        emit({"configuration": name, "values": to_dict(config), **{key: to_dict(beside[key]) for key in beside}})
+    else:
+        _print(name, config, beside)
+
+
+@app.command()
+def validate(
+    files: Annotated[list[Path], typer.Argument(help="TOML files.")],
+    whose: For = None,
+    as_json: options.Json = False,
+) -> None:
+    """Check keys, types and values of files, and say which command each is for."""
+    from iris_cli.console import emit
+
+    found = {file: catalogue.read(file, whose)[0] for file in options.listed(files)}
+    if as_json:
+        emit({"files": {str(file): {"configuration": name, "command": _command(name)} for file, name in found.items()}})
+        return
+    for file, name in found.items():
+        print(f"{file}: fits `{_command(name)} --config`")
+
+
+def _command(name: str) -> str:
+    return catalogue.CONFIGS[name].command
+
+
+def _everything() -> dict[str, Any]:
+    return {"configurations": {name: config.command for name, config in catalogue.CONFIGS.items()},
+            "presets": list(catalogue.PRESETS)}  # fmt: skip
+
+
+def _list() -> None:
+    for name, config in catalogue.CONFIGS.items():
+        print(f"{name:<12}{config.command:<24}{config.about}")
+    print(f"presets of the grid: {', '.join(catalogue.PRESETS)}")
+
+
+def _print(name: str, config: Any, beside: dict[str, Any]) -> None:
+    from iris_cli.config.describe import commented_toml
+
+    known = catalogue.CONFIGS.get(name)
+    print(f"# {known.command} --config: {known.about}" if known else f"# the grid of the preset {name}")
+    print(f"\n{commented_toml(config)}")
+    for title, values in beside.items():
+        print(f"\n# {title}")
+        for line in to_toml(values).splitlines():
+            print(f"#   {line}".rstrip())
+
+
+def _resolve(what: str, whose: str | None) -> tuple[str, Any, dict[str, Any]]:
+    """(name, configuration, what else is known) of a name, a file or a folder."""
+    path = Path(what)
+    if path.is_dir():
+        return _of_folder(path)
+    if path.is_file() or path.suffix == ".toml":
+        return (*catalogue.read(path, whose), {})
+    return what, catalogue.named(what), {}
+
+
+def _of_folder(folder: Path) -> tuple[str, Any, dict[str, Any]]:
+    """DataError when the folder is neither a run, nor a shard folder, nor a standard data set of ours."""
+    for file, read in ((RUN, _of_run), (SHARDS, _of_shards), (STANDARD, _of_standard)):
+        if (folder / file).is_file():
+            return read(folder)
+    first = next(iter(sorted(folder.glob(f"member-*/{RUN}"))), None)
+    if first is not None:
+        return _of_run(first.parent)
+    raise DataError(f"{folder} is no run, shard folder or standard data set",
+                    f"one holds {RUN}, {SHARDS} or {STANDARD}")  # fmt: skip
+
+
+#: The file by which a folder is known.
+RUN, SHARDS, STANDARD = "config.toml", "index.json", "standard.json"
+
+
+def _of_run(folder: Path) -> tuple[str, Any, dict[str, Any]]:
+    return (*catalogue.read(folder / RUN, "train"), {})
+
+
+def _of_shards(folder: Path) -> tuple[str, Any, dict[str, Any]]:
+    from iris_cli.config.grid import Grid
+    from iris_cli.config.preobserve import PreobserveConfig
+    from shards.index import Index
+
+    told = Index.open(folder).attributes
+    if "config" not in told:
+        raise DataError(f"{folder} does not say how it was made", "`iris shards info` tells what it knows")
+    where = str(folder / SHARDS)
+    beside = {"grid": from_dict(Grid, told["grid"], where)} if "grid" in told else {}
+    return "preobserve", from_dict(PreobserveConfig, told["config"], where), beside
+
+
+def _of_standard(folder: Path) -> tuple[str, Any, dict[str, Any]]:
+    from iris_cli.standard.dataset import StandardDataset
+
+    dataset = StandardDataset.open(folder)
+    name = {"Galaxies": "mock", "Foregrounds": "foreground"}.get(str(dataset.origin.get("maker")))
+    if name is None:
+        raise DataError(f"{folder} was not made by `iris mock`, and says nothing of a configuration")
+    config = from_dict(catalogue.CONFIGS[name].cls, dataset.origin["config"], str(folder / STANDARD))
+    return name, config, {"grid": dataset.grid}

@@ -1,0 +1,118 @@
+"""`iris config`: defaults, presets, files and folders, and the page that is made of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from iris_cli.config.catalogue import CONFIGS, PRESETS
+from iris_cli.config.describe import fields_of, kind, unit_of
+from iris_cli.config.toml import from_dict
+from iris_cli.config.train import Noise, TrainConfig
+
+Iris = Callable
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_what_is_shown_is_a_file_that_means_the_defaults(iris: Iris, tmp_path: Path, name: str) -> None:
+    ran = iris("config", "show", name)
+    assert ran.code == 0
+    assert from_dict(CONFIGS[name].cls, tomllib.loads(ran.out)) == CONFIGS[name].cls()
+    (tmp_path / "file.toml").write_text(ran.out)
+    checked = iris("config", "validate", tmp_path / "file.toml")
+    assert checked.code == 0 and f"fits `{CONFIGS[name].command} --config`" in checked.out
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_are_shown_by_name(iris: Iris, name: str) -> None:
+    ran = iris("config", "show", name)
+    assert from_dict(type(PRESETS[name]), tomllib.loads(ran.out)) == PRESETS[name]
+
+
+def test_a_file_is_shown_with_all_its_defaults_and_its_comments(iris: Iris, tmp_path: Path) -> None:
+    (tmp_path / "t.toml").write_text("epochs = 3\n[noise]\nsigma_K = 0.5\n")
+    out = iris("config", "show", tmp_path / "t.toml").out
+    shown = from_dict(TrainConfig, tomllib.loads(out))
+    assert shown == TrainConfig(epochs=3, noise=Noise(sigma_K=0.5))
+    assert "# Batches whose gradients make one optimizer step.\nbatches_per_update = 16" in out
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("latitud = 'max'\n", ("unknown key 'latitud'", "did you mean 'latitude'?")),
+        ("epochs = 3\n[optimizer]\nlearning_rat = 0.1\n", ("optimizer", "did you mean 'learning_rate'?")),
+        ("epochs = 'many'\n", ("epochs must be of type int, not 'many'",)),
+        ("epochs = 0\n", ("epochs = 0", "1 or more")),
+        ("turbulence_contrast = [0.1, 0.2]\n", ("may be of mock, foreground", "--for mock")),
+        ("", ("is empty", "--for")),
+        ("epochs = \n", ("not valid TOML",)),
+    ],
+)
+def test_a_file_that_says_nothing_clear_is_one_line_and_exit_code_2(
+    iris: Iris, tmp_path: Path, text: str, words: tuple[str, ...]
+) -> None:
+    (tmp_path / "file.toml").write_text(text)
+    ran = iris("config", "validate", tmp_path / "file.toml")
+    assert ran.code == 2 and ran.out == "" and len(ran.err.splitlines()) == 1
+    assert "file.toml" in ran.err or "epochs = 0" in ran.err
+    assert all(word in ran.err for word in words), ran.err
+
+
+def test_a_file_can_be_checked_against_a_configuration_that_is_named(iris: Iris, tmp_path: Path) -> None:
+    (tmp_path / "m.toml").write_text("turbulence_contrast = [0.1, 0.2]\n")
+    told = json.loads(iris("config", "validate", tmp_path / "m.toml", "--for", "foreground", "--json").out)
+    assert told["files"][str(tmp_path / "m.toml")]["command"] == "iris mock --foreground"
+    ran = iris("config", "validate", tmp_path / "m.toml", "--for", "trian")
+    assert ran.code == 2 and "did you mean 'train'?" in ran.err
+
+
+def test_a_name_that_is_nothing_is_named_with_its_nearest(iris: Iris) -> None:
+    ran = iris("config", "show", "tine")
+    assert ran.code == 2 and "did you mean 'tiny'?" in ran.err
+    assert iris("config", "show", "nowhere.toml").code == 2
+
+
+def test_without_a_name_all_names_are_listed(iris: Iris) -> None:
+    out = iris("config", "show").out
+    assert all(name in out for name in (*CONFIGS, *PRESETS))
+    assert json.loads(iris("config", "show", "--json").out)["presets"] == list(PRESETS)
+
+
+def test_folders_tell_how_they_were_made(iris: Iris, tmp_path: Path) -> None:
+    (tmp_path / "m.toml").write_text("clouds = [2, 3]\n")
+    iris("mock", tmp_path / "standard", "-n", 3, "--config", tmp_path / "m.toml")
+    iris("preobserve", tmp_path / "standard", tmp_path / "shards", "--observer", "simple", "--samples-per-shard", 2)
+    out = iris("config", "show", tmp_path / "standard").out
+    assert tomllib.loads(out)["clouds"] == [2, 3] and "#   r_steps = 64" in out
+    told = json.loads(iris("config", "show", tmp_path / "shards", "--json").out)
+    assert told["configuration"] == "preobserve" and told["values"]["samples_per_shard"] == 2
+    iris("train", tmp_path / "shards", "--epochs", 1, "--accumulate", 1, "--out", tmp_path / "run" / "member-01", "-q")
+    for run in (tmp_path / "run", tmp_path / "run" / "member-01"):
+        told = json.loads(iris("config", "show", run, "--json").out)
+        assert told["values"]["epochs"] == 1 and told["values"]["data"] == [str(tmp_path / "shards")]
+    ran = iris("config", "show", tmp_path)
+    assert ran.code == 1 and "is no run, shard folder or standard data set" in ran.err
+
+
+def test_names_tell_units_and_kinds() -> None:
+    assert unit_of("v_gradient_km_s_deg") == "km/s per deg" and unit_of("height_pc") == "pc" and unit_of("clouds") == ""
+    assert kind(tuple[float, float]) == "[float, float]" and kind(tuple[str, ...]) == "list of str"
+    assert kind(float | None) == "float"
+
+
+def test_a_comment_belongs_to_the_field_below_or_before_it() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Sky:
+        #: Kelvin, as an antenna
+        #: measures it.
+        background_K: float = 2.73
+        clouds: int = 3  #: Cirrus.
+        stars: int = 0
+
+    assert [f.comment for f in fields_of(Sky)] == ["Kelvin, as an antenna measures it.", "Cirrus.", ""]

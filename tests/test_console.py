@@ -1,0 +1,115 @@
+"""Progress and messages: on a terminal, in a log, and when nobody listens."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from iris_cli import console
+from iris_cli.errors import UsageError
+
+ROOT = Path(__file__).resolve().parents[1]
+STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d "
+
+
+def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60,
+                          env={**os.environ, **environment})  # fmt: skip
+
+
+SLOW = """
+import time
+from iris_cli.console import progress
+with progress("observing", 8) as bar:
+    for i in range(8):
+        time.sleep(0.06)
+        bar.advance(1, "2 failed" if i > 2 else "")
+"""
+
+
+def test_a_log_has_a_stamped_line_every_few_seconds_that_fits_into_80_columns() -> None:
+    lines = run(SLOW, IRIS_LOG_EVERY="0.2").stderr.splitlines()
+    assert len(lines) == 3, lines
+    assert re.fullmatch(STAMP + r"observing \d/8, [\d.]+/s, 0:00:00 left, 2 failed", lines[1])
+    assert re.fullmatch(STAMP + r"observing 8/8, [\d.]+/s, 0:00:0[01] in all, 2 failed", lines[-1])
+    assert max(map(len, lines)) <= 80
+    assert len(run(SLOW, IRIS_LOG_EVERY="60").stderr.splitlines()) == 1
+
+
+def test_the_rate_is_that_of_the_last_lines_not_of_what_a_resumed_job_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    said: list[str] = []
+    monkeypatch.setattr(console, "log", said.append)
+    lines = console._Lines("observing", 2000, 10.0)
+    lines.advance(1000)
+    for _ in range(100):
+        now[0] += 1.0
+        lines.advance()
+    assert said[-1] == "observing 1100/2000, 1/s, 0:15:00 left"
+
+
+def test_a_pace_that_is_no_number_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IRIS_LOG_EVERY", "often")
+    with pytest.raises(UsageError, match="IRIS_LOG_EVERY = 'often'"):
+        console.seconds_between_lines()
+
+
+def test_work_goes_on_when_nobody_reads_its_log_any_more() -> None:
+    code = f"import os, sys\nr, w = os.pipe()\nos.dup2(w, 2)\nos.close(r); os.close(w)\n{SLOW}\nprint('done')"
+    ran = run(code, IRIS_LOG_EVERY="0.1")
+    assert ran.stdout == "done\n"
+
+
+def test_detail_is_for_those_who_asked(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("IRIS_VERBOSE", raising=False)
+    console.detail("the third shard is kept")
+    monkeypatch.setenv("IRIS_VERBOSE", "1")
+    console.detail("the fourth shard is kept")
+    err = capsys.readouterr().err
+    assert "fourth" in err and "third" not in err
+
+
+def _on_a_terminal(code: str, **environment: str) -> bytes:
+    """What a program writes to a terminal of 80 columns."""
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    inherited = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "COLUMNS")}
+    with subprocess.Popen([sys.executable, "-c", code], stdin=theirs, stdout=theirs, stderr=theirs, cwd=ROOT,
+                          env={**inherited, **environment}):  # fmt: skip
+        os.close(theirs)
+        said = b""
+        while True:
+            try:
+                read = os.read(ours, 65536)
+            except OSError:  # Linux's word for: the other side is closed
+                break
+            if not read:
+                break
+            said += read
+    os.close(ours)
+    return said
+
+
+def test_on_a_terminal_a_bar_waits_at_the_start_of_its_line_so_that_resizing_leaves_nothing_behind() -> None:
+    said = _on_a_terminal(SLOW, TERM="xterm-256color")
+    drawn = said.split(b"\r\x1b[J")[2:]  # before the first, the line has not been drawn
+    assert len(drawn) >= 3 and b"observing" in drawn[0]
+    assert all(part.endswith(b"\r") for part in drawn[:-1]), drawn
+    assert b"2 failed" in said and b"8/8" in said and b"\x1b[38" in said
+
+
+def test_a_dumb_terminal_gets_lines_and_no_colour_no_colours() -> None:
+    assert b"\x1b" not in _on_a_terminal(SLOW, TERM="dumb")
+    plain = _on_a_terminal(SLOW, TERM="xterm-256color", NO_COLOR="1")
+    assert b"observing" in plain and b"\x1b[38" not in plain
