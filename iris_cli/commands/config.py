@@ -135,5 +135,5 @@ def _of_standard(folder: Path) -> tuple[str, Any, dict[str, Any]]:
     name = {"Galaxies": "mock", "Foregrounds": "foreground"}.get(str(dataset.origin.get("maker")))
     if name is None:
         raise DataError(f"{folder} was not made by `iris mock`, and says nothing of a configuration")
-    config = from_dict(catalogue.CONFIGS[name].cls, dataset.origin["config"], str(folder / STANDARD))
+    config: Any = from_dict(catalogue.CONFIGS[name].cls, dataset.origin["config"], str(folder / STANDARD))
     return name, config, {"grid": dataset.grid}

@@ -1,4 +1,4 @@
-"""What the fields of a configuration are: name, default, unit and the comment above each, read from the source itself."""
+"""What the fields of a configuration are: name, default, unit and comment, read from the source itself."""
 
 from __future__ import annotations
 
