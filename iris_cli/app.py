@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import traceback
 from typing import Annotated, Any
 
 import typer
@@ -20,6 +21,7 @@ from iris_cli.commands.observe import observe
 from iris_cli.commands.preobserve import preobserve
 from iris_cli.commands.shards import app as shards
 from iris_cli.commands.train import TrainCommand, train
+from iris_cli.console import verbose
 from iris_cli.errors import EXIT_FAILURE, EXIT_INTERRUPTED, IrisError
 from shards.errors import ShardError
 
@@ -30,7 +32,7 @@ class _Flags(TyperGroup):
     def get_params(self, ctx: Any) -> list[Any]:
         params: list[Any] = super().get_params(ctx)
         for flag in params:
-            flag.default = bool(flag.default)
+            flag.default = False if flag.default is None else flag.default
         return params
 
 
@@ -92,6 +94,8 @@ def main() -> None:
 
 
 def _fail(message: str, hint: str, code: int) -> None:
+    if verbose():
+        traceback.print_exc()
     red, plain = ("\033[31m", "\033[0m") if sys.stderr.isatty() and "NO_COLOR" not in os.environ else ("", "")
     print(f"{red}error:{plain} {message}{f' ({hint})' if hint else ''}", file=sys.stderr)
     sys.exit(code)

@@ -17,7 +17,7 @@ from iris_cli import __version__, axes, units
 from iris_cli.config.grid import Grid
 from iris_cli.config.preobserve import PreobserveConfig
 from iris_cli.config.toml import to_dict
-from iris_cli.console import progress, warn
+from iris_cli.console import detail, progress, warn
 from iris_cli.errors import DataError
 from iris_cli.observers.observer import Observer
 from iris_cli.observers.registry import make_observer
@@ -279,6 +279,7 @@ def preobserve(folders: Sequence[Path], out: Path, config: PreobserveConfig, *, 
         "config": to_dict(config),
     }
     total = sum(len(job.items) for job in todo.jobs[rank::world])
+    detail(f"part {rank + 1} of {world}: {total} pairs of {len(todo.jobs[rank::world])} shards; {to_dict(config)}")
     with progress("observing", total, quiet=quiet) as bar:
         return write_set(
             out,

@@ -229,7 +229,8 @@ class _Run:
             writer = Writer(file)
             for i, item in enumerate(job.items):
                 shard.add(writer, item, old[i] if i in old else next(results))
-                self.on_progress(1, "")
+                failed = len(self.report.failed) + len(shard.failed)
+                self.on_progress(1, f"{failed} failed" if failed else "")
             sum_ = writer.close()
         record = shard.record(job, writer.size, sum_, self)
         if not record.count:

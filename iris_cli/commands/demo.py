@@ -19,9 +19,11 @@ def demo(
     overwrite: options.Overwrite = False,
     config: options.ConfigFile = None,
     as_json: options.Json = False,
+    log_every: options.LogEvery = None,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
 ) -> None:
-    """Mock galaxies -> shards -> training -> report, in a few minutes; everything is left to be looked at."""
+    """Mock galaxies to shards to training to a report. Takes minutes; everything is left to be looked at."""
     settings = options.configured(DemoConfig, config, galaxies=galaxies)
     from iris_cli import demo as work  # wakes torch
     from iris_cli.console import emit, table

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from iris_cli.commands import options
 from iris_cli.config.grid import GRID_PRESETS, grid_preset
 from iris_cli.config.mock import ForegroundConfig, MockConfig
+
+if TYPE_CHECKING:
+    from iris_cli.dry_run import DryRun
+    from iris_cli.standard.generate import Foregrounds, Galaxies
+
+#: Drawing a galaxy holds so many times its tensor in memory, mostly double-precision fields.
+TENSORS_HELD = 15
 
 
 def mock(
@@ -24,10 +32,13 @@ def mock(
     workers: options.Workers = 1,
     overwrite: options.Overwrite = False,
     config: options.ConfigFile = None,
+    dry_run: options.DryRun = False,
     as_json: options.Json = False,
+    log_every: options.LogEvery = None,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
 ) -> None:
-    """Make a standard data set of mock galaxies: CMZ orbit, clouds, disc, inflow, turbulence."""
+    """Make a standard data set of mock galaxies. They have a CMZ orbit, clouds, a disc, inflow and turbulence."""
     from iris_cli.console import emit
     from iris_cli.standard.generate import Foregrounds, Galaxies, write_mock
 
@@ -37,8 +48,27 @@ def mock(
         maker = Foregrounds(options.configured(ForegroundConfig, config), grid, seed)
     else:
         maker = Galaxies(options.configured(MockConfig, config), grid, seed, views)
+    if dry_run:
+        from iris_cli.dry_run import tell
+
+        tell(_intention(maker, out, galaxies, workers, overwrite), as_json)
+        return
     count = write_mock(maker, out, galaxies, workers=workers, overwrite=overwrite, quiet=quiet)
     if as_json:
         emit({"folder": str(out), "galaxies": galaxies, "tensors": count})
     else:
         print(f"{count} tensors of {galaxies} galaxies: {out}")
+
+
+def _intention(maker: Foregrounds | Galaxies, out: Path, count: int, workers: int, overwrite: bool) -> DryRun:
+    from iris_cli.dry_run import PLAIN, DryRun
+
+    tensor, views = 4 * math.prod(maker.grid.tensor_shape), getattr(maker, "views", 1)
+    exists = out.exists() and not overwrite
+    return DryRun(
+        computes=f"{count} galaxies x {views} views, tensors of {' x '.join(map(str, maker.grid.tensor_shape))}",
+        writes={out: count * views * (tensor + 128)},
+        memory=workers * (PLAIN + TENSORS_HELD * tensor),
+        processes=workers,
+        notes=(f"{out} exists: the run itself would ask for --overwrite",) if exists else (),
+    )

@@ -17,7 +17,7 @@ def molecule(
     rows: Annotated[int, typer.Option(min=1, help="How many levels and transitions to print.")] = 12,
     as_json: options.Json = False,
 ) -> None:
-    """Levels, transitions, critical densities and source of a molecule."""
+    """Levels, transitions, critical densities of a molecule."""
     from iris_cli.console import emit
     from iris_cli.observers.molecule import load_molecule, summary
 

@@ -40,7 +40,7 @@ def observe(
     config: options.ConfigFile = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """See one tensor as a radio telescope would: a position-position-velocity cube."""
+    """See one tensor as a radio telescope would. A FITS cube comes out: longitude, latitude, velocity."""
     settings = options.configured(
         SyntheticConfig, config, populations=populations, regime=regime, beam_fwhm_arcsec=beam_arcsec, backend=backend,
         memory_GiB=memory_GiB,

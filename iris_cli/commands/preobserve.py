@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,10 +12,19 @@ from iris_cli.commands import options
 from iris_cli.config.preobserve import PreobserveConfig
 from iris_cli.errors import DataError
 
+if TYPE_CHECKING:
+    from iris_cli.dry_run import DryRun
+
+#: Observing holds so many times a tensor in memory.
+TENSORS_HELD = 5
+#: Headers, padding and the json of a sample in its tar, bytes; the end of a tar, its record and its line in the index.
+BESIDE_ARRAYS, BESIDE_SAMPLES = 5000, 15_000
+
 
 def preobserve(
     standard: Annotated[
-        list[Path], typer.Argument(help="Standard data sets, ours or the field's; or pre-observed ones.")
+        list[Path],
+        typer.Argument(help="Standard data sets, ours or the field's, or pre-observed; - or @FILE: a list."),
     ],
     out: Annotated[Path, typer.Argument(help="Shard folder to write.")],
     observer: Annotated[
@@ -48,10 +58,13 @@ def preobserve(
     overwrite: options.Overwrite = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Take up just the inputs that failed.")] = False,
     config: options.ConfigFile = None,
+    dry_run: options.DryRun = False,
     as_json: options.Json = False,
+    log_every: options.LogEvery = None,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
 ) -> None:
-    """Observe standard data sets, once: tar shards of (observation, density) pairs with an index."""
+    """Observe standard data sets, once. What comes out are tar shards of (observation, density) pairs and an index."""
     settings = options.configured(
         PreobserveConfig, config, observer=observer, latitude=latitude, in_blur=in_blur, litter=litter,
         turn_over=turn_over, validation_fraction=validation_fraction, test_fraction=test_fraction,
@@ -61,6 +74,12 @@ def preobserve(
     from iris_cli import preobserve as work  # wakes torch
     from iris_cli.console import emit
 
+    standard = options.listed(standard)
+    if dry_run:
+        from iris_cli.dry_run import tell
+
+        tell(_intention(standard, out, settings, workers, go_on=resume or overwrite or retry_failed), as_json)
+        return
     report = work.preobserve(standard, out, settings, workers=workers, resume=resume, overwrite=overwrite,
                              retry_failed=retry_failed, quiet=quiet)  # fmt: skip
     told = work.describe_report(report, out)
@@ -74,3 +93,35 @@ def preobserve(
             f"{report.failed[0].reason}",
             f"{out / 'failures.jsonl'} lists all; mend them, then `--retry-failed`",
         )
+
+
+def _intention(folders: list[Path], out: Path, config: PreobserveConfig, workers: int, go_on: bool) -> DryRun:
+    """Inputs are opened and compared as in earnest; no tensor is read."""
+    from iris_cli import preobserve as work
+    from iris_cli.dry_run import WITH_NUMBA, WITH_TORCH, DryRun, size_of
+    from shards.layout import record_name
+
+    inputs = [work.open_input(folder, config) for folder in folders]
+    work.check_alike(inputs)
+    plan, arrays = work.plan(inputs, config), work.schema(inputs[0], config.litter)
+    splits = ", ".join(f"{len(items)} {split}" for split, items in plan.splits.items())
+    pairs = sum(map(len, plan.splits.values()))
+    a_pair = sum(math.prod(array.shape) for array in arrays) * (2 if config.encoding == "float16-scaled" else 4)
+    compiled = config.observer == "synthetic" and config.synthetic.backend == "compiled"
+    working = 0 if config.observer != "synthetic" or compiled else int(config.synthetic.memory_GiB * 2**30)
+    held = TENSORS_HELD * 4 * math.prod(inputs[0].grid.tensor_shape) + working
+    processes = workers + (workers > 1)
+    kept = sum((out / record_name(job.name)).exists() for job in plan.jobs)
+    return DryRun(
+        computes=f"{pairs} pairs ({splits}) in {len(plan.jobs)} shards, {config.observer} observer",
+        reads={chosen.folder: size_of(chosen.folder.glob("*.npy")) for chosen in inputs},
+        writes={out: pairs * (a_pair + BESIDE_ARRAYS) + len(plan.jobs) * BESIDE_SAMPLES},
+        memory=processes * (WITH_NUMBA if compiled else WITH_TORCH) + workers * held,
+        processes=processes,
+        notes=(_there(out, kept, len(plan.jobs), go_on),) if out.exists() else (),
+    )
+
+
+def _there(out: Path, kept: int, shards: int, go_on: bool) -> str:
+    ask = "" if go_on else ": the run itself would ask for --resume or --overwrite"
+    return f"{out} exists and has {kept} of {shards} shards{ask}"

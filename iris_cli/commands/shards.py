@@ -28,7 +28,7 @@ FIGURES = (".png", ".pdf", ".svg")
 
 @app.command()
 def info(folder: Folder, as_json: options.Json = False) -> None:
-    """Counts, bytes, splits, arrays, units, statistics, grid and provenance; reads the index alone."""
+    """Tell what a folder holds. Counts, bytes, arrays, units, statistics, grid and provenance, from the index alone."""
     from iris_cli.console import emit
     from shards.index import Index
 
@@ -41,29 +41,40 @@ def info(folder: Folder, as_json: options.Json = False) -> None:
 
 @app.command()
 def verify(
-    folder: Folder,
+    folders: Annotated[list[Path], typer.Argument(help="Shard folders; - or @FILE for a list.")],
     repair: Annotated[
         bool, typer.Option("--repair", help="Rebuild records and index from the tars that are sound, then verify.")
     ] = False,
     as_json: options.Json = False,
+    log_every: options.LogEvery = None,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Check every checksum and decode every member. Exit code 3 and a list if anything is not as promised."""
-    from iris_cli.console import emit, log, progress
+    from iris_cli.console import emit
+
+    verdicts = {folder: _verdict(folder, repair, quiet) for folder in options.listed(folders)}
+    if as_json:
+        told = [{"folder": str(folder), **verdict.to_json()} for folder, verdict in verdicts.items()]
+        emit(told[0] if len(told) == 1 else {"sound": all(one["sound"] for one in told), "folders": told})
+    else:
+        for folder, verdict in verdicts.items():
+            _print_verdict(folder, verdict)
+    if not all(verdict.sound for verdict in verdicts.values()):
+        raise typer.Exit(EXIT_UNVERIFIED)
+
+
+def _verdict(folder: Path, repair: bool, quiet: bool) -> Verdict:
+    from iris_cli.console import log, progress
     from shards import verify as checks
 
+    tars = len(list(folder.glob("*.tar")))
     if repair:
-        with progress("repairing", quiet=quiet) as bar:
+        with progress("repairing", tars, quiet=quiet) as bar:
             mended = checks.repair(folder, on_progress=bar.advance)
         log(f"the index now holds {mended.count()} samples in {len(mended.shards)} shards")
-    with progress("verifying", quiet=quiet) as bar:
-        verdict = checks.verify(folder, on_progress=bar.advance)
-    if as_json:
-        emit(verdict.to_json())
-    else:
-        _print_verdict(folder, verdict)
-    if not verdict.sound:
-        raise typer.Exit(EXIT_UNVERIFIED)
+    with progress("verifying", tars, quiet=quiet) as bar:
+        return checks.verify(folder, on_progress=bar.advance)
 
 
 @app.command()
@@ -93,7 +104,7 @@ def preview(
 
 @app.command()
 def merge(folder: Folder, as_json: options.Json = False) -> None:
-    """Close a set that several jobs wrote: checks that no shard is missing and writes its index."""
+    """Close a set that several jobs wrote. Checks that no shard is missing, and writes the index."""
     from iris_cli.console import emit
     from shards.closing import merge_set
 
@@ -118,7 +129,7 @@ def index_foreign(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Make tars usable that another program wrote in WebDataset's manner."""
+    """Make another program's tars usable. They must be uncompressed and laid out in WebDataset's manner."""
     from iris_cli.console import emit, progress
     from shards.scan import index_tars
 

@@ -1,0 +1,79 @@
+"""`--dry-run`: what a command would read, compute, write and need, said without doing any of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from iris_cli.console import emit, warn
+from iris_cli.machine import disk, in_bytes, memory
+
+#: What a process holds before it holds any data: Python and numpy; with torch; with torch and numba.
+PLAIN, WITH_TORCH, WITH_NUMBA = 100_000_000, 270_000_000, 450_000_000
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """An intention. Sizes are in bytes, `memory` is the estimated peak of all processes of this machine together."""
+
+    computes: str
+    reads: dict[Path, int] = field(default_factory=dict)
+    writes: dict[Path, int] = field(default_factory=dict)
+    memory: int = 0
+    processes: int = 1
+    #: What else there is to say, a line each: an output folder that exists, what a resumed run would keep.
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "dry_run": True,
+            "computes": self.computes,
+            "reads": {str(path): size for path, size in self.reads.items()},
+            "writes": {str(path): size for path, size in self.writes.items()},
+            "memory_bytes": self.memory,
+            "processes": self.processes,
+            "memory_available_bytes": memory().usable,
+            "disk_free_bytes": {str(path): disk(path).free for path in self.writes},
+            "notes": list(self.notes),
+            "fits": not list(self.too_large()),
+        }
+
+    def too_large(self) -> Iterable[str]:
+        """What this machine has no room for."""
+        for path, size in self.writes.items():
+            if size > disk(path).free:
+                yield f"{path} needs {in_bytes(size)}, but {in_bytes(disk(path).free)} are free there"
+        if self.memory > memory().usable:
+            have = in_bytes(memory().usable)
+            yield f"{in_bytes(self.memory)} of memory are needed, but {have} are free: try fewer workers"
+
+
+def tell(intention: DryRun, as_json: bool = False) -> None:
+    """On stdout; what does not fit is a warning besides."""
+    if as_json:
+        emit(intention.to_json())
+    else:
+        for line in _lines(intention):
+            print(line)
+    for problem in intention.too_large():
+        warn(problem)
+
+
+def _lines(intention: DryRun) -> Iterable[str]:
+    for path, size in intention.reads.items():
+        yield f"would read     {path}: {in_bytes(size)}"
+    yield f"would compute  {intention.computes}"
+    for path, size in intention.writes.items():
+        there = disk(path)
+        kind = f" ({there.kind})" if there.kind else ""
+        yield f"would write    {path}: {in_bytes(size)}, of {in_bytes(there.free)} free{kind}"
+    many = f" in {intention.processes} processes" if intention.processes > 1 else ""
+    yield f"would need     about {in_bytes(intention.memory)} of memory{many}, of {in_bytes(memory().usable)} free"
+    yield from (f"note           {note}" for note in intention.notes)
+
+
+def size_of(paths: Iterable[Path]) -> int:
+    """Bytes of the files that are there."""
+    return sum(path.stat().st_size for path in paths if path.is_file())

@@ -1,0 +1,123 @@
+"""What this machine grants a process: cores, memory, disk, the kind of file system, and what a launcher left behind.
+
+Linux says it in /proc and /sys; elsewhere what cannot be known is None.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+PROC, CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True)
+class Cores:
+    """`present` in the machine, `allowed` to this process, and the `quota` of its control group, if any."""
+
+    present: int
+    allowed: int
+    quota: float | None
+
+    @property
+    def usable(self) -> int:
+        return self.allowed if self.quota is None else max(1, min(self.allowed, round(self.quota)))
+
+
+def cores(cgroups: Path = CGROUPS, proc: Path = PROC) -> Cores:
+    present = os.cpu_count() or 1
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else present
+    return Cores(present, allowed, _cpu_quota(cgroups, proc))
+
+
+def _cpu_quota(cgroups: Path, proc: Path) -> float | None:
+    """The tightest of the group and those around it, in cores (cgroup version 2, then 1)."""
+    found = []
+    for folder in _groups(cgroups, proc, "cpu"):
+        quota, _, period = _words(folder / "cpu.max").partition(" ")
+        if not quota:
+            quota, period = _words(folder / "cpu.cfs_quota_us"), _words(folder / "cpu.cfs_period_us")
+        if quota.isdigit() and period.isdigit():
+            found.append(int(quota) / int(period))
+    return min(found, default=None)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes: of the machine, now available to us, and the `limit` of the control group, if any."""
+
+    total: int
+    available: int
+    limit: int | None
+
+    @property
+    def usable(self) -> int:
+        return self.available if self.limit is None else min(self.available, self.limit)
+
+
+def memory(cgroups: Path = CGROUPS, proc: Path = PROC) -> Memory:
+    told = dict(line.split(":", 1) for line in _words(proc / "meminfo").splitlines() if ":" in line)
+    kB = {name: int(text.split()[0]) for name, text in told.items() if name in ("MemTotal", "MemAvailable")}
+    total = 1024 * kB["MemTotal"] if "MemTotal" in kB else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limits = [
+        int(text)
+        for folder in _groups(cgroups, proc, "memory")
+        for name in ("memory.max", "memory.limit_in_bytes")
+        if (text := _words(folder / name)).isdigit() and int(text) < total
+    ]
+    return Memory(total, 1024 * kB["MemAvailable"] if "MemAvailable" in kB else total, min(limits, default=None))
+
+
+def _groups(cgroups: Path, proc: Path, controller: str) -> Iterator[Path]:
+    """This process's control group and those around it; version 2 has one tree, version 1 one for each controller."""
+    for line in _words(proc / "self/cgroup").splitlines():
+        number, controllers, path = line.split(":", 2)
+        if number == "0" or controller in controllers.split(","):
+            tree = cgroups if number == "0" else cgroups / controller
+            inner = tree / path.lstrip("/")
+            yield from (folder for folder in (inner, *inner.parents) if folder == tree or tree in folder.parents)
+
+
+def _words(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+@dataclass(frozen=True)
+class Disk:
+    """Bytes and inodes free for us where a path lies (or will lie), and its file system's type ("" if unknown)."""
+
+    where: Path
+    free: int
+    inodes: int | None
+    kind: str
+
+
+def disk(path: Path) -> Disk:
+    there = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
+    told = os.statvfs(there)
+    inodes = told.f_favail if told.f_files else None  # some file systems count none
+    return Disk(there, shutil.disk_usage(there).free, inodes, file_system(there))
+
+
+def file_system(path: Path, proc: Path = PROC) -> str:
+    """`ext4`, `nfs4`, `lustre` …: that of the innermost mount around `path`."""
+    best, kind = "", ""
+    for line in _words(proc / "self/mountinfo").splitlines():
+        before, _, after = line.partition(" - ")
+        mount = before.split()[4].encode().decode("unicode_escape")
+        if path.resolve().is_relative_to(mount) and len(mount) >= len(best):
+            best, kind = mount, after.split()[0]
+    return kind
+
+
+def in_bytes(size: float) -> str:
+    """`3.2 GB`"""
+    units = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+    unit, name = next(((u, n) for u, n in units if size >= u), (1.0, "bytes"))
+    return f"{size / unit:.1f} {name}" if unit > 1 else f"{size:.0f} {name}"

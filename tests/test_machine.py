@@ -1,0 +1,59 @@
+"""What a machine grants, from /proc and /sys as Linux writes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from iris_cli import machine
+
+
+def write(root: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return root
+
+
+def test_the_tightest_control_group_counts(tmp_path: Path) -> None:
+    proc = write(tmp_path / "proc", {"self/cgroup": "0::/job/step\n",
+                                     "meminfo": "MemTotal: 64000000 kB\nMemAvailable: 60000000 kB\n"})  # fmt: skip
+    groups = write(tmp_path / "sys", {"job/step/cpu.max": "max 100000\n", "job/cpu.max": "150000 100000\n",
+                                      "job/step/memory.max": "4000000000\n", "memory.max": "max\n"})  # fmt: skip
+    assert machine.cores(groups, proc).quota == 1.5
+    memory = machine.memory(groups, proc)
+    assert memory.limit == 4_000_000_000 == memory.usable and memory.total == 64_000_000 * 1024
+
+
+def test_the_older_kind_of_control_group_is_understood(tmp_path: Path) -> None:
+    proc = write(tmp_path / "proc", {"self/cgroup": "4:memory:/slurm/job_7\n3:cpu,cpuacct:/slurm/job_7\n",
+                                     "meminfo": "MemTotal: 64000000 kB\nMemAvailable: 1000 kB\n"})  # fmt: skip
+    groups = write(tmp_path / "sys", {"cpu/slurm/job_7/cpu.cfs_quota_us": "400000",
+                                      "cpu/slurm/job_7/cpu.cfs_period_us": "100000",
+                                      "memory/slurm/job_7/memory.limit_in_bytes": "8000000000"})  # fmt: skip
+    assert machine.cores(groups, proc).quota == 4.0
+    assert machine.memory(groups, proc).limit == 8_000_000_000
+    assert machine.memory(groups, proc).usable == 1_024_000
+
+
+def test_without_a_control_group_nothing_is_limited(tmp_path: Path) -> None:
+    proc = write(tmp_path, {"meminfo": "MemTotal: 64000000 kB\nMemAvailable: 60000000 kB\n"})
+    assert machine.memory(tmp_path, proc).limit is None and machine.cores(tmp_path, proc).quota is None
+    assert machine.cores().usable >= 1
+
+
+def test_the_innermost_mount_names_the_file_system(tmp_path: Path) -> None:
+    outer, inner = tmp_path, tmp_path / "scratch disk"
+    inner.mkdir()
+    escaped = str(inner).replace(" ", "\\040")
+    lines = ["21 1 0:1 / / rw - ext4 /dev/sda rw", f"22 21 0:2 / {escaped} rw shared:1 - lustre mds:/fs rw"]
+    proc = write(tmp_path / "proc", {"self/mountinfo": "\n".join(lines)})
+    assert machine.file_system(inner, proc) == "lustre" and machine.file_system(outer, proc) == "ext4"
+
+
+def test_a_disk_is_asked_about_where_a_path_will_lie(tmp_path: Path) -> None:
+    disk = machine.disk(tmp_path / "not" / "yet")
+    assert disk.where == tmp_path and disk.free > 0
+
+
+def test_sizes_are_told_as_people_say_them() -> None:
+    assert [machine.in_bytes(x) for x in (7, 1500, 2.5e9)] == ["7 bytes", "1.5 kB", "2.5 GB"]
