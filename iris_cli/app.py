@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from iris_cli import __version__
 from iris_cli.commands.config import app as config
 from iris_cli.commands.demo import demo
+from iris_cli.commands.doctor import doctor
 from iris_cli.commands.evaluate import evaluate
 from iris_cli.commands.mock import mock
 from iris_cli.commands.molecule import molecule
@@ -69,6 +70,7 @@ app.command()(observe)
 app.command()(preobserve)
 app.command(cls=TrainCommand)(train)
 app.command("test")(evaluate)
+app.command()(doctor)
 app.add_typer(shards, name="shards")
 app.add_typer(config, name="config")
 

@@ -1,0 +1,233 @@
+"""`iris doctor`: is everything here that IRIS needs, and does a shard folder read as fast as it should?"""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from iris_cli import __version__
+from iris_cli.errors import IrisError
+from iris_cli.machine import cores, disk, in_bytes, memory
+from shards.errors import ShardError
+
+OK, NOTE, WRONG = "ok", "note", "WRONG"
+#: Below these a run of the smallest preset would hardly end well.
+LEAST_MEMORY, LEAST_DISK, LEAST_INODES, LEAST_FILES = 2e9, 1e9, 10_000, 256
+#: File systems where many small files or renames are slow, or locks are not what they seem.
+SHARED = ("nfs", "lustre", "gpfs", "beegfs", "ceph", "fuse", "afs", "9p", "cifs", "smb")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was looked at, how it is, and what to do about it where it is not well."""
+
+    topic: str
+    state: str
+    what: str
+    advice: str = ""
+
+
+def examine(folder: Path, shards: Path | None = None, seconds: float = 5.0,
+            environment: Mapping[str, str] = os.environ) -> list[Finding]:  # fmt: skip
+    """Everything about this process, the machine, `folder` (where output will go) and perhaps a shard folder."""
+    topics: list[Callable[[], Iterator[Finding]]] = [
+        _python, _libraries, _torch, lambda: _cores(environment), _memory, lambda: _disk(folder), _files,
+        lambda: launcher(environment),
+    ]  # fmt: skip
+    found = [finding for topic in topics for finding in topic()]
+    return found + (list(reading(shards, seconds)) if shards else [])
+
+
+def to_json(findings: list[Finding]) -> dict[str, Any]:
+    return {"well": well(findings), "findings": [asdict(finding) for finding in findings]}
+
+
+def well(findings: list[Finding]) -> bool:
+    return all(finding.state != WRONG for finding in findings)
+
+
+# --- the program ------------------------------------------------------------------------------------------------------
+
+
+def _python() -> Iterator[Finding]:
+    yield Finding("iris", OK, f"{__version__}, in {Path(__file__).parents[1]}")
+    yield Finding("python", OK, f"{platform.python_version()}, {sys.executable}, {platform.platform()}")
+
+
+def _libraries() -> Iterator[Finding]:
+    names = (
+        "numpy",
+        "scipy",
+        "h5py",
+        "astropy",
+        "matplotlib",
+        "numba",
+        "torchmetrics",
+        "typer",
+        "webdataset",
+        "xxhash",
+    )
+    versions, absent = {}, []
+    for name in names:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            absent.append(name)
+    yield Finding("libraries", OK, ", ".join(f"{name} {version}" for name, version in versions.items()))
+    if absent:
+        yield Finding("libraries", WRONG, f"not installed: {', '.join(absent)}", "install IRIS again: pip install .")
+
+
+def _torch() -> Iterator[Finding]:
+    try:
+        import torch
+        from torch import distributed
+    except (ImportError, OSError) as error:  # a library that it needs may be missing or of another release
+        yield Finding("torch", WRONG, f"cannot be loaded: {error}", "install it again, from PyTorch's own index")
+        return
+    yield Finding("torch", OK, f"{torch.__version__}, {torch.get_num_threads()} threads, "
+                               f"backends {', '.join(_backends(distributed))}")  # fmt: skip
+    yield from _cuda(torch)
+
+
+def _backends(distributed: Any) -> list[str]:
+    if not distributed.is_available():
+        return ["none"]
+    asked = {"gloo": distributed.is_gloo_available, "nccl": distributed.is_nccl_available,
+             "mpi": distributed.is_mpi_available}  # fmt: skip
+    return [name for name, there in asked.items() if there()]
+
+
+def _cuda(torch: Any) -> Iterator[Finding]:
+    driver = Path("/proc/driver/nvidia/version").exists()
+    if torch.cuda.is_available():
+        for number in range(torch.cuda.device_count()):
+            free, total = torch.cuda.mem_get_info(number)
+            what = f"{torch.cuda.get_device_name(number)}, {in_bytes(free)} of {in_bytes(total)} free"
+            yield Finding(f"cuda:{number}", OK, what)
+        nccl = ".".join(map(str, torch.cuda.nccl.version())) if torch.distributed.is_nccl_available() else ""
+        yield Finding("cuda", OK, f"CUDA {torch.version.cuda}, NCCL {nccl or 'absent'}")
+    elif driver and torch.version.cuda is None:
+        yield Finding("cuda", WRONG, "this machine has an NVIDIA driver, but torch was built for CPUs",
+                      "install a torch build for CUDA, or train with --device cpu")  # fmt: skip
+    elif driver:
+        yield Finding("cuda", WRONG, f"torch for CUDA {torch.version.cuda} sees no device",
+                      "ask the queue for one (--gres=gpu:1); look at CUDA_VISIBLE_DEVICES and nvidia-smi")  # fmt: skip
+    else:
+        yield Finding("cuda", NOTE, "no NVIDIA driver here: training runs on the CPU")
+
+
+# --- the machine ------------------------------------------------------------------------------------------------------
+
+
+def _cores(environment: Mapping[str, str]) -> Iterator[Finding]:
+    here = cores()
+    quota = "" if here.quota is None else f", control group grants {here.quota:g}"
+    yield Finding("cores", OK, f"{here.present} present, {here.allowed} allowed{quota}")
+    asked = environment.get("OMP_NUM_THREADS", "")
+    if asked and not asked.isdigit():
+        yield Finding("cores", WRONG, f"OMP_NUM_THREADS = {asked!r} is no number", "unset it")
+    elif asked and int(asked) > here.usable:
+        yield Finding("cores", WRONG, f"OMP_NUM_THREADS = {asked} threads are more than {here.usable} cores: they "
+                                      "would wait for each other", f"export OMP_NUM_THREADS={here.usable}")  # fmt: skip
+    elif not asked and here.usable < here.allowed:
+        yield Finding("cores", WRONG, f"libraries would start {here.allowed} threads on {here.usable} cores' worth of "
+                                      "time", f"export OMP_NUM_THREADS={here.usable}")  # fmt: skip
+
+
+def _memory() -> Iterator[Finding]:
+    here = memory()
+    limit = "" if here.limit is None else f", control group grants {in_bytes(here.limit)}"
+    what = f"{in_bytes(here.available)} of {in_bytes(here.total)} available{limit}"
+    little = here.usable < LEAST_MEMORY
+    yield Finding("memory", WRONG if little else OK, what, "ask for more: --mem in a batch job" if little else "")
+
+
+def _disk(folder: Path) -> Iterator[Finding]:
+    here = disk(folder)
+    inodes = "" if here.inodes is None else f", {here.inodes:,} inodes free"
+    what = f"{here.where} ({here.kind or 'unknown file system'}): {in_bytes(here.free)}{inodes}"
+    if here.free < LEAST_DISK or (here.inodes is not None and here.inodes < LEAST_INODES):
+        yield Finding("disk", WRONG, what, "free some, or write elsewhere; quotas may be tighter than this")
+    elif not os.access(here.where, os.W_OK):
+        yield Finding("disk", WRONG, f"{what}; we may not write there", "write elsewhere")
+    elif here.kind.startswith(SHARED):
+        yield Finding("disk", OK, f"{what}; shared over a network: shards suit it, thousands of small files do not")
+    elif here.kind in ("tmpfs", "ramfs"):
+        yield Finding("disk", NOTE, f"{what}; it lies in memory and is gone after a restart")
+    else:
+        yield Finding("disk", OK, what)
+
+
+def _files() -> Iterator[Finding]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    what = f"{'any number' if soft == resource.RLIM_INFINITY else soft} may be open at once"
+    few = 0 <= soft < LEAST_FILES
+    yield Finding("files", WRONG if few else OK, what, f"ulimit -n {min(hard, 4096)}" if few else "")
+
+
+# --- who starts us ----------------------------------------------------------------------------------------------------
+
+
+def launcher(environment: Mapping[str, str]) -> Iterator[Finding]:
+    """Variables that make a lone command believe that it is one of many."""
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "SLURM_JOB_ID", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS",
+             "SLURM_ARRAY_TASK_ID")  # fmt: skip
+    there = [f"{name}={environment[name]}" for name in names if name in environment]
+    try:
+        from iris_cli.training.distributed import seat
+        from shards.workers import share_of_job
+
+        (rank, world), ours = share_of_job(environment), seat(environment)
+    except (IrisError, ShardError) as error:
+        yield Finding("launcher", WRONG, f"{error.message} ({', '.join(there)})", error.hint)
+        return
+    except ImportError:
+        return  # torch has told already
+    left = ours.size > 1 and "TORCHELASTIC_RUN_ID" not in environment and "SLURM_STEP_NUM_TASKS" not in environment
+    if left:
+        yield Finding("launcher", WRONG, f"{', '.join(there)}, but neither torchrun nor srun started this process: a "
+                                         f"command would wait for {ours.size - 1} others",
+                      "unset RANK WORLD_SIZE LOCAL_RANK MASTER_ADDR MASTER_PORT")  # fmt: skip
+    elif there:
+        yield Finding("launcher", OK, f"part {rank + 1} of {world} of a set, rank {ours.rank} of {ours.size} in "
+                                      f"training ({', '.join(there)})")  # fmt: skip
+    else:
+        yield Finding("launcher", OK, "none: commands run alone")
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+def reading(folder: Path, seconds: float) -> Iterator[Finding]:
+    """Read and decode samples from places all over a set for so long, checksums included."""
+    import numpy as np
+
+    from shards.index import Index
+    from shards.reader import Reader
+
+    try:
+        index = Index.open(folder)
+        reader, start, done, volume = Reader(index), time.monotonic(), 0, 0
+        if index.count() == 0:
+            yield Finding("reading", WRONG, f"{folder} holds no sample", "write it again: iris preobserve")
+            return
+        for number in np.random.default_rng(0).permutation(index.count()):
+            volume += sum(array.nbytes for array in reader.read_new(int(number)).values())
+            done += 1
+            if time.monotonic() - start > seconds:
+                break
+    except ShardError as error:
+        yield Finding("reading", WRONG, error.message, error.hint or f"iris shards verify {folder}")
+        return
+    took = max(time.monotonic() - start, 1e-9)
+    yield Finding("reading", OK, f"{folder}: {done} of {index.count()} samples in {took:.1f} s, {done / took:.3g}/s, "
+                                 f"{in_bytes(volume / took)}/s in memory, on one thread")  # fmt: skip

@@ -1,0 +1,110 @@
+"""`iris doctor` finds what is wrong, says what to do, and is quiet about the rest."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from iris_cli import doctor
+from iris_cli.machine import Cores, Disk, Memory
+
+Iris = Callable
+
+
+def states(findings: list[doctor.Finding], topic: str) -> list[str]:
+    return [finding.state for finding in findings if finding.topic == topic]
+
+
+@pytest.fixture
+def shards(iris: Iris, tmp_path: Path) -> Path:
+    iris("mock", tmp_path / "standard", "-n", 5, "-q")
+    iris("preobserve", tmp_path / "standard", tmp_path / "shards", "--observer", "simple", "-q")
+    return tmp_path / "shards"
+
+
+def test_a_healthy_machine_gets_exit_code_0_and_a_line_for_each_topic(
+    iris: Iris, shards: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    ran = iris("doctor", shards, "--seconds", 0.5)
+    assert ran.code == 0, ran.out
+    for topic in ("python", "libraries", "torch", "cuda", "cores", "memory", "disk", "files", "launcher", "reading"):
+        assert topic in ran.out
+    assert "5 of 5 samples" in ran.out
+    told = json.loads(iris("doctor", "--json").out)
+    assert told["well"] and {finding["topic"] for finding in told["findings"]} >= {"torch", "cores", "disk"}
+
+
+def test_a_damaged_shard_is_found_by_reading_it(iris: Iris, shards: Path) -> None:
+    for tar in shards.glob("*.tar"):
+        data = bytearray(tar.read_bytes())
+        for start in range(1024, len(data), 1024):
+            data[start] ^= 0xFF
+        tar.write_bytes(bytes(data))
+    ran = iris("doctor", shards, "--seconds", 2)
+    assert ran.code == 1 and "WRONG reading" in ran.out and "->" in ran.out
+    ran = iris("doctor", shards / "nowhere")
+    assert ran.code == 1 and "WRONG reading" in ran.out
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({"RANK": "1", "WORLD_SIZE": "4"}, "left over"),
+        ({"RANK": "1", "WORLD_SIZE": "4", "MASTER_ADDR": "a"}, "would wait for 3 others"),
+        ({"RANK": "one", "WORLD_SIZE": "4"}, "is no number"),
+        ({"RANK": "4", "WORLD_SIZE": "4"}, "rank 4 of 4"),
+        ({"SLURM_ARRAY_TASK_ID": "1", "SLURM_ARRAY_TASK_MIN": "0", "SLURM_ARRAY_TASK_MAX": "9",
+          "SLURM_ARRAY_TASK_COUNT": "3"}, "not evenly spaced"),
+    ],
+)  # fmt: skip
+def test_variables_that_a_launcher_left_behind_are_wrong(environment: dict[str, str], words: str) -> None:
+    (finding,) = doctor.launcher(environment)
+    assert finding.state == doctor.WRONG and words in finding.what and finding.advice
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {},
+        {"SLURM_JOB_ID": "7"},
+        {"RANK": "1", "WORLD_SIZE": "4", "MASTER_ADDR": "a", "TORCHELASTIC_RUN_ID": "x"},
+        {"SLURM_JOB_ID": "7", "SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2"},
+    ],
+)
+def test_variables_that_belong_together_are_well(environment: dict[str, str]) -> None:
+    (finding,) = doctor.launcher(environment)
+    assert finding.state == doctor.OK
+
+
+def test_more_threads_than_cores_are_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "cores", lambda: Cores(64, 64, 2.0))
+    assert states(list(doctor._cores({})), "cores") == ["ok", "WRONG"]
+    assert states(list(doctor._cores({"OMP_NUM_THREADS": "8"})), "cores") == ["ok", "WRONG"]
+    assert states(list(doctor._cores({"OMP_NUM_THREADS": "many"})), "cores") == ["ok", "WRONG"]
+    assert states(list(doctor._cores({"OMP_NUM_THREADS": "2"})), "cores") == ["ok"]
+
+
+def test_little_memory_or_disk_is_wrong_and_a_network_disk_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "memory", lambda: Memory(64 * 10**9, 60 * 10**9, 10**9))
+    assert states(list(doctor._memory()), "memory") == ["WRONG"]
+    for free, inodes, kind, state, words in (
+        (10**12, 10, "ext4", "WRONG", "inodes"),
+        (10**6, None, "lustre", "WRONG", "lustre"),
+        (10**12, None, "nfs4", "ok", "shared over a network"),
+        (10**12, 10**9, "tmpfs", "note", "gone after a restart"),
+    ):
+        here = Disk(Path.cwd(), free, inodes, kind)
+        monkeypatch.setattr(doctor, "disk", lambda folder, here=here: here)
+        (finding,) = doctor._disk(Path())
+        assert finding.state == state and words in finding.what
+
+
+def test_a_torch_that_cannot_be_loaded_is_wrong_not_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    (finding,) = doctor._torch()
+    assert finding.state == doctor.WRONG and "cannot be loaded" in finding.what
