@@ -21,6 +21,7 @@ from iris_cli.commands.molecule import molecule
 from iris_cli.commands.observe import observe
 from iris_cli.commands.preobserve import preobserve
 from iris_cli.commands.shards import app as shards
+from iris_cli.commands.slurm import app as slurm
 from iris_cli.commands.train import TrainCommand, train
 from iris_cli.console import verbose
 from iris_cli.errors import EXIT_FAILURE, EXIT_INTERRUPTED, IrisError
@@ -73,6 +74,7 @@ app.command("test")(evaluate)
 app.command()(doctor)
 app.add_typer(shards, name="shards")
 app.add_typer(config, name="config")
+app.add_typer(slurm, name="slurm")
 
 
 def main() -> None:

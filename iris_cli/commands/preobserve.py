@@ -73,6 +73,7 @@ def preobserve(
     )  # fmt: skip
     from iris_cli import preobserve as work  # wakes torch
     from iris_cli.console import emit
+    from iris_cli.stopping import stopping
 
     standard = options.listed(standard)
     if dry_run:
@@ -80,8 +81,9 @@ def preobserve(
 
         tell(_intention(standard, out, settings, workers, go_on=resume or overwrite or retry_failed), as_json)
         return
-    report = work.preobserve(standard, out, settings, workers=workers, resume=resume, overwrite=overwrite,
-                             retry_failed=retry_failed, quiet=quiet)  # fmt: skip
+    with stopping("finished shards are kept: go on with --resume"):
+        report = work.preobserve(standard, out, settings, workers=workers, resume=resume, overwrite=overwrite,
+                                 retry_failed=retry_failed, quiet=quiet)  # fmt: skip
     told = work.describe_report(report, out)
     if as_json:
         emit(told)

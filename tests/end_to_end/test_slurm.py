@@ -1,0 +1,145 @@
+"""`iris slurm` writes scripts that a cluster can run, be pre-empted in, and go on with, to the same result."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from iris_cli.config.grid import Grid
+from iris_cli.config.mock import MockConfig
+from iris_cli.standard.generate import Galaxies, write_mock
+from shards.index import Index
+from tests.training.makers import write_pairs
+
+Iris = Callable
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Callable[..., dict[str, list[int]]]:
+    """`cluster(script, **environment)` submits a script; {task: [exit code, restarts]}."""
+    (tmp_path / "bin").mkdir()
+    for name in ("sbatch", "srun", "scontrol"):
+        command = tmp_path / "bin" / name
+        words = shlex.join([sys.executable, str(ROOT / "tests/end_to_end/cluster.py"), name])
+        command.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
+        command.chmod(0o755)
+
+    def submit(script: str, **environment: str) -> dict[str, list[int]]:
+        (tmp_path / "job.sh").write_text(script)
+        told = subprocess.run(
+            ["sbatch", str(tmp_path / "job.sh")], capture_output=True, text=True, timeout=240, cwd=tmp_path,
+            env={**os.environ, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT),
+                 "OMP_NUM_THREADS": "1", "CLUSTER_STATE": str(tmp_path), **environment},
+        )  # fmt: skip
+        assert told.returncode == 0, told.stderr
+        return json.loads(told.stdout)
+
+    return submit
+
+
+def shell_check(script: str) -> None:
+    subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_two_array_tasks_one_of_them_pre_empted_make_the_same_set_as_one_command(
+    iris: Iris, cluster: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    standard = tmp_path / "my galaxies"  # a name that must be quoted
+    write_mock(Galaxies(MockConfig(), Grid().scaled(32, 32, 8, 32), seed=3, views=5), standard, 10, quiet=True)
+    words = ("my galaxies", "shards", "--observer", "simple", "--samples-per-shard", 1)
+    script = iris("slurm", "preobserve", "--array", 2, "--cpus", 1, *words).out
+    shell_check(script)
+    ended = cluster(script, PREEMPT_TASK="0", PREEMPT_WHEN=str(tmp_path / "shards" / "train-000004.json"))
+    assert ended == {"0": [0, 1], "1": [0, 0]}
+    log = (tmp_path / "iris-preobserve-4200_0.log").read_text()
+    assert "finished shards are kept" in log and "back into the queue" in log
+    assert log.count("pairs in") == 1, "the log of the second start follows that of the first"
+    assert Index.open(tmp_path / "shards").count() == 50
+    assert iris("preobserve", "my galaxies", "alone", *words[2:], "-q").code == 0
+    assert bytes_of(tmp_path / "shards") == bytes_of(tmp_path / "alone")
+
+
+def test_a_training_on_two_nodes_goes_on_after_a_pre_emption_as_if_nothing_had_been(
+    iris: Iris, cluster: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_pairs(tmp_path / "pairs", {"train": range(24), "validation": range(100, 104)})
+    words = ("pairs", "--epochs", 6, "--batch-size", 2, "--accumulate", 1, "--noise-sigma-k", 0.5, "--device", "cpu",
+             "-q")  # fmt: skip
+    script = iris("slurm", "train", "--nodes", 2, "--gpus", 0, "--cpus", 1, *words, "--out", "run").out
+    shell_check(script)
+    checkpoint = str(tmp_path / "run" / "checkpoints" / "step-000000012.pt")
+    assert cluster(script, PREEMPT_TASK="0", PREEMPT_WHEN=checkpoint) == {"0": [0, 1]}
+    log = (tmp_path / "iris-train-4200.log").read_text()
+    assert "stopped by a signal after step" in log and "back into the queue" in log
+    assert not list(tmp_path.glob(".stopped-*"))
+
+    alone = [sys.executable, "-m", "iris_cli", "train", *map(str, words), "--out", "alone", "--nproc-per-node", "2"]
+    subprocess.run(alone, check=True, timeout=120, env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"})
+    ours, theirs = (sorted((tmp_path / run / "checkpoints").glob("step-*.pt"))[-1] for run in ("run", "alone"))
+    assert ours.name == theirs.name
+    one, other = (torch.load(path, weights_only=True)["model"] for path in (ours, theirs))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_work_that_fails_is_not_sent_back_into_the_queue(iris: Iris, cluster: Callable, tmp_path: Path) -> None:
+    script = iris("slurm", "train", "--gpus", 0, "nowhere", "--out", tmp_path / "run", "-q").out
+    assert "srun" not in script and "torch.distributed" not in script
+    ended = cluster(script.replace("--output=", f"--output={tmp_path}/"))
+    assert ended == {"0": [1, 0]}
+    assert "nowhere is not a folder" in (tmp_path / "iris-train-4200.log").read_text()
+
+
+@pytest.mark.parametrize("command", ["preobserve", "train", "test"])
+def test_a_script_says_all_that_it_asks_for_and_quotes_all_that_it_is_given(iris: Iris, command: str) -> None:
+    words = {
+        "preobserve": ("a b", "$(touch gone)"),
+        "train": ("$(touch gone)", "--out", "r;un", "--overwrite"),
+        "test": ("r;un", "$(touch gone)", "--split", "`x`"),
+    }[command]
+    asked = ("--mem", "32G", "--partition", "long", "--account", "p17", "--log", "my logs/%j", "--lead", 300)
+    ran = iris("slurm", command, *asked, "--sbatch=--qos=high", "--sbatch=--exclude=n[1-3]", *words)
+    assert ran.code == 0, ran.err
+    shell_check(ran.out)
+    for line in ("--mem=32G", "--partition=long", "--account=p17", '--output="my logs/%j"', "--signal=B:USR1@300",
+                 "--qos=high", "--exclude=n[1-3]", "--requeue", "--open-mode=append"):  # fmt: skip
+        assert f"#SBATCH {line}\n" in ran.out, line
+    assert "'$(touch gone)'" in ran.out and "module load" in ran.out
+    for line in ran.out.splitlines():
+        if not line.startswith("#"):
+            assert "gone" not in line.replace("'$(touch gone)'", "")
+    again = ran.out.split("else\n")[1].split("\nfi")[0] if command == "train" else ran.out
+    assert "--overwrite" not in again
+    assert ("--resume" in again) == (command != "test")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("train", "shards", "--out", "run", "--epoch", 3), "--epoch"),
+        (("train", "shards"), "--out"),
+        (("train", "shards", "--out", "run", "--nproc-per-node", 2), "--ranks"),
+        (("preobserve", "standard"), "out"),
+        (("preobserve", "-", "shards"), "standard input"),
+        (("preobserve", "--mem", "3'2", "standard", "shards"), "#SBATCH"),
+        (("preobserve", "stan\ndard", "shards"), "control characters"),
+        (("preobserve", "standard", "shards", "--config", "nowhere.toml"), "does not exist"),
+    ],
+)
+def test_what_the_command_would_refuse_is_refused_before_it_is_queued(iris: Iris, words: tuple, said: str) -> None:
+    ran = iris("slurm", *words)
+    assert ran.code == 2 and ran.out == "" and said in ran.err.lower().replace("#sbatch", "#SBATCH"), ran.err
