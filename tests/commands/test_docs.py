@@ -46,12 +46,29 @@ def test_every_command_and_option_that_a_page_names_exists(page: Path) -> None:
                 assert word.split("=")[0] in known, line
 
 
-def test_the_tree_in_the_readme_is_the_tree() -> None:
+def readme_tree() -> set[Path]:
+    """What the README's tree names: paths from the root, and whether each is a folder."""
     tree = re.search(r"## The tree\n(.*?)\n## ", (ROOT / "README.md").read_text(), flags=re.S)
     assert tree is not None
-    inside = Path()
+    inside, named = Path(), set()
     for line in tree[1].strip("\n").splitlines():
         indent, name = re.match(r"( +)(\S+)", line).groups()  # type: ignore[union-attr]
         inside = Path(name) if len(indent) == 4 else inside
-        path = ROOT / (name if len(indent) == 4 else inside / name)
-        assert path.exists(), line
+        path = Path(name) if len(indent) == 4 else inside / name
+        assert name.endswith("/") == (ROOT / path).is_dir(), f"{line}: is it a folder?"
+        named.add(path)
+    return named
+
+
+def test_the_tree_in_the_readme_is_the_tree() -> None:
+    named = readme_tree()
+    assert [path for path in named if not (ROOT / path).exists()] == []
+    inner = {path.relative_to(ROOT) for path in (ROOT / "iris_cli").iterdir() if not path.name.startswith("_")}
+    missing = {path for path in inner if path.suffix in ("", ".py")} - named
+    assert not missing, f"the README's tree lacks {sorted(map(str, missing))}"
+
+
+def test_no_module_is_above_400_lines() -> None:
+    modules = [path for folder in ("iris_cli", "shards", "docs", "tests") for path in (ROOT / folder).rglob("*.py")]
+    long = {str(path): lines for path in modules if (lines := len(path.read_text().splitlines())) > 400}
+    assert long == {}

@@ -59,7 +59,7 @@ def test_two_array_tasks_one_of_them_pre_empted_make_the_same_set_as_one_command
 ) -> None:
     monkeypatch.chdir(tmp_path)
     standard = tmp_path / "my galaxies"  # a name that must be quoted
-    write_mock(Galaxies(MockConfig(), Grid().scaled(32, 32, 8, 32), seed=3, views=5), standard, 10, quiet=True)
+    write_mock(Galaxies(MockConfig(), Grid().scaled(32, 32, 8, 32), seed=3, views=10), standard, 5, quiet=True)
     words = ("my galaxies", "shards", "--observer", "simple", "--samples-per-shard", 1)
     script = iris("slurm", "preobserve", "--array", 2, "--cpus", 1, *words).out
     shell_check(script)
