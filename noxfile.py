@@ -1,6 +1,13 @@
-"""`nox` runs the tests and the checks; `nox -s demo` installs IRIS and runs its main job on the embedded mock."""
+"""`nox` runs the tests and the checks; `nox -s demo` installs IRIS and runs its main job on the embedded mock.
+
+Now and then, as they take long: `nox -s package` builds what is published and uses it as a stranger would,
+`nox -s oldest` tests with the oldest libraries that pyproject.toml allows, and `nox -s pythons-3.13` with another Python.
+"""
 
 from __future__ import annotations
+
+import tarfile
+from pathlib import Path
 
 import nox
 
@@ -37,3 +44,44 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check", ".")
     session.run("mypy")
     session.run("lint-imports")
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """Build sdist and wheel; the wheel works in an environment with an empty home, away from the sources."""
+    folder = Path(session.create_tmp()).resolve()
+    session.install("build")
+    session.run("python", "-m", "build", "--outdir", str(folder), ".")
+    (sdist,), (wheel,) = folder.glob("*.tar.gz"), folder.glob("*.whl")
+    with tarfile.open(sdist) as tar:
+        names = {name.partition("/")[2] for name in tar.getnames()}
+    if missing := {"LICENSE", "CITATION.cff", "README.md", "noxfile.py", "docs/index.md", "tests/conftest.py"} - names:
+        session.error(f"{sdist.name} lacks {', '.join(sorted(missing))}")
+    session.install(TORCH, str(wheel))
+    session.chdir(folder)
+    home = {"HOME": str(folder)}
+    session.run("iris", "--help", env=home)
+    session.run("iris", "doctor", env=home)
+    session.run("iris", "mock", "standard", "-n", "2", env=home)
+    for built in (sdist, wheel):
+        built.unlink()
+
+
+@nox.session
+def oldest(session: nox.Session) -> None:
+    """The tests with the lowest release of everything that pyproject.toml allows (torch alone brings 5 GB)."""
+    project = nox.project.load_toml("pyproject.toml")["project"]
+    extras = project["optional-dependencies"]
+    bounds = [*project["dependencies"], *extras["fits"], *extras["tensorboard"]]
+    testing = [bound for bound in extras["dev"] if bound.startswith(("pytest", "hypothesis"))]
+    session.install(*(bound.split(",")[0].replace(">=", "==") for bound in bounds + testing))
+    session.install("--no-deps", "-e", ".")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session(python=["3.12", "3.13"])
+def pythons(session: nox.Session) -> None:
+    """The tests with other Pythons, where they can be had."""
+    session.install(TORCH)
+    session.install("-e", ".[dev]")
+    session.run("pytest", *session.posargs)
