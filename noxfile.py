@@ -1,7 +1,7 @@
 """`nox` runs the tests and the checks; `nox -s demo` installs IRIS and runs its main job on the embedded mock.
 
 Now and then, as they take long: `nox -s package` builds what is published and uses it as a stranger would,
-`nox -s oldest` tests with the oldest libraries that pyproject.toml allows, and `nox -s pythons-3.13` with another Python.
+`nox -s oldest` tests with the oldest libraries that pyproject.toml allows, `nox -s pythons-3.13` with another Python.
 """
 
 from __future__ import annotations
