@@ -18,6 +18,7 @@ def test_the_tightest_control_group_counts(tmp_path: Path) -> None:
     proc = write(tmp_path / "proc", {"self/cgroup": "0::/job/step\n",
                                      "meminfo": "MemTotal: 64000000 kB\nMemAvailable: 60000000 kB\n"})  # fmt: skip
     groups = write(tmp_path / "sys", {"job/step/cpu.max": "max 100000\n", "job/cpu.max": "150000 100000\n",
+                                      "cpu.max": "800000 100000\n",
                                       "job/step/memory.max": "4000000000\n", "memory.max": "max\n"})  # fmt: skip
     assert machine.cores(groups, proc).quota == 1.5
     memory = machine.memory(groups, proc)
@@ -45,7 +46,7 @@ def test_the_innermost_mount_names_the_file_system(tmp_path: Path) -> None:
     outer, inner = tmp_path, tmp_path / "scratch disk"
     inner.mkdir()
     escaped = str(inner).replace(" ", "\\040")
-    lines = ["21 1 0:1 / / rw - ext4 /dev/sda rw", f"22 21 0:2 / {escaped} rw shared:1 - lustre mds:/fs rw"]
+    lines = [f"22 21 0:2 / {escaped} rw shared:1 - lustre mds:/fs rw", "21 1 0:1 / / rw - ext4 /dev/sda rw"]
     proc = write(tmp_path / "proc", {"self/mountinfo": "\n".join(lines)})
     assert machine.file_system(inner, proc) == "lustre" and machine.file_system(outer, proc) == "ext4"
 
