@@ -115,8 +115,9 @@ def _ranks(command: str, first: Sequence[str], again: Sequence[str], request: Re
         ranks = ["--nproc-per-node", str(request.ranks_per_node)] if request.ranks_per_node > 1 else []
         return [threads, *_work([command, *first, *ranks], [command, *again, *ranks])]
     launcher = [
-        "srun", "--kill-on-bad-exit=1", sys.executable, "-m", "torch.distributed.run",
-        f"--nnodes={request.nodes}", f"--nproc-per-node={request.ranks_per_node}", "--rdzv-backend=c10d",
+        "srun", Raw('--cpus-per-task="${SLURM_CPUS_PER_TASK:-1}"'), "--kill-on-bad-exit=1",
+        sys.executable, "-m", "torch.distributed.run", f"--nnodes={request.nodes}",
+        f"--nproc-per-node={request.ranks_per_node}", "--rdzv-backend=c10d",
         Raw('--rdzv-endpoint="$head:$port"'), Raw('--rdzv-id="$SLURM_JOB_ID-${SLURM_RESTART_COUNT:-0}"'),
         "-m", "iris_cli",
     ]  # fmt: skip

@@ -29,6 +29,7 @@ def test_a_signal_unwinds_the_work_past_those_who_note_failures(capsys: pytest.C
             except Exception:
                 pytest.fail("a signal was taken for a failed input")
         finally:
+            signal.raise_signal(signal.SIGTERM)  # another one, while things are put in order
             unwound = True
     assert ended.value.code == EXIT_REQUEUE and unwound
     assert "stopped by a signal; go on with --resume" in capsys.readouterr().err
