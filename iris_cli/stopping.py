@@ -20,7 +20,7 @@ class _Stop(SystemExit):
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    """Once: a batch system may signal a job's processes and its shell, which passes it on, and cleaning up takes time."""
+    """Once: a batch system may signal a job's processes and its shell, which passes it on; tidying takes time."""
     for also in STOPPING:
         signal.signal(also, signal.SIG_IGN)
     raise _Stop(EXIT_REQUEUE)

@@ -26,8 +26,19 @@ def doctor(
         emit(work.to_json(findings))
     else:
         for finding in findings:
-            print(f"{finding.state:<6}{finding.topic:<11}{finding.what}")
+            _print(f"{finding.state:<6}{finding.topic:<11}", finding.what)
             if finding.advice:
-                print(f"{'':<17}-> {finding.advice}")
+                _print(f"{'':<17}-> ", finding.advice)
     if not work.well(findings):
         raise typer.Exit(EXIT_FAILURE)
+
+
+def _print(label: str, text: str) -> None:
+    """In columns, and not wider than the terminal; a path or a command is never broken."""
+    import shutil
+    import textwrap
+
+    width = max(60, shutil.get_terminal_size((80, 24)).columns)
+    for line in textwrap.wrap(label + text, width, subsequent_indent=" " * len(label), break_long_words=False,
+                              break_on_hyphens=False):  # fmt: skip
+        print(line)

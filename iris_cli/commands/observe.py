@@ -39,6 +39,7 @@ def observe(
     overwrite: options.Overwrite = False,
     config: options.ConfigFile = None,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """See one tensor as a radio telescope would. A FITS cube comes out: longitude, latitude, velocity."""
     settings = options.configured(
