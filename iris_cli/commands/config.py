@@ -77,7 +77,7 @@ def _print(name: str, config: Any, beside: dict[str, Any]) -> None:
     from iris_cli.config.describe import commented_toml
 
     known = catalogue.CONFIGS.get(name)
-    print(f"# {known.command} --config: {known.about}" if known else f"# the grid of the preset {name}")
+    print(f"# {known.command} --config: {known.about}" if known else f"# the grid of {name}")
     print(f"\n{commented_toml(config)}")
     for title, values in beside.items():
         print(f"\n# {title}")
@@ -96,8 +96,8 @@ def _resolve(what: str, whose: str | None) -> tuple[str, Any, dict[str, Any]]:
 
 
 def _of_folder(folder: Path) -> tuple[str, Any, dict[str, Any]]:
-    """DataError when the folder is neither a run, nor a shard folder, nor a standard data set of ours."""
-    for file, read in ((RUN, _of_run), (SHARDS, _of_shards), (STANDARD, _of_standard)):
+    """DataError when the folder is neither a run, nor a shard folder, nor a standard data set."""
+    for file, read in ((RUN, _of_run), (SHARDS, _of_shards), (STANDARD, _of_standard), (FIELD, _of_field)):
         if (folder / file).is_file():
             return read(folder)
     first = next(iter(sorted(folder.glob(f"member-*/{RUN}"))), None)
@@ -108,7 +108,7 @@ def _of_folder(folder: Path) -> tuple[str, Any, dict[str, Any]]:
 
 
 #: The file by which a folder is known.
-RUN, SHARDS, STANDARD = "config.toml", "index.json", "standard.json"
+RUN, SHARDS, STANDARD, FIELD = "config.toml", "index.json", "standard.json", "attributes.json"
 
 
 def _of_run(folder: Path) -> tuple[str, Any, dict[str, Any]]:
@@ -137,3 +137,10 @@ def _of_standard(folder: Path) -> tuple[str, Any, dict[str, Any]]:
         raise DataError(f"{folder} was not made by `iris mock`, and says nothing of a configuration")
     config: Any = from_dict(catalogue.CONFIGS[name].cls, dataset.origin["config"], str(folder / STANDARD))
     return name, config, {"grid": dataset.grid}
+
+
+def _of_field(folder: Path) -> tuple[str, Any, dict[str, Any]]:
+    """The field's own folders do not say how they were made, but where they look."""
+    from iris_cli.standard.field_format import open_folder
+
+    return str(folder), open_folder(folder).grid, {}

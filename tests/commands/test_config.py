@@ -100,6 +100,12 @@ def test_folders_tell_how_they_were_made(iris: Iris, tmp_path: Path) -> None:
     assert ran.code == 1 and "is no run, shard folder or standard data set" in ran.err
 
 
+def test_the_fields_folders_tell_where_they_look(iris: Iris, shared_data: Path) -> None:
+    for name in ("reference-standard", "reference-preobserved"):
+        out = iris("config", "show", shared_data / name).out
+        assert tomllib.loads(out)["lon_steps"] == 32, out
+
+
 def test_names_tell_units_and_kinds() -> None:
     assert unit_of("v_gradient_km_s_deg") == "km/s per deg" and unit_of("height_pc") == "pc" and unit_of("clouds") == ""
     assert kind(tuple[float, float]) == "[float, float]" and kind(tuple[str, ...]) == "list of str"
