@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from iris_cli import __version__
+from iris_cli.commands.cube import cube
 from iris_cli.commands.demo import demo
 from iris_cli.commands.evaluate import evaluate
 from iris_cli.commands.mock import mock
@@ -52,6 +53,7 @@ app.command()(observe)
 app.command()(preobserve)
 app.command(cls=TrainCommand)(train)
 app.command("test")(evaluate)
+app.command()(cube)
 app.add_typer(shards, name="shards")
 
 
