@@ -95,4 +95,3 @@ def describe(made: LvImage) -> dict[str, Any]:
     peak, mean = float(made.image.max()), float(made.image.mean(dtype="float64"))
     return {"sampled": made.sampled, "peak_K": peak, "mean_K": mean, "latitude": made.latitude,
             "shape": list(made.image.shape), "cubes": made.told["cubes"]}  # fmt: skip
-

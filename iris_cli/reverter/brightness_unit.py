@@ -30,9 +30,7 @@ _ANTENNA = re.compile(r"T_?A|ANT", re.I)
 _MAIN_BEAM = re.compile(r"T_?MB|MAIN", re.I)
 
 
-def to_kelvin(
-    path: Path, header: fits.Header, wcs: WCS, config: CubeConfig
-) -> tuple[float, dict[str, Any], list[str]]:
+def to_kelvin(path: Path, header: fits.Header, wcs: WCS, config: CubeConfig) -> tuple[float, dict[str, Any], list[str]]:
     """What a value is multiplied with, what a header should tell of it, and what the user should hear.
 
     DataError when the unit is missing or none of UNITS, when it needs a beam or a rest frequency that nobody gave, and

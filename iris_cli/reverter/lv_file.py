@@ -127,4 +127,3 @@ def _checked(path: Path, image: Any, coverage: Any, grid: dict[str, Any], latitu
         if array.shape != made.grid.observation_shape[1:] or not np.isfinite(array).all():
             raise DataError(f"{path} does not hold finite images of {made.grid.observation_shape[1:]} pixels")
     return made
-

@@ -65,9 +65,8 @@ def quad_overlap(x: Floats, y: Floats, columns: int, rows: int) -> csr_array:
         area = area_in_cell(x[which] - i[:, None], y[which] - j[:, None])
         kept = area > 1e-12
         parts.append((area[kept], (i * rows + j)[kept], which[kept]))
-    area, cell, which = (np.concatenate(p) if parts else np.zeros(0) for p in (zip(*parts) if parts else ((), (), ())))
-    shape = (columns * rows, len(x))
-    return csr_array(coo_array((area, (cell.astype(np.int64), which.astype(np.int64))), shape=shape))
+    area, cell, which = (np.concatenate(p) for p in zip(*parts, strict=True)) if parts else np.zeros((3, 0), np.int64)
+    return csr_array(coo_array((area.astype(np.float64), (cell, which)), shape=(columns * rows, len(x))))
 
 
 def area_in_cell(x: Floats, y: Floats) -> Floats:
