@@ -7,7 +7,7 @@ overlap, the first one that was named counts. Cubes are read in slabs of channel
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +25,7 @@ from iris_cli.errors import DataError, UsageError, nearest
 from iris_cli.reverter.cube_file import CubeFile, open_cube
 from iris_cli.reverter.overlap import disjoint, overlap_outside, quad_overlap
 
-REDUCTIONS = {"mean": np.mean, "max": np.max}
+REDUCTIONS: dict[str, Callable[..., NDArray]] = {"mean": np.mean, "max": np.max}
 #: Bytes that are alive at once for each voxel of a slab: as read, in kelvin, masked, its mask, and copies in C order.
 BYTES_PER_VOXEL = 28
 #: Corners are drawn in by so much before it is asked whether a pixel lies in another cube: shared edges are no overlap.

@@ -36,8 +36,8 @@ class CubeFile:
     """`shape` is (channels, rows, columns); channel k spans `v_low[k]` … `v_high[k]`, km/s LSR radio, receding > 0.
 
     A file that is `mapped` is read where it is needed, others (scaled integers, gzip) by whole channels.
-    A number of the file times `to_K` is a main-beam temperature. `told` is what a header should say of it, `notes` what a user should
-    hear.
+    A number of the file times `to_K` is a main-beam temperature. `told` is what a header should say of it, `notes`
+    what a user should hear.
     """
 
     path: Path
@@ -59,20 +59,18 @@ class CubeFile:
         for axis, part in zip(self.axes, (channels, rows, columns), strict=True):
             index[axis] = part if self.mapped or axis == self.axes[0] else slice(None)
         try:
-            part = np.asarray(self.hdu.section[tuple(index)])
+            read = np.asarray(self.hdu.section[tuple(index)])
         except (OSError, ValueError, TypeError, EOFError) as error:
             raise DataError(f"{self.path} is cut short or damaged: {error}", "copy the file again") from None
         kept = sorted(self.axes)
-        ordered = part.transpose([kept.index(axis) for axis in self.axes])
+        ordered = read.transpose([kept.index(axis) for axis in self.axes])
         if not self.mapped:
             ordered = ordered[:, rows, columns]
         return ordered.astype(np.float32) * np.float32(self.to_K)
 
     def corners(self, rows: slice) -> tuple[Floats, Floats]:
         """(n + 1, columns + 1) longitude and latitude of the corners of some rows of pixels, deg from the centre."""
-        return self._on_sky(np.arange(self.shape[2] + 1) - 0.5, np.arange(rows.start, rows.stop + 1) - 0.5)
-
-    def _on_sky(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
+        x, y = np.arange(self.shape[2] + 1) - 0.5, np.arange(rows.start, rows.stop + 1) - 0.5
         place = self.sky.pixel_to_world(*np.meshgrid(x, y)).galactic
         lon0, lat0 = self.centre_deg
         return (place.l.deg - lon0 + 180.0) % 360.0 - 180.0, place.b.deg - lat0
@@ -139,8 +137,9 @@ def _described(path: Path, hdu: Any, mapped: bool, config: CubeConfig) -> CubeFi
         raise DataError(f"{path} has no {' and no '.join(absent)} axis: its CTYPEs are {kinds}",
                         "mend the header")  # fmt: skip
     _check_degenerate(path, header, wcs, {lon, lat, spectral})
-    axes = tuple(header["NAXIS"] - 1 - k for k in (spectral, lat, lon))
-    shape = tuple(header[f"NAXIS{k + 1}"] for k in (spectral, lat, lon))
+    order = (spectral, lat, lon)
+    n_spectral, n_lat, n_lon = (header["NAXIS"] - 1 - k for k in order)
+    shape = (header[f"NAXIS{spectral + 1}"], header[f"NAXIS{lat + 1}"], header[f"NAXIS{lon + 1}"])
     notes += check_frame(path, wcs, config)
     low, high, told = channel_edges_km_s(path, header, wcs, shape[0], config)
     to_K, told_unit, more = to_kelvin(path, header, wcs, config)
@@ -152,7 +151,9 @@ def _described(path: Path, hdu: Any, mapped: bool, config: CubeConfig) -> CubeFi
         raise DataError(f"{path}: its sky frame cannot be brought to Galactic coordinates: {error}",
                         "mend RADESYS and CTYPE") from None  # fmt: skip
     centre = (config.centre_lon_deg, config.centre_lat_deg)
-    return CubeFile(path, hdu, mapped, axes, sky, shape, low, high, to_K, centre, told, notes + more)  # type: ignore[arg-type]
+    return CubeFile(
+        path, hdu, mapped, (n_spectral, n_lat, n_lon), sky, shape, low, high, to_K, centre, told, notes + more
+    )
 
 
 def _spell_out(header: fits.Header) -> None:

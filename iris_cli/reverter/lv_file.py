@@ -52,8 +52,8 @@ def save_lv(made: LvImage, path: Path) -> None:
         write_whole(path, lambda file: _write_npz(made, file))
     else:
         hdus = fits.HDUList([
-            fits.PrimaryHDU(on_sky(made.image), header=_header(made, "K")),
-            fits.ImageHDU(on_sky(made.coverage), header=_header(made, ""), name="COVERAGE"),
+            fits.PrimaryHDU(on_sky(made.image), header=lv_header(made, "K")),
+            fits.ImageHDU(on_sky(made.coverage), header=lv_header(made, ""), name="COVERAGE"),
         ])  # fmt: skip
         write_whole(path, hdus.writeto)
 
@@ -91,7 +91,7 @@ def longitude_cards(header: Any, grid: Grid, centre_lon_deg: float) -> None:
     header["CRPIX1"], header["CRVAL1"], header["CDELT1"] = 1.0, lon.last + centre_lon_deg, -lon.step
 
 
-def _header(made: LvImage, unit: str) -> Any:
+def lv_header(made: LvImage, unit: str) -> Any:
     header, v = fits.Header(), made.grid.velocity
     longitude_cards(header, made.grid, made.told.get("options", {}).get("centre_lon_deg", 0.0))
     header["CTYPE2"], header["CUNIT2"] = "VRAD", "km/s"

@@ -54,7 +54,7 @@ def quad_overlap(x: Floats, y: Floats, columns: int, rows: int) -> csr_array:
     inside = (i1 >= i0) & (j1 >= j0)
     numbers, i0, i1, j0, j1 = (a[inside] for a in (numbers, i0, i1, j0, j1))
     counts = (i1 - i0 + 1) * (j1 - j0 + 1)
-    parts = []
+    parts: list[tuple[NDArray, ...]] = [(np.zeros(0), np.zeros(0, np.int64), np.zeros(0, np.int64))]
     for chunk in _chunks(counts):
         n = counts[chunk]
         each = np.repeat(np.arange(len(n)), n)
@@ -65,8 +65,8 @@ def quad_overlap(x: Floats, y: Floats, columns: int, rows: int) -> csr_array:
         area = area_in_cell(x[which] - i[:, None], y[which] - j[:, None])
         kept = area > 1e-12
         parts.append((area[kept], (i * rows + j)[kept], which[kept]))
-    area, cell, which = (np.concatenate(p) for p in zip(*parts, strict=True)) if parts else np.zeros((3, 0), np.int64)
-    return csr_array(coo_array((area.astype(np.float64), (cell, which)), shape=(columns * rows, len(x))))
+    area, cell, pixel = (np.concatenate([part[k] for part in parts]) for k in range(3))
+    return csr_array(coo_array((area, (cell, pixel)), shape=(columns * rows, len(x))))
 
 
 def area_in_cell(x: Floats, y: Floats) -> Floats:

@@ -78,8 +78,8 @@ def compare(observed: NDArray, coverage: NDArray, density: NDArray, grid: Grid) 
     for name, orbit in ORBITS.items():
         image = reobserve(density, grid, orbit)
         here, other_way = (held(np.where(seen, a, 0.0)) for a in (image, image[:, ::-1]))
-        found.append(Agreement(name, _share(bright, here), float(here.sum() / max(seen.sum(), 1)),
-                               _share(bright, other_way), _centroid_difference(bright, image * here, grid)))  # fmt: skip
+        centroid, chance = _centroid_difference(bright, image * here, grid), float(here.sum() / max(seen.sum(), 1))
+        found.append(Agreement(name, _share(bright, here), chance, _share(bright, other_way), centroid))
     return found
 
 

@@ -133,7 +133,10 @@ def _summary(image: Floats) -> list[float]:
 
 
 def learn(training: NDArray, held_out: NDArray, explained: Floats) -> Familiar:
-    """(n, L, V) each, and what true maps explain. With few training images the covariance is drawn towards its diagonal."""
+    """(n, L, V) each, and what true maps explain.
+
+    With few training images the covariance is drawn towards its diagonal.
+    """
     scale = float(training.std()) or 1.0
     rows = pooled(training, scale)
     centre = rows.mean(axis=0)
@@ -143,8 +146,8 @@ def learn(training: NDArray, held_out: NDArray, explained: Floats) -> Familiar:
     covariance = np.atleast_2d(np.cov(known.T))
     doubt = len(covariance) / (len(covariance) + len(known))
     diagonal = np.diag(np.maximum(np.diag(covariance), 1e-12))
-    return Familiar(features, known.mean(axis=0), np.linalg.inv((1 - doubt) * covariance + doubt * diagonal),
-                    features.of(held_out), explained)  # fmt: skip
+    inverse = np.linalg.inv((1 - doubt) * covariance + doubt * diagonal).astype(np.float64)
+    return Familiar(features, np.asarray(known.mean(axis=0)), inverse, features.of(held_out), explained)
 
 
 # --- from a run -------------------------------------------------------------------------------------------------------
@@ -179,7 +182,7 @@ def familiar_inputs(run: Path, checkpoint: Checkpoint, hyper: TrainConfig, quiet
             for some, most in ((train, MOST_TRAINING), (held_out, MOST_HELD_OUT))
         )
         images = [np.concatenate([observation for observation, _ in some]) for some in (training, others)]
-        made = learn(*images, _explained(images[1], np.concatenate([true for _, true in others]), pairs))
+        made = learn(images[0], images[1], _explained(images[1], np.concatenate([true for _, true in others]), pairs))
     _keep(run, key, made)
     return made
 
@@ -208,10 +211,10 @@ def _spread(numbers: Numbers, most: int) -> Numbers:
 def _keep(run: Path, key: str, made: Familiar) -> None:
     if not run.is_dir():
         return
-    arrays = {**vars(made), **vars(made.features)}
+    arrays: dict[str, Any] = {**vars(made), **vars(made.features)}
     del arrays["features"]
     with suppress(OSError), whole_file(run / CACHE) as file:  # a run that nobody may write to is looked at again
-        np.savez(file, key=np.array(key), **{name: np.asarray(value) for name, value in arrays.items()})
+        np.savez(file, allow_pickle=False, key=np.array(key), **arrays)
 
 
 def _kept(run: Path, key: str) -> Familiar | None:
