@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ def regrid_cubes(
     if dry_run:
         return plan(paths, grid, reduction, config.cube)
     made = read_lv(paths, grid, reduction, config.cube, quiet=quiet)
+    for told, path in zip(made.told["cubes"], paths, strict=True):
+        told["sha256"] = sha256(path)
     say(made)
     save_lv(made, out)
     return {"file": str(out), **describe(made)}
@@ -89,6 +92,11 @@ def say(made: LvImage) -> None:
     if made.sampled < NEARLY_ALL:
         warn(f"the cubes fill {made.sampled:.1%} of the model's image; where nobody looked it is dark, which the "
              "network takes for empty")  # fmt: skip
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def describe(made: LvImage) -> dict[str, Any]:

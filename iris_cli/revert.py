@@ -8,7 +8,6 @@ its worth.
 
 from __future__ import annotations
 
-import hashlib
 import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -20,12 +19,13 @@ import torch
 from numpy.typing import NDArray
 
 from iris_cli import __version__
-from iris_cli.config.cube import CubeConfig
+from iris_cli.config.cube import CubeConfig, at_galactic_centre
 from iris_cli.config.grid import Grid
 from iris_cli.config.toml import from_dict, to_dict
 from iris_cli.console import log, warn
-from iris_cli.cube import describe, plan, say
-from iris_cli.errors import DataError, UsageError
+from iris_cli.cube import describe, plan, say, sha256
+from iris_cli.errors import DataError, IrisError, UsageError
+from iris_cli.observers.molecule import load_molecule
 from iris_cli.reverter.cube import LvImage, read_lv
 from iris_cli.reverter.lv_file import check_name, load_lv
 from iris_cli.reverter.map_file import density_unit, save_map
@@ -34,6 +34,8 @@ from iris_cli.training.novelty import Familiar, familiar_inputs
 from iris_cli.training.run_folder import member_folders
 from iris_cli.training.testing import Trained, open_run
 from iris_cli.units import INNER
+from shards.errors import ShardError
+from shards.index import Index
 
 FIGURES = (".png", ".pdf", ".svg")
 
@@ -79,6 +81,7 @@ def revert(
         "command": "revert",
         **_provenance(members, cubes, config, seen),
         "input": describe(seen),
+        "line": _line(members[0], seen),
         "map": measure(maps, grid),
         "novelty": _novelty(familiar, seen),
         "consistency": _consistency(familiar, seen, density),
@@ -188,9 +191,35 @@ def _provenance(
     }  # fmt: skip
 
 
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+# --- the line ---------------------------------------------------------------------------------------------------------
+
+#: Frequencies that differ by a smaller share are one line: Doppler shifts are smaller, other transitions are not.
+SAME_LINE = 2e-3
+
+
+def _line(trained: Trained, seen: LvImage) -> dict[str, Any]:
+    """The lines that the network learned, from its shards, and those of the cubes; a warning where they differ."""
+    learned, cubes = _learned_lines(trained), [cube["rest_frequency_GHz"] for cube in seen.told["cubes"]]
+    for frequency in cubes:
+        if frequency and learned and all(abs(frequency / f - 1.0) > SAME_LINE for f in learned.values()):
+            names = ", ".join(f"{name} at {f:.4f} GHz" for name, f in learned.items())
+            warn(f"the cube is of a line at {frequency:.4f} GHz, the network learned {names}: another line has another "
+                 "brightness, and so another density")  # fmt: skip
+    return {"learned_GHz": learned, "cubes_GHz": cubes}
+
+
+def _learned_lines(trained: Trained) -> dict[str, float]:
+    """Name -> GHz; nothing where the shards are gone or do not say."""
+    found: dict[str, float] = {}
+    for folder in trained.hyper.data:
+        try:
+            lines = Index.open(folder).attributes["config"]["synthetic"]["lines"]
+            for line in lines:
+                name = f"{Path(line['molecule']).stem} {line['transition']}"
+                found[name] = load_molecule(line["molecule"]).line(line["transition"]).frequency_Hz / 1e9
+        except (ShardError, IrisError, KeyError, TypeError):
+            continue
+    return found
 
 
 # --- what is known of it ----------------------------------------------------------------------------------------------
@@ -224,6 +253,11 @@ def _novelty(familiar: Familiar | str, seen: LvImage) -> dict[str, Any]:
 
 
 def _consistency(familiar: Familiar | str, seen: LvImage, density: NDArray) -> list[dict[str, Any]]:
+    """One for each orbit model; none where they do not hold."""
+    if not at_galactic_centre(*seen.centre_deg):
+        warn("the model's centre is moved to l {:g}, b {:g}: it learned the Galactic Centre, and its distances and "
+             "densities mean nothing elsewhere".format(*seen.centre_deg))  # fmt: skip
+        return []
     found = [asdict(a) for a in compare(seen.image, seen.coverage, density, seen.grid)]
     if isinstance(familiar, Familiar):
         for k, entry in enumerate(found):
@@ -251,9 +285,8 @@ def _draw(made: Reversion, path: Path, unit: str) -> None:
 
     _, factor = density_unit(unit)
     spread = None if made.spread is None else made.spread * factor
-    lon0 = made.seen.told.get("options", {}).get("centre_lon_deg", 0.0)
-    figure = draw_map(made.density * factor, spread, made.seen.image, made.seen.coverage, made.grid, unit, lon0,
-                      caption="; ".join(captions(made.told)))  # fmt: skip
+    figure = draw_map(made.density * factor, spread, made.seen.image, made.seen.coverage, made.grid, unit,
+                      made.seen.centre_deg, caption="; ".join(captions(made.told)))  # fmt: skip
     save(figure, path)
 
 
@@ -266,8 +299,9 @@ def captions(told: dict[str, Any]) -> Iterator[str]:
     else:
         yield (f"{'UNLIKE' if novelty['unlike'] else 'like'} the training set "
                f"(farther than {novelty['percentile']:.0f} % of held-out inputs)")  # fmt: skip
-    best = max(told["consistency"], key=lambda entry: entry["explained"])
-    yield f"explains {best['explained']:.0%} of the emission on the orbits of {best['orbit']}"
+    if told["consistency"]:
+        best = max(told["consistency"], key=lambda entry: entry["explained"])
+        yield f"explains {best['explained']:.0%} of the emission on the orbits of {best['orbit']}"
 
 
 def sentences(told: dict[str, Any]) -> Iterator[str]:

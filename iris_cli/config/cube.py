@@ -54,6 +54,11 @@ class CubeConfig:
             raise UsageError(f"cube: centre_lat_deg = {self.centre_lat_deg}; it must lie in -90 … 90")
 
 
+def at_galactic_centre(lon_deg: float, lat_deg: float) -> bool:
+    """Whether a model's centre, moved to this position, still shows the Galactic Centre."""
+    return abs((lon_deg + 180.0) % 360.0 - 180.0) < 2.0 and abs(lat_deg) < 1.0
+
+
 @dataclass(frozen=True)
 class RegridConfig:
     """What `iris cube` reads from a file: cubes, and the image to make of them."""

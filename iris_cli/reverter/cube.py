@@ -50,6 +50,12 @@ class LvImage:
         """The share of the model's image that the cubes fill."""
         return float(self.coverage.mean())
 
+    @property
+    def centre_deg(self) -> tuple[float, float]:
+        """The Galactic longitude and latitude of the model's (0, 0)."""
+        options = self.told.get("options", {})
+        return options.get("centre_lon_deg", 0.0), options.get("centre_lat_deg", 0.0)
+
 
 def read_lv(
     paths: Sequence[Path | str], grid: Grid, latitude: str = "mean", config: CubeConfig | None = None, *,
@@ -69,7 +75,7 @@ def read_lv(
         check_memory(grid, config, cubes)
         brightness, filled = _accumulate(cubes, grid, config, quiet)
         made = _reduced(brightness, filled, grid, latitude, config, cubes)
-    _check_coverage(made, config, [Path(path) for path in paths])
+    _check_coverage(made, config)
     return made
 
 
@@ -86,18 +92,23 @@ def _reduced(
     return LvImage(image.astype(np.float32), coverage.astype(np.float32), grid, latitude, told)
 
 
-def _check_coverage(made: LvImage, config: CubeConfig, paths: list[Path]) -> None:
-    names, share = ", ".join(path.name for path in paths), made.sampled
+def _check_coverage(made: LvImage, config: CubeConfig) -> None:
+    cubes, share = made.told["cubes"], made.sampled
     if share < max(config.min_coverage, 1e-9):
         g = made.grid
         where = (f"l {g.lon_min_deg + config.centre_lon_deg:g} … {g.lon_max_deg + config.centre_lon_deg:g}, "
                  f"b {g.lat_min_deg + config.centre_lat_deg:g} … {g.lat_max_deg + config.centre_lat_deg:g} deg, "
                  f"v {g.v_min_km_s:g} … {g.v_max_km_s:g} km/s")  # fmt: skip
         raise DataError(
-            f"{names} fill{'s' if len(paths) == 1 else ''} {share:.2%} of the model's image ({where}); "
-            f"at least {config.min_coverage:.0%} is asked for",
+            f"{', '.join(_place(cube) for cube in cubes)} fill{'s' if len(cubes) == 1 else ''} {share:.2%} of the "
+            f"model's image ({where}); at least {config.min_coverage:.0%} is asked for",
             "name further cubes, lower --min-coverage, or move the model's centre there: --centre-lon, --centre-lat",
         )
+
+
+def _place(told: dict[str, Any]) -> str:
+    low, high = told["velocity_range_km_s"]
+    return "{} (about l {:.4g}, b {:.3g}, v {:.4g} … {:.4g})".format(told["file"], *told["centre_deg"], low, high)
 
 
 # --- memory -----------------------------------------------------------------------------------------------------------
@@ -138,7 +149,7 @@ def _accumulate(
         parts = _unclaimed(cube, sky, cubes[: len(seen)], seen)
         found = np.zeros(cube.shape[1:], bool)
         slabs = list(_slabs(cube, grid, config, sky))
-        with progress(f"reading {cube.path.name}", len(slabs), quiet=quiet) as bar:
+        with progress(f"reading {cube.path.name}", len(slabs), quiet=quiet or not slabs) as bar:
             for channels in slabs:
                 _add_slab(cube, grid, sky, channels, parts, brightness, filled, found)
                 bar.advance()

@@ -143,13 +143,14 @@ def _described(path: Path, hdu: Any, mapped: bool, config: CubeConfig) -> CubeFi
     notes += check_frame(path, wcs, config)
     low, high, told = channel_edges_km_s(path, header, wcs, shape[0], config)
     to_K, told_unit, more = to_kelvin(path, header, wcs, config)
-    told = {"file": path.name, "shape": list(shape), **told, **told_unit}
     sky = wcs.sub([lon + 1, lat + 1])
     try:
-        sky.pixel_to_world(0.0, 0.0).galactic  # noqa: B018  # a frame that astropy does not know fails here
+        middle = sky.pixel_to_world(0.5 * (shape[2] - 1), 0.5 * (shape[1] - 1)).galactic
     except (ValueError, AttributeError) as error:
         raise DataError(f"{path}: its sky frame cannot be brought to Galactic coordinates: {error}",
                         "mend RADESYS and CTYPE") from None  # fmt: skip
+    place = [round(float(middle.l.deg), 4), round(float(middle.b.deg), 4)]
+    told = {"file": path.name, "shape": list(shape), "centre_deg": place, **told, **told_unit}
     centre = (config.centre_lon_deg, config.centre_lat_deg)
     return CubeFile(
         path, hdu, mapped, (n_spectral, n_lat, n_lon), sky, shape, low, high, to_K, centre, told, notes + more

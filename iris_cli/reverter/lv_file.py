@@ -93,7 +93,7 @@ def longitude_cards(header: Any, grid: Grid, centre_lon_deg: float) -> None:
 
 def lv_header(made: LvImage, unit: str) -> Any:
     header, v = fits.Header(), made.grid.velocity
-    longitude_cards(header, made.grid, made.told.get("options", {}).get("centre_lon_deg", 0.0))
+    longitude_cards(header, made.grid, made.centre_deg[0])
     header["CTYPE2"], header["CUNIT2"] = "VRAD", "km/s"
     header["CRPIX2"], header["CRVAL2"], header["CDELT2"] = 1.0, v.first, v.step
     header["SPECSYS"] = "LSRK"

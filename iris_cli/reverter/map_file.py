@@ -40,11 +40,11 @@ def save_map(
 ) -> None:
     """(R', L) in inner units. Whole or not at all; `told` goes into the header as JSON, its main entries as cards."""
     bunit, factor = density_unit(unit)
-    header = map_header(seen.grid, seen.told.get("options", {}).get("centre_lon_deg", 0.0), bunit)
+    header = map_header(seen.grid, seen.centre_deg[0], bunit)
     _provenance(header, told)
     hdus = fits.HDUList([fits.PrimaryHDU((on_sky(density.T) * factor).astype(np.float32), header=header)])
     if spread is not None:
-        plain = map_header(seen.grid, seen.told.get("options", {}).get("centre_lon_deg", 0.0), bunit)
+        plain = map_header(seen.grid, seen.centre_deg[0], bunit)
         hdus.append(fits.ImageHDU((on_sky(spread.T) * factor).astype(np.float32), header=plain, name="SPREAD"))
     for name, image, its_unit in (("OBSERVED", seen.image, "K"), ("COVERAGE", seen.coverage, "")):
         hdus.append(fits.ImageHDU(on_sky(image), header=lv_header(seen, its_unit), name=name))

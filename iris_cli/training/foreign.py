@@ -1,8 +1,9 @@
 """Checkpoints of the IRIS paper's code (`chp_<epoch>.pt`) -> ours, so that they can be tested and used for reverting.
 
-Such a file is a state dict: weights under `encoder._<k>_<m>_<kind>.…` and `decoder._<k>_<m>_<kind>.…` (k the stage, m the
-place in it), and the scalars `temperature`, `intensity`, `v_density`, `density`: what one SI unit is in the units that
-the network was trained in. It says neither grid nor quantity, and its velocities are positive *towards* the observer.
+Such a file is a state dict: weights under `encoder._<k>_<m>_<kind>.…` and `decoder._<k>_<m>_<kind>.…` (k the stage, m
+the place in it), and the scalars `temperature`, `intensity`, `v_density`, `density`: what one SI unit is in the units
+that the network was trained in. It says neither grid nor quantity, and its velocities are positive *towards* the
+observer.
 Units and directions are put right in the weights themselves, exactly: the first convolution is scaled from kelvin, the
 last one to M_sun/pc^3 (a ReLU lets factors through), and kernels are mirrored where an axis runs the other way
 (attention does not know the order of pixels).
@@ -137,7 +138,8 @@ def _attention_by_order(
     theirs: Mapping[str, str], ours: Mapping[str, str], state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]
 ) -> dict[str, str]:
     """Inside an attention block the file's own names are taken by order and shape, where they are not ours."""
-    left, right = defaultdict(list), defaultdict(list)
+    left: dict[str, list[str]] = defaultdict(list)
+    right: dict[str, list[str]] = defaultdict(list)
     for keys, groups in ((theirs, left), (ours, right)):
         for canonical in keys:
             if ".attention." in canonical:
@@ -198,8 +200,8 @@ def _check_reasonable(factors: Mapping[str, float], path: Path) -> None:
     typical = _TYPICAL_KG_M3 * factors["density"] / SI.per_SI("density")
     if not _REASONABLE[0] < typical < _REASONABLE[1]:
         raise DataError(
-            f"{path}: one kg/m^3 is {factors['density']:.3g} of its units of density; {_TYPICAL_KG_M3:g} kg/m^3, typical "
-            f"of the CMZ, would be {typical:.3g}",
+            f"{path}: one kg/m^3 is {factors['density']:.3g} of its units of density; {_TYPICAL_KG_M3:g} kg/m^3, "
+            f"typical of the CMZ, would be {typical:.3g}",
             "the scalar must say what one SI unit is in the network's units",
         )
 

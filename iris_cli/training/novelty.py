@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from iris_cli.config.toml import to_dict
 from iris_cli.config.train import TrainConfig
-from iris_cli.console import progress
+from iris_cli.console import Progress, progress
 from iris_cli.errors import IrisError
 from iris_cli.standard.footprint import compare
 from iris_cli.training.batch import Feed
@@ -176,22 +176,23 @@ def familiar_inputs(run: Path, checkpoint: Checkpoint, hyper: TrainConfig, quiet
     held_out = np.concatenate([validation, pairs.split("test")])
     if len(held_out) == 0:
         return f"{pairs.name} held out no galaxies to compare with"
-    with progress("looking at the training set", quiet=quiet):
-        training, others = (
-            list(_inputs(pairs, _spread(some, most), hyper, litter))
-            for some, most in ((train, MOST_TRAINING), (held_out, MOST_HELD_OUT))
-        )
+    looked_at = (_spread(train, MOST_TRAINING), _spread(held_out, MOST_HELD_OUT))
+    with progress("looking at the training set", sum(map(len, looked_at)), quiet=quiet) as bar:
+        training, others = (list(_inputs(pairs, some, hyper, litter, bar)) for some in looked_at)
         images = [np.concatenate([observation for observation, _ in some]) for some in (training, others)]
         made = learn(images[0], images[1], _explained(images[1], np.concatenate([true for _, true in others]), pairs))
     _keep(run, key, made)
     return made
 
 
-def _inputs(pairs: Pairs, numbers: Numbers, hyper: TrainConfig, litter: Pairs | None) -> Iterator[tuple[NDArray, ...]]:
+def _inputs(
+    pairs: Pairs, numbers: Numbers, hyper: TrainConfig, litter: Pairs | None, bar: Progress
+) -> Iterator[tuple[NDArray, ...]]:
     """Observations (n, L, V) with the noise and the litter that the network met, and true maps (n, R', L)."""
     noise = None if hyper.noise.silent else ImageNoise.of(hyper.noise, pairs.quantity, pairs.grid, pairs.latitude)
     feed = Feed("novelty", pairs, numbers, hyper.seed, 16, noise=noise, litter=litter)
     for batch in feed.epoch():
+        bar.advance(len(batch))
         yield batch.observation[:, 0].numpy(), batch.density[:, 0].numpy()
 
 
