@@ -112,10 +112,11 @@ def test_abutting_cubes_are_one_cube(tmp_path: Path, axis: str, shared: int) -> 
         np.testing.assert_allclose(two.coverage, one.coverage, atol=1e-5)
 
 
-def test_cubes_on_different_pixels_join_without_a_bright_or_a_dark_column(tmp_path: Path) -> None:
+@pytest.mark.parametrize("offset", [0.0, 0.25, 0.5, 0.75])
+def test_cubes_on_different_pixels_join_without_a_bright_or_a_dark_column(tmp_path: Path, offset: float) -> None:
     h = sky.header(shape=(120, 30, 40))
     other = sky.header(shape=(60, 30, 40), pixel_deg=0.0107)
-    h["CRPIX1"], other["CRPIX1"] = 1.3, 39.0
+    h["CRPIX1"], other["CRPIX1"] = 1.3, 39.0 - offset
     ones = [np.ones((hh["NAXIS3"], 30, 40), np.float32) for hh in (h, other)]
     paths = [sky.write(tmp_path / f"{k}.fits", d, hh) for k, (d, hh) in enumerate(zip(ones, (h, other), strict=True))]
     made = read_lv(paths, replace(GRID, lat_min_deg=-0.1, lat_max_deg=0.1))
