@@ -26,6 +26,8 @@ UNITS = {
     "MJy/sr": ("sr", 1e6),
 }
 _LOWER = {name.lower(): entry for name, entry in UNITS.items()}
+#: 'K', 'K (Ta*)', 'K Tmb'
+_WITH_SCALE = re.compile(r"(.*?)\s*(\(.*|\bT_?(?:A|MB).*)?", re.I)
 _ANTENNA = re.compile(r"T_?A|ANT", re.I)
 _MAIN_BEAM = re.compile(r"T_?MB|MAIN", re.I)
 
@@ -39,7 +41,7 @@ def to_kelvin(path: Path, header: fits.Header, wcs: WCS, config: CubeConfig) -> 
     said = config.unit or str(header.get("BUNIT", "")).strip()
     if not said:
         raise DataError(f"{path} does not say its unit (BUNIT)", "give --unit, e.g. --unit K")
-    base, scale = re.match(r"([^(]*)(.*)", said).groups()  # type: ignore[union-attr]
+    base, scale = _WITH_SCALE.fullmatch(said).groups(default="")  # type: ignore[union-attr]
     name = re.sub(r"\s*/\s*|\s+(?=(beam|sr)-1)", "/", base.strip(), flags=re.I)
     name = re.sub(r"-1$", "", name)
     entry = UNITS.get(name) or _LOWER.get(name.lower())

@@ -121,8 +121,8 @@ def _image(path: Path, file: Any, number: int | None) -> Any:
     for hdu in candidates:
         if hdu.is_image and hdu.header.get("NAXIS", 0) >= 3:
             return hdu
-    raise DataError(f"{path} holds no cube: {'that' if number is not None else 'no'} HDU has three axes",
-                    "--hdu N names another HDU")  # fmt: skip
+    where = f"HDU {number}" if number is not None else "any HDU"
+    raise DataError(f"{path} holds no cube: there is no image of three axes in {where}", "--hdu N names another HDU")
 
 
 def _described(path: Path, hdu: Any, mapped: bool, config: CubeConfig) -> CubeFile:
@@ -146,8 +146,9 @@ def _described(path: Path, hdu: Any, mapped: bool, config: CubeConfig) -> CubeFi
     sky = wcs.sub([lon + 1, lat + 1])
     try:
         middle = sky.pixel_to_world(0.5 * (shape[2] - 1), 0.5 * (shape[1] - 1)).galactic
-    except (ValueError, AttributeError) as error:
-        raise DataError(f"{path}: its sky frame cannot be brought to Galactic coordinates: {error}",
+    except (ValueError, AttributeError):
+        frame = header.get("RADESYS") or wcs.wcs.ctype[lon]
+        raise DataError(f"{path}: its sky frame '{frame}' cannot be brought to Galactic coordinates",
                         "mend RADESYS and CTYPE") from None  # fmt: skip
     place = [round(float(middle.l.deg), 4), round(float(middle.b.deg), 4)]
     told = {"file": path.name, "shape": list(shape), "centre_deg": place, **told, **told_unit}
@@ -175,7 +176,8 @@ def _wcs(path: Path, header: fits.Header, config: CubeConfig) -> WCS:
     except Exception as error:  # wcslib has a dozen kinds
         said = str(error).strip().splitlines()
         what = next((line for line in reversed(said) if line.strip()), type(error).__name__)
-        hint = "mend the header; if it lacks RESTFRQ, give --rest-frequency-ghz"
+        unsaid = not any(header.get(card) for card in ("RESTFRQ", "RESTFREQ", "RESTWAV"))
+        hint = "mend the header" + (", or give --rest-frequency-ghz if that is what it lacks" if unsaid else "")
         raise DataError(f"{path}: its world coordinates cannot be read: {what.strip()}", hint) from None
     return wcs
 

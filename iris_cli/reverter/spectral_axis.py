@@ -53,7 +53,7 @@ def channel_edges_km_s(
         values = wcs.sub([k + 1]).wcs_pix2world(np.arange(channels + 1) - 0.5, 0)[0] * per_SI
     except Exception as error:  # an axis that is tied to the sky's, or one that needs a rest frequency
         raise DataError(f"{path}: its spectral axis cannot be read: {str(error).strip().splitlines()[-1]}",
-                        "if it lacks RESTFRQ, give --rest-frequency-ghz") from None  # fmt: skip
+                        "its axis must not be tied to those of the sky") from None  # fmt: skip
     ratio = _ratio(path, values, kind, wcs, config)
     edges = radio_km_s(ratio) + (config.velocity_shift_km_s or 0.0)
     if not np.isfinite(edges).all() or (np.diff(edges) == 0).any():

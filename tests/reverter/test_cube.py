@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
@@ -161,6 +162,50 @@ def test_scaled_integers_are_read_as_what_they_stand_for(path: Path) -> None:
     hdu.header["BLANK"] = -32768
     hdu.writeto(path, overwrite=True)
     np.testing.assert_allclose(read_lv([path], GRID).image, expected, atol=2e-4)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"CTYPE3": "VELO-LSR", "SPECSYS": None},
+        {"CTYPE3": "VELO-LSR", "SPECSYS": None, "VELREF": 257},
+        {"CUNIT3": "KM/S"},
+        {"CUNIT3": "km s-1"},
+        {"CUNIT1": "DEGREE", "CUNIT2": "DEGREE"},
+        {"CRVAL1": 360.0},
+        {"BUNIT": "K (Tmb)"},
+        {"BUNIT": "K Tmb"},
+        {"BUNIT": "Kelvin"},
+    ],
+    ids=str,
+)
+def test_spellings_of_the_field_are_understood(path: Path, change: dict[str, Any]) -> None:
+    h = sky.header()
+    data = sky.sample(h, CLOUD)
+    for card, value in change.items():
+        if value is None:
+            del h[card]
+        else:
+            h[card] = value
+    made = read_lv([sky.write(path, data, h)], GRID)
+    assert sky.flux(made.image) == pytest.approx(CLOUD.flux, rel=5e-3)
+    assert made.told["cubes"][0]["frame"] == "LSRK"
+
+
+def test_packed_files_and_images_in_extensions_are_read(path: Path, tmp_path: Path) -> None:
+    h = sky.header()
+    data = sky.sample(h, CLOUD)
+    expected = read_lv([sky.write(path, data, h)], GRID).image
+    packed = tmp_path / "cube.fits.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes(), 1))
+    tiled = tmp_path / "cube.fits.fz"
+    fits.CompImageHDU(data, header=h, quantize_level=0, compression_type="GZIP_2").writeto(tiled)
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(data, header=h)]).writeto(path, overwrite=True)
+    for file in (packed, tiled, path):
+        np.testing.assert_allclose(read_lv([file], GRID).image, expected, atol=1e-6)
+    packed.write_bytes(packed.read_bytes()[:20_000])
+    with pytest.raises(DataError):
+        read_lv([packed], GRID)
 
 
 def test_slabs_change_nothing_and_bound_the_memory(path: Path) -> None:
