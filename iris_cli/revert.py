@@ -244,7 +244,7 @@ def _novelty(familiar: Familiar | str, seen: LvImage) -> dict[str, Any]:
         return {"score": None, "why": familiar}
     judged = familiar.judge(seen.image)
     if judged["unlike"]:
-        odd = ", ".join(f"{name.replace('_', ' ')} ({s['percentile']:.0f}th percentile)"
+        odd = ", ".join(f"{name.replace('_', ' ')} (percentile {s['percentile']:.0f})"
                         for name, s in judged["summaries"].items() if not 1.0 <= s["percentile"] <= 99.0)  # fmt: skip
         warn(f"this input is unlike the training set: distance {judged['score']:.2f}, held-out inputs "
              f"{judged['median_held_out']:.2f} in the median, {judged['percentile']:.0f} % of them nearer"

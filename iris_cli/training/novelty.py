@@ -9,7 +9,7 @@ galaxies that were held out of the training.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from iris_cli.config.grid import Grid
 from iris_cli.config.toml import to_dict
 from iris_cli.config.train import TrainConfig
-from iris_cli.console import Progress, progress
+from iris_cli.console import progress
 from iris_cli.errors import IrisError
 from iris_cli.standard.footprint import compare
 from iris_cli.training.batch import Feed
@@ -48,6 +49,28 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
+class Digest:
+    """What is kept of images, so that a training set need not be: means over blocks (n, P P), summaries (n, 7) and the
+    mean square of all pixels.
+    """
+
+    blocks: Floats
+    summaries: Floats
+    mean_square: float
+
+    @classmethod
+    def of(cls, images: NDArray) -> Digest:
+        """(n, L, V)"""
+        return cls(pooled(images), summarise(images), float(np.mean(np.square(images, dtype=np.float64))))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Digest]) -> Digest:
+        counts = [len(part.blocks) for part in parts]
+        square = float(np.average([part.mean_square for part in parts], weights=counts))
+        return cls(np.concatenate([p.blocks for p in parts]), np.concatenate([p.summaries for p in parts]), square)
+
+
+@dataclass(frozen=True)
 class Features:
     """Image -> numbers. `scale` is the training images' rms, `axes` (k, P P) their main axes about `centre`."""
 
@@ -55,12 +78,12 @@ class Features:
     centre: Floats
     axes: Floats
 
-    def of(self, images: NDArray) -> Floats:
-        """(n, L, V) -> (n, k + 1 + 7)"""
-        away = pooled(images, self.scale) - self.centre
+    def of(self, images: Digest) -> Floats:
+        """(n, k + 1 + 7)"""
+        away = np.arcsinh(images.blocks / self.scale) - self.centre
         along = away @ self.axes.T
         left = np.maximum((away**2).sum(axis=1) - (along**2).sum(axis=1), 0.0)
-        return np.column_stack([along, np.log(left + 1e-9), summarise(images)])
+        return np.column_stack([along, np.log(left + 1e-9), images.summaries])
 
 
 @dataclass(frozen=True)
@@ -85,7 +108,7 @@ class Familiar:
 
     def judge(self, image: NDArray) -> dict[str, Any]:
         """(L, V) -> the score, its rank among held-out inputs in percent, the summaries with theirs, a verdict."""
-        features, others = self.features.of(image[None]), np.sort(self.score(self.held_out))
+        features, others = self.features.of(Digest.of(image[None])), np.sort(self.score(self.held_out))
         score = float(self.score(features)[0])
         told = zip(SUMMARIES, features[0, -len(SUMMARIES) :], self.held_out[:, -len(SUMMARIES) :].T, strict=True)
         return {
@@ -104,12 +127,12 @@ def percentile(ascending: NDArray[np.float64], value: float) -> float:
     return 100.0 * float(np.searchsorted(ascending, value, side="left")) / max(len(ascending), 1)
 
 
-def pooled(images: NDArray, scale: float) -> NDArray[np.float64]:
-    """(n, L, V) -> (n, P P) means over blocks, stretched."""
+def pooled(images: NDArray) -> Floats:
+    """(n, L, V) -> (n, P P) means over blocks."""
     n, lon, v = images.shape
     a, b = max(lon // POOLED, 1), max(v // POOLED, 1)
     blocks = images[:, : lon // a * a, : v // b * b].reshape(n, lon // a, a, v // b, b).mean(axis=(2, 4))
-    return np.arcsinh(np.asarray(blocks, np.float64) / scale).reshape(n, -1)
+    return np.asarray(blocks, np.float64).reshape(n, -1)
 
 
 def summarise(images: NDArray) -> Floats:
@@ -132,13 +155,13 @@ def _summary(image: Floats) -> list[float]:
             spread_l, spread_v, tilt]  # fmt: skip
 
 
-def learn(training: NDArray, held_out: NDArray, explained: Floats) -> Familiar:
-    """(n, L, V) each, and what true maps explain.
+def learn(training: Digest, held_out: Digest, explained: Floats) -> Familiar:
+    """From images and from what true maps explain.
 
     With few training images the covariance is drawn towards its diagonal.
     """
-    scale = float(training.std()) or 1.0
-    rows = pooled(training, scale)
+    scale = float(np.sqrt(training.mean_square)) or 1.0
+    rows = np.arcsinh(training.blocks / scale)
     centre = rows.mean(axis=0)
     _, _, axes = np.linalg.svd(rows - centre, full_matrices=False)
     features = Features(scale, centre, axes[: min(COMPONENTS, max(1, len(rows) // 4))])
@@ -164,6 +187,8 @@ def familiar_inputs(run: Path, checkpoint: Checkpoint, hyper: TrainConfig, quiet
         return kept
     if not hyper.data:
         return "the run does not say what it was trained on"
+    if hyper.observer:
+        return "the run observed its galaxies while it was trained, which would take too long to repeat"
     try:
         dataset, observer = open_data(hyper.data, hyper.observer)
         pairs = pairs_of(dataset, observer)
@@ -176,30 +201,42 @@ def familiar_inputs(run: Path, checkpoint: Checkpoint, hyper: TrainConfig, quiet
     held_out = np.concatenate([validation, pairs.split("test")])
     if len(held_out) == 0:
         return f"{pairs.name} held out no galaxies to compare with"
-    looked_at = (_spread(train, MOST_TRAINING), _spread(held_out, MOST_HELD_OUT))
-    with progress("looking at the training set", sum(map(len, looked_at)), quiet=quiet) as bar:
-        training, others = (list(_inputs(pairs, some, hyper, litter, bar)) for some in looked_at)
-        images = [np.concatenate([observation for observation, _ in some]) for some in (training, others)]
-        made = learn(images[0], images[1], _explained(images[1], np.concatenate([true for _, true in others]), pairs))
+    made = _look_at(pairs, train, held_out, hyper, litter, quiet)
     _keep(run, key, made)
     return made
 
 
+def _look_at(
+    pairs: Pairs, train: Numbers, held_out: Numbers, hyper: TrainConfig, litter: Pairs | None, quiet: bool
+) -> Familiar:
+    """Read so many of the inputs as are needed, keeping little of each."""
+    train, held_out = _spread(train, MOST_TRAINING), _spread(held_out, MOST_HELD_OUT)
+    training: list[Digest] = []
+    others: list[Digest] = []
+    explained: list[list[float]] = []
+    with progress("looking at the training set", len(train) + len(held_out), quiet=quiet) as bar:
+        for observed, _ in _inputs(pairs, train, hyper, litter):
+            training.append(Digest.of(observed))
+            bar.advance(len(observed))
+        for observed, true in _inputs(pairs, held_out, hyper, litter):
+            others.append(Digest.of(observed))
+            if len(explained) < MOST_TRUE:
+                explained += [_explained(*both, pairs.grid) for both in zip(observed, true, strict=True)]
+            bar.advance(len(observed))
+    return learn(Digest.joined(training), Digest.joined(others), np.array(explained))
+
+
 def _inputs(
-    pairs: Pairs, numbers: Numbers, hyper: TrainConfig, litter: Pairs | None, bar: Progress
-) -> Iterator[tuple[NDArray, ...]]:
+    pairs: Pairs, numbers: Numbers, hyper: TrainConfig, litter: Pairs | None
+) -> Iterator[tuple[NDArray, NDArray]]:
     """Observations (n, L, V) with the noise and the litter that the network met, and true maps (n, R', L)."""
     noise = None if hyper.noise.silent else ImageNoise.of(hyper.noise, pairs.quantity, pairs.grid, pairs.latitude)
-    feed = Feed("novelty", pairs, numbers, hyper.seed, 16, noise=noise, litter=litter)
-    for batch in feed.epoch():
-        bar.advance(len(batch))
+    for batch in Feed("novelty", pairs, numbers, hyper.seed, 16, noise=noise, litter=litter).epoch():
         yield batch.observation[:, 0].numpy(), batch.density[:, 0].numpy()
 
 
-def _explained(observed: NDArray, true: NDArray, pairs: Pairs) -> Floats:
-    seen = np.ones(observed.shape[1:])
-    some = zip(observed[:MOST_TRUE], true[:MOST_TRUE], strict=True)
-    return np.array([[a.explained for a in compare(image, seen, map_, pairs.grid)] for image, map_ in some])
+def _explained(observed: NDArray, true: NDArray, grid: Grid) -> list[float]:
+    return [agreement.explained for agreement in compare(observed, np.ones_like(observed), true, grid)]
 
 
 def _spread(numbers: Numbers, most: int) -> Numbers:

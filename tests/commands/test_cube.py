@@ -71,6 +71,24 @@ def test_what_cannot_be_regridded_is_one_line_and_leaves_nothing(
     assert not list((tmp_path / "here").iterdir())
 
 
+def test_a_mock_galaxy_as_a_telescopes_cube_is_the_image_that_networks_are_trained_on(
+    iris: Callable, tmp_path: Path
+) -> None:
+    """The whole way round: matter -> FITS cube -> l-v image, and matter -> pair."""
+    assert iris("mock", tmp_path / "galaxy", "-n", 1, "-q").code == 0
+    assert iris("observe", tmp_path / "galaxy", 0, "--out", tmp_path / "cube.fits", "-q").code == 0
+    ran = iris("preobserve", tmp_path / "galaxy", tmp_path / "pairs", "--validation-fraction", 0, "-q")
+    assert ran.code == 0, ran.err
+    ran = iris("cube", tmp_path / "cube.fits", "--shards", tmp_path / "pairs", "-o", tmp_path / "lv.npz", "-q")
+    assert ran.code == 0, ran.err
+    from iris_cli.training.datasets import PreObservedDataset
+
+    observation = PreObservedDataset(tmp_path / "pairs")[0][0][0].numpy()
+    with np.load(tmp_path / "lv.npz") as made:
+        np.testing.assert_allclose(made["image"], observation, atol=2e-3 * observation.max())
+        np.testing.assert_allclose(made["coverage"], 1.0, atol=1e-3)
+
+
 @pytest.mark.parametrize("name", ["cmz_hnco_recon_lbv.fits.gz", "grs_13co10_galactic.fits"])
 def test_real_cubes_keep_their_flux(iris: Callable, shared_data: Path, tmp_path: Path, name: str) -> None:
     from astropy.io import fits

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from iris_cli.training.novelty import Familiar, familiar_inputs, learn, pooled, summarise
+from iris_cli.training.novelty import Digest, Familiar, familiar_inputs, learn, pooled, summarise
 from iris_cli.training.testing import open_run
 from tests.reverter.runs import train, write_shards
 
@@ -29,7 +29,7 @@ def galaxies(count: int, seed: int, size: int = 32, tilt: float = 1.0, brightnes
 
 @pytest.fixture(scope="module")
 def familiar() -> Familiar:
-    return learn(galaxies(300, 0), galaxies(100, 1), np.full((5, 2), 0.6))
+    return learn(Digest.of(galaxies(300, 0)), Digest.of(galaxies(100, 1)), np.full((5, 2), 0.6))
 
 
 def test_galaxies_of_the_same_kind_are_like_the_training_set(familiar: Familiar) -> None:
@@ -63,14 +63,22 @@ def test_summaries_say_what_is_unusual(familiar: Familiar) -> None:
 
 
 def test_few_training_images_do_not_break_it() -> None:
-    few = learn(galaxies(6, 0, size=8), galaxies(3, 1, size=8), np.zeros((0, 2)))
+    few = learn(Digest.of(galaxies(6, 0, size=8)), Digest.of(galaxies(3, 1, size=8)), np.zeros((0, 2)))
     assert np.isfinite(few.judge(galaxies(1, 2, size=8)[0])["score"])
 
 
 def test_pooling_is_a_mean_and_summaries_survive_an_empty_image() -> None:
     image = np.arange(32 * 32, dtype=float).reshape(1, 32, 32)
-    assert np.sinh(pooled(image, 1.0)[0, 0]) == pytest.approx(image[0, :2, :2].mean())
+    assert pooled(image)[0, 0] == pytest.approx(image[0, :2, :2].mean())
     assert np.isfinite(summarise(np.zeros((1, 8, 8)))).all()
+
+
+def test_a_set_may_be_digested_in_parts() -> None:
+    images = galaxies(7, 0)
+    whole, parts = Digest.of(images), Digest.joined([Digest.of(images[:5]), Digest.of(images[5:])])
+    assert parts.mean_square == pytest.approx(whole.mean_square)
+    np.testing.assert_array_equal(parts.blocks, whole.blocks)
+    np.testing.assert_array_equal(parts.summaries, whole.summaries)
 
 
 def test_a_runs_shards_are_looked_at_once_and_only_if_they_are_those_it_was_trained_on(tmp_path: Path) -> None:
