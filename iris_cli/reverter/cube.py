@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array, hstack
+from scipy.sparse import csr_array
 
 from iris_cli.config.cube import CubeConfig
 from iris_cli.config.grid import Grid
@@ -28,6 +28,8 @@ from iris_cli.reverter.overlap import disjoint, overlap_outside, quad_overlap
 REDUCTIONS: dict[str, Callable[..., NDArray]] = {"mean": np.mean, "max": np.max}
 #: Bytes that are alive at once for each voxel of a slab: as read, in kelvin, masked, its mask, and copies in C order.
 BYTES_PER_VOXEL = 28
+#: Pixels whose corners are brought to the sky together.
+PIXELS_AT_ONCE = 200_000
 #: Corners are drawn in by so much before it is asked whether a pixel lies in another cube: shared edges are no overlap.
 INSIDE = 0.98
 
@@ -164,8 +166,6 @@ class _Sky:
     rows: slice
     columns: slice
     shares: csr_array
-    lon: NDArray[np.float64]
-    lat: NDArray[np.float64]
 
     @property
     def pixels(self) -> int:
@@ -173,21 +173,22 @@ class _Sky:
 
     @classmethod
     def of(cls, cube: CubeFile, grid: Grid) -> _Sky:
+        """A few rows at a time, and of these only what the grid sees is kept."""
         _, rows, columns = cube.shape
-        step = max(1, 200_000 // columns)
-        parts, corners = [], []
+        step = max(1, PIXELS_AT_ONCE // columns)
+        parts = []
         for first in range(0, rows, step):
             lon, lat = (_quads(a) for a in cube.corners(slice(first, min(first + step, rows))))
-            parts.append(quad_overlap(_in_cells(lon, grid.longitude), _in_cells(lat, grid.latitude),
-                                      grid.lon_steps, grid.lat_steps))  # fmt: skip
-            corners.append((lon, lat))
-        shares = csr_array(hstack(parts))
-        used = np.flatnonzero(np.diff(shares.tocsc().indptr)) if shares.nnz else np.zeros(1, np.int64)
-        y, x = slice(used.min() // columns, used.max() // columns + 1), used % columns
-        box = (y, slice(x.min(), x.max() + 1))
-        kept = np.arange(rows * columns).reshape(rows, columns)[box].ravel()
-        lon, lat = (np.concatenate(c)[kept] for c in zip(*corners, strict=True))
-        return cls(*box, csr_array(shares.tocsc()[:, kept]), lon, lat)
+            part = quad_overlap(_in_cells(lon, grid.longitude), _in_cells(lat, grid.latitude), grid.lon_steps,
+                                grid.lat_steps).tocoo()  # fmt: skip
+            parts.append((part.data, part.row, first + part.col // columns, part.col % columns))
+        share, cell, y, x = (np.concatenate([part[k] for part in parts]) for k in range(4))
+        if len(share) == 0:
+            return cls(slice(0, 1), slice(0, 1), csr_array((grid.lon_steps * grid.lat_steps, 1)))
+        across = int(np.ptp(x)) + 1
+        shape = (grid.lon_steps * grid.lat_steps, (int(np.ptp(y)) + 1) * across)
+        shares = csr_array((share, (cell, (y - y.min()) * across + x - x.min())), shape=shape)
+        return cls(slice(int(y.min()), int(y.max()) + 1), slice(int(x.min()), int(x.max()) + 1), shares)
 
 
 def _quads(corner: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -225,7 +226,7 @@ def _unclaimed(
     """A voxel belongs to the first cube that holds it: which pixels lie wholly inside which earlier cubes."""
     owners = np.zeros(sky.pixels, np.int64)
     for k, (other, found) in enumerate(zip(earlier, seen, strict=True)):
-        owners |= _inside(sky, other, found).astype(np.int64) << k
+        owners |= _inside(cube, sky, other, found).astype(np.int64) << k
     parts = []
     for code in np.unique(owners):
         taken = disjoint([(float(other.v_low.min()), float(other.v_high.max()))
@@ -234,13 +235,15 @@ def _unclaimed(
     return parts
 
 
-def _inside(sky: _Sky, other: CubeFile, found: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _inside(cube: CubeFile, sky: _Sky, other: CubeFile, found: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Whether centre and corners of each pixel lie in pixels that another cube has values for."""
-    lon0, lat0 = sky.lon.mean(axis=1), sky.lat.mean(axis=1)
+    across = slice(sky.columns.start, sky.columns.stop + 1)
+    corner_lon, corner_lat = (_quads(a[:, across]) for a in cube.corners(sky.rows))
+    lon0, lat0 = corner_lon.mean(axis=1), corner_lat.mean(axis=1)
     inside = np.ones(sky.pixels, bool)
     for k in range(5):
-        lon = lon0 if k == 4 else lon0 + INSIDE * (sky.lon[:, k] - lon0)
-        lat = lat0 if k == 4 else lat0 + INSIDE * (sky.lat[:, k] - lat0)
+        lon = lon0 if k == 4 else lon0 + INSIDE * (corner_lon[:, k] - lon0)
+        lat = lat0 if k == 4 else lat0 + INSIDE * (corner_lat[:, k] - lat0)
         row, column = other.pixel_at(lon, lat)
         inside &= (row >= 0) & found[np.maximum(row, 0), np.maximum(column, 0)]
     return inside
