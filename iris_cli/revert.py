@@ -27,7 +27,7 @@ from iris_cli.cube import describe, plan, say, sha256
 from iris_cli.errors import DataError, IrisError, UsageError
 from iris_cli.observers.molecule import load_molecule
 from iris_cli.reverter.cube import LvImage, read_lv
-from iris_cli.reverter.lv_file import check_name, load_lv
+from iris_cli.reverter.lv_file import check_name, load_lv, write_whole
 from iris_cli.reverter.map_file import density_unit, save_map
 from iris_cli.standard.footprint import compare
 from iris_cli.training.novelty import Familiar, familiar_inputs
@@ -280,14 +280,13 @@ def _good(entry: dict[str, Any]) -> bool:
 
 
 def _draw(made: Reversion, path: Path, unit: str) -> None:
-    from iris_cli.plots.pairs import save
     from iris_cli.plots.reverted_map import draw_map
 
     _, factor = density_unit(unit)
     spread = None if made.spread is None else made.spread * factor
     figure = draw_map(made.density * factor, spread, made.seen.image, made.seen.coverage, made.grid, unit,
                       made.seen.centre_deg, caption="; ".join(captions(made.told)))  # fmt: skip
-    save(figure, path)
+    write_whole(path, lambda file: figure.savefig(file, format=path.suffix[1:], dpi=150))
 
 
 def captions(told: dict[str, Any]) -> Iterator[str]:
