@@ -15,7 +15,7 @@ import hashlib
 import pickle
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,7 +112,7 @@ def matched(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], path: Pat
     """The weights under our names. A layer is known by its part, stage and kind; its place in the stage may differ."""
     theirs = {_canonical(key): key for key in state if key not in SCALARS}
     ours = {_canonical(key): key for key in wanted if key not in SCALARS}
-    renamed = _attention_by_order(theirs, ours, state, wanted)
+    renamed = _attention_names(theirs, ours)
     strange = sorted(theirs[c] for c in theirs.keys() - ours.keys() - renamed.keys())
     missing = sorted(ours[c] for c in ours.keys() - theirs.keys() - set(renamed.values()))
     if strange or missing:
@@ -134,27 +134,33 @@ def _canonical(key: str) -> str:
     return "{0}.{1}.{3}.{4}".format(*match.groups()) if match else key
 
 
-def _attention_by_order(
-    theirs: Mapping[str, str], ours: Mapping[str, str], state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]
-) -> dict[str, str]:
-    """Inside an attention block the file's own names are taken by order and shape, where they are not ours."""
-    left: dict[str, list[str]] = defaultdict(list)
-    right: dict[str, list[str]] = defaultdict(list)
-    for keys, groups in ((theirs, left), (ours, right)):
-        for canonical in keys:
-            if ".attention." in canonical:
-                groups[canonical.split(".attention.")[0]].append(canonical)
+#: How torch calls the parameters of its multi-head attention, whatever a module around it is called.
+_ATTENTION = ("in_proj_weight", "in_proj_bias", "out_proj.weight", "out_proj.bias")
+_NORMS = ("norm_in", "norm_out")
+
+
+def _attention_names(theirs: Collection[str], ours: Collection[str]) -> dict[str, str]:
+    """Inside an attention block the file's own names -> ours: torch's by their endings, norms in their order."""
+    known = set(ours)
+    blocks: dict[str, list[str]] = defaultdict(list)
+    for canonical in theirs:
+        if ".attention." in canonical and canonical not in known:
+            blocks[canonical.split(".attention.")[0]].append(canonical)
     renamed: dict[str, str] = {}
-    for block, names in left.items():
-        places = right.get(block, [])
-        if sorted(names) == sorted(places) or len(names) != len(places):
-            continue
-        if [state[theirs[n]].shape for n in names] != [wanted[ours[p]].shape for p in places]:
-            continue
-        renamed |= dict(zip(names, places, strict=True))
+    for block, names in blocks.items():
+        norms = list(dict.fromkeys(n.rpartition(".")[0] for n in names if not n.endswith(_ATTENTION)))
+        free = [f"{block}.attention.{norm}" for norm in _NORMS if f"{block}.attention.{norm}.weight" not in theirs]
+        for name in names:
+            prefix, _, last = name.rpartition(".")
+            ending = next((e for e in _ATTENTION if name.endswith(e)), None)
+            if ending:
+                renamed[name] = f"{block}.attention.attention.{ending}"
+            elif len(norms) == len(free):
+                renamed[name] = f"{free[norms.index(prefix)]}.{last}"
+    renamed = {name: new for name, new in renamed.items() if new in known}
     if renamed:
-        some = next(iter(renamed))
-        warn(f"attention layers have other names here ({some}): they are taken in their order, norm, attention, norm")
+        old, new = next(iter(renamed.items()))
+        warn(f"attention layers have other names in this file ({old} for {new}, say): norms are taken in their order")
     return renamed
 
 

@@ -83,10 +83,17 @@ def test_a_run_folder_can_be_tested_and_used_for_reverting(iris: Callable, file:
     assert again.code == 2 and "--overwrite" in again.err
 
 
-def test_prefixes_places_and_names_of_attention_may_differ(tmp_path: Path) -> None:
+@pytest.mark.parametrize("norms_last", [False, True])
+def test_prefixes_places_and_names_of_attention_may_differ(tmp_path: Path, norms_last: bool) -> None:
+    names = {"attention.norm_in": "attention.first_norm", "attention.norm_out": "attention.second_norm",
+             "attention.attention": "attention.multi_head"}  # fmt: skip
+    items = list(state().items())
+    if norms_last:
+        items.sort(key=lambda item: ".norm_" in item[0])
     renamed = {}
-    for key, value in state().items():
-        key = key.replace("_4_attention.norm_in", "_3_attention.first_norm").replace("_4_attention", "_3_attention")
+    for key, value in items:
+        for old, new in names.items():
+            key = key.replace(f"_4_{old}", f"_3_{new}")
         renamed[key if key in UNITS else f"module.{key}"] = value
     assert any("_3_attention.first_norm" in key for key in renamed)
     torch.save(renamed, tmp_path / "a.pt")
