@@ -11,15 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 from astropy.io import fits
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from iris_cli.config.cube import CubeConfig
-from iris_cli.config.grid import Grid
 from iris_cli.errors import DataError, IrisError
 from iris_cli.reverter.cube import read_lv
 from iris_cli.reverter.lv_file import load_lv, save_lv
-from iris_cli.reverter.overlap import area_in_cell, quad_overlap
 from tests.reverter import sky
 
 GRID, CLOUD = sky.GRID, sky.Cloud()
@@ -345,70 +341,3 @@ def test_the_images_header_says_where_its_pixels_are(path: Path, tmp_path: Path)
         lon, v = WCS(file[0].header).wcs_pix2world(i, j, 0)
     assert float(lon) == pytest.approx(CLOUD.lon_deg, abs=GRID.longitude.step)
     assert float(v) / 1e3 == pytest.approx(CLOUD.v_km_s, abs=GRID.velocity.step)
-
-
-# --- areas ------------------------------------------------------------------------------------------------------------
-
-
-def test_the_area_of_a_quadrilateral_in_a_cell_is_what_geometry_says() -> None:
-    square = np.array([[0.25, 0.75, 0.75, 0.25]]), np.array([[0.5, 0.5, 2.0, 2.0]])
-    assert area_in_cell(*square)[0] == pytest.approx(0.25)
-    diamond = np.array([[0.5, 1.5, 0.5, -0.5]]), np.array([[-0.5, 0.5, 1.5, 0.5]])
-    assert area_in_cell(*diamond)[0] == pytest.approx(1.0)
-    smaller = np.array([[0.5, 1.25, 0.5, -0.25]]), np.array([[-0.25, 0.5, 1.25, 0.5]])
-    assert area_in_cell(*smaller)[0] == pytest.approx(1.0 - 4 * 0.5 * 0.25**2)
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.floats(0.1, 3.0), st.floats(-80, 80), st.integers(0, 10_000))
-def test_a_tiling_fills_every_cell_once(size: float, angle_deg: float, seed: int) -> None:
-    """Turned, sheared, of any size: pixels that tile the plane cover each cell by 1."""
-    rng = np.random.default_rng(seed)
-    n = int(24 / size) + 2
-    u, v = np.meshgrid(np.arange(n + 1) - n / 2, np.arange(n + 1) - n / 2)
-    cos, sin, shear = np.cos(np.deg2rad(angle_deg)), np.sin(np.deg2rad(angle_deg)), rng.uniform(-0.3, 0.3)
-    x = 4.0 + size * (cos * u - sin * v) + shear * v * size * 0.3 + rng.uniform(0, 1)
-    y = 3.0 + size * (sin * u + cos * v)
-    quads = [np.stack([a[:-1, :-1], a[:-1, 1:], a[1:, 1:], a[1:, :-1]], -1).reshape(-1, 4) for a in (x, y)]
-    filled = quad_overlap(*quads, 8, 6).sum(axis=1)
-    np.testing.assert_allclose(filled, 1.0, atol=1e-6)
-
-
-# --- other codes ------------------------------------------------------------------------------------------------------
-
-
-def test_shares_of_the_sky_agree_with_reproject_exact(path: Path) -> None:
-    reproject = pytest.importorskip("reproject")
-    from astropy.wcs import WCS
-
-    h = sky.header("RA---TAN")
-    data = sky.sample(h, CLOUD)
-    channel = int(np.abs(sky.velocities(h) - CLOUD.v_km_s).argmin())
-    target = WCS(naxis=2)
-    target.wcs.ctype, target.wcs.crval = ["GLON-CAR", "GLAT-CAR"], [0.0, 0.0]
-    target.wcs.cdelt = [GRID.longitude.step, GRID.latitude.step]
-    target.wcs.crpix = [1 - GRID.lon_min_deg / GRID.longitude.step, 1 - GRID.lat_min_deg / GRID.latitude.step]
-    mean, filled = reproject.reproject_exact(
-        (data[channel], WCS(h).celestial), target, shape_out=(GRID.lat_steps, GRID.lon_steps)
-    )
-    theirs = (np.nan_to_num(mean) * np.minimum(filled, 1)).mean(axis=0)
-    low, high = sky.velocities(h)[channel] + np.array([-0.5, 0.5]) * 180 / 119
-    single = Grid(**{**vars(GRID), "v_min_km_s": low + 0.25 * (high - low), "v_max_km_s": high - 0.25 * (high - low),
-                     "v_steps": 2})  # fmt: skip
-    ours = read_lv([sky.write(path, data, h)], single, config=CubeConfig(min_coverage=0.0)).image[:, 0]
-    np.testing.assert_allclose(ours, theirs, atol=2e-4 * theirs.max())
-
-
-@pytest.mark.parametrize("spectral", [s for s in sky.SPECTRAL if "VELO" not in s])
-def test_velocities_agree_with_spectral_cube(path: Path, spectral: str) -> None:
-    spectral_cube = pytest.importorskip("spectral_cube")
-    from astropy import units as u
-
-    from iris_cli.reverter.cube_file import open_cube
-
-    sky.cube(path, spectral=spectral, shape=(60, 8, 8))
-    theirs = spectral_cube.SpectralCube.read(path).with_spectral_unit(
-        u.km / u.s, velocity_convention="radio", rest_value=sky.REST_HZ * u.Hz
-    ).spectral_axis  # fmt: skip
-    with open_cube(path, CubeConfig()) as ours:
-        np.testing.assert_allclose(0.5 * (ours.v_low + ours.v_high), theirs.value, atol=0.02)
