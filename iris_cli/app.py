@@ -13,13 +13,16 @@ from typer.core import TyperGroup
 
 from iris_cli import __version__
 from iris_cli.commands.config import app as config
+from iris_cli.commands.cube import cube
 from iris_cli.commands.demo import demo
 from iris_cli.commands.doctor import doctor
 from iris_cli.commands.evaluate import evaluate
+from iris_cli.commands.import_checkpoint import import_checkpoint
 from iris_cli.commands.mock import mock
 from iris_cli.commands.molecule import molecule
 from iris_cli.commands.observe import observe
 from iris_cli.commands.preobserve import preobserve
+from iris_cli.commands.revert import revert
 from iris_cli.commands.shards import app as shards
 from iris_cli.commands.slurm import app as slurm
 from iris_cli.commands.train import TrainCommand, train
@@ -72,6 +75,9 @@ app.command()(preobserve)
 app.command(cls=TrainCommand)(train)
 app.command("test")(evaluate)
 app.command()(doctor)
+app.command()(cube)
+app.command()(revert)
+app.command("import-checkpoint")(import_checkpoint)
 app.add_typer(shards, name="shards")
 app.add_typer(config, name="config")
 app.add_typer(slurm, name="slurm")

@@ -55,7 +55,7 @@ def test_run(
     The report, and the same with its circumstances as one JSON object.
     """
     split = split or ("" if hyper.observer else held_out(hyper.data))
-    dataset, observer = open_data(hyper.data, hyper.observer, split or None)
+    dataset, observer = open_data(hyper.data, hyper.observer, split or None, checksums=hyper.checksums)
     litter = open_litter(hyper)
     report = test_reverter(trained.checkpoint.make_reverter(), dataset, litter=litter, observer=observer, hyper=hyper,
                            mean_image=trained.checkpoint.mean_image, device=device, quiet=quiet)  # fmt: skip
