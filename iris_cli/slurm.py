@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from iris_cli.errors import EXIT_REQUEUE, UsageError
+from iris_cli.errors import EXIT_INTERRUPTED, EXIT_REQUEUE, UsageError
 
 #: A job that was sent back so often is not being pre-empted, it is broken.
 MOST_RESTARTS = 100
@@ -82,7 +82,7 @@ def preobserve(words: Sequence[str], request: Request, out: Path) -> str:
 
 
 def train(words: Sequence[str], request: Request) -> str:
-    """`words` are those of `iris train`. One node: iris starts its ranks; several: torchrun does, under srun."""
+    """`words` are those of `iris train`. Several nodes: srun starts a torchrun on each, and they join their ranks."""
     first, again = _restartable(words, "--resume", "auto")
     return _script("train", words, request, _ranks("train", first, again, request))
 
@@ -114,22 +114,16 @@ def _ranks(command: str, first: Sequence[str], again: Sequence[str], request: Re
     if request.nodes == 1:
         ranks = ["--nproc-per-node", str(request.ranks_per_node)] if request.ranks_per_node > 1 else []
         return [threads, *_work([command, *first, *ranks], [command, *again, *ranks])]
-    launcher = [
-        "srun", Raw('--cpus-per-task="${SLURM_CPUS_PER_TASK:-1}"'), "--kill-on-bad-exit=1",
-        sys.executable, "-m", "torch.distributed.run", f"--nnodes={request.nodes}",
-        f"--nproc-per-node={request.ranks_per_node}", "--rdzv-backend=c10d",
-        Raw('--rdzv-endpoint="$head:$port"'), Raw('--rdzv-id="$SLURM_JOB_ID-${SLURM_RESTART_COUNT:-0}"'),
-        "-m", "iris_cli",
-    ]  # fmt: skip
+    meeting = (f"--nnodes={request.nodes} --rdzv-backend=c10d --rdzv-endpoint=$head:$port "
+               "--rdzv-id=$SLURM_JOB_ID-${SLURM_RESTART_COUNT:-0}")  # fmt: skip
+    ranks = ["--nproc-per-node", str(request.ranks_per_node), "--torchrun", Raw(f'"{meeting}"')]
+    srun = ["srun", Raw('--cpus-per-task="${SLURM_CPUS_PER_TASK:-1}"')]
     return [
         threads,
         "# Where the ranks of all nodes meet.",
         'head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)',
         "port=$((20000 + SLURM_JOB_ID % 20000))",
-        "# torchrun ends a stop with a traceback and exit code 1; rank 0 makes this file when all is saved.",
-        'export IRIS_STOPPED_NOTE="$PWD/.stopped-$SLURM_JOB_ID"',
-        'rm -f "$IRIS_STOPPED_NOTE"',
-        *_work([command, *first], [command, *again], launcher),
+        *_work([command, *first, *ranks], [command, *again, *ranks], srun),
     ]
 
 
@@ -137,9 +131,9 @@ def _iris() -> list[str]:
     return [sys.executable, "-m", "iris_cli"]
 
 
-def _work(first: Sequence[str], again: Sequence[str], launcher: Sequence[str] | None = None) -> list[str]:
+def _work(first: Sequence[str], again: Sequence[str], launcher: Sequence[str] = ()) -> list[str]:
     """Start the work: as it was asked for, and after a restart so that it goes on."""
-    starter = _iris() if launcher is None else launcher
+    starter = [*launcher, *_iris()]
     if list(first) == list(again):
         return [f"{_line([*starter, *first])} &"]
     return [
@@ -183,9 +177,9 @@ while :; do
     code=$?
     [ "$signals" -eq "$before" ] && break
 done
+# {interrupted} is what nodes without rank 0 end with after a signal: it is rank 0 that saved.
 [ "$code" -ne 0 ] && [ "$signals" -gt 0 ] && code={requeue}
-[ -e "${{IRIS_STOPPED_NOTE:-}}" ] && code={requeue} && rm "$IRIS_STOPPED_NOTE"
-if [ "$code" -eq {requeue} ]; then
+if [ "$code" -eq {requeue} ] || [ "$code" -eq {interrupted} ]; then
     if [ "${{SLURM_RESTART_COUNT:-0}}" -lt {most} ]; then
         echo "$(date +%Y-%m-%dT%H:%M:%S) saved and stopped: back into the queue" >&2
         scontrol requeue "$SLURM_JOB_ID" && exit 0
@@ -204,7 +198,7 @@ def _script(
         [f"cd {_quoted(str(Path.cwd()))} || exit 1"],
         [_HEAR.format(requeue=EXIT_REQUEUE)],
         list(work),
-        [_END.format(requeue=EXIT_REQUEUE, most=MOST_RESTARTS)],
+        [_END.format(requeue=EXIT_REQUEUE, interrupted=EXIT_INTERRUPTED, most=MOST_RESTARTS)],
         list(closing),
     ]
     return "\n\n".join("\n".join(part).strip() for part in parts if part) + "\n"

@@ -89,8 +89,10 @@ def _of_ranks(command: str, function: Callable, words: list[str], ranks: int | N
     """The request of a job of ranks, after a look at its words."""
     from iris_cli import slurm
 
-    if parsed(command, function, words)["nproc_per_node"]:
-        raise UsageError("--nproc-per-node is the script's own to give", f"iris slurm {command} --ranks N …")
+    given = parsed(command, function, words)
+    if given["nproc_per_node"] or (given["torchrun"] and asked["nodes"] > 1):
+        raise UsageError("--nproc-per-node and --torchrun are the script's own to give",
+                         f"iris slurm {command} --nodes N --ranks M …")  # fmt: skip
     return slurm.Request(ranks_per_node=ranks or max(1, asked["gpus_per_node"]), **asked)
 
 

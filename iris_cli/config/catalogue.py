@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from iris_cli.config.cube import RegridConfig
 from iris_cli.config.demo import DemoConfig
 from iris_cli.config.grid import FOREGROUND_PRESETS, GRID_PRESETS, Grid
 from iris_cli.config.mock import ForegroundConfig, MockConfig
@@ -33,6 +34,7 @@ CONFIGS: dict[str, Config] = {
     "observe": Config(SyntheticConfig, "iris observe", "the lines, the telescope and the physics between"),
     "preobserve": Config(PreobserveConfig, "iris preobserve", "how standard data sets become shards"),
     "train": Config(TrainConfig, "iris train", "how a reverter is trained"),
+    "cube": Config(RegridConfig, "iris cube", "how telescope cubes become an l-v image"),
     "demo": Config(DemoConfig, "iris demo", "the size of the demonstration"),
 }
 

@@ -49,6 +49,8 @@ def tables_of(cls: type) -> dict[str, type]:
 
 
 def _table(hint: Any) -> type | None:
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return next((table for inner in typing.get_args(hint) if (table := _table(inner))), None)
     inner = (typing.get_args(hint) or (None,))[0] if typing.get_origin(hint) is tuple else hint
     return inner if dataclasses.is_dataclass(inner) and isinstance(inner, type) else None
 
@@ -115,7 +117,9 @@ def commented_toml(config: Any, path: str = "") -> str:
     for name in tables_of(type(config)):
         inner = getattr(config, name)
         where = f"{path}.{name}" if path else name
-        if isinstance(inner, tuple):
+        if inner is None:
+            parts.append(f"# [{where}]  (left out)")
+        elif isinstance(inner, tuple):
             parts += [commented_toml(one, where).replace(f"[{where}]", f"[[{where}]]", 1) for one in inner]
         else:
             parts.append(commented_toml(inner, where))

@@ -42,6 +42,13 @@ def test_a_file_is_shown_with_all_its_defaults_and_its_comments(iris: Iris, tmp_
     assert "# Batches whose gradients make one optimizer step.\nbatches_per_update = 16" in out
 
 
+def test_a_table_that_may_be_left_out_is_shown_when_it_is_there(iris: Iris, tmp_path: Path) -> None:
+    assert "# [grid]  (left out)" in iris("config", "show", "cube").out
+    (tmp_path / "c.toml").write_text("[grid]\nr_steps = 64\nr_crop_max = 64\n")
+    out = iris("config", "show", tmp_path / "c.toml", "--for", "cube").out
+    assert tomllib.loads(out)["grid"]["r_steps"] == 64
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
