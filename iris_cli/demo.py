@@ -14,7 +14,8 @@ from iris_cli.config.grid import grid_preset
 from iris_cli.config.mock import ForegroundConfig, MockConfig
 from iris_cli.console import clock, log
 from iris_cli.errors import DataError
-from iris_cli.plots.pairs import draw_pairs, save
+from iris_cli.plots.pairs import draw_pairs
+from iris_cli.plots.style import save
 from iris_cli.preobserve import preobserve
 from iris_cli.standard.files import to_json, write_text
 from iris_cli.standard.generate import Foregrounds, Galaxies, write_mock

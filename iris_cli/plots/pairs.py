@@ -3,55 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from iris_cli import units
 from iris_cli.config.grid import Grid
-from iris_cli.plots.axes_of_sky import draw_lv, draw_top_down, stretch
+from iris_cli.plots.axes_of_sky import COLOURS, draw_lv, draw_top_down, label, stretch
+from iris_cli.plots.style import STYLES, Style
 
-TITLES = ("observation", "true", "predicted")
+TITLES = ("observation", "true", "predicted", "members' spread")
 
 
 def draw_pairs(
     observations: Sequence[NDArray], true: Sequence[NDArray], predicted: Sequence[NDArray], grid: Grid, quantity: str,
-    names: Sequence[str],
+    names: Sequence[str], spread: Sequence[NDArray] = (), style: Style = STYLES["screen"], *,
+    colours: str = COLOURS, stretched: str = "asinh",
 ) -> Figure:  # fmt: skip
-    """Observations (L, V), densities (R', L) in inner units. Truth and prediction share one colour scale."""
-    rows = len(observations)
-    figure = Figure(figsize=(12.5, 3.7 * rows + 0.4), layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(rows, 3, squeeze=False)
+    """Observations (L, V), densities (R', L) in inner units; an ensemble's `spread` is a fourth column.
+
+    Truth, prediction and spread share one colour scale.
+    """
+    rows, columns = len(observations), 4 if spread else 3
+    figure = style.figure(columns, rows, aspect=0.9)
+    panels = figure.subplots(rows, columns, squeeze=False)
     for row, (observation, truth, guess, name) in enumerate(zip(observations, true, predicted, names, strict=True)):
-        norm = stretch(truth, float(np.max([truth.max(), guess.max()])))
-        seen = draw_lv(panels[row, 0], observation, grid)
-        figure.colorbar(seen, ax=panels[row, 0], label=_label(quantity))
-        for column, image in ((1, truth), (2, guess)):
-            drawn = draw_top_down(panels[row, column], image, grid, norm)
-        figure.colorbar(drawn, ax=panels[row, 1:], label=_label("density"))
-        panels[row, 0].set_title(f"{TITLES[0]} of {name}" if name else TITLES[0], fontsize="medium")
-        for column in (1, 2):
-            panels[row, column].set_title(TITLES[column], fontsize="medium")
+        norm = stretch(truth, float(np.max([truth.max(), guess.max()])), stretched)
+        seen = draw_lv(panels[row, 0], observation, grid, stretch(observation, None, stretched), colours)
+        figure.colorbar(seen, ax=panels[row, 0], label=label(quantity))
+        for panel, image in zip(panels[row, 1:], (truth, guess, *spread[row : row + 1]), strict=True):
+            drawn = draw_top_down(panel, image, grid, norm, colours)
+            panel.label_outer()
+        figure.colorbar(drawn, ax=panels[row, 1:], label=label("density"))
+        panels[row, 0].set_title(f"{TITLES[0]} of {name}" if name else TITLES[0])
+        for panel, title in zip(panels[row, 1:], TITLES[1:], strict=False):
+            panel.set_title(title)
     return figure
-
-
-def _label(quantity: str) -> str:
-    names = {"density": "mean H$_2$ density", "v_density": "gas column per velocity",
-             "temperature": "brightness temperature", "intensity": "intensity"}  # fmt: skip
-    written = {"solMass / pc3": r"M$_\odot$ pc$^{-3}$", "solMass s / (pc2 km)": r"M$_\odot$ pc$^{-2}$ (km/s)$^{-1}$"}
-    unit = units.QUANTITIES[quantity]
-    return f"{names[quantity]} [{written.get(unit, unit)}]"
-
-
-def save(figure: Figure, path: Path, metadata: dict[str, str] | None = None) -> None:
-    """PNG, PDF or SVG by its name; whole or not at all."""
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
-    try:
-        figure.savefig(partial, dpi=130, metadata=metadata)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

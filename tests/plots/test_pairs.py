@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 
 from iris_cli.config.grid import GRID_PRESETS
 from iris_cli.plots.axes_of_sky import draw_lv, draw_top_down
-from iris_cli.plots.pairs import draw_pairs, save
+from iris_cli.plots.pairs import draw_pairs
+from iris_cli.plots.style import save
 
 GRID = GRID_PRESETS["tiny"].scaled(8, 6, 4, 10)
 

@@ -1,0 +1,142 @@
+"""Published models of the orbit of gas around Sgr A*, drawn over a figure: solid where near, dashed where far."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import Normal, Stroke
+from numpy.typing import NDArray
+
+from iris_cli.errors import DataError, UsageError, nearest
+from iris_cli.standard.orbit import LIPMAN_2026, WALKER_2025, Orbit
+
+#: Distance of Sgr A* that Walker et al. (2025) and Lipman et al. (2026) fitted their ellipses with.
+FITTED_DISTANCE_PC = 8100.0
+ELLIPSES = {"walker": WALKER_2025, "lipman": LIPMAN_2026}
+#: On a dark map and on a bright one, for any colour vision (Okabe & Ito 2008), outlined in black.
+COLOURS = ("#FFFFFF", "#E69F00", "#56B4E9", "#CC79A7", "#009E73", "#D55E00")
+
+
+@dataclass(frozen=True)
+class Track:
+    """Points along an orbit; offsets from Sgr A* are known of those that come from a formula."""
+
+    name: str
+    lon_deg: NDArray[np.float64]
+    lat_deg: NDArray[np.float64]
+    v_km_s: NDArray[np.float64]
+    near: NDArray[np.bool_]
+    left_pc: NDArray[np.float64] | None = None
+    away_pc: NDArray[np.float64] | None = None
+
+
+def ellipse(orbit: Orbit, name: str, distance_pc: float = FITTED_DISTANCE_PC) -> Track:
+    """An orbit as the observer of view 0 sees it from so far away; closed."""
+    points = orbit.track()
+    x, y, z, *velocity = np.concatenate([points, points[:1]]).T
+    line = np.stack([x - distance_pc, y, z])
+    r = np.linalg.norm(line, axis=0)
+    return Track(
+        name,
+        lon_deg=np.rad2deg(np.arctan2(-y, distance_pc - x)),
+        lat_deg=np.rad2deg(np.arcsin(z / r)),
+        v_km_s=(np.stack(velocity) * line).sum(axis=0) / r,
+        near=x > 0,
+        left_pc=-y,
+        away_pc=-x,
+    )
+
+
+def read_track(path: Path) -> Track:
+    """Rows of l [deg], b [deg], v [km/s] and near or far. DataError names the first row that is none."""
+    rows = []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        raise DataError(f"{path} cannot be read as text", "orbits are rows of l, b, v and near or far") from None
+    for number, words in enumerate((line.split("#")[0].split() for line in lines), start=1):
+        if not words:
+            continue
+        try:
+            rows.append((*map(float, words[:3]), {"near": True, "far": False}[words[3].lower()]))
+        except (ValueError, KeyError, IndexError):
+            raise DataError(f"{path}: row {number} is not l, b, v and near or far", "e.g. -0.51 -0.11 -91 near"
+                            ) from None  # fmt: skip
+    if not rows:
+        raise DataError(f"{path} holds no points")
+    lon, lat, v, near = (np.array(column) for column in zip(*rows, strict=True))
+    return Track(path.stem.removesuffix("_resampled_300"), lon, lat, v, near.astype(bool))
+
+
+def tracks(names: Iterable[str], distance_pc: float = FITTED_DISTANCE_PC) -> list[Track]:
+    """Ellipses by name, files, or all orbits in a folder. UsageError for a name that is none of these."""
+    return [track for name in names for track in _tracks(name, distance_pc)]
+
+
+def _tracks(name: str, distance_pc: float) -> Iterator[Track]:
+    path = Path(name)
+    if name in ELLIPSES:
+        yield ellipse(ELLIPSES[name], name, distance_pc)
+    elif path.is_dir():
+        found = [each for file in sorted(path.glob("*.txt")) if (each := _if_track(file))]
+        if not found:
+            raise DataError(f"{path} holds no orbit", "orbits are .txt files with rows of l, b, v and near or far")
+        yield from found
+    elif path.is_file():
+        yield read_track(path)
+    else:
+        raise UsageError(f"no orbit '{name}'", f"{nearest(name, ELLIPSES)}, or a file or folder of l, b, v")
+
+
+def _if_track(path: Path) -> Track | None:
+    """A folder may hold other tables as well."""
+    try:
+        return read_track(path)
+    except DataError:
+        return None
+
+
+# --- drawing ----------------------------------------------------------------------------------------------------------
+
+
+def over_lv(ax: Axes, orbits: Sequence[Track]) -> None:
+    _draw(ax, [(orbit, orbit.lon_deg, orbit.v_km_s) for orbit in orbits])
+
+
+def over_lb(ax: Axes, orbits: Sequence[Track]) -> None:
+    _draw(ax, [(orbit, orbit.lon_deg, orbit.lat_deg) for orbit in orbits])
+
+
+def over_from_north(ax: Axes, orbits: Sequence[Track]) -> None:
+    """UsageError for an orbit of which only l, b and v are known."""
+    placed = []
+    for orbit in orbits:
+        if orbit.left_pc is None or orbit.away_pc is None:
+            raise UsageError(f"nobody says how far away the points of '{orbit.name}' are",
+                             f"on a view from above draw {' or '.join(ELLIPSES)}")  # fmt: skip
+        placed.append((orbit, orbit.left_pc, orbit.away_pc))
+    _draw(ax, placed)
+
+
+def _draw(ax: Axes, lines: Sequence[tuple[Track, NDArray, NDArray]]) -> None:
+    """Axes keep their limits; a legend names the orbits."""
+    limits = ax.get_xlim(), ax.get_ylim()
+    handles = []
+    for (orbit, x, y), colour in zip(lines, COLOURS * len(lines), strict=False):
+        outline = [Stroke(linewidth=3.0, foreground="black"), Normal()]
+        for near, part in groupby(range(len(x)), key=lambda i, near=orbit.near: bool(near[i])):
+            points = list(part)
+            points = [*points, min(points[-1] + 1, len(x) - 1)]  # up to where the next part begins
+            ax.plot(x[points], y[points], "-" if near else (0, (3, 2)), color=colour, path_effects=outline,
+                    gid=f"{orbit.name} {'near' if near else 'far'}")  # fmt: skip
+        handles.append(Line2D([], [], color=colour, label=orbit.name, path_effects=outline))
+    ax.set_xlim(limits[0])
+    ax.set_ylim(limits[1])
+    if handles:
+        ax.legend(handles=handles, loc="best", frameon=True, facecolor="black", framealpha=0.6, labelcolor="white")
