@@ -56,8 +56,8 @@ def figures(tested: Tested, shown: dict[str, Predictions]) -> Iterator[tuple[str
     """File name, figure and caption of each."""
     normal = tested.normal
     yield "pairs", _pairs(shown[normal.name]), (
-        "The first galaxies of the set, chosen by nobody: what the network was given, what is really there, and what it "
-        "drew, seen from Galactic north with the observer below."
+        "The first galaxies of the set, chosen by nobody: what the network was given, what is really there, and what "
+        "it drew, seen from Galactic north with the observer below."
     )  # fmt: skip
     others = {name: one for name, one in shown.items() if name != normal.name}
     if others:
@@ -137,9 +137,9 @@ def page(run: Path, tested: Tested, pictures: Sequence[Picture]) -> Iterator[Blo
     told, normal = tested.circumstances, tested.normal
     yield Heading(f"Test of {run.name}", 1)
     yield Paragraph(
-        f"{normal.pairs} pairs of {normal.sources} galaxies, {told['split']} split, each seen once. Intervals hold the "
-        f"mean with {LEVEL:.0%} confidence: a bootstrap of {RESAMPLES} draws over galaxies, because views of one galaxy "
-        "are not independent." + (_FEW if normal.sources < MANY_SOURCES else "")
+        f"{normal.pairs} pairs of {normal.sources} galaxies, {told['split']} split, each seen once. Intervals hold "
+        f"the mean with {LEVEL:.0%} confidence: a bootstrap of {RESAMPLES} draws over galaxies, because views of one "
+        "galaxy are not independent." + (_FEW if normal.sources < MANY_SOURCES else "")
     )  # fmt: skip
     yield Table(("", ""), [(name, _words(value)) for name, value in {"run": str(run), **told}.items()])
     yield Heading("Numbers")

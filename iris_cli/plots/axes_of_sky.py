@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.collections import QuadMesh
+from matplotlib.colorbar import Colorbar
 from matplotlib.colors import AsinhNorm, LogNorm, Normalize, PowerNorm
 from matplotlib.image import AxesImage
+from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
 from iris_cli import units
@@ -36,7 +39,7 @@ _WRITTEN = {"solMass / pc3": r"M$_\odot$ pc$^{-3}$", "solMass s / (pc2 km)": r"M
 def label(quantity: str) -> str:
     """What stands beside a colour bar: a quantity of `units.QUANTITIES` with its unit."""
     unit = units.QUANTITIES[quantity]
-    return f"{_NAMES[quantity]} [{_WRITTEN.get(unit, unit)}]"
+    return f"{_NAMES[quantity]}\n[{_WRITTEN.get(unit, unit)}]"
 
 
 # --- brightness -------------------------------------------------------------------------------------------------------
@@ -61,6 +64,20 @@ def stretch(image: NDArray, top: float | None = None, name: str = "asinh", botto
     if not bottom < highest:
         raise UsageError(f"the colours would run from {bottom:g} to {highest:g}", "the lowest must be below")
     return STRETCHES[name](bottom, highest)
+
+
+def colour_bar(drawn: ScalarMappable, ax: Axes | Sequence[Axes], label: str) -> Colorbar:
+    """Beside its panel or panels; ticks of a stretched scale stand where they do not crowd."""
+    first = ax if isinstance(ax, Axes) else ax[0]
+    bar = first.figure.colorbar(drawn, ax=ax, label=label)
+    if isinstance(drawn.norm, AsinhNorm):
+        low, high, width = drawn.norm.vmin, drawn.norm.vmax, drawn.norm.linear_width
+        tens = 10.0 ** np.arange(np.floor(np.log10(width)), np.floor(np.log10(high)) + 1)
+        steps = [first_digit * ten for ten in tens for first_digit in (1, 2, 5)]
+        bar.set_ticks([0.0, *(value for value in steps if width <= value <= high and value >= low)])
+        bar.formatter = FuncFormatter(lambda value, _: f"{value:g}")
+        bar.minorticks_off()
+    return bar
 
 
 # --- panels -----------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
 from iris_cli.plots.style import DASHES, LINES, STYLES, Style
@@ -31,7 +32,7 @@ def _draw(ax: Axes, lines: Lines, style: Style, marker: str = "") -> None:
     for number, (name, line) in enumerate(lines.items()):
         colour, dashes = LINES[number % len(LINES)], DASHES[number % len(DASHES)]
         ax.fill_between(line.x, line.low, line.high, color=colour, alpha=0.2, linewidth=0)
-        ax.plot(line.x, line.mean, marker, color=colour, linestyle=dashes, label=name, linewidth=style.line_pt,
+        ax.plot(line.x, line.mean, marker=marker, color=colour, linestyle=dashes, label=name, linewidth=style.line_pt,
                 markersize=3 * style.line_pt)  # fmt: skip
 
 
@@ -76,9 +77,18 @@ def draw_spectra_of_maps(ratio: Lines, correlation: Lines, style: Style = STYLES
         ax.set_xscale("log")
         above = ax.secondary_xaxis("top", functions=(_inverse, _inverse))
         above.set_xlabel(r"wavelength $\lambda$ [pc]")
+        for axis in (ax.xaxis, above.xaxis):
+            _plain_ticks(axis)
         ax.tick_params(which="both", top=False)
         ax.legend()
     return figure
+
+
+def _plain_ticks(axis: Any) -> None:
+    """1, 2 and 5 of each decade, written out: a map spans little more than one."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _inverse(k: NDArray) -> NDArray:
@@ -105,6 +115,8 @@ def draw_calibration(coverage: Lines, ranks: Lines, error: Lines, style: Style =
     _draw(second, ranks, style, "o")
     members = len(next(iter(ranks.values())).x) - 1
     _perfect(second, 1.0 / (members + 1))
+    second.xaxis.set_major_locator(MaxNLocator(integer=True))
+    second.tick_params(axis="x", which="minor", bottom=False, top=False)
     _write(second, f"members below the truth (of {members})", "share of pixels", ylim=(0.0, None))
     _draw(third, error, style, "o")
     known = [v[np.isfinite(v) & (v > 0)] for line in error.values() for v in (line.x, line.mean)]

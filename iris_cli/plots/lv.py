@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from iris_cli.axes import Axis
-from iris_cli.plots.axes_of_sky import COLOURS, draw_lv, stretch
+from iris_cli.plots.axes_of_sky import COLOURS, colour_bar, draw_lv, stretch
 from iris_cli.plots.orbits import Track, over_lv
 from iris_cli.plots.style import STYLES, Style
 
@@ -22,7 +22,7 @@ def draw_lv_figure(
     figure = style.figure()
     ax = figure.subplots()
     drawn = draw_lv(ax, image, (lon, v), norm or stretch(image), colours)
-    figure.colorbar(drawn, ax=ax, label=unit_label)
+    colour_bar(drawn, ax, unit_label)
     over_lv(ax, orbits)
     ax.set_title(title)
     return figure

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from iris_cli.axes import Axis
-from iris_cli.plots.axes_of_sky import COLOURS, VELOCITY_COLOURS, draw_lb, stretch
+from iris_cli.plots.axes_of_sky import COLOURS, VELOCITY_COLOURS, colour_bar, draw_lb, stretch
 from iris_cli.plots.orbits import Track, over_lb
 from iris_cli.plots.style import STYLES, Style
 
@@ -31,7 +31,7 @@ def draw_moments(
     for panel, (order, (name, norm, colour_map)) in zip(panels, panels_for.items(), strict=True):
         drawn = draw_lb(panel, moments[order], lon, lat, norm, colour_map)
         panel.set_facecolor("0.8")  # where nothing shines there is no velocity
-        figure.colorbar(drawn, ax=panel, label=name)
+        colour_bar(drawn, panel, name)
         panel.label_outer()
     over_lb(panels[0], orbits)
     panels[0].set_title(title)

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from iris_cli.config.grid import Grid
-from iris_cli.plots.axes_of_sky import COLOURS, draw_lv, draw_top_down, label, stretch
+from iris_cli.plots.axes_of_sky import COLOURS, colour_bar, draw_lv, draw_top_down, label, stretch
 from iris_cli.plots.style import STYLES, Style
 
 TITLES = ("observation", "true", "predicted", "members' spread")
@@ -30,11 +30,13 @@ def draw_pairs(
     for row, (observation, truth, guess, name) in enumerate(zip(observations, true, predicted, names, strict=True)):
         norm = stretch(truth, float(np.max([truth.max(), guess.max()])), stretched)
         seen = draw_lv(panels[row, 0], observation, grid, stretch(observation, None, stretched), colours)
-        figure.colorbar(seen, ax=panels[row, 0], label=label(quantity))
+        colour_bar(seen, panels[row, 0], label(quantity))
         for panel, image in zip(panels[row, 1:], (truth, guess, *spread[row : row + 1]), strict=True):
             drawn = draw_top_down(panel, image, grid, norm, colours)
-            panel.label_outer()
-        figure.colorbar(drawn, ax=panels[row, 1:], label=label("density"))
+            if panel is not panels[row, 1]:
+                panel.set_ylabel("")
+                panel.tick_params(labelleft=False)
+        colour_bar(drawn, list(panels[row, 1:]), label("density"))
         panels[row, 0].set_title(f"{TITLES[0]} of {name}" if name else TITLES[0])
         for panel, title in zip(panels[row, 1:], TITLES[1:], strict=False):
             panel.set_title(title)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from iris_cli.config.grid import Grid
 from iris_cli.pair import DENSITY, OBSERVATION
-from iris_cli.plots.axes_of_sky import COLOURS, draw_lv, draw_top_down, stretch
+from iris_cli.plots.axes_of_sky import COLOURS, colour_bar, draw_lv, draw_top_down, stretch
 from iris_cli.plots.style import STYLES
 
 
@@ -22,7 +22,7 @@ def draw_sample(arrays: Mapping[str, NDArray], labels: Mapping[str, str], grid: 
     panels = figure.subplots(1, len(arrays), squeeze=False)[0]
     for panel, (name, array) in zip(panels, arrays.items(), strict=True):
         drawn = _draw(panel, name, plane(array), grid)
-        figure.colorbar(drawn, ax=panel, label=labels[name])
+        colour_bar(drawn, panel, labels[name])
     figure.suptitle(title)
     return figure
 

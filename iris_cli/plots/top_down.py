@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from iris_cli.config.grid import Grid
-from iris_cli.plots.axes_of_sky import COLOURS, draw_from_north, label, stretch
+from iris_cli.plots.axes_of_sky import COLOURS, colour_bar, draw_from_north, label, stretch
 from iris_cli.plots.orbits import Track, over_from_north
 from iris_cli.plots.style import STYLES, Style
 
@@ -22,7 +22,7 @@ def draw_top_down_figure(
     figure = style.figure(aspect=0.85)
     ax = figure.subplots()
     drawn = draw_from_north(ax, density, grid, norm or stretch(density), colours)
-    figure.colorbar(drawn, ax=ax, label=label("density"))
+    colour_bar(drawn, ax, label("density"))
     over_from_north(ax, orbits)
     ax.set_title(title)
     return figure
