@@ -15,6 +15,7 @@ from iris_cli.commands.evaluate import evaluate
 from iris_cli.commands.mock import mock
 from iris_cli.commands.molecule import molecule
 from iris_cli.commands.observe import observe
+from iris_cli.commands.plot import app as plot
 from iris_cli.commands.preobserve import preobserve
 from iris_cli.commands.shards import app as shards
 from iris_cli.commands.train import TrainCommand, train
@@ -52,6 +53,7 @@ app.command()(observe)
 app.command()(preobserve)
 app.command(cls=TrainCommand)(train)
 app.command("test")(evaluate)
+app.add_typer(plot, name="plot")
 app.add_typer(shards, name="shards")
 
 

@@ -71,8 +71,10 @@ def figures(tested: Tested, shown: dict[str, Predictions]) -> Iterator[tuple[str
         "Structure by size: power of the predicted map over that of the true one, and their cross-correlation. Means "
         "over pairs; 1 is perfect in both."
     )  # fmt: skip
-    yield "overlap", curves.draw_overlap(_each(tested, "iou")), (
-        "Overlap of predicted and true gas above a density threshold; pairs in which neither has any are left out."
+    yield (
+        "overlap",
+        curves.draw_overlap(_each(tested, "iou")),
+        ("Overlap of predicted and true gas above a density threshold; pairs in which neither has any are left out."),
     )
     if "coverage" in normal.curves:
         yield "calibration", _calibration(tested), (

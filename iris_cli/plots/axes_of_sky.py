@@ -71,7 +71,7 @@ def colour_bar(drawn: ScalarMappable, ax: Axes | Sequence[Axes], label: str) -> 
     first = ax if isinstance(ax, Axes) else ax[0]
     bar = first.figure.colorbar(drawn, ax=ax, label=label)
     if isinstance(drawn.norm, AsinhNorm):
-        low, high, width = drawn.norm.vmin, drawn.norm.vmax, drawn.norm.linear_width
+        low, high, width = float(drawn.norm.vmin or 0.0), float(drawn.norm.vmax or 1.0), drawn.norm.linear_width
         tens = 10.0 ** np.arange(np.floor(np.log10(width)), np.floor(np.log10(high)) + 1)
         steps = [first_digit * ten for ten in tens for first_digit in (1, 2, 5)]
         bar.set_ticks([0.0, *(value for value in steps if width <= value <= high and value >= low)])
@@ -91,7 +91,13 @@ def draw_image(
     options: dict[str, Any] = {"origin": "lower", "aspect": "auto", "interpolation": "nearest", "cmap": colours}
     drawn = ax.imshow(rows, extent=(left, right, bottom, top), norm=norm, **options)
     ax.set_xlim((right, left) if across.name == "longitude" else (left, right))
+    _ticks_outside(ax)
     return drawn
+
+
+def _ticks_outside(ax: Axes) -> None:
+    """On a dark image nobody would see them."""
+    ax.tick_params(which="both", direction="out", top=False, right=False)
 
 
 def draw_lv(
@@ -136,6 +142,7 @@ def draw_from_north(
     ax.set_xlabel(LEFT)
     ax.set_ylabel(AWAY)
     ax.plot(0, 0, "+", color="white", markersize=8, gid="Sgr A*")
-    ax.annotate("to the Sun", (0.06, 0.03), (0.06, 0.17), xycoords="axes fraction", color="white", ha="center",
-                arrowprops={"arrowstyle": "->", "color": "white"})  # fmt: skip
+    ax.annotate("to the Sun", (0.13, 0.03), (0.13, 0.16), xycoords="axes fraction", color="white", ha="center",
+                arrowprops={"arrowstyle": "->", "color": "white"}).set_in_layout(False)  # fmt: skip
+    _ticks_outside(ax)
     return drawn

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from iris_cli.plots.style import DASHES, LINES, STYLES, Style
+from iris_cli.plots.style import DASHES, LINES, STYLES, Style, plain_ticks
 
 
 @dataclass(frozen=True)
@@ -78,17 +78,10 @@ def draw_spectra_of_maps(ratio: Lines, correlation: Lines, style: Style = STYLES
         above = ax.secondary_xaxis("top", functions=(_inverse, _inverse))
         above.set_xlabel(r"wavelength $\lambda$ [pc]")
         for axis in (ax.xaxis, above.xaxis):
-            _plain_ticks(axis)
+            plain_ticks(axis)
         ax.tick_params(which="both", top=False)
         ax.legend()
     return figure
-
-
-def _plain_ticks(axis: Any) -> None:
-    """1, 2 and 5 of each decade, written out: a map spans little more than one."""
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(NullFormatter())
 
 
 def _inverse(k: NDArray) -> NDArray:

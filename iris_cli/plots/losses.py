@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from iris_cli.plots.style import DASHES, LINES, STYLES, Style
+from iris_cli.plots.style import DASHES, LINES, STYLES, Style, plain_ticks
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,8 @@ def draw_losses(histories: Mapping[str, History], *, title: str = "", style: Sty
     ax.set_yscale("log")
     ax.set_xlabel("optimizer steps")
     ax.set_ylabel("loss")
-    ax.legend(ncols=1 + len(histories) // 6)
+    plain_ticks(ax.yaxis)
+    ax.legend(ncols=1 + len(histories) // 6, frameon=True, framealpha=0.85, edgecolor="none")
     ax.set_title(title)
     return figure
 

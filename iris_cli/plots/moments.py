@@ -17,16 +17,17 @@ from iris_cli.plots.style import STYLES, Style
 
 def draw_moments(
     moments: Mapping[int, NDArray], lon: Axis, lat: Axis, total_label: str, *, title: str = "",
-    stretched: str = "asinh", orbits: Sequence[Track] = (), colours: str = COLOURS, style: Style = STYLES["screen"],
+    norm: Normalize | None = None,
+    orbits: Sequence[Track] = (), colours: str = COLOURS, style: Style = STYLES["screen"],
 ) -> Figure:  # fmt: skip
     """Maps (B, L) of moment 0, whose name is `total_label`, and of moments 1 and 2 in km/s; a panel for each."""
     panels_for = {
-        0: (total_label, stretch(moments[0], None, stretched), colours),
+        0: (total_label, norm or stretch(moments[0]), colours),
         1: ("mean LSR velocity [km/s]", _symmetric(moments[1]), VELOCITY_COLOURS),
         2: ("velocity dispersion [km/s]", stretch(moments[2], None, "linear"), colours),
     }
     shape = (lat.edges()[-1] - lat.edges()[0]) / (lon.edges()[-1] - lon.edges()[0])
-    figure = style.figure(2, len(panels_for), aspect=float(np.clip(2.0 * shape, 0.4, 1.2)))
+    figure = style.figure(2, len(panels_for), aspect=float(np.clip(2.0 * shape, 0.3, 1.2)), layout="compressed")
     panels = figure.subplots(len(panels_for), 1, sharex=True, squeeze=False)[:, 0]
     for panel, (order, (name, norm, colour_map)) in zip(panels, panels_for.items(), strict=True):
         drawn = draw_lb(panel, moments[order], lon, lat, norm, colour_map)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,8 @@ from iris_cli.standard.orbit import LIPMAN_2026, WALKER_2025, Orbit
 #: Distance of Sgr A* that Walker et al. (2025) and Lipman et al. (2026) fitted their ellipses with.
 FITTED_DISTANCE_PC = 8100.0
 ELLIPSES = {"walker": WALKER_2025, "lipman": LIPMAN_2026}
+#: Neighbouring points are no farther from one another than so many times the usual distance.
+FARTHEST = 10.0
 #: On a dark map and on a bright one, for any colour vision (Okabe & Ito 2008), outlined in black.
 COLOURS = ("#FFFFFF", "#E69F00", "#56B4E9", "#CC79A7", "#009E73", "#D55E00")
 
@@ -124,16 +126,30 @@ def over_from_north(ax: Axes, orbits: Sequence[Track]) -> None:
     _draw(ax, placed)
 
 
+def _parts(orbit: Track) -> Iterator[tuple[bool, list[int]]]:
+    """Runs of points that are all near or all far, each drawn up to where the next begins.
+
+    Files list arm after arm: where a point lies much farther from the last one than points do, no line joins them.
+    """
+    columns = np.stack([orbit.lon_deg, orbit.lat_deg, orbit.v_km_s])
+    size = np.maximum(np.ptp(columns, axis=1, keepdims=True), 1e-12)
+    steps = np.linalg.norm(np.diff(columns, axis=1) / size, axis=0)
+    jumps = (steps > FARTHEST * np.median(steps)) & (steps > FARTHEST / len(orbit.near)) if len(steps) else steps > 0
+    turns = np.diff(orbit.near)
+    starts = [0, *(np.flatnonzero(jumps | turns) + 1).tolist(), len(orbit.near)]
+    for first, end in pairwise(starts):
+        joined = end < len(orbit.near) and not jumps[end - 1]
+        yield bool(orbit.near[first]), list(range(first, end + joined))
+
+
 def _draw(ax: Axes, lines: Sequence[tuple[Track, NDArray, NDArray]]) -> None:
     """Axes keep their limits; a legend names the orbits."""
     limits = ax.get_xlim(), ax.get_ylim()
     handles = []
     for (orbit, x, y), colour in zip(lines, COLOURS * len(lines), strict=False):
         outline = [Stroke(linewidth=3.0, foreground="black"), Normal()]
-        for near, part in groupby(range(len(x)), key=lambda i, near=orbit.near: bool(near[i])):
-            points = list(part)
-            points = [*points, min(points[-1] + 1, len(x) - 1)]  # up to where the next part begins
-            ax.plot(x[points], y[points], "-" if near else (0, (3, 2)), color=colour, path_effects=outline,
+        for near, points in _parts(orbit):
+            ax.plot(x[points], y[points], linestyle="-" if near else (0, (3, 2)), color=colour, path_effects=outline,
                     gid=f"{orbit.name} {'near' if near else 'far'}")  # fmt: skip
         handles.append(Line2D([], [], color=colour, label=orbit.name, path_effects=outline))
     ax.set_xlim(limits[0])

@@ -20,24 +20,23 @@ def draw_pairs(
     names: Sequence[str], spread: Sequence[NDArray] = (), style: Style = STYLES["screen"], *,
     colours: str = COLOURS, stretched: str = "asinh",
 ) -> Figure:  # fmt: skip
-    """Observations (L, V), densities (R', L) in inner units; an ensemble's `spread` is a fourth column.
-
-    Truth, prediction and spread share one colour scale.
+    """Observations (L, V), densities (R', L) in inner units; without predictions (and an ensemble's `spread`) no
+    column for them. Truth, prediction and spread of a galaxy share one colour scale.
     """
-    rows, columns = len(observations), 4 if spread else 3
-    figure = style.figure(columns, rows, aspect=0.9)
-    panels = figure.subplots(rows, columns, squeeze=False)
-    for row, (observation, truth, guess, name) in enumerate(zip(observations, true, predicted, names, strict=True)):
-        norm = stretch(truth, float(np.max([truth.max(), guess.max()])), stretched)
+    rows, maps = len(observations), [column for column in (true, predicted, spread) if len(column)]
+    figure = style.figure(1 + len(maps), rows, aspect=0.9)
+    panels = figure.subplots(rows, 1 + len(maps), squeeze=False)
+    for row, (observation, name) in enumerate(zip(observations, names, strict=True)):
         seen = draw_lv(panels[row, 0], observation, grid, stretch(observation, None, stretched), colours)
         colour_bar(seen, panels[row, 0], label(quantity))
-        for panel, image in zip(panels[row, 1:], (truth, guess, *spread[row : row + 1]), strict=True):
+        panels[row, 0].set_title(f"{TITLES[0]} of {name}" if name else TITLES[0])
+        images = [column[row] for column in maps]
+        norm = stretch(images[0], float(np.max(images[:2])), stretched)
+        for panel, image, title in zip(panels[row, 1:], images, TITLES[1:], strict=False):
             drawn = draw_top_down(panel, image, grid, norm, colours)
+            panel.set_title(title)
             if panel is not panels[row, 1]:
                 panel.set_ylabel("")
                 panel.tick_params(labelleft=False)
         colour_bar(drawn, list(panels[row, 1:]), label("density"))
-        panels[row, 0].set_title(f"{TITLES[0]} of {name}" if name else TITLES[0])
-        for panel, title in zip(panels[row, 1:], TITLES[1:], strict=False):
-            panel.set_title(title)
     return figure

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from iris_cli.errors import DataError, UsageError, nearest
 
@@ -45,12 +47,24 @@ class Style:
         with matplotlib.rc_context(values):
             yield self
 
-    def figure(self, columns: int = 1, rows: int = 1, aspect: float = 0.75) -> Figure:
-        """Room for so many panels, each `aspect` times as high as wide: one fits a column, several fill a page."""
+    def figure(self, columns: int = 1, rows: int = 1, aspect: float = 0.75, layout: str = "constrained") -> Figure:
+        """Room for so many panels, each `aspect` times as high as wide: one fits a column, several fill a page.
+
+        Panels that keep a shape of their own need the layout "compressed".
+        """
         width = (self.column_mm if columns == 1 else self.page_mm) / _MM_PER_INCH
-        figure = Figure(figsize=(width, width / columns * aspect * rows), layout="constrained")
+        figure = Figure(figsize=(width, width / columns * aspect * rows), layout=layout)
         FigureCanvasAgg(figure)
         return figure
+
+
+def plain_ticks(axis: Axis) -> None:
+    """Numbers along a logarithmic axis written out, of one or few decades."""
+    low, high = sorted(axis.get_view_interval())
+    digits = (1, 2, 5) if high > 10.0 * max(low, 1e-300) else (1, 2, 3, 4, 5, 6, 8)
+    axis.set_major_locator(LogLocator(subs=digits))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 #: Widths as the journals' instructions for authors give them.

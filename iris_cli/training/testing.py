@@ -126,16 +126,17 @@ def inputs_of(
     `against` are folders of another family of galaxies, each a set of its own.
     """
     split = split or ("" if hyper.observer else held_out(hyper.data))
-    feeds = {NORMAL: _feed(hyper, hyper.data, split)}
+    feeds = {NORMAL: feed_of(hyper, hyper.data, split)}
     if stress:
         feeds |= _stressed(feeds[NORMAL])
     for folder in against:
         other = "" if hyper.observer else held_out([folder])
-        feeds[f"against {Path(folder).name}"] = _feed(hyper, [folder], other)
+        feeds[f"against {Path(folder).name}"] = feed_of(hyper, [folder], other)
     return Inputs(feeds, split)
 
 
-def _feed(hyper: TrainConfig, data: Sequence[str], split: str) -> Feed:
+def feed_of(hyper: TrainConfig, data: Sequence[str], split: str) -> Feed:
+    """The pairs of a split ("" for all) of these folders, with the noise and litter of `hyper`."""
     dataset, observer = open_data(data, hyper.observer, split or None)
     return test_feed(dataset, hyper, open_litter(hyper), observer=observer)
 
@@ -200,23 +201,28 @@ class Predictions:
     sources: list[str] = field(default_factory=list)
 
 
-@torch.no_grad()
 def sample_predictions(members: Sequence[Trained], feed: Feed, galaxies: int) -> Predictions:
     """The first pairs of so many different galaxies of a feed, with their noise and litter."""
+    groups = feed.pairs.groups()
+    firsts = [groups.index(name) for name in dict.fromkeys(groups)]
+    return predictions_at(members, feed, firsts[:galaxies])
+
+
+@torch.no_grad()
+def predictions_at(members: Sequence[Trained], feed: Feed, items: Sequence[int]) -> Predictions:
+    """The pairs at these places of a feed that shows all of its pairs, just as a test sees them."""
     ensemble, groups = ensemble_of(members).eval(), feed.pairs.groups()
+    _check_fits(ensemble, feed.pairs)  # type: ignore[arg-type]  # it asks for size and quantity alone
     shown = Predictions(feed.pairs.grid, feed.pairs.quantity)
-    for batch in feed.epoch():
-        drawn = ensemble(batch.observation)
-        for row, number in enumerate(batch.ids.tolist()):
-            if groups[number] not in shown.sources and len(shown.sources) < galaxies:
-                shown.observations.append(batch.observation[row].numpy())
-                shown.true.append(batch.density[row].numpy())
-                shown.predicted.append(drawn[:, row].mean(dim=0).numpy())
-                if len(members) > 1:
-                    shown.spread.append(drawn[:, row].std(dim=0).numpy())
-                shown.sources.append(groups[number])
-        if len(shown.sources) == galaxies:
-            break
+    for item in items:
+        batch = next(replace(feed, batch=1).epoch(position=item))
+        drawn = ensemble(batch.observation)[:, 0]
+        shown.observations.append(batch.observation[0].numpy())
+        shown.true.append(batch.density[0].numpy())
+        shown.predicted.append(drawn.mean(dim=0).numpy())
+        if len(members) > 1:
+            shown.spread.append(drawn.std(dim=0).numpy())
+        shown.sources.append(groups[item])
     return shown
 
 
