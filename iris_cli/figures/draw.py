@@ -19,7 +19,7 @@ from iris_cli.plots.axes_of_sky import COLOUR_MAPS, COLOURS, stretch
 from iris_cli.plots.losses import draw_losses
 from iris_cli.plots.lv import draw_lv_figure
 from iris_cli.plots.moments import draw_moments
-from iris_cli.plots.orbits import tracks
+from iris_cli.plots.orbits import Place, tracks
 from iris_cli.plots.pairs import draw_pairs
 from iris_cli.plots.spectrum import draw_spectra
 from iris_cli.plots.style import STYLES, Style
@@ -53,14 +53,14 @@ class Look:
 def lv(path: Path, which: Which, look: Look) -> Figure:
     found = inputs.lv_image(path, which)
     return draw_lv_figure(found.image, found.lon, found.v, found.label, title=look.titled(found.name),
-                          norm=look.norm(found.image), orbits=tracks(look.orbits), colours=look.colours,
+                          norm=look.norm(found.image), orbits=tracks(look.orbits, found.place), colours=look.colours,
                           style=look.style)  # fmt: skip
 
 
 def top_down(path: Path, which: Which, look: Look) -> Figure:
     density, grid, name = inputs.top_down(path, which)
     return draw_top_down_figure(density, grid, title=look.titled(name), norm=look.norm(density),
-                                orbits=tracks(look.orbits, grid.observer_distance_pc), colours=look.colours,
+                                orbits=tracks(look.orbits, Place(grid.observer_distance_pc)), colours=look.colours,
                                 style=look.style)  # fmt: skip
 
 
@@ -88,7 +88,7 @@ def pair(path: Path, which: Which, look: Look, run: Path | None = None, clean: b
 def moments(path: Path, which: Which, look: Look) -> Figure:
     found = inputs.moments(path, which)
     return draw_moments(found.maps, found.lon, found.lat, found.label, title=look.titled(found.name),
-                        norm=look.norm(found.maps[0]), orbits=tracks(look.orbits), colours=look.colours,
+                        norm=look.norm(found.maps[0]), orbits=tracks(look.orbits, found.place), colours=look.colours,
                         style=look.style)  # fmt: skip
 
 

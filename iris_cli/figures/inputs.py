@@ -20,6 +20,7 @@ from iris_cli.observers import fits_cube
 from iris_cli.observers.top_down import top_down_density
 from iris_cli.plots.axes_of_sky import label
 from iris_cli.plots.losses import History
+from iris_cli.plots.orbits import CENTRED, ON_SKY, Place
 from iris_cli.standard.dataset import INDEX, StandardDataset
 from iris_cli.standard.field_format import ATTRIBUTES
 from iris_cli.training.checkpoint import METRICS
@@ -49,6 +50,8 @@ class LV:
     v: Axis
     label: str
     name: str
+    #: Where the centre of an ellipse is seen.
+    place: Place = CENTRED
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,8 @@ class Moments:
     lat: Axis
     label: str
     name: str
+    #: Where the centre of an ellipse is seen.
+    place: Place = CENTRED
 
 
 def is_standard(path: Path) -> bool:
@@ -138,7 +143,12 @@ def lv_image(path: Path, which: Which) -> LV:
         return LV(sample.observation, grid.longitude, grid.velocity, label(sample.quantity), sample.key)
     image = read_fits(path)
     lv = _mean_over_latitude(image) if "latitude" in image.names else transposed(image, "longitude", "velocity")
-    return LV(lv, axis(image, "longitude"), axis(image, "velocity"), brightness(image.unit), image.name)
+    lon, v = axis(image, "longitude"), axis(image, "velocity")
+    return LV(lv, lon, v, brightness(image.unit), image.name, _place_of(image))
+
+
+def _place_of(image: SkyImage) -> Place:
+    return CENTRED if image.simulated else ON_SKY
 
 
 def brightness(unit: str) -> str:
@@ -182,7 +192,8 @@ def _cube_moments(path: Path) -> Moments:
     v = axis(image, "velocity")
     found = fits_cube.moments(cube, v.centres(), v.step)
     name = f"integrated intensity\n[{image.unit or '?'} km/s]"
-    return Moments(dict(found), axis(image, "longitude"), axis(image, "latitude"), name, image.name)
+    lon, lat = axis(image, "longitude"), axis(image, "latitude")
+    return Moments(dict(found), lon, lat, name, image.name, _place_of(image))
 
 
 def _mass_moments(path: Path, which: Which) -> Moments:
@@ -218,7 +229,7 @@ def spectra(path: Path, which: Which, places: Sequence[tuple[float, float | None
     Without a latitude, the mean over all. UsageError for a place outside the field.
     """
     seen = _field(path, which)
-    found = {_place(*place): _at(seen, *place) for place in places} or {"mean": _mean(seen.cube, (0, 1))}
+    found = {_written(*place): _at(seen, *place) for place in places} or {"mean": _mean(seen.cube, (0, 1))}
     return Spectra(found, seen.v, seen.label, seen.name)
 
 
@@ -244,7 +255,7 @@ def _field(path: Path, which: Which) -> _Field:
     return _Field(cube, lon, lat, v, brightness(image.unit), image.name)
 
 
-def _place(lon: float, lat: float | None) -> str:
+def _written(lon: float, lat: float | None) -> str:
     return f"l = {lon:g}°" + ("" if lat is None else f", b = {lat:g}°")
 
 

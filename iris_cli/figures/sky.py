@@ -33,6 +33,8 @@ class SkyImage:
     axes: tuple[Axis, ...]
     unit: str
     name: str
+    #: Whether it comes from a simulation, whose centre is at longitude and latitude 0.
+    simulated: bool
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -63,7 +65,7 @@ def read_fits(path: Path) -> SkyImage:
         axes.append(axis)
     ours = str(header.get("ORIGIN", "")).startswith("IRIS")  # elsewhere OBJECT is often the survey's field
     name = str(header["OBJECT"]) if ours and "OBJECT" in header else path.name
-    return SkyImage(data, tuple(axes), str(header.get("BUNIT", "")).strip(), name)
+    return SkyImage(data, tuple(axes), str(header.get("BUNIT", "")).strip(), name, ours)
 
 
 def _kind(header: Mapping[str, Any], k: int) -> str:

@@ -19,6 +19,7 @@ from iris_cli.standard.orbit import LIPMAN_2026, WALKER_2025, Orbit
 #: Distance of Sgr A* that Walker et al. (2025) and Lipman et al. (2026) fitted their ellipses with.
 FITTED_DISTANCE_PC = 8100.0
 ELLIPSES = {"walker": WALKER_2025, "lipman": LIPMAN_2026}
+FAR = (0, (3, 2))  # dashes
 #: Neighbouring points are no farther from one another than so many times the usual distance.
 FARTHEST = 10.0
 #: On a dark map and on a bright one, for any colour vision (Okabe & Ito 2008), outlined in black.
@@ -38,16 +39,31 @@ class Track:
     away_pc: NDArray[np.float64] | None = None
 
 
-def ellipse(orbit: Orbit, name: str, distance_pc: float = FITTED_DISTANCE_PC) -> Track:
-    """An orbit as the observer of view 0 sees it from so far away; closed."""
+@dataclass(frozen=True)
+class Place:
+    """From how far the centre of an ellipse is seen, and where: at 0 in a simulation."""
+
+    distance_pc: float = FITTED_DISTANCE_PC
+    lon_deg: float = 0.0
+    lat_deg: float = 0.0
+
+
+#: A simulated galaxy at the distance of the fits.
+CENTRED = Place()
+#: On the sky the published track of Walker et al. (2025) has its centre here (Sgr A* is at -0.056, -0.046).
+ON_SKY = Place(FITTED_DISTANCE_PC, 0.05, -0.046)
+
+
+def ellipse(orbit: Orbit, name: str, place: Place = CENTRED) -> Track:
+    """An orbit as the observer of view 0 sees it; closed."""
     points = orbit.track()
     x, y, z, *velocity = np.concatenate([points, points[:1]]).T
-    line = np.stack([x - distance_pc, y, z])
+    line = np.stack([x - place.distance_pc, y, z])
     r = np.linalg.norm(line, axis=0)
     return Track(
         name,
-        lon_deg=np.rad2deg(np.arctan2(-y, distance_pc - x)),
-        lat_deg=np.rad2deg(np.arcsin(z / r)),
+        lon_deg=np.rad2deg(np.arctan2(-y, place.distance_pc - x)) + place.lon_deg,
+        lat_deg=np.rad2deg(np.arcsin(z / r)) + place.lat_deg,
         v_km_s=(np.stack(velocity) * line).sum(axis=0) / r,
         near=x > 0,
         left_pc=-y,
@@ -76,15 +92,15 @@ def read_track(path: Path) -> Track:
     return Track(path.stem.removesuffix("_resampled_300"), lon, lat, v, near.astype(bool))
 
 
-def tracks(names: Iterable[str], distance_pc: float = FITTED_DISTANCE_PC) -> list[Track]:
+def tracks(names: Iterable[str], place: Place = CENTRED) -> list[Track]:
     """Ellipses by name, files, or all orbits in a folder. UsageError for a name that is none of these."""
-    return [track for name in names for track in _tracks(name, distance_pc)]
+    return [track for name in names for track in _tracks(name, place)]
 
 
-def _tracks(name: str, distance_pc: float) -> Iterator[Track]:
+def _tracks(name: str, place: Place) -> Iterator[Track]:
     path = Path(name)
     if name in ELLIPSES:
-        yield ellipse(ELLIPSES[name], name, distance_pc)
+        yield ellipse(ELLIPSES[name], name, place)
     elif path.is_dir():
         found = [each for file in sorted(path.glob("*.txt")) if (each := _if_track(file))]
         if not found:
@@ -149,10 +165,12 @@ def _draw(ax: Axes, lines: Sequence[tuple[Track, NDArray, NDArray]]) -> None:
     for (orbit, x, y), colour in zip(lines, COLOURS * len(lines), strict=False):
         outline = [Stroke(linewidth=3.0, foreground="black"), Normal()]
         for near, points in _parts(orbit):
-            ax.plot(x[points], y[points], linestyle="-" if near else (0, (3, 2)), color=colour, path_effects=outline,
+            ax.plot(x[points], y[points], linestyle="-" if near else FAR, color=colour, path_effects=outline,
                     gid=f"{orbit.name} {'near' if near else 'far'}")  # fmt: skip
         handles.append(Line2D([], [], color=colour, label=orbit.name, path_effects=outline))
     ax.set_xlim(limits[0])
     ax.set_ylim(limits[1])
     if handles:
+        handles += [Line2D([], [], color="0.7", linestyle=dashes, label=where)
+                    for where, dashes in (("near", "-"), ("far", FAR))]  # fmt: skip
         ax.legend(handles=handles, loc="best", frameon=True, facecolor="black", framealpha=0.6, labelcolor="white")

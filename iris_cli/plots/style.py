@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import matplotlib
 from matplotlib.axis import Axis
@@ -20,6 +21,9 @@ FORMATS = (".png", ".pdf", ".svg")
 #: Colours of lines that any colour vision tells apart (Okabe & Ito 2008), darkest first.
 LINES = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 3)))
+
+
+Layout = Literal["constrained", "compressed"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class Style:
         with matplotlib.rc_context(values):
             yield self
 
-    def figure(self, columns: int = 1, rows: int = 1, aspect: float = 0.75, layout: str = "constrained") -> Figure:
+    def figure(self, columns: int = 1, rows: int = 1, aspect: float = 0.75, layout: Layout = "constrained") -> Figure:
         """Room for so many panels, each `aspect` times as high as wide: one fits a column, several fill a page.
 
         Panels that keep a shape of their own need the layout "compressed".
