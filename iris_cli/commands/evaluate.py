@@ -49,6 +49,10 @@ def evaluate(
     quiet: options.Quiet = False,
 ) -> None:
     """Test a reverter on every pair once. Noise and litter are those of its training, unless given here."""
+    if against and not report:
+        raise UsageError("--against belongs to a report", "say where: --report FOLDER")
+    if report:
+        check_free(report, overwrite)
     if nproc_per_node and nproc_per_node > 1 and "RANK" not in os.environ:
         from iris_cli.training.distributed import launch
 
@@ -56,10 +60,6 @@ def evaluate(
     from iris_cli.console import emit, speaks, table
     from iris_cli.training.testing import inputs_of, open_members, test_run
 
-    if against and not report:
-        raise UsageError("--against belongs to a report", "say where: --report FOLDER")
-    if report:
-        check_free(report, overwrite)
     members = open_members(run)
     changes = {
         "data": [str(folder.resolve()) for folder in data],

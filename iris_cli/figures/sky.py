@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,13 +45,16 @@ class SkyImage:
 def read_fits(path: Path) -> SkyImage:
     """The first image of a file. DataError when it is no FITS file, or on axes that a figure cannot use."""
     from astropy.io import fits
+    from astropy.utils.exceptions import AstropyWarning
 
     try:
-        with fits.open(path, memmap=False) as hdus:
-            hdu = next((h for h in hdus if h.header.get("NAXIS", 0) >= 2 and h.data is not None), None)
-            if hdu is None:
-                raise DataError(f"{path} holds no image")
-            header, data = hdu.header.copy(), np.asarray(hdu.data, np.float32)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AstropyWarning)
+            with fits.open(path, memmap=False) as hdus:
+                hdu = next((h for h in hdus if h.header.get("NAXIS", 0) >= 2 and h.data is not None), None)
+                if hdu is None:
+                    raise DataError(f"{path} holds no image")
+                header, data = hdu.header.copy(), np.asarray(hdu.data, np.float32)
     except FileNotFoundError:
         raise DataError(f"{path} does not exist") from None
     except (OSError, ValueError, TypeError) as error:
@@ -74,27 +78,45 @@ def _kind(header: Mapping[str, Any], k: int) -> str:
 
 def _axis(path: Path, header: Mapping[str, Any], k: int, steps: int) -> Axis:
     """Axis k of a FITS header, in degrees or km/s, in the order of its pixels. DataError when it is another kind."""
-    from astropy.wcs import WCS
-
     kind = _kind(header, k)
     unit = str(header.get(f"CUNIT{k}", "")).strip() or ("m/s" if kind == "velocity" else "deg")
     if kind not in _UNITS or unit not in _PER_UNIT:
         raise DataError(f"{path}: axis {k} is '{header.get(f'CTYPE{k}', '')}' in '{unit}'", _HINT)
-    wcs = WCS(header)
-    pixels = np.tile((np.array(wcs.wcs.crpix) - 1.0)[:, None], steps)
-    pixels[k - 1] = np.arange(steps)
-    world = np.asarray(wcs.wcs_pix2world(pixels.T, 0))[:, k - 1]
-    if wcs.wcs.cunit[k - 1].to_string() == "m / s":
-        world = world * 1e-3
+    kinds = {_kind(header, other) for other in range(1, int(header["NAXIS"]) + 1)}
+    if kind == "velocity" or not {"longitude", "latitude"} <= kinds:
+        world = _linear(header, k, steps) * _PER_UNIT[unit]
+        rows = world[None]
+    else:
+        rows = _celestial(header, kind, steps)
+        world = rows[1]
     if kind == "velocity":
         _check_velocity(path, header, k, world)
-    if kind == "longitude":
-        world = np.rad2deg(np.unwrap(np.deg2rad(world)))
-        world -= 360.0 * np.round(world.mean() / 360.0)
     even = np.linspace(world[0], world[-1], steps)
-    if steps > 1 and np.abs(world - even).max() > _CURVED * abs(even[1] - even[0]):
+    if steps > 1 and not (np.abs(rows - even).max() <= _CURVED * abs(even[1] - even[0])):
         raise DataError(f"{path}: {kind} is not evenly spaced", "regrid it to a plate carree (CAR) projection")
-    return Axis(kind, _UNITS[kind], float(world[0]), float(world[-1]), steps)
+    shift = 360.0 * np.round(world.mean() / 360.0) if kind == "longitude" else 0.0
+    return Axis(kind, _UNITS[kind], float(world[0] - shift), float(world[-1] - shift), steps)
+
+
+def _linear(header: Mapping[str, Any], k: int, steps: int) -> NDArray[np.float64]:
+    first = 1.0 - float(header.get(f"CRPIX{k}", 1.0))
+    return float(header.get(f"CRVAL{k}", 0.0)) + (first + np.arange(steps, dtype=np.float64)) * float(header.get(f"CDELT{k}", 1.0))
+
+
+def _celestial(header: Mapping[str, Any], kind: str, steps: int) -> NDArray[np.float64]:
+    """(3, steps) degrees along an axis of the sky, at the beginning, the middle and the end of the other one."""
+    from astropy.wcs import WCS
+
+    wcs = WCS(header).celestial
+    along = wcs.wcs.lng if kind == "longitude" else wcs.wcs.lat
+    others = wcs.pixel_shape[1 - along]
+    pixels = np.empty((3, steps, 2))
+    pixels[..., along] = np.arange(steps)
+    pixels[..., 1 - along] = np.array([0.0, (others - 1) / 2.0, others - 1.0])[:, None]
+    world = wcs.wcs_pix2world(pixels.reshape(-1, 2), 0)[:, along].reshape(3, steps)
+    if kind == "longitude":
+        world = np.unwrap(np.unwrap(world, period=360.0, axis=1), period=360.0, axis=0)
+    return np.asarray(world, np.float64)
 
 
 def _check_velocity(path: Path, header: Mapping[str, Any], k: int, v_km_s: NDArray) -> None:

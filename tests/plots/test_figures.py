@@ -128,7 +128,7 @@ def test_styles_leave_no_trace() -> None:
 def test_an_unknown_style_and_a_name_that_is_no_figure_s_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="unknown style 'nature'"):
         style_of("nature")
-    with pytest.raises(UsageError, match="'.jpg'"):
+    with pytest.raises(UsageError, match=r"'\.jpg'"):
         check_writable(tmp_path / "a.jpg")
     with pytest.raises(DataError, match="does not exist"):
         check_writable(tmp_path / "nowhere" / "a.png")

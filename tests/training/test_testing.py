@@ -35,7 +35,10 @@ def hyper_of(shards: Path, **changes: Any) -> TrainConfig:
     return TrainConfig(batch_size=3, noise=Noise(sigma_K=0.3), data=(str(shards),), **changes)
 
 
-def look(feed: Feed, world: World = World(), members: int = 1) -> dict[str, np.ndarray]:
+ALONE = World()
+
+
+def look(feed: Feed, world: World = ALONE, members: int = 1) -> dict[str, np.ndarray]:
     ensemble = Ensemble([small_reverter(seed) for seed in range(members)])
     with progress("testing", quiet=True) as bar:
         return examine(ensemble, ScaledDensityLoss(), feed, world, None, bar)
@@ -98,7 +101,7 @@ def test_a_prediction_that_is_not_finite_is_named(shards: Path) -> None:
             return torch.full_like(observation, torch.nan)
 
     broken = Broken(32, "v_density")
-    with progress("testing", quiet=True) as bar, pytest.raises(DataError, match="g0100_v0.*not finite"):
+    with progress("testing", quiet=True) as bar, pytest.raises(DataError, match=r"g0100_v0.*not finite"):
         examine(Ensemble([broken, small_reverter()]), ScaledDensityLoss(), inputs_of(hyper_of(shards)).normal,
                 World(), None, bar)  # fmt: skip
 
@@ -121,7 +124,7 @@ def test_members_that_differ_spread_and_are_scored_together(shards: Path) -> Non
     hyper = hyper_of(shards)
     feed = inputs_of(hyper).normal
     found = find(NORMAL, look(feed, members=3), feed.pairs.groups(), feed.pairs.grid, hyper)
-    assert found.numbers["spread"].mean[0] > 0 and 0 < found.numbers["spread_skill"].mean[0]
+    assert found.numbers["spread"].mean[0] > 0 and found.numbers["spread_skill"].mean[0] > 0
     np.testing.assert_allclose(found.curves["rank_share"].y.mean.sum(), 1.0)
     np.testing.assert_allclose(found.curves["coverage"].x, [0.5])
     assert found.curves["coverage"].y.low[0] <= found.curves["coverage"].y.mean[0] <= found.curves["coverage"].y.high[0]
