@@ -90,5 +90,9 @@ def evaluate(
 
 def check_free(folder: Path, overwrite: bool) -> None:
     """Before a long test rather than after it. DataError when a report could not be written there."""
-    if folder.exists() and not overwrite and (not folder.is_dir() or any(folder.iterdir())):
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if not overwrite:
         raise DataError(f"{folder} exists", "choose another folder, or --overwrite it")
+    if not (folder / "report.json").is_file():
+        raise DataError(f"{folder} holds something else than a report", "it is not overwritten: name another folder")

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 2000
+#: Of very many sources fewer resamples are taken, so that memory stays below 160 MB.
+MOST_DRAWS, FEWEST_RESAMPLES = 20_000_000, 200
 LEVEL = 0.95
 #: Fewer sources say nothing about a spread between them.
 FEWEST_SOURCES = 2
@@ -45,6 +47,7 @@ class Resampling:
     @classmethod
     def of(cls, sources: Sequence[str], seed: int = 0, resamples: int = RESAMPLES) -> Resampling:
         names, number = np.unique(np.asarray(sources, dtype=object).astype(str), return_inverse=True)
+        resamples = min(resamples, max(FEWEST_RESAMPLES, MOST_DRAWS // len(names)))
         dice = np.random.Generator(np.random.Philox(seed))
         draws = dice.multinomial(len(names), np.full(len(names), 1.0 / len(names)), size=resamples)
         return cls(number.astype(np.int64), draws.astype(np.float64))

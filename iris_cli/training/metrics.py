@@ -96,10 +96,13 @@ def pearson_asinh(maps: Maps) -> Tensor:
 
 
 def ssim_asinh(maps: Maps) -> Tensor:
-    """Structural similarity of the asinh maps."""
+    """Structural similarity of the asinh maps.
+
+    In float32: its convolutions are fifteen times slower in float64, for a difference of 1e-6.
+    """
     from torchmetrics.functional.image import structural_similarity_index_measure
 
-    pred, true = maps.asinh(maps.pred), maps.asinh(maps.true)
+    pred, true = maps.asinh(maps.pred).float(), maps.asinh(maps.true).float()
     similarity = structural_similarity_index_measure(pred, true, reduction="none", data_range=SSIM_PEAK)
     return similarity.double().reshape(-1)
 

@@ -131,7 +131,8 @@ def inputs_of(
         feeds |= _stressed(feeds[NORMAL])
     for folder in against:
         other = "" if hyper.observer else held_out([folder])
-        feeds[f"against {Path(folder).name}"] = feed_of(hyper, [folder], other)
+        name = Path(folder).name if len({Path(each).name for each in against}) == len(against) else folder
+        feeds[f"against {name}"] = feed_of(hyper, [folder], other)
     return Inputs(feeds, split)
 
 

@@ -109,6 +109,8 @@ def test_a_folder_that_is_there_is_kept_unless_it_may_go(
     out = tmp_path / "report"
     assert iris("test", run, shards, "--report", out, "-q").code == 0
     first = (out / "report.json").read_bytes()
+    assert "something else" in refused(iris, 1, run, shards, "--report", tmp_path, "--overwrite")
+    assert (tmp_path / "note").read_text() == "mine"
     assert iris("test", run, shards, "--report", out, "--overwrite", "-q").code == 0
     assert (out / "report.json").read_bytes() == first
 
