@@ -99,8 +99,9 @@ def _axis(path: Path, header: Mapping[str, Any], k: int, steps: int) -> Axis:
 
 
 def _linear(header: Mapping[str, Any], k: int, steps: int) -> NDArray[np.float64]:
-    first = 1.0 - float(header.get(f"CRPIX{k}", 1.0))
-    return float(header.get(f"CRVAL{k}", 0.0)) + (first + np.arange(steps, dtype=np.float64)) * float(header.get(f"CDELT{k}", 1.0))
+    value, step = float(header.get(f"CRVAL{k}", 0.0)), float(header.get(f"CDELT{k}", 1.0))
+    pixels = np.arange(1.0, steps + 1.0) - float(header.get(f"CRPIX{k}", 1.0))
+    return value + pixels * step
 
 
 def _celestial(header: Mapping[str, Any], kind: str, steps: int) -> NDArray[np.float64]:

@@ -92,12 +92,16 @@ def test_a_pair_with_what_an_ensemble_makes_of_it(
     iris: Callable, shards: Path, ensemble: Path, tmp_path: Path, drawn: list[Figure]
 ) -> None:
     assert iris("plot", "pair", shards, "-n", 1, "-o", tmp_path / "a.png").code == 0
-    for run in (ensemble, ensemble / "member-01"):
+    for run in (ensemble, ensemble / "member-01", ensemble / "member-02"):
         ran = iris("plot", "pair", shards, "--run", run, "-n", 1, "-o", tmp_path / "a.png", "--style", "mnras")
         assert ran.code == 0, ran.err
     titles = [[ax.get_title() for ax in panels(figure) if ax.get_title()] for figure in drawn]
     assert titles[0][1:] == ["true"] and titles[2][1:] == ["true", "predicted"]
     assert titles[1] == ["observation of g0100_v1", "true", "predicted", "members' spread"]  # of the test split
+    both, one, other = (figure.axes[2].images[0].get_array() for figure in drawn[1:])
+    np.testing.assert_allclose(both, 0.5 * (one + other), rtol=1e-5, atol=1e-6)
+    spread = drawn[1].axes[3].images[0].get_array()
+    np.testing.assert_allclose(spread, np.abs(one - other) / np.sqrt(2.0), rtol=1e-3, atol=1e-5)
     np.testing.assert_array_equal(drawn[2].axes[1].images[0].get_array(), images(201, GRID)[1][0])
 
 

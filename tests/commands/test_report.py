@@ -61,6 +61,9 @@ def test_a_report_holds_the_numbers_of_the_plain_test_and_much_more(
     for name in MEASURES - {"skill"}:
         number = normal["numbers"][name]
         assert number["mean"] == told[name] and number["low"] <= number["mean"] <= number["high"], name
+    skill = normal["numbers"]["skill"]
+    assert skill["mean"] == pytest.approx(told["skill"]) and skill["low"] < skill["mean"] < skill["high"]
+    assert skill["median"] is None  # a number made of sums has none
     assert sorted(p.name for p in tmp_path.iterdir()) == ["report"]
 
 

@@ -55,6 +55,12 @@ def test_a_beam_takes_away_what_its_transform_says() -> None:
     assert (powers.correlation.mean(0)[torch.from_numpy(kept)] > 0.95).all()
 
 
+def test_large_structure_that_the_edge_cuts_does_not_leak_to_small_sizes() -> None:
+    ramp = torch.linspace(0.0, 1.0, 128, dtype=torch.float64).expand(1, 1, 128, 128)
+    power = BINS.powers(ramp, ramp).true[0]
+    assert power[-1] < 1e-6 * power[0]
+
+
 def test_the_spectrum_of_white_noise_is_flat() -> None:
     power = BINS.powers(noise(2, 32), noise(2, 32)).true.mean(0).numpy()
     assert power[3:].std() / power[3:].mean() < 0.1
