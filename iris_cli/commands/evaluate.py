@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from iris_cli.commands import options
-from iris_cli.commands.train import Data, Device, Litter, NoiseSigma, ObservedPerK, ObserverName, Ranks, with_flags
+from iris_cli.commands.train import (
+    BadSample,
+    Checksums,
+    Data,
+    Device,
+    Litter,
+    MaxBad,
+    NoiseSigma,
+    ObservedPerK,
+    ObserverName,
+    Ranks,
+    Torchrun,
+    on_ranks,
+    with_flags,
+)
 from iris_cli.config.toml import from_dict
 from iris_cli.config.train import TrainConfig
 from iris_cli.errors import DataError, UsageError
@@ -43,7 +55,11 @@ def evaluate(
     ] = None,
     overwrite: options.Overwrite = False,
     observer: ObserverName = None,
+    on_bad_sample: BadSample = None,
+    max_bad: MaxBad = None,
+    checksums: Checksums = None,
     nproc_per_node: Ranks = None,
+    torchrun: Torchrun = "",
     device: Device = "auto",
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -53,10 +69,7 @@ def evaluate(
         raise UsageError("--against belongs to a report", "say where: --report FOLDER")
     if report:
         check_free(report, overwrite)
-    if nproc_per_node and nproc_per_node > 1 and "RANK" not in os.environ:
-        from iris_cli.training.distributed import launch
-
-        raise typer.Exit(launch(nproc_per_node, sys.argv[1:]))
+    on_ranks(nproc_per_node, torchrun)
     from iris_cli.console import emit, speaks, table
     from iris_cli.training.testing import inputs_of, open_members, test_run
 
@@ -70,6 +83,9 @@ def evaluate(
         "noise.fade": fade,
         "batch_size": batch_size,
         "seed": seed,
+        "on_bad_sample": on_bad_sample,
+        "max_bad": max_bad,
+        "checksums": checksums,
     }
     hyper = from_dict(TrainConfig, with_flags(dict(members[0].checkpoint.config), changes), "command line")
     others = [str(folder.resolve()) for folder in against or []]

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from iris_cli.config.train import Noise
-from iris_cli.errors import UsageError, nearest
+from iris_cli.errors import DataError, UsageError, nearest
 from iris_cli.figures import inputs
 from iris_cli.figures.inputs import Which
 from iris_cli.plots.axes_of_sky import COLOUR_MAPS, COLOURS, stretch
@@ -81,6 +81,8 @@ def pair(path: Path, which: Which, look: Look, run: Path | None = None, clean: b
     which = replace(which, split=which.split or held_out([str(path)]) or None)
     item, key = inputs.shard_item(path, which)
     shown = predictions_at(members, feed_of(hyper, [str(path)], which.split or ""), [item])
+    if not shown.sources:
+        raise DataError(f"sample '{key}' of {path} cannot be read", "check the folder: iris shards verify")
     return draw_pairs([o[0] for o in shown.observations], [d[0] for d in shown.true], [d[0] for d in shown.predicted],
                       shown.grid, shown.quantity, [look.titled(key)], [s[0] for s in shown.spread], **how)  # fmt: skip
 

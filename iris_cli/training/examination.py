@@ -127,12 +127,16 @@ class Records:
         self.table[torch.from_numpy(rows)] += torch.cat(columns, dim=1)
 
     def arrays(self) -> dict[str, NDArray[np.float64]]:
-        columns = np.split(self.table.numpy()[:, 1:], np.cumsum(list(self.widths.values()))[:-1], axis=1)
+        """(pairs, width) of each name; NaN for pairs that nobody could read."""
+        rows = self.table.numpy()
+        rows[rows[:, 0] == 0] = np.nan
+        columns = np.split(rows[:, 1:], np.cumsum(list(self.widths.values()))[:-1], axis=1)
         return dict(zip(self.widths, columns, strict=True))
 
-    def missing(self) -> int:
-        """How many pairs were not seen just once."""
-        return int((self.table[:, 0] != 1).sum())
+    def wrong(self, unreadable: int) -> int:
+        """How many pairs were not seen just once, but for those that could not be read."""
+        absent, often = int((self.table[:, 0] == 0).sum()), int((self.table[:, 0] > 1).sum())
+        return often + (absent if absent > unreadable else 0)
 
 
 @torch.no_grad()
@@ -141,7 +145,7 @@ def examine(
 ) -> dict[str, NDArray[np.float64]]:
     """Name -> (pairs, width), the same on every rank.
 
-    DataError when a prediction is not finite, or pairs were not seen just once.
+    DataError when a prediction is not finite, or pairs were not seen just once that nobody has counted as unreadable.
     """
     ensemble.eval()
     asked = gauges(feed.pairs.grid, len(ensemble))
@@ -156,7 +160,8 @@ def examine(
             records.put(batch.positions, {name: gauge(seen) for name, (_, gauge) in asked.items()})
         bar.advance()
     world.sum(records.table)
-    if records.missing():
-        raise DataError(f"{records.missing()} of {feed.count} samples were not seen just once",
+    missing = bool((records.table[:, 0] != 1).any())
+    if wrong := missing and records.wrong(feed.bad_over_ranks(world)):
+        raise DataError(f"{wrong} of {feed.count} samples were not seen just once",
                         "check them: iris shards verify")  # fmt: skip
     return records.arrays()

@@ -77,7 +77,8 @@ def find(name: str, arrays: Arrays, sources: Sequence[str], grid: Grid, hyper: T
     if "ranks" in arrays:
         numbers |= _ensemble_numbers(arrays, draw)
         curves |= _ensemble_curves(arrays, draw)
-    return Findings(name, len(sources), draw.sources, numbers, curves)
+    read = ~np.isnan(arrays["loss"][:, 0])
+    return Findings(name, int(read.sum()), len({s for s, r in zip(sources, read, strict=True) if r}), numbers, curves)
 
 
 def _derived(draw: Resampling, function: Callable[..., Floats], *arrays: Floats) -> Summary:

@@ -138,7 +138,7 @@ def inputs_of(
 
 def feed_of(hyper: TrainConfig, data: Sequence[str], split: str) -> Feed:
     """The pairs of a split ("" for all) of these folders, with the noise and litter of `hyper`."""
-    dataset, observer = open_data(data, hyper.observer, split or None)
+    dataset, observer = open_data(data, hyper.observer, split or None, checksums=hyper.checksums)
     return test_feed(dataset, hyper, open_litter(hyper), observer=observer)
 
 
@@ -163,13 +163,15 @@ def test_run(
         _check_fits(ensemble, feed.pairs)  # type: ignore[arg-type]  # it asks for size and quantity alone
     findings = []
     with world(device) as here, threads_for(ensemble.image_size):
-        ensemble = ensemble.to(here.device)
+        ensemble = ensemble.on(here.device)
         for name, feed in inputs.feeds.items():
             ours = replace(feed, rank=here.rank, world=here.size)
             title = "testing" if name == NORMAL else f"testing, {name}"
             with progress(title, ours.plan().steps, quiet=quiet) as bar:
                 found = examine(ensemble, physical_loss(hyper), ours, here, mean_image, bar)
             findings.append(find(name, found, feed.pairs.groups(), feed.pairs.grid, hyper))
+            if missing := feed.count - findings[-1].pairs:
+                warn(f"{missing} of {feed.count} samples could not be read and were left out")
     circumstances = {
         "split": inputs.split or "all",
         "checkpoint": str(members[0].path),
@@ -206,17 +208,19 @@ def sample_predictions(members: Sequence[Trained], feed: Feed, galaxies: int) ->
     """The first pairs of so many different galaxies of a feed, with their noise and litter."""
     groups = feed.pairs.groups()
     firsts = [groups.index(name) for name in dict.fromkeys(groups)]
-    return predictions_at(members, feed, firsts[:galaxies])
+    return predictions_at(members, feed, firsts, galaxies)
 
 
 @torch.no_grad()
-def predictions_at(members: Sequence[Trained], feed: Feed, items: Sequence[int]) -> Predictions:
-    """The pairs at these places of a feed that shows all of its pairs, just as a test sees them."""
+def predictions_at(members: Sequence[Trained], feed: Feed, items: Sequence[int], most: int = 1) -> Predictions:
+    """The first `most` readable pairs at these places of a feed that shows all pairs, just as a test sees them."""
     ensemble, groups = ensemble_of(members).eval(), feed.pairs.groups()
     _check_fits(ensemble, feed.pairs)  # type: ignore[arg-type]  # it asks for size and quantity alone
     shown = Predictions(feed.pairs.grid, feed.pairs.quantity)
     for item in items:
         batch = next(replace(feed, batch=1).epoch(position=item))
+        if not len(batch):
+            continue
         drawn = ensemble(batch.observation)[:, 0]
         shown.observations.append(batch.observation[0].numpy())
         shown.true.append(batch.density[0].numpy())
@@ -224,6 +228,8 @@ def predictions_at(members: Sequence[Trained], feed: Feed, items: Sequence[int])
         if len(members) > 1:
             shown.spread.append(drawn.std(dim=0).numpy())
         shown.sources.append(groups[item])
+        if len(shown.sources) == most:
+            break
     return shown
 
 

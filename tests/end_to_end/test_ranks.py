@@ -159,3 +159,23 @@ def test_a_seat_is_torchrun_s_or_srun_s_and_a_batch_script_has_none() -> None:
                                               ("c[3,5]-x", "c3")])  # fmt: skip
 def test_the_first_node_of_a_slurm_list_is_found(nodes: str, first: str) -> None:
     assert first_node(nodes) == first
+
+
+def test_an_ensemble_on_two_ranks_has_a_whole_run_for_each_member(shards: Path, tmp_path: Path) -> None:
+    words = ("train", shards, "--out", tmp_path / "run", "--epochs", 1, "--members", 2, "--json", *SHORT)
+    ran = run(*words, "--nproc-per-node", 2, "--torchrun", "--max-restarts=0 --log-dir=" + str(tmp_path / "logs"))
+    assert ran.returncode == 0, ran.stderr
+    members = json.loads(ran.stdout)["members"]
+    assert [Path(m["run"]).name for m in members] == ["member-01", "member-02"]
+    first, second = (torch.load(Path(m["run"]) / "checkpoints" / "best.pt", weights_only=True) for m in members)
+    assert (first["config"]["seed"], second["config"]["seed"]) == (0, 1)
+    name = "decoder._1_1_transpose_convolution.weight"
+    assert not torch.equal(first["model"][name], second["model"][name])
+    assert (tmp_path / "logs").is_dir()  # torchrun's own option has reached it
+    again = run(*words, "--resume")
+    assert again.returncode == 0 and json.loads(again.stdout)["members"] == members
+
+
+def test_an_option_that_torchrun_does_not_know_is_refused(shards: Path, tmp_path: Path) -> None:
+    ran = run("train", shards, "--out", tmp_path / "run", "--torchrun=--no-such-option", *SHORT)
+    assert ran.returncode == 2 and "--no-such-option" in ran.stderr and not (tmp_path / "run").exists()

@@ -29,6 +29,7 @@ from iris_cli.training.pairs import ShardPairs
 from iris_cli.training.stress import Altered, mirror_velocity, mirrors_itself, put_out
 from iris_cli.training.testing import MIRRORED, NOISE_ONLY, NORMAL, inputs_of
 from tests.training.makers import GRID, another_sky, images, small_reverter, write_pairs
+from tests.training.test_bad_samples import damage
 
 
 def hyper_of(shards: Path, **changes: Any) -> TrainConfig:
@@ -39,7 +40,7 @@ ALONE = World()
 
 
 def look(feed: Feed, world: World = ALONE, members: int = 1) -> dict[str, np.ndarray]:
-    ensemble = Ensemble([small_reverter(seed) for seed in range(members)])
+    ensemble = Ensemble([small_reverter(seed) for seed in range(members)]).on(ALONE.device)
     with progress("testing", quiet=True) as bar:
         return examine(ensemble, ScaledDensityLoss(), feed, world, None, bar)
 
@@ -55,6 +56,8 @@ class Together:
 
         class Share(World):
             def sum(self, values: Tensor) -> Tensor:
+                if values.dim() < 2:  # not the table
+                    return values
                 outer.total = values.clone() if outer.total is None else outer.total + values
                 return values.copy_(outer.total)
 
@@ -206,3 +209,12 @@ def test_the_network_module_is_left_in_eval_mode(shards: Path) -> None:
     with progress("testing", quiet=True) as bar:
         examine(Ensemble([reverter]), ScaledDensityLoss(), inputs_of(hyper_of(shards)).normal, World(), None, bar)  # type: ignore[list-item]
     assert not reverter.training
+
+
+def test_what_cannot_be_read_is_left_out_of_the_numbers_if_it_may_be(tmp_path: Path) -> None:
+    folder = write_pairs(tmp_path / "pairs", {"test": range(200, 206)})
+    damage(folder, 1)
+    hyper = hyper_of(folder, on_bad_sample="skip", max_bad=2)
+    feed = inputs_of(hyper).normal
+    found = find(NORMAL, look(feed), feed.pairs.groups(), feed.pairs.grid, hyper)
+    assert found.pairs == 5 and found.numbers["loss"].pairs[0] == 5 and np.isfinite(found.numbers["skill"].mean[0])
