@@ -12,6 +12,7 @@ from matplotlib.collections import QuadMesh
 from matplotlib.colorbar import Colorbar
 from matplotlib.colors import AsinhNorm, LogNorm, Normalize, PowerNorm
 from matplotlib.image import AxesImage
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
@@ -141,8 +142,10 @@ def draw_from_north(
     ax.set_ylim(float(away.min()), float(away.max()))
     ax.set_xlabel(LEFT)
     ax.set_ylabel(AWAY)
-    ax.plot(0, 0, "+", color="white", markersize=8, gid="Sgr A*")
-    ax.annotate("to the Sun", (0.13, 0.03), (0.13, 0.16), xycoords="axes fraction", color="white", ha="center",
-                arrowprops={"arrowstyle": "->", "color": "white"}).set_in_layout(False)  # fmt: skip
+    seen = {"color": "white", "path_effects": [withStroke(linewidth=2.5, foreground="black")]}  # on any map
+    ax.plot(0, 0, "+", markersize=8, gid="Sgr A*", **seen)
+    arrow = {"arrowstyle": "->", **seen}
+    ax.annotate("", (0.08, 0.03), (0.08, 0.16), xycoords="axes fraction", arrowprops=arrow, gid="to the Sun")
+    ax.text(0.11, 0.05, "to the Sun", transform=ax.transAxes, **seen)
     _ticks_outside(ax)
     return drawn

@@ -19,7 +19,7 @@ def draw_top_down_figure(
     colours: str = COLOURS, style: Style = STYLES["screen"],
 ) -> Figure:  # fmt: skip
     """`density` (R', L) in inner units."""
-    figure = style.figure(aspect=0.85, layout="compressed")
+    figure = style.figure(aspect=0.8, layout="compressed")
     ax = figure.subplots()
     drawn = draw_from_north(ax, density, grid, norm or stretch(density), colours)
     colour_bar(drawn, ax, label("density"))

@@ -32,7 +32,7 @@ def test_the_view_from_north_has_the_sun_below_and_longitude_growing_to_the_left
     corners = drawn.get_coordinates()[-2:, -2:].reshape(-1, 2)  # of the cell that shines
     assert (corners[:, 0] > 0.8 * left).all() and (corners[:, 1] > 0.8 * top).all()
     assert float(drawn.get_array()[-1, -1]) == 1.0
-    arrow = next(text for text in ax.texts if text.get_text() == "to the Sun")
+    arrow = next(text for text in ax.texts if text.get_gid() == "to the Sun")
     assert arrow.xy[1] < arrow.get_position()[1]  # it points down
     centre = next(line for line in ax.lines if line.get_gid() == "Sgr A*")
     assert (centre.get_xdata()[0], centre.get_ydata()[0]) == (0, 0)
