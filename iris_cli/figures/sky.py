@@ -67,7 +67,8 @@ def read_fits(path: Path) -> SkyImage:
         if axis.first > axis.last:
             data, axis = np.flip(data, place), Axis(axis.name, axis.unit, axis.last, axis.first, axis.steps)
         axes.append(axis)
-    ours = str(header.get("ORIGIN", "")).startswith("IRIS")  # elsewhere OBJECT is often the survey's field
+    # Of `iris observe`, not of `iris cube`; elsewhere OBJECT is often the survey's field.
+    ours = str(header.get("ORIGIN", "")).startswith("IRIS") and "IRISGRID" not in header
     name = str(header["OBJECT"]) if ours and "OBJECT" in header else path.name
     return SkyImage(data, tuple(axes), str(header.get("BUNIT", "")).strip(), name, ours)
 

@@ -142,7 +142,10 @@ def draw_from_north(
     ax.set_ylim(float(away.min()), float(away.max()))
     ax.set_xlabel(LEFT)
     ax.set_ylabel(AWAY)
-    seen: dict[str, Any] = {"color": "white", "path_effects": [withStroke(linewidth=2.5, foreground="black")]}  # on any map
+    seen: dict[str, Any] = {
+        "color": "white",
+        "path_effects": [withStroke(linewidth=2.5, foreground="black")],
+    }  # on any map
     ax.plot(0, 0, "+", markersize=8, gid="Sgr A*", **seen)
     arrow = {"arrowstyle": "->", **seen}
     ax.annotate("", (0.08, 0.03), (0.08, 0.16), xycoords="axes fraction", arrowprops=arrow, gid="to the Sun")
