@@ -23,7 +23,7 @@ _UNITS = {"longitude": "deg", "latitude": "deg", "velocity": "km / s"}
 _PER_UNIT = {"deg": 1.0, "": 1.0, "arcsec": 1.0 / 3600.0, "m/s": 1e-3, "m s-1": 1e-3, "km/s": 1.0, "km s-1": 1.0}
 #: How far an axis may be from even spacing, in steps, before a figure would be wrong.
 _CURVED = 0.5
-_HINT = "bring the cube to Galactic longitude, latitude and radio velocity first"
+_HINT = "`iris cube` makes an l-v image on Galactic longitude and radio velocity of it"
 
 
 @dataclass(frozen=True)

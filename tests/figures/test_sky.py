@@ -106,6 +106,16 @@ def test_axes_that_would_be_drawn_wrong_are_refused(tmp_path: Path, changes: dic
         read_fits(write(tmp_path / "a.fits", point((4, 3, 35)), **changes))
 
 
+def test_a_simulation_is_known_from_the_sky(tmp_path: Path) -> None:
+    """Where an ellipse lies depends on it. What `iris cube` writes is IRIS's file, but of the sky."""
+    told = {"ORIGIN": "IRIS 1", "OBJECT": "galaxy 7"}
+    observed = read_fits(write(tmp_path / "a.fits", point(), **told))
+    regridded = read_fits(write(tmp_path / "b.fits", point(), **told, IRISGRID="{}"))
+    telescope = read_fits(write(tmp_path / "c.fits", point(), OBJECT="field 3"))
+    assert [image.simulated for image in (observed, regridded, telescope)] == [True, False, False]
+    assert (observed.name, telescope.name) == ("galaxy 7", "c.fits")
+
+
 def test_optical_velocities_that_hardly_differ_are_taken_and_a_missing_frame_is_told(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
