@@ -92,11 +92,11 @@ def draw_image(
     options: dict[str, Any] = {"origin": "lower", "aspect": "auto", "interpolation": "nearest", "cmap": colours}
     drawn = ax.imshow(rows, extent=(left, right, bottom, top), norm=norm, **options)
     ax.set_xlim((right, left) if across.name == "longitude" else (left, right))
-    _ticks_outside(ax)
+    ticks_outside(ax)
     return drawn
 
 
-def _ticks_outside(ax: Axes) -> None:
+def ticks_outside(ax: Axes) -> None:
     """On a dark image nobody would see them."""
     ax.tick_params(which="both", direction="out", top=False, right=False)
 
@@ -150,5 +150,5 @@ def draw_from_north(
     arrow = {"arrowstyle": "->", **seen}
     ax.annotate("", (0.08, 0.03), (0.08, 0.16), xycoords="axes fraction", arrowprops=arrow, gid="to the Sun")
     ax.text(0.11, 0.05, "to the Sun", transform=ax.transAxes, **seen)
-    _ticks_outside(ax)
+    ticks_outside(ax)
     return drawn
