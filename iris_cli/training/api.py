@@ -268,6 +268,10 @@ _FREE = ("epochs", "batch_size", "batches_per_update", "data", "litter", "observ
 
 def _check_same(checkpoint: Checkpoint, trainer: Trainer, force: bool) -> None:
     """DataError that says what differs between the checkpoint and this run, unless forced."""
+    network: Any = bare(trainer.module)
+    if checkpoint.reverter != {**checkpoint.reverter, **network.table()}:
+        raise DataError(f"the checkpoint of step {checkpoint.progress.step} holds another network: "
+                        f"{checkpoint.reverter} then, {network.table()} now", "train it in a folder of its own")  # fmt: skip
     now, then = to_dict(trainer.hyper), to_dict(from_dict(TrainConfig, checkpoint.config, "the checkpoint"))
     differ = [f"{k}: {then.get(k)} then, {now.get(k)} now" for k in {**then, **now} if k not in _FREE
               and then.get(k) != now.get(k)]  # fmt: skip
