@@ -16,7 +16,7 @@ from iris_cli.config.toml import from_dict, to_dict
 from iris_cli.config.train import TrainConfig
 from iris_cli.console import progress, warn
 from iris_cli.errors import DataError
-from iris_cli.training.api import _check_fits, test_feed, threads_for
+from iris_cli.training.api import check_fits, test_feed, threads_for
 from iris_cli.training.batch import Feed
 from iris_cli.training.checkpoint import Checkpoint, load
 from iris_cli.training.distributed import world
@@ -160,7 +160,7 @@ def test_run(
     """
     ensemble, mean_image = ensemble_of(members), members[0].checkpoint.mean_image
     for feed in inputs.feeds.values():
-        _check_fits(ensemble, feed.pairs)  # type: ignore[arg-type]  # it asks for size and quantity alone
+        check_fits(ensemble, feed.pairs)  # type: ignore[arg-type]  # it asks for size and quantity alone
     findings = []
     with world(device) as here, threads_for(ensemble.image_size):
         ensemble = ensemble.on(here.device)
@@ -215,7 +215,7 @@ def sample_predictions(members: Sequence[Trained], feed: Feed, galaxies: int) ->
 def predictions_at(members: Sequence[Trained], feed: Feed, items: Sequence[int], most: int = 1) -> Predictions:
     """The first `most` readable pairs at these places of a feed that shows all pairs, just as a test sees them."""
     ensemble, groups = ensemble_of(members).eval(), feed.pairs.groups()
-    _check_fits(ensemble, feed.pairs)  # type: ignore[arg-type]  # it asks for size and quantity alone
+    check_fits(ensemble, feed.pairs)  # type: ignore[arg-type]  # it asks for size and quantity alone
     shown = Predictions(feed.pairs.grid, feed.pairs.quantity)
     for item in items:
         batch = next(replace(feed, batch=1).epoch(position=item))
