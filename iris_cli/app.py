@@ -21,6 +21,7 @@ from iris_cli.commands.import_checkpoint import import_checkpoint
 from iris_cli.commands.mock import mock
 from iris_cli.commands.molecule import molecule
 from iris_cli.commands.observe import observe
+from iris_cli.commands.plot import app as plot
 from iris_cli.commands.preobserve import preobserve
 from iris_cli.commands.revert import revert
 from iris_cli.commands.shards import app as shards
@@ -75,6 +76,7 @@ app.command()(preobserve)
 app.command(cls=TrainCommand)(train)
 app.command("test")(evaluate)
 app.command()(doctor)
+app.add_typer(plot, name="plot")
 app.command()(cube)
 app.command()(revert)
 app.command("import-checkpoint")(import_checkpoint)

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from iris_cli.config.cube import at_galactic_centre
 from iris_cli.config.grid import Grid
-from iris_cli.plots.axes_of_sky import COLOURS, draw_lv, stretch
+from iris_cli.plots.axes_of_sky import COLOURS, colour_bar, draw_lv, stretch, ticks_outside
 from iris_cli.standard.footprint import ORBITS, held, reobserve
+from iris_cli.standard.plane import place
 
 #: A field that is longer in one direction by more than this is stretched, with its axes' own scales.
 TRUE_SCALE = 4.0
@@ -41,14 +42,14 @@ def draw_map(
     axes = figure.subplots(1, panels)
     norm = stretch(density)
     drawn = draw_from_above(axes[0], density, grid, centre_deg, norm)
-    figure.colorbar(drawn, ax=axes[0], label=f"mean H$_2$ density [{UNIT_LABELS[unit]}]")
+    colour_bar(drawn, axes[0], f"mean H$_2$ density [{UNIT_LABELS[unit]}]")
     axes[0].set_title("from above" if spread is None else "from above, mean of the networks", fontsize="medium")
     if spread is not None:
         drawn = draw_from_above(axes[1], spread, grid, centre_deg, norm, orbits=False)
-        figure.colorbar(drawn, ax=axes[1], label=f"standard deviation [{UNIT_LABELS[unit]}]")
+        colour_bar(drawn, axes[1], f"standard deviation [{UNIT_LABELS[unit]}]")
         axes[1].set_title("spread of the networks", fontsize="medium")
     seen = _draw_observed(axes[-1], observed, coverage, density, grid, centre_deg)
-    figure.colorbar(seen, ax=axes[-1], label="brightness temperature [K]")
+    colour_bar(seen, axes[-1], "brightness temperature [K]")
     if caption:
         figure.supxlabel(caption, fontsize="small")
     return figure
@@ -74,14 +75,14 @@ def draw_from_above(
     kpc = f", {grid.observer_distance_pc / 1e3:.2f} kpc" if at_galactic_centre(*centre_deg) else ""
     ax.annotate(f"to the Sun{kpc}", (0.5, 0.015), (0.5, 0.115), xycoords="axes fraction", ha="center",
                 color="white", fontsize="small", arrowprops={"arrowstyle": "->", "color": "white"})  # fmt: skip
+    ticks_outside(ax)
     return drawn
 
 
 def corners_pc(grid: Grid, centre_deg: tuple[float, float]) -> tuple[NDArray[np.float64], NDArray[np.float64], str]:
     """(R' + 1, L + 1) corners of the pixels from Sgr A*, or from the model's centre where that is somewhere else."""
     r = grid.distance.edges()[grid.r_crop_min : grid.r_crop_max + 1, None]
-    lon = np.deg2rad(grid.longitude.edges())[None, :]
-    left, far = r * np.sin(lon), r * np.cos(lon) - grid.observer_distance_pc
+    left, far = place(r, grid.longitude.edges()[None, :], grid)
     if not at_galactic_centre(*centre_deg):
         return left, far, f"l = {centre_deg[0]:g}°"
     return left - sgr_a_pc(grid, centre_deg[0]), far, "Sgr A*"

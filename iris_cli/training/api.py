@@ -73,7 +73,7 @@ def train_reverter(
     hyper = hyper or TrainConfig()
     pairs = pairs_of(dataset, observer)
     drawn = litter_of(litter, observer, pairs)
-    _check_fits(reverter, pairs)
+    check_fits(reverter, pairs)
     image_noise = _image_noise(noise or hyper.noise, pairs)
     train, validation = divide(pairs, hyper)
     folder = (
@@ -133,7 +133,7 @@ def test_reverter(
     """
     hyper = hyper or TrainConfig()
     whole = test_feed(dataset, hyper, litter, noise, observer)
-    _check_fits(reverter, whole.pairs)
+    check_fits(reverter, whole.pairs)
     with world(device, auto_startup, auto_cleanup) as here, threads_for(reverter.image_size):
         feed = replace(whole, rank=here.rank, world=here.size)
         with progress("testing", feed.plan().steps, quiet=quiet) as bar:
@@ -186,7 +186,7 @@ def threads_for(image_size: int) -> Iterator[None]:
 # --- checks before the first step -------------------------------------------------------------------------------------
 
 
-def _check_fits(reverter: Reverter, pairs: Pairs) -> None:
+def check_fits(reverter: Reverter, pairs: Pairs) -> None:
     """DataError when the network is for another image, UsageError when for another quantity."""
     size = image_size(pairs)
     if reverter.image_size != size:
@@ -268,6 +268,13 @@ _FREE = ("epochs", "batch_size", "batches_per_update", "data", "litter", "observ
 
 def _check_same(checkpoint: Checkpoint, trainer: Trainer, force: bool) -> None:
     """DataError that says what differs between the checkpoint and this run, unless forced."""
+    network: Any = bare(trainer.module)
+    if checkpoint.reverter != {**checkpoint.reverter, **network.table()}:
+        raise DataError(
+            f"the checkpoint of step {checkpoint.progress.step} holds another network: {checkpoint.reverter} then, "
+            f"{network.table()} now",
+            "train it in a folder of its own",
+        )
     now, then = to_dict(trainer.hyper), to_dict(from_dict(TrainConfig, checkpoint.config, "the checkpoint"))
     differ = [f"{k}: {then.get(k)} then, {now.get(k)} now" for k in {**then, **now} if k not in _FREE
               and then.get(k) != now.get(k)]  # fmt: skip

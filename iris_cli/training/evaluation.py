@@ -59,7 +59,7 @@ def evaluate(
         agree()
         if len(batch):
             values = measure(reverter, loss, batch, measures, world, image, volume)
-            _check_finite(values["loss"], batch, feed)
+            check_finite(values["loss"], batch, feed)
             totals.add(values)
         bar.advance()
     world.sum(totals.table)
@@ -70,8 +70,9 @@ def evaluate(
     return totals
 
 
-def _check_finite(loss: Tensor, batch: PairBatch, feed: Feed) -> None:
-    for number in batch.ids[~loss.isfinite().numpy()]:
+def check_finite(values: Tensor, batch: PairBatch, feed: Feed) -> None:
+    """DataError that names the first pair whose value, (n,), is not finite."""
+    for number in batch.ids[~values.isfinite().numpy()]:
         raise DataError(
             f"the reverter's prediction for '{feed.pairs.key(int(number))}' of {feed.pairs.name} is not finite",
             "was it trained on another unit, or did its training diverge?",

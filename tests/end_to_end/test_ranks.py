@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -53,6 +54,28 @@ def test_a_test_gives_one_answer_on_one_two_and_three_ranks(iris: Callable, shar
         for name, value in reports[0].items():
             if isinstance(value, float):
                 assert report[name] == pytest.approx(value, rel=1e-6), name
+
+
+def test_a_report_is_one_on_two_ranks_and_written_once(iris: Callable, shards: Path, tmp_path: Path) -> None:
+    for seed in (1, 2):
+        iris("train", shards, "--out", tmp_path / "runs" / f"member-{seed:02d}", "--epochs", 1, "--seed", seed,
+             "--noise-sigma-k", 1, *SHORT)  # fmt: skip
+    assert iris("test", tmp_path / "runs", shards, "--report", tmp_path / "one", "-q").code == 0
+    both = run("test", tmp_path / "runs", shards, "--report", tmp_path / "two", "--nproc-per-node", 2, "-q")
+    assert both.returncode == 0 and both.stdout.count("report.html") == 1, both.stderr
+    one, two = (json.loads((tmp_path / name / "report.json").read_text())["sets"] for name in ("one", "two"))
+    assert one.keys() == two.keys()
+    for name in one:
+        for kind in ("numbers", "curves"):
+            for measure, number in one[name][kind].items():
+                for part, value in number.items():
+                    if not isinstance(value, str):
+                        other = np.array(two[name][kind][measure][part], float)  # None becomes NaN
+                        np.testing.assert_allclose(
+                            other, np.array(value, float), 1e-4, 1e-7, err_msg=f"{name} {measure}"
+                        )
+    again = iris("test", tmp_path / "runs", shards, "--report", tmp_path / "two", "--nproc-per-node", 2, "-q")
+    assert again.code == 1 and again.err.count("error:") == 1 and "exists" in again.err  # no rank was started
 
 
 def test_two_ranks_with_half_the_batch_take_the_steps_of_one(shards: Path, tmp_path: Path) -> None:

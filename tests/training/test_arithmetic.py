@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from iris_cli.config.train import OptimizerConfig, ScheduleConfig, TrainConfig
-from iris_cli.errors import UsageError
+from iris_cli.errors import DataError, UsageError
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.training import PreObservedDataset, train_reverter
 from iris_cli.training.arithmetic import Arithmetic, compile_in_place
@@ -143,6 +143,12 @@ def test_a_run_out_of_patience_stops_and_stays_stopped(shards: Path, tmp_path: P
     assert len(losses) == best + 3 < 30
     train(shards, hyper, tmp_path / "run", resume="auto")
     assert noted(run, "epoch", "loss") == losses
+
+
+def test_another_network_s_checkpoint_is_refused_even_by_force(shards: Path, tmp_path: Path) -> None:
+    train(shards, replace(HYPER, epochs=1), tmp_path / "run")
+    with pytest.raises(DataError, match="another network"):
+        train(shards, replace(HYPER, network="columns"), tmp_path / "run", resume="auto", force=True)
 
 
 def test_patience_without_validation_is_refused(shards: Path, tmp_path: Path) -> None:
