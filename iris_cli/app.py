@@ -12,6 +12,7 @@ import typer
 from iris_cli import __version__
 from iris_cli.commands.demo import demo
 from iris_cli.commands.evaluate import evaluate
+from iris_cli.commands.ingest import ingest
 from iris_cli.commands.mock import mock
 from iris_cli.commands.molecule import molecule
 from iris_cli.commands.observe import observe
@@ -46,6 +47,7 @@ def iris(
 
 
 app.command()(demo)
+app.command()(ingest)
 app.command()(mock)
 app.command()(molecule)
 app.command()(observe)

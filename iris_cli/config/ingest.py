@@ -53,7 +53,9 @@ class IngestConfig:
     def __post_init__(self) -> None:
         self._check_ranges()
         if self.views < 1 or self.seed < 0:
-            raise UsageError(f"ingest: views = {self.views} and seed = {self.seed}; at least 1 view, a seed of 0 or more")
+            raise UsageError(
+                f"ingest: views = {self.views} and seed = {self.seed}; at least 1 view, a seed of 0 or more"
+            )
         for name, known in (("spin", SPINS), ("formulas", FORMULAS)):
             if (chosen := getattr(self, name)) not in known:
                 raise UsageError(f"ingest: unknown {name} '{chosen}'", nearest(chosen, known))

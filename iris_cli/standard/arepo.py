@@ -52,7 +52,9 @@ class Snapshot:
         counts = [_count(path) for path in files.parts]
         first = next((path for path, count in zip(files.parts, counts, strict=True) if count), None)
         if first is None:
-            raise DataError(f"{files.parts[0]} holds no gas: no cells in {COORDINATES}", "is it a snapshot with PartType0?")
+            raise DataError(
+                f"{files.parts[0]} holds no gas: no cells in {COORDINATES}", "is it a snapshot with PartType0?"
+            )
         with opened(first) as file:
             promised = cells_promised(file)
             if promised is not None and promised != sum(counts):
@@ -93,11 +95,11 @@ class Snapshot:
                 pieces.append((position[inside], self._raw(file, rows, inside)))
                 held += int(inside.sum())
             if held > most_cells:
-                raise DataError(f"{self.where}: more than {most_cells:,} cells lie within {radius_pc:.0f} pc, more than "
-                                "fit into memory", "give more --memory, or fewer --workers")  # fmt: skip
+                raise DataError(f"{self.where}: more than {most_cells:,} cells lie within {radius_pc:.0f} pc, too "
+                                "many for the memory", "give more --memory, or fewer --workers")  # fmt: skip
         if not pieces:
-            raise DataError(f"{self.where}: no gas within {radius_pc:.0f} pc of the centre {_words(self.centre)}; the gas "
-                            f"lies around {_words(self.centre_of_gas())}", "set --centre; --centre mass finds it")  # fmt: skip
+            raise DataError(f"{self.where}: no gas within {radius_pc:.0f} pc of the centre {_words(self.centre)}; "
+                            f"the gas lies around {_words(self.centre_of_gas())}", "set --centre")  # fmt: skip
         return self._gas(pieces, config)
 
     def _slabs(self) -> Iterator[tuple[h5py.File, slice]]:
@@ -113,13 +115,17 @@ class Snapshot:
             for c in self.supplies.columns
         }
 
-    def _gas(self, pieces: list[tuple[NDArray, dict[str, NDArray]]], config: IngestConfig) -> tuple[Gas, tuple[str, ...]]:
+    def _gas(
+        self, pieces: list[tuple[NDArray, dict[str, NDArray]]], config: IngestConfig
+    ) -> tuple[Gas, tuple[str, ...]]:
         position = np.concatenate([piece[0] for piece in pieces])
         raw = {label: np.concatenate([piece[1][label] for piece in pieces]) for label in pieces[0][1]}
         position, raw = self._sound(position, raw, config)
         made = self.supplies.compute(raw, position)
         cautions = check_abundances(made["x_H2"], made["x_H_plus"], made["x_CO"], self.where)
-        weight = raw[self.supplies.weight.label] if self.supplies.weight else estimated_masses(position, made["density"])
+        weight = (
+            raw[self.supplies.weight.label] if self.supplies.weight else estimated_masses(position, made["density"])
+        )
         single = {name: values.astype(np.float32) for name, values in made.items() if name != "position"}
         gas = Gas(position, single["velocity"], single["density"], single["temperature"], single["x_H2"].clip(0.0, 0.5),
                   single["x_CO"].clip(0.0), single["dust"], weight.astype(np.float32))  # fmt: skip
@@ -136,7 +142,9 @@ class Snapshot:
         if not complaint:
             return position, raw
         if not config.drop_bad_cells:
-            raise DataError(f"{self.where}: {complaint}", "--drop-bad-cells leaves those out; their neighbours fill the gap")
+            raise DataError(
+                f"{self.where}: {complaint}", "--drop-bad-cells leaves those out; their neighbours fill the gap"
+            )
         good = good_cells(columns, positive)
         if not good.any():
             raise DataError(f"{self.where}: {complaint}; no cell is left")
@@ -148,7 +156,9 @@ class Snapshot:
         They shrink to 250 pc and no further: a smaller one would end in a cloud.
         """
         step = max(1, self.cells // 2_000_000)
-        found = np.concatenate([_rows(numbers(f, COORDINATES), rows)[::step] for f, rows in self._slabs()]).astype(float)
+        found = np.concatenate([_rows(numbers(f, COORDINATES), rows)[::step] for f, rows in self._slabs()]).astype(
+            float
+        )
         found = found[np.isfinite(found).all(axis=1)]
         centre = np.median(found, axis=0) if self.box is None else _circular_mean(found, np.asarray(self.box))
         offset = self._wrapped(found - centre)
@@ -203,8 +213,8 @@ def _rows(dataset: h5py.Dataset, rows: slice) -> NDArray:
         return dataset[rows]
     except (OSError, RuntimeError) as error:  # a damaged chunk, a compression that is not installed
         raise DataError(f"{dataset.file.filename}: {dataset.name} cannot be read: {one_line(error)}",
-                        "copy the file again; for a missing filter, h5repack it")  # fmt: skip
-    
+                        "copy the file again; for a missing filter, h5repack it") from None  # fmt: skip
+
 
 def _sample(path: object, rows: int = 1024) -> NDArray[np.float64]:
     """Positions of the first, middle and last cells of a file."""
@@ -236,8 +246,9 @@ def _centre(chosen: str, box: Vector | None, sample: NDArray, where: str) -> Vec
         around_zero = (np.nanmin(sample, axis=0) < 0).all() and (np.nanmax(sample, axis=0) > 0).all()
         if chosen == "auto" and around_zero:
             return (0.0, 0.0, 0.0)
-        raise DataError(f"{where}: coordinates lie in no box from 0 to BoxSize" + (
-                        "" if chosen == "box" else " and not around zero"), "say where the centre is: --centre x,y,z")  # fmt: skip
+        beyond = "" if chosen == "box" else ", nor around zero"
+        raise DataError(f"{where}: coordinates do not lie in a box from 0 to BoxSize{beyond}",
+                        "say where the centre is: --centre x,y,z")  # fmt: skip
     return vector(chosen, "centre", "auto, box, origin, mass")
 
 

@@ -18,9 +18,9 @@ _K_PER_KM2_S2 = 1e6 * units.MASS_PER_H_KG / units.BOLTZMANN_J_K
 
 @dataclass(frozen=True)
 class Gas:
-    """Cells of a snapshot: positions (N, 3) in pc from the centre, velocities (N, 3) in km/s, the rest (N,) inner units.
+    """Cells of a snapshot: positions (N, 3) from the centre in pc, velocities (N, 3) in km/s, the rest (N,).
 
-    The axes are the snapshot's own. `weight` is proportional to the mass of a cell.
+    Inner units; the axes are the snapshot's own. `weight` is proportional to the mass of a cell.
     """
 
     position_pc: NDArray[np.float64]
@@ -65,7 +65,7 @@ def estimated_masses(position_pc: NDArray, rho: NDArray, most: int = 50_000) -> 
 
 
 def good_cells(raw: Mapping[str, NDArray], positive: Collection[str]) -> NDArray[np.bool_]:
-    """(N,) True where every column is finite, and above zero where it must be. `raw` is a column (N,) or (N, 3) a name."""
+    """(N,) True where every column is finite, and above zero where it must be. Columns are (N,) or (N, 3)."""
     good = np.ones(len(next(iter(raw.values()))), bool)
     for name, column in raw.items():
         good &= _fine(name, column, positive)

@@ -28,7 +28,9 @@ def opened(path: Path) -> Iterator[h5py.File]:
     except PermissionError:
         raise
     except OSError as error:
-        cause = "cut short" if "truncated" in str(error) else "not HDF5" if "signature" in str(error) else "not readable"
+        cause = (
+            "cut short" if "truncated" in str(error) else "not HDF5" if "signature" in str(error) else "not readable"
+        )
         raise DataError(f"{path} is {cause}: {one_line(error)}", "copy it again, or name another file") from None
 
 
@@ -45,7 +47,7 @@ def member(file: h5py.File, path: str, links: int = 0) -> Any:
     here: Any = file
     parts = [part for part in path.split("/") if part not in ("", ".")]
     for depth, name in enumerate(parts):
-        if not isinstance(here, h5py.Group) or name not in here.keys():  # noqa: SIM118: `in` would follow links
+        if not isinstance(here, h5py.Group) or name not in here.keys():  # noqa: SIM118 (`in` would follow links)
             return None
         link = _link(here, name)
         if isinstance(link, h5py.SoftLink):
@@ -55,7 +57,7 @@ def member(file: h5py.File, path: str, links: int = 0) -> Any:
             return member(file, "/".join([start, link.path, *parts[depth + 1 :]]), links + 1)
         if not isinstance(link, h5py.HardLink):
             where = getattr(link, "filename", "another place")
-            raise DataError(f"{file.filename}: {here.name.rstrip('/')}/{name} is a link to {where}, which is not followed",
+            raise DataError(f"{file.filename}: {name} is a link to {where}, which is not followed",
                             "copy the data into the file (h5copy), or name that file itself")  # fmt: skip
         here = here[name]
     return _at_home(file, here)
@@ -101,4 +103,6 @@ def number(holder: Any, name: str) -> float | None:
     try:
         return float(np.asarray(value).reshape(-1)[0])
     except (ValueError, TypeError, IndexError):
-        raise DataError(f"{holder.file.filename}: attribute {name} of {holder.name} is {value!r}, not a number") from None
+        raise DataError(
+            f"{holder.file.filename}: attribute {name} of {holder.name} is {value!r}, not a number"
+        ) from None

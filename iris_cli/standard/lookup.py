@@ -21,7 +21,9 @@ from iris_cli.standard.grid import cells
 
 BLOCK = 4
 #: Cells that are compared for the points of a block; more crowded blocks are asked point by point.
-CANDIDATES = 8
+CANDIDATES = 16
+#: They are compared in groups of blocks with up to so many.
+_GROUPS = (4, 9, CANDIDATES - 1)
 #: Blocks that are worked on at once: their arrays fit into the cache.
 _BATCH = 1024
 
@@ -44,23 +46,21 @@ def _nearest_of_blocks(tree: cKDTree, blocks: NDArray[np.float64]) -> NDArray[np
     distance, cell = tree.query(centre, k=CANDIDATES)
     # A hair more than d + 2h: rounding must not lose a candidate.
     reach = (distance[:, 0] + 2.0 * half) * (1.0 + 1e-9)
+    count = (distance <= reach[:, None]).sum(axis=1)
     found = np.repeat(cell[:, :1], blocks.shape[1], axis=1)
-    crowded = distance[:, -1] <= reach
-    few = ~crowded & (distance[:, 1] <= reach)
-    if few.any():
-        found[few] = _compare(tree, local[few], centre[few], distance[few], cell[few], reach[few])
+    for fewer, most in zip((1, *_GROUPS), _GROUPS, strict=False):
+        these = (count > fewer) & (count <= most)
+        if these.any():
+            found[these] = _compare(tree, local[these], centre[these], cell[these, :most])
+    crowded = count == CANDIDATES
     if crowded.any():
         found[crowded] = tree.query(blocks[crowded])[1]
     return found
 
 
-def _compare(
-    tree: cKDTree, local: NDArray, centre: NDArray, distance: NDArray, cell: NDArray, reach: NDArray
-) -> NDArray[np.intp]:
+def _compare(tree: cKDTree, local: NDArray, centre: NDArray, cell: NDArray) -> NDArray[np.intp]:
     """The nearest of the candidates: |p - c|^2 less |p|^2, with places counted from the block's centre."""
-    count = int((distance <= reach[:, None]).sum(axis=1).max())
-    known = np.isfinite(distance[:, :count])
-    chosen = np.where(known, cell[:, :count], cell[:, :1])
+    chosen = np.where(cell < tree.n, cell, cell[:, :1])  # n stands for "no more cells"
     places = tree.data[chosen] - centre[:, None]
     score = (places**2).sum(axis=2)[:, None, :] - 2.0 * local @ places.transpose(0, 2, 1)
     return np.take_along_axis(chosen, score.argmin(axis=2), axis=1)
@@ -86,7 +86,7 @@ def _from_blocks(found: NDArray, shape: tuple[int, int, int]) -> NDArray:
 
 @dataclass(frozen=True)
 class Cone:
-    """What an observer sees of a galaxy: the grid (with his distance from its centre), azimuth, longitude of the centre."""
+    """What an observer sees: the grid (with his distance from the centre), his azimuth, the centre's longitude."""
 
     grid: Grid
     view_deg: float
@@ -119,7 +119,9 @@ def coarse_points(cone: Cone, most: int = 24) -> Iterator[tuple[NDArray[np.float
     """Points (n, 3) spread over the cone, and the farthest that any point of the grid is from one of them."""
     grid = cone.grid
     strides = [max(1, -(-n // most)) for n in (grid.r_steps, grid.lon_steps, grid.lat_steps)]
-    pick = [np.unique(np.append(np.arange(0, n, s), n - 1)) for n, s in zip(grid.tensor_shape[1:], strides, strict=True)]
+    pick = [
+        np.unique(np.append(np.arange(0, n, s), n - 1)) for n, s in zip(grid.tensor_shape[1:], strides, strict=True)
+    ]
     lengths = (grid.distance.step, grid.r_max_pc * np.deg2rad(grid.longitude.step),
                grid.r_max_pc * np.deg2rad(grid.latitude.step))  # fmt: skip
     gap = float(np.linalg.norm([0.5 * s * step for s, step in zip(strides, lengths, strict=True)]))
@@ -127,7 +129,9 @@ def coarse_points(cone: Cone, most: int = 24) -> Iterator[tuple[NDArray[np.float
         yield cone.points(slice(row, row + 1))[0][np.ix_(pick[1], pick[2])].reshape(-1, 3), gap
 
 
-def needed(cone: Cone, position_pc: NDArray[np.float64], matrix: NDArray[np.float64]) -> tuple[NDArray[np.bool_], float]:
+def needed(
+    cone: Cone, position_pc: NDArray[np.float64], matrix: NDArray[np.float64]
+) -> tuple[NDArray[np.bool_], float]:
     """(N,) True for cells that can be nearest to a point of the cone, and how many lie inside it (as a float).
 
     `position_pc` are undistorted places, in which distances are measured; the cone sees them times `matrix`. The

@@ -1,4 +1,4 @@
-"""How a snapshot is turned, stretched and looked at: one draw per galaxy, one per view, functions of seed and digest."""
+"""How a snapshot is turned, stretched and looked at: one draw per galaxy and one per view, of seed and digest alone."""
 
 from __future__ import annotations
 
@@ -74,7 +74,9 @@ def _aligned(spin: Spin, where: str) -> NDArray[np.float64]:
     _refuse_disorder(spin, where)
     start, end = np.asarray(spin.axis), np.array([0.0, 0.0, -1.0])
     if start[2] > 0.0:
-        return _aligned(replace(spin, axis=(float(start[0]), -float(start[1]), -float(start[2]))), where) @ np.diag([1.0, -1.0, -1.0])
+        return _aligned(replace(spin, axis=(float(start[0]), -float(start[1]), -float(start[2]))), where) @ np.diag(
+            [1.0, -1.0, -1.0]
+        )
     cross = np.cross(start, end)
     k = np.array([[0.0, -cross[2], cross[1]], [cross[2], 0.0, -cross[0]], [-cross[1], cross[0], 0.0]])
     return np.eye(3) + k + k @ k / (1.0 + float(start @ end))

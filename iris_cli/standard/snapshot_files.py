@@ -30,8 +30,8 @@ def find_snapshots(paths: Sequence[Path]) -> list[SnapshotFiles]:
     DataError when there is no such file, or when parts of a split snapshot are missing.
     """
     found: dict[tuple[Path, ...], SnapshotFiles] = {}
-    for path in (file for path in paths for file in _files(path)):
-        snapshot = _snapshot(path)
+    for file in (file for path in paths for file in _files(path)):
+        snapshot = _snapshot(file)
         found.setdefault(tuple(part.resolve() for part in snapshot.parts), snapshot)
     return list(found.values())
 

@@ -84,14 +84,18 @@ class SnapshotUnits:
                             f"says {from_header:g}", f"say which: {_FLAGS}")  # fmt: skip
         unit = on_dataset or from_header
         if unit is None:
-            raise DataError(f"{self.where} does not say in which unit {dataset.name} is: no UnitLength_in_cm and the "
-                            "like in Header, Parameters or Units, no to_cgs on the dataset", f"give {_FLAGS}")  # fmt: skip
+            raise DataError(f"{self.where} does not say in which unit {dataset.name} is: no UnitLength_in_cm "
+                            "and the like in Header, Parameters or Units, no to_cgs", f"give {_FLAGS}")  # fmt: skip
         p, q = (kind.a if power_a is None else power_a), (kind.h if power_h is None else power_h)
         return unit * self.a**p * self.h**q
 
     def _from_header(self, kind: Kind) -> float | None:
         product = 1.0
-        for unit, power in ((self.length_cm, kind.length), (self.mass_g, kind.mass), (self.velocity_cm_s, kind.velocity)):
+        for unit, power in (
+            (self.length_cm, kind.length),
+            (self.mass_g, kind.mass),
+            (self.velocity_cm_s, kind.velocity),
+        ):
             if power:
                 if unit is None:
                     return None
@@ -185,5 +189,5 @@ def _named_unit(dataset: h5py.Dataset, kind: Kind) -> float | None:
     try:
         return float(unit.to(parse(kind.cgs)))
     except u.UnitConversionError:
-        raise DataError(f"{dataset.file.filename}: {dataset.name} is in '{said}', which is no {kind.cgs or 'pure number'}",
-                        f"give {_FLAGS}") from None  # fmt: skip
+        raise DataError(f"{dataset.file.filename}: {dataset.name} is in '{said}', which is no "
+                        f"{kind.cgs or 'pure number'}", f"give {_FLAGS}") from None  # fmt: skip

@@ -1,4 +1,4 @@
-"""Where each field of the gas comes from: a dataset of the file, the user, or a formula. Decided before anything is read."""
+"""Where each field of the gas comes from: the file, the user, or a formula. Decided before anything is read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,17 @@ from iris_cli.errors import DataError
 from iris_cli.standard.gas import temperature_K
 from iris_cli.standard.hdf5 import numbers
 from iris_cli.standard.mock import DENSITY_PER_N_H_CM3, temperature_and_molecules
-from iris_cli.standard.snapshot_units import DENSITY, ENERGY, MASS, PURE, TEMPERATURE, VELOCITY, VOLUME, Kind, SnapshotUnits
+from iris_cli.standard.snapshot_units import (
+    DENSITY,
+    ENERGY,
+    MASS,
+    PURE,
+    TEMPERATURE,
+    VELOCITY,
+    VOLUME,
+    Kind,
+    SnapshotUnits,
+)
 
 #: What the quantities are called by different codes; the first name that a file has is taken.
 NAMES: dict[str, tuple[str, ...]] = {
@@ -240,8 +250,8 @@ class Chooser:
             return None
         place = self.config.columns.index(species)
         if len(dataset.shape) != 2 or len(dataset) != self.cells or place >= dataset.shape[1]:
-            raise DataError(f"{self.file.filename}: {dataset.name} has shape {dataset.shape}; {species} should be column "
-                            f"{place + 1} of {self.cells} cells", "--columns names the columns in order")  # fmt: skip
+            raise DataError(f"{self.file.filename}: {dataset.name} has shape {dataset.shape}; {species} should be "
+                            f"column {place + 1} of {self.cells} cells", "--columns names them in order")  # fmt: skip
         return Column(NAMES["abundances"][0], self.units.inner_per_file(dataset, PURE), place)
 
     def formula(self, which: int) -> Supply | None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from iris_cli import axes
+from iris_cli import axes, units
 from iris_cli.config.grid import Grid
 from iris_cli.errors import DataError
 from iris_cli.standard.gas import Gas
@@ -46,8 +46,9 @@ class View:
         near = gas.of(keep)
         velocity = near.velocity_km_s @ change.matrix.T.astype(np.float32)
         scalars = (near.rho * np.float32(change.density), near.T_gas_K, near.x_H2, near.x_CO, near.T_dust_K)
+        inverse = np.linalg.inv(change.matrix).astype(np.float64)
         shown = np.column_stack([velocity, *scalars]).astype(np.float32)
-        return cls(cone, cKDTree(near.position_pc), shown, np.linalg.inv(change.matrix), bound)
+        return cls(cone, cKDTree(near.position_pc, balanced_tree=False), shown, inverse, bound)
 
     def slab(self, rows: slice) -> NDArray[np.float32]:
         """(6, rows, L, B) in inner units, receding positive."""
@@ -61,11 +62,13 @@ class View:
         return slab
 
     def slabs(self, memory_bytes: float, threads: int) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-        """All rows in order, looked up by threads. Some threads' slabs and as many finished ones fit into the memory."""
+        """All rows in order, looked up by threads; slabs in work and those that wait fit into the memory."""
         grid = self.cone.grid
         per_row = grid.lon_steps * grid.lat_steps * BYTES_PER_POINT
         rows = max(1, int(memory_bytes / (2 * threads) / per_row / BLOCK)) * BLOCK
-        rows = min(rows, max(1, 2_000_000 // (per_row // BYTES_PER_POINT) // BLOCK) * BLOCK)  # more would only be slower
+        rows = min(
+            rows, max(1, 2_000_000 // (per_row // BYTES_PER_POINT) // BLOCK) * BLOCK
+        )  # more would only be slower
         parts = [slice(a, min(a + rows, grid.r_steps)) for a in range(0, grid.r_steps, rows)]
         waiting: deque[tuple[slice, Future]] = deque()
         with ThreadPoolExecutor(threads) as pool:
@@ -91,9 +94,11 @@ def _first(waiting: deque[tuple[slice, Future]]) -> tuple[slice, NDArray[np.floa
 
 def h2_mass_per_row(slab: NDArray[np.float32], grid: Grid, rows: slice) -> NDArray[np.float64]:
     """(rows,) M_sun of H2 in each row of distances: rho_H2 R^2 cos(b) dR dl db."""
-    from iris_cli.units import H2_MASS_SHARE
-
     r = grid.distance.centres()[rows]
-    across = np.deg2rad(grid.longitude.step) * np.deg2rad(grid.latitude.step) * np.cos(np.deg2rad(grid.latitude.centres()))
-    molecular = np.einsum("rlb,rlb,b->r", slab[axes.RHO], slab[axes.X_H2], across, dtype=np.float64, casting="same_kind")
-    return H2_MASS_SHARE * r**2 * grid.distance.step * molecular
+    across = (
+        np.deg2rad(grid.longitude.step) * np.deg2rad(grid.latitude.step) * np.cos(np.deg2rad(grid.latitude.centres()))
+    )
+    molecular = np.einsum(
+        "rlb,rlb,b->r", slab[axes.RHO], slab[axes.X_H2], across, dtype=np.float64, casting="same_kind"
+    )
+    return units.H2_MASS_SHARE * r**2 * grid.distance.step * molecular
