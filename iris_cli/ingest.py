@@ -232,6 +232,7 @@ def ingest(
     report = IngestReport(kept=len(opened.mine) - len(todo))
     threads = threads or max(1, _cores() // workers)
     make = Make(snapshots, names, config, out, opened.mark, memory_GiB * _GIB / workers, threads)
+    _galaxy.cache_clear()  # a file may have been mended since
     with progress("ingesting", len(opened.mine), quiet=quiet) as bar, crew(make, workers) as mapped:
         bar.advance(report.kept)
         for record in mapped(todo):

@@ -98,13 +98,15 @@ def ingest(
     report = work.ingest(snapshots, out, settings, memory_GiB=memory, threads=threads, workers=workers, resume=resume,
                          overwrite=overwrite, quiet=quiet)  # fmt: skip
     tensors = report.made + report.kept
+    if report.failed and not tensors:
+        raise DataError(f"nothing was made: {report.failed[0]}")
     if as_json:
         emit({"folder": str(out), "tensors": tensors, "made": report.made, "complete": report.complete,
               "failed": report.failed, "galaxies": report.told})  # fmt: skip
     else:
         for source, told in report.told.items():
             print(f"{source}: {told['cells']} cells, {how_it_turns(told)}, {told['h2_mass_M_sun']:.3g} M_sun of H2")
-        print(f"{tensors} tensors{'' if report.complete else ' (other processes are at work)'}: {out}")
+        print(f"{tensors} tensors{'' if report.complete else ' (other processes make the rest)'}: {out}")
     if report.failed:
         raise DataError(f"{len(report.failed)} of the galaxies failed; the first: {report.failed[0]}",
                         "mend that, then --resume")  # fmt: skip

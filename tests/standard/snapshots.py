@@ -121,11 +121,10 @@ def write(path: Path, gas: dict[str, NDArray], style: Style = Style(), spoil: Ca
     return path
 
 
-def write_split(folder: Path, gas: dict[str, NDArray], cuts: Sequence[int], style: Style = Style(), stem: str = "snap_007"
-                ) -> list[Path]:  # fmt: skip
-    """STEM.0.hdf5, …; a part between two equal cuts holds no gas."""
+def write_split(folder: Path, gas: dict[str, NDArray], cuts: Sequence[int], style: Style = Style()) -> list[Path]:
+    """snap_007.0.hdf5, …; a part between two equal cuts holds no gas."""
     edges = [0, *cuts, len(gas["H2"])]
     return [
-        write(folder / f"{stem}.{k}.hdf5", gas, style, files=len(edges) - 1, rows=slice(edges[k], edges[k + 1]))
+        write(folder / f"snap_007.{k}.hdf5", gas, style, files=len(edges) - 1, rows=slice(edges[k], edges[k + 1]))
         for k in range(len(edges) - 1)
     ]

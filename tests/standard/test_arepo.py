@@ -116,7 +116,9 @@ def test_columns_in_another_order_than_one_thinks_are_noticed(gas: dict[str, NDA
 
 
 def test_hydrogen_ions_taken_for_molecules_are_warned_about(gas: dict[str, NDArray], tmp_path: Path) -> None:
-    (files,) = find_snapshots([write(tmp_path / "snap.hdf5", {**gas, "H+": gas["H+"] / 10}, Style(columns=("H+", "H2", "CO")))])
+    (files,) = find_snapshots(
+        [write(tmp_path / "snap.hdf5", {**gas, "H+": gas["H+"] / 10}, Style(columns=("H+", "H2", "CO")))]
+    )
     _, cautions = Snapshot.open(files, CONFIG).read(2000.0, CONFIG, 10**7)
     assert any("--columns" in caution for caution in cautions)
 
@@ -132,7 +134,10 @@ def test_temperature_counts_the_particles_that_share_the_energy() -> None:
 def test_volumes_are_estimated_well_enough_for_sums(gas: dict[str, NDArray]) -> None:
     """Cells packed ten times closer weigh a tenth each."""
     rng = np.random.default_rng(0)
-    loose, tight = rng.uniform(0.0, 100.0, (1000, 3)), rng.uniform(0.0, 100.0, (10_000, 3)) + [200.0, 0.0, 0.0]
+    loose, tight = (
+        rng.uniform(0.0, 100.0, (1000, 3)),
+        rng.uniform(0.0, 100.0, (10_000, 3)) + np.array([200.0, 0.0, 0.0]),
+    )
     weight = estimated_masses(np.concatenate([loose, tight]), np.ones(11_000))
     assert weight[:1000].sum() == pytest.approx(weight[1000:].sum(), rel=0.15)
 
@@ -164,7 +169,11 @@ def test_a_missing_field_is_named_with_the_flag_that_supplies_it(
         assert (found.x_H2 == 0.5).all() and found.x_CO == pytest.approx(1.4e-4)
         assert found.T_gas_K == pytest.approx(temperature_K(gas["InternalEnergy"], 0.5, 0.0), rel=1e-4)
     elif change.get("formulas"):
-        filled = {"DustTemperature": found.T_dust_K, "InternalEnergy": found.T_gas_K, "ChemicalAbundances": 1e5 * found.x_CO}
+        filled = {
+            "DustTemperature": found.T_dust_K,
+            "InternalEnergy": found.T_gas_K,
+            "ChemicalAbundances": 1e5 * found.x_CO,
+        }
         assert np.corrcoef(filled[name], found.rho)[0, 1] * (1 if name == "ChemicalAbundances" else -1) > 0.3
     elif "zero_velocity" in change:
         assert not found.velocity_km_s.any()
@@ -294,7 +303,7 @@ BAD = {
     "a header that promises more": (attribute("Header", "NumPart_ThisFile", [4000, 0]), "holds 3000 gas cells"),
     "a total that promises more": (attribute("Header", "NumPart_Total", [9000, 0]), "promises 9000 gas cells in all"),
     "parts without numbers": (attribute("Header", "NumFilesPerSnapshot", 4), "its name holds no number"),
-    "two units": (attribute("Parameters", "UnitLength_in_cm", 1.0), "UnitLength_in_cm is 3.08568e+18 in /Header and 1 in"),
+    "two units": (attribute("Parameters", "UnitLength_in_cm", 1.0), "UnitLength_in_cm is 3.08568e+18 in /Header"),
     "a unit of zero": (attribute("Header", "UnitMass_in_g", 0.0), "UnitMass_in_g of /Header is 0"),
     "a unit in words": (attribute("Header", "UnitMass_in_g", "sun"), "is 'sun', not a number"),
     "units that disagree": (attribute("PartType0/Density", "to_cgs", 1.0), "says that its unit is 1 g / cm3"),
@@ -343,7 +352,7 @@ def test_what_is_no_hdf5_file_is_told_in_one_line(gas: dict[str, NDArray], tmp_p
     (tmp_path / "cut.hdf5").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match=r"cut.hdf5 is cut short"):
         read(tmp_path / "cut.hdf5")
-    with pytest.raises(DataError, match="nowhere.hdf5 does not exist"):
+    with pytest.raises(DataError, match=r"nowhere.hdf5 does not exist"):
         read(tmp_path / "nowhere.hdf5")
     with h5py.File(tmp_path / "stars.hdf5", "w") as file:
         file["PartType4/Coordinates"] = np.zeros((3, 3))
@@ -358,7 +367,7 @@ def test_damage_inside_a_file_is_told(gas: dict[str, NDArray], tmp_path: Path) -
     data = bytearray(path.read_bytes())
     data[where.byte_offset : where.byte_offset + 64] = b"\xff" * 64
     path.write_bytes(data)
-    with pytest.raises(DataError, match="Density cannot be read"):
+    with pytest.raises(DataError, match=r"Density cannot be read"):
         read(path)
 
 
@@ -373,7 +382,9 @@ def test_an_empty_place_is_told_with_where_the_gas_is(gas: dict[str, NDArray], t
     path = write(tmp_path / "snap.hdf5", gas, Style(box_pc=20000.0, centre_pc=(300.0, 10000.0, 10000.0)))
     (files,) = find_snapshots([path])
     snapshot = Snapshot.open(files, CONFIG)
-    with pytest.raises(DataError, match=r"no gas within .* of the centre 10000,10000,10000; the gas lies around") as error:
+    with pytest.raises(
+        DataError, match=r"no gas within .* of the centre 10000,10000,10000; the gas lies around"
+    ) as error:
         load_galaxy(snapshot, CONFIG, 1e9)
     assert "--centre" in error.value.hint
 
