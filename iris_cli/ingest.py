@@ -24,7 +24,7 @@ from iris_cli.config.ingest import IngestConfig, vector
 from iris_cli.config.toml import from_dict, to_dict
 from iris_cli.console import progress, warn
 from iris_cli.errors import DataError, IrisError
-from iris_cli.standard.arepo import BYTES_PER_CELL, Snapshot
+from iris_cli.standard.arepo import BYTES_PER_CELL, Snapshot, words
 from iris_cli.standard.dataset import INDEX, Entry, write_index
 from iris_cli.standard.files import read_json, to_json
 from iris_cli.standard.gas import Gas
@@ -81,24 +81,29 @@ class IngestReport:
 
 @dataclass(frozen=True)
 class Galaxy:
-    """A snapshot in memory, in its own axes: gas, its draw, how it was turned."""
+    """A snapshot in memory, turned: gas (and `margin_pc` beyond what views see), its draw, what was found."""
 
     gas: Gas
+    margin_pc: float
     change: Change
     facts: dict[str, Any]
 
 
-def load_galaxy(snapshot: Snapshot, config: IngestConfig, memory_bytes: float) -> Galaxy:
-    """All gas that any view may see, turned so that it rotates like the Milky Way. DataError as of Snapshot.read."""
+def load_galaxy(snapshot: Snapshot, config: IngestConfig, memory_bytes: float, margin: float = 1.0) -> Galaxy:
+    """The gas that views see and around it, turned so that it rotates like the Milky Way.
+
+    `margin` is counted in the reach of views. DataError as of Snapshot.read and `orientation`.
+    """
     change = draw_change(config, snapshot.digest)
     reach = reach_pc(config) / float(np.linalg.svd(change.matrix, compute_uv=False)[-1])
     most = int(_FOR_CELLS * memory_bytes / BYTES_PER_CELL)
-    gas, cautions = snapshot.read(2.0 * reach, config, most)
-    gas, drift = _at_rest(gas, config.bulk_velocity)
-    near = gas.of(np.einsum("ij,ij->i", gas.position_pc, gas.position_pc) <= reach**2)
-    if not len(near):
+    gas, cautions = snapshot.read((1.0 + margin) * reach, config, most)
+    seen = np.einsum("ij,ij->i", gas.position_pc, gas.position_pc) <= reach**2
+    if not seen.any():
         raise DataError(f"{snapshot.where}: no gas within {reach:.0f} pc of the centre; the gas lies around "
-                        f"{','.join(f'{x:.6g}' for x in snapshot.centre_of_gas())}", "set --centre")  # fmt: skip
+                        f"{words(snapshot.centre_of_gas())}", "set --centre")  # fmt: skip
+    gas, drift = _at_rest(gas, seen, config.bulk_velocity)
+    near = gas.of(seen)
     spin = measure_spin(near)
     choice = "clockwise" if config.zero_velocity and config.spin == "auto" else config.spin
     turn = orientation(choice, spin, snapshot.where)
@@ -107,31 +112,41 @@ def load_galaxy(snapshot: Snapshot, config: IngestConfig, memory_bytes: float) -
     )
     facts = {"cells": len(gas), "spin_order": round(spin.order, 4), "spin_axis": [round(x, 4) for x in spin.axis],
              "turn": np.round(turn, 6).tolist(), "drift_km_s": np.round(drift, 3).tolist(),
-             "cautions": [*cautions, *_cautions_of_motion(near, config)]}  # fmt: skip
-    return Galaxy(turned, change, facts)
+             "cautions": [*cautions, *_cautions(snapshot, near, reach, config)]}  # fmt: skip
+    return Galaxy(turned, margin * reach, change, facts)
 
 
-def _at_rest(gas: Gas, chosen: str) -> tuple[Gas, NDArray[np.float64]]:
-    """The gas less its motion as a whole, and that motion."""
+def _at_rest(gas: Gas, seen: NDArray[np.bool_], chosen: str) -> tuple[Gas, NDArray[np.float64]]:
+    """The gas less the motion of what is seen as a whole, and that motion."""
     if chosen == "none":
         return gas, np.zeros(3)
-    words = "none, auto"
-    drift = bulk_velocity_km_s(gas) if chosen == "auto" else np.asarray(vector(chosen, "bulk_velocity", words))
+    if chosen == "auto":
+        drift = bulk_velocity_km_s(gas.of(seen))
+    else:
+        drift = np.asarray(vector(chosen, "bulk_velocity", "none, auto"))
     return replace(gas, velocity_km_s=(gas.velocity_km_s - drift).astype(np.float32)), drift
 
 
-def _cautions_of_motion(near: Gas, config: IngestConfig) -> list[str]:
+def _cautions(snapshot: Snapshot, near: Gas, reach_pc: float, config: IngestConfig) -> list[str]:
+    """What looks like a wrong centre, or like a galaxy on its way somewhere."""
+    found = []
     drift = float(np.linalg.norm(bulk_velocity_km_s(near)))
     if config.bulk_velocity == "none" and drift > 50.0:
-        return [f"the gas moves as a whole at {drift:.0f} km/s; --bulk-velocity auto takes that away"]
-    return []
+        found.append(f"the gas moves as a whole at {drift:.0f} km/s; --bulk-velocity auto takes that away")
+    if config.centre == "auto":
+        gas = snapshot.centre_of_gas()
+        off_pc = float(np.linalg.norm(snapshot.offsets_pc(np.array([gas]))))
+        if off_pc > reach_pc:
+            found.append(f"the gas gathers {off_pc:.0f} pc from the centre of the box, around {words(gas)}; is that "
+                         f"the galaxy? --centre {words(gas)}")  # fmt: skip
+    return found
 
 
 @lru_cache(maxsize=1)
-def _galaxy(snapshot: Snapshot, config: IngestConfig, memory_bytes: float) -> Galaxy | DataError:
+def _galaxy(snapshot: Snapshot, config: IngestConfig, memory_bytes: float, margin: float) -> Galaxy | DataError:
     """The last galaxy is kept for its next view; so is the reason why there is none."""
     try:
-        return load_galaxy(snapshot, config, memory_bytes)
+        return load_galaxy(snapshot, config, memory_bytes, margin)
     except DataError as error:
         return error
 
@@ -166,19 +181,25 @@ class Make:
 
     def make(self, item: Item) -> dict[str, Any]:
         snapshot, config = self.snapshots[item.snapshot], self.config
-        galaxy = _galaxy(snapshot, config, self.memory_bytes)
-        if isinstance(galaxy, DataError):
-            raise galaxy
-        sight = draw_sight(config, snapshot.digest, galaxy.change, item.view)
-        view = View.of(galaxy.gas, galaxy.change, sight, config.grid, snapshot.where)
+        galaxy, view = self.look(item, 1.0)
+        if view.bound_pc > galaxy.margin_pc:  # cells so far apart that the nearest may not have been read
+            galaxy, view = self.look(item, float("inf"))
         mass = write_view(view, self.folder / item.file, (1.0 - _FOR_CELLS) * self.memory_bytes, self.threads)
-        change = galaxy.change
+        change, sight = galaxy.change, draw_sight(config, snapshot.digest, galaxy.change, item.view)
         info = {"seed": config.seed, "scale": round(change.scale, 6), "density": round(change.density, 6),
                 "skew": round(change.skew, 6), "skew_axis_deg": round(change.skew_axis_deg, 3),
                 "farther_pc": round(sight.farther_pc, 4), "longitude_deg": round(sight.longitude_deg, 6),
                 "snapshot": snapshot.files.name, "h2_mass_M_sun": mass}  # fmt: skip
         entry = Entry(item.file, self.sources[item.snapshot], round(sight.view_deg, 6), info)
         return {"entry": to_dict(entry), "facts": galaxy.facts}
+
+    def look(self, item: Item, margin: float) -> tuple[Galaxy, View]:
+        snapshot, config = self.snapshots[item.snapshot], self.config
+        galaxy = _galaxy(snapshot, config, self.memory_bytes, margin)
+        if isinstance(galaxy, DataError):
+            raise galaxy
+        sight = draw_sight(config, snapshot.digest, galaxy.change, item.view)
+        return galaxy, View.of(galaxy.gas, galaxy.change, sight, config.grid, snapshot.where)
 
 
 def write_view(view: View, path: Path, memory_bytes: float, threads: int) -> float:

@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 
 from iris_cli.config.ingest import IngestConfig, vector
 from iris_cli.errors import DataError
-from iris_cli.standard.gas import Gas, check_abundances, estimated_masses, first_complaint, good_cells
+from iris_cli.standard.gas import (
+    NOT_NEGATIVE,
+    POSITIVE,
+    Gas,
+    check_abundances,
+    estimated_masses,
+    first_complaint,
+    good_cells,
+)
 from iris_cli.standard.hdf5 import member, numbers, one_line, opened
 from iris_cli.standard.snapshot_files import SnapshotFiles, cells_in, cells_promised
 from iris_cli.standard.snapshot_units import LENGTH, groups, read_units
@@ -24,6 +32,8 @@ _ROWS = 1 << 20
 #: Bytes that a cell takes in memory: read, computed, cut to a cone, in a search tree.
 BYTES_PER_CELL = 256
 _SMALLEST_SPHERE_PC = 250.0
+
+_FLOORS = {"density": POSITIVE, "temperature": POSITIVE, "dust": NOT_NEGATIVE}
 
 Vector = tuple[float, float, float]
 
@@ -98,8 +108,8 @@ class Snapshot:
                 raise DataError(f"{self.where}: more than {most_cells:,} cells lie within {radius_pc:.0f} pc, too "
                                 "many for the memory", "give more --memory, or fewer --workers")  # fmt: skip
         if not pieces:
-            raise DataError(f"{self.where}: no gas within {radius_pc:.0f} pc of the centre {_words(self.centre)}; "
-                            f"the gas lies around {_words(self.centre_of_gas())}", "set --centre")  # fmt: skip
+            raise DataError(f"{self.where}: no gas within {radius_pc:.0f} pc of the centre {words(self.centre)}; "
+                            f"the gas lies around {words(self.centre_of_gas())}", "set --centre")  # fmt: skip
         return self._gas(pieces, config)
 
     def _slabs(self) -> Iterator[tuple[h5py.File, slice]]:
@@ -136,16 +146,16 @@ class Snapshot:
     ) -> tuple[NDArray, dict[str, NDArray]]:
         """The cells whose numbers can be true. DataError unless they all are, or the rest may be left out."""
         columns = {"Coordinates": position, **raw}
-        positive = {c.label for name, supply in self.supplies.fields if name in ("density", "temperature", "dust")
-                    for c in supply.columns}  # fmt: skip
-        complaint = first_complaint(columns, positive)
+        floors = {c.label: _FLOORS[name] for name, supply in self.supplies.fields if name in _FLOORS
+                  for c in supply.columns}  # fmt: skip
+        complaint = first_complaint(columns, floors)
         if not complaint:
             return position, raw
         if not config.drop_bad_cells:
             raise DataError(
                 f"{self.where}: {complaint}", "--drop-bad-cells leaves those out; their neighbours fill the gap"
             )
-        good = good_cells(columns, positive)
+        good = good_cells(columns, floors)
         if not good.any():
             raise DataError(f"{self.where}: {complaint}; no cell is left")
         return position[good], {label: column[good] for label, column in raw.items()}
@@ -182,7 +192,8 @@ class Snapshot:
                 "centre": list(self.centre), "fields": self.supplies.describe()}  # fmt: skip
 
 
-def _words(place: Vector) -> str:
+def words(place: Vector) -> str:
+    """As one types it after --centre."""
     return ",".join(f"{x:.6g}" for x in place)
 
 
@@ -231,7 +242,7 @@ def _box(file: h5py.File, sample: NDArray) -> Vector | None:
     if not (size > 0).all() or not np.isfinite(size).all():
         return None
     finite = sample[np.isfinite(sample).all(axis=1)]
-    if (finite < 0).any() or (finite > size).any():
+    if (finite < -0.01 * size).any() or (finite > 1.01 * size).any():  # cells may have drifted out by a little
         return None
     return tuple(float(s) for s in size)  # type: ignore[return-value]
 

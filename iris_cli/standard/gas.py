@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -64,26 +64,34 @@ def estimated_masses(position_pc: NDArray, rho: NDArray, most: int = 50_000) -> 
     return weight.astype(np.float32)
 
 
-def good_cells(raw: Mapping[str, NDArray], positive: Collection[str]) -> NDArray[np.bool_]:
-    """(N,) True where every column is finite, and above zero where it must be. Columns are (N,) or (N, 3)."""
+#: Floors for `good_cells`: a density must be above zero, a dust temperature may be zero.
+POSITIVE, NOT_NEGATIVE = 0.0, -1e-300
+
+
+def good_cells(raw: Mapping[str, NDArray], floors: Mapping[str, float]) -> NDArray[np.bool_]:
+    """(N,) True where every column is finite, and above its floor if it has one. Columns are (N,) or (N, 3)."""
     good = np.ones(len(next(iter(raw.values()))), bool)
     for name, column in raw.items():
-        good &= _fine(name, column, positive)
+        good &= _fine(column, floors.get(name))
     return good
 
 
-def first_complaint(raw: Mapping[str, NDArray], positive: Collection[str]) -> str:
+def first_complaint(raw: Mapping[str, NDArray], floors: Mapping[str, float]) -> str:
     """`Density: 3 of 100 cells are zero, negative or not finite`, for the first column that has such."""
     for name, column in raw.items():
-        bad = int((~_fine(name, column, positive)).sum())
+        bad = int((~_fine(column, floors.get(name))).sum())
         if bad:
-            kind = "zero, negative or not finite" if name in positive else "not finite"
-            return f"{name}: {bad} of {len(column)} cells are {kind}"
+            kinds = {
+                None: "not finite",
+                POSITIVE: "zero, negative or not finite",
+                NOT_NEGATIVE: "negative or not finite",
+            }
+            return f"{name}: {bad} of {len(column)} cells are {kinds[floors.get(name)]}"
     return ""
 
 
-def _fine(name: str, column: NDArray, positive: Collection[str]) -> NDArray[np.bool_]:
-    fine = np.isfinite(column) & (column > 0) if name in positive else np.isfinite(column)
+def _fine(column: NDArray, floor: float | None) -> NDArray[np.bool_]:
+    fine = np.isfinite(column) if floor is None else np.isfinite(column) & (column.astype(np.float64) > floor)
     return fine if fine.ndim == 1 else fine.all(axis=1)
 
 

@@ -36,6 +36,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "energy": ("InternalEnergy", "InternalEnergies"),
     "temperature": ("Temperature", "Temperatures", "GasTemperature"),
     "abundances": ("ChemicalAbundances",),
+    "electrons": ("ElectronAbundance",),
     "dust": ("DustTemperature", "Dust_Temperature", "DustTemperatures"),
 }
 
@@ -231,6 +232,8 @@ class Chooser:
         if self.config.x_H_plus is not None:
             return Given(self.config.x_H_plus)
         if column := self.column_of("H+"):
+            return Stored(column)
+        if column := self.stored("electrons", PURE):
             return Stored(column)
         self.cautions.append("no abundance of H+: taken as 0 where temperatures are computed (--x-h-plus sets it)")
         return Given(0.0)

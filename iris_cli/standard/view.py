@@ -66,9 +66,7 @@ class View:
         grid = self.cone.grid
         per_row = grid.lon_steps * grid.lat_steps * BYTES_PER_POINT
         rows = max(1, int(memory_bytes / (2 * threads) / per_row / BLOCK)) * BLOCK
-        rows = min(
-            rows, max(1, 500_000 // (per_row // BYTES_PER_POINT) // BLOCK) * BLOCK
-        )  # more would only be slower
+        rows = min(rows, max(1, 500_000 // (per_row // BYTES_PER_POINT) // BLOCK) * BLOCK)  # more would only be slower
         parts = [slice(a, min(a + rows, grid.r_steps)) for a in range(0, grid.r_steps, rows)]
         waiting: deque[tuple[slice, Future]] = deque()
         with ThreadPoolExecutor(threads) as pool:

@@ -162,6 +162,8 @@ def test_the_foreground_is_another_grid(iris: Iris, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     gas = galaxy()
     gas["Coordinates"][1500:] = rng.uniform(-2400, 2400, (1500, 3)) * [1, 1, 0.05]
+    x, y, _ = gas["Coordinates"].T
+    gas["Velocities"] = 120.0 * np.column_stack([y, -x, 0.0 * x]) / np.hypot(x, y)[:, None]
     path = write(tmp_path / "snap.hdf5", gas, Style(box_pc=6000.0, centre_pc=(3000.0, 3000.0, 3000.0)))
     ran = iris("ingest", path, tmp_path / "out", "--preset", "tiny", "--views", 1, "--foreground")
     assert ran.code == 0, ran.err
@@ -169,8 +171,8 @@ def test_the_foreground_is_another_grid(iris: Iris, tmp_path: Path) -> None:
 
 
 def test_a_grid_of_ones_own_comes_from_the_configuration(iris: Iris, snapshot: Path, tmp_path: Path) -> None:
-    (tmp_path / "i.toml").write_text("views = 3\nscale = [0.5, 0.5]\n[grid]\nr_steps = 9\nlon_steps = 8\nlat_steps = 6\n"
-                                     "r_crop_max = 9\n")  # fmt: skip
+    grid = "[grid]\nr_steps = 9\nlon_steps = 8\nlat_steps = 6\nr_crop_max = 9\n"
+    (tmp_path / "i.toml").write_text(f"views = 3\nscale = [0.5, 0.5]\n{grid}")
     assert iris("ingest", snapshot, tmp_path / "out", "--config", tmp_path / "i.toml", "--views", 1).code == 0
     dataset = StandardDataset.open(tmp_path / "out")
     assert len(dataset) == 1 and dataset.grid.tensor_shape == (6, 9, 8, 6)
@@ -222,6 +224,36 @@ def test_a_galaxy_that_drifts_is_warned_about_and_stopped(iris: Iris, tmp_path: 
     iris("ingest", write(tmp_path / "still.hdf5", galaxy()), tmp_path / "still", *TINY)
     still = StandardDataset.open(tmp_path / "still")[0]
     assert np.array_equal(given[RHO], still[RHO]) and given[V_LOS] == pytest.approx(still[V_LOS], abs=1e-3)
+
+
+def test_a_centre_that_is_not_where_the_gas_is_is_warned_about(iris: Iris, tmp_path: Path) -> None:
+    """Near the edge of a periodic box, with thin gas everywhere: the box's centre is not the galaxy's."""
+    gas = galaxy()
+    rng = np.random.default_rng(0)
+    fog = rng.uniform(-1000.0, 1000.0, (1000, 3))
+    for name, values in gas.items():
+        gas[name] = np.concatenate([values, fog if name == "Coordinates" else values[-1000:] * 0.9])
+    path = write(tmp_path / "snap.hdf5", gas, Style(centre_pc=(40.0, 1000.0, 1960.0)))
+    ran = iris("ingest", path, tmp_path / "out", *TINY, "--spin", "clockwise")
+    assert ran.code == 0 and "from the centre of the box" in ran.err and "--centre" in ran.err
+    ran = iris("ingest", path, tmp_path / "mass", *TINY, "--centre", "mass")
+    assert ran.code == 0 and "centre of the box" not in ran.err
+    (told,) = json.loads((tmp_path / "mass/standard.json").read_text())["origin"]["snapshots"]
+    assert told["centre"] == pytest.approx([40.0, 1000.0, 1960.0], abs=20.0)
+    assert iris("ingest", path, tmp_path / "given", *TINY, "--centre", "40,1000,1960").code == 0
+
+
+def test_cells_farther_apart_than_the_view_is_wide_are_all_considered(iris: Iris, tmp_path: Path) -> None:
+    """A hole around the centre: the nearest cells lie beyond what would be read at first."""
+    gas = galaxy()
+    place = gas["Coordinates"]
+    place[10:] = 1500.0 * place[10:] / np.linalg.norm(place[10:], axis=1)[:, None]
+    place[:10] = [100.0, 0.0, 0.0]
+    path = write(tmp_path / "snap.hdf5", gas, Style(box_pc=4000.0, centre_pc=(2000.0, 2000.0, 2000.0)))
+    ran = iris("ingest", path, tmp_path / "out", *TINY, "--spin", "clockwise")
+    assert ran.code == 0, ran.err
+    facts = json.loads((tmp_path / "out/standard.json").read_text())["origin"]["facts"]
+    assert next(iter(facts.values()))["cells"] == 3000
 
 
 @pytest.mark.parametrize(

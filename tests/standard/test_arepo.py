@@ -224,6 +224,26 @@ def test_units_may_be_written_as_words_on_each_dataset(gas: dict[str, NDArray], 
         read(write(tmp_path / "wrong.hdf5", gas, KPC.but(units="none"), mislabel))
 
 
+def test_free_electrons_stand_in_for_ions(gas: dict[str, NDArray], tmp_path: Path) -> None:
+    def electrons(file: h5py.File) -> None:
+        file["PartType0/ElectronAbundance"] = np.full(3000, 0.8)
+
+    path = write(tmp_path / "snap.hdf5", gas, Style(leave_out=("ChemicalAbundances",)), electrons)
+    found = read(path, config=replace(CONFIG, x_H2=0.0, x_CO=0.0))
+    assert found.T_gas_K == pytest.approx(temperature_K(gas["InternalEnergy"], 0.0, 0.8), rel=1e-4)
+
+
+def test_dust_may_be_at_zero_kelvin_and_cells_may_have_drifted_out_of_the_box(
+    gas: dict[str, NDArray], tmp_path: Path
+) -> None:
+    def change(file: h5py.File) -> None:
+        file["PartType0/DustTemperature"][3] = 0.0
+        file["PartType0/Coordinates"][0] = [-1e-3, 1.0, 1.0]
+
+    found = read(write(tmp_path / "snap.hdf5", gas, KPC, change))
+    assert found.T_dust_K[3] == 0.0 and found.position_pc[0] == pytest.approx([999.0, 0.0, 0.0], abs=0.1)
+
+
 # --- files that contradict themselves, or are none ---
 
 
