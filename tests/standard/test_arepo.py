@@ -415,6 +415,7 @@ def test_a_galaxy_keeps_its_name_wherever_its_file_lies(gas: dict[str, NDArray],
     one, two = write(tmp_path / "a/snap.hdf5", gas), write(tmp_path / "b/snap.hdf5", galaxy(seed=1))
     names = sources([Snapshot.open(files, CONFIG) for files in find_snapshots([one, two])])
     assert len(set(names)) == 2 and all(name.startswith("snap-") for name in names)
+    assert sources([Snapshot.open(find_snapshots([two])[0], CONFIG)]) == names[1:]  # nor does its company matter
     moved = write(tmp_path / "b/snap.hdf5", gas)
     assert sources([Snapshot.open(find_snapshots([moved])[0], CONFIG)]) == names[:1]
 
