@@ -24,6 +24,8 @@ BLOCK = 4
 CANDIDATES = 16
 #: They are compared in groups of blocks with up to so many.
 _GROUPS = (4, 9, CANDIDATES - 1)
+#: Cells that are enough to bound distances with.
+_ENOUGH = 100_000
 #: Blocks that are worked on at once: their arrays fit into the cache.
 _BATCH = 1024
 
@@ -142,7 +144,8 @@ def needed(
     if not inside.any():
         return inside, 0.0
     largest, smallest = np.linalg.svd(matrix, compute_uv=False)[[0, -1]]
-    near = cKDTree(position_pc[excess <= 0.05 * cone.grid.r_max_pc - 0.05 * cone.grid.r_min_pc])
+    near = position_pc[excess <= 0.05 * (cone.grid.r_max_pc - cone.grid.r_min_pc)]
+    some = cKDTree(near[:: -(-len(near) // _ENOUGH)])  # fewer cells are farther: still a bound
     inverse = np.linalg.inv(matrix).T
-    bound = max(near.query(points @ inverse)[0].max() + gap / smallest for points, gap in coarse_points(cone))
+    bound = max(some.query(points @ inverse)[0].max() + gap / smallest for points, gap in coarse_points(cone))
     return excess <= largest * bound, float(bound)
