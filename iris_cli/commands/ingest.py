@@ -50,6 +50,9 @@ def ingest(
     columns: Annotated[
         str | None, typer.Option(help="Columns of ChemicalAbundances in order.  [default: H2,H+,CO]")
     ] = None,
+    h2_factor: Annotated[
+        Number, typer.Option(help="Times the file's H2 column, e.g. 0.5 for 2 n(H2)/n_H.  [default: 1]")
+    ] = None,
     x_h2: Annotated[Number, typer.Option(help="n(H2)/n_H of all gas, instead of the file's.")] = None,
     x_h_plus: Annotated[Number, typer.Option(help="n(H+)/n_H of all gas.")] = None,
     x_co: Annotated[Number, typer.Option(help="n(CO)/n_H of all gas, e.g. 1.4e-4.")] = None,
@@ -84,7 +87,8 @@ def ingest(
         jitter_distance_pc=drawn("jitter-distance-pc", jitter_distance_pc),
         jitter_longitude_deg=drawn("jitter-longitude-deg", jitter_longitude_deg),
         first_view_deg=drawn("first-view-deg", first_view_deg), bulk_velocity=bulk_velocity,
-        columns=None if columns is None else [name.strip() for name in columns.split(",")], x_H2=x_h2,
+        columns=None if columns is None else [name.strip() for name in columns.split(",")],
+        h2_factor=h2_factor, x_H2=x_h2,
         x_H_plus=x_h_plus, x_CO=x_co, temperature_K=temperature, dust_temperature_K=dust_temperature,
         zero_velocity=zero_velocity, drop_bad_cells=drop_bad_cells, unit_length_cm=unit_length_cm,
         unit_mass_g=unit_mass_g, unit_velocity_cm_s=unit_velocity_cm_s, hubble_param=hubble_param,

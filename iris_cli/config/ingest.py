@@ -34,6 +34,7 @@ class IngestConfig:
     bulk_velocity: str = "none"
     # Fields that the file lacks, or that shall not be taken from it.
     columns: tuple[str, ...] = ("H2", "H+", "CO")
+    h2_factor: float = 1.0
     x_H2: float | None = None
     x_H_plus: float | None = None
     x_CO: float | None = None
@@ -78,7 +79,8 @@ class IngestConfig:
                            ("dust_temperature_K", 1e4)):  # fmt: skip
             if (value := getattr(self, name)) is not None and not 0 <= value <= most:
                 raise UsageError(f"ingest: {name} = {value:g}; it lies between 0 and {most:g}")
-        for name in ("unit_length_cm", "unit_mass_g", "unit_velocity_cm_s", "hubble_param", "cosmic_scale_factor"):
+        for name in ("unit_length_cm", "unit_mass_g", "unit_velocity_cm_s", "hubble_param", "cosmic_scale_factor",
+                     "h2_factor"):  # fmt: skip
             if (value := getattr(self, name)) is not None and not 0 < value < float("inf"):
                 raise UsageError(f"ingest: {name} = {value:g}; it must be above 0")
 

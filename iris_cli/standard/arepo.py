@@ -21,7 +21,7 @@ from iris_cli.standard.gas import (
     first_complaint,
     good_cells,
 )
-from iris_cli.standard.hdf5 import member, numbers, one_line, opened
+from iris_cli.standard.hdf5 import attribute, member, numbers, one_line, opened
 from iris_cli.standard.snapshot_files import SnapshotFiles, cells_in, cells_promised
 from iris_cli.standard.snapshot_units import LENGTH, groups, read_units
 from iris_cli.standard.supply import Chooser, Supplies
@@ -237,8 +237,13 @@ def _sample(path: object, rows: int = 1024) -> NDArray[np.float64]:
 
 def _box(file: h5py.File, sample: NDArray) -> Vector | None:
     """BoxSize, if the coordinates lie in a box that begins at zero."""
-    header = next((np.ravel(g.attrs["BoxSize"]) for g in groups(file) if "BoxSize" in g.attrs), np.zeros(1))
-    size = np.broadcast_to(header[:3] if len(header) >= 3 else header[0], 3).astype(float)
+    said = next((v for g in groups(file) if (v := attribute(g, "BoxSize")) is not None), 0.0)
+    try:
+        size = np.broadcast_to(np.ravel(said)[:3], 3).astype(float)
+    except ValueError:
+        raise DataError(
+            f"{file.filename}: BoxSize is {said!r}, not one number or three", "give --centre x,y,z"
+        ) from None
     if not (size > 0).all() or not np.isfinite(size).all():
         return None
     finite = sample[np.isfinite(sample).all(axis=1)]
@@ -259,7 +264,7 @@ def _centre(chosen: str, box: Vector | None, sample: NDArray, where: str) -> Vec
             return (0.0, 0.0, 0.0)
         beyond = "" if chosen == "box" else ", nor around zero"
         raise DataError(f"{where}: coordinates do not lie in a box from 0 to BoxSize{beyond}",
-                        "say where the centre is: --centre x,y,z")  # fmt: skip
+                        "say where the centre is: --centre x,y,z, or --centre mass")  # fmt: skip
     return vector(chosen, "centre", "auto, box, origin, mass")
 
 

@@ -27,7 +27,7 @@ def opened(path: Path) -> Iterator[h5py.File]:
             yield file
     except PermissionError:
         raise
-    except OSError as error:
+    except (OSError, RuntimeError, KeyError) as error:  # h5py raises any of them on a damaged file
         cause = (
             "cut short" if "truncated" in str(error) else "not HDF5" if "signature" in str(error) else "not readable"
         )

@@ -68,6 +68,8 @@ def cells_in(file: h5py.File) -> int:
     coordinates = member(file, "PartType0/Coordinates")
     held = len(coordinates) if isinstance(coordinates, h5py.Dataset) and coordinates.shape else 0
     promised = number(member(file, "Header"), "NumPart_ThisFile")
+    if promised and member(file, "PartType0") is None:
+        raise DataError(f"{file.filename} has no group PartType0; its header promises {int(promised)} gas cells")
     if promised is not None and int(promised) != held:
         raise DataError(f"{file.filename} holds {held} gas cells (PartType0/Coordinates); its header promises "
                         f"{int(promised)}", "it was cut short or changed: copy it again")  # fmt: skip

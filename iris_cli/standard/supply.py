@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import h5py
@@ -170,7 +170,7 @@ class Chooser:
 
     def choose(self) -> Supplies:
         density = self.density()
-        x_H2 = self.abundance("H2", self.config.x_H2, "--x-h2 0.5", 1)
+        x_H2 = self.abundance("H2", self.config.x_H2, "--x-h2 0.5", 1, self.config.h2_factor)
         temperature, x_H_plus = self.temperature(x_H2)
         named = (
             ("density", density), ("x_H2", x_H2), ("x_H_plus", x_H_plus),
@@ -238,11 +238,11 @@ class Chooser:
         self.cautions.append("no abundance of H+: taken as 0 where temperatures are computed (--x-h-plus sets it)")
         return Given(0.0)
 
-    def abundance(self, species: str, given: float | None, flag: str, which: int) -> Supply:
+    def abundance(self, species: str, given: float | None, flag: str, which: int, factor: float = 1.0) -> Supply:
         if given is not None:
             return Given(given)
         if column := self.column_of(species):
-            return Stored(column)
+            return Stored(replace(column, inner_per_file=factor * column.inner_per_file))
         hint = f"{flag}, or --formulas cmz, supplies {species}; --columns names the columns in order"
         return self.formula(which) or self._raise("abundances", hint, f" for {species}")
 

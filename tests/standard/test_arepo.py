@@ -182,6 +182,14 @@ def test_a_missing_field_is_named_with_the_flag_that_supplies_it(
         assert ((found.T_dust_K if name == "DustTemperature" else found.T_gas_K) == value).all()
 
 
+def test_abundances_of_another_convention_are_brought_to_ours(gas: dict[str, NDArray], tmp_path: Path) -> None:
+    path = write(tmp_path / "snap.hdf5", {**gas, "H2": 2.0 * gas["H2"]})
+    with pytest.raises(DataError, match=r"x_H2 = n/n_H runs from .* to 0.99") as error:
+        read(path)
+    assert "--h2-factor 0.5" in error.value.hint
+    assert_same(read(path, config=replace(CONFIG, h2_factor=0.5)), gas)
+
+
 def test_a_number_of_the_users_wins_over_the_file(gas: dict[str, NDArray], tmp_path: Path) -> None:
     found = read(write(tmp_path / "snap.hdf5", gas), config=replace(CONFIG, x_H2=0.25, temperature_K=77.0))
     assert (found.x_H2 == 0.25).all() and (found.T_gas_K == 77.0).all()
@@ -327,6 +335,7 @@ BAD = {
     "a unit of zero": (attribute("Header", "UnitMass_in_g", 0.0), "UnitMass_in_g of /Header is 0"),
     "a unit in words": (attribute("Header", "UnitMass_in_g", "sun"), "is 'sun', not a number"),
     "units that disagree": (attribute("PartType0/Density", "to_cgs", 1.0), "says that its unit is 1 g / cm3"),
+    "a box in words": (attribute("Header", "BoxSize", "big"), "BoxSize is 'big'"),
     "a time and a redshift": (attribute("Header", "Redshift", 3.0), "Time = 1 is not 1/(1 + Redshift) = 0.25"),
 }  # fmt: skip
 
@@ -374,6 +383,10 @@ def test_what_is_no_hdf5_file_is_told_in_one_line(gas: dict[str, NDArray], tmp_p
         read(tmp_path / "cut.hdf5")
     with pytest.raises(DataError, match=r"nowhere.hdf5 does not exist"):
         read(tmp_path / "nowhere.hdf5")
+    with h5py.File(write(tmp_path / "gasless.hdf5", gas), "r+") as file:
+        del file["PartType0"]
+    with pytest.raises(DataError, match="has no group PartType0; its header promises 3000"):
+        read(tmp_path / "gasless.hdf5")
     with h5py.File(tmp_path / "stars.hdf5", "w") as file:
         file["PartType4/Coordinates"] = np.zeros((3, 3))
     with pytest.raises(DataError, match="holds no gas"):
