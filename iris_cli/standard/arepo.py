@@ -30,7 +30,7 @@ COORDINATES = "PartType0/Coordinates"
 #: Rows that are read at once.
 _ROWS = 1 << 20
 #: Bytes that a cell takes in memory: read, computed, cut to a cone, in a search tree.
-BYTES_PER_CELL = 256
+BYTES_PER_CELL = 320
 _SMALLEST_SPHERE_PC = 250.0
 
 _FLOORS = {"density": POSITIVE, "temperature": POSITIVE, "dust": NOT_NEGATIVE}

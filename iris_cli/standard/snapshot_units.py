@@ -112,6 +112,8 @@ def read_units(file: h5py.File, config: IngestConfig) -> SnapshotUnits:
         velocity = length / time
     insist = any(u is not None for u in (config.unit_length_cm, config.unit_mass_g, config.unit_velocity_cm_s))
     h = config.hubble_param or parameter(file, "HubbleParam") or 1.0  # 0 in files of runs that have no h
+    if not 0.0 < h < float("inf"):
+        raise DataError(f"{file.filename}: HubbleParam is {h:g}", "give --hubble-param")
     a = config.cosmic_scale_factor or scale_factor(file)
     return SnapshotUnits(file.filename, length, mass, velocity, h, a, insist)
 
@@ -140,6 +142,8 @@ def _agreed(file: h5py.File, names: Sequence[str], flag: str) -> float | None:
 
 def scale_factor(file: h5py.File) -> float:
     """The cosmic scale factor a = 1/(1 + z), 1 for a run that is not cosmological. DataError when nobody can tell."""
+    if (stated := parameter(file, "Scale-factor")) is not None and stated > 0:  # SWIFT, whose Time is a time
+        return stated
     time, redshift, comoving = (parameter(file, n) for n in ("Time", "Redshift", "ComovingIntegrationOn"))
     from_redshift = 1.0 / (1.0 + redshift) if redshift is not None and redshift > -1.0 else None
     if comoving is not None:

@@ -292,6 +292,11 @@ def test_a_full_disk_leaves_nothing_half_written(
     assert sorted(bytes_of(tmp_path / "out")) == ["ingest.json"]
     assert iris("ingest", snapshot, tmp_path / "out", *TINY, "--resume").code == 0
     assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "whole")
+    (tmp_path / "out/tensor_000001.npy").unlink()
+    with monkeypatch.context() as patched:
+        patched.setattr("iris_cli.ingest.TensorRows.__call__", full)
+        assert iris("ingest", snapshot, tmp_path / "out", *TINY, "--resume").code == 1
+    assert not (tmp_path / "out/standard.json").exists()  # it would promise a tensor that is not there
 
 
 def test_more_than_the_disk_holds_is_refused_before_work(

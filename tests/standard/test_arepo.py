@@ -75,6 +75,39 @@ def test_the_same_gas_comes_out_of_every_style(style: Style, gas: dict[str, NDAr
     assert_same(read(write(tmp_path / "snap.hdf5", gas, style)), gas)
 
 
+def as_swift_writes(file: h5py.File) -> None:
+    """Units as U_L, U_M, U_t in one-element arrays, plural names, exponents on each dataset, Time in its own unit."""
+    for name in ("UnitLength_in_cm", "UnitMass_in_g", "UnitVelocity_in_cm_per_s", "HubbleParam"):
+        del file["Header"].attrs[name]
+    file["Header"].attrs.update({"Time": [0.0123], "Scale-factor": [0.5], "Redshift": [1.0]})
+    units_ = {"Unit length in cgs (U_L)": 1e3 * PC_CM, "Unit mass in cgs (U_M)": 1e10 * SUN_G,
+              "Unit time in cgs (U_t)": 1e3 * PC_CM / KM_CM}  # fmt: skip
+    file.create_group("Units").attrs.update({name: [value] for name, value in units_.items()})
+    gas = file["PartType0"]
+    gas["Velocities"][...] *= np.sqrt(0.5)  # peculiar velocities as they are
+    for old, new, a in (("Density", "Densities", -3), ("InternalEnergy", "InternalEnergies", 0), ("Velocities", "", 0),
+                        ("Coordinates", "", 1)):  # fmt: skip
+        gas[old].attrs.update({"a-scale exponent": [float(a)], "h-scale exponent": [0.0]})
+        if new:
+            gas.move(old, new)
+
+
+def as_gizmo_writes(file: h5py.File) -> None:
+    head = file["Header"].attrs
+    for name in ("Length_in_cm", "Mass_in_g", "Velocity_in_cm_per_s"):
+        head[f"Unit{name.split('_')[0]}_In_CGS"] = head[f"Unit{name}"]
+        del head[f"Unit{name}"]
+    head["ComovingIntegrationOn"] = 1
+
+
+@pytest.mark.parametrize("rewrite", [as_swift_writes, as_gizmo_writes])
+def test_relatives_of_arepo_are_understood(
+    rewrite: Callable[[h5py.File], None], gas: dict[str, NDArray], tmp_path: Path
+) -> None:
+    style = KPC.but(a=0.5, h=1.0 if rewrite is as_swift_writes else 0.7)
+    assert_same(read(write(tmp_path / "snap.hdf5", gas, style, rewrite)), gas)
+
+
 def test_a_galaxy_across_the_edge_of_a_periodic_box_is_put_together(gas: dict[str, NDArray], tmp_path: Path) -> None:
     path = write(tmp_path / "snap.hdf5", gas, KPC.but(centre_pc=(30.0, 1990.0, 1000.0)))
     assert_same(read(path, config=replace(CONFIG, centre="0.03,1.99,1")), gas)
@@ -335,6 +368,7 @@ BAD = {
     "a unit of zero": (attribute("Header", "UnitMass_in_g", 0.0), "UnitMass_in_g of /Header is 0"),
     "a unit in words": (attribute("Header", "UnitMass_in_g", "sun"), "is 'sun', not a number"),
     "units that disagree": (attribute("PartType0/Density", "to_cgs", 1.0), "says that its unit is 1 g / cm3"),
+    "a negative h": (attribute("Header", "HubbleParam", -0.7), "HubbleParam is -0.7"),
     "a box in words": (attribute("Header", "BoxSize", "big"), "BoxSize is 'big'"),
     "a time and a redshift": (attribute("Header", "Redshift", 3.0), "Time = 1 is not 1/(1 + Redshift) = 0.25"),
 }  # fmt: skip
