@@ -15,8 +15,9 @@ from iris_cli import units
 from iris_cli.config.grid import GRID_PRESETS
 from iris_cli.config.ingest import IngestConfig
 from iris_cli.errors import DataError
-from iris_cli.ingest import load_galaxy, sources
+from iris_cli.ingest import sources
 from iris_cli.standard.arepo import Snapshot
+from iris_cli.standard.galaxy import load_galaxy
 from iris_cli.standard.gas import Gas, estimated_masses, temperature_K
 from iris_cli.standard.snapshot_files import find_snapshots
 from tests.standard.snapshots import KM_CM, PC_CM, SUN_G, Style, galaxy, write, write_split
