@@ -10,13 +10,17 @@ from typing import Annotated
 import typer
 
 from iris_cli import __version__
+from iris_cli.commands.cube import cube
 from iris_cli.commands.demo import demo
 from iris_cli.commands.evaluate import evaluate
+from iris_cli.commands.import_checkpoint import import_checkpoint
 from iris_cli.commands.ingest import ingest
 from iris_cli.commands.mock import mock
 from iris_cli.commands.molecule import molecule
 from iris_cli.commands.observe import observe
+from iris_cli.commands.plot import app as plot
 from iris_cli.commands.preobserve import preobserve
+from iris_cli.commands.revert import revert
 from iris_cli.commands.shards import app as shards
 from iris_cli.commands.train import TrainCommand, train
 from iris_cli.errors import EXIT_FAILURE, EXIT_INTERRUPTED, IrisError
@@ -54,6 +58,10 @@ app.command()(observe)
 app.command()(preobserve)
 app.command(cls=TrainCommand)(train)
 app.command("test")(evaluate)
+app.add_typer(plot, name="plot")
+app.command()(cube)
+app.command()(revert)
+app.command("import-checkpoint")(import_checkpoint)
 app.add_typer(shards, name="shards")
 
 

@@ -14,13 +14,14 @@ from iris_cli.config.grid import grid_preset
 from iris_cli.config.mock import ForegroundConfig, MockConfig
 from iris_cli.console import clock, log
 from iris_cli.errors import DataError
-from iris_cli.plots.pairs import draw_pairs, save
+from iris_cli.plots.pairs import draw_pairs
+from iris_cli.plots.style import save
 from iris_cli.preobserve import preobserve
 from iris_cli.standard.files import to_json, write_text
 from iris_cli.standard.generate import Foregrounds, Galaxies, write_mock
 from iris_cli.training.report import Report
 from iris_cli.training.runs import train_run
-from iris_cli.training.testing import Trained, open_run, sample_predictions, test_run
+from iris_cli.training.testing import Predictions, inputs_of, open_run, sample_predictions, test_run
 
 #: What the demonstration leaves behind, in the order of its making; --overwrite removes just these.
 STANDARD, FOREGROUND, SHARDS, LITTER, RUN = "standard", "foreground", "shards", "litter", "run"
@@ -64,12 +65,12 @@ def demo(out: Path, config: DemoConfig, *, seed: int = 0, workers: int = 2, over
     with watch.stage("training"):
         train_run(hyper, out / RUN, overwrite=overwrite, quiet=quiet)
     with watch.stage("test"):
-        trained = open_run(out / RUN)
-        report, told = test_run(trained, hyper, quiet=quiet)
-        _draw(trained, out)
-    told = {**told, "seed": seed, "seconds": watch.seconds, "figure": str(out / FIGURE)}
+        members, inputs = [open_run(out / RUN)], inputs_of(hyper)
+        tested = test_run(members, hyper, inputs, quiet=quiet)
+        _draw(sample_predictions(members, inputs.normal, galaxies=3), out)
+    told = {**tested.brief(), "seed": seed, "seconds": watch.seconds, "figure": str(out / FIGURE)}
     write_text(out / REPORT, to_json(told))
-    return report, told
+    return tested.normal.report(), told
 
 
 def _observe(standard: Path, shards: Path, config: Any, how: dict[str, Any]) -> None:
@@ -78,9 +79,8 @@ def _observe(standard: Path, shards: Path, config: Any, how: dict[str, Any]) -> 
         raise DataError(f"{standard}: {report.failed[0].reason}")
 
 
-def _draw(trained: Trained, out: Path) -> None:
+def _draw(shown: Predictions, out: Path) -> None:
     """The first three galaxies of the test split as the network saw them: nobody chose them."""
-    shown = sample_predictions(trained, trained.hyper, galaxies=3)
     figure = draw_pairs(
         [o[0] for o in shown.observations], [d[0] for d in shown.true], [d[0] for d in shown.predicted],
         shown.grid, shown.quantity, shown.sources,

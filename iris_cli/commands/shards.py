@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from iris_cli.commands import options
-from iris_cli.errors import EXIT_UNVERIFIED, DataError, IrisError, UsageError
+from iris_cli.errors import EXIT_UNVERIFIED, DataError, IrisError
 
 if TYPE_CHECKING:
     from iris_cli.config.grid import Grid
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 app = typer.Typer(help="What lies in a shard folder, and whether it is sound.", no_args_is_help=True)
 
 Folder = Annotated[Path, typer.Argument(help="Shard folder.")]
-
-
-FIGURES = (".png", ".pdf", ".svg")
 
 
 @app.command()
@@ -245,13 +242,10 @@ def _grid(index: Index) -> Grid | None:
 
 
 def _save_figure(index: Index, arrays: Mapping[str, Any], title: str, out: Path) -> None:
-    from iris_cli.plots.pairs import save
     from iris_cli.plots.sample import draw_sample
+    from iris_cli.plots.style import check_writable, save
 
-    if out.suffix.lower() not in FIGURES:
-        raise UsageError(f"a figure cannot be written as '{out.suffix}'", f"known: {', '.join(FIGURES)}")
-    if not out.absolute().parent.is_dir():
-        raise DataError(f"folder {out.absolute().parent} does not exist", "make it first")
+    check_writable(out)
     units = {name: schema.attributes.get("unit") for name, schema in index.arrays.items()}
     labels = {name: f"{name} [{unit}]" if unit else name for name, unit in units.items()}
     save(draw_sample(arrays, labels, _grid(index), title), out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from itertools import zip_longest
@@ -38,6 +39,15 @@ ObserverName = Annotated[
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 Ranks = Annotated[int | None, typer.Option("--nproc-per-node", min=1, help="Processes on this machine (torchrun).")]
+
+Torchrun = Annotated[
+    str, typer.Option(help="More options of torchrun, quoted: '--nnodes=2 --rdzv-endpoint=node1:29500' say.")
+]
+BadSample = Annotated[str | None, typer.Option(help="stop at, or skip, a sample that cannot be read.  [default: stop]")]
+MaxBad = Annotated[int | None, typer.Option(min=0, help="Of skipped samples; more stop the run.  [default: 100]")]
+Checksums = Annotated[
+    bool | None, typer.Option(help="Compare what is first read with its checksum.  [default: checksums]")
+]
 
 
 class TrainCommand(TyperCommand):
@@ -75,13 +85,37 @@ def train(
     validation_fraction: Annotated[
         float | None, typer.Option(help="Share of galaxies, where the data bring no validation split.  [default: 0.2]")
     ] = None,
+    network: Annotated[str | None, typer.Option(help="paper, or columns (a U-Net).  [default: paper]")] = None,
+    precision: Annotated[str | None, typer.Option(help="fp32, bf16 or fp16.  [default: fp32]")] = None,
+    compile_network: Annotated[
+        bool | None, typer.Option("--compile", help="Compile the network first: minutes once, then faster steps.")
+    ] = None,
+    grad_clip: Annotated[
+        float | None, typer.Option(help="Shorten longer gradients.  [default: 0, as they are]")
+    ] = None,
+    ema: Annotated[
+        float | None,
+        typer.Option("--ema", help="Decay of a running mean of the weights, 0.999 say.  [default: 0, none]"),
+    ] = None,
+    patience: Annotated[
+        int | None, typer.Option(help="Stop after so many epochs without a better score.  [default: 0, never]")
+    ] = None,
+    members: Annotated[
+        int, typer.Option(min=1, help="Train an ensemble of so many, in folders member-01, member-02 ... of the run.")
+    ] = 1,
     on_nan: Annotated[str | None, typer.Option(help="stop, or skip a step whose loss is not finite.")] = None,
+    on_bad_sample: BadSample = None,
+    max_bad: MaxBad = None,
+    checksums: Checksums = None,
+    read_threads: Annotated[int | None, typer.Option(min=1, help="Threads that read pairs.  [default: 2]")] = None,
+    read_ahead: Annotated[int | None, typer.Option(min=1, help="Batches they are ahead.  [default: 2]")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Same seed, same bytes.  [default: 0]")] = None,
     checkpoint_every: Annotated[
         int | None, typer.Option(help="Steps between checkpoints within an epoch.  [default: 0, at its end only]")
     ] = None,
     checkpoint_minutes: Annotated[float | None, typer.Option(help="The same by the clock.  [default: 0]")] = None,
     keep: Annotated[int | None, typer.Option(help="Last checkpoints to keep beside the best.  [default: 3]")] = None,
+    log: Annotated[str | None, typer.Option(help="tensorboard: event files beside metrics.jsonl.")] = None,
     observer: ObserverName = None,
     config: options.ConfigFile = None,
     resume: Annotated[
@@ -93,6 +127,7 @@ def train(
         bool, typer.Option("--force", help="Resume although the configuration or the data differ.")
     ] = False,
     nproc_per_node: Ranks = None,
+    torchrun: Torchrun = "",
     device: Device = "auto",
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -114,28 +149,48 @@ def train(
             "optimizer.name": optimizer,
             "schedule.name": schedule,
             "validation_data_fraction": validation_fraction,
+            "network": network,
+            "precision": precision,
+            "compile": compile_network,
+            "gradient_clip": grad_clip,
+            "ema_decay": ema,
+            "patience_epochs": patience,
             "on_nan": on_nan,
+            "on_bad_sample": on_bad_sample,
+            "max_bad": max_bad,
+            "checksums": checksums,
+            "read_threads": read_threads,
+            "read_ahead_batches": read_ahead,
+            "log": log,
             "seed": seed,
             "checkpoint_every_steps": checkpoint_every,
             "checkpoint_every_minutes": checkpoint_minutes,
             "keep_checkpoints": keep,
         },
     )
-    if nproc_per_node and nproc_per_node > 1 and "RANK" not in os.environ:
-        from iris_cli.training.distributed import launch
-
-        raise typer.Exit(launch(nproc_per_node, sys.argv[1:]))
-    from iris_cli.console import emit, log, speaks
+    on_ranks(nproc_per_node, torchrun)
+    from iris_cli import console
     from iris_cli.training import Stopped
-    from iris_cli.training.runs import train_run
+    from iris_cli.training.runs import train_members, train_run
 
+    how: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "force": force, "device": device, "quiet": quiet}
     try:
-        told = train_run(hyper, out, resume=resume, overwrite=overwrite, force=force, device=device, quiet=quiet)
+        told = train_run(hyper, out, **how) if members == 1 else train_members(hyper, out, members, **how)
     except Stopped as stopped:
-        log(f"{stopped.message} ({stopped.hint})")
+        console.log(f"{stopped.message} ({stopped.hint})")
         raise typer.Exit(EXIT_REQUEUE) from None
-    if speaks():
-        emit(told) if as_json else print(sentence(told))
+    if console.speaks():
+        console.emit(told) if as_json else print("\n".join(map(sentence, told.get("members", [told]))))
+
+
+def on_ranks(nproc_per_node: int | None, torchrun: str) -> None:
+    """Start this same command on many ranks and exit with their code; in one of them, or alone, go on."""
+    several = (nproc_per_node or 1) > 1 or torchrun
+    if not several or "RANK" in os.environ:
+        return
+    from iris_cli.training.distributed import launch
+
+    raise typer.Exit(launch(nproc_per_node or 1, sys.argv[1:], shlex.split(torchrun)))
 
 
 def configured(file: Path | None, flags: dict[str, Any]) -> TrainConfig:

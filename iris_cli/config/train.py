@@ -59,6 +59,14 @@ class ScheduleConfig:
         _check(self.warmup_epochs >= 0, "schedule: warmup_epochs", self.warmup_epochs, "0 or more")
 
 
+_CHOICES = {
+    "precision": ("fp32", "bf16", "fp16"),
+    "on_nan": ("stop", "skip"),
+    "on_bad_sample": ("stop", "skip"),
+    "log": ("", "tensorboard"),
+}
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """Everything that a training run's numbers depend on beside the data. Defaults: the IRIS paper's."""
@@ -70,19 +78,42 @@ class TrainConfig:
     batch_size: int = 8
     #: Batches whose gradients make one optimizer step.
     batches_per_update: int = 16
+    #: One of reverter.networks.NETWORKS.
+    network: str = "paper"
     #: The name of a PhysicalLoss.
     physical_loss: str = "ScaledDensityLoss"
     density_normalization_kg_m3: float = 1e-19
+    #: "fp32", or "bf16" and "fp16": what the network computes in while it learns (weights and scores stay float32).
+    precision: str = "fp32"
+    #: Compile the network first (torch.compile): minutes at the start, for faster steps.
+    compile: bool = False
     #: Gradients longer than this are shortened to it; 0 leaves them as they are.
     gradient_clip: float = 0.0
+    #: Validate, test and revert with a running mean of the weights, w <- decay w + (1 - decay) new; 0: with the last.
+    ema_decay: float = 0.0
+    #: Stop after so many epochs without a better validation loss; 0 goes on to the last.
+    patience_epochs: int = 0
     #: "stop" or "skip" a step whose loss is not finite.
     on_nan: str = "stop"
+    #: "stop" at a sample that cannot be read, or "skip" it; but stop when more than `max_bad` have been skipped.
+    on_bad_sample: str = "stop"
+    max_bad: int = 100
+    #: Of the initial weights, the order of the samples, noise and litter.
     seed: int = 0
+    #: Of the choice of validation galaxies, where the data set does not bring a split.
+    split_seed: int = 0
     #: Optimizer steps, or minutes, between two checkpoints within an epoch; 0 keeps to the ends of epochs.
     checkpoint_every_steps: int = 0
     checkpoint_every_minutes: float = 0.0
     #: Of the checkpoints beside the best, the last so many stay.
     keep_checkpoints: int = 3
+    #: "tensorboard" writes event files beside metrics.jsonl.
+    log: str = ""
+    #: Compare each shard with its checksum when it is first read.
+    checksums: bool = True
+    #: Threads that read, and batches that they are ahead.
+    read_threads: int = 2
+    read_ahead_batches: int = 2
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     noise: Noise = field(default_factory=Noise)
@@ -97,10 +128,14 @@ class TrainConfig:
         _check(self.density_normalization_kg_m3 > 0, "density_normalization_kg_m3", self.density_normalization_kg_m3,
                "above 0")  # fmt: skip
         _check(self.gradient_clip >= 0, "gradient_clip", self.gradient_clip, "0 or more")
-        _check(self.on_nan in ("stop", "skip"), "on_nan", self.on_nan, "'stop' or 'skip'")
-        for name in ("seed", "checkpoint_every_steps", "checkpoint_every_minutes"):
+        for name, choices in _CHOICES.items():
+            _check(getattr(self, name) in choices, name, repr(getattr(self, name)), " or ".join(map(repr, choices)))
+        _check(0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "in [0, 1)")
+        for name in ("seed", "split_seed", "checkpoint_every_steps", "checkpoint_every_minutes", "patience_epochs",
+                     "max_bad"):  # fmt: skip
             _check(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-        for name in ("epochs", "batch_size", "batches_per_update", "keep_checkpoints"):
+        for name in ("epochs", "batch_size", "batches_per_update", "keep_checkpoints", "read_threads",
+                     "read_ahead_batches"):  # fmt: skip
             _check(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
 
 

@@ -1,56 +1,154 @@
-"""Axes as astronomers draw them: longitude grows to the left, velocity and distance upwards, an asinh stretch."""
+"""Axes as astronomers draw them, for every figure: longitude grows to the left, velocity and distance upwards."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import AsinhNorm, Normalize
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import QuadMesh
+from matplotlib.colorbar import Colorbar
+from matplotlib.colors import AsinhNorm, LogNorm, Normalize, PowerNorm
 from matplotlib.image import AxesImage
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
+from iris_cli import units
 from iris_cli.axes import Axis
 from iris_cli.config.grid import Grid
+from iris_cli.errors import UsageError, nearest
+from iris_cli.standard.plane import cropped_distance, place
 
 COLOURS = "cividis"  # readable with any colour vision, and in grey
+VELOCITY_COLOURS = "RdBu_r"  # red recedes
+#: What may be asked for: even in lightness, readable with any colour vision.
+COLOUR_MAPS = ("cividis", "viridis", "magma", "inferno", "plasma", "gray", "gray_r")
+
+LONGITUDE, LATITUDE = "Galactic longitude [deg]", "Galactic latitude [deg]"
+VELOCITY, DISTANCE = "LSR velocity [km/s]", "distance from the Sun [pc]"
+LEFT, AWAY = "offset along longitude [pc]", "offset along the line of sight [pc]"
+
+_NAMES = {"density": "mean H$_2$ density", "v_density": "gas column per velocity",
+          "temperature": "brightness temperature", "intensity": "intensity"}  # fmt: skip
+_WRITTEN = {"solMass / pc3": r"M$_\odot$ pc$^{-3}$", "solMass s / (pc2 km)": r"M$_\odot$ pc$^{-2}$ (km/s)$^{-1}$",
+            "solMass km2 / (pc2 s2)": r"M$_\odot$ pc$^{-2}$ (km/s)$^2$"}  # fmt: skip
 
 
-def _extent(across: Axis, up: Axis) -> tuple[float, float, float, float]:
-    """Left, right, bottom, top: the outer edges of the cells, longitude from right to left."""
-    x, y = across.edges(), up.edges()
-    return float(x[-1]), float(x[0]), float(y[0]), float(y[-1])
+def label(quantity: str) -> str:
+    """What stands beside a colour bar: a quantity of `units.QUANTITIES` with its unit."""
+    unit = units.QUANTITIES[quantity]
+    return f"{_NAMES[quantity]}\n[{_WRITTEN.get(unit, unit)}]"
 
 
-def stretch(image: NDArray, top: float | None = None) -> Normalize:
-    """Linear near zero, logarithmic above a fiftieth of the highest: faint gas and bright clouds in one picture."""
-    highest = max(float(top if top is not None else np.max(image, initial=0.0)), 1e-30)
-    return AsinhNorm(linear_width=0.02 * highest, vmin=0.0, vmax=highest)
+# --- brightness -------------------------------------------------------------------------------------------------------
+
+#: Name -> the norm between two values.
+STRETCHES: dict[str, Callable[[float, float], Normalize]] = {
+    # Linear near zero, logarithmic above a fiftieth of the highest: faint gas and bright clouds in one picture.
+    "asinh": lambda low, high: AsinhNorm(linear_width=0.02 * high, vmin=low, vmax=high),
+    # Where no lowest value is given, three decades.
+    "log": lambda low, high: LogNorm(low if low > 0 else 1e-3 * high, high, clip=True),
+    "sqrt": lambda low, high: PowerNorm(0.5, low, high, clip=True),
+    "linear": lambda low, high: Normalize(low, high),
+}
 
 
-def draw_lv(ax: Axes, image: NDArray, grid: Grid, norm: Normalize | None = None) -> AxesImage:
-    """An observation (L, V)."""
-    drawn = _draw(ax, image.T, _extent(grid.longitude, grid.velocity), norm or stretch(image))
-    ax.set_xlabel("Galactic longitude [deg]")
-    ax.set_ylabel("LSR velocity [km/s]")
+def stretch(image: NDArray, top: float | None = None, name: str = "asinh", bottom: float = 0.0) -> Normalize:
+    """From `bottom` to `top`, or to the image's highest value. UsageError for an unknown name or an empty range."""
+    if name not in STRETCHES:
+        raise UsageError(f"unknown stretch '{name}'", nearest(name, STRETCHES))
+    finite = image[np.isfinite(image)]
+    highest = max(float(top if top is not None else np.max(finite, initial=0.0)), 1e-30)
+    if not bottom < highest:
+        raise UsageError(f"the colours would run from {bottom:g} to {highest:g}", "the lowest must be below")
+    return STRETCHES[name](bottom, highest)
+
+
+def colour_bar(drawn: ScalarMappable, ax: Axes | Sequence[Axes], label: str) -> Colorbar:
+    """Beside its panel or panels; ticks of a stretched scale stand where they do not crowd."""
+    first = ax if isinstance(ax, Axes) else ax[0]
+    bar = first.figure.colorbar(drawn, ax=ax, label=label)
+    if isinstance(drawn.norm, AsinhNorm):
+        low, high, width = float(drawn.norm.vmin or 0.0), float(drawn.norm.vmax or 1.0), drawn.norm.linear_width
+        tens = 10.0 ** np.arange(np.floor(np.log10(width)), np.floor(np.log10(high)) + 1)
+        steps = [first_digit * ten for ten in tens for first_digit in (1, 2, 5)]
+        bar.set_ticks([0.0, *(value for value in steps if width <= value <= high and value >= low)])
+        bar.formatter = FuncFormatter(lambda value, _: f"{value:g}")
+        bar.minorticks_off()
+    return bar
+
+
+# --- panels -----------------------------------------------------------------------------------------------------------
+
+
+def draw_image(
+    ax: Axes, rows: NDArray, across: Axis, up: Axis, norm: Normalize, colours: str = COLOURS
+) -> AxesImage:  # fmt: skip
+    """`rows[j, i]`: j upwards along `up`, i along `across`, which grows to the left if it is a longitude."""
+    (left, right), (bottom, top) = across.edges()[[0, -1]], up.edges()[[0, -1]]
+    options: dict[str, Any] = {"origin": "lower", "aspect": "auto", "interpolation": "nearest", "cmap": colours}
+    drawn = ax.imshow(rows, extent=(left, right, bottom, top), norm=norm, **options)
+    ax.set_xlim((right, left) if across.name == "longitude" else (left, right))
+    ticks_outside(ax)
     return drawn
 
 
-def draw_top_down(ax: Axes, image: NDArray, grid: Grid, norm: Normalize | None = None) -> AxesImage:
-    """A density image (R', L), the observer below."""
-    r = grid.distance
-    first, last = (float(r.centres()[i]) for i in (grid.r_crop_min, grid.r_crop_max - 1))
-    shown = Axis("distance", "pc", first, last, grid.r_crop_max - grid.r_crop_min)
-    drawn = _draw(ax, image, _extent(grid.longitude, shown), norm or stretch(image))
-    ax.set_xlabel("Galactic longitude [deg]")
-    ax.set_ylabel("distance from the Sun [pc]")
+def ticks_outside(ax: Axes) -> None:
+    """On a dark image nobody would see them."""
+    ax.tick_params(which="both", direction="out", top=False, right=False)
+
+
+def draw_lv(
+    ax: Axes, image: NDArray, sky: Grid | tuple[Axis, Axis], norm: Normalize | None = None, colours: str = COLOURS
+) -> AxesImage:
+    """An observation (L, V), on a grid or on its own axes of longitude and velocity."""
+    lon, v = (sky.longitude, sky.velocity) if isinstance(sky, Grid) else sky
+    drawn = draw_image(ax, image.T, lon, v, norm or stretch(image), colours)
+    ax.set_xlabel(LONGITUDE)
+    ax.set_ylabel(VELOCITY)
     return drawn
 
 
-def _draw(ax: Axes, rows: NDArray, extent: tuple[float, float, float, float], norm: Normalize) -> AxesImage:
-    """`rows[j, i]`: j upwards, i along growing longitude, which the extent lets run to the left."""
-    left, right, bottom, top = extent
-    options: dict[str, Any] = {"origin": "lower", "aspect": "auto", "interpolation": "nearest", "cmap": COLOURS}
-    drawn = ax.imshow(rows, extent=(right, left, bottom, top), norm=norm, **options)
-    ax.set_xlim(left, right)
+def draw_lb(ax: Axes, image: NDArray, lon: Axis, lat: Axis, norm: Normalize, colours: str = COLOURS) -> AxesImage:
+    """A map of the sky (B, L), a degree as long across as up."""
+    drawn = draw_image(ax, image, lon, lat, norm, colours)
+    ax.set_aspect("equal")
+    ax.set_xlabel(LONGITUDE)
+    ax.set_ylabel(LATITUDE)
+    return drawn
+
+
+def draw_top_down(
+    ax: Axes, image: NDArray, grid: Grid, norm: Normalize | None = None, colours: str = COLOURS
+) -> AxesImage:
+    """A density image (R', L) as the network sees it, the observer below."""
+    drawn = draw_image(ax, image, grid.longitude, cropped_distance(grid), norm or stretch(image), colours)
+    ax.set_xlabel(LONGITUDE)
+    ax.set_ylabel(DISTANCE)
+    return drawn
+
+
+def draw_from_north(
+    ax: Axes, image: NDArray, grid: Grid, norm: Normalize | None = None, colours: str = COLOURS
+) -> QuadMesh:
+    """A density image (R', L) in its true shape, in pc around Sgr A* (a cross); an arrow points to the Sun, below."""
+    left, away = place(cropped_distance(grid).edges()[:, None], grid.longitude.edges()[None, :], grid)
+    drawn = ax.pcolormesh(left, away, image, norm=norm or stretch(image), cmap=colours, rasterized=True)
+    ax.set_aspect("equal")
+    ax.set_xlim(float(left.max()), float(left.min()))
+    ax.set_ylim(float(away.min()), float(away.max()))
+    ax.set_xlabel(LEFT)
+    ax.set_ylabel(AWAY)
+    seen: dict[str, Any] = {
+        "color": "white",
+        "path_effects": [withStroke(linewidth=2.5, foreground="black")],
+    }  # on any map
+    ax.plot(0, 0, "+", markersize=8, gid="Sgr A*", **seen)
+    arrow = {"arrowstyle": "->", **seen}
+    ax.annotate("", (0.08, 0.03), (0.08, 0.16), xycoords="axes fraction", arrowprops=arrow, gid="to the Sun")
+    ax.text(0.11, 0.05, "to the Sun", transform=ax.transAxes, **seen)
+    ticks_outside(ax)
     return drawn

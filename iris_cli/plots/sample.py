@@ -6,24 +6,23 @@ from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
 from iris_cli.config.grid import Grid
 from iris_cli.pair import DENSITY, OBSERVATION
-from iris_cli.plots.axes_of_sky import COLOURS, draw_lv, draw_top_down, stretch
+from iris_cli.plots.axes_of_sky import COLOURS, colour_bar, draw_lv, draw_top_down, stretch
+from iris_cli.plots.style import STYLES
 
 
 def draw_sample(arrays: Mapping[str, NDArray], labels: Mapping[str, str], grid: Grid | None, title: str) -> Figure:
     """A panel for each array (…, rows, columns); `labels` name the colour bars. Without a grid axes count pixels."""
-    figure = Figure(figsize=(5.2 * len(arrays), 4.4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = STYLES["screen"].figure(len(arrays))
     panels = figure.subplots(1, len(arrays), squeeze=False)[0]
     for panel, (name, array) in zip(panels, arrays.items(), strict=True):
         drawn = _draw(panel, name, plane(array), grid)
-        figure.colorbar(drawn, ax=panel, label=labels[name])
+        colour_bar(drawn, panel, labels[name])
     figure.suptitle(title)
     return figure
 

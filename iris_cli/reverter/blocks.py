@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from iris_cli.errors import UsageError
+from iris_cli.reverter.matrix_convolution import FEW_PIXELS, MatrixConv2d, MatrixConvTranspose2d
 
 LEAKY_SLOPE = 0.01
 CHANNELS_PER_HEAD = 32
@@ -100,13 +101,10 @@ def decoder(stages: tuple[Stage, ...]) -> nn.Sequential:
 
 def _encoder_layers(stages: tuple[Stage, ...]) -> Iterator[list[tuple[str, nn.Module]]]:
     channels_in = 1
-    for row in stages:
-        layers: list[tuple[str, nn.Module]] = [
-            (
-                "convolution",
-                nn.Conv2d(channels_in, row.channels, row.kernel, row.stride, row.padding, groups=row.groups),
-            )
-        ]
+    for row, pixels in zip(stages, _pixels_after(stages), strict=True):
+        kind = MatrixConv2d if pixels <= FEW_PIXELS and row.groups == 1 else nn.Conv2d
+        convolution = kind(channels_in, row.channels, row.kernel, row.stride, row.padding, groups=row.groups)
+        layers: list[tuple[str, nn.Module]] = [("convolution", convolution)]
         if row is not stages[-1]:
             layers.append(("batch_norm", nn.BatchNorm2d(row.channels)))
         layers.append(("activation", nn.LeakyReLU(LEAKY_SLOPE)))
@@ -118,8 +116,9 @@ def _encoder_layers(stages: tuple[Stage, ...]) -> Iterator[list[tuple[str, nn.Mo
 
 def _decoder_layers(stages: tuple[Stage, ...]) -> Iterator[list[tuple[str, nn.Module]]]:
     channels_out = (*(row.channels for row in reversed(stages[:-1])), 1)
-    for row, out in zip(reversed(stages), channels_out, strict=True):
-        transposed = nn.ConvTranspose2d(row.channels, out, row.kernel, row.stride, row.padding, groups=row.groups)
+    for row, out, pixels in zip(reversed(stages), channels_out, reversed(_pixels_after(stages)), strict=True):
+        kind = MatrixConvTranspose2d if pixels <= FEW_PIXELS else nn.ConvTranspose2d
+        transposed = kind(row.channels, out, row.kernel, row.stride, row.padding, groups=row.groups)
         if row is stages[0]:
             yield [("transpose_convolution", transposed), ("activation", nn.ReLU())]
         else:
@@ -128,6 +127,14 @@ def _decoder_layers(stages: tuple[Stage, ...]) -> Iterator[list[tuple[str, nn.Mo
                 ("batch_norm", nn.BatchNorm2d(out)),
                 ("activation", nn.LeakyReLU(LEAKY_SLOPE)),
             ]
+
+
+def _pixels_after(stages: tuple[Stage, ...]) -> list[int]:
+    """Pixels across after each stage; the last leaves one."""
+    before = [1]
+    for row in reversed(stages):
+        before.append((before[-1] - 1) * row.stride - 2 * row.padding + row.kernel)
+    return before[-2::-1]
 
 
 def _named(stages: Iterator[list[tuple[str, nn.Module]]]) -> nn.Sequential:

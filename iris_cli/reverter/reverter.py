@@ -1,12 +1,16 @@
-"""lv image -> top-down map: the encoder-decoder network of the IRIS paper (arXiv:2607.01338)."""
+"""lv image -> top-down map: a network that knows its units; by default that of the IRIS paper (arXiv:2607.01338)."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from iris_cli.errors import UsageError, nearest
 from iris_cli.reverter import blocks
+from iris_cli.reverter.matrix_convolution import MATRIX_LAYERS
+from iris_cli.reverter.networks import make_network
 from iris_cli.units import INNER, UnitSystem
 
 #: What an observation may measure; the first is what a survey brings.
@@ -26,22 +30,41 @@ class Reverter(nn.Module):
     v_density: Tensor
 
     def __init__(
-        self, image_size: int = 512, quantity: str = "temperature", units: UnitSystem = INNER, seed: int = 0
+        self,
+        image_size: int = 512,
+        quantity: str = "temperature",
+        units: UnitSystem = INNER,
+        seed: int = 0,
+        network: str = "paper",
     ) -> None:
-        """UsageError when there is no table for the size, or the quantity is not one that an observer delivers."""
+        """UsageError when there is no such network for the size, or no observer delivers the quantity."""
         super().__init__()
         if quantity not in OBSERVED_QUANTITIES:
             raise UsageError(f"a reverter cannot read a '{quantity}'", nearest(quantity, OBSERVED_QUANTITIES))
-        self.image_size, self.quantity = image_size, quantity
-        stages = blocks.stages_for(image_size)
-        self.encoder = blocks.encoder(stages)
-        self.decoder = blocks.decoder(stages)
+        self.image_size, self.quantity, self.network = image_size, quantity, network
+        parts = make_network(network, image_size, quantity)
+        self._parts = tuple(parts)
+        for name, part in parts.items():
+            self.add_module(name, part)
         blocks.initialise(self, torch.Generator().manual_seed(seed))
         for name in ("density", *OBSERVED_QUANTITIES):
             self.register_buffer(name, torch.tensor(units.per_SI(name), dtype=torch.float64))
 
     def forward(self, observation: Tensor) -> Tensor:
-        return self.decoder(self.encoder(observation))
+        for name in self._parts:
+            observation = getattr(self, name)(observation)
+        return observation
+
+    def table(self) -> dict[str, Any]:
+        """What `Reverter(**table)` needs to make this network again, its weights aside."""
+        return {"image_size": self.image_size, "quantity": self.quantity, "network": self.network}
+
+    def on(self, device: torch.device) -> Reverter:
+        """Itself, moved to a device, with each convolution's weights in the order that is fastest there."""
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) and not isinstance(layer, MATRIX_LAYERS):
+                layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return self.to(device)
 
     def multi_unit_call(self, observation: Tensor, input_units: UnitSystem, output_units: UnitSystem) -> Tensor:
         """`forward` for an observation in `input_units`, with the density in `output_units`."""

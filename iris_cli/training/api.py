@@ -12,12 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from iris_cli.config.toml import to_dict
+from iris_cli.config.toml import from_dict, to_dict
 from iris_cli.config.train import Noise, TrainConfig
 from iris_cli.console import progress, warn
 from iris_cli.errors import DataError, UsageError
 from iris_cli.observers.observer import Observer
 from iris_cli.reverter.reverter import Reverter
+from iris_cli.training.arithmetic import Arithmetic, compile_in_place
+from iris_cli.training.averaging import RunningMean
 from iris_cli.training.batch import Feed
 from iris_cli.training.checkpoint import Checkpoint, load
 from iris_cli.training.datasets import InfiniteDataset
@@ -32,6 +34,8 @@ from iris_cli.training.optimizer import make_optimizer
 from iris_cli.training.pairs import Pairs, divide, image_size, litter_of, pairs_of
 from iris_cli.training.report import Report
 from iris_cli.training.run_folder import RunFolder
+from iris_cli.training.tensorboard import Board
+from shards.stream import BadSamples
 
 
 def train_reverter(
@@ -69,7 +73,7 @@ def train_reverter(
     hyper = hyper or TrainConfig()
     pairs = pairs_of(dataset, observer)
     drawn = litter_of(litter, observer, pairs)
-    _check_fits(reverter, pairs)
+    check_fits(reverter, pairs)
     image_noise = _image_noise(noise or hyper.noise, pairs)
     train, validation = divide(pairs, hyper)
     folder = (
@@ -79,7 +83,12 @@ def train_reverter(
     )
     with world(device, auto_startup, auto_cleanup) as here, interruption() as flag, threads_for(reverter.image_size):
         feed = Feed("train", pairs, train, hyper.seed, hyper.batch_size, here.rank, here.size, shuffle=True,
-                    noise=image_noise, litter=drawn, litter_seed=litter.seed if litter else 0)  # fmt: skip
+                    noise=image_noise, litter=drawn, litter_seed=litter.seed if litter else 0,
+                    pinned=here.device.type == "cuda", **_reading(hyper))  # fmt: skip
+        reverter.on(here.device)
+        mean_weights = RunningMean(reverter, hyper.ema_decay) if hyper.ema_decay > 0 else None
+        if hyper.compile:
+            compile_in_place(reverter, here.device)
         module = here.parallel(reverter)
         trainer = Trainer(
             hyper=hyper,
@@ -87,10 +96,12 @@ def train_reverter(
             module=module,
             loss=physical_loss(hyper).to(here.device),
             optimizer=make_optimizer(module.parameters(), hyper.optimizer),
+            arithmetic=Arithmetic(hyper.precision, here.device, compiled=hyper.compile),
             train=feed,
-            validation=replace(feed, stream="validation", numbers=validation, shuffle=False),
+            validation=replace(feed, stream="validation", numbers=validation, shuffle=False, **_reading(hyper)),
             interruption=flag,
             data=_describe(pairs, drawn, image_noise),
+            mean_weights=mean_weights,
             folder=folder,
             quiet=quiet,
         )
@@ -122,12 +133,13 @@ def test_reverter(
     """
     hyper = hyper or TrainConfig()
     whole = test_feed(dataset, hyper, litter, noise, observer)
-    _check_fits(reverter, whole.pairs)
+    check_fits(reverter, whole.pairs)
     with world(device, auto_startup, auto_cleanup) as here, threads_for(reverter.image_size):
         feed = replace(whole, rank=here.rank, world=here.size)
         with progress("testing", feed.plan().steps, quiet=quiet) as bar:
-            module = reverter.to(here.device)
-            totals = evaluate(module, physical_loss(hyper), feed, MEASURES, here, mean_image, bar)
+            totals = evaluate(reverter.on(here.device), physical_loss(hyper), feed, MEASURES, here, mean_image, bar)
+        if missing := feed.count - totals.count():
+            warn(f"{missing} of {feed.count} samples could not be read and were left out")
         return Report.of(totals)
 
 
@@ -144,7 +156,7 @@ def test_feed(
         raise DataError(f"{pairs.name} holds no sample to test on")
     return Feed("test", pairs, np.arange(len(pairs)), hyper.seed, hyper.batch_size,
                 noise=_image_noise(noise or hyper.noise, pairs), litter=litter_of(litter, observer, pairs),
-                litter_seed=litter.seed if litter else 0)  # fmt: skip
+                litter_seed=litter.seed if litter else 0, **_reading(hyper))  # fmt: skip
 
 
 test_feed.__test__ = False  # type: ignore[attr-defined]
@@ -174,7 +186,7 @@ def threads_for(image_size: int) -> Iterator[None]:
 # --- checks before the first step -------------------------------------------------------------------------------------
 
 
-def _check_fits(reverter: Reverter, pairs: Pairs) -> None:
+def check_fits(reverter: Reverter, pairs: Pairs) -> None:
     """DataError when the network is for another image, UsageError when for another quantity."""
     size = image_size(pairs)
     if reverter.image_size != size:
@@ -198,8 +210,17 @@ def _check_sizes(trainer: Trainer) -> None:
     asked = trainer.train.plan().share.step * trainer.hyper.batches_per_update
     if asked > samples:
         warn(f"a step takes {asked} samples, more than the {samples} there are to train on: every epoch is one step")
+    if trainer.validation.count == 0 and trainer.hyper.patience_epochs:
+        raise UsageError("patience needs validation samples, and there are none", "leave some, or drop --patience")
     if trainer.validation.count == 0:
         warn(f"{trainer.train.pairs.name} leaves nothing to validate with: the last checkpoint will count as the best")
+
+
+def _reading(hyper: TrainConfig) -> dict[str, Any]:
+    """How a feed reads, with a count of bad samples of its own."""
+    most = hyper.max_bad if hyper.on_bad_sample == "skip" else 0
+    return {"threads": hyper.read_threads, "ahead": hyper.read_ahead_batches, "bad": BadSamples(most),
+            "bad_litter": BadSamples(most)}  # fmt: skip
 
 
 def _image_noise(noise: Noise, pairs: Pairs) -> ImageNoise | None:
@@ -229,6 +250,8 @@ def _open_run(trainer: Trainer, folder: RunFolder, resume: str, overwrite: bool,
         trainer.world.alone(lambda: _check_same(checkpoint, trainer, force))
         trainer.go_on(checkpoint)
     trainer.world.alone(lambda: folder.begin(trainer.hyper, trainer.progress.step))
+    if trainer.hyper.log == "tensorboard" and trainer.world.leads:
+        trainer.board = Board(folder.path, trainer.progress.step)
 
 
 def _to_resume(folder: RunFolder, resume: str) -> Checkpoint | None:
@@ -239,12 +262,20 @@ def _to_resume(folder: RunFolder, resume: str) -> Checkpoint | None:
 
 #: Of a configuration: what may change when a run goes on. Paths may, because the data's fingerprint is compared.
 _FREE = ("epochs", "batch_size", "batches_per_update", "data", "litter", "observer", "checkpoint_every_steps",
-         "checkpoint_every_minutes", "keep_checkpoints")  # fmt: skip
+         "checkpoint_every_minutes", "keep_checkpoints", "patience_epochs", "on_nan", "on_bad_sample", "max_bad", "log",
+         "checksums", "read_threads", "read_ahead_batches")  # fmt: skip
 
 
 def _check_same(checkpoint: Checkpoint, trainer: Trainer, force: bool) -> None:
     """DataError that says what differs between the checkpoint and this run, unless forced."""
-    now, then = to_dict(trainer.hyper), checkpoint.config
+    network: Any = bare(trainer.module)
+    if checkpoint.reverter != {**checkpoint.reverter, **network.table()}:
+        raise DataError(
+            f"the checkpoint of step {checkpoint.progress.step} holds another network: {checkpoint.reverter} then, "
+            f"{network.table()} now",
+            "train it in a folder of its own",
+        )
+    now, then = to_dict(trainer.hyper), to_dict(from_dict(TrainConfig, checkpoint.config, "the checkpoint"))
     differ = [f"{k}: {then.get(k)} then, {now.get(k)} now" for k in {**then, **now} if k not in _FREE
               and then.get(k) != now.get(k)]  # fmt: skip
     for name in ("fingerprint", "litter"):

@@ -8,26 +8,25 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from webdataset import DataPipeline
 
 from iris_cli.pair import DENSITY, OBSERVATION
+from iris_cli.training.distributed import World
 from iris_cli.training.noise import ImageNoise, noise_key
 from iris_cli.training.pairs import Numbers, Pairs
 from shards.plan import Draw, EpochPlan, Share, epoch_order, resampled_draws, stream_key
 from shards.reader import Reader
-from shards.stream import Batch, ReadAhead
+from shards.stream import BadSamples, Batch, ReadAhead
 
 T = TypeVar("T")
 
-#: Batches that are ready before they are asked for.
-AHEAD = 2
-READ_THREADS = 2
 POLL_S = 0.1
 
 
@@ -66,6 +65,13 @@ class Feed:
     noise: ImageNoise | None = None
     litter: Pairs | None = None
     litter_seed: int = 0
+    #: Threads that read, and batches that they are ahead.
+    threads: int = 2
+    ahead: int = 2
+    #: Batches in page-locked memory, from which a copy to a GPU need not be waited for.
+    pinned: bool = False
+    bad: BadSamples = field(default_factory=BadSamples)
+    bad_litter: BadSamples = field(default_factory=BadSamples)
 
     @property
     def count(self) -> int:
@@ -82,11 +88,11 @@ class Feed:
 
         `waiting` is called now and then while there is nothing to give, and may raise.
         """
-        return read_ahead(iter(self.stages(epoch, position)), AHEAD, waiting)
+        return read_ahead(iter(self.stages(epoch, position)), self.ahead, waiting)
 
     def stages(self, epoch: int, position: int) -> DataPipeline:
         """The stream as a list of stages, each of which maps an iterator to an iterator."""
-        stages = [lambda: self._draws(epoch, position), _reading(self.pairs, self.batch), _as_tensors]
+        stages = [lambda: self._draws(epoch, position), self._reading(self.pairs, self.bad), self._as_tensors]
         if self.litter is not None:
             stages.append(self._litter_stage(self.litter, epoch, position))
         if self.noise is not None:
@@ -104,8 +110,9 @@ class Feed:
         draws = resampled_draws(np.arange(len(litter)), share, seed, epoch)
 
         def add(batches: Iterator[PairBatch]) -> Iterator[PairBatch]:
-            for batch, drawn in zip(batches, _reading(litter, self.batch)(draws), strict=False):
-                batch.observation.add_(torch.from_numpy(drawn.arrays[OBSERVATION])[: len(batch)])
+            for batch, drawn in zip(batches, self._reading(litter, self.bad_litter)(draws), strict=False):
+                rows = np.searchsorted(drawn.positions, batch.positions)  # not all, where a sample was left out
+                batch.observation.add_(torch.from_numpy(drawn.arrays[OBSERVATION])[rows])
                 yield batch
 
         return add
@@ -119,16 +126,33 @@ class Feed:
 
         return add
 
+    def _as_tensors(self, batches: Iterator[Batch]) -> Iterator[PairBatch]:
+        """Out of the ring's buffers, which will be used again, into memory of their own."""
+        for batch in batches:
+            observation, density = (self._own(batch.arrays[name]) for name in (OBSERVATION, DENSITY))
+            yield PairBatch(observation, density, batch.ids, batch.positions, batch.end)
 
-def _as_tensors(batches: Iterator[Batch]) -> Iterator[PairBatch]:
-    """Out of the ring's buffers, which will be used again, into memory of their own."""
-    for batch in batches:
-        observation, density = (torch.from_numpy(batch.arrays[name]).clone() for name in (OBSERVATION, DENSITY))
-        yield PairBatch(observation, density, batch.ids, batch.positions, batch.end)
+    def _own(self, rows: NDArray) -> Tensor:
+        shared = torch.from_numpy(rows)
+        return shared.pin_memory() if self.pinned else shared.clone()
+
+    def _reading(self, pairs: Pairs, bad: BadSamples) -> ReadAhead:
+        return ReadAhead(cast(Reader, pairs), self.batch, threads=self.threads, depth=self.ahead, bad=bad)
+
+    # --- what could not be read ---
+
+    def bad_over_ranks(self, world: World) -> int:
+        """How many of the stream's samples could not be read so far, by any rank; all ranks ask together."""
+        return _joined(self.bad, len(self.pairs), world)
+
+    def bad_litter_over_ranks(self, world: World) -> int:
+        return _joined(self.bad_litter, len(self.litter), world) if self.litter is not None else 0
 
 
-def _reading(pairs: Pairs, batch: int) -> ReadAhead:
-    return ReadAhead(cast(Reader, pairs), batch, threads=READ_THREADS, depth=AHEAD)
+def _joined(bad: BadSamples, count: int, world: World) -> int:
+    marks = torch.zeros(count, dtype=torch.float64)
+    marks[list(bad.found)] = 1.0
+    return int((world.sum(marks) > 0).sum())
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from iris_cli.reverter.reverter import Reverter
 from iris_cli.units import INNER
 
 FORMAT = "iris-checkpoint"
-VERSION = 1
+VERSION = 2
 CONFIG, METRICS, CHECKPOINTS, BEST = "config.toml", "metrics.jsonl", "checkpoints", "best.pt"
 
 
@@ -46,7 +46,11 @@ class Progress:
 
 @dataclass
 class Checkpoint:
-    """`data` says what it was trained on: fingerprint, grid, quantity, latitude reduction, litter."""
+    """`data` says what it was trained on: fingerprint, grid, quantity, latitude reduction, litter.
+
+    `model` are the weights to test and revert with. Where these are a running mean, `learning_model` are those that
+    the next step starts from, and `learning_steps` how many the mean is over.
+    """
 
     reverter: dict[str, Any]
     model: dict[str, Tensor]
@@ -54,7 +58,10 @@ class Checkpoint:
     config: dict[str, Any]
     data: dict[str, Any]
     mean_image: Tensor | None = None
+    learning_model: dict[str, Tensor] = field(default_factory=dict)
+    learning_steps: int = 0
     optimizer: dict[str, Any] = field(default_factory=dict)
+    scaler: dict[str, Any] = field(default_factory=dict)
     density_sum: Tensor | None = None
     density_count: int = 0
     rng: Tensor | None = None

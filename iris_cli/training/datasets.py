@@ -29,7 +29,8 @@ class PreObservedDataset(Dataset):
     reads the index and nothing else. ShardError or DataError when the folder is no such thing.
     """
 
-    def __init__(self, folder: Path | str, split: str | None = None) -> None:
+    def __init__(self, folder: Path | str, split: str | None = None, *, checksums: bool = True) -> None:
+        """With `checksums`, what is read for the first time is compared with its checksum."""
         self.folder, self.split = Path(folder), split
         self.index = Index.open(self.folder)
         self.numbers = self.index.numbers(split)
@@ -40,7 +41,7 @@ class PreObservedDataset(Dataset):
         names = [name for name in (OBSERVATION, DENSITY) if name in self.index.arrays]
         self.quantity: str = self._schema_attribute(OBSERVATION, "quantity")
         self.factors = {name: self._factor(name) for name in names}
-        self.reader = Reader(self.index, names)
+        self.reader = Reader(self.index, names, checksums=checksums)
 
     @property
     def litter(self) -> bool:

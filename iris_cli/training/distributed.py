@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -221,16 +221,21 @@ def first_node(nodes: str) -> str:
 STOPPED_NOTE = "IRIS_STOPPED_NOTE"
 
 
+#: Options of torchrun that say where ranks meet; without any, they do so on this machine.
+_MEETING = ("--rdzv", "--nnodes", "--master", "--standalone", "--node")
+
+
 def note_stopped() -> None:
     """Rank 0, after a signal, once everything is saved."""
     if note := os.environ.get(STOPPED_NOTE):
         Path(note).touch()
 
 
-def launch(ranks: int, arguments: list[str]) -> int:
+def launch(ranks: int, arguments: list[str], more: Sequence[str] = ()) -> int:
     """Run `python -m iris_cli ARGUMENTS` on so many ranks of this machine (torchrun, in process); their exit code.
 
-    A signal is passed on to the ranks; they have 30 s to save and end.
+    `more` are further options of torchrun's own: nodes, rendezvous, logs. A signal is passed on to the ranks; they have
+    30 s to save and end.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -240,7 +245,8 @@ def launch(ranks: int, arguments: list[str]) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // ranks)))
     for number in (signal.SIGUSR1, signal.SIGUSR2):  # torchrun itself passes on SIGTERM and SIGINT
         signal.signal(number, _pass_on)
-    options = ["--standalone", f"--nproc-per-node={ranks}", "-m", "iris_cli", *arguments]
+    alone = [] if any(word.startswith(_MEETING) for word in more) else ["--standalone"]
+    options = [*alone, f"--nproc-per-node={ranks}", *more, "-m", "iris_cli", *arguments]
     with TemporaryDirectory(prefix="iris-") as folder:
         note = Path(folder) / "stopped"
         os.environ[STOPPED_NOTE] = str(note)

@@ -49,7 +49,7 @@ def evaluate(
 ) -> Totals:
     """Totals over all ranks; `agree` is called before each batch, `waiting` while one is late.
 
-    DataError when a prediction is not finite, or samples are missing at the end.
+    DataError when a prediction is not finite, or samples are missing at the end that nobody has counted as unreadable.
     """
     reverter.eval()
     totals, volume = Totals(measures), pixel_volume(feed.pairs.grid)
@@ -59,18 +59,20 @@ def evaluate(
         agree()
         if len(batch):
             values = measure(reverter, loss, batch, measures, world, image, volume)
-            _check_finite(values["loss"], batch, feed)
+            check_finite(values["loss"], batch, feed)
             totals.add(values)
         bar.advance()
     world.sum(totals.table)
-    if totals.count() != feed.count:
+    missing = feed.count - totals.count()
+    if missing and missing > feed.bad_over_ranks(world):
         raise DataError(f"{totals.count()} samples were seen; {feed.pairs.name} promises {feed.count}",
                         "check it: iris shards verify")  # fmt: skip
     return totals
 
 
-def _check_finite(loss: Tensor, batch: PairBatch, feed: Feed) -> None:
-    for number in batch.ids[~loss.isfinite().numpy()]:
+def check_finite(values: Tensor, batch: PairBatch, feed: Feed) -> None:
+    """DataError that names the first pair whose value, (n,), is not finite."""
+    for number in batch.ids[~values.isfinite().numpy()]:
         raise DataError(
             f"the reverter's prediction for '{feed.pairs.key(int(number))}' of {feed.pairs.name} is not finite",
             "was it trained on another unit, or did its training diverge?",

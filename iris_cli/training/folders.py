@@ -17,25 +17,27 @@ from iris_cli.standard.dataset import StandardDataset
 from iris_cli.training.datasets import InfiniteDataset, PreObservedDataset
 
 
-def open_data(folders: Sequence[str], observer: str = "", split: str | None = None) -> tuple[Any, Observer | None]:
+def open_data(
+    folders: Sequence[str], observer: str = "", split: str | None = None, *, checksums: bool = True
+) -> tuple[Any, Observer | None]:
     """Shard folders, or standard data sets and the observer of that name; several as one."""
     if not observer:
-        return _joined([open_shards(folder, split) for folder in folders]), None
+        return _joined([open_shards(folder, split, checksums=checksums) for folder in folders]), None
     if split:
         raise UsageError("a standard data set has no splits", "test on shards, or on all tensors")
     standard = [StandardDataset.open(folder) for folder in folders]
     return _joined(standard), make_observer(standard[0].grid, PreobserveConfig(observer=observer))
 
 
-def open_shards(folder: str, split: str | None = None) -> PreObservedDataset:
-    return PreObservedDataset(shards_folder(folder), split)
+def open_shards(folder: str, split: str | None = None, *, checksums: bool = True) -> PreObservedDataset:
+    return PreObservedDataset(shards_folder(folder), split, checksums=checksums)
 
 
 def open_litter(hyper: TrainConfig) -> InfiniteDataset | None:
     """The litter that a configuration names, if any. DataError when there is nothing to draw."""
     if not hyper.litter:
         return None
-    dataset = open_shards(hyper.litter)
+    dataset = open_shards(hyper.litter, checksums=hyper.checksums)
     if len(dataset) == 0:
         raise DataError(f"{hyper.litter} holds no litter to draw from", "write some: iris preobserve --litter")
     return InfiniteDataset(dataset, hyper.seed)

@@ -22,16 +22,21 @@ from iris_cli.config.toml import to_dict
 from iris_cli.config.train import TrainConfig
 from iris_cli.console import log, progress, warn
 from iris_cli.errors import EXIT_FAILURE, EXIT_REQUEUE, DataError, IrisError
+from iris_cli.training.arithmetic import Arithmetic
+from iris_cli.training.averaging import RunningMean
 from iris_cli.training.batch import Feed, PairBatch
 from iris_cli.training.checkpoint import Checkpoint, Progress
 from iris_cli.training.distributed import World, bare, no_sync, note_stopped
 from iris_cli.training.evaluation import evaluate
 from iris_cli.training.interruption import Interruption
 from iris_cli.training.loss import PhysicalLoss
+from iris_cli.training.mean_image import MeanImage
 from iris_cli.training.metrics import SCORES
 from iris_cli.training.optimizer import learning_rate
 from iris_cli.training.report import skill
 from iris_cli.training.run_folder import RunFolder
+from iris_cli.training.step_clock import StepClock, words
+from iris_cli.training.tensorboard import Board
 
 #: Steps between two lines of metrics.jsonl.
 LOG_EVERY = 10
@@ -44,29 +49,6 @@ class Stopped(IrisError):
 
 
 @dataclass
-class MeanImage:
-    """The training set's mean density, summed during the first epoch, when each sample comes by once."""
-
-    total: Tensor
-    count: int = 0
-
-    def add(self, density: Tensor) -> None:
-        self.total += density.double().sum(dim=0)
-        self.count += len(density)
-
-    def copy(self) -> MeanImage:
-        return MeanImage(self.total.clone(), self.count)
-
-    def over_ranks(self, world: World) -> MeanImage:
-        joined = world.sum(torch.cat([self.total.flatten(), torch.tensor([float(self.count)], dtype=torch.float64)]))
-        return MeanImage(joined[:-1].view_as(self.total), int(joined[-1]))
-
-    def mean(self) -> Tensor | None:
-        """(1, R', L) float32, or None before the first sample."""
-        return (self.total / self.count).float() if self.count else None
-
-
-@dataclass
 class Trainer:
     """A run under way. `module` is the reverter, perhaps wrapped; without a `folder` nothing is kept."""
 
@@ -75,11 +57,15 @@ class Trainer:
     module: nn.Module
     loss: PhysicalLoss
     optimizer: Optimizer
+    arithmetic: Arithmetic
     train: Feed
     validation: Feed
     interruption: Interruption
     data: dict[str, Any]
+    #: Of the weights, where one is kept: what is validated, and what a test takes.
+    mean_weights: RunningMean | None = None
     folder: RunFolder | None = None
+    board: Board | None = None
     quiet: bool = False
     progress: Progress = field(default_factory=Progress)
     seen: MeanImage = field(init=False)
@@ -93,13 +79,20 @@ class Trainer:
     def run(self) -> None:
         """Train to the last epoch. Stopped when a signal came and everything is saved."""
         try:
-            while self.progress.epoch < self.hyper.epochs:
+            while self.progress.epoch < self.hyper.epochs and not self._out_of_patience():
                 self._train_epoch()
                 self._finish_epoch()
         except Stopped:
             self._save()
             self.world.alone(note_stopped)
             raise
+
+    def _out_of_patience(self) -> bool:
+        patience, best = self.hyper.patience_epochs, self.progress.best_epoch
+        if patience == 0 or best is None or self.progress.epoch - 1 - best < patience:
+            return False
+        log(f"no better validation loss in {patience} epochs: stopping after epoch {self.progress.epoch}")
+        return True
 
     def _agree(self) -> None:
         """Stopped on all ranks if a signal reached any."""
@@ -125,8 +118,7 @@ class Trainer:
         with progress(f"epoch {epoch + 1}/{self.hyper.epochs}", len(windows), quiet=self.quiet) as bar:
             try:
                 for begin, end in windows:
-                    total = self._step(batches, begin, end, clock)
-                    clock.count(total, end - begin)
+                    clock.count(*self._step(batches, begin, end, clock))
                     due = self.progress.step % LOG_EVERY == 0 or end == self.train.count
                     bar.advance(1, self._note_steps(clock) if due else "")
                     if end < self.train.count and self._checkpoint_due():
@@ -147,12 +139,15 @@ class Trainer:
         clock.restart()
         rate = self.optimizer.param_groups[0]["lr"]
         self._note(kind="step", epoch=self.progress.epoch, position=self.progress.position, learning_rate=rate, **told)
-        return f"loss {told['loss']:.4g}"
+        return words(told)
 
     # --- a step ---
 
-    def _step(self, batches: Iterator[PairBatch], begin: int, end: int, clock: StepClock) -> Tensor:
-        """One optimizer step from the samples at [begin, end); this rank's sum of losses."""
+    def _step(self, batches: Iterator[PairBatch], begin: int, end: int, clock: StepClock) -> tuple[Tensor, int]:
+        """One optimizer step from the samples at [begin, end); this rank's sum of losses, and how many samples in all.
+
+        Samples that could not be read are fewer gradients in the sum, and the mean is over those that were.
+        """
         before = self._bookmark()
         self.optimizer.zero_grad(set_to_none=True)
         total, met = torch.zeros((), device=self.world.device), []
@@ -169,21 +164,36 @@ class Trainer:
         except Stopped:
             self._rewind(before)
             raise
-        if self._finite(total, met):
+        samples = self._samples(len(met), end - begin)
+        if samples and self._finite(total, met):
+            self._rescale((end - begin) / samples)
             self._update(begin, end)
         else:
             self._rewind(before)
         self.progress.position, self.progress.step = end, self.progress.step + 1
-        return total
+        return total, samples
+
+    def _samples(self, met: int, expected: int) -> int:
+        """The samples of a window that all ranks together could read."""
+        if self.hyper.on_bad_sample == "stop":
+            return expected
+        return int(self.world.sum(torch.tensor([float(met)], dtype=torch.float64)))
+
+    def _rescale(self, factor: float) -> None:
+        if factor != 1.0:
+            for parameter in self.module.parameters():
+                if parameter.grad is not None:
+                    parameter.grad *= factor
 
     def _backward(self, batch: PairBatch, weight: float, *, last: bool) -> Tensor:
         """Add `weight` x the gradient of the batch's summed loss; the last of a window joins the ranks' gradients."""
-        device = self.world.device
+        device, full = self.world.device, len(batch) == self.train.batch
         with nullcontext() if last else no_sync(self.module):
             if len(batch) or device.type == "cuda":  # on CUDA, batch norm itself waits for every rank
-                pred = self.module(batch.observation.to(device, non_blocking=True))
+                observation = batch.observation.to(device, non_blocking=True)
+                pred = self.arithmetic.forward(self.module, observation, usual_size=full)
                 total = self.loss.per_sample(pred, batch.density.to(device, non_blocking=True)).sum()
-                (total * weight).backward()
+                self.arithmetic.backward(total * weight)
                 return total.detach()
             if last:
                 self._join()
@@ -193,16 +203,17 @@ class Trainer:
         """This rank has no sample left, but the others wait for its gradients: it gives zeros."""
         shape = self.train.pairs.grid.observation_shape
         with still_statistics(self.module):
-            (self.module(torch.zeros(1, *shape)).sum() * 0.0).backward()
+            pred = self.arithmetic.forward(self.module, torch.zeros(1, *shape), usual_size=False)
+            self.arithmetic.backward(pred.sum() * 0.0)
 
     def _update(self, begin: int, end: int) -> None:
         done = self.progress.epoch + 0.5 * (begin + end) / self.train.count
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(done, self.hyper)
-        if self.hyper.gradient_clip > 0:
-            nn.utils.clip_grad_norm_(self.module.parameters(), self.hyper.gradient_clip)
-        self.optimizer.step()
+        self.arithmetic.update(self.optimizer, self.hyper.gradient_clip)
         self.world.average_buffers(bare(self.module))
+        if self.mean_weights:
+            self.mean_weights.add(bare(self.module))
 
     def _finite(self, total: Tensor, met: list[int]) -> bool:
         """Whether the step may be taken. DataError names the samples of the rank whose loss is not finite."""
@@ -238,7 +249,7 @@ class Trainer:
         better = loss is not None and (best is None or loss < best)
         if better:
             self.progress.best_loss, self.progress.best_epoch = loss, self.progress.epoch
-        self._note(kind="epoch", epoch=self.progress.epoch, **scores)
+        self._note(kind="epoch", epoch=self.progress.epoch, **scores, bad_samples=self._bad_samples())
         self._tell(scores)
         self.progress.epoch, self.progress.position = self.progress.epoch + 1, 0
         self._save(best=better)
@@ -247,10 +258,11 @@ class Trainer:
         if self.validation.count == 0:
             return dict.fromkeys((*SCORES, "skill"))
         mean_image, steps = self.seen.over_ranks(self.world).mean(), self.validation.plan().steps
-        with progress("validating", steps, quiet=self.quiet) as bar:
+        reverter = self.mean_weights.module if self.mean_weights else bare(self.module)
+        with progress("validating", steps, quiet=self.quiet) as bar, self.arithmetic.eager():
             totals = evaluate(
-                bare(self.module), self.loss, self.validation, SCORES, self.world, mean_image, bar,
-                self._agree, self._when_waiting,
+                reverter, self.loss, self.validation, SCORES, self.world, mean_image, bar, self._agree,
+                self._when_waiting,
             )  # fmt: skip
         self.loss.to(self.world.device)
         means = totals.means()
@@ -261,9 +273,24 @@ class Trainer:
             gain = "" if scores["skill"] is None else f", skill {scores['skill']:.3f}"
             log(f"epoch {self.progress.epoch + 1}/{self.hyper.epochs}: validation loss {scores['loss']:.5g}{gain}")
 
+    def _bad_samples(self) -> int:
+        """Unreadable samples that all ranks have left out so far. DataError when they are more than allowed."""
+        if self.hyper.on_bad_sample == "stop":
+            return 0
+        feeds = (self.train, self.validation)
+        bad = sum(feed.bad_over_ranks(self.world) + feed.bad_litter_over_ranks(self.world) for feed in feeds)
+        if bad > self.hyper.max_bad:
+            raise DataError(f"{bad} samples could not be read, more than the {self.hyper.max_bad} allowed (--max-bad)",
+                            "check the data: iris shards verify")  # fmt: skip
+        if bad:
+            warn(f"{bad} samples could not be read and were left out so far")
+        return bad
+
     def _note(self, **line: Any) -> None:
         if self.folder and self.world.leads:
             self.folder.note(step=self.progress.step, **line)
+            if self.board:
+                self.board.note(self.progress.step, line)
 
     def _checkpoint_due(self) -> bool:
         """Within an epoch; by rank 0's clock."""
@@ -281,10 +308,14 @@ class Trainer:
         self.world.alone(lambda: folder.save(self.checkpoint(seen), best=best))
 
     def checkpoint(self, seen: MeanImage) -> Checkpoint:
-        reverter: Any = bare(self.module)
+        learning: Any = bare(self.module)
+        mean = self.mean_weights
         return Checkpoint(
-            reverter={"image_size": reverter.image_size, "quantity": reverter.quantity},
-            model={name: value.detach().cpu() for name, value in reverter.state_dict().items()},
+            reverter=learning.table(),
+            model=weights_of(mean.module if mean else learning),
+            learning_model=weights_of(learning) if mean else {},
+            learning_steps=mean.steps if mean else 0,
+            scaler=self.arithmetic.scaler.state_dict(),
             progress=Progress(**asdict(self.progress)),
             config=to_dict(self.hyper),
             data=self.data,
@@ -297,13 +328,21 @@ class Trainer:
 
     def go_on(self, checkpoint: Checkpoint) -> None:
         """Take up a run where it was saved, on this world's number of ranks."""
-        bare(self.module).load_state_dict(checkpoint.model)
+        bare(self.module).load_state_dict(checkpoint.learning_model or checkpoint.model)
+        if self.mean_weights:
+            self.mean_weights.go_on(checkpoint.model, checkpoint.learning_steps)
+        if checkpoint.scaler:
+            self.arithmetic.scaler.load_state_dict(checkpoint.scaler)
         self.optimizer.load_state_dict(checkpoint.optimizer)
         self.progress = checkpoint.progress
         if checkpoint.density_sum is not None and self.world.leads:
             self.seen = MeanImage(checkpoint.density_sum, checkpoint.density_count)
         if checkpoint.rng is not None:
             torch.set_rng_state(checkpoint.rng)
+
+
+def weights_of(module: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().cpu() for name, value in module.state_dict().items()}
 
 
 @contextmanager
@@ -318,36 +357,3 @@ def still_statistics(module: nn.Module) -> Iterator[None]:
     finally:
         for layer, training in zip(norms, were, strict=True):
             layer.train(training)
-
-
-class StepClock:
-    """Loss and time of the steps between two lines of the log; the losses stay on their device until then."""
-
-    def __init__(self) -> None:
-        self.restart()
-
-    def restart(self) -> None:
-        self.start, self.wait_s, self.steps, self.samples = time.perf_counter(), 0.0, 0, 0
-        self.losses: list[Tensor] = []
-
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.wait_s += time.perf_counter() - start
-
-    def count(self, total: Tensor, samples: int) -> None:
-        self.losses.append(total)
-        self.steps, self.samples = self.steps + 1, self.samples + samples
-
-    def tell(self, world: World) -> dict[str, float]:
-        """Mean loss over the samples of all ranks, and where the time went."""
-        total = float(world.sum(torch.stack(self.losses).double().sum().cpu()))
-        seconds = time.perf_counter() - self.start
-        return {
-            "loss": total / self.samples,
-            "samples": self.samples,
-            "step_s": seconds / self.steps,
-            "data_wait": self.wait_s / seconds,
-            "samples_per_s": self.samples / seconds,
-        }

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from iris_cli.config.train import TrainConfig
 from iris_cli.errors import UsageError, nearest
 from iris_cli.units import INNER
 
-#: From here on, asinh(r^2) is 2 ln|r| + ln 2 to every digit of float32, and r^4 of the plain form would overflow soon.
+#: From here on, asinh(r^2) is 2 ln|r| + ln 2 to every digit of float64; r^4 of the plain form would overflow soon.
 _LARGE = 1e4
 
 
@@ -61,13 +62,29 @@ class ScaledDensityLoss(PhysicalLoss):
         return asinh_of_square(self.normed_residual(pred, true)).flatten(1).mean(dim=1)
 
 
+class _AsinhOfSquare(torch.autograd.Function):
+    """Value and slope in closed form; on a CPU, torch's own asinh is twenty times as slow as its logarithm."""
+
+    @staticmethod
+    def forward(ctx: Any, r: Tensor) -> Tensor:
+        ctx.save_for_backward(r)
+        size = r.abs()
+        s = size.clamp(max=_LARGE).square()
+        small = torch.log1p(s + s * (s / (1.0 + torch.hypot(s, torch.ones_like(s)))))  # asinh(s) for s >= 0
+        return torch.where(size < _LARGE, small, 2.0 * torch.log(size) + math.log(2.0))
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (r,) = ctx.saved_tensors
+        size = r.abs()
+        s = size.clamp(max=_LARGE).square()
+        slope = torch.where(size < _LARGE, 2.0 * r / torch.hypot(s, torch.ones_like(s)), 2.0 / r)
+        return gradient * slope
+
+
 def asinh_of_square(r: Tensor) -> Tensor:
     """asinh(r^2), finite with a finite gradient for every finite float32."""
-    size = r.abs()
-    small = size.clamp(max=_LARGE)
-    large = size.clamp(min=_LARGE)
-    tail = 2.0 * (torch.log(large) - torch.log(torch.full_like(large, _LARGE)))
-    return torch.asinh(small.square()) + tail
+    return _AsinhOfSquare.apply(r)
 
 
 def physical_loss(hyper: TrainConfig, density_per_SI: float = INNER.density_per_SI) -> PhysicalLoss:

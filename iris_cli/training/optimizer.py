@@ -15,15 +15,16 @@ Parameters = Iterable[nn.Parameter]
 
 
 def _adam(parameters: Parameters, c: OptimizerConfig) -> Optimizer:
-    return Adam(parameters, c.learning_rate, betas=(c.momentum, 0.999), weight_decay=c.weight_decay)
+    return Adam(parameters, c.learning_rate, betas=(c.momentum, 0.999), weight_decay=c.weight_decay, fused=True)
 
 
 def _adamw(parameters: Parameters, c: OptimizerConfig) -> Optimizer:
-    return AdamW(parameters, c.learning_rate, betas=(c.momentum, 0.999), weight_decay=c.weight_decay)
+    return AdamW(parameters, c.learning_rate, betas=(c.momentum, 0.999), weight_decay=c.weight_decay, fused=True)
 
 
 def _sgd(parameters: Parameters, c: OptimizerConfig) -> Optimizer:
-    return SGD(parameters, c.learning_rate, momentum=c.momentum, weight_decay=c.weight_decay, nesterov=c.momentum > 0)
+    return SGD(parameters, c.learning_rate, momentum=c.momentum, weight_decay=c.weight_decay, nesterov=c.momentum > 0,
+               fused=True)  # fmt: skip
 
 
 OPTIMIZERS: dict[str, Callable[[Parameters, OptimizerConfig], Optimizer]] = {

@@ -266,7 +266,7 @@ def divide(pairs: Pairs, hyper: TrainConfig) -> tuple[Numbers, Numbers]:
     train = pairs.split("train")
     if len(train) == 0 and len(validation) == 0:
         share = hyper.validation_data_fraction
-        parts = group_split(pairs.groups(), {"train": 1.0 - share, "validation": share}, hyper.seed)
+        parts = group_split(pairs.groups(), {"train": 1.0 - share, "validation": share}, hyper.split_seed)
         train, validation = (np.array(parts[name], np.int64) for name in ("train", "validation"))
     if len(train) == 0:
         raise DataError(f"{pairs.name} holds no sample to train on", "it needs a split 'train' with galaxies in it")

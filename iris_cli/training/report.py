@@ -35,20 +35,20 @@ class Report:
 
     @classmethod
     def of(cls, totals: Totals) -> Report:
-        means = totals.means()
-        return cls(
-            pairs=totals.count(),
-            skill=skill(means["loss"], means["loss_zero"], means["loss_mean_image"]),
-            near_far_pairs=totals.count("near_far_sign_right"),
-            **means,
-        )
+        return cls.of_means(totals.means(), totals.count(), totals.count("near_far_sign_right"))
+
+    @classmethod
+    def of_means(cls, means: dict[str, float | None], pairs: int, near_far_pairs: int) -> Report:
+        """`means` of all MEASURES."""
+        total = skill(means["loss"], means["loss_zero"], means["loss_mean_image"])
+        return cls(pairs=pairs, skill=total, near_far_pairs=near_far_pairs, **means)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     def rows(self) -> list[tuple[str, ...]]:
         """Name, value, meaning."""
-        return [(f.name, _text(getattr(self, f.name)), MEANING[f.name]) for f in fields(self)]
+        return [(f.name, text(getattr(self, f.name)), MEANING[f.name]) for f in fields(self)]
 
 
 MEANING = {
@@ -67,7 +67,19 @@ MEANING = {
 }
 
 
-def _text(value: float | int | None) -> str:
-    if value is None:
+#: What an ensemble has beside the measures of a single network.
+ENSEMBLE_MEANING = {
+    "crps": "continuous ranked probability score of asinh maps",
+    "mean_absolute_error": "the same score of the first member alone",
+    "spread": "rms standard deviation of the members, asinh maps",
+    "error_of_mean": "rms error of the members' mean, asinh maps",
+    "spread_skill": "spread / error, 1 where an ensemble knows its error",
+}
+#: Curves of the share of truths inside central intervals, and of which pixels.
+COVERAGES = {"coverage": "occupied pixels", "coverage_dense": "dense pixels"}
+
+
+def text(value: float | int | None) -> str:
+    if value is None or value != value:
         return "-"
     return str(value) if isinstance(value, int) else f"{value:.4g}"

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -53,6 +54,28 @@ def test_a_test_gives_one_answer_on_one_two_and_three_ranks(iris: Callable, shar
         for name, value in reports[0].items():
             if isinstance(value, float):
                 assert report[name] == pytest.approx(value, rel=1e-6), name
+
+
+def test_a_report_is_one_on_two_ranks_and_written_once(iris: Callable, shards: Path, tmp_path: Path) -> None:
+    for seed in (1, 2):
+        iris("train", shards, "--out", tmp_path / "runs" / f"member-{seed:02d}", "--epochs", 1, "--seed", seed,
+             "--noise-sigma-k", 1, *SHORT)  # fmt: skip
+    assert iris("test", tmp_path / "runs", shards, "--report", tmp_path / "one", "-q").code == 0
+    both = run("test", tmp_path / "runs", shards, "--report", tmp_path / "two", "--nproc-per-node", 2, "-q")
+    assert both.returncode == 0 and both.stdout.count("report.html") == 1, both.stderr
+    one, two = (json.loads((tmp_path / name / "report.json").read_text())["sets"] for name in ("one", "two"))
+    assert one.keys() == two.keys()
+    for name in one:
+        for kind in ("numbers", "curves"):
+            for measure, number in one[name][kind].items():
+                for part, value in number.items():
+                    if not isinstance(value, str):
+                        other = np.array(two[name][kind][measure][part], float)  # None becomes NaN
+                        np.testing.assert_allclose(
+                            other, np.array(value, float), 1e-4, 1e-7, err_msg=f"{name} {measure}"
+                        )
+    again = iris("test", tmp_path / "runs", shards, "--report", tmp_path / "two", "--nproc-per-node", 2, "-q")
+    assert again.code == 1 and again.err.count("error:") == 1 and "exists" in again.err  # no rank was started
 
 
 def test_two_ranks_with_half_the_batch_take_the_steps_of_one(shards: Path, tmp_path: Path) -> None:
@@ -136,3 +159,23 @@ def test_a_seat_is_torchrun_s_or_srun_s_and_a_batch_script_has_none() -> None:
                                               ("c[3,5]-x", "c3")])  # fmt: skip
 def test_the_first_node_of_a_slurm_list_is_found(nodes: str, first: str) -> None:
     assert first_node(nodes) == first
+
+
+def test_an_ensemble_on_two_ranks_has_a_whole_run_for_each_member(shards: Path, tmp_path: Path) -> None:
+    words = ("train", shards, "--out", tmp_path / "run", "--epochs", 1, "--members", 2, "--json", *SHORT)
+    ran = run(*words, "--nproc-per-node", 2, "--torchrun", "--max-restarts=0 --log-dir=" + str(tmp_path / "logs"))
+    assert ran.returncode == 0, ran.stderr
+    members = json.loads(ran.stdout)["members"]
+    assert [Path(m["run"]).name for m in members] == ["member-01", "member-02"]
+    first, second = (torch.load(Path(m["run"]) / "checkpoints" / "best.pt", weights_only=True) for m in members)
+    assert (first["config"]["seed"], second["config"]["seed"]) == (0, 1)
+    name = "decoder._1_1_transpose_convolution.weight"
+    assert not torch.equal(first["model"][name], second["model"][name])
+    assert (tmp_path / "logs").is_dir()  # torchrun's own option has reached it
+    again = run(*words, "--resume")
+    assert again.returncode == 0 and json.loads(again.stdout)["members"] == members
+
+
+def test_an_option_that_torchrun_does_not_know_is_refused(shards: Path, tmp_path: Path) -> None:
+    ran = run("train", shards, "--out", tmp_path / "run", "--torchrun=--no-such-option", *SHORT)
+    assert ran.returncode == 2 and "--no-such-option" in ran.stderr and not (tmp_path / "run").exists()

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 
 from iris_cli.config.grid import GRID_PRESETS
 from iris_cli.plots.axes_of_sky import draw_lv, draw_top_down
-from iris_cli.plots.pairs import draw_pairs, save
+from iris_cli.plots.pairs import draw_pairs
+from iris_cli.plots.style import save
 
 GRID = GRID_PRESETS["tiny"].scaled(8, 6, 4, 10)
 
@@ -59,6 +60,14 @@ def test_truth_and_prediction_share_a_scale_and_name_their_units(tmp_path: Path)
     assert any("pc$^{-3}$" in label for label in labels) and any("(km/s)$^{-1}$" in label for label in labels)
     save(figure, tmp_path / "pairs.png")
     assert [p.name for p in tmp_path.iterdir()] == ["pairs.png"]
+
+
+def test_an_ensemble_s_spread_is_a_fourth_map_and_an_untested_pair_has_just_the_truth() -> None:
+    one = [np.full((8, 6), 2.0)]
+    with_spread = draw_pairs([np.ones((6, 10))], one, one, GRID, "v_density", ["g"], one)
+    assert [ax.get_title() for ax in with_spread.axes if ax.images][3] == "members' spread"
+    alone = draw_pairs([np.ones((6, 10))], one, [], GRID, "v_density", ["g"])
+    assert [ax.get_title() for ax in alone.axes if ax.images] == ["observation of g", "true"]
 
 
 def test_an_empty_image_can_be_drawn() -> None:

@@ -1,0 +1,52 @@
+"""`iris import-checkpoint chp_31.pt RUN`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from iris_cli.commands import options
+from iris_cli.config.cube import RegridConfig
+from iris_cli.config.grid import grid_preset
+from iris_cli.config.toml import from_dict, read_toml
+from iris_cli.errors import UsageError
+
+
+def import_checkpoint(
+    file: Annotated[Path, typer.Argument(help="State dict of the IRIS paper's code, chp_<epoch>.pt.")],
+    out: Annotated[Path, typer.Argument(help="Run folder to write, or a checkpoint (.pt).")],
+    preset: Annotated[str | None, typer.Option(help="Its grid: paper, small or tiny.")] = None,
+    config: Annotated[Path | None, typer.Option("--config", help="Its grid, as a [grid] table (TOML).")] = None,
+    quantity: Annotated[str, typer.Option(help="What it takes: temperature or v_density.")] = "temperature",
+    latitude: Annotated[str, typer.Option(help="How its images lost their latitude: mean or max.")] = "mean",
+    velocity_receding: Annotated[
+        bool, typer.Option("--velocity-receding", help="It was trained with velocities that are positive receding.")
+    ] = False,
+    turn_over: Annotated[
+        bool,
+        typer.Option("--turn-over", help="It learned galaxies that turn against the Milky Way: l -> -l, b -> -b."),
+    ] = False,
+    overwrite: options.Overwrite = False,
+    as_json: options.Json = False,
+) -> None:
+    """Take over a network that the paper's code trained, for `iris test` and `iris revert`."""
+    if (preset is None) == (config is None):
+        raise UsageError("its grid is not said" if preset is None else "its grid is said twice",
+                         "give --preset paper, or a [grid] table in --config")  # fmt: skip
+    settings = from_dict(RegridConfig, read_toml(config), str(config)) if config else RegridConfig()
+    grid = settings.grid or grid_preset(preset or "paper")
+    if config and settings.grid is None:
+        raise UsageError(f"{config} has no [grid] table", "write one, or give --preset")
+    if latitude not in ("mean", "max"):
+        raise UsageError(f"unknown latitude reduction '{latitude}'", "mean or max")
+    from iris_cli.console import emit
+    from iris_cli.training.foreign import Circumstances, import_checkpoint  # wakes torch
+
+    what = Circumstances(grid, quantity, latitude, not velocity_receding, turn_over)
+    told = import_checkpoint(file, out, what, overwrite=overwrite)
+    if as_json:
+        emit(told)
+    else:
+        print(f"{told['parameters']} parameters for {told['image_size']} pixels, epoch {told['epoch']}: {out}")

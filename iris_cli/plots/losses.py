@@ -1,0 +1,49 @@
+"""How a training went: its loss at each step, the validation loss after each epoch, and the trivial predictors'."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from iris_cli.plots.style import DASHES, LINES, STYLES, Style, plain_ticks
+
+
+@dataclass(frozen=True)
+class History:
+    """A run's numbers: (step, loss) in training, (step, loss) in validation, and what trivial predictors lose."""
+
+    training: Sequence[tuple[int, float]]
+    validation: Sequence[tuple[int, float]]
+    #: Name of a predictor -> its validation loss.
+    trivial: Mapping[str, float]
+
+
+def draw_losses(histories: Mapping[str, History], *, title: str = "", style: Style = STYLES["screen"]) -> Figure:
+    """A colour for each run: thin lines for training, thick ones for validation, the best epoch marked."""
+    figure = style.figure()
+    ax = figure.subplots()
+    for (name, history), colour in zip(histories.items(), LINES * len(histories), strict=False):
+        _draw_run(ax, name if len(histories) > 1 else "", history, colour, style)
+    first = next(iter(histories.values()))
+    for (name, loss), dashes in zip(first.trivial.items(), DASHES[1:], strict=False):
+        ax.axhline(loss, color="0.45", linestyle=dashes, linewidth=0.75 * style.line_pt, label=name)
+    ax.set_yscale("log")
+    ax.set_xlabel("optimizer steps")
+    ax.set_ylabel("loss")
+    plain_ticks(ax.yaxis)
+    ax.legend(ncols=1 + len(histories) // 6, frameon=True, framealpha=0.85, edgecolor="none")
+    ax.set_title(title)
+    return figure
+
+
+def _draw_run(ax: Axes, name: str, history: History, colour: str, style: Style) -> None:
+    steps, losses = zip(*history.training, strict=True) if history.training else ((), ())
+    ax.plot(steps, losses, color=colour, linewidth=0.5 * style.line_pt, alpha=0.5, label=None if name else "training")
+    if history.validation:
+        steps, losses = zip(*history.validation, strict=True)
+        ax.plot(steps, losses, color=colour, linewidth=1.3 * style.line_pt, label=name or "validation")
+        best = min(history.validation, key=lambda point: point[1])
+        ax.plot(*best, "o", color=colour, label=None if name else "best epoch")

@@ -1,0 +1,46 @@
+"""Moments on the sky: what there is along each line of sight, its mean velocity, and its velocity dispersion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from iris_cli.axes import Axis
+from iris_cli.plots.axes_of_sky import COLOURS, VELOCITY_COLOURS, colour_bar, draw_lb, stretch
+from iris_cli.plots.orbits import Track, over_lb
+from iris_cli.plots.style import STYLES, Style
+
+
+def draw_moments(
+    moments: Mapping[int, NDArray], lon: Axis, lat: Axis, total_label: str, *, title: str = "",
+    norm: Normalize | None = None,
+    orbits: Sequence[Track] = (), colours: str = COLOURS, style: Style = STYLES["screen"],
+) -> Figure:  # fmt: skip
+    """Maps (B, L) of moment 0, whose name is `total_label`, and of moments 1 and 2 in km/s; a panel for each."""
+    panels_for = {
+        0: (total_label, norm or stretch(moments[0]), colours),
+        1: ("mean LSR velocity [km/s]", _symmetric(moments[1]), VELOCITY_COLOURS),
+        2: ("velocity dispersion [km/s]", stretch(moments[2], None, "linear"), colours),
+    }
+    shape = (lat.edges()[-1] - lat.edges()[0]) / (lon.edges()[-1] - lon.edges()[0])
+    figure = style.figure(2, len(panels_for), aspect=float(np.clip(2.0 * shape, 0.3, 1.2)), layout="compressed")
+    panels = figure.subplots(len(panels_for), 1, sharex=True, squeeze=False)[:, 0]
+    for panel, (order, (name, norm, colour_map)) in zip(panels, panels_for.items(), strict=True):
+        drawn = draw_lb(panel, moments[order], lon, lat, norm, colour_map)
+        panel.set_facecolor("0.8")  # where nothing shines there is no velocity
+        colour_bar(drawn, panel, name)
+        panel.label_outer()
+    over_lb(panels[0], orbits)
+    panels[0].set_title(title)
+    return figure
+
+
+def _symmetric(velocity: NDArray) -> Normalize:
+    """White at rest, as far to red as to blue."""
+    finite = np.abs(velocity[np.isfinite(velocity)])
+    highest = float(np.quantile(finite, 0.995)) if finite.size else 1.0
+    return Normalize(-max(highest, 1e-30), max(highest, 1e-30))

@@ -1,0 +1,176 @@
+"""Published models of the orbit of gas around Sgr A*, drawn over a figure: solid where near, dashed where far."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import Normal, Stroke
+from numpy.typing import NDArray
+
+from iris_cli.errors import DataError, UsageError, nearest
+from iris_cli.standard.orbit import LIPMAN_2026, WALKER_2025, Orbit
+
+#: Distance of Sgr A* that Walker et al. (2025) and Lipman et al. (2026) fitted their ellipses with.
+FITTED_DISTANCE_PC = 8100.0
+ELLIPSES = {"walker": WALKER_2025, "lipman": LIPMAN_2026}
+FAR = (0, (3, 2))  # dashes
+#: Neighbouring points are no farther from one another than so many times the usual distance.
+FARTHEST = 10.0
+#: On a dark map and on a bright one, for any colour vision (Okabe & Ito 2008), outlined in black.
+COLOURS = ("#FFFFFF", "#E69F00", "#56B4E9", "#CC79A7", "#009E73", "#D55E00")
+
+
+@dataclass(frozen=True)
+class Track:
+    """Points along an orbit; offsets from Sgr A* are known of those that come from a formula."""
+
+    name: str
+    lon_deg: NDArray[np.float64]
+    lat_deg: NDArray[np.float64]
+    v_km_s: NDArray[np.float64]
+    near: NDArray[np.bool_]
+    left_pc: NDArray[np.float64] | None = None
+    away_pc: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True)
+class Place:
+    """From how far the centre of an ellipse is seen, and where: at 0 in a simulation."""
+
+    distance_pc: float = FITTED_DISTANCE_PC
+    lon_deg: float = 0.0
+    lat_deg: float = 0.0
+
+
+#: A simulated galaxy at the distance of the fits.
+CENTRED = Place()
+#: On the sky the published track of Walker et al. (2025) has its centre here (Sgr A* is at -0.056, -0.046).
+ON_SKY = Place(FITTED_DISTANCE_PC, 0.05, -0.046)
+
+
+def ellipse(orbit: Orbit, name: str, place: Place = CENTRED) -> Track:
+    """An orbit as the observer of view 0 sees it; closed."""
+    points = orbit.track()
+    x, y, z, *velocity = np.concatenate([points, points[:1]]).T
+    line = np.stack([x - place.distance_pc, y, z])
+    r = np.linalg.norm(line, axis=0)
+    return Track(
+        name,
+        lon_deg=np.rad2deg(np.arctan2(-y, place.distance_pc - x)) + place.lon_deg,
+        lat_deg=np.rad2deg(np.arcsin(z / r)) + place.lat_deg,
+        v_km_s=(np.stack(velocity) * line).sum(axis=0) / r,
+        near=x > 0,
+        left_pc=-y,
+        away_pc=-x,
+    )
+
+
+def read_track(path: Path) -> Track:
+    """Rows of l [deg], b [deg], v [km/s] and near or far. DataError names the first row that is none."""
+    rows = []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        raise DataError(f"{path} cannot be read as text", "orbits are rows of l, b, v and near or far") from None
+    for number, words in enumerate((line.split("#")[0].split() for line in lines), start=1):
+        if not words:
+            continue
+        try:
+            rows.append((*map(float, words[:3]), {"near": True, "far": False}[words[3].lower()]))
+        except (ValueError, KeyError, IndexError):
+            raise DataError(f"{path}: row {number} is not l, b, v and near or far", "e.g. -0.51 -0.11 -91 near"
+                            ) from None  # fmt: skip
+    if not rows:
+        raise DataError(f"{path} holds no points")
+    lon, lat, v, near = (np.array(column) for column in zip(*rows, strict=True))
+    return Track(path.stem.removesuffix("_resampled_300"), lon, lat, v, near.astype(bool))
+
+
+def tracks(names: Iterable[str], place: Place = CENTRED) -> list[Track]:
+    """Ellipses by name, files, or all orbits in a folder. UsageError for a name that is none of these."""
+    return [track for name in names for track in _tracks(name, place)]
+
+
+def _tracks(name: str, place: Place) -> Iterator[Track]:
+    path = Path(name)
+    if name in ELLIPSES:
+        yield ellipse(ELLIPSES[name], name, place)
+    elif path.is_dir():
+        found = [each for file in sorted(path.glob("*.txt")) if (each := _if_track(file))]
+        if not found:
+            raise DataError(f"{path} holds no orbit", "orbits are .txt files with rows of l, b, v and near or far")
+        yield from found
+    elif path.is_file():
+        yield read_track(path)
+    else:
+        raise UsageError(f"no orbit '{name}'", f"{nearest(name, ELLIPSES)}, or a file or folder of l, b, v")
+
+
+def _if_track(path: Path) -> Track | None:
+    """A folder may hold other tables as well."""
+    try:
+        return read_track(path)
+    except DataError:
+        return None
+
+
+# --- drawing ----------------------------------------------------------------------------------------------------------
+
+
+def over_lv(ax: Axes, orbits: Sequence[Track]) -> None:
+    _draw(ax, [(orbit, orbit.lon_deg, orbit.v_km_s) for orbit in orbits])
+
+
+def over_lb(ax: Axes, orbits: Sequence[Track]) -> None:
+    _draw(ax, [(orbit, orbit.lon_deg, orbit.lat_deg) for orbit in orbits])
+
+
+def over_from_north(ax: Axes, orbits: Sequence[Track]) -> None:
+    """UsageError for an orbit of which only l, b and v are known."""
+    placed = []
+    for orbit in orbits:
+        if orbit.left_pc is None or orbit.away_pc is None:
+            raise UsageError(f"nobody says how far away the points of '{orbit.name}' are",
+                             f"on a view from above draw {' or '.join(ELLIPSES)}")  # fmt: skip
+        placed.append((orbit, orbit.left_pc, orbit.away_pc))
+    _draw(ax, placed)
+
+
+def _parts(orbit: Track) -> Iterator[tuple[bool, list[int]]]:
+    """Runs of points that are all near or all far, each drawn up to where the next begins.
+
+    Files list arm after arm: where a point lies much farther from the last one than points do, no line joins them.
+    """
+    columns = np.stack([orbit.lon_deg, orbit.lat_deg, orbit.v_km_s])
+    size = np.maximum(np.ptp(columns, axis=1, keepdims=True), 1e-12)
+    steps = np.linalg.norm(np.diff(columns, axis=1) / size, axis=0)
+    jumps = (steps > FARTHEST * np.median(steps)) & (steps > FARTHEST / len(orbit.near)) if len(steps) else steps > 0
+    turns = np.diff(orbit.near)
+    starts = [0, *(np.flatnonzero(jumps | turns) + 1).tolist(), len(orbit.near)]
+    for first, end in pairwise(starts):
+        joined = end < len(orbit.near) and not jumps[end - 1]
+        yield bool(orbit.near[first]), list(range(first, end + joined))
+
+
+def _draw(ax: Axes, lines: Sequence[tuple[Track, NDArray, NDArray]]) -> None:
+    """Axes keep their limits; a legend names the orbits."""
+    limits = ax.get_xlim(), ax.get_ylim()
+    handles = []
+    for (orbit, x, y), colour in zip(lines, COLOURS * len(lines), strict=False):
+        outline = [Stroke(linewidth=3.0, foreground="black"), Normal()]
+        for near, points in _parts(orbit):
+            ax.plot(x[points], y[points], linestyle="-" if near else FAR, color=colour, path_effects=outline,
+                    gid=f"{orbit.name} {'near' if near else 'far'}")  # fmt: skip
+        handles.append(Line2D([], [], color=colour, label=orbit.name, path_effects=outline))
+    ax.set_xlim(limits[0])
+    ax.set_ylim(limits[1])
+    if handles:
+        handles += [Line2D([], [], color="0.7", linestyle=dashes, label=where)
+                    for where, dashes in (("near", "-"), ("far", FAR))]  # fmt: skip
+        ax.legend(handles=handles, loc="best", frameon=True, facecolor="black", framealpha=0.6, labelcolor="white")

@@ -1,0 +1,126 @@
+"""A reverted map in parsec around Sgr A*, the Sun below; beside it the observation, and how sure the networks are.
+
+Longitude grows to the left. Pixels are drawn as the wedges that they are.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import QuadMesh
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from numpy.typing import NDArray
+
+from iris_cli.config.cube import at_galactic_centre
+from iris_cli.config.grid import Grid
+from iris_cli.plots.axes_of_sky import COLOURS, colour_bar, draw_lv, stretch, ticks_outside
+from iris_cli.standard.footprint import ORBITS, held, reobserve
+from iris_cli.standard.plane import place
+
+#: A field that is longer in one direction by more than this is stretched, with its axes' own scales.
+TRUE_SCALE = 4.0
+#: Reid & Brunthaler 2004.
+SGR_A_LON_DEG = -0.0558
+UNIT_LABELS = {"kg/m3": r"kg m$^{-3}$", "Msun/pc3": r"M$_\odot$ pc$^{-3}$"}
+_LINES = {"Walker et al. 2025": ("white", "-"), "Lipman et al. 2026": ("white", ":")}
+
+
+def draw_map(
+    density: NDArray, spread: NDArray | None, observed: NDArray, coverage: NDArray, grid: Grid, unit: str,
+    centre_deg: tuple[float, float] = (0.0, 0.0), caption: str = "",
+) -> Figure:  # fmt: skip
+    """Densities (R', L) in `unit`, observation and coverage (L, V). `centre_deg`: where the model looks.
+
+    Without a `spread`, that panel is left out; orbit models are shown at the Galactic Centre only.
+    """
+    panels = 2 if spread is None else 3
+    figure = Figure(figsize=(5.6 * panels, 5.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, panels)
+    norm = stretch(density)
+    drawn = draw_from_above(axes[0], density, grid, centre_deg, norm)
+    colour_bar(drawn, axes[0], f"mean H$_2$ density [{UNIT_LABELS[unit]}]")
+    axes[0].set_title("from above" if spread is None else "from above, mean of the networks", fontsize="medium")
+    if spread is not None:
+        drawn = draw_from_above(axes[1], spread, grid, centre_deg, norm, orbits=False)
+        colour_bar(drawn, axes[1], f"standard deviation [{UNIT_LABELS[unit]}]")
+        axes[1].set_title("spread of the networks", fontsize="medium")
+    seen = _draw_observed(axes[-1], observed, coverage, density, grid, centre_deg)
+    colour_bar(seen, axes[-1], "brightness temperature [K]")
+    if caption:
+        figure.supxlabel(caption, fontsize="small")
+    return figure
+
+
+def draw_from_above(
+    ax: Axes, image: NDArray, grid: Grid, centre_deg: tuple[float, float] = (0.0, 0.0), norm: Normalize | None = None,
+    orbits: bool = True,
+) -> QuadMesh:  # fmt: skip
+    """(R', L) in a plane: offset in longitude to the left, along the line of sight upwards, both in pc."""
+    left, far, name = corners_pc(grid, centre_deg)
+    drawn = ax.pcolormesh(left, far, image, norm=norm or stretch(image), cmap=COLOURS, shading="flat", rasterized=True)
+    ax.set_aspect("equal" if TRUE_SCALE > np.ptp(far) / np.ptp(left) > 1 / TRUE_SCALE else "auto")
+    ax.set_facecolor("0.92")
+    ax.set_xlim(float(left.max()), float(left.min()))
+    ax.set_ylim(float(far.min()), float(far.max()))
+    ax.set_xlabel(f"offset from {name} towards growing longitude [pc]")
+    ax.set_ylabel(f"distance beyond {name} [pc]")
+    if orbits and at_galactic_centre(*centre_deg):
+        _draw_orbits(ax)
+    ax.plot(0.0, 0.0, marker="+", color="tab:red", markersize=11, markeredgewidth=2, label=name)
+    ax.legend(loc="upper right", fontsize="x-small", facecolor="0.35", labelcolor="white")
+    kpc = f", {grid.observer_distance_pc / 1e3:.2f} kpc" if at_galactic_centre(*centre_deg) else ""
+    ax.annotate(f"to the Sun{kpc}", (0.5, 0.015), (0.5, 0.115), xycoords="axes fraction", ha="center",
+                color="white", fontsize="small", arrowprops={"arrowstyle": "->", "color": "white"})  # fmt: skip
+    ticks_outside(ax)
+    return drawn
+
+
+def corners_pc(grid: Grid, centre_deg: tuple[float, float]) -> tuple[NDArray[np.float64], NDArray[np.float64], str]:
+    """(R' + 1, L + 1) corners of the pixels from Sgr A*, or from the model's centre where that is somewhere else."""
+    r = grid.distance.edges()[grid.r_crop_min : grid.r_crop_max + 1, None]
+    left, far = place(r, grid.longitude.edges()[None, :], grid)
+    if not at_galactic_centre(*centre_deg):
+        return left, far, f"l = {centre_deg[0]:g}°"
+    return left - sgr_a_pc(grid, centre_deg[0]), far, "Sgr A*"
+
+
+def sgr_a_pc(grid: Grid, centre_lon_deg: float) -> float:
+    """Where Sgr A* lies left of the model's centre, at the centre's distance."""
+    return grid.observer_distance_pc * float(np.tan(np.deg2rad(SGR_A_LON_DEG - centre_lon_deg)))
+
+
+def _draw_orbits(ax: Axes) -> None:
+    """The published ellipses, about Sgr A*."""
+    for name, orbit in ORBITS.items():
+        x, y = orbit.track()[:, :2].T
+        colour, style = _LINES[name]
+        ax.plot(np.append(-y, -y[0]), np.append(-x, -x[0]), color=colour, ls=style, lw=0.9, alpha=0.8, label=name)
+
+
+def _draw_observed(
+    ax: Axes, observed: NDArray, coverage: NDArray, density: NDArray, grid: Grid, centre_deg: tuple[float, float]
+) -> AxesImage:  # fmt: skip
+    """The observation; hatched where nobody looked, with the outline of where the map's gas would be seen."""
+    drawn = draw_lv(ax, observed, grid)
+    lon, v = grid.longitude.centres(), grid.velocity.centres()
+    if float(coverage.min()) < 0.05:
+        unseen = (coverage < 0.05).T.astype(float)
+        hatched = ax.contourf(lon, v, unseen, levels=[0.5, 1.5], colors="none", hatches=["///"])
+        hatched.set(edgecolor="0.6", linewidth=0.0)
+        ax.plot([], [], color="0.6", ls="none", marker="$///$", markersize=12, label="not observed")
+    for name, orbit in ORBITS.items() if at_galactic_centre(*centre_deg) else ():
+        colour, style = _LINES[name]
+        footprint = held(reobserve(density, grid, orbit)).T.astype(float)
+        if footprint.any():
+            ax.contour(lon, v, footprint, levels=[0.5], colors=colour, linestyles=style, linewidths=0.9)
+            ax.plot([], [], color=colour, ls=style, lw=0.9, label=f"the map's gas, {name}")
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(loc="upper right", fontsize="x-small", facecolor="0.35", labelcolor="white")
+    if centre_deg[0]:
+        ax.set_xlabel(f"Galactic longitude from l = {centre_deg[0]:g}° [deg]")
+    ax.set_title("observed", fontsize="medium")
+    return drawn

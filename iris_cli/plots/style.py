@@ -1,0 +1,108 @@
+"""How large a figure is and how it is written on: for a screen, or for the columns of a journal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import matplotlib
+from matplotlib.axis import Axis
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from iris_cli.errors import DataError, UsageError, nearest
+
+_MM_PER_INCH = 25.4
+FORMATS = (".png", ".pdf", ".svg")
+#: Colours of lines that any colour vision tells apart (Okabe & Ito 2008), darkest first.
+LINES = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 3)))
+
+
+Layout = Literal["constrained", "compressed"]
+
+
+@dataclass(frozen=True)
+class Style:
+    """Widths of a single column and of a page, the size of the letters, and dots per inch of a PNG."""
+
+    column_mm: float = 165.0
+    page_mm: float = 315.0
+    font_pt: float = 10.0
+    line_pt: float = 1.5
+    dpi: int = 130
+
+    @contextmanager
+    def applied(self) -> Iterator[Style]:
+        """While a figure is drawn and saved: its letters, lines and ticks. PDF and SVG keep their text as text."""
+        small = 0.875 * self.font_pt
+        values = {
+            "font.size": self.font_pt, "axes.titlesize": self.font_pt, "axes.labelsize": self.font_pt,
+            "figure.titlesize": self.font_pt, "legend.fontsize": small, "xtick.labelsize": small,
+            "ytick.labelsize": small, "lines.linewidth": self.line_pt, "axes.linewidth": 0.5 * self.line_pt,
+            "xtick.direction": "in", "ytick.direction": "in", "xtick.top": True, "ytick.right": True,
+            "xtick.minor.visible": True, "ytick.minor.visible": True, "legend.frameon": False,
+            "pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "iris",
+        }  # fmt: skip
+        with matplotlib.rc_context(values):
+            yield self
+
+    def figure(self, columns: int = 1, rows: int = 1, aspect: float = 0.75, layout: Layout = "constrained") -> Figure:
+        """Room for so many panels, each `aspect` times as high as wide: one fits a column, several fill a page.
+
+        Panels that keep a shape of their own need the layout "compressed".
+        """
+        width = (self.column_mm if columns == 1 else self.page_mm) / _MM_PER_INCH
+        figure = Figure(figsize=(width, width / columns * aspect * rows), layout=layout)
+        FigureCanvasAgg(figure)
+        return figure
+
+
+def plain_ticks(axis: Axis) -> None:
+    """Numbers along a logarithmic axis written out, of one or few decades."""
+    low, high = sorted(axis.get_view_interval())
+    digits = (1, 2, 5) if high > 10.0 * max(low, 1e-300) else (1, 2, 3, 4, 5, 6, 8)
+    axis.set_major_locator(LogLocator(subs=digits))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+#: Widths as the journals' instructions for authors give them.
+STYLES = {
+    "screen": Style(),
+    "mnras": Style(84.0, 177.0, 8.0, 1.0, 300),
+    "aanda": Style(88.0, 180.0, 8.0, 1.0, 300),
+    "apj": Style(85.0, 180.0, 8.0, 1.0, 300),
+    "talk": Style(200.0, 330.0, 16.0, 2.5, 150),
+}
+
+
+def style_of(name: str) -> Style:
+    """UsageError when there is no such style."""
+    if name not in STYLES:
+        raise UsageError(f"unknown style '{name}'", nearest(name, STYLES))
+    return STYLES[name]
+
+
+def check_writable(path: Path) -> None:
+    """UsageError for a name that is not a figure's, DataError when its folder is not there."""
+    if path.suffix.lower() not in FORMATS:
+        raise UsageError(f"a figure cannot be written as '{path.suffix}'", f"known: {', '.join(FORMATS)}")
+    if not path.absolute().parent.is_dir():
+        raise DataError(f"folder {path.absolute().parent} does not exist", "make it first")
+
+
+def save(figure: Figure, path: Path, style: Style = STYLES["screen"]) -> None:
+    """PNG, PDF or SVG by its name; whole or not at all. The same figure gives the same bytes: no date is written."""
+    metadata = {".png": {}, ".pdf": {"CreationDate": None, "ModDate": None}, ".svg": {"Date": None}}
+    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+    try:
+        with style.applied():
+            figure.savefig(partial, dpi=style.dpi, metadata=metadata[path.suffix.lower()])
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

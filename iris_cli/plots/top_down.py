@@ -1,0 +1,28 @@
+"""The view from Galactic north: H2 density in its true shape around Sgr A*, the Sun below."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from iris_cli.config.grid import Grid
+from iris_cli.plots.axes_of_sky import COLOURS, colour_bar, draw_from_north, label, stretch
+from iris_cli.plots.orbits import Track, over_from_north
+from iris_cli.plots.style import STYLES, Style
+
+
+def draw_top_down_figure(
+    density: NDArray, grid: Grid, *, title: str = "", norm: Normalize | None = None, orbits: Sequence[Track] = (),
+    colours: str = COLOURS, style: Style = STYLES["screen"],
+) -> Figure:  # fmt: skip
+    """`density` (R', L) in inner units."""
+    figure = style.figure(aspect=0.8, layout="compressed")
+    ax = figure.subplots()
+    drawn = draw_from_north(ax, density, grid, norm or stretch(density), colours)
+    colour_bar(drawn, ax, label("density"))
+    over_from_north(ax, orbits)
+    ax.set_title(title)
+    return figure

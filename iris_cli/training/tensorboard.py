@@ -1,0 +1,30 @@
+"""The run's numbers as TensorBoard event files, beside metrics.jsonl; the package is an extra."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from iris_cli.errors import UsageError
+
+FOLDER = "tensorboard"
+
+
+class Board:
+    """Scalars named step/loss, epoch/skill and so on, over optimizer steps."""
+
+    def __init__(self, run: Path, step: int) -> None:
+        """`step` is where the run goes on: what was written after it is forgotten. UsageError without the package."""
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            raise UsageError(
+                "--log tensorboard needs the package tensorboard", "pip install 'iris-reversion[tensorboard]'"
+            ) from None
+        self._writer = SummaryWriter(str(run / FOLDER), purge_step=step + 1 if step else None)
+
+    def note(self, step: int, line: dict[str, Any]) -> None:
+        for name, value in line.items():
+            if name not in ("kind", "epoch", "position") and value is not None:
+                self._writer.add_scalar(f"{line['kind']}/{name}", value, step)
+        self._writer.flush()

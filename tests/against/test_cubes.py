@@ -1,0 +1,57 @@
+"""Regridding beside `reproject` and `spectral-cube`, which share no code with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from iris_cli.config.cube import CubeConfig
+from iris_cli.config.grid import Grid
+from iris_cli.reverter.cube import read_lv
+from tests.reverter import sky
+
+GRID, CLOUD = sky.GRID, sky.Cloud()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "cube.fits"
+
+
+def test_shares_of_the_sky_agree_with_reproject_exact(path: Path) -> None:
+    reproject = pytest.importorskip("reproject")
+    from astropy.wcs import WCS
+
+    h = sky.header("RA---TAN")
+    data = sky.sample(h, CLOUD)
+    channel = int(np.abs(sky.velocities(h) - CLOUD.v_km_s).argmin())
+    target = WCS(naxis=2)
+    target.wcs.ctype, target.wcs.crval = ["GLON-CAR", "GLAT-CAR"], [0.0, 0.0]
+    target.wcs.cdelt = [GRID.longitude.step, GRID.latitude.step]
+    target.wcs.crpix = [1 - GRID.lon_min_deg / GRID.longitude.step, 1 - GRID.lat_min_deg / GRID.latitude.step]
+    mean, filled = reproject.reproject_exact(
+        (data[channel], WCS(h).celestial), target, shape_out=(GRID.lat_steps, GRID.lon_steps)
+    )
+    theirs = (np.nan_to_num(mean) * np.minimum(filled, 1)).mean(axis=0)
+    low, high = sky.velocities(h)[channel] + np.array([-0.5, 0.5]) * 180 / 119
+    single = Grid(**{**vars(GRID), "v_min_km_s": low + 0.25 * (high - low), "v_max_km_s": high - 0.25 * (high - low),
+                     "v_steps": 2})  # fmt: skip
+    ours = read_lv([sky.write(path, data, h)], single, config=CubeConfig(min_coverage=0.0)).image[:, 0]
+    np.testing.assert_allclose(ours, theirs, atol=2e-4 * theirs.max())
+
+
+@pytest.mark.parametrize("spectral", [s for s in sky.SPECTRAL if "VELO" not in s])
+def test_velocities_agree_with_spectral_cube(path: Path, spectral: str) -> None:
+    spectral_cube = pytest.importorskip("spectral_cube")
+    from astropy import units as u
+
+    from iris_cli.reverter.cube_file import open_cube
+
+    sky.cube(path, spectral=spectral, shape=(60, 8, 8))
+    theirs = spectral_cube.SpectralCube.read(path).with_spectral_unit(
+        u.km / u.s, velocity_convention="radio", rest_value=sky.REST_HZ * u.Hz
+    ).spectral_axis  # fmt: skip
+    with open_cube(path, CubeConfig()) as ours:
+        np.testing.assert_allclose(0.5 * (ours.v_low + ours.v_high), theirs.value, atol=0.02)

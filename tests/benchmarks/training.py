@@ -1,0 +1,154 @@
+"""How fast is a training step? `python -m tests.benchmarks.training --help`. Results: docs/benchmarks/training.md.
+
+The plain form of the paper's network (eager float32, NCHW, library convolutions, the loss as its formula, Adam as it
+comes) and ours take steps by turns, so that a busy machine slows all of them; what counts is the median over rounds of
+the ratio within a round. Then whole runs from shards: the share of a step that waits for data, and two ranks against
+one. On a GPU: `--device cuda`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+import torch
+from torch import Tensor, nn
+
+from iris_cli.config.grid import Grid
+from iris_cli.config.train import TrainConfig
+from iris_cli.reverter.matrix_convolution import MatrixConv2d, MatrixConvTranspose2d
+from iris_cli.reverter.reverter import Reverter
+from iris_cli.training.arithmetic import Arithmetic, compile_in_place
+from iris_cli.training.loss import physical_loss
+from iris_cli.training.optimizer import make_optimizer
+from tests.training.makers import write_pairs
+
+Step = Callable[[], float]
+BASES: dict[type[nn.Module], type[nn.Module]] = {
+    MatrixConv2d: nn.Conv2d, MatrixConvTranspose2d: nn.ConvTranspose2d
+}  # fmt: skip
+
+
+def images(size: int, batch: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    dice = torch.Generator().manual_seed(0)
+    return tuple(torch.rand(batch, 1, size, size, generator=dice).to(device) for _ in range(2))  # type: ignore[return-value]
+
+
+def plain(size: int, batch: int, device: torch.device) -> Step:
+    """The network as anybody would write it."""
+    reverter = Reverter(size).to(device)
+    for layer in reverter.modules():
+        layer.__class__ = BASES.get(type(layer), type(layer))
+    optimizer = torch.optim.Adam(reverter.parameters(), 1e-3)
+    n = float(physical_loss(TrainConfig()).normalization)
+    observation, density = images(size, batch, device)
+
+    def step() -> float:
+        optimizer.zero_grad()
+        loss = torch.asinh(((reverter(observation) - density) / n) ** 2).mean()
+        loss.backward()
+        optimizer.step()
+        return float(loss.detach())
+
+    return step
+
+
+def ours(precision: str, compiled: bool, size: int, batch: int, device: torch.device) -> Step:
+    hyper = TrainConfig()
+    reverter, loss = Reverter(size).on(device), physical_loss(hyper).to(device)
+    if compiled:
+        compile_in_place(reverter, device)
+    optimizer = make_optimizer(reverter.parameters(), hyper.optimizer)
+    arithmetic = Arithmetic(precision, device, compiled=compiled)
+    observation, density = images(size, batch, device)
+
+    def step() -> float:
+        optimizer.zero_grad(set_to_none=True)
+        prediction = arithmetic.forward(reverter, observation, usual_size=True)
+        total = loss.per_sample(prediction, density).sum()
+        arithmetic.backward(total / batch)
+        arithmetic.update(optimizer, 0.0)
+        return float(total.detach()) / batch
+
+    return step
+
+
+FORMS: dict[str, Callable[[int, int, torch.device], Step]] = {
+    "plain eager float32": plain,
+    "fp32": partial(ours, "fp32", False),
+    "bf16": partial(ours, "bf16", False),
+    "fp32, compiled": partial(ours, "fp32", True),
+    "bf16, compiled": partial(ours, "bf16", True),
+}
+
+
+def steps(size: int, batch: int, device: torch.device, rounds: int, most: int = 2) -> None:
+    """A table of step times; the first steps also say how far the losses of the forms are apart."""
+    forms = {name: make(size, batch, device) for name, make in FORMS.items()}
+    losses = {name: [step() for _ in range(4)] for name, step in forms.items()}  # compiles, too
+    seconds: dict[str, list[float]] = {name: [] for name in forms}
+    for _ in range(rounds):
+        for name, step in forms.items():
+            seconds[name].append(min(timed(step) for _ in range(most)))
+    first = next(iter(forms))
+    print(f"{'form':22s} {'s/step':>8s} {'samples/s':>10s} {'ratio':>7s}  loss of steps 1 to 4, relative to plain")
+    for name, values in seconds.items():
+        ratio = median(a / b for a, b in zip(seconds[first], values, strict=True))
+        apart = " ".join(f"{b / a - 1:+.0e}" for a, b in zip(losses[first], losses[name], strict=True))
+        print(f"{name:22s} {median(values):8.3f} {batch / median(values):10.1f} {ratio:7.2f}  {apart}", flush=True)
+
+
+def timed(step: Step) -> float:
+    start = time.perf_counter()
+    step()
+    return time.perf_counter() - start
+
+
+def runs(size: int, batch: int, device: str, pairs: int) -> None:
+    """Whole runs from shards, alone and on two ranks with half the batch each."""
+    with tempfile.TemporaryDirectory() as folder:
+        shards = write_pairs(Path(folder) / "shards", {"train": range(pairs)}, grid=Grid().scaled(size, size, 4, size))
+        speeds = {}
+        for ranks in (1, 2) if device == "cpu" else (1,):
+            out = Path(folder) / f"run-{ranks}"
+            threads = str(max(1, (os.cpu_count() or 1) // ranks))
+            words = ("train", shards, "--out", out, "--epochs", 2, "--batch-size", batch // ranks, "--accumulate", 2,
+                     "--device", device, "--nproc-per-node", ranks, "--precision", "bf16", "-q")  # fmt: skip
+            subprocess.run([sys.executable, "-m", "iris_cli", *map(str, words)], check=True,
+                           env={**os.environ, "OMP_NUM_THREADS": threads})  # fmt: skip
+            noted = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+            noted = [line for line in noted if line["kind"] == "step" and line["epoch"] == 1]  # the second, warmed up
+            speeds[ranks] = median(line["samples_per_s"] for line in noted)
+            waits = median(line["data_wait"] for line in noted)
+            print(f"{ranks} rank(s): {speeds[ranks]:.1f} samples/s, {waits:.2%} of a step waits for data", flush=True)
+        if 2 in speeds:
+            print(f"efficiency of two ranks: {speeds[2] / speeds[1]:.2f} of one rank with two threads")
+
+
+def main() -> None:
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("--size", type=int, default=512)
+    words.add_argument("--batch", type=int, default=8)
+    words.add_argument("--rounds", type=int, default=7)
+    words.add_argument("--pairs", type=int, default=96)
+    words.add_argument("--device", default="cpu")
+    words.add_argument("--only", choices=("steps", "runs"), default=None)
+    asked = words.parse_args()
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {asked.size}^2 pixels, batch {asked.batch}")
+    if asked.only != "runs":
+        steps(asked.size, asked.batch, torch.device(asked.device), asked.rounds)
+    if asked.only != "steps":
+        runs(asked.size, asked.batch, asked.device, asked.pairs)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""`iris cube`, as a user meets it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.reverter import sky
+from tests.training.makers import write_pairs
+
+
+@pytest.fixture
+def cube(tmp_path: Path) -> Path:
+    return sky.cube(tmp_path / "cube.fits")
+
+
+def test_an_image_comes_on_the_grid_of_a_preset_of_shards_or_of_a_file(
+    iris: Callable, cube: Path, tmp_path: Path
+) -> None:
+    ran = iris("cube", cube, "-o", tmp_path / "lv.npz", "--preset", "tiny", "--min-coverage", 0.01)
+    assert ran.code == 0 and "of the image filled" in ran.out, ran.err
+    assert "fill" in ran.err and "dark" in ran.err
+    with np.load(tmp_path / "lv.npz") as made:
+        assert made["image"].shape == (64, 64) and str(made["unit"]) == "K"
+        i, j = np.unravel_index(made["image"].argmax(), (64, 64))
+        assert made["longitude_deg"][i] == pytest.approx(0.12, abs=0.03)
+        assert made["velocity_km_s"][j] == pytest.approx(35, abs=4)
+    shards = write_pairs(tmp_path / "shards", {"train": range(3)}, grid=sky.GRID)
+    told = json.loads(iris("cube", cube, "-o", tmp_path / "a.npz", "--shards", shards, "--json", "-q").out)
+    assert told["shape"] == [32, 32]
+    grid = "".join(f"{name} = {value}\n" for name, value in vars(sky.GRID).items())
+    (tmp_path / "cube.toml").write_text(f'latitude = "max"\n[cube]\nunit = "mK"\n[grid]\n{grid}')
+    told_again = json.loads(
+        iris("cube", cube, "-o", tmp_path / "b.npz", "--config", tmp_path / "cube.toml", "--json").out
+    )
+    assert told_again["latitude"] == "max" and told_again["peak_K"] < 0.01 * told["peak_K"]
+    assert len(told["cubes"]) == 1 and not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
+
+
+def test_a_dry_run_reads_headers_alone(iris: Callable, cube: Path, tmp_path: Path) -> None:
+    ran = iris("cube", cube, "-o", tmp_path / "lv.npz", "--preset", "paper", "--dry-run")
+    told = json.loads(ran.out)
+    assert told["cubes"][0]["shape"] == [120, 30, 62] and told["image"] == [512, 512] and told["sums_GiB"] > 0.2
+    assert not (tmp_path / "lv.npz").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (("-o", "lv.npz"), 2, "--preset, --run, --shards"),
+        (("-o", "lv.npz", "--preset", "tiny", "--shards", "."), 2, "more than one grid"),
+        (("-o", "lv.npz", "--preset", "tinny"), 2, "did you mean 'tiny'"),
+        (("-o", "lv.dat", "--preset", "tiny"), 2, ".npz"),
+        (("-o", "lv.npz", "--preset", "tiny", "--latitude", "sum"), 2, "mean"),
+        (("-o", "lv.npz", "--preset", "tiny", "--velocity-convention", "radoi"), 2, "did you mean 'radio'"),
+        (("-o", "lv.npz", "--preset", "paper", "--memory", 0.01), 1, "GiB"),
+        (("-o", "lv.npz", "--run", "."), 1, "checkpoint"),
+    ],
+)
+def test_what_cannot_be_regridded_is_one_line_and_leaves_nothing(
+    iris: Callable, cube: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple, code: int, says: str
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    ran = iris("cube", cube, *words)
+    assert ran.code == code and says in ran.err and "Traceback" not in ran.err
+    assert not list((tmp_path / "here").iterdir())
+
+
+def test_a_mock_galaxy_as_a_telescopes_cube_is_the_image_that_networks_are_trained_on(
+    iris: Callable, tmp_path: Path
+) -> None:
+    """The whole way round: matter -> FITS cube -> l-v image, and matter -> pair."""
+    assert iris("mock", tmp_path / "galaxy", "-n", 1, "-q").code == 0
+    assert iris("observe", tmp_path / "galaxy", 0, "--out", tmp_path / "cube.fits", "-q").code == 0
+    ran = iris("preobserve", tmp_path / "galaxy", tmp_path / "pairs", "--validation-fraction", 0, "-q")
+    assert ran.code == 0, ran.err
+    ran = iris("cube", tmp_path / "cube.fits", "--shards", tmp_path / "pairs", "-o", tmp_path / "lv.npz", "-q")
+    assert ran.code == 0, ran.err
+    from iris_cli.training.datasets import PreObservedDataset
+
+    observation = PreObservedDataset(tmp_path / "pairs")[0][0][0].numpy()
+    with np.load(tmp_path / "lv.npz") as made:
+        np.testing.assert_allclose(made["image"], observation, atol=2e-3 * observation.max())
+        np.testing.assert_allclose(made["coverage"], 1.0, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["cmz_hnco_recon_lbv.fits.gz", "grs_13co10_galactic.fits"])
+def test_real_cubes_keep_their_flux(iris: Callable, shared_data: Path, tmp_path: Path, name: str) -> None:
+    from astropy.io import fits
+
+    from iris_cli.config.grid import Grid
+    from iris_cli.reverter.cube import read_lv
+
+    path = shared_data / name
+    with fits.open(path) as file:
+        h, data = file[0].header, np.nan_to_num(file[0].data.astype(float))
+    flux = data.sum() * abs(h["CDELT1"] * h["CDELT2"] * h["CDELT3"]) / 1e3
+    lon = 0.0 if "cmz" in name else 55.425
+    grid = Grid(lat_min_deg=-0.6, lat_max_deg=0.6, lon_min_deg=-2, lon_max_deg=2, v_min_km_s=-220, v_max_km_s=220)
+    from iris_cli.config.cube import CubeConfig
+
+    made = read_lv([path], grid.scaled(2, 80, 24, 88), config=CubeConfig(centre_lon_deg=lon, min_coverage=0))
+    assert sky.flux(made.image, made.grid) == pytest.approx(flux, rel=5e-3)

@@ -1,0 +1,164 @@
+"""`iris plot`: from folders and files to figures; bad words leave nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from iris_cli.plots import style
+from tests.training.makers import GRID, images, write_pairs
+
+SHORT = ("--epochs", 1, "--batch-size", 4, "--accumulate", 2, "-q")
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    splits = {"train": range(10), "validation": range(100, 104), "test": range(200, 205)}
+    return write_pairs(tmp_path_factory.mktemp("pairs") / "shards", splits)
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that a command saves."""
+    figures: list[Figure] = []
+    save = style.save
+
+    def keep(figure: Figure, path: Path, *how: object) -> None:
+        figures.append(figure)
+        save(figure, path, *how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(style, "save", keep)
+    return figures
+
+
+@pytest.fixture(scope="module")
+def ensemble(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from iris_cli.config.train import TrainConfig
+    from iris_cli.training.runs import train_run
+
+    folder = tmp_path_factory.mktemp("runs") / "ensemble"
+    folder.mkdir()
+    for seed in (1, 2):
+        hyper = TrainConfig(epochs=2, batch_size=4, batches_per_update=2, seed=seed, data=(str(shards),))
+        train_run(hyper, folder / f"member-{seed:02d}", quiet=True)
+    return folder
+
+
+def panels(figure: Figure) -> list:
+    return [ax for ax in figure.axes if ax.images or ax.collections]
+
+
+def test_an_lv_image_of_a_shard(iris: Callable, shards: Path, tmp_path: Path, drawn: list[Figure]) -> None:
+    out = tmp_path / "lv.png"
+    ran = iris("plot", "lv", shards, "--number", 3, "--orbit", "walker", "-o", out)
+    assert ran.code == 0 and ran.out.strip() == str(out) and out.read_bytes()[:4] == b"\x89PNG", ran.err
+    ax = drawn[0].axes[0]
+    np.testing.assert_array_equal(ax.images[0].get_array(), images(3, GRID)[0][0].T)
+    assert ax.get_xlim()[0] > ax.get_xlim()[1] and ax.get_title() == "g0001_v1"
+    assert "(km/s)$^{-1}$" in drawn[0].axes[1].get_ylabel() and len(ax.lines) >= 2
+
+
+def test_a_sample_is_found_by_key_or_by_number_in_its_split(
+    iris: Callable, shards: Path, tmp_path: Path, drawn: list[Figure]
+) -> None:
+    for words in (("--key", "g0101_v0"), ("--split", "test", "-n", 2)):
+        assert iris("plot", "lv", shards, *words, "-o", tmp_path / "lv.pdf", "--title", "").code == 0
+    number = [202, 202]
+    for figure, n in zip(drawn, number, strict=True):
+        np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), images(n, GRID)[0][0].T)
+        assert figure.axes[0].get_title() == ""
+
+
+def test_a_view_from_north_of_shards_and_of_tensors_is_the_same(
+    iris: Callable, tmp_path: Path, drawn: list[Figure]
+) -> None:
+    assert iris("mock", tmp_path / "standard", "-n", 2, "--preset", "tiny", "-q").code == 0
+    assert iris("preobserve", tmp_path / "standard", tmp_path / "shards", "--observer", "simple", "-q").code == 0
+    for folder in ("standard", "shards"):
+        ran = iris("plot", "top-down", tmp_path / folder, "-n", 0, "--orbit", "lipman", "-o", tmp_path / "a.svg")
+        assert ran.code == 0, ran.err
+    maps = [np.asarray(figure.axes[0].collections[0].get_array()) for figure in drawn]
+    np.testing.assert_allclose(maps[0], maps[1], rtol=1e-5)
+    assert iris("plot", "moments", tmp_path / "standard", "-n", 1, "-o", tmp_path / "m.png").code == 0
+    column = np.asarray(drawn[2].axes[0].images[0].get_array())
+    assert column.shape == (16, 64) and 10 < column.max() < 1e6
+
+
+def test_a_pair_with_what_an_ensemble_makes_of_it(
+    iris: Callable, shards: Path, ensemble: Path, tmp_path: Path, drawn: list[Figure]
+) -> None:
+    assert iris("plot", "pair", shards, "-n", 1, "-o", tmp_path / "a.png").code == 0
+    for run in (ensemble, ensemble / "member-01", ensemble / "member-02"):
+        ran = iris("plot", "pair", shards, "--run", run, "-n", 1, "-o", tmp_path / "a.png", "--style", "mnras")
+        assert ran.code == 0, ran.err
+    titles = [[ax.get_title() for ax in panels(figure) if ax.get_title()] for figure in drawn]
+    assert titles[0][1:] == ["true"] and titles[2][1:] == ["true", "predicted"]
+    assert titles[1] == ["observation of g0100_v1", "true", "predicted", "members' spread"]  # of the test split
+    both, one, other = (figure.axes[2].images[0].get_array() for figure in drawn[1:])
+    np.testing.assert_allclose(both, 0.5 * (one + other), rtol=1e-5, atol=1e-6)
+    spread = drawn[1].axes[3].images[0].get_array()
+    np.testing.assert_allclose(spread, np.abs(one - other) / np.sqrt(2.0), rtol=1e-3, atol=1e-5)
+    np.testing.assert_array_equal(drawn[2].axes[1].images[0].get_array(), images(201, GRID)[1][0])
+
+
+def test_losses_of_a_run_and_of_an_ensemble(
+    iris: Callable, ensemble: Path, tmp_path: Path, drawn: list[Figure]
+) -> None:
+    assert iris("plot", "losses", ensemble / "member-01", "-o", tmp_path / "a.png").code == 0
+    assert iris("plot", "losses", ensemble, "-o", tmp_path / "b.png").code == 0
+    one, two = ([text.get_text() for text in figure.axes[0].get_legend().get_texts()] for figure in drawn)
+    assert one == ["training", "validation", "best epoch", "predicting nothing", "the mean image"]
+    assert two[:2] == ["member-01", "member-02"]
+
+
+def test_a_telescope_s_cube_is_drawn_with_published_orbits(
+    iris: Callable, shared_data: Path, tmp_path: Path, drawn: list[Figure]
+) -> None:
+    cube = shared_data / "cmz_hnco_recon_lbv.fits.gz"
+    for words in (("lv", cube, "--orbit", shared_data / "cmz_orbits", "--colours", "gray_r", "--stretch", "log"),
+                  ("moments", cube, "--orbit", "walker"),
+                  ("spectrum", cube, "--lon", 0.67, "--lat", -0.03, "--lon", "-0.5", "--lat", "-0.1")):  # fmt: skip
+        ran = iris("plot", *words, "-o", tmp_path / "a.png")
+        assert ran.code == 0, ran.err
+    assert {"ellipse", "kdl", "molinari", "sofue"} <= {
+        text.get_text() for text in drawn[0].axes[0].get_legend().get_texts()
+    }
+    sgr_b2, sgr_c = (patch.get_data().values for patch in drawn[2].axes[0].patches)
+    v = np.linspace(-200, 200, len(sgr_b2))
+    assert v[np.argmax(sgr_b2)] > 30 and v[np.argmax(sgr_c)] < -30
+
+
+def refused(iris: Callable, code: int, *words: object) -> str:
+    ran = iris("plot", *words)
+    lines = [line for line in ran.err.splitlines() if "error:" in line]
+    assert ran.code == code and len(lines) == 1 and "Traceback" not in ran.err and ran.out == "", ran
+    return lines[0]
+
+
+def test_wrong_words_are_told_in_one_line_and_leave_nothing(iris: Callable, shards: Path, tmp_path: Path) -> None:
+    out = ("-o", tmp_path / "a.png")
+    assert "'.jpg'" in refused(iris, 2, "lv", shards, "-o", tmp_path / "a.jpg")
+    assert "does not exist" in refused(iris, 1, "lv", shards, "-o", tmp_path / "no" / "a.png")
+    assert "did you mean 'mnras'" in refused(iris, 2, "lv", shards, *out, "--style", "mnra")
+    assert "did you mean 'viridis'" in refused(iris, 2, "lv", shards, *out, "--colours", "virids")
+    assert "did you mean 'asinh'" in refused(iris, 2, "lv", shards, *out, "--stretch", "asin")
+    assert "lowest must be below" in refused(iris, 2, "lv", shards, *out, "--low", 9, "--high", 3)
+    assert "no sample 99" in refused(iris, 1, "lv", shards, *out, "-n", 99)
+    assert "no sample 'x'" in refused(iris, 1, "lv", shards, *out, "--key", "x")
+    assert "did you mean 'walker'" in refused(iris, 2, "lv", shards, *out, "--orbit", "walkr")
+    assert "does not exist" in refused(iris, 1, "lv", tmp_path / "none.fits", *out)
+    assert "metrics.jsonl" in refused(iris, 1, "losses", shards, *out)
+    assert "latitudes" in refused(iris, 2, "spectrum", shards, *out, "--lat", 0)
+    assert "1 latitudes for 2" in refused(iris, 2, "spectrum", shards, *out, "--lon", 0, "--lon", 1, "--lat", 0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_litter_has_an_observation_and_no_view_from_north(iris: Callable, tmp_path: Path) -> None:
+    litter = write_pairs(tmp_path / "litter", {"litter": range(300, 304)}, litter=True)
+    assert iris("plot", "lv", litter, "-o", tmp_path / "a.png").code == 0
+    assert "is litter" in refused(iris, 1, "top-down", litter, "-o", tmp_path / "b.png")
+    assert "is litter" in refused(iris, 1, "pair", litter, "-o", tmp_path / "b.png")

@@ -1,0 +1,98 @@
+"""Axes, stretches and colour bars of every figure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from iris_cli.axes import Axis
+from iris_cli.config.grid import GRID_PRESETS
+from iris_cli.errors import UsageError
+from iris_cli.plots.axes_of_sky import STRETCHES, colour_bar, draw_from_north, draw_lb, draw_lv, label, stretch
+from iris_cli.plots.top_down import draw_top_down_figure
+
+GRID = GRID_PRESETS["tiny"].scaled(16, 12, 4, 10)
+
+
+def panel() -> Axes:
+    return Figure().subplots()
+
+
+def test_the_view_from_north_has_the_sun_below_and_longitude_growing_to_the_left() -> None:
+    image = np.zeros((16, 12))
+    image[-1, -1] = 1.0  # farthest, greatest longitude
+    ax = panel()
+    drawn = draw_from_north(ax, image, GRID)
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    assert left > 0 > right and bottom < 0 < top
+    corners = drawn.get_coordinates()[-2:, -2:].reshape(-1, 2)  # of the cell that shines
+    assert (corners[:, 0] > 0.8 * left).all() and (corners[:, 1] > 0.8 * top).all()
+    assert float(drawn.get_array()[-1, -1]) == 1.0
+    arrow = next(text for text in ax.texts if text.get_gid() == "to the Sun")
+    assert arrow.xy[1] < arrow.get_position()[1]  # it points down
+    centre = next(line for line in ax.lines if line.get_gid() == "Sgr A*")
+    assert (centre.get_xdata()[0], centre.get_ydata()[0]) == (0, 0)
+    assert "[pc]" in ax.get_xlabel() and "[pc]" in ax.get_ylabel() and ax.get_aspect() == 1.0
+
+
+def test_a_wedge_is_narrower_where_it_is_near() -> None:
+    drawn = draw_from_north(panel(), np.ones((16, 12)), GRID)
+    across = np.ptp(drawn.get_coordinates()[..., 0], axis=1)
+    assert across[-1] / across[0] == pytest.approx(GRID.distance.edges()[-1] / GRID.distance.edges()[0])
+
+
+def test_a_crop_of_distances_is_drawn_where_it_lies() -> None:
+    ax = panel()
+    draw_from_north(ax, np.ones((6, 12)), replace(GRID, r_crop_min=10, r_crop_max=16))
+    assert ax.get_ylim()[0] > 0  # all of it is behind Sgr A*
+
+
+def test_a_map_of_the_sky_is_as_long_as_it_is_high_per_degree() -> None:
+    lon, lat = Axis("longitude", "deg", -1.0, 1.0, 5), Axis("latitude", "deg", -0.2, 0.2, 3)
+    image = np.zeros((3, 5))
+    image[2, 4] = 1.0
+    ax = panel()
+    drawn = draw_lb(ax, image, lon, lat, stretch(image))
+    assert ax.get_xlim() == pytest.approx((1.25, -1.25)) and ax.get_aspect() == 1.0
+    assert drawn.get_array()[2, 4] == 1.0 and drawn.get_extent() == pytest.approx((-1.25, 1.25, -0.3, 0.3))
+    assert "latitude" in ax.get_ylabel()
+
+
+def test_an_image_may_bring_its_own_axes() -> None:
+    lon, v = Axis("longitude", "deg", 55.0, 56.0, 6), Axis("velocity", "km / s", -5.0, 85.0, 10)
+    ax = panel()
+    draw_lv(ax, np.ones((6, 10)), (lon, v))
+    assert ax.get_xlim() == pytest.approx((56.1, 54.9)) and ax.get_ylim() == pytest.approx((-10.0, 90.0))
+
+
+@pytest.mark.parametrize("name", STRETCHES)
+def test_every_stretch_is_monotonic_and_reaches_from_the_darkest_to_the_brightest(name: str) -> None:
+    norm = stretch(np.array([0.0, 1.0, 50.0]), None, name)
+    shades = np.asarray(norm(np.array([0.06, 0.5, 5.0, 50.0])))
+    assert (np.diff(shades) > 0).all() and shades[-1] == pytest.approx(1.0) and shades[0] >= 0.0
+    assert np.isfinite(np.asarray(norm(np.array([0.0])))).all()
+
+
+def test_a_stretch_that_nobody_knows_or_that_is_empty_is_refused() -> None:
+    with pytest.raises(UsageError, match="unknown stretch 'asin'"):
+        stretch(np.ones(3), None, "asin")
+    with pytest.raises(UsageError, match="from 5 to 1"):
+        stretch(np.ones(3), None, "linear", 5.0)
+
+
+def test_what_is_not_finite_does_not_set_the_scale() -> None:
+    assert stretch(np.array([1.0, np.nan, np.inf])).vmax == 1.0
+
+
+def test_a_colour_bar_names_quantity_and_unit_and_its_ticks_do_not_crowd() -> None:
+    figure = draw_top_down_figure(np.linspace(0, 45, 192).reshape(16, 12), GRID, title="g")
+    bar = figure.axes[1]
+    assert bar.get_ylabel() == label("density") and "pc$^{-3}$" in bar.get_ylabel()
+    ax = panel()
+    drawn = draw_lv(ax, np.linspace(0, 45, 120).reshape(12, 10), GRID)
+    ticks = colour_bar(drawn, ax, "x").get_ticks()
+    assert ticks.tolist() == pytest.approx([0.0, 1.0, 2.0, 5.0, 10.0, 20.0])

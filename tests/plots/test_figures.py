@@ -1,0 +1,155 @@
+"""Figures of spectra, moments, losses and reports: labels, directions, ranges; styles and files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from iris_cli.axes import Axis
+from iris_cli.errors import DataError, UsageError
+from iris_cli.plots import curves
+from iris_cli.plots.curves import Line
+from iris_cli.plots.losses import History, draw_losses
+from iris_cli.plots.moments import draw_moments
+from iris_cli.plots.spectrum import draw_spectra
+from iris_cli.plots.style import STYLES, check_writable, save, style_of
+
+LON, LAT = Axis("longitude", "deg", -1.0, 1.0, 6), Axis("latitude", "deg", -0.3, 0.3, 4)
+V = Axis("velocity", "km / s", -100.0, 100.0, 5)
+
+
+def line(y: float, points: int = 5) -> Line:
+    x = np.geomspace(0.01, 1.0, points)
+    return Line(x, np.full(points, y), np.full(points, 0.8 * y), np.full(points, 1.2 * y))
+
+
+def texts(ax: object) -> list[str]:
+    return [text.get_text() for text in ax.get_legend().get_texts()]  # type: ignore[attr-defined]
+
+
+def test_moments_share_longitude_and_velocity_is_red_where_gas_recedes() -> None:
+    velocity = np.full((4, 6), -50.0)
+    velocity[:, 3:] = 80.0
+    velocity[0, 0] = np.nan
+    figure = draw_moments({0: np.ones((4, 6)), 1: velocity, 2: np.full((4, 6), 9.0)}, LON, LAT, "column [x]")
+    panels = [ax for ax in figure.axes if ax.images]
+    assert len(panels) == 3 and all(ax.get_xlim()[0] > ax.get_xlim()[1] for ax in panels)
+    norm, colours = panels[1].images[0].norm, panels[1].images[0].get_cmap()
+    assert norm.vmin == -norm.vmax == -80.0
+    red, _, blue, _ = colours(norm(80.0))
+    assert red > blue and colours(norm(-80.0))[2] > colours(norm(-80.0))[0]
+    assert [ax.get_ylabel() for ax in figure.axes if not ax.images] == [
+        "column [x]", "mean LSR velocity [km/s]", "velocity dispersion [km/s]"]  # fmt: skip
+    assert panels[2].get_xlabel() and not panels[0].get_xlabel()
+
+
+def test_a_spectrum_is_a_histogram_of_channels() -> None:
+    figure = draw_spectra({"a": np.arange(5.0), "b": np.ones(5)}, V, "T [K]", title="here")
+    ax = figure.axes[0]
+    values, edges, _ = ax.patches[0].get_data()
+    assert values.tolist() == [0, 1, 2, 3, 4] and edges[0] == -125.0 and ax.get_xlim() == (-125.0, 125.0)
+    assert "LSR velocity [km/s]" in ax.get_xlabel() and ax.get_ylabel() == "T [K]" and texts(ax) == ["a", "b"]
+
+
+def test_losses_mark_the_best_epoch_and_the_trivial_predictors() -> None:
+    history = History([(1, 0.9), (2, 0.7), (3, 0.6)], [(2, 0.65), (3, 0.68)], {"predicting nothing": 0.8})
+    ax = draw_losses({"run": history}).axes[0]
+    assert texts(ax) == ["training", "validation", "best epoch", "predicting nothing"]
+    best = next(line for line in ax.lines if line.get_marker() == "o")
+    assert (best.get_xdata()[0], best.get_ydata()[0]) == (2, 0.65)
+    assert ax.get_yscale() == "log" and "steps" in ax.get_xlabel()
+    several = draw_losses({"one": history, "two": history}).axes[0]
+    assert texts(several) == ["one", "two", "predicting nothing"]
+    assert draw_losses({"new": History([(1, 0.9)], [], {})}).axes
+
+
+def test_profiles_name_their_units_and_end_at_perfection() -> None:
+    figure = curves.draw_profiles({"true": line(3.0)}, {"true": line(1e6)}, {"normal": line(1.1)})
+    surface, enclosed, ratio = figure.axes
+    assert "pc$^{-2}$" in surface.get_ylabel() and r"M$_\odot$" in enclosed.get_ylabel()
+    assert "[pc]" in surface.get_xlabel() and surface.get_yscale() == "log"
+    assert any(set(np.asarray(one.get_ydata())) == {1.0} for one in ratio.lines)
+
+
+def test_spectra_of_maps_have_wavelengths_above_the_wavenumbers() -> None:
+    figure = curves.draw_spectra_of_maps({"normal": line(0.5)}, {"normal": line(0.9)})
+    ax = figure.axes[0]
+    above = ax.child_axes[0]
+    figure.canvas.draw()
+    k = np.array(ax.get_xlim())
+    np.testing.assert_allclose(sorted(above.get_xlim()), sorted(1.0 / k), rtol=1e-6)
+    assert "pc$^{-1}$" in ax.get_xlabel() and "[pc]" in above.get_xlabel()
+    assert figure.axes[1].get_ylim()[1] >= 1.0
+
+
+def test_bands_are_the_intervals() -> None:
+    ax = curves.draw_overlap({"normal": line(0.5)}).axes[0]
+    y = ax.collections[0].get_paths()[0].vertices[:, 1]
+    assert y.min() == pytest.approx(0.4) and y.max() == pytest.approx(0.6)
+    assert ax.get_ylim() == (0.0, 1.0) and "kg m$^{-3}$" in ax.get_xlabel()
+
+
+def test_calibration_shows_what_perfect_would_be() -> None:
+    ranks = Line(np.arange(5.0), np.full(5, 0.2), np.full(5, np.nan), np.full(5, np.nan))
+    coverage = Line(np.array([0.6, 0.2]), np.array([0.5, 0.1]), np.array([0.4, 0.1]), np.array([0.6, 0.2]))
+    empty = Line(np.array([np.nan]), np.array([np.nan]), np.array([np.nan]), np.array([np.nan]))
+    for error in (line(0.3), empty):
+        first, second, third = curves.draw_calibration({"a": coverage}, {"a": ranks}, {"a": error}).axes
+        assert any(np.array_equal(one.get_xdata(), one.get_ydata()) for one in first.lines)
+        assert any(set(np.asarray(one.get_ydata())) == {0.2} for one in second.lines)
+        assert "spread" in third.get_xlabel() and "of 4" in second.get_xlabel()
+
+
+# --- styles and files -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "width_mm"), [("mnras", 84.0), ("aanda", 88.0), ("apj", 85.0)])
+def test_a_paper_s_figure_is_as_wide_as_its_column(name: str, width_mm: float) -> None:
+    style = style_of(name)
+    assert style.figure().get_figwidth() * 25.4 == pytest.approx(width_mm)
+    assert style.figure(3).get_figwidth() * 25.4 == pytest.approx(style.page_mm)
+    with style.applied():
+        figure = draw_spectra({"a": np.ones(5)}, V, "T", style=style)
+    assert figure.axes[0].xaxis.label.get_fontsize() == style.font_pt <= 9.0
+
+
+def test_styles_leave_no_trace() -> None:
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    with STYLES["talk"].applied():
+        assert matplotlib.rcParams["font.size"] == 16.0
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_an_unknown_style_and_a_name_that_is_no_figure_s_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="unknown style 'nature'"):
+        style_of("nature")
+    with pytest.raises(UsageError, match=r"'\.jpg'"):
+        check_writable(tmp_path / "a.jpg")
+    with pytest.raises(DataError, match="does not exist"):
+        check_writable(tmp_path / "nowhere" / "a.png")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".pdf", ".svg"])
+def test_the_same_figure_is_the_same_file(tmp_path: Path, suffix: str) -> None:
+    def drawn(name: str) -> bytes:
+        with STYLES["mnras"].applied():
+            save(draw_spectra({"a": np.ones(5)}, V, "T [K]"), tmp_path / (name + suffix), STYLES["mnras"])
+        return (tmp_path / (name + suffix)).read_bytes()
+
+    assert drawn("one") == drawn("other")
+    if suffix == ".svg":
+        assert b"LSR velocity" in drawn("one")  # letters stay letters
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f"one{suffix}", f"other{suffix}"]
+
+
+def test_a_figure_that_cannot_be_drawn_leaves_nothing(tmp_path: Path) -> None:
+    figure = Figure()
+    figure.text(0.5, 0.5, r"$\wrong{$")
+    with pytest.raises(ValueError):
+        save(figure, tmp_path / "a.png")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,82 @@
+"""The figure of a reverted map: where the Sun is, which way longitude grows, what is left out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from iris_cli.config.grid import GRID_PRESETS, Grid
+from iris_cli.plots.reverted_map import SGR_A_LON_DEG, corners_pc, draw_from_above, draw_map
+
+GRID = GRID_PRESETS["tiny"]
+LV = np.full((64, 64), 0.5)
+
+
+def texts(figure: Figure) -> str:
+    legends = [t.get_text() for ax in figure.axes if ax.get_legend() for t in ax.get_legend().get_texts()]
+    labels = [
+        f(ax)
+        for ax in figure.axes
+        for f in (lambda a: a.get_xlabel(), lambda a: a.get_ylabel(), lambda a: a.get_title())
+    ]
+    return " | ".join([*legends, *labels, *(t.get_text() for ax in figure.axes for t in ax.texts)])
+
+
+def value_at(ax: object, left_pc: float, far_pc: float) -> float:
+    """What is drawn at a place, found by the wedge that holds it."""
+    mesh = ax.collections[0]  # type: ignore[attr-defined]
+    corners = mesh.get_coordinates()
+    centres = 0.25 * (corners[:-1, :-1] + corners[1:, :-1] + corners[:-1, 1:] + corners[1:, 1:])
+    k = np.argmin(np.hypot(centres[..., 0] - left_pc, centres[..., 1] - far_pc))
+    return float(np.asarray(mesh.get_array()).ravel()[k])
+
+
+def test_the_sun_is_below_and_longitude_grows_to_the_left() -> None:
+    density = np.zeros((64, 64))
+    density[3, 60] = 7.0  # near to us, at great longitude
+    ax = Figure().subplots()
+    draw_from_above(ax, density, GRID)
+    assert ax.get_xlim()[0] > ax.get_xlim()[1] and ax.get_ylim()[0] < ax.get_ylim()[1]
+    r, lon = GRID.distance.centres()[3], np.deg2rad(GRID.longitude.centres()[60])
+    sgr_a = 8277.0 * np.tan(np.deg2rad(SGR_A_LON_DEG))
+    left, far = r * np.sin(lon) - sgr_a, r * np.cos(lon) - 8277.0
+    assert left > 150 and far < -190
+    assert value_at(ax, left, far) == 7.0 and value_at(ax, -left, far) == 0.0 and value_at(ax, left, -far) == 0.0
+    assert any("to the Sun, 8.28 kpc" in t.get_text() for t in ax.texts)
+    assert "Sgr A*" in ax.get_xlabel() and "[pc]" in ax.get_xlabel() and "[pc]" in ax.get_ylabel()
+    assert ax.get_aspect() == 1.0
+
+
+def test_sgr_a_is_eight_parsec_to_the_right_of_l_zero_and_at_the_centre_when_looked_at() -> None:
+    at_zero, _, _ = corners_pc(GRID, (0.0, 0.0))
+    looked_at, _, name = corners_pc(GRID, (SGR_A_LON_DEG, -0.046))
+    assert 0.5 * (at_zero[32, 0] + at_zero[32, -1]) == pytest.approx(8.06, abs=0.05)
+    assert 0.5 * (looked_at[32, 0] + looked_at[32, -1]) == pytest.approx(0.0, abs=1e-6) and name == "Sgr A*"
+
+
+def test_a_single_network_has_no_panel_of_spread_and_an_ensemble_has() -> None:
+    density = np.random.default_rng(0).random((64, 64))
+    one = draw_map(density, None, LV, np.ones_like(LV), GRID, "kg/m3")
+    several = draw_map(density, 0.3 * density, LV, np.ones_like(LV), GRID, "Msun/pc3", caption="worth little")
+    assert "spread" not in texts(one) and "spread of the networks" in texts(several)
+    assert "kg m" in texts(one) and "odot" in texts(several) and "[K]" in texts(one)
+    assert several._supxlabel.get_text() == "worth little"  # type: ignore[attr-defined]
+    assert "Walker et al. 2025" in texts(one) and "not observed" not in texts(one)
+
+
+def test_what_nobody_looked_at_is_hatched() -> None:
+    coverage = np.ones((64, 64))
+    coverage[:20] = 0.0
+    assert "not observed" in texts(draw_map(np.ones((64, 64)), None, LV, coverage, GRID, "kg/m3"))
+
+
+def test_elsewhere_neither_sgr_a_nor_orbits_are_drawn_and_a_narrow_field_is_stretched() -> None:
+    narrow = Grid(lon_min_deg=-0.03, lon_max_deg=0.03).scaled(64, 64, 16, 64)
+    figure = draw_map(np.ones((64, 64)), None, LV, np.ones_like(LV), narrow, "kg/m3", (55.4, 0.3))
+    assert "Sgr" not in texts(figure) and "Walker" not in texts(figure) and "l = 55.4°" in texts(figure)
+    assert figure.axes[0].get_aspect() == "auto" and "kpc" not in texts(figure)
+
+
+def test_an_empty_map_can_be_drawn() -> None:
+    draw_map(np.zeros((64, 64)), np.zeros((64, 64)), 0 * LV, 0 * LV, GRID, "kg/m3").canvas.draw()

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from iris_cli.reverter.blocks import stages_for
+from iris_cli.reverter.matrix_convolution import MATRIX_LAYERS, MatrixConv2d, MatrixConvTranspose2d
+from iris_cli.reverter.reverter import Reverter
+
+CASES = [
+    (MatrixConv2d, nn.Conv2d, 8, (6, 10, 4, 2, 1), 1),
+    (MatrixConv2d, nn.Conv2d, 4, (6, 10, 2, 2, 0), 1),
+    (MatrixConvTranspose2d, nn.ConvTranspose2d, 4, (10, 6, 4, 2, 1), 1),
+    (MatrixConvTranspose2d, nn.ConvTranspose2d, 2, (10, 6, 2, 2, 0), 1),
+    (MatrixConvTranspose2d, nn.ConvTranspose2d, 1, (12, 8, 2, 1, 0), 4),
+]
+
+
+@pytest.mark.parametrize(("matrix", "plain", "pixels", "shape", "groups"), CASES)
+def test_a_matrix_product_is_the_convolution_and_its_gradients(
+    matrix: type[nn.Module], plain: type[nn.Module], pixels: int, shape: tuple[int, ...], groups: int
+) -> None:
+    ours, theirs = matrix(*shape, groups=groups), plain(*shape, groups=groups)
+    ours.load_state_dict(theirs.state_dict())
+    image = torch.rand(3, shape[0], pixels, pixels)
+    images = [image.clone().requires_grad_(), image.clone().requires_grad_()]
+    values = [layer(x) for layer, x in zip((ours, theirs), images, strict=True)]
+    torch.testing.assert_close(*values, rtol=1e-5, atol=1e-6)
+    weight = torch.rand_like(values[0])
+    for value in values:
+        (value * weight).sum().backward()
+    torch.testing.assert_close(images[0].grad, images[1].grad, rtol=1e-5, atol=1e-5)
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad, rtol=1e-5, atol=1e-5)
+
+
+def test_only_stages_of_few_pixels_are_matrix_products() -> None:
+    layers = [layer for layer in Reverter(512).modules() if isinstance(layer, MATRIX_LAYERS)]
+    assert [(type(m).__name__, m.in_channels, m.out_channels) for m in layers] == [  # type: ignore[union-attr]
+        ("MatrixConv2d", 256, 512), ("MatrixConv2d", 512, 1024),
+        ("MatrixConvTranspose2d", 2048, 1024), ("MatrixConvTranspose2d", 1024, 512),
+        ("MatrixConvTranspose2d", 512, 256),
+    ]  # fmt: skip
+
+
+def test_the_fast_layout_changes_no_prediction_beyond_rounding() -> None:
+    image = torch.rand(2, 1, 64, 64)
+    plain, fast = Reverter(64, seed=3), Reverter(64, seed=3).on(torch.device("cpu"))
+    assert any(p.is_contiguous(memory_format=torch.channels_last) and p.dim() == 4 and not p.is_contiguous()
+               for p in fast.parameters())  # fmt: skip
+    expected = plain(image)
+    torch.testing.assert_close(fast(image), expected, rtol=0.0, atol=1e-4 * float(expected.detach().max()))
+    assert len(stages_for(64)) == 6
