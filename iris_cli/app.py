@@ -18,6 +18,7 @@ from iris_cli.commands.demo import demo
 from iris_cli.commands.doctor import doctor
 from iris_cli.commands.evaluate import evaluate
 from iris_cli.commands.import_checkpoint import import_checkpoint
+from iris_cli.commands.ingest import ingest
 from iris_cli.commands.mock import mock
 from iris_cli.commands.molecule import molecule
 from iris_cli.commands.observe import observe
@@ -69,6 +70,7 @@ def iris(
 
 
 app.command()(demo)
+app.command()(ingest)
 app.command()(mock)
 app.command()(molecule)
 app.command()(observe)

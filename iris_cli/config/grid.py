@@ -87,12 +87,14 @@ GRID_PRESETS: dict[str, Grid] = {
     "paper": Grid(),
     "small": Grid().scaled(128, 128, 32, 128),
     "tiny": Grid().scaled(64, 64, 16, 64),
+    # All the way to the centre and beyond; the density image is still that of the centre.
+    "full-cone": Grid(r_min_pc=1302.0, r_max_pc=15702.0, r_steps=16384, r_crop_min=7680, r_crop_max=8192),
 }
 
 #: The same sky in front of the Galactic Centre (the paper's litter): 6000 to 7500 pc.
 FOREGROUND_PRESETS: dict[str, Grid] = {
-    name: replace(grid, r_min_pc=6000.0, r_max_pc=7500.0, r_steps=steps, r_crop_max=steps)
-    for (name, grid), steps in zip(GRID_PRESETS.items(), (2048, 256, 64), strict=True)
+    name: replace(GRID_PRESETS[name], r_min_pc=6000.0, r_max_pc=7500.0, r_steps=steps, r_crop_max=steps)
+    for name, steps in (("paper", 2048), ("small", 256), ("tiny", 64))
 }
 
 

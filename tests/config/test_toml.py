@@ -44,7 +44,10 @@ def test_broken_toml_is_a_usage_error(tmp_path: Path) -> None:
 def test_presets_scale_the_papers_grid_over_the_same_sky() -> None:
     assert GRID_PRESETS["paper"].tensor_shape == (6, 512, 512, 128)
     assert GRID_PRESETS["tiny"].tensor_shape == (6, 64, 64, 16)
-    assert {g.r_max_pc for g in GRID_PRESETS.values()} == {8502.0}
+    assert {g.r_max_pc for name, g in GRID_PRESETS.items() if name != "full-cone"} == {8502.0}
+    cone = GRID_PRESETS["full-cone"]
+    cropped = cone.distance.centres()[cone.r_crop_min : cone.r_crop_max]
+    assert cropped[[0, -1]] == pytest.approx([8052.0, 8502.0], abs=1.0)
     with pytest.raises(UsageError) as error:
         grid_preset("tinny")
     assert "tiny" in error.value.hint

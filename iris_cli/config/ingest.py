@@ -1,0 +1,94 @@
+"""What `iris ingest` does with a snapshot: the grid, the views, the perturbations, and what the file does not say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from iris_cli.config.grid import GRID_PRESETS, Grid
+from iris_cli.errors import UsageError, nearest
+
+Range = tuple[float, float]
+
+SPINS = ("auto", "clockwise", "anticlockwise", "align")
+FORMULAS = ("none", "cmz")
+
+
+@dataclass(frozen=True)
+class IngestConfig:
+    """Ranges are [low, high] of a uniform draw. Draws are per snapshot, jitters per view. See docs/ingest.md.
+
+    `centre` is auto, box, origin, mass, or x,y,z in the snapshot's own unit of length; `bulk_velocity` none, auto, or
+    vx,vy,vz in km/s. What stands at None is taken from the file.
+    """
+
+    views: int = 64
+    seed: int = 0
+    first_view_deg: Range = (0.0, 0.0)
+    scale: Range = (1.0, 1.0)
+    density: Range = (1.0, 1.0)
+    skew: Range = (1.0, 1.0)
+    jitter_distance_pc: Range = (0.0, 0.0)
+    jitter_longitude_deg: Range = (0.0, 0.0)
+    spin: str = "auto"
+    centre: str = "auto"
+    bulk_velocity: str = "none"
+    # Fields that the file lacks, or that shall not be taken from it.
+    columns: tuple[str, ...] = ("H2", "H+", "CO")
+    h2_factor: float = 1.0
+    x_H2: float | None = None
+    x_H_plus: float | None = None
+    x_CO: float | None = None
+    temperature_K: float | None = None
+    dust_temperature_K: float | None = None
+    zero_velocity: bool = False
+    formulas: str = "none"
+    drop_bad_cells: bool = False
+    # Units that the file lacks, or has wrong.
+    unit_length_cm: float | None = None
+    unit_mass_g: float | None = None
+    unit_velocity_cm_s: float | None = None
+    hubble_param: float | None = None
+    cosmic_scale_factor: float | None = None
+    grid: Grid = field(default_factory=lambda: GRID_PRESETS["small"])
+
+    def __post_init__(self) -> None:
+        self._check_ranges()
+        if self.views < 1 or self.seed < 0:
+            raise UsageError(
+                f"ingest: views = {self.views} and seed = {self.seed}; at least 1 view, a seed of 0 or more"
+            )
+        for name, known in (("spin", SPINS), ("formulas", FORMULAS)):
+            if (chosen := getattr(self, name)) not in known:
+                raise UsageError(f"ingest: unknown {name} '{chosen}'", nearest(chosen, known))
+        if self.centre not in ("auto", "box", "origin", "mass"):
+            vector(self.centre, "centre", "auto, box, origin, mass")
+        if self.bulk_velocity not in ("none", "auto"):
+            vector(self.bulk_velocity, "bulk_velocity", "none, auto")
+        self._check_numbers()
+
+    def _check_ranges(self) -> None:
+        for name in ("first_view_deg", "scale", "density", "skew", "jitter_distance_pc", "jitter_longitude_deg"):
+            value = getattr(self, name)
+            if len(value) != 2 or not -float("inf") < value[0] <= value[1] < float("inf"):
+                raise UsageError(f"ingest: {name} = {list(value)} is not a range", "write LOW:HIGH or one number")
+            if name in ("scale", "density", "skew") and value[0] <= 0:
+                raise UsageError(f"ingest: {name} goes down to {value[0]:g}; it is a factor and must be above 0")
+
+    def _check_numbers(self) -> None:
+        for name, most in (("x_H2", 0.5), ("x_H_plus", 1.2), ("x_CO", 1e-2), ("temperature_K", 1e9),
+                           ("dust_temperature_K", 1e4)):  # fmt: skip
+            if (value := getattr(self, name)) is not None and not 0 <= value <= most:
+                raise UsageError(f"ingest: {name} = {value:g}; it lies between 0 and {most:g}")
+        for name in ("unit_length_cm", "unit_mass_g", "unit_velocity_cm_s", "hubble_param", "cosmic_scale_factor",
+                     "h2_factor"):  # fmt: skip
+            if (value := getattr(self, name)) is not None and not 0 < value < float("inf"):
+                raise UsageError(f"ingest: {name} = {value:g}; it must be above 0")
+
+
+def vector(text: str, name: str, words: str) -> tuple[float, float, float]:
+    """`1.5,0,-2` as three numbers. UsageError naming what else there is."""
+    try:
+        x, y, z = (float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"ingest: {name} = '{text}' is neither x,y,z nor one of {words}") from None
+    return x, y, z

@@ -1,0 +1,307 @@
+"""`iris ingest` as its users meet it."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from iris_cli.axes import RHO, T_DUST, V_LOS
+from iris_cli.standard.dataset import StandardDataset, sense_of_rotation
+from shards.index import Index
+from tests.standard.snapshots import Style, galaxy, write, write_split
+
+Iris = Callable[..., "object"]
+TINY = ("--preset", "tiny", "--views", 2)
+PERTURBED = ("--scale", "0.5:1.0", "--density", "0.5:2", "--skew", "0.8:1.25", "--jitter-distance-pc", "-20:20",
+             "--jitter-longitude-deg", "-0.1:0.1", "--first-view-deg", "0:360", "--seed", 5)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("one") / "snap_101.hdf5", galaxy())
+
+
+@pytest.fixture(scope="module")
+def second(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of the same file name, but another galaxy, in parts."""
+    return write_split(tmp_path_factory.mktemp("two"), galaxy(seed=1), [700, 1900])[0]
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def one_line(ran: object, code: int, *words: str) -> None:
+    lines = [line for line in ran.err.splitlines() if "error:" in line]  # type: ignore[attr-defined]
+    assert ran.code == code, ran.err  # type: ignore[attr-defined]
+    assert len(lines) == 1 and "Traceback" not in ran.err  # type: ignore[attr-defined]
+    for word in words:
+        assert word in lines[0], lines[0]
+
+
+def test_snapshots_become_a_data_set_that_preobserve_reads(
+    iris: Iris, snapshot: Path, second: Path, tmp_path: Path
+) -> None:
+    ran = iris("ingest", snapshot, second, tmp_path / "standard", *TINY, "--json")
+    assert ran.code == 0, ran.err
+    told = json.loads(ran.out)
+    assert told["tensors"] == 4 and told["complete"] and len(told["galaxies"]) == 2
+    dataset = StandardDataset.open(tmp_path / "standard")
+    assert len(set(dataset.sources)) == 2 and dataset.sources[0] == dataset.sources[1]
+    assert [entry.view_deg for entry in dataset.entries] == [0.0, 180.0, 0.0, 180.0]
+    for number in range(4):
+        assert sense_of_rotation(dataset[number], dataset.grid) > 0.5
+    ran = iris("preobserve", "--observer", "simple", tmp_path / "standard", tmp_path / "pairs", "--validation-fraction",
+               0.5)  # fmt: skip
+    assert ran.code == 0 and "anticlockwise" not in ran.err
+    index = Index.open(tmp_path / "pairs")
+    assert index.splits == {"train": 2, "validation": 2}
+    assert index.attributes["inputs"][0]["origin"]["maker"] == "ingest"
+
+
+def test_the_index_says_what_was_done(iris: Iris, snapshot: Path, tmp_path: Path) -> None:
+    assert iris("ingest", snapshot, tmp_path / "out", *TINY, *PERTURBED, "--x-co", 1e-4).code == 0
+    index = json.loads((tmp_path / "out/standard.json").read_text())
+    (described,) = index["origin"]["snapshots"]
+    assert described["cells"] == 3000 and described["fields"]["temperature"] == "from InternalEnergy"
+    assert described["fields"]["x_CO"] == "0.0001" and described["files"] == ["snap_101.hdf5"]
+    first, other = (tensor["info"] for tensor in index["tensors"])
+    assert 0.5 <= first["scale"] <= 1.0 and first["scale"] == other["scale"] and first["seed"] == 5
+    assert first["farther_pc"] != other["farther_pc"]
+    assert index["tensors"][0]["view_deg"] != 0.0
+
+
+def test_the_same_seed_gives_the_same_bytes_however_it_is_shared_out(
+    iris: Iris, snapshot: Path, second: Path, tmp_path: Path
+) -> None:
+    words = (*TINY, *PERTURBED)
+    assert iris("ingest", snapshot, second, tmp_path / "one", *words).code == 0
+    assert (
+        iris("ingest", snapshot, second, tmp_path / "two", *words, "-w", 2, "--memory", 0.2, "--threads", 2).code == 0
+    )
+    assert bytes_of(tmp_path / "one") == bytes_of(tmp_path / "two")
+    assert iris("ingest", snapshot, tmp_path / "other", *TINY, *PERTURBED[:-1], 6).code == 0
+    assert bytes_of(tmp_path / "other")["tensor_000000.npy"] != bytes_of(tmp_path / "one")["tensor_000000.npy"]
+
+
+def test_a_galaxys_draw_does_not_depend_on_its_company(
+    iris: Iris, snapshot: Path, second: Path, tmp_path: Path
+) -> None:
+    iris("ingest", snapshot, second, tmp_path / "both", *TINY, *PERTURBED)
+    iris("ingest", second, tmp_path / "alone", *TINY, *PERTURBED)
+    assert np.array_equal(np.load(tmp_path / "both/tensor_000002.npy"), np.load(tmp_path / "alone/tensor_000000.npy"))
+
+
+@pytest.mark.parametrize("names", [("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS")])
+def test_ranks_share_the_job_and_the_last_closes_the_set(
+    names: tuple, iris: Iris, snapshot: Path, second: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert iris("ingest", snapshot, second, tmp_path / "one", *TINY).code == 0
+    for rank in (2, 0, 1):
+        monkeypatch.setenv(names[0], str(rank))
+        monkeypatch.setenv(names[1], "3")
+        assert iris("ingest", snapshot, second, tmp_path / "shared", *TINY).code == 0
+        assert (tmp_path / "shared/standard.json").exists() == (rank == 1)
+    assert bytes_of(tmp_path / "one") == bytes_of(tmp_path / "shared")
+
+
+def test_two_ranks_at_once_make_the_set_of_one(snapshot: Path, second: Path, tmp_path: Path, iris: Iris) -> None:
+    assert iris("ingest", snapshot, second, tmp_path / "one", *TINY).code == 0
+    command = [sys.executable, "-m", "iris_cli", "ingest", str(snapshot), str(second), str(tmp_path / "both"),
+               *map(str, TINY), "-q"]  # fmt: skip
+    ranks = [
+        subprocess.Popen(command, env={**os.environ, "RANK": str(rank), "WORLD_SIZE": "2"}, stdout=subprocess.DEVNULL)
+        for rank in range(2)
+    ]
+    assert [rank.wait() for rank in ranks] == [0, 0]
+    assert bytes_of(tmp_path / "one") == bytes_of(tmp_path / "both")
+
+
+def test_a_run_that_was_broken_off_goes_on_to_the_same_bytes(
+    iris: Iris, snapshot: Path, second: Path, tmp_path: Path
+) -> None:
+    assert iris("ingest", snapshot, second, tmp_path / "whole", *TINY).code == 0
+    assert iris("ingest", snapshot, second, tmp_path / "out", *TINY).code == 0
+    kept = (tmp_path / "out/tensor_000000.npy").stat().st_mtime_ns
+    for name in ("standard.json", "tensor_000002.npy", "records/tensor_000003.json"):
+        (tmp_path / "out" / name).unlink()
+    (tmp_path / "out/.tensor_000002.npy.elsewhere.1.part").write_bytes(b"half")
+    ran = iris("ingest", snapshot, second, tmp_path / "out", *TINY, "--resume", "--json")
+    assert ran.code == 0 and json.loads(ran.out)["made"] == 2
+    (tmp_path / "out/.tensor_000002.npy.elsewhere.1.part").unlink()  # another host's, not a day old
+    assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "whole")
+    assert (tmp_path / "out/tensor_000000.npy").stat().st_mtime_ns == kept
+
+
+def test_a_folder_in_use_is_kept_unless_told_otherwise(iris: Iris, snapshot: Path, tmp_path: Path) -> None:
+    assert iris("ingest", snapshot, tmp_path / "out", *TINY).code == 0
+    before = bytes_of(tmp_path / "out")
+    one_line(iris("ingest", snapshot, tmp_path / "out", *TINY), 1, "exists", "--resume", "--overwrite")
+    one_line(iris("ingest", snapshot, tmp_path / "out", *TINY, "--seed", 2, "--resume"), 1, "other options")
+    assert bytes_of(tmp_path / "out") == before
+    assert iris("ingest", snapshot, tmp_path / "out", "--preset", "tiny", "--views", 1, "--overwrite").code == 0
+    assert len(StandardDataset.open(tmp_path / "out")) == 1
+    assert not (tmp_path / "out/tensor_000001.npy").exists()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.tex").write_text("years of work")
+    one_line(iris("ingest", snapshot, tmp_path / "mine", *TINY), 1, "exists")
+    assert iris("ingest", snapshot, tmp_path / "mine", *TINY, "--overwrite").code == 0
+    assert (tmp_path / "mine/thesis.tex").read_text() == "years of work"
+
+
+def test_the_foreground_is_another_grid(iris: Iris, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    gas = galaxy()
+    gas["Coordinates"][1500:] = rng.uniform(-2400, 2400, (1500, 3)) * [1, 1, 0.05]
+    x, y, _ = gas["Coordinates"].T
+    gas["Velocities"] = 120.0 * np.column_stack([y, -x, 0.0 * x]) / np.hypot(x, y)[:, None]
+    path = write(tmp_path / "snap.hdf5", gas, Style(box_pc=6000.0, centre_pc=(3000.0, 3000.0, 3000.0)))
+    ran = iris("ingest", path, tmp_path / "out", "--preset", "tiny", "--views", 1, "--foreground")
+    assert ran.code == 0, ran.err
+    assert StandardDataset.open(tmp_path / "out").grid.r_min_pc == 6000.0
+
+
+def test_a_grid_of_ones_own_comes_from_the_configuration(iris: Iris, snapshot: Path, tmp_path: Path) -> None:
+    grid = "[grid]\nr_steps = 9\nlon_steps = 8\nlat_steps = 6\nr_crop_max = 9\n"
+    (tmp_path / "i.toml").write_text(f"views = 3\nscale = [0.5, 0.5]\n{grid}")
+    assert iris("ingest", snapshot, tmp_path / "out", "--config", tmp_path / "i.toml", "--views", 1).code == 0
+    dataset = StandardDataset.open(tmp_path / "out")
+    assert len(dataset) == 1 and dataset.grid.tensor_shape == (6, 9, 8, 6)
+    assert dataset.entries[0].info["scale"] == 0.5
+
+
+def test_a_missing_field_is_one_line_and_leaves_nothing(iris: Iris, tmp_path: Path) -> None:
+    path = write(tmp_path / "snap.hdf5", galaxy(), Style(leave_out=("DustTemperature",)))
+    one_line(iris("ingest", path, tmp_path / "out", *TINY), 1, "no PartType0/DustTemperature", "--dust-temperature 20")
+    assert not (tmp_path / "out").exists()
+    assert iris("ingest", path, tmp_path / "out", *TINY, "--dust-temperature", 21).code == 0
+    assert StandardDataset.open(tmp_path / "out")[0][T_DUST] == pytest.approx(21.0)
+
+
+def test_gas_at_rest_needs_no_rotation(iris: Iris, tmp_path: Path) -> None:
+    path = write(tmp_path / "snap.hdf5", galaxy(), Style(leave_out=("Velocities",)))
+    one_line(iris("ingest", path, tmp_path / "out", *TINY), 1, "no PartType0/Velocities", "--zero-velocity")
+    assert iris("ingest", path, tmp_path / "out", *TINY, "--zero-velocity").code == 0
+    assert not StandardDataset.open(tmp_path / "out")[0][V_LOS].any()
+
+
+def test_a_bad_snapshot_fails_alone_and_can_be_mended(iris: Iris, snapshot: Path, tmp_path: Path) -> None:
+    def spoil(file: h5py.File) -> None:
+        file["PartType0/Density"][7] = np.nan
+
+    bad = write(tmp_path / "bad.hdf5", galaxy(seed=3), spoil=spoil)
+    one_line(iris("ingest", bad, tmp_path / "alone", *TINY), 1, "Density: 1 of 3000", "--drop-bad-cells")
+    assert not (tmp_path / "alone").exists()
+    ran = iris("ingest", snapshot, bad, tmp_path / "out", *TINY)
+    one_line(ran, 1, "1 of the galaxies failed", "Density: 1 of 3000", "--resume")
+    assert len(StandardDataset.open(tmp_path / "out")) == 2
+    write(bad, galaxy(seed=3))
+    assert iris("ingest", snapshot, bad, tmp_path / "out", *TINY, "--resume").code == 0
+    assert len(StandardDataset.open(tmp_path / "out")) == 4
+
+
+def test_a_galaxy_that_drifts_is_warned_about_and_stopped(iris: Iris, tmp_path: Path) -> None:
+    gas = galaxy()
+    gas["Velocities"] = gas["Velocities"] + np.array([300.0, 0.0, 0.0])
+    path = write(tmp_path / "snap.hdf5", gas)
+    ran = iris("ingest", path, tmp_path / "out", *TINY)
+    assert ran.code == 0 and "moves as a whole at 299 km/s" in ran.err and "--bulk-velocity" in ran.err
+    assert StandardDataset.open(tmp_path / "out")[0][V_LOS].mean() < -200.0  # towards the observer on +x
+    ran = iris("ingest", path, tmp_path / "auto", *TINY, "--bulk-velocity", "auto")
+    assert ran.code == 0 and "moves as a whole" not in ran.err
+    assert abs(StandardDataset.open(tmp_path / "auto")[0][V_LOS].mean()) < 30.0
+    iris("ingest", path, tmp_path / "given", *TINY, "--bulk-velocity", "300,0,0")
+    given = StandardDataset.open(tmp_path / "given")[0]
+    iris("ingest", write(tmp_path / "still.hdf5", galaxy()), tmp_path / "still", *TINY)
+    still = StandardDataset.open(tmp_path / "still")[0]
+    assert np.array_equal(given[RHO], still[RHO]) and given[V_LOS] == pytest.approx(still[V_LOS], abs=1e-3)
+
+
+def test_a_centre_that_is_not_where_the_gas_is_is_warned_about(iris: Iris, tmp_path: Path) -> None:
+    """Near the edge of a periodic box, with thin gas everywhere: the box's centre is not the galaxy's."""
+    gas = galaxy()
+    rng = np.random.default_rng(0)
+    fog = rng.uniform(-1000.0, 1000.0, (1000, 3))
+    for name, values in gas.items():
+        gas[name] = np.concatenate([values, fog if name == "Coordinates" else values[-1000:] * 0.9])
+    path = write(tmp_path / "snap.hdf5", gas, Style(centre_pc=(40.0, 1000.0, 1960.0)))
+    ran = iris("ingest", path, tmp_path / "out", *TINY, "--spin", "clockwise")
+    assert ran.code == 0 and "from the centre of the box" in ran.err and "--centre" in ran.err
+    ran = iris("ingest", path, tmp_path / "mass", *TINY, "--centre", "mass")
+    assert ran.code == 0 and "centre of the box" not in ran.err
+    (told,) = json.loads((tmp_path / "mass/standard.json").read_text())["origin"]["snapshots"]
+    assert told["centre"] == pytest.approx([40.0, 1000.0, 1960.0], abs=20.0)
+    assert iris("ingest", path, tmp_path / "given", *TINY, "--centre", "40,1000,1960").code == 0
+
+
+def test_cells_farther_apart_than_the_view_is_wide_are_all_considered(iris: Iris, tmp_path: Path) -> None:
+    """A hole around the centre: the nearest cells lie beyond what would be read at first."""
+    gas = galaxy()
+    place = gas["Coordinates"]
+    place[10:] = 1500.0 * place[10:] / np.linalg.norm(place[10:], axis=1)[:, None]
+    place[:10] = [100.0, 0.0, 0.0]
+    path = write(tmp_path / "snap.hdf5", gas, Style(box_pc=4000.0, centre_pc=(2000.0, 2000.0, 2000.0)))
+    ran = iris("ingest", path, tmp_path / "out", *TINY, "--spin", "clockwise")
+    assert ran.code == 0, ran.err
+    facts = json.loads((tmp_path / "out/standard.json").read_text())["origin"]["facts"]
+    assert next(iter(facts.values()))["cells"] == 3000
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("--scale", "1:0.5"), 2, "scale = [1.0, 0.5] is not a range"),
+        (("--scale", "small"), 2, "neither a number nor LOW:HIGH"),
+        (("--scale", "0"), 2, "must be above 0"),
+        (("--spin", "left"), 2, "unknown spin 'left'"),
+        (("--centre", "1,2"), 2, "neither x,y,z nor one of"),
+        (("--x-h2", 0.7), 2, "between 0 and 0.5"),
+        (("--preset", "huge"), 2, "unknown grid preset"),
+        (("--formulas", "cmc"), 2, "did you mean 'cmz'?"),
+        (("--memory", 1e-6), 1, "too many for the memory"),
+        (("--centre", "0.1,0.1,0.1"), 1, "the gas lies around 99"),
+        (("--unit-length-cm", 3e21), 1, "no gas within"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(
+    words: tuple, code: int, said: str, iris: Iris, snapshot: Path, tmp_path: Path
+) -> None:
+    one_line(iris("ingest", snapshot, tmp_path / "out", "--preset", "tiny", "--views", 1, *words), code, said)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_leaves_nothing_half_written(
+    iris: Iris, snapshot: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    assert iris("ingest", snapshot, tmp_path / "whole", *TINY).code == 0
+    with monkeypatch.context() as patched:
+        patched.setattr("iris_cli.ingest.TensorRows.__call__", full)
+        one_line(iris("ingest", snapshot, tmp_path / "out", *TINY), 1, "No space left")
+    assert sorted(bytes_of(tmp_path / "out")) == ["ingest.json"]
+    assert iris("ingest", snapshot, tmp_path / "out", *TINY, "--resume").code == 0
+    assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "whole")
+    (tmp_path / "out/tensor_000001.npy").unlink()
+    with monkeypatch.context() as patched:
+        patched.setattr("iris_cli.ingest.TensorRows.__call__", full)
+        assert iris("ingest", snapshot, tmp_path / "out", *TINY, "--resume").code == 1
+    assert not (tmp_path / "out/standard.json").exists()  # it would promise a tensor that is not there
+
+
+def test_more_than_the_disk_holds_is_refused_before_work(
+    iris: Iris, snapshot: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 1000})())
+    one_line(iris("ingest", snapshot, tmp_path / "out", *TINY), 1, "2 tensors need")
+    assert not (tmp_path / "out").exists()
