@@ -61,17 +61,21 @@ def evaluate(
     nproc_per_node: Ranks = None,
     torchrun: Torchrun = "",
     device: Device = "auto",
+    dry_run: options.DryRun = False,
     as_json: options.Json = False,
+    log_every: options.LogEvery = None,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Test a reverter on every pair once. Noise and litter are those of its training, unless given here."""
     if against and not report:
         raise UsageError("--against belongs to a report", "say where: --report FOLDER")
     if report:
         check_free(report, overwrite)
-    on_ranks(nproc_per_node, torchrun)
+    if not dry_run:
+        on_ranks(nproc_per_node, torchrun)
     from iris_cli.console import emit, speaks, table
-    from iris_cli.training.testing import inputs_of, open_members, test_run
+    from iris_cli.training.testing import held_out, inputs_of, open_members, test_run
 
     members = open_members(run)
     changes = {
@@ -88,6 +92,14 @@ def evaluate(
         "checksums": checksums,
     }
     hyper = from_dict(TrainConfig, with_flags(dict(members[0].checkpoint.config), changes), "command line")
+    if dry_run:
+        from iris_cli.dry_run import tell
+        from iris_cli.training.intention import of_test
+
+        shown = split or ("" if hyper.observer else held_out(hyper.data))
+        reverters = [member.checkpoint.make_reverter() for member in members]
+        tell(of_test(hyper, reverters, shown, ranks=nproc_per_node or 1), as_json)
+        return
     others = [str(folder.resolve()) for folder in against or []]
     inputs = inputs_of(hyper, split, stress=report is not None, against=others)
     tested = test_run(members, hyper, inputs, device=device, quiet=quiet)

@@ -129,8 +129,11 @@ def train(
     nproc_per_node: Ranks = None,
     torchrun: Torchrun = "",
     device: Device = "auto",
+    dry_run: options.DryRun = False,
     as_json: options.Json = False,
+    log_every: options.LogEvery = None,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Train a reverter on pairs; torchrun and srun may start it as well."""
     hyper = configured(
@@ -168,6 +171,12 @@ def train(
             "keep_checkpoints": keep,
         },
     )
+    if dry_run:
+        from iris_cli.dry_run import tell
+        from iris_cli.training.intention import of_training
+
+        tell(of_training(hyper, out, members=members, ranks=nproc_per_node or 1), as_json)
+        return
     on_ranks(nproc_per_node, torchrun)
     from iris_cli import console
     from iris_cli.training import Stopped

@@ -1,0 +1,89 @@
+"""`--dry-run` of a training or a test: what it would read, take in memory and write, without a step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from iris_cli.config.train import TrainConfig
+from iris_cli.dry_run import WITH_TORCH, DryRun, size_of
+from iris_cli.reverter.reverter import Reverter
+from iris_cli.training.folders import open_data, open_litter
+from iris_cli.training.pairs import Pairs, divide, image_size, litter_of, pairs_of
+
+#: Bytes of a float32 number.
+FLOAT = 4
+#: What is held of each weight: itself, its gradient, Adam's two means. Several ranks and a running mean add one each.
+PER_WEIGHT = 4
+#: Of each number that a layer puts out: itself for the way back, and its gradient.
+PER_ACTIVATION = 2
+
+
+def of_training(hyper: TrainConfig, out: Path, *, members: int = 1, ranks: int = 1) -> DryRun:
+    """Data sets are opened and divided as in earnest; nothing is read from them."""
+    dataset, observer = open_data(hyper.data, hyper.observer)
+    pairs, litter = pairs_of(dataset, observer), open_litter(hyper)
+    if litter is not None:
+        litter_of(litter, observer, pairs)  # whether it fits
+    reverter = Reverter(image_size(pairs), pairs.quantity, network=hyper.network)
+    train, validation = divide(pairs, hyper)
+    steps = math.ceil(len(train) / (hyper.batch_size * hyper.batches_per_update * ranks))
+    weights = FLOAT * sum(p.numel() for p in reverter.parameters())
+    copies = PER_WEIGHT + (ranks > 1) + (hyper.ema_decay > 0)
+    held = hyper.batch_size * PER_ACTIVATION * activations(reverter) + _in_flight(hyper, pairs)
+    checkpoint = (3 + (hyper.ema_decay > 0)) * weights
+    whose = f"{members} members, each " if members > 1 else ""
+    return DryRun(
+        computes=f"{whose}{hyper.epochs} epochs of {steps} steps: {len(train)} pairs to train on, {len(validation)} to "
+        f"validate with, network {hyper.network} of {weights // FLOAT} parameters",
+        reads=_read(hyper),
+        writes={out: members * (hyper.keep_checkpoints + 1) * checkpoint},
+        memory=ranks * (WITH_TORCH + copies * weights + held),
+        processes=ranks,
+        notes=(f"{out} exists: the run itself would ask for --resume or --overwrite",) if out.exists() else (),
+    )
+
+
+def of_test(hyper: TrainConfig, reverters: Sequence[Reverter], split: str | None, *, ranks: int = 1) -> DryRun:
+    dataset, observer = open_data(hyper.data, hyper.observer, split or None)
+    pairs = pairs_of(dataset, observer)
+    weights = FLOAT * sum(p.numel() for reverter in reverters for p in reverter.parameters())
+    held = hyper.batch_size * activations(reverters[0]) + _in_flight(hyper, pairs)
+    return DryRun(
+        computes=f"{len(pairs)} pairs ({split or 'all'}), each once, by {len(reverters)} network(s)",
+        reads=_read(hyper),
+        memory=ranks * (WITH_TORCH + weights + held),
+        processes=ranks,
+    )
+
+
+def activations(reverter: Reverter) -> int:
+    """Bytes that the layers of a network put out for one image, counted on a network without numbers."""
+    twin = Reverter(**reverter.table()).to("meta")
+    total = 0
+
+    def count(layer: nn.Module, inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
+        nonlocal total
+        total += sum(t.numel() for t in (output if isinstance(output, tuple) else (output,)) if t is not None)
+
+    for layer in twin.modules():
+        if not list(layer.children()):
+            layer.register_forward_hook(count)
+    with torch.no_grad():
+        twin(torch.empty(1, 1, reverter.image_size, reverter.image_size, device="meta"))
+    return FLOAT * total
+
+
+def _in_flight(hyper: TrainConfig, pairs: Pairs) -> int:
+    """Batches on their way: those read ahead, the ring that they are read into, and the one at work."""
+    pair = FLOAT * (math.prod(pairs.grid.observation_shape) + math.prod(pairs.grid.density_shape))
+    return (2 * hyper.read_ahead_batches + 2) * hyper.batch_size * pair
+
+
+def _read(hyper: TrainConfig) -> dict[Path, int]:
+    folders = [Path(folder) for folder in (*hyper.data, *([hyper.litter] if hyper.litter else []))]
+    return {folder: size_of([*folder.glob("*.tar"), *folder.glob("*.npy")]) for folder in folders}
