@@ -9,9 +9,15 @@ from typing import Any
 
 import h5py
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
+from iris_cli.config.grid import GRID_PRESETS
+from iris_cli.config.ingest import IngestConfig
+from iris_cli.standard.arepo import Snapshot
+from iris_cli.standard.gas import Gas, temperature_K
 from iris_cli.standard.orbit import WALKER_2025
+from iris_cli.standard.snapshot_files import find_snapshots
 
 PC_CM, SUN_G, KM_CM = 3.0856775814913673e18, 1.98847e33, 1e5
 
@@ -128,3 +134,24 @@ def write_split(folder: Path, gas: dict[str, NDArray], cuts: Sequence[int], styl
         write(folder / f"snap_007.{k}.hdf5", gas, style, files=len(edges) - 1, rows=slice(edges[k], edges[k + 1]))
         for k in range(len(edges) - 1)
     ]
+
+
+GRID = GRID_PRESETS["tiny"].scaled(8, 8, 4, 8)
+CONFIG = IngestConfig(grid=GRID, views=1)
+KPC = Style(length_cm=1e3 * PC_CM, mass_g=1e10 * SUN_G, velocity_cm_s=KM_CM)
+
+
+def read(*paths: Path, config: IngestConfig = CONFIG) -> Gas:
+    (files,) = find_snapshots(paths)
+    return Snapshot.open(files, config).read(2000.0, config, 10**7)[0]
+
+
+def assert_same(found: Gas, gas: dict[str, NDArray], rel: float = 1e-4) -> None:
+    """Cells keep their order; positions within a hundredth of a parsec, the rest relatively."""
+    assert found.position_pc == pytest.approx(gas["Coordinates"], abs=0.01)
+    assert found.velocity_km_s == pytest.approx(gas["Velocities"], rel=rel, abs=1e-3)
+    assert found.rho == pytest.approx(gas["Density"], rel=rel)
+    assert found.x_H2 == pytest.approx(gas["H2"], rel=rel)
+    assert found.x_CO == pytest.approx(gas["CO"], rel=rel)
+    assert found.T_dust_K == pytest.approx(gas["DustTemperature"], rel=rel)
+    assert found.T_gas_K == pytest.approx(temperature_K(gas["InternalEnergy"], gas["H2"], gas["H+"]), rel=rel)
