@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from iris_cli.errors import UsageError
-from iris_cli.reverter.matrix_convolution import FEW_PIXELS, MatrixConv2d, MatrixConvTranspose2d
+from iris_cli.reverter.cpu_layers import FEW_CHANNELS, FEW_PIXELS, FewChannelNorm, MatrixConv2d, MatrixConvTranspose2d
 
 LEAKY_SLOPE = 0.01
 CHANNELS_PER_HEAD = 32
@@ -106,7 +106,7 @@ def _encoder_layers(stages: tuple[Stage, ...]) -> Iterator[list[tuple[str, nn.Mo
         convolution = kind(channels_in, row.channels, row.kernel, row.stride, row.padding, groups=row.groups)
         layers: list[tuple[str, nn.Module]] = [("convolution", convolution)]
         if row is not stages[-1]:
-            layers.append(("batch_norm", nn.BatchNorm2d(row.channels)))
+            layers.append(("batch_norm", _norm(row.channels)))
         layers.append(("activation", nn.LeakyReLU(LEAKY_SLOPE)))
         if row.attends:
             layers.append(("attention", PixelAttention(row.channels, row.heads)))
@@ -124,9 +124,13 @@ def _decoder_layers(stages: tuple[Stage, ...]) -> Iterator[list[tuple[str, nn.Mo
         else:
             yield [
                 ("transpose_convolution", transposed),
-                ("batch_norm", nn.BatchNorm2d(out)),
+                ("batch_norm", _norm(out)),
                 ("activation", nn.LeakyReLU(LEAKY_SLOPE)),
             ]
+
+
+def _norm(channels: int) -> nn.BatchNorm2d:
+    return FewChannelNorm(channels) if channels <= FEW_CHANNELS else nn.BatchNorm2d(channels)
 
 
 def _pixels_after(stages: tuple[Stage, ...]) -> list[int]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from iris_cli.errors import UsageError, nearest
 from iris_cli.reverter import blocks
-from iris_cli.reverter.matrix_convolution import MATRIX_LAYERS
+from iris_cli.reverter.cpu_layers import MATRIX_LAYERS
 from iris_cli.reverter.networks import make_network
 from iris_cli.units import INNER, UnitSystem
 

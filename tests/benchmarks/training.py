@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from iris_cli.config.grid import Grid
 from iris_cli.config.train import TrainConfig
-from iris_cli.reverter.matrix_convolution import MatrixConv2d, MatrixConvTranspose2d
+from iris_cli.reverter.cpu_layers import FewChannelNorm, MatrixConv2d, MatrixConvTranspose2d
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.training.arithmetic import Arithmetic, compile_in_place
 from iris_cli.training.loss import physical_loss
@@ -34,7 +34,7 @@ from tests.training.makers import write_pairs
 
 Step = Callable[[], float]
 BASES: dict[type[nn.Module], type[nn.Module]] = {
-    MatrixConv2d: nn.Conv2d, MatrixConvTranspose2d: nn.ConvTranspose2d
+    MatrixConv2d: nn.Conv2d, MatrixConvTranspose2d: nn.ConvTranspose2d, FewChannelNorm: nn.BatchNorm2d
 }  # fmt: skip
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from iris_cli.reverter.blocks import stages_for
-from iris_cli.reverter.matrix_convolution import MATRIX_LAYERS, MatrixConv2d, MatrixConvTranspose2d
+from iris_cli.reverter.cpu_layers import MATRIX_LAYERS, FewChannelNorm, MatrixConv2d, MatrixConvTranspose2d
 from iris_cli.reverter.reverter import Reverter
 
 CASES = [
@@ -52,3 +52,11 @@ def test_the_fast_layout_changes_no_prediction_beyond_rounding() -> None:
     expected = plain(image)
     torch.testing.assert_close(fast(image), expected, rtol=0.0, atol=1e-4 * float(expected.detach().max()))
     assert len(stages_for(64)) == 6
+
+
+def test_batch_norm_of_few_channels_is_batch_norm() -> None:
+    ours, theirs = FewChannelNorm(4), nn.BatchNorm2d(4)
+    image = torch.rand(3, 4, 8, 8).to(memory_format=torch.channels_last)
+    torch.testing.assert_close(ours(image), theirs(image))
+    torch.testing.assert_close(ours.running_var, theirs.running_var)
+    assert sum(isinstance(layer, FewChannelNorm) for layer in Reverter(512).modules()) == 2
