@@ -1,4 +1,6 @@
-"""How fast the synthetic observer is: `python -m tests.benchmarks.observer [--paper] [--device cuda]`, for docs/benchmarks/observer.md.
+"""How fast the synthetic observer is: `python -m tests.benchmarks.observer [--paper] [--device cuda]`.
+
+The numbers stand in docs/benchmarks/observer.md.
 
 The forms that are compared take turns, three times each, on the same rays; the best processor time of each counts,
 because wall time on a busy machine says little. The plain dense form is the obvious tensor formulation in float32:
