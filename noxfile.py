@@ -72,8 +72,10 @@ def oldest(session: nox.Session) -> None:
     """The tests with the lowest release of everything that pyproject.toml allows (torch alone brings 5 GB)."""
     project = nox.project.load_toml("pyproject.toml")["project"]
     extras = project["optional-dependencies"]
-    bounds = [*project["dependencies"], *extras["fits"], *extras["tensorboard"]]
-    testing = [bound for bound in extras["dev"] if bound.startswith(("pytest", "hypothesis"))]
+    bounds = [*project["dependencies"], *extras["tensorboard"]]
+    testing = [
+        bound for bound in extras["dev"] if bound.startswith(("pytest", "hypothesis", "reproject", "spectral-cube"))
+    ]
     session.install(*(bound.split(",")[0].replace(">=", "==") for bound in bounds + testing))
     session.install("--no-deps", "-e", ".")
     session.run("pytest", *session.posargs)

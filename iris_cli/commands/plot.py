@@ -40,7 +40,7 @@ Title = Annotated[str | None, typer.Option("--title", help="Above the figure, ''
 
 @app.command()
 def lv(
-    data: Annotated[Path, typer.Argument(help="Shard folder, or FITS file of an l-v image or a cube.")],
+    data: Annotated[Path, typer.Argument(help="Shard folder, l-v image (.npz, FITS) or FITS cube.")],
     out: Out,
     number: Number = 0,
     split: Split = None,
@@ -62,7 +62,7 @@ def lv(
 
 @app.command("top-down")
 def top_down(
-    data: Annotated[Path, typer.Argument(help="Shard folder, or standard data set.")],
+    data: Annotated[Path, typer.Argument(help="Shard folder, standard data set, or map of `iris revert`.")],
     out: Out,
     number: Number = 0,
     split: Split = None,
@@ -141,7 +141,7 @@ def moments(
 
 @app.command()
 def spectrum(
-    data: Annotated[Path, typer.Argument(help="FITS cube or l-v image, or shard folder.")],
+    data: Annotated[Path, typer.Argument(help="FITS cube, l-v image (.npz, FITS) or shard folder.")],
     out: Out,
     lon: Annotated[list[float] | None, typer.Option("--lon", help="Galactic longitude, deg; again for more.")] = None,
     lat: Annotated[list[float] | None, typer.Option("--lat", help="Galactic latitude of each --lon, deg.")] = None,

@@ -58,10 +58,10 @@ def lv(path: Path, which: Which, look: Look) -> Figure:
 
 
 def top_down(path: Path, which: Which, look: Look) -> Figure:
-    density, grid, name = inputs.top_down(path, which)
+    density, grid, name, centre_deg = inputs.top_down(path, which)
     return draw_top_down_figure(density, grid, title=look.titled(name), norm=look.norm(density),
                                 orbits=tracks(look.orbits, Place(grid.observer_distance_pc)), colours=look.colours,
-                                style=look.style)  # fmt: skip
+                                style=look.style, centre_deg=centre_deg)  # fmt: skip
 
 
 def pair(path: Path, which: Which, look: Look, run: Path | None = None, clean: bool = False) -> Figure:

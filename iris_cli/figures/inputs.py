@@ -21,6 +21,8 @@ from iris_cli.observers.top_down import top_down_density
 from iris_cli.plots.axes_of_sky import label
 from iris_cli.plots.losses import History
 from iris_cli.plots.orbits import CENTRED, ON_SKY, Place
+from iris_cli.reverter.lv_file import load_lv
+from iris_cli.reverter.map_file import load_map
 from iris_cli.standard.dataset import INDEX, StandardDataset
 from iris_cli.standard.field_format import ATTRIBUTES
 from iris_cli.training.checkpoint import METRICS
@@ -136,15 +138,25 @@ def tensor(folder: Path, which: Which) -> tuple[NDArray[np.float32], Grid, str]:
 
 
 def lv_image(path: Path, which: Which) -> LV:
-    """The observation of a shard; a FITS file's l-v image, or its cube's mean over latitude."""
+    """The observation of a shard; the l-v image of a FITS file or of `iris cube`, or a cube's mean over latitude."""
     if path.is_dir():
         sample = shard_sample(path, which)
         grid = sample.grid
         return LV(sample.observation, grid.longitude, grid.velocity, label(sample.quantity), sample.key)
+    if path.suffix == ".npz":
+        return _of_npz(path)
     image = read_fits(path)
     lv = _mean_over_latitude(image) if "latitude" in image.names else transposed(image, "longitude", "velocity")
     lon, v = axis(image, "longitude"), axis(image, "velocity")
     return LV(lv, lon, v, brightness(image.unit), image.name, _place_of(image))
+
+
+def _of_npz(path: Path) -> LV:
+    made = load_lv(path)
+    assert made is not None  # so it is for FITS files only
+    lon = made.grid.longitude
+    on_sky = Axis(lon.name, lon.unit, lon.first + made.centre_deg[0], lon.last + made.centre_deg[0], lon.steps)
+    return LV(made.image, on_sky, made.grid.velocity, brightness("K"), path.name, ON_SKY)
 
 
 def _place_of(image: SkyImage) -> Place:
@@ -169,13 +181,19 @@ def _mean(values: Floats, axis: int | tuple[int, ...]) -> Floats:
 # --- views from above -------------------------------------------------------------------------------------------------
 
 
-def top_down(path: Path, which: Which) -> tuple[Floats, Grid, str]:
-    """(R', L) mean H2 density in inner units, its grid and a name; of a shard or of a tensor."""
+def top_down(path: Path, which: Which) -> tuple[Floats, Grid, str, tuple[float, float] | None]:
+    """(R', L) mean H2 density in inner units, its grid and a name; of a shard, of a tensor or of a reverted map.
+
+    Of a map also where on the sky the model looked; None of a simulation.
+    """
+    if not path.is_dir():
+        density, seen = load_map(path)
+        return density, seen.grid, path.name, seen.centre_deg
     if is_standard(path):
         fields, grid, source = tensor(path, which)
-        return top_down_density(torch.from_numpy(fields), grid)[0].numpy(), grid, source
+        return top_down_density(torch.from_numpy(fields), grid)[0].numpy(), grid, source, None
     sample = shard_sample(path, which)
-    return density_of(sample, path), sample.grid, sample.key
+    return density_of(sample, path), sample.grid, sample.key, None
 
 
 # --- moments ----------------------------------------------------------------------------------------------------------
@@ -246,7 +264,7 @@ class _Field:
 
 
 def _field(path: Path, which: Which) -> _Field:
-    image = None if path.is_dir() else read_fits(path)
+    image = None if path.is_dir() or path.suffix == ".npz" else read_fits(path)
     if image is None or "latitude" not in image.names:
         lv = lv_image(path, which)
         return _Field(lv.image[:, None, :], lv.lon, None, lv.v, lv.label, lv.name)

@@ -20,7 +20,7 @@ from iris_cli import units
 from iris_cli.axes import Axis
 from iris_cli.config.grid import Grid
 from iris_cli.errors import UsageError, nearest
-from iris_cli.standard.plane import cropped_distance, place
+from iris_cli.standard.plane import corners_pc, cropped_distance
 
 COLOURS = "cividis"  # readable with any colour vision, and in grey
 VELOCITY_COLOURS = "RdBu_r"  # red recedes
@@ -132,23 +132,28 @@ def draw_top_down(
 
 
 def draw_from_north(
-    ax: Axes, image: NDArray, grid: Grid, norm: Normalize | None = None, colours: str = COLOURS
-) -> QuadMesh:
-    """A density image (R', L) in its true shape, in pc around Sgr A* (a cross); an arrow points to the Sun, below."""
-    left, away = place(cropped_distance(grid).edges()[:, None], grid.longitude.edges()[None, :], grid)
+    ax: Axes, image: NDArray, grid: Grid, norm: Normalize | None = None, colours: str = COLOURS,
+    centre_deg: tuple[float, float] | None = None,
+) -> QuadMesh:  # fmt: skip
+    """A density image (R', L) in its true shape, in pc around Sgr A* (a cross); an arrow points to the Sun, below.
+
+    With `centre_deg`, the image is of the sky and the model looks there; else of a simulation around its centre.
+    """
+    left, away, name = corners_pc(grid, centre_deg)
     drawn = ax.pcolormesh(left, away, image, norm=norm or stretch(image), cmap=colours, rasterized=True)
     ax.set_aspect("equal")
     ax.set_xlim(float(left.max()), float(left.min()))
     ax.set_ylim(float(away.min()), float(away.max()))
-    ax.set_xlabel(LEFT)
-    ax.set_ylabel(AWAY)
+    ax.set_xlabel(LEFT if centre_deg is None else f"offset from {name} towards growing longitude [pc]")
+    ax.set_ylabel(AWAY if centre_deg is None else f"distance beyond {name} [pc]")
     seen: dict[str, Any] = {
         "color": "white",
         "path_effects": [withStroke(linewidth=2.5, foreground="black")],
     }  # on any map
-    ax.plot(0, 0, "+", markersize=8, gid="Sgr A*", **seen)
+    ax.plot(0, 0, "+", markersize=8, gid=name, label=name, **seen)
     arrow = {"arrowstyle": "->", **seen}
     ax.annotate("", (0.08, 0.03), (0.08, 0.16), xycoords="axes fraction", arrowprops=arrow, gid="to the Sun")
-    ax.text(0.11, 0.05, "to the Sun", transform=ax.transAxes, **seen)
+    kpc = f", {grid.observer_distance_pc / 1e3:.2f} kpc" if centre_deg is not None and name == "Sgr A*" else ""
+    ax.text(0.11, 0.05, f"to the Sun{kpc}", transform=ax.transAxes, **seen)
     ticks_outside(ax)
     return drawn

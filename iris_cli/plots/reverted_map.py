@@ -16,14 +16,11 @@ from numpy.typing import NDArray
 
 from iris_cli.config.cube import at_galactic_centre
 from iris_cli.config.grid import Grid
-from iris_cli.plots.axes_of_sky import COLOURS, colour_bar, draw_lv, stretch, ticks_outside
+from iris_cli.plots.axes_of_sky import colour_bar, draw_from_north, draw_lv, stretch
 from iris_cli.standard.footprint import ORBITS, held, reobserve
-from iris_cli.standard.plane import place
 
 #: A field that is longer in one direction by more than this is stretched, with its axes' own scales.
 TRUE_SCALE = 4.0
-#: Reid & Brunthaler 2004.
-SGR_A_LON_DEG = -0.0558
 UNIT_LABELS = {"kg/m3": r"kg m$^{-3}$", "Msun/pc3": r"M$_\odot$ pc$^{-3}$"}
 _LINES = {"Walker et al. 2025": ("white", "-"), "Lipman et al. 2026": ("white", ":")}
 
@@ -60,37 +57,14 @@ def draw_from_above(
     orbits: bool = True,
 ) -> QuadMesh:  # fmt: skip
     """(R', L) in a plane: offset in longitude to the left, along the line of sight upwards, both in pc."""
-    left, far, name = corners_pc(grid, centre_deg)
-    drawn = ax.pcolormesh(left, far, image, norm=norm or stretch(image), cmap=COLOURS, shading="flat", rasterized=True)
-    ax.set_aspect("equal" if TRUE_SCALE > np.ptp(far) / np.ptp(left) > 1 / TRUE_SCALE else "auto")
+    drawn = draw_from_north(ax, image, grid, norm, centre_deg=centre_deg)
+    width, depth = (abs(high - low) for low, high in (ax.get_xlim(), ax.get_ylim()))
+    ax.set_aspect("equal" if TRUE_SCALE > depth / width > 1 / TRUE_SCALE else "auto")
     ax.set_facecolor("0.92")
-    ax.set_xlim(float(left.max()), float(left.min()))
-    ax.set_ylim(float(far.min()), float(far.max()))
-    ax.set_xlabel(f"offset from {name} towards growing longitude [pc]")
-    ax.set_ylabel(f"distance beyond {name} [pc]")
     if orbits and at_galactic_centre(*centre_deg):
         _draw_orbits(ax)
-    ax.plot(0.0, 0.0, marker="+", color="tab:red", markersize=11, markeredgewidth=2, label=name)
-    ax.legend(loc="upper right", fontsize="x-small", facecolor="0.35", labelcolor="white")
-    kpc = f", {grid.observer_distance_pc / 1e3:.2f} kpc" if at_galactic_centre(*centre_deg) else ""
-    ax.annotate(f"to the Sun{kpc}", (0.5, 0.015), (0.5, 0.115), xycoords="axes fraction", ha="center",
-                color="white", fontsize="small", arrowprops={"arrowstyle": "->", "color": "white"})  # fmt: skip
-    ticks_outside(ax)
+        ax.legend(loc="upper right", fontsize="x-small", facecolor="0.35", labelcolor="white")
     return drawn
-
-
-def corners_pc(grid: Grid, centre_deg: tuple[float, float]) -> tuple[NDArray[np.float64], NDArray[np.float64], str]:
-    """(R' + 1, L + 1) corners of the pixels from Sgr A*, or from the model's centre where that is somewhere else."""
-    r = grid.distance.edges()[grid.r_crop_min : grid.r_crop_max + 1, None]
-    left, far = place(r, grid.longitude.edges()[None, :], grid)
-    if not at_galactic_centre(*centre_deg):
-        return left, far, f"l = {centre_deg[0]:g}°"
-    return left - sgr_a_pc(grid, centre_deg[0]), far, "Sgr A*"
-
-
-def sgr_a_pc(grid: Grid, centre_lon_deg: float) -> float:
-    """Where Sgr A* lies left of the model's centre, at the centre's distance."""
-    return grid.observer_distance_pc * float(np.tan(np.deg2rad(SGR_A_LON_DEG - centre_lon_deg)))
 
 
 def _draw_orbits(ax: Axes) -> None:

@@ -16,12 +16,12 @@ from iris_cli.plots.style import STYLES, Style
 
 def draw_top_down_figure(
     density: NDArray, grid: Grid, *, title: str = "", norm: Normalize | None = None, orbits: Sequence[Track] = (),
-    colours: str = COLOURS, style: Style = STYLES["screen"],
+    colours: str = COLOURS, style: Style = STYLES["screen"], centre_deg: tuple[float, float] | None = None,
 ) -> Figure:  # fmt: skip
-    """`density` (R', L) in inner units."""
+    """`density` (R', L) in inner units. `centre_deg`: where on the sky the model looks; None for a simulation."""
     figure = style.figure(aspect=0.8, layout="compressed")
     ax = figure.subplots()
-    drawn = draw_from_north(ax, density, grid, norm or stretch(density), colours)
+    drawn = draw_from_north(ax, density, grid, norm or stretch(density), colours, centre_deg)
     colour_bar(drawn, ax, label("density"))
     over_from_north(ax, orbits)
     ax.set_title(title)

@@ -64,15 +64,17 @@ def load_lv(path: Path) -> LvImage | None:
         if path.suffix == ".npz":
             return _read_npz(path)
         with fits.open(path, memmap=False) as hdus:
-            header = hdus[0].header
-            if _GRID not in header:
-                return None
-            image, coverage = (from_sky(hdus[k].data) for k in (0, "COVERAGE"))
-            return _checked(path, image, coverage, json.loads(header[_GRID]), header[_LATITUDE],
-                            json.loads(header[_TOLD]))  # fmt: skip
+            return load_observed(path, hdus, 0) if _GRID in hdus[0].header else None
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         raise DataError(f"{path} is no whole l-v image: {str(error).splitlines()[0] if str(error) else error!r}",
                         "write it again with `iris cube`") from None  # fmt: skip
+
+
+def load_observed(path: Path, hdus: fits.HDUList, image: int | str = "OBSERVED") -> LvImage:
+    """The l-v image in one of the HDUs of an open file, with its coverage. KeyError where it lacks something."""
+    header = hdus[image].header
+    return _checked(path, from_sky(hdus[image].data), from_sky(hdus["COVERAGE"].data), json.loads(header[_GRID]),
+                    header[_LATITUDE], json.loads(header[_TOLD]))  # fmt: skip
 
 
 def on_sky(image: NDArray) -> NDArray:

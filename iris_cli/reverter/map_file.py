@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from iris_cli import __version__
 from iris_cli.config.grid import Grid
-from iris_cli.errors import UsageError, nearest
+from iris_cli.errors import DataError, UsageError, nearest
 from iris_cli.reverter.cube import LvImage
-from iris_cli.reverter.lv_file import longitude_cards, lv_header, on_sky, write_whole
+from iris_cli.reverter.lv_file import from_sky, load_observed, longitude_cards, lv_header, on_sky, write_whole
 from iris_cli.units import INNER, SI, convert
 
 #: What `--unit` takes -> (BUNIT, factor from inner units).
@@ -49,6 +49,24 @@ def save_map(
     for name, image, its_unit in (("OBSERVED", seen.image, "K"), ("COVERAGE", seen.coverage, "")):
         hdus.append(fits.ImageHDU(on_sky(image), header=lv_header(seen, its_unit), name=name))
     write_whole(path, hdus.writeto)
+
+
+def load_map(path: Path) -> tuple[NDArray[np.float32], LvImage]:
+    """(R', L) in inner units, and what it was made of. DataError when the file is no whole map of `iris revert`."""
+    try:
+        with fits.open(path, memmap=False) as hdus:
+            bunit = hdus[0].header.get("BUNIT")
+            factors = dict(DENSITY_UNITS.values())
+            if bunit not in factors or "OBSERVED" not in hdus:
+                raise DataError(f"{path} is no map of `iris revert`")
+            density, seen = from_sky(hdus[0].data).T / np.float32(factors[bunit]), load_observed(path, hdus)
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path} is no whole map of `iris revert`: {error or type(error).__name__}") from None
+    if density.shape != seen.grid.density_shape[1:]:
+        raise DataError(f"{path} does not hold a map of {seen.grid.density_shape[1:]} pixels")
+    return density, seen
 
 
 def map_header(grid: Grid, centre_lon_deg: float, bunit: str) -> fits.Header:

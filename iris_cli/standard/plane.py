@@ -1,7 +1,7 @@
 """Where the pixels of a view from above lie around Sgr A*, and how much of the Galaxy each of them holds.
 
-Sgr A* stands at longitude 0 and at the grid's distance of the observer. (On the sky it is at l = -0.056 deg, 8 pc from
-there; the grids of simulated galaxies have their centre at 0.)
+In a simulated galaxy Sgr A* is its centre: longitude 0, at the grid's distance of the observer. On the sky it is at
+l = -0.056 deg, 8 pc from there; maps of telescope data are drawn around that (`corners_pc` with a `centre_deg`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iris_cli.axes import Axis
+from iris_cli.config.cube import at_galactic_centre
 from iris_cli.config.grid import Grid
+
+#: On the sky (Reid & Brunthaler 2004).
+SGR_A_LON_DEG = -0.0558
 
 
 def cropped_distance(grid: Grid) -> Axis:
@@ -25,6 +29,23 @@ def place(r_pc: NDArray, lon_deg: NDArray, grid: Grid) -> tuple[NDArray[np.float
     """(left, away) of Sgr A* in pc: towards growing longitude, and away from the observer; at latitude 0."""
     lon = np.deg2rad(lon_deg)
     return r_pc * np.sin(lon), r_pc * np.cos(lon) - grid.observer_distance_pc
+
+
+def corners_pc(
+    grid: Grid, centre_deg: tuple[float, float] | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64], str]:
+    """(R' + 1, L + 1) corners of the pixels, left and beyond of the origin in pc, and the origin's name.
+
+    Without `centre_deg`, a simulated galaxy around its centre. With it, where on the sky the model looks: around
+    Sgr A*, or around the model's centre when that is somewhere else.
+    """
+    left, far = place(cropped_distance(grid).edges()[:, None], grid.longitude.edges()[None, :], grid)
+    if centre_deg is None:
+        return left, far, "Sgr A*"
+    if not at_galactic_centre(*centre_deg):
+        return left, far, f"l = {centre_deg[0]:g}°"
+    sgr_a = grid.observer_distance_pc * float(np.tan(np.deg2rad(SGR_A_LON_DEG - centre_deg[0])))
+    return left - sgr_a, far, "Sgr A*"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from iris_cli.config.grid import GRID_PRESETS, Grid
-from iris_cli.plots.reverted_map import SGR_A_LON_DEG, corners_pc, draw_from_above, draw_map
+from iris_cli.plots.reverted_map import draw_from_above, draw_map
+from iris_cli.standard.plane import SGR_A_LON_DEG, corners_pc
 
 GRID = GRID_PRESETS["tiny"]
 LV = np.full((64, 64), 0.5)
