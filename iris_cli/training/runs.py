@@ -35,7 +35,8 @@ def train_members(hyper: TrainConfig, out: Path, members: int, *, device: str = 
     told = []
     with world(device):  # the ranks meet once, not once a member
         for k in range(1, members + 1):
-            log(f"member {k} of {members}")
+            if not how.get("quiet"):
+                log(f"member {k} of {members}")
             member = replace(hyper, seed=hyper.seed + k - 1)
             how_here = {"device": device, "auto_startup": False, "auto_cleanup": False}
             told.append(train_run(member, out / MEMBER.format(k), **how, **how_here))
