@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from iris_cli.config.preobserve import PreobserveConfig
+from iris_cli.config.toml import from_dict, read_toml
+
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
@@ -45,3 +48,26 @@ def test_the_tutorial_can_be_walked_through_line_by_line(folder: Path) -> None:
     promised = set(re.findall(r"--(?:out|figure) (\S+)", script)) | {"galaxies", "unseen", "pairs", "truth", "report"}
     assert promised <= {path.name for path in folder.iterdir()}
     assert (folder / "report/report.html").is_file()
+
+
+def test_the_programs_of_the_how_to_run_one_after_the_other(folder: Path) -> None:
+    made = subprocess.run(
+        ["bash", "-c", "iris mock galaxies -n 12 -q && iris preobserve galaxies pairs --test-fraction 0.1 -q"],
+        cwd=folder, env={**os.environ, "PATH": f"{folder.parent}/bin:{os.environ['PATH']}"}, capture_output=True,
+    )  # fmt: skip
+    assert made.returncode == 0
+    programs = "\n".join(blocks("howto.md", "python")).replace("epochs=2", "epochs=1")
+    done = subprocess.run([sys.executable, "-c", programs], cwd=folder, capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": str(DOCS.parent), "OMP_NUM_THREADS": "1"})  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    loss, shapes = done.stdout.strip().splitlines()
+    assert 0.0 < float(loss) < 10.0
+    assert shapes == "torch.Size([8, 1, 64, 64]) torch.Size([8, 1, 64, 64])"
+
+
+def test_the_line_of_the_how_to_is_a_configuration(folder: Path) -> None:
+    (text,) = blocks("howto.md", "toml")
+    (folder / "hcn.toml").write_text(text)
+    config = from_dict(PreobserveConfig, read_toml(folder / "hcn.toml"), "hcn.toml")
+    assert config.synthetic.lines[0].tracer_per_CO == 2e-4
+    assert config.synthetic.beam_fwhm_arcsec == 27.0
