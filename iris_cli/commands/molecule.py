@@ -42,6 +42,11 @@ def _print(told: dict[str, Any], rows: int) -> None:
     table("collisions", ("with", "lines", "temperatures / K", "source"),
           [(p["collider"], str(p["transitions"]), f"{p['from_K']:g} … {p['to_K']:g}", p["reference"])
            for p in told["partners"]])  # fmt: skip
+    if not told["collides_with_H"]:
+        print(
+            "no rates with atomic hydrogen: where x_H2 is well below 0.5, non-lte lines come out too faint (13CO(2-1),"
+        )
+        print("thin, x_H2 = 0.1: up to four times); a LAMDA file that has these rates mends it")
     if (hidden := len(told["lines"]) - rows) > 0:
         print(f"{hidden} more transitions: --rows {len(told['levels'])}")
 

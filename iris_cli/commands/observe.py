@@ -34,6 +34,9 @@ def observe(
     unit: Annotated[str, typer.Option(help="K, 'K (Planck)' or Jy/sr.")] = "K",
     backend: Annotated[str | None, typer.Option(help="compiled, torch or reference.  [default: compiled]")] = None,
     memory_GiB: Annotated[float | None, typer.Option("--memory", help="Working memory, GiB.  [default: 4]")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Of the torch backend: auto (a GPU if there is one), cpu or cuda.")
+    ] = None,
     in_blur: Annotated[bool, typer.Option(help="Smooth velocities over neighbouring cells before observing.")] = True,
     moments: Annotated[bool, typer.Option("--moments", help="Also moments 0, 1 and 2, each its own file.")] = False,
     overwrite: options.Overwrite = False,
@@ -44,7 +47,7 @@ def observe(
     """See one tensor as a radio telescope would. A FITS cube comes out: longitude, latitude, velocity."""
     settings = options.configured(
         SyntheticConfig, config, populations=populations, regime=regime, beam_fwhm_arcsec=beam_arcsec, backend=backend,
-        memory_GiB=memory_GiB,
+        memory_GiB=memory_GiB, device=device,
     )  # fmt: skip
     settings = replace(settings, lines=_lines(settings.lines, molecule, transition, tracer_per_CO))
     from iris_cli.observe import observe_to_fits  # wakes torch

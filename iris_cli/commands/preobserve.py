@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -50,6 +51,12 @@ def preobserve(
     split_seed: Annotated[int | None, typer.Option(help="Which galaxies go where.  [default: 0]")] = None,
     samples_per_shard: Annotated[int | None, typer.Option(min=1, help="Pairs in a tar file.  [default: 256]")] = None,
     encoding: Annotated[str | None, typer.Option(help="How arrays are stored.  [default: float32]")] = None,
+    backend: Annotated[
+        str | None, typer.Option(help="Of the synthetic observer: compiled, torch or reference.  [default: compiled]")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Of the torch backend: auto (a GPU if there is one), cpu or cuda.")
+    ] = None,
     views_per_source: Annotated[
         int | None, typer.Option(min=1, help="The field's folders: how many tensors in a row show one galaxy.")
     ] = None,
@@ -71,6 +78,10 @@ def preobserve(
         split_seed=split_seed, samples_per_shard=samples_per_shard, encoding=encoding,
         views_per_source=views_per_source,
     )  # fmt: skip
+    chosen: dict[str, Any] = {
+        name: value for name, value in (("backend", backend), ("device", device)) if value is not None
+    }
+    settings = replace(settings, synthetic=replace(settings.synthetic, **chosen))
     from iris_cli import preobserve as work  # wakes torch
     from iris_cli.console import emit
     from iris_cli.stopping import stopping

@@ -13,6 +13,7 @@ REGIME_NAMES = ("thick", "selective", "thin")
 MASERS = ("exact", "clip")
 BRIGHTNESSES = ("rayleigh-jeans", "planck")
 BACKEND_NAMES = ("compiled", "torch", "reference")
+DEVICE_NAMES = ("auto", "cpu", "cuda")
 
 
 def _not_negative(config: object, *names: str) -> None:
@@ -76,15 +77,19 @@ class SyntheticConfig:
     memory_GiB: float = 4.0
     #: 0 takes as many as torch has.
     threads: int = 0
+    #: Where the "torch" backend works: "auto" (a GPU if there is one), "cpu" or "cuda".
+    device: str = "auto"
 
     def __post_init__(self) -> None:
         if not self.lines:
             raise UsageError("observer: no line to observe", "name at least one: [[lines]] molecule, transition")
         choices = {"populations": POPULATIONS, "regime": REGIME_NAMES, "masers": MASERS, "brightness": BRIGHTNESSES,
-                   "backend": BACKEND_NAMES}  # fmt: skip
+                   "backend": BACKEND_NAMES, "device": DEVICE_NAMES}  # fmt: skip
         for name, known in choices.items():
             if (chosen := getattr(self, name)) not in known:
                 raise UsageError(f"observer: unknown {name} '{chosen}'", nearest(chosen, known))
+        if self.device == "cuda" and self.backend != "torch":
+            raise UsageError(f"observer: the backend '{self.backend}' works on no GPU", "--backend torch --device cuda")
         _not_negative(
             self, "ortho_per_para", "background_K", "turbulence_km_s", "beam_fwhm_arcsec", "subsamples", "threads"
         )

@@ -53,6 +53,7 @@ def observe_arrays(
     subsamples: int = 0,
     memory_GiB: float = 4.0,
     threads: int = 0,
+    device: str = "auto",
 ) -> NDArray:
     """What a telescope sees of gas in cells: a spectral-line cube (V, L, B), line minus continuum.
 
@@ -69,7 +70,8 @@ def observe_arrays(
     "thick", "thin" (emission only) or "selective" (dust dims the line, the line does not absorb itself). `masers`:
     "exact", or "clip" (absorption coefficients below 0 become 0). `in_cell_gradient` lets the velocity run from face
     to face inside each cell. `subsamples` per channel: 0 takes what the narrowest line of a ray needs.
-    `backend_name`: "compiled", "torch", "reference".
+    `backend_name`: "compiled", "torch", "reference"; "torch" works on a GPU where there is one (`device`: "auto",
+    "cpu", "cuda").
 
     Returns float32 (float64 from the reference) in `unit`: "K" (Rayleigh-Jeans at the channel's frequency), "K
     (Planck)" or "Jy/sr". Channels hold the mean of the intensity over the channel.
@@ -118,7 +120,7 @@ def observe_arrays(
     )
     spectra = backend(backend_name).spectra(
         matter, setup, _choose("regime", regime, REGIMES), dr_m, edges_km_s,
-        Accuracy(subsamples=subsamples, memory_GiB=memory_GiB, threads=threads),
+        Accuracy(subsamples=subsamples, memory_GiB=memory_GiB, threads=threads, device=device),
     )  # fmt: skip
     rest_Hz, centres = setup.line.frequency_Hz, 0.5 * (edges_km_s[1:] + edges_km_s[:-1])
     convert = _choose("unit", unit, UNITS)

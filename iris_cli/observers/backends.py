@@ -34,6 +34,8 @@ class Accuracy:
     step_per_width: float = 0.7
     memory_GiB: float = 4.0
     threads: int = 0
+    #: Of the torch backend: auto, cpu or cuda; nothing: where the matter is.
+    device: str = ""
 
 
 class Backend(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -68,6 +69,7 @@ def _float32(field: Tensor) -> NDArray[np.float32]:
     return np.ascontiguousarray(field.detach().cpu().numpy(), dtype=np.float32)
 
 
+@lru_cache(maxsize=4)
 def packed_table(table: LevelTable) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """((mixture, column, density, temperature, 2), (4, 3) first, 1/step, count): neighbours in use are neighbours
     in memory.

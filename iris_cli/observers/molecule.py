@@ -198,6 +198,7 @@ def summary(molecule: Molecule, temperature_K: float) -> dict[str, Any]:
     ]
     return {
         "name": molecule.name,
+        "collides_with_H": any(p.collider == "H" for p in molecule.partners),
         "mass_u": molecule.mass_u,
         "source": molecule.source,
         "critical_density_temperature_K": temperature_K,

@@ -235,27 +235,35 @@ def sobolev_depth(molecule: Molecule, populations: NDArray, column_cm2_km_s: NDA
 def _escape_balance(
     molecule: Molecule, collisions: NDArray, background: NDArray, column: NDArray, rounds: int = 120
 ) -> NDArray[np.float64]:
-    """Iterate populations and escape until no line's ln(beta) moves by more than 1e-6.
+    """Iterate populations and escape until no line's ln(beta) moves by more than 1e-5.
 
     The line's own photons re-enter only by what does not escape: down A beta (1 + n), up A beta (g_u/g_l) n (van der
     Tak et al. 2007, A&A 468, 627, eqs. 12-13). Plain iteration jumps to and fro where a line turns from inverted to
     thick; so each line takes a stride of its own towards its new ln(beta), halved when the way turns back and else
     stretched.
     """
-    populations = stationary(collisions + radiative_rates(molecule, background))
-    log_beta = np.zeros((len(column), len(background)))
-    stride, last = np.full_like(log_beta, 0.5), np.zeros_like(log_beta)
+    from iris_cli.observers.compiled_balance import balanced
+
+    up, low = molecule.line_upper, molecule.line_lower
+    down_s = molecule.einstein_a_s * (1.0 + background)
+    up_s = molecule.einstein_a_s * background * (molecule.weights[up] / molecule.weights[low])
+
+    def solved(which: NDArray, escape: NDArray) -> NDArray[np.float64]:
+        return balanced(collisions, which, up, low, escape * down_s, escape * up_s)
+
     moving = np.arange(len(column))
+    log_beta = np.zeros((len(column), len(background)))
+    populations = solved(moving, np.exp(log_beta))
+    stride, last = np.full_like(log_beta, 0.5), np.zeros_like(log_beta)
     for _ in range(rounds):
         target = np.log(escape_probability(sobolev_depth(molecule, populations[moving], column[moving])))
         way = target - log_beta[moving]
         turned = way * last[moving] < 0
         stride[moving] = np.clip(np.where(turned, 0.5, 1.2) * stride[moving], 0.02, 1.0)
         last[moving] = way
-        moving = moving[np.abs(way).max(axis=1) > 1e-6]
+        moving = moving[np.abs(way).max(axis=1) > 1e-5]
         if not len(moving):
             break
         log_beta[moving] += stride[moving] * last[moving]
-        escape = np.exp(log_beta[moving])
-        populations[moving] = stationary(collisions[moving] + radiative_rates(molecule, background, escape))
+        populations[moving] = solved(moving, np.exp(log_beta[moving]))
     return populations

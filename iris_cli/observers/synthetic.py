@@ -20,6 +20,7 @@ from iris_cli.observers.arrays import check_matter, choose_populations, line_set
 from iris_cli.observers.backends import Accuracy, Spectra, backend
 from iris_cli.observers.beam import beam_weights, convolve
 from iris_cli.observers.brightness import UNITS, channel_frequencies_Hz
+from iris_cli.observers.device import choose_device
 from iris_cli.observers.emission import LineSetup, Matter
 from iris_cli.observers.in_blur import blur
 from iris_cli.observers.molecule import Molecule, load_molecule
@@ -41,6 +42,7 @@ class SyntheticObserver(Observer):
         super().__init__(grid, latitude, in_blur)
         self.config = config or SyntheticConfig()
         self.lines = len(self.config.lines)
+        choose_device(self.config.device)  # a GPU that is not there is told before anything is read
 
     def cube(self, tensor: Tensor) -> Tensor:
         """(6, R, L, B) -> (lines, L, B, V). DataError names the first cell that cannot be."""
@@ -64,7 +66,7 @@ class SyntheticObserver(Observer):
     def describe(self) -> dict[str, Any]:
         """All that the numbers depend on; a LAMDA file by its contents, not by where it lies."""
         told = asdict(self.config)
-        for free in ("threads", "memory_GiB"):
+        for free in ("threads", "memory_GiB", "device"):
             del told[free]
         told["lines"] = [self._describe_line(line) for line in self.config.lines]
         return {"name": self.name, **told}
@@ -95,7 +97,7 @@ class SyntheticObserver(Observer):
 
     def _spectra(self, matter: Matter, line: LineConfig) -> Spectra:
         c = self.config
-        accuracy = Accuracy(subsamples=c.subsamples, memory_GiB=c.memory_GiB, threads=c.threads)
+        accuracy = Accuracy(subsamples=c.subsamples, memory_GiB=c.memory_GiB, threads=c.threads, device=c.device)
         dr_m = self.grid.distance.step * units.M_PER_PC
         return backend(c.backend).spectra(matter, setup(line, c), REGIMES[c.regime], dr_m, self._edges_km_s(), accuracy)
 

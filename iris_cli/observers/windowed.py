@@ -9,7 +9,7 @@ pass of its own: autograd would keep a copy of every whole spectrum for every ro
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from iris_cli.observers.backends import Accuracy, Spectra
 from iris_cli.observers.bundles import rays_per_bundle, samples_per_ray
+from iris_cli.observers.device import choose_device, working_memory_GiB
 from iris_cli.observers.emission import Cells, LineSetup, Matter, cells, rayleigh_jeans_K
 from iris_cli.observers.line_profile import GUARD, Midpoints, effective_width_km_s, profile_at, share_below
 from iris_cli.observers.transfer import Regime, Slab, continuum_behind, transmission_in_front
@@ -24,32 +25,50 @@ from iris_cli.observers.transfer import Regime, Slab, continuum_behind, transmis
 #: A window ends where the profile has fallen to e^-12.5 of 1/max(1, tau): 1e-6 of a line's flux.
 WINDOW = 12.5
 #: Rows of cells are taken together up to this many samples.
-_SAMPLES_AT_ONCE = 1 << 20
-#: Rays of a bundle: enough for long vectors, few enough that one wide line does not widen too many windows.
-_MOST_RAYS = 512
+_SAMPLES_AT_ONCE = {"cpu": 1 << 20, "cuda": 1 << 26}
+#: Rays of a bundle: enough for long vectors, few enough that one wide line does not widen too many windows. A
+#: GPU wants more at a time: each row of cells costs it the start of some kernels.
+_MOST_RAYS = {"cpu": 512, "cuda": 1 << 16}
 #: Numbers that live per cell and sample of a window while gradients are recorded.
 _ARRAYS_ALIVE = 24
+#: Of a cell while its levels are looked up: fields, corners of the table with their weights and 64-bit places.
+_NUMBERS_PER_CELL = 64
 
 
 @dataclass(frozen=True)
 class Backend:
-    """In the precision and on the device of the matter."""
+    """In the precision of the matter; on its device, unless another one is chosen."""
 
     def spectra(
         self, matter: Matter, setup: LineSetup, regime: Regime, dr_m: float, edges_km_s: Tensor, accuracy: Accuracy
     ) -> Spectra:
-        matter = Matter(*(field.to(matter.rho_kg_m3) for field in matter.__dict__.values()))
-        edges = edges_km_s.to(matter.v_km_s)
-        these = cells(matter, setup, dr_m)
-        background = rayleigh_jeans_K(torch.as_tensor(setup.background_K).to(edges), setup.quantum_K)
-        needed = samples_per_ray(these, edges, Accuracy(subsamples=1) if regime.linear else accuracy)
-        order = torch.argsort(needed)
-        parts = [
-            _bundle(these.rays(which), regime, edges, int(needed[which].max()), background)
-            for which in _bundles(order, these, needed, edges, accuracy)
-        ]
-        back = torch.argsort(order)
-        return Spectra(*(torch.cat(column)[back] for column in zip(*parts, strict=True)))
+        home = matter.rho_kg_m3
+        device = choose_device(accuracy.device) if accuracy.device else home.device
+        memory_GiB = 0.5 * working_memory_GiB(device, accuracy.memory_GiB)  # half for the cells, half for the windows
+        accuracy = replace(accuracy, memory_GiB=memory_GiB)
+        fit = rays_per_bundle(home, home.shape[0] * _NUMBERS_PER_CELL, memory_GiB)
+        parts = []
+        for which in torch.arange(home.shape[1]).split(fit):
+            here = Matter(*(field[:, which].to(device, home.dtype) for field in matter.__dict__.values()))
+            seen = _observe(here, setup, regime, dr_m, edges_km_s.to(here.v_km_s), accuracy)
+            parts.append([column.to(home.device) for column in seen])
+        return Spectra(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+def _observe(
+    matter: Matter, setup: LineSetup, regime: Regime, dr_m: float, edges: Tensor, accuracy: Accuracy
+) -> list[Tensor]:
+    """-> [(ray, V) line, (ray,) continuum], where the matter is."""
+    these = cells(matter, setup, dr_m)
+    background = rayleigh_jeans_K(torch.as_tensor(setup.background_K).to(edges), setup.quantum_K)
+    needed = samples_per_ray(these, edges, Accuracy(subsamples=1) if regime.linear else accuracy)
+    order = torch.argsort(needed)
+    parts = [
+        _bundle(these.rays(which), regime, edges, int(needed[which].max()), background)
+        for which in _bundles(order, these, needed, edges, accuracy)
+    ]
+    back = torch.argsort(order)
+    return [torch.cat(column)[back] for column in zip(*parts, strict=True)]
 
 
 def _bundles(order: Tensor, these: Cells, needed: Tensor, edges: Tensor, accuracy: Accuracy) -> Iterator[Tensor]:
@@ -57,7 +76,7 @@ def _bundles(order: Tensor, these: Cells, needed: Tensor, edges: Tensor, accurac
     width = (2.0 * reach * needed / edges.diff().mean()).ceil() + 2.0
     widest = int(width.amax().clamp(max=float(needed.max()) * (len(edges) - 1)))
     numbers = widest * len(these.v_km_s) * _ARRAYS_ALIVE
-    count = min(rays_per_bundle(these.v_km_s, numbers, accuracy.memory_GiB), _MOST_RAYS)
+    count = min(rays_per_bundle(these.v_km_s, numbers, accuracy.memory_GiB), _MOST_RAYS[edges.device.type])
     return iter(order.split(count))
 
 
@@ -121,7 +140,9 @@ def _windows(
     row = 0
     while row < len(v):
         longest = lengths[row : row + 64].cummax(0).values
-        fit = torch.arange(1, len(longest) + 1, device=v.device) * longest * v.shape[1] <= _SAMPLES_AT_ONCE
+        fit = (
+            torch.arange(1, len(longest) + 1, device=v.device) * longest * v.shape[1] <= _SAMPLES_AT_ONCE[v.device.type]
+        )
         rows = slice(row, row + max(int(fit.sum()), 1))
         yield rows, first[rows], torch.arange(int(lengths[rows].max()), device=v.device)
         row = rows.stop

@@ -96,8 +96,9 @@ class StandardDataset:
         check_tensor(tensor, path)
         tensor = axes.turn_over(tensor).copy() if self.turned_over else tensor
         for channel, quantity in enumerate(axes.CHANNEL_QUANTITIES):
-            if quantity:
-                tensor[channel] *= units.convert(quantity, self.units, units.INNER)
+            factor = units.convert(quantity, self.units, units.INNER) if quantity else 1.0
+            if factor != 1.0:  # a pass over memory that our own data sets need not
+                tensor[channel] *= factor
         if self.velocity_towards:
             np.negative(tensor[axes.V_LOS], out=tensor[axes.V_LOS])
         return tensor

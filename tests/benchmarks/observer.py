@@ -1,4 +1,6 @@
-"""How fast the synthetic observer is: `python -m tests.benchmarks.observer [--paper]`, for docs/benchmarks/observer.md.
+"""How fast the synthetic observer is: `python -m tests.benchmarks.observer [--paper] [--device cuda]`.
+
+The numbers stand in docs/benchmarks/observer.md.
 
 The forms that are compared take turns, three times each, on the same rays; the best processor time of each counts,
 because wall time on a busy machine says little. The plain dense form is the obvious tensor formulation in float32:
@@ -97,7 +99,7 @@ def rms_difference(one: Tensor, other: Tensor) -> float:
     return float((one - other).double().pow(2).mean().sqrt() / other.double().pow(2).mean().sqrt())
 
 
-def compare_forms(grid: Grid, every: int = 61) -> None:
+def compare_forms(grid: Grid, device: str = "", every: int = 61) -> None:
     """The dense form on every 61st ray, scaled up: its cost is the same for every ray. The others on all of them."""
     tensor = galaxy(grid)
     config = SyntheticConfig(in_cell_gradient=False)
@@ -110,9 +112,9 @@ def compare_forms(grid: Grid, every: int = 61) -> None:
     samples = int(needed.mean())
     print(f"samples per channel that rays ask for: mean {needed.mean():.0f}, most {needed.max():.0f}")
 
-    def fast(name: str, gas: Matter, count: int = 0, gradient: bool = False) -> Spectra:
+    def fast(name: str, gas: Matter, gradient: bool = False, device: str = "") -> Spectra:
         as_asked = replace(chosen, in_cell_gradient=gradient)
-        return backend(name).spectra(gas, as_asked, thick, dr_m, edges, Accuracy(subsamples=count))
+        return backend(name).spectra(gas, as_asked, thick, dr_m, edges, Accuracy(device=device))
 
     truth = fast("reference", few).line_K
     print("rms difference from the float64 reference:")
@@ -139,6 +141,14 @@ def compare_forms(grid: Grid, every: int = 61) -> None:
     for name, t in took.items():
         per_cell_ns, gain = t.processor_s / number * 1e9, took["dense"].processor_s / t.processor_s
         print(f"  {name:28s} {t.processor_s:8.2f} s on one core, {per_cell_ns:7.0f} ns per cell, {gain:6.1f} x")
+    if device:  # the spectra come back to the CPU, which waits for them
+        fast("torch", few, device=device)
+        with torch.no_grad():
+            wall_s = min(timed(lambda: fast("torch", matter, device=device)).wall_s for _ in range(3))
+        against = rms_difference(fast("torch", few, device=device).line_K, truth)
+        print(
+            f"  torch on {device:19s} {wall_s:8.2f} s wall, {wall_s / number * 1e9:7.0f} ns per cell; rms {against:.1e}"
+        )
 
 
 def whole_observation(grid: Grid) -> None:
@@ -165,10 +175,11 @@ def whole_observation(grid: Grid) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--paper", action="store_true", help="also 512 x 512 x 128 x 512; needs 6 GiB")
+    parser.add_argument("--device", default="", help="also the windowed torch form there: cuda (or cpu, to try it)")
     asked = parser.parse_args()
     print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     print("128 x 128 x 32 x 128, transfer alone:")
-    compare_forms(GRID_PRESETS["small"])
+    compare_forms(GRID_PRESETS["small"], asked.device)
     print("128 x 128 x 32 x 128, one observation:")
     whole_observation(GRID_PRESETS["small"])
     if asked.paper:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from astropy.io import fits
 
 
@@ -21,6 +22,26 @@ def test_molecule_prints_levels_lines_and_source(iris: Callable) -> None:
     assert len(told["levels"]) == 41 and told["lines"][1]["frequency_GHz"] == pytest.approx(220.3986841)
     page = iris("molecule", "13co", "--rows", 3)
     assert page.code == 0 and "Yang et al. 2010" in page.out and "38" not in page.out.splitlines()[0]
+
+
+def test_molecule_says_when_hydrogen_atoms_do_not_collide(iris: Callable, shared_data: Path) -> None:
+    assert "no rates with atomic hydrogen" in iris("molecule", "13co").out
+    assert json.loads(iris("molecule", "13co", "--json").out)["collides_with_H"] is False
+    if (path := shared_data / "13co_lamda.dat").exists():
+        assert "no rates with atomic hydrogen" not in iris("molecule", path).out
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("command", ["observe", "preobserve"])
+def test_a_gpu_that_is_not_there_is_one_line_and_leaves_nothing(
+    command: str, iris: Callable, galaxies: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / ("cube.fits" if command == "observe" else "pairs")
+    words = ["observe", galaxies, 0, "--out", out] if command == "observe" else ["preobserve", galaxies, out]
+    for backend, told in (("torch", "no GPU"), ("compiled", "works on no GPU")):
+        ran = iris(*words, "--backend", backend, "--device", "cuda")
+        assert ran.code == 2 and told in ran.err and "Traceback" not in ran.err
+        assert not out.exists()
 
 
 def test_an_unknown_molecule_is_one_line_and_code_2(iris: Callable) -> None:

@@ -11,6 +11,7 @@ from iris_cli.errors import DataError, UsageError
 from iris_cli.observers.builtin_molecules import builtin_molecule
 from iris_cli.observers.lamda import read_lamda
 from iris_cli.observers.molecule import collider_shares, critical_densities_cm3, load_molecule, summary
+from tests.observers.gas import flux, see, uniform
 
 PLAIN = """!MOLECULE
 TOY
@@ -185,3 +186,17 @@ def test_a_users_file_overrides_a_built_in_name(lamda, monkeypatch: pytest.Monke
     assert load_molecule("c18o").name == "C18O"
     with pytest.raises(UsageError, match="neither a built-in molecule nor"):
         load_molecule("14co")
+
+
+def test_without_collisions_with_atoms_half_atomic_gas_is_several_times_too_faint(shared_data: Path) -> None:
+    """The size of it stands in docs/synthetic_observer.md: 13CO(2-1), thin, 60 K, n_H = 1e3 /cm^3."""
+    if not (path := shared_data / "13co_lamda.dat").exists():
+        pytest.skip(f"{path} is not there")
+    shares = []
+    for x_H2 in (0.1, 0.5):
+        gas = uniform(4, n_H_cm3=1e3, T_K=60.0, x_H2=x_H2, x_CO=1.4e-6)
+        options = {"populations": "non-lte", "tracer_per_CO": 0.04, "turbulence_m_s": 1000.0}
+        built_in, file = (flux(see(gas, molecule=name, **options)) for name in ("13co", str(path)))
+        shares.append(built_in / file)
+    assert shares[0] == pytest.approx(0.26, abs=0.03)
+    assert shares[1] == pytest.approx(1.0, abs=2e-3)

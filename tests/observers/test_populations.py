@@ -10,6 +10,7 @@ import pytest
 
 from iris_cli.observers import level_table as lt
 from iris_cli.observers.builtin_molecules import builtin_molecule
+from iris_cli.observers.compiled_balance import balanced
 from iris_cli.observers.molecule import load_molecule
 from iris_cli.observers.populations import (
     LTE,
@@ -90,6 +91,43 @@ def test_the_table_is_within_one_percent_of_direct_solves(populations, source: s
     assert time.process_time() - start < 40  # 20 s on two cores
     assert lt.errors(molecule, populations, table, lt.probes(2000, seed=2)).max() < 0.01
     assert table.worst_error < 0.01
+
+
+@pytest.mark.parametrize("line_name", ["2-1", "1-0"])
+def test_the_table_of_trapped_photons_is_within_one_percent_of_direct_solves(line_name: str, tmp_path: Path) -> None:
+    """2 000 points as above and columns of 1e12 … 1e19 /cm^2 per km/s; solved with every level of the molecule."""
+    populations, line = LargeVelocityGradient(1.0), MOLECULE.line(line_name)
+    lt.errors(MOLECULE, populations, lt.build(MOLECULE, line, LTE()), lt.probes(2, seed=0))  # compiled, if need be
+    start = time.process_time()
+    table = lt.build(MOLECULE, line, populations)
+    assert time.process_time() - start < 40  # 20 s on two cores
+    errors = lt.errors(MOLECULE, populations, table, lt.probes(2000, seed=2))
+    assert errors.max() < 0.01
+    assert np.median(errors) < 1e-3
+    lt._write(tmp_path / "table.npz", table)
+    start = time.perf_counter()
+    assert lt._read(tmp_path / "table.npz", line) is not None
+    assert time.perf_counter() - start < 0.3
+
+
+def test_the_compiled_balance_is_the_plain_one() -> None:
+    temperatures, densities = (10.0, 200.0), (1e2, 1e6, 1e4)
+    collisions = np.stack([n * collision_rates(MOLECULE, "p-H2", t) for n in densities for t in temperatures])
+    radiation = radiative_rates(MOLECULE, background_occupation(MOLECULE, 2.73))
+    up, low = MOLECULE.line_upper, MOLECULE.line_lower
+    which = np.array([5, 0, 1, 2, 3])
+    down, lifted = (np.broadcast_to(radiation[a, b], (len(which), len(up))) for a, b in ((up, low), (low, up)))
+    found = balanced(collisions, which, up, low, down, lifted)
+    assert found == pytest.approx(stationary(collisions[which] + radiation), rel=1e-9)
+
+
+def test_a_table_that_missed_its_mark_says_so(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(lt, "_ROUNDS", 1)
+    monkeypatch.setattr(lt, "_DENSITY", (-4.0, 9.0, 0.5, 1.0))
+    lt.level_table(MOLECULE, LINE, ThinEquilibrium())
+    assert "from direct solutions" in capsys.readouterr().err
 
 
 def test_an_inverted_line_is_tabulated_through_infinity() -> None:

@@ -1,0 +1,29 @@
+"""Where the torch backend works, and how much memory it may take there."""
+
+from __future__ import annotations
+
+import torch
+
+from iris_cli.config.observer import DEVICE_NAMES
+from iris_cli.errors import UsageError, nearest
+
+#: Of a GPU's free memory; torch's allocator and the pieces between two steps need the rest.
+_SHARE_OF_FREE = 0.6
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` is the GPU where torch finds one, else the CPU. UsageError for "cuda" without a GPU."""
+    if name not in DEVICE_NAMES:
+        raise UsageError(f"unknown device '{name}'", nearest(name, DEVICE_NAMES))
+    found = torch.cuda.is_available()
+    if name == "cuda" and not found:
+        raise UsageError("device 'cuda' is asked for, but torch finds no GPU", "auto or cpu; `iris doctor` says more")
+    return torch.device("cuda" if found and name != "cpu" else "cpu")
+
+
+def working_memory_GiB(device: torch.device, allowed_GiB: float) -> float:
+    """What is allowed, on the CPU; on a GPU most of what is free there now."""
+    if device.type != "cuda":
+        return allowed_GiB
+    free, _ = torch.cuda.mem_get_info(device)
+    return _SHARE_OF_FREE * free / 2**30
