@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 
 
-@pytest.mark.parametrize("page", ["cli", "configuration"])
+@pytest.mark.parametrize("page", ["cli", "configuration", "python"])
 def test_a_reference_page_is_what_the_program_says(page: str) -> None:
     spec = importlib.util.spec_from_file_location(f"write_{page}", ROOT / f"docs/write_{page}.py")
     assert spec is not None and spec.loader is not None
