@@ -300,7 +300,8 @@ def captions(told: dict[str, Any]) -> Iterator[str]:
                f"(farther than {novelty['percentile']:.0f} % of held-out inputs)")  # fmt: skip
     if told["consistency"]:
         best = max(told["consistency"], key=lambda entry: entry["explained"])
-        yield f"explains {best['explained']:.0%} of the emission on the orbits of {best['orbit']}"
+        yield (f"explains {best['explained']:.0%} of the emission on the orbits of {best['orbit']} "
+               f"({best['chance']:.0%} by chance, {best['reversed']:.0%} turning the other way)")  # fmt: skip
 
 
 def sentences(told: dict[str, Any]) -> Iterator[str]:
