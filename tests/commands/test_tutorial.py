@@ -38,9 +38,14 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "empty"
 
 
+def of_a_newcomer(folder: Path) -> dict[str, str]:
+    """`iris` on the path, and nothing kept from earlier in the home folder."""
+    path = f"{folder.parent}/bin:{os.environ['PATH']}"
+    return {**os.environ, "HOME": str(folder.parent), "PATH": path, "OMP_NUM_THREADS": "1"}
+
+
 def test_the_tutorial_can_be_walked_through_line_by_line(folder: Path) -> None:
-    environment = {**os.environ, **text_says("tutorial.md"), "PATH": f"{folder.parent}/bin:{os.environ['PATH']}",
-                   "OMP_NUM_THREADS": "1"}  # fmt: skip
+    environment = of_a_newcomer(folder) | text_says("tutorial.md")
     script = "set -eu\n" + "".join(blocks("tutorial.md", "sh"))
     done = subprocess.run(["bash", "-c", script], cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -53,7 +58,7 @@ def test_the_tutorial_can_be_walked_through_line_by_line(folder: Path) -> None:
 def test_the_programs_of_the_how_to_run_one_after_the_other(folder: Path) -> None:
     made = subprocess.run(
         ["bash", "-c", "iris mock galaxies -n 12 -q && iris preobserve galaxies pairs --test-fraction 0.1 -q"],
-        cwd=folder, env={**os.environ, "PATH": f"{folder.parent}/bin:{os.environ['PATH']}"}, capture_output=True,
+        cwd=folder, env=of_a_newcomer(folder), capture_output=True,
     )  # fmt: skip
     assert made.returncode == 0
     programs = "\n".join(blocks("howto.md", "python")).replace("epochs=2", "epochs=1")
