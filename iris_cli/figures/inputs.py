@@ -308,7 +308,7 @@ def _history(folder: Path) -> History:
     if not path.is_file():
         raise DataError(f"{folder} holds no {METRICS}", "name the folder of `iris train --out`")
     lines = [found for text in path.read_text(encoding="utf-8").splitlines() if (found := _json(text))]
-    steps = [(line["step"], line["loss"]) for line in lines if line["kind"] == "step"]
+    steps = [(line["step"], line["loss"]) for line in lines if line["kind"] == "step" and line["loss"] is not None]
     epochs = [line for line in lines if line["kind"] == "epoch"]
     if not steps:
         raise DataError(f"{path} holds no step yet")

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -44,13 +45,37 @@ class Arithmetic:
     def backward(self, loss: Tensor) -> None:
         self.scaler.scale(loss).backward()
 
-    def update(self, optimizer: Optimizer, clip: float) -> None:
-        """A step; with `clip` > 0, gradients longer than that are shortened to it."""
+    def update(self, optimizer: Optimizer, clip: float, void: Tensor) -> None:
+        """A step; with `clip` > 0, gradients longer than that are shortened to it.
+
+        Where `void` (() float32 on the device) is 1, neither weights nor the optimizer's state change by a bit; only
+        float16's scale falls, as it does after an overflow.
+        """
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        if self.scaler.is_enabled():
+            _spoil(parameters, void)
         if clip > 0:
             self.scaler.unscale_(optimizer)
-            nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], clip)
-        self.scaler.step(optimizer)
+            nn.utils.clip_grad_norm_(parameters, clip)
+        with nullcontext() if self.scaler.is_enabled() else _unless(optimizer, void):
+            self.scaler.step(optimizer)
         self.scaler.update()
+
+
+@contextmanager
+def _unless(optimizer: Any, void: Tensor) -> Iterator[None]:
+    """A fused optimizer's own way to leave a step out: it looks at `found_inf` on the device."""
+    optimizer.found_inf = void
+    try:
+        yield
+    finally:
+        del optimizer.found_inf
+
+
+def _spoil(parameters: Iterable[nn.Parameter], void: Tensor) -> None:
+    """Make one gradient NaN if the step is void: the scaler of float16 believes what it sees in gradients alone."""
+    grad = next(p.grad for p in parameters if p.grad is not None)
+    grad[(0,) * grad.dim()].add_(torch.where(void > 0, torch.nan, 0.0))
 
 
 def compile_in_place(module: nn.Module, device: torch.device) -> None:

@@ -10,6 +10,8 @@ import logging
 import os
 import signal
 import socket
+import threading
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -30,6 +32,49 @@ from iris_cli.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_REQUEUE, IrisEr
 TIMEOUT = timedelta(minutes=10)
 
 
+class Control:
+    """Messages between all ranks through the CPU, so that asking costs no wait for the device.
+
+    gloo's threads keep a message's tensor for a moment after it was answered. Where that is the last reference they
+    need Python's lock to drop it, and up to torch 2.7 the end of a group waits for them while it holds that lock: for
+    ever. So every message travels in a tensor of ours, which outlives the group, and the group ends where we say.
+    """
+
+    def __init__(self) -> None:
+        self._group: Any = dist.new_group(backend="gloo")
+        self._sheets: dict[tuple[torch.dtype, int], Tensor] = {}
+
+    def all_reduce(self, values: Tensor, op: Any = dist.ReduceOp.SUM) -> Tensor:
+        """In place of a tensor on the CPU."""
+        count = values.numel()
+        sheet = self._sheet(values.dtype, count)
+        sheet[:count] = values.flatten()
+        sheet[count:] = 0
+        dist.all_reduce(sheet, op=op, group=self._group)
+        return values.copy_(sheet[:count].view_as(values))
+
+    def _sheet(self, dtype: torch.dtype, count: int) -> Tensor:
+        """One for each power of two, so that they stay few."""
+        key = dtype, 1 << max(count - 1, 0).bit_length()
+        if key not in self._sheets:
+            self._sheets[key] = torch.empty(key[1], dtype=dtype)
+        return self._sheets[key]
+
+    def close(self) -> None:
+        """End the group now. Nobody else may hold it: see `release_frames`."""
+        group, self._group = self._group, None
+        if group is not None:
+            dist.destroy_process_group(group)
+
+
+def release_frames(error: BaseException) -> None:
+    """Let go of what an error's finished calls have held: a group among it, if a message failed."""
+    seen: BaseException | None = error
+    while seen is not None:
+        traceback.clear_frames(seen.__traceback__)
+        seen = seen.__cause__ or seen.__context__
+
+
 @dataclass(frozen=True)
 class World:
     """This process among `size`; rank 0 alone speaks and writes."""
@@ -37,8 +82,8 @@ class World:
     rank: int = 0
     size: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    #: For control messages on the CPU, so that asking costs no wait for the device.
-    control: Any = None
+    #: None in a world of one.
+    control: Control | None = None
 
     @property
     def leads(self) -> bool:
@@ -46,17 +91,24 @@ class World:
 
     def sum(self, values: Tensor) -> Tensor:
         """Element by element over all ranks, in place of a float64 tensor on the CPU."""
-        if self.size > 1:
-            dist.all_reduce(values, group=self.control)
-        return values
+        return self.control.all_reduce(values) if self.control else values
 
     def most(self, number: int) -> int:
         """The largest of all ranks' numbers: how ranks agree on a signal or a fault."""
-        if self.size == 1:
+        if self.control is None:
             return number
-        word = torch.tensor([number])
-        dist.all_reduce(word, op=dist.ReduceOp.MAX, group=self.control)
-        return int(word)
+        return int(self.control.all_reduce(torch.tensor([number]), dist.ReduceOp.MAX))
+
+    def most_of(self, values: Tensor) -> Tensor:
+        """The largest of all ranks' numbers, in place and where they are: on a GPU nobody waits for it."""
+        return self._reduced(values, dist.ReduceOp.MAX)
+
+    def _reduced(self, values: Tensor, op: Any) -> Tensor:
+        if self.control and values.is_cuda:
+            dist.all_reduce(values, op=op)
+        elif self.control:
+            self.control.all_reduce(values, op)
+        return values
 
     def alone(self, action: Callable[[], None]) -> None:
         """Rank 0 acts while the others wait; where it fails, they end with its exit code and leave the words to it."""
@@ -85,12 +137,12 @@ class World:
         return wrapped
 
     def average_buffers(self, module: nn.Module) -> None:
-        """Running statistics become their mean over the ranks, so that all have one network."""
+        """Running statistics become their mean over the ranks, so that all have one network; no GPU is waited for."""
         floats = [b for b in module.buffers() if b.is_floating_point() and b.dim() > 0]
         if self.size == 1 or not floats:
             return
-        flat = torch.cat([b.flatten().double() for b in floats]).cpu()
-        mean = self.sum(flat) / self.size
+        flat = torch.cat([b.flatten().double() for b in floats])
+        mean = self._reduced(flat, dist.ReduceOp.SUM) / self.size
         for buffer, values in zip(floats, mean.split([b.numel() for b in floats]), strict=True):
             buffer.copy_(values.view_as(buffer))
 
@@ -172,15 +224,16 @@ def world(device: str = "auto", startup: bool = True, cleanup: bool = True) -> I
         return
     if startup and not dist.is_initialized():
         _join(ours, where)
-    control = dist.new_group(backend="gloo")
-    rank = dist.get_rank()
+    control, rank = Control(), dist.get_rank()
     try:
         yield World(rank, dist.get_world_size(), where, control)
     except RuntimeError as error:
+        release_frames(error)
         if not (isinstance(error, dist.DistError) or "gloo" in str(error)):
             raise
         raise IrisError(f"rank {rank} has lost another rank", "its own words, or its log, tell why") from error
     finally:
+        control.close()
         if cleanup:
             dist.destroy_process_group()
 
@@ -235,16 +288,47 @@ def launch(ranks: int, arguments: list[str], more: Sequence[str] = ()) -> int:
     """Run `python -m iris_cli ARGUMENTS` on so many ranks of this machine (torchrun, in process); their exit code.
 
     `more` are further options of torchrun's own: nodes, rendezvous, logs. A signal is passed on to the ranks; they have
-    30 s to save and end.
+    30 s to save and end. Signal handlers, environment and logging are afterwards what they were.
     """
+    with _as_before():
+        return _launch(ranks, arguments, more)
+
+
+#: What torchrun listens to while its ranks run, and what we add.
+_PASSED_ON = (signal.SIGUSR1, signal.SIGUSR2)
+_HEARD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, *_PASSED_ON)
+
+
+@contextmanager
+def _as_before() -> Iterator[None]:
+    """Put back what torchrun changes in a process that is to live on."""
+    root = logging.getLogger()
+    environment, disabled, level, handlers = dict(os.environ), root.manager.disable, root.level, list(root.handlers)
+    main = threading.current_thread() is threading.main_thread()  # no other may set a handler
+    hearers = {number: signal.getsignal(number) for number in _HEARD} if main else {}
+    try:
+        yield
+    finally:
+        for number, hearer in hearers.items():
+            if hearer is not None:  # one that was not set from Python cannot be
+                signal.signal(number, hearer)
+        os.environ.clear()
+        os.environ.update(environment)
+        logging.disable(disabled)
+        root.setLevel(level)
+        root.handlers[:] = handlers
+
+
+def _launch(ranks: int, arguments: list[str], more: Sequence[str]) -> int:
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import parse_args, run
 
     logging.disable(logging.ERROR)  # torchrun's own words: each rank tells its errors itself
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // ranks)))
-    for number in (signal.SIGUSR1, signal.SIGUSR2):  # torchrun itself passes on SIGTERM and SIGINT
-        signal.signal(number, _pass_on)
+    if threading.current_thread() is threading.main_thread():
+        for number in _PASSED_ON:  # torchrun itself passes on SIGTERM and SIGINT
+            signal.signal(number, _pass_on)
     alone = [] if any(word.startswith(_MEETING) for word in more) else ["--standalone"]
     options = [*alone, f"--nproc-per-node={ranks}", *more, "-m", "iris_cli", *arguments]
     with TemporaryDirectory(prefix="iris-") as folder:

@@ -37,9 +37,13 @@ from iris_cli.training.report import skill
 from iris_cli.training.run_folder import RunFolder
 from iris_cli.training.step_clock import StepClock, words
 from iris_cli.training.tensorboard import Board
+from iris_cli.training.verdict import STEPS_AHEAD, Pending, Verdict, take_back
 
 #: Steps between two lines of metrics.jsonl.
 LOG_EVERY = 10
+
+#: Of a step: this rank's sum of losses, how many samples all ranks took, and on the device 1 if it is void.
+Taken = tuple[Tensor, int, Tensor]
 
 
 class Stopped(IrisError):
@@ -69,6 +73,7 @@ class Trainer:
     quiet: bool = False
     progress: Progress = field(default_factory=Progress)
     seen: MeanImage = field(init=False)
+    pending: Pending = field(default_factory=Pending)
     saved_s: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
@@ -135,6 +140,7 @@ class Trainer:
             yield begin, min(begin + size, self.train.count)
 
     def _note_steps(self, clock: StepClock) -> str:
+        self._settle()
         told = clock.tell(self.world)
         clock.restart()
         rate = self.optimizer.param_groups[0]["lr"]
@@ -143,14 +149,15 @@ class Trainer:
 
     # --- a step ---
 
-    def _step(self, batches: Iterator[PairBatch], begin: int, end: int, clock: StepClock) -> tuple[Tensor, int]:
-        """One optimizer step from the samples at [begin, end); this rank's sum of losses, and how many samples in all.
+    def _step(self, batches: Iterator[PairBatch], begin: int, end: int, clock: StepClock) -> Taken:
+        """One optimizer step from the samples at [begin, end).
 
-        Samples that could not be read are fewer gradients in the sum, and the mean is over those that were.
+        Samples that could not be read are fewer gradients in the sum, and the mean is over those that were. A step
+        whose loss is not finite leaves everything as it was; its verdict is read some steps later.
         """
-        before = self._bookmark()
+        before = [buffer.clone() for buffer in self.module.buffers()]  # running statistics change with each batch
         self.optimizer.zero_grad(set_to_none=True)
-        total, met = torch.zeros((), device=self.world.device), []
+        total, met, seen = torch.zeros((), device=self.world.device), [], self.seen.empty()
         count = -(-(end - begin) // self.train.plan().share.step)
         try:
             for k in range(count):
@@ -160,18 +167,21 @@ class Trainer:
                 total += self._backward(batch, self.world.size / (end - begin), last=k == count - 1)
                 met.extend(batch.ids.tolist())
                 if self.progress.epoch == 0:
-                    self.seen.add(batch.density)
+                    seen.add(batch.density)
         except Stopped:
             self._rewind(before)
             raise
         samples = self._samples(len(met), end - begin)
-        if samples and self._finite(total, met):
-            self._rescale((end - begin) / samples)
-            self._update(begin, end)
-        else:
-            self._rewind(before)
         self.progress.position, self.progress.step = end, self.progress.step + 1
-        return total, samples
+        if not samples:
+            self._rewind(before)
+            return total, 0, torch.zeros_like(total)
+        verdict = Verdict.on(total, self.world, self.progress.step, met, seen)
+        self._rescale((end - begin) / samples)
+        self._update(begin, end, before, verdict.void)
+        self.pending.add(verdict)
+        self._settle(STEPS_AHEAD[self.world.device.type])
+        return total, samples, verdict.void
 
     def _samples(self, met: int, expected: int) -> int:
         """The samples of a window that all ranks together could read."""
@@ -206,38 +216,42 @@ class Trainer:
             pred = self.arithmetic.forward(self.module, torch.zeros(1, *shape), usual_size=False)
             self.arithmetic.backward(pred.sum() * 0.0)
 
-    def _update(self, begin: int, end: int) -> None:
+    def _update(self, begin: int, end: int, before: list[Tensor], void: Tensor) -> None:
+        """Weights, optimizer, running statistics and running mean; where `void` is 1, none of them."""
         done = self.progress.epoch + 0.5 * (begin + end) / self.train.count
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(done, self.hyper)
-        self.arithmetic.update(self.optimizer, self.hyper.gradient_clip)
+        self.arithmetic.update(self.optimizer, self.hyper.gradient_clip, void)
         self.world.average_buffers(bare(self.module))
+        take_back(self.module, before, void)
         if self.mean_weights:
-            self.mean_weights.add(bare(self.module))
+            self.mean_weights.add(bare(self.module), void)
 
-    def _finite(self, total: Tensor, met: list[int]) -> bool:
-        """Whether the step may be taken. DataError names the samples of the rank whose loss is not finite."""
-        guilty = not bool(torch.isfinite(total))
-        if not self.world.most(int(guilty)):
-            return True
+    # --- steps that are void ---
+
+    def _settle(self, ahead: int = 0) -> None:
+        """Read the verdicts on all steps but the last `ahead`. DataError names the samples of a void one if it may not
+        be skipped."""
+        for verdict in self.pending.due(ahead):
+            guilty, void = verdict.read()
+            if void:
+                self._tell_void(verdict, guilty)
+            else:
+                self.seen.join(verdict.seen)
+
+    def _tell_void(self, verdict: Verdict, guilty: bool) -> None:
         if self.hyper.on_nan == "stop" and not guilty:
             raise SystemExit(EXIT_FAILURE)  # the guilty rank tells it all
-        keys = ", ".join(self.train.pairs.key(i) for i in met) if guilty else "those of another rank"
-        message = f"the loss of step {self.progress.step + 1} is not finite; its samples: {keys}"
+        keys = ", ".join(self.train.pairs.key(i) for i in verdict.ids) if guilty else "those of another rank"
+        message = f"the loss of step {verdict.step} is not finite; its samples: {keys}"
         if self.hyper.on_nan == "stop":
             raise DataError(
                 f"rank {self.world.rank}: {message}", "look at them, lower the learning rate, or --on-nan skip"
             )
         warn(f"{message}; the step is skipped")
-        return False
 
-    def _bookmark(self) -> tuple[list[Tensor], MeanImage]:
-        """What a step changes before its end: running statistics, and the sum for the mean image."""
-        return [b.clone() for b in self.module.buffers()], self.seen.copy()
-
-    def _rewind(self, before: tuple[list[Tensor], MeanImage]) -> None:
-        buffers, self.seen = before
-        for buffer, value in zip(self.module.buffers(), buffers, strict=True):
+    def _rewind(self, before: list[Tensor]) -> None:
+        for buffer, value in zip(self.module.buffers(), before, strict=True):
             buffer.copy_(value)
 
     # --- validation and saving ---
@@ -301,6 +315,7 @@ class Trainer:
 
     def _save(self, *, best: bool = False) -> None:
         """All ranks take part; rank 0 writes, and the others wait until it has."""
+        self._settle()
         self.saved_s = time.monotonic()
         if self.folder is None:
             return

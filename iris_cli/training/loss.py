@@ -38,7 +38,7 @@ class PhysicalLoss(nn.Module, ABC):
 
     def normed_residual(self, pred: Tensor, true: Tensor) -> Tensor:
         """(pred - true) / normalization, in the images' dtype."""
-        return (pred - true) / float(self.normalization)
+        return (pred - true) / self.normalization  # as it lies on the device: its value is not asked for
 
     @abstractmethod
     def forward(self, pred: Tensor, true: Tensor) -> Tensor:

@@ -21,8 +21,14 @@ class MeanImage:
         self.total += density.double().sum(dim=0)
         self.count += len(density)
 
-    def copy(self) -> MeanImage:
-        return MeanImage(self.total.clone(), self.count)
+    def empty(self) -> MeanImage:
+        """Another sum of the same shape, of nothing."""
+        return MeanImage(torch.zeros_like(self.total))
+
+    def join(self, other: MeanImage) -> None:
+        if other.count:
+            self.total += other.total
+            self.count += other.count
 
     def over_ranks(self, world: World) -> MeanImage:
         joined = world.sum(torch.cat([self.total.flatten(), torch.tensor([float(self.count)], dtype=torch.float64)]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 
+import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
@@ -23,8 +24,12 @@ def _adamw(parameters: Parameters, c: OptimizerConfig) -> Optimizer:
 
 
 def _sgd(parameters: Parameters, c: OptimizerConfig) -> Optimizer:
-    return SGD(parameters, c.learning_rate, momentum=c.momentum, weight_decay=c.weight_decay, nesterov=c.momentum > 0,
+    made = SGD(parameters, c.learning_rate, momentum=c.momentum, weight_decay=c.weight_decay, nesterov=c.momentum > 0,
                fused=True)  # fmt: skip
+    if c.momentum > 0:  # from nothing is from zero; torch would leave it undefined after a first step that is void
+        for parameter in made.param_groups[0]["params"]:
+            made.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return made
 
 
 OPTIMIZERS: dict[str, Callable[[Parameters, OptimizerConfig], Optimizer]] = {

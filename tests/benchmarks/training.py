@@ -28,8 +28,11 @@ from iris_cli.config.train import TrainConfig
 from iris_cli.reverter.cpu_layers import FewChannelNorm, MatrixConv2d, MatrixConvTranspose2d
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.training.arithmetic import Arithmetic, compile_in_place
+from iris_cli.training.distributed import World
 from iris_cli.training.loss import physical_loss
+from iris_cli.training.mean_image import MeanImage
 from iris_cli.training.optimizer import make_optimizer
+from iris_cli.training.verdict import Verdict, take_back
 from tests.training.makers import write_pairs
 
 Step = Callable[[], float]
@@ -70,13 +73,17 @@ def ours(precision: str, compiled: bool, size: int, batch: int, device: torch.de
     optimizer = make_optimizer(reverter.parameters(), hyper.optimizer)
     arithmetic = Arithmetic(precision, device, compiled=compiled)
     observation, density = images(size, batch, device)
+    seen = MeanImage(torch.zeros(1))
 
     def step() -> float:
+        before = [buffer.clone() for buffer in reverter.buffers()]
         optimizer.zero_grad(set_to_none=True)
         prediction = arithmetic.forward(reverter, observation, usual_size=True)
         total = loss.per_sample(prediction, density).sum()
         arithmetic.backward(total / batch)
-        arithmetic.update(optimizer, 0.0)
+        verdict = Verdict.on(total.detach(), World(), 1, [], seen)
+        arithmetic.update(optimizer, 0.0, verdict.void)
+        take_back(reverter, before, verdict.void)
         return float(total.detach()) / batch
 
     return step

@@ -64,7 +64,7 @@ def test_an_overflowing_half_precision_step_is_left_out_and_the_scale_lowered() 
     optimizer = torch.optim.SGD([weight], 1.0)
     scale = arithmetic.scaler.get_scale()
     arithmetic.backward(weight.sum() * float("inf"))
-    arithmetic.update(optimizer, clip=0.0)
+    arithmetic.update(optimizer, clip=0.0, void=torch.zeros(()))
     assert weight.item() == 1.0 and arithmetic.scaler.get_scale() < scale
 
 
@@ -73,7 +73,7 @@ def test_gradients_are_clipped_after_their_scale_is_taken_off() -> None:
     weight = nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([weight], 1.0)
     arithmetic.backward((weight * 7.0).sum())
-    arithmetic.update(optimizer, clip=0.5)
+    arithmetic.update(optimizer, clip=0.5, void=torch.zeros(()))
     assert weight.item() == pytest.approx(-0.5, rel=1e-4)
 
 
