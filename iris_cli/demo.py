@@ -65,7 +65,8 @@ def demo(out: Path, config: DemoConfig, *, seed: int = 0, workers: int = 2, over
     with watch.stage("training"):
         train_run(hyper, out / RUN, overwrite=overwrite, quiet=quiet)
     with watch.stage("test"):
-        members, inputs = [open_run(out / RUN)], inputs_of(hyper)
+        members = [open_run(out / RUN)]
+        inputs = inputs_of(hyper, members=members)
         tested = test_run(members, hyper, inputs, quiet=quiet)
         _draw(sample_predictions(members, inputs.normal, galaxies=3), out)
     told = {**tested.brief(), "seed": seed, "seconds": watch.seconds, "figure": str(out / FIGURE)}

@@ -75,7 +75,7 @@ def evaluate(
     if not dry_run:
         on_ranks(nproc_per_node, torchrun)
     from iris_cli.console import emit, speaks, table
-    from iris_cli.training.testing import held_out, inputs_of, open_members, test_run
+    from iris_cli.training.testing import inputs_of, open_members, test_run
 
     members = open_members(run)
     changes = {
@@ -94,14 +94,16 @@ def evaluate(
     hyper = from_dict(TrainConfig, with_flags(dict(members[0].checkpoint.config), changes), "command line")
     if dry_run:
         from iris_cli.dry_run import tell
+        from iris_cli.training.held_out import split_to_test
         from iris_cli.training.intention import of_test
 
-        shown = split or ("" if hyper.observer else held_out(hyper.data))
+        checkpoints = [member.checkpoint for member in members]
+        shown = (split or "") if hyper.observer else split_to_test(hyper.data, split, checkpoints)
         reverters = [member.checkpoint.make_reverter() for member in members]
         tell(of_test(hyper, reverters, shown, ranks=nproc_per_node or 1), as_json)
         return
     others = [str(folder.resolve()) for folder in against or []]
-    inputs = inputs_of(hyper, split, stress=report is not None, against=others)
+    inputs = inputs_of(hyper, split, stress=report is not None, against=others, members=members)
     tested = test_run(members, hyper, inputs, device=device, quiet=quiet)
     if not speaks():
         return

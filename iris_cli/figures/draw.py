@@ -24,7 +24,8 @@ from iris_cli.plots.pairs import draw_pairs
 from iris_cli.plots.spectrum import draw_spectra
 from iris_cli.plots.style import STYLES, Style
 from iris_cli.plots.top_down import draw_top_down_figure
-from iris_cli.training.testing import feed_of, held_out, open_members, predictions_at
+from iris_cli.training.held_out import split_to_test
+from iris_cli.training.testing import feed_of, open_members, predictions_at
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,8 @@ def pair(path: Path, which: Which, look: Look, run: Path | None = None, clean: b
     members = open_members(run)
     hyper = replace(members[0].hyper, observer="")
     hyper = replace(hyper, noise=Noise(), litter="") if clean else hyper
-    which = replace(which, split=which.split or held_out([str(path)]) or None)
+    split = split_to_test([str(path)], which.split, [member.checkpoint for member in members])
+    which = replace(which, split=split or None)
     item, key = inputs.shard_item(path, which)
     shown = predictions_at(members, feed_of(hyper, [str(path)], which.split or ""), [item])
     if not shown.sources:

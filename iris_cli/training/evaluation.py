@@ -49,7 +49,8 @@ def evaluate(
 ) -> Totals:
     """Totals over all ranks; `agree` is called before each batch, `waiting` while one is late.
 
-    DataError when a prediction is not finite, or samples are missing at the end that nobody has counted as unreadable.
+    DataError when a prediction is not finite, when samples are missing at the end that nobody has counted as
+    unreadable, or when all are.
     """
     reverter.eval()
     totals, volume = Totals(measures), pixel_volume(feed.pairs.grid)
@@ -67,6 +68,9 @@ def evaluate(
     if missing and missing > feed.bad_over_ranks(world):
         raise DataError(f"{totals.count()} samples were seen; {feed.pairs.name} promises {feed.count}",
                         "check it: iris shards verify")  # fmt: skip
+    if missing == feed.count:
+        raise DataError(f"none of the {feed.count} {feed.stream} samples could be read",
+                        "check them: iris shards verify")  # fmt: skip
     return totals
 
 

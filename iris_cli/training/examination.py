@@ -164,4 +164,7 @@ def examine(
     if wrong := missing and records.wrong(feed.bad_over_ranks(world)):
         raise DataError(f"{wrong} of {feed.count} samples were not seen just once",
                         "check them: iris shards verify")  # fmt: skip
+    if missing and not records.table[:, 0].any():
+        raise DataError(f"none of the {feed.count} {feed.stream} samples could be read",
+                        "check them: iris shards verify")  # fmt: skip
     return records.arrays()

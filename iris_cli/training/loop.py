@@ -240,15 +240,21 @@ class Trainer:
                 self.seen.join(verdict.seen)
 
     def _tell_void(self, verdict: Verdict, guilty: bool) -> None:
-        if self.hyper.on_nan == "stop" and not guilty:
+        what, stops = f"the loss of step {verdict.step} is not finite; its samples", self.hyper.on_nan == "stop"
+        if stops and not guilty:
             raise SystemExit(EXIT_FAILURE)  # the guilty rank tells it all
-        keys = ", ".join(self.train.pairs.key(i) for i in verdict.ids) if guilty else "those of another rank"
-        message = f"the loss of step {verdict.step} is not finite; its samples: {keys}"
-        if self.hyper.on_nan == "stop":
-            raise DataError(
-                f"rank {self.world.rank}: {message}", "look at them, lower the learning rate, or --on-nan skip"
-            )
-        warn(f"{message}; the step is skipped")
+        ids = sorted(verdict.ids) if stops else self._of_guilty_ranks(verdict.ids if guilty else [])
+        keys = ", ".join(map(self.train.pairs.key, ids))
+        if stops:
+            raise DataError(f"rank {self.world.rank}: {what}: {keys}",
+                            "look at them, lower the learning rate, or --on-nan skip")  # fmt: skip
+        warn(f"{what}: {keys}; the step is skipped")
+
+    def _of_guilty_ranks(self, ids: list[int]) -> list[int]:
+        """The samples of all ranks whose loss was not finite, so that rank 0 can tell."""
+        marks = torch.zeros(len(self.train.pairs), dtype=torch.float64)
+        marks[ids] = 1.0
+        return self.world.sum(marks).nonzero().flatten().tolist()
 
     def _rewind(self, before: list[Tensor]) -> None:
         for buffer, value in zip(self.module.buffers(), before, strict=True):
@@ -258,6 +264,7 @@ class Trainer:
 
     def _finish_epoch(self) -> None:
         """Validate, note, save; then the next epoch begins."""
+        self._check_read()
         scores = self._validate()
         loss, best = scores["loss"], self.progress.best_loss
         better = loss is not None and (best is None or loss < best)
@@ -281,6 +288,12 @@ class Trainer:
         self.loss.to(self.world.device)
         means = totals.means()
         return {**means, "skill": skill(means["loss"], means["loss_zero"], means["loss_mean_image"])}
+
+    def _check_read(self) -> None:
+        """DataError when every training sample was left out, so that there was nothing to learn from."""
+        if self.hyper.on_bad_sample == "skip" and self.train.bad_over_ranks(self.world) >= self.train.count:
+            raise DataError(f"none of the {self.train.count} training samples could be read",
+                            "check them: iris shards verify")  # fmt: skip
 
     def _tell(self, scores: dict[str, float | None]) -> None:
         if scores["loss"] is not None and not self.quiet:

@@ -23,15 +23,13 @@ from iris_cli.training.distributed import world
 from iris_cli.training.ensemble import Ensemble
 from iris_cli.training.examination import examine
 from iris_cli.training.findings import Findings, find
-from iris_cli.training.folders import open_data, open_litter, shards_folder
+from iris_cli.training.folders import open_data, open_litter
+from iris_cli.training.held_out import split_to_test, tell, trained_on
 from iris_cli.training.loss import physical_loss
 from iris_cli.training.report import COVERAGES, ENSEMBLE_MEANING, text
 from iris_cli.training.run_folder import RunFolder, member_folders
 from iris_cli.training.stress import Altered, mirror_velocity, mirrors_itself, put_out
-from shards.index import Index
 
-#: Splits that a test prefers, because no step was taken on them.
-HELD_OUT = ("test", "validation")
 #: What the sets of inputs are called; another family goes by its folder's name.
 NORMAL, NOISE_ONLY, MIRRORED = "normal", "noise only", "velocity mirrored"
 
@@ -119,18 +117,28 @@ class Inputs:
 
 
 def inputs_of(
-    hyper: TrainConfig, split: str | None = None, *, stress: bool = False, against: Sequence[str] = ()
+    hyper: TrainConfig,
+    split: str | None = None,
+    *,
+    stress: bool = False,
+    against: Sequence[str] = (),
+    members: Sequence[Trained] = (),
 ) -> Inputs:
     """The pairs of `hyper.data` with the noise and litter of `hyper`; with `stress` also what no telescope brings.
 
-    `against` are folders of another family of galaxies, each a set of its own.
+    `against` are folders of another family of galaxies, each a set of its own. Says so where the `members` that are to
+    be tested were, or may have been, trained on these pairs.
     """
-    split = split or ("" if hyper.observer else held_out(hyper.data))
+    checkpoints = [member.checkpoint for member in members]
+    split = (split or "") if hyper.observer else split_to_test(hyper.data, split, checkpoints)
     feeds = {NORMAL: feed_of(hyper, hyper.data, split)}
+    pairs = feeds[NORMAL].pairs
+    if hyper.observer and trained_on(checkpoints, pairs.fingerprint):
+        tell(pairs.name, None, True)
     if stress:
         feeds |= _stressed(feeds[NORMAL])
     for folder in against:
-        other = "" if hyper.observer else held_out([folder])
+        other = "" if hyper.observer else split_to_test([folder], None, checkpoints)
         name = Path(folder).name if len({Path(each).name for each in against}) == len(against) else folder
         feeds[f"against {name}"] = feed_of(hyper, [folder], other)
     return Inputs(feeds, split)
@@ -231,13 +239,3 @@ def predictions_at(members: Sequence[Trained], feed: Feed, items: Sequence[int],
         if len(shown.sources) == most:
             break
     return shown
-
-
-def held_out(folders: Sequence[str]) -> str:
-    """The split to test on; "" with a warning when nothing was held out."""
-    splits = [Index.open(shards_folder(folder)).splits for folder in folders]
-    for name in HELD_OUT:
-        if all(found.get(name) for found in splits):
-            return name
-    warn(f"{folders[0]} holds neither a test nor a validation split: testing on all pairs, perhaps those trained on")
-    return ""

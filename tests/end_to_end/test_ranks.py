@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +17,8 @@ import numpy as np
 import pytest
 import torch
 
-from iris_cli.training.distributed import first_node, seat
+from iris_cli.training.distributed import first_node, launch, seat
+from shards.index import Index
 from tests.end_to_end.ranks import train_without_batch_norm
 from tests.training.makers import write_pairs
 
@@ -174,6 +177,69 @@ def test_an_ensemble_on_two_ranks_has_a_whole_run_for_each_member(shards: Path, 
     assert (tmp_path / "logs").is_dir()  # torchrun's own option has reached it
     again = run(*words, "--resume")
     assert again.returncode == 0 and json.loads(again.stdout)["members"] == members
+
+
+@pytest.mark.parametrize("ending", ["done", "failed"])
+def test_a_process_that_launches_ranks_is_afterwards_what_it_was(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    """Handlers, environment and logging of a Python caller that lives on."""
+    monkeypatch.chdir(ROOT)
+    signals = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+    root = logging.getLogger()
+
+    def state() -> tuple[object, ...]:
+        return (
+            [signal.getsignal(n) for n in signals],
+            dict(os.environ),
+            root.manager.disable,
+            root.level,
+            root.handlers[:],
+        )
+
+    mine = signal.signal(signal.SIGUSR1, lambda number, frame: None)
+    try:
+        before = state()
+        epochs = "1" if ending == "done" else "none"
+        code = launch(2, ["train", str(shards), "--out", str(tmp_path / "run"), "--epochs", epochs, *SHORT])
+        assert code == (0 if ending == "done" else 2)
+        assert state() == before
+    finally:
+        signal.signal(signal.SIGUSR1, mine)
+
+
+def test_ranks_can_be_launched_from_any_thread(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    codes = []
+    words = ["train", str(shards), "--out", str(tmp_path / "run"), "--epochs", "1", *SHORT]
+    thread = threading.Thread(target=lambda: codes.append(launch(2, words)))
+    thread.start()
+    thread.join(timeout=120)
+    assert codes == [0]
+
+
+@pytest.mark.parametrize(("way", "code"), [("stop", 1), ("skip", 0)])
+def test_a_loss_of_one_rank_that_is_not_finite_is_told_with_its_samples(tmp_path: Path, way: str, code: int) -> None:
+    """Also where the guilty rank is not the one that speaks: the bad sample is in rank 1's share of the first step."""
+    folder = write_pairs(tmp_path / "shards", {"train": range(13), "validation": range(100, 105)})
+    spoil(folder, "g0002_v1")
+    ran = run("train", folder, "--out", tmp_path / "run", "--epochs", 1, "--nproc-per-node", 2, "--no-checksums",
+              "--on-nan", way, *SHORT)  # fmt: skip
+    assert ran.returncode == code, ran.stderr
+    told = [line for line in ran.stderr.splitlines() if "is not finite" in line]
+    assert len(told) == 1 and "g0002_v1" in told[0] and told[0].count("_v") == 4
+    assert "Traceback" not in ran.stderr
+
+
+def spoil(folder: Path, key: str) -> None:
+    """Write NaN into a sample's observation."""
+    table = Index.open(folder).samples()
+    number = int(np.flatnonzero(table.key == key)[0])
+    tar = sorted(folder.glob("*.tar"))[int(table.shard[number])]
+    data, start = bytearray(tar.read_bytes()), int(table.offset["observation"][number])
+    values = np.frombuffer(data, np.float32, count=32 * 32, offset=start + 128)
+    values[:] = np.nan
+    tar.write_bytes(data)
 
 
 def test_an_option_that_torchrun_does_not_know_is_refused(shards: Path, tmp_path: Path) -> None:

@@ -73,6 +73,29 @@ def test_more_bad_samples_than_allowed_stop_the_run(tmp_path: Path) -> None:
         train(folder, replace(SKIP, max_bad=1), tmp_path / "run")
 
 
+def test_a_run_of_which_nothing_can_be_read_is_an_error_and_no_epoch_of_nothing(tmp_path: Path) -> None:
+    folder = write_pairs(tmp_path / "set", {"train": range(4), "validation": range(100, 104)})
+    for number in range(4):
+        damage(folder, number)
+    with pytest.raises(DataError, match="none of the 4 training samples could be read"):
+        train(folder, replace(SKIP, max_bad=10), tmp_path / "run")
+    assert not list((tmp_path / "run" / "checkpoints").iterdir())
+    with pytest.raises(DataError, match="none of the 4 training samples could be read"):
+        train(folder, replace(SKIP, max_bad=10), tmp_path / "run", resume="auto")
+
+
+def test_a_validation_or_a_test_of_which_nothing_can_be_read_is_an_error(iris: Callable, tmp_path: Path) -> None:
+    folder = write_pairs(tmp_path / "set", {"train": range(4), "validation": range(100, 104)})
+    trained = iris("train", folder, "--out", tmp_path / "sound", "--epochs", 1, "--batch-size", 4, "-q")
+    assert trained.code == 0, trained.err
+    for number in range(4, 8):
+        damage(folder, number)
+    with pytest.raises(DataError, match="none of the 4 validation samples could be read"):
+        train(folder, replace(SKIP, max_bad=10), tmp_path / "run")
+    tested = iris("test", tmp_path / "sound", folder, "--on-bad-sample", "skip", "-q")
+    assert tested.code == 1 and "none of the 4 test samples could be read" in tested.err
+
+
 def test_a_bad_sample_of_the_validation_is_left_out_and_counted_once(tmp_path: Path) -> None:
     folder = damage(write_pairs(tmp_path / "set", {"train": range(10), "validation": range(100, 104)}), 11)
     lines = train(folder, replace(SKIP, epochs=3), tmp_path / "run")

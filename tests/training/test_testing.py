@@ -84,7 +84,8 @@ def test_every_pair_has_its_own_row_on_any_number_of_ranks(shards: Path, ranks: 
             look(share, together.rank(share.rank, ranks))
     joined = look(last, together.rank(ranks - 1, ranks))
     for name, values in whole.items():
-        np.testing.assert_allclose(joined[name], values, rtol=1e-5, atol=1e-9, err_msg=name)
+        rounding = 1e-6 * np.nanmax(np.abs(values), initial=0.0)  # float32, in sums whose terms cancel
+        np.testing.assert_allclose(joined[name], values, rtol=1e-5, atol=rounding, err_msg=name)
 
 
 def test_a_pair_that_is_seen_twice_is_told(shards: Path) -> None:
