@@ -83,9 +83,9 @@ def test_the_reference_data_of_the_field_pass_through_the_whole_line(
     standard = shared_data / "reference-standard"
     slow = iris("train", standard, "--observer", "simple", "--out", tmp_path / "slow", *SHORT)
     assert slow.code == 0, slow.err
-    assert (
-        json.loads(iris("test", tmp_path / "slow", standard, "--observer", "simple", "--json", "-q").out)["pairs"] == 3
-    )
+    again = iris("test", tmp_path / "slow", standard, "--observer", "simple", "--json", "-q")
+    assert json.loads(again.out)["pairs"] == 3
+    assert "is what the network was trained on" in again.err  # tensors that are observed on the way are known, too
 
 
 def test_resume_alone_means_auto(iris: Callable, run: Path, shards: Path, litter: Path) -> None:

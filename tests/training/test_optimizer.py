@@ -3,6 +3,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import torch
+from torch import nn
 
 from iris_cli.config.train import OptimizerConfig, ScheduleConfig, TrainConfig
 from iris_cli.errors import UsageError
@@ -30,6 +32,27 @@ def test_a_warm_up_rises_in_a_line() -> None:
 def test_every_optimizer_can_be_made(name: str) -> None:
     made = make_optimizer(Reverter(32).parameters(), OptimizerConfig(name, learning_rate=0.5))
     assert made.param_groups[0]["lr"] == 0.5
+
+
+def test_sgd_has_a_momentum_that_can_be_chosen_and_begins_at_rest() -> None:
+    usual = make_optimizer(Reverter(32).parameters(), OptimizerConfig("sgd"))
+    chosen = make_optimizer(Reverter(32).parameters(), OptimizerConfig("sgd", momentum=0.5))
+    assert (usual.param_groups[0]["momentum"], chosen.param_groups[0]["momentum"]) == (0.9, 0.5)
+    assert not any(state["momentum_buffer"].any() for state in usual.state.values())
+
+
+def test_momentum_from_rest_is_torch_s_own() -> None:
+    """A library optimizer that takes its first momentum from the first gradient takes the same steps to the bit."""
+    ours = nn.Parameter(torch.linspace(-1.0, 1.0, 50))
+    theirs = nn.Parameter(ours.detach().clone())
+    steps = (make_optimizer([ours], OptimizerConfig("sgd", 0.1)),
+             torch.optim.SGD([theirs], 0.1, momentum=0.9, nesterov=True, fused=True))  # fmt: skip
+    for _ in range(4):
+        for parameter, optimizer in zip((ours, theirs), steps, strict=True):
+            optimizer.zero_grad()
+            (parameter**3).sum().backward()
+            optimizer.step()
+    assert torch.equal(ours, theirs)
 
 
 def test_unknown_names_are_refused_with_the_nearest() -> None:

@@ -125,6 +125,26 @@ def test_no_step_reads_a_number_back(
     assert counts == [0] * 6
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("name", OPTIMIZER_NAMES)
+def test_no_step_waits_for_the_gpu(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """torch itself refuses whatever would wait, from the second step on: the first sets things up."""
+    step, steps = Trainer._step, []
+
+    def guarded(self: Trainer, *words: Any) -> Any:
+        torch.cuda.set_sync_debug_mode("error" if steps else "default")
+        try:
+            steps.append(step(self, *words))
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        return steps[-1]
+
+    monkeypatch.setattr(Trainer, "_step", guarded)
+    spoil(8)
+    train(shards, replace(HYPER, epochs=2, optimizer=OptimizerConfig(name)), tmp_path / "run", device="cuda")
+    assert len(steps) == 6 and RunFolder(tmp_path / "run").newest().learning_steps == 5
+
+
 @pytest.mark.usefixtures("ahead")
 def test_verdicts_are_read_two_steps_later_and_all_at_a_line_of_the_log(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
