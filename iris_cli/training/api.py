@@ -81,7 +81,7 @@ def train_reverter(
         if checkpoint_directory and checkpoint_name
         else None
     )
-    # signals are heard until the world is left: torchrun sends one to ranks that are about to say they have lost another
+    # signals are heard until the world is left: torchrun sends one to ranks that still have to say they lost another
     with interruption() as flag, world(device, auto_startup, auto_cleanup) as here, threads_for(reverter.image_size):
         feed = Feed("train", pairs, train, hyper.seed, hyper.batch_size, here.rank, here.size, shuffle=True,
                     noise=image_noise, litter=drawn, litter_seed=litter.seed if litter else 0,
