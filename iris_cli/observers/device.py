@@ -1,10 +1,14 @@
-"""Where the torch backend works, and how much memory it may take there."""
+"""Where the torch backend works, how much memory it may take there, and whether Triton's kernel runs on that GPU."""
 
 from __future__ import annotations
+
+from functools import lru_cache
+from importlib.util import find_spec
 
 import torch
 
 from iris_cli.config.observer import DEVICE_NAMES
+from iris_cli.console import warn
 from iris_cli.errors import UsageError, nearest
 
 #: Of a GPU's free memory; torch's allocator and the pieces between two steps need the rest.
@@ -27,3 +31,24 @@ def working_memory_GiB(device: torch.device, allowed_GiB: float) -> float:
         return allowed_GiB
     free, _ = torch.cuda.mem_get_info(device)
     return _SHARE_OF_FREE * free / 2**30
+
+
+@lru_cache
+def kernel_runs(device: torch.device) -> bool:
+    """Whether Triton is installed and its kernel does a first piece of work on this GPU; a line says why not."""
+    if find_spec("triton") is None:
+        return False
+    try:
+        from iris_cli.observers import gpu_kernel
+
+        gpu_kernel.try_out(device)
+    except Exception as error:  # a GPU that is too old, no C compiler: whatever it is, torch's operations do the work
+        warn(
+            f"the observer's GPU kernel cannot be used here, torch's operations are, more slowly: {_first_line(error)}"
+        )
+        return False
+    return True
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
