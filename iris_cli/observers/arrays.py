@@ -14,6 +14,7 @@ from iris_cli.errors import DataError, UsageError, nearest
 from iris_cli.observers.backends import Accuracy, backend
 from iris_cli.observers.brightness import UNITS, channel_frequencies_Hz
 from iris_cli.observers.builtin_molecules import BUILTIN
+from iris_cli.observers.device import choose_backend
 from iris_cli.observers.emission import LineSetup, Matter
 from iris_cli.observers.level_table import level_table
 from iris_cli.observers.molecule import Molecule, load_molecule
@@ -49,7 +50,7 @@ def observe_arrays(
     in_cell_gradient: bool = False,
     temperature_ceiling_K: float = 5e4,
     unit: str = "K",
-    backend_name: str = "compiled",
+    backend_name: str = "auto",
     subsamples: int = 0,
     memory_GiB: float = 4.0,
     threads: int = 0,
@@ -70,11 +71,12 @@ def observe_arrays(
     "thick", "thin" (emission only) or "selective" (dust dims the line, the line does not absorb itself). `masers`:
     "exact", or "clip" (absorption coefficients below 0 become 0). `in_cell_gradient` lets the velocity run from face
     to face inside each cell. `subsamples` per channel: 0 takes what the narrowest line of a ray needs.
-    `backend_name`: "compiled", "torch", "reference"; "torch" works on a GPU where there is one (`device`: "auto",
-    "cpu", "cuda").
+    `backend_name`: "compiled", "torch", "reference" or "auto": "torch" in float32 where a GPU is found, else
+    "compiled". "torch" works in the arrays' precision, on a GPU where there is one (`device`: "auto", "cpu", "cuda").
 
-    Returns float32 (float64 from the reference) in `unit`: "K" (Rayleigh-Jeans at the channel's frequency), "K
-    (Planck)" or "Jy/sr". Channels hold the mean of the intensity over the channel.
+    Returns float32 (float64 from the reference, and from "torch" where the arrays are float64) in `unit`: "K"
+    (Rayleigh-Jeans at the channel's frequency), "K (Planck)" or "Jy/sr". Channels hold the mean of the intensity over
+    the channel.
 
     Raises UsageError for an option that does not exist, DataError for fields that are not physical (the first bad
     cell is named) or a molecule file that cannot be used, IrisError when a single ray does not fit into `memory_GiB`.
@@ -118,9 +120,12 @@ def observe_arrays(
         clip_masers=_choose("masers", masers, {"exact": False, "clip": True}),
         temperature_ceiling_K=temperature_ceiling_K,
     )
-    spectra = backend(backend_name).spectra(
+    chosen, there = choose_backend(backend_name, device)
+    if backend_name == "auto":
+        matter = Matter(*(field.float() for field in matter.__dict__.values()))
+    spectra = backend(chosen).spectra(
         matter, setup, _choose("regime", regime, REGIMES), dr_m, edges_km_s,
-        Accuracy(subsamples=subsamples, memory_GiB=memory_GiB, threads=threads, device=device),
+        Accuracy(subsamples=subsamples, memory_GiB=memory_GiB, threads=threads, device=there),
     )  # fmt: skip
     rest_Hz, centres = setup.line.frequency_Hz, 0.5 * (edges_km_s[1:] + edges_km_s[:-1])
     convert = _choose("unit", unit, UNITS)

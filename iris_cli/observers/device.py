@@ -1,13 +1,14 @@
-"""Where the torch backend works, how much memory it may take there, and whether Triton's kernel runs on that GPU."""
+"""Which backend does the work, where torch works and in how much memory, and whether Triton's kernel runs there."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from importlib.util import find_spec
 
 import torch
 
-from iris_cli.config.observer import DEVICE_NAMES
+from iris_cli.config.observer import DEVICE_NAMES, SyntheticConfig
 from iris_cli.console import warn
 from iris_cli.errors import UsageError, nearest
 
@@ -23,6 +24,22 @@ def choose_device(name: str) -> torch.device:
     if name == "cuda" and not found:
         raise UsageError("device 'cuda' is asked for, but torch finds no GPU", "auto or cpu; `iris doctor` says more")
     return torch.device("cuda" if found and name != "cpu" else "cpu")
+
+
+def choose_backend(name: str, device: str) -> tuple[str, str]:
+    """(backend, device) that do the work on this machine: "auto" is torch on a GPU where torch finds one, else the
+    compiled form. Only torch has a device other than the CPU. UsageError for "cuda" without a GPU.
+    """
+    if name not in ("auto", "torch"):
+        return name, "cpu"
+    there = choose_device(device).type
+    return ("torch", there) if name == "torch" or there == "cuda" else ("compiled", "cpu")
+
+
+def settled(config: SyntheticConfig) -> SyntheticConfig:
+    """The same with the backend and device that `auto` stands for here, so that a record of it says who computed."""
+    backend, device = choose_backend(config.backend, config.device)
+    return replace(config, backend=backend, device=device)
 
 
 def working_memory_GiB(device: torch.device, allowed_GiB: float) -> float:

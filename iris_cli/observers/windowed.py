@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from iris_cli.errors import IrisError
 from iris_cli.observers.backends import Accuracy, Spectra
 from iris_cli.observers.bundles import rays_per_bundle, samples_per_ray
 from iris_cli.observers.device import choose_device, kernel_runs, working_memory_GiB
@@ -37,6 +38,8 @@ _ARRAYS_ALIVE = 24
 _MOST_RAYS_OF_KERNEL = 1 << 14
 #: Spectra of a bundle that live at a time beside that kernel, and numbers of each cell.
 _SPECTRA_OF_KERNEL, _NUMBERS_OF_KERNEL = 4, 48
+#: A GPU is shared with other processes, whose needs nobody knows beforehand: smaller pieces, so many times.
+_ATTEMPTS = 5
 #: Of a cell while its levels are looked up: fields, corners of the table with their weights and 64-bit places.
 _NUMBERS_PER_CELL = 64
 
@@ -50,15 +53,30 @@ class Backend:
     ) -> Spectra:
         home = matter.rho_kg_m3
         device = choose_device(accuracy.device) if accuracy.device else home.device
-        memory_GiB = 0.5 * working_memory_GiB(device, accuracy.memory_GiB)  # half for the cells, half for the windows
-        accuracy = replace(accuracy, memory_GiB=memory_GiB)
-        fit = rays_per_bundle(home, home.shape[0] * _NUMBERS_PER_CELL, memory_GiB)
-        parts = []
-        for which in torch.arange(home.shape[1]).split(fit):
-            here = Matter(*(field[:, which].to(device, home.dtype) for field in matter.__dict__.values()))
-            seen = _observe(here, setup, regime, dr_m, edges_km_s.to(here.v_km_s), accuracy)
-            parts.append([column.to(home.device) for column in seen])
-        return Spectra(*(torch.cat(column) for column in zip(*parts, strict=True)))
+        for halvings in range(_ATTEMPTS):
+            allowed_GiB = working_memory_GiB(device, accuracy.memory_GiB) / 2**halvings
+            within = replace(accuracy, memory_GiB=0.5 * allowed_GiB)  # half for the cells, half for the windows
+            try:
+                return _in_pieces(matter, device, setup, regime, dr_m, edges_km_s, within)
+            except torch.OutOfMemoryError:
+                torch.cuda.empty_cache()
+        raise IrisError(f"the memory of {device} is full, even for pieces of {allowed_GiB:.3g} GiB",
+                        "others use it too: fewer workers, or --backend compiled")  # fmt: skip
+
+
+def _in_pieces(
+    matter: Matter, device: torch.device, setup: LineSetup, regime: Regime, dr_m: float, edges_km_s: Tensor,
+    accuracy: Accuracy,
+) -> Spectra:  # fmt: skip
+    """As many rays at a time as fit into what `accuracy` allows."""
+    home = matter.rho_kg_m3
+    fit = rays_per_bundle(home, home.shape[0] * _NUMBERS_PER_CELL, accuracy.memory_GiB)
+    parts = []
+    for which in torch.arange(home.shape[1]).split(fit):
+        here = Matter(*(field[:, which].to(device, home.dtype) for field in matter.__dict__.values()))
+        seen = _observe(here, setup, regime, dr_m, edges_km_s.to(here.v_km_s), accuracy)
+        parts.append([column.to(home.device) for column in seen])
+    return Spectra(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
 def _observe(
