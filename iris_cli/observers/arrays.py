@@ -120,6 +120,7 @@ def observe_arrays(
         clip_masers=_choose("masers", masers, {"exact": False, "clip": True}),
         temperature_ceiling_K=temperature_ceiling_K,
     )
+    warn_if_atomic(matter, setup)
     chosen, there = choose_backend(backend_name, device)
     if backend_name == "auto":
         matter = Matter(*(field.float() for field in matter.__dict__.values()))
@@ -226,3 +227,38 @@ def warn_if_outside(matter: Matter, edges_km_s: Tensor) -> None:
             f"no gas in the velocity range {edges_km_s[0]:.6g} … {edges_km_s[-1]:.6g} km/s: "
             f"it moves at {low:.6g} … {high:.6g} km/s"
         )
+
+
+#: Below this mean x_H2 of the tracer's gas, lines without H collisions are a third too faint and more.
+_ATOMIC = 0.4
+#: So many cells tell the mean well enough.
+_CELLS_LOOKED_AT = 1 << 20
+#: Lines that have had their warning in this process: every tensor of a set would repeat it.
+_warned_of: set[str] = set()
+
+
+def warn_if_atomic(matter: Matter, setup: LineSetup) -> None:
+    """Once for each line: when the gas that holds the tracer is partly atomic and hydrogen atoms do not collide."""
+    from_start, per_H2 = setup.table.shares
+    collides, atoms_collide = from_start + per_H2 > 0, from_start >= 1.0
+    name = f"{setup.line.name} at {setup.line.frequency_Hz / 1e9:.1f} GHz"
+    if not collides or atoms_collide or name in _warned_of:
+        return
+    x_H2 = tracer_mean_x_H2(matter, setup.temperature_ceiling_K)
+    if x_H2 < _ATOMIC:
+        _warned_of.add(name)
+        warn(
+            f"the gas that holds the tracer is partly atomic (mean x_H2 {x_H2:.2f}; 0.5 is all molecular) and hydrogen "
+            f"atoms do not excite {name} here: it comes out too faint; a LAMDA file with H rates "
+            "and populations non-lte mend it"
+        )
+
+
+def tracer_mean_x_H2(matter: Matter, ceiling_K: float) -> float:
+    """Mean x_H2, each cell weighted by its CO; NaN where no gas below `ceiling_K` holds any."""
+    every = max(1, matter.rho_kg_m3.numel() // _CELLS_LOOKED_AT)
+    rho, T_K, x_H2, x_CO = (
+        field.flatten()[::every].detach().double() for field in (matter.rho_kg_m3, matter.T_K, matter.x_H2, matter.x_CO)
+    )
+    weight = torch.where(ceiling_K >= T_K, rho * x_CO, 0.0)
+    return float((weight * x_H2).sum() / weight.sum())

@@ -16,7 +16,14 @@ from torch import Tensor
 from iris_cli import axes, units
 from iris_cli.config.grid import Grid
 from iris_cli.config.observer import LineConfig, SyntheticConfig
-from iris_cli.observers.arrays import check_matter, choose_populations, line_setup, tracer_abundance, warn_if_outside
+from iris_cli.observers.arrays import (
+    check_matter,
+    choose_populations,
+    line_setup,
+    tracer_abundance,
+    warn_if_atomic,
+    warn_if_outside,
+)
 from iris_cli.observers.backends import Accuracy, Spectra, backend
 from iris_cli.observers.beam import beam_weights, convolve
 from iris_cli.observers.brightness import UNITS, channel_frequencies_Hz
@@ -98,7 +105,9 @@ class SyntheticObserver(Observer):
         c = self.config
         accuracy = Accuracy(subsamples=c.subsamples, memory_GiB=c.memory_GiB, threads=c.threads, device=c.device)
         dr_m = self.grid.distance.step * units.M_PER_PC
-        return backend(c.backend).spectra(matter, setup(line, c), REGIMES[c.regime], dr_m, self._edges_km_s(), accuracy)
+        chosen = setup(line, c)
+        warn_if_atomic(matter, chosen)
+        return backend(c.backend).spectra(matter, chosen, REGIMES[c.regime], dr_m, self._edges_km_s(), accuracy)
 
     def _cubes(self, matter: Matter, unit: str) -> Tensor:
         return torch.stack([self._cube(matter, line, unit) for line in self.config.lines])
