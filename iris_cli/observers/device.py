@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 from importlib.util import find_spec
@@ -23,7 +25,15 @@ def choose_device(name: str) -> torch.device:
     found = torch.cuda.is_available()
     if name == "cuda" and not found:
         raise UsageError("device 'cuda' is asked for, but torch finds no GPU", "auto or cpu; `iris doctor` says more")
-    return torch.device("cuda" if found and name != "cpu" else "cpu")
+    if not found or name == "cpu":
+        return torch.device("cpu")
+    return torch.device("cuda", gpu_of_rank(os.environ, torch.cuda.device_count()))
+
+
+def gpu_of_rank(environment: Mapping[str, str], count: int) -> int:
+    """The ranks of a machine (torchrun's, else srun's) take its `count` GPUs in turn."""
+    local = environment.get("LOCAL_RANK", environment.get("SLURM_LOCALID", ""))
+    return int(local) % max(count, 1) if local.isdecimal() else 0
 
 
 def choose_backend(name: str, device: str) -> tuple[str, str]:

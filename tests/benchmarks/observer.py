@@ -167,7 +167,7 @@ def compare_on(device: str, observe: Callable[[Matter], Tensor], matter: Matter,
 def whole_observation(grid: Grid) -> None:
     """Everything that `preobserve` does to one tensor in memory, part by part."""
     tensor = galaxy(grid)
-    observer = SyntheticObserver(grid)
+    observer = SyntheticObserver(grid, config=SyntheticConfig(backend="compiled"))
     line = observer.config.lines[0]
     matter = observer._matter(tensor, tensor[axes.V_LOS])
     cube = observer._spectra(matter, line).line_K.view(grid.lon_steps, grid.lat_steps, -1)

@@ -15,7 +15,7 @@ from iris_cli.config.grid import GRID_PRESETS
 from iris_cli.config.observer import SyntheticConfig
 from iris_cli.errors import IrisError, UsageError
 from iris_cli.observers import observe_arrays, windowed
-from iris_cli.observers.device import choose_backend, choose_device, working_memory_GiB
+from iris_cli.observers.device import choose_backend, choose_device, gpu_of_rank, working_memory_GiB
 from iris_cli.observers.synthetic import SyntheticObserver
 from tests.observers.gas import EDGES_M_S, uniform
 
@@ -36,6 +36,18 @@ def test_a_gpu_is_taken_where_there_is_one_and_most_of_its_free_memory(gpu: None
     assert choose_device("cpu").type == "cpu"
     assert working_memory_GiB(torch.device("cuda"), 4.0) == pytest.approx(6.0)
     assert working_memory_GiB(torch.device("cpu"), 4.0) == 4.0
+
+
+def test_the_ranks_of_a_machine_take_its_gpus_in_turn(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [gpu_of_rank({"LOCAL_RANK": str(rank)}, 4) for rank in range(6)] == [0, 1, 2, 3, 0, 1]
+    assert gpu_of_rank({"SLURM_LOCALID": "3", "LOCAL_RANK": "1"}, 4) == 1
+    assert (
+        gpu_of_rank({"SLURM_LOCALID": "3"}, 4) == 3 and gpu_of_rank({}, 4) == gpu_of_rank({"LOCAL_RANK": "?"}, 4) == 0
+    )
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    assert choose_device("auto") == torch.device("cuda", 2)
+    assert choose_backend("auto", "auto") == ("torch", "cuda")  # a record does not depend on the rank
 
 
 def test_without_a_gpu_asking_for_one_is_an_error(no_gpu: None) -> None:
