@@ -6,7 +6,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,13 +18,16 @@ from iris_cli.config.grid import Grid
 from iris_cli.config.preobserve import PreobserveConfig
 from iris_cli.config.toml import to_dict
 from iris_cli.console import detail, progress, warn
-from iris_cli.errors import DataError
+from iris_cli.errors import DataError, UsageError
+from iris_cli.observers.device import settled
 from iris_cli.observers.observer import Observer
 from iris_cli.observers.registry import make_observer
 from iris_cli.observers.top_down import top_down_density
 from iris_cli.pair import DENSITY, OBSERVATION, Pair
 from iris_cli.standard import field_format
 from iris_cli.standard.dataset import INDEX, StandardDataset, sense_of_rotation
+from shards import layout
+from shards.errors import ShardError
 from shards.index import group_split
 from shards.packing import Sample
 from shards.workers import share_of_job
@@ -173,6 +176,33 @@ def open_input(folder: Path, config: PreobserveConfig) -> Input:
     return TensorInput(dataset, make_observer(dataset.grid, config), config.litter)
 
 
+def settle(config: PreobserveConfig, out: Path, overwrite: bool) -> PreobserveConfig:
+    """The backend `auto` becomes what it stands for here, or what the folder `out` was begun with: one set, one maker.
+
+    UsageError when it was begun on a GPU and there is none here.
+    """
+    asked = config.synthetic
+    if config.observer != "synthetic":
+        return config
+    begun = _begun_with(out) if (asked.backend, asked.device) == ("auto", "auto") and not overwrite else {}
+    try:
+        return replace(config, synthetic=settled(replace(asked, **begun)))
+    except UsageError as error:
+        if not begun:
+            raise
+        way_out = "go on where there is one, or begin anew with `--overwrite`"
+        raise UsageError(f"{out} was begun on a GPU, and torch finds none here", way_out) from error
+
+
+def _begun_with(out: Path) -> dict[str, Any]:
+    """Backend and device that a shard folder's plan records; empty where there is no such record."""
+    try:
+        recorded = layout.unseal(out / layout.PLAN, "")["attributes"]["config"]["synthetic"]
+        return {name: str(recorded[name]) for name in ("backend", "device")}
+    except (ShardError, KeyError, TypeError):
+        return {}
+
+
 @dataclass(frozen=True)
 class Make:
     """Item -> sample, in whichever process: the item names an input and a number in it."""
@@ -261,6 +291,7 @@ def preobserve(folders: Sequence[Path], out: Path, config: PreobserveConfig, *, 
     Shares the work with the other torchrun ranks, srun tasks or array tasks of the same job. DataError or ShardError
     when inputs do not fit together or the folder is in use; inputs that fail alone are counted in the report.
     """
+    config = settle(config, Path(out), overwrite)
     inputs = tuple(open_input(Path(folder), config) for folder in folders)
     check_alike(inputs)
     rotations = [tell_rotation(chosen) for chosen in inputs] if not config.litter else []

@@ -32,10 +32,11 @@ def observe(
     regime: Annotated[str | None, typer.Option(help="thick, selective or thin.  [default: thick]")] = None,
     beam_arcsec: Annotated[float | None, typer.Option(min=0.0, help="Beam FWHM.  [default: 30]")] = None,
     unit: Annotated[str, typer.Option(help="K, 'K (Planck)' or Jy/sr.")] = "K",
-    backend: Annotated[str | None, typer.Option(help="compiled, torch or reference.  [default: compiled]")] = None,
+    backend: Annotated[str | None, typer.Option(help="auto, compiled, torch or reference.  [default: auto]")] = None,
     memory_GiB: Annotated[float | None, typer.Option("--memory", help="Working memory, GiB.  [default: 4]")] = None,
     device: Annotated[
-        str | None, typer.Option(help="Of the torch backend: auto (a GPU if there is one), cpu or cuda.")
+        str | None,
+        typer.Option(help="Of the torch backend, and where auto looks: auto (a GPU if there is one), cpu or cuda."),
     ] = None,
     in_blur: Annotated[bool, typer.Option(help="Smooth velocities over neighbouring cells before observing.")] = True,
     moments: Annotated[bool, typer.Option("--moments", help="Also moments 0, 1 and 2, each its own file.")] = False,

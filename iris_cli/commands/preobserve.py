@@ -52,10 +52,11 @@ def preobserve(
     samples_per_shard: Annotated[int | None, typer.Option(min=1, help="Pairs in a tar file.  [default: 256]")] = None,
     encoding: Annotated[str | None, typer.Option(help="How arrays are stored.  [default: float32]")] = None,
     backend: Annotated[
-        str | None, typer.Option(help="Of the synthetic observer: compiled, torch or reference.  [default: compiled]")
+        str | None, typer.Option(help="Of the synthetic observer: auto, compiled, torch or reference.  [default: auto]")
     ] = None,
     device: Annotated[
-        str | None, typer.Option(help="Of the torch backend: auto (a GPU if there is one), cpu or cuda.")
+        str | None,
+        typer.Option(help="Of the torch backend, and where auto looks: auto (a GPU if there is one), cpu or cuda."),
     ] = None,
     views_per_source: Annotated[
         int | None, typer.Option(min=1, help="The field's folders: how many tensors in a row show one galaxy.")
@@ -90,6 +91,7 @@ def preobserve(
     if dry_run:
         from iris_cli.dry_run import tell
 
+        settings = work.settle(settings, out, overwrite)
         tell(_intention(standard, out, settings, workers, go_on=resume or overwrite or retry_failed), as_json)
         return
     with stopping("finished shards are kept: go on with --resume"):

@@ -12,7 +12,7 @@ POPULATIONS = ("lte", "non-lte", "lvg")
 REGIME_NAMES = ("thick", "selective", "thin")
 MASERS = ("exact", "clip")
 BRIGHTNESSES = ("rayleigh-jeans", "planck")
-BACKEND_NAMES = ("compiled", "torch", "reference")
+BACKEND_NAMES = ("auto", "compiled", "torch", "reference")
 DEVICE_NAMES = ("auto", "cpu", "cuda")
 
 
@@ -69,15 +69,16 @@ class SyntheticConfig:
     beam_fwhm_arcsec: float = 30.0
     #: "rayleigh-jeans" or "planck" temperatures.
     brightness: str = "rayleigh-jeans"
-    #: "compiled", "torch" or "reference": the same numbers at three speeds.
-    backend: str = "compiled"
+    #: "auto" ("torch" on a GPU if there is one, else "compiled"), "compiled", "torch" or "reference": the same numbers
+    #: at three speeds.
+    backend: str = "auto"
     #: Points in a channel; 0 takes as many as the narrowest line needs.
     subsamples: int = 0
     #: For the arrays of the "torch" and "reference" backends.
     memory_GiB: float = 4.0
     #: 0 takes as many as torch has.
     threads: int = 0
-    #: Where the "torch" backend works: "auto" (a GPU if there is one), "cpu" or "cuda".
+    #: Where "torch" works, and where "auto" looks for a GPU: "auto" (a GPU if there is one), "cpu" or "cuda".
     device: str = "auto"
 
     def __post_init__(self) -> None:
@@ -88,7 +89,7 @@ class SyntheticConfig:
         for name, known in choices.items():
             if (chosen := getattr(self, name)) not in known:
                 raise UsageError(f"observer: unknown {name} '{chosen}'", nearest(chosen, known))
-        if self.device == "cuda" and self.backend != "torch":
+        if self.device == "cuda" and self.backend not in ("auto", "torch"):
             raise UsageError(f"observer: the backend '{self.backend}' works on no GPU", "--backend torch --device cuda")
         _not_negative(
             self, "ortho_per_para", "background_K", "turbulence_km_s", "beam_fwhm_arcsec", "subsamples", "threads"

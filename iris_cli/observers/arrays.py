@@ -14,6 +14,7 @@ from iris_cli.errors import DataError, UsageError, nearest
 from iris_cli.observers.backends import Accuracy, backend
 from iris_cli.observers.brightness import UNITS, channel_frequencies_Hz
 from iris_cli.observers.builtin_molecules import BUILTIN
+from iris_cli.observers.device import choose_backend
 from iris_cli.observers.emission import LineSetup, Matter
 from iris_cli.observers.level_table import level_table
 from iris_cli.observers.molecule import Molecule, load_molecule
@@ -49,7 +50,7 @@ def observe_arrays(
     in_cell_gradient: bool = False,
     temperature_ceiling_K: float = 5e4,
     unit: str = "K",
-    backend_name: str = "compiled",
+    backend_name: str = "auto",
     subsamples: int = 0,
     memory_GiB: float = 4.0,
     threads: int = 0,
@@ -70,11 +71,12 @@ def observe_arrays(
     "thick", "thin" (emission only) or "selective" (dust dims the line, the line does not absorb itself). `masers`:
     "exact", or "clip" (absorption coefficients below 0 become 0). `in_cell_gradient` lets the velocity run from face
     to face inside each cell. `subsamples` per channel: 0 takes what the narrowest line of a ray needs.
-    `backend_name`: "compiled", "torch", "reference"; "torch" works on a GPU where there is one (`device`: "auto",
-    "cpu", "cuda").
+    `backend_name`: "compiled", "torch", "reference" or "auto": "torch" in float32 where a GPU is found, else
+    "compiled". "torch" works in the arrays' precision, on a GPU where there is one (`device`: "auto", "cpu", "cuda").
 
-    Returns float32 (float64 from the reference) in `unit`: "K" (Rayleigh-Jeans at the channel's frequency), "K
-    (Planck)" or "Jy/sr". Channels hold the mean of the intensity over the channel.
+    Returns float32 (float64 from the reference, and from "torch" where the arrays are float64) in `unit`: "K"
+    (Rayleigh-Jeans at the channel's frequency), "K (Planck)" or "Jy/sr". Channels hold the mean of the intensity over
+    the channel.
 
     Raises UsageError for an option that does not exist, DataError for fields that are not physical (the first bad
     cell is named) or a molecule file that cannot be used, IrisError when a single ray does not fit into `memory_GiB`.
@@ -118,9 +120,13 @@ def observe_arrays(
         clip_masers=_choose("masers", masers, {"exact": False, "clip": True}),
         temperature_ceiling_K=temperature_ceiling_K,
     )
-    spectra = backend(backend_name).spectra(
+    warn_if_atomic(matter, setup)
+    chosen, there = choose_backend(backend_name, device)
+    if backend_name == "auto":
+        matter = Matter(*(field.float() for field in matter.__dict__.values()))
+    spectra = backend(chosen).spectra(
         matter, setup, _choose("regime", regime, REGIMES), dr_m, edges_km_s,
-        Accuracy(subsamples=subsamples, memory_GiB=memory_GiB, threads=threads, device=device),
+        Accuracy(subsamples=subsamples, memory_GiB=memory_GiB, threads=threads, device=there),
     )  # fmt: skip
     rest_Hz, centres = setup.line.frequency_Hz, 0.5 * (edges_km_s[1:] + edges_km_s[:-1])
     convert = _choose("unit", unit, UNITS)
@@ -221,3 +227,38 @@ def warn_if_outside(matter: Matter, edges_km_s: Tensor) -> None:
             f"no gas in the velocity range {edges_km_s[0]:.6g} … {edges_km_s[-1]:.6g} km/s: "
             f"it moves at {low:.6g} … {high:.6g} km/s"
         )
+
+
+#: Below this mean x_H2 of the tracer's gas, lines without H collisions are a third too faint and more.
+_ATOMIC = 0.4
+#: So many cells tell the mean well enough.
+_CELLS_LOOKED_AT = 1 << 20
+#: Lines that have had their warning in this process: every tensor of a set would repeat it.
+_warned_of: set[str] = set()
+
+
+def warn_if_atomic(matter: Matter, setup: LineSetup) -> None:
+    """Once for each line: when the gas that holds the tracer is partly atomic and hydrogen atoms do not collide."""
+    from_start, per_H2 = setup.table.shares
+    collides, atoms_collide = from_start + per_H2 > 0, from_start >= 1.0
+    name = f"{setup.line.name} at {setup.line.frequency_Hz / 1e9:.1f} GHz"
+    if not collides or atoms_collide or name in _warned_of:
+        return
+    x_H2 = tracer_mean_x_H2(matter, setup.temperature_ceiling_K)
+    if x_H2 < _ATOMIC:
+        _warned_of.add(name)
+        warn(
+            f"the gas that holds the tracer is partly atomic (mean x_H2 {x_H2:.2f}; 0.5 is all molecular) and hydrogen "
+            f"atoms do not excite {name} here: it comes out too faint; a LAMDA file with H rates "
+            "and populations non-lte mend it"
+        )
+
+
+def tracer_mean_x_H2(matter: Matter, ceiling_K: float) -> float:
+    """Mean x_H2, each cell weighted by its CO; NaN where no gas below `ceiling_K` holds any."""
+    every = max(1, matter.rho_kg_m3.numel() // _CELLS_LOOKED_AT)
+    rho, T_K, x_H2, x_CO = (
+        field.flatten()[::every].detach().double() for field in (matter.rho_kg_m3, matter.T_K, matter.x_H2, matter.x_CO)
+    )
+    weight = torch.where(ceiling_K >= T_K, rho * x_CO, 0.0)
+    return float((weight * x_H2).sum() / weight.sum())

@@ -57,4 +57,5 @@ def backend(name: str) -> Backend:
     return import_module(f"iris_cli.observers.{BACKENDS[name]}").Backend()
 
 
+#: Each name's module; `auto` is one of them, chosen by `device.choose_backend`.
 BACKENDS = {"reference": "reference", "torch": "windowed", "compiled": "compiled"}

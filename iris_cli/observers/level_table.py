@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import socket
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -29,21 +29,48 @@ from iris_cli.observers.molecule import Line, Molecule
 from iris_cli.observers.populations import Populations, State
 
 #: Raised whenever the numbers in a table would change.
-TABLE_VERSION = 3
+TABLE_VERSION = 4
 WORST_ERROR = 1.5e-3
 _PROBES = 400
 _ROUNDS = 4
 #: A table that is further off than this is worth a word.
 _WORTH_A_WORD = 1e-2
-#: First, last, coarse and fine steps per unit, of log10 density (colliders per cm^3), x_H2, log10 column
-#: (cm^-2/(km/s)), ln T.
-_DENSITY = (-4.0, 9.0, 3.0, 20.0)
-_MIXTURE = (0.0, 0.5, 20.0, 40.0)
-_COLUMN = (11.0, 20.0, 3.0, 12.0)
-_LOG_T = (float(np.log(2.0)), float(np.log(5e4)), 6.4, 34.0)
-#: The same with a column: where a line turns from inverted to trapped the density needs the most nodes. All that
-#: 20 s on one core can solve: no finer round follows.
-_LVG_RANGES = ((-4.0, 9.0, 7.2, 16.0), _MIXTURE, (11.0, 20.0, 3.0, 11.0), (*_LOG_T[:2], 6.7, 24.0))
+
+
+@dataclass(frozen=True)
+class Range:
+    """Of an axis: its first place, (last place, steps per unit) of each piece of the coarse grid, and the fine grid's
+    steps per unit.
+    """
+
+    first: float
+    coarse: tuple[tuple[float, float], ...]
+    fine: float
+
+    def nodes(self, refinement: float) -> NDArray[np.float64]:
+        """Of the coarse grid."""
+        pieces, start = [], self.first
+        for end, per_unit in self.coarse:
+            pieces.append(np.linspace(start, end, round((end - start) * per_unit * refinement), endpoint=False))
+            start = end
+        return np.append(np.concatenate(pieces), start)
+
+    def axis(self, refinement: float) -> TableAxis:
+        """Of the fine grid."""
+        length = self.coarse[-1][0] - self.first
+        count = round(length * self.fine * refinement)
+        return TableAxis(self.first, length / count, count + 1)
+
+
+#: Of log10 density (colliders per cm^3), x_H2, log10 column (cm^-2/(km/s)), ln T.
+_DENSITY = Range(-4.0, ((9.0, 3.0),), 20.0)
+_MIXTURE = Range(0.0, ((0.5, 20.0),), 40.0)
+_LOG_T = Range(float(np.log(2.0)), ((float(np.log(5e4)), 6.4),), 34.0)
+#: The same with a column. Nodes lie close where a line turns from inverted to trapped (density), and where it turns
+#: from thin to thick (column), which without a background goes fast. All that 20 s can solve: no finer round follows.
+_LVG_DENSITY = Range(-4.0, ((1.0, 3.0), (6.5, 7.2), (9.0, 3.0)), 16.0)
+_COLUMN = Range(11.0, ((14.0, 2.0), (19.0, 5.0), (20.0, 3.0)), 20.0)
+_LVG_LOG_T = Range(_LOG_T.first, ((7.0, 6.7), (_LOG_T.coarse[-1][0], 4.0)), 22.0)
 #: A molecule of hundreds of levels would take hours. All of CO's 41 are needed: 25 were 13 % off at 900 K.
 _LVG_LEVELS = 41
 
@@ -159,33 +186,31 @@ def _round(molecule: Molecule, line: Line, populations: Populations, refinement:
         True,
     )
     trapped = populations.depends_on_column()
-    ranges = _LVG_RANGES if trapped else (_DENSITY, _MIXTURE, _COLUMN, _LOG_T)
+    ranges = _ranges(trapped)
     solvable = lowest_levels(molecule, max(_LVG_LEVELS, line.upper + 10)) if trapped else molecule
-    coarse = [_axis(r, r[2] * refinement, used) for r, used in zip(ranges, needed, strict=True)]
-    fine = [_axis(r, r[3] * refinement, used) for r, used in zip(ranges, needed, strict=True)]
+    coarse = [r.nodes(refinement) if used else np.array([r.first]) for r, used in zip(ranges, needed, strict=True)]
+    fine = [r.axis(refinement) if used else TableAxis(r.first, 0.0, 1) for r, used in zip(ranges, needed, strict=True)]
     solved = _solve_grid(solvable, line, populations, total, coarse)
     log_upper, beta = (_draw_out(values, coarse, fine).astype(np.float32) for values in solved)
     table = LevelTable(line, total, tuple(fine), log_upper, beta, np.inf)
     return replace(table, worst_error=float(errors(molecule, populations, table, probes(_PROBES, seed=1)).max()))
 
 
-def _axis(limits: tuple[float, float, float, float], per_unit: float, used: bool) -> TableAxis:
-    first, last = limits[:2]
-    count = round((last - first) * per_unit) + 1 if used else 1
-    return TableAxis(first, (last - first) / max(count - 1, 1), count)
+def _ranges(trapped: bool) -> tuple[Range, ...]:
+    return (_LVG_DENSITY, _MIXTURE, _COLUMN, _LVG_LOG_T) if trapped else (_DENSITY, _MIXTURE, _COLUMN, _LOG_T)
 
 
 def _solve_grid(
-    molecule: Molecule, line: Line, populations: Populations, total: tuple[float, float], axes: list[TableAxis]
+    molecule: Molecule, line: Line, populations: Populations, total: tuple[float, float], nodes: list[NDArray]
 ) -> tuple[NDArray, NDArray]:
-    density, mixture, column, log_T = (g.reshape(-1) for g in np.meshgrid(*(a.nodes for a in axes), indexing="ij"))
+    density, mixture, column, log_T = (g.reshape(-1) for g in np.meshgrid(*nodes, indexing="ij"))
     per_H = total[0] + total[1] * mixture
     # With one kind of collider the mixture is a single node, and x_H2 = 1/2 stands for all.
-    alone = axes[1].count == 1
+    alone = len(nodes[1]) == 1
     x_H2 = np.full_like(mixture, 0.5) if alone else mixture
     n_H = 10.0**density / np.where(alone, total[0] + 0.5 * total[1] or 1.0, per_H)
     state = State(n_H, x_H2, np.exp(log_T), 10.0**column)
-    shape = tuple(axis.count for axis in axes)
+    shape = tuple(map(len, nodes))
     log_upper, beta = line_pair(molecule, line, populations, state)
     return log_upper.reshape(shape), beta.reshape(shape)
 
@@ -197,12 +222,12 @@ def line_pair(molecule: Molecule, line: Line, populations: Populations, state: S
     return log_upper, log_lower - log_upper + np.log(line.upper_weight / line.lower_weight)
 
 
-def _draw_out(values: NDArray, coarse: list[TableAxis], fine: list[TableAxis]) -> NDArray:
+def _draw_out(values: NDArray, coarse: list[NDArray], fine: list[TableAxis]) -> NDArray:
     from scipy.interpolate import CubicSpline
 
     for k, (few, many) in enumerate(zip(coarse, fine, strict=True)):
-        if few.count > 1:
-            values = CubicSpline(few.nodes, values, axis=k)(many.nodes)
+        if len(few) > 1:
+            values = CubicSpline(few, values, axis=k)(many.nodes)
     return values
 
 
@@ -227,7 +252,7 @@ def errors(molecule: Molecule, populations: Populations, table: LevelTable, stat
 
 def _key(molecule: Molecule, line: Line, populations: Populations) -> str:
     parts = [TABLE_VERSION, molecule.fingerprint(), line.name, populations.describe(), WORST_ERROR]
-    parts += [_DENSITY, _MIXTURE, _COLUMN, _LOG_T, _LVG_RANGES, _LVG_LEVELS]
+    parts += [*map(asdict, _ranges(populations.depends_on_column())), _LVG_LEVELS]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 

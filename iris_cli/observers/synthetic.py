@@ -16,11 +16,18 @@ from torch import Tensor
 from iris_cli import axes, units
 from iris_cli.config.grid import Grid
 from iris_cli.config.observer import LineConfig, SyntheticConfig
-from iris_cli.observers.arrays import check_matter, choose_populations, line_setup, tracer_abundance, warn_if_outside
+from iris_cli.observers.arrays import (
+    check_matter,
+    choose_populations,
+    line_setup,
+    tracer_abundance,
+    warn_if_atomic,
+    warn_if_outside,
+)
 from iris_cli.observers.backends import Accuracy, Spectra, backend
 from iris_cli.observers.beam import beam_weights, convolve
 from iris_cli.observers.brightness import UNITS, channel_frequencies_Hz
-from iris_cli.observers.device import choose_device
+from iris_cli.observers.device import settled
 from iris_cli.observers.emission import LineSetup, Matter
 from iris_cli.observers.in_blur import blur
 from iris_cli.observers.molecule import Molecule, load_molecule
@@ -40,9 +47,8 @@ class SyntheticObserver(Observer):
         self, grid: Grid, latitude: str = "mean", in_blur: bool = True, config: SyntheticConfig | None = None
     ) -> None:
         super().__init__(grid, latitude, in_blur)
-        self.config = config or SyntheticConfig()
+        self.config = settled(config or SyntheticConfig())  # a GPU that is not there is told before anything is read
         self.lines = len(self.config.lines)
-        choose_device(self.config.device)  # a GPU that is not there is told before anything is read
 
     def cube(self, tensor: Tensor) -> Tensor:
         """(6, R, L, B) -> (lines, L, B, V). DataError names the first cell that cannot be."""
@@ -66,7 +72,7 @@ class SyntheticObserver(Observer):
     def describe(self) -> dict[str, Any]:
         """All that the numbers depend on; a LAMDA file by its contents, not by where it lies."""
         told = asdict(self.config)
-        for free in ("threads", "memory_GiB", "device"):
+        for free in ("threads", "memory_GiB"):
             del told[free]
         told["lines"] = [self._describe_line(line) for line in self.config.lines]
         return {"name": self.name, **told}
@@ -99,7 +105,9 @@ class SyntheticObserver(Observer):
         c = self.config
         accuracy = Accuracy(subsamples=c.subsamples, memory_GiB=c.memory_GiB, threads=c.threads, device=c.device)
         dr_m = self.grid.distance.step * units.M_PER_PC
-        return backend(c.backend).spectra(matter, setup(line, c), REGIMES[c.regime], dr_m, self._edges_km_s(), accuracy)
+        chosen = setup(line, c)
+        warn_if_atomic(matter, chosen)
+        return backend(c.backend).spectra(matter, chosen, REGIMES[c.regime], dr_m, self._edges_km_s(), accuracy)
 
     def _cubes(self, matter: Matter, unit: str) -> Tensor:
         return torch.stack([self._cube(matter, line, unit) for line in self.config.lines])

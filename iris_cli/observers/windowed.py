@@ -4,6 +4,8 @@ differentiable.
 Rays that ask for alike numbers of samples are bundled. In a bundle the windows of some rows of cells are worked out
 at once; what a row does to the spectra, D <- D x transmission + added inside the window, is a scan with a backward
 pass of its own: autograd would keep a copy of every whole spectrum for every row.
+
+On a GPU, in float32 and where no gradient is asked for, one kernel does a thick bundle's march: `gpu_kernel`.
 """
 
 from __future__ import annotations
@@ -15,12 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from iris_cli.errors import IrisError
 from iris_cli.observers.backends import Accuracy, Spectra
 from iris_cli.observers.bundles import rays_per_bundle, samples_per_ray
-from iris_cli.observers.device import choose_device, working_memory_GiB
+from iris_cli.observers.device import choose_device, kernel_runs, working_memory_GiB
 from iris_cli.observers.emission import Cells, LineSetup, Matter, cells, rayleigh_jeans_K
 from iris_cli.observers.line_profile import GUARD, Midpoints, effective_width_km_s, profile_at, share_below
-from iris_cli.observers.transfer import Regime, Slab, continuum_behind, transmission_in_front
+from iris_cli.observers.transfer import Regime, Slab, Thick, continuum_behind, transmission_in_front
 
 #: A window ends where the profile has fallen to e^-12.5 of 1/max(1, tau): 1e-6 of a line's flux.
 WINDOW = 12.5
@@ -31,6 +34,12 @@ _SAMPLES_AT_ONCE = {"cpu": 1 << 20, "cuda": 1 << 26}
 _MOST_RAYS = {"cpu": 512, "cuda": 1 << 16}
 #: Numbers that live per cell and sample of a window while gradients are recorded.
 _ARRAYS_ALIVE = 24
+#: The same for the GPU's kernel: a guess. Its windows are each cell's own, so only the finest ray's samples count.
+_MOST_RAYS_OF_KERNEL = 1 << 14
+#: Spectra of a bundle that live at a time beside that kernel, and numbers of each cell.
+_SPECTRA_OF_KERNEL, _NUMBERS_OF_KERNEL = 4, 48
+#: A GPU is shared with other processes, whose needs nobody knows beforehand: smaller pieces, so many times.
+_ATTEMPTS = 5
 #: Of a cell while its levels are looked up: fields, corners of the table with their weights and 64-bit places.
 _NUMBERS_PER_CELL = 64
 
@@ -44,15 +53,30 @@ class Backend:
     ) -> Spectra:
         home = matter.rho_kg_m3
         device = choose_device(accuracy.device) if accuracy.device else home.device
-        memory_GiB = 0.5 * working_memory_GiB(device, accuracy.memory_GiB)  # half for the cells, half for the windows
-        accuracy = replace(accuracy, memory_GiB=memory_GiB)
-        fit = rays_per_bundle(home, home.shape[0] * _NUMBERS_PER_CELL, memory_GiB)
-        parts = []
-        for which in torch.arange(home.shape[1]).split(fit):
-            here = Matter(*(field[:, which].to(device, home.dtype) for field in matter.__dict__.values()))
-            seen = _observe(here, setup, regime, dr_m, edges_km_s.to(here.v_km_s), accuracy)
-            parts.append([column.to(home.device) for column in seen])
-        return Spectra(*(torch.cat(column) for column in zip(*parts, strict=True)))
+        for halvings in range(_ATTEMPTS):
+            allowed_GiB = working_memory_GiB(device, accuracy.memory_GiB) / 2**halvings
+            within = replace(accuracy, memory_GiB=0.5 * allowed_GiB)  # half for the cells, half for the windows
+            try:
+                return _in_pieces(matter, device, setup, regime, dr_m, edges_km_s, within)
+            except torch.OutOfMemoryError:
+                torch.cuda.empty_cache()
+        raise IrisError(f"the memory of {device} is full, even for pieces of {allowed_GiB:.3g} GiB",
+                        "others use it too: fewer workers, or --backend compiled")  # fmt: skip
+
+
+def _in_pieces(
+    matter: Matter, device: torch.device, setup: LineSetup, regime: Regime, dr_m: float, edges_km_s: Tensor,
+    accuracy: Accuracy,
+) -> Spectra:  # fmt: skip
+    """As many rays at a time as fit into what `accuracy` allows."""
+    home = matter.rho_kg_m3
+    fit = rays_per_bundle(home, home.shape[0] * _NUMBERS_PER_CELL, accuracy.memory_GiB)
+    parts = []
+    for which in torch.arange(home.shape[1]).split(fit):
+        here = Matter(*(field[:, which].to(device, home.dtype) for field in matter.__dict__.values()))
+        seen = _observe(here, setup, regime, dr_m, edges_km_s.to(here.v_km_s), accuracy)
+        parts.append([column.to(home.device) for column in seen])
+    return Spectra(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
 def _observe(
@@ -65,13 +89,28 @@ def _observe(
     order = torch.argsort(needed)
     parts = [
         _bundle(these.rays(which), regime, edges, int(needed[which].max()), background)
-        for which in _bundles(order, these, needed, edges, accuracy)
+        for which in _bundles(order, these, regime, needed, edges, accuracy)
     ]
     back = torch.argsort(order)
     return [torch.cat(column)[back] for column in zip(*parts, strict=True)]
 
 
-def _bundles(order: Tensor, these: Cells, needed: Tensor, edges: Tensor, accuracy: Accuracy) -> Iterator[Tensor]:
+def kernel_suits(these: Cells, regime: Regime) -> bool:
+    """Whether the GPU's kernel may do the march."""
+    v = these.v_km_s
+    differentiated = torch.is_grad_enabled() and any(f.requires_grad for f in these.__dict__.values())
+    suits = isinstance(regime, Thick) and v.device.type == "cuda" and v.dtype == torch.float32 and not differentiated
+    return suits and kernel_runs(v.device)
+
+
+def _bundles(
+    order: Tensor, these: Cells, regime: Regime, needed: Tensor, edges: Tensor, accuracy: Accuracy
+) -> Iterator[Tensor]:
+    if kernel_suits(these, regime):
+        samples = float(needed.max()) * (len(edges) - 1)
+        numbers = int(samples) * _SPECTRA_OF_KERNEL + len(these.v_km_s) * _NUMBERS_OF_KERNEL
+        count = rays_per_bundle(these.v_km_s, numbers, accuracy.memory_GiB)
+        return iter(order.split(min(count, _MOST_RAYS_OF_KERNEL)))
     reach = _reach_km_s(these).detach().amax(dim=0)
     width = (2.0 * reach * needed / edges.diff().mean()).ceil() + 2.0
     widest = int(width.amax().clamp(max=float(needed.max()) * (len(edges) - 1)))
@@ -94,6 +133,16 @@ def _bundle(these: Cells, regime: Regime, edges: Tensor, samples: int, backgroun
     if regime.linear:
         return _sum(these, regime, edges, behind, front), reached
     grid = Midpoints(edges, samples)
+    if kernel_suits(these, regime):
+        from iris_cli.observers import gpu_kernel  # wakes Triton
+
+        return grid.reduce(gpu_kernel.spectra(these, grid, _reach_km_s(these), behind, front)), reached
+    return grid.reduce(_scan(these, regime, grid, behind, front)), reached
+
+
+def _scan(these: Cells, regime: Regime, grid: Midpoints, behind: Tensor, front: Tensor) -> Tensor:
+    """(ray, sample) line minus continuum."""
+    edges = grid.edges
     transmissions: list[Tensor] = []
     additions: list[Tensor] = []
     starts: list[Tensor] = []
@@ -104,7 +153,7 @@ def _bundle(these: Cells, regime: Regime, edges: Tensor, samples: int, backgroun
         transmissions += transmission.unbind(0)
         additions += (added * front[rows][..., None]).unbind(0)
         starts += low.unbind(0)
-    return grid.reduce(_Scan.apply(starts, grid.total, *transmissions, *additions)), reached
+    return _Scan.apply(starts, grid.total, *transmissions, *additions)
 
 
 def _sum(these: Cells, regime: Regime, edges: Tensor, behind: Tensor, front: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ def observed(case: dict[str, np.ndarray], rays: slice, **options: Any) -> np.nda
                           **(defaults | options)).astype(float)  # fmt: skip
 
 
-@pytest.mark.parametrize(("backend_name", "rays"), [("compiled", 24), ("torch", 24), ("reference", 2)])
+@pytest.mark.parametrize(("backend_name", "rays"), [("auto", 24), ("compiled", 24), ("torch", 24), ("reference", 2)])
 def test_the_cube_is_radmcs(case: dict[str, np.ndarray], backend_name: str, rays: int) -> None:
     truth = case["T_line_bf"][:, :rays].astype(float)
     cube = observed(case, slice(rays), backend_name=backend_name)

@@ -16,6 +16,7 @@ import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from unittest import mock
 
 import torch
 from torch import Tensor
@@ -24,9 +25,11 @@ from iris_cli import axes
 from iris_cli.config.grid import GRID_PRESETS, Grid
 from iris_cli.config.mock import MockConfig
 from iris_cli.config.observer import LineConfig, SyntheticConfig
+from iris_cli.observers import windowed
 from iris_cli.observers.backends import Accuracy, Spectra, backend
 from iris_cli.observers.beam import beam_weights, convolve
 from iris_cli.observers.bundles import samples_per_ray
+from iris_cli.observers.device import choose_device
 from iris_cli.observers.emission import Matter, cells, rayleigh_jeans_K
 from iris_cli.observers.in_blur import blur
 from iris_cli.observers.line_profile import GUARD, Midpoints
@@ -141,20 +144,30 @@ def compare_forms(grid: Grid, device: str = "", every: int = 61) -> None:
     for name, t in took.items():
         per_cell_ns, gain = t.processor_s / number * 1e9, took["dense"].processor_s / t.processor_s
         print(f"  {name:28s} {t.processor_s:8.2f} s on one core, {per_cell_ns:7.0f} ns per cell, {gain:6.1f} x")
-    if device:  # the spectra come back to the CPU, which waits for them
-        fast("torch", few, device=device)
-        with torch.no_grad():
-            wall_s = min(timed(lambda: fast("torch", matter, device=device)).wall_s for _ in range(3))
-        against = rms_difference(fast("torch", few, device=device).line_K, truth)
-        print(
-            f"  torch on {device:19s} {wall_s:8.2f} s wall, {wall_s / number * 1e9:7.0f} ns per cell; rms {against:.1e}"
-        )
+    if device:
+        compare_on(device, lambda gas: fast("torch", gas, device=device).line_K, matter, few, truth)
+
+
+def compare_on(device: str, observe: Callable[[Matter], Tensor], matter: Matter, few: Matter, truth: Tensor) -> None:
+    """Torch's operations there, and the kernel. The spectra come back to the CPU, which waits for them."""
+    number, walls = matter.v_km_s.numel(), {}
+    for name, runs in {"torch's operations": lambda _: False, "kernel": windowed.kernel_runs}.items():
+        with mock.patch.object(windowed, "kernel_runs", runs), torch.no_grad():
+            against = rms_difference(observe(few), truth)  # also the first start of everything
+            walls[name] = min(timed(lambda: observe(matter)).wall_s for _ in range(3))
+        per_cell_ns = walls[name] / number * 1e9
+        print(f"  {device}, {name:20s} {walls[name]:8.3f} s wall, {per_cell_ns:7.1f} ns per cell; rms {against:.1e}")
+    if choose_device(device).type == "cuda" and windowed.kernel_runs(choose_device(device)):
+        ratio = walls["torch's operations"] / walls["kernel"]
+        print(f"  the kernel is {ratio:.1f} x as fast as torch's operations")
+    else:
+        print("  no kernel here: both are torch's operations")
 
 
 def whole_observation(grid: Grid) -> None:
     """Everything that `preobserve` does to one tensor in memory, part by part."""
     tensor = galaxy(grid)
-    observer = SyntheticObserver(grid)
+    observer = SyntheticObserver(grid, config=SyntheticConfig(backend="compiled"))
     line = observer.config.lines[0]
     matter = observer._matter(tensor, tensor[axes.V_LOS])
     cube = observer._spectra(matter, line).line_K.view(grid.lon_steps, grid.lat_steps, -1)
@@ -175,7 +188,7 @@ def whole_observation(grid: Grid) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--paper", action="store_true", help="also 512 x 512 x 128 x 512; needs 6 GiB")
-    parser.add_argument("--device", default="", help="also the windowed torch form there: cuda (or cpu, to try it)")
+    parser.add_argument("--device", default="", help="also the torch backend there, without and with its kernel: cuda")
     asked = parser.parse_args()
     print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     print("128 x 128 x 32 x 128, transfer alone:")

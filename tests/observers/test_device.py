@@ -1,16 +1,22 @@
-"""Where the torch backend works; a GPU is stood in for, since hardly any machine that runs this has one."""
+"""Which backend works, and where; a GPU is stood in for, since hardly any machine that runs this has one."""
 
 from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from iris_cli import units
+from iris_cli.config.grid import GRID_PRESETS
 from iris_cli.config.observer import SyntheticConfig
-from iris_cli.errors import UsageError
+from iris_cli.errors import IrisError, UsageError
 from iris_cli.observers import observe_arrays, windowed
-from iris_cli.observers.device import choose_device, working_memory_GiB
+from iris_cli.observers.device import choose_backend, choose_device, gpu_of_rank, working_memory_GiB
+from iris_cli.observers.synthetic import SyntheticObserver
 from tests.observers.gas import EDGES_M_S, uniform
 
 
@@ -32,6 +38,18 @@ def test_a_gpu_is_taken_where_there_is_one_and_most_of_its_free_memory(gpu: None
     assert working_memory_GiB(torch.device("cpu"), 4.0) == 4.0
 
 
+def test_the_ranks_of_a_machine_take_its_gpus_in_turn(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [gpu_of_rank({"LOCAL_RANK": str(rank)}, 4) for rank in range(6)] == [0, 1, 2, 3, 0, 1]
+    assert gpu_of_rank({"SLURM_LOCALID": "3", "LOCAL_RANK": "1"}, 4) == 1
+    assert (
+        gpu_of_rank({"SLURM_LOCALID": "3"}, 4) == 3 and gpu_of_rank({}, 4) == gpu_of_rank({"LOCAL_RANK": "?"}, 4) == 0
+    )
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    assert choose_device("auto") == torch.device("cuda", 2)
+    assert choose_backend("auto", "auto") == ("torch", "cuda")  # a record does not depend on the rank
+
+
 def test_without_a_gpu_asking_for_one_is_an_error(no_gpu: None) -> None:
     assert choose_device("auto").type == "cpu"
     with pytest.raises(UsageError, match="no GPU"):
@@ -40,13 +58,66 @@ def test_without_a_gpu_asking_for_one_is_an_error(no_gpu: None) -> None:
         choose_device("gpu")
 
 
-def test_only_the_torch_backend_goes_to_a_gpu() -> None:
-    assert SyntheticConfig(backend="torch", device="cuda").device == "cuda"
-    with pytest.raises(UsageError, match="compiled"):
-        SyntheticConfig(device="cuda")
+def test_only_torch_goes_to_a_gpu() -> None:
+    assert SyntheticConfig(backend="torch", device="cuda").device == SyntheticConfig(device="cuda").device == "cuda"
+    for backend in ("compiled", "reference"):
+        with pytest.raises(UsageError, match=backend):
+            SyntheticConfig(backend=backend, device="cuda")
 
 
-def test_the_observer_asks_for_the_device_that_was_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_is_torch_on_a_gpu(gpu: None) -> None:
+    assert choose_backend("auto", "auto") == choose_backend("auto", "cuda") == ("torch", "cuda")
+    assert choose_backend("auto", "cpu") == choose_backend("compiled", "auto") == ("compiled", "cpu")
+    assert choose_backend("torch", "cpu") == ("torch", "cpu")
+    told = SyntheticObserver(GRID_PRESETS["tiny"]).describe()
+    assert (told["backend"], told["device"]) == ("torch", "cuda")
+
+
+def test_auto_is_the_compiled_form_without_one(no_gpu: None) -> None:
+    assert choose_backend("auto", "auto") == choose_backend("auto", "cpu") == ("compiled", "cpu")
+    with pytest.raises(UsageError, match="no GPU"):
+        choose_backend("auto", "cuda")
+    told = SyntheticObserver(GRID_PRESETS["tiny"]).describe()
+    assert (told["backend"], told["device"]) == ("compiled", "cpu")
+
+
+def test_without_a_gpu_auto_makes_the_compiled_forms_bytes(no_gpu: None) -> None:
+    gas = uniform(5, v_los_m_s=np.arange(5) * 2e3)
+    cubes = [observe_arrays(**gas, dr_m=units.M_PER_PC, v_edges_m_s=EDGES_M_S, populations="lte", **chosen)
+             for chosen in ({}, {"backend_name": "compiled"})]  # fmt: skip
+    assert cubes[0].tobytes() == cubes[1].tobytes() and cubes[0].max() > 1
+
+
+def test_on_a_gpu_auto_gives_torch_single_precision(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gas in float64 would go around the kernel and be slow."""
+    monkeypatch.setattr(windowed, "choose_device", lambda name: {"cuda": torch.device("cpu")}[name])
+    gas = uniform(5, v_los_m_s=np.arange(5) * 2e3)
+    given = {"dr_m": units.M_PER_PC, "v_edges_m_s": EDGES_M_S, "populations": "lte"}
+    cube, asked = (observe_arrays(**gas, **given, **chosen) for chosen in ({}, {"backend_name": "torch"}))
+    assert cube.dtype == np.float32 and asked.dtype == np.float64
+    assert cube == pytest.approx(asked, abs=1e-4 * asked.max())
+
+
+def test_a_full_gpu_gets_smaller_pieces_and_at_last_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    allowed: list[float] = []
+    in_pieces = windowed._in_pieces
+
+    def crowded(*given):  # type: ignore[no-untyped-def]
+        allowed.append(given[-1].memory_GiB)
+        if len(allowed) < 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return in_pieces(*given)
+
+    monkeypatch.setattr(windowed, "_in_pieces", crowded)
+    options = {"dr_m": units.M_PER_PC, "v_edges_m_s": EDGES_M_S, "populations": "lte", "backend_name": "torch"}
+    assert observe_arrays(**uniform(), **options, device="cpu").max() > 1
+    assert allowed == [2.0, 1.0, 0.5]
+    monkeypatch.setattr(windowed, "_in_pieces", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError()))
+    with pytest.raises(IrisError, match="memory of cpu is full"):
+        observe_arrays(**uniform(), **options, device="cpu")
+
+
+def test_the_observer_asks_for_the_device_that_was_chosen(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """`meta` holds shapes and no numbers: whatever reaches it was moved there."""
     went: list[torch.device] = []
 
@@ -80,3 +151,54 @@ def test_pieces_of_rays_that_fit_into_little_memory_make_the_same_cube(
     parts = observe_arrays(**gas, **options, regime=regime, memory_GiB=0.1)
     assert pieces[1:] == [3, 3, 1]
     assert parts == pytest.approx(whole, rel=1e-6, abs=1e-9)
+
+
+# --- sets of pairs ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def galaxies(iris: Callable, tmp_path: Path) -> Path:
+    assert iris("mock", tmp_path / "galaxies", "-n", 2, "-q").code == 0
+    return tmp_path / "galaxies"
+
+
+def recorded(pairs: Path) -> tuple[str, str]:
+    """What an index says who computed."""
+    told = json.loads((pairs / "index.json").read_text())["attributes"]
+    for place in (told["observer"], told["config"]["synthetic"]):
+        assert (place["backend"], place["device"]) == (told["observer"]["backend"], told["observer"]["device"])
+    return told["observer"]["backend"], told["observer"]["device"]
+
+
+def test_a_set_that_was_begun_without_a_gpu_goes_on_without_one(
+    iris: Callable, galaxies: Path, tmp_path: Path, no_gpu: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = tmp_path / "pairs"
+    words = ["preobserve", galaxies, pairs, "--samples-per-shard", 1, "-q"]
+    assert iris(*words).code == 0
+    assert recorded(pairs) == ("compiled", "cpu")
+    whole = {path.name: path.read_bytes() for path in pairs.iterdir()}
+    next(pairs.glob("*.tar")).unlink()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)  # the same command, on another machine
+    ran = iris(*words, "--resume")
+    assert ran.code == 0, ran.err
+    assert {path.name: path.read_bytes() for path in pairs.iterdir()} == whole
+    ran = iris(*words, "--resume", "--backend", "torch", "--device", "cpu")
+    assert ran.code == 1 and "with other options" in ran.err
+
+
+def test_a_set_that_was_begun_on_a_gpu_is_refused_where_there_is_none(
+    iris: Callable, galaxies: Path, tmp_path: Path, gpu: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = tmp_path / "pairs"
+    monkeypatch.setattr(windowed, "choose_device", lambda name: {"cuda": torch.device("cpu")}[name])
+    words = ["preobserve", galaxies, pairs, "-q"]
+    assert iris(*words).code == 0
+    assert recorded(pairs) == ("torch", "cuda")
+    assert iris(*words, "--resume").code == 0
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    ran = iris(*words, "--resume")
+    assert ran.code == 2 and "was begun on a GPU" in ran.err and "Traceback" not in ran.err
+    assert "with other options" in iris(*words, "--resume", "--backend", "compiled").err
+    assert iris(*words, "--overwrite").code == 0
+    assert recorded(pairs) == ("compiled", "cpu")
