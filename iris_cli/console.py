@@ -13,8 +13,8 @@ from typing import Any, Protocol
 
 from iris_cli.errors import UsageError
 
-#: Environment variables behind `--log-every` and `-v`, so that what this process starts hears of them too.
-LOG_EVERY, VERBOSE = "IRIS_LOG_EVERY", "IRIS_VERBOSE"
+#: Environment variables behind `--log-every`, `-v` and `-q`, so that what this process starts hears of them too.
+LOG_EVERY, VERBOSE, QUIET = "IRIS_LOG_EVERY", "IRIS_VERBOSE", "IRIS_QUIET"
 
 
 class Progress(Protocol):
@@ -68,6 +68,11 @@ class _Lines:
         return f", {clock((self.total - self.done) / rate)} left" if self.total and rate else ""
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """`1 galaxy`, `24 galaxies`; without `many`, an s makes the plural."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
 def clock(seconds: float) -> str:
     """h:mm:ss"""
     minutes, s = divmod(round(seconds), 60)
@@ -102,7 +107,11 @@ def warn(message: str) -> None:
 
 def verbose() -> bool:
     """Whether `-v` was given, to this process or to the one that started it."""
-    return os.environ.get(VERBOSE, "") not in ("", "0")
+    return _set(VERBOSE)
+
+
+def _set(variable: str) -> bool:
+    return os.environ.get(variable, "") not in ("", "0")
 
 
 def detail(message: str) -> None:
@@ -122,7 +131,7 @@ def seconds_between_lines() -> float:
 @contextmanager
 def progress(title: str, total: int | None = None, *, quiet: bool = False) -> Iterator[Progress]:
     """`with progress("observing", 640) as p: p.advance()`"""
-    if quiet or not speaks():
+    if quiet or _set(QUIET) or not speaks():
         yield _Silent()
     elif on_terminal():
         with _rich_bar(title, total) as bar:

@@ -22,7 +22,7 @@ from iris_cli import __version__
 from iris_cli.config.cube import CubeConfig, at_galactic_centre
 from iris_cli.config.grid import Grid
 from iris_cli.config.toml import from_dict, to_dict
-from iris_cli.console import log, warn
+from iris_cli.console import counted, log, warn
 from iris_cli.cube import describe, plan, say, sha256
 from iris_cli.errors import DataError, IrisError, UsageError
 from iris_cli.observers.molecule import load_molecule
@@ -308,7 +308,7 @@ def sentences(told: dict[str, Any]) -> Iterator[str]:
     """The result for people."""
     mass, near = told["map"]["mass_Msun"], told["map"]["near_share"]
     networks = len(told["networks"])
-    yield (f"{networks} network{'s' if networks > 1 else ''}: {_with_spread(mass)} solar masses of H2, "
+    yield (f"{counted(networks, 'network')}: {_with_spread(mass)} solar masses of H2, "
            f"{_with_spread(near)} of it on the near side")  # fmt: skip
     yield from (caption for caption in captions(told))
 

@@ -11,6 +11,7 @@ from iris_cli.commands import options
 from iris_cli.config.cube import RegridConfig
 from iris_cli.config.grid import grid_preset
 from iris_cli.config.toml import from_dict, read_toml
+from iris_cli.console import counted
 from iris_cli.errors import UsageError
 
 
@@ -49,4 +50,6 @@ def import_checkpoint(
     if as_json:
         emit(told)
     else:
-        print(f"{told['parameters']} parameters for {told['image_size']} pixels, epoch {told['epoch']}: {out}")
+        print(
+            f"{counted(told['parameters'], 'parameter')} for {told['image_size']} pixels, epoch {told['epoch']}: {out}"
+        )

@@ -11,6 +11,7 @@ from iris_cli.commands import options
 from iris_cli.config.grid import GRID_PRESETS, grid_preset
 from iris_cli.config.ingest import FORMULAS, SPINS, IngestConfig
 from iris_cli.config.toml import to_dict
+from iris_cli.console import counted
 from iris_cli.errors import DataError, UsageError
 
 Text = str | None
@@ -109,10 +110,11 @@ def ingest(
               "failed": report.failed, "galaxies": report.told})  # fmt: skip
     else:
         for source, told in report.told.items():
-            print(f"{source}: {told['cells']} cells, {how_it_turns(told)}, {told['h2_mass_M_sun']:.3g} M_sun of H2")
-        print(f"{tensors} tensors{'' if report.complete else ' (other processes make the rest)'}: {out}")
+            cells, mass = counted(told["cells"], "cell"), told["h2_mass_M_sun"]
+            print(f"{source}: {cells}, {how_it_turns(told)}, {mass:.3g} M_sun of H2")
+        print(f"{counted(tensors, 'tensor')}{'' if report.complete else ' (other processes make the rest)'}: {out}")
     if report.failed:
-        raise DataError(f"{len(report.failed)} of the galaxies failed; the first: {report.failed[0]}",
+        raise DataError(f"{counted(len(report.failed), 'tensor')} failed; the first: {report.failed[0]}",
                         "mend that, then --resume")  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import typer
 from iris_cli.commands import options
 from iris_cli.config.grid import GRID_PRESETS, grid_preset
 from iris_cli.config.mock import ForegroundConfig, MockConfig
+from iris_cli.console import counted
 
 if TYPE_CHECKING:
     from iris_cli.dry_run import DryRun
@@ -57,7 +58,7 @@ def mock(
     if as_json:
         emit({"folder": str(out), "galaxies": galaxies, "tensors": count})
     else:
-        print(f"{count} tensors of {galaxies} galaxies: {out}")
+        print(f"{counted(count, 'tensor')} of {counted(galaxies, 'galaxy', 'galaxies')}: {out}")
 
 
 def _intention(maker: Foregrounds | Galaxies, out: Path, count: int, workers: int, overwrite: bool) -> DryRun:
@@ -66,7 +67,8 @@ def _intention(maker: Foregrounds | Galaxies, out: Path, count: int, workers: in
     tensor, views = 4 * math.prod(maker.grid.tensor_shape), getattr(maker, "views", 1)
     exists = out.exists() and not overwrite
     return DryRun(
-        computes=f"{count} galaxies x {views} views, tensors of {' x '.join(map(str, maker.grid.tensor_shape))}",
+        computes=f"{counted(count, 'galaxy', 'galaxies')} x {counted(views, 'view')}, "
+        f"tensors of {' x '.join(map(str, maker.grid.tensor_shape))}",
         writes={out: count * views * (tensor + 128)},
         memory=workers * (PLAIN + TENSORS_HELD * tensor),
         processes=workers,

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from iris_cli.commands import options
+from iris_cli.console import counted
 
 
 def molecule(
@@ -29,12 +30,12 @@ def _print(told: dict[str, Any], rows: int) -> None:
     from iris_cli.console import table
 
     partners = [p["collider"] for p in told["partners"]]
-    print(f"{told['name']}, {told['mass_u']:g} u; {len(told['levels'])} levels, {len(told['lines'])} transitions")
+    levels, transitions = counted(len(told["levels"]), "level"), counted(len(told["lines"]), "transition")
+    print(f"{told['name']}, {told['mass_u']:g} u; {levels}, {transitions}")
     print(told["source"])
-    levels: list[tuple[str, ...]] = [
-        (row["label"], f"{row['energy_K']:.4f}", f"{row['weight']:g}") for row in told["levels"][:rows]
-    ]
-    table("levels", ("level", "energy / K", "weight"), levels)
+    table("levels", ("level", "energy / K", "weight"),
+          [(row["label"], f"{row['energy_K']:.4f}", f"{row['weight']:g}")
+           for row in told["levels"][:rows]])  # fmt: skip
     critical = tuple(f"n {p}" for p in partners)
     table(f"transitions; critical densities n in cm^-3 at {told['critical_density_temperature_K']:g} K",
           ("line", "GHz", "A / s^-1", "E_u / K", *critical),
@@ -48,7 +49,7 @@ def _print(told: dict[str, Any], rows: int) -> None:
         )
         print("thin, x_H2 = 0.1: up to four times); a LAMDA file that has these rates mends it")
     if (hidden := len(told["lines"]) - rows) > 0:
-        print(f"{hidden} more transitions: --rows {len(told['levels'])}")
+        print(f"{counted(hidden, 'more transition')}: --rows {len(told['levels'])}")
 
 
 def _transition(line: dict[str, Any], partners: list[str]) -> tuple[str, ...]:

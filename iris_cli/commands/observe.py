@@ -10,6 +10,7 @@ import typer
 
 from iris_cli.commands import options
 from iris_cli.config.observer import LineConfig, SyntheticConfig
+from iris_cli.console import counted
 from iris_cli.errors import UsageError
 
 
@@ -68,7 +69,10 @@ def _lines(
         lines = tuple(LineConfig(molecule=name) for name in molecules)
     for option, given in (("transition", transitions), ("tracer-per-co", abundances)):
         if given and len(given) != len(lines):
-            raise UsageError(f"{len(lines)} molecules, but --{option} is given {len(given)} times", "once for each")
+            raise UsageError(
+                f"{counted(len(lines), 'molecule')}, but --{option} is given {counted(len(given), 'time')}",
+                "once for each",
+            )
     if transitions:
         lines = tuple(replace(line, transition=name) for line, name in zip(lines, transitions, strict=True))
     if abundances:

@@ -11,6 +11,7 @@ import typer
 
 from iris_cli.commands import options
 from iris_cli.config.preobserve import PreobserveConfig
+from iris_cli.console import counted
 from iris_cli.errors import DataError
 
 if TYPE_CHECKING:
@@ -99,10 +100,10 @@ def preobserve(
     if as_json:
         emit(told)
     else:
-        print(f"{told['pairs']} pairs in {told['shards']} shards: {out}")
+        print(f"{counted(told['pairs'], 'pair')} in {counted(told['shards'], 'shard')}: {out}")
     if report.failed:
         raise DataError(
-            f"{len(report.failed)} of {report.samples + len(report.failed)} inputs failed; the first: "
+            f"{len(report.failed)} of {counted(report.samples + len(report.failed), 'input')} failed; the first: "
             f"{report.failed[0].reason}",
             f"{out / 'failures.jsonl'} lists all; mend them, then `--retry-failed`",
         )
@@ -126,7 +127,8 @@ def _intention(folders: list[Path], out: Path, config: PreobserveConfig, workers
     processes = workers + (workers > 1)
     kept = sum((out / record_name(job.name)).exists() for job in plan.jobs)
     return DryRun(
-        computes=f"{pairs} pairs ({splits}) in {len(plan.jobs)} shards, {config.observer} observer",
+        computes=f"{counted(pairs, 'pair')} ({splits}) in {counted(len(plan.jobs), 'shard')}, "
+        f"{config.observer} observer",
         reads={chosen.folder: size_of(chosen.folder.glob("*.npy")) for chosen in inputs},
         writes={out: pairs * (a_pair + BESIDE_ARRAYS) + len(plan.jobs) * BESIDE_SAMPLES},
         memory=processes * (WITH_NUMBA if compiled else WITH_TORCH) + workers * held,
@@ -137,4 +139,4 @@ def _intention(folders: list[Path], out: Path, config: PreobserveConfig, workers
 
 def _there(out: Path, kept: int, shards: int, go_on: bool) -> str:
     ask = "" if go_on else ": the run itself would ask for --resume or --overwrite"
-    return f"{out} exists and has {kept} of {shards} shards{ask}"
+    return f"{out} exists and has {kept} of {counted(shards, 'shard')}{ask}"

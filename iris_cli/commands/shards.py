@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from iris_cli.commands import options
+from iris_cli.console import counted
 from iris_cli.errors import EXIT_UNVERIFIED, DataError, IrisError
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def _verdict(folder: Path, repair: bool, quiet: bool) -> Verdict:
     if repair:
         with progress("repairing", tars, quiet=quiet) as bar:
             mended = checks.repair(folder, on_progress=bar.advance)
-        log(f"the index now holds {mended.count()} samples in {len(mended.shards)} shards")
+        log(f"the index now holds {counted(mended.count(), 'sample')} in {counted(len(mended.shards), 'shard')}")
     with progress("verifying", tars, quiet=quiet) as bar:
         return checks.verify(folder, on_progress=bar.advance)
 
@@ -109,10 +110,11 @@ def merge(folder: Folder, as_json: options.Json = False) -> None:
     if as_json:
         emit(described(index))
     else:
-        print(f"{index.count()} samples in {len(index.shards)} shards: {folder}")
+        print(f"{counted(index.count(), 'sample')} in {counted(len(index.shards), 'shard')}: {folder}")
     if index.failed:
         raise DataError(
-            f"{index.failed} inputs failed", f"{folder / 'failures.jsonl'} lists them; mend them, then `--retry-failed`"
+            f"{counted(index.failed, 'input')} failed",
+            f"{folder / 'failures.jsonl'} lists them; mend them, then `--retry-failed`",
         )
 
 
@@ -220,8 +222,9 @@ def _print_verdict(folder: Path, verdict: Verdict) -> None:
         print(f"note: {note}")
     for fault in verdict.faults:
         print(f"fault: {fault}")
-    state = "sound" if verdict.sound else f"NOT SOUND, {len(verdict.faults)} faults"
-    print(f"{folder}: {state}; {verdict.samples} samples in {verdict.shards} shards, {_bytes(verdict.bytes)}")
+    state = "sound" if verdict.sound else f"NOT SOUND, {counted(len(verdict.faults), 'fault')}"
+    samples, shards = counted(verdict.samples, "sample"), counted(verdict.shards, "shard")
+    print(f"{folder}: {state}; {samples} in {shards}, {_bytes(verdict.bytes)}")
 
 
 # --- preview ----------------------------------------------------------------------------------------------------------

@@ -152,8 +152,10 @@ def test_wrong_words_are_told_in_one_line_and_leave_nothing(iris: Callable, shar
     assert "did you mean 'walker'" in refused(iris, 2, "lv", shards, *out, "--orbit", "walkr")
     assert "does not exist" in refused(iris, 1, "lv", tmp_path / "none.fits", *out)
     assert "metrics.jsonl" in refused(iris, 1, "losses", shards, *out)
-    assert "latitudes" in refused(iris, 2, "spectrum", shards, *out, "--lat", 0)
-    assert "1 latitudes for 2" in refused(iris, 2, "spectrum", shards, *out, "--lon", 0, "--lon", 1, "--lat", 0)
+    assert "1 latitude for 0 longitudes" in refused(iris, 2, "spectrum", shards, *out, "--lat", 0)
+    assert "1 latitude for 2 longitudes" in refused(
+        iris, 2, "spectrum", shards, *out, "--lon", 0, "--lon", 1, "--lat", 0
+    )
     assert list(tmp_path.iterdir()) == []
 
 
