@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from iris_cli.commands import options
+from iris_cli.commands import options, provenance
 from iris_cli.commands.train import Data, Feed, Processes, with_flags
 from iris_cli.config.toml import from_dict, merged, read_toml
 from iris_cli.config.train import TrainConfig
@@ -79,6 +79,7 @@ def evaluate(
         from iris_cli.reporting import write_report
 
         told["report"] = str(write_report(report, run, tested, members, inputs, overwrite=overwrite))
+        provenance.record(report, hyper)
     title = f"{run} on {', '.join(hyper.data)}, {told['split']} split"
     emit(told) if speech.as_json else table(title, ("", "", ""), tested.rows())
     if report and not speech.as_json:

@@ -7,23 +7,30 @@ from typing import Annotated, Any
 import typer
 
 from iris_cli.commands import options
+from iris_cli.config.molecule import MoleculeConfig
 from iris_cli.console import counted
 
 
+@options.grouped
 def molecule(
     name: Annotated[str, typer.Argument(help="12co, 13co, c18o, or a LAMDA file.")],
+    *,
     temperature_K: Annotated[
-        float, typer.Option("--temperature", "-t", min=2.0, help="For critical densities, K.")
-    ] = 50.0,
-    rows: Annotated[int, typer.Option(min=1, help="How many levels and transitions to print.")] = 12,
-    as_json: options.Json = False,
+        float | None, typer.Option("--temperature", "-t", min=2.0, help="For critical densities, K.  [default: 50]")
+    ] = None,
+    rows: Annotated[
+        int | None, typer.Option(min=1, help="How many levels and transitions to print.  [default: 12]")
+    ] = None,
+    config: options.ConfigFile = None,
+    speech: options.Speech,
 ) -> None:
     """Levels, transitions, critical densities of a molecule."""
     from iris_cli.console import emit
     from iris_cli.observers.molecule import load_molecule, summary
 
-    told = summary(load_molecule(name), temperature_K)
-    emit(told) if as_json else _print(told, rows)
+    settings = options.configured(MoleculeConfig, config, temperature_K=temperature_K, rows=rows)
+    told = summary(load_molecule(name), settings.temperature_K)
+    emit(told) if speech.as_json else _print(told, settings.rows)
 
 
 def _print(told: dict[str, Any], rows: int) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from iris_cli.commands import options
+from iris_cli.commands import options, provenance
 from iris_cli.config.figure import COLOURS, STRETCHES, STYLE_NAMES, FigureConfig
 from iris_cli.console import counted
 from iris_cli.errors import DataError, UsageError
@@ -216,7 +216,7 @@ def _draw(
 
     style = style_of(settings.style)
     with style.applied():
-        save(drawn(draw, settings), output.out, style)
+        save(drawn(draw, settings), output.out, style, provenance.history(settings, dated=False))
     emit({"figure": str(output.out), "shows": what}) if output.as_json else print(output.out)
 
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from iris_cli.commands import options
+from iris_cli.commands import options, provenance
 from iris_cli.config.preobserve import PreobserveConfig
 from iris_cli.console import counted
-from iris_cli.errors import DataError
+from iris_cli.errors import EXIT_REQUEUE, DataError
 
 if TYPE_CHECKING:
     from iris_cli.dry_run import DryRun
@@ -23,12 +23,14 @@ TENSORS_HELD = 5
 BESIDE_ARRAYS, BESIDE_SAMPLES = 5000, 15_000
 
 
+@options.grouped
 def preobserve(
     standard: Annotated[
         list[Path],
         typer.Argument(help="Standard data sets, ours or the field's, or pre-observed; - or @FILE: a list."),
     ],
     out: Annotated[Path, typer.Argument(help="Shard folder to write.")],
+    *,
     observer: Annotated[
         str | None,
         typer.Option(help="synthetic (a line) or simple (columns).  [default: synthetic]"),
@@ -67,10 +69,7 @@ def preobserve(
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Take up just the inputs that failed.")] = False,
     config: options.ConfigFile = None,
     dry_run: options.DryRun = False,
-    as_json: options.Json = False,
-    log_every: options.LogEvery = None,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    speech: options.LongSpeech,
 ) -> None:
     """Observe standard data sets, once. What comes out are tar shards of (observation, density) pairs and an index."""
     settings = options.configured(
@@ -91,13 +90,18 @@ def preobserve(
     if dry_run:
         from iris_cli.dry_run import tell
 
-        tell(_intention(standard, out, settings, workers, go_on=resume or overwrite or retry_failed), as_json)
+        tell(_intention(standard, out, settings, workers, go_on=resume or overwrite or retry_failed), speech.as_json)
         return
-    with stopping("finished shards are kept: go on with --resume"):
-        report = work.preobserve(standard, out, settings, workers=workers, resume=resume, overwrite=overwrite,
-                                 retry_failed=retry_failed, quiet=quiet)  # fmt: skip
+    try:
+        with stopping("finished shards are kept: go on with --resume"):
+            report = work.preobserve(standard, out, settings, workers=workers, resume=resume, overwrite=overwrite,
+                                     retry_failed=retry_failed, quiet=speech.quiet)  # fmt: skip
+    except SystemExit:
+        provenance.record(out, settings, EXIT_REQUEUE)
+        raise
+    provenance.record(out, settings)
     told = work.describe_report(report, out)
-    if as_json:
+    if speech.as_json:
         emit(told)
     else:
         print(f"{counted(told['pairs'], 'pair')} in {counted(told['shards'], 'shard')}: {out}")

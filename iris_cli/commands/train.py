@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from iris_cli.commands import options
+from iris_cli.commands import options, provenance
 from iris_cli.config.toml import from_dict, read_toml
 from iris_cli.config.train import TrainConfig
 from iris_cli.console import counted
@@ -218,7 +218,9 @@ def train(
         told = train_run(hyper, out, **how) if members == 1 else train_members(hyper, out, members, **how)
     except Stopped as stopped:
         console.log(f"{stopped.message} ({stopped.hint})")
+        provenance.record(out, hyper, EXIT_REQUEUE)
         raise typer.Exit(EXIT_REQUEUE) from None
+    provenance.record(out, hyper)
     if console.speaks():
         console.emit(told) if speech.as_json else print("\n".join(map(sentence, told.get("members", [told]))))
 

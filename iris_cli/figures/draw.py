@@ -25,6 +25,7 @@ from iris_cli.plots.pairs import draw_pairs
 from iris_cli.plots.spectrum import draw_spectra
 from iris_cli.plots.style import style_of
 from iris_cli.plots.top_down import draw_top_down_figure
+from iris_cli.reverter.map_file import load_caption
 from iris_cli.training.testing import feed_of, held_out, open_members, predictions_at
 
 
@@ -46,9 +47,10 @@ def lv(path: Path, which: Which, look: FigureConfig) -> Figure:
 
 def top_down(path: Path, which: Which, look: FigureConfig) -> Figure:
     density, grid, name, centre_deg = inputs.top_down(path, which)
+    caption = "" if path.is_dir() else load_caption(path)
     return draw_top_down_figure(density, grid, title=_titled(name, look), norm=_norm(density, look),
                                 orbits=tracks(look.orbits, Place(grid.observer_distance_pc)), colours=look.colours,
-                                style=style_of(look.style), centre_deg=centre_deg)  # fmt: skip
+                                style=style_of(look.style), centre_deg=centre_deg, caption=caption)  # fmt: skip
 
 
 def pair(path: Path, which: Which, look: FigureConfig, run: Path | None = None, clean: bool = False) -> Figure:

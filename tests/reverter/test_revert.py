@@ -120,7 +120,7 @@ def test_the_command_says_what_it_made_and_what_it_is_worth(iris: Callable, fold
 
 
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(iris: Callable, folder: Path, tmp_path: Path) -> None:
-    ran = iris("revert", folder / "ensemble", folder / "cube.fits", "-o", tmp_path / "map.fits", "--dry-run")
+    ran = iris("revert", folder / "ensemble", folder / "cube.fits", "-o", tmp_path / "map.fits", "--dry-run", "--json")
     told = json.loads(ran.out)
     assert len(told["networks"]) == 2 and told["image"] == [32, 32] and told["cubes"][0]["unit"] == "K"
     assert not list(tmp_path.iterdir())
