@@ -13,7 +13,7 @@ from iris_cli.config.grid import GRID_PRESETS, grid_preset
 from iris_cli.config.ingest import FORMULAS, SPINS, IngestConfig
 from iris_cli.config.toml import to_dict
 from iris_cli.console import counted
-from iris_cli.errors import DataError, UsageError
+from iris_cli.errors import EXIT_DONE, EXIT_FAILURE, DataError, UsageError
 
 if TYPE_CHECKING:
     from iris_cli.dry_run import DryRun
@@ -116,7 +116,7 @@ def ingest(
     tensors = report.made + report.kept
     if report.failed and not tensors:
         raise DataError(f"nothing was made: {report.failed[0]}")
-    provenance.record(out, settings)
+    provenance.record(out, settings, EXIT_FAILURE if report.failed else EXIT_DONE)
     if speech.as_json:
         emit({"folder": str(out), "tensors": tensors, "made": report.made, "complete": report.complete,
               "failed": report.failed, "galaxies": report.told})  # fmt: skip

@@ -12,7 +12,7 @@ import typer
 from iris_cli.commands import options, provenance
 from iris_cli.config.preobserve import PreobserveConfig
 from iris_cli.console import counted
-from iris_cli.errors import EXIT_REQUEUE, DataError
+from iris_cli.errors import EXIT_DONE, EXIT_FAILURE, EXIT_REQUEUE, DataError
 
 if TYPE_CHECKING:
     from iris_cli.dry_run import DryRun
@@ -99,7 +99,7 @@ def preobserve(
     except SystemExit:
         provenance.record(out, settings, EXIT_REQUEUE)
         raise
-    provenance.record(out, settings)
+    provenance.record(out, settings, EXIT_FAILURE if report.failed else EXIT_DONE)
     told = work.describe_report(report, out)
     if speech.as_json:
         emit(told)
