@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
-from iris_cli.errors import UsageError
+from iris_cli.errors import IrisError, UsageError
 
 #: Environment variables behind `--log-every`, `-v` and `-q`, so that what this process starts hears of them too.
 LOG_EVERY, VERBOSE, QUIET = "IRIS_LOG_EVERY", "IRIS_VERBOSE", "IRIS_QUIET"
@@ -176,6 +177,64 @@ def _rich_bar(title: str, total: int | None) -> Iterator[Progress]:
             yield _Bar(bar, bar.add_task(title, total=total, words=""))
         finally:
             console.pop_render_hook()
+
+
+class UnwrittenError(IrisError):
+    """A result has nowhere to go."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the result cannot be written: {reason}", "send it elsewhere: > FILE, or > /dev/null")
+
+
+class _Closed(io.TextIOBase):
+    """Standard output that takes nothing: a result that goes there is lost, and says so."""
+
+    encoding = "utf-8"
+
+    def write(self, text: str) -> int:
+        raise UnwrittenError("standard output is closed")
+
+
+class _Told:
+    """Standard output; a full disk behind it is told as what it is. A reader who has gone is no failure of ours."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        return self._tell(lambda: self._stream.write(text))
+
+    def flush(self) -> None:
+        self._tell(self._stream.flush)
+
+    def _tell(self, act: Callable[[], Any]) -> Any:
+        try:
+            return act()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            sys.stdout = _Closed()  # what is in the buffer would be tried again at exit, and told a second time
+            raise UnwrittenError(error.strerror or str(error)) from None
+
+
+def settle_streams() -> None:
+    """Standard streams as commands may rely on them.
+
+    Where a shell closed one (`>&-`), its number is held: the next file opened would get it, and take in what libraries
+    print. Python has None for such a stream, and would print into nothing as if all were well.
+    """
+    if sys.stdin is None:
+        sys.stdin = os.fdopen(os.open(os.devnull, os.O_RDONLY))
+    if sys.stdout is None:
+        os.open(os.devnull, os.O_WRONLY)
+        sys.stdout = _Closed()
+    elif not isinstance(sys.stdout, (_Closed, _Told)):
+        sys.stdout = cast(Any, _Told(sys.stdout))
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
 
 
 def emit(result: dict[str, Any]) -> None:

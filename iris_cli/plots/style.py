@@ -84,7 +84,7 @@ STYLES = {
 
 def write_below(figure: Figure, caption: str) -> None:
     """In small letters, as many lines as the figure's width makes of them; a dollar sign is a dollar sign."""
-    letter_pt = 0.5 * 0.83 * matplotlib.rcParams["font.size"]  # how wide one is on average, of a small size
+    letter_pt = 0.54 * 0.83 * matplotlib.rcParams["font.size"]  # how wide one is on average, of a small size
     columns = int(72 * figure.get_figwidth() / letter_pt)
     figure.supxlabel(textwrap.fill(caption, columns), fontsize="small", parse_math=False)
 
