@@ -39,7 +39,9 @@ CONFIGS: dict[str, Config] = {
     "molecule": Config(MoleculeConfig, "iris molecule", "how much of a molecule is printed"),
     "observe": Config(SyntheticConfig, "iris observe", "the lines, the telescope and the physics between"),
     "preobserve": Config(PreobserveConfig, "iris preobserve", "how standard data sets become shards"),
-    "train": Config(TrainConfig, "iris train", "how a reverter is trained"),
+    "train": Config(
+        TrainConfig, "iris train", "how a reverter is trained; of iris test, what is other than in training"
+    ),
     "cube": Config(RegridConfig, "iris cube", "how telescope cubes become an l-v image; also of iris revert"),
     "figure": Config(FigureConfig, "iris plot", "how figures look"),
     "slurm": Config(SlurmConfig, "iris slurm", "what is asked of a cluster"),
