@@ -19,13 +19,13 @@ Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 failure, 
 75 saved and stopped (requeue me), 130 interrupted.
 
 Nearly every command has the same five options, and a test has the list of those that lack one, with the reason:
-`--config FILE.toml` ([configuration](configuration.md); flags win over it, and a key that does not exist is an error that
-names the nearest), `--dry-run` (what would be read, computed and written, with the memory and the disk that it needs),
-`--json` (the result for machines), `--quiet` (no progress) and `--verbose`.
+`--config FILE.toml` ([configuration](configuration.md); flags win over it, and a key that does not exist is an error
+that names the nearest), `--dry-run` (what would be read, computed and written, with the memory and the disk that it
+needs), `--json` (the result for machines), `--quiet` (no progress) and `--verbose`.
 
-What a command writes says how it was made, with the command line, the versions, the configuration and the time: a folder
-in its `commands.jsonl`, a line for each command that wrote there; FITS files in HISTORY cards; `.npz` files in an array
-`history`; figures in their description, without the time. A result that cannot be written, because standard output is
+What a command writes says how it was made, with the command line, the versions, the configuration and the time: a
+folder in its `commands.jsonl`, a line for each command that wrote there; FITS files in HISTORY cards; `.npz` files in
+an array `history`; figures in their description, without the time. A result that cannot be written, because standard output is
 closed or its disk is full, is a failure with exit code 1.
 """
 

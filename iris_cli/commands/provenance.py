@@ -10,7 +10,6 @@ import json
 import shlex
 import sys
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from platform import python_version
 from typing import Any
@@ -34,6 +33,11 @@ def software() -> dict[str, str]:
 
 
 def _installed(*packages: str) -> dict[str, str]:
+    from importlib.metadata import (
+        PackageNotFoundError,
+        version,
+    )  # wakes the reader of e-mails, which help pages need not
+
     found = {}
     for name in packages:
         try:
