@@ -129,7 +129,7 @@ def tell_plan(told: dict[str, Any], reads: Iterable[Path], writes: dict[Path, in
         reads={path: size_of([path] if path.is_file() else path.rglob("best.pt")) for path in reads},
         writes=writes,
         memory=WITH_TORCH + int(2**30 * (told.get("sums_GiB", 0.0) + min(told.get("memory_GiB", 0.0), _size(cubes)))),
-        notes=tuple(f"{cube['file']}: {note}" for cube in cubes for note in cube["notes"]),
+        notes=tuple(note for cube in cubes for note in cube["notes"]),
     )
     emit({**intention.to_json(), **told}) if as_json else tell(intention)
 

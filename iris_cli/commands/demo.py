@@ -17,8 +17,8 @@ from iris_cli.console import counted
 if TYPE_CHECKING:
     from iris_cli.dry_run import DryRun
 
-#: Checkpoints, report and figure, at the size of the demonstration.
-RUN_BYTES = 60_000_000
+#: A checkpoint at the size of the demonstration; report, figure and metrics.
+CHECKPOINT_BYTES, REPORT_BYTES = 10_900_000, 300_000
 
 
 @options.grouped
@@ -58,11 +58,12 @@ def _intention(config: DemoConfig, out: Path, workers: int, overwrite: bool) -> 
 
     grid, pairs = grid_preset(config.preset), config.galaxies * config.views
     tensor = 4 * math.prod(grid.tensor_shape)
+    checkpoints = 1 + min(config.train.epochs, config.train.keep_checkpoints)
     pair = 4 * (math.prod(grid.observation_shape) + math.prod(grid.density_shape))
     return DryRun(
         computes=f"{counted(pairs, 'pair')} of {counted(config.galaxies, 'mock galaxy', 'mock galaxies')}, "
         f"{counted(config.train.epochs, 'epoch')} of training, and a test",
-        writes={out: (pairs + config.foregrounds) * (tensor + pair) + RUN_BYTES},
+        writes={out: (pairs + config.foregrounds) * (tensor + pair) + checkpoints * CHECKPOINT_BYTES + REPORT_BYTES},
         memory=workers * (WITH_TORCH + TENSORS_HELD * tensor),
         processes=workers,
         notes=(f"{out} exists: the run itself would ask for --overwrite",) if out.exists() and not overwrite else (),

@@ -48,8 +48,10 @@ def test_help_takes_little_more_than_the_library_that_prints_it() -> None:
     assert modules_woken("-m", "iris_cli", "train", "--help") < 2 * yardstick
 
 
-@pytest.mark.parametrize(("typed", "offered"), [("iris tr", "train"), ("iris shards ver", "verify"),
-                                                ("iris preobserve --litt", "--litter")])  # fmt: skip
+@pytest.mark.parametrize(("typed", "offered"), [
+    ("iris tr", "train"), ("iris shards ver", "verify"), ("iris preobserve --litt", "--litter"),
+    ("iris plot lv --colo", "--colours"), ("iris slurm train --part", "--partition"),
+])  # fmt: skip
 def test_a_shell_can_complete_commands_and_options(typed: str, offered: str) -> None:
     code = "import sys; sys.argv = ['iris']\nfrom iris_cli.app import main\nmain()"
     asked = {"_IRIS_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(len(typed.split()) - 1)}
