@@ -11,6 +11,7 @@ import typer
 from iris_cli.commands import options, provenance
 from iris_cli.commands.cube import HEADER_BYTES, Reading, tell_plan
 from iris_cli.commands.plot import FIGURE_BYTES
+from iris_cli.console import log
 from iris_cli.errors import UsageError
 
 
@@ -34,7 +35,10 @@ def revert(
     speech: options.Speech,
 ) -> None:
     """Turn a telescope's cube into the view from above: a map of H2 density, and what is known of its worth."""
-    settings = reading.settings(config).cube
+    regrid = reading.settings(config)
+    if regrid.grid is not None:
+        log(f"note: the grid is the run's; that of {config} is for `iris cube`")
+    settings = regrid.cube
     runs, cubes = divided(inputs)
     from iris_cli import revert as work  # wakes torch
     from iris_cli.console import emit

@@ -27,9 +27,9 @@ Words = Annotated[list[str], typer.Argument(help="What follows `iris COMMAND`: d
 class Job:
     """What every job asks of the cluster; None where the configuration, or the kind of job, decides."""
 
-    cpus: Annotated[int | None, typer.Option("--cpus", min=1, help="Cores of each node.  [default: 4; ranks: 8]")] = (
-        None
-    )
+    cpus: Annotated[
+        int | None, typer.Option("--cpus", min=1, help="Cores of each node.  [default: 4; training, test: 8]")
+    ] = None
     mem: Annotated[str | None, typer.Option("--mem", help="Memory of each node, e.g. 32G.")] = None
     time: Annotated[
         str | None,
