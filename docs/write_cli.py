@@ -17,6 +17,17 @@ Written by `python docs/write_cli.py` from the commands' own help; do not edit.
 
 Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 failure, 2 usage, 3 data failed verification,
 75 saved and stopped (requeue me), 130 interrupted.
+
+Nearly every command has the same five options, and a test has the list of those that lack one, with the reason:
+`--config FILE.toml` ([configuration](configuration.md); flags win over it, and a key that does not exist is an error
+that names the nearest), `--dry-run` (what would be read, computed and written, with the memory and the disk that it
+needs), `--json` (the result for machines), `--quiet` (no progress) and `--verbose`.
+
+What a command writes says how it was made, with the command line, the versions, the configuration and the time: a
+folder in its `commands.jsonl`, a line for each command that wrote there; FITS files in HISTORY cards; `.npz` files in
+an array `history`; single figures in their description, without the time.
+
+A result that cannot be written, because standard output is closed or its disk is full, is a failure with exit code 1.
 """
 
 
@@ -36,10 +47,10 @@ def _commands(path: str, command: Any) -> Iterator[str]:
 def _section(path: str, command: Any) -> Iterator[str]:
     arguments = [p for p in command.params if p.param_type_name == "argument"]
     options = [p for p in command.params if p.param_type_name == "option" and p.name != "help"]
-    words = " ".join(map(_word, arguments))
+    words = "".join(f" {_word(argument)}" for argument in arguments)
     yield f"## `{path}`\n"
     yield f"{_plain(command.help)}\n"
-    yield f"```\n{path} {words} [options]\n```\n"
+    yield f"```\n{path}{words} [options]\n```\n"
     for p in arguments:
         yield f"- `{_word(p)}`: {_plain(p.help)}"
     for p in options:

@@ -28,7 +28,7 @@ from iris_cli.commands.revert import revert
 from iris_cli.commands.shards import app as shards
 from iris_cli.commands.slurm import app as slurm
 from iris_cli.commands.train import TrainCommand, train
-from iris_cli.console import verbose
+from iris_cli.console import settle_streams, verbose
 from iris_cli.errors import EXIT_FAILURE, EXIT_INTERRUPTED, IrisError
 from shards.errors import ShardError
 
@@ -90,7 +90,8 @@ app.add_typer(slurm, name="slurm")
 def main() -> None:
     """Run a command. An error that the user can mend is one red line and a hint, never a traceback."""
     try:
-        app()
+        settle_streams()
+        _run()
     except IrisError as error:
         _fail(error.message, error.hint, error.exit_code)
     except ShardError as error:
@@ -105,6 +106,15 @@ def main() -> None:
             raise
         where = f": {error.filename}" if error.filename else ""
         _fail(f"{error.strerror}{where}", "nothing half-written was left; free space or permissions, then run again", 1)
+
+
+def _run() -> None:
+    """The command, and then what of its result still waits in a buffer: later nobody would hear that it was lost."""
+    try:
+        app()
+    except SystemExit:
+        sys.stdout.flush()
+        raise
 
 
 def _fail(message: str, hint: str, code: int) -> None:

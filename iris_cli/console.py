@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
-from iris_cli.errors import UsageError
+from iris_cli.errors import IrisError, UsageError
 
-#: Environment variables behind `--log-every` and `-v`, so that what this process starts hears of them too.
-LOG_EVERY, VERBOSE = "IRIS_LOG_EVERY", "IRIS_VERBOSE"
+#: Environment variables behind `--log-every`, `-v` and `-q`, so that what this process starts hears of them too.
+LOG_EVERY, VERBOSE, QUIET = "IRIS_LOG_EVERY", "IRIS_VERBOSE", "IRIS_QUIET"
 
 
 class Progress(Protocol):
@@ -68,6 +69,11 @@ class _Lines:
         return f", {clock((self.total - self.done) / rate)} left" if self.total and rate else ""
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """`1 galaxy`, `24 galaxies`; without `many`, an s makes the plural."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
 def clock(seconds: float) -> str:
     """h:mm:ss"""
     minutes, s = divmod(round(seconds), 60)
@@ -102,7 +108,11 @@ def warn(message: str) -> None:
 
 def verbose() -> bool:
     """Whether `-v` was given, to this process or to the one that started it."""
-    return os.environ.get(VERBOSE, "") not in ("", "0")
+    return _set(VERBOSE)
+
+
+def _set(variable: str) -> bool:
+    return os.environ.get(variable, "") not in ("", "0")
 
 
 def detail(message: str) -> None:
@@ -122,7 +132,7 @@ def seconds_between_lines() -> float:
 @contextmanager
 def progress(title: str, total: int | None = None, *, quiet: bool = False) -> Iterator[Progress]:
     """`with progress("observing", 640) as p: p.advance()`"""
-    if quiet or not speaks():
+    if quiet or _set(QUIET) or not speaks():
         yield _Silent()
     elif on_terminal():
         with _rich_bar(title, total) as bar:
@@ -167,6 +177,64 @@ def _rich_bar(title: str, total: int | None) -> Iterator[Progress]:
             yield _Bar(bar, bar.add_task(title, total=total, words=""))
         finally:
             console.pop_render_hook()
+
+
+class UnwrittenError(IrisError):
+    """A result has nowhere to go."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the result cannot be written: {reason}", "send it elsewhere: > FILE, or > /dev/null")
+
+
+class _Closed(io.TextIOBase):
+    """Standard output that takes nothing: a result that goes there is lost, and says so."""
+
+    encoding = "utf-8"
+
+    def write(self, text: str) -> int:
+        raise UnwrittenError("standard output is closed")
+
+
+class _Told:
+    """Standard output; a full disk behind it is told as what it is. A reader who has gone is no failure of ours."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        return self._tell(lambda: self._stream.write(text))
+
+    def flush(self) -> None:
+        self._tell(self._stream.flush)
+
+    def _tell(self, act: Callable[[], Any]) -> Any:
+        try:
+            return act()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            sys.stdout = _Closed()  # what is in the buffer would be tried again at exit, and told a second time
+            raise UnwrittenError(error.strerror or str(error)) from None
+
+
+def settle_streams() -> None:
+    """Standard streams as commands may rely on them.
+
+    Where a shell closed one (`>&-`), its number is held: the next file opened would get it, and take in what libraries
+    print. Python has None for such a stream, and would print into nothing as if all were well.
+    """
+    if sys.stdin is None:
+        sys.stdin = os.fdopen(os.open(os.devnull, os.O_RDONLY))
+    if sys.stdout is None:
+        os.open(os.devnull, os.O_WRONLY)
+        sys.stdout = _Closed()
+    elif not isinstance(sys.stdout, (_Closed, _Told)):
+        sys.stdout = cast(Any, _Told(sys.stdout))
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
 
 
 def emit(result: dict[str, Any]) -> None:

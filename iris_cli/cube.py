@@ -22,12 +22,13 @@ NEARLY_ALL = 0.95
 def regrid_cubes(
     paths: Sequence[Path], out: Path, config: RegridConfig, *, preset: str | None = None, run: Path | None = None,
     shards: Path | None = None, latitude: str | None = None, overwrite: bool = False, dry_run: bool = False,
-    quiet: bool = False,
+    quiet: bool = False, history: Sequence[str] = (),
 ) -> dict[str, Any]:  # fmt: skip
     """Write the l-v image of `paths` to `out` (.npz or .fits); what came of it, as JSON.
 
     The grid is that of one of `preset`, `run`, `shards` and `config.grid`; the latitude reduction comes with a run or
-    shards, and `latitude` wins. UsageError when none or several grids are named, DataError as in `read_lv`.
+    shards, and `latitude` wins. `history` says how the file came about, and stands in it. UsageError when none or
+    several grids are named, DataError as in `read_lv`.
     """
     check_name(out, overwrite)
     grid, reduction = _grid(config, preset, run, shards)
@@ -38,7 +39,7 @@ def regrid_cubes(
     for told, path in zip(made.told["cubes"], paths, strict=True):
         told["sha256"] = sha256(path)
     say(made)
-    save_lv(made, out)
+    save_lv(made, out, history)
     return {"file": str(out), **describe(made)}
 
 

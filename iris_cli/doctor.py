@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from iris_cli import __version__
+from iris_cli.console import counted
 from iris_cli.errors import IrisError
 from iris_cli.machine import cores, disk, in_bytes, memory
 from shards.errors import ShardError
@@ -229,5 +230,6 @@ def reading(folder: Path, seconds: float) -> Iterator[Finding]:
         yield Finding("reading", WRONG, error.message, error.hint or f"iris shards verify {folder}")
         return
     took = max(time.monotonic() - start, 1e-9)
-    yield Finding("reading", OK, f"{folder}: {done} of {index.count()} samples in {took:.1f} s, {done / took:.3g}/s, "
+    samples = counted(index.count(), "sample")
+    yield Finding("reading", OK, f"{folder}: {done} of {samples} in {took:.1f} s, {done / took:.3g}/s, "
                                  f"{in_bytes(volume / took)}/s in memory, on one thread")  # fmt: skip

@@ -22,7 +22,7 @@ from iris_cli import __version__, axes, units
 from iris_cli.config.grid import Grid
 from iris_cli.config.ingest import IngestConfig
 from iris_cli.config.toml import from_dict, to_dict
-from iris_cli.console import progress, warn
+from iris_cli.console import counted, progress, warn
 from iris_cli.errors import DataError, IrisError
 from iris_cli.standard.arepo import Snapshot
 from iris_cli.standard.dataset import INDEX, Entry, write_index
@@ -293,7 +293,8 @@ class Folder:
         needed = tensor_bytes * sum(not (self.path / item.file).exists() for item in self.mine)
         free = shutil.disk_usage(place).free
         if needed > free:
-            raise DataError(f"{len(self.mine)} tensors need {needed / _GIB:.1f} GiB; {place} has {free / _GIB:.1f}",
+            need = counted(len(self.mine), "tensor needs", "tensors need")
+            raise DataError(f"{need} {needed / _GIB:.1f} GiB; {place} has {free / _GIB:.1f}",
                             "fewer --views, a smaller --preset, or another disk")  # fmt: skip
 
     def todo(self) -> list[Item]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,28 +21,34 @@ from iris_cli.standard.dataset import StandardDataset
 
 def observe_to_fits(
     folder: Path, index: int, out: Path, config: SyntheticConfig, *, unit: str = "K", in_blur: bool = True,
-    moments: bool = False, overwrite: bool = False, quiet: bool = False,
+    moments: bool = False, overwrite: bool = False, quiet: bool = False, history: Sequence[str] = (),
 ) -> list[Path]:  # fmt: skip
     """-> the files written. With several lines, `out` gets each one's name; UsageError when one of them exists
-    already.
+    already. `history` says how they came about, and stands in their headers.
     """
     if unit not in UNITS:
         raise UsageError(f"unknown unit '{unit}'", nearest(unit, UNITS))
     paths = names(out, config.lines)
-    _check_free(paths, overwrite)
-    dataset = StandardDataset.open(folder)
-    if index >= len(dataset):
-        raise UsageError(f"{folder} has no tensor {index}", f"it holds {len(dataset)}, from 0")
+    check_free(paths, overwrite)
+    dataset = open_tensor(folder, index)
     observer = SyntheticObserver(dataset.grid, in_blur=in_blur, config=config)
     told = observer.describe()
     cubes = observer.cube_in(torch.from_numpy(dataset[index]), unit)
     written: list[Path] = []
     for path, cube, line in zip(paths, cubes, told["lines"], strict=True):
-        written += _write(path, cube.numpy(), dataset, index, line, told, unit, moments)
+        written += _write(path, cube.numpy(), dataset, index, line, told, unit, moments, history)
         if not quiet:
             log(f"{line['molecule']} {line['transition']} at {line['frequency_GHz']:.6f} GHz: "
                 f"{cube.min().item():.4g} … {cube.max().item():.4g} {unit}")  # fmt: skip
     return written
+
+
+def open_tensor(folder: Path, index: int) -> StandardDataset:
+    """UsageError when the data set has no tensor of that number."""
+    dataset = StandardDataset.open(folder)
+    if index >= len(dataset):
+        raise UsageError(f"{folder} has no tensor {index}", f"it holds {len(dataset)}, from 0")
+    return dataset
 
 
 def names(out: Path, lines: tuple[LineConfig, ...]) -> list[Path]:
@@ -55,7 +61,7 @@ def names(out: Path, lines: tuple[LineConfig, ...]) -> list[Path]:
     return [out.with_name(f"{out.stem}.{label}.fits") for label in labels]
 
 
-def _check_free(paths: list[Path], overwrite: bool) -> None:
+def check_free(paths: list[Path], overwrite: bool) -> None:
     for path in paths:
         if not path.parent.is_dir():
             raise DataError(f"{path.parent} is not a folder", "make it first")
@@ -65,14 +71,14 @@ def _check_free(paths: list[Path], overwrite: bool) -> None:
 
 def _write(
     path: Path, cube: Any, dataset: StandardDataset, index: int, line: dict[str, Any], told: dict[str, Any], unit: str,
-    moments: bool,
+    moments: bool, history: Sequence[str],
 ) -> Iterator[Path]:  # fmt: skip
     beam, seen = told["beam_fwhm_arcsec"], on_sky(cube)
     h = header(dataset.grid, line["frequency_GHz"] * 1e9, "K" if unit.startswith("K") else unit, beam)
     h["OBJECT"] = dataset.entries[index].source[:60]
     h["BTYPE"] = "Intensity" if unit == "Jy/sr" else "Brightness temperature"
-    history = json.dumps({**told, "lines": [line], "unit": unit, "file": dataset.entries[index].file})
-    write_cube(path, seen, h, history)
+    cards = [*history, json.dumps({**told, "lines": [line], "unit": unit, "file": dataset.entries[index].file})]
+    write_cube(path, seen, h, cards)
     yield path
     if moments:
-        yield from write_moments(path, seen, dataset.grid, h, history)
+        yield from write_moments(path, seen, dataset.grid, h, cards)

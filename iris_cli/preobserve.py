@@ -17,7 +17,7 @@ from iris_cli import __version__, axes, units
 from iris_cli.config.grid import Grid
 from iris_cli.config.preobserve import PreobserveConfig
 from iris_cli.config.toml import to_dict
-from iris_cli.console import detail, progress, warn
+from iris_cli.console import counted, detail, progress, warn
 from iris_cli.errors import DataError, UsageError
 from iris_cli.observers.device import settled
 from iris_cli.observers.observer import Observer
@@ -255,7 +255,8 @@ def plan(inputs: Sequence[Input], config: PreobserveConfig) -> SetPlan:
     chosen = group_split(groups, config.fractions, config.split_seed)
     for split, fraction in config.fractions.items():
         if fraction > 0 and not chosen[split]:
-            warn(f"{len(set(groups))} galaxies are too few for a {split} split of {fraction:g}; it is empty")
+            few = counted(len(set(groups)), "galaxy is", "galaxies are")
+            warn(f"{few} too few for a {split} split of {fraction:g}; it is empty")
     splits = {split: [items[i] for i in numbers] for split, numbers in chosen.items() if numbers}
     return SetPlan(splits, config.samples_per_shard)
 
@@ -310,7 +311,8 @@ def preobserve(folders: Sequence[Path], out: Path, config: PreobserveConfig, *, 
         "config": to_dict(config),
     }
     total = sum(len(job.items) for job in todo.jobs[rank::world])
-    detail(f"part {rank + 1} of {world}: {total} pairs of {len(todo.jobs[rank::world])} shards; {to_dict(config)}")
+    shards = counted(len(todo.jobs[rank::world]), "shard")
+    detail(f"part {rank + 1} of {world}: {counted(total, 'pair')} of {shards}; {to_dict(config)}")
     with progress("observing", total, quiet=quiet) as bar:
         return write_set(
             out,

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from iris_cli.console import counted
 from iris_cli.page import Block, Heading, Paragraph, Picture, Table, html, markdown
 from iris_cli.plots import curves
 from iris_cli.plots.curves import Line
@@ -139,7 +140,8 @@ def page(run: Path, tested: Tested, pictures: Sequence[Picture]) -> Iterator[Blo
     told, normal = tested.circumstances, tested.normal
     yield Heading(f"Test of {run.name}", 1)
     yield Paragraph(
-        f"{normal.pairs} pairs of {normal.sources} galaxies, {told['split']} split, each seen once. Intervals hold "
+        f"{counted(normal.pairs, 'pair')} of {counted(normal.sources, 'galaxy', 'galaxies')}, "
+        f"{told['split']} split, each seen once. Intervals hold "
         f"the mean with {LEVEL:.0%} confidence: a bootstrap of {RESAMPLES} draws over galaxies, because views of one "
         "galaxy are not independent." + (_FEW if normal.sources < MANY_SOURCES else "")
     )  # fmt: skip

@@ -22,7 +22,7 @@ from iris_cli import __version__
 from iris_cli.config.cube import CubeConfig, at_galactic_centre
 from iris_cli.config.grid import Grid
 from iris_cli.config.toml import from_dict, to_dict
-from iris_cli.console import log, warn
+from iris_cli.console import counted, log, warn
 from iris_cli.cube import describe, plan, say, sha256
 from iris_cli.errors import DataError, IrisError, UsageError
 from iris_cli.observers.molecule import load_molecule
@@ -30,6 +30,7 @@ from iris_cli.reverter.cube import LvImage, read_lv
 from iris_cli.reverter.lv_file import check_name, load_lv, write_whole
 from iris_cli.reverter.map_file import density_unit, save_map
 from iris_cli.standard.footprint import compare
+from iris_cli.training.checkpoint import CHECKPOINTS
 from iris_cli.training.novelty import Familiar, familiar_inputs
 from iris_cli.training.run_folder import member_folders
 from iris_cli.training.testing import Trained, open_run
@@ -57,12 +58,13 @@ class Reversion:
 def revert(
     runs: Sequence[Path | str], cubes: Sequence[Path | str], *, out: Path | str | None = None,
     figure: Path | str | None = None, config: CubeConfig | None = None, unit: str = "kg/m3", overwrite: bool = False,
-    quiet: bool = True,
+    quiet: bool = True, history: Sequence[str] = (),
 ) -> Reversion:  # fmt: skip
     """Revert FITS cubes, or one l-v image of `iris cube`, with the best checkpoint of each run.
 
     `runs` are run folders, folders of an ensemble or checkpoint files; several make mean and spread. `out` is a FITS
-    map in `unit` ("kg/m3" or "Msun/pc3"), `figure` a PNG, PDF or SVG. UsageError or DataError, before anything is
+    map in `unit` ("kg/m3" or "Msun/pc3"), `figure` a PNG, PDF or SVG; `history` says how they came about, and stands
+    in both. UsageError or DataError, before anything is
     written, when a network takes another quantity than a temperature, when networks differ in grid, when a cube cannot
     be brought to that grid, or an output exists.
     """
@@ -90,9 +92,9 @@ def revert(
     }
     made = Reversion(density, spread, seen, grid, told)
     if out is not None:
-        save_map(Path(out), density, spread, seen, unit, told)
+        save_map(Path(out), density, spread, seen, unit, told, caption(told), history)
     if figure is not None:
-        _draw(made, Path(figure), unit)
+        _draw(made, Path(figure), unit, history)
     return made
 
 
@@ -279,14 +281,34 @@ def _good(entry: dict[str, Any]) -> bool:
 # --- what goes out ----------------------------------------------------------------------------------------------------
 
 
-def _draw(made: Reversion, path: Path, unit: str) -> None:
+def _draw(made: Reversion, path: Path, unit: str, history: Sequence[str]) -> None:
     from iris_cli.plots.reverted_map import draw_map
+    from iris_cli.plots.style import metadata
 
     _, factor = density_unit(unit)
     spread = None if made.spread is None else made.spread * factor
     figure = draw_map(made.density * factor, spread, made.seen.image, made.seen.coverage, made.grid, unit,
-                      made.seen.centre_deg, caption="; ".join(captions(made.told)))  # fmt: skip
-    write_whole(path, lambda file: figure.savefig(file, format=path.suffix[1:], dpi=150))
+                      made.seen.centre_deg, caption=caption(made.told))  # fmt: skip
+    write_whole(
+        path, lambda file: figure.savefig(file, format=path.suffix[1:], dpi=150, metadata=metadata(path, history))
+    )
+
+
+def caption(told: dict[str, Any]) -> str:
+    """What stands under the map wherever it is shown: what it is, of which cubes, by which runs, and its worth."""
+    cubes = ", ".join(Path(file["file"]).name for file in told["files"])
+    runs = ", ".join(dict.fromkeys(_run_name(Path(network["checkpoint"])) for network in told["networks"]))
+    networks = counted(len(told["networks"]), "network")
+    what = f"H2 density seen from Galactic north, reverted from {cubes} by {networks} ({runs})"
+    return "; ".join([what, *captions(told)])
+
+
+def _run_name(checkpoint: Path) -> str:
+    """`run` of run/checkpoints/best.pt, `run` also of run/member-01/checkpoints/best.pt."""
+    if checkpoint.parent.name != CHECKPOINTS:
+        return checkpoint.name
+    run = checkpoint.absolute().parent.parent
+    return run.parent.name if run.name.startswith("member-") else run.name
 
 
 def captions(told: dict[str, Any]) -> Iterator[str]:
@@ -308,7 +330,7 @@ def sentences(told: dict[str, Any]) -> Iterator[str]:
     """The result for people."""
     mass, near = told["map"]["mass_Msun"], told["map"]["near_share"]
     networks = len(told["networks"])
-    yield (f"{networks} network{'s' if networks > 1 else ''}: {_with_spread(mass)} solar masses of H2, "
+    yield (f"{counted(networks, 'network')}: {_with_spread(mass)} solar masses of H2, "
            f"{_with_spread(near)} of it on the near side")  # fmt: skip
     yield from (caption for caption in captions(told))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from iris_cli.app import main
-from iris_cli.console import LOG_EVERY, VERBOSE
+from iris_cli.console import LOG_EVERY, QUIET, VERBOSE
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -25,10 +25,9 @@ class Ran:
 def iris(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
     """`iris("mock", folder, "-n", 2)` runs a command as the console script would and returns what it said."""
 
-    for name in (LOG_EVERY, VERBOSE):  # options set them; afterwards they are what they were
-        monkeypatch.setenv(name, "")
-
     def run(*words: object) -> Ran:
+        for name in (LOG_EVERY, QUIET, VERBOSE):  # options set them; afterwards they are what they were
+            monkeypatch.setenv(name, "")
         monkeypatch.setattr("sys.argv", ["iris", *map(str, words)])
         capfd.readouterr()
         try:

@@ -113,3 +113,12 @@ def test_a_dumb_terminal_gets_lines_and_no_colour_no_colours() -> None:
     assert b"\x1b" not in _on_a_terminal(SLOW, TERM="dumb")
     plain = _on_a_terminal(SLOW, TERM="xterm-256color", NO_COLOR="1")
     assert b"observing" in plain and b"\x1b[38" not in plain
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [((1, "pair"), "1 pair"), ((0, "pair"), "0 pairs"), ((1, "galaxy", "galaxies"), "1 galaxy"),
+     ((24, "galaxy", "galaxies"), "24 galaxies")],
+)  # fmt: skip
+def test_one_is_a_singular(words: tuple, said: str) -> None:
+    assert console.counted(*words) == said

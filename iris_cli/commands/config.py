@@ -20,38 +20,42 @@ For = Annotated[
 
 
 @app.command()
+@options.grouped
 def show(
     what: Annotated[
         str | None,
         typer.Argument(help="A configuration, a preset, a TOML file, or a run, shard or standard folder."),
     ] = None,
+    *,
     whose: For = None,
-    as_json: options.Json = False,
+    speech: options.Speech,
 ) -> None:
     """Print a configuration with all its defaults, as TOML that `--config` takes; without WHAT, what there is."""
     from iris_cli.console import emit
 
     if what is None:
-        emit(_everything()) if as_json else _list()
+        emit(_everything()) if speech.as_json else _list()
         return
     name, config, beside = _resolve(what, whose)
-    if as_json:
+    if speech.as_json:
         emit({"configuration": name, "values": to_dict(config), **{key: to_dict(beside[key]) for key in beside}})
     else:
         _print(name, config, beside)
 
 
 @app.command()
+@options.grouped
 def validate(
     files: Annotated[list[Path], typer.Argument(help="TOML files.")],
+    *,
     whose: For = None,
-    as_json: options.Json = False,
+    speech: options.Speech,
 ) -> None:
     """Check keys, types and values of files, and say which command each is for."""
     from iris_cli.console import emit
 
     found = {file: catalogue.read(file, whose)[0] for file in options.listed(files)}
-    if as_json:
+    if speech.as_json:
         emit({"files": {str(file): {"configuration": name, "command": _command(name)} for file, name in found.items()}})
         return
     for file, name in found.items():

@@ -11,18 +11,20 @@ from iris_cli.commands import options
 from iris_cli.errors import EXIT_FAILURE
 
 
+@options.grouped
 def doctor(
+    *,
     shards: Annotated[Path | None, typer.Argument(help="A shard folder to read from, as a test.")] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Where output will be written.")] = Path(),
     seconds: Annotated[float, typer.Option(min=0.1, help="How long to read.")] = 5.0,
-    as_json: options.Json = False,
+    speech: options.Speech,
 ) -> None:
     """Look for what is wrong with this machine. Libraries, cores, memory, disk, left-over variables; exit code 1."""
     from iris_cli import doctor as work
     from iris_cli.console import emit
 
     findings = work.examine(out, shards, seconds)
-    if as_json:
+    if speech.as_json:
         emit(work.to_json(findings))
     else:
         for finding in findings:

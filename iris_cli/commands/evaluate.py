@@ -7,37 +7,22 @@ from typing import Annotated
 
 import typer
 
-from iris_cli.commands import options
-from iris_cli.commands.train import (
-    BadSample,
-    Checksums,
-    Data,
-    Device,
-    Litter,
-    MaxBad,
-    NoiseSigma,
-    ObservedPerK,
-    ObserverName,
-    Ranks,
-    Torchrun,
-    on_ranks,
-    with_flags,
-)
-from iris_cli.config.toml import from_dict
+from iris_cli.commands import options, provenance
+from iris_cli.commands.train import Data, Feed, Processes, with_flags
+from iris_cli.config.toml import from_dict, merged, read_toml
 from iris_cli.config.train import TrainConfig
 from iris_cli.errors import DataError, UsageError
 
 
+@options.grouped
 def evaluate(
     run: Annotated[
         Path, typer.Argument(help="Run folder of `iris train`, one of its checkpoints, or the folder of an ensemble.")
     ],
     data: Data,
-    litter: Litter = None,
+    *,
+    feed: Feed,
     no_litter: Annotated[bool, typer.Option("--no-litter", help="Without the litter of the training.")] = False,
-    noise_sigma_k: NoiseSigma = None,
-    noise_observed_per_k: ObservedPerK = None,
-    fade: Annotated[bool | None, typer.Option(help="As in training, unless given.")] = None,
     split: Annotated[
         str | None, typer.Option(help="Which pairs.  [default: test; validation if there are none; else all]")
     ] = None,
@@ -54,18 +39,10 @@ def evaluate(
         typer.Option("--against", help="For the report: shards of another family of galaxies; may be given again."),
     ] = None,
     overwrite: options.Overwrite = False,
-    observer: ObserverName = None,
-    on_bad_sample: BadSample = None,
-    max_bad: MaxBad = None,
-    checksums: Checksums = None,
-    nproc_per_node: Ranks = None,
-    torchrun: Torchrun = "",
-    device: Device = "auto",
+    config: options.ConfigFile = None,
+    processes: Processes,
     dry_run: options.DryRun = False,
-    as_json: options.Json = False,
-    log_every: options.LogEvery = None,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    speech: options.LongSpeech,
 ) -> None:
     """Test a reverter on every pair once. Noise and litter are those of its training, unless given here."""
     if against and not report:
@@ -73,25 +50,17 @@ def evaluate(
     if report:
         check_free(report, overwrite)
     if not dry_run:
-        on_ranks(nproc_per_node, torchrun)
+        processes.start()
     from iris_cli.console import emit, speaks, table
     from iris_cli.training.testing import inputs_of, open_members, test_run
 
     members = open_members(run)
-    changes = {
-        "data": [str(folder.resolve()) for folder in data],
-        "litter": "" if no_litter else (str(litter.resolve()) if litter else None),
-        "observer": observer or "",
-        "noise.sigma_K": noise_sigma_k,
-        "noise.observed_per_K": noise_observed_per_k,
-        "noise.fade": fade,
-        "batch_size": batch_size,
-        "seed": seed,
-        "on_bad_sample": on_bad_sample,
-        "max_bad": max_bad,
-        "checksums": checksums,
-    }
-    hyper = from_dict(TrainConfig, with_flags(dict(members[0].checkpoint.config), changes), "command line")
+    changes = {**feed.changes(data), "batch_size": batch_size, "seed": seed}
+    if no_litter:
+        changes["litter"] = ""
+    trained = {**members[0].checkpoint.config, "observer": ""}
+    values = merged(trained, read_toml(config) if config else {})
+    hyper = from_dict(TrainConfig, with_flags(values, changes), str(config or "command line"))
     if dry_run:
         from iris_cli.dry_run import tell
         from iris_cli.training.held_out import split_to_test
@@ -100,11 +69,11 @@ def evaluate(
         checkpoints = [member.checkpoint for member in members]
         shown = (split or "") if hyper.observer else split_to_test(hyper.data, split, checkpoints)
         reverters = [member.checkpoint.make_reverter() for member in members]
-        tell(of_test(hyper, reverters, shown, ranks=nproc_per_node or 1), as_json)
+        tell(of_test(hyper, reverters, shown, ranks=processes.ranks), speech.as_json)
         return
     others = [str(folder.resolve()) for folder in against or []]
     inputs = inputs_of(hyper, split, stress=report is not None, against=others, members=members)
-    tested = test_run(members, hyper, inputs, device=device, quiet=quiet)
+    tested = test_run(members, hyper, inputs, device=processes.device, quiet=speech.quiet)
     if not speaks():
         return
     told = tested.brief()
@@ -112,9 +81,10 @@ def evaluate(
         from iris_cli.reporting import write_report
 
         told["report"] = str(write_report(report, run, tested, members, inputs, overwrite=overwrite))
+        provenance.record(report, hyper)
     title = f"{run} on {', '.join(hyper.data)}, {told['split']} split"
-    emit(told) if as_json else table(title, ("", "", ""), tested.rows())
-    if report and not as_json:
+    emit(told) if speech.as_json else table(title, ("", "", ""), tested.rows())
+    if report and not speech.as_json:
         print(told["report"])
 
 

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from iris_cli.commands import options
+from iris_cli.commands import options, provenance
 from iris_cli.config.cube import RegridConfig
 from iris_cli.config.grid import grid_preset
 from iris_cli.config.toml import from_dict, read_toml
-from iris_cli.errors import UsageError
+from iris_cli.console import counted
+from iris_cli.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from iris_cli.dry_run import DryRun
 
 
+@options.grouped
 def import_checkpoint(
     file: Annotated[Path, typer.Argument(help="State dict of the IRIS paper's code, chp_<epoch>.pt.")],
     out: Annotated[Path, typer.Argument(help="Run folder to write, or a checkpoint (.pt).")],
+    *,
     preset: Annotated[str | None, typer.Option(help="Its grid: paper, small or tiny.")] = None,
     config: Annotated[Path | None, typer.Option("--config", help="Its grid, as a [grid] table (TOML).")] = None,
     quantity: Annotated[str, typer.Option(help="What it takes: temperature or v_density.")] = "temperature",
-    latitude: Annotated[str, typer.Option(help="How its images lost their latitude: mean or max.")] = "mean",
+    latitude: Annotated[
+        str | None, typer.Option(help="How its images lost their latitude: mean or max.  [default: mean]")
+    ] = None,
     velocity_receding: Annotated[
         bool, typer.Option("--velocity-receding", help="It was trained with velocities that are positive receding.")
     ] = False,
@@ -29,7 +38,8 @@ def import_checkpoint(
         typer.Option("--turn-over", help="It learned galaxies that turn against the Milky Way: l -> -l, b -> -b."),
     ] = False,
     overwrite: options.Overwrite = False,
-    as_json: options.Json = False,
+    dry_run: options.DryRun = False,
+    speech: options.Speech,
 ) -> None:
     """Take over a network that the paper's code trained, for `iris test` and `iris revert`."""
     if (preset is None) == (config is None):
@@ -39,14 +49,38 @@ def import_checkpoint(
     grid = settings.grid or grid_preset(preset or "paper")
     if config and settings.grid is None:
         raise UsageError(f"{config} has no [grid] table", "write one, or give --preset")
-    if latitude not in ("mean", "max"):
-        raise UsageError(f"unknown latitude reduction '{latitude}'", "mean or max")
+    reduction = latitude or settings.latitude
+    if reduction not in ("mean", "max"):
+        raise UsageError(f"unknown latitude reduction '{reduction}'", "mean or max")
+    if dry_run:
+        from iris_cli.dry_run import tell
+
+        tell(_intention(file, out, overwrite), speech.as_json)
+        return
     from iris_cli.console import emit
     from iris_cli.training.foreign import Circumstances, import_checkpoint  # wakes torch
 
-    what = Circumstances(grid, quantity, latitude, not velocity_receding, turn_over)
+    what = Circumstances(grid, quantity, reduction, not velocity_receding, turn_over)
     told = import_checkpoint(file, out, what, overwrite=overwrite)
-    if as_json:
+    provenance.record(out, replace(settings, grid=grid, latitude=reduction))
+    if speech.as_json:
         emit(told)
     else:
-        print(f"{told['parameters']} parameters for {told['image_size']} pixels, epoch {told['epoch']}: {out}")
+        print(
+            f"{counted(told['parameters'], 'parameter')} for {told['image_size']} pixels, epoch {told['epoch']}: {out}"
+        )
+
+
+def _intention(file: Path, out: Path, overwrite: bool) -> DryRun:
+    from iris_cli.dry_run import WITH_TORCH, DryRun, size_of
+
+    if not file.is_file():
+        raise DataError(f"{file} does not exist")
+    size = size_of([file])
+    return DryRun(
+        computes="a checkpoint in IRIS's own units and directions",
+        reads={file: size},
+        writes={out: size},
+        memory=WITH_TORCH + 3 * size,  # the file's tensors, the network's, and the converted ones
+        notes=(f"{out} exists: the run itself would ask for --overwrite",) if out.exists() and not overwrite else (),
+    )

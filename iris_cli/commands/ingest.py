@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from iris_cli.commands import options
+from iris_cli.commands import options, provenance
 from iris_cli.config.grid import GRID_PRESETS, grid_preset
 from iris_cli.config.ingest import FORMULAS, SPINS, IngestConfig
 from iris_cli.config.toml import to_dict
-from iris_cli.errors import DataError, UsageError
+from iris_cli.console import counted
+from iris_cli.errors import EXIT_DONE, EXIT_FAILURE, DataError, UsageError
+
+if TYPE_CHECKING:
+    from iris_cli.dry_run import DryRun
 
 Text = str | None
 Number = float | None
 
 
+@options.grouped
 def ingest(
     snapshots: Annotated[
         list[Path], typer.Argument(help="Snapshots (HDF5); of one in parts any part; or folders of snapshots.")
     ],
     out: Annotated[Path, typer.Argument(help="Folder of the standard data set to write.")],
+    *,
     views: Annotated[int | None, typer.Option(min=1, help="From how many sides each is seen.  [default: 64]")] = None,
     seed: Annotated[int | None, typer.Option(help="Same seed, same bytes.  [default: 0]")] = None,
     preset: Annotated[
@@ -76,8 +83,8 @@ def ingest(
     resume: options.Resume = False,
     overwrite: options.Overwrite = False,
     config: options.ConfigFile = None,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
+    dry_run: options.DryRun = False,
+    speech: options.LongSpeech,
 ) -> None:
     """Look at snapshots of simulations (AREPO, GADGET, …) from many sides: a standard data set."""
     grid = to_dict(grid_preset(preset or "small", foreground)) if preset or foreground else None
@@ -99,21 +106,51 @@ def ingest(
     from iris_cli import ingest as work  # wakes scipy and h5py
     from iris_cli.console import emit
 
+    if dry_run:
+        from iris_cli.dry_run import tell
+
+        tell(_intention(snapshots, out, settings, memory, workers, go_on=resume or overwrite), speech.as_json)
+        return
     report = work.ingest(snapshots, out, settings, memory_GiB=memory, threads=threads, workers=workers, resume=resume,
-                         overwrite=overwrite, quiet=quiet)  # fmt: skip
+                         overwrite=overwrite, quiet=speech.quiet)  # fmt: skip
     tensors = report.made + report.kept
     if report.failed and not tensors:
         raise DataError(f"nothing was made: {report.failed[0]}")
-    if as_json:
+    provenance.record(out, settings, EXIT_FAILURE if report.failed else EXIT_DONE)
+    if speech.as_json:
         emit({"folder": str(out), "tensors": tensors, "made": report.made, "complete": report.complete,
               "failed": report.failed, "galaxies": report.told})  # fmt: skip
     else:
         for source, told in report.told.items():
-            print(f"{source}: {told['cells']} cells, {how_it_turns(told)}, {told['h2_mass_M_sun']:.3g} M_sun of H2")
-        print(f"{tensors} tensors{'' if report.complete else ' (other processes make the rest)'}: {out}")
+            cells, mass = counted(told["cells"], "cell"), told["h2_mass_M_sun"]
+            print(f"{source}: {cells}, {how_it_turns(told)}, {mass:.3g} M_sun of H2")
+        print(f"{counted(tensors, 'tensor')}{'' if report.complete else ' (other processes make the rest)'}: {out}")
     if report.failed:
         raise DataError(f"{len(report.failed)} of the galaxies failed; the first: {report.failed[0]}",
                         "mend that, then --resume")  # fmt: skip
+
+
+def _intention(
+    paths: list[Path], out: Path, config: IngestConfig, memory_GiB: float, workers: int, go_on: bool
+) -> DryRun:
+    """Snapshots are opened and their headers read, with the errors of the run itself."""
+    from iris_cli.dry_run import DryRun, size_of
+    from iris_cli.standard.arepo import Snapshot
+    from iris_cli.standard.snapshot_files import find_snapshots
+
+    snapshots = [Snapshot.open(files, config) for files in find_snapshots(paths)]
+    cells, shape = sum(snapshot.cells for snapshot in snapshots), config.grid.tensor_shape
+    return DryRun(
+        computes=f"{counted(len(snapshots), 'snapshot')} with {counted(cells, 'cell')} x "
+        f"{counted(config.views, 'view')}, tensors of {' x '.join(map(str, shape))}",
+        reads={part: size_of([part]) for snapshot in snapshots for part in snapshot.files.parts},
+        writes={out: len(snapshots) * config.views * (4 * math.prod(shape) + 128)},
+        memory=int(memory_GiB * 2**30),
+        processes=workers,
+        notes=()
+        if go_on or not out.exists()
+        else (f"{out} exists: the run itself would ask for --resume or --overwrite",),
+    )
 
 
 def drawn(name: str, text: str | None) -> list[float] | None:

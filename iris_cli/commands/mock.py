@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from iris_cli.commands import options
+from iris_cli.commands import options, provenance
 from iris_cli.config.grid import GRID_PRESETS, grid_preset
 from iris_cli.config.mock import ForegroundConfig, MockConfig
+from iris_cli.console import counted
 
 if TYPE_CHECKING:
     from iris_cli.dry_run import DryRun
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
 TENSORS_HELD = 15
 
 
+@options.grouped
 def mock(
     out: Annotated[Path, typer.Argument(help="Folder of the standard data set to write.")],
+    *,
     galaxies: Annotated[int, typer.Option("--galaxies", "-n", min=1, help="How many galaxies.")] = 16,
     views: Annotated[int, typer.Option("--views", "-m", min=1, help="From how many sides each is seen.")] = 1,
     seed: options.Seed = 0,
@@ -33,10 +36,7 @@ def mock(
     overwrite: options.Overwrite = False,
     config: options.ConfigFile = None,
     dry_run: options.DryRun = False,
-    as_json: options.Json = False,
-    log_every: options.LogEvery = None,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    speech: options.LongSpeech,
 ) -> None:
     """Make a standard data set of mock galaxies. They have a CMZ orbit, clouds, a disc, inflow and turbulence."""
     from iris_cli.console import emit
@@ -51,13 +51,14 @@ def mock(
     if dry_run:
         from iris_cli.dry_run import tell
 
-        tell(_intention(maker, out, galaxies, workers, overwrite), as_json)
+        tell(_intention(maker, out, galaxies, workers, overwrite), speech.as_json)
         return
-    count = write_mock(maker, out, galaxies, workers=workers, overwrite=overwrite, quiet=quiet)
-    if as_json:
+    count = write_mock(maker, out, galaxies, workers=workers, overwrite=overwrite, quiet=speech.quiet)
+    provenance.record(out, maker.config)
+    if speech.as_json:
         emit({"folder": str(out), "galaxies": galaxies, "tensors": count})
     else:
-        print(f"{count} tensors of {galaxies} galaxies: {out}")
+        print(f"{counted(count, 'tensor')} of {counted(galaxies, 'galaxy', 'galaxies')}: {out}")
 
 
 def _intention(maker: Foregrounds | Galaxies, out: Path, count: int, workers: int, overwrite: bool) -> DryRun:
@@ -66,7 +67,8 @@ def _intention(maker: Foregrounds | Galaxies, out: Path, count: int, workers: in
     tensor, views = 4 * math.prod(maker.grid.tensor_shape), getattr(maker, "views", 1)
     exists = out.exists() and not overwrite
     return DryRun(
-        computes=f"{count} galaxies x {views} views, tensors of {' x '.join(map(str, maker.grid.tensor_shape))}",
+        computes=f"{counted(count, 'galaxy', 'galaxies')} x {counted(views, 'view')}, "
+        f"tensors of {' x '.join(map(str, maker.grid.tensor_shape))}",
         writes={out: count * views * (tensor + 128)},
         memory=workers * (PLAIN + TENSORS_HELD * tensor),
         processes=workers,

@@ -7,34 +7,42 @@ from typing import Annotated, Any
 import typer
 
 from iris_cli.commands import options
+from iris_cli.config.molecule import MoleculeConfig
+from iris_cli.console import counted
 
 
+@options.grouped
 def molecule(
     name: Annotated[str, typer.Argument(help="12co, 13co, c18o, or a LAMDA file.")],
+    *,
     temperature_K: Annotated[
-        float, typer.Option("--temperature", "-t", min=2.0, help="For critical densities, K.")
-    ] = 50.0,
-    rows: Annotated[int, typer.Option(min=1, help="How many levels and transitions to print.")] = 12,
-    as_json: options.Json = False,
+        float | None, typer.Option("--temperature", "-t", min=2.0, help="For critical densities, K.  [default: 50]")
+    ] = None,
+    rows: Annotated[
+        int | None, typer.Option(min=1, help="How many levels and transitions to print.  [default: 12]")
+    ] = None,
+    config: options.ConfigFile = None,
+    speech: options.Speech,
 ) -> None:
     """Levels, transitions, critical densities of a molecule."""
     from iris_cli.console import emit
     from iris_cli.observers.molecule import load_molecule, summary
 
-    told = summary(load_molecule(name), temperature_K)
-    emit(told) if as_json else _print(told, rows)
+    settings = options.configured(MoleculeConfig, config, temperature_K=temperature_K, rows=rows)
+    told = summary(load_molecule(name), settings.temperature_K)
+    emit(told) if speech.as_json else _print(told, settings.rows)
 
 
 def _print(told: dict[str, Any], rows: int) -> None:
     from iris_cli.console import table
 
     partners = [p["collider"] for p in told["partners"]]
-    print(f"{told['name']}, {told['mass_u']:g} u; {len(told['levels'])} levels, {len(told['lines'])} transitions")
+    levels, transitions = counted(len(told["levels"]), "level"), counted(len(told["lines"]), "transition")
+    print(f"{told['name']}, {told['mass_u']:g} u; {levels}, {transitions}")
     print(told["source"])
-    levels: list[tuple[str, ...]] = [
-        (row["label"], f"{row['energy_K']:.4f}", f"{row['weight']:g}") for row in told["levels"][:rows]
-    ]
-    table("levels", ("level", "energy / K", "weight"), levels)
+    table("levels", ("level", "energy / K", "weight"),
+          [(row["label"], f"{row['energy_K']:.4f}", f"{row['weight']:g}")
+           for row in told["levels"][:rows]])  # fmt: skip
     critical = tuple(f"n {p}" for p in partners)
     table(f"transitions; critical densities n in cm^-3 at {told['critical_density_temperature_K']:g} K",
           ("line", "GHz", "A / s^-1", "E_u / K", *critical),
@@ -48,7 +56,7 @@ def _print(told: dict[str, Any], rows: int) -> None:
         )
         print("thin, x_H2 = 0.1: up to four times); a LAMDA file that has these rates mends it")
     if (hidden := len(told["lines"]) - rows) > 0:
-        print(f"{hidden} more transitions: --rows {len(told['levels'])}")
+        print(f"{counted(hidden, 'more transition')}: --rows {len(told['levels'])}")
 
 
 def _transition(line: dict[str, Any], partners: list[str]) -> tuple[str, ...]:

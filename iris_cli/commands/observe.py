@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from iris_cli.commands import options
+from iris_cli.commands import options, provenance
+from iris_cli.commands.preobserve import TENSORS_HELD
 from iris_cli.config.observer import LineConfig, SyntheticConfig
+from iris_cli.console import counted
 from iris_cli.errors import UsageError
 
+if TYPE_CHECKING:
+    from iris_cli.dry_run import DryRun
 
+#: A FITS header with its history, bytes.
+HEADER = 4 * 2880
+
+
+@options.grouped
 def observe(
     standard: Annotated[Path, typer.Argument(help="Standard data set.")],
     index: Annotated[int, typer.Argument(min=0, help="Which of its tensors, from 0.")],
+    *,
     out: Annotated[Path, typer.Option("--out", "-o", help="FITS file to write.")],
     molecule: Annotated[
         list[str] | None,
@@ -42,8 +53,8 @@ def observe(
     moments: Annotated[bool, typer.Option("--moments", help="Also moments 0, 1 and 2, each its own file.")] = False,
     overwrite: options.Overwrite = False,
     config: options.ConfigFile = None,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    dry_run: options.DryRun = False,
+    speech: options.Speech,
 ) -> None:
     """See one tensor as a radio telescope would. A FITS cube comes out: longitude, latitude, velocity."""
     settings = options.configured(
@@ -51,11 +62,40 @@ def observe(
         memory_GiB=memory_GiB, device=device,
     )  # fmt: skip
     settings = replace(settings, lines=_lines(settings.lines, molecule, transition, tracer_per_CO))
+    from iris_cli.console import emit
     from iris_cli.observe import observe_to_fits  # wakes torch
+    from iris_cli.observers.device import settled
 
-    for path in observe_to_fits(standard, index, out, settings, unit=unit, in_blur=in_blur, moments=moments,
-                                overwrite=overwrite, quiet=quiet):  # fmt: skip
-        print(path)
+    settings = settled(settings)
+    if dry_run:
+        from iris_cli.dry_run import tell
+
+        tell(_intention(standard, index, out, settings, moments, overwrite), speech.as_json)
+        return
+    written = observe_to_fits(standard, index, out, settings, unit=unit, in_blur=in_blur, moments=moments,
+                              overwrite=overwrite, quiet=speech.quiet,
+                              history=provenance.history(settings))  # fmt: skip
+    emit({"files": list(map(str, written))}) if speech.as_json else print(*written, sep="\n")
+
+
+def _intention(folder: Path, index: int, out: Path, config: SyntheticConfig, moments: bool, overwrite: bool) -> DryRun:
+    from iris_cli.dry_run import WITH_NUMBA, WITH_TORCH, DryRun, size_of
+    from iris_cli.observe import check_free, names, open_tensor
+
+    paths = names(out, config.lines)
+    check_free(paths, overwrite)
+    dataset = open_tensor(folder, index)
+    grid, lines = dataset.grid, len(paths)
+    voxels = (grid.lon_steps, grid.lat_steps, grid.v_steps)
+    cube, tensor = 4 * math.prod(voxels), 4 * math.prod(grid.tensor_shape)
+    compiled = config.backend == "compiled"
+    working = 0 if compiled else int(config.memory_GiB * 2**30)
+    return DryRun(
+        computes=f"{counted(lines, 'line')} of tensor {index}, {' x '.join(map(str, voxels))} voxels each",
+        reads={folder / dataset.entries[index].file: size_of([folder / dataset.entries[index].file])},
+        writes=dict.fromkeys(paths, cube + HEADER + moments * (cube // grid.v_steps + HEADER) * 3),
+        memory=(WITH_NUMBA if compiled else WITH_TORCH) + TENSORS_HELD * tensor + lines * 2 * cube + working,
+    )
 
 
 def _lines(
@@ -69,7 +109,10 @@ def _lines(
         lines = tuple(LineConfig(molecule=name) for name in molecules)
     for option, given in (("transition", transitions), ("tracer-per-co", abundances)):
         if given and len(given) != len(lines):
-            raise UsageError(f"{len(lines)} molecules, but --{option} is given {len(given)} times", "once for each")
+            raise UsageError(
+                f"{counted(len(lines), 'molecule')}, but --{option} is given {counted(len(given), 'time')}",
+                "once for each",
+            )
     if transitions:
         lines = tuple(replace(line, transition=name) for line, name in zip(lines, transitions, strict=True))
     if abundances:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from iris_cli.commands import options
+from iris_cli.commands import options, provenance
 from iris_cli.config.preobserve import PreobserveConfig
-from iris_cli.errors import DataError
+from iris_cli.console import counted
+from iris_cli.errors import EXIT_DONE, EXIT_FAILURE, EXIT_REQUEUE, DataError
 
 if TYPE_CHECKING:
     from iris_cli.dry_run import DryRun
@@ -22,12 +23,14 @@ TENSORS_HELD = 5
 BESIDE_ARRAYS, BESIDE_SAMPLES = 5000, 15_000
 
 
+@options.grouped
 def preobserve(
     standard: Annotated[
         list[Path],
         typer.Argument(help="Standard data sets, ours or the field's, or pre-observed; - or @FILE: a list."),
     ],
     out: Annotated[Path, typer.Argument(help="Shard folder to write.")],
+    *,
     observer: Annotated[
         str | None,
         typer.Option(help="synthetic (a line) or simple (columns).  [default: synthetic]"),
@@ -67,10 +70,7 @@ def preobserve(
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Take up just the inputs that failed.")] = False,
     config: options.ConfigFile = None,
     dry_run: options.DryRun = False,
-    as_json: options.Json = False,
-    log_every: options.LogEvery = None,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    speech: options.LongSpeech,
 ) -> None:
     """Observe standard data sets, once. What comes out are tar shards of (observation, density) pairs and an index."""
     settings = options.configured(
@@ -88,23 +88,28 @@ def preobserve(
     from iris_cli.stopping import stopping
 
     standard = options.listed(standard)
+    settings = work.settle(settings, out, overwrite)
     if dry_run:
         from iris_cli.dry_run import tell
 
-        settings = work.settle(settings, out, overwrite)
-        tell(_intention(standard, out, settings, workers, go_on=resume or overwrite or retry_failed), as_json)
+        tell(_intention(standard, out, settings, workers, go_on=resume or overwrite or retry_failed), speech.as_json)
         return
-    with stopping("finished shards are kept: go on with --resume"):
-        report = work.preobserve(standard, out, settings, workers=workers, resume=resume, overwrite=overwrite,
-                                 retry_failed=retry_failed, quiet=quiet)  # fmt: skip
+    try:
+        with stopping("finished shards are kept: go on with --resume"):
+            report = work.preobserve(standard, out, settings, workers=workers, resume=resume, overwrite=overwrite,
+                                     retry_failed=retry_failed, quiet=speech.quiet)  # fmt: skip
+    except SystemExit:
+        provenance.record(out, settings, EXIT_REQUEUE)
+        raise
+    provenance.record(out, settings, EXIT_FAILURE if report.failed else EXIT_DONE)
     told = work.describe_report(report, out)
-    if as_json:
+    if speech.as_json:
         emit(told)
     else:
-        print(f"{told['pairs']} pairs in {told['shards']} shards: {out}")
+        print(f"{counted(told['pairs'], 'pair')} in {counted(told['shards'], 'shard')}: {out}")
     if report.failed:
         raise DataError(
-            f"{len(report.failed)} of {report.samples + len(report.failed)} inputs failed; the first: "
+            f"{len(report.failed)} of {counted(report.samples + len(report.failed), 'input')} failed; the first: "
             f"{report.failed[0].reason}",
             f"{out / 'failures.jsonl'} lists all; mend them, then `--retry-failed`",
         )
@@ -128,7 +133,8 @@ def _intention(folders: list[Path], out: Path, config: PreobserveConfig, workers
     processes = workers + (workers > 1)
     kept = sum((out / record_name(job.name)).exists() for job in plan.jobs)
     return DryRun(
-        computes=f"{pairs} pairs ({splits}) in {len(plan.jobs)} shards, {config.observer} observer",
+        computes=f"{counted(pairs, 'pair')} ({splits}) in {counted(len(plan.jobs), 'shard')}, "
+        f"{config.observer} observer",
         reads={chosen.folder: size_of(chosen.folder.glob("*.npy")) for chosen in inputs},
         writes={out: pairs * (a_pair + BESIDE_ARRAYS) + len(plan.jobs) * BESIDE_SAMPLES},
         memory=processes * (WITH_NUMBA if compiled else WITH_TORCH) + workers * held,
@@ -139,4 +145,4 @@ def _intention(folders: list[Path], out: Path, config: PreobserveConfig, workers
 
 def _there(out: Path, kept: int, shards: int, go_on: bool) -> str:
     ask = "" if go_on else ": the run itself would ask for --resume or --overwrite"
-    return f"{out} exists and has {kept} of {shards} shards{ask}"
+    return f"{out} exists and has {kept} of {counted(shards, 'shard')}{ask}"

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from iris_cli.commands import cube as of_cube
-from iris_cli.commands import options
-from iris_cli.commands.train import with_flags
-from iris_cli.config.cube import RegridConfig
-from iris_cli.config.toml import from_dict, read_toml
+from iris_cli.commands import options, provenance
+from iris_cli.commands.cube import HEADER_BYTES, Reading, tell_plan
+from iris_cli.commands.plot import FIGURE_BYTES
+from iris_cli.console import log
 from iris_cli.errors import UsageError
 
 
+@options.grouped
 def revert(
     inputs: Annotated[
         list[Path],
@@ -23,46 +24,42 @@ def revert(
             help="Run folders (ensembles, .pt checkpoints), then FITS cubes or an l-v image of `iris cube`.",
         ),
     ],
+    *,
     out: Annotated[Path, typer.Option("--out", "-o", help="FITS map to write.")],
     figure: Annotated[Path | None, typer.Option("--figure", help="Figure to draw: .png, .pdf or .svg.")] = None,
     density_unit: Annotated[str, typer.Option("--density-unit", help="Of the map: kg/m3 or Msun/pc3.")] = "kg/m3",
-    unit: of_cube.Unit = None,
-    rest_frequency_ghz: of_cube.RestFrequency = None,
-    beam_arcsec: of_cube.Beam = None,
-    velocity_convention: of_cube.Convention = None,
-    spectral_unit: of_cube.SpectralUnit = None,
-    velocity_shift: of_cube.Shift = None,
-    efficiency: of_cube.Efficiency = None,
-    centre_lon: of_cube.CentreLon = None,
-    centre_lat: of_cube.CentreLat = None,
-    hdu: of_cube.Hdu = None,
-    min_coverage: of_cube.MinCoverage = None,
-    memory: of_cube.Memory = None,
+    reading: Reading,
     config: options.ConfigFile = None,
     overwrite: options.Overwrite = False,
-    dry_run: of_cube.DryRun = False,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
+    dry_run: options.DryRun = False,
+    speech: options.Speech,
 ) -> None:
     """Turn a telescope's cube into the view from above: a map of H2 density, and what is known of its worth."""
-    flags = of_cube.cube_flags(unit, rest_frequency_ghz, beam_arcsec, velocity_convention, spectral_unit,
-                               velocity_shift, efficiency, centre_lon, centre_lat, hdu, min_coverage,
-                               memory)  # fmt: skip
-    values = with_flags(read_toml(config) if config else {}, flags)
-    settings = from_dict(RegridConfig, values, str(config) if config else "command line").cube
+    regrid = reading.settings(config)
+    if regrid.grid is not None:
+        log(f"note: the grid is the run's; that of {config} is for `iris cube`")
+    settings = regrid.cube
     runs, cubes = divided(inputs)
     from iris_cli import revert as work  # wakes torch
     from iris_cli.console import emit
 
     if dry_run:
-        emit(work.plan_revert(runs, cubes, out, figure, settings, density_unit, overwrite))
+        told = work.plan_revert(runs, cubes, out, figure, settings, density_unit, overwrite)
+        tell_plan(told, inputs, _sizes(told, out, figure), "a map", speech.as_json)
         return
     made = work.revert(runs, cubes, out=out, figure=figure, config=settings, unit=density_unit, overwrite=overwrite,
-                       quiet=quiet)  # fmt: skip
-    if as_json:
+                       quiet=speech.quiet, history=provenance.history(settings))  # fmt: skip
+    if speech.as_json:
         emit(made.told)
     else:
         print("\n".join([*work.sentences(made.told), *made.told["outputs"]]))
+
+
+def _sizes(told: dict[str, Any], out: Path, figure: Path | None) -> dict[Path, int]:
+    """Map, observation and coverage, and with several networks their spread."""
+    images = 3 + (len(told["networks"]) > 1)
+    written = {out: 4 * images * math.prod(told["image"]) + images * HEADER_BYTES}
+    return written if figure is None else {**written, figure: FIGURE_BYTES}
 
 
 def divided(inputs: list[Path]) -> tuple[list[Path], list[Path]]:

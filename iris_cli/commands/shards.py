@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from iris_cli.commands import options
+from iris_cli.commands import options, provenance
+from iris_cli.console import counted
 from iris_cli.errors import EXIT_UNVERIFIED, DataError, IrisError
 
 if TYPE_CHECKING:
@@ -24,34 +25,40 @@ Folder = Annotated[Path, typer.Argument(help="Shard folder.")]
 
 
 @app.command()
-def info(folder: Folder, as_json: options.Json = False) -> None:
+@options.grouped
+def info(folder: Folder, *, speech: options.Speech) -> None:
     """Tell what a folder holds. Counts, bytes, arrays, units, statistics, grid and provenance, from the index alone."""
     from iris_cli.console import emit
     from shards.index import Index
 
     index = Index.open(folder)
-    if as_json:
+    if speech.as_json:
         emit(described(index))
     else:
         _print_info(index)
 
 
 @app.command()
+@options.grouped
 def verify(
     folders: Annotated[list[Path], typer.Argument(help="Shard folders; - or @FILE for a list.")],
+    *,
     repair: Annotated[
         bool, typer.Option("--repair", help="Rebuild records and index from the tars that are sound, then verify.")
     ] = False,
-    as_json: options.Json = False,
-    log_every: options.LogEvery = None,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    dry_run: options.DryRun = False,
+    speech: options.LongSpeech,
 ) -> None:
     """Check every checksum and decode every member. Exit code 3 and a list if anything is not as promised."""
     from iris_cli.console import emit
 
-    verdicts = {folder: _verdict(folder, repair, quiet) for folder in options.listed(folders)}
-    if as_json:
+    folders = options.listed(folders)
+    if dry_run:
+        what = "records and index of the tars that are sound, and " if repair else ""
+        _tell(f"{what}every checksum and member of {counted(len(folders), 'folder')}", folders, repair, speech)
+        return
+    verdicts = {folder: _verdict(folder, repair, speech.quiet) for folder in folders}
+    if speech.as_json:
         told = [{"folder": str(folder), **verdict.to_json()} for folder, verdict in verdicts.items()]
         emit(told[0] if len(told) == 1 else {"sound": all(one["sound"] for one in told), "folders": told})
     else:
@@ -69,30 +76,44 @@ def _verdict(folder: Path, repair: bool, quiet: bool) -> Verdict:
     if repair:
         with progress("repairing", tars, quiet=quiet) as bar:
             mended = checks.repair(folder, on_progress=bar.advance)
-        log(f"the index now holds {mended.count()} samples in {len(mended.shards)} shards")
+        provenance.record(folder)
+        log(f"the index now holds {counted(mended.count(), 'sample')} in {counted(len(mended.shards), 'shard')}")
     with progress("verifying", tars, quiet=quiet) as bar:
         return checks.verify(folder, on_progress=bar.advance)
 
 
 @app.command()
+@options.grouped
 def preview(
     folder: Folder,
+    *,
     number: Annotated[int, typer.Option("--number", "-n", min=0, help="Which sample, counted within the split.")] = 0,
     split: Annotated[str | None, typer.Option(help="Which split.  [default: the first]")] = None,
     key: Annotated[str | None, typer.Option(help="The sample of this key instead.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="A PNG, PDF or SVG to write.")] = None,
+    dry_run: options.DryRun = False,
+    speech: options.Speech,
 ) -> None:
     """Show a sample: drawn in the terminal, or with --out as a figure."""
+    from iris_cli.console import emit
     from shards.index import Index
     from shards.reader import Reader
 
     index = Index.open(folder)
     chosen = _chosen(index, number, split, key)
     reader = Reader(index)
-    arrays = reader.read_new(chosen)
     title = f"{reader.key(chosen)} ({reader.split(chosen)})"
+    if dry_run:
+        _tell(f"sample {title}", [folder], False, speech, out)
+        return
+    arrays = reader.read_new(chosen)
     if out is not None:
         _save_figure(index, arrays, title, out)
+    if speech.as_json:
+        told = {"key": reader.key(chosen), "split": reader.split(chosen), "info": reader.info(chosen)}
+        emit({**told, "figure": None if out is None else str(out)})
+    elif out is not None:
+        print(out)
     else:
         _draw_in_terminal(index, arrays, title)
         for line in _lines("", reader.info(chosen)):
@@ -100,42 +121,81 @@ def preview(
 
 
 @app.command()
-def merge(folder: Folder, as_json: options.Json = False) -> None:
+@options.grouped
+def merge(folder: Folder, *, dry_run: options.DryRun = False, speech: options.Speech) -> None:
     """Close a set that several jobs wrote. Checks that no shard is missing, and writes the index."""
     from iris_cli.console import emit
-    from shards.closing import merge_set
+    from shards.closing import merge_set, missing_shards, read_plan
 
+    if dry_run:
+        missing = missing_shards(folder, read_plan(folder))
+        lacks = f"{counted(len(missing), 'shard is', 'shards are')} missing"
+        _tell(f"the index of the set; {lacks}", [folder], True, speech)
+        return
     index = merge_set(folder)
-    if as_json:
+    provenance.record(folder)
+    if speech.as_json:
         emit(described(index))
     else:
-        print(f"{index.count()} samples in {len(index.shards)} shards: {folder}")
+        print(f"{counted(index.count(), 'sample')} in {counted(len(index.shards), 'shard')}: {folder}")
     if index.failed:
         raise DataError(
-            f"{index.failed} inputs failed", f"{folder / 'failures.jsonl'} lists them; mend them, then `--retry-failed`"
+            f"{counted(index.failed, 'input')} failed",
+            f"{folder / 'failures.jsonl'} lists them; mend them, then `--retry-failed`",
         )
 
 
 @app.command("index")
+@options.grouped
 def index_foreign(
     folder: Annotated[Path, typer.Argument(help="Folder of uncompressed tars with .npy members.")],
+    *,
     split: Annotated[
         str | None,
         typer.Option(help="Split of all tars.  [default: what a name like validation-0001.tar says, or train]"),
     ] = None,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
+    dry_run: options.DryRun = False,
+    speech: options.LongSpeech,
 ) -> None:
     """Make another program's tars usable. They must be uncompressed and laid out in WebDataset's manner."""
     from iris_cli.console import emit, progress
     from shards.scan import index_tars
 
-    with progress("indexing", quiet=quiet) as bar:
+    if dry_run:
+        _tell(
+            f"a record of {counted(len(list(folder.glob('*.tar'))), 'tar')} each, and an index", [folder], True, speech
+        )
+        return
+    with progress("indexing", quiet=speech.quiet) as bar:
         index = index_tars(folder, split=split, on_progress=bar.advance)
-    if as_json:
+    provenance.record(folder)
+    if speech.as_json:
         emit(described(index))
     else:
         _print_info(index)
+
+
+#: Records and index take about this share of the bytes of their tars.
+RECORDS_SHARE = 0.01
+
+
+def _tell(what: str, folders: list[Path], writes: bool, speech: options.Speech, figure: Path | None = None) -> None:
+    """A dry run: tars are read, and where `writes` is set, records and index are written beside them."""
+    from iris_cli.commands.plot import FIGURE_BYTES
+    from iris_cli.dry_run import PLAIN, DryRun, size_of, tell
+
+    for folder in folders:
+        if not folder.is_dir():
+            raise DataError(f"{folder} is not a folder")
+    tars = {folder: size_of(folder.glob("*.tar")) for folder in folders}
+    written = (
+        {folder: size_of(folder.glob("*.json")) or int(RECORDS_SHARE * tars[folder]) for folder in folders}
+        if writes
+        else {}
+    )
+    largest = max((path.stat().st_size for folder in folders for path in folder.glob("*.tar")), default=0)
+    tell(DryRun(computes=what, reads=tars, writes=written if figure is None else {figure: FIGURE_BYTES},
+                memory=PLAIN + largest), speech.as_json)  # fmt: skip
 
 
 # --- info -------------------------------------------------------------------------------------------------------------
@@ -220,8 +280,9 @@ def _print_verdict(folder: Path, verdict: Verdict) -> None:
         print(f"note: {note}")
     for fault in verdict.faults:
         print(f"fault: {fault}")
-    state = "sound" if verdict.sound else f"NOT SOUND, {len(verdict.faults)} faults"
-    print(f"{folder}: {state}; {verdict.samples} samples in {verdict.shards} shards, {_bytes(verdict.bytes)}")
+    state = "sound" if verdict.sound else f"NOT SOUND, {counted(len(verdict.faults), 'fault')}"
+    samples, shards = counted(verdict.samples, "sample"), counted(verdict.shards, "shard")
+    print(f"{folder}: {state}; {samples} in {shards}, {_bytes(verdict.bytes)}")
 
 
 # --- preview ----------------------------------------------------------------------------------------------------------
@@ -259,8 +320,7 @@ def _save_figure(index: Index, arrays: Mapping[str, Any], title: str, out: Path)
     check_writable(out)
     units = {name: schema.attributes.get("unit") for name, schema in index.arrays.items()}
     labels = {name: f"{name} [{unit}]" if unit else name for name, unit in units.items()}
-    save(draw_sample(arrays, labels, _grid(index), title), out)
-    print(out)
+    save(draw_sample(arrays, labels, _grid(index), title), out, history=provenance.history(dated=False))
 
 
 def _draw_in_terminal(index: Index, arrays: Mapping[str, Any], title: str) -> None:

@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,41 +14,90 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from iris_cli.commands import options
+from iris_cli.commands import options, provenance
 from iris_cli.config.toml import from_dict, read_toml
 from iris_cli.config.train import TrainConfig
+from iris_cli.console import counted
 from iris_cli.errors import EXIT_REQUEUE, UsageError
 
 Data = Annotated[list[Path], typer.Argument(help="Shard folders; or standard data sets, with --observer.")]
-Litter = Annotated[
-    Path | None,
-    typer.Option("--litter", help="Folder of litter: foregrounds added to the observations, drawn at random."),
-]
-NoiseSigma = Annotated[
-    float | None,
-    typer.Option(
-        "--noise-sigma-k",
-        min=0.0,
-        help="Noise of the cube, K per voxel. A v_density is taken to be 4.35 solar masses per pc2 for each K km/s.",
-    ),
-]
-ObservedPerK = Annotated[
-    float | None, typer.Option(min=0.0, help="What a kelvin of noise is in the observation's unit, if not that.")
-]
-ObserverName = Annotated[
-    str | None, typer.Option("--observer", help="Observe standard data sets on the fly: slow, but no shards.")
-]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
-Ranks = Annotated[int | None, typer.Option("--nproc-per-node", min=1, help="Processes on this machine (torchrun).")]
 
-Torchrun = Annotated[
-    str, typer.Option(help="More options of torchrun, quoted: '--nnodes=2 --rdzv-endpoint=node1:29500' say.")
-]
-BadSample = Annotated[str | None, typer.Option(help="stop at, or skip, a sample that cannot be read.  [default: stop]")]
-MaxBad = Annotated[int | None, typer.Option(min=0, help="Of skipped samples; more stop the run.  [default: 100]")]
-Checksums = Annotated[
-    bool | None, typer.Option(help="Compare what is first read with its checksum.  [default: checksums]")
-]
+
+@dataclass(frozen=True)
+class Feed:
+    """What a network is shown, in training as in a test."""
+
+    litter: Annotated[
+        Path | None,
+        typer.Option("--litter", help="Folder of litter: foregrounds added to the observations, drawn at random."),
+    ] = None
+    noise_sigma_k: Annotated[
+        float | None,
+        typer.Option(
+            "--noise-sigma-k",
+            min=0.0,
+            help="Noise of the cube, K per voxel. A v_density is taken to be 4.35 solar masses per pc2 per K km/s.",
+        ),
+    ] = None
+    noise_observed_per_k: Annotated[
+        float | None, typer.Option(min=0.0, help="What a kelvin of noise is in the observation's unit, if not that.")
+    ] = None
+    fade: Annotated[
+        bool | None,
+        typer.Option(help="Scale each sample's noise by a factor between 0 and 1.  [default: fade; as in training]"),
+    ] = None
+    observer: Annotated[
+        str | None, typer.Option("--observer", help="Observe standard data sets on the fly: slow, but no shards.")
+    ] = None
+    on_bad_sample: Annotated[
+        str | None, typer.Option(help="stop at, or skip, a sample that cannot be read.  [default: stop]")
+    ] = None
+    max_bad: Annotated[
+        int | None, typer.Option(min=0, help="Of skipped samples; more stop the run.  [default: 100]")
+    ] = None
+    checksums: Annotated[
+        bool | None, typer.Option(help="Compare what is first read with its checksum.  [default: checksums]")
+    ] = None
+
+    def changes(self, data: list[Path]) -> dict[str, Any]:
+        """Keys of a TrainConfig; None where nothing was said."""
+        return {
+            "data": [str(folder.resolve()) for folder in data],
+            "litter": str(self.litter.resolve()) if self.litter else None,
+            "observer": self.observer,
+            "noise.sigma_K": self.noise_sigma_k,
+            "noise.observed_per_K": self.noise_observed_per_k,
+            "noise.fade": self.fade,
+            "on_bad_sample": self.on_bad_sample,
+            "max_bad": self.max_bad,
+            "checksums": self.checksums,
+        }
+
+
+@dataclass(frozen=True)
+class Processes:
+    """On how many ranks the work is done, and where."""
+
+    nproc_per_node: Annotated[
+        int | None, typer.Option("--nproc-per-node", min=1, help="Processes on this machine (torchrun).")
+    ] = None
+    torchrun: Annotated[
+        str, typer.Option(help="More options of torchrun, quoted: '--nnodes=2 --rdzv-endpoint=node1:29500' say.")
+    ] = ""
+    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto"
+
+    @property
+    def ranks(self) -> int:
+        """On this machine."""
+        return self.nproc_per_node or 1
+
+    def start(self) -> None:
+        """Start this same command on many ranks and exit with their code; in one of them, or alone, go on."""
+        if not (self.ranks > 1 or self.torchrun) or "RANK" in os.environ:
+            return
+        from iris_cli.training.distributed import launch
+
+        raise typer.Exit(launch(self.ranks, sys.argv[1:], shlex.split(self.torchrun)))
 
 
 class TrainCommand(TyperCommand):
@@ -65,15 +115,12 @@ def spelled_out(arguments: list[str]) -> Iterator[str]:
             yield "auto"
 
 
+@options.grouped
 def train(
     data: Data,
+    *,
     out: Annotated[Path, typer.Option("--out", "-o", help="Run folder: configuration, metrics, checkpoints.")],
-    litter: Litter = None,
-    noise_sigma_k: NoiseSigma = None,
-    noise_observed_per_k: ObservedPerK = None,
-    fade: Annotated[
-        bool | None, typer.Option(help="Scale each sample's noise by a factor between 0 and 1.  [default: fade]")
-    ] = None,
+    feed: Feed,
     epochs: Annotated[int | None, typer.Option("--epochs", "-e", help="[default: 32]")] = None,
     batch_size: Annotated[int | None, typer.Option("--batch-size", "-b", help="Per process.  [default: 8]")] = None,
     accumulate: Annotated[
@@ -104,9 +151,6 @@ def train(
         int, typer.Option(min=1, help="Train an ensemble of so many, in folders member-01, member-02 ... of the run.")
     ] = 1,
     on_nan: Annotated[str | None, typer.Option(help="stop, or skip a step whose loss is not finite.")] = None,
-    on_bad_sample: BadSample = None,
-    max_bad: MaxBad = None,
-    checksums: Checksums = None,
     read_threads: Annotated[int | None, typer.Option(min=1, help="Threads that read pairs.  [default: 2]")] = None,
     read_ahead: Annotated[int | None, typer.Option(min=1, help="Batches they are ahead.  [default: 2]")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Same seed, same bytes.  [default: 0]")] = None,
@@ -116,7 +160,6 @@ def train(
     checkpoint_minutes: Annotated[float | None, typer.Option(help="The same by the clock.  [default: 0]")] = None,
     keep: Annotated[int | None, typer.Option(help="Last checkpoints to keep beside the best.  [default: 3]")] = None,
     log: Annotated[str | None, typer.Option(help="tensorboard: event files beside metrics.jsonl.")] = None,
-    observer: ObserverName = None,
     config: options.ConfigFile = None,
     resume: Annotated[
         str,
@@ -126,25 +169,15 @@ def train(
     force: Annotated[
         bool, typer.Option("--force", help="Resume although the configuration or the data differ.")
     ] = False,
-    nproc_per_node: Ranks = None,
-    torchrun: Torchrun = "",
-    device: Device = "auto",
+    processes: Processes,
     dry_run: options.DryRun = False,
-    as_json: options.Json = False,
-    log_every: options.LogEvery = None,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    speech: options.LongSpeech,
 ) -> None:
     """Train a reverter on pairs; torchrun and srun may start it as well."""
     hyper = configured(
         config,
         {
-            "data": [str(folder.resolve()) for folder in data],
-            "litter": str(litter.resolve()) if litter else None,
-            "observer": observer,
-            "noise.sigma_K": noise_sigma_k,
-            "noise.observed_per_K": noise_observed_per_k,
-            "noise.fade": fade,
+            **feed.changes(data),
             "epochs": epochs,
             "batch_size": batch_size,
             "batches_per_update": accumulate,
@@ -159,9 +192,6 @@ def train(
             "ema_decay": ema,
             "patience_epochs": patience,
             "on_nan": on_nan,
-            "on_bad_sample": on_bad_sample,
-            "max_bad": max_bad,
-            "checksums": checksums,
             "read_threads": read_threads,
             "read_ahead_batches": read_ahead,
             "log": log,
@@ -175,31 +205,24 @@ def train(
         from iris_cli.dry_run import tell
         from iris_cli.training.intention import of_training
 
-        tell(of_training(hyper, out, members=members, ranks=nproc_per_node or 1), as_json)
+        tell(of_training(hyper, out, members=members, ranks=processes.ranks), speech.as_json)
         return
-    on_ranks(nproc_per_node, torchrun)
+    processes.start()
     from iris_cli import console
     from iris_cli.training import Stopped
     from iris_cli.training.runs import train_members, train_run
 
-    how: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "force": force, "device": device, "quiet": quiet}
+    how: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "force": force, "device": processes.device,
+                           "quiet": speech.quiet}  # fmt: skip
     try:
         told = train_run(hyper, out, **how) if members == 1 else train_members(hyper, out, members, **how)
     except Stopped as stopped:
         console.log(f"{stopped.message} ({stopped.hint})")
+        provenance.record(out, hyper, EXIT_REQUEUE)
         raise typer.Exit(EXIT_REQUEUE) from None
+    provenance.record(out, hyper)
     if console.speaks():
-        console.emit(told) if as_json else print("\n".join(map(sentence, told.get("members", [told]))))
-
-
-def on_ranks(nproc_per_node: int | None, torchrun: str) -> None:
-    """Start this same command on many ranks and exit with their code; in one of them, or alone, go on."""
-    several = (nproc_per_node or 1) > 1 or torchrun
-    if not several or "RANK" in os.environ:
-        return
-    from iris_cli.training.distributed import launch
-
-    raise typer.Exit(launch(nproc_per_node or 1, sys.argv[1:], shlex.split(torchrun)))
+        console.emit(told) if speech.as_json else print("\n".join(map(sentence, told.get("members", [told]))))
 
 
 def configured(file: Path | None, flags: dict[str, Any]) -> TrainConfig:
@@ -224,4 +247,4 @@ def sentence(told: dict[str, Any]) -> str:
     best = "" if told["best_epoch"] is None else (
         f", best validation loss {told['best_validation_loss']:.5g} after epoch {told['best_epoch']}"
     )  # fmt: skip
-    return f"{told['epochs']} epochs, {told['steps']} steps{best}: {told['run']}"
+    return f"{counted(told['epochs'], 'epoch')}, {counted(told['steps'], 'step')}{best}: {told['run']}"

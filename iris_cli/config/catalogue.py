@@ -10,10 +10,14 @@ from typing import Any
 
 from iris_cli.config.cube import RegridConfig
 from iris_cli.config.demo import DemoConfig
+from iris_cli.config.figure import FigureConfig
 from iris_cli.config.grid import FOREGROUND_PRESETS, GRID_PRESETS, Grid
+from iris_cli.config.ingest import IngestConfig
 from iris_cli.config.mock import ForegroundConfig, MockConfig
+from iris_cli.config.molecule import MoleculeConfig
 from iris_cli.config.observer import SyntheticConfig
 from iris_cli.config.preobserve import PreobserveConfig
+from iris_cli.config.slurm import SlurmConfig
 from iris_cli.config.toml import from_dict, read_toml
 from iris_cli.config.train import TrainConfig
 from iris_cli.errors import UsageError, nearest
@@ -31,10 +35,16 @@ class Config:
 CONFIGS: dict[str, Config] = {
     "mock": Config(MockConfig, "iris mock", "what mock galaxies are made of"),
     "foreground": Config(ForegroundConfig, "iris mock --foreground", "what mock foregrounds are made of"),
+    "ingest": Config(IngestConfig, "iris ingest", "what is made of the snapshots of a simulation"),
+    "molecule": Config(MoleculeConfig, "iris molecule", "how much of a molecule is printed"),
     "observe": Config(SyntheticConfig, "iris observe", "the lines, the telescope and the physics between"),
     "preobserve": Config(PreobserveConfig, "iris preobserve", "how standard data sets become shards"),
-    "train": Config(TrainConfig, "iris train", "how a reverter is trained"),
-    "cube": Config(RegridConfig, "iris cube", "how telescope cubes become an l-v image"),
+    "train": Config(
+        TrainConfig, "iris train", "how a reverter is trained; of iris test, what is other than in training"
+    ),
+    "cube": Config(RegridConfig, "iris cube", "how telescope cubes become an l-v image; also of iris revert"),
+    "figure": Config(FigureConfig, "iris plot", "how figures look"),
+    "slurm": Config(SlurmConfig, "iris slurm", "what is asked of a cluster"),
     "demo": Config(DemoConfig, "iris demo", "the size of the demonstration"),
 }
 

@@ -77,5 +77,12 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} is not valid TOML: {error}") from None
 
 
+def merged(values: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`values` with those of `over` in their places, table by table."""
+    inner = {key: merged(values[key], value) for key, value in over.items()
+             if isinstance(value, dict) and isinstance(values.get(key), dict)}  # fmt: skip
+    return {**values, **over, **inner}
+
+
 def load(cls: type[T], path: Path) -> T:
     return from_dict(cls, read_toml(path), str(path))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,71 +11,60 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from iris_cli.config.figure import FigureConfig
 from iris_cli.config.train import Noise
-from iris_cli.errors import DataError, UsageError, nearest
+from iris_cli.errors import DataError
 from iris_cli.figures import inputs
 from iris_cli.figures.inputs import Which
-from iris_cli.plots.axes_of_sky import COLOUR_MAPS, COLOURS, stretch
+from iris_cli.plots.axes_of_sky import stretch
 from iris_cli.plots.losses import draw_losses
 from iris_cli.plots.lv import draw_lv_figure
 from iris_cli.plots.moments import draw_moments
 from iris_cli.plots.orbits import Place, tracks
 from iris_cli.plots.pairs import draw_pairs
 from iris_cli.plots.spectrum import draw_spectra
-from iris_cli.plots.style import STYLES, Style
+from iris_cli.plots.style import style_of
 from iris_cli.plots.top_down import draw_top_down_figure
+from iris_cli.reverter.map_file import load_caption
 from iris_cli.training.held_out import split_to_test
 from iris_cli.training.testing import feed_of, open_members, predictions_at
 
 
-@dataclass(frozen=True)
-class Look:
-    """How an image is coloured, which orbits lie over it, and what stands above (None: the sample's name)."""
-
-    stretch: str = "asinh"
-    low: float = 0.0
-    high: float | None = None
-    colours: str = COLOURS
-    orbits: tuple[str, ...] = ()
-    title: str | None = None
-    style: Style = STYLES["screen"]
-
-    def __post_init__(self) -> None:
-        if self.colours not in COLOUR_MAPS:
-            raise UsageError(f"unknown colours '{self.colours}'", nearest(self.colours, COLOUR_MAPS))
-
-    def norm(self, image: NDArray) -> Normalize:
-        return stretch(image, self.high, self.stretch, self.low)
-
-    def titled(self, name: str) -> str:
-        return name if self.title is None else self.title
+def _norm(image: NDArray, look: FigureConfig) -> Normalize:
+    return stretch(image, look.high, look.stretch, look.low)
 
 
-def lv(path: Path, which: Which, look: Look) -> Figure:
+def _titled(name: str, look: FigureConfig) -> str:
+    """What stands above: the sample's name, unless the look has another."""
+    return name if look.title is None else look.title
+
+
+def lv(path: Path, which: Which, look: FigureConfig) -> Figure:
     found = inputs.lv_image(path, which)
-    return draw_lv_figure(found.image, found.lon, found.v, found.label, title=look.titled(found.name),
-                          norm=look.norm(found.image), orbits=tracks(look.orbits, found.place), colours=look.colours,
-                          style=look.style)  # fmt: skip
+    return draw_lv_figure(found.image, found.lon, found.v, found.label, title=_titled(found.name, look),
+                          norm=_norm(found.image, look), orbits=tracks(look.orbits, found.place), colours=look.colours,
+                          style=style_of(look.style))  # fmt: skip
 
 
-def top_down(path: Path, which: Which, look: Look) -> Figure:
+def top_down(path: Path, which: Which, look: FigureConfig) -> Figure:
     density, grid, name, centre_deg = inputs.top_down(path, which)
-    return draw_top_down_figure(density, grid, title=look.titled(name), norm=look.norm(density),
+    caption = "" if path.is_dir() else load_caption(path)
+    return draw_top_down_figure(density, grid, title=_titled(name, look), norm=_norm(density, look),
                                 orbits=tracks(look.orbits, Place(grid.observer_distance_pc)), colours=look.colours,
-                                style=look.style, centre_deg=centre_deg)  # fmt: skip
+                                style=style_of(look.style), centre_deg=centre_deg, caption=caption)  # fmt: skip
 
 
-def pair(path: Path, which: Which, look: Look, run: Path | None = None, clean: bool = False) -> Figure:
+def pair(path: Path, which: Which, look: FigureConfig, run: Path | None = None, clean: bool = False) -> Figure:
     """Observation and truth; with a run or an ensemble also what it draws, as a test sees the pair.
 
     The noise and the litter of its training are added, unless the pair is to be `clean`.
     """
-    how: dict[str, Any] = {"style": look.style, "colours": look.colours, "stretched": look.stretch}
+    how: dict[str, Any] = {"style": style_of(look.style), "colours": look.colours, "stretched": look.stretch}
     if run is None:
         sample = inputs.shard_sample(path, which)
         density = inputs.density_of(sample, path)
         return draw_pairs([sample.observation], [density], [], sample.grid, sample.quantity,
-                          [look.titled(sample.key)], **how)  # fmt: skip
+                          [_titled(sample.key, look)], **how)  # fmt: skip
     members = open_members(run)
     hyper = replace(members[0].hyper, observer="")
     hyper = replace(hyper, noise=Noise(), litter="") if clean else hyper
@@ -86,20 +75,23 @@ def pair(path: Path, which: Which, look: Look, run: Path | None = None, clean: b
     if not shown.sources:
         raise DataError(f"sample '{key}' of {path} cannot be read", "check the folder: iris shards verify")
     return draw_pairs([o[0] for o in shown.observations], [d[0] for d in shown.true], [d[0] for d in shown.predicted],
-                      shown.grid, shown.quantity, [look.titled(key)], [s[0] for s in shown.spread], **how)  # fmt: skip
+                      shown.grid, shown.quantity, [_titled(key, look)], [s[0] for s in shown.spread],
+                      **how)  # fmt: skip
 
 
-def moments(path: Path, which: Which, look: Look) -> Figure:
+def moments(path: Path, which: Which, look: FigureConfig) -> Figure:
     found = inputs.moments(path, which)
-    return draw_moments(found.maps, found.lon, found.lat, found.label, title=look.titled(found.name),
-                        norm=look.norm(found.maps[0]), orbits=tracks(look.orbits, found.place), colours=look.colours,
-                        style=look.style)  # fmt: skip
+    return draw_moments(found.maps, found.lon, found.lat, found.label, title=_titled(found.name, look),
+                        norm=_norm(found.maps[0], look), orbits=tracks(look.orbits, found.place), colours=look.colours,
+                        style=style_of(look.style))  # fmt: skip
 
 
-def spectrum(path: Path, which: Which, places: Sequence[tuple[float, float | None]], look: Look) -> Figure:
+def spectrum(path: Path, which: Which, places: Sequence[tuple[float, float | None]], look: FigureConfig) -> Figure:
     found = inputs.spectra(path, which, places)
-    return draw_spectra(found.spectra, found.v, found.label, title=look.titled(found.name), style=look.style)
+    return draw_spectra(
+        found.spectra, found.v, found.label, title=_titled(found.name, look), style=style_of(look.style)
+    )
 
 
-def losses(runs: Sequence[Path], look: Look) -> Figure:
-    return draw_losses(inputs.histories(runs), title=look.title or "", style=look.style)
+def losses(runs: Sequence[Path], look: FigureConfig) -> Figure:
+    return draw_losses(inputs.histories(runs), title=look.title or "", style=style_of(look.style))

@@ -6,6 +6,7 @@ On the sky longitude grows to the left, so the first pixel is the leftmost: arra
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from iris_cli import __version__
 from iris_cli.config.grid import Grid
-from iris_cli.standard.files import temporary
+from iris_cli.standard.files import in_cards, temporary
 
 _M_S_PER_KM_S = 1e3
 
@@ -65,12 +66,13 @@ def moments(cube: NDArray, v_km_s: NDArray, dv_km_s: float) -> dict[int, NDArray
     return {0: total.astype(np.float32), 1: mean.astype(np.float32), 2: spread.astype(np.float32)}
 
 
-def write_cube(path: Path, cube: NDArray, h: Any, history: str) -> None:
-    """(V, B, L). Whole or not at all."""
+def write_cube(path: Path, cube: NDArray, h: Any, history: Sequence[str]) -> None:
+    """(V, B, L). Whole or not at all; `history` a paragraph each."""
     from astropy.io import fits
 
     hdu = fits.PrimaryHDU(cube, header=h)
-    hdu.header.add_history(history)
+    for line in (line for words in history for line in in_cards(words)):
+        hdu.header.add_history(line)
     partial = temporary(path)
     try:
         with partial.open("wb") as file:
@@ -82,7 +84,7 @@ def write_cube(path: Path, cube: NDArray, h: Any, history: str) -> None:
         partial.unlink(missing_ok=True)
 
 
-def write_moments(path: Path, cube: NDArray, grid: Grid, h: Any, history: str) -> list[Path]:
+def write_moments(path: Path, cube: NDArray, grid: Grid, h: Any, history: Sequence[str]) -> list[Path]:
     """`cube.fits` -> `cube.mom0.fits`, `cube.mom1.fits`, `cube.mom2.fits`."""
     units = {0: f"{h['BUNIT']} km/s", 1: "km/s", 2: "km/s"}
     written = []

@@ -24,8 +24,6 @@ from iris_cli.standard.plane import corners_pc, cropped_distance
 
 COLOURS = "cividis"  # readable with any colour vision, and in grey
 VELOCITY_COLOURS = "RdBu_r"  # red recedes
-#: What may be asked for: even in lightness, readable with any colour vision.
-COLOUR_MAPS = ("cividis", "viridis", "magma", "inferno", "plasma", "gray", "gray_r")
 
 LONGITUDE, LATITUDE = "Galactic longitude [deg]", "Galactic latitude [deg]"
 VELOCITY, DISTANCE = "LSR velocity [km/s]", "distance from the Sun [pc]"

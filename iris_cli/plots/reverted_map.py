@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from iris_cli.config.cube import at_galactic_centre
 from iris_cli.config.grid import Grid
 from iris_cli.plots.axes_of_sky import colour_bar, draw_from_north, draw_lv, stretch
+from iris_cli.plots.style import write_below
 from iris_cli.standard.footprint import ORBITS, held, reobserve
 
 #: A field that is longer in one direction by more than this is stretched, with its axes' own scales.
@@ -48,7 +49,7 @@ def draw_map(
     seen = _draw_observed(axes[-1], observed, coverage, density, grid, centre_deg)
     colour_bar(seen, axes[-1], "brightness temperature [K]")
     if caption:
-        figure.supxlabel(caption, fontsize="small")
+        write_below(figure, caption)
     return figure
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,11 +82,32 @@ STYLES = {
 }
 
 
+def write_below(figure: Figure, caption: str) -> None:
+    """In small letters, as many lines as the figure's width makes of them; a dollar sign is a dollar sign."""
+    letter_pt = 0.54 * 0.83 * matplotlib.rcParams["font.size"]  # how wide one is on average, of a small size
+    columns = int(72 * figure.get_figwidth() / letter_pt)
+    figure.supxlabel(textwrap.fill(caption, columns), fontsize="small", parse_math=False)
+
+
 def style_of(name: str) -> Style:
     """UsageError when there is no such style."""
     if name not in STYLES:
         raise UsageError(f"unknown style '{name}'", nearest(name, STYLES))
     return STYLES[name]
+
+
+#: Format -> where it keeps words, and what it would otherwise put there of its own.
+_PLACES: dict[str, tuple[str, dict[str, str | None]]] = {
+    ".png": ("Description", {}),
+    ".pdf": ("Subject", {"CreationDate": None, "ModDate": None}),
+    ".svg": ("Description", {"Date": None}),
+}
+
+
+def metadata(path: Path, history: Sequence[str]) -> dict[str, str | None]:
+    """What matplotlib's `savefig` is told to write beside a figure: no date, and how it was made."""
+    place, dates = _PLACES[path.suffix.lower()]
+    return {**dates, place: "\n".join(history)} if history else dates
 
 
 def check_writable(path: Path) -> None:
@@ -96,13 +118,15 @@ def check_writable(path: Path) -> None:
         raise DataError(f"folder {path.absolute().parent} does not exist", "make it first")
 
 
-def save(figure: Figure, path: Path, style: Style = STYLES["screen"]) -> None:
-    """PNG, PDF or SVG by its name; whole or not at all. The same figure gives the same bytes: no date is written."""
-    metadata = {".png": {}, ".pdf": {"CreationDate": None, "ModDate": None}, ".svg": {"Date": None}}
+def save(figure: Figure, path: Path, style: Style = STYLES["screen"], history: Sequence[str] = ()) -> None:
+    """PNG, PDF or SVG by its name; whole or not at all. The same figure gives the same bytes: no date is written.
+
+    `history` says how it was made, and stands where the format has a place for words.
+    """
     partial = path.with_name(f".{path.stem}.partial{path.suffix}")
     try:
         with style.applied():
-            figure.savefig(partial, dpi=style.dpi, metadata=metadata[path.suffix.lower()])
+            figure.savefig(partial, dpi=style.dpi, metadata=metadata(path, history))
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

@@ -11,18 +11,24 @@ from numpy.typing import NDArray
 from iris_cli.config.grid import Grid
 from iris_cli.plots.axes_of_sky import COLOURS, colour_bar, draw_from_north, label, stretch
 from iris_cli.plots.orbits import Track, over_from_north
-from iris_cli.plots.style import STYLES, Style
+from iris_cli.plots.style import STYLES, Style, write_below
 
 
 def draw_top_down_figure(
     density: NDArray, grid: Grid, *, title: str = "", norm: Normalize | None = None, orbits: Sequence[Track] = (),
     colours: str = COLOURS, style: Style = STYLES["screen"], centre_deg: tuple[float, float] | None = None,
+    caption: str = "",
 ) -> Figure:  # fmt: skip
-    """`density` (R', L) in inner units. `centre_deg`: where on the sky the model looks; None for a simulation."""
+    """`density` (R', L) in inner units. `centre_deg`: where on the sky the model looks; None for a simulation.
+
+    A `caption` stands below: what is known of a reverted map's worth.
+    """
     figure = style.figure(aspect=0.8, layout="compressed")
     ax = figure.subplots()
     drawn = draw_from_north(ax, density, grid, norm or stretch(density), colours, centre_deg)
     colour_bar(drawn, ax, label("density"))
     over_from_north(ax, orbits)
     ax.set_title(title)
+    if caption:
+        write_below(figure, caption)
     return figure

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,7 +17,7 @@ from iris_cli.config.grid import Grid
 from iris_cli.config.toml import from_dict, to_dict
 from iris_cli.errors import DataError, UsageError
 from iris_cli.reverter.cube import LvImage
-from iris_cli.standard.files import temporary
+from iris_cli.standard.files import in_cards, temporary
 
 FORMAT = "iris-lv-image"
 #: FITS cards that hold what the image's axes do not say.
@@ -47,15 +47,22 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
         partial.unlink(missing_ok=True)
 
 
-def save_lv(made: LvImage, path: Path) -> None:
+def save_lv(made: LvImage, path: Path, history: Sequence[str] = ()) -> None:
+    """`history` says in words how it was made: HISTORY cards, or the array `history` of an .npz."""
     if path.suffix == ".npz":
-        write_whole(path, lambda file: _write_npz(made, file))
+        write_whole(path, lambda file: _write_npz(made, file, history))
     else:
         hdus = fits.HDUList([
             fits.PrimaryHDU(on_sky(made.image), header=lv_header(made, "K")),
             fits.ImageHDU(on_sky(made.coverage), header=lv_header(made, ""), name="COVERAGE"),
         ])  # fmt: skip
+        add_history(hdus[0].header, history)
         write_whole(path, hdus.writeto)
+
+
+def add_history(header: Any, history: Iterable[str]) -> None:
+    for line in (line for words in history for line in in_cards(words)):
+        header.add_history(line)
 
 
 def load_lv(path: Path) -> LvImage | None:
@@ -106,12 +113,12 @@ def lv_header(made: LvImage, unit: str) -> Any:
     return header
 
 
-def _write_npz(made: LvImage, file: IO[bytes]) -> None:
+def _write_npz(made: LvImage, file: IO[bytes], history: Sequence[str]) -> None:
     np.savez(
         file, format=np.array(FORMAT), image=made.image, coverage=made.coverage, unit=np.array("K"),
         longitude_deg=made.grid.longitude.centres(), velocity_km_s=made.grid.velocity.centres(),
         latitude=np.array(made.latitude), grid=np.array(json.dumps(to_dict(made.grid))),
-        told=np.array(json.dumps(made.told)),
+        told=np.array(json.dumps(made.told)), history=np.array(list(history), dtype=np.str_),
     )  # fmt: skip
 
 

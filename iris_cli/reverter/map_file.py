@@ -7,6 +7,7 @@ the l-v image that was reverted.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,16 @@ from iris_cli import __version__
 from iris_cli.config.grid import Grid
 from iris_cli.errors import DataError, UsageError, nearest
 from iris_cli.reverter.cube import LvImage
-from iris_cli.reverter.lv_file import from_sky, load_observed, longitude_cards, lv_header, on_sky, write_whole
+from iris_cli.reverter.lv_file import (
+    add_history,
+    from_sky,
+    load_observed,
+    longitude_cards,
+    lv_header,
+    on_sky,
+    write_whole,
+)
+from iris_cli.standard.files import in_cards
 from iris_cli.units import INNER, SI, convert
 
 #: What `--unit` takes -> (BUNIT, factor from inner units).
@@ -36,12 +46,19 @@ def density_unit(name: str) -> tuple[str, float]:
 
 
 def save_map(
-    path: Path, density: NDArray, spread: NDArray | None, seen: LvImage, unit: str, told: dict[str, Any]
-) -> None:
-    """(R', L) in inner units. Whole or not at all; `told` goes into the header as JSON, its main entries as cards."""
+    path: Path, density: NDArray, spread: NDArray | None, seen: LvImage, unit: str, told: dict[str, Any],
+    caption: str = "", history: Iterable[str] = (),
+) -> None:  # fmt: skip
+    """(R', L) in inner units. Whole or not at all; `told` goes into the header as JSON, its main entries as cards.
+
+    `caption` is what the map must not be shown without: COMMENT cards. `history` says how the file came about.
+    """
     bunit, factor = density_unit(unit)
     header = map_header(seen.grid, seen.centre_deg[0], bunit)
     _provenance(header, told)
+    for line in in_cards(caption):
+        header.add_comment(line)
+    add_history(header, history)
     hdus = fits.HDUList([fits.PrimaryHDU((on_sky(density.T) * factor).astype(np.float32), header=header)])
     if spread is not None:
         plain = map_header(seen.grid, seen.centre_deg[0], bunit)
@@ -67,6 +84,12 @@ def load_map(path: Path) -> tuple[NDArray[np.float32], LvImage]:
     if density.shape != seen.grid.density_shape[1:]:
         raise DataError(f"{path} does not hold a map of {seen.grid.density_shape[1:]} pixels")
     return density, seen
+
+
+def load_caption(path: Path) -> str:
+    """What stands under a map of `iris revert` wherever it is shown; "" for one that an older version wrote."""
+    with fits.open(path, memmap=False) as hdus:
+        return " ".join(map(str, hdus[0].header.get("COMMENT", ())))
 
 
 def map_header(grid: Grid, centre_lon_deg: float, bunit: str) -> fits.Header:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from iris_cli import axes, units
 from iris_cli.config.grid import Grid
 from iris_cli.config.toml import from_dict, to_dict
+from iris_cli.console import counted
 from iris_cli.errors import DataError
 from iris_cli.standard import field_format
 from iris_cli.standard.files import read_array, read_json, to_json, write_array, write_text
@@ -54,7 +55,9 @@ class StandardDataset:
             raise DataError(f"{folder} holds no tensors")
         for entry in made.entries:
             if not (folder / entry.file).is_file():
-                raise DataError(f"{folder} promises {len(made.entries)} tensors, but {entry.file} is missing")
+                raise DataError(
+                    f"{folder} promises {counted(len(made.entries), 'tensor')}, but {entry.file} is missing"
+                )
         return made
 
     @classmethod

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from iris_cli import axes, units
 from iris_cli.config.grid import Grid
+from iris_cli.console import counted
 from iris_cli.errors import DataError
 from iris_cli.standard.files import read_array, read_json
 
@@ -84,7 +85,9 @@ def _check_files(folder: Path, files: tuple[tuple[str, ...], ...], cardinality: 
         if Path(name).name != name:
             raise DataError(f"{folder / ATTRIBUTES} names {name!r}, which is not a file of this folder")
         if not (folder / name).is_file():
-            raise DataError(f"{folder / ATTRIBUTES} promises {len(files)} entries, but {name} is missing")
+            raise DataError(
+                f"{folder / ATTRIBUTES} promises {counted(len(files), 'entry', 'entries')}, but {name} is missing"
+            )
 
 
 def _section(folder: Path, hyper: dict[str, Any], name: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import socket
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,6 +76,15 @@ def write_text(path: Path, text: str) -> None:
 def _settle(file: Any) -> None:
     file.flush()
     os.fsync(file.fileno())
+
+
+def in_cards(text: str) -> list[str]:
+    """Words for the HISTORY or COMMENT cards of a FITS header, a line each; joined by spaces they are the text again.
+
+    A card holds 72 characters of ASCII: others are spelled out, and words that are longer are broken.
+    """
+    printable = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+    return textwrap.wrap(printable.encode("ascii", "backslashreplace").decode(), 72, break_on_hyphens=False)
 
 
 def to_json(value: Any) -> str:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from iris_cli.config.toml import from_dict, to_dict
 from iris_cli.config.train import Noise, TrainConfig
-from iris_cli.console import progress, warn
+from iris_cli.console import counted, progress, warn
 from iris_cli.errors import DataError, UsageError
 from iris_cli.observers.observer import Observer
 from iris_cli.reverter.reverter import Reverter
@@ -140,7 +140,7 @@ def test_reverter(
         with progress("testing", feed.plan().steps, quiet=quiet) as bar:
             totals = evaluate(reverter.on(here.device), physical_loss(hyper), feed, MEASURES, here, mean_image, bar)
         if missing := feed.count - totals.count():
-            warn(f"{missing} of {feed.count} samples could not be read and were left out")
+            warn(f"{missing} of {counted(feed.count, 'sample')} could not be read: left out")
         return Report.of(totals)
 
 
@@ -207,7 +207,7 @@ def _check_sizes(trainer: Trainer) -> None:
     """UsageError when there are more ranks than samples; a warning when a step will be smaller than asked for."""
     samples, ranks = trainer.train.count, trainer.world.size
     if ranks > samples:
-        raise UsageError(f"{ranks} ranks are more than the {samples} training samples", "start fewer ranks")
+        raise UsageError(f"{ranks} ranks are more than the {counted(samples, 'training sample')}", "start fewer ranks")
     asked = trainer.train.plan().share.step * trainer.hyper.batches_per_update
     if asked > samples:
         warn(f"a step takes {asked} samples, more than the {samples} there are to train on: every epoch is one step")

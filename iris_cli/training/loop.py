@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 
 from iris_cli.config.toml import to_dict
 from iris_cli.config.train import TrainConfig
-from iris_cli.console import log, progress, warn
+from iris_cli.console import counted, log, progress, warn
 from iris_cli.errors import EXIT_FAILURE, EXIT_REQUEUE, DataError, IrisError
 from iris_cli.training.arithmetic import Arithmetic
 from iris_cli.training.averaging import RunningMean
@@ -96,7 +96,7 @@ class Trainer:
         patience, best = self.hyper.patience_epochs, self.progress.best_epoch
         if patience == 0 or best is None or self.progress.epoch - 1 - best < patience:
             return False
-        log(f"no better validation loss in {patience} epochs: stopping after epoch {self.progress.epoch}")
+        log(f"no better validation loss in {counted(patience, 'epoch')}: stopping after epoch {self.progress.epoch}")
         return True
 
     def _agree(self) -> None:
@@ -307,10 +307,11 @@ class Trainer:
         feeds = (self.train, self.validation)
         bad = sum(feed.bad_over_ranks(self.world) + feed.bad_litter_over_ranks(self.world) for feed in feeds)
         if bad > self.hyper.max_bad:
-            raise DataError(f"{bad} samples could not be read, more than the {self.hyper.max_bad} allowed (--max-bad)",
+            unread = counted(bad, "sample")
+            raise DataError(f"{unread} could not be read, more than the {self.hyper.max_bad} allowed (--max-bad)",
                             "check the data: iris shards verify")  # fmt: skip
         if bad:
-            warn(f"{bad} samples could not be read and were left out so far")
+            warn(f"{counted(bad, 'sample')} could not be read: left out so far")
         return bad
 
     def _note(self, **line: Any) -> None:

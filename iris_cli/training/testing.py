@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from iris_cli.config.grid import Grid
 from iris_cli.config.toml import from_dict, to_dict
 from iris_cli.config.train import TrainConfig
-from iris_cli.console import progress, warn
+from iris_cli.console import counted, progress, warn
 from iris_cli.errors import DataError
 from iris_cli.training.api import check_fits, test_feed, threads_for
 from iris_cli.training.batch import Feed
@@ -179,7 +179,7 @@ def test_run(
                 found = examine(ensemble, physical_loss(hyper), ours, here, mean_image, bar)
             findings.append(find(name, found, feed.pairs.groups(), feed.pairs.grid, hyper))
             if missing := feed.count - findings[-1].pairs:
-                warn(f"{missing} of {feed.count} samples could not be read and were left out")
+                warn(f"{missing} of {counted(feed.count, 'sample')} could not be read: left out")
     circumstances = {
         "split": inputs.split or "all",
         "checkpoint": str(members[0].path),

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from typer.main import get_command
@@ -46,8 +48,10 @@ def test_help_takes_little_more_than_the_library_that_prints_it() -> None:
     assert modules_woken("-m", "iris_cli", "train", "--help") < 2 * yardstick
 
 
-@pytest.mark.parametrize(("typed", "offered"), [("iris tr", "train"), ("iris shards ver", "verify"),
-                                                ("iris preobserve --litt", "--litter")])  # fmt: skip
+@pytest.mark.parametrize(("typed", "offered"), [
+    ("iris tr", "train"), ("iris shards ver", "verify"), ("iris preobserve --litt", "--litter"),
+    ("iris plot lv --colo", "--colours"), ("iris slurm train --part", "--partition"),
+])  # fmt: skip
 def test_a_shell_can_complete_commands_and_options(typed: str, offered: str) -> None:
     code = "import sys; sys.argv = ['iris']\nfrom iris_cli.app import main\nmain()"
     asked = {"_IRIS_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(len(typed.split()) - 1)}
@@ -77,3 +81,36 @@ def test_a_closed_pipe_is_no_error_message() -> None:
         running.stdout.close()
         said = running.stderr.read()
     assert "Traceback" not in said and "BrokenPipe" not in said
+
+
+def shell(line: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "IRIS": f"{sys.executable} -m iris_cli", "PYTHONUNBUFFERED": ""}
+    return subprocess.run(["sh", "-c", line], capture_output=True, text=True, env=environment)
+
+
+@pytest.mark.parametrize("command", ["--version", "molecule --help", "config show", "config show train --json"])
+@pytest.mark.parametrize(("into", "why"), [(">&-", "standard output is closed"), (">/dev/full", "No space left")])
+def test_a_result_that_cannot_be_written_is_a_failure_in_one_line(command: str, into: str, why: str) -> None:
+    if "full" in into and not Path("/dev/full").exists():
+        pytest.skip("no device that is always full")
+    ran = shell(f"$IRIS {command} {into}")
+    assert ran.returncode == 1 and ran.stdout == "" and len(ran.stderr.splitlines()) == 1, ran
+    assert f"error: the result cannot be written: {why}" in ran.stderr
+
+
+def test_a_closed_stream_is_not_taken_for_a_file(tmp_path: Path) -> None:
+    """The next file to be opened would get its number, and take in what is printed."""
+    ran = shell(f"$IRIS mock {tmp_path / 'standard'} -n 1 -q >&- 2>&-")
+    assert ran.returncode == 1 and (ran.stdout, ran.stderr) == ("", "")
+    assert sorted(path.name for path in (tmp_path / "standard").iterdir()) == [
+        "commands.jsonl", "standard.json", "tensor_000000.npy",
+    ]  # fmt: skip
+    json.loads((tmp_path / "standard" / "standard.json").read_text())
+    told = shell(f"$IRIS shards info {tmp_path} 2>&-")
+    assert told.returncode == 1 and told.stdout == "", "what belongs to stderr does not go to stdout instead"
+    assert "names no path" in shell("$IRIS config validate - <&-").stderr
+
+
+def test_a_reader_who_has_gone_is_not_complained_of() -> None:
+    ran = shell("$IRIS config show train --json | true")
+    assert ran.returncode == 0 and ran.stderr == ""

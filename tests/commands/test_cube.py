@@ -42,10 +42,15 @@ def test_an_image_comes_on_the_grid_of_a_preset_of_shards_or_of_a_file(
 
 
 def test_a_dry_run_reads_headers_alone(iris: Callable, cube: Path, tmp_path: Path) -> None:
-    ran = iris("cube", cube, "-o", tmp_path / "lv.npz", "--preset", "paper", "--dry-run")
+    ran = iris("cube", cube, "-o", tmp_path / "lv.npz", "--preset", "paper", "--dry-run", "--json")
     told = json.loads(ran.out)
     assert told["cubes"][0]["shape"] == [120, 30, 62] and told["image"] == [512, 512] and told["sums_GiB"] > 0.2
+    assert (
+        told["reads"] == {str(cube): cube.stat().st_size} and told["writes"][str(tmp_path / "lv.npz")] > 2 * 4 * 512**2
+    )
     assert not (tmp_path / "lv.npz").exists()
+    ran = iris("cube", cube, "-o", tmp_path / "lv.npz", "--preset", "paper", "--dry-run")
+    assert "would read" in ran.out and "512 x 512 pixels from 1 cube" in ran.out
 
 
 @pytest.mark.parametrize(

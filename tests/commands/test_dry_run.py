@@ -87,3 +87,76 @@ def test_verbose_shows_the_traceback_and_the_pace_is_an_option(iris: Iris, stand
     ran = iris(*command, "-v", "--log-every", 0.1)
     assert "part 1 of 1: 6 pairs" in ran.err and ran.err.count("observing") >= 1
     assert "Traceback" in iris(*command, "-v").err
+
+
+@pytest.fixture
+def shards(iris: Iris, standard: Path, tmp_path: Path) -> Path:
+    words = ("--observer", "simple", "--test-fraction", 0.2, "--samples-per-shard", 2, "-q")
+    assert iris("preobserve", standard, tmp_path / "shards", *words).code == 0
+    return tmp_path / "shards"
+
+
+def content(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_no_dry_run_leaves_anything(iris: Iris, standard: Path, shards: Path, tmp_path: Path) -> None:
+    from tests.reverter import sky
+
+    cube, before = sky.cube(tmp_path / "cube.fits"), content(tmp_path)
+    for words in (
+        ("demo", "-o", tmp_path / "demo"),
+        ("observe", standard, 0, "-o", tmp_path / "seen.fits"),
+        ("cube", cube, "--preset", "tiny", "-o", tmp_path / "lv.npz"),
+        ("plot", "lv", shards, "-o", tmp_path / "lv.png"),
+        ("plot", "moments", standard, "-o", tmp_path / "moments.png"),
+        ("import-checkpoint", cube, tmp_path / "run", "--preset", "tiny"),
+        ("shards", "verify", shards, "--repair"),
+        ("shards", "merge", shards),
+        ("shards", "index", shards),
+        ("shards", "preview", shards, "-o", tmp_path / "sample.png"),
+        ("train", shards, "-o", tmp_path / "run"),
+    ):
+        ran = iris(*words, "--dry-run")
+        assert ran.code == 0 and "would compute" in ran.out and "would need" in ran.out, (words, ran.err)
+        told = json.loads(iris(*words, "--dry-run", "--json").out)
+        assert told["dry_run"] and told["memory_bytes"] > 0 and told["fits"], words
+    assert content(tmp_path) == before
+
+
+def test_observe_says_what_it_then_reads_and_writes(iris: Iris, standard: Path, tmp_path: Path) -> None:
+    words = ("observe", standard, 0, "-o", tmp_path / "a.fits", "--molecule", "13co", "--molecule", "c18o")
+    told = json.loads(iris(*words, "--dry-run", "--json").out)
+    written = json.loads(iris(*words, "--json", "-q").out)["files"]
+    assert list(told["writes"]) == written
+    for path, size in told["writes"].items():
+        assert size == pytest.approx(Path(path).stat().st_size, rel=0.1)
+    assert list(told["reads"]) == [str(standard / "tensor_000000.npy")]
+    ran = iris(*words, "--dry-run")
+    assert ran.code == 2 and "--overwrite" in ran.err, "it meets the errors of the run"
+
+
+def test_ingest_reads_headers_and_says_what_it_then_writes(iris: Iris, tmp_path: Path) -> None:
+    from tests.standard.snapshots import galaxy, write
+
+    snapshot = write(tmp_path / "snap_101.hdf5", galaxy())
+    words = ("ingest", snapshot, tmp_path / "out", "--preset", "tiny", "--views", 2, "--memory", 1)
+    told = json.loads(iris(*words, "--dry-run", "--json").out)
+    assert not (tmp_path / "out").exists() and told["reads"] == {str(snapshot): snapshot.stat().st_size}
+    assert "1 snapshot with 3000 cells x 2 views" in told["computes"] and told["memory_bytes"] == 2**30
+    assert iris(*words, "-q").code == 0
+    tensors = sum(path.stat().st_size for path in (tmp_path / "out").glob("*.npy"))
+    assert told["writes"][str(tmp_path / "out")] == tensors
+    assert "ask for --resume or --overwrite" in iris(*words, "--dry-run").out
+
+
+def test_a_set_that_is_not_finished_says_what_it_lacks(iris: Iris, shards: Path) -> None:
+    (shards / "train-000000.json").unlink()
+    assert "1 shard is missing" in iris("shards", "merge", shards, "--dry-run").out
+
+
+def test_what_is_not_there_cannot_be_drawn_or_read(iris: Iris, tmp_path: Path) -> None:
+    for words in (("plot", "lv", tmp_path / "a.fits", "-o", tmp_path / "a.png"), ("shards", "verify", tmp_path / "no"),
+                  ("import-checkpoint", tmp_path / "c.pt", tmp_path / "run", "--preset", "tiny")):  # fmt: skip
+        ran = iris(*words, "--dry-run")
+        assert ran.code == 1 and len(ran.err.splitlines()) == 1, (words, ran)

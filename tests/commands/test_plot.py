@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,6 +61,24 @@ def test_an_lv_image_of_a_shard(iris: Callable, shards: Path, tmp_path: Path, dr
     np.testing.assert_array_equal(ax.images[0].get_array(), images(3, GRID)[0][0].T)
     assert ax.get_xlim()[0] > ax.get_xlim()[1] and ax.get_title() == "g0001_v1"
     assert "(km/s)$^{-1}$" in drawn[0].axes[1].get_ylabel() and len(ax.lines) >= 2
+
+
+def test_a_file_says_how_figures_look_and_flags_win(
+    iris: Callable, shards: Path, tmp_path: Path, drawn: list[Figure]
+) -> None:
+    (tmp_path / "paper.toml").write_text(
+        'colours = "magma"\nhigh = 5.0\nstyle = "mnras"\ntitle = ""\norbits = ["walker"]\n'
+    )
+    words = (shards, "-o", tmp_path / "a.png", "--config", tmp_path / "paper.toml")
+    told = json.loads(iris("plot", "lv", *words, "--json").out)
+    assert told == {"figure": str(tmp_path / "a.png"), "shows": "an l-v image"}
+    assert iris("plot", "lv", *words, "--colours", "gray", "--low", 1, "--title", "mine").code == 0
+    assert iris("plot", "spectrum", *words).code == 0, "it has no colours, and takes what it has"
+    (by_file, by_flags) = (figure.axes[0] for figure in drawn[:2])
+    assert (by_file.images[0].get_cmap().name, by_flags.images[0].get_cmap().name) == ("magma", "gray")
+    assert by_file.images[0].get_clim() == (0.0, 5.0) and by_flags.images[0].get_clim() == (1.0, 5.0)
+    assert (by_file.get_title(), by_flags.get_title()) == ("", "mine") and len(by_file.lines) >= 2
+    assert all(figure.get_figwidth() == pytest.approx(84 / 25.4) for figure in drawn)
 
 
 def test_a_sample_is_found_by_key_or_by_number_in_its_split(
@@ -152,8 +171,10 @@ def test_wrong_words_are_told_in_one_line_and_leave_nothing(iris: Callable, shar
     assert "did you mean 'walker'" in refused(iris, 2, "lv", shards, *out, "--orbit", "walkr")
     assert "does not exist" in refused(iris, 1, "lv", tmp_path / "none.fits", *out)
     assert "metrics.jsonl" in refused(iris, 1, "losses", shards, *out)
-    assert "latitudes" in refused(iris, 2, "spectrum", shards, *out, "--lat", 0)
-    assert "1 latitudes for 2" in refused(iris, 2, "spectrum", shards, *out, "--lon", 0, "--lon", 1, "--lat", 0)
+    assert "1 latitude for 0 longitudes" in refused(iris, 2, "spectrum", shards, *out, "--lat", 0)
+    assert "1 latitude for 2 longitudes" in refused(
+        iris, 2, "spectrum", shards, *out, "--lon", 0, "--lon", 1, "--lat", 0
+    )
     assert list(tmp_path.iterdir()) == []
 
 

@@ -51,6 +51,27 @@ def test_a_test_tells_people_a_table_and_machines_the_same_numbers(iris: Callabl
     assert report.err == ""
 
 
+def test_a_test_takes_over_what_a_file_says_and_flags_win(
+    iris: Callable, run: Path, shards: Path, tmp_path: Path
+) -> None:
+    """Table by table: what the file does not name of the noise is as in training."""
+    (tmp_path / "t.toml").write_text('batch_size = 3\nlitter = ""\n[noise]\nsigma_K = 0.0\n')
+    words = ("test", run, shards, "--json", "-q", "--device", "cpu")
+    quiet, by_flags = (
+        json.loads(iris(*words, *more).out)
+        for more in (("--config", tmp_path / "t.toml"), ("--noise-sigma-k", 0, "--no-litter"))
+    )
+    assert quiet["loss"] == pytest.approx(by_flags["loss"], rel=1e-6)
+    noisy, as_trained = (
+        json.loads(iris(*words, *more).out)
+        for more in (("--config", tmp_path / "t.toml", "--noise-sigma-k", 1, "--no-litter"), ("--no-litter",))
+    )
+    assert noisy["loss"] == pytest.approx(as_trained["loss"], rel=1e-6) and noisy["loss"] != quiet["loss"]
+    (tmp_path / "t.toml").write_text("bathc_size = 3\n")
+    ran = iris(*words, "--config", tmp_path / "t.toml")
+    assert ran.code == 2 and "did you mean 'batch_size'?" in ran.err
+
+
 def test_a_test_repeats_the_noise_and_litter_of_the_training_unless_told_otherwise(
     iris: Callable, run: Path, shards: Path, litter: Path
 ) -> None:

@@ -120,10 +120,19 @@ def test_the_command_says_what_it_made_and_what_it_is_worth(iris: Callable, fold
 
 
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(iris: Callable, folder: Path, tmp_path: Path) -> None:
-    ran = iris("revert", folder / "ensemble", folder / "cube.fits", "-o", tmp_path / "map.fits", "--dry-run")
+    ran = iris("revert", folder / "ensemble", folder / "cube.fits", "-o", tmp_path / "map.fits", "--dry-run", "--json")
     told = json.loads(ran.out)
     assert len(told["networks"]) == 2 and told["image"] == [32, 32] and told["cubes"][0]["unit"] == "K"
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_for_both_commands_may_hold_a_grid_which_the_run_already_has(
+    iris: Callable, folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "c.toml").write_text('[cube]\nunit = "mK"\n[grid]\nr_steps = 64\nr_crop_max = 64\n')
+    words = ("revert", folder / "ensemble", folder / "cube.fits", "-o", tmp_path / "map.fits", "--dry-run")
+    ran = iris(*words, "--config", tmp_path / "c.toml")
+    assert ran.code == 0 and "the grid is the run's" in ran.err and "32 x 32 pixels" in ran.out
 
 
 def test_another_line_and_another_place_are_warned_of(iris: Callable, folder: Path, tmp_path: Path) -> None:

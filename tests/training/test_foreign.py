@@ -68,6 +68,7 @@ def test_the_imported_network_is_the_same_function_in_our_units_and_directions(
 def test_a_run_folder_can_be_tested_and_used_for_reverting(iris: Callable, file: Path, tmp_path: Path) -> None:
     (tmp_path / "grid.toml").write_text("[grid]\n" + "".join(f"{k} = {v}\n" for k, v in vars(GRID).items()))
     ran = iris("import-checkpoint", file, tmp_path / "run", "--config", tmp_path / "grid.toml", "--json")
+    assert "iris import-checkpoint" in (tmp_path / "run" / "commands.jsonl").read_text()
     assert ran.code == 0, ran.err
     told = json.loads(ran.out)
     assert told["epoch"] == 17 and told["velocity_reversed"] and told["units_per_SI"]["density"] == pytest.approx(1e19)

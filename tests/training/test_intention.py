@@ -38,7 +38,7 @@ def test_the_commands_say_what_they_would_do_and_do_nothing(iris: Callable, shar
     again = iris("train", shards, "--out", tmp_path / "run", "--dry-run")
     assert "exists: the run itself would ask" in again.out
     tested = iris("test", tmp_path / "run", shards, "--dry-run")
-    assert tested.code == 0 and "7 pairs (test), each once, by 1 network(s)" in tested.out
+    assert tested.code == 0 and "7 pairs (test), each once, by 1 network\n" in tested.out
 
 
 def test_a_dry_run_refuses_what_the_run_would_refuse(shards: Path, tmp_path: Path) -> None:
