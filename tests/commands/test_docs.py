@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib.util
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.main import get_command
 
+from iris_cli import errors
 from iris_cli.app import app
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,6 +47,51 @@ def test_every_command_and_option_that_a_page_names_exists(page: Path) -> None:
         for word in words:
             if re.match(r"-[-a-z]", word):
                 assert word.split("=")[0] in known, line
+
+
+def spans(page: Path) -> list[str]:
+    """Inline code, outside fenced blocks."""
+    return re.findall(r"`([^`]+)`", re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S))
+
+
+def options_of(command: Any) -> set[str]:
+    """Of a command, or of a group with all its commands."""
+    own = {name for p in command.params for name in (*p.opts, *p.secondary_opts)} | {"--help"}
+    return own.union(*map(options_of, getattr(command, "commands", {}).values()))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_option_in_the_prose_of_a_page_exists(page: Path) -> None:
+    root = get_command(app)
+    for span in spans(page):
+        words = [word.strip("[](),;") for word in span.split()]
+        command: Any = root
+        if words and words[0] == "iris":
+            for word in words[1:]:
+                command = getattr(command, "commands", {}).get(word, command)
+        elif not re.match(r"--[a-z]", span):
+            continue
+        known = options_of(command) | (options_of(root) if "slurm" in words else {"--version"})
+        for word in words:
+            if re.match(r"--[a-z]", word) and '"' not in span:  # words in quotes are torchrun's
+                assert word.split("=")[0] in known, span
+
+
+def test_each_kind_of_message_on_the_errors_page_is_one_that_the_program_has() -> None:
+    said = "".join(path.read_text() for folder in ("iris_cli", "shards") for path in (ROOT / folder).rglob("*.py"))
+    said = re.sub(r'"\s*\n\s*(f|rf|r)?"', "", said)  # a message over several lines
+    listed = re.findall(r"^\| (`.*?) \|", (ROOT / "docs/errors.md").read_text(), flags=re.M)
+    assert len(listed) > 20
+    for message in re.findall(r"`([^`]+)`", " ".join(listed)):
+        if not message.startswith("iris "):
+            for part in re.split(r"[…;,?()]|\b[NM]\b|0\.00%", message):
+                assert part.strip(" '") in said, f"{message}: {part}"
+
+
+def test_the_errors_page_explains_every_exit_code() -> None:
+    page = (ROOT / "docs/errors.md").read_text()
+    codes = [value for name, value in vars(errors).items() if name.startswith("EXIT_")]
+    assert [code for code in codes if f"| {code} |" not in page] == []
 
 
 def readme_tree() -> set[Path]:

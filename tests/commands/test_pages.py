@@ -1,0 +1,89 @@
+"""What the pages tell a reader to type works, line after line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from iris_cli.config.grid import grid_preset
+from iris_cli.config.mock import MockConfig
+from iris_cli.standard.generate import Galaxies, write_mock
+from tests.commands.pages import ROOT, Reader, commands, sections
+from tests.reverter import runs, sky
+from tests.standard.snapshots import galaxy, write
+from tests.training.makers import write_pairs
+
+WALKED_IN_WHOLE = {"tutorial.md"}  # by test_tutorial.py
+WALKS = {"first_ten_minutes.md"}
+GENERATED = {"cli.md", "configuration.md", "python.md"}
+PAGES = sorted(
+    page for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    if page.name not in WALKED_IN_WHOLE | GENERATED and any(commands(page.read_text()))
+)  # fmt: skip
+
+NOT_RUN = {
+    "iris demo --out demo": "tests/end_to_end/test_demo.py runs it",
+    "iris preobserve their_folder pairs --turn-over": "takes a folder of the paper's code",
+    "iris preobserve THEIR_STANDARD SHARDS --turn-over": "takes a folder of the paper's code",
+    "iris preobserve THEIR_PREOBSERVED SHARDS --turn-over": "takes a folder of the paper's code",
+    "iris import-checkpoint chp_31.pt RUN --preset paper --turn-over": "takes a checkpoint of the paper's code",
+    "iris import-checkpoint chp_31.pt RUN --preset paper": "takes a checkpoint of the paper's code",
+    "iris train pairs --litter litter --noise-sigma-k 1 --epochs 4 --accumulate 2 --batch-size 4 --nproc-per-node 2 "
+    "--out run2": "tests/end_to_end/test_ranks.py trains in two processes",
+    "srun iris ingest 'run/snap_*.hdf5' STANDARD --views 64": "needs a queue",
+}
+"""Lines of the pages that no test here types, and why."""
+
+INSTEAD = {"hcn.dat": "13co", "orbits/": "walker", "paper": "tiny", "0.67": "0.1"}
+"""Words for which no file can lie here, or which take too long, and what is typed in their place."""
+
+
+@pytest.fixture(scope="session")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the pages take for granted, under the names that they use."""
+    folder = tmp_path_factory.mktemp("workshop")
+    write_mock(Galaxies(MockConfig(), grid_preset("tiny", False), 1, 1), folder / "STANDARD", 10, quiet=True)
+    (folder / "demo").mkdir()
+    (folder / "demo/standard").symlink_to(folder / "STANDARD")
+    shards = runs.write_shards(folder / "SHARDS")
+    (folder / "OTHER_SHARDS").symlink_to(shards)
+    write_pairs(folder / "LITTER", {"litter": range(300, 304)}, litter=True, grid=runs.GRID, quantity="temperature")
+    (folder / "ENSEMBLE").mkdir()
+    for k in (1, 2):
+        runs.train(folder / f"ENSEMBLE/member-{k:02d}", shards, seed=k)
+    for name, k in {"RUN": 1, "RUN1": 1, "RUN2": 2}.items():
+        (folder / name).symlink_to(folder / f"ENSEMBLE/member-{k:02d}")
+    runs.train(folder / "RUN3", shards, seed=3)
+    for name in ("cube", "east", "west"):
+        sky.cube(folder / f"{name}.fits")
+    for k in (101, 102):
+        write(folder / f"snap_{k}.hdf5", galaxy(seed=k))
+    (text,) = re.findall(r"^```toml\n(.*?)^```$", (ROOT / "docs/howto.md").read_text(), flags=re.M | re.S)
+    (folder / "hcn.toml").write_text(text.replace("hcn.dat", "13co"))
+    (folder / "snapshots.txt").write_text(f"{folder / 'STANDARD'}\n")
+    (folder / "folders.txt").write_text(f"{shards}\n{folder / 'LITTER'}\n")
+    return folder
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_of_a_page_works(
+    page: Path, iris: Callable, workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each section in an empty folder of its own, but a walk from one section to the next in one folder."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for number, section in enumerate(sections(page) if page.name not in WALKS else [page.read_text()]):
+        folder = tmp_path / f"section-{number}"
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        reader = Reader(iris, workshop, folder)
+        for line in commands(section):
+            if line not in NOT_RUN:
+                reader.follow(" ".join(INSTEAD.get(word, word) for word in line.split()))
+
+
+def test_lines_that_are_not_run_stand_on_a_page() -> None:
+    typed = {line for page in PAGES for line in commands(page.read_text())}
+    assert [line for line in NOT_RUN if line not in typed] == []
