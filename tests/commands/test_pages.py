@@ -10,6 +10,8 @@ import pytest
 
 from iris_cli.config.grid import grid_preset
 from iris_cli.config.mock import MockConfig
+from iris_cli.config.toml import to_toml
+from iris_cli.config.train import TrainConfig
 from iris_cli.standard.generate import Galaxies, write_mock
 from tests.commands.pages import ROOT, Reader, commands, sections
 from tests.reverter import runs, sky
@@ -63,6 +65,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write(folder / f"snap_{k}.hdf5", galaxy(seed=k))
     (text,) = re.findall(r"^```toml\n(.*?)^```$", (ROOT / "docs/howto.md").read_text(), flags=re.M | re.S)
     (folder / "hcn.toml").write_text(text.replace("hcn.dat", "13co"))
+    (folder / "train.toml").write_text(to_toml(TrainConfig()))
     (folder / "snapshots.txt").write_text(f"{folder / 'STANDARD'}\n")
     (folder / "folders.txt").write_text(f"{shards}\n{folder / 'LITTER'}\n")
     return folder

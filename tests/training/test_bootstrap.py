@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from inspect import signature
+
 import numpy as np
 import pytest
 from scipy.stats import bootstrap
@@ -12,7 +14,8 @@ from iris_cli.training.bootstrap import Resampling
 def test_one_view_each_gives_the_interval_of_scipy() -> None:
     values = np.random.default_rng(0).lognormal(size=80)
     ours = Resampling.of([f"g{i}" for i in range(80)], resamples=20_000).summary(values[:, None])
-    theirs = bootstrap((values,), np.mean, n_resamples=20_000, method="percentile", rng=np.random.default_rng(1))
+    dice = {"rng" if "rng" in signature(bootstrap).parameters else "random_state": np.random.default_rng(1)}
+    theirs = bootstrap((values,), np.mean, n_resamples=20_000, method="percentile", **dice)
     assert ours.low[0] == pytest.approx(theirs.confidence_interval.low, rel=0.01)
     assert ours.high[0] == pytest.approx(theirs.confidence_interval.high, rel=0.01)
     assert ours.mean[0] == pytest.approx(values.mean()) and ours.median[0] == pytest.approx(np.median(values))
