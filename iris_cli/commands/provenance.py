@@ -33,10 +33,8 @@ def software() -> dict[str, str]:
 
 
 def _installed(*packages: str) -> dict[str, str]:
-    from importlib.metadata import (
-        PackageNotFoundError,
-        version,
-    )  # wakes the reader of e-mails, which help pages need not
+    # Wakes the reader of e-mails, which help pages need not.
+    from importlib.metadata import PackageNotFoundError, version
 
     found = {}
     for name in packages:
