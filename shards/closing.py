@@ -38,7 +38,8 @@ def merge_set(folder: Path | str) -> Index:
     if not close_set(folder):
         missing = missing_shards(folder, read_plan(folder))
         names = ", ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
-        raise ShardError(f"{folder} lacks {len(missing)} finished shards: {names}", "build them with `--resume`")
+        shards = "1 finished shard" if len(missing) == 1 else f"{len(missing)} finished shards"
+        raise ShardError(f"{folder} lacks {shards}: {names}", "build them with `--resume`")
     return Index.open(folder)
 
 

@@ -123,7 +123,7 @@ def test_merge_closes_a_set_and_names_what_is_missing(iris: Callable, folder: Pa
     (folder / "train-000002.json").unlink()
     ran = iris("shards", "merge", folder)
     assert ran.code == 1
-    assert "lacks 1 finished shards: train-000002.tar (build them with `--resume`)" in ran.err
+    assert "lacks 1 finished shard: train-000002.tar (build them with `--resume`)" in ran.err
 
 
 def test_foreign_tars_become_usable_and_can_be_looked_at(iris: Callable, tmp_path: Path) -> None:
