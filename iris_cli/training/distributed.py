@@ -36,7 +36,7 @@ class Control:
     """Messages between all ranks through the CPU, so that asking costs no wait for the device.
 
     gloo's threads keep a message's tensor for a moment after it was answered. Where that is the last reference they
-    need Python's lock to drop it, and up to torch 2.7 the end of a group waits for them while it holds that lock: for
+    need Python's lock to drop it, and with torch 2.6 the end of a group waits for them while it holds that lock: for
     ever. So every message travels in a tensor of ours, which outlives the group, and the group ends where we say.
     """
 
