@@ -114,6 +114,7 @@ def _cuda(torch: Any) -> Iterator[Finding]:
             free, total = torch.cuda.mem_get_info(number)
             what = f"{torch.cuda.get_device_name(number)}, {in_bytes(free)} of {in_bytes(total)} free"
             yield Finding(f"cuda:{number}", OK, what)
+            yield kernel(torch.device("cuda", number))
         nccl = ".".join(map(str, torch.cuda.nccl.version())) if torch.distributed.is_nccl_available() else ""
         yield Finding("cuda", OK, f"CUDA {torch.version.cuda}, NCCL {nccl or 'absent'}")
     elif driver and torch.version.cuda is None:
@@ -124,6 +125,16 @@ def _cuda(torch: Any) -> Iterator[Finding]:
                       "ask the queue for one (--gres=gpu:1); look at CUDA_VISIBLE_DEVICES and nvidia-smi")  # fmt: skip
     else:
         yield Finding("cuda", NOTE, "no NVIDIA driver here: training runs on the CPU")
+
+
+def kernel(device: Any) -> Finding:
+    """Whether the observer's kernel works on this GPU; without it, it only takes longer."""
+    from iris_cli.observers.device import kernel_trouble
+
+    why_not = kernel_trouble(device)
+    if why_not is None:
+        return Finding(str(device), OK, "the observer's kernel computes as torch does")
+    return Finding(str(device), NOTE, f"the observer works without its kernel: {why_not or 'Triton is not installed'}")
 
 
 # --- the machine ------------------------------------------------------------------------------------------------------

@@ -108,3 +108,20 @@ def test_a_torch_that_cannot_be_loaded_is_wrong_not_a_traceback(monkeypatch: pyt
     monkeypatch.setitem(sys.modules, "torch", None)
     (finding,) = doctor._torch()
     assert finding.state == doctor.WRONG and "cannot be loaded" in finding.what
+
+
+@pytest.mark.parametrize(
+    ("trouble", "state", "said"),
+    [
+        (None, doctor.OK, "computes as torch does"),
+        ("", doctor.NOTE, "Triton is not installed"),
+        ("Failed to find C compiler.", doctor.NOTE, "C compiler"),
+    ],
+)
+def test_a_gpu_is_told_whether_the_observers_kernel_works_there(
+    trouble: str | None, state: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("iris_cli.observers.device.kernel_trouble", lambda _: trouble)
+    finding = doctor.kernel("cuda:0")
+    assert (finding.topic, finding.state) == ("cuda:0", state)
+    assert said in finding.what

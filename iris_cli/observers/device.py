@@ -62,20 +62,22 @@ def working_memory_GiB(device: torch.device, allowed_GiB: float) -> float:
 
 @lru_cache
 def kernel_runs(device: torch.device) -> bool:
-    """Whether Triton is installed and its kernel does a first piece of work on this GPU; a line says why not."""
+    """Whether Triton is installed and its kernel passes its trial on this GPU; a line says why not."""
+    why_not = kernel_trouble(device)
+    if why_not:
+        warn(f"the observer's GPU kernel cannot be used here, torch's operations are, more slowly: {why_not}")
+    return why_not is None
+
+
+@lru_cache
+def kernel_trouble(device: torch.device) -> str | None:
+    """None where the kernel passes its trial; else what is against it in a line, "" where Triton is not installed."""
     if find_spec("triton") is None:
-        return False
+        return ""
     try:
         from iris_cli.observers import gpu_kernel
 
         gpu_kernel.try_out(device)
-    except Exception as error:  # a GPU that is too old, no C compiler: whatever it is, torch's operations do the work
-        warn(
-            f"the observer's GPU kernel cannot be used here, torch's operations are, more slowly: {_first_line(error)}"
-        )
-        return False
-    return True
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    except Exception as error:  # a GPU that is too old, no C compiler, wrong spectra: torch's operations do the work
+        return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return None

@@ -10,6 +10,8 @@ first edge would lose its middle otherwise.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 import triton
 import triton.language as tl
@@ -17,11 +19,14 @@ from torch import Tensor
 
 from iris_cli.observers.emission import Cells
 from iris_cli.observers.line_profile import GUARD, NARROW, Midpoints, effective_width_km_s
-from iris_cli.observers.transfer import mean_escape
+from iris_cli.observers.transfer import Thick, continuum_behind, mean_escape, transmission_in_front
+from iris_cli.observers.transfer import march as slow_march
 
 #: Samples of a program and its warps: guesses, tuned on no GPU yet.
 BLOCK = 256
 WARPS = 4
+#: Of the peak: a kernel that is farther off in its trial does no work; float32 rounds to some 1e-6.
+TRUSTED = 1e-4
 
 #: A cell's record: first and last sample of its window, the first one's place from the line's middle (in samples),
 #: widths b per sample, half the range of velocities (in b; 0: a plain Gaussian), the profile's factor, …
@@ -86,15 +91,41 @@ def spectra(these: Cells, grid: Midpoints, reach_km_s: Tensor, behind: Tensor, f
     return seen
 
 
-def try_out(device: torch.device) -> None:
-    """Builds the kernel and marches an empty ray; raises whatever Triton or the GPU has against it."""
-    seen = torch.ones(1, 8, device=device)
-    empty = torch.zeros(1, 1, FIELDS.value, device=device)
-    empty[..., LAST.value] = -1.0
-    with torch.cuda.device_of(empty):
-        march[(1, 1)](empty, seen, 1, 8, BLOCK=BLOCK, num_warps=WARPS)
-    if seen.any():
-        raise RuntimeError("it gave an empty ray a line")
+class WrongSpectra(RuntimeError):
+    """The kernel's trial went wrong: `off` is how far, of the peak."""
+
+    def __init__(self, off: float) -> None:
+        super().__init__(f"its spectra are wrong by {off:.1e} of their peak (rounding is below {TRUSTED:.0e})")
+        self.off = off
+
+
+def try_out(device: torch.device) -> float:
+    """Builds the kernel and lets it march the rays of `_trial` beside `transfer.march`; how far it was off, of the
+    peak. WrongSpectra when that is too far; whatever else Triton or the GPU has against it comes as it is.
+    """
+    these, background = _trial(), torch.tensor(0.3, dtype=torch.float64)
+    grid = Midpoints(torch.linspace(-10.0, 10.0, 41, dtype=torch.float64), 7)
+    truth = slow_march(these, Thick(), grid, background, lambda k: these.dust_K[k][:, None])
+    there = Cells(*(field.to(device, torch.float32) for field in these.__dict__.values()))
+    behind, _ = continuum_behind(there, background.to(there.v_km_s))
+    reach = 5.0 * there.width_km_s + 0.5 * there.spread_km_s
+    seen = spectra(there, replace(grid, edges=grid.edges.to(there.v_km_s)), reach, behind,
+                   transmission_in_front(there.dust_depth))  # fmt: skip
+    off = float((grid.reduce(seen.double().cpu()) - truth).abs().amax() / truth.abs().amax())
+    if not off < TRUSTED:
+        raise WrongSpectra(off)
+    return off
+
+
+def _trial() -> Cells:
+    """Four rays of six cells: points and ranges of velocity, empty cells, a maser, dust in two of three."""
+    k = torch.arange(24, dtype=torch.float64).reshape(6, 4)
+    amount = (k + k // 4) % 4
+    return Cells(
+        v_km_s=8.0 * torch.sin(1.7 * k), spread_km_s=torch.where(k % 3 == 0, 3.0, 0.0), width_km_s=0.4 + 0.1 * (k % 5),
+        line_K_km_s=5.0 * amount, depth_km_s=torch.where(k == 14, -0.2, 0.5) * amount, dust_depth=0.05 * (k % 3),
+        dust_K=10.0 + k,
+    )  # fmt: skip
 
 
 def records(these: Cells, grid: Midpoints, reach_km_s: Tensor, behind: Tensor, front: Tensor) -> Tensor:

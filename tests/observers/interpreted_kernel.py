@@ -1,7 +1,8 @@
 """The GPU kernel on the CPU, by `TRITON_INTERPRET=1 python -m tests.observers.interpreted_kernel`.
 
 A process of its own, since Triton decides at its import whether it interprets. Prints one JSON object: for each case,
-how far the kernel's cube is from the float64 torch operations', over the cube's peak; and how often it was called.
+how far the kernel's cube is from the float64 torch operations', over the cube's peak; and how often it was called. Its
+"trial" tells what the kernel's own trial found: nothing, and one number of each cell spoilt after the other.
 """
 
 from __future__ import annotations
@@ -44,6 +45,27 @@ def observed(case: dict[str, Any], precision: type[np.floating[Any]]) -> NDArray
                           **options)  # fmt: skip
 
 
+def trials() -> dict[str, float]:
+    """How far off the trial found the kernel to be, by what was spoilt."""
+    right, there = gpu_kernel.records, torch.device("cpu")
+    found = {"as it is": gpu_kernel.try_out(there)}
+    for field in range(gpu_kernel.FIELDS.value):
+
+        def spoilt(*given: Any, field: int = field) -> torch.Tensor:
+            records = right(*given)
+            wrong = {gpu_kernel.FIRST.value: 9.0, gpu_kernel.LAST.value: -60.0}.get(field)
+            records[..., field] = records[..., field] * 1.01 if wrong is None else records[..., field] + wrong
+            return records
+
+        gpu_kernel.records = spoilt
+        try:
+            gpu_kernel.try_out(there)
+        except gpu_kernel.WrongSpectra as error:
+            found[str(field)] = error.off
+    gpu_kernel.records = right
+    return found
+
+
 def main() -> None:
     called, march, suits = [], gpu_kernel.spectra, windowed.kernel_suits
 
@@ -54,9 +76,8 @@ def main() -> None:
     def suits_the_cpu_too(these: windowed.Cells, regime: Regime) -> bool:
         return isinstance(regime, Thick)
 
-    gpu_kernel.try_out(torch.device("cpu"))
+    told = {"trial": trials()}
     gpu_kernel.spectra = counted
-    told = {}
     for name, case in CASES.items():
         windowed.kernel_suits = suits
         truth = observed(case, np.float64)
