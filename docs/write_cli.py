@@ -25,7 +25,7 @@ needs), `--json` (the result for machines), `--quiet` (no progress) and `--verbo
 
 What a command writes says how it was made, with the command line, the versions, the configuration and the time: a
 folder in its `commands.jsonl`, a line for each command that wrote there; FITS files in HISTORY cards; `.npz` files in
-an array `history`; single figures in their description, without the time.
+an array `history`; figures, those of a report and of the demo too, in their description, without the time.
 
 A result that cannot be written, because standard output is closed or its disk is full, is a failure with exit code 1.
 """

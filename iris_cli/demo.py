@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -43,8 +43,10 @@ class Stopwatch:
 
 
 def demo(out: Path, config: DemoConfig, *, seed: int = 0, workers: int = 2, overwrite: bool = False,
-         quiet: bool = False) -> tuple[Report, dict[str, Any]]:  # fmt: skip
+         quiet: bool = False, history: Sequence[str] = ()) -> tuple[Report, dict[str, Any]]:  # fmt: skip
     """Make everything in the folder `out`; the test's report, and the same with circumstances and times as JSON.
+
+    `history` says how it was made, and goes into the figure.
 
     DataError when `out` holds something and `overwrite` is not set.
     """
@@ -68,7 +70,7 @@ def demo(out: Path, config: DemoConfig, *, seed: int = 0, workers: int = 2, over
         members = [open_run(out / RUN)]
         inputs = inputs_of(hyper, members=members)
         tested = test_run(members, hyper, inputs, quiet=quiet)
-        _draw(sample_predictions(members, inputs.normal, galaxies=3), out)
+        _draw(sample_predictions(members, inputs.normal, galaxies=3), out, history)
     told = {**tested.brief(), "seed": seed, "seconds": watch.seconds, "figure": str(out / FIGURE)}
     write_text(out / REPORT, to_json(told))
     return tested.normal.report(), told
@@ -80,10 +82,10 @@ def _observe(standard: Path, shards: Path, config: Any, how: dict[str, Any]) -> 
         raise DataError(f"{standard}: {report.failed[0].reason}")
 
 
-def _draw(shown: Predictions, out: Path) -> None:
+def _draw(shown: Predictions, out: Path, history: Sequence[str]) -> None:
     """The first three galaxies of the test split as the network saw them: nobody chose them."""
     figure = draw_pairs(
         [o[0] for o in shown.observations], [d[0] for d in shown.true], [d[0] for d in shown.predicted],
         shown.grid, shown.quantity, shown.sources,
     )  # fmt: skip
-    save(figure, out / FIGURE)
+    save(figure, out / FIGURE, history=history)

@@ -29,24 +29,28 @@ COMPARED = ("loss", "loss_zero", "loss_mean_image", "skill", "rmse_dex", "pearso
 
 
 def write_report(
-    out: Path, run: Path, tested: Tested, members: Sequence[Trained], inputs: Inputs, *, overwrite: bool = False
-) -> Path:
-    """The folder `out`, whole or not at all; -> its report.html. DataError when it exists."""
+    out: Path, run: Path, tested: Tested, members: Sequence[Trained], inputs: Inputs, *, overwrite: bool = False,
+    history: Sequence[str] = (),
+) -> Path:  # fmt: skip
+    """The folder `out`, whole or not at all; -> its report.html. DataError when it exists.
+
+    `history` says how it was made, and goes into the figures.
+    """
     shown = {name: sample_predictions(members, feed, SHOWN if feed is inputs.normal else 1)
              for name, feed in inputs.feeds.items()}  # fmt: skip
     with whole_folder(out, overwrite) as folder:
         told = {"format": FORMAT, "version": VERSION, "run": str(run), **tested.to_dict()}
         write_text(folder / "report.json", to_json(told))
         with STYLES["screen"].applied():
-            pictures = [_picture(folder, *drawn) for drawn in figures(tested, shown)]
+            pictures = [_picture(folder, *drawn, history) for drawn in figures(tested, shown)]
         blocks = list(page(run, tested, pictures))
         write_text(folder / "report.md", markdown(blocks))
         write_text(folder / "report.html", html(f"Test of {run.name}", blocks, folder))
     return out / "report.html"
 
 
-def _picture(folder: Path, name: str, figure: Figure, caption: str) -> Picture:
-    save(figure, folder / f"{name}.png")
+def _picture(folder: Path, name: str, figure: Figure, caption: str, history: Sequence[str]) -> Picture:
+    save(figure, folder / f"{name}.png", history=history)
     return Picture(f"{name}.png", caption)
 
 

@@ -44,7 +44,8 @@ def demo(
         return
     from iris_cli import demo as work  # wakes torch
 
-    report, told = work.demo(out, settings, seed=seed, workers=workers, overwrite=overwrite, quiet=speech.quiet)
+    report, told = work.demo(out, settings, seed=seed, workers=workers, overwrite=overwrite, quiet=speech.quiet,
+                             history=provenance.history(settings, dated=False))  # fmt: skip
     provenance.record(out, settings)
     if speech.as_json:
         emit(told)

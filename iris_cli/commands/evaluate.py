@@ -80,7 +80,9 @@ def evaluate(
     if report:
         from iris_cli.reporting import write_report
 
-        told["report"] = str(write_report(report, run, tested, members, inputs, overwrite=overwrite))
+        words = provenance.history(hyper, dated=False)
+        made = write_report(report, run, tested, members, inputs, overwrite=overwrite, history=words)
+        told["report"] = str(made)
         provenance.record(report, hyper)
     title = f"{run} on {', '.join(hyper.data)}, {told['split']} split"
     emit(told) if speech.as_json else table(title, ("", "", ""), tested.rows())

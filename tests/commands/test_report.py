@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from iris_cli.config.train import Noise, TrainConfig
 from iris_cli.training.runs import train_run
@@ -84,6 +85,10 @@ def test_the_page_shows_every_table_and_holds_its_figures(
     assert not re.search(r'(src|href)="(?!data:)', page)  # nothing outside the file
     linked = set(re.findall(r"\]\((\w+)\.png\)", words))
     assert linked == pictures == {path.stem for path in out.glob("*.png")}
+    for path in out.glob("*.png"):
+        assert (
+            f"--report {out}" in Image.open(path).info["Description"]
+        )  # a copy in a paper still says where it is from
 
 
 def test_an_ensemble_without_a_report_tells_spread_and_coverage(iris: Callable, ensemble: Path, shards: Path) -> None:
