@@ -27,8 +27,10 @@ def test_the_loss_does_not_depend_on_the_unit_of_density() -> None:
     torch.testing.assert_close(metres, inner, rtol=1e-5, atol=0.0)
 
 
-def test_the_loss_of_each_image_averages_to_that_of_the_batch() -> None:
-    loss, pred, true = ScaledDensityLoss(), torch.rand(3, 1, 8, 8), torch.rand(3, 1, 8, 8)
+@pytest.mark.parametrize("images", [1, 3])
+def test_the_loss_of_each_image_averages_to_that_of_the_batch(images: int) -> None:
+    loss, pred, true = ScaledDensityLoss(), torch.rand(images, 1, 8, 8), torch.rand(images, 1, 8, 8)
+    assert PhysicalLoss.per_sample(loss, pred[:0], true[:0]).shape == (0,)
     torch.testing.assert_close(loss.per_sample(pred, true).mean(), loss(pred, true))
     torch.testing.assert_close(PhysicalLoss.per_sample(loss, pred, true), loss.per_sample(pred, true))
 

@@ -30,10 +30,18 @@ def test_the_mean_over_latitude_of_beam_correlated_noise_divides_by_fewer() -> N
 
 def test_a_beam_correlates_neighbouring_longitudes_and_keeps_the_sigma() -> None:
     image = ImageNoise(2.0, fade=False, beam_sigma_cells=2.0).draw((1, 512, 512), key=1, position=0)[0]
-    assert image.std() == pytest.approx(2.0, rel=0.03)
+    assert image.std() == pytest.approx(2.0, rel=0.03) and abs(image.mean()) < 0.02
     neighbours = np.corrcoef(image[:-1].ravel(), image[1:].ravel())[0, 1]
     assert neighbours == pytest.approx(np.exp(-1 / (4 * 2.0**2)), abs=0.02)
     assert abs(np.corrcoef(image[:, :-1].ravel(), image[:, 1:].ravel())[0, 1]) < 0.02
+
+
+def test_noise_one_beam_apart_is_correlated_by_a_quarter() -> None:
+    """The autocorrelation of a Gaussian beam is a Gaussian sqrt(2) wider: at its own FWHM it has fallen to 2^-2."""
+    beam_arcsec = 6 * GRID.longitude.step * 3600.0
+    noise = ImageNoise.of(Noise(sigma_K=1.0, beam_fwhm_arcsec=beam_arcsec, fade=False), "temperature", GRID, "mean")
+    image = noise.draw((1, 512, 512), key=3, position=0)[0]
+    assert np.corrcoef(image[:-6].ravel(), image[6:].ravel())[0, 1] == pytest.approx(0.25, abs=0.02)
 
 
 def test_fade_scales_each_sample_by_one_factor_between_zero_and_one() -> None:
