@@ -51,9 +51,10 @@ def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
 
 
 def test_what_a_pair_does_not_define_is_left_out() -> None:
-    values = np.array([[1.0, np.nan], [3.0, np.nan], [np.nan, np.nan]])
+    values = np.array([[1.0, np.nan, np.nan], [3.0, np.nan, 7.0], [np.nan, np.nan, np.nan]])
     found = Resampling.of(["a", "b", "c"]).summary(values)
-    assert found.mean[0] == 2.0 and found.pairs.tolist() == [2, 0] and np.isnan(found.mean[1])
+    np.testing.assert_array_equal(found.mean, [2.0, np.nan, 7.0])
+    assert found.pairs.tolist() == [2, 0, 1]
 
 
 def test_a_single_source_has_no_interval() -> None:

@@ -62,6 +62,12 @@ def test_summaries_say_what_is_unusual(familiar: Familiar) -> None:
     assert mirrored["brightness"]["value"] == pytest.approx(usual["brightness"]["value"])
 
 
+def test_the_unit_of_the_images_does_not_matter(familiar: Familiar) -> None:
+    in_mK = learn(Digest.of(1e3 * galaxies(300, 0)), Digest.of(1e3 * galaxies(100, 1)), np.full((5, 2), 0.6))
+    for image in galaxies(10, 6):
+        assert in_mK.judge(1e3 * image)["score"] == pytest.approx(familiar.judge(image)["score"], rel=1e-3)
+
+
 def test_few_training_images_do_not_break_it() -> None:
     few = learn(Digest.of(galaxies(6, 0, size=8)), Digest.of(galaxies(3, 1, size=8)), np.zeros((0, 2)))
     assert np.isfinite(few.judge(galaxies(1, 2, size=8)[0])["score"])
