@@ -13,6 +13,15 @@ def test_limits_are_centres_and_edges_lie_half_a_step_outside() -> None:
     assert axis.edges().tolist() == [-250.0, -150.0, -50.0, 50.0, 150.0, 250.0]
 
 
+def test_a_single_cell_fills_its_range() -> None:
+    axis = Axis("latitude", "deg", -0.5, 1.5, 1)
+    assert axis.centres().tolist() == [0.5] and axis.edges().tolist() == [-0.5, 1.5]
+
+
+def test_reversing_velocity_turns_the_last_axis_round() -> None:
+    assert axes.reverse_velocity(np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])).tolist() == [[3, 2, 1], [6, 5, 4]]
+
+
 def test_turning_over_reverses_longitude_and_latitude_and_nothing_else() -> None:
     tensor = np.arange(2 * 3 * 4, dtype=float).reshape(1, 2, 3, 4)
     turned = axes.turn_over(tensor)

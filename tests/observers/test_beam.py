@@ -3,15 +3,18 @@ from __future__ import annotations
 import pytest
 import torch
 
-from iris_cli.observers.beam import FWHM_PER_SIGMA, beam_weights, convolve
+from iris_cli.observers.beam import beam_weights, convolve
 
 
 def test_a_point_becomes_a_gaussian_of_the_beams_width() -> None:
+    """Of 60 arcsec: half the peak 30 arcsec from it, a sixteenth 60 arcsec from it."""
     sky = torch.zeros(101, dtype=torch.float64)
     sky[50] = 1.0
     seen = convolve(sky, beam_weights(60.0, 10.0 / 3600.0), 0)
-    x = torch.arange(-50, 51, dtype=torch.float64) * 10.0
-    assert (seen * x**2).sum().sqrt().item() * FWHM_PER_SIGMA == pytest.approx(60.0, rel=2e-3)
+    for side in (-1, 1):
+        shares = seen[[50 + 3 * side, 50 + 6 * side]] / seen[50]
+        assert shares.tolist() == pytest.approx([0.5, 0.0625], rel=1e-12)
+    assert seen.sum().item() == pytest.approx(1.0, rel=1e-12)
 
 
 @pytest.mark.parametrize("axis", [0, 1])
