@@ -32,6 +32,9 @@ from iris_cli.console import settle_streams, verbose
 from iris_cli.errors import EXIT_FAILURE, EXIT_INTERRUPTED, IrisError
 from shards.errors import ShardError
 
+#: What the user mends on the disk, not in the program.
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, errno.EPERM)
+
 
 class _Flags(TyperGroup):
     """Iris's own options are flags. One that nobody gave is False: typer would wake pydantic for its None."""
@@ -102,10 +105,12 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone; say nothing at exit
         sys.exit(EXIT_FAILURE)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
+        full = error.errno is None and " requested and " in str(error)  # so numpy, and astropy above it, say it
+        if not full and error.errno not in _OF_THE_DISK:
             raise
         where = f": {error.filename}" if error.filename else ""
-        _fail(f"{error.strerror}{where}", "nothing half-written was left; free space or permissions, then run again", 1)
+        what = os.strerror(errno.ENOSPC) if full else error.strerror
+        _fail(f"{what}{where}", "nothing half-written was left; free space or permissions, then run again", 1)
 
 
 def _run() -> None:

@@ -277,8 +277,14 @@ def check_alike(inputs: Sequence[Input]) -> None:
 
 
 def tell_rotation(chosen: Input) -> float:
-    """The correlation of longitude and velocity; a warning when the galaxy turns against the Milky Way."""
-    rotation = chosen.rotation()
+    """The correlation of longitude and velocity; a warning when the galaxy turns against the Milky Way.
+
+    It is that of the first one, which must therefore be sound; others may fail alone.
+    """
+    try:
+        rotation = chosen.rotation()
+    except DataError as error:
+        raise DataError(error.message, "mend it: the first tells which way the galaxies turn") from None
     if rotation < -CLEAR_ROTATION:
         warn(f"{chosen.folder} turns anticlockwise seen from north, against the Milky Way (correlation of l and v "
              f"{rotation:+.2f}); --turn-over puts it right")  # fmt: skip

@@ -79,6 +79,8 @@ class IngestConfig:
                            ("dust_temperature_K", 1e4)):  # fmt: skip
             if (value := getattr(self, name)) is not None and not 0 <= value <= most:
                 raise UsageError(f"ingest: {name} = {value:g}; it lies between 0 and {most:g}")
+        if self.temperature_K == 0:
+            raise UsageError("ingest: temperature_K = 0; gas has one above 0")
         for name in ("unit_length_cm", "unit_mass_g", "unit_velocity_cm_s", "hubble_param", "cosmic_scale_factor",
                      "h2_factor"):  # fmt: skip
             if (value := getattr(self, name)) is not None and not 0 < value < float("inf"):

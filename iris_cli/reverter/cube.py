@@ -179,6 +179,7 @@ class _Sky:
         parts = []
         for first in range(0, rows, step):
             lon, lat = (_quads(a) for a in cube.corners(slice(first, min(first + step, rows))))
+            lon = _in_one_piece(lon)
             part = quad_overlap(_in_cells(lon, grid.longitude), _in_cells(lat, grid.latitude), grid.lon_steps,
                                 grid.lat_steps).tocoo()  # fmt: skip
             parts.append((part.data, part.row, first + part.col // columns, part.col % columns))
@@ -194,6 +195,12 @@ class _Sky:
 def _quads(corner: NDArray[np.float64]) -> NDArray[np.float64]:
     """(n + 1, m + 1) corners -> (n m, 4) going round each pixel."""
     return np.stack([corner[:-1, :-1], corner[:-1, 1:], corner[1:, 1:], corner[1:, :-1]], axis=-1).reshape(-1, 4)
+
+
+def _in_one_piece(lon: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n, 4) longitudes of corners, those of a pixel across +-180 deg on one side: it must not span the whole sky."""
+    first = lon[:, :1]
+    return first + (lon - first + 180.0) % 360.0 - 180.0
 
 
 def _in_cells(degrees: NDArray[np.float64], axis: Any) -> NDArray[np.float64]:
@@ -239,6 +246,7 @@ def _inside(cube: CubeFile, sky: _Sky, other: CubeFile, found: NDArray[np.bool_]
     """Whether centre and corners of each pixel lie in pixels that another cube has values for."""
     across = slice(sky.columns.start, sky.columns.stop + 1)
     corner_lon, corner_lat = (_quads(a[:, across]) for a in cube.corners(sky.rows))
+    corner_lon = _in_one_piece(corner_lon)
     lon0, lat0 = corner_lon.mean(axis=1), corner_lat.mean(axis=1)
     inside = np.ones(sky.pixels, bool)
     for k in range(5):

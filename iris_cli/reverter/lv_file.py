@@ -30,6 +30,8 @@ def check_name(path: Path, overwrite: bool, suffixes: tuple[str, ...] = (".fits"
         raise UsageError(f"{path} ends in none of {', '.join(suffixes)}", "its ending says what is written")
     if not path.parent.is_dir():
         raise DataError(f"{path.parent} is not a folder", "make it first")
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder", "name a file")
     if path.exists() and not overwrite:
         raise UsageError(f"{path} exists already", "--overwrite replaces it")
 

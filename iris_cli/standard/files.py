@@ -55,11 +55,18 @@ def write_array(path: Path, array: NDArray[np.float32]) -> None:
     partial = temporary(path)
     try:
         with partial.open("xb") as file:
-            np.lib.format.write_array(file, array, allow_pickle=False)
+            _write_npy(file, array)
             _settle(file)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _write_npy(file: Any, array: NDArray[np.float32]) -> None:
+    """numpy's own writes with C, which does not say that the disk is full."""
+    array = np.ascontiguousarray(array)
+    np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+    file.write(array.data)
 
 
 def write_text(path: Path, text: str) -> None:

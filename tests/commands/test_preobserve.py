@@ -217,6 +217,14 @@ def test_a_spoilt_tensor_fails_alone_and_can_be_retried(iris: Iris, standard: Pa
     assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "undisturbed")
 
 
+def test_a_spoilt_first_tensor_is_told_before_anything_is_written(iris: Iris, standard: Path, tmp_path: Path) -> None:
+    spoilt = tmp_path / "spoilt"
+    shutil.copytree(standard, spoilt)
+    np.save(spoilt / "tensor_000000.npy", np.load(spoilt / "tensor_000000.npy") * np.nan)
+    one_line(iris(*PREOBSERVE, spoilt, tmp_path / "out"), 1, "tensor_000000.npy", "NaN", "which way the galaxies turn")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_full_disk_leaves_nothing_half_written(
     iris: Iris, standard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

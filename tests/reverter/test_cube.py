@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.wcs import WCS
 
 from iris_cli.config.cube import CubeConfig
 from iris_cli.errors import DataError, IrisError
@@ -143,10 +144,28 @@ def test_any_order_of_axes_and_a_degenerate_stokes_axis_change_nothing(path: Pat
     four = h.copy()
     four["CTYPE4"], four["CRVAL4"], four["CRPIX4"], four["CDELT4"] = "STOKES", 1.0, 1.0, 1.0
     np.testing.assert_array_equal(read_lv([sky.write(path, data[None], four)], GRID).image, expected)
+    casa = four.copy()  # its order: sky, Stokes, frequency
+    for card in ("CTYPE", "CUNIT", "CRPIX", "CRVAL", "CDELT"):
+        casa[f"{card}3"], casa[f"{card}4"] = four.get(f"{card}4", ""), four[f"{card}3"]
+    np.testing.assert_array_equal(read_lv([sky.write(path, data[:, None], casa)], GRID).image, expected)
     turned = h.copy()
     for card in ("CTYPE", "CUNIT", "CRPIX", "CRVAL", "CDELT"):
         turned[f"{card}1"], turned[f"{card}2"], turned[f"{card}3"] = h[f"{card}3"], h[f"{card}1"], h[f"{card}2"]
     np.testing.assert_allclose(read_lv([sky.write(path, data.transpose(1, 2, 0), turned)], GRID).image, expected)
+
+
+def test_gas_opposite_to_the_galactic_centre_is_not_seen_there(path: Path) -> None:
+    """A pixel across l = 180 deg has corners at +179.5 and -179.5, and is one degree wide all the same."""
+    h = sky.header(pixel_deg=1.0, shape=(120, 3, 5))
+    h["CRVAL1"] = 180.0
+    with pytest.raises(DataError, match=r"fills 0\.00% of the model's image"):
+        read_lv([sky.write(path, np.full((120, 3, 5), 7.0), h)], GRID)
+    h = sky.header(pixel_deg=1.0, shape=(120, 3, 200))  # from -9.5 to 189.5 deg
+    h["CRVAL1"] = 90.0
+    data = np.zeros((120, 3, 200), np.float32)
+    data[:, :, :20] = 7.0
+    made = read_lv([sky.write(path, data, h)], GRID)
+    assert made.image.max() == 0.0 and made.sampled > 0.5
 
 
 def test_scaled_integers_are_read_as_what_they_stand_for(path: Path) -> None:
@@ -254,6 +273,9 @@ def test_the_models_centre_can_be_moved(path: Path) -> None:
         ({"BUNIT": "Jy"}, {}, "Jy/beam"),
         ({"BUNIT": "K km/s"}, {}, "not in a unit of brightness"),
         ({"BUNIT": "Jy/beam"}, {}, "--beam-arcsec"),
+        ({"BUNIT": "Jy/beam", "BMAJ": "30"}, {}, "BMAJ is '30'"),
+        ({"BUNIT": "Jy/beam", "BMAJ": 0.01, "BMIN": -0.01}, {}, "BMIN is -0.01"),
+        ({"BTYPE": "Planck brightness temperature"}, {}, "--unit K"),
         ({"BUNIT": "Jy/beam", "BMAJ": 0.01, "RESTFRQ": None}, {}, "--rest-frequency-ghz"),
         ({"CTYPE3": "FREQ", "CUNIT3": "Hz", "CRVAL3": 2.2e11, "RESTFRQ": None}, {}, "--rest-frequency-ghz"),
         ({"CUNIT3": None}, {}, "--spectral-unit"),
@@ -333,7 +355,6 @@ def test_an_image_on_disk_is_the_image(path: Path, tmp_path: Path, suffix: str) 
 
 
 def test_the_images_header_says_where_its_pixels_are(path: Path, tmp_path: Path) -> None:
-    from astropy.wcs import WCS
 
     save_lv(read_lv([sky.cube(path)], GRID), tmp_path / "lv.fits")
     with fits.open(tmp_path / "lv.fits") as file:
@@ -341,3 +362,12 @@ def test_the_images_header_says_where_its_pixels_are(path: Path, tmp_path: Path)
         lon, v = WCS(file[0].header).wcs_pix2world(i, j, 0)
     assert float(lon) == pytest.approx(CLOUD.lon_deg, abs=GRID.longitude.step)
     assert float(v) / 1e3 == pytest.approx(CLOUD.v_km_s, abs=GRID.velocity.step)
+
+
+def test_a_scale_of_temperature_that_is_neither_antenna_nor_main_beam_is_told(path: Path) -> None:
+    h = sky.header()
+    h["BUNIT"] = "K (T_R*)"
+    notes = " ".join(read_lv([sky.write(path, sky.sample(h, CLOUD), h)], GRID).told["notes"])
+    assert "'(T_R*)'" in notes and "taken as main-beam" in notes
+    h["BUNIT"] = "K (Tmb)"
+    assert "main-beam" not in " ".join(read_lv([sky.write(path, sky.sample(h, CLOUD), h)], GRID).told["notes"])

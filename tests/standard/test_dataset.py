@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -149,3 +150,23 @@ def test_attributes_that_promise_more_than_is_there_are_refused(shared_data: Pat
     (folder / "attributes.json").write_text('{"cardinality": 3, "ind')
     with pytest.raises(DataError, match="not valid JSON"):
         StandardDataset.open(folder)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda index: index.pop("grid"), "'grid'"),
+        (lambda index: index.pop("tensors"), "'tensors'"),
+        (lambda index: index.pop("origin"), "'origin'"),
+        (lambda index: index.update(grid=[1]), "misplaced"),
+        (lambda index: index["tensors"][0].pop("file"), "file"),
+        (lambda index: index["grid"].update(r_min_pc=-100.0), "r_min_pc = -100"),
+        (lambda index: index["tensors"][0].update(file="../mock/tensor_000000.npy"), "not a file of this folder"),
+    ],
+)
+def test_an_index_that_was_changed_by_hand_is_told(mock_folder: Path, spoil: Callable, said: str) -> None:
+    index = json.loads((mock_folder / "standard.json").read_text())
+    spoil(index)
+    (mock_folder / "standard.json").write_text(json.dumps(index))
+    with pytest.raises(DataError, match=said):
+        StandardDataset.open(mock_folder)
