@@ -100,7 +100,7 @@ def main() -> None:
     except ShardError as error:
         _fail(error.message, error.hint, EXIT_FAILURE)
     except KeyboardInterrupt:
-        _fail("interrupted", "", EXIT_INTERRUPTED)
+        _fail("interrupted", "run it again, with --resume where the command has that", EXIT_INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone; say nothing at exit
         sys.exit(EXIT_FAILURE)
@@ -117,8 +117,10 @@ def _run() -> None:
     """The command, and then what of its result still waits in a buffer: later nobody would hear that it was lost."""
     try:
         app()
-    except SystemExit:
+    except SystemExit as end:
         sys.stdout.flush()
+        if end.code == EXIT_INTERRUPTED:  # typer's, which says nothing
+            raise KeyboardInterrupt from None
         raise
 
 

@@ -91,6 +91,7 @@ def test_a_spectrum_is_that_of_the_pixel_asked_for(tmp_path: Path) -> None:
     found = spectra(path, Which(), [(0.2, -0.1), (0.2, None), (-0.2, 0.0)])
     assert [round(float(s[3]), 6) for s in found.spectra.values()] == [3.0, 1.0, 0.0]
     assert next(iter(found.spectra)) == "l = 0.2°, b = -0.1°"
+    assert spectra(path, Which(), [(360.2, -0.1)]).spectra["l = 360.2°, b = -0.1°"][3] == 3.0
     assert spectra(path, Which(), []).spectra["mean"][3] == pytest.approx(3.0 / 15.0)
     with pytest.raises(UsageError, match=r"longitude 3 lies outside -0\.25 … 0\.25"):
         spectra(path, Which(), [(3.0, None)])
