@@ -140,6 +140,8 @@ def _described(path: Path, hdu: Any, mapped: bool, config: CubeConfig) -> CubeFi
     order = (spectral, lat, lon)
     n_spectral, n_lat, n_lon = (header["NAXIS"] - 1 - k for k in order)
     shape = (header[f"NAXIS{spectral + 1}"], header[f"NAXIS{lat + 1}"], header[f"NAXIS{lon + 1}"])
+    if 0 in shape:
+        raise DataError(f"{path} holds {shape[0]} channels of {shape[1]} x {shape[2]} pixels", "name another cube")
     notes += check_frame(path, wcs, config)
     low, high, told = channel_edges_km_s(path, header, wcs, shape[0], config)
     to_K, told_unit, more = to_kelvin(path, header, wcs, config)
