@@ -14,6 +14,7 @@ from iris_cli.config.grid import GRID_PRESETS
 from iris_cli.config.mock import MockConfig
 from iris_cli.errors import DataError
 from iris_cli.standard.dataset import StandardDataset, sense_of_rotation
+from iris_cli.standard.field_format import open_folder
 from iris_cli.standard.generate import Galaxies, write_mock
 from iris_cli.standard.mock import draw_galaxy
 
@@ -170,3 +171,40 @@ def test_an_index_that_was_changed_by_hand_is_told(mock_folder: Path, spoil: Cal
     (mock_folder / "standard.json").write_text(json.dumps(index))
     with pytest.raises(DataError, match=said):
         StandardDataset.open(mock_folder)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda a, h: a.update(index=[1, 2, 3]), "no list of file names"),
+        (lambda a, h: a.update(index=None), "no list of file names"),
+        (lambda a, h: h.update(writer_hyper={"points_per_snapshot": "abc"}), "--views-per-source"),
+        (lambda a, h: h.update(writer_hyper={"points_per_snapshot": -3}), "points_per_snapshot is -3"),
+        (lambda a, h: h.update(writer_hyper=3), "writer_hyper"),
+        (lambda a, h: h["coordinate_hyper"].update(r_steps=32.5), "r_steps is 32.5"),
+        (lambda a, h: h["coordinate_hyper"].update(r_crop_min_index=-1), "the crop"),
+        (lambda a, h: h["dataset_hyper"].update(_length_iris_per_SI=float("inf")), "not a number"),
+    ],
+)
+def test_a_folder_of_the_fields_whose_words_make_no_sense_is_told(
+    shared_data: Path, tmp_path: Path, spoil: Callable, said: str
+) -> None:
+    shutil.copytree(shared_data / "reference-standard", tmp_path / "set", copy_function=shutil.copyfile)
+    (tmp_path / "set").chmod(0o755)
+    told = {name: json.loads((tmp_path / "set" / name).read_text()) for name in ("attributes.json", "hyper.json")}
+    spoil(*told.values())
+    for name, content in told.items():
+        (tmp_path / "set" / name).write_text(json.dumps(content))
+    with pytest.raises(DataError) as caught:
+        StandardDataset.open(tmp_path / "set")
+    assert said in f"{caught.value.message} ({caught.value.hint})"
+
+
+def test_pairs_that_lost_their_latitude_in_an_unknown_way_are_refused(shared_data: Path, tmp_path: Path) -> None:
+    shutil.copytree(shared_data / "reference-preobserved", tmp_path / "set", copy_function=shutil.copyfile)
+    (tmp_path / "set").chmod(0o755)
+    hyper = json.loads((tmp_path / "set/hyper.json").read_text())
+    hyper["cube_hyper"]["reduction"] = "sum"
+    (tmp_path / "set/hyper.json").write_text(json.dumps(hyper))
+    with pytest.raises(DataError, match="mean and max"):
+        open_folder(tmp_path / "set")
