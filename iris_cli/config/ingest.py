@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from iris_cli.config.grid import GRID_PRESETS, Grid
@@ -93,4 +94,6 @@ def vector(text: str, name: str, words: str) -> tuple[float, float, float]:
         x, y, z = (float(part) for part in text.split(","))
     except ValueError:
         raise UsageError(f"ingest: {name} = '{text}' is neither x,y,z nor one of {words}") from None
+    if not all(map(math.isfinite, (x, y, z))):
+        raise UsageError(f"ingest: {name} = '{text}' holds numbers that are not finite")
     return x, y, z

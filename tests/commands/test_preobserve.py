@@ -176,6 +176,18 @@ def test_an_output_that_exists_is_kept_unless_told_otherwise(iris: Iris, standar
     assert bytes_of(pairs) == before
 
 
+def test_mock_galaxies_replace_a_data_set_and_nothing_else(iris: Iris, standard: Path, tmp_path: Path) -> None:
+    (tmp_path / "cube.fits").write_text("mine")
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.tex").write_text("mine")
+    for name, said in (("cube.fits", "is no folder"), ("thesis", "holds something else than a data set: chapter.tex")):
+        for words in ((), ("--dry-run",)):
+            one_line(iris("mock", tmp_path / name, "-n", 1, "--overwrite", *words), 1, said)
+    assert (tmp_path / "cube.fits").read_text() == (tmp_path / "thesis" / "chapter.tex").read_text() == "mine"
+    shutil.copytree(standard, tmp_path / "set")
+    assert iris("mock", tmp_path / "set", "-n", 1, "--preset", "tiny", "--overwrite", "-q").code == 0
+
+
 def test_an_unknown_key_in_the_configuration_is_named_with_its_nearest(
     iris: Iris, standard: Path, tmp_path: Path
 ) -> None:
