@@ -1,6 +1,6 @@
 """Is an observation like those that a network was trained on? A distance to the training set, and its rank.
 
-An image becomes fifteen numbers: its components along the eight main axes of the training images (pooled, stretched by
+An image becomes sixteen numbers: its components along the eight main axes of the training images (pooled, stretched by
 asinh), how much these leave over, and seven summaries of what stands out of its noise: brightness, peak, where it lies,
 how far it reaches, and the tilt of the l-v diagram. The score is the squared Mahalanobis distance of these numbers from
 the training inputs, noise and litter included, per dimension: about 1 for one of them. It is ranked among inputs of
