@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import IO, Any
+from zipfile import BadZipFile
 
 import numpy as np
 from astropy.io import fits
@@ -74,7 +75,7 @@ def load_lv(path: Path) -> LvImage | None:
             return _read_npz(path)
         with fits.open(path, memmap=False) as hdus:
             return load_observed(path, hdus, 0) if _GRID in hdus[0].header else None
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
         raise DataError(f"{path} is no whole l-v image: {str(error).splitlines()[0] if str(error) else error!r}",
                         "write it again with `iris cube`") from None  # fmt: skip
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +38,7 @@ def read_array(path: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
         array = np.load(path, allow_pickle=False)
     except FileNotFoundError:
         raise DataError(f"{path} does not exist, though its index names it") from None
-    except (ValueError, EOFError, OSError) as error:
+    except (ValueError, EOFError, OSError, BadZipFile) as error:
         raise DataError(f"{path} is not a whole .npy file: {str(error).splitlines()[0]}", "write it again") from None
     if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
         raise DataError(f"{path} holds {getattr(array, 'dtype', type(array))}, not floating-point numbers")

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -262,5 +263,5 @@ def _kept(run: Path, key: str) -> Familiar | None:
                 return None
             features = Features(float(arrays["scale"]), arrays["centre"], arrays["axes"])
             return Familiar(features, *(arrays[n] for n in ("mean", "inverse_covariance", "held_out", "explained")))
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         return None

@@ -338,6 +338,10 @@ def test_an_image_on_disk_is_the_image(path: Path, tmp_path: Path, suffix: str) 
     np.testing.assert_array_equal(again.coverage, made.coverage)
     assert (again.grid, again.latitude, again.told) == (made.grid, made.latitude, made.told)
     assert load_lv(path) is None
+    damaged = tmp_path / f"damaged{suffix}"
+    damaged.write_bytes((tmp_path / f"lv{suffix}").read_bytes()[:100])
+    with pytest.raises(DataError, match="no whole l-v image"):
+        load_lv(damaged)
 
 
 def test_the_images_header_says_where_its_pixels_are(path: Path, tmp_path: Path) -> None:

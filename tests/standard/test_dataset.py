@@ -106,13 +106,23 @@ def pickled(path: Path) -> None:
     np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
 
 
+def zipped(path: Path) -> None:
+    path.write_bytes(b"PK\x03\x04, and no more")
+
+
 def misshapen(path: Path) -> None:
     np.save(path, np.zeros((6, 8, 8, 5), np.float32))
 
 
 @pytest.mark.parametrize(
     ("spoil", "said"),
-    [(truncate, "not a whole .npy"), (integers, "int32"), (pickled, "not a whole .npy"), (misshapen, "(6, 8, 8, 5)")],
+    [
+        (truncate, "not a whole .npy"),
+        (integers, "int32"),
+        (pickled, "not a whole .npy"),
+        (misshapen, "(6, 8, 8, 5)"),
+        (zipped, "not a whole .npy"),
+    ],
 )
 def test_a_spoilt_file_is_named(mock_folder: Path, spoil: object, said: str) -> None:
     spoil(mock_folder / "tensor_000000.npy")  # type: ignore[operator]
