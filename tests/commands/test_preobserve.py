@@ -176,6 +176,13 @@ def test_an_output_that_exists_is_kept_unless_told_otherwise(iris: Iris, standar
     assert bytes_of(pairs) == before
 
 
+def test_shards_are_not_written_among_tensors(iris: Iris, standard: Path) -> None:
+    before = bytes_of(standard)
+    for words in ((), ("--dry-run",)):
+        one_line(iris(*PREOBSERVE, standard, standard, "--overwrite", *words), 1, "is a data set of tensors")
+    assert bytes_of(standard) == before
+
+
 def test_mock_galaxies_replace_a_data_set_and_nothing_else(iris: Iris, standard: Path, tmp_path: Path) -> None:
     (tmp_path / "cube.fits").write_text("mine")
     (tmp_path / "thesis").mkdir()
