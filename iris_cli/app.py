@@ -32,6 +32,9 @@ from iris_cli.console import settle_streams, verbose
 from iris_cli.errors import EXIT_FAILURE, EXIT_INTERRUPTED, IrisError
 from shards.errors import ShardError
 
+#: What the user mends on the disk, not in the program.
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, errno.EPERM)
+
 
 class _Flags(TyperGroup):
     """Iris's own options are flags. One that nobody gave is False: typer would wake pydantic for its None."""
@@ -97,23 +100,27 @@ def main() -> None:
     except ShardError as error:
         _fail(error.message, error.hint, EXIT_FAILURE)
     except KeyboardInterrupt:
-        _fail("interrupted", "", EXIT_INTERRUPTED)
+        _fail("interrupted", "run it again, with --resume where the command has that", EXIT_INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone; say nothing at exit
         sys.exit(EXIT_FAILURE)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
+        full = error.errno is None and " requested and " in str(error)  # so numpy, and astropy above it, say it
+        if not full and error.errno not in _OF_THE_DISK:
             raise
         where = f": {error.filename}" if error.filename else ""
-        _fail(f"{error.strerror}{where}", "nothing half-written was left; free space or permissions, then run again", 1)
+        what = os.strerror(errno.ENOSPC) if full else error.strerror
+        _fail(f"{what}{where}", "nothing half-written was left; free space or permissions, then run again", 1)
 
 
 def _run() -> None:
     """The command, and then what of its result still waits in a buffer: later nobody would hear that it was lost."""
     try:
         app()
-    except SystemExit:
+    except SystemExit as end:
         sys.stdout.flush()
+        if end.code == EXIT_INTERRUPTED:  # typer's, which says nothing
+            raise KeyboardInterrupt from None
         raise
 
 

@@ -294,7 +294,7 @@ class Folder:
         free = shutil.disk_usage(place).free
         if needed > free:
             need = counted(len(self.mine), "tensor needs", "tensors need")
-            raise DataError(f"{need} {needed / _GIB:.1f} GiB; {place} has {free / _GIB:.1f}",
+            raise DataError(f"{need} {needed / _GIB:.3g} GiB; {place} has {free / _GIB:.3g}",
                             "fewer --views, a smaller --preset, or another disk")  # fmt: skip
 
     def todo(self) -> list[Item]:

@@ -14,9 +14,12 @@ from iris_cli.config.observer import LineConfig, SyntheticConfig
 from iris_cli.console import log
 from iris_cli.errors import DataError, UsageError, nearest
 from iris_cli.observers.brightness import UNITS
-from iris_cli.observers.fits_cube import header, on_sky, write_cube, write_moments
+from iris_cli.observers.fits_cube import header, moment_names, on_sky, write_cube, write_moments
 from iris_cli.observers.synthetic import SyntheticObserver
 from iris_cli.standard.dataset import StandardDataset
+
+#: What a header says of each of `brightness.UNITS`: of kelvin, BUNIT alone does not say which.
+_BTYPES = {"K": "Brightness temperature", "K (Planck)": "Planck brightness temperature", "Jy/sr": "Intensity"}
 
 
 def observe_to_fits(
@@ -29,7 +32,7 @@ def observe_to_fits(
     if unit not in UNITS:
         raise UsageError(f"unknown unit '{unit}'", nearest(unit, UNITS))
     paths = names(out, config.lines)
-    check_free(paths, overwrite)
+    check_free(outputs(paths, moments), overwrite)
     dataset = open_tensor(folder, index)
     observer = SyntheticObserver(dataset.grid, in_blur=in_blur, config=config)
     told = observer.describe()
@@ -61,10 +64,17 @@ def names(out: Path, lines: tuple[LineConfig, ...]) -> list[Path]:
     return [out.with_name(f"{out.stem}.{label}.fits") for label in labels]
 
 
-def check_free(paths: list[Path], overwrite: bool) -> None:
+def outputs(cubes: Sequence[Path], moments: bool) -> list[Path]:
+    """Cubes, and where they are asked for their moments."""
+    return [path for cube in cubes for path in (cube, *(moment_names(cube).values() if moments else ()))]
+
+
+def check_free(paths: Sequence[Path], overwrite: bool) -> None:
     for path in paths:
         if not path.parent.is_dir():
             raise DataError(f"{path.parent} is not a folder", "make it first")
+        if path.is_dir():
+            raise UsageError(f"{path} is a folder", "name a file")
         if path.exists() and not overwrite:
             raise UsageError(f"{path} exists already", "--overwrite replaces it")
 
@@ -76,7 +86,7 @@ def _write(
     beam, seen = told["beam_fwhm_arcsec"], on_sky(cube)
     h = header(dataset.grid, line["frequency_GHz"] * 1e9, "K" if unit.startswith("K") else unit, beam)
     h["OBJECT"] = dataset.entries[index].source[:60]
-    h["BTYPE"] = "Intensity" if unit == "Jy/sr" else "Brightness temperature"
+    h["BTYPE"] = _BTYPES[unit]
     cards = [*history, json.dumps({**told, "lines": [line], "unit": unit, "file": dataset.entries[index].file})]
     write_cube(path, seen, h, cards)
     yield path

@@ -261,6 +261,12 @@ def plan(inputs: Sequence[Input], config: PreobserveConfig) -> SetPlan:
     return SetPlan(splits, config.samples_per_shard)
 
 
+def check_output(out: Path) -> None:
+    """DataError for a data set: shards among its tensors would be neither the one nor the other."""
+    if any((out / name).exists() for name in (INDEX, field_format.ATTRIBUTES)):
+        raise DataError(f"{out} is a data set of tensors", "name another folder for the shards")
+
+
 def check_alike(inputs: Sequence[Input]) -> None:
     """All inputs must look at the same sky in the same way; DataError names the two that do not."""
     first = inputs[0]
@@ -277,8 +283,14 @@ def check_alike(inputs: Sequence[Input]) -> None:
 
 
 def tell_rotation(chosen: Input) -> float:
-    """The correlation of longitude and velocity; a warning when the galaxy turns against the Milky Way."""
-    rotation = chosen.rotation()
+    """The correlation of longitude and velocity; a warning when the galaxy turns against the Milky Way.
+
+    It is that of the first one, which must therefore be sound; others may fail alone.
+    """
+    try:
+        rotation = chosen.rotation()
+    except DataError as error:
+        raise DataError(error.message, "mend it: the first tells which way the galaxies turn") from None
     if rotation < -CLEAR_ROTATION:
         warn(f"{chosen.folder} turns anticlockwise seen from north, against the Milky Way (correlation of l and v "
              f"{rotation:+.2f}); --turn-over puts it right")  # fmt: skip
@@ -292,6 +304,7 @@ def preobserve(folders: Sequence[Path], out: Path, config: PreobserveConfig, *, 
     Shares the work with the other torchrun ranks, srun tasks or array tasks of the same job. DataError or ShardError
     when inputs do not fit together or the folder is in use; inputs that fail alone are counted in the report.
     """
+    check_output(Path(out))
     config = settle(config, Path(out), overwrite)
     inputs = tuple(open_input(Path(folder), config) for folder in folders)
     check_alike(inputs)

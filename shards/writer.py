@@ -138,6 +138,8 @@ class _Run:
             left.unlink(missing_ok=True)
         self._refuse_strangers()
         if _bytes_of(self.folder / layout.PLAN) != layout.seal(body):
+            for job in () if overwrite else self.plan.jobs:
+                self._finished(job)  # refuses shards of other options while the plan that they fit still stands
             layout.write_whole(self.folder / layout.PLAN, layout.seal(body))
 
     def _content(self) -> list[Path]:

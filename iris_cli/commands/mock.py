@@ -63,7 +63,9 @@ def mock(
 
 def _intention(maker: Foregrounds | Galaxies, out: Path, count: int, workers: int, overwrite: bool) -> DryRun:
     from iris_cli.dry_run import PLAIN, DryRun
+    from iris_cli.standard.generate import check_replaceable
 
+    check_replaceable(out)
     tensor, views = 4 * math.prod(maker.grid.tensor_shape), getattr(maker, "views", 1)
     exists = out.exists() and not overwrite
     return DryRun(

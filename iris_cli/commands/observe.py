@@ -80,10 +80,10 @@ def observe(
 
 def _intention(folder: Path, index: int, out: Path, config: SyntheticConfig, moments: bool, overwrite: bool) -> DryRun:
     from iris_cli.dry_run import WITH_NUMBA, WITH_TORCH, DryRun, size_of
-    from iris_cli.observe import check_free, names, open_tensor
+    from iris_cli.observe import check_free, names, open_tensor, outputs
 
     paths = names(out, config.lines)
-    check_free(paths, overwrite)
+    check_free(outputs(paths, moments), overwrite)
     dataset = open_tensor(folder, index)
     grid, lines = dataset.grid, len(paths)
     voxels = (grid.lon_steps, grid.lat_steps, grid.v_steps)

@@ -121,6 +121,7 @@ def _intention(folders: list[Path], out: Path, config: PreobserveConfig, workers
     from iris_cli.dry_run import WITH_NUMBA, WITH_TORCH, DryRun, size_of
     from shards.layout import record_name
 
+    work.check_output(out)
     inputs = [work.open_input(folder, config) for folder in folders]
     work.check_alike(inputs)
     plan, arrays = work.plan(inputs, config), work.schema(inputs[0], config.litter)

@@ -36,8 +36,9 @@ class Grid:
     def __post_init__(self) -> None:
         for low, high in (("r_min_pc", "r_max_pc"), ("lon_min_deg", "lon_max_deg"), ("lat_min_deg", "lat_max_deg"),
                           ("v_min_km_s", "v_max_km_s")):  # fmt: skip
-            if not getattr(self, low) < getattr(self, high):
+            if not -float("inf") < getattr(self, low) < getattr(self, high) < float("inf"):
                 raise UsageError(f"grid: {low} = {getattr(self, low)} is not below {high} = {getattr(self, high)}")
+        self._check_place()
         for name in ("r_steps", "lon_steps", "lat_steps", "v_steps"):
             if getattr(self, name) < 2:
                 raise UsageError(f"grid: {name} = {getattr(self, name)}; an axis needs at least 2 cells")
@@ -45,6 +46,16 @@ class Grid:
             raise UsageError(
                 f"grid: the crop [{self.r_crop_min}, {self.r_crop_max}) does not fit into {self.r_steps} distance steps"
             )
+
+    def _check_place(self) -> None:
+        """UsageError for what lies behind the observer, beyond a pole, or twice on the sky."""
+        for name in ("observer_distance_pc", "r_min_pc"):
+            if not 0.0 < getattr(self, name) < float("inf"):
+                raise UsageError(f"grid: {name} = {getattr(self, name)}; it must be above 0")
+        if not -90.0 <= self.lat_min_deg < self.lat_max_deg <= 90.0:
+            raise UsageError(f"grid: latitudes {self.lat_min_deg} … {self.lat_max_deg} reach beyond a pole")
+        if self.lon_max_deg - self.lon_min_deg > 360.0:
+            raise UsageError(f"grid: longitudes {self.lon_min_deg} … {self.lon_max_deg} go round more than once")
 
     @property
     def distance(self) -> Axis:

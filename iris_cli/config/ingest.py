@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from iris_cli.config.grid import GRID_PRESETS, Grid
@@ -79,6 +80,8 @@ class IngestConfig:
                            ("dust_temperature_K", 1e4)):  # fmt: skip
             if (value := getattr(self, name)) is not None and not 0 <= value <= most:
                 raise UsageError(f"ingest: {name} = {value:g}; it lies between 0 and {most:g}")
+        if self.temperature_K == 0:
+            raise UsageError("ingest: temperature_K = 0; gas has one above 0")
         for name in ("unit_length_cm", "unit_mass_g", "unit_velocity_cm_s", "hubble_param", "cosmic_scale_factor",
                      "h2_factor"):  # fmt: skip
             if (value := getattr(self, name)) is not None and not 0 < value < float("inf"):
@@ -91,4 +94,6 @@ def vector(text: str, name: str, words: str) -> tuple[float, float, float]:
         x, y, z = (float(part) for part in text.split(","))
     except ValueError:
         raise UsageError(f"ingest: {name} = '{text}' is neither x,y,z nor one of {words}") from None
+    if not all(map(math.isfinite, (x, y, z))):
+        raise UsageError(f"ingest: {name} = '{text}' holds numbers that are not finite")
     return x, y, z

@@ -89,7 +89,7 @@ class ShardSample:
 
 
 def shard_sample(folder: Path, which: Which) -> ShardSample:
-    """DataError when there is no such sample."""
+    """UsageError when there is no such sample."""
     dataset = PreObservedDataset(shards_folder(str(folder)), which.split)
     item = _item(dataset, which)
     found = dataset[item]
@@ -98,7 +98,7 @@ def shard_sample(folder: Path, which: Which) -> ShardSample:
 
 
 def shard_item(folder: Path, which: Which) -> tuple[int, str]:
-    """A sample's number within its split, and its key. DataError when there is no such sample."""
+    """A sample's number within its split, and its key. UsageError when there is no such sample."""
     dataset = PreObservedDataset(shards_folder(str(folder)), which.split)
     item = _item(dataset, which)
     return item, dataset.keys([item])[0]
@@ -117,20 +117,20 @@ def _item(dataset: PreObservedDataset, which: Which) -> int:
         table = dataset.index.samples(which.split)
         found = np.flatnonzero(np.isin(dataset.numbers, table.number[table.key == which.key]))
         if not len(found):
-            raise DataError(f"{dataset.folder} has no sample '{which.key}'", f"the first is '{dataset.keys([0])[0]}'")
+            raise UsageError(f"{dataset.folder} has no sample '{which.key}'", f"the first is '{dataset.keys([0])[0]}'")
         return int(found[0])
     if which.number >= len(dataset):
-        raise DataError(f"{dataset.folder} has no sample {which.number}", f"there are {len(dataset)}, from 0")
+        raise UsageError(f"{dataset.folder} has no sample {which.number}", f"there are {len(dataset)}, from 0")
     return which.number
 
 
 def tensor(folder: Path, which: Which) -> tuple[NDArray[np.float32], Grid, str]:
-    """A tensor of a standard data set, its grid and its source. DataError when there is none of that number."""
+    """A tensor of a standard data set, its grid and its source. UsageError when there is none of that number."""
     if which.key is not None or which.split is not None:
         raise UsageError("tensors of a standard data set have neither keys nor splits", "choose by --number")
     dataset = StandardDataset.open(folder)
     if which.number >= len(dataset):
-        raise DataError(f"{folder} has no tensor {which.number}", f"there are {len(dataset)}, from 0")
+        raise UsageError(f"{folder} has no tensor {which.number}", f"there are {len(dataset)}, from 0")
     return dataset[which.number], dataset.grid, dataset.entries[which.number].source
 
 
@@ -288,6 +288,8 @@ def _at(seen: _Field, lon: float, lat: float | None) -> Floats:
 
 def _pixel(axis: Axis, value: float) -> int:
     edges = axis.edges()
+    if axis.name == "longitude":  # 359.5 is -0.5
+        value += 360.0 * round((0.5 * (edges[0] + edges[-1]) - value) / 360.0)
     if not edges[0] <= value <= edges[-1]:
         raise UsageError(f"{axis.name} {value:g} lies outside {edges[0]:.4g} … {edges[-1]:.4g} deg")
     return min(int((value - edges[0]) / axis.step), axis.steps - 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ _KINDS = {"GLON": "longitude", "GLAT": "latitude", "VRAD": "velocity", "VELO": "
           "VOPT": "velocity"}  # fmt: skip
 _UNITS = {"longitude": "deg", "latitude": "deg", "velocity": "km / s"}
 _PER_UNIT = {"deg": 1.0, "": 1.0, "arcsec": 1.0 / 3600.0, "m/s": 1e-3, "m s-1": 1e-3, "km/s": 1.0, "km s-1": 1.0}
+#: What the ends of AIPS's velocity axes say, other than -LSR.
+_AIPS_SYSTEMS = {"-HEL": "HELIOCEN", "-OBS": "TOPOCENT", "-TOP": "TOPOCENT", "-GEO": "GEOCENTR", "-BAR": "BARYCENT"}
 #: How far an axis may be from even spacing, in steps, before a figure would be wrong.
 _CURVED = 0.5
 _HINT = "`iris cube` makes an l-v image on Galactic longitude and radio velocity of it"
@@ -85,10 +88,10 @@ def _axis(path: Path, header: Mapping[str, Any], k: int, steps: int) -> Axis:
         raise DataError(f"{path}: axis {k} is '{header.get(f'CTYPE{k}', '')}' in '{unit}'", _HINT)
     kinds = {_kind(header, other) for other in range(1, int(header["NAXIS"]) + 1)}
     if kind == "velocity" or not {"longitude", "latitude"} <= kinds:
-        world = _linear(header, k, steps) * _PER_UNIT[unit]
+        world = _linear(path, header, k, steps) * _PER_UNIT[unit]
         rows = world[None]
     else:
-        rows = _celestial(header, kind, steps)
+        rows = _celestial(path, header, kind, steps)
         world = rows[1]
     if kind == "velocity":
         _check_velocity(path, header, k, world)
@@ -99,17 +102,38 @@ def _axis(path: Path, header: Mapping[str, Any], k: int, steps: int) -> Axis:
     return Axis(kind, _UNITS[kind], float(world[0] - shift), float(world[-1] - shift), steps)
 
 
-def _linear(header: Mapping[str, Any], k: int, steps: int) -> NDArray[np.float64]:
-    value, step = float(header.get(f"CRVAL{k}", 0.0)), float(header.get(f"CDELT{k}", 1.0))
-    pixels = np.arange(1.0, steps + 1.0) - float(header.get(f"CRPIX{k}", 1.0))
-    return value + pixels * step
+def _linear(path: Path, header: Mapping[str, Any], k: int, steps: int) -> NDArray[np.float64]:
+    """Along an axis of its own; the step is CDELT, CDELT x PC or CD. DataError when another axis turns into it."""
+    matrix = "CD" if any(re.fullmatch(r"CD\d_\d", card) for card in header) else "PC"
+    others = [f"{matrix}{k}_{j}" for j in range(1, int(header["NAXIS"]) + 1) if j != k]
+    if any(_card(path, header, name, 0.0) for name in others):
+        raise DataError(f"{path}: axis {k} is turned into another one ({matrix}{k}_j)", _HINT)
+    step = _card(path, header, f"{matrix}{k}_{k}", 1.0 if matrix == "PC" else None)
+    step *= _card(path, header, f"CDELT{k}", None) if matrix == "PC" else 1.0
+    if steps > 1 and not 0.0 < abs(step) < float("inf"):
+        raise DataError(f"{path}: the step of axis {k} is {step:g}", "mend CDELT, PC or CD of that axis")
+    pixels = np.arange(1.0, steps + 1.0) - _card(path, header, f"CRPIX{k}", None)
+    return _card(path, header, f"CRVAL{k}", None) + pixels * step
 
 
-def _celestial(header: Mapping[str, Any], kind: str, steps: int) -> NDArray[np.float64]:
+def _card(path: Path, header: Mapping[str, Any], name: str, absent: float | None) -> float:
+    """A number of a header; `absent` where it has none. DataError for words, and where it must have one."""
+    value = header.get(name, absent)
+    if not isinstance(value, int | float):
+        raise DataError(f"{path}: {name} is {'missing' if value is None else repr(value)}", f"write {name} there")
+    return float(value)
+
+
+def _celestial(path: Path, header: Mapping[str, Any], kind: str, steps: int) -> NDArray[np.float64]:
     """(3, steps) degrees along an axis of the sky, at the beginning, the middle and the end of the other one."""
     from astropy.wcs import WCS
 
-    wcs = WCS(header).celestial
+    try:
+        wcs = WCS(header).celestial
+    except Exception as error:  # wcslib has a dozen kinds
+        said = [line for line in str(error).splitlines() if line.strip()]
+        raise DataError(f"{path}: its world coordinates cannot be read: {said[-1] if said else error!r}",
+                        "mend the header") from None  # fmt: skip
     along = wcs.wcs.lng if kind == "longitude" else wcs.wcs.lat
     others = wcs.pixel_shape[1 - along]
     pixels = np.empty((3, steps, 2))
@@ -123,7 +147,8 @@ def _celestial(header: Mapping[str, Any], kind: str, steps: int) -> NDArray[np.f
 
 def _check_velocity(path: Path, header: Mapping[str, Any], k: int, v_km_s: NDArray) -> None:
     """DataError for velocities that are not LSR, or of the optical convention where that can be seen."""
-    system = str(header.get("SPECSYS", "")).strip().upper()
+    suffix = str(header[f"CTYPE{k}"])[4:8].strip().upper()  # VELO-HEL and its kin, of AIPS
+    system = str(header.get("SPECSYS", "")).strip().upper() or _AIPS_SYSTEMS.get(suffix, "")
     if system and not system.startswith("LSR"):
         raise DataError(f"{path}: velocities are in the system {system}", "bring them to the local standard of rest")
     if not system and "LSR" not in str(header[f"CTYPE{k}"]):

@@ -84,6 +84,11 @@ def write_cube(path: Path, cube: NDArray, h: Any, history: Sequence[str]) -> Non
         partial.unlink(missing_ok=True)
 
 
+def moment_names(path: Path) -> dict[int, Path]:
+    """Order -> where the moment of the cube `path` lies."""
+    return {order: path.with_name(f"{path.name.removesuffix('.fits')}.mom{order}.fits") for order in range(3)}
+
+
 def write_moments(path: Path, cube: NDArray, grid: Grid, h: Any, history: Sequence[str]) -> list[Path]:
     """`cube.fits` -> `cube.mom0.fits`, `cube.mom1.fits`, `cube.mom2.fits`."""
     units = {0: f"{h['BUNIT']} km/s", 1: "km/s", 2: "km/s"}
@@ -93,7 +98,7 @@ def write_moments(path: Path, cube: NDArray, grid: Grid, h: Any, history: Sequen
         for card in ("CTYPE", "CUNIT", "CRVAL", "CDELT", "CRPIX"):
             del flat[f"{card}3"]
         flat["BUNIT"] = units[order]
-        name = path.with_name(f"{path.name.removesuffix('.fits')}.mom{order}.fits")
+        name = moment_names(path)[order]
         write_cube(name, image, flat, history)
         written.append(name)
     return written

@@ -79,6 +79,14 @@ def colour_bar(drawn: ScalarMappable, ax: Axes | Sequence[Axes], label: str) -> 
     return bar
 
 
+#: A view from above that is so many times as deep as wide has its words along its depth: across, they do not fit.
+TALL = 2.0
+
+
+def is_tall(left_pc: NDArray, away_pc: NDArray) -> bool:
+    return float(np.ptp(away_pc)) > TALL * float(np.ptp(left_pc))
+
+
 # --- panels -----------------------------------------------------------------------------------------------------------
 
 
@@ -142,7 +150,9 @@ def draw_from_north(
     ax.set_aspect("equal")
     ax.set_xlim(float(left.max()), float(left.min()))
     ax.set_ylim(float(away.min()), float(away.max()))
-    ax.set_xlabel(LEFT if centre_deg is None else f"offset from {name} towards growing longitude [pc]")
+    narrow = is_tall(left, away)
+    between = "\n" if narrow else " "
+    ax.set_xlabel(LEFT if centre_deg is None else f"offset from {name}{between}towards growing longitude [pc]")
     ax.set_ylabel(AWAY if centre_deg is None else f"distance beyond {name} [pc]")
     seen: dict[str, Any] = {
         "color": "white",
@@ -152,6 +162,9 @@ def draw_from_north(
     arrow = {"arrowstyle": "->", **seen}
     ax.annotate("", (0.08, 0.03), (0.08, 0.16), xycoords="axes fraction", arrowprops=arrow, gid="to the Sun")
     kpc = f", {grid.observer_distance_pc / 1e3:.2f} kpc" if centre_deg is not None and name == "Sgr A*" else ""
-    ax.text(0.11, 0.05, f"to the Sun{kpc}", transform=ax.transAxes, **seen)
+    side, turn = (0.3, 90) if narrow else (0.11, 0)
+    ax.text(side, 0.05, f"to the Sun{kpc}", transform=ax.transAxes, rotation=turn, **seen)
     ticks_outside(ax)
+    if narrow:
+        ax.tick_params(axis="x", labelrotation=90)
     return drawn

@@ -62,7 +62,8 @@ def draw_from_above(
     width, depth = (abs(high - low) for low, high in (ax.get_xlim(), ax.get_ylim()))
     ax.set_aspect("equal" if TRUE_SCALE > depth / width > 1 / TRUE_SCALE else "auto")
     ax.set_facecolor("0.92")
-    if orbits and at_galactic_centre(*centre_deg):
+    low, high = ax.get_ylim()
+    if orbits and at_galactic_centre(*centre_deg) and low < 0.0 < high:
         _draw_orbits(ax)
         ax.legend(loc="upper right", fontsize="x-small", facecolor="0.35", labelcolor="white")
     return drawn

@@ -111,11 +111,13 @@ def metadata(path: Path, history: Sequence[str]) -> dict[str, str | None]:
 
 
 def check_writable(path: Path) -> None:
-    """UsageError for a name that is not a figure's, DataError when its folder is not there."""
+    """UsageError for a name that is not a figure's or is a folder's, DataError when its folder is not there."""
     if path.suffix.lower() not in FORMATS:
         raise UsageError(f"a figure cannot be written as '{path.suffix}'", f"known: {', '.join(FORMATS)}")
     if not path.absolute().parent.is_dir():
         raise DataError(f"folder {path.absolute().parent} does not exist", "make it first")
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder", "name a file")
 
 
 def save(figure: Figure, path: Path, style: Style = STYLES["screen"], history: Sequence[str] = ()) -> None:

@@ -9,9 +9,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from iris_cli.config.grid import Grid
-from iris_cli.plots.axes_of_sky import COLOURS, colour_bar, draw_from_north, label, stretch
+from iris_cli.plots.axes_of_sky import COLOURS, colour_bar, draw_from_north, is_tall, label, stretch
 from iris_cli.plots.orbits import Track, over_from_north
 from iris_cli.plots.style import STYLES, Style, write_below
+from iris_cli.standard.plane import corners_pc
 
 
 def draw_top_down_figure(
@@ -23,7 +24,8 @@ def draw_top_down_figure(
 
     A `caption` stands below: what is known of a reverted map's worth.
     """
-    figure = style.figure(aspect=0.8, layout="compressed")
+    left, away, _ = corners_pc(grid, centre_deg)
+    figure = style.figure(aspect=1.4 if is_tall(left, away) else 0.8, layout="compressed")
     ax = figure.subplots()
     drawn = draw_from_north(ax, density, grid, norm or stretch(density), colours, centre_deg)
     colour_bar(drawn, ax, label("density"))

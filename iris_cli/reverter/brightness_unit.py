@@ -30,6 +30,7 @@ _LOWER = {name.lower(): entry for name, entry in UNITS.items()}
 _WITH_SCALE = re.compile(r"(.*?)\s*(\(.*|\bT_?(?:A|MB).*)?", re.I)
 _ANTENNA = re.compile(r"T_?A|ANT", re.I)
 _MAIN_BEAM = re.compile(r"T_?MB|MAIN", re.I)
+_PLANCK = re.compile("planck", re.I)
 
 
 def to_kelvin(path: Path, header: fits.Header, wcs: WCS, config: CubeConfig) -> tuple[float, dict[str, Any], list[str]]:
@@ -47,8 +48,11 @@ def to_kelvin(path: Path, header: fits.Header, wcs: WCS, config: CubeConfig) -> 
     entry = UNITS.get(name) or _LOWER.get(name.lower())
     if entry is None:
         raise DataError(f"{path} is in '{said}', not in a unit of brightness", f"--unit with one of {', '.join(UNITS)}")
+    if _PLANCK.search(f"{scale} {header.get('BTYPE', '')}") and config.unit is None:
+        raise DataError(f"{path} holds Planck temperatures, the model takes those of Rayleigh and Jeans",
+                        "`iris observe --unit K` writes them; --unit K takes the values as they are")  # fmt: skip
     per, factor = entry
-    rest_Hz, beam = rest_frequency_Hz(wcs), _beam_arcsec(header, config)
+    rest_Hz, beam = rest_frequency_Hz(wcs), _beam_arcsec(path, header, config)
     efficiency, notes = _efficiency(path, scale, config)
     if per:
         factor *= _kelvin_per_Jy(path, name, per, rest_Hz, beam)
@@ -79,12 +83,17 @@ def _kelvin_per_Jy(path: Path, unit: str, per: str, rest_Hz: float, beam: list[f
     return float((u.Jy / u.sr).to(u.K, 1.0 / solid_angle, equivalencies=u.brightness_temperature(rest_Hz * u.Hz)))
 
 
-def _beam_arcsec(header: fits.Header, config: CubeConfig) -> list[float] | None:
-    """[major, minor] FWHM; the flag wins over the header."""
+def _beam_arcsec(path: Path, header: fits.Header, config: CubeConfig) -> list[float] | None:
+    """[major, minor] FWHM; the flag wins over the header. DataError for a beam that cannot be."""
     if config.beam_arcsec is not None:
         return [config.beam_arcsec] * 2
-    major = header.get("BMAJ")
-    return [3600.0 * major, 3600.0 * header.get("BMIN", major)] if major else None
+    if not (major := header.get("BMAJ")):
+        return None
+    minor = header.get("BMIN") or major
+    for card, value in (("BMAJ", major), ("BMIN", minor)):
+        if not isinstance(value, int | float) or not 0.0 < value < 360.0:
+            raise DataError(f"{path}: {card} is {value!r}, not the width of a beam in degrees", "give --beam-arcsec")
+    return [3600.0 * major, 3600.0 * minor]
 
 
 def _efficiency(path: Path, scale: str, config: CubeConfig) -> tuple[float | None, list[str]]:
@@ -97,7 +106,8 @@ def _efficiency(path: Path, scale: str, config: CubeConfig) -> tuple[float | Non
                         "give the main-beam efficiency to divide by: --efficiency 0.75")  # fmt: skip
     if _MAIN_BEAM.search(scale) and config.efficiency is not None:
         raise UsageError(f"{path} holds main-beam temperatures already, '{scale.strip()}'", "leave out --efficiency")
-    if scale.strip() or config.efficiency is not None:
+    if _MAIN_BEAM.search(scale) or config.efficiency is not None:
         return config.efficiency, []
-    return None, [f"{path.name} does not say whether it holds antenna or main-beam temperatures; taken as main-beam "
+    said = f"says '{scale.strip()}', not" if scale.strip() else "does not say"
+    return None, [f"{path.name} {said} whether it holds antenna or main-beam temperatures; taken as main-beam "
                   "(--efficiency divides by a main-beam efficiency)"]  # fmt: skip

@@ -145,11 +145,11 @@ def _accumulate(
     """(L B, V) brightness times filled share, and filled share, summed over the cubes."""
     shape = (grid.lon_steps * grid.lat_steps, grid.v_steps)
     brightness, filled = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    seen: list[NDArray[np.bool_]] = []
+    seen: list[_Found] = []
     for cube in cubes:
         sky = _Sky.of(cube, grid)
         parts = _unclaimed(cube, sky, cubes[: len(seen)], seen)
-        found = np.zeros(cube.shape[1:], bool)
+        found = _Found(np.zeros(cube.shape[1:], bool), np.zeros(cube.shape[0], bool))
         slabs = list(_slabs(cube, grid, config, sky))
         with progress(f"reading {cube.path.name}", len(slabs), quiet=quiet or not slabs) as bar:
             for channels in slabs:
@@ -179,6 +179,7 @@ class _Sky:
         parts = []
         for first in range(0, rows, step):
             lon, lat = (_quads(a) for a in cube.corners(slice(first, min(first + step, rows))))
+            lon = _in_one_piece(lon)
             part = quad_overlap(_in_cells(lon, grid.longitude), _in_cells(lat, grid.latitude), grid.lon_steps,
                                 grid.lat_steps).tocoo()  # fmt: skip
             parts.append((part.data, part.row, first + part.col // columns, part.col % columns))
@@ -194,6 +195,12 @@ class _Sky:
 def _quads(corner: NDArray[np.float64]) -> NDArray[np.float64]:
     """(n + 1, m + 1) corners -> (n m, 4) going round each pixel."""
     return np.stack([corner[:-1, :-1], corner[:-1, 1:], corner[1:, 1:], corner[1:, :-1]], axis=-1).reshape(-1, 4)
+
+
+def _in_one_piece(lon: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n, 4) longitudes of corners, those of a pixel across +-180 deg on one side: it must not span the whole sky."""
+    first = lon[:, :1]
+    return first + (lon - first + 180.0) % 360.0 - 180.0
 
 
 def _in_cells(degrees: NDArray[np.float64], axis: Any) -> NDArray[np.float64]:
@@ -213,6 +220,18 @@ def _slabs(cube: CubeFile, grid: Grid, config: CubeConfig, sky: _Sky) -> Iterato
 
 
 @dataclass(frozen=True)
+class _Found:
+    """Where a cube has values: (rows, columns) in any channel, and (channels,) in any pixel; others are nobody's."""
+
+    pixels: NDArray[np.bool_]
+    channels: NDArray[np.bool_]
+
+    def velocities(self, cube: CubeFile) -> list[tuple[float, float]]:
+        low, high = cube.v_low[self.channels].tolist(), cube.v_high[self.channels].tolist()
+        return list(zip(low, high, strict=True))
+
+
+@dataclass(frozen=True)
 class _Part:
     """Pixels of a cube (0 or 1 each, or None for all), and the velocities that earlier cubes hold already there."""
 
@@ -220,17 +239,15 @@ class _Part:
     taken: list[tuple[float, float]]
 
 
-def _unclaimed(
-    cube: CubeFile, sky: _Sky, earlier: Sequence[CubeFile], seen: Sequence[NDArray[np.bool_]]
-) -> list[_Part]:
+def _unclaimed(cube: CubeFile, sky: _Sky, earlier: Sequence[CubeFile], seen: Sequence[_Found]) -> list[_Part]:
     """A voxel belongs to the first cube that holds it: which pixels lie wholly inside which earlier cubes."""
     owners = np.zeros(sky.pixels, np.int64)
     for k, (other, found) in enumerate(zip(earlier, seen, strict=True)):
-        owners |= _inside(cube, sky, other, found).astype(np.int64) << k
+        owners |= _inside(cube, sky, other, found.pixels).astype(np.int64) << k
     parts = []
     for code in np.unique(owners):
-        taken = disjoint([(float(other.v_low.min()), float(other.v_high.max()))
-                          for k, other in enumerate(earlier) if code >> k & 1])  # fmt: skip
+        taken = disjoint([each for k, (other, found) in enumerate(zip(earlier, seen, strict=True)) if code >> k & 1
+                          for each in found.velocities(other)])  # fmt: skip
         parts.append(_Part((owners == code).astype(np.float32) if earlier else None, taken))
     return parts
 
@@ -239,6 +256,7 @@ def _inside(cube: CubeFile, sky: _Sky, other: CubeFile, found: NDArray[np.bool_]
     """Whether centre and corners of each pixel lie in pixels that another cube has values for."""
     across = slice(sky.columns.start, sky.columns.stop + 1)
     corner_lon, corner_lat = (_quads(a[:, across]) for a in cube.corners(sky.rows))
+    corner_lon = _in_one_piece(corner_lon)
     lon0, lat0 = corner_lon.mean(axis=1), corner_lat.mean(axis=1)
     inside = np.ones(sky.pixels, bool)
     for k in range(5):
@@ -251,12 +269,13 @@ def _inside(cube: CubeFile, sky: _Sky, other: CubeFile, found: NDArray[np.bool_]
 
 def _add_slab(
     cube: CubeFile, grid: Grid, sky: _Sky, channels: slice, parts: list[_Part], brightness: NDArray[np.float32],
-    filled: NDArray[np.float32], found: NDArray[np.bool_],
+    filled: NDArray[np.float32], found: _Found,
 ) -> None:  # fmt: skip
     data = cube.slab(channels, sky.rows, sky.columns)
     valid = np.isfinite(data)
     np.copyto(data, 0.0, where=~valid)
-    found[sky.rows, sky.columns] |= valid.any(axis=0)
+    found.pixels[sky.rows, sky.columns] |= valid.any(axis=0)
+    found.channels[channels] |= valid.any(axis=(1, 2))
     data, valid = data.reshape(len(data), -1), valid.reshape(len(valid), -1)
     same = valid.all(axis=0) == valid.any(axis=0)
     low, high, edges = cube.v_low[channels], cube.v_high[channels], grid.velocity.edges()

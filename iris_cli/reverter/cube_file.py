@@ -55,15 +55,15 @@ class CubeFile:
 
     def slab(self, channels: slice, rows: slice, columns: slice) -> NDArray[np.float32]:
         """(channels, rows, columns) in kelvin, read from disk now. DataError when the file ends too early."""
-        index: list[Any] = [0] * self.hdu.header["NAXIS"]
+        index = [slice(0, 1)] * self.hdu.header["NAXIS"]  # a number among slices may leave its axis in place
         for axis, part in zip(self.axes, (channels, rows, columns), strict=True):
-            index[axis] = part if self.mapped or axis == self.axes[0] else slice(None)
+            index[axis] = part if self.mapped or axis == self.axes[0] else slice(0, self.hdu.shape[axis])
         try:
             read = np.asarray(self.hdu.section[tuple(index)])
         except (OSError, ValueError, TypeError, EOFError) as error:
             raise DataError(f"{self.path} is cut short or damaged: {error}", "copy the file again") from None
-        kept = sorted(self.axes)
-        ordered = read.transpose([kept.index(axis) for axis in self.axes])
+        others = [axis for axis in range(read.ndim) if axis not in self.axes]
+        ordered = read.transpose([*self.axes, *others]).reshape([read.shape[axis] for axis in self.axes])
         if not self.mapped:
             ordered = ordered[:, rows, columns]
         return ordered.astype(np.float32) * np.float32(self.to_K)
@@ -140,6 +140,8 @@ def _described(path: Path, hdu: Any, mapped: bool, config: CubeConfig) -> CubeFi
     order = (spectral, lat, lon)
     n_spectral, n_lat, n_lon = (header["NAXIS"] - 1 - k for k in order)
     shape = (header[f"NAXIS{spectral + 1}"], header[f"NAXIS{lat + 1}"], header[f"NAXIS{lon + 1}"])
+    if 0 in shape:
+        raise DataError(f"{path} holds {shape[0]} channels of {shape[1]} x {shape[2]} pixels", "name another cube")
     notes += check_frame(path, wcs, config)
     low, high, told = channel_edges_km_s(path, header, wcs, shape[0], config)
     to_K, told_unit, more = to_kelvin(path, header, wcs, config)

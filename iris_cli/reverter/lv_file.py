@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import IO, Any
+from zipfile import BadZipFile
 
 import numpy as np
 from astropy.io import fits
@@ -30,6 +31,8 @@ def check_name(path: Path, overwrite: bool, suffixes: tuple[str, ...] = (".fits"
         raise UsageError(f"{path} ends in none of {', '.join(suffixes)}", "its ending says what is written")
     if not path.parent.is_dir():
         raise DataError(f"{path.parent} is not a folder", "make it first")
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder", "name a file")
     if path.exists() and not overwrite:
         raise UsageError(f"{path} exists already", "--overwrite replaces it")
 
@@ -72,7 +75,7 @@ def load_lv(path: Path) -> LvImage | None:
             return _read_npz(path)
         with fits.open(path, memmap=False) as hdus:
             return load_observed(path, hdus, 0) if _GRID in hdus[0].header else None
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
         raise DataError(f"{path} is no whole l-v image: {str(error).splitlines()[0] if str(error) else error!r}",
                         "write it again with `iris cube`") from None  # fmt: skip
 

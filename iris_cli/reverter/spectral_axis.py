@@ -98,7 +98,12 @@ def _unit_factor(path: Path, header: fits.Header, k: int, kind: str, config: Cub
 def check_frame(path: Path, wcs: WCS, config: CubeConfig) -> list[str]:
     """DataError unless velocities are in the LSR, or are brought there by hand; a note when the header is silent."""
     frame = str(wcs.wcs.specsys).strip().upper()
-    if frame.startswith("LSR") or config.velocity_shift_km_s is not None:
+    if config.velocity_shift_km_s is not None:
+        return []
+    if frame == "LSRD":  # (9, 12, 7) km/s of the Sun, against 20 km/s to 18h +30d (1900)
+        return [f"{path.name} gives velocities in the dynamical LSR, which are taken as they are; towards the Galactic "
+                "Centre the kinematic LSR has them 1.3 km/s higher (--velocity-shift adds to them)"]  # fmt: skip
+    if frame.startswith("LSR"):
         return []
     if frame:
         raise DataError(f"{path} gives velocities in the frame {frame}, the model takes LSR",

@@ -13,7 +13,7 @@ from iris_cli import axes, units
 from iris_cli.config.grid import Grid
 from iris_cli.config.toml import from_dict, to_dict
 from iris_cli.console import counted
-from iris_cli.errors import DataError
+from iris_cli.errors import DataError, UsageError
 from iris_cli.standard import field_format
 from iris_cli.standard.files import read_array, read_json, to_json, write_array, write_text
 
@@ -66,10 +66,17 @@ class StandardDataset:
         if index.get("format") != FORMAT or index.get("version") != VERSION:
             what = f"{index.get('format')} version {index.get('version')}"
             raise DataError(f"{folder / INDEX} is of format {what}; this program reads {FORMAT} {VERSION}")
-        where = str(folder / INDEX)
-        grid = from_dict(Grid, index["grid"], f"{where}: grid")
-        entries = tuple(from_dict(Entry, tensor, f"{where}: tensors") for tensor in index["tensors"])
-        return cls(folder, grid, units.SI, entries, origin={"format": FORMAT, **index["origin"]})
+        try:
+            grid = from_dict(Grid, index["grid"], "grid")
+            entries = tuple(from_dict(Entry, tensor, "tensors") for tensor in index["tensors"])
+            origin = {"format": FORMAT, **index["origin"]}
+        except (KeyError, TypeError, UsageError) as error:
+            what = error.message if isinstance(error, UsageError) else f"something is missing or misplaced: {error}"
+            raise DataError(f"{folder / INDEX}: {what}", "make the data set again, or mend its index") from None
+        for name in (entry.file for entry in entries):
+            if Path(name).is_absolute() or ".." in Path(name).parts:
+                raise DataError(f"{folder / INDEX} names {name!r}, which is not a file of this folder")
+        return cls(folder, grid, units.SI, entries, origin=origin)
 
     @classmethod
     def _field(cls, folder: Path, views_per_source: int | None) -> StandardDataset:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from iris_cli import axes, units
 from iris_cli.config.grid import Grid
 from iris_cli.console import counted
-from iris_cli.errors import DataError
+from iris_cli.errors import DataError, UsageError
 from iris_cli.standard.files import read_array, read_json
 
 ATTRIBUTES, HYPER = "attributes.json", "hyper.json"
@@ -66,17 +66,40 @@ def open_folder(folder: Path, views_per_source: int | None = None) -> FieldFolde
     if not (folder / ATTRIBUTES).exists():
         raise DataError(f"{folder} is no data set: it has neither standard.json nor {ATTRIBUTES}")
     attributes, hyper = read_json(folder / ATTRIBUTES), read_json(folder / HYPER)
-    files = tuple((name,) if isinstance(name, str) else tuple(name) for name in attributes.get("index", []))
+    files = _files(folder, attributes.get("index"))
     _check_files(folder, files, attributes.get("cardinality"))
-    runs = views_per_source or hyper.get("writer_hyper", {}).get("points_per_snapshot") or 1
     grid, system = _grid(folder, hyper), _units(folder, hyper)
+    runs = views_per_source or _views(folder, hyper)
     origin = {"format": FORMAT, "hyper": hyper, "velocity": "was towards the observer, reversed on reading"}
-    return FieldFolder(folder, files, grid, system, int(runs), hyper["cube_hyper"].get("reduction", "mean"), origin)
+    latitude = _latitude(folder, hyper) if len(files[0]) == 2 else "mean"  # tensors have theirs still
+    return FieldFolder(folder, files, grid, system, runs, latitude, origin)
+
+
+def _files(folder: Path, index: Any) -> tuple[tuple[str, ...], ...]:
+    listed = [[entry] if isinstance(entry, str) else entry for entry in index] if isinstance(index, list) else []
+    made = tuple(tuple(names) for names in listed if isinstance(names, list))
+    if len(made) < len(listed) or not made or not all(isinstance(name, str) for names in made for name in names):
+        raise DataError(f"{folder / ATTRIBUTES}: index is no list of file names, or of pairs of them")
+    return made
+
+
+def _views(folder: Path, hyper: dict[str, Any]) -> int:
+    """How many tensors in a row show one galaxy; 1 where nobody says."""
+    runs = _section(folder, hyper, "writer_hyper").get("points_per_snapshot") if "writer_hyper" in hyper else None
+    if runs is not None and not (isinstance(runs, int) and runs >= 0):
+        raise DataError(f"{folder / HYPER}: points_per_snapshot is {runs!r}, not a number of views",
+                        "give --views-per-source")  # fmt: skip
+    return runs or 1
+
+
+def _latitude(folder: Path, hyper: dict[str, Any]) -> str:
+    how = _section(folder, hyper, "cube_hyper").get("reduction", "mean")
+    if how not in ("mean", "max"):
+        raise DataError(f"{folder / HYPER}: reduction is {how!r}; this program knows mean and max of latitude")
+    return str(how)
 
 
 def _check_files(folder: Path, files: tuple[tuple[str, ...], ...], cardinality: Any) -> None:
-    if not files:
-        raise DataError(f"{folder / ATTRIBUTES} lists no files")
     if cardinality != len(files):
         raise DataError(f"{folder / ATTRIBUTES} promises {cardinality} entries and lists {len(files)}")
     if len({len(names) for names in files}) != 1 or len(files[0]) not in (1, 2):
@@ -97,7 +120,7 @@ def _section(folder: Path, hyper: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _number(folder: Path, section: dict[str, Any], key: str) -> Any:
-    if not isinstance(section.get(key), int | float):
+    if not isinstance(section.get(key), int | float) or not np.isfinite(section[key]):
         raise DataError(f"{folder / HYPER}: {key} is {section.get(key)!r}, not a number")
     return section[key]
 
@@ -109,9 +132,17 @@ def _grid(folder: Path, hyper: dict[str, Any]) -> Grid:
              "lon_max_deg": "lon_max", "lon_steps": "lon_steps", "lat_min_deg": "lat_min", "lat_max_deg": "lat_max",
              "lat_steps": "lat_steps"}  # fmt: skip
     values = {ours: _number(folder, place, theirs) for ours, theirs in names.items()}
+    values["v_steps"] = _number(folder, cube, "v_steps")
+    for name in ("r_steps", "r_crop_min", "r_crop_max", "lon_steps", "lat_steps", "v_steps"):
+        if values[name] != int(values[name]):
+            raise DataError(f"{folder / HYPER}: {names.get(name, name)} is {values[name]}, not a whole number")
+        values[name] = int(values[name])
     # Positive towards the observer: what they call v_min is the fastest receding gas.
     v_min, v_max = -_number(folder, cube, "v_max"), -_number(folder, cube, "v_min")
-    return Grid(**values, v_min_km_s=v_min, v_max_km_s=v_max, v_steps=_number(folder, cube, "v_steps"))
+    try:
+        return Grid(**values, v_min_km_s=v_min, v_max_km_s=v_max)
+    except UsageError as error:
+        raise DataError(f"{folder / HYPER}: {error.message}") from None
 
 
 def _units(folder: Path, hyper: dict[str, Any]) -> units.UnitSystem:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +38,7 @@ def read_array(path: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
         array = np.load(path, allow_pickle=False)
     except FileNotFoundError:
         raise DataError(f"{path} does not exist, though its index names it") from None
-    except (ValueError, EOFError, OSError) as error:
+    except (ValueError, EOFError, OSError, BadZipFile) as error:
         raise DataError(f"{path} is not a whole .npy file: {str(error).splitlines()[0]}", "write it again") from None
     if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
         raise DataError(f"{path} holds {getattr(array, 'dtype', type(array))}, not floating-point numbers")
@@ -55,11 +56,18 @@ def write_array(path: Path, array: NDArray[np.float32]) -> None:
     partial = temporary(path)
     try:
         with partial.open("xb") as file:
-            np.lib.format.write_array(file, array, allow_pickle=False)
+            _write_npy(file, array)
             _settle(file)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _write_npy(file: Any, array: NDArray[np.float32]) -> None:
+    """numpy's own writes with C, which does not say that the disk is full."""
+    array = np.ascontiguousarray(array)
+    np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+    file.write(array.data)
 
 
 def write_text(path: Path, text: str) -> None:

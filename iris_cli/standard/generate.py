@@ -10,6 +10,7 @@ from iris_cli.config.grid import Grid
 from iris_cli.config.mock import ForegroundConfig, MockConfig
 from iris_cli.config.toml import to_dict
 from iris_cli.console import progress
+from iris_cli.errors import DataError
 from iris_cli.standard.dataset import Entry, write_index, write_tensor
 from iris_cli.standard.files import whole_folder
 from iris_cli.standard.foreground import draw_foreground
@@ -68,9 +69,27 @@ class _Write:
         return self.maker.write(self.folder, number)
 
 
+#: What a data set consists of, of whichever maker.
+_OWN = ("standard.json", "commands.jsonl", "tensor_*.npy", "ingest.json", "records")
+
+
+def check_replaceable(out: Path) -> None:
+    """DataError for a file, or a folder that holds anything beside a data set: `--overwrite` is not to take that."""
+    if out.exists() and not out.is_dir():
+        raise DataError(f"{out} exists and is no folder", "name another")
+    for path in sorted(out.iterdir()) if out.is_dir() else ():
+        if not any(path.match(name) for name in _OWN):
+            raise DataError(f"{out} holds something else than a data set: {path.name}",
+                            "it is not overwritten: name another folder")  # fmt: skip
+
+
 def write_mock(maker: Galaxies | Foregrounds, out: Path, count: int, *, workers: int = 1, overwrite: bool = False,
                quiet: bool = False) -> int:  # fmt: skip
-    """Write `count` galaxies into the folder `out`, which appears when all are there. Returns the number of tensors."""
+    """Write `count` galaxies into the folder `out`, which appears when all are there. Returns the number of tensors.
+
+    DataError when `out` exists, unless `overwrite` is set and it is a data set.
+    """
+    check_replaceable(out)
     entries: list[Entry] = []
     origin: dict[str, Any] = {"maker": type(maker).__name__, "seed": maker.seed, "config": to_dict(maker.config)}
     with (

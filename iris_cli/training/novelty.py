@@ -1,6 +1,6 @@
 """Is an observation like those that a network was trained on? A distance to the training set, and its rank.
 
-An image becomes fifteen numbers: its components along the eight main axes of the training images (pooled, stretched by
+An image becomes sixteen numbers: its components along the eight main axes of the training images (pooled, stretched by
 asinh), how much these leave over, and seven summaries of what stands out of its noise: brightness, peak, where it lies,
 how far it reaches, and the tilt of the l-v diagram. The score is the squared Mahalanobis distance of these numbers from
 the training inputs, noise and litter included, per dimension: about 1 for one of them. It is ranked among inputs of
@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -262,5 +263,5 @@ def _kept(run: Path, key: str) -> Familiar | None:
                 return None
             features = Features(float(arrays["scale"]), arrays["centre"], arrays["axes"])
             return Familiar(features, *(arrays[n] for n in ("mean", "inverse_covariance", "held_out", "explained")))
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         return None

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -114,3 +115,15 @@ def test_a_closed_stream_is_not_taken_for_a_file(tmp_path: Path) -> None:
 def test_a_reader_who_has_gone_is_not_complained_of() -> None:
     ran = shell("$IRIS config show train --json | true")
     assert ran.returncode == 0 and ran.stderr == ""
+
+
+def test_an_interruption_is_told_in_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "  # a shell's & turns it off
+    main = "from iris_cli.app import main; main()"
+    line = [sys.executable, "-c", heard + main, "mock", tmp_path / "standard", "-n", "1000", "--log-every", "0.1"]
+    with subprocess.Popen(line, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr is not None and "mock galaxies" in running.stderr.readline()  # it is at work
+        running.send_signal(signal.SIGINT)
+        said = running.stderr.read()
+    assert running.returncode == 130 and "error: interrupted" in said and "Traceback" not in said
+    assert list(tmp_path.iterdir()) == []

@@ -184,6 +184,8 @@ def test_a_grid_of_ones_own_comes_from_the_configuration(iris: Iris, snapshot: P
 def test_a_missing_field_is_one_line_and_leaves_nothing(iris: Iris, tmp_path: Path) -> None:
     path = write(tmp_path / "snap.hdf5", galaxy(), Style(leave_out=("DustTemperature",)))
     one_line(iris("ingest", path, tmp_path / "out", *TINY), 1, "no PartType0/DustTemperature", "--dust-temperature 20")
+    one_line(iris("ingest", path, tmp_path / "out", *TINY, "--temperature", 0), 2, "temperature_K = 0")
+    one_line(iris("ingest", path, tmp_path / "out", *TINY, "--centre", "nan,0,0"), 2, "not finite")
     assert not (tmp_path / "out").exists()
     assert iris("ingest", path, tmp_path / "out", *TINY, "--dust-temperature", 21).code == 0
     assert StandardDataset.open(tmp_path / "out")[0][T_DUST] == pytest.approx(21.0)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from astropy.io import fits
@@ -81,3 +82,47 @@ def test_what_cannot_be_observed_is_one_line_and_leaves_nothing(
     ran = iris("observe", galaxies, *words)
     assert ran.code == code and says in ran.err and "Traceback" not in ran.err
     assert [path.name for path in tmp_path.iterdir()] == ["galaxies"]
+
+
+def test_moments_that_stand_there_are_kept_unless_told_otherwise(
+    iris: Callable, galaxies: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "cube.mom1.fits").write_text("mine")
+    for words in ((), ("--dry-run",)):
+        ran = iris("observe", galaxies, 0, "--out", tmp_path / "cube.fits", "--moments", *words)
+        assert ran.code == 2 and "cube.mom1.fits exists already" in ran.err
+    assert (tmp_path / "cube.mom1.fits").read_text() == "mine" and not (tmp_path / "cube.fits").exists()
+
+
+def test_a_folder_is_no_name_for_a_file(iris: Callable, galaxies: Path, tmp_path: Path) -> None:
+    for name in ("cube.fits", "lv.npz", "lv.png"):
+        (tmp_path / name).mkdir()
+    for words in (("observe", galaxies, 0, "--out", tmp_path / "cube.fits", "--overwrite"),
+                  ("cube", tmp_path / "a.fits", "--preset", "tiny", "--out", tmp_path / "lv.npz", "--overwrite"),
+                  ("plot", "lv", tmp_path / "a.fits", "--out", tmp_path / "lv.png")):  # fmt: skip
+        ran = iris(*words)
+        assert ran.code == 2 and "is a folder" in ran.err and "Traceback" not in ran.err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk that is always full")
+def test_a_full_disk_is_told_in_one_line_whoever_writes(
+    iris: Callable, galaxies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """numpy, and astropy above it, raise an OSError without a number."""
+
+    def full(*_: object, **__: object) -> None:
+        with Path("/dev/full").open("wb") as file:
+            np.zeros(100_000).tofile(file)
+
+    monkeypatch.setattr("astropy.io.fits.PrimaryHDU.writeto", full)
+    ran = iris("observe", galaxies, 0, "--out", tmp_path / "cube.fits")
+    assert ran.code == 1 and "No space left" in ran.err and "Traceback" not in ran.err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["galaxies"]
+
+
+def test_a_cube_in_planck_temperatures_says_so(iris: Callable, galaxies: Path, tmp_path: Path) -> None:
+    """BUNIT is K either way; a network that learned Rayleigh-Jeans temperatures must not be given it."""
+    out = tmp_path / "cube.fits"
+    assert iris("observe", galaxies, 0, "--out", out, "--unit", "K (Planck)").code == 0
+    ran = iris("cube", out, "--preset", "tiny", "--out", tmp_path / "lv.npz")
+    assert ran.code == 1 and "Planck" in ran.err

@@ -176,6 +176,25 @@ def test_an_output_that_exists_is_kept_unless_told_otherwise(iris: Iris, standar
     assert bytes_of(pairs) == before
 
 
+def test_shards_are_not_written_among_tensors(iris: Iris, standard: Path) -> None:
+    before = bytes_of(standard)
+    for words in ((), ("--dry-run",)):
+        one_line(iris(*PREOBSERVE, standard, standard, "--overwrite", *words), 1, "is a data set of tensors")
+    assert bytes_of(standard) == before
+
+
+def test_mock_galaxies_replace_a_data_set_and_nothing_else(iris: Iris, standard: Path, tmp_path: Path) -> None:
+    (tmp_path / "cube.fits").write_text("mine")
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.tex").write_text("mine")
+    for name, said in (("cube.fits", "is no folder"), ("thesis", "holds something else than a data set: chapter.tex")):
+        for words in ((), ("--dry-run",)):
+            one_line(iris("mock", tmp_path / name, "-n", 1, "--overwrite", *words), 1, said)
+    assert (tmp_path / "cube.fits").read_text() == (tmp_path / "thesis" / "chapter.tex").read_text() == "mine"
+    shutil.copytree(standard, tmp_path / "set")
+    assert iris("mock", tmp_path / "set", "-n", 1, "--preset", "tiny", "--overwrite", "-q").code == 0
+
+
 def test_an_unknown_key_in_the_configuration_is_named_with_its_nearest(
     iris: Iris, standard: Path, tmp_path: Path
 ) -> None:
@@ -215,6 +234,14 @@ def test_a_spoilt_tensor_fails_alone_and_can_be_retried(iris: Iris, standard: Pa
     assert iris(*PREOBSERVE, spoilt, tmp_path / "out", "--retry-failed").code == 0
     assert iris(*PREOBSERVE, spoilt, tmp_path / "undisturbed").code == 0
     assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "undisturbed")
+
+
+def test_a_spoilt_first_tensor_is_told_before_anything_is_written(iris: Iris, standard: Path, tmp_path: Path) -> None:
+    spoilt = tmp_path / "spoilt"
+    shutil.copytree(standard, spoilt)
+    np.save(spoilt / "tensor_000000.npy", np.load(spoilt / "tensor_000000.npy") * np.nan)
+    one_line(iris(*PREOBSERVE, spoilt, tmp_path / "out"), 1, "tensor_000000.npy", "NaN", "which way the galaxies turn")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_full_disk_leaves_nothing_half_written(

@@ -53,7 +53,20 @@ def test_presets_scale_the_papers_grid_over_the_same_sky() -> None:
     assert "tiny" in error.value.hint
 
 
-@pytest.mark.parametrize("broken", [{"r_min_pc": 9000.0}, {"lat_steps": 1}, {"r_crop_max": 600}, {"v_min_km_s": 300.0}])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"r_min_pc": 9000.0},
+        {"lat_steps": 1},
+        {"r_crop_max": 600},
+        {"v_min_km_s": 300.0},
+        {"r_min_pc": 0.0},
+        {"observer_distance_pc": -8277.0},
+        {"lat_max_deg": 120.0},
+        {"lon_min_deg": -360.0},
+        {"v_max_km_s": float("inf")},
+    ],
+)
 def test_a_grid_that_cannot_be_is_refused(broken: dict) -> None:
     with pytest.raises(UsageError):
         Grid(**broken)

@@ -41,7 +41,9 @@ def test_a_cloud_stays_where_it_is_whatever_way_the_axes_run(tmp_path: Path) -> 
     flipped = write(tmp_path / "b.fits", point()[::-1, :, ::-1], CDELT1=0.1, CRPIX1=3.0, CDELT3=-10e3, CRVAL3=10e3)
     in_km_s = write(tmp_path / "c.fits", point(), CRVAL3=-20.0, CDELT3=10.0, CUNIT3="km/s")
     stokes = write(tmp_path / "d.fits", point((1, 4, 3, 5)), CTYPE4="STOKES", CRVAL4=1.0, CDELT4=1.0, CRPIX4=1.0)
-    for path in (plain, flipped, in_km_s, stokes):
+    cd = write(tmp_path / "e.fits", point(), CDELT1=None, CDELT2=None, CDELT3=None, CD1_1=-0.1, CD2_2=0.1, CD3_3=10e3)
+    pc = write(tmp_path / "f.fits", point(), CDELT3=10.0, PC3_3=1e3)
+    for path in (plain, flipped, in_km_s, stokes, cd, pc):
         found = lv_image(path, Which())
         assert found.lon.centres() == pytest.approx([-0.2, -0.1, 0.0, 0.1, 0.2]), path
         assert found.v.centres() == pytest.approx([-20, -10, 0, 10]), path
@@ -89,6 +91,7 @@ def test_a_spectrum_is_that_of_the_pixel_asked_for(tmp_path: Path) -> None:
     found = spectra(path, Which(), [(0.2, -0.1), (0.2, None), (-0.2, 0.0)])
     assert [round(float(s[3]), 6) for s in found.spectra.values()] == [3.0, 1.0, 0.0]
     assert next(iter(found.spectra)) == "l = 0.2°, b = -0.1°"
+    assert spectra(path, Which(), [(360.2, -0.1)]).spectra["l = 360.2°, b = -0.1°"][3] == 3.0
     assert spectra(path, Which(), []).spectra["mean"][3] == pytest.approx(3.0 / 15.0)
     with pytest.raises(UsageError, match=r"longitude 3 lies outside -0\.25 … 0\.25"):
         spectra(path, Which(), [(3.0, None)])
@@ -98,6 +101,12 @@ def test_a_spectrum_is_that_of_the_pixel_asked_for(tmp_path: Path) -> None:
     ({"CTYPE1": "RA---CAR", "CTYPE2": "DEC--CAR"}, "axis 2 is 'DEC--CAR'"),
     ({"CTYPE3": "FREQ", "CUNIT3": "Hz"}, "axis 3 is 'FREQ'"),
     ({"SPECSYS": "HELIOCEN"}, "HELIOCEN"),
+    ({"SPECSYS": None, "CTYPE3": "VELO-HEL"}, "HELIOCEN"),
+    ({"PC3_1": 0.1}, "turned into another"),
+    ({"CRVAL3": None}, "CRVAL3 is missing"),
+    ({"CRPIX3": "one"}, "CRPIX3 is 'one'"),
+    ({"CDELT3": 0.0}, "the step of axis 3 is 0"),
+    ({"CDELT1": 0.0}, "singular"),
     ({"CTYPE3": "VOPT", "CRVAL3": 3e6, "CDELT3": 1e2}, "optical"),
     ({"CTYPE1": "GLON-SIN", "CTYPE2": "GLAT-SIN", "CDELT1": -3.0}, "not evenly spaced"),
 ])  # fmt: skip

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from iris_cli.config.grid import GRID_PRESETS, Grid
+from iris_cli.config.grid import FOREGROUND_PRESETS, GRID_PRESETS, Grid
 from iris_cli.plots.reverted_map import draw_from_above, draw_map
+from iris_cli.plots.style import STYLES
+from iris_cli.plots.top_down import draw_top_down_figure
 from iris_cli.standard.plane import SGR_A_LON_DEG, corners_pc
 
 GRID = GRID_PRESETS["tiny"]
@@ -81,3 +83,21 @@ def test_elsewhere_neither_sgr_a_nor_orbits_are_drawn_and_a_narrow_field_is_stre
 
 def test_an_empty_map_can_be_drawn() -> None:
     draw_map(np.zeros((64, 64)), np.zeros((64, 64)), 0 * LV, 0 * LV, GRID, "kg/m3").canvas.draw()
+
+
+@pytest.mark.parametrize("name", ["mnras", "aanda", "apj", "screen", "talk"])
+@pytest.mark.parametrize("centre_deg", [None, (0.0, 0.0), (23.5, 0.0)])
+def test_all_words_of_a_tall_map_lie_on_its_figure(name: str, centre_deg: tuple[float, float] | None) -> None:
+    caption = "H2 density seen from Galactic north, reverted from cube.fits by 3 networks (run); " * 3
+    style = STYLES[name]
+    with style.applied():
+        figure = draw_top_down_figure(np.ones((64, 64)), FOREGROUND_PRESETS["tiny"], title="map.fits", style=style,
+                                      centre_deg=centre_deg, caption=caption)  # fmt: skip
+        figure.canvas.draw()
+        ax, bar = figure.axes
+        words = [ax.xaxis.label, ax.yaxis.label, ax.title, bar.yaxis.label, *ax.texts]
+        boxes = [text.get_window_extent() for text in words if text.get_text()]
+    width, height = figure.bbox.width, figure.bbox.height
+    assert all(box.x0 >= 0 and box.x1 <= width and box.y0 >= 0 and box.y1 <= height for box in boxes)
+    inner, panel = ax.texts[-1].get_window_extent(), ax.get_window_extent()
+    assert panel.x0 <= inner.x0 and inner.x1 <= panel.x1 and panel.y0 <= inner.y0 and inner.y1 <= panel.y1

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.wcs import WCS
 
 from iris_cli.config.cube import CubeConfig
 from iris_cli.errors import DataError, IrisError
@@ -143,6 +144,10 @@ def test_any_order_of_axes_and_a_degenerate_stokes_axis_change_nothing(path: Pat
     four = h.copy()
     four["CTYPE4"], four["CRVAL4"], four["CRPIX4"], four["CDELT4"] = "STOKES", 1.0, 1.0, 1.0
     np.testing.assert_array_equal(read_lv([sky.write(path, data[None], four)], GRID).image, expected)
+    casa = four.copy()  # its order: sky, Stokes, frequency
+    for card in ("CTYPE", "CUNIT", "CRPIX", "CRVAL", "CDELT"):
+        casa[f"{card}3"], casa[f"{card}4"] = four.get(f"{card}4", ""), four[f"{card}3"]
+    np.testing.assert_array_equal(read_lv([sky.write(path, data[:, None], casa)], GRID).image, expected)
     turned = h.copy()
     for card in ("CTYPE", "CUNIT", "CRPIX", "CRVAL", "CDELT"):
         turned[f"{card}1"], turned[f"{card}2"], turned[f"{card}3"] = h[f"{card}3"], h[f"{card}1"], h[f"{card}2"]
@@ -254,6 +259,9 @@ def test_the_models_centre_can_be_moved(path: Path) -> None:
         ({"BUNIT": "Jy"}, {}, "Jy/beam"),
         ({"BUNIT": "K km/s"}, {}, "not in a unit of brightness"),
         ({"BUNIT": "Jy/beam"}, {}, "--beam-arcsec"),
+        ({"BUNIT": "Jy/beam", "BMAJ": "30"}, {}, "BMAJ is '30'"),
+        ({"BUNIT": "Jy/beam", "BMAJ": 0.01, "BMIN": -0.01}, {}, "BMIN is -0.01"),
+        ({"BTYPE": "Planck brightness temperature"}, {}, "--unit K"),
         ({"BUNIT": "Jy/beam", "BMAJ": 0.01, "RESTFRQ": None}, {}, "--rest-frequency-ghz"),
         ({"CTYPE3": "FREQ", "CUNIT3": "Hz", "CRVAL3": 2.2e11, "RESTFRQ": None}, {}, "--rest-frequency-ghz"),
         ({"CUNIT3": None}, {}, "--spectral-unit"),
@@ -330,10 +338,13 @@ def test_an_image_on_disk_is_the_image(path: Path, tmp_path: Path, suffix: str) 
     np.testing.assert_array_equal(again.coverage, made.coverage)
     assert (again.grid, again.latitude, again.told) == (made.grid, made.latitude, made.told)
     assert load_lv(path) is None
+    damaged = tmp_path / f"damaged{suffix}"
+    damaged.write_bytes((tmp_path / f"lv{suffix}").read_bytes()[:100])
+    with pytest.raises(DataError, match="no whole l-v image"):
+        load_lv(damaged)
 
 
 def test_the_images_header_says_where_its_pixels_are(path: Path, tmp_path: Path) -> None:
-    from astropy.wcs import WCS
 
     save_lv(read_lv([sky.cube(path)], GRID), tmp_path / "lv.fits")
     with fits.open(tmp_path / "lv.fits") as file:

@@ -216,10 +216,10 @@ def test_resuming_builds_what_is_missing_or_cut_and_nothing_else(written, copied
     ],
 )
 def test_resuming_with_other_inputs_or_options_is_refused_by_name(copied, change):
-    before = {p.name: p.read_bytes() for p in copied.glob("*.tar")}
+    before = {p.name: p.read_bytes() for p in copied.iterdir()}
     with pytest.raises(ShardError, match=r"(train-000000|validation-000000|test-000000)\.tar (was made|is not part)"):
         write(copied, resume=True, **change)
-    assert {p.name: p.read_bytes() for p in copied.glob("*.tar")} == before
+    assert {p.name: p.read_bytes() for p in copied.iterdir()} == before
 
 
 def test_leftovers_of_dead_jobs_are_swept_and_those_of_the_living_are_not(tmp_path):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from iris_cli.config.grid import GRID_PRESETS
 from iris_cli.config.mock import MockConfig
 from iris_cli.errors import DataError
 from iris_cli.standard.dataset import StandardDataset, sense_of_rotation
+from iris_cli.standard.field_format import open_folder
 from iris_cli.standard.generate import Galaxies, write_mock
 from iris_cli.standard.mock import draw_galaxy
 
@@ -104,13 +106,23 @@ def pickled(path: Path) -> None:
     np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
 
 
+def zipped(path: Path) -> None:
+    path.write_bytes(b"PK\x03\x04, and no more")
+
+
 def misshapen(path: Path) -> None:
     np.save(path, np.zeros((6, 8, 8, 5), np.float32))
 
 
 @pytest.mark.parametrize(
     ("spoil", "said"),
-    [(truncate, "not a whole .npy"), (integers, "int32"), (pickled, "not a whole .npy"), (misshapen, "(6, 8, 8, 5)")],
+    [
+        (truncate, "not a whole .npy"),
+        (integers, "int32"),
+        (pickled, "not a whole .npy"),
+        (misshapen, "(6, 8, 8, 5)"),
+        (zipped, "not a whole .npy"),
+    ],
 )
 def test_a_spoilt_file_is_named(mock_folder: Path, spoil: object, said: str) -> None:
     spoil(mock_folder / "tensor_000000.npy")  # type: ignore[operator]
@@ -149,3 +161,60 @@ def test_attributes_that_promise_more_than_is_there_are_refused(shared_data: Pat
     (folder / "attributes.json").write_text('{"cardinality": 3, "ind')
     with pytest.raises(DataError, match="not valid JSON"):
         StandardDataset.open(folder)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda index: index.pop("grid"), "'grid'"),
+        (lambda index: index.pop("tensors"), "'tensors'"),
+        (lambda index: index.pop("origin"), "'origin'"),
+        (lambda index: index.update(grid=[1]), "misplaced"),
+        (lambda index: index["tensors"][0].pop("file"), "file"),
+        (lambda index: index["grid"].update(r_min_pc=-100.0), "r_min_pc = -100"),
+        (lambda index: index["tensors"][0].update(file="../mock/tensor_000000.npy"), "not a file of this folder"),
+    ],
+)
+def test_an_index_that_was_changed_by_hand_is_told(mock_folder: Path, spoil: Callable, said: str) -> None:
+    index = json.loads((mock_folder / "standard.json").read_text())
+    spoil(index)
+    (mock_folder / "standard.json").write_text(json.dumps(index))
+    with pytest.raises(DataError, match=said):
+        StandardDataset.open(mock_folder)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda a, h: a.update(index=[1, 2, 3]), "no list of file names"),
+        (lambda a, h: a.update(index=None), "no list of file names"),
+        (lambda a, h: h.update(writer_hyper={"points_per_snapshot": "abc"}), "--views-per-source"),
+        (lambda a, h: h.update(writer_hyper={"points_per_snapshot": -3}), "points_per_snapshot is -3"),
+        (lambda a, h: h.update(writer_hyper=3), "writer_hyper"),
+        (lambda a, h: h["coordinate_hyper"].update(r_steps=32.5), "r_steps is 32.5"),
+        (lambda a, h: h["coordinate_hyper"].update(r_crop_min_index=-1), "the crop"),
+        (lambda a, h: h["dataset_hyper"].update(_length_iris_per_SI=float("inf")), "not a number"),
+    ],
+)
+def test_a_folder_of_the_fields_whose_words_make_no_sense_is_told(
+    shared_data: Path, tmp_path: Path, spoil: Callable, said: str
+) -> None:
+    shutil.copytree(shared_data / "reference-standard", tmp_path / "set", copy_function=shutil.copyfile)
+    (tmp_path / "set").chmod(0o755)
+    told = {name: json.loads((tmp_path / "set" / name).read_text()) for name in ("attributes.json", "hyper.json")}
+    spoil(*told.values())
+    for name, content in told.items():
+        (tmp_path / "set" / name).write_text(json.dumps(content))
+    with pytest.raises(DataError) as caught:
+        StandardDataset.open(tmp_path / "set")
+    assert said in f"{caught.value.message} ({caught.value.hint})"
+
+
+def test_pairs_that_lost_their_latitude_in_an_unknown_way_are_refused(shared_data: Path, tmp_path: Path) -> None:
+    shutil.copytree(shared_data / "reference-preobserved", tmp_path / "set", copy_function=shutil.copyfile)
+    (tmp_path / "set").chmod(0o755)
+    hyper = json.loads((tmp_path / "set/hyper.json").read_text())
+    hyper["cube_hyper"]["reduction"] = "sum"
+    (tmp_path / "set/hyper.json").write_text(json.dumps(hyper))
+    with pytest.raises(DataError, match="mean and max"):
+        open_folder(tmp_path / "set")

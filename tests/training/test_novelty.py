@@ -55,6 +55,13 @@ def test_other_images_are_not(familiar: Familiar, strange: NDArray) -> None:
     assert all(familiar.judge(image)["unlike"] for image in strange)
 
 
+def test_an_image_becomes_sixteen_numbers_as_the_pages_say(familiar: Familiar) -> None:
+    assert familiar.held_out.shape == (100, 16)
+    docs = Path(__file__).parents[2] / "docs"
+    for name in ("method.md", "cubes.md"):
+        assert "sixteen numbers" in (docs / name).read_text(encoding="utf-8")
+
+
 def test_summaries_say_what_is_unusual(familiar: Familiar) -> None:
     usual, mirrored = (familiar.judge(image)["summaries"] for image in (galaxies(1, 5)[0], galaxies(1, 5)[0][:, ::-1]))
     assert 2 < usual["lv_correlation"]["percentile"] < 98

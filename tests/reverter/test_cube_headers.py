@@ -1,0 +1,75 @@
+"""Telescope cubes with headers and gaps that a number could silently depend on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from iris_cli.errors import DataError
+from iris_cli.reverter.cube import read_lv
+from tests.reverter import sky
+
+GRID, CLOUD = sky.GRID, sky.Cloud()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "cube.fits"
+
+
+def test_gas_opposite_to_the_galactic_centre_is_not_seen_there(path: Path) -> None:
+    """A pixel across l = 180 deg has corners at +179.5 and -179.5, and is one degree wide all the same."""
+    h = sky.header(pixel_deg=1.0, shape=(120, 3, 5))
+    h["CRVAL1"] = 180.0
+    with pytest.raises(DataError, match=r"fills 0\.00% of the model's image"):
+        read_lv([sky.write(path, np.full((120, 3, 5), 7.0), h)], GRID)
+    h = sky.header(pixel_deg=1.0, shape=(120, 3, 200))  # from -9.5 to 189.5 deg
+    h["CRVAL1"] = 90.0
+    data = np.zeros((120, 3, 200), np.float32)
+    data[:, :, :20] = 7.0
+    made = read_lv([sky.write(path, data, h)], GRID)
+    assert made.image.max() == 0.0 and made.sampled > 0.5
+
+
+def test_the_dynamical_lsr_is_told_from_the_kinematic_one(path: Path) -> None:
+    """Towards the Galactic Centre they differ by what they have the Sun move there: astropy's own frames."""
+    from astropy import units as u
+    from astropy.coordinates import LSRD, LSRK, Galactic
+
+    rest = {"distance": 8 * u.kpc, "pm_l_cosb": 0 * u.mas / u.yr, "pm_b": 0 * u.mas / u.yr}
+    gas = Galactic(l=0 * u.deg, b=0 * u.deg, radial_velocity=0 * u.km / u.s, **rest)
+    kinematic, dynamical = (gas.transform_to(frame).radial_velocity.to_value("km/s") for frame in (LSRK(), LSRD()))
+    assert kinematic - dynamical == pytest.approx(1.3, abs=0.05)
+    h = sky.header()
+    h["SPECSYS"] = "LSRD"
+    assert "1.3 km/s" in read_lv([sky.write(path, sky.sample(h, CLOUD), h)], GRID).told["notes"][0]
+    h["SPECSYS"] = "LSRK"
+    assert "1.3 km/s" not in " ".join(read_lv([sky.write(path, sky.sample(h, CLOUD), h)], GRID).told["notes"])
+
+
+def test_channels_that_the_first_cube_has_blanked_are_the_second_one_s(tmp_path: Path) -> None:
+    h = sky.header()
+    data = sky.sample(h, CLOUD)
+    whole = read_lv([sky.write(tmp_path / "whole.fits", data, h)], GRID)
+    blanked = data.copy()
+    blanked[:20] = blanked[70:] = np.nan
+    both = read_lv([sky.write(tmp_path / "a.fits", blanked, h), tmp_path / "whole.fits"], GRID)
+    np.testing.assert_allclose(both.image, whole.image, atol=1e-6)
+    np.testing.assert_allclose(both.coverage, whole.coverage, atol=1e-6)
+
+
+def test_a_cube_without_a_channel_is_told(path: Path) -> None:
+    h = sky.header()
+    with pytest.raises(DataError, match="0 channels"):
+        read_lv([sky.write(path, np.zeros((0, 30, 62)), h)], GRID)
+
+
+def test_a_scale_of_temperature_that_is_neither_antenna_nor_main_beam_is_told(path: Path) -> None:
+    h = sky.header()
+    h["BUNIT"] = "K (T_R*)"
+    notes = " ".join(read_lv([sky.write(path, sky.sample(h, CLOUD), h)], GRID).told["notes"])
+    assert "'(T_R*)'" in notes and "taken as main-beam" in notes
+    h["BUNIT"] = "K (Tmb)"
+    assert "main-beam" not in " ".join(read_lv([sky.write(path, sky.sample(h, CLOUD), h)], GRID).told["notes"])
