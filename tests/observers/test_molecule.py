@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -137,6 +138,8 @@ def test_rates_are_linear_between_temperatures_and_constant_beyond(lamda) -> Non
     assert para.rates_at(55.0)[0] == pytest.approx(3.5e-11)
     assert para.rates_at(1.0)[0] == 3.0e-11
     assert para.rates_at(1e4)[0] == pytest.approx(4.0e-11)
+    alone = replace(para, temperatures_K=para.temperatures_K[:1], rates_cm3_s=para.rates_cm3_s[:, :1])
+    assert alone.rates_at(55.0)[0] == 3.0e-11
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
+from scipy import constants
 
 from iris_cli.config.cube import CubeConfig
 from iris_cli.errors import DataError, IrisError
@@ -245,6 +246,25 @@ def test_janskys_become_kelvins_by_the_beam_and_the_frequency(path: Path) -> Non
     made = read_lv([path], GRID).image
     # The rule of thumb of every array's handbook: T = 1.222e3 I[mJy/beam] / (nu[GHz]^2 theta_maj theta_min[arcsec]).
     np.testing.assert_allclose(made, kelvin * 1.222e3 / (220.3986841**2 * 30 * 20), rtol=1e-3, atol=1e-9)
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("Jy/sr", 1e-26), ("MJy/sr", 1e-20)])
+def test_intensities_become_kelvins_by_the_frequency_alone(path: Path, unit: str, factor: float) -> None:
+    kelvin = read_lv([sky.cube(path)], GRID).image
+    h = sky.header()
+    h["BUNIT"] = unit
+    sky.write(path, sky.sample(h, CLOUD), h)
+    per = constants.c**2 / (2.0 * constants.k * 220.3986841e9**2)  # Rayleigh-Jeans: T = I c^2 / (2 k nu^2)
+    made, bright = read_lv([path], GRID).image, kelvin > 1e-3 * kelvin.max()
+    np.testing.assert_allclose(made[bright], kelvin[bright] * factor * per, rtol=1e-5)
+
+
+def test_a_beam_that_is_given_wins_over_the_headers(path: Path) -> None:
+    h = sky.header()
+    h["BUNIT"], h["BMAJ"], h["BMIN"] = "Jy/beam", 30 / 3600, 20 / 3600
+    sky.write(path, sky.sample(h, CLOUD), h)
+    told, given = (read_lv([path], GRID, config=CubeConfig(beam_arcsec=b)).image for b in (None, 60.0))
+    np.testing.assert_allclose(given, told * (30 * 20) / 60**2, rtol=1e-5, atol=1e-9)
 
 
 def test_the_models_centre_can_be_moved(path: Path) -> None:
