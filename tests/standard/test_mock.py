@@ -10,7 +10,8 @@ from iris_cli.config.mock import ForegroundConfig, MockConfig
 from iris_cli.standard.dataset import sense_of_rotation
 from iris_cli.standard.foreground import draw_foreground
 from iris_cli.standard.grid import cells
-from iris_cli.standard.mock import draw_galaxy
+from iris_cli.standard.mock import Lane, draw_galaxy, lane_gas
+from iris_cli.standard.orbit import Orbit
 from iris_cli.standard.turbulence import random_field, sample
 
 TINY = GRID_PRESETS["tiny"]
@@ -61,6 +62,19 @@ def test_seen_from_behind_velocities_and_longitudes_are_reversed() -> None:
     assert np.corrcoef(np.log(front[RHO]).ravel(), np.log(turned[RHO]).ravel())[0, 1] > 0.97
     heavy = front[RHO] > np.quantile(front[RHO], 0.9)
     assert np.corrcoef(front[V_LOS][heavy], -turned[V_LOS][heavy])[0, 1] > 0.97
+
+
+def test_a_lane_is_a_gaussian_of_its_width_across_that_flows_inwards() -> None:
+    orbit = Orbit(90.0, 50.0, 20.0, 0.0, 0.0, 100.0)
+    lane = Lane(azimuth_rad=0.3, n_H_cm3=500.0, winding=0.8, width_pc=12.0, length_pc=200.0, inflow_km_s=60.0)
+    radius = 150.0
+    azimuth = lane.azimuth_rad - lane.winding * np.log(radius / orbit.semi_major_pc)
+    p, q = np.full(3, radius * np.cos(azimuth)), np.full(3, radius * np.sin(azimuth))
+    n_H, (v_p, v_q, v_z) = lane_gas(lane, orbit, p, q, np.array([0.0, lane.width_pc, -2.0 * lane.width_pc]))
+    assert n_H / n_H[0] == pytest.approx([1.0, np.exp(-0.5), np.exp(-2.0)])
+    assert (p * v_p + q * v_q) / radius == pytest.approx(-60.0) and not v_z.any()
+    # What comes from the tip of the orbit keeps the angular momentum that gas has on it.
+    assert p * v_q - q * v_p == pytest.approx(orbit.v0_km_s * orbit.semi_minor_pc)
 
 
 def test_a_draw_depends_on_seed_and_number_alone() -> None:
