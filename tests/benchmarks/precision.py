@@ -1,0 +1,64 @@
+"""What rounding does to a gradient: `python -m tests.benchmarks.precision CHECKPOINT SHARDS`.
+
+The gradient of each of some batches is taken in float32 and under bfloat16, from the same weights. Printed are, over
+all weights together: how far rounding moves a batch's gradient, over how far the choice of the batch does; the same for
+the mean gradient; and the cosine between the two gradients of a batch. With --fresh, from weights that have learned
+nothing yet. Results: docs/benchmarks/training.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from iris_cli.reverter.blocks import initialise
+from iris_cli.training.arithmetic import Arithmetic
+from iris_cli.training.batch import PairBatch
+from iris_cli.training.loss import PhysicalLoss, physical_loss
+from iris_cli.training.testing import feed_of, open_run
+
+
+def gradient(network: nn.Module, loss: PhysicalLoss, batch: PairBatch, precision: str) -> Tensor:
+    """(weights,) float64"""
+    network.zero_grad()
+    forward = Arithmetic(precision, torch.device("cpu")).forward
+    loss(forward(network, batch.observation, usual_size=True), batch.density).backward()
+    return torch.cat([p.grad.double().flatten() for p in network.parameters() if p.grad is not None])
+
+
+def compare(checkpoint: Path, shards: str, batches: int, fresh: bool) -> str:
+    trained = open_run(checkpoint)
+    network = trained.checkpoint.make_reverter().train()
+    if fresh:
+        initialise(network, torch.Generator().manual_seed(0))
+    loss = physical_loss(trained.hyper)
+    feed = replace(feed_of(trained.hyper, [shards], "train"), batch=trained.hyper.batch_size, shuffle=True)
+    pairs = [
+        [gradient(network, loss, batch, precision) for precision in ("fp32", "bf16")]
+        for _, batch in zip(range(batches), feed.epoch(0), strict=False)
+    ]
+    exact, rounded = (torch.stack(column) for column in zip(*pairs, strict=True))
+    choice = (exact - exact.mean(dim=0)).square().sum(dim=1).mean().sqrt()
+    rounding = (rounded - exact).square().sum(dim=1).mean().sqrt()
+    mean = exact.mean(dim=0)
+    cosine = torch.nn.functional.cosine_similarity(rounded, exact, dim=1).mean()
+    return (f"rounding / choice of batch {rounding / choice:.3f}, mean gradient off by "
+            f"{(rounded.mean(dim=0) - mean).norm() / mean.norm():.3f}, cosine {cosine:.4f}")  # fmt: skip
+
+
+def main() -> None:
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("checkpoint", type=Path)
+    words.add_argument("shards")
+    words.add_argument("--batches", type=int, default=24)
+    words.add_argument("--fresh", action="store_true", help="begin from weights that have learned nothing")
+    asked = words.parse_args()
+    print(compare(asked.checkpoint, asked.shards, asked.batches, asked.fresh))
+
+
+if __name__ == "__main__":
+    main()
