@@ -364,3 +364,9 @@ def test_leftover_folders_are_those_of_one_name_whose_writer_is_gone(tmp_path):
     (tmp_path / f".set.{layout._host()}.999999998.part").touch()
     assert layout.leftover_folders(tmp_path / "set") == [tmp_path / f".set.{dead}"]
     assert layout.leftovers(tmp_path) == [tmp_path / f".set.{layout._host()}.999999998.part"]
+
+
+def test_ranks_that_overwrite_with_other_options_one_after_another_all_end_well(copied):
+    ended = [write(copied, encoding="shuffle-zlib", overwrite=True, rank=rank, world=3) for rank in (2, 0, 1)]
+    assert [report.complete for report in ended] == [False, False, True]
+    assert merge_set(copied).stored["density"].encoding == "shuffle-zlib"
