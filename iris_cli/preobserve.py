@@ -268,8 +268,13 @@ def check_output(out: Path) -> None:
 
 
 def check_alike(inputs: Sequence[Input]) -> None:
-    """All inputs must look at the same sky in the same way; DataError names the two that do not."""
+    """All inputs must look at the same sky in the same way, each once; DataError names the two that do not."""
     first = inputs[0]
+    seen: dict[Path, Path] = {}
+    for folder in (chosen.folder for chosen in inputs):
+        if folder.resolve() in seen:
+            raise DataError(f"{seen[folder.resolve()]} and {folder} are the same folder", "name each input once")
+        seen[folder.resolve()] = folder
     for other in inputs[1:]:
         mine, theirs = to_dict(first.grid), to_dict(other.grid)
         differ = [f"{name} {mine[name]} and {theirs[name]}" for name in mine if mine[name] != theirs[name]]

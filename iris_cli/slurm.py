@@ -19,6 +19,8 @@ from iris_cli.errors import EXIT_INTERRUPTED, EXIT_REQUEUE, UsageError
 
 #: A job that was sent back so often is not being pre-empted, it is broken.
 MOST_RESTARTS = 100
+#: `-w 4`, `-w4`, `-qw4`: the option's short form, alone or joined to its value and to flags.
+_WORKERS = re.compile(r"-[qv]*w(\d.*|=.*)?")
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,11 @@ def _directive(value: str) -> str:
 
 def preobserve(words: Sequence[str], request: Request, out: Path) -> str:
     """`words` are those of `iris preobserve`. Array tasks divide the shards of `out`; the last to finish closes it."""
-    many = () if _given(words, "-w", "--workers") else ("--workers", Raw('"${SLURM_CPUS_PER_TASK:-1}"'))
+    many = (
+        ()
+        if _given(words, "--workers") or any(_WORKERS.fullmatch(word) for word in words)
+        else ("--workers", Raw('"${SLURM_CPUS_PER_TASK:-1}"'))
+    )
     first, again = _restartable(words, "--resume")
     if "--overwrite" not in words:
         first = again

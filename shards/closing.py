@@ -22,6 +22,8 @@ def close_set(folder: Path) -> bool:
     if missing_shards(folder, plan):
         return False
     records = [ShardRecord.read(folder / layout.record_name(name)) for name, _, _ in plan["shards"]]
+    if lost_tars(folder, records):
+        return False
     for record, (name, _, recipe) in zip(records, plan["shards"], strict=True):
         if record.recipe != recipe:
             raise ShardError(f"{folder / name} was made from other inputs or with other options", "write it again")
@@ -36,7 +38,10 @@ def merge_set(folder: Path | str) -> Index:
     """Close a set that several jobs wrote. ShardError names the shards that are missing."""
     folder = Path(folder).absolute()
     if not close_set(folder):
-        missing = missing_shards(folder, read_plan(folder))
+        plan = read_plan(folder)
+        missing = missing_shards(folder, plan)
+        there = [name for name, _, _ in plan["shards"] if name not in missing]
+        missing += lost_tars(folder, [ShardRecord.read(folder / layout.record_name(name)) for name in there])
         names = ", ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
         shards = "1 finished shard" if len(missing) == 1 else f"{len(missing)} finished shards"
         raise ShardError(f"{folder} lacks {shards}: {names}", "build them with `--resume`")
@@ -68,6 +73,15 @@ def read_plan(folder: Path) -> dict[str, Any]:
 def missing_shards(folder: Path, plan: dict[str, Any]) -> list[str]:
     there = {path.name for path in folder.iterdir()}
     return [name for name, _, _ in plan["shards"] if layout.record_name(name) not in there]
+
+
+def lost_tars(folder: Path, records: Iterable[ShardRecord]) -> list[str]:
+    """Shards whose record stands and whose tar is gone, or of another size."""
+    return [r.name for r in records if r.count and _size_of(folder / r.name) != r.size]
+
+
+def _size_of(path: Path) -> int | None:
+    return path.stat().st_size if path.is_file() else None
 
 
 def make_index(

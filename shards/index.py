@@ -304,7 +304,7 @@ def group_split(groups: Sequence[Hashable], fractions: Mapping[str, float], seed
     input. Shares are counted in groups; each fraction above zero gets one at least while there are enough, the first
     named first. ShardError unless the fractions are not negative and sum to 1.
     """
-    if any(f < 0 for f in fractions.values()) or abs(sum(fractions.values()) - 1.0) > 1e-6:
+    if not (all(f >= 0 for f in fractions.values()) and abs(sum(fractions.values()) - 1.0) <= 1e-6):
         raise ShardError(f"split fractions {dict(fractions)} are not shares of 1", "give fractions that sum to 1")
     drawn = sorted(set(groups), key=lambda g: hashlib.sha256(f"{seed}:{g}".encode()).digest())
     counts = _apportion(len(drawn), fractions)

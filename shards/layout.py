@@ -41,9 +41,13 @@ STALE_AFTER_S = 24 * 3600.0
 
 def shard_name(split: str, number: int) -> str:
     """`train-000007.tar`. ShardError when the split's name does not fit into a file's."""
+    return f"{check_split(split)}-{number:06d}.tar"
+
+
+def check_split(split: str) -> str:
     if not _SPLIT.fullmatch(split):
         raise ShardError(f"split name '{split}' is not usable in a file name", "use lower-case letters, digits and _")
-    return f"{split}-{number:06d}.tar"
+    return split
 
 
 def split_order(split: str) -> tuple[int, str]:
@@ -155,10 +159,15 @@ def _host() -> str:
     return re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname()) or "host"
 
 
+def temporary_name(path: Path) -> Path:
+    """A name beside `path` (host, pid) that no other process takes, and by which `leftovers` knows it."""
+    return path.with_name(f".{path.name}.{_host()}.{os.getpid()}.part")
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """Write under a temporary name (host, pid) in the same folder, fsync, rename. On an error nothing is left."""
-    temporary = path.with_name(f".{path.name}.{_host()}.{os.getpid()}.part")
+    temporary = temporary_name(path)
     temporary.unlink(missing_ok=True)  # left by a killed process that had our number
     try:
         with temporary.open("xb") as file:
@@ -190,6 +199,16 @@ def _sync_folder(folder: Path) -> None:
 
 def leftovers(folder: Path) -> list[Path]:
     """Temporary files whose writer is gone: its process on this host has ended, or another host left it a day ago."""
+    return [path for path in _abandoned_in(folder) if not path.is_dir()]
+
+
+def leftover_folders(path: Path) -> list[Path]:
+    """Temporary folders that were to become `path`, whose writer is gone."""
+    mine = re.compile(rf"\.{re.escape(path.name)}\.[A-Za-z0-9-]+\.\d+\.part")
+    return [left for left in _abandoned_in(path.parent) if left.is_dir() and mine.fullmatch(left.name)]
+
+
+def _abandoned_in(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if (found := _TEMPORARY.fullmatch(path.name)) and _abandoned(path, found)]
 
 

@@ -185,6 +185,8 @@ def index_tars(
         raise ShardError(f"folder {folder} does not exist")
     if (folder / layout.INDEX).exists():
         raise ShardError(f"{folder} has an {layout.INDEX} already", "to rebuild it: `iris shards verify --repair`")
+    if split is not None:
+        layout.check_split(split)
     tars = sorted(folder.glob("*.tar"))
     if not tars:
         raise ShardError(f"{folder} holds no .tar file", "compressed tars must be unpacked first")

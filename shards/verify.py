@@ -277,11 +277,15 @@ def _true_record(folder: Path, name: str) -> ShardRecord | None:
 def _scanned(
     folder: Path, name: str, known: Mapping[str, StoredArray], attributes: Mapping[str, Any]
 ) -> ShardRecord | None:
-    """A new record for a tar whose own is lost; none if the record stands and says that this is not its tar."""
+    """A new record for a tar whose own is lost; none if the record stands and says that this is not its tar.
+
+    Neither if tar and record were renamed together: the new name may be of another split, and galaxies would leak.
+    """
     try:
-        if ShardRecord.read(folder / layout.record_name(name)).name == name:
+        record = ShardRecord.read(folder / layout.record_name(name))
+        if record.name == name or record.checksum == file_checksum(folder / name):
             return None
-    except ShardError:
+    except (ShardError, OSError):
         pass
     try:
         return scan_tar(folder / name, split_of(name), known, attributes)

@@ -162,6 +162,15 @@ class _Run:
         for path in self._content():
             if layout.is_ours(path.name) and path.name not in keep and not path.name.endswith(".part"):
                 path.unlink(missing_ok=True)
+        for name in theirs:  # a record of other options is no other rank's work, and would count as a finished shard
+            if self._is_stale(name):
+                (self.folder / layout.record_name(name)).unlink(missing_ok=True)
+
+    def _is_stale(self, name: str) -> bool:
+        try:
+            return ShardRecord.read(self.folder / layout.record_name(name)).recipe != self.recipes[name]
+        except ShardError:
+            return False
 
     def _refuse_strangers(self) -> None:
         planned = set(self.recipes)

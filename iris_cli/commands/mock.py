@@ -41,6 +41,7 @@ def mock(
     """Make a standard data set of mock galaxies. They have a CMZ orbit, clouds, a disc, inflow and turbulence."""
     from iris_cli.console import emit
     from iris_cli.standard.generate import Foregrounds, Galaxies, write_mock
+    from iris_cli.stopping import stopping
 
     grid = grid_preset(preset, foreground)
     maker: Foregrounds | Galaxies
@@ -53,7 +54,8 @@ def mock(
 
         tell(_intention(maker, out, galaxies, workers, overwrite), speech.as_json)
         return
-    count = write_mock(maker, out, galaxies, workers=workers, overwrite=overwrite, quiet=speech.quiet)
+    with stopping("nothing was kept: begin again"):
+        count = write_mock(maker, out, galaxies, workers=workers, overwrite=overwrite, quiet=speech.quiet)
     provenance.record(out, maker.config)
     if speech.as_json:
         emit({"folder": str(out), "galaxies": galaxies, "tensors": count})

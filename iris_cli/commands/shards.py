@@ -294,7 +294,8 @@ def _chosen(index: Index, number: int, split: str | None, key: str | None) -> in
         table = index.samples(split)
         found = table.number[table.key == key]
         if not len(found):
-            raise DataError(f"{index.folder} has no sample '{key}'", f"the first is called '{table.key[0]}'")
+            hint = f"the first is called '{table.key[0]}'" if len(table.key) else "it holds none at all"
+            raise DataError(f"{index.folder} has no sample '{key}'", hint)
         return int(found[0])
     numbers = index.numbers(split if split is not None else next(iter(index.splits), None))
     if number >= len(numbers):

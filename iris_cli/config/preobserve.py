@@ -37,7 +37,7 @@ class PreobserveConfig:
 
     def __post_init__(self) -> None:
         held_out = self.validation_fraction + self.test_fraction
-        if min(self.validation_fraction, self.test_fraction) < 0 or held_out >= 1:
+        if not (min(self.validation_fraction, self.test_fraction) >= 0 and held_out < 1):  # NaN is no share either
             raise UsageError(
                 f"fractions {self.validation_fraction} for validation and {self.test_fraction} for test "
                 "leave no training data"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iris_cli.errors import DataError
+from shards import layout
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def read_array(path: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
 
 def temporary(path: Path) -> Path:
     """A name beside `path` that no other process takes; it is renamed to `path` when whole."""
-    return path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
+    return layout.temporary_name(path)
 
 
 def write_array(path: Path, array: NDArray[np.float32]) -> None:
@@ -104,11 +104,13 @@ def whole_folder(path: Path, overwrite: bool) -> Iterator[Path]:
     """A folder to fill that becomes `path` when all went well and vanishes when not.
 
     DataError when `path` exists and `overwrite` does not say that it may go; what stood there goes only at the end.
+    What a killed process left of this very folder is swept first.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(path)
     if path.exists() and not overwrite and (not path.is_dir() or any(path.iterdir())):
         raise DataError(f"{path} exists", "choose another folder, or --overwrite it")
-    partial, old = temporary(path), temporary(path).with_suffix(".old")
-    partial.parent.mkdir(parents=True, exist_ok=True)
+    partial, old = temporary(path), temporary(_replaced(path))
     partial.mkdir()
     try:
         yield partial
@@ -118,3 +120,18 @@ def whole_folder(path: Path, overwrite: bool) -> Iterator[Path]:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _replaced(path: Path) -> Path:
+    return path.with_name(f"{path.name}.old")
+
+
+def _sweep(path: Path) -> None:
+    """What stood at `path` comes back if a process was killed just when it had moved it away."""
+    for old in layout.leftover_folders(_replaced(path)):
+        if path.exists():
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            old.replace(path)
+    for left in layout.leftover_folders(path):
+        shutil.rmtree(left, ignore_errors=True)

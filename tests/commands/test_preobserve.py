@@ -49,6 +49,19 @@ def test_the_same_seed_gives_the_same_bytes_on_one_and_two_workers(iris: Iris, s
     assert bytes_of(tmp_path / "shards1") == bytes_of(tmp_path / "shards2")
 
 
+@pytest.mark.parametrize("option", ["--validation-fraction", "--test-fraction"])
+def test_a_share_that_is_no_number_is_a_usage_error(iris: Iris, standard: Path, tmp_path: Path, option: str) -> None:
+    ran = iris(*PREOBSERVE, standard, tmp_path / "pairs", option, "nan")
+    assert ran.code == 2 and "leave no training data" in ran.err
+
+
+def test_an_input_that_is_named_twice_is_refused(iris: Iris, standard: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(standard)
+    ran = iris(*PREOBSERVE, standard, tmp_path / "link", tmp_path / "pairs")
+    assert ran.code == 1 and "are the same folder (name each input once)" in ran.err
+    assert not (tmp_path / "pairs").exists()
+
+
 def test_another_seed_gives_another_galaxy(iris: Iris, standard: Path, tmp_path: Path) -> None:
     iris("mock", tmp_path / "other", "-n", 1, "--seed", 8)
     assert (tmp_path / "other/tensor_000000.npy").read_bytes() != (standard / "tensor_000000.npy").read_bytes()

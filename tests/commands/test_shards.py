@@ -151,3 +151,13 @@ def test_folders_with_odd_names_are_no_trouble(iris: Callable, folder: Path) -> 
     odd = folder.with_name("a %b #c? d")
     shutil.move(folder, odd)
     assert iris("shards", "verify", odd).code == 0
+
+
+def test_a_key_asked_of_a_set_without_samples_is_an_error_in_one_line(iris: Callable, tmp_path: Path) -> None:
+    write_set(tmp_path / "set", SetPlan({"train": range(2)}), no_sample, schema=SCHEMA, attributes={})
+    ran = iris("shards", "preview", tmp_path / "set", "--key", "g1")
+    assert ran.code == 1 and "has no sample 'g1' (it holds none at all)" in ran.err
+
+
+def no_sample(number: int) -> Sample:
+    raise ValueError("no")

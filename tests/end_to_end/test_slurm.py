@@ -144,3 +144,9 @@ def test_a_script_says_all_that_it_asks_for_and_quotes_all_that_it_is_given(iris
 def test_what_the_command_would_refuse_is_refused_before_it_is_queued(iris: Iris, words: tuple, said: str) -> None:
     ran = iris("slurm", *words)
     assert ran.code == 2 and ran.out == "" and said in ran.err.lower().replace("#sbatch", "#SBATCH"), ran.err
+
+
+@pytest.mark.parametrize("own", [("-w", "3"), ("-w3",), ("-qw3",), ("--workers", "3"), ("--workers=3",)])
+def test_workers_that_were_asked_for_in_any_spelling_are_not_overruled(iris: Iris, tmp_path: Path, own: tuple) -> None:
+    script = iris("slurm", "preobserve", tmp_path / "in", tmp_path / "out", *own).out
+    assert "SLURM_CPUS_PER_TASK:-1" not in script

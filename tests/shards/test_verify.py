@@ -287,3 +287,20 @@ def test_a_compressed_tar_under_a_plain_name_is_refused(tmp_path):
         pass
     with pytest.raises(ShardError, match="not a sound, uncompressed tar"):
         list(walk(tmp_path / "a.tar"))
+
+
+def test_shards_that_changed_places_between_splits_are_not_taken_by_repair(copied):
+    for suffix in ("tar", "json"):
+        one, other, aside = copied / f"train-000004.{suffix}", copied / f"validation-000001.{suffix}", copied / "aside"
+        one.rename(aside)
+        other.rename(one)
+        aside.rename(other)
+    assert not verify(copied).sound
+    assert repair(copied).splits == {"train": 32, "validation": 8, "test": 3}
+    assert not verify(copied).sound
+
+
+def test_the_split_of_foreign_tars_is_a_word_that_shards_are_called_by(copied):
+    (copied / "index.json").unlink()
+    with pytest.raises(ShardError, match="split name 'my split' is not usable"):
+        index_tars(copied, split="my split")

@@ -344,3 +344,29 @@ def test_packing_is_what_a_worker_sends(written):
 def test_a_copy_of_a_set_is_the_set(written, tmp_path):
     shutil.copytree(written, tmp_path / "copy")
     assert Index.open(tmp_path / "copy").fingerprint == Index.open(written).fingerprint
+
+
+@pytest.mark.parametrize("spoil", [lambda tar: tar.unlink(), lambda tar: os.truncate(tar, 1000)])
+def test_a_set_is_not_closed_over_a_tar_that_is_gone_or_cut(copied, spoil):
+    (copied / "index.json").unlink()
+    spoil(copied / "train-000001.tar")
+    with pytest.raises(ShardError, match=r"lacks 1 finished shard: train-000001\.tar"):
+        merge_set(copied)
+    assert not (copied / "index.json").exists()
+    assert write(copied, resume=True).shards_written == 1
+    assert merge_set(copied).count() == 51
+
+
+def test_leftover_folders_are_those_of_one_name_whose_writer_is_gone(tmp_path):
+    dead, alive = (f"{layout._host()}.{pid}.part" for pid in (999999999, os.getppid()))
+    for name in (f".set.{dead}", f".set.{alive}", f".set.more.{dead}", f".other.{dead}"):
+        (tmp_path / name).mkdir()
+    (tmp_path / f".set.{layout._host()}.999999998.part").touch()
+    assert layout.leftover_folders(tmp_path / "set") == [tmp_path / f".set.{dead}"]
+    assert layout.leftovers(tmp_path) == [tmp_path / f".set.{layout._host()}.999999998.part"]
+
+
+def test_ranks_that_overwrite_with_other_options_one_after_another_all_end_well(copied):
+    ended = [write(copied, encoding="shuffle-zlib", overwrite=True, rank=rank, world=3) for rank in (2, 0, 1)]
+    assert [report.complete for report in ended] == [False, False, True]
+    assert merge_set(copied).stored["density"].encoding == "shuffle-zlib"

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from iris_cli.standard.dataset import StandardDataset, sense_of_rotation
 from iris_cli.standard.field_format import open_folder
 from iris_cli.standard.generate import Galaxies, write_mock
 from iris_cli.standard.mock import draw_galaxy
+from shards.layout import temporary_name
 
 GRID = GRID_PRESETS["tiny"].scaled(8, 8, 4, 8)
 
@@ -218,3 +222,39 @@ def test_pairs_that_lost_their_latitude_in_an_unknown_way_are_refused(shared_dat
     (tmp_path / "set/hyper.json").write_text(json.dumps(hyper))
     with pytest.raises(DataError, match="mean and max"):
         open_folder(tmp_path / "set")
+
+
+def test_what_a_killed_process_left_of_a_folder_is_swept_by_the_next_and_nothing_else(tmp_path: Path) -> None:
+    def left(name: str, pid: int) -> Path:
+        path = temporary_name(tmp_path / name)
+        path = path.with_name(path.name.replace(f".{os.getpid()}.part", f".{pid}.part"))
+        (path / "inner").mkdir(parents=True)
+        return path
+
+    dead, alive, other = left("mock", 999999999), left("mock", os.getppid()), left("other", 999999999)
+    write_mock(Galaxies(MockConfig(), GRID, 0, 1), tmp_path / "mock", 1, quiet=True)
+    assert not dead.exists() and alive.exists() and other.exists()
+
+
+def test_a_data_set_whose_replacement_was_killed_between_two_renames_comes_back(mock_folder: Path) -> None:
+    aside = mock_folder.with_name(temporary_name(mock_folder.with_name("mock.old")).name)
+    aside = aside.with_name(aside.name.replace(f".{os.getpid()}.part", ".999999999.part"))
+    mock_folder.rename(aside)
+    with pytest.raises(DataError, match="exists"):
+        write_mock(Galaxies(MockConfig(), GRID, 0, 1), mock_folder, 1, quiet=True)
+    assert len(StandardDataset.open(mock_folder)) == 4
+    assert not aside.exists()
+
+
+def test_a_mock_that_is_told_to_stop_leaves_nothing_and_asks_to_be_started_again(tmp_path: Path) -> None:
+    words = ["mock", "set", "-n", "100000", "--log-every", "0.1"]
+    run = subprocess.Popen(
+        [sys.executable, "-m", "iris_cli", *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+    )  # fmt: skip
+    assert run.stderr is not None
+    run.stderr.readline()  # the first galaxies are there
+    run.terminate()
+    said = run.communicate()[1]
+    assert run.returncode == 75 and "stopped by a signal; nothing was kept" in said
+    assert list(tmp_path.iterdir()) == []
