@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -135,3 +137,17 @@ def test_a_test_on_another_sky_is_refused_though_the_image_is_as_large(
     said = refused(iris, 1, "test", run, other, "-q")
     assert "v_max_km_s = 200.0" in said and "150.0" in said
     assert load(run / "checkpoints" / "best.pt").data["grid"]["v_max_km_s"] == 200.0
+
+
+def test_ctrl_c_before_the_program_is_awake_is_no_traceback() -> None:
+    script = (
+        "import runpy, sys\n"
+        "class Stop:\n"
+        "    def find_spec(self, name, *more):\n"
+        "        if name == 'iris_cli.commands':\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Stop())\n"
+        "runpy.run_module('iris_cli', run_name='__main__')\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert ran.returncode == 130 and ran.stderr.startswith("error: interrupted") and ran.stderr.count("\n") == 1
