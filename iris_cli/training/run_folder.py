@@ -63,6 +63,8 @@ class RunFolder:
 
     def prepare(self, *, resume: bool, overwrite: bool) -> None:
         """Make the folder ours. UsageError when a run is there already and nobody said what to do with it."""
+        if resume and overwrite:
+            raise UsageError("a run goes on or is replaced, not both", "--resume or --overwrite")
         if self.path.exists() and not self.path.is_dir():
             raise UsageError(f"{self.path} exists and is no folder", "name another")
         used = self.path.is_dir() and any(self.path.iterdir())

@@ -78,6 +78,17 @@ def test_members_do_not_all_go_on_from_one_checkpoint(iris: Callable, run: Path,
     assert "2 members cannot all go on from" in refused(iris, 2, *words)
 
 
+def test_a_run_is_not_resumed_and_replaced_at_once(iris: Callable, run: Path, shards: Path) -> None:
+    kept = sorted(p.name for p in (run / "checkpoints").iterdir())
+    said = refused(iris, 2, "train", shards, "--out", run, "--resume", "--overwrite", *SHORT)
+    assert "--resume or --overwrite" in said and sorted(p.name for p in (run / "checkpoints").iterdir()) == kept
+
+
+def test_a_configuration_that_is_a_folder_is_told(iris: Callable, shards: Path, tmp_path: Path) -> None:
+    said = refused(iris, 2, "train", shards, "--out", tmp_path / "x", "--config", tmp_path, *SHORT)
+    assert "cannot be read" in said
+
+
 def test_what_cannot_be_resumed_leaves_no_folder(iris: Callable, run: Path, shards: Path, tmp_path: Path) -> None:
     words = ("train", shards, "--out", tmp_path / "x", *SHORT, "--resume")
     assert "does not exist" in refused(iris, 1, *words, tmp_path / "nope.pt")
