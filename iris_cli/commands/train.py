@@ -143,7 +143,8 @@ def train(
     optimizer: Annotated[str | None, typer.Option(help="adam, adamw or sgd.  [default: adam]")] = None,
     schedule: Annotated[str | None, typer.Option(help="halvings, cosine or constant.  [default: halvings]")] = None,
     validation_fraction: Annotated[
-        float | None, typer.Option(help="Share of galaxies, where the data bring no validation split.  [default: 0.2]")
+        float | None,
+        typer.Option(help="Share of galaxies, where the data bring no splits of their own.  [default: 0.2]"),
     ] = None,
     network: Annotated[str | None, typer.Option(help="paper, or columns (a U-Net).  [default: paper]")] = None,
     precision: Annotated[str | None, typer.Option(help="fp32, bf16 or fp16.  [default: fp32]")] = None,

@@ -78,7 +78,7 @@ _CHOICES = {
 class TrainConfig:
     """Everything that a training run's numbers depend on beside the data. Defaults: the IRIS paper's."""
 
-    #: Of the sources, where the data set does not bring a validation split of its own.
+    #: Of the sources, where the data set does not bring splits of its own; one that has only `train` is not divided.
     validation_data_fraction: float = 0.2
     epochs: int = 32
     #: Per rank.
