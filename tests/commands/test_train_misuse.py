@@ -141,6 +141,11 @@ def test_files_that_are_no_checkpoints_are_told_in_a_line(
         assert "does not hold what a checkpoint holds" in refused(iris, 1, "test", odd, shards)
 
 
+def test_nothing_is_claimed_of_a_split_that_does_not_exist(iris: Callable, run: Path, shards: Path) -> None:
+    ran = iris("test", run, shards, "--split", "nope", "-q")
+    assert ran.code == 1 and "no split 'nope'" in ran.err and "trained on" not in ran.err
+
+
 def test_a_test_on_another_sky_is_refused_though_the_image_is_as_large(
     iris: Callable, run: Path, tmp_path: Path
 ) -> None:
