@@ -146,6 +146,10 @@ def test_nothing_is_claimed_of_a_split_that_does_not_exist(iris: Callable, run: 
     assert ran.code == 1 and "no split 'nope'" in ran.err and "trained on" not in ran.err
 
 
+def test_litter_and_none_at_once_is_refused(iris: Callable, run: Path, shards: Path) -> None:
+    assert "contradict" in refused(iris, 2, "test", run, shards, "--litter", shards, "--no-litter")
+
+
 def test_a_test_on_another_sky_is_refused_though_the_image_is_as_large(
     iris: Callable, run: Path, tmp_path: Path
 ) -> None:
