@@ -1,6 +1,19 @@
-"""`python -m iris_cli`, which is also what `torchrun -m iris_cli` starts on each rank."""
+"""`iris`, and `python -m iris_cli`, which is also what `torchrun -m iris_cli` starts on each rank."""
 
-from iris_cli.app import main
+import sys
+
+from iris_cli.errors import EXIT_INTERRUPTED
+
+
+def main() -> None:
+    """Wake the command line and run it. Ctrl-C before it is awake is told as it is afterwards."""
+    try:
+        from iris_cli.app import main as run
+    except KeyboardInterrupt:
+        print("error: interrupted (run it again)", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)
+    run()
+
 
 if __name__ == "__main__":
     main()

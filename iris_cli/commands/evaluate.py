@@ -47,6 +47,8 @@ def evaluate(
     """Test a reverter on every pair once. Noise and litter are those of its training, unless given here."""
     if against and not report:
         raise UsageError("--against belongs to a report", "say where: --report FOLDER")
+    if no_litter and feed.litter:
+        raise UsageError("--litter and --no-litter contradict each other", "give one of them")
     if report:
         check_free(report, overwrite)
     if not dry_run:

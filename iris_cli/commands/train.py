@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -93,11 +93,24 @@ class Processes:
 
     def start(self) -> None:
         """Start this same command on many ranks and exit with their code; in one of them, or alone, go on."""
-        if not (self.ranks > 1 or self.torchrun) or "RANK" in os.environ:
+        if not (self.ranks > 1 or self.torchrun):
+            return
+        if "RANK" in os.environ:  # we are one of them
+            check_started(self.ranks, os.environ)
             return
         from iris_cli.training.distributed import launch
 
         raise typer.Exit(launch(self.ranks, sys.argv[1:], shlex.split(self.torchrun)))
+
+
+def check_started(ranks: int, environment: Mapping[str, str]) -> None:
+    """UsageError when there are fewer processes than asked for: then the variables are those of something else."""
+    size = environment.get("WORLD_SIZE", "")
+    if size.isdigit() and int(size) < ranks:
+        raise UsageError(
+            f"--nproc-per-node {ranks} starts nothing where RANK and WORLD_SIZE = {size} are set: they look left over",
+            "unset RANK and WORLD_SIZE",
+        )
 
 
 class TrainCommand(TyperCommand):
@@ -130,7 +143,8 @@ def train(
     optimizer: Annotated[str | None, typer.Option(help="adam, adamw or sgd.  [default: adam]")] = None,
     schedule: Annotated[str | None, typer.Option(help="halvings, cosine or constant.  [default: halvings]")] = None,
     validation_fraction: Annotated[
-        float | None, typer.Option(help="Share of galaxies, where the data bring no validation split.  [default: 0.2]")
+        float | None,
+        typer.Option(help="Share of galaxies, where the data bring no splits of their own.  [default: 0.2]"),
     ] = None,
     network: Annotated[str | None, typer.Option(help="paper, or columns (a U-Net).  [default: paper]")] = None,
     precision: Annotated[str | None, typer.Option(help="fp32, bf16 or fp16.  [default: fp32]")] = None,
@@ -174,6 +188,9 @@ def train(
     speech: options.LongSpeech,
 ) -> None:
     """Train a reverter on pairs; torchrun and srun may start it as well."""
+    if members > 1 and resume not in ("auto", "none"):
+        raise UsageError(f"{counted(members, 'member')} cannot all go on from {resume}",
+                         "--resume alone takes each member's own newest checkpoint")  # fmt: skip
     hyper = configured(
         config,
         {

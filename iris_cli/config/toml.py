@@ -73,6 +73,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(f"configuration file {path} does not exist") from None
+    except OSError as error:
+        raise UsageError(f"configuration file {path} cannot be read: {error.strerror}", "name a TOML file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not valid TOML: {error}") from None
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from iris_cli.errors import UsageError
 
@@ -24,7 +26,10 @@ class Noise:
     beam_fwhm_arcsec: float = 0.0
 
     def __post_init__(self) -> None:
+        _check_finite(self, "noise: ")
         _check(self.sigma_K >= 0, "noise: sigma_K", self.sigma_K, "0 or more")
+        if self.observed_per_K is not None:
+            _check(self.observed_per_K > 0, "noise: observed_per_K", self.observed_per_K, "above 0")
         _check(self.beam_fwhm_arcsec >= 0, "noise: beam_fwhm_arcsec", self.beam_fwhm_arcsec, "0 or more")
 
     @property
@@ -42,6 +47,7 @@ class OptimizerConfig:
     momentum: float = 0.9
 
     def __post_init__(self) -> None:
+        _check_finite(self, "optimizer: ")
         _check(self.learning_rate > 0, "optimizer: learning_rate", self.learning_rate, "above 0")
         _check(self.weight_decay >= 0, "optimizer: weight_decay", self.weight_decay, "0 or more")
         _check(0 <= self.momentum < 1, "optimizer: momentum", self.momentum, "in [0, 1)")
@@ -56,6 +62,7 @@ class ScheduleConfig:
     halve_after_epochs: tuple[float, ...] = (16.0, 17.0, 18.0)
 
     def __post_init__(self) -> None:
+        _check_finite(self, "schedule: ")
         _check(self.warmup_epochs >= 0, "schedule: warmup_epochs", self.warmup_epochs, "0 or more")
 
 
@@ -71,7 +78,7 @@ _CHOICES = {
 class TrainConfig:
     """Everything that a training run's numbers depend on beside the data. Defaults: the IRIS paper's."""
 
-    #: Of the sources, where the data set does not bring a validation split of its own.
+    #: Of the sources, where the data set does not bring splits of its own; one that has only `train` is not divided.
     validation_data_fraction: float = 0.2
     epochs: int = 32
     #: Per rank.
@@ -123,6 +130,7 @@ class TrainConfig:
     observer: str = ""
 
     def __post_init__(self) -> None:
+        _check_finite(self)
         share = self.validation_data_fraction
         _check(0 <= share < 1, "validation_data_fraction", share, "in [0, 1)")
         _check(self.density_normalization_kg_m3 > 0, "density_normalization_kg_m3", self.density_normalization_kg_m3,
@@ -137,6 +145,14 @@ class TrainConfig:
         for name in ("epochs", "batch_size", "batches_per_update", "keep_checkpoints", "read_threads",
                      "read_ahead_batches"):  # fmt: skip
             _check(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+
+
+def _check_finite(config: Any, table: str = "") -> None:
+    """TOML knows nan and inf; no number of a training may be either."""
+    for each in fields(config):
+        value = getattr(config, each.name)
+        for number in value if isinstance(value, tuple) else (value,):
+            _check(not isinstance(number, float) or math.isfinite(number), f"{table}{each.name}", value, "finite")
 
 
 def _check(good: bool, name: str, value: object, wanted: str) -> None:

@@ -78,7 +78,7 @@ def train_reverter(
     train, validation = divide(pairs, hyper)
     folder = (
         RunFolder(Path(checkpoint_directory) / checkpoint_name, hyper.keep_checkpoints)
-        if checkpoint_directory and checkpoint_name
+        if checkpoint_directory is not None and checkpoint_name is not None
         else None
     )
     # signals are heard until the world is left: torchrun sends one to ranks that still have to say they lost another
@@ -106,7 +106,7 @@ def train_reverter(
             folder=folder,
             quiet=quiet,
         )
-        _check_sizes(trainer)
+        here.alone(lambda: _check_sizes(trainer))
         if folder:
             _open_run(trainer, folder, resume, overwrite, force)
         trainer.run()
@@ -244,11 +244,16 @@ def _describe(pairs: Pairs, litter: Pairs | None, noise: ImageNoise | None) -> d
 
 
 def _open_run(trainer: Trainer, folder: RunFolder, resume: str, overwrite: bool, force: bool) -> None:
-    """Rank 0 prepares the folder, all ranks take up the same checkpoint if there is one to go on with."""
-    trainer.world.alone(lambda: folder.prepare(resume=resume != "none", overwrite=overwrite))
+    """Rank 0 prepares the folder, all ranks take up the same checkpoint if there is one to go on with.
+
+    What is refused is refused before anything is written.
+    """
     checkpoint = _to_resume(folder, resume)
     if checkpoint:
         trainer.world.alone(lambda: _check_same(checkpoint, trainer, force))
+    trainer.world.alone(lambda: folder.prepare(resume=resume != "none", overwrite=overwrite))
+    if checkpoint:
+        trainer.world.alone(lambda: folder.keep_best_of(checkpoint))
         trainer.go_on(checkpoint)
     trainer.world.alone(lambda: folder.begin(trainer.hyper, trainer.progress.step))
     if trainer.hyper.log == "tensorboard" and trainer.world.leads:

@@ -14,6 +14,7 @@ import os
 import pickle
 import platform
 import socket
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -95,19 +96,32 @@ def save(checkpoint: Checkpoint, path: Path) -> None:
 
 def load(path: Path) -> Checkpoint:
     """DataError when the file is absent, cut short, of a newer version or no checkpoint at all."""
-    try:
-        body = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise DataError(f"checkpoint {path} does not exist") from None
-    except (RuntimeError, ValueError, EOFError, OSError, pickle.UnpicklingError) as error:
-        raise DataError(f"{path} is no whole checkpoint: {_first_line(error)}",
-                        "take an older one of the same folder") from None  # fmt: skip
+    body = read_tensors(path, "checkpoint", "take an older one of the same folder")
     if not isinstance(body, dict) or body.pop("format", None) != FORMAT:
-        raise DataError(f"{path} is not a checkpoint of this program")
-    if (version := body.pop("version")) > VERSION:
+        raise DataError(f"{path} is not a checkpoint of this program", "name a file of RUN/checkpoints")
+    version = body.pop("version", None)
+    if isinstance(version, int) and version > VERSION:
         raise DataError(f"{path} is of format version {version}; this program reads up to {VERSION}",
                         "install a newer release")  # fmt: skip
-    return Checkpoint(**{**body, "progress": Progress(**body["progress"])})
+    try:
+        return Checkpoint(**{**body, "progress": Progress(**body["progress"])})
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{path} does not hold what a checkpoint holds: {_first_line(error)}",
+                        "another program has written or changed it: take an older one") from None  # fmt: skip
+
+
+def read_tensors(path: Path, what: str, hint: str) -> Any:
+    """Tensors and plain values, and nothing that would run code. DataError when the file is no whole `what`."""
+    try:
+        with warnings.catch_warnings():  # torch warns of pickles that it then refuses
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise DataError(f"{what} {path} does not exist") from None
+    except pickle.UnpicklingError:  # torch would advise to run the file's code
+        raise DataError(f"{path} is no whole {what}: it is cut short, or not made of tensors alone", hint) from None
+    except Exception as error:  # a pickle of anything fails in any way: a text can end in a KeyError
+        raise DataError(f"{path} is no whole {what}: {_first_line(error)}", hint) from None
 
 
 def _first_line(error: BaseException) -> str:

@@ -12,7 +12,6 @@ last one to M_sun/pc^3 (a ReLU lets factors through), and kernels are mirrored w
 from __future__ import annotations
 
 import hashlib
-import pickle
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
@@ -29,7 +28,7 @@ from iris_cli.config.train import TrainConfig
 from iris_cli.console import log, warn
 from iris_cli.errors import DataError, UsageError
 from iris_cli.reverter.reverter import OBSERVED_QUANTITIES, Reverter
-from iris_cli.training.checkpoint import Checkpoint, Progress, save
+from iris_cli.training.checkpoint import Checkpoint, Progress, read_tensors, save
 from iris_cli.training.run_folder import RunFolder
 from iris_cli.units import INNER, SI
 
@@ -88,13 +87,7 @@ def import_checkpoint(path: Path, out: Path, what: Circumstances, *, overwrite: 
 
 def read_state(path: Path) -> dict[str, Tensor]:
     """The file's tensors, without the prefixes of parallel training. DataError when it holds anything else."""
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist", "name a chp_<epoch>.pt") from None
-    except (RuntimeError, ValueError, EOFError, OSError, pickle.UnpicklingError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
-        raise DataError(f"{path} is no whole state dict: {first}", "copy the file again") from None
+    state = read_tensors(path, "state dict", "name a chp_<epoch>.pt of the paper's code, or copy it again")
     if not isinstance(state, dict) or not state or not all(isinstance(k, str) for k in state):
         raise DataError(f"{path} holds no state dict", "name a chp_<epoch>.pt of the paper's code")
     if state.get("format") == "iris-checkpoint":

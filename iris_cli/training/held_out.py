@@ -29,6 +29,8 @@ def split_to_test(folders: Sequence[str], split: str | None, checkpoints: Sequen
                 return name
     if split not in HELD_OUT:
         for folder, index in found.items():
+            if split and split not in index.splits:
+                continue  # whoever opens it says that there is none
             tell(Path(folder).name, split, trained_on(checkpoints, index.fingerprint))
     return split or ""
 

@@ -32,7 +32,7 @@ from iris_cli.training.interruption import Interruption
 from iris_cli.training.loss import PhysicalLoss
 from iris_cli.training.mean_image import MeanImage
 from iris_cli.training.metrics import SCORES
-from iris_cli.training.optimizer import learning_rate
+from iris_cli.training.optimizer import go_on_optimizing, learning_rate
 from iris_cli.training.report import skill
 from iris_cli.training.run_folder import RunFolder
 from iris_cli.training.step_clock import StepClock, words
@@ -362,7 +362,7 @@ class Trainer:
             self.mean_weights.go_on(checkpoint.model, checkpoint.learning_steps)
         if checkpoint.scaler:
             self.arithmetic.scaler.load_state_dict(checkpoint.scaler)
-        self.optimizer.load_state_dict(checkpoint.optimizer)
+        go_on_optimizing(self.optimizer, checkpoint.optimizer)
         self.progress = checkpoint.progress
         if checkpoint.density_sum is not None and self.world.leads:
             self.seen = MeanImage(checkpoint.density_sum, checkpoint.density_count)

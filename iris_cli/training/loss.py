@@ -79,6 +79,7 @@ class _AsinhOfSquare(torch.autograd.Function):
             root = (y + 1.0).sqrt_()
             dy.mul_(2.0).div_(root)
             y.div_(root.add_(1.0)).add_(s).log1p_()  # asinh(s) = log(1 + s + s^2/(1 + sqrt(1 + s^2))) for s >= 0
+            y.add_(x, alpha=0.0)  # what is infinite is not large: NaN
         ctx.save_for_backward(slope)
         return value
 
@@ -89,7 +90,8 @@ class _AsinhOfSquare(torch.autograd.Function):
 
 
 def asinh_of_square(r: Tensor) -> Tensor:
-    """asinh(r^2); beyond |r| = 1e9, where no density is, value and slope stay what they are there."""
+    """asinh(r^2); beyond |r| = 1e9, where no density is, value and slope stay what they are there. NaN where r is
+    infinite: that no one predicts, and no gas has."""
     return _AsinhOfSquare.apply(r)
 
 

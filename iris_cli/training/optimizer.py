@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from iris_cli.config.train import OptimizerConfig, TrainConfig
+from iris_cli.console import warn
 from iris_cli.errors import UsageError, nearest
 
 Parameters = Iterable[nn.Parameter]
@@ -42,6 +44,20 @@ OPTIMIZERS: dict[str, Callable[[Parameters, OptimizerConfig], Optimizer]] = {
 def make_optimizer(parameters: Parameters, config: OptimizerConfig) -> Optimizer:
     """UsageError for an unknown name."""
     return _known("optimizer", config.name, OPTIMIZERS)(parameters, config)
+
+
+def go_on_optimizing(optimizer: Optimizer, saved: dict[str, Any]) -> None:
+    """Take over what a saved optimizer had gathered; its settings are those of now.
+
+    One of another kind has gathered something else (`--force` allows it): then this one begins anew, and says so.
+    """
+    own = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
+    if [set(group) - {"params"} for group in saved["param_groups"]] != [set(group) for group in own]:
+        warn("the checkpoint is of another optimizer: this one begins without what that one had gathered")
+        return
+    optimizer.load_state_dict(saved)
+    for group, settings in zip(optimizer.param_groups, own, strict=True):
+        group.update(settings)
 
 
 def _halvings(done: float, hyper: TrainConfig) -> float:

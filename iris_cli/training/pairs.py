@@ -217,6 +217,9 @@ _SKY = ("lon_min_deg", "lon_max_deg", "lon_steps", "v_min_km_s", "v_max_km_s", "
 
 def check_alike(a: Pairs, b: Pairs) -> None:
     """DataError unless two sets are on one grid and of one quantity."""
+    if a.litter != b.litter:
+        litter, other = (a, b) if a.litter else (b, a)
+        raise DataError(f"{litter.name} holds litter, and {other.name} pairs", "name litter after --litter")
     _check_grid(a, b, [f.name for f in fields(Grid)], "are on two different grids", "train on them one after the other")
     _check_quantity(a, b)
 
@@ -244,7 +247,12 @@ def _check_quantity(a: Pairs, b: Pairs) -> None:
 
 
 def image_size(pairs: Pairs) -> int:
-    """Pixels across. DataError unless observation and density are square and of one size."""
+    """Pixels across. DataError unless there are densities, square and of the observations' size."""
+    if pairs.litter:
+        raise DataError(
+            f"{pairs.name} holds litter: observations without densities",
+            "name a folder of pairs, and this one after --litter",
+        )
     lon, v, r = *pairs.grid.observation_shape[1:], pairs.grid.density_shape[1]
     if not lon == v == r:
         raise DataError(

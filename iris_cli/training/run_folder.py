@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tomllib
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +21,33 @@ from iris_cli.training.checkpoint import BEST, CHECKPOINTS, CONFIG, METRICS, Che
 MEMBER = "member-{:02d}"
 
 
+def numbered_members(run: Path) -> list[Path]:
+    """The run folders of an ensemble, in order; none of a single run."""
+    return sorted(path for path in run.glob(MEMBER.format(0)[:-2] + "*") if path.is_dir())
+
+
 def member_folders(run: Path) -> list[Path]:
     """The run folders of an ensemble; of a single run, or of a checkpoint file, just itself."""
-    members = sorted(path for path in run.glob(MEMBER.format(0)[:-2] + "*") if path.is_dir())
-    return members or [run]
+    return numbered_members(run) or [run]
+
+
+def check_room_for_members(run: Path, members: int) -> None:
+    """UsageError when the folder holds a single run, or a larger ensemble: a test would take what is not ours."""
+    found = len(numbered_members(run))
+    if not found and (run / CHECKPOINTS).is_dir():
+        raise UsageError(f"{run} holds a single run, not an ensemble", "name another folder")
+    if found > members:
+        raise UsageError(f"{run} holds {found} members, more than the {members} asked for",
+                         f"--members {found}, or another folder")  # fmt: skip
+
+
+def _is_resolved(config: Path) -> bool:
+    """Whether a run has written this configuration: a person's own seldom names everything."""
+    try:
+        named = tomllib.loads(config.read_text(encoding="utf-8")).keys()
+    except (OSError, ValueError):
+        return False
+    return {"data", "epochs", "network", "seed", "optimizer", "schedule", "noise"} <= named
 
 
 @dataclass(frozen=True)
@@ -39,10 +63,15 @@ class RunFolder:
 
     def prepare(self, *, resume: bool, overwrite: bool) -> None:
         """Make the folder ours. UsageError when a run is there already and nobody said what to do with it."""
+        if resume and overwrite:
+            raise UsageError("a run goes on or is replaced, not both", "--resume or --overwrite")
         if self.path.exists() and not self.path.is_dir():
             raise UsageError(f"{self.path} exists and is no folder", "name another")
         used = self.path.is_dir() and any(self.path.iterdir())
+        if used and (resume or overwrite) and (members := numbered_members(self.path)):
+            raise UsageError(f"{self.path} holds an ensemble of {len(members)}", "name another folder, or --members")
         if used and overwrite:
+            self._check_replaceable()
             self._clear()
         elif used and not resume:
             raise UsageError(
@@ -56,9 +85,18 @@ class RunFolder:
         for left in self.checkpoints.glob(".*.part"):
             left.unlink(missing_ok=True)
 
+    def _check_replaceable(self) -> None:
+        """DataError when what a run would replace is not a run's."""
+        config, metrics = self.path / CONFIG, self.path / METRICS
+        if (config.exists() or metrics.exists()) and not _is_resolved(config):
+            raise DataError(
+                f"{self.path} holds something else than a run: its {CONFIG} is not one that `iris train` has written",
+                "name another folder",
+            )
+
     def _clear(self) -> None:
         """Remove a run's files, and no others."""
-        for path in (self.path / CONFIG, self.path / METRICS, *self.checkpoints.glob("*.pt")):
+        for path in (self.path / CONFIG, self.path / METRICS, self.checkpoints / BEST, *self._steps()):
             path.unlink(missing_ok=True)
 
     def begin(self, hyper: TrainConfig, step: int) -> None:
@@ -90,13 +128,33 @@ class RunFolder:
     # --- checkpoints ---
 
     def save(self, checkpoint: Checkpoint, *, best: bool = False) -> None:
-        """Write a checkpoint, forget the oldest beyond `keep`."""
+        """Write a checkpoint, forget the oldest beyond `keep`, and later ones: of a course that was left."""
         path = self._path(checkpoint)
         save(checkpoint, path)
         if best:
             self._mark_best(path)
-        for old in self._steps()[self.keep :]:
+        steps = self._steps()
+        here = steps.index(path)
+        for old in (*steps[:here], *steps[here + self.keep :]):
             old.unlink(missing_ok=True)
+
+    def keep_best_of(self, checkpoint: Checkpoint) -> None:
+        """Before a run goes on: best.pt becomes the best of the course that led to `checkpoint`.
+
+        It is another where the run goes back to before a better one, or starts in a folder of its own. Where the best
+        is nowhere any more, the checkpoint itself stands in, as the nearest to it.
+        """
+        if checkpoint.progress.best_epoch is None:
+            return
+        wanted = checkpoint.progress.best_epoch + 1, 0, checkpoint.progress.best_loss
+        for path in (self.checkpoints / BEST, *self._steps()):
+            with suppress(DataError):
+                found = load(path).progress
+                if (found.epoch, found.position, found.best_loss) == wanted:
+                    if path.name != BEST:
+                        self._mark_best(path)
+                    return
+        save(checkpoint, self.checkpoints / BEST)
 
     def _path(self, checkpoint: Checkpoint) -> Path:
         return self.checkpoints / f"step-{checkpoint.progress.step:09d}.pt"

@@ -13,7 +13,7 @@ from iris_cli.training.api import train_reverter
 from iris_cli.training.distributed import world
 from iris_cli.training.folders import open_data, open_litter
 from iris_cli.training.pairs import image_size, pairs_of
-from iris_cli.training.run_folder import MEMBER, RunFolder
+from iris_cli.training.run_folder import MEMBER, RunFolder, check_room_for_members
 
 
 def train_run(hyper: TrainConfig, out: Path, **how: Any) -> dict[str, Any]:
@@ -33,7 +33,8 @@ def train_members(hyper: TrainConfig, out: Path, members: int, *, device: str = 
     Member k has the seed `hyper.seed` + k - 1, so that member 1 is the run that `train_run` would make.
     """
     told = []
-    with world(device):  # the ranks meet once, not once a member
+    with world(device) as here:  # the ranks meet once, not once a member
+        here.alone(lambda: check_room_for_members(out, members))
         for k in range(1, members + 1):
             if not how.get("quiet"):
                 log(f"member {k} of {members}")

@@ -26,6 +26,7 @@ from iris_cli.training.findings import Findings, find
 from iris_cli.training.folders import open_data, open_litter
 from iris_cli.training.held_out import split_to_test, tell, trained_on
 from iris_cli.training.loss import physical_loss
+from iris_cli.training.pairs import Pairs
 from iris_cli.training.report import COVERAGES, ENSEMBLE_MEANING, text
 from iris_cli.training.run_folder import RunFolder, member_folders
 from iris_cli.training.stress import Altered, mirror_velocity, mirrors_itself, put_out
@@ -159,6 +160,24 @@ def _stressed(normal: Feed) -> dict[str, Feed]:
     return made
 
 
+def check_grids(members: Sequence[Trained], pairs: Pairs) -> None:
+    """DataError when an axis of the images is not that of the training, whose pixels are then other places.
+
+    Only a warning where the latitudes differ: pixels stay where they are, but the gas in them is another's.
+    """
+    here = {**to_dict(pairs.grid), "latitude": pairs.latitude}
+    for member in members:
+        data = member.checkpoint.data
+        there = {**data.get("grid", {}), "latitude": data.get("latitude", pairs.latitude)}
+        differ = [name for name in there if name in here and here[name] != there[name]]
+        said = "; ".join(f"{name} = {there[name]} then, {here[name]} in {pairs.name}" for name in differ)
+        if any(not name.startswith("lat") for name in differ):
+            raise DataError(f"{member.path} was trained on another grid: {said}",
+                            "observe on the grid of its training")  # fmt: skip
+        if differ:
+            warn(f"{member.path} was trained on other latitudes: {said}")
+
+
 def test_run(
     members: Sequence[Trained], hyper: TrainConfig, inputs: Inputs, *, device: str = "auto", quiet: bool = False
 ) -> Tested:
@@ -169,6 +188,7 @@ def test_run(
     ensemble, mean_image = ensemble_of(members), members[0].checkpoint.mean_image
     for feed in inputs.feeds.values():
         check_fits(ensemble, feed.pairs)  # type: ignore[arg-type]  # it asks for size and quantity alone
+        check_grids(members, feed.pairs)
     findings = []
     with world(device) as here, threads_for(ensemble.image_size):
         ensemble = ensemble.on(here.device)
@@ -224,6 +244,7 @@ def predictions_at(members: Sequence[Trained], feed: Feed, items: Sequence[int],
     """The first `most` readable pairs at these places of a feed that shows all pairs, just as a test sees them."""
     ensemble, groups = ensemble_of(members).eval(), feed.pairs.groups()
     check_fits(ensemble, feed.pairs)  # type: ignore[arg-type]  # it asks for size and quantity alone
+    check_grids(members, feed.pairs)
     shown = Predictions(feed.pairs.grid, feed.pairs.quantity)
     for item in items:
         batch = next(replace(feed, batch=1).epoch(position=item))

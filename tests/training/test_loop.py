@@ -285,3 +285,31 @@ def test_a_full_disk_leaves_the_checkpoint_before(
 
 def _full(file: int) -> None:
     raise OSError(28, "No space left on device")
+
+
+def test_a_run_that_goes_back_forgets_the_course_that_it_leaves(shards: Path, tmp_path: Path) -> None:
+    """Its checkpoints are not deleted for the left ones, and best.pt is the best of its own."""
+    run, kept = tmp_path / "run", replace(HYPER, keep_checkpoints=3)
+    train(shards, replace(kept, epochs=4, keep_checkpoints=9), run, without_batch_norm())
+    first = run / "checkpoints" / "step-000000003.pt"
+    assert load(first).progress.epoch == 1 and RunFolder(run).best()[1].progress.epoch > 1
+    train(shards, replace(kept, epochs=1), run, without_batch_norm(), resume=str(first))
+    assert RunFolder(run).best()[1].progress.epoch == 1
+    train(shards, replace(kept, epochs=2), run, without_batch_norm(), resume=str(first))
+    assert newest(run).progress.epoch == 2
+    assert len(list((run / "checkpoints").glob("step-*.pt"))) == 2
+
+
+def test_a_run_that_goes_on_elsewhere_takes_its_best_along(shards: Path, tmp_path: Path) -> None:
+    train(shards, replace(HYPER, epochs=1), tmp_path / "run")
+    one = tmp_path / "run" / "checkpoints" / "step-000000003.pt"
+    train(shards, replace(HYPER, epochs=1), tmp_path / "other", resume=str(one))
+    assert_equal(RunFolder(tmp_path / "other").best()[1].model, load(one).model)
+
+
+def test_forced_settings_of_an_optimizer_count(shards: Path, tmp_path: Path) -> None:
+    train(shards, replace(HYPER, epochs=1), tmp_path / "run")
+    heavy = replace(HYPER, optimizer=OptimizerConfig(weight_decay=0.5, momentum=0.5))
+    train(shards, heavy, tmp_path / "run", resume="auto", force=True)
+    (group,) = newest(tmp_path / "run").optimizer["param_groups"]
+    assert group["weight_decay"] == 0.5 and tuple(group["betas"]) == (0.5, 0.999)

@@ -66,3 +66,9 @@ def test_an_unknown_loss_is_refused_with_the_nearest() -> None:
     with pytest.raises(UsageError) as refused:
         physical_loss(TrainConfig(physical_loss="ScaledDensityLos"))
     assert "ScaledDensityLoss" in refused.value.hint
+
+
+def test_an_infinite_residual_is_no_large_one() -> None:
+    """It comes of data or of weights that are broken; a step with it must not count."""
+    assert asinh_of_square(torch.tensor([1e30])).isfinite().all()
+    assert not asinh_of_square(torch.tensor([torch.inf, -torch.inf, torch.nan])).isfinite().any()
