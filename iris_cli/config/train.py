@@ -145,6 +145,8 @@ class TrainConfig:
         for name in ("epochs", "batch_size", "batches_per_update", "keep_checkpoints", "read_threads",
                      "read_ahead_batches"):  # fmt: skip
             _check(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        _check(self.schedule.warmup_epochs <= self.epochs, "schedule: warmup_epochs", self.schedule.warmup_epochs,
+               f"within the {self.epochs} epochs")  # fmt: skip
 
 
 def _check_finite(config: Any, table: str = "") -> None:

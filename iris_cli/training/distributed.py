@@ -179,7 +179,7 @@ def seat(environment: Mapping[str, str]) -> Seat:
                 "unset RANK and WORLD_SIZE, or start with torchrun",
             )
         return found
-    if int(environment.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
+    if environment.get("SLURM_STEP_NUM_TASKS", "1") != "1":
         return _seat(environment, ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"))
     return Seat()
 

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 
+from iris_cli.errors import UsageError
 from iris_cli.training.distributed import first_node, launch, seat
 from shards.index import Index
 from tests.end_to_end.ranks import train_without_batch_norm
@@ -156,6 +157,8 @@ def test_a_seat_is_torchrun_s_or_srun_s_and_a_batch_script_has_none() -> None:
     assert (seat(step).rank, seat(step).size) == (2, 3)
     assert seat({"SLURM_PROCID": "0", "SLURM_NTASKS": "8"}).size == 1
     assert seat({}).size == 1
+    with pytest.raises(UsageError, match="SLURM_STEP_NUM_TASKS = 'x' is no number"):
+        seat({**step, "SLURM_STEP_NUM_TASKS": "x"})
 
 
 @pytest.mark.parametrize(("nodes", "first"), [("gpu[07-09,12],cpu1", "gpu07"), ("a1,a2", "a1"), ("one", "one"),

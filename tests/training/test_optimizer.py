@@ -29,6 +29,11 @@ def test_a_cosine_begins_to_fall_where_the_warm_up_ends() -> None:
     assert rates == pytest.approx([5e-4, 1e-3, 5e-4, 0.0])
 
 
+def test_a_warm_up_that_outlasts_the_training_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"warmup_epochs = 11.0; it must be within the 10 epochs"):
+        TrainConfig(epochs=10, schedule=ScheduleConfig("cosine", warmup_epochs=11.0))
+
+
 def test_a_warm_up_rises_in_a_line() -> None:
     hyper = TrainConfig(schedule=ScheduleConfig("constant", warmup_epochs=2.0))
     assert [learning_rate(done, hyper) for done in (0.5, 1.0, 2.0, 9.0)] == pytest.approx([2.5e-4, 5e-4, 1e-3, 1e-3])
