@@ -50,8 +50,8 @@ def evaluate(
 ) -> Totals:
     """Totals over all ranks; `agree` is called before each batch, `waiting` while one is late.
 
-    DataError when a prediction or a true density is not finite, when samples are missing at the end that nobody has counted as
-    unreadable, or when all are.
+    DataError when a prediction or a true density is not finite, when samples are missing at the end that nobody has
+    counted as unreadable, or when all are.
     """
     reverter.eval()
     totals, volume = Totals(measures), pixel_volume(feed.pairs.grid)
