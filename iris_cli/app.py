@@ -104,6 +104,12 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone; say nothing at exit
         sys.exit(EXIT_FAILURE)
+    except (MemoryError, RuntimeError) as error:
+        if not _lacks_memory(error):
+            raise
+        first = str(error).strip().partition("\n")[0]
+        hint = "take a smaller --batch-size or fewer --workers; --dry-run says what is needed"
+        _fail(f"not enough memory{f': {first}' if first else ''}", hint, EXIT_FAILURE)
     except OSError as error:
         full = error.errno is None and " requested and " in str(error)  # so numpy, and astropy above it, say it
         if not full and error.errno not in _OF_THE_DISK:
@@ -111,6 +117,15 @@ def main() -> None:
         where = f": {error.filename}" if error.filename else ""
         what = os.strerror(errno.ENOSPC) if full else error.strerror
         _fail(f"{what}{where}", "nothing half-written was left; free space or permissions, then run again", 1)
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Python's and numpy's error, or torch's, of a GPU or the machine: torch need not be woken to know them."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "can't allocate memory" in str(error)
+    )
 
 
 def _run() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 EXIT_DONE = 0
 EXIT_FAILURE = 1
@@ -35,6 +37,16 @@ class UsageError(IrisError):
 
 class DataError(IrisError):
     """A file or folder does not hold what it promises."""
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An OSError of a write within, which says that the disk is full but not where, gets the file's name."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

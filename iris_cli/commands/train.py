@@ -98,9 +98,13 @@ class Processes:
         if "RANK" in os.environ:  # we are one of them
             check_started(self.ranks, os.environ)
             return
+        try:
+            more = shlex.split(self.torchrun)
+        except ValueError as error:
+            raise UsageError(f"--torchrun cannot be taken apart: {error}", "close the quotes") from None
         from iris_cli.training.distributed import launch
 
-        raise typer.Exit(launch(self.ranks, sys.argv[1:], shlex.split(self.torchrun)))
+        raise typer.Exit(launch(self.ranks, sys.argv[1:], more))
 
 
 def check_started(ranks: int, environment: Mapping[str, str]) -> None:

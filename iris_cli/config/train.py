@@ -142,6 +142,8 @@ class TrainConfig:
         for name in ("seed", "split_seed", "checkpoint_every_steps", "checkpoint_every_minutes", "patience_epochs",
                      "max_bad"):  # fmt: skip
             _check(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        for name in ("seed", "split_seed"):
+            _check(getattr(self, name) < 1 << 63, name, getattr(self, name), "below 2^63")
         for name in ("epochs", "batch_size", "batches_per_update", "keep_checkpoints", "read_threads",
                      "read_ahead_batches"):  # fmt: skip
             _check(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")

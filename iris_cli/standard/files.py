@@ -15,7 +15,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from iris_cli.errors import DataError
+from iris_cli.errors import DataError, naming
 from shards import layout
 
 
@@ -55,7 +55,7 @@ def temporary(path: Path) -> Path:
 def write_array(path: Path, array: NDArray[np.float32]) -> None:
     partial = temporary(path)
     try:
-        with partial.open("xb") as file:
+        with naming(path), partial.open("xb") as file:
             _write_npy(file, array)
             _settle(file)
         partial.replace(path)
@@ -73,7 +73,7 @@ def _write_npy(file: Any, array: NDArray[np.float32]) -> None:
 def write_text(path: Path, text: str) -> None:
     partial = temporary(path)
     try:
-        with partial.open("x", encoding="utf-8") as file:
+        with naming(path), partial.open("x", encoding="utf-8") as file:
             file.write(text)
             _settle(file)
         partial.replace(path)
@@ -113,7 +113,8 @@ def whole_folder(path: Path, overwrite: bool) -> Iterator[Path]:
     partial, old = temporary(path), temporary(_replaced(path))
     partial.mkdir()
     try:
-        yield partial
+        with naming(path):
+            yield partial
         if path.exists():
             path.replace(old)
         partial.replace(path)

@@ -106,7 +106,7 @@ def train_reverter(
             folder=folder,
             quiet=quiet,
         )
-        here.alone(lambda: _check_sizes(trainer))
+        here.alone(lambda: check_sizes(hyper, pairs.name, len(train), len(validation), here.size))
         if folder:
             _open_run(trainer, folder, resume, overwrite, force)
         trainer.run()
@@ -203,18 +203,17 @@ def check_fits(reverter: Reverter, pairs: Pairs) -> None:
         )
 
 
-def _check_sizes(trainer: Trainer) -> None:
+def check_sizes(hyper: TrainConfig, name: str, train: int, validation: int, ranks: int) -> None:
     """UsageError when there are more ranks than samples; a warning when a step will be smaller than asked for."""
-    samples, ranks = trainer.train.count, trainer.world.size
-    if ranks > samples:
-        raise UsageError(f"{ranks} ranks are more than the {counted(samples, 'training sample')}", "start fewer ranks")
-    asked = trainer.train.plan().share.step * trainer.hyper.batches_per_update
-    if asked > samples:
-        warn(f"a step takes {asked} samples, more than the {samples} there are to train on: every epoch is one step")
-    if trainer.validation.count == 0 and trainer.hyper.patience_epochs:
+    if ranks > train:
+        raise UsageError(f"{ranks} ranks are more than the {counted(train, 'training sample')}", "start fewer ranks")
+    asked = hyper.batch_size * ranks * hyper.batches_per_update
+    if asked > train:
+        warn(f"a step takes {asked} samples, more than the {train} there are to train on: every epoch is one step")
+    if validation == 0 and hyper.patience_epochs:
         raise UsageError("patience needs validation samples, and there are none", "leave some, or drop --patience")
-    if trainer.validation.count == 0:
-        warn(f"{trainer.train.pairs.name} leaves nothing to validate with: the last checkpoint will count as the best")
+    if validation == 0:
+        warn(f"{name} leaves nothing to validate with: the last checkpoint will count as the best")
 
 
 def _reading(hyper: TrainConfig) -> dict[str, Any]:

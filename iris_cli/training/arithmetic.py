@@ -57,9 +57,19 @@ class Arithmetic:
         if clip > 0:
             self.scaler.unscale_(optimizer)
             nn.utils.clip_grad_norm_(parameters, clip)
-        with nullcontext() if self.scaler.is_enabled() else _unless(optimizer, void):
+        if self.scaler.is_enabled():
             self.scaler.step(optimizer)
-        self.scaler.update()
+            self.scaler.update()
+        elif _looks(optimizer):
+            with _unless(optimizer, void):
+                optimizer.step()
+        elif not void:  # waits for the device
+            optimizer.step()
+
+
+def _looks(optimizer: Optimizer) -> bool:
+    """Whether it leaves a step out by itself, as torch's fused ones do: torch's own mark for its scaler."""
+    return getattr(optimizer, "_step_supports_amp_scaling", False)
 
 
 @contextmanager

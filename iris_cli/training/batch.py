@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
@@ -78,15 +78,24 @@ class Feed:
         """Items of an epoch, over all ranks."""
         return len(self.numbers)
 
+    @property
+    def rows(self) -> int:
+        """Of a batch: as many as were asked for, but no more than a rank has items in an epoch."""
+        return max(1, min(self.batch, -(-self.count // self.world)))
+
     def plan(self, position: int = 0) -> EpochPlan:
-        return EpochPlan(self.count, Share(self.batch, self.rank, self.world, position))
+        return EpochPlan(self.count, self._share(position))
+
+    def _share(self, position: int) -> Share:
+        return Share(self.rows, self.rank, self.world, position)
 
     def epoch(
         self, epoch: int = 0, position: int = 0, waiting: Callable[[], None] = lambda: None
-    ) -> Iterator[PairBatch]:
+    ) -> Generator[PairBatch, None, None]:
         """Every item from `position` on, once; every rank gets the same number of batches, the last perhaps empty.
 
-        `waiting` is called now and then while there is nothing to give, and may raise.
+        `waiting` is called now and then while there is nothing to give, and may raise. Whoever may leave early closes
+        it: what a signal raises while a forgotten one tidies up is lost.
         """
         return read_ahead(iter(self.stages(epoch, position)), self.ahead, waiting)
 
@@ -106,8 +115,7 @@ class Feed:
 
     def _litter_stage(self, litter: Pairs, epoch: int, position: int) -> Stage:
         seed = stream_key("litter", self.stream, self.litter_seed, self.seed)
-        share = Share(self.batch, self.rank, self.world, position)
-        draws = resampled_draws(np.arange(len(litter)), share, seed, epoch)
+        draws = resampled_draws(np.arange(len(litter)), self._share(position), seed, epoch)
 
         def add(batches: Iterator[PairBatch]) -> Iterator[PairBatch]:
             for batch, drawn in zip(batches, self._reading(litter, self.bad_litter)(draws), strict=False):
@@ -137,7 +145,7 @@ class Feed:
         return shared.pin_memory() if self.pinned else shared.clone()
 
     def _reading(self, pairs: Pairs, bad: BadSamples) -> ReadAhead:
-        return ReadAhead(cast(Reader, pairs), self.batch, threads=self.threads, depth=self.ahead, bad=bad)
+        return ReadAhead(cast(Reader, pairs), self.rows, threads=self.threads, depth=self.ahead, bad=bad)
 
     # --- what could not be read ---
 
@@ -160,7 +168,7 @@ class _Failed:
     error: BaseException
 
 
-def read_ahead(items: Iterator[T], depth: int, waiting: Callable[[], None] = lambda: None) -> Iterator[T]:
+def read_ahead(items: Iterator[T], depth: int, waiting: Callable[[], None] = lambda: None) -> Generator[T, None, None]:
     """The same items, made by a thread up to `depth` ahead of whoever takes them. An error comes where it happened.
 
     `waiting` is called every POLL_S seconds without an item; what it raises ends the iteration.

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from iris_cli import __version__
-from iris_cli.errors import DataError
+from iris_cli.errors import DataError, naming
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.units import INNER
 
@@ -132,7 +132,7 @@ def _first_line(error: BaseException) -> str:
 def whole_file(path: Path) -> Iterator[IO[bytes]]:
     temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.part")
     try:
-        with temporary.open("wb") as file:
+        with naming(path), temporary.open("wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

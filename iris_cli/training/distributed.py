@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import signal
 import socket
 import threading
@@ -322,6 +323,7 @@ def _as_before() -> Iterator[None]:
 def _launch(ranks: int, arguments: list[str], more: Sequence[str]) -> int:
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.elastic.rendezvous import RendezvousError
     from torch.distributed.run import parse_args, run
 
     logging.disable(logging.ERROR)  # torchrun's own words: each rank tells its errors itself
@@ -338,6 +340,11 @@ def _launch(ranks: int, arguments: list[str], more: Sequence[str]) -> int:
             run(parse_args(options))
         except ChildFailedError as failed:
             return _exit_code([failure.exitcode for failure in failed.failures.values()])
+        except ValueError as error:  # of torchrun itself: those of the ranks stay with them
+            raise UsageError(f"torchrun refuses '{shlex.join(more)}': {error}", "see torchrun --help") from None
+        except RendezvousError as error:
+            hint = "is the address in --torchrun right, and its port open between the nodes?"
+            raise IrisError(f"the ranks could not meet: {str(error).partition('. ')[0]}", hint) from None
         except SignalException:
             return EXIT_REQUEUE if note.exists() else EXIT_INTERRUPTED
     return 0

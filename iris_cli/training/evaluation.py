@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 
 import torch
 from torch import Tensor, nn
@@ -56,13 +57,14 @@ def evaluate(
     totals, volume = Totals(measures), pixel_volume(feed.pairs.grid)
     image = None if mean_image is None else mean_image.double()[None]
     loss = loss.cpu()
-    for batch in feed.epoch(waiting=waiting):
-        agree()
-        if len(batch):
-            values = measure(reverter, loss, batch, measures, world, image, volume)
-            check_finite(values["loss"], batch, feed)
-            totals.add(values)
-        bar.advance()
+    with closing(feed.epoch(waiting=waiting)) as batches:
+        for batch in batches:
+            agree()
+            if len(batch):
+                values = measure(reverter, loss, batch, measures, world, image, volume)
+                check_finite(values["loss"], batch, feed)
+                totals.add(values)
+            bar.advance()
     world.sum(totals.table)
     missing = feed.count - totals.count()
     if missing and missing > feed.bad_over_ranks(world):

@@ -7,6 +7,7 @@ the pairs that it has seen, and one sum joins them. What comes out does not depe
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -152,13 +153,14 @@ def examine(
     records = Records({name: width for name, (width, _) in asked.items()}, feed.count)
     image = None if mean_image is None else mean_image.double()[None]
     volume, loss = pixel_volume(feed.pairs.grid), loss.cpu()
-    for batch in feed.epoch():
-        if len(batch):
-            members = predict(ensemble, batch.observation, world).double()
-            check_finite(members.flatten(2).sum(dim=(0, 2)), batch, feed)
-            seen = Seen(Maps(members.mean(dim=0), batch.density.double(), loss, image, volume), members)
-            records.put(batch.positions, {name: gauge(seen) for name, (_, gauge) in asked.items()})
-        bar.advance()
+    with closing(feed.epoch()) as batches:
+        for batch in batches:
+            if len(batch):
+                members = predict(ensemble, batch.observation, world).double()
+                check_finite(members.flatten(2).sum(dim=(0, 2)), batch, feed)
+                seen = Seen(Maps(members.mean(dim=0), batch.density.double(), loss, image, volume), members)
+                records.put(batch.positions, {name: gauge(seen) for name, (_, gauge) in asked.items()})
+            bar.advance()
     world.sum(records.table)
     missing = bool((records.table[:, 0] != 1).any())
     if wrong := missing and records.wrong(feed.bad_over_ranks(world)):

@@ -25,7 +25,7 @@ def open_data(
         return _joined([open_shards(folder, split, checksums=checksums) for folder in folders]), None
     if split:
         raise UsageError("a standard data set has no splits", "test on shards, or on all tensors")
-    standard = [StandardDataset.open(folder) for folder in folders]
+    standard = [StandardDataset.open(_standard_folder(folder)) for folder in folders]
     return _joined(standard), make_observer(standard[0].grid, PreobserveConfig(observer=observer))
 
 
@@ -55,6 +55,13 @@ def shards_folder(folder: str) -> Path:
             f"run `iris preobserve {path} SHARDS`, or add --observer simple",
         )
     return path
+
+
+def _standard_folder(folder: str) -> str:
+    """UsageError for shards, which are observed already."""
+    if (Path(folder) / "index.json").exists():
+        raise UsageError(f"{folder} holds shards, which are observed already", "leave out --observer")
+    return folder
 
 
 def _joined(parts: Sequence[Any]) -> Any:

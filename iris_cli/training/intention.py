@@ -13,7 +13,10 @@ from iris_cli.config.train import TrainConfig
 from iris_cli.console import counted
 from iris_cli.dry_run import WITH_TORCH, DryRun, size_of
 from iris_cli.reverter.reverter import Reverter
+from iris_cli.training.api import check_sizes
 from iris_cli.training.folders import open_data, open_litter
+from iris_cli.training.loss import physical_loss
+from iris_cli.training.optimizer import learning_rate, make_optimizer
 from iris_cli.training.pairs import Pairs, divide, image_size, litter_of, pairs_of
 
 #: Bytes of a float32 number.
@@ -25,17 +28,20 @@ PER_ACTIVATION = 2
 
 
 def of_training(hyper: TrainConfig, out: Path, *, members: int = 1, ranks: int = 1) -> DryRun:
-    """Data sets are opened and divided as in earnest; nothing is read from them."""
+    """Data sets are opened and divided as in earnest, and every name looked up; nothing is read from the data."""
     dataset, observer = open_data(hyper.data, hyper.observer)
     pairs, litter = pairs_of(dataset, observer), open_litter(hyper)
     if litter is not None:
         litter_of(litter, observer, pairs)  # whether it fits
     reverter = Reverter(image_size(pairs), pairs.quantity, network=hyper.network)
+    physical_loss(hyper), make_optimizer(reverter.parameters(), hyper.optimizer), learning_rate(0.0, hyper)
     train, validation = divide(pairs, hyper)
+    check_sizes(hyper, pairs.name, len(train), len(validation), ranks)
+    rows = min(hyper.batch_size, math.ceil(len(train) / ranks))
     steps = math.ceil(len(train) / (hyper.batch_size * hyper.batches_per_update * ranks))
     weights = FLOAT * sum(p.numel() for p in reverter.parameters())
     copies = PER_WEIGHT + (ranks > 1) + (hyper.ema_decay > 0)
-    held = hyper.batch_size * PER_ACTIVATION * activations(reverter) + _in_flight(hyper, pairs)
+    held = rows * (PER_ACTIVATION * activations(reverter) + _in_flight(hyper, pairs))
     checkpoint = (3 + (hyper.ema_decay > 0)) * weights
     whose = f"{members} members, each " if members > 1 else ""
     return DryRun(
@@ -54,7 +60,8 @@ def of_test(hyper: TrainConfig, reverters: Sequence[Reverter], split: str | None
     dataset, observer = open_data(hyper.data, hyper.observer, split or None)
     pairs = pairs_of(dataset, observer)
     weights = FLOAT * sum(p.numel() for reverter in reverters for p in reverter.parameters())
-    held = hyper.batch_size * activations(reverters[0]) + _in_flight(hyper, pairs)
+    rows = min(hyper.batch_size, math.ceil(len(pairs) / ranks))
+    held = rows * (activations(reverters[0]) + _in_flight(hyper, pairs))
     return DryRun(
         computes=f"{counted(len(pairs), 'pair')} ({split or 'all'}), each once, "
         f"by {counted(len(reverters), 'network')}",
@@ -82,9 +89,9 @@ def activations(reverter: Reverter) -> int:
 
 
 def _in_flight(hyper: TrainConfig, pairs: Pairs) -> int:
-    """Batches on their way: those read ahead, the ring that they are read into, and the one at work."""
+    """Of each row, batches on their way: those read ahead, the ring that they are read into, and the one at work."""
     pair = FLOAT * (math.prod(pairs.grid.observation_shape) + math.prod(pairs.grid.density_shape))
-    return (2 * hyper.read_ahead_batches + 2) * hyper.batch_size * pair
+    return (2 * hyper.read_ahead_batches + 2) * pair
 
 
 def _read(hyper: TrainConfig) -> dict[Path, int]:

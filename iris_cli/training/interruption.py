@@ -16,12 +16,12 @@ class Interruption:
     """`asked` is True from the first signal on. A second SIGINT raises KeyboardInterrupt."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.asked = self._by_hand = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        if self.asked and number == signal.SIGINT:
+        if number == signal.SIGINT and self._by_hand:
             raise KeyboardInterrupt
-        self.asked = True
+        self.asked, self._by_hand = True, self._by_hand or number == signal.SIGINT
 
 
 @contextmanager

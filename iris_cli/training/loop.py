@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -117,10 +117,10 @@ class Trainer:
     def _train_epoch(self) -> None:
         self.module.train()
         epoch, start = self.progress.epoch, self.progress.position
-        batches = self.train.epoch(epoch, start, self._when_waiting)
         windows = list(self._windows(start))
         clock = StepClock()
-        with progress(f"epoch {epoch + 1}/{self.hyper.epochs}", len(windows), quiet=self.quiet) as bar:
+        bars = progress(f"epoch {epoch + 1}/{self.hyper.epochs}", len(windows), quiet=self.quiet)
+        with closing(self.train.epoch(epoch, start, self._when_waiting)) as batches, bars as bar:
             try:
                 for begin, end in windows:
                     clock.count(*self._step(batches, begin, end, clock))
@@ -197,7 +197,7 @@ class Trainer:
 
     def _backward(self, batch: PairBatch, weight: float, *, last: bool) -> Tensor:
         """Add `weight` x the gradient of the batch's summed loss; the last of a window joins the ranks' gradients."""
-        device, full = self.world.device, len(batch) == self.train.batch
+        device, full = self.world.device, len(batch) == self.train.rows
         with nullcontext() if last else no_sync(self.module):
             if len(batch) or device.type == "cuda":  # on CUDA, batch norm itself waits for every rank
                 observation = batch.observation.to(device, non_blocking=True)

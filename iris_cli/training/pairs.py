@@ -22,6 +22,7 @@ from iris_cli.pair import DENSITY, OBSERVATION
 from iris_cli.standard.dataset import StandardDataset
 from iris_cli.training.datasets import InfiniteDataset, PreObservedDataset
 from shards.codec import ArraySchema
+from shards.errors import ShardError
 from shards.index import group_split
 from shards.plan import stream_key
 
@@ -114,7 +115,10 @@ class ObservedPairs(Pairs):
             raise DataError(f"the observer's grid is not that of {self.name}", "make the observer with dataset.grid")
 
     def read(self, number: int, rows: Mapping[str, NDArray]) -> None:
-        tensor = torch.from_numpy(self.dataset[number])
+        try:
+            tensor = torch.from_numpy(self.dataset[number])
+        except DataError as error:  # who reads ahead, and may skip, knows a shard's errors
+            raise ShardError(error.message, error.hint) from None
         rows[OBSERVATION][...] = self.observer(tensor[None])[0].numpy()
         if DENSITY in rows:
             rows[DENSITY][...] = top_down_density(tensor, self.grid).numpy()

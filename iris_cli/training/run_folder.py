@@ -14,7 +14,7 @@ from typing import Any
 from iris_cli.config.toml import to_toml
 from iris_cli.config.train import TrainConfig
 from iris_cli.console import warn
-from iris_cli.errors import DataError, UsageError
+from iris_cli.errors import DataError, UsageError, naming
 from iris_cli.training.checkpoint import BEST, CHECKPOINTS, CONFIG, METRICS, Checkpoint, load, save, whole_file
 
 #: An ensemble's folder holds a run folder for each of its members, numbered from 1.
@@ -108,9 +108,16 @@ class RunFolder:
     # --- metrics ---
 
     def note(self, **line: Any) -> None:
-        """Append a line to metrics.jsonl."""
-        with (self.path / METRICS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        """Append a line to metrics.jsonl, whole or not at all."""
+        path, left = self.path / METRICS, f"{json.dumps(line)}\n".encode()
+        with naming(path), path.open("ab", buffering=0) as file:
+            before = file.tell()
+            try:
+                while left:
+                    left = left[file.write(left) :]
+            except OSError:
+                file.truncate(before)
+                raise
 
     def _cut_metrics(self, step: int) -> None:
         """Forget what was noted after `step`, and a last line that was cut short."""

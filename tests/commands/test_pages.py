@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -90,3 +93,13 @@ def test_every_command_of_a_page_works(
 def test_lines_that_are_not_run_stand_on_a_page() -> None:
     typed = {line for page in PAGES for line in commands(page.read_text())}
     assert [line for line in NOT_RUN if line not in typed] == []
+
+
+def test_the_python_of_how_to_runs_block_after_block(tmp_path: Path) -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs/howto.md").read_text(), flags=re.M | re.S)
+    splits = {"train": range(6), "validation": range(100, 102), "test": range(200, 202)}
+    write_pairs(tmp_path / "pairs", splits, grid=grid_preset("tiny", False))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    ran = subprocess.run([sys.executable, "-c", "\n".join(blocks)], cwd=tmp_path, env=environment, capture_output=True,
+                         text=True, check=False)  # fmt: skip
+    assert len(blocks) == 5 and ran.returncode == 0, ran.stderr

@@ -7,8 +7,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+import torch.distributed.run
+from torch.distributed.elastic.rendezvous import RendezvousConnectionError
 
 from iris_cli.training.checkpoint import load
 from tests.commands.test_train import SHORT, refused
@@ -171,3 +174,63 @@ def test_ctrl_c_before_the_program_is_awake_is_no_traceback() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert ran.returncode == 130 and ran.stderr.startswith("error: interrupted") and ran.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--torchrun", "'open"), "--torchrun cannot be taken apart"),
+        (("--torchrun=--nnodes=many",), "torchrun refuses '--nnodes=many'"),
+        (("--torchrun=--rdzv-backend=nope",), "'nope' is not registered"),
+        (("--seed", 2**63), "below 2^63"),
+        (("--observer", "simple"), "observed already (leave out --observer)"),
+    ],
+)
+def test_values_that_cannot_be_are_told_in_a_line(
+    iris: Callable, shards: Path, tmp_path: Path, words: tuple, says: str
+) -> None:
+    assert says in refused(iris, 2, "train", shards, "--out", tmp_path / "x", *words, *SHORT)
+    assert not (tmp_path / "x").exists()
+
+
+def test_ranks_that_cannot_meet_are_told_in_a_line(
+    iris: Callable, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def alone(options: object) -> None:
+        raise RendezvousConnectionError("The connection has failed. See inner exception for details.")
+
+    monkeypatch.setattr(torch.distributed.run, "run", alone)
+    said = refused(iris, 1, "train", shards, "--out", tmp_path / "x", "--nproc-per-node", 2, *SHORT)
+    assert "the ranks could not meet: The connection has failed (" in said
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 9 TiB"),
+        torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 9 TiB"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    ],
+)
+def test_a_lack_of_memory_is_told_in_a_line(
+    iris: Callable, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def greedy(*words: object, **how: object) -> None:
+        raise error
+
+    monkeypatch.setattr("iris_cli.training.runs.train_reverter", greedy)
+    said = refused(iris, 1, "train", shards, "--out", tmp_path / "x", *SHORT)
+    assert "error: not enough memory: " in said and "--dry-run" in said
+
+
+def test_a_tensor_that_cannot_be_read_on_the_fly_is_told_as_a_shard_is(iris: Callable, tmp_path: Path) -> None:
+    assert iris("mock", tmp_path / "standard", "-n", 4, "-q").code == 0
+    damaged = tmp_path / "standard" / "tensor_000000.npy"
+    tensor = np.load(damaged)
+    tensor[0, 1, 1, 1] = np.nan
+    np.save(damaged, tensor)
+    words = ("train", tmp_path / "standard", "--observer", "simple", *SHORT)
+    said = refused(iris, 1, *words, "--out", tmp_path / "run")
+    assert said.startswith(f"error: {damaged}: v_los holds 1 NaN")
+    skipped = iris(*words, "--out", tmp_path / "other", "--on-bad-sample", "skip")
+    assert skipped.code == 0 and "1 sample could not be read" in skipped.err

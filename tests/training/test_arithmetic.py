@@ -191,3 +191,16 @@ def test_the_validation_galaxies_stay_when_the_seed_changes(tmp_path: Path) -> N
     pairs = pairs_in(write_pairs(tmp_path / "whole", {"all": range(40)}))
     splits = [divide(pairs, replace(HYPER, seed=s, split_seed=t))[1].tolist() for s, t in ((0, 0), (5, 0), (0, 1))]
     assert splits[0] == splits[1] != splits[2]
+
+
+@pytest.mark.parametrize("make", [torch.optim.RMSprop, torch.optim.SGD, torch.optim.Adam])
+def test_an_optimizer_that_is_not_fused_leaves_a_void_step_out_as_well(make: type[torch.optim.Optimizer]) -> None:
+    arithmetic, weight = Arithmetic("fp32", CPU), nn.Parameter(torch.ones(1))
+    optimizer = make([weight], lr=0.1)  # type: ignore[call-arg]
+    arithmetic.backward(weight.sum() * torch.nan)
+    arithmetic.update(optimizer, clip=0.0, void=torch.ones(()))
+    assert weight.item() == 1.0 and not optimizer.state
+    optimizer.zero_grad()
+    arithmetic.backward(weight.sum())
+    arithmetic.update(optimizer, clip=0.0, void=torch.zeros(()))
+    assert weight.item() < 1.0

@@ -118,3 +118,11 @@ def test_reading_ahead_gives_errors_where_they_happened_and_stops_when_nobody_li
 def test_an_empty_batch_is_a_batch() -> None:
     none = PairBatch(torch.zeros(0, 1, 4, 4), torch.zeros(0, 1, 4, 4), np.zeros(0, int), np.zeros(0, int), 8)
     assert len(none) == 0
+
+
+def test_a_batch_larger_than_the_epoch_takes_no_more_memory_than_the_epoch(feed: Feed) -> None:
+    """10^9 rows would be terabytes, and as many draws of litter."""
+    for ranks in (1, 3):
+        large = [replace(feed, rank=r, world=ranks, batch=10**9) for r in range(ranks)]
+        assert all(one.plan().share.step <= 22 + 2 for one in large)
+        assert_same(steps_of(large), steps_of([replace(feed, batch=22)]))

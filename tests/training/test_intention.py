@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from iris_cli.config.train import TrainConfig
+from iris_cli.config.train import OptimizerConfig, TrainConfig
 from iris_cli.errors import UsageError
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.training.intention import activations, of_training
@@ -44,3 +44,12 @@ def test_the_commands_say_what_they_would_do_and_do_nothing(iris: Callable, shar
 def test_a_dry_run_refuses_what_the_run_would_refuse(shards: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="unknown network"):
         of_training(replace(HYPER, data=(str(shards),), network="colums"), tmp_path / "run")
+    with pytest.raises(UsageError, match="unknown optimizer"):
+        of_training(replace(HYPER, data=(str(shards),), optimizer=OptimizerConfig("rmsprop")), tmp_path / "run")
+    with pytest.raises(UsageError, match="23 ranks are more than the 22"):
+        of_training(replace(HYPER, data=(str(shards),)), tmp_path / "run", ranks=23)
+
+
+def test_a_batch_larger_than_the_data_needs_no_more_memory_than_they(shards: Path, tmp_path: Path) -> None:
+    whole, larger = (of_training(replace(HYPER, data=(str(shards),), batch_size=b), tmp_path) for b in (22, 10**9))
+    assert larger.memory == whole.memory

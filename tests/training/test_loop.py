@@ -25,6 +25,7 @@ from iris_cli.training import (
     train_reverter,
 )
 from iris_cli.training.checkpoint import Checkpoint, load
+from iris_cli.training.interruption import interruption
 from iris_cli.training.pairs import ShardPairs
 from iris_cli.training.run_folder import RunFolder
 from tests.training.makers import small_reverter, without_batch_norm
@@ -36,13 +37,14 @@ class DisturbedLoss(ScaledDensityLoss):
     """Calls for a signal, or turns to NaN, when it has been asked so many times."""
 
     signal_at: ClassVar[int] = -1
+    stopping: ClassVar[signal.Signals] = signal.SIGTERM
     nan_at: ClassVar[int] = -1
     calls: ClassVar[int] = 0
 
     def per_sample(self, pred: Tensor, true: Tensor) -> Tensor:
         DisturbedLoss.calls += 1
         if DisturbedLoss.calls == DisturbedLoss.signal_at:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), DisturbedLoss.stopping)
         values = super().per_sample(pred, true)
         return values * float("nan") if DisturbedLoss.calls == DisturbedLoss.nan_at else values
 
@@ -276,7 +278,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(
 ) -> None:
     train(shards, replace(HYPER, epochs=1), tmp_path / "run")
     monkeypatch.setattr(os, "fsync", _full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match=r"No space.*config\.toml"):
         train(shards, HYPER, tmp_path / "run", resume="auto")
     monkeypatch.undo()
     assert newest(tmp_path / "run").progress.epoch == 1
@@ -313,3 +315,45 @@ def test_forced_settings_of_an_optimizer_count(shards: Path, tmp_path: Path) -> 
     train(shards, heavy, tmp_path / "run", resume="auto", force=True)
     (group,) = newest(tmp_path / "run").optimizer["param_groups"]
     assert group["weight_decay"] == 0.5 and tuple(group["betas"]) == (0.5, 0.999)
+
+
+def test_a_second_ctrl_c_ends_a_run_even_while_it_puts_its_readers_away(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    join = threading.Thread.join
+    again = iter([True])
+
+    def interrupted(self: threading.Thread, timeout: float | None = None) -> None:
+        if threading.current_thread() is threading.main_thread() and next(again, False):
+            os.kill(os.getpid(), signal.SIGINT)
+        join(self, timeout)
+
+    monkeypatch.setattr(DisturbedLoss, "stopping", signal.SIGINT)
+    DisturbedLoss.signal_at = 2
+    monkeypatch.setattr(threading.Thread, "join", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(shards, replace(HYPER, physical_loss="DisturbedLoss"), tmp_path / "run")
+
+
+def test_ctrl_c_after_another_signal_is_the_first_one() -> None:
+    with interruption() as flag:
+        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGTERM):
+            os.kill(os.getpid(), number)
+        assert flag.asked
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_line_of_the_metrics_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    folder = RunFolder(tmp_path)
+    folder.note(step=1, loss=0.5)
+    before = (tmp_path / "metrics.jsonl").read_text()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 5, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"metrics\.jsonl"):
+            folder.note(step=2, loss=0.5)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (tmp_path / "metrics.jsonl").read_text() == before
