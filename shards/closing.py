@@ -64,7 +64,8 @@ def plan_body(
 
 
 def read_plan(folder: Path) -> dict[str, Any]:
-    plan = layout.unseal(folder / layout.PLAN, "write the set again with `--resume`, which renews it")
+    hint = "is that a set's folder? Writing it again with `--resume` renews its plan"
+    plan = layout.unseal(folder / layout.PLAN, hint)
     if plan.get("kind") != "plan":
         raise ShardError(f"{folder / layout.PLAN} is no plan")
     return plan

@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from iris_cli.errors import UsageError
+
+#: sbatch's own: minutes, m:ss, h:mm:ss, d-h, d-h:mm, d-h:mm:ss; and its words for no limit.
+_TIME = re.compile(r"(?:(\d+)-(\d+)(?::(\d+))?(?::(\d+))?|(\d+)|(\d+):(\d+)|(\d+):(\d+):(\d+))")
+_ENDLESS = ("unlimited", "infinite")
+_MEMORY = re.compile(r"\d+[KMGT]?", re.I)
+
+
+def seconds(time: str) -> float:
+    """What sbatch takes a duration for. UsageError for what it would refuse."""
+    if time.lower() in _ENDLESS:
+        return float("inf")
+    found = _TIME.fullmatch(time)
+    if not found:
+        raise UsageError(f"slurm: time = '{time}' is no duration", "h:mm:ss, or d-h:mm:ss")
+    d, h, m, s, minutes, m2, s2, h3, m3, s3 = (float(part or 0) for part in found.groups())
+    return 60.0 * (60.0 * (24.0 * d + h + h3) + m + minutes + m2 + m3) + s + s2 + s3
 
 
 @dataclass(frozen=True)
@@ -45,3 +62,10 @@ class SlurmConfig:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UsageError(f"slurm: {name} = {value}; it must be {least} or more")
+        if self.time is not None and seconds(self.time) <= self.lead_s:
+            raise UsageError(f"slurm: time = '{self.time}' is over before the {self.lead_s} s that a job has to save",
+                             "plain numbers are minutes; write h:mm:ss")  # fmt: skip
+        if self.memory and not _MEMORY.fullmatch(self.memory):
+            raise UsageError(
+                f"slurm: memory = '{self.memory}' is no amount of memory", "a number with K, M, G or T: 32G"
+            )

@@ -15,6 +15,7 @@ import torch
 
 from iris_cli.config.grid import Grid
 from iris_cli.config.mock import MockConfig
+from iris_cli.config.slurm import seconds
 from iris_cli.standard.generate import Galaxies, write_mock
 from shards.index import Index
 from tests.training.makers import write_pairs
@@ -136,7 +137,10 @@ def test_a_script_says_all_that_it_asks_for_and_quotes_all_that_it_is_given(iris
         (("train", "shards", "--out", "run", "--nproc-per-node", 2), "--ranks"),
         (("preobserve", "standard"), "out"),
         (("preobserve", "-", "shards"), "standard input"),
-        (("preobserve", "--mem", "3'2", "standard", "shards"), "#SBATCH"),
+        (("preobserve", "--account", "3'2", "standard", "shards"), "#SBATCH"),
+        (("preobserve", "--mem", "32 apples", "standard", "shards"), "no amount of memory"),
+        (("preobserve", "--time", "a while", "standard", "shards"), "no duration (h:mm:ss"),
+        (("preobserve", "--time", "1", "standard", "shards"), "plain numbers are minutes"),
         (("preobserve", "stan\ndard", "shards"), "control characters"),
         (("preobserve", "standard", "shards", "--config", "nowhere.toml"), "does not exist"),
     ],
@@ -144,6 +148,15 @@ def test_a_script_says_all_that_it_asks_for_and_quotes_all_that_it_is_given(iris
 def test_what_the_command_would_refuse_is_refused_before_it_is_queued(iris: Iris, words: tuple, said: str) -> None:
     ran = iris("slurm", *words)
     assert ran.code == 2 and ran.out == "" and said in ran.err.lower().replace("#sbatch", "#SBATCH"), ran.err
+
+
+@pytest.mark.parametrize(
+    ("time", "hours"),
+    [("90", 1.5), ("90:30", 1.5083333), ("24:00:00", 24), ("2-12", 60), ("2-12:30", 60.5), ("1-00:00:36", 24.01),
+     ("UNLIMITED", float("inf"))],
+)  # fmt: skip
+def test_a_duration_is_what_sbatch_takes_it_for(time: str, hours: float) -> None:
+    assert seconds(time) == pytest.approx(3600 * hours)
 
 
 @pytest.mark.parametrize("own", [("-w", "3"), ("-w3",), ("-qw3",), ("--workers", "3"), ("--workers=3",)])
