@@ -146,8 +146,8 @@ def examine(
 ) -> dict[str, NDArray[np.float64]]:
     """Name -> (pairs, width), the same on every rank.
 
-    DataError when a prediction or a true density is not finite, or pairs were not seen just once that nobody has counted
-    as unreadable.
+    DataError when a prediction or a true density is not finite, or pairs were not seen just once that nobody has
+    counted as unreadable.
     """
     ensemble.eval()
     asked = gauges(feed.pairs.grid, len(ensemble))
