@@ -50,8 +50,8 @@ def evaluate(
 ) -> Totals:
     """Totals over all ranks; `agree` is called before each batch, `waiting` while one is late.
 
-    DataError when a prediction is not finite, when samples are missing at the end that nobody has counted as
-    unreadable, or when all are.
+    DataError when a prediction or a true density is not finite, when samples are missing at the end that nobody has
+    counted as unreadable, or when all are.
     """
     reverter.eval()
     totals, volume = Totals(measures), pixel_volume(feed.pairs.grid)
@@ -61,6 +61,7 @@ def evaluate(
         for batch in batches:
             agree()
             if len(batch):
+                check_truth(batch, feed)
                 values = measure(reverter, loss, batch, measures, world, image, volume)
                 check_finite(values["loss"], batch, feed)
                 totals.add(values)
@@ -74,6 +75,13 @@ def evaluate(
         raise DataError(f"none of the {feed.count} {feed.stream} samples could be read",
                         "check them: iris shards verify")  # fmt: skip
     return totals
+
+
+def check_truth(batch: PairBatch, feed: Feed) -> None:
+    """DataError that names the first pair whose true density is not finite: nothing can be compared with it."""
+    for number in batch.ids[~batch.density.flatten(1).isfinite().all(dim=1).numpy()]:
+        raise DataError(f"the density of '{feed.pairs.key(int(number))}' of {feed.pairs.name} is not finite",
+                        "write the set again without it")  # fmt: skip
 
 
 def check_finite(values: Tensor, batch: PairBatch, feed: Feed) -> None:

@@ -22,7 +22,7 @@ from iris_cli.training import calibration
 from iris_cli.training.batch import Feed
 from iris_cli.training.distributed import World
 from iris_cli.training.ensemble import Ensemble
-from iris_cli.training.evaluation import check_finite, predict
+from iris_cli.training.evaluation import check_finite, check_truth, predict
 from iris_cli.training.loss import PhysicalLoss
 from iris_cli.training.metrics import DENSE, MEASURES, OCCUPIED, THRESHOLDS, Maps, Measure, iou, pixel_volume
 from iris_cli.training.profiles import Annuli
@@ -146,7 +146,8 @@ def examine(
 ) -> dict[str, NDArray[np.float64]]:
     """Name -> (pairs, width), the same on every rank.
 
-    DataError when a prediction is not finite, or pairs were not seen just once that nobody has counted as unreadable.
+    DataError when a prediction or a true density is not finite, or pairs were not seen just once that nobody has
+    counted as unreadable.
     """
     ensemble.eval()
     asked = gauges(feed.pairs.grid, len(ensemble))
@@ -156,6 +157,7 @@ def examine(
     with closing(feed.epoch()) as batches:
         for batch in batches:
             if len(batch):
+                check_truth(batch, feed)
                 members = predict(ensemble, batch.observation, world).double()
                 check_finite(members.flatten(2).sum(dim=(0, 2)), batch, feed)
                 seen = Seen(Maps(members.mean(dim=0), batch.density.double(), loss, image, volume), members)

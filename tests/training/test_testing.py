@@ -110,6 +110,25 @@ def test_a_prediction_that_is_not_finite_is_named(shards: Path) -> None:
                 World(), None, bar)  # fmt: skip
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_true_density_that_is_not_finite_is_named_and_not_left_out(
+    shards: Path, monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
+    read = ShardPairs.read
+
+    def spoiled(self: ShardPairs, number: int, rows: Any) -> None:
+        read(self, number, rows)
+        if self.key(number) == "g0101_v0":
+            rows["density"][0, 3, 3] = value
+
+    monkeypatch.setattr(ShardPairs, "read", spoiled)
+    said = r"the density of 'g0101_v0' of .* is not finite"
+    with pytest.raises(DataError, match=said):
+        look(inputs_of(hyper_of(shards)).normal)
+    with pytest.raises(DataError, match=said):
+        plain_test(small_reverter(), PreObservedDataset(shards, "test"), hyper=hyper_of(shards), quiet=True)
+
+
 # --- ensembles --------------------------------------------------------------------------------------------------------
 
 
