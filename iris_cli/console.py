@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -91,14 +92,11 @@ def on_terminal() -> bool:
 
 
 def log(message: str) -> None:
-    """One line on stderr, with the time in front where nobody watches.
-
-    A reader who has gone (`2>&1 | head`) must not end the work that he was watching.
-    """
+    """One line on stderr, with the time in front where nobody watches."""
     if not speaks():
         return
     stamp = "" if on_terminal() else time.strftime("%Y-%m-%dT%H:%M:%S ")
-    with suppress(BrokenPipeError):
+    with suppress(BrokenPipeError):  # for those who have not settled their streams
         print(f"{stamp}{message}", file=sys.stderr, flush=True)
 
 
@@ -220,6 +218,31 @@ class _Told:
             raise UnwrittenError(error.strerror or str(error)) from None
 
 
+class _Overheard:
+    """Standard error. A reader who has gone (`2>&1 | head`), or a terminal that was closed, must not end the work."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        self._try(lambda: self._stream.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        self._try(self._stream.flush)
+
+    def _try(self, act: Callable[[], Any]) -> None:
+        try:
+            act()
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.EIO):
+                raise
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())  # what is in the buffer goes there, too
+
+
 def settle_streams() -> None:
     """Standard streams as commands may rely on them.
 
@@ -235,6 +258,8 @@ def settle_streams() -> None:
         sys.stdout = cast(Any, _Told(sys.stdout))
     if sys.stderr is None:
         sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    elif not isinstance(sys.stderr, _Overheard):
+        sys.stderr = cast(Any, _Overheard(sys.stderr))
 
 
 def emit(result: dict[str, Any]) -> None:

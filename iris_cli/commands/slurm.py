@@ -13,7 +13,7 @@ from typer.core import TyperCommand
 from iris_cli.commands import options
 from iris_cli.commands.evaluate import evaluate as test_command
 from iris_cli.commands.preobserve import preobserve as preobserve_command
-from iris_cli.commands.train import TrainCommand
+from iris_cli.commands.train import TrainCommand, configured, names_of
 from iris_cli.commands.train import train as train_command
 from iris_cli.config.slurm import SlurmConfig
 from iris_cli.errors import UsageError
@@ -107,7 +107,11 @@ def train(words: Words, *, job: RanksJob) -> None:
     """A training on one node or several. After each time limit or pre-emption it goes on by itself."""
     from iris_cli import slurm
 
-    print(slurm.train(words, _of_ranks("train", train_command, words, job, time="24:00:00")), end="")
+    given = parsed("train", train_command, words)
+    if "TERM" not in configured(given["config"], {"stop_signals": names_of(given["stop_signals"])}).stop_signals:
+        raise UsageError("the script passes each signal on as TERM, which the training's stop_signals leave out",
+                         "add TERM to them")  # fmt: skip
+    print(slurm.train(words, _of_ranks("train", given, job, time="24:00:00")), end="")
 
 
 @app.command("test", context_settings=OURS_FIRST)
@@ -116,14 +120,14 @@ def evaluate(words: Words, *, job: RanksJob) -> None:
     """A test on one node or several."""
     from iris_cli import slurm
 
-    print(slurm.test(words, _of_ranks("test", test_command, words, job, time="4:00:00")), end="")
+    given = parsed("test", test_command, words)
+    print(slurm.test(words, _of_ranks("test", given, job, time="4:00:00")), end="")
 
 
-def _of_ranks(command: str, function: Callable, words: list[str], job: RanksJob, time: str) -> Any:
-    """The request of a job of ranks, after a look at its words."""
+def _of_ranks(command: str, given: dict[str, Any], job: RanksJob, time: str) -> Any:
+    """The request of a job of ranks, after a look at its command's options."""
     from iris_cli import slurm
 
-    given = parsed(command, function, words)
     settings = job.settings(nodes=job.nodes, gpus_per_node=job.gpus, ranks_per_node=job.ranks)
     if given["nproc_per_node"] or (given["torchrun"] and settings.nodes > 1):
         raise UsageError("--nproc-per-node and --torchrun are the script's own to give",

@@ -16,9 +16,10 @@ from typer.core import TyperCommand
 
 from iris_cli.commands import options, provenance
 from iris_cli.config.toml import from_dict, read_toml
-from iris_cli.config.train import TrainConfig
-from iris_cli.console import counted
+from iris_cli.config.train import SIGNALS, TrainConfig
+from iris_cli.console import counted, emit, log, speaks
 from iris_cli.errors import EXIT_REQUEUE, UsageError
+from iris_cli.stopping import named, stopping
 
 Data = Annotated[list[Path], typer.Argument(help="Shard folders; or standard data sets, with --observer.")]
 
@@ -177,6 +178,14 @@ def train(
     ] = None,
     checkpoint_minutes: Annotated[float | None, typer.Option(help="The same by the clock.  [default: 0]")] = None,
     keep: Annotated[int | None, typer.Option(help="Last checkpoints to keep beside the best.  [default: 3]")] = None,
+    stop_signals: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,NAME…",
+            help=f"Signals that save and stop, as Ctrl-C does: of {', '.join(SIGNALS)}."
+            f"  [default: {','.join(TrainConfig.stop_signals)}]",
+        ),
+    ] = None,
     log: Annotated[str | None, typer.Option(help="tensorboard: event files beside metrics.jsonl.")] = None,
     config: options.ConfigFile = None,
     resume: Annotated[
@@ -215,6 +224,7 @@ def train(
             "on_nan": on_nan,
             "read_threads": read_threads,
             "read_ahead_batches": read_ahead,
+            "stop_signals": names_of(stop_signals),
             "log": log,
             "seed": seed,
             "checkpoint_every_steps": checkpoint_every,
@@ -228,22 +238,34 @@ def train(
 
         tell(of_training(hyper, out, members=members, ranks=processes.ranks), speech.as_json)
         return
-    processes.start()
-    from iris_cli import console
+    with stopping("start again with --resume", named(hyper.stop_signals)):
+        processes.start()
+        told = run(hyper, out, members, resume=resume, overwrite=overwrite, force=force, device=processes.device,
+                   quiet=speech.quiet)  # fmt: skip
+    if speaks():
+        emit(told) if speech.as_json else print("\n".join(map(sentence, told.get("members", [told]))))
+
+
+def run(hyper: TrainConfig, out: Path, members: int, **how: Any) -> dict[str, Any]:
+    """What came of a training, or of as many as an ensemble has. Exit with 75 when a signal came and all is saved."""
     from iris_cli.training import Stopped
     from iris_cli.training.runs import train_members, train_run
 
-    how: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "force": force, "device": processes.device,
-                           "quiet": speech.quiet}  # fmt: skip
     try:
         told = train_run(hyper, out, **how) if members == 1 else train_members(hyper, out, members, **how)
     except Stopped as stopped:
-        console.log(f"{stopped.message} ({stopped.hint})")
+        log(f"{stopped.message} ({stopped.hint})")
         provenance.record(out, hyper, EXIT_REQUEUE)
         raise typer.Exit(EXIT_REQUEUE) from None
     provenance.record(out, hyper)
-    if console.speaks():
-        console.emit(told) if speech.as_json else print("\n".join(map(sentence, told.get("members", [told]))))
+    return told
+
+
+def names_of(text: str | None) -> list[str] | None:
+    """`term,SIGHUP` -> TERM, HUP; none where the text is empty, None where it was not given."""
+    return (
+        None if text is None else [name.strip().upper().removeprefix("SIG") for name in text.split(",") if name.strip()]
+    )
 
 
 def configured(file: Path | None, flags: dict[str, Any]) -> TrainConfig:

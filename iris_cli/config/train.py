@@ -66,6 +66,9 @@ class ScheduleConfig:
         _check(self.warmup_epochs >= 0, "schedule: warmup_epochs", self.warmup_epochs, "0 or more")
 
 
+#: What may be sent to a run to make it save and stop: names without their SIG.
+SIGNALS = ("HUP", "QUIT", "TERM", "USR1", "USR2", "XCPU")
+
 _CHOICES = {
     "precision": ("fp32", "bf16", "fp16"),
     "on_nan": ("stop", "skip"),
@@ -114,6 +117,8 @@ class TrainConfig:
     checkpoint_every_minutes: float = 0.0
     #: Of the checkpoints beside the best, the last so many stay.
     keep_checkpoints: int = 3
+    #: Signals that save and stop a run, exit code 75: some of HUP, QUIT, TERM, USR1, USR2, XCPU. Ctrl-C always does.
+    stop_signals: tuple[str, ...] = ("HUP", "TERM", "USR1", "USR2")
     #: "tensorboard" writes event files beside metrics.jsonl.
     log: str = ""
     #: Compare each shard with its checksum when it is first read.
@@ -138,6 +143,8 @@ class TrainConfig:
         _check(self.gradient_clip >= 0, "gradient_clip", self.gradient_clip, "0 or more")
         for name, choices in _CHOICES.items():
             _check(getattr(self, name) in choices, name, repr(getattr(self, name)), " or ".join(map(repr, choices)))
+        for name in self.stop_signals:
+            _check(name in SIGNALS, "stop_signals", f"'{name}'", f"among {', '.join(SIGNALS)}")
         _check(0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "in [0, 1)")
         for name in ("seed", "split_seed", "checkpoint_every_steps", "checkpoint_every_minutes", "patience_epochs",
                      "max_bad"):  # fmt: skip

@@ -66,7 +66,8 @@ def train_reverter(
     `force` goes on although the configuration differs.
 
     ValueError when a StandardDataset comes without an observer, when the data or the litter are of an unknown kind, or
-    when only one of `checkpoint_directory` and `checkpoint_name` is given. Stopped when a signal came and all is saved.
+    when only one of `checkpoint_directory` and `checkpoint_name` is given. Stopped when one of `hyper.stop_signals`, or
+    Ctrl-C, came and all is saved.
     """
     if (checkpoint_directory is None) != (checkpoint_name is None):
         raise ValueError("give both checkpoint_directory and checkpoint_name, or neither")
@@ -82,7 +83,11 @@ def train_reverter(
         else None
     )
     # signals are heard until the world is left: torchrun sends one to ranks that still have to say they lost another
-    with interruption() as flag, world(device, auto_startup, auto_cleanup) as here, threads_for(reverter.image_size):
+    with (
+        interruption(hyper.stop_signals) as flag,
+        world(device, auto_startup, auto_cleanup) as here,
+        threads_for(reverter.image_size),
+    ):
         feed = Feed("train", pairs, train, hyper.seed, hyper.batch_size, here.rank, here.size, shuffle=True,
                     noise=image_noise, litter=drawn, litter_seed=litter.seed if litter else 0,
                     pinned=here.device.type == "cuda", **_reading(hyper))  # fmt: skip
@@ -268,7 +273,7 @@ def _to_resume(folder: RunFolder, resume: str) -> Checkpoint | None:
 #: Of a configuration: what may change when a run goes on. Paths may, because the data's fingerprint is compared.
 _FREE = ("epochs", "batch_size", "batches_per_update", "data", "litter", "observer", "checkpoint_every_steps",
          "checkpoint_every_minutes", "keep_checkpoints", "patience_epochs", "on_nan", "on_bad_sample", "max_bad", "log",
-         "checksums", "read_threads", "read_ahead_batches")  # fmt: skip
+         "checksums", "read_threads", "read_ahead_batches", "stop_signals")  # fmt: skip
 
 
 def _check_same(checkpoint: Checkpoint, trainer: Trainer, force: bool) -> None:

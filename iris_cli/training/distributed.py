@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from iris_cli.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_REQUEUE, IrisError, UsageError
+from iris_cli.stopping import STOPPED_NOTE, deaf_to
 
 #: A collective that takes longer has lost a rank.
 TIMEOUT = timedelta(minutes=10)
@@ -271,18 +272,8 @@ def first_node(nodes: str) -> str:
 
 # --- starting the others ----------------------------------------------------------------------------------------------
 
-#: The variable through which ranks tell their launcher, by making the file it names, that they are saved and stopped.
-STOPPED_NOTE = "IRIS_STOPPED_NOTE"
-
-
 #: Options of torchrun that say where ranks meet; without any, they do so on this machine.
 _MEETING = ("--rdzv", "--nnodes", "--master", "--standalone", "--node")
-
-
-def note_stopped() -> None:
-    """Rank 0, after a signal, once everything is saved."""
-    if note := os.environ.get(STOPPED_NOTE):
-        Path(note).touch()
 
 
 def launch(ranks: int, arguments: list[str], more: Sequence[str] = ()) -> int:
@@ -295,9 +286,10 @@ def launch(ranks: int, arguments: list[str], more: Sequence[str] = ()) -> int:
         return _launch(ranks, arguments, more)
 
 
-#: What torchrun listens to while its ranks run, and what we add.
-_PASSED_ON = (signal.SIGUSR1, signal.SIGUSR2)
-_HEARD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, *_PASSED_ON)
+#: What torchrun listens to while its ranks run, and what we add: whatever a run can be asked to save at, and Ctrl-C.
+_TORCHRUN_S = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+_PASSED_ON = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
+_HEARD = (*_TORCHRUN_S, *_PASSED_ON)
 
 
 @contextmanager
@@ -324,15 +316,18 @@ def _launch(ranks: int, arguments: list[str], more: Sequence[str]) -> int:
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.elastic.rendezvous import RendezvousError
-    from torch.distributed.run import parse_args, run
+    from torch.distributed.run import get_args_parser, parse_args, run
 
     logging.disable(logging.ERROR)  # torchrun's own words: each rank tells its errors itself
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // ranks)))
     if threading.current_thread() is threading.main_thread():
-        for number in _PASSED_ON:  # torchrun itself passes on SIGTERM and SIGINT
+        for number in _PASSED_ON:  # torchrun itself passes on the others
             signal.signal(number, _pass_on)
     alone = [] if any(word.startswith(_MEETING) for word in more) else ["--standalone"]
-    options = [*alone, f"--nproc-per-node={ranks}", *more, "-m", "iris_cli", *arguments]
+    heard = ",".join(number.name for number in _TORCHRUN_S if not deaf_to(number))
+    choice = "--signals-to-handle"  # of newer torchruns
+    deaf = [f"{choice}={heard}"] if choice in get_args_parser().format_help() else []
+    options = [*alone, *deaf, f"--nproc-per-node={ranks}", *more, "-m", "iris_cli", *arguments]
     with TemporaryDirectory(prefix="iris-") as folder:
         note = Path(folder) / "stopped"
         os.environ[STOPPED_NOTE] = str(note)

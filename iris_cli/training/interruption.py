@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import signal
-import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-#: What a batch system sends before it ends a job, and Ctrl-C.
-STOPPING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
+from iris_cli.stopping import hearing, named
 
 
 class Interruption:
@@ -25,15 +23,8 @@ class Interruption:
 
 
 @contextmanager
-def interruption() -> Iterator[Interruption]:
-    """Listen to STOPPING inside the block. Only a process's main thread can: elsewhere nothing is heard."""
+def interruption(names: Iterable[str]) -> Iterator[Interruption]:
+    """Listen to these signals and to Ctrl-C inside the block; from another thread than the main one, to nothing."""
     flag = Interruption()
-    if threading.current_thread() is not threading.main_thread():
+    with hearing((*named(names), signal.SIGINT), flag):
         yield flag
-        return
-    before = {number: signal.signal(number, flag) for number in STOPPING}
-    try:
-        yield flag
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -22,11 +22,12 @@ from iris_cli.config.toml import to_dict
 from iris_cli.config.train import TrainConfig
 from iris_cli.console import counted, log, progress, warn
 from iris_cli.errors import EXIT_FAILURE, EXIT_REQUEUE, DataError, IrisError
+from iris_cli.stopping import note_stopped
 from iris_cli.training.arithmetic import Arithmetic
 from iris_cli.training.averaging import RunningMean
 from iris_cli.training.batch import Feed, PairBatch
 from iris_cli.training.checkpoint import Checkpoint, Progress
-from iris_cli.training.distributed import World, bare, no_sync, note_stopped
+from iris_cli.training.distributed import World, bare, no_sync
 from iris_cli.training.evaluation import evaluate
 from iris_cli.training.interruption import Interruption
 from iris_cli.training.loss import PhysicalLoss

@@ -336,7 +336,7 @@ def test_a_second_ctrl_c_ends_a_run_even_while_it_puts_its_readers_away(
 
 
 def test_ctrl_c_after_another_signal_is_the_first_one() -> None:
-    with interruption() as flag:
+    with interruption(["TERM", "USR1"]) as flag:
         for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGTERM):
             os.kill(os.getpid(), number)
         assert flag.asked
