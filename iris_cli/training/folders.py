@@ -14,6 +14,7 @@ from iris_cli.errors import DataError, UsageError
 from iris_cli.observers.observer import Observer
 from iris_cli.observers.registry import make_observer
 from iris_cli.standard.dataset import StandardDataset
+from iris_cli.training.checkpoint import CHECKPOINTS
 from iris_cli.training.datasets import InfiniteDataset, PreObservedDataset
 
 
@@ -44,10 +45,15 @@ def open_litter(hyper: TrainConfig) -> InfiniteDataset | None:
 
 
 def shards_folder(folder: str) -> Path:
-    """DataError when there is no such folder, UsageError for a standard data set that came without an observer."""
+    """DataError when there is no such folder, UsageError for a run, or a standard data set without an observer."""
     path = Path(folder)
     if not path.is_dir():
         raise DataError(f"{path} is not a folder", "name the output of `iris preobserve`")
+    if (path / CHECKPOINTS).is_dir() or path.name == CHECKPOINTS:
+        raise UsageError(
+            f"{path} is a run, not shards",
+            "`--resume` goes on with the run of --out; behind it may stand auto, none or one checkpoint, NAME.pt",
+        )
     standard = any((path / name).exists() for name in ("standard.json", "attributes.json"))
     if standard and not (path / "index.json").exists():
         raise UsageError(

@@ -85,6 +85,9 @@ class ShardPairs(Pairs):
 
     def read(self, number: int, rows: Mapping[str, NDArray]) -> None:
         self.dataset.reader.read(int(self.dataset.numbers[number]), rows)
+        if DENSITY in rows and (low := rows[DENSITY].min()) < 0:  # of NaN, the loss tells
+            what = f"{self.name}: the density of {self.key(number)} goes down to {low:g}"
+            raise ShardError(what, "none can be negative: write the shards again, or --on-bad-sample skip")
         self.dataset.to_inner(dict(rows))
 
     def groups(self) -> list[str]:

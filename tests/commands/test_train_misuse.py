@@ -47,6 +47,12 @@ def test_litter_is_not_taken_for_pairs(iris: Callable, shards: Path, run: Path, 
     assert not (tmp_path / "x").exists()
 
 
+def test_a_run_behind_resume_is_not_taken_for_pairs(iris: Callable, shards: Path, run: Path) -> None:
+    for folder in (run, run / "checkpoints"):
+        said = refused(iris, 2, "train", shards, "--out", run, "--resume", folder, *SHORT)
+        assert f"{folder} is a run, not shards" in said and "NAME.pt" in said
+
+
 def test_overwrite_leaves_a_folder_alone_that_is_no_run(iris: Callable, shards: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     for name in ("config.toml", "metrics.jsonl"):

@@ -15,6 +15,7 @@ from iris_cli.standard.dataset import StandardDataset
 from iris_cli.training import InfiniteDataset, PreObservedDataset, test_reverter, train_reverter
 from iris_cli.training.pairs import JoinedPairs, Pairs, check_litter, divide, image_size, pairs_of
 from shards.errors import ShardError
+from shards.reader import Reader
 from tests.training.makers import GRID, another_sky, images, pairs_in, small_reverter, write_pairs
 
 SMALL = {"train": range(6)}
@@ -38,6 +39,19 @@ def test_numbers_in_another_unit_are_brought_to_ours(tmp_path: Path) -> None:
     np.testing.assert_allclose(read(foreign, 3)["observation"], read(own, 3)["observation"], rtol=1e-6)
     stored = foreign.dataset.index.arrays["observation"].attributes["SI_per_unit"]
     assert stored == pytest.approx(own.dataset.index.arrays["observation"].attributes["SI_per_unit"] / 250.0)
+
+
+def test_a_density_below_zero_is_refused_with_its_name(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`iris preobserve` writes none; shards may come from elsewhere."""
+    pairs, fill = pairs_in(shards), Reader.read
+
+    def spoiled(self: Reader, number: int, rows: dict[str, np.ndarray]) -> None:
+        fill(self, number, rows)
+        rows["density"][0, 0, 0] = -0.5
+
+    monkeypatch.setattr(Reader, "read", spoiled)
+    with pytest.raises(ShardError, match=r"the density of g0001_v1 goes down to -0\.5"):
+        read(pairs, 3)
 
 
 def test_several_sets_are_read_as_one(shards: Path, tmp_path: Path) -> None:
