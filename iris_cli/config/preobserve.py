@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from iris_cli.config.observer import SyntheticConfig
-from iris_cli.errors import UsageError
+from iris_cli.config.observer import LATITUDES, OBSERVER_NAMES, SyntheticConfig
+from iris_cli.errors import UsageError, nearest
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,14 @@ class PreobserveConfig:
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
 
     def __post_init__(self) -> None:
+        from shards.codec import ENCODINGS  # wakes numpy
+
+        for name, known in (("observer", OBSERVER_NAMES), ("latitude", LATITUDES), ("encoding", ENCODINGS)):
+            if (chosen := getattr(self, name)) not in known:
+                raise UsageError(f"preobserve: unknown {name} '{chosen}'", nearest(chosen, known))
+        for name in ("samples_per_shard", "views_per_source"):
+            if (count := getattr(self, name)) is not None and count < 1:
+                raise UsageError(f"preobserve: {name} = {count}; it must be 1 or more")
         held_out = self.validation_fraction + self.test_fraction
         if not (min(self.validation_fraction, self.test_fraction) >= 0 and held_out < 1):  # NaN is no share either
             raise UsageError(
