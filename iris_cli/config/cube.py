@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from iris_cli.config.grid import Grid
-from iris_cli.config.observer import LATITUDES
+from iris_cli.config.preobserve import LATITUDE_REDUCTIONS
 from iris_cli.errors import UsageError, nearest
 
 CONVENTIONS = ("radio", "optical", "relativistic")
@@ -72,5 +72,7 @@ class RegridConfig:
     cube: CubeConfig = field(default_factory=CubeConfig)
 
     def __post_init__(self) -> None:
-        if self.latitude not in LATITUDES:
-            raise UsageError(f"unknown latitude reduction '{self.latitude}'", nearest(self.latitude, LATITUDES))
+        if self.latitude not in LATITUDE_REDUCTIONS:
+            raise UsageError(
+                f"unknown latitude reduction '{self.latitude}'", nearest(self.latitude, LATITUDE_REDUCTIONS)
+            )

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 from iris_cli.errors import UsageError, nearest
 
-OBSERVER_NAMES = ("synthetic", "simple")
-LATITUDES = ("mean", "max")
 POPULATIONS = ("lte", "non-lte", "lvg")
 REGIME_NAMES = ("thick", "selective", "thin")
 MASERS = ("exact", "clip")

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from iris_cli.config.observer import LATITUDES, OBSERVER_NAMES, SyntheticConfig
+from iris_cli.config.observer import SyntheticConfig
 from iris_cli.errors import UsageError, nearest
+
+#: What is stored as single-precision numbers, in ways that shards.codec knows.
+ENCODINGS = ("float32", "float16-scaled", "shuffle-zlib")
+LATITUDE_REDUCTIONS = ("mean", "max")
+OBSERVER_NAMES = ("synthetic", "simple")
 
 
 @dataclass(frozen=True)
@@ -36,11 +41,11 @@ class PreobserveConfig:
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
 
     def __post_init__(self) -> None:
-        from shards.codec import ENCODINGS  # wakes numpy
-
-        for name, known in (("observer", OBSERVER_NAMES), ("latitude", LATITUDES), ("encoding", ENCODINGS)):
-            if (chosen := getattr(self, name)) not in known:
-                raise UsageError(f"preobserve: unknown {name} '{chosen}'", nearest(chosen, known))
+        for name, value, known in (("observer", self.observer, OBSERVER_NAMES),
+                                   ("latitude reduction", self.latitude, LATITUDE_REDUCTIONS),
+                                   ("encoding", self.encoding, ENCODINGS)):  # fmt: skip
+            if value not in known:
+                raise UsageError(f"unknown {name} '{value}'", nearest(value, known))
         for name in ("samples_per_shard", "views_per_source"):
             if (count := getattr(self, name)) is not None and count < 1:
                 raise UsageError(f"preobserve: {name} = {count}; it must be 1 or more")
