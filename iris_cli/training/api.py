@@ -24,7 +24,7 @@ from iris_cli.training.batch import Feed
 from iris_cli.training.checkpoint import Checkpoint, load
 from iris_cli.training.datasets import InfiniteDataset
 from iris_cli.training.distributed import bare, world
-from iris_cli.training.evaluation import evaluate
+from iris_cli.training.evaluation import evaluate, tell_bad_litter
 from iris_cli.training.interruption import interruption
 from iris_cli.training.loop import Trainer
 from iris_cli.training.loss import physical_loss
@@ -146,6 +146,7 @@ def test_reverter(
             totals = evaluate(reverter.on(here.device), physical_loss(hyper), feed, MEASURES, here, mean_image, bar)
         if missing := feed.count - totals.count():
             warn(f"{missing} of {counted(feed.count, 'sample')} could not be read: left out")
+        tell_bad_litter([feed], here)
         return Report.of(totals)
 
 
