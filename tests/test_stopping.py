@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 
 from iris_cli.config.grid import Grid
 from iris_cli.config.mock import MockConfig
-from iris_cli.errors import EXIT_REQUEUE
+from iris_cli.errors import EXIT_INTERRUPTED, EXIT_REQUEUE
 from iris_cli.standard.generate import Galaxies, write_mock
 from iris_cli.stopping import stopping
 
@@ -62,3 +63,25 @@ def test_preobserve_stops_at_a_signal_and_goes_on_to_the_same_bytes(
     assert ours == theirs
     codes = [json.loads(line)["exit_code"] for line in (out / "commands.jsonl").read_text().splitlines()]
     assert codes == [EXIT_REQUEUE, 0], "both starts are told of"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc for a process's children")
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, EXIT_INTERRUPTED), (signal.SIGUSR1, EXIT_REQUEUE),
+                                            (signal.SIGHUP, EXIT_REQUEUE)])  # fmt: skip
+@pytest.mark.parametrize("moment", ["workers start", "workers work"])
+def test_what_all_processes_are_sent_the_parent_alone_answers(
+    tmp_path: Path, sent: signal.Signals, code: int, moment: str
+) -> None:
+    """As a terminal sends Ctrl-C, and a batch system its warning to a step; nobody dies of it with a traceback."""
+    command = [sys.executable, "-m", "iris_cli", "mock", str(tmp_path / "out"), "-n", "1000", "-w", "2", "-q"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True) as running:
+        children = Path(f"/proc/{running.pid}/task/{running.pid}/children")
+        while running.poll() is None and not (
+            len(children.read_text().split()) > 2  # two workers, and what multiprocessing starts for itself
+            and (moment == "workers start" or any(tmp_path.glob(".out*/tensor_000003.npy")))
+        ):
+            time.sleep(0.002)
+        os.killpg(running.pid, sent)
+        said = running.communicate(timeout=60)[1]
+    assert running.returncode == code and len(said.splitlines()) == 1, said
+    assert list(tmp_path.iterdir()) == []
