@@ -16,6 +16,9 @@ from iris_cli.errors import EXIT_REQUEUE
 #: What a batch system sends before it ends a job, and what a terminal sends as it closes.
 STOPPING = (signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
+#: What to do after a signal where no part of the work is worth keeping.
+BEGIN_AGAIN = "nothing half-written was left: begin again"
+
 #: The variable through which ranks tell their launcher, by making the file it names, that they are saved and stopped.
 STOPPED_NOTE = "IRIS_STOPPED_NOTE"
 

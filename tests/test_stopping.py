@@ -18,6 +18,7 @@ from iris_cli.config.mock import MockConfig
 from iris_cli.errors import EXIT_INTERRUPTED, EXIT_REQUEUE
 from iris_cli.standard.generate import Galaxies, write_mock
 from iris_cli.stopping import stopping
+from tests.standard.snapshots import galaxy, write
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -85,3 +86,53 @@ def test_what_all_processes_are_sent_the_parent_alone_answers(
         said = running.communicate(timeout=60)[1]
     assert running.returncode == code and len(said.splitlines()) == 1, said
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ingest_stops_at_a_signal_and_goes_on_to_the_same_bytes(iris: Callable, tmp_path: Path, workers: int) -> None:
+    write(tmp_path / "s_001.hdf5", galaxy(20000))
+    words = ["--preset", "tiny", "--views", "24", "-w", str(workers)]
+    out, alone = tmp_path / "out", tmp_path / "alone"
+    command = [sys.executable, "-m", "iris_cli", "ingest", str(tmp_path / "s_001.hdf5"), str(out), *words]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as running:
+        while not (out / "tensor_000003.npy").exists() and running.poll() is None:
+            time.sleep(0.002)
+        running.send_signal(signal.SIGTERM)
+        said = running.communicate(timeout=60)[1]
+    assert running.returncode == EXIT_REQUEUE and "Traceback" not in said, said
+    assert "finished tensors are kept: go on with --resume" in said
+    assert not (out / "standard.json").exists() and not [p for p in out.rglob("*") if p.name.startswith(".")]
+    assert iris("ingest", tmp_path / "s_001.hdf5", out, *words, "--resume", "-q").code == 0
+    assert iris("ingest", tmp_path / "s_001.hdf5", alone, *words, "-q").code == 0
+    ours, theirs = (
+        {p.name: p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != "commands.jsonl"}
+        for folder in (out, alone)
+    )
+    assert ours == theirs
+    codes = [json.loads(line)["exit_code"] for line in (out / "commands.jsonl").read_text().splitlines()]
+    assert codes == [EXIT_REQUEUE, 0]
+
+
+@pytest.mark.parametrize(
+    ("work", "words"),
+    [
+        ("cube.regrid_cubes", ("cube", "c.fits", "--out", "lv.npz")),
+        ("revert.revert", ("revert", ".", "c.fits", "--out", "map.fits")),
+        ("observe.observe_to_fits", ("observe", ".", "0", "--out", "c.fits")),
+    ],
+)
+def test_what_is_done_in_one_go_is_unwound_at_a_signal(
+    iris: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: str, words: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    unwound = []
+
+    def stopped(*given: object, **more: object) -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            unwound.append(True)
+
+    monkeypatch.setattr(f"iris_cli.{work}", stopped)
+    ran = iris(*words)
+    assert ran.code == EXIT_REQUEUE and unwound and "begin again" in ran.err
