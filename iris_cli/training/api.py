@@ -66,9 +66,10 @@ def train_reverter(
     `force` goes on although the configuration differs.
 
     ValueError when a StandardDataset comes without an observer, when the data or the litter are of an unknown kind, or
-    when only one of `checkpoint_directory` and `checkpoint_name` is given. UsageError for a name in `hyper` that nothing
-    answers to, and for a run folder that exists. DataError when data, litter, reverter and checkpoint do not fit
-    together, and for a loss that is not finite; ShardError at a sample that cannot be read, unless `hyper` skips those.
+    when only one of `checkpoint_directory` and `checkpoint_name` is given. UsageError for a name in `hyper` that
+    nothing answers to, and for a run folder that exists. DataError when data, litter, reverter and checkpoint do not
+    fit together, and for a loss that is not finite; ShardError at a sample that cannot be read, unless it may be
+    skipped.
     Stopped when one of `hyper.stop_signals`, or Ctrl-C, came and all is saved.
     """
     if (checkpoint_directory is None) != (checkpoint_name is None):
