@@ -123,6 +123,8 @@ def _of_folder(folder: Path) -> tuple[str, Any, dict[str, Any]]:
                     f"one holds {RUN}, {SHARDS} or {STANDARD}")  # fmt: skip
 
 
+#: Who made a standard data set, as it says itself, and whose configuration that was.
+MAKERS = {"Galaxies": "mock", "Foregrounds": "foreground", "ingest": "ingest"}
 #: The file by which a folder is known.
 RUN, SHARDS, STANDARD, FIELD = "config.toml", "index.json", "standard.json", "attributes.json"
 
@@ -148,9 +150,9 @@ def _of_standard(folder: Path) -> tuple[str, Any, dict[str, Any]]:
     from iris_cli.standard.dataset import StandardDataset
 
     dataset = StandardDataset.open(folder)
-    name = {"Galaxies": "mock", "Foregrounds": "foreground"}.get(str(dataset.origin.get("maker")))
-    if name is None:
-        raise DataError(f"{folder} was not made by `iris mock`, and says nothing of a configuration")
+    name = MAKERS.get(str(dataset.origin.get("maker")))
+    if name is None or "config" not in dataset.origin:
+        raise DataError(f"{folder} was not made by `iris mock` or `iris ingest`, and says nothing of a configuration")
     config: Any = from_dict(catalogue.CONFIGS[name].cls, dataset.origin["config"], str(folder / STANDARD))
     return name, config, {"grid": dataset.grid}
 

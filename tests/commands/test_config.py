@@ -14,6 +14,7 @@ from iris_cli.config.catalogue import CONFIGS, PRESETS
 from iris_cli.config.describe import fields_of, kind, unit_of
 from iris_cli.config.toml import from_dict
 from iris_cli.config.train import Noise, TrainConfig
+from tests.standard.snapshots import galaxy, write
 
 Iris = Callable
 
@@ -153,6 +154,18 @@ def test_folders_tell_how_they_were_made(iris: Iris, tmp_path: Path) -> None:
         assert told["values"]["epochs"] == 1 and told["values"]["data"] == [str(tmp_path / "shards")]
     ran = iris("config", "show", tmp_path)
     assert ran.code == 1 and "is no run, shard folder or standard data set" in ran.err
+
+
+def test_an_ingested_set_tells_how_it_was_made(iris: Iris, tmp_path: Path) -> None:
+    write(tmp_path / "s_001.hdf5", galaxy())
+    assert iris("ingest", tmp_path / "s_001.hdf5", tmp_path / "set", "--views", 2, "--preset", "tiny", "-q").code == 0
+    told = json.loads(iris("config", "show", tmp_path / "set", "--json").out)
+    assert told["configuration"] == "ingest" and told["values"]["views"] == 2
+    index = json.loads((tmp_path / "set" / "standard.json").read_text())
+    del index["origin"]["config"]
+    (tmp_path / "set" / "standard.json").write_text(json.dumps(index))
+    ran = iris("config", "show", tmp_path / "set")
+    assert ran.code == 1 and "says nothing of a configuration" in ran.err
 
 
 def test_the_fields_folders_tell_where_they_look(iris: Iris, shared_data: Path) -> None:
