@@ -18,7 +18,9 @@ from iris_cli.config.mock import MockConfig
 from iris_cli.errors import EXIT_INTERRUPTED, EXIT_REQUEUE
 from iris_cli.standard.generate import Galaxies, write_mock
 from iris_cli.stopping import stopping
+from iris_cli.training import Stopped
 from tests.standard.snapshots import galaxy, write
+from tests.training.makers import write_pairs
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -119,6 +121,7 @@ def test_ingest_stops_at_a_signal_and_goes_on_to_the_same_bytes(iris: Callable, 
         ("cube.regrid_cubes", ("cube", "c.fits", "--out", "lv.npz")),
         ("revert.revert", ("revert", ".", "c.fits", "--out", "map.fits")),
         ("observe.observe_to_fits", ("observe", ".", "0", "--out", "c.fits")),
+        ("demo.demo", ("demo",)),
     ],
 )
 def test_what_is_done_in_one_go_is_unwound_at_a_signal(
@@ -136,3 +139,27 @@ def test_what_is_done_in_one_go_is_unwound_at_a_signal(
     monkeypatch.setattr(f"iris_cli.{work}", stopped)
     ran = iris(*words)
     assert ran.code == EXIT_REQUEUE and unwound and "begin again" in ran.err
+
+
+def test_a_demonstration_that_is_stopped_in_its_training_says_what_a_demonstration_can(
+    iris: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*given: object, **more: object) -> None:
+        raise Stopped("stopped by a signal after step 4", "go on with --resume auto")
+
+    monkeypatch.setattr("iris_cli.demo.train_run", stopped)
+    ran = iris("demo", "--out", tmp_path / "demo", "-n", "10", "-w", "1", "-q")
+    assert ran.code == EXIT_REQUEUE
+    assert "stopped by a signal after step 4 (begin again with --overwrite)" in ran.err
+
+
+def test_a_report_that_is_stopped_while_it_is_written_leaves_nothing(
+    iris: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shards = write_pairs(tmp_path / "shards", {"train": range(4), "test": range(200, 203)})
+    assert iris("train", shards, "--out", tmp_path / "run", "--epochs", 1, "--batch-size", 4, "-q").code == 0
+    monkeypatch.setattr("iris_cli.reporting.to_json", lambda *told: signal.raise_signal(signal.SIGTERM))
+    before = sorted(tmp_path.iterdir())
+    ran = iris("test", tmp_path / "run", shards, "--report", tmp_path / "report", "-q")
+    assert ran.code == EXIT_REQUEUE and "begin again" in ran.err
+    assert sorted(tmp_path.iterdir()) == before
