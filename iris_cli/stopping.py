@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 
 from iris_cli.console import log
@@ -18,9 +16,6 @@ STOPPING = (signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 #: What to do after a signal where no part of the work is worth keeping.
 BEGIN_AGAIN = "nothing half-written was left: begin again"
-
-#: The variable through which ranks tell their launcher, by making the file it names, that they are saved and stopped.
-STOPPED_NOTE = "IRIS_STOPPED_NOTE"
 
 
 def named(names: Iterable[str]) -> tuple[signal.Signals, ...]:
@@ -50,12 +45,6 @@ def deaf_to(number: signal.Signals) -> bool:
     return number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN
 
 
-def note_stopped() -> None:
-    """For the launcher: after a signal, once everything is saved."""
-    if note := os.environ.get(STOPPED_NOTE):
-        Path(note).touch()
-
-
 class _Stop(SystemExit):
     """No Exception: whoever notes an input that fails must let it pass."""
 
@@ -76,5 +65,4 @@ def stopping(words: str, signals: Iterable[signal.Signals] = STOPPING) -> Iterat
             yield
         except _Stop:
             log(f"stopped by a signal; {words}")
-            note_stopped()
             raise
