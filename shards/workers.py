@@ -69,12 +69,24 @@ def _submit(pool: ProcessPoolExecutor, item: Any) -> Future:
 
 @contextmanager
 def _deaf() -> Iterator[None]:
-    """Processes that are started within do not hear what is for their parent; the parent hears it afterwards."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_PARENT)
+    """Processes that are started within do not hear what is for their parent; the parent hears it afterwards.
+
+    It keeps what comes until then: a thread of some library takes a signal that this one blocks, and the parent would
+    leave a worker half started, which tells so at length.
+    """
+    before, kept = signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_PARENT), []
+    here = threading.current_thread() is threading.main_thread()
+    hearers = {n: hearer for n in _FOR_THE_PARENT if here and callable(hearer := signal.getsignal(n))}
+    for number in hearers:
+        signal.signal(number, lambda number, frame: kept.append(number))
     try:
         yield
     finally:
+        for number, hearer in hearers.items():
+            signal.signal(number, hearer)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for sent in kept:
+            signal.raise_signal(sent)
 
 
 _function: Callable[[Any], Any]

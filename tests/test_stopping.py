@@ -22,6 +22,7 @@ from iris_cli.training import Stopped
 from tests.standard.snapshots import galaxy, write
 from tests.training.makers import write_pairs
 
+pytestmark = pytest.mark.usefixtures("hangups_are_heard")
 ROOT = Path(__file__).resolve().parents[1]
 
 

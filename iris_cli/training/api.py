@@ -30,7 +30,7 @@ from iris_cli.training.loop import Trainer
 from iris_cli.training.loss import physical_loss
 from iris_cli.training.metrics import MEASURES
 from iris_cli.training.noise import ImageNoise
-from iris_cli.training.optimizer import make_optimizer
+from iris_cli.training.optimizer import learning_rate, make_optimizer
 from iris_cli.training.pairs import Pairs, divide, image_size, litter_of, pairs_of
 from iris_cli.training.report import Report
 from iris_cli.training.run_folder import RunFolder
@@ -76,6 +76,7 @@ def train_reverter(
         raise ValueError("give both checkpoint_directory and checkpoint_name, or neither")
     hyper = hyper or TrainConfig()
     check_installed(hyper.log)
+    learning_rate(0.0, hyper)  # whether there is such a schedule
     pairs = pairs_of(dataset, observer)
     drawn = litter_of(litter, observer, pairs)
     check_fits(reverter, pairs)

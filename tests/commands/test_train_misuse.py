@@ -53,6 +53,17 @@ def test_a_run_behind_resume_is_not_taken_for_pairs(iris: Callable, shards: Path
         assert f"{folder} is a run, not shards" in said and "NAME.pt" in said
 
 
+@pytest.mark.parametrize("option", ["network", "optimizer", "schedule"])
+def test_a_name_that_nothing_answers_to_leaves_the_folder_as_it_was(
+    iris: Callable, shards: Path, run: Path, option: str
+) -> None:
+    before = sorted(run.rglob("*"))
+    said = refused(iris, 2, "train", shards, "--out", run, "--overwrite", f"--{option}", "papre", *SHORT)
+    assert f"unknown {option} 'papre'" in said and sorted(run.rglob("*")) == before
+    refused(iris, 2, "train", shards, "--out", run.parent / "new", f"--{option}", "papre", *SHORT)
+    assert not (run.parent / "new").exists()
+
+
 def test_overwrite_leaves_a_folder_alone_that_is_no_run(iris: Callable, shards: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     for name in ("config.toml", "metrics.jsonl"):

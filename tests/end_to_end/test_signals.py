@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -21,20 +21,15 @@ from tests.training.makers import write_pairs
 
 ROOT = Path(__file__).resolve().parents[2]
 ALONE, TWO = (), ("--nproc-per-node", "2")
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="signals and terminals as Linux has them")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="signals and terminals as Linux has them"),
+    pytest.mark.usefixtures("hangups_are_heard"),
+]
 
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_pairs(tmp_path_factory.mktemp("pairs") / "shards", {"train": range(13), "validation": range(100, 105)})
-
-
-@pytest.fixture(autouse=True)
-def hangups_are_heard() -> Iterator[None]:
-    """Also where the tests themselves were started with `nohup`."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGHUP, before)
 
 
 def words(shards: Path, run: Path, *more: str) -> list[str]:

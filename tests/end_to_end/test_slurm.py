@@ -136,6 +136,7 @@ def test_a_script_says_all_that_it_asks_for_and_quotes_all_that_it_is_given(iris
         (("train", "shards"), "--out"),
         (("train", "shards", "--out", "run", "--epochs", 0), "epochs = 0"),
         (("train", "shards", "--out", "run", "--precision", "fp8"), "precision = 'fp8'"),
+        (("train", "shards", "--out", "run", "--network", "papr"), "did you mean 'paper'"),
         (("train", "shards", "--out", "run", "--nproc-per-node", 2), "--ranks"),
         (("preobserve", "standard"), "out"),
         (("preobserve", "-", "shards"), "standard input"),
