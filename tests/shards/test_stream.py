@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 
@@ -11,7 +12,7 @@ import pytest
 from shards.errors import ShardError
 from shards.index import Index
 from shards.reader import Reader
-from shards.stream import BadSamples, ShardStream, StreamState
+from shards.stream import BadSamples, ReadAhead, ShardStream, StreamState
 from shards.writer import SetPlan, write_set
 from tests.shards.makers import SCHEMA, arrays, make
 
@@ -47,6 +48,14 @@ def test_epochs_differ_and_evaluation_keeps_the_natural_order(written):
     training = stream(written)
     assert ids(training.epoch(0)) != ids(training.epoch(1))
     assert ids(stream(written, "validation", shuffle=False).epoch(0)) == list(range(37, 48))
+
+
+def test_a_window_of_one_shard_goes_through_one_file_after_another(written):
+    changes = {}
+    for window in (1, 5):
+        files = stream(written, window=window).order(0) // 8
+        changes[window] = int((np.diff(files) != 0).sum())
+    assert changes[1] == 4 < changes[5]
 
 
 @pytest.mark.parametrize(("world", "batch"), [(1, 8), (2, 4), (4, 2), (8, 1)])
@@ -162,6 +171,49 @@ def test_a_stream_left_in_the_middle_leaves_no_thread_behind(written):
     assert threading.active_count() == before
 
 
+def test_a_stream_left_in_the_middle_reads_nothing_more(written, monkeypatch):
+    """Only the read that a thread is in; and a read that hangs keeps no process from its end."""
+    reading, gate, read, join = Reader(Index.open(written)), threading.Event(), [], threading.Thread.join
+
+    class Stuck:
+        arrays = reading.arrays
+
+        def read(self, number, rows):
+            if read:
+                gate.wait()
+            read.append(number)
+
+    def opening(self, timeout=None):
+        gate.set()
+        join(self, timeout)
+
+    before = set(threading.enumerate())
+    draws = stream(written, batch=1).epoch().draws()
+    batches = ReadAhead(Stuck(), 1, threads=1, depth=9)(draws)
+    next(batches)
+    assert all(thread.daemon for thread in set(threading.enumerate()) - before)
+    monkeypatch.setattr(threading.Thread, "join", opening)
+    batches.close()
+    assert len(read) <= 2
+
+
+@pytest.mark.parametrize("wrong", [{"batch": 0}, {"threads": -1}, {"depth": 0}, {"keep": -1}])
+def test_an_impossible_read_ahead_is_refused(written, wrong):
+    with pytest.raises(ShardError, match="impossible read-ahead"):
+        ReadAhead(Reader(Index.open(written)), **{"batch": 1, **wrong})
+
+
+def test_whoever_keeps_no_batch_needs_one_buffer_less(written):
+    made = []
+
+    def allocate(shape, dtype):
+        made.append(np.empty(shape, dtype))
+        return made[-1]
+
+    assert len(ids(stream(written, depth=1, keep=0, allocate=allocate).epoch())) == 37
+    assert len(made) == 2  # one batch of two arrays
+
+
 def test_reading_ahead_hides_the_latency_of_a_slow_disk(written, monkeypatch):
     """Many reads wait for the disk at the same time."""
     from shards import reader
@@ -268,6 +320,18 @@ def test_a_shard_cut_at_any_byte_is_noticed(copied):
             list(stream(copied, "test", checksums=False).epoch())
 
 
+def test_a_shard_cut_while_it_is_open_is_noticed_without_checksums_too(copied):
+    reading = Reader(Index.open(copied), checksums=False)
+    reading.read_new(0)
+    tar, offset = payload_of(copied, 3)
+    os.truncate(tar, offset)  # in the middle of a row
+    with pytest.raises(ShardError, match=r"'g0001_v0\.density\.npy' is damaged: the file ends before it"):
+        reading.read_new(3)
+    os.truncate(tar, reading.index.record(0).members["json"].offset[2] + 3)
+    with pytest.raises(ShardError, match=r"'g0000_v2\.json' is damaged: the file ends before it"):
+        reading.info(2)
+
+
 def test_a_missing_shard_and_a_missing_record_are_named(copied):
     (copied / "train-000001.tar").unlink()
     with pytest.raises(ShardError, match=r"train-000001\.tar is missing"):
@@ -279,8 +343,6 @@ def test_a_missing_shard_and_a_missing_record_are_named(copied):
 
 def test_a_read_that_returns_less_than_asked_is_gone_on_with(written, monkeypatch):
     """Signals and network file systems may cut a read short; only the end of the file is an end."""
-    import os
-
     true_read, dice = os.preadv, np.random.default_rng(0)
 
     def stingy(handle, buffers, offset):
@@ -301,6 +363,13 @@ def test_a_read_that_returns_less_than_asked_is_gone_on_with(written, monkeypatc
                 assert np.array_equal(batch.arrays[name][row], truth)
 
 
+def test_arrays_that_lie_side_by_side_are_read_at_one_go(written, monkeypatch):
+    reads, true_read = [], os.preadv
+    monkeypatch.setattr(os, "preadv", lambda handle, *what: reads.append(handle) or true_read(handle, *what))
+    assert len(ids(stream(written).epoch())) == 37
+    assert len(reads) == 37
+
+
 def test_swapped_shards_are_noticed_even_without_checksums(copied):
     a, b = copied / "train-000000.tar", copied / "train-000001.tar"
     a.rename(copied / "swap")
@@ -311,8 +380,6 @@ def test_swapped_shards_are_noticed_even_without_checksums(copied):
 
 
 def test_links_to_shards_are_followed_and_nothing_but_files_is_read(copied, tmp_path):
-    import os
-
     tar = copied / "train-000000.tar"
     tar.rename(tmp_path / "elsewhere.tar")
     tar.symlink_to(tmp_path / "elsewhere.tar")
