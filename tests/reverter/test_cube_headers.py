@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from iris_cli.errors import DataError
+from iris_cli.errors import DataError, UsageError
 from iris_cli.reverter.cube import read_lv
 from tests.reverter import sky
 
@@ -58,6 +59,48 @@ def test_channels_that_the_first_cube_has_blanked_are_the_second_one_s(tmp_path:
     both = read_lv([sky.write(tmp_path / "a.fits", blanked, h), tmp_path / "whole.fits"], GRID)
     np.testing.assert_allclose(both.image, whole.image, atol=1e-6)
     np.testing.assert_allclose(both.coverage, whole.coverage, atol=1e-6)
+
+
+def test_a_hole_in_the_second_cube_is_one_only_where_the_first_does_not_look(tmp_path: Path) -> None:
+    h = sky.header()
+    data = sky.sample(h, CLOUD)
+    left, hole, holes = h.copy(), data.copy(), data.copy()
+    left["NAXIS1"] = 31
+    hole[40:80, 14:17, 45:50] = holes[40:80, 14:17, 45:50] = holes[40:80, 14:17, 10:20] = np.nan
+    sky.write(tmp_path / "left.fits", data[:, :, :31], left)
+    both = read_lv([tmp_path / "left.fits", sky.write(tmp_path / "holes.fits", holes, h)], GRID)
+    expected = read_lv([sky.write(tmp_path / "hole.fits", hole, h)], GRID)
+    np.testing.assert_allclose(both.image, expected.image, atol=1e-5)
+    np.testing.assert_allclose(both.coverage, expected.coverage, atol=1e-5)
+
+
+def test_pixels_that_are_turned_on_the_sky_belong_to_the_first_cube_that_holds_them(tmp_path: Path) -> None:
+    """Twice the brightness in the second cube is never seen where the first one looks."""
+    h, angle = sky.header(), np.deg2rad(30)
+    h["PC1_1"] = h["PC2_2"] = np.cos(angle)
+    h["PC1_2"], h["PC2_1"] = np.sin(angle), -np.sin(angle)
+    left = h.copy()
+    left["NAXIS1"] = 31
+    ones = np.ones((120, 30, 62), np.float32)
+    doubled = ones.copy()
+    doubled[:, :, :31] = 2.0
+    first = sky.write(tmp_path / "first.fits", ones[:, :, :31], left)
+    both = read_lv([first, sky.write(tmp_path / "second.fits", doubled, h)], GRID)
+    alone = read_lv([sky.write(tmp_path / "alone.fits", ones, h)], GRID)
+    np.testing.assert_allclose(both.image, alone.image, atol=1e-5)
+
+
+def test_an_image_that_does_not_say_its_centre_lies_around_the_galactic_one(path: Path) -> None:
+    made = read_lv([sky.cube(path)], GRID)
+    assert replace(made, told={}).centre_deg == made.centre_deg == (0.0, 0.0)
+
+
+def test_an_unknown_latitude_reduction_and_no_cube_are_told(path: Path) -> None:
+    with pytest.raises(UsageError, match="unknown latitude reduction 'maxi'") as caught:
+        read_lv([sky.cube(path)], GRID, "maxi")
+    assert "max" in str(caught.value.hint)
+    with pytest.raises(UsageError, match="no cube was named"):
+        read_lv([], GRID)
 
 
 def test_a_cube_without_a_channel_is_told(path: Path) -> None:
