@@ -142,6 +142,21 @@ def _noted(run: Path) -> tuple[list[float], int, Any]:
     return [line["loss"] for line in lines if line["kind"] == "epoch"], samples, pytest.approx(total, rel=1e-6)
 
 
+class DrawingLoss(ScaledDensityLoss):
+    """Weighs at random, as a loss of one's own may."""
+
+    def per_sample(self, pred: Tensor, true: Tensor) -> Tensor:
+        return super().per_sample(pred, true) * torch.rand(len(pred))
+
+
+def test_random_numbers_of_a_loss_of_one_s_own_go_on_where_they_were(shards: Path, tmp_path: Path) -> None:
+    hyper = replace(HYPER, epochs=1, physical_loss="DrawingLoss", checkpoint_every_steps=1)
+    train(shards, hyper, tmp_path / "whole")
+    middle = tmp_path / "whole" / "checkpoints" / "step-000000001.pt"
+    train(shards, hyper, tmp_path / "again", resume=str(middle))
+    assert_equal(newest(tmp_path / "again").model, newest(tmp_path / "whole").model)
+
+
 def test_a_signal_is_answered_while_the_data_hang(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
