@@ -73,6 +73,18 @@ def test_more_bad_samples_than_allowed_stop_the_run(tmp_path: Path) -> None:
         train(folder, replace(SKIP, max_bad=1), tmp_path / "run")
 
 
+def test_bad_samples_of_training_and_validation_count_together(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_pairs(tmp_path / "set", {"train": range(10), "validation": range(100, 104)})
+    for number in (3, 11):
+        damage(folder, number)
+    with pytest.raises(DataError, match=r"2 samples could not be read, more than the 1 allowed \(--max-bad\)"):
+        train(folder, replace(SKIP, max_bad=1), tmp_path / "one")
+    assert train(folder, replace(SKIP, max_bad=2), tmp_path / "two")[-1]["bad_samples"] == 2
+    assert "2 samples could not be read: left out so far" in " ".join(capsys.readouterr().err.split())
+
+
 def test_a_run_of_which_nothing_can_be_read_is_an_error_and_no_epoch_of_nothing(tmp_path: Path) -> None:
     folder = write_pairs(tmp_path / "set", {"train": range(4), "validation": range(100, 104)})
     for number in range(4):

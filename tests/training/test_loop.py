@@ -5,8 +5,10 @@ import json
 import os
 import signal
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
@@ -286,6 +288,19 @@ def test_checkpoints_within_an_epoch_can_be_gone_on_with(shards: Path, tmp_path:
 def test_the_clock_makes_checkpoints_too(shards: Path, tmp_path: Path) -> None:
     train(shards, replace(HYPER, epochs=1, checkpoint_every_minutes=1e-9), tmp_path / "run")
     assert len(list((tmp_path / "run" / "checkpoints").glob("step-*.pt"))) == 3
+
+
+def test_minutes_between_checkpoints_count_from_the_last_one(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a clock that goes on by 25 s whenever somebody looks: after a step, and as a checkpoint is written."""
+    start = time.monotonic()
+    looks = itertools.count()
+    monkeypatch.setattr("iris_cli.training.loop.time", SimpleNamespace(monotonic=lambda: start + 25.0 * next(looks)))
+    hyper = replace(HYPER, epochs=1, batch_size=1, batches_per_update=1, keep_checkpoints=99)
+    train(shards, replace(hyper, checkpoint_every_minutes=1.0), tmp_path / "run")
+    steps = sorted(int(path.stem[5:]) for path in (tmp_path / "run" / "checkpoints").glob("step-*.pt"))
+    assert steps == [4, 7, 10, 13, 16, 19, 22]
 
 
 def test_a_full_disk_leaves_the_checkpoint_before(
