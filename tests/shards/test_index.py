@@ -126,6 +126,12 @@ def test_shares_of_groups_are_as_asked_and_none_is_empty(count, seed):
         assert abs(len(split[name]) - fraction * count) <= 2
 
 
+def test_a_group_that_is_left_over_goes_where_most_is_lacking():
+    """1.3, 2.5 and 1.2 groups are 1, 3 and 1."""
+    split = group_split(range(5), {"train": 0.26, "validation": 0.5, "test": 0.24}, 0)
+    assert {name: len(members) for name, members in split.items()} == {"train": 1, "validation": 3, "test": 1}
+
+
 def test_a_split_depends_on_names_and_seed_and_not_on_the_order_of_the_input():
     groups = [f"galaxy {i}" for i in range(40)]
     there = group_split(groups, FRACTIONS, 1)
