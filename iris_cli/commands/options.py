@@ -7,10 +7,10 @@ import functools
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, cast, get_type_hints
 
 import typer
 
@@ -86,13 +86,17 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def flat(**given: Any) -> None:
-        for name, group in groups.items():
-            given[name] = group(**{field.name: given.pop(field.name) for field in dataclasses.fields(group)})
-        command(**given)
+        command(**{name: taken(groups[name], given) if name in groups else given[name] for name in hints
+                   if name != "return"})  # fmt: skip
 
     flat.__signature__ = inspect.Signature(spread)  # type: ignore[attr-defined]
     flat.__annotations__ = {parameter.name: parameter.annotation for parameter in spread}
     return flat
+
+
+def taken(group: type[T], given: Mapping[str, Any]) -> T:
+    """A group of options, out of all that a command was given."""
+    return group(**{field.name: given[field.name] for field in dataclasses.fields(cast(Any, group))})
 
 
 def _spread(parameter: inspect.Parameter, hint: Any) -> Iterator[inspect.Parameter]:

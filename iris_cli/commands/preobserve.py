@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,6 +24,56 @@ TENSORS_HELD = 5
 BESIDE_ARRAYS, BESIDE_SAMPLES = 5000, 15_000
 
 
+@dataclass(frozen=True)
+class Observing:
+    """How inputs are observed, divided and stored; None where the configuration decides."""
+
+    observer: Annotated[
+        str | None,
+        typer.Option(help="synthetic (a line) or simple (columns).  [default: synthetic]"),
+    ] = None
+    latitude: Annotated[str | None, typer.Option(help="How latitude is reduced: mean or max.  [default: mean]")] = None
+    in_blur: Annotated[
+        bool | None, typer.Option(help="Smooth velocities over neighbouring cells before observing.")
+    ] = None
+    litter: Annotated[bool | None, typer.Option("--litter", help="Write observations only, to be added to others.")] = (
+        None
+    )
+    turn_over: Annotated[bool | None, typer.Option("--turn-over", help="l -> -l, b -> -b: reverses the rotation.")] = (
+        None
+    )
+    validation_fraction: Annotated[
+        float | None, typer.Option(help="Share of galaxies for validation.  [default: 0.2]")
+    ] = None
+    test_fraction: Annotated[
+        float | None, typer.Option(help="Share of galaxies kept for `iris test`.  [default: 0]")
+    ] = None
+    split_seed: Annotated[int | None, typer.Option(help="Which galaxies go where.  [default: 0]")] = None
+    samples_per_shard: Annotated[int | None, typer.Option(min=1, help="Pairs in a tar file.  [default: 256]")] = None
+    encoding: Annotated[str | None, typer.Option(help="How arrays are stored.  [default: float32]")] = None
+    backend: Annotated[
+        str | None, typer.Option(help="Of the synthetic observer: auto, compiled, torch or reference.  [default: auto]")
+    ] = None
+    device: Annotated[
+        str | None,
+        typer.Option(help="Of the torch backend, and where auto looks: auto (a GPU if there is one), cpu or cuda."),
+    ] = None
+    views_per_source: Annotated[
+        int | None, typer.Option(min=1, help="The field's folders: how many tensors in a row show one galaxy.")
+    ] = None
+
+    def settings(self, config: Path | None) -> PreobserveConfig:
+        flags = {name: value for name, value in vars(self).items() if value is not None}
+        chosen = {name: flags.pop(name) for name in ("backend", "device") if name in flags}
+        settings = options.configured(PreobserveConfig, config, **flags)
+        return replace(settings, synthetic=replace(settings.synthetic, **chosen))
+
+
+def resolved(given: Mapping[str, Any]) -> PreobserveConfig:
+    """The configuration that the command's options come to; they are what typer has read."""
+    return options.taken(Observing, given).settings(given["config"])
+
+
 @options.grouped
 def preobserve(
     standard: Annotated[
@@ -31,39 +82,7 @@ def preobserve(
     ],
     out: Annotated[Path, typer.Argument(help="Shard folder to write.")],
     *,
-    observer: Annotated[
-        str | None,
-        typer.Option(help="synthetic (a line) or simple (columns).  [default: synthetic]"),
-    ] = None,
-    latitude: Annotated[str | None, typer.Option(help="How latitude is reduced: mean or max.  [default: mean]")] = None,
-    in_blur: Annotated[
-        bool | None, typer.Option(help="Smooth velocities over neighbouring cells before observing.")
-    ] = None,
-    litter: Annotated[
-        bool | None, typer.Option("--litter", help="Write observations only, to be added to others.")
-    ] = None,
-    turn_over: Annotated[
-        bool | None, typer.Option("--turn-over", help="l -> -l, b -> -b: reverses the rotation.")
-    ] = None,
-    validation_fraction: Annotated[
-        float | None, typer.Option(help="Share of galaxies for validation.  [default: 0.2]")
-    ] = None,
-    test_fraction: Annotated[
-        float | None, typer.Option(help="Share of galaxies kept for `iris test`.  [default: 0]")
-    ] = None,
-    split_seed: Annotated[int | None, typer.Option(help="Which galaxies go where.  [default: 0]")] = None,
-    samples_per_shard: Annotated[int | None, typer.Option(min=1, help="Pairs in a tar file.  [default: 256]")] = None,
-    encoding: Annotated[str | None, typer.Option(help="How arrays are stored.  [default: float32]")] = None,
-    backend: Annotated[
-        str | None, typer.Option(help="Of the synthetic observer: auto, compiled, torch or reference.  [default: auto]")
-    ] = None,
-    device: Annotated[
-        str | None,
-        typer.Option(help="Of the torch backend, and where auto looks: auto (a GPU if there is one), cpu or cuda."),
-    ] = None,
-    views_per_source: Annotated[
-        int | None, typer.Option(min=1, help="The field's folders: how many tensors in a row show one galaxy.")
-    ] = None,
+    how: Observing,
     workers: options.Workers = 1,
     resume: options.Resume = False,
     overwrite: options.Overwrite = False,
@@ -73,16 +92,7 @@ def preobserve(
     speech: options.LongSpeech,
 ) -> None:
     """Observe standard data sets, once. What comes out are tar shards of (observation, density) pairs and an index."""
-    settings = options.configured(
-        PreobserveConfig, config, observer=observer, latitude=latitude, in_blur=in_blur, litter=litter,
-        turn_over=turn_over, validation_fraction=validation_fraction, test_fraction=test_fraction,
-        split_seed=split_seed, samples_per_shard=samples_per_shard, encoding=encoding,
-        views_per_source=views_per_source,
-    )  # fmt: skip
-    chosen: dict[str, Any] = {
-        name: value for name, value in (("backend", backend), ("device", device)) if value is not None
-    }
-    settings = replace(settings, synthetic=replace(settings.synthetic, **chosen))
+    settings = how.settings(config)
     from iris_cli import preobserve as work  # wakes torch
     from iris_cli.console import emit
     from iris_cli.stopping import stopping

@@ -13,7 +13,8 @@ from typer.core import TyperCommand
 from iris_cli.commands import options
 from iris_cli.commands.evaluate import evaluate as test_command
 from iris_cli.commands.preobserve import preobserve as preobserve_command
-from iris_cli.commands.train import TrainCommand, configured, names_of
+from iris_cli.commands.preobserve import resolved as observing
+from iris_cli.commands.train import TrainCommand, resolved
 from iris_cli.commands.train import train as train_command
 from iris_cli.config.slurm import SlurmConfig
 from iris_cli.errors import UsageError
@@ -95,6 +96,7 @@ def preobserve(words: Words, *, job: ArrayJob) -> None:
     given = parsed("preobserve", preobserve_command, words)
     if "-" in map(str, given["standard"]):
         raise UsageError("a batch job has no standard input", "write the list into a file: @FILE")
+    observing(given)  # a value that cannot be is told now
     settings = job.settings(array=job.array, at_once=job.at_once)
     request = slurm.Request(array=settings.array, at_once=settings.at_once,
                             **_asked(settings, "preobserve", cpus=4, time="24:00:00"))  # fmt: skip
@@ -108,7 +110,7 @@ def train(words: Words, *, job: RanksJob) -> None:
     from iris_cli import slurm
 
     given = parsed("train", train_command, words)
-    if "TERM" not in configured(given["config"], {"stop_signals": names_of(given["stop_signals"])}).stop_signals:
+    if "TERM" not in resolved(given).stop_signals:
         raise UsageError("the script passes each signal on as TERM, which the training's stop_signals leave out",
                          "add TERM to them")  # fmt: skip
     print(slurm.train(words, _of_ranks("train", given, job, time="24:00:00")), end="")

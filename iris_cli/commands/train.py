@@ -76,6 +76,82 @@ class Feed:
 
 
 @dataclass(frozen=True)
+class Learning:
+    """How a network learns, and what is kept of it."""
+
+    epochs: Annotated[int | None, typer.Option("--epochs", "-e", help="[default: 32]")] = None
+    batch_size: Annotated[int | None, typer.Option("--batch-size", "-b", help="Per process.  [default: 8]")] = None
+    accumulate: Annotated[
+        int | None, typer.Option("--accumulate", "-a", help="Batches in an optimizer step.  [default: 16]")
+    ] = None
+    learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="[default: 0.001]")] = None
+    optimizer: Annotated[str | None, typer.Option(help="adam, adamw or sgd.  [default: adam]")] = None
+    schedule: Annotated[str | None, typer.Option(help="halvings, cosine or constant.  [default: halvings]")] = None
+    validation_fraction: Annotated[
+        float | None,
+        typer.Option(help="Share of galaxies, where the data bring no splits of their own.  [default: 0.2]"),
+    ] = None
+    network: Annotated[str | None, typer.Option(help="paper, or columns (a U-Net).  [default: paper]")] = None
+    precision: Annotated[str | None, typer.Option(help="fp32, bf16 or fp16.  [default: fp32]")] = None
+    compile_network: Annotated[
+        bool | None, typer.Option("--compile", help="Compile the network first: minutes once, then faster steps.")
+    ] = None
+    grad_clip: Annotated[float | None, typer.Option(help="Shorten longer gradients.  [default: 0, as they are]")] = None
+    ema: Annotated[
+        float | None,
+        typer.Option("--ema", help="Decay of a running mean of the weights, 0.999 say.  [default: 0, none]"),
+    ] = None
+    patience: Annotated[
+        int | None, typer.Option(help="Stop after so many epochs without a better score.  [default: 0, never]")
+    ] = None
+    on_nan: Annotated[str | None, typer.Option(help="stop, or skip a step whose loss is not finite.")] = None
+    read_threads: Annotated[int | None, typer.Option(min=1, help="Threads that read pairs.  [default: 2]")] = None
+    read_ahead: Annotated[int | None, typer.Option(min=1, help="Batches they are ahead.  [default: 2]")] = None
+    seed: Annotated[int | None, typer.Option("--seed", help="Same seed, same bytes.  [default: 0]")] = None
+    checkpoint_every: Annotated[
+        int | None, typer.Option(help="Steps between checkpoints within an epoch.  [default: 0, at its end only]")
+    ] = None
+    checkpoint_minutes: Annotated[float | None, typer.Option(help="The same by the clock.  [default: 0]")] = None
+    keep: Annotated[int | None, typer.Option(help="Last checkpoints to keep beside the best.  [default: 3]")] = None
+    stop_signals: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,NAME…",
+            help=f"Signals that save and stop, as Ctrl-C does: of {', '.join(SIGNALS)}."
+            f"  [default: {','.join(TrainConfig.stop_signals)}]",
+        ),
+    ] = None
+    log: Annotated[str | None, typer.Option(help="tensorboard: event files beside metrics.jsonl.")] = None
+
+    def changes(self) -> dict[str, Any]:
+        """Keys of a TrainConfig; None where nothing was said."""
+        return {
+            "epochs": self.epochs,
+            "batch_size": self.batch_size,
+            "batches_per_update": self.accumulate,
+            "optimizer.learning_rate": self.learning_rate,
+            "optimizer.name": self.optimizer,
+            "schedule.name": self.schedule,
+            "validation_data_fraction": self.validation_fraction,
+            "network": self.network,
+            "precision": self.precision,
+            "compile": self.compile_network,
+            "gradient_clip": self.grad_clip,
+            "ema_decay": self.ema,
+            "patience_epochs": self.patience,
+            "on_nan": self.on_nan,
+            "read_threads": self.read_threads,
+            "read_ahead_batches": self.read_ahead,
+            "stop_signals": names_of(self.stop_signals),
+            "log": self.log,
+            "seed": self.seed,
+            "checkpoint_every_steps": self.checkpoint_every,
+            "checkpoint_every_minutes": self.checkpoint_minutes,
+            "keep_checkpoints": self.keep,
+        }
+
+
+@dataclass(frozen=True)
 class Processes:
     """On how many ranks the work is done, and where."""
 
@@ -139,54 +215,10 @@ def train(
     *,
     out: Annotated[Path, typer.Option("--out", "-o", help="Run folder: configuration, metrics, checkpoints.")],
     feed: Feed,
-    epochs: Annotated[int | None, typer.Option("--epochs", "-e", help="[default: 32]")] = None,
-    batch_size: Annotated[int | None, typer.Option("--batch-size", "-b", help="Per process.  [default: 8]")] = None,
-    accumulate: Annotated[
-        int | None, typer.Option("--accumulate", "-a", help="Batches in an optimizer step.  [default: 16]")
-    ] = None,
-    learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="[default: 0.001]")] = None,
-    optimizer: Annotated[str | None, typer.Option(help="adam, adamw or sgd.  [default: adam]")] = None,
-    schedule: Annotated[str | None, typer.Option(help="halvings, cosine or constant.  [default: halvings]")] = None,
-    validation_fraction: Annotated[
-        float | None,
-        typer.Option(help="Share of galaxies, where the data bring no splits of their own.  [default: 0.2]"),
-    ] = None,
-    network: Annotated[str | None, typer.Option(help="paper, or columns (a U-Net).  [default: paper]")] = None,
-    precision: Annotated[str | None, typer.Option(help="fp32, bf16 or fp16.  [default: fp32]")] = None,
-    compile_network: Annotated[
-        bool | None, typer.Option("--compile", help="Compile the network first: minutes once, then faster steps.")
-    ] = None,
-    grad_clip: Annotated[
-        float | None, typer.Option(help="Shorten longer gradients.  [default: 0, as they are]")
-    ] = None,
-    ema: Annotated[
-        float | None,
-        typer.Option("--ema", help="Decay of a running mean of the weights, 0.999 say.  [default: 0, none]"),
-    ] = None,
-    patience: Annotated[
-        int | None, typer.Option(help="Stop after so many epochs without a better score.  [default: 0, never]")
-    ] = None,
+    learning: Learning,
     members: Annotated[
         int, typer.Option(min=1, help="Train an ensemble of so many, in folders member-01, member-02 ... of the run.")
     ] = 1,
-    on_nan: Annotated[str | None, typer.Option(help="stop, or skip a step whose loss is not finite.")] = None,
-    read_threads: Annotated[int | None, typer.Option(min=1, help="Threads that read pairs.  [default: 2]")] = None,
-    read_ahead: Annotated[int | None, typer.Option(min=1, help="Batches they are ahead.  [default: 2]")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Same seed, same bytes.  [default: 0]")] = None,
-    checkpoint_every: Annotated[
-        int | None, typer.Option(help="Steps between checkpoints within an epoch.  [default: 0, at its end only]")
-    ] = None,
-    checkpoint_minutes: Annotated[float | None, typer.Option(help="The same by the clock.  [default: 0]")] = None,
-    keep: Annotated[int | None, typer.Option(help="Last checkpoints to keep beside the best.  [default: 3]")] = None,
-    stop_signals: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME,NAME…",
-            help=f"Signals that save and stop, as Ctrl-C does: of {', '.join(SIGNALS)}."
-            f"  [default: {','.join(TrainConfig.stop_signals)}]",
-        ),
-    ] = None,
-    log: Annotated[str | None, typer.Option(help="tensorboard: event files beside metrics.jsonl.")] = None,
     config: options.ConfigFile = None,
     resume: Annotated[
         str,
@@ -204,34 +236,7 @@ def train(
     if members > 1 and resume not in ("auto", "none"):
         raise UsageError(f"{counted(members, 'member')} cannot all go on from {resume}",
                          "--resume alone takes each member's own newest checkpoint")  # fmt: skip
-    hyper = configured(
-        config,
-        {
-            **feed.changes(data),
-            "epochs": epochs,
-            "batch_size": batch_size,
-            "batches_per_update": accumulate,
-            "optimizer.learning_rate": learning_rate,
-            "optimizer.name": optimizer,
-            "schedule.name": schedule,
-            "validation_data_fraction": validation_fraction,
-            "network": network,
-            "precision": precision,
-            "compile": compile_network,
-            "gradient_clip": grad_clip,
-            "ema_decay": ema,
-            "patience_epochs": patience,
-            "on_nan": on_nan,
-            "read_threads": read_threads,
-            "read_ahead_batches": read_ahead,
-            "stop_signals": names_of(stop_signals),
-            "log": log,
-            "seed": seed,
-            "checkpoint_every_steps": checkpoint_every,
-            "checkpoint_every_minutes": checkpoint_minutes,
-            "keep_checkpoints": keep,
-        },
-    )
+    hyper = configured(config, {**feed.changes(data), **learning.changes()})
     if dry_run:
         from iris_cli.dry_run import tell
         from iris_cli.training.intention import of_training
@@ -266,6 +271,12 @@ def names_of(text: str | None) -> list[str] | None:
     return (
         None if text is None else [name.strip().upper().removeprefix("SIG") for name in text.split(",") if name.strip()]
     )
+
+
+def resolved(given: Mapping[str, Any]) -> TrainConfig:
+    """The configuration that the command's options come to; they are what typer has read."""
+    feed, learning = options.taken(Feed, given), options.taken(Learning, given)
+    return configured(given["config"], {**feed.changes(given["data"]), **learning.changes()})
 
 
 def configured(file: Path | None, flags: dict[str, Any]) -> TrainConfig:

@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from iris_cli.config.observer import SyntheticConfig
-from iris_cli.errors import UsageError
+from iris_cli.errors import UsageError, nearest
+
+#: What is stored as single-precision numbers, in ways that shards.codec knows.
+ENCODINGS = ("float32", "float16-scaled", "shuffle-zlib")
+LATITUDE_REDUCTIONS = ("mean", "max")
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,10 @@ class PreobserveConfig:
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
 
     def __post_init__(self) -> None:
+        for name, value, known in (("latitude reduction", self.latitude, LATITUDE_REDUCTIONS),
+                                   ("encoding", self.encoding, ENCODINGS)):  # fmt: skip
+            if value not in known:
+                raise UsageError(f"unknown {name} '{value}'", nearest(value, known))
         held_out = self.validation_fraction + self.test_fraction
         if not (min(self.validation_fraction, self.test_fraction) >= 0 and held_out < 1):  # NaN is no share either
             raise UsageError(

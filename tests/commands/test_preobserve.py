@@ -18,9 +18,12 @@ import torch
 import webdataset
 
 from iris_cli import units
+from iris_cli.config.preobserve import ENCODINGS, LATITUDE_REDUCTIONS
+from iris_cli.observers import observer
 from iris_cli.observers.simple import SimpleObserver
 from iris_cli.observers.top_down import top_down_density
 from iris_cli.standard.dataset import StandardDataset
+from shards import codec
 from shards.index import Index
 
 Iris = Callable[..., "object"]
@@ -232,6 +235,21 @@ def test_two_grids_do_not_go_into_one_set(iris: Iris, standard: Path, shared_dat
 def test_fractions_that_leave_nothing_to_train_on_are_a_usage_error(iris: Iris, standard: Path, tmp_path: Path) -> None:
     ran = iris(*PREOBSERVE, standard, tmp_path / "o", "--validation-fraction", 0.6, "--test-fraction", 0.4)
     one_line(ran, 2, "no training data")
+
+
+@pytest.mark.parametrize(("option", "value"), [("latitude", "median"), ("encoding", "float16")])
+def test_a_choice_that_there_is_not_is_told_before_anything_is_observed(
+    iris: Iris, standard: Path, tmp_path: Path, option: str, value: str
+) -> None:
+    ran = iris("preobserve", standard, tmp_path / "out", f"--{option}", value)
+    assert ran.code == 2 and f"'{value}'" in ran.err and not (tmp_path / "out").exists()
+    (tmp_path / "p.toml").write_text(f'{option} = "{value}"\n')
+    assert f"'{value}'" in iris("config", "validate", "--for", "preobserve", tmp_path / "p.toml").err
+
+
+def test_the_choices_of_a_configuration_are_those_of_the_code_behind_it() -> None:
+    assert ENCODINGS == codec.ENCODINGS
+    assert set(LATITUDE_REDUCTIONS) == set(observer.LATITUDE_REDUCTIONS)
 
 
 def test_a_spoilt_tensor_fails_alone_and_can_be_retried(iris: Iris, standard: Path, tmp_path: Path) -> None:

@@ -135,9 +135,12 @@ def test_a_script_says_all_that_it_asks_for_and_quotes_all_that_it_is_given(iris
     [
         (("train", "shards", "--out", "run", "--epoch", 3), "--epoch"),
         (("train", "shards"), "--out"),
+        (("train", "shards", "--out", "run", "--epochs", 0), "epochs = 0"),
+        (("train", "shards", "--out", "run", "--precision", "fp8"), "precision = 'fp8'"),
         (("train", "shards", "--out", "run", "--nproc-per-node", 2), "--ranks"),
         (("preobserve", "standard"), "out"),
         (("preobserve", "-", "shards"), "standard input"),
+        (("preobserve", "standard", "shards", "--latitude", "median"), "unknown latitude reduction 'median'"),
         (("preobserve", "--account", "3'2", "standard", "shards"), "#SBATCH"),
         (("preobserve", "--mem", "32 apples", "standard", "shards"), "no amount of memory"),
         (("preobserve", "--time", "a while", "standard", "shards"), "no duration (h:mm:ss"),
