@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 
 from iris_cli.errors import DataError, IrisError, UsageError
-from iris_cli.training.distributed import Control, World, _exit_code, pick_device, seat, world
+from iris_cli.training.distributed import Control, World, _exit_code, launch, pick_device, seat, world
 
 
 @pytest.fixture
@@ -179,6 +179,18 @@ def test_ranks_of_a_machine_share_out_its_gpus(monkeypatch: pytest.MonkeyPatch) 
         pick_device("cuda", 0)
     with pytest.raises(UsageError, match="unknown device 'gpu'"):
         pick_device("gpu", 0)
+
+
+def test_ranks_meet_at_a_port_of_their_own_unless_it_is_said_where(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise two runs on one machine would meet each other."""
+    asked: list[Any] = []
+    monkeypatch.setattr("torch.distributed.run.run", asked.append)
+    there = ["--nnodes=2", "--rdzv-endpoint=node1:29400", "--rdzv-backend=c10d"]
+    assert [launch(2, ["train", "pairs"], more) for more in ((), ["--max-restarts=0"], there)] == [0, 0, 0]
+    assert [words.standalone for words in asked] == [True, True, False]
+    assert {(words.nproc_per_node, words.module, words.training_script) for words in asked} == {("2", True, "iris_cli")}
+    assert all(words.training_script_args == ["train", "pairs"] for words in asked)
+    assert asked[2].rdzv_endpoint == "node1:29400"
 
 
 def test_the_rank_that_failed_of_itself_gives_the_launcher_its_code() -> None:
