@@ -91,6 +91,24 @@ def test_a_line_in_front_of_warm_dust_absorbs_its_continuum(backend_name: str) -
 
 
 @every_backend
+def test_a_narrow_line_grows_with_its_column_as_the_curve_of_growth_says(backend_name: str) -> None:
+    """W = J(T) b int(1 - exp(-tau exp(-x^2))) dx, from transparent to opaque, where b is 0.08 km/s."""
+    options = {"backend_name": backend_name, "background_K": 0.0, "turbulence_m_s": 0.0}
+    if backend_name == "reference":
+        options["subsamples"] = 64
+    b_km_s = 1e-3 * np.sqrt(2 * BOLTZMANN_J_K * 10.0 / (29.0 * 1.66054e-27))
+    x = np.linspace(-6.0, 6.0, 4001)
+
+    def width(x_CO: float) -> float:
+        return flux(see(uniform(1, T_K=10.0, x_CO=x_CO), **options)) / (rayleigh_jeans(10.0) * b_km_s)
+
+    tau_per_x_CO = width(1e-12) / np.sqrt(np.pi) / 1e-12
+    for tau in (0.03, 0.3, 1.0, 3.0, 30.0):
+        grown = (1.0 - np.exp(-tau * np.exp(-(x**2)))).sum() * (x[1] - x[0])
+        assert width(tau / tau_per_x_CO) == pytest.approx(grown, rel=5e-3)
+
+
+@every_backend
 @pytest.mark.parametrize("x_CO", [1.4e-10, 1.4e-4, 1.4e-2])
 def test_a_cold_line_is_as_bright_wherever_in_a_channel_it_falls(backend_name: str, x_CO: float) -> None:
     """Thin, opaque and very opaque, at 10 K and without turbulence: ten lines of sight across two channels."""
