@@ -28,6 +28,7 @@ from iris_cli.training import (
 )
 from iris_cli.training.checkpoint import Checkpoint, load
 from iris_cli.training.interruption import interruption
+from iris_cli.training.loop import Trainer
 from iris_cli.training.pairs import ShardPairs
 from iris_cli.training.run_folder import RunFolder
 from tests.training.makers import small_reverter, without_batch_norm
@@ -162,14 +163,22 @@ def test_random_numbers_of_a_loss_of_one_s_own_go_on_where_they_were(shards: Pat
 def test_a_signal_is_answered_while_the_data_hang(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, reads, forever = ShardPairs.read, itertools.count(), threading.Event()
+    read, reads, hanging, forever = ShardPairs.read, itertools.count(), threading.Event(), threading.Event()
+    when_waiting, waits = Trainer._when_waiting, itertools.count()
 
     def hang(self: ShardPairs, number: int, rows: Any) -> None:
         if next(reads) == 12:
-            os.kill(os.getpid(), signal.SIGUSR2)
+            hanging.set()
             forever.wait()
         read(self, number, rows)
 
+    def waiting(self: Trainer) -> None:
+        if hanging.is_set():
+            os.kill(os.getpid(), signal.SIGUSR2)
+            assert next(waits) < 20, "nobody answers"
+        when_waiting(self)
+
+    monkeypatch.setattr(Trainer, "_when_waiting", waiting)
     train(shards, HYPER, tmp_path / "whole")
     monkeypatch.setattr(ShardPairs, "read", hang)
     with pytest.raises(Stopped):

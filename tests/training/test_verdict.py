@@ -162,8 +162,9 @@ def test_verdicts_are_read_two_steps_later_and_all_at_a_line_of_the_log(
 
     monkeypatch.setattr(Verdict, "on", on)
     monkeypatch.setattr(Verdict, "read", reading)
-    train(shards, replace(HYPER, batches_per_update=1), tmp_path / "run")  # 6 steps, and a line at the epoch's end
-    assert lags == [2, 2, 2, 2, 1, 0]
+    hyper = replace(HYPER, batch_size=2, batches_per_update=1)  # 11 steps; a line after the tenth, and at the end
+    train(shards, hyper, tmp_path / "run")
+    assert lags == [2] * 8 + [1, 0] + [0]
 
 
 # --- a void step ------------------------------------------------------------------------------------------------------
