@@ -18,7 +18,7 @@ from iris_cli.training.batch import Feed
 from shards.errors import ShardError
 from shards.index import Index
 from shards.stream import BadSamples
-from tests.training.makers import pairs_in, without_batch_norm, write_pairs
+from tests.training.makers import Other, pairs_in, without_batch_norm, write_pairs
 
 SKIP = TrainConfig(epochs=1, batch_size=4, batches_per_update=2, on_bad_sample="skip", max_bad=3,
                    optimizer=OptimizerConfig("sgd", 0.1, momentum=0.0))  # fmt: skip
@@ -156,6 +156,9 @@ def test_bad_samples_of_all_ranks_are_counted_together(tmp_path: Path) -> None:
     feed = Feed("train", pairs_in(write_pairs(tmp_path / "set", {"train": range(10)})), np.arange(10), seed=0, batch=4)
     feed.bad.found.update({3: "torn", 7: "torn"})
     assert feed.bad_over_ranks(World()) == 2 and feed.bad_litter_over_ranks(World()) == 0
+    assert feed.bad_over_ranks(World(0, 2, control=Other(1.0))) == 10, (
+        "the other rank could read none; two are the same"
+    )
 
 
 def test_a_hole_that_nobody_counted_is_an_error(tmp_path: Path) -> None:

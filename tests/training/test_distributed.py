@@ -13,6 +13,7 @@ import torch.distributed as dist
 
 from iris_cli.errors import DataError, IrisError, UsageError
 from iris_cli.training.distributed import Control, World, _exit_code, launch, pick_device, seat, world
+from tests.training.makers import Other
 
 
 @pytest.fixture
@@ -91,16 +92,6 @@ def test_a_caller_s_own_process_group_is_left_to_the_caller() -> None:
 
 
 # --- a world of two, whose other rank always answers the same ---------------------------------------------------------
-
-
-class Other(Control):
-    def __init__(self, answer: float) -> None:
-        self.answer, self.heard = answer, []  # type: ignore[var-annotated]
-
-    def all_reduce(self, values: torch.Tensor, op: Any = dist.ReduceOp.SUM) -> torch.Tensor:
-        self.heard.append(values.clone())
-        theirs = torch.full_like(values, self.answer)
-        return values.copy_(torch.maximum(values, theirs) if op == dist.ReduceOp.MAX else values + theirs)
 
 
 def test_what_rank_0_does_alone_ends_all_ranks_as_it_ended() -> None:
