@@ -9,7 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from iris_cli.config.cube import CubeConfig, RegridConfig
 from iris_cli.config.grid import GRID_PRESETS
+from iris_cli.cube import regrid_cubes
+from iris_cli.errors import IrisError, UsageError
 from tests.reverter import sky
 from tests.training.makers import write_pairs
 
@@ -54,6 +57,20 @@ def test_a_dry_run_reads_headers_alone(iris: Callable, cube: Path, tmp_path: Pat
     assert not (tmp_path / "lv.npz").exists()
     ran = iris("cube", cube, "-o", tmp_path / "lv.npz", "--preset", "paper", "--dry-run")
     assert "would read" in ran.out and "512 x 512 pixels from 1 cube" in ran.out
+
+
+def test_from_python_an_image_is_written_once_unless_it_may_be_replaced(cube: Path, tmp_path: Path) -> None:
+    config, out = RegridConfig(cube=CubeConfig(min_coverage=0.01)), tmp_path / "lv.npz"
+    made = regrid_cubes([cube], out, config, preset="tiny")
+    assert made["file"] == str(out) and out.exists()
+    with np.load(out) as image:
+        assert made["mean_K"] == pytest.approx(image["image"].mean(), rel=1e-5)
+    with pytest.raises(IrisError, match="exists"):
+        regrid_cubes([cube], out, config, preset="tiny")
+    assert regrid_cubes([cube], out, config, preset="tiny", overwrite=True) == made
+    for dry_run in (False, True):
+        with pytest.raises(UsageError, match="no cube was named"):
+            regrid_cubes([], tmp_path / "none.npz", config, preset="tiny", dry_run=dry_run)
 
 
 @pytest.mark.parametrize(
