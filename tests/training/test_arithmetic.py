@@ -153,6 +153,7 @@ def test_what_is_validated_is_the_running_mean(shards: Path, tmp_path: Path) -> 
     validation = PreObservedDataset(shards, "validation")
     mean = test_reverter(newest.make_reverter(), validation, hyper=HYPER, quiet=True).loss
     learning = replace(newest, model=newest.learning_model).make_reverter()
+    assert not learning.training
     assert noted(run, "epoch", "loss")[-1] == pytest.approx(mean, rel=1e-6)
     assert test_reverter(learning, validation, hyper=HYPER, quiet=True).loss != pytest.approx(mean, rel=1e-3)
 

@@ -10,7 +10,7 @@ import torch
 
 from iris_cli.config.train import TrainConfig
 from iris_cli.errors import DataError, UsageError
-from iris_cli.training.checkpoint import Checkpoint, Progress, load
+from iris_cli.training.checkpoint import VERSION, Checkpoint, Progress, load
 from iris_cli.training.run_folder import RunFolder, check_room_for_members, member_folders
 
 
@@ -86,6 +86,28 @@ def test_without_a_best_the_newest_whole_one_stands_in(folder: RunFolder, capsys
     path, best = folder.best()
     assert (path.name, best.progress.step) == ("step-000000001.pt", 1)
     assert "passing over a checkpoint" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "says", "hint"),
+    [
+        ({"version": VERSION + 1}, "reads up to", "install a newer release"),
+        ({"format": "another"}, "is not a checkpoint of this program", "RUN/checkpoints"),
+        ({"progress": {"epochs": 3}}, "does not hold what a checkpoint holds", "take an older one"),
+        ({"colour": "red"}, "does not hold what a checkpoint holds", "take an older one"),
+    ],
+)
+def test_a_checkpoint_of_another_kind_or_of_the_future_is_told(
+    folder: RunFolder, change: dict[str, object], says: str, hint: str
+) -> None:
+    folder.save(checkpoint(1))
+    path = folder.checkpoints / "step-000000001.pt"
+    torch.save(torch.load(path, weights_only=True) | change, path)
+    with pytest.raises(DataError, match=says) as caught:
+        load(path)
+    assert hint in str(caught.value.hint) and "\n" not in caught.value.message
+    with pytest.raises(DataError, match=r"checkpoint .*none\.pt does not exist"):
+        load(folder.checkpoints / "none.pt")
 
 
 def test_the_best_of_the_course_that_is_gone_on_with_is_found_among_the_steps(folder: RunFolder) -> None:
