@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 from iris_cli.config.train import TrainConfig
 from iris_cli.errors import DataError, UsageError
+from iris_cli.reverter.reverter import Reverter
 from iris_cli.training.checkpoint import VERSION, Checkpoint, Progress, load
 from iris_cli.training.run_folder import RunFolder, check_room_for_members, member_folders
 
@@ -108,6 +110,12 @@ def test_a_checkpoint_of_another_kind_or_of_the_future_is_told(
     assert hint in str(caught.value.hint) and "\n" not in caught.value.message
     with pytest.raises(DataError, match=r"checkpoint .*none\.pt does not exist"):
         load(folder.checkpoints / "none.pt")
+
+
+def test_weights_that_do_not_fit_their_own_table_are_told() -> None:
+    torn = replace(checkpoint(1), reverter=Reverter(32).table())
+    with pytest.raises(DataError, match="weights are those of another network"):
+        torn.make_reverter()
 
 
 def test_the_best_of_the_course_that_is_gone_on_with_is_found_among_the_steps(folder: RunFolder) -> None:
