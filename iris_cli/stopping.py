@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 
 from iris_cli.console import log
@@ -15,9 +13,6 @@ from iris_cli.errors import EXIT_REQUEUE
 
 #: What a batch system sends before it ends a job, and what a terminal sends as it closes.
 STOPPING = (signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
-
-#: The variable through which ranks tell their launcher, by making the file it names, that they are saved and stopped.
-STOPPED_NOTE = "IRIS_STOPPED_NOTE"
 
 
 def named(names: Iterable[str]) -> tuple[signal.Signals, ...]:
@@ -47,12 +42,6 @@ def deaf_to(number: signal.Signals) -> bool:
     return number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN
 
 
-def note_stopped() -> None:
-    """For the launcher: after a signal, once everything is saved."""
-    if note := os.environ.get(STOPPED_NOTE):
-        Path(note).touch()
-
-
 class _Stop(SystemExit):
     """No Exception: whoever notes an input that fails must let it pass."""
 
@@ -73,5 +62,4 @@ def stopping(words: str, signals: Iterable[signal.Signals] = STOPPING) -> Iterat
             yield
         except _Stop:
             log(f"stopped by a signal; {words}")
-            note_stopped()
             raise

@@ -17,7 +17,7 @@ from iris_cli.config.grid import Grid
 from iris_cli.config.mock import MockConfig
 from iris_cli.errors import EXIT_REQUEUE
 from iris_cli.standard.generate import Galaxies, write_mock
-from iris_cli.stopping import STOPPED_NOTE, stopping
+from iris_cli.stopping import stopping
 from iris_cli.training.interruption import interruption
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,18 +37,6 @@ def test_a_signal_unwinds_the_work_past_those_who_note_failures(capsys: pytest.C
     assert ended.value.code == EXIT_REQUEUE and unwound
     assert "stopped by a signal; go on with --resume" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
-
-
-def test_a_launcher_finds_the_note_of_a_rank_that_was_stopped_before_its_work(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(STOPPED_NOTE, str(tmp_path / "note"))
-    with stopping("nothing was begun"):
-        pass
-    assert not (tmp_path / "note").exists()
-    with pytest.raises(SystemExit), stopping("nothing was begun"):
-        signal.raise_signal(signal.SIGTERM)
-    assert (tmp_path / "note").exists()
 
 
 def test_whoever_was_started_deaf_to_a_closed_terminal_stays_so_and_hears_the_rest() -> None:

@@ -19,6 +19,7 @@ from iris_cli.config.toml import from_dict, read_toml
 from iris_cli.config.train import SIGNALS, TrainConfig
 from iris_cli.console import counted, emit, log, speaks
 from iris_cli.errors import EXIT_REQUEUE, UsageError
+from iris_cli.launched import end_with_launcher
 from iris_cli.stopping import named, stopping
 
 Data = Annotated[list[Path], typer.Argument(help="Shard folders; or standard data sets, with --observer.")]
@@ -174,6 +175,7 @@ class Processes:
             return
         if "RANK" in os.environ:  # we are one of them
             check_started(self.ranks, os.environ)
+            end_with_launcher()
             return
         try:
             more = shlex.split(self.torchrun)
@@ -243,7 +245,8 @@ def train(
 
         tell(of_training(hyper, out, members=members, ranks=processes.ranks), speech.as_json)
         return
-    with stopping("start again with --resume", named(hyper.stop_signals)):
+    heard = () if "RANK" in os.environ else named(hyper.stop_signals)  # ranks end as their launcher says
+    with stopping("start again with --resume", heard):
         processes.start()
         told = run(hyper, out, members, resume=resume, overwrite=overwrite, force=force, device=processes.device,
                    quiet=speech.quiet)  # fmt: skip

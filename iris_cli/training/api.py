@@ -34,7 +34,7 @@ from iris_cli.training.optimizer import make_optimizer
 from iris_cli.training.pairs import Pairs, divide, image_size, litter_of, pairs_of
 from iris_cli.training.report import Report
 from iris_cli.training.run_folder import RunFolder
-from iris_cli.training.tensorboard import Board
+from iris_cli.training.tensorboard import Board, check_installed
 from shards.stream import BadSamples
 
 
@@ -72,6 +72,7 @@ def train_reverter(
     if (checkpoint_directory is None) != (checkpoint_name is None):
         raise ValueError("give both checkpoint_directory and checkpoint_name, or neither")
     hyper = hyper or TrainConfig()
+    check_installed(hyper.log)
     pairs = pairs_of(dataset, observer)
     drawn = litter_of(litter, observer, pairs)
     check_fits(reverter, pairs)

@@ -27,8 +27,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from iris_cli import launched
+from iris_cli.console import log
 from iris_cli.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_REQUEUE, IrisError, UsageError
-from iris_cli.stopping import STOPPED_NOTE, deaf_to
+from iris_cli.stopping import deaf_to
 
 #: A collective that takes longer has lost a rank.
 TIMEOUT = timedelta(minutes=10)
@@ -329,8 +331,7 @@ def _launch(ranks: int, arguments: list[str], more: Sequence[str]) -> int:
     deaf = [f"{choice}={heard}"] if choice in get_args_parser().format_help() else []
     options = [*alone, *deaf, f"--nproc-per-node={ranks}", *more, "-m", "iris_cli", *arguments]
     with TemporaryDirectory(prefix="iris-") as folder:
-        note = Path(folder) / "stopped"
-        os.environ[STOPPED_NOTE] = str(note)
+        os.environ.update({launched.FOLDER: folder, launched.LAUNCHER: str(os.getpid())})
         try:
             run(parse_args(options))
         except ChildFailedError as failed:
@@ -340,8 +341,8 @@ def _launch(ranks: int, arguments: list[str], more: Sequence[str]) -> int:
         except RendezvousError as error:
             hint = "is the address in --torchrun right, and its port open between the nodes?"
             raise IrisError(f"the ranks could not meet: {str(error).partition('. ')[0]}", hint) from None
-        except SignalException:
-            return EXIT_REQUEUE if note.exists() else EXIT_INTERRUPTED
+        except SignalException as stopped:
+            return _after_signal(stopped.sigval, {path.name for path in Path(folder).iterdir()})
     return 0
 
 
@@ -350,6 +351,16 @@ def _pass_on(number: int, frame: FrameType | None) -> None:
     from torch.distributed.elastic.multiprocessing.api import SignalException
 
     raise SignalException(f"signal {number}", signal.Signals(number))
+
+
+def _after_signal(number: signal.Signals, notes: set[str]) -> int:
+    """The exit code, after what the ranks have noted. A job that is pre-empted while it starts should start again."""
+    if launched.STOPPED in notes:
+        return EXIT_REQUEUE
+    if launched.BEGUN in notes or number == signal.SIGINT:
+        return EXIT_INTERRUPTED
+    log("stopped by a signal; start again")
+    return EXIT_REQUEUE
 
 
 def _exit_code(codes: list[int]) -> int:

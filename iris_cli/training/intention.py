@@ -18,6 +18,7 @@ from iris_cli.training.folders import open_data, open_litter
 from iris_cli.training.loss import physical_loss
 from iris_cli.training.optimizer import learning_rate, make_optimizer
 from iris_cli.training.pairs import Pairs, divide, image_size, litter_of, pairs_of
+from iris_cli.training.tensorboard import check_installed
 
 #: Bytes of a float32 number.
 FLOAT = 4
@@ -29,6 +30,7 @@ PER_ACTIVATION = 2
 
 def of_training(hyper: TrainConfig, out: Path, *, members: int = 1, ranks: int = 1) -> DryRun:
     """Data sets are opened and divided as in earnest, and every name looked up; nothing is read from the data."""
+    check_installed(hyper.log)
     dataset, observer = open_data(hyper.data, hyper.observer)
     pairs, litter = pairs_of(dataset, observer), open_litter(hyper)
     if litter is not None:

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
+from iris_cli import launched
 from iris_cli.config.toml import to_dict
 from iris_cli.config.train import TrainConfig
 from iris_cli.console import counted, log, progress, warn
 from iris_cli.errors import EXIT_FAILURE, EXIT_REQUEUE, DataError, IrisError
-from iris_cli.stopping import note_stopped
 from iris_cli.training.arithmetic import Arithmetic
 from iris_cli.training.averaging import RunningMean
 from iris_cli.training.batch import Feed, PairBatch
@@ -84,13 +84,14 @@ class Trainer:
 
     def run(self) -> None:
         """Train to the last epoch. Stopped when a signal came and everything is saved."""
+        launched.note(launched.BEGUN)
         try:
             while self.progress.epoch < self.hyper.epochs and not self._out_of_patience():
                 self._train_epoch()
                 self._finish_epoch()
         except Stopped:
             self._save()
-            self.world.alone(note_stopped)
+            self.world.alone(lambda: launched.note(launched.STOPPED))
             raise
 
     def _out_of_patience(self) -> bool:

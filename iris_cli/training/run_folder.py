@@ -16,6 +16,7 @@ from iris_cli.config.train import TrainConfig
 from iris_cli.console import warn
 from iris_cli.errors import DataError, UsageError, naming
 from iris_cli.training.checkpoint import BEST, CHECKPOINTS, CONFIG, METRICS, Checkpoint, load, save, whole_file
+from iris_cli.training.tensorboard import event_files
 
 #: An ensemble's folder holds a run folder for each of its members, numbered from 1.
 MEMBER = "member-{:02d}"
@@ -96,7 +97,8 @@ class RunFolder:
 
     def _clear(self) -> None:
         """Remove a run's files, and no others."""
-        for path in (self.path / CONFIG, self.path / METRICS, self.checkpoints / BEST, *self._steps()):
+        ours = self.path / CONFIG, self.path / METRICS, self.checkpoints / BEST
+        for path in (*ours, *self._steps(), *event_files(self.path)):
             path.unlink(missing_ok=True)
 
     def begin(self, hyper: TrainConfig, step: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +11,23 @@ from iris_cli.errors import UsageError
 FOLDER = "tensorboard"
 
 
+def check_installed(log: str) -> None:
+    """UsageError when the package is asked for and absent."""
+    if log == "tensorboard" and find_spec("tensorboard") is None:
+        raise UsageError("--log tensorboard needs the package tensorboard", "pip install 'iris-reversion[tensorboard]'")
+
+
+def event_files(run: Path) -> list[Path]:
+    return sorted((run / FOLDER).glob("events.out.tfevents.*"))
+
+
 class Board:
     """Scalars named step/loss, epoch/skill and so on, over optimizer steps."""
 
     def __init__(self, run: Path, step: int) -> None:
-        """`step` is where the run goes on: what was written after it is forgotten. UsageError without the package."""
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            raise UsageError(
-                "--log tensorboard needs the package tensorboard", "pip install 'iris-reversion[tensorboard]'"
-            ) from None
+        """`step` is where the run goes on: what was written after it is forgotten."""
+        from torch.utils.tensorboard import SummaryWriter
+
         self._writer = SummaryWriter(str(run / FOLDER), purge_step=step + 1 if step else None)
 
     def note(self, step: int, line: dict[str, Any]) -> None:

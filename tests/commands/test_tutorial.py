@@ -76,3 +76,19 @@ def test_the_line_of_the_how_to_is_a_configuration(folder: Path) -> None:
     config = from_dict(PreobserveConfig, read_toml(folder / "hcn.toml"), "hcn.toml")
     assert config.synthetic.lines[0].tracer_per_CO == 2e-4
     assert config.synthetic.beam_fwhm_arcsec == 27.0
+
+
+def test_the_first_ten_minutes_run_after_the_demonstration(folder: Path) -> None:
+    """The demonstration itself, which has a test of its own, and what needs a folder of one's own are left out."""
+    page = (DOCS / "first_ten_minutes.md").read_text()
+    lines = [line[4:] for line in page.splitlines() if line.startswith("    ")]
+    kept = [line for line in lines if not line.startswith(("pip install", "iris demo")) and "their_folder" not in line]
+    assert len(lines) - len(kept) == 3
+    script = "\n".join(["set -eu", "iris mock demo/standard -n 12 -q", *kept])
+    path = f"{folder.parent}/bin:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(["bash", "-c", script], cwd=folder, env={**of_a_newcomer(folder), "PATH": path},
+                          capture_output=True, text=True)  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "Traceback" not in done.stderr and "(1, 64, 64) (1, 64, 64)" in done.stdout
+    named = set(re.findall(r"`(\w+)/(?:\w+\.\w+)?`", page)) | {"run2", "pair.png", "losses.png"}
+    assert named - {path.name for path in folder.iterdir()} == set()

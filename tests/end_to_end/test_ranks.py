@@ -188,7 +188,7 @@ def test_a_process_that_launches_ranks_is_afterwards_what_it_was(
 ) -> None:
     """Handlers, environment and logging of a Python caller that lives on."""
     monkeypatch.chdir(ROOT)
-    signals = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+    signals = [signal.Signals[f"SIG{name}"] for name in ("TERM", "INT", "HUP", "QUIT", "USR1", "USR2", "XCPU")]
     root = logging.getLogger()
 
     def state() -> tuple[object, ...]:

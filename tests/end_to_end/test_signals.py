@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import pty
 import select
+import shutil
 import signal
 import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,14 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="signals and ter
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_pairs(tmp_path_factory.mktemp("pairs") / "shards", {"train": range(13), "validation": range(100, 105)})
+
+
+@pytest.fixture(autouse=True)
+def hangups_are_heard() -> Iterator[None]:
+    """Also where the tests themselves were started with `nohup`."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 def words(shards: Path, run: Path, *more: str) -> list[str]:
@@ -172,3 +181,46 @@ def test_a_batch_script_needs_the_signal_that_it_passes_on(iris: Callable, shard
     (tmp_path / "hyper.toml").write_text('stop_signals = ["USR1"]\n')
     assert iris("slurm", "train", *training, "--config", tmp_path / "hyper.toml").code == 2
     assert iris("slurm", "train", *training, "--config", tmp_path / "hyper.toml", "--stop-signals", "TERM").code == 0
+
+
+def test_ranks_that_are_stopped_while_they_start_start_again(shards: Path, tmp_path: Path) -> None:
+    """Nothing is to save yet; but a job that is pre-empted at once must not be lost either."""
+    held = tmp_path / "shards"
+    shutil.copytree(shards, held)
+    (held / "index.json").unlink()
+    os.mkfifo(held / "index.json")  # whoever opens it waits
+    started = subprocess.Popen(words(held, tmp_path / "run", *TWO), stderr=subprocess.PIPE, text=True, cwd=ROOT,
+                               env=environment())  # fmt: skip
+    index = os.open(held / "index.json", os.O_WRONLY)  # as soon as a rank wants to read it
+    started.send_signal(signal.SIGUSR1)
+    code, said = ended(started)
+    assert code == 75 and said.endswith("stopped by a signal; start again\n"), said
+    os.close(index)
+
+
+def test_what_all_ranks_meet_is_told_once(shards: Path, tmp_path: Path) -> None:
+    ran = subprocess.run(words(shards, tmp_path / "run", "--network", "papr", *TWO), capture_output=True, text=True,
+                         cwd=ROOT, env=environment(), timeout=60)  # fmt: skip
+    assert ran.returncode == 2
+    assert ran.stderr.splitlines() == ["error: unknown network 'papr' (did you mean 'paper'?)"]
+
+
+def test_ranks_end_when_their_launcher_is_killed(shards: Path, tmp_path: Path) -> None:
+    """Else they would go on writing into a folder that the next start takes up."""
+    started = start(shards, tmp_path / "run", *TWO)
+    children = Path(f"/proc/{started.pid}/task/{started.pid}/children").read_text().split()
+    started.kill()
+    code, said = ended(started)  # standard error is at its end when the ranks are
+    assert code == -signal.SIGKILL and "saved in" in said, said
+    end = time.monotonic() + 30
+    while any(_is_alive(child) for child in children):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert len(children) == 2
+
+
+def _is_alive(process: str) -> bool:
+    try:
+        return "State:\tZ" not in Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return False

@@ -18,6 +18,7 @@ from iris_cli.training import PreObservedDataset, ScaledDensityLoss, test_revert
 from iris_cli.training.arithmetic import Arithmetic, compile_in_place
 from iris_cli.training.batch import Feed
 from iris_cli.training.run_folder import RunFolder
+from iris_cli.training.tensorboard import event_files
 from tests.training.makers import pairs_in, without_batch_norm
 
 CPU = torch.device("cpu")
@@ -221,6 +222,19 @@ def test_tensorboard_gets_the_numbers_of_the_log(shards: Path, tmp_path: Path) -
     events = accumulator.EventAccumulator(str(run.path / "tensorboard")).Reload()
     assert [e.value for e in events.Scalars("epoch/loss")] == pytest.approx(noted(run, "epoch", "loss"), rel=1e-6)
     assert [e.step for e in events.Scalars("step/loss")] == noted(run, "step", "step")
+    before = event_files(run.path)
+    train(shards, HYPER, tmp_path / "run", overwrite=True)
+    assert before and not event_files(run.path)  # two runs would be drawn over each other
+
+
+def test_tensorboard_that_is_not_there_is_missed_before_anything_goes(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = train(shards, HYPER, tmp_path / "run")
+    monkeypatch.setattr("iris_cli.training.tensorboard.find_spec", lambda name: None)
+    with pytest.raises(UsageError, match="needs the package tensorboard"):
+        train(shards, replace(HYPER, log="tensorboard"), tmp_path / "run", overwrite=True)
+    assert (run.path / "checkpoints" / "best.pt").exists()
 
 
 def test_reading_threads_and_depth_change_nothing(shards: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
+from iris_cli import launched
 from iris_cli.errors import DataError, IrisError, UsageError
 from iris_cli.training.distributed import Control, World, _exit_code, launch, pick_device, seat, world
 from tests.training.makers import Other
@@ -188,3 +189,17 @@ def test_the_rank_that_failed_of_itself_gives_the_launcher_its_code() -> None:
     """Those below zero were ended by a signal, because another had failed."""
     assert _exit_code([-15, 3, -15]) == 3
     assert _exit_code([-9, -15]) == 1
+
+
+def test_ranks_leave_notes_where_their_launcher_looks_and_tell_what_all_have_met_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(launched.FOLDER, raising=False)
+    launched.note(launched.STOPPED)
+    assert [launched.told_already("no data") for _ in range(2)] == [False, False]
+    monkeypatch.setenv(launched.FOLDER, str(tmp_path))
+    launched.note(launched.STOPPED)
+    assert [path.name for path in tmp_path.iterdir()] == [launched.STOPPED]
+    assert [launched.told_already(words) for words in ("no data", "no data", "no disk")] == [False, True, False]
+    monkeypatch.setenv(launched.FOLDER, str(tmp_path / "gone"))
+    assert not launched.told_already("no data")
