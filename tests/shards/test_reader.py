@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 
 import numpy as np
@@ -10,7 +11,9 @@ import pytest
 from shards.errors import ShardError
 from shards.index import Index
 from shards.reader import Reader
+from shards.scan import index_tars
 from shards.stream import ShardStream
+from shards.tar import Writer
 from tests.shards.damage import flip, payload_of
 from tests.shards.makers import arrays
 
@@ -66,6 +69,26 @@ def test_arrays_that_lie_side_by_side_are_read_at_one_go(written, monkeypatch):
     monkeypatch.setattr(os, "preadv", lambda handle, *what: reads.append(handle) or true_read(handle, *what))
     assert sum(map(len, ShardStream(Index.open(written)).epoch())) == 51
     assert len(reads) == 51
+
+
+def test_what_lies_far_apart_is_not_read_with_all_that_lies_between(tmp_path, monkeypatch):
+    image, label = np.arange(12.0), np.arange(3.0)
+    with (tmp_path / "a-0.tar").open("wb") as file:
+        writer = Writer(file)
+        for name, data in (("k.image.npy", npy(image)), ("k.jpg", bytes(10**6)), ("k.label.npy", npy(label))):
+            writer.add(name, data)
+        writer.close()
+    reading, asked, true_read = Reader(index_tars(tmp_path)), [], os.preadv
+    monkeypatch.setattr(os, "preadv", lambda *what: asked.append(sum(map(len, what[1]))) or true_read(*what))
+    sample = reading.read_new(0)
+    assert np.array_equal(sample["image"], image) and np.array_equal(sample["label"], label)
+    assert len(asked) == 2 and sum(asked) < 3000
+
+
+def npy(array):
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
 
 
 def test_a_sample_tells_its_key_and_its_json(written):
