@@ -7,9 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import constants
 
+from iris_cli.config.cube import CubeConfig
 from iris_cli.errors import DataError, UsageError
 from iris_cli.reverter.cube import read_lv
+from iris_cli.reverter.spectral_axis import frequency_ratio
 from tests.reverter import sky
 
 GRID, CLOUD = sky.GRID, sky.Cloud()
@@ -116,3 +119,46 @@ def test_a_scale_of_temperature_that_is_neither_antenna_nor_main_beam_is_told(pa
     assert "'(T_R*)'" in notes and "taken as main-beam" in notes
     h["BUNIT"] = "K (Tmb)"
     assert "main-beam" not in " ".join(read_lv([sky.write(path, sky.sample(h, CLOUD), h)], GRID).told["notes"])
+
+
+def test_the_three_conventions_part_at_a_tenth_of_the_speed_of_light() -> None:
+    v = np.array([0.1 * constants.c])
+    assert frequency_ratio(v, "radio")[0] == pytest.approx(0.9)
+    assert frequency_ratio(v, "optical")[0] == pytest.approx(1 / 1.1)
+    assert frequency_ratio(v, "relativistic")[0] == pytest.approx(np.sqrt(0.9 / 1.1))
+
+
+def test_velocities_of_another_frame_are_shifted_by_what_is_asked_for(path: Path) -> None:
+    h = sky.header()
+    data = sky.sample(h, CLOUD)
+    h["SPECSYS"] = "TOPOCENT"
+    sky.write(path, data, h)
+    for shift in (0.0, 12.5, -20.0):
+        image = read_lv([path], GRID, config=CubeConfig(velocity_shift_km_s=shift)).image
+        middle = image.sum(axis=0) @ GRID.velocity.centres() / image.sum()
+        assert middle == pytest.approx(CLOUD.v_km_s + shift, abs=0.2)
+
+
+def test_a_rest_frequency_that_is_given_wins_over_the_header_s(path: Path) -> None:
+    h = sky.header(spectral="FREQ Hz")
+    expected = read_lv([sky.write(path, sky.sample(h, CLOUD), h)], GRID).image
+    data = sky.sample(h, CLOUD)
+    for card in ("RESTFRQ", "RESTFREQ"):
+        h.remove("RESTFRQ", ignore_missing=True)
+        h[card] = 0.9999 * sky.REST_HZ
+        sky.write(path, data, h)
+        assert np.abs(read_lv([path], GRID).image - expected).max() > 0.1
+        given = read_lv([path], GRID, config=CubeConfig(rest_frequency_GHz=sky.REST_HZ / 1e9)).image
+        np.testing.assert_allclose(given, expected, atol=1e-5)
+
+
+def test_channels_that_all_have_one_velocity_and_an_efficiency_too_many_are_told(path: Path) -> None:
+    h = sky.header()
+    data = sky.sample(h, CLOUD)
+    h["BUNIT"] = "K (Tmb)"
+    with pytest.raises(UsageError, match="holds main-beam temperatures already") as caught:
+        read_lv([sky.write(path, data, h)], GRID, config=CubeConfig(efficiency=0.5))
+    assert "--efficiency" in str(caught.value.hint)
+    h["CTYPE3"], h["CDELT3"], h["CRVAL3"], h["CUNIT3"] = "VRAD", 1e-300, 1.0, "m/s"
+    with pytest.raises(DataError, match="not finite or do not change"):
+        read_lv([sky.write(path, data, h)], GRID)
