@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from scipy import constants
 
 from iris_cli.config.cube import CubeConfig
@@ -143,9 +144,9 @@ def test_a_rest_frequency_that_is_given_wins_over_the_header_s(path: Path) -> No
     h = sky.header(spectral="FREQ Hz")
     expected = read_lv([sky.write(path, sky.sample(h, CLOUD), h)], GRID).image
     data = sky.sample(h, CLOUD)
-    for card in ("RESTFRQ", "RESTFREQ"):
-        h.remove("RESTFRQ", ignore_missing=True)
-        h[card] = 0.9999 * sky.REST_HZ
+    del h["RESTFRQ"]
+    for card, before in (("RESTFREQ", "CTYPE1"), ("RESTFRQ", "RESTFREQ")):  # in the end both
+        h.insert(before, (card, 0.9999 * sky.REST_HZ))
         sky.write(path, data, h)
         assert np.abs(read_lv([path], GRID).image - expected).max() > 0.1
         given = read_lv([path], GRID, config=CubeConfig(rest_frequency_GHz=sky.REST_HZ / 1e9)).image
@@ -162,3 +163,17 @@ def test_channels_that_all_have_one_velocity_and_an_efficiency_too_many_are_told
     h["CTYPE3"], h["CDELT3"], h["CRVAL3"], h["CUNIT3"] = "VRAD", 1e-300, 1.0, "m/s"
     with pytest.raises(DataError, match="not finite or do not change"):
         read_lv([sky.write(path, data, h)], GRID)
+
+
+def test_the_cube_that_is_asked_for_is_read_and_the_first_one_else(path: Path) -> None:
+    h = sky.header()
+    cubes = [fits.ImageHDU(sky.sample(h, replace(CLOUD, lon_deg=lon)), header=h) for lon in (-0.2, 0.2)]
+    fits.HDUList([fits.PrimaryHDU(), *cubes]).writeto(path)
+    for number, lon in ((None, -0.2), (1, -0.2), (2, 0.2)):
+        image = read_lv([path], GRID, config=CubeConfig(hdu=number)).image
+        assert GRID.longitude.centres() @ image.sum(axis=1) / image.sum() == pytest.approx(lon, abs=2e-3)
+    with pytest.raises(DataError, match="no image of three axes in HDU 0"):
+        read_lv([path], GRID, config=CubeConfig(hdu=0))
+    for number in (3, -1):
+        with pytest.raises(UsageError):
+            read_lv([path], GRID, config=CubeConfig(hdu=number))
