@@ -11,7 +11,7 @@ from typing import Any
 
 import iris_cli.config
 from iris_cli.config.catalogue import CONFIGS, PRESETS
-from iris_cli.config.describe import Field, about, fields_of, tables_of
+from iris_cli.config.describe import Field, about, fields_of, many, tables_of
 
 PAGE = Path(__file__).with_name("configuration.md")
 HEAD = """# Configuration
@@ -61,7 +61,8 @@ def _section(cls: type) -> Iterator[str]:
     yield "| field | default | unit | |\n|---|---|---|---|"
     yield from map(_row, fields_of(cls))
     for name, inner in tables_of(cls).items():
-        yield f"| `[{name}]` | | | a table: [{inner.__name__}](#{inner.__name__.lower()}) |"
+        head, what = ("[[{}]]", "any number of tables") if many(cls, name) else ("[{}]", "a table")
+        yield f"| `{head.format(name)}` | | | {what}: [{inner.__name__}](#{inner.__name__.lower()}) |"
     yield ""
 
 
@@ -73,7 +74,7 @@ def _default(field: Field) -> str:
     if field.default is None:
         return f"left out ({field.kind})"
     value = list(field.default) if isinstance(field.default, tuple) else field.default
-    return f"`{str(value).lower() if isinstance(value, bool) else value!r}`".replace("'", '"')
+    return f"`{str(value).lower() if isinstance(value, bool) else repr(value)}`".replace("'", '"')
 
 
 if __name__ == "__main__":

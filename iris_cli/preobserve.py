@@ -135,7 +135,7 @@ class PairInput:
 
     @property
     def grid(self) -> Grid:
-        return self.made.grid
+        return self.made.grid.turned_over() if self.turned_over else self.made.grid
 
     @property
     def latitude(self) -> str:
@@ -280,6 +280,8 @@ def check_alike(inputs: Sequence[Input]) -> None:
         differ = [f"{name} {mine[name]} and {theirs[name]}" for name in mine if mine[name] != theirs[name]]
         if first.quantity != other.quantity:
             differ.append(f"observations of {first.quantity} and of {other.quantity}")
+        if first.lines != other.lines:
+            differ.append(f"{counted(first.lines, 'line')} and {other.lines}")
         if first.latitude != other.latitude:
             differ.append(f"latitude {first.latitude} and {other.latitude}")
         if differ:

@@ -14,6 +14,9 @@ from iris_cli.errors import EXIT_REQUEUE
 #: What a batch system sends before it ends a job, and what a terminal sends as it closes.
 STOPPING = (signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
+#: What to do after a signal where no part of the work is worth keeping.
+BEGIN_AGAIN = "nothing half-written was left: begin again"
+
 
 def named(names: Iterable[str]) -> tuple[signal.Signals, ...]:
     """Signals by their names without SIG, as a configuration has them."""

@@ -12,7 +12,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
-from multiprocessing import connection
+from multiprocessing import connection, resource_tracker
 from typing import Any, TypeVar
 
 from shards.errors import ShardError
@@ -22,20 +22,25 @@ Map = Callable[[Iterable[Any]], Iterator[Any]]
 
 #: Items that each worker has in hand or in waiting: enough that none idles, little enough to hold in memory.
 _AHEAD = 2
+#: What a terminal sends to a whole process group, or a batch system to a whole job step.
+_FOR_THE_PARENT = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
 @contextmanager
 def crew(function: Callable[[Any], Any], workers: int) -> Iterator[Map]:
     """`with crew(make, 4) as mapped: for result in mapped(items)`; in this process when `workers` is 1.
 
-    Workers are started fresh (spawn): `function` must be picklable. They ignore Ctrl-C, which the parent answers, and
-    end with their parent, however that ends.
+    Workers are started fresh (spawn): `function` must be picklable. They are deaf to Ctrl-C and to what a terminal or
+    a batch system sends to all processes at once, which the parent answers, and end with their parent, however that
+    ends. They hear SIGTERM, by which a pool ends its workers.
     """
     if workers < 1:
         raise ShardError(f"workers = {workers}; at least one must do the work")
     if workers == 1:
         yield lambda items: map(function, items)
         return
+    with _deaf():
+        resource_tracker.ensure_running()  # multiprocessing's own process, which would die of them noisily
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(function,))
     try:
@@ -49,11 +54,27 @@ def crew(function: Callable[[Any], Any], workers: int) -> Iterator[Map]:
 
 
 def _in_order(pool: ProcessPoolExecutor, items: Iterator[Any], ahead: int) -> Iterator[Any]:
-    waiting: deque[Future] = deque(pool.submit(_apply, item) for item in islice(items, ahead))
+    waiting: deque[Future] = deque(_submit(pool, item) for item in islice(items, ahead))
     while waiting:
         result = waiting.popleft().result()
-        waiting.extend(pool.submit(_apply, item) for item in islice(items, 1))
+        waiting.extend(_submit(pool, item) for item in islice(items, 1))
         yield result
+
+
+def _submit(pool: ProcessPoolExecutor, item: Any) -> Future:
+    """This may start a worker, which is then deaf from its first breath: not only once it has imported everything."""
+    with _deaf():
+        return pool.submit(_apply, item)
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Processes that are started within do not hear what is for their parent; the parent hears it afterwards."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_PARENT)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 _function: Callable[[Any], Any]
@@ -62,7 +83,6 @@ _function: Callable[[Any], Any]
 def _begin(function: Callable[[Any], Any]) -> None:
     global _function
     _function = function
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -72,8 +72,11 @@ def write_set(
     `make` is picklable and turns an item into a sample; whatever it raises is that input's failure. `fingerprint`
     (JSON) is everything besides the items that samples depend on: with `resume`, finished shards of the same
     fingerprint are kept, others refused by name; `retry_failed` also takes up the inputs that failed. `attributes`
-    (JSON) goes into the index as it is. ShardError when the folder is in use or cannot be written, or keys collide.
+    (JSON) goes into the index as it is. ShardError when the folder is in use or cannot be written, keys collide, or
+    there is no such rank.
     """
+    if not 0 <= rank < world:
+        raise ShardError(f"there is no rank {rank} among {world}", "ranks count from 0")
     recipe = Recipe.of(schema, encoding, fingerprint, software or {})
     run = _Run(
         Path(folder).absolute(), plan, recipe, dict(attributes), rank, world, retry_failed, on_progress or _silent

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -15,10 +16,13 @@ import pytest
 
 from iris_cli.config.grid import Grid
 from iris_cli.config.mock import MockConfig
-from iris_cli.errors import EXIT_REQUEUE
+from iris_cli.errors import EXIT_INTERRUPTED, EXIT_REQUEUE
 from iris_cli.standard.generate import Galaxies, write_mock
 from iris_cli.stopping import stopping
+from iris_cli.training import Stopped
 from iris_cli.training.interruption import interruption
+from tests.standard.snapshots import galaxy, write
+from tests.training.makers import write_pairs
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -91,3 +95,100 @@ def test_preobserve_stops_at_a_signal_and_goes_on_to_the_same_bytes(
     assert ours == theirs
     codes = [json.loads(line)["exit_code"] for line in (out / "commands.jsonl").read_text().splitlines()]
     assert codes == [EXIT_REQUEUE, 0], "both starts are told of"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc for a process's children")
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, EXIT_INTERRUPTED), (signal.SIGUSR1, EXIT_REQUEUE),
+                                            (signal.SIGHUP, EXIT_REQUEUE)])  # fmt: skip
+@pytest.mark.parametrize("moment", ["workers start", "workers work"])
+def test_what_all_processes_are_sent_the_parent_alone_answers(
+    tmp_path: Path, sent: signal.Signals, code: int, moment: str
+) -> None:
+    """As a terminal sends Ctrl-C, and a batch system its warning to a step; nobody dies of it with a traceback."""
+    command = [sys.executable, "-m", "iris_cli", "mock", str(tmp_path / "out"), "-n", "1000", "-w", "2", "-q"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True) as running:
+        children = Path(f"/proc/{running.pid}/task/{running.pid}/children")
+        while running.poll() is None and not (
+            len(children.read_text().split()) > 2  # two workers, and what multiprocessing starts for itself
+            and (moment == "workers start" or any(tmp_path.glob(".out*/tensor_000003.npy")))
+        ):
+            time.sleep(0.002)
+        os.killpg(running.pid, sent)
+        said = running.communicate(timeout=60)[1]
+    assert running.returncode == code and len(said.splitlines()) == 1, said
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ingest_stops_at_a_signal_and_goes_on_to_the_same_bytes(iris: Callable, tmp_path: Path, workers: int) -> None:
+    write(tmp_path / "s_001.hdf5", galaxy(20000))
+    words = ["--preset", "tiny", "--views", "24", "-w", str(workers)]
+    out, alone = tmp_path / "out", tmp_path / "alone"
+    command = [sys.executable, "-m", "iris_cli", "ingest", str(tmp_path / "s_001.hdf5"), str(out), *words]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as running:
+        while not (out / "tensor_000003.npy").exists() and running.poll() is None:
+            time.sleep(0.002)
+        running.send_signal(signal.SIGTERM)
+        said = running.communicate(timeout=60)[1]
+    assert running.returncode == EXIT_REQUEUE and "Traceback" not in said, said
+    assert "finished tensors are kept: go on with --resume" in said
+    assert not (out / "standard.json").exists() and not [p for p in out.rglob("*") if p.name.startswith(".")]
+    assert iris("ingest", tmp_path / "s_001.hdf5", out, *words, "--resume", "-q").code == 0
+    assert iris("ingest", tmp_path / "s_001.hdf5", alone, *words, "-q").code == 0
+    ours, theirs = (
+        {p.name: p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != "commands.jsonl"}
+        for folder in (out, alone)
+    )
+    assert ours == theirs
+    codes = [json.loads(line)["exit_code"] for line in (out / "commands.jsonl").read_text().splitlines()]
+    assert codes == [EXIT_REQUEUE, 0]
+
+
+@pytest.mark.parametrize(
+    ("work", "words"),
+    [
+        ("cube.regrid_cubes", ("cube", "c.fits", "--out", "lv.npz")),
+        ("revert.revert", ("revert", ".", "c.fits", "--out", "map.fits")),
+        ("observe.observe_to_fits", ("observe", ".", "0", "--out", "c.fits")),
+        ("demo.demo", ("demo",)),
+    ],
+)
+def test_what_is_done_in_one_go_is_unwound_at_a_signal(
+    iris: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: str, words: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    unwound = []
+
+    def stopped(*given: object, **more: object) -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            unwound.append(True)
+
+    monkeypatch.setattr(f"iris_cli.{work}", stopped)
+    ran = iris(*words)
+    assert ran.code == EXIT_REQUEUE and unwound and "begin again" in ran.err
+
+
+def test_a_demonstration_that_is_stopped_in_its_training_says_what_a_demonstration_can(
+    iris: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*given: object, **more: object) -> None:
+        raise Stopped("stopped by a signal after step 4", "go on with --resume auto")
+
+    monkeypatch.setattr("iris_cli.demo.train_run", stopped)
+    ran = iris("demo", "--out", tmp_path / "demo", "-n", "10", "-w", "1", "-q")
+    assert ran.code == EXIT_REQUEUE
+    assert "stopped by a signal after step 4 (begin again with --overwrite)" in ran.err
+
+
+def test_a_report_that_is_stopped_while_it_is_written_leaves_nothing(
+    iris: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shards = write_pairs(tmp_path / "shards", {"train": range(4), "test": range(200, 203)})
+    assert iris("train", shards, "--out", tmp_path / "run", "--epochs", 1, "--batch-size", 4, "-q").code == 0
+    monkeypatch.setattr("iris_cli.reporting.to_json", lambda *told: signal.raise_signal(signal.SIGTERM))
+    before = sorted(tmp_path.iterdir())
+    ran = iris("test", tmp_path / "run", shards, "--report", tmp_path / "report", "-q")
+    assert ran.code == EXIT_REQUEUE and "begin again" in ran.err
+    assert sorted(tmp_path.iterdir()) == before

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from iris_cli.commands import options
+from iris_cli.commands import names, options
 from iris_cli.config import catalogue
 from iris_cli.config.toml import from_dict, to_dict, to_toml
-from iris_cli.errors import DataError
+from iris_cli.errors import DataError, IrisError, UsageError
 
 app = typer.Typer(help="Show the configuration of anything, or check a file.", no_args_is_help=True)
 
@@ -51,15 +51,25 @@ def validate(
     whose: For = None,
     speech: options.Speech,
 ) -> None:
-    """Check keys, types and values of files, and say which command each is for."""
+    """Check keys, types, values and names in files, and say which command each is for."""
     from iris_cli.console import emit
 
-    found = {file: catalogue.read(file, whose)[0] for file in options.listed(files)}
+    found = {file: _checked(file, whose) for file in options.listed(files)}
     if speech.as_json:
         emit({"files": {str(file): {"configuration": name, "command": _command(name)} for file, name in found.items()}})
         return
     for file, name in found.items():
         print(f"{file}: fits `{_command(name)} --config`")
+
+
+def _checked(file: Path, whose: str | None) -> str:
+    """The configuration's name, when its command would take the file."""
+    name, config = catalogue.read(file, whose)
+    try:
+        names.check(name, config)
+    except IrisError as error:
+        raise UsageError(f"{file}: {error.message}", error.hint) from None
+    return name
 
 
 def _command(name: str) -> str:
@@ -90,8 +100,10 @@ def _print(name: str, config: Any, beside: dict[str, Any]) -> None:
 
 
 def _resolve(what: str, whose: str | None) -> tuple[str, Any, dict[str, Any]]:
-    """(name, configuration, what else is known) of a name, a file or a folder."""
+    """(name, configuration, what else is known) of a name, a file or a folder; `./demo` is a folder in any case."""
     path = Path(what)
+    if what in catalogue.CONFIGS or what in catalogue.PRESETS:
+        return what, catalogue.named(what), {}
     if path.is_dir():
         return _of_folder(path)
     if path.is_file() or path.suffix == ".toml":
@@ -111,6 +123,8 @@ def _of_folder(folder: Path) -> tuple[str, Any, dict[str, Any]]:
                     f"one holds {RUN}, {SHARDS} or {STANDARD}")  # fmt: skip
 
 
+#: Who made a standard data set, as it says itself, and whose configuration that was.
+MAKERS = {"Galaxies": "mock", "Foregrounds": "foreground", "ingest": "ingest"}
 #: The file by which a folder is known.
 RUN, SHARDS, STANDARD, FIELD = "config.toml", "index.json", "standard.json", "attributes.json"
 
@@ -136,9 +150,9 @@ def _of_standard(folder: Path) -> tuple[str, Any, dict[str, Any]]:
     from iris_cli.standard.dataset import StandardDataset
 
     dataset = StandardDataset.open(folder)
-    name = {"Galaxies": "mock", "Foregrounds": "foreground"}.get(str(dataset.origin.get("maker")))
-    if name is None:
-        raise DataError(f"{folder} was not made by `iris mock`, and says nothing of a configuration")
+    name = MAKERS.get(str(dataset.origin.get("maker")))
+    if name is None or "config" not in dataset.origin:
+        raise DataError(f"{folder} was not made by `iris mock` or `iris ingest`, and says nothing of a configuration")
     config: Any = from_dict(catalogue.CONFIGS[name].cls, dataset.origin["config"], str(folder / STANDARD))
     return name, config, {"grid": dataset.grid}
 

@@ -100,10 +100,12 @@ def cube(
     settings = reading.settings(config)
     from iris_cli import cube as work  # wakes astropy
     from iris_cli.console import emit
+    from iris_cli.stopping import BEGIN_AGAIN, stopping
 
-    told = work.regrid_cubes(cubes, out, settings, preset=preset, run=run, shards=shards, latitude=latitude,
-                             overwrite=overwrite, dry_run=dry_run, quiet=speech.quiet,
-                             history=provenance.history(settings))  # fmt: skip
+    with stopping(BEGIN_AGAIN):
+        told = work.regrid_cubes(cubes, out, settings, preset=preset, run=run, shards=shards, latitude=latitude,
+                                 overwrite=overwrite, dry_run=dry_run, quiet=speech.quiet,
+                                 history=provenance.history(settings))  # fmt: skip
     if dry_run:
         tell_plan(told, cubes, {out: _image_bytes(told)}, "an l-v image", speech.as_json)
     elif speech.as_json:

@@ -43,9 +43,16 @@ def demo(
         tell(_intention(settings, out, workers, overwrite), speech.as_json)
         return
     from iris_cli import demo as work  # wakes torch
+    from iris_cli.stopping import stopping
+    from iris_cli.training import Stopped
 
-    report, told = work.demo(out, settings, seed=seed, workers=workers, overwrite=overwrite, quiet=speech.quiet,
-                             history=provenance.history(settings, dated=False))  # fmt: skip
+    again = "begin again with --overwrite"
+    try:
+        with stopping(again):
+            report, told = work.demo(out, settings, seed=seed, workers=workers, overwrite=overwrite,
+                                     quiet=speech.quiet, history=provenance.history(settings, dated=False))  # fmt: skip
+    except Stopped as stopped:  # a training alone would go on
+        raise Stopped(stopped.message, again) from None
     provenance.record(out, settings)
     if speech.as_json:
         emit(told)

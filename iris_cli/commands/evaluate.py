@@ -81,9 +81,11 @@ def evaluate(
     told = tested.brief()
     if report:
         from iris_cli.reporting import write_report
+        from iris_cli.stopping import BEGIN_AGAIN, stopping
 
         words = provenance.history(hyper, dated=False)
-        made = write_report(report, run, tested, members, inputs, overwrite=overwrite, history=words)
+        with stopping(BEGIN_AGAIN):
+            made = write_report(report, run, tested, members, inputs, overwrite=overwrite, history=words)
         told["report"] = str(made)
         provenance.record(report, hyper)
     title = f"{run} on {', '.join(hyper.data)}, {told['split']} split"

@@ -13,7 +13,7 @@ from iris_cli.config.grid import GRID_PRESETS, grid_preset
 from iris_cli.config.ingest import FORMULAS, SPINS, IngestConfig
 from iris_cli.config.toml import to_dict
 from iris_cli.console import counted
-from iris_cli.errors import EXIT_DONE, EXIT_FAILURE, DataError, UsageError
+from iris_cli.errors import EXIT_DONE, EXIT_FAILURE, EXIT_REQUEUE, DataError, UsageError
 
 if TYPE_CHECKING:
     from iris_cli.dry_run import DryRun
@@ -105,14 +105,20 @@ def ingest(
         raise UsageError(f"--memory {memory:g}: there must be some")
     from iris_cli import ingest as work  # wakes scipy and h5py
     from iris_cli.console import emit
+    from iris_cli.stopping import stopping
 
     if dry_run:
         from iris_cli.dry_run import tell
 
         tell(_intention(snapshots, out, settings, memory, workers, go_on=resume or overwrite), speech.as_json)
         return
-    report = work.ingest(snapshots, out, settings, memory_GiB=memory, threads=threads, workers=workers, resume=resume,
-                         overwrite=overwrite, quiet=speech.quiet)  # fmt: skip
+    try:
+        with stopping("finished tensors are kept: go on with --resume"):
+            report = work.ingest(snapshots, out, settings, memory_GiB=memory, threads=threads, workers=workers,
+                                 resume=resume, overwrite=overwrite, quiet=speech.quiet)  # fmt: skip
+    except SystemExit:
+        provenance.record(out, settings, EXIT_REQUEUE)
+        raise
     tensors = report.made + report.kept
     if report.failed and not tensors:
         raise DataError(f"nothing was made: {report.failed[0]}")

@@ -65,6 +65,7 @@ def observe(
     from iris_cli.console import emit
     from iris_cli.observe import observe_to_fits  # wakes torch
     from iris_cli.observers.device import settled
+    from iris_cli.stopping import BEGIN_AGAIN, stopping
 
     settings = settled(settings)
     if dry_run:
@@ -72,9 +73,10 @@ def observe(
 
         tell(_intention(standard, index, out, settings, moments, overwrite), speech.as_json)
         return
-    written = observe_to_fits(standard, index, out, settings, unit=unit, in_blur=in_blur, moments=moments,
-                              overwrite=overwrite, quiet=speech.quiet,
-                              history=provenance.history(settings))  # fmt: skip
+    with stopping(BEGIN_AGAIN):
+        written = observe_to_fits(standard, index, out, settings, unit=unit, in_blur=in_blur, moments=moments,
+                                  overwrite=overwrite, quiet=speech.quiet,
+                                  history=provenance.history(settings))  # fmt: skip
     emit({"files": list(map(str, written))}) if speech.as_json else print(*written, sep="\n")
 
 

@@ -42,13 +42,16 @@ def revert(
     runs, cubes = divided(inputs)
     from iris_cli import revert as work  # wakes torch
     from iris_cli.console import emit
+    from iris_cli.stopping import BEGIN_AGAIN, stopping
 
     if dry_run:
         told = work.plan_revert(runs, cubes, out, figure, settings, density_unit, overwrite)
         tell_plan(told, inputs, _sizes(told, out, figure), "a map", speech.as_json)
         return
-    made = work.revert(runs, cubes, out=out, figure=figure, config=settings, unit=density_unit, overwrite=overwrite,
-                       quiet=speech.quiet, history=provenance.history(settings))  # fmt: skip
+    with stopping(BEGIN_AGAIN):
+        made = work.revert(runs, cubes, out=out, figure=figure, config=settings, unit=density_unit,
+                           overwrite=overwrite, quiet=speech.quiet,
+                           history=provenance.history(settings))  # fmt: skip
     if speech.as_json:
         emit(made.told)
     else:

@@ -75,7 +75,11 @@ def read(path: Path, name: str | None = None) -> tuple[str, Any]:
     name = name or _whose(values, path)
     if name not in CONFIGS:
         raise UsageError(f"there is no configuration '{name}'", nearest(name, CONFIGS))
-    return name, from_dict(CONFIGS[name].cls, values, str(path))
+    try:
+        return name, from_dict(CONFIGS[name].cls, values, str(path))
+    except UsageError as error:  # of a value, which does not know where it stands
+        known = error.message.startswith(str(path))
+        raise UsageError(error.message if known else f"{path}: {error.message}", error.hint) from None
 
 
 def _whose(values: dict[str, Any], path: Path) -> str:

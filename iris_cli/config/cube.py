@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from iris_cli.config.grid import Grid
+from iris_cli.config.preobserve import LATITUDE_REDUCTIONS
 from iris_cli.errors import UsageError, nearest
 
 CONVENTIONS = ("radio", "optical", "relativistic")
@@ -46,6 +47,8 @@ class CubeConfig:
         if self.velocity_convention is not None and self.velocity_convention not in CONVENTIONS:
             raise UsageError(f"cube: unknown velocity_convention '{self.velocity_convention}'",
                              nearest(self.velocity_convention, CONVENTIONS))  # fmt: skip
+        if self.hdu is not None and self.hdu < 0:
+            raise UsageError(f"cube: hdu = {self.hdu}; it must not be negative")
         if not 0 <= self.min_coverage <= 1:
             raise UsageError(f"cube: min_coverage = {self.min_coverage}; it must lie in 0 … 1")
         if not self.memory_GiB > 0:
@@ -63,6 +66,13 @@ def at_galactic_centre(lon_deg: float, lat_deg: float) -> bool:
 class RegridConfig:
     """What `iris cube` reads from a file: cubes, and the image to make of them."""
 
+    #: How cubes lose their latitude: "mean" or "max". A run or shards that the grid is taken from say it themselves.
     latitude: str = "mean"
     grid: Grid | None = None
     cube: CubeConfig = field(default_factory=CubeConfig)
+
+    def __post_init__(self) -> None:
+        if self.latitude not in LATITUDE_REDUCTIONS:
+            raise UsageError(
+                f"unknown latitude reduction '{self.latitude}'", nearest(self.latitude, LATITUDE_REDUCTIONS)
+            )

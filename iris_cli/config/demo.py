@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from iris_cli.config.grid import grid_preset
 from iris_cli.config.preobserve import PreobserveConfig
 from iris_cli.config.train import Noise, OptimizerConfig, ScheduleConfig, TrainConfig
 from iris_cli.errors import UsageError
@@ -36,6 +37,9 @@ class DemoConfig:
     )
 
     def __post_init__(self) -> None:
-        for name in ("galaxies", "views", "foregrounds"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"demo: {name} = {getattr(self, name)}; at least one is needed")
+        grid_preset(self.preset)
+        for name, least in (("galaxies", 10), ("views", 1), ("foregrounds", 1)):
+            if getattr(self, name) < least:
+                raise UsageError(f"demo: {name} = {getattr(self, name)}; at least {least} must be there")
+        if self.preobserve.litter:
+            raise UsageError("demo: preobserve.litter would leave no pairs to train on", "leave it out")

@@ -48,6 +48,11 @@ def tables_of(cls: type) -> dict[str, type]:
     return {name: inner for name, inner in found.items() if inner}
 
 
+def many(cls: type, name: str) -> bool:
+    """Whether a field of `tables_of` is a list of tables, `[[name]]` in a file, and not one."""
+    return typing.get_origin(typing.get_type_hints(cls)[name]) is tuple
+
+
 def _table(hint: Any) -> type | None:
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         return next((table for inner in typing.get_args(hint) if (table := _table(inner))), None)

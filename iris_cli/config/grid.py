@@ -88,6 +88,11 @@ class Grid:
         """(1, R', L)"""
         return (1, self.r_crop_max - self.r_crop_min, self.lon_steps)
 
+    def turned_over(self) -> Grid:
+        """The same cells after l -> -l and b -> -b."""
+        return replace(self, lon_min_deg=0.0 - self.lon_max_deg, lon_max_deg=0.0 - self.lon_min_deg,
+                       lat_min_deg=0.0 - self.lat_max_deg, lat_max_deg=0.0 - self.lat_min_deg)  # fmt: skip
+
     def scaled(self, r: int, lon: int, lat: int, v: int) -> Grid:
         """The same sky with other numbers of cells."""
         return replace(self, r_steps=r, lon_steps=lon, lat_steps=lat, v_steps=v, r_crop_min=0, r_crop_max=r)

@@ -22,29 +22,42 @@ class IngestConfig:
     vx,vy,vz in km/s. What stands at None is taken from the file.
     """
 
+    #: From how many sides each galaxy is seen.
     views: int = 64
     seed: int = 0
+    #: Azimuth of the first view.
     first_view_deg: Range = (0.0, 0.0)
+    #: Lengths and velocities times this; densities stay.
     scale: Range = (1.0, 1.0)
+    #: Densities times this.
     density: Range = (1.0, 1.0)
+    #: Stretch in the plane, at constant area.
     skew: Range = (1.0, 1.0)
+    #: The centre is so much farther.
     jitter_distance_pc: Range = (0.0, 0.0)
+    #: The centre's longitude.
     jitter_longitude_deg: Range = (0.0, 0.0)
+    #: How the gas turns, seen from +z: "clockwise", "anticlockwise", "auto" (measured), or "align" (axis to z).
     spin: str = "auto"
     centre: str = "auto"
     bulk_velocity: str = "none"
-    # Fields that the file lacks, or that shall not be taken from it.
+    #: Those of ChemicalAbundances, in their order.
     columns: tuple[str, ...] = ("H2", "H+", "CO")
+    #: Times the file's H2 column: 0.5 if that is 2 n(H2)/n_H.
     h2_factor: float = 1.0
+    #: Of all gas, instead of the file's; so the four below it.
     x_H2: float | None = None
     x_H_plus: float | None = None
     x_CO: float | None = None
     temperature_K: float | None = None
     dust_temperature_K: float | None = None
+    #: Gas at rest.
     zero_velocity: bool = False
+    #: For fields that the file lacks: "none" or "cmz".
     formulas: str = "none"
+    #: Leave out cells with NaN or without density.
     drop_bad_cells: bool = False
-    # Units that the file lacks, or has wrong.
+    #: The snapshot's units, where it lacks them or has them wrong.
     unit_length_cm: float | None = None
     unit_mass_g: float | None = None
     unit_velocity_cm_s: float | None = None

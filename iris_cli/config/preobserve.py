@@ -10,6 +10,7 @@ from iris_cli.errors import UsageError, nearest
 #: What is stored as single-precision numbers, in ways that shards.codec knows.
 ENCODINGS = ("float32", "float16-scaled", "shuffle-zlib")
 LATITUDE_REDUCTIONS = ("mean", "max")
+OBSERVER_NAMES = ("synthetic", "simple")
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,14 @@ class PreobserveConfig:
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
 
     def __post_init__(self) -> None:
-        for name, value, known in (("latitude reduction", self.latitude, LATITUDE_REDUCTIONS),
+        for name, value, known in (("observer", self.observer, OBSERVER_NAMES),
+                                   ("latitude reduction", self.latitude, LATITUDE_REDUCTIONS),
                                    ("encoding", self.encoding, ENCODINGS)):  # fmt: skip
             if value not in known:
                 raise UsageError(f"unknown {name} '{value}'", nearest(value, known))
+        for name in ("samples_per_shard", "views_per_source"):
+            if (count := getattr(self, name)) is not None and count < 1:
+                raise UsageError(f"preobserve: {name} = {count}; it must be 1 or more")
         held_out = self.validation_fraction + self.test_fraction
         if not (min(self.validation_fraction, self.test_fraction) >= 0 and held_out < 1):  # NaN is no share either
             raise UsageError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
 import types
 import typing
@@ -14,6 +15,9 @@ import tomli_w
 from iris_cli.errors import UsageError, nearest
 
 T = TypeVar("T")
+
+#: TOML's whole numbers have 64 bits.
+_LARGEST_INT = (1 << 63) - 1
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -55,27 +59,45 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
         return from_dict(hint, value, where)  # type: ignore[arg-type]
     if typing.get_origin(hint) is tuple:
         if not isinstance(value, list):
-            raise UsageError(f"{where} must be a list, not {value!r}")
+            raise UsageError(
+                f"{where} must be a list, not {value!r}", _many(hint, where) if isinstance(value, dict) else ""
+            )
         return tuple(_typed(typing.get_args(hint)[0], v, where) for v in value)
     if typing.get_origin(hint) is dict:
         if not isinstance(value, dict):
             raise UsageError(f"{where} must be a table, not {value!r}")
         return dict(value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+    return _number(hint, value, where)
+
+
+def _many(hint: Any, where: str) -> str:
+    """How tables of a list are headed, for one who has headed them as a single table."""
+    return f"write [[{where.rpartition(' ')[2]}]]" if dataclasses.is_dataclass(typing.get_args(hint)[0]) else ""
+
+
+def _number(hint: Any, value: Any, where: str) -> Any:
+    """A plain value. TOML knows nan and inf, and Python endless whole numbers: no configuration has a use for them."""
+    fits = isinstance(value, hint) or (hint is float and isinstance(value, int))
+    if not fits or (isinstance(value, bool) and hint is not bool):
         raise UsageError(f"{where} must be of type {hint.__name__}, not {value!r}")
-    return value
+    if isinstance(value, int) and abs(value) > _LARGEST_INT:
+        raise UsageError(f"{where} is too large: whole numbers stay below 2^63")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(f"{where} = {value}; it must be finite")
+    return float(value) if hint is float else value
 
 
 def read_toml(path: Path) -> dict[str, Any]:
+    """A file's tables, with or without the mark that some editors put before UTF-8. UsageError when it is no TOML."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise UsageError(f"configuration file {path} does not exist") from None
     except OSError as error:
         raise UsageError(f"configuration file {path} cannot be read: {error.strerror}", "name a TOML file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not valid TOML: {error}", "save it as UTF-8") from None
+    except (ValueError, RecursionError) as error:  # TOML's own is a ValueError, as is Python's for 4300 digits
         raise UsageError(f"{path} is not valid TOML: {error}") from None
 
 

@@ -23,6 +23,8 @@ from iris_cli.observers.transfer import REGIMES
 from iris_cli.units import LIGHT_SPEED_M_S, M_PER_PC
 
 _CM_PER_PC = M_PER_PC * 100.0
+#: A ceiling of the temperature above this is none.
+_HOTTEST_K = 1e30
 
 
 def observe_arrays(
@@ -78,8 +80,9 @@ def observe_arrays(
     (Rayleigh-Jeans at the channel's frequency), "K (Planck)" or "Jy/sr". Channels hold the mean of the intensity over
     the channel.
 
-    Raises UsageError for an option that does not exist, DataError for fields that are not physical (the first bad
-    cell is named) or a molecule file that cannot be used, IrisError when a single ray does not fit into `memory_GiB`.
+    Raises UsageError for an option that does not exist or a number that cannot be, DataError for fields that are not
+    physical (the first bad cell is named) or a molecule file that cannot be used, IrisError when a single ray does not
+    fit into `memory_GiB`.
 
     Example, the case of a RADMC-3D run (its README stands beside it) with 13CO(2-1) in LTE:
 
@@ -93,6 +96,13 @@ def observe_arrays(
     >>> np.abs(T_line_K - case["T_line_bf"]).max() / case["T_line_bf"].max() < 5e-3          # doctest: +SKIP
     True
     """
+    check_numbers(
+        above_0={"dr_m": dr_m, "velocity_gradient_km_s_pc": velocity_gradient_km_s_pc, "memory_GiB": memory_GiB,
+                 "temperature_ceiling_K": min(temperature_ceiling_K, _HOTTEST_K)},
+        not_negative={"tracer_per_CO": tracer_per_CO or 0.0, "dust_opacity_m2_kg": dust_opacity_m2_kg,
+                      "background_K": background_K, "ortho_per_para": ortho_per_para,
+                      "turbulence_m_s": turbulence_m_s, "subsamples": subsamples, "threads": threads},
+    )  # fmt: skip
     fields = {"rho_kg_m3": rho_kg_m3, "T_gas_K": T_gas_K, "x_H2": x_H2, "x_CO": x_CO, "T_dust_K": T_dust_K,
               "v_los_m_s": v_los_m_s}  # fmt: skip
     shape = _common_shape(fields)
@@ -132,6 +142,15 @@ def observe_arrays(
     convert = _choose("unit", unit, UNITS)
     seen = convert(spectra.line_K, spectra.continuum_K, rest_Hz, channel_frequencies_Hz(rest_Hz, centres))
     return seen.T.reshape(-1, *shape[1:]).numpy()
+
+
+def check_numbers(above_0: dict[str, float], not_negative: dict[str, float]) -> None:
+    """UsageError for an option whose number no gas and no telescope has; NaN and infinity are such numbers."""
+    for name, value in {**above_0, **not_negative}.items():
+        if not 0.0 <= value < float("inf") or (name in above_0 and value == 0.0):
+            raise UsageError(
+                f"{name} = {value}; it must be {'above 0' if name in above_0 else '0 or more'}, and finite"
+            )
 
 
 def _choose(what: str, name: str, known: dict[str, Any]) -> Any:

@@ -90,7 +90,7 @@ class StandardDataset:
 
     def turn_over(self) -> StandardDataset:
         """The same galaxies turned by 180 degrees about the line of sight, which reverses their sense of rotation."""
-        return replace(self, turned_over=not self.turned_over)
+        return replace(self, turned_over=not self.turned_over, grid=self.grid.turned_over())
 
     @property
     def sources(self) -> list[str]:

@@ -7,6 +7,7 @@ runs of `points_per_snapshot` views).
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,10 @@ from iris_cli.standard.files import read_array, read_json
 
 ATTRIBUTES, HYPER = "attributes.json", "hyper.json"
 FORMAT = "iris-paper"
+#: No coordinate and no unit has a number as large as this.
+_LARGEST = 1e100
+#: What one of a file's units may be in ours, so that float32 holds the values in both.
+_REASONABLE = (1e-30, 1e30)
 
 
 @dataclass(frozen=True)
@@ -51,14 +56,16 @@ class FieldFolder:
         density_file, observation_file = (self.folder / name for name in self.files[number])
         density = read_array(density_file, self.grid.density_shape)
         observation = read_array(observation_file, self.grid.observation_shape)
-        for path, image in ((density_file, density), (observation_file, observation)):
-            if not np.isfinite(image).all():
-                raise DataError(f"{path} holds {int((~np.isfinite(image)).sum())} values that are not finite")
         if density.min() < 0:
             raise DataError(f"{density_file} goes down to {density.min():g}; a density cannot be negative")
         kelvin = units.convert("temperature", self.units, units.INNER)
         inner = units.convert("density", self.units, units.INNER)
-        return axes.reverse_velocity(observation) * np.float32(kelvin), density * np.float32(inner)
+        with np.errstate(over="ignore"):  # told below, with the file's name
+            observation, density = axes.reverse_velocity(observation) * np.float32(kelvin), density * np.float32(inner)
+        for path, image in ((density_file, density), (observation_file, observation)):
+            if not np.isfinite(image).all():
+                raise DataError(f"{path} holds {int((~np.isfinite(image)).sum())} values that are not finite")
+        return observation, density
 
 
 def open_folder(folder: Path, views_per_source: int | None = None) -> FieldFolder:
@@ -69,6 +76,7 @@ def open_folder(folder: Path, views_per_source: int | None = None) -> FieldFolde
     files = _files(folder, attributes.get("index"))
     _check_files(folder, files, attributes.get("cardinality"))
     grid, system = _grid(folder, hyper), _units(folder, hyper)
+    _check_units(folder, system)
     runs = views_per_source or _views(folder, hyper)
     origin = {"format": FORMAT, "hyper": hyper, "velocity": "was towards the observer, reversed on reading"}
     latitude = _latitude(folder, hyper) if len(files[0]) == 2 else "mean"  # tensors have theirs still
@@ -86,7 +94,7 @@ def _files(folder: Path, index: Any) -> tuple[tuple[str, ...], ...]:
 def _views(folder: Path, hyper: dict[str, Any]) -> int:
     """How many tensors in a row show one galaxy; 1 where nobody says."""
     runs = _section(folder, hyper, "writer_hyper").get("points_per_snapshot") if "writer_hyper" in hyper else None
-    if runs is not None and not (isinstance(runs, int) and runs >= 0):
+    if runs is not None and not (isinstance(runs, int) and not isinstance(runs, bool) and runs >= 0):
         raise DataError(f"{folder / HYPER}: points_per_snapshot is {runs!r}, not a number of views",
                         "give --views-per-source")  # fmt: skip
     return runs or 1
@@ -102,6 +110,9 @@ def _latitude(folder: Path, hyper: dict[str, Any]) -> str:
 def _check_files(folder: Path, files: tuple[tuple[str, ...], ...], cardinality: Any) -> None:
     if cardinality != len(files):
         raise DataError(f"{folder / ATTRIBUTES} promises {cardinality} entries and lists {len(files)}")
+    if twice := [names for names, count in Counter(files).items() if count > 1]:
+        raise DataError(f"{folder / ATTRIBUTES} names {' and '.join(twice[0])} more than once",
+                        "it would come into training and test: leave it in once")  # fmt: skip
     if len({len(names) for names in files}) != 1 or len(files[0]) not in (1, 2):
         raise DataError(f"{folder / ATTRIBUTES} mixes tensors and pairs")
     for name in (name for names in files for name in names):
@@ -120,9 +131,10 @@ def _section(folder: Path, hyper: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _number(folder: Path, section: dict[str, Any], key: str) -> Any:
-    if not isinstance(section.get(key), int | float) or not np.isfinite(section[key]):
-        raise DataError(f"{folder / HYPER}: {key} is {section.get(key)!r}, not a number")
-    return section[key]
+    value = section.get(key)
+    if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) < _LARGEST:
+        raise DataError(f"{folder / HYPER}: {key} is {repr(value)[:40]}, not a number")
+    return value
 
 
 def _grid(folder: Path, hyper: dict[str, Any]) -> Grid:
@@ -153,3 +165,16 @@ def _units(folder: Path, hyper: dict[str, Any]) -> units.UnitSystem:
         if not value > 0:
             raise DataError(f"{folder / HYPER}: {name} = {value} is not a positive factor")
     return units.UnitSystem(**factors)
+
+
+def _check_units(folder: Path, system: units.UnitSystem) -> None:
+    """DataError for factors that would make every value 0 or infinite."""
+    for quantity in ("velocity", "density", "temperature"):
+        try:
+            factor = units.convert(quantity, system, units.INNER)
+        except (OverflowError, ZeroDivisionError):
+            factor = float("inf")
+        if not _REASONABLE[0] < factor < _REASONABLE[1]:
+            ours = f"{factor:.3g} {units.QUANTITIES[quantity]}"
+            raise DataError(f"{folder / HYPER}: a {quantity} of 1 in its units would be {ours}",
+                            "its factors must say what one SI unit is in the files")  # fmt: skip

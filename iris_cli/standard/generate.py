@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from iris_cli.config.grid import Grid
 from iris_cli.config.mock import ForegroundConfig, MockConfig
 from iris_cli.config.toml import to_dict
@@ -41,7 +44,7 @@ class Galaxies:
         for entry in entries:
             assert entry.view_deg is not None
             entry.info["scale"] = round(galaxy.scale, 6)
-            write_tensor(folder, entry.file, galaxy.tensor(self.grid, entry.view_deg))
+            write_tensor(folder, entry.file, _finite(galaxy.tensor(self.grid, entry.view_deg), entry))
         return entries
 
 
@@ -56,8 +59,15 @@ class Foregrounds:
     def write(self, folder: Path, number: int) -> list[Entry]:
         foreground = draw_foreground(self.config, self.grid, self.seed, number)
         entry = Entry(f"tensor_{number:06d}.npy", f"foreground-{self.seed}-{number:06d}", None, {"seed": self.seed})
-        write_tensor(folder, entry.file, foreground.tensor(self.grid))
+        write_tensor(folder, entry.file, _finite(foreground.tensor(self.grid), entry))
         return [entry]
+
+
+def _finite(tensor: NDArray[np.float32], entry: Entry) -> NDArray[np.float32]:
+    """DataError when the draws of a configuration were more than float32 can hold, or than the formulas can bear."""
+    if not np.isfinite(tensor).all():
+        raise DataError(f"{entry.source} holds values that are not finite", "its configuration asks for too much")
+    return tensor
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 
 from iris_cli import units
 from iris_cli.config.grid import Grid
-from iris_cli.config.mock import MockConfig
+from iris_cli.config.mock import LATTICE_BOX_PC, MockConfig
 from iris_cli.standard.grid import Cells, cells, slabs
 from iris_cli.standard.orbit import Orbit
 from iris_cli.standard.turbulence import random_field, sample
 
 #: M_sun / pc^3 of gas (H + He) per hydrogen nucleus in a cm^3.
 DENSITY_PER_N_H_CM3 = 1e6 * units.MASS_PER_H_KG * units.INNER.density_per_SI
-LATTICE_BOX_PC = (576.0, 576.0, 192.0)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from iris_cli.training.batch import Feed
 from iris_cli.training.checkpoint import Checkpoint, load
 from iris_cli.training.datasets import InfiniteDataset
 from iris_cli.training.distributed import bare, world
-from iris_cli.training.evaluation import evaluate
+from iris_cli.training.evaluation import evaluate, tell_bad_litter
 from iris_cli.training.interruption import interruption
 from iris_cli.training.loop import Trainer
 from iris_cli.training.loss import physical_loss
@@ -66,8 +66,11 @@ def train_reverter(
     `force` goes on although the configuration differs.
 
     ValueError when a StandardDataset comes without an observer, when the data or the litter are of an unknown kind, or
-    when only one of `checkpoint_directory` and `checkpoint_name` is given. Stopped when one of `hyper.stop_signals`, or
-    Ctrl-C, came and all is saved.
+    when only one of `checkpoint_directory` and `checkpoint_name` is given. UsageError for a name in `hyper` that
+    nothing answers to, and for a run folder that exists. DataError when data, litter, reverter and checkpoint do not
+    fit together, and for a loss that is not finite; ShardError at a sample that cannot be read, unless it may be
+    skipped.
+    Stopped when one of `hyper.stop_signals`, or Ctrl-C, came and all is saved.
     """
     if (checkpoint_directory is None) != (checkpoint_name is None):
         raise ValueError("give both checkpoint_directory and checkpoint_name, or neither")
@@ -136,7 +139,8 @@ def test_reverter(
     """Measure `reverter` on every pair of `dataset` once, in eval mode; the same numbers on any number of ranks.
 
     `mean_image` (1, R', L), the training set's mean density, is the better of the two trivial predictors that the skill
-    is counted from; without it, predicting nothing is. Everything else as in `train_reverter`, with its ValueErrors.
+    is counted from; without it, predicting nothing is. Everything else as in `train_reverter`, with its errors; a
+    prediction or a true density that is not finite is a DataError, too.
     """
     hyper = hyper or TrainConfig()
     whole = test_feed(dataset, hyper, litter, noise, observer)
@@ -147,6 +151,7 @@ def test_reverter(
             totals = evaluate(reverter.on(here.device), physical_loss(hyper), feed, MEASURES, here, mean_image, bar)
         if missing := feed.count - totals.count():
             warn(f"{missing} of {counted(feed.count, 'sample')} could not be read: left out")
+        tell_bad_litter([feed], here)
         return Report.of(totals)
 
 
@@ -194,7 +199,7 @@ def threads_for(image_size: int) -> Iterator[None]:
 
 
 def check_fits(reverter: Reverter, pairs: Pairs) -> None:
-    """DataError when the network is for another image, UsageError when for another quantity."""
+    """DataError when the network is for another image, or for another quantity."""
     size = image_size(pairs)
     if reverter.image_size != size:
         raise DataError(

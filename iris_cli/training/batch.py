@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
@@ -151,15 +151,18 @@ class Feed:
 
     def bad_over_ranks(self, world: World) -> int:
         """How many of the stream's samples could not be read so far, by any rank; all ranks ask together."""
-        return _joined(self.bad, len(self.pairs), world)
-
-    def bad_litter_over_ranks(self, world: World) -> int:
-        return _joined(self.bad_litter, len(self.litter), world) if self.litter is not None else 0
+        return _joined(self.bad.found, len(self.pairs), world)
 
 
-def _joined(bad: BadSamples, count: int, world: World) -> int:
+def bad_litter_over_ranks(feeds: Sequence[Feed], world: World) -> int:
+    """How much of the litter that feeds share could not be read; what several of them met counts once."""
+    litter, found = feeds[0].litter, {number for feed in feeds for number in feed.bad_litter.found}
+    return _joined(found, len(litter), world) if litter is not None else 0
+
+
+def _joined(found: Iterable[int], count: int, world: World) -> int:
     marks = torch.zeros(count, dtype=torch.float64)
-    marks[list(bad.found)] = 1.0
+    marks[list(found)] = 1.0
     return int((world.sum(marks) > 0).sum())
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 
 import torch
 from torch import Tensor, nn
 
-from iris_cli.console import Progress
+from iris_cli.console import Progress, counted, warn
 from iris_cli.errors import DataError
-from iris_cli.training.batch import Feed, PairBatch
+from iris_cli.training.batch import Feed, PairBatch, bad_litter_over_ranks
 from iris_cli.training.distributed import World
 from iris_cli.training.loss import PhysicalLoss
 from iris_cli.training.metrics import Maps, Measure, Totals, pixel_volume
@@ -75,6 +75,12 @@ def evaluate(
         raise DataError(f"none of the {feed.count} {feed.stream} samples could be read",
                         "check them: iris shards verify")  # fmt: skip
     return totals
+
+
+def tell_bad_litter(feeds: Sequence[Feed], world: World) -> None:
+    """A warning when a test drew litter that could not be read; all ranks ask together."""
+    if bad := bad_litter_over_ranks(feeds, world):
+        warn(f"{counted(bad, 'sample')} of the litter could not be read: others were drawn instead")
 
 
 def check_truth(batch: PairBatch, feed: Feed) -> None:

@@ -25,7 +25,7 @@ from iris_cli.console import counted, log, progress, warn
 from iris_cli.errors import EXIT_FAILURE, EXIT_REQUEUE, DataError, IrisError
 from iris_cli.training.arithmetic import Arithmetic
 from iris_cli.training.averaging import RunningMean
-from iris_cli.training.batch import Feed, PairBatch
+from iris_cli.training.batch import Feed, PairBatch, bad_litter_over_ranks
 from iris_cli.training.checkpoint import Checkpoint, Progress
 from iris_cli.training.distributed import World, bare, no_sync
 from iris_cli.training.evaluation import evaluate
@@ -307,7 +307,7 @@ class Trainer:
         if self.hyper.on_bad_sample == "stop":
             return 0
         feeds = (self.train, self.validation)
-        bad = sum(feed.bad_over_ranks(self.world) + feed.bad_litter_over_ranks(self.world) for feed in feeds)
+        bad = sum(feed.bad_over_ranks(self.world) for feed in feeds) + bad_litter_over_ranks(feeds, self.world)
         if bad > self.hyper.max_bad:
             unread = counted(bad, "sample")
             raise DataError(f"{unread} could not be read, more than the {self.hyper.max_bad} allowed (--max-bad)",

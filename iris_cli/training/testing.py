@@ -21,6 +21,7 @@ from iris_cli.training.batch import Feed
 from iris_cli.training.checkpoint import Checkpoint, load
 from iris_cli.training.distributed import world
 from iris_cli.training.ensemble import Ensemble
+from iris_cli.training.evaluation import tell_bad_litter
 from iris_cli.training.examination import examine
 from iris_cli.training.findings import Findings, find
 from iris_cli.training.folders import open_data, open_litter
@@ -200,6 +201,7 @@ def test_run(
             findings.append(find(name, found, feed.pairs.groups(), feed.pairs.grid, hyper))
             if missing := feed.count - findings[-1].pairs:
                 warn(f"{missing} of {counted(feed.count, 'sample')} could not be read: left out")
+        tell_bad_litter(list(inputs.feeds.values()), here)
     circumstances = {
         "split": inputs.split or "all",
         "checkpoint": str(members[0].path),

@@ -55,7 +55,7 @@ def test_the_same_seed_gives_the_same_bytes_on_one_and_two_workers(iris: Iris, s
 @pytest.mark.parametrize("option", ["--validation-fraction", "--test-fraction"])
 def test_a_share_that_is_no_number_is_a_usage_error(iris: Iris, standard: Path, tmp_path: Path, option: str) -> None:
     ran = iris(*PREOBSERVE, standard, tmp_path / "pairs", option, "nan")
-    assert ran.code == 2 and "leave no training data" in ran.err
+    assert ran.code == 2 and "fraction = nan; it must be finite" in ran.err
 
 
 def test_an_input_that_is_named_twice_is_refused(iris: Iris, standard: Path, tmp_path: Path) -> None:

@@ -150,6 +150,26 @@ def test_gas_that_cannot_be_is_named_with_its_cell(field: str, value: float, say
     assert "(3, 0, 0)" in error.value.message
 
 
+@pytest.mark.parametrize("value", [-1.0, np.nan, np.inf])
+@pytest.mark.parametrize(
+    "name",
+    ["dr_m", "tracer_per_CO", "dust_opacity_m2_kg", "background_K", "ortho_per_para", "velocity_gradient_km_s_pc",
+     "turbulence_m_s", "temperature_ceiling_K", "subsamples", "memory_GiB", "threads"],
+)  # fmt: skip
+def test_a_number_that_cannot_be_is_refused_and_not_computed_with(name: str, value: float) -> None:
+    """Of a negative abundance, say, masers were made; of NaN the compiled form made darkness."""
+    if name == "temperature_ceiling_K" and value == np.inf:  # no ceiling
+        assert np.isfinite(see(uniform(2), temperature_ceiling_K=value)).all()
+        return
+    with pytest.raises(UsageError, match=f"{name} = {value}; it must be"):
+        see(uniform(2), **{name: value})
+
+
+def test_a_ray_of_cells_without_length_is_refused() -> None:
+    with pytest.raises(UsageError, match="dr_m = 0"):
+        see(uniform(2), dr_m=0.0)
+
+
 def test_an_empty_cell_needs_no_temperature() -> None:
     gas = uniform(4)
     gas["rho_kg_m3"][1], gas["T_gas_K"][1] = 0.0, 0.0

@@ -370,3 +370,10 @@ def test_ranks_that_overwrite_with_other_options_one_after_another_all_end_well(
     ended = [write(copied, encoding="shuffle-zlib", overwrite=True, rank=rank, world=3) for rank in (2, 0, 1)]
     assert [report.complete for report in ended] == [False, False, True]
     assert merge_set(copied).stored["density"].encoding == "shuffle-zlib"
+
+
+@pytest.mark.parametrize(("rank", "world"), [(2, 2), (-1, 1), (0, 0)])
+def test_a_rank_that_there_is_not_writes_nothing(tmp_path, rank, world):
+    with pytest.raises(ShardError, match=f"no rank {rank} among {world}"):
+        write(tmp_path / "set", rank=rank, world=world)
+    assert not (tmp_path / "set").exists()

@@ -13,8 +13,8 @@ import torch
 
 from iris_cli.config.train import OptimizerConfig, TrainConfig
 from iris_cli.errors import DataError
-from iris_cli.training import InfiniteDataset, PreObservedDataset, train_reverter
-from iris_cli.training.batch import Feed
+from iris_cli.training import InfiniteDataset, PreObservedDataset, test_reverter, train_reverter
+from iris_cli.training.batch import Feed, bad_litter_over_ranks
 from shards.errors import ShardError
 from shards.index import Index
 from shards.stream import BadSamples
@@ -136,6 +136,27 @@ def test_damaged_litter_is_replaced_by_another_and_counted(tmp_path: Path) -> No
               litter=InfiniteDataset(PreObservedDataset(litter), 0))  # fmt: skip
 
 
+def test_litter_that_training_and_validation_meet_is_one_bad_sample(tmp_path: Path) -> None:
+    folder = write_pairs(tmp_path / "set", {"train": range(20), "validation": range(100, 110)})
+    litter = damage(write_pairs(tmp_path / "litter", {"litter": range(300, 302)}, litter=True), 1)
+    lines = train(folder, replace(SKIP, max_bad=1), tmp_path / "run",
+                  litter=InfiniteDataset(PreObservedDataset(litter), 0))  # fmt: skip
+    assert lines[-1]["bad_samples"] == 1
+
+
+def test_a_test_says_that_it_drew_other_litter_than_it_meant_to(iris: Callable, tmp_path: Path) -> None:
+    folder = write_pairs(tmp_path / "set", {"train": range(8), "test": range(200, 206)})
+    trained = iris("train", folder, "--out", tmp_path / "run", "--epochs", 1, "--batch-size", 4, "-q")
+    assert trained.code == 0, trained.err
+    litter = damage(write_pairs(tmp_path / "litter", {"litter": range(300, 302)}, litter=True), 1)
+    tested = iris("test", tmp_path / "run", folder, "--litter", litter, "--on-bad-sample", "skip", "-q")
+    assert tested.code == 0
+    assert "1 sample of the litter could not be read: others were drawn instead" in tested.err
+    mine = test_reverter(without_batch_norm(), PreObservedDataset(folder, "test"), hyper=SKIP, quiet=True,
+                         litter=InfiniteDataset(PreObservedDataset(litter), 0))  # fmt: skip
+    assert mine.pairs == 6
+
+
 def test_a_test_leaves_out_what_it_may_and_says_so(iris: Callable, tmp_path: Path) -> None:
     folder = write_pairs(tmp_path / "set", {"train": range(8), "test": range(200, 206)})
     trained = iris("train", folder, "--out", tmp_path / "run", "--epochs", 1, "--batch-size", 4, "-q")
@@ -155,10 +176,8 @@ def test_bad_samples_of_all_ranks_are_counted_together(tmp_path: Path) -> None:
 
     feed = Feed("train", pairs_in(write_pairs(tmp_path / "set", {"train": range(10)})), np.arange(10), seed=0, batch=4)
     feed.bad.found.update({3: "torn", 7: "torn"})
-    assert feed.bad_over_ranks(World()) == 2 and feed.bad_litter_over_ranks(World()) == 0
-    assert feed.bad_over_ranks(World(0, 2, control=Other(1.0))) == 10, (
-        "the other rank could read none; two are the same"
-    )
+    assert feed.bad_over_ranks(World()) == 2 and bad_litter_over_ranks([feed], World()) == 0
+    assert feed.bad_over_ranks(World(0, 2, control=Other(1.0))) == 10, "the other rank could read none of the same ten"
 
 
 def test_a_hole_that_nobody_counted_is_an_error(tmp_path: Path) -> None:

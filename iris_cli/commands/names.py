@@ -1,0 +1,62 @@
+"""Names in a configuration that only those know who answer to them: networks, losses, lines, orbits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from iris_cli.errors import UsageError, nearest
+
+
+def check(configuration: str, config: Any) -> None:
+    """UsageError or DataError, as the command itself would raise them, for a name that nothing answers to."""
+    if configuration in _CHECKS:
+        _CHECKS[configuration](config)
+
+
+def _train(config: Any) -> None:
+    from iris_cli.observers.registry import OBSERVERS
+    from iris_cli.reverter.networks import NETWORKS
+    from iris_cli.training.loss import physical_loss
+    from iris_cli.training.optimizer import OPTIMIZERS, SCHEDULES
+
+    _known("network", config.network, NETWORKS)
+    _known("optimizer", config.optimizer.name, OPTIMIZERS)
+    _known("schedule", config.schedule.name, SCHEDULES)
+    _known("observer", config.observer, ("", *OBSERVERS))
+    physical_loss(config)
+
+
+def _preobserve(config: Any) -> None:
+    if config.observer == "synthetic":
+        _observe(config.synthetic)
+
+
+def _observe(config: Any) -> None:
+    from iris_cli.observers.arrays import tracer_abundance
+    from iris_cli.observers.molecule import load_molecule
+
+    for line in config.lines:
+        load_molecule(line.molecule).line(line.transition)
+        tracer_abundance(line.molecule, line.tracer_per_CO)
+
+
+def _demo(config: Any) -> None:
+    _preobserve(config.preobserve)
+    _train(config.train)
+
+
+def _figure(config: Any) -> None:
+    from iris_cli.plots.orbits import tracks
+
+    tracks(config.orbits)
+
+
+_CHECKS: dict[str, Callable[[Any], None]] = {
+    "train": _train, "preobserve": _preobserve, "observe": _observe, "demo": _demo, "figure": _figure,
+}  # fmt: skip
+
+
+def _known(what: str, name: str, known: Iterable[str]) -> None:
+    if name not in known:
+        raise UsageError(f"unknown {what} '{name}'", nearest(name, filter(None, known)))

@@ -1,0 +1,64 @@
+"""A mock configuration that no gas has is refused before a galaxy is drawn, and what is drawn is finite."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from iris_cli.config.grid import Grid
+from iris_cli.config.mock import ForegroundConfig, MockConfig
+from iris_cli.errors import DataError, UsageError
+from iris_cli.standard.generate import Galaxies, write_mock
+from iris_cli.standard.mock import draw_galaxy
+
+GRID = Grid().scaled(8, 8, 4, 8)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"scale": (0.0, 0.0)},
+        {"scale": (-1.0, 1.0)},
+        {"scale": (1.0, float("nan"))},
+        {"scale": (1.0, float("inf"))},
+        {"axis_ratio": (0.0, 0.5)},
+        {"semi_major_pc": (0.0, 1.0)},
+        {"cloud_n_H_cm3": (0.0, 1e3)},
+        {"disc_n_H_cm3": (-50.0, -10.0)},
+        {"turbulence_cell_pc": 0.0},
+        {"turbulence_cell_pc": 100.0, "largest_eddy_pc": 400.0},
+        {"largest_eddy_pc": 11.0},
+        {"lane_imbalance": (-2.0, 2.0)},
+        {"clouds": (-3, -1)},
+    ],
+)
+def test_gas_that_cannot_be_is_refused(broken: dict) -> None:
+    with pytest.raises(UsageError, match=next(iter(broken))):
+        MockConfig(**broken)
+
+
+@pytest.mark.parametrize("broken", [{"sheets": (-3, -1)}, {"thickness_pc": (0.0, 0.0)}, {"n_H_cm3": (-5.0, -1.0)}])
+def test_so_it_is_in_front_of_the_centre(broken: dict) -> None:
+    with pytest.raises(UsageError, match=next(iter(broken))):
+        ForegroundConfig(**broken)
+
+
+@pytest.mark.parametrize(
+    "extreme",
+    [
+        {"clouds": (0, 0), "ring_n_H_cm3": (0.0, 0.0), "disc_n_H_cm3": (0.0, 0.0), "lane_n_H_cm3": (0.0, 0.0)},
+        {"turbulence_contrast": (0.0, 0.0), "turbulence_km_s": (0.0, 0.0), "ring_contrast": (0.0, 0.0)},
+        {"turbulence_cell_pc": 96.0, "largest_eddy_pc": 192.0},
+        {"height_pc": (0.0, 0.0), "v0_km_s": (0.0, 0.0), "drift_km_s": (-5.0, -5.0), "lane_imbalance": (-1.0, 1.0)},
+    ],
+)
+def test_the_extremes_that_are_allowed_give_finite_gas(extreme: dict) -> None:
+    assert np.isfinite(draw_galaxy(MockConfig(**extreme), 0, 0).tensor(GRID, 0.0)).all()
+
+
+def test_more_than_float32_can_hold_leaves_no_data_set(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="mock-0-000000 holds values that are not finite"):
+        write_mock(Galaxies(MockConfig(disc_n_H_cm3=(1e50, 1e50)), GRID, 0, 1), tmp_path / "out", 1, quiet=True)
+    assert list(tmp_path.iterdir()) == []
