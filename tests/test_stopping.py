@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from iris_cli.errors import EXIT_INTERRUPTED, EXIT_REQUEUE
 from iris_cli.standard.generate import Galaxies, write_mock
 from iris_cli.stopping import stopping
 from iris_cli.training import Stopped
+from iris_cli.training.interruption import interruption
 from tests.standard.snapshots import galaxy, write
 from tests.training.makers import write_pairs
 
@@ -40,6 +42,33 @@ def test_a_signal_unwinds_the_work_past_those_who_note_failures(capsys: pytest.C
     assert ended.value.code == EXIT_REQUEUE and unwound
     assert "stopped by a signal; go on with --resume" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
+
+
+def test_whoever_was_started_deaf_to_a_closed_terminal_stays_so_and_hears_the_rest() -> None:
+    """As `nohup` starts things; a terminal that closes is heard otherwise."""
+    was = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGHUP, signal.SIGTERM)}
+    try:
+        with stopping("go on with --resume"):
+            signal.raise_signal(signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        with pytest.raises(SystemExit), stopping("go on with --resume"):
+            signal.raise_signal(signal.SIGTERM)
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        with pytest.raises(SystemExit), stopping("go on with --resume"):
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        for number, hearer in was.items():
+            signal.signal(number, hearer)
+
+
+def test_work_in_another_thread_hears_no_signal_and_is_done() -> None:
+    def work() -> object:
+        with stopping("go on with --resume"), interruption(["TERM"]) as flag:
+            return flag.asked, signal.getsignal(signal.SIGTERM)
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(work).result() == (False, signal.SIG_DFL)
 
 
 @pytest.mark.parametrize("workers", [1, 2])

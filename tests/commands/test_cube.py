@@ -9,6 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from iris_cli.config.cube import CubeConfig, RegridConfig
+from iris_cli.config.grid import GRID_PRESETS
+from iris_cli.cube import regrid_cubes
+from iris_cli.errors import IrisError, UsageError
 from tests.reverter import sky
 from tests.training.makers import write_pairs
 
@@ -44,13 +48,29 @@ def test_an_image_comes_on_the_grid_of_a_preset_of_shards_or_of_a_file(
 def test_a_dry_run_reads_headers_alone(iris: Callable, cube: Path, tmp_path: Path) -> None:
     ran = iris("cube", cube, "-o", tmp_path / "lv.npz", "--preset", "paper", "--dry-run", "--json")
     told = json.loads(ran.out)
-    assert told["cubes"][0]["shape"] == [120, 30, 62] and told["image"] == [512, 512] and told["sums_GiB"] > 0.2
+    assert told["cubes"][0]["shape"] == [120, 30, 62] and told["image"] == [512, 512]
+    lat_steps = GRID_PRESETS["paper"].lat_steps
+    assert told["sums_GiB"] == pytest.approx(2 * np.zeros((512 * lat_steps, 512), np.float32).nbytes / 2**30, abs=1e-4)
     assert (
         told["reads"] == {str(cube): cube.stat().st_size} and told["writes"][str(tmp_path / "lv.npz")] > 2 * 4 * 512**2
     )
     assert not (tmp_path / "lv.npz").exists()
     ran = iris("cube", cube, "-o", tmp_path / "lv.npz", "--preset", "paper", "--dry-run")
     assert "would read" in ran.out and "512 x 512 pixels from 1 cube" in ran.out
+
+
+def test_from_python_an_image_is_written_once_unless_it_may_be_replaced(cube: Path, tmp_path: Path) -> None:
+    config, out = RegridConfig(cube=CubeConfig(min_coverage=0.01)), tmp_path / "lv.npz"
+    made = regrid_cubes([cube], out, config, preset="tiny")
+    assert made["file"] == str(out) and out.exists()
+    with np.load(out) as image:
+        assert made["mean_K"] == pytest.approx(image["image"].mean(), rel=1e-5)
+    with pytest.raises(IrisError, match="exists"):
+        regrid_cubes([cube], out, config, preset="tiny")
+    assert regrid_cubes([cube], out, config, preset="tiny", overwrite=True) == made
+    for dry_run in (False, True):
+        with pytest.raises(UsageError, match="no cube was named"):
+            regrid_cubes([], tmp_path / "none.npz", config, preset="tiny", dry_run=dry_run)
 
 
 @pytest.mark.parametrize(

@@ -94,8 +94,9 @@ def test_a_training_on_two_nodes_goes_on_after_a_pre_emption_as_if_nothing_had_b
     subprocess.run(alone, check=True, timeout=120, env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"})
     ours, theirs = (sorted((tmp_path / run / "checkpoints").glob("step-*.pt"))[-1] for run in ("run", "alone"))
     assert ours.name == theirs.name
-    one, other = (torch.load(path, weights_only=True)["model"] for path in (ours, theirs))
-    assert all(torch.equal(one[name], other[name]) for name in one)
+    one, other = (torch.load(path, weights_only=True) for path in (ours, theirs))
+    assert all(torch.equal(one["model"][name], other["model"][name]) for name in one["model"])
+    assert one["density_count"] == other["density_count"] == 24, "the mean image is over each pair once"
 
 
 def test_work_that_fails_is_not_sent_back_into_the_queue(iris: Iris, cluster: Callable, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -88,6 +90,51 @@ def test_a_line_in_front_of_warm_dust_absorbs_its_continuum(backend_name: str) -
     through = np.exp(-40e-3)
     expected = rayleigh_jeans(10.0) - rayleigh_jeans(40.0) * through
     assert spectrum.min() == pytest.approx(expected, rel=0.02)
+
+
+@every_backend
+def test_a_narrow_line_grows_with_its_column_as_the_curve_of_growth_says(backend_name: str) -> None:
+    """W = J(T) b int(1 - exp(-tau exp(-x^2))) dx, from transparent to opaque, where b is 0.08 km/s."""
+    options = {"backend_name": backend_name, "background_K": 0.0, "turbulence_m_s": 0.0}
+    if backend_name == "reference":
+        options["subsamples"] = 64
+    b_km_s = 1e-3 * np.sqrt(2 * BOLTZMANN_J_K * 10.0 / (29.0 * 1.66054e-27))
+    x = np.linspace(-6.0, 6.0, 4001)
+
+    def width(x_CO: float) -> float:
+        return flux(see(uniform(1, T_K=10.0, x_CO=x_CO), **options)) / (rayleigh_jeans(10.0) * b_km_s)
+
+    tau_per_x_CO = width(1e-12) / np.sqrt(np.pi) / 1e-12
+    for tau in (0.03, 0.3, 1.0, 3.0, 30.0):
+        grown = (1.0 - np.exp(-tau * np.exp(-(x**2)))).sum() * (x[1] - x[0])
+        assert width(tau / tau_per_x_CO) == pytest.approx(grown, rel=5e-3)
+
+
+@every_backend
+@pytest.mark.parametrize("regime", ["thick", "thin"])
+@pytest.mark.parametrize("T_K", [10.0, 60.0, 200.0])
+@pytest.mark.parametrize("v_km_s", [0.2, -19.9, 20.1])
+def test_each_channel_holds_its_share_of_a_transparent_line(
+    backend_name: str, regime: str, T_K: float, v_km_s: float
+) -> None:
+    """Half of erf at its two edges, however few samples a channel has; also where the line is cut by the last edge."""
+    spectrum = see(uniform(1, T_K=T_K, x_CO=1e-10, v_km_s=v_km_s), backend_name=backend_name, regime=regime,
+                   background_K=0.0, turbulence_m_s=0.0)  # fmt: skip
+    b_m_s = np.sqrt(2 * BOLTZMANN_J_K * T_K / (29.0 * 1.66054e-27))
+    share = np.diff([math.erf((edge - 1e3 * v_km_s) / b_m_s) for edge in EDGES_M_S])
+    assert spectrum / spectrum.sum() == pytest.approx(share / share.sum(), abs=4e-4 * share.max() / share.sum())
+
+
+@every_backend
+@pytest.mark.parametrize(("regime", "x_CO"), [("thick", 1.4e-4), ("thick", 1.4e-8), ("selective", 1.4e-8)])
+def test_dust_as_warm_as_its_gas_only_dims_the_line(backend_name: str, regime: str, x_CO: float) -> None:
+    """Of one temperature all is J (1 - e^-(tau + dust)), less the continuum J (1 - e^-dust): J e^-dust (1 - e^-tau)."""
+    gas = uniform(4, n_H_cm3=1e3, T_K=20.0, T_dust_K=20.0, x_CO=x_CO)
+    options = {"backend_name": backend_name, "regime": regime, "background_K": 0.0}
+    for depth in (0.01, 0.4):
+        opacity = depth / (gas["rho_kg_m3"][0, 0, 0] * 4 * M_PER_PC)
+        bare, dusty = (see(gas, dust_opacity_m2_kg=k, **options) for k in (0.0, opacity))
+        assert dusty == pytest.approx(np.exp(-depth) * bare, abs=2e-3 * bare.max())
 
 
 @every_backend

@@ -17,6 +17,13 @@ def flip(path: Path, offset: int, bit: int) -> None:
         file.write(bytes([byte ^ 1 << bit]))
 
 
+def payload_of(folder: Path, number: int) -> tuple[Path, int]:
+    """Tar and offset of a byte in the middle of a sample's density."""
+    index = Index.open(folder)
+    table = index.samples()
+    return folder / index.shards[table.shard[number]].name, int(table.offset["density"][number]) + 200
+
+
 def _flip_in(dice: random.Random, path: Path, low: int, high: int) -> str:
     offset, bit = dice.randrange(low, high), dice.randrange(8)
     flip(path, offset, bit)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from shards import layout
 from shards.errors import ShardError
-from shards.index import Index, group_split
+from shards.index import Index, ShardRecord, group_split
 from tests.shards.conftest import ATTRIBUTES
 from tests.shards.makers import SHAPE, arrays
 
@@ -104,6 +104,24 @@ def test_a_record_of_another_encoding_is_refused(copied):
         Index.open(copied).record(1)
 
 
+def test_an_index_of_other_arrays_than_its_shards_is_refused(copied):
+    rewrite(copied, lambda body: body["arrays"][0].update(encoding="float16-scaled"))
+    with pytest.raises(ShardError, match=r"train-000001\.json holds other arrays or encodings than index\.json"):
+        Index.open(copied).record([entry.name for entry in Index.open(copied).shards].index("train-000001.tar"))
+
+
+def test_a_sealed_file_that_lacks_what_it_is_for_is_told_in_a_line(copied):
+    path = copied / "train-000001.json"
+    body = json.loads(path.read_text())
+    del body["seal"], body["keys"]
+    path.write_bytes(layout.seal(body))
+    with pytest.raises(ShardError, match=r"train-000001\.json is no shard's record: KeyError\('keys'\)"):
+        ShardRecord.read(path)
+    rewrite(copied, lambda body: body.pop("failed"))
+    with pytest.raises(ShardError, match=r"index\.json is no index: KeyError\('failed'\)"):
+        Index.open(copied)
+
+
 def test_an_unknown_split_names_those_that_there_are(written):
     with pytest.raises(ShardError, match="no split 'valid'") as caught:
         Index.open(written).numbers("valid")
@@ -124,6 +142,17 @@ def test_shares_of_groups_are_as_asked_and_none_is_empty(count, seed):
     for name, fraction in FRACTIONS.items():
         assert len(split[name]) >= 1
         assert abs(len(split[name]) - fraction * count) <= 2
+
+
+def test_a_group_that_is_left_over_goes_where_most_is_lacking():
+    """1.3, 2.5 and 1.2 groups are 1, 3 and 1."""
+    split = group_split(range(5), {"train": 0.26, "validation": 0.5, "test": 0.24}, 0)
+    assert {name: len(members) for name, members in split.items()} == {"train": 1, "validation": 3, "test": 1}
+
+
+def test_too_few_groups_go_to_the_splits_that_are_named_first():
+    for groups, shares in (([7], [1, 0, 0]), ([7, 8], [1, 1, 0]), ([7, 8, 9], [1, 1, 1])):
+        assert [len(members) for members in group_split(groups, FRACTIONS, 0).values()] == shares
 
 
 def test_a_split_depends_on_names_and_seed_and_not_on_the_order_of_the_input():

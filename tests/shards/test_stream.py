@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 
@@ -11,8 +12,9 @@ import pytest
 from shards.errors import ShardError
 from shards.index import Index
 from shards.reader import Reader
-from shards.stream import BadSamples, ShardStream, StreamState
+from shards.stream import BadSamples, ReadAhead, ShardStream, StreamState
 from shards.writer import SetPlan, write_set
+from tests.shards.damage import flip, payload_of
 from tests.shards.makers import SCHEMA, arrays, make
 
 
@@ -47,6 +49,14 @@ def test_epochs_differ_and_evaluation_keeps_the_natural_order(written):
     training = stream(written)
     assert ids(training.epoch(0)) != ids(training.epoch(1))
     assert ids(stream(written, "validation", shuffle=False).epoch(0)) == list(range(37, 48))
+
+
+def test_a_window_of_one_shard_goes_through_one_file_after_another(written):
+    changes = {}
+    for window in (1, 5):
+        files = stream(written, window=window).order(0) // 8
+        changes[window] = int((np.diff(files) != 0).sum())
+    assert changes[1] == 4 < changes[5]
 
 
 @pytest.mark.parametrize(("world", "batch"), [(1, 8), (2, 4), (4, 2), (8, 1)])
@@ -162,6 +172,49 @@ def test_a_stream_left_in_the_middle_leaves_no_thread_behind(written):
     assert threading.active_count() == before
 
 
+def test_a_stream_left_in_the_middle_reads_nothing_more(written, monkeypatch):
+    """Only the read that a thread is in; and a read that hangs keeps no process from its end."""
+    reading, gate, read, join = Reader(Index.open(written)), threading.Event(), [], threading.Thread.join
+
+    class Stuck:
+        arrays = reading.arrays
+
+        def read(self, number, rows):
+            if read:
+                gate.wait()
+            read.append(number)
+
+    def opening(self, timeout=None):
+        gate.set()
+        join(self, timeout)
+
+    before = set(threading.enumerate())
+    draws = stream(written, batch=1).epoch().draws()
+    batches = ReadAhead(Stuck(), 1, threads=1, depth=9)(draws)
+    next(batches)
+    assert all(thread.daemon for thread in set(threading.enumerate()) - before)
+    monkeypatch.setattr(threading.Thread, "join", opening)
+    batches.close()
+    assert len(read) <= 2
+
+
+@pytest.mark.parametrize("wrong", [{"batch": 0}, {"threads": -1}, {"depth": 0}, {"keep": -1}])
+def test_an_impossible_read_ahead_is_refused(written, wrong):
+    with pytest.raises(ShardError, match="impossible read-ahead"):
+        ReadAhead(Reader(Index.open(written)), **{"batch": 1, **wrong})
+
+
+def test_whoever_keeps_no_batch_needs_one_buffer_less(written):
+    made = []
+
+    def allocate(shape, dtype):
+        made.append(np.empty(shape, dtype))
+        return made[-1]
+
+    assert len(ids(stream(written, depth=1, keep=0, allocate=allocate).epoch())) == 37
+    assert len(made) == 2  # one batch of two arrays
+
+
 def test_reading_ahead_hides_the_latency_of_a_slow_disk(written, monkeypatch):
     """Many reads wait for the disk at the same time."""
     from shards import reader
@@ -225,38 +278,11 @@ def test_encoded_shards_are_decoded_on_the_way(tmp_path):
 # --- damage ---
 
 
-def flip(path, offset, mask=1):
-    with path.open("r+b") as file:
-        file.seek(offset)
-        byte = file.read(1)[0]
-        file.seek(offset)
-        file.write(bytes([byte ^ mask]))
-
-
-def payload_of(folder, number):
-    """Tar and offset of a byte in the middle of a sample's density."""
-    index = Index.open(folder)
-    table = index.samples()
-    return folder / index.shards[table.shard[number]].name, int(table.offset["density"][number]) + 200
-
-
 def test_a_flipped_bit_stops_the_stream_and_names_shard_key_and_remedy(copied):
-    flip(*payload_of(copied, 20))
+    flip(*payload_of(copied, 20), 0)
     with pytest.raises(ShardError, match=r"train-000002\.tar: member 'g0006_v2\.density\.npy' is damaged") as caught:
         list(stream(copied).epoch())
     assert "--resume" in caught.value.hint
-
-
-def test_checksums_can_be_switched_off_and_are_computed_once(copied):
-    flip(*payload_of(copied, 20))
-    assert len(ids(stream(copied, checksums=False).epoch())) == 37
-    reading = Reader(Index.open(copied), ["density"])
-    reading.read_new(0)
-    tar, offset = payload_of(copied, 0)
-    flip(tar, offset)
-    reading.read_new(0)  # checked when it was met first; a second look would need a second run
-    with pytest.raises(ShardError):
-        Reader(Index.open(copied), ["density"]).read_new(0)
 
 
 def test_a_shard_cut_at_any_byte_is_noticed(copied):
@@ -277,30 +303,6 @@ def test_a_missing_shard_and_a_missing_record_are_named(copied):
         list(stream(copied, "test").epoch())
 
 
-def test_a_read_that_returns_less_than_asked_is_gone_on_with(written, monkeypatch):
-    """Signals and network file systems may cut a read short; only the end of the file is an end."""
-    import os
-
-    true_read, dice = os.preadv, np.random.default_rng(0)
-
-    def stingy(handle, buffers, offset):
-        room = int(dice.integers(1, sum(len(b) for b in buffers) + 1))
-        scrap = bytearray(room)
-        got = true_read(handle, [scrap], offset)
-        rest = memoryview(scrap)[:got]
-        for buffer in buffers:
-            here = rest[: len(buffer)]
-            memoryview(buffer)[: len(here)] = here
-            rest = rest[len(here) :]
-        return got
-
-    monkeypatch.setattr(os, "preadv", stingy)
-    for batch in stream(written).epoch():
-        for row, number in enumerate(batch.ids):
-            for name, truth in arrays(int(number)).items():
-                assert np.array_equal(batch.arrays[name][row], truth)
-
-
 def test_swapped_shards_are_noticed_even_without_checksums(copied):
     a, b = copied / "train-000000.tar", copied / "train-000001.tar"
     a.rename(copied / "swap")
@@ -311,8 +313,6 @@ def test_swapped_shards_are_noticed_even_without_checksums(copied):
 
 
 def test_links_to_shards_are_followed_and_nothing_but_files_is_read(copied, tmp_path):
-    import os
-
     tar = copied / "train-000000.tar"
     tar.rename(tmp_path / "elsewhere.tar")
     tar.symlink_to(tmp_path / "elsewhere.tar")
@@ -327,8 +327,8 @@ def test_links_to_shards_are_followed_and_nothing_but_files_is_read(copied, tmp_
 
 
 def test_bad_samples_are_left_out_and_counted_if_asked(copied):
-    flip(*payload_of(copied, 20))
-    flip(*payload_of(copied, 5))
+    flip(*payload_of(copied, 20), 0)
+    flip(*payload_of(copied, 5), 0)
     bad = BadSamples(most=2)
     skipping = stream(copied, bad=bad)
     batches = list(skipping.epoch())
@@ -344,7 +344,7 @@ def test_bad_samples_are_left_out_and_counted_if_asked(copied):
 
 
 def test_a_bad_draw_is_replaced_so_that_litter_never_runs_short(copied):
-    flip(*payload_of(copied, 50))
+    flip(*payload_of(copied, 50), 0)
     bad = BadSamples(most=1)
     litter = stream(copied, "test", bad=bad).resampled()
     batches = [batch.ids.copy() for _, batch in zip(range(5), litter, strict=False)]
@@ -366,9 +366,3 @@ def test_a_failure_of_any_kind_reaches_the_one_who_waits(written, monkeypatch):
     monkeypatch.setattr("shards.reader.read_exactly", broken)
     with pytest.raises(ShardError, match="MemoryError: no room"):
         list(stream(written).epoch())
-
-
-def test_a_sample_tells_its_key_and_its_json(written):
-    reading = stream(written).reader
-    assert reading.key(4) == "g0001_v1"
-    assert reading.info(4)["view"] == 1

@@ -14,6 +14,7 @@ import pytest
 from shards import layout
 from shards.errors import ShardError
 from shards.index import Index
+from shards.reader import Reader
 from shards.scan import index_tars
 from shards.stream import BadSamples, ShardStream
 from shards.tar import walk
@@ -224,6 +225,13 @@ def test_foreign_samples_that_do_not_fit_are_refused_by_name(tmp_path, members, 
     with pytest.raises(ShardError, match=words):
         index_tars(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["data.tar"]
+
+
+def test_samples_without_a_json_are_samples_with_nothing_to_tell(tmp_path):
+    tar_of(tmp_path / "a-0.tar", {f"{key}.image.npy": npy(np.full(3, n)) for n, key in enumerate("kl")})
+    reading = Reader(index_tars(tmp_path))
+    assert [reading.info(number) for number in (0, 1)] == [{}, {}]
+    assert [reading.key(number) for number in (0, 1)] == ["k", "l"]
 
 
 def test_mixed_encodings_are_refused(tmp_path):

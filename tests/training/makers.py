@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+import torch.distributed as dist
 from torch import nn
 
 from iris_cli import units
@@ -15,6 +17,7 @@ from iris_cli.config.grid import Grid
 from iris_cli.config.toml import to_dict
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.training.datasets import PreObservedDataset
+from iris_cli.training.distributed import Control
 from iris_cli.training.pairs import ShardPairs
 from shards.writer import ArraySchema, Sample, SetPlan, write_set
 
@@ -94,3 +97,15 @@ def without_batch_norm() -> Reverter:
 
 def another_sky(**changes: Any) -> Grid:
     return replace(GRID, **changes)
+
+
+class Other(Control):
+    """Messages in a world of two, whose other rank always answers the same."""
+
+    def __init__(self, answer: float) -> None:
+        self.answer, self.heard = answer, []  # type: ignore[var-annotated]
+
+    def all_reduce(self, values: torch.Tensor, op: Any = dist.ReduceOp.SUM) -> torch.Tensor:
+        self.heard.append(values.clone())
+        theirs = torch.full_like(values, self.answer)
+        return values.copy_(torch.maximum(values, theirs) if op == dist.ReduceOp.MAX else values + theirs)

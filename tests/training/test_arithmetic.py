@@ -6,17 +6,20 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from iris_cli.config.train import OptimizerConfig, ScheduleConfig, TrainConfig
 from iris_cli.errors import DataError, UsageError
 from iris_cli.reverter.reverter import Reverter
-from iris_cli.training import PreObservedDataset, train_reverter
+from iris_cli.training import PreObservedDataset, ScaledDensityLoss, test_reverter, train_reverter
 from iris_cli.training.arithmetic import Arithmetic, compile_in_place
+from iris_cli.training.batch import Feed
 from iris_cli.training.run_folder import RunFolder
 from iris_cli.training.tensorboard import event_files
+from tests.training.makers import pairs_in, without_batch_norm
 
 CPU = torch.device("cpu")
 HYPER = TrainConfig(epochs=2, batch_size=4, batches_per_update=2, seed=1, schedule=ScheduleConfig("constant"))
@@ -36,6 +39,24 @@ def noted(run: RunFolder, kind: str, name: str) -> list[float]:
 
 def weights(run: RunFolder) -> torch.Tensor:
     return torch.cat([v.flatten().double() for v in run.newest().model.values()])
+
+
+def test_steps_are_those_of_gradient_descent_written_by_hand(shards: Path, tmp_path: Path) -> None:
+    """Three of them: w <- w - 0.1 dL/dw, where L is the mean over a step's samples."""
+    hyper = replace(HYPER, epochs=1, optimizer=OptimizerConfig("sgd", 0.1, momentum=0.0))
+    trained = without_batch_norm()
+    train_reverter(trained, PreObservedDataset(shards), hyper=hyper, quiet=True)
+    pairs = pairs_in(shards, "train")
+    feed = Feed("train", pairs, np.arange(22), hyper.seed, batch=8, shuffle=True)
+    reverter, loss = without_batch_norm(), ScaledDensityLoss()
+    for batch in feed.epoch():
+        mean = loss.per_sample(reverter(batch.observation), batch.density).mean()
+        with torch.no_grad():
+            parameters = list(reverter.parameters())
+            for parameter, gradient in zip(parameters, torch.autograd.grad(mean, parameters), strict=True):
+                parameter -= 0.1 * gradient
+    for one, other in zip(trained.parameters(), reverter.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
@@ -127,6 +148,17 @@ def test_the_running_mean_of_the_weights_is_what_its_formula_says(shards: Path, 
     assert torch.equal(newest.learning_model[name], steps[-1]) and newest.learning_steps == 4
 
 
+def test_what_is_validated_is_the_running_mean(shards: Path, tmp_path: Path) -> None:
+    run = train(shards, replace(HYPER, ema_decay=0.9, physical_loss="ScaledDensityLoss"), tmp_path / "run")
+    newest = run.newest()
+    validation = PreObservedDataset(shards, "validation")
+    mean = test_reverter(newest.make_reverter(), validation, hyper=HYPER, quiet=True).loss
+    learning = replace(newest, model=newest.learning_model).make_reverter()
+    assert not learning.training
+    assert noted(run, "epoch", "loss")[-1] == pytest.approx(mean, rel=1e-6)
+    assert test_reverter(learning, validation, hyper=HYPER, quiet=True).loss != pytest.approx(mean, rel=1e-3)
+
+
 def test_a_run_with_a_running_mean_resumes_to_the_bit(shards: Path, tmp_path: Path) -> None:
     hyper = replace(HYPER, ema_decay=0.7)
     whole = train(shards, hyper, tmp_path / "whole")
@@ -144,6 +176,19 @@ def test_a_run_out_of_patience_stops_and_stays_stopped(shards: Path, tmp_path: P
     assert len(losses) == best + 3 < 30
     train(shards, hyper, tmp_path / "run", resume="auto")
     assert noted(run, "epoch", "loss") == losses
+
+
+class SameLoss(ScaledDensityLoss):
+    """1, whatever is predicted."""
+
+    def per_sample(self, pred: Tensor, true: Tensor) -> Tensor:
+        return 0.0 * super().per_sample(pred, true) + 1.0
+
+
+def test_the_same_loss_again_is_no_better_one(shards: Path, tmp_path: Path) -> None:
+    run = train(shards, replace(HYPER, epochs=9, patience_epochs=2, physical_loss="SameLoss"), tmp_path / "run")
+    assert noted(run, "epoch", "loss") == [1.0, 1.0, 1.0]
+    assert run.newest().progress.best_epoch == 0
 
 
 def test_another_network_s_checkpoint_is_refused_even_by_force(shards: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from iris_cli.training.batch import Feed, bad_litter_over_ranks
 from shards.errors import ShardError
 from shards.index import Index
 from shards.stream import BadSamples
-from tests.training.makers import pairs_in, without_batch_norm, write_pairs
+from tests.training.makers import Other, pairs_in, without_batch_norm, write_pairs
 
 SKIP = TrainConfig(epochs=1, batch_size=4, batches_per_update=2, on_bad_sample="skip", max_bad=3,
                    optimizer=OptimizerConfig("sgd", 0.1, momentum=0.0))  # fmt: skip
@@ -71,6 +71,18 @@ def test_more_bad_samples_than_allowed_stop_the_run(tmp_path: Path) -> None:
         damage(folder, number)
     with pytest.raises(ShardError, match="2 bad samples, more than the 1 allowed"):
         train(folder, replace(SKIP, max_bad=1), tmp_path / "run")
+
+
+def test_bad_samples_of_training_and_validation_count_together(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_pairs(tmp_path / "set", {"train": range(10), "validation": range(100, 104)})
+    for number in (3, 11):
+        damage(folder, number)
+    with pytest.raises(DataError, match=r"2 samples could not be read, more than the 1 allowed \(--max-bad\)"):
+        train(folder, replace(SKIP, max_bad=1), tmp_path / "one")
+    assert train(folder, replace(SKIP, max_bad=2), tmp_path / "two")[-1]["bad_samples"] == 2
+    assert "2 samples could not be read: left out so far" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_run_of_which_nothing_can_be_read_is_an_error_and_no_epoch_of_nothing(tmp_path: Path) -> None:
@@ -165,6 +177,7 @@ def test_bad_samples_of_all_ranks_are_counted_together(tmp_path: Path) -> None:
     feed = Feed("train", pairs_in(write_pairs(tmp_path / "set", {"train": range(10)})), np.arange(10), seed=0, batch=4)
     feed.bad.found.update({3: "torn", 7: "torn"})
     assert feed.bad_over_ranks(World()) == 2 and bad_litter_over_ranks([feed], World()) == 0
+    assert feed.bad_over_ranks(World(0, 2, control=Other(1.0))) == 10, "the other rank could read none of the same ten"
 
 
 def test_a_hole_that_nobody_counted_is_an_error(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import itertools
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -113,6 +115,16 @@ def test_reading_ahead_gives_errors_where_they_happened_and_stops_when_nobody_li
     next(endless)
     endless.close()  # type: ignore[attr-defined]
     assert threading.active_count() == threads
+
+
+def test_reading_ahead_goes_no_further_than_it_is_told() -> None:
+    """Two that wait, one in hand and one that was taken: a run must not gather all its batches in memory."""
+    made = itertools.count()
+    ahead = read_ahead((next(made) for _ in itertools.count()), 2)
+    assert next(ahead) == 0
+    time.sleep(0.2)  # enough for thousands
+    ahead.close()
+    assert next(made) <= 5
 
 
 def test_an_empty_batch_is_a_batch() -> None:

@@ -5,8 +5,10 @@ import json
 import os
 import signal
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
@@ -26,6 +28,7 @@ from iris_cli.training import (
 )
 from iris_cli.training.checkpoint import Checkpoint, load
 from iris_cli.training.interruption import interruption
+from iris_cli.training.loop import Trainer
 from iris_cli.training.pairs import ShardPairs
 from iris_cli.training.run_folder import RunFolder
 from tests.training.makers import small_reverter, without_batch_norm
@@ -142,17 +145,40 @@ def _noted(run: Path) -> tuple[list[float], int, Any]:
     return [line["loss"] for line in lines if line["kind"] == "epoch"], samples, pytest.approx(total, rel=1e-6)
 
 
+class DrawingLoss(ScaledDensityLoss):
+    """Weighs at random, as a loss of one's own may."""
+
+    def per_sample(self, pred: Tensor, true: Tensor) -> Tensor:
+        return super().per_sample(pred, true) * torch.rand(len(pred))
+
+
+def test_random_numbers_of_a_loss_of_one_s_own_go_on_where_they_were(shards: Path, tmp_path: Path) -> None:
+    hyper = replace(HYPER, epochs=1, physical_loss="DrawingLoss", checkpoint_every_steps=1)
+    train(shards, hyper, tmp_path / "whole")
+    middle = tmp_path / "whole" / "checkpoints" / "step-000000001.pt"
+    train(shards, hyper, tmp_path / "again", resume=str(middle))
+    assert_equal(newest(tmp_path / "again").model, newest(tmp_path / "whole").model)
+
+
 def test_a_signal_is_answered_while_the_data_hang(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, reads, forever = ShardPairs.read, itertools.count(), threading.Event()
+    read, reads, hanging, forever = ShardPairs.read, itertools.count(), threading.Event(), threading.Event()
+    when_waiting, waits = Trainer._when_waiting, itertools.count()
 
     def hang(self: ShardPairs, number: int, rows: Any) -> None:
         if next(reads) == 12:
-            os.kill(os.getpid(), signal.SIGUSR2)
+            hanging.set()
             forever.wait()
         read(self, number, rows)
 
+    def waiting(self: Trainer) -> None:
+        if hanging.is_set():
+            os.kill(os.getpid(), signal.SIGUSR2)
+            assert next(waits) < 20, "nobody answers"
+        when_waiting(self)
+
+    monkeypatch.setattr(Trainer, "_when_waiting", waiting)
     train(shards, HYPER, tmp_path / "whole")
     monkeypatch.setattr(ShardPairs, "read", hang)
     with pytest.raises(Stopped):
@@ -271,6 +297,19 @@ def test_checkpoints_within_an_epoch_can_be_gone_on_with(shards: Path, tmp_path:
 def test_the_clock_makes_checkpoints_too(shards: Path, tmp_path: Path) -> None:
     train(shards, replace(HYPER, epochs=1, checkpoint_every_minutes=1e-9), tmp_path / "run")
     assert len(list((tmp_path / "run" / "checkpoints").glob("step-*.pt"))) == 3
+
+
+def test_minutes_between_checkpoints_count_from_the_last_one(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a clock that goes on by 25 s whenever somebody looks: after a step, and as a checkpoint is written."""
+    start = time.monotonic()
+    looks = itertools.count()
+    monkeypatch.setattr("iris_cli.training.loop.time", SimpleNamespace(monotonic=lambda: start + 25.0 * next(looks)))
+    hyper = replace(HYPER, epochs=1, batch_size=1, batches_per_update=1, keep_checkpoints=99)
+    train(shards, replace(hyper, checkpoint_every_minutes=1.0), tmp_path / "run")
+    steps = sorted(int(path.stem[5:]) for path in (tmp_path / "run" / "checkpoints").glob("step-*.pt"))
+    assert steps == [4, 7, 10, 13, 16, 19, 22]
 
 
 def test_a_full_disk_leaves_the_checkpoint_before(

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from iris_cli.config.train import Noise, OptimizerConfig, TrainConfig
+from iris_cli.config.train import Noise, OptimizerConfig, ScheduleConfig, TrainConfig
 from iris_cli.errors import DataError
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.training import PreObservedDataset, ScaledDensityLoss, Stopped, train_reverter
@@ -162,8 +162,9 @@ def test_verdicts_are_read_two_steps_later_and_all_at_a_line_of_the_log(
 
     monkeypatch.setattr(Verdict, "on", on)
     monkeypatch.setattr(Verdict, "read", reading)
-    train(shards, replace(HYPER, batches_per_update=1), tmp_path / "run")  # 6 steps, and a line at the epoch's end
-    assert lags == [2, 2, 2, 2, 1, 0]
+    hyper = replace(HYPER, batch_size=2, batches_per_update=1)  # 11 steps; a line after the tenth, and at the end
+    train(shards, hyper, tmp_path / "run")
+    assert lags == [2] * 8 + [1, 0] + [0]
 
 
 # --- a void step ------------------------------------------------------------------------------------------------------
@@ -305,3 +306,35 @@ def test_a_line_without_a_step_that_counts_has_no_loss(shards: Path, tmp_path: P
     told = lines(tmp_path / "run")
     assert [(line["loss"], line["samples"]) for line in told] == [(None, 0)]
     assert Counter(line["step"] for line in told) == {3: 1}
+
+
+def test_a_line_comes_every_ten_steps_and_where_an_epoch_ends(shards: Path, tmp_path: Path) -> None:
+    hyper = replace(HYPER, epochs=2, batch_size=1, batches_per_update=1)
+    train(shards, hyper, tmp_path / "run")
+    told = lines(tmp_path / "run")
+    assert [(line["step"], line["epoch"], line["position"]) for line in told] == [
+        (10, 0, 10), (20, 0, 20), (22, 0, 22), (30, 1, 8), (40, 1, 18), (44, 1, 22),
+    ]  # fmt: skip
+    assert [line["samples"] for line in told] == [10, 10, 2, 8, 10, 4]
+
+
+def test_a_step_takes_the_rate_of_the_middle_of_its_share_of_the_epoch(shards: Path, tmp_path: Path) -> None:
+    """A line rises to 0.1 over two epochs of 22 samples: the last step of the first holds samples 16 to 22."""
+    hyper = replace(HYPER, optimizer=OptimizerConfig("sgd", 0.1), schedule=ScheduleConfig("constant", warmup_epochs=2),
+                    epochs=2)  # fmt: skip
+    train(shards, hyper, tmp_path / "run")
+    rates = [line["learning_rate"] for line in lines(tmp_path / "run")]
+    assert rates == pytest.approx([0.1 * 19 / 44, 0.1 * (22 + 19) / 44])
+
+
+def test_an_epoch_tells_people_its_validation_loss_unless_they_want_quiet(
+    shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for quiet in (False, True):
+        train_reverter(small_reverter(), PreObservedDataset(shards), hyper=replace(HYPER, epochs=2), quiet=quiet,
+                       checkpoint_directory=tmp_path, checkpoint_name=f"{quiet}")  # fmt: skip
+        said = " ".join(capsys.readouterr().err.split())
+        noted = [json.loads(line) for line in (tmp_path / f"{quiet}" / "metrics.jsonl").read_text().splitlines()]
+        for number, epoch in enumerate((line for line in noted if line["kind"] == "epoch"), start=1):
+            words = f"epoch {number}/2: validation loss {epoch['loss']:.5g}, skill {epoch['skill']:.3f}"
+            assert (words in said) != quiet

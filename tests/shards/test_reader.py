@@ -1,0 +1,97 @@
+"""One sample at a time: what is read, at how many goes, and what is noticed on the way."""
+
+from __future__ import annotations
+
+import io
+import os
+
+import numpy as np
+import pytest
+
+from shards.errors import ShardError
+from shards.index import Index
+from shards.reader import Reader
+from shards.scan import index_tars
+from shards.stream import ShardStream
+from shards.tar import Writer
+from tests.shards.damage import flip, payload_of
+from tests.shards.makers import arrays
+
+
+def test_checksums_can_be_switched_off_and_are_computed_once(copied):
+    flip(*payload_of(copied, 20), 0)
+    assert sum(map(len, ShardStream(Index.open(copied), checksums=False).epoch())) == 51
+    reading = Reader(Index.open(copied), ["density"])
+    reading.read_new(0)
+    tar, offset = payload_of(copied, 0)
+    flip(tar, offset, 0)
+    reading.read_new(0)  # checked when it was met first; a second look would need a second run
+    with pytest.raises(ShardError):
+        Reader(Index.open(copied), ["density"]).read_new(0)
+
+
+def test_a_shard_cut_while_it_is_open_is_noticed_without_checksums_too(copied):
+    reading = Reader(Index.open(copied), checksums=False)
+    reading.read_new(0)
+    tar, offset = payload_of(copied, 3)
+    os.truncate(tar, offset)  # in the middle of a row
+    with pytest.raises(ShardError, match=r"'g0001_v0\.density\.npy' is damaged: the file ends before it"):
+        reading.read_new(3)
+    os.truncate(tar, reading.index.record(0).members["json"].offset[2] + 3)
+    with pytest.raises(ShardError, match=r"'g0000_v2\.json' is damaged: the file ends before it"):
+        reading.info(2)
+
+
+def test_a_read_that_returns_less_than_asked_is_gone_on_with(written, monkeypatch):
+    """Signals and network file systems may cut a read short; only the end of the file is an end."""
+    true_read, dice = os.preadv, np.random.default_rng(0)
+
+    def stingy(handle, buffers, offset):
+        room = int(dice.integers(1, sum(len(b) for b in buffers) + 1))
+        scrap = bytearray(room)
+        got = true_read(handle, [scrap], offset)
+        rest = memoryview(scrap)[:got]
+        for buffer in buffers:
+            here = rest[: len(buffer)]
+            memoryview(buffer)[: len(here)] = here
+            rest = rest[len(here) :]
+        return got
+
+    monkeypatch.setattr(os, "preadv", stingy)
+    for batch in ShardStream(Index.open(written), "train").epoch():
+        for row, number in enumerate(batch.ids):
+            for name, truth in arrays(int(number)).items():
+                assert np.array_equal(batch.arrays[name][row], truth)
+
+
+def test_arrays_that_lie_side_by_side_are_read_at_one_go(written, monkeypatch):
+    reads, true_read = [], os.preadv
+    monkeypatch.setattr(os, "preadv", lambda handle, *what: reads.append(handle) or true_read(handle, *what))
+    assert sum(map(len, ShardStream(Index.open(written)).epoch())) == 51
+    assert len(reads) == 51
+
+
+def test_what_lies_far_apart_is_not_read_with_all_that_lies_between(tmp_path, monkeypatch):
+    image, label = np.arange(12.0), np.arange(3.0)
+    with (tmp_path / "a-0.tar").open("wb") as file:
+        writer = Writer(file)
+        for name, data in (("k.image.npy", npy(image)), ("k.jpg", bytes(10**6)), ("k.label.npy", npy(label))):
+            writer.add(name, data)
+        writer.close()
+    reading, asked, true_read = Reader(index_tars(tmp_path)), [], os.preadv
+    monkeypatch.setattr(os, "preadv", lambda *what: asked.append(sum(map(len, what[1]))) or true_read(*what))
+    sample = reading.read_new(0)
+    assert np.array_equal(sample["image"], image) and np.array_equal(sample["label"], label)
+    assert len(asked) == 2 and sum(asked) < 3000
+
+
+def npy(array):
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+def test_a_sample_tells_its_key_and_its_json(written):
+    reading = Reader(Index.open(written))
+    assert reading.key(4) == "g0001_v1"
+    assert reading.info(4)["view"] == 1

@@ -1,0 +1,174 @@
+"""A run's folder: what is kept of it, what is swept away, and what is never touched."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from iris_cli.config.train import TrainConfig
+from iris_cli.errors import DataError, UsageError
+from iris_cli.reverter.reverter import Reverter
+from iris_cli.training.checkpoint import VERSION, Checkpoint, Progress, load
+from iris_cli.training.run_folder import RunFolder, check_room_for_members, member_folders
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    made = RunFolder(tmp_path / "run", keep=2)
+    made.prepare(resume=False, overwrite=False)
+    return made
+
+
+def checkpoint(step: int, epoch: int = 0, best: int | None = None) -> Checkpoint:
+    progress = Progress(epoch, 0, step, None if best is None else 0.5, best)
+    return Checkpoint({}, {"weight": torch.full((3,), float(step))}, progress, {}, {})
+
+
+def steps(folder: RunFolder) -> list[int]:
+    return sorted(int(path.stem[5:]) for path in folder.checkpoints.glob("step-*.pt"))
+
+
+def test_going_on_forgets_what_was_noted_later_and_a_line_that_was_cut_short(folder: RunFolder) -> None:
+    for step in (1, 2, 3):
+        folder.note(step=step, loss=0.5)
+    metrics = folder.path / "metrics.jsonl"
+    metrics.write_text(metrics.read_text() + '{"step": 2, "lo')
+    folder.begin(TrainConfig(epochs=7), 2)
+    assert [json.loads(line)["step"] for line in metrics.read_text().splitlines()] == [1, 2]
+    assert "epochs = 7" in (folder.path / "config.toml").read_text()
+    folder.note(step=3, loss=0.4)
+    assert json.loads(metrics.read_text().splitlines()[-1]) == {"step": 3, "loss": 0.4}
+
+
+def test_what_a_killed_process_left_half_written_is_swept_and_nothing_else(folder: RunFolder) -> None:
+    folder.save(checkpoint(1))
+    for name in (".step-000000002.pt.node.1.part", "notes.part"):
+        (folder.checkpoints / name).touch()
+    folder.prepare(resume=True, overwrite=False)
+    assert sorted(path.name for path in folder.checkpoints.iterdir()) == ["notes.part", "step-000000001.pt"]
+
+
+def test_the_newest_stay_and_later_ones_of_a_course_that_was_left_do_not(folder: RunFolder) -> None:
+    for step in (1, 2, 3, 9):
+        folder.save(checkpoint(step))
+    assert steps(folder) == [3, 9]
+    folder.save(checkpoint(5))
+    assert steps(folder) == [3, 5]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_the_best_is_a_file_of_its_own_with_or_without_links(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    def refuse(self: Path, target: Path) -> None:
+        raise OSError(95, "Operation not supported")
+
+    if not links:
+        monkeypatch.setattr(Path, "hardlink_to", refuse)
+    folder.save(checkpoint(1, 1, 0), best=True)
+    for step in (2, 3, 4):
+        folder.save(checkpoint(step))
+    path, best = folder.best()
+    assert (path.name, best.progress.step) == ("best.pt", 1) and steps(folder) == [3, 4]
+    folder.save(checkpoint(5, 2, 1), best=True)
+    assert folder.best()[1].progress.step == 5
+    assert not list(folder.checkpoints.glob(".*"))
+
+
+def test_without_a_best_the_newest_whole_one_stands_in(folder: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(DataError, match="holds no checkpoint"):
+        folder.best()
+    for step in (1, 2):
+        folder.save(checkpoint(step))
+    (folder.checkpoints / "step-000000002.pt").write_bytes(b"torn")
+    path, best = folder.best()
+    assert (path.name, best.progress.step) == ("step-000000001.pt", 1)
+    assert "passing over a checkpoint" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "says", "hint"),
+    [
+        ({"version": VERSION + 1}, "reads up to", "install a newer release"),
+        ({"format": "another"}, "is not a checkpoint of this program", "RUN/checkpoints"),
+        ({"progress": {"epochs": 3}}, "does not hold what a checkpoint holds", "take an older one"),
+        ({"colour": "red"}, "does not hold what a checkpoint holds", "take an older one"),
+    ],
+)
+def test_a_checkpoint_of_another_kind_or_of_the_future_is_told(
+    folder: RunFolder, change: dict[str, object], says: str, hint: str
+) -> None:
+    folder.save(checkpoint(1))
+    path = folder.checkpoints / "step-000000001.pt"
+    torch.save(torch.load(path, weights_only=True) | change, path)
+    with pytest.raises(DataError, match=says) as caught:
+        load(path)
+    assert hint in str(caught.value.hint) and "\n" not in caught.value.message
+    with pytest.raises(DataError, match=r"checkpoint .*none\.pt does not exist"):
+        load(folder.checkpoints / "none.pt")
+
+
+def test_weights_that_do_not_fit_their_own_table_are_told() -> None:
+    torn = replace(checkpoint(1), reverter=Reverter(32).table())
+    with pytest.raises(DataError, match="weights are those of another network"):
+        torn.make_reverter()
+
+
+def test_the_best_of_the_course_that_is_gone_on_with_is_found_among_the_steps(folder: RunFolder) -> None:
+    folder.save(checkpoint(1, 1, 0), best=True)
+    folder.save(checkpoint(2, 2, 1), best=True)
+    folder.keep_best_of(load(folder.checkpoints / "step-000000001.pt"))
+    assert folder.best()[1].progress.step == 1
+    folder.keep_best_of(checkpoint(7, 7, 6))  # nowhere: it stands in for its best
+    assert folder.best()[1].progress.step == 7
+    folder.keep_best_of(checkpoint(8))  # has none
+    assert folder.best()[1].progress.step == 7
+
+
+def test_a_folder_is_prepared_once_gone_on_with_or_replaced_but_never_mixed_up(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.prepare(resume=True, overwrite=False)  # nothing there yet: it begins
+    with pytest.raises(UsageError, match="exists"):
+        folder.prepare(resume=False, overwrite=False)
+    with pytest.raises(UsageError, match="not both"):
+        folder.prepare(resume=True, overwrite=True)
+    folder.begin(TrainConfig(), 0)
+    folder.note(step=1)
+    folder.save(checkpoint(1), best=True)
+    folder.prepare(resume=False, overwrite=True)
+    assert [path.name for path in folder.path.rglob("*")] == ["checkpoints"]
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="exists and is no folder"):
+        RunFolder(tmp_path / "file").prepare(resume=False, overwrite=False)
+    with pytest.raises(DataError, match="cannot be made"):
+        RunFolder(tmp_path / "file" / "run").prepare(resume=False, overwrite=False)
+
+
+@pytest.mark.parametrize("config", [None, "epochs = 3\n", "epochs ="])
+def test_what_is_not_a_run_s_is_not_replaced(tmp_path: Path, config: str | None) -> None:
+    (tmp_path / "metrics.jsonl").write_text("mine")
+    if config is not None:
+        (tmp_path / "config.toml").write_text(config)
+    with pytest.raises(DataError, match="something else than a run"):
+        RunFolder(tmp_path).prepare(resume=False, overwrite=True)
+    assert (tmp_path / "metrics.jsonl").read_text() == "mine"
+
+
+def test_members_are_folders_that_are_numbered_and_a_larger_ensemble_is_not_overwritten(tmp_path: Path) -> None:
+    assert member_folders(tmp_path) == [tmp_path]
+    for number in (2, 1, 10):
+        (tmp_path / f"member-{number:02d}").mkdir()
+    (tmp_path / "member-list.txt").touch()
+    assert [path.name for path in member_folders(tmp_path)] == ["member-01", "member-02", "member-10"]
+    check_room_for_members(tmp_path, 3)
+    with pytest.raises(UsageError, match="holds 3 members, more than the 2 asked for"):
+        check_room_for_members(tmp_path, 2)
+    with pytest.raises(UsageError, match="holds an ensemble of 3"):
+        RunFolder(tmp_path).prepare(resume=True, overwrite=False)
+    RunFolder(tmp_path / "single").prepare(resume=False, overwrite=False)
+    with pytest.raises(UsageError, match="a single run, not an ensemble"):
+        check_room_for_members(tmp_path / "single", 3)
