@@ -162,14 +162,15 @@ class Trainer:
         total, met, seen = torch.zeros((), device=self.world.device), [], self.seen.empty()
         count = -(-(end - begin) // self.train.plan().share.step)
         try:
-            for k in range(count):
-                with clock.waiting():
-                    batch = next(batches)
-                self._agree()
-                total += self._backward(batch, self.world.size / (end - begin), last=k == count - 1)
-                met.extend(batch.ids.tolist())
-                if self.progress.epoch == 0:
-                    seen.add(batch.density)
+            with drawn_again():
+                for k in range(count):
+                    with clock.waiting():
+                        batch = next(batches)
+                    self._agree()
+                    total += self._backward(batch, self.world.size / (end - begin), last=k == count - 1)
+                    met.extend(batch.ids.tolist())
+                    if self.progress.epoch == 0:
+                        seen.add(batch.density)
         except Stopped:
             self._rewind(before)
             raise
@@ -282,7 +283,7 @@ class Trainer:
             return dict.fromkeys((*SCORES, "skill"))
         mean_image, steps = self.seen.over_ranks(self.world).mean(), self.validation.plan().steps
         reverter = self.mean_weights.module if self.mean_weights else bare(self.module)
-        with progress("validating", steps, quiet=self.quiet) as bar, self.arithmetic.eager():
+        with progress("validating", steps, quiet=self.quiet) as bar, self.arithmetic.eager(), drawn_again():
             totals = evaluate(
                 reverter, self.loss, self.validation, SCORES, self.world, mean_image, bar, self._agree,
                 self._when_waiting,
@@ -374,6 +375,18 @@ class Trainer:
 
 def weights_of(module: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().cpu() for name, value in module.state_dict().items()}
+
+
+@contextmanager
+def drawn_again() -> Iterator[None]:
+    """What stops within will be done anew from its start, with the same random numbers, should a loss or a network of
+    one's own draw some."""
+    before = torch.get_rng_state()
+    try:
+        yield
+    except Stopped:
+        torch.set_rng_state(before)
+        raise
 
 
 @contextmanager

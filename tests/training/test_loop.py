@@ -145,7 +145,7 @@ def _noted(run: Path) -> tuple[list[float], int, Any]:
     return [line["loss"] for line in lines if line["kind"] == "epoch"], samples, pytest.approx(total, rel=1e-6)
 
 
-class DrawingLoss(ScaledDensityLoss):
+class DrawingLoss(DisturbedLoss):
     """Weighs at random, as a loss of one's own may."""
 
     def per_sample(self, pred: Tensor, true: Tensor) -> Tensor:
@@ -158,6 +158,20 @@ def test_random_numbers_of_a_loss_of_one_s_own_go_on_where_they_were(shards: Pat
     middle = tmp_path / "whole" / "checkpoints" / "step-000000001.pt"
     train(shards, hyper, tmp_path / "again", resume=str(middle))
     assert_equal(newest(tmp_path / "again").model, newest(tmp_path / "whole").model)
+
+
+@pytest.mark.parametrize("call", [1, 3, 7])  # within the first step, the second, and the first validation
+def test_random_numbers_of_what_was_stopped_half_way_are_drawn_again(shards: Path, tmp_path: Path, call: int) -> None:
+    hyper = replace(HYPER, physical_loss="DrawingLoss")
+    torch.manual_seed(0)
+    train(shards, hyper, tmp_path / "whole")
+    DisturbedLoss.calls, DisturbedLoss.signal_at = 0, call
+    torch.manual_seed(0)
+    with pytest.raises(Stopped):
+        train(shards, hyper, tmp_path / "torn")
+    train(shards, hyper, tmp_path / "torn", resume="auto")
+    assert_equal(newest(tmp_path / "torn").model, newest(tmp_path / "whole").model)
+    assert newest(tmp_path / "torn").progress == newest(tmp_path / "whole").progress
 
 
 def test_a_signal_is_answered_while_the_data_hang(
