@@ -141,11 +141,14 @@ def test_reverter(
 
     `mean_image` (1, R', L), the training set's mean density, is the better of the two trivial predictors that the skill
     is counted from; without it, predicting nothing is. Everything else as in `train_reverter`, with its errors; a
-    prediction or a true density that is not finite is a DataError, too.
+    prediction or a true density that is not finite is a DataError, too, and a `mean_image` of another shape a ValueError.
     """
     hyper = hyper or TrainConfig()
     whole = test_feed(dataset, hyper, litter, noise, observer)
     check_fits(reverter, whole.pairs)
+    wanted = whole.pairs.grid.density_shape
+    if mean_image is not None and tuple(mean_image.shape) != wanted:
+        raise ValueError(f"mean_image is of shape {tuple(mean_image.shape)}; a density of these pairs is of {wanted}")
     with world(device, auto_startup, auto_cleanup) as here, threads_for(reverter.image_size):
         feed = replace(whole, rank=here.rank, world=here.size)
         with progress("testing", feed.plan().steps, quiet=quiet) as bar:

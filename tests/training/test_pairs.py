@@ -158,6 +158,8 @@ def test_what_the_python_interface_cannot_use_is_a_value_error(shards: Path, iri
             function(reverter, torch.zeros(3))
         with pytest.raises(ValueError, match="InfiniteDataset"):
             function(reverter, pairs, litter=pairs)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"mean_image is of shape \(32, 32\); .* \(1, 32, 32\)"):
+        test_reverter(reverter, pairs, mean_image=torch.zeros(32, 32))
     with pytest.raises(ValueError, match="both"):
         train_reverter(reverter, pairs, checkpoint_directory=tmp_path)
     with pytest.raises(ValueError, match="at least one item"):
