@@ -141,7 +141,7 @@ def test_reverter(
 
     `mean_image` (1, R', L), the training set's mean density, is the better of the two trivial predictors that the skill
     is counted from; without it, predicting nothing is. Everything else as in `train_reverter`, with its errors; a
-    prediction or a true density that is not finite is a DataError, too, and a `mean_image` of another shape a ValueError.
+    prediction or a true density that is not finite is a DataError, too, a `mean_image` of another shape a ValueError.
     """
     hyper = hyper or TrainConfig()
     whole = test_feed(dataset, hyper, litter, noise, observer)
