@@ -61,7 +61,7 @@ def test_a_table_that_may_be_left_out_is_shown_when_it_is_there(iris: Iris, tmp_
         ("", ("is empty", "--for")),
         ("epochs = \n", ("not valid TOML",)),
         ("network = 'papier'\n", ("unknown network 'papier'", "did you mean 'paper'?")),
-        ("physical_loss = 'ScaledLoss'\n", ("unknown physical loss", "ScaledDensityLoss")),
+        ("physical_loss = 'ScaledDensityLos'\n", ("unknown physical loss", "'ScaledDensityLoss'")),
         ("epochs = 3\n[schedule]\nname = 'cosin'\n", ("unknown schedule 'cosin'", "did you mean 'cosine'?")),
         ("[optimizer]\nname = 'adamv'\n", ("unknown optimizer 'adamv'",)),
         ("samples_per_shard = 0\n", ("samples_per_shard = 0", "1 or more")),
