@@ -62,13 +62,18 @@ def ended(started: subprocess.Popen[str]) -> tuple[int, str]:
     return started.returncode, said
 
 
-@pytest.mark.parametrize("ranks", [ALONE, TWO])
-@pytest.mark.parametrize(("asked", "sent"), [((), signal.SIGHUP), (("--stop-signals", "term,SIGXCPU"), signal.SIGXCPU),
-                                             (("--stop-signals", ""), signal.SIGINT)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("ranks", "asked", "sent"),
+    [
+        (ALONE, "term,SIGXCPU", signal.SIGXCPU),
+        (TWO, "term,SIGXCPU", signal.SIGXCPU),
+        (ALONE, "", signal.SIGINT),
+    ],
+)
 def test_a_signal_that_was_asked_for_saves(
-    shards: Path, tmp_path: Path, ranks: tuple[str, ...], asked: tuple[str, ...], sent: signal.Signals
+    shards: Path, tmp_path: Path, ranks: tuple[str, ...], asked: str, sent: signal.Signals
 ) -> None:
-    started = start(shards, tmp_path / "run", *asked, *ranks)
+    started = start(shards, tmp_path / "run", "--stop-signals", asked, *ranks)
     started.send_signal(sent)
     code, said = ended(started)
     assert code == 75 and "saved in" in said and "Traceback" not in said, said
