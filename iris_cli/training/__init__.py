@@ -11,7 +11,7 @@ from iris_cli.reverter.reverter import Reverter
 from iris_cli.standard.dataset import StandardDataset
 from iris_cli.training.api import test_reverter, train_reverter
 from iris_cli.training.datasets import InfiniteDataset, PreObservedDataset
-from iris_cli.training.loop import Stopped
+from iris_cli.training.interruption import Stopped
 from iris_cli.training.loss import PhysicalLoss, ScaledDensityLoss
 from iris_cli.training.report import Report
 

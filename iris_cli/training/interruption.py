@@ -7,7 +7,16 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+import torch
+
+from iris_cli.errors import EXIT_REQUEUE, IrisError
 from iris_cli.stopping import hearing, named
+
+
+class Stopped(IrisError):
+    """A signal came; the run is saved and can go on."""
+
+    exit_code = EXIT_REQUEUE
 
 
 class Interruption:
@@ -28,3 +37,15 @@ def interruption(names: Iterable[str]) -> Iterator[Interruption]:
     flag = Interruption()
     with hearing((*named(names), signal.SIGINT), flag):
         yield flag
+
+
+@contextmanager
+def drawn_again() -> Iterator[None]:
+    """What stops within will be done anew from its start, with the same random numbers, should a loss or a network of
+    one's own draw some."""
+    before = torch.get_rng_state()
+    try:
+        yield
+    except Stopped:
+        torch.set_rng_state(before)
+        raise

@@ -22,14 +22,14 @@ from iris_cli import launched
 from iris_cli.config.toml import to_dict
 from iris_cli.config.train import TrainConfig
 from iris_cli.console import counted, log, progress, warn
-from iris_cli.errors import EXIT_FAILURE, EXIT_REQUEUE, DataError, IrisError
+from iris_cli.errors import EXIT_FAILURE, DataError
 from iris_cli.training.arithmetic import Arithmetic
 from iris_cli.training.averaging import RunningMean
 from iris_cli.training.batch import Feed, PairBatch, bad_litter_over_ranks
 from iris_cli.training.checkpoint import Checkpoint, Progress
 from iris_cli.training.distributed import World, bare, no_sync
 from iris_cli.training.evaluation import evaluate
-from iris_cli.training.interruption import Interruption
+from iris_cli.training.interruption import Interruption, Stopped, drawn_again
 from iris_cli.training.loss import PhysicalLoss
 from iris_cli.training.mean_image import MeanImage
 from iris_cli.training.metrics import SCORES
@@ -45,12 +45,6 @@ LOG_EVERY = 10
 
 #: Of a step: this rank's sum of losses, how many samples all ranks took, and on the device 1 if it is void.
 Taken = tuple[Tensor, int, Tensor]
-
-
-class Stopped(IrisError):
-    """A signal came; the run is saved and can go on."""
-
-    exit_code = EXIT_REQUEUE
 
 
 @dataclass
@@ -375,18 +369,6 @@ class Trainer:
 
 def weights_of(module: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().cpu() for name, value in module.state_dict().items()}
-
-
-@contextmanager
-def drawn_again() -> Iterator[None]:
-    """What stops within will be done anew from its start, with the same random numbers, should a loss or a network of
-    one's own draw some."""
-    before = torch.get_rng_state()
-    try:
-        yield
-    except Stopped:
-        torch.set_rng_state(before)
-        raise
 
 
 @contextmanager

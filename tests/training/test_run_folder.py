@@ -172,3 +172,18 @@ def test_members_are_folders_that_are_numbered_and_a_larger_ensemble_is_not_over
     RunFolder(tmp_path / "single").prepare(resume=False, overwrite=False)
     with pytest.raises(UsageError, match="a single run, not an ensemble"):
         check_room_for_members(tmp_path / "single", 3)
+
+
+def test_a_line_of_the_metrics_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    folder = RunFolder(tmp_path)
+    folder.note(step=1, loss=0.5)
+    before = (tmp_path / "metrics.jsonl").read_text()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 5, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"metrics\.jsonl"):
+            folder.note(step=2, loss=0.5)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (tmp_path / "metrics.jsonl").read_text() == before
