@@ -166,8 +166,14 @@ def _rich_bar(title: str, total: int | None) -> Iterator[Progress]:
     def _control(code: str) -> Segments:
         return Segments([Segment(code, None, [(ControlType.CARRIAGE_RETURN,)])])
 
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(), Rate(),
-               TimeRemainingColumn(), TextColumn("{task.fields[words]}"))  # fmt: skip
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        Rate(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[words]}"),
+    )
     console = Console(stderr=True)
     with RichProgress(*columns, console=console) as bar:
         console.push_render_hook(FromLineStart())

@@ -165,7 +165,7 @@ def temporary_name(path: Path) -> Path:
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """Write under a temporary name (host, pid) in the same folder, fsync, rename. On an error nothing is left."""
     temporary = temporary_name(path)
     temporary.unlink(missing_ok=True)  # left by a killed process that had our number
@@ -181,8 +181,8 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    with whole_file(path) as file:
+def write_atomic(path: Path, data: bytes) -> None:
+    with atomic_file(path) as file:
         file.write(data)
 
 

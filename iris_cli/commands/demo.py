@@ -43,14 +43,21 @@ def demo(
         tell(_intention(settings, out, workers, overwrite), speech.as_json)
         return
     from iris_cli import demo as work  # wakes torch
-    from iris_cli.stopping import stopping
+    from iris_cli.signals import stop_on_signal
     from iris_cli.training import Stopped
 
     again = "begin again with --overwrite"
     try:
-        with stopping(again):
-            report, told = work.demo(out, settings, seed=seed, workers=workers, overwrite=overwrite,
-                                     quiet=speech.quiet, history=provenance.history(settings, dated=False))  # fmt: skip
+        with stop_on_signal(again):
+            report, told = work.demo(
+                out,
+                settings,
+                seed=seed,
+                workers=workers,
+                overwrite=overwrite,
+                quiet=speech.quiet,
+                history=provenance.history(settings, dated=False),
+            )
     except Stopped as stopped:  # a training alone would go on
         raise Stopped(stopped.message, again) from None
     provenance.record(out, settings)

@@ -54,7 +54,7 @@ def evaluate(
     if not dry_run:
         processes.start()
     from iris_cli.console import emit, speaks, table
-    from iris_cli.training.testing import inputs_of, open_members, test_run
+    from iris_cli.training.test import inputs_of, open_members, test_run
 
     members = open_members(run)
     changes = {**feed.changes(data), "batch_size": batch_size, "seed": seed}
@@ -65,8 +65,8 @@ def evaluate(
     hyper = from_dict(TrainConfig, with_flags(values, changes), str(config or "command line"))
     if dry_run:
         from iris_cli.dry_run import tell
-        from iris_cli.training.held_out import split_to_test
-        from iris_cli.training.intention import of_test
+        from iris_cli.training.dry_run import of_test
+        from iris_cli.training.test_split import split_to_test
 
         checkpoints = [member.checkpoint for member in members]
         shown = (split or "") if hyper.observer else split_to_test(hyper.data, split, checkpoints)
@@ -80,11 +80,11 @@ def evaluate(
         return
     told = tested.brief()
     if report:
-        from iris_cli.reporting import write_report
-        from iris_cli.stopping import BEGIN_AGAIN, stopping
+        from iris_cli.evaluation.report import write_report
+        from iris_cli.signals import START_AGAIN, stop_on_signal
 
         words = provenance.history(hyper, dated=False)
-        with stopping(BEGIN_AGAIN):
+        with stop_on_signal(START_AGAIN):
             made = write_report(report, run, tested, members, inputs, overwrite=overwrite, history=words)
         told["report"] = str(made)
         provenance.record(report, hyper)

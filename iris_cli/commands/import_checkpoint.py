@@ -43,8 +43,10 @@ def import_checkpoint(
 ) -> None:
     """Take over a network that the paper's code trained, for `iris test` and `iris revert`."""
     if (preset is None) == (config is None):
-        raise UsageError("its grid is not said" if preset is None else "its grid is said twice",
-                         "give --preset paper, or a [grid] table in --config")  # fmt: skip
+        raise UsageError(
+            "its grid is not said" if preset is None else "its grid is said twice",
+            "give --preset paper, or a [grid] table in --config",
+        )
     settings = from_dict(RegridConfig, read_toml(config), str(config)) if config else RegridConfig()
     grid = settings.grid or grid_preset(preset or "paper")
     if config and settings.grid is None:
@@ -58,7 +60,7 @@ def import_checkpoint(
         tell(_intention(file, out, overwrite), speech.as_json)
         return
     from iris_cli.console import emit
-    from iris_cli.training.foreign import Circumstances, import_checkpoint  # wakes torch
+    from iris_cli.training.paper_checkpoint import Circumstances, import_checkpoint  # wakes torch
 
     what = Circumstances(grid, quantity, reduction, not velocity_receding, turn_over)
     told = import_checkpoint(file, out, what, overwrite=overwrite)

@@ -15,7 +15,7 @@ from iris_cli.console import counted
 
 if TYPE_CHECKING:
     from iris_cli.dry_run import DryRun
-    from iris_cli.standard.generate import Foregrounds, Galaxies
+    from iris_cli.mock.generate import Foregrounds, Galaxies
 
 #: Drawing a galaxy holds so many times its tensor in memory, mostly double-precision fields.
 TENSORS_HELD = 15
@@ -40,8 +40,8 @@ def mock(
 ) -> None:
     """Make a standard data set of mock galaxies. They have a CMZ orbit, clouds, a disc, inflow and turbulence."""
     from iris_cli.console import emit
-    from iris_cli.standard.generate import Foregrounds, Galaxies, write_mock
-    from iris_cli.stopping import stopping
+    from iris_cli.mock.generate import Foregrounds, Galaxies, write_mock
+    from iris_cli.signals import stop_on_signal
 
     grid = grid_preset(preset, foreground)
     maker: Foregrounds | Galaxies
@@ -54,7 +54,7 @@ def mock(
 
         tell(_intention(maker, out, galaxies, workers, overwrite), speech.as_json)
         return
-    with stopping("nothing was kept: begin again"):
+    with stop_on_signal("nothing was kept: begin again"):
         count = write_mock(maker, out, galaxies, workers=workers, overwrite=overwrite, quiet=speech.quiet)
     provenance.record(out, maker.config)
     if speech.as_json:
@@ -65,7 +65,7 @@ def mock(
 
 def _intention(maker: Foregrounds | Galaxies, out: Path, count: int, workers: int, overwrite: bool) -> DryRun:
     from iris_cli.dry_run import PLAIN, DryRun
-    from iris_cli.standard.generate import check_replaceable
+    from iris_cli.mock.generate import check_replaceable
 
     check_replaceable(out)
     tensor, views = 4 * math.prod(maker.grid.tensor_shape), getattr(maker, "views", 1)

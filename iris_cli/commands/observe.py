@@ -58,14 +58,20 @@ def observe(
 ) -> None:
     """See one tensor as a radio telescope would. A FITS cube comes out: longitude, latitude, velocity."""
     settings = options.configured(
-        SyntheticConfig, config, populations=populations, regime=regime, beam_fwhm_arcsec=beam_arcsec, backend=backend,
-        memory_GiB=memory_GiB, device=device,
-    )  # fmt: skip
+        SyntheticConfig,
+        config,
+        populations=populations,
+        regime=regime,
+        beam_fwhm_arcsec=beam_arcsec,
+        backend=backend,
+        memory_GiB=memory_GiB,
+        device=device,
+    )
     settings = replace(settings, lines=_lines(settings.lines, molecule, transition, tracer_per_CO))
     from iris_cli.console import emit
-    from iris_cli.observe import observe_to_fits  # wakes torch
     from iris_cli.observers.device import settled
-    from iris_cli.stopping import BEGIN_AGAIN, stopping
+    from iris_cli.observers.observe import observe_to_fits  # wakes torch
+    from iris_cli.signals import START_AGAIN, stop_on_signal
 
     settings = settled(settings)
     if dry_run:
@@ -73,16 +79,25 @@ def observe(
 
         tell(_intention(standard, index, out, settings, moments, overwrite), speech.as_json)
         return
-    with stopping(BEGIN_AGAIN):
-        written = observe_to_fits(standard, index, out, settings, unit=unit, in_blur=in_blur, moments=moments,
-                                  overwrite=overwrite, quiet=speech.quiet,
-                                  history=provenance.history(settings))  # fmt: skip
+    with stop_on_signal(START_AGAIN):
+        written = observe_to_fits(
+            standard,
+            index,
+            out,
+            settings,
+            unit=unit,
+            in_blur=in_blur,
+            moments=moments,
+            overwrite=overwrite,
+            quiet=speech.quiet,
+            history=provenance.history(settings),
+        )
     emit({"files": list(map(str, written))}) if speech.as_json else print(*written, sep="\n")
 
 
 def _intention(folder: Path, index: int, out: Path, config: SyntheticConfig, moments: bool, overwrite: bool) -> DryRun:
     from iris_cli.dry_run import WITH_NUMBA, WITH_TORCH, DryRun, size_of
-    from iris_cli.observe import check_free, names, open_tensor, outputs
+    from iris_cli.observers.observe import check_free, names, open_tensor, outputs
 
     paths = names(out, config.lines)
     check_free(outputs(paths, moments), overwrite)

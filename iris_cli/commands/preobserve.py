@@ -93,9 +93,9 @@ def preobserve(
 ) -> None:
     """Observe standard data sets, once. What comes out are tar shards of (observation, density) pairs and an index."""
     settings = how.settings(config)
-    from iris_cli import preobserve as work  # wakes torch
     from iris_cli.console import emit
-    from iris_cli.stopping import stopping
+    from iris_cli.pairs import preobserve as work  # wakes torch
+    from iris_cli.signals import stop_on_signal
 
     standard = options.listed(standard)
     settings = work.settle(settings, out, overwrite)
@@ -105,9 +105,17 @@ def preobserve(
         tell(_intention(standard, out, settings, workers, go_on=resume or overwrite or retry_failed), speech.as_json)
         return
     try:
-        with stopping("finished shards are kept: go on with --resume"):
-            report = work.preobserve(standard, out, settings, workers=workers, resume=resume, overwrite=overwrite,
-                                     retry_failed=retry_failed, quiet=speech.quiet)  # fmt: skip
+        with stop_on_signal("finished shards are kept: go on with --resume"):
+            report = work.preobserve(
+                standard,
+                out,
+                settings,
+                workers=workers,
+                resume=resume,
+                overwrite=overwrite,
+                retry_failed=retry_failed,
+                quiet=speech.quiet,
+            )
     except SystemExit:
         provenance.record(out, settings, EXIT_REQUEUE)
         raise
@@ -127,8 +135,8 @@ def preobserve(
 
 def _intention(folders: list[Path], out: Path, config: PreobserveConfig, workers: int, go_on: bool) -> DryRun:
     """Inputs are opened and compared as in earnest; no tensor is read."""
-    from iris_cli import preobserve as work
     from iris_cli.dry_run import WITH_NUMBA, WITH_TORCH, DryRun, size_of
+    from iris_cli.pairs import preobserve as work
     from shards.layout import record_name
 
     work.check_output(out)

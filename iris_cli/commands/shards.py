@@ -125,7 +125,7 @@ def preview(
 def merge(folder: Folder, *, dry_run: options.DryRun = False, speech: options.Speech) -> None:
     """Close a set that several jobs wrote. Checks that no shard is missing, and writes the index."""
     from iris_cli.console import emit
-    from shards.closing import merge_set, missing_shards, read_plan
+    from shards.finalize import merge_set, missing_shards, read_plan
 
     if dry_run:
         missing = missing_shards(folder, read_plan(folder))
@@ -159,7 +159,7 @@ def index_foreign(
 ) -> None:
     """Make another program's tars usable. They must be uncompressed and laid out in WebDataset's manner."""
     from iris_cli.console import emit, progress
-    from shards.scan import index_tars
+    from shards.index_tars import index_tars
 
     if dry_run:
         _tell(
@@ -194,8 +194,15 @@ def _tell(what: str, folders: list[Path], writes: bool, speech: options.Speech, 
         else {}
     )
     largest = max((path.stat().st_size for folder in folders for path in folder.glob("*.tar")), default=0)
-    tell(DryRun(computes=what, reads=tars, writes=written if figure is None else {figure: FIGURE_BYTES},
-                memory=PLAIN + largest), speech.as_json)  # fmt: skip
+    tell(
+        DryRun(
+            computes=what,
+            reads=tars,
+            writes=written if figure is None else {figure: FIGURE_BYTES},
+            memory=PLAIN + largest,
+        ),
+        speech.as_json,
+    )
 
 
 # --- info -------------------------------------------------------------------------------------------------------------
@@ -227,16 +234,34 @@ def _print_info(index: Index) -> None:
     from iris_cli.console import table
 
     told = described(index)
-    table(str(index.folder), ("split", "samples", "shards", "size"), [
-        (split, str(v["samples"]), str(v["shards"]), _bytes(v["bytes"])) for split, v in told["splits"].items()
-    ])  # fmt: skip
-    table("arrays", ("array", "dtype", "shape", "encoding", "unit"), [
-        (name, a.dtype, " x ".join(map(str, a.shape)), index.stored[name].encoding, str(a.attributes.get("unit", "")))
-        for name, a in index.arrays.items()
-    ])  # fmt: skip
-    table("statistics", ("split", "array", "min", "mean", "max", "NaN", "worst error"), [
-        _statistics_row(split, name, index.statistics[split][name]) for split in index.splits for name in index.arrays
-    ])  # fmt: skip
+    table(
+        str(index.folder),
+        ("split", "samples", "shards", "size"),
+        [(split, str(v["samples"]), str(v["shards"]), _bytes(v["bytes"])) for split, v in told["splits"].items()],
+    )
+    table(
+        "arrays",
+        ("array", "dtype", "shape", "encoding", "unit"),
+        [
+            (
+                name,
+                a.dtype,
+                " x ".join(map(str, a.shape)),
+                index.stored[name].encoding,
+                str(a.attributes.get("unit", "")),
+            )
+            for name, a in index.arrays.items()
+        ],
+    )
+    table(
+        "statistics",
+        ("split", "array", "min", "mean", "max", "NaN", "worst error"),
+        [
+            _statistics_row(split, name, index.statistics[split][name])
+            for split in index.splits
+            for name in index.arrays
+        ],
+    )
     for line in _lines("", index.attributes):
         print(line)
     for software in index.software:

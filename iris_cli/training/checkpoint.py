@@ -10,28 +10,24 @@ checkpoints/step-*.pt    the last few; best.pt is the one with the lowest valida
 from __future__ import annotations
 
 import io
-import os
 import pickle
 import platform
-import socket
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from iris_cli import __version__
-from iris_cli.errors import DataError, naming
+from iris_cli.errors import DataError
+from iris_cli.files import atomic_file
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.units import INNER
 
 FORMAT = "iris-checkpoint"
 VERSION = 2
-CONFIG, METRICS, CHECKPOINTS, BEST = "config.toml", "metrics.jsonl", "checkpoints", "best.pt"
 
 
 @dataclass
@@ -90,7 +86,7 @@ def save(checkpoint: Checkpoint, path: Path) -> None:
     body = {**vars(checkpoint), "progress": asdict(checkpoint.progress), "format": FORMAT, "version": VERSION}
     packed = io.BytesIO()
     torch.save(body, packed)
-    with whole_file(path) as file:
+    with atomic_file(path) as file:
         file.write(packed.getbuffer())  # in one piece, so that a full disk is an OSError of ours, not one inside torch
 
 
@@ -101,13 +97,16 @@ def load(path: Path) -> Checkpoint:
         raise DataError(f"{path} is not a checkpoint of this program", "name a file of RUN/checkpoints")
     version = body.pop("version", None)
     if isinstance(version, int) and version > VERSION:
-        raise DataError(f"{path} is of format version {version}; this program reads up to {VERSION}",
-                        "install a newer release")  # fmt: skip
+        raise DataError(
+            f"{path} is of format version {version}; this program reads up to {VERSION}", "install a newer release"
+        )
     try:
         return Checkpoint(**{**body, "progress": Progress(**body["progress"])})
     except (KeyError, TypeError) as error:
-        raise DataError(f"{path} does not hold what a checkpoint holds: {_first_line(error)}",
-                        "another program has written or changed it: take an older one") from None  # fmt: skip
+        raise DataError(
+            f"{path} does not hold what a checkpoint holds: {_first_line(error)}",
+            "another program has written or changed it: take an older one",
+        ) from None
 
 
 def read_tensors(path: Path, what: str, hint: str) -> Any:
@@ -126,16 +125,3 @@ def read_tensors(path: Path, what: str, hint: str) -> Any:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.part")
-    try:
-        with naming(path), temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -18,27 +18,27 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
-from iris_cli import launched
+from iris_cli import signals
 from iris_cli.config.toml import to_dict
 from iris_cli.config.train import TrainConfig
 from iris_cli.console import counted, log, progress, warn
+from iris_cli.distributed import World, bare, no_sync
 from iris_cli.errors import EXIT_FAILURE, DataError
-from iris_cli.training.arithmetic import Arithmetic
-from iris_cli.training.averaging import RunningMean
-from iris_cli.training.batch import Feed, PairBatch, bad_litter_over_ranks
+from iris_cli.evaluation.evaluate import evaluate
+from iris_cli.evaluation.loss import PhysicalLoss
+from iris_cli.evaluation.metrics import SCORES
+from iris_cli.evaluation.summary import skill
+from iris_cli.pairs.batch import Feed, PairBatch, bad_litter_over_ranks
+from iris_cli.signals import StopFlag, Stopped
 from iris_cli.training.checkpoint import Checkpoint, Progress
-from iris_cli.training.distributed import World, bare, no_sync
-from iris_cli.training.evaluation import evaluate
-from iris_cli.training.interruption import Interruption, Stopped, drawn_again
-from iris_cli.training.loss import PhysicalLoss
+from iris_cli.training.ema import RunningMean
 from iris_cli.training.mean_image import MeanImage
-from iris_cli.training.metrics import SCORES
+from iris_cli.training.nonfinite import STEPS_AHEAD, Pending, Verdict, take_back
 from iris_cli.training.optimizer import go_on_optimizing, learning_rate
-from iris_cli.training.report import skill
+from iris_cli.training.precision import Arithmetic
 from iris_cli.training.run_folder import RunFolder
-from iris_cli.training.step_clock import StepClock, words
 from iris_cli.training.tensorboard import Board
-from iris_cli.training.verdict import STEPS_AHEAD, Pending, Verdict, take_back
+from iris_cli.training.throughput import StepClock, words
 
 #: Steps between two lines of metrics.jsonl.
 LOG_EVERY = 10
@@ -59,7 +59,7 @@ class Trainer:
     arithmetic: Arithmetic
     train: Feed
     validation: Feed
-    interruption: Interruption
+    stop_flag: StopFlag
     data: dict[str, Any]
     #: Of the weights, where one is kept: what is validated, and what a test takes.
     mean_weights: RunningMean | None = None
@@ -78,14 +78,14 @@ class Trainer:
 
     def run(self) -> None:
         """Train to the last epoch. Stopped when a signal came and everything is saved."""
-        launched.note(launched.BEGUN)
+        signals.write_note(signals.BEGUN)
         try:
             while self.progress.epoch < self.hyper.epochs and not self._out_of_patience():
                 self._train_epoch()
                 self._finish_epoch()
         except Stopped:
             self._save()
-            self.world.alone(lambda: launched.note(launched.STOPPED))
+            self.world.alone(lambda: signals.write_note(signals.STOPPED))
             raise
 
     def _out_of_patience(self) -> bool:
@@ -97,7 +97,7 @@ class Trainer:
 
     def _agree(self) -> None:
         """Stopped on all ranks if a signal reached any."""
-        if self.world.most(int(self.interruption.asked)):
+        if self.world.most(int(self.stop_flag.is_set)):
             where = f" in {self.folder.path}" if self.folder else ""
             raise Stopped(
                 f"stopped by a signal after step {self.progress.step}, saved{where}", "go on with --resume auto"
@@ -105,7 +105,7 @@ class Trainer:
 
     def _when_waiting(self) -> None:
         """Data may hang for hours: a signal is answered all the same. The other ranks are at `_agree` or here."""
-        if self.interruption.asked:
+        if self.stop_flag.is_set:
             self._agree()
 
     # --- an epoch ---
@@ -156,7 +156,7 @@ class Trainer:
         total, met, seen = torch.zeros((), device=self.world.device), [], self.seen.empty()
         count = -(-(end - begin) // self.train.plan().share.step)
         try:
-            with drawn_again():
+            with rng_restored_if_stopped():
                 for k in range(count):
                     with clock.waiting():
                         batch = next(batches)
@@ -243,8 +243,9 @@ class Trainer:
         ids = sorted(verdict.ids) if stops else self._of_guilty_ranks(verdict.ids if guilty else [])
         keys = ", ".join(map(self.train.pairs.key, ids))
         if stops:
-            raise DataError(f"rank {self.world.rank}: {what}: {keys}",
-                            "look at them, lower the learning rate, or --on-nan skip")  # fmt: skip
+            raise DataError(
+                f"rank {self.world.rank}: {what}: {keys}", "look at them, lower the learning rate, or --on-nan skip"
+            )
         warn(f"{what}: {keys}; the step is skipped")
 
     def _of_guilty_ranks(self, ids: list[int]) -> list[int]:
@@ -277,11 +278,18 @@ class Trainer:
             return dict.fromkeys((*SCORES, "skill"))
         mean_image, steps = self.seen.over_ranks(self.world).mean(), self.validation.plan().steps
         reverter = self.mean_weights.module if self.mean_weights else bare(self.module)
-        with progress("validating", steps, quiet=self.quiet) as bar, self.arithmetic.eager(), drawn_again():
+        with progress("validating", steps, quiet=self.quiet) as bar, self.arithmetic.eager(), rng_restored_if_stopped():
             totals = evaluate(
-                reverter, self.loss, self.validation, SCORES, self.world, mean_image, bar, self._agree,
+                reverter,
+                self.loss,
+                self.validation,
+                SCORES,
+                self.world,
+                mean_image,
+                bar,
+                self._agree,
                 self._when_waiting,
-            )  # fmt: skip
+            )
         self.loss.to(self.world.device)
         means = totals.means()
         return {**means, "skill": skill(means["loss"], means["loss_zero"], means["loss_mean_image"])}
@@ -289,8 +297,9 @@ class Trainer:
     def _check_read(self) -> None:
         """DataError when every training sample was left out, so that there was nothing to learn from."""
         if self.hyper.on_bad_sample == "skip" and self.train.bad_over_ranks(self.world) >= self.train.count:
-            raise DataError(f"none of the {self.train.count} training samples could be read",
-                            "check them: iris shards verify")  # fmt: skip
+            raise DataError(
+                f"none of the {self.train.count} training samples could be read", "check them: iris shards verify"
+            )
 
     def _tell(self, scores: dict[str, float | None]) -> None:
         if scores["loss"] is not None and not self.quiet:
@@ -305,8 +314,10 @@ class Trainer:
         bad = sum(feed.bad_over_ranks(self.world) for feed in feeds) + bad_litter_over_ranks(feeds, self.world)
         if bad > self.hyper.max_bad:
             unread = counted(bad, "sample")
-            raise DataError(f"{unread} could not be read, more than the {self.hyper.max_bad} allowed (--max-bad)",
-                            "check the data: iris shards verify")  # fmt: skip
+            raise DataError(
+                f"{unread} could not be read, more than the {self.hyper.max_bad} allowed (--max-bad)",
+                "check the data: iris shards verify",
+            )
         if bad:
             warn(f"{counted(bad, 'sample')} could not be read: left out so far")
         return bad
@@ -383,3 +394,14 @@ def still_statistics(module: nn.Module) -> Iterator[None]:
     finally:
         for layer, training in zip(norms, were, strict=True):
             layer.train(training)
+
+
+@contextmanager
+def rng_restored_if_stopped() -> Iterator[None]:
+    """Put torch's random state back when a stop ends the block: the block runs again from its start on resume."""
+    before = torch.get_rng_state()
+    try:
+        yield
+    except Stopped:
+        torch.set_rng_state(before)
+        raise

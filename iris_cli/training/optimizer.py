@@ -26,8 +26,14 @@ def _adamw(parameters: Parameters, c: OptimizerConfig) -> Optimizer:
 
 
 def _sgd(parameters: Parameters, c: OptimizerConfig) -> Optimizer:
-    made = SGD(parameters, c.learning_rate, momentum=c.momentum, weight_decay=c.weight_decay, nesterov=c.momentum > 0,
-               fused=True)  # fmt: skip
+    made = SGD(
+        parameters,
+        c.learning_rate,
+        momentum=c.momentum,
+        weight_decay=c.weight_decay,
+        nesterov=c.momentum > 0,
+        fused=True,
+    )
     if c.momentum > 0:  # from nothing is from zero; torch would leave it undefined after a first step that is void
         for parameter in made.param_groups[0]["params"]:
             made.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)

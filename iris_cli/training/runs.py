@@ -8,12 +8,12 @@ from typing import Any
 
 from iris_cli.config.train import TrainConfig
 from iris_cli.console import log
+from iris_cli.distributed import world
+from iris_cli.pairs.open_data import open_data, open_litter
+from iris_cli.pairs.sources import image_size, pairs_of
 from iris_cli.reverter.reverter import Reverter
-from iris_cli.training.api import train_reverter
-from iris_cli.training.distributed import world
-from iris_cli.training.folders import open_data, open_litter
-from iris_cli.training.pairs import image_size, pairs_of
 from iris_cli.training.run_folder import MEMBER, RunFolder, check_room_for_members
+from iris_cli.training.train import train_reverter
 
 
 def train_run(hyper: TrainConfig, out: Path, **how: Any) -> dict[str, Any]:
@@ -22,8 +22,16 @@ def train_run(hyper: TrainConfig, out: Path, **how: Any) -> dict[str, Any]:
     litter = open_litter(hyper)
     pairs = pairs_of(dataset, observer)
     reverter = Reverter(image_size(pairs), pairs.quantity, seed=hyper.seed, network=hyper.network)
-    train_reverter(reverter, dataset, litter=litter, observer=observer, hyper=hyper,
-                   checkpoint_directory=out.parent, checkpoint_name=out.name, **how)  # fmt: skip
+    train_reverter(
+        reverter,
+        dataset,
+        litter=litter,
+        observer=observer,
+        hyper=hyper,
+        checkpoint_directory=out.parent,
+        checkpoint_name=out.name,
+        **how,
+    )
     return summary(RunFolder(out))
 
 

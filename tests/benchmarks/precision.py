@@ -15,11 +15,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from iris_cli.reverter.blocks import initialise
-from iris_cli.training.arithmetic import Arithmetic
-from iris_cli.training.batch import PairBatch
-from iris_cli.training.loss import PhysicalLoss, physical_loss
-from iris_cli.training.testing import feed_of, open_run
+from iris_cli.evaluation.loss import PhysicalLoss, physical_loss
+from iris_cli.pairs.batch import PairBatch
+from iris_cli.reverter.paper import initialise
+from iris_cli.training.precision import Arithmetic
+from iris_cli.training.test import feed_of, open_run
 
 
 def gradient(network: nn.Module, loss: PhysicalLoss, batch: PairBatch, precision: str) -> Tensor:
@@ -46,8 +46,10 @@ def compare(checkpoint: Path, shards: str, batches: int, fresh: bool) -> str:
     rounding = (rounded - exact).square().sum(dim=1).mean().sqrt()
     mean = exact.mean(dim=0)
     cosine = torch.nn.functional.cosine_similarity(rounded, exact, dim=1).mean()
-    return (f"rounding / choice of batch {rounding / choice:.3f}, mean gradient off by "
-            f"{(rounded.mean(dim=0) - mean).norm() / mean.norm():.3f}, cosine {cosine:.4f}")  # fmt: skip
+    return (
+        f"rounding / choice of batch {rounding / choice:.3f}, mean gradient off by "
+        f"{(rounded.mean(dim=0) - mean).norm() / mean.norm():.3f}, cosine {cosine:.4f}"
+    )
 
 
 def main() -> None:

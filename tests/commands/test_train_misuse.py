@@ -71,7 +71,9 @@ def test_overwrite_leaves_a_folder_alone_that_is_no_run(iris: Callable, shards: 
     said = refused(iris, 1, "train", shards, "--out", tmp_path / "mine", "--overwrite", *SHORT)
     assert "something else than a run" in said
     assert {p.name: p.read_text() for p in (tmp_path / "mine").iterdir()} == {
-        "config.toml": "epochs = 3\n", "metrics.jsonl": "epochs = 3\n"}  # fmt: skip
+        "config.toml": "epochs = 3\n",
+        "metrics.jsonl": "epochs = 3\n",
+    }
 
 
 def test_overwrite_leaves_checkpoints_alone_that_are_not_the_run_s(iris: Callable, run: Path, shards: Path) -> None:

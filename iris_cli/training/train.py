@@ -1,0 +1,352 @@
+"""Train and test a reverter from Python; the command line calls the same two functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from iris_cli.config.toml import from_dict, to_dict
+from iris_cli.config.train import Noise, TrainConfig
+from iris_cli.console import counted, progress, warn
+from iris_cli.distributed import bare, world
+from iris_cli.errors import DataError, UsageError
+from iris_cli.evaluation.evaluate import evaluate, tell_bad_litter
+from iris_cli.evaluation.loss import physical_loss
+from iris_cli.evaluation.metrics import MEASURES
+from iris_cli.evaluation.summary import Report
+from iris_cli.observers.observer import Observer
+from iris_cli.pairs.batch import Feed
+from iris_cli.pairs.datasets import InfiniteDataset
+from iris_cli.pairs.noise import ImageNoise
+from iris_cli.pairs.sources import Pairs, divide, image_size, litter_of, pairs_of
+from iris_cli.reverter.reverter import Reverter
+from iris_cli.signals import catch_signals
+from iris_cli.training.checkpoint import Checkpoint, load
+from iris_cli.training.ema import RunningMean
+from iris_cli.training.loop import Trainer
+from iris_cli.training.optimizer import learning_rate, make_optimizer
+from iris_cli.training.precision import Arithmetic, compile_in_place
+from iris_cli.training.run_folder import RunFolder
+from iris_cli.training.tensorboard import Board, check_installed
+from shards.stream import BadSamples
+
+
+def train_reverter(
+    reverter: Reverter,
+    dataset: Any,
+    noise: Noise | None = None,
+    litter: InfiniteDataset | None = None,
+    observer: Observer | None = None,
+    hyper: TrainConfig | None = None,
+    checkpoint_directory: str | Path | None = None,
+    checkpoint_name: str | None = None,
+    auto_startup: bool = True,
+    auto_cleanup: bool = True,
+    *,
+    resume: str = "none",
+    overwrite: bool = False,
+    force: bool = False,
+    device: str = "auto",
+    quiet: bool = False,
+) -> tuple[nn.Module, int]:
+    """Train `reverter` on pairs (observation, density); (the module on the CPU in eval mode, this process's rank).
+
+    `dataset` is a PreObservedDataset, a StandardDataset (with an `observer`) or a ConcatDataset of such. `noise` and
+    `litter` are added to the observations; without a `noise`, that of `hyper` is. Under torchrun or srun all ranks call
+    this alike; with `auto_startup` and `auto_cleanup` it makes and ends the process group itself. With
+    `checkpoint_directory` and `checkpoint_name`, the run is kept in the folder of that name: `resume` = "auto" goes on
+    with its newest checkpoint ("none" begins anew, anything else names a checkpoint file), `overwrite` replaces it,
+    `force` goes on although the configuration differs.
+
+    ValueError when a StandardDataset comes without an observer, when the data or the litter are of an unknown kind, or
+    when only one of `checkpoint_directory` and `checkpoint_name` is given. UsageError for a name in `hyper` that
+    nothing answers to, and for a run folder that exists. DataError when data, litter, reverter and checkpoint do not
+    fit together, and for a loss that is not finite; ShardError at a sample that cannot be read, unless it may be
+    skipped.
+    Stopped when one of `hyper.stop_signals`, or Ctrl-C, came and all is saved.
+    """
+    if (checkpoint_directory is None) != (checkpoint_name is None):
+        raise ValueError("give both checkpoint_directory and checkpoint_name, or neither")
+    hyper = hyper or TrainConfig()
+    check_installed(hyper.log)
+    learning_rate(0.0, hyper)  # whether there is such a schedule
+    pairs = pairs_of(dataset, observer)
+    drawn = litter_of(litter, observer, pairs)
+    check_fits(reverter, pairs)
+    image_noise = _image_noise(noise or hyper.noise, pairs)
+    train, validation = divide(pairs, hyper)
+    folder = (
+        RunFolder(Path(checkpoint_directory) / checkpoint_name, hyper.keep_checkpoints)
+        if checkpoint_directory is not None and checkpoint_name is not None
+        else None
+    )
+    # signals are heard until the world is left: torchrun sends one to ranks that still have to say they lost another
+    with (
+        catch_signals(hyper.stop_signals) as flag,
+        world(device, auto_startup, auto_cleanup) as here,
+        threads_for(reverter.image_size),
+    ):
+        feed = Feed(
+            "train",
+            pairs,
+            train,
+            hyper.seed,
+            hyper.batch_size,
+            here.rank,
+            here.size,
+            shuffle=True,
+            noise=image_noise,
+            litter=drawn,
+            litter_seed=litter.seed if litter else 0,
+            pinned=here.device.type == "cuda",
+            **_reading(hyper),
+        )
+        reverter.on(here.device)
+        mean_weights = RunningMean(reverter, hyper.ema_decay) if hyper.ema_decay > 0 else None
+        if hyper.compile:
+            compile_in_place(reverter, here.device)
+        module = here.parallel(reverter)
+        trainer = Trainer(
+            hyper=hyper,
+            world=here,
+            module=module,
+            loss=physical_loss(hyper).to(here.device),
+            optimizer=make_optimizer(module.parameters(), hyper.optimizer),
+            arithmetic=Arithmetic(hyper.precision, here.device, compiled=hyper.compile),
+            train=feed,
+            validation=replace(feed, stream="validation", numbers=validation, shuffle=False, **_reading(hyper)),
+            stop_flag=flag,
+            data=_describe(pairs, drawn, image_noise),
+            mean_weights=mean_weights,
+            folder=folder,
+            quiet=quiet,
+        )
+        here.alone(lambda: check_sizes(hyper, pairs.name, len(train), len(validation), here.size))
+        if folder:
+            _open_run(trainer, folder, resume, overwrite, force)
+        trainer.run()
+        return bare(module).cpu().eval(), here.rank
+
+
+def test_reverter(
+    reverter: Reverter,
+    dataset: Any,
+    noise: Noise | None = None,
+    litter: InfiniteDataset | None = None,
+    observer: Observer | None = None,
+    hyper: TrainConfig | None = None,
+    auto_startup: bool = True,
+    auto_cleanup: bool = True,
+    *,
+    mean_image: Tensor | None = None,
+    device: str = "auto",
+    quiet: bool = False,
+) -> Report:
+    """Measure `reverter` on every pair of `dataset` once, in eval mode; the same numbers on any number of ranks.
+
+    `mean_image` (1, R', L), the training set's mean density, is the better of the two trivial predictors that the skill
+    is counted from; without it, predicting nothing is. Everything else as in `train_reverter`, with its errors; a
+    prediction or a true density that is not finite is a DataError, too, a `mean_image` of another shape a ValueError.
+    """
+    hyper = hyper or TrainConfig()
+    whole = test_feed(dataset, hyper, litter, noise, observer)
+    check_fits(reverter, whole.pairs)
+    wanted = whole.pairs.grid.density_shape
+    if mean_image is not None and tuple(mean_image.shape) != wanted:
+        raise ValueError(f"mean_image is of shape {tuple(mean_image.shape)}; a density of these pairs is of {wanted}")
+    with world(device, auto_startup, auto_cleanup) as here, threads_for(reverter.image_size):
+        feed = replace(whole, rank=here.rank, world=here.size)
+        with progress("testing", feed.plan().steps, quiet=quiet) as bar:
+            totals = evaluate(reverter.on(here.device), physical_loss(hyper), feed, MEASURES, here, mean_image, bar)
+        if missing := feed.count - totals.count():
+            warn(f"{missing} of {counted(feed.count, 'sample')} could not be read: left out")
+        tell_bad_litter([feed], here)
+        return Report.of(totals)
+
+
+def test_feed(
+    dataset: Any,
+    hyper: TrainConfig,
+    litter: InfiniteDataset | None = None,
+    noise: Noise | None = None,
+    observer: Observer | None = None,
+) -> Feed:
+    """Every pair of a data set once, in order, with the noise and the litter of a test. DataError if there is none."""
+    pairs = pairs_of(dataset, observer)
+    if len(pairs) == 0:
+        raise DataError(f"{pairs.name} holds no sample to test on")
+    return Feed(
+        "test",
+        pairs,
+        np.arange(len(pairs)),
+        hyper.seed,
+        hyper.batch_size,
+        noise=_image_noise(noise or hyper.noise, pairs),
+        litter=litter_of(litter, observer, pairs),
+        litter_seed=litter.seed if litter else 0,
+        **_reading(hyper),
+    )
+
+
+test_feed.__test__ = False  # type: ignore[attr-defined]
+test_reverter.__test__ = False  # type: ignore[attr-defined]  # pytest would collect it wherever it is imported
+
+
+#: Images of so many pixels across or fewer are computed by one thread.
+SINGLE_THREADED_SIZE = 64
+
+
+@contextmanager
+def threads_for(image_size: int) -> Iterator[None]:
+    """The CPU threads that pay for an image of this size.
+
+    A small image's layers are too short to share: a second thread gains a sixth on an idle machine, and on a busy one
+    the two wait for each other so long that a step takes up to ten times as long.
+    """
+    before = torch.get_num_threads()
+    if image_size <= SINGLE_THREADED_SIZE:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+# --- checks before the first step -------------------------------------------------------------------------------------
+
+
+def check_fits(reverter: Reverter, pairs: Pairs) -> None:
+    """DataError when the network is for another image, or for another quantity."""
+    size = image_size(pairs)
+    if reverter.image_size != size:
+        raise DataError(
+            f"the reverter takes images of {reverter.image_size} x {reverter.image_size} pixels; {pairs.name} has "
+            f"{size} x {size}",
+            "test it on the grid that it was trained on",
+        )
+    if reverter.quantity != pairs.quantity:
+        raise DataError(
+            f"the reverter reads a {reverter.quantity}; the observations of {pairs.name} are of {pairs.quantity}",
+            "observe with the observer that it was trained on",
+        )
+
+
+def check_sizes(hyper: TrainConfig, name: str, train: int, validation: int, ranks: int) -> None:
+    """UsageError when there are more ranks than samples; a warning when a step will be smaller than asked for."""
+    if ranks > train:
+        raise UsageError(f"{ranks} ranks are more than the {counted(train, 'training sample')}", "start fewer ranks")
+    asked = hyper.batch_size * ranks * hyper.batches_per_update
+    if asked > train:
+        warn(f"a step takes {asked} samples, more than the {train} there are to train on: every epoch is one step")
+    if validation == 0 and hyper.patience_epochs:
+        raise UsageError("patience needs validation samples, and there are none", "leave some, or drop --patience")
+    if validation == 0:
+        warn(f"{name} leaves nothing to validate with: the last checkpoint will count as the best")
+
+
+def _reading(hyper: TrainConfig) -> dict[str, Any]:
+    """How a feed reads, with a count of bad samples of its own."""
+    most = hyper.max_bad if hyper.on_bad_sample == "skip" else 0
+    return {
+        "threads": hyper.read_threads,
+        "ahead": hyper.read_ahead_batches,
+        "bad": BadSamples(most),
+        "bad_litter": BadSamples(most),
+    }
+
+
+def _image_noise(noise: Noise, pairs: Pairs) -> ImageNoise | None:
+    return None if noise.silent else ImageNoise.of(noise, pairs.quantity, pairs.grid, pairs.latitude)
+
+
+def _describe(pairs: Pairs, litter: Pairs | None, noise: ImageNoise | None) -> dict[str, Any]:
+    """What a checkpoint says about its data."""
+    return {
+        "fingerprint": pairs.fingerprint,
+        "grid": to_dict(pairs.grid),
+        "quantity": pairs.quantity,
+        "latitude": pairs.latitude,
+        "litter": litter.fingerprint if litter else None,
+        "noise": asdict(noise) if noise else None,
+    }
+
+
+# --- the run's folder -------------------------------------------------------------------------------------------------
+
+
+def _open_run(trainer: Trainer, folder: RunFolder, resume: str, overwrite: bool, force: bool) -> None:
+    """Rank 0 prepares the folder, all ranks take up the same checkpoint if there is one to go on with.
+
+    What is refused is refused before anything is written.
+    """
+    checkpoint = _to_resume(folder, resume)
+    if checkpoint:
+        trainer.world.alone(lambda: _check_same(checkpoint, trainer, force))
+    trainer.world.alone(lambda: folder.prepare(resume=resume != "none", overwrite=overwrite))
+    if checkpoint:
+        trainer.world.alone(lambda: folder.keep_best_of(checkpoint))
+        trainer.go_on(checkpoint)
+    trainer.world.alone(lambda: folder.begin(trainer.hyper, trainer.progress.step))
+    if trainer.hyper.log == "tensorboard" and trainer.world.leads:
+        trainer.board = Board(folder.path, trainer.progress.step)
+
+
+def _to_resume(folder: RunFolder, resume: str) -> Checkpoint | None:
+    if resume == "none":
+        return None
+    return folder.latest() if resume == "auto" else load(Path(resume))
+
+
+#: Of a configuration: what may change when a run goes on. Paths may, because the data's fingerprint is compared.
+_FREE = (
+    "epochs",
+    "batch_size",
+    "batches_per_update",
+    "data",
+    "litter",
+    "observer",
+    "checkpoint_every_steps",
+    "checkpoint_every_minutes",
+    "keep_checkpoints",
+    "patience_epochs",
+    "on_nan",
+    "on_bad_sample",
+    "max_bad",
+    "log",
+    "checksums",
+    "read_threads",
+    "read_ahead_batches",
+    "stop_signals",
+)
+
+
+def _check_same(checkpoint: Checkpoint, trainer: Trainer, force: bool) -> None:
+    """DataError that says what differs between the checkpoint and this run, unless forced."""
+    network: Any = bare(trainer.module)
+    if checkpoint.reverter != {**checkpoint.reverter, **network.table()}:
+        raise DataError(
+            f"the checkpoint of step {checkpoint.progress.step} holds another network: {checkpoint.reverter} then, "
+            f"{network.table()} now",
+            "train it in a folder of its own",
+        )
+    now, then = to_dict(trainer.hyper), to_dict(from_dict(TrainConfig, checkpoint.config, "the checkpoint"))
+    differ = [
+        f"{k}: {then.get(k)} then, {now.get(k)} now"
+        for k in {**then, **now}
+        if k not in _FREE and then.get(k) != now.get(k)
+    ]
+    for name in ("fingerprint", "litter"):
+        if checkpoint.data[name] != trainer.data[name]:
+            differ.append(f"the {'data set' if name == 'fingerprint' else name} is another")
+    if differ and not force:
+        raise DataError(
+            f"the checkpoint of step {checkpoint.progress.step} is of another run: {'; '.join(differ)}",
+            "give the same options, or --force",
+        )
