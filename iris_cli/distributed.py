@@ -30,6 +30,7 @@ from torch.nn.parallel import DistributedDataParallel
 from iris_cli import signals
 from iris_cli.console import log
 from iris_cli.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_REQUEUE, IrisError, UsageError
+from iris_cli.ranks import RankInfo, rank_info
 from iris_cli.signals import ignored_under_nohup
 
 #: A collective that takes longer has lost a rank.
@@ -81,7 +82,7 @@ def release_frames(error: BaseException) -> None:
 
 @dataclass(frozen=True)
 class World:
-    """This process among `size`; rank 0 alone speaks and writes."""
+    """This process among `size`; only rank 0 prints and writes."""
 
     rank: int = 0
     size: int = 1
@@ -90,20 +91,20 @@ class World:
     control: Control | None = None
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         return self.rank == 0
 
     def sum(self, values: Tensor) -> Tensor:
         """Element by element over all ranks, in place of a float64 tensor on the CPU."""
         return self.control.all_reduce(values) if self.control else values
 
-    def most(self, number: int) -> int:
+    def max(self, number: int) -> int:
         """The largest of all ranks' numbers: how ranks agree on a signal or a fault."""
         if self.control is None:
             return number
         return int(self.control.all_reduce(torch.tensor([number]), dist.ReduceOp.MAX))
 
-    def most_of(self, values: Tensor) -> Tensor:
+    def max_tensor(self, values: Tensor) -> Tensor:
         """The largest of all ranks' numbers, in place and where they are: on a GPU nobody waits for it."""
         return self._reduced(values, dist.ReduceOp.MAX)
 
@@ -114,15 +115,15 @@ class World:
             self.control.all_reduce(values, op)
         return values
 
-    def alone(self, action: Callable[[], None]) -> None:
+    def on_rank_0(self, action: Callable[[], None]) -> None:
         """Rank 0 acts while the others wait; where it fails, they end with its exit code and leave the words to it."""
         failed: BaseException | None = None
-        if self.leads:
+        if self.is_main:
             try:
                 action()
             except (IrisError, OSError) as error:
                 failed = error
-        code = self.most(0 if failed is None else getattr(failed, "exit_code", EXIT_FAILURE))
+        code = self.max(0 if failed is None else getattr(failed, "exit_code", EXIT_FAILURE))
         if failed is not None:
             raise failed
         if code:
@@ -151,7 +152,7 @@ class World:
             buffer.copy_(values.view_as(buffer))
 
 
-def bare(module: nn.Module) -> nn.Module:
+def unwrap(module: nn.Module) -> nn.Module:
     """The module inside its parallel wrapper."""
     return module.module if isinstance(module, DistributedDataParallel) else module
 
@@ -162,45 +163,6 @@ def no_sync(module: nn.Module) -> AbstractContextManager[None]:
 
 
 # --- who are we -------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Seat:
-    """Rank, world size and rank on this machine, as the environment has them."""
-
-    rank: int = 0
-    size: int = 1
-    local: int = 0
-
-
-def seat(environment: Mapping[str, str]) -> Seat:
-    """Our seat by torchrun's variables, else by srun's. UsageError when they are half there or leave us alone."""
-    if "RANK" in environment or "WORLD_SIZE" in environment:
-        found = _seat(environment, ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
-        if found.size > 1 and "MASTER_ADDR" not in environment:
-            raise UsageError(
-                f"WORLD_SIZE = {found.size} and RANK = {found.rank} are set without MASTER_ADDR: they look left over",
-                "unset RANK and WORLD_SIZE, or start with torchrun",
-            )
-        return found
-    if environment.get("SLURM_STEP_NUM_TASKS", "1") != "1":
-        return _seat(environment, ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"))
-    return Seat()
-
-
-def _seat(environment: Mapping[str, str], names: tuple[str, str, str]) -> Seat:
-    values = []
-    for name in names:
-        text = environment.get(name, "0" if name == names[2] else None)
-        if text is None or not text.isdigit():
-            raise UsageError(f"environment variable {name} = {text!r} is no number", f"unset {', '.join(names)}")
-        values.append(int(text))
-    found = Seat(*values)
-    if found.rank >= found.size:
-        raise UsageError(
-            f"{names[0]} = {found.rank} is not below {names[1]} = {found.size}", f"unset {', '.join(names)}"
-        )
-    return found
 
 
 def pick_device(name: str, local: int) -> torch.device:
@@ -219,7 +181,7 @@ def pick_device(name: str, local: int) -> torch.device:
 @contextmanager
 def world(device: str = "auto", startup: bool = True, cleanup: bool = True) -> Iterator[World]:
     """Join the others, and part from them at the end. Without `startup` the process group must be there already."""
-    ours = seat(os.environ)
+    ours = rank_info(os.environ)
     where = pick_device(device, ours.local)
     if where.type == "cuda":
         torch.cuda.set_device(where)
@@ -242,7 +204,7 @@ def world(device: str = "auto", startup: bool = True, cleanup: bool = True) -> I
             dist.destroy_process_group()
 
 
-def _join(ours: Seat, device: torch.device) -> None:
+def _join(ours: RankInfo, device: torch.device) -> None:
     if "MASTER_ADDR" not in os.environ:
         os.environ.update(_slurm_meeting_point(os.environ))
     try:

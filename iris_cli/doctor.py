@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from iris_cli import __version__
-from iris_cli.console import counted
+from iris_cli.console import plural
 from iris_cli.errors import IrisError
 from iris_cli.machine import cores, disk, in_bytes, memory
 from shards.errors import ShardError
@@ -232,10 +232,10 @@ def launcher(environment: Mapping[str, str]) -> Iterator[Finding]:
     )
     there = [f"{name}={environment[name]}" for name in names if name in environment]
     try:
-        from iris_cli.distributed import seat
+        from iris_cli.ranks import rank_info
         from shards.pool import share_of_job
 
-        (rank, world), ours = share_of_job(environment), seat(environment)
+        (rank, world), ours = share_of_job(environment), rank_info(environment)
     except (IrisError, ShardError) as error:
         yield Finding("launcher", WRONG, f"{error.message} ({', '.join(there)})", error.hint)
         return
@@ -285,7 +285,7 @@ def reading(folder: Path, seconds: float) -> Iterator[Finding]:
         yield Finding("reading", WRONG, error.message, error.hint or f"iris shards verify {folder}")
         return
     took = max(time.monotonic() - start, 1e-9)
-    samples = counted(index.count(), "sample")
+    samples = plural(index.count(), "sample")
     yield Finding(
         "reading",
         OK,

@@ -70,7 +70,7 @@ def write_text(path: Path, text: str) -> None:
         file.write(text.encode())
 
 
-def in_cards(text: str) -> list[str]:
+def fits_cards(text: str) -> list[str]:
     """Words for the HISTORY or COMMENT cards of a FITS header, a line each; joined by spaces they are the text again.
 
     A card holds 72 characters of ASCII: others are spelled out, and words that are longer are broken.

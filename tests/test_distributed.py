@@ -12,8 +12,9 @@ import torch
 import torch.distributed as dist
 
 from iris_cli import signals
-from iris_cli.distributed import Control, World, _exit_code, launch, pick_device, seat, world
+from iris_cli.distributed import Control, World, _exit_code, launch, pick_device, world
 from iris_cli.errors import DataError, IrisError, UsageError
+from iris_cli.ranks import rank_info
 from tests.training.makers import Other
 
 
@@ -38,7 +39,7 @@ def test_messages_of_any_shape_and_kind_arrive_in_place() -> None:
             values = torch.rand(shape, dtype=torch.float64)
             same = values.clone()
             assert here.sum(values) is values and torch.equal(values, same)
-        assert here.most(-3) == -3
+        assert here.max(-3) == -3
         assert here.most_of(torch.tensor(2.5)).item() == 2.5
         assert here.sum(torch.rand(4, 6, dtype=torch.float64).t()).shape == (6, 4)
 
@@ -55,7 +56,7 @@ def test_messages_travel_in_a_few_tensors_that_stay(monkeypatch: pytest.MonkeyPa
     with world("cpu") as here:
         for count in range(1, 65):
             here.sum(torch.zeros(count, dtype=torch.float64))
-            here.most(count)
+            here.max(count)
         assert len(sent) == 8  # 1, 2, 4 … 64 numbers, and one whole number
         assert sent == {id(sheet) for sheet in control_of(here)._sheets.values()}
 
@@ -130,9 +131,9 @@ def test_running_statistics_become_their_mean_over_the_ranks_and_counts_stay() -
 def test_sums_and_maxima_are_over_all_ranks() -> None:
     here = World(0, 2, control=Other(2.0))
     assert here.sum(torch.tensor([1.0, 5.0], dtype=torch.float64)).tolist() == [3.0, 7.0]
-    assert (here.most(1), here.most(7)) == (2, 7)
+    assert (here.max(1), here.max(7)) == (2, 7)
     assert here.most_of(torch.tensor([1.0, 5.0])).tolist() == [2.0, 5.0]
-    assert here.leads and not World(1, 2).leads
+    assert here.is_main and not World(1, 2).is_main
 
 
 # --- who are we -------------------------------------------------------------------------------------------------------
@@ -150,12 +151,12 @@ def test_sums_and_maxima_are_over_all_ranks() -> None:
 )
 def test_a_seat_that_cannot_be_is_told(variables: dict[str, str], says: str) -> None:
     with pytest.raises(UsageError, match=says) as caught:
-        seat(variables)
+        rank_info(variables)
     assert "unset" in str(caught.value.hint)
 
 
 def test_a_seat_alone_needs_no_meeting_point_and_no_place_on_its_machine() -> None:
-    alone = seat({"RANK": "0", "WORLD_SIZE": "1"})
+    alone = rank_info({"RANK": "0", "WORLD_SIZE": "1"})
     assert (alone.rank, alone.size, alone.local) == (0, 1, 0)
 
 

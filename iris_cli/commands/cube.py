@@ -14,7 +14,7 @@ from iris_cli.commands import options, provenance
 from iris_cli.commands.train import with_flags
 from iris_cli.config.cube import RegridConfig
 from iris_cli.config.toml import from_dict, read_toml
-from iris_cli.console import counted
+from iris_cli.console import plural
 
 #: Headers and the words in them.
 HEADER_BYTES = 20_000
@@ -132,18 +132,18 @@ def _image_bytes(told: dict[str, Any]) -> int:
 def tell_plan(told: dict[str, Any], reads: Iterable[Path], writes: dict[Path, int], what: str, as_json: bool) -> None:
     """The plan of a regridding, printed as all dry runs are; headers and notes of the cubes are in the JSON."""
     from iris_cli.console import emit
-    from iris_cli.dry_run import WITH_TORCH, DryRun, size_of, tell
+    from iris_cli.dry_run import WITH_TORCH, DryRun, show, size_of
 
     cubes = told.get("cubes", [])
     intention = DryRun(
         computes=f"{what} of {' x '.join(map(str, told['image']))} pixels"
-        + (f" from {counted(len(cubes), 'cube')}, latitude by {told['latitude']}" if cubes else ""),
+        + (f" from {plural(len(cubes), 'cube')}, latitude by {told['latitude']}" if cubes else ""),
         reads={path: size_of([path] if path.is_file() else path.rglob("best.pt")) for path in reads},
         writes=writes,
         memory=WITH_TORCH + int(2**30 * (told.get("sums_GiB", 0.0) + min(told.get("memory_GiB", 0.0), _size(cubes)))),
         notes=tuple(note for cube in cubes for note in cube["notes"]),
     )
-    emit({**intention.to_json(), **told}) if as_json else tell(intention)
+    emit({**intention.to_json(), **told}) if as_json else show(intention)
 
 
 def _size(cubes: list[dict[str, Any]]) -> float:

@@ -12,7 +12,7 @@ from iris_cli.commands import options, provenance
 from iris_cli.config.grid import GRID_PRESETS, grid_preset
 from iris_cli.config.ingest import FORMULAS, SPINS, IngestConfig
 from iris_cli.config.toml import to_dict
-from iris_cli.console import counted
+from iris_cli.console import plural
 from iris_cli.errors import EXIT_DONE, EXIT_FAILURE, EXIT_REQUEUE, DataError, UsageError
 
 if TYPE_CHECKING:
@@ -126,9 +126,9 @@ def ingest(
     from iris_cli.snapshots import ingest as work  # wakes scipy and h5py
 
     if dry_run:
-        from iris_cli.dry_run import tell
+        from iris_cli.dry_run import show
 
-        tell(_intention(snapshots, out, settings, memory, workers, go_on=resume or overwrite), speech.as_json)
+        show(_dry_run(snapshots, out, settings, memory, workers, go_on=resume or overwrite), speech.as_json)
         return
     try:
         with stop_on_signal("finished tensors are kept: go on with --resume"):
@@ -163,16 +163,16 @@ def ingest(
         )
     else:
         for source, told in report.told.items():
-            cells, mass = counted(told["cells"], "cell"), told["h2_mass_M_sun"]
+            cells, mass = plural(told["cells"], "cell"), told["h2_mass_M_sun"]
             print(f"{source}: {cells}, {how_it_turns(told)}, {mass:.3g} M_sun of H2")
-        print(f"{counted(tensors, 'tensor')}{'' if report.complete else ' (other processes make the rest)'}: {out}")
+        print(f"{plural(tensors, 'tensor')}{'' if report.complete else ' (other processes make the rest)'}: {out}")
     if report.failed:
         raise DataError(
             f"{len(report.failed)} of the galaxies failed; the first: {report.failed[0]}", "mend that, then --resume"
         )
 
 
-def _intention(
+def _dry_run(
     paths: list[Path], out: Path, config: IngestConfig, memory_GiB: float, workers: int, go_on: bool
 ) -> DryRun:
     """Snapshots are opened and their headers read, with the errors of the run itself."""
@@ -183,8 +183,8 @@ def _intention(
     snapshots = [Snapshot.open(files, config) for files in find_snapshots(paths)]
     cells, shape = sum(snapshot.cells for snapshot in snapshots), config.grid.tensor_shape
     return DryRun(
-        computes=f"{counted(len(snapshots), 'snapshot')} with {counted(cells, 'cell')} x "
-        f"{counted(config.views, 'view')}, tensors of {' x '.join(map(str, shape))}",
+        computes=f"{plural(len(snapshots), 'snapshot')} with {plural(cells, 'cell')} x "
+        f"{plural(config.views, 'view')}, tensors of {' x '.join(map(str, shape))}",
         reads={part: size_of([part]) for snapshot in snapshots for part in snapshot.files.parts},
         writes={out: len(snapshots) * config.views * (4 * math.prod(shape) + 128)},
         memory=int(memory_GiB * 2**30),

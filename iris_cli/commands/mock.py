@@ -11,7 +11,7 @@ import typer
 from iris_cli.commands import options, provenance
 from iris_cli.config.grid import GRID_PRESETS, grid_preset
 from iris_cli.config.mock import ForegroundConfig, MockConfig
-from iris_cli.console import counted
+from iris_cli.console import plural
 
 if TYPE_CHECKING:
     from iris_cli.dry_run import DryRun
@@ -50,9 +50,9 @@ def mock(
     else:
         maker = Galaxies(options.configured(MockConfig, config), grid, seed, views)
     if dry_run:
-        from iris_cli.dry_run import tell
+        from iris_cli.dry_run import show
 
-        tell(_intention(maker, out, galaxies, workers, overwrite), speech.as_json)
+        show(_dry_run(maker, out, galaxies, workers, overwrite), speech.as_json)
         return
     with stop_on_signal("nothing was kept: begin again"):
         count = write_mock(maker, out, galaxies, workers=workers, overwrite=overwrite, quiet=speech.quiet)
@@ -60,10 +60,10 @@ def mock(
     if speech.as_json:
         emit({"folder": str(out), "galaxies": galaxies, "tensors": count})
     else:
-        print(f"{counted(count, 'tensor')} of {counted(galaxies, 'galaxy', 'galaxies')}: {out}")
+        print(f"{plural(count, 'tensor')} of {plural(galaxies, 'galaxy', 'galaxies')}: {out}")
 
 
-def _intention(maker: Foregrounds | Galaxies, out: Path, count: int, workers: int, overwrite: bool) -> DryRun:
+def _dry_run(maker: Foregrounds | Galaxies, out: Path, count: int, workers: int, overwrite: bool) -> DryRun:
     from iris_cli.dry_run import PLAIN, DryRun
     from iris_cli.mock.generate import check_replaceable
 
@@ -71,7 +71,7 @@ def _intention(maker: Foregrounds | Galaxies, out: Path, count: int, workers: in
     tensor, views = 4 * math.prod(maker.grid.tensor_shape), getattr(maker, "views", 1)
     exists = out.exists() and not overwrite
     return DryRun(
-        computes=f"{counted(count, 'galaxy', 'galaxies')} x {counted(views, 'view')}, "
+        computes=f"{plural(count, 'galaxy', 'galaxies')} x {plural(views, 'view')}, "
         f"tensors of {' x '.join(map(str, maker.grid.tensor_shape))}",
         writes={out: count * views * (tensor + 128)},
         memory=workers * (PLAIN + TENSORS_HELD * tensor),

@@ -8,7 +8,7 @@ import typer
 
 from iris_cli.commands import options
 from iris_cli.config.molecule import MoleculeConfig
-from iris_cli.console import counted
+from iris_cli.console import plural
 
 
 @options.grouped
@@ -37,7 +37,7 @@ def _print(told: dict[str, Any], rows: int) -> None:
     from iris_cli.console import table
 
     partners = [p["collider"] for p in told["partners"]]
-    levels, transitions = counted(len(told["levels"]), "level"), counted(len(told["lines"]), "transition")
+    levels, transitions = plural(len(told["levels"]), "level"), plural(len(told["lines"]), "transition")
     print(f"{told['name']}, {told['mass_u']:g} u; {levels}, {transitions}")
     print(told["source"])
     table(
@@ -65,7 +65,7 @@ def _print(told: dict[str, Any], rows: int) -> None:
         )
         print("thin, x_H2 = 0.1: up to four times); a LAMDA file that has these rates mends it")
     if (hidden := len(told["lines"]) - rows) > 0:
-        print(f"{counted(hidden, 'more transition')}: --rows {len(told['levels'])}")
+        print(f"{plural(hidden, 'more transition')}: --rows {len(told['levels'])}")
 
 
 def _transition(line: dict[str, Any], partners: list[str]) -> tuple[str, ...]:

@@ -45,7 +45,7 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what stand
 Resume = Annotated[bool, typer.Option("--resume", help="Keep what an earlier run finished and go on.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be read, written and needed.")]
-#: These three are taken up by their callbacks: whatever speaks, here or in a process started from here, looks there.
+#: These three are taken up by their callbacks: whatever prints, here or in a process started from here, looks there.
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", callback=_hush, help="No progress on stderr.")]
 LogEvery = Annotated[
     float | None,

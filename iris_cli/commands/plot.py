@@ -12,7 +12,7 @@ import typer
 
 from iris_cli.commands import options, provenance
 from iris_cli.config.figure import COLOURS, STRETCHES, STYLE_NAMES, FigureConfig
-from iris_cli.console import counted
+from iris_cli.console import plural
 from iris_cli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -179,12 +179,12 @@ def spectrum(
     """Spectra of pixels; without --lon the mean over the field, without --lat over all latitudes."""
     if lat and len(lat) != len(lon or []):
         raise UsageError(
-            f"{counted(len(lat), 'latitude')} for {counted(len(lon or []), 'longitude')}",
+            f"{plural(len(lat), 'latitude')} for {plural(len(lon or []), 'longitude')}",
             "one --lat for each --lon, or none",
         )
     places = list(zip_longest(lon or [], lat or []))
     _draw(
-        counted(max(1, len(places)), "spectrum", "spectra"),
+        plural(max(1, len(places)), "spectrum", "spectra"),
         [data],
         lambda draw, look: draw.spectrum(data, sample.which(), places, look),
         output,
@@ -211,9 +211,9 @@ def _draw(
 
     check_writable(output.out)
     if output.dry_run:
-        from iris_cli.dry_run import tell
+        from iris_cli.dry_run import show
 
-        tell(_intention(what, data, output.out), output.as_json)
+        show(_dry_run(what, data, output.out), output.as_json)
         return
 
     style = style_of(settings.style)
@@ -222,7 +222,7 @@ def _draw(
     emit({"figure": str(output.out), "shows": what}) if output.as_json else print(output.out)
 
 
-def _intention(what: str, data: Sequence[Path], out: Path) -> DryRun:
+def _dry_run(what: str, data: Sequence[Path], out: Path) -> DryRun:
     from iris_cli.dry_run import WITH_TORCH, DryRun, size_of
 
     for path in data:

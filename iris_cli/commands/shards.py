@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from iris_cli.commands import options, provenance
-from iris_cli.console import counted
+from iris_cli.console import plural
 from iris_cli.errors import EXIT_UNVERIFIED, DataError, IrisError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def verify(
     folders = options.listed(folders)
     if dry_run:
         what = "records and index of the tars that are sound, and " if repair else ""
-        _tell(f"{what}every checksum and member of {counted(len(folders), 'folder')}", folders, repair, speech)
+        _tell(f"{what}every checksum and member of {plural(len(folders), 'folder')}", folders, repair, speech)
         return
     verdicts = {folder: _verdict(folder, repair, speech.quiet) for folder in folders}
     if speech.as_json:
@@ -77,7 +77,7 @@ def _verdict(folder: Path, repair: bool, quiet: bool) -> Verdict:
         with progress("repairing", tars, quiet=quiet) as bar:
             mended = checks.repair(folder, on_progress=bar.advance)
         provenance.record(folder)
-        log(f"the index now holds {counted(mended.count(), 'sample')} in {counted(len(mended.shards), 'shard')}")
+        log(f"the index now holds {plural(mended.count(), 'sample')} in {plural(len(mended.shards), 'shard')}")
     with progress("verifying", tars, quiet=quiet) as bar:
         return checks.verify(folder, on_progress=bar.advance)
 
@@ -129,7 +129,7 @@ def merge(folder: Folder, *, dry_run: options.DryRun = False, speech: options.Sp
 
     if dry_run:
         missing = missing_shards(folder, read_plan(folder))
-        lacks = f"{counted(len(missing), 'shard is', 'shards are')} missing"
+        lacks = f"{plural(len(missing), 'shard is', 'shards are')} missing"
         _tell(f"the index of the set; {lacks}", [folder], True, speech)
         return
     index = merge_set(folder)
@@ -137,10 +137,10 @@ def merge(folder: Folder, *, dry_run: options.DryRun = False, speech: options.Sp
     if speech.as_json:
         emit(described(index))
     else:
-        print(f"{counted(index.count(), 'sample')} in {counted(len(index.shards), 'shard')}: {folder}")
+        print(f"{plural(index.count(), 'sample')} in {plural(len(index.shards), 'shard')}: {folder}")
     if index.failed:
         raise DataError(
-            f"{counted(index.failed, 'input')} failed",
+            f"{plural(index.failed, 'input')} failed",
             f"{folder / 'failures.jsonl'} lists them; mend them, then `--retry-failed`",
         )
 
@@ -163,7 +163,7 @@ def index_foreign(
 
     if dry_run:
         _tell(
-            f"a record of {counted(len(list(folder.glob('*.tar'))), 'tar')} each, and an index", [folder], True, speech
+            f"a record of {plural(len(list(folder.glob('*.tar'))), 'tar')} each, and an index", [folder], True, speech
         )
         return
     with progress("indexing", quiet=speech.quiet) as bar:
@@ -182,7 +182,7 @@ RECORDS_SHARE = 0.01
 def _tell(what: str, folders: list[Path], writes: bool, speech: options.Speech, figure: Path | None = None) -> None:
     """A dry run: tars are read, and where `writes` is set, records and index are written beside them."""
     from iris_cli.commands.plot import FIGURE_BYTES
-    from iris_cli.dry_run import PLAIN, DryRun, size_of, tell
+    from iris_cli.dry_run import PLAIN, DryRun, show, size_of
 
     for folder in folders:
         if not folder.is_dir():
@@ -194,7 +194,7 @@ def _tell(what: str, folders: list[Path], writes: bool, speech: options.Speech, 
         else {}
     )
     largest = max((path.stat().st_size for folder in folders for path in folder.glob("*.tar")), default=0)
-    tell(
+    show(
         DryRun(
             computes=what,
             reads=tars,
@@ -305,8 +305,8 @@ def _print_verdict(folder: Path, verdict: Verdict) -> None:
         print(f"note: {note}")
     for fault in verdict.faults:
         print(f"fault: {fault}")
-    state = "sound" if verdict.sound else f"NOT SOUND, {counted(len(verdict.faults), 'fault')}"
-    samples, shards = counted(verdict.samples, "sample"), counted(verdict.shards, "shard")
+    state = "sound" if verdict.sound else f"NOT SOUND, {plural(len(verdict.faults), 'fault')}"
+    samples, shards = plural(verdict.samples, "sample"), plural(verdict.shards, "shard")
     print(f"{folder}: {state}; {samples} in {shards}, {_bytes(verdict.bytes)}")
 
 

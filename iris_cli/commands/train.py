@@ -17,8 +17,9 @@ from typer.core import TyperCommand
 from iris_cli.commands import options, provenance
 from iris_cli.config.toml import from_dict, read_toml
 from iris_cli.config.train import SIGNALS, TrainConfig
-from iris_cli.console import counted, emit, log, speaks
+from iris_cli.console import emit, log, plural
 from iris_cli.errors import EXIT_REQUEUE, UsageError
+from iris_cli.ranks import is_rank_0
 from iris_cli.signals import end_with_launcher, signals_by_name, stop_on_signal
 
 Data = Annotated[list[Path], typer.Argument(help="Shard folders; or standard data sets, with --observer.")]
@@ -236,15 +237,15 @@ def train(
     """Train a reverter on pairs; torchrun and srun may start it as well."""
     if members > 1 and resume not in ("auto", "none"):
         raise UsageError(
-            f"{counted(members, 'member')} cannot all go on from {resume}",
+            f"{plural(members, 'member')} cannot all go on from {resume}",
             "--resume alone takes each member's own newest checkpoint",
         )
     hyper = configured(config, {**feed.changes(data), **learning.changes()})
     if dry_run:
-        from iris_cli.dry_run import tell
+        from iris_cli.dry_run import show
         from iris_cli.training.dry_run import of_training
 
-        tell(of_training(hyper, out, members=members, ranks=processes.ranks), speech.as_json)
+        show(of_training(hyper, out, members=members, ranks=processes.ranks), speech.as_json)
         return
     heard = () if "RANK" in os.environ else signals_by_name(hyper.stop_signals)  # ranks end as their launcher says
     with stop_on_signal("start again with --resume", heard):
@@ -259,7 +260,7 @@ def train(
             device=processes.device,
             quiet=speech.quiet,
         )
-    if speaks():
+    if is_rank_0():
         emit(told) if speech.as_json else print("\n".join(map(sentence, told.get("members", [told]))))
 
 
@@ -315,4 +316,4 @@ def sentence(told: dict[str, Any]) -> str:
         if told["best_epoch"] is None
         else (f", best validation loss {told['best_validation_loss']:.5g} after epoch {told['best_epoch']}")
     )
-    return f"{counted(told['epochs'], 'epoch')}, {counted(told['steps'], 'step')}{best}: {told['run']}"
+    return f"{plural(told['epochs'], 'epoch')}, {plural(told['steps'], 'step')}{best}: {told['run']}"

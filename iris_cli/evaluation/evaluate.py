@@ -8,7 +8,7 @@ from contextlib import closing
 import torch
 from torch import Tensor, nn
 
-from iris_cli.console import Progress, counted, warn
+from iris_cli.console import Progress, plural, warn
 from iris_cli.distributed import World
 from iris_cli.errors import DataError
 from iris_cli.evaluation.loss import PhysicalLoss
@@ -83,7 +83,7 @@ def evaluate(
 def tell_bad_litter(feeds: Sequence[Feed], world: World) -> None:
     """A warning when a test drew litter that could not be read; all ranks ask together."""
     if bad := bad_litter_over_ranks(feeds, world):
-        warn(f"{counted(bad, 'sample')} of the litter could not be read: others were drawn instead")
+        warn(f"{plural(bad, 'sample')} of the litter could not be read: others were drawn instead")
 
 
 def check_truth(batch: PairBatch, feed: Feed) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from iris_cli.console import counted
+from iris_cli.console import plural
 from iris_cli.evaluation.bootstrap import LEVEL, RESAMPLES, Summary
 from iris_cli.evaluation.page import Block, Heading, Paragraph, Picture, Table, html, markdown
 from iris_cli.evaluation.statistics import Curve, Findings
@@ -195,7 +195,7 @@ def page(run: Path, tested: Tested, pictures: Sequence[Picture]) -> Iterator[Blo
     told, normal = tested.circumstances, tested.normal
     yield Heading(f"Test of {run.name}", 1)
     yield Paragraph(
-        f"{counted(normal.pairs, 'pair')} of {counted(normal.sources, 'galaxy', 'galaxies')}, "
+        f"{plural(normal.pairs, 'pair')} of {plural(normal.sources, 'galaxy', 'galaxies')}, "
         f"{told['split']} split, each seen once. Intervals hold "
         f"the mean with {LEVEL:.0%} confidence: a bootstrap of {RESAMPLES} draws over galaxies, because views of one "
         "galaxy are not independent." + (_FEW if normal.sources < MANY_SOURCES else "")

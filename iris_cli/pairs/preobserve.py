@@ -17,7 +17,7 @@ from iris_cli import __version__, axes, units
 from iris_cli.config.grid import Grid
 from iris_cli.config.preobserve import PreobserveConfig
 from iris_cli.config.toml import to_dict
-from iris_cli.console import counted, detail, progress, warn
+from iris_cli.console import detail, plural, progress, warn
 from iris_cli.errors import DataError, UsageError
 from iris_cli.observers.device import settled
 from iris_cli.observers.observer import Observer
@@ -268,7 +268,7 @@ def plan(inputs: Sequence[Input], config: PreobserveConfig) -> SetPlan:
     chosen = group_split(groups, config.fractions, config.split_seed)
     for split, fraction in config.fractions.items():
         if fraction > 0 and not chosen[split]:
-            few = counted(len(set(groups)), "galaxy is", "galaxies are")
+            few = plural(len(set(groups)), "galaxy is", "galaxies are")
             warn(f"{few} too few for a {split} split of {fraction:g}; it is empty")
     splits = {split: [items[i] for i in numbers] for split, numbers in chosen.items() if numbers}
     return SetPlan(splits, config.samples_per_shard)
@@ -294,7 +294,7 @@ def check_alike(inputs: Sequence[Input]) -> None:
         if first.quantity != other.quantity:
             differ.append(f"observations of {first.quantity} and of {other.quantity}")
         if first.lines != other.lines:
-            differ.append(f"{counted(first.lines, 'line')} and {other.lines}")
+            differ.append(f"{plural(first.lines, 'line')} and {other.lines}")
         if first.latitude != other.latitude:
             differ.append(f"latitude {first.latitude} and {other.latitude}")
         if differ:
@@ -356,8 +356,8 @@ def preobserve(
         "config": to_dict(config),
     }
     total = sum(len(job.items) for job in todo.jobs[rank::world])
-    shards = counted(len(todo.jobs[rank::world]), "shard")
-    detail(f"part {rank + 1} of {world}: {counted(total, 'pair')} of {shards}; {to_dict(config)}")
+    shards = plural(len(todo.jobs[rank::world]), "shard")
+    detail(f"part {rank + 1} of {world}: {plural(total, 'pair')} of {shards}; {to_dict(config)}")
     with progress("observing", total, quiet=quiet) as bar:
         return write_set(
             out,

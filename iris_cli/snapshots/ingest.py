@@ -22,7 +22,7 @@ from iris_cli import __version__, axes, units
 from iris_cli.config.grid import Grid
 from iris_cli.config.ingest import IngestConfig
 from iris_cli.config.toml import from_dict, to_dict
-from iris_cli.console import counted, progress, warn
+from iris_cli.console import plural, progress, warn
 from iris_cli.errors import DataError, IrisError
 from iris_cli.files import read_json, to_json
 from iris_cli.snapshots.augment import draw_sight
@@ -316,7 +316,7 @@ class Folder:
         needed = tensor_bytes * sum(not (self.path / item.file).exists() for item in self.mine)
         free = shutil.disk_usage(place).free
         if needed > free:
-            need = counted(len(self.mine), "tensor needs", "tensors need")
+            need = plural(len(self.mine), "tensor needs", "tensors need")
             raise DataError(
                 f"{need} {needed / _GIB:.3g} GiB; {place} has {free / _GIB:.3g}",
                 "fewer --views, a smaller --preset, or another disk",

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from iris_cli import axes, units
 from iris_cli.config.grid import Grid
 from iris_cli.config.toml import from_dict, to_dict
-from iris_cli.console import counted
+from iris_cli.console import plural
 from iris_cli.errors import DataError, UsageError
 from iris_cli.files import read_array, read_json, to_json, write_array, write_text
 from iris_cli.standard import paper_format
@@ -55,9 +55,7 @@ class StandardDataset:
             raise DataError(f"{folder} holds no tensors")
         for entry in made.entries:
             if not (folder / entry.file).is_file():
-                raise DataError(
-                    f"{folder} promises {counted(len(made.entries), 'tensor')}, but {entry.file} is missing"
-                )
+                raise DataError(f"{folder} promises {plural(len(made.entries), 'tensor')}, but {entry.file} is missing")
         return made
 
     @classmethod

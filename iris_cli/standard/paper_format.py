@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from iris_cli import axes, units
 from iris_cli.config.grid import Grid
-from iris_cli.console import counted
+from iris_cli.console import plural
 from iris_cli.errors import DataError, UsageError
 from iris_cli.files import read_array, read_json
 
@@ -123,7 +123,7 @@ def _check_files(folder: Path, files: tuple[tuple[str, ...], ...], cardinality: 
             raise DataError(f"{folder / ATTRIBUTES} names {name!r}, which is not a file of this folder")
         if not (folder / name).is_file():
             raise DataError(
-                f"{folder / ATTRIBUTES} promises {counted(len(files), 'entry', 'entries')}, but {name} is missing"
+                f"{folder / ATTRIBUTES} promises {plural(len(files), 'entry', 'entries')}, but {name} is missing"
             )
 
 

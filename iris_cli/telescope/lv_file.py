@@ -16,7 +16,7 @@ from iris_cli import __version__
 from iris_cli.config.grid import Grid
 from iris_cli.config.toml import from_dict, to_dict
 from iris_cli.errors import DataError, UsageError
-from iris_cli.files import atomic_file, in_cards
+from iris_cli.files import atomic_file, fits_cards
 from iris_cli.telescope.regrid import LvImage
 
 FORMAT = "iris-lv-image"
@@ -54,7 +54,7 @@ def save_lv(made: LvImage, path: Path, history: Sequence[str] = ()) -> None:
 
 
 def add_history(header: Any, history: Iterable[str]) -> None:
-    for line in (line for words in history for line in in_cards(words)):
+    for line in (line for words in history for line in fits_cards(words)):
         header.add_history(line)
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from iris_cli import __version__
 from iris_cli.config.grid import Grid
 from iris_cli.errors import DataError, UsageError, nearest
-from iris_cli.files import atomic_file, in_cards
+from iris_cli.files import atomic_file, fits_cards
 from iris_cli.telescope.lv_file import (
     add_history,
     from_sky,
@@ -61,7 +61,7 @@ def save_map(
     bunit, factor = density_unit(unit)
     header = map_header(seen.grid, seen.centre_deg[0], bunit)
     _provenance(header, told)
-    for line in in_cards(caption):
+    for line in fits_cards(caption):
         header.add_comment(line)
     add_history(header, history)
     hdus = fits.HDUList([fits.PrimaryHDU((on_sky(density.T) * factor).astype(np.float32), header=header)])

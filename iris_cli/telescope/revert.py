@@ -23,7 +23,7 @@ from iris_cli.config.cube import CubeConfig, at_galactic_centre
 from iris_cli.config.grid import Grid
 from iris_cli.config.toml import from_dict, to_dict
 from iris_cli.config.train import CHECKPOINTS
-from iris_cli.console import counted, log, warn
+from iris_cli.console import log, plural, warn
 from iris_cli.errors import DataError, IrisError, UsageError
 from iris_cli.evaluation.out_of_distribution import Familiar, familiar_inputs
 from iris_cli.files import atomic_file
@@ -347,7 +347,7 @@ def caption(told: dict[str, Any]) -> str:
     """What stands under the map wherever it is shown: what it is, of which cubes, by which runs, and its worth."""
     cubes = ", ".join(Path(file["file"]).name for file in told["files"])
     runs = ", ".join(dict.fromkeys(_run_name(Path(network["checkpoint"])) for network in told["networks"]))
-    networks = counted(len(told["networks"]), "network")
+    networks = plural(len(told["networks"]), "network")
     what = f"H2 density seen from Galactic north, reverted from {cubes} by {networks} ({runs})"
     return "; ".join([what, *captions(told)])
 
@@ -384,7 +384,7 @@ def sentences(told: dict[str, Any]) -> Iterator[str]:
     mass, near = told["map"]["mass_Msun"], told["map"]["near_share"]
     networks = len(told["networks"])
     yield (
-        f"{counted(networks, 'network')}: {_with_spread(mass)} solar masses of H2, "
+        f"{plural(networks, 'network')}: {_with_spread(mass)} solar masses of H2, "
         f"{_with_spread(near)} of it on the near side"
     )
     yield from (caption for caption in captions(told))

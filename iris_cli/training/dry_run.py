@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from iris_cli.config.train import TrainConfig
-from iris_cli.console import counted
+from iris_cli.console import plural
 from iris_cli.dry_run import WITH_TORCH, DryRun, size_of
 from iris_cli.evaluation.loss import physical_loss
 from iris_cli.pairs.open_data import open_data, open_litter
@@ -47,8 +47,8 @@ def of_training(hyper: TrainConfig, out: Path, *, members: int = 1, ranks: int =
     checkpoint = (3 + (hyper.ema_decay > 0)) * weights
     whose = f"{members} members, each " if members > 1 else ""
     return DryRun(
-        computes=f"{whose}{counted(hyper.epochs, 'epoch')} of {counted(steps, 'step')}: "
-        f"{counted(len(train), 'pair')} to train on, {len(validation)} to "
+        computes=f"{whose}{plural(hyper.epochs, 'epoch')} of {plural(steps, 'step')}: "
+        f"{plural(len(train), 'pair')} to train on, {len(validation)} to "
         f"validate with, network {hyper.network} of {weights // FLOAT} parameters",
         reads=_read(hyper),
         writes={out: members * (hyper.keep_checkpoints + 1) * checkpoint},
@@ -65,8 +65,7 @@ def of_test(hyper: TrainConfig, reverters: Sequence[Reverter], split: str | None
     rows = min(hyper.batch_size, math.ceil(len(pairs) / ranks))
     held = rows * (activations(reverters[0]) + _in_flight(hyper, pairs))
     return DryRun(
-        computes=f"{counted(len(pairs), 'pair')} ({split or 'all'}), each once, "
-        f"by {counted(len(reverters), 'network')}",
+        computes=f"{plural(len(pairs), 'pair')} ({split or 'all'}), each once, by {plural(len(reverters), 'network')}",
         reads=_read(hyper),
         memory=ranks * (WITH_TORCH + weights + held),
         processes=ranks,

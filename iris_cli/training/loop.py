@@ -21,8 +21,8 @@ from torch.optim import Optimizer
 from iris_cli import signals
 from iris_cli.config.toml import to_dict
 from iris_cli.config.train import TrainConfig
-from iris_cli.console import counted, log, progress, warn
-from iris_cli.distributed import World, bare, no_sync
+from iris_cli.console import log, plural, progress, warn
+from iris_cli.distributed import World, no_sync, unwrap
 from iris_cli.errors import EXIT_FAILURE, DataError
 from iris_cli.evaluation.evaluate import evaluate
 from iris_cli.evaluation.loss import PhysicalLoss
@@ -85,19 +85,19 @@ class Trainer:
                 self._finish_epoch()
         except Stopped:
             self._save()
-            self.world.alone(lambda: signals.write_note(signals.STOPPED))
+            self.world.on_rank_0(lambda: signals.write_note(signals.STOPPED))
             raise
 
     def _out_of_patience(self) -> bool:
         patience, best = self.hyper.patience_epochs, self.progress.best_epoch
         if patience == 0 or best is None or self.progress.epoch - 1 - best < patience:
             return False
-        log(f"no better validation loss in {counted(patience, 'epoch')}: stopping after epoch {self.progress.epoch}")
+        log(f"no better validation loss in {plural(patience, 'epoch')}: stopping after epoch {self.progress.epoch}")
         return True
 
     def _agree(self) -> None:
         """Stopped on all ranks if a signal reached any."""
-        if self.world.most(int(self.stop_flag.is_set)):
+        if self.world.max(int(self.stop_flag.is_set)):
             where = f" in {self.folder.path}" if self.folder else ""
             raise Stopped(
                 f"stopped by a signal after step {self.progress.step}, saved{where}", "go on with --resume auto"
@@ -219,10 +219,10 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(done, self.hyper)
         self.arithmetic.update(self.optimizer, self.hyper.gradient_clip, void)
-        self.world.average_buffers(bare(self.module))
+        self.world.average_buffers(unwrap(self.module))
         take_back(self.module, before, void)
         if self.mean_weights:
-            self.mean_weights.add(bare(self.module), void)
+            self.mean_weights.add(unwrap(self.module), void)
 
     # --- steps that are void ---
 
@@ -277,7 +277,7 @@ class Trainer:
         if self.validation.count == 0:
             return dict.fromkeys((*SCORES, "skill"))
         mean_image, steps = self.seen.over_ranks(self.world).mean(), self.validation.plan().steps
-        reverter = self.mean_weights.module if self.mean_weights else bare(self.module)
+        reverter = self.mean_weights.module if self.mean_weights else unwrap(self.module)
         with progress("validating", steps, quiet=self.quiet) as bar, self.arithmetic.eager(), rng_restored_if_stopped():
             totals = evaluate(
                 reverter,
@@ -313,17 +313,17 @@ class Trainer:
         feeds = (self.train, self.validation)
         bad = sum(feed.bad_over_ranks(self.world) for feed in feeds) + bad_litter_over_ranks(feeds, self.world)
         if bad > self.hyper.max_bad:
-            unread = counted(bad, "sample")
+            unread = plural(bad, "sample")
             raise DataError(
                 f"{unread} could not be read, more than the {self.hyper.max_bad} allowed (--max-bad)",
                 "check the data: iris shards verify",
             )
         if bad:
-            warn(f"{counted(bad, 'sample')} could not be read: left out so far")
+            warn(f"{plural(bad, 'sample')} could not be read: left out so far")
         return bad
 
     def _note(self, **line: Any) -> None:
-        if self.folder and self.world.leads:
+        if self.folder and self.world.is_main:
             self.folder.note(step=self.progress.step, **line)
             if self.board:
                 self.board.note(self.progress.step, line)
@@ -332,8 +332,8 @@ class Trainer:
         """Within an epoch; by rank 0's clock."""
         steps, minutes = self.hyper.checkpoint_every_steps, self.hyper.checkpoint_every_minutes
         by_steps = steps > 0 and self.progress.step % steps == 0
-        by_clock = minutes > 0 and self.world.leads and time.monotonic() - self.saved_s >= 60.0 * minutes
-        return bool(self.world.most(int(by_steps or by_clock)))
+        by_clock = minutes > 0 and self.world.is_main and time.monotonic() - self.saved_s >= 60.0 * minutes
+        return bool(self.world.max(int(by_steps or by_clock)))
 
     def _save(self, *, best: bool = False) -> None:
         """All ranks take part; rank 0 writes, and the others wait until it has."""
@@ -342,10 +342,10 @@ class Trainer:
         if self.folder is None:
             return
         folder, seen = self.folder, self.seen.over_ranks(self.world)
-        self.world.alone(lambda: folder.save(self.checkpoint(seen), best=best))
+        self.world.on_rank_0(lambda: folder.save(self.checkpoint(seen), best=best))
 
     def checkpoint(self, seen: MeanImage) -> Checkpoint:
-        learning: Any = bare(self.module)
+        learning: Any = unwrap(self.module)
         mean = self.mean_weights
         return Checkpoint(
             reverter=learning.table(),
@@ -365,14 +365,14 @@ class Trainer:
 
     def go_on(self, checkpoint: Checkpoint) -> None:
         """Take up a run where it was saved, on this world's number of ranks."""
-        bare(self.module).load_state_dict(checkpoint.learning_model or checkpoint.model)
+        unwrap(self.module).load_state_dict(checkpoint.learning_model or checkpoint.model)
         if self.mean_weights:
             self.mean_weights.go_on(checkpoint.model, checkpoint.learning_steps)
         if checkpoint.scaler:
             self.arithmetic.scaler.load_state_dict(checkpoint.scaler)
         go_on_optimizing(self.optimizer, checkpoint.optimizer)
         self.progress = checkpoint.progress
-        if checkpoint.density_sum is not None and self.world.leads:
+        if checkpoint.density_sum is not None and self.world.is_main:
             self.seen = MeanImage(checkpoint.density_sum, checkpoint.density_count)
         if checkpoint.rng is not None:
             torch.set_rng_state(checkpoint.rng)

@@ -39,7 +39,7 @@ class Verdict:
     def on(loss: Tensor, world: World, step: int, ids: list[int], seen: MeanImage) -> Verdict:
         """Of this rank's summed `loss` (); all ranks judge together, and none waits for its device."""
         own = (~torch.isfinite(loss)).float()
-        void = world.most_of(own.clone())
+        void = world.max_tensor(own.clone())
         word = torch.stack([own, void]).to("cpu", non_blocking=True)  # from a GPU into page-locked memory
         arrived = torch.cuda.Event() if loss.is_cuda else None
         if arrived:

@@ -42,7 +42,7 @@ def train_members(hyper: TrainConfig, out: Path, members: int, *, device: str = 
     """
     told = []
     with world(device) as here:  # the ranks meet once, not once a member
-        here.alone(lambda: check_room_for_members(out, members))
+        here.on_rank_0(lambda: check_room_for_members(out, members))
         for k in range(1, members + 1):
             if not how.get("quiet"):
                 log(f"member {k} of {members}")

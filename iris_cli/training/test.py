@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from iris_cli.config.grid import Grid
 from iris_cli.config.toml import from_dict, to_dict
 from iris_cli.config.train import TrainConfig
-from iris_cli.console import counted, progress, warn
+from iris_cli.console import plural, progress, warn
 from iris_cli.distributed import world
 from iris_cli.errors import DataError
 from iris_cli.evaluation.ensemble import Ensemble
@@ -202,7 +202,7 @@ def test_run(
                 found = examine(ensemble, physical_loss(hyper), ours, here, mean_image, bar)
             findings.append(find(name, found, feed.pairs.groups(), feed.pairs.grid, hyper))
             if missing := feed.count - findings[-1].pairs:
-                warn(f"{missing} of {counted(feed.count, 'sample')} could not be read: left out")
+                warn(f"{missing} of {plural(feed.count, 'sample')} could not be read: left out")
         tell_bad_litter(list(inputs.feeds.values()), here)
     circumstances = {
         "split": inputs.split or "all",

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from iris_cli.config.toml import from_dict, to_dict
 from iris_cli.config.train import Noise, TrainConfig
-from iris_cli.console import counted, progress, warn
-from iris_cli.distributed import bare, world
+from iris_cli.console import plural, progress, warn
+from iris_cli.distributed import unwrap, world
 from iris_cli.errors import DataError, UsageError
 from iris_cli.evaluation.evaluate import evaluate, tell_bad_litter
 from iris_cli.evaluation.loss import physical_loss
@@ -128,11 +128,11 @@ def train_reverter(
             folder=folder,
             quiet=quiet,
         )
-        here.alone(lambda: check_sizes(hyper, pairs.name, len(train), len(validation), here.size))
+        here.on_rank_0(lambda: check_sizes(hyper, pairs.name, len(train), len(validation), here.size))
         if folder:
             _open_run(trainer, folder, resume, overwrite, force)
         trainer.run()
-        return bare(module).cpu().eval(), here.rank
+        return unwrap(module).cpu().eval(), here.rank
 
 
 def test_reverter(
@@ -166,7 +166,7 @@ def test_reverter(
         with progress("testing", feed.plan().steps, quiet=quiet) as bar:
             totals = evaluate(reverter.on(here.device), physical_loss(hyper), feed, MEASURES, here, mean_image, bar)
         if missing := feed.count - totals.count():
-            warn(f"{missing} of {counted(feed.count, 'sample')} could not be read: left out")
+            warn(f"{missing} of {plural(feed.count, 'sample')} could not be read: left out")
         tell_bad_litter([feed], here)
         return Report.of(totals)
 
@@ -241,7 +241,7 @@ def check_fits(reverter: Reverter, pairs: Pairs) -> None:
 def check_sizes(hyper: TrainConfig, name: str, train: int, validation: int, ranks: int) -> None:
     """UsageError when there are more ranks than samples; a warning when a step will be smaller than asked for."""
     if ranks > train:
-        raise UsageError(f"{ranks} ranks are more than the {counted(train, 'training sample')}", "start fewer ranks")
+        raise UsageError(f"{ranks} ranks are more than the {plural(train, 'training sample')}", "start fewer ranks")
     asked = hyper.batch_size * ranks * hyper.batches_per_update
     if asked > train:
         warn(f"a step takes {asked} samples, more than the {train} there are to train on: every epoch is one step")
@@ -288,13 +288,13 @@ def _open_run(trainer: Trainer, folder: RunFolder, resume: str, overwrite: bool,
     """
     checkpoint = _to_resume(folder, resume)
     if checkpoint:
-        trainer.world.alone(lambda: _check_same(checkpoint, trainer, force))
-    trainer.world.alone(lambda: folder.prepare(resume=resume != "none", overwrite=overwrite))
+        trainer.world.on_rank_0(lambda: _check_same(checkpoint, trainer, force))
+    trainer.world.on_rank_0(lambda: folder.prepare(resume=resume != "none", overwrite=overwrite))
     if checkpoint:
-        trainer.world.alone(lambda: folder.keep_best_of(checkpoint))
+        trainer.world.on_rank_0(lambda: folder.keep_best_of(checkpoint))
         trainer.go_on(checkpoint)
-    trainer.world.alone(lambda: folder.begin(trainer.hyper, trainer.progress.step))
-    if trainer.hyper.log == "tensorboard" and trainer.world.leads:
+    trainer.world.on_rank_0(lambda: folder.begin(trainer.hyper, trainer.progress.step))
+    if trainer.hyper.log == "tensorboard" and trainer.world.is_main:
         trainer.board = Board(folder.path, trainer.progress.step)
 
 
@@ -329,7 +329,7 @@ _FREE = (
 
 def _check_same(checkpoint: Checkpoint, trainer: Trainer, force: bool) -> None:
     """DataError that says what differs between the checkpoint and this run, unless forced."""
-    network: Any = bare(trainer.module)
+    network: Any = unwrap(trainer.module)
     if checkpoint.reverter != {**checkpoint.reverter, **network.table()}:
         raise DataError(
             f"the checkpoint of step {checkpoint.progress.step} holds another network: {checkpoint.reverter} then, "

@@ -14,7 +14,7 @@ from PIL import Image
 
 from iris_cli import __version__
 from iris_cli.commands import provenance
-from iris_cli.console import speaks
+from iris_cli.ranks import is_rank_0
 from tests.snapshots.snapshots import galaxy, write
 from tests.telescope import sky
 from tests.telescope.runs import train, write_shards
@@ -89,7 +89,7 @@ def test_foreign_tars_and_failed_inputs_are_told_of(iris: Iris, tmp_path: Path) 
 
 def test_one_rank_of_many_speaks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("RANK", "1")
-    assert not speaks()
+    assert not is_rank_0()
     provenance.record(tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 import torch
 
-from iris_cli.distributed import first_node, launch, seat
+from iris_cli.distributed import first_node, launch
 from iris_cli.errors import UsageError
+from iris_cli.ranks import rank_info
 from shards.index import Index
 from tests.end_to_end.ranks import train_without_batch_norm
 from tests.training.makers import write_pairs
@@ -167,13 +168,13 @@ def test_a_wrong_word_is_told_once_by_all_ranks_together(shards: Path, tmp_path:
 
 
 def test_a_seat_is_torchrun_s_or_srun_s_and_a_batch_script_has_none() -> None:
-    assert seat({"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "MASTER_ADDR": "x"}).rank == 3
+    assert rank_info({"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "MASTER_ADDR": "x"}).rank == 3
     step = {"SLURM_PROCID": "2", "SLURM_STEP_NUM_TASKS": "3", "SLURM_LOCALID": "0"}
-    assert (seat(step).rank, seat(step).size) == (2, 3)
-    assert seat({"SLURM_PROCID": "0", "SLURM_NTASKS": "8"}).size == 1
-    assert seat({}).size == 1
+    assert (rank_info(step).rank, rank_info(step).size) == (2, 3)
+    assert rank_info({"SLURM_PROCID": "0", "SLURM_NTASKS": "8"}).size == 1
+    assert rank_info({}).size == 1
     with pytest.raises(UsageError, match="SLURM_STEP_NUM_TASKS = 'x' is no number"):
-        seat({**step, "SLURM_STEP_NUM_TASKS": "x"})
+        rank_info({**step, "SLURM_STEP_NUM_TASKS": "x"})
 
 
 @pytest.mark.parametrize(
@@ -239,7 +240,7 @@ def test_ranks_can_be_launched_from_any_thread(shards: Path, tmp_path: Path, mon
 
 @pytest.mark.parametrize(("way", "code"), [("stop", 1), ("skip", 0)])
 def test_a_loss_of_one_rank_that_is_not_finite_is_told_with_its_samples(tmp_path: Path, way: str, code: int) -> None:
-    """Also where the guilty rank is not the one that speaks: the bad sample is in rank 1's share of the first step."""
+    """Also where it is not rank 0: the bad sample is in the share of rank 1 of the first step."""
     folder = write_pairs(tmp_path / "shards", {"train": range(13), "validation": range(100, 105)})
     spoil(folder, "g0002_v1")
     ran = run(

@@ -222,7 +222,7 @@ def test_a_first_step_that_is_void_leaves_a_run_at_its_beginning(shards: Path, t
 
 def test_every_rank_s_loss_counts_and_each_knows_its_own() -> None:
     class Other(World):
-        def most_of(self, values: Tensor) -> Tensor:
+        def max_tensor(self, values: Tensor) -> Tensor:
             return values.fill_(1.0)  # another rank's loss was not finite
 
     verdict = Verdict.on(torch.tensor(3.0), Other(0, 2), 7, [1], MeanImage(torch.zeros(1)))
