@@ -137,4 +137,4 @@ def test_a_dumb_terminal_gets_lines_and_no_colour_no_colours() -> None:
     ],
 )
 def test_one_is_a_singular(words: tuple, said: str) -> None:
-    assert console.counted(*words) == said
+    assert console.plural(*words) == said
