@@ -59,7 +59,7 @@ def shared_data() -> Path:
     return SHARED_DATA
 
 
-# --- data sets and runs that many tests only read: made once in a session; copy them (shutil.copytree) to change them ---
+# --- made once in a session; tests only read them, or copy them with shutil.copytree ----------------------------------
 
 
 @pytest.fixture(scope="session")
