@@ -21,8 +21,8 @@ on; shapes, units, errors and sources stand in the docstrings (`help(name)`), di
 PUBLIC: dict[str, tuple[str, ...]] = {
     "iris_cli.training": (),
     "iris_cli.observers": (),
-    "iris_cli.revert": ("revert", "Reversion"),
-    "iris_cli.ingest": ("ingest", "IngestReport"),
+    "iris_cli.telescope.revert": ("revert", "Reversion"),
+    "iris_cli.snapshots.ingest": ("ingest", "IngestReport"),
     "shards.index": ("Index",),
     "shards.reader": ("Reader",),
     "shards.stream": ("ShardStream", "Batch", "BadSamples"),

@@ -133,8 +133,9 @@ class ShardEntry:
 
     @classmethod
     def of(cls, record: ShardRecord) -> ShardEntry:
-        return cls(record.name, record.split, record.count, record.size, record.checksum,
-                   layout.checksum(record.to_bytes()))  # fmt: skip
+        return cls(
+            record.name, record.split, record.count, record.size, record.checksum, layout.checksum(record.to_bytes())
+        )
 
 
 @dataclass(frozen=True)
@@ -188,8 +189,16 @@ class Index:
             split: {name: Statistics.from_json(s) for name, s in of_arrays.items()}
             for split, of_arrays in body["statistics"].items()
         }
-        return cls(folder, shards, {a.schema.name: a for a in arrays}, statistics, body["attributes"], body["failed"],
-                   body["recipe"], body["software"])  # fmt: skip
+        return cls(
+            folder,
+            shards,
+            {a.schema.name: a for a in arrays},
+            statistics,
+            body["attributes"],
+            body["failed"],
+            body["recipe"],
+            body["software"],
+        )
 
     def to_bytes(self) -> bytes:
         body = {

@@ -165,12 +165,12 @@ def temporary_name(path: Path) -> Path:
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """Write under a temporary name (host, pid) in the same folder, fsync, rename. On an error nothing is left."""
     temporary = temporary_name(path)
     temporary.unlink(missing_ok=True)  # left by a killed process that had our number
     try:
-        with temporary.open("xb") as file:
+        with temporary.open("wb") as file:  # astropy writes to no file of mode "x"
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -181,8 +181,8 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    with whole_file(path) as file:
+def write_atomic(path: Path, data: bytes) -> None:
+    with atomic_file(path) as file:
         file.write(data)
 
 

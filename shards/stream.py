@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from shards.codec import ArraySchema
 from shards.errors import ShardError
 from shards.index import Index
-from shards.plan import DEFAULT_WINDOW, Draw, EpochPlan, Numbers, Share, epoch_order, resampled_draws
+from shards.order import DEFAULT_WINDOW, Draw, EpochPlan, Numbers, Share, epoch_order, resampled_draws
 from shards.reader import Reader
 
 #: So many draws in a row without a readable sample mean that there is none.
@@ -81,8 +81,9 @@ class BadSamples:
             return
         if self.most == 0:
             raise error
-        raise ShardError(f"{len(self.found)} bad samples, more than the {self.most} allowed; the last: {error.message}",
-                         error.hint)  # fmt: skip
+        raise ShardError(
+            f"{len(self.found)} bad samples, more than the {self.most} allowed; the last: {error.message}", error.hint
+        )
 
 
 @dataclass

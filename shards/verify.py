@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from shards import layout
-from shards.closing import failures_text, in_order, make_index, missing_shards, plan_body, read_plan, write_failures
+from shards.encode_sample import decode
 from shards.errors import ShardError
+from shards.finalize import failures_text, in_order, make_index, missing_shards, plan_body, read_plan, write_failures
 from shards.index import Index, ShardEntry, ShardRecord, StoredArray
-from shards.packing import decode
+from shards.index_tars import scan_tar, split_of, write_records
 from shards.reader import open_regular, read_exactly
-from shards.scan import scan_tar, split_of, write_records
 from shards.tar import file_checksum, walk
 
 Progress = Callable[[int, str], None]
@@ -241,8 +241,8 @@ def repair(folder: Path | str, *, on_progress: Progress | None = None) -> Index:
     write_failures(folder, records)
     if not plan and all(record.recipe for record in records):
         shards = [[r.name, r.count + len(r.failed), r.recipe] for r in in_order(records)]
-        layout.write_whole(folder / layout.PLAN, layout.seal(plan_body(shards, index.stored, fingerprint, attributes)))
-    layout.write_whole(folder / layout.INDEX, index.to_bytes())
+        layout.write_atomic(folder / layout.PLAN, layout.seal(plan_body(shards, index.stored, fingerprint, attributes)))
+    layout.write_atomic(folder / layout.INDEX, index.to_bytes())
     return index
 
 

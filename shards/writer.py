@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from shards import layout
-from shards.closing import close_set, plan_body
 from shards.codec import ArraySchema
+from shards.encode_sample import Failure, Packed, Sample, pack, salvage
 from shards.errors import ShardError
+from shards.finalize import close_set, plan_body
 from shards.index import Members, ShardRecord, StoredArray
-from shards.packing import Failure, Packed, Sample, pack, salvage
-from shards.recipe import Item, Recipe, SetPlan, ShardJob
+from shards.pool import Map, crew
+from shards.set_plan import Item, Recipe, SetPlan, ShardJob
 from shards.statistics import Statistics, merge
 from shards.tar import Writer
-from shards.workers import Map, crew
 
 __all__ = ["ArraySchema", "Sample", "SetPlan", "SetReport", "ShardJob", "write_set"]
 
@@ -143,7 +143,7 @@ class _Run:
         if _bytes_of(self.folder / layout.PLAN) != layout.seal(body):
             for job in () if overwrite else self.plan.jobs:
                 self._finished(job)  # refuses shards of other options while the plan that they fit still stands
-            layout.write_whole(self.folder / layout.PLAN, layout.seal(body))
+            layout.write_atomic(self.folder / layout.PLAN, layout.seal(body))
 
     def _content(self) -> list[Path]:
         if not self.folder.is_dir():
@@ -239,7 +239,7 @@ class _Run:
         old = salvage(path, self._finished(job), job.items) if self.retry_failed else {}
         results = mapped(item for i, item in enumerate(job.items) if i not in old)
         shard = _Shard(self.recipe.stored)
-        with layout.whole_file(path) as file:
+        with layout.atomic_file(path) as file:
             writer = Writer(file)
             for i, item in enumerate(job.items):
                 shard.add(writer, item, old[i] if i in old else next(results))
@@ -249,13 +249,13 @@ class _Run:
         record = shard.record(job, writer.size, sum_, self)
         if not record.count:
             path.unlink()  # a tar without members is no shard; its json still says what failed
-        layout.write_whole(self.folder / layout.record_name(job.name), record.to_bytes())
+        layout.write_atomic(self.folder / layout.record_name(job.name), record.to_bytes())
         return record
 
     def _note_unwritten(self, job: ShardJob, why: str) -> None:
         lines = [Failure(job.name, item, why).to_line() for item in job.items]
         with suppress(OSError):  # a disk that cannot hold the shard may not hold this either; the error says it all
-            layout.write_whole(self.folder / layout.FAILURES, "".join(lines).encode())
+            layout.write_atomic(self.folder / layout.FAILURES, "".join(lines).encode())
 
 
 class _Shard:

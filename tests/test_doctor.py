@@ -58,10 +58,17 @@ def test_a_damaged_shard_is_found_by_reading_it(iris: Iris, shards: Path) -> Non
         ({"RANK": "1", "WORLD_SIZE": "4", "MASTER_ADDR": "a"}, "would wait for 3 others"),
         ({"RANK": "one", "WORLD_SIZE": "4"}, "is no number"),
         ({"RANK": "4", "WORLD_SIZE": "4"}, "rank 4 of 4"),
-        ({"SLURM_ARRAY_TASK_ID": "1", "SLURM_ARRAY_TASK_MIN": "0", "SLURM_ARRAY_TASK_MAX": "9",
-          "SLURM_ARRAY_TASK_COUNT": "3"}, "not evenly spaced"),
+        (
+            {
+                "SLURM_ARRAY_TASK_ID": "1",
+                "SLURM_ARRAY_TASK_MIN": "0",
+                "SLURM_ARRAY_TASK_MAX": "9",
+                "SLURM_ARRAY_TASK_COUNT": "3",
+            },
+            "not evenly spaced",
+        ),
     ],
-)  # fmt: skip
+)
 def test_variables_that_a_launcher_left_behind_are_wrong(environment: dict[str, str], words: str) -> None:
     (finding,) = doctor.launcher(environment)
     assert finding.state == doctor.WRONG and words in finding.what and finding.advice

@@ -15,22 +15,41 @@ def write(root: Path, files: dict[str, str]) -> Path:
 
 
 def test_the_tightest_control_group_counts(tmp_path: Path) -> None:
-    proc = write(tmp_path / "proc", {"self/cgroup": "0::/job/step\n",
-                                     "meminfo": "MemTotal: 64000000 kB\nMemAvailable: 60000000 kB\n"})  # fmt: skip
-    groups = write(tmp_path / "sys", {"job/step/cpu.max": "max 100000\n", "job/cpu.max": "150000 100000\n",
-                                      "cpu.max": "800000 100000\n",
-                                      "job/step/memory.max": "4000000000\n", "memory.max": "max\n"})  # fmt: skip
+    proc = write(
+        tmp_path / "proc",
+        {"self/cgroup": "0::/job/step\n", "meminfo": "MemTotal: 64000000 kB\nMemAvailable: 60000000 kB\n"},
+    )
+    groups = write(
+        tmp_path / "sys",
+        {
+            "job/step/cpu.max": "max 100000\n",
+            "job/cpu.max": "150000 100000\n",
+            "cpu.max": "800000 100000\n",
+            "job/step/memory.max": "4000000000\n",
+            "memory.max": "max\n",
+        },
+    )
     assert machine.cores(groups, proc).quota == 1.5
     memory = machine.memory(groups, proc)
     assert memory.limit == 4_000_000_000 == memory.usable and memory.total == 64_000_000 * 1024
 
 
 def test_the_older_kind_of_control_group_is_understood(tmp_path: Path) -> None:
-    proc = write(tmp_path / "proc", {"self/cgroup": "4:memory:/slurm/job_7\n3:cpu,cpuacct:/slurm/job_7\n",
-                                     "meminfo": "MemTotal: 64000000 kB\nMemAvailable: 1000 kB\n"})  # fmt: skip
-    groups = write(tmp_path / "sys", {"cpu/slurm/job_7/cpu.cfs_quota_us": "400000",
-                                      "cpu/slurm/job_7/cpu.cfs_period_us": "100000",
-                                      "memory/slurm/job_7/memory.limit_in_bytes": "8000000000"})  # fmt: skip
+    proc = write(
+        tmp_path / "proc",
+        {
+            "self/cgroup": "4:memory:/slurm/job_7\n3:cpu,cpuacct:/slurm/job_7\n",
+            "meminfo": "MemTotal: 64000000 kB\nMemAvailable: 1000 kB\n",
+        },
+    )
+    groups = write(
+        tmp_path / "sys",
+        {
+            "cpu/slurm/job_7/cpu.cfs_quota_us": "400000",
+            "cpu/slurm/job_7/cpu.cfs_period_us": "100000",
+            "memory/slurm/job_7/memory.limit_in_bytes": "8000000000",
+        },
+    )
     assert machine.cores(groups, proc).quota == 4.0
     assert machine.memory(groups, proc).limit == 8_000_000_000
     assert machine.memory(groups, proc).usable == 1_024_000

@@ -14,7 +14,7 @@ from iris_cli.commands import options, provenance
 from iris_cli.commands.train import with_flags
 from iris_cli.config.cube import RegridConfig
 from iris_cli.config.toml import from_dict, read_toml
-from iris_cli.console import counted
+from iris_cli.console import plural
 
 #: Headers and the words in them.
 HEADER_BYTES = 20_000
@@ -98,14 +98,24 @@ def cube(
 ) -> None:
     """Regrid telescope cubes to the longitude-velocity image that a model takes, in kelvin."""
     settings = reading.settings(config)
-    from iris_cli import cube as work  # wakes astropy
     from iris_cli.console import emit
-    from iris_cli.stopping import BEGIN_AGAIN, stopping
+    from iris_cli.signals import START_AGAIN, stop_on_signal
+    from iris_cli.telescope import cube as work  # wakes astropy
 
-    with stopping(BEGIN_AGAIN):
-        told = work.regrid_cubes(cubes, out, settings, preset=preset, run=run, shards=shards, latitude=latitude,
-                                 overwrite=overwrite, dry_run=dry_run, quiet=speech.quiet,
-                                 history=provenance.history(settings))  # fmt: skip
+    with stop_on_signal(START_AGAIN):
+        told = work.regrid_cubes(
+            cubes,
+            out,
+            settings,
+            preset=preset,
+            run=run,
+            shards=shards,
+            latitude=latitude,
+            overwrite=overwrite,
+            dry_run=dry_run,
+            quiet=speech.quiet,
+            history=provenance.history(settings),
+        )
     if dry_run:
         tell_plan(told, cubes, {out: _image_bytes(told)}, "an l-v image", speech.as_json)
     elif speech.as_json:
@@ -120,20 +130,20 @@ def _image_bytes(told: dict[str, Any]) -> int:
 
 
 def tell_plan(told: dict[str, Any], reads: Iterable[Path], writes: dict[Path, int], what: str, as_json: bool) -> None:
-    """What a plan of `iris_cli.cube` says, as all dry runs say it; headers and notes of the cubes are in the JSON."""
+    """The plan of a regridding, printed as all dry runs are; headers and notes of the cubes are in the JSON."""
     from iris_cli.console import emit
-    from iris_cli.dry_run import WITH_TORCH, DryRun, size_of, tell
+    from iris_cli.dry_run import WITH_TORCH, DryRun, show, size_of
 
     cubes = told.get("cubes", [])
     intention = DryRun(
         computes=f"{what} of {' x '.join(map(str, told['image']))} pixels"
-        + (f" from {counted(len(cubes), 'cube')}, latitude by {told['latitude']}" if cubes else ""),
+        + (f" from {plural(len(cubes), 'cube')}, latitude by {told['latitude']}" if cubes else ""),
         reads={path: size_of([path] if path.is_file() else path.rglob("best.pt")) for path in reads},
         writes=writes,
         memory=WITH_TORCH + int(2**30 * (told.get("sums_GiB", 0.0) + min(told.get("memory_GiB", 0.0), _size(cubes)))),
         notes=tuple(note for cube in cubes for note in cube["notes"]),
     )
-    emit({**intention.to_json(), **told}) if as_json else tell(intention)
+    emit({**intention.to_json(), **told}) if as_json else show(intention)
 
 
 def _size(cubes: list[dict[str, Any]]) -> float:

@@ -12,7 +12,7 @@ import typer
 from iris_cli.commands import options, provenance
 from iris_cli.commands.preobserve import TENSORS_HELD
 from iris_cli.config.observer import LineConfig, SyntheticConfig
-from iris_cli.console import counted
+from iris_cli.console import plural
 from iris_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -58,31 +58,46 @@ def observe(
 ) -> None:
     """See one tensor as a radio telescope would. A FITS cube comes out: longitude, latitude, velocity."""
     settings = options.configured(
-        SyntheticConfig, config, populations=populations, regime=regime, beam_fwhm_arcsec=beam_arcsec, backend=backend,
-        memory_GiB=memory_GiB, device=device,
-    )  # fmt: skip
+        SyntheticConfig,
+        config,
+        populations=populations,
+        regime=regime,
+        beam_fwhm_arcsec=beam_arcsec,
+        backend=backend,
+        memory_GiB=memory_GiB,
+        device=device,
+    )
     settings = replace(settings, lines=_lines(settings.lines, molecule, transition, tracer_per_CO))
     from iris_cli.console import emit
-    from iris_cli.observe import observe_to_fits  # wakes torch
     from iris_cli.observers.device import settled
-    from iris_cli.stopping import BEGIN_AGAIN, stopping
+    from iris_cli.observers.observe import observe_to_fits  # wakes torch
+    from iris_cli.signals import START_AGAIN, stop_on_signal
 
     settings = settled(settings)
     if dry_run:
-        from iris_cli.dry_run import tell
+        from iris_cli.dry_run import show
 
-        tell(_intention(standard, index, out, settings, moments, overwrite), speech.as_json)
+        show(_dry_run(standard, index, out, settings, moments, overwrite), speech.as_json)
         return
-    with stopping(BEGIN_AGAIN):
-        written = observe_to_fits(standard, index, out, settings, unit=unit, in_blur=in_blur, moments=moments,
-                                  overwrite=overwrite, quiet=speech.quiet,
-                                  history=provenance.history(settings))  # fmt: skip
+    with stop_on_signal(START_AGAIN):
+        written = observe_to_fits(
+            standard,
+            index,
+            out,
+            settings,
+            unit=unit,
+            in_blur=in_blur,
+            moments=moments,
+            overwrite=overwrite,
+            quiet=speech.quiet,
+            history=provenance.history(settings),
+        )
     emit({"files": list(map(str, written))}) if speech.as_json else print(*written, sep="\n")
 
 
-def _intention(folder: Path, index: int, out: Path, config: SyntheticConfig, moments: bool, overwrite: bool) -> DryRun:
+def _dry_run(folder: Path, index: int, out: Path, config: SyntheticConfig, moments: bool, overwrite: bool) -> DryRun:
     from iris_cli.dry_run import WITH_NUMBA, WITH_TORCH, DryRun, size_of
-    from iris_cli.observe import check_free, names, open_tensor, outputs
+    from iris_cli.observers.observe import check_free, names, open_tensor, outputs
 
     paths = names(out, config.lines)
     check_free(outputs(paths, moments), overwrite)
@@ -93,7 +108,7 @@ def _intention(folder: Path, index: int, out: Path, config: SyntheticConfig, mom
     compiled = config.backend == "compiled"
     working = 0 if compiled else int(config.memory_GiB * 2**30)
     return DryRun(
-        computes=f"{counted(lines, 'line')} of tensor {index}, {' x '.join(map(str, voxels))} voxels each",
+        computes=f"{plural(lines, 'line')} of tensor {index}, {' x '.join(map(str, voxels))} voxels each",
         reads={folder / dataset.entries[index].file: size_of([folder / dataset.entries[index].file])},
         writes=dict.fromkeys(paths, cube + HEADER + moments * (cube // grid.v_steps + HEADER) * 3),
         memory=(WITH_NUMBA if compiled else WITH_TORCH) + TENSORS_HELD * tensor + lines * 2 * cube + working,
@@ -112,7 +127,7 @@ def _lines(
     for option, given in (("transition", transitions), ("tracer-per-co", abundances)):
         if given and len(given) != len(lines):
             raise UsageError(
-                f"{counted(len(lines), 'molecule')}, but --{option} is given {counted(len(given), 'time')}",
+                f"{plural(len(lines), 'molecule')}, but --{option} is given {plural(len(given), 'time')}",
                 "once for each",
             )
     if transitions:

@@ -40,18 +40,26 @@ def revert(
         log(f"note: the grid is the run's; that of {config} is for `iris cube`")
     settings = regrid.cube
     runs, cubes = divided(inputs)
-    from iris_cli import revert as work  # wakes torch
     from iris_cli.console import emit
-    from iris_cli.stopping import BEGIN_AGAIN, stopping
+    from iris_cli.signals import START_AGAIN, stop_on_signal
+    from iris_cli.telescope import revert as work  # wakes torch
 
     if dry_run:
         told = work.plan_revert(runs, cubes, out, figure, settings, density_unit, overwrite)
         tell_plan(told, inputs, _sizes(told, out, figure), "a map", speech.as_json)
         return
-    with stopping(BEGIN_AGAIN):
-        made = work.revert(runs, cubes, out=out, figure=figure, config=settings, unit=density_unit,
-                           overwrite=overwrite, quiet=speech.quiet,
-                           history=provenance.history(settings))  # fmt: skip
+    with stop_on_signal(START_AGAIN):
+        made = work.revert(
+            runs,
+            cubes,
+            out=out,
+            figure=figure,
+            config=settings,
+            unit=density_unit,
+            overwrite=overwrite,
+            quiet=speech.quiet,
+            history=provenance.history(settings),
+        )
     if speech.as_json:
         emit(made.told)
     else:

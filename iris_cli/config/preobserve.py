@@ -41,9 +41,11 @@ class PreobserveConfig:
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
 
     def __post_init__(self) -> None:
-        for name, value, known in (("observer", self.observer, OBSERVER_NAMES),
-                                   ("latitude reduction", self.latitude, LATITUDE_REDUCTIONS),
-                                   ("encoding", self.encoding, ENCODINGS)):  # fmt: skip
+        for name, value, known in (
+            ("observer", self.observer, OBSERVER_NAMES),
+            ("latitude reduction", self.latitude, LATITUDE_REDUCTIONS),
+            ("encoding", self.encoding, ENCODINGS),
+        ):
             if value not in known:
                 raise UsageError(f"unknown {name} '{value}'", nearest(value, known))
         for name in ("samples_per_shard", "views_per_source"):

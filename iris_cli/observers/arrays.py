@@ -11,13 +11,14 @@ from torch import Tensor
 
 from iris_cli.console import warn
 from iris_cli.errors import DataError, UsageError, nearest
-from iris_cli.observers.backends import Accuracy, backend
+from iris_cli.observers.backends.backend import Accuracy, backend
 from iris_cli.observers.brightness import UNITS, channel_frequencies_Hz
 from iris_cli.observers.builtin_molecules import BUILTIN
 from iris_cli.observers.device import choose_backend
 from iris_cli.observers.emission import LineSetup, Matter
 from iris_cli.observers.level_table import level_table
-from iris_cli.observers.molecule import Molecule, load_molecule
+from iris_cli.observers.molecule import Molecule
+from iris_cli.observers.molecules import load_molecule
 from iris_cli.observers.populations import LTE, LargeVelocityGradient, Populations, ThinEquilibrium
 from iris_cli.observers.transfer import REGIMES
 from iris_cli.units import LIGHT_SPEED_M_S, M_PER_PC
@@ -97,14 +98,30 @@ def observe_arrays(
     True
     """
     check_numbers(
-        above_0={"dr_m": dr_m, "velocity_gradient_km_s_pc": velocity_gradient_km_s_pc, "memory_GiB": memory_GiB,
-                 "temperature_ceiling_K": min(temperature_ceiling_K, _HOTTEST_K)},
-        not_negative={"tracer_per_CO": tracer_per_CO or 0.0, "dust_opacity_m2_kg": dust_opacity_m2_kg,
-                      "background_K": background_K, "ortho_per_para": ortho_per_para,
-                      "turbulence_m_s": turbulence_m_s, "subsamples": subsamples, "threads": threads},
-    )  # fmt: skip
-    fields = {"rho_kg_m3": rho_kg_m3, "T_gas_K": T_gas_K, "x_H2": x_H2, "x_CO": x_CO, "T_dust_K": T_dust_K,
-              "v_los_m_s": v_los_m_s}  # fmt: skip
+        above_0={
+            "dr_m": dr_m,
+            "velocity_gradient_km_s_pc": velocity_gradient_km_s_pc,
+            "memory_GiB": memory_GiB,
+            "temperature_ceiling_K": min(temperature_ceiling_K, _HOTTEST_K),
+        },
+        not_negative={
+            "tracer_per_CO": tracer_per_CO or 0.0,
+            "dust_opacity_m2_kg": dust_opacity_m2_kg,
+            "background_K": background_K,
+            "ortho_per_para": ortho_per_para,
+            "turbulence_m_s": turbulence_m_s,
+            "subsamples": subsamples,
+            "threads": threads,
+        },
+    )
+    fields = {
+        "rho_kg_m3": rho_kg_m3,
+        "T_gas_K": T_gas_K,
+        "x_H2": x_H2,
+        "x_CO": x_CO,
+        "T_dust_K": T_dust_K,
+        "v_los_m_s": v_los_m_s,
+    }
     shape = _common_shape(fields)
     rays = {name: torch.as_tensor(np.asarray(field)).reshape(shape[0], -1) for name, field in fields.items()}
     matter = Matter(
@@ -135,9 +152,13 @@ def observe_arrays(
     if backend_name == "auto":
         matter = Matter(*(field.float() for field in matter.__dict__.values()))
     spectra = backend(chosen).spectra(
-        matter, setup, _choose("regime", regime, REGIMES), dr_m, edges_km_s,
+        matter,
+        setup,
+        _choose("regime", regime, REGIMES),
+        dr_m,
+        edges_km_s,
         Accuracy(subsamples=subsamples, memory_GiB=memory_GiB, threads=threads, device=there),
-    )  # fmt: skip
+    )
     rest_Hz, centres = setup.line.frequency_Hz, 0.5 * (edges_km_s[1:] + edges_km_s[:-1])
     convert = _choose("unit", unit, UNITS)
     seen = convert(spectra.line_K, spectra.continuum_K, rest_Hz, channel_frequencies_Hz(rest_Hz, centres))

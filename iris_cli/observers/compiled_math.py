@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numba import config, njit
 
-from iris_cli.observers.cache import private_folder
+from iris_cli.cache import private_folder
 
 _LN2 = math.log(2.0)
 #: 2^f = sum (f ln 2)^k / k!; for |f| <= 1/2 eight terms are exact in float32.
@@ -51,7 +51,8 @@ def kernel(**options: Any) -> Callable:
 
 def _sources() -> str:
     """Changes with the code: numba itself looks at a kernel's own file, not at what is compiled into it from others."""
-    files = (Path(__file__).with_name(f"{name}.py") for name in ("compiled_math", "compiled_kernel", "line_profile"))
+    names = ("compiled_math.py", "level_balance.py", "line_profile.py", "backends/compiled_kernel.py")
+    files = (Path(__file__).parent / name for name in names)
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 

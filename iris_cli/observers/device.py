@@ -75,9 +75,9 @@ def kernel_trouble(device: torch.device) -> str | None:
     if find_spec("triton") is None:
         return ""
     try:
-        from iris_cli.observers import gpu_kernel
+        from iris_cli.observers.backends import triton_kernel
 
-        gpu_kernel.try_out(device)
+        triton_kernel.try_out(device)
     except Exception as error:  # a GPU that is too old, no C compiler, wrong spectra: torch's operations do the work
         return (str(error).strip().splitlines() or [type(error).__name__])[0]
     return None

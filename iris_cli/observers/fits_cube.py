@@ -5,7 +5,6 @@ On the sky longitude grows to the left, so the first pixel is the leftmost: arra
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from iris_cli import __version__
 from iris_cli.config.grid import Grid
-from iris_cli.standard.files import in_cards, temporary
+from iris_cli.files import atomic_file, fits_cards
 
 _M_S_PER_KM_S = 1e3
 
@@ -71,17 +70,10 @@ def write_cube(path: Path, cube: NDArray, h: Any, history: Sequence[str]) -> Non
     from astropy.io import fits
 
     hdu = fits.PrimaryHDU(cube, header=h)
-    for line in (line for words in history for line in in_cards(words)):
+    for line in (line for words in history for line in fits_cards(words)):
         hdu.header.add_history(line)
-    partial = temporary(path)
-    try:
-        with partial.open("wb") as file:
-            hdu.writeto(file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic_file(path) as file:
+        hdu.writeto(file)
 
 
 def moment_names(path: Path) -> dict[int, Path]:

@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import socket
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from zipfile import BadZipFile
@@ -23,8 +22,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from iris_cli.cache import private_folder
 from iris_cli.console import warn
-from iris_cli.observers.cache import private_folder
+from iris_cli.errors import DataError
+from iris_cli.files import atomic_file
 from iris_cli.observers.molecule import Line, Molecule
 from iris_cli.observers.populations import Populations, State
 
@@ -258,17 +259,10 @@ def _key(molecule: Molecule, line: Line, populations: Populations) -> str:
 
 def _write(path: Path, table: LevelTable) -> None:
     """Whole or not at all; a full disk costs only the next run's seconds."""
-    temporary = path.with_name(f".{path.stem}.{socket.gethostname()}.{os.getpid()}.tmp")
     axes = [[a.first, a.step, a.count] for a in table.axes]
     meta = {"shares": table.shares, "axes": axes, "worst_error": table.worst_error}
-    try:
-        with temporary.open("wb") as file:
-            np.savez(file, log_upper=table.log_upper, beta=table.beta, meta=np.array(json.dumps(meta)))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
+    with suppress(OSError, DataError), atomic_file(path) as file:
+        np.savez(file, log_upper=table.log_upper, beta=table.beta, meta=np.array(json.dumps(meta)))
 
 
 def _read(path: Path, line: Line) -> LevelTable | None:

@@ -1,4 +1,4 @@
-"""A molecule: its levels, its lines, and how often collisions move it between levels. A name or a LAMDA file in.
+"""A molecule: its levels, its lines, and how often collisions move it between levels. `molecules` loads one.
 
 LAMDA: Schoier et al. 2005, A&A 432, 369.
 """
@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -147,62 +145,3 @@ def critical_densities_cm3(molecule: Molecule, temperature_K: float) -> dict[str
             molecule.einstein_a_s, leaving, out=np.full(len(leaving), np.nan), where=leaving > 0
         )
     return found
-
-
-def load_molecule(name_or_path: str) -> Molecule:
-    """A built-in molecule by name (`13co`), or a LAMDA file by path; a file always overrides.
-
-    DataError when the file does not hold what it promises, UsageError when there is neither.
-    """
-    from iris_cli.observers.builtin_molecules import BUILTIN, builtin_molecule
-    from iris_cli.observers.lamda import read_lamda
-
-    path = Path(name_or_path).expanduser()
-    if path.is_file():
-        return read_lamda(path)
-    if name_or_path.lower() in BUILTIN:
-        return builtin_molecule(name_or_path.lower())
-    raise UsageError(
-        f"'{name_or_path}' is neither a built-in molecule nor a LAMDA file", nearest(name_or_path.lower(), BUILTIN)
-    )
-
-
-def summary(molecule: Molecule, temperature_K: float) -> dict[str, Any]:
-    """Plain description for people and machines: levels, lines with critical densities, partners, source."""
-    critical = critical_densities_cm3(molecule, temperature_K)
-    lines = [
-        {
-            "transition": name,
-            "frequency_GHz": float(nu) / 1e9,
-            "einstein_a_s": float(a),
-            "upper_energy_K": float(molecule.energies_K[up]),
-            "critical_density_cm3": {c: float(n[k]) if np.isfinite(n[k]) else None for c, n in critical.items()},
-        }
-        for k, (name, nu, a, up) in enumerate(
-            zip(molecule.line_names, molecule.frequency_Hz, molecule.einstein_a_s, molecule.line_upper, strict=True)
-        )
-    ]
-    levels = [
-        {"label": label, "energy_K": float(e), "weight": float(g)}
-        for label, e, g in zip(molecule.labels, molecule.energies_K, molecule.weights, strict=True)
-    ]
-    partners = [
-        {
-            "collider": p.collider,
-            "transitions": len(p.upper),
-            "from_K": float(p.temperatures_K[0]),
-            "to_K": float(p.temperatures_K[-1]),
-            "reference": p.reference,
-        }
-        for p in molecule.partners
-    ]
-    return {
-        "name": molecule.name,
-        "collides_with_H": any(p.collider == "H" for p in molecule.partners),
-        "mass_u": molecule.mass_u,
-        "source": molecule.source,
-        "critical_density_temperature_K": temperature_K,
-        "levels": levels,
-        "lines": lines,
-        "partners": partners,
-    }

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from iris_cli.config.grid import Grid
 from iris_cli.errors import UsageError, nearest
-from iris_cli.observers.in_blur import blur_velocity
+from iris_cli.observers.velocity_smoothing import blur_velocity
 
 
 def _mean(cube: Tensor) -> Tensor:

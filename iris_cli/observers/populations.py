@@ -242,7 +242,7 @@ def _escape_balance(
     thick; so each line takes a stride of its own towards its new ln(beta), halved when the way turns back and else
     stretched.
     """
-    from iris_cli.observers.compiled_balance import balanced
+    from iris_cli.observers.level_balance import balanced
 
     up, low = molecule.line_upper, molecule.line_lower
     down_s = molecule.einstein_a_s * (1.0 + background)

@@ -24,15 +24,16 @@ from iris_cli.observers.arrays import (
     warn_if_atomic,
     warn_if_outside,
 )
-from iris_cli.observers.backends import Accuracy, Spectra, backend
+from iris_cli.observers.backends.backend import Accuracy, Spectra, backend
 from iris_cli.observers.beam import beam_weights, convolve
 from iris_cli.observers.brightness import UNITS, channel_frequencies_Hz
 from iris_cli.observers.device import settled
 from iris_cli.observers.emission import LineSetup, Matter
-from iris_cli.observers.in_blur import blur
-from iris_cli.observers.molecule import Molecule, load_molecule
+from iris_cli.observers.molecule import Molecule
+from iris_cli.observers.molecules import load_molecule
 from iris_cli.observers.observer import LATITUDE_REDUCTIONS, Observer
 from iris_cli.observers.transfer import REGIMES
+from iris_cli.observers.velocity_smoothing import blur
 
 _UNIT = {"rayleigh-jeans": "K", "planck": "K (Planck)"}
 

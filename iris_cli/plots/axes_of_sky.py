@@ -20,7 +20,7 @@ from iris_cli import units
 from iris_cli.axes import Axis
 from iris_cli.config.grid import Grid
 from iris_cli.errors import UsageError, nearest
-from iris_cli.standard.plane import corners_pc, cropped_distance
+from iris_cli.standard.top_down_plane import corners_pc, cropped_distance
 
 COLOURS = "cividis"  # readable with any colour vision, and in grey
 VELOCITY_COLOURS = "RdBu_r"  # red recedes
@@ -29,10 +29,17 @@ LONGITUDE, LATITUDE = "Galactic longitude [deg]", "Galactic latitude [deg]"
 VELOCITY, DISTANCE = "LSR velocity [km/s]", "distance from the Sun [pc]"
 LEFT, AWAY = "offset along longitude [pc]", "offset along the line of sight [pc]"
 
-_NAMES = {"density": "mean H$_2$ density", "v_density": "gas column per velocity",
-          "temperature": "brightness temperature", "intensity": "intensity"}  # fmt: skip
-_WRITTEN = {"solMass / pc3": r"M$_\odot$ pc$^{-3}$", "solMass s / (pc2 km)": r"M$_\odot$ pc$^{-2}$ (km/s)$^{-1}$",
-            "solMass km2 / (pc2 s2)": r"M$_\odot$ pc$^{-2}$ (km/s)$^2$"}  # fmt: skip
+_NAMES = {
+    "density": "mean H$_2$ density",
+    "v_density": "gas column per velocity",
+    "temperature": "brightness temperature",
+    "intensity": "intensity",
+}
+_WRITTEN = {
+    "solMass / pc3": r"M$_\odot$ pc$^{-3}$",
+    "solMass s / (pc2 km)": r"M$_\odot$ pc$^{-2}$ (km/s)$^{-1}$",
+    "solMass km2 / (pc2 s2)": r"M$_\odot$ pc$^{-2}$ (km/s)$^2$",
+}
 
 
 def label(quantity: str) -> str:
@@ -90,9 +97,7 @@ def is_tall(left_pc: NDArray, away_pc: NDArray) -> bool:
 # --- panels -----------------------------------------------------------------------------------------------------------
 
 
-def draw_image(
-    ax: Axes, rows: NDArray, across: Axis, up: Axis, norm: Normalize, colours: str = COLOURS
-) -> AxesImage:  # fmt: skip
+def draw_image(ax: Axes, rows: NDArray, across: Axis, up: Axis, norm: Normalize, colours: str = COLOURS) -> AxesImage:
     """`rows[j, i]`: j upwards along `up`, i along `across`, which grows to the left if it is a longitude."""
     (left, right), (bottom, top) = across.edges()[[0, -1]], up.edges()[[0, -1]]
     options: dict[str, Any] = {"origin": "lower", "aspect": "auto", "interpolation": "nearest", "cmap": colours}
@@ -138,9 +143,13 @@ def draw_top_down(
 
 
 def draw_from_north(
-    ax: Axes, image: NDArray, grid: Grid, norm: Normalize | None = None, colours: str = COLOURS,
+    ax: Axes,
+    image: NDArray,
+    grid: Grid,
+    norm: Normalize | None = None,
+    colours: str = COLOURS,
     centre_deg: tuple[float, float] | None = None,
-) -> QuadMesh:  # fmt: skip
+) -> QuadMesh:
     """A density image (R', L) in its true shape, in pc around Sgr A* (a cross); an arrow points to the Sun, below.
 
     With `centre_deg`, the image is of the sky and the model looks there; else of a simulation around its centre.

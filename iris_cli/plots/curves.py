@@ -32,8 +32,16 @@ def _draw(ax: Axes, lines: Lines, style: Style, marker: str = "") -> None:
     for number, (name, line) in enumerate(lines.items()):
         colour, dashes = LINES[number % len(LINES)], DASHES[number % len(DASHES)]
         ax.fill_between(line.x, line.low, line.high, color=colour, alpha=0.2, linewidth=0)
-        ax.plot(line.x, line.mean, marker=marker, color=colour, linestyle=dashes, label=name, linewidth=style.line_pt,
-                markersize=3 * style.line_pt)  # fmt: skip
+        ax.plot(
+            line.x,
+            line.mean,
+            marker=marker,
+            color=colour,
+            linestyle=dashes,
+            label=name,
+            linewidth=style.line_pt,
+            markersize=3 * style.line_pt,
+        )
 
 
 def _write(ax: Axes, x: str, y: str, **more: Any) -> None:

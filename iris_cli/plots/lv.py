@@ -15,9 +15,17 @@ from iris_cli.plots.style import STYLES, Style
 
 
 def draw_lv_figure(
-    image: NDArray, lon: Axis, v: Axis, unit_label: str, *, title: str = "", norm: Normalize | None = None,
-    orbits: Sequence[Track] = (), colours: str = COLOURS, style: Style = STYLES["screen"],
-) -> Figure:  # fmt: skip
+    image: NDArray,
+    lon: Axis,
+    v: Axis,
+    unit_label: str,
+    *,
+    title: str = "",
+    norm: Normalize | None = None,
+    orbits: Sequence[Track] = (),
+    colours: str = COLOURS,
+    style: Style = STYLES["screen"],
+) -> Figure:
     """`image` (L, V); `unit_label` stands beside the colour bar."""
     figure = style.figure()
     ax = figure.subplots()

@@ -16,10 +16,17 @@ from iris_cli.plots.style import STYLES, Style
 
 
 def draw_moments(
-    moments: Mapping[int, NDArray], lon: Axis, lat: Axis, total_label: str, *, title: str = "",
+    moments: Mapping[int, NDArray],
+    lon: Axis,
+    lat: Axis,
+    total_label: str,
+    *,
+    title: str = "",
     norm: Normalize | None = None,
-    orbits: Sequence[Track] = (), colours: str = COLOURS, style: Style = STYLES["screen"],
-) -> Figure:  # fmt: skip
+    orbits: Sequence[Track] = (),
+    colours: str = COLOURS,
+    style: Style = STYLES["screen"],
+) -> Figure:
     """Maps (B, L) of moment 0, whose name is `total_label`, and of moments 1 and 2 in km/s; a panel for each."""
     panels_for = {
         0: (total_label, norm or stretch(moments[0]), colours),

@@ -84,8 +84,9 @@ def read_track(path: Path) -> Track:
         try:
             rows.append((*map(float, words[:3]), {"near": True, "far": False}[words[3].lower()]))
         except (ValueError, KeyError, IndexError):
-            raise DataError(f"{path}: row {number} is not l, b, v and near or far", "e.g. -0.51 -0.11 -91 near"
-                            ) from None  # fmt: skip
+            raise DataError(
+                f"{path}: row {number} is not l, b, v and near or far", "e.g. -0.51 -0.11 -91 near"
+            ) from None
     if not rows:
         raise DataError(f"{path} holds no points")
     lon, lat, v, near = (np.array(column) for column in zip(*rows, strict=True))
@@ -136,8 +137,10 @@ def over_from_north(ax: Axes, orbits: Sequence[Track]) -> None:
     placed = []
     for orbit in orbits:
         if orbit.left_pc is None or orbit.away_pc is None:
-            raise UsageError(f"nobody says how far away the points of '{orbit.name}' are",
-                             f"on a view from above draw {' or '.join(ELLIPSES)}")  # fmt: skip
+            raise UsageError(
+                f"nobody says how far away the points of '{orbit.name}' are",
+                f"on a view from above draw {' or '.join(ELLIPSES)}",
+            )
         placed.append((orbit, orbit.left_pc, orbit.away_pc))
     _draw(ax, placed)
 
@@ -165,12 +168,20 @@ def _draw(ax: Axes, lines: Sequence[tuple[Track, NDArray, NDArray]]) -> None:
     for (orbit, x, y), colour in zip(lines, COLOURS * len(lines), strict=False):
         outline = [Stroke(linewidth=3.0, foreground="black"), Normal()]
         for near, points in _parts(orbit):
-            ax.plot(x[points], y[points], linestyle="-" if near else FAR, color=colour, path_effects=outline,
-                    gid=f"{orbit.name} {'near' if near else 'far'}")  # fmt: skip
+            ax.plot(
+                x[points],
+                y[points],
+                linestyle="-" if near else FAR,
+                color=colour,
+                path_effects=outline,
+                gid=f"{orbit.name} {'near' if near else 'far'}",
+            )
         handles.append(Line2D([], [], color=colour, label=orbit.name, path_effects=outline))
     ax.set_xlim(limits[0])
     ax.set_ylim(limits[1])
     if handles:
-        handles += [Line2D([], [], color="0.7", linestyle=dashes, label=where)
-                    for where, dashes in (("near", "-"), ("far", FAR))]  # fmt: skip
+        handles += [
+            Line2D([], [], color="0.7", linestyle=dashes, label=where)
+            for where, dashes in (("near", "-"), ("far", FAR))
+        ]
         ax.legend(handles=handles, loc="best", frameon=True, facecolor="black", framealpha=0.6, labelcolor="white")

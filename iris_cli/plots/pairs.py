@@ -16,10 +16,18 @@ TITLES = ("observation", "true", "predicted", "members' spread")
 
 
 def draw_pairs(
-    observations: Sequence[NDArray], true: Sequence[NDArray], predicted: Sequence[NDArray], grid: Grid, quantity: str,
-    names: Sequence[str], spread: Sequence[NDArray] = (), style: Style = STYLES["screen"], *,
-    colours: str = COLOURS, stretched: str = "asinh",
-) -> Figure:  # fmt: skip
+    observations: Sequence[NDArray],
+    true: Sequence[NDArray],
+    predicted: Sequence[NDArray],
+    grid: Grid,
+    quantity: str,
+    names: Sequence[str],
+    spread: Sequence[NDArray] = (),
+    style: Style = STYLES["screen"],
+    *,
+    colours: str = COLOURS,
+    stretched: str = "asinh",
+) -> Figure:
     """Observations (L, V), densities (R', L) in inner units; without predictions (and an ensemble's `spread`) no
     column for them. Truth, prediction and spread of a galaxy share one colour scale.
     """

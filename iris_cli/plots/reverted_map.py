@@ -18,7 +18,7 @@ from iris_cli.config.cube import at_galactic_centre
 from iris_cli.config.grid import Grid
 from iris_cli.plots.axes_of_sky import colour_bar, draw_from_north, draw_lv, stretch
 from iris_cli.plots.style import write_below
-from iris_cli.standard.footprint import ORBITS, held, reobserve
+from iris_cli.standard.orbit_check import ORBITS, held, reobserve
 
 #: A field that is longer in one direction by more than this is stretched, with its axes' own scales.
 TRUE_SCALE = 4.0
@@ -27,9 +27,15 @@ _LINES = {"Walker et al. 2025": ("white", "-"), "Lipman et al. 2026": ("white", 
 
 
 def draw_map(
-    density: NDArray, spread: NDArray | None, observed: NDArray, coverage: NDArray, grid: Grid, unit: str,
-    centre_deg: tuple[float, float] = (0.0, 0.0), caption: str = "",
-) -> Figure:  # fmt: skip
+    density: NDArray,
+    spread: NDArray | None,
+    observed: NDArray,
+    coverage: NDArray,
+    grid: Grid,
+    unit: str,
+    centre_deg: tuple[float, float] = (0.0, 0.0),
+    caption: str = "",
+) -> Figure:
     """Densities (R', L) in `unit`, observation and coverage (L, V). `centre_deg`: where the model looks.
 
     Without a `spread`, that panel is left out; orbit models are shown at the Galactic Centre only.
@@ -54,9 +60,13 @@ def draw_map(
 
 
 def draw_from_above(
-    ax: Axes, image: NDArray, grid: Grid, centre_deg: tuple[float, float] = (0.0, 0.0), norm: Normalize | None = None,
+    ax: Axes,
+    image: NDArray,
+    grid: Grid,
+    centre_deg: tuple[float, float] = (0.0, 0.0),
+    norm: Normalize | None = None,
     orbits: bool = True,
-) -> QuadMesh:  # fmt: skip
+) -> QuadMesh:
     """(R', L) in a plane: offset in longitude to the left, along the line of sight upwards, both in pc."""
     drawn = draw_from_north(ax, image, grid, norm, centre_deg=centre_deg)
     width, depth = (abs(high - low) for low, high in (ax.get_xlim(), ax.get_ylim()))
@@ -79,7 +89,7 @@ def _draw_orbits(ax: Axes) -> None:
 
 def _draw_observed(
     ax: Axes, observed: NDArray, coverage: NDArray, density: NDArray, grid: Grid, centre_deg: tuple[float, float]
-) -> AxesImage:  # fmt: skip
+) -> AxesImage:
     """The observation; hatched where nobody looked, with the outline of where the map's gas would be seen."""
     drawn = draw_lv(ax, observed, grid)
     lon, v = grid.longitude.centres(), grid.velocity.centres()

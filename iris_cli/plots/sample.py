@@ -11,7 +11,7 @@ from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
 from iris_cli.config.grid import Grid
-from iris_cli.pair import DENSITY, OBSERVATION
+from iris_cli.pairs.pair import DENSITY, OBSERVATION
 from iris_cli.plots.axes_of_sky import COLOURS, colour_bar, draw_lv, draw_top_down, stretch
 from iris_cli.plots.style import STYLES
 

@@ -13,9 +13,13 @@ from iris_cli.plots.style import LINES, STYLES, Style
 
 
 def draw_spectra(
-    spectra: Mapping[str, NDArray], v: Axis, brightness_label: str, *, title: str = "",
+    spectra: Mapping[str, NDArray],
+    v: Axis,
+    brightness_label: str,
+    *,
+    title: str = "",
     style: Style = STYLES["screen"],
-) -> Figure:  # fmt: skip
+) -> Figure:
     """Name -> (V,), all on one velocity axis."""
     figure = style.figure(aspect=0.6)
     ax = figure.subplots()

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from iris_cli.errors import DataError, UsageError, nearest
+from iris_cli.files import atomic_file
 
 _MM_PER_INCH = 25.4
 FORMATS = (".png", ".pdf", ".svg")
@@ -42,13 +43,26 @@ class Style:
         """While a figure is drawn and saved: its letters, lines and ticks. PDF and SVG keep their text as text."""
         small = 0.875 * self.font_pt
         values = {
-            "font.size": self.font_pt, "axes.titlesize": self.font_pt, "axes.labelsize": self.font_pt,
-            "figure.titlesize": self.font_pt, "legend.fontsize": small, "xtick.labelsize": small,
-            "ytick.labelsize": small, "lines.linewidth": self.line_pt, "axes.linewidth": 0.5 * self.line_pt,
-            "xtick.direction": "in", "ytick.direction": "in", "xtick.top": True, "ytick.right": True,
-            "xtick.minor.visible": True, "ytick.minor.visible": True, "legend.frameon": False,
-            "pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "iris",
-        }  # fmt: skip
+            "font.size": self.font_pt,
+            "axes.titlesize": self.font_pt,
+            "axes.labelsize": self.font_pt,
+            "figure.titlesize": self.font_pt,
+            "legend.fontsize": small,
+            "xtick.labelsize": small,
+            "ytick.labelsize": small,
+            "lines.linewidth": self.line_pt,
+            "axes.linewidth": 0.5 * self.line_pt,
+            "xtick.direction": "in",
+            "ytick.direction": "in",
+            "xtick.top": True,
+            "ytick.right": True,
+            "xtick.minor.visible": True,
+            "ytick.minor.visible": True,
+            "legend.frameon": False,
+            "pdf.fonttype": 42,
+            "svg.fonttype": "none",
+            "svg.hashsalt": "iris",
+        }
         with matplotlib.rc_context(values):
             yield self
 
@@ -125,10 +139,5 @@ def save(figure: Figure, path: Path, style: Style = STYLES["screen"], history: S
 
     `history` says how it was made, and stands where the format has a place for words.
     """
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
-    try:
-        with style.applied():
-            figure.savefig(partial, dpi=style.dpi, metadata=metadata(path, history))
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with style.applied(), atomic_file(path) as file:
+        figure.savefig(file, format=path.suffix[1:].lower(), dpi=style.dpi, metadata=metadata(path, history))

@@ -7,19 +7,14 @@ from collections.abc import Callable
 from torch import nn
 
 from iris_cli.errors import UsageError, nearest
-from iris_cli.reverter import blocks, unet
+from iris_cli.reverter.columns import columns
+from iris_cli.reverter.paper import paper
 
 #: A network for square images of so many pixels, of that quantity.
 Network = Callable[[int, str], dict[str, nn.Module]]
 
 
-def paper(image_size: int, quantity: str) -> dict[str, nn.Module]:
-    """The encoder-decoder of the IRIS paper (arXiv:2607.01338), with fewer stages below 512 pixels."""
-    stages = blocks.stages_for(image_size)
-    return {"encoder": blocks.encoder(stages), "decoder": blocks.decoder(stages)}
-
-
-NETWORKS: dict[str, Network] = {"paper": paper, "columns": unet.columns}
+NETWORKS: dict[str, Network] = {"paper": paper, "columns": columns}
 
 
 def make_network(name: str, image_size: int, quantity: str) -> dict[str, nn.Module]:

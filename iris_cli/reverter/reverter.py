@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from iris_cli.errors import UsageError, nearest
-from iris_cli.reverter import blocks
+from iris_cli.reverter import paper
 from iris_cli.reverter.cpu_layers import MATRIX_LAYERS
 from iris_cli.reverter.networks import make_network
 from iris_cli.units import INNER, UnitSystem
@@ -46,7 +46,7 @@ class Reverter(nn.Module):
         self._parts = tuple(parts)
         for name, part in parts.items():
             self.add_module(name, part)
-        blocks.initialise(self, torch.Generator().manual_seed(seed))
+        paper.initialise(self, torch.Generator().manual_seed(seed))
         for name in ("density", *OBSERVED_QUANTITIES):
             self.register_buffer(name, torch.tensor(units.per_SI(name), dtype=torch.float64))
 

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from iris_cli import axes, units
 from iris_cli.config.grid import Grid
 from iris_cli.config.toml import from_dict, to_dict
-from iris_cli.console import counted
+from iris_cli.console import plural
 from iris_cli.errors import DataError, UsageError
-from iris_cli.standard import field_format
-from iris_cli.standard.files import read_array, read_json, to_json, write_array, write_text
+from iris_cli.files import read_array, read_json, to_json, write_array, write_text
+from iris_cli.standard import paper_format
 
 INDEX = "standard.json"
 FORMAT = "iris-standard"
@@ -55,9 +55,7 @@ class StandardDataset:
             raise DataError(f"{folder} holds no tensors")
         for entry in made.entries:
             if not (folder / entry.file).is_file():
-                raise DataError(
-                    f"{folder} promises {counted(len(made.entries), 'tensor')}, but {entry.file} is missing"
-                )
+                raise DataError(f"{folder} promises {plural(len(made.entries), 'tensor')}, but {entry.file} is missing")
         return made
 
     @classmethod
@@ -80,7 +78,7 @@ class StandardDataset:
 
     @classmethod
     def _field(cls, folder: Path, views_per_source: int | None) -> StandardDataset:
-        made = field_format.open_folder(folder, views_per_source)
+        made = paper_format.open_folder(folder, views_per_source)
         if made.preobserved:
             raise DataError(
                 f"{folder} holds pairs that are observed already, not tensors", "import it: iris preobserve"
@@ -155,6 +153,13 @@ def write_index(folder: Path, grid: Grid, entries: tuple[Entry, ...], origin: di
     """The index is written last: a folder without it is no data set."""
     tensors = [to_dict(entry) for entry in entries]
     names = dict(zip(axes.CHANNELS, ("m / s", "kg / m3", "K", "1", "1", "K"), strict=True))
-    index = {"format": FORMAT, "version": VERSION, "axes": list(axes.TENSOR_AXES), "units": names,
-             "grid": to_dict(grid), "origin": origin, "tensors": tensors}  # fmt: skip
+    index = {
+        "format": FORMAT,
+        "version": VERSION,
+        "axes": list(axes.TENSOR_AXES),
+        "units": names,
+        "grid": to_dict(grid),
+        "origin": origin,
+        "tensors": tensors,
+    }
     write_text(folder / INDEX, to_json(index))

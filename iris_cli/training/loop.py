@@ -18,27 +18,27 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
-from iris_cli import launched
+from iris_cli import signals
 from iris_cli.config.toml import to_dict
 from iris_cli.config.train import TrainConfig
-from iris_cli.console import counted, log, progress, warn
+from iris_cli.console import log, plural, progress, warn
+from iris_cli.distributed import World, no_sync, unwrap
 from iris_cli.errors import EXIT_FAILURE, DataError
-from iris_cli.training.arithmetic import Arithmetic
-from iris_cli.training.averaging import RunningMean
-from iris_cli.training.batch import Feed, PairBatch, bad_litter_over_ranks
-from iris_cli.training.checkpoint import Checkpoint, Progress
-from iris_cli.training.distributed import World, bare, no_sync
-from iris_cli.training.evaluation import evaluate
-from iris_cli.training.interruption import Interruption, Stopped, drawn_again
-from iris_cli.training.loss import PhysicalLoss
+from iris_cli.evaluation.evaluate import evaluate
+from iris_cli.evaluation.loss import PhysicalLoss
+from iris_cli.evaluation.metrics import SCORES
+from iris_cli.evaluation.summary import skill
+from iris_cli.pairs.batch import Feed, PairBatch, bad_litter_over_ranks
+from iris_cli.signals import StopFlag, Stopped
+from iris_cli.training.checkpoint import Checkpoint, DataDescription, Progress
+from iris_cli.training.ema import EMA
 from iris_cli.training.mean_image import MeanImage
-from iris_cli.training.metrics import SCORES
-from iris_cli.training.optimizer import go_on_optimizing, learning_rate
-from iris_cli.training.report import skill
+from iris_cli.training.nonfinite import STEPS_AHEAD, Pending, Verdict, take_back
+from iris_cli.training.optimizer import learning_rate, resume_optimizer
+from iris_cli.training.precision import Precision
 from iris_cli.training.run_folder import RunFolder
-from iris_cli.training.step_clock import StepClock, words
 from iris_cli.training.tensorboard import Board
-from iris_cli.training.verdict import STEPS_AHEAD, Pending, Verdict, take_back
+from iris_cli.training.throughput import Throughput, words
 
 #: Steps between two lines of metrics.jsonl.
 LOG_EVERY = 10
@@ -56,13 +56,13 @@ class Trainer:
     module: nn.Module
     loss: PhysicalLoss
     optimizer: Optimizer
-    arithmetic: Arithmetic
+    arithmetic: Precision
     train: Feed
     validation: Feed
-    interruption: Interruption
-    data: dict[str, Any]
+    stop_flag: StopFlag
+    data: DataDescription
     #: Of the weights, where one is kept: what is validated, and what a test takes.
-    mean_weights: RunningMean | None = None
+    mean_weights: EMA | None = None
     folder: RunFolder | None = None
     board: Board | None = None
     quiet: bool = False
@@ -78,26 +78,26 @@ class Trainer:
 
     def run(self) -> None:
         """Train to the last epoch. Stopped when a signal came and everything is saved."""
-        launched.note(launched.BEGUN)
+        signals.write_note(signals.BEGUN)
         try:
             while self.progress.epoch < self.hyper.epochs and not self._out_of_patience():
                 self._train_epoch()
                 self._finish_epoch()
         except Stopped:
             self._save()
-            self.world.alone(lambda: launched.note(launched.STOPPED))
+            self.world.on_rank_0(lambda: signals.write_note(signals.STOPPED))
             raise
 
     def _out_of_patience(self) -> bool:
         patience, best = self.hyper.patience_epochs, self.progress.best_epoch
         if patience == 0 or best is None or self.progress.epoch - 1 - best < patience:
             return False
-        log(f"no better validation loss in {counted(patience, 'epoch')}: stopping after epoch {self.progress.epoch}")
+        log(f"no better validation loss in {plural(patience, 'epoch')}: stopping after epoch {self.progress.epoch}")
         return True
 
     def _agree(self) -> None:
         """Stopped on all ranks if a signal reached any."""
-        if self.world.most(int(self.interruption.asked)):
+        if self.world.max(int(self.stop_flag.is_set)):
             where = f" in {self.folder.path}" if self.folder else ""
             raise Stopped(
                 f"stopped by a signal after step {self.progress.step}, saved{where}", "go on with --resume auto"
@@ -105,7 +105,7 @@ class Trainer:
 
     def _when_waiting(self) -> None:
         """Data may hang for hours: a signal is answered all the same. The other ranks are at `_agree` or here."""
-        if self.interruption.asked:
+        if self.stop_flag.is_set:
             self._agree()
 
     # --- an epoch ---
@@ -114,7 +114,7 @@ class Trainer:
         self.module.train()
         epoch, start = self.progress.epoch, self.progress.position
         windows = list(self._windows(start))
-        clock = StepClock()
+        clock = Throughput()
         bars = progress(f"epoch {epoch + 1}/{self.hyper.epochs}", len(windows), quiet=self.quiet)
         with closing(self.train.epoch(epoch, start, self._when_waiting)) as batches, bars as bar:
             try:
@@ -135,7 +135,7 @@ class Trainer:
         for begin in range(start, self.train.count, size):
             yield begin, min(begin + size, self.train.count)
 
-    def _note_steps(self, clock: StepClock) -> str:
+    def _note_steps(self, clock: Throughput) -> str:
         self._settle()
         told = clock.tell(self.world)
         clock.restart()
@@ -145,7 +145,7 @@ class Trainer:
 
     # --- a step ---
 
-    def _step(self, batches: Iterator[PairBatch], begin: int, end: int, clock: StepClock) -> Taken:
+    def _step(self, batches: Iterator[PairBatch], begin: int, end: int, clock: Throughput) -> Taken:
         """One optimizer step from the samples at [begin, end).
 
         Samples that could not be read are fewer gradients in the sum, and the mean is over those that were. A step
@@ -156,7 +156,7 @@ class Trainer:
         total, met, seen = torch.zeros((), device=self.world.device), [], self.seen.empty()
         count = -(-(end - begin) // self.train.plan().share.step)
         try:
-            with drawn_again():
+            with rng_restored_if_stopped():
                 for k in range(count):
                     with clock.waiting():
                         batch = next(batches)
@@ -219,10 +219,10 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(done, self.hyper)
         self.arithmetic.update(self.optimizer, self.hyper.gradient_clip, void)
-        self.world.average_buffers(bare(self.module))
+        self.world.average_buffers(unwrap(self.module))
         take_back(self.module, before, void)
         if self.mean_weights:
-            self.mean_weights.add(bare(self.module), void)
+            self.mean_weights.add(unwrap(self.module), void)
 
     # --- steps that are void ---
 
@@ -243,8 +243,9 @@ class Trainer:
         ids = sorted(verdict.ids) if stops else self._of_guilty_ranks(verdict.ids if guilty else [])
         keys = ", ".join(map(self.train.pairs.key, ids))
         if stops:
-            raise DataError(f"rank {self.world.rank}: {what}: {keys}",
-                            "look at them, lower the learning rate, or --on-nan skip")  # fmt: skip
+            raise DataError(
+                f"rank {self.world.rank}: {what}: {keys}", "look at them, lower the learning rate, or --on-nan skip"
+            )
         warn(f"{what}: {keys}; the step is skipped")
 
     def _of_guilty_ranks(self, ids: list[int]) -> list[int]:
@@ -276,12 +277,19 @@ class Trainer:
         if self.validation.count == 0:
             return dict.fromkeys((*SCORES, "skill"))
         mean_image, steps = self.seen.over_ranks(self.world).mean(), self.validation.plan().steps
-        reverter = self.mean_weights.module if self.mean_weights else bare(self.module)
-        with progress("validating", steps, quiet=self.quiet) as bar, self.arithmetic.eager(), drawn_again():
+        reverter = self.mean_weights.module if self.mean_weights else unwrap(self.module)
+        with progress("validating", steps, quiet=self.quiet) as bar, self.arithmetic.eager(), rng_restored_if_stopped():
             totals = evaluate(
-                reverter, self.loss, self.validation, SCORES, self.world, mean_image, bar, self._agree,
+                reverter,
+                self.loss,
+                self.validation,
+                SCORES,
+                self.world,
+                mean_image,
+                bar,
+                self._agree,
                 self._when_waiting,
-            )  # fmt: skip
+            )
         self.loss.to(self.world.device)
         means = totals.means()
         return {**means, "skill": skill(means["loss"], means["loss_zero"], means["loss_mean_image"])}
@@ -289,8 +297,9 @@ class Trainer:
     def _check_read(self) -> None:
         """DataError when every training sample was left out, so that there was nothing to learn from."""
         if self.hyper.on_bad_sample == "skip" and self.train.bad_over_ranks(self.world) >= self.train.count:
-            raise DataError(f"none of the {self.train.count} training samples could be read",
-                            "check them: iris shards verify")  # fmt: skip
+            raise DataError(
+                f"none of the {self.train.count} training samples could be read", "check them: iris shards verify"
+            )
 
     def _tell(self, scores: dict[str, float | None]) -> None:
         if scores["loss"] is not None and not self.quiet:
@@ -304,15 +313,17 @@ class Trainer:
         feeds = (self.train, self.validation)
         bad = sum(feed.bad_over_ranks(self.world) for feed in feeds) + bad_litter_over_ranks(feeds, self.world)
         if bad > self.hyper.max_bad:
-            unread = counted(bad, "sample")
-            raise DataError(f"{unread} could not be read, more than the {self.hyper.max_bad} allowed (--max-bad)",
-                            "check the data: iris shards verify")  # fmt: skip
+            unread = plural(bad, "sample")
+            raise DataError(
+                f"{unread} could not be read, more than the {self.hyper.max_bad} allowed (--max-bad)",
+                "check the data: iris shards verify",
+            )
         if bad:
-            warn(f"{counted(bad, 'sample')} could not be read: left out so far")
+            warn(f"{plural(bad, 'sample')} could not be read: left out so far")
         return bad
 
     def _note(self, **line: Any) -> None:
-        if self.folder and self.world.leads:
+        if self.folder and self.world.is_main:
             self.folder.note(step=self.progress.step, **line)
             if self.board:
                 self.board.note(self.progress.step, line)
@@ -321,8 +332,8 @@ class Trainer:
         """Within an epoch; by rank 0's clock."""
         steps, minutes = self.hyper.checkpoint_every_steps, self.hyper.checkpoint_every_minutes
         by_steps = steps > 0 and self.progress.step % steps == 0
-        by_clock = minutes > 0 and self.world.leads and time.monotonic() - self.saved_s >= 60.0 * minutes
-        return bool(self.world.most(int(by_steps or by_clock)))
+        by_clock = minutes > 0 and self.world.is_main and time.monotonic() - self.saved_s >= 60.0 * minutes
+        return bool(self.world.max(int(by_steps or by_clock)))
 
     def _save(self, *, best: bool = False) -> None:
         """All ranks take part; rank 0 writes, and the others wait until it has."""
@@ -331,10 +342,10 @@ class Trainer:
         if self.folder is None:
             return
         folder, seen = self.folder, self.seen.over_ranks(self.world)
-        self.world.alone(lambda: folder.save(self.checkpoint(seen), best=best))
+        self.world.on_rank_0(lambda: folder.save(self.checkpoint(seen), best=best))
 
     def checkpoint(self, seen: MeanImage) -> Checkpoint:
-        learning: Any = bare(self.module)
+        learning: Any = unwrap(self.module)
         mean = self.mean_weights
         return Checkpoint(
             reverter=learning.table(),
@@ -354,14 +365,14 @@ class Trainer:
 
     def go_on(self, checkpoint: Checkpoint) -> None:
         """Take up a run where it was saved, on this world's number of ranks."""
-        bare(self.module).load_state_dict(checkpoint.learning_model or checkpoint.model)
+        unwrap(self.module).load_state_dict(checkpoint.learning_model or checkpoint.model)
         if self.mean_weights:
             self.mean_weights.go_on(checkpoint.model, checkpoint.learning_steps)
         if checkpoint.scaler:
             self.arithmetic.scaler.load_state_dict(checkpoint.scaler)
-        go_on_optimizing(self.optimizer, checkpoint.optimizer)
+        resume_optimizer(self.optimizer, checkpoint.optimizer)
         self.progress = checkpoint.progress
-        if checkpoint.density_sum is not None and self.world.leads:
+        if checkpoint.density_sum is not None and self.world.is_main:
             self.seen = MeanImage(checkpoint.density_sum, checkpoint.density_count)
         if checkpoint.rng is not None:
             torch.set_rng_state(checkpoint.rng)
@@ -383,3 +394,14 @@ def still_statistics(module: nn.Module) -> Iterator[None]:
     finally:
         for layer, training in zip(norms, were, strict=True):
             layer.train(training)
+
+
+@contextmanager
+def rng_restored_if_stopped() -> Iterator[None]:
+    """Put torch's random state back when a stop ends the block: the block runs again from its start on resume."""
+    before = torch.get_rng_state()
+    try:
+        yield
+    except Stopped:
+        torch.set_rng_state(before)
+        raise

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from iris_cli.training.distributed import World
+from iris_cli.distributed import World
 
 
 @dataclass

@@ -15,12 +15,12 @@ from iris_cli import units
 from iris_cli.axes import RHO, T_GAS, V_LOS, X_H2
 from iris_cli.config.grid import GRID_PRESETS, Grid
 from iris_cli.config.ingest import IngestConfig
-from iris_cli.ingest import ingest
-from iris_cli.standard.arepo import Snapshot
+from iris_cli.snapshots.augment import Change, Sight
+from iris_cli.snapshots.files import find_snapshots
+from iris_cli.snapshots.ingest import ingest
+from iris_cli.snapshots.reader import Snapshot
+from iris_cli.snapshots.view import View
 from iris_cli.standard.dataset import StandardDataset, sense_of_rotation
-from iris_cli.standard.perturb import Change, Sight
-from iris_cli.standard.snapshot_files import find_snapshots
-from iris_cli.standard.view import View
 
 #: The published track is seen from so far, and centred there.
 R0_PC, CENTRE_DEG = 8100.0, (0.05, -0.046)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from iris_cli.observers import observe_arrays
-from iris_cli.observers.molecule import load_molecule
+from iris_cli.observers.molecules import load_molecule
 from iris_cli.units import M_PER_PC
 from tests.against import integration
 from tests.observers.gas import BACKENDS, uniform
@@ -43,20 +43,48 @@ def clump(name: str, seed: int = 3) -> dict[str, np.ndarray]:
 
 
 def both(
-    gas: dict[str, np.ndarray], backend: str, *, molecule: str = "13co", line: str = "2-1", mode: str = "non-lte",
-    pumping: bool = True, regime: str = "thick", masers: str = "exact", opacity: float = 1e-3, turbulence: float = 0.0,
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    gas: dict[str, np.ndarray],
+    backend: str,
+    *,
+    molecule: str = "13co",
+    line: str = "2-1",
+    mode: str = "non-lte",
+    pumping: bool = True,
+    regime: str = "thick",
+    masers: str = "exact",
+    opacity: float = 1e-3,
+    turbulence: float = 0.0,
+) -> tuple[np.ndarray, np.ndarray]:
     """(V,) ours and theirs."""
     shared = {"dr_m": 0.3 * M_PER_PC, "v_edges_m_s": EDGES_M_S, "background_K": 2.73}
     ours = observe_arrays(
-        **gas, **shared, molecule=molecule, transition=line, tracer_per_CO=0.04, populations=mode, pumping=pumping,
-        regime=regime, masers=masers, dust_opacity_m2_kg=opacity, turbulence_m_s=turbulence, backend_name=backend,
-    )  # fmt: skip
+        **gas,
+        **shared,
+        molecule=molecule,
+        transition=line,
+        tracer_per_CO=0.04,
+        populations=mode,
+        pumping=pumping,
+        regime=regime,
+        masers=masers,
+        dust_opacity_m2_kg=opacity,
+        turbulence_m_s=turbulence,
+        backend_name=backend,
+    )
     theirs = integration.spectrum(
-        gas, load_molecule(molecule), line, **shared, per_CO=0.04, opacity=opacity, mode=mode,
-        pumping_K=2.73 if pumping else 0.0, regime=regime, clip=masers == "clip", turbulence_m_s=turbulence,
+        gas,
+        load_molecule(molecule),
+        line,
+        **shared,
+        per_CO=0.04,
+        opacity=opacity,
+        mode=mode,
+        pumping_K=2.73 if pumping else 0.0,
+        regime=regime,
+        clip=masers == "clip",
+        turbulence_m_s=turbulence,
         pieces=20 if regime == "selective" else 1,
-    )  # fmt: skip
+    )
     return ours[:, 0, 0].astype(float), theirs
 
 

@@ -11,7 +11,7 @@ import torch
 from iris_cli.observers.simple import SimpleObserver
 from iris_cli.observers.top_down import top_down_density
 from iris_cli.standard.dataset import StandardDataset
-from iris_cli.standard.field_format import open_folder
+from iris_cli.standard.paper_format import open_folder
 
 
 def test_the_density_image_of_view_0_is_the_papers(shared_data: Path) -> None:

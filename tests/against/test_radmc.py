@@ -21,12 +21,19 @@ def case() -> dict[str, np.ndarray]:
 
 
 def observed(case: dict[str, np.ndarray], rays: slice, **options: Any) -> np.ndarray:
-    fields = {"rho_kg_m3": "rho", "T_gas_K": "T_gas", "x_H2": "x_H2", "x_CO": "x_13CO", "T_dust_K": "T_dust",
-              "v_los_m_s": "v_los"}  # fmt: skip
+    fields = {
+        "rho_kg_m3": "rho",
+        "T_gas_K": "T_gas",
+        "x_H2": "x_H2",
+        "x_CO": "x_13CO",
+        "T_dust_K": "T_dust",
+        "v_los_m_s": "v_los",
+    }
     given = {name: case[key][:, rays] for name, key in fields.items()}
     defaults = {"dust_opacity_m2_kg": 1e-3, "background_K": 2.725, "populations": "lte", "masers": "clip"}
-    return observe_arrays(**given, dr_m=float(case["dr_m"]), v_edges_m_s=case["v_edges_m_s"], tracer_per_CO=1.0,
-                          **(defaults | options)).astype(float)  # fmt: skip
+    return observe_arrays(
+        **given, dr_m=float(case["dr_m"]), v_edges_m_s=case["v_edges_m_s"], tracer_per_CO=1.0, **(defaults | options)
+    ).astype(float)
 
 
 @pytest.mark.parametrize(("backend_name", "rays"), [("auto", 24), ("compiled", 24), ("torch", 24), ("reference", 2)])

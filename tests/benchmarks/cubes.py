@@ -18,8 +18,8 @@ from astropy.wcs import WCS
 
 from iris_cli.config.cube import CubeConfig
 from iris_cli.config.grid import Grid, grid_preset
-from iris_cli.reverter.cube import read_lv
-from tests.reverter import sky
+from iris_cli.telescope.regrid import read_lv
+from tests.telescope import sky
 
 ROWS, COLUMNS, PIXEL_DEG = 400, 900, 0.0025
 CLOUD = sky.Cloud(lon_deg=0.2, size_deg=0.05)

@@ -203,9 +203,11 @@ def main() -> None:
 
 
 def run(folder: Path, pairs: int, rounds: int, delay_s: float) -> None:
-    print(f"{pairs} pairs of {MIB_PER_PAIR:.0f} MiB, batch {BATCH}, {rounds} rounds, {os.cpu_count()} cores, "
-          f"load {os.getloadavg()[0]:.1f}, {time.strftime('%Y-%m-%d')}, {platform.machine()}, "
-          f"Python {platform.python_version()}, torch {torch.__version__}")  # fmt: skip
+    print(
+        f"{pairs} pairs of {MIB_PER_PAIR:.0f} MiB, batch {BATCH}, {rounds} rounds, {os.cpu_count()} cores, "
+        f"load {os.getloadavg()[0]:.1f}, {time.strftime('%Y-%m-%d')}, {platform.machine()}, "
+        f"Python {platform.python_version()}, torch {torch.__version__}"
+    )
     ways = warm_ways(folder, pairs)
     measure(ways, pairs, 1)  # everything read once
     rates = measure(ways, pairs, rounds)

@@ -11,9 +11,9 @@ import pytest
 
 from iris_cli.config.cube import CubeConfig, RegridConfig
 from iris_cli.config.grid import GRID_PRESETS
-from iris_cli.cube import regrid_cubes
 from iris_cli.errors import IrisError, UsageError
-from tests.reverter import sky
+from iris_cli.telescope.cube import regrid_cubes
+from tests.telescope import sky
 from tests.training.makers import write_pairs
 
 
@@ -106,7 +106,7 @@ def test_a_mock_galaxy_as_a_telescopes_cube_is_the_image_that_networks_are_train
     assert ran.code == 0, ran.err
     ran = iris("cube", tmp_path / "cube.fits", "--shards", tmp_path / "pairs", "-o", tmp_path / "lv.npz", "-q")
     assert ran.code == 0, ran.err
-    from iris_cli.training.datasets import PreObservedDataset
+    from iris_cli.pairs.datasets import PreObservedDataset
 
     observation = PreObservedDataset(tmp_path / "pairs")[0][0][0].numpy()
     with np.load(tmp_path / "lv.npz") as made:
@@ -119,7 +119,7 @@ def test_real_cubes_keep_their_flux(iris: Callable, shared_data: Path, tmp_path:
     from astropy.io import fits
 
     from iris_cli.config.grid import Grid
-    from iris_cli.reverter.cube import read_lv
+    from iris_cli.telescope.regrid import read_lv
 
     path = shared_data / name
     with fits.open(path) as file:

@@ -11,13 +11,31 @@ import pytest
 from PIL import Image
 
 from iris_cli.config.train import Noise, TrainConfig
-from iris_cli.training.runs import train_run
+from iris_cli.training.train import train_run
 from tests.training.makers import another_sky, write_pairs
 
-MEASURES = {"loss", "loss_zero", "loss_mean_image", "skill", "rmse_dex", "pearson_asinh", "ssim_asinh", "mass_ratio",
-            "near_far_error", "near_far_sign_right"}  # fmt: skip
-CURVES = {"iou", "enclosed_mass_true", "enclosed_mass_pred", "enclosed_mass_ratio", "surface_density_true",
-          "surface_density_pred", "power_ratio", "cross_correlation"}  # fmt: skip
+MEASURES = {
+    "loss",
+    "loss_zero",
+    "loss_mean_image",
+    "skill",
+    "rmse_dex",
+    "pearson_asinh",
+    "ssim_asinh",
+    "mass_ratio",
+    "near_far_error",
+    "near_far_sign_right",
+}
+CURVES = {
+    "iou",
+    "enclosed_mass_true",
+    "enclosed_mass_pred",
+    "enclosed_mass_ratio",
+    "surface_density_true",
+    "surface_density_pred",
+    "power_ratio",
+    "cross_correlation",
+}
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +50,9 @@ def ensemble(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "ensemble"
     folder.mkdir()
     for seed in (1, 2, 3):
-        hyper = TrainConfig(epochs=1, batch_size=4, batches_per_update=2, seed=seed, data=(str(shards),),
-                            noise=Noise(sigma_K=0.3))  # fmt: skip
+        hyper = TrainConfig(
+            epochs=1, batch_size=4, batches_per_update=2, seed=seed, data=(str(shards),), noise=Noise(sigma_K=0.3)
+        )
         train_run(hyper, folder / f"member-{seed:02d}", quiet=True)
     return folder
 

@@ -48,8 +48,10 @@ def test_info_tells_counts_units_and_grid(iris: Callable, folder: Path) -> None:
 def test_info_for_machines_holds_what_info_for_people_shows(iris: Callable, folder: Path) -> None:
     told = json.loads(iris("shards", "info", folder, "--json").out)
     assert told["splits"]["train"] == {
-        "samples": 5, "shards": 3, "bytes": sum(p.stat().st_size for p in folder.glob("train-*.tar")),
-    }  # fmt: skip
+        "samples": 5,
+        "shards": 3,
+        "bytes": sum(p.stat().st_size for p in folder.glob("train-*.tar")),
+    }
     assert told["arrays"]["density"]["attributes"]["unit"] == "solMass / pc3"
     assert told["statistics"]["train"]["observation"]["max"] == 10.0
     assert told["attributes"]["grid"]["v_steps"] == 64

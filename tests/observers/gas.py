@@ -19,8 +19,14 @@ def uniform(
     cells: int = 4, n_H_cm3: float = 1e3, T_K: float = 20.0, v_km_s: float = 0.0, **fields: Any
 ) -> dict[str, NDArray]:
     """`cells` alike cells on one ray. Any field may be replaced by a number or by one value for each cell."""
-    gas = {"rho_kg_m3": n_H_cm3 * 1e6 * MASS_PER_H_KG, "T_gas_K": T_K, "x_H2": 0.5, "x_CO": 1.4e-4, "T_dust_K": 20.0,
-           "v_los_m_s": v_km_s * 1e3} | fields  # fmt: skip
+    gas = {
+        "rho_kg_m3": n_H_cm3 * 1e6 * MASS_PER_H_KG,
+        "T_gas_K": T_K,
+        "x_H2": 0.5,
+        "x_CO": 1.4e-4,
+        "T_dust_K": 20.0,
+        "v_los_m_s": v_km_s * 1e3,
+    } | fields
     return {
         name: np.broadcast_to(np.reshape(value, (-1, 1, 1)), (cells, 1, 1)).astype(float) for name, value in gas.items()
     }

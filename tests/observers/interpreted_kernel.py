@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from iris_cli.observers import gpu_kernel, observe_arrays, windowed
+from iris_cli.observers import observe_arrays
+from iris_cli.observers.backends import torch_windows, triton_kernel
 from iris_cli.observers.transfer import Regime, Thick
 from iris_cli.units import M_PER_PC
 from tests.observers.gas import uniform
@@ -41,48 +42,49 @@ def gas(kind: str) -> dict[str, NDArray]:
 def observed(case: dict[str, Any], precision: type[np.floating[Any]]) -> NDArray:
     options = {name: value for name, value in case.items() if name != "gas"}
     fields = {name: field.astype(precision) for name, field in gas(case.get("gas", "")).items()}
-    return observe_arrays(**fields, dr_m=M_PER_PC, v_edges_m_s=np.linspace(-10e3, 10e3, 14), backend_name="torch",
-                          **options)  # fmt: skip
+    return observe_arrays(
+        **fields, dr_m=M_PER_PC, v_edges_m_s=np.linspace(-10e3, 10e3, 14), backend_name="torch", **options
+    )
 
 
 def trials() -> dict[str, float]:
     """How far off the trial found the kernel to be, by what was spoilt."""
-    right, there = gpu_kernel.records, torch.device("cpu")
-    found = {"as it is": gpu_kernel.try_out(there)}
-    for field in range(gpu_kernel.FIELDS.value):
+    right, there = triton_kernel.records, torch.device("cpu")
+    found = {"as it is": triton_kernel.try_out(there)}
+    for field in range(triton_kernel.FIELDS.value):
 
         def spoilt(*given: Any, field: int = field) -> torch.Tensor:
             records = right(*given)
-            wrong = {gpu_kernel.FIRST.value: 9.0, gpu_kernel.LAST.value: -60.0}.get(field)
+            wrong = {triton_kernel.FIRST.value: 9.0, triton_kernel.LAST.value: -60.0}.get(field)
             records[..., field] = records[..., field] * 1.01 if wrong is None else records[..., field] + wrong
             return records
 
-        gpu_kernel.records = spoilt
+        triton_kernel.records = spoilt
         try:
-            gpu_kernel.try_out(there)
-        except gpu_kernel.WrongSpectra as error:
+            triton_kernel.try_out(there)
+        except triton_kernel.WrongSpectra as error:
             found[str(field)] = error.off
-    gpu_kernel.records = right
+    triton_kernel.records = right
     return found
 
 
 def main() -> None:
-    called, march, suits = [], gpu_kernel.spectra, windowed.kernel_suits
+    called, march, suits = [], triton_kernel.spectra, torch_windows.kernel_suits
 
     def counted(*given: Any) -> torch.Tensor:
         called.append(given)
         return march(*given)
 
-    def suits_the_cpu_too(these: windowed.Cells, regime: Regime) -> bool:
+    def suits_the_cpu_too(these: torch_windows.Cells, regime: Regime) -> bool:
         return isinstance(regime, Thick)
 
     told = {"trial": trials()}
-    gpu_kernel.spectra = counted
+    triton_kernel.spectra = counted
     for name, case in CASES.items():
-        windowed.kernel_suits = suits
+        torch_windows.kernel_suits = suits
         truth = observed(case, np.float64)
         called.clear()
-        windowed.kernel_suits = suits_the_cpu_too
+        torch_windows.kernel_suits = suits_the_cpu_too
         cube = observed(case, np.float32)
         told[name] = {
             "off": float(np.abs(cube - truth).max() / np.abs(truth).max()),

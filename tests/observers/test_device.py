@@ -14,7 +14,8 @@ from iris_cli import units
 from iris_cli.config.grid import GRID_PRESETS
 from iris_cli.config.observer import SyntheticConfig
 from iris_cli.errors import IrisError, UsageError
-from iris_cli.observers import observe_arrays, windowed
+from iris_cli.observers import observe_arrays
+from iris_cli.observers.backends import torch_windows
 from iris_cli.observers.device import choose_backend, choose_device, gpu_of_rank, working_memory_GiB
 from iris_cli.observers.synthetic import SyntheticObserver
 from tests.observers.gas import EDGES_M_S, uniform
@@ -83,14 +84,16 @@ def test_auto_is_the_compiled_form_without_one(no_gpu: None) -> None:
 
 def test_without_a_gpu_auto_makes_the_compiled_forms_bytes(no_gpu: None) -> None:
     gas = uniform(5, v_los_m_s=np.arange(5) * 2e3)
-    cubes = [observe_arrays(**gas, dr_m=units.M_PER_PC, v_edges_m_s=EDGES_M_S, populations="lte", **chosen)
-             for chosen in ({}, {"backend_name": "compiled"})]  # fmt: skip
+    cubes = [
+        observe_arrays(**gas, dr_m=units.M_PER_PC, v_edges_m_s=EDGES_M_S, populations="lte", **chosen)
+        for chosen in ({}, {"backend_name": "compiled"})
+    ]
     assert cubes[0].tobytes() == cubes[1].tobytes() and cubes[0].max() > 1
 
 
 def test_on_a_gpu_auto_gives_torch_single_precision(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Gas in float64 would go around the kernel and be slow."""
-    monkeypatch.setattr(windowed, "choose_device", lambda name: {"cuda": torch.device("cpu")}[name])
+    monkeypatch.setattr(torch_windows, "choose_device", lambda name: {"cuda": torch.device("cpu")}[name])
     gas = uniform(5, v_los_m_s=np.arange(5) * 2e3)
     given = {"dr_m": units.M_PER_PC, "v_edges_m_s": EDGES_M_S, "populations": "lte"}
     cube, asked = (observe_arrays(**gas, **given, **chosen) for chosen in ({}, {"backend_name": "torch"}))
@@ -100,7 +103,7 @@ def test_on_a_gpu_auto_gives_torch_single_precision(gpu: None, monkeypatch: pyte
 
 def test_a_full_gpu_gets_smaller_pieces_and_at_last_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     allowed: list[float] = []
-    in_pieces = windowed._in_pieces
+    in_pieces = torch_windows._in_pieces
 
     def crowded(*given):  # type: ignore[no-untyped-def]
         allowed.append(given[-1].memory_GiB)
@@ -108,11 +111,11 @@ def test_a_full_gpu_gets_smaller_pieces_and_at_last_an_error(monkeypatch: pytest
             raise torch.OutOfMemoryError("CUDA out of memory")
         return in_pieces(*given)
 
-    monkeypatch.setattr(windowed, "_in_pieces", crowded)
+    monkeypatch.setattr(torch_windows, "_in_pieces", crowded)
     options = {"dr_m": units.M_PER_PC, "v_edges_m_s": EDGES_M_S, "populations": "lte", "backend_name": "torch"}
     assert observe_arrays(**uniform(), **options, device="cpu").max() > 1
     assert allowed == [2.0, 1.0, 0.5]
-    monkeypatch.setattr(windowed, "_in_pieces", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError()))
+    monkeypatch.setattr(torch_windows, "_in_pieces", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError()))
     with pytest.raises(IrisError, match="memory of cpu is full"):
         observe_arrays(**uniform(), **options, device="cpu")
 
@@ -126,8 +129,8 @@ def test_the_observer_asks_for_the_device_that_was_chosen(gpu: None, monkeypatch
         rays = matter.v_km_s.shape[1]
         return [torch.zeros(rays, len(edges) - 1), torch.zeros(rays)]
 
-    monkeypatch.setattr(windowed, "choose_device", lambda name: torch.device("meta") if name == "cuda" else None)
-    monkeypatch.setattr(windowed, "_observe", seen)
+    monkeypatch.setattr(torch_windows, "choose_device", lambda name: torch.device("meta") if name == "cuda" else None)
+    monkeypatch.setattr(torch_windows, "_observe", seen)
     observe_arrays(
         **uniform(), dr_m=1e16, v_edges_m_s=EDGES_M_S, populations="lte", backend_name="torch", device="cuda"
     )
@@ -140,14 +143,19 @@ def test_pieces_of_rays_that_fit_into_little_memory_make_the_same_cube(
 ) -> None:
     gas = {name: np.tile(field, (1, 7, 1)) for name, field in uniform(6, v_los_m_s=np.arange(6) * 1e3).items()}
     gas["T_gas_K"] = gas["T_gas_K"] * np.linspace(0.5, 3.0, 7)[None, :, None]
-    options = {"dr_m": units.M_PER_PC, "v_edges_m_s": EDGES_M_S, "backend_name": "torch", "populations": "lte",
-               "subsamples": 12}  # fmt: skip
+    options = {
+        "dr_m": units.M_PER_PC,
+        "v_edges_m_s": EDGES_M_S,
+        "backend_name": "torch",
+        "populations": "lte",
+        "subsamples": 12,
+    }
     pieces: list[int] = []
-    observe = windowed._observe
-    monkeypatch.setattr(windowed, "_observe", lambda m, *a: pieces.append(m.v_km_s.shape[1]) or observe(m, *a))
+    observe = torch_windows._observe
+    monkeypatch.setattr(torch_windows, "_observe", lambda m, *a: pieces.append(m.v_km_s.shape[1]) or observe(m, *a))
     whole = observe_arrays(**gas, **options, regime=regime)
     assert pieces == [7]
-    monkeypatch.setattr(windowed, "_NUMBERS_PER_CELL", 4e6 / 12)
+    monkeypatch.setattr(torch_windows, "_NUMBERS_PER_CELL", 4e6 / 12)
     parts = observe_arrays(**gas, **options, regime=regime, memory_GiB=0.1)
     assert pieces[1:] == [3, 3, 1]
     assert parts == pytest.approx(whole, rel=1e-6, abs=1e-9)
@@ -196,7 +204,7 @@ def test_a_set_that_was_begun_on_a_gpu_is_refused_where_there_is_none(
     iris: Callable, galaxies: Path, tmp_path: Path, gpu: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pairs = tmp_path / "pairs"
-    monkeypatch.setattr(windowed, "choose_device", lambda name: {"cuda": torch.device("cpu")}[name])
+    monkeypatch.setattr(torch_windows, "choose_device", lambda name: {"cuda": torch.device("cpu")}[name])
     words = ["preobserve", galaxies, pairs, "-q"]
     assert iris(*words).code == 0
     assert recorded(pairs) == ("torch", "cuda")

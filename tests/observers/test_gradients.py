@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from iris_cli.observers.arrays import choose_populations, line_setup
-from iris_cli.observers.backends import Accuracy, backend
+from iris_cli.observers.backends.backend import Accuracy, backend
 from iris_cli.observers.builtin_molecules import builtin_molecule
 from iris_cli.observers.emission import Matter
 from iris_cli.observers.transfer import REGIMES
@@ -22,14 +22,27 @@ def matter(seed: int = 0, cells: int = 5, rays: int = 3) -> Matter:
     def between(low: float, high: float) -> torch.Tensor:
         return low + (high - low) * torch.rand(cells, rays, dtype=torch.float64, generator=g)
 
-    return Matter(between(-3, 3), 1e-18 * between(0.2, 4), between(12, 60), between(0.2, 0.5), 1e-5 * between(1, 9),
-                  between(15, 30))  # fmt: skip
+    return Matter(
+        between(-3, 3),
+        1e-18 * between(0.2, 4),
+        between(12, 60),
+        between(0.2, 0.5),
+        1e-5 * between(1, 9),
+        between(15, 30),
+    )
 
 
 def brightness(name: str, gas: Matter, regime: str, gradient: bool, subsamples: int = 12) -> torch.Tensor:
     populations = choose_populations("non-lte", 2.73, 3.0, 1.0)
-    setup = line_setup(builtin_molecule("13co"), "2-1", populations, tracer_per_CO=0.04, dust_opacity_m2_kg=1e-3,
-                       background_K=2.73, in_cell_gradient=gradient)  # fmt: skip
+    setup = line_setup(
+        builtin_molecule("13co"),
+        "2-1",
+        populations,
+        tracer_per_CO=0.04,
+        dust_opacity_m2_kg=1e-3,
+        background_K=2.73,
+        in_cell_gradient=gradient,
+    )
     weights = torch.linspace(0.5, 2.0, len(EDGES) - 1, dtype=torch.float64)
     accuracy = Accuracy(subsamples=subsamples)
     return (backend(name).spectra(gas, setup, REGIMES[regime], M_PER_PC, EDGES, accuracy).line_K * weights).sum()

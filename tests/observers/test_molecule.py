@@ -11,7 +11,8 @@ import pytest
 from iris_cli.errors import DataError, UsageError
 from iris_cli.observers.builtin_molecules import builtin_molecule
 from iris_cli.observers.lamda import read_lamda
-from iris_cli.observers.molecule import collider_shares, critical_densities_cm3, load_molecule, summary
+from iris_cli.observers.molecule import collider_shares, critical_densities_cm3
+from iris_cli.observers.molecules import load_molecule, summary
 from tests.observers.gas import flux, see, uniform
 
 PLAIN = """!MOLECULE

@@ -10,8 +10,8 @@ import pytest
 
 from iris_cli.observers import level_table as lt
 from iris_cli.observers.builtin_molecules import builtin_molecule
-from iris_cli.observers.compiled_balance import balanced
-from iris_cli.observers.molecule import load_molecule
+from iris_cli.observers.level_balance import balanced
+from iris_cli.observers.molecules import load_molecule
 from iris_cli.observers.populations import (
     LTE,
     LargeVelocityGradient,

@@ -11,11 +11,11 @@ from iris_cli.config.grid import GRID_PRESETS
 from iris_cli.config.mock import MockConfig
 from iris_cli.config.preobserve import PreobserveConfig
 from iris_cli.errors import UsageError
-from iris_cli.observers.in_blur import KERNEL, blur, blur_velocity, gaussian_kernel
+from iris_cli.mock.galaxy import draw_galaxy
 from iris_cli.observers.registry import make_observer
 from iris_cli.observers.simple import SimpleObserver
 from iris_cli.observers.top_down import top_down_density
-from iris_cli.standard.mock import draw_galaxy
+from iris_cli.observers.velocity_smoothing import KERNEL, blur, blur_velocity, gaussian_kernel
 
 GRID = GRID_PRESETS["tiny"]
 

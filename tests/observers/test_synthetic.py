@@ -18,9 +18,9 @@ from iris_cli.config.mock import MockConfig
 from iris_cli.config.observer import LineConfig, SyntheticConfig
 from iris_cli.config.toml import from_dict, to_dict
 from iris_cli.errors import DataError, IrisError, UsageError
+from iris_cli.mock.galaxy import draw_galaxy
 from iris_cli.observers import observe_arrays
 from iris_cli.observers.synthetic import SyntheticObserver
-from iris_cli.standard.mock import draw_galaxy
 from tests.observers.gas import CHANNEL_KM_S, EDGES_M_S, see, uniform
 
 GRID = GRID_PRESETS["tiny"].scaled(24, 20, 6, 48)
@@ -37,12 +37,19 @@ def observer(latitude: str = "mean", in_blur: bool = False, **config: Any) -> Sy
 
 def test_the_observer_sees_what_observe_arrays_sees_in_si(galaxy: torch.Tensor) -> None:
     cube = observer(beam_fwhm_arcsec=0.0).cube(galaxy)[0]
-    fields = {name: galaxy[k].numpy().astype(float) for name, k in (
-        ("T_gas_K", axes.T_GAS), ("x_H2", axes.X_H2), ("x_CO", axes.X_CO), ("T_dust_K", axes.T_DUST))}  # fmt: skip
+    fields = {
+        name: galaxy[k].numpy().astype(float)
+        for name, k in (("T_gas_K", axes.T_GAS), ("x_H2", axes.X_H2), ("x_CO", axes.X_CO), ("T_dust_K", axes.T_DUST))
+    }
     rho = galaxy[axes.RHO].numpy() * (units.KG_PER_SOLAR_MASS / units.M_PER_PC**3)
-    arrays = observe_arrays(**fields, rho_kg_m3=rho, v_los_m_s=galaxy[axes.V_LOS].numpy() * 1e3,
-                            dr_m=GRID.distance.step * units.M_PER_PC, v_edges_m_s=GRID.velocity.edges() * 1e3,
-                            in_cell_gradient=True)  # fmt: skip
+    arrays = observe_arrays(
+        **fields,
+        rho_kg_m3=rho,
+        v_los_m_s=galaxy[axes.V_LOS].numpy() * 1e3,
+        dr_m=GRID.distance.step * units.M_PER_PC,
+        v_edges_m_s=GRID.velocity.edges() * 1e3,
+        in_cell_gradient=True,
+    )
     assert cube.shape == (20, 6, 48)
     assert cube.permute(2, 0, 1).numpy() == pytest.approx(arrays, abs=1e-4 * float(arrays.max()))
 
@@ -153,9 +160,20 @@ def test_gas_that_cannot_be_is_named_with_its_cell(field: str, value: float, say
 @pytest.mark.parametrize("value", [-1.0, np.nan, np.inf])
 @pytest.mark.parametrize(
     "name",
-    ["dr_m", "tracer_per_CO", "dust_opacity_m2_kg", "background_K", "ortho_per_para", "velocity_gradient_km_s_pc",
-     "turbulence_m_s", "temperature_ceiling_K", "subsamples", "memory_GiB", "threads"],
-)  # fmt: skip
+    [
+        "dr_m",
+        "tracer_per_CO",
+        "dust_opacity_m2_kg",
+        "background_K",
+        "ortho_per_para",
+        "velocity_gradient_km_s_pc",
+        "turbulence_m_s",
+        "temperature_ceiling_K",
+        "subsamples",
+        "memory_GiB",
+        "threads",
+    ],
+)
 def test_a_number_that_cannot_be_is_refused_and_not_computed_with(name: str, value: float) -> None:
     """Of a negative abundance, say, masers were made; of NaN the compiled form made darkness."""
     if name == "temperature_ceiling_K" and value == np.inf:  # no ceiling

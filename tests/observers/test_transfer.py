@@ -118,8 +118,13 @@ def test_each_channel_holds_its_share_of_a_transparent_line(
     backend_name: str, regime: str, T_K: float, v_km_s: float
 ) -> None:
     """Half of erf at its two edges, however few samples a channel has; also where the line is cut by the last edge."""
-    spectrum = see(uniform(1, T_K=T_K, x_CO=1e-10, v_km_s=v_km_s), backend_name=backend_name, regime=regime,
-                   background_K=0.0, turbulence_m_s=0.0)  # fmt: skip
+    spectrum = see(
+        uniform(1, T_K=T_K, x_CO=1e-10, v_km_s=v_km_s),
+        backend_name=backend_name,
+        regime=regime,
+        background_K=0.0,
+        turbulence_m_s=0.0,
+    )
     b_m_s = np.sqrt(2 * BOLTZMANN_J_K * T_K / (29.0 * 1.66054e-27))
     share = np.diff([math.erf((edge - 1e3 * v_km_s) / b_m_s) for edge in EDGES_M_S])
     assert spectrum / spectrum.sum() == pytest.approx(share / share.sum(), abs=4e-4 * share.max() / share.sum())
@@ -200,9 +205,13 @@ def test_the_fast_backends_agree_with_the_reference_on_a_tangle_of_cells(
     rng = np.random.default_rng(1)
     cells = 24
     gas = uniform(
-        cells, rho_kg_m3=10.0 ** rng.uniform(-19.5, -17, cells), T_gas_K=10.0 ** rng.uniform(1, 3, cells),
-        x_H2=rng.uniform(0, 0.5, cells), T_dust_K=rng.uniform(10, 50, cells), v_los_m_s=rng.uniform(-25e3, 25e3, cells),
-    )  # fmt: skip
+        cells,
+        rho_kg_m3=10.0 ** rng.uniform(-19.5, -17, cells),
+        T_gas_K=10.0 ** rng.uniform(1, 3, cells),
+        x_H2=rng.uniform(0, 0.5, cells),
+        T_dust_K=rng.uniform(10, 50, cells),
+        v_los_m_s=rng.uniform(-25e3, 25e3, cells),
+    )
     options = {"regime": regime, "in_cell_gradient": gradient, "populations": "non-lte", "dust_opacity_m2_kg": 1e-3}
     truth = see(gas, **options, backend_name="reference", subsamples=64)
     spectrum = see(gas, **options, backend_name=backend_name)

@@ -42,7 +42,10 @@ def test_moments_share_longitude_and_velocity_is_red_where_gas_recedes() -> None
     red, _, blue, _ = colours(norm(80.0))
     assert red > blue and colours(norm(-80.0))[2] > colours(norm(-80.0))[0]
     assert [ax.get_ylabel() for ax in figure.axes if not ax.images] == [
-        "column [x]", "mean LSR velocity [km/s]", "velocity dispersion [km/s]"]  # fmt: skip
+        "column [x]",
+        "mean LSR velocity [km/s]",
+        "velocity dispersion [km/s]",
+    ]
     assert panels[2].get_xlabel() and not panels[0].get_xlabel()
 
 

@@ -10,7 +10,7 @@ from iris_cli.config.grid import FOREGROUND_PRESETS, GRID_PRESETS, Grid
 from iris_cli.plots.reverted_map import draw_from_above, draw_map
 from iris_cli.plots.style import STYLES
 from iris_cli.plots.top_down import draw_top_down_figure
-from iris_cli.standard.plane import SGR_A_LON_DEG, corners_pc
+from iris_cli.standard.top_down_plane import SGR_A_LON_DEG, corners_pc
 
 GRID = GRID_PRESETS["tiny"]
 LV = np.full((64, 64), 0.5)
@@ -91,8 +91,14 @@ def test_all_words_of_a_tall_map_lie_on_its_figure(name: str, centre_deg: tuple[
     caption = "H2 density seen from Galactic north, reverted from cube.fits by 3 networks (run); " * 3
     style = STYLES[name]
     with style.applied():
-        figure = draw_top_down_figure(np.ones((64, 64)), FOREGROUND_PRESETS["tiny"], title="map.fits", style=style,
-                                      centre_deg=centre_deg, caption=caption)  # fmt: skip
+        figure = draw_top_down_figure(
+            np.ones((64, 64)),
+            FOREGROUND_PRESETS["tiny"],
+            title="map.fits",
+            style=style,
+            centre_deg=centre_deg,
+            caption=caption,
+        )
         figure.canvas.draw()
         ax, bar = figure.axes
         words = [ax.xaxis.label, ax.yaxis.label, ax.title, bar.yaxis.label, *ax.texts]

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from iris_cli.reverter.blocks import stages_for
 from iris_cli.reverter.cpu_layers import MATRIX_LAYERS, FewChannelNorm, MatrixConv2d, MatrixConvTranspose2d
+from iris_cli.reverter.paper import stages_for
 from iris_cli.reverter.reverter import Reverter
 
 CASES = [
@@ -38,17 +38,21 @@ def test_a_matrix_product_is_the_convolution_and_its_gradients(
 def test_only_stages_of_few_pixels_are_matrix_products() -> None:
     layers = [layer for layer in Reverter(512).modules() if isinstance(layer, MATRIX_LAYERS)]
     assert [(type(m).__name__, m.in_channels, m.out_channels) for m in layers] == [  # type: ignore[union-attr]
-        ("MatrixConv2d", 256, 512), ("MatrixConv2d", 512, 1024),
-        ("MatrixConvTranspose2d", 2048, 1024), ("MatrixConvTranspose2d", 1024, 512),
+        ("MatrixConv2d", 256, 512),
+        ("MatrixConv2d", 512, 1024),
+        ("MatrixConvTranspose2d", 2048, 1024),
+        ("MatrixConvTranspose2d", 1024, 512),
         ("MatrixConvTranspose2d", 512, 256),
-    ]  # fmt: skip
+    ]
 
 
 def test_the_fast_layout_changes_no_prediction_beyond_rounding() -> None:
     image = torch.rand(2, 1, 64, 64)
     plain, fast = Reverter(64, seed=3), Reverter(64, seed=3).on(torch.device("cpu"))
-    assert any(p.is_contiguous(memory_format=torch.channels_last) and p.dim() == 4 and not p.is_contiguous()
-               for p in fast.parameters())  # fmt: skip
+    assert any(
+        p.is_contiguous(memory_format=torch.channels_last) and p.dim() == 4 and not p.is_contiguous()
+        for p in fast.parameters()
+    )
     expected = plain(image)
     torch.testing.assert_close(fast(image), expected, rtol=0.0, atol=1e-4 * float(expected.detach().max()))
     assert len(stages_for(64)) == 6

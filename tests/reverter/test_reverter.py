@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from iris_cli.errors import UsageError
-from iris_cli.reverter.blocks import PAPER_STAGES, SIZES, stages_for
+from iris_cli.reverter.paper import PAPER_STAGES, SIZES, stages_for
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.units import INNER, SI
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from shards.codec import ENCODINGS, ArraySchema, Float16, ShuffledZlib, codec_named, read_npys
+from shards.encode_sample import decode
 from shards.errors import ShardError
 from shards.index import Index, StoredArray
-from shards.packing import decode
 from shards.stream import ShardStream
 from shards.verify import repair, verify
 from shards.writer import SetPlan, write_set

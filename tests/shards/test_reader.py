@@ -10,8 +10,8 @@ import pytest
 
 from shards.errors import ShardError
 from shards.index import Index
+from shards.index_tars import index_tars
 from shards.reader import Reader
-from shards.scan import index_tars
 from shards.stream import ShardStream
 from shards.tar import Writer
 from tests.shards.damage import flip, payload_of

@@ -14,8 +14,8 @@ import pytest
 from shards import layout
 from shards.errors import ShardError
 from shards.index import Index
+from shards.index_tars import index_tars
 from shards.reader import Reader
-from shards.scan import index_tars
 from shards.stream import BadSamples, ShardStream
 from shards.tar import walk
 from shards.verify import repair, verify

@@ -16,10 +16,10 @@ from iris_cli.axes import RHO, T_GAS, V_LOS, X_H2
 from iris_cli.config.grid import GRID_PRESETS
 from iris_cli.config.mock import MockConfig
 from iris_cli.errors import DataError
+from iris_cli.mock.galaxy import draw_galaxy
+from iris_cli.mock.generate import Galaxies, write_mock
 from iris_cli.standard.dataset import StandardDataset, sense_of_rotation
-from iris_cli.standard.field_format import open_folder
-from iris_cli.standard.generate import Galaxies, write_mock
-from iris_cli.standard.mock import draw_galaxy
+from iris_cli.standard.paper_format import open_folder
 from shards.layout import temporary_name
 
 GRID = GRID_PRESETS["tiny"].scaled(8, 8, 4, 8)
@@ -249,9 +249,12 @@ def test_a_data_set_whose_replacement_was_killed_between_two_renames_comes_back(
 def test_a_mock_that_is_told_to_stop_leaves_nothing_and_asks_to_be_started_again(tmp_path: Path) -> None:
     words = ["mock", "set", "-n", "100000", "--log-every", "0.1"]
     run = subprocess.Popen(
-        [sys.executable, "-m", "iris_cli", *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+        [sys.executable, "-m", "iris_cli", *words],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
-    )  # fmt: skip
+    )
     assert run.stderr is not None
     run.stderr.readline()  # the first galaxies are there
     run.terminate()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from iris_cli.axes import RHO, V_LOS
 from iris_cli.config.grid import Grid
-from iris_cli.standard.mock import Disc, MockGalaxy, Ring
+from iris_cli.mock.galaxy import Disc, MockGalaxy, Ring
 from iris_cli.standard.orbit import WALKER_2025
 
 R0_PC = 8100.0

@@ -15,10 +15,10 @@ from torch import nn
 from iris_cli import units
 from iris_cli.config.grid import Grid
 from iris_cli.config.toml import to_dict
+from iris_cli.distributed import Control
+from iris_cli.pairs.datasets import PreObservedDataset
+from iris_cli.pairs.sources import ShardPairs
 from iris_cli.reverter.reverter import Reverter
-from iris_cli.training.datasets import PreObservedDataset
-from iris_cli.training.distributed import Control
-from iris_cli.training.pairs import ShardPairs
 from shards.writer import ArraySchema, Sample, SetPlan, write_set
 
 GRID = Grid().scaled(32, 32, 16, 32)

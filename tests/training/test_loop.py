@@ -17,7 +17,9 @@ from torch import Tensor, nn
 
 from iris_cli.config.train import Noise, OptimizerConfig, ScheduleConfig, TrainConfig
 from iris_cli.errors import DataError, UsageError
+from iris_cli.pairs.sources import ShardPairs
 from iris_cli.reverter.reverter import Reverter
+from iris_cli.signals import catch_signals
 from iris_cli.training import (
     InfiniteDataset,
     PreObservedDataset,
@@ -27,9 +29,7 @@ from iris_cli.training import (
     train_reverter,
 )
 from iris_cli.training.checkpoint import Checkpoint, load
-from iris_cli.training.interruption import interruption
 from iris_cli.training.loop import Trainer
-from iris_cli.training.pairs import ShardPairs
 from iris_cli.training.run_folder import RunFolder
 from tests.training.makers import small_reverter, without_batch_norm
 
@@ -245,8 +245,14 @@ def test_validation_repeats_to_the_last_bit_and_batches_do_not_matter(shards: Pa
 
 
 def test_gradients_are_clipped_to_the_length_asked_for(shards: Path) -> None:
-    hyper = replace(HYPER, epochs=1, batch_size=22, batches_per_update=1, gradient_clip=1e-3,
-                    optimizer=OptimizerConfig("sgd", 1.0, momentum=0.0))  # fmt: skip
+    hyper = replace(
+        HYPER,
+        epochs=1,
+        batch_size=22,
+        batches_per_update=1,
+        gradient_clip=1e-3,
+        optimizer=OptimizerConfig("sgd", 1.0, momentum=0.0),
+    )
     before = [p.detach().clone() for p in small_reverter().parameters()]
     after = train(shards, hyper)
     moved = torch.cat([(a - b).flatten() for a, b in zip(after.parameters(), before, strict=True)])
@@ -389,9 +395,9 @@ def test_a_second_ctrl_c_ends_a_run_even_while_it_puts_its_readers_away(
 
 
 def test_ctrl_c_after_another_signal_is_the_first_one() -> None:
-    with interruption(["TERM", "USR1"]) as flag:
+    with catch_signals(["TERM", "USR1"]) as flag:
         for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGTERM):
             os.kill(os.getpid(), number)
-        assert flag.asked
+        assert flag.is_set
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)

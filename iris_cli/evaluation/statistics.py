@@ -1,0 +1,169 @@
+"""What an examination found: numbers and curves with medians and intervals, ready for JSON, tables and figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iris_cli.config.grid import Grid
+from iris_cli.config.train import TrainConfig
+from iris_cli.evaluation import calibration
+from iris_cli.evaluation.bootstrap import Floats, Resampling, Summary, divided
+from iris_cli.evaluation.metrics import MEASURES, THRESHOLDS
+from iris_cli.evaluation.power_spectra import Wavenumbers
+from iris_cli.evaluation.radial_profiles import Annuli
+from iris_cli.evaluation.summary import Report
+
+Arrays = dict[str, NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Numbers along `x`, which is `of` something in `unit`."""
+
+    of: str
+    unit: str
+    x: Floats
+    y: Summary
+
+
+@dataclass(frozen=True)
+class Findings:
+    """One set of inputs as tested: `numbers` are curves of one point each."""
+
+    name: str
+    pairs: int
+    sources: int
+    numbers: dict[str, Summary]
+    curves: dict[str, Curve]
+
+    def report(self) -> Report:
+        """The means alone, as a plain test gives them."""
+        means = {name: _value(self.numbers[name].mean) for name in MEASURES}
+        return Report.of_means(means, self.pairs, int(self.numbers["near_far_sign_right"].pairs[0]))
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "pairs": self.pairs,
+            "sources": self.sources,
+            "numbers": {
+                name: {key: _value(part) for key, part in vars(number).items()} for name, number in self.numbers.items()
+            },
+            "curves": {
+                name: {
+                    "of": curve.of,
+                    "unit": curve.unit,
+                    "x": _values(curve.x),
+                    **{key: _values(part) for key, part in vars(curve.y).items()},
+                }
+                for name, curve in self.curves.items()
+            },
+        }
+
+
+def _values(numbers: NDArray) -> list[float | int | None]:
+    """JSON has no NaN."""
+    return [None if isinstance(n, float) and not math.isfinite(n) else n for n in numbers.tolist()]
+
+
+def _value(numbers: NDArray) -> Any:
+    return _values(numbers)[0]
+
+
+def find(name: str, arrays: Arrays, sources: Sequence[str], grid: Grid, hyper: TrainConfig) -> Findings:
+    """From what `examine` gives, (pairs, width) each, and the source of each pair."""
+    draw = Resampling.of(sources, hyper.seed)
+    curves = {**_overlap(arrays, draw, hyper), **_profiles(arrays, draw, grid), **_spectra(arrays, draw, grid)}
+    numbers = {measure: draw.summary(arrays[measure]) for measure in MEASURES}
+    numbers["skill"] = _skill(arrays, draw)
+    if "ranks" in arrays:
+        numbers |= _ensemble_numbers(arrays, draw)
+        curves |= _ensemble_curves(arrays, draw)
+    read = ~np.isnan(arrays["loss"][:, 0])
+    return Findings(name, int(read.sum()), len({s for s, r in zip(sources, read, strict=True) if r}), numbers, curves)
+
+
+def _derived(draw: Resampling, function: Callable[..., Floats], *arrays: Floats) -> Summary:
+    """A number made of sums over pairs: its value, and the interval of the same function of resampled sums."""
+    value = function(*(np.nan_to_num(a).sum(axis=0, keepdims=True) for a in arrays))[0]
+    low, high = draw.interval(function(*(draw.sums(a) for a in arrays)))
+    return Summary(value, np.full_like(value, np.nan), low, high, (~np.isnan(arrays[0])).sum(axis=0))
+
+
+def _skill(arrays: Arrays, draw: Resampling) -> Summary:
+    """1 - loss / the better trivial predictor's: which of them is better is asked anew in each resample."""
+
+    def skill(loss: Floats, *trivial: Floats) -> Floats:
+        return 1.0 - divided(loss, np.minimum.reduce(trivial))
+
+    trivial = [arrays["loss_zero"], *([] if np.isnan(m := arrays["loss_mean_image"]).all() else [m])]
+    return _derived(draw, skill, arrays["loss"], *trivial)
+
+
+def _overlap(arrays: Arrays, draw: Resampling, hyper: TrainConfig) -> dict[str, Curve]:
+    levels = np.array(THRESHOLDS) * hyper.density_normalization_kg_m3
+    return {"iou": Curve("H2 density threshold", "kg m^-3", levels, draw.summary(arrays["iou"]))}
+
+
+def _profiles(arrays: Arrays, draw: Resampling, grid: Grid) -> dict[str, Curve]:
+    annuli = Annuli.of(grid)
+    if annuli is None:
+        return {}
+    within = ("radius", "pc", annuli.edges_pc[1:])
+    at = ("radius", "pc", annuli.centres_pc)
+    ratio = divided(arrays["enclosed_mass_pred"], arrays["enclosed_mass_true"])
+    return {
+        "enclosed_mass_true": Curve(*within, draw.summary(arrays["enclosed_mass_true"])),
+        "enclosed_mass_pred": Curve(*within, draw.summary(arrays["enclosed_mass_pred"])),
+        "enclosed_mass_ratio": Curve(*within, draw.summary(ratio)),
+        "surface_density_true": Curve(*at, draw.summary(arrays["surface_density_true"])),
+        "surface_density_pred": Curve(*at, draw.summary(arrays["surface_density_pred"])),
+    }
+
+
+def _spectra(arrays: Arrays, draw: Resampling, grid: Grid) -> dict[str, Curve]:
+    k = Wavenumbers.of(grid).k_per_pc
+    return {
+        name: Curve("wavenumber", "pc^-1", k, draw.summary(arrays[name]))
+        for name in ("power_ratio", "cross_correlation")
+    }
+
+
+def _ensemble_numbers(arrays: Arrays, draw: Resampling) -> dict[str, Summary]:
+    members = arrays["ranks"].shape[1] - 1
+    variance, error, pixels = (arrays[name][:, -1:] for name in ("variance", "squared_error", "pixels"))
+    return {
+        "crps": draw.summary(arrays["crps"]),
+        "mean_absolute_error": draw.summary(arrays["mean_absolute_error"]),
+        "spread": _derived(draw, _root_mean, variance, pixels),
+        "error_of_mean": _derived(draw, _root_mean, error, pixels),
+        "spread_skill": _derived(draw, lambda v, e: calibration.spread_skill(v, e, members), variance, error),
+    }
+
+
+def _ensemble_curves(arrays: Arrays, draw: Resampling) -> dict[str, Curve]:
+    ranks, dense = arrays["ranks"], arrays["ranks_dense"]
+    members = ranks.shape[1] - 1
+    variance, error, pixels = (arrays[name][:, :-1] for name in ("variance", "squared_error", "pixels"))
+    below, nominal = np.arange(members + 1.0), calibration.nominal_coverage(members)
+    return {
+        "rank_share": Curve("members below the truth", "1", below, draw.summary(ranks)),
+        "rank_share_dense": Curve("members below the truth", "1", below, draw.summary(dense)),
+        "coverage": Curve("nominal coverage", "1", nominal, draw.summary(calibration.coverage(ranks))),
+        "coverage_dense": Curve("nominal coverage", "1", nominal, draw.summary(calibration.coverage(dense))),
+        "error_of_spread": Curve(
+            "spread",
+            "asinh",
+            _root_mean(variance.sum(axis=0), pixels.sum(axis=0)),
+            _derived(draw, _root_mean, error, pixels),
+        ),
+    }
+
+
+def _root_mean(total: Floats, count: Floats) -> Floats:
+    return np.sqrt(divided(total, count))

@@ -1,0 +1,49 @@
+"""Inputs that no telescope would bring: what does a network make of them?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from numpy.typing import NDArray
+
+from iris_cli.axes import reverse_velocity
+from iris_cli.pairs.pair import OBSERVATION
+from iris_cli.pairs.sources import Pairs
+
+#: Changes an observation (1, L, V) in place, before a feed adds noise to it.
+Alteration = Callable[[NDArray], None]
+
+
+class Altered(Pairs):
+    """The same pairs with other observations; densities stay what they are."""
+
+    def __init__(self, pairs: Pairs, alter: Alteration) -> None:
+        self.pairs, self.alter, self.name = pairs, alter, pairs.name
+        self.grid, self.quantity, self.latitude = pairs.grid, pairs.quantity, pairs.latitude
+        self.sizes, self.fingerprint, self.litter = pairs.sizes, pairs.fingerprint, pairs.litter
+
+    def read(self, number: int, rows: Mapping[str, NDArray]) -> None:
+        self.pairs.read(number, rows)
+        self.alter(rows[OBSERVATION])
+
+    def groups(self) -> list[str]:
+        return self.pairs.groups()
+
+    def key(self, number: int) -> str:
+        return self.pairs.key(number)
+
+
+def put_out(observation: NDArray) -> None:
+    """Nothing shines; what a feed adds as noise is all there is to see."""
+    observation[...] = 0.0
+
+
+def mirror_velocity(observation: NDArray) -> None:
+    """Approaching gas recedes and the other way round: a galaxy that turns against the Milky Way."""
+    observation[...] = reverse_velocity(observation).copy()
+
+
+def mirrors_itself(pairs: Pairs) -> bool:
+    """Whether the velocity axis is symmetric about zero, without which it cannot be mirrored."""
+    grid = pairs.grid
+    return abs(grid.v_min_km_s + grid.v_max_km_s) <= 1e-6 * (grid.v_max_km_s - grid.v_min_km_s)

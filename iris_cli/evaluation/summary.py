@@ -1,0 +1,85 @@
+"""What a test found: the numbers for machines, and the same as a table for people."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from iris_cli.evaluation.metrics import EVEN_SPLIT, Totals
+
+
+def skill(loss: float | None, *trivial: float | None) -> float | None:
+    """1 - loss / (the best trivial predictor's loss): 0 is no better than that, 1 is perfect."""
+    known = [value for value in trivial if value is not None]
+    if loss is None or not known or min(known) == 0:
+        return None
+    return 1.0 - loss / min(known)
+
+
+@dataclass(frozen=True)
+class Report:
+    """Means over `pairs` pairs, each counted once. None where no pair defines a measure."""
+
+    pairs: int
+    loss: float | None
+    loss_zero: float | None
+    loss_mean_image: float | None
+    skill: float | None
+    rmse_dex: float | None
+    pearson_asinh: float | None
+    ssim_asinh: float | None
+    mass_ratio: float | None
+    near_far_error: float | None
+    near_far_sign_right: float | None
+    near_far_pairs: int
+
+    @classmethod
+    def of(cls, totals: Totals) -> Report:
+        return cls.of_means(totals.means(), totals.count(), totals.count("near_far_sign_right"))
+
+    @classmethod
+    def of_means(cls, means: dict[str, float | None], pairs: int, near_far_pairs: int) -> Report:
+        """`means` of all MEASURES."""
+        total = skill(means["loss"], means["loss_zero"], means["loss_mean_image"])
+        return cls(pairs=pairs, skill=total, near_far_pairs=near_far_pairs, **means)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Name, value, meaning."""
+        return [(f.name, text(getattr(self, f.name)), MEANING[f.name]) for f in fields(self)]
+
+
+MEANING = {
+    "pairs": "galaxy views tested, each once",
+    "loss": "of the network",
+    "loss_zero": "of predicting nothing",
+    "loss_mean_image": "of predicting the training set's mean image",
+    "skill": "1 - loss / the better of those two",
+    "rmse_dex": "log10 error over occupied pixels",
+    "pearson_asinh": "correlation of asinh maps",
+    "ssim_asinh": "structural similarity of asinh maps",
+    "mass_ratio": "predicted / true mass",
+    "near_far_error": "error of (near - far)/(near + far)",
+    "near_far_sign_right": "share with the heavier half right",
+    "near_far_pairs": f"of which the split is not even (above {EVEN_SPLIT:g})",
+}
+
+
+#: What an ensemble has beside the measures of a single network.
+ENSEMBLE_MEANING = {
+    "crps": "continuous ranked probability score of asinh maps",
+    "mean_absolute_error": "the same score of the first member alone",
+    "spread": "rms standard deviation of the members, asinh maps",
+    "error_of_mean": "rms error of the members' mean, asinh maps",
+    "spread_skill": "spread / error, 1 where an ensemble knows its error",
+}
+#: Curves of the share of truths inside central intervals, and of which pixels.
+COVERAGES = {"coverage": "occupied pixels", "coverage_dense": "dense pixels"}
+
+
+def text(value: float | int | None) -> str:
+    if value is None or value != value:
+        return "-"
+    return str(value) if isinstance(value, int) else f"{value:.4g}"

@@ -1,0 +1,122 @@
+"""Reading and writing the small files of a data set: whole or not at all, never a pickle."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iris_cli.errors import DataError, naming
+from shards import layout
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object. DataError when the file is missing, cut short or something else."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is not valid JSON: {error}", "it was cut short or is not a data set's") from None
+    if not isinstance(value, dict):
+        raise DataError(f"{path} holds a {type(value).__name__}, not a JSON object")
+    return value
+
+
+def read_array(path: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """A float array of just this shape, as float32. DataError names the file and what is wrong with it."""
+    try:
+        array = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist, though its index names it") from None
+    except (ValueError, EOFError, OSError, BadZipFile) as error:
+        raise DataError(f"{path} is not a whole .npy file: {str(error).splitlines()[0]}", "write it again") from None
+    if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
+        raise DataError(f"{path} holds {getattr(array, 'dtype', type(array))}, not floating-point numbers")
+    if array.shape != shape:
+        raise DataError(f"{path} has shape {array.shape}; the data set's grid promises {shape}")
+    return array.astype(np.float32, copy=False)
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that becomes `path` when the block ends well, and is removed when it does not.
+
+    It is written under a temporary name in the same folder, synced to disk and renamed. DataError names `path`.
+    """
+    with naming(path), layout.atomic_file(path) as file:
+        yield file
+
+
+def write_array(path: Path, array: NDArray[np.float32]) -> None:
+    """`.npy`. (numpy's own writer ignores a full disk.)"""
+    array = np.ascontiguousarray(array)
+    with atomic_file(path) as file:
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+        file.write(array.data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """UTF-8."""
+    with atomic_file(path) as file:
+        file.write(text.encode())
+
+
+def fits_cards(text: str) -> list[str]:
+    """Words for the HISTORY or COMMENT cards of a FITS header, a line each; joined by spaces they are the text again.
+
+    A card holds 72 characters of ASCII: others are spelled out, and words that are longer are broken.
+    """
+    printable = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+    return textwrap.wrap(printable.encode("ascii", "backslashreplace").decode(), 72, break_on_hyphens=False)
+
+
+def to_json(value: Any) -> str:
+    return json.dumps(value, indent=2, allow_nan=False) + "\n"
+
+
+@contextmanager
+def atomic_folder(path: Path, overwrite: bool) -> Iterator[Path]:
+    """A folder to fill that becomes `path` when all went well and vanishes when not.
+
+    DataError when `path` exists and `overwrite` does not say that it may go; what stood there goes only at the end.
+    What a killed process left of this very folder is swept first.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(path)
+    if path.exists() and not overwrite and (not path.is_dir() or any(path.iterdir())):
+        raise DataError(f"{path} exists", "choose another folder, or --overwrite it")
+    partial, old = layout.temporary_name(path), layout.temporary_name(_replaced(path))
+    partial.mkdir()
+    try:
+        with naming(path):
+            yield partial
+        if path.exists():
+            path.replace(old)
+        partial.replace(path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _replaced(path: Path) -> Path:
+    return path.with_name(f"{path.name}.old")
+
+
+def _sweep(path: Path) -> None:
+    """What stood at `path` comes back if a process was killed just when it had moved it away."""
+    for old in layout.leftover_folders(_replaced(path)):
+        if path.exists():
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            old.replace(path)
+    for left in layout.leftover_folders(path):
+        shutil.rmtree(left, ignore_errors=True)
