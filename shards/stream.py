@@ -60,8 +60,9 @@ class Source(Protocol):
 class Draws:
     """Which samples one rank reads for each step: an order of `numbers`, and the rank's share of every global step.
 
-    `numbers` are the samples to choose from, ascending; `sizes` are the samples of each shard of the whole set, which
-    are mixed in windows of `window` shards. Rank, batch and threads do not change which samples a global step holds.
+    `numbers` are the samples to choose from, ascending if they are shuffled; `sizes` are the samples of each shard of
+    the whole set, which are mixed in windows of `window` shards. Rank, batch and threads do not change which samples a
+    global step holds.
     """
 
     numbers: Numbers
@@ -75,10 +76,12 @@ class Draws:
     drop_last: bool = False
 
     def __post_init__(self) -> None:
-        """ShardError unless the numbers ascend and belong to the set."""
+        """ShardError unless the numbers belong to the set, and ascend where they are shuffled by shards."""
         found, total = self.numbers, sum(self.sizes)
-        if len(found) and (found[0] < 0 or found[-1] >= total or (np.diff(found) <= 0).any()):
-            raise ShardError(f"sample numbers {found[0]} ... {found[-1]} do not ascend within the {total} of the set")
+        if len(found) and not 0 <= found.min() <= found.max() < total:
+            raise ShardError(f"sample numbers {found.min()} to {found.max()} are not all among the {total} of the set")
+        if self.shuffle and (np.diff(found) <= 0).any():
+            raise ShardError("the sample numbers to shuffle do not ascend", "sort them, each once")
 
     @property
     def count(self) -> int:

@@ -13,7 +13,7 @@ from iris_cli.distributed import World
 from iris_cli.errors import DataError
 from iris_cli.evaluation.loss import PhysicalLoss
 from iris_cli.evaluation.metrics import Maps, Measure, Totals, pixel_volume
-from iris_cli.pairs.batch import Feed, PairBatch, bad_litter_over_ranks
+from iris_cli.pairs.stream import PairBatch, PairStream, bad_litter_over_ranks
 
 
 @torch.no_grad()
@@ -40,7 +40,7 @@ def measure(
 def evaluate(
     reverter: nn.Module,
     loss: PhysicalLoss,
-    feed: Feed,
+    feed: PairStream,
     measures: dict[str, Measure],
     world: World,
     mean_image: Tensor | None,
@@ -74,19 +74,17 @@ def evaluate(
             "check it: iris shards verify",
         )
     if missing == feed.count:
-        raise DataError(
-            f"none of the {feed.count} {feed.stream} samples could be read", "check them: iris shards verify"
-        )
+        raise DataError(f"none of the {feed.count} {feed.name} samples could be read", "check them: iris shards verify")
     return totals
 
 
-def tell_bad_litter(feeds: Sequence[Feed], world: World) -> None:
+def tell_bad_litter(feeds: Sequence[PairStream], world: World) -> None:
     """A warning when a test drew litter that could not be read; all ranks ask together."""
     if bad := bad_litter_over_ranks(feeds, world):
         warn(f"{plural(bad, 'sample')} of the litter could not be read: others were drawn instead")
 
 
-def check_truth(batch: PairBatch, feed: Feed) -> None:
+def check_truth(batch: PairBatch, feed: PairStream) -> None:
     """DataError that names the first pair whose true density is not finite: nothing can be compared with it."""
     for number in batch.ids[~batch.density.flatten(1).isfinite().all(dim=1).numpy()]:
         raise DataError(
@@ -95,7 +93,7 @@ def check_truth(batch: PairBatch, feed: Feed) -> None:
         )
 
 
-def check_finite(values: Tensor, batch: PairBatch, feed: Feed) -> None:
+def check_finite(values: Tensor, batch: PairBatch, feed: PairStream) -> None:
     """DataError that names the first pair whose value, (n,), is not finite."""
     for number in batch.ids[~values.isfinite().numpy()]:
         raise DataError(

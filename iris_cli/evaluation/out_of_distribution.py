@@ -25,14 +25,14 @@ from iris_cli.config.train import TrainConfig
 from iris_cli.console import progress
 from iris_cli.errors import IrisError
 from iris_cli.files import atomic_file
-from iris_cli.pairs.batch import Feed
+from iris_cli.pairs.datasets import Pairs, divide, litter_of, pairs_of
 from iris_cli.pairs.noise import ImageNoise
 from iris_cli.pairs.open_data import open_data, open_litter
-from iris_cli.pairs.sources import Numbers, Pairs, divide, litter_of, pairs_of
+from iris_cli.pairs.stream import PairStream
 from iris_cli.standard.orbit_check import compare
 from iris_cli.training.checkpoint import Checkpoint
 from shards.errors import ShardError
-from shards.order import stream_key
+from shards.order import Numbers, stream_key
 
 CACHE = "novelty.npz"
 VERSION = 1
@@ -209,7 +209,7 @@ def familiar_inputs(run: Path, checkpoint: Checkpoint, hyper: TrainConfig, quiet
     except (IrisError, ShardError) as error:
         return f"the training set cannot be read: {error.message}"
     train, validation = divide(pairs, hyper)
-    held_out = np.concatenate([validation, pairs.split("test")])
+    held_out = np.concatenate([validation, pairs.own_split("test")])
     if len(held_out) == 0:
         return f"{pairs.name} held out no galaxies to compare with"
     made = _look_at(pairs, train, held_out, hyper, litter, quiet)
@@ -242,7 +242,7 @@ def _inputs(
 ) -> Iterator[tuple[NDArray, NDArray]]:
     """Observations (n, L, V) with the noise and the litter that the network met, and true maps (n, R', L)."""
     noise = None if hyper.noise.silent else ImageNoise.of(hyper.noise, pairs.quantity, pairs.grid, pairs.latitude)
-    for batch in Feed("novelty", pairs, numbers, hyper.seed, 16, noise=noise, litter=litter).epoch():
+    for batch in PairStream("novelty", pairs, numbers, hyper.seed, 16, noise=noise, litter=litter).epoch():
         yield batch.observation[:, 0].numpy(), batch.density[:, 0].numpy()
 
 

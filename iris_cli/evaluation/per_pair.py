@@ -26,7 +26,7 @@ from iris_cli.evaluation.loss import PhysicalLoss
 from iris_cli.evaluation.metrics import DENSE, MEASURES, OCCUPIED, THRESHOLDS, Maps, Measure, iou, pixel_volume
 from iris_cli.evaluation.power_spectra import Wavenumbers
 from iris_cli.evaluation.radial_profiles import Annuli
-from iris_cli.pairs.batch import Feed
+from iris_cli.pairs.stream import PairStream
 
 #: Name -> how many numbers a pair has of it, and the function that gives them for a batch, (n, width).
 Gauges = dict[str, tuple[int, Callable[["Seen"], Tensor]]]
@@ -144,7 +144,7 @@ class Records:
 
 @torch.no_grad()
 def examine(
-    ensemble: Ensemble, loss: PhysicalLoss, feed: Feed, world: World, mean_image: Tensor | None, bar: Progress
+    ensemble: Ensemble, loss: PhysicalLoss, feed: PairStream, world: World, mean_image: Tensor | None, bar: Progress
 ) -> dict[str, NDArray[np.float64]]:
     """Name -> (pairs, width), the same on every rank.
 
@@ -170,7 +170,5 @@ def examine(
     if wrong := missing and records.wrong(feed.bad_over_ranks(world)):
         raise DataError(f"{wrong} of {feed.count} samples were not seen just once", "check them: iris shards verify")
     if missing and not records.table[:, 0].any():
-        raise DataError(
-            f"none of the {feed.count} {feed.stream} samples could be read", "check them: iris shards verify"
-        )
+        raise DataError(f"none of the {feed.count} {feed.name} samples could be read", "check them: iris shards verify")
     return records.arrays()

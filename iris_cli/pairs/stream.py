@@ -101,7 +101,11 @@ class PairStream:
 
     def stages(self, epoch: int, position: int) -> DataPipeline:
         """The stream as a list of stages, each of which maps an iterator to an iterator."""
-        stages = [lambda: self.draws.epoch(epoch, position), self._reading(self.pairs, self.bad), to_tensors(self.pinned)]
+        stages = [
+            lambda: self.draws.epoch(epoch, position),
+            self._reading(self.pairs, self.bad),
+            to_tensors(self.pinned),
+        ]
         if self.litter is not None:
             key = stream_key("litter", self.name, self.litter_seed, self.seed)
             drawn = self._draws(np.arange(len(self.litter)), self.litter, key).resampled(epoch, position)

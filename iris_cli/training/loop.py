@@ -28,7 +28,7 @@ from iris_cli.evaluation.evaluate import evaluate
 from iris_cli.evaluation.loss import PhysicalLoss
 from iris_cli.evaluation.metrics import SCORES
 from iris_cli.evaluation.summary import skill
-from iris_cli.pairs.batch import Feed, PairBatch, bad_litter_over_ranks
+from iris_cli.pairs.stream import PairBatch, PairStream, bad_litter_over_ranks
 from iris_cli.signals import StopFlag, Stopped
 from iris_cli.training.checkpoint import Checkpoint, DataDescription, Progress
 from iris_cli.training.ema import EMA
@@ -57,8 +57,8 @@ class Trainer:
     loss: PhysicalLoss
     optimizer: Optimizer
     arithmetic: Precision
-    train: Feed
-    validation: Feed
+    train: PairStream
+    validation: PairStream
     stop_flag: StopFlag
     data: DataDescription
     #: Of the weights, where one is kept: what is validated, and what a test takes.

@@ -27,10 +27,9 @@ from iris_cli.evaluation.statistics import Findings, find
 from iris_cli.evaluation.stress import Altered, mirror_velocity, mirrors_itself, put_out
 from iris_cli.evaluation.summary import COVERAGES, ENSEMBLE_MEANING, Report, text
 from iris_cli.observers.observer import Observer
-from iris_cli.pairs.batch import Feed
-from iris_cli.pairs.datasets import InfiniteDataset
+from iris_cli.pairs.datasets import InfiniteDataset, Pairs, litter_of, pairs_of
 from iris_cli.pairs.open_data import open_data, open_litter
-from iris_cli.pairs.sources import Pairs, litter_of, pairs_of
+from iris_cli.pairs.stream import PairStream
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.training.checkpoint import Checkpoint, load
 from iris_cli.training.run_folder import RunFolder, member_folders
@@ -80,12 +79,12 @@ def test_feed(
     litter: InfiniteDataset | None = None,
     noise: Noise | None = None,
     observer: Observer | None = None,
-) -> Feed:
+) -> PairStream:
     """Every pair of a data set once, in order, with the noise and the litter of a test. DataError if there is none."""
     pairs = pairs_of(dataset, observer)
     if len(pairs) == 0:
         raise DataError(f"{pairs.name} holds no sample to test on")
-    return Feed(
+    return PairStream(
         "test",
         pairs,
         np.arange(len(pairs)),
@@ -183,11 +182,11 @@ class Tested:
 class Inputs:
     """What to test on: a feed for each set, the normal one first, and the split that it shows."""
 
-    feeds: dict[str, Feed]
+    feeds: dict[str, PairStream]
     split: str
 
     @property
-    def normal(self) -> Feed:
+    def normal(self) -> PairStream:
         return self.feeds[NORMAL]
 
 
@@ -219,13 +218,13 @@ def inputs_of(
     return Inputs(feeds, split)
 
 
-def feed_of(hyper: TrainConfig, data: Sequence[str], split: str) -> Feed:
+def feed_of(hyper: TrainConfig, data: Sequence[str], split: str) -> PairStream:
     """The pairs of a split ("" for all) of these folders, with the noise and litter of `hyper`."""
     dataset, observer = open_data(data, hyper.observer, split or None, checksums=hyper.checksums)
     return test_feed(dataset, hyper, open_litter(hyper), observer=observer)
 
 
-def _stressed(normal: Feed) -> dict[str, Feed]:
+def _stressed(normal: PairStream) -> dict[str, PairStream]:
     made = {NOISE_ONLY: replace(normal, pairs=Altered(normal.pairs, put_out), litter=None)}
     if mirrors_itself(normal.pairs):
         made[MIRRORED] = replace(normal, pairs=Altered(normal.pairs, mirror_velocity))
@@ -306,7 +305,7 @@ class Predictions:
     sources: list[str] = field(default_factory=list)
 
 
-def sample_predictions(members: Sequence[Trained], feed: Feed, galaxies: int) -> Predictions:
+def sample_predictions(members: Sequence[Trained], feed: PairStream, galaxies: int) -> Predictions:
     """The first pairs of so many different galaxies of a feed, with their noise and litter."""
     groups = feed.pairs.groups()
     firsts = [groups.index(name) for name in dict.fromkeys(groups)]
@@ -314,7 +313,7 @@ def sample_predictions(members: Sequence[Trained], feed: Feed, galaxies: int) ->
 
 
 @torch.no_grad()
-def predictions_at(members: Sequence[Trained], feed: Feed, items: Sequence[int], most: int = 1) -> Predictions:
+def predictions_at(members: Sequence[Trained], feed: PairStream, items: Sequence[int], most: int = 1) -> Predictions:
     """The first `most` readable pairs at these places of a feed that shows all pairs, just as a test sees them."""
     ensemble, groups = ensemble_of(members).eval(), feed.pairs.groups()
     check_fits(ensemble, feed.pairs)  # type: ignore[arg-type]  # it asks for size and quantity alone
