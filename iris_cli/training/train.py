@@ -17,10 +17,11 @@ from iris_cli.config.train import Noise, TrainConfig
 from iris_cli.console import plural, progress, warn
 from iris_cli.distributed import unwrap, world
 from iris_cli.errors import DataError, UsageError
-from iris_cli.evaluation.evaluate import evaluate, tell_bad_litter
+from iris_cli.evaluation.ensemble import Ensemble
+from iris_cli.evaluation.evaluate import evaluate, mean_scores, warn_of_bad_litter
 from iris_cli.evaluation.loss import physical_loss
 from iris_cli.evaluation.metrics import MEASURES
-from iris_cli.evaluation.summary import Report
+from iris_cli.evaluation.report import Report
 from iris_cli.observers.observer import Observer
 from iris_cli.pairs.batch import Feed
 from iris_cli.pairs.datasets import InfiniteDataset
@@ -164,10 +165,12 @@ def test_reverter(
     with world(device, auto_startup, auto_cleanup) as here, threads_for(reverter.image_size):
         feed = replace(whole, rank=here.rank, world=here.size)
         with progress("testing", feed.plan().steps, quiet=quiet) as bar:
-            totals = evaluate(reverter.on(here.device), physical_loss(hyper), feed, MEASURES, here, mean_image, bar)
+            ensemble = Ensemble([reverter]).on(here.device)
+            batches = evaluate(ensemble, physical_loss(hyper), feed, here, mean_image, bar)
+            totals = mean_scores(batches, MEASURES, feed, here)
         if missing := feed.count - totals.count():
             warn(f"{missing} of {plural(feed.count, 'sample')} could not be read: left out")
-        tell_bad_litter([feed], here)
+        warn_of_bad_litter([feed], here)
         return Report.of(totals)
 
 
