@@ -33,7 +33,7 @@ class Observing:
         typer.Option(help="synthetic (a line) or simple (columns).  [default: synthetic]"),
     ] = None
     latitude: Annotated[str | None, typer.Option(help="How latitude is reduced: mean or max.  [default: mean]")] = None
-    in_blur: Annotated[
+    smooth_velocity: Annotated[
         bool | None, typer.Option(help="Smooth velocities over neighbouring cells before observing.")
     ] = None
     litter: Annotated[bool | None, typer.Option("--litter", help="Write observations only, to be added to others.")] = (
@@ -98,7 +98,7 @@ def preobserve(
     from iris_cli.signals import stop_on_signal
 
     standard = options.listed(standard)
-    settings = work.resolve_backend(settings, out, overwrite)
+    settings = work.with_backend(settings, out, overwrite)
     if dry_run:
         from iris_cli.dry_run import show
 

@@ -24,7 +24,7 @@ from iris_cli.config.preobserve import PreobserveConfig
 from iris_cli.config.toml import to_dict
 from iris_cli.console import detail, plural, progress, warn
 from iris_cli.errors import DataError, UsageError
-from iris_cli.observers.device import settled
+from iris_cli.observers.device import resolve_backend
 from iris_cli.observers.observer import Observer
 from iris_cli.observers.registry import make_observer
 from iris_cli.observers.top_down import top_down_density
@@ -60,7 +60,7 @@ def preobserve(
     when inputs do not fit together or the folder is in use; inputs that fail alone are counted in the report.
     """
     check_output(Path(out))
-    config = resolve_backend(config, Path(out), overwrite)
+    config = with_backend(config, Path(out), overwrite)
     inputs = tuple(open_input(Path(folder), config) for folder in folders)
     check_alike(inputs)
     rotations = [checked_rotation(each) for each in inputs] if not config.litter else []
@@ -109,7 +109,7 @@ def check_output(out: Path) -> None:
         raise DataError(f"{out} is a data set of tensors", "name another folder for the shards")
 
 
-def resolve_backend(config: PreobserveConfig, out: Path, overwrite: bool) -> PreobserveConfig:
+def with_backend(config: PreobserveConfig, out: Path, overwrite: bool) -> PreobserveConfig:
     """The configuration with the backend and device that `auto` stands for.
 
     A folder `out` that was begun keeps the backend and device that its plan records, so that one backend computes a
@@ -120,7 +120,7 @@ def resolve_backend(config: PreobserveConfig, out: Path, overwrite: bool) -> Pre
         return config
     begun = _recorded_backend(out) if (asked.backend, asked.device) == ("auto", "auto") and not overwrite else {}
     try:
-        return replace(config, synthetic=settled(replace(asked, **begun)))
+        return replace(config, synthetic=resolve_backend(replace(asked, **begun)))
     except UsageError as error:
         if not begun:
             raise
@@ -204,7 +204,7 @@ class PaperPairs(Input):
 
     quantity, lines = "temperature", 1
 
-    def __init__(self, made: paper_format.FieldFolder, turned_over: bool, litter: bool) -> None:
+    def __init__(self, made: paper_format.PaperDataset, turned_over: bool, litter: bool) -> None:
         self.made, self.turned_over, self.litter = made, turned_over, litter
         self.folder, self.latitude = made.folder, made.latitude
         self.sources = [made.source(i) for i in range(len(made.files))]
@@ -237,7 +237,7 @@ class PaperPairs(Input):
 def open_input(folder: Path, config: PreobserveConfig) -> Input:
     """A standard data set in the native or the paper-code format, or a pre-observed folder of the paper code."""
     if folder.is_dir() and not (folder / INDEX).exists() and (folder / paper_format.ATTRIBUTES).exists():
-        made = paper_format.open_folder(folder, config.views_per_source)
+        made = paper_format.open_paper_dataset(folder, config.views_per_source)
         if made.preobserved:
             return PaperPairs(made, config.turn_over, config.litter)
     dataset = StandardDataset.open(folder, config.views_per_source)
