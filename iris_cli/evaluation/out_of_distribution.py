@@ -49,7 +49,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class ReducedImages:
+class Reduced:
     """What the features of images are computed from: means over blocks (n, P P), summaries (n, 7) and the mean square
     of all pixels. It is small, so that a training set need not be kept.
     """
@@ -59,12 +59,12 @@ class ReducedImages:
     mean_square: float
 
     @classmethod
-    def of(cls, images: NDArray) -> ReducedImages:
+    def of(cls, images: NDArray) -> Reduced:
         """(n, L, V)"""
         return cls(pooled(images), summaries_of(images), float(np.mean(np.square(images, dtype=np.float64))))
 
     @classmethod
-    def joined(cls, parts: Sequence[ReducedImages]) -> ReducedImages:
+    def joined(cls, parts: Sequence[Reduced]) -> Reduced:
         counts = [len(part.blocks) for part in parts]
         square = float(np.average([part.mean_square for part in parts], weights=counts))
         return cls(np.concatenate([p.blocks for p in parts]), np.concatenate([p.summaries for p in parts]), square)
@@ -78,7 +78,7 @@ class FeatureAxes:
     centre: Floats
     axes: Floats
 
-    def features(self, images: ReducedImages) -> Floats:
+    def features(self, images: Reduced) -> Floats:
         """(n, k + 1 + 7)"""
         away = np.arcsinh(images.blocks / self.scale) - self.centre
         along = away @ self.axes.T
@@ -119,7 +119,7 @@ class TrainingInputs:
     predicted map is compared.
     """
 
-    axes: FeatureAxes
+    feature_axes: FeatureAxes
     mean: Floats
     inverse_covariance: Floats
     held_out: Floats
@@ -132,7 +132,10 @@ class TrainingInputs:
 
     def score(self, image: NDArray) -> InputScore:
         """The distance of an image (L, V) and its rank among held-out inputs."""
-        features, others = self.axes.features(ReducedImages.of(image[None])), np.sort(self.distances(self.held_out))
+        features, others = (
+            self.feature_axes.features(Reduced.of(image[None])),
+            np.sort(self.distances(self.held_out)),
+        )
         score = float(self.distances(features)[0])
         columns = zip(SUMMARIES, features[0, -len(SUMMARIES) :], self.held_out[:, -len(SUMMARIES) :].T, strict=True)
         return InputScore(
@@ -149,7 +152,8 @@ class TrainingInputs:
 
     def save(self, path: Path, key: str) -> None:
         """Write an .npz file, whole or not at all. `key` identifies the training's data."""
-        arrays: dict[str, Any] = {**vars(self), **vars(self.axes)}
+        arrays: dict[str, Any] = {**vars(self), **vars(self.feature_axes)}
+        del arrays["feature_axes"]
         with atomic_file(path) as file:
             np.savez(file, allow_pickle=False, key=np.array(f"{VERSION}:{key}"), **arrays)
 
@@ -206,7 +210,7 @@ def _summary(image: Floats) -> list[float]:
     ]
 
 
-def fit(training: ReducedImages, held_out: ReducedImages, explained: Floats) -> TrainingInputs:
+def fit(training: Reduced, held_out: Reduced, explained: Floats) -> TrainingInputs:
     """With few training images the covariance is shrunk towards its diagonal."""
     scale = float(np.sqrt(training.mean_square)) or 1.0
     rows = np.arcsinh(training.blocks / scale)
@@ -246,16 +250,16 @@ def summarize_inputs(
         )
         for numbers, most in ((train.numbers, MOST_TRAINING), (held_out, MOST_HELD_OUT))
     ]
-    reduced: list[list[ReducedImages]] = [[], []]
+    reduced: list[list[Reduced]] = [[], []]
     explained: list[list[float]] = []
     with progress("statistics of the inputs", sum(feed.count for feed in feeds), quiet=quiet) as bar:
         for which, feed in enumerate(feeds):
             for observed, true in _images(feed, check):
-                reduced[which].append(ReducedImages.of(observed))
+                reduced[which].append(Reduced.of(observed))
                 if which == 1 and len(explained) < MOST_TRUE:
                     explained += [_explained(*pair, feed.pairs.grid) for pair in zip(observed, true, strict=True)]
                 bar.advance(len(observed))
-    return fit(*map(ReducedImages.joined, reduced), np.array(explained))
+    return fit(Reduced.joined(reduced[0]), Reduced.joined(reduced[1]), np.array(explained))
 
 
 def _images(feed: Feed, check: Callable[[], None]) -> Iterator[tuple[NDArray, NDArray]]:
