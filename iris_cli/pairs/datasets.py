@@ -49,6 +49,10 @@ class Pairs(ABC):
     litter: bool
     sizes: list[int]
     fingerprint: str
+    #: Name -> GHz of the spectral lines in the observations; none where they are not known.
+    lines: dict[str, float]
+    #: Whether reading an item observes it, which takes long.
+    on_the_fly: bool = False
 
     @abstractmethod
     def read(self, number: int, rows: Mapping[str, NDArray]) -> None:
@@ -88,9 +92,11 @@ class PreObservedDataset(Pairs, Dataset):
         """With `checksums`, what is read for the first time is compared with its checksum."""
         self.folder, self.split, self.name = Path(folder), split, str(Path(folder))
         self.index = Index.open(self.folder)
+        self.attributes = self.index.attributes
         self.numbers, self.sizes = self.index.numbers(split), self.index.sizes(split)
         self.fingerprint = f"{self.index.fingerprint}:{split or ''}"
-        self.grid = from_dict(Grid, _attribute(self.index.attributes, "grid", self.name), f"{self.folder}: grid")
+        self.lines = spectral_lines(self.attributes.get("observer", {}))
+        self.grid = from_dict(Grid, _attribute(self.attributes, "grid", self.name), f"{self.folder}: grid")
         found = self.index.arrays
         if OBSERVATION not in found:
             raise DataError(f"{self.folder} holds no array '{OBSERVATION}'", f"it has: {', '.join(found)}")
@@ -102,7 +108,7 @@ class PreObservedDataset(Pairs, Dataset):
 
     @property
     def latitude(self) -> str:  # type: ignore[override]  # sets from elsewhere can be opened without it
-        return _attribute(self.index.attributes, "latitude", self.name)
+        return _attribute(self.attributes, "latitude", self.name)
 
     def read(self, number: int, rows: Mapping[str, NDArray]) -> None:
         self.reader.read(int(self.numbers[number]), rows)
@@ -154,12 +160,13 @@ class ObservedPairs(Pairs):
     """Tensors of a standard data set, observed when they are read: the same numbers as from shards, more slowly."""
 
     litter = False
+    on_the_fly = True
 
     def __init__(self, dataset: StandardDataset, observer: Observer) -> None:
         """DataError unless the observer is made for the data set's grid."""
         self.dataset, self.observer, self.name = dataset, observer, str(dataset.folder)
         self.grid, self.quantity, self.latitude = dataset.grid, observer.quantity, observer.latitude
-        self.sizes = [1] * len(dataset)
+        self.lines, self.sizes = spectral_lines(observer.describe()), [1] * len(dataset)
         what = [to_dict(self.grid), dataset.sources, observer.describe(), observer.latitude]
         self.fingerprint = f"{stream_key(what):016x}"
         if observer.grid != dataset.grid:
@@ -191,6 +198,8 @@ class JoinedPairs(Pairs):
         self.parts, self.name = parts, " + ".join(part.name for part in parts)
         self.grid, self.quantity, self.latitude, self.litter = first.grid, first.quantity, first.latitude, first.litter
         self.sizes = [size for part in parts for size in part.sizes]
+        self.lines = {name: frequency for part in parts for name, frequency in part.lines.items()}
+        self.on_the_fly = any(part.on_the_fly for part in parts)
         self.fingerprint = ":".join(part.fingerprint for part in parts)
         self._starts = np.cumsum([0, *map(len, parts)])
 
@@ -211,6 +220,11 @@ class JoinedPairs(Pairs):
 
     def own_split(self, name: str) -> Numbers:
         return np.concatenate([s + part.own_split(name) for s, part in zip(self._starts, self.parts, strict=False)])
+
+
+def spectral_lines(observer: Mapping[str, Any]) -> dict[str, float]:
+    """Name -> GHz of the lines of an observer, as `Observer.describe` and the index of shards have them."""
+    return {f"{line['molecule']} {line['transition']}": line["frequency_GHz"] for line in observer.get("lines", ())}
 
 
 class InfiniteDataset(IterableDataset):
