@@ -34,9 +34,9 @@ from iris_cli.standard.dataset import INDEX, StandardDataset, sense_of_rotation
 from iris_cli.units import QUANTITIES
 from shards.encode_sample import Sample
 from shards.errors import ShardError
-from shards.finalize import read_plan
 from shards.index import group_split
 from shards.pool import share_of_job
+from shards.set_plan import PlanRecord
 from shards.writer import ArraySchema, SetPlan, SetReport, write_set
 
 #: Below this correlation of longitude and velocity the sense of a galaxy's rotation is not clear.
@@ -90,7 +90,7 @@ def preobserve(
             MakeSample(inputs, single_threaded=workers > 1),
             schema=set_schema(inputs, config),
             attributes=attributes,
-            fingerprint=attributes,
+            made_from=attributes,
             encoding=config.encoding,
             software={"iris": __version__, "torch": str(torch.__version__)},
             workers=workers,
@@ -131,7 +131,7 @@ def with_backend(config: PreobserveConfig, out: Path, overwrite: bool) -> Preobs
 def _recorded_backend(out: Path) -> dict[str, Any]:
     """Backend and device that a shard folder's plan records; empty where there is no such record."""
     try:
-        recorded = read_plan(out)["attributes"]["config"]["synthetic"]
+        recorded = PlanRecord.read(out).attributes["config"]["synthetic"]
         return {name: str(recorded[name]) for name in ("backend", "device")}
     except (ShardError, KeyError, TypeError):
         return {}

@@ -32,7 +32,7 @@ from iris_cli.snapshots.reader import Snapshot
 from iris_cli.snapshots.view import View, h2_mass_per_row
 from iris_cli.standard.dataset import INDEX, Entry, write_index
 from shards.layout import atomic_file, leftovers, write_atomic
-from shards.pool import crew, share_of_job
+from shards.pool import share_of_job, worker_pool
 
 PLAN, RECORDS = "ingest.json", "records"
 _GIB = float(1 << 30)
@@ -193,7 +193,7 @@ def ingest(
     threads = threads or max(1, _cores() // workers)
     make = Make(snapshots, names, config, out, opened.mark, memory_GiB * _GIB / workers, threads)
     _galaxy.cache_clear()  # a file may have been mended since
-    with progress("ingesting", len(opened.mine), quiet=quiet) as bar, crew(make, workers) as mapped:
+    with progress("ingesting", len(opened.mine), quiet=quiet) as bar, worker_pool(make, workers) as mapped:
         bar.advance(report.kept)
         for record in mapped(todo):
             _take(report, record)
