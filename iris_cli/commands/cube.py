@@ -107,14 +107,14 @@ def cube(
     from iris_cli.telescope import regrid as work  # imports astropy
     from iris_cli.telescope.lv_image import SUFFIXES
 
-    grid, reduction = work.target_grid(settings, preset, run, shards, latitude)
-    if dry_run:
-        check_output(out, overwrite, SUFFIXES)
-        plan = work.plan_regrid(cubes, grid, reduction, settings.cube)
-        size = 2 * 4 * math.prod(plan.image) + HEADER_BYTES  # the image and its coverage
-        show_plan(plan, cubes, {out: size}, "an l-v image", speech.as_json)
-        return
     with stop_on_signal(START_AGAIN):
+        check_output(out, overwrite, SUFFIXES)
+        grid, reduction = work.target_grid(settings, preset, run, shards, latitude)
+        if dry_run:
+            plan = work.plan_regrid(cubes, grid, reduction, settings.cube)
+            size = 2 * 4 * math.prod(plan.image) + HEADER_BYTES  # the image and its coverage
+            show_plan(plan, cubes, {out: size}, "an l-v image", speech.as_json)
+            return
         lv = work.write_lv_image(
             cubes,
             out,

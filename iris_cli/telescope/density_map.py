@@ -259,8 +259,9 @@ def map_header(grid: Grid, centre_lon_deg: float, bunit: str) -> fits.Header:
     header["CRPIX2"], header["CRVAL2"], header["CDELT2"] = 1.0, float(r.centres()[grid.r_crop_min]), r.step
     header["BUNIT"] = (bunit, "mean H2 density over latitude")
     header["BTYPE"] = "H2 mass density"
-    header["GCDIST"] = (grid.observer_distance_pc, "[pc] distance from the Sun to the model's centre")
-    header["LATMIN"], header["LATMAX"] = (lat[0], "[deg] lowest latitude of the mean"), (lat[-1], "[deg] highest one")
+    header["GCDIST"] = (grid.observer_distance_pc, "[pc] Sun to the model's centre")
+    header["LATMIN"] = (lat[0], "[deg] lower edge of the mean")
+    header["LATMAX"] = (lat[-1], "[deg] upper edge of the mean")
     return header
 
 

@@ -22,10 +22,9 @@ from iris_cli import __version__
 from iris_cli.config.cube import CubeConfig, at_galactic_centre
 from iris_cli.config.grid import Grid
 from iris_cli.console import log, warn
-from iris_cli.errors import DataError, IrisError, UsageError
-from iris_cli.evaluation.out_of_distribution import Familiar, InputScore, familiar_inputs
+from iris_cli.errors import DataError, UsageError
+from iris_cli.evaluation.out_of_distribution import InputScore, TrainingInputs
 from iris_cli.files import atomic_file, check_output, file_sha256
-from iris_cli.observers.molecules import load_molecule
 from iris_cli.standard.orbit_check import compare
 from iris_cli.telescope.density_map import (
     Estimate,
@@ -44,8 +43,6 @@ from iris_cli.telescope.regrid import RegridPlan, plan_regrid, regrid, report_co
 from iris_cli.training.run_folder import member_folders
 from iris_cli.training.test import Trained, open_run
 from iris_cli.units import INNER
-from shards.errors import ShardError
-from shards.index import Index
 
 FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
 
@@ -99,9 +96,7 @@ def revert(
     record = MapRecord(
         _provenance(members, cubes, observed, unit),
         summarise_maps(maps, grid),
-        _quality(
-            familiar_inputs(_run_of(members[0]), members[0].checkpoint, members[0].hyper, quiet), observed, density
-        ),
+        _quality(members[0].training_inputs(), observed, density),
     )
     made = Reversion(density, spread, observed, record, tuple(str(p) for p in (out, figure) if p is not None))
     if out is not None:
@@ -185,12 +180,6 @@ def _predict(trained: Trained, observed: LvImage) -> NDArray[np.float32]:
     return density[0, 0].float().numpy()
 
 
-def _run_of(trained: Trained) -> Path:
-    """The run folder of a checkpoint; the checkpoint itself if it is outside one."""
-    folder = trained.path.parent.parent
-    return folder if (folder / "config.toml").exists() else trained.path
-
-
 # --- input ------------------------------------------------------------------------------------------------------------
 
 #: Frequencies whose ratio differs from 1 by less than this are the same line: Doppler shifts are smaller than this, and
@@ -236,15 +225,8 @@ def _provenance(members: Sequence[Trained], cubes: Sequence[Path | str], observe
 
 
 def _trained_lines(trained: Trained, observed: LvImage) -> dict[str, float]:
-    """Name -> GHz of the lines of the training shards, as far as they are known; warns if a cube is of another line."""
-    lines: dict[str, float] = {}
-    for folder in trained.hyper.data:
-        try:
-            for line in Index.open(folder).attributes["config"]["synthetic"]["lines"]:
-                name = f"{Path(line['molecule']).stem} {line['transition']}"
-                lines[name] = load_molecule(line["molecule"]).line(line["transition"]).frequency_Hz / 1e9
-        except (ShardError, IrisError, KeyError, TypeError):
-            continue
+    """Name -> GHz of the lines that the network was trained on; a warning if a cube is of another line."""
+    lines = trained.checkpoint.data.lines
     for frequency in (cube.rest_frequency_GHz for cube in observed.cubes):
         if frequency and lines and all(abs(frequency / f - 1.0) > SAME_LINE for f in lines.values()):
             names = ", ".join(f"{name} at {f:.4f} GHz" for name, f in lines.items())
@@ -273,17 +255,18 @@ def _estimate(values: NDArray) -> Estimate:
     return Estimate(float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else None)
 
 
-def _quality(familiar: Familiar | str, observed: LvImage, density: NDArray) -> MapQuality:
-    score = None if isinstance(familiar, str) else _input_score(familiar, observed)
-    if isinstance(familiar, str):
-        log(f"note: the input cannot be compared with the training set: {familiar}")
-    consistency = _consistency(None if isinstance(familiar, str) else familiar.explained, observed, density)
-    return MapQuality(observed.sampled, score, familiar if isinstance(familiar, str) else "", consistency)
+def _quality(inputs: TrainingInputs | str, observed: LvImage, density: NDArray) -> MapQuality:
+    """`inputs` describes the training set; a sentence instead says why it is unknown."""
+    if isinstance(inputs, str):
+        log(f"note: no comparison of this input with the training set: {inputs}")
+        return MapQuality(observed.sampled, None, inputs, _consistency(None, observed, density))
+    score = _input_score(inputs, observed)
+    return MapQuality(observed.sampled, score, "", _consistency(inputs.explained, observed, density))
 
 
-def _input_score(familiar: Familiar, observed: LvImage) -> InputScore:
+def _input_score(inputs: TrainingInputs, observed: LvImage) -> InputScore:
     """The distance of the input from the training set; a warning if it is unlike it."""
-    found = familiar.judge(observed.image)
+    found = inputs.score(observed.image)
     if found.unlike:
         unusual = ", ".join(
             f"{name.replace('_', ' ')} (percentile {s.percentile:.0f})"

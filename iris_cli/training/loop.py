@@ -13,6 +13,7 @@ from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -23,11 +24,12 @@ from iris_cli.config.toml import to_dict
 from iris_cli.config.train import TrainConfig
 from iris_cli.console import log, plural, progress, warn
 from iris_cli.distributed import World, no_sync, unwrap
-from iris_cli.errors import EXIT_FAILURE, DataError
+from iris_cli.errors import EXIT_FAILURE, DataError, IrisError
 from iris_cli.evaluation.ensemble import Ensemble
 from iris_cli.evaluation.evaluate import evaluate, mean_scores
 from iris_cli.evaluation.loss import PhysicalLoss
 from iris_cli.evaluation.metrics import SCORES
+from iris_cli.evaluation.out_of_distribution import TrainingInputs, summarize_inputs
 from iris_cli.evaluation.report import skill
 from iris_cli.pairs.batch import Feed, PairBatch, bad_litter_over_ranks
 from iris_cli.signals import StopFlag, Stopped
@@ -40,6 +42,7 @@ from iris_cli.training.precision import Precision
 from iris_cli.training.run_folder import RunFolder
 from iris_cli.training.tensorboard import Board
 from iris_cli.training.throughput import Throughput, words
+from shards.errors import ShardError
 
 #: Steps between two lines of metrics.jsonl.
 LOG_EVERY = 10
@@ -84,6 +87,7 @@ class Trainer:
             while self.progress.epoch < self.hyper.epochs and not self._out_of_patience():
                 self._train_epoch()
                 self._finish_epoch()
+            self._save_training_inputs()
         except Stopped:
             self._save()
             self.world.on_rank_0(lambda: signals.write_note(signals.STOPPED))
@@ -96,13 +100,43 @@ class Trainer:
         log(f"no better validation loss in {plural(patience, 'epoch')}: stopping after epoch {self.progress.epoch}")
         return True
 
+    def _save_training_inputs(self) -> None:
+        """Rank 0 writes the statistics of the inputs into the run folder. A failure is only a warning.
+
+        Not of pairs that are observed on the fly: observing them once more would take too long.
+        """
+        folder, held_out = self.folder, np.concatenate([self.validation.numbers, self.train.pairs.split("test")])
+        if folder is None or self.train.pairs.on_the_fly or not len(held_out):
+            return
+        interrupted = False
+
+        def write() -> None:
+            nonlocal interrupted
+            if TrainingInputs.load(folder.training_inputs, self.data.key):
+                return
+            try:
+                summarize_inputs(self.train, held_out, self.quiet, check).save(folder.training_inputs, self.data.key)
+            except Stopped:
+                interrupted = True
+            except (IrisError, ShardError, OSError) as error:
+                warn(f"no statistics of the training's inputs, with which `iris revert` compares: {error}")
+
+        def check() -> None:
+            if self.stop_flag.is_set:
+                raise self._stopped()
+
+        self.world.on_rank_0(write)
+        if self.world.max(int(interrupted)):
+            raise self._stopped()
+
     def _agree(self) -> None:
         """Stopped on all ranks if a signal reached any."""
         if self.world.max(int(self.stop_flag.is_set)):
-            where = f" in {self.folder.path}" if self.folder else ""
-            raise Stopped(
-                f"stopped by a signal after step {self.progress.step}, saved{where}", "go on with --resume auto"
-            )
+            raise self._stopped()
+
+    def _stopped(self) -> Stopped:
+        where = f" in {self.folder.path}" if self.folder else ""
+        return Stopped(f"stopped by a signal after step {self.progress.step}, saved{where}", "go on with --resume auto")
 
     def _when_waiting(self) -> None:
         """Data may hang for hours: a signal is answered all the same. The other ranks are at `_agree` or here."""

@@ -278,7 +278,12 @@ def _check_same(checkpoint: Checkpoint, trainer: Trainer, force: bool) -> None:
 
 
 def train_run(hyper: TrainConfig, out: Path, **how: Any) -> dict[str, Any]:
-    """Train on `hyper.data` into the run folder `out`; `how` goes to train_reverter. What came of it, on every rank."""
+    """Train on `hyper.data` into the run folder `out`; `how` goes to train_reverter. What came of it, on every rank.
+
+    The run's configuration holds absolute paths, so that later commands find the litter from any folder.
+    """
+    absolute = tuple(str(Path(folder).absolute()) for folder in hyper.data)
+    hyper = replace(hyper, data=absolute, litter=str(Path(hyper.litter).absolute()) if hyper.litter else "")
     dataset, observer = open_data(hyper.data, hyper.observer, checksums=hyper.checksums)
     litter = open_litter(hyper)
     pairs = pairs_of(dataset, observer)
