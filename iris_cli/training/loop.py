@@ -31,7 +31,7 @@ from iris_cli.evaluation.loss import PhysicalLoss
 from iris_cli.evaluation.metrics import SCORES
 from iris_cli.evaluation.out_of_distribution import TrainingInputs, summarize_inputs
 from iris_cli.evaluation.report import skill
-from iris_cli.pairs.batch import Feed, PairBatch, bad_litter_over_ranks
+from iris_cli.pairs.stream import PairBatch, PairStream, bad_litter_over_ranks
 from iris_cli.signals import StopFlag, Stopped
 from iris_cli.training.checkpoint import Checkpoint, DataDescription, Progress
 from iris_cli.training.ema import EMA
@@ -61,8 +61,8 @@ class Trainer:
     loss: PhysicalLoss
     optimizer: Optimizer
     arithmetic: Precision
-    train: Feed
-    validation: Feed
+    train: PairStream
+    validation: PairStream
     stop_flag: StopFlag
     data: DataDescription
     #: Of the weights, where one is kept: what is validated, and what a test takes.
@@ -105,7 +105,7 @@ class Trainer:
 
         Not of pairs that are observed on the fly: observing them once more would take too long.
         """
-        folder, held_out = self.folder, np.concatenate([self.validation.numbers, self.train.pairs.split("test")])
+        folder, held_out = self.folder, np.concatenate([self.validation.numbers, self.train.pairs.own_split("test")])
         if folder is None or self.train.pairs.on_the_fly or not len(held_out):
             return
         interrupted = False

@@ -18,11 +18,10 @@ from iris_cli.distributed import unwrap, world
 from iris_cli.errors import DataError, UsageError
 from iris_cli.evaluation.loss import physical_loss
 from iris_cli.observers.observer import Observer
-from iris_cli.pairs.batch import Feed
-from iris_cli.pairs.datasets import InfiniteDataset
+from iris_cli.pairs.datasets import InfiniteDataset, Pairs, divide, image_size, litter_of, pairs_of
 from iris_cli.pairs.noise import ImageNoise
 from iris_cli.pairs.open_data import open_data, open_litter
-from iris_cli.pairs.sources import Pairs, divide, image_size, litter_of, pairs_of
+from iris_cli.pairs.stream import PairStream
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.signals import catch_signals
 from iris_cli.training.checkpoint import Checkpoint, DataDescription, load
@@ -90,7 +89,7 @@ def train_reverter(
         world(device, auto_startup, auto_cleanup) as here,
         threads_for(reverter.image_size),
     ):
-        feed = Feed(
+        feed = PairStream(
             "train",
             pairs,
             train,
@@ -118,7 +117,7 @@ def train_reverter(
             optimizer=make_optimizer(module.parameters(), hyper.optimizer),
             arithmetic=Precision(hyper.precision, here.device, compiled=hyper.compile),
             train=feed,
-            validation=replace(feed, stream="validation", numbers=validation, shuffle=False, **reading_options(hyper)),
+            validation=replace(feed, name="validation", numbers=validation, shuffle=False, **reading_options(hyper)),
             stop_flag=flag,
             data=DataDescription.of(pairs, drawn, image_noise),
             mean_weights=mean_weights,
