@@ -260,7 +260,7 @@ def test_run(
     """
     ensemble, mean_image = ensemble_of(members), members[0].checkpoint.mean_image
     for feed in inputs.feeds.values():
-        check_fits(ensemble, feed.pairs)  # type: ignore[arg-type]  # it asks for size and quantity alone
+        check_fits(ensemble, feed.pairs)
         check_grids(members, feed.pairs)
     findings = []
     with world(device) as here, threads_for(ensemble.image_size):
@@ -317,7 +317,7 @@ def sample_predictions(members: Sequence[Trained], feed: Feed, galaxies: int) ->
 def predictions_at(members: Sequence[Trained], feed: Feed, items: Sequence[int], most: int = 1) -> Predictions:
     """The first `most` readable pairs at these places of a feed that shows all pairs, just as a test sees them."""
     ensemble, groups = ensemble_of(members).eval(), feed.pairs.groups()
-    check_fits(ensemble, feed.pairs)  # type: ignore[arg-type]  # it asks for size and quantity alone
+    check_fits(ensemble, feed.pairs)
     check_grids(members, feed.pairs)
     shown = Predictions(feed.pairs.grid, feed.pairs.quantity)
     for item in items:
