@@ -112,7 +112,7 @@ def main() -> None:
         hint = "take a smaller --batch-size or fewer --workers; --dry-run says what is needed"
         _fail(f"not enough memory{f': {first}' if first else ''}", hint, EXIT_FAILURE)
     except OSError as error:
-        full = error.errno is None and " requested and " in str(error)  # so numpy, and astropy above it, say it
+        full = error.errno is None and " requested and " in str(error.args)  # so numpy, and astropy above it, say it
         if not full and error.errno not in _OF_THE_DISK:
             raise
         where = f": {error.filename}" if error.filename else ""

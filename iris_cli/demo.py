@@ -14,13 +14,14 @@ from iris_cli.config.grid import grid_preset
 from iris_cli.config.mock import ForegroundConfig, MockConfig
 from iris_cli.console import clock, log
 from iris_cli.errors import DataError
-from iris_cli.evaluation.summary import Report
+from iris_cli.evaluation.evaluate import Predictions
+from iris_cli.evaluation.report import Report
 from iris_cli.files import to_json, write_text
 from iris_cli.mock.generate import Foregrounds, Galaxies, write_mock
 from iris_cli.pairs.preobserve import preobserve
 from iris_cli.plots.pairs import draw_pairs
 from iris_cli.plots.style import save
-from iris_cli.training.test import Predictions, inputs_of, open_run, sample_predictions, test_run
+from iris_cli.training.test import inputs_of, open_run, predictions_of, test_run
 from iris_cli.training.train import train_run
 
 #: What the demonstration leaves behind, in the order of its making; --overwrite removes just these.
@@ -78,10 +79,10 @@ def demo(
         members = [open_run(out / RUN)]
         inputs = inputs_of(hyper, members=members)
         tested = test_run(members, hyper, inputs, quiet=quiet)
-        _draw(sample_predictions(members, inputs.normal, galaxies=3), out, history)
-    told = {**tested.brief(), "seed": seed, "seconds": watch.seconds, "figure": str(out / FIGURE)}
+        _draw(predictions_of(members, inputs.normal, most=3), out, history)
+    told = {**tested.headline(), "seed": seed, "seconds": watch.seconds, "figure": str(out / FIGURE)}
     write_text(out / REPORT, to_json(told))
-    return tested.normal.report(), told
+    return tested.means, told
 
 
 def _observe(standard: Path, shards: Path, config: Any, how: dict[str, Any]) -> None:

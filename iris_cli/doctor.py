@@ -150,9 +150,9 @@ def _cuda(torch: Any) -> Iterator[Finding]:
 
 def kernel(device: Any) -> Finding:
     """Whether the observer's kernel works on this GPU; without it, it only takes longer."""
-    from iris_cli.observers.device import kernel_trouble
+    from iris_cli.observers.backends.torch_windows import triton_kernel_error
 
-    why_not = kernel_trouble(device)
+    why_not = triton_kernel_error(device)
     if why_not is None:
         return Finding(str(device), OK, "the observer's kernel computes as torch does")
     return Finding(str(device), NOTE, f"the observer works without its kernel: {why_not or 'Triton is not installed'}")

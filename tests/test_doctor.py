@@ -128,7 +128,7 @@ def test_a_torch_that_cannot_be_loaded_is_wrong_not_a_traceback(monkeypatch: pyt
 def test_a_gpu_is_told_whether_the_observers_kernel_works_there(
     trouble: str | None, state: str, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("iris_cli.observers.device.kernel_trouble", lambda _: trouble)
+    monkeypatch.setattr("iris_cli.observers.backends.torch_windows.triton_kernel_error", lambda _: trouble)
     finding = doctor.kernel("cuda:0")
     assert (finding.topic, finding.state) == ("cuda:0", state)
     assert said in finding.what

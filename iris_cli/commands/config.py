@@ -162,6 +162,6 @@ def _of_standard(folder: Path) -> tuple[str, Any, dict[str, Any]]:
 
 def _of_field(folder: Path) -> tuple[str, Any, dict[str, Any]]:
     """The field's own folders do not say how they were made, but where they look."""
-    from iris_cli.standard.paper_format import open_folder
+    from iris_cli.standard.paper_format import open_paper_dataset
 
-    return str(folder), open_folder(folder).grid, {}
+    return str(folder), open_paper_dataset(folder).grid, {}

@@ -55,7 +55,7 @@ def evaluate(
         processes.start()
     from iris_cli.console import emit, table
     from iris_cli.ranks import is_rank_0
-    from iris_cli.training.test import inputs_of, open_members, test_run
+    from iris_cli.training.test import inputs_of, open_members, report_predictions, test_run
 
     members = open_members(run)
     changes = {**feed.changes(data), "batch_size": batch_size, "seed": seed}
@@ -79,14 +79,15 @@ def evaluate(
     tested = test_run(members, hyper, inputs, device=processes.device, quiet=speech.quiet)
     if not is_rank_0():
         return
-    told = tested.brief()
+    told = tested.headline()
     if report:
-        from iris_cli.evaluation.report import write_report
+        from iris_cli.evaluation.report_folder import write_report
         from iris_cli.signals import START_AGAIN, stop_on_signal
 
         words = provenance.history(hyper, dated=False)
         with stop_on_signal(START_AGAIN):
-            made = write_report(report, run, tested, members, inputs, overwrite=overwrite, history=words)
+            samples = report_predictions(members, inputs)
+            made = write_report(report, run, tested, samples, overwrite=overwrite, history=words)
         told["report"] = str(made)
         provenance.record(report, hyper)
     title = f"{run} on {', '.join(hyper.data)}, {told['split']} split"

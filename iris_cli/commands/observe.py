@@ -49,7 +49,9 @@ def observe(
         str | None,
         typer.Option(help="Of the torch backend, and where auto looks: auto (a GPU if there is one), cpu or cuda."),
     ] = None,
-    in_blur: Annotated[bool, typer.Option(help="Smooth velocities over neighbouring cells before observing.")] = True,
+    smooth_velocity: Annotated[
+        bool, typer.Option(help="Smooth velocities over neighbouring cells before observing.")
+    ] = True,
     moments: Annotated[bool, typer.Option("--moments", help="Also moments 0, 1 and 2, each its own file.")] = False,
     overwrite: options.Overwrite = False,
     config: options.ConfigFile = None,
@@ -69,11 +71,11 @@ def observe(
     )
     settings = replace(settings, lines=_lines(settings.lines, molecule, transition, tracer_per_CO))
     from iris_cli.console import emit
-    from iris_cli.observers.device import settled
+    from iris_cli.observers.device import resolve_backend
     from iris_cli.observers.observe import observe_to_fits  # wakes torch
     from iris_cli.signals import START_AGAIN, stop_on_signal
 
-    settings = settled(settings)
+    settings = resolve_backend(settings)
     if dry_run:
         from iris_cli.dry_run import show
 
@@ -86,7 +88,7 @@ def observe(
             out,
             settings,
             unit=unit,
-            in_blur=in_blur,
+            smooth_velocity=smooth_velocity,
             moments=moments,
             overwrite=overwrite,
             quiet=speech.quiet,
@@ -97,10 +99,10 @@ def observe(
 
 def _dry_run(folder: Path, index: int, out: Path, config: SyntheticConfig, moments: bool, overwrite: bool) -> DryRun:
     from iris_cli.dry_run import WITH_NUMBA, WITH_TORCH, DryRun, size_of
-    from iris_cli.observers.observe import check_free, names, open_tensor, outputs
+    from iris_cli.observers.observe import check_free, cube_paths, open_tensor, output_paths
 
-    paths = names(out, config.lines)
-    check_free(outputs(paths, moments), overwrite)
+    paths = cube_paths(out, config.lines)
+    check_free(output_paths(paths, moments), overwrite)
     dataset = open_tensor(folder, index)
     grid, lines = dataset.grid, len(paths)
     voxels = (grid.lon_steps, grid.lat_steps, grid.v_steps)

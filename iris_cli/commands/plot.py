@@ -207,9 +207,10 @@ def _draw(
     settings = options.configured(FigureConfig, output.config, **given)
     from iris_cli.commands import plot_figures
     from iris_cli.console import emit
-    from iris_cli.plots.style import check_writable, save, style_of
+    from iris_cli.files import check_output
+    from iris_cli.plots.style import FORMATS, save, style_of
 
-    check_writable(output.out)
+    check_output(output.out, overwrite=True, suffixes=FORMATS)
     if output.dry_run:
         from iris_cli.dry_run import show
 

@@ -33,7 +33,7 @@ class Observing:
         typer.Option(help="synthetic (a line) or simple (columns).  [default: synthetic]"),
     ] = None
     latitude: Annotated[str | None, typer.Option(help="How latitude is reduced: mean or max.  [default: mean]")] = None
-    in_blur: Annotated[
+    smooth_velocity: Annotated[
         bool | None, typer.Option(help="Smooth velocities over neighbouring cells before observing.")
     ] = None
     litter: Annotated[bool | None, typer.Option("--litter", help="Write observations only, to be added to others.")] = (

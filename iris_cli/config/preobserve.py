@@ -22,7 +22,7 @@ class PreobserveConfig:
     #: How the cube loses its latitude: "mean" or "max".
     latitude: str = "mean"
     #: Smooth velocities over neighbouring cells before observing.
-    in_blur: bool = True
+    smooth_velocity: bool = True
     #: Write observations only, without their densities.
     litter: bool = False
     #: l -> -l and b -> -b, which reverses the sense of rotation.

@@ -16,9 +16,10 @@ from iris_cli.config.train import TrainConfig
 from iris_cli.console import log, plural, progress, warn
 from iris_cli.distributed import World
 from iris_cli.errors import DataError
-from iris_cli.evaluation.evaluate import evaluate
+from iris_cli.evaluation.ensemble import Ensemble
+from iris_cli.evaluation.evaluate import evaluate, mean_scores
 from iris_cli.evaluation.metrics import SCORES
-from iris_cli.evaluation.summary import skill
+from iris_cli.evaluation.report import skill
 from iris_cli.pairs.batch import Feed, PairBatch, bad_litter_over_ranks
 from iris_cli.signals import StopFlag, Stopped
 from iris_cli.training.checkpoint import DataDescription, Progress
@@ -117,22 +118,20 @@ class Trainer:
     def _validate(self) -> dict[str, float | None]:
         if self.validation.count == 0:
             return dict.fromkeys((*SCORES, "skill"))
-        loss, mean_image = self.learner.loss, self.learner.mean_image.over_ranks(self.world).mean()
+        mean_image = self.learner.mean_image.over_ranks(self.world).mean()
         bars = progress("validating", self.validation.plan().steps, quiet=self.quiet)
         with bars as bar, self.learner.precision.eager(), rng_rollback():
-            totals = evaluate(
-                self.learner.reverter,
-                loss,
+            batches = evaluate(
+                Ensemble([self.learner.reverter]),
+                self.learner.loss,
                 self.validation,
-                SCORES,
                 self.world,
                 mean_image,
                 bar,
                 self._check_signals,
                 self._while_waiting,
             )
-        loss.to(self.world.device)
-        means = totals.means()
+            means = mean_scores(batches, SCORES, self.validation, self.world).means()
         return {**means, "skill": skill(means["loss"], means["loss_zero"], means["loss_mean_image"])}
 
     def _out_of_patience(self) -> bool:

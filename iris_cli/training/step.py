@@ -63,8 +63,8 @@ class Learner:
         self.mean_image = MeanImage.zeros(self.train.pairs.grid.density_shape)
 
     @property
-    def reverter(self) -> nn.Module:
-        """The network to validate: the EMA, if there is one."""
+    def reverter(self) -> Any:
+        """The Reverter to validate: the EMA, if there is one."""
         return self.ema.module if self.ema else unwrap(self.module)
 
     @property
