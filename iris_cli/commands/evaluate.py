@@ -55,7 +55,7 @@ def evaluate(
         processes.start()
     from iris_cli.console import emit, table
     from iris_cli.ranks import is_rank_0
-    from iris_cli.training.test import inputs_of, open_members, report_predictions, test_run
+    from iris_cli.training.test import inputs_of, open_members, report_predictions, save_headline, test_run
 
     members = open_members(run)
     changes = {**feed.changes(data), "batch_size": batch_size, "seed": seed}
@@ -79,6 +79,7 @@ def evaluate(
     tested = test_run(members, hyper, inputs, device=processes.device, quiet=speech.quiet)
     if not is_rank_0():
         return
+    save_headline(run, tested)
     told = tested.headline()
     if report:
         from iris_cli.evaluation.report_folder import write_report

@@ -21,6 +21,7 @@ class Altered(Pairs):
         self.pairs, self.alter, self.name = pairs, alter, pairs.name
         self.grid, self.quantity, self.latitude = pairs.grid, pairs.quantity, pairs.latitude
         self.sizes, self.fingerprint, self.litter = pairs.sizes, pairs.fingerprint, pairs.litter
+        self.lines, self.on_the_fly = pairs.lines, pairs.on_the_fly
 
     def read(self, number: int, rows: Mapping[str, NDArray]) -> None:
         self.pairs.read(number, rows)

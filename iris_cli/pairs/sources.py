@@ -46,6 +46,10 @@ class Pairs(ABC):
     litter: bool
     sizes: list[int]
     fingerprint: str
+    #: Name -> GHz of the spectral lines in the observations; none where they are not known.
+    lines: dict[str, float]
+    #: Whether reading an item observes it, which takes long.
+    on_the_fly: bool = False
 
     @abstractmethod
     def read(self, number: int, rows: Mapping[str, NDArray]) -> None:
@@ -82,6 +86,7 @@ class ShardPairs(Pairs):
         self.grid, self.quantity, self.latitude = dataset.grid, dataset.quantity, dataset.latitude
         self.litter, self.sizes = dataset.litter, dataset.index.sizes(dataset.split)
         self.fingerprint = f"{dataset.index.fingerprint}:{dataset.split or ''}"
+        self.lines = spectral_lines(dataset.attributes.get("observer", {}))
 
     def read(self, number: int, rows: Mapping[str, NDArray]) -> None:
         self.dataset.reader.read(int(self.dataset.numbers[number]), rows)
@@ -107,6 +112,7 @@ class ObservedPairs(Pairs):
     """Physical tensors, observed when they are asked for: the same numbers as from shards, much later."""
 
     litter = False
+    on_the_fly = True
 
     def __init__(self, dataset: StandardDataset, observer: Observer) -> None:
         self.dataset, self.observer, self.name = dataset, observer, str(dataset.folder)
@@ -114,6 +120,7 @@ class ObservedPairs(Pairs):
         self.sizes = [1] * len(dataset)
         what = [to_dict(self.grid), dataset.sources, observer.describe(), observer.latitude]
         self.fingerprint = f"{stream_key(what):016x}"
+        self.lines = spectral_lines(observer.describe())
         if observer.grid != dataset.grid:
             raise DataError(f"the observer's grid is not that of {self.name}", "make the observer with dataset.grid")
 
@@ -144,6 +151,8 @@ class JoinedPairs(Pairs):
         self.grid, self.quantity, self.latitude, self.litter = first.grid, first.quantity, first.latitude, first.litter
         self.sizes = [size for part in parts for size in part.sizes]
         self.fingerprint = ":".join(part.fingerprint for part in parts)
+        self.lines = {name: frequency for part in parts for name, frequency in part.lines.items()}
+        self.on_the_fly = any(part.on_the_fly for part in parts)
         self._starts = np.cumsum([0, *map(len, parts)])
 
     def _part(self, number: int) -> tuple[Pairs, int]:
@@ -163,6 +172,11 @@ class JoinedPairs(Pairs):
 
     def split(self, name: str) -> Numbers:
         return np.concatenate([s + part.split(name) for s, part in zip(self._starts, self.parts, strict=False)])
+
+
+def spectral_lines(observer: Mapping[str, Any]) -> dict[str, float]:
+    """Name -> GHz of the lines of an observer, as `Observer.describe` and the index of shards have them."""
+    return {f"{line['molecule']} {line['transition']}": line["frequency_GHz"] for line in observer.get("lines", ())}
 
 
 # --- what a caller may bring ------------------------------------------------------------------------------------------
@@ -205,7 +219,7 @@ class Observations(Pairs):
     def __init__(self, pairs: Pairs) -> None:
         self.pairs, self.name = pairs, pairs.name
         self.grid, self.quantity, self.latitude = pairs.grid, pairs.quantity, pairs.latitude
-        self.sizes, self.fingerprint = pairs.sizes, pairs.fingerprint
+        self.sizes, self.fingerprint, self.lines = pairs.sizes, pairs.fingerprint, pairs.lines
 
     def read(self, number: int, rows: Mapping[str, NDArray]) -> None:
         self.pairs.read(number, rows)

@@ -24,10 +24,9 @@ from iris_cli.config.grid import Grid
 from iris_cli.config.toml import to_dict
 from iris_cli.config.train import CHECKPOINTS
 from iris_cli.console import log, plural, warn
-from iris_cli.errors import DataError, IrisError, UsageError
-from iris_cli.evaluation.out_of_distribution import Familiar, familiar_inputs
+from iris_cli.errors import DataError, UsageError
+from iris_cli.evaluation.out_of_distribution import TrainingInputs
 from iris_cli.files import atomic_file, check_output, file_sha256
-from iris_cli.observers.molecules import load_molecule
 from iris_cli.standard.orbit_check import compare
 from iris_cli.telescope.cube import describe, plan, say
 from iris_cli.telescope.lv_file import load_lv
@@ -36,8 +35,6 @@ from iris_cli.telescope.regrid import LvImage, read_lv
 from iris_cli.training.run_folder import member_folders
 from iris_cli.training.test import Trained, open_run
 from iris_cli.units import INNER
-from shards.errors import ShardError
-from shards.index import Index
 
 FIGURES = (".png", ".pdf", ".svg")
 
@@ -86,15 +83,15 @@ def revert(
     maps = np.stack([_predict(trained, seen) for trained in members])
     density = maps.mean(axis=0)
     spread = maps.std(axis=0, ddof=1).astype(np.float32) if len(maps) > 1 else None
-    familiar = familiar_inputs(_run_of(members[0]), members[0].checkpoint, members[0].hyper, quiet)
+    inputs = members[0].training_inputs()
     told = {
         "command": "revert",
         **_provenance(members, cubes, config, seen),
         "input": describe(seen),
         "line": _line(members[0], seen),
         "map": measure(maps, grid),
-        "novelty": _novelty(familiar, seen),
-        "consistency": _consistency(familiar, seen, density),
+        "novelty": _novelty(inputs, seen),
+        "consistency": _consistency(inputs, seen, density),
         "outputs": [str(p) for p in outputs],
         "unit": unit,
     }
@@ -163,12 +160,6 @@ def _predict(trained: Trained, seen: LvImage) -> NDArray[np.float32]:
     return density[0, 0].float().numpy()
 
 
-def _run_of(trained: Trained) -> Path:
-    """The run folder that a checkpoint lies in; the checkpoint itself if it lies elsewhere."""
-    folder = trained.path.parent.parent
-    return folder if (folder / "config.toml").exists() else trained.path
-
-
 # --- what comes in ----------------------------------------------------------------------------------------------------
 
 
@@ -228,8 +219,8 @@ SAME_LINE = 2e-3
 
 
 def _line(trained: Trained, seen: LvImage) -> dict[str, Any]:
-    """The lines that the network learned, from its shards, and those of the cubes; a warning where they differ."""
-    learned, cubes = _learned_lines(trained), [cube["rest_frequency_GHz"] for cube in seen.told["cubes"]]
+    """The lines that the network was trained on, and those of the cubes; a warning where they differ."""
+    learned, cubes = trained.checkpoint.data.lines, [cube["rest_frequency_GHz"] for cube in seen.told["cubes"]]
     for frequency in cubes:
         if frequency and learned and all(abs(frequency / f - 1.0) > SAME_LINE for f in learned.values()):
             names = ", ".join(f"{name} at {f:.4f} GHz" for name, f in learned.items())
@@ -238,20 +229,6 @@ def _line(trained: Trained, seen: LvImage) -> dict[str, Any]:
                 "brightness, and so another density"
             )
     return {"learned_GHz": learned, "cubes_GHz": cubes}
-
-
-def _learned_lines(trained: Trained) -> dict[str, float]:
-    """Name -> GHz; nothing where the shards are gone or do not say."""
-    found: dict[str, float] = {}
-    for folder in trained.hyper.data:
-        try:
-            lines = Index.open(folder).attributes["config"]["synthetic"]["lines"]
-            for line in lines:
-                name = f"{Path(line['molecule']).stem} {line['transition']}"
-                found[name] = load_molecule(line["molecule"]).line(line["transition"]).frequency_Hz / 1e9
-        except (ShardError, IrisError, KeyError, TypeError):
-            continue
-    return found
 
 
 # --- what is known of it ----------------------------------------------------------------------------------------------
@@ -272,11 +249,11 @@ def measure(maps: NDArray, grid: Grid) -> dict[str, Any]:
     }
 
 
-def _novelty(familiar: Familiar | str, seen: LvImage) -> dict[str, Any]:
-    if isinstance(familiar, str):
-        log(f"note: no score of how usual this input is: {familiar}")
-        return {"score": None, "why": familiar}
-    judged = familiar.judge(seen.image)
+def _novelty(inputs: TrainingInputs | str, seen: LvImage) -> dict[str, Any]:
+    if isinstance(inputs, str):
+        log(f"note: no comparison of this input with the training set: {inputs}")
+        return {"score": None, "why": inputs}
+    judged = inputs.score(seen.image)
     if judged.unlike:
         odd = ", ".join(
             f"{name.replace('_', ' ')} (percentile {s.percentile:.0f})"
@@ -291,7 +268,7 @@ def _novelty(familiar: Familiar | str, seen: LvImage) -> dict[str, Any]:
     return asdict(judged)
 
 
-def _consistency(familiar: Familiar | str, seen: LvImage, density: NDArray) -> list[dict[str, Any]]:
+def _consistency(inputs: TrainingInputs | str, seen: LvImage, density: NDArray) -> list[dict[str, Any]]:
     """One for each orbit model; none where they do not hold."""
     if not at_galactic_centre(*seen.centre_deg):
         warn(
@@ -300,9 +277,9 @@ def _consistency(familiar: Familiar | str, seen: LvImage, density: NDArray) -> l
         )
         return []
     found = [asdict(a) for a in compare(seen.image, seen.coverage, density, seen.grid)]
-    if isinstance(familiar, Familiar):
+    if isinstance(inputs, TrainingInputs):
         for k, entry in enumerate(found):
-            low, middle = np.percentile(familiar.explained[:, k], [5, 50])
+            low, middle = np.percentile(inputs.explained[:, k], [5, 50])
             entry |= {"true_maps_5_percent": float(low), "true_maps_median": float(middle)}
     if not any(_good(entry) for entry in found):
         best = max(found, key=lambda entry: entry["explained"])

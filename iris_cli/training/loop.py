@@ -11,14 +11,17 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from iris_cli import signals
 from iris_cli.config.train import TrainConfig
 from iris_cli.console import log, plural, progress, warn
 from iris_cli.distributed import World
-from iris_cli.errors import DataError
+from iris_cli.errors import DataError, IrisError
 from iris_cli.evaluation.ensemble import Ensemble
 from iris_cli.evaluation.evaluate import evaluate, mean_scores
 from iris_cli.evaluation.metrics import SCORES
+from iris_cli.evaluation.out_of_distribution import TrainingInputs, summarize_inputs
 from iris_cli.evaluation.report import skill
 from iris_cli.pairs.batch import Feed, PairBatch, bad_litter_over_ranks
 from iris_cli.signals import StopFlag, Stopped
@@ -28,6 +31,7 @@ from iris_cli.training.run_folder import RunFolder
 from iris_cli.training.step import Learner, rng_rollback
 from iris_cli.training.tensorboard import Board
 from iris_cli.training.throughput import Throughput
+from shards.errors import ShardError
 
 #: Steps between two lines of metrics.jsonl.
 LOG_EVERY = 10
@@ -67,6 +71,7 @@ class Trainer:
             while self.progress.epoch < self.hyper.epochs and not self._out_of_patience():
                 self._train_epoch()
                 self._finish_epoch()
+            self._save_training_inputs()
         except Stopped:
             self._save()
             self.world.on_rank_0(lambda: signals.write_note(signals.STOPPED))
@@ -146,10 +151,13 @@ class Trainer:
     def _check_signals(self) -> None:
         """Stopped on all ranks if any of them received a signal; a collective."""
         if self.world.max(int(self.stop_flag.is_set)):
-            where = f" in {self.folder.path}" if self.folder else ""
-            raise Stopped(
-                f"stopped by a signal after step {self.progress.step}, saved{where}", "continue with --resume auto"
-            )
+            raise self._stopped()
+
+    def _stopped(self) -> Stopped:
+        where = f" in {self.folder.path}" if self.folder else ""
+        return Stopped(
+            f"stopped by a signal after step {self.progress.step}, saved{where}", "resume with --resume auto"
+        )
 
     def _while_waiting(self) -> None:
         """Respond to a signal although data are late, by hours perhaps. The other ranks check or wait as well."""
@@ -196,6 +204,36 @@ class Trainer:
             self.folder.log(step=self.progress.step, **line)
             if self.board:
                 self.board.log(self.progress.step, line)
+
+    def _save_training_inputs(self) -> None:
+        """Rank 0 writes the statistics of the inputs into the run folder. A failure is only a warning.
+
+        Not of pairs that are observed on the fly: observing them once more would take too long.
+        """
+        train, folder = self.learner.train, self.folder
+        held_out = np.concatenate([self.validation.numbers, train.pairs.split("test")])
+        if folder is None or train.pairs.on_the_fly or not len(held_out):
+            return
+        interrupted = False
+
+        def write() -> None:
+            nonlocal interrupted
+            if TrainingInputs.load(folder.training_inputs, self.data.key):
+                return
+            try:
+                summarize_inputs(train, held_out, self.quiet, check).save(folder.training_inputs, self.data.key)
+            except Stopped:
+                interrupted = True
+            except (IrisError, ShardError, OSError) as error:
+                warn(f"no statistics of the training's inputs, with which `iris revert` compares: {error}")
+
+        def check() -> None:
+            if self.stop_flag.is_set:
+                raise self._stopped()
+
+        self.world.on_rank_0(write)
+        if self.world.max(int(interrupted)):
+            raise self._stopped()
 
     def _checkpoint_due(self) -> bool:
         """Whether to save within the epoch; minutes are those of rank 0."""

@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from iris_cli.config.toml import from_dict, to_dict
-from iris_cli.config.train import Noise, TrainConfig
+from iris_cli.config.train import CHECKPOINTS, Noise, TrainConfig
 from iris_cli.console import plural, progress, warn
 from iris_cli.distributed import World, world
 from iris_cli.errors import DataError
@@ -26,10 +26,12 @@ from iris_cli.evaluation.evaluate import (
 )
 from iris_cli.evaluation.loss import physical_loss
 from iris_cli.evaluation.metrics import MEASURES
+from iris_cli.evaluation.out_of_distribution import TrainingInputs
 from iris_cli.evaluation.per_pair import quantities
 from iris_cli.evaluation.report import Report, RunReport, Settings
 from iris_cli.evaluation.statistics import Statistics, statistics_of
 from iris_cli.evaluation.stress import Altered, mirror_velocity, mirrors_itself, put_out
+from iris_cli.files import to_json, write_text
 from iris_cli.observers.observer import Observer
 from iris_cli.pairs.batch import Feed
 from iris_cli.pairs.datasets import InfiniteDataset
@@ -37,7 +39,7 @@ from iris_cli.pairs.open_data import open_data, open_litter
 from iris_cli.pairs.sources import Pairs, litter_of, pairs_of
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.training.checkpoint import Checkpoint, load
-from iris_cli.training.run_folder import RunFolder, member_folders
+from iris_cli.training.run_folder import TEST, TRAINING_INPUTS, RunFolder, member_folders, numbered_members
 from iris_cli.training.test_split import split_to_test, tell, trained_on
 from iris_cli.training.train import check_fits, image_noise_of, reading_options, threads_for
 
@@ -119,6 +121,26 @@ class Trained:
     path: Path
     checkpoint: Checkpoint
     hyper: TrainConfig
+
+    @property
+    def run_folder(self) -> RunFolder | None:
+        """The run folder that the checkpoint lies in, if any."""
+        folder = self.path.absolute().parent.parent
+        return RunFolder(folder) if self.path.absolute().parent == RunFolder(folder).checkpoints else None
+
+    def training_inputs(self) -> TrainingInputs | str:
+        """Statistics of the training's inputs from the run folder; the reason, where there are none."""
+        folder = self.run_folder
+        if self.checkpoint.data.fingerprint.startswith("imported:"):
+            return "the checkpoint was imported, and its training set is not known"
+        if folder is None:
+            return f"{self.path} does not lie in its run folder"
+        if self.hyper.observer:
+            return "the run observed its galaxies on the fly"
+        if not folder.training_inputs.exists():
+            return f"{folder.path} has no {TRAINING_INPUTS}: the training did not finish, or held out no galaxies"
+        inputs = TrainingInputs.load(folder.training_inputs, self.checkpoint.data.key)
+        return inputs or f"{folder.training_inputs} is damaged, or belongs to another training"
 
 
 def open_run(run: Path) -> Trained:
@@ -264,6 +286,16 @@ def _statistics(
 
 
 test_run.__test__ = False  # type: ignore[attr-defined]
+
+
+def save_headline(run: Path, report: RunReport) -> None:
+    """Write the headline numbers into the folder of a run or an ensemble; a warning when it cannot be written to."""
+    if not (run / CHECKPOINTS).is_dir() and not numbered_members(run):
+        return  # a checkpoint by itself
+    try:
+        write_text(run / TEST, to_json(report.headline()))
+    except OSError as error:
+        warn(f"the test's numbers are not kept in {run / TEST}: {error.strerror}")
 
 
 #: Galaxies of the normal set in the figures of a report; one of each other set.

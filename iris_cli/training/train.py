@@ -333,7 +333,12 @@ class EnsembleSummary:
 
 
 def train_run(hyper: TrainConfig, out: Path, **options: Any) -> RunSummary:
-    """Train on `hyper.data` into the run folder `out`; `options` go to train_reverter. The same result on all ranks."""
+    """Train on `hyper.data` into the run folder `out`; `options` go to train_reverter. The same result on all ranks.
+
+    The run's configuration holds absolute paths, so that later commands find the litter from any folder.
+    """
+    absolute = tuple(str(Path(folder).absolute()) for folder in hyper.data)
+    hyper = replace(hyper, data=absolute, litter=str(Path(hyper.litter).absolute()) if hyper.litter else "")
     dataset, observer = open_data(hyper.data, hyper.observer, checksums=hyper.checksums)
     litter = open_litter(hyper)
     pairs = pairs_of(dataset, observer)
