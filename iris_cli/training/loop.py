@@ -23,7 +23,7 @@ from iris_cli.evaluation.evaluate import evaluate, mean_scores
 from iris_cli.evaluation.metrics import SCORES
 from iris_cli.evaluation.out_of_distribution import TrainingInputs, summarize_inputs
 from iris_cli.evaluation.report import skill
-from iris_cli.pairs.batch import Feed, PairBatch, bad_litter_over_ranks
+from iris_cli.pairs.stream import PairBatch, PairStream, bad_litter_over_ranks
 from iris_cli.signals import StopFlag, Stopped
 from iris_cli.training.checkpoint import DataDescription, Progress
 from iris_cli.training.nonfinite import STEPS_AHEAD
@@ -42,7 +42,7 @@ class Trainer:
     """A training run. Without a `folder` nothing is saved."""
 
     learner: Learner
-    validation: Feed
+    validation: PairStream
     stop_flag: StopFlag
     data: DataDescription
     folder: RunFolder | None = None
@@ -176,8 +176,8 @@ class Trainer:
         """Unreadable samples left out so far, over all ranks. DataError when they are more than allowed."""
         if self.hyper.on_bad_sample == "stop":
             return 0
-        feeds = (self.learner.train, self.validation)
-        bad = sum(feed.bad_over_ranks(self.world) for feed in feeds) + bad_litter_over_ranks(feeds, self.world)
+        streams = (self.learner.train, self.validation)
+        bad = sum(stream.bad_over_ranks(self.world) for stream in streams) + bad_litter_over_ranks(streams, self.world)
         if bad > self.hyper.max_bad:
             raise DataError(
                 f"{plural(bad, 'sample')} could not be read, more than the {self.hyper.max_bad} allowed (--max-bad)",
@@ -211,7 +211,7 @@ class Trainer:
         Not of pairs that are observed on the fly: observing them once more would take too long.
         """
         train, folder = self.learner.train, self.folder
-        held_out = np.concatenate([self.validation.numbers, train.pairs.split("test")])
+        held_out = np.concatenate([self.validation.numbers, train.pairs.own_split("test")])
         if folder is None or train.pairs.on_the_fly or not len(held_out):
             return
         interrupted = False

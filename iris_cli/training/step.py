@@ -33,7 +33,7 @@ from iris_cli.console import warn
 from iris_cli.distributed import World, no_sync, unwrap
 from iris_cli.errors import EXIT_FAILURE, DataError
 from iris_cli.evaluation.loss import PhysicalLoss
-from iris_cli.pairs.batch import Feed, PairBatch
+from iris_cli.pairs.stream import PairBatch, PairStream
 from iris_cli.training.checkpoint import Checkpoint, DataDescription, Progress
 from iris_cli.training.ema import EMA
 from iris_cli.training.mean_image import MeanImage
@@ -52,7 +52,7 @@ class Learner:
     loss: PhysicalLoss
     optimizer: Optimizer
     precision: Precision
-    train: Feed
+    train: PairStream
     ema: EMA | None = None
     progress: Progress = field(default_factory=Progress)
     mean_image: MeanImage = field(init=False)

@@ -19,11 +19,10 @@ from iris_cli.errors import DataError, UsageError
 from iris_cli.evaluation.ensemble import Ensemble
 from iris_cli.evaluation.loss import physical_loss
 from iris_cli.observers.observer import Observer
-from iris_cli.pairs.batch import Feed
-from iris_cli.pairs.datasets import InfiniteDataset
+from iris_cli.pairs.datasets import InfiniteDataset, Pairs, divide, image_size, litter_of, pairs_of
 from iris_cli.pairs.noise import ImageNoise
 from iris_cli.pairs.open_data import open_data, open_litter
-from iris_cli.pairs.sources import Pairs, divide, image_size, litter_of, pairs_of
+from iris_cli.pairs.stream import PairStream
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.signals import catch_signals
 from iris_cli.training.checkpoint import Checkpoint, DataDescription, load
@@ -114,7 +113,7 @@ def train_reverter(
         world(device, auto_startup, auto_cleanup) as here,
         threads_for(reverter.image_size),
     ):
-        feed = Feed(
+        stream = PairStream(
             "train",
             pairs,
             train,
@@ -141,12 +140,12 @@ def train_reverter(
             loss=physical_loss(hyper).to(here.device),
             optimizer=make_optimizer(module.parameters(), hyper.optimizer),
             precision=Precision(hyper.precision, here.device, compiled=hyper.compile),
-            train=feed,
+            train=stream,
             ema=ema,
         )
         trainer = Trainer(
             learner=learner,
-            validation=replace(feed, stream="validation", numbers=validation, shuffle=False, **reading_options(hyper)),
+            validation=replace(stream, name="validation", numbers=validation, shuffle=False, **reading_options(hyper)),
             stop_flag=flag,
             data=DataDescription.of(pairs, litter_pairs, image_noise),
             folder=folder,
@@ -208,7 +207,7 @@ def check_sizes(hyper: TrainConfig, name: str, train: int, validation: int, rank
 
 
 def reading_options(hyper: TrainConfig) -> dict[str, Any]:
-    """Keyword arguments of a Feed: how it reads, and its own count of bad samples."""
+    """Keyword arguments of a PairStream: how it reads, and its own count of bad samples."""
     allowed = hyper.max_bad if hyper.on_bad_sample == "skip" else 0
     return {
         "threads": hyper.read_threads,

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from iris_cli.config.train import Noise, OptimizerConfig, ScheduleConfig, TrainConfig
 from iris_cli.errors import DataError, UsageError
-from iris_cli.pairs.sources import ShardPairs
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.signals import catch_signals
 from iris_cli.training import (
@@ -177,10 +176,10 @@ def test_random_numbers_of_what_was_stopped_half_way_are_drawn_again(shards: Pat
 def test_a_signal_is_answered_while_the_data_hang(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, reads, hanging, forever = ShardPairs.read, itertools.count(), threading.Event(), threading.Event()
+    read, reads, hanging, forever = PreObservedDataset.read, itertools.count(), threading.Event(), threading.Event()
     when_waiting, waits = Trainer._while_waiting, itertools.count()
 
-    def hang(self: ShardPairs, number: int, rows: Any) -> None:
+    def hang(self: PreObservedDataset, number: int, rows: Any) -> None:
         if next(reads) == 12:
             hanging.set()
             forever.wait()
@@ -194,7 +193,7 @@ def test_a_signal_is_answered_while_the_data_hang(
 
     monkeypatch.setattr(Trainer, "_while_waiting", waiting)
     train(shards, HYPER, tmp_path / "whole")
-    monkeypatch.setattr(ShardPairs, "read", hang)
+    monkeypatch.setattr(PreObservedDataset, "read", hang)
     with pytest.raises(Stopped):
         train(shards, HYPER, tmp_path / "torn")
     forever.set()

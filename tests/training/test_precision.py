@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from iris_cli.config.train import OptimizerConfig, ScheduleConfig, TrainConfig
 from iris_cli.errors import DataError, UsageError
-from iris_cli.pairs.batch import Feed
+from iris_cli.pairs.stream import PairStream
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.training import PreObservedDataset, ScaledDensityLoss, test_reverter, train_reverter
 from iris_cli.training.precision import Precision, compile_in_place
@@ -54,7 +54,7 @@ def test_steps_are_those_of_gradient_descent_written_by_hand(shards: Path, tmp_p
     trained = without_batch_norm()
     train_reverter(trained, PreObservedDataset(shards), hyper=hyper, quiet=True)
     pairs = pairs_in(shards, "train")
-    feed = Feed("train", pairs, np.arange(22), hyper.seed, batch=8, shuffle=True)
+    feed = PairStream("train", pairs, np.arange(22), hyper.seed, batch=8, shuffle=True)
     reverter, loss = without_batch_norm(), ScaledDensityLoss()
     for batch in feed.epoch():
         mean = loss.per_sample(reverter(batch.observation), batch.density).mean()
@@ -251,7 +251,7 @@ def test_reading_threads_and_depth_change_nothing(shards: Path, tmp_path: Path) 
 
 
 def test_the_validation_galaxies_stay_when_the_seed_changes(tmp_path: Path) -> None:
-    from iris_cli.pairs.sources import divide
+    from iris_cli.pairs.datasets import divide
     from tests.training.makers import pairs_in, write_pairs
 
     pairs = pairs_in(write_pairs(tmp_path / "whole", {"all": range(40)}))
