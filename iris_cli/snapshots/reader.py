@@ -64,7 +64,7 @@ class Snapshot:
 
     @classmethod
     def open(cls, files: SnapshotFiles, config: IngestConfig) -> Snapshot:
-        """Raises DataError for files that are no snapshot, contradict themselves, or lack a field with no other source."""
+        """Raises DataError for files that are no snapshot, are contradictory, or lack a required field."""
         counts = [_count(path) for path in files.parts]
         first = next((path for path, count in zip(files.parts, counts, strict=True) if count), None)
         if first is None:
