@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shards import layout
+from shards.codec import ArraySchema
 from shards.errors import ShardError
 from shards.index import Index, ShardRecord, StoredArray
 from shards.tar import BLOCK
@@ -97,10 +98,10 @@ class Reader:
 
     def __init__(self, index: Index, arrays: Iterable[str] | None = None, *, checksums: bool = True) -> None:
         self.index = index
-        self.arrays = {name: self._stored(name) for name in (arrays if arrays is not None else index.stored)}
+        self.stored = {name: self._stored(name) for name in (arrays if arrays is not None else index.stored)}
         self._starts = index.starts.tolist()
         self._shard_of = np.repeat(np.arange(len(index.shards), dtype=np.int32), np.diff(index.starts))
-        self._unchecked = {name: bytearray(b"\1" * index.count()) if checksums else None for name in self.arrays}
+        self._unchecked = {name: bytearray(b"\1" * index.count()) if checksums else None for name in self.stored}
         self._open: OrderedDict[int, OpenShard] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -109,11 +110,15 @@ class Reader:
             raise ShardError(f"{self.index.folder} has no array '{name}'", f"it has: {', '.join(self.index.stored)}")
         return self.index.stored[name]
 
+    @property
+    def arrays(self) -> dict[str, ArraySchema]:
+        return {name: stored.schema for name, stored in self.stored.items()}
+
     def read(self, number: int, rows: Mapping[str, NDArray]) -> None:
         """Fill `rows[name]` (C-contiguous, of the array's shape and dtype). ShardError names shard, key and remedy."""
         shard, row = self._find(number)
         pieces = sorted(
-            (_piece(shard, row, self.arrays[name], out) for name, out in rows.items()), key=lambda p: p.start
+            (_piece(shard, row, self.stored[name], out) for name, out in rows.items()), key=lambda p: p.start
         )
         for run in _runs(pieces):
             _fetch(shard, row, run)
@@ -122,7 +127,7 @@ class Reader:
 
     def read_new(self, number: int) -> dict[str, NDArray]:
         """The sample's arrays in memory of their own."""
-        rows = {name: np.empty(s.schema.shape, s.schema.dtype) for name, s in self.arrays.items()}
+        rows = {name: np.empty(s.schema.shape, s.schema.dtype) for name, s in self.stored.items()}
         self.read(number, rows)
         return rows
 

@@ -94,14 +94,14 @@ def shard_sample(folder: Path, which: Which) -> ShardSample:
     item = _item(dataset, which)
     found = dataset[item]
     observation, density = (found, None) if isinstance(found, torch.Tensor) else (found[0], found[1][0].numpy())
-    return ShardSample(observation[0].numpy(), density, dataset.grid, dataset.quantity, dataset.keys([item])[0])
+    return ShardSample(observation[0].numpy(), density, dataset.grid, dataset.quantity, dataset.key(item))
 
 
 def shard_item(folder: Path, which: Which) -> tuple[int, str]:
     """A sample's number within its split, and its key. UsageError when there is no such sample."""
     dataset = PreObservedDataset(shards_folder(str(folder)), which.split)
     item = _item(dataset, which)
-    return item, dataset.keys([item])[0]
+    return item, dataset.key(item)
 
 
 def density_of(sample: ShardSample, folder: Path) -> Floats:
@@ -117,7 +117,7 @@ def _item(dataset: PreObservedDataset, which: Which) -> int:
         table = dataset.index.samples(which.split)
         found = np.flatnonzero(np.isin(dataset.numbers, table.number[table.key == which.key]))
         if not len(found):
-            raise UsageError(f"{dataset.folder} has no sample '{which.key}'", f"the first is '{dataset.keys([0])[0]}'")
+            raise UsageError(f"{dataset.folder} has no sample '{which.key}'", f"the first is '{dataset.key(0)}'")
         return int(found[0])
     if which.number >= len(dataset):
         raise UsageError(f"{dataset.folder} has no sample {which.number}", f"there are {len(dataset)}, from 0")

@@ -98,7 +98,7 @@ def preobserve(
     from iris_cli.signals import stop_on_signal
 
     standard = options.listed(standard)
-    settings = work.settle(settings, out, overwrite)
+    settings = work.with_backend(settings, out, overwrite)
     if dry_run:
         from iris_cli.dry_run import show
 
@@ -142,7 +142,7 @@ def _dry_run(folders: list[Path], out: Path, config: PreobserveConfig, workers: 
     work.check_output(out)
     inputs = [work.open_input(folder, config) for folder in folders]
     work.check_alike(inputs)
-    plan, arrays = work.plan(inputs, config), work.schema(inputs[0], config.litter)
+    plan, arrays = work.plan_set(inputs, config), work.set_schema(inputs, config)
     splits = ", ".join(f"{len(items)} {split}" for split, items in plan.splits.items())
     pairs = sum(map(len, plan.splits.values()))
     a_pair = sum(math.prod(array.shape) for array in arrays) * (2 if config.encoding == "float16-scaled" else 4)

@@ -24,7 +24,7 @@ from iris_cli.evaluation.ensemble import Ensemble
 from iris_cli.evaluation.loss import PhysicalLoss
 from iris_cli.evaluation.metrics import Maps, Measure, pixel_volume
 from iris_cli.evaluation.per_pair import Quantity
-from iris_cli.pairs.batch import Feed, PairBatch, bad_litter_over_ranks
+from iris_cli.pairs.stream import PairBatch, PairStream, bad_litter_over_ranks
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ Batches = Generator[Evaluated, None, None]
 def evaluate(
     ensemble: Ensemble,
     loss: PhysicalLoss,
-    feed: Feed,
+    feed: PairStream,
     world: World,
     mean_image: Tensor | None = None,
     bar: Progress | None = None,
@@ -101,7 +101,7 @@ class Totals:
         return {name: s / n if n else None for name, s, n in zip(self.names[:-1], sums, counts, strict=False)}
 
 
-def mean_scores(batches: Batches, measures: Mapping[str, Measure], feed: Feed, world: World) -> Totals:
+def mean_scores(batches: Batches, measures: Mapping[str, Measure], feed: PairStream, world: World) -> Totals:
     """Totals over the batches of all ranks.
 
     DataError when more pairs are missing than were counted as unreadable, or when none could be read.
@@ -128,7 +128,7 @@ def mean_scores(batches: Batches, measures: Mapping[str, Measure], feed: Feed, w
 Arrays = dict[str, NDArray[np.float64]]
 
 
-def gather_per_pair(batches: Batches, quantities: Sequence[Quantity], feed: Feed, world: World) -> Arrays:
+def gather_per_pair(batches: Batches, quantities: Sequence[Quantity], feed: PairStream, world: World) -> Arrays:
     """The quantities of every pair, the same on every rank; NaN for pairs that could not be read.
 
     Each rank fills the rows of its own pairs and one sum joins them, so that the result does not depend on ranks,
@@ -151,7 +151,7 @@ def gather_per_pair(batches: Batches, quantities: Sequence[Quantity], feed: Feed
     return dict(zip(widths, columns, strict=True))
 
 
-def check_seen_once(seen: Tensor, feed: Feed, world: World) -> None:
+def check_seen_once(seen: Tensor, feed: PairStream, world: World) -> None:
     """`seen` (pairs,) is how often each pair was evaluated over all ranks."""
     if bool((seen == 1).all()):
         return
@@ -168,7 +168,7 @@ def check_seen_once(seen: Tensor, feed: Feed, world: World) -> None:
 
 @dataclass(frozen=True)
 class Predictions:
-    """A few galaxies with what was predicted for them: (1, L, V), (1, R', L), (1, R', L) each, in inner units.
+    """A few galaxies with what was predicted for them: (L, V), (R', L), (R', L) each, in inner units.
 
     `predicted` is the mean of an ensemble's members and `spread` their standard deviation; a single network has none.
     """
@@ -181,9 +181,16 @@ class Predictions:
     spread: list[NDArray[np.float32]] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
 
+    @classmethod
+    def joined(cls, parts: Sequence[Predictions]) -> Predictions:
+        """Several on one grid as one."""
+        names = ("observations", "true", "predicted", "spread", "sources")
+        lists = {name: [one for part in parts for one in getattr(part, name)] for name in names}
+        return cls(parts[0].grid, parts[0].quantity, **lists)
+
 
 def sample_predictions(
-    ensemble: Ensemble, loss: PhysicalLoss, feed: Feed, items: Sequence[int] | None = None, most: int = 1
+    ensemble: Ensemble, loss: PhysicalLoss, feed: PairStream, items: Sequence[int] | None = None, most: int = 1
 ) -> Predictions:
     """The first `most` readable pairs among the `items` of a feed that holds all pairs, as an evaluation sees them.
 
@@ -196,9 +203,9 @@ def sample_predictions(
             evaluated = next(batches, None)
         if evaluated is None or evaluated.batch.positions[0] != item:  # it could not be read
             continue
-        members = evaluated.maps.members[:, 0].float()
-        shown.observations.append(evaluated.batch.observation[0].numpy())
-        shown.true.append(evaluated.batch.density[0].numpy())
+        members = evaluated.maps.members[:, 0, 0].float()
+        shown.observations.append(evaluated.batch.observation[0, 0].numpy())
+        shown.true.append(evaluated.batch.density[0, 0].numpy())
         shown.predicted.append(members.mean(dim=0).numpy())
         if len(ensemble) > 1:
             shown.spread.append(members.std(dim=0).numpy())
@@ -211,7 +218,7 @@ def sample_predictions(
 # --- checks -----------------------------------------------------------------------------------------------------------
 
 
-def check_truth(batch: PairBatch, feed: Feed) -> None:
+def check_truth(batch: PairBatch, feed: PairStream) -> None:
     """DataError that names the first pair whose true density is not finite: nothing can be compared with it."""
     for number in batch.ids[~batch.density.flatten(1).isfinite().all(dim=1).numpy()]:
         raise DataError(
@@ -220,7 +227,7 @@ def check_truth(batch: PairBatch, feed: Feed) -> None:
         )
 
 
-def check_prediction(members: Tensor, batch: PairBatch, feed: Feed) -> None:
+def check_prediction(members: Tensor, batch: PairBatch, feed: PairStream) -> None:
     """DataError that names the first pair for which a member's prediction, (K, n, 1, R', L), is not finite."""
     for number in batch.ids[~members.flatten(2).sum(dim=(0, 2)).isfinite().numpy()]:
         raise DataError(
@@ -229,11 +236,11 @@ def check_prediction(members: Tensor, batch: PairBatch, feed: Feed) -> None:
         )
 
 
-def nothing_readable(feed: Feed) -> DataError:
-    return DataError(f"none of the {feed.count} {feed.stream} samples could be read", "check them: iris shards verify")
+def nothing_readable(feed: PairStream) -> DataError:
+    return DataError(f"none of the {feed.count} {feed.name} samples could be read", "check them: iris shards verify")
 
 
-def warn_of_bad_litter(feeds: Sequence[Feed], world: World) -> None:
+def warn_of_bad_litter(feeds: Sequence[PairStream], world: World) -> None:
     """Warn when litter that could not be read was drawn; all ranks call this together."""
     if bad := bad_litter_over_ranks(feeds, world):
         warn(f"{plural(bad, 'sample')} of the litter could not be read: others were drawn instead")

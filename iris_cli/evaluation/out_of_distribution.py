@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from iris_cli.config.grid import Grid
 from iris_cli.console import progress
 from iris_cli.files import atomic_file
-from iris_cli.pairs.batch import Feed
-from iris_cli.pairs.sources import Numbers
+from iris_cli.pairs.stream import PairStream
 from iris_cli.standard.orbit_check import compare
+from shards.order import Numbers
 
 VERSION = 1
 #: Names the random draws of noise and litter: another name would give other draws.
@@ -229,7 +229,7 @@ def fit(training: Reduced, held_out: Reduced, explained: Floats) -> TrainingInpu
 
 
 def summarize_inputs(
-    train: Feed, held_out: Numbers, quiet: bool = True, check: Callable[[], None] = lambda: None
+    train: PairStream, held_out: Numbers, quiet: bool = True, check: Callable[[], None] = lambda: None
 ) -> TrainingInputs:
     """Statistics of inputs as the network saw them, with the noise and the litter of the `train` feed.
 
@@ -239,7 +239,7 @@ def summarize_inputs(
     feeds = [
         replace(
             train,
-            stream=STREAM,
+            name=STREAM,
             numbers=_evenly(numbers, most),
             batch=BATCH,
             rank=0,
@@ -262,7 +262,7 @@ def summarize_inputs(
     return fit(Reduced.joined(reduced[0]), Reduced.joined(reduced[1]), np.array(explained))
 
 
-def _images(feed: Feed, check: Callable[[], None]) -> Iterator[tuple[NDArray, NDArray]]:
+def _images(feed: PairStream, check: Callable[[], None]) -> Iterator[tuple[NDArray, NDArray]]:
     """Observations (n, L, V) and true maps (n, R', L)."""
     with closing(feed.epoch(waiting=check)) as batches:
         for batch in batches:

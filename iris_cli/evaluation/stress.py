@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from numpy.typing import NDArray
 
 from iris_cli.axes import reverse_velocity
+from iris_cli.pairs.datasets import Pairs
 from iris_cli.pairs.pair import OBSERVATION
-from iris_cli.pairs.sources import Pairs
 
 #: Changes an observation (1, L, V) in place, before a feed adds noise to it.
 Alteration = Callable[[NDArray], None]

@@ -26,8 +26,8 @@ from iris_cli.config.grid import Grid
 from iris_cli.config.toml import from_dict, to_dict
 from iris_cli.errors import DataError, UsageError
 from iris_cli.files import atomic_file
+from iris_cli.pairs.datasets import Pairs
 from iris_cli.pairs.noise import ImageNoise
-from iris_cli.pairs.sources import Pairs
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.units import INNER
 from shards.order import stream_key
@@ -36,7 +36,7 @@ FORMAT = "iris-checkpoint"
 VERSION = 3
 
 
-@dataclass
+@dataclass(frozen=True)
 class Progress:
     """How far a run is. `position` counts the samples of the current epoch that are behind us, over all ranks."""
 

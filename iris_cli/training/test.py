@@ -33,10 +33,9 @@ from iris_cli.evaluation.statistics import Statistics, statistics_of
 from iris_cli.evaluation.stress import Altered, mirror_velocity, mirrors_itself, put_out
 from iris_cli.files import to_json, write_text
 from iris_cli.observers.observer import Observer
-from iris_cli.pairs.batch import Feed
-from iris_cli.pairs.datasets import InfiniteDataset
+from iris_cli.pairs.datasets import InfiniteDataset, Pairs, litter_of, pairs_of
 from iris_cli.pairs.open_data import open_data, open_litter
-from iris_cli.pairs.sources import Pairs, litter_of, pairs_of
+from iris_cli.pairs.stream import PairStream
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.training.checkpoint import Checkpoint, load
 from iris_cli.training.run_folder import TEST, TRAINING_INPUTS, RunFolder, member_folders, numbered_members
@@ -88,12 +87,12 @@ def test_feed(
     litter: InfiniteDataset | None = None,
     noise: Noise | None = None,
     observer: Observer | None = None,
-) -> Feed:
+) -> PairStream:
     """Every pair of a data set once, in order, with the noise and the litter of a test. DataError if there is none."""
     pairs = pairs_of(dataset, observer)
     if len(pairs) == 0:
         raise DataError(f"{pairs.name} holds no sample to test on")
-    return Feed(
+    return PairStream(
         "test",
         pairs,
         np.arange(len(pairs)),
@@ -167,11 +166,11 @@ def ensemble_of(members: Sequence[Trained]) -> Ensemble:
 class Inputs:
     """What to test on: a feed for each set, the normal one first, and the split that it shows."""
 
-    feeds: dict[str, Feed]
+    feeds: dict[str, PairStream]
     split: str
 
     @property
-    def normal(self) -> Feed:
+    def normal(self) -> PairStream:
         return self.feeds[NORMAL]
 
 
@@ -203,13 +202,13 @@ def inputs_of(
     return Inputs(feeds, split)
 
 
-def feed_of(hyper: TrainConfig, data: Sequence[str], split: str) -> Feed:
+def feed_of(hyper: TrainConfig, data: Sequence[str], split: str) -> PairStream:
     """The pairs of a split ("" for all) of these folders, with the noise and litter of `hyper`."""
     dataset, observer = open_data(data, hyper.observer, split or None, checksums=hyper.checksums)
     return test_feed(dataset, hyper, open_litter(hyper), observer=observer)
 
 
-def _stressed(normal: Feed) -> dict[str, Feed]:
+def _stressed(normal: PairStream) -> dict[str, PairStream]:
     made = {NOISE_ONLY: replace(normal, pairs=Altered(normal.pairs, put_out), litter=None)}
     if mirrors_itself(normal.pairs):
         made[MIRRORED] = replace(normal, pairs=Altered(normal.pairs, mirror_velocity))
@@ -244,7 +243,7 @@ def test_run(
     """
     ensemble, mean_image = ensemble_of(members), members[0].checkpoint.mean_image
     for feed in inputs.feeds.values():
-        check_fits(ensemble, feed.pairs)  # type: ignore[arg-type]  # it reads size and quantity alone
+        check_fits(ensemble, feed.pairs)
         check_grids(members, feed.pairs)
     sets = []
     with world(device) as here, threads_for(ensemble.image_size):
@@ -272,7 +271,7 @@ def _statistics(
     name: str,
     ensemble: Ensemble,
     hyper: TrainConfig,
-    feed: Feed,
+    feed: PairStream,
     here: World,
     mean_image: Tensor | None,
     quiet: bool,
@@ -310,10 +309,10 @@ def report_predictions(members: Sequence[Trained], inputs: Inputs) -> dict[str, 
 
 
 def predictions_of(
-    members: Sequence[Trained], feed: Feed, items: Sequence[int] | None = None, most: int = 1
+    members: Sequence[Trained], feed: PairStream, items: Sequence[int] | None = None, most: int = 1
 ) -> Predictions:
     """The first `most` readable pairs among these items, or of different galaxies, of a feed that shows all pairs."""
     ensemble = ensemble_of(members)
-    check_fits(ensemble, feed.pairs)  # type: ignore[arg-type]  # it reads size and quantity alone
+    check_fits(ensemble, feed.pairs)
     check_grids(members, feed.pairs)
     return sample_predictions(ensemble, physical_loss(members[0].hyper), feed, items, most)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from iris_cli.evaluation.loss import PhysicalLoss, physical_loss
-from iris_cli.pairs.batch import PairBatch
+from iris_cli.pairs.stream import PairBatch
 from iris_cli.reverter.layers import initialise
 from iris_cli.training.precision import Precision
 from iris_cli.training.test import feed_of, open_run

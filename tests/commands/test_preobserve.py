@@ -271,7 +271,7 @@ def test_a_spoilt_first_tensor_is_told_before_anything_is_written(iris: Iris, st
     spoilt = tmp_path / "spoilt"
     shutil.copytree(standard, spoilt)
     np.save(spoilt / "tensor_000000.npy", np.load(spoilt / "tensor_000000.npy") * np.nan)
-    one_line(iris(*PREOBSERVE, spoilt, tmp_path / "out"), 1, "tensor_000000.npy", "NaN", "which way the galaxies turn")
+    one_line(iris(*PREOBSERVE, spoilt, tmp_path / "out"), 1, "tensor_000000.npy", "NaN", "the sense of rotation")
     assert not (tmp_path / "out").exists()
 
 

@@ -16,11 +16,11 @@ from shards.errors import ShardError
 from shards.index import Index
 from shards.index_tars import index_tars
 from shards.reader import Reader
-from shards.stream import BadSamples, ShardStream
+from shards.stream import BadSamples
 from shards.tar import walk
 from shards.verify import repair, verify
 from tests.shards.damage import DAMAGES, flip
-from tests.shards.makers import arrays
+from tests.shards.makers import arrays, stream
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -28,8 +28,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def read_all(folder: Path, bad: BadSamples | None = None) -> int:
-    stream = ShardStream(Index.open(folder), batch=4, bad=bad, threads=2)
-    return sum(len(batch) for batch in stream.epoch())
+    return sum(len(batch) for batch in stream(folder, batch=4, bad=bad, threads=2).epoch())
 
 
 def test_a_sound_set_is_found_sound(written):
@@ -185,7 +184,7 @@ def test_tars_written_by_webdataset_itself_become_usable(tmp_path):
     index = index_tars(tmp_path)
     assert index.splits == {"val": 10}
     assert set(index.samples().group) == {"g"}
-    for batch in ShardStream(index, batch=4).epoch():
+    for batch in stream(index, batch=4).epoch():
         for row, number in enumerate(batch.ids):
             assert np.array_equal(batch.arrays["image"][row], arrays(int(number))["density"])
     assert verify(tmp_path).sound

@@ -76,12 +76,11 @@ def pairs(folder: Path, count: int = 2) -> Path:
 def test_an_import_changes_units_and_the_sense_of_velocity_and_no_bit_more(tmp_path: Path) -> None:
     chosen = open_input(pairs(tmp_path / "a set"), PreobserveConfig())
     assert chosen.grid == GRID
-    pair = chosen.pair(1, "")
+    pair = chosen.sample(1, "").arrays
     seen, dense = (np.load(tmp_path / "a set" / f"{name}_1.npy") for name in ("observed", "columnized"))
-    assert np.array_equal(pair.observation, seen[..., ::-1] * np.float32(1.0 / 11.4))
+    assert np.array_equal(pair["observation"], seen[..., ::-1] * np.float32(1.0 / 11.4))
     per_SI = 1e3 / 9.2e-6**3
-    assert pair.density is not None
-    assert np.array_equal(pair.density, dense * np.float32(units.INNER.density_per_SI / per_SI))
+    assert np.array_equal(pair["density"], dense * np.float32(units.INNER.density_per_SI / per_SI))
 
 
 def test_pairs_in_our_own_units_come_through_to_the_bit(tmp_path: Path) -> None:
@@ -103,9 +102,8 @@ def test_turned_over_pairs_lie_at_the_opposite_longitudes(tmp_path: Path) -> Non
     found = []
     for turned in (False, True):
         chosen = open_input(folder, PreobserveConfig(turn_over=turned))
-        pair, lon = chosen.pair(0, ""), chosen.grid.longitude.centres()
-        assert pair.density is not None
-        found.append((lon[pair.observation[0].max(axis=1).argmax()], lon[pair.density[0].max(axis=0).argmax()]))
+        pair, lon = chosen.sample(0, "").arrays, chosen.grid.longitude.centres()
+        found.append((lon[pair["observation"][0].max(axis=1).argmax()], lon[pair["density"][0].max(axis=0).argmax()]))
     assert found[1] == (-found[0][0], -found[0][1])
 
 

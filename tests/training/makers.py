@@ -17,7 +17,6 @@ from iris_cli.config.grid import Grid
 from iris_cli.config.toml import to_dict
 from iris_cli.distributed import Control
 from iris_cli.pairs.datasets import PreObservedDataset
-from iris_cli.pairs.sources import ShardPairs
 from iris_cli.reverter.reverter import Reverter
 from shards.writer import ArraySchema, Sample, SetPlan, write_set
 
@@ -77,8 +76,8 @@ def _array(name: str, shape: tuple[int, ...], quantity: str, scale: float) -> Ar
     return ArraySchema(name, shape, "float32", {"quantity": quantity, "unit": "?", "SI_per_unit": SI, "axes": []})
 
 
-def pairs_in(folder: Path, split: str | None = None) -> ShardPairs:
-    return ShardPairs(PreObservedDataset(folder, split))
+def pairs_in(folder: Path, split: str | None = None) -> PreObservedDataset:
+    return PreObservedDataset(folder, split)
 
 
 def small_reverter(seed: int = 0) -> Reverter:
