@@ -14,12 +14,11 @@ from iris_cli.config.grid import grid_preset
 from iris_cli.config.mock import ForegroundConfig, MockConfig
 from iris_cli.console import clock, log
 from iris_cli.errors import DataError
-from iris_cli.evaluation.evaluate import Predictions
+from iris_cli.evaluation.figures import draw_predictions
 from iris_cli.evaluation.report import Report
 from iris_cli.files import to_json, write_text
 from iris_cli.mock.generate import Foregrounds, Galaxies, write_mock
 from iris_cli.pairs.preobserve import preobserve
-from iris_cli.plots.pairs import draw_pairs
 from iris_cli.plots.style import save
 from iris_cli.training.test import inputs_of, open_run, predictions_of, test_run
 from iris_cli.training.train import train_run
@@ -79,7 +78,8 @@ def demo(
         members = [open_run(out / RUN)]
         inputs = inputs_of(hyper, members=members)
         tested = test_run(members, hyper, inputs, quiet=quiet)
-        _draw(predictions_of(members, inputs.normal, most=3), out, history)
+        figure = draw_predictions(predictions_of(members, inputs.normal, most=3))  # the first, not chosen ones
+        save(figure, out / FIGURE, history=history)
     told = {**tested.headline(), "seed": seed, "seconds": watch.seconds, "figure": str(out / FIGURE)}
     write_text(out / REPORT, to_json(told))
     return tested.means, told
@@ -89,16 +89,3 @@ def _observe(standard: Path, shards: Path, config: Any, how: dict[str, Any]) -> 
     report = preobserve([standard], shards, config, **how)
     if report.failed:
         raise DataError(f"{standard}: {report.failed[0].reason}")
-
-
-def _draw(shown: Predictions, out: Path, history: Sequence[str]) -> None:
-    """The first three galaxies of the test split as the network saw them: nobody chose them."""
-    figure = draw_pairs(
-        [o[0] for o in shown.observations],
-        [d[0] for d in shown.true],
-        [d[0] for d in shown.predicted],
-        shown.grid,
-        shown.quantity,
-        shown.sources,
-    )
-    save(figure, out / FIGURE, history=history)

@@ -46,7 +46,7 @@ def demo(
     from iris_cli.signals import stop_on_signal
     from iris_cli.training import Stopped
 
-    again = "begin again with --overwrite"
+    again = "start again with --overwrite"
     try:
         with stop_on_signal(again):
             report, told = work.demo(

@@ -54,7 +54,7 @@ def mock(
 
         show(_dry_run(maker, out, galaxies, workers, overwrite), speech.as_json)
         return
-    with stop_on_signal("nothing was kept: begin again"):
+    with stop_on_signal("nothing was kept: start again"):
         count = write_mock(maker, out, galaxies, workers=workers, overwrite=overwrite, quiet=speech.quiet)
     provenance.record(out, maker.config)
     if speech.as_json:

@@ -16,6 +16,7 @@ from iris_cli.commands.plot_inputs import Which
 from iris_cli.config.figure import FigureConfig
 from iris_cli.config.train import Noise
 from iris_cli.errors import DataError
+from iris_cli.evaluation.figures import draw_predictions
 from iris_cli.plots.axes_of_sky import stretch
 from iris_cli.plots.losses import draw_losses
 from iris_cli.plots.lv import draw_lv_figure
@@ -25,7 +26,7 @@ from iris_cli.plots.pairs import draw_pairs
 from iris_cli.plots.spectrum import draw_spectra
 from iris_cli.plots.style import style_of
 from iris_cli.plots.top_down import draw_top_down_figure
-from iris_cli.telescope.map_file import load_caption
+from iris_cli.telescope.density_map import load_caption
 from iris_cli.training.test import feed_of, open_members, predictions_of
 from iris_cli.training.test_split import split_to_test
 
@@ -91,16 +92,7 @@ def pair(path: Path, which: Which, look: FigureConfig, run: Path | None = None, 
     shown = predictions_of(members, feed_of(hyper, [str(path)], which.split or ""), [item])
     if not shown.sources:
         raise DataError(f"sample '{key}' of {path} cannot be read", "check the folder: iris shards verify")
-    return draw_pairs(
-        [o[0] for o in shown.observations],
-        [d[0] for d in shown.true],
-        [d[0] for d in shown.predicted],
-        shown.grid,
-        shown.quantity,
-        [_titled(key, look)],
-        [s[0] for s in shown.spread],
-        **how,
-    )
+    return draw_predictions(shown, [_titled(key, look)], **how)
 
 
 def moments(path: Path, which: Which, look: FigureConfig) -> Figure:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
@@ -21,6 +21,9 @@ from iris_cli.console import emit, log, plural
 from iris_cli.errors import EXIT_REQUEUE, UsageError
 from iris_cli.ranks import is_rank_0
 from iris_cli.signals import end_with_launcher, signals_by_name, stop_on_signal
+
+if TYPE_CHECKING:
+    from iris_cli.training.train import EnsembleSummary, RunSummary
 
 Data = Annotated[list[Path], typer.Argument(help="Shard folders; or standard data sets, with --observer.")]
 
@@ -261,10 +264,10 @@ def train(
             quiet=speech.quiet,
         )
     if is_rank_0():
-        emit(told) if speech.as_json else print("\n".join(map(sentence, told.get("members", [told]))))
+        emit(told.to_dict()) if speech.as_json else print(told)
 
 
-def run(hyper: TrainConfig, out: Path, members: int, **how: Any) -> dict[str, Any]:
+def run(hyper: TrainConfig, out: Path, members: int, **how: Any) -> RunSummary | EnsembleSummary:
     """What came of a training, or of as many as an ensemble has. Exit with 75 when a signal came and all is saved."""
     from iris_cli.training import Stopped
     from iris_cli.training.train import train_members, train_run
@@ -308,12 +311,3 @@ def with_flags(values: dict[str, Any], flags: dict[str, Any]) -> dict[str, Any]:
                 raise UsageError(f"configuration: {table} must be a table, not {inner!r}")
             inner[key] = value
     return values
-
-
-def sentence(told: dict[str, Any]) -> str:
-    best = (
-        ""
-        if told["best_epoch"] is None
-        else (f", best validation loss {told['best_validation_loss']:.5g} after epoch {told['best_epoch']}")
-    )
-    return f"{plural(told['epochs'], 'epoch')}, {plural(told['steps'], 'step')}{best}: {told['run']}"

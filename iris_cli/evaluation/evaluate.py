@@ -168,7 +168,7 @@ def check_seen_once(seen: Tensor, feed: PairStream, world: World) -> None:
 
 @dataclass(frozen=True)
 class Predictions:
-    """A few galaxies with what was predicted for them: (1, L, V), (1, R', L), (1, R', L) each, in inner units.
+    """A few galaxies with what was predicted for them: (L, V), (R', L), (R', L) each, in inner units.
 
     `predicted` is the mean of an ensemble's members and `spread` their standard deviation; a single network has none.
     """
@@ -180,6 +180,13 @@ class Predictions:
     predicted: list[NDArray[np.float32]] = field(default_factory=list)
     spread: list[NDArray[np.float32]] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Predictions]) -> Predictions:
+        """Several on one grid as one."""
+        names = ("observations", "true", "predicted", "spread", "sources")
+        lists = {name: [one for part in parts for one in getattr(part, name)] for name in names}
+        return cls(parts[0].grid, parts[0].quantity, **lists)
 
 
 def sample_predictions(
@@ -196,9 +203,9 @@ def sample_predictions(
             evaluated = next(batches, None)
         if evaluated is None or evaluated.batch.positions[0] != item:  # it could not be read
             continue
-        members = evaluated.maps.members[:, 0].float()
-        shown.observations.append(evaluated.batch.observation[0].numpy())
-        shown.true.append(evaluated.batch.density[0].numpy())
+        members = evaluated.maps.members[:, 0, 0].float()
+        shown.observations.append(evaluated.batch.observation[0, 0].numpy())
+        shown.true.append(evaluated.batch.density[0, 0].numpy())
         shown.predicted.append(members.mean(dim=0).numpy())
         if len(ensemble) > 1:
             shown.spread.append(members.std(dim=0).numpy())

@@ -36,7 +36,7 @@ FORMAT = "iris-checkpoint"
 VERSION = 3
 
 
-@dataclass
+@dataclass(frozen=True)
 class Progress:
     """How far a run is. `position` counts the samples of the current epoch that are behind us, over all ranks."""
 

@@ -117,7 +117,7 @@ class RunFolder:
 
     # --- metrics ---
 
-    def note(self, **line: Any) -> None:
+    def log(self, **line: Any) -> None:
         """Append a line to metrics.jsonl, whole or not at all."""
         path, left = self.path / METRICS, f"{json.dumps(line)}\n".encode()
         with naming(path), path.open("ab", buffering=0) as file:

@@ -243,7 +243,7 @@ def test_run(
     """
     ensemble, mean_image = ensemble_of(members), members[0].checkpoint.mean_image
     for feed in inputs.feeds.values():
-        check_fits(ensemble, feed.pairs)  # type: ignore[arg-type]  # it reads size and quantity alone
+        check_fits(ensemble, feed.pairs)
         check_grids(members, feed.pairs)
     sets = []
     with world(device) as here, threads_for(ensemble.image_size):
@@ -313,6 +313,6 @@ def predictions_of(
 ) -> Predictions:
     """The first `most` readable pairs among these items, or of different galaxies, of a feed that shows all pairs."""
     ensemble = ensemble_of(members)
-    check_fits(ensemble, feed.pairs)  # type: ignore[arg-type]  # it reads size and quantity alone
+    check_fits(ensemble, feed.pairs)
     check_grids(members, feed.pairs)
     return sample_predictions(ensemble, physical_loss(members[0].hyper), feed, items, most)
