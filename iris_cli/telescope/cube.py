@@ -68,10 +68,9 @@ def _grid(config: RegridConfig, preset: str | None, run: Path | None, shards: Pa
 
 def grid_of_run(run: Path) -> tuple[Grid, str]:
     """(grid, latitude reduction) that a run was trained on; for an ensemble, its first member's."""
-    from iris_cli.training.run_folder import member_folders
-    from iris_cli.training.test import open_run
+    from iris_cli.training.trained_run import open_members
 
-    data = open_run(member_folders(run)[0]).checkpoint.data
+    data = open_members(run)[0].checkpoint.data
     return data.grid, data.latitude
 
 

@@ -32,8 +32,7 @@ from iris_cli.telescope.cube import describe, plan, say
 from iris_cli.telescope.lv_file import load_lv
 from iris_cli.telescope.map_file import density_unit, save_map
 from iris_cli.telescope.regrid import LvImage, read_lv
-from iris_cli.training.run_folder import member_folders
-from iris_cli.training.test import Trained, open_run
+from iris_cli.training.trained_run import TrainedRun, open_members
 from iris_cli.units import INNER
 
 FIGURES = (".png", ".pdf", ".svg")
@@ -76,7 +75,7 @@ def revert(
     config = config or CubeConfig()
     outputs = [Path(p) for p in (out, figure) if p is not None]
     _check_outputs(out, figure, unit, overwrite)
-    members = open_members(runs)
+    members = open_members(*map(Path, runs))
     grid, latitude = check_alike(members)
     seen = _observe([Path(c) for c in cubes], grid, latitude, config, quiet)
     say(seen)
@@ -114,7 +113,7 @@ def plan_revert(
 ) -> dict[str, Any]:
     """What would be read and written, with the same checks; nothing is computed."""
     _check_outputs(out, figure, unit, overwrite)
-    members = open_members(runs)
+    members = open_members(*map(Path, runs))
     grid, latitude = check_alike(members)
     if len(cubes) == 1 and load_lv(cubes[0]) is not None:
         told: dict[str, Any] = {"image": list(grid.observation_shape[1:]), "latitude": latitude}
@@ -130,14 +129,7 @@ def plan_revert(
 # --- networks ---------------------------------------------------------------------------------------------------------
 
 
-def open_members(runs: Sequence[Path | str]) -> list[Trained]:
-    """The best checkpoint of every run, and of every member of an ensemble. DataError where there is none."""
-    if not runs:
-        raise UsageError("no run was named", "name the folder of `iris train --out`, or a checkpoint in it")
-    return [open_run(folder) for run in runs for folder in member_folders(Path(run))]
-
-
-def check_alike(members: Sequence[Trained]) -> tuple[Grid, str]:
+def check_alike(members: Sequence[TrainedRun]) -> tuple[Grid, str]:
     """The grid and the latitude reduction of all. DataError when they differ, or take no temperature."""
     first = members[0]
     for member in members:
@@ -153,7 +145,7 @@ def check_alike(members: Sequence[Trained]) -> tuple[Grid, str]:
     return first.checkpoint.data.grid, first.checkpoint.data.latitude
 
 
-def _predict(trained: Trained, seen: LvImage) -> NDArray[np.float32]:
+def _predict(trained: TrainedRun, seen: LvImage) -> NDArray[np.float32]:
     reverter = trained.checkpoint.make_reverter()
     with torch.no_grad():
         density = reverter.multi_unit_call(torch.from_numpy(seen.image)[None, None], INNER, INNER)
@@ -184,7 +176,7 @@ def _check_outputs(out: Path | str | None, figure: Path | str | None, unit: str,
 
 
 def _provenance(
-    members: Sequence[Trained], cubes: Sequence[Path | str], config: CubeConfig, seen: LvImage
+    members: Sequence[TrainedRun], cubes: Sequence[Path | str], config: CubeConfig, seen: LvImage
 ) -> dict[str, Any]:
     import astropy
 
@@ -218,7 +210,7 @@ def _provenance(
 SAME_LINE = 2e-3
 
 
-def _line(trained: Trained, seen: LvImage) -> dict[str, Any]:
+def _line(trained: TrainedRun, seen: LvImage) -> dict[str, Any]:
     """The lines that the network was trained on, and those of the cubes; a warning where they differ."""
     learned, cubes = trained.checkpoint.data.lines, [cube["rest_frequency_GHz"] for cube in seen.told["cubes"]]
     for frequency in cubes:

@@ -20,7 +20,7 @@ from iris_cli.errors import DataError
 from iris_cli.telescope.regrid import read_lv
 from iris_cli.telescope.revert import measure, revert
 from iris_cli.training.checkpoint import load, save
-from iris_cli.training.test import open_run
+from iris_cli.training.trained_run import open_run
 from tests.telescope import sky
 from tests.telescope.runs import GRID, train, write_shards
 from tests.training.makers import write_pairs
@@ -170,9 +170,9 @@ def test_a_checkpoint_outside_its_run_folder_is_not_compared_with_the_training_s
 ) -> None:
     shutil.copy(folder / "ensemble/member-01/checkpoints/best.pt", tmp_path / "alone.pt")
     ran = iris("revert", tmp_path / "alone.pt", folder / "cube.fits", "-o", tmp_path / "map.fits", "--json")
-    assert ran.code == 0 and "does not lie in its run folder" in ran.err
+    assert ran.code == 0 and "is not in a run folder" in ran.err
     novelty = json.loads(ran.out)["novelty"]
-    assert novelty["score"] is None and "does not lie in its run folder" in novelty["why"]
+    assert novelty["score"] is None and "is not in a run folder" in novelty["why"]
 
 
 def test_networks_and_images_that_do_not_fit_are_refused(folder: Path, tmp_path: Path) -> None:
