@@ -148,7 +148,7 @@ def test_ingest_stops_at_a_signal_and_goes_on_to_the_same_bytes(iris: Callable, 
 @pytest.mark.parametrize(
     ("work", "words"),
     [
-        ("telescope.cube.regrid_cubes", ("cube", "c.fits", "--out", "lv.npz")),
+        ("telescope.regrid.write_lv_image", ("cube", "c.fits", "--preset", "tiny", "--out", "lv.npz")),
         ("telescope.revert.revert", ("revert", ".", "c.fits", "--out", "map.fits")),
         ("observers.observe.observe_to_fits", ("observe", ".", "0", "--out", "c.fits")),
         ("demo.demo", ("demo",)),

@@ -17,6 +17,7 @@ from iris_cli.errors import EXIT_DONE, EXIT_FAILURE, EXIT_REQUEUE, DataError, Us
 
 if TYPE_CHECKING:
     from iris_cli.dry_run import DryRun
+    from iris_cli.snapshots.galaxy import GalaxyFacts
 
 Text = str | None
 Number = float | None
@@ -158,13 +159,13 @@ def ingest(
                 "made": report.made,
                 "complete": report.complete,
                 "failed": report.failed,
-                "galaxies": report.told,
+                "galaxies": {source: to_dict(facts) for source, facts in report.galaxies.items()},
             }
         )
     else:
-        for source, told in report.told.items():
-            cells, mass = plural(told["cells"], "cell"), told["h2_mass_M_sun"]
-            print(f"{source}: {cells}, {how_it_turns(told)}, {mass:.3g} M_sun of H2")
+        for source, facts in report.galaxies.items():
+            cells = plural(facts.cells, "cell")
+            print(f"{source}: {cells}, {how_it_turns(facts)}, {facts.h2_mass_M_sun:.3g} M_sun of H2")
         print(f"{plural(tensors, 'tensor')}{'' if report.complete else ' (other processes make the rest)'}: {out}")
     if report.failed:
         raise DataError(
@@ -206,10 +207,10 @@ def drawn(name: str, text: str | None) -> list[float] | None:
         raise UsageError(f"--{name} {text}: neither a number nor LOW:HIGH") from None
 
 
-def how_it_turns(told: dict) -> str:
+def how_it_turns(facts: GalaxyFacts) -> str:
     """The snapshot's own sense of rotation, in words."""
-    if told["spin_order"] == 0.0:
+    if facts.spin_order == 0.0:
         return "does not turn"
-    own = "clockwise" if told["spin_axis"][2] < 0 else "anticlockwise"
-    left = told["turn"] == [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    own = "clockwise" if facts.spin_axis[2] < 0 else "anticlockwise"
+    left = facts.turn == ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
     return f"turns {own} seen from +z{'' if left else ', turned'}"

@@ -26,7 +26,7 @@ from iris_cli.plots.pairs import draw_pairs
 from iris_cli.plots.spectrum import draw_spectra
 from iris_cli.plots.style import style_of
 from iris_cli.plots.top_down import draw_top_down_figure
-from iris_cli.telescope.map_file import load_caption
+from iris_cli.telescope.density_map import load_caption
 from iris_cli.training.test import open_stream, predictions_of
 from iris_cli.training.test_split import split_to_test
 from iris_cli.training.trained_run import open_members

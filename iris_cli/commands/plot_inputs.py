@@ -25,9 +25,9 @@ from iris_cli.plots.losses import History
 from iris_cli.plots.orbits import CENTRED, ON_SKY, Place
 from iris_cli.standard.dataset import INDEX, StandardDataset
 from iris_cli.standard.paper_format import ATTRIBUTES
+from iris_cli.telescope.density_map import load_map
 from iris_cli.telescope.fits_image import SkyImage, axis, read_fits, transposed
-from iris_cli.telescope.lv_file import load_lv
-from iris_cli.telescope.map_file import load_map
+from iris_cli.telescope.lv_image import load_lv
 from iris_cli.training.run_folder import member_folders
 from iris_cli.units import H2_MASS_SHARE
 

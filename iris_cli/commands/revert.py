@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from iris_cli.commands import options, provenance
-from iris_cli.commands.cube import HEADER_BYTES, Reading, tell_plan
+from iris_cli.commands.cube import HEADER_BYTES, Reading, show_plan
 from iris_cli.commands.plot import FIGURE_BYTES
 from iris_cli.console import log
 from iris_cli.errors import UsageError
@@ -34,7 +34,7 @@ def revert(
     dry_run: options.DryRun = False,
     speech: options.Speech,
 ) -> None:
-    """Turn a telescope's cube into the view from above: a map of H2 density, and what is known of its worth."""
+    """Turn a telescope's cube into the view from above: a map of H2 density, and how reliable it is."""
     regrid = reading.settings(config)
     if regrid.grid is not None:
         log(f"note: the grid is the run's; that of {config} is for `iris cube`")
@@ -45,8 +45,13 @@ def revert(
     from iris_cli.telescope import revert as work  # wakes torch
 
     if dry_run:
-        told = work.plan_revert(runs, cubes, out, figure, settings, density_unit, overwrite)
-        tell_plan(told, inputs, _sizes(told, out, figure), "a map", speech.as_json)
+        plan = work.plan_revert(runs, cubes, out, figure, settings, density_unit, overwrite)
+        images = 3 + (len(plan.networks) > 1)  # map, observation and coverage, and with several networks their spread
+        writes = {out: 4 * images * math.prod(plan.input.image) + images * HEADER_BYTES}
+        if figure is not None:
+            writes[figure] = FIGURE_BYTES
+        more = {"networks": plan.networks, "outputs": plan.outputs}
+        show_plan(plan.input, inputs, writes, "a map", speech.as_json, **more)
         return
     with stop_on_signal(START_AGAIN):
         made = work.revert(
@@ -61,16 +66,9 @@ def revert(
             history=provenance.history(settings),
         )
     if speech.as_json:
-        emit(made.told)
+        emit(made.to_dict())
     else:
-        print("\n".join([*work.sentences(made.told), *made.told["outputs"]]))
-
-
-def _sizes(told: dict[str, Any], out: Path, figure: Path | None) -> dict[Path, int]:
-    """Map, observation and coverage, and with several networks their spread."""
-    images = 3 + (len(told["networks"]) > 1)
-    written = {out: 4 * images * math.prod(told["image"]) + images * HEADER_BYTES}
-    return written if figure is None else {**written, figure: FIGURE_BYTES}
+        print("\n".join([*made.record.sentences(), *made.outputs]))
 
 
 def divided(inputs: list[Path]) -> tuple[list[Path], list[Path]]:
