@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from iris_cli.config.grid import Grid
 from iris_cli.console import progress
+from iris_cli.errors import DataError
 from iris_cli.files import atomic_file
 from iris_cli.pairs.stream import PairStream
 from iris_cli.standard.orbit_check import compare
@@ -259,16 +260,21 @@ def summarize_inputs(
                 if which == 1 and len(explained) < MOST_TRUE:
                     explained += [_explained(*pair, stream.pairs.grid) for pair in zip(observed, true, strict=True)]
                 bar.advance(len(observed))
+    if not all(reduced):
+        raise DataError("no finite pair among those to train on, or among those held out")
     return fit(Reduced.joined(reduced[0]), Reduced.joined(reduced[1]), np.array(explained))
 
 
 def _images(stream: PairStream, check: Callable[[], None]) -> Iterator[tuple[NDArray, NDArray]]:
-    """Observations (n, L, V) and true maps (n, R', L)."""
+    """Observations (n, L, V) and true maps (n, R', L), without those that are not finite."""
     with closing(stream.epoch(waiting=check)) as batches:
         for batch in batches:
             check()
-            if len(batch):
-                yield batch.observation[:, 0].numpy(), batch.density[:, 0].numpy()
+            images = (batch.observation[:, 0], batch.density[:, 0])
+            seen, true = (image.flatten(1).isfinite().all(dim=1) for image in images)
+            finite = seen & true
+            if finite.any():
+                yield images[0][finite].numpy(), images[1][finite].numpy()
 
 
 def _explained(observed: NDArray, true: NDArray, grid: Grid) -> list[float]:
