@@ -27,7 +27,7 @@ def draw_top_down_figure(
     centre_deg: tuple[float, float] | None = None,
     caption: str = "",
 ) -> Figure:
-    """`density` (R', L) in inner units. `centre_deg` is the position of the grid's centre on the sky, None in a simulation.
+    """`density` (R', L) in inner units. `centre_deg` is the Galactic position of the grid's centre; None: simulated.
 
     The `caption` of a reverted map, which states its quality, is written below.
     """

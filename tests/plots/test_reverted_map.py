@@ -64,7 +64,7 @@ def test_only_an_ensemble_has_a_panel_of_the_spread() -> None:
     assert "Walker et al. 2025" in texts(one) and "not observed" not in texts(one)
 
 
-def test_what_nobody_centred_is_hatched() -> None:
+def test_unobserved_parts_are_hatched() -> None:
     coverage = np.ones((64, 64))
     coverage[:20] = 0.0
     assert "not observed" in texts(draw_map(np.ones((64, 64)), None, LV, coverage, GRID, "kg/m3"))
