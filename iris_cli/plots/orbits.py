@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -169,7 +170,12 @@ def _draw(ax: Axes, lines: Sequence[tuple[Track, NDArray, NDArray]]) -> None:
         outline = [Stroke(linewidth=3.0, foreground="black"), Normal()]
         for near, points in _parts(orbit):
             where, dashes = ("near", "-") if near else ("far", FAR)
-            look = {"linestyle": dashes, "color": colour, "path_effects": outline, "gid": f"{orbit.name} {where}"}
+            look: dict[str, Any] = {
+                "linestyle": dashes,
+                "color": colour,
+                "path_effects": outline,
+                "gid": f"{orbit.name} {where}",
+            }
             ax.plot(x[points], y[points], **look)
         handles.append(Line2D([], [], color=colour, label=orbit.name, path_effects=outline))
     ax.set_xlim(limits[0])
