@@ -1,4 +1,4 @@
-"""Trained networks and a telescope's cubes -> the map seen from above and its quality: what `iris revert` does.
+"""TrainedRun networks and a telescope's cubes -> the map seen from above and its quality: what `iris revert` does.
 
 from iris_cli.telescope.revert import revert
 made = revert(["run"], ["cube.fits"], out="map.fits", figure="map.png")
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from iris_cli.config.grid import Grid
 from iris_cli.console import log, warn
 from iris_cli.errors import DataError, UsageError
 from iris_cli.evaluation.out_of_distribution import InputScore, TrainingInputs
-from iris_cli.files import atomic_file, check_output, file_sha256
+from iris_cli.files import check_output, file_sha256
 from iris_cli.standard.orbit_check import compare
 from iris_cli.telescope.density_map import (
     Estimate,
@@ -40,8 +40,7 @@ from iris_cli.telescope.density_map import (
 )
 from iris_cli.telescope.lv_image import LvImage, load_lv
 from iris_cli.telescope.regrid import RegridPlan, plan_regrid, regrid, report_coverage
-from iris_cli.training.run_folder import member_folders
-from iris_cli.training.test import Trained, open_run
+from iris_cli.training.trained_run import TrainedRun, open_members
 from iris_cli.units import INNER
 
 FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
@@ -86,7 +85,7 @@ def revert(
     """
     config = config or CubeConfig()
     _check_outputs(out, figure, unit, overwrite)
-    members = open_members(runs)
+    members = open_members(*map(Path, runs))
     grid, latitude = common_grid(members)
     observed = _observe([Path(c) for c in cubes], grid, latitude, config, quiet)
     report_coverage(observed)
@@ -126,7 +125,7 @@ def plan_revert(
 ) -> RevertPlan:
     """Performs the checks of `revert` that need no computation."""
     _check_outputs(out, figure, unit, overwrite)
-    members = open_members(runs)
+    members = open_members(*map(Path, runs))
     grid, latitude = common_grid(members)
     if len(cubes) == 1 and load_lv(cubes[0]) is not None:
         planned = RegridPlan(tuple(grid.observation_shape[1:]), latitude)
@@ -147,14 +146,7 @@ def _check_outputs(out: Path | str | None, figure: Path | str | None, unit: str,
 # --- networks ---------------------------------------------------------------------------------------------------------
 
 
-def open_members(runs: Sequence[Path | str]) -> list[Trained]:
-    """The best checkpoint of every run, and of every member of an ensemble. DataError where there is none."""
-    if not runs:
-        raise UsageError("no run was named", "name the folder of `iris train --out`, or a checkpoint in it")
-    return [open_run(folder) for run in runs for folder in member_folders(Path(run))]
-
-
-def common_grid(members: Sequence[Trained]) -> tuple[Grid, str]:
+def common_grid(members: Sequence[TrainedRun]) -> tuple[Grid, str]:
     """The grid and the latitude reduction of all members.
 
     DataError when they differ, or the networks take another quantity than a temperature.
@@ -173,7 +165,7 @@ def common_grid(members: Sequence[Trained]) -> tuple[Grid, str]:
     return first.checkpoint.data.grid, first.checkpoint.data.latitude
 
 
-def _predict(trained: Trained, observed: LvImage) -> NDArray[np.float32]:
+def _predict(trained: TrainedRun, observed: LvImage) -> NDArray[np.float32]:
     reverter = trained.checkpoint.make_reverter()
     with torch.no_grad():
         density = reverter.multi_unit_call(torch.from_numpy(observed.image)[None, None], INNER, INNER)
@@ -200,7 +192,9 @@ def _observe(cubes: list[Path], grid: Grid, latitude: str, config: CubeConfig, q
     return lv
 
 
-def _provenance(members: Sequence[Trained], cubes: Sequence[Path | str], observed: LvImage, unit: str) -> MapProvenance:
+def _provenance(
+    members: Sequence[TrainedRun], cubes: Sequence[Path | str], observed: LvImage, unit: str
+) -> MapProvenance:
     import astropy
 
     return MapProvenance(
@@ -224,7 +218,7 @@ def _provenance(members: Sequence[Trained], cubes: Sequence[Path | str], observe
     )
 
 
-def _trained_lines(trained: Trained, observed: LvImage) -> dict[str, float]:
+def _trained_lines(trained: TrainedRun, observed: LvImage) -> dict[str, float]:
     """Name -> GHz of the lines that the network was trained on; a warning if a cube is of another line."""
     lines = trained.checkpoint.data.lines
     for frequency in (cube.rest_frequency_GHz for cube in observed.cubes):
@@ -316,7 +310,7 @@ def _number(value: Any) -> float | None:
 
 def _save_figure(made: Reversion, path: Path, history: Sequence[str]) -> None:
     from iris_cli.plots.reverted_map import draw_map
-    from iris_cli.plots.style import metadata
+    from iris_cli.plots.style import STYLES, save
 
     unit, observed = made.record.provenance.unit, made.observed
     _, factor = density_unit(unit)
@@ -330,5 +324,4 @@ def _save_figure(made: Reversion, path: Path, history: Sequence[str]) -> None:
         observed.centre_deg,
         caption=made.record.caption(),
     )
-    with atomic_file(path) as file:
-        figure.savefig(file, format=path.suffix[1:], dpi=150, metadata=metadata(path, history))
+    save(figure, path, replace(STYLES["screen"], dpi=150), history)

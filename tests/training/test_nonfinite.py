@@ -25,7 +25,8 @@ from iris_cli.training.loop import Trainer
 from iris_cli.training.nonfinite import STEPS_AHEAD, FiniteCheck
 from iris_cli.training.optimizer import OPTIMIZERS
 from iris_cli.training.run_folder import RunFolder
-from tests.training.makers import small_reverter
+from iris_cli.training.train import train_run
+from tests.training.makers import set_nan, small_reverter, write_pairs
 
 # 22 samples: 3 steps an epoch, of 8, 8 and 6 samples in two batches each
 HYPER = TrainConfig(
@@ -288,6 +289,13 @@ def test_a_signal_does_not_hide_a_step_that_should_stop_the_run(shards: Path, tm
     spoil(2, signal_at=4)
     with pytest.raises(DataError, match="step 1"):
         train(shards, replace(HYPER, on_nan="stop"), tmp_path / "run")
+
+
+def test_pairs_that_are_not_finite_are_left_out_of_the_statistics_of_the_inputs(tmp_path: Path) -> None:
+    folder = write_pairs(tmp_path / "shards", {"train": range(6), "validation": range(100, 103)})
+    set_nan(folder, "g0001_v1")
+    train_run(replace(HYPER, data=(str(folder),), checksums=False), tmp_path / "run", quiet=True)
+    assert (tmp_path / "run" / "training_inputs.npz").exists()
 
 
 # --- the log ----------------------------------------------------------------------------------------------------------

@@ -13,8 +13,8 @@ import pytest
 from iris_cli.config.train import Noise, TrainConfig
 from iris_cli.evaluation.out_of_distribution import TrainingInputs
 from iris_cli.telescope.revert import revert
-from iris_cli.training.test import open_run
 from iris_cli.training.train import train_run
+from iris_cli.training.trained_run import open_run
 from tests.telescope import sky
 from tests.telescope.runs import GRID, write_shards
 from tests.training.makers import write_pairs
