@@ -1,4 +1,4 @@
-"""Standard data sets in, shards of (observation, density) pairs out: the only module that uses both observers and shards.
+"""Standard data sets in, shards of pairs out: the only module that uses both observers and shards.
 
 `preobserve` reads from top to bottom: resolve the backend, open the inputs, check that they fit together, divide the
 galaxies among the splits, then let `shards.writer` call `MakeSample` for each pair.
