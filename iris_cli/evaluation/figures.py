@@ -69,7 +69,7 @@ def draw_report(report: RunReport, shown: Mapping[str, Predictions]) -> Iterator
         )
     yield Drawn(
         "spectra",
-        curves.draw_spectra_of_maps(_each(report, "power_ratio"), _each(report, "cross_correlation")),
+        curves.draw_power_spectra(_each(report, "power_ratio"), _each(report, "cross_correlation")),
         "Structure by size: power of the predicted map over that of the true one, and their cross-correlation. Means "
         "over pairs; 1 is perfect in both.",
     )

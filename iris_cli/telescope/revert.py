@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from iris_cli.config.grid import Grid
 from iris_cli.console import log, warn
 from iris_cli.errors import DataError, UsageError
 from iris_cli.evaluation.out_of_distribution import InputScore, TrainingInputs
-from iris_cli.files import atomic_file, check_output, file_sha256
+from iris_cli.files import check_output, file_sha256
 from iris_cli.standard.orbit_check import compare
 from iris_cli.telescope.density_map import (
     Estimate,
@@ -310,7 +310,7 @@ def _number(value: Any) -> float | None:
 
 def _save_figure(made: Reversion, path: Path, history: Sequence[str]) -> None:
     from iris_cli.plots.reverted_map import draw_map
-    from iris_cli.plots.style import metadata
+    from iris_cli.plots.style import STYLES, save
 
     unit, observed = made.record.provenance.unit, made.observed
     _, factor = density_unit(unit)
@@ -324,5 +324,4 @@ def _save_figure(made: Reversion, path: Path, history: Sequence[str]) -> None:
         observed.centre_deg,
         caption=made.record.caption(),
     )
-    with atomic_file(path) as file:
-        figure.savefig(file, format=path.suffix[1:], dpi=150, metadata=metadata(path, history))
+    save(figure, path, replace(STYLES["screen"], dpi=150), history)
