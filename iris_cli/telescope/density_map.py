@@ -1,4 +1,4 @@
-"""The reverted map: what it says about its making and its quality, and its FITS file.
+"""The reverted map: the record of its making and its quality, and its FITS file.
 
 HDU 0 of the file is the mean over the networks (distance upwards, longitude falling), SPREAD, if there are several
 networks, their standard deviation; OBSERVED and COVERAGE are the l-v image that was reverted.
@@ -51,7 +51,7 @@ def density_unit(name: str) -> tuple[str, float]:
     return DENSITY_UNITS[name]
 
 
-# --- what a map says about itself -------------------------------------------------------------------------------------
+# --- the record -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class MapProvenance:
     options: CubeConfig
     grid: Grid
     cubes: tuple[CubeInput, ...]
-    #: Name -> GHz of the lines that the networks were trained on; empty where the run does not say.
+    #: Name -> GHz of the lines that the networks were trained on; empty if unknown.
     trained_lines_GHz: dict[str, float]
     unit: str
 
@@ -166,7 +166,7 @@ class MapQuality:
 
 @dataclass(frozen=True)
 class MapRecord:
-    """Everything that a map says about itself; JSON is made from it."""
+    """The making, the content and the quality of a map; JSON is made from it."""
 
     provenance: MapProvenance
     summary: MapSummary

@@ -143,7 +143,7 @@ def _check_velocity(path: Path, header: Mapping[str, Any], k: int, v_km_s: NDArr
     if system and not system.startswith("LSR"):
         raise DataError(f"{path}: velocities are in the system {system}", "convert them to the local standard of rest")
     if not system and "LSR" not in str(header[f"CTYPE{k}"]):
-        warn(f"{path} does not say the frame of its velocities (SPECSYS); the figure says LSR")
+        warn(f"{path} has no frame for its velocities (SPECSYS); the figure assumes LSR")
     shift = np.abs(v_km_s).max() ** 2 / (LIGHT_SPEED_M_S * 1e-3)  # cz against c dnu/nu, to first order
     if str(header[f"CTYPE{k}"]).startswith("VOPT") and shift > 0.5 * abs(v_km_s[-1] - v_km_s[0]) / (len(v_km_s) - 1):
         raise DataError(f"{path}: velocities are optical, up to {shift:.2g} km/s from radio velocities", _HINT)

@@ -50,7 +50,7 @@ FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
 class Reversion:
     """`density` (R', L) is the mean over the networks, `spread` their standard deviation, None for one network.
 
-    Inner units (M_sun pc^-3), ascending axes of `observed.grid`. `record` is what the map says about itself.
+    Inner units (M_sun pc^-3), ascending axes of `observed.grid`. `record` describes its making and its quality.
     """
 
     density: NDArray[np.float32]
@@ -79,7 +79,7 @@ def revert(
     """Revert FITS cubes, or one l-v image of `iris cube`, with the best checkpoint of each run.
 
     `runs` are run folders, folders of an ensemble or checkpoint files; several give mean and spread. `out` is a FITS
-    map in `unit` ("kg/m3" or "Msun/pc3"), `figure` a PNG, PDF or SVG; `history` says how they were made and is written
+    map in `unit` ("kg/m3" or "Msun/pc3"), `figure` a PNG, PDF or SVG; `history`, how they were made, is written
     into both. UsageError or DataError, before anything is written, when the quantity of a network is not a temperature,
     when networks have different grids, when a cube cannot be regridded, or an output exists.
     """
@@ -250,7 +250,7 @@ def _estimate(values: NDArray) -> Estimate:
 
 
 def _quality(inputs: TrainingInputs | str, observed: LvImage, density: NDArray) -> MapQuality:
-    """`inputs` describes the training set; a sentence instead says why it is unknown."""
+    """`inputs` describes the training set; a string is the reason why it is unknown."""
     if isinstance(inputs, str):
         log(f"note: no comparison of this input with the training set: {inputs}")
         return MapQuality(observed.sampled, None, inputs, _consistency(None, observed, density))
