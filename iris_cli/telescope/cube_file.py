@@ -29,18 +29,8 @@ from iris_cli.telescope.spectral_axis import read_spectral_axis
 Floats = NDArray[np.float64]
 
 #: Spellings of units that astropy does not know.
-_SPELLINGS = {
-    "KM/S": "km/s",
-    "KM S-1": "km/s",
-    "M/S": "m/s",
-    "HZ": "Hz",
-    "GHZ": "GHz",
-    "MHZ": "MHz",
-    "DEGREES": "deg",
-    "DEGREE": "deg",
-    "DEG": "deg",
-    "DEGS": "deg",
-}
+_SPELLINGS = {name.upper(): name for name in ("km/s", "m/s", "Hz", "GHz", "MHz", "deg")}
+_SPELLINGS |= {"KM S-1": "km/s", "DEGREES": "deg", "DEGREE": "deg", "DEGS": "deg"}
 
 
 @dataclass(frozen=True)

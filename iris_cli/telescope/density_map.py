@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from astropy.io import fits
@@ -172,9 +171,6 @@ class MapRecord:
     summary: MapSummary
     quality: MapQuality
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
     def caption(self) -> str:
         """The text below every figure of the map: what it shows, from which cubes, by which runs, and its quality."""
         files = ", ".join(Path(file.file).name for file in self.provenance.files)
@@ -266,7 +262,7 @@ def map_header(grid: Grid, centre_lon_deg: float, bunit: str) -> fits.Header:
 
 
 def _record_cards(header: fits.Header, record: MapRecord) -> None:
-    """Main entries as cards, everything as JSON in IRISMETA."""
+    """Main entries as cards, everything as JSON in IRISMAP."""
     provenance = record.provenance
     header["ORIGIN"] = f"IRIS {__version__}"
     header["DATE"] = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")
@@ -276,7 +272,7 @@ def _record_cards(header: fits.Header, record: MapRecord) -> None:
         header[f"NET{k}"], header[f"NETSHA{k}"] = _ascii(network.checkpoint), network.sha256
     for k, file in enumerate(provenance.files, start=1):
         header[f"CUBE{k}"], header[f"CUBSHA{k}"] = _ascii(file.file), file.sha256
-    header["IRISMETA"] = json.dumps(record.to_dict())
+    header["IRISMAP"] = json.dumps(asdict(record))
 
 
 def _ascii(text: str) -> str:

@@ -1,4 +1,4 @@
-"""TrainedRun networks and a telescope's cubes -> the map seen from above and its quality: what `iris revert` does.
+"""Trained networks and a telescope's cubes -> the map seen from above and its quality: what `iris revert` does.
 
 from iris_cli.telescope.revert import revert
 made = revert(["run"], ["cube.fits"], out="map.fits", figure="map.png")
@@ -57,11 +57,10 @@ class Reversion:
     spread: NDArray[np.float32] | None
     observed: LvImage
     record: MapRecord
-    outputs: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """The result for JSON, without its images."""
-        return {"outputs": list(self.outputs), "input": self.observed.to_dict(), **self.record.to_dict()}
+        return {"input": self.observed.to_dict(), **asdict(self.record)}
 
 
 def revert(
@@ -97,7 +96,7 @@ def revert(
         summarise_maps(maps, grid),
         _quality(members[0].training_inputs(), observed, density),
     )
-    made = Reversion(density, spread, observed, record, tuple(str(p) for p in (out, figure) if p is not None))
+    made = Reversion(density, spread, observed, record)
     if out is not None:
         save_map(Path(out), density, spread, observed, record, history)
     if figure is not None:
@@ -107,11 +106,10 @@ def revert(
 
 @dataclass(frozen=True)
 class RevertPlan:
-    """What a reversion would read and write."""
+    """The networks and the cubes that a reversion would read."""
 
     networks: tuple[str, ...]
     input: RegridPlan
-    outputs: tuple[str, ...]
 
 
 def plan_revert(
@@ -131,8 +129,7 @@ def plan_revert(
         planned = RegridPlan(tuple(grid.observation_shape[1:]), latitude)
     else:
         planned = plan_regrid(cubes, grid, latitude, config)
-    outputs = tuple(str(p) for p in (out, figure) if p is not None)
-    return RevertPlan(tuple(str(m.path) for m in members), planned, outputs)
+    return RevertPlan(tuple(str(m.path) for m in members), planned)
 
 
 def _check_outputs(out: Path | str | None, figure: Path | str | None, unit: str, overwrite: bool) -> None:
@@ -287,9 +284,10 @@ def _consistency(explained: NDArray | None, observed: LvImage, density: NDArray)
         )
         return ()
     agreements = compare(observed.image, observed.coverage, density, observed.grid)
-    true_maps = [(None, None)] * len(agreements) if explained is None else np.percentile(explained, [5, 50], axis=0).T
+    none = [(None, None)] * len(agreements)
+    true_maps = none if explained is None else np.percentile(explained, [5, 50], axis=0).T.tolist()
     found = tuple(
-        OrbitConsistency(**asdict(agreement), true_maps_5_percent=_number(low), true_maps_median=_number(median))
+        OrbitConsistency(**asdict(agreement), true_maps_5_percent=low, true_maps_median=median)
         for agreement, (low, median) in zip(agreements, true_maps, strict=True)
     )
     if not any(entry.good for entry in found):
@@ -299,10 +297,6 @@ def _consistency(explained: NDArray | None, observed: LvImage, density: NDArray)
             f"{best.explained:.0%} of the emission is ({best.chance:.0%} by chance)"
         )
     return found
-
-
-def _number(value: Any) -> float | None:
-    return None if value is None else float(value)
 
 
 # --- figure -----------------------------------------------------------------------------------------------------------
