@@ -51,8 +51,12 @@ class Markdown(SphinxDirective):
 
 
 def as_markdown(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
-    """Docstrings are Markdown; autodoc takes reStructuredText. Examples with `>>>` become code blocks."""
-    text = re.sub(r"^>>> .*(?:\n.+)*", lambda match: f"```pycon\n{match[0]}\n```", "\n".join(lines), flags=re.M)
+    """Docstrings are Markdown with numpydoc's sections; autodoc takes reStructuredText."""
+    text, *sections = re.split(r"^(\w[\w ]*)\n-{3,}\n", "\n".join(lines), flags=re.M)
+    for title, body in zip(sections[::2], sections[1::2], strict=True):
+        definitions = re.sub(r"^(\S.*)\n    ", r"\n`\1`\n:   ", body, flags=re.M)
+        text += f"**{title}**\n\n{definitions}\n"
+    text = re.sub(r"^>>> .*(?:\n.+)*", lambda match: f"```pycon\n{match[0]}\n```", text, flags=re.M)
     lines[:] = [".. markdown::", "", *(f"   {line}" for line in text.splitlines()), ""]
 
 

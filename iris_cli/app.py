@@ -28,9 +28,9 @@ from iris_cli.commands.revert import revert
 from iris_cli.commands.shards import app as shards
 from iris_cli.commands.slurm import app as slurm
 from iris_cli.commands.train import TrainCommand, train
-from iris_cli.console import settle_streams, verbose
+from iris_cli.console import guard_streams, verbose
 from iris_cli.errors import EXIT_FAILURE, EXIT_INTERRUPTED, IrisError
-from iris_cli.launched import told_already
+from iris_cli.signals import reported_by_another_rank
 from shards.errors import ShardError
 
 #: What the user mends on the disk, not in the program.
@@ -94,7 +94,7 @@ app.add_typer(slurm, name="slurm")
 def main() -> None:
     """Run a command. An error that the user can mend is one red line and a hint, never a traceback."""
     try:
-        settle_streams()
+        guard_streams()
         _run()
     except IrisError as error:
         _fail(error.message, error.hint, error.exit_code)
@@ -112,7 +112,7 @@ def main() -> None:
         hint = "take a smaller --batch-size or fewer --workers; --dry-run says what is needed"
         _fail(f"not enough memory{f': {first}' if first else ''}", hint, EXIT_FAILURE)
     except OSError as error:
-        full = error.errno is None and " requested and " in str(error)  # so numpy, and astropy above it, say it
+        full = error.errno is None and " requested and " in str(error.args)  # so numpy, and astropy above it, say it
         if not full and error.errno not in _OF_THE_DISK:
             raise
         where = f": {error.filename}" if error.filename else ""
@@ -143,7 +143,7 @@ def _run() -> None:
 def _fail(message: str, hint: str, code: int) -> None:
     if verbose():
         traceback.print_exc()
-    if told_already(message):
+    if reported_by_another_rank(message):
         sys.exit(code)
     red, plain = ("\033[31m", "\033[0m") if sys.stderr.isatty() and "NO_COLOR" not in os.environ else ("", "")
     print(f"{red}error:{plain} {message}{f' ({hint})' if hint else ''}", file=sys.stderr)

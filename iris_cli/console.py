@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, Protocol, cast
 
 from iris_cli.errors import IrisError, UsageError
+from iris_cli.ranks import is_rank_0
 
 #: Environment variables behind `--log-every`, `-v` and `-q`, so that what this process starts hears of them too.
 LOG_EVERY, VERBOSE, QUIET = "IRIS_LOG_EVERY", "IRIS_VERBOSE", "IRIS_QUIET"
@@ -70,7 +71,7 @@ class _Lines:
         return f", {clock((self.total - self.done) / rate)} left" if self.total and rate else ""
 
 
-def counted(number: int, one: str, many: str = "") -> str:
+def plural(number: int, one: str, many: str = "") -> str:
     """`1 galaxy`, `24 galaxies`; without `many`, an s makes the plural."""
     return f"{number} {one if number == 1 else many or one + 's'}"
 
@@ -82,18 +83,13 @@ def clock(seconds: float) -> str:
     return f"{h}:{m:02d}:{s:02d}"
 
 
-def speaks() -> bool:
-    """Rank 0 alone speaks."""
-    return os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0"
-
-
 def on_terminal() -> bool:
     return sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
 
 def log(message: str) -> None:
     """One line on stderr, with the time in front where nobody watches."""
-    if not speaks():
+    if not is_rank_0():
         return
     stamp = "" if on_terminal() else time.strftime("%Y-%m-%dT%H:%M:%S ")
     with suppress(BrokenPipeError):  # for those who have not settled their streams
@@ -130,7 +126,7 @@ def seconds_between_lines() -> float:
 @contextmanager
 def progress(title: str, total: int | None = None, *, quiet: bool = False) -> Iterator[Progress]:
     """`with progress("observing", 640) as p: p.advance()`"""
-    if quiet or _set(QUIET) or not speaks():
+    if quiet or _set(QUIET) or not is_rank_0():
         yield _Silent()
     elif on_terminal():
         with _rich_bar(title, total) as bar:
@@ -166,8 +162,14 @@ def _rich_bar(title: str, total: int | None) -> Iterator[Progress]:
     def _control(code: str) -> Segments:
         return Segments([Segment(code, None, [(ControlType.CARRIAGE_RETURN,)])])
 
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(), Rate(),
-               TimeRemainingColumn(), TextColumn("{task.fields[words]}"))  # fmt: skip
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        Rate(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[words]}"),
+    )
     console = Console(stderr=True)
     with RichProgress(*columns, console=console) as bar:
         console.push_render_hook(FromLineStart())
@@ -243,7 +245,7 @@ class _Overheard:
             os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())  # what is in the buffer goes there, too
 
 
-def settle_streams() -> None:
+def guard_streams() -> None:
     """Standard streams as commands may rely on them.
 
     Where a shell closed one (`>&-`), its number is held: the next file opened would get it, and take in what libraries

@@ -14,14 +14,15 @@ from iris_cli.config.grid import grid_preset
 from iris_cli.config.mock import ForegroundConfig, MockConfig
 from iris_cli.console import clock, log
 from iris_cli.errors import DataError
-from iris_cli.plots.pairs import draw_pairs
+from iris_cli.evaluation.figures import draw_predictions
+from iris_cli.evaluation.report import Report
+from iris_cli.files import to_json, write_text
+from iris_cli.mock.generate import Foregrounds, Galaxies, write_mock
+from iris_cli.pairs.preobserve import preobserve
 from iris_cli.plots.style import save
-from iris_cli.preobserve import preobserve
-from iris_cli.standard.files import to_json, write_text
-from iris_cli.standard.generate import Foregrounds, Galaxies, write_mock
-from iris_cli.training.report import Report
-from iris_cli.training.runs import train_run
-from iris_cli.training.testing import Predictions, inputs_of, open_run, sample_predictions, test_run
+from iris_cli.training.test import inputs_of, predictions_of, test_run
+from iris_cli.training.train import train_run
+from iris_cli.training.trained_run import open_run
 
 #: What the demonstration leaves behind, in the order of its making; --overwrite removes just these.
 STANDARD, FOREGROUND, SHARDS, LITTER, RUN = "standard", "foreground", "shards", "litter", "run"
@@ -42,8 +43,16 @@ class Stopwatch:
         log(f"{name}: {clock(self.seconds[name])}")
 
 
-def demo(out: Path, config: DemoConfig, *, seed: int = 0, workers: int = 2, overwrite: bool = False,
-         quiet: bool = False, history: Sequence[str] = ()) -> tuple[Report, dict[str, Any]]:  # fmt: skip
+def demo(
+    out: Path,
+    config: DemoConfig,
+    *,
+    seed: int = 0,
+    workers: int = 2,
+    overwrite: bool = False,
+    quiet: bool = False,
+    history: Sequence[str] = (),
+) -> tuple[Report, dict[str, Any]]:
     """Make everything in the folder `out`; the test's report, and the same with circumstances and times as JSON.
 
     `history` says how it was made, and goes into the figure.
@@ -70,22 +79,14 @@ def demo(out: Path, config: DemoConfig, *, seed: int = 0, workers: int = 2, over
         members = [open_run(out / RUN)]
         inputs = inputs_of(hyper, members=members)
         tested = test_run(members, hyper, inputs, quiet=quiet)
-        _draw(sample_predictions(members, inputs.normal, galaxies=3), out, history)
-    told = {**tested.brief(), "seed": seed, "seconds": watch.seconds, "figure": str(out / FIGURE)}
+        figure = draw_predictions(predictions_of(members, inputs.normal, most=3))  # the first, not chosen ones
+        save(figure, out / FIGURE, history=history)
+    told = {**tested.headline(), "seed": seed, "seconds": watch.seconds, "figure": str(out / FIGURE)}
     write_text(out / REPORT, to_json(told))
-    return tested.normal.report(), told
+    return tested.means, told
 
 
 def _observe(standard: Path, shards: Path, config: Any, how: dict[str, Any]) -> None:
     report = preobserve([standard], shards, config, **how)
     if report.failed:
         raise DataError(f"{standard}: {report.failed[0].reason}")
-
-
-def _draw(shown: Predictions, out: Path, history: Sequence[str]) -> None:
-    """The first three galaxies of the test split as the network saw them: nobody chose them."""
-    figure = draw_pairs(
-        [o[0] for o in shown.observations], [d[0] for d in shown.true], [d[0] for d in shown.predicted],
-        shown.grid, shown.quantity, shown.sources,
-    )  # fmt: skip
-    save(figure, out / FIGURE, history=history)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from iris_cli import __version__
-from iris_cli.console import counted
+from iris_cli.console import plural
 from iris_cli.errors import IrisError
 from iris_cli.machine import cores, disk, in_bytes, memory
 from shards.errors import ShardError
@@ -36,13 +36,20 @@ class Finding:
     advice: str = ""
 
 
-def examine(folder: Path, shards: Path | None = None, seconds: float = 5.0,
-            environment: Mapping[str, str] = os.environ) -> list[Finding]:  # fmt: skip
+def examine(
+    folder: Path, shards: Path | None = None, seconds: float = 5.0, environment: Mapping[str, str] = os.environ
+) -> list[Finding]:
     """Everything about this process, the machine, `folder` (where output will go) and perhaps a shard folder."""
     topics: list[Callable[[], Iterator[Finding]]] = [
-        _python, _libraries, _torch, lambda: _cores(environment), _memory, lambda: _disk(folder), _files,
+        _python,
+        _libraries,
+        _torch,
+        lambda: _cores(environment),
+        _memory,
+        lambda: _disk(folder),
+        _files,
         lambda: launcher(environment),
-    ]  # fmt: skip
+    ]
     found = [finding for topic in topics for finding in topic()]
     return found + (list(reading(shards, seconds)) if shards else [])
 
@@ -94,16 +101,22 @@ def _torch() -> Iterator[Finding]:
     except (ImportError, OSError) as error:  # a library that it needs may be missing or of another release
         yield Finding("torch", WRONG, f"cannot be loaded: {error}", "install it again, from PyTorch's own index")
         return
-    yield Finding("torch", OK, f"{torch.__version__}, {torch.get_num_threads()} threads, "
-                               f"backends {', '.join(_backends(distributed))}")  # fmt: skip
+    yield Finding(
+        "torch",
+        OK,
+        f"{torch.__version__}, {torch.get_num_threads()} threads, backends {', '.join(_backends(distributed))}",
+    )
     yield from _cuda(torch)
 
 
 def _backends(distributed: Any) -> list[str]:
     if not distributed.is_available():
         return ["none"]
-    asked = {"gloo": distributed.is_gloo_available, "nccl": distributed.is_nccl_available,
-             "mpi": distributed.is_mpi_available}  # fmt: skip
+    asked = {
+        "gloo": distributed.is_gloo_available,
+        "nccl": distributed.is_nccl_available,
+        "mpi": distributed.is_mpi_available,
+    }
     return [name for name, there in asked.items() if there()]
 
 
@@ -118,20 +131,28 @@ def _cuda(torch: Any) -> Iterator[Finding]:
         nccl = ".".join(map(str, torch.cuda.nccl.version())) if torch.distributed.is_nccl_available() else ""
         yield Finding("cuda", OK, f"CUDA {torch.version.cuda}, NCCL {nccl or 'absent'}")
     elif driver and torch.version.cuda is None:
-        yield Finding("cuda", WRONG, "this machine has an NVIDIA driver, but torch was built for CPUs",
-                      "install a torch build for CUDA, or train with --device cpu")  # fmt: skip
+        yield Finding(
+            "cuda",
+            WRONG,
+            "this machine has an NVIDIA driver, but torch was built for CPUs",
+            "install a torch build for CUDA, or train with --device cpu",
+        )
     elif driver:
-        yield Finding("cuda", WRONG, f"torch for CUDA {torch.version.cuda} sees no device",
-                      "ask the queue for one (--gres=gpu:1); look at CUDA_VISIBLE_DEVICES and nvidia-smi")  # fmt: skip
+        yield Finding(
+            "cuda",
+            WRONG,
+            f"torch for CUDA {torch.version.cuda} sees no device",
+            "ask the queue for one (--gres=gpu:1); look at CUDA_VISIBLE_DEVICES and nvidia-smi",
+        )
     else:
         yield Finding("cuda", NOTE, "no NVIDIA driver here: training runs on the CPU")
 
 
 def kernel(device: Any) -> Finding:
     """Whether the observer's kernel works on this GPU; without it, it only takes longer."""
-    from iris_cli.observers.device import kernel_trouble
+    from iris_cli.observers.backends.torch_windows import triton_kernel_error
 
-    why_not = kernel_trouble(device)
+    why_not = triton_kernel_error(device)
     if why_not is None:
         return Finding(str(device), OK, "the observer's kernel computes as torch does")
     return Finding(str(device), NOTE, f"the observer works without its kernel: {why_not or 'Triton is not installed'}")
@@ -148,11 +169,19 @@ def _cores(environment: Mapping[str, str]) -> Iterator[Finding]:
     if asked and not asked.isdigit():
         yield Finding("cores", WRONG, f"OMP_NUM_THREADS = {asked!r} is no number", "unset it")
     elif asked and int(asked) > here.usable:
-        yield Finding("cores", WRONG, f"OMP_NUM_THREADS = {asked} threads are more than {here.usable} cores: they "
-                                      "would wait for each other", f"export OMP_NUM_THREADS={here.usable}")  # fmt: skip
+        yield Finding(
+            "cores",
+            WRONG,
+            f"OMP_NUM_THREADS = {asked} threads are more than {here.usable} cores: they would wait for each other",
+            f"export OMP_NUM_THREADS={here.usable}",
+        )
     elif not asked and here.usable < here.allowed:
-        yield Finding("cores", WRONG, f"libraries would start {here.allowed} threads on {here.usable} cores' worth of "
-                                      "time", f"export OMP_NUM_THREADS={here.usable}")  # fmt: skip
+        yield Finding(
+            "cores",
+            WRONG,
+            f"libraries would start {here.allowed} threads on {here.usable} cores' worth of time",
+            f"export OMP_NUM_THREADS={here.usable}",
+        )
 
 
 def _memory() -> Iterator[Finding]:
@@ -191,27 +220,41 @@ def _files() -> Iterator[Finding]:
 
 def launcher(environment: Mapping[str, str]) -> Iterator[Finding]:
     """Variables that make a lone command believe that it is one of many."""
-    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "SLURM_JOB_ID", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS",
-             "SLURM_ARRAY_TASK_ID")  # fmt: skip
+    names = (
+        "RANK",
+        "WORLD_SIZE",
+        "LOCAL_RANK",
+        "MASTER_ADDR",
+        "SLURM_JOB_ID",
+        "SLURM_PROCID",
+        "SLURM_STEP_NUM_TASKS",
+        "SLURM_ARRAY_TASK_ID",
+    )
     there = [f"{name}={environment[name]}" for name in names if name in environment]
     try:
-        from iris_cli.training.distributed import seat
-        from shards.workers import share_of_job
+        from iris_cli.ranks import rank_info, share_of_job
 
-        (rank, world), ours = share_of_job(environment), seat(environment)
-    except (IrisError, ShardError) as error:
+        (rank, world), ours = share_of_job(environment), rank_info(environment)
+    except IrisError as error:
         yield Finding("launcher", WRONG, f"{error.message} ({', '.join(there)})", error.hint)
         return
     except ImportError:
         return  # torch has told already
     left = ours.size > 1 and "TORCHELASTIC_RUN_ID" not in environment and "SLURM_STEP_NUM_TASKS" not in environment
     if left:
-        yield Finding("launcher", WRONG, f"{', '.join(there)}, but neither torchrun nor srun started this process: a "
-                                         f"command would wait for {ours.size - 1} others",
-                      "unset RANK WORLD_SIZE LOCAL_RANK MASTER_ADDR MASTER_PORT")  # fmt: skip
+        yield Finding(
+            "launcher",
+            WRONG,
+            f"{', '.join(there)}, but neither torchrun nor srun started this process: a "
+            f"command would wait for {ours.size - 1} others",
+            "unset RANK WORLD_SIZE LOCAL_RANK MASTER_ADDR MASTER_PORT",
+        )
     elif there:
-        yield Finding("launcher", OK, f"part {rank + 1} of {world} of a set, rank {ours.rank} of {ours.size} in "
-                                      f"training ({', '.join(there)})")  # fmt: skip
+        yield Finding(
+            "launcher",
+            OK,
+            f"part {rank + 1} of {world} of a set, rank {ours.rank} of {ours.size} in training ({', '.join(there)})",
+        )
     else:
         yield Finding("launcher", OK, "none: commands run alone")
 
@@ -241,6 +284,10 @@ def reading(folder: Path, seconds: float) -> Iterator[Finding]:
         yield Finding("reading", WRONG, error.message, error.hint or f"iris shards verify {folder}")
         return
     took = max(time.monotonic() - start, 1e-9)
-    samples = counted(index.count(), "sample")
-    yield Finding("reading", OK, f"{folder}: {done} of {samples} in {took:.1f} s, {done / took:.3g}/s, "
-                                 f"{in_bytes(volume / took)}/s in memory, on one thread")  # fmt: skip
+    samples = plural(index.count(), "sample")
+    yield Finding(
+        "reading",
+        OK,
+        f"{folder}: {done} of {samples} in {took:.1f} s, {done / took:.3g}/s, "
+        f"{in_bytes(volume / took)}/s in memory, on one thread",
+    )

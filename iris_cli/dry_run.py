@@ -50,7 +50,7 @@ class DryRun:
             yield f"{in_bytes(self.memory)} of memory are needed, but {have} are free: try fewer workers"
 
 
-def tell(intention: DryRun, as_json: bool = False) -> None:
+def show(intention: DryRun, as_json: bool = False) -> None:
     """On stdout; what does not fit is a warning besides."""
     if as_json:
         emit(intention.to_json())

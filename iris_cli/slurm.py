@@ -48,11 +48,20 @@ class Request:
         log = self.log or ("%x-%A_%a.log" if self.array else "%x-%j.log")
         array = f"0-{self.array - 1}{f'%{self.at_once}' if self.at_once else ''}" if self.array else ""
         asked = {
-            "job-name": self.name, "array": array, "nodes": self.nodes, "ntasks-per-node": 1,
-            "gpus-per-node": self.gpus_per_node or "", "cpus-per-task": self.cpus, "mem": self.memory,
-            "time": self.time, "partition": self.partition, "account": self.account, "output": log,
-            "open-mode": "append", "signal": f"B:USR1@{self.lead_s}",
-        }  # fmt: skip
+            "job-name": self.name,
+            "array": array,
+            "nodes": self.nodes,
+            "ntasks-per-node": 1,
+            "gpus-per-node": self.gpus_per_node or "",
+            "cpus-per-task": self.cpus,
+            "mem": self.memory,
+            "time": self.time,
+            "partition": self.partition,
+            "account": self.account,
+            "output": log,
+            "open-mode": "append",
+            "signal": f"B:USR1@{self.lead_s}",
+        }
         yield from (f"#SBATCH --{name}={_directive(str(value))}" for name, value in asked.items() if value != "")
         yield "#SBATCH --requeue"
         yield from (f"#SBATCH {_directive(option)}" for option in self.sbatch)
@@ -120,8 +129,10 @@ def _ranks(command: str, first: Sequence[str], again: Sequence[str], request: Re
     if request.nodes == 1:
         ranks = ["--nproc-per-node", str(request.ranks_per_node)] if request.ranks_per_node > 1 else []
         return [threads, *_work([command, *first, *ranks], [command, *again, *ranks])]
-    meeting = (f"--nnodes={request.nodes} --rdzv-backend=c10d --rdzv-endpoint=$head:$port "
-               "--rdzv-id=$SLURM_JOB_ID-${SLURM_RESTART_COUNT:-0}")  # fmt: skip
+    meeting = (
+        f"--nnodes={request.nodes} --rdzv-backend=c10d --rdzv-endpoint=$head:$port "
+        "--rdzv-id=$SLURM_JOB_ID-${SLURM_RESTART_COUNT:-0}"
+    )
     ranks = ["--nproc-per-node", str(request.ranks_per_node), "--torchrun", Raw(f'"{meeting}"')]
     srun = ["srun", Raw('--cpus-per-task="${SLURM_CPUS_PER_TASK:-1}"')]
     return [

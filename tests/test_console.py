@@ -18,8 +18,14 @@ STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d "
 
 
 def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60,
-                          env={**os.environ, **environment})  # fmt: skip
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=60,
+        env={**os.environ, **environment},
+    )
 
 
 SLOW = """
@@ -85,8 +91,14 @@ def _on_a_terminal(code: str, **environment: str) -> bytes:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     inherited = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "COLUMNS")}
-    with subprocess.Popen([sys.executable, "-c", code], stdin=theirs, stdout=theirs, stderr=theirs, cwd=ROOT,
-                          env={**inherited, **environment}):  # fmt: skip
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        cwd=ROOT,
+        env={**inherited, **environment},
+    ):
         os.close(theirs)
         said = b""
         while True:
@@ -117,8 +129,12 @@ def test_a_dumb_terminal_gets_lines_and_no_colour_no_colours() -> None:
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [((1, "pair"), "1 pair"), ((0, "pair"), "0 pairs"), ((1, "galaxy", "galaxies"), "1 galaxy"),
-     ((24, "galaxy", "galaxies"), "24 galaxies")],
-)  # fmt: skip
+    [
+        ((1, "pair"), "1 pair"),
+        ((0, "pair"), "0 pairs"),
+        ((1, "galaxy", "galaxies"), "1 galaxy"),
+        ((24, "galaxy", "galaxies"), "24 galaxies"),
+    ],
+)
 def test_one_is_a_singular(words: tuple, said: str) -> None:
-    assert console.counted(*words) == said
+    assert console.plural(*words) == said

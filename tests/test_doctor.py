@@ -57,11 +57,18 @@ def test_a_damaged_shard_is_found_by_reading_it(iris: Iris, shards: Path) -> Non
         ({"RANK": "1", "WORLD_SIZE": "4"}, "left over"),
         ({"RANK": "1", "WORLD_SIZE": "4", "MASTER_ADDR": "a"}, "would wait for 3 others"),
         ({"RANK": "one", "WORLD_SIZE": "4"}, "is no number"),
-        ({"RANK": "4", "WORLD_SIZE": "4"}, "rank 4 of 4"),
-        ({"SLURM_ARRAY_TASK_ID": "1", "SLURM_ARRAY_TASK_MIN": "0", "SLURM_ARRAY_TASK_MAX": "9",
-          "SLURM_ARRAY_TASK_COUNT": "3"}, "not evenly spaced"),
+        ({"RANK": "4", "WORLD_SIZE": "4"}, "RANK = 4 is not below"),
+        (
+            {
+                "SLURM_ARRAY_TASK_ID": "1",
+                "SLURM_ARRAY_TASK_MIN": "0",
+                "SLURM_ARRAY_TASK_MAX": "9",
+                "SLURM_ARRAY_TASK_COUNT": "3",
+            },
+            "not evenly spaced",
+        ),
     ],
-)  # fmt: skip
+)
 def test_variables_that_a_launcher_left_behind_are_wrong(environment: dict[str, str], words: str) -> None:
     (finding,) = doctor.launcher(environment)
     assert finding.state == doctor.WRONG and words in finding.what and finding.advice
@@ -121,7 +128,7 @@ def test_a_torch_that_cannot_be_loaded_is_wrong_not_a_traceback(monkeypatch: pyt
 def test_a_gpu_is_told_whether_the_observers_kernel_works_there(
     trouble: str | None, state: str, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("iris_cli.observers.device.kernel_trouble", lambda _: trouble)
+    monkeypatch.setattr("iris_cli.observers.backends.torch_windows.triton_kernel_error", lambda _: trouble)
     finding = doctor.kernel("cuda:0")
     assert (finding.topic, finding.state) == ("cuda:0", state)
     assert said in finding.what

@@ -77,8 +77,10 @@ def _command(name: str) -> str:
 
 
 def _everything() -> dict[str, Any]:
-    return {"configurations": {name: config.command for name, config in catalogue.CONFIGS.items()},
-            "presets": list(catalogue.PRESETS)}  # fmt: skip
+    return {
+        "configurations": {name: config.command for name, config in catalogue.CONFIGS.items()},
+        "presets": list(catalogue.PRESETS),
+    }
 
 
 def _list() -> None:
@@ -119,8 +121,9 @@ def _of_folder(folder: Path) -> tuple[str, Any, dict[str, Any]]:
     first = next(iter(sorted(folder.glob(f"member-*/{RUN}"))), None)
     if first is not None:
         return _of_run(first.parent)
-    raise DataError(f"{folder} is no run, shard folder or standard data set",
-                    f"one holds {RUN}, {SHARDS} or {STANDARD}")  # fmt: skip
+    raise DataError(
+        f"{folder} is no run, shard folder or standard data set", f"one holds {RUN}, {SHARDS} or {STANDARD}"
+    )
 
 
 #: Who made a standard data set, as it says itself, and whose configuration that was.
@@ -159,6 +162,6 @@ def _of_standard(folder: Path) -> tuple[str, Any, dict[str, Any]]:
 
 def _of_field(folder: Path) -> tuple[str, Any, dict[str, Any]]:
     """The field's own folders do not say how they were made, but where they look."""
-    from iris_cli.standard.field_format import open_folder
+    from iris_cli.standard.paper_format import open_paper_dataset
 
-    return str(folder), open_folder(folder).grid, {}
+    return str(folder), open_paper_dataset(folder).grid, {}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,7 +14,11 @@ from iris_cli.commands import options, provenance
 from iris_cli.commands.train import with_flags
 from iris_cli.config.cube import RegridConfig
 from iris_cli.config.toml import from_dict, read_toml
-from iris_cli.console import counted
+from iris_cli.console import plural
+from iris_cli.files import check_output
+
+if TYPE_CHECKING:
+    from iris_cli.telescope.regrid import RegridPlan
 
 #: Headers and the words in them.
 HEADER_BYTES = 20_000
@@ -98,44 +102,50 @@ def cube(
 ) -> None:
     """Regrid telescope cubes to the longitude-velocity image that a model takes, in kelvin."""
     settings = reading.settings(config)
-    from iris_cli import cube as work  # wakes astropy
     from iris_cli.console import emit
-    from iris_cli.stopping import BEGIN_AGAIN, stopping
+    from iris_cli.signals import START_AGAIN, stop_on_signal
+    from iris_cli.telescope import regrid as work  # imports astropy
+    from iris_cli.telescope.lv_image import SUFFIXES
 
-    with stopping(BEGIN_AGAIN):
-        told = work.regrid_cubes(cubes, out, settings, preset=preset, run=run, shards=shards, latitude=latitude,
-                                 overwrite=overwrite, dry_run=dry_run, quiet=speech.quiet,
-                                 history=provenance.history(settings))  # fmt: skip
-    if dry_run:
-        tell_plan(told, cubes, {out: _image_bytes(told)}, "an l-v image", speech.as_json)
-    elif speech.as_json:
-        emit(told)
+    with stop_on_signal(START_AGAIN):
+        check_output(out, overwrite, SUFFIXES)
+        grid, reduction = work.target_grid(settings, preset, run, shards, latitude)
+        if dry_run:
+            plan = work.plan_regrid(cubes, grid, reduction, settings.cube)
+            size = 2 * 4 * math.prod(plan.image) + HEADER_BYTES  # the image and its coverage
+            show_plan(plan, cubes, {out: size}, "an l-v image", speech.as_json)
+            return
+        lv = work.write_lv_image(
+            cubes,
+            out,
+            grid,
+            reduction,
+            settings.cube,
+            overwrite=overwrite,
+            quiet=speech.quiet,
+            history=provenance.history(settings),
+        )
+    made = lv.to_dict()
+    if speech.as_json:
+        emit({"file": str(out), **made})
     else:
-        print(f"{told['sampled']:.1%} of the image filled, peak {told['peak_K']:.4g} K: {out}")
+        print(f"{made['sampled']:.1%} of the image filled, peak {made['peak_K']:.4g} K: {out}")
 
 
-def _image_bytes(told: dict[str, Any]) -> int:
-    """The image and its coverage."""
-    return 2 * 4 * math.prod(told["image"]) + HEADER_BYTES
-
-
-def tell_plan(told: dict[str, Any], reads: Iterable[Path], writes: dict[Path, int], what: str, as_json: bool) -> None:
-    """What a plan of `iris_cli.cube` says, as all dry runs say it; headers and notes of the cubes are in the JSON."""
+def show_plan(
+    plan: RegridPlan, reads: Iterable[Path], writes: dict[Path, int], what: str, as_json: bool, **more: Any
+) -> None:
+    """Print the plan of a regridding as a dry run; the JSON also holds the cubes' headers, and `more`."""
     from iris_cli.console import emit
-    from iris_cli.dry_run import WITH_TORCH, DryRun, size_of, tell
+    from iris_cli.dry_run import WITH_TORCH, DryRun, show, size_of
 
-    cubes = told.get("cubes", [])
-    intention = DryRun(
-        computes=f"{what} of {' x '.join(map(str, told['image']))} pixels"
-        + (f" from {counted(len(cubes), 'cube')}, latitude by {told['latitude']}" if cubes else ""),
+    cubes = plan.cubes
+    dry_run = DryRun(
+        computes=f"{what} of {' x '.join(map(str, plan.image))} pixels"
+        + (f" from {plural(len(cubes), 'cube')}, latitude by {plan.latitude}" if cubes else ""),
         reads={path: size_of([path] if path.is_file() else path.rglob("best.pt")) for path in reads},
         writes=writes,
-        memory=WITH_TORCH + int(2**30 * (told.get("sums_GiB", 0.0) + min(told.get("memory_GiB", 0.0), _size(cubes)))),
-        notes=tuple(note for cube in cubes for note in cube["notes"]),
+        memory=WITH_TORCH + int(2**30 * plan.working_GiB),
+        notes=tuple(note for cube in cubes for note in cube.notes),
     )
-    emit({**intention.to_json(), **told}) if as_json else tell(intention)
-
-
-def _size(cubes: list[dict[str, Any]]) -> float:
-    """GiB."""
-    return max((float(cube["size_GiB"]) for cube in cubes), default=0.0)
+    emit({**dry_run.to_json(), **asdict(plan), **more}) if as_json else show(dry_run)

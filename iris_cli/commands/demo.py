@@ -12,7 +12,7 @@ from iris_cli.commands import options, provenance
 from iris_cli.commands.mock import TENSORS_HELD
 from iris_cli.config.demo import DemoConfig
 from iris_cli.config.grid import grid_preset
-from iris_cli.console import counted
+from iris_cli.console import plural
 
 if TYPE_CHECKING:
     from iris_cli.dry_run import DryRun
@@ -38,19 +38,26 @@ def demo(
     from iris_cli.console import emit, table
 
     if dry_run:
-        from iris_cli.dry_run import tell
+        from iris_cli.dry_run import show
 
-        tell(_intention(settings, out, workers, overwrite), speech.as_json)
+        show(_dry_run(settings, out, workers, overwrite), speech.as_json)
         return
     from iris_cli import demo as work  # wakes torch
-    from iris_cli.stopping import stopping
+    from iris_cli.signals import stop_on_signal
     from iris_cli.training import Stopped
 
-    again = "begin again with --overwrite"
+    again = "start again with --overwrite"
     try:
-        with stopping(again):
-            report, told = work.demo(out, settings, seed=seed, workers=workers, overwrite=overwrite,
-                                     quiet=speech.quiet, history=provenance.history(settings, dated=False))  # fmt: skip
+        with stop_on_signal(again):
+            report, told = work.demo(
+                out,
+                settings,
+                seed=seed,
+                workers=workers,
+                overwrite=overwrite,
+                quiet=speech.quiet,
+                history=provenance.history(settings, dated=False),
+            )
     except Stopped as stopped:  # a training alone would go on
         raise Stopped(stopped.message, again) from None
     provenance.record(out, settings)
@@ -61,7 +68,7 @@ def demo(
         print(f"{out / work.REPORT}\n{out / work.FIGURE}")
 
 
-def _intention(config: DemoConfig, out: Path, workers: int, overwrite: bool) -> DryRun:
+def _dry_run(config: DemoConfig, out: Path, workers: int, overwrite: bool) -> DryRun:
     from iris_cli.dry_run import WITH_TORCH, DryRun
 
     grid, pairs = grid_preset(config.preset), config.galaxies * config.views
@@ -69,8 +76,8 @@ def _intention(config: DemoConfig, out: Path, workers: int, overwrite: bool) -> 
     checkpoints = 1 + min(config.train.epochs, config.train.keep_checkpoints)
     pair = 4 * (math.prod(grid.observation_shape) + math.prod(grid.density_shape))
     return DryRun(
-        computes=f"{counted(pairs, 'pair')} of {counted(config.galaxies, 'mock galaxy', 'mock galaxies')}, "
-        f"{counted(config.train.epochs, 'epoch')} of training, and a test",
+        computes=f"{plural(pairs, 'pair')} of {plural(config.galaxies, 'mock galaxy', 'mock galaxies')}, "
+        f"{plural(config.train.epochs, 'epoch')} of training, and a test",
         writes={out: (pairs + config.foregrounds) * (tensor + pair) + checkpoints * CHECKPOINT_BYTES + REPORT_BYTES},
         memory=workers * (WITH_TORCH + TENSORS_HELD * tensor),
         processes=workers,

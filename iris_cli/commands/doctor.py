@@ -41,6 +41,7 @@ def _print(label: str, text: str) -> None:
     import textwrap
 
     width = max(60, shutil.get_terminal_size((80, 24)).columns)
-    for line in textwrap.wrap(label + text, width, subsequent_indent=" " * len(label), break_long_words=False,
-                              break_on_hyphens=False):  # fmt: skip
+    for line in textwrap.wrap(
+        label + text, width, subsequent_indent=" " * len(label), break_long_words=False, break_on_hyphens=False
+    ):
         print(line)

@@ -53,8 +53,10 @@ def evaluate(
         check_free(report, overwrite)
     if not dry_run:
         processes.start()
-    from iris_cli.console import emit, speaks, table
-    from iris_cli.training.testing import inputs_of, open_members, test_run
+    from iris_cli.console import emit, table
+    from iris_cli.ranks import is_rank_0
+    from iris_cli.training.test import inputs_of, report_predictions, save_headline, test_run
+    from iris_cli.training.trained_run import open_members
 
     members = open_members(run)
     changes = {**feed.changes(data), "batch_size": batch_size, "seed": seed}
@@ -64,28 +66,30 @@ def evaluate(
     values = merged(trained, read_toml(config) if config else {})
     hyper = from_dict(TrainConfig, with_flags(values, changes), str(config or "command line"))
     if dry_run:
-        from iris_cli.dry_run import tell
-        from iris_cli.training.held_out import split_to_test
-        from iris_cli.training.intention import of_test
+        from iris_cli.dry_run import show
+        from iris_cli.training.dry_run import of_test
+        from iris_cli.training.test_split import split_to_test
 
         checkpoints = [member.checkpoint for member in members]
         shown = (split or "") if hyper.observer else split_to_test(hyper.data, split, checkpoints)
         reverters = [member.checkpoint.make_reverter() for member in members]
-        tell(of_test(hyper, reverters, shown, ranks=processes.ranks), speech.as_json)
+        show(of_test(hyper, reverters, shown, ranks=processes.ranks), speech.as_json)
         return
     others = [str(folder.resolve()) for folder in against or []]
     inputs = inputs_of(hyper, split, stress=report is not None, against=others, members=members)
     tested = test_run(members, hyper, inputs, device=processes.device, quiet=speech.quiet)
-    if not speaks():
+    if not is_rank_0():
         return
-    told = tested.brief()
+    save_headline(run, tested)
+    told = tested.headline()
     if report:
-        from iris_cli.reporting import write_report
-        from iris_cli.stopping import BEGIN_AGAIN, stopping
+        from iris_cli.evaluation.report_folder import write_report
+        from iris_cli.signals import START_AGAIN, stop_on_signal
 
         words = provenance.history(hyper, dated=False)
-        with stopping(BEGIN_AGAIN):
-            made = write_report(report, run, tested, members, inputs, overwrite=overwrite, history=words)
+        with stop_on_signal(START_AGAIN):
+            samples = report_predictions(members, inputs)
+            made = write_report(report, run, tested, samples, overwrite=overwrite, history=words)
         told["report"] = str(made)
         provenance.record(report, hyper)
     title = f"{run} on {', '.join(hyper.data)}, {told['split']} split"

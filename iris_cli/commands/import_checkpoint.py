@@ -12,7 +12,7 @@ from iris_cli.commands import options, provenance
 from iris_cli.config.cube import RegridConfig
 from iris_cli.config.grid import grid_preset
 from iris_cli.config.toml import from_dict, read_toml
-from iris_cli.console import counted
+from iris_cli.console import plural
 from iris_cli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -43,8 +43,10 @@ def import_checkpoint(
 ) -> None:
     """Take over a network that the paper's code trained, for `iris test` and `iris revert`."""
     if (preset is None) == (config is None):
-        raise UsageError("its grid is not said" if preset is None else "its grid is said twice",
-                         "give --preset paper, or a [grid] table in --config")  # fmt: skip
+        raise UsageError(
+            "its grid is not said" if preset is None else "its grid is said twice",
+            "give --preset paper, or a [grid] table in --config",
+        )
     settings = from_dict(RegridConfig, read_toml(config), str(config)) if config else RegridConfig()
     grid = settings.grid or grid_preset(preset or "paper")
     if config and settings.grid is None:
@@ -53,12 +55,12 @@ def import_checkpoint(
     if reduction not in ("mean", "max"):
         raise UsageError(f"unknown latitude reduction '{reduction}'", "mean or max")
     if dry_run:
-        from iris_cli.dry_run import tell
+        from iris_cli.dry_run import show
 
-        tell(_intention(file, out, overwrite), speech.as_json)
+        show(_dry_run(file, out, overwrite), speech.as_json)
         return
     from iris_cli.console import emit
-    from iris_cli.training.foreign import Circumstances, import_checkpoint  # wakes torch
+    from iris_cli.training.paper_checkpoint import Circumstances, import_checkpoint  # wakes torch
 
     what = Circumstances(grid, quantity, reduction, not velocity_receding, turn_over)
     told = import_checkpoint(file, out, what, overwrite=overwrite)
@@ -67,11 +69,11 @@ def import_checkpoint(
         emit(told)
     else:
         print(
-            f"{counted(told['parameters'], 'parameter')} for {told['image_size']} pixels, epoch {told['epoch']}: {out}"
+            f"{plural(told['parameters'], 'parameter')} for {told['image_size']} pixels, epoch {told['epoch']}: {out}"
         )
 
 
-def _intention(file: Path, out: Path, overwrite: bool) -> DryRun:
+def _dry_run(file: Path, out: Path, overwrite: bool) -> DryRun:
     from iris_cli.dry_run import WITH_TORCH, DryRun, size_of
 
     if not file.is_file():

@@ -12,11 +12,12 @@ from iris_cli.commands import options, provenance
 from iris_cli.config.grid import GRID_PRESETS, grid_preset
 from iris_cli.config.ingest import FORMULAS, SPINS, IngestConfig
 from iris_cli.config.toml import to_dict
-from iris_cli.console import counted
+from iris_cli.console import plural
 from iris_cli.errors import EXIT_DONE, EXIT_FAILURE, EXIT_REQUEUE, DataError, UsageError
 
 if TYPE_CHECKING:
     from iris_cli.dry_run import DryRun
+    from iris_cli.snapshots.galaxy import GalaxyFacts
 
 Text = str | None
 Number = float | None
@@ -89,33 +90,60 @@ def ingest(
     """Look at snapshots of simulations (AREPO, GADGET, …) from many sides: a standard data set."""
     grid = to_dict(grid_preset(preset or "small", foreground)) if preset or foreground else None
     settings = options.configured(
-        IngestConfig, config, views=views, seed=seed, grid=grid, spin=spin, centre=centre, formulas=formulas,
-        scale=drawn("scale", scale), density=drawn("density", density), skew=drawn("skew", skew),
+        IngestConfig,
+        config,
+        views=views,
+        seed=seed,
+        grid=grid,
+        spin=spin,
+        centre=centre,
+        formulas=formulas,
+        scale=drawn("scale", scale),
+        density=drawn("density", density),
+        skew=drawn("skew", skew),
         jitter_distance_pc=drawn("jitter-distance-pc", jitter_distance_pc),
         jitter_longitude_deg=drawn("jitter-longitude-deg", jitter_longitude_deg),
-        first_view_deg=drawn("first-view-deg", first_view_deg), bulk_velocity=bulk_velocity,
+        first_view_deg=drawn("first-view-deg", first_view_deg),
+        bulk_velocity=bulk_velocity,
         columns=None if columns is None else [name.strip() for name in columns.split(",")],
-        h2_factor=h2_factor, x_H2=x_h2,
-        x_H_plus=x_h_plus, x_CO=x_co, temperature_K=temperature, dust_temperature_K=dust_temperature,
-        zero_velocity=zero_velocity, drop_bad_cells=drop_bad_cells, unit_length_cm=unit_length_cm,
-        unit_mass_g=unit_mass_g, unit_velocity_cm_s=unit_velocity_cm_s, hubble_param=hubble_param,
+        h2_factor=h2_factor,
+        x_H2=x_h2,
+        x_H_plus=x_h_plus,
+        x_CO=x_co,
+        temperature_K=temperature,
+        dust_temperature_K=dust_temperature,
+        zero_velocity=zero_velocity,
+        drop_bad_cells=drop_bad_cells,
+        unit_length_cm=unit_length_cm,
+        unit_mass_g=unit_mass_g,
+        unit_velocity_cm_s=unit_velocity_cm_s,
+        hubble_param=hubble_param,
         cosmic_scale_factor=cosmic_scale_factor,
-    )  # fmt: skip
+    )
     if not memory > 0:
         raise UsageError(f"--memory {memory:g}: there must be some")
-    from iris_cli import ingest as work  # wakes scipy and h5py
     from iris_cli.console import emit
-    from iris_cli.stopping import stopping
+    from iris_cli.signals import stop_on_signal
+    from iris_cli.snapshots import ingest as work  # wakes scipy and h5py
 
     if dry_run:
-        from iris_cli.dry_run import tell
+        from iris_cli.dry_run import show
 
-        tell(_intention(snapshots, out, settings, memory, workers, go_on=resume or overwrite), speech.as_json)
+        show(_dry_run(snapshots, out, settings, memory, workers, go_on=resume or overwrite), speech.as_json)
         return
     try:
-        with stopping("finished tensors are kept: go on with --resume"):
-            report = work.ingest(snapshots, out, settings, memory_GiB=memory, threads=threads, workers=workers,
-                                 resume=resume, overwrite=overwrite, quiet=speech.quiet)  # fmt: skip
+        with stop_on_signal("finished tensors are kept: go on with --resume"):
+            report = work.ingest(
+                snapshots,
+                out,
+                settings,
+                memory_GiB=memory,
+                threads=threads,
+                workers=workers,
+                resume=resume,
+                overwrite=overwrite,
+                quiet=speech.quiet,
+            )
     except SystemExit:
         provenance.record(out, settings, EXIT_REQUEUE)
         raise
@@ -124,31 +152,40 @@ def ingest(
         raise DataError(f"nothing was made: {report.failed[0]}")
     provenance.record(out, settings, EXIT_FAILURE if report.failed else EXIT_DONE)
     if speech.as_json:
-        emit({"folder": str(out), "tensors": tensors, "made": report.made, "complete": report.complete,
-              "failed": report.failed, "galaxies": report.told})  # fmt: skip
+        emit(
+            {
+                "folder": str(out),
+                "tensors": tensors,
+                "made": report.made,
+                "complete": report.complete,
+                "failed": report.failed,
+                "galaxies": {source: to_dict(facts) for source, facts in report.galaxies.items()},
+            }
+        )
     else:
-        for source, told in report.told.items():
-            cells, mass = counted(told["cells"], "cell"), told["h2_mass_M_sun"]
-            print(f"{source}: {cells}, {how_it_turns(told)}, {mass:.3g} M_sun of H2")
-        print(f"{counted(tensors, 'tensor')}{'' if report.complete else ' (other processes make the rest)'}: {out}")
+        for source, facts in report.galaxies.items():
+            cells = plural(facts.cells, "cell")
+            print(f"{source}: {cells}, {how_it_turns(facts)}, {facts.h2_mass_M_sun:.3g} M_sun of H2")
+        print(f"{plural(tensors, 'tensor')}{'' if report.complete else ' (other processes make the rest)'}: {out}")
     if report.failed:
-        raise DataError(f"{len(report.failed)} of the galaxies failed; the first: {report.failed[0]}",
-                        "mend that, then --resume")  # fmt: skip
+        raise DataError(
+            f"{len(report.failed)} of the galaxies failed; the first: {report.failed[0]}", "mend that, then --resume"
+        )
 
 
-def _intention(
+def _dry_run(
     paths: list[Path], out: Path, config: IngestConfig, memory_GiB: float, workers: int, go_on: bool
 ) -> DryRun:
     """Snapshots are opened and their headers read, with the errors of the run itself."""
     from iris_cli.dry_run import DryRun, size_of
-    from iris_cli.standard.arepo import Snapshot
-    from iris_cli.standard.snapshot_files import find_snapshots
+    from iris_cli.snapshots.files import find_snapshots
+    from iris_cli.snapshots.reader import Snapshot
 
     snapshots = [Snapshot.open(files, config) for files in find_snapshots(paths)]
     cells, shape = sum(snapshot.cells for snapshot in snapshots), config.grid.tensor_shape
     return DryRun(
-        computes=f"{counted(len(snapshots), 'snapshot')} with {counted(cells, 'cell')} x "
-        f"{counted(config.views, 'view')}, tensors of {' x '.join(map(str, shape))}",
+        computes=f"{plural(len(snapshots), 'snapshot')} with {plural(cells, 'cell')} x "
+        f"{plural(config.views, 'view')}, tensors of {' x '.join(map(str, shape))}",
         reads={part: size_of([part]) for snapshot in snapshots for part in snapshot.files.parts},
         writes={out: len(snapshots) * config.views * (4 * math.prod(shape) + 128)},
         memory=int(memory_GiB * 2**30),
@@ -170,10 +207,10 @@ def drawn(name: str, text: str | None) -> list[float] | None:
         raise UsageError(f"--{name} {text}: neither a number nor LOW:HIGH") from None
 
 
-def how_it_turns(told: dict) -> str:
+def how_it_turns(facts: GalaxyFacts) -> str:
     """The snapshot's own sense of rotation, in words."""
-    if told["spin_order"] == 0.0:
+    if facts.spin_order == 0.0:
         return "does not turn"
-    own = "clockwise" if told["spin_axis"][2] < 0 else "anticlockwise"
-    left = told["turn"] == [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    own = "clockwise" if facts.spin_axis[2] < 0 else "anticlockwise"
+    left = facts.turn == ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
     return f"turns {own} seen from +z{'' if left else ', turned'}"

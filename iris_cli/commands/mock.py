@@ -11,11 +11,11 @@ import typer
 from iris_cli.commands import options, provenance
 from iris_cli.config.grid import GRID_PRESETS, grid_preset
 from iris_cli.config.mock import ForegroundConfig, MockConfig
-from iris_cli.console import counted
+from iris_cli.console import plural
 
 if TYPE_CHECKING:
     from iris_cli.dry_run import DryRun
-    from iris_cli.standard.generate import Foregrounds, Galaxies
+    from iris_cli.mock.generate import Foregrounds, Galaxies
 
 #: Drawing a galaxy holds so many times its tensor in memory, mostly double-precision fields.
 TENSORS_HELD = 15
@@ -40,8 +40,8 @@ def mock(
 ) -> None:
     """Make a standard data set of mock galaxies. They have a CMZ orbit, clouds, a disc, inflow and turbulence."""
     from iris_cli.console import emit
-    from iris_cli.standard.generate import Foregrounds, Galaxies, write_mock
-    from iris_cli.stopping import stopping
+    from iris_cli.mock.generate import Foregrounds, Galaxies, write_mock
+    from iris_cli.signals import stop_on_signal
 
     grid = grid_preset(preset, foreground)
     maker: Foregrounds | Galaxies
@@ -50,28 +50,28 @@ def mock(
     else:
         maker = Galaxies(options.configured(MockConfig, config), grid, seed, views)
     if dry_run:
-        from iris_cli.dry_run import tell
+        from iris_cli.dry_run import show
 
-        tell(_intention(maker, out, galaxies, workers, overwrite), speech.as_json)
+        show(_dry_run(maker, out, galaxies, workers, overwrite), speech.as_json)
         return
-    with stopping("nothing was kept: begin again"):
+    with stop_on_signal("nothing was kept: start again"):
         count = write_mock(maker, out, galaxies, workers=workers, overwrite=overwrite, quiet=speech.quiet)
     provenance.record(out, maker.config)
     if speech.as_json:
         emit({"folder": str(out), "galaxies": galaxies, "tensors": count})
     else:
-        print(f"{counted(count, 'tensor')} of {counted(galaxies, 'galaxy', 'galaxies')}: {out}")
+        print(f"{plural(count, 'tensor')} of {plural(galaxies, 'galaxy', 'galaxies')}: {out}")
 
 
-def _intention(maker: Foregrounds | Galaxies, out: Path, count: int, workers: int, overwrite: bool) -> DryRun:
+def _dry_run(maker: Foregrounds | Galaxies, out: Path, count: int, workers: int, overwrite: bool) -> DryRun:
     from iris_cli.dry_run import PLAIN, DryRun
-    from iris_cli.standard.generate import check_replaceable
+    from iris_cli.mock.generate import check_replaceable
 
     check_replaceable(out)
     tensor, views = 4 * math.prod(maker.grid.tensor_shape), getattr(maker, "views", 1)
     exists = out.exists() and not overwrite
     return DryRun(
-        computes=f"{counted(count, 'galaxy', 'galaxies')} x {counted(views, 'view')}, "
+        computes=f"{plural(count, 'galaxy', 'galaxies')} x {plural(views, 'view')}, "
         f"tensors of {' x '.join(map(str, maker.grid.tensor_shape))}",
         writes={out: count * views * (tensor + 128)},
         memory=workers * (PLAIN + TENSORS_HELD * tensor),

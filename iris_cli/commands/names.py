@@ -15,9 +15,9 @@ def check(configuration: str, config: Any) -> None:
 
 
 def _train(config: Any) -> None:
+    from iris_cli.evaluation.loss import physical_loss
     from iris_cli.observers.registry import OBSERVERS
     from iris_cli.reverter.networks import NETWORKS
-    from iris_cli.training.loss import physical_loss
     from iris_cli.training.optimizer import OPTIMIZERS, SCHEDULES
 
     _known("network", config.network, NETWORKS)
@@ -33,8 +33,7 @@ def _preobserve(config: Any) -> None:
 
 
 def _observe(config: Any) -> None:
-    from iris_cli.observers.arrays import tracer_abundance
-    from iris_cli.observers.molecule import load_molecule
+    from iris_cli.observers.molecules import load_molecule, tracer_abundance
 
     for line in config.lines:
         load_molecule(line.molecule).line(line.transition)
@@ -53,8 +52,12 @@ def _figure(config: Any) -> None:
 
 
 _CHECKS: dict[str, Callable[[Any], None]] = {
-    "train": _train, "preobserve": _preobserve, "observe": _observe, "demo": _demo, "figure": _figure,
-}  # fmt: skip
+    "train": _train,
+    "preobserve": _preobserve,
+    "observe": _observe,
+    "demo": _demo,
+    "figure": _figure,
+}
 
 
 def _known(what: str, name: str, known: Iterable[str]) -> None:

@@ -12,7 +12,7 @@ import typer
 from iris_cli.commands import options, provenance
 from iris_cli.commands.preobserve import TENSORS_HELD
 from iris_cli.config.observer import LineConfig, SyntheticConfig
-from iris_cli.console import counted
+from iris_cli.console import plural
 from iris_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -49,7 +49,9 @@ def observe(
         str | None,
         typer.Option(help="Of the torch backend, and where auto looks: auto (a GPU if there is one), cpu or cuda."),
     ] = None,
-    in_blur: Annotated[bool, typer.Option(help="Smooth velocities over neighbouring cells before observing.")] = True,
+    smooth_velocity: Annotated[
+        bool, typer.Option(help="Smooth velocities over neighbouring cells before observing.")
+    ] = True,
     moments: Annotated[bool, typer.Option("--moments", help="Also moments 0, 1 and 2, each its own file.")] = False,
     overwrite: options.Overwrite = False,
     config: options.ConfigFile = None,
@@ -58,34 +60,49 @@ def observe(
 ) -> None:
     """See one tensor as a radio telescope would. A FITS cube comes out: longitude, latitude, velocity."""
     settings = options.configured(
-        SyntheticConfig, config, populations=populations, regime=regime, beam_fwhm_arcsec=beam_arcsec, backend=backend,
-        memory_GiB=memory_GiB, device=device,
-    )  # fmt: skip
+        SyntheticConfig,
+        config,
+        populations=populations,
+        regime=regime,
+        beam_fwhm_arcsec=beam_arcsec,
+        backend=backend,
+        memory_GiB=memory_GiB,
+        device=device,
+    )
     settings = replace(settings, lines=_lines(settings.lines, molecule, transition, tracer_per_CO))
     from iris_cli.console import emit
-    from iris_cli.observe import observe_to_fits  # wakes torch
-    from iris_cli.observers.device import settled
-    from iris_cli.stopping import BEGIN_AGAIN, stopping
+    from iris_cli.observers.device import resolve_backend
+    from iris_cli.observers.observe import observe_to_fits  # wakes torch
+    from iris_cli.signals import START_AGAIN, stop_on_signal
 
-    settings = settled(settings)
+    settings = resolve_backend(settings)
     if dry_run:
-        from iris_cli.dry_run import tell
+        from iris_cli.dry_run import show
 
-        tell(_intention(standard, index, out, settings, moments, overwrite), speech.as_json)
+        show(_dry_run(standard, index, out, settings, moments, overwrite), speech.as_json)
         return
-    with stopping(BEGIN_AGAIN):
-        written = observe_to_fits(standard, index, out, settings, unit=unit, in_blur=in_blur, moments=moments,
-                                  overwrite=overwrite, quiet=speech.quiet,
-                                  history=provenance.history(settings))  # fmt: skip
+    with stop_on_signal(START_AGAIN):
+        written = observe_to_fits(
+            standard,
+            index,
+            out,
+            settings,
+            unit=unit,
+            smooth_velocity=smooth_velocity,
+            moments=moments,
+            overwrite=overwrite,
+            quiet=speech.quiet,
+            history=provenance.history(settings),
+        )
     emit({"files": list(map(str, written))}) if speech.as_json else print(*written, sep="\n")
 
 
-def _intention(folder: Path, index: int, out: Path, config: SyntheticConfig, moments: bool, overwrite: bool) -> DryRun:
+def _dry_run(folder: Path, index: int, out: Path, config: SyntheticConfig, moments: bool, overwrite: bool) -> DryRun:
     from iris_cli.dry_run import WITH_NUMBA, WITH_TORCH, DryRun, size_of
-    from iris_cli.observe import check_free, names, open_tensor, outputs
+    from iris_cli.observers.observe import check_free, cube_paths, open_tensor, output_paths
 
-    paths = names(out, config.lines)
-    check_free(outputs(paths, moments), overwrite)
+    paths = cube_paths(out, config.lines)
+    check_free(output_paths(paths, moments), overwrite)
     dataset = open_tensor(folder, index)
     grid, lines = dataset.grid, len(paths)
     voxels = (grid.lon_steps, grid.lat_steps, grid.v_steps)
@@ -93,7 +110,7 @@ def _intention(folder: Path, index: int, out: Path, config: SyntheticConfig, mom
     compiled = config.backend == "compiled"
     working = 0 if compiled else int(config.memory_GiB * 2**30)
     return DryRun(
-        computes=f"{counted(lines, 'line')} of tensor {index}, {' x '.join(map(str, voxels))} voxels each",
+        computes=f"{plural(lines, 'line')} of tensor {index}, {' x '.join(map(str, voxels))} voxels each",
         reads={folder / dataset.entries[index].file: size_of([folder / dataset.entries[index].file])},
         writes=dict.fromkeys(paths, cube + HEADER + moments * (cube // grid.v_steps + HEADER) * 3),
         memory=(WITH_NUMBA if compiled else WITH_TORCH) + TENSORS_HELD * tensor + lines * 2 * cube + working,
@@ -112,7 +129,7 @@ def _lines(
     for option, given in (("transition", transitions), ("tracer-per-co", abundances)):
         if given and len(given) != len(lines):
             raise UsageError(
-                f"{counted(len(lines), 'molecule')}, but --{option} is given {counted(len(given), 'time')}",
+                f"{plural(len(lines), 'molecule')}, but --{option} is given {plural(len(given), 'time')}",
                 "once for each",
             )
     if transitions:

@@ -45,7 +45,7 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what stand
 Resume = Annotated[bool, typer.Option("--resume", help="Keep what an earlier run finished and go on.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be read, written and needed.")]
-#: These three are taken up by their callbacks: whatever speaks, here or in a process started from here, looks there.
+#: These three are taken up by their callbacks: whatever prints, here or in a process started from here, looks there.
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", callback=_hush, help="No progress on stderr.")]
 LogEvery = Annotated[
     float | None,
@@ -81,13 +81,21 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     """
     hints = get_type_hints(command, include_extras=True)
     groups: dict[str, Any] = {name: hint for name, hint in hints.items() if dataclasses.is_dataclass(hint)}
-    spread = [each for parameter in inspect.signature(command).parameters.values()
-              for each in _spread(parameter, hints[parameter.name])]  # fmt: skip
+    spread = [
+        each
+        for parameter in inspect.signature(command).parameters.values()
+        for each in _spread(parameter, hints[parameter.name])
+    ]
 
     @functools.wraps(command)
     def flat(**given: Any) -> None:
-        command(**{name: taken(groups[name], given) if name in groups else given[name] for name in hints
-                   if name != "return"})  # fmt: skip
+        command(
+            **{
+                name: taken(groups[name], given) if name in groups else given[name]
+                for name in hints
+                if name != "return"
+            }
+        )
 
     flat.__signature__ = inspect.Signature(spread)  # type: ignore[attr-defined]
     flat.__annotations__ = {parameter.name: parameter.annotation for parameter in spread}
@@ -107,8 +115,9 @@ def _spread(parameter: inspect.Parameter, hint: Any) -> Iterator[inspect.Paramet
     hints = get_type_hints(hint, include_extras=True)
     for field in dataclasses.fields(hint):
         default = inspect.Parameter.empty if field.default is dataclasses.MISSING else field.default
-        yield inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default,
-                                annotation=hints[field.name])  # fmt: skip
+        yield inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hints[field.name]
+        )
 
 
 def configured(cls: type[T], file: Path | None, **flags: object) -> T:

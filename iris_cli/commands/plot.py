@@ -12,7 +12,7 @@ import typer
 
 from iris_cli.commands import options, provenance
 from iris_cli.config.figure import COLOURS, STRETCHES, STYLE_NAMES, FigureConfig
-from iris_cli.console import counted
+from iris_cli.console import plural
 from iris_cli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Number:
     number: Annotated[int, typer.Option("--number", "-n", min=0, help="Which sample or tensor, from 0.")] = 0
 
     def which(self) -> Any:
-        from iris_cli.figures.inputs import Which
+        from iris_cli.commands.plot_inputs import Which
 
         return Which(**vars(self))
 
@@ -178,11 +178,13 @@ def spectrum(
 ) -> None:
     """Spectra of pixels; without --lon the mean over the field, without --lat over all latitudes."""
     if lat and len(lat) != len(lon or []):
-        raise UsageError(f"{counted(len(lat), 'latitude')} for {counted(len(lon or []), 'longitude')}",
-                         "one --lat for each --lon, or none")  # fmt: skip
+        raise UsageError(
+            f"{plural(len(lat), 'latitude')} for {plural(len(lon or []), 'longitude')}",
+            "one --lat for each --lon, or none",
+        )
     places = list(zip_longest(lon or [], lat or []))
     _draw(
-        counted(max(1, len(places)), "spectrum", "spectra"),
+        plural(max(1, len(places)), "spectrum", "spectra"),
         [data],
         lambda draw, look: draw.spectrum(data, sample.which(), places, look),
         output,
@@ -196,31 +198,32 @@ FIGURE_BYTES, CANVAS_BYTES = 2_000_000, 200_000_000
 
 def _draw(
     what: str, data: Sequence[Path], drawn: Callable[[Any, FigureConfig], Figure], output: Output, look: Letters
-) -> None:  # fmt: skip
+) -> None:
     """Draw and save; the look and the figure's name are checked before any work.
 
     `drawn` is given the module that draws, which wakes torch and matplotlib.
     """
     given = {name: value for name, value in vars(look).items() if value not in (None, [])}
     settings = options.configured(FigureConfig, output.config, **given)
+    from iris_cli.commands import plot_figures
     from iris_cli.console import emit
-    from iris_cli.plots.style import check_writable, save, style_of
+    from iris_cli.files import check_output
+    from iris_cli.plots.style import FORMATS, save, style_of
 
-    check_writable(output.out)
+    check_output(output.out, overwrite=True, suffixes=FORMATS)
     if output.dry_run:
-        from iris_cli.dry_run import tell
+        from iris_cli.dry_run import show
 
-        tell(_intention(what, data, output.out), output.as_json)
+        show(_dry_run(what, data, output.out), output.as_json)
         return
-    from iris_cli.figures import draw
 
     style = style_of(settings.style)
     with style.applied():
-        save(drawn(draw, settings), output.out, style, provenance.history(settings, dated=False))
+        save(drawn(plot_figures, settings), output.out, style, provenance.history(settings, dated=False))
     emit({"figure": str(output.out), "shows": what}) if output.as_json else print(output.out)
 
 
-def _intention(what: str, data: Sequence[Path], out: Path) -> DryRun:
+def _dry_run(what: str, data: Sequence[Path], out: Path) -> DryRun:
     from iris_cli.dry_run import WITH_TORCH, DryRun, size_of
 
     for path in data:

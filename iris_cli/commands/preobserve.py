@@ -12,7 +12,7 @@ import typer
 
 from iris_cli.commands import options, provenance
 from iris_cli.config.preobserve import PreobserveConfig
-from iris_cli.console import counted
+from iris_cli.console import plural
 from iris_cli.errors import EXIT_DONE, EXIT_FAILURE, EXIT_REQUEUE, DataError
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Observing:
         typer.Option(help="synthetic (a line) or simple (columns).  [default: synthetic]"),
     ] = None
     latitude: Annotated[str | None, typer.Option(help="How latitude is reduced: mean or max.  [default: mean]")] = None
-    in_blur: Annotated[
+    smooth_velocity: Annotated[
         bool | None, typer.Option(help="Smooth velocities over neighbouring cells before observing.")
     ] = None
     litter: Annotated[bool | None, typer.Option("--litter", help="Write observations only, to be added to others.")] = (
@@ -93,21 +93,29 @@ def preobserve(
 ) -> None:
     """Observe standard data sets, once. What comes out are tar shards of (observation, density) pairs and an index."""
     settings = how.settings(config)
-    from iris_cli import preobserve as work  # wakes torch
     from iris_cli.console import emit
-    from iris_cli.stopping import stopping
+    from iris_cli.pairs import preobserve as work  # wakes torch
+    from iris_cli.signals import stop_on_signal
 
     standard = options.listed(standard)
-    settings = work.settle(settings, out, overwrite)
+    settings = work.with_backend(settings, out, overwrite)
     if dry_run:
-        from iris_cli.dry_run import tell
+        from iris_cli.dry_run import show
 
-        tell(_intention(standard, out, settings, workers, go_on=resume or overwrite or retry_failed), speech.as_json)
+        show(_dry_run(standard, out, settings, workers, go_on=resume or overwrite or retry_failed), speech.as_json)
         return
     try:
-        with stopping("finished shards are kept: go on with --resume"):
-            report = work.preobserve(standard, out, settings, workers=workers, resume=resume, overwrite=overwrite,
-                                     retry_failed=retry_failed, quiet=speech.quiet)  # fmt: skip
+        with stop_on_signal("finished shards are kept: go on with --resume"):
+            report = work.preobserve(
+                standard,
+                out,
+                settings,
+                workers=workers,
+                resume=resume,
+                overwrite=overwrite,
+                retry_failed=retry_failed,
+                quiet=speech.quiet,
+            )
     except SystemExit:
         provenance.record(out, settings, EXIT_REQUEUE)
         raise
@@ -116,25 +124,25 @@ def preobserve(
     if speech.as_json:
         emit(told)
     else:
-        print(f"{counted(told['pairs'], 'pair')} in {counted(told['shards'], 'shard')}: {out}")
+        print(f"{plural(told['pairs'], 'pair')} in {plural(told['shards'], 'shard')}: {out}")
     if report.failed:
         raise DataError(
-            f"{len(report.failed)} of {counted(report.samples + len(report.failed), 'input')} failed; the first: "
+            f"{len(report.failed)} of {plural(report.samples + len(report.failed), 'input')} failed; the first: "
             f"{report.failed[0].reason}",
             f"{out / 'failures.jsonl'} lists all; mend them, then `--retry-failed`",
         )
 
 
-def _intention(folders: list[Path], out: Path, config: PreobserveConfig, workers: int, go_on: bool) -> DryRun:
+def _dry_run(folders: list[Path], out: Path, config: PreobserveConfig, workers: int, go_on: bool) -> DryRun:
     """Inputs are opened and compared as in earnest; no tensor is read."""
-    from iris_cli import preobserve as work
     from iris_cli.dry_run import WITH_NUMBA, WITH_TORCH, DryRun, size_of
+    from iris_cli.pairs import preobserve as work
     from shards.layout import record_name
 
     work.check_output(out)
     inputs = [work.open_input(folder, config) for folder in folders]
     work.check_alike(inputs)
-    plan, arrays = work.plan(inputs, config), work.schema(inputs[0], config.litter)
+    plan, arrays = work.plan_set(inputs, config), work.set_schema(inputs, config)
     splits = ", ".join(f"{len(items)} {split}" for split, items in plan.splits.items())
     pairs = sum(map(len, plan.splits.values()))
     a_pair = sum(math.prod(array.shape) for array in arrays) * (2 if config.encoding == "float16-scaled" else 4)
@@ -144,8 +152,7 @@ def _intention(folders: list[Path], out: Path, config: PreobserveConfig, workers
     processes = workers + (workers > 1)
     kept = sum((out / record_name(job.name)).exists() for job in plan.jobs)
     return DryRun(
-        computes=f"{counted(pairs, 'pair')} ({splits}) in {counted(len(plan.jobs), 'shard')}, "
-        f"{config.observer} observer",
+        computes=f"{plural(pairs, 'pair')} ({splits}) in {plural(len(plan.jobs), 'shard')}, {config.observer} observer",
         reads={chosen.folder: size_of(chosen.folder.glob("*.npy")) for chosen in inputs},
         writes={out: pairs * (a_pair + BESIDE_ARRAYS) + len(plan.jobs) * BESIDE_SAMPLES},
         memory=processes * (WITH_NUMBA if compiled else WITH_TORCH) + workers * held,
@@ -156,4 +163,4 @@ def _intention(folders: list[Path], out: Path, config: PreobserveConfig, workers
 
 def _there(out: Path, kept: int, shards: int, go_on: bool) -> str:
     ask = "" if go_on else ": the run itself would ask for --resume or --overwrite"
-    return f"{out} exists and has {kept} of {counted(shards, 'shard')}{ask}"
+    return f"{out} exists and has {kept} of {plural(shards, 'shard')}{ask}"

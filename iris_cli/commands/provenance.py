@@ -16,8 +16,9 @@ from typing import Any
 
 from iris_cli import __version__
 from iris_cli.config.toml import to_dict
-from iris_cli.console import speaks, warn
+from iris_cli.console import warn
 from iris_cli.errors import EXIT_DONE
+from iris_cli.ranks import is_rank_0
 
 FILE = "commands.jsonl"
 
@@ -66,7 +67,7 @@ def record(folder: Path, config: Any = None, exit_code: int = EXIT_DONE) -> None
 
     A line is written at once, so that tasks that share a folder do not mix theirs.
     """
-    if not folder.is_dir() or not speaks():
+    if not folder.is_dir() or not is_rank_0():
         return
     try:
         with (folder / FILE).open("ab", buffering=0) as file:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from iris_cli.commands import options, provenance
-from iris_cli.commands.cube import HEADER_BYTES, Reading, tell_plan
+from iris_cli.commands.cube import HEADER_BYTES, Reading, show_plan
 from iris_cli.commands.plot import FIGURE_BYTES
 from iris_cli.console import log
 from iris_cli.errors import UsageError
@@ -34,35 +34,41 @@ def revert(
     dry_run: options.DryRun = False,
     speech: options.Speech,
 ) -> None:
-    """Turn a telescope's cube into the view from above: a map of H2 density, and what is known of its worth."""
+    """Turn a telescope's cube into the view from above: a map of H2 density, and how reliable it is."""
     regrid = reading.settings(config)
     if regrid.grid is not None:
         log(f"note: the grid is the run's; that of {config} is for `iris cube`")
     settings = regrid.cube
     runs, cubes = divided(inputs)
-    from iris_cli import revert as work  # wakes torch
     from iris_cli.console import emit
-    from iris_cli.stopping import BEGIN_AGAIN, stopping
+    from iris_cli.signals import START_AGAIN, stop_on_signal
+    from iris_cli.telescope import revert as work  # wakes torch
 
+    outputs = [str(path) for path in (out, figure) if path is not None]
     if dry_run:
-        told = work.plan_revert(runs, cubes, out, figure, settings, density_unit, overwrite)
-        tell_plan(told, inputs, _sizes(told, out, figure), "a map", speech.as_json)
+        plan = work.plan_revert(runs, cubes, out, figure, settings, density_unit, overwrite)
+        images = 3 + (len(plan.networks) > 1)  # map, observation and coverage, and with several networks their spread
+        writes = {out: 4 * images * math.prod(plan.input.image) + images * HEADER_BYTES}
+        if figure is not None:
+            writes[figure] = FIGURE_BYTES
+        show_plan(plan.input, inputs, writes, "a map", speech.as_json, networks=plan.networks)
         return
-    with stopping(BEGIN_AGAIN):
-        made = work.revert(runs, cubes, out=out, figure=figure, config=settings, unit=density_unit,
-                           overwrite=overwrite, quiet=speech.quiet,
-                           history=provenance.history(settings))  # fmt: skip
+    with stop_on_signal(START_AGAIN):
+        made = work.revert(
+            runs,
+            cubes,
+            out=out,
+            figure=figure,
+            config=settings,
+            unit=density_unit,
+            overwrite=overwrite,
+            quiet=speech.quiet,
+            history=provenance.history(settings),
+        )
     if speech.as_json:
-        emit(made.told)
+        emit({"outputs": outputs, **made.to_dict()})
     else:
-        print("\n".join([*work.sentences(made.told), *made.told["outputs"]]))
-
-
-def _sizes(told: dict[str, Any], out: Path, figure: Path | None) -> dict[Path, int]:
-    """Map, observation and coverage, and with several networks their spread."""
-    images = 3 + (len(told["networks"]) > 1)
-    written = {out: 4 * images * math.prod(told["image"]) + images * HEADER_BYTES}
-    return written if figure is None else {**written, figure: FIGURE_BYTES}
+        print("\n".join([*made.record.sentences(), *outputs]))
 
 
 def divided(inputs: list[Path]) -> tuple[list[Path], list[Path]]:

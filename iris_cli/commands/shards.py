@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from iris_cli.commands import options, provenance
-from iris_cli.console import counted
+from iris_cli.console import plural
 from iris_cli.errors import EXIT_UNVERIFIED, DataError, IrisError
 
 if TYPE_CHECKING:
     from iris_cli.config.grid import Grid
     from shards.index import Index
     from shards.statistics import Statistics
-    from shards.verify import Verdict
+    from shards.verify import VerifyReport
 
 app = typer.Typer(help="What lies in a shard folder, and whether it is sound.", no_args_is_help=True)
 
@@ -55,7 +55,7 @@ def verify(
     folders = options.listed(folders)
     if dry_run:
         what = "records and index of the tars that are sound, and " if repair else ""
-        _tell(f"{what}every checksum and member of {counted(len(folders), 'folder')}", folders, repair, speech)
+        _tell(f"{what}every checksum and member of {plural(len(folders), 'folder')}", folders, repair, speech)
         return
     verdicts = {folder: _verdict(folder, repair, speech.quiet) for folder in folders}
     if speech.as_json:
@@ -68,7 +68,7 @@ def verify(
         raise typer.Exit(EXIT_UNVERIFIED)
 
 
-def _verdict(folder: Path, repair: bool, quiet: bool) -> Verdict:
+def _verdict(folder: Path, repair: bool, quiet: bool) -> VerifyReport:
     from iris_cli.console import log, progress
     from shards import verify as checks
 
@@ -77,7 +77,7 @@ def _verdict(folder: Path, repair: bool, quiet: bool) -> Verdict:
         with progress("repairing", tars, quiet=quiet) as bar:
             mended = checks.repair(folder, on_progress=bar.advance)
         provenance.record(folder)
-        log(f"the index now holds {counted(mended.count(), 'sample')} in {counted(len(mended.shards), 'shard')}")
+        log(f"the index now holds {plural(mended.count(), 'sample')} in {plural(len(mended.shards), 'shard')}")
     with progress("verifying", tars, quiet=quiet) as bar:
         return checks.verify(folder, on_progress=bar.advance)
 
@@ -125,11 +125,12 @@ def preview(
 def merge(folder: Folder, *, dry_run: options.DryRun = False, speech: options.Speech) -> None:
     """Close a set that several jobs wrote. Checks that no shard is missing, and writes the index."""
     from iris_cli.console import emit
-    from shards.closing import merge_set, missing_shards, read_plan
+    from shards.finalize import merge_set
+    from shards.set_plan import PlanRecord
 
     if dry_run:
-        missing = missing_shards(folder, read_plan(folder))
-        lacks = f"{counted(len(missing), 'shard is', 'shards are')} missing"
+        missing = PlanRecord.read(folder).unfinished(folder)
+        lacks = f"{plural(len(missing), 'shard is', 'shards are')} missing"
         _tell(f"the index of the set; {lacks}", [folder], True, speech)
         return
     index = merge_set(folder)
@@ -137,10 +138,10 @@ def merge(folder: Folder, *, dry_run: options.DryRun = False, speech: options.Sp
     if speech.as_json:
         emit(described(index))
     else:
-        print(f"{counted(index.count(), 'sample')} in {counted(len(index.shards), 'shard')}: {folder}")
+        print(f"{plural(index.count(), 'sample')} in {plural(len(index.shards), 'shard')}: {folder}")
     if index.failed:
         raise DataError(
-            f"{counted(index.failed, 'input')} failed",
+            f"{plural(index.failed, 'input')} failed",
             f"{folder / 'failures.jsonl'} lists them; mend them, then `--retry-failed`",
         )
 
@@ -159,11 +160,11 @@ def index_foreign(
 ) -> None:
     """Make another program's tars usable. They must be uncompressed and laid out in WebDataset's manner."""
     from iris_cli.console import emit, progress
-    from shards.scan import index_tars
+    from shards.index_tars import index_tars
 
     if dry_run:
         _tell(
-            f"a record of {counted(len(list(folder.glob('*.tar'))), 'tar')} each, and an index", [folder], True, speech
+            f"a record of {plural(len(list(folder.glob('*.tar'))), 'tar')} each, and an index", [folder], True, speech
         )
         return
     with progress("indexing", quiet=speech.quiet) as bar:
@@ -182,7 +183,7 @@ RECORDS_SHARE = 0.01
 def _tell(what: str, folders: list[Path], writes: bool, speech: options.Speech, figure: Path | None = None) -> None:
     """A dry run: tars are read, and where `writes` is set, records and index are written beside them."""
     from iris_cli.commands.plot import FIGURE_BYTES
-    from iris_cli.dry_run import PLAIN, DryRun, size_of, tell
+    from iris_cli.dry_run import PLAIN, DryRun, show, size_of
 
     for folder in folders:
         if not folder.is_dir():
@@ -194,8 +195,15 @@ def _tell(what: str, folders: list[Path], writes: bool, speech: options.Speech, 
         else {}
     )
     largest = max((path.stat().st_size for folder in folders for path in folder.glob("*.tar")), default=0)
-    tell(DryRun(computes=what, reads=tars, writes=written if figure is None else {figure: FIGURE_BYTES},
-                memory=PLAIN + largest), speech.as_json)  # fmt: skip
+    show(
+        DryRun(
+            computes=what,
+            reads=tars,
+            writes=written if figure is None else {figure: FIGURE_BYTES},
+            memory=PLAIN + largest,
+        ),
+        speech.as_json,
+    )
 
 
 # --- info -------------------------------------------------------------------------------------------------------------
@@ -227,16 +235,34 @@ def _print_info(index: Index) -> None:
     from iris_cli.console import table
 
     told = described(index)
-    table(str(index.folder), ("split", "samples", "shards", "size"), [
-        (split, str(v["samples"]), str(v["shards"]), _bytes(v["bytes"])) for split, v in told["splits"].items()
-    ])  # fmt: skip
-    table("arrays", ("array", "dtype", "shape", "encoding", "unit"), [
-        (name, a.dtype, " x ".join(map(str, a.shape)), index.stored[name].encoding, str(a.attributes.get("unit", "")))
-        for name, a in index.arrays.items()
-    ])  # fmt: skip
-    table("statistics", ("split", "array", "min", "mean", "max", "NaN", "worst error"), [
-        _statistics_row(split, name, index.statistics[split][name]) for split in index.splits for name in index.arrays
-    ])  # fmt: skip
+    table(
+        str(index.folder),
+        ("split", "samples", "shards", "size"),
+        [(split, str(v["samples"]), str(v["shards"]), _bytes(v["bytes"])) for split, v in told["splits"].items()],
+    )
+    table(
+        "arrays",
+        ("array", "dtype", "shape", "encoding", "unit"),
+        [
+            (
+                name,
+                a.dtype,
+                " x ".join(map(str, a.shape)),
+                index.stored[name].encoding,
+                str(a.attributes.get("unit", "")),
+            )
+            for name, a in index.arrays.items()
+        ],
+    )
+    table(
+        "statistics",
+        ("split", "array", "min", "mean", "max", "NaN", "worst error"),
+        [
+            _statistics_row(split, name, index.statistics[split][name])
+            for split in index.splits
+            for name in index.arrays
+        ],
+    )
     for line in _lines("", index.attributes):
         print(line)
     for software in index.software:
@@ -275,13 +301,13 @@ def _lines(path: str, value: Any) -> Iterator[str]:
 # --- verify -----------------------------------------------------------------------------------------------------------
 
 
-def _print_verdict(folder: Path, verdict: Verdict) -> None:
+def _print_verdict(folder: Path, verdict: VerifyReport) -> None:
     for note in verdict.notes:
         print(f"note: {note}")
     for fault in verdict.faults:
         print(f"fault: {fault}")
-    state = "sound" if verdict.sound else f"NOT SOUND, {counted(len(verdict.faults), 'fault')}"
-    samples, shards = counted(verdict.samples, "sample"), counted(verdict.shards, "shard")
+    state = "sound" if verdict.sound else f"NOT SOUND, {plural(len(verdict.faults), 'fault')}"
+    samples, shards = plural(verdict.samples, "sample"), plural(verdict.shards, "shard")
     print(f"{folder}: {state}; {samples} in {shards}, {_bytes(verdict.bytes)}")
 
 
@@ -315,10 +341,11 @@ def _grid(index: Index) -> Grid | None:
 
 
 def _save_figure(index: Index, arrays: Mapping[str, Any], title: str, out: Path) -> None:
+    from iris_cli.files import check_output
     from iris_cli.plots.sample import draw_sample
-    from iris_cli.plots.style import check_writable, save
+    from iris_cli.plots.style import FORMATS, save
 
-    check_writable(out)
+    check_output(out, overwrite=True, suffixes=FORMATS)
     units = {name: schema.attributes.get("unit") for name, schema in index.arrays.items()}
     labels = {name: f"{name} [{unit}]" if unit else name for name, unit in units.items()}
     save(draw_sample(arrays, labels, _grid(index), title), out, history=provenance.history(dated=False))

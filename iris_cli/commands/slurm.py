@@ -57,9 +57,19 @@ class Job:
 
     def settings(self, **flags: object) -> SlurmConfig:
         return options.configured(
-            SlurmConfig, self.config, cpus=self.cpus, memory=self.mem, time=self.time, partition=self.partition,
-            account=self.account, name=self.name, log=self.log, lead_s=self.lead, sbatch=self.sbatch or None, **flags,
-        )  # fmt: skip
+            SlurmConfig,
+            self.config,
+            cpus=self.cpus,
+            memory=self.mem,
+            time=self.time,
+            partition=self.partition,
+            account=self.account,
+            name=self.name,
+            log=self.log,
+            lead_s=self.lead,
+            sbatch=self.sbatch or None,
+            **flags,
+        )
 
 
 @dataclass(frozen=True)
@@ -98,8 +108,9 @@ def preobserve(words: Words, *, job: ArrayJob) -> None:
         raise UsageError("a batch job has no standard input", "write the list into a file: @FILE")
     names.check("preobserve", observing(given))  # what cannot be is told now
     settings = job.settings(array=job.array, at_once=job.at_once)
-    request = slurm.Request(array=settings.array, at_once=settings.at_once,
-                            **_asked(settings, "preobserve", cpus=4, time="24:00:00"))  # fmt: skip
+    request = slurm.Request(
+        array=settings.array, at_once=settings.at_once, **_asked(settings, "preobserve", cpus=4, time="24:00:00")
+    )
     print(slurm.preobserve(words, request, given["out"]), end="")
 
 
@@ -113,8 +124,9 @@ def train(words: Words, *, job: RanksJob) -> None:
     hyper = resolved(given)
     names.check("train", hyper)
     if "TERM" not in hyper.stop_signals:
-        raise UsageError("the script passes each signal on as TERM, which the training's stop_signals leave out",
-                         "add TERM to them")  # fmt: skip
+        raise UsageError(
+            "the script passes each signal on as TERM, which the training's stop_signals leave out", "add TERM to them"
+        )
     print(slurm.train(words, _of_ranks("train", given, job, time="24:00:00")), end="")
 
 
@@ -134,11 +146,16 @@ def _of_ranks(command: str, given: dict[str, Any], job: RanksJob, time: str) -> 
 
     settings = job.settings(nodes=job.nodes, gpus_per_node=job.gpus, ranks_per_node=job.ranks)
     if given["nproc_per_node"] or (given["torchrun"] and settings.nodes > 1):
-        raise UsageError("--nproc-per-node and --torchrun are the script's own to give",
-                         f"iris slurm {command} --nodes N --ranks M …")  # fmt: skip
-    return slurm.Request(nodes=settings.nodes, gpus_per_node=settings.gpus_per_node,
-                         ranks_per_node=settings.ranks_per_node or max(1, settings.gpus_per_node),
-                         **_asked(settings, command, cpus=8, time=time))  # fmt: skip
+        raise UsageError(
+            "--nproc-per-node and --torchrun are the script's own to give",
+            f"iris slurm {command} --nodes N --ranks M …",
+        )
+    return slurm.Request(
+        nodes=settings.nodes,
+        gpus_per_node=settings.gpus_per_node,
+        ranks_per_node=settings.ranks_per_node or max(1, settings.gpus_per_node),
+        **_asked(settings, command, cpus=8, time=time),
+    )
 
 
 def _asked(settings: SlurmConfig, command: str, cpus: int, time: str) -> dict[str, Any]:

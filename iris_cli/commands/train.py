@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
@@ -17,10 +17,13 @@ from typer.core import TyperCommand
 from iris_cli.commands import options, provenance
 from iris_cli.config.toml import from_dict, read_toml
 from iris_cli.config.train import SIGNALS, TrainConfig
-from iris_cli.console import counted, emit, log, speaks
+from iris_cli.console import emit, log, plural
 from iris_cli.errors import EXIT_REQUEUE, UsageError
-from iris_cli.launched import end_with_launcher
-from iris_cli.stopping import named, stopping
+from iris_cli.ranks import is_rank_0
+from iris_cli.signals import end_with_launcher, signals_by_name, stop_on_signal
+
+if TYPE_CHECKING:
+    from iris_cli.training.train import EnsembleSummary, RunSummary
 
 Data = Annotated[list[Path], typer.Argument(help="Shard folders; or standard data sets, with --observer.")]
 
@@ -181,7 +184,7 @@ class Processes:
             more = shlex.split(self.torchrun)
         except ValueError as error:
             raise UsageError(f"--torchrun cannot be taken apart: {error}", "close the quotes") from None
-        from iris_cli.training.distributed import launch
+        from iris_cli.distributed import launch
 
         raise typer.Exit(launch(self.ranks, sys.argv[1:], more))
 
@@ -236,28 +239,38 @@ def train(
 ) -> None:
     """Train a reverter on pairs; torchrun and srun may start it as well."""
     if members > 1 and resume not in ("auto", "none"):
-        raise UsageError(f"{counted(members, 'member')} cannot all go on from {resume}",
-                         "--resume alone takes each member's own newest checkpoint")  # fmt: skip
+        raise UsageError(
+            f"{plural(members, 'member')} cannot all go on from {resume}",
+            "--resume alone takes each member's own newest checkpoint",
+        )
     hyper = configured(config, {**feed.changes(data), **learning.changes()})
     if dry_run:
-        from iris_cli.dry_run import tell
-        from iris_cli.training.intention import of_training
+        from iris_cli.dry_run import show
+        from iris_cli.training.dry_run import of_training
 
-        tell(of_training(hyper, out, members=members, ranks=processes.ranks), speech.as_json)
+        show(of_training(hyper, out, members=members, ranks=processes.ranks), speech.as_json)
         return
-    heard = () if "RANK" in os.environ else named(hyper.stop_signals)  # ranks end as their launcher says
-    with stopping("start again with --resume", heard):
+    heard = () if "RANK" in os.environ else signals_by_name(hyper.stop_signals)  # ranks end as their launcher says
+    with stop_on_signal("start again with --resume", heard):
         processes.start()
-        told = run(hyper, out, members, resume=resume, overwrite=overwrite, force=force, device=processes.device,
-                   quiet=speech.quiet)  # fmt: skip
-    if speaks():
-        emit(told) if speech.as_json else print("\n".join(map(sentence, told.get("members", [told]))))
+        told = run(
+            hyper,
+            out,
+            members,
+            resume=resume,
+            overwrite=overwrite,
+            force=force,
+            device=processes.device,
+            quiet=speech.quiet,
+        )
+    if is_rank_0():
+        emit(told.to_dict()) if speech.as_json else print(told)
 
 
-def run(hyper: TrainConfig, out: Path, members: int, **how: Any) -> dict[str, Any]:
+def run(hyper: TrainConfig, out: Path, members: int, **how: Any) -> RunSummary | EnsembleSummary:
     """What came of a training, or of as many as an ensemble has. Exit with 75 when a signal came and all is saved."""
     from iris_cli.training import Stopped
-    from iris_cli.training.runs import train_members, train_run
+    from iris_cli.training.train import train_members, train_run
 
     try:
         told = train_run(hyper, out, **how) if members == 1 else train_members(hyper, out, members, **how)
@@ -298,10 +311,3 @@ def with_flags(values: dict[str, Any], flags: dict[str, Any]) -> dict[str, Any]:
                 raise UsageError(f"configuration: {table} must be a table, not {inner!r}")
             inner[key] = value
     return values
-
-
-def sentence(told: dict[str, Any]) -> str:
-    best = "" if told["best_epoch"] is None else (
-        f", best validation loss {told['best_validation_loss']:.5g} after epoch {told['best_epoch']}"
-    )  # fmt: skip
-    return f"{counted(told['epochs'], 'epoch')}, {counted(told['steps'], 'step')}{best}: {told['run']}"

@@ -61,8 +61,9 @@ def named(name: str) -> Any:
         return CONFIGS[name].cls()
     if name in PRESETS:
         return PRESETS[name]
-    raise UsageError(f"there is no configuration or preset '{name}', and no such file",
-                     nearest(name, [*CONFIGS, *PRESETS]))  # fmt: skip
+    raise UsageError(
+        f"there is no configuration or preset '{name}', and no such file", nearest(name, [*CONFIGS, *PRESETS])
+    )
 
 
 def read(path: Path, name: str | None = None) -> tuple[str, Any]:

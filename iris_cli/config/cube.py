@@ -45,8 +45,10 @@ class CubeConfig:
         if self.efficiency is not None and self.efficiency > 1:
             raise UsageError(f"cube: efficiency = {self.efficiency}; it must not be above 1", "give a fraction: 0.75")
         if self.velocity_convention is not None and self.velocity_convention not in CONVENTIONS:
-            raise UsageError(f"cube: unknown velocity_convention '{self.velocity_convention}'",
-                             nearest(self.velocity_convention, CONVENTIONS))  # fmt: skip
+            raise UsageError(
+                f"cube: unknown velocity_convention '{self.velocity_convention}'",
+                nearest(self.velocity_convention, CONVENTIONS),
+            )
         if self.hdu is not None and self.hdu < 0:
             raise UsageError(f"cube: hdu = {self.hdu}; it must not be negative")
         if not 0 <= self.min_coverage <= 1:

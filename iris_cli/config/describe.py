@@ -16,11 +16,26 @@ import tomli_w
 
 #: How a name ends, and the unit that this means; the longest ending wins.
 UNITS = {
-    "_pc": "pc", "_deg": "deg", "_rad": "rad", "_arcsec": "arcsec", "_km_s": "km/s", "_km_s_pc": "km/s per pc",
-    "_km_s_deg": "km/s per deg", "_K": "K", "_cm3": "per cm^3", "_kg_m3": "kg/m^3", "_m2_kg": "m^2/kg", "_GiB": "GiB",
-    "_GHz": "GHz", "_minutes": "min", "_epochs": "epochs", "_steps": "steps", "_fraction": "of 1", "_per_K": "per K",
+    "_pc": "pc",
+    "_deg": "deg",
+    "_rad": "rad",
+    "_arcsec": "arcsec",
+    "_km_s": "km/s",
+    "_km_s_pc": "km/s per pc",
+    "_km_s_deg": "km/s per deg",
+    "_K": "K",
+    "_cm3": "per cm^3",
+    "_kg_m3": "kg/m^3",
+    "_m2_kg": "m^2/kg",
+    "_GiB": "GiB",
+    "_GHz": "GHz",
+    "_minutes": "min",
+    "_epochs": "epochs",
+    "_steps": "steps",
+    "_fraction": "of 1",
+    "_per_K": "per K",
     "_per_CO": "per CO",
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)

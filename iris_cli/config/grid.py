@@ -34,8 +34,12 @@ class Grid:
     v_steps: int = 512
 
     def __post_init__(self) -> None:
-        for low, high in (("r_min_pc", "r_max_pc"), ("lon_min_deg", "lon_max_deg"), ("lat_min_deg", "lat_max_deg"),
-                          ("v_min_km_s", "v_max_km_s")):  # fmt: skip
+        for low, high in (
+            ("r_min_pc", "r_max_pc"),
+            ("lon_min_deg", "lon_max_deg"),
+            ("lat_min_deg", "lat_max_deg"),
+            ("v_min_km_s", "v_max_km_s"),
+        ):
             if not -float("inf") < getattr(self, low) < getattr(self, high) < float("inf"):
                 raise UsageError(f"grid: {low} = {getattr(self, low)} is not below {high} = {getattr(self, high)}")
         self._check_place()
@@ -90,8 +94,13 @@ class Grid:
 
     def turned_over(self) -> Grid:
         """The same cells after l -> -l and b -> -b."""
-        return replace(self, lon_min_deg=0.0 - self.lon_max_deg, lon_max_deg=0.0 - self.lon_min_deg,
-                       lat_min_deg=0.0 - self.lat_max_deg, lat_max_deg=0.0 - self.lat_min_deg)  # fmt: skip
+        return replace(
+            self,
+            lon_min_deg=0.0 - self.lon_max_deg,
+            lon_max_deg=0.0 - self.lon_min_deg,
+            lat_min_deg=0.0 - self.lat_max_deg,
+            lat_max_deg=0.0 - self.lat_min_deg,
+        )
 
     def scaled(self, r: int, lon: int, lat: int, v: int) -> Grid:
         """The same sky with other numbers of cells."""

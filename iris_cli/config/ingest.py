@@ -89,14 +89,25 @@ class IngestConfig:
                 raise UsageError(f"ingest: {name} goes down to {value[0]:g}; it is a factor and must be above 0")
 
     def _check_numbers(self) -> None:
-        for name, most in (("x_H2", 0.5), ("x_H_plus", 1.2), ("x_CO", 1e-2), ("temperature_K", 1e9),
-                           ("dust_temperature_K", 1e4)):  # fmt: skip
+        for name, most in (
+            ("x_H2", 0.5),
+            ("x_H_plus", 1.2),
+            ("x_CO", 1e-2),
+            ("temperature_K", 1e9),
+            ("dust_temperature_K", 1e4),
+        ):
             if (value := getattr(self, name)) is not None and not 0 <= value <= most:
                 raise UsageError(f"ingest: {name} = {value:g}; it lies between 0 and {most:g}")
         if self.temperature_K == 0:
             raise UsageError("ingest: temperature_K = 0; gas has one above 0")
-        for name in ("unit_length_cm", "unit_mass_g", "unit_velocity_cm_s", "hubble_param", "cosmic_scale_factor",
-                     "h2_factor"):  # fmt: skip
+        for name in (
+            "unit_length_cm",
+            "unit_mass_g",
+            "unit_velocity_cm_s",
+            "hubble_param",
+            "cosmic_scale_factor",
+            "h2_factor",
+        ):
             if (value := getattr(self, name)) is not None and not 0 < value < float("inf"):
                 raise UsageError(f"ingest: {name} = {value:g}; it must be above 0")
 

@@ -13,10 +13,30 @@ Range = tuple[float, float]
 #: Of the periodic lattice that a galaxy's turbulence lives on: lengths along x, y and z.
 LATTICE_BOX_PC = (576.0, 576.0, 192.0)
 #: What may have either sign; nothing else is below 0, and what gas is divided by or a logarithm is taken of, not 0.
-_SIGNED = ("height_phase_rad", "v0_km_s", "drift_km_s", "lane_winding", "lane_inflow_km_s", "lane_imbalance", "v_km_s",
-           "v_gradient_km_s_deg", "velocity_slope", "density_slope")  # fmt: skip
-_MAY_VANISH = ("height_pc", "ring_n_H_cm3", "ring_contrast", "clouds", "lane_n_H_cm3", "disc_n_H_cm3",
-               "sheets", "n_H_cm3", "turbulence_km_s", "turbulence_contrast")  # fmt: skip
+_SIGNED = (
+    "height_phase_rad",
+    "v0_km_s",
+    "drift_km_s",
+    "lane_winding",
+    "lane_inflow_km_s",
+    "lane_imbalance",
+    "v_km_s",
+    "v_gradient_km_s_deg",
+    "velocity_slope",
+    "density_slope",
+)
+_MAY_VANISH = (
+    "height_pc",
+    "ring_n_H_cm3",
+    "ring_contrast",
+    "clouds",
+    "lane_n_H_cm3",
+    "disc_n_H_cm3",
+    "sheets",
+    "n_H_cm3",
+    "turbulence_km_s",
+    "turbulence_contrast",
+)
 
 
 def check_values(config: MockConfig | ForegroundConfig) -> None:
@@ -29,8 +49,10 @@ def check_values(config: MockConfig | ForegroundConfig) -> None:
             least = "0 or more" if name in _MAY_VANISH else "above 0"
             raise UsageError(f"mock: {name} goes down to {low:g}; it must be {least}")
     if config.largest_eddy_pc < 2.0 * config.turbulence_cell_pc:
-        raise UsageError(f"mock: largest_eddy_pc = {config.largest_eddy_pc:g} is less than two cells of "
-                         f"turbulence_cell_pc = {config.turbulence_cell_pc:g}")  # fmt: skip
+        raise UsageError(
+            f"mock: largest_eddy_pc = {config.largest_eddy_pc:g} is less than two cells of "
+            f"turbulence_cell_pc = {config.turbulence_cell_pc:g}"
+        )
 
 
 @dataclass(frozen=True)
@@ -85,11 +107,15 @@ class MockConfig:
     def __post_init__(self) -> None:
         check_values(self)
         if max(map(abs, self.lane_imbalance)) > 1.0:
-            raise UsageError(f"mock: lane_imbalance = {list(self.lane_imbalance)}; it must lie in -1 … 1",
-                             "a lane cannot hold less than nothing")  # fmt: skip
+            raise UsageError(
+                f"mock: lane_imbalance = {list(self.lane_imbalance)}; it must lie in -1 … 1",
+                "a lane cannot hold less than nothing",
+            )
         if self.turbulence_cell_pc > min(LATTICE_BOX_PC) / 2.0:
-            raise UsageError(f"mock: turbulence_cell_pc = {self.turbulence_cell_pc:g}; its lattice is "
-                             f"{min(LATTICE_BOX_PC):g} pc high and needs two cells")  # fmt: skip
+            raise UsageError(
+                f"mock: turbulence_cell_pc = {self.turbulence_cell_pc:g}; its lattice is "
+                f"{min(LATTICE_BOX_PC):g} pc high and needs two cells"
+            )
 
 
 @dataclass(frozen=True)

@@ -17,5 +17,6 @@ class MoleculeConfig:
 
     def __post_init__(self) -> None:
         if self.temperature_K < 2.0 or self.rows < 1:
-            raise UsageError(f"molecule: temperature_K = {self.temperature_K:g} and rows = {self.rows}; "
-                             "at least 2 K and 1 row")  # fmt: skip
+            raise UsageError(
+                f"molecule: temperature_K = {self.temperature_K:g} and rows = {self.rows}; at least 2 K and 1 row"
+            )

@@ -84,8 +84,14 @@ class SyntheticConfig:
     def __post_init__(self) -> None:
         if not self.lines:
             raise UsageError("observer: no line to observe", "name at least one: [[lines]] molecule, transition")
-        choices = {"populations": POPULATIONS, "regime": REGIME_NAMES, "masers": MASERS, "brightness": BRIGHTNESSES,
-                   "backend": BACKEND_NAMES, "device": DEVICE_NAMES}  # fmt: skip
+        choices = {
+            "populations": POPULATIONS,
+            "regime": REGIME_NAMES,
+            "masers": MASERS,
+            "brightness": BRIGHTNESSES,
+            "backend": BACKEND_NAMES,
+            "device": DEVICE_NAMES,
+        }
         for name, known in choices.items():
             if (chosen := getattr(self, name)) not in known:
                 raise UsageError(f"observer: unknown {name} '{chosen}'", nearest(chosen, known))

@@ -22,7 +22,7 @@ class PreobserveConfig:
     #: How the cube loses its latitude: "mean" or "max".
     latitude: str = "mean"
     #: Smooth velocities over neighbouring cells before observing.
-    in_blur: bool = True
+    smooth_velocity: bool = True
     #: Write observations only, without their densities.
     litter: bool = False
     #: l -> -l and b -> -b, which reverses the sense of rotation.
@@ -41,9 +41,11 @@ class PreobserveConfig:
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
 
     def __post_init__(self) -> None:
-        for name, value, known in (("observer", self.observer, OBSERVER_NAMES),
-                                   ("latitude reduction", self.latitude, LATITUDE_REDUCTIONS),
-                                   ("encoding", self.encoding, ENCODINGS)):  # fmt: skip
+        for name, value, known in (
+            ("observer", self.observer, OBSERVER_NAMES),
+            ("latitude reduction", self.latitude, LATITUDE_REDUCTIONS),
+            ("encoding", self.encoding, ENCODINGS),
+        ):
             if value not in known:
                 raise UsageError(f"unknown {name} '{value}'", nearest(value, known))
         for name in ("samples_per_shard", "views_per_source"):

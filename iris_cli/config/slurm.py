@@ -57,14 +57,23 @@ class SlurmConfig:
     sbatch: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name, least in (("array", 1), ("at_once", 0), ("nodes", 1), ("gpus_per_node", 0), ("ranks_per_node", 1),
-                            ("cpus", 1), ("lead_s", 10)):  # fmt: skip
+        for name, least in (
+            ("array", 1),
+            ("at_once", 0),
+            ("nodes", 1),
+            ("gpus_per_node", 0),
+            ("ranks_per_node", 1),
+            ("cpus", 1),
+            ("lead_s", 10),
+        ):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UsageError(f"slurm: {name} = {value}; it must be {least} or more")
         if self.time is not None and seconds(self.time) <= self.lead_s:
-            raise UsageError(f"slurm: time = '{self.time}' is over before the {self.lead_s} s that a job has to save",
-                             "plain numbers are minutes; write h:mm:ss")  # fmt: skip
+            raise UsageError(
+                f"slurm: time = '{self.time}' is over before the {self.lead_s} s that a job has to save",
+                "plain numbers are minutes; write h:mm:ss",
+            )
         if self.memory and not _MEMORY.fullmatch(self.memory):
             raise UsageError(
                 f"slurm: memory = '{self.memory}' is no amount of memory", "a number with K, M, G or T: 32G"

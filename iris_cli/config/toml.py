@@ -103,8 +103,11 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 def merged(values: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     """`values` with those of `over` in their places, table by table."""
-    inner = {key: merged(values[key], value) for key, value in over.items()
-             if isinstance(value, dict) and isinstance(values.get(key), dict)}  # fmt: skip
+    inner = {
+        key: merged(values[key], value)
+        for key, value in over.items()
+        if isinstance(value, dict) and isinstance(values.get(key), dict)
+    }
     return {**values, **over, **inner}
 
 

@@ -11,6 +11,9 @@ from iris_cli.errors import UsageError
 #: Galactic CO-to-mass factor, M_sun pc^-2 (K km/s)^-1, helium included (Bolatto, Wolfire & Leroy 2013, their alpha_CO).
 MASS_PER_K_KM_S = 4.35
 
+#: Files of a run folder.
+CONFIG, METRICS, CHECKPOINTS, BEST = "config.toml", "metrics.jsonl", "checkpoints", "best.pt"
+
 
 @dataclass(frozen=True)
 class Noise:
@@ -138,24 +141,44 @@ class TrainConfig:
         _check_finite(self)
         share = self.validation_data_fraction
         _check(0 <= share < 1, "validation_data_fraction", share, "in [0, 1)")
-        _check(self.density_normalization_kg_m3 > 0, "density_normalization_kg_m3", self.density_normalization_kg_m3,
-               "above 0")  # fmt: skip
+        _check(
+            self.density_normalization_kg_m3 > 0,
+            "density_normalization_kg_m3",
+            self.density_normalization_kg_m3,
+            "above 0",
+        )
         _check(self.gradient_clip >= 0, "gradient_clip", self.gradient_clip, "0 or more")
         for name, choices in _CHOICES.items():
             _check(getattr(self, name) in choices, name, repr(getattr(self, name)), " or ".join(map(repr, choices)))
         for name in self.stop_signals:
             _check(name in SIGNALS, "stop_signals", f"'{name}'", f"among {', '.join(SIGNALS)}")
         _check(0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "in [0, 1)")
-        for name in ("seed", "split_seed", "checkpoint_every_steps", "checkpoint_every_minutes", "patience_epochs",
-                     "max_bad"):  # fmt: skip
+        for name in (
+            "seed",
+            "split_seed",
+            "checkpoint_every_steps",
+            "checkpoint_every_minutes",
+            "patience_epochs",
+            "max_bad",
+        ):
             _check(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         for name in ("seed", "split_seed"):
             _check(getattr(self, name) < 1 << 63, name, getattr(self, name), "below 2^63")
-        for name in ("epochs", "batch_size", "batches_per_update", "keep_checkpoints", "read_threads",
-                     "read_ahead_batches"):  # fmt: skip
+        for name in (
+            "epochs",
+            "batch_size",
+            "batches_per_update",
+            "keep_checkpoints",
+            "read_threads",
+            "read_ahead_batches",
+        ):
             _check(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
-        _check(self.schedule.warmup_epochs <= self.epochs, "schedule: warmup_epochs", self.schedule.warmup_epochs,
-               f"within the {self.epochs} epochs")  # fmt: skip
+        _check(
+            self.schedule.warmup_epochs <= self.epochs,
+            "schedule: warmup_epochs",
+            self.schedule.warmup_epochs,
+            f"within the {self.epochs} epochs",
+        )
 
 
 def _check_finite(config: Any, table: str = "") -> None:

@@ -1,4 +1,4 @@
-"""A molecule: its levels, its lines, and how often collisions move it between levels. A name or a LAMDA file in.
+"""A molecule: its levels, lines and collision rates. `molecules` loads one.
 
 LAMDA: Schoier et al. 2005, A&A 432, 369.
 """
@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +16,7 @@ from iris_cli.units import BOLTZMANN_J_K, HELIUM_PER_HYDROGEN, LIGHT_SPEED_M_S, 
 
 #: Kelvin per wave number, K cm.
 K_PER_WAVE_NUMBER = PLANCK_J_S * LIGHT_SPEED_M_S * 100.0 / BOLTZMANN_J_K
-#: LAMDA's numbers for what collides with the molecule.
+#: LAMDA's numbers of the collision partners.
 COLLIDERS = {1: "H2", 2: "p-H2", 3: "o-H2", 4: "e", 5: "H", 6: "He", 7: "H+"}
 
 
@@ -58,7 +56,7 @@ class Line:
 
 @dataclass(frozen=True, eq=False)
 class Molecule:
-    """Levels (level,), lines (line,) and collision partners. `source` says where the numbers come from."""
+    """Levels (level,), lines (line,) and collision partners. `source` is the origin of the numbers."""
 
     name: str
     mass_u: float
@@ -80,7 +78,7 @@ class Molecule:
         )
 
     def line(self, name: str) -> Line:
-        """UsageError, with what there is, when the molecule has no such transition."""
+        """The transition called `name`. Raises UsageError, with similar names, when there is none."""
         names = self.line_names
         if name not in names:
             raise UsageError(f"{self.name} has no transition '{name}'", nearest(name, names[:12]))
@@ -98,7 +96,7 @@ class Molecule:
         )
 
     def fingerprint(self) -> str:
-        """The same for the same numbers, whatever the file was called."""
+        """A hash of the numbers; the name of the file does not matter."""
         digest = hashlib.sha256(repr((self.mass_u, self.labels)).encode())
         arrays = [self.energies_K, self.weights, self.line_upper, self.line_lower, self.einstein_a_s, self.frequency_Hz]
         for partner in self.partners:
@@ -112,8 +110,8 @@ class Molecule:
 def collider_shares(molecule: Molecule, ortho_per_para: float) -> dict[str, tuple[float, float]]:
     """Collider -> (c0, c1): its density per hydrogen nucleus is c0 + c1 x_H2.
 
-    H2 is split into ortho and para when the molecule has rates for both; a molecule with one kind of H2 rates meets all
-    of the H2 with it. Electrons and protons are left out: molecular gas has too few. DataError without any H2 rates.
+    H2 is split into ortho and para when the molecule has rates for both; with one kind of H2 rates, these apply to all
+    H2. Electrons and protons are left out: molecular gas has too few. Raises DataError without any H2 rates.
     """
     known = {partner.collider for partner in molecule.partners}
     shares: dict[str, tuple[float, float]] = {}
@@ -125,7 +123,7 @@ def collider_shares(molecule: Molecule, ortho_per_para: float) -> dict[str, tupl
     else:
         raise DataError(
             f"{molecule.name} has no collision rates with H2 (it has: {', '.join(sorted(known)) or 'none'})",
-            "take a file with H2 rates, or populations 'lte', which need none",
+            "use a file with H2 rates, or populations 'lte', which need none",
         )
     if "H" in known:
         shares["H"] = (1.0, -2.0)
@@ -135,7 +133,7 @@ def collider_shares(molecule: Molecule, ortho_per_para: float) -> dict[str, tupl
 
 
 def critical_densities_cm3(molecule: Molecule, temperature_K: float) -> dict[str, NDArray[np.float64]]:
-    """Collider -> (line,): A_ul over the sum of all downward collision rates out of the upper level (Draine 2011,
+    """Collider -> (line,): A_ul over the sum of the downward collision rates from the upper level (Draine 2011,
     17.3).
     """
     found = {}
@@ -147,62 +145,3 @@ def critical_densities_cm3(molecule: Molecule, temperature_K: float) -> dict[str
             molecule.einstein_a_s, leaving, out=np.full(len(leaving), np.nan), where=leaving > 0
         )
     return found
-
-
-def load_molecule(name_or_path: str) -> Molecule:
-    """A built-in molecule by name (`13co`), or a LAMDA file by path; a file always overrides.
-
-    DataError when the file does not hold what it promises, UsageError when there is neither.
-    """
-    from iris_cli.observers.builtin_molecules import BUILTIN, builtin_molecule
-    from iris_cli.observers.lamda import read_lamda
-
-    path = Path(name_or_path).expanduser()
-    if path.is_file():
-        return read_lamda(path)
-    if name_or_path.lower() in BUILTIN:
-        return builtin_molecule(name_or_path.lower())
-    raise UsageError(
-        f"'{name_or_path}' is neither a built-in molecule nor a LAMDA file", nearest(name_or_path.lower(), BUILTIN)
-    )
-
-
-def summary(molecule: Molecule, temperature_K: float) -> dict[str, Any]:
-    """Plain description for people and machines: levels, lines with critical densities, partners, source."""
-    critical = critical_densities_cm3(molecule, temperature_K)
-    lines = [
-        {
-            "transition": name,
-            "frequency_GHz": float(nu) / 1e9,
-            "einstein_a_s": float(a),
-            "upper_energy_K": float(molecule.energies_K[up]),
-            "critical_density_cm3": {c: float(n[k]) if np.isfinite(n[k]) else None for c, n in critical.items()},
-        }
-        for k, (name, nu, a, up) in enumerate(
-            zip(molecule.line_names, molecule.frequency_Hz, molecule.einstein_a_s, molecule.line_upper, strict=True)
-        )
-    ]
-    levels = [
-        {"label": label, "energy_K": float(e), "weight": float(g)}
-        for label, e, g in zip(molecule.labels, molecule.energies_K, molecule.weights, strict=True)
-    ]
-    partners = [
-        {
-            "collider": p.collider,
-            "transitions": len(p.upper),
-            "from_K": float(p.temperatures_K[0]),
-            "to_K": float(p.temperatures_K[-1]),
-            "reference": p.reference,
-        }
-        for p in molecule.partners
-    ]
-    return {
-        "name": molecule.name,
-        "collides_with_H": any(p.collider == "H" for p in molecule.partners),
-        "mass_u": molecule.mass_u,
-        "source": molecule.source,
-        "critical_density_temperature_K": temperature_K,
-        "levels": levels,
-        "lines": lines,
-        "partners": partners,
-    }

@@ -1,4 +1,4 @@
-"""A longitude-velocity image, and the orbits of published models over it."""
+"""A longitude-velocity image, with orbits of published models."""
 
 from __future__ import annotations
 
@@ -15,10 +15,18 @@ from iris_cli.plots.style import STYLES, Style
 
 
 def draw_lv_figure(
-    image: NDArray, lon: Axis, v: Axis, unit_label: str, *, title: str = "", norm: Normalize | None = None,
-    orbits: Sequence[Track] = (), colours: str = COLOURS, style: Style = STYLES["screen"],
-) -> Figure:  # fmt: skip
-    """`image` (L, V); `unit_label` stands beside the colour bar."""
+    image: NDArray,
+    lon: Axis,
+    v: Axis,
+    unit_label: str,
+    *,
+    title: str = "",
+    norm: Normalize | None = None,
+    orbits: Sequence[Track] = (),
+    colours: str = COLOURS,
+    style: Style = STYLES["screen"],
+) -> Figure:
+    """`image` (L, V); `unit_label` is the label of the colour bar."""
     figure = style.figure()
     ax = figure.subplots()
     drawn = draw_lv(ax, image, (lon, v), norm or stretch(image), colours)

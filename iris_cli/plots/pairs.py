@@ -16,12 +16,21 @@ TITLES = ("observation", "true", "predicted", "members' spread")
 
 
 def draw_pairs(
-    observations: Sequence[NDArray], true: Sequence[NDArray], predicted: Sequence[NDArray], grid: Grid, quantity: str,
-    names: Sequence[str], spread: Sequence[NDArray] = (), style: Style = STYLES["screen"], *,
-    colours: str = COLOURS, stretched: str = "asinh",
-) -> Figure:  # fmt: skip
-    """Observations (L, V), densities (R', L) in inner units; without predictions (and an ensemble's `spread`) no
-    column for them. Truth, prediction and spread of a galaxy share one colour scale.
+    observations: Sequence[NDArray],
+    true: Sequence[NDArray],
+    predicted: Sequence[NDArray],
+    grid: Grid,
+    quantity: str,
+    names: Sequence[str],
+    spread: Sequence[NDArray] = (),
+    style: Style = STYLES["screen"],
+    *,
+    colours: str = COLOURS,
+    stretched: str = "asinh",
+) -> Figure:
+    """Observations (L, V), densities (R', L) in inner units; empty sequences of predictions or spreads get no column.
+
+    Truth, prediction and spread of a galaxy have the same colour scale.
     """
     rows, maps = len(observations), [column for column in (true, predicted, spread) if len(column)]
     figure = style.figure(1 + len(maps), rows, aspect=0.9)

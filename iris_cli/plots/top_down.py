@@ -12,17 +12,24 @@ from iris_cli.config.grid import Grid
 from iris_cli.plots.axes_of_sky import COLOURS, colour_bar, draw_from_north, is_tall, label, stretch
 from iris_cli.plots.orbits import Track, over_from_north
 from iris_cli.plots.style import STYLES, Style, write_below
-from iris_cli.standard.plane import corners_pc
+from iris_cli.standard.top_down_plane import corners_pc
 
 
 def draw_top_down_figure(
-    density: NDArray, grid: Grid, *, title: str = "", norm: Normalize | None = None, orbits: Sequence[Track] = (),
-    colours: str = COLOURS, style: Style = STYLES["screen"], centre_deg: tuple[float, float] | None = None,
+    density: NDArray,
+    grid: Grid,
+    *,
+    title: str = "",
+    norm: Normalize | None = None,
+    orbits: Sequence[Track] = (),
+    colours: str = COLOURS,
+    style: Style = STYLES["screen"],
+    centre_deg: tuple[float, float] | None = None,
     caption: str = "",
-) -> Figure:  # fmt: skip
-    """`density` (R', L) in inner units. `centre_deg`: where on the sky the model looks; None for a simulation.
+) -> Figure:
+    """`density` (R', L) in inner units. `centre_deg` is the Galactic position of the grid's centre; None: simulated.
 
-    A `caption` stands below: what is known of a reverted map's worth.
+    The `caption` of a reverted map, which states its quality, is written below.
     """
     left, away, _ = corners_pc(grid, centre_deg)
     figure = style.figure(aspect=1.4 if is_tall(left, away) else 0.8, layout="compressed")

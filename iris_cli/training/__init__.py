@@ -9,13 +9,14 @@ reverter, rank = train_reverter(Reverter(image_size=64, quantity=dataset.quantit
 """
 
 from iris_cli.config.train import Noise, TrainConfig
+from iris_cli.evaluation.loss import PhysicalLoss, ScaledDensityLoss
+from iris_cli.evaluation.report import Report
+from iris_cli.pairs.datasets import InfiniteDataset, PreObservedDataset
 from iris_cli.reverter.reverter import Reverter
+from iris_cli.signals import Stopped
 from iris_cli.standard.dataset import StandardDataset
-from iris_cli.training.api import test_reverter, train_reverter
-from iris_cli.training.datasets import InfiniteDataset, PreObservedDataset
-from iris_cli.training.interruption import Stopped
-from iris_cli.training.loss import PhysicalLoss, ScaledDensityLoss
-from iris_cli.training.report import Report
+from iris_cli.training.test import test_reverter
+from iris_cli.training.train import train_reverter
 
 __all__ = [
     "InfiniteDataset",

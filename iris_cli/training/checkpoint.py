@@ -10,31 +10,33 @@ checkpoints/step-*.pt    the last few; best.pt is the one with the lowest valida
 from __future__ import annotations
 
 import io
-import os
+import json
 import pickle
 import platform
-import socket
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from iris_cli import __version__
-from iris_cli.errors import DataError, naming
+from iris_cli.config.grid import Grid
+from iris_cli.config.toml import from_dict, to_dict
+from iris_cli.errors import DataError, UsageError
+from iris_cli.files import atomic_file
+from iris_cli.pairs.datasets import Pairs
+from iris_cli.pairs.noise import ImageNoise
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.units import INNER
+from shards.order import stream_key
 
 FORMAT = "iris-checkpoint"
-VERSION = 2
-CONFIG, METRICS, CHECKPOINTS, BEST = "config.toml", "metrics.jsonl", "checkpoints", "best.pt"
+VERSION = 3
 
 
-@dataclass
+@dataclass(frozen=True)
 class Progress:
     """How far a run is. `position` counts the samples of the current epoch that are behind us, over all ranks."""
 
@@ -45,9 +47,47 @@ class Progress:
     best_epoch: int | None = None
 
 
+@dataclass(frozen=True)
+class DataDescription:
+    """The pairs that a network was trained on. `latitude` is the reduction of the latitude axis: mean or max.
+
+    `fingerprint` and `litter` identify the data sets of pairs and of litter. `lines` are the spectral lines in the
+    observations, name -> GHz, where they are known.
+    """
+
+    fingerprint: str
+    grid: Grid
+    quantity: str
+    latitude: str
+    litter: str | None = None
+    noise: ImageNoise | None = None
+    lines: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, pairs: Pairs, litter: Pairs | None = None, noise: ImageNoise | None = None) -> DataDescription:
+        fingerprint = litter.fingerprint if litter else None
+        return cls(pairs.fingerprint, pairs.grid, pairs.quantity, pairs.latitude, fingerprint, noise, pairs.lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as a checkpoint file holds them."""
+        return {**vars(self), "grid": to_dict(self.grid), "noise": asdict(self.noise) if self.noise else None}
+
+    @property
+    def key(self) -> str:
+        """16 hexadecimal digits that identify all of this."""
+        return f"{stream_key(json.dumps(self.to_dict(), sort_keys=True)):016x}"
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> DataDescription:
+        """Inverse of `to_dict`. KeyError or TypeError for missing or unknown keys."""
+        grid = from_dict(Grid, values["grid"], "the checkpoint's grid")
+        noise = ImageNoise(**values["noise"]) if values["noise"] else None
+        return cls(**{**values, "grid": grid, "noise": noise})
+
+
 @dataclass
 class Checkpoint:
-    """`data` says what it was trained on: fingerprint, grid, quantity, latitude reduction, litter.
+    """Everything that resuming, testing and reverting need. `data` describes the pairs of the training.
 
     `model` are the weights to test and revert with. Where these are a running mean, `learning_model` are those that
     the next step starts from, and `learning_steps` how many the mean is over.
@@ -57,7 +97,7 @@ class Checkpoint:
     model: dict[str, Tensor]
     progress: Progress
     config: dict[str, Any]
-    data: dict[str, Any]
+    data: DataDescription
     mean_image: Tensor | None = None
     learning_model: dict[str, Tensor] = field(default_factory=dict)
     learning_steps: int = 0
@@ -87,10 +127,16 @@ class Checkpoint:
 
 def save(checkpoint: Checkpoint, path: Path) -> None:
     """Write whole or not at all: what was there before survives a full disk."""
-    body = {**vars(checkpoint), "progress": asdict(checkpoint.progress), "format": FORMAT, "version": VERSION}
+    body = {
+        **vars(checkpoint),
+        "progress": asdict(checkpoint.progress),
+        "data": checkpoint.data.to_dict(),
+        "format": FORMAT,
+        "version": VERSION,
+    }
     packed = io.BytesIO()
     torch.save(body, packed)
-    with whole_file(path) as file:
+    with atomic_file(path) as file:
         file.write(packed.getbuffer())  # in one piece, so that a full disk is an OSError of ours, not one inside torch
 
 
@@ -101,13 +147,17 @@ def load(path: Path) -> Checkpoint:
         raise DataError(f"{path} is not a checkpoint of this program", "name a file of RUN/checkpoints")
     version = body.pop("version", None)
     if isinstance(version, int) and version > VERSION:
-        raise DataError(f"{path} is of format version {version}; this program reads up to {VERSION}",
-                        "install a newer release")  # fmt: skip
+        raise DataError(
+            f"{path} is of format version {version}; this program reads up to {VERSION}", "install a newer release"
+        )
     try:
-        return Checkpoint(**{**body, "progress": Progress(**body["progress"])})
-    except (KeyError, TypeError) as error:
-        raise DataError(f"{path} does not hold what a checkpoint holds: {_first_line(error)}",
-                        "another program has written or changed it: take an older one") from None  # fmt: skip
+        progress, data = Progress(**body["progress"]), DataDescription.from_dict(body["data"])
+        return Checkpoint(**{**body, "progress": progress, "data": data})
+    except (KeyError, TypeError, UsageError) as error:
+        raise DataError(
+            f"{path} does not hold what a checkpoint holds: {_first_line(error)}",
+            "another program has written or changed it: take an older one",
+        ) from None
 
 
 def read_tensors(path: Path, what: str, hint: str) -> Any:
@@ -126,16 +176,3 @@ def read_tensors(path: Path, what: str, hint: str) -> Any:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.part")
-    try:
-        with naming(path), temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

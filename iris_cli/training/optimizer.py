@@ -26,8 +26,14 @@ def _adamw(parameters: Parameters, c: OptimizerConfig) -> Optimizer:
 
 
 def _sgd(parameters: Parameters, c: OptimizerConfig) -> Optimizer:
-    made = SGD(parameters, c.learning_rate, momentum=c.momentum, weight_decay=c.weight_decay, nesterov=c.momentum > 0,
-               fused=True)  # fmt: skip
+    made = SGD(
+        parameters,
+        c.learning_rate,
+        momentum=c.momentum,
+        weight_decay=c.weight_decay,
+        nesterov=c.momentum > 0,
+        fused=True,
+    )
     if c.momentum > 0:  # from nothing is from zero; torch would leave it undefined after a first step that is void
         for parameter in made.param_groups[0]["params"]:
             made.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
@@ -46,7 +52,7 @@ def make_optimizer(parameters: Parameters, config: OptimizerConfig) -> Optimizer
     return _known("optimizer", config.name, OPTIMIZERS)(parameters, config)
 
 
-def go_on_optimizing(optimizer: Optimizer, saved: dict[str, Any]) -> None:
+def resume_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:
     """Take over what a saved optimizer had gathered; its settings are those of now.
 
     One of another kind has gathered something else (`--force` allows it): then this one begins anew, and says so.

@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from iris_cli.config.toml import to_toml
-from iris_cli.config.train import TrainConfig
+from iris_cli.config.train import BEST, CHECKPOINTS, CONFIG, METRICS, TrainConfig
 from iris_cli.console import warn
 from iris_cli.errors import DataError, UsageError, naming
-from iris_cli.training.checkpoint import BEST, CHECKPOINTS, CONFIG, METRICS, Checkpoint, load, save, whole_file
+from iris_cli.files import atomic_file
+from iris_cli.training.checkpoint import Checkpoint, load, save
 from iris_cli.training.tensorboard import event_files
 
+#: In a run folder: statistics of the training's inputs, and the headline numbers of its latest test.
+TRAINING_INPUTS, TEST = "training_inputs.npz", "test.json"
 #: An ensemble's folder holds a run folder for each of its members, numbered from 1.
 MEMBER = "member-{:02d}"
 
@@ -38,8 +41,9 @@ def check_room_for_members(run: Path, members: int) -> None:
     if not found and (run / CHECKPOINTS).is_dir():
         raise UsageError(f"{run} holds a single run, not an ensemble", "name another folder")
     if found > members:
-        raise UsageError(f"{run} holds {found} members, more than the {members} asked for",
-                         f"--members {found}, or another folder")  # fmt: skip
+        raise UsageError(
+            f"{run} holds {found} members, more than the {members} asked for", f"--members {found}, or another folder"
+        )
 
 
 def _is_resolved(config: Path) -> bool:
@@ -97,19 +101,23 @@ class RunFolder:
 
     def _clear(self) -> None:
         """Remove a run's files, and no others."""
-        ours = self.path / CONFIG, self.path / METRICS, self.checkpoints / BEST
-        for path in (*ours, *self._steps(), *event_files(self.path)):
+        named = [self.path / name for name in (CONFIG, METRICS, TRAINING_INPUTS, TEST)]
+        for path in (*named, self.checkpoints / BEST, *self._steps(), *event_files(self.path)):
             path.unlink(missing_ok=True)
+
+    @property
+    def training_inputs(self) -> Path:
+        return self.path / TRAINING_INPUTS
 
     def begin(self, hyper: TrainConfig, step: int) -> None:
         """Write the configuration, and forget what was noted after `step`."""
-        with whole_file(self.path / CONFIG) as file:
+        with atomic_file(self.path / CONFIG) as file:
             file.write(to_toml(hyper).encode())
         self._cut_metrics(step)
 
     # --- metrics ---
 
-    def note(self, **line: Any) -> None:
+    def log(self, **line: Any) -> None:
         """Append a line to metrics.jsonl, whole or not at all."""
         path, left = self.path / METRICS, f"{json.dumps(line)}\n".encode()
         with naming(path), path.open("ab", buffering=0) as file:
@@ -131,7 +139,7 @@ class RunFolder:
             with suppress(json.JSONDecodeError):
                 if json.loads(line)["step"] <= step:
                     lines.append(line + "\n")
-        with whole_file(path) as file:
+        with atomic_file(path) as file:
             file.write("".join(lines).encode())
 
     # --- checkpoints ---

@@ -1,7 +1,7 @@
 """The transfer equation in plain numpy, sharing no code with the observers: a spectrum of fine channels, marched
 through fine pieces of each cell in float64, from constants, a Boltzmann sum or a linear system written out here.
 
-Populations take energies, weights, Einstein coefficients and collision rates from a molecule; nothing else is theirs.
+Populations take energies, weights, Einstein coefficients and collision rates from a molecule; nothing else.
 """
 
 from __future__ import annotations
@@ -77,10 +77,24 @@ def fractions(
 
 
 def spectrum(
-    gas: dict[str, NDArray], molecule: Molecule, transition: str, *, dr_m: float, v_edges_m_s: NDArray, per_CO: float,
-    opacity: float, background_K: float, mode: str, pumping_K: float, regime: str, clip: bool, turbulence_m_s: float,
-    gradient: float = 1.0, fine: int = 96, pieces: int = 1,
-) -> NDArray[np.float64]:  # fmt: skip
+    gas: dict[str, NDArray],
+    molecule: Molecule,
+    transition: str,
+    *,
+    dr_m: float,
+    v_edges_m_s: NDArray,
+    per_CO: float,
+    opacity: float,
+    background_K: float,
+    mode: str,
+    pumping_K: float,
+    regime: str,
+    clip: bool,
+    turbulence_m_s: float,
+    gradient: float = 1.0,
+    fine: int = 96,
+    pieces: int = 1,
+) -> NDArray[np.float64]:
     """(V,) K (RJ at each channel's frequency) along the first ray of `gas`. Channels hold the mean of `fine` midpoints.
 
     Coefficients are constant in a cell, so `pieces` matter only where the line takes from a continuum that changes

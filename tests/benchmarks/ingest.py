@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 from scipy.interpolate import NearestNDInterpolator
 
 from iris_cli.config.grid import GRID_PRESETS, Grid
-from iris_cli.standard.gas import Gas
-from iris_cli.standard.lookup import Cone
+from iris_cli.snapshots.augment import Change, Sight
+from iris_cli.snapshots.gas import Gas
+from iris_cli.snapshots.nearest_cell import Cone
+from iris_cli.snapshots.view import View
 from iris_cli.standard.orbit import WALKER_2025
-from iris_cli.standard.perturb import Change, Sight
-from iris_cli.standard.view import View
 
 VIEW_DEG = 30.0
 
@@ -92,8 +92,10 @@ def compare(cells: int, grid: Grid, rounds: int) -> None:
     plain_wall, plain_processor, _, plain_rho = best["plain"]
     for name, (wall, processor, more, rho) in best.items():
         ratios = f"x {plain_wall / wall:5.2f} wall, x {plain_processor / processor:5.2f} processor"
-        print(f"  {name:18s} {wall:7.1f} s wall {processor:7.1f} s processor, {points / wall / 1e6:5.2f} M points/s, "
-              f"{ratios}, {more:5.0f} MiB, same: {np.array_equal(rho, plain_rho)}")  # fmt: skip
+        print(
+            f"  {name:18s} {wall:7.1f} s wall {processor:7.1f} s processor, {points / wall / 1e6:5.2f} M points/s, "
+            f"{ratios}, {more:5.0f} MiB, same: {np.array_equal(rho, plain_rho)}"
+        )
 
 
 def main() -> None:

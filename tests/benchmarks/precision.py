@@ -15,17 +15,18 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from iris_cli.reverter.blocks import initialise
-from iris_cli.training.arithmetic import Arithmetic
-from iris_cli.training.batch import PairBatch
-from iris_cli.training.loss import PhysicalLoss, physical_loss
-from iris_cli.training.testing import feed_of, open_run
+from iris_cli.evaluation.loss import PhysicalLoss, physical_loss
+from iris_cli.pairs.stream import PairBatch
+from iris_cli.reverter.layers import initialise
+from iris_cli.training.precision import Precision
+from iris_cli.training.test import open_stream
+from iris_cli.training.trained_run import open_run
 
 
 def gradient(network: nn.Module, loss: PhysicalLoss, batch: PairBatch, precision: str) -> Tensor:
     """(weights,) float64"""
     network.zero_grad()
-    forward = Arithmetic(precision, torch.device("cpu")).forward
+    forward = Precision(precision, torch.device("cpu")).forward
     loss(forward(network, batch.observation, usual_size=True), batch.density).backward()
     return torch.cat([p.grad.double().flatten() for p in network.parameters() if p.grad is not None])
 
@@ -36,7 +37,7 @@ def compare(checkpoint: Path, shards: str, batches: int, fresh: bool) -> str:
     if fresh:
         initialise(network, torch.Generator().manual_seed(0))
     loss = physical_loss(trained.hyper)
-    feed = replace(feed_of(trained.hyper, [shards], "train"), batch=trained.hyper.batch_size, shuffle=True)
+    feed = replace(open_stream(trained.hyper, [shards], "train"), batch=trained.hyper.batch_size, shuffle=True)
     pairs = [
         [gradient(network, loss, batch, precision) for precision in ("fp32", "bf16")]
         for _, batch in zip(range(batches), feed.epoch(0), strict=False)
@@ -46,8 +47,10 @@ def compare(checkpoint: Path, shards: str, batches: int, fresh: bool) -> str:
     rounding = (rounded - exact).square().sum(dim=1).mean().sqrt()
     mean = exact.mean(dim=0)
     cosine = torch.nn.functional.cosine_similarity(rounded, exact, dim=1).mean()
-    return (f"rounding / choice of batch {rounding / choice:.3f}, mean gradient off by "
-            f"{(rounded.mean(dim=0) - mean).norm() / mean.norm():.3f}, cosine {cosine:.4f}")  # fmt: skip
+    return (
+        f"rounding / choice of batch {rounding / choice:.3f}, mean gradient off by "
+        f"{(rounded.mean(dim=0) - mean).norm() / mean.norm():.3f}, cosine {cosine:.4f}"
+    )
 
 
 def main() -> None:

@@ -25,20 +25,21 @@ from torch import Tensor, nn
 
 from iris_cli.config.grid import Grid
 from iris_cli.config.train import TrainConfig
+from iris_cli.distributed import World
+from iris_cli.evaluation.loss import physical_loss
 from iris_cli.reverter.cpu_layers import FewChannelNorm, MatrixConv2d, MatrixConvTranspose2d
 from iris_cli.reverter.reverter import Reverter
-from iris_cli.training.arithmetic import Arithmetic, compile_in_place
-from iris_cli.training.distributed import World
-from iris_cli.training.loss import physical_loss
-from iris_cli.training.mean_image import MeanImage
+from iris_cli.training.nonfinite import FiniteCheck, restore_buffers
 from iris_cli.training.optimizer import make_optimizer
-from iris_cli.training.verdict import Verdict, take_back
+from iris_cli.training.precision import Precision, compile_in_place
 from tests.training.makers import write_pairs
 
 Step = Callable[[], float]
 BASES: dict[type[nn.Module], type[nn.Module]] = {
-    MatrixConv2d: nn.Conv2d, MatrixConvTranspose2d: nn.ConvTranspose2d, FewChannelNorm: nn.BatchNorm2d
-}  # fmt: skip
+    MatrixConv2d: nn.Conv2d,
+    MatrixConvTranspose2d: nn.ConvTranspose2d,
+    FewChannelNorm: nn.BatchNorm2d,
+}
 
 
 def images(size: int, batch: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -71,19 +72,18 @@ def ours(precision: str, compiled: bool, size: int, batch: int, device: torch.de
     if compiled:
         compile_in_place(reverter, device)
     optimizer = make_optimizer(reverter.parameters(), hyper.optimizer)
-    arithmetic = Arithmetic(precision, device, compiled=compiled)
+    training = Precision(precision, device, compiled=compiled)
     observation, density = images(size, batch, device)
-    seen = MeanImage(torch.zeros(1))
 
     def step() -> float:
         before = [buffer.clone() for buffer in reverter.buffers()]
         optimizer.zero_grad(set_to_none=True)
-        prediction = arithmetic.forward(reverter, observation, usual_size=True)
+        prediction = training.forward(reverter, observation, usual_size=True)
         total = loss.per_sample(prediction, density).sum()
-        arithmetic.backward(total / batch)
-        verdict = Verdict.on(total.detach(), World(), 1, [], seen)
-        arithmetic.update(optimizer, 0.0, verdict.void)
-        take_back(reverter, before, verdict.void)
+        training.backward(total / batch)
+        check = FiniteCheck.of(total.detach(), World())
+        training.update(optimizer, 0.0, check.skip)
+        restore_buffers(reverter, before, check.skip)
         return float(total.detach()) / batch
 
     return step
@@ -128,10 +128,30 @@ def runs(size: int, batch: int, device: str, pairs: int) -> None:
         for ranks in (1, 2) if device == "cpu" else (1,):
             out = Path(folder) / f"run-{ranks}"
             threads = str(max(1, (os.cpu_count() or 1) // ranks))
-            words = ("train", shards, "--out", out, "--epochs", 2, "--batch-size", batch // ranks, "--accumulate", 2,
-                     "--device", device, "--nproc-per-node", ranks, "--precision", "bf16", "-q")  # fmt: skip
-            subprocess.run([sys.executable, "-m", "iris_cli", *map(str, words)], check=True,
-                           env={**os.environ, "OMP_NUM_THREADS": threads})  # fmt: skip
+            words = (
+                "train",
+                shards,
+                "--out",
+                out,
+                "--epochs",
+                2,
+                "--batch-size",
+                batch // ranks,
+                "--accumulate",
+                2,
+                "--device",
+                device,
+                "--nproc-per-node",
+                ranks,
+                "--precision",
+                "bf16",
+                "-q",
+            )
+            subprocess.run(
+                [sys.executable, "-m", "iris_cli", *map(str, words)],
+                check=True,
+                env={**os.environ, "OMP_NUM_THREADS": threads},
+            )
             noted = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
             noted = [line for line in noted if line["kind"] == "step" and line["epoch"] == 1]  # the second, warmed up
             speeds[ranks] = median(line["samples_per_s"] for line in noted)

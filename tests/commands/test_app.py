@@ -49,10 +49,16 @@ def test_help_takes_little_more_than_the_library_that_prints_it() -> None:
     assert modules_woken("-m", "iris_cli", "train", "--help") < 2 * yardstick
 
 
-@pytest.mark.parametrize(("typed", "offered"), [
-    ("iris tr", "train"), ("iris shards ver", "verify"), ("iris preobserve --litt", "--litter"),
-    ("iris plot lv --colo", "--colours"), ("iris slurm train --part", "--partition"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("iris tr", "train"),
+        ("iris shards ver", "verify"),
+        ("iris preobserve --litt", "--litter"),
+        ("iris plot lv --colo", "--colours"),
+        ("iris slurm train --part", "--partition"),
+    ],
+)
 def test_a_shell_can_complete_commands_and_options(typed: str, offered: str) -> None:
     code = "import sys; sys.argv = ['iris']\nfrom iris_cli.app import main\nmain()"
     asked = {"_IRIS_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(len(typed.split()) - 1)}
@@ -104,8 +110,10 @@ def test_a_closed_stream_is_not_taken_for_a_file(tmp_path: Path) -> None:
     ran = shell(f"$IRIS mock {tmp_path / 'standard'} -n 1 -q >&- 2>&-")
     assert ran.returncode == 1 and (ran.stdout, ran.stderr) == ("", "")
     assert sorted(path.name for path in (tmp_path / "standard").iterdir()) == [
-        "commands.jsonl", "standard.json", "tensor_000000.npy",
-    ]  # fmt: skip
+        "commands.jsonl",
+        "standard.json",
+        "tensor_000000.npy",
+    ]
     json.loads((tmp_path / "standard" / "standard.json").read_text())
     told = shell(f"$IRIS shards info {tmp_path} 2>&-")
     assert told.returncode == 1 and told.stdout == "", "what belongs to stderr does not go to stdout instead"

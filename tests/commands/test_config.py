@@ -14,7 +14,7 @@ from iris_cli.config.catalogue import CONFIGS, PRESETS
 from iris_cli.config.describe import fields_of, kind, unit_of
 from iris_cli.config.toml import from_dict
 from iris_cli.config.train import Noise, TrainConfig
-from tests.standard.snapshots import galaxy, write
+from tests.snapshots.snapshots import galaxy, write
 
 Iris = Callable
 

@@ -101,7 +101,7 @@ def content(folder: Path) -> dict[Path, bytes]:
 
 
 def test_no_dry_run_leaves_anything(iris: Iris, standard: Path, shards: Path, tmp_path: Path) -> None:
-    from tests.reverter import sky
+    from tests.telescope import sky
 
     cube, before = sky.cube(tmp_path / "cube.fits"), content(tmp_path)
     for words in (
@@ -137,7 +137,7 @@ def test_observe_says_what_it_then_reads_and_writes(iris: Iris, standard: Path, 
 
 
 def test_ingest_reads_headers_and_says_what_it_then_writes(iris: Iris, tmp_path: Path) -> None:
-    from tests.standard.snapshots import galaxy, write
+    from tests.snapshots.snapshots import galaxy, write
 
     snapshot = write(tmp_path / "snap_101.hdf5", galaxy())
     words = ("ingest", snapshot, tmp_path / "out", "--preset", "tiny", "--views", 2, "--memory", 1)
@@ -156,7 +156,10 @@ def test_a_set_that_is_not_finished_says_what_it_lacks(iris: Iris, shards: Path)
 
 
 def test_what_is_not_there_cannot_be_drawn_or_read(iris: Iris, tmp_path: Path) -> None:
-    for words in (("plot", "lv", tmp_path / "a.fits", "-o", tmp_path / "a.png"), ("shards", "verify", tmp_path / "no"),
-                  ("import-checkpoint", tmp_path / "c.pt", tmp_path / "run", "--preset", "tiny")):  # fmt: skip
+    for words in (
+        ("plot", "lv", tmp_path / "a.fits", "-o", tmp_path / "a.png"),
+        ("shards", "verify", tmp_path / "no"),
+        ("import-checkpoint", tmp_path / "c.pt", tmp_path / "run", "--preset", "tiny"),
+    ):
         ran = iris(*words, "--dry-run")
         assert ran.code == 1 and len(ran.err.splitlines()) == 1, (words, ran)

@@ -17,12 +17,26 @@ import pytest
 from iris_cli.axes import RHO, T_DUST, V_LOS
 from iris_cli.standard.dataset import StandardDataset, sense_of_rotation
 from shards.index import Index
-from tests.standard.snapshots import Style, galaxy, write, write_split
+from tests.snapshots.snapshots import Style, galaxy, write, write_split
 
 Iris = Callable[..., "object"]
 TINY = ("--preset", "tiny", "--views", 2)
-PERTURBED = ("--scale", "0.5:1.0", "--density", "0.5:2", "--skew", "0.8:1.25", "--jitter-distance-pc", "-20:20",
-             "--jitter-longitude-deg", "-0.1:0.1", "--first-view-deg", "0:360", "--seed", 5)  # fmt: skip
+PERTURBED = (
+    "--scale",
+    "0.5:1.0",
+    "--density",
+    "0.5:2",
+    "--skew",
+    "0.8:1.25",
+    "--jitter-distance-pc",
+    "-20:20",
+    "--jitter-longitude-deg",
+    "-0.1:0.1",
+    "--first-view-deg",
+    "0:360",
+    "--seed",
+    5,
+)
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +76,9 @@ def test_snapshots_become_a_data_set_that_preobserve_reads(
     assert [entry.view_deg for entry in dataset.entries] == [0.0, 180.0, 0.0, 180.0]
     for number in range(4):
         assert sense_of_rotation(dataset[number], dataset.grid) > 0.5
-    ran = iris("preobserve", "--observer", "simple", tmp_path / "standard", tmp_path / "pairs", "--validation-fraction",
-               0.5)  # fmt: skip
+    ran = iris(
+        "preobserve", "--observer", "simple", tmp_path / "standard", tmp_path / "pairs", "--validation-fraction", 0.5
+    )
     assert ran.code == 0 and "anticlockwise" not in ran.err
     index = Index.open(tmp_path / "pairs")
     assert index.splits == {"train": 2, "validation": 2}
@@ -118,8 +133,17 @@ def test_ranks_share_the_job_and_the_last_closes_the_set(
 
 def test_two_ranks_at_once_make_the_set_of_one(snapshot: Path, second: Path, tmp_path: Path, iris: Iris) -> None:
     assert iris("ingest", snapshot, second, tmp_path / "one", *TINY).code == 0
-    command = [sys.executable, "-m", "iris_cli", "ingest", str(snapshot), str(second), str(tmp_path / "both"),
-               *map(str, TINY), "-q"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "iris_cli",
+        "ingest",
+        str(snapshot),
+        str(second),
+        str(tmp_path / "both"),
+        *map(str, TINY),
+        "-q",
+    ]
     ranks = [
         subprocess.Popen(command, env={**os.environ, "RANK": str(rank), "WORLD_SIZE": "2"}, stdout=subprocess.DEVNULL)
         for rank in range(2)
@@ -291,14 +315,14 @@ def test_a_full_disk_leaves_nothing_half_written(
 
     assert iris("ingest", snapshot, tmp_path / "whole", *TINY).code == 0
     with monkeypatch.context() as patched:
-        patched.setattr("iris_cli.ingest.TensorRows.__call__", full)
+        patched.setattr("iris_cli.snapshots.ingest.TensorRows.__call__", full)
         one_line(iris("ingest", snapshot, tmp_path / "out", *TINY), 1, "No space left")
     assert sorted(bytes_of(tmp_path / "out")) == ["ingest.json"]
     assert iris("ingest", snapshot, tmp_path / "out", *TINY, "--resume").code == 0
     assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "whole")
     (tmp_path / "out/tensor_000001.npy").unlink()
     with monkeypatch.context() as patched:
-        patched.setattr("iris_cli.ingest.TensorRows.__call__", full)
+        patched.setattr("iris_cli.snapshots.ingest.TensorRows.__call__", full)
         assert iris("ingest", snapshot, tmp_path / "out", *TINY, "--resume").code == 1
     assert not (tmp_path / "out/standard.json").exists()  # it would promise a tensor that is not there
 

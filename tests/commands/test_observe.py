@@ -52,8 +52,22 @@ def test_an_unknown_molecule_is_one_line_and_code_2(iris: Callable) -> None:
 
 
 def test_observe_writes_a_cube_and_its_moments_for_each_line(iris: Callable, galaxies: Path, tmp_path: Path) -> None:
-    words = ["observe", galaxies, 0, "--out", tmp_path / "cube.fits", "--molecule", "13co", "--molecule", "c18o",
-             "--transition", "2-1", "--transition", "1-0", "--moments"]  # fmt: skip
+    words = [
+        "observe",
+        galaxies,
+        0,
+        "--out",
+        tmp_path / "cube.fits",
+        "--molecule",
+        "13co",
+        "--molecule",
+        "c18o",
+        "--transition",
+        "2-1",
+        "--transition",
+        "1-0",
+        "--moments",
+    ]
     ran = iris(*words)
     assert ran.code == 0, ran.err
     assert len(ran.out.split()) == 8
@@ -97,9 +111,11 @@ def test_moments_that_stand_there_are_kept_unless_told_otherwise(
 def test_a_folder_is_no_name_for_a_file(iris: Callable, galaxies: Path, tmp_path: Path) -> None:
     for name in ("cube.fits", "lv.npz", "lv.png"):
         (tmp_path / name).mkdir()
-    for words in (("observe", galaxies, 0, "--out", tmp_path / "cube.fits", "--overwrite"),
-                  ("cube", tmp_path / "a.fits", "--preset", "tiny", "--out", tmp_path / "lv.npz", "--overwrite"),
-                  ("plot", "lv", tmp_path / "a.fits", "--out", tmp_path / "lv.png")):  # fmt: skip
+    for words in (
+        ("observe", galaxies, 0, "--out", tmp_path / "cube.fits", "--overwrite"),
+        ("cube", tmp_path / "a.fits", "--preset", "tiny", "--out", tmp_path / "lv.npz", "--overwrite"),
+        ("plot", "lv", tmp_path / "a.fits", "--out", tmp_path / "lv.png"),
+    ):
         ran = iris(*words)
         assert ran.code == 2 and "is a folder" in ran.err and "Traceback" not in ran.err
 

@@ -15,19 +15,20 @@ from iris_cli.config.grid import grid_preset
 from iris_cli.config.mock import MockConfig
 from iris_cli.config.toml import to_toml
 from iris_cli.config.train import TrainConfig
-from iris_cli.standard.generate import Galaxies, write_mock
+from iris_cli.mock.generate import Galaxies, write_mock
 from tests.commands.pages import ROOT, Reader, commands, sections
-from tests.reverter import runs, sky
-from tests.standard.snapshots import galaxy, write
+from tests.snapshots.snapshots import galaxy, write
+from tests.telescope import runs, sky
 from tests.training.makers import write_pairs
 
 WALKED_IN_WHOLE = {"tutorial.md"}  # by test_tutorial.py
 WALKS = {"first_ten_minutes.md"}
 GENERATED = {"cli.md", "configuration.md"}
 PAGES = sorted(
-    page for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    page
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
     if page.name not in WALKED_IN_WHOLE | GENERATED and any(commands(page.read_text()))
-)  # fmt: skip
+)
 
 NOT_RUN = {
     "iris demo --out demo": "tests/end_to_end/test_demo.py runs it",
@@ -100,6 +101,12 @@ def test_the_python_of_how_to_runs_block_after_block(tmp_path: Path) -> None:
     splits = {"train": range(6), "validation": range(100, 102), "test": range(200, 202)}
     write_pairs(tmp_path / "pairs", splits, grid=grid_preset("tiny", False))
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    ran = subprocess.run([sys.executable, "-c", "\n".join(blocks)], cwd=tmp_path, env=environment, capture_output=True,
-                         text=True, check=False)  # fmt: skip
+    ran = subprocess.run(
+        [sys.executable, "-c", "\n".join(blocks)],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert len(blocks) == 5 and ran.returncode == 0, ran.stderr

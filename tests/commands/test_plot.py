@@ -39,7 +39,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
 @pytest.fixture(scope="module")
 def ensemble(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from iris_cli.config.train import TrainConfig
-    from iris_cli.training.runs import train_run
+    from iris_cli.training.train import train_run
 
     folder = tmp_path_factory.mktemp("runs") / "ensemble"
     folder.mkdir()
@@ -138,9 +138,11 @@ def test_a_telescope_s_cube_is_drawn_with_published_orbits(
     iris: Callable, shared_data: Path, tmp_path: Path, drawn: list[Figure]
 ) -> None:
     cube = shared_data / "cmz_hnco_recon_lbv.fits.gz"
-    for words in (("lv", cube, "--orbit", shared_data / "cmz_orbits", "--colours", "gray_r", "--stretch", "log"),
-                  ("moments", cube, "--orbit", "walker"),
-                  ("spectrum", cube, "--lon", 0.67, "--lat", -0.03, "--lon", "-0.5", "--lat", "-0.1")):  # fmt: skip
+    for words in (
+        ("lv", cube, "--orbit", shared_data / "cmz_orbits", "--colours", "gray_r", "--stretch", "log"),
+        ("moments", cube, "--orbit", "walker"),
+        ("spectrum", cube, "--lon", 0.67, "--lat", -0.03, "--lon", "-0.5", "--lat", "-0.1"),
+    ):
         ran = iris("plot", *words, "-o", tmp_path / "a.png")
         assert ran.code == 0, ran.err
     assert {"ellipse", "kdl", "molinari", "sofue"} <= {
@@ -160,8 +162,8 @@ def refused(iris: Callable, code: int, *words: object) -> str:
 
 def test_wrong_words_are_told_in_one_line_and_leave_nothing(iris: Callable, shards: Path, tmp_path: Path) -> None:
     out = ("-o", tmp_path / "a.png")
-    assert "'.jpg'" in refused(iris, 2, "lv", shards, "-o", tmp_path / "a.jpg")
-    assert "does not exist" in refused(iris, 1, "lv", shards, "-o", tmp_path / "no" / "a.png")
+    assert "a.jpg ends in none of .png" in refused(iris, 2, "lv", shards, "-o", tmp_path / "a.jpg")
+    assert "is not a folder" in refused(iris, 1, "lv", shards, "-o", tmp_path / "no" / "a.png")
     assert "did you mean 'mnras'" in refused(iris, 2, "lv", shards, *out, "--style", "mnra")
     assert "did you mean 'viridis'" in refused(iris, 2, "lv", shards, *out, "--colours", "virids")
     assert "did you mean 'asinh'" in refused(iris, 2, "lv", shards, *out, "--stretch", "asin")

@@ -203,7 +203,10 @@ def test_mock_galaxies_replace_a_data_set_and_nothing_else(iris: Iris, standard:
     (tmp_path / "cube.fits").write_text("mine")
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.tex").write_text("mine")
-    for name, said in (("cube.fits", "is no folder"), ("thesis", "holds something else than a data set: chapter.tex")):
+    for name, said in (
+        ("cube.fits", "is not a folder"),
+        ("thesis", "something else than a data set: chapter.tex"),
+    ):
         for words in ((), ("--dry-run",)):
             one_line(iris("mock", tmp_path / name, "-n", 1, "--overwrite", *words), 1, said)
     assert (tmp_path / "cube.fits").read_text() == (tmp_path / "thesis" / "chapter.tex").read_text() == "mine"
@@ -271,7 +274,7 @@ def test_a_spoilt_first_tensor_is_told_before_anything_is_written(iris: Iris, st
     spoilt = tmp_path / "spoilt"
     shutil.copytree(standard, spoilt)
     np.save(spoilt / "tensor_000000.npy", np.load(spoilt / "tensor_000000.npy") * np.nan)
-    one_line(iris(*PREOBSERVE, spoilt, tmp_path / "out"), 1, "tensor_000000.npy", "NaN", "which way the galaxies turn")
+    one_line(iris(*PREOBSERVE, spoilt, tmp_path / "out"), 1, "tensor_000000.npy", "NaN", "the sense of rotation")
     assert not (tmp_path / "out").exists()
 
 

@@ -14,10 +14,10 @@ from PIL import Image
 
 from iris_cli import __version__
 from iris_cli.commands import provenance
-from iris_cli.console import speaks
-from tests.reverter import sky
-from tests.reverter.runs import train, write_shards
-from tests.standard.snapshots import galaxy, write
+from iris_cli.ranks import is_rank_0
+from tests.snapshots.snapshots import galaxy, write
+from tests.telescope import sky
+from tests.telescope.runs import train, write_shards
 
 Iris = Callable
 
@@ -89,7 +89,7 @@ def test_foreign_tars_and_failed_inputs_are_told_of(iris: Iris, tmp_path: Path) 
 
 def test_one_rank_of_many_speaks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("RANK", "1")
-    assert not speaks()
+    assert not is_rank_0()
     provenance.record(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -180,8 +180,8 @@ def test_a_map_carries_its_caption_and_is_drawn_with_it(
 
 
 def test_a_map_without_a_caption_is_drawn_without_one(made: Path, tmp_path: Path) -> None:
-    from iris_cli.revert import revert
-    from iris_cli.reverter.map_file import load_caption
+    from iris_cli.telescope.density_map import load_caption
+    from iris_cli.telescope.revert import revert
 
     revert([made / "run"], [made / "cube.fits"], out=tmp_path / "map.fits")
     with fits.open(tmp_path / "map.fits", mode="update") as hdus:

@@ -48,8 +48,10 @@ def test_info_tells_counts_units_and_grid(iris: Callable, folder: Path) -> None:
 def test_info_for_machines_holds_what_info_for_people_shows(iris: Callable, folder: Path) -> None:
     told = json.loads(iris("shards", "info", folder, "--json").out)
     assert told["splits"]["train"] == {
-        "samples": 5, "shards": 3, "bytes": sum(p.stat().st_size for p in folder.glob("train-*.tar")),
-    }  # fmt: skip
+        "samples": 5,
+        "shards": 3,
+        "bytes": sum(p.stat().st_size for p in folder.glob("train-*.tar")),
+    }
     assert told["arrays"]["density"]["attributes"]["unit"] == "solMass / pc3"
     assert told["statistics"]["train"]["observation"]["max"] == 10.0
     assert told["attributes"]["grid"]["v_steps"] == 64
@@ -61,7 +63,7 @@ def test_a_sound_set_verifies_with_code_0_and_a_damaged_one_with_code_3(iris: Ca
     flip(folder / "train-000001.tar", 3000, 0)
     ran = iris("shards", "verify", folder)
     assert ran.code == 3
-    assert "fault: train-000001.tar: sample g2: observation: its checksum does not fit" in ran.out
+    assert "fault: train-000001.tar: sample g2: observation: its checksum does not match" in ran.out
     told = json.loads(iris("shards", "verify", folder, "--json").out)
     assert not told["sound"]
     assert told["faults"][0]["key"] == "g2"
@@ -103,8 +105,8 @@ def test_a_preview_becomes_a_figure(iris: Callable, folder: Path, tmp_path: Path
         (["-n", 5], 1, "there is no sample 5; the split has 5"),
         (["--key", "nobody"], 1, "has no sample 'nobody'"),
         (["--split", "test"], 1, "no split 'test'"),
-        (["--out", "/nowhere/a.png"], 1, "folder /nowhere does not exist"),
-        (["--out", "a.bmq"], 2, "'.bmq'"),
+        (["--out", "/nowhere/a.png"], 1, "/nowhere is not a folder"),
+        (["--out", "a.bmq"], 2, "a.bmq ends in none of .png"),
     ],
 )
 def test_a_preview_of_what_is_not_there_says_so(

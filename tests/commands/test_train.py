@@ -11,8 +11,20 @@ from iris_cli.commands.train import spelled_out
 from tests.training.makers import another_sky, write_pairs
 
 SHORT = ("--epochs", 1, "--batch-size", 4, "--accumulate", 2, "-q")
-KEYS = {"pairs", "loss", "loss_zero", "loss_mean_image", "skill", "rmse_dex", "pearson_asinh", "ssim_asinh",
-        "mass_ratio", "near_far_error", "near_far_sign_right", "near_far_pairs"}  # fmt: skip
+KEYS = {
+    "pairs",
+    "loss",
+    "loss_zero",
+    "loss_mean_image",
+    "skill",
+    "rmse_dex",
+    "pearson_asinh",
+    "ssim_asinh",
+    "mass_ratio",
+    "near_far_error",
+    "near_far_sign_right",
+    "near_far_pairs",
+}
 
 
 @pytest.fixture(scope="module")

@@ -58,12 +58,19 @@ def test_the_tutorial_can_be_walked_through_line_by_line(folder: Path) -> None:
 def test_the_programs_of_the_how_to_run_one_after_the_other(folder: Path) -> None:
     made = subprocess.run(
         ["bash", "-c", "iris mock galaxies -n 12 -q && iris preobserve galaxies pairs --test-fraction 0.1 -q"],
-        cwd=folder, env=of_a_newcomer(folder), capture_output=True,
-    )  # fmt: skip
+        cwd=folder,
+        env=of_a_newcomer(folder),
+        capture_output=True,
+    )
     assert made.returncode == 0
     programs = "\n".join(blocks("howto.md", "python")).replace("epochs=2", "epochs=1")
-    done = subprocess.run([sys.executable, "-c", programs], cwd=folder, capture_output=True, text=True,
-                          env={**os.environ, "PYTHONPATH": str(DOCS.parent), "OMP_NUM_THREADS": "1"})  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", programs],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(DOCS.parent), "OMP_NUM_THREADS": "1"},
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     loss, shapes = done.stdout.strip().splitlines()
     assert 0.0 < float(loss) < 10.0
@@ -86,8 +93,9 @@ def test_the_first_ten_minutes_run_after_the_demonstration(folder: Path) -> None
     assert len(lines) - len(kept) == 3
     script = "\n".join(["set -eu", "iris mock demo/standard -n 12 -q", *kept])
     path = f"{folder.parent}/bin:{Path(sys.executable).parent}:{os.environ['PATH']}"
-    done = subprocess.run(["bash", "-c", script], cwd=folder, env={**of_a_newcomer(folder), "PATH": path},
-                          capture_output=True, text=True)  # fmt: skip
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=folder, env={**of_a_newcomer(folder), "PATH": path}, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     assert "Traceback" not in done.stderr and "(1, 64, 64) (1, 64, 64)" in done.stdout
     named = set(re.findall(r"`(\w+)/(?:\w+\.\w+)?`", page)) | {"run2", "pair.png", "losses.png"}

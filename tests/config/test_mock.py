@@ -10,8 +10,8 @@ import pytest
 from iris_cli.config.grid import Grid
 from iris_cli.config.mock import ForegroundConfig, MockConfig
 from iris_cli.errors import DataError, UsageError
-from iris_cli.standard.generate import Galaxies, write_mock
-from iris_cli.standard.mock import draw_galaxy
+from iris_cli.mock.galaxy import draw_galaxy
+from iris_cli.mock.generate import Galaxies, write_mock
 
 GRID = Grid().scaled(8, 8, 4, 8)
 

@@ -37,13 +37,22 @@ def sbatch(script: str) -> int:
 def run_task(script: str, task: int, count: int, asked: dict[str, str]) -> tuple[int, int]:
     job = str(JOB + task)
     environment = {
-        **os.environ, "SLURM_JOB_ID": job, "SLURM_PROCID": "0", "SLURM_NTASKS": asked["nodes"],
-        "SLURM_JOB_NUM_NODES": asked["nodes"], "SLURM_JOB_NODELIST": "localhost",
+        **os.environ,
+        "SLURM_JOB_ID": job,
+        "SLURM_PROCID": "0",
+        "SLURM_NTASKS": asked["nodes"],
+        "SLURM_JOB_NUM_NODES": asked["nodes"],
+        "SLURM_JOB_NODELIST": "localhost",
         "SLURM_CPUS_PER_TASK": asked["cpus-per-task"],
-    }  # fmt: skip
+    }
     if "array" in asked:
-        environment |= {"SLURM_ARRAY_JOB_ID": str(JOB), "SLURM_ARRAY_TASK_ID": str(task), "SLURM_ARRAY_TASK_MIN": "0",
-                        "SLURM_ARRAY_TASK_MAX": str(count - 1), "SLURM_ARRAY_TASK_COUNT": str(count)}  # fmt: skip
+        environment |= {
+            "SLURM_ARRAY_JOB_ID": str(JOB),
+            "SLURM_ARRAY_TASK_ID": str(task),
+            "SLURM_ARRAY_TASK_MIN": "0",
+            "SLURM_ARRAY_TASK_MAX": str(count - 1),
+            "SLURM_ARRAY_TASK_COUNT": str(count),
+        }
     named = {"%x": asked["job-name"], "%A": str(JOB), "%a": str(task), "%j": job}
     log = re.sub("%[xAaj]", lambda found: named[found[0]], asked["output"])
     restarts = 0
@@ -75,10 +84,17 @@ def srun(*words: str) -> int:
         command.pop(0)
     nodes = int(os.environ["SLURM_JOB_NUM_NODES"])
     tasks = [
-        subprocess.Popen(command, env={**os.environ, "SLURM_PROCID": str(node), "SLURM_NODEID": str(node),
-                                       "SLURM_STEP_NUM_TASKS": str(nodes)})
+        subprocess.Popen(
+            command,
+            env={
+                **os.environ,
+                "SLURM_PROCID": str(node),
+                "SLURM_NODEID": str(node),
+                "SLURM_STEP_NUM_TASKS": str(nodes),
+            },
+        )
         for node in range(nodes)
-    ]  # fmt: skip
+    ]
     for number in (signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, lambda received, _: [task.send_signal(received) for task in tasks])
     return max(abs(task.wait()) for task in tasks)

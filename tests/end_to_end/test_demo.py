@@ -56,11 +56,35 @@ def test_the_demonstration_leaves_a_report_a_figure_and_folders_that_each_comman
         k: report[k] for k in ("pairs", "loss", "loss_zero", "skill")
     }
     assert iris("preobserve", "--observer", "simple", out / "standard", tmp_path / "shards", "-q").code == 0
-    trained = iris("train", tmp_path / "shards", "--litter", out / "litter", "--noise-sigma-k", 1, "--epochs", 1,
-                   "--accumulate", 1, "--out", tmp_path / "run", "-q")  # fmt: skip
+    trained = iris(
+        "train",
+        tmp_path / "shards",
+        "--litter",
+        out / "litter",
+        "--noise-sigma-k",
+        1,
+        "--epochs",
+        1,
+        "--accumulate",
+        1,
+        "--out",
+        tmp_path / "run",
+        "-q",
+    )
     assert trained.code == 0, trained.err
-    direct = iris("train", out / "standard", "--observer", "simple", "--epochs", 1, "--accumulate", 1,
-                  "--out", tmp_path / "direct", "-q")  # fmt: skip
+    direct = iris(
+        "train",
+        out / "standard",
+        "--observer",
+        "simple",
+        "--epochs",
+        1,
+        "--accumulate",
+        1,
+        "--out",
+        tmp_path / "direct",
+        "-q",
+    )
     assert direct.code == 0, direct.err
 
     refused = iris("demo", "--out", out, "--config", config)

@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 import torch
 
+from iris_cli.distributed import first_node, launch
 from iris_cli.errors import UsageError
-from iris_cli.training.distributed import first_node, launch, seat
-from shards.index import Index
+from iris_cli.ranks import rank_info
 from tests.end_to_end.ranks import train_without_batch_norm
-from tests.training.makers import write_pairs
+from tests.training.makers import set_nan, write_pairs
 
 ROOT = Path(__file__).resolve().parents[2]
 SHORT = ("--batch-size", "2", "--accumulate", "2", "-q")
@@ -62,8 +62,19 @@ def test_a_test_gives_one_answer_on_one_two_and_three_ranks(iris: Callable, shar
 
 def test_a_report_is_one_on_two_ranks_and_written_once(iris: Callable, shards: Path, tmp_path: Path) -> None:
     for seed in (1, 2):
-        iris("train", shards, "--out", tmp_path / "runs" / f"member-{seed:02d}", "--epochs", 1, "--seed", seed,
-             "--noise-sigma-k", 1, *SHORT)  # fmt: skip
+        iris(
+            "train",
+            shards,
+            "--out",
+            tmp_path / "runs" / f"member-{seed:02d}",
+            "--epochs",
+            1,
+            "--seed",
+            seed,
+            "--noise-sigma-k",
+            1,
+            *SHORT,
+        )
     assert iris("test", tmp_path / "runs", shards, "--report", tmp_path / "one", "-q").code == 0
     both = run("test", tmp_path / "runs", shards, "--report", tmp_path / "two", "--nproc-per-node", 2, "-q")
     assert both.returncode == 0 and both.stdout.count("report.html") == 1, both.stderr
@@ -86,8 +97,12 @@ def test_two_ranks_with_half_the_batch_take_the_steps_of_one(shards: Path, tmp_p
     script = [str(word) for word in (ROOT / "tests" / "end_to_end" / "ranks.py", shards, tmp_path / "two", 2)]
     ran = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *script],
-        capture_output=True, text=True, cwd=ROOT, env={**environment(), "PYTHONPATH": str(ROOT)}, timeout=120,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**environment(), "PYTHONPATH": str(ROOT)},
+        timeout=120,
+    )
     assert ran.returncode == 0, ran.stderr
     alone, _ = train_without_batch_norm(str(shards), batch=4)
     first, second = (torch.load(tmp_path / f"two-{rank}.pt", weights_only=True) for rank in (0, 1))
@@ -152,17 +167,18 @@ def test_a_wrong_word_is_told_once_by_all_ranks_together(shards: Path, tmp_path:
 
 
 def test_a_seat_is_torchrun_s_or_srun_s_and_a_batch_script_has_none() -> None:
-    assert seat({"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "MASTER_ADDR": "x"}).rank == 3
+    assert rank_info({"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "MASTER_ADDR": "x"}).rank == 3
     step = {"SLURM_PROCID": "2", "SLURM_STEP_NUM_TASKS": "3", "SLURM_LOCALID": "0"}
-    assert (seat(step).rank, seat(step).size) == (2, 3)
-    assert seat({"SLURM_PROCID": "0", "SLURM_NTASKS": "8"}).size == 1
-    assert seat({}).size == 1
+    assert (rank_info(step).rank, rank_info(step).size) == (2, 3)
+    assert rank_info({"SLURM_PROCID": "0", "SLURM_NTASKS": "8"}).size == 1
+    assert rank_info({}).size == 1
     with pytest.raises(UsageError, match="SLURM_STEP_NUM_TASKS = 'x' is no number"):
-        seat({**step, "SLURM_STEP_NUM_TASKS": "x"})
+        rank_info({**step, "SLURM_STEP_NUM_TASKS": "x"})
 
 
-@pytest.mark.parametrize(("nodes", "first"), [("gpu[07-09,12],cpu1", "gpu07"), ("a1,a2", "a1"), ("one", "one"),
-                                              ("c[3,5]-x", "c3")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("nodes", "first"), [("gpu[07-09,12],cpu1", "gpu07"), ("a1,a2", "a1"), ("one", "one"), ("c[3,5]-x", "c3")]
+)
 def test_the_first_node_of_a_slurm_list_is_found(nodes: str, first: str) -> None:
     assert first_node(nodes) == first
 
@@ -223,26 +239,27 @@ def test_ranks_can_be_launched_from_any_thread(shards: Path, tmp_path: Path, mon
 
 @pytest.mark.parametrize(("way", "code"), [("stop", 1), ("skip", 0)])
 def test_a_loss_of_one_rank_that_is_not_finite_is_told_with_its_samples(tmp_path: Path, way: str, code: int) -> None:
-    """Also where the guilty rank is not the one that speaks: the bad sample is in rank 1's share of the first step."""
+    """Also where it is not rank 0: the bad sample is in the share of rank 1 of the first step."""
     folder = write_pairs(tmp_path / "shards", {"train": range(13), "validation": range(100, 105)})
-    spoil(folder, "g0002_v1")
-    ran = run("train", folder, "--out", tmp_path / "run", "--epochs", 1, "--nproc-per-node", 2, "--no-checksums",
-              "--on-nan", way, *SHORT)  # fmt: skip
+    set_nan(folder, "g0002_v1")
+    ran = run(
+        "train",
+        folder,
+        "--out",
+        tmp_path / "run",
+        "--epochs",
+        1,
+        "--nproc-per-node",
+        2,
+        "--no-checksums",
+        "--on-nan",
+        way,
+        *SHORT,
+    )
     assert ran.returncode == code, ran.stderr
     told = [line for line in ran.stderr.splitlines() if "is not finite" in line]
     assert len(told) == 1 and "g0002_v1" in told[0] and told[0].count("_v") == 4
     assert "Traceback" not in ran.stderr
-
-
-def spoil(folder: Path, key: str) -> None:
-    """Write NaN into a sample's observation."""
-    table = Index.open(folder).samples()
-    number = int(np.flatnonzero(table.key == key)[0])
-    tar = sorted(folder.glob("*.tar"))[int(table.shard[number])]
-    data, start = bytearray(tar.read_bytes()), int(table.offset["observation"][number])
-    values = np.frombuffer(data, np.float32, count=32 * 32, offset=start + 128)
-    values[:] = np.nan
-    tar.write_bytes(data)
 
 
 def test_an_option_that_torchrun_does_not_know_is_refused(shards: Path, tmp_path: Path) -> None:

@@ -48,8 +48,9 @@ def has_begun(run: Path) -> bool:
 
 
 def start(shards: Path, run: Path, *more: str, before: Sequence[str] = ()) -> subprocess.Popen[str]:
-    started = subprocess.Popen([*before, *words(shards, run, "-q", *more)], stderr=subprocess.PIPE, text=True, cwd=ROOT,
-                               env=environment())  # fmt: skip
+    started = subprocess.Popen(
+        [*before, *words(shards, run, "-q", *more)], stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment()
+    )
     end = time.monotonic() + 90
     while not has_begun(run):
         assert started.poll() is None and time.monotonic() < end, started.communicate()
@@ -141,15 +142,15 @@ def _end_of(process: int) -> int:
 def test_a_signal_before_the_first_step_or_after_the_last_asks_to_start_again(
     iris: Callable, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    from iris_cli.training import runs
+    from iris_cli.training import train
 
-    usual = getattr(runs, where)
+    usual = getattr(train, where)
 
     def disturbed(*given: object, **named: object) -> object:
         signal.raise_signal(signal.SIGTERM)
         return usual(*given, **named)
 
-    monkeypatch.setattr(runs, where, disturbed)
+    monkeypatch.setattr(train, where, disturbed)
     short = ("--out", tmp_path / "run", "--epochs", 1, "-b", 4, "-q")
     ran = iris("train", shards, *short)
     assert ran.code == 75 and ran.err.endswith(" stopped by a signal; start again with --resume\n")
@@ -189,8 +190,9 @@ def test_ranks_that_are_stopped_while_they_start_start_again(shards: Path, tmp_p
     shutil.copytree(shards, held)
     (held / "index.json").unlink()
     os.mkfifo(held / "index.json")  # whoever opens it waits
-    started = subprocess.Popen(words(held, tmp_path / "run", *TWO), stderr=subprocess.PIPE, text=True, cwd=ROOT,
-                               env=environment())  # fmt: skip
+    started = subprocess.Popen(
+        words(held, tmp_path / "run", *TWO), stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment()
+    )
     index = os.open(held / "index.json", os.O_WRONLY)  # as soon as a rank wants to read it
     started.send_signal(signal.SIGUSR1)
     code, said = ended(started)
@@ -199,8 +201,14 @@ def test_ranks_that_are_stopped_while_they_start_start_again(shards: Path, tmp_p
 
 
 def test_what_all_ranks_meet_is_told_once(shards: Path, tmp_path: Path) -> None:
-    ran = subprocess.run(words(shards, tmp_path / "run", "--network", "papr", *TWO), capture_output=True, text=True,
-                         cwd=ROOT, env=environment(), timeout=60)  # fmt: skip
+    ran = subprocess.run(
+        words(shards, tmp_path / "run", "--network", "papr", *TWO),
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=environment(),
+        timeout=60,
+    )
     assert ran.returncode == 2
     assert ran.stderr.splitlines() == ["error: unknown network 'papr' (did you mean 'paper'?)"]
 

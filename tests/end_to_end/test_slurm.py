@@ -16,7 +16,7 @@ import torch
 from iris_cli.config.grid import Grid
 from iris_cli.config.mock import MockConfig
 from iris_cli.config.slurm import seconds
-from iris_cli.standard.generate import Galaxies, write_mock
+from iris_cli.mock.generate import Galaxies, write_mock
 from shards.index import Index
 from tests.training.makers import write_pairs
 
@@ -37,10 +37,20 @@ def cluster(tmp_path: Path) -> Callable[..., dict[str, list[int]]]:
     def submit(script: str, **environment: str) -> dict[str, list[int]]:
         (tmp_path / "job.sh").write_text(script)
         told = subprocess.run(
-            ["sbatch", str(tmp_path / "job.sh")], capture_output=True, text=True, timeout=240, cwd=tmp_path,
-            env={**os.environ, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT),
-                 "OMP_NUM_THREADS": "1", "CLUSTER_STATE": str(tmp_path), **environment},
-        )  # fmt: skip
+            ["sbatch", str(tmp_path / "job.sh")],
+            capture_output=True,
+            text=True,
+            timeout=240,
+            cwd=tmp_path,
+            env={
+                **os.environ,
+                "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
+                "PYTHONPATH": str(ROOT),
+                "OMP_NUM_THREADS": "1",
+                "CLUSTER_STATE": str(tmp_path),
+                **environment,
+            },
+        )
         assert told.returncode == 0, told.stderr
         return json.loads(told.stdout)
 
@@ -80,8 +90,20 @@ def test_a_training_on_two_nodes_goes_on_after_a_pre_emption_as_if_nothing_had_b
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_pairs(tmp_path / "pairs", {"train": range(24), "validation": range(100, 104)})
-    words = ("pairs", "--epochs", 6, "--batch-size", 2, "--accumulate", 1, "--noise-sigma-k", 0.5, "--device", "cpu",
-             "-q")  # fmt: skip
+    words = (
+        "pairs",
+        "--epochs",
+        6,
+        "--batch-size",
+        2,
+        "--accumulate",
+        1,
+        "--noise-sigma-k",
+        0.5,
+        "--device",
+        "cpu",
+        "-q",
+    )
     script = iris("slurm", "train", "--nodes", 2, "--gpus", 0, "--cpus", 1, *words, "--out", "run").out
     shell_check(script)
     checkpoint = str(tmp_path / "run" / "checkpoints" / "step-000000012.pt")
@@ -118,8 +140,17 @@ def test_a_script_says_all_that_it_asks_for_and_quotes_all_that_it_is_given(iris
     ran = iris("slurm", command, *asked, "--sbatch=--qos=high", "--sbatch=--exclude=n[1-3]", *words)
     assert ran.code == 0, ran.err
     shell_check(ran.out)
-    for line in ("--mem=32G", "--partition=long", "--account=p17", '--output="my logs/%j"', "--signal=B:USR1@300",
-                 "--qos=high", "--exclude=n[1-3]", "--requeue", "--open-mode=append"):  # fmt: skip
+    for line in (
+        "--mem=32G",
+        "--partition=long",
+        "--account=p17",
+        '--output="my logs/%j"',
+        "--signal=B:USR1@300",
+        "--qos=high",
+        "--exclude=n[1-3]",
+        "--requeue",
+        "--open-mode=append",
+    ):
         assert f"#SBATCH {line}\n" in ran.out, line
     assert "'$(touch gone)'" in ran.out and "module load" in ran.out
     for line in ran.out.splitlines():
@@ -157,9 +188,16 @@ def test_what_the_command_would_refuse_is_refused_before_it_is_queued(iris: Iris
 
 @pytest.mark.parametrize(
     ("time", "hours"),
-    [("90", 1.5), ("90:30", 1.5083333), ("24:00:00", 24), ("2-12", 60), ("2-12:30", 60.5), ("1-00:00:36", 24.01),
-     ("UNLIMITED", float("inf"))],
-)  # fmt: skip
+    [
+        ("90", 1.5),
+        ("90:30", 1.5083333),
+        ("24:00:00", 24),
+        ("2-12", 60),
+        ("2-12:30", 60.5),
+        ("1-00:00:36", 24.01),
+        ("UNLIMITED", float("inf")),
+    ],
+)
 def test_a_duration_is_what_sbatch_takes_it_for(time: str, hours: float) -> None:
     assert seconds(time) == pytest.approx(3600 * hours)
 

@@ -1,4 +1,4 @@
-"""Which backend works, and where; a GPU is stood in for, since hardly any machine that runs this has one."""
+"""The choice of backend and device. The GPU is simulated, because most machines that run the tests have none."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from iris_cli import units
 from iris_cli.config.grid import GRID_PRESETS
 from iris_cli.config.observer import SyntheticConfig
 from iris_cli.errors import IrisError, UsageError
-from iris_cli.observers import observe_arrays, windowed
+from iris_cli.observers import observe_arrays
+from iris_cli.observers.backends import torch_windows
 from iris_cli.observers.device import choose_backend, choose_device, gpu_of_rank, working_memory_GiB
 from iris_cli.observers.synthetic import SyntheticObserver
 from tests.observers.gas import EDGES_M_S, uniform
@@ -31,14 +32,14 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
 
-def test_a_gpu_is_taken_where_there_is_one_and_most_of_its_free_memory(gpu: None) -> None:
+def test_auto_uses_a_gpu_and_most_of_its_free_memory(gpu: None) -> None:
     assert choose_device("auto").type == choose_device("cuda").type == "cuda"
     assert choose_device("cpu").type == "cpu"
     assert working_memory_GiB(torch.device("cuda"), 4.0) == pytest.approx(6.0)
     assert working_memory_GiB(torch.device("cpu"), 4.0) == 4.0
 
 
-def test_the_ranks_of_a_machine_take_its_gpus_in_turn(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_ranks_of_a_machine_use_its_gpus_in_turn(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [gpu_of_rank({"LOCAL_RANK": str(rank)}, 4) for rank in range(6)] == [0, 1, 2, 3, 0, 1]
     assert gpu_of_rank({"SLURM_LOCALID": "3", "LOCAL_RANK": "1"}, 4) == 1
     assert (
@@ -58,7 +59,7 @@ def test_without_a_gpu_asking_for_one_is_an_error(no_gpu: None) -> None:
         choose_device("gpu")
 
 
-def test_only_torch_goes_to_a_gpu() -> None:
+def test_only_torch_runs_on_a_gpu() -> None:
     assert SyntheticConfig(backend="torch", device="cuda").device == SyntheticConfig(device="cuda").device == "cuda"
     for backend in ("compiled", "reference"):
         with pytest.raises(UsageError, match=backend):
@@ -69,28 +70,30 @@ def test_auto_is_torch_on_a_gpu(gpu: None) -> None:
     assert choose_backend("auto", "auto") == choose_backend("auto", "cuda") == ("torch", "cuda")
     assert choose_backend("auto", "cpu") == choose_backend("compiled", "auto") == ("compiled", "cpu")
     assert choose_backend("torch", "cpu") == ("torch", "cpu")
-    told = SyntheticObserver(GRID_PRESETS["tiny"]).describe()
-    assert (told["backend"], told["device"]) == ("torch", "cuda")
+    description = SyntheticObserver(GRID_PRESETS["tiny"]).describe()
+    assert (description["backend"], description["device"]) == ("torch", "cuda")
 
 
-def test_auto_is_the_compiled_form_without_one(no_gpu: None) -> None:
+def test_auto_is_the_compiled_backend_without_a_gpu(no_gpu: None) -> None:
     assert choose_backend("auto", "auto") == choose_backend("auto", "cpu") == ("compiled", "cpu")
     with pytest.raises(UsageError, match="no GPU"):
         choose_backend("auto", "cuda")
-    told = SyntheticObserver(GRID_PRESETS["tiny"]).describe()
-    assert (told["backend"], told["device"]) == ("compiled", "cpu")
+    description = SyntheticObserver(GRID_PRESETS["tiny"]).describe()
+    assert (description["backend"], description["device"]) == ("compiled", "cpu")
 
 
-def test_without_a_gpu_auto_makes_the_compiled_forms_bytes(no_gpu: None) -> None:
+def test_without_a_gpu_auto_gives_the_bytes_of_the_compiled_backend(no_gpu: None) -> None:
     gas = uniform(5, v_los_m_s=np.arange(5) * 2e3)
-    cubes = [observe_arrays(**gas, dr_m=units.M_PER_PC, v_edges_m_s=EDGES_M_S, populations="lte", **chosen)
-             for chosen in ({}, {"backend_name": "compiled"})]  # fmt: skip
+    cubes = [
+        observe_arrays(**gas, dr_m=units.M_PER_PC, v_edges_m_s=EDGES_M_S, populations="lte", **chosen)
+        for chosen in ({}, {"backend_name": "compiled"})
+    ]
     assert cubes[0].tobytes() == cubes[1].tobytes() and cubes[0].max() > 1
 
 
 def test_on_a_gpu_auto_gives_torch_single_precision(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Gas in float64 would go around the kernel and be slow."""
-    monkeypatch.setattr(windowed, "choose_device", lambda name: {"cuda": torch.device("cpu")}[name])
+    """Gas in float64 would not use the kernel and be slow."""
+    monkeypatch.setattr(torch_windows, "choose_device", lambda name: {"cuda": torch.device("cpu")}[name])
     gas = uniform(5, v_los_m_s=np.arange(5) * 2e3)
     given = {"dr_m": units.M_PER_PC, "v_edges_m_s": EDGES_M_S, "populations": "lte"}
     cube, asked = (observe_arrays(**gas, **given, **chosen) for chosen in ({}, {"backend_name": "torch"}))
@@ -98,9 +101,9 @@ def test_on_a_gpu_auto_gives_torch_single_precision(gpu: None, monkeypatch: pyte
     assert cube == pytest.approx(asked, abs=1e-4 * asked.max())
 
 
-def test_a_full_gpu_gets_smaller_pieces_and_at_last_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_gpu_gets_smaller_pieces_and_finally_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     allowed: list[float] = []
-    in_pieces = windowed._in_pieces
+    in_pieces = torch_windows._in_pieces
 
     def crowded(*given):  # type: ignore[no-untyped-def]
         allowed.append(given[-1].memory_GiB)
@@ -108,17 +111,17 @@ def test_a_full_gpu_gets_smaller_pieces_and_at_last_an_error(monkeypatch: pytest
             raise torch.OutOfMemoryError("CUDA out of memory")
         return in_pieces(*given)
 
-    monkeypatch.setattr(windowed, "_in_pieces", crowded)
+    monkeypatch.setattr(torch_windows, "_in_pieces", crowded)
     options = {"dr_m": units.M_PER_PC, "v_edges_m_s": EDGES_M_S, "populations": "lte", "backend_name": "torch"}
     assert observe_arrays(**uniform(), **options, device="cpu").max() > 1
     assert allowed == [2.0, 1.0, 0.5]
-    monkeypatch.setattr(windowed, "_in_pieces", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError()))
+    monkeypatch.setattr(torch_windows, "_in_pieces", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError()))
     with pytest.raises(IrisError, match="memory of cpu is full"):
         observe_arrays(**uniform(), **options, device="cpu")
 
 
-def test_the_observer_asks_for_the_device_that_was_chosen(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`meta` holds shapes and no numbers: whatever reaches it was moved there."""
+def test_the_arrays_are_moved_to_the_chosen_device(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`meta` is a device without data: arrays are there only if they were moved."""
     went: list[torch.device] = []
 
     def seen(matter, setup, regime, dr_m, edges, accuracy):  # type: ignore[no-untyped-def]
@@ -126,8 +129,8 @@ def test_the_observer_asks_for_the_device_that_was_chosen(gpu: None, monkeypatch
         rays = matter.v_km_s.shape[1]
         return [torch.zeros(rays, len(edges) - 1), torch.zeros(rays)]
 
-    monkeypatch.setattr(windowed, "choose_device", lambda name: torch.device("meta") if name == "cuda" else None)
-    monkeypatch.setattr(windowed, "_observe", seen)
+    monkeypatch.setattr(torch_windows, "choose_device", lambda name: torch.device("meta") if name == "cuda" else None)
+    monkeypatch.setattr(torch_windows, "_observe", seen)
     observe_arrays(
         **uniform(), dr_m=1e16, v_edges_m_s=EDGES_M_S, populations="lte", backend_name="torch", device="cuda"
     )
@@ -135,19 +138,22 @@ def test_the_observer_asks_for_the_device_that_was_chosen(gpu: None, monkeypatch
 
 
 @pytest.mark.parametrize("regime", ["thick", "selective"])
-def test_pieces_of_rays_that_fit_into_little_memory_make_the_same_cube(
-    regime: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pieces_of_rays_give_the_same_cube(regime: str, monkeypatch: pytest.MonkeyPatch) -> None:
     gas = {name: np.tile(field, (1, 7, 1)) for name, field in uniform(6, v_los_m_s=np.arange(6) * 1e3).items()}
     gas["T_gas_K"] = gas["T_gas_K"] * np.linspace(0.5, 3.0, 7)[None, :, None]
-    options = {"dr_m": units.M_PER_PC, "v_edges_m_s": EDGES_M_S, "backend_name": "torch", "populations": "lte",
-               "subsamples": 12}  # fmt: skip
+    options = {
+        "dr_m": units.M_PER_PC,
+        "v_edges_m_s": EDGES_M_S,
+        "backend_name": "torch",
+        "populations": "lte",
+        "subsamples": 12,
+    }
     pieces: list[int] = []
-    observe = windowed._observe
-    monkeypatch.setattr(windowed, "_observe", lambda m, *a: pieces.append(m.v_km_s.shape[1]) or observe(m, *a))
+    observe = torch_windows._observe
+    monkeypatch.setattr(torch_windows, "_observe", lambda m, *a: pieces.append(m.v_km_s.shape[1]) or observe(m, *a))
     whole = observe_arrays(**gas, **options, regime=regime)
     assert pieces == [7]
-    monkeypatch.setattr(windowed, "_NUMBERS_PER_CELL", 4e6 / 12)
+    monkeypatch.setattr(torch_windows, "_NUMBERS_PER_CELL", 4e6 / 12)
     parts = observe_arrays(**gas, **options, regime=regime, memory_GiB=0.1)
     assert pieces[1:] == [3, 3, 1]
     assert parts == pytest.approx(whole, rel=1e-6, abs=1e-9)
@@ -158,24 +164,24 @@ def test_pieces_of_rays_that_fit_into_little_memory_make_the_same_cube(
 
 @pytest.fixture
 def galaxies(iris: Callable, tmp_path: Path) -> Path:
-    assert iris("mock", tmp_path / "galaxies", "-n", 2, "-q").code == 0
+    assert iris("mock", tmp_path / "galaxies", "-n", 2, "--views", 1, "--preset", "tiny", "-q").code == 0
     return tmp_path / "galaxies"
 
 
 def recorded(pairs: Path) -> tuple[str, str]:
-    """What an index says who computed."""
-    told = json.loads((pairs / "index.json").read_text())["attributes"]
-    for place in (told["observer"], told["config"]["synthetic"]):
-        assert (place["backend"], place["device"]) == (told["observer"]["backend"], told["observer"]["device"])
-    return told["observer"]["backend"], told["observer"]["device"]
+    """Backend and device recorded in an index."""
+    attributes = json.loads((pairs / "index.json").read_text())["attributes"]
+    observer, config = attributes["observer"], attributes["config"]["synthetic"]
+    assert (config["backend"], config["device"]) == (observer["backend"], observer["device"])
+    return observer["backend"], observer["device"]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Its files, but for the record of the commands that wrote them."""
+    """The files, except the record of the commands."""
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "commands.jsonl"}
 
 
-def test_a_set_that_was_begun_without_a_gpu_goes_on_without_one(
+def test_a_set_begun_without_a_gpu_is_resumed_without_one(
     iris: Callable, galaxies: Path, tmp_path: Path, no_gpu: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pairs = tmp_path / "pairs"
@@ -192,11 +198,11 @@ def test_a_set_that_was_begun_without_a_gpu_goes_on_without_one(
     assert ran.code == 1 and "with other options" in ran.err
 
 
-def test_a_set_that_was_begun_on_a_gpu_is_refused_where_there_is_none(
+def test_a_set_begun_on_a_gpu_is_not_resumed_without_one(
     iris: Callable, galaxies: Path, tmp_path: Path, gpu: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pairs = tmp_path / "pairs"
-    monkeypatch.setattr(windowed, "choose_device", lambda name: {"cuda": torch.device("cpu")}[name])
+    monkeypatch.setattr(torch_windows, "choose_device", lambda name: {"cuda": torch.device("cpu")}[name])
     words = ["preobserve", galaxies, pairs, "-q"]
     assert iris(*words).code == 0
     assert recorded(pairs) == ("torch", "cuda")

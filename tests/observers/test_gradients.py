@@ -1,14 +1,15 @@
-"""The torch backend's gradients against finite differences, and against the reference's."""
+"""Gradients of the differentiable backends against finite differences."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from iris_cli.observers.arrays import choose_populations, line_setup
-from iris_cli.observers.backends import Accuracy, backend
+from iris_cli.observers.backends.backend import backend
 from iris_cli.observers.builtin_molecules import builtin_molecule
-from iris_cli.observers.emission import Matter
+from iris_cli.observers.emission import Matter, line_setup
+from iris_cli.observers.populations import choose_populations
+from iris_cli.observers.sampling import Accuracy
 from iris_cli.observers.transfer import REGIMES
 from iris_cli.units import M_PER_PC
 
@@ -22,14 +23,27 @@ def matter(seed: int = 0, cells: int = 5, rays: int = 3) -> Matter:
     def between(low: float, high: float) -> torch.Tensor:
         return low + (high - low) * torch.rand(cells, rays, dtype=torch.float64, generator=g)
 
-    return Matter(between(-3, 3), 1e-18 * between(0.2, 4), between(12, 60), between(0.2, 0.5), 1e-5 * between(1, 9),
-                  between(15, 30))  # fmt: skip
+    return Matter(
+        between(-3, 3),
+        1e-18 * between(0.2, 4),
+        between(12, 60),
+        between(0.2, 0.5),
+        1e-5 * between(1, 9),
+        between(15, 30),
+    )
 
 
 def brightness(name: str, gas: Matter, regime: str, gradient: bool, subsamples: int = 12) -> torch.Tensor:
     populations = choose_populations("non-lte", 2.73, 3.0, 1.0)
-    setup = line_setup(builtin_molecule("13co"), "2-1", populations, tracer_per_CO=0.04, dust_opacity_m2_kg=1e-3,
-                       background_K=2.73, in_cell_gradient=gradient)  # fmt: skip
+    setup = line_setup(
+        builtin_molecule("13co"),
+        "2-1",
+        populations,
+        tracer_per_CO=0.04,
+        dust_opacity_m2_kg=1e-3,
+        background_K=2.73,
+        in_cell_gradient=gradient,
+    )
     weights = torch.linspace(0.5, 2.0, len(EDGES) - 1, dtype=torch.float64)
     accuracy = Accuracy(subsamples=subsamples)
     return (backend(name).spectra(gas, setup, REGIMES[regime], M_PER_PC, EDGES, accuracy).line_K * weights).sum()
@@ -38,7 +52,7 @@ def brightness(name: str, gas: Matter, regime: str, gradient: bool, subsamples: 
 @pytest.mark.parametrize("name", ["torch", "reference"])
 @pytest.mark.parametrize("regime", list(REGIMES))
 @pytest.mark.parametrize("gradient", [False, True])
-def test_gradients_are_what_finite_differences_say(name: str, regime: str, gradient: bool) -> None:
+def test_gradients_agree_with_finite_differences(name: str, regime: str, gradient: bool) -> None:
     gas = matter()
     for field in gas.__dict__.values():
         field.requires_grad_(True)

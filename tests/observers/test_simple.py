@@ -11,11 +11,11 @@ from iris_cli.config.grid import GRID_PRESETS
 from iris_cli.config.mock import MockConfig
 from iris_cli.config.preobserve import PreobserveConfig
 from iris_cli.errors import UsageError
-from iris_cli.observers.in_blur import KERNEL, blur, blur_velocity, gaussian_kernel
+from iris_cli.mock.galaxy import draw_galaxy
 from iris_cli.observers.registry import make_observer
 from iris_cli.observers.simple import SimpleObserver
 from iris_cli.observers.top_down import top_down_density
-from iris_cli.standard.mock import draw_galaxy
+from iris_cli.observers.velocity_smoothing import KERNEL, gaussian_kernel, smooth, smooth_velocity
 
 GRID = GRID_PRESETS["tiny"]
 
@@ -50,7 +50,7 @@ def test_a_receding_cloud_appears_at_positive_velocity() -> None:
         assert (spectrum * v).sum() / spectrum.sum() == pytest.approx(speed, rel=1e-5)
 
 
-def test_a_cell_shares_its_column_between_the_two_nearest_channels() -> None:
+def test_a_column_is_divided_between_the_two_nearest_channels() -> None:
     v, step = GRID.velocity.centres(), GRID.velocity.step
     spectrum = SimpleObserver(GRID).cube(one_cell(v[30] + 0.25 * step))[0, 20, 5]
     column = 2.0 * GRID.distance.step
@@ -74,37 +74,37 @@ def test_a_mirrored_galaxy_gives_the_mirrored_image(galaxy: torch.Tensor) -> Non
     assert observer.observe(approaching).numpy() == pytest.approx(observer.observe(galaxy).flip(2).numpy(), abs=1e-3)
 
 
-def test_near_and_far_do_not_matter_to_an_observer_without_absorption(galaxy: torch.Tensor) -> None:
+def test_without_absorption_the_order_along_the_ray_does_not_matter(galaxy: torch.Tensor) -> None:
     observer = SimpleObserver(GRID)
     assert observer.observe(galaxy.flip(1)).numpy() == pytest.approx(observer.observe(galaxy).numpy(), abs=1e-3)
 
 
-def test_latitude_mean_and_maximum_differ_as_their_names_say(galaxy: torch.Tensor) -> None:
-    cube = SimpleObserver(GRID, in_blur=False).cube(galaxy)
+def test_latitude_is_reduced_by_mean_or_maximum(galaxy: torch.Tensor) -> None:
+    cube = SimpleObserver(GRID, smooth_velocity=False).cube(galaxy)
     assert torch.equal(SimpleObserver(GRID, "max", False).observe(galaxy), cube.max(dim=2).values)
     assert torch.equal(SimpleObserver(GRID, "mean", False).observe(galaxy), cube.mean(dim=2))
     with pytest.raises(UsageError):
         SimpleObserver(GRID, "median")
 
 
-def test_the_in_blur_smooths_velocities_and_leaves_matter_alone(galaxy: torch.Tensor) -> None:
-    blurred = blur_velocity(galaxy)
-    assert torch.equal(blurred[1:], galaxy[1:])
-    assert blurred[V_LOS].diff(dim=1).abs().mean() < 0.8 * galaxy[V_LOS].diff(dim=1).abs().mean()
-    assert torch.equal(top_down_density(blurred, GRID), top_down_density(galaxy, GRID))
+def test_velocity_smoothing_changes_velocities_only(galaxy: torch.Tensor) -> None:
+    smoothed = smooth_velocity(galaxy)
+    assert torch.equal(smoothed[1:], galaxy[1:])
+    assert smoothed[V_LOS].diff(dim=1).abs().mean() < 0.8 * galaxy[V_LOS].diff(dim=1).abs().mean()
+    assert torch.equal(top_down_density(smoothed, GRID), top_down_density(galaxy, GRID))
 
 
-def test_the_in_blur_keeps_a_constant_and_a_slope() -> None:
+def test_velocity_smoothing_conserves_constants_and_slopes() -> None:
     steady = torch.full((6, 7, 8), 3.0)
-    assert blur(steady).numpy() == pytest.approx(steady.numpy())
+    assert smooth(steady).numpy() == pytest.approx(steady.numpy())
     slope = torch.arange(9.0)[:, None, None] + 2 * torch.arange(9.0)[:, None] + torch.zeros(9, 9, 9)
-    assert blur(slope)[2:-2, 3:-3, 2:-2].numpy() == pytest.approx(slope[2:-2, 3:-3, 2:-2].numpy(), rel=1e-5)
+    assert smooth(slope)[2:-2, 3:-3, 2:-2].numpy() == pytest.approx(slope[2:-2, 3:-3, 2:-2].numpy(), rel=1e-5)
 
 
-def test_the_in_blur_is_the_gaussian_of_the_paper() -> None:
+def test_velocity_smoothing_is_the_gaussian_of_the_paper() -> None:
     spike = torch.zeros(7, 11, 7)
     spike[3, 5, 3] = 1.0
-    spread = blur(spike)
+    spread = smooth(spike)
     sigma = 0.33 * np.array(KERNEL)
     ratio = spread[4, 5, 3] / spread[3, 5, 3]
     assert ratio.item() == pytest.approx(np.exp(-0.5 / sigma[0] ** 2), rel=1e-5)
@@ -123,7 +123,7 @@ def test_the_view_from_above_is_the_mean_molecular_density_over_latitude(galaxy:
     assert torch.equal(cropped, above[:, 16:48])
 
 
-def test_an_unknown_observer_is_named_with_its_nearest() -> None:
+def test_an_unknown_observer_is_an_error_with_similar_names() -> None:
     with pytest.raises(UsageError) as error:
         make_observer(GRID, PreobserveConfig(observer="simpel"))
     assert "simple" in error.value.hint

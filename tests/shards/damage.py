@@ -120,6 +120,16 @@ def both_swapped(dice: random.Random, folder: Path) -> str:
 
 
 DAMAGES: tuple[Callable[[random.Random, Path], str], ...] = (
-    in_header, in_payload, anywhere_in_tar, in_index, in_record, cut, lengthened, lost, emptied, zeroed, swapped,
+    in_header,
+    in_payload,
+    anywhere_in_tar,
+    in_index,
+    in_record,
+    cut,
+    lengthened,
+    lost,
+    emptied,
+    zeroed,
+    swapped,
     both_swapped,
-)  # fmt: skip
+)

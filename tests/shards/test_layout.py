@@ -25,20 +25,22 @@ json_values = st.recursive(
 def test_a_sealed_file_gives_back_what_was_put_in(tmp_path_factory, body):
     path = tmp_path_factory.mktemp("seal") / "x.json"
     body = {**body, "format": layout.FORMAT, "version": layout.FORMAT_VERSION}
-    path.write_bytes(layout.seal(body))
-    assert layout.unseal(path, "") == body
+    path.write_bytes(layout.checksummed_json(body))
+    assert layout.read_checksummed_json(path, "") == body
 
 
 def test_no_flipped_bit_of_a_sealed_file_goes_unnoticed(tmp_path):
     path = tmp_path / "x.json"
-    data = layout.seal({"format": layout.FORMAT, "version": 1, "x": [1.5, -2, None, True, "é\n"], "y": {"a": {}}})
+    data = layout.checksummed_json(
+        {"format": layout.FORMAT, "version": 1, "x": [1.5, -2, None, True, "é\n"], "y": {"a": {}}}
+    )
     for place in range(len(data)):
         for bit in range(8):
             damaged = bytearray(data)
             damaged[place] ^= 1 << bit
             path.write_bytes(damaged)
             with pytest.raises(ShardError):
-                layout.unseal(path, "")
+                layout.read_checksummed_json(path, "")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", "{", "NaN", '{"a": 1e999}', '{"a": "\\ud800"}', "[" * 100_000])
@@ -46,13 +48,13 @@ def test_what_is_no_sealed_file_is_refused_in_one_line(tmp_path, text):
     path = tmp_path / "x.json"
     path.write_text(text)
     with pytest.raises(ShardError) as caught:
-        layout.unseal(path, "")
+        layout.read_checksummed_json(path, "")
     assert "\n" not in caught.value.message
 
 
 def test_a_file_that_cannot_be_finished_is_not_begun(tmp_path):
     (tmp_path / "x").write_text("old")
-    with pytest.raises(RuntimeError), layout.whole_file(tmp_path / "x") as file:
+    with pytest.raises(RuntimeError), layout.atomic_file(tmp_path / "x") as file:
         file.write(b"new")
         raise RuntimeError
     assert (tmp_path / "x").read_text() == "old"
@@ -62,7 +64,7 @@ def test_a_file_that_cannot_be_finished_is_not_begun(tmp_path):
 def test_a_link_is_replaced_and_what_it_points_to_is_left_alone(tmp_path):
     (tmp_path / "precious").write_text("mine")
     (tmp_path / "x").symlink_to(tmp_path / "precious")
-    layout.write_whole(tmp_path / "x", b"new")
+    layout.write_atomic(tmp_path / "x", b"new")
     assert (tmp_path / "precious").read_text() == "mine"
     assert not (tmp_path / "x").is_symlink()
 
@@ -76,8 +78,10 @@ def test_a_tar_of_ours_is_a_tar_for_everybody(tmp_path):
     with tarfile.open(tmp_path / "a.tar") as archive:
         members = archive.getmembers()
     assert [(m.name, m.size, m.mtime, m.uid, m.offset_data) for m in members] == [
-        ("a.npy", 700, 0, 0, offsets[0]), ("b.npy", 0, 0, 0, offsets[1]), ("c.npy", 1, 0, 0, offsets[2]),
-    ]  # fmt: skip
+        ("a.npy", 700, 0, 0, offsets[0]),
+        ("b.npy", 0, 0, 0, offsets[1]),
+        ("c.npy", 1, 0, 0, offsets[2]),
+    ]
     assert [(m.name, m.offset, m.size) for m in walk(tmp_path / "a.tar")] == [
         (m.name, m.offset_data, m.size) for m in members
     ]

@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shards import layout, packing
-from shards.closing import merge_set
+from shards import encode_sample, layout
 from shards.errors import ShardError
+from shards.finalize import merge_set
 from shards.index import Index
 from shards.verify import verify
 from shards.writer import ArraySchema, SetPlan, write_set
@@ -193,8 +193,12 @@ def test_a_folder_in_use_is_refused_kept_or_replaced(written, copied):
     fewer = SetPlan({"train": range(5)}, 8)
     write(copied, plan=fewer, overwrite=True)
     assert sorted(p.name for p in copied.iterdir()) == [
-        "index.json", "notes.txt", "plan.json", "train-000000.json", "train-000000.tar",
-    ]  # fmt: skip
+        "index.json",
+        "notes.txt",
+        "plan.json",
+        "train-000000.json",
+        "train-000000.tar",
+    ]
 
 
 def test_resuming_builds_what_is_missing_or_cut_and_nothing_else(written, copied):
@@ -209,7 +213,7 @@ def test_resuming_builds_what_is_missing_or_cut_and_nothing_else(written, copied
 @pytest.mark.parametrize(
     "change",
     [
-        {"fingerprint": {"observer": "other"}},
+        {"made_from": {"observer": "other"}},
         {"encoding": "float16-scaled"},
         {"plan": SetPlan({"train": range(1, 38)}, 8)},
         {"schema": (SCHEMA[0], replace(SCHEMA[1], attributes={"unit": "kg / m3"}))},
@@ -241,8 +245,8 @@ def test_leftovers_of_dead_jobs_are_swept_and_those_of_the_living_are_not(tmp_pa
 @pytest.mark.parametrize(
     ("sample", "words"),
     [
-        (lambda s: replace(s, key="snapshot.101"), "holds a dot"),
-        (lambda s: replace(s, key="a/b"), "characters that a name cannot"),
+        (lambda s: replace(s, key="snapshot.101"), "contains a dot"),
+        (lambda s: replace(s, key="a/b"), "unusable characters"),
         (lambda s: replace(s, key="k" * 65), "has 65 characters"),
         (lambda s: replace(s, arrays={"observation": s.arrays["observation"]}), "the set has observation, density"),
         (lambda s: replace(s, arrays={**s.arrays, "density": s.arrays["density"][0]}), r"is float32 \(6, 10\)"),
@@ -335,7 +339,7 @@ def test_kill_9_at_any_moment_costs_only_the_shard_in_flight(tmp_path):
 def test_packing_is_what_a_worker_sends(written):
     """What crosses to the writing process is bytes and numbers only."""
     stored = tuple(Index.open(written).stored.values())
-    packed = packing.pack(make(4), stored)
+    packed = encode_sample.encode_sample(make(4), stored)
     assert {kind: type(data) for kind, (_, data, _) in packed.members.items()} == dict.fromkeys(
         ("observation", "density", "json"), bytes
     )

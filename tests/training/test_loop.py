@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from iris_cli.config.train import Noise, OptimizerConfig, ScheduleConfig, TrainConfig
 from iris_cli.errors import DataError, UsageError
 from iris_cli.reverter.reverter import Reverter
+from iris_cli.signals import catch_signals
 from iris_cli.training import (
     InfiniteDataset,
     PreObservedDataset,
@@ -27,9 +28,7 @@ from iris_cli.training import (
     train_reverter,
 )
 from iris_cli.training.checkpoint import Checkpoint, load
-from iris_cli.training.interruption import interruption
 from iris_cli.training.loop import Trainer
-from iris_cli.training.pairs import ShardPairs
 from iris_cli.training.run_folder import RunFolder
 from tests.training.makers import small_reverter, without_batch_norm
 
@@ -177,10 +176,10 @@ def test_random_numbers_of_what_was_stopped_half_way_are_drawn_again(shards: Pat
 def test_a_signal_is_answered_while_the_data_hang(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, reads, hanging, forever = ShardPairs.read, itertools.count(), threading.Event(), threading.Event()
-    when_waiting, waits = Trainer._when_waiting, itertools.count()
+    read, reads, hanging, forever = PreObservedDataset.read, itertools.count(), threading.Event(), threading.Event()
+    when_waiting, waits = Trainer._while_waiting, itertools.count()
 
-    def hang(self: ShardPairs, number: int, rows: Any) -> None:
+    def hang(self: PreObservedDataset, number: int, rows: Any) -> None:
         if next(reads) == 12:
             hanging.set()
             forever.wait()
@@ -192,9 +191,9 @@ def test_a_signal_is_answered_while_the_data_hang(
             assert next(waits) < 20, "nobody answers"
         when_waiting(self)
 
-    monkeypatch.setattr(Trainer, "_when_waiting", waiting)
+    monkeypatch.setattr(Trainer, "_while_waiting", waiting)
     train(shards, HYPER, tmp_path / "whole")
-    monkeypatch.setattr(ShardPairs, "read", hang)
+    monkeypatch.setattr(PreObservedDataset, "read", hang)
     with pytest.raises(Stopped):
         train(shards, HYPER, tmp_path / "torn")
     forever.set()
@@ -245,8 +244,14 @@ def test_validation_repeats_to_the_last_bit_and_batches_do_not_matter(shards: Pa
 
 
 def test_gradients_are_clipped_to_the_length_asked_for(shards: Path) -> None:
-    hyper = replace(HYPER, epochs=1, batch_size=22, batches_per_update=1, gradient_clip=1e-3,
-                    optimizer=OptimizerConfig("sgd", 1.0, momentum=0.0))  # fmt: skip
+    hyper = replace(
+        HYPER,
+        epochs=1,
+        batch_size=22,
+        batches_per_update=1,
+        gradient_clip=1e-3,
+        optimizer=OptimizerConfig("sgd", 1.0, momentum=0.0),
+    )
     before = [p.detach().clone() for p in small_reverter().parameters()]
     after = train(shards, hyper)
     moved = torch.cat([(a - b).flatten() for a, b in zip(after.parameters(), before, strict=True)])
@@ -271,7 +276,7 @@ def test_a_checkpoint_of_another_configuration_or_other_data_is_refused_unless_f
 ) -> None:
     train(shards, HYPER, tmp_path / "run")
     other = replace(HYPER, epochs=3, noise=Noise(sigma_K=0.2))
-    with pytest.raises(DataError, match=r"noise: .*0\.1.* then, .*0\.2.* now"):
+    with pytest.raises(DataError, match=r"noise: .*0\.1.* in the checkpoint, .*0\.2.* now"):
         train(shards, other, tmp_path / "run", resume="auto")
     drawn = InfiniteDataset(PreObservedDataset(litter))
     with pytest.raises(DataError, match="litter is another"):
@@ -389,9 +394,9 @@ def test_a_second_ctrl_c_ends_a_run_even_while_it_puts_its_readers_away(
 
 
 def test_ctrl_c_after_another_signal_is_the_first_one() -> None:
-    with interruption(["TERM", "USR1"]) as flag:
+    with catch_signals(["TERM", "USR1"]) as flag:
         for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGTERM):
             os.kill(os.getpid(), number)
-        assert flag.asked
+        assert flag.is_set
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)

@@ -56,8 +56,10 @@ def test_momentum_from_rest_is_torch_s_own() -> None:
     """A library optimizer that takes its first momentum from the first gradient takes the same steps to the bit."""
     ours = nn.Parameter(torch.linspace(-1.0, 1.0, 50))
     theirs = nn.Parameter(ours.detach().clone())
-    steps = (make_optimizer([ours], OptimizerConfig("sgd", 0.1)),
-             torch.optim.SGD([theirs], 0.1, momentum=0.9, nesterov=True, fused=True))  # fmt: skip
+    steps = (
+        make_optimizer([ours], OptimizerConfig("sgd", 0.1)),
+        torch.optim.SGD([theirs], 0.1, momentum=0.9, nesterov=True, fused=True),
+    )
     for _ in range(4):
         for parameter, optimizer in zip((ours, theirs), steps, strict=True):
             optimizer.zero_grad()

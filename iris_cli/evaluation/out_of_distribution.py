@@ -1,0 +1,288 @@
+"""The distance of an observation from those that a network was trained on, and its rank among held-out ones.
+
+An image becomes sixteen numbers: its components along the eight main axes of the training images (pooled, stretched by
+asinh), the residual that these leave, and seven summaries of the emission above its noise: brightness, peak, position
+and extent along both axes, and the tilt of the l-v diagram. The score is the squared Mahalanobis distance of these
+numbers from the training inputs, noise and litter included, per dimension: about 1 for one of them. It is ranked among
+inputs of galaxies that were held out of the training.
+
+A training computes the statistics of its inputs at its end (`summarize_inputs`) and saves them in the run folder, so
+that no later command reads its data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iris_cli.config.grid import Grid
+from iris_cli.console import progress
+from iris_cli.errors import DataError
+from iris_cli.files import atomic_file
+from iris_cli.pairs.stream import PairStream
+from iris_cli.standard.orbit_check import compare
+from shards.order import Numbers
+
+VERSION = 1
+#: Names the random draws of noise and litter: another name would give other draws.
+STREAM = "novelty"
+POOLED = 16
+COMPONENTS = 8
+#: At most so many inputs are read, and compared with the orbit models.
+MOST_TRAINING, MOST_HELD_OUT, MOST_TRUE = 2000, 500, 50
+BATCH = 16
+#: An input is unlike the training set when a smaller share of the held-out ones is as far from it.
+RARE = 0.01
+#: Pixels below so many times the noise do not enter the summaries.
+NOISE_CUT = 3.0
+
+#: Longitudes and velocities are fractions of the axes, from the middle; brightnesses are log10 of inner units.
+SUMMARIES = ("brightness", "peak", "longitude", "velocity", "longitude_spread", "velocity_spread", "lv_correlation")
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """What the features of images are computed from: means over blocks (n, P P), summaries (n, 7) and the mean square
+    of all pixels. It is small, so that a training set need not be kept.
+    """
+
+    blocks: Floats
+    summaries: Floats
+    mean_square: float
+
+    @classmethod
+    def of(cls, images: NDArray) -> Reduced:
+        """(n, L, V)"""
+        return cls(pooled(images), summaries_of(images), float(np.mean(np.square(images, dtype=np.float64))))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Reduced]) -> Reduced:
+        counts = [len(part.blocks) for part in parts]
+        square = float(np.average([part.mean_square for part in parts], weights=counts))
+        return cls(np.concatenate([p.blocks for p in parts]), np.concatenate([p.summaries for p in parts]), square)
+
+
+@dataclass(frozen=True)
+class FeatureAxes:
+    """Image -> features. `scale` is the training images' rms, `axes` (k, P P) their main axes about `centre`."""
+
+    scale: float
+    centre: Floats
+    axes: Floats
+
+    def features(self, images: Reduced) -> Floats:
+        """(n, k + 1 + 7)"""
+        away = np.arcsinh(images.blocks / self.scale) - self.centre
+        along = away @ self.axes.T
+        left = np.maximum((away**2).sum(axis=1) - (along**2).sum(axis=1), 0.0)
+        return np.column_stack([along, np.log(left + 1e-9), images.summaries])
+
+
+@dataclass(frozen=True)
+class SummaryRank:
+    """One of SUMMARIES of an image, and the share of held-out inputs with a lower value, in percent."""
+
+    value: float
+    percentile: float
+
+
+@dataclass(frozen=True)
+class InputScore:
+    """How far an image is from the training set, compared with inputs of galaxies that were held out.
+
+    `score` is the squared Mahalanobis distance per dimension, `median_held_out` its median over the `held_out` inputs,
+    `percentile` the share of these with a lower score, in percent. `unlike`: nearly all of them have a lower score.
+    """
+
+    score: float
+    median_held_out: float
+    percentile: float
+    held_out: int
+    unlike: bool
+    summaries: dict[str, SummaryRank]
+
+
+@dataclass(frozen=True)
+class TrainingInputs:
+    """Statistics of a training's inputs: mean (features,) and inverse covariance (features, features).
+
+    `held_out` (n, features) are the features of galaxies that were not trained on; `explained` (m, orbit models) is the
+    share of their emission in the footprint of their true maps (see standard.orbit_check), with which that of a
+    predicted map is compared.
+    """
+
+    feature_axes: FeatureAxes
+    mean: Floats
+    inverse_covariance: Floats
+    held_out: Floats
+    explained: Floats
+
+    def distances(self, features: Floats) -> Floats:
+        """(n, features) -> (n,) squared Mahalanobis distance per dimension."""
+        away = features - self.mean
+        return np.einsum("ni,ij,nj->n", away, self.inverse_covariance, away) / away.shape[1]
+
+    def score(self, image: NDArray) -> InputScore:
+        """The distance of an image (L, V) and its rank among held-out inputs."""
+        features, others = (
+            self.feature_axes.features(Reduced.of(image[None])),
+            np.sort(self.distances(self.held_out)),
+        )
+        score = float(self.distances(features)[0])
+        columns = zip(SUMMARIES, features[0, -len(SUMMARIES) :], self.held_out[:, -len(SUMMARIES) :].T, strict=True)
+        return InputScore(
+            score,
+            median_held_out=float(np.median(others)),
+            percentile=percentile(others, score),
+            held_out=len(others),
+            unlike=bool(np.mean(others >= score) < RARE),
+            summaries={
+                name: SummaryRank(float(value), percentile(np.sort(column), float(value)))
+                for name, value, column in columns
+            },
+        )
+
+    def save(self, path: Path, key: str) -> None:
+        """Write an .npz file, whole or not at all. `key` identifies the training's data."""
+        arrays: dict[str, Any] = {**vars(self), **vars(self.feature_axes)}
+        del arrays["feature_axes"]
+        with atomic_file(path) as file:
+            np.savez(file, allow_pickle=False, key=np.array(f"{VERSION}:{key}"), **arrays)
+
+    @classmethod
+    def load(cls, path: Path, key: str) -> TrainingInputs | None:
+        """None when there is no such file, when it is damaged, or when it belongs to other data."""
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                if str(arrays["key"]) != f"{VERSION}:{key}":
+                    return None
+                axes = FeatureAxes(float(arrays["scale"]), arrays["centre"], arrays["axes"])
+                return cls(axes, *(arrays[name] for name in ("mean", "inverse_covariance", "held_out", "explained")))
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+            return None
+
+
+def percentile(ascending: NDArray[np.float64], value: float) -> float:
+    """The share of the sorted values that lie below, in percent."""
+    return 100.0 * float(np.searchsorted(ascending, value, side="left")) / max(len(ascending), 1)
+
+
+def pooled(images: NDArray) -> Floats:
+    """(n, L, V) -> (n, P P) means over blocks."""
+    n, lon, v = images.shape
+    a, b = max(lon // POOLED, 1), max(v // POOLED, 1)
+    blocks = images[:, : lon // a * a, : v // b * b].reshape(n, lon // a, a, v // b, b).mean(axis=(2, 4))
+    return np.asarray(blocks, np.float64).reshape(n, -1)
+
+
+def summaries_of(images: NDArray) -> Floats:
+    """(n, L, V) -> (n, 7) SUMMARIES."""
+    return np.array([_summary(np.asarray(image, np.float64)) for image in images])
+
+
+def _summary(image: Floats) -> list[float]:
+    below = image[image < 0]
+    noise = float(np.sqrt(np.mean(below**2))) if below.size else 0.0
+    bright = np.where(image > NOISE_CUT * noise, image, 0.0)
+    total = max(float(bright.sum()), 1e-30)
+    lon, v = (np.linspace(-0.5, 0.5, n) for n in image.shape)
+    on_lon, on_v = bright.sum(axis=1) / total, bright.sum(axis=0) / total
+    mean_l, mean_v = float(on_lon @ lon), float(on_v @ v)
+    spread_l = float(np.sqrt(on_lon @ (lon - mean_l) ** 2))
+    spread_v = float(np.sqrt(on_v @ (v - mean_v) ** 2))
+    tilt = float((lon - mean_l) @ (bright / total) @ (v - mean_v)) / max(spread_l * spread_v, 1e-9)
+    return [
+        float(np.log10(max(total / bright.size, 1e-9))),
+        float(np.log10(max(image.max(), 1e-9))),
+        mean_l,
+        mean_v,
+        spread_l,
+        spread_v,
+        tilt,
+    ]
+
+
+def fit(training: Reduced, held_out: Reduced, explained: Floats) -> TrainingInputs:
+    """With few training images the covariance is shrunk towards its diagonal."""
+    scale = float(np.sqrt(training.mean_square)) or 1.0
+    rows = np.arcsinh(training.blocks / scale)
+    centre = rows.mean(axis=0)
+    _, _, directions = np.linalg.svd(rows - centre, full_matrices=False)
+    axes = FeatureAxes(scale, centre, directions[: min(COMPONENTS, max(1, len(rows) // 4))])
+    known = axes.features(training)
+    covariance = np.atleast_2d(np.cov(known.T))
+    shrinkage = len(covariance) / (len(covariance) + len(known))
+    diagonal = np.diag(np.maximum(np.diag(covariance), 1e-12))
+    inverse = np.linalg.inv((1 - shrinkage) * covariance + shrinkage * diagonal).astype(np.float64)
+    return TrainingInputs(axes, np.asarray(known.mean(axis=0)), inverse, axes.features(held_out), explained)
+
+
+# --- from a training --------------------------------------------------------------------------------------------------
+
+
+def summarize_inputs(
+    train: PairStream, held_out: Numbers, quiet: bool = True, check: Callable[[], None] = lambda: None
+) -> TrainingInputs:
+    """Statistics of inputs as the network saw them, with the noise and the litter of the `train` stream.
+
+    Reads at most MOST_TRAINING of its pairs and MOST_HELD_OUT of the `held_out` ones, evenly over each. `check` is
+    called at each batch and while one is late, and may raise. ShardError for a pair that cannot be read.
+    """
+    streams = [
+        replace(
+            train,
+            name=STREAM,
+            numbers=_evenly(numbers, most),
+            batch=BATCH,
+            rank=0,
+            world=1,
+            shuffle=False,
+            litter_seed=0,
+            pinned=False,
+        )
+        for numbers, most in ((train.numbers, MOST_TRAINING), (held_out, MOST_HELD_OUT))
+    ]
+    reduced: list[list[Reduced]] = [[], []]
+    explained: list[list[float]] = []
+    with progress("statistics of the inputs", sum(stream.count for stream in streams), quiet=quiet) as bar:
+        for which, stream in enumerate(streams):
+            for observed, true in _images(stream, check):
+                reduced[which].append(Reduced.of(observed))
+                if which == 1 and len(explained) < MOST_TRUE:
+                    explained += [_explained(*pair, stream.pairs.grid) for pair in zip(observed, true, strict=True)]
+                bar.advance(len(observed))
+    if not all(reduced):
+        raise DataError("no finite pair among those to train on, or among those held out")
+    return fit(Reduced.joined(reduced[0]), Reduced.joined(reduced[1]), np.array(explained))
+
+
+def _images(stream: PairStream, check: Callable[[], None]) -> Iterator[tuple[NDArray, NDArray]]:
+    """Observations (n, L, V) and true maps (n, R', L), without those that are not finite."""
+    with closing(stream.epoch(waiting=check)) as batches:
+        for batch in batches:
+            check()
+            images = (batch.observation[:, 0], batch.density[:, 0])
+            seen, true = (image.flatten(1).isfinite().all(dim=1) for image in images)
+            finite = seen & true
+            if finite.any():
+                yield images[0][finite].numpy(), images[1][finite].numpy()
+
+
+def _explained(observed: NDArray, true: NDArray, grid: Grid) -> list[float]:
+    return [agreement.explained for agreement in compare(observed, np.ones_like(observed), true, grid)]
+
+
+def _evenly(numbers: Numbers, most: int) -> Numbers:
+    """At most so many, evenly over the set."""
+    if len(numbers) <= most:
+        return np.sort(numbers)
+    return np.sort(numbers)[np.linspace(0, len(numbers) - 1, most).round().astype(int)]

@@ -1,0 +1,135 @@
+"""The report of a test -> a folder with report.json, report.md, report.html and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from iris_cli.console import plural
+from iris_cli.evaluation.bootstrap import LEVEL, RESAMPLES, Summary
+from iris_cli.evaluation.evaluate import Predictions
+from iris_cli.evaluation.figures import draw_report
+from iris_cli.evaluation.page import Block, Heading, Paragraph, Picture, Table, html, markdown
+from iris_cli.evaluation.report import ENSEMBLE_MEANING, MEANING, RunReport, text
+from iris_cli.evaluation.statistics import Curve, Statistics
+from iris_cli.files import atomic_folder, to_json, write_text
+from iris_cli.plots.style import STYLES, save
+
+FORMAT, VERSION = "iris-report", 1
+#: The numbers in which sets of inputs are compared, where they are known.
+COMPARED = (
+    *(name for name in MEANING if name not in ("pairs", "near_far_pairs")),
+    *(name for name in ENSEMBLE_MEANING if name != "mean_absolute_error"),
+)
+#: Curves that the page has as tables.
+CURVES = {
+    "enclosed_mass_ratio": "Predicted / true H2 mass within a radius",
+    "power_ratio": "Power ratio",
+    "cross_correlation": "Cross-correlation",
+    "iou": "Intersection over union above a density",
+    "coverage": "Coverage of the members' central intervals, occupied pixels",
+    "coverage_dense": "Coverage of the members' central intervals, dense pixels",
+}
+#: With fewer galaxies than this, a percentile interval is too narrow.
+MANY_SOURCES = 20
+
+
+def write_report(
+    out: Path,
+    run: Path,
+    report: RunReport,
+    shown: Mapping[str, Predictions],
+    *,
+    overwrite: bool = False,
+    history: Sequence[str] = (),
+) -> Path:
+    """Write the folder `out`, whole or not at all, and return its report.html. DataError when it exists.
+
+    `shown` has a few galaxies of each set for the figures; `history` says how the report was made and is stored in
+    the figures.
+    """
+    with atomic_folder(out, overwrite) as folder:
+        record = {"format": FORMAT, "version": VERSION, "run": str(run), **report.to_dict()}
+        write_text(folder / "report.json", to_json(record))
+        pictures = []
+        with STYLES["screen"].applied():
+            for drawn in draw_report(report, shown):
+                pictures.append(Picture(f"{drawn.name}.png", drawn.caption))
+                save(drawn.figure, folder / pictures[-1].file, history=history)
+        blocks = list(page(run, report, pictures))
+        write_text(folder / "report.md", markdown(blocks))
+        write_text(folder / "report.html", html(f"Test of {run.name}", blocks, folder))
+    return out / "report.html"
+
+
+def page(run: Path, report: RunReport, pictures: Sequence[Picture]) -> Iterator[Block]:
+    """Headings, tables and figures, from top to bottom."""
+    normal = report.normal
+    yield Heading(f"Test of {run.name}", 1)
+    yield Paragraph(
+        f"{plural(normal.pairs, 'pair')} of {plural(normal.sources, 'galaxy', 'galaxies')}, "
+        f"{report.settings.split} split, each evaluated once. The intervals contain the mean with {LEVEL:.0%} "
+        f"confidence: a bootstrap with {RESAMPLES} draws over galaxies, because views of a galaxy are not independent."
+        + (" With so few galaxies the intervals are too narrow." if normal.sources < MANY_SOURCES else "")
+    )
+    settings = {"run": str(run), **report.settings.to_dict()}
+    yield Table(("setting", "value"), [(name, _setting(value)) for name, value in settings.items()])
+    yield Heading("Numbers")
+    yield _numbers(normal, {name: MEANING[name] for name in MEANING if name in normal.numbers})
+    if "crps" in normal.numbers:
+        yield Heading("Calibration of the ensemble")
+        yield _numbers(normal, ENSEMBLE_MEANING)
+    if len(report.sets) > 1:
+        yield Heading("Other inputs")
+        yield Paragraph(
+            "Predictions are compared with the true map of the galaxy that the input was made of. A network that uses "
+            "its input must score worse on noise alone, and on a galaxy that rotates the other way."
+        )
+        yield _comparison(report.sets)
+    yield Heading("Figures")
+    yield from pictures
+    yield Heading("Curves")
+    yield Paragraph("Of the normal set; those of the other sets are in report.json.")
+    for name, title in CURVES.items():
+        if name in normal.curves:
+            yield Heading(title, 3)
+            yield _curve(normal.curves[name])
+
+
+def _setting(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_setting(inner)}" for name, inner in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_setting, value))
+    return "none" if value is None else str(value)
+
+
+def _numbers(found: Statistics, meaning: dict[str, str]) -> Table:
+    header = ("name", "mean", "median", f"{LEVEL:.0%} interval of the mean", "pairs", "meaning")
+    return Table(header, [(name, *_cells(found.numbers[name]), meaning[name]) for name in meaning])
+
+
+def _cells(y: Summary, at: int = 0) -> tuple[str, str, str, str]:
+    return text(float(y.mean[at])), text(float(y.median[at])), _interval(y, at), str(y.pairs[at])
+
+
+def _interval(y: Summary, at: int = 0) -> str:
+    low, high = float(y.low[at]), float(y.high[at])
+    return "-" if np.isnan([low, high]).any() else f"{text(low)} … {text(high)}"
+
+
+def _comparison(sets: Sequence[Statistics]) -> Table:
+    """Means with their intervals, a column for each set."""
+    rows = [("pairs (galaxies)", *(f"{found.pairs} ({found.sources})" for found in sets))]
+    for name in COMPARED:
+        if name in sets[0].numbers:
+            numbers = [found.numbers[name] for found in sets]
+            rows.append((name, *(f"{text(float(y.mean[0]))} ({_interval(y)})" for y in numbers)))
+    return Table(("name", *(found.name for found in sets)), rows)
+
+
+def _curve(curve: Curve) -> Table:
+    header = (f"{curve.of} [{curve.unit}]" if curve.unit != "1" else curve.of, "mean", "median", "interval", "pairs")
+    return Table(header, [(text(float(x)), *_cells(curve.y, i)) for i, x in enumerate(curve.x)])

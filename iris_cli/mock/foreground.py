@@ -1,0 +1,74 @@
+"""Mock litter: gas of the spiral arms between the Sun and the Galactic Centre.
+
+Each sheet is a piece of an arm. It crosses the whole field of view at nearly constant velocity, which is why foreground
+appears as horizontal bands in an l-v image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from iris_cli.config.grid import Grid
+from iris_cli.config.mock import ForegroundConfig
+from iris_cli.mock.turbulence import random_field, sample
+from iris_cli.standard.density_relations import DENSITY_PER_N_H_CM3, temperature_and_molecules
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A slab of gas across the line of sight: Gaussian in distance, clumpy in longitude and latitude."""
+
+    distance_pc: float
+    thickness_pc: float
+    n_H_cm3: float
+    v_km_s: float
+    v_gradient_km_s_deg: float
+    clumps: NDArray[np.float32]
+    stirring: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Foreground:
+    sheets: tuple[Sheet, ...]
+    contrast: float
+    sigma_km_s: float
+    cell_pc: float
+
+    def tensor(self, grid: Grid) -> NDArray[np.float32]:
+        """(6, R, L, B) in inner units."""
+        r = grid.distance.centres()[:, None, None]
+        lon, lat = grid.longitude.centres()[None, :, None], grid.latitude.centres()[None, None, :]
+        n_H, flux = np.full(grid.tensor_shape[1:], 1e-2), np.zeros(grid.tensor_shape[1:])
+        for sheet in self.sheets:
+            at = (r, r * np.deg2rad(lon), r * np.deg2rad(lat))
+            s = self.contrast * sample(sheet.clumps, self.cell_pc, *at)
+            distance = (r - sheet.distance_pc) / sheet.thickness_pc
+            n = sheet.n_H_cm3 * np.exp(s - 0.5 * self.contrast**2 - 0.5 * distance**2)
+            v = sheet.v_km_s + sheet.v_gradient_km_s_deg * lon
+            v = v + self.sigma_km_s * sample(sheet.stirring, self.cell_pc, *at)
+            n_H, flux = n_H + n, flux + n * v
+        return np.stack([flux / n_H, n_H * DENSITY_PER_N_H_CM3, *temperature_and_molecules(n_H)]).astype(np.float32)
+
+
+def draw_foreground(config: ForegroundConfig, grid: Grid, seed: int, number: int) -> Foreground:
+    """Foreground `number` of a seed, within the distances of `grid`."""
+    rng = np.random.default_rng([seed, number, 1])
+    shape = (64, 96, 32)
+    cell = config.turbulence_cell_pc
+
+    def draw() -> Sheet:
+        return Sheet(
+            rng.uniform(grid.r_min_pc, grid.r_max_pc),
+            rng.uniform(*config.thickness_pc),
+            rng.uniform(*config.n_H_cm3),
+            rng.uniform(*config.v_km_s),
+            rng.uniform(*config.v_gradient_km_s_deg),
+            random_field(rng, shape, cell, config.density_slope, config.largest_eddy_pc),
+            random_field(rng, shape, cell, config.velocity_slope, config.largest_eddy_pc),
+        )
+
+    sheets = tuple(draw() for _ in range(rng.integers(config.sheets[0], config.sheets[1] + 1)))
+    return Foreground(sheets, rng.uniform(*config.turbulence_contrast), rng.uniform(*config.turbulence_km_s), cell)

@@ -1,0 +1,71 @@
+"""Statistical equilibrium of many points at once, compiled: tables with photon trapping solve it a million times.
+
+The elimination is that of `populations.stationary`, without a copy of each point's matrix, on as many threads as torch
+uses.
+"""
+
+# mypy: allow-untyped-defs
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from iris_cli.observers.compiled_math import kernel
+
+
+def balanced(
+    collisions: NDArray, which: NDArray, upper: NDArray, lower: NDArray, down: NDArray, up: NDArray
+) -> NDArray[np.float64]:
+    """(point, level) populations that sum to 1.
+
+    `collisions` (any, level, level) are rates from row to column; `which` (point,) is the index of each point's matrix;
+    `down` and `up` (point, line) are the radiative rates between the levels `upper` and `lower` (line,).
+    """
+    found = np.empty((len(which), collisions.shape[1]))
+    parts = torch.get_num_threads()
+    edges = np.linspace(0, len(which), parts + 1).astype(np.int64)
+
+    def solve(part: int) -> None:
+        here = slice(edges[part], edges[part + 1])
+        _eliminate(collisions, which[here], upper, lower, down[here], up[here], found[here])
+
+    if parts == 1:
+        solve(0)
+    else:
+        with ThreadPoolExecutor(parts) as pool:
+            list(pool.map(solve, range(parts)))
+    return found
+
+
+@kernel()
+def _eliminate(collisions, which, upper, lower, down, up, found):
+    levels = collisions.shape[1]
+    q = np.empty((levels, levels))
+    for point in range(len(which)):
+        q[:] = collisions[which[point]]
+        for k in range(len(upper)):
+            q[upper[k], lower[k]] += down[point, k]
+            q[lower[k], upper[k]] += up[point, k]
+        for k in range(levels - 1, 0, -1):
+            leaving = 0.0
+            for j in range(k):
+                leaving += q[k, j]
+            leaving = leaving if leaving > 0.0 else 1.0
+            for i in range(k):
+                share = q[i, k] / leaving
+                q[i, k] = share
+                for j in range(k):
+                    q[i, j] += share * q[k, j]
+        total, x = 1.0, found[point]
+        x[0] = 1.0
+        for k in range(1, levels):
+            x[k] = 0.0
+            for i in range(k):
+                x[k] += x[i] * q[i, k]
+            total += x[k]
+        for k in range(levels):
+            x[k] /= total

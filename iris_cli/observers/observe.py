@@ -1,0 +1,114 @@
+"""The work of `iris observe`: one tensor of a standard data set in, FITS cubes out, one for each line."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from iris_cli.config.observer import LineConfig, SyntheticConfig
+from iris_cli.console import log
+from iris_cli.errors import DataError, UsageError, nearest
+from iris_cli.observers.brightness import UNITS
+from iris_cli.observers.fits_cube import header, moment_names, on_sky, write_cube, write_moments
+from iris_cli.observers.synthetic import SyntheticObserver
+from iris_cli.standard.dataset import StandardDataset
+
+#: BTYPE in the header for each of `brightness.UNITS`: BUNIT = K does not say which temperature.
+_BTYPES = {"K": "Brightness temperature", "K (Planck)": "Planck brightness temperature", "Jy/sr": "Intensity"}
+
+
+def observe_to_fits(
+    folder: Path,
+    index: int,
+    out: Path,
+    config: SyntheticConfig,
+    *,
+    unit: str = "K",
+    smooth_velocity: bool = True,
+    moments: bool = False,
+    overwrite: bool = False,
+    quiet: bool = False,
+    history: Sequence[str] = (),
+) -> list[Path]:
+    """Observes tensor `index` of a data set and returns the files written.
+
+    With several lines, the name of each line is added to `out`. `history` is written to the headers. Raises UsageError
+    when a file exists.
+    """
+    if unit not in UNITS:
+        raise UsageError(f"unknown unit '{unit}'", nearest(unit, UNITS))
+    paths = cube_paths(out, config.lines)
+    check_free(output_paths(paths, moments), overwrite)
+    dataset = open_tensor(folder, index)
+    observer = SyntheticObserver(dataset.grid, smooth_velocity=smooth_velocity, config=config)
+    description = observer.describe()
+    cubes = observer.cube_in(torch.from_numpy(dataset[index]), unit)
+    written: list[Path] = []
+    for path, cube, line in zip(paths, cubes, description["lines"], strict=True):
+        written += _write(path, cube.numpy(), dataset, index, line, description, unit, moments, history)
+        if not quiet:
+            log(
+                f"{line['molecule']} {line['transition']} at {line['frequency_GHz']:.6f} GHz: "
+                f"{cube.min().item():.4g} … {cube.max().item():.4g} {unit}"
+            )
+    return written
+
+
+def open_tensor(folder: Path, index: int) -> StandardDataset:
+    """The data set. Raises UsageError when it has no tensor `index`."""
+    dataset = StandardDataset.open(folder)
+    if index >= len(dataset):
+        raise UsageError(f"{folder} has no tensor {index}", f"it holds {len(dataset)}, numbered from 0")
+    return dataset
+
+
+def cube_paths(out: Path, lines: tuple[LineConfig, ...]) -> list[Path]:
+    """`cube.fits`, or one name per line such as `cube.13co-2-1.fits` if there are several."""
+    if out.suffix != ".fits":
+        raise UsageError(f"{out} is not a FITS name", "use a name that ends in .fits")
+    if len(lines) == 1:
+        return [out]
+    labels = [re.sub(r"[^A-Za-z0-9.-]", "_", f"{Path(line.molecule).stem}-{line.transition}") for line in lines]
+    return [out.with_name(f"{out.stem}.{label}.fits") for label in labels]
+
+
+def output_paths(cubes: Sequence[Path], moments: bool) -> list[Path]:
+    """The cubes and, if wanted, their moments."""
+    return [path for cube in cubes for path in (cube, *(moment_names(cube).values() if moments else ()))]
+
+
+def check_free(paths: Sequence[Path], overwrite: bool) -> None:
+    for path in paths:
+        if not path.parent.is_dir():
+            raise DataError(f"{path.parent} is not a folder", "make it first")
+        if path.is_dir():
+            raise UsageError(f"{path} is a folder", "name a file")
+        if path.exists() and not overwrite:
+            raise UsageError(f"{path} exists already", "--overwrite replaces it")
+
+
+def _write(
+    path: Path,
+    cube: Any,
+    dataset: StandardDataset,
+    index: int,
+    line: dict[str, Any],
+    description: dict[str, Any],
+    unit: str,
+    moments: bool,
+    history: Sequence[str],
+) -> Iterator[Path]:
+    beam, seen = description["beam_fwhm_arcsec"], on_sky(cube)
+    h = header(dataset.grid, line["frequency_GHz"] * 1e9, "K" if unit.startswith("K") else unit, beam)
+    h["OBJECT"] = dataset.entries[index].source[:60]
+    h["BTYPE"] = _BTYPES[unit]
+    cards = [*history, json.dumps({**description, "lines": [line], "unit": unit, "file": dataset.entries[index].file})]
+    write_cube(path, seen, h, cards)
+    yield path
+    if moments:
+        yield from write_moments(path, seen, dataset.grid, h, cards)

@@ -1,0 +1,95 @@
+"""Noise of an observed image, drawn by counter: it depends on the key of the stream and the position alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
+
+from iris_cli.config.grid import Grid
+from iris_cli.config.train import MASS_PER_K_KM_S, Noise
+from iris_cli.errors import UsageError
+from iris_cli.units import INNER
+from shards.order import stream_key
+
+FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
+
+#: Inner units of an observation per kelvin, for quantities where this does not depend on the line's frequency.
+OBSERVED_PER_K = {"temperature": INNER.temperature_per_SI, "v_density": MASS_PER_K_KM_S}
+
+
+def pixel_sigma(sigma: float, latitudes: float, reduction: str) -> float:
+    """Sigma of an l-v pixel, given that of a voxel: a mean over independent latitudes divides it by their square root.
+
+    The maximum over latitude of a bright line has the noise of one voxel.
+    """
+    return sigma / math.sqrt(latitudes) if reduction == "mean" else sigma
+
+
+def independent_latitudes(steps: int, beam_sigma_cells: float) -> float:
+    """The number of independent values among `steps` neighbours whose noise a Gaussian beam has correlated.
+
+    A beam of sigma s gives neighbours d cells apart the correlation exp(-d^2 / (4 s^2)).
+    """
+    if beam_sigma_cells <= 0:
+        return float(steps)
+    cells = np.arange(steps)
+    correlation = np.exp(-((cells[:, None] - cells) ** 2) / (4.0 * beam_sigma_cells**2))
+    return steps**2 / float(correlation.sum())
+
+
+@dataclass(frozen=True)
+class ImageNoise:
+    """Gaussian noise of an l-v image: `sigma` and `mean` of a pixel in its own unit, correlated along longitude.
+
+    With `fade`, each sample's noise is multiplied by one factor drawn from U(0, 1).
+    """
+
+    sigma: float
+    mean: float = 0.0
+    fade: bool = True
+    beam_sigma_cells: float = 0.0
+
+    @classmethod
+    def of(cls, config: Noise, quantity: str, grid: Grid, reduction: str) -> ImageNoise:
+        """The noise of an image, given a configuration in kelvin. UsageError where a kelvin cannot be converted."""
+        per_K = config.observed_per_K or OBSERVED_PER_K.get(quantity)
+        if per_K is None:
+            raise UsageError(
+                f"noise is given in kelvin, but the observation is an {quantity}",
+                "give the value of a kelvin in its unit: --noise-observed-per-k",
+            )
+        lon_sigma, lat_sigma = (
+            config.beam_fwhm_arcsec / 3600.0 / FWHM_PER_SIGMA / axis.step for axis in (grid.longitude, grid.latitude)
+        )
+        sigma = pixel_sigma(config.sigma_K * per_K, independent_latitudes(grid.lat_steps, lat_sigma), reduction)
+        return cls(sigma, config.mean_K * per_K, config.fade, lon_sigma)
+
+    def draw(self, shape: Sequence[int], key: int, position: int) -> NDArray[np.float32]:
+        """(line, L, V) the noise of the sample at `position` of the stream `key` (64 bits)."""
+        generator = np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, position]))
+        fade = generator.random() if self.fade else 1.0
+        image = generator.standard_normal(shape, dtype=np.float32)
+        if self.beam_sigma_cells > 0:
+            image = _correlate(image, self.beam_sigma_cells)
+        image *= self.sigma * fade
+        image += self.mean * fade
+        return image
+
+
+def _correlate(image: NDArray[np.float32], sigma_cells: float) -> NDArray[np.float32]:
+    """Smooth along longitude, then rescale to unit variance."""
+    smooth = gaussian_filter1d(image, sigma_cells, axis=-2, mode="wrap")
+    impulse = np.zeros(image.shape[-2])
+    impulse[0] = 1.0
+    gain = gaussian_filter1d(impulse, sigma_cells, mode="wrap")
+    return smooth / np.float32(np.sqrt((gain**2).sum()))
+
+
+def noise_key(seed: int, stream: str, epoch: int) -> int:
+    """64 bits for the noise of one epoch of one stream ("train", "validation", "test")."""
+    return stream_key("noise", stream, seed, epoch)

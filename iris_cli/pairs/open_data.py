@@ -1,0 +1,78 @@
+"""Folders named in a command -> data sets to train or test on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import ConcatDataset
+
+from iris_cli.config.preobserve import PreobserveConfig
+from iris_cli.config.train import CHECKPOINTS, TrainConfig
+from iris_cli.errors import DataError, UsageError
+from iris_cli.observers.observer import Observer
+from iris_cli.observers.registry import make_observer
+from iris_cli.pairs.datasets import InfiniteDataset, PreObservedDataset
+from iris_cli.standard.dataset import StandardDataset
+
+
+def open_data(
+    folders: Sequence[str], observer: str = "", split: str | None = None, *, checksums: bool = True
+) -> tuple[Any, Observer | None]:
+    """The data set of shard folders, or of standard data sets with the observer of that name; several are joined."""
+    if not observer:
+        return _joined([open_shards(folder, split, checksums=checksums) for folder in folders]), None
+    if split:
+        raise UsageError("a standard data set has no splits", "test on shards, or on all tensors")
+    standard = [StandardDataset.open(_standard_folder(folder)) for folder in folders]
+    return _joined(standard), make_observer(standard[0].grid, PreobserveConfig(observer=observer))
+
+
+def open_shards(folder: str, split: str | None = None, *, checksums: bool = True) -> PreObservedDataset:
+    return PreObservedDataset(shards_folder(folder), split, checksums=checksums)
+
+
+def open_litter(hyper: TrainConfig) -> InfiniteDataset | None:
+    """The litter of a configuration, if any. DataError when its folder is empty."""
+    if not hyper.litter:
+        return None
+    if not Path(hyper.litter).is_dir():
+        raise DataError(
+            f"the litter {hyper.litter} is not there",
+            "name its folder by --litter; without litter: `iris test --no-litter`, `iris plot pair --clean`",
+        )
+    dataset = open_shards(hyper.litter, checksums=hyper.checksums)
+    if len(dataset) == 0:
+        raise DataError(f"{hyper.litter} holds no litter to draw from", "write some: iris preobserve --litter")
+    return InfiniteDataset(dataset, hyper.seed)
+
+
+def shards_folder(folder: str) -> Path:
+    """DataError when there is no such folder, UsageError for a run, or a standard data set without an observer."""
+    path = Path(folder)
+    if not path.is_dir():
+        raise DataError(f"{path} is not a folder", "name the output of `iris preobserve`")
+    if (path / CHECKPOINTS).is_dir() or path.name == CHECKPOINTS:
+        raise UsageError(
+            f"{path} is a run, not shards",
+            "`--resume` continues the run of --out; its value is auto, none or a checkpoint NAME.pt",
+        )
+    standard = any((path / name).exists() for name in ("standard.json", "attributes.json"))
+    if standard and not (path / "index.json").exists():
+        raise UsageError(
+            f"{path} is a standard data set, not shards",
+            f"run `iris preobserve {path} SHARDS`, or add --observer simple",
+        )
+    return path
+
+
+def _standard_folder(folder: str) -> str:
+    """UsageError for a shard folder."""
+    if (Path(folder) / "index.json").exists():
+        raise UsageError(f"{folder} holds shards, which are observed already", "leave out --observer")
+    return folder
+
+
+def _joined(parts: Sequence[Any]) -> Any:
+    return parts[0] if len(parts) == 1 else ConcatDataset(parts)

@@ -1,0 +1,109 @@
+"""The network `columns`: a U-Net that keeps each longitude in its own column.
+
+The l-v image is (N, 1, L, V) and the map (N, 1, R', L): longitude is a row of the image and a column of the map. The
+image is transposed to (V, L) first, so that the skip connections of the U-Net stay at their longitude and only velocity
+has to become distance. Other differences from the paper's network: the input is asinh of the image at several scales,
+so that faint and bright gas have similar values; group norm replaces batch norm, so that the map of one galaxy does not
+depend on the others in its batch; the output is on the scale of the loss.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from iris_cli.errors import UsageError
+from iris_cli.reverter.layers import SIZES, PixelAttention
+from iris_cli.units import INNER
+
+#: Initial scales of asinh(image/scale), inner units: the brightness of a `small` galaxy, a decade below and above.
+SCALES = {"temperature": (0.03, 0.3, 3.0), "v_density": (0.3, 3.0, 30.0), "intensity": (1e-20, 1e-19, 1e-18)}
+#: Unit of the last layer's output, in inner units: the density by which the loss normalises, 1e-19 kg/m3.
+DENSITY = 1e-19 * INNER.density_per_SI
+#: Channels at S/2, S/4, ... 4 pixels across.
+WIDTHS = (16, 32, 64, 128, 192, 256, 256)
+GROUPS = 8
+#: Levels of so many pixels across or fewer have attention between all their pixels.
+MAX_ATTENDED = 16
+
+
+class Asinh(nn.Module):
+    """(N, 1, L, V) -> (N, scales, V, L): the transposed image as asinh(image/scale), with learned scales."""
+
+    def __init__(self, scales: tuple[float, ...]) -> None:
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.tensor(scales).log())
+
+    def forward(self, image: Tensor) -> Tensor:
+        return torch.asinh(image.float().transpose(2, 3) / self.log_scale.exp()[:, None, None])
+
+
+class Block(nn.Module):
+    """`x + f(x)`, where f is norm, activation and convolution, twice: (N, C, H, W) -> (N, C', H, W)."""
+
+    def __init__(self, channels: int, out: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.GroupNorm(GROUPS, channels),
+            nn.SiLU(),
+            nn.Conv2d(channels, out, 3, padding=1),
+            nn.GroupNorm(GROUPS, out),
+            nn.SiLU(),
+            nn.Conv2d(out, out, 3, padding=1),
+        )
+        self.across = nn.Conv2d(channels, out, 1) if channels != out else nn.Identity()
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.across(image) + self.body(image)
+
+
+class UNet(nn.Module):
+    """(N, channels_in, S, S) -> (N, 1, S, S): each level halves the image, down to 4 pixels across, and up again."""
+
+    def __init__(self, channels_in: int, image_size: int) -> None:
+        super().__init__()
+        pixels = [image_size >> k for k in range(1, image_size.bit_length() - 2)]  # S/2, S/4, ... 4
+        widths = WIDTHS[: len(pixels)]
+        self.enter = nn.Conv2d(channels_in, widths[0], 4, stride=2, padding=1)
+        self.levels = nn.ModuleList(_level(w, p) for w, p in zip(widths, pixels, strict=True))
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in pairwise(widths))
+        self.up = nn.ModuleList(nn.ConvTranspose2d(b, a, 4, stride=2, padding=1) for a, b in pairwise(widths))
+        self.join = nn.ModuleList(Block(2 * w, w) for w in widths[:-1])
+        self.leave = nn.Sequential(
+            nn.GroupNorm(GROUPS, widths[0]), nn.SiLU(), nn.ConvTranspose2d(widths[0], 1, 4, stride=2, padding=1)
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        image, kept = self.enter(image), []
+        for level, down in zip(self.levels, self.down, strict=False):
+            kept.append(level(image))
+            image = down(kept[-1])
+        image = self.levels[-1](image)
+        for up, join in zip(reversed(self.up), reversed(self.join), strict=True):
+            image = join(torch.cat([up(image), kept.pop()], dim=1))
+        return self.leave(image)
+
+
+def _level(channels: int, pixels: int) -> nn.Module:
+    block = Block(channels, channels)
+    if pixels > MAX_ATTENDED:
+        return block
+    return nn.Sequential(block, PixelAttention(channels))
+
+
+class Density(nn.Module):
+    """Any number -> a density above zero, on the scale of the loss; an output of 0 is close to zero density."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        return DENSITY * F.softplus(image.float() - 3.0)
+
+
+def columns(image_size: int, quantity: str) -> dict[str, nn.Module]:
+    """Modules for square images of this size. UsageError for a size that is not in SIZES."""
+    if image_size not in SIZES:
+        raise UsageError(f"the network takes square images of {', '.join(map(str, SIZES))} pixels, not {image_size}")
+    scales = SCALES[quantity]
+    return {"asinh": Asinh(scales), "unet": UNet(len(scales), image_size), "density_scale": Density()}

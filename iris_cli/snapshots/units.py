@@ -1,0 +1,197 @@
+"""Units of the numbers in a snapshot: cgs per code unit, factors of h and of the cosmic scale factor a.
+
+Simulation codes write `value` for `value x unit x a^p x h^q`. The unit is in the attributes of a group such as Header
+or Units, or in the attributes of each dataset together with p and q (`codes`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import h5py
+import numpy as np
+
+from iris_cli import units
+from iris_cli.config.ingest import IngestConfig
+from iris_cli.errors import DataError
+from iris_cli.snapshots import codes
+from iris_cli.snapshots.hdf5 import attribute, member, number
+
+_CM_PER_PC = 100.0 * units.M_PER_PC
+_G_PER_CM3_INNER = 1e3 * units.INNER.density_per_SI
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A physical quantity: powers of length, mass and velocity, the usual powers of a and h, and its inner unit."""
+
+    length: int
+    mass: int
+    velocity: int
+    a: float
+    h: float
+    inner_per_cgs: float
+    cgs: str
+
+
+LENGTH = Kind(1, 0, 0, 1.0, -1.0, 1.0 / _CM_PER_PC, "cm")
+VELOCITY = Kind(0, 0, 1, 0.5, 0.0, 1e-5, "cm / s")
+DENSITY = Kind(-3, 1, 0, -3.0, 2.0, _G_PER_CM3_INNER, "g / cm3")
+MASS = Kind(0, 1, 0, 0.0, -1.0, 1e-3 * units.INNER.mass_per_SI, "g")
+VOLUME = Kind(3, 0, 0, 3.0, -3.0, _CM_PER_PC**-3, "cm3")
+#: Energy per mass; its inner unit is (km/s)^2.
+ENERGY = Kind(0, 0, 2, 0.0, 0.0, 1e-10, "cm2 / s2")
+TEMPERATURE = Kind(0, 0, 0, 0.0, 0.0, 1.0, "K")
+PURE = Kind(0, 0, 0, 0.0, 0.0, 1.0, "")
+
+_FLAGS = "--unit-length-cm, --unit-mass-g, --unit-velocity-cm-s"
+
+
+@dataclass(frozen=True)
+class SnapshotUnits:
+    """cgs per code unit (None if unknown), h, a. With `given_by_user`, the units of datasets are ignored."""
+
+    where: str
+    length_cm: float | None
+    mass_g: float | None
+    velocity_cm_s: float | None
+    h: float
+    a: float
+    given_by_user: bool
+
+    def inner_per_file(self, dataset: h5py.Dataset, kind: Kind) -> float:
+        """The factor from a dataset's values to inner units. Raises DataError for unknown or contradictory units."""
+        return self.cgs_per_file(dataset, kind) * kind.inner_per_cgs
+
+    def cgs_per_file(self, dataset: h5py.Dataset, kind: Kind) -> float:
+        on_dataset, power_a, power_h = (None, None, None) if self.given_by_user else _dataset_unit(dataset, kind)
+        from_header = self._from_header(kind)
+        if on_dataset and from_header and abs(on_dataset / from_header - 1.0) > 1e-2:
+            raise DataError(
+                f"{self.where}: the unit of {dataset.name} is {on_dataset:g} {kind.cgs} by its attributes, "
+                f"{from_header:g} by the header",
+                f"set the units: {_FLAGS}",
+            )
+        unit = on_dataset or from_header
+        if unit is None:
+            raise DataError(
+                f"{self.where} does not say in which unit {dataset.name} is: no UnitLength_in_cm "
+                "and the like in Header, Parameters or Units, no to_cgs",
+                f"give {_FLAGS}",
+            )
+        p, q = (kind.a if power_a is None else power_a), (kind.h if power_h is None else power_h)
+        return unit * self.a**p * self.h**q
+
+    def _from_header(self, kind: Kind) -> float | None:
+        product = 1.0
+        units_ = (self.length_cm, self.mass_g, self.velocity_cm_s)
+        for unit, power in zip(units_, (kind.length, kind.mass, kind.velocity), strict=True):
+            if power:
+                if unit is None:
+                    return None
+                product *= unit**power
+        return product
+
+
+def read_units(file: h5py.File, config: IngestConfig) -> SnapshotUnits:
+    """The units of the header, unless the configuration overrides them. Raises DataError for contradictions."""
+    length = config.unit_length_cm or _unit(file, codes.LENGTH_UNIT, "--unit-length-cm")
+    mass = config.unit_mass_g or _unit(file, codes.MASS_UNIT, "--unit-mass-g")
+    velocity = config.unit_velocity_cm_s or _unit(file, codes.VELOCITY_UNIT, "--unit-velocity-cm-s")
+    if velocity is None and length and (time := _unit(file, codes.TIME_UNIT, "--unit-velocity-cm-s")):
+        velocity = length / time
+    given = any(u is not None for u in (config.unit_length_cm, config.unit_mass_g, config.unit_velocity_cm_s))
+    h = config.hubble_param or parameter(file, "HubbleParam") or 1.0  # 0 in files of runs that have no h
+    if not 0.0 < h < float("inf"):
+        raise DataError(f"{file.filename}: HubbleParam is {h:g}", "give --hubble-param")
+    a = config.cosmic_scale_factor or scale_factor(file)
+    return SnapshotUnits(file.filename, length, mass, velocity, h, a, given)
+
+
+def groups(file: h5py.File) -> list[Any]:
+    found = (member(file, name) for name in codes.GROUPS)
+    return [group for group in found if group is not None]
+
+
+def parameter(file: h5py.File, name: str) -> float | None:
+    """A parameter from the first group that has it."""
+    return next((value for group in groups(file) if (value := number(group, name)) is not None), None)
+
+
+def _unit(file: h5py.File, names: Sequence[str], flag: str) -> float | None:
+    """A unit in cgs, or None. Raises DataError for impossible values and for groups that disagree."""
+    found = [(g.name, value) for g in groups(file) for name in names if (value := number(g, name)) is not None]
+    for group, value in found:
+        if not 0.0 < value < float("inf"):
+            raise DataError(f"{file.filename}: {names[0]} of {group} is {value:g}", f"give {flag}")
+        if abs(value / found[0][1] - 1.0) > 1e-3:
+            raise DataError(
+                f"{file.filename}: {names[0]} is {found[0][1]:g} in {found[0][0]} and {value:g} in {group}",
+                f"set it: {flag}",
+            )
+    return found[0][1] if found else None
+
+
+def scale_factor(file: h5py.File) -> float:
+    """The cosmic scale factor a = 1/(1 + z), 1 for a run that is not cosmological. Raises DataError if ambiguous."""
+    if (stated := parameter(file, "Scale-factor")) is not None and stated > 0:  # SWIFT, whose Time is a time
+        return stated
+    time, redshift, comoving = (parameter(file, n) for n in ("Time", "Redshift", "ComovingIntegrationOn"))
+    from_redshift = 1.0 / (1.0 + redshift) if redshift is not None and redshift > -1.0 else None
+    if comoving is not None:
+        a = 1.0 if not comoving else from_redshift if time is None else time
+    elif from_redshift is not None and redshift != 0.0:
+        a = from_redshift
+        if time is not None and abs(time / a - 1.0) > 1e-2:
+            raise DataError(
+                f"{file.filename}: Time = {time:g} is not 1/(1 + Redshift) = {a:g}", "set it: --cosmic-scale-factor"
+            )
+    else:
+        a = 1.0
+        _refuse_ambiguous_time(file, time, redshift)
+    if a is None or not 0.0 < a < float("inf"):
+        raise DataError(f"{file.filename}: the cosmic scale factor is {a}", "give --cosmic-scale-factor")
+    return a
+
+
+def _refuse_ambiguous_time(file: h5py.File, time: float | None, redshift: float | None) -> None:
+    """Without a redshift, a Time below 1 may be a scale factor or a time."""
+    cosmological = parameter(file, "HubbleParam") not in (None, 0.0, 1.0) or bool(parameter(file, "OmegaLambda"))
+    if redshift is None and time is not None and 0.0 < time < 1.0 and cosmological:
+        raise DataError(
+            f"{file.filename} does not say whether Time = {time:g} is a scale factor",
+            f"give --cosmic-scale-factor {time:g}, or 1",
+        )
+
+
+def _dataset_unit(dataset: h5py.Dataset, kind: Kind) -> tuple[float | None, float | None, float | None]:
+    """(cgs per file unit, power of a, power of h) from a dataset's attributes; None where they are missing."""
+    for names in codes.DATASET_UNITS:
+        factor, a, h = (number(dataset, name) for name in names)
+        if (factor, a, h) != (None, None, None):
+            return (factor if factor and np.isfinite(factor) and factor > 0 else None), a, h
+    return _named_unit(dataset, kind), None, None
+
+
+def _named_unit(dataset: h5py.Dataset, kind: Kind) -> float | None:
+    """An attribute such as `unit = "kpc"` in cgs. Raises DataError when it is the unit of another quantity."""
+    text = next((v for name in codes.UNIT_TEXTS if (v := attribute(dataset, name)) is not None), None)
+    if not isinstance(text, str) or not text.strip():
+        return None
+    from astropy import units as u
+
+    parse: Callable[[str], Any] = u.Unit
+    try:
+        unit = parse(text)
+    except (ValueError, TypeError):
+        return None  # not a unit; the header decides
+    try:
+        return float(unit.to(parse(kind.cgs)))
+    except u.UnitConversionError:
+        raise DataError(
+            f"{dataset.file.filename}: {dataset.name} is in '{text}', which cannot be converted to "
+            f"{kind.cgs or 'a pure number'}",
+            f"give {_FLAGS}",
+        ) from None

@@ -1,0 +1,234 @@
+"""A FITS cube on disk: where its pixels are on the Galactic sky, the velocities of its channels, its values in kelvin.
+
+In: a FITS file and the flags of `CubeConfig`. Out: a `CubeFile`, whose slabs are read on demand. If the header lacks a
+quantity that a number depends on, an error names the flag for it. World coordinates are astropy's
+(wcslib's).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy import units as u
+from astropy.coordinates import SkyCoord
+from astropy.io import fits
+from astropy.wcs import WCS
+from numpy.typing import NDArray
+
+from iris_cli.config.cube import CubeConfig
+from iris_cli.errors import DataError, UsageError
+from iris_cli.telescope.brightness_unit import read_brightness
+from iris_cli.telescope.spectral_axis import read_spectral_axis
+
+Floats = NDArray[np.float64]
+
+#: Spellings of units that astropy does not know.
+_SPELLINGS = {name.upper(): name for name in ("km/s", "m/s", "Hz", "GHz", "MHz", "deg")}
+_SPELLINGS |= {"KM S-1": "km/s", "DEGREES": "deg", "DEGREE": "deg", "DEGS": "deg"}
+
+
+@dataclass(frozen=True)
+class CubeInput:
+    """The description of a cube from its header and the flags.
+
+    `shape` is (channels, rows, columns), `centre_deg` the Galactic longitude and latitude of the middle pixel. `unit`
+    is the unit of the values in the file. None is unknown. `notes` are assumptions that the user should know.
+    """
+
+    file: str
+    shape: tuple[int, int, int]
+    centre_deg: tuple[float, float]
+    spectral_axis: str
+    velocity_range_km_s: tuple[float, float]
+    unit: str
+    frame: str | None = None
+    rest_frequency_GHz: float | None = None
+    beam_arcsec: tuple[float, float] | None = None
+    efficiency: float | None = None
+    notes: tuple[str, ...] = ()
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class CubeFile:
+    """An open cube.
+
+    Channel k spans `v_low[k]` … `v_high[k]`: km/s, LSR, radio convention, receding > 0. A number of the file times
+    `to_K` is a main-beam temperature. A `mapped` file is read where it is needed; others (scaled integers, gzip) are
+    read by whole channels. `axes` are those of the array, in the order (channels, rows, columns). `origin_deg` is the
+    Galactic position that positions are measured from.
+    """
+
+    path: Path
+    hdu: Any
+    mapped: bool
+    axes: tuple[int, int, int]
+    sky: WCS
+    v_low: Floats
+    v_high: Floats
+    to_K: float
+    origin_deg: tuple[float, float]
+    info: CubeInput
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.info.shape
+
+    def slab(self, channels: slice, rows: slice, columns: slice) -> NDArray[np.float32]:
+        """(channels, rows, columns) in kelvin, read from disk now. DataError when the file ends too early."""
+        index = [slice(0, 1)] * self.hdu.header["NAXIS"]  # a number among slices may leave its axis in place
+        for axis, part in zip(self.axes, (channels, rows, columns), strict=True):
+            index[axis] = part if self.mapped or axis == self.axes[0] else slice(0, self.hdu.shape[axis])
+        try:
+            read = np.asarray(self.hdu.section[tuple(index)])
+        except (OSError, ValueError, TypeError, EOFError) as error:
+            raise DataError(f"{self.path} is cut short or damaged: {error}", "copy the file again") from None
+        others = [axis for axis in range(read.ndim) if axis not in self.axes]
+        ordered = read.transpose([*self.axes, *others]).reshape([read.shape[axis] for axis in self.axes])
+        if not self.mapped:
+            ordered = ordered[:, rows, columns]
+        return ordered.astype(np.float32) * np.float32(self.to_K)
+
+    def corners(self, rows: slice) -> tuple[Floats, Floats]:
+        """(rows + 1, columns + 1) longitude and latitude of the corners of some rows of pixels, deg from the origin."""
+        x, y = np.arange(self.shape[2] + 1) - 0.5, np.arange(rows.start, rows.stop + 1) - 0.5
+        position = self.sky.pixel_to_world(*np.meshgrid(x, y)).galactic
+        lon0, lat0 = self.origin_deg
+        return (position.l.deg - lon0 + 180.0) % 360.0 - 180.0, position.b.deg - lat0
+
+    def pixel_at(self, lon: Floats, lat: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(row, column) of the pixel that holds a position, deg from the origin; -1 outside the cube."""
+        lon0, lat0 = self.origin_deg
+        position = SkyCoord(l=(lon + lon0) * u.deg, b=(lat + lat0) * u.deg, frame="galactic")
+        x, y = (np.floor(np.nan_to_num(a, nan=-9.0) + 0.5) for a in self.sky.world_to_pixel(position))
+        inside = (x >= 0) & (x < self.shape[2]) & (y >= 0) & (y < self.shape[1])
+        return np.where(inside, y, -1).astype(np.int64), np.where(inside, x, -1).astype(np.int64)
+
+
+@contextmanager
+def open_cube(path: Path, config: CubeConfig) -> Iterator[CubeFile]:
+    """Read the header and keep the file open.
+
+    DataError for a file that cannot be read, and when header and flags lack a quantity that a number depends on.
+    """
+    with ExitStack() as stack:
+        hdu = _image(path, stack.enter_context(open_fits(path, mapped=True)), config.hdu)
+        mapped = not any(card in hdu.header for card in ("BSCALE", "BZERO", "BLANK"))
+        if not mapped:
+            hdu = _image(path, stack.enter_context(open_fits(path, mapped=False)), config.hdu)
+        yield _described(path, hdu, mapped, config)
+
+
+@contextmanager
+def open_fits(path: Path, mapped: bool) -> Iterator[Any]:
+    """The HDUs of a FITS file. DataError when it is none, or does not exist.
+
+    astropy warns about each card of an outdated form; these warnings are silent, as what matters is checked.
+    """
+    if not path.is_file():
+        raise DataError(f"{path} {'is a folder' if path.is_dir() else 'does not exist'}", "name a FITS file")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            file = fits.open(path, memmap=mapped)
+        except (OSError, ValueError, TypeError, EOFError) as error:
+            raise DataError(f"{path} is not a FITS file: {str(error).splitlines()[0]}", "name a FITS file") from None
+        with file:
+            yield file
+
+
+def world_coordinates(path: Path, header: fits.Header, hint: str = "fix the header") -> WCS:
+    """The WCS of a header. DataError with the last line of wcslib's message, and a hint."""
+    try:
+        wcs = WCS(header)
+        wcs.wcs.set()
+    except Exception as error:  # wcslib has a dozen kinds
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        message = lines[-1] if lines else type(error).__name__
+        raise DataError(f"{path}: its world coordinates cannot be read: {message}", hint) from None
+    return wcs
+
+
+def _image(path: Path, file: Any, number: int | None) -> Any:
+    """The requested HDU, or the first with three axes or more."""
+    if number is not None and not 0 <= number < len(file):
+        raise UsageError(f"{path} has no HDU {number}", f"it has {len(file)}, from 0")
+    for hdu in file if number is None else [file[number]]:
+        if hdu.is_image and hdu.header.get("NAXIS", 0) >= 3:
+            return hdu
+    where = f"HDU {number}" if number is not None else "any HDU"
+    raise DataError(f"{path} holds no cube: there is no image of three axes in {where}", "--hdu N names another HDU")
+
+
+def _described(path: Path, hdu: Any, mapped: bool, config: CubeConfig) -> CubeFile:
+    header = hdu.header.copy()
+    wcs = _cube_coordinates(path, header, config)
+    lon, lat, spectral = _axis_numbers(path, header, wcs)
+    shape = (header[f"NAXIS{spectral + 1}"], header[f"NAXIS{lat + 1}"], header[f"NAXIS{lon + 1}"])
+    if 0 in shape:
+        raise DataError(f"{path} holds {shape[0]} channels of {shape[1]} x {shape[2]} pixels", "name another cube")
+    axis = read_spectral_axis(path, header, wcs, shape[0], config)
+    brightness = read_brightness(path, header, wcs, config)
+    sky = wcs.sub([lon + 1, lat + 1])
+    try:
+        middle = sky.pixel_to_world(0.5 * (shape[2] - 1), 0.5 * (shape[1] - 1)).galactic
+    except (ValueError, AttributeError):
+        frame = header.get("RADESYS") or wcs.wcs.ctype[lon]
+        raise DataError(
+            f"{path}: its sky frame '{frame}' cannot be brought to Galactic coordinates", "fix RADESYS and CTYPE"
+        ) from None
+    info = CubeInput(
+        path.name,
+        shape,
+        (round(float(middle.l.deg), 4), round(float(middle.b.deg), 4)),
+        axis.ctype,
+        axis.range_km_s,
+        brightness.unit,
+        axis.frame,
+        brightness.rest_frequency_GHz,
+        brightness.beam_arcsec,
+        brightness.efficiency,
+        axis.notes + brightness.notes,
+    )
+    last = header["NAXIS"] - 1  # numpy counts axes from the other end
+    axes = (last - spectral, last - lat, last - lon)
+    origin = (config.centre_lon_deg, config.centre_lat_deg)
+    return CubeFile(path, hdu, mapped, axes, sky, axis.v_low, axis.v_high, brightness.to_K, origin, info)
+
+
+def _cube_coordinates(path: Path, header: fits.Header, config: CubeConfig) -> WCS:
+    """The WCS of a header whose units are spelled as astropy does, with the rest frequency of the flags."""
+    for k in range(1, header["NAXIS"] + 1):
+        unit = str(header.get(f"CUNIT{k}", "")).strip()
+        if unit.upper() in _SPELLINGS and unit not in _SPELLINGS.values():
+            header[f"CUNIT{k}"] = _SPELLINGS[unit.upper()]
+    if config.rest_frequency_GHz is not None:
+        header["RESTFRQ"] = config.rest_frequency_GHz * 1e9
+        header.pop("RESTFREQ", None)
+        header.pop("RESTWAV", None)
+    known = any(header.get(card) for card in ("RESTFRQ", "RESTFREQ", "RESTWAV"))
+    flag = "" if known else ", or give --rest-frequency-ghz if that is what it lacks"
+    return world_coordinates(path, header, f"fix the header{flag}")
+
+
+def _axis_numbers(path: Path, header: fits.Header, wcs: WCS) -> tuple[int, int, int]:
+    """(longitude, latitude, spectral) numbers from 0. DataError unless each exists and any other axis has one pixel."""
+    numbers = {"longitude": wcs.wcs.lng, "latitude": wcs.wcs.lat, "spectral": wcs.wcs.spec}
+    absent = [name for name, k in numbers.items() if not 0 <= k < header["NAXIS"]]
+    if absent:
+        kinds = ", ".join(str(t) or "(blank)" for t in wcs.wcs.ctype)
+        raise DataError(f"{path} has no {' and no '.join(absent)} axis: its CTYPEs are {kinds}", "fix the header")
+    for k in range(header["NAXIS"]):
+        if k not in numbers.values() and header[f"NAXIS{k + 1}"] != 1:
+            raise DataError(
+                f"{path} has {header[f'NAXIS{k + 1}']} planes along its {wcs.wcs.ctype[k] or 'unnamed'} axis; one is "
+                "expected",
+                "cut out the one to use, Stokes I",
+            )
+    return wcs.wcs.lng, wcs.wcs.lat, wcs.wcs.spec

@@ -1,0 +1,409 @@
+"""Telescope cubes -> the l-v image on the grid of a network: what `iris cube` does.
+
+In: FITS cubes (`cube_file`), the grid and the latitude reduction of a network. Out: an `LvImage`. Each voxel is divided
+among the cells of the grid that it overlaps, so that flux is conserved along all three axes. Voxels that no cube fills
+count as dark; the coverage is recorded. Where cubes overlap, the first one in the list counts. Cubes are read in slabs
+of channels, so their size is not limited by memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from iris_cli.config.cube import CubeConfig, RegridConfig
+from iris_cli.config.grid import Grid, grid_preset
+from iris_cli.console import log, progress, warn
+from iris_cli.errors import DataError, UsageError, nearest
+from iris_cli.files import check_output, file_sha256
+from iris_cli.telescope.cube_file import CubeFile, CubeInput, open_cube
+from iris_cli.telescope.lv_image import SUFFIXES, LvImage, save_lv
+from iris_cli.telescope.overlap import disjoint, overlap_outside, quad_overlap
+
+REDUCTIONS: dict[str, Callable[..., NDArray]] = {"mean": np.mean, "max": np.max}
+#: Below this share of the image that the cubes fill, a warning says that the rest is dark.
+NEARLY_ALL = 0.95
+#: Memory of a voxel of a slab: as read, in kelvin, masked, its mask, and copies in C order.
+BYTES_PER_VOXEL = 28
+#: Pixels whose corners are converted to Galactic coordinates in one call.
+PIXELS_AT_ONCE = 200_000
+#: Corners are moved towards the centre of a pixel by this factor before another cube is searched for them, so that
+#: pixels with common edges do not overlap.
+INSIDE = 0.98
+
+
+# --- what `iris cube` does --------------------------------------------------------------------------------------------
+
+
+def write_lv_image(
+    paths: Sequence[Path],
+    out: Path,
+    grid: Grid,
+    latitude: str,
+    config: CubeConfig,
+    *,
+    overwrite: bool = False,
+    quiet: bool = False,
+    history: Sequence[str] = (),
+) -> LvImage:
+    """Write the l-v image of the cubes to `out` (.npz or .fits), with the SHA-256 of each cube.
+
+    `history` says how the file was made and is written into it. UsageError for an output name that is not free,
+    DataError as in `regrid`.
+    """
+    check_output(out, overwrite, SUFFIXES)
+    lv = regrid(paths, grid, latitude, config, quiet=quiet)
+    cubes = [replace(cube, sha256=file_sha256(path)) for cube, path in zip(lv.cubes, paths, strict=True)]
+    lv = replace(lv, cubes=tuple(cubes))
+    report_coverage(lv)
+    save_lv(lv, out, history)
+    return lv
+
+
+@dataclass(frozen=True)
+class RegridPlan:
+    """What a regridding would read, from the headers alone; no cubes for an l-v image that is regridded already."""
+
+    #: Pixels along longitude and velocity.
+    image: tuple[int, ...]
+    latitude: str
+    cubes: tuple[CubeInput, ...] = ()
+    cube_sizes_GiB: tuple[float, ...] = ()
+    #: Of the two arrays that collect brightness and coverage.
+    sums_GiB: float = 0.0
+    memory_GiB: float = 0.0
+
+    @property
+    def working_GiB(self) -> float:
+        """The memory that the work needs at most."""
+        return self.sums_GiB + min(self.memory_GiB, max(self.cube_sizes_GiB, default=0.0))
+
+
+def plan_regrid(paths: Sequence[Path], grid: Grid, latitude: str, config: CubeConfig) -> RegridPlan:
+    """UsageError and DataError as in `regrid`, as far as headers show."""
+    _check_arguments(paths, latitude)
+    cubes = []
+    for path in paths:
+        with open_cube(path, config) as cube:
+            check_memory(grid, config, [cube])
+            cubes.append(cube.info)
+    sizes = tuple(round(path.stat().st_size / 2**30, 4) for path in paths)
+    image = tuple(grid.observation_shape[1:])
+    return RegridPlan(image, latitude, tuple(cubes), sizes, round(sums_GiB(grid), 4), config.memory_GiB)
+
+
+def target_grid(
+    config: RegridConfig,
+    preset: str | None = None,
+    run: Path | None = None,
+    shards: Path | None = None,
+    latitude: str | None = None,
+) -> tuple[Grid, str]:
+    """The grid of one of `preset`, `run`, `shards` and `config.grid`, and the latitude reduction.
+
+    The reduction is that of the run or the shards, else that of `config`; `latitude` overrides both. UsageError when no
+    grid or more than one is given.
+    """
+    given = [x for x in (preset, run, shards, config.grid) if x is not None]
+    if len(given) != 1:
+        raise UsageError(
+            "no grid was given" if not given else "more than one grid was given",
+            "give one of --preset, --run, --shards, or a [grid] table in --config",
+        )
+    if run is not None:
+        grid, reduction = _grid_of_run(run)
+    elif shards is not None:
+        grid, reduction = _grid_of_shards(shards)
+    else:
+        grid, reduction = config.grid or grid_preset(str(preset)), config.latitude
+    return grid, latitude or reduction
+
+
+def _grid_of_run(run: Path) -> tuple[Grid, str]:
+    """Of an ensemble, the grid of its first member."""
+    from iris_cli.training.trained_run import open_members
+
+    data = open_members(run)[0].checkpoint.data
+    return data.grid, data.latitude
+
+
+def _grid_of_shards(shards: Path) -> tuple[Grid, str]:
+    from iris_cli.pairs.open_data import open_shards
+
+    dataset = open_shards(str(shards))
+    return dataset.grid, dataset.latitude
+
+
+def report_coverage(lv: LvImage) -> None:
+    """Log the assumptions behind an image, and a warning if the cubes fill too little of it."""
+    for note in (note for cube in lv.cubes for note in cube.notes):
+        log(f"note: {note}")
+    if lv.sampled < NEARLY_ALL:
+        warn(
+            f"the cubes fill {lv.sampled:.1%} of the model's image; the unobserved rest is dark, which the network "
+            "takes for empty"
+        )
+
+
+# --- cubes -> l-v image -----------------------------------------------------------------------------------------------
+
+
+def regrid(
+    paths: Sequence[Path | str],
+    grid: Grid,
+    latitude: str = "mean",
+    config: CubeConfig | None = None,
+    *,
+    quiet: bool = True,
+) -> LvImage:
+    """Read, stitch and regrid cubes.
+
+    `latitude`: "mean" over the grid's latitudes (dark where no cube observed), or "max". DataError when a header leaves
+    out what is needed, or the cubes fill too little of the image.
+    """
+    config = config or CubeConfig()
+    _check_arguments(paths, latitude)
+    with ExitStack() as stack:
+        cubes = [stack.enter_context(open_cube(Path(path), config)) for path in paths]
+        check_memory(grid, config, cubes)
+        brightness, filled = _accumulate(cubes, grid, config, quiet)
+    shape = (grid.lon_steps, grid.lat_steps, grid.v_steps)
+    np.divide(brightness, filled, out=brightness, where=filled > 1.0)  # cells that were covered twice hold a mean
+    image = REDUCTIONS[latitude](brightness.reshape(shape), axis=1).astype(np.float32)
+    coverage = np.minimum(filled, 1.0, out=filled).reshape(shape).mean(axis=1).astype(np.float32)
+    lv = LvImage(image, coverage, grid, latitude, tuple(cube.info for cube in cubes), config)
+    _check_coverage(lv)
+    return lv
+
+
+def _check_arguments(paths: Sequence[Path | str], latitude: str) -> None:
+    if latitude not in REDUCTIONS:
+        raise UsageError(f"unknown latitude reduction '{latitude}'", nearest(latitude, REDUCTIONS))
+    if not paths:
+        raise UsageError("no cube was named", "name one or more FITS cubes")
+
+
+def _check_coverage(lv: LvImage) -> None:
+    share, asked, g, (lon0, lat0) = lv.sampled, lv.options.min_coverage, lv.grid, lv.centre_deg
+    if share < max(asked, 1e-9):
+        field = (
+            f"l {g.lon_min_deg + lon0:g} … {g.lon_max_deg + lon0:g}, "
+            f"b {g.lat_min_deg + lat0:g} … {g.lat_max_deg + lat0:g} deg, "
+            f"v {g.v_min_km_s:g} … {g.v_max_km_s:g} km/s"
+        )
+        raise DataError(
+            f"{', '.join(_field_of(cube) for cube in lv.cubes)} fill{'s' if len(lv.cubes) == 1 else ''} {share:.2%} of "
+            f"the model's image ({field}); the minimum is {asked:.0%}",
+            "name further cubes, lower --min-coverage, or move the model's centre there: --centre-lon, --centre-lat",
+        )
+
+
+def _field_of(cube: CubeInput) -> str:
+    low, high = cube.velocity_range_km_s
+    return "{} (about l {:.4g}, b {:.3g}, v {:.4g} … {:.4g})".format(cube.file, *cube.centre_deg, low, high)
+
+
+# --- memory -----------------------------------------------------------------------------------------------------------
+
+
+def sums_GiB(grid: Grid) -> float:
+    """Of the two arrays (L, B, V) that collect brightness and coverage."""
+    return 2 * 4 * grid.lon_steps * grid.lat_steps * grid.v_steps / 2**30
+
+
+def check_memory(grid: Grid, config: CubeConfig, cubes: Sequence[CubeFile]) -> None:
+    """DataError when the memory does not hold the sums and one channel of each cube."""
+    plane_GiB = max(cube.shape[1] * cube.shape[2] for cube in cubes) * BYTES_PER_VOXEL / 2**30
+    needed = sums_GiB(grid) + plane_GiB
+    if needed > config.memory_GiB:
+        raise DataError(
+            f"the image needs {sums_GiB(grid):.3g} GiB and one channel {plane_GiB:.3g} GiB; "
+            f"--memory allows {config.memory_GiB:g}",
+            f"allow {1.1 * needed:.2g} or more",
+        )
+
+
+def slab_channels(cube: CubeFile, grid: Grid, config: CubeConfig, pixels: int) -> int:
+    """The number of channels that are read at once."""
+    free = (config.memory_GiB - sums_GiB(grid)) * 2**30
+    return max(1, min(cube.shape[0], int(free / (BYTES_PER_VOXEL * max(pixels, 1)))))
+
+
+# --- accumulation -----------------------------------------------------------------------------------------------------
+
+
+def _accumulate(
+    cubes: list[CubeFile], grid: Grid, config: CubeConfig, quiet: bool
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """(L B, V) brightness times filled share, and filled share, summed over the cubes."""
+    shape = (grid.lon_steps * grid.lat_steps, grid.v_steps)
+    brightness, filled = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    earlier: list[_Valid] = []
+    for cube in cubes:
+        sky = _Sky.of(cube, grid)
+        parts = _parts(cube, sky, cubes[: len(earlier)], earlier)
+        valid = _Valid(np.zeros(cube.shape[1:], bool), np.zeros(cube.shape[0], bool))
+        slabs = list(_slabs(cube, grid, config, sky))
+        with progress(f"reading {cube.path.name}", len(slabs), quiet=quiet or not slabs) as bar:
+            for channels in slabs:
+                _add_slab(cube, grid, sky, channels, parts, brightness, filled, valid)
+                bar.advance()
+        earlier.append(valid)
+    return brightness, filled
+
+
+@dataclass(frozen=True)
+class _Sky:
+    """The pixels of a cube inside the grid: their rows and columns, and their overlap (L B, pixels) with its cells."""
+
+    rows: slice
+    columns: slice
+    shares: csr_array
+
+    @property
+    def pixels(self) -> int:
+        return self.shares.shape[1]
+
+    @classmethod
+    def of(cls, cube: CubeFile, grid: Grid) -> _Sky:
+        """Works on a few rows at a time and keeps only pixels inside the grid."""
+        _, rows, columns = cube.shape
+        step = max(1, PIXELS_AT_ONCE // columns)
+        parts = []
+        for first in range(0, rows, step):
+            lon, lat = (_quads(a) for a in cube.corners(slice(first, min(first + step, rows))))
+            lon = _in_one_piece(lon)
+            part = quad_overlap(
+                _in_cells(lon, grid.longitude), _in_cells(lat, grid.latitude), grid.lon_steps, grid.lat_steps
+            ).tocoo()
+            parts.append((part.data, part.row, first + part.col // columns, part.col % columns))
+        share, cell, y, x = (np.concatenate([part[k] for part in parts]) for k in range(4))
+        if len(share) == 0:
+            return cls(slice(0, 1), slice(0, 1), csr_array((grid.lon_steps * grid.lat_steps, 1)))
+        across = int(np.ptp(x)) + 1
+        shape = (grid.lon_steps * grid.lat_steps, (int(np.ptp(y)) + 1) * across)
+        shares = csr_array((share, (cell, (y - y.min()) * across + x - x.min())), shape=shape)
+        return cls(slice(int(y.min()), int(y.max()) + 1), slice(int(x.min()), int(x.max()) + 1), shares)
+
+
+def _quads(corner: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n + 1, m + 1) corners -> (n m, 4) in order around each pixel."""
+    return np.stack([corner[:-1, :-1], corner[:-1, 1:], corner[1:, 1:], corner[1:, :-1]], axis=-1).reshape(-1, 4)
+
+
+def _in_one_piece(lon: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n, 4) longitudes of corners, without the jump of 360 deg in pixels across +-180 deg."""
+    first = lon[:, :1]
+    return first + (lon - first + 180.0) % 360.0 - 180.0
+
+
+def _in_cells(degrees: NDArray[np.float64], axis: Any) -> NDArray[np.float64]:
+    return (degrees - axis.edges()[0]) / axis.step
+
+
+def _slabs(cube: CubeFile, grid: Grid, config: CubeConfig, sky: _Sky) -> Iterator[slice]:
+    """Slabs of the channels inside the grid's velocities; none if no pixel is inside the grid."""
+    edges = grid.velocity.edges()
+    touched = np.flatnonzero((cube.v_high > edges[0]) & (cube.v_low < edges[-1]))
+    if len(touched) == 0 or sky.shares.nnz == 0:
+        return
+    pixels = sky.pixels if cube.mapped else cube.shape[1] * cube.shape[2]
+    step, end = slab_channels(cube, grid, config, pixels), int(touched[-1]) + 1
+    for first in range(int(touched[0]), end, step):
+        yield slice(first, min(first + step, end))
+
+
+@dataclass(frozen=True)
+class _Valid:
+    """Where a cube has finite values: (rows, columns) in any channel, and (channels,) in any pixel."""
+
+    pixels: NDArray[np.bool_]
+    channels: NDArray[np.bool_]
+
+    def velocities(self, cube: CubeFile) -> list[tuple[float, float]]:
+        low, high = cube.v_low[self.channels].tolist(), cube.v_high[self.channels].tolist()
+        return list(zip(low, high, strict=True))
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Pixels of a cube (0 or 1 each, or None for all), and the velocities that earlier cubes cover there."""
+
+    pixels: NDArray[np.float32] | None
+    taken: list[tuple[float, float]]
+
+
+def _parts(cube: CubeFile, sky: _Sky, earlier: Sequence[CubeFile], valid: Sequence[_Valid]) -> list[_Part]:
+    """The pixels of a cube, grouped by the earlier cubes that contain them: the first cube of a voxel counts."""
+    owners = np.zeros(sky.pixels, np.int64)
+    for k, (other, there) in enumerate(zip(earlier, valid, strict=True)):
+        owners |= _inside(cube, sky, other, there.pixels).astype(np.int64) << k
+    parts = []
+    for code in np.unique(owners):
+        taken = disjoint(
+            [
+                each
+                for k, (other, there) in enumerate(zip(earlier, valid, strict=True))
+                if code >> k & 1
+                for each in there.velocities(other)
+            ]
+        )
+        parts.append(_Part((owners == code).astype(np.float32) if earlier else None, taken))
+    return parts
+
+
+def _inside(cube: CubeFile, sky: _Sky, other: CubeFile, valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Whether centre and corners of each pixel lie in pixels of another cube that have values."""
+    across = slice(sky.columns.start, sky.columns.stop + 1)
+    corner_lon, corner_lat = (_quads(a[:, across]) for a in cube.corners(sky.rows))
+    corner_lon = _in_one_piece(corner_lon)
+    lon0, lat0 = corner_lon.mean(axis=1), corner_lat.mean(axis=1)
+    inside = np.ones(sky.pixels, bool)
+    for k in range(5):
+        lon = lon0 if k == 4 else lon0 + INSIDE * (corner_lon[:, k] - lon0)
+        lat = lat0 if k == 4 else lat0 + INSIDE * (corner_lat[:, k] - lat0)
+        row, column = other.pixel_at(lon, lat)
+        inside &= (row >= 0) & valid[np.maximum(row, 0), np.maximum(column, 0)]
+    return inside
+
+
+def _add_slab(
+    cube: CubeFile,
+    grid: Grid,
+    sky: _Sky,
+    channels: slice,
+    parts: list[_Part],
+    brightness: NDArray[np.float32],
+    filled: NDArray[np.float32],
+    valid: _Valid,
+) -> None:
+    """Add the overlap of some channels to `brightness` and `filled`, and record in `valid` where they have values."""
+    data = cube.slab(channels, sky.rows, sky.columns)
+    finite = np.isfinite(data)
+    np.copyto(data, 0.0, where=~finite)
+    valid.pixels[sky.rows, sky.columns] |= finite.any(axis=0)
+    valid.channels[channels] |= finite.any(axis=(1, 2))
+    data, finite = data.reshape(len(data), -1), finite.reshape(len(finite), -1)
+    all_or_none = bool((finite.all(axis=0) == finite.any(axis=0)).all())  # each pixel: in all channels or in none
+    low, high, edges = cube.v_low[channels], cube.v_high[channels], grid.velocity.edges()
+    for part in parts:
+        shares = (overlap_outside(low, high, edges, part.taken) / grid.velocity.step).astype(np.float32)
+        used = np.flatnonzero(shares.any(axis=0))
+        if len(used) == 0:
+            continue
+        cells, shares = slice(used[0], used[-1] + 1), shares[:, used[0] : used[-1] + 1]
+        mine = data if part.pixels is None else data * part.pixels
+        brightness[:, cells] += (sky.shares @ np.ascontiguousarray(mine.T)) @ shares
+        there = finite[0] if all_or_none else finite
+        there = there if part.pixels is None else there * part.pixels
+        if all_or_none:
+            filled[:, cells] += np.outer(sky.shares @ there, shares.sum(axis=0))
+        else:
+            filled[:, cells] += (sky.shares @ np.ascontiguousarray(there.T, np.float32)) @ shares

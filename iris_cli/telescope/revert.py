@@ -1,0 +1,321 @@
+"""Trained networks and a telescope's cubes -> the map seen from above and its quality: what `iris revert` does.
+
+from iris_cli.telescope.revert import revert
+made = revert(["run"], ["cube.fits"], out="map.fits", figure="map.png")
+made.density      # (R', L) M_sun / pc^3, mean over the networks
+made.record.quality.input_score
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from iris_cli import __version__
+from iris_cli.config.cube import CubeConfig, at_galactic_centre
+from iris_cli.config.grid import Grid
+from iris_cli.console import log, warn
+from iris_cli.errors import DataError, UsageError
+from iris_cli.evaluation.out_of_distribution import InputScore, TrainingInputs
+from iris_cli.files import check_output, file_sha256
+from iris_cli.standard.orbit_check import compare
+from iris_cli.telescope.density_map import (
+    Estimate,
+    FileInput,
+    MapProvenance,
+    MapQuality,
+    MapRecord,
+    MapSummary,
+    NetworkInput,
+    OrbitConsistency,
+    density_unit,
+    save_map,
+)
+from iris_cli.telescope.lv_image import LvImage, load_lv
+from iris_cli.telescope.regrid import RegridPlan, plan_regrid, regrid, report_coverage
+from iris_cli.training.trained_run import TrainedRun, open_members
+from iris_cli.units import INNER
+
+FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
+
+
+@dataclass(frozen=True)
+class Reversion:
+    """`density` (R', L) is the mean over the networks, `spread` their standard deviation, None for one network.
+
+    Inner units (M_sun pc^-3), ascending axes of `observed.grid`. `record` describes its making and its quality.
+    """
+
+    density: NDArray[np.float32]
+    spread: NDArray[np.float32] | None
+    observed: LvImage
+    record: MapRecord
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result for JSON, without its images."""
+        return {"input": self.observed.to_dict(), **asdict(self.record)}
+
+
+def revert(
+    runs: Sequence[Path | str],
+    cubes: Sequence[Path | str],
+    *,
+    out: Path | str | None = None,
+    figure: Path | str | None = None,
+    config: CubeConfig | None = None,
+    unit: str = "kg/m3",
+    overwrite: bool = False,
+    quiet: bool = True,
+    history: Sequence[str] = (),
+) -> Reversion:
+    """Revert FITS cubes, or one l-v image of `iris cube`, with the best checkpoint of each run.
+
+    `runs` are run folders, folders of an ensemble or checkpoint files; several give mean and spread. `out` is a FITS
+    map in `unit` ("kg/m3" or "Msun/pc3"), `figure` a PNG, PDF or SVG; `history`, how they were made, is written
+    into both. UsageError or DataError, before anything is written, when the quantity of a network is not a temperature,
+    when networks have different grids, when a cube cannot be regridded, or an output exists.
+    """
+    config = config or CubeConfig()
+    _check_outputs(out, figure, unit, overwrite)
+    members = open_members(*map(Path, runs))
+    grid, latitude = common_grid(members)
+    observed = _observe([Path(c) for c in cubes], grid, latitude, config, quiet)
+    report_coverage(observed)
+    maps = np.stack([_predict(trained, observed) for trained in members])
+    density = maps.mean(axis=0)
+    spread = maps.std(axis=0, ddof=1).astype(np.float32) if len(maps) > 1 else None
+    record = MapRecord(
+        _provenance(members, cubes, observed, unit),
+        summarise_maps(maps, grid),
+        _quality(members[0].training_inputs(), observed, density),
+    )
+    made = Reversion(density, spread, observed, record)
+    if out is not None:
+        save_map(Path(out), density, spread, observed, record, history)
+    if figure is not None:
+        _save_figure(made, Path(figure), history)
+    return made
+
+
+@dataclass(frozen=True)
+class RevertPlan:
+    """The networks and the cubes that a reversion would read."""
+
+    networks: tuple[str, ...]
+    input: RegridPlan
+
+
+def plan_revert(
+    runs: Sequence[Path],
+    cubes: Sequence[Path],
+    out: Path,
+    figure: Path | None,
+    config: CubeConfig,
+    unit: str,
+    overwrite: bool,
+) -> RevertPlan:
+    """Performs the checks of `revert` that need no computation."""
+    _check_outputs(out, figure, unit, overwrite)
+    members = open_members(*map(Path, runs))
+    grid, latitude = common_grid(members)
+    if len(cubes) == 1 and load_lv(cubes[0]) is not None:
+        planned = RegridPlan(tuple(grid.observation_shape[1:]), latitude)
+    else:
+        planned = plan_regrid(cubes, grid, latitude, config)
+    return RevertPlan(tuple(str(m.path) for m in members), planned)
+
+
+def _check_outputs(out: Path | str | None, figure: Path | str | None, unit: str, overwrite: bool) -> None:
+    density_unit(unit)
+    if out is not None:
+        check_output(Path(out), overwrite, (".fits",))
+    if figure is not None:
+        check_output(Path(figure), overwrite, FIGURE_SUFFIXES)
+
+
+# --- networks ---------------------------------------------------------------------------------------------------------
+
+
+def common_grid(members: Sequence[TrainedRun]) -> tuple[Grid, str]:
+    """The grid and the latitude reduction of all members.
+
+    DataError when they differ, or the networks take another quantity than a temperature.
+    """
+    first = members[0]
+    for member in members:
+        data = member.checkpoint.data
+        if data.quantity != "temperature":
+            raise DataError(
+                f"{member.path} takes a {data.quantity}; a telescope's cube holds brightness temperatures",
+                "train on pairs of the synthetic observer (`iris preobserve --observer synthetic`)",
+            )
+        for name in ("grid", "latitude"):
+            if getattr(data, name) != getattr(first.checkpoint.data, name):
+                raise DataError(f"{first.path} and {member.path} differ in their {name}", "revert with one of them")
+    return first.checkpoint.data.grid, first.checkpoint.data.latitude
+
+
+def _predict(trained: TrainedRun, observed: LvImage) -> NDArray[np.float32]:
+    reverter = trained.checkpoint.make_reverter()
+    with torch.no_grad():
+        density = reverter.multi_unit_call(torch.from_numpy(observed.image)[None, None], INNER, INNER)
+    return density[0, 0].float().numpy()
+
+
+# --- input ------------------------------------------------------------------------------------------------------------
+
+#: Frequencies whose ratio differs from 1 by less than this are the same line: Doppler shifts are smaller than this, and
+#: different transitions are farther apart.
+SAME_LINE = 2e-3
+
+
+def _observe(cubes: list[Path], grid: Grid, latitude: str, config: CubeConfig, quiet: bool) -> LvImage:
+    """The l-v image of the cubes, or the image that `iris cube` has already made."""
+    lv = load_lv(cubes[0]) if len(cubes) == 1 and cubes[0].is_file() else None
+    if lv is None:
+        return regrid(cubes, grid, latitude, config, quiet=quiet)
+    for name, here, there in (("latitude reduction", lv.latitude, latitude), ("grid", lv.grid, grid)):
+        if here != there:
+            raise DataError(f"{cubes[0]} and the run differ in their {name}", "make it again: iris cube … --run RUN")
+    if config != CubeConfig():
+        raise UsageError(f"{cubes[0]} is regridded already", "give such flags to `iris cube`")
+    return lv
+
+
+def _provenance(
+    members: Sequence[TrainedRun], cubes: Sequence[Path | str], observed: LvImage, unit: str
+) -> MapProvenance:
+    import astropy
+
+    return MapProvenance(
+        software={
+            "iris": __version__,
+            "torch": str(torch.__version__),
+            "astropy": astropy.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+        networks=tuple(
+            NetworkInput(str(m.path), file_sha256(m.path), m.checkpoint.progress.epoch, m.checkpoint.software)
+            for m in members
+        ),
+        files=tuple(FileInput(str(c), file_sha256(Path(c))) for c in cubes),
+        options=observed.options,
+        grid=observed.grid,
+        cubes=observed.cubes,
+        trained_lines_GHz=_trained_lines(members[0], observed),
+        unit=unit,
+    )
+
+
+def _trained_lines(trained: TrainedRun, observed: LvImage) -> dict[str, float]:
+    """Name -> GHz of the lines that the network was trained on; a warning if a cube is of another line."""
+    lines = trained.checkpoint.data.lines
+    for frequency in (cube.rest_frequency_GHz for cube in observed.cubes):
+        if frequency and lines and all(abs(frequency / f - 1.0) > SAME_LINE for f in lines.values()):
+            names = ", ".join(f"{name} at {f:.4f} GHz" for name, f in lines.items())
+            warn(
+                f"the cube is of a line at {frequency:.4f} GHz, the network was trained on {names}: another line has "
+                "another brightness, and so another density"
+            )
+    return lines
+
+
+# --- quality ----------------------------------------------------------------------------------------------------------
+
+
+def summarise_maps(maps: NDArray, grid: Grid) -> MapSummary:
+    """Densities (members, R', L) in inner units -> their summary."""
+    r = grid.distance.centres()[grid.r_crop_min : grid.r_crop_max]
+    height, width = (np.deg2rad(a.step) * n for a, n in ((grid.latitude, grid.lat_steps), (grid.longitude, 1)))
+    volume_pc3 = (r**2 * grid.distance.step * height * width)[:, None]
+    masses = maps.astype(np.float64) * volume_pc3
+    total = masses.sum(axis=(1, 2))
+    near = masses[:, r < grid.observer_distance_pc].sum(axis=(1, 2)) / np.where(total > 0, total, 1.0)
+    return MapSummary(*map(_estimate, (total, near, maps.max(axis=(1, 2)).astype(np.float64))))
+
+
+def _estimate(values: NDArray) -> Estimate:
+    return Estimate(float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else None)
+
+
+def _quality(inputs: TrainingInputs | str, observed: LvImage, density: NDArray) -> MapQuality:
+    """`inputs` describes the training set; a string is the reason why it is unknown."""
+    if isinstance(inputs, str):
+        log(f"note: no comparison of this input with the training set: {inputs}")
+        return MapQuality(observed.sampled, None, inputs, _consistency(None, observed, density))
+    score = _input_score(inputs, observed)
+    return MapQuality(observed.sampled, score, "", _consistency(inputs.explained, observed, density))
+
+
+def _input_score(inputs: TrainingInputs, observed: LvImage) -> InputScore:
+    """The distance of the input from the training set; a warning if it is unlike it."""
+    found = inputs.score(observed.image)
+    if found.unlike:
+        unusual = ", ".join(
+            f"{name.replace('_', ' ')} (percentile {s.percentile:.0f})"
+            for name, s in found.summaries.items()
+            if not 1.0 <= s.percentile <= 99.0
+        )
+        warn(
+            f"this input is unlike the training set: distance {found.score:.2f}, held-out inputs "
+            f"{found.median_held_out:.2f} in the median, {found.percentile:.0f} % of them nearer"
+            f"{f'; unusual: {unusual}' if unusual else ''}. Do not trust the map"
+        )
+    return found
+
+
+def _consistency(explained: NDArray | None, observed: LvImage, density: NDArray) -> tuple[OrbitConsistency, ...]:
+    """The agreement with each orbit model, none away from the Galactic Centre; a warning if it is good with none.
+
+    `explained` (galaxies, orbit models) is the share that true maps of held-out galaxies explain.
+    """
+    if not at_galactic_centre(*observed.centre_deg):
+        warn(
+            "the model's centre is moved to l {:g}, b {:g}: the network was trained on the Galactic Centre, and its "
+            "distances and densities mean nothing elsewhere".format(*observed.centre_deg)
+        )
+        return ()
+    agreements = compare(observed.image, observed.coverage, density, observed.grid)
+    none = [(None, None)] * len(agreements)
+    true_maps = none if explained is None else np.percentile(explained, [5, 50], axis=0).T.tolist()
+    found = tuple(
+        OrbitConsistency(**asdict(agreement), true_maps_5_percent=low, true_maps_median=median)
+        for agreement, (low, median) in zip(agreements, true_maps, strict=True)
+    )
+    if not any(entry.good for entry in found):
+        best = max(found, key=lambda entry: entry.explained)
+        warn(
+            f"the map does not explain the observation: its gas, moving as in {best.orbit}, would be seen where "
+            f"{best.explained:.0%} of the emission is ({best.chance:.0%} by chance)"
+        )
+    return found
+
+
+# --- figure -----------------------------------------------------------------------------------------------------------
+
+
+def _save_figure(made: Reversion, path: Path, history: Sequence[str]) -> None:
+    from iris_cli.plots.reverted_map import draw_map
+    from iris_cli.plots.style import STYLES, save
+
+    unit, observed = made.record.provenance.unit, made.observed
+    _, factor = density_unit(unit)
+    figure = draw_map(
+        made.density * factor,
+        None if made.spread is None else made.spread * factor,
+        observed.image,
+        observed.coverage,
+        observed.grid,
+        unit,
+        observed.centre_deg,
+        caption=made.record.caption(),
+    )
+    save(figure, path, replace(STYLES["screen"], dpi=150), history)

@@ -1,0 +1,100 @@
+"""`--dry-run` of a training or a test: what it would read, take in memory and write, without a step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from iris_cli.config.train import TrainConfig
+from iris_cli.console import plural
+from iris_cli.dry_run import WITH_TORCH, DryRun, size_of
+from iris_cli.evaluation.loss import physical_loss
+from iris_cli.pairs.datasets import Pairs, divide, image_size, litter_of, pairs_of
+from iris_cli.pairs.open_data import open_data, open_litter
+from iris_cli.reverter.reverter import Reverter
+from iris_cli.training.optimizer import learning_rate, make_optimizer
+from iris_cli.training.tensorboard import check_installed
+from iris_cli.training.train import check_sizes
+
+#: Bytes of a float32 number.
+FLOAT = 4
+#: What is held of each weight: itself, its gradient, Adam's two means. Several ranks and a running mean add one each.
+PER_WEIGHT = 4
+#: Of each number that a layer puts out: itself for the way back, and its gradient.
+PER_ACTIVATION = 2
+
+
+def of_training(hyper: TrainConfig, out: Path, *, members: int = 1, ranks: int = 1) -> DryRun:
+    """Data sets are opened and divided as in earnest, and every name looked up; nothing is read from the data."""
+    check_installed(hyper.log)
+    dataset, observer = open_data(hyper.data, hyper.observer)
+    pairs, litter = pairs_of(dataset, observer), open_litter(hyper)
+    if litter is not None:
+        litter_of(litter, observer, pairs)  # whether it fits
+    reverter = Reverter(image_size(pairs), pairs.quantity, network=hyper.network)
+    physical_loss(hyper), make_optimizer(reverter.parameters(), hyper.optimizer), learning_rate(0.0, hyper)
+    train, validation = divide(pairs, hyper)
+    check_sizes(hyper, pairs.name, len(train), len(validation), ranks)
+    rows = min(hyper.batch_size, math.ceil(len(train) / ranks))
+    steps = math.ceil(len(train) / (hyper.batch_size * hyper.batches_per_update * ranks))
+    weights = FLOAT * sum(p.numel() for p in reverter.parameters())
+    copies = PER_WEIGHT + (ranks > 1) + (hyper.ema_decay > 0)
+    held = rows * (PER_ACTIVATION * activations(reverter) + _in_flight(hyper, pairs))
+    checkpoint = (3 + (hyper.ema_decay > 0)) * weights
+    whose = f"{members} members, each " if members > 1 else ""
+    return DryRun(
+        computes=f"{whose}{plural(hyper.epochs, 'epoch')} of {plural(steps, 'step')}: "
+        f"{plural(len(train), 'pair')} to train on, {len(validation)} to "
+        f"validate with, network {hyper.network} of {weights // FLOAT} parameters",
+        reads=_read(hyper),
+        writes={out: members * (hyper.keep_checkpoints + 1) * checkpoint},
+        memory=ranks * (WITH_TORCH + copies * weights + held),
+        processes=ranks,
+        notes=(f"{out} exists: the run itself would ask for --resume or --overwrite",) if out.exists() else (),
+    )
+
+
+def of_test(hyper: TrainConfig, reverters: Sequence[Reverter], split: str | None, *, ranks: int = 1) -> DryRun:
+    dataset, observer = open_data(hyper.data, hyper.observer, split or None)
+    pairs = pairs_of(dataset, observer)
+    weights = FLOAT * sum(p.numel() for reverter in reverters for p in reverter.parameters())
+    rows = min(hyper.batch_size, math.ceil(len(pairs) / ranks))
+    held = rows * (activations(reverters[0]) + _in_flight(hyper, pairs))
+    return DryRun(
+        computes=f"{plural(len(pairs), 'pair')} ({split or 'all'}), each once, by {plural(len(reverters), 'network')}",
+        reads=_read(hyper),
+        memory=ranks * (WITH_TORCH + weights + held),
+        processes=ranks,
+    )
+
+
+def activations(reverter: Reverter) -> int:
+    """Bytes that the layers of a network put out for one image, counted on a network without numbers."""
+    twin = Reverter(**reverter.table()).to("meta")
+    total = 0
+
+    def count(layer: nn.Module, inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
+        nonlocal total
+        total += sum(t.numel() for t in (output if isinstance(output, tuple) else (output,)) if t is not None)
+
+    for layer in twin.modules():
+        if not list(layer.children()):
+            layer.register_forward_hook(count)
+    with torch.no_grad():
+        twin(torch.empty(1, 1, reverter.image_size, reverter.image_size, device="meta"))
+    return FLOAT * total
+
+
+def _in_flight(hyper: TrainConfig, pairs: Pairs) -> int:
+    """Of each row, batches on their way: those read ahead, the ring that they are read into, and the one at work."""
+    pair = FLOAT * (math.prod(pairs.grid.observation_shape) + math.prod(pairs.grid.density_shape))
+    return (2 * hyper.read_ahead_batches + 2) * pair
+
+
+def _read(hyper: TrainConfig) -> dict[Path, int]:
+    folders = [Path(folder) for folder in (*hyper.data, *([hyper.litter] if hyper.litter else []))]
+    return {folder: size_of([*folder.glob("*.tar"), *folder.glob("*.npy")]) for folder in folders}

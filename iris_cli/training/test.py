@@ -1,0 +1,232 @@
+"""Test a reverter from Python (`test_reverter`), and a run or an ensemble from folders on disk (`test_run`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from iris_cli.config.train import CHECKPOINTS, Noise, TrainConfig
+from iris_cli.console import plural, progress, warn
+from iris_cli.distributed import world
+from iris_cli.errors import DataError
+from iris_cli.evaluation.ensemble import Ensemble
+from iris_cli.evaluation.evaluate import (
+    Predictions,
+    evaluate,
+    gather_per_pair,
+    mean_scores,
+    sample_predictions,
+    warn_of_bad_litter,
+)
+from iris_cli.evaluation.loss import physical_loss
+from iris_cli.evaluation.metrics import MEASURES
+from iris_cli.evaluation.per_pair import quantities
+from iris_cli.evaluation.report import Report, RunReport, Settings
+from iris_cli.evaluation.statistics import statistics_of
+from iris_cli.evaluation.stress import Altered, has_symmetric_velocities, mirror_velocity, remove_emission
+from iris_cli.files import to_json, write_text
+from iris_cli.observers.observer import Observer
+from iris_cli.pairs.datasets import InfiniteDataset, litter_of, pairs_of
+from iris_cli.pairs.open_data import open_data, open_litter
+from iris_cli.pairs.stream import PairStream
+from iris_cli.reverter.reverter import Reverter
+from iris_cli.training.run_folder import TEST, numbered_members
+from iris_cli.training.test_split import split_to_test, trained_on, warn_if_trained_on
+from iris_cli.training.train import check_fits, image_noise_of, reading_options, threads_for
+from iris_cli.training.trained_run import TrainedRun, ensemble_for
+
+
+def test_reverter(
+    reverter: Reverter,
+    dataset: Any,
+    noise: Noise | None = None,
+    litter: InfiniteDataset | None = None,
+    observer: Observer | None = None,
+    hyper: TrainConfig | None = None,
+    auto_startup: bool = True,
+    auto_cleanup: bool = True,
+    *,
+    mean_image: Tensor | None = None,
+    device: str = "auto",
+    quiet: bool = False,
+) -> Report:
+    """Evaluate `reverter` on every pair of `dataset` once, in eval mode; the same numbers on any number of ranks.
+
+    The skill is relative to the better of two trivial predictions: an empty map, and the training set's mean density
+    `mean_image` (1, R', L) if it is given. The other arguments and the errors are those of `train_reverter`. Also
+    DataError for a prediction or a true density that is not finite, ValueError for a `mean_image` of another shape.
+    """
+    hyper = hyper or TrainConfig()
+    whole = test_stream(dataset, hyper, litter, noise, observer)
+    check_fits(reverter, whole.pairs)
+    wanted = whole.pairs.grid.density_shape
+    if mean_image is not None and tuple(mean_image.shape) != wanted:
+        raise ValueError(f"mean_image is of shape {tuple(mean_image.shape)}; a density of these pairs is of {wanted}")
+    with world(device, auto_startup, auto_cleanup) as here, threads_for(reverter.image_size):
+        stream = replace(whole, rank=here.rank, world=here.size)
+        with progress("testing", stream.plan().steps, quiet=quiet) as bar:
+            ensemble = Ensemble([reverter]).on(here.device)
+            batches = evaluate(ensemble, physical_loss(hyper), stream, here, mean_image, bar)
+            totals = mean_scores(batches, MEASURES, stream, here)
+        warn_of_unreadable(stream.count - totals.count(), stream.count)
+        warn_of_bad_litter([stream], here)
+        return Report.of(totals)
+
+
+def test_stream(
+    dataset: Any,
+    hyper: TrainConfig,
+    litter: InfiniteDataset | None = None,
+    noise: Noise | None = None,
+    observer: Observer | None = None,
+) -> PairStream:
+    """Every pair of a data set once, in order, with the noise and the litter of a test. DataError if there is none."""
+    pairs = pairs_of(dataset, observer)
+    if len(pairs) == 0:
+        raise DataError(f"{pairs.name} holds no sample to test on")
+    return PairStream(
+        "test",
+        pairs,
+        np.arange(len(pairs)),
+        hyper.seed,
+        hyper.batch_size,
+        noise=image_noise_of(noise or hyper.noise, pairs),
+        litter=litter_of(litter, observer, pairs),
+        litter_seed=litter.seed if litter else 0,
+        **reading_options(hyper),
+    )
+
+
+test_reverter.__test__ = False  # type: ignore[attr-defined]  # pytest would collect it wherever it is imported
+test_stream.__test__ = False  # type: ignore[attr-defined]
+
+
+#: Names of the sets of inputs; another family of galaxies has the name of its folder.
+NORMAL, NOISE_ONLY, MIRRORED = "normal", "noise only", "velocity mirrored"
+#: Galaxies of the normal set in the figures of a report; one of each other set.
+SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What to test on: a stream for each set of inputs, the normal one first, and their split."""
+
+    streams: dict[str, PairStream]
+    split: str
+
+    @property
+    def normal(self) -> PairStream:
+        return self.streams[NORMAL]
+
+
+def inputs_of(
+    hyper: TrainConfig,
+    split: str | None = None,
+    *,
+    stress: bool = False,
+    against: Sequence[str] = (),
+    members: Sequence[TrainedRun] = (),
+) -> Inputs:
+    """The pairs of `hyper.data` with the noise and litter of `hyper`; with `stress` also changed inputs of these pairs.
+
+    `against` are folders of other families of galaxies, each a set of its own. Warns where the `members` were, or may
+    have been, trained on these pairs.
+    """
+    checkpoints = [member.checkpoint for member in members]
+    split = (split or "") if hyper.observer else split_to_test(hyper.data, split, checkpoints)
+    normal = open_stream(hyper, hyper.data, split)
+    streams = {NORMAL: normal}
+    if hyper.observer and trained_on(checkpoints, normal.pairs.fingerprint):
+        warn_if_trained_on(normal.pairs.name, None, True)
+    if stress:
+        streams[NOISE_ONLY] = replace(normal, pairs=Altered(normal.pairs, remove_emission), litter=None)
+        if has_symmetric_velocities(normal.pairs):
+            streams[MIRRORED] = replace(normal, pairs=Altered(normal.pairs, mirror_velocity))
+        else:
+            warn(f"the velocity axis of {normal.pairs.name} is not symmetric about zero: no mirrored inputs")
+    for folder in against:
+        other = "" if hyper.observer else split_to_test([folder], None, checkpoints)
+        name = Path(folder).name if len({Path(each).name for each in against}) == len(against) else folder
+        streams[f"against {name}"] = open_stream(hyper, [folder], other)
+    return Inputs(streams, split)
+
+
+def open_stream(hyper: TrainConfig, data: Sequence[str], split: str) -> PairStream:
+    """The pairs of a split ("" for all) of these folders, with the noise and litter of `hyper`."""
+    dataset, observer = open_data(data, hyper.observer, split or None, checksums=hyper.checksums)
+    return test_stream(dataset, hyper, open_litter(hyper), observer=observer)
+
+
+def test_run(
+    members: Sequence[TrainedRun], hyper: TrainConfig, inputs: Inputs, *, device: str = "auto", quiet: bool = False
+) -> RunReport:
+    """Evaluate a run, or an ensemble's members together, on every pair of each set of inputs once.
+
+    The same numbers on any number of ranks. DataError when an input does not fit the network.
+    """
+    ensemble = ensemble_for(members, *(stream.pairs for stream in inputs.streams.values()))
+    loss, mean_image, sets = physical_loss(hyper), members[0].checkpoint.mean_image, []
+    with world(device) as here, threads_for(ensemble.image_size):
+        ensemble = ensemble.on(here.device)
+        for name, stream in inputs.streams.items():
+            stream, pairs = replace(stream, rank=here.rank, world=here.size), stream.pairs
+            title = "testing" if name == NORMAL else f"testing, {name}"
+            with progress(title, stream.plan().steps, quiet=quiet) as bar:
+                batches = evaluate(ensemble, loss, stream, here, mean_image, bar)
+                arrays = gather_per_pair(batches, quantities(pairs.grid, len(members)), stream, here)
+            normalization = hyper.density_normalization_kg_m3
+            sets.append(statistics_of(name, arrays, pairs.groups(), pairs.grid, normalization, hyper.seed))
+            warn_of_unreadable(stream.count - sets[-1].pairs, stream.count)
+        warn_of_bad_litter(list(inputs.streams.values()), here)
+    settings = Settings(
+        split=inputs.split or "all",
+        checkpoint=str(members[0].path),
+        members=len(members),
+        epoch=members[0].checkpoint.progress.epoch,
+        noise=hyper.noise,
+        litter=hyper.litter or None,
+        data=tuple(hyper.data),
+        seed=hyper.seed,
+    )
+    return RunReport(sets, settings)
+
+
+def warn_of_unreadable(missing: int, count: int) -> None:
+    if missing:
+        warn(f"{missing} of {plural(count, 'sample')} could not be read: left out")
+
+
+test_run.__test__ = False  # type: ignore[attr-defined]
+
+
+def save_headline(run: Path, report: RunReport) -> None:
+    """Write the headline numbers into the folder of a run or an ensemble; only a warning when that is not possible."""
+    if not (run / CHECKPOINTS).is_dir() and not numbered_members(run):
+        return  # a checkpoint file
+    try:
+        write_text(run / TEST, to_json(report.headline()))
+    except OSError as error:
+        warn(f"{run / TEST} is not written: {error.strerror}")
+
+
+# --- a few pairs, for figures -----------------------------------------------------------------------------------------
+
+
+def report_predictions(members: Sequence[TrainedRun], inputs: Inputs) -> dict[str, Predictions]:
+    """A few galaxies of each set of inputs with their predictions, for the figures of a report."""
+    return {
+        name: predictions_of(members, stream, most=SHOWN if name == NORMAL else 1)
+        for name, stream in inputs.streams.items()
+    }
+
+
+def predictions_of(
+    members: Sequence[TrainedRun], stream: PairStream, items: Sequence[int] | None = None, most: int = 1
+) -> Predictions:
+    """The first `most` readable pairs among these items, or of different galaxies, of a stream of all pairs."""
+    return sample_predictions(ensemble_for(members, stream.pairs), physical_loss(members[0].hyper), stream, items, most)

@@ -1,0 +1,372 @@
+"""Train a reverter: from Python (`train_reverter`), and from folders on disk (`train_run`, `train_members`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from iris_cli.config.toml import from_dict, to_dict
+from iris_cli.config.train import Noise, TrainConfig
+from iris_cli.console import log, plural, warn
+from iris_cli.distributed import unwrap, world
+from iris_cli.errors import DataError, UsageError
+from iris_cli.evaluation.ensemble import Ensemble
+from iris_cli.evaluation.loss import physical_loss
+from iris_cli.observers.observer import Observer
+from iris_cli.pairs.datasets import InfiniteDataset, Pairs, divide, image_size, litter_of, pairs_of
+from iris_cli.pairs.noise import ImageNoise
+from iris_cli.pairs.open_data import open_data, open_litter
+from iris_cli.pairs.stream import PairStream
+from iris_cli.reverter.reverter import Reverter
+from iris_cli.signals import catch_signals
+from iris_cli.training.checkpoint import Checkpoint, DataDescription, load
+from iris_cli.training.ema import EMA
+from iris_cli.training.loop import Trainer
+from iris_cli.training.optimizer import learning_rate, make_optimizer
+from iris_cli.training.precision import Precision, compile_in_place
+from iris_cli.training.run_folder import MEMBER, RunFolder, check_room_for_members
+from iris_cli.training.step import Learner
+from iris_cli.training.tensorboard import Board, check_installed
+from shards.stream import BadSamples
+
+#: Images of at most this many pixels across are computed by one thread.
+SINGLE_THREADED_SIZE = 64
+
+
+def train_reverter(
+    reverter: Reverter,
+    dataset: Any,
+    noise: Noise | None = None,
+    litter: InfiniteDataset | None = None,
+    observer: Observer | None = None,
+    hyper: TrainConfig | None = None,
+    checkpoint_directory: str | Path | None = None,
+    checkpoint_name: str | None = None,
+    auto_startup: bool = True,
+    auto_cleanup: bool = True,
+    *,
+    resume: str = "none",
+    overwrite: bool = False,
+    force: bool = False,
+    device: str = "auto",
+    quiet: bool = False,
+) -> tuple[nn.Module, int]:
+    """Train `reverter` on pairs (observation, density).
+
+    Parameters
+    ----------
+    dataset
+        A PreObservedDataset, a StandardDataset (with an `observer`), or a ConcatDataset of such.
+    noise, litter
+        Are added to the observations. Without `noise`, that of `hyper` is.
+    checkpoint_directory, checkpoint_name
+        With both, the run is kept in the folder of that name.
+    auto_startup, auto_cleanup
+        Create and destroy the process group. Under torchrun or srun all ranks call this function alike.
+    resume
+        "auto" resumes from the newest checkpoint, "none" starts from scratch, else the path of a checkpoint file.
+    overwrite
+        Replace an existing run.
+    force
+        Resume although configuration or data differ.
+
+    Returns
+    -------
+    The module on the CPU in eval mode, and the rank of this process.
+
+    Raises
+    ------
+    ValueError
+        For a StandardDataset without an observer, data or litter of an unknown kind, or only one of
+        `checkpoint_directory` and `checkpoint_name`.
+    UsageError
+        For an unknown name in `hyper`, and for a run folder that exists.
+    DataError
+        When data, litter, reverter and checkpoint do not fit together, and for a loss that is not finite.
+    ShardError
+        For a sample that cannot be read, unless it may be skipped.
+    Stopped
+        After Ctrl-C or one of `hyper.stop_signals`, when everything is saved.
+    """
+    if (checkpoint_directory is None) != (checkpoint_name is None):
+        raise ValueError("give both checkpoint_directory and checkpoint_name, or neither")
+    hyper = hyper or TrainConfig()
+    check_installed(hyper.log)
+    learning_rate(0.0, hyper)  # raises for an unknown schedule
+    pairs = pairs_of(dataset, observer)
+    litter_pairs = litter_of(litter, observer, pairs)
+    check_fits(reverter, pairs)
+    image_noise = image_noise_of(noise or hyper.noise, pairs)
+    train, validation = divide(pairs, hyper)
+    folder = None
+    if checkpoint_directory is not None and checkpoint_name is not None:
+        folder = RunFolder(Path(checkpoint_directory) / checkpoint_name, hyper.keep_checkpoints)
+    # signals are caught until the world is left: torchrun sends one to ranks that have yet to report a lost rank
+    with (
+        catch_signals(hyper.stop_signals) as flag,
+        world(device, auto_startup, auto_cleanup) as here,
+        threads_for(reverter.image_size),
+    ):
+        stream = PairStream(
+            "train",
+            pairs,
+            train,
+            hyper.seed,
+            hyper.batch_size,
+            here.rank,
+            here.size,
+            shuffle=True,
+            noise=image_noise,
+            litter=litter_pairs,
+            litter_seed=litter.seed if litter else 0,
+            pinned=here.device.type == "cuda",
+            **reading_options(hyper),
+        )
+        reverter.on(here.device)
+        ema = EMA(reverter, hyper.ema_decay) if hyper.ema_decay > 0 else None
+        if hyper.compile:
+            compile_in_place(reverter, here.device)
+        module = here.parallel(reverter)
+        learner = Learner(
+            hyper=hyper,
+            world=here,
+            module=module,
+            loss=physical_loss(hyper).to(here.device),
+            optimizer=make_optimizer(module.parameters(), hyper.optimizer),
+            precision=Precision(hyper.precision, here.device, compiled=hyper.compile),
+            train=stream,
+            ema=ema,
+        )
+        trainer = Trainer(
+            learner=learner,
+            validation=replace(stream, name="validation", numbers=validation, shuffle=False, **reading_options(hyper)),
+            stop_flag=flag,
+            data=DataDescription.of(pairs, litter_pairs, image_noise),
+            folder=folder,
+            quiet=quiet,
+        )
+        here.on_rank_0(lambda: check_sizes(hyper, pairs.name, len(train), len(validation), here.size))
+        if folder:
+            _open_run(trainer, folder, resume, overwrite, force)
+        trainer.run()
+        return unwrap(module).cpu().eval(), here.rank
+
+
+@contextmanager
+def threads_for(image_size: int) -> Iterator[None]:
+    """The number of CPU threads that is fastest for images of this size.
+
+    The layers of a small image are too short to share: a second thread gains a sixth on an idle machine, and on a busy
+    one the two wait for each other so long that a step takes up to ten times as long.
+    """
+    before = torch.get_num_threads()
+    if image_size <= SINGLE_THREADED_SIZE:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+# --- checks before the first step -------------------------------------------------------------------------------------
+
+
+def check_fits(network: Reverter | Ensemble, pairs: Pairs) -> None:
+    """DataError when the network is for another image size or another quantity."""
+    size = image_size(pairs)
+    if network.image_size != size:
+        raise DataError(
+            f"the reverter takes images of {network.image_size} x {network.image_size} pixels; {pairs.name} has "
+            f"{size} x {size}",
+            "test it on the grid that it was trained on",
+        )
+    if network.quantity != pairs.quantity:
+        raise DataError(
+            f"the reverter reads a {network.quantity}; the observations of {pairs.name} are of {pairs.quantity}",
+            "observe with the observer that it was trained on",
+        )
+
+
+def check_sizes(hyper: TrainConfig, name: str, train: int, validation: int, ranks: int) -> None:
+    """UsageError when there are more ranks than samples; a warning when steps are smaller than configured."""
+    if ranks > train:
+        raise UsageError(f"{ranks} ranks are more than the {plural(train, 'training sample')}", "start fewer ranks")
+    per_step = hyper.batch_size * ranks * hyper.batches_per_update
+    if per_step > train:
+        warn(f"a step takes {per_step} samples, but there are only {train} to train on: every epoch is one step")
+    if validation == 0 and hyper.patience_epochs:
+        raise UsageError("patience needs validation samples, and there are none", "add some, or omit --patience")
+    if validation == 0:
+        warn(f"{name} has no validation samples: the last checkpoint counts as the best")
+
+
+def reading_options(hyper: TrainConfig) -> dict[str, Any]:
+    """Keyword arguments of a PairStream: how it reads, and its own count of bad samples."""
+    allowed = hyper.max_bad if hyper.on_bad_sample == "skip" else 0
+    return {
+        "threads": hyper.read_threads,
+        "ahead": hyper.read_ahead_batches,
+        "bad": BadSamples(allowed),
+        "bad_litter": BadSamples(allowed),
+    }
+
+
+def image_noise_of(noise: Noise, pairs: Pairs) -> ImageNoise | None:
+    return None if noise.silent else ImageNoise.of(noise, pairs.quantity, pairs.grid, pairs.latitude)
+
+
+# --- the run folder ---------------------------------------------------------------------------------------------------
+
+
+def _open_run(trainer: Trainer, folder: RunFolder, resume: str, overwrite: bool, force: bool) -> None:
+    """Rank 0 prepares the folder; all ranks load the same checkpoint if the run is resumed.
+
+    All checks come before the first write.
+    """
+    learner, on_rank_0 = trainer.learner, trainer.world.on_rank_0
+    checkpoint = _checkpoint_to_resume(folder, resume)
+    if checkpoint:
+        on_rank_0(lambda: _check_same_run(checkpoint, trainer, force))
+    on_rank_0(lambda: folder.prepare(resume=resume != "none", overwrite=overwrite))
+    if checkpoint:
+        on_rank_0(lambda: folder.keep_best_of(checkpoint))
+        learner.resume(checkpoint)
+    on_rank_0(lambda: folder.begin(learner.hyper, learner.progress.step))
+    if learner.hyper.log == "tensorboard" and trainer.world.is_main:
+        trainer.board = Board(folder.path, learner.progress.step)
+
+
+def _checkpoint_to_resume(folder: RunFolder, resume: str) -> Checkpoint | None:
+    if resume == "none":
+        return None
+    return folder.latest() if resume == "auto" else load(Path(resume))
+
+
+#: Fields of a configuration that may change when a run is resumed. Paths may: the data's fingerprint is compared.
+_MAY_CHANGE = {
+    "epochs",
+    "batch_size",
+    "batches_per_update",
+    "data",
+    "litter",
+    "observer",
+    "checkpoint_every_steps",
+    "checkpoint_every_minutes",
+    "keep_checkpoints",
+    "patience_epochs",
+    "on_nan",
+    "on_bad_sample",
+    "max_bad",
+    "log",
+    "checksums",
+    "read_threads",
+    "read_ahead_batches",
+    "stop_signals",
+}
+
+
+def _check_same_run(checkpoint: Checkpoint, trainer: Trainer, force: bool) -> None:
+    """DataError that lists the differences between the checkpoint and this run, unless `force`."""
+    network: Any = unwrap(trainer.learner.module)
+    step = checkpoint.progress.step
+    if checkpoint.reverter != {**checkpoint.reverter, **network.table()}:
+        raise DataError(
+            f"the checkpoint of step {step} has another network: {checkpoint.reverter}, not {network.table()}",
+            "train it in a folder of its own",
+        )
+    now, then = to_dict(trainer.hyper), to_dict(from_dict(TrainConfig, checkpoint.config, "the checkpoint"))
+    names = [name for name in {**then, **now} if name not in _MAY_CHANGE and then.get(name) != now.get(name)]
+    differences = [f"{name}: {then.get(name)} in the checkpoint, {now.get(name)} now" for name in names]
+    if checkpoint.data.fingerprint != trainer.data.fingerprint:
+        differences.append("the data set is another")
+    if checkpoint.data.litter != trainer.data.litter:
+        differences.append("the litter is another")
+    if differences and not force:
+        raise DataError(
+            f"the checkpoint of step {step} is from another run: {'; '.join(differences)}",
+            "give the same options, or --force",
+        )
+
+
+# --- whole runs, from folders on disk ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """The state of a run. Epochs are counted from 1; `best_epoch` is None without a validation loss."""
+
+    run: str
+    epochs: int
+    steps: int
+    best_epoch: int | None
+    best_validation_loss: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def __str__(self) -> str:
+        best = ""
+        if self.best_epoch is not None:
+            best = f", best validation loss {self.best_validation_loss:.5g} after epoch {self.best_epoch}"
+        return f"{plural(self.epochs, 'epoch')}, {plural(self.steps, 'step')}{best}: {self.run}"
+
+
+@dataclass(frozen=True)
+class EnsembleSummary:
+    """The states of an ensemble's members."""
+
+    run: str
+    members: tuple[RunSummary, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.members))
+
+
+def train_run(hyper: TrainConfig, out: Path, **options: Any) -> RunSummary:
+    """Train on `hyper.data` into the run folder `out`; `options` go to train_reverter. The same result on all ranks.
+
+    The run's configuration holds absolute paths, so that later commands find the litter from any folder.
+    """
+    absolute = tuple(str(Path(folder).absolute()) for folder in hyper.data)
+    hyper = replace(hyper, data=absolute, litter=str(Path(hyper.litter).absolute()) if hyper.litter else "")
+    dataset, observer = open_data(hyper.data, hyper.observer, checksums=hyper.checksums)
+    litter = open_litter(hyper)
+    pairs = pairs_of(dataset, observer)
+    reverter = Reverter(image_size(pairs), pairs.quantity, seed=hyper.seed, network=hyper.network)
+    where: dict[str, Any] = {"checkpoint_directory": out.parent, "checkpoint_name": out.name}
+    train_reverter(reverter, dataset, litter=litter, observer=observer, hyper=hyper, **where, **options)
+    return summary(RunFolder(out))
+
+
+def train_members(
+    hyper: TrainConfig, out: Path, members: int, *, device: str = "auto", **options: Any
+) -> EnsembleSummary:
+    """Train an ensemble: runs that differ in their seed only, one after the other, in numbered folders of `out`.
+
+    Member k has the seed `hyper.seed` + k - 1, so that member 1 is the run that `train_run` makes.
+    """
+    options |= {"device": device, "auto_startup": False, "auto_cleanup": False}
+    summaries = []
+    with world(device) as here:  # one process group for all members
+        here.on_rank_0(lambda: check_room_for_members(out, members))
+        for k in range(1, members + 1):
+            if not options.get("quiet"):
+                log(f"member {k} of {members}")
+            summaries.append(train_run(replace(hyper, seed=hyper.seed + k - 1), out / MEMBER.format(k), **options))
+    return EnsembleSummary(str(out), tuple(summaries))
+
+
+def summary(folder: RunFolder) -> RunSummary:
+    """The state of a run by its newest checkpoint. DataError when it has none."""
+    progress = folder.newest().progress
+    best_epoch = None if progress.best_epoch is None else progress.best_epoch + 1
+    return RunSummary(str(folder.path), progress.epoch, progress.step, best_epoch, progress.best_loss)

@@ -1,0 +1,127 @@
+"""The plan of a set, fixed before work starts: which item belongs to which shard, and what all shards are made of."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shards import layout
+from shards.codec import ArraySchema, codec_named
+from shards.errors import ShardError
+from shards.index import StoredArray
+
+Item = Any
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """One shard to write: its name and the items that it will hold."""
+
+    name: str
+    split: str
+    items: tuple[Item, ...]
+
+
+@dataclass(frozen=True)
+class SetPlan:
+    """The items (any JSON values) of each split, in order, and how many of them a shard holds."""
+
+    splits: Mapping[str, Sequence[Item]]
+    samples_per_shard: int = layout.DEFAULT_SAMPLES_PER_SHARD
+
+    def __post_init__(self) -> None:
+        if self.samples_per_shard < 1:
+            raise ShardError(f"samples per shard = {self.samples_per_shard}; a shard holds at least one")
+        seen: set[str] = set()
+        for item in (item for items in self.splits.values() for item in items):
+            text = layout.canonical(item)
+            if text in seen:
+                raise ShardError(f"the input {text} is listed twice", "list each input once")
+            seen.add(text)
+
+    @cached_property
+    def jobs(self) -> tuple[ShardJob, ...]:
+        size = self.samples_per_shard
+        return tuple(
+            ShardJob(layout.shard_name(split, start // size), split, tuple(items[start : start + size]))
+            for split, items in sorted(self.splits.items(), key=lambda entry: layout.split_order(entry[0]))
+            for start in range(0, len(items), size)
+        )
+
+
+@dataclass(frozen=True)
+class SetSpec:
+    """What all shards of a set have in common; shards of equal spec and equal items have the same bytes."""
+
+    stored: dict[str, StoredArray]
+    made_from: Any
+    software: dict[str, str]
+
+    @classmethod
+    def of(cls, schema: Sequence[ArraySchema], encoding: str, made_from: Any, software: Mapping[str, str]) -> SetSpec:
+        suffix = codec_named(encoding).suffix
+        stored = {a.name: StoredArray(a, encoding, f"{a.name}.{suffix}") for a in schema}
+        return cls(stored, made_from, {"python": platform.python_version(), "numpy": np.__version__, **software})
+
+    def digest(self, job: ShardJob) -> str:
+        """SHA-256 of everything that a shard is made from."""
+        arrays = [stored.to_json() for stored in self.stored.values()]
+        content = [layout.FORMAT_VERSION, self.made_from, arrays, job.name, job.split, list(job.items)]
+        return hashlib.sha256(layout.canonical(content).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class PlannedShard:
+    """A shard in plan.json: its name, its number of items, and the digest of what it is made from."""
+
+    name: str
+    items: int
+    build_digest: str | None
+
+
+@dataclass(frozen=True)
+class PlanRecord:
+    """The content of plan.json, from which any process can finish the set."""
+
+    shards: tuple[PlannedShard, ...]
+    stored: dict[str, StoredArray]
+    made_from: Any
+    attributes: dict[str, Any]
+
+    def to_bytes(self) -> bytes:
+        body = {
+            "format": layout.FORMAT,
+            "version": layout.FORMAT_VERSION,
+            "kind": "plan",
+            "shards": [asdict(shard) for shard in self.shards],
+            "arrays": [stored.to_json() for stored in self.stored.values()],
+            "made_from": self.made_from,
+            "attributes": self.attributes,
+        }
+        return layout.checksummed_json(body)
+
+    @classmethod
+    def read(cls, folder: Path) -> PlanRecord:
+        """ShardError when plan.json is absent, damaged or something else."""
+        path, hint = folder / layout.PLAN, "is that a shard folder? Write it again with `--resume` to renew its plan"
+        body = layout.read_checksummed_json(path, hint)
+        if body.get("kind") != "plan":
+            raise ShardError(f"{path} is not the plan of a set")
+        try:
+            shards = tuple(PlannedShard(**shard) for shard in body["shards"])
+            arrays = {a["name"]: StoredArray.from_json(a) for a in body["arrays"]}
+            return cls(shards, arrays, body["made_from"], body["attributes"])
+        except (KeyError, TypeError) as error:
+            raise ShardError(f"{path} is not the plan of a set: {error!r}", hint) from None
+
+    def unfinished(self, folder: Path) -> list[str]:
+        """The shards that have no record yet."""
+        found = {path.name for path in folder.iterdir()}
+        return [shard.name for shard in self.shards if layout.record_name(shard.name) not in found]

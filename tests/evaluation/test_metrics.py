@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from iris_cli.config.grid import Grid
+from iris_cli.evaluation import metrics
+from iris_cli.evaluation.evaluate import Totals
+from iris_cli.evaluation.loss import ScaledDensityLoss
+from iris_cli.evaluation.metrics import MEASURES, Maps, pixel_volume
+from iris_cli.evaluation.report import Report, skill
+
+GRID = Grid().scaled(32, 32, 16, 32)
+LOSS = ScaledDensityLoss()
+
+
+def maps(pred: Tensor, true: Tensor, mean_image: Tensor | None = None) -> Maps:
+    return Maps(pred.double()[None], true.double(), LOSS, mean_image, pixel_volume(GRID))
+
+
+def random_maps(pairs: int, seed: int = 0) -> Tensor:
+    return torch.rand(pairs, 1, 32, 32, generator=torch.Generator().manual_seed(seed)) * 5 + 0.1
+
+
+def halves(near: float, far: float) -> Tensor:
+    """A map with so much gas in each pixel of its nearer and its farther half."""
+    return torch.cat([torch.full((1, 1, 16, 32), near), torch.full((1, 1, 16, 32), far)], dim=2)
+
+
+def test_a_perfect_prediction_is_perfect_by_every_measure() -> None:
+    true = random_maps(3)
+    values = {name: function(maps(true, true)) for name, function in MEASURES.items()}
+    for name, perfect in (
+        ("loss", 0),
+        ("rmse_dex", 0),
+        ("pearson_asinh", 1),
+        ("ssim_asinh", 1),
+        ("mass_ratio", 1),
+        ("near_far_error", 0),
+    ):
+        torch.testing.assert_close(values[name], torch.full((3,), float(perfect), dtype=torch.float64))
+
+
+def test_a_tenth_of_the_gas_everywhere_is_one_dex_and_a_tenth_of_the_mass() -> None:
+    true = random_maps(2)
+    torch.testing.assert_close(metrics.rmse_dex(maps(true / 10, true)), torch.ones(2, dtype=torch.float64))
+    torch.testing.assert_close(metrics.mass_ratio(maps(true / 10, true)), torch.full((2,), 0.1, dtype=torch.float64))
+
+
+def test_empty_pixels_do_not_enter_the_dex_error() -> None:
+    true = random_maps(1)
+    true[..., :16] = 0.0
+    wrong_where_empty = true.clone()
+    wrong_where_empty[..., :16] = 50.0
+    assert metrics.rmse_dex(maps(wrong_where_empty, true)).item() == 0.0
+
+
+def test_pearson_is_that_of_numpy_and_nothing_correlates_with_a_flat_map() -> None:
+    pred, true = random_maps(3, 1), random_maps(3, 2)
+    pred[2] = 0.0
+    n = float(LOSS.normalization)
+    flat = [
+        (np.arcsinh(p / n).ravel(), np.arcsinh(t / n).ravel())
+        for p, t in zip(pred[:2].numpy(), true[:2].numpy(), strict=True)
+    ]
+    expected = [*(np.corrcoef(p, t)[0, 1] for p, t in flat), 0.0]
+    np.testing.assert_allclose(metrics.pearson_asinh(maps(pred, true)), expected, rtol=1e-5)
+
+
+def test_the_heavier_half_is_the_nearer_if_more_mass_lies_there() -> None:
+    split = maps(halves(3.0, 1.0), halves(3.0, 1.0)).split(halves(3.0, 1.0).double())
+    assert split.item() == pytest.approx(0.5, abs=0.03)  # far pixels are a little larger
+
+
+def test_near_far_sign_is_asked_of_uneven_galaxies_only() -> None:
+    true = torch.cat([halves(3, 1), halves(3, 1), halves(1, 1), halves(1, 3)])
+    pred = torch.cat([halves(2, 1), halves(1, 2), halves(9, 1), halves(0, 0)])
+    signs = metrics.near_far_sign_right(maps(pred, true)).tolist()
+    assert signs[0] == 1 and signs[1] == 0 and math.isnan(signs[2]) and signs[3] == 0
+
+
+def test_trivial_predictors_see_zero_and_the_mean_image() -> None:
+    true = random_maps(2)
+    zero = LOSS.per_sample(torch.zeros(2, 1, 32, 32), true).double()
+    torch.testing.assert_close(metrics.loss_of_zero(maps(true, true)), zero)
+    mean = true.mean(dim=0, keepdim=True).double()
+    assert (metrics.loss_of_mean_image(maps(true, true, mean)) > 0).all()
+    assert metrics.loss_of_mean_image(maps(true, true)).isnan().all()
+
+
+def test_totals_do_not_depend_on_how_pairs_are_shared_out() -> None:
+    values = {"a": torch.tensor([1.0, math.nan, 5.0, 2.0], dtype=torch.float64)}
+    whole, first, second = Totals(("a",)), Totals(("a",)), Totals(("a",))
+    whole.add(values)
+    first.add({"a": values["a"][:1]})
+    second.add({"a": values["a"][1:]})
+    first.table += second.table
+    assert torch.equal(first.table, whole.table)
+    assert whole.means() == {"a": pytest.approx(8 / 3)} and whole.count() == 4 and whole.count("a") == 3
+
+
+def test_a_report_counts_the_galaxies_behind_each_number() -> None:
+    totals = Totals(MEASURES)
+    true = torch.cat([halves(3, 1), halves(1, 1)])
+    totals.add({name: function(maps(true, true)).double() for name, function in MEASURES.items()})
+    report = Report.of(totals)
+    assert (report.pairs, report.near_far_pairs, report.near_far_sign_right) == (2, 1, 1.0)
+    assert report.loss_mean_image is None and report.skill == 1.0
+    assert [row[0] for row in report.rows()][:3] == ["pairs", "loss", "loss_zero"]
+
+
+def test_skill_is_counted_from_the_better_trivial_predictor() -> None:
+    assert skill(0.3, 0.6, 0.5) == pytest.approx(0.4)
+    assert skill(0.3, 0.6, None) == pytest.approx(0.5)
+    assert skill(None, 0.6) is None and skill(0.3, None) is None

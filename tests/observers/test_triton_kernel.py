@@ -1,0 +1,136 @@
+"""The Triton kernel without a GPU: interpreted and compared with torch operations, and compiled for real GPUs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from iris_cli.observers.backends import torch_windows
+from iris_cli.observers.emission import Cells
+from iris_cli.observers.transfer import REGIMES
+from tests.observers.interpreted_cases import CASES, LINEAR
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def interpreted() -> dict[str, dict[str, float]]:
+    pytest.importorskip("triton")
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.observers.interpreted_kernel"],
+        cwd=ROOT,
+        env=environment,
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case not in LINEAR])
+def test_the_kernel_agrees_with_torch_operations(case: str, interpreted: dict[str, dict[str, float]]) -> None:
+    result = interpreted[case]
+    assert result["calls"] == 1 and result["peak_K"] > 0.01
+    assert result["error"] < 1e-5
+
+
+@pytest.mark.parametrize("case", LINEAR)
+def test_linear_regimes_do_not_use_the_kernel(case: str, interpreted: dict[str, dict[str, float]]) -> None:
+    assert interpreted[case]["calls"] == 0
+
+
+def test_the_check_finds_an_error_of_one_percent_in_any_field(interpreted: dict[str, dict[str, float]]) -> None:
+    errors = interpreted["check"]
+    assert errors["unchanged"] < 1e-5
+    changed = [error for name, error in errors.items() if name != "unchanged"]
+    assert len(changed) == 12 and min(changed) > 5e-4
+
+
+def test_the_maser_case_contains_masers(interpreted: dict[str, dict[str, float]]) -> None:
+    assert interpreted["masers"]["peak_K"] > 1.001 * interpreted["masers clipped"]["peak_K"]
+
+
+@pytest.mark.parametrize("capability", [70, 80, 90])
+def test_the_kernel_compiles_for_each_gpu_generation(
+    capability: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    triton = pytest.importorskip("triton", "3.3")
+    from triton.backends.compiler import GPUTarget
+
+    from iris_cli.observers.backends import triton_kernel as gk
+
+    kinds = {"records": "*fp32", "spectrum": "*fp32", "cells": "i32", "total": "i32", "BLOCK": "constexpr"}
+    source = triton.compiler.ASTSource(fn=gk.march, signature=kinds, constexprs={"BLOCK": gk.BLOCK})
+    built = triton.compile(source, target=GPUTarget("cuda", capability, 32), options={"num_warps": gk.WARPS})
+    assert f".target sm_{capability}" in built.asm["ptx"] and built.asm["cubin"]
+
+
+# --- when the kernel is used ------------------------------------------------------------------------------------------
+
+
+class OnGpu(torch.Tensor):
+    """A tensor whose device is a GPU."""
+
+    @property
+    def device(self) -> torch.device:  # type: ignore[override]
+        return torch.device("cuda", 0)
+
+
+def matter(like: torch.Tensor) -> Cells:
+    return Cells(*(like for _ in Cells.__dataclass_fields__))
+
+
+@pytest.fixture
+def kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch_windows, "triton_kernel_works", lambda _: True)
+
+
+def test_the_kernel_is_used_only_for_thick_float32_on_a_gpu_without_gradients(kernel: None) -> None:
+    there = torch.ones(2, 3).as_subclass(OnGpu)
+    applies, thick = torch_windows.triton_kernel_applies, REGIMES["thick"]
+    assert applies(matter(there), thick)
+    assert not applies(matter(torch.ones(2, 3)), thick)
+    assert not applies(matter(torch.ones(2, 3).double().as_subclass(OnGpu)), thick)
+    assert not any(applies(matter(there), REGIMES[name]) for name in ("thin", "selective"))
+    wanted = torch.ones(2, 3).as_subclass(OnGpu).requires_grad_()
+    assert not applies(matter(wanted), thick)
+    with torch.no_grad():
+        assert applies(matter(wanted), thick)
+
+
+@pytest.fixture
+def unchecked() -> None:
+    torch_windows.triton_kernel_works.cache_clear()
+    torch_windows.triton_kernel_error.cache_clear()
+
+
+def test_without_triton_there_is_no_kernel_and_no_warning(
+    unchecked: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch_windows, "find_spec", lambda _: None)
+    assert not torch_windows.triton_kernel_works(torch.device("cuda", 0))
+    assert capsys.readouterr().err == ""
+
+
+def test_a_kernel_that_fails_to_compile_is_reported_once_and_not_used(
+    unchecked: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    triton_kernel = pytest.importorskip("iris_cli.observers.backends.triton_kernel")
+
+    def failing(_: torch.device) -> None:
+        raise RuntimeError("Failed to find C compiler.\nmore of it")
+
+    monkeypatch.setattr(triton_kernel, "check", failing)
+    assert not torch_windows.triton_kernel_works(torch.device("cuda", 0))
+    assert not torch_windows.triton_kernel_works(torch.device("cuda", 0))
+    printed = capsys.readouterr().err
+    assert printed.count("Failed to find C compiler") == 1 and "more of it" not in printed

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import ConcatDataset
+
+from iris_cli.config.train import TrainConfig
+from iris_cli.errors import DataError, UsageError
+from iris_cli.observers.simple import SimpleObserver
+from iris_cli.pairs.datasets import JoinedPairs, Pairs, check_litter, divide, image_size, pairs_of
+from iris_cli.standard.dataset import StandardDataset
+from iris_cli.training import InfiniteDataset, PreObservedDataset, test_reverter, train_reverter
+from shards.errors import ShardError
+from shards.reader import Reader
+from tests.training.makers import GRID, another_sky, images, pairs_in, small_reverter, write_pairs
+
+SMALL = {"train": range(6)}
+
+
+def read(pairs: Pairs, number: int) -> dict[str, np.ndarray]:
+    rows = {name: np.empty(s.shape, np.float32) for name, s in pairs.arrays.items()}
+    pairs.read(number, rows)
+    return rows
+
+
+def test_an_item_is_the_pair_that_was_written(shards: Path) -> None:
+    observation, density = PreObservedDataset(shards, "validation")[2]
+    for tensor, array in zip((observation, density), images(102, GRID), strict=True):
+        np.testing.assert_array_equal(tensor, array)
+
+
+def test_numbers_in_another_unit_are_brought_to_ours(tmp_path: Path) -> None:
+    own = pairs_in(write_pairs(tmp_path / "own", SMALL))
+    foreign = pairs_in(write_pairs(tmp_path / "foreign", SMALL, scale=250.0))
+    np.testing.assert_allclose(read(foreign, 3)["observation"], read(own, 3)["observation"], rtol=1e-6)
+    stored = foreign.index.arrays["observation"].attributes["SI_per_unit"]
+    assert stored == pytest.approx(own.index.arrays["observation"].attributes["SI_per_unit"] / 250.0)
+
+
+def test_a_density_below_zero_is_refused_with_its_name(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`iris preobserve` writes none; shards may come from elsewhere."""
+    pairs, fill = pairs_in(shards), Reader.read
+
+    def spoiled(self: Reader, number: int, rows: dict[str, np.ndarray]) -> None:
+        fill(self, number, rows)
+        rows["density"][0, 0, 0] = -0.5
+
+    monkeypatch.setattr(Reader, "read", spoiled)
+    with pytest.raises(ShardError, match=r"the density of g0001_v1 goes down to -0\.5"):
+        read(pairs, 3)
+
+
+def test_several_sets_are_read_as_one(shards: Path, tmp_path: Path) -> None:
+    more = write_pairs(tmp_path / "more", {"train": range(50, 54)})
+    joined = pairs_of(ConcatDataset([PreObservedDataset(shards), PreObservedDataset(more)]))
+    assert len(joined) == 35 + 4
+    assert joined.key(36) == pairs_in(more).key(1)
+    np.testing.assert_array_equal(read(joined, 37)["density"], images(52, GRID)[1])
+    train, validation = divide(joined, TrainConfig())
+    assert len(train) == 22 + 4 and len(validation) == 6 and train[-1] == 38
+
+
+def test_a_split_of_our_own_never_separates_the_views_of_a_galaxy(tmp_path: Path) -> None:
+    pairs = pairs_in(write_pairs(tmp_path / "set", {"train": range(20)}), "train")
+    train, validation = divide(pairs, TrainConfig(validation_data_fraction=0.3))
+    groups = pairs.groups()
+    assert len(train) + len(validation) == 20 and len(validation) == 6
+    assert not {groups[i] for i in train} & {groups[i] for i in validation}
+
+
+def test_a_data_set_with_its_own_splits_keeps_them(shards: Path) -> None:
+    pairs = pairs_in(shards)
+    train, validation = divide(pairs, TrainConfig())
+    own = PreObservedDataset(shards, "validation")
+    assert {pairs.key(i) for i in validation} == {own.key(i) for i in range(6)}
+    assert len(train) == 22
+
+
+def test_a_set_without_a_training_split_is_refused(tmp_path: Path) -> None:
+    pairs = pairs_in(write_pairs(tmp_path / "set", {"validation": range(4)}))
+    with pytest.raises(DataError, match="no sample to train on"):
+        divide(pairs, TrainConfig())
+
+
+def test_sets_on_two_grids_or_of_two_quantities_are_not_joined(shards: Path, tmp_path: Path) -> None:
+    faster = write_pairs(tmp_path / "faster", SMALL, grid=another_sky(v_max_km_s=250.0))
+    with pytest.raises(DataError, match=r"v_max_km_s = 200\.0 and 250\.0"):
+        JoinedPairs([pairs_in(shards), pairs_in(faster)])
+    warm = write_pairs(tmp_path / "warm", SMALL, quantity="temperature")
+    with pytest.raises(DataError, match="'v_density' and 'temperature'"):
+        JoinedPairs([pairs_in(shards), pairs_in(warm)])
+
+
+def test_litter_may_lie_at_another_distance_but_not_on_another_velocity_axis(shards: Path, tmp_path: Path) -> None:
+    near = another_sky(r_min_pc=6000.0, r_max_pc=7500.0)
+    check_litter(pairs_in(shards), pairs_in(write_pairs(tmp_path / "near", SMALL, grid=near, litter=True)))
+    fast = write_pairs(tmp_path / "fast", SMALL, grid=another_sky(v_min_km_s=-300.0), litter=True)
+    with pytest.raises(DataError, match=r"v_min_km_s = -200\.0 and -300\.0"):
+        check_litter(pairs_in(shards), pairs_in(fast))
+
+
+def test_an_image_that_is_not_square_is_refused(tmp_path: Path) -> None:
+    pairs = pairs_in(write_pairs(tmp_path / "set", SMALL, grid=another_sky(v_steps=64)))
+    with pytest.raises(DataError, match="32 distances, 32 longitudes and 64 velocities"):
+        image_size(pairs)
+
+
+def test_a_folder_that_says_too_little_is_refused(tmp_path: Path) -> None:
+    silent = write_pairs(tmp_path / "set", SMALL, attributes={"grid": {"v_stepz": 3}})
+    with pytest.raises(UsageError, match="unknown key 'v_stepz'"):
+        PreObservedDataset(silent)
+    with pytest.raises(ShardError):
+        PreObservedDataset(tmp_path)
+
+
+def test_endless_draws_repeat_with_their_seed(shards: Path) -> None:
+    def first(seed: int) -> list[float]:
+        draws = iter(InfiniteDataset(PreObservedDataset(shards, "test"), seed))
+        return [float(next(draws)[0].sum()) for _ in range(20)]
+
+    assert first(1) == first(1) != first(2)
+    assert 1 < len(set(first(1))) <= 7
+
+
+def test_observing_while_training_gives_what_the_shards_hold(iris: Callable, tmp_path: Path) -> None:
+    iris("mock", tmp_path / "standard", "-n", 2, "--preset", "tiny", "-q")
+    iris(
+        "preobserve",
+        tmp_path / "standard",
+        tmp_path / "shards",
+        "--observer",
+        "simple",
+        "--validation-fraction",
+        0,
+        "-q",
+    )
+    stored = pairs_in(tmp_path / "shards")
+    dataset = StandardDataset.open(tmp_path / "standard")
+    observed = pairs_of(dataset, SimpleObserver(dataset.grid))
+    assert len(observed) == len(stored) == 2 and sorted(observed.groups()) == sorted(stored.groups())
+    numbers = [observed.groups().index(group) for group in stored.groups()]
+    for here, there in enumerate(numbers):
+        for name, image in read(observed, there).items():
+            np.testing.assert_allclose(image, read(stored, here)[name], rtol=1e-6)
+
+
+def test_what_the_python_interface_cannot_use_is_a_value_error(shards: Path, iris: Callable, tmp_path: Path) -> None:
+    iris("mock", tmp_path / "standard", "-n", 1, "--preset", "tiny", "-q")
+    standard = StandardDataset.open(tmp_path / "standard")
+    reverter, pairs = small_reverter(), PreObservedDataset(shards)
+    for function in (train_reverter, test_reverter):
+        with pytest.raises(ValueError, match="observer"):
+            function(reverter, standard)
+        with pytest.raises(ValueError, match="Tensor"):
+            function(reverter, torch.zeros(3))
+        with pytest.raises(ValueError, match="InfiniteDataset"):
+            function(reverter, pairs, litter=pairs)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"mean_image is of shape \(32, 32\); .* \(1, 32, 32\)"):
+        test_reverter(reverter, pairs, mean_image=torch.zeros(32, 32))
+    with pytest.raises(ValueError, match="both"):
+        train_reverter(reverter, pairs, checkpoint_directory=tmp_path)
+    with pytest.raises(ValueError, match="at least one item"):
+        InfiniteDataset(torch.utils.data.TensorDataset(torch.zeros(0)))

@@ -1,0 +1,135 @@
+"""Orientation of galaxies to rotate like the Milky Way, and their random variations."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from iris_cli.config.grid import GRID_PRESETS
+from iris_cli.config.ingest import IngestConfig
+from iris_cli.errors import DataError
+from iris_cli.snapshots.augment import (
+    Change,
+    Sight,
+    Spin,
+    draw_change,
+    draw_sight,
+    measure_spin,
+    orientation,
+    reach_pc,
+)
+from iris_cli.snapshots.gas import Gas
+from iris_cli.snapshots.nearest_cell import Cone
+from iris_cli.snapshots.view import View
+from iris_cli.standard.dataset import sense_of_rotation
+from tests.snapshots.snapshots import galaxy
+
+GRID = GRID_PRESETS["tiny"].scaled(16, 16, 8, 8)
+CLOCKWISE = Spin((0.0, 0.0, -1.0), 0.9)
+
+
+def gas(turn: NDArray | None = None) -> Gas:
+    made = galaxy()
+    turn = np.eye(3) if turn is None else turn
+    scalars = [
+        np.asarray(made[name], np.float32) for name in ("Density", "InternalEnergy", "H2", "CO", "DustTemperature")
+    ]
+    velocity = (made["Velocities"] @ turn.T).astype(np.float32)
+    return Gas(made["Coordinates"] @ turn.T, velocity, *scalars, np.ones(3000, np.float32))
+
+
+def about_x(degrees: float) -> NDArray:
+    c, s = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+    return np.array([[1.0, 0.0, 0.0], [0.0, c, -s], [0.0, s, c]])
+
+
+@pytest.mark.parametrize("tilt_deg", [0.0, 10.0, 60.0, 90.0, 130.0, 175.0, 180.0])
+def test_every_galaxy_rotates_clockwise_in_every_view(tilt_deg: float) -> None:
+    found = gas(about_x(tilt_deg))
+    turn = orientation("auto", measure_spin(found), "snap")
+    assert turn @ turn.T == pytest.approx(np.eye(3), abs=1e-12) and np.linalg.det(turn) == pytest.approx(1.0)
+    turned = replace(found, position_pc=found.position_pc @ turn.T, velocity_km_s=found.velocity_km_s @ turn.T)
+    assert measure_spin(turned).axis[2] < -0.9
+    for view_deg in (0.0, 100.0, 250.0):
+        tensor = View.of(turned, Change(1.0, 1.0, 1.0, 0.0, 0.0), Sight(view_deg, 0.0, 0.0), GRID, "snap").tensor()
+        assert sense_of_rotation(tensor, GRID) > 0.5
+
+
+def test_an_upright_galaxy_is_at_most_turned_over() -> None:
+    assert np.array_equal(orientation("auto", measure_spin(gas(about_x(10.0))), "snap"), np.eye(3))
+    over = orientation("auto", measure_spin(gas(about_x(175.0))), "snap")
+    assert np.array_equal(over, np.diag([1.0, -1.0, -1.0]))
+
+
+def test_align_removes_even_a_slight_tilt() -> None:
+    spin = measure_spin(gas(about_x(10.0)))
+    turn = orientation("align", spin, "snap")
+    assert turn @ spin.axis == pytest.approx([0.0, 0.0, -1.0], abs=1e-9)
+
+
+def test_the_user_can_set_the_rotation() -> None:
+    assert np.array_equal(orientation("clockwise", replace(CLOCKWISE, order=0.0), "snap"), np.eye(3))
+    assert np.array_equal(orientation("anticlockwise", CLOCKWISE, "snap"), np.diag([1.0, -1.0, -1.0]))
+
+
+def test_random_motion_has_no_rotation_to_detect() -> None:
+    rng = np.random.default_rng(0)
+    stirred = replace(gas(), velocity_km_s=rng.normal(0.0, 50.0, (3000, 3)).astype(np.float32))
+    with pytest.raises(DataError, match="no rotation to detect") as error:
+        orientation("auto", measure_spin(stirred), "snap")
+    assert "--spin" in error.value.hint
+    still = replace(gas(), velocity_km_s=np.zeros((3000, 3), np.float32))
+    with pytest.raises(DataError, match="no rotation to detect"):
+        orientation("auto", measure_spin(still), "snap")
+
+
+def test_a_common_velocity_does_not_affect_the_rotation() -> None:
+    moving = replace(gas(), velocity_km_s=gas().velocity_km_s + np.float32(500.0))
+    assert measure_spin(moving).axis == pytest.approx(measure_spin(gas()).axis, abs=0.01)
+
+
+def test_draws_depend_on_seed_and_galaxy_alone() -> None:
+    config = IngestConfig(
+        scale=(0.25, 1.0),
+        density=(0.5, 2.0),
+        skew=(0.8, 1.25),
+        jitter_distance_pc=(-50.0, 50.0),
+        jitter_longitude_deg=(-0.2, 0.2),
+        first_view_deg=(0.0, 360.0),
+        views=4,
+    )
+    one = draw_change(config, "ab12")
+    assert one == draw_change(config, "ab12")
+    assert one != draw_change(config, "ab13") and one != draw_change(replace(config, seed=1), "ab12")
+    assert 0.25 <= one.scale <= 1.0 and 0.5 <= one.density <= 2.0 and 0.8 <= one.skew <= 1.25
+    sights = [draw_sight(config, "ab12", one, view) for view in range(4)]
+    assert len({sight.farther_pc for sight in sights}) == 4
+    assert all(abs(s.farther_pc) <= 50.0 and abs(s.longitude_deg) <= 0.2 for s in sights)
+    assert np.diff([s.view_deg for s in sights]) % 360.0 == pytest.approx(90.0)
+
+
+def test_a_skew_conserves_areas_and_a_scale_multiplies_lengths() -> None:
+    change = Change(0.5, 1.0, 1.7, 33.0, 0.0)
+    assert np.linalg.det(change.matrix) == pytest.approx(0.125)
+    assert np.linalg.svd(change.matrix, compute_uv=False) == pytest.approx(0.5 * np.array([1.7**0.5, 1.0, 1.7**-0.5]))
+
+
+@pytest.mark.parametrize("farther_pc", [-100.0, 0.0, 100.0])
+def test_a_jitter_in_distance_moves_the_galaxy_away_from_the_observer(farther_pc: float) -> None:
+    places = Cone(Sight(0.0, farther_pc, 0.0).seen(GRID), 0.0).points(slice(None))
+    nearest_to_centre = np.linalg.norm(places, axis=-1).min(axis=(1, 2)).argmin()
+    where = GRID.distance.centres()[nearest_to_centre]
+    assert where == pytest.approx(GRID.observer_distance_pc + farther_pc, abs=GRID.distance.step)
+
+
+def test_reach_is_the_farthest_point_of_any_view() -> None:
+    config = IngestConfig(grid=GRID, jitter_distance_pc=(-40.0, 10.0), jitter_longitude_deg=(0.0, 0.3))
+    farthest = max(
+        np.linalg.norm(Cone(Sight(0.0, d, lon).seen(GRID), 0.0, lon).points(slice(None)), axis=-1).max()
+        for d in (-40.0, 0.0, 10.0)
+        for lon in (0.0, 0.3)
+    )
+    assert farthest <= reach_pc(config) * (1 + 1e-9) and reach_pc(config) < 1.1 * farthest

@@ -1,0 +1,294 @@
+"""Snapshots of many styles with the same galaxy, and errors for missing fields and units."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from iris_cli import units
+from iris_cli.errors import DataError
+from iris_cli.snapshots.files import find_snapshots
+from iris_cli.snapshots.gas import estimated_masses, temperature_K
+from iris_cli.snapshots.reader import Snapshot
+from tests.snapshots.snapshots import (
+    CONFIG,
+    KM_CM,
+    KPC,
+    PC_CM,
+    SUN_G,
+    Style,
+    assert_same,
+    galaxy,
+    read,
+    write,
+    write_split,
+)
+
+
+@pytest.fixture(scope="module")
+def gas() -> dict[str, NDArray]:
+    return galaxy()
+
+
+STYLES = {
+    "pc": Style(),
+    "kpc and 1e10 suns": KPC,
+    "the paper's 100 pc": Style(length_cm=100 * PC_CM),
+    "metres, kilograms": Style(length_cm=100.0, mass_g=1e3, velocity_cm_s=100.0, dtype="<f8"),
+    "Parameters": KPC.but(units="Parameters"),
+    "to_cgs": KPC.but(units="datasets"),
+    "float64": KPC.but(dtype="<f8"),
+    "big endian": KPC.but(dtype=">f4"),
+    "compressed": KPC.but(compressed=True),
+    "comoving": KPC.but(a=0.5, h=0.7),
+    "comoving, to_cgs": KPC.but(a=0.25, h=0.68, units="datasets"),
+    "z = 0 with h": KPC.but(h=0.7),
+    "time, not a scale factor": KPC.but(header={"Time": 0.3, "Redshift": 0.0}),
+    "no header but units": KPC.but(
+        header={
+            "Redshift": None,
+            "HubbleParam": None,
+            "Time": None,
+            "NumPart_Total": None,
+            "NumPart_ThisFile": None,
+            "NumFilesPerSnapshot": None,
+        }
+    ),
+    "box as a vector": KPC.but(header={"BoxSize": np.array([2.0, 2.0, 2.0])}),
+    "around zero, no box": Style(box_pc=0.0, centre_pc=(0.0, 0.0, 0.0)),
+    "around zero, with a box": Style(box_pc=0.0, centre_pc=(0.0, 0.0, 0.0), header={"BoxSize": 2000.0}),
+    "h = 0": KPC.but(header={"HubbleParam": 0.0}),
+}
+
+
+@pytest.mark.parametrize("style", STYLES.values(), ids=STYLES.keys())
+def test_every_style_gives_the_same_gas(style: Style, gas: dict[str, NDArray], tmp_path: Path) -> None:
+    assert_same(read(write(tmp_path / "snap.hdf5", gas, style)), gas)
+
+
+def as_swift_writes(file: h5py.File) -> None:
+    """Units as U_L, U_M, U_t in one-element arrays, plural names, exponents on each dataset, Time in its own unit."""
+    for name in ("UnitLength_in_cm", "UnitMass_in_g", "UnitVelocity_in_cm_per_s", "HubbleParam"):
+        del file["Header"].attrs[name]
+    file["Header"].attrs.update({"Time": [0.0123], "Scale-factor": [0.5], "Redshift": [1.0]})
+    units_ = {
+        "Unit length in cgs (U_L)": 1e3 * PC_CM,
+        "Unit mass in cgs (U_M)": 1e10 * SUN_G,
+        "Unit time in cgs (U_t)": 1e3 * PC_CM / KM_CM,
+    }
+    file.create_group("Units").attrs.update({name: [value] for name, value in units_.items()})
+    gas = file["PartType0"]
+    gas["Velocities"][...] *= np.sqrt(0.5)  # peculiar velocities as they are
+    for old, new, a in (
+        ("Density", "Densities", -3),
+        ("InternalEnergy", "InternalEnergies", 0),
+        ("Velocities", "", 0),
+        ("Coordinates", "", 1),
+    ):
+        gas[old].attrs.update({"a-scale exponent": [float(a)], "h-scale exponent": [0.0]})
+        if new:
+            gas.move(old, new)
+
+
+def as_gizmo_writes(file: h5py.File) -> None:
+    head = file["Header"].attrs
+    for name in ("Length_in_cm", "Mass_in_g", "Velocity_in_cm_per_s"):
+        head[f"Unit{name.split('_')[0]}_In_CGS"] = head[f"Unit{name}"]
+        del head[f"Unit{name}"]
+    head["ComovingIntegrationOn"] = 1
+
+
+@pytest.mark.parametrize("rewrite", [as_swift_writes, as_gizmo_writes])
+def test_snapshots_of_other_codes_are_read(
+    rewrite: Callable[[h5py.File], None], gas: dict[str, NDArray], tmp_path: Path
+) -> None:
+    style = KPC.but(a=0.5, h=1.0 if rewrite is as_swift_writes else 0.7)
+    assert_same(read(write(tmp_path / "snap.hdf5", gas, style, rewrite)), gas)
+
+
+def test_a_galaxy_across_the_edge_of_a_periodic_box_is_joined(gas: dict[str, NDArray], tmp_path: Path) -> None:
+    path = write(tmp_path / "snap.hdf5", gas, KPC.but(centre_pc=(30.0, 1990.0, 1000.0)))
+    assert_same(read(path, config=replace(CONFIG, centre="0.03,1.99,1")), gas)
+
+
+def test_the_centre_of_the_gas_is_found_across_the_edge_of_the_box(gas: dict[str, NDArray], tmp_path: Path) -> None:
+    path = write(tmp_path / "snap.hdf5", gas, KPC.but(centre_pc=(30.0, 1990.0, 1000.0)))
+    (files,) = find_snapshots([path])
+    centre = Snapshot.open(files, replace(CONFIG, centre="mass")).centre
+    assert centre == pytest.approx((0.03, 1.99, 1.0), abs=0.01)  # kpc
+
+
+def test_the_parts_of_a_split_snapshot_are_one_galaxy(gas: dict[str, NDArray], tmp_path: Path) -> None:
+    parts = write_split(tmp_path, gas, [1000, 1000, 2500], KPC)  # the second holds no gas
+    assert_same(read(parts[0]), gas)
+    assert_same(read(*parts), gas)  # as a shell's * gives them
+    assert_same(read(tmp_path), gas)
+    assert_same(read(tmp_path / "snap_007"), gas)
+
+
+def test_a_part_without_gas_may_lack_its_group(gas: dict[str, NDArray], tmp_path: Path) -> None:
+    parts = write_split(tmp_path, gas, [0], KPC)
+    with h5py.File(parts[0], "r+") as file:
+        del file["PartType0"]
+    assert_same(read(parts[1]), gas)
+
+
+@pytest.mark.parametrize("order", [("CO", "H2", "H+"), ("H2", "H+", "C+", "CHx", "OHx", "CO", "HCO+", "He+", "M+")])
+def test_columns_of_abundances_are_found_by_name(order: tuple, gas: dict[str, NDArray], tmp_path: Path) -> None:
+    path = write(tmp_path / "snap.hdf5", gas, Style(columns=order))
+    assert_same(read(path, config=replace(CONFIG, columns=order)), gas)
+
+
+def test_columns_in_a_wrong_order_are_refused(gas: dict[str, NDArray], tmp_path: Path) -> None:
+    path = write(tmp_path / "snap.hdf5", gas, Style(columns=("CO", "H+", "H2")))
+    with pytest.raises(DataError, match=r"x_CO = n/n_H runs .* to 0.4") as error:
+        read(path)
+    assert "--columns" in error.value.hint
+
+
+def test_hydrogen_ions_used_as_molecules_cause_a_warning(gas: dict[str, NDArray], tmp_path: Path) -> None:
+    (files,) = find_snapshots(
+        [write(tmp_path / "snap.hdf5", {**gas, "H+": gas["H+"] / 10}, Style(columns=("H+", "H2", "CO")))]
+    )
+    _, warnings = Snapshot.open(files, CONFIG).read(2000.0, CONFIG, 10**7)
+    assert any("--columns" in warning for warning in warnings)
+
+
+def test_the_temperature_depends_on_the_number_of_particles() -> None:
+    """Atoms of 1.4 m_H per H nucleus: 1.1 particles; molecules 0.6; ions and electrons 2.1."""
+    u = 1.5 * units.BOLTZMANN_J_K * 100.0 * 1.1 / units.MASS_PER_H_KG * 1e-6
+    assert temperature_K(np.array(u), 0.0, 0.0) == pytest.approx(100.0)
+    assert temperature_K(np.array(u), 0.5, 0.0) == pytest.approx(100.0 * 1.1 / 0.6)
+    assert temperature_K(np.array(u), 0.0, 1.0) == pytest.approx(100.0 * 1.1 / 2.1)
+
+
+def test_estimated_volumes_are_accurate_for_sums(gas: dict[str, NDArray]) -> None:
+    """Cells in a ten times denser arrangement have a tenth of the weight each."""
+    rng = np.random.default_rng(0)
+    loose, tight = (
+        rng.uniform(0.0, 100.0, (1000, 3)),
+        rng.uniform(0.0, 100.0, (10_000, 3)) + np.array([200.0, 0.0, 0.0]),
+    )
+    weight = estimated_masses(np.concatenate([loose, tight]), np.ones(11_000))
+    assert weight[:1000].sum() == pytest.approx(weight[1000:].sum(), rel=0.15)
+
+
+# --- what is missing, and what supplies it ---
+
+
+@pytest.mark.parametrize(
+    ("name", "flag", "change"),
+    [
+        ("DustTemperature", "--dust-temperature", {"dust_temperature_K": 20.0}),
+        ("Velocities", "--zero-velocity", {"zero_velocity": True}),
+        ("InternalEnergy", "--temperature", {"temperature_K": 50.0}),
+        ("ChemicalAbundances", "--x-h2", {"x_H2": 0.5, "x_CO": 1.4e-4}),
+        ("ChemicalAbundances", "--formulas", {"formulas": "cmz"}),
+        ("DustTemperature", "--formulas", {"formulas": "cmz"}),
+        ("InternalEnergy", "--formulas", {"formulas": "cmz"}),
+    ],
+)
+def test_a_missing_field_is_an_error_that_names_the_option(
+    name: str, flag: str, change: dict, gas: dict[str, NDArray], tmp_path: Path
+) -> None:
+    path = write(tmp_path / "snap.hdf5", gas, Style(leave_out=(name,)))
+    with pytest.raises(DataError, match=f"has no PartType0/{name}") as error:
+        read(path)
+    assert flag in error.value.hint
+    found = read(path, config=replace(CONFIG, **change))
+    if "x_H2" in change:
+        assert (found.x_H2 == 0.5).all() and found.x_CO == pytest.approx(1.4e-4)
+        assert found.T_gas_K == pytest.approx(temperature_K(gas["InternalEnergy"], 0.5, 0.0), rel=1e-4)
+    elif change.get("formulas"):
+        filled = {
+            "DustTemperature": found.T_dust_K,
+            "InternalEnergy": found.T_gas_K,
+            "ChemicalAbundances": 1e5 * found.x_CO,
+        }
+        assert np.corrcoef(filled[name], found.rho)[0, 1] * (1 if name == "ChemicalAbundances" else -1) > 0.3
+    elif "zero_velocity" in change:
+        assert not found.velocity_km_s.any()
+    else:
+        (value,) = change.values()
+        assert ((found.T_dust_K if name == "DustTemperature" else found.T_gas_K) == value).all()
+
+
+def test_abundances_in_another_convention_are_converted(gas: dict[str, NDArray], tmp_path: Path) -> None:
+    path = write(tmp_path / "snap.hdf5", {**gas, "H2": 2.0 * gas["H2"]})
+    with pytest.raises(DataError, match=r"x_H2 = n/n_H runs from .* to 0.99") as error:
+        read(path)
+    assert "--h2-factor 0.5" in error.value.hint
+    assert_same(read(path, config=replace(CONFIG, h2_factor=0.5)), gas)
+
+
+def test_an_option_overrides_the_file(gas: dict[str, NDArray], tmp_path: Path) -> None:
+    found = read(write(tmp_path / "snap.hdf5", gas), config=replace(CONFIG, x_H2=0.25, temperature_K=77.0))
+    assert (found.x_H2 == 0.25).all() and (found.T_gas_K == 77.0).all()
+
+
+def test_a_density_can_be_replaced_by_masses_and_volumes(gas: dict[str, NDArray], tmp_path: Path) -> None:
+    bare = Style(leave_out=("Density",))
+    with pytest.raises(DataError, match="has no PartType0/Density"):
+        read(write(tmp_path / "a.hdf5", gas, bare))
+
+    def masses(file: h5py.File) -> None:
+        file["PartType0/Masses"] = 3.0 * gas["Density"]
+        file["PartType0/Volume"] = np.full(len(gas["Density"]), 3.0)
+
+    assert read(write(tmp_path / "b.hdf5", gas, bare, masses)).rho == pytest.approx(gas["Density"], rel=1e-5)
+
+
+def test_files_without_units_need_options(gas: dict[str, NDArray], tmp_path: Path) -> None:
+    path = write(tmp_path / "snap.hdf5", gas, KPC.but(units="none"))
+    with pytest.raises(DataError, match="does not say in which unit") as error:
+        read(path)
+    assert "--unit-length-cm" in error.value.hint
+    given = replace(CONFIG, unit_length_cm=KPC.length_cm, unit_mass_g=KPC.mass_g, unit_velocity_cm_s=KPC.velocity_cm_s)
+    assert_same(read(path, config=given), gas)
+
+
+def test_units_may_be_text_attributes_of_each_dataset(gas: dict[str, NDArray], tmp_path: Path) -> None:
+    def label(file: h5py.File) -> None:
+        for name, word in (
+            ("Coordinates", "kpc"),
+            ("Velocities", "km/s"),
+            ("Density", "1e10 solMass / kpc3"),
+            ("InternalEnergy", "km2 / s2"),
+            ("DustTemperature", "K"),
+        ):
+            file[f"PartType0/{name}"].attrs["unit"] = word
+
+    assert_same(read(write(tmp_path / "snap.hdf5", gas, KPC.but(units="none"), label)), gas)
+
+    def mislabel(file: h5py.File) -> None:
+        label(file)
+        file["PartType0/Density"].attrs["unit"] = "kpc"
+
+    with pytest.raises(DataError, match="is in 'kpc', which cannot be converted to g / cm3"):
+        read(write(tmp_path / "wrong.hdf5", gas, KPC.but(units="none"), mislabel))
+
+
+def test_electrons_replace_missing_ions(gas: dict[str, NDArray], tmp_path: Path) -> None:
+    def electrons(file: h5py.File) -> None:
+        file["PartType0/ElectronAbundance"] = np.full(3000, 0.8)
+
+    path = write(tmp_path / "snap.hdf5", gas, Style(leave_out=("ChemicalAbundances",)), electrons)
+    found = read(path, config=replace(CONFIG, x_H2=0.0, x_CO=0.0))
+    assert found.T_gas_K == pytest.approx(temperature_K(gas["InternalEnergy"], 0.0, 0.8), rel=1e-4)
+
+
+def test_dust_at_zero_kelvin_and_cells_slightly_outside_the_box_are_accepted(
+    gas: dict[str, NDArray], tmp_path: Path
+) -> None:
+    def change(file: h5py.File) -> None:
+        file["PartType0/DustTemperature"][3] = 0.0
+        file["PartType0/Coordinates"][0] = [-1e-3, 1.0, 1.0]
+
+    found = read(write(tmp_path / "snap.hdf5", gas, KPC, change))
+    assert found.T_dust_K[3] == 0.0 and found.position_pc[0] == pytest.approx([999.0, 0.0, 0.0], abs=0.1)

@@ -1,0 +1,213 @@
+"""Errors for snapshots that are contradictory, link to other files, or are damaged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from iris_cli.errors import DataError
+from iris_cli.snapshots.files import find_snapshots
+from iris_cli.snapshots.galaxy import load_galaxy
+from iris_cli.snapshots.ingest import source_names
+from iris_cli.snapshots.reader import Snapshot
+from tests.snapshots.snapshots import CONFIG, KPC, Style, assert_same, galaxy, read, write, write_split
+
+
+@pytest.fixture(scope="module")
+def gas() -> dict[str, NDArray]:
+    return galaxy()
+
+
+def attribute(where: str, name: str, value: object) -> Callable[[h5py.File], None]:
+    def change(file: h5py.File) -> None:
+        (file[where] if where in file else file.create_group(where)).attrs[name] = value
+
+    return change
+
+
+def replaced(name: str, value: object) -> Callable[[h5py.File], None]:
+    def change(file: h5py.File) -> None:
+        del file[f"PartType0/{name}"]
+        file[f"PartType0/{name}"] = value
+
+    return change
+
+
+def damaged(name: str, value: float) -> Callable[[h5py.File], None]:
+    def change(file: h5py.File) -> None:
+        file[f"PartType0/{name}"][5] = value
+
+    return change
+
+
+def external(file: h5py.File) -> None:
+    del file["PartType0/Density"]
+    file["PartType0/Density"] = h5py.ExternalLink("/etc/passwd", "/Density")
+
+
+def soft_link_out(file: h5py.File) -> None:
+    file["elsewhere"] = h5py.ExternalLink("secret.hdf5", "/")
+    del file["PartType0/Density"]
+    file["PartType0/Density"] = h5py.SoftLink("/elsewhere/Density")
+
+
+def linked_group(file: h5py.File) -> None:
+    del file["PartType0"]
+    file["PartType0"] = h5py.ExternalLink("secret.hdf5", "/PartType0")
+
+
+def circular(file: h5py.File) -> None:
+    del file["PartType0/Density"]
+    file["PartType0/Density"] = h5py.SoftLink("/PartType0/Density")
+
+
+def raw_elsewhere(file: h5py.File) -> None:
+    del file["PartType0/Density"]
+    file.create_dataset("PartType0/Density", (3000,), "<f4", external=[("/etc/passwd", 0, 12000)])
+
+
+def virtual(file: h5py.File) -> None:
+    del file["PartType0/Density"]
+    layout = h5py.VirtualLayout((3000,), "<f4")
+    layout[:] = h5py.VirtualSource("secret.hdf5", "Density", shape=(3000,))
+    file.create_virtual_dataset("PartType0/Density", layout)
+
+
+BAD = {
+    "an external link": (external, "Density is a link to /etc/passwd, which is not followed"),
+    "a soft link out of the file": (soft_link_out, "elsewhere is a link to secret.hdf5"),
+    "a group elsewhere": (linked_group, "PartType0 is a link to secret.hdf5"),
+    "links in a circle": (circular, "chain of more than"),
+    "raw data elsewhere": (raw_elsewhere, "are in other files"),
+    "a virtual dataset": (virtual, "are in other files"),
+    "NaN": (damaged("Density", np.nan), "Density: 1 of 3000 cells are zero, negative or not finite"),
+    "zero density": (damaged("Density", 0.0), "Density: 1 of 3000 cells are zero"),
+    "negative density": (damaged("Density", -1.0), "Density: 1 of 3000"),
+    "NaN position": (damaged("Coordinates", np.nan), "Coordinates: 1 of 3000 cells are not finite"),
+    "infinite velocity": (damaged("Velocities", np.inf), "Velocities: 1 of 3000 cells are not finite"),
+    "negative energy": (damaged("InternalEnergy", -1.0), "InternalEnergy: 1 of 3000"),
+    "H2 above 0.5": (damaged("ChemicalAbundances", 0.9), "x_H2 = n/n_H runs"),
+    "cells that are fewer": (replaced("Density", np.ones(10)), "Density has shape (10,), not (3000,)"),
+    "flat coordinates": (replaced("Coordinates", np.ones(9000)), "Coordinates is of shape (9000,)"),
+    "text": (replaced("Density", b"dense"), "Density holds no numbers"),
+    "one column": (replaced("ChemicalAbundances", np.ones((3000, 1))), "H+ should be column 2"),
+    "a header that lists more": (attribute("Header", "NumPart_ThisFile", [4000, 0]), "holds 3000 gas cells"),
+    "a total that lists more": (attribute("Header", "NumPart_Total", [9000, 0]), "lists 9000 gas cells in all"),
+    "parts without numbers": (attribute("Header", "NumFilesPerSnapshot", 4), "its name holds no number"),
+    "two units": (attribute("Parameters", "UnitLength_in_cm", 1.0), "UnitLength_in_cm is 3.08568e+18 in /Header"),
+    "a unit of zero": (attribute("Header", "UnitMass_in_g", 0.0), "UnitMass_in_g of /Header is 0"),
+    "a unit in words": (attribute("Header", "UnitMass_in_g", "sun"), "is 'sun', not a number"),
+    "units that disagree": (attribute("PartType0/Density", "to_cgs", 1.0), "unit of /PartType0/Density is 1 g / cm3"),
+    "a negative h": (attribute("Header", "HubbleParam", -0.7), "HubbleParam is -0.7"),
+    "a box in words": (attribute("Header", "BoxSize", "big"), "BoxSize is 'big'"),
+    "a time and a redshift": (attribute("Header", "Redshift", 3.0), "Time = 1 is not 1/(1 + Redshift) = 0.25"),
+}
+
+
+@pytest.mark.parametrize(("damage", "said"), BAD.values(), ids=BAD.keys())
+def test_contradictory_or_linked_snapshots_are_refused(
+    damage: Callable[[h5py.File], None], said: str, gas: dict[str, NDArray], tmp_path: Path
+) -> None:
+    with pytest.raises(DataError) as error:
+        read(write(tmp_path / "snap.hdf5", gas, damage=damage))
+    assert said in error.value.message and "snap.hdf5" in error.value.message
+    assert "\n" not in error.value.message
+
+
+def test_a_soft_link_within_the_file_is_followed(gas: dict[str, NDArray], tmp_path: Path) -> None:
+    def move(file: h5py.File) -> None:
+        file.move("PartType0", "gas")
+        file["PartType0"] = h5py.SoftLink("gas")
+
+    assert_same(read(write(tmp_path / "snap.hdf5", gas, damage=move)), gas)
+
+
+def test_bad_cells_can_be_left_out(gas: dict[str, NDArray], tmp_path: Path) -> None:
+    path = write(tmp_path / "snap.hdf5", gas, damage=damaged("Density", np.nan))
+    assert len(read(path, config=replace(CONFIG, drop_bad_cells=True))) == 2999
+
+
+def test_an_ambiguous_time_needs_an_option(gas: dict[str, NDArray], tmp_path: Path) -> None:
+    style = KPC.but(a=0.5, h=0.7, header={"Redshift": None})
+    path = write(tmp_path / "snap.hdf5", gas, style)
+    with pytest.raises(DataError, match=r"does not say whether Time = 0.5 is a scale factor"):
+        read(path)
+    assert_same(read(path, config=replace(CONFIG, cosmic_scale_factor=0.5)), gas)
+    cosmological = attribute("Parameters", "ComovingIntegrationOn", 1)
+    assert_same(read(write(tmp_path / "cosmological.hdf5", gas, style, cosmological)), gas)
+
+
+def test_other_files_are_refused_in_one_line(gas: dict[str, NDArray], tmp_path: Path) -> None:
+    (tmp_path / "text.hdf5").write_text("no HDF5\n" * 1000)
+    with pytest.raises(DataError, match=r"text.hdf5 is not HDF5"):
+        read(tmp_path / "text.hdf5")
+    whole = write(tmp_path / "snap.hdf5", gas).read_bytes()
+    (tmp_path / "cut.hdf5").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"cut.hdf5 is truncated"):
+        read(tmp_path / "cut.hdf5")
+    with pytest.raises(DataError, match=r"nowhere.hdf5 does not exist"):
+        read(tmp_path / "nowhere.hdf5")
+    with h5py.File(write(tmp_path / "gasless.hdf5", gas), "r+") as file:
+        del file["PartType0"]
+    with pytest.raises(DataError, match="has no group PartType0; its header lists 3000"):
+        read(tmp_path / "gasless.hdf5")
+    with h5py.File(tmp_path / "stars.hdf5", "w") as file:
+        file["PartType4/Coordinates"] = np.zeros((3, 3))
+    with pytest.raises(DataError, match="holds no gas"):
+        read(tmp_path / "stars.hdf5")
+
+
+def test_damage_inside_a_file_is_an_error(gas: dict[str, NDArray], tmp_path: Path) -> None:
+    path = write(tmp_path / "snap.hdf5", gas, Style(compressed=True))
+    with h5py.File(path) as file:
+        where = file["PartType0/Density"].id.get_chunk_info(0)
+    data = bytearray(path.read_bytes())
+    data[where.byte_offset : where.byte_offset + 64] = b"\xff" * 64
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r"Density cannot be read"):
+        read(path)
+
+
+def test_missing_parts_are_named(gas: dict[str, NDArray], tmp_path: Path) -> None:
+    parts = write_split(tmp_path, gas, [1000, 2000])
+    parts[1].unlink()
+    with pytest.raises(DataError, match=r"missing: snap_007.1.hdf5"):
+        read(parts[0])
+
+
+def test_a_centre_without_gas_is_an_error_with_the_position_of_the_gas(gas: dict[str, NDArray], tmp_path: Path) -> None:
+    path = write(tmp_path / "snap.hdf5", gas, Style(box_pc=20000.0, centre_pc=(300.0, 10000.0, 10000.0)))
+    (files,) = find_snapshots([path])
+    snapshot = Snapshot.open(files, CONFIG)
+    with pytest.raises(
+        DataError, match=r"no gas within .* of the centre 10000,10000,10000; the gas lies around"
+    ) as error:
+        load_galaxy(snapshot, CONFIG, 1e9)
+    assert "--centre" in error.value.hint
+
+
+def test_the_name_of_a_galaxy_does_not_depend_on_its_folder(gas: dict[str, NDArray], tmp_path: Path) -> None:
+    """The same file name in two folders is two galaxies; the same galaxy in another folder has the same name."""
+    (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
+    one, two = write(tmp_path / "a/snap.hdf5", gas), write(tmp_path / "b/snap.hdf5", galaxy(seed=1))
+    names = source_names([Snapshot.open(files, CONFIG) for files in find_snapshots([one, two])])
+    assert len(set(names)) == 2 and all(name.startswith("snap-") for name in names)
+    assert source_names([Snapshot.open(find_snapshots([two])[0], CONFIG)]) == names[1:]  # nor does its company matter
+    moved = write(tmp_path / "b/snap.hdf5", gas)
+    assert source_names([Snapshot.open(find_snapshots([moved])[0], CONFIG)]) == names[:1]
+
+
+def test_copies_have_different_names_and_cause_a_warning(
+    gas: dict[str, NDArray], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
+    copies = [write(tmp_path / f"{folder}/snap.hdf5", gas) for folder in "ab"]
+    names = source_names([Snapshot.open(files, CONFIG) for files in find_snapshots(copies)])
+    assert len(set(names)) == 2
+    assert "holds the same cells" in capsys.readouterr().err

@@ -1,0 +1,25 @@
+"""Small runs that take brightness temperatures, on a grid that a test's cubes fill."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from iris_cli.config.train import TrainConfig
+from iris_cli.training.train import train_run
+from tests.telescope import sky
+from tests.training.makers import write_pairs
+
+GRID = replace(sky.GRID, r_steps=32, r_crop_max=32)
+
+
+def write_shards(folder: Path) -> Path:
+    splits = {"train": range(24), "validation": range(100, 110), "test": range(200, 206)}
+    observer = {"lines": [{"molecule": "13CO", "transition": "2-1", "frequency_GHz": 220.3986841}]}
+    return write_pairs(folder, splits, grid=GRID, quantity="temperature", attributes={"observer": observer})
+
+
+def train(folder: Path, shards: Path, seed: int = 0) -> Path:
+    hyper = TrainConfig(epochs=1, batch_size=8, batches_per_update=1, seed=seed, data=(str(shards),))
+    train_run(hyper, folder, quiet=True)
+    return folder

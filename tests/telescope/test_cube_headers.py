@@ -1,0 +1,180 @@
+"""Headers of cubes: units, frames and conventions are understood, and nothing is assumed without a note."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from numpy.typing import NDArray
+from scipy import constants
+
+from iris_cli.config.cube import CubeConfig
+from iris_cli.errors import DataError, IrisError, UsageError
+from iris_cli.telescope.regrid import regrid
+from iris_cli.telescope.spectral_axis import frequency_ratio
+from tests.telescope import sky
+
+GRID, CLOUD = sky.GRID, sky.Cloud()
+
+
+def image(path: Path, cards: dict[str, Any] | None = None, spectral: str = "VRAD km/s", **flags: Any) -> NDArray:
+    """The l-v image of the cloud, from a cube with some cards changed."""
+    return regrid([sky.cube(path, cards=cards, spectral=spectral)], GRID, config=CubeConfig(**flags)).image
+
+
+def notes(path: Path, **cards: Any) -> str:
+    return " ".join(regrid([sky.cube(path, cards=cards)], GRID).cubes[0].notes)
+
+
+@pytest.mark.parametrize(
+    "cards",
+    [
+        {"CTYPE3": "VELO-LSR", "SPECSYS": None},
+        {"CTYPE3": "VELO-LSR", "SPECSYS": None, "VELREF": 257},
+        {"CUNIT3": "KM/S", "BUNIT": "K (Tmb)"},
+        {"CUNIT3": "km s-1", "BUNIT": "K Tmb"},
+        {"CUNIT1": "DEGREE", "CUNIT2": "DEGREE", "CRVAL1": 360.0, "BUNIT": "Kelvin"},
+    ],
+    ids=str,
+)
+def test_usual_spellings_are_understood(path: Path, cards: dict[str, Any]) -> None:
+    made = regrid([sky.cube(path, cards=cards)], GRID)
+    assert sky.flux(made.image) == pytest.approx(CLOUD.flux, rel=5e-3)
+    assert made.cubes[0].frame == "LSRK"
+
+
+# --- missing entries --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("cards", "flags", "says"),
+    [
+        ({"BUNIT": None}, {}, "--unit"),
+        ({"BUNIT": "Jy"}, {}, "Jy/beam"),
+        ({"BUNIT": "K km/s"}, {}, "not in a unit of brightness"),
+        ({"BUNIT": "Jy/beam"}, {}, "--beam-arcsec"),
+        ({"BUNIT": "Jy/beam", "BMAJ": "30"}, {}, "BMAJ is '30'"),
+        ({"BUNIT": "Jy/beam", "BMAJ": 0.01, "BMIN": -0.01}, {}, "BMIN is -0.01"),
+        ({"BUNIT": "K (Ta*)"}, {}, "antenna"),
+        ({"BUNIT": "K (Tmb)"}, {"efficiency": 0.5}, "leave out --efficiency"),
+        ({"BTYPE": "Planck brightness temperature"}, {}, "--unit K"),
+        ({"BUNIT": "Jy/beam", "BMAJ": 0.01, "RESTFRQ": None}, {}, "--rest-frequency-ghz"),
+        ({"CTYPE3": "FREQ", "CUNIT3": "Hz", "CRVAL3": 2.2e11, "RESTFRQ": None}, {}, "--rest-frequency-ghz"),
+        ({"CUNIT3": None}, {}, "--spectral-unit"),
+        ({"SPECSYS": "TOPOCENT"}, {}, "--velocity-shift"),
+        ({"CTYPE3": "STOKES", "CUNIT3": None}, {}, "no spectral axis"),
+        ({"CTYPE1": "X", "CTYPE2": "Y"}, {}, "no longitude and no latitude"),
+        ({"CTYPE3": "AWAV", "CUNIT3": "m"}, {}, "AWAV"),
+        ({"CTYPE3": "VRAD", "CUNIT3": "m/s", "CRVAL3": 1.0, "CDELT3": 1e-300}, {}, "not finite or do not change"),
+        ({"CRVAL1": 40.0}, {}, "--centre-lon"),
+        ({"CRVAL3": 9000.0}, {}, "--min-coverage"),
+        ({}, {"min_coverage": 0.9}, "the minimum is 90%"),
+        ({}, {"hdu": 4}, "has no HDU 4"),
+        ({}, {"spectral_unit": "m/s"}, "leave out --spectral-unit"),
+    ],
+)
+def test_what_a_header_leaves_open_is_an_error_that_names_the_flag(
+    path: Path, cards: dict[str, Any], flags: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(IrisError) as caught:
+        image(path, cards, **flags)
+    assert says in f"{caught.value.message} ({caught.value.hint})"
+    assert "\n" not in caught.value.message
+
+
+def test_each_of_those_flags_fixes_it(path: Path) -> None:
+    cards = dict.fromkeys(("BUNIT", "RESTFRQ", "SPECSYS", "CUNIT3"))
+    flags = {"unit": "K", "rest_frequency_GHz": sky.REST_HZ / 1e9, "spectral_unit": "Hz", "velocity_shift_km_s": 0.0}
+    np.testing.assert_allclose(image(path, cards, "FREQ Hz", **flags), image(path), atol=0.02)
+
+
+def test_assumptions_are_noted(path: Path) -> None:
+    said = notes(path, SPECSYS=None)
+    assert "SPECSYS" in said and "beam" in said and "main-beam" in said
+
+
+# --- velocities -------------------------------------------------------------------------------------------------------
+
+
+def test_the_dynamical_lsr_is_distinguished_from_the_kinematic_one(path: Path) -> None:
+    """The note states the difference towards the Galactic Centre that astropy's frames have."""
+    from astropy import units as u
+    from astropy.coordinates import LSRD, LSRK, Galactic
+
+    rest = {"distance": 8 * u.kpc, "pm_l_cosb": 0 * u.mas / u.yr, "pm_b": 0 * u.mas / u.yr}
+    gas = Galactic(l=0 * u.deg, b=0 * u.deg, radial_velocity=0 * u.km / u.s, **rest)
+    kinematic, dynamical = (gas.transform_to(frame).radial_velocity.to_value("km/s") for frame in (LSRK(), LSRD()))
+    assert kinematic - dynamical == pytest.approx(1.3, abs=0.05)
+    assert "1.3 km/s" in notes(path, SPECSYS="LSRD") and "1.3 km/s" not in notes(path, SPECSYS="LSRK")
+
+
+def test_the_three_conventions_differ_at_a_tenth_of_the_speed_of_light() -> None:
+    v = np.array([0.1 * constants.c])
+    assert frequency_ratio(v, "radio")[0] == pytest.approx(0.9)
+    assert frequency_ratio(v, "optical")[0] == pytest.approx(1 / 1.1)
+    assert frequency_ratio(v, "relativistic")[0] == pytest.approx(np.sqrt(0.9 / 1.1))
+
+
+def test_velocities_of_another_frame_are_shifted_by_the_flag(path: Path) -> None:
+    for shift in (0.0, 12.5, -20.0):
+        made = image(path, {"SPECSYS": "TOPOCENT"}, velocity_shift_km_s=shift)
+        middle = made.sum(axis=0) @ GRID.velocity.centres() / made.sum()
+        assert middle == pytest.approx(CLOUD.v_km_s + shift, abs=0.2)
+
+
+def test_a_rest_frequency_flag_overrides_the_header(path: Path) -> None:
+    expected, wrong = image(path, spectral="FREQ Hz"), 0.9999 * sky.REST_HZ
+    for cards in ({"RESTFRQ": None, "RESTFREQ": wrong}, {"RESTFRQ": wrong, "RESTFREQ": wrong}):
+        assert np.abs(image(path, cards, "FREQ Hz") - expected).max() > 0.1
+        given = image(path, cards, "FREQ Hz", rest_frequency_GHz=sky.REST_HZ / 1e9)
+        np.testing.assert_allclose(given, expected, atol=1e-5)
+
+
+# --- brightness -------------------------------------------------------------------------------------------------------
+
+
+def test_antenna_temperatures_are_divided_by_the_efficiency(path: Path) -> None:
+    np.testing.assert_allclose(image(path, {"BUNIT": "K (Ta*)"}, efficiency=0.5), 2 * image(path), rtol=1e-5, atol=1e-9)
+
+
+def test_another_temperature_scale_is_taken_as_main_beam_with_a_note(path: Path) -> None:
+    said = notes(path, BUNIT="K (T_R*)")
+    assert "'(T_R*)'" in said and "main-beam is assumed" in said
+    assert "main-beam" not in notes(path, BUNIT="K (Tmb)")
+
+
+def test_janskys_per_beam_become_kelvins_by_the_beam_and_the_frequency(path: Path) -> None:
+    made = image(path, {"BUNIT": "mJy/beam", "BMAJ": 30 / 3600, "BMIN": 20 / 3600})
+    # The rule of thumb of every array's handbook: T = 1.222e3 I[mJy/beam] / (nu[GHz]^2 theta_maj theta_min[arcsec]).
+    np.testing.assert_allclose(made, image(path) * 1.222e3 / (220.3986841**2 * 30 * 20), rtol=1e-3, atol=1e-9)
+    flag = image(path, {"BUNIT": "mJy/beam", "BMAJ": 30 / 3600, "BMIN": 20 / 3600}, beam_arcsec=60.0)
+    np.testing.assert_allclose(flag, made * (30 * 20) / 60**2, rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("Jy/sr", 1e-26), ("MJy/sr", 1e-20)])
+def test_intensities_become_kelvins_by_the_frequency_alone(path: Path, unit: str, factor: float) -> None:
+    kelvin = image(path)
+    per = constants.c**2 / (2.0 * constants.k * 220.3986841e9**2)  # Rayleigh-Jeans: T = I c^2 / (2 k nu^2)
+    made, bright = image(path, {"BUNIT": unit}), kelvin > 1e-3 * kelvin.max()
+    np.testing.assert_allclose(made[bright], kelvin[bright] * factor * per, rtol=1e-5)
+
+
+# --- HDUs -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_hdu_of_the_flag_is_read_else_the_first_cube(path: Path) -> None:
+    h = sky.header()
+    cubes = [fits.ImageHDU(sky.sample(h, replace(CLOUD, lon_deg=lon)), header=h) for lon in (-0.2, 0.2)]
+    fits.HDUList([fits.PrimaryHDU(), *cubes]).writeto(path)
+    for number, lon in ((None, -0.2), (1, -0.2), (2, 0.2)):
+        made = regrid([path], GRID, config=CubeConfig(hdu=number)).image
+        assert GRID.longitude.centres() @ made.sum(axis=1) / made.sum() == pytest.approx(lon, abs=2e-3)
+    with pytest.raises(DataError, match="no image of three axes in HDU 0"):
+        regrid([path], GRID, config=CubeConfig(hdu=0))
+    for number in (3, -1):
+        with pytest.raises(UsageError):
+            regrid([path], GRID, config=CubeConfig(hdu=number))

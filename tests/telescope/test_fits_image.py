@@ -1,0 +1,171 @@
+"""FITS cubes and l-v images, as telescopes and programs write them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from iris_cli.commands.plot_inputs import Which, lv_image, moments, spectra
+from iris_cli.errors import DataError, UsageError
+from iris_cli.telescope.fits_image import axis, read_fits, transposed
+
+CARDS = {
+    "CTYPE1": "GLON-CAR",
+    "CRVAL1": 0.0,
+    "CDELT1": -0.1,
+    "CRPIX1": 3.0,
+    "CUNIT1": "deg",
+    "CTYPE2": "GLAT-CAR",
+    "CRVAL2": 0.0,
+    "CDELT2": 0.1,
+    "CRPIX2": 2.0,
+    "CUNIT2": "deg",
+    "CTYPE3": "VRAD",
+    "CRVAL3": -20e3,
+    "CDELT3": 10e3,
+    "CRPIX3": 1.0,
+    "CUNIT3": "m/s",
+    "BUNIT": "K",
+    "SPECSYS": "LSRK",
+}
+
+
+def write(path: Path, data: np.ndarray, **changes: Any) -> Path:
+    """(V, B, L), or whatever the changed cards say; None leaves a card out."""
+    header = fits.Header({key: value for key, value in {**CARDS, **changes}.items() if value is not None})
+    fits.PrimaryHDU(data.astype(np.float32), header).writeto(path)
+    return path
+
+
+def point(shape: tuple[int, ...] = (4, 3, 5)) -> np.ndarray:
+    """A cloud in the last channel, the first row and the first column: receding, south, and leftmost."""
+    cube = np.zeros(shape)
+    cube[..., -1, 0, 0] = 3.0
+    return cube
+
+
+def test_a_cloud_stays_where_it_is_whatever_way_the_axes_run(tmp_path: Path) -> None:
+    """Left on the sky is positive longitude; the last channel is +10 km/s."""
+    plain = write(tmp_path / "a.fits", point())
+    flipped = write(tmp_path / "b.fits", point()[::-1, :, ::-1], CDELT1=0.1, CRPIX1=3.0, CDELT3=-10e3, CRVAL3=10e3)
+    in_km_s = write(tmp_path / "c.fits", point(), CRVAL3=-20.0, CDELT3=10.0, CUNIT3="km/s")
+    stokes = write(tmp_path / "d.fits", point((1, 4, 3, 5)), CTYPE4="STOKES", CRVAL4=1.0, CDELT4=1.0, CRPIX4=1.0)
+    cd = write(tmp_path / "e.fits", point(), CDELT1=None, CDELT2=None, CDELT3=None, CD1_1=-0.1, CD2_2=0.1, CD3_3=10e3)
+    pc = write(tmp_path / "f.fits", point(), CDELT3=10.0, PC3_3=1e3)
+    for path in (plain, flipped, in_km_s, stokes, cd, pc):
+        found = lv_image(path, Which())
+        assert found.lon.centres() == pytest.approx([-0.2, -0.1, 0.0, 0.1, 0.2]), path
+        assert found.v.centres() == pytest.approx([-20, -10, 0, 10]), path
+        assert found.image[4, 3] == pytest.approx(1.0) and found.image.sum() == pytest.approx(1.0), (
+            path
+        )  # 3 K of 3 rows
+        assert found.label == "brightness temperature [K]"
+
+
+def test_longitudes_on_both_sides_of_zero_are_one_field(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.fits", point(), CRVAL1=359.95)
+    assert axis(read_fits(path), "longitude").centres() == pytest.approx([-0.25, -0.15, -0.05, 0.05, 0.15])
+
+
+def test_what_was_not_observed_does_not_dim_the_rest(tmp_path: Path) -> None:
+    cube = np.ones((4, 3, 5))
+    cube[:, 0] = np.nan
+    cube[:, :, 2] = np.nan
+    found = lv_image(write(tmp_path / "a.fits", cube), Which())
+    assert np.isnan(found.image[2]).all() and (found.image[[0, 1, 3, 4]] == 1.0).all()
+
+
+def test_an_lv_image_is_taken_as_it_is(tmp_path: Path) -> None:
+    header = {key.replace("3", "2") if key.endswith("3") else key: v for key, v in CARDS.items() if key[-1] != "2"}
+    image = np.zeros((4, 5))
+    image[3, 0] = 2.0
+    fits.PrimaryHDU(image.astype(np.float32), fits.Header(header)).writeto(tmp_path / "lv.fits")
+    found = lv_image(tmp_path / "lv.fits", Which())
+    assert found.image.shape == (5, 4) and found.image[4, 3] == 2.0
+    with pytest.raises(UsageError, match="no latitudes"):
+        spectra(tmp_path / "lv.fits", Which(), [(0.1, 0.0)])
+    with pytest.raises(UsageError, match="needs a latitude axis"):
+        moments(tmp_path / "lv.fits", Which())
+
+
+def test_moments_of_one_cloud_are_its_integral_and_its_velocity(tmp_path: Path) -> None:
+    found = moments(write(tmp_path / "a.fits", point()), Which())
+    assert found.maps[0][0, 4] == pytest.approx(30.0)  # 3 K in a channel of 10 km/s
+    assert found.maps[1][0, 4] == pytest.approx(10.0) and found.maps[2][0, 4] == pytest.approx(0.0, abs=1e-3)
+    assert np.isnan(found.maps[1][1, 1]) and "K km/s" in found.label
+
+
+def test_a_spectrum_is_that_of_the_pixel_asked_for(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.fits", point())
+    found = spectra(path, Which(), [(0.2, -0.1), (0.2, None), (-0.2, 0.0)])
+    assert [round(float(s[3]), 6) for s in found.spectra.values()] == [3.0, 1.0, 0.0]
+    assert next(iter(found.spectra)) == "l = 0.2°, b = -0.1°"
+    assert spectra(path, Which(), [(360.2, -0.1)]).spectra["l = 360.2°, b = -0.1°"][3] == 3.0
+    assert spectra(path, Which(), []).spectra["mean"][3] == pytest.approx(3.0 / 15.0)
+    with pytest.raises(UsageError, match=r"longitude 3 lies outside -0\.25 … 0\.25"):
+        spectra(path, Which(), [(3.0, None)])
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"CTYPE1": "RA---CAR", "CTYPE2": "DEC--CAR"}, "axis 2 is 'DEC--CAR'"),
+        ({"CTYPE3": "FREQ", "CUNIT3": "Hz"}, "axis 3 is 'FREQ'"),
+        ({"SPECSYS": "HELIOCEN"}, "HELIOCEN"),
+        ({"SPECSYS": None, "CTYPE3": "VELO-HEL"}, "HELIOCEN"),
+        ({"PC3_1": 0.1}, "rotated into another"),
+        ({"CRVAL3": None}, "CRVAL3 is missing"),
+        ({"CRPIX3": "one"}, "CRPIX3 is 'one'"),
+        ({"CDELT3": 0.0}, "the step of axis 3 is 0"),
+        ({"CDELT1": 0.0}, "singular"),
+        ({"CTYPE3": "VOPT", "CRVAL3": 3e6, "CDELT3": 1e2}, "optical"),
+        ({"CTYPE1": "GLON-SIN", "CTYPE2": "GLAT-SIN", "CDELT1": -3.0}, "not evenly spaced"),
+    ],
+)
+def test_axes_that_would_be_drawn_wrong_are_refused(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        read_fits(write(tmp_path / "a.fits", point((4, 3, 35)), **changes))
+
+
+def test_a_simulation_is_known_from_the_sky(tmp_path: Path) -> None:
+    """Where an ellipse lies depends on it. What `iris cube` writes is IRIS's file, but of the sky."""
+    told = {"ORIGIN": "IRIS 1", "OBJECT": "galaxy 7"}
+    observed = read_fits(write(tmp_path / "a.fits", point(), **told))
+    regridded = read_fits(write(tmp_path / "b.fits", point(), **told, IRISLV="{}"))
+    telescope = read_fits(write(tmp_path / "c.fits", point(), OBJECT="field 3"))
+    assert [image.simulated for image in (observed, regridded, telescope)] == [True, False, False]
+    assert (observed.name, telescope.name) == ("galaxy 7", "c.fits")
+
+
+def test_optical_velocities_that_hardly_differ_are_taken_and_a_missing_frame_is_told(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    found = read_fits(write(tmp_path / "a.fits", point(), CTYPE3="VOPT", SPECSYS=None))
+    assert found.names == ("velocity", "latitude", "longitude")
+    assert "SPECSYS" in capfd.readouterr().err
+
+
+def test_files_that_are_no_cubes_are_told(tmp_path: Path) -> None:
+    (tmp_path / "a.fits").write_text("not FITS")
+    fits.PrimaryHDU().writeto(tmp_path / "b.fits")
+    cut = write(tmp_path / "c.fits", np.ones((40, 30, 50)))
+    cut.write_bytes(cut.read_bytes()[:6000])
+    for name in ("a.fits", "b.fits", "c.fits", "absent.fits"):
+        with pytest.raises(DataError):
+            read_fits(tmp_path / name)
+
+
+def test_real_cubes_are_read(shared_data: Path) -> None:
+    hnco = read_fits(shared_data / "cmz_hnco_recon_lbv.fits.gz")
+    assert not hnco.simulated and transposed(hnco, "longitude", "latitude", "velocity").shape == (202, 54, 101)
+    found = moments(shared_data / "cmz_hnco_recon_lbv.fits.gz", Which())
+    sgr_b2 = found.maps[0][:, np.abs(found.lon.centres() - 0.67) < 0.05]
+    assert sgr_b2.max() == pytest.approx(found.maps[0].max(), rel=0.2)  # the brightest cloud of the CMZ
+    v = found.maps[1]
+    assert np.nanmean(v[:, found.lon.centres() > 0.5]) > 30 > -30 > np.nanmean(v[:, found.lon.centres() < -0.45])
+    grs = lv_image(shared_data / "grs_13co10_galactic.fits", Which())
+    assert 55.3 < grs.lon.first < grs.lon.last < 55.5

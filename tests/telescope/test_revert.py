@@ -1,0 +1,185 @@
+"""From a cube to a map: units, provenance, ensembles, warnings; and what is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from astropy.io import fits
+from astropy.wcs import WCS
+
+from iris_cli.config.cube import CubeConfig
+from iris_cli.errors import DataError
+from iris_cli.telescope.lv_image import save_lv
+from iris_cli.telescope.regrid import regrid
+from iris_cli.telescope.revert import revert, summarise_maps
+from iris_cli.training.checkpoint import load, save
+from iris_cli.training.trained_run import open_run
+from tests.telescope import sky
+from tests.telescope.runs import GRID, train
+from tests.training.makers import write_pairs
+
+
+def test_the_map_is_the_prediction_for_the_regridded_cube(folder: Path) -> None:
+    run = folder / "ensemble/member-01"
+    made = revert([run], [folder / "cube.fits"])
+    reverter = open_run(run).checkpoint.make_reverter()
+    image = regrid([folder / "cube.fits"], GRID).image
+    with torch.no_grad():
+        expected = reverter(torch.from_numpy(image)[None, None])[0, 0].numpy()
+    np.testing.assert_allclose(made.density, expected, rtol=1e-6)
+    assert made.spread is None and made.density.max() > 0
+
+
+def test_an_ensemble_gives_mean_and_spread(folder: Path) -> None:
+    members = [revert([folder / f"ensemble/member-0{k}"], [folder / "cube.fits"]).density for k in (1, 2)]
+    made = revert([folder / "ensemble"], [folder / "cube.fits"])
+    named = revert([folder / f"ensemble/member-0{k}" for k in (1, 2)], [folder / "cube.fits"])
+    np.testing.assert_allclose(made.density, np.mean(members, axis=0), rtol=1e-6)
+    np.testing.assert_allclose(made.spread, np.abs(members[0] - members[1]) / np.sqrt(2), atol=1e-6)
+    np.testing.assert_array_equal(named.density, made.density)
+    assert (made.record.summary.mass_Msun.spread or 0) > 0
+
+
+def test_the_fits_map_carries_units_axes_and_provenance(folder: Path, tmp_path: Path) -> None:
+    cube = folder / "cube.fits"
+    made = revert([folder / "ensemble"], [cube], out=tmp_path / "map.fits", config=CubeConfig(centre_lon_deg=0.02))
+    with fits.open(tmp_path / "map.fits") as file:
+        file.verify("exception")
+        h = file[0].header
+        assert [hdu.name for hdu in file] == ["PRIMARY", "SPREAD", "OBSERVED", "COVERAGE"]
+        assert h["BUNIT"] == file["SPREAD"].header["BUNIT"] == "kg m-3"
+        np.testing.assert_allclose(file[0].data[:, ::-1], made.density * 6.7682e-20, rtol=1e-3)
+        np.testing.assert_allclose(file["OBSERVED"].data[:, ::-1].T, made.observed.image)
+        j, i = np.unravel_index(file[0].data.argmax(), file[0].data.shape)
+        lon, distance = WCS(h).wcs_pix2world(i, j, 0)
+        r, k = np.unravel_index(made.density.argmax(), made.density.shape)
+        assert float(lon) == pytest.approx(GRID.longitude.centres()[k] + 0.02)
+        assert float(distance) == pytest.approx(GRID.distance.centres()[r])
+        assert h["CUBSHA1"] == hashlib.sha256(cube.read_bytes()).hexdigest()
+        best = folder / "ensemble/member-02/checkpoints/best.pt"
+        assert h["NET2"] == str(best) and h["NETSHA2"] == hashlib.sha256(best.read_bytes()).hexdigest()
+        assert h["V_TORCH"] == torch.__version__ and h["ORIGIN"].startswith("IRIS")
+        assert json.loads(h["IRISMAP"])["provenance"]["options"]["centre_lon_deg"] == 0.02
+    solar = revert([folder / "ensemble"], [cube], out=tmp_path / "solar.fits", unit="Msun/pc3")
+    with fits.open(tmp_path / "solar.fits") as file:
+        assert file[0].header["BUNIT"] == "solMass pc-3"
+        np.testing.assert_allclose(file[0].data[:, ::-1], solar.density, rtol=1e-6)
+
+
+def test_a_regridded_image_gives_the_same_map_as_its_cube(iris: Callable, folder: Path, tmp_path: Path) -> None:
+    run, cube = folder / "ensemble/member-01", folder / "cube.fits"
+    for name in ("lv.npz", "lv.fits"):
+        assert iris("cube", cube, "--run", run, "-o", tmp_path / name, "-q").code == 0
+        made = revert([run], [tmp_path / name])
+        np.testing.assert_array_equal(made.density, revert([run], [cube]).density)
+        assert made.observed.cubes[0].sha256 == hashlib.sha256(cube.read_bytes()).hexdigest()
+
+
+def test_the_mass_is_that_of_the_wedge(folder: Path) -> None:
+    density = np.full((2, *GRID.density_shape[1:]), 2.0)
+    summary = summarise_maps(density, GRID)
+    lon, lat, r = (a.edges()[[0, -1]] for a in (GRID.longitude, GRID.latitude, GRID.distance))
+    wedge = np.deg2rad(np.ptp(lon)) * np.deg2rad(np.ptp(lat)) * (r[1] ** 3 - r[0] ** 3) / 3
+    assert summary.mass_Msun.mean == pytest.approx(2.0 * wedge, rel=1e-3)
+    assert summary.near_share.mean == pytest.approx(0.47, abs=0.02)  # the far half of a wedge is wider
+
+
+def test_the_command_reports_the_map_and_its_quality(iris: Callable, folder: Path, tmp_path: Path) -> None:
+    out, figure = tmp_path / "map.fits", tmp_path / "map.png"
+    words = ("revert", folder / "ensemble", folder / "cube.fits", "-o", out, "--figure", figure)
+    ran = iris(*words)
+    assert ran.code == 0, ran.err
+    assert (tmp_path / "map.png").stat().st_size > 10_000
+    assert "solar masses" in ran.out and "training set" in ran.out and "map.fits" in ran.out
+    assert "unlike the training set" in ran.err and "Do not trust" in ran.err
+    again = iris(*words)
+    assert again.code == 2 and "--overwrite" in again.err
+    told = json.loads(iris(*words, "--overwrite", "--json", "-q").out)
+    assert told["quality"]["input_score"]["unlike"] is True and told["quality"]["input_score"]["held_out"] == 16
+    assert {entry["orbit"] for entry in told["quality"]["consistency"]} == {"Walker et al. 2025", "Lipman et al. 2026"}
+    assert told["provenance"]["trained_lines_GHz"] == pytest.approx({"13CO 2-1": 220.3986841})
+
+
+def test_a_dry_run_shows_the_plan_and_writes_nothing(iris: Callable, folder: Path, tmp_path: Path) -> None:
+    ran = iris("revert", folder / "ensemble", folder / "cube.fits", "-o", tmp_path / "map.fits", "--dry-run", "--json")
+    told = json.loads(ran.out)
+    assert len(told["networks"]) == 2 and told["image"] == [32, 32] and told["cubes"][0]["unit"] == "K"
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_grid_in_the_configuration_file_is_ignored_with_a_note(iris: Callable, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text('[cube]\nunit = "mK"\n[grid]\nr_steps = 64\nr_crop_max = 64\n')
+    words = ("revert", folder / "ensemble", folder / "cube.fits", "-o", tmp_path / "map.fits", "--dry-run")
+    ran = iris(*words, "--config", tmp_path / "c.toml")
+    assert ran.code == 0 and "the grid is the run's" in ran.err and "32 x 32 pixels" in ran.out
+
+
+def test_another_line_and_another_place_give_a_warning(iris: Callable, folder: Path, tmp_path: Path) -> None:
+    h = sky.header()
+    h["RESTFRQ"] = 87.925e9
+    sky.write(tmp_path / "hnco.fits", sky.sample(h, sky.Cloud()), h)
+    run = folder / "ensemble/member-01"
+    ran = iris("revert", run, tmp_path / "hnco.fits", "-o", tmp_path / "map.fits")
+    assert "87.9250 GHz" in ran.err and "13CO 2-1 at 220.3987 GHz" in ran.err
+    h["CRVAL1"] = 55.0
+    sky.write(tmp_path / "far.fits", sky.sample(h, sky.Cloud()) + 1.0, h)
+    where = ("-o", tmp_path / "far_map.fits", "--figure", tmp_path / "far.pdf")
+    ran = iris("revert", run, tmp_path / "far.fits", *where, "--centre-lon", 55)
+    assert ran.code == 0 and "mean nothing elsewhere" in ran.err
+
+
+def test_a_checkpoint_outside_its_run_folder_is_not_compared_with_the_training_set(
+    iris: Callable, folder: Path, tmp_path: Path
+) -> None:
+    shutil.copy(folder / "ensemble/member-01/checkpoints/best.pt", tmp_path / "alone.pt")
+    ran = iris("revert", tmp_path / "alone.pt", folder / "cube.fits", "-o", tmp_path / "map.fits", "--json")
+    assert ran.code == 0 and "is not in a run folder" in ran.err
+    quality = json.loads(ran.out)["quality"]
+    assert quality["input_score"] is None and "is not in a run folder" in quality["no_score"]
+
+
+def test_networks_and_images_of_another_kind_are_refused(folder: Path, tmp_path: Path) -> None:
+    run, cube = folder / "ensemble/member-01", folder / "cube.fits"
+    write_pairs(tmp_path / "columns", {"train": range(8)}, grid=GRID)
+    with pytest.raises(DataError, match="takes a v_density"):
+        revert([train(tmp_path / "columns_run", tmp_path / "columns")], [cube])
+    checkpoint = load(run / "checkpoints/best.pt")
+    checkpoint.data = replace(checkpoint.data, grid=replace(GRID, v_max_km_s=120.0))
+    save(checkpoint, tmp_path / "other.pt")
+    with pytest.raises(DataError, match="differ in their grid"):
+        revert([run, tmp_path / "other.pt"], [cube])
+    save_lv(regrid([cube], replace(GRID, v_max_km_s=120.0)), tmp_path / "lv.npz")
+    with pytest.raises(DataError, match="differ in their grid"):
+        revert([run], [tmp_path / "lv.npz"])
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (("RUN", "-o", "map.fits"), 2, "no cube was named"),
+        (("CUBE", "-o", "map.fits"), 2, "no run among"),
+        (("RUN", "CUBE", "-o", "map.png"), 2, "ends in none of .fits"),
+        (("RUN", "CUBE", "-o", "map.fits", "--figure", "map.gif"), 2, ".png"),
+        (("RUN", "CUBE", "-o", "nowhere/map.fits"), 1, "is not a folder"),
+        (("RUN", "CUBE", "-o", "map.fits", "--density-unit", "g/cm3"), 2, "kg/m3"),
+        (("RUN", "gone.fits", "-o", "map.fits"), 1, "does not exist"),
+        (("RUN", "CUBE", "-o", "map.fits", "--efficiency", 75), 2, "fraction"),
+        (("RUN", "CUBE", "-o", "map.fits", "--centre-lon", 20), 1, "--centre-lon"),
+    ],
+)
+def test_an_impossible_reversion_is_one_line_and_leaves_nothing(
+    iris: Callable, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple, code: int, says: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    named = {"RUN": folder / "ensemble/member-01", "CUBE": folder / "cube.fits"}
+    ran = iris("revert", *(named.get(word, word) for word in words))
+    assert ran.code == code and says in ran.err and "Traceback" not in ran.err
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from iris_cli.config.train import OptimizerConfig, TrainConfig
+from iris_cli.errors import UsageError
+from iris_cli.reverter.reverter import Reverter
+from iris_cli.training.dry_run import activations, of_training
+
+HYPER = TrainConfig(epochs=3, batch_size=4, batches_per_update=2)
+
+
+@pytest.mark.parametrize("network", ["paper", "columns"])
+def test_activations_grow_with_the_pixels(network: str) -> None:
+    small, large = (activations(Reverter(size, network=network)) for size in (32, 64))
+    assert large > 3 * small > 3 * 32 * 32 * 4
+
+
+def test_a_dry_run_counts_steps_weights_and_checkpoints(shards: Path, tmp_path: Path) -> None:
+    told = of_training(replace(HYPER, data=(str(shards),)), tmp_path / "run")
+    weights = 4 * sum(p.numel() for p in Reverter(32).parameters())
+    assert "3 epochs of 3 steps: 22 pairs to train on, 6 to validate with" in told.computes
+    assert told.writes == {tmp_path / "run": 4 * 3 * weights}
+    assert told.reads == {shards: sum(tar.stat().st_size for tar in shards.glob("*.tar"))}
+    five = of_training(replace(HYPER, data=(str(shards),)), tmp_path / "run", members=5, ranks=2)
+    assert five.writes[tmp_path / "run"] == 5 * 4 * 3 * weights and five.memory > 1.9 * told.memory
+
+
+def test_the_commands_say_what_they_would_do_and_do_nothing(iris: Callable, shards: Path, tmp_path: Path) -> None:
+    would = iris("train", shards, "--out", tmp_path / "run", "--dry-run", "--json", "--nproc-per-node", 2)
+    assert would.code == 0 and json.loads(would.out)["processes"] == 2 and not (tmp_path / "run").exists()
+    assert iris("train", shards, "--out", tmp_path / "run", "--epochs", 1, "-q").code == 0
+    again = iris("train", shards, "--out", tmp_path / "run", "--dry-run")
+    assert "exists: the run itself would ask" in again.out
+    tested = iris("test", tmp_path / "run", shards, "--dry-run")
+    assert tested.code == 0 and "7 pairs (test), each once, by 1 network\n" in tested.out
+
+
+def test_a_dry_run_refuses_what_the_run_would_refuse(shards: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="unknown network"):
+        of_training(replace(HYPER, data=(str(shards),), network="colums"), tmp_path / "run")
+    with pytest.raises(UsageError, match="unknown optimizer"):
+        of_training(replace(HYPER, data=(str(shards),), optimizer=OptimizerConfig("rmsprop")), tmp_path / "run")
+    with pytest.raises(UsageError, match="23 ranks are more than the 22"):
+        of_training(replace(HYPER, data=(str(shards),)), tmp_path / "run", ranks=23)
+
+
+def test_a_batch_larger_than_the_data_needs_no_more_memory_than_they(shards: Path, tmp_path: Path) -> None:
+    whole, larger = (of_training(replace(HYPER, data=(str(shards),), batch_size=b), tmp_path) for b in (22, 10**9))
+    assert larger.memory == whole.memory

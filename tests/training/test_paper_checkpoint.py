@@ -1,0 +1,170 @@
+"""Checkpoints of the paper's code: the same function, in our units and directions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from iris_cli.config.grid import GRID_PRESETS, Grid
+from iris_cli.errors import DataError, UsageError
+from iris_cli.reverter.reverter import Reverter
+from iris_cli.training.checkpoint import load
+from iris_cli.training.paper_checkpoint import Circumstances, import_checkpoint
+from tests.telescope import sky
+from tests.telescope.runs import GRID
+from tests.training.makers import write_pairs
+
+#: One SI unit in the file's units: a density of 1e-19 kg/m^3, a temperature of 5 K are 1 there.
+UNITS = {"density": 1e19, "temperature": 0.2, "intensity": 3.0, "v_density": 1e6}
+
+
+def state(size: int = 32, seed: int = 3) -> dict[str, Tensor]:
+    """A network of the paper's code, as that saves it: with running statistics that are not the initial ones."""
+    reverter = Reverter(size, "temperature", seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for _ in range(3):
+            reverter.train()(torch.rand(8, 1, size, size, generator=generator))
+    weights = {k: v.clone() for k, v in reverter.state_dict().items() if k not in UNITS}
+    return {**weights, **{name: torch.tensor(value) for name, value in UNITS.items()}}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    torch.save(state(), tmp_path / "chp_17.pt")
+    return tmp_path / "chp_17.pt"
+
+
+def original() -> Callable[[Tensor], Tensor]:
+    """What the file's network says: its own units, velocity towards the observer."""
+    reverter = Reverter(32, "temperature")
+    reverter.load_state_dict({**state(), **{n: torch.tensor(v, dtype=torch.float64) for n, v in UNITS.items()}})
+    return reverter.eval()
+
+
+@pytest.mark.parametrize("towards", [True, False])
+@pytest.mark.parametrize("turn_over", [True, False])
+def test_the_imported_network_is_the_same_function_in_our_units_and_directions(
+    file: Path, tmp_path: Path, towards: bool, turn_over: bool
+) -> None:
+    import_checkpoint(file, tmp_path / "ours.pt", Circumstances(GRID, "temperature", "mean", towards, turn_over))
+    ours = load(tmp_path / "ours.pt").make_reverter()
+    kelvin = 4.0 * torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(9))
+    theirs = kelvin * UNITS["temperature"]
+    theirs = theirs.flip([-1]) if towards else theirs
+    theirs = theirs.flip([-2]) if turn_over else theirs
+    with torch.no_grad():
+        expected = original()(theirs) / UNITS["density"] / 6.7682e-20  # M_sun / pc^3
+        expected = expected.flip([-1]) if turn_over else expected
+        torch.testing.assert_close(ours(kelvin), expected, rtol=1e-3, atol=1e-5 * float(expected.max()))
+    assert float(expected.max()) > 0
+
+
+def test_a_run_folder_can_be_tested_and_used_for_reverting(iris: Callable, file: Path, tmp_path: Path) -> None:
+    (tmp_path / "grid.toml").write_text("[grid]\n" + "".join(f"{k} = {v}\n" for k, v in vars(GRID).items()))
+    ran = iris("import-checkpoint", file, tmp_path / "run", "--config", tmp_path / "grid.toml", "--json")
+    assert "iris import-checkpoint" in (tmp_path / "run" / "commands.jsonl").read_text()
+    assert ran.code == 0, ran.err
+    told = json.loads(ran.out)
+    assert told["epoch"] == 17 and told["velocity_reversed"] and told["units_per_SI"]["density"] == pytest.approx(1e19)
+    shards = write_pairs(tmp_path / "shards", {"test": range(6)}, grid=GRID, quantity="temperature")
+    report = iris("test", tmp_path / "run", shards, "--json", "-q")
+    assert report.code == 0, report.err
+    assert json.loads(report.out)["pairs"] == 6
+    sky.cube(tmp_path / "cube.fits")
+    made = iris("revert", tmp_path / "run", tmp_path / "cube.fits", "-o", tmp_path / "map.fits")
+    assert made.code == 0, made.err
+    assert "its training set is not known" in made.err
+    again = iris("import-checkpoint", file, tmp_path / "run", "--config", tmp_path / "grid.toml")
+    assert again.code == 2 and "--overwrite" in again.err
+
+
+@pytest.mark.parametrize("norms_last", [False, True])
+def test_prefixes_places_and_names_of_attention_may_differ(tmp_path: Path, norms_last: bool) -> None:
+    names = {
+        "attention.norm_in": "attention.first_norm",
+        "attention.norm_out": "attention.second_norm",
+        "attention.attention": "attention.multi_head",
+    }
+    items = list(state().items())
+    if norms_last:
+        items.sort(key=lambda item: ".norm_" in item[0])
+    renamed = {}
+    for key, value in items:
+        for old, new in names.items():
+            key = key.replace(f"_4_{old}", f"_3_{new}")
+        renamed[key if key in UNITS else f"module.{key}"] = value
+    assert any("_3_attention.first_norm" in key for key in renamed)
+    torch.save(renamed, tmp_path / "a.pt")
+    torch.save(state(), tmp_path / "b.pt")
+    models = []
+    for name in ("a", "b"):
+        import_checkpoint(tmp_path / f"{name}.pt", tmp_path / f"{name}_ours.pt", Circumstances(GRID))
+        models.append(load(tmp_path / f"{name}_ours.pt").model)
+    assert models[0].keys() == models[1].keys()
+    for key, value in models[0].items():
+        torch.testing.assert_close(value, models[1][key])
+
+
+def _without(*keys: str) -> dict[str, Tensor]:
+    return {k: v for k, v in state().items() if k not in keys}
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (lambda: {**state(), "encoder._1_7_magic.weight": torch.zeros(2)}, "unknown: encoder._1_7_magic.weight"),
+        (lambda: _without("decoder._2_1_transpose_convolution.bias"), "missing: decoder._2_1_transpose"),
+        (lambda: {**state(), "encoder._1_1_convolution.weight": torch.zeros(3, 1, 4, 4)}, "(3, 1, 4, 4), not"),
+        (lambda: state(64), "not a reverter for 32 pixels"),
+        (lambda: _without("density"), "unit of density"),
+        (lambda: {**state(), "temperature": torch.tensor(-1.0)}, "unit of temperature"),
+        (lambda: {**state(), "density": torch.tensor(1e-19)}, "what one SI unit is"),
+        (lambda: [1, 2], "no state dict"),
+        (lambda: {"a": "text"}, "no tensors"),
+    ],
+)
+def test_strange_files_are_told_apart_and_leave_nothing(
+    tmp_path: Path, content: Callable[[], object], says: str
+) -> None:
+    torch.save(content(), tmp_path / "chp_1.pt")
+    with pytest.raises((DataError, UsageError)) as caught:
+        import_checkpoint(tmp_path / "chp_1.pt", tmp_path / "run", Circumstances(GRID))
+    assert says in caught.value.message + caught.value.hint
+    assert not (tmp_path / "run").exists()
+
+
+class Payload:
+    """What a pickle could run."""
+
+    def __reduce__(self) -> tuple[Callable, tuple[str]]:
+        return Path.touch, (Path("/tmp/iris-was-here"),)  # type: ignore[return-value]
+
+
+def test_a_pickle_is_never_run(tmp_path: Path) -> None:
+    torch.save({"encoder": Payload()}, tmp_path / "chp_1.pt")
+    with pytest.raises(DataError, match="no whole state dict"):
+        import_checkpoint(tmp_path / "chp_1.pt", tmp_path / "run", Circumstances(GRID))
+    assert not Path("/tmp/iris-was-here").exists()
+
+
+def test_the_command_asks_for_the_grid_and_refuses_our_own(iris: Callable, file: Path, tmp_path: Path) -> None:
+    ran = iris("import-checkpoint", file, tmp_path / "run")
+    assert ran.code == 2 and "--preset" in ran.err
+    ran = iris("import-checkpoint", file, tmp_path / "run", "--preset", "tiny")
+    assert ran.code == 1 and "not a reverter for 64 pixels" in ran.err
+    import_checkpoint(file, tmp_path / "ours.pt", Circumstances(GRID))
+    ran = iris("import-checkpoint", tmp_path / "ours.pt", tmp_path / "run", "--preset", "tiny")
+    assert ran.code == 2 and "already" in ran.err
+
+
+def test_the_papers_own_size_is_taken(tmp_path: Path) -> None:
+    weights = {k: v for k, v in Reverter(512, "temperature").state_dict().items() if k not in UNITS}
+    torch.save({**weights, **{n: torch.tensor(v) for n, v in UNITS.items()}}, tmp_path / "chp_31.pt")
+    told = import_checkpoint(tmp_path / "chp_31.pt", tmp_path / "ours.pt", Circumstances(Grid()))
+    assert told["parameters"] == 14_339_641 and told["grid"]["lon_steps"] == GRID_PRESETS["paper"].lon_steps

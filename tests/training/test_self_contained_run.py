@@ -1,0 +1,97 @@
+"""A run folder holds all that later commands need of its training: shards and litter may be gone, the folder moved."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from iris_cli.commands import plot_figures
+from iris_cli.commands.plot_inputs import Which
+from iris_cli.config.figure import FigureConfig
+from iris_cli.config.train import Noise, TrainConfig
+from iris_cli.evaluation.out_of_distribution import TrainingInputs
+from iris_cli.telescope.revert import revert
+from iris_cli.training.run_folder import RunFolder
+from iris_cli.training.train import train_run
+from iris_cli.training.trained_run import open_run
+from tests.telescope import sky
+from tests.telescope.runs import GRID, write_shards
+from tests.training.makers import write_pairs
+
+
+@pytest.fixture(scope="module")
+def moved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a moved `run` whose shards and litter are gone, `other` pairs to test on, and `cube.fits`."""
+    here = tmp_path_factory.mktemp("here")
+    shards = write_shards(here / "shards")
+    litter = write_pairs(here / "litter", {"litter": range(300, 304)}, grid=GRID, quantity="temperature", litter=True)
+    hyper = TrainConfig(epochs=1, batch_size=8, noise=Noise(sigma_K=0.3), data=(str(shards),), litter=str(litter))
+    train_run(hyper, here / "run", quiet=True)
+    there = tmp_path_factory.mktemp("there")
+    shutil.move(here / "run", there / "run")
+    shutil.rmtree(here)
+    write_pairs(there / "other", {"test": range(400, 404)}, grid=GRID, quantity="temperature")
+    sky.cube(there / "cube.fits")
+    return there
+
+
+def test_revert_compares_a_cube_with_the_training_set_and_knows_its_line(moved: Path) -> None:
+    made = revert([moved / "run"], [moved / "cube.fits"])
+    score, consistency = made.record.quality.input_score, made.record.quality.consistency
+    assert score is not None and score.held_out == 16 and score.score > 0
+    assert made.record.provenance.trained_lines_GHz == {"13CO 2-1": 220.3986841}
+    assert (consistency[0].true_maps_median or 0) > 0
+
+
+def test_a_test_on_other_pairs_needs_the_litter_or_no_litter_and_nothing_else(iris: Callable, moved: Path) -> None:
+    missing = iris("test", moved / "run", moved / "other", "-q")
+    assert missing.code == 1 and "litter is not there" in missing.err and "--no-litter" in missing.err
+    ran = iris("test", moved / "run", moved / "other", "--no-litter", "--json", "-q")
+    assert ran.code == 0, ran.err
+    headline = json.loads((moved / "run" / "test.json").read_text())
+    assert headline == json.loads(ran.out) and headline["pairs"] == 4 and headline["loss_mean_image"] > 0
+
+
+def test_figures_of_the_run_need_no_shards_of_the_training(moved: Path) -> None:
+    look = FigureConfig()
+    assert plot_figures.losses([moved / "run"], look).axes
+    assert plot_figures.pair(moved / "other", Which(), look, moved / "run", clean=True).axes
+
+
+def test_relative_paths_are_recorded_as_absolute_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_pairs(tmp_path / "shards", {"train": range(4)})
+    write_pairs(tmp_path / "litter", {"litter": range(300, 302)}, litter=True)
+    monkeypatch.chdir(tmp_path)
+    train_run(TrainConfig(epochs=1, data=("shards",), litter="litter"), Path("run"), quiet=True)
+    hyper = open_run(Path("run")).hyper
+    assert (hyper.data, hyper.litter) == ((str(tmp_path / "shards"),), str(tmp_path / "litter"))
+
+
+def test_damaged_statistics_are_reported_and_a_resumed_run_writes_them_anew(trained_run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(trained_run, folder)
+    run, file = open_run(folder), folder / "training_inputs.npz"
+    first, written = run.training_inputs(), file.stat().st_mtime_ns
+    assert isinstance(first, TrainingInputs)
+    train_run(run.hyper, folder, resume="auto", quiet=True)
+    assert file.stat().st_mtime_ns == written
+    file.write_bytes(b"damaged")
+    assert "is damaged" in str(run.training_inputs())
+    train_run(run.hyper, folder, resume="auto", quiet=True)
+    again = run.training_inputs()
+    assert isinstance(again, TrainingInputs)
+    np.testing.assert_array_equal(again.held_out, first.held_out)
+    file.unlink()
+    assert "did not finish" in str(run.training_inputs())
+
+
+def test_overwriting_a_run_removes_its_statistics_and_its_test(trained_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained_run, tmp_path / "run")
+    (tmp_path / "run" / "test.json").write_text("{}")
+    RunFolder(tmp_path / "run").prepare(resume=False, overwrite=True)
+    assert not any(path.is_file() for path in (tmp_path / "run").iterdir())
