@@ -27,7 +27,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "shards.reader": ("Reader",),
     "shards.stream": ("Draws", "ReadAhead", "Batch", "BadSamples"),
     "shards.writer": ("write_set", "ArraySchema", "Sample", "SetPlan", "SetReport", "ShardJob"),
-    "shards.verify": ("verify", "repair", "Verdict", "Fault"),
+    "shards.verify": ("verify", "repair", "VerifyReport", "Fault"),
 }
 WIDTH = 100
 

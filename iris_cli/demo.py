@@ -20,8 +20,9 @@ from iris_cli.files import to_json, write_text
 from iris_cli.mock.generate import Foregrounds, Galaxies, write_mock
 from iris_cli.pairs.preobserve import preobserve
 from iris_cli.plots.style import save
-from iris_cli.training.test import inputs_of, open_run, predictions_of, test_run
+from iris_cli.training.test import inputs_of, predictions_of, test_run
 from iris_cli.training.train import train_run
+from iris_cli.training.trained_run import open_run
 
 #: What the demonstration leaves behind, in the order of its making; --overwrite removes just these.
 STANDARD, FOREGROUND, SHARDS, LITTER, RUN = "standard", "foreground", "shards", "litter", "run"

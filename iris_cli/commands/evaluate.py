@@ -55,7 +55,8 @@ def evaluate(
         processes.start()
     from iris_cli.console import emit, table
     from iris_cli.ranks import is_rank_0
-    from iris_cli.training.test import inputs_of, open_members, report_predictions, save_headline, test_run
+    from iris_cli.training.test import inputs_of, report_predictions, save_headline, test_run
+    from iris_cli.training.trained_run import open_members
 
     members = open_members(run)
     changes = {**feed.changes(data), "batch_size": batch_size, "seed": seed}

@@ -27,8 +27,9 @@ from iris_cli.plots.spectrum import draw_spectra
 from iris_cli.plots.style import style_of
 from iris_cli.plots.top_down import draw_top_down_figure
 from iris_cli.telescope.density_map import load_caption
-from iris_cli.training.test import feed_of, open_members, predictions_of
+from iris_cli.training.test import open_stream, predictions_of
 from iris_cli.training.test_split import split_to_test
+from iris_cli.training.trained_run import open_members
 
 
 def _norm(image: NDArray, look: FigureConfig) -> Normalize:
@@ -89,7 +90,7 @@ def pair(path: Path, which: Which, look: FigureConfig, run: Path | None = None, 
     split = split_to_test([str(path)], which.split, [member.checkpoint for member in members])
     which = replace(which, split=split or None)
     item, key = plot_inputs.shard_item(path, which)
-    shown = predictions_of(members, feed_of(hyper, [str(path)], which.split or ""), [item])
+    shown = predictions_of(members, open_stream(hyper, [str(path)], which.split or ""), [item])
     if not shown.sources:
         raise DataError(f"sample '{key}' of {path} cannot be read", "check the folder: iris shards verify")
     return draw_predictions(shown, [_titled(key, look)], **how)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from iris_cli.config.grid import Grid
     from shards.index import Index
     from shards.statistics import Statistics
-    from shards.verify import Verdict
+    from shards.verify import VerifyReport
 
 app = typer.Typer(help="What lies in a shard folder, and whether it is sound.", no_args_is_help=True)
 
@@ -68,7 +68,7 @@ def verify(
         raise typer.Exit(EXIT_UNVERIFIED)
 
 
-def _verdict(folder: Path, repair: bool, quiet: bool) -> Verdict:
+def _verdict(folder: Path, repair: bool, quiet: bool) -> VerifyReport:
     from iris_cli.console import log, progress
     from shards import verify as checks
 
@@ -125,10 +125,11 @@ def preview(
 def merge(folder: Folder, *, dry_run: options.DryRun = False, speech: options.Speech) -> None:
     """Close a set that several jobs wrote. Checks that no shard is missing, and writes the index."""
     from iris_cli.console import emit
-    from shards.finalize import merge_set, missing_shards, read_plan
+    from shards.finalize import merge_set
+    from shards.set_plan import PlanRecord
 
     if dry_run:
-        missing = missing_shards(folder, read_plan(folder))
+        missing = PlanRecord.read(folder).unfinished(folder)
         lacks = f"{plural(len(missing), 'shard is', 'shards are')} missing"
         _tell(f"the index of the set; {lacks}", [folder], True, speech)
         return
@@ -300,7 +301,7 @@ def _lines(path: str, value: Any) -> Iterator[str]:
 # --- verify -----------------------------------------------------------------------------------------------------------
 
 
-def _print_verdict(folder: Path, verdict: Verdict) -> None:
+def _print_verdict(folder: Path, verdict: VerifyReport) -> None:
     for note in verdict.notes:
         print(f"note: {note}")
     for fault in verdict.faults:

@@ -28,7 +28,7 @@ class Drawn:
 def draw_predictions(shown: Predictions, names: Sequence[str] | None = None, **style: Any) -> Figure:
     """A row for each galaxy: observation, truth, prediction and, of an ensemble, the members' spread.
 
-    `names` stand above the rows instead of the galaxies' own; `style` goes to `draw_pairs`.
+    `names` are the titles of the rows, instead of the galaxies' own; `style` goes to `draw_pairs`.
     """
     return draw_pairs(
         shown.observations,
@@ -69,7 +69,7 @@ def draw_report(report: RunReport, shown: Mapping[str, Predictions]) -> Iterator
         )
     yield Drawn(
         "spectra",
-        curves.draw_spectra_of_maps(_each(report, "power_ratio"), _each(report, "cross_correlation")),
+        curves.draw_power_spectra(_each(report, "power_ratio"), _each(report, "cross_correlation")),
         "Structure by size: power of the predicted map over that of the true one, and their cross-correlation. Means "
         "over pairs; 1 is perfect in both.",
     )
@@ -87,7 +87,7 @@ def draw_report(report: RunReport, shown: Mapping[str, Predictions]) -> Iterator
             "calibration",
             curves.draw_calibration(coverage, ranks, _each(report, "error_of_spread")),
             "Calibration of the ensemble. Left: share of truths inside its central intervals. Middle: how many members "
-            "lie below the truth; flat if calibrated, a bowl if overconfident. Right: error of the mean against the "
+            "are below the truth; flat if calibrated, a bowl if overconfident. Right: error of the mean against the "
             "spread of the members. Grey lines are perfect calibration.",
         )
 

@@ -232,12 +232,12 @@ def fit(training: Reduced, held_out: Reduced, explained: Floats) -> TrainingInpu
 def summarize_inputs(
     train: PairStream, held_out: Numbers, quiet: bool = True, check: Callable[[], None] = lambda: None
 ) -> TrainingInputs:
-    """Statistics of inputs as the network saw them, with the noise and the litter of the `train` feed.
+    """Statistics of inputs as the network saw them, with the noise and the litter of the `train` stream.
 
     Reads at most MOST_TRAINING of its pairs and MOST_HELD_OUT of the `held_out` ones, evenly over each. `check` is
     called at each batch and while one is late, and may raise. ShardError for a pair that cannot be read.
     """
-    feeds = [
+    streams = [
         replace(
             train,
             name=STREAM,
@@ -253,21 +253,21 @@ def summarize_inputs(
     ]
     reduced: list[list[Reduced]] = [[], []]
     explained: list[list[float]] = []
-    with progress("statistics of the inputs", sum(feed.count for feed in feeds), quiet=quiet) as bar:
-        for which, feed in enumerate(feeds):
-            for observed, true in _images(feed, check):
+    with progress("statistics of the inputs", sum(stream.count for stream in streams), quiet=quiet) as bar:
+        for which, stream in enumerate(streams):
+            for observed, true in _images(stream, check):
                 reduced[which].append(Reduced.of(observed))
                 if which == 1 and len(explained) < MOST_TRUE:
-                    explained += [_explained(*pair, feed.pairs.grid) for pair in zip(observed, true, strict=True)]
+                    explained += [_explained(*pair, stream.pairs.grid) for pair in zip(observed, true, strict=True)]
                 bar.advance(len(observed))
     if not all(reduced):
         raise DataError("no finite pair among those to train on, or among those held out")
     return fit(Reduced.joined(reduced[0]), Reduced.joined(reduced[1]), np.array(explained))
 
 
-def _images(feed: PairStream, check: Callable[[], None]) -> Iterator[tuple[NDArray, NDArray]]:
+def _images(stream: PairStream, check: Callable[[], None]) -> Iterator[tuple[NDArray, NDArray]]:
     """Observations (n, L, V) and true maps (n, R', L), without those that are not finite."""
-    with closing(feed.epoch(waiting=check)) as batches:
+    with closing(stream.epoch(waiting=check)) as batches:
         for batch in batches:
             check()
             images = (batch.observation[:, 0], batch.density[:, 0])

@@ -18,7 +18,7 @@ from iris_cli.files import atomic_folder
 from iris_cli.mock.foreground import draw_foreground
 from iris_cli.mock.galaxy import draw_galaxy
 from iris_cli.standard.dataset import Entry, write_index, write_tensor
-from shards.pool import crew
+from shards.pool import worker_pool
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def write_mock(
     origin: dict[str, Any] = {"maker": type(maker).__name__, "seed": maker.seed, "config": to_dict(maker.config)}
     with (
         atomic_folder(out, overwrite) as folder,
-        crew(_Writer(maker, folder), workers) as mapped,
+        worker_pool(_Writer(maker, folder), workers) as mapped,
         progress("mock galaxies", count, quiet=quiet) as bar,
     ):
         for made in mapped(range(count)):

@@ -1,4 +1,4 @@
-"""Standard data sets in, shards of (observation, density) pairs out: the only place where observers and shards meet.
+"""Standard data sets in, shards of pairs out: the only module that uses both observers and shards.
 
 `preobserve` reads from top to bottom: resolve the backend, open the inputs, check that they fit together, divide the
 galaxies among the splits, then let `shards.writer` call `MakeSample` for each pair.
@@ -29,14 +29,14 @@ from iris_cli.observers.observer import Observer
 from iris_cli.observers.registry import make_observer
 from iris_cli.observers.top_down import top_down_density
 from iris_cli.pairs.pair import DENSITY, OBSERVATION, schemas
+from iris_cli.ranks import share_of_job
 from iris_cli.standard import paper_format
 from iris_cli.standard.dataset import INDEX, StandardDataset, sense_of_rotation
 from iris_cli.units import QUANTITIES
 from shards.encode_sample import Sample
 from shards.errors import ShardError
-from shards.finalize import read_plan
 from shards.index import group_split
-from shards.pool import share_of_job
+from shards.set_plan import PlanRecord
 from shards.writer import ArraySchema, SetPlan, SetReport, write_set
 
 #: Below this correlation of longitude and velocity the sense of a galaxy's rotation is not clear.
@@ -90,7 +90,7 @@ def preobserve(
             MakeSample(inputs, single_threaded=workers > 1),
             schema=set_schema(inputs, config),
             attributes=attributes,
-            fingerprint=attributes,
+            made_from=attributes,
             encoding=config.encoding,
             software={"iris": __version__, "torch": str(torch.__version__)},
             workers=workers,
@@ -131,7 +131,7 @@ def with_backend(config: PreobserveConfig, out: Path, overwrite: bool) -> Preobs
 def _recorded_backend(out: Path) -> dict[str, Any]:
     """Backend and device that a shard folder's plan records; empty where there is no such record."""
     try:
-        recorded = read_plan(out)["attributes"]["config"]["synthetic"]
+        recorded = PlanRecord.read(out).attributes["config"]["synthetic"]
         return {name: str(recorded[name]) for name in ("backend", "device")}
     except (ShardError, KeyError, TypeError):
         return {}

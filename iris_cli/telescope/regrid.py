@@ -128,10 +128,9 @@ def target_grid(
 
 def _grid_of_run(run: Path) -> tuple[Grid, str]:
     """Of an ensemble, the grid of its first member."""
-    from iris_cli.training.run_folder import member_folders
-    from iris_cli.training.test import open_run
+    from iris_cli.training.trained_run import open_members
 
-    data = open_run(member_folders(run)[0]).checkpoint.data
+    data = open_members(run)[0].checkpoint.data
     return data.grid, data.latitude
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from iris_cli.config.grid import Grid
 from iris_cli.console import log, warn
 from iris_cli.errors import DataError, UsageError
 from iris_cli.evaluation.out_of_distribution import InputScore, TrainingInputs
-from iris_cli.files import atomic_file, check_output, file_sha256
+from iris_cli.files import check_output, file_sha256
 from iris_cli.standard.orbit_check import compare
 from iris_cli.telescope.density_map import (
     Estimate,
@@ -40,8 +40,7 @@ from iris_cli.telescope.density_map import (
 )
 from iris_cli.telescope.lv_image import LvImage, load_lv
 from iris_cli.telescope.regrid import RegridPlan, plan_regrid, regrid, report_coverage
-from iris_cli.training.run_folder import member_folders
-from iris_cli.training.test import Trained, open_run
+from iris_cli.training.trained_run import TrainedRun, open_members
 from iris_cli.units import INNER
 
 FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
@@ -51,18 +50,17 @@ FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
 class Reversion:
     """`density` (R', L) is the mean over the networks, `spread` their standard deviation, None for one network.
 
-    Inner units (M_sun pc^-3), ascending axes of `observed.grid`. `record` is what the map says about itself.
+    Inner units (M_sun pc^-3), ascending axes of `observed.grid`. `record` describes its making and its quality.
     """
 
     density: NDArray[np.float32]
     spread: NDArray[np.float32] | None
     observed: LvImage
     record: MapRecord
-    outputs: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """The result for JSON, without its images."""
-        return {"outputs": list(self.outputs), "input": self.observed.to_dict(), **self.record.to_dict()}
+        return {"input": self.observed.to_dict(), **asdict(self.record)}
 
 
 def revert(
@@ -80,13 +78,13 @@ def revert(
     """Revert FITS cubes, or one l-v image of `iris cube`, with the best checkpoint of each run.
 
     `runs` are run folders, folders of an ensemble or checkpoint files; several give mean and spread. `out` is a FITS
-    map in `unit` ("kg/m3" or "Msun/pc3"), `figure` a PNG, PDF or SVG; `history` says how they were made and is written
+    map in `unit` ("kg/m3" or "Msun/pc3"), `figure` a PNG, PDF or SVG; `history`, how they were made, is written
     into both. UsageError or DataError, before anything is written, when the quantity of a network is not a temperature,
     when networks have different grids, when a cube cannot be regridded, or an output exists.
     """
     config = config or CubeConfig()
     _check_outputs(out, figure, unit, overwrite)
-    members = open_members(runs)
+    members = open_members(*map(Path, runs))
     grid, latitude = common_grid(members)
     observed = _observe([Path(c) for c in cubes], grid, latitude, config, quiet)
     report_coverage(observed)
@@ -98,7 +96,7 @@ def revert(
         summarise_maps(maps, grid),
         _quality(members[0].training_inputs(), observed, density),
     )
-    made = Reversion(density, spread, observed, record, tuple(str(p) for p in (out, figure) if p is not None))
+    made = Reversion(density, spread, observed, record)
     if out is not None:
         save_map(Path(out), density, spread, observed, record, history)
     if figure is not None:
@@ -108,11 +106,10 @@ def revert(
 
 @dataclass(frozen=True)
 class RevertPlan:
-    """What a reversion would read and write."""
+    """The networks and the cubes that a reversion would read."""
 
     networks: tuple[str, ...]
     input: RegridPlan
-    outputs: tuple[str, ...]
 
 
 def plan_revert(
@@ -126,14 +123,13 @@ def plan_revert(
 ) -> RevertPlan:
     """Performs the checks of `revert` that need no computation."""
     _check_outputs(out, figure, unit, overwrite)
-    members = open_members(runs)
+    members = open_members(*map(Path, runs))
     grid, latitude = common_grid(members)
     if len(cubes) == 1 and load_lv(cubes[0]) is not None:
         planned = RegridPlan(tuple(grid.observation_shape[1:]), latitude)
     else:
         planned = plan_regrid(cubes, grid, latitude, config)
-    outputs = tuple(str(p) for p in (out, figure) if p is not None)
-    return RevertPlan(tuple(str(m.path) for m in members), planned, outputs)
+    return RevertPlan(tuple(str(m.path) for m in members), planned)
 
 
 def _check_outputs(out: Path | str | None, figure: Path | str | None, unit: str, overwrite: bool) -> None:
@@ -147,14 +143,7 @@ def _check_outputs(out: Path | str | None, figure: Path | str | None, unit: str,
 # --- networks ---------------------------------------------------------------------------------------------------------
 
 
-def open_members(runs: Sequence[Path | str]) -> list[Trained]:
-    """The best checkpoint of every run, and of every member of an ensemble. DataError where there is none."""
-    if not runs:
-        raise UsageError("no run was named", "name the folder of `iris train --out`, or a checkpoint in it")
-    return [open_run(folder) for run in runs for folder in member_folders(Path(run))]
-
-
-def common_grid(members: Sequence[Trained]) -> tuple[Grid, str]:
+def common_grid(members: Sequence[TrainedRun]) -> tuple[Grid, str]:
     """The grid and the latitude reduction of all members.
 
     DataError when they differ, or the networks take another quantity than a temperature.
@@ -173,7 +162,7 @@ def common_grid(members: Sequence[Trained]) -> tuple[Grid, str]:
     return first.checkpoint.data.grid, first.checkpoint.data.latitude
 
 
-def _predict(trained: Trained, observed: LvImage) -> NDArray[np.float32]:
+def _predict(trained: TrainedRun, observed: LvImage) -> NDArray[np.float32]:
     reverter = trained.checkpoint.make_reverter()
     with torch.no_grad():
         density = reverter.multi_unit_call(torch.from_numpy(observed.image)[None, None], INNER, INNER)
@@ -200,7 +189,9 @@ def _observe(cubes: list[Path], grid: Grid, latitude: str, config: CubeConfig, q
     return lv
 
 
-def _provenance(members: Sequence[Trained], cubes: Sequence[Path | str], observed: LvImage, unit: str) -> MapProvenance:
+def _provenance(
+    members: Sequence[TrainedRun], cubes: Sequence[Path | str], observed: LvImage, unit: str
+) -> MapProvenance:
     import astropy
 
     return MapProvenance(
@@ -224,7 +215,7 @@ def _provenance(members: Sequence[Trained], cubes: Sequence[Path | str], observe
     )
 
 
-def _trained_lines(trained: Trained, observed: LvImage) -> dict[str, float]:
+def _trained_lines(trained: TrainedRun, observed: LvImage) -> dict[str, float]:
     """Name -> GHz of the lines that the network was trained on; a warning if a cube is of another line."""
     lines = trained.checkpoint.data.lines
     for frequency in (cube.rest_frequency_GHz for cube in observed.cubes):
@@ -256,7 +247,7 @@ def _estimate(values: NDArray) -> Estimate:
 
 
 def _quality(inputs: TrainingInputs | str, observed: LvImage, density: NDArray) -> MapQuality:
-    """`inputs` describes the training set; a sentence instead says why it is unknown."""
+    """`inputs` describes the training set; a string is the reason why it is unknown."""
     if isinstance(inputs, str):
         log(f"note: no comparison of this input with the training set: {inputs}")
         return MapQuality(observed.sampled, None, inputs, _consistency(None, observed, density))
@@ -293,9 +284,10 @@ def _consistency(explained: NDArray | None, observed: LvImage, density: NDArray)
         )
         return ()
     agreements = compare(observed.image, observed.coverage, density, observed.grid)
-    true_maps = [(None, None)] * len(agreements) if explained is None else np.percentile(explained, [5, 50], axis=0).T
+    none = [(None, None)] * len(agreements)
+    true_maps = none if explained is None else np.percentile(explained, [5, 50], axis=0).T.tolist()
     found = tuple(
-        OrbitConsistency(**asdict(agreement), true_maps_5_percent=_number(low), true_maps_median=_number(median))
+        OrbitConsistency(**asdict(agreement), true_maps_5_percent=low, true_maps_median=median)
         for agreement, (low, median) in zip(agreements, true_maps, strict=True)
     )
     if not any(entry.good for entry in found):
@@ -307,16 +299,12 @@ def _consistency(explained: NDArray | None, observed: LvImage, density: NDArray)
     return found
 
 
-def _number(value: Any) -> float | None:
-    return None if value is None else float(value)
-
-
 # --- figure -----------------------------------------------------------------------------------------------------------
 
 
 def _save_figure(made: Reversion, path: Path, history: Sequence[str]) -> None:
     from iris_cli.plots.reverted_map import draw_map
-    from iris_cli.plots.style import metadata
+    from iris_cli.plots.style import STYLES, save
 
     unit, observed = made.record.provenance.unit, made.observed
     _, factor = density_unit(unit)
@@ -330,5 +318,4 @@ def _save_figure(made: Reversion, path: Path, history: Sequence[str]) -> None:
         observed.centre_deg,
         caption=made.record.caption(),
     )
-    with atomic_file(path) as file:
-        figure.savefig(file, format=path.suffix[1:], dpi=150, metadata=metadata(path, history))
+    save(figure, path, replace(STYLES["screen"], dpi=150), history)

@@ -70,7 +70,7 @@ def test_a_fault_names_file_and_sample(copied):
     offset = index.samples("test").offset["density"][1]
     flip(copied / "test-000000.tar", int(offset) + 200, 3)
     fault = verify(copied).faults[0]
-    assert str(fault) == "test-000000.tar: sample g0067_v0: density: its checksum does not fit"
+    assert str(fault) == "test-000000.tar: sample g0067_v0: density: its checksum does not match"
 
 
 def test_verification_changes_nothing(copied):
@@ -204,7 +204,7 @@ def test_a_name_that_says_nothing_is_of_the_training_split_unless_told(tmp_path)
 @pytest.mark.parametrize(
     ("members", "words"),
     [
-        (lambda: foreign(["a"]) | {"b.cls": b"", "b.json": b"{}"}, "'json' occurs twice here, or in no sample before"),
+        (lambda: foreign(["a"]) | {"b.cls": b"", "b.json": b"{}"}, "'json' occurs twice, or is missing"),
         (lambda: foreign(["a", "b"]) | {"a.other.npy": npy(np.zeros(3))}, "the key occurs twice"),
         (
             lambda: foreign(["a"]) | {"b.image.npy": npy(np.zeros((2, 2), np.float32))},
@@ -212,9 +212,9 @@ def test_a_name_that_says_nothing_is_of_the_training_split_unless_told(tmp_path)
         ),
         (lambda: {"a.image.npy": npy(np.array([{}, None], object))}, "dtype object"),
         (lambda: {"a.image.npy": npy(np.zeros(3, ">f4"))}, "little-endian"),
-        (lambda: {"a.image.npy": npy(np.asfortranarray(np.zeros((3, 2))))}, "column by column"),
-        (lambda: {"a.image.npy": b"not an array"}, "is no .npy|magic string"),
-        (lambda: {"a.image.npy": npy(np.zeros(3))[:-1]}, "do not make"),
+        (lambda: {"a.image.npy": npy(np.asfortranarray(np.zeros((3, 2))))}, "in Fortran order"),
+        (lambda: {"a.image.npy": b"not an array"}, "is not a .npy|magic string"),
+        (lambda: {"a.image.npy": npy(np.zeros(3))[:-1]}, "do not match"),
         (lambda: {"a.cls": b"1"}, "holds no .npy arrays"),
         (lambda: {"a.image.npy": npy(np.zeros(3)), "a.json": b"{"}, "its json is not valid"),
     ],

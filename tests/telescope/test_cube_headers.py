@@ -74,7 +74,7 @@ def test_usual_spellings_are_understood(path: Path, cards: dict[str, Any]) -> No
         ({"CRVAL3": 9000.0}, {}, "--min-coverage"),
         ({}, {"min_coverage": 0.9}, "the minimum is 90%"),
         ({}, {"hdu": 4}, "has no HDU 4"),
-        ({}, {"spectral_unit": "m/s"}, "says the unit"),
+        ({}, {"spectral_unit": "m/s"}, "leave out --spectral-unit"),
     ],
 )
 def test_what_a_header_leaves_open_is_an_error_that_names_the_flag(
@@ -143,7 +143,7 @@ def test_antenna_temperatures_are_divided_by_the_efficiency(path: Path) -> None:
 
 def test_another_temperature_scale_is_taken_as_main_beam_with_a_note(path: Path) -> None:
     said = notes(path, BUNIT="K (T_R*)")
-    assert "'(T_R*)'" in said and "taken as main-beam" in said
+    assert "'(T_R*)'" in said and "main-beam is assumed" in said
     assert "main-beam" not in notes(path, BUNIT="K (Tmb)")
 
 

@@ -135,7 +135,7 @@ def test_a_simulation_is_known_from_the_sky(tmp_path: Path) -> None:
     """Where an ellipse lies depends on it. What `iris cube` writes is IRIS's file, but of the sky."""
     told = {"ORIGIN": "IRIS 1", "OBJECT": "galaxy 7"}
     observed = read_fits(write(tmp_path / "a.fits", point(), **told))
-    regridded = read_fits(write(tmp_path / "b.fits", point(), **told, IRISGRID="{}"))
+    regridded = read_fits(write(tmp_path / "b.fits", point(), **told, IRISLV="{}"))
     telescope = read_fits(write(tmp_path / "c.fits", point(), OBJECT="field 3"))
     assert [image.simulated for image in (observed, regridded, telescope)] == [True, False, False]
     assert (observed.name, telescope.name) == ("galaxy 7", "c.fits")

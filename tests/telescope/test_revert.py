@@ -21,7 +21,7 @@ from iris_cli.telescope.lv_image import save_lv
 from iris_cli.telescope.regrid import regrid
 from iris_cli.telescope.revert import revert, summarise_maps
 from iris_cli.training.checkpoint import load, save
-from iris_cli.training.test import open_run
+from iris_cli.training.trained_run import open_run
 from tests.telescope import sky
 from tests.telescope.runs import GRID, train
 from tests.training.makers import write_pairs
@@ -67,7 +67,7 @@ def test_the_fits_map_carries_units_axes_and_provenance(folder: Path, tmp_path: 
         best = folder / "ensemble/member-02/checkpoints/best.pt"
         assert h["NET2"] == str(best) and h["NETSHA2"] == hashlib.sha256(best.read_bytes()).hexdigest()
         assert h["V_TORCH"] == torch.__version__ and h["ORIGIN"].startswith("IRIS")
-        assert json.loads(h["IRISMETA"])["provenance"]["options"]["centre_lon_deg"] == 0.02
+        assert json.loads(h["IRISMAP"])["provenance"]["options"]["centre_lon_deg"] == 0.02
     solar = revert([folder / "ensemble"], [cube], out=tmp_path / "solar.fits", unit="Msun/pc3")
     with fits.open(tmp_path / "solar.fits") as file:
         assert file[0].header["BUNIT"] == "solMass pc-3"
@@ -141,9 +141,9 @@ def test_a_checkpoint_outside_its_run_folder_is_not_compared_with_the_training_s
 ) -> None:
     shutil.copy(folder / "ensemble/member-01/checkpoints/best.pt", tmp_path / "alone.pt")
     ran = iris("revert", tmp_path / "alone.pt", folder / "cube.fits", "-o", tmp_path / "map.fits", "--json")
-    assert ran.code == 0 and "does not lie in its run folder" in ran.err
+    assert ran.code == 0 and "is not in a run folder" in ran.err
     quality = json.loads(ran.out)["quality"]
-    assert quality["input_score"] is None and "does not lie in its run folder" in quality["no_score"]
+    assert quality["input_score"] is None and "is not in a run folder" in quality["no_score"]
 
 
 def test_networks_and_images_of_another_kind_are_refused(folder: Path, tmp_path: Path) -> None:

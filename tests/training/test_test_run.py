@@ -23,7 +23,7 @@ from iris_cli.evaluation.metrics import MEASURES, THRESHOLDS, Maps, iou, pixel_v
 from iris_cli.evaluation.per_pair import quantities
 from iris_cli.evaluation.report import Report
 from iris_cli.evaluation.statistics import Statistics, statistics_of
-from iris_cli.evaluation.stress import Altered, mirror_velocity, mirrors_itself, put_out
+from iris_cli.evaluation.stress import Altered, has_symmetric_velocities, mirror_velocity, remove_emission
 from iris_cli.pairs.datasets import PreObservedDataset
 from iris_cli.pairs.stream import PairStream
 from iris_cli.reverter.reverter import Reverter
@@ -167,27 +167,27 @@ def test_members_for_other_images_are_refused() -> None:
 
 def test_noise_alone_holds_nothing_of_a_galaxy_and_no_litter(shards: Path, litter: Path) -> None:
     inputs = inputs_of(hyper_of(shards, litter=str(litter)), stress=True)
-    seen = next(inputs.feeds[NOISE_ONLY].epoch())
-    other = next(replace(inputs.feeds[NOISE_ONLY], pairs=Altered(inputs.normal.pairs, put_out)).epoch())
+    seen = next(inputs.streams[NOISE_ONLY].epoch())
+    other = next(replace(inputs.streams[NOISE_ONLY], pairs=Altered(inputs.normal.pairs, remove_emission)).epoch())
     assert torch.equal(seen.observation, other.observation)
     assert abs(seen.observation.mean().item()) < 0.01 < seen.observation.std().item()
     assert seen.density.max() > 1.0  # the truth is still the galaxy's
-    silent = replace(inputs.feeds[NOISE_ONLY], noise=None)
+    silent = replace(inputs.streams[NOISE_ONLY], noise=None)
     assert next(silent.epoch()).observation.abs().max() == 0.0
 
 
 def test_a_mirrored_galaxy_is_the_same_one_the_other_way_round(shards: Path) -> None:
     inputs = inputs_of(replace(hyper_of(shards), noise=Noise()), stress=True)
-    normal, mirrored = (next(inputs.feeds[name].epoch()) for name in (NORMAL, MIRRORED))
+    normal, mirrored = (next(inputs.streams[name].epoch()) for name in (NORMAL, MIRRORED))
     assert torch.equal(mirrored.observation, normal.observation.flip(-1))
     assert torch.equal(mirrored.density, normal.density)
 
 
 def test_an_axis_that_is_not_symmetric_is_not_mirrored(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     lopsided = write_pairs(tmp_path / "pairs", {"test": range(4)}, grid=another_sky(v_max_km_s=150.0))
-    assert MIRRORED not in inputs_of(hyper_of(lopsided), stress=True).feeds
+    assert MIRRORED not in inputs_of(hyper_of(lopsided), stress=True).streams
     assert "not symmetric" in capfd.readouterr().err
-    assert not mirrors_itself(PreObservedDataset(lopsided))
+    assert not has_symmetric_velocities(PreObservedDataset(lopsided))
 
 
 def test_alterations_keep_keys_and_galaxies(shards: Path) -> None:
@@ -199,7 +199,7 @@ def test_alterations_keep_keys_and_galaxies(shards: Path) -> None:
 def test_another_family_is_a_set_of_its_own(shards: Path, tmp_path: Path) -> None:
     other = write_pairs(tmp_path / "family", {"test": range(400, 403), "train": range(4)})
     inputs = inputs_of(hyper_of(shards), against=[str(other)])
-    assert list(inputs.feeds) == [NORMAL, "against family"] and inputs.feeds["against family"].count == 3
+    assert list(inputs.streams) == [NORMAL, "against family"] and inputs.streams["against family"].count == 3
 
 
 # --- thresholds -------------------------------------------------------------------------------------------------------
