@@ -152,8 +152,8 @@ def test_networks_and_images_of_another_kind_are_refused(folder: Path, tmp_path:
     with pytest.raises(DataError, match="takes a v_density"):
         revert([train(tmp_path / "columns_run", tmp_path / "columns")], [cube])
     checkpoint = load(run / "checkpoints/best.pt")
-    checkpoint.data = replace(checkpoint.data, grid=replace(GRID, v_max_km_s=120.0))
-    save(checkpoint, tmp_path / "other.pt")
+    data = replace(checkpoint.data, grid=replace(GRID, v_max_km_s=120.0))
+    save(replace(checkpoint, data=data), tmp_path / "other.pt")
     with pytest.raises(DataError, match="differ in their grid"):
         revert([run, tmp_path / "other.pt"], [cube])
     save_lv(regrid([cube], replace(GRID, v_max_km_s=120.0)), tmp_path / "lv.npz")
