@@ -220,7 +220,7 @@ def test_ranks_that_cannot_meet_are_told_in_a_line(
 
     monkeypatch.setattr(torch.distributed.run, "run", alone)
     said = refused(iris, 1, "train", shards, "--out", tmp_path / "x", "--nproc-per-node", 2, *SHORT)
-    assert "the ranks could not meet: The connection has failed (" in said
+    assert "the ranks could not join: The connection has failed (" in said
 
 
 @pytest.mark.parametrize(
