@@ -51,7 +51,7 @@ def test_usual_spellings_are_understood(path: Path, cards: dict[str, Any]) -> No
 
 
 @pytest.mark.parametrize(
-    ("cards", "flags", "says"),
+    ("cards", "flags", "message"),
     [
         ({"BUNIT": None}, {}, "--unit"),
         ({"BUNIT": "Jy"}, {}, "Jy/beam"),
@@ -77,12 +77,12 @@ def test_usual_spellings_are_understood(path: Path, cards: dict[str, Any]) -> No
         ({}, {"spectral_unit": "m/s"}, "leave out --spectral-unit"),
     ],
 )
-def test_what_a_header_leaves_open_is_an_error_that_names_the_flag(
-    path: Path, cards: dict[str, Any], flags: dict[str, Any], says: str
+def test_a_missing_or_impossible_entry_is_an_error_that_names_the_flag(
+    path: Path, cards: dict[str, Any], flags: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(IrisError) as caught:
         image(path, cards, **flags)
-    assert says in f"{caught.value.message} ({caught.value.hint})"
+    assert message in f"{caught.value.message} ({caught.value.hint})"
     assert "\n" not in caught.value.message
 
 
