@@ -18,7 +18,7 @@ from iris_cli.training import InfiniteDataset, PreObservedDataset, test_reverter
 from shards.errors import ShardError
 from shards.index import Index
 from shards.stream import BadSamples
-from tests.training.makers import Other, pairs_in, without_batch_norm, write_pairs
+from tests.training.makers import OtherRank, pairs_in, without_batch_norm, write_pairs
 
 SKIP = TrainConfig(
     epochs=1,
@@ -202,7 +202,9 @@ def test_bad_samples_of_all_ranks_are_counted_together(tmp_path: Path) -> None:
     )
     feed.bad.found.update({3: "torn", 7: "torn"})
     assert feed.bad_over_ranks(World()) == 2 and bad_litter_over_ranks([feed], World()) == 0
-    assert feed.bad_over_ranks(World(0, 2, control=Other(1.0))) == 10, "the other rank could read none of the same ten"
+    assert feed.bad_over_ranks(World(0, 2, group=OtherRank(1.0))) == 10, (
+        "the other rank could read none of the same ten"
+    )
 
 
 def test_missing_samples_that_were_not_counted_are_an_error(tmp_path: Path) -> None:
