@@ -24,8 +24,8 @@ from tests.training.makers import another_sky, write_pairs
 
 NUMBERS = {*MEASURES, "skill", *ENSEMBLE_MEANING}
 CURVES = (
-    "iou enclosed_mass_true enclosed_mass_pred enclosed_mass_ratio surface_density_true surface_density_pred power_ratio "
-    "cross_correlation rank_share rank_share_dense coverage coverage_dense error_of_spread"
+    "iou enclosed_mass_true enclosed_mass_pred enclosed_mass_ratio surface_density_true surface_density_pred "
+    "power_ratio cross_correlation rank_share rank_share_dense coverage coverage_dense error_of_spread"
 )
 FIGURES = {"pairs", "stress", "profiles", "spectra", "overlap", "calibration"}
 
