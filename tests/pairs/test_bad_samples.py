@@ -224,5 +224,5 @@ def test_missing_samples_that_were_not_counted_are_an_error(tmp_path: Path) -> N
 
     feed = Short("test", pairs_in(write_pairs(tmp_path / "set", {"train": range(10)})), np.arange(10), seed=0, batch=4)
     batches = evaluate(Ensemble([small_reverter()]), ScaledDensityLoss(), feed, World())
-    with pytest.raises(DataError, match="10 samples were seen"):
+    with pytest.raises(DataError, match=r"2 of 12 samples of .* were not evaluated exactly once"):
         mean_scores(batches, SCORES, feed, World())
