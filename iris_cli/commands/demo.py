@@ -81,5 +81,5 @@ def _dry_run(config: DemoConfig, out: Path, workers: int, overwrite: bool) -> Dr
         writes={out: (pairs + config.foregrounds) * (tensor + pair) + checkpoints * CHECKPOINT_BYTES + REPORT_BYTES},
         memory=workers * (WITH_TORCH + TENSORS_HELD * tensor),
         processes=workers,
-        notes=(f"{out} exists: the run itself would ask for --overwrite",) if out.exists() and not overwrite else (),
+        notes=(f"{out} exists: the run would need --overwrite",) if out.exists() and not overwrite else (),
     )

@@ -46,7 +46,7 @@ def evaluate(
 ) -> None:
     """Test a reverter on every pair once. Noise and litter are those of its training, unless given here."""
     if against and not report:
-        raise UsageError("--against belongs to a report", "say where: --report FOLDER")
+        raise UsageError("--against is for a report", "give its folder as well: --report FOLDER")
     if no_litter and feed.litter:
         raise UsageError("--litter and --no-litter contradict each other", "give one of them")
     if report:
@@ -81,7 +81,7 @@ def evaluate(
     if not is_rank_0():
         return
     save_headline(run, tested)
-    told = tested.headline()
+    headline = tested.headline()
     if report:
         from iris_cli.evaluation.report_folder import write_report
         from iris_cli.signals import START_AGAIN, stop_on_signal
@@ -90,12 +90,12 @@ def evaluate(
         with stop_on_signal(START_AGAIN):
             samples = report_predictions(members, inputs)
             made = write_report(report, run, tested, samples, overwrite=overwrite, history=words)
-        told["report"] = str(made)
+        headline["report"] = str(made)
         provenance.record(report, hyper)
-    title = f"{run} on {', '.join(hyper.data)}, {told['split']} split"
-    emit(told) if speech.as_json else table(title, ("", "", ""), tested.rows())
+    title = f"{run} on {', '.join(hyper.data)}, {tested.settings.split} split"
+    emit(headline) if speech.as_json else table(title, ("", "", ""), tested.rows())
     if report and not speech.as_json:
-        print(told["report"])
+        print(headline["report"])
 
 
 def check_free(folder: Path, overwrite: bool) -> None:

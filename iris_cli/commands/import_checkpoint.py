@@ -60,17 +60,15 @@ def import_checkpoint(
         show(_dry_run(file, out, overwrite), speech.as_json)
         return
     from iris_cli.console import emit
-    from iris_cli.training.paper_checkpoint import Circumstances, import_checkpoint  # wakes torch
+    from iris_cli.training.paper_checkpoint import ImportOptions, import_checkpoint  # imports torch
 
-    what = Circumstances(grid, quantity, reduction, not velocity_receding, turn_over)
-    told = import_checkpoint(file, out, what, overwrite=overwrite)
+    import_options = ImportOptions(grid, quantity, reduction, not velocity_receding, turn_over)
+    made = import_checkpoint(file, out, import_options, overwrite=overwrite)
     provenance.record(out, replace(settings, grid=grid, latitude=reduction))
     if speech.as_json:
-        emit(told)
+        emit(made.to_dict())
     else:
-        print(
-            f"{plural(told['parameters'], 'parameter')} for {told['image_size']} pixels, epoch {told['epoch']}: {out}"
-        )
+        print(f"{plural(made.parameters, 'parameter')} for {made.image_size} pixels, epoch {made.epoch}: {out}")
 
 
 def _dry_run(file: Path, out: Path, overwrite: bool) -> DryRun:
@@ -84,5 +82,5 @@ def _dry_run(file: Path, out: Path, overwrite: bool) -> DryRun:
         reads={file: size},
         writes={out: size},
         memory=WITH_TORCH + 3 * size,  # the file's tensors, the network's, and the converted ones
-        notes=(f"{out} exists: the run itself would ask for --overwrite",) if out.exists() and not overwrite else (),
+        notes=(f"{out} exists: the run would need --overwrite",) if out.exists() and not overwrite else (),
     )

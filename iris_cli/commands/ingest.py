@@ -190,9 +190,7 @@ def _dry_run(
         writes={out: len(snapshots) * config.views * (4 * math.prod(shape) + 128)},
         memory=int(memory_GiB * 2**30),
         processes=workers,
-        notes=()
-        if go_on or not out.exists()
-        else (f"{out} exists: the run itself would ask for --resume or --overwrite",),
+        notes=() if go_on or not out.exists() else (f"{out} exists: the run would need --resume or --overwrite",),
     )
 
 

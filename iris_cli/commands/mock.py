@@ -76,5 +76,5 @@ def _dry_run(maker: Foregrounds | Galaxies, out: Path, count: int, workers: int,
         writes={out: count * views * (tensor + 128)},
         memory=workers * (PLAIN + TENSORS_HELD * tensor),
         processes=workers,
-        notes=(f"{out} exists: the run itself would ask for --overwrite",) if exists else (),
+        notes=(f"{out} exists: the run would need --overwrite",) if exists else (),
     )

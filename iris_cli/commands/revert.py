@@ -44,14 +44,14 @@ def revert(
     from iris_cli.signals import START_AGAIN, stop_on_signal
     from iris_cli.telescope import revert as work  # wakes torch
 
+    outputs = [str(path) for path in (out, figure) if path is not None]
     if dry_run:
         plan = work.plan_revert(runs, cubes, out, figure, settings, density_unit, overwrite)
         images = 3 + (len(plan.networks) > 1)  # map, observation and coverage, and with several networks their spread
         writes = {out: 4 * images * math.prod(plan.input.image) + images * HEADER_BYTES}
         if figure is not None:
             writes[figure] = FIGURE_BYTES
-        more = {"networks": plan.networks, "outputs": plan.outputs}
-        show_plan(plan.input, inputs, writes, "a map", speech.as_json, **more)
+        show_plan(plan.input, inputs, writes, "a map", speech.as_json, networks=plan.networks)
         return
     with stop_on_signal(START_AGAIN):
         made = work.revert(
@@ -66,9 +66,9 @@ def revert(
             history=provenance.history(settings),
         )
     if speech.as_json:
-        emit(made.to_dict())
+        emit({"outputs": outputs, **made.to_dict()})
     else:
-        print("\n".join([*made.record.sentences(), *made.outputs]))
+        print("\n".join([*made.record.sentences(), *outputs]))
 
 
 def divided(inputs: list[Path]) -> tuple[list[Path], list[Path]]:

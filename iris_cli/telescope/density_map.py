@@ -1,4 +1,4 @@
-"""The reverted map: what it says about its making and its quality, and its FITS file.
+"""The reverted map: the record of its making and its quality, and its FITS file.
 
 HDU 0 of the file is the mean over the networks (distance upwards, longitude falling), SPREAD, if there are several
 networks, their standard deviation; OBSERVED and COVERAGE are the l-v image that was reverted.
@@ -11,14 +11,12 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
 from iris_cli import __version__
-from iris_cli.config.cube import CubeConfig
 from iris_cli.config.grid import Grid
 from iris_cli.config.train import CHECKPOINTS
 from iris_cli.console import plural
@@ -26,7 +24,6 @@ from iris_cli.errors import DataError, UsageError, nearest
 from iris_cli.evaluation.out_of_distribution import InputScore
 from iris_cli.files import add_history, atomic_file, fits_cards
 from iris_cli.standard.orbit_check import Agreement
-from iris_cli.telescope.cube_file import CubeInput
 from iris_cli.telescope.lv_image import (
     LvImage,
     from_fits_axes,
@@ -51,7 +48,7 @@ def density_unit(name: str) -> tuple[str, float]:
     return DENSITY_UNITS[name]
 
 
-# --- what a map says about itself -------------------------------------------------------------------------------------
+# --- the record -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -83,15 +80,12 @@ class FileInput:
 
 @dataclass(frozen=True)
 class MapProvenance:
-    """How a map was made: software versions, networks, files, options, and the lines of training set and cubes."""
+    """How a map was made from its l-v image: software versions, networks, files, unit."""
 
     software: dict[str, str]
     networks: tuple[NetworkInput, ...]
     files: tuple[FileInput, ...]
-    options: CubeConfig
-    grid: Grid
-    cubes: tuple[CubeInput, ...]
-    #: Name -> GHz of the lines that the networks were trained on; empty where the run does not say.
+    #: Name -> GHz of the lines that the networks were trained on; empty if unknown.
     trained_lines_GHz: dict[str, float]
     unit: str
 
@@ -166,14 +160,11 @@ class MapQuality:
 
 @dataclass(frozen=True)
 class MapRecord:
-    """Everything that a map says about itself; JSON is made from it."""
+    """The making, the content and the quality of a map; JSON is made from it."""
 
     provenance: MapProvenance
     summary: MapSummary
     quality: MapQuality
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
     def caption(self) -> str:
         """The text below every figure of the map: what it shows, from which cubes, by which runs, and its quality."""
@@ -266,7 +257,7 @@ def map_header(grid: Grid, centre_lon_deg: float, bunit: str) -> fits.Header:
 
 
 def _record_cards(header: fits.Header, record: MapRecord) -> None:
-    """Main entries as cards, everything as JSON in IRISMETA."""
+    """Main entries as cards, everything as JSON in IRISMAP."""
     provenance = record.provenance
     header["ORIGIN"] = f"IRIS {__version__}"
     header["DATE"] = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")
@@ -276,7 +267,7 @@ def _record_cards(header: fits.Header, record: MapRecord) -> None:
         header[f"NET{k}"], header[f"NETSHA{k}"] = _ascii(network.checkpoint), network.sha256
     for k, file in enumerate(provenance.files, start=1):
         header[f"CUBE{k}"], header[f"CUBSHA{k}"] = _ascii(file.file), file.sha256
-    header["IRISMETA"] = json.dumps(record.to_dict())
+    header["IRISMAP"] = json.dumps(asdict(record))
 
 
 def _ascii(text: str) -> str:

@@ -28,7 +28,7 @@ def test_mock_says_what_it_then_writes(iris: Iris, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [] and told["fits"]
     iris("mock", out, "-n", 3, "-m", 2, "-q")
     assert told["writes"][str(out)] == pytest.approx(bytes_in(out), rel=0.01)
-    assert "would ask for --overwrite" in iris("mock", out, "-n", 3, "--dry-run").out
+    assert "would need --overwrite" in iris("mock", out, "-n", 3, "--dry-run").out
 
 
 @pytest.mark.parametrize("options", [(), ("--litter",), ("--encoding", "float16-scaled")])
@@ -147,7 +147,7 @@ def test_ingest_reads_headers_and_says_what_it_then_writes(iris: Iris, tmp_path:
     assert iris(*words, "-q").code == 0
     tensors = sum(path.stat().st_size for path in (tmp_path / "out").glob("*.npy"))
     assert told["writes"][str(tmp_path / "out")] == tensors
-    assert "ask for --resume or --overwrite" in iris(*words, "--dry-run").out
+    assert "need --resume or --overwrite" in iris(*words, "--dry-run").out
 
 
 def test_a_set_that_is_not_finished_says_what_it_lacks(iris: Iris, shards: Path) -> None:

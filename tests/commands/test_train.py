@@ -199,14 +199,14 @@ def test_folders_of_another_kind_are_refused(iris: Callable, shards: Path, run: 
 def test_a_damaged_checkpoint_is_refused(iris: Callable, run: Path, shards: Path) -> None:
     best = run / "checkpoints" / "best.pt"
     best.write_bytes(best.read_bytes()[:1000])
-    assert "no whole checkpoint" in refused(iris, 1, "test", run, shards, "-q")
+    assert "not a complete checkpoint" in refused(iris, 1, "test", run, shards, "-q")
 
 
 def test_a_checkpoint_that_would_run_code_is_refused(iris: Callable, shards: Path, tmp_path: Path) -> None:
     import torch
 
     torch.save({"format": Path}, tmp_path / "evil.pt")  # a class, which only pickle can bring back
-    assert "no whole checkpoint" in refused(iris, 1, "test", tmp_path / "evil.pt", shards, "-q")
+    assert "not a complete checkpoint" in refused(iris, 1, "test", tmp_path / "evil.pt", shards, "-q")
 
 
 def test_a_lonely_rank_is_told_what_was_left_over(

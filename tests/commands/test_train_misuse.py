@@ -69,7 +69,7 @@ def test_overwrite_leaves_a_folder_alone_that_is_no_run(iris: Callable, shards: 
     for name in ("config.toml", "metrics.jsonl"):
         (tmp_path / "mine" / name).write_text("epochs = 3\n")
     said = refused(iris, 1, "train", shards, "--out", tmp_path / "mine", "--overwrite", *SHORT)
-    assert "something else than a run" in said
+    assert "does not hold a run" in said
     assert {p.name: p.read_text() for p in (tmp_path / "mine").iterdir()} == {
         "config.toml": "epochs = 3\n",
         "metrics.jsonl": "epochs = 3\n",
@@ -155,12 +155,12 @@ def test_files_that_are_no_checkpoints_are_told_in_a_line(
 ) -> None:
     odd = tmp_path / "odd.pt"
     odd.write_text("hello world\n")
-    assert "no whole checkpoint" in refused(iris, 1, "test", odd, shards)
-    assert "no whole state dict" in refused(iris, 1, "import-checkpoint", odd, tmp_path / "x", "--preset", "tiny")
+    assert "not a complete checkpoint" in refused(iris, 1, "test", odd, shards)
+    assert "not a complete state dict" in refused(iris, 1, "import-checkpoint", odd, tmp_path / "x", "--preset", "tiny")
     body = torch.load(run / "checkpoints" / "best.pt", weights_only=True)
     for changed in ({**body, "more": 1}, {"format": body["format"]}, {**body, "progress": {"epoch": 1, "x": 2}}):
         torch.save(changed, odd)
-        assert "does not hold what a checkpoint holds" in refused(iris, 1, "test", odd, shards)
+        assert "has not the contents of a checkpoint" in refused(iris, 1, "test", odd, shards)
 
 
 def test_nothing_is_claimed_of_a_split_that_does_not_exist(iris: Callable, run: Path, shards: Path) -> None:
@@ -220,7 +220,7 @@ def test_ranks_that_cannot_meet_are_told_in_a_line(
 
     monkeypatch.setattr(torch.distributed.run, "run", alone)
     said = refused(iris, 1, "train", shards, "--out", tmp_path / "x", "--nproc-per-node", 2, *SHORT)
-    assert "the ranks could not meet: The connection has failed (" in said
+    assert "the ranks could not join: The connection has failed (" in said
 
 
 @pytest.mark.parametrize(
