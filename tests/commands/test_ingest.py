@@ -226,7 +226,7 @@ def test_a_bad_snapshot_fails_alone_and_can_be_mended(iris: Iris, snapshot: Path
     def spoil(file: h5py.File) -> None:
         file["PartType0/Density"][7] = np.nan
 
-    bad = write(tmp_path / "bad.hdf5", galaxy(seed=3), spoil=spoil)
+    bad = write(tmp_path / "bad.hdf5", galaxy(seed=3), damage=spoil)
     one_line(iris("ingest", bad, tmp_path / "alone", *TINY), 1, "Density: 1 of 3000", "--drop-bad-cells")
     assert not (tmp_path / "alone").exists()
     ran = iris("ingest", snapshot, bad, tmp_path / "out", *TINY)
