@@ -39,11 +39,11 @@ def test_the_folder_that_one_is_in_can_be_the_run_s(
     assert (tmp_path / "checkpoints" / "best.pt").exists()
 
 
-def test_litter_is_not_taken_for_pairs(iris: Callable, shards: Path, run: Path, tmp_path: Path) -> None:
+def test_litter_is_not_taken_for_pairs(iris: Callable, shards: Path, trained_run: Path, tmp_path: Path) -> None:
     litter = write_pairs(tmp_path / "litter", {"litter": range(4)}, litter=True)
     assert "holds litter" in refused(iris, 1, "train", litter, "--out", tmp_path / "x", *SHORT)
     assert "holds litter" in refused(iris, 1, "train", shards, litter, "--out", tmp_path / "x", *SHORT)
-    assert "holds litter" in refused(iris, 1, "test", run, litter, "-q")
+    assert "holds litter" in refused(iris, 1, "test", trained_run, litter, "-q")
     assert not (tmp_path / "x").exists()
 
 
@@ -150,35 +150,37 @@ def test_another_optimizer_can_be_forced_and_begins_anew(iris: Callable, run: Pa
     assert ran.code == 0 and "another optimizer" in ran.err
 
 
-def test_files_that_are_no_checkpoints_are_told_in_a_line(
-    iris: Callable, run: Path, shards: Path, tmp_path: Path
+def test_files_that_are_not_checkpoints_are_refused(
+    iris: Callable, trained_run: Path, shards: Path, tmp_path: Path
 ) -> None:
     odd = tmp_path / "odd.pt"
     odd.write_text("hello world\n")
     assert "not a complete checkpoint" in refused(iris, 1, "test", odd, shards)
     assert "not a complete state dict" in refused(iris, 1, "import-checkpoint", odd, tmp_path / "x", "--preset", "tiny")
-    body = torch.load(run / "checkpoints" / "best.pt", weights_only=True)
+    body = torch.load(trained_run / "checkpoints" / "best.pt", weights_only=True)
     for changed in ({**body, "more": 1}, {"format": body["format"]}, {**body, "progress": {"epoch": 1, "x": 2}}):
         torch.save(changed, odd)
         assert "has not the contents of a checkpoint" in refused(iris, 1, "test", odd, shards)
 
 
-def test_nothing_is_claimed_of_a_split_that_does_not_exist(iris: Callable, run: Path, shards: Path) -> None:
-    ran = iris("test", run, shards, "--split", "nope", "-q")
+def test_a_split_that_does_not_exist_is_refused_without_a_warning(
+    iris: Callable, trained_run: Path, shards: Path
+) -> None:
+    ran = iris("test", trained_run, shards, "--split", "nope", "-q")
     assert ran.code == 1 and "no split 'nope'" in ran.err and "trained on" not in ran.err
 
 
-def test_litter_and_none_at_once_is_refused(iris: Callable, run: Path, shards: Path) -> None:
-    assert "contradict" in refused(iris, 2, "test", run, shards, "--litter", shards, "--no-litter")
+def test_litter_with_no_litter_is_refused(iris: Callable, trained_run: Path, shards: Path) -> None:
+    assert "contradict" in refused(iris, 2, "test", trained_run, shards, "--litter", shards, "--no-litter")
 
 
-def test_a_test_on_another_sky_is_refused_though_the_image_is_as_large(
-    iris: Callable, run: Path, tmp_path: Path
+def test_a_test_on_another_grid_is_refused_even_if_the_image_has_the_same_size(
+    iris: Callable, trained_run: Path, tmp_path: Path
 ) -> None:
     other = write_pairs(tmp_path / "other", {"test": range(4)}, grid=another_sky(v_max_km_s=150.0))
-    said = refused(iris, 1, "test", run, other, "-q")
+    said = refused(iris, 1, "test", trained_run, other, "-q")
     assert "v_max_km_s = 200.0" in said and "150.0" in said
-    assert load(run / "checkpoints" / "best.pt").data.grid.v_max_km_s == 200.0
+    assert load(trained_run / "checkpoints" / "best.pt").data.grid.v_max_km_s == 200.0
 
 
 def test_ctrl_c_before_the_program_is_awake_is_no_traceback() -> None:
