@@ -1,7 +1,8 @@
 """`nox` runs the tests and the checks; `nox -s demo` installs IRIS and runs its main job on the embedded mock.
 
-Now and then, as they take long: `nox -s package` builds what is published and uses it as a stranger would,
-`nox -s oldest` tests with the oldest libraries that pyproject.toml allows, `nox -s pythons-3.13` with another Python.
+`nox -s slow` runs what takes long, before a release: tests with many seeds, kills and several processes, then `package`
+(builds and tries the sdist and the wheel) and `oldest` (the oldest libraries that pyproject.toml allows).
+`nox -s pythons-3.13` tests with another Python.
 """
 
 from __future__ import annotations
@@ -18,6 +19,11 @@ nox.options.default_venv_backend = "venv"
 #: The release that the numbers in docs/benchmarks were made with; pyproject.toml says which others are allowed.
 TORCH = "torch==2.13.0"
 
+#: The tests of a file stay in one process, which makes their shared fixtures once.
+TWO_PROCESSES = ("-n", "2", "--dist", "loadfile")
+#: Two processes with threads of their own would wait for each other.
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+
 
 @nox.session
 def demo(session: nox.Session) -> None:
@@ -29,10 +35,20 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """The tests; arguments after -- go to pytest."""
+    """The tests, in two processes; arguments after -- go to pytest."""
     session.install(TORCH)
     session.install("-e", ".[dev]")
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *TWO_PROCESSES, *session.posargs, env=ONE_THREAD)
+
+
+@nox.session
+def slow(session: nox.Session) -> None:
+    """The tests that `tests` leaves out, then the package and the oldest libraries."""
+    session.install(TORCH)
+    session.install("-e", ".[dev]")
+    session.run("pytest", "-m", "slow", *session.posargs, env=ONE_THREAD)
+    session.notify("package")
+    session.notify("oldest")
 
 
 @nox.session
@@ -78,7 +94,7 @@ def oldest(session: nox.Session) -> None:
     ]
     session.install(*(bound.split(",")[0].replace(">=", "==") for bound in bounds + testing))
     session.install("--no-deps", "-e", ".")
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *TWO_PROCESSES, *session.posargs, env=ONE_THREAD)
 
 
 @nox.session(python=["3.12", "3.13"])
@@ -86,4 +102,4 @@ def pythons(session: nox.Session) -> None:
     """The tests with other Pythons, where they can be had."""
     session.install(TORCH)
     session.install("-e", ".[dev]")
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *TWO_PROCESSES, *session.posargs, env=ONE_THREAD)

@@ -20,8 +20,8 @@ from iris_cli.mock.generate import Foregrounds, Galaxies, write_mock
 from iris_cli.pairs.preobserve import preobserve
 from iris_cli.plots.pairs import draw_pairs
 from iris_cli.plots.style import save
-from iris_cli.training.runs import train_run
 from iris_cli.training.test import Predictions, inputs_of, open_run, sample_predictions, test_run
+from iris_cli.training.train import train_run
 
 #: What the demonstration leaves behind, in the order of its making; --overwrite removes just these.
 STANDARD, FOREGROUND, SHARDS, LITTER, RUN = "standard", "foreground", "shards", "litter", "run"

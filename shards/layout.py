@@ -170,7 +170,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     temporary = temporary_name(path)
     temporary.unlink(missing_ok=True)  # left by a killed process that had our number
     try:
-        with temporary.open("xb") as file:
+        with temporary.open("wb") as file:  # astropy writes to no file of mode "x"
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -56,3 +57,48 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"no reference data at {SHARED_DATA}")
     return SHARED_DATA
+
+
+# --- made once in a session; tests only read them, or copy them with shutil.copytree ----------------------------------
+
+
+@pytest.fixture(scope="session")
+def tiny_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A read-only set of v_density pairs, 32 x 32: 10 to train on, 4 to validate with, 5 to test on."""
+    from tests.training.makers import write_pairs
+
+    splits = {"train": range(10), "validation": range(100, 104), "test": range(200, 205)}
+    return write_pairs(tmp_path_factory.mktemp("tiny") / "shards", splits)
+
+
+@pytest.fixture(scope="session")
+def tiny_litter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A read-only set of 4 samples of litter for `tiny_shards`."""
+    from tests.training.makers import write_pairs
+
+    return write_pairs(tmp_path_factory.mktemp("tiny") / "litter", {"litter": range(300, 304)}, litter=True)
+
+
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory: pytest.TempPathFactory, tiny_shards: Path) -> Path:
+    """A read-only run folder: one epoch of three steps on `tiny_shards`, with noise of 1 K."""
+    return train_tiny(tmp_path_factory.mktemp("trained") / "run", tiny_shards)
+
+
+@pytest.fixture(scope="session")
+def trained_ensemble(tmp_path_factory: pytest.TempPathFactory, trained_run: Path, tiny_shards: Path) -> Path:
+    """A read-only ensemble of two members, the first of which is `trained_run`."""
+    folder = tmp_path_factory.mktemp("trained") / "ensemble"
+    shutil.copytree(trained_run, folder / "member-01")
+    train_tiny(folder / "member-02", tiny_shards, seed=1)
+    return folder
+
+
+def train_tiny(folder: Path, shards: Path, seed: int = 0) -> Path:
+    from iris_cli.config.train import Noise, TrainConfig
+    from iris_cli.training.train import train_run
+
+    noise = Noise(sigma_K=1.0)
+    hyper = TrainConfig(epochs=1, batch_size=4, batches_per_update=1, noise=noise, seed=seed, data=(str(shards),))
+    train_run(hyper, folder, quiet=True)
+    return folder

@@ -267,7 +267,7 @@ def train(
 def run(hyper: TrainConfig, out: Path, members: int, **how: Any) -> dict[str, Any]:
     """What came of a training, or of as many as an ensemble has. Exit with 75 when a signal came and all is saved."""
     from iris_cli.training import Stopped
-    from iris_cli.training.runs import train_members, train_run
+    from iris_cli.training.train import train_members, train_run
 
     try:
         told = train_run(hyper, out, **how) if members == 1 else train_members(hyper, out, members, **how)

@@ -192,7 +192,7 @@ def familiar_inputs(run: Path, checkpoint: Checkpoint, hyper: TrainConfig, quiet
 
     A sentence instead, when that cannot be known: the shards are gone, are others, or held nothing out.
     """
-    key = f"{VERSION}:{checkpoint.data.get('fingerprint')}:{stream_key([to_dict(hyper.noise), hyper.litter]):016x}"
+    key = f"{VERSION}:{checkpoint.data.fingerprint}:{stream_key([to_dict(hyper.noise), hyper.litter]):016x}"
     kept = _kept(run, key)
     if kept:
         return kept
@@ -203,7 +203,7 @@ def familiar_inputs(run: Path, checkpoint: Checkpoint, hyper: TrainConfig, quiet
     try:
         dataset, observer = open_data(hyper.data, hyper.observer)
         pairs = pairs_of(dataset, observer)
-        if pairs.fingerprint != checkpoint.data.get("fingerprint"):
+        if pairs.fingerprint != checkpoint.data.fingerprint:
             return f"{pairs.name} is not, or is no longer, what the run was trained on"
         litter = litter_of(open_litter(hyper), observer, pairs)
     except (IrisError, ShardError) as error:

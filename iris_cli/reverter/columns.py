@@ -1,10 +1,10 @@
 """The network `columns`: a U-Net that keeps each longitude in its own column.
 
-The l-v image comes as (N, 1, L, V), the map leaves as (N, 1, R', L): longitude is a row there and a column here. Turned
-to (V, L) first, what a U-Net hands across from its way down to its way up stays at its longitude, and only velocity
-has to become distance. The other differences to the paper's network: the image enters as asinh at several scales, so
-that faint and bright gas are seen alike; groups of channels are normalised rather than the batch, so that what is said
-of one galaxy does not depend on the others; the map leaves on the scale of the loss.
+The l-v image is (N, 1, L, V) and the map (N, 1, R', L): longitude is a row of the image and a column of the map. The
+image is transposed to (V, L) first, so that the skip connections of the U-Net stay at their longitude and only velocity
+has to become distance. Other differences from the paper's network: the input is asinh of the image at several scales,
+so that faint and bright gas have similar values; group norm replaces batch norm, so that the map of one galaxy does not
+depend on the others in its batch; the output is on the scale of the loss.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from iris_cli.errors import UsageError
-from iris_cli.reverter.paper import CHANNELS_PER_HEAD, SIZES, PixelAttention
+from iris_cli.reverter.layers import SIZES, PixelAttention
 from iris_cli.units import INNER
 
-#: What an image is divided by before asinh, in inner units: a decade below and above what a `small` galaxy shows.
+#: Initial scales of asinh(image/scale), inner units: the brightness of a `small` galaxy, a decade below and above.
 SCALES = {"temperature": (0.03, 0.3, 3.0), "v_density": (0.3, 3.0, 30.0), "intensity": (1e-20, 1e-19, 1e-18)}
-#: The density that the last layer counts in: the loss's normalisation.
+#: Unit of the last layer's output, in inner units: the density by which the loss normalises, 1e-19 kg/m3.
 DENSITY = 1e-19 * INNER.density_per_SI
 #: Channels at S/2, S/4, ... 4 pixels across.
 WIDTHS = (16, 32, 64, 128, 192, 256, 256)
 GROUPS = 8
-#: Pixels across, from which down all pixels attend to each other.
-MOST_ATTENDED = 16
+#: Levels of so many pixels across or fewer have attention between all their pixels.
+MAX_ATTENDED = 16
 
 
 class Asinh(nn.Module):
-    """(N, 1, L, V) -> (N, scales, V, L): the image turned, as asinh(image/scale), with learned scales."""
+    """(N, 1, L, V) -> (N, scales, V, L): the transposed image as asinh(image/scale), with learned scales."""
 
     def __init__(self, scales: tuple[float, ...]) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class Asinh(nn.Module):
 
 
 class Block(nn.Module):
-    """`x + f(x)`, f twice normalised, activated and convolved: (N, C, H, W) -> (N, C', H, W)."""
+    """`x + f(x)`, where f is norm, activation and convolution, twice: (N, C, H, W) -> (N, C', H, W)."""
 
     def __init__(self, channels: int, out: int) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class Block(nn.Module):
 
 
 class UNet(nn.Module):
-    """(N, channels_in, S, S) -> (N, 1, S, S): by halves down to 4 pixels across and up again."""
+    """(N, channels_in, S, S) -> (N, 1, S, S): each level halves the image, down to 4 pixels across, and up again."""
 
     def __init__(self, channels_in: int, image_size: int) -> None:
         super().__init__()
@@ -89,20 +89,20 @@ class UNet(nn.Module):
 
 def _level(channels: int, pixels: int) -> nn.Module:
     block = Block(channels, channels)
-    if pixels > MOST_ATTENDED:
+    if pixels > MAX_ATTENDED:
         return block
-    return nn.Sequential(block, PixelAttention(channels, max(1, channels // CHANNELS_PER_HEAD)))
+    return nn.Sequential(block, PixelAttention(channels))
 
 
 class Density(nn.Module):
-    """Any number -> a density above zero, on the loss's scale; nothing learned yet is nearly nothing there."""
+    """Any number -> a density above zero, on the scale of the loss; an output of 0 is close to zero density."""
 
     def forward(self, image: Tensor) -> Tensor:
         return DENSITY * F.softplus(image.float() - 3.0)
 
 
 def columns(image_size: int, quantity: str) -> dict[str, nn.Module]:
-    """UsageError for a size that is not a table's."""
+    """Modules for square images of this size. UsageError for a size that is not in SIZES."""
     if image_size not in SIZES:
         raise UsageError(f"the network takes square images of {', '.join(map(str, SIZES))} pixels, not {image_size}")
     scales = SCALES[quantity]

@@ -1,9 +1,10 @@
-"""Layers that are the library's, only faster on a CPU; their names, weights and values (to rounding) are the same.
+"""Faster versions of PyTorch layers for the CPU, with the same parameters and, to rounding, the same values.
 
-Where an image is 8 pixels across or fewer, nearly all the work of a convolution is its weights. The library's
-convolution reorders them on the way in and their gradients on the way out; a matrix product takes them as they lie:
-1.2 to 2.3 times as fast for these stages, forward and backward. And where channels lie last but are few, as in the
-outermost stages, batch norm crawls: it is three to five times as fast on an image whose pixels lie together.
+For images of 8 pixels across or fewer, most of the time of a convolution goes into its weights: PyTorch's convolution
+reorders them in the forward pass and their gradients in the backward pass. A matrix product uses them in the order in
+which they are stored: 1.2 to 2.3 times as fast for these stages, forward and backward. Batch norm is slow in
+channels_last memory format when there are few channels, as in the outermost stages: it is three to five times as fast
+on a contiguous image.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-#: An image of so many pixels across, on the smaller side of the layer, or fewer is a matrix product.
+#: A layer is computed as a matrix product if its smaller side (input or output) is so many pixels across or fewer.
 FEW_PIXELS = 4
 
 
@@ -42,20 +43,20 @@ class MatrixConvTranspose2d(nn.ConvTranspose2d):
         return image if self.bias is None else image + self.bias[:, None, None]
 
     def _patches(self, image: Tensor) -> Tensor:
-        """(groups, N P, C'/groups k k): what each pixel adds to its surroundings."""
-        if self.groups == 1:  # without a dimension for it, whose gradient would be a copy of all weights
+        """(groups, N P, C'/groups k k): the contribution of each pixel to the pixels around it."""
+        if self.groups == 1:  # a group dimension would make the gradient a copy of all weights
             return (image.flatten(2).transpose(1, 2).flatten(0, 1) @ self.weight.flatten(1))[None]
         rows = image.flatten(2).unflatten(1, (self.groups, -1)).permute(1, 0, 3, 2).flatten(1, 2)
         return torch.bmm(rows, self.weight.unflatten(0, (self.groups, -1)).flatten(2))
 
 
 class FewChannelNorm(nn.BatchNorm2d):
-    """`nn.BatchNorm2d` for so few channels that they must not lie last."""
+    """`nn.BatchNorm2d` for few channels: on a CPU the image is made contiguous first."""
 
     def forward(self, image: Tensor) -> Tensor:
         return super().forward(image.contiguous() if image.device.type == "cpu" else image)
 
 
-#: Layers of so many channels or fewer have few.
+#: Layers of so many channels or fewer use `FewChannelNorm`.
 FEW_CHANNELS = 8
 MATRIX_LAYERS = (MatrixConv2d, MatrixConvTranspose2d)

@@ -1,7 +1,6 @@
-"""The reverter's stages as a table, and the layers that a row stands for.
+"""The network `paper`: the encoder-decoder of the IRIS paper (arXiv:2607.01338), as a table of stages.
 
-The IRIS paper (arXiv:2607.01338) gives the table for 512 x 512 pixels. A smaller image has as many stages fewer as it
-can be halved less often; `stages_for` says which.
+The paper gives the table for 512 x 512 pixels. Smaller images have fewer stages; `stages_for` selects them.
 """
 
 from __future__ import annotations
@@ -9,19 +8,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from iris_cli.errors import UsageError
 from iris_cli.reverter.cpu_layers import FEW_CHANNELS, FEW_PIXELS, FewChannelNorm, MatrixConv2d, MatrixConvTranspose2d
-
-LEAKY_SLOPE = 0.01
-CHANNELS_PER_HEAD = 32
+from iris_cli.reverter.layers import LEAKY_SLOPE, SIZES, PixelAttention
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One row: a convolution to `channels`, on the way back a transposed one from them; perhaps attention."""
+    """One row: a convolution to `channels` in the encoder, a transposed one from them in the decoder.
+
+    With `attends`, the encoder's convolution is followed by attention.
+    """
 
     channels: int
     kernel: int = 4
@@ -29,11 +28,6 @@ class Stage:
     padding: int = 1
     groups: int = 1
     attends: bool = False
-
-    @property
-    def heads(self) -> int:
-        """A head looks at 32 channels, as each of the paper's does."""
-        return max(1, self.channels // CHANNELS_PER_HEAD)
 
 
 #: Nine stages from (1, 512, 512) to a latent (2048, 1, 1); the comment gives the pixels across after the stage.
@@ -49,15 +43,20 @@ PAPER_STAGES = (
     Stage(2048, kernel=2, stride=1, padding=0, groups=4),  # 1
 )
 PAPER_SIZE = 512
-SIZES = (32, 64, 128, 256, 512)
+
+
+def paper(image_size: int, quantity: str) -> dict[str, nn.Module]:
+    """Encoder and decoder for square images of this size. UsageError for a size that is not in SIZES."""
+    stages = stages_for(image_size)
+    return {"encoder": encoder(stages), "decoder": decoder(stages)}
 
 
 def stages_for(image_size: int) -> tuple[Stage, ...]:
-    """The rows for a square image: the paper's without its outermost, so that what remains sees the same pixels.
+    """The rows for a square image: the paper's table without its outermost stages.
 
     Below 256 pixels the channels shrink with the image, down to 16 in the first stage. Attention stays at 32, 16 and 8
-    pixels across, where these are a quarter of the image or less: of all pixels of a small image, it would cost ten
-    times all the rest. UsageError for a size that is not in SIZES.
+    pixels across, where these are at most a quarter of the image: attention between all pixels of a small image would
+    cost ten times as much as the rest of the network. UsageError for a size that is not in SIZES.
     """
     if image_size not in SIZES:
         raise UsageError(
@@ -73,26 +72,8 @@ def stages_for(image_size: int) -> tuple[Stage, ...]:
     )
 
 
-def paper(image_size: int, quantity: str) -> dict[str, nn.Module]:
-    """The encoder-decoder of the IRIS paper (arXiv:2607.01338), with fewer stages below 512 pixels."""
-    stages = stages_for(image_size)
-    return {"encoder": encoder(stages), "decoder": decoder(stages)}
-
-
-class PixelAttention(nn.Module):
-    """Self-attention between all pixels, `LayerNorm(x + MHA(LayerNorm(x)))`: (N, C, H, W) -> the same shape."""
-
-    def __init__(self, channels: int, heads: int) -> None:
-        super().__init__()
-        self.norm_in = nn.LayerNorm(channels)
-        self.attention = nn.MultiheadAttention(channels, heads, batch_first=True)
-        self.norm_out = nn.LayerNorm(channels)
-
-    def forward(self, image: Tensor) -> Tensor:
-        pixels = image.flatten(2).transpose(1, 2)  # (N, H W, C)
-        normed = self.norm_in(pixels)
-        mixed, _ = self.attention(normed, normed, normed, need_weights=False)
-        return self.norm_out(pixels + mixed).transpose(1, 2).reshape(image.shape)
+#: The layers of a stage, each with its kind.
+Layers = list[tuple[str, nn.Module]]
 
 
 def encoder(stages: tuple[Stage, ...]) -> nn.Sequential:
@@ -105,34 +86,36 @@ def decoder(stages: tuple[Stage, ...]) -> nn.Sequential:
     return _named(_decoder_layers(stages))
 
 
-def _encoder_layers(stages: tuple[Stage, ...]) -> Iterator[list[tuple[str, nn.Module]]]:
+def _encoder_layers(stages: tuple[Stage, ...]) -> Iterator[Layers]:
     channels_in = 1
     for row, pixels in zip(stages, _pixels_after(stages), strict=True):
         kind = MatrixConv2d if pixels <= FEW_PIXELS and row.groups == 1 else nn.Conv2d
         convolution = kind(channels_in, row.channels, row.kernel, row.stride, row.padding, groups=row.groups)
-        layers: list[tuple[str, nn.Module]] = [("convolution", convolution)]
+        layers: Layers = [("convolution", convolution)]
         if row is not stages[-1]:
             layers.append(("batch_norm", _norm(row.channels)))
         layers.append(("activation", nn.LeakyReLU(LEAKY_SLOPE)))
         if row.attends:
-            layers.append(("attention", PixelAttention(row.channels, row.heads)))
+            layers.append(("attention", PixelAttention(row.channels)))
         yield layers
         channels_in = row.channels
 
 
-def _decoder_layers(stages: tuple[Stage, ...]) -> Iterator[list[tuple[str, nn.Module]]]:
+def _decoder_layers(stages: tuple[Stage, ...]) -> Iterator[Layers]:
     channels_out = (*(row.channels for row in reversed(stages[:-1])), 1)
     for row, out, pixels in zip(reversed(stages), channels_out, reversed(_pixels_after(stages)), strict=True):
         kind = MatrixConvTranspose2d if pixels <= FEW_PIXELS else nn.ConvTranspose2d
-        transposed = kind(row.channels, out, row.kernel, row.stride, row.padding, groups=row.groups)
+        layers: Layers = [
+            (
+                "transpose_convolution",
+                kind(row.channels, out, row.kernel, row.stride, row.padding, groups=row.groups),
+            )
+        ]
         if row is stages[0]:
-            yield [("transpose_convolution", transposed), ("activation", nn.ReLU())]
+            layers.append(("activation", nn.ReLU()))
         else:
-            yield [
-                ("transpose_convolution", transposed),
-                ("batch_norm", _norm(out)),
-                ("activation", nn.LeakyReLU(LEAKY_SLOPE)),
-            ]
+            layers += [("batch_norm", _norm(out)), ("activation", nn.LeakyReLU(LEAKY_SLOPE))]
+        yield layers
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
@@ -140,29 +123,17 @@ def _norm(channels: int) -> nn.BatchNorm2d:
 
 
 def _pixels_after(stages: tuple[Stage, ...]) -> list[int]:
-    """Pixels across after each stage; the last leaves one."""
+    """Pixels across after each stage; one after the last."""
     before = [1]
     for row in reversed(stages):
         before.append((before[-1] - 1) * row.stride - 2 * row.padding + row.kernel)
     return before[-2::-1]
 
 
-def _named(stages: Iterator[list[tuple[str, nn.Module]]]) -> nn.Sequential:
-    """Layers called `_<stage>_<position>_<kind>`, as in the checkpoints of the paper's code."""
+def _named(stages: Iterator[Layers]) -> nn.Sequential:
+    """Layers with the names `_<stage>_<position>_<kind>`, as in checkpoints of the paper's code."""
     named = nn.Sequential()
     for k, layers in enumerate(stages, start=1):
         for m, (kind, layer) in enumerate(layers, start=1):
             named.add_module(f"_{k}_{m}_{kind}", layer)
     return named
-
-
-@torch.no_grad()
-def initialise(module: nn.Module, generator: torch.Generator) -> None:
-    """Kaiming-uniform weights and zero biases for every convolution and linear map, drawn from `generator` alone."""
-    for layer in module.modules():
-        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            nn.init.kaiming_uniform_(layer.weight, a=LEAKY_SLOPE, nonlinearity="leaky_relu", generator=generator)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
-        elif isinstance(layer, nn.MultiheadAttention):
-            nn.init.xavier_uniform_(layer.in_proj_weight, generator=generator)

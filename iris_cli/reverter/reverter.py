@@ -1,4 +1,7 @@
-"""lv image -> top-down map: a network that knows its units; by default that of the IRIS paper (arXiv:2607.01338)."""
+"""The reverter: l-v image -> top-down map, a network that knows its units.
+
+Its default network is that of the IRIS paper (arXiv:2607.01338).
+"""
 
 from __future__ import annotations
 
@@ -8,20 +11,21 @@ import torch
 from torch import Tensor, nn
 
 from iris_cli.errors import UsageError, nearest
-from iris_cli.reverter import paper
 from iris_cli.reverter.cpu_layers import MATRIX_LAYERS
+from iris_cli.reverter.layers import initialise
 from iris_cli.reverter.networks import make_network
 from iris_cli.units import INNER, UnitSystem
 
-#: What an observation may measure; the first is what a survey brings.
+#: Quantities that an observation may measure; surveys deliver the first one.
 OBSERVED_QUANTITIES = ("temperature", "intensity", "v_density")
 
 
 class Reverter(nn.Module):
     """(N, 1, S, S) longitude-velocity images -> (N, 1, S, S) top-down H2 densities, S = `image_size`.
 
-    Both in the units that the network was trained in. It keeps them as buffers (`density`, `temperature`, `intensity`,
-    `v_density`: what one SI unit is in them), so that a state dict alone is enough to call it in other units.
+    Both are in the units that the network was trained in. The buffers `density`, `temperature`, `intensity` and
+    `v_density` hold the value of one SI unit in these units, so a state dict alone is enough to call the network in
+    other units.
     """
 
     density: Tensor
@@ -37,7 +41,7 @@ class Reverter(nn.Module):
         seed: int = 0,
         network: str = "paper",
     ) -> None:
-        """UsageError when there is no such network for the size, or no observer delivers the quantity."""
+        """UsageError when no such network exists for this size, or no observer delivers the quantity."""
         super().__init__()
         if quantity not in OBSERVED_QUANTITIES:
             raise UsageError(f"a reverter cannot read a '{quantity}'", nearest(quantity, OBSERVED_QUANTITIES))
@@ -46,7 +50,7 @@ class Reverter(nn.Module):
         self._parts = tuple(parts)
         for name, part in parts.items():
             self.add_module(name, part)
-        paper.initialise(self, torch.Generator().manual_seed(seed))
+        initialise(self, torch.Generator().manual_seed(seed))
         for name in ("density", *OBSERVED_QUANTITIES):
             self.register_buffer(name, torch.tensor(units.per_SI(name), dtype=torch.float64))
 
@@ -56,18 +60,18 @@ class Reverter(nn.Module):
         return observation
 
     def table(self) -> dict[str, Any]:
-        """What `Reverter(**table)` needs to make this network again, its weights aside."""
+        """The arguments for `Reverter(**table)` to build the same network, without its weights."""
         return {"image_size": self.image_size, "quantity": self.quantity, "network": self.network}
 
     def on(self, device: torch.device) -> Reverter:
-        """Itself, moved to a device, with each convolution's weights in the order that is fastest there."""
+        """Move to a device and give each convolution's weights the memory format that is fastest there."""
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) and not isinstance(layer, MATRIX_LAYERS):
                 layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return self.to(device)
 
     def multi_unit_call(self, observation: Tensor, input_units: UnitSystem, output_units: UnitSystem) -> Tensor:
-        """`forward` for an observation in `input_units`, with the density in `output_units`."""
+        """`forward` for an observation in `input_units`; returns the density in `output_units`."""
         to_own = float(getattr(self, self.quantity)) / input_units.per_SI(self.quantity)
         from_own = output_units.per_SI("density") / float(self.density)
         return self(observation * to_own) * from_own

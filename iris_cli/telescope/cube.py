@@ -68,12 +68,11 @@ def _grid(config: RegridConfig, preset: str | None, run: Path | None, shards: Pa
 
 def grid_of_run(run: Path) -> tuple[Grid, str]:
     """(grid, latitude reduction) that a run was trained on; for an ensemble, its first member's."""
-    from iris_cli.config.toml import from_dict
     from iris_cli.training.run_folder import member_folders
     from iris_cli.training.test import open_run
 
     data = open_run(member_folders(run)[0]).checkpoint.data
-    return from_dict(Grid, data["grid"], str(run)), data["latitude"]
+    return data.grid, data.latitude
 
 
 def grid_of_shards(shards: Path) -> tuple[Grid, str]:

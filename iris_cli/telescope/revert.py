@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from iris_cli import __version__
 from iris_cli.config.cube import CubeConfig, at_galactic_centre
 from iris_cli.config.grid import Grid
-from iris_cli.config.toml import from_dict, to_dict
+from iris_cli.config.toml import to_dict
 from iris_cli.config.train import CHECKPOINTS
 from iris_cli.console import log, plural, warn
 from iris_cli.errors import DataError, IrisError, UsageError
@@ -145,15 +145,15 @@ def check_alike(members: Sequence[Trained]) -> tuple[Grid, str]:
     first = members[0]
     for member in members:
         data = member.checkpoint.data
-        if data["quantity"] != "temperature":
+        if data.quantity != "temperature":
             raise DataError(
-                f"{member.path} takes a {data['quantity']}; a telescope's cube holds brightness temperatures",
+                f"{member.path} takes a {data.quantity}; a telescope's cube holds brightness temperatures",
                 "train on pairs of the synthetic observer (`iris preobserve --observer synthetic`)",
             )
         for name in ("grid", "latitude"):
-            if data[name] != first.checkpoint.data[name]:
+            if getattr(data, name) != getattr(first.checkpoint.data, name):
                 raise DataError(f"{first.path} and {member.path} differ in their {name}", "revert with one of them")
-    return from_dict(Grid, first.checkpoint.data["grid"], str(first.path)), first.checkpoint.data["latitude"]
+    return first.checkpoint.data.grid, first.checkpoint.data.latitude
 
 
 def _predict(trained: Trained, seen: LvImage) -> NDArray[np.float32]:

@@ -13,7 +13,8 @@ from iris_cli.pairs.datasets import InfiniteDataset, PreObservedDataset
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.signals import Stopped
 from iris_cli.standard.dataset import StandardDataset
-from iris_cli.training.train import test_reverter, train_reverter
+from iris_cli.training.test import test_reverter
+from iris_cli.training.train import train_reverter
 
 __all__ = [
     "InfiniteDataset",

@@ -21,13 +21,17 @@ import torch
 from torch import Tensor
 
 from iris_cli import __version__
-from iris_cli.errors import DataError
+from iris_cli.config.grid import Grid
+from iris_cli.config.toml import from_dict, to_dict
+from iris_cli.errors import DataError, UsageError
 from iris_cli.files import atomic_file
+from iris_cli.pairs.noise import ImageNoise
+from iris_cli.pairs.sources import Pairs
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.units import INNER
 
 FORMAT = "iris-checkpoint"
-VERSION = 2
+VERSION = 3
 
 
 @dataclass
@@ -41,9 +45,40 @@ class Progress:
     best_epoch: int | None = None
 
 
+@dataclass(frozen=True)
+class DataDescription:
+    """The pairs that a network was trained on. `latitude` is the reduction of the latitude axis: mean or max.
+
+    `fingerprint` and `litter` identify the data sets of pairs and of litter.
+    """
+
+    fingerprint: str
+    grid: Grid
+    quantity: str
+    latitude: str
+    litter: str | None = None
+    noise: ImageNoise | None = None
+
+    @classmethod
+    def of(cls, pairs: Pairs, litter: Pairs | None = None, noise: ImageNoise | None = None) -> DataDescription:
+        fingerprint = litter.fingerprint if litter else None
+        return cls(pairs.fingerprint, pairs.grid, pairs.quantity, pairs.latitude, fingerprint, noise)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as a checkpoint file holds them."""
+        return {**vars(self), "grid": to_dict(self.grid), "noise": asdict(self.noise) if self.noise else None}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> DataDescription:
+        """Inverse of `to_dict`. KeyError or TypeError for missing or unknown keys."""
+        grid = from_dict(Grid, values["grid"], "the checkpoint's grid")
+        noise = ImageNoise(**values["noise"]) if values["noise"] else None
+        return cls(**{**values, "grid": grid, "noise": noise})
+
+
 @dataclass
 class Checkpoint:
-    """`data` says what it was trained on: fingerprint, grid, quantity, latitude reduction, litter.
+    """Everything that resuming, testing and reverting need. `data` describes the pairs of the training.
 
     `model` are the weights to test and revert with. Where these are a running mean, `learning_model` are those that
     the next step starts from, and `learning_steps` how many the mean is over.
@@ -53,7 +88,7 @@ class Checkpoint:
     model: dict[str, Tensor]
     progress: Progress
     config: dict[str, Any]
-    data: dict[str, Any]
+    data: DataDescription
     mean_image: Tensor | None = None
     learning_model: dict[str, Tensor] = field(default_factory=dict)
     learning_steps: int = 0
@@ -83,7 +118,13 @@ class Checkpoint:
 
 def save(checkpoint: Checkpoint, path: Path) -> None:
     """Write whole or not at all: what was there before survives a full disk."""
-    body = {**vars(checkpoint), "progress": asdict(checkpoint.progress), "format": FORMAT, "version": VERSION}
+    body = {
+        **vars(checkpoint),
+        "progress": asdict(checkpoint.progress),
+        "data": checkpoint.data.to_dict(),
+        "format": FORMAT,
+        "version": VERSION,
+    }
     packed = io.BytesIO()
     torch.save(body, packed)
     with atomic_file(path) as file:
@@ -101,8 +142,9 @@ def load(path: Path) -> Checkpoint:
             f"{path} is of format version {version}; this program reads up to {VERSION}", "install a newer release"
         )
     try:
-        return Checkpoint(**{**body, "progress": Progress(**body["progress"])})
-    except (KeyError, TypeError) as error:
+        progress, data = Progress(**body["progress"]), DataDescription.from_dict(body["data"])
+        return Checkpoint(**{**body, "progress": progress, "data": data})
+    except (KeyError, TypeError, UsageError) as error:
         raise DataError(
             f"{path} does not hold what a checkpoint holds: {_first_line(error)}",
             "another program has written or changed it: take an older one",

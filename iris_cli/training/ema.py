@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 
-class RunningMean:
+class EMA:
     """Exponential mean over steps, w <- decay w + (1 - decay) new; running statistics are those of the last step."""
 
     def __init__(self, module: nn.Module, decay: float) -> None:

@@ -30,15 +30,15 @@ from iris_cli.evaluation.metrics import SCORES
 from iris_cli.evaluation.summary import skill
 from iris_cli.pairs.batch import Feed, PairBatch, bad_litter_over_ranks
 from iris_cli.signals import StopFlag, Stopped
-from iris_cli.training.checkpoint import Checkpoint, Progress
-from iris_cli.training.ema import RunningMean
+from iris_cli.training.checkpoint import Checkpoint, DataDescription, Progress
+from iris_cli.training.ema import EMA
 from iris_cli.training.mean_image import MeanImage
 from iris_cli.training.nonfinite import STEPS_AHEAD, Pending, Verdict, take_back
-from iris_cli.training.optimizer import go_on_optimizing, learning_rate
-from iris_cli.training.precision import Arithmetic
+from iris_cli.training.optimizer import learning_rate, resume_optimizer
+from iris_cli.training.precision import Precision
 from iris_cli.training.run_folder import RunFolder
 from iris_cli.training.tensorboard import Board
-from iris_cli.training.throughput import StepClock, words
+from iris_cli.training.throughput import Throughput, words
 
 #: Steps between two lines of metrics.jsonl.
 LOG_EVERY = 10
@@ -56,13 +56,13 @@ class Trainer:
     module: nn.Module
     loss: PhysicalLoss
     optimizer: Optimizer
-    arithmetic: Arithmetic
+    arithmetic: Precision
     train: Feed
     validation: Feed
     stop_flag: StopFlag
-    data: dict[str, Any]
+    data: DataDescription
     #: Of the weights, where one is kept: what is validated, and what a test takes.
-    mean_weights: RunningMean | None = None
+    mean_weights: EMA | None = None
     folder: RunFolder | None = None
     board: Board | None = None
     quiet: bool = False
@@ -114,7 +114,7 @@ class Trainer:
         self.module.train()
         epoch, start = self.progress.epoch, self.progress.position
         windows = list(self._windows(start))
-        clock = StepClock()
+        clock = Throughput()
         bars = progress(f"epoch {epoch + 1}/{self.hyper.epochs}", len(windows), quiet=self.quiet)
         with closing(self.train.epoch(epoch, start, self._when_waiting)) as batches, bars as bar:
             try:
@@ -135,7 +135,7 @@ class Trainer:
         for begin in range(start, self.train.count, size):
             yield begin, min(begin + size, self.train.count)
 
-    def _note_steps(self, clock: StepClock) -> str:
+    def _note_steps(self, clock: Throughput) -> str:
         self._settle()
         told = clock.tell(self.world)
         clock.restart()
@@ -145,7 +145,7 @@ class Trainer:
 
     # --- a step ---
 
-    def _step(self, batches: Iterator[PairBatch], begin: int, end: int, clock: StepClock) -> Taken:
+    def _step(self, batches: Iterator[PairBatch], begin: int, end: int, clock: Throughput) -> Taken:
         """One optimizer step from the samples at [begin, end).
 
         Samples that could not be read are fewer gradients in the sum, and the mean is over those that were. A step
@@ -370,7 +370,7 @@ class Trainer:
             self.mean_weights.go_on(checkpoint.model, checkpoint.learning_steps)
         if checkpoint.scaler:
             self.arithmetic.scaler.load_state_dict(checkpoint.scaler)
-        go_on_optimizing(self.optimizer, checkpoint.optimizer)
+        resume_optimizer(self.optimizer, checkpoint.optimizer)
         self.progress = checkpoint.progress
         if checkpoint.density_sum is not None and self.world.is_main:
             self.seen = MeanImage(checkpoint.density_sum, checkpoint.density_count)

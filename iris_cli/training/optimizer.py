@@ -52,7 +52,7 @@ def make_optimizer(parameters: Parameters, config: OptimizerConfig) -> Optimizer
     return _known("optimizer", config.name, OPTIMIZERS)(parameters, config)
 
 
-def go_on_optimizing(optimizer: Optimizer, saved: dict[str, Any]) -> None:
+def resume_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:
     """Take over what a saved optimizer had gathered; its settings are those of now.
 
     One of another kind has gathered something else (`--force` allows it): then this one begins anew, and says so.

@@ -28,7 +28,7 @@ from iris_cli.config.train import TrainConfig
 from iris_cli.console import log, warn
 from iris_cli.errors import DataError, UsageError
 from iris_cli.reverter.reverter import OBSERVED_QUANTITIES, Reverter
-from iris_cli.training.checkpoint import Checkpoint, Progress, read_tensors, save
+from iris_cli.training.checkpoint import Checkpoint, DataDescription, Progress, read_tensors, save
 from iris_cli.training.run_folder import RunFolder
 from iris_cli.units import INNER, SI
 
@@ -73,14 +73,7 @@ def import_checkpoint(path: Path, out: Path, what: Circumstances, *, overwrite: 
         model=model,
         progress=Progress(epoch=_epoch(path)),
         config=to_dict(TrainConfig()),
-        data={
-            "fingerprint": f"imported:{digest}",
-            "grid": to_dict(what.grid),
-            "quantity": what.quantity,
-            "latitude": what.latitude,
-            "litter": None,
-            "noise": None,
-        },
+        data=DataDescription(f"imported:{digest}", what.grid, what.quantity, what.latitude),
     )
     written = _write(checkpoint, out, overwrite)
     return {

@@ -22,7 +22,7 @@ from iris_cli.errors import UsageError
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-class Arithmetic:
+class Precision:
     """Forward in `precision`, and the optimizer's step from the gradients that came of it."""
 
     def __init__(self, precision: str, device: torch.device, *, compiled: bool = False) -> None:

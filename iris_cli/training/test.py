@@ -1,4 +1,4 @@
-"""A whole test of a run or an ensemble, from folders to numbers: what `iris test` calls."""
+"""Test a reverter from Python (`test_reverter`), and a run or an ensemble from folders on disk (`test_run`)."""
 
 from __future__ import annotations
 
@@ -10,27 +10,97 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from iris_cli.config.grid import Grid
 from iris_cli.config.toml import from_dict, to_dict
-from iris_cli.config.train import TrainConfig
+from iris_cli.config.train import Noise, TrainConfig
 from iris_cli.console import plural, progress, warn
 from iris_cli.distributed import world
 from iris_cli.errors import DataError
 from iris_cli.evaluation.ensemble import Ensemble
-from iris_cli.evaluation.evaluate import tell_bad_litter
+from iris_cli.evaluation.evaluate import evaluate, tell_bad_litter
 from iris_cli.evaluation.loss import physical_loss
+from iris_cli.evaluation.metrics import MEASURES
 from iris_cli.evaluation.per_pair import examine
 from iris_cli.evaluation.statistics import Findings, find
 from iris_cli.evaluation.stress import Altered, mirror_velocity, mirrors_itself, put_out
-from iris_cli.evaluation.summary import COVERAGES, ENSEMBLE_MEANING, text
+from iris_cli.evaluation.summary import COVERAGES, ENSEMBLE_MEANING, Report, text
+from iris_cli.observers.observer import Observer
 from iris_cli.pairs.batch import Feed
+from iris_cli.pairs.datasets import InfiniteDataset
 from iris_cli.pairs.open_data import open_data, open_litter
-from iris_cli.pairs.sources import Pairs
+from iris_cli.pairs.sources import Pairs, litter_of, pairs_of
+from iris_cli.reverter.reverter import Reverter
 from iris_cli.training.checkpoint import Checkpoint, load
 from iris_cli.training.run_folder import RunFolder, member_folders
 from iris_cli.training.test_split import split_to_test, tell, trained_on
-from iris_cli.training.train import check_fits, test_feed, threads_for
+from iris_cli.training.train import check_fits, image_noise_of, reading_options, threads_for
+
+
+def test_reverter(
+    reverter: Reverter,
+    dataset: Any,
+    noise: Noise | None = None,
+    litter: InfiniteDataset | None = None,
+    observer: Observer | None = None,
+    hyper: TrainConfig | None = None,
+    auto_startup: bool = True,
+    auto_cleanup: bool = True,
+    *,
+    mean_image: Tensor | None = None,
+    device: str = "auto",
+    quiet: bool = False,
+) -> Report:
+    """Measure `reverter` on every pair of `dataset` once, in eval mode; the same numbers on any number of ranks.
+
+    `mean_image` (1, R', L), the training set's mean density, is the better of the two trivial predictors that the skill
+    is counted from; without it, predicting nothing is. Everything else as in `train_reverter`, with its errors; a
+    prediction or a true density that is not finite is a DataError, too, a `mean_image` of another shape a ValueError.
+    """
+    hyper = hyper or TrainConfig()
+    whole = test_feed(dataset, hyper, litter, noise, observer)
+    check_fits(reverter, whole.pairs)
+    wanted = whole.pairs.grid.density_shape
+    if mean_image is not None and tuple(mean_image.shape) != wanted:
+        raise ValueError(f"mean_image is of shape {tuple(mean_image.shape)}; a density of these pairs is of {wanted}")
+    with world(device, auto_startup, auto_cleanup) as here, threads_for(reverter.image_size):
+        feed = replace(whole, rank=here.rank, world=here.size)
+        with progress("testing", feed.plan().steps, quiet=quiet) as bar:
+            totals = evaluate(reverter.on(here.device), physical_loss(hyper), feed, MEASURES, here, mean_image, bar)
+        if missing := feed.count - totals.count():
+            warn(f"{missing} of {plural(feed.count, 'sample')} could not be read: left out")
+        tell_bad_litter([feed], here)
+        return Report.of(totals)
+
+
+def test_feed(
+    dataset: Any,
+    hyper: TrainConfig,
+    litter: InfiniteDataset | None = None,
+    noise: Noise | None = None,
+    observer: Observer | None = None,
+) -> Feed:
+    """Every pair of a data set once, in order, with the noise and the litter of a test. DataError if there is none."""
+    pairs = pairs_of(dataset, observer)
+    if len(pairs) == 0:
+        raise DataError(f"{pairs.name} holds no sample to test on")
+    return Feed(
+        "test",
+        pairs,
+        np.arange(len(pairs)),
+        hyper.seed,
+        hyper.batch_size,
+        noise=image_noise_of(noise or hyper.noise, pairs),
+        litter=litter_of(litter, observer, pairs),
+        litter_seed=litter.seed if litter else 0,
+        **reading_options(hyper),
+    )
+
+
+test_feed.__test__ = False  # type: ignore[attr-defined]
+test_reverter.__test__ = False  # type: ignore[attr-defined]  # pytest would collect it wherever it is imported
+
 
 #: What the sets of inputs are called; another family goes by its folder's name.
 NORMAL, NOISE_ONLY, MIRRORED = "normal", "noise only", "velocity mirrored"
@@ -172,7 +242,7 @@ def check_grids(members: Sequence[Trained], pairs: Pairs) -> None:
     here = {**to_dict(pairs.grid), "latitude": pairs.latitude}
     for member in members:
         data = member.checkpoint.data
-        there = {**data.get("grid", {}), "latitude": data.get("latitude", pairs.latitude)}
+        there = {**to_dict(data.grid), "latitude": data.latitude}
         differ = [name for name in there if name in here and here[name] != there[name]]
         said = "; ".join(f"{name} = {there[name]} then, {here[name]} in {pairs.name}" for name in differ)
         if any(not name.startswith("lat") for name in differ):

@@ -52,7 +52,7 @@ def trained_on(checkpoints: Sequence[Checkpoint], fingerprint: str) -> bool | No
 
     The same galaxies, written or observed anew, are another data set.
     """
-    known = [_digests(str(checkpoint.data.get("fingerprint") or "")) for checkpoint in checkpoints]
+    known = [_digests(checkpoint.data.fingerprint) for checkpoint in checkpoints]
     if any(digests & _digests(fingerprint) for digests in known):
         return True
     return False if known and all(known) else None

@@ -17,7 +17,7 @@ from iris_cli.distributed import World
 _GIB = 2.0**30
 
 
-class StepClock:
+class Throughput:
     """Counts steps; their losses stay on their device until `tell`."""
 
     def __init__(self) -> None:

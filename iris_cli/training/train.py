@@ -1,39 +1,36 @@
-"""Train and test a reverter from Python; the command line calls the same two functions."""
+"""Train a reverter: from Python (`train_reverter`), and from folders on disk (`train_run`, `train_members`)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from iris_cli.config.toml import from_dict, to_dict
 from iris_cli.config.train import Noise, TrainConfig
-from iris_cli.console import plural, progress, warn
+from iris_cli.console import log, plural, warn
 from iris_cli.distributed import unwrap, world
 from iris_cli.errors import DataError, UsageError
-from iris_cli.evaluation.evaluate import evaluate, tell_bad_litter
 from iris_cli.evaluation.loss import physical_loss
-from iris_cli.evaluation.metrics import MEASURES
-from iris_cli.evaluation.summary import Report
 from iris_cli.observers.observer import Observer
 from iris_cli.pairs.batch import Feed
 from iris_cli.pairs.datasets import InfiniteDataset
 from iris_cli.pairs.noise import ImageNoise
+from iris_cli.pairs.open_data import open_data, open_litter
 from iris_cli.pairs.sources import Pairs, divide, image_size, litter_of, pairs_of
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.signals import catch_signals
-from iris_cli.training.checkpoint import Checkpoint, load
-from iris_cli.training.ema import RunningMean
+from iris_cli.training.checkpoint import Checkpoint, DataDescription, load
+from iris_cli.training.ema import EMA
 from iris_cli.training.loop import Trainer
 from iris_cli.training.optimizer import learning_rate, make_optimizer
-from iris_cli.training.precision import Arithmetic, compile_in_place
-from iris_cli.training.run_folder import RunFolder
+from iris_cli.training.precision import Precision, compile_in_place
+from iris_cli.training.run_folder import MEMBER, RunFolder, check_room_for_members
 from iris_cli.training.tensorboard import Board, check_installed
 from shards.stream import BadSamples
 
@@ -80,7 +77,7 @@ def train_reverter(
     pairs = pairs_of(dataset, observer)
     drawn = litter_of(litter, observer, pairs)
     check_fits(reverter, pairs)
-    image_noise = _image_noise(noise or hyper.noise, pairs)
+    image_noise = image_noise_of(noise or hyper.noise, pairs)
     train, validation = divide(pairs, hyper)
     folder = (
         RunFolder(Path(checkpoint_directory) / checkpoint_name, hyper.keep_checkpoints)
@@ -106,10 +103,10 @@ def train_reverter(
             litter=drawn,
             litter_seed=litter.seed if litter else 0,
             pinned=here.device.type == "cuda",
-            **_reading(hyper),
+            **reading_options(hyper),
         )
         reverter.on(here.device)
-        mean_weights = RunningMean(reverter, hyper.ema_decay) if hyper.ema_decay > 0 else None
+        mean_weights = EMA(reverter, hyper.ema_decay) if hyper.ema_decay > 0 else None
         if hyper.compile:
             compile_in_place(reverter, here.device)
         module = here.parallel(reverter)
@@ -119,11 +116,11 @@ def train_reverter(
             module=module,
             loss=physical_loss(hyper).to(here.device),
             optimizer=make_optimizer(module.parameters(), hyper.optimizer),
-            arithmetic=Arithmetic(hyper.precision, here.device, compiled=hyper.compile),
+            arithmetic=Precision(hyper.precision, here.device, compiled=hyper.compile),
             train=feed,
-            validation=replace(feed, stream="validation", numbers=validation, shuffle=False, **_reading(hyper)),
+            validation=replace(feed, stream="validation", numbers=validation, shuffle=False, **reading_options(hyper)),
             stop_flag=flag,
-            data=_describe(pairs, drawn, image_noise),
+            data=DataDescription.of(pairs, drawn, image_noise),
             mean_weights=mean_weights,
             folder=folder,
             quiet=quiet,
@@ -133,70 +130,6 @@ def train_reverter(
             _open_run(trainer, folder, resume, overwrite, force)
         trainer.run()
         return unwrap(module).cpu().eval(), here.rank
-
-
-def test_reverter(
-    reverter: Reverter,
-    dataset: Any,
-    noise: Noise | None = None,
-    litter: InfiniteDataset | None = None,
-    observer: Observer | None = None,
-    hyper: TrainConfig | None = None,
-    auto_startup: bool = True,
-    auto_cleanup: bool = True,
-    *,
-    mean_image: Tensor | None = None,
-    device: str = "auto",
-    quiet: bool = False,
-) -> Report:
-    """Measure `reverter` on every pair of `dataset` once, in eval mode; the same numbers on any number of ranks.
-
-    `mean_image` (1, R', L), the training set's mean density, is the better of the two trivial predictors that the skill
-    is counted from; without it, predicting nothing is. Everything else as in `train_reverter`, with its errors; a
-    prediction or a true density that is not finite is a DataError, too, a `mean_image` of another shape a ValueError.
-    """
-    hyper = hyper or TrainConfig()
-    whole = test_feed(dataset, hyper, litter, noise, observer)
-    check_fits(reverter, whole.pairs)
-    wanted = whole.pairs.grid.density_shape
-    if mean_image is not None and tuple(mean_image.shape) != wanted:
-        raise ValueError(f"mean_image is of shape {tuple(mean_image.shape)}; a density of these pairs is of {wanted}")
-    with world(device, auto_startup, auto_cleanup) as here, threads_for(reverter.image_size):
-        feed = replace(whole, rank=here.rank, world=here.size)
-        with progress("testing", feed.plan().steps, quiet=quiet) as bar:
-            totals = evaluate(reverter.on(here.device), physical_loss(hyper), feed, MEASURES, here, mean_image, bar)
-        if missing := feed.count - totals.count():
-            warn(f"{missing} of {plural(feed.count, 'sample')} could not be read: left out")
-        tell_bad_litter([feed], here)
-        return Report.of(totals)
-
-
-def test_feed(
-    dataset: Any,
-    hyper: TrainConfig,
-    litter: InfiniteDataset | None = None,
-    noise: Noise | None = None,
-    observer: Observer | None = None,
-) -> Feed:
-    """Every pair of a data set once, in order, with the noise and the litter of a test. DataError if there is none."""
-    pairs = pairs_of(dataset, observer)
-    if len(pairs) == 0:
-        raise DataError(f"{pairs.name} holds no sample to test on")
-    return Feed(
-        "test",
-        pairs,
-        np.arange(len(pairs)),
-        hyper.seed,
-        hyper.batch_size,
-        noise=_image_noise(noise or hyper.noise, pairs),
-        litter=litter_of(litter, observer, pairs),
-        litter_seed=litter.seed if litter else 0,
-        **_reading(hyper),
-    )
-
-
-test_feed.__test__ = False  # type: ignore[attr-defined]
-test_reverter.__test__ = False  # type: ignore[attr-defined]  # pytest would collect it wherever it is imported
 
 
 #: Images of so many pixels across or fewer are computed by one thread.
@@ -251,7 +184,7 @@ def check_sizes(hyper: TrainConfig, name: str, train: int, validation: int, rank
         warn(f"{name} leaves nothing to validate with: the last checkpoint will count as the best")
 
 
-def _reading(hyper: TrainConfig) -> dict[str, Any]:
+def reading_options(hyper: TrainConfig) -> dict[str, Any]:
     """How a feed reads, with a count of bad samples of its own."""
     most = hyper.max_bad if hyper.on_bad_sample == "skip" else 0
     return {
@@ -262,20 +195,8 @@ def _reading(hyper: TrainConfig) -> dict[str, Any]:
     }
 
 
-def _image_noise(noise: Noise, pairs: Pairs) -> ImageNoise | None:
+def image_noise_of(noise: Noise, pairs: Pairs) -> ImageNoise | None:
     return None if noise.silent else ImageNoise.of(noise, pairs.quantity, pairs.grid, pairs.latitude)
-
-
-def _describe(pairs: Pairs, litter: Pairs | None, noise: ImageNoise | None) -> dict[str, Any]:
-    """What a checkpoint says about its data."""
-    return {
-        "fingerprint": pairs.fingerprint,
-        "grid": to_dict(pairs.grid),
-        "quantity": pairs.quantity,
-        "latitude": pairs.latitude,
-        "litter": litter.fingerprint if litter else None,
-        "noise": asdict(noise) if noise else None,
-    }
 
 
 # --- the run's folder -------------------------------------------------------------------------------------------------
@@ -342,11 +263,63 @@ def _check_same(checkpoint: Checkpoint, trainer: Trainer, force: bool) -> None:
         for k in {**then, **now}
         if k not in _FREE and then.get(k) != now.get(k)
     ]
-    for name in ("fingerprint", "litter"):
-        if checkpoint.data[name] != trainer.data[name]:
-            differ.append(f"the {'data set' if name == 'fingerprint' else name} is another")
+    if checkpoint.data.fingerprint != trainer.data.fingerprint:
+        differ.append("the data set is another")
+    if checkpoint.data.litter != trainer.data.litter:
+        differ.append("the litter is another")
     if differ and not force:
         raise DataError(
             f"the checkpoint of step {checkpoint.progress.step} is of another run: {'; '.join(differ)}",
             "give the same options, or --force",
         )
+
+
+# --- whole runs, from folders on disk ---------------------------------------------------------------------------------
+
+
+def train_run(hyper: TrainConfig, out: Path, **how: Any) -> dict[str, Any]:
+    """Train on `hyper.data` into the run folder `out`; `how` goes to train_reverter. What came of it, on every rank."""
+    dataset, observer = open_data(hyper.data, hyper.observer, checksums=hyper.checksums)
+    litter = open_litter(hyper)
+    pairs = pairs_of(dataset, observer)
+    reverter = Reverter(image_size(pairs), pairs.quantity, seed=hyper.seed, network=hyper.network)
+    train_reverter(
+        reverter,
+        dataset,
+        litter=litter,
+        observer=observer,
+        hyper=hyper,
+        checkpoint_directory=out.parent,
+        checkpoint_name=out.name,
+        **how,
+    )
+    return summary(RunFolder(out))
+
+
+def train_members(hyper: TrainConfig, out: Path, members: int, *, device: str = "auto", **how: Any) -> dict[str, Any]:
+    """An ensemble: so many runs that differ in their seed alone, one after the other, each in a folder in `out`.
+
+    Member k has the seed `hyper.seed` + k - 1, so that member 1 is the run that `train_run` would make.
+    """
+    told = []
+    with world(device) as here:  # the ranks meet once, not once a member
+        here.on_rank_0(lambda: check_room_for_members(out, members))
+        for k in range(1, members + 1):
+            if not how.get("quiet"):
+                log(f"member {k} of {members}")
+            member = replace(hyper, seed=hyper.seed + k - 1)
+            how_here = {"device": device, "auto_startup": False, "auto_cleanup": False}
+            told.append(train_run(member, out / MEMBER.format(k), **how, **how_here))
+    return {"run": str(out), "members": told}
+
+
+def summary(folder: RunFolder) -> dict[str, Any]:
+    """What a run has come to. DataError when it holds no checkpoint."""
+    progress = folder.newest().progress
+    return {
+        "run": str(folder.path),
+        "epochs": progress.epoch,
+        "steps": progress.step,
+        "best_epoch": None if progress.best_epoch is None else progress.best_epoch + 1,
+        "best_validation_loss": progress.best_loss,
+    }

@@ -17,15 +17,15 @@ from torch import Tensor, nn
 
 from iris_cli.evaluation.loss import PhysicalLoss, physical_loss
 from iris_cli.pairs.batch import PairBatch
-from iris_cli.reverter.paper import initialise
-from iris_cli.training.precision import Arithmetic
+from iris_cli.reverter.layers import initialise
+from iris_cli.training.precision import Precision
 from iris_cli.training.test import feed_of, open_run
 
 
 def gradient(network: nn.Module, loss: PhysicalLoss, batch: PairBatch, precision: str) -> Tensor:
     """(weights,) float64"""
     network.zero_grad()
-    forward = Arithmetic(precision, torch.device("cpu")).forward
+    forward = Precision(precision, torch.device("cpu")).forward
     loss(forward(network, batch.observation, usual_size=True), batch.density).backward()
     return torch.cat([p.grad.double().flatten() for p in network.parameters() if p.grad is not None])
 

@@ -32,7 +32,7 @@ from iris_cli.reverter.reverter import Reverter
 from iris_cli.training.mean_image import MeanImage
 from iris_cli.training.nonfinite import Verdict, take_back
 from iris_cli.training.optimizer import make_optimizer
-from iris_cli.training.precision import Arithmetic, compile_in_place
+from iris_cli.training.precision import Precision, compile_in_place
 from tests.training.makers import write_pairs
 
 Step = Callable[[], float]
@@ -73,7 +73,7 @@ def ours(precision: str, compiled: bool, size: int, batch: int, device: torch.de
     if compiled:
         compile_in_place(reverter, device)
     optimizer = make_optimizer(reverter.parameters(), hyper.optimizer)
-    arithmetic = Arithmetic(precision, device, compiled=compiled)
+    arithmetic = Precision(precision, device, compiled=compiled)
     observation, density = images(size, batch, device)
     seen = MeanImage(torch.zeros(1))
 

@@ -39,7 +39,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
 @pytest.fixture(scope="module")
 def ensemble(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from iris_cli.config.train import TrainConfig
-    from iris_cli.training.runs import train_run
+    from iris_cli.training.train import train_run
 
     folder = tmp_path_factory.mktemp("runs") / "ensemble"
     folder.mkdir()

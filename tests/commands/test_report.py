@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from iris_cli.config.train import Noise, TrainConfig
-from iris_cli.training.runs import train_run
+from iris_cli.training.train import train_run
 from tests.training.makers import another_sky, write_pairs
 
 MEASURES = {

@@ -178,7 +178,7 @@ def test_a_test_on_another_sky_is_refused_though_the_image_is_as_large(
     other = write_pairs(tmp_path / "other", {"test": range(4)}, grid=another_sky(v_max_km_s=150.0))
     said = refused(iris, 1, "test", run, other, "-q")
     assert "v_max_km_s = 200.0" in said and "150.0" in said
-    assert load(run / "checkpoints" / "best.pt").data["grid"]["v_max_km_s"] == 200.0
+    assert load(run / "checkpoints" / "best.pt").data.grid.v_max_km_s == 200.0
 
 
 def test_ctrl_c_before_the_program_is_awake_is_no_traceback() -> None:
@@ -237,7 +237,7 @@ def test_a_lack_of_memory_is_told_in_a_line(
     def greedy(*words: object, **how: object) -> None:
         raise error
 
-    monkeypatch.setattr("iris_cli.training.runs.train_reverter", greedy)
+    monkeypatch.setattr("iris_cli.training.train.train_reverter", greedy)
     said = refused(iris, 1, "train", shards, "--out", tmp_path / "x", *SHORT)
     assert "error: not enough memory: " in said and "--dry-run" in said
 

@@ -142,15 +142,15 @@ def _end_of(process: int) -> int:
 def test_a_signal_before_the_first_step_or_after_the_last_asks_to_start_again(
     iris: Callable, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    from iris_cli.training import runs
+    from iris_cli.training import train
 
-    usual = getattr(runs, where)
+    usual = getattr(train, where)
 
     def disturbed(*given: object, **named: object) -> object:
         signal.raise_signal(signal.SIGTERM)
         return usual(*given, **named)
 
-    monkeypatch.setattr(runs, where, disturbed)
+    monkeypatch.setattr(train, where, disturbed)
     short = ("--out", tmp_path / "run", "--epochs", 1, "-b", 4, "-q")
     ran = iris("train", shards, *short)
     assert ran.code == 75 and ran.err.endswith(" stopped by a signal; start again with --resume\n")

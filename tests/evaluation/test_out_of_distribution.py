@@ -109,5 +109,5 @@ def test_a_runs_shards_are_looked_at_once_and_only_if_they_are_those_it_was_trai
     (folder / "novelty.npz").unlink()
     gone = replace(run.hyper, data=(str(folder / "nowhere"),))
     assert "cannot be read" in str(familiar_inputs(folder, run.checkpoint, gone))
-    run.checkpoint.data["fingerprint"] = "another"
+    run.checkpoint.data = replace(run.checkpoint.data, fingerprint="another")
     assert "no longer, what the run was trained on" in str(familiar_inputs(folder, run.checkpoint, run.hyper))

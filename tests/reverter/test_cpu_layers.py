@@ -1,3 +1,5 @@
+"""Layers for the CPU: the values and gradients of PyTorch's own layers."""
+
 from __future__ import annotations
 
 import pytest
@@ -18,24 +20,24 @@ CASES = [
 
 
 @pytest.mark.parametrize(("matrix", "plain", "pixels", "shape", "groups"), CASES)
-def test_a_matrix_product_is_the_convolution_and_its_gradients(
+def test_matrix_layers_have_the_values_and_gradients_of_convolutions(
     matrix: type[nn.Module], plain: type[nn.Module], pixels: int, shape: tuple[int, ...], groups: int
 ) -> None:
-    ours, theirs = matrix(*shape, groups=groups), plain(*shape, groups=groups)
-    ours.load_state_dict(theirs.state_dict())
+    layers = matrix(*shape, groups=groups), plain(*shape, groups=groups)
+    layers[0].load_state_dict(layers[1].state_dict())
     image = torch.rand(3, shape[0], pixels, pixels)
     images = [image.clone().requires_grad_(), image.clone().requires_grad_()]
-    values = [layer(x) for layer, x in zip((ours, theirs), images, strict=True)]
+    values = [layer(x) for layer, x in zip(layers, images, strict=True)]
     torch.testing.assert_close(*values, rtol=1e-5, atol=1e-6)
     weight = torch.rand_like(values[0])
     for value in values:
         (value * weight).sum().backward()
     torch.testing.assert_close(images[0].grad, images[1].grad, rtol=1e-5, atol=1e-5)
-    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+    for a, b in zip(*(layer.parameters() for layer in layers), strict=True):
         torch.testing.assert_close(a.grad, b.grad, rtol=1e-5, atol=1e-5)
 
 
-def test_only_stages_of_few_pixels_are_matrix_products() -> None:
+def test_only_stages_of_few_pixels_use_matrix_layers() -> None:
     layers = [layer for layer in Reverter(512).modules() if isinstance(layer, MATRIX_LAYERS)]
     assert [(type(m).__name__, m.in_channels, m.out_channels) for m in layers] == [  # type: ignore[union-attr]
         ("MatrixConv2d", 256, 512),
@@ -46,7 +48,7 @@ def test_only_stages_of_few_pixels_are_matrix_products() -> None:
     ]
 
 
-def test_the_fast_layout_changes_no_prediction_beyond_rounding() -> None:
+def test_channels_last_changes_predictions_by_rounding_alone() -> None:
     image = torch.rand(2, 1, 64, 64)
     plain, fast = Reverter(64, seed=3), Reverter(64, seed=3).on(torch.device("cpu"))
     assert any(
@@ -58,9 +60,9 @@ def test_the_fast_layout_changes_no_prediction_beyond_rounding() -> None:
     assert len(stages_for(64)) == 6
 
 
-def test_batch_norm_of_few_channels_is_batch_norm() -> None:
-    ours, theirs = FewChannelNorm(4), nn.BatchNorm2d(4)
+def test_few_channel_norm_is_batch_norm() -> None:
+    few, plain = FewChannelNorm(4), nn.BatchNorm2d(4)
     image = torch.rand(3, 4, 8, 8).to(memory_format=torch.channels_last)
-    torch.testing.assert_close(ours(image), theirs(image))
-    torch.testing.assert_close(ours.running_var, theirs.running_var)
+    torch.testing.assert_close(few(image), plain(image))
+    torch.testing.assert_close(few.running_var, plain.running_var)
     assert sum(isinstance(layer, FewChannelNorm) for layer in Reverter(512).modules()) == 2

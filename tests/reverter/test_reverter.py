@@ -1,3 +1,5 @@
+"""The reverter and the network `paper`: sizes, units, names and initial weights."""
+
 from __future__ import annotations
 
 import re
@@ -6,7 +8,8 @@ import pytest
 import torch
 
 from iris_cli.errors import UsageError
-from iris_cli.reverter.paper import PAPER_STAGES, SIZES, stages_for
+from iris_cli.reverter.layers import SIZES, heads
+from iris_cli.reverter.paper import PAPER_STAGES, stages_for
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.units import INNER, SI
 
@@ -16,7 +19,7 @@ def test_the_paper_network_has_the_published_number_of_parameters() -> None:
 
 
 def test_the_paper_network_attends_with_two_four_and_eight_heads_at_32_16_and_8_pixels() -> None:
-    attending = {512 >> k: row.heads for k, row in enumerate(PAPER_STAGES, start=1) if row.attends}
+    attending = {512 >> k: heads(row.channels) for k, row in enumerate(PAPER_STAGES, start=1) if row.attends}
     assert attending == {32: 2, 16: 4, 8: 8}
 
 
@@ -29,25 +32,25 @@ def test_every_size_ends_in_one_latent_pixel(size: int) -> None:
 
 
 @pytest.mark.parametrize("size", [32, 64, 128])
-def test_a_density_is_never_negative_and_as_large_as_its_observation(size: int) -> None:
+def test_a_density_is_never_negative_and_has_the_size_of_its_observation(size: int) -> None:
     density = Reverter(size)(torch.randn(2, 1, size, size))
     assert density.shape == (2, 1, size, size)
     assert density.min() >= 0 and density.max() > 0
 
 
-def test_one_image_alone_can_be_trained_on() -> None:
+def test_a_batch_of_one_image_has_finite_gradients() -> None:
     reverter = Reverter(32)
     reverter(torch.rand(1, 1, 32, 32)).sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in reverter.parameters())
 
 
-def test_every_pixel_of_the_observation_matters() -> None:
+def test_every_pixel_of_the_observation_has_a_gradient() -> None:
     observation = torch.rand(1, 1, 32, 32, requires_grad=True)
     Reverter(32).eval()(observation).sum().backward()
     assert observation.grad is not None and (observation.grad != 0).all()
 
 
-def test_weights_are_called_as_in_the_checkpoints_of_the_paper_code() -> None:
+def test_parameters_have_the_names_of_the_paper_code() -> None:
     name = re.compile(r"(encoder|decoder)\._[1-9]_\d_(convolution|transpose_convolution|batch_norm|attention)\.\S+")
     scalars = {"temperature", "intensity", "v_density", "density"}
     assert all(name.fullmatch(key) or key in scalars for key in Reverter(512).state_dict())
@@ -62,13 +65,13 @@ def test_a_reverter_called_in_other_units_sees_the_same_gas() -> None:
     torch.testing.assert_close(reverter.multi_unit_call(SI_image, SI, SI), expected, rtol=1e-9, atol=0.0)
 
 
-def test_weights_know_their_units() -> None:
+def test_a_state_dict_holds_the_units() -> None:
     other = Reverter(32, units=SI)
     other.load_state_dict(Reverter(32, units=INNER).state_dict())
     assert float(other.density) == INNER.density_per_SI
 
 
-def test_the_same_seed_makes_the_same_network_whatever_was_drawn_before() -> None:
+def test_initial_weights_depend_on_the_seed_alone() -> None:
     first = Reverter(32, seed=4)
     torch.rand(17)
     second, other = Reverter(32, seed=4), Reverter(32, seed=5)
@@ -76,7 +79,7 @@ def test_the_same_seed_makes_the_same_network_whatever_was_drawn_before() -> Non
     assert not torch.equal(next(first.parameters()), next(other.parameters()))
 
 
-def test_an_impossible_size_or_quantity_is_refused_with_what_there_is() -> None:
+def test_an_unknown_size_or_quantity_is_refused_with_the_known_ones() -> None:
     with pytest.raises(UsageError, match="32, 64, 128, 256, 512 pixels, not 100"):
         Reverter(100)
     with pytest.raises(UsageError) as refused:

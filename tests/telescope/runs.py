@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from iris_cli.config.train import TrainConfig
-from iris_cli.training.runs import train_run
+from iris_cli.training.train import train_run
 from tests.telescope import sky
 from tests.training.makers import write_pairs
 

@@ -15,7 +15,6 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from iris_cli.config.cube import CubeConfig
-from iris_cli.config.toml import to_dict
 from iris_cli.errors import DataError
 from iris_cli.telescope.regrid import read_lv
 from iris_cli.telescope.revert import measure, revert
@@ -181,7 +180,7 @@ def test_networks_and_images_that_do_not_fit_are_refused(folder: Path, tmp_path:
     with pytest.raises(DataError, match="takes a v_density"):
         revert([train(tmp_path / "columns_run", tmp_path / "columns")], [cube])
     checkpoint = load(run / "checkpoints/best.pt")
-    checkpoint.data = {**checkpoint.data, "grid": to_dict(replace(GRID, v_max_km_s=120.0))}
+    checkpoint.data = replace(checkpoint.data, grid=replace(GRID, v_max_km_s=120.0))
     save(checkpoint, tmp_path / "other.pt")
     with pytest.raises(DataError, match="differ in their grid"):
         revert([run, tmp_path / "other.pt"], [cube])

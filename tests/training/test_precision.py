@@ -16,7 +16,7 @@ from iris_cli.errors import DataError, UsageError
 from iris_cli.pairs.batch import Feed
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.training import PreObservedDataset, ScaledDensityLoss, test_reverter, train_reverter
-from iris_cli.training.precision import Arithmetic, compile_in_place
+from iris_cli.training.precision import Precision, compile_in_place
 from iris_cli.training.run_folder import RunFolder
 from iris_cli.training.tensorboard import event_files
 from tests.training.makers import pairs_in, without_batch_norm
@@ -88,7 +88,7 @@ def test_the_scale_of_half_precision_is_gone_on_with(shards: Path, tmp_path: Pat
 
 
 def test_an_overflowing_half_precision_step_is_left_out_and_the_scale_lowered() -> None:
-    arithmetic = Arithmetic("fp16", CPU)
+    arithmetic = Precision("fp16", CPU)
     weight = nn.Parameter(torch.ones(1))
     optimizer = torch.optim.SGD([weight], 1.0)
     scale = arithmetic.scaler.get_scale()
@@ -98,7 +98,7 @@ def test_an_overflowing_half_precision_step_is_left_out_and_the_scale_lowered() 
 
 
 def test_gradients_are_clipped_after_their_scale_is_taken_off() -> None:
-    arithmetic = Arithmetic("fp16", CPU)
+    arithmetic = Precision("fp16", CPU)
     weight = nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([weight], 1.0)
     arithmetic.backward((weight * 7.0).sum())
@@ -122,7 +122,7 @@ def test_a_compiled_network_is_the_same_network(monkeypatch: pytest.MonkeyPatch,
     plain.load_state_dict(reverter.state_dict())
     names = list(reverter.state_dict())
     compile_in_place(reverter, CPU)
-    arithmetic, images = Arithmetic("fp32", CPU, compiled=True), torch.rand(4, 1, 32, 32)
+    arithmetic, images = Precision("fp32", CPU, compiled=True), torch.rand(4, 1, 32, 32)
     with torch.no_grad():
         usual = arithmetic.forward(reverter, images, usual_size=True)
         torch.testing.assert_close(usual, plain(images), rtol=1e-4, atol=1e-5)
@@ -261,7 +261,7 @@ def test_the_validation_galaxies_stay_when_the_seed_changes(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("make", [torch.optim.RMSprop, torch.optim.SGD, torch.optim.Adam])
 def test_an_optimizer_that_is_not_fused_leaves_a_void_step_out_as_well(make: type[torch.optim.Optimizer]) -> None:
-    arithmetic, weight = Arithmetic("fp32", CPU), nn.Parameter(torch.ones(1))
+    arithmetic, weight = Precision("fp32", CPU), nn.Parameter(torch.ones(1))
     optimizer = make([weight], lr=0.1)  # type: ignore[call-arg]
     arithmetic.backward(weight.sum() * torch.nan)
     arithmetic.update(optimizer, clip=0.0, void=torch.ones(()))

@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from iris_cli.config.grid import GRID_PRESETS
 from iris_cli.config.train import TrainConfig
 from iris_cli.errors import DataError, UsageError
 from iris_cli.reverter.reverter import Reverter
-from iris_cli.training.checkpoint import VERSION, Checkpoint, Progress, load
+from iris_cli.training.checkpoint import VERSION, Checkpoint, DataDescription, Progress, load
 from iris_cli.training.run_folder import RunFolder, check_room_for_members, member_folders
+
+DATA = DataDescription("0" * 64, GRID_PRESETS["tiny"], "v_density", "mean")
 
 
 @pytest.fixture
@@ -25,7 +28,7 @@ def folder(tmp_path: Path) -> RunFolder:
 
 def checkpoint(step: int, epoch: int = 0, best: int | None = None) -> Checkpoint:
     progress = Progress(epoch, 0, step, None if best is None else 0.5, best)
-    return Checkpoint({}, {"weight": torch.full((3,), float(step))}, progress, {}, {})
+    return Checkpoint({}, {"weight": torch.full((3,), float(step))}, progress, {}, DATA)
 
 
 def steps(folder: RunFolder) -> list[int]:

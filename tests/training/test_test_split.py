@@ -8,16 +8,17 @@ from typing import Any
 
 import pytest
 
+from iris_cli.config.grid import GRID_PRESETS
 from iris_cli.pairs.sources import JoinedPairs
-from iris_cli.training.checkpoint import Checkpoint, Progress
+from iris_cli.training.checkpoint import Checkpoint, DataDescription, Progress
 from iris_cli.training.test import open_members
 from iris_cli.training.test_split import split_to_test, trained_on
 from shards.index import Index
 from tests.training.makers import pairs_in, write_pairs
 
 
-def checkpoint_of(fingerprint: str | None) -> Checkpoint:
-    return Checkpoint({}, {}, Progress(), {}, {} if fingerprint is None else {"fingerprint": fingerprint})
+def checkpoint_of(fingerprint: str) -> Checkpoint:
+    return Checkpoint({}, {}, Progress(), {}, DataDescription(fingerprint, GRID_PRESETS["tiny"], "v_density", "mean"))
 
 
 @pytest.fixture(scope="module")
@@ -46,11 +47,11 @@ def test_a_set_is_known_by_its_shards_whatever_its_folder_or_split_and_beside_ot
 def test_one_member_that_was_trained_on_it_is_enough(sets: dict[str, Path]) -> None:
     one, other = (Index.open(sets[name]).fingerprint for name in ("one", "other"))
     assert trained_on([checkpoint_of(other), checkpoint_of(one)], one) is True
-    assert trained_on([checkpoint_of(None), checkpoint_of(one)], one) is True
+    assert trained_on([checkpoint_of(""), checkpoint_of(one)], one) is True
 
 
-@pytest.mark.parametrize("fingerprint", [None, "imported:" + 64 * "a"])
-def test_what_a_checkpoint_does_not_say_nobody_knows(sets: dict[str, Path], fingerprint: str | None) -> None:
+@pytest.mark.parametrize("fingerprint", ["", "imported:" + 64 * "a"])
+def test_what_a_checkpoint_does_not_say_nobody_knows(sets: dict[str, Path], fingerprint: str) -> None:
     one = Index.open(sets["one"]).fingerprint
     assert trained_on([checkpoint_of(fingerprint)], one) is None
     assert trained_on([checkpoint_of(fingerprint), checkpoint_of(64 * "b")], one) is None
@@ -88,4 +89,4 @@ def test_commands_say_plainly_same_other_or_unknown(
         drawn = iris("plot", "pair", sets[name], "--run", run, "-o", tmp_path / f"{name}.png")
         assert drawn.code == 0, drawn.err
         assert told in " ".join(drawn.err.split())
-    assert open_members(run)[0].checkpoint.data["fingerprint"] == pairs_in(sets["one"]).fingerprint
+    assert open_members(run)[0].checkpoint.data.fingerprint == pairs_in(sets["one"]).fingerprint

@@ -1,0 +1,45 @@
+"""Layers, image sizes and initial weights that all networks share."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+#: Image sizes that the networks are defined for, pixels across.
+SIZES = (32, 64, 128, 256, 512)
+#: Channels that each attention head works on, as in the IRIS paper (arXiv:2607.01338).
+CHANNELS_PER_HEAD = 32
+LEAKY_SLOPE = 0.01
+
+
+class PixelAttention(nn.Module):
+    """Self-attention between all pixels, `LayerNorm(x + MHA(LayerNorm(x)))`: (N, C, H, W) -> the same shape."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm_in = nn.LayerNorm(channels)
+        self.attention = nn.MultiheadAttention(channels, heads(channels), batch_first=True)
+        self.norm_out = nn.LayerNorm(channels)
+
+    def forward(self, image: Tensor) -> Tensor:
+        pixels = image.flatten(2).transpose(1, 2)  # (N, H W, C)
+        normed = self.norm_in(pixels)
+        mixed, _ = self.attention(normed, normed, normed, need_weights=False)
+        return self.norm_out(pixels + mixed).transpose(1, 2).reshape(image.shape)
+
+
+def heads(channels: int) -> int:
+    """The number of attention heads for so many channels."""
+    return max(1, channels // CHANNELS_PER_HEAD)
+
+
+@torch.no_grad()
+def initialise(module: nn.Module, generator: torch.Generator) -> None:
+    """Kaiming-uniform weights and zero biases for every convolution and linear map, drawn from `generator` alone."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            nn.init.kaiming_uniform_(layer.weight, a=LEAKY_SLOPE, nonlinearity="leaky_relu", generator=generator)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+        elif isinstance(layer, nn.MultiheadAttention):
+            nn.init.xavier_uniform_(layer.in_proj_weight, generator=generator)
