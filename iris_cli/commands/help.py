@@ -11,6 +11,8 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
+#: Group of the options that nearly all commands have.
+COMMON = "Common options"
 #: The heading in a docstring from which on lines are examples.
 EXAMPLES = "Examples:"
 
@@ -61,7 +63,9 @@ class Group(TyperGroup):
 
 
 def _heading(param: Any) -> str:
-    return "Arguments" if param.param_type_name == "argument" else getattr(param, "rich_help_panel", None) or "Options"
+    if param.param_type_name == "argument":
+        return "Arguments"
+    return COMMON if param.name == "help" else param.rich_help_panel or "Options"
 
 
 def _write_groups(formatter: Any, records: Iterable[tuple[str, tuple[str, str]]]) -> None:
@@ -69,6 +73,6 @@ def _write_groups(formatter: Any, records: Iterable[tuple[str, tuple[str, str]]]
     groups: dict[str, list[tuple[str, str]]] = {}
     for heading, record in records:
         groups.setdefault(heading, []).append(record)
-    for heading in sorted(groups, key=lambda name: name == "Common options"):
+    for heading in sorted(groups, key=lambda name: name == COMMON):
         with formatter.section(heading):
             formatter.write_dl(groups[heading])

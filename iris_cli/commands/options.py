@@ -15,21 +15,19 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
 import typer
 
+from iris_cli.commands.help import COMMON
 from iris_cli.config.setting import Setting, setting_of, unit_of
 from iris_cli.config.toml import from_dict, merged, read_toml
 from iris_cli.console import LOG_EVERY, QUIET, VERBOSE
 from iris_cli.errors import UsageError
 
 T = TypeVar("T")
-
-#: Group of `--help` for the options that nearly all commands have.
-COMMON = "Common options"
 
 
 def _set(variable: str) -> Callable[[Any], Any]:
@@ -60,7 +58,7 @@ Verbose = Annotated[
 ]
 LogEvery = Annotated[
     float | None,
-    _common("--log-every", min=0.1, callback=_set(LOG_EVERY), help="Seconds between two lines of a log.  [default: 10]"),
+    _common("--log-every", min=0.1, callback=_set(LOG_EVERY), help="Seconds between log lines.  [default: 10]"),
 ]
 
 
@@ -88,8 +86,8 @@ class Settings(Generic[T]):
     """What the user gave of a configuration: a file, and flags by their dotted keys (`noise.sigma_K`)."""
 
     cls: type[T]
-    file: Path | None
-    flags: Mapping[str, Any]
+    file: Path | None = None
+    flags: Mapping[str, Any] = field(default_factory=dict)
 
     def resolve(self, base: Mapping[str, Any] | None = None, **changes: Any) -> T:
         """The configuration: defaults, `base`, the file, the flags and `changes` (None: no change), in rising order.
@@ -244,7 +242,7 @@ def _spread(parameter: inspect.Parameter, hint: Any) -> tuple[list[inspect.Param
         return _spread_settings(get_args(settings)[0], only)
     if dataclasses.is_dataclass(hint):
         hints = get_type_hints(hint, include_extras=True)
-        names = [field.name for field in dataclasses.fields(hint)]
+        names = [f.name for f in dataclasses.fields(hint)]
         spread = [
             _keyword(f.name, hints[f.name], inspect.Parameter.empty if f.default is dataclasses.MISSING else f.default)
             for f in dataclasses.fields(hint)

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from iris_cli.commands import options, provenance
-from iris_cli.commands.cube import HEADER_BYTES, Reading, tell_plan
-from iris_cli.commands.plot import FIGURE_BYTES
-from iris_cli.console import log
+from iris_cli.config.cube import RegridConfig
+from iris_cli.console import emit, log, plural
 from iris_cli.errors import UsageError
 
+if TYPE_CHECKING:
+    from iris_cli.dry_run import DryRun
 
-@options.grouped
+#: Bytes of a FITS header with its history.
+HEADER_BYTES = 20_000
+
+
+@options.command
 def revert(
     inputs: Annotated[
         list[Path],
@@ -26,27 +31,35 @@ def revert(
     ],
     *,
     out: Annotated[Path, typer.Option("--out", "-o", help="FITS map to write.")],
-    figure: Annotated[Path | None, typer.Option("--figure", help="Figure to draw: .png, .pdf or .svg.")] = None,
-    density_unit: Annotated[str, typer.Option("--density-unit", help="Of the map: kg/m3 or Msun/pc3.")] = "kg/m3",
-    reading: Reading,
-    config: options.ConfigFile = None,
+    figure: Annotated[Path | None, typer.Option("--figure", help="Figure to write: .png, .pdf or .svg.")] = None,
+    density_unit: Annotated[
+        str, typer.Option("--density-unit", metavar="[kg/m3|Msun/pc3]", help="Unit of the map.")
+    ] = "kg/m3",
     overwrite: options.Overwrite = False,
+    settings: Annotated[options.Settings[RegridConfig], options.Only("cube")],
     dry_run: options.DryRun = False,
-    speech: options.Speech,
+    output: options.Output,
 ) -> None:
-    """Turn a telescope's cube into the view from above: a map of H2 density, and what is known of its worth."""
-    regrid = reading.settings(config)
+    """Turn telescope cubes into the view from above: a map of H2 density, with an estimate of its quality.
+
+    Examples:
+        iris revert RUN cube.fits --out map.fits --figure map.png
+        iris revert ENSEMBLE east.fits west.fits --out map.fits
+        iris revert RUN lv.npz --out map.fits --density-unit Msun/pc3
+    """
+    regrid = settings.resolve()
     if regrid.grid is not None:
-        log(f"note: the grid is the run's; that of {config} is for `iris cube`")
-    settings = regrid.cube
+        log(f"note: the grid of the run is used; that of {settings.file} is for `iris cube`")
+    config = regrid.cube
     runs, cubes = divided(inputs)
-    from iris_cli.console import emit
     from iris_cli.signals import START_AGAIN, stop_on_signal
-    from iris_cli.telescope import revert as work  # wakes torch
+    from iris_cli.telescope import revert as work  # imports torch
 
     if dry_run:
-        told = work.plan_revert(runs, cubes, out, figure, settings, density_unit, overwrite)
-        tell_plan(told, inputs, _sizes(told, out, figure), "a map", speech.as_json)
+        from iris_cli.dry_run import show
+
+        planned = work.plan_revert(runs, cubes, out, figure, config, density_unit, overwrite)
+        show(_dry_run(planned, inputs, out, figure), output.as_json, **planned)
         return
     with stop_on_signal(START_AGAIN):
         made = work.revert(
@@ -54,23 +67,16 @@ def revert(
             cubes,
             out=out,
             figure=figure,
-            config=settings,
+            config=config,
             unit=density_unit,
             overwrite=overwrite,
-            quiet=speech.quiet,
-            history=provenance.history(settings),
+            quiet=output.quiet,
+            history=provenance.history(config),
         )
-    if speech.as_json:
+    if output.as_json:
         emit(made.told)
     else:
         print("\n".join([*work.sentences(made.told), *made.told["outputs"]]))
-
-
-def _sizes(told: dict[str, Any], out: Path, figure: Path | None) -> dict[Path, int]:
-    """Map, observation and coverage, and with several networks their spread."""
-    images = 3 + (len(told["networks"]) > 1)
-    written = {out: 4 * images * math.prod(told["image"]) + images * HEADER_BYTES}
-    return written if figure is None else {**written, figure: FIGURE_BYTES}
 
 
 def divided(inputs: list[Path]) -> tuple[list[Path], list[Path]]:
@@ -82,3 +88,22 @@ def divided(inputs: list[Path]) -> tuple[list[Path], list[Path]]:
     if not cubes:
         raise UsageError("no cube was named", "name a FITS cube after the run")
     return runs, cubes
+
+
+def _dry_run(planned: dict[str, Any], reads: list[Path], out: Path, figure: Path | None) -> DryRun:
+    """Map, observation and coverage, and with several networks their spread, are written."""
+    from iris_cli.dry_run import FIGURE_BYTES, WITH_TORCH, DryRun, size_of
+
+    cubes, shape = planned.get("cubes", []), planned["image"]
+    images = 3 + (len(planned["networks"]) > 1)
+    written = {out: images * (4 * math.prod(shape) + HEADER_BYTES)}
+    largest_GiB = max((float(cube["size_GiB"]) for cube in cubes), default=0.0)
+    working_GiB = planned.get("sums_GiB", 0.0) + min(planned.get("memory_GiB", 0.0), largest_GiB)
+    source = f" from {plural(len(cubes), 'cube')}, latitude by {planned['latitude']}" if cubes else ""
+    return DryRun(
+        computes=f"a map of {' x '.join(map(str, shape))} pixels{source}",
+        reads={path: size_of([path] if path.is_file() else path.rglob("best.pt")) for path in reads},
+        writes=written if figure is None else {**written, figure: FIGURE_BYTES},
+        memory=WITH_TORCH + int(2**30 * working_GiB),
+        notes=tuple(note for cube in cubes for note in cube["notes"]),
+    )
