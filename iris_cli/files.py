@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,7 +15,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from iris_cli.errors import DataError, naming
+from iris_cli.errors import DataError, UsageError, naming
 from shards import layout
 
 
@@ -77,6 +78,34 @@ def fits_cards(text: str) -> list[str]:
     """
     printable = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
     return textwrap.wrap(printable.encode("ascii", "backslashreplace").decode(), 72, break_on_hyphens=False)
+
+
+def add_history(header: Any, paragraphs: Iterable[str]) -> None:
+    """HISTORY cards of a FITS header, each paragraph on as many as it needs."""
+    for line in (line for paragraph in paragraphs for line in fits_cards(paragraph)):
+        header.add_history(line)
+
+
+def check_output(path: Path, overwrite: bool, suffixes: Sequence[str] = ()) -> None:
+    """Check the name of an output file before anything is computed.
+
+    UsageError for a suffix that is none of `suffixes`, for a folder, and for an existing file without `overwrite`;
+    DataError when the parent folder does not exist.
+    """
+    if suffixes and path.suffix.lower() not in suffixes:
+        raise UsageError(f"{path} ends in none of {', '.join(suffixes)}", "its ending selects the file format")
+    if not path.absolute().parent.is_dir():
+        raise DataError(f"{path.absolute().parent} is not a folder", "make it first")
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder", "name a file")
+    if path.exists() and not overwrite:
+        raise UsageError(f"{path} exists already", "--overwrite replaces it")
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def to_json(value: Any) -> str:

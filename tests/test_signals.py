@@ -188,7 +188,7 @@ def test_a_report_that_is_stopped_while_it_is_written_leaves_nothing(
 ) -> None:
     shards = write_pairs(tmp_path / "shards", {"train": range(4), "test": range(200, 203)})
     assert iris("train", shards, "--out", tmp_path / "run", "--epochs", 1, "--batch-size", 4, "-q").code == 0
-    monkeypatch.setattr("iris_cli.evaluation.report.to_json", lambda *told: signal.raise_signal(signal.SIGTERM))
+    monkeypatch.setattr("iris_cli.evaluation.report_folder.to_json", lambda *told: signal.raise_signal(signal.SIGTERM))
     before = sorted(tmp_path.iterdir())
     ran = iris("test", tmp_path / "run", shards, "--report", tmp_path / "report", "-q")
     assert ran.code == EXIT_REQUEUE and "begin again" in ran.err

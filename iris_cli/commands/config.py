@@ -179,6 +179,6 @@ def _of_standard(folder: Path) -> Shown:
 
 def _of_paper(folder: Path) -> Shown:
     """Folders of the paper code hold their grid, but not how they were made."""
-    from iris_cli.standard.paper_format import open_folder
+    from iris_cli.standard.paper_format import open_paper_dataset
 
-    return Shown(str(folder), open_folder(folder).grid)
+    return Shown(str(folder), open_paper_dataset(folder).grid)

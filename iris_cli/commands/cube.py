@@ -29,7 +29,7 @@ def cube(
     Examples:
         iris cube cube.fits --run RUN --out lv.npz
         iris cube east.fits west.fits --preset paper --latitude max --out lv.fits
-        iris cube cube.fits --run RUN --unit K --rest-frequency-ghz 220.3987 --out lv.npz
+        iris cube cube.fits --run RUN --unit K --beam-arcsec 30 --out lv.npz
     """
     config = settings.resolve()
     from iris_cli.signals import START_AGAIN, stop_on_signal

@@ -19,7 +19,7 @@ from iris_cli.console import clock, emit, log, table
 from iris_cli.errors import DataError
 
 if TYPE_CHECKING:
-    from iris_cli.evaluation.summary import Report
+    from iris_cli.evaluation.report import Report
 
 #: What the demonstration writes, in the order of its stages; --overwrite removes only these.
 STANDARD, FOREGROUND, SHARDS, LITTER, RUN = "standard", "foreground", "shards", "litter", "run"
@@ -123,9 +123,9 @@ def run_demo(
         inputs = inputs_of(hyper, members=members)
         tested = test_run(members, hyper, inputs, quiet=quiet)
         _draw(members, inputs, out, history)
-    made = {**tested.brief(), "seed": seed, "seconds": watch.seconds, "figure": str(out / FIGURE)}
+    made = {**tested.headline(), "seed": seed, "seconds": watch.seconds, "figure": str(out / FIGURE)}
     write_text(out / REPORT, to_json(made))
-    return tested.normal.report(), made
+    return tested.means, made
 
 
 def _observe(standard: Path, shards: Path, config: Any, how: dict[str, Any]) -> None:
@@ -140,9 +140,9 @@ def _draw(members: Any, inputs: Any, out: Path, history: Sequence[str]) -> None:
     """The first three galaxies of the test split, and the network's predictions."""
     from iris_cli.plots.pairs import draw_pairs
     from iris_cli.plots.style import save
-    from iris_cli.training.test import sample_predictions
+    from iris_cli.training.test import predictions_of
 
-    shown = sample_predictions(members, inputs.normal, galaxies=3)
+    shown = predictions_of(members, inputs.normal, most=3)
     figure = draw_pairs(
         [o[0] for o in shown.observations],
         [d[0] for d in shown.true],

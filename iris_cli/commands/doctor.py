@@ -71,7 +71,7 @@ def doctor(
     seconds: Annotated[float, typer.Option(min=0.1, help="How long to read.")] = 5.0,
     output: options.Output,
 ) -> None:
-    """Check libraries, cores, memory, disk and left-over variables of this machine; exit code 1 if one is wrong.
+    """Check libraries, cores, memory, disk and variables of this machine. Exit code 1 if something is wrong.
 
     Examples:
         iris doctor
@@ -196,9 +196,9 @@ def _cuda(torch: Any) -> Iterator[Finding]:
 
 def kernel(device: Any) -> Finding:
     """Whether the observer's kernel works on this GPU; without it, observing is slower."""
-    from iris_cli.observers.device import kernel_trouble
+    from iris_cli.observers.backends.torch_windows import triton_kernel_error
 
-    why_not = kernel_trouble(device)
+    why_not = triton_kernel_error(device)
     if why_not is None:
         return Finding(str(device), OK, "the observer's kernel gives the same numbers as torch")
     return Finding(str(device), NOTE, f"the observer runs without its kernel: {why_not or 'Triton is not installed'}")
@@ -292,7 +292,7 @@ def launcher(environment: Mapping[str, str]) -> Iterator[Finding]:
         yield Finding(
             "launcher",
             OK,
-            f"part {part + 1} of {parts} of a data set; rank {rank.rank} of {rank.size} in training; {', '.join(there)}",
+            f"part {part + 1} of {parts} of a set, rank {rank.rank} of {rank.size} in training: {', '.join(there)}",
         )
     else:
         yield Finding("launcher", OK, "none: commands run in one process")

@@ -43,7 +43,9 @@ def evaluate(
     against: Annotated[
         list[Path] | None,
         typer.Option(
-            "--against", help="For the report: shards of another family of galaxies; may be given several times."
+            "--against",
+            metavar="<path>",
+            help="For the report: shards of another family of galaxies; may be given several times.",
         ),
     ] = None,
     overwrite: options.Overwrite = False,
@@ -70,7 +72,7 @@ def evaluate(
         processes.start()
     from iris_cli.console import emit, table
     from iris_cli.ranks import is_rank_0
-    from iris_cli.training.test import inputs_of, open_members, test_run
+    from iris_cli.training.test import inputs_of, open_members, report_predictions, test_run
 
     members = open_members(run)
     trained = {**members[0].checkpoint.config, "observer": ""}
@@ -89,20 +91,21 @@ def evaluate(
     tested = test_run(members, config, inputs, device=processes.device, quiet=output.quiet)
     if not is_rank_0():
         return
-    told = tested.brief()
+    result = tested.headline()
     if report:
-        from iris_cli.evaluation.report import write_report
+        from iris_cli.evaluation.report_folder import write_report
         from iris_cli.signals import START_AGAIN, stop_on_signal
 
         history = provenance.history(config, dated=False)
         with stop_on_signal(START_AGAIN):
-            made = write_report(report, run, tested, members, inputs, overwrite=overwrite, history=history)
-        told["report"] = str(made)
+            samples = report_predictions(members, inputs)
+            made = write_report(report, run, tested, samples, overwrite=overwrite, history=history)
+        result["report"] = str(made)
         provenance.record(report, config)
-    title = f"{run} on {', '.join(config.data)}, {told['split']} split"
-    emit(told) if output.as_json else table(title, ("", "", ""), tested.rows())
+    title = f"{run} on {', '.join(config.data)}, {result['split']} split"
+    emit(result) if output.as_json else table(title, ("", "", ""), tested.rows())
     if report and not output.as_json:
-        print(told["report"])
+        print(result["report"])
 
 
 def check_free(folder: Path, overwrite: bool) -> None:

@@ -24,14 +24,17 @@ def parts(text: str | None) -> tuple[str, list[str]]:
 
 
 class Command(TyperCommand):
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        arguments = [param for param in self.params if param.param_type_name == "argument"]
+        return ["[OPTIONS]", *(word(param) if param.required else f"[{word(param)}]" for param in arguments)]
+
     def format_help_text(self, ctx: Any, formatter: Any) -> None:
         whole, self.help = self.help, parts(self.help)[0]
         super().format_help_text(ctx, formatter)
         self.help = whole
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        shown = [(param, param.get_help_record(ctx)) for param in self.get_params(ctx)]
-        _write_groups(formatter, ((_heading(param), record) for param, record in shown if record))
+        _write_params(self.get_params(ctx), ctx, formatter)
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         if examples := parts(self.help)[1]:
@@ -51,28 +54,38 @@ class Group(TyperGroup):
         return params
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        shown = [(param, param.get_help_record(ctx)) for param in self.get_params(ctx)]
-        _write_groups(formatter, ((_heading(param), record) for param, record in shown if record))
+        _write_params(self.get_params(ctx), ctx, formatter)
         commands: list[Any] = [self.get_command(ctx, name) for name in self.list_commands(ctx)]
         width = max(len(command.name) for command in commands)
-        records = [
-            (command.rich_help_panel or "Commands", (f"{command.name:<{width}}", command.get_short_help_str(limit=100)))
-            for command in commands
-        ]
-        _write_groups(formatter, records)
+        panels: dict[str, list[tuple[str, str]]] = {}
+        for command in commands:
+            record = (f"{command.name:<{width}}", command.get_short_help_str(limit=100))
+            panels.setdefault(command.rich_help_panel or "Commands", []).append(record)
+        for panel, records in panels.items():
+            with formatter.section(panel):
+                formatter.write_dl(records)
 
 
-def _heading(param: Any) -> str:
-    if param.param_type_name == "argument":
-        return "Arguments"
-    return COMMON if param.name == "help" else param.rich_help_panel or "Options"
+def word(argument: Any) -> str:
+    """An argument as usage and documentation name it: OUT, DATA..."""
+    return argument.metavar or argument.name.upper() + ("..." if argument.nargs == -1 else "")
 
 
-def _write_groups(formatter: Any, records: Iterable[tuple[str, tuple[str, str]]]) -> None:
-    """A section for each heading, in the order of their first appearance, but common options last."""
-    groups: dict[str, list[tuple[str, str]]] = {}
-    for heading, record in records:
-        groups.setdefault(heading, []).append(record)
-    for heading in sorted(groups, key=lambda name: name == COMMON):
-        with formatter.section(heading):
-            formatter.write_dl(groups[heading])
+def by_panel(params: Iterable[Any]) -> dict[str, list[Any]]:
+    """Heading -> parameters, in the order of their first appearance, but common options last."""
+    panels: dict[str, list[Any]] = {}
+    for param in params:
+        argument = param.param_type_name == "argument"
+        panel = "Arguments" if argument else COMMON if param.name == "help" else param.rich_help_panel or "Options"
+        panels.setdefault(panel, []).append(param)
+    return dict(sorted(panels.items(), key=lambda item: item[0] == COMMON))
+
+
+def _write_params(params: Iterable[Any], ctx: Any, formatter: Any) -> None:
+    for panel, inner in by_panel(params).items():
+        if panel == "Arguments":
+            records = [(word(param), param.help or "") for param in inner]
+        else:
+            records = [record for param in inner if (record := param.get_help_record(ctx))]
+        with formatter.section(panel):
+            formatter.write_dl(records)

@@ -24,7 +24,7 @@ def observe(
     transition: Annotated[list[str] | None, options.option(LineConfig, "transition")] = None,
     tracer_per_CO: Annotated[list[float] | None, options.option(LineConfig, "tracer_per_CO")] = None,
     unit: Annotated[str, typer.Option(metavar="[K|'K (Planck)'|Jy/sr]", help="Unit of the cube.")] = "K",
-    velocity_smoothing: Annotated[
+    smooth_velocity: Annotated[
         bool, typer.Option(help="Smooth velocities over neighbouring cells before observing.")
     ] = True,
     moments: Annotated[bool, typer.Option("--moments", help="Also write moments 0, 1 and 2, a file each.")] = False,
@@ -41,11 +41,11 @@ def observe(
     """
     config = settings.resolve()
     config = replace(config, lines=_lines(config.lines, molecule, transition, tracer_per_CO))
-    from iris_cli.observers.device import settled
+    from iris_cli.observers.device import resolve_backend
     from iris_cli.observers.observe import observe_to_fits  # imports torch
     from iris_cli.signals import START_AGAIN, stop_on_signal
 
-    config = settled(config)
+    config = resolve_backend(config)
     with stop_on_signal(START_AGAIN):
         written = observe_to_fits(
             standard,
@@ -53,7 +53,7 @@ def observe(
             out,
             config,
             unit=unit,
-            in_blur=velocity_smoothing,
+            smooth_velocity=smooth_velocity,
             moments=moments,
             overwrite=overwrite,
             quiet=output.quiet,

@@ -135,16 +135,18 @@ class Flag:
     def parameter(self) -> str:
         return self.key.replace(".", "__")
 
-    def annotation(self, default: str = "", many: bool = False) -> Any:
-        """What typer reads. `many`: the option may be given several times."""
-        kind = list[str] if self.kind is tuple else str if self.setting.read else self.kind
-        option = typer.Option(
+    def annotation(self, default: str) -> Any:
+        """What typer reads; `default` is printed instead of the default of the configuration."""
+        kind: Any = str if self.setting.read else list[str] if self.kind is tuple else self.kind
+        return Annotated[kind | None, self.option(default)]
+
+    def option(self, default: str = "") -> Any:
+        return typer.Option(
             *self.setting.flags,
             help=self._help(default),
             metavar=self._metavar(),
             rich_help_panel=self.setting.panel or None,
         )
-        return Annotated[(list[kind] if many else kind) | None, option]  # type: ignore[valid-type]
 
     def value(self, given: Any) -> Any:
         """The value of a configuration. UsageError for text that cannot be read."""
@@ -176,7 +178,8 @@ class Flag:
 
     def _metavar(self) -> str | None:
         values = list(filter(None, self.setting.choices or self.setting.known))
-        return self.setting.metavar or (f"[{'|'.join(values)}]" if values else None)
+        listed = "<str>" if self.kind is tuple else None
+        return self.setting.metavar or (f"[{'|'.join(values)}]" if values else listed)
 
 
 def flags_of(config: Any, only: Only | None = None, table: str = "") -> Iterator[Flag]:
@@ -200,9 +203,9 @@ def _plain(hint: Any) -> Any:
     return get_origin(hint) or hint
 
 
-def option(cls: type, key: str, many: bool = False) -> Any:
-    """The annotation of one option that a configuration declares."""
-    return next(flag for flag in flags_of(cls()) if flag.key == key).annotation(many=many)
+def option(cls: type, key: str) -> Any:
+    """One option that a configuration declares."""
+    return next(flag for flag in flags_of(cls()) if flag.key == key).option()
 
 
 # --- functions as commands --------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """How an output was made: command line, versions, configuration and time, kept with the output.
 
-A folder keeps it in `commands.jsonl`, a line for each command that wrote there, apart from the data: those have the same
-bytes for the same inputs, and a command line does not. Files keep it as text in their headers.
+A folder keeps it in `commands.jsonl`, a line for each command that wrote there. This file is apart from the data, which
+have the same bytes for the same inputs. Other files keep it as text in their headers.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ def revert(
     inputs: Annotated[
         list[Path],
         typer.Argument(
-            metavar="RUN|CUBE",
+            metavar="RUN... CUBE...",
             help="Run folders (ensembles, .pt checkpoints), then FITS cubes or an l-v image of `iris cube`.",
         ),
     ],

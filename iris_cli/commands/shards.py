@@ -134,7 +134,7 @@ def merge(folder: Folder, *, output: options.Output) -> None:
     Examples:
         iris shards merge SHARDS
     """
-    from shards.finalize import merge_set, missing_shards, read_plan
+    from shards.finalize import merge_set
 
     index = merge_set(folder)
     provenance.record(folder)
@@ -309,10 +309,11 @@ def _grid(index: Index) -> Grid | None:
 
 
 def _save_figure(index: Index, arrays: Mapping[str, Any], title: str, out: Path) -> None:
+    from iris_cli.files import check_output
     from iris_cli.plots.sample import draw_sample
-    from iris_cli.plots.style import check_writable, save
+    from iris_cli.plots.style import FORMATS, save
 
-    check_writable(out)
+    check_output(out, overwrite=True, suffixes=FORMATS)
     units = {name: schema.attributes.get("unit") for name, schema in index.arrays.items()}
     labels = {name: f"{name} [{unit}]" if unit else name for name, unit in units.items()}
     save(draw_sample(arrays, labels, _grid(index), title), out, history=provenance.history(dated=False))

@@ -24,15 +24,24 @@ class LineConfig:
     """A spectral line of a built-in molecule or of a LAMDA file."""
 
     molecule: str = setting(
-        "13co", "12co, 13co, c18o, or the path of a LAMDA file; may be given several times.", "--molecule", panel=LINES
+        "13co",
+        "12co, 13co, c18o, or the path of a LAMDA file; may be given several times.",
+        "--molecule",
+        metavar="<str>",
+        panel=LINES,
     )
     transition: str = setting(
-        "2-1", "Transition as `iris molecule` prints it, one for each molecule.", "--transition", panel=LINES
+        "2-1",
+        "Transition as `iris molecule` prints it, one for each molecule.",
+        "--transition",
+        metavar="<str>",
+        panel=LINES,
     )
     tracer_per_CO: float | None = setting(
         None,
         "n(molecule)/n(CO), one for each molecule.",
         "--tracer-per-co",
+        metavar="<float>",
         least=0,
         unset="known for built-in molecules",
         panel=LINES,

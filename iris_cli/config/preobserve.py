@@ -29,10 +29,10 @@ class PreobserveConfig:
     latitude: str = setting(
         "mean", "How the cube is reduced over latitude.", "--latitude", choices=LATITUDE_REDUCTIONS, panel=OBSERVING
     )
-    velocity_smoothing: bool = setting(
+    smooth_velocity: bool = setting(
         True,
         "Smooth velocities over neighbouring cells before observing.",
-        "--velocity-smoothing/--no-velocity-smoothing",
+        "--smooth-velocity/--no-smooth-velocity",
         panel=OBSERVING,
     )
     litter: bool = setting(

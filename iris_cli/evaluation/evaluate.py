@@ -1,89 +1,214 @@
-"""Every sample once: the same for validation and test, on any number of ranks."""
+"""The one evaluation loop: every pair of a feed once, with the predictions for it, on any number of ranks.
+
+`evaluate` yields batches with their predictions. Everything else is a function of these: `mean_scores` for validation
+and for the plain test, `gather_per_pair` for the whole test of a run, `sample_predictions` for figures.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from torch import Tensor
 
+from iris_cli.config.grid import Grid
 from iris_cli.console import Progress, plural, warn
 from iris_cli.distributed import World
 from iris_cli.errors import DataError
+from iris_cli.evaluation.ensemble import Ensemble
 from iris_cli.evaluation.loss import PhysicalLoss
-from iris_cli.evaluation.metrics import Maps, Measure, Totals, pixel_volume
+from iris_cli.evaluation.metrics import Maps, Measure, pixel_volume
+from iris_cli.evaluation.per_pair import Quantity
 from iris_cli.pairs.batch import Feed, PairBatch, bad_litter_over_ranks
 
 
+@dataclass(frozen=True)
+class Evaluated:
+    """A batch of pairs, and the maps that were predicted from it; both on the CPU."""
+
+    batch: PairBatch
+    maps: Maps
+
+
+Batches = Generator[Evaluated, None, None]
+
+
 @torch.no_grad()
-def predict(reverter: nn.Module, observation: Tensor, world: World) -> Tensor:
-    """(n, 1, L, V) -> (n, 1, R', L), on the CPU."""
-    return reverter(observation.to(world.device, non_blocking=True)).cpu()
-
-
-def measure(
-    reverter: nn.Module,
-    loss: PhysicalLoss,
-    batch: PairBatch,
-    measures: dict[str, Measure],
-    world: World,
-    mean_image: Tensor | None,
-    volume: Tensor,
-) -> dict[str, Tensor]:
-    """(n,) float64 of each measure."""
-    pred = predict(reverter, batch.observation, world)
-    maps = Maps(pred.double(), batch.density.double(), loss, mean_image, volume)
-    return {name: function(maps).double() for name, function in measures.items()}
-
-
 def evaluate(
-    reverter: nn.Module,
+    ensemble: Ensemble,
     loss: PhysicalLoss,
     feed: Feed,
-    measures: dict[str, Measure],
     world: World,
-    mean_image: Tensor | None,
-    bar: Progress,
+    mean_image: Tensor | None = None,
+    bar: Progress | None = None,
     agree: Callable[[], None] = lambda: None,
     waiting: Callable[[], None] = lambda: None,
-) -> Totals:
-    """Totals over all ranks; `agree` is called before each batch, `waiting` while one is late.
+    position: int = 0,
+) -> Batches:
+    """Yield this rank's batches from `position` on, without the empty ones.
 
-    DataError when a prediction or a true density is not finite, when samples are missing at the end that nobody has
-    counted as unreadable, or when all are.
+    `mean_image` is the training set's mean density (1, R', L). `agree` is called before each batch, `waiting` while
+    one is late. DataError when a prediction or a true density is not finite.
     """
-    reverter.eval()
-    totals, volume = Totals(measures), pixel_volume(feed.pairs.grid)
+    ensemble.eval()
+    volume, loss = pixel_volume(feed.pairs.grid), deepcopy(loss).cpu()
     image = None if mean_image is None else mean_image.double()[None]
-    loss = loss.cpu()
-    with closing(feed.epoch(waiting=waiting)) as batches:
+    with closing(feed.epoch(position=position, waiting=waiting)) as batches:
         for batch in batches:
             agree()
             if len(batch):
                 check_truth(batch, feed)
-                values = measure(reverter, loss, batch, measures, world, image, volume)
-                check_finite(values["loss"], batch, feed)
-                totals.add(values)
-            bar.advance()
+                observation = batch.observation.to(world.device, non_blocking=True)
+                members = ensemble(observation).cpu().double()
+                check_prediction(members, batch, feed)
+                yield Evaluated(batch, Maps(members, batch.density.double(), loss, image, volume))
+            if bar:
+                bar.advance()
+
+
+# --- means over pairs -------------------------------------------------------------------------------------------------
+
+
+class Totals:
+    """Float64 sums and counts of measures over pairs: `add` batches, sum `table` over ranks, then take `means`.
+
+    A measure that a pair does not define (the split of an empty map) is NaN for it and does not enter its mean.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.names = (*names, "pairs")
+        #: (sum or count, measure)
+        self.table = torch.zeros(2, len(self.names), dtype=torch.float64)
+
+    def add(self, values: Mapping[str, Tensor]) -> None:
+        """(n,) numbers of each measure."""
+        pairs = len(next(iter(values.values())))
+        columns = torch.stack([*(values[name] for name in self.names[:-1]), torch.ones(pairs, dtype=torch.float64)])
+        self.table[0] += columns.nan_to_num(0.0).sum(dim=1)
+        self.table[1] += (~columns.isnan()).sum(dim=1)
+
+    def count(self, name: str = "pairs") -> int:
+        return int(self.table[1, self.names.index(name)])
+
+    def means(self) -> dict[str, float | None]:
+        """Measure -> mean over the pairs that define it; None where no pair does."""
+        sums, counts = self.table.tolist()
+        return {name: s / n if n else None for name, s, n in zip(self.names[:-1], sums, counts, strict=False)}
+
+
+def mean_scores(batches: Batches, measures: Mapping[str, Measure], feed: Feed, world: World) -> Totals:
+    """Totals over the batches of all ranks.
+
+    DataError when more pairs are missing than were counted as unreadable, or when none could be read.
+    """
+    totals = Totals(measures)
+    with closing(batches):
+        for evaluated in batches:
+            totals.add({name: measure(evaluated.maps).double() for name, measure in measures.items()})
     world.sum(totals.table)
     missing = feed.count - totals.count()
     if missing and missing > feed.bad_over_ranks(world):
         raise DataError(
-            f"{totals.count()} samples were seen; {feed.pairs.name} promises {feed.count}",
+            f"{totals.count()} samples were seen; the index of {feed.pairs.name} lists {feed.count}",
             "check it: iris shards verify",
         )
     if missing == feed.count:
-        raise DataError(
-            f"none of the {feed.count} {feed.stream} samples could be read", "check them: iris shards verify"
-        )
+        raise nothing_readable(feed)
     return totals
 
 
-def tell_bad_litter(feeds: Sequence[Feed], world: World) -> None:
-    """A warning when a test drew litter that could not be read; all ranks ask together."""
-    if bad := bad_litter_over_ranks(feeds, world):
-        warn(f"{plural(bad, 'sample')} of the litter could not be read: others were drawn instead")
+# --- numbers of each pair ---------------------------------------------------------------------------------------------
+
+#: Name -> (pairs, width)
+Arrays = dict[str, NDArray[np.float64]]
+
+
+def gather_per_pair(batches: Batches, quantities: Sequence[Quantity], feed: Feed, world: World) -> Arrays:
+    """The quantities of every pair, the same on every rank; NaN for pairs that could not be read.
+
+    Each rank fills the rows of its own pairs and one sum joins them, so that the result does not depend on ranks,
+    batches or order. DataError when a pair was not seen exactly once, unless it was counted as unreadable, or when
+    none could be read.
+    """
+    widths = {name: width for quantity in quantities for name, width in quantity.widths.items()}
+    table = torch.zeros(feed.count, 1 + sum(widths.values()), dtype=torch.float64)  # column 0: how often it was seen
+    with closing(batches):
+        for evaluated in batches:
+            values = {name: v for quantity in quantities for name, v in quantity.measure(evaluated.maps).items()}
+            ones = torch.ones(len(evaluated.batch), 1, dtype=torch.float64)
+            rows = torch.from_numpy(evaluated.batch.positions)
+            table[rows] += torch.cat([ones, *(values[name].double() for name in widths)], dim=1)
+    world.sum(table)
+    check_seen_once(table[:, 0], feed, world)
+    numbers = table.numpy()
+    numbers[numbers[:, 0] == 0] = np.nan
+    columns = np.split(numbers[:, 1:], np.cumsum(list(widths.values()))[:-1], axis=1)
+    return dict(zip(widths, columns, strict=True))
+
+
+def check_seen_once(seen: Tensor, feed: Feed, world: World) -> None:
+    """`seen` (pairs,) is how often each pair was evaluated over all ranks."""
+    if bool((seen == 1).all()):
+        return
+    absent, often = int((seen == 0).sum()), int((seen > 1).sum())
+    wrong = often + (absent if absent > feed.bad_over_ranks(world) else 0)
+    if wrong:
+        raise DataError(f"{wrong} of {feed.count} samples were not seen just once", "check them: iris shards verify")
+    if absent == feed.count:
+        raise nothing_readable(feed)
+
+
+# --- a few pairs, for figures -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """A few galaxies with what was predicted for them: (1, L, V), (1, R', L), (1, R', L) each, in inner units.
+
+    `predicted` is the mean of an ensemble's members and `spread` their standard deviation; a single network has none.
+    """
+
+    grid: Grid
+    quantity: str
+    observations: list[NDArray[np.float32]] = field(default_factory=list)
+    true: list[NDArray[np.float32]] = field(default_factory=list)
+    predicted: list[NDArray[np.float32]] = field(default_factory=list)
+    spread: list[NDArray[np.float32]] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
+
+
+def sample_predictions(
+    ensemble: Ensemble, loss: PhysicalLoss, feed: Feed, items: Sequence[int] | None = None, most: int = 1
+) -> Predictions:
+    """The first `most` readable pairs among the `items` of a feed that holds all pairs, as an evaluation sees them.
+
+    Without `items`, the first pair of each galaxy.
+    """
+    groups = feed.pairs.groups()
+    shown = Predictions(feed.pairs.grid, feed.pairs.quantity)
+    for item in [groups.index(name) for name in dict.fromkeys(groups)] if items is None else items:
+        with closing(evaluate(ensemble, loss, replace(feed, batch=1), World(), position=item)) as batches:
+            evaluated = next(batches, None)
+        if evaluated is None or evaluated.batch.positions[0] != item:  # it could not be read
+            continue
+        members = evaluated.maps.members[:, 0].float()
+        shown.observations.append(evaluated.batch.observation[0].numpy())
+        shown.true.append(evaluated.batch.density[0].numpy())
+        shown.predicted.append(members.mean(dim=0).numpy())
+        if len(ensemble) > 1:
+            shown.spread.append(members.std(dim=0).numpy())
+        shown.sources.append(groups[item])
+        if len(shown.sources) == most:
+            break
+    return shown
+
+
+# --- checks -----------------------------------------------------------------------------------------------------------
 
 
 def check_truth(batch: PairBatch, feed: Feed) -> None:
@@ -95,10 +220,20 @@ def check_truth(batch: PairBatch, feed: Feed) -> None:
         )
 
 
-def check_finite(values: Tensor, batch: PairBatch, feed: Feed) -> None:
-    """DataError that names the first pair whose value, (n,), is not finite."""
-    for number in batch.ids[~values.isfinite().numpy()]:
+def check_prediction(members: Tensor, batch: PairBatch, feed: Feed) -> None:
+    """DataError that names the first pair for which a member's prediction, (K, n, 1, R', L), is not finite."""
+    for number in batch.ids[~members.flatten(2).sum(dim=(0, 2)).isfinite().numpy()]:
         raise DataError(
             f"the reverter's prediction for '{feed.pairs.key(int(number))}' of {feed.pairs.name} is not finite",
             "was it trained on another unit, or did its training diverge?",
         )
+
+
+def nothing_readable(feed: Feed) -> DataError:
+    return DataError(f"none of the {feed.count} {feed.stream} samples could be read", "check them: iris shards verify")
+
+
+def warn_of_bad_litter(feeds: Sequence[Feed], world: World) -> None:
+    """Warn when litter that could not be read was drawn; all ranks call this together."""
+    if bad := bad_litter_over_ranks(feeds, world):
+        warn(f"{plural(bad, 'sample')} of the litter could not be read: others were drawn instead")

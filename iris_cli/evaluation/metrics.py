@@ -1,14 +1,14 @@
-"""How good predictions are, beside the loss: one number per pair and measure, averaged exactly over pairs.
+"""Measures of a prediction beside the loss: functions of a batch of maps that return one number per pair.
 
-Sums and counts are float64 and joined over ranks at the end, so that ranks, batches and order do not matter. A measure
-that a pair does not define (the split of an empty map) is NaN for it and leaves its average alone.
+A measure that a pair does not define (the split of an empty map) is NaN for it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -24,21 +24,30 @@ FLOOR = 1e-3
 DENSE = 1.0
 #: Peak of the asinh maps that structural similarity is measured on: ten times the normalization.
 SSIM_PEAK = math.asinh(10.0)
-#: A galaxy whose two halves differ by less than this share of its mass is even: its sign is not asked for.
+#: A galaxy whose two halves differ by less than this share of its mass is even: its sign is not counted.
 EVEN_SPLIT = 0.05
-#: Multiples of the loss's normalization above which predicted and true gas are asked to overlap.
+#: Multiples of the loss's normalization above which the overlap of predicted and true gas is measured.
 THRESHOLDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 
 
 @dataclass(frozen=True)
 class Maps:
-    """A batch as measured: float64 (n, 1, R', L), `mean_image` (1, 1, R', L), `volume` (R', 1) of a pixel."""
+    """A batch to measure, in float64: `members` (K, n, 1, R', L) predict the `true` maps (n, 1, R', L).
 
-    pred: Tensor
+    `mean_image` (1, 1, R', L) is the training set's mean map, `volume` (R', 1) that of a pixel. A single network is an
+    ensemble of one.
+    """
+
+    members: Tensor
     true: Tensor
     loss: PhysicalLoss
     mean_image: Tensor | None
     volume: Tensor
+
+    @cached_property
+    def pred(self) -> Tensor:
+        """(n, 1, R', L) the mean of the members."""
+        return self.members.mean(dim=0)
 
     def mass(self, image: Tensor) -> Tensor:
         return (image * self.volume).flatten(1).sum(dim=1)
@@ -84,8 +93,8 @@ def rmse_dex(maps: Maps) -> Tensor:
 
 
 def pearson_asinh(maps: Maps) -> Tensor:
-    """Correlation of the asinh maps; a map without structure correlates with nothing: 0."""
-    from torchmetrics.functional.regression import pearson_corrcoef  # takes a second to load, only a test needs it
+    """Correlation of the asinh maps; 0 where either map has no structure."""
+    from torchmetrics.functional.regression import pearson_corrcoef  # takes a second to load, and only a test needs it
 
     pred, true = (maps.asinh(image).flatten(1) for image in (maps.pred, maps.true))
     varied = (pred.std(dim=1) > 0) & (true.std(dim=1) > 0)
@@ -114,7 +123,7 @@ def mass_ratio(maps: Maps) -> Tensor:
 
 
 def near_far_error(maps: Maps) -> Tensor:
-    """How far the predicted near/far split is from the true one; a map predicted empty counts as even."""
+    """Absolute error of the near/far split; a map predicted empty counts as even."""
     return (maps.split(maps.pred).nan_to_num(0.0) - maps.split(maps.true)).abs()
 
 
@@ -133,13 +142,13 @@ def iou(maps: Maps) -> Tensor:
 
 
 Measure = Callable[[Maps], Tensor]
-#: What validation looks at ...
+#: The measures of a validation ...
 SCORES: dict[str, Measure] = {
     "loss": loss_of_prediction,
     "loss_zero": loss_of_zero,
     "loss_mean_image": loss_of_mean_image,
 }
-#: ... and what a test reports.
+#: ... and those of a test.
 MEASURES: dict[str, Measure] = {
     **SCORES,
     "rmse_dex": rmse_dex,
@@ -149,27 +158,3 @@ MEASURES: dict[str, Measure] = {
     "near_far_error": near_far_error,
     "near_far_sign_right": near_far_sign_right,
 }
-
-
-class Totals:
-    """Running sums of measures: `add` batches, join ranks by summing `table`, then ask for `means`."""
-
-    def __init__(self, names: Iterable[str]) -> None:
-        self.names = (*names, "pairs")
-        #: (sum or count, measure)
-        self.table = torch.zeros(2, len(self.names), dtype=torch.float64)
-
-    def add(self, values: dict[str, Tensor]) -> None:
-        """(n,) numbers of each measure; NaN is left out."""
-        pairs = len(next(iter(values.values())))
-        columns = torch.stack([*(values[name] for name in self.names[:-1]), torch.ones(pairs, dtype=torch.float64)])
-        self.table[0] += columns.nan_to_num(0.0).sum(dim=1)
-        self.table[1] += (~columns.isnan()).sum(dim=1)
-
-    def count(self, name: str = "pairs") -> int:
-        return int(self.table[1, self.names.index(name)])
-
-    def means(self) -> dict[str, float | None]:
-        """Measure -> mean over the pairs that define it; None where none does."""
-        sums, counts = self.table.tolist()
-        return {name: s / n if n else None for name, s, n in zip(self.names[:-1], sums, counts, strict=False)}

@@ -89,6 +89,30 @@ class Features:
 
 
 @dataclass(frozen=True)
+class SummaryRank:
+    """One of SUMMARIES of an image, and the share of held-out inputs with a lower value, in percent."""
+
+    value: float
+    percentile: float
+
+
+@dataclass(frozen=True)
+class InputScore:
+    """How far an image is from the training set, compared with inputs of galaxies that were held out.
+
+    `score` is the squared Mahalanobis distance per dimension, `median_held_out` its median over the `held_out` inputs,
+    `percentile` the share of these with a lower score, in percent. `unlike`: nearly all of them have a lower score.
+    """
+
+    score: float
+    median_held_out: float
+    percentile: float
+    held_out: int
+    unlike: bool
+    summaries: dict[str, SummaryRank]
+
+
+@dataclass(frozen=True)
 class Familiar:
     """What the inputs of a training look like: mean and inverse covariance of their features.
 
@@ -108,22 +132,22 @@ class Familiar:
         away = features - self.mean
         return np.einsum("ni,ij,nj->n", away, self.inverse_covariance, away) / away.shape[1]
 
-    def judge(self, image: NDArray) -> dict[str, Any]:
-        """(L, V) -> the score, its rank among held-out inputs in percent, the summaries with theirs, a verdict."""
+    def judge(self, image: NDArray) -> InputScore:
+        """The score of an image (L, V) and its rank among held-out inputs."""
         features, others = self.features.of(Digest.of(image[None])), np.sort(self.score(self.held_out))
         score = float(self.score(features)[0])
-        told = zip(SUMMARIES, features[0, -len(SUMMARIES) :], self.held_out[:, -len(SUMMARIES) :].T, strict=True)
-        return {
-            "score": score,
-            "median_held_out": float(np.median(others)),
-            "percentile": percentile(others, score),
-            "held_out": len(others),
-            "unlike": bool(np.mean(others >= score) < RARE),
-            "summaries": {
-                name: {"value": float(value), "percentile": percentile(np.sort(column), float(value))}
-                for name, value, column in told
+        columns = zip(SUMMARIES, features[0, -len(SUMMARIES) :], self.held_out[:, -len(SUMMARIES) :].T, strict=True)
+        return InputScore(
+            score,
+            median_held_out=float(np.median(others)),
+            percentile=percentile(others, score),
+            held_out=len(others),
+            unlike=bool(np.mean(others >= score) < RARE),
+            summaries={
+                name: SummaryRank(float(value), percentile(np.sort(column), float(value)))
+                for name, value, column in columns
             },
-        }
+        )
 
 
 def percentile(ascending: NDArray[np.float64], value: float) -> float:
@@ -241,7 +265,7 @@ def _inputs(
     pairs: Pairs, numbers: Numbers, hyper: TrainConfig, litter: Pairs | None
 ) -> Iterator[tuple[NDArray, NDArray]]:
     """Observations (n, L, V) with the noise and the litter that the network met, and true maps (n, R', L)."""
-    noise = None if hyper.noise.silent else ImageNoise.of(hyper.noise, pairs.quantity, pairs.grid, pairs.latitude)
+    noise = None if hyper.noise.is_zero else ImageNoise.of(hyper.noise, pairs.quantity, pairs.grid, pairs.latitude)
     for batch in Feed("novelty", pairs, numbers, hyper.seed, 16, noise=noise, litter=litter).epoch():
         yield batch.observation[:, 0].numpy(), batch.density[:, 0].numpy()
 

@@ -1,268 +1,160 @@
-"""What a test found -> a folder with report.json, report.md, report.html and its figures: where numbers meet plots."""
+"""The report of a test: records with the numbers for JSON, and the same as table rows for people."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
-import numpy as np
-from matplotlib.figure import Figure
+from iris_cli.config.toml import to_dict
+from iris_cli.config.train import Noise
+from iris_cli.evaluation.evaluate import Totals
+from iris_cli.evaluation.metrics import EVEN_SPLIT, MEASURES
+from iris_cli.evaluation.statistics import Statistics
 
-from iris_cli.console import plural
-from iris_cli.evaluation.bootstrap import LEVEL, RESAMPLES, Summary
-from iris_cli.evaluation.page import Block, Heading, Paragraph, Picture, Table, html, markdown
-from iris_cli.evaluation.statistics import Curve, Findings
-from iris_cli.evaluation.summary import ENSEMBLE_MEANING, MEANING, text
-from iris_cli.files import atomic_folder, to_json, write_text
-from iris_cli.plots import curves
-from iris_cli.plots.curves import Line
-from iris_cli.plots.pairs import draw_pairs
-from iris_cli.plots.style import STYLES, save
-from iris_cli.training.test import Inputs, Predictions, Tested, Trained, sample_predictions
-
-FORMAT, VERSION = "iris-report", 1
-#: Galaxies shown of the normal set.
-SHOWN = 3
-#: What sets of inputs are compared by.
-COMPARED = (
-    "loss",
-    "loss_zero",
-    "loss_mean_image",
-    "skill",
-    "rmse_dex",
-    "pearson_asinh",
-    "ssim_asinh",
-    "mass_ratio",
-    "near_far_error",
-    "near_far_sign_right",
-    "crps",
-    "spread",
-    "error_of_mean",
-    "spread_skill",
-)
-
-
-def write_report(
-    out: Path,
-    run: Path,
-    tested: Tested,
-    members: Sequence[Trained],
-    inputs: Inputs,
-    *,
-    overwrite: bool = False,
-    history: Sequence[str] = (),
-) -> Path:
-    """The folder `out`, whole or not at all; -> its report.html. DataError when it exists.
-
-    `history` says how it was made, and goes into the figures.
-    """
-    shown = {
-        name: sample_predictions(members, feed, SHOWN if feed is inputs.normal else 1)
-        for name, feed in inputs.feeds.items()
-    }
-    with atomic_folder(out, overwrite) as folder:
-        told = {"format": FORMAT, "version": VERSION, "run": str(run), **tested.to_dict()}
-        write_text(folder / "report.json", to_json(told))
-        with STYLES["screen"].applied():
-            pictures = [_picture(folder, *drawn, history) for drawn in figures(tested, shown)]
-        blocks = list(page(run, tested, pictures))
-        write_text(folder / "report.md", markdown(blocks))
-        write_text(folder / "report.html", html(f"Test of {run.name}", blocks, folder))
-    return out / "report.html"
-
-
-def _picture(folder: Path, name: str, figure: Figure, caption: str, history: Sequence[str]) -> Picture:
-    save(figure, folder / f"{name}.png", history=history)
-    return Picture(f"{name}.png", caption)
-
-
-# --- figures ----------------------------------------------------------------------------------------------------------
-
-
-def figures(tested: Tested, shown: dict[str, Predictions]) -> Iterator[tuple[str, Figure, str]]:
-    """File name, figure and caption of each."""
-    normal = tested.normal
-    yield (
-        "pairs",
-        _pairs(shown[normal.name]),
-        (
-            "The first galaxies of the set, in its order: the input of the network, the true map, and the predicted "
-            "map, seen from Galactic north with the observer below."
-        ),
-    )
-    others = {name: one for name, one in shown.items() if name != normal.name}
-    if others:
-        yield "stress", _stress(others), "The first galaxy of each other set of inputs."
-    if "enclosed_mass_true" in normal.curves:
-        yield (
-            "profiles",
-            _profiles(tested),
-            (
-                "H2 around Sgr A*: surface density and enclosed mass of the normal set (means over pairs), and the "
-                "mean ratio of predicted to true enclosed mass of every set."
-            ),
-        )
-    yield (
-        "spectra",
-        curves.draw_spectra_of_maps(_each(tested, "power_ratio"), _each(tested, "cross_correlation")),
-        (
-            "Structure by size: power of the predicted map over that of the true one, and their cross-correlation. "
-            "Means over pairs; 1 is perfect in both."
-        ),
-    )
-    yield (
-        "overlap",
-        curves.draw_overlap(_each(tested, "iou")),
-        ("Overlap of predicted and true gas above a density threshold; pairs in which neither has any are left out."),
-    )
-    if "coverage" in normal.curves:
-        yield (
-            "calibration",
-            _calibration(tested),
-            (
-                "Calibration of the ensemble. Left: share of truths inside its central intervals. Middle: how many "
-                "members lie below the truth; flat if calibrated, a bowl if overconfident. Right: error of the "
-                "mean against the spread of the members. Grey lines are perfect calibration."
-            ),
-        )
-
-
-def _pairs(shown: Predictions) -> Figure:
-    return draw_pairs(
-        [o[0] for o in shown.observations],
-        [d[0] for d in shown.true],
-        [d[0] for d in shown.predicted],
-        shown.grid,
-        shown.quantity,
-        shown.sources,
-        [s[0] for s in shown.spread],
-    )
-
-
-def _stress(shown: dict[str, Predictions]) -> Figure:
-    each = list(shown.values())
-    return draw_pairs(
-        [one.observations[0][0] for one in each],
-        [one.true[0][0] for one in each],
-        [one.predicted[0][0] for one in each],
-        each[0].grid,
-        each[0].quantity,
-        [f"{one.sources[0]}, {name}" for name, one in shown.items()],
-        [s[0] for one in each for s in one.spread],
-    )
-
-
-def _line(curve: Curve) -> Line:
-    return Line(curve.x, curve.y.mean, curve.y.low, curve.y.high)
-
-
-def _each(tested: Tested, name: str) -> dict[str, Line]:
-    """A curve of every set."""
-    return {found.name: _line(found.curves[name]) for found in tested.findings if name in found.curves}
-
-
-def _profiles(tested: Tested) -> Figure:
-    both = {"true": "true", "predicted": "pred"}
-    surface, enclosed = (
-        {name: _line(tested.normal.curves[f"{what}_{end}"]) for name, end in both.items()}
-        for what in ("surface_density", "enclosed_mass")
-    )
-    return curves.draw_profiles(surface, enclosed, _each(tested, "enclosed_mass_ratio"))
-
-
-def _calibration(tested: Tested) -> Figure:
-    pixels = {"occupied pixels": "", "dense pixels": "_dense"}
-    coverage, ranks = (
-        {name: _line(tested.normal.curves[f"{what}{end}"]) for name, end in pixels.items()}
-        for what in ("coverage", "rank_share")
-    )
-    return curves.draw_calibration(coverage, ranks, _each(tested, "error_of_spread"))
-
-
-# --- words and tables -------------------------------------------------------------------------------------------------
-
-_CURVES = {
-    "enclosed_mass_ratio": "Predicted / true H2 mass within a radius",
-    "power_ratio": "Power ratio",
-    "cross_correlation": "Cross-correlation",
-    "iou": "Intersection over union above a density",
-    "coverage": "Coverage of the members' central intervals, occupied pixels",
-    "coverage_dense": "Coverage of the members' central intervals, dense pixels",
+MEANING = {
+    "pairs": "galaxy views tested, each once",
+    "loss": "of the network",
+    "loss_zero": "of predicting nothing",
+    "loss_mean_image": "of predicting the training set's mean image",
+    "skill": "1 - loss / the better of those two",
+    "rmse_dex": "log10 error over occupied pixels",
+    "pearson_asinh": "correlation of asinh maps",
+    "ssim_asinh": "structural similarity of asinh maps",
+    "mass_ratio": "predicted / true mass",
+    "near_far_error": "error of (near - far)/(near + far)",
+    "near_far_sign_right": "share with the heavier half right",
+    "near_far_pairs": f"of which the split is not even (above {EVEN_SPLIT:g})",
 }
 
 
-def page(run: Path, tested: Tested, pictures: Sequence[Picture]) -> Iterator[Block]:
-    told, normal = tested.circumstances, tested.normal
-    yield Heading(f"Test of {run.name}", 1)
-    yield Paragraph(
-        f"{plural(normal.pairs, 'pair')} of {plural(normal.sources, 'galaxy', 'galaxies')}, "
-        f"{told['split']} split, each seen once. Intervals hold "
-        f"the mean with {LEVEL:.0%} confidence: a bootstrap of {RESAMPLES} draws over galaxies, because views of one "
-        "galaxy are not independent." + (_FEW if normal.sources < MANY_SOURCES else "")
-    )
-    yield Table(("", ""), [(name, _words(value)) for name, value in {"run": str(run), **told}.items()])
-    yield Heading("Numbers")
-    yield _numbers(normal, {name: MEANING[name] for name in MEANING if name in normal.numbers})
-    if "crps" in normal.numbers:
-        yield Heading("Calibration of the ensemble")
-        yield _numbers(normal, ENSEMBLE_MEANING)
-    if len(tested.findings) > 1:
-        yield Heading("Other inputs beside the normal set")
-        yield Paragraph(
-            "Predictions are compared with the true map of the galaxy that the input was made of. A network that reads "
-            "its input must lose on noise alone, and on a galaxy that turns the wrong way."
-        )
-        yield _comparison(tested.findings)
-    yield Heading("Figures")
-    yield from pictures
-    yield Heading("Curves")
-    yield Paragraph("Of the normal set; those of the other sets are in report.json.")
-    for name, title in _CURVES.items():
-        if name in normal.curves:
-            yield Heading(title, 3)
-            yield _curve(normal.curves[name])
+#: What an ensemble has beside the measures of a single network.
+ENSEMBLE_MEANING = {
+    "crps": "continuous ranked probability score of asinh maps",
+    "mean_absolute_error": "the same score of the first member alone",
+    "spread": "rms standard deviation of the members, asinh maps",
+    "error_of_mean": "rms error of the members' mean, asinh maps",
+    "spread_skill": "spread / error, 1 where an ensemble knows its error",
+}
+#: Curves of the share of truths inside central intervals, and of which pixels.
+COVERAGES = {"coverage": "occupied pixels", "coverage_dense": "dense pixels"}
 
 
-#: With fewer galaxies than this, a percentile interval is too narrow.
-MANY_SOURCES = 20
-_FEW = " With so few galaxies the intervals are too narrow."
+def text(value: float | int | None) -> str:
+    if value is None or value != value:
+        return "-"
+    return str(value) if isinstance(value, int) else f"{value:.4g}"
 
 
-def _words(value: object) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {_words(inner)}" for name, inner in value.items())
-    if isinstance(value, list):
-        return ", ".join(map(_words, value))
-    return "none" if value is None else str(value)
+def skill(loss: float | None, *trivial: float | None) -> float | None:
+    """1 - loss / (the best trivial predictor's loss): 0 is no better than that, 1 is perfect."""
+    known = [value for value in trivial if value is not None]
+    if loss is None or not known or min(known) == 0:
+        return None
+    return 1.0 - loss / min(known)
 
 
-def _numbers(found: Findings, meaning: dict[str, str]) -> Table:
-    header = ("", "mean", "median", f"{LEVEL:.0%} interval of the mean", "pairs", "meaning")
-    return Table(header, [(name, *_cells(found.numbers[name]), meaning[name]) for name in meaning])
+@dataclass(frozen=True)
+class Report:
+    """Means over `pairs` pairs, each counted once. None where no pair defines a measure."""
+
+    pairs: int
+    loss: float | None
+    loss_zero: float | None
+    loss_mean_image: float | None
+    skill: float | None
+    rmse_dex: float | None
+    pearson_asinh: float | None
+    ssim_asinh: float | None
+    mass_ratio: float | None
+    near_far_error: float | None
+    near_far_sign_right: float | None
+    near_far_pairs: int
+
+    @classmethod
+    def of(cls, totals: Totals) -> Report:
+        return cls.of_means(totals.means(), totals.count(), totals.count("near_far_sign_right"))
+
+    @classmethod
+    def of_statistics(cls, found: Statistics) -> Report:
+        """The means alone."""
+        numbers = {name: float(found.numbers[name].mean[0]) for name in MEASURES}
+        means = {name: None if math.isnan(mean) else mean for name, mean in numbers.items()}
+        return cls.of_means(means, found.pairs, int(found.numbers["near_far_sign_right"].pairs[0]))
+
+    @classmethod
+    def of_means(cls, means: dict[str, float | None], pairs: int, near_far_pairs: int) -> Report:
+        """`means` of all MEASURES."""
+        total = skill(means["loss"], means["loss_zero"], means["loss_mean_image"])
+        return cls(pairs=pairs, skill=total, near_far_pairs=near_far_pairs, **means)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Name, value, meaning."""
+        return [(f.name, text(getattr(self, f.name)), MEANING[f.name]) for f in fields(self)]
 
 
-def _cells(y: Summary, at: int = 0) -> tuple[str, str, str, str]:
-    return text(float(y.mean[at])), text(float(y.median[at])), _interval(y, at), str(y.pairs[at])
+@dataclass(frozen=True)
+class Settings:
+    """How a test was made. `epoch` and `checkpoint` are those of the first member."""
+
+    split: str
+    checkpoint: str
+    members: int
+    epoch: int
+    noise: Noise
+    litter: str | None
+    data: tuple[str, ...]
+    seed: int
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**vars(self), "noise": to_dict(self.noise), "data": list(self.data)}
 
 
-def _interval(y: Summary, at: int = 0) -> str:
-    low, high = float(y.low[at]), float(y.high[at])
-    return "-" if np.isnan([low, high]).any() else f"{text(low)} … {text(high)}"
+@dataclass(frozen=True)
+class RunReport:
+    """The test of a run or of an ensemble: statistics of each set of inputs, the normal set first, and the settings."""
 
+    sets: Sequence[Statistics]
+    settings: Settings
 
-def _comparison(findings: Sequence[Findings]) -> Table:
-    rows = [
-        (
-            name,
-            *(f"{text(float(found.numbers[name].mean[0]))} ({_interval(found.numbers[name])})" for found in findings),
-        )
-        for name in COMPARED
-        if name in findings[0].numbers
-    ]
-    counts = ("pairs (galaxies)", *(f"{found.pairs} ({found.sources})" for found in findings))
-    return Table(("", *(found.name for found in findings)), [counts, *rows])
+    @property
+    def normal(self) -> Statistics:
+        return self.sets[0]
 
+    @property
+    def means(self) -> Report:
+        """Over the normal set."""
+        return Report.of_statistics(self.normal)
 
-def _curve(curve: Curve) -> Table:
-    header = (f"{curve.of} [{curve.unit}]" if curve.unit != "1" else curve.of, "mean", "median", "interval", "pairs")
-    return Table(header, [(text(float(x)), *_cells(curve.y, i)) for i, x in enumerate(curve.x)])
+    def to_dict(self) -> dict[str, Any]:
+        """The means over the normal set, the settings, and all statistics of each set."""
+        sets = {found.name: found.to_dict() for found in self.sets}
+        return {**self.means.to_dict(), **self.settings.to_dict(), "sets": sets}
+
+    def headline(self) -> dict[str, Any]:
+        """The means and the settings alone; of an ensemble, its calibration as well."""
+        values = {**self.means.to_dict(), **self.settings.to_dict()}
+        found = self.normal.to_dict()
+        if "coverage" in found["curves"]:
+            numbers = {name: found["numbers"][name]["mean"] for name in ENSEMBLE_MEANING}
+            covered = {name: found["curves"][name]["mean"] for name in COVERAGES}
+            values["ensemble"] = {**numbers, "nominal_coverage": found["curves"]["coverage"]["x"], **covered}
+        return values
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Name, value, meaning: for people."""
+        numbers, curves = self.normal.numbers, self.normal.curves
+        rows = self.means.rows()
+        if "coverage" in curves:
+            rows += [(name, text(float(numbers[name].mean[0])), meaning) for name, meaning in ENSEMBLE_MEANING.items()]
+        for name, pixels in COVERAGES.items():
+            if name in curves:
+                rows += [
+                    (name, text(float(y)), f"of the central {x:.0%} of the members, {pixels}")
+                    for x, y in zip(curves[name].x, curves[name].y.mean, strict=True)
+                ]
+        return rows

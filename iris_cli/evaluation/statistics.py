@@ -1,4 +1,4 @@
-"""What an examination found: numbers and curves with medians and intervals, ready for JSON, tables and figures."""
+"""Per-pair results -> statistics: numbers and curves with medians and confidence intervals."""
 
 from __future__ import annotations
 
@@ -11,15 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iris_cli.config.grid import Grid
-from iris_cli.config.train import TrainConfig
 from iris_cli.evaluation import calibration
 from iris_cli.evaluation.bootstrap import Floats, Resampling, Summary, divided
+from iris_cli.evaluation.evaluate import Arrays
 from iris_cli.evaluation.metrics import MEASURES, THRESHOLDS
 from iris_cli.evaluation.power_spectra import Wavenumbers
 from iris_cli.evaluation.radial_profiles import Annuli
-from iris_cli.evaluation.summary import Report
-
-Arrays = dict[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -33,19 +30,14 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Findings:
-    """One set of inputs as tested: `numbers` are curves of one point each."""
+class Statistics:
+    """Results on one set of inputs: `numbers` are curves of one point each."""
 
     name: str
     pairs: int
     sources: int
     numbers: dict[str, Summary]
     curves: dict[str, Curve]
-
-    def report(self) -> Report:
-        """The means alone, as a plain test gives them."""
-        means = {name: _value(self.numbers[name].mean) for name in MEASURES}
-        return Report.of_means(means, self.pairs, int(self.numbers["near_far_sign_right"].pairs[0]))
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -75,17 +67,23 @@ def _value(numbers: NDArray) -> Any:
     return _values(numbers)[0]
 
 
-def find(name: str, arrays: Arrays, sources: Sequence[str], grid: Grid, hyper: TrainConfig) -> Findings:
-    """From what `examine` gives, (pairs, width) each, and the source of each pair."""
-    draw = Resampling.of(sources, hyper.seed)
-    curves = {**_overlap(arrays, draw, hyper), **_profiles(arrays, draw, grid), **_spectra(arrays, draw, grid)}
+def statistics_of(
+    name: str, arrays: Arrays, sources: Sequence[str], grid: Grid, normalization_kg_m3: float, seed: int
+) -> Statistics:
+    """The statistics of per-pair results, (pairs, width) each, with the source of each pair."""
+    draw = Resampling.of(sources, seed)
+    curves = {
+        **_overlap(arrays, draw, normalization_kg_m3),
+        **_profiles(arrays, draw, grid),
+        **_spectra(arrays, draw, grid),
+    }
     numbers = {measure: draw.summary(arrays[measure]) for measure in MEASURES}
     numbers["skill"] = _skill(arrays, draw)
     if "ranks" in arrays:
         numbers |= _ensemble_numbers(arrays, draw)
         curves |= _ensemble_curves(arrays, draw)
     read = ~np.isnan(arrays["loss"][:, 0])
-    return Findings(name, int(read.sum()), len({s for s, r in zip(sources, read, strict=True) if r}), numbers, curves)
+    return Statistics(name, int(read.sum()), len({s for s, r in zip(sources, read, strict=True) if r}), numbers, curves)
 
 
 def _derived(draw: Resampling, function: Callable[..., Floats], *arrays: Floats) -> Summary:
@@ -96,7 +94,7 @@ def _derived(draw: Resampling, function: Callable[..., Floats], *arrays: Floats)
 
 
 def _skill(arrays: Arrays, draw: Resampling) -> Summary:
-    """1 - loss / the better trivial predictor's: which of them is better is asked anew in each resample."""
+    """1 - loss / the better trivial predictor's; which of them is better is decided anew in each resample."""
 
     def skill(loss: Floats, *trivial: Floats) -> Floats:
         return 1.0 - divided(loss, np.minimum.reduce(trivial))
@@ -105,8 +103,8 @@ def _skill(arrays: Arrays, draw: Resampling) -> Summary:
     return _derived(draw, skill, arrays["loss"], *trivial)
 
 
-def _overlap(arrays: Arrays, draw: Resampling, hyper: TrainConfig) -> dict[str, Curve]:
-    levels = np.array(THRESHOLDS) * hyper.density_normalization_kg_m3
+def _overlap(arrays: Arrays, draw: Resampling, normalization_kg_m3: float) -> dict[str, Curve]:
+    levels = np.array(THRESHOLDS) * normalization_kg_m3
     return {"iou": Curve("H2 density threshold", "kg m^-3", levels, draw.summary(arrays["iou"]))}
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from iris_cli.console import warn
 from iris_cli.errors import DataError, UsageError, nearest
-from iris_cli.observers.backends.backend import Accuracy, backend
+from iris_cli.observers.backends.backend import backend
 from iris_cli.observers.brightness import UNITS, channel_frequencies_Hz
 from iris_cli.observers.builtin_molecules import BUILTIN
 from iris_cli.observers.device import choose_backend
@@ -20,6 +20,7 @@ from iris_cli.observers.level_table import level_table
 from iris_cli.observers.molecule import Molecule
 from iris_cli.observers.molecules import load_molecule
 from iris_cli.observers.populations import LTE, LargeVelocityGradient, Populations, ThinEquilibrium
+from iris_cli.observers.sampling import Accuracy
 from iris_cli.observers.transfer import REGIMES
 from iris_cli.units import LIGHT_SPEED_M_S, M_PER_PC
 

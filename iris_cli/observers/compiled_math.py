@@ -51,7 +51,7 @@ def kernel(**options: Any) -> Callable:
 
 def _sources() -> str:
     """Changes with the code: numba itself looks at a kernel's own file, not at what is compiled into it from others."""
-    names = ("compiled_math.py", "level_balance.py", "line_profile.py", "backends/compiled_kernel.py")
+    names = ("compiled_math.py", "level_balance.py", "line_profile.py", "backends/compiled.py")
     files = (Path(__file__).parent / name for name in names)
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
 

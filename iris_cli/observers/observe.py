@@ -29,7 +29,7 @@ def observe_to_fits(
     config: SyntheticConfig,
     *,
     unit: str = "K",
-    in_blur: bool = True,
+    smooth_velocity: bool = True,
     moments: bool = False,
     overwrite: bool = False,
     quiet: bool = False,
@@ -40,10 +40,10 @@ def observe_to_fits(
     """
     if unit not in UNITS:
         raise UsageError(f"unknown unit '{unit}'", nearest(unit, UNITS))
-    paths = names(out, config.lines)
-    check_free(outputs(paths, moments), overwrite)
+    paths = cube_paths(out, config.lines)
+    check_free(output_paths(paths, moments), overwrite)
     dataset = open_tensor(folder, index)
-    observer = SyntheticObserver(dataset.grid, in_blur=in_blur, config=config)
+    observer = SyntheticObserver(dataset.grid, smooth_velocity=smooth_velocity, config=config)
     told = observer.describe()
     cubes = observer.cube_in(torch.from_numpy(dataset[index]), unit)
     written: list[Path] = []
@@ -65,7 +65,7 @@ def open_tensor(folder: Path, index: int) -> StandardDataset:
     return dataset
 
 
-def names(out: Path, lines: tuple[LineConfig, ...]) -> list[Path]:
+def cube_paths(out: Path, lines: tuple[LineConfig, ...]) -> list[Path]:
     """`cube.fits`, or `cube.13co-2-1.fits` and so on where there are several lines."""
     if out.suffix != ".fits":
         raise UsageError(f"{out} is not a FITS name", "end it in .fits")
@@ -75,7 +75,7 @@ def names(out: Path, lines: tuple[LineConfig, ...]) -> list[Path]:
     return [out.with_name(f"{out.stem}.{label}.fits") for label in labels]
 
 
-def outputs(cubes: Sequence[Path], moments: bool) -> list[Path]:
+def output_paths(cubes: Sequence[Path], moments: bool) -> list[Path]:
     """Cubes, and where they are asked for their moments."""
     return [path for cube in cubes for path in (cube, *(moment_names(cube).values() if moments else ()))]
 

@@ -37,12 +37,12 @@ class Observer(ABC):
     #: Spectral lines in an observation.
     lines: int = 1
 
-    def __init__(self, grid: Grid, latitude: str = "mean", in_blur: bool = True) -> None:
+    def __init__(self, grid: Grid, latitude: str = "mean", smooth_velocity: bool = True) -> None:
         if latitude not in LATITUDE_REDUCTIONS:
             raise UsageError(f"unknown latitude reduction '{latitude}'", nearest(latitude, LATITUDE_REDUCTIONS))
         self.grid = grid
         self.latitude = latitude
-        self.in_blur = in_blur
+        self.smooth_velocity = smooth_velocity
 
     @abstractmethod
     def cube(self, tensor: Tensor) -> Tensor:
@@ -53,8 +53,8 @@ class Observer(ABC):
         """Everything that the observation depends on beside grid, latitude and in-blur, as plain JSON."""
 
     def observe(self, tensor: Tensor) -> Tensor:
-        """(6, R, L, B) -> (lines, L, V), velocities smoothed first where `in_blur` says so."""
-        return LATITUDE_REDUCTIONS[self.latitude](self.cube(blur_velocity(tensor) if self.in_blur else tensor))
+        """(6, R, L, B) -> (lines, L, V), velocities smoothed first where `smooth_velocity` says so."""
+        return LATITUDE_REDUCTIONS[self.latitude](self.cube(blur_velocity(tensor) if self.smooth_velocity else tensor))
 
     def __call__(self, tensors: Tensor) -> Tensor:
         """(N, 6, R, L, B) -> (N, lines, L, V)"""

@@ -13,11 +13,11 @@ from iris_cli.observers.synthetic import SyntheticObserver
 
 
 def _simple(grid: Grid, config: PreobserveConfig) -> Observer:
-    return SimpleObserver(grid, config.latitude, config.in_blur)
+    return SimpleObserver(grid, config.latitude, config.smooth_velocity)
 
 
 def _synthetic(grid: Grid, config: PreobserveConfig) -> Observer:
-    return SyntheticObserver(grid, config.latitude, config.in_blur, config.synthetic)
+    return SyntheticObserver(grid, config.latitude, config.smooth_velocity, config.synthetic)
 
 
 OBSERVERS: dict[str, Callable[[Grid, PreobserveConfig], Observer]] = {

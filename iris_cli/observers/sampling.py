@@ -1,21 +1,38 @@
-"""How finely a ray's spectrum must be sampled, and how many rays fit into the memory together."""
+"""How finely a ray's spectrum is sampled, and how many rays fit into the memory together."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from iris_cli.errors import IrisError
-from iris_cli.observers.backends.backend import Accuracy
 from iris_cli.observers.emission import Cells
 from iris_cli.observers.line_profile import MOST_SAMPLES
 
 
-def samples_per_ray(these: Cells, edges_km_s: Tensor, accuracy: Accuracy) -> Tensor:
-    """(ray,) samples per channel: as the narrowest line of weight asks for; more where lines are opaque.
+@dataclass(frozen=True)
+class Accuracy:
+    """Sampling and resources of a backend.
 
-    Midpoints closer than the width b catch a Gaussian's flux to 1e-4. A saturated line's flanks are steeper than the
-    Gaussian, by the root of the logarithm of its depth.
+    `subsamples` per channel (0: as many as the lines need); `step_per_width`: the spacing of samples in units of the
+    narrowest width b; `threads` (0: as many as torch uses); `device` of the torch backend: "auto", "cpu", "cuda", or
+    "" for the device of the matter.
+    """
+
+    subsamples: int = 0
+    step_per_width: float = 0.7
+    memory_GiB: float = 4.0
+    threads: int = 0
+    device: str = ""
+
+
+def samples_per_ray(these: Cells, edges_km_s: Tensor, accuracy: Accuracy) -> Tensor:
+    """(ray,) samples per channel: as many as the narrowest significant line needs, more where lines are opaque.
+
+    Midpoints closer than the width b reproduce a Gaussian's flux to 1e-4. The flanks of a saturated line are steeper
+    than those of the Gaussian, by the square root of the logarithm of its depth.
     """
     if accuracy.subsamples:
         return torch.full((these.v_km_s.shape[1],), accuracy.subsamples, device=edges_km_s.device)
@@ -30,12 +47,12 @@ def samples_per_ray(these: Cells, edges_km_s: Tensor, accuracy: Accuracy) -> Ten
 
 
 def rays_per_bundle(field: Tensor, numbers_per_ray: int, memory_GiB: float) -> int:
-    """As many rays as fit into the memory; IrisError, with the number, when not even one does. `field` is (R, ray)."""
+    """The number of rays that fit into the memory. `field` is (R, ray). Raises IrisError when a single ray does not."""
     per_ray = numbers_per_ray * field.dtype.itemsize
     fit = int(memory_GiB * 2**30 // per_ray)
     if fit < 1:
         raise IrisError(
             f"one ray of {field.shape[0]} cells needs {per_ray / 2**30:.3g} GiB, but {memory_GiB:.3g} GiB are allowed",
-            "raise the memory, or take fewer channels or subsamples",
+            "raise the memory, or use fewer channels or subsamples",
         )
     return min(fit, field.shape[1])

@@ -24,14 +24,15 @@ from iris_cli.observers.arrays import (
     warn_if_atomic,
     warn_if_outside,
 )
-from iris_cli.observers.backends.backend import Accuracy, Spectra, backend
+from iris_cli.observers.backends.backend import Spectra, backend
 from iris_cli.observers.beam import beam_weights, convolve
 from iris_cli.observers.brightness import UNITS, channel_frequencies_Hz
-from iris_cli.observers.device import settled
+from iris_cli.observers.device import resolve_backend
 from iris_cli.observers.emission import LineSetup, Matter
 from iris_cli.observers.molecule import Molecule
 from iris_cli.observers.molecules import load_molecule
 from iris_cli.observers.observer import LATITUDE_REDUCTIONS, Observer
+from iris_cli.observers.sampling import Accuracy
 from iris_cli.observers.transfer import REGIMES
 from iris_cli.observers.velocity_smoothing import blur
 
@@ -45,10 +46,12 @@ class SyntheticObserver(Observer):
     quantity = "temperature"
 
     def __init__(
-        self, grid: Grid, latitude: str = "mean", in_blur: bool = True, config: SyntheticConfig | None = None
+        self, grid: Grid, latitude: str = "mean", smooth_velocity: bool = True, config: SyntheticConfig | None = None
     ) -> None:
-        super().__init__(grid, latitude, in_blur)
-        self.config = settled(config or SyntheticConfig())  # a GPU that is not there is told before anything is read
+        super().__init__(grid, latitude, smooth_velocity)
+        self.config = resolve_backend(
+            config or SyntheticConfig()
+        )  # a GPU that is not there is told before anything is read
         self.lines = len(self.config.lines)
 
     def cube(self, tensor: Tensor) -> Tensor:
@@ -56,7 +59,7 @@ class SyntheticObserver(Observer):
         return self._cubes(self._matter(tensor, tensor[axes.V_LOS]), _UNIT[self.config.brightness])
 
     def cube_in(self, tensor: Tensor, unit: str) -> Tensor:
-        """The same, velocities smoothed where `in_blur` says so, in one of `brightness.UNITS`."""
+        """The same, velocities smoothed where `smooth_velocity` says so, in one of `brightness.UNITS`."""
         return self._cubes(self._matter(tensor, self._velocity(tensor)), unit)
 
     def observe(self, tensor: Tensor) -> Tensor:
@@ -89,7 +92,7 @@ class SyntheticObserver(Observer):
         }
 
     def _velocity(self, tensor: Tensor) -> Tensor:
-        return blur(tensor[axes.V_LOS]) if self.in_blur else tensor[axes.V_LOS]
+        return blur(tensor[axes.V_LOS]) if self.smooth_velocity else tensor[axes.V_LOS]
 
     def _matter(self, tensor: Tensor, v_km_s: Tensor) -> Matter:
         rho = tensor[axes.RHO] * units.convert("density", units.INNER, units.SI)

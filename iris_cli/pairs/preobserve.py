@@ -19,7 +19,7 @@ from iris_cli.config.preobserve import PreobserveConfig
 from iris_cli.config.toml import to_dict
 from iris_cli.console import detail, plural, progress, warn
 from iris_cli.errors import DataError, UsageError
-from iris_cli.observers.device import settled
+from iris_cli.observers.device import resolve_backend
 from iris_cli.observers.observer import Observer
 from iris_cli.observers.registry import make_observer
 from iris_cli.observers.top_down import top_down_density
@@ -121,7 +121,7 @@ class TensorInput:
 class PairInput:
     """A folder of the field's that is observed already: read, brought to our units and signs, not observed again."""
 
-    made: paper_format.FieldFolder
+    made: paper_format.PaperDataset
     turned_over: bool
     litter: bool
 
@@ -177,7 +177,7 @@ class PairInput:
 def open_input(folder: Path, config: PreobserveConfig) -> Input:
     """A standard data set of ours or of the field's, or a pre-observed folder of the field's."""
     if folder.is_dir() and not (folder / INDEX).exists() and (folder / paper_format.ATTRIBUTES).exists():
-        made = paper_format.open_folder(folder, config.views_per_source)
+        made = paper_format.open_paper_dataset(folder, config.views_per_source)
         if made.preobserved:
             return PairInput(made, config.turn_over, config.litter)
     dataset = StandardDataset.open(folder, config.views_per_source)
@@ -195,7 +195,7 @@ def settle(config: PreobserveConfig, out: Path, overwrite: bool) -> PreobserveCo
         return config
     begun = _begun_with(out) if (asked.backend, asked.device) == ("auto", "auto") and not overwrite else {}
     try:
-        return replace(config, synthetic=settled(replace(asked, **begun)))
+        return replace(config, synthetic=resolve_backend(replace(asked, **begun)))
     except UsageError as error:
         if not begun:
             raise

@@ -18,7 +18,7 @@ from iris_cli.config.cube import at_galactic_centre
 from iris_cli.config.grid import Grid
 from iris_cli.plots.axes_of_sky import colour_bar, draw_from_north, draw_lv, stretch
 from iris_cli.plots.style import write_below
-from iris_cli.standard.orbit_check import ORBITS, held, reobserve
+from iris_cli.standard.orbit_check import ORBITS, footprint_of, reobserve
 
 #: A field that is longer in one direction by more than this is stretched, with its axes' own scales.
 TRUE_SCALE = 4.0
@@ -100,7 +100,7 @@ def _draw_observed(
         ax.plot([], [], color="0.6", ls="none", marker="$///$", markersize=12, label="not observed")
     for name, orbit in ORBITS.items() if at_galactic_centre(*centre_deg) else ():
         colour, style = _LINES[name]
-        footprint = held(reobserve(density, grid, orbit)).T.astype(float)
+        footprint = footprint_of(reobserve(density, grid, orbit)).T.astype(float)
         if footprint.any():
             ax.contour(lon, v, footprint, levels=[0.5], colors=colour, linestyles=style, linewidths=0.9)
             ax.plot([], [], color=colour, ls=style, lw=0.9, label=f"the map's gas, {name}")

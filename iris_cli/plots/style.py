@@ -15,7 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from iris_cli.errors import DataError, UsageError, nearest
+from iris_cli.errors import UsageError, nearest
 from iris_cli.files import atomic_file
 
 _MM_PER_INCH = 25.4
@@ -122,16 +122,6 @@ def metadata(path: Path, history: Sequence[str]) -> dict[str, str | None]:
     """What matplotlib's `savefig` is told to write beside a figure: no date, and how it was made."""
     place, dates = _PLACES[path.suffix.lower()]
     return {**dates, place: "\n".join(history)} if history else dates
-
-
-def check_writable(path: Path) -> None:
-    """UsageError for a name that is not a figure's or is a folder's, DataError when its folder is not there."""
-    if path.suffix.lower() not in FORMATS:
-        raise UsageError(f"a figure cannot be written as '{path.suffix}'", f"known: {', '.join(FORMATS)}")
-    if not path.absolute().parent.is_dir():
-        raise DataError(f"folder {path.absolute().parent} does not exist", "make it first")
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder", "name a file")
 
 
 def save(figure: Figure, path: Path, style: Style = STYLES["screen"], history: Sequence[str] = ()) -> None:

@@ -78,7 +78,7 @@ class StandardDataset:
 
     @classmethod
     def _field(cls, folder: Path, views_per_source: int | None) -> StandardDataset:
-        made = paper_format.open_folder(folder, views_per_source)
+        made = paper_format.open_paper_dataset(folder, views_per_source)
         if made.preobserved:
             raise DataError(
                 f"{folder} holds pairs that are observed already, not tensors", "import it: iris preobserve"

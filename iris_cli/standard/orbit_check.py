@@ -78,13 +78,13 @@ def compare(observed: NDArray, coverage: NDArray, density: NDArray, grid: Grid) 
     found = []
     for name, orbit in ORBITS.items():
         image = reobserve(density, grid, orbit)
-        here, other_way = (held(np.where(seen, a, 0.0)) for a in (image, image[:, ::-1]))
+        here, other_way = (footprint_of(np.where(seen, a, 0.0)) for a in (image, image[:, ::-1]))
         centroid, chance = _centroid_difference(bright, image * here, grid), float(here.sum() / max(seen.sum(), 1))
         found.append(Agreement(name, _share(bright, here), chance, _share(bright, other_way), centroid))
     return found
 
 
-def held(image: Floats, share: float = HELD) -> NDArray[np.bool_]:
+def footprint_of(image: Floats, share: float = HELD) -> NDArray[np.bool_]:
     """The smallest part of an image that holds so much of its sum; nothing of an empty one."""
     descending = np.sort(image, axis=None)[::-1]
     sums = np.cumsum(descending)

@@ -30,7 +30,7 @@ _REASONABLE = (1e-30, 1e30)
 
 
 @dataclass(frozen=True)
-class FieldFolder:
+class PaperDataset:
     """What `attributes.json` and `hyper.json` say: one file a tensor, or (density, observation) for a pair."""
 
     folder: Path
@@ -68,7 +68,7 @@ class FieldFolder:
         return observation, density
 
 
-def open_folder(folder: Path, views_per_source: int | None = None) -> FieldFolder:
+def open_paper_dataset(folder: Path, views_per_source: int | None = None) -> PaperDataset:
     """Read and check the two JSON files. DataError when the folder is no such data set or lacks files it promises."""
     if not (folder / ATTRIBUTES).exists():
         raise DataError(f"{folder} is no data set: it has neither standard.json nor {ATTRIBUTES}")
@@ -80,7 +80,7 @@ def open_folder(folder: Path, views_per_source: int | None = None) -> FieldFolde
     runs = views_per_source or _views(folder, hyper)
     origin = {"format": FORMAT, "hyper": hyper, "velocity": "was towards the observer, reversed on reading"}
     latitude = _latitude(folder, hyper) if len(files[0]) == 2 else "mean"  # tensors have theirs still
-    return FieldFolder(folder, files, grid, system, runs, latitude, origin)
+    return PaperDataset(folder, files, grid, system, runs, latitude, origin)
 
 
 def _files(folder: Path, index: Any) -> tuple[tuple[str, ...], ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,9 @@ from iris_cli.config.cube import CubeConfig, RegridConfig
 from iris_cli.config.grid import Grid, grid_preset
 from iris_cli.console import log, warn
 from iris_cli.errors import UsageError
+from iris_cli.files import check_output, file_sha256
 from iris_cli.telescope.cube_file import open_cube
-from iris_cli.telescope.lv_file import check_name, save_lv
+from iris_cli.telescope.lv_file import SUFFIXES, save_lv
 from iris_cli.telescope.regrid import LvImage, check_memory, read_lv, sums_GiB
 
 #: Of the model's image; below it the user is told how much is dark because nobody looked.
@@ -39,14 +39,14 @@ def regrid_cubes(
     shards, and `latitude` wins. `history` says how the file came about, and stands in it. UsageError when none or
     several grids are named, DataError as in `read_lv`.
     """
-    check_name(out, overwrite)
+    check_output(out, overwrite, SUFFIXES)
     grid, reduction = _grid(config, preset, run, shards)
     reduction = latitude or reduction
     if dry_run:
         return plan(paths, grid, reduction, config.cube)
     made = read_lv(paths, grid, reduction, config.cube, quiet=quiet)
     for told, path in zip(made.told["cubes"], paths, strict=True):
-        told["sha256"] = sha256(path)
+        told["sha256"] = file_sha256(path)
     say(made)
     save_lv(made, out, history)
     return {"file": str(out), **describe(made)}
@@ -110,11 +110,6 @@ def say(made: LvImage) -> None:
             f"the cubes fill {made.sampled:.1%} of the model's image; where nobody looked it is dark, which the "
             "network takes for empty"
         )
-
-
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def describe(made: LvImage) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 from zipfile import BadZipFile
@@ -15,30 +15,19 @@ from numpy.typing import NDArray
 from iris_cli import __version__
 from iris_cli.config.grid import Grid
 from iris_cli.config.toml import from_dict, to_dict
-from iris_cli.errors import DataError, UsageError
-from iris_cli.files import atomic_file, fits_cards
+from iris_cli.errors import DataError
+from iris_cli.files import add_history, atomic_file
 from iris_cli.telescope.regrid import LvImage
 
 FORMAT = "iris-lv-image"
+SUFFIXES = (".fits", ".npz")
 #: FITS cards that hold what the image's axes do not say.
 _TOLD, _GRID, _LATITUDE = "IRISTOLD", "IRISGRID", "IRISBRED"
 
 
-def check_name(path: Path, overwrite: bool, suffixes: tuple[str, ...] = (".fits", ".npz")) -> None:
-    """Before anything is computed: UsageError for a name of no known kind or a file that stands there already."""
-    if path.suffix not in suffixes:
-        raise UsageError(f"{path} ends in none of {', '.join(suffixes)}", "its ending says what is written")
-    if not path.parent.is_dir():
-        raise DataError(f"{path.parent} is not a folder", "make it first")
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder", "name a file")
-    if path.exists() and not overwrite:
-        raise UsageError(f"{path} exists already", "--overwrite replaces it")
-
-
 def save_lv(made: LvImage, path: Path, history: Sequence[str] = ()) -> None:
     """`history` says in words how it was made: HISTORY cards, or the array `history` of an .npz."""
-    if path.suffix == ".npz":
+    if path.suffix.lower() == ".npz":
         with atomic_file(path) as file:
             _write_npz(made, file, history)
     else:
@@ -53,15 +42,10 @@ def save_lv(made: LvImage, path: Path, history: Sequence[str] = ()) -> None:
             hdus.writeto(file)
 
 
-def add_history(header: Any, history: Iterable[str]) -> None:
-    for line in (line for words in history for line in fits_cards(words)):
-        header.add_history(line)
-
-
 def load_lv(path: Path) -> LvImage | None:
     """What `save_lv` wrote; None when a FITS file is something else. DataError when it is damaged."""
     try:
-        if path.suffix == ".npz":
+        if path.suffix.lower() == ".npz":
             return _read_npz(path)
         with fits.open(path, memmap=False) as hdus:
             return load_observed(path, hdus, 0) if _GRID in hdus[0].header else None

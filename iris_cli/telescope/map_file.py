@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 from iris_cli import __version__
 from iris_cli.config.grid import Grid
 from iris_cli.errors import DataError, UsageError, nearest
-from iris_cli.files import atomic_file, fits_cards
+from iris_cli.files import add_history, atomic_file, fits_cards
 from iris_cli.telescope.lv_file import (
-    add_history,
     from_sky,
     load_observed,
     longitude_cards,

@@ -26,11 +26,11 @@ from iris_cli.config.train import CHECKPOINTS
 from iris_cli.console import log, plural, warn
 from iris_cli.errors import DataError, IrisError, UsageError
 from iris_cli.evaluation.out_of_distribution import Familiar, familiar_inputs
-from iris_cli.files import atomic_file
+from iris_cli.files import atomic_file, check_output, file_sha256
 from iris_cli.observers.molecules import load_molecule
 from iris_cli.standard.orbit_check import compare
-from iris_cli.telescope.cube import describe, plan, say, sha256
-from iris_cli.telescope.lv_file import check_name, load_lv
+from iris_cli.telescope.cube import describe, plan, say
+from iris_cli.telescope.lv_file import load_lv
 from iris_cli.telescope.map_file import density_unit, save_map
 from iris_cli.telescope.regrid import LvImage, read_lv
 from iris_cli.training.run_folder import member_folders
@@ -187,9 +187,9 @@ def _observe(cubes: list[Path], grid: Grid, latitude: str, config: CubeConfig, q
 def _check_outputs(out: Path | str | None, figure: Path | str | None, unit: str, overwrite: bool) -> None:
     density_unit(unit)
     if out is not None:
-        check_name(Path(out), overwrite, (".fits",))
+        check_output(Path(out), overwrite, (".fits",))
     if figure is not None:
-        check_name(Path(figure), overwrite, FIGURES)
+        check_output(Path(figure), overwrite, FIGURES)
 
 
 def _provenance(
@@ -208,13 +208,13 @@ def _provenance(
         "networks": [
             {
                 "checkpoint": str(m.path),
-                "sha256": sha256(m.path),
+                "sha256": file_sha256(m.path),
                 "epoch": m.checkpoint.progress.epoch,
                 "trained_by": m.checkpoint.software,
             }
             for m in members
         ],
-        "files": [{"file": str(c), "sha256": sha256(Path(c))} for c in cubes],
+        "files": [{"file": str(c), "sha256": file_sha256(Path(c))} for c in cubes],
         "options": to_dict(config),
         "grid": to_dict(seen.grid),
         "made_of": seen.told,
@@ -277,18 +277,18 @@ def _novelty(familiar: Familiar | str, seen: LvImage) -> dict[str, Any]:
         log(f"note: no score of how usual this input is: {familiar}")
         return {"score": None, "why": familiar}
     judged = familiar.judge(seen.image)
-    if judged["unlike"]:
+    if judged.unlike:
         odd = ", ".join(
-            f"{name.replace('_', ' ')} (percentile {s['percentile']:.0f})"
-            for name, s in judged["summaries"].items()
-            if not 1.0 <= s["percentile"] <= 99.0
+            f"{name.replace('_', ' ')} (percentile {s.percentile:.0f})"
+            for name, s in judged.summaries.items()
+            if not 1.0 <= s.percentile <= 99.0
         )
         warn(
-            f"this input is unlike the training set: distance {judged['score']:.2f}, held-out inputs "
-            f"{judged['median_held_out']:.2f} in the median, {judged['percentile']:.0f} % of them nearer"
+            f"this input is unlike the training set: distance {judged.score:.2f}, held-out inputs "
+            f"{judged.median_held_out:.2f} in the median, {judged.percentile:.0f} % of them nearer"
             f"{f'; unusual: {odd}' if odd else ''}. Do not trust the map"
         )
-    return judged
+    return asdict(judged)
 
 
 def _consistency(familiar: Familiar | str, seen: LvImage, density: NDArray) -> list[dict[str, Any]]:

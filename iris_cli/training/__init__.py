@@ -8,7 +8,7 @@ reverter, rank = train_reverter(Reverter(image_size=64, quantity=dataset.quantit
 
 from iris_cli.config.train import Noise, TrainConfig
 from iris_cli.evaluation.loss import PhysicalLoss, ScaledDensityLoss
-from iris_cli.evaluation.summary import Report
+from iris_cli.evaluation.report import Report
 from iris_cli.pairs.datasets import InfiniteDataset, PreObservedDataset
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.signals import Stopped

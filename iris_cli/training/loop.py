@@ -24,10 +24,11 @@ from iris_cli.config.train import TrainConfig
 from iris_cli.console import log, plural, progress, warn
 from iris_cli.distributed import World, no_sync, unwrap
 from iris_cli.errors import EXIT_FAILURE, DataError
-from iris_cli.evaluation.evaluate import evaluate
+from iris_cli.evaluation.ensemble import Ensemble
+from iris_cli.evaluation.evaluate import evaluate, mean_scores
 from iris_cli.evaluation.loss import PhysicalLoss
 from iris_cli.evaluation.metrics import SCORES
-from iris_cli.evaluation.summary import skill
+from iris_cli.evaluation.report import skill
 from iris_cli.pairs.batch import Feed, PairBatch, bad_litter_over_ranks
 from iris_cli.signals import StopFlag, Stopped
 from iris_cli.training.checkpoint import Checkpoint, DataDescription, Progress
@@ -277,20 +278,19 @@ class Trainer:
         if self.validation.count == 0:
             return dict.fromkeys((*SCORES, "skill"))
         mean_image, steps = self.seen.over_ranks(self.world).mean(), self.validation.plan().steps
-        reverter = self.mean_weights.module if self.mean_weights else unwrap(self.module)
+        reverter: Any = self.mean_weights.module if self.mean_weights else unwrap(self.module)
         with progress("validating", steps, quiet=self.quiet) as bar, self.arithmetic.eager(), rng_restored_if_stopped():
-            totals = evaluate(
-                reverter,
+            batches = evaluate(
+                Ensemble([reverter]),
                 self.loss,
                 self.validation,
-                SCORES,
                 self.world,
                 mean_image,
                 bar,
                 self._agree,
                 self._when_waiting,
             )
-        self.loss.to(self.world.device)
+            totals = mean_scores(batches, SCORES, self.validation, self.world)
         means = totals.means()
         return {**means, "skill": skill(means["loss"], means["loss_zero"], means["loss_mean_image"])}
 

@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from iris_cli.config.grid import Grid
 from iris_cli.config.toml import from_dict, to_dict
 from iris_cli.config.train import Noise, TrainConfig
 from iris_cli.console import plural, progress, warn
-from iris_cli.distributed import world
+from iris_cli.distributed import World, world
 from iris_cli.errors import DataError
 from iris_cli.evaluation.ensemble import Ensemble
-from iris_cli.evaluation.evaluate import evaluate, tell_bad_litter
+from iris_cli.evaluation.evaluate import (
+    Predictions,
+    evaluate,
+    gather_per_pair,
+    mean_scores,
+    sample_predictions,
+    warn_of_bad_litter,
+)
 from iris_cli.evaluation.loss import physical_loss
 from iris_cli.evaluation.metrics import MEASURES
-from iris_cli.evaluation.per_pair import examine
-from iris_cli.evaluation.statistics import Findings, find
+from iris_cli.evaluation.per_pair import quantities
+from iris_cli.evaluation.report import Report, RunReport, Settings
+from iris_cli.evaluation.statistics import Statistics, statistics_of
 from iris_cli.evaluation.stress import Altered, mirror_velocity, mirrors_itself, put_out
-from iris_cli.evaluation.summary import COVERAGES, ENSEMBLE_MEANING, Report, text
 from iris_cli.observers.observer import Observer
 from iris_cli.pairs.batch import Feed
 from iris_cli.pairs.datasets import InfiniteDataset
@@ -67,10 +71,12 @@ def test_reverter(
     with world(device, auto_startup, auto_cleanup) as here, threads_for(reverter.image_size):
         feed = replace(whole, rank=here.rank, world=here.size)
         with progress("testing", feed.plan().steps, quiet=quiet) as bar:
-            totals = evaluate(reverter.on(here.device), physical_loss(hyper), feed, MEASURES, here, mean_image, bar)
+            ensemble = Ensemble([reverter]).on(here.device)
+            batches = evaluate(ensemble, physical_loss(hyper), feed, here, mean_image, bar)
+            totals = mean_scores(batches, MEASURES, feed, here)
         if missing := feed.count - totals.count():
             warn(f"{missing} of {plural(feed.count, 'sample')} could not be read: left out")
-        tell_bad_litter([feed], here)
+        warn_of_bad_litter([feed], here)
         return Report.of(totals)
 
 
@@ -133,50 +139,6 @@ def open_members(run: Path) -> list[Trained]:
 
 def ensemble_of(members: Sequence[Trained]) -> Ensemble:
     return Ensemble([member.checkpoint.make_reverter() for member in members])
-
-
-@dataclass(frozen=True)
-class Tested:
-    """`findings` of each set of inputs, the normal one first, and under which circumstances they were made."""
-
-    findings: list[Findings]
-    circumstances: dict[str, Any]
-
-    @property
-    def normal(self) -> Findings:
-        return self.findings[0]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The means over the normal set, the circumstances, and everything else about each set."""
-        sets = {found.name: found.to_dict() for found in self.findings}
-        return {**self.normal.report().to_dict(), **self.circumstances, "sets": sets}
-
-    def brief(self) -> dict[str, Any]:
-        """The means and the circumstances alone; of an ensemble, its calibration as well."""
-        told = self.to_dict()
-        found = told.pop("sets")[self.normal.name]
-        if "coverage" in found["curves"]:
-            numbers = {name: found["numbers"][name]["mean"] for name in ENSEMBLE_MEANING}
-            covered = {name: found["curves"][name]["mean"] for name in COVERAGES}
-            told["ensemble"] = {**numbers, "nominal_coverage": found["curves"]["coverage"]["x"], **covered}
-        return told
-
-    def rows(self) -> list[tuple[str, ...]]:
-        """Name, value, meaning: for people."""
-        found = self.normal
-        rows = found.report().rows()
-        if "coverage" in found.curves:
-            rows += [
-                (name, text(float(found.numbers[name].mean[0])), meaning) for name, meaning in ENSEMBLE_MEANING.items()
-            ]
-        for name, where in COVERAGES.items():
-            if name in found.curves:
-                curve = found.curves[name]
-                rows += [
-                    (name, text(float(y)), f"of the central {x:.0%} of the members, {where}")
-                    for x, y in zip(curve.x, curve.y.mean, strict=True)
-                ]
-        return rows
 
 
 @dataclass(frozen=True)
@@ -253,84 +215,73 @@ def check_grids(members: Sequence[Trained], pairs: Pairs) -> None:
 
 def test_run(
     members: Sequence[Trained], hyper: TrainConfig, inputs: Inputs, *, device: str = "auto", quiet: bool = False
-) -> Tested:
-    """Examine a run, or an ensemble's members together, on every pair of each set of inputs once.
+) -> RunReport:
+    """Evaluate a run, or an ensemble's members together, on every pair of each set of inputs once.
 
     The same numbers on any number of ranks. DataError when an input does not fit the network.
     """
     ensemble, mean_image = ensemble_of(members), members[0].checkpoint.mean_image
     for feed in inputs.feeds.values():
-        check_fits(ensemble, feed.pairs)  # type: ignore[arg-type]  # it asks for size and quantity alone
+        check_fits(ensemble, feed.pairs)  # type: ignore[arg-type]  # it reads size and quantity alone
         check_grids(members, feed.pairs)
-    findings = []
+    sets = []
     with world(device) as here, threads_for(ensemble.image_size):
         ensemble = ensemble.on(here.device)
         for name, feed in inputs.feeds.items():
-            ours = replace(feed, rank=here.rank, world=here.size)
-            title = "testing" if name == NORMAL else f"testing, {name}"
-            with progress(title, ours.plan().steps, quiet=quiet) as bar:
-                found = examine(ensemble, physical_loss(hyper), ours, here, mean_image, bar)
-            findings.append(find(name, found, feed.pairs.groups(), feed.pairs.grid, hyper))
-            if missing := feed.count - findings[-1].pairs:
+            share = replace(feed, rank=here.rank, world=here.size)
+            sets.append(_statistics(name, ensemble, hyper, share, here, mean_image, quiet))
+            if missing := feed.count - sets[-1].pairs:
                 warn(f"{missing} of {plural(feed.count, 'sample')} could not be read: left out")
-        tell_bad_litter(list(inputs.feeds.values()), here)
-    circumstances = {
-        "split": inputs.split or "all",
-        "checkpoint": str(members[0].path),
-        "members": len(members),
-        "epoch": members[0].checkpoint.progress.epoch,
-        "noise": to_dict(hyper.noise),
-        "litter": hyper.litter or None,
-        "data": list(hyper.data),
-        "seed": hyper.seed,
-    }
-    return Tested(findings, circumstances)
+        warn_of_bad_litter(list(inputs.feeds.values()), here)
+    settings = Settings(
+        split=inputs.split or "all",
+        checkpoint=str(members[0].path),
+        members=len(members),
+        epoch=members[0].checkpoint.progress.epoch,
+        noise=hyper.noise,
+        litter=hyper.litter or None,
+        data=tuple(hyper.data),
+        seed=hyper.seed,
+    )
+    return RunReport(sets, settings)
+
+
+def _statistics(
+    name: str,
+    ensemble: Ensemble,
+    hyper: TrainConfig,
+    feed: Feed,
+    here: World,
+    mean_image: Tensor | None,
+    quiet: bool,
+) -> Statistics:
+    """Of one set of inputs, over all ranks."""
+    pairs = feed.pairs
+    with progress("testing" if name == NORMAL else f"testing, {name}", feed.plan().steps, quiet=quiet) as bar:
+        batches = evaluate(ensemble, physical_loss(hyper), feed, here, mean_image, bar)
+        arrays = gather_per_pair(batches, quantities(pairs.grid, len(ensemble)), feed, here)
+    return statistics_of(name, arrays, pairs.groups(), pairs.grid, hyper.density_normalization_kg_m3, hyper.seed)
 
 
 test_run.__test__ = False  # type: ignore[attr-defined]
 
 
-@dataclass(frozen=True)
-class Predictions:
-    """A few galaxies as the network saw them: (1, L, V), (1, R', L), (1, R', L) each, in inner units.
-
-    `predicted` is the mean of an ensemble's members, `spread` their standard deviation; of a single network, none.
-    """
-
-    grid: Grid
-    quantity: str
-    observations: list[NDArray[np.float32]] = field(default_factory=list)
-    true: list[NDArray[np.float32]] = field(default_factory=list)
-    predicted: list[NDArray[np.float32]] = field(default_factory=list)
-    spread: list[NDArray[np.float32]] = field(default_factory=list)
-    sources: list[str] = field(default_factory=list)
+#: Galaxies of the normal set in the figures of a report; one of each other set.
+SHOWN = 3
 
 
-def sample_predictions(members: Sequence[Trained], feed: Feed, galaxies: int) -> Predictions:
-    """The first pairs of so many different galaxies of a feed, with their noise and litter."""
-    groups = feed.pairs.groups()
-    firsts = [groups.index(name) for name in dict.fromkeys(groups)]
-    return predictions_at(members, feed, firsts, galaxies)
+def report_predictions(members: Sequence[Trained], inputs: Inputs) -> dict[str, Predictions]:
+    """A few galaxies of each set of inputs with their predictions, for the figures of a report."""
+    return {
+        name: predictions_of(members, feed, most=SHOWN if name == NORMAL else 1) for name, feed in inputs.feeds.items()
+    }
 
 
-@torch.no_grad()
-def predictions_at(members: Sequence[Trained], feed: Feed, items: Sequence[int], most: int = 1) -> Predictions:
-    """The first `most` readable pairs at these places of a feed that shows all pairs, just as a test sees them."""
-    ensemble, groups = ensemble_of(members).eval(), feed.pairs.groups()
-    check_fits(ensemble, feed.pairs)  # type: ignore[arg-type]  # it asks for size and quantity alone
+def predictions_of(
+    members: Sequence[Trained], feed: Feed, items: Sequence[int] | None = None, most: int = 1
+) -> Predictions:
+    """The first `most` readable pairs among these items, or of different galaxies, of a feed that shows all pairs."""
+    ensemble = ensemble_of(members)
+    check_fits(ensemble, feed.pairs)  # type: ignore[arg-type]  # it reads size and quantity alone
     check_grids(members, feed.pairs)
-    shown = Predictions(feed.pairs.grid, feed.pairs.quantity)
-    for item in items:
-        batch = next(replace(feed, batch=1).epoch(position=item))
-        if not len(batch):
-            continue
-        drawn = ensemble(batch.observation)[:, 0]
-        shown.observations.append(batch.observation[0].numpy())
-        shown.true.append(batch.density[0].numpy())
-        shown.predicted.append(drawn.mean(dim=0).numpy())
-        if len(members) > 1:
-            shown.spread.append(drawn.std(dim=0).numpy())
-        shown.sources.append(groups[item])
-        if len(shown.sources) == most:
-            break
-    return shown
+    return sample_predictions(ensemble, physical_loss(members[0].hyper), feed, items, most)

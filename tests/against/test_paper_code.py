@@ -11,12 +11,12 @@ import torch
 from iris_cli.observers.simple import SimpleObserver
 from iris_cli.observers.top_down import top_down_density
 from iris_cli.standard.dataset import StandardDataset
-from iris_cli.standard.paper_format import open_folder
+from iris_cli.standard.paper_format import open_paper_dataset
 
 
 def test_the_density_image_of_view_0_is_the_papers(shared_data: Path) -> None:
     dataset = StandardDataset.open(shared_data / "reference-standard")
-    _, density = open_folder(shared_data / "reference-preobserved").pair(0)
+    _, density = open_paper_dataset(shared_data / "reference-preobserved").pair(0)
     ours = top_down_density(torch.from_numpy(dataset[0]), dataset.grid).numpy()
     assert ours == pytest.approx(density, rel=2e-6)
 
@@ -24,7 +24,7 @@ def test_the_density_image_of_view_0_is_the_papers(shared_data: Path) -> None:
 def test_its_line_image_of_view_0_has_the_kinematics_of_our_velocity_density(shared_data: Path) -> None:
     """Other physics (a 13CO line), but where gas is and how it moves must agree, sign and axis order included."""
     dataset = StandardDataset.open(shared_data / "reference-standard")
-    kelvin, _ = open_folder(shared_data / "reference-preobserved").pair(0)
+    kelvin, _ = open_paper_dataset(shared_data / "reference-preobserved").pair(0)
     ours = SimpleObserver(dataset.grid).observe(torch.from_numpy(dataset[0])).numpy()
     bright = np.sqrt(np.maximum(kelvin, 0.0)).ravel()
 

@@ -27,12 +27,12 @@ from iris_cli.config.mock import MockConfig
 from iris_cli.config.observer import LineConfig, SyntheticConfig
 from iris_cli.mock.galaxy import draw_galaxy
 from iris_cli.observers.backends import torch_windows
-from iris_cli.observers.backends.backend import Accuracy, Spectra, backend
+from iris_cli.observers.backends.backend import Spectra, backend
 from iris_cli.observers.beam import beam_weights, convolve
 from iris_cli.observers.device import choose_device
 from iris_cli.observers.emission import Matter, cells, rayleigh_jeans_K
 from iris_cli.observers.line_profile import GUARD, Midpoints
-from iris_cli.observers.sampling import samples_per_ray
+from iris_cli.observers.sampling import Accuracy, samples_per_ray
 from iris_cli.observers.synthetic import SyntheticObserver, setup
 from iris_cli.observers.top_down import top_down_density
 from iris_cli.observers.transfer import REGIMES
@@ -151,13 +151,13 @@ def compare_forms(grid: Grid, device: str = "", every: int = 61) -> None:
 def compare_on(device: str, observe: Callable[[Matter], Tensor], matter: Matter, few: Matter, truth: Tensor) -> None:
     """Torch's operations there, and the kernel. The spectra come back to the CPU, which waits for them."""
     number, walls = matter.v_km_s.numel(), {}
-    for name, runs in {"torch's operations": lambda _: False, "kernel": torch_windows.kernel_runs}.items():
-        with mock.patch.object(torch_windows, "kernel_runs", runs), torch.no_grad():
+    for name, runs in {"torch's operations": lambda _: False, "kernel": torch_windows.triton_kernel_works}.items():
+        with mock.patch.object(torch_windows, "triton_kernel_works", runs), torch.no_grad():
             against = rms_difference(observe(few), truth)  # also the first start of everything
             walls[name] = min(timed(lambda: observe(matter)).wall_s for _ in range(3))
         per_cell_ns = walls[name] / number * 1e9
         print(f"  {device}, {name:20s} {walls[name]:8.3f} s wall, {per_cell_ns:7.1f} ns per cell; rms {against:.1e}")
-    if choose_device(device).type == "cuda" and torch_windows.kernel_runs(choose_device(device)):
+    if choose_device(device).type == "cuda" and torch_windows.triton_kernel_works(choose_device(device)):
         ratio = walls["torch's operations"] / walls["kernel"]
         print(f"  the kernel is {ratio:.1f} x as fast as torch's operations")
     else:
@@ -173,7 +173,7 @@ def whole_observation(grid: Grid) -> None:
     cube = observer._spectra(matter, line).line_K.view(grid.lon_steps, grid.lat_steps, -1)
     weights = beam_weights(30.0, grid.longitude.step)
     parts = {
-        "in-blur of the velocities": lambda: blur(tensor[axes.V_LOS]),
+        "smoothing of the velocities": lambda: blur(tensor[axes.V_LOS]),
         "conversion and checks": lambda: observer._matter(tensor, tensor[axes.V_LOS]),
         "levels and transfer": lambda: observer._spectra(matter, line),
         "latitude mean and beam": lambda: convolve(cube.mean(dim=1), weights, 0),

@@ -162,8 +162,8 @@ def refused(iris: Callable, code: int, *words: object) -> str:
 
 def test_wrong_words_are_told_in_one_line_and_leave_nothing(iris: Callable, shards: Path, tmp_path: Path) -> None:
     out = ("-o", tmp_path / "a.png")
-    assert "'.jpg'" in refused(iris, 2, "lv", shards, "-o", tmp_path / "a.jpg")
-    assert "does not exist" in refused(iris, 1, "lv", shards, "-o", tmp_path / "no" / "a.png")
+    assert "a.jpg ends in none of .png" in refused(iris, 2, "lv", shards, "-o", tmp_path / "a.jpg")
+    assert "is not a folder" in refused(iris, 1, "lv", shards, "-o", tmp_path / "no" / "a.png")
     assert "did you mean 'mnras'" in refused(iris, 2, "lv", shards, *out, "--style", "mnra")
     assert "did you mean 'viridis'" in refused(iris, 2, "lv", shards, *out, "--colours", "virids")
     assert "did you mean 'asinh'" in refused(iris, 2, "lv", shards, *out, "--stretch", "asin")

@@ -105,8 +105,8 @@ def test_a_preview_becomes_a_figure(iris: Callable, folder: Path, tmp_path: Path
         (["-n", 5], 1, "there is no sample 5; the split has 5"),
         (["--key", "nobody"], 1, "has no sample 'nobody'"),
         (["--split", "test"], 1, "no split 'test'"),
-        (["--out", "/nowhere/a.png"], 1, "folder /nowhere does not exist"),
-        (["--out", "a.bmq"], 2, "'.bmq'"),
+        (["--out", "/nowhere/a.png"], 1, "/nowhere is not a folder"),
+        (["--out", "a.bmq"], 2, "a.bmq ends in none of .png"),
     ],
 )
 def test_a_preview_of_what_is_not_there_says_so(

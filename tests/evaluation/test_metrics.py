@@ -9,16 +9,17 @@ from torch import Tensor
 
 from iris_cli.config.grid import Grid
 from iris_cli.evaluation import metrics
+from iris_cli.evaluation.evaluate import Totals
 from iris_cli.evaluation.loss import ScaledDensityLoss
-from iris_cli.evaluation.metrics import MEASURES, Maps, Totals, pixel_volume
-from iris_cli.evaluation.summary import Report, skill
+from iris_cli.evaluation.metrics import MEASURES, Maps, pixel_volume
+from iris_cli.evaluation.report import Report, skill
 
 GRID = Grid().scaled(32, 32, 16, 32)
 LOSS = ScaledDensityLoss()
 
 
 def maps(pred: Tensor, true: Tensor, mean_image: Tensor | None = None) -> Maps:
-    return Maps(pred.double(), true.double(), LOSS, mean_image, pixel_volume(GRID))
+    return Maps(pred.double()[None], true.double(), LOSS, mean_image, pixel_volume(GRID))
 
 
 def random_maps(pairs: int, seed: int = 0) -> Tensor:

@@ -34,9 +34,9 @@ def familiar() -> Familiar:
 
 def test_galaxies_of_the_same_kind_are_like_the_training_set(familiar: Familiar) -> None:
     judged = [familiar.judge(image) for image in galaxies(100, 2)]
-    assert np.mean([j["unlike"] for j in judged]) <= 0.06
-    assert np.mean([j["score"] for j in judged]) == pytest.approx(1.0, abs=0.35)
-    assert 25 < np.median([j["percentile"] for j in judged]) < 75
+    assert np.mean([j.unlike for j in judged]) <= 0.06
+    assert np.mean([j.score for j in judged]) == pytest.approx(1.0, abs=0.35)
+    assert 25 < np.median([j.percentile for j in judged]) < 75
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_galaxies_of_the_same_kind_are_like_the_training_set(familiar: Familiar)
     ids=["mirrored", "bright", "faint", "noise", "nothing", "elsewhere"],
 )
 def test_other_images_are_not(familiar: Familiar, strange: NDArray) -> None:
-    assert all(familiar.judge(image)["unlike"] for image in strange)
+    assert all(familiar.judge(image).unlike for image in strange)
 
 
 def test_an_image_becomes_sixteen_numbers_as_the_pages_say(familiar: Familiar) -> None:
@@ -63,21 +63,21 @@ def test_an_image_becomes_sixteen_numbers_as_the_pages_say(familiar: Familiar) -
 
 
 def test_summaries_say_what_is_unusual(familiar: Familiar) -> None:
-    usual, mirrored = (familiar.judge(image)["summaries"] for image in (galaxies(1, 5)[0], galaxies(1, 5)[0][:, ::-1]))
-    assert 2 < usual["lv_correlation"]["percentile"] < 98
-    assert mirrored["lv_correlation"]["percentile"] in (0.0, 100.0)
-    assert mirrored["brightness"]["value"] == pytest.approx(usual["brightness"]["value"])
+    usual, mirrored = (familiar.judge(image).summaries for image in (galaxies(1, 5)[0], galaxies(1, 5)[0][:, ::-1]))
+    assert 2 < usual["lv_correlation"].percentile < 98
+    assert mirrored["lv_correlation"].percentile in (0.0, 100.0)
+    assert mirrored["brightness"].value == pytest.approx(usual["brightness"].value)
 
 
 def test_the_unit_of_the_images_does_not_matter(familiar: Familiar) -> None:
     in_mK = learn(Digest.of(1e3 * galaxies(300, 0)), Digest.of(1e3 * galaxies(100, 1)), np.full((5, 2), 0.6))
     for image in galaxies(10, 6):
-        assert in_mK.judge(1e3 * image)["score"] == pytest.approx(familiar.judge(image)["score"], rel=1e-3)
+        assert in_mK.judge(1e3 * image).score == pytest.approx(familiar.judge(image).score, rel=1e-3)
 
 
 def test_few_training_images_do_not_break_it() -> None:
     few = learn(Digest.of(galaxies(6, 0, size=8)), Digest.of(galaxies(3, 1, size=8)), np.zeros((0, 2)))
-    assert np.isfinite(few.judge(galaxies(1, 2, size=8)[0])["score"])
+    assert np.isfinite(few.judge(galaxies(1, 2, size=8)[0]).score)
 
 
 def test_pooling_is_a_mean_and_summaries_survive_an_empty_image() -> None:

@@ -1,14 +1,15 @@
-"""The GPU kernel on the CPU, by `TRITON_INTERPRET=1 python -m tests.observers.interpreted_kernel`.
+"""The Triton kernel on the CPU: `TRITON_INTERPRET=1 python -m tests.observers.interpreted_kernel`.
 
-A process of its own, since Triton decides at its import whether it interprets. Prints one JSON object: for each case,
-how far the kernel's cube is from the float64 torch operations', over the cube's peak; and how often it was called. Its
-"trial" tells what the kernel's own trial found: nothing, and one number of each cell spoilt after the other.
+Runs in its own process, because Triton decides at import whether it interprets. Prints one JSON object: for each case,
+the largest difference between the kernel's cube and that of float64 torch operations, relative to the cube's peak, and
+the number of kernel calls. "check" holds the errors that the kernel's own check finds.
 """
 
 from __future__ import annotations
 
 import json
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from iris_cli.observers import observe_arrays
 from iris_cli.observers.backends import torch_windows, triton_kernel
-from iris_cli.observers.transfer import Regime, Thick
+from iris_cli.observers.transfer import Thick
 from iris_cli.units import M_PER_PC
 from tests.observers.gas import uniform
 from tests.observers.interpreted_cases import CASES
@@ -47,51 +48,38 @@ def observed(case: dict[str, Any], precision: type[np.floating[Any]]) -> NDArray
     )
 
 
-def trials() -> dict[str, float]:
-    """How far off the trial found the kernel to be, by what was spoilt."""
-    right, there = triton_kernel.records, torch.device("cpu")
-    found = {"as it is": triton_kernel.try_out(there)}
+def check_errors() -> dict[str, float]:
+    """The error that the kernel's own check finds, by the field of a cell that was changed."""
+    correct, device = triton_kernel.records, torch.device("cpu")
+    errors = {"unchanged": triton_kernel.check(device)}
     for field in range(triton_kernel.FIELDS.value):
 
-        def spoilt(*given: Any, field: int = field) -> torch.Tensor:
-            records = right(*given)
-            wrong = {triton_kernel.FIRST.value: 9.0, triton_kernel.LAST.value: -60.0}.get(field)
-            records[..., field] = records[..., field] * 1.01 if wrong is None else records[..., field] + wrong
+        def changed(*given: Any, field: int = field) -> torch.Tensor:
+            records = correct(*given)
+            shift = {triton_kernel.FIRST.value: 9.0, triton_kernel.LAST.value: -60.0}.get(field)
+            records[..., field] = records[..., field] * 1.01 if shift is None else records[..., field] + shift
             return records
 
-        triton_kernel.records = spoilt
-        try:
-            triton_kernel.try_out(there)
-        except triton_kernel.WrongSpectra as error:
-            found[str(field)] = error.off
-    triton_kernel.records = right
-    return found
+        with mock.patch.object(triton_kernel, "records", changed):
+            try:
+                triton_kernel.check(device)
+            except triton_kernel.WrongSpectra as error:
+                errors[str(field)] = error.error
+    return errors
 
 
 def main() -> None:
-    called, march, suits = [], triton_kernel.spectra, torch_windows.kernel_suits
-
-    def counted(*given: Any) -> torch.Tensor:
-        called.append(given)
-        return march(*given)
-
-    def suits_the_cpu_too(these: torch_windows.Cells, regime: Regime) -> bool:
-        return isinstance(regime, Thick)
-
-    told = {"trial": trials()}
-    triton_kernel.spectra = counted
+    results = {"check": check_errors()}
     for name, case in CASES.items():
-        torch_windows.kernel_suits = suits
         truth = observed(case, np.float64)
-        called.clear()
-        torch_windows.kernel_suits = suits_the_cpu_too
-        cube = observed(case, np.float32)
-        told[name] = {
-            "off": float(np.abs(cube - truth).max() / np.abs(truth).max()),
-            "peak_K": float(truth.max()),
-            "calls": len(called),
-        }
-    print(json.dumps(told))
+        with (
+            mock.patch.object(triton_kernel, "spectra", wraps=triton_kernel.spectra) as spectra,
+            mock.patch.object(torch_windows, "triton_kernel_applies", lambda _, regime: isinstance(regime, Thick)),
+        ):
+            cube = observed(case, np.float32)
+        error = float(np.abs(cube - truth).max() / np.abs(truth).max())
+        results[name] = {"error": error, "peak_K": float(truth.max()), "calls": spectra.call_count}
+    print(json.dumps(results))
 
 
 if __name__ == "__main__":

@@ -80,28 +80,28 @@ def test_near_and_far_do_not_matter_to_an_observer_without_absorption(galaxy: to
 
 
 def test_latitude_mean_and_maximum_differ_as_their_names_say(galaxy: torch.Tensor) -> None:
-    cube = SimpleObserver(GRID, in_blur=False).cube(galaxy)
+    cube = SimpleObserver(GRID, smooth_velocity=False).cube(galaxy)
     assert torch.equal(SimpleObserver(GRID, "max", False).observe(galaxy), cube.max(dim=2).values)
     assert torch.equal(SimpleObserver(GRID, "mean", False).observe(galaxy), cube.mean(dim=2))
     with pytest.raises(UsageError):
         SimpleObserver(GRID, "median")
 
 
-def test_the_in_blur_smooths_velocities_and_leaves_matter_alone(galaxy: torch.Tensor) -> None:
+def test_velocity_smoothing_smooths_velocities_and_leaves_matter_alone(galaxy: torch.Tensor) -> None:
     blurred = blur_velocity(galaxy)
     assert torch.equal(blurred[1:], galaxy[1:])
     assert blurred[V_LOS].diff(dim=1).abs().mean() < 0.8 * galaxy[V_LOS].diff(dim=1).abs().mean()
     assert torch.equal(top_down_density(blurred, GRID), top_down_density(galaxy, GRID))
 
 
-def test_the_in_blur_keeps_a_constant_and_a_slope() -> None:
+def test_velocity_smoothing_keeps_a_constant_and_a_slope() -> None:
     steady = torch.full((6, 7, 8), 3.0)
     assert blur(steady).numpy() == pytest.approx(steady.numpy())
     slope = torch.arange(9.0)[:, None, None] + 2 * torch.arange(9.0)[:, None] + torch.zeros(9, 9, 9)
     assert blur(slope)[2:-2, 3:-3, 2:-2].numpy() == pytest.approx(slope[2:-2, 3:-3, 2:-2].numpy(), rel=1e-5)
 
 
-def test_the_in_blur_is_the_gaussian_of_the_paper() -> None:
+def test_velocity_smoothing_is_the_gaussian_of_the_paper() -> None:
     spike = torch.zeros(7, 11, 7)
     spike[3, 5, 3] = 1.0
     spread = blur(spike)

@@ -31,8 +31,8 @@ def galaxy() -> torch.Tensor:
     return torch.from_numpy(draw_galaxy(MockConfig(), 0, 0).tensor(GRID, 25.0))
 
 
-def observer(latitude: str = "mean", in_blur: bool = False, **config: Any) -> SyntheticObserver:
-    return SyntheticObserver(GRID, latitude, in_blur, SyntheticConfig(**config))
+def observer(latitude: str = "mean", smooth_velocity: bool = False, **config: Any) -> SyntheticObserver:
+    return SyntheticObserver(GRID, latitude, smooth_velocity, SyntheticConfig(**config))
 
 
 def test_the_observer_sees_what_observe_arrays_sees_in_si(galaxy: torch.Tensor) -> None:
@@ -74,9 +74,9 @@ def test_near_and_far_matter_where_lines_are_opaque(galaxy: torch.Tensor) -> Non
     assert difference.abs().max() > 0.01 * observer().observe(galaxy).max()
 
 
-@pytest.mark.parametrize("in_blur", [False, True])
-def test_the_short_way_to_the_mean_image_is_the_mean_of_the_cube(galaxy: torch.Tensor, in_blur: bool) -> None:
-    looking = observer(in_blur=in_blur, beam_fwhm_arcsec=2000.0)
+@pytest.mark.parametrize("smooth_velocity", [False, True])
+def test_the_short_way_to_the_mean_image_is_the_mean_of_the_cube(galaxy: torch.Tensor, smooth_velocity: bool) -> None:
+    looking = observer(smooth_velocity=smooth_velocity, beam_fwhm_arcsec=2000.0)
     assert looking.observe(galaxy).numpy() == pytest.approx(looking.cube_in(galaxy, "K").mean(dim=2).numpy(), abs=1e-5)
 
 
@@ -243,4 +243,4 @@ def test_the_molecule_of_a_file_needs_an_abundance(shared_data: Path) -> None:
 
 def test_grids_of_one_line_of_sight_have_a_beam_too(galaxy: torch.Tensor) -> None:
     narrow = replace(GRID, lat_steps=2)
-    assert torch.isfinite(SyntheticObserver(narrow, in_blur=False).observe(galaxy[..., :2])).all()
+    assert torch.isfinite(SyntheticObserver(narrow, smooth_velocity=False).observe(galaxy[..., :2])).all()

@@ -1,14 +1,17 @@
-"""Facts about light on its way through gas, which every backend must know."""
+"""Facts about the transfer of radiation through gas, checked for every backend."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
+from iris_cli.errors import UsageError
 from iris_cli.observers.builtin_molecules import builtin_molecule
 from iris_cli.observers.populations import boltzmann
+from iris_cli.observers.transfer import REGIMES, Thick
 from iris_cli.units import BOLTZMANN_J_K, LIGHT_SPEED_M_S, M_PER_PC, PLANCK_J_S
 from tests.observers.gas import BACKENDS, CHANNEL_KM_S, EDGES_M_S, flux, rayleigh_jeans, see, stacked, uniform
 
@@ -227,3 +230,20 @@ def test_trapped_photons_brighten_the_line_of_thin_gas_alike_in_every_backend() 
     assert trapped[0].max() > 1.1 * thin.max()
     assert trapped[0] == pytest.approx(trapped[2], abs=1e-3 * trapped[2].max())
     assert trapped[1] == pytest.approx(trapped[2], abs=1e-3 * trapped[2].max())
+
+
+@dataclass(frozen=True)
+class Thicker(Thick):
+    name: str = "thicker"
+
+
+@every_backend
+def test_a_regime_that_a_backend_does_not_compute_is_refused_by_name(
+    backend_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(REGIMES, "thicker", Thicker())
+    with pytest.raises(UsageError, match=f"backend '{backend_name}' does not compute the regime 'thicker'") as refused:
+        see(uniform(), backend_name=backend_name, regime="thicker")
+    assert refused.value.hint == "did you mean 'thick'?"
+    with pytest.raises(UsageError, match="unknown regime 'thinn'"):
+        see(uniform(), backend_name=backend_name, regime="thinn")

@@ -1,4 +1,4 @@
-"""The GPU's kernel without a GPU: interpreted beside torch's operations, and compiled for the GPUs that there are."""
+"""The Triton kernel without a GPU: interpreted and compared with torch operations, and compiled for real GPUs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from iris_cli.observers import device as device_module
 from iris_cli.observers.backends import torch_windows
 from iris_cli.observers.emission import Cells
 from iris_cli.observers.transfer import REGIMES
@@ -37,31 +36,30 @@ def interpreted() -> dict[str, dict[str, float]]:
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case not in LINEAR])
-def test_the_kernel_sees_what_torchs_operations_see(case: str, interpreted: dict[str, dict[str, float]]) -> None:
-    told = interpreted[case]
-    assert told["calls"] == 1 and told["peak_K"] > 0.01
-    assert told["off"] < 1e-5
+def test_the_kernel_agrees_with_torch_operations(case: str, interpreted: dict[str, dict[str, float]]) -> None:
+    result = interpreted[case]
+    assert result["calls"] == 1 and result["peak_K"] > 0.01
+    assert result["error"] < 1e-5
 
 
 @pytest.mark.parametrize("case", LINEAR)
-def test_sums_of_profiles_are_not_the_kernels_business(case: str, interpreted: dict[str, dict[str, float]]) -> None:
+def test_linear_regimes_do_not_use_the_kernel(case: str, interpreted: dict[str, dict[str, float]]) -> None:
     assert interpreted[case]["calls"] == 0
 
 
-def test_its_trial_on_a_gpu_finds_any_number_of_a_cell_that_is_a_hundredth_off(
-    interpreted: dict[str, dict[str, float]],
-) -> None:
-    trial = interpreted["trial"]
-    assert trial.pop("as it is") < 1e-5
-    assert len(trial) == 12 and min(trial.values()) > 5e-4
+def test_the_check_finds_an_error_of_one_percent_in_any_field(interpreted: dict[str, dict[str, float]]) -> None:
+    errors = interpreted["check"]
+    assert errors["unchanged"] < 1e-5
+    changed = [error for name, error in errors.items() if name != "unchanged"]
+    assert len(changed) == 12 and min(changed) > 5e-4
 
 
-def test_the_masers_it_saw_were_masers(interpreted: dict[str, dict[str, float]]) -> None:
+def test_the_maser_case_contains_masers(interpreted: dict[str, dict[str, float]]) -> None:
     assert interpreted["masers"]["peak_K"] > 1.001 * interpreted["masers clipped"]["peak_K"]
 
 
 @pytest.mark.parametrize("capability", [70, 80, 90])
-def test_the_kernel_compiles_for_a_gpu_that_is_not_there(
+def test_the_kernel_compiles_for_each_gpu_generation(
     capability: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
@@ -76,11 +74,11 @@ def test_the_kernel_compiles_for_a_gpu_that_is_not_there(
     assert f".target sm_{capability}" in built.asm["ptx"] and built.asm["cubin"]
 
 
-# --- who does the march -----------------------------------------------------------------------------------------------
+# --- when the kernel is used ------------------------------------------------------------------------------------------
 
 
 class OnGpu(torch.Tensor):
-    """A tensor that says that it is on a GPU."""
+    """A tensor whose device is a GPU."""
 
     @property
     def device(self) -> torch.device:  # type: ignore[override]
@@ -93,46 +91,46 @@ def matter(like: torch.Tensor) -> Cells:
 
 @pytest.fixture
 def kernel(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch_windows, "kernel_runs", lambda _: True)
+    monkeypatch.setattr(torch_windows, "triton_kernel_works", lambda _: True)
 
 
-def test_the_kernel_takes_thick_float32_on_a_gpu_without_gradients_and_nothing_else(kernel: None) -> None:
+def test_the_kernel_is_used_only_for_thick_float32_on_a_gpu_without_gradients(kernel: None) -> None:
     there = torch.ones(2, 3).as_subclass(OnGpu)
-    thick = REGIMES["thick"]
-    assert torch_windows.kernel_suits(matter(there), thick)
-    assert not torch_windows.kernel_suits(matter(torch.ones(2, 3)), thick)
-    assert not torch_windows.kernel_suits(matter(torch.ones(2, 3).double().as_subclass(OnGpu)), thick)
-    assert not any(torch_windows.kernel_suits(matter(there), REGIMES[name]) for name in ("thin", "selective"))
+    applies, thick = torch_windows.triton_kernel_applies, REGIMES["thick"]
+    assert applies(matter(there), thick)
+    assert not applies(matter(torch.ones(2, 3)), thick)
+    assert not applies(matter(torch.ones(2, 3).double().as_subclass(OnGpu)), thick)
+    assert not any(applies(matter(there), REGIMES[name]) for name in ("thin", "selective"))
     wanted = torch.ones(2, 3).as_subclass(OnGpu).requires_grad_()
-    assert not torch_windows.kernel_suits(matter(wanted), thick)
+    assert not applies(matter(wanted), thick)
     with torch.no_grad():
-        assert torch_windows.kernel_suits(matter(wanted), thick)
+        assert applies(matter(wanted), thick)
 
 
 @pytest.fixture
-def not_yet_tried() -> None:
-    device_module.kernel_runs.cache_clear()
-    device_module.kernel_trouble.cache_clear()
+def unchecked() -> None:
+    torch_windows.triton_kernel_works.cache_clear()
+    torch_windows.triton_kernel_error.cache_clear()
 
 
-def test_without_triton_there_is_no_kernel_and_no_word(
-    not_yet_tried: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_without_triton_there_is_no_kernel_and_no_warning(
+    unchecked: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(device_module, "find_spec", lambda _: None)
-    assert not device_module.kernel_runs(torch.device("cuda", 0))
+    monkeypatch.setattr(torch_windows, "find_spec", lambda _: None)
+    assert not torch_windows.triton_kernel_works(torch.device("cuda", 0))
     assert capsys.readouterr().err == ""
 
 
-def test_a_kernel_that_cannot_be_built_is_told_of_once_and_left_alone(
-    not_yet_tried: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_kernel_that_fails_to_compile_is_reported_once_and_not_used(
+    unchecked: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    gpu_kernel = pytest.importorskip("iris_cli.observers.backends.triton_kernel")
+    triton_kernel = pytest.importorskip("iris_cli.observers.backends.triton_kernel")
 
     def failing(_: torch.device) -> None:
         raise RuntimeError("Failed to find C compiler.\nmore of it")
 
-    monkeypatch.setattr(gpu_kernel, "try_out", failing)
-    assert not device_module.kernel_runs(torch.device("cuda", 0))
-    assert not device_module.kernel_runs(torch.device("cuda", 0))
-    told = capsys.readouterr().err
-    assert told.count("Failed to find C compiler") == 1 and "more of it" not in told
+    monkeypatch.setattr(triton_kernel, "check", failing)
+    assert not torch_windows.triton_kernel_works(torch.device("cuda", 0))
+    assert not torch_windows.triton_kernel_works(torch.device("cuda", 0))
+    printed = capsys.readouterr().err
+    assert printed.count("Failed to find C compiler") == 1 and "more of it" not in printed

@@ -205,7 +205,8 @@ def test_bad_samples_of_all_ranks_are_counted_together(tmp_path: Path) -> None:
 
 def test_a_hole_that_nobody_counted_is_an_error(tmp_path: Path) -> None:
     """Evaluation compares what it saw with what the index promises."""
-    from iris_cli.evaluation.evaluate import evaluate
+    from iris_cli.evaluation.ensemble import Ensemble
+    from iris_cli.evaluation.evaluate import evaluate, mean_scores
     from iris_cli.evaluation.loss import ScaledDensityLoss
     from iris_cli.evaluation.metrics import SCORES
     from tests.training.makers import small_reverter
@@ -221,9 +222,9 @@ def test_a_hole_that_nobody_counted_is_an_error(tmp_path: Path) -> None:
     def replace_count(feed: Feed) -> Feed:
         return Feed(feed.stream, feed.pairs, feed.numbers, feed.seed, feed.batch)
 
-    from iris_cli.console import progress
     from iris_cli.distributed import World
 
     feed = Short("test", pairs_in(write_pairs(tmp_path / "set", {"train": range(10)})), np.arange(10), seed=0, batch=4)
-    with pytest.raises(DataError, match="10 samples were seen"), progress("", quiet=True) as bar:
-        evaluate(small_reverter(), ScaledDensityLoss(), feed, SCORES, World(), None, bar)
+    batches = evaluate(Ensemble([small_reverter()]), ScaledDensityLoss(), feed, World())
+    with pytest.raises(DataError, match="10 samples were seen"):
+        mean_scores(batches, SCORES, feed, World())

@@ -19,7 +19,7 @@ from iris_cli.errors import DataError
 from iris_cli.mock.galaxy import draw_galaxy
 from iris_cli.mock.generate import Galaxies, write_mock
 from iris_cli.standard.dataset import StandardDataset, sense_of_rotation
-from iris_cli.standard.paper_format import open_folder
+from iris_cli.standard.paper_format import open_paper_dataset
 from shards.layout import temporary_name
 
 GRID = GRID_PRESETS["tiny"].scaled(8, 8, 4, 8)
@@ -221,7 +221,7 @@ def test_pairs_that_lost_their_latitude_in_an_unknown_way_are_refused(shared_dat
     hyper["cube_hyper"]["reduction"] = "sum"
     (tmp_path / "set/hyper.json").write_text(json.dumps(hyper))
     with pytest.raises(DataError, match="mean and max"):
-        open_folder(tmp_path / "set")
+        open_paper_dataset(tmp_path / "set")
 
 
 def test_what_a_killed_process_left_of_a_folder_is_swept_by_the_next_and_nothing_else(tmp_path: Path) -> None:

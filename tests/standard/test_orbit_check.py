@@ -10,7 +10,7 @@ import pytest
 
 from iris_cli.config.grid import GRID_PRESETS
 from iris_cli.standard.orbit import WALKER_2025
-from iris_cli.standard.orbit_check import ORBITS, compare, held, line_of_sight_velocity, reobserve, significant
+from iris_cli.standard.orbit_check import ORBITS, compare, footprint_of, line_of_sight_velocity, reobserve, significant
 
 GRID = GRID_PRESETS["small"]
 
@@ -30,7 +30,7 @@ def test_gas_at_growing_longitude_recedes() -> None:
 def test_the_footprint_follows_the_published_track(shared_data: Path) -> None:
     track = np.loadtxt(shared_data / "cmz_orbits/ellipse_resampled_300.txt", usecols=(0, 2))
     image = reobserve(ring_map(), GRID, WALKER_2025)
-    footprint = held(image, 0.95)
+    footprint = footprint_of(image, 0.95)
     lon = np.clip(np.searchsorted(GRID.longitude.edges(), track[:, 0]) - 1, 0, GRID.lon_steps - 1)
     v = np.clip(np.searchsorted(GRID.velocity.edges(), track[:, 1]) - 1, 0, GRID.v_steps - 1)
     assert footprint[lon, v].mean() > 0.9

@@ -21,7 +21,7 @@ from iris_cli.config.preobserve import PreobserveConfig
 from iris_cli.errors import DataError
 from iris_cli.pairs.preobserve import check_alike, open_input
 from iris_cli.standard.dataset import Entry, StandardDataset, write_index, write_tensor
-from iris_cli.standard.paper_format import open_folder
+from iris_cli.standard.paper_format import open_paper_dataset
 
 GRID = Grid(
     r_steps=5,
@@ -93,7 +93,7 @@ def test_pairs_in_our_own_units_come_through_to_the_bit(tmp_path: Path) -> None:
         "_temperature_iris_per_SI": 1.0,
     }
     (folder / "hyper.json").write_text(json.dumps({**HYPER, "dataset_hyper": ours}))
-    observation, density = open_folder(folder).pair(0)
+    observation, density = open_paper_dataset(folder).pair(0)
     assert observation.tobytes() == np.load(folder / "observed_0.npy")[..., ::-1].tobytes()
     assert density.tobytes() == np.load(folder / "columnized_0.npy").tobytes()
 
@@ -144,7 +144,7 @@ def test_what_cannot_be_is_one_line(tmp_path: Path, change: Change, said: str) -
     (folder / "attributes.json").write_text(json.dumps(attributes))
     (folder / "hyper.json").write_text(json.dumps(hyper))
     with pytest.raises(DataError) as error:
-        open_folder(folder)
+        open_paper_dataset(folder)
     assert said in error.value.message, error.value.message
 
 
@@ -152,7 +152,7 @@ def test_values_that_the_units_make_infinite_are_refused(tmp_path: Path) -> None
     folder = pairs(tmp_path / "set")
     np.save(folder / "columnized_1.npy", np.full((1, 5, 7), 3e38, "f4"))
     with pytest.raises(DataError, match=r"columnized_1\.npy holds 35 values that are not finite"):
-        open_folder(folder).pair(1)
+        open_paper_dataset(folder).pair(1)
 
 
 def test_one_line_and_two_do_not_fit_into_one_set(tmp_path: Path) -> None:

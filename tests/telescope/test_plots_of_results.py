@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from iris_cli.commands import plot_inputs
-from iris_cli.commands.plot_inputs import Which
+from iris_cli.commands import plot_data
+from iris_cli.commands.plot_data import Selection
 from iris_cli.errors import DataError
 from iris_cli.standard.top_down_plane import corners_pc
 from iris_cli.telescope.lv_file import save_lv
@@ -27,8 +27,9 @@ DENSITY = np.random.default_rng(0).random(GRID.density_shape[1:]).astype(np.floa
 def test_a_map_is_drawn_around_sgr_a(iris: Callable, tmp_path: Path, unit: str) -> None:
     path = tmp_path / "map.fits"
     save_map(path, DENSITY, None, read_lv([sky.cube(tmp_path / "cube.fits")], GRID), unit, TOLD)
-    density, grid, _, centre = plot_inputs.top_down(path, Which())
-    np.testing.assert_allclose(density, DENSITY, rtol=1e-5)
+    found = plot_data.top_down(path, Selection())
+    np.testing.assert_allclose(found.density, DENSITY, rtol=1e-5)
+    grid, centre = found.grid, found.centre_deg
     assert centre == (0.0, 0.0) and corners_pc(grid, centre)[0].mean() > corners_pc(grid)[0].mean() + 7
     ran = iris("plot", "top-down", path, "--orbit", "walker", "-o", tmp_path / "a.png")
     assert ran.code == 0, ran.err
@@ -38,7 +39,7 @@ def test_an_image_of_iris_cube_is_the_same_from_npz_and_fits(iris: Callable, tmp
     made = read_lv([sky.cube(tmp_path / "cube.fits")], GRID)
     for name in ("lv.npz", "lv.fits"):
         save_lv(made, tmp_path / name)
-    one, other = (plot_inputs.lv_image(tmp_path / name, Which()) for name in ("lv.npz", "lv.fits"))
+    one, other = (plot_data.lv_image(tmp_path / name, Selection()) for name in ("lv.npz", "lv.fits"))
     np.testing.assert_array_equal(one.image, other.image)
     assert one.label == other.label and one.place == other.place
     np.testing.assert_allclose(one.lon.centres(), other.lon.centres(), atol=1e-9)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,18 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchmetrics.functional.classification import binary_jaccard_index
 
 from iris_cli.config.train import Noise, TrainConfig
-from iris_cli.console import progress
 from iris_cli.distributed import World
 from iris_cli.errors import DataError
 from iris_cli.evaluation.ensemble import Ensemble
+from iris_cli.evaluation.evaluate import evaluate, gather_per_pair
 from iris_cli.evaluation.loss import ScaledDensityLoss
 from iris_cli.evaluation.metrics import MEASURES, THRESHOLDS, Maps, iou, pixel_volume
-from iris_cli.evaluation.per_pair import examine, gauges
-from iris_cli.evaluation.statistics import find
+from iris_cli.evaluation.per_pair import quantities
+from iris_cli.evaluation.report import Report
+from iris_cli.evaluation.statistics import Statistics, statistics_of
 from iris_cli.evaluation.stress import Altered, mirror_velocity, mirrors_itself, put_out
 from iris_cli.pairs.batch import Feed
 from iris_cli.pairs.datasets import PreObservedDataset
@@ -40,9 +42,17 @@ ALONE = World()
 
 
 def look(feed: Feed, world: World = ALONE, members: int = 1) -> dict[str, np.ndarray]:
-    ensemble = Ensemble([small_reverter(seed) for seed in range(members)]).on(ALONE.device)
-    with progress("testing", quiet=True) as bar:
-        return examine(ensemble, ScaledDensityLoss(), feed, world, None, bar)
+    return per_pair([small_reverter(seed) for seed in range(members)], feed, world)
+
+
+def per_pair(members: Sequence[Any], feed: Feed, world: World = ALONE) -> dict[str, np.ndarray]:
+    ensemble = Ensemble(members).on(ALONE.device)
+    batches = evaluate(ensemble, ScaledDensityLoss(), feed, world)
+    return gather_per_pair(batches, quantities(feed.pairs.grid, len(members)), feed, world)
+
+
+def statistics(arrays: dict[str, np.ndarray], feed: Feed) -> Statistics:
+    return statistics_of(NORMAL, arrays, feed.pairs.groups(), feed.pairs.grid, 1e-19, 0)
 
 
 class Together:
@@ -68,7 +78,7 @@ def test_the_means_are_those_of_the_plain_test(shards: Path) -> None:
     hyper = hyper_of(shards)
     feed = inputs_of(hyper).normal
     report = plain_test(small_reverter(), PreObservedDataset(shards, "test"), hyper=hyper, quiet=True)
-    found = find(NORMAL, look(feed), feed.pairs.groups(), feed.pairs.grid, hyper).report()
+    found = Report.of_statistics(statistics(look(feed), feed))
     assert found.pairs == report.pairs == 7
     for name, value in report.to_dict().items():
         assert getattr(found, name) == (None if value is None else pytest.approx(value, rel=1e-9)), name
@@ -104,16 +114,8 @@ def test_a_prediction_that_is_not_finite_is_named(shards: Path) -> None:
         def forward(self, observation: Tensor) -> Tensor:
             return torch.full_like(observation, torch.nan)
 
-    broken = Broken(32, "v_density")
-    with progress("testing", quiet=True) as bar, pytest.raises(DataError, match=r"g0100_v0.*not finite"):
-        examine(
-            Ensemble([broken, small_reverter()]),
-            ScaledDensityLoss(),
-            inputs_of(hyper_of(shards)).normal,
-            World(),
-            None,
-            bar,
-        )
+    with pytest.raises(DataError, match=r"g0100_v0.*not finite"):
+        per_pair([Broken(32, "v_density"), small_reverter()], inputs_of(hyper_of(shards)).normal)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -141,18 +143,15 @@ def test_a_true_density_that_is_not_finite_is_named_and_not_left_out(
 def test_an_ensemble_of_equal_members_is_its_member_and_has_no_spread(shards: Path) -> None:
     feed = inputs_of(hyper_of(shards)).normal
     alone = look(feed)
-    twins = Ensemble([small_reverter(), small_reverter()])
-    with progress("testing", quiet=True) as bar:
-        both = examine(twins, ScaledDensityLoss(), feed, World(), None, bar)
+    both = per_pair([small_reverter(), small_reverter()], feed)
     np.testing.assert_allclose(both["loss"], alone["loss"], rtol=1e-6)
     assert both["variance"].max() < 1e-12
     np.testing.assert_allclose(both["crps"], both["mean_absolute_error"], rtol=1e-6)
 
 
 def test_members_that_differ_spread_and_are_scored_together(shards: Path) -> None:
-    hyper = hyper_of(shards)
-    feed = inputs_of(hyper).normal
-    found = find(NORMAL, look(feed, members=3), feed.pairs.groups(), feed.pairs.grid, hyper)
+    feed = inputs_of(hyper_of(shards)).normal
+    found = statistics(look(feed, members=3), feed)
     assert found.numbers["spread"].mean[0] > 0 and found.numbers["spread_skill"].mean[0] > 0
     np.testing.assert_allclose(found.curves["rank_share"].y.mean.sum(), 1.0)
     np.testing.assert_allclose(found.curves["coverage"].x, [0.5])
@@ -211,7 +210,7 @@ def test_overlap_above_a_threshold_is_that_of_torchmetrics() -> None:
     true = torch.stack([torch.from_numpy(images(i, GRID)[1]) for i in range(4)]).double()
     pred = true.roll(2, dims=-1) * 1.3
     loss = ScaledDensityLoss()
-    ours = iou(Maps(pred, true, loss, None, pixel_volume(GRID)))
+    ours = iou(Maps(pred[None], true, loss, None, pixel_volume(GRID)))
     for column, level in enumerate(THRESHOLDS):
         for row in range(4):
             above = [image[row] >= level * float(loss.normalization) for image in (pred, true)]
@@ -222,18 +221,18 @@ def test_overlap_above_a_threshold_is_that_of_torchmetrics() -> None:
                 assert ours[row, column].item() == pytest.approx(expected.item(), abs=1e-6)
 
 
-def test_gauges_say_how_wide_they_are(shards: Path) -> None:
+def test_quantities_have_the_widths_that_they_declare(shards: Path) -> None:
     feed = inputs_of(hyper_of(shards)).normal
     found = look(feed, members=2)
-    for name, (width, _) in gauges(GRID, 2).items():
-        assert found[name].shape == (7, width), name
+    for quantity in quantities(GRID, 2):
+        for name, width in quantity.widths.items():
+            assert found[name].shape == (7, width), name
     assert set(MEASURES) <= set(found)
 
 
 def test_the_network_module_is_left_in_eval_mode(shards: Path) -> None:
-    reverter: nn.Module = small_reverter().train()
-    with progress("testing", quiet=True) as bar:
-        examine(Ensemble([reverter]), ScaledDensityLoss(), inputs_of(hyper_of(shards)).normal, World(), None, bar)  # type: ignore[list-item]
+    reverter = small_reverter().train()
+    per_pair([reverter], inputs_of(hyper_of(shards)).normal)
     assert not reverter.training
 
 
@@ -242,5 +241,5 @@ def test_what_cannot_be_read_is_left_out_of_the_numbers_if_it_may_be(tmp_path: P
     damage(folder, 1)
     hyper = hyper_of(folder, on_bad_sample="skip", max_bad=2)
     feed = inputs_of(hyper).normal
-    found = find(NORMAL, look(feed), feed.pairs.groups(), feed.pairs.grid, hyper)
+    found = statistics(look(feed), feed)
     assert found.pairs == 5 and found.numbers["loss"].pairs[0] == 5 and np.isfinite(found.numbers["skill"].mean[0])

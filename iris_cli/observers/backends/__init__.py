@@ -1,0 +1,1 @@
+"""Backends: matter along rays -> spectra. Start with `backend.py`, the interface and the registry."""

@@ -1,61 +1,72 @@
-"""Three ways to the same spectra. Each takes the matter along some rays and gives the line less the continuum, in RJ
-kelvin.
+"""The interface of a backend and the registry of backends: matter along rays -> spectra, line minus continuum.
 
-`reference` evaluates every cell on every sample in float64; `torch` only where a line is, on any device; `compiled`
-does so on all cores of the machine. The first two are differentiable.
+All backends compute the same numbers. `reference` evaluates every cell at every sample in float64; `torch` evaluates
+a cell only at the samples that its line reaches, on any device; `compiled` does the same on all CPU cores. The first
+two are differentiable.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
+from importlib import import_module
+from typing import ClassVar
 
 from torch import Tensor
 
+from iris_cli.errors import UsageError, nearest
 from iris_cli.observers.emission import LineSetup, Matter
-from iris_cli.observers.transfer import Regime
+from iris_cli.observers.sampling import Accuracy
+from iris_cli.observers.transfer import REGIMES, Regime
 
 
 @dataclass(frozen=True)
 class Spectra:
-    """`line_K` (ray, V): channel means of line minus continuum; `continuum_K` (ray,). RJ kelvin at the rest
-    frequency.
+    """`line_K` (ray, V): channel means of line minus continuum; `continuum_K` (ray,). Rayleigh-Jeans temperatures at
+    the rest frequency.
     """
 
     line_K: Tensor
     continuum_K: Tensor
 
 
-@dataclass(frozen=True)
-class Accuracy:
-    """`subsamples` per channel, 0: as many as the lines need. `step_per_width`: sample spacing over the narrowest b."""
+class Backend(ABC):
+    """One way to compute spectra. `regimes` lists the classes of the regimes that it computes."""
 
-    subsamples: int = 0
-    step_per_width: float = 0.7
-    memory_GiB: float = 4.0
-    threads: int = 0
-    #: Of the torch backend: auto, cpu or cuda; nothing: where the matter is.
-    device: str = ""
+    name: ClassVar[str]
+    regimes: ClassVar[tuple[type, ...]]
 
-
-class Backend(Protocol):
     def spectra(
         self, matter: Matter, setup: LineSetup, regime: Regime, dr_m: float, edges_km_s: Tensor, accuracy: Accuracy
     ) -> Spectra:
-        """Matter (R, ray) and channel edges (V+1,)."""
-        ...
+        """Spectra of matter (R, ray) in the channels between `edges_km_s` (V+1,).
+
+        Raises UsageError for a regime that this backend does not compute.
+        """
+        if type(regime) not in self.regimes:
+            known = [name for name, other in REGIMES.items() if type(other) in self.regimes]
+            raise UsageError(
+                f"the backend '{self.name}' does not compute the regime '{regime.name}'", nearest(regime.name, known)
+            )
+        return self._spectra(matter, setup, regime, dr_m, edges_km_s, accuracy)
+
+    @abstractmethod
+    def _spectra(
+        self, matter: Matter, setup: LineSetup, regime: Regime, dr_m: float, edges_km_s: Tensor, accuracy: Accuracy
+    ) -> Spectra: ...
+
+
+#: Name -> module and class, imported when asked for: numba takes a second. `device.choose_backend` resolves "auto".
+BACKENDS = {
+    "reference": ("reference", "ReferenceBackend"),
+    "torch": ("torch_windows", "TorchBackend"),
+    "compiled": ("compiled", "CompiledBackend"),
+}
 
 
 def backend(name: str) -> Backend:
-    """UsageError for a name that is none of BACKENDS."""
-    from iris_cli.errors import UsageError, nearest
-
+    """The backend called `name`. Raises UsageError when there is none in BACKENDS."""
     if name not in BACKENDS:
         raise UsageError(f"unknown backend '{name}'", nearest(name, BACKENDS))
-    from importlib import import_module
-
-    return import_module(f"iris_cli.observers.backends.{BACKENDS[name]}").Backend()
-
-
-#: Each name's module; `auto` is one of them, chosen by `device.choose_backend`.
-BACKENDS = {"reference": "reference", "torch": "torch_windows", "compiled": "compiled"}
+    module, class_name = BACKENDS[name]
+    return getattr(import_module(f"iris_cli.observers.backends.{module}"), class_name)()

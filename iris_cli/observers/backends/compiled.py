@@ -1,32 +1,58 @@
-"""The compiled backend: blocks of rays for the kernels of `compiled_kernel`, on as many threads as there are cores."""
+"""The compiled backend: numba loops over the cells inside each line's window, one ray at a time, on all CPU cores.
+
+For each block of rays, the cells are first turned into one record each, in the order in which they lie in memory.
+Then each ray is followed from its far end, with its spectrum in the cache. float32, not differentiable. Formulas:
+`emission`, `line_profile`, `transfer`.
+"""
+
+# mypy: allow-untyped-defs
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import torch
+from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
-from iris_cli.observers.backends import compiled_kernel as ck
-from iris_cli.observers.backends.backend import Accuracy, Spectra
+from iris_cli.observers.backends.backend import Backend, Spectra
+from iris_cli.observers.compiled_math import erf32, erf_integral32, exp32, kernel
 from iris_cli.observers.emission import CM3_PER_M3, LineSetup, Matter, rayleigh_jeans_K
 from iris_cli.observers.level_table import LevelTable
-from iris_cli.observers.transfer import Regime
+from iris_cli.observers.line_profile import GUARD, MOST_SAMPLES, NARROW
+from iris_cli.observers.sampling import Accuracy
+from iris_cli.observers.transfer import Regime, Selective, Thick, Thin
 from iris_cli.units import MASS_PER_H_KG
 
-#: Cells of a block of rays, 32 bytes each, stay in a core's second cache.
+#: Cells of a block of rays, 32 bytes each, stay in a core's second-level cache.
 _CELLS_PER_BLOCK = 32_768
+#: Fields of a cell's record.
+V, SPREAD, WIDTH, LINE, DEPTH, DUST, DUST_K, FRONT = range(8)
+#: Places in the vector of constants.
+PER_CM3, EMISSION, ABSORPTION, QUANTUM_K, THERMAL, TURBULENCE2, CEILING_K, DUST_PER_RHO = range(8)
+SHARE_0, SHARE_1, GRADIENT, CLIP, BACKGROUND_K = range(8, 13)
+CONSTANTS = 13
+#: Samples are processed in groups of a vector register's size.
+LANES = 8
+
+_F0, _F1, _HALF = np.float32(0.0), np.float32(1.0), np.float32(0.5)
+_PER_SQRT_PI = np.float32(1.0 / math.sqrt(math.pi))
+_NARROW = np.float32(NARROW)
+#: A window ends where the profile has fallen to e^-12.5 of 1/max(1, tau): 1e-6 of a line's flux.
+_WINDOW = np.float32(12.5)
+#: Below this depth four terms of a series are exact in float32.
+_SHALLOW = np.float32(0.1)
 
 
-@dataclass(frozen=True)
-class Backend:
-    """float32, not differentiable."""
+class CompiledBackend(Backend):
+    name = "compiled"
+    regimes = (Thick, Selective, Thin)
 
-    def spectra(
+    def _spectra(
         self, matter: Matter, setup: LineSetup, regime: Regime, dr_m: float, edges_km_s: Tensor, accuracy: Accuracy
     ) -> Spectra:
         fields = [_float32(f) for f in matter.__dict__.values()]
@@ -35,34 +61,21 @@ class Backend:
         line, continuum = np.empty((rays, channels), np.float32), np.empty(rays, np.float32)
         table, axes = packed_table(setup.table)
         first_edge, channel = edges_km_s[0].item(), (edges_km_s[-1] - edges_km_s[0]).item() / channels
-        shared = (
-            *fields,
-            table,
-            axes,
-            constants(setup, dr_m),
-            setup.in_cell_gradient,
-            np.float32(first_edge),
-            np.float32(channel),
-        )
+        grid = (np.float32(first_edge), np.float32(channel))
+        shared = (*fields, table, axes, constants(setup, dr_m), setup.in_cell_gradient, *grid)
+        block = max(1, min(64, _CELLS_PER_BLOCK // cells))
 
         def observe(first: int) -> None:
             last = min(first + block, rays)
-            if regime.linear:
-                ck.linear_block(first, last, *shared, regime.dusty, line, continuum)
+            if isinstance(regime, Thick):
+                coarsest = np.float32(accuracy.step_per_width)
+                thick_block(first, last, *shared, accuracy.subsamples, coarsest, line, continuum)
             else:
-                ck.thick_block(
-                    first, last, *shared, accuracy.subsamples, np.float32(accuracy.step_per_width), line, continuum
-                )
+                linear_block(first, last, *shared, regime.dusty, line, continuum)
 
-        block = max(1, min(64, _CELLS_PER_BLOCK // cells))
-        with ThreadPoolExecutor(threads(accuracy)) as pool:
+        with ThreadPoolExecutor(accuracy.threads or torch.get_num_threads()) as pool:
             list(pool.map(observe, range(0, rays, block)))
         return Spectra(torch.from_numpy(line), torch.from_numpy(continuum))
-
-
-def threads(accuracy: Accuracy) -> int:
-    """As many as torch uses: all cores, or one in a worker process that shares them."""
-    return accuracy.threads or torch.get_num_threads()
 
 
 def _float32(field: Tensor) -> NDArray[np.float32]:
@@ -71,8 +84,8 @@ def _float32(field: Tensor) -> NDArray[np.float32]:
 
 @lru_cache(maxsize=4)
 def packed_table(table: LevelTable) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """((mixture, column, density, temperature, 2), (4, 3) first, 1/step, count): neighbours in use are neighbours
-    in memory.
+    """The table as (mixture, column, density, temperature, 2), so that numbers used together are neighbours in
+    memory, and its axes as (4, 3): first, 1/step, count.
     """
     both = np.stack([table.log_upper, table.beta], axis=-1).transpose(1, 2, 0, 3, 4)
     if both.shape[2] == 1:
@@ -82,19 +95,347 @@ def packed_table(table: LevelTable) -> tuple[NDArray[np.float32], NDArray[np.flo
 
 
 def constants(setup: LineSetup, dr_m: float) -> NDArray[np.float32]:
-    """The numbers of `compiled_kernel`, multiplied in float64 so that none leaves the range of float32."""
-    k = np.zeros(ck.CONSTANTS)
+    """The numbers that the kernels need, multiplied in float64 so that no product leaves the range of float32."""
+    k = np.zeros(CONSTANTS)
     column_m2_per_cm3 = setup.tracer_per_CO * dr_m / CM3_PER_M3
-    k[ck.PER_CM3] = CM3_PER_M3 / MASS_PER_H_KG
-    k[ck.EMISSION] = setup.emission_K_km_s * column_m2_per_cm3
-    k[ck.ABSORPTION] = setup.absorption_km_s * column_m2_per_cm3
-    k[ck.QUANTUM_K] = setup.quantum_K
-    k[ck.THERMAL] = setup.thermal_km2_s2_K
-    k[ck.TURBULENCE2] = setup.turbulence_km_s**2
-    k[ck.CEILING_K] = setup.temperature_ceiling_K
-    k[ck.DUST_PER_RHO] = setup.dust_opacity_m2_kg * dr_m
-    k[ck.SHARE_0], k[ck.SHARE_1] = setup.table.shares
-    k[ck.GRADIENT] = setup.tracer_per_CO / setup.gradient_km_s_cm if setup.gradient_km_s_cm else 0.0
-    k[ck.CLIP] = setup.clip_masers
-    k[ck.BACKGROUND_K] = rayleigh_jeans_K(torch.tensor(setup.background_K, dtype=torch.float64), setup.quantum_K)
+    k[PER_CM3] = CM3_PER_M3 / MASS_PER_H_KG
+    k[EMISSION] = setup.emission_K_km_s * column_m2_per_cm3
+    k[ABSORPTION] = setup.absorption_km_s * column_m2_per_cm3
+    k[QUANTUM_K] = setup.quantum_K
+    k[THERMAL] = setup.thermal_km2_s2_K
+    k[TURBULENCE2] = setup.turbulence_km_s**2
+    k[CEILING_K] = setup.temperature_ceiling_K
+    k[DUST_PER_RHO] = setup.dust_opacity_m2_kg * dr_m
+    k[SHARE_0], k[SHARE_1] = setup.table.shares
+    k[GRADIENT] = setup.tracer_per_CO / setup.gradient_km_s_cm if setup.gradient_km_s_cm else 0.0
+    k[CLIP] = setup.clip_masers
+    k[BACKGROUND_K] = rayleigh_jeans_K(torch.tensor(setup.background_K, dtype=torch.float64), setup.quantum_K)
     return k.astype(np.float32)
+
+
+# --- kernels ----------------------------------------------------------------------------------------------------------
+
+
+@njit(inline="always")
+def _place(value, axis):
+    """(node below, share of the node above) on an axis (first, 1/step, count)."""
+    last = axis[2] - _F1
+    at = min(max((value - axis[0]) * axis[1], _F0), last)
+    low = min(int(at), int(last) - 1)
+    return low, np.float32(at - low)
+
+
+@njit(inline="always")
+def _plane(table, x, c, d, ds, t, ts):
+    """ln n_u and beta, bilinear in density and temperature."""
+    w00, w01, w10, w11 = (_F1 - ds) * (_F1 - ts), (_F1 - ds) * ts, ds * (_F1 - ts), ds * ts
+    upper = (
+        w00 * table[x, c, d, t, 0]
+        + w01 * table[x, c, d, t + 1, 0]
+        + w10 * table[x, c, d + 1, t, 0]
+        + w11 * table[x, c, d + 1, t + 1, 0]
+    )
+    beta = (
+        w00 * table[x, c, d, t, 1]
+        + w01 * table[x, c, d, t + 1, 1]
+        + w10 * table[x, c, d + 1, t, 1]
+        + w11 * table[x, c, d + 1, t + 1, 1]
+    )
+    return upper, beta
+
+
+@njit(inline="always")
+def _levels(table, axes, log_density, x_H2, log_column, log_T):
+    d, ds = _place(log_density, axes[0])
+    t, ts = _place(log_T, axes[3])
+    if table.shape[0] == 1 and table.shape[1] == 1:
+        return _plane(table, 0, 0, d, ds, t, ts)
+    x, xs, c, cs = 0, _F0, 0, _F0
+    if table.shape[0] > 1:
+        x, xs = _place(x_H2, axes[1])
+    if table.shape[1] > 1:
+        c, cs = _place(log_column, axes[2])
+    upper, beta = _F0, _F0
+    for i in range(2 if table.shape[0] > 1 else 1):
+        for j in range(2 if table.shape[1] > 1 else 1):
+            w = (xs if i else _F1 - xs) * (cs if j else _F1 - cs)
+            u, b = _plane(table, x + i, c + j, d, ds, t, ts)
+            upper, beta = upper + w * u, beta + w * b
+    return upper, beta
+
+
+@njit(inline="always")
+def _records(first, last, v, rho, T, x_H2, x_CO, T_dust, table, axes, k, gradient, cell):
+    """Fill the records of the cells of rays `first` to `last`: cell[ray, R, :]."""
+    far = rho.shape[0] - 1
+    for r in range(far + 1):
+        for p in range(first, last):
+            at = cell[p - first, r]
+            at[V], at[SPREAD] = v[r, p], _F0
+            if gradient and far > 0:
+                near_face = _HALF * (v[r, p] + v[r - 1, p]) if r > 0 else _F0
+                far_face = _HALF * (v[r, p] + v[r + 1, p]) if r < far else np.float32(2) * v[r, p] - near_face
+                if r == 0:
+                    near_face = np.float32(2) * v[r, p] - far_face
+                at[V], at[SPREAD] = _HALF * (near_face + far_face), abs(far_face - near_face)
+            at[DUST] = k[DUST_PER_RHO] * rho[r, p]
+            at[DUST_K] = k[QUANTUM_K] / (
+                exp32(min(k[QUANTUM_K] / max(T_dust[r, p], np.float32(1e-3)), np.float32(80))) - _F1
+            )
+            at[LINE], at[DEPTH], at[WIDTH] = _F0, _F0, _F1
+            tracer = k[PER_CM3] * rho[r, p] * x_CO[r, p]
+            if tracer > _F0 and T[r, p] <= k[CEILING_K]:
+                colliders = k[PER_CM3] * rho[r, p] * (k[SHARE_0] + k[SHARE_1] * x_H2[r, p])
+                log_column = _F0
+                if k[GRADIENT] > _F0:
+                    log_column = np.float32(math.log10(tracer * k[GRADIENT]))
+                log_density = np.float32(math.log10(max(colliders, np.float32(1e-30))))
+                log_T = np.float32(math.log(T[r, p]))
+                upper, beta = _levels(table, axes, log_density, x_H2[r, p], log_column, log_T)
+                u = exp32(upper) * tracer
+                at[LINE] = k[EMISSION] * u
+                at[DEPTH] = k[ABSORPTION] * u * np.float32(math.expm1(beta))
+                if k[CLIP] > _F0:
+                    at[DEPTH] = max(at[DEPTH], _F0)
+                at[WIDTH] = np.float32(math.sqrt(k[THERMAL] * T[r, p] + k[TURBULENCE2]))
+
+
+@njit(inline="always")
+def _fill_front(cell):
+    """Dust transmission between each cell and the observer."""
+    front = _F1
+    for r in range(cell.shape[0]):
+        cell[r, FRONT] = front
+        front *= exp32(-cell[r, DUST])
+
+
+@njit(inline="always")
+def _shape(at):
+    """(effective width, half the velocity range in widths, 0 if narrow)"""
+    if at[SPREAD] < _NARROW * at[WIDTH]:
+        return np.float32(math.sqrt(at[WIDTH] * at[WIDTH] + at[SPREAD] * at[SPREAD] / np.float32(6))), _F0
+    return at[WIDTH], _HALF * at[SPREAD] / at[WIDTH]
+
+
+@njit(inline="always")
+def _reach(at, width, half):
+    """Half the window, km/s."""
+    peak = abs(at[DEPTH]) / max(width, at[SPREAD])
+    return width * (np.float32(math.sqrt(_WINDOW + math.log(_F1 + peak))) + half)
+
+
+@njit(inline="always")
+def _samples_needed(cell, channel, coarsest, most):
+    """Samples per channel that the narrowest significant line of a ray needs; more where lines are opaque, because
+    their flanks are steep.
+    """
+    line, depth, cells = _F0, _F0, cell.shape[0]
+    opaque = _F0
+    for r in range(cells):
+        line += cell[r, LINE]
+        depth += abs(cell[r, DEPTH])
+        opaque += abs(cell[r, DEPTH]) / max(cell[r, WIDTH], cell[r, SPREAD]) * _PER_SQRT_PI
+    least = np.float32(1e-3) / cells
+    width = np.float32(1e30)
+    for r in range(cells):
+        if cell[r, LINE] > least * line or abs(cell[r, DEPTH]) > least * depth:
+            width = min(width, cell[r, WIDTH])
+    step = coarsest * width
+    if opaque > _F1:
+        step = min(step, np.float32(1.2) * coarsest * width / np.float32(math.sqrt(math.log(opaque) + 1e-6)))
+    return int(max(math.ceil(min(channel / step, most)), 2))
+
+
+@njit(inline="always")
+def _fill_profile(profile, groups, start, step, width, half):
+    """Profile per km/s at even samples that begin `start` widths from the centre, `step` widths apart."""
+    if half == _F0:
+        scale = _PER_SQRT_PI / width
+        for i in range(groups * LANES):
+            x = start + np.float32(i) * step
+            profile[i] = scale * exp32(-x * x)
+    else:
+        scale = _F1 / (np.float32(4) * half * width)
+        for i in range(groups * LANES):
+            x = start + np.float32(i) * step
+            profile[i] = scale * (erf32(x + half) - erf32(x - half))
+
+
+@njit(inline="always")
+def _escape_series(t):
+    return _F1 - t * (_HALF - t * (np.float32(1 / 6) - t * np.float32(1 / 24)))
+
+
+@njit(inline="always")
+def _escape(t, loss):
+    """(1 - e^-t)/t, given 1 - e^-t."""
+    small = abs(t) < _SHALLOW
+    return _escape_series(t) if small else loss / (_F1 if small else t)
+
+
+@njit(inline="always")
+def _pass_cell(spectrum, profile, groups, at, behind):
+    """Apply one cell to the window of a spectrum. `behind` is the continuum behind the cell."""
+    line, depth, d, front = at[LINE], at[DEPTH], at[DUST], at[FRONT]
+    dust, through = at[DUST_K] * d, exp32(-d)
+    alone = dust * _escape(d, _F1 - through)
+    peak = _F0
+    for i in range(groups * LANES):
+        peak = max(peak, profile[i])
+    if abs(depth) * peak + d < _SHALLOW:
+        for i in range(groups * LANES):
+            y = depth * profile[i]
+            lost = y * _escape_series(y)
+            added = (line * profile[i] + dust) * _escape_series(y + d) - alone - behind * through * lost
+            spectrum[i] += front * added - spectrum[i] * lost
+        return
+    for i in range(groups * LANES):
+        y = depth * profile[i]
+        lost = _F1 - exp32(-y)
+        if abs(y) < _SHALLOW:
+            lost = y * _escape_series(y)
+        escape = _escape(y + d, _F1 - through * (_F1 - lost))
+        added = (line * profile[i] + dust) * escape - alone - behind * through * lost
+        spectrum[i] += front * added - spectrum[i] * lost
+
+
+@njit(inline="always")
+def _march_thick(cell, first_edge, channel, samples, spectrum, profile, background):
+    """Fill `spectrum` (sample,) of one ray. Returns the continuum at the observer."""
+    total = spectrum.size - LANES
+    step = channel / np.float32(samples)
+    continuum = background
+    for r in range(cell.shape[0] - 1, -1, -1):
+        at = cell[r]
+        if at[LINE] != _F0:
+            width, half = _shape(at)
+            middle = (at[V] - first_edge) / step + np.float32(GUARD) - _HALF
+            reach = _reach(at, width, half) / step
+            low = max(math.ceil(middle - reach), 0)
+            high = min(math.floor(middle + reach), total - 1)
+            if high >= low:
+                low, groups = int(low), int(high - low) // LANES + 1
+                _fill_profile(profile, groups, (np.float32(low) - middle) * step / width, step / width, width, half)
+                _pass_cell(spectrum[low:], profile, groups, at, continuum)
+        through = exp32(-at[DUST])
+        continuum = continuum * through + at[DUST_K] * (_F1 - through)
+    return continuum
+
+
+@njit(inline="always")
+def _edge(spectrum, at):
+    """Euler-Maclaurin term at the edge before sample `at`."""
+    a, b, c, d = spectrum[at - 2], spectrum[at - 1], spectrum[at], spectrum[at + 1]
+    return (c - b) / np.float32(24) - (d - np.float32(3) * (c - b) - a) * np.float32(17 / 5760)
+
+
+@njit(inline="always")
+def _to_channels(spectrum, samples, out):
+    before = _edge(spectrum, GUARD)
+    for c in range(out.size):
+        start = GUARD + c * samples
+        total = _F0
+        for i in range(start, start + samples):
+            total += spectrum[i]
+        after = _edge(spectrum, start + samples)
+        out[c] = (total + after - before) / np.float32(samples)
+        before = after
+
+
+@kernel()
+def thick_block(
+    first,
+    last,
+    v,
+    rho,
+    T,
+    x_H2,
+    x_CO,
+    T_dust,
+    table,
+    axes,
+    k,
+    gradient,
+    first_edge,
+    channel,
+    samples,
+    coarsest,
+    out,
+    continuum,
+):
+    """Observe rays `first` to `last` of fields (R, ray): fill out (ray, V) and continuum (ray,).
+
+    `samples` per channel; with 0, each ray gets as many as it needs.
+    """
+    cell = np.empty((last - first, rho.shape[0], 8), np.float32)
+    _records(first, last, v, rho, T, x_H2, x_CO, T_dust, table, axes, k, gradient, cell)
+    channels = out.shape[1]
+    needed = np.full(last - first, samples)
+    if samples == 0:
+        for p in range(last - first):
+            needed[p] = _samples_needed(cell[p], channel, coarsest, np.float32(MOST_SAMPLES // channels))
+    buffer = np.empty(channels * needed.max() + 2 * GUARD + LANES, np.float32)
+    profile = np.empty(buffer.size, np.float32)
+    for p in range(first, last):
+        ray, n = cell[p - first], needed[p - first]
+        _fill_front(ray)
+        spectrum = buffer[: channels * n + 2 * GUARD + LANES]
+        spectrum[:] = _F0
+        continuum[p] = _march_thick(ray, first_edge, channel, n, spectrum, profile, k[BACKGROUND_K])
+        _to_channels(spectrum, n, out[p])
+
+
+@njit(inline="always")
+def _fill_below(below, count, start, step, half):
+    """Half the share of a line between -infinity and each of `count` even edges, less 1/2."""
+    if half == _F0:
+        for i in range(count):
+            below[i] = _HALF * erf32(start + np.float32(i) * step)
+    else:
+        scale = _F1 / (np.float32(4) * half)
+        for i in range(count):
+            x = start + np.float32(i) * step
+            below[i] = scale * (erf_integral32(x + half) - erf_integral32(x - half))
+
+
+@njit(inline="always")
+def _amplitude(at, behind, dusty):
+    """K km/s that a cell adds where the line does not absorb itself."""
+    if not dusty:
+        return at[LINE]
+    through = exp32(-at[DUST])
+    escape = _escape(at[DUST], _F1 - through)
+    seen = at[DUST_K] * escape + (behind - at[DUST_K]) * through
+    return at[FRONT] * (at[LINE] * escape - at[DEPTH] * seen)
+
+
+@kernel()
+def linear_block(
+    first, last, v, rho, T, x_H2, x_CO, T_dust, table, axes, k, gradient, first_edge, channel, dusty, out, continuum
+):
+    """The same for regimes in which spectra are sums of profiles: exact channel means, no samples."""
+    cell = np.empty((last - first, rho.shape[0], 8), np.float32)
+    _records(first, last, v, rho, T, x_H2, x_CO, T_dust, table, axes, k, gradient, cell)
+    channels = out.shape[1]
+    below = np.empty(channels + 1, np.float32)
+    for p in range(first, last):
+        ray = cell[p - first]
+        _fill_front(ray)
+        out[p, :] = _F0
+        behind = k[BACKGROUND_K]
+        for r in range(ray.shape[0] - 1, -1, -1):
+            at = ray[r]
+            if at[LINE] != _F0:
+                width, half = _shape(at)
+                reach = _reach(at, width, half)
+                low = int(max(math.floor((at[V] - reach - first_edge) / channel), 0))
+                high = int(min(math.ceil((at[V] + reach - first_edge) / channel), channels))
+                if high > low:
+                    start = first_edge + np.float32(low) * channel - at[V]
+                    _fill_below(below, high - low + 1, start / width, channel / width, half)
+                    scale = _amplitude(at, behind, dusty) / channel
+                    for i in range(high - low):
+                        out[p, low + i] += scale * (below[i + 1] - below[i])
+            through = exp32(-at[DUST])
+            behind = behind * through + at[DUST_K] * (_F1 - through)
+        continuum[p] = behind

@@ -1,33 +1,34 @@
-"""The reference backend: float64, every cell on every Gauss-Legendre node, a continuum of all frequencies."""
+"""The reference backend: float64, every cell at every Gauss-Legendre node, a continuum that depends on frequency."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from iris_cli.observers.backends.backend import Accuracy, Spectra
+from iris_cli.observers.backends.backend import Backend, Spectra
 from iris_cli.observers.emission import Cells, LineSetup, Matter, cells, rayleigh_jeans_K
 from iris_cli.observers.line_profile import GaussLegendre, Sampling, WholeChannels
-from iris_cli.observers.sampling import rays_per_bundle, samples_per_ray
-from iris_cli.observers.transfer import Regime, continuum_behind, march
+from iris_cli.observers.sampling import Accuracy, rays_per_bundle, samples_per_ray
+from iris_cli.observers.transfer import Regime, Selective, Thick, Thin, continuum_behind, march
 from iris_cli.units import LIGHT_SPEED_M_S
 
-#: Nodes in a panel of a channel, and how many nodes to take where midpoints would do with one.
+#: Gauss-Legendre nodes in a panel of a channel, and the number of nodes that replaces one midpoint sample.
 _ORDER = 8
 _NODES_PER_MIDPOINT = 1.5
 _FEWEST_NODES = 24
-#: Arrays of the size of a bundle's spectra that live at one time in `march` (without gradients).
+#: Arrays of the size of a bundle's spectra that exist at one time in `march` (without gradients).
 _ARRAYS_ALIVE = 16
 
 
-@dataclass(frozen=True)
-class Backend:
+class ReferenceBackend(Backend):
     """Differentiable."""
 
-    def spectra(
+    name = "reference"
+    regimes = (Thick, Selective, Thin)
+
+    def _spectra(
         self, matter: Matter, setup: LineSetup, regime: Regime, dr_m: float, edges_km_s: Tensor, accuracy: Accuracy
     ) -> Spectra:
         matter = Matter(*(field.double() for field in matter.__dict__.values()))
@@ -54,12 +55,12 @@ def _sampling(these: Cells, regime: Regime, edges: Tensor, accuracy: Accuracy) -
 def _bundle(
     these: Cells, T_dust_K: Tensor, setup: LineSetup, regime: Regime, sampling: Sampling
 ) -> tuple[Tensor, Tensor]:
-    """-> ((ray, V) line, (ray,) continuum)"""
+    """Returns ((ray, V) line, (ray,) continuum)."""
     shift = 1.0 - sampling.velocities_km_s() * 1e3 / LIGHT_SPEED_M_S
     background = torch.as_tensor(setup.background_K, dtype=torch.float64)
 
     def seen(T_K: Tensor) -> Tensor:
-        """A blackbody at the samples' frequencies, in RJ kelvin at the rest frequency."""
+        """A blackbody at the frequencies of the samples, in RJ kelvin at the rest frequency."""
         return shift**2 * rayleigh_jeans_K(T_K, setup.quantum_K * shift)
 
     line = march(these, regime, sampling, seen(background), lambda k: seen(T_dust_K[k][:, None]))

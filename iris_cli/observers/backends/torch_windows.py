@@ -1,54 +1,67 @@
-"""The torch backend: each cell works only on the samples that its line reaches. Any device, any precision,
+"""The torch backend: each cell is evaluated only at the samples that its line reaches. Any device, any precision,
 differentiable.
 
-Rays that ask for alike numbers of samples are bundled. In a bundle the windows of some rows of cells are worked out
-at once; what a row does to the spectra, D <- D x transmission + added inside the window, is a scan with a backward
-pass of its own: autograd would keep a copy of every whole spectrum for every row.
+Rays that need similar numbers of samples are bundled. In a bundle, the windows of several rows of cells are evaluated
+at once. The effect of a row on the spectra, D <- D x transmission + added inside the window, is a scan with its own
+backward pass: autograd would keep a copy of every whole spectrum for every row.
 
-On a GPU, in float32 and where no gradient is asked for, one kernel does a thick bundle's march: `gpu_kernel`.
+On a GPU, in float32 and without gradients, one kernel computes a bundle in the thick regime: `triton_kernel`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import lru_cache
+from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from iris_cli.console import warn
 from iris_cli.errors import IrisError
-from iris_cli.observers.backends.backend import Accuracy, Spectra
-from iris_cli.observers.device import choose_device, kernel_runs, working_memory_GiB
+from iris_cli.observers.backends.backend import Backend, Spectra
+from iris_cli.observers.device import choose_device, working_memory_GiB
 from iris_cli.observers.emission import Cells, LineSetup, Matter, cells, rayleigh_jeans_K
 from iris_cli.observers.line_profile import GUARD, Midpoints, effective_width_km_s, profile_at, share_below
-from iris_cli.observers.sampling import rays_per_bundle, samples_per_ray
-from iris_cli.observers.transfer import Regime, Slab, Thick, continuum_behind, transmission_in_front
+from iris_cli.observers.sampling import Accuracy, rays_per_bundle, samples_per_ray
+from iris_cli.observers.transfer import (
+    Regime,
+    Selective,
+    Slab,
+    Thick,
+    Thin,
+    continuum_behind,
+    transmission_in_front,
+)
 
 #: A window ends where the profile has fallen to e^-12.5 of 1/max(1, tau): 1e-6 of a line's flux.
 WINDOW = 12.5
-#: Rows of cells are taken together up to this many samples.
+#: Rows of cells are evaluated together up to this many samples.
 _SAMPLES_AT_ONCE = {"cpu": 1 << 20, "cuda": 1 << 26}
-#: Rays of a bundle: enough for long vectors, few enough that one wide line does not widen too many windows. A
-#: GPU wants more at a time: each row of cells costs it the start of some kernels.
+#: Rays of a bundle: enough for long vectors, few enough that one wide line does not widen too many windows. A GPU
+#: needs more at a time, because each row of cells starts several kernels.
 _MOST_RAYS = {"cpu": 512, "cuda": 1 << 16}
-#: Numbers that live per cell and sample of a window while gradients are recorded.
+#: Numbers that exist per cell and sample of a window while gradients are recorded.
 _ARRAYS_ALIVE = 24
-#: The same for the GPU's kernel: a guess. Its windows are each cell's own, so only the finest ray's samples count.
+#: The same for the Triton kernel: a guess. Each cell has its own window, so only the samples of the finest ray count.
 _MOST_RAYS_OF_KERNEL = 1 << 14
-#: Spectra of a bundle that live at a time beside that kernel, and numbers of each cell.
+#: Spectra of a bundle that exist at one time with that kernel, and numbers per cell.
 _SPECTRA_OF_KERNEL, _NUMBERS_OF_KERNEL = 4, 48
-#: A GPU is shared with other processes, whose needs nobody knows beforehand: smaller pieces, so many times.
+#: Other processes may use the GPU's memory too: the number of attempts, each with pieces of half the size.
 _ATTEMPTS = 5
-#: Of a cell while its levels are looked up: fields, corners of the table with their weights and 64-bit places.
+#: Per cell during the look-up of its levels: fields, corners of the table with their weights and 64-bit indices.
 _NUMBERS_PER_CELL = 64
 
 
-@dataclass(frozen=True)
-class Backend:
-    """In the precision of the matter; on its device, unless another one is chosen."""
+class TorchBackend(Backend):
+    """Works in the precision of the matter, and on its device unless another one is chosen."""
 
-    def spectra(
+    name = "torch"
+    regimes = (Thick, Selective, Thin)
+
+    def _spectra(
         self, matter: Matter, setup: LineSetup, regime: Regime, dr_m: float, edges_km_s: Tensor, accuracy: Accuracy
     ) -> Spectra:
         home = matter.rho_kg_m3
@@ -62,7 +75,7 @@ class Backend:
                 torch.cuda.empty_cache()
         raise IrisError(
             f"the memory of {device} is full, even for pieces of {allowed_GiB:.3g} GiB",
-            "others use it too: fewer workers, or --backend compiled",
+            "other processes use it too: fewer workers, or --backend compiled",
         )
 
 
@@ -75,7 +88,7 @@ def _in_pieces(
     edges_km_s: Tensor,
     accuracy: Accuracy,
 ) -> Spectra:
-    """As many rays at a time as fit into what `accuracy` allows."""
+    """Observes as many rays at a time as fit into the memory of `accuracy`."""
     home = matter.rho_kg_m3
     fit = rays_per_bundle(home, home.shape[0] * _NUMBERS_PER_CELL, accuracy.memory_GiB)
     parts = []
@@ -89,7 +102,7 @@ def _in_pieces(
 def _observe(
     matter: Matter, setup: LineSetup, regime: Regime, dr_m: float, edges: Tensor, accuracy: Accuracy
 ) -> list[Tensor]:
-    """-> [(ray, V) line, (ray,) continuum], where the matter is."""
+    """Returns [(ray, V) line, (ray,) continuum] on the device of the matter."""
     these = cells(matter, setup, dr_m)
     background = rayleigh_jeans_K(torch.as_tensor(setup.background_K).to(edges), setup.quantum_K)
     needed = samples_per_ray(these, edges, Accuracy(subsamples=1) if regime.linear else accuracy)
@@ -102,18 +115,41 @@ def _observe(
     return [torch.cat(column)[back] for column in zip(*parts, strict=True)]
 
 
-def kernel_suits(these: Cells, regime: Regime) -> bool:
-    """Whether the GPU's kernel may do the march."""
+@lru_cache
+def triton_kernel_works(device: torch.device) -> bool:
+    """Whether Triton is installed and its kernel passes its check on this GPU. Logs the reason if it fails."""
+    error = triton_kernel_error(device)
+    if error:
+        warn(f"the observer's Triton kernel cannot be used; torch operations replace it, more slowly: {error}")
+    return error is None
+
+
+@lru_cache
+def triton_kernel_error(device: torch.device) -> str | None:
+    """None if the kernel passes its check, else the reason in one line ("" where Triton is not installed)."""
+    if find_spec("triton") is None:
+        return ""
+    try:
+        from iris_cli.observers.backends import triton_kernel
+
+        triton_kernel.check(device)
+    except Exception as error:  # an unsupported GPU, no C compiler, wrong spectra: torch operations replace the kernel
+        return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return None
+
+
+def triton_kernel_applies(these: Cells, regime: Regime) -> bool:
+    """Whether the Triton kernel can compute these cells: thick, float32 on a GPU, no gradients."""
     v = these.v_km_s
     differentiated = torch.is_grad_enabled() and any(f.requires_grad for f in these.__dict__.values())
     suits = isinstance(regime, Thick) and v.device.type == "cuda" and v.dtype == torch.float32 and not differentiated
-    return suits and kernel_runs(v.device)
+    return suits and triton_kernel_works(v.device)
 
 
 def _bundles(
     order: Tensor, these: Cells, regime: Regime, needed: Tensor, edges: Tensor, accuracy: Accuracy
 ) -> Iterator[Tensor]:
-    if kernel_suits(these, regime):
+    if triton_kernel_applies(these, regime):
         samples = float(needed.max()) * (len(edges) - 1)
         numbers = int(samples) * _SPECTRA_OF_KERNEL + len(these.v_km_s) * _NUMBERS_OF_KERNEL
         count = rays_per_bundle(these.v_km_s, numbers, accuracy.memory_GiB)
@@ -134,14 +170,14 @@ def _reach_km_s(these: Cells) -> Tensor:
 
 
 def _bundle(these: Cells, regime: Regime, edges: Tensor, samples: int, background: Tensor) -> tuple[Tensor, Tensor]:
-    """-> ((ray, V) line, (ray,) continuum)"""
+    """Returns ((ray, V) line, (ray,) continuum)."""
     behind, reached = continuum_behind(these, background)
     front = transmission_in_front(these.dust_depth) if regime.dusty else torch.ones_like(these.dust_depth)
     if regime.linear:
         return _sum(these, regime, edges, behind, front), reached
     grid = Midpoints(edges, samples)
-    if kernel_suits(these, regime):
-        from iris_cli.observers.backends import triton_kernel  # wakes Triton
+    if triton_kernel_applies(these, regime):
+        from iris_cli.observers.backends import triton_kernel
 
         return grid.reduce(triton_kernel.spectra(these, grid, _reach_km_s(these), behind, front)), reached
     return grid.reduce(_scan(these, regime, grid, behind, front)), reached
@@ -164,7 +200,7 @@ def _scan(these: Cells, regime: Regime, grid: Midpoints, behind: Tensor, front: 
 
 
 def _sum(these: Cells, regime: Regime, edges: Tensor, behind: Tensor, front: Tensor) -> Tensor:
-    """(ray, V) exact channel means of a sum of profiles."""
+    """(ray, V): exact channel means of a sum of profiles."""
     channel, channels = edges.diff().mean().item(), len(edges) - 1
     total = torch.zeros(these.v_km_s.shape[1], channels, dtype=edges.dtype, device=edges.device)
     for rows, low, k in _windows(these, edges[0], channel, channels, margin=0.5 * channel):
@@ -185,7 +221,7 @@ def _slab(these: Cells, rows: slice) -> Slab:
 def _windows(
     these: Cells, origin: Tensor, step: float, total: int, margin: float = 0.0
 ) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """(rows of cells, (row, ray) first sample, (sample,) 0, 1, 2 …) so that the windows hold all lines of the rows.
+    """Yields (rows of cells, (row, ray) first sample, (sample,) 0, 1, 2 …); the windows hold all lines of the rows.
 
     A sample belongs to a line when its centre lies within the line's reach and the margin.
     """
@@ -205,7 +241,7 @@ def _windows(
 
 
 class _Scan(torch.autograd.Function):
-    """spectrum[start : start + K] <- it x transmission + addition, from the last row to the first, for all rays at
+    """spectrum[start : start + K] <- spectrum x transmission + addition, from the last row to the first, all rays at
     once.
     """
 

@@ -1,9 +1,9 @@
-"""The windowed form's march on a GPU, in Triton: a program takes a block of samples of one ray from the farthest cell
-to the nearest and keeps it in registers.
+"""The transfer in the thick regime on a GPU, in Triton: each program follows a block of samples of one ray from the
+farthest cell to the nearest and keeps it in registers.
 
-Needs Triton, so `windowed` imports this file only where it goes to work. Formulas: `line_profile`, `transfer`
-(`Thick`), in float32; a cell's place among the samples is worked out in float64, since a narrow line far from the
-first edge would lose its middle otherwise.
+Needs Triton, so `torch_windows` imports this file only when it uses the kernel. Formulas: `line_profile`, `transfer`
+(`Thick`), in float32. The position of a cell among the samples is computed in float64, since float32 would misplace a
+narrow line far from the first edge.
 """
 
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators
@@ -20,19 +20,19 @@ from torch import Tensor
 from iris_cli.observers.emission import Cells
 from iris_cli.observers.line_profile import GUARD, NARROW, Midpoints, effective_width_km_s
 from iris_cli.observers.transfer import Thick, continuum_behind, mean_escape, transmission_in_front
-from iris_cli.observers.transfer import march as slow_march
+from iris_cli.observers.transfer import march as reference_march
 
-#: Samples of a program and its warps: guesses, tuned on no GPU yet.
+#: Samples per program and its warps: guesses, not tuned on a GPU yet.
 BLOCK = 256
 WARPS = 4
-#: Of the peak: a kernel that is farther off in its trial does no work; float32 rounds to some 1e-6.
-TRUSTED = 1e-4
+#: Of the peak: a kernel with a larger error in its check is not used; float32 rounds to some 1e-6.
+TOLERANCE = 1e-4
 
-#: A cell's record: first and last sample of its window, the first one's place from the line's middle (in samples),
+#: A cell's record: first and last sample of its window, the first one's distance from the line's middle (in samples),
 #: widths b per sample, half the range of velocities (in b; 0: a plain Gaussian), the profile's factor, …
 FIRST, LAST, OFFSET, PER_WIDTH, HALF, SCALE = (tl.constexpr(place) for place in range(6))
-#: … depths of line and dust, and what is added, dimmed by the dust in front: line emission per profile, dust emission,
-#: continuum to absorb, and the dust's emission without the line.
+#: … depths of line and dust, and contributions, reduced by the dust in front: line emission per profile, dust emission,
+#: continuum to absorb, and dust emission without the line.
 DEPTH, DUST, LINE, DUST_ADDS, ABSORBED, DUST_ALONE = (tl.constexpr(place) for place in range(6, 12))
 FIELDS = tl.constexpr(12)
 #: Below this depth five terms of a series are exact in float32.
@@ -41,7 +41,7 @@ SHALLOW = tl.constexpr(0.1)
 
 @triton.jit
 def escape_share(t):
-    """(1 - e^-t)/t, of either sign."""
+    """(1 - e^-t)/t, for either sign of t."""
     small = tl.abs(t) < SHALLOW
     series = 1.0 - t * (0.5 - t * (1 / 6 - t * (1 / 24 - t * (1 / 120))))
     return tl.where(small, series, (1.0 - tl.exp(-t)) / tl.where(small, 1.0, t))
@@ -49,7 +49,7 @@ def escape_share(t):
 
 @triton.jit
 def profile(at, sample):
-    """The profile per km/s of the cell whose record begins at `at`."""
+    """The profile per km/s of the cell whose record starts at `at`."""
     middle = sample - tl.load(at + FIRST).to(tl.int32)
     x = (middle.to(tl.float32) + tl.load(at + OFFSET)) * tl.load(at + PER_WIDTH)
     half = tl.load(at + HALF)
@@ -80,8 +80,8 @@ def march(records, spectrum, cells, total, BLOCK: tl.constexpr):
 
 
 def spectra(these: Cells, grid: Midpoints, reach_km_s: Tensor, behind: Tensor, front: Tensor) -> Tensor:
-    """(ray, sample) line minus continuum, on the cells' device. `reach_km_s`, the continuum `behind` each cell and
-    the transmission in `front` of it are (R, ray).
+    """(ray, sample): line minus continuum, on the device of the cells. `reach_km_s`, the continuum `behind` each cell
+    and the transmission in `front` of it are (R, ray).
     """
     packed = records(these, grid, reach_km_s, behind, front)
     rays, cells = packed.shape[:2]
@@ -92,34 +92,35 @@ def spectra(these: Cells, grid: Midpoints, reach_km_s: Tensor, behind: Tensor, f
 
 
 class WrongSpectra(RuntimeError):
-    """The kernel's trial went wrong: `off` is how far, of the peak."""
+    """The kernel failed its check. `error` is the largest difference, relative to the peak."""
 
-    def __init__(self, off: float) -> None:
-        super().__init__(f"its spectra are wrong by {off:.1e} of their peak (rounding is below {TRUSTED:.0e})")
-        self.off = off
+    def __init__(self, error: float) -> None:
+        super().__init__(f"its spectra are wrong by {error:.1e} of their peak (rounding is below {TOLERANCE:.0e})")
+        self.error = error
 
 
-def try_out(device: torch.device) -> float:
-    """Builds the kernel and lets it march the rays of `_trial` beside `transfer.march`; how far it was off, of the
-    peak. WrongSpectra when that is too far; whatever else Triton or the GPU has against it comes as it is.
+def check(device: torch.device) -> float:
+    """Compiles the kernel and compares it with `transfer.march` on a few rays. Returns the error, relative to the peak.
+
+    Raises WrongSpectra when the error exceeds TOLERANCE; errors of Triton and of the GPU pass through.
     """
-    these, background = _trial(), torch.tensor(0.3, dtype=torch.float64)
+    these, background = _check_cells(), torch.tensor(0.3, dtype=torch.float64)
     grid = Midpoints(torch.linspace(-10.0, 10.0, 41, dtype=torch.float64), 7)
-    truth = slow_march(these, Thick(), grid, background, lambda k: these.dust_K[k][:, None])
+    truth = reference_march(these, Thick(), grid, background, lambda k: these.dust_K[k][:, None])
     there = Cells(*(field.to(device, torch.float32) for field in these.__dict__.values()))
     behind, _ = continuum_behind(there, background.to(there.v_km_s))
     reach = 5.0 * there.width_km_s + 0.5 * there.spread_km_s
     seen = spectra(
         there, replace(grid, edges=grid.edges.to(there.v_km_s)), reach, behind, transmission_in_front(there.dust_depth)
     )
-    off = float((grid.reduce(seen.double().cpu()) - truth).abs().amax() / truth.abs().amax())
-    if not off < TRUSTED:
-        raise WrongSpectra(off)
-    return off
+    error = float((grid.reduce(seen.double().cpu()) - truth).abs().amax() / truth.abs().amax())
+    if not error < TOLERANCE:
+        raise WrongSpectra(error)
+    return error
 
 
-def _trial() -> Cells:
-    """Four rays of six cells: points and ranges of velocity, empty cells, a maser, dust in two of three."""
+def _check_cells() -> Cells:
+    """Four rays of six cells: single velocities and ranges, empty cells, a maser, dust in two of three."""
     k = torch.arange(24, dtype=torch.float64).reshape(6, 4)
     amount = (k + k // 4) % 4
     return Cells(
@@ -134,7 +135,7 @@ def _trial() -> Cells:
 
 
 def records(these: Cells, grid: Midpoints, reach_km_s: Tensor, behind: Tensor, front: Tensor) -> Tensor:
-    """(ray, R, FIELDS) float32: what `march` needs of the cells."""
+    """(ray, R, FIELDS) float32: the records of the cells for `march`."""
     step = grid.step_km_s
     middle = (these.v_km_s.double() - grid.edges[0].double()) / step + (GUARD - 0.5)
     reach = reach_km_s.double() / step

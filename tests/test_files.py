@@ -1,0 +1,25 @@
+"""Names of output files, checked before any work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from iris_cli.errors import DataError, UsageError
+from iris_cli.files import check_output
+
+
+def test_an_output_file_has_a_known_suffix_an_existing_folder_and_a_free_name(tmp_path: Path) -> None:
+    (tmp_path / "a.png").mkdir()
+    (tmp_path / "b.png").touch()
+    check_output(tmp_path / "c.PNG", overwrite=False, suffixes=(".png", ".pdf"))
+    check_output(tmp_path / "b.png", overwrite=True)
+    for name, error, message in (
+        ("c.jpg", UsageError, r"ends in none of \.png, \.pdf"),
+        ("nowhere/c.png", DataError, "nowhere is not a folder"),
+        ("a.png", UsageError, "is a folder"),
+        ("b.png", UsageError, "exists already"),
+    ):
+        with pytest.raises(error, match=message):
+            check_output(tmp_path / name, overwrite=False, suffixes=(".png", ".pdf"))
