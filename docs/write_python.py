@@ -25,9 +25,9 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "iris_cli.snapshots.ingest": ("ingest", "IngestReport"),
     "shards.index": ("Index",),
     "shards.reader": ("Reader",),
-    "shards.stream": ("ShardStream", "Batch", "BadSamples"),
+    "shards.stream": ("Draws", "ReadAhead", "Batch", "BadSamples"),
     "shards.writer": ("write_set", "ArraySchema", "Sample", "SetPlan", "SetReport", "ShardJob"),
-    "shards.verify": ("verify", "repair", "Verdict", "Fault"),
+    "shards.verify": ("verify", "repair", "VerifyReport", "Fault"),
 }
 WIDTH = 100
 

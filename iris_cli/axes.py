@@ -1,12 +1,12 @@
-"""Which end of an axis is which, and which way a velocity points: the one place that says so.
+"""Directions of axes and signs of velocities: the conventions of the whole project.
 
-Observer frame: the observer stands at the origin and looks at the Galactic Centre. Longitude grows to the observer's
+Observer frame: the observer is at the origin and looks at the Galactic Centre. Longitude increases to the observer's
 left, latitude to Galactic north, distance away from the observer (index 0 is nearest), and a positive velocity recedes.
 Arrays ascend along every axis. All coordinates are *centres* of cells: the first and the last centre are the limits
-that a configuration names, and the outer edges lie half a step outside (as in the IRIS paper's own files, where this
+of a configuration, and the outer edges are half a step outside (as in the IRIS paper's own files, where this
 was checked cell by cell).
 
-Galactocentric frame: x from the centre to the observer, z to Galactic north, y = z cross x. Longitude therefore grows
+Galactocentric frame: x from the centre to the observer, z to Galactic north, y = z cross x. Longitude thus increases
 towards -y, and gas that turns clockwise seen from north recedes at positive longitude, as in the Milky Way.
 """
 
@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # a configuration names axes without waking numpy, a third of a command's start
+if TYPE_CHECKING:  # configurations import this module; numpy would be a third of a command's start-up time
     import numpy as np
     from numpy.typing import NDArray
 
@@ -62,13 +62,13 @@ class Axis:
 
 
 def reverse_velocity(observation: NDArray) -> NDArray:
-    """An image (..., velocity) whose velocity ran the other way, on a velocity axis that is symmetric about zero."""
+    """Reverses the sign of velocity in an image (..., velocity), on a velocity axis that is symmetric about zero."""
     return observation[..., ::-1]
 
 
 def turn_over(tensor: NDArray) -> NDArray:
-    """Rotate a galaxy (..., distance, longitude, latitude) by 180 degrees about the line of sight: l -> -l, b -> -b.
+    """Rotates a galaxy (..., distance, longitude, latitude) by 180 degrees about the line of sight: l -> -l, b -> -b.
 
-    A galaxy that turned against the Milky Way turns with it afterwards; line-of-sight velocities stay what they are.
+    This reverses the sense of rotation seen from north; line-of-sight velocities do not change.
     """
     return tensor[..., ::-1, ::-1]

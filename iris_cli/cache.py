@@ -1,7 +1,7 @@
-"""A private folder for what is dear to compute and cheap to keep: level tables and compiled kernels.
+"""The cache folder, for level tables and compiled kernels.
 
-`$IRIS_CACHE_DIR`, else `$XDG_CACHE_HOME/iris`, else `~/.cache/iris`. It is used only if it belongs to the user and
-nobody else can write to it: compiled code is loaded from there.
+`$IRIS_CACHE_DIR`, else `$XDG_CACHE_HOME/iris`, else `~/.cache/iris`. It is used only if it belongs to the user and no
+other user can write to it, because compiled code is loaded from there.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 def private_folder(kind: str) -> Path | None:
-    """The folder of one kind of cache, made if need be; None where there is no safe place (nothing is kept then)."""
+    """The folder of one kind of cache, created if necessary; None if no safe folder is available."""
     folder = _root() / kind
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Reading and writing the small files of a data set: whole or not at all, never a pickle."""
+"""Reading and atomic writing of the files of a data set, without pickles."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from shards import layout
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object. DataError when the file is missing, cut short or something else."""
+    """A JSON object. Raises DataError when the file is missing, truncated or of another kind."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(f"{path} does not exist") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not valid JSON: {error}", "it was cut short or is not a data set's") from None
+        raise DataError(f"{path} is not valid JSON: {error}", "it is truncated, or not part of a data set") from None
     if not isinstance(value, dict):
         raise DataError(f"{path} holds a {type(value).__name__}, not a JSON object")
     return value
 
 
 def read_array(path: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """A float array of just this shape, as float32. DataError names the file and what is wrong with it."""
+    """A float array of this shape, as float32. Raises DataError for another array or a damaged file."""
     try:
         array = np.load(path, allow_pickle=False)
     except FileNotFoundError:
@@ -43,22 +43,22 @@ def read_array(path: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
     if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
         raise DataError(f"{path} holds {getattr(array, 'dtype', type(array))}, not floating-point numbers")
     if array.shape != shape:
-        raise DataError(f"{path} has shape {array.shape}; the data set's grid promises {shape}")
+        raise DataError(f"{path} has shape {array.shape}; by the data set's grid it should be {shape}")
     return array.astype(np.float32, copy=False)
 
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to write that becomes `path` when the block ends well, and is removed when it does not.
+    """A file to write that becomes `path` when the block succeeds, and is removed when it fails.
 
-    It is written under a temporary name in the same folder, synced to disk and renamed. DataError names `path`.
+    It is written under a temporary name in the same folder, synced to disk and renamed. OSErrors carry the name `path`.
     """
     with naming(path), layout.atomic_file(path) as file:
         yield file
 
 
 def write_array(path: Path, array: NDArray[np.float32]) -> None:
-    """`.npy`. (numpy's own writer ignores a full disk.)"""
+    """Writes `.npy`. (numpy's own writer ignores a full disk.)"""
     array = np.ascontiguousarray(array)
     with atomic_file(path) as file:
         np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
@@ -66,15 +66,15 @@ def write_array(path: Path, array: NDArray[np.float32]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """UTF-8."""
+    """Writes UTF-8."""
     with atomic_file(path) as file:
         file.write(text.encode())
 
 
 def fits_cards(text: str) -> list[str]:
-    """Words for the HISTORY or COMMENT cards of a FITS header, a line each; joined by spaces they are the text again.
+    """Text for the HISTORY or COMMENT cards of a FITS header, one line per card; joined by spaces they are the text.
 
-    A card holds 72 characters of ASCII: others are spelled out, and words that are longer are broken.
+    A card holds 72 ASCII characters: others are written as escapes, and longer words are broken.
     """
     printable = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
     return textwrap.wrap(printable.encode("ascii", "backslashreplace").decode(), 72, break_on_hyphens=False)
@@ -114,13 +114,13 @@ def to_json(value: Any) -> str:
 
 @contextmanager
 def atomic_folder(path: Path, overwrite: bool) -> Iterator[Path]:
-    """A folder to fill that becomes `path` when all went well and vanishes when not.
+    """A folder to fill that becomes `path` when the block succeeds, and is removed when it fails.
 
-    DataError when `path` exists and `overwrite` does not say that it may go; what stood there goes only at the end.
-    What a killed process left of this very folder is swept first.
+    Raises DataError when `path` exists, unless `overwrite` is set; then the old folder is removed at the end. Files of
+    killed processes for the same folder are removed first.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(path)
+    _recover(path)
     if path.exists() and not overwrite and (not path.is_dir() or any(path.iterdir())):
         raise DataError(f"{path} exists", "choose another folder, or --overwrite it")
     partial, old = layout.temporary_name(path), layout.temporary_name(_replaced(path))
@@ -140,8 +140,8 @@ def _replaced(path: Path) -> Path:
     return path.with_name(f"{path.name}.old")
 
 
-def _sweep(path: Path) -> None:
-    """What stood at `path` comes back if a process was killed just when it had moved it away."""
+def _recover(path: Path) -> None:
+    """Restores the old folder if a process was killed just after moving it away; removes temporary folders."""
     for old in layout.leftover_folders(_replaced(path)):
         if path.exists():
             shutil.rmtree(old, ignore_errors=True)

@@ -1,6 +1,6 @@
-"""What this machine grants a process: cores, memory, disk, the kind of file system, and what a launcher left behind.
+"""Resources that this machine grants to a process: cores, memory, disk, the type of a file system.
 
-Linux says it in /proc and /sys; elsewhere what cannot be known is None.
+Read from /proc and /sys on Linux; on other systems, unknown values are None.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ PROC, CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 
 @dataclass(frozen=True)
 class Cores:
-    """`present` in the machine, `allowed` to this process, and the `quota` of its control group, if any."""
+    """Cores `present` in the machine, `allowed` for this process, and the `quota` of its control group, if any."""
 
     present: int
     allowed: int
@@ -34,12 +34,12 @@ def cores(cgroups: Path = CGROUPS, proc: Path = PROC) -> Cores:
 
 
 def _cpu_quota(cgroups: Path, proc: Path) -> float | None:
-    """The tightest of the group and those around it, in cores (cgroup version 2, then 1)."""
+    """The lowest quota of the group and its parents, in cores (cgroup version 2, then 1)."""
     found = []
     for folder in _groups(cgroups, proc, "cpu"):
-        quota, _, period = _words(folder / "cpu.max").partition(" ")
+        quota, _, period = _text(folder / "cpu.max").partition(" ")
         if not quota:
-            quota, period = _words(folder / "cpu.cfs_quota_us"), _words(folder / "cpu.cfs_period_us")
+            quota, period = _text(folder / "cpu.cfs_quota_us"), _text(folder / "cpu.cfs_period_us")
         if quota.isdigit() and period.isdigit():
             found.append(int(quota) / int(period))
     return min(found, default=None)
@@ -47,7 +47,7 @@ def _cpu_quota(cgroups: Path, proc: Path) -> float | None:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes: of the machine, now available to us, and the `limit` of the control group, if any."""
+    """Bytes of the machine, available to this process now, and the `limit` of the control group, if any."""
 
     total: int
     available: int
@@ -59,21 +59,21 @@ class Memory:
 
 
 def memory(cgroups: Path = CGROUPS, proc: Path = PROC) -> Memory:
-    told = dict(line.split(":", 1) for line in _words(proc / "meminfo").splitlines() if ":" in line)
-    kB = {name: int(text.split()[0]) for name, text in told.items() if name in ("MemTotal", "MemAvailable")}
+    values = dict(line.split(":", 1) for line in _text(proc / "meminfo").splitlines() if ":" in line)
+    kB = {name: int(text.split()[0]) for name, text in values.items() if name in ("MemTotal", "MemAvailable")}
     total = 1024 * kB["MemTotal"] if "MemTotal" in kB else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     limits = [
         int(text)
         for folder in _groups(cgroups, proc, "memory")
         for name in ("memory.max", "memory.limit_in_bytes")
-        if (text := _words(folder / name)).isdigit() and int(text) < total
+        if (text := _text(folder / name)).isdigit() and int(text) < total
     ]
     return Memory(total, 1024 * kB["MemAvailable"] if "MemAvailable" in kB else total, min(limits, default=None))
 
 
 def _groups(cgroups: Path, proc: Path, controller: str) -> Iterator[Path]:
-    """This process's control group and those around it; version 2 has one tree, version 1 one for each controller."""
-    for line in _words(proc / "self/cgroup").splitlines():
+    """This process's control group and its parents; version 2 has one tree, version 1 one for each controller."""
+    for line in _text(proc / "self/cgroup").splitlines():
         number, controllers, path = line.split(":", 2)
         if number == "0" or controller in controllers.split(","):
             tree = cgroups if number == "0" else cgroups / controller
@@ -81,7 +81,7 @@ def _groups(cgroups: Path, proc: Path, controller: str) -> Iterator[Path]:
             yield from (folder for folder in (inner, *inner.parents) if folder == tree or tree in folder.parents)
 
 
-def _words(path: Path) -> str:
+def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
@@ -90,7 +90,7 @@ def _words(path: Path) -> str:
 
 @dataclass(frozen=True)
 class Disk:
-    """Bytes and inodes free for us where a path lies (or will lie), and its file system's type ("" if unknown)."""
+    """Free bytes and inodes at a path, which need not exist yet, and the type of its file system ("" if unknown)."""
 
     where: Path
     free: int
@@ -100,15 +100,15 @@ class Disk:
 
 def disk(path: Path) -> Disk:
     there = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
-    told = os.statvfs(there)
-    inodes = told.f_favail if told.f_files else None  # some file systems count none
+    statistics = os.statvfs(there)
+    inodes = statistics.f_favail if statistics.f_files else None  # some file systems count none
     return Disk(there, shutil.disk_usage(there).free, inodes, file_system(there))
 
 
 def file_system(path: Path, proc: Path = PROC) -> str:
-    """`ext4`, `nfs4`, `lustre` …: that of the innermost mount around `path`."""
+    """`ext4`, `nfs4`, `lustre` …: the type of the innermost mount that contains `path`."""
     best, kind = "", ""
-    for line in _words(proc / "self/mountinfo").splitlines():
+    for line in _text(proc / "self/mountinfo").splitlines():
         before, _, after = line.partition(" - ")
         mount = before.split()[4].encode().decode("unicode_escape")
         if path.resolve().is_relative_to(mount) and len(mount) >= len(best):

@@ -1,9 +1,9 @@
-"""Physical constants, and the one inner unit system: parsec, km/s, solar mass, kelvin.
+"""Physical constants, and the inner unit system: parsec, km/s, solar mass, kelvin.
 
-In it the numbers of the Central Molecular Zone stay near 1, where float32 is good: a density of 1e-19 kg/m^3 is
-1.48 M_sun/pc^3, a column of 1 g/cm^2 spread over 400 km/s is 12 M_sun/pc^2/(km/s). Files may be in any units; they are
-brought to these on the way in. A number in a file is known by its quantity ("density"), the name of its unit and the
-factor to the SI; the factor, not the name, is what conversions use, so that nobody's solar mass is guessed.
+In these units the numbers of the Central Molecular Zone are near 1, where float32 is accurate: a density of 1e-19
+kg/m^3 is 1.48 M_sun/pc^3, a column of 1 g/cm^2 spread over 400 km/s is 12 M_sun/pc^2/(km/s). Files may be in any units
+and are converted when read. A number in a file is described by its quantity ("density"), the name of its unit and the
+factor to the SI; conversions use the factor, not the name, so that they do not depend on the value of a solar mass.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ H2_MASS_SHARE = 2.0 * HYDROGEN_MASS_U / (HYDROGEN_MASS_U + HELIUM_PER_HYDROGEN *
 
 @dataclass(frozen=True)
 class UnitSystem:
-    """What one SI unit is in a file: value_in_file = value_SI x factor (the naming of the paper's `hyper.json`)."""
+    """The value of one SI unit in a file: value_in_file = value_SI x factor (the names of the paper's `hyper.json`)."""
 
     length_per_SI: float = 1.0
     time_per_SI: float = 1.0
@@ -59,13 +59,13 @@ class UnitSystem:
         return self.mass_per_SI / self.time_per_SI**2
 
     def per_SI(self, quantity: str) -> float:
-        """The factor of a quantity by name: one of QUANTITIES. DataError when there is no such quantity."""
+        """The factor of a quantity of QUANTITIES. Raises DataError for another name."""
         if quantity not in QUANTITIES:
             raise DataError(f"unknown quantity '{quantity}'", nearest(quantity, QUANTITIES))
         return getattr(self, f"{quantity}_per_SI")
 
 
-#: Quantity -> the name of its inner unit, written so that astropy can parse it.
+#: Quantity -> its inner unit, in a form that astropy can parse.
 QUANTITIES = {
     "length": "pc",
     "velocity": "km / s",
@@ -85,5 +85,5 @@ INNER = UnitSystem(
 
 
 def convert(quantity: str, source: UnitSystem, target: UnitSystem) -> float:
-    """The number that brings a value of `quantity` from one system to another by multiplication."""
+    """The factor that converts a value of `quantity` from one system to another."""
     return target.per_SI(quantity) / source.per_SI(quantity)

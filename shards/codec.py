@@ -1,6 +1,6 @@
-"""How an array becomes a member's bytes and comes back: each encoding is a class with the same few methods.
+"""Encodings: how an array becomes a member's bytes and is decoded again; each is a class with the same few methods.
 
-Every encoding can be read without this library: .npy, two .npy arrays after one another, or zlib behind a .npy header.
+Every encoding can be read without this library: .npy, two .npy arrays after one another, or zlib after a .npy header.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ NUMBERS = "biufc"
 
 @dataclass(frozen=True)
 class ArraySchema:
-    """One named array of every sample. `attributes` (quantity, unit, axes …) are carried, never read."""
+    """One named array of every sample. `attributes` (quantity, unit, axes …) are stored and not interpreted."""
 
     name: str
     shape: tuple[int, ...]
@@ -46,7 +46,7 @@ class ArraySchema:
 
 
 def plain_dtype(name: Any, what: str) -> np.dtype:
-    """A little-endian number type. ShardError for objects, strings, records, foreign byte orders."""
+    """A little-endian number type. ShardError for objects, strings, records, big-endian numbers."""
     try:
         dtype = np.dtype(name)
     except TypeError:
@@ -56,12 +56,12 @@ def plain_dtype(name: Any, what: str) -> np.dtype:
     return dtype
 
 
-#: The smallest float32 with all its bits.
+#: The smallest normal float32.
 SMALLEST = 2.0**-126
 
 
 class Codec(Protocol):
-    """An encoding. `suffix` ends the member's name, so that nobody mistakes encoded numbers for plain ones."""
+    """An encoding. `suffix` ends the member's name, so that encoded numbers are not mistaken for plain ones."""
 
     name: str
     suffix: str
@@ -70,20 +70,20 @@ class Codec(Protocol):
     def encode(self, array: NDArray) -> bytes: ...
 
     def describe(self, data: Buffer) -> tuple[tuple[int, ...], np.dtype]:
-        """Shape and dtype of the array that a member decodes to. ValueError when it is no such member."""
+        """Shape and dtype of the array that a member decodes to. ValueError when it is not such a member."""
         ...
 
     def tail(self, out: NDArray) -> Buffer:
-        """The part of `out` into which the end of the member may be read straight from the file; empty if none."""
+        """The part of `out` into which the end of the member may be read directly from the file; may be empty."""
         ...
 
     def finish(self, head: Buffer, out: NDArray) -> None:
-        """Fill or check `out`, given what comes before the tail. ValueError when the bytes do not make that array."""
+        """Fill or check `out`, given the bytes before the tail. ValueError when they do not give that array."""
         ...
 
 
 class Plain:
-    """The .npy file itself, in its own dtype: any reader of tar and numpy understands it; read without a copy."""
+    """The .npy file itself, in its own dtype: readable with tar and numpy alone, and read without a copy."""
 
     suffix = "npy"
     lossless = True
@@ -99,7 +99,7 @@ class Plain:
     def describe(self, data: Buffer) -> tuple[tuple[int, ...], np.dtype]:
         shape, dtype, length = describe_npy(data)
         if length + math.prod(shape) * dtype.itemsize != len(data):
-            raise ValueError(f"has {len(data)} bytes, which do not make {dtype} {shape}")
+            raise ValueError(f"has {len(data)} bytes, which do not match {dtype} {shape}")
         return shape, dtype
 
     def tail(self, out: NDArray) -> Buffer:
@@ -111,7 +111,7 @@ class Plain:
 
 
 class Float16:
-    """Half the bytes: float16 after division by a power of two of each array's own, which is stored in front.
+    """Half the bytes: float16 after division by a power of two, chosen for each array and stored before it.
 
     The relative error stays below 2^-11 (0.05 %) down to 4e-9 of the array's peak. NaN stays NaN.
     """
@@ -119,7 +119,7 @@ class Float16:
     name = "float16-scaled"
     suffix = "f16.npy"
     lossless = False
-    #: The peak comes to lie below this, a factor of two under float16's largest number.
+    #: The largest scaled value, a factor of two below float16's largest number.
     ceiling = 2.0**15
 
     def encode(self, array: NDArray) -> bytes:
@@ -147,15 +147,15 @@ class Float16:
 
 
 class ShuffledZlib:
-    """Lossless: the numbers' first bytes, then all second bytes, and so on, deflated behind a .npy header.
+    """Lossless: the numbers' first bytes, then all second bytes, and so on, deflated after a .npy header.
 
-    Bytes of one significance resemble one another, so that deflate finds what it cannot find in whole floats.
+    Bytes of the same significance are similar, so that they compress better than whole floats.
     """
 
     name = "shuffle-zlib"
     suffix = "npyz"
     lossless = True
-    #: Higher levels gain a hundredth and take twice the time.
+    #: Higher levels save 1 % and take twice the time.
     level = 1
 
     def encode(self, array: NDArray) -> bytes:
@@ -176,7 +176,7 @@ class ShuffledZlib:
 
 
 def _inflate(data: Buffer, size: int) -> bytes:
-    """Exactly `size` bytes, never more: a damaged or wicked member cannot fill the memory. ValueError otherwise."""
+    """Exactly `size` bytes, never more: a damaged or malicious member cannot fill the memory. ValueError otherwise."""
     engine = zlib.decompressobj()
     try:
         inflated = engine.decompress(data, size)
@@ -188,7 +188,7 @@ def _inflate(data: Buffer, size: int) -> bytes:
 
 
 _ENCODED: dict[str, Codec] = {codec.name: codec for codec in (Float16(), ShuffledZlib())}
-#: What a writer may choose.
+#: The encodings that a writer may choose.
 ENCODINGS = ("float32", *_ENCODED)
 
 
@@ -203,7 +203,7 @@ def codec_named(name: str) -> Codec:
 
 
 def array_of_member(suffix: str) -> tuple[str, str | None] | None:
-    """The array's name, and its encoding unless that is plain, of what follows a key: `observation.f16.npy`."""
+    """Array name, and encoding unless it is plain, of a suffix that follows a key: `observation.f16.npy`."""
     for codec in _ENCODED.values():
         if suffix.endswith(f".{codec.suffix}"):
             return suffix.removesuffix(f".{codec.suffix}"), codec.name
@@ -230,7 +230,7 @@ def flat_bytes(out: NDArray) -> Buffer:
 
 
 def read_npys(data: bytes | Buffer, count: int) -> list[NDArray]:
-    """Some .npy arrays that follow one another. ValueError on anything but plain numbers; nothing is ever unpickled."""
+    """Some .npy arrays that follow one another. ValueError on anything but plain numbers; never unpickles."""
     stream = io.BytesIO(data)
     with _as_value_error():
         return [np.lib.format.read_array(stream, allow_pickle=False) for _ in range(count)]
@@ -238,28 +238,28 @@ def read_npys(data: bytes | Buffer, count: int) -> list[NDArray]:
 
 @contextmanager
 def _as_value_error() -> Iterator[None]:
-    """Numpy's parser of headers answers damaged bytes with many kinds of errors."""
+    """Numpy's parser of headers raises many kinds of errors for damaged bytes."""
     try:
         yield
     except (TypeError, SyntaxError, OverflowError, MemoryError, EOFError, tokenize.TokenError) as error:
-        raise ValueError(f"is no .npy file: {error}") from None
+        raise ValueError(f"is not a .npy file: {error}") from None
 
 
 _HEADER_READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 def describe_npy(head: bytes | Buffer) -> tuple[tuple[int, ...], np.dtype, int]:
-    """Shape, dtype and length of a .npy header. ValueError when it is none, or stored column by column."""
+    """Shape, dtype and length of a .npy header. ValueError when it is not one, or the array is in Fortran order."""
     stream = io.BytesIO(head)
     with _as_value_error():
         version = np.lib.format.read_magic(stream)
         if version not in _HEADER_READERS:
-            raise ValueError(f"is of npy version {version}, which nobody writes for plain numbers")
+            raise ValueError(f"is of npy version {version}, which is not used for plain numbers")
         shape, fortran, dtype = _HEADER_READERS[version](stream)
     if dtype.kind not in NUMBERS or dtype.newbyteorder("<") != dtype:
         raise ValueError(f"is of dtype {dtype}; shards hold little-endian numbers")
     if fortran and len(shape) > 1:
-        raise ValueError("is stored column by column (Fortran order)")
+        raise ValueError("is stored in Fortran order")
     return shape, dtype, stream.tell()
 
 

@@ -1,4 +1,4 @@
-"""A sample, checked, encoded and summed, ready to be appended to a tar: the part of writing that workers do."""
+"""Sample -> encoded members with checksums and statistics, ready to append to a tar: what worker processes compute."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from shards.index import ShardRecord, StoredArray
 from shards.reader import OpenShard, read_exactly
 from shards.statistics import Statistics, losses, measure
 
-#: Entries of a sample's json that are ours.
+#: Entries of a sample's JSON that this library writes.
 RESERVED = ("key", "group", "checksums")
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What a maker makes: `group` names what a split must not separate, `info` becomes <key>.json."""
+    """Named arrays with a key. A split never separates samples of one `group`; `info` becomes <key>.json."""
 
     key: str
     group: str
@@ -31,7 +31,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Packed:
+class EncodedSample:
     """Members by kind (an array's name, or "json"): suffix of the name, content, checksum."""
 
     key: str
@@ -40,19 +40,7 @@ class Packed:
     statistics: dict[str, Statistics]
 
 
-@dataclass(frozen=True)
-class Failure:
-    """An input that did not make it into its shard."""
-
-    shard: str
-    item: Any
-    reason: str
-
-    def to_line(self) -> str:
-        return layout.canonical({"shard": self.shard, "item": self.item, "reason": self.reason}) + "\n"
-
-
-def pack(sample: Sample, stored: Sequence[StoredArray]) -> Packed:
+def encode_sample(sample: Sample, stored: Sequence[StoredArray]) -> EncodedSample:
     """ShardError when key, arrays or info do not fit the schema."""
     layout.check_key(sample.key)
     if not isinstance(sample.group, str):
@@ -65,13 +53,13 @@ def pack(sample: Sample, stored: Sequence[StoredArray]) -> Packed:
         name = s.schema.name
         data, statistics[name] = _encode(sample.arrays[name], s, f"sample '{sample.key}': {name}")
         members[name] = (s.member, data, layout.member_checksum(data))
-    info = _info(sample, {suffix: sum_ for suffix, _, sum_ in members.values()})
+    info = _info(sample, {suffix: checksum for suffix, _, checksum in members.values()})
     members["json"] = ("json", info, layout.member_checksum(info))
-    return Packed(sample.key, sample.group, members, statistics)
+    return EncodedSample(sample.key, sample.group, members, statistics)
 
 
 def _encode(array: NDArray, stored: StoredArray, what: str) -> tuple[bytes, Statistics]:
-    """A member's content, and the statistics of what a reader will get from it."""
+    """A member's content, and the statistics of the array that a reader decodes from it."""
     schema = stored.schema
     if array.shape != schema.shape or array.dtype != np.dtype(schema.dtype):
         raise ShardError(f"{what} is {array.dtype} {array.shape}; the set holds {schema.dtype} {schema.shape}")
@@ -88,11 +76,11 @@ def _encode(array: NDArray, stored: StoredArray, what: str) -> tuple[bytes, Stat
 
 
 def decode(data: bytes, stored: StoredArray) -> NDArray:
-    """A member's array. ValueError when its bytes do not make one."""
+    """A member's array. ValueError when its bytes do not give one."""
     try:
         out = np.empty(stored.schema.shape, stored.schema.dtype)
     except MemoryError:
-        raise ValueError(f"claims the shape {stored.schema.shape}, for which there is no memory") from None
+        raise ValueError(f"claims the shape {stored.schema.shape}, which does not fit into memory") from None
     tail = stored.codec.tail(out)
     cut = len(data) - len(tail)
     if cut < 0:
@@ -103,7 +91,7 @@ def decode(data: bytes, stored: StoredArray) -> NDArray:
 
 
 def _info(sample: Sample, checksums: Mapping[str, str]) -> bytes:
-    """The sample's json; it repeats the checksums, so that a tar without its records can still be checked."""
+    """The sample's JSON. It repeats the checksums, so that a tar without its record can still be verified."""
     if taken := set(sample.info) & set(RESERVED):
         raise ShardError(f"sample '{sample.key}': info uses the reserved names {', '.join(sorted(taken))}")
     body = {**sample.info, "key": sample.key, "group": sample.group, "checksums": dict(checksums)}
@@ -113,26 +101,26 @@ def _info(sample: Sample, checksums: Mapping[str, str]) -> bytes:
         raise ShardError(f"sample '{sample.key}': info is not plain JSON: {error}") from None
 
 
-def salvage(path: Path, record: ShardRecord | None, items: Sequence[Any]) -> dict[int, Packed]:
-    """The samples of a finished shard by the place of their item, as they were packed; empty if there is no shard."""
+def finished_samples(path: Path, record: ShardRecord | None, items: Sequence[Any]) -> dict[int, EncodedSample]:
+    """The samples of a finished shard by the position of their item, as first encoded; empty if there is no shard."""
     if record is None or not record.count:
         return {}
-    failed = {layout.canonical(f["item"]) for f in record.failed}
-    places = [i for i, item in enumerate(items) if layout.canonical(item) not in failed]
+    failed = {layout.canonical(failure.item) for failure in record.failed}
+    positions = [i for i, item in enumerate(items) if layout.canonical(item) not in failed]
     shard = OpenShard(path, record)
-    return {place: _unpack(shard, row) for row, place in enumerate(places)}
+    return {position: _read_encoded(shard, row) for row, position in enumerate(positions)}
 
 
-def _unpack(shard: OpenShard, row: int) -> Packed:
-    record = shard.record
+def _read_encoded(shard: OpenShard, row: int) -> EncodedSample:
+    record, hint = shard.record, "delete its json and resume with `--resume`"
     members, statistics = {}, {}
     for kind in (*record.arrays, "json"):
         places = record.members[kind]
         data = bytearray(places.size[row])
         if not read_exactly(shard.handle, [data], places.offset[row]):
-            raise ShardError(f"{shard.path} ends too early", "delete its json and go on with `--resume`")
+            raise ShardError(f"{shard.path} ends too early", hint)
         if layout.member_checksum(data) != places.checksum[row]:
-            raise ShardError(f"{shard.path} is damaged", "delete its json and go on with `--resume`")
+            raise ShardError(f"{shard.path} is damaged", hint)
         stored = record.arrays.get(kind)
         members[kind] = (stored.member if stored else "json", bytes(data), places.checksum[row])
         if stored:
@@ -142,4 +130,4 @@ def _unpack(shard: OpenShard, row: int) -> Packed:
                 worst_relative_error=worst.worst_relative_error,
                 worst_error_of_peak=worst.worst_error_of_peak,
             )
-    return Packed(record.keys[row], record.groups[row], members, statistics)
+    return EncodedSample(record.keys[row], record.groups[row], members, statistics)

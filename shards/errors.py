@@ -1,10 +1,10 @@
-"""A fault of a shard folder: `message` says what and where, `hint` how to mend it."""
+"""The error of a shard folder: `message` says what is wrong and where, `hint` how to fix it."""
 
 from __future__ import annotations
 
 
 class ShardError(Exception):
-    """A shard, its index or a member does not hold what it promises, or cannot be written as asked."""
+    """A shard, its index or a member is damaged, missing or inconsistent, or cannot be written as asked."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)

@@ -1,7 +1,7 @@
-"""A folder's content: the closed set (`Index`), a shard's record (`ShardRecord`); and a split that leaks nothing.
+"""The content of a shard folder: the finished set (`Index`), a shard (`ShardRecord`); and splits by group.
 
-Opening reads index.json alone, whatever the size of the set; a shard's record, which says where each member lies, is
-read when the first of its samples is.
+Opening a set reads index.json alone, whatever its size. The record of a shard, with the offset of each member, is read
+together with the first of its samples.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from shards.codec import ArraySchema, Codec, codec_named
 from shards.errors import ShardError
 from shards.statistics import Statistics
 
-MEND_INDEX = "rebuild it with `iris shards verify --repair FOLDER`, or copy the folder again"
+#: The hint of errors about an index.
+REBUILD_INDEX = "rebuild it with `iris shards verify --repair FOLDER`, or copy the folder again"
 
 
 @dataclass(frozen=True)
 class StoredArray:
-    """An array and how it lies in the shards: its encoding, and what follows the key in its members' names."""
+    """An array as stored in the shards: its encoding, and the part of its members' names after the key."""
 
     schema: ArraySchema
     encoding: str
@@ -47,7 +48,7 @@ class StoredArray:
 
 @dataclass(frozen=True)
 class Members:
-    """Where the members of one kind lie in a shard: a row per sample."""
+    """The places of the members of one kind in a shard: a row per sample."""
 
     offset: list[int]
     size: list[int]
@@ -55,8 +56,23 @@ class Members:
 
 
 @dataclass(frozen=True)
+class Failure:
+    """An input that could not be made into a sample of its shard."""
+
+    shard: str
+    item: Any
+    reason: str
+
+    def to_line(self) -> str:
+        return layout.canonical(asdict(self)) + "\n"
+
+
+@dataclass(frozen=True)
 class ShardRecord:
-    """The json beside a tar: its completion mark, and the place and checksum of every member."""
+    """The JSON file beside a tar, with the place and checksum of every member; it exists when the tar is complete.
+
+    `build_digest` covers all that the shard was made from; None for tars from elsewhere.
+    """
 
     name: str
     split: str
@@ -67,8 +83,8 @@ class ShardRecord:
     arrays: dict[str, StoredArray]
     members: dict[str, Members]
     statistics: dict[str, Statistics]
-    failed: list[dict[str, Any]]
-    recipe: str | None
+    failed: list[Failure]
+    build_digest: str | None
     attributes: dict[str, Any]
     software: dict[str, str]
 
@@ -91,29 +107,30 @@ class ShardRecord:
             "arrays": [stored.to_json() for stored in self.arrays.values()],
             "members": {name: asdict(members) for name, members in self.members.items()},
             "statistics": {name: s.to_json() for name, s in self.statistics.items()},
-            "failed": self.failed,
-            "recipe": self.recipe,
+            "failed": [{"item": f.item, "reason": f.reason} for f in self.failed],
+            "build_digest": self.build_digest,
             "attributes": self.attributes,
             "software": self.software,
         }
-        return layout.seal(body)
+        return layout.checksummed_json(body)
 
     @classmethod
     def read(cls, path: Path) -> ShardRecord:
-        """ShardError when the record is absent, damaged or not a shard's."""
-        mend = f"build {path.stem} again (`--resume`), or run `iris shards verify --repair {path.parent}`"
-        body = layout.unseal(path, mend)
+        """ShardError when the record is absent, damaged or not the record of a shard."""
+        hint = f"build {path.stem} again (`--resume`), or run `iris shards verify --repair {path.parent}`"
+        body = layout.read_checksummed_json(path, hint)
         try:
             return cls._from_json(body)
         except (KeyError, TypeError, AttributeError) as error:
-            raise ShardError(f"{path} is no shard's record: {error!r}", mend) from None
+            raise ShardError(f"{path} is not the record of a shard: {error!r}", hint) from None
 
     @classmethod
     def _from_json(cls, body: Mapping[str, Any]) -> ShardRecord:
         arrays = (StoredArray.from_json(a) for a in body["arrays"])
-        plain = ("name", "split", "size", "checksum", "keys", "groups", "failed", "recipe", "attributes", "software")
+        plain = ("name", "split", "size", "checksum", "keys", "groups", "build_digest", "attributes", "software")
         return cls(
             **{name: body[name] for name in plain},
+            failed=[Failure(body["name"], f["item"], f["reason"]) for f in body["failed"]],
             arrays={a.schema.name: a for a in arrays},
             members={name: Members(**m) for name, m in body["members"].items()},
             statistics={name: Statistics.from_json(s) for name, s in body["statistics"].items()},
@@ -122,7 +139,7 @@ class ShardRecord:
 
 @dataclass(frozen=True)
 class ShardEntry:
-    """A shard as the index knows it; `record` is the checksum of its json."""
+    """A shard in the index; `record` is the checksum of its record's file."""
 
     name: str
     split: str
@@ -140,7 +157,7 @@ class ShardEntry:
 
 @dataclass(frozen=True)
 class SampleTable:
-    """A row per sample: shard number, key, group, and the offset of each array's member."""
+    """A row per sample: number, number of its shard, key, group, and the offset of each array's member."""
 
     number: NDArray[np.int64]
     shard: NDArray[np.int32]
@@ -151,7 +168,10 @@ class SampleTable:
 
 @dataclass(frozen=True)
 class Index:
-    """A closed set of shards. Samples are numbered through the shards in the order of `shards`, from 0."""
+    """A finished set of shards. Samples are numbered through the shards in the order of `shards`, from 0.
+
+    `made_from` is what the samples depend on besides their inputs, as the program that wrote the set passed it.
+    """
 
     folder: Path
     shards: tuple[ShardEntry, ...]
@@ -159,25 +179,25 @@ class Index:
     statistics: dict[str, dict[str, Statistics]]
     attributes: dict[str, Any]
     failed: int
-    recipe: Any
+    made_from: Any
     software: list[dict[str, str]]
 
     @classmethod
     def open(cls, folder: Path | str) -> Index:
-        """Read index.json. ShardError names what is missing, damaged or newer, and how to mend it."""
+        """Read index.json. ShardError names what is missing, damaged or newer, and how to fix it."""
         folder = Path(folder).absolute()
         if not folder.is_dir():
             raise ShardError(
-                f"shard folder {folder} does not exist" if not folder.exists() else f"{folder} is no folder"
+                f"shard folder {folder} does not exist" if not folder.exists() else f"{folder} is not a folder"
             )
         path = folder / layout.INDEX
         if not path.exists():
-            raise ShardError(f"{folder} has no {layout.INDEX}", _why_open(folder))
-        body = layout.unseal(path, MEND_INDEX)
+            raise ShardError(f"{folder} has no {layout.INDEX}", _why_unfinished(folder))
+        body = layout.read_checksummed_json(path, REBUILD_INDEX)
         try:
             return cls._from_json(folder, body)
         except (KeyError, TypeError, AttributeError) as error:
-            raise ShardError(f"{path} is no index: {error!r}", MEND_INDEX) from None
+            raise ShardError(f"{path} is not the index of a set: {error!r}", REBUILD_INDEX) from None
 
     @classmethod
     def _from_json(cls, folder: Path, body: Mapping[str, Any]) -> Index:
@@ -196,7 +216,7 @@ class Index:
             statistics,
             body["attributes"],
             body["failed"],
-            body["recipe"],
+            body["made_from"],
             body["software"],
         )
 
@@ -213,11 +233,11 @@ class Index:
             },
             "attributes": self.attributes,
             "failed": self.failed,
-            "recipe": self.recipe,
+            "made_from": self.made_from,
             "software": self.software,
             "fingerprint": self.fingerprint,
         }
-        return layout.seal(body)
+        return layout.checksummed_json(body)
 
     @property
     def arrays(self) -> dict[str, ArraySchema]:
@@ -256,25 +276,25 @@ class Index:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Changes with any byte of any shard, and with nothing else (folders may be copied or renamed)."""
+        """Changes with any byte of any shard and with nothing else: folders may be copied or renamed."""
         content = [[e.name, e.split, e.count, e.size, e.checksum] for e in self.shards]
         return hashlib.sha256(layout.canonical(content).encode()).hexdigest()
 
     def record(self, shard: int) -> ShardRecord:
-        """A shard's record, checked against this index."""
+        """The record of a shard, compared with this index."""
         entry = self.shards[shard]
         path = self.folder / layout.record_name(entry.name)
         record = ShardRecord.read(path)
         if ShardEntry.of(record) != entry:
             raise ShardError(
-                f"{path} disagrees with {layout.INDEX}: it is of another set, or one of them is old", MEND_INDEX
+                f"{path} disagrees with {layout.INDEX}: it is of another set, or one of them is old", REBUILD_INDEX
             )
         if record.arrays != self.stored:
-            raise ShardError(f"{path} holds other arrays or encodings than {layout.INDEX} says", MEND_INDEX)
+            raise ShardError(f"{path} holds other arrays or encodings than {layout.INDEX}", REBUILD_INDEX)
         return record
 
     def samples(self, split: str | None = None) -> SampleTable:
-        """All records of a split as columns: for planning by group, looking up keys; training does not need it."""
+        """All records of a split as columns, to group samples or look up keys; a stream does not need it."""
         chosen = self.shard_numbers(split)
         records = [self.record(i) for i in chosen]
         text = np.dtypes.StringDType()
@@ -290,14 +310,14 @@ class Index:
 
 
 def check_file_name(name: str, folder: Path) -> None:
-    """An index names files beside it, nothing else: no other folder, no URL, no pipe is reached through it."""
+    """ShardError unless the name is that of a file beside the index: not of another folder, a URL or a pipe."""
     if not isinstance(name, str) or name in ("", ".", "..") or "/" in name or "\0" in name:
         raise ShardError(f"{folder / layout.INDEX} names the shard {name!r}, which is not a file beside it")
 
 
-def _why_open(folder: Path) -> str:
+def _why_unfinished(folder: Path) -> str:
     if (folder / layout.PLAN).exists():
-        return f"it is still being written: finish with `--resume`, or close it with `iris shards merge {folder}`"
+        return f"it is still being written: finish with `--resume`, or with `iris shards merge {folder}`"
     if any(folder.glob("*.tar")):
         return f"make one with `iris shards index {folder}`"
     return "it is not a shard folder"
@@ -309,9 +329,9 @@ def _why_open(folder: Path) -> str:
 def group_split(groups: Sequence[Hashable], fractions: Mapping[str, float], seed: int) -> dict[str, list[int]]:
     """Indices of `groups` for each split, so that equal groups are never separated.
 
-    The order of the groups is drawn from their names and the seed alone, so that it does not depend on the order of the
-    input. Shares are counted in groups; each fraction above zero gets one at least while there are enough, the first
-    named first. ShardError unless the fractions are not negative and sum to 1.
+    The order of the groups is drawn from their names and the seed alone: it does not depend on the order of the input.
+    Fractions are of the number of groups. Each fraction above zero gets at least one group as long as there are enough,
+    in the order of the fractions. ShardError unless the fractions are not negative and sum to 1.
     """
     if not (all(f >= 0 for f in fractions.values()) and abs(sum(fractions.values()) - 1.0) <= 1e-6):
         raise ShardError(f"split fractions {dict(fractions)} are not shares of 1", "give fractions that sum to 1")
@@ -323,7 +343,7 @@ def group_split(groups: Sequence[Hashable], fractions: Mapping[str, float], seed
 
 
 def _apportion(total: int, fractions: Mapping[str, float]) -> dict[str, int]:
-    """Whole numbers summing to `total`, nearest to the fractions: largest remainders, but nobody empty without need."""
+    """Whole numbers with the sum `total`, nearest to the fractions (largest remainders), and not 0 if avoidable."""
     counts = {name: int(total * fraction) for name, fraction in fractions.items()}
     by_remainder = sorted(fractions, key=lambda name: counts[name] - total * fractions[name])
     for name in by_remainder[: total - sum(counts.values())]:

@@ -1,4 +1,4 @@
-"""What is in a tar that has no record: each member read, decoded and summed. For tars from elsewhere, and repair."""
+"""Records for tars that have none, by reading each member: for tars of other programs, and for repair."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from shards.encode_sample import decode
 from shards.errors import ShardError
 from shards.finalize import make_index
 from shards.index import Index, Members, ShardRecord, StoredArray
-from shards.reader import mend_shard, open_regular, read_exactly
+from shards.reader import open_regular, read_exactly, rebuild_hint
 from shards.statistics import Statistics, measure, merge
 from shards.tar import Member, file_checksum, walk
 
@@ -28,7 +28,11 @@ _DEFAULT_SPLIT = "train"
 
 @dataclass
 class _Scan:
-    """A tar being read: what its record will say. `known` are arrays whose attributes somebody remembers."""
+    """A tar being read, and the content of its record so far.
+
+    `known` are arrays whose attributes are known from elsewhere: the tar does not hold them. `expected` are the
+    checksums in the samples' own JSON, `found` those of the members, both by member name.
+    """
 
     path: Path
     known: Mapping[str, StoredArray]
@@ -38,32 +42,32 @@ class _Scan:
     arrays: dict[str, StoredArray] = field(default_factory=dict)
     members: dict[str, Members] = field(default_factory=dict)
     statistics: dict[str, list[Statistics]] = field(default_factory=dict)
-    promised: dict[str, str] = field(default_factory=dict)
+    expected: dict[str, str] = field(default_factory=dict)
     found: dict[str, str] = field(default_factory=dict)
 
-    def take(self, member: Member) -> None:
+    def add(self, member: Member) -> None:
         parts = _NAME.fullmatch(member.name)
         if parts is None:
-            return  # a name without a dot belongs to no sample, for WebDataset as well
+            return  # a name without a dot belongs to no sample, as in WebDataset
         key, suffix = parts.groups()
         if suffix == "json":
             self._begin(key)
-            self._take_json(key, member)
+            self._add_json(key, member)
         elif named := array_of_member(suffix):
             self._begin(key)
-            self._take_array(key, suffix, *named, member)
+            self._add_array(key, suffix, *named, member)
 
     def _begin(self, key: str) -> None:
-        """A new key begins a new sample; WebDataset would take a key that comes back for another sample."""
+        """A new key begins a new sample; to WebDataset, a key that occurs again later is another sample."""
         if self.keys and self.keys[-1] == key:
             return
         if key in self.groups:
             raise self._fault(key, "the key occurs twice")
-        self._check_last_whole()
+        self._check_last_complete()
         self.keys.append(key)
         self.groups[key] = key
 
-    def _take_json(self, key: str, member: Member) -> None:
+    def _add_json(self, key: str, member: Member) -> None:
         data = self._content(key, member, "json")
         try:
             info = json.loads(data)
@@ -71,23 +75,23 @@ class _Scan:
             raise self._fault(key, "its json is not valid") from None
         if isinstance(info, dict):
             self.groups[key] = str(info.get("group", key))
-            if isinstance(sums := info.get("checksums"), dict):
-                self.promised.update({f"{key}.{suffix}": sum_ for suffix, sum_ in sums.items()})
+            if isinstance(checksums := info.get("checksums"), dict):
+                self.expected.update({f"{key}.{suffix}": checksum for suffix, checksum in checksums.items()})
 
-    def _take_array(self, key: str, suffix: str, name: str, encoding: str | None, member: Member) -> None:
+    def _add_array(self, key: str, suffix: str, name: str, encoding: str | None, member: Member) -> None:
         data = self._content(key, member, name)
         try:
-            here = self._describe(name, suffix, encoding, data)
+            here = self._stored(name, suffix, encoding, data)
             stored = self.arrays.setdefault(name, here)
             if here != stored:
-                raise ValueError(f"holds {_words(here)} instead of {_words(stored)}")
+                raise ValueError(f"holds {_describe(here)} instead of {_describe(stored)}")
             self.statistics.setdefault(name, []).append(measure(decode(data, stored)))
         except ValueError as error:
             raise self._fault(key, f"{suffix} {error}") from None
         except ShardError as error:
             raise self._fault(key, error.message) from None
 
-    def _describe(self, name: str, suffix: str, encoding: str | None, data: bytes) -> StoredArray:
+    def _stored(self, name: str, suffix: str, encoding: str | None, data: bytes) -> StoredArray:
         codec = codec_named(encoding or "float32")
         shape, dtype = codec.describe(memoryview(data))
         known = self.known.get(name)
@@ -99,37 +103,35 @@ class _Scan:
         data = bytearray(member.size)
         if not read_exactly(self.handle, [data], member.offset):
             raise self._fault(key, "the file ends before it")
-        sum_ = layout.member_checksum(data)
-        self.found[member.name] = sum_
+        checksum = self.found[member.name] = layout.member_checksum(data)
         rows = self.members.setdefault(kind, Members([], [], []))
         if len(rows.offset) != len(self.keys) - 1:
-            raise self._fault(key, f"'{kind}' occurs twice here, or in no sample before")
+            raise self._fault(key, f"'{kind}' occurs twice, or is missing in an earlier sample")
         rows.offset.append(member.offset)
         rows.size.append(member.size)
-        rows.checksum.append(sum_)
+        rows.checksum.append(checksum)
         return bytes(data)
 
-    def _check_last_whole(self) -> None:
+    def _check_last_complete(self) -> None:
         for kind, rows in self.members.items():
             if len(rows.offset) != len(self.keys):
                 raise self._fault(self.keys[-1], f"'{kind}' is missing")
 
     def finish(self) -> None:
-        """Every sample whole, every checksum that a sample's own json promises kept."""
-        self._check_last_whole()
+        """ShardError unless every sample is complete and matches the checksums in its own JSON."""
+        self._check_last_complete()
         if not self.arrays:
             raise ShardError(f"{self.path} holds no .npy arrays", "there is nothing in it to index")
-        for name, sum_ in self.promised.items():
-            if self.found.get(name, sum_) != sum_:
-                raise ShardError(
-                    f"{self.path}: member '{name}' is damaged: its checksum does not fit", mend_shard(self.path)
-                )
+        for name, checksum in self.expected.items():
+            if self.found.get(name, checksum) != checksum:
+                what = f"{self.path}: member '{name}' is damaged: its checksum does not match"
+                raise ShardError(what, rebuild_hint(self.path))
 
     def _fault(self, key: str, what: str) -> ShardError:
-        return ShardError(f"{self.path}: sample '{key}': {what}", mend_shard(self.path))
+        return ShardError(f"{self.path}: sample '{key}': {what}", rebuild_hint(self.path))
 
 
-def _words(stored: StoredArray) -> str:
+def _describe(stored: StoredArray) -> str:
     return f"{stored.schema.dtype} {stored.schema.shape} ({stored.member})"
 
 
@@ -139,12 +141,12 @@ def scan_tar(
     known: Mapping[str, StoredArray] | None = None,
     attributes: Mapping[str, Any] | None = None,
 ) -> ShardRecord:
-    """Make a record by reading the whole tar. ShardError names the tar and the sample that is not sound."""
+    """A record made by reading the whole tar. ShardError names the tar and the first sample that is damaged."""
     handle = open_regular(path)
     try:
         scan = _Scan(path, known or {}, handle)
         for member in walk(path):
-            scan.take(member)
+            scan.add(member)
         scan.finish()
         size = os.fstat(handle).st_size
     finally:
@@ -160,14 +162,14 @@ def scan_tar(
         members=scan.members,
         statistics={name: merge(parts) for name, parts in scan.statistics.items()},
         failed=[],
-        recipe=None,
+        build_digest=None,
         attributes=dict(attributes or {}),
         software={},
     )
 
 
 def split_of(name: str) -> str:
-    """`validation` of validation-0012.tar; `train` where a name says nothing."""
+    """`validation` for validation-0012.tar; `train` for a name without a split."""
     found = _SHARD_NAME.fullmatch(name)
     return found[1] if found else _DEFAULT_SPLIT
 
@@ -175,10 +177,10 @@ def split_of(name: str) -> str:
 def index_tars(
     folder: Path | str, *, split: str | None = None, on_progress: Callable[[int, str], None] | None = None
 ) -> Index:
-    """Index the tars of a folder that another program wrote; `split` instead of what their names say.
+    """Index the tars of a folder that another program wrote; `split` overrides the split in their names.
 
-    Writes a record beside each tar, and index.json. ShardError when there is an index already, no tar, a tar that is
-    not sound, a file in the way, or samples that do not fit together.
+    Writes a record beside each tar, and index.json. ShardError when there is an index already, no tar, a damaged tar,
+    a file in the place of a record, or when samples do not fit together.
     """
     folder = Path(folder).absolute()
     if not folder.is_dir():
@@ -190,7 +192,7 @@ def index_tars(
     tars = sorted(folder.glob("*.tar"))
     if not tars:
         raise ShardError(f"{folder} holds no .tar file", "compressed tars must be unpacked first")
-    refuse_foreign_records(folder, tars)
+    refuse_other_json(folder, tars)
     records = []
     for path in tars:
         records.append(scan_tar(path, split or split_of(path.name)))
@@ -207,17 +209,17 @@ def write_records(folder: Path, records: Iterable[ShardRecord]) -> None:
         layout.write_atomic(folder / layout.record_name(record.name), record.to_bytes())
 
 
-def refuse_foreign_records(folder: Path, tars: Iterable[Path]) -> None:
-    """A json beside a tar that is not a record of ours belongs to somebody."""
+def refuse_other_json(folder: Path, tars: Iterable[Path]) -> None:
+    """ShardError when a JSON file beside a tar is not a record: it may be the user's."""
     for tar in tars:
         path = folder / layout.record_name(tar.name)
         if path.exists() and not _is_record(path):
-            raise ShardError(f"{path} is in the way: the shard's record would take its place", "move it elsewhere")
+            raise ShardError(f"{path} is in the way: the shard's record would replace it", "move it elsewhere")
 
 
 def _is_record(path: Path) -> bool:
     try:
         body: Any = json.loads(path.read_bytes())
     except (ValueError, RecursionError):
-        return True  # damaged: nobody's loss
+        return True  # damaged: nothing is lost
     return isinstance(body, dict) and body.get("format") == layout.FORMAT

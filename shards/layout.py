@@ -1,9 +1,9 @@
-"""Names and files of a shard folder: what is called how, and how a file gets there whole or not at all.
+"""The files of a shard folder: their names, JSON that carries its own checksum, and atomic writing.
 
-index.json          the closed set: counts, checksums, arrays, statistics, attributes
-plan.json           what the set is meant to hold, written before the first shard
+index.json          the finished set: counts, checksums, arrays, statistics, attributes
+plan.json           what the set will hold, written before the first shard
 train-000007.tar    members <key>.<array>.<encoding's suffix> and <key>.json, sample after sample
-train-000007.json   the finished shard's record: where every member lies, and its checksum
+train-000007.json   the finished shard's record: offset and checksum of every member
 failures.jsonl      inputs that could not be made into a sample, if any
 """
 
@@ -24,7 +24,7 @@ import xxhash
 from shards.errors import ShardError
 
 FORMAT = "iris-shards"
-#: Raised when a reader of the old version could misunderstand a new folder.
+#: To be raised when a reader of the old version could misunderstand a new folder.
 FORMAT_VERSION = 1
 DEFAULT_SAMPLES_PER_SHARD = 256
 
@@ -34,13 +34,13 @@ _USUAL_SPLITS = ("train", "validation", "test")
 _SPLIT = re.compile(r"[a-z][a-z0-9_]*")
 _SHARD = re.compile(r"[a-z][a-z0-9_]*-\d{6,}\.(tar|json)")
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<host>[A-Za-z0-9-]+)\.(?P<pid>\d+)\.part")
-#: A ustar header holds names of up to 100 bytes; the longest suffix takes its share.
+#: A ustar header holds names of up to 100 bytes, suffix included.
 LONGEST_KEY = 64
 STALE_AFTER_S = 24 * 3600.0
 
 
 def shard_name(split: str, number: int) -> str:
-    """`train-000007.tar`. ShardError when the split's name does not fit into a file's."""
+    """`train-000007.tar`. ShardError when the split's name cannot be part of a file name."""
     return f"{check_split(split)}-{number:06d}.tar"
 
 
@@ -65,18 +65,18 @@ def check_key(key: str) -> str:
     if len(key) > LONGEST_KEY:
         raise ShardError(f"key '{key}' has {len(key)} characters; a tar header has room for {LONGEST_KEY}")
     if not _KEY.fullmatch(key):
-        why = "holds a dot, where WebDataset would cut it" if "." in key else "holds characters that a name cannot"
-        raise ShardError(f"key '{key}' {why}", f"call it '{safe_key(key)}'")
+        why = "contains a dot, where WebDataset would split it" if "." in key else "contains unusable characters"
+        raise ShardError(f"key '{key}' {why}", f"use '{safe_key(key)}'")
     return key
 
 
 def safe_key(text: str) -> str:
-    """Any text made fit for a key: what is unusual becomes '-'. Two texts may meet in one key: writers check."""
+    """A key made of any text: other characters become '-'. Two texts may give one key, for which writers check."""
     return re.sub(r"[^A-Za-z0-9_+=,@~-]+", "-", text).strip("-_+=,@~")[:LONGEST_KEY] or "sample"
 
 
-def is_ours(name: str) -> bool:
-    """Whether this library gives files such names, so that an overwrite may remove them."""
+def is_shard_file(name: str) -> bool:
+    """Whether a file's name is one that this library writes, so that an overwrite may remove it."""
     return name in (INDEX, PLAN, FAILURES) or bool(_SHARD.fullmatch(name) or _TEMPORARY.fullmatch(name))
 
 
@@ -93,11 +93,11 @@ def member_checksum(*parts: bytes | bytearray | memoryview) -> str:
     return digest.hexdigest()
 
 
-# --- json that knows when it was changed ------------------------------------------------------------------------------
+# --- JSON that carries its own checksum -------------------------------------------------------------------------------
 
 
 def canonical(value: Any) -> str:
-    """The one text of a JSON value, so that equal values have equal bytes. ValueError on NaN or infinity."""
+    """The text of a JSON value; equal values have equal texts. ValueError on NaN or infinity."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
@@ -107,52 +107,52 @@ def pretty(value: dict[str, Any]) -> str:
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
-def seal(body: dict[str, Any]) -> bytes:
-    """A file's bytes: the body and, under "seal", the checksum of everything else."""
-    return pretty({**body, "seal": checksum(pretty(body).encode())}).encode()
+def checksummed_json(body: dict[str, Any]) -> bytes:
+    """A file's bytes: the body and, under "self_checksum", the checksum of everything else."""
+    return pretty({**body, "self_checksum": checksum(pretty(body).encode())}).encode()
 
 
-def unseal(path: Path, mend: str) -> dict[str, Any]:
-    """A sealed file's body. ShardError, with the hint `mend`, if it is absent, damaged, changed by hand or newer."""
+def read_checksummed_json(path: Path, hint: str) -> dict[str, Any]:
+    """The body of such a file. ShardError with `hint` if it is absent, damaged, edited by hand or of a newer format."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise ShardError(f"{path} does not exist", mend) from None
+        raise ShardError(f"{path} does not exist", hint) from None
     except (IsADirectoryError, NotADirectoryError):
-        raise ShardError(f"{path} is not a file", mend) from None
-    body = _parse(data, path, mend)
+        raise ShardError(f"{path} is not a file", hint) from None
+    body = _parse(data, path, hint)
     if body.get("format") != FORMAT:
-        raise ShardError(f"{path} is not a file of this format", mend)
+        raise ShardError(f"{path} is not a file of this format", hint)
     version = body.get("version")
     if not isinstance(version, int) or version > FORMAT_VERSION:
         raise ShardError(
             f"{path} is of format version {version}; this program reads up to {FORMAT_VERSION}",
             "install a newer release",
         )
-    body.pop("seal", None)
+    body.pop("self_checksum", None)
     if not _fits(body, data):
-        raise ShardError(f"{path} is damaged or was changed by hand: its seal does not fit", mend)
+        raise ShardError(f"{path} is damaged or was changed by hand: its checksum does not match", hint)
     return body
 
 
 def _fits(body: dict[str, Any], data: bytes) -> bool:
     try:
-        return seal(body) == data
-    except ValueError:  # NaN, infinity, half a surrogate pair: nothing that we would have written
+        return checksummed_json(body) == data
+    except ValueError:  # NaN, infinity or half a surrogate pair, which this library never writes
         return False
 
 
-def _parse(data: bytes, path: Path, mend: str) -> dict[str, Any]:
+def _parse(data: bytes, path: Path, hint: str) -> dict[str, Any]:
     try:
         body = json.loads(data)
     except (ValueError, RecursionError):
-        raise ShardError(f"{path} is damaged: it is not valid JSON ({len(data)} bytes)", mend) from None
+        raise ShardError(f"{path} is damaged: it is not valid JSON ({len(data)} bytes)", hint) from None
     if not isinstance(body, dict):
-        raise ShardError(f"{path} is not a file of this format", mend)
+        raise ShardError(f"{path} is not a file of this format", hint)
     return body
 
 
-# --- whole or not at all ----------------------------------------------------------------------------------------------
+# --- atomic writing ---------------------------------------------------------------------------------------------------
 
 
 def _host() -> str:
@@ -160,7 +160,7 @@ def _host() -> str:
 
 
 def temporary_name(path: Path) -> Path:
-    """A name beside `path` (host, pid) that no other process takes, and by which `leftovers` knows it."""
+    """A name beside `path` with host and pid: no other process uses it, and `leftovers` recognizes it."""
     return path.with_name(f".{path.name}.{_host()}.{os.getpid()}.part")
 
 
@@ -168,7 +168,7 @@ def temporary_name(path: Path) -> Path:
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """Write under a temporary name (host, pid) in the same folder, fsync, rename. On an error nothing is left."""
     temporary = temporary_name(path)
-    temporary.unlink(missing_ok=True)  # left by a killed process that had our number
+    temporary.unlink(missing_ok=True)  # left by a killed process that had the same pid
     try:
         with temporary.open("wb") as file:  # astropy writes to no file of mode "x"
             yield file
@@ -187,23 +187,23 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename survive a power cut, where the file system can."""
+    """Make a rename survive a power cut, where the file system supports it."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
     except OSError:
-        pass  # some network file systems refuse to sync a folder; the rename itself is still atomic
+        pass  # some network file systems cannot sync a folder; the rename itself is still atomic
     finally:
         os.close(handle)
 
 
 def leftovers(folder: Path) -> list[Path]:
-    """Temporary files whose writer is gone: its process on this host has ended, or another host left it a day ago."""
+    """Temporary files whose writer is gone: its process on this host has ended, or they are a day old on another."""
     return [path for path in _abandoned_in(folder) if not path.is_dir()]
 
 
 def leftover_folders(path: Path) -> list[Path]:
-    """Temporary folders that were to become `path`, whose writer is gone."""
+    """Temporary folders of a writer of `path` that is gone."""
     mine = re.compile(rf"\.{re.escape(path.name)}\.[A-Za-z0-9-]+\.\d+\.part")
     return [left for left in _abandoned_in(path.parent) if left.is_dir() and mine.fullmatch(left.name)]
 

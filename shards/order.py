@@ -1,11 +1,11 @@
-"""Who reads what, and in which order: arithmetic on (sizes, seed, epoch, ranks), no file and no state.
+"""The order of samples and each rank's share of it: arithmetic on (sizes, seed, epoch, ranks), no file and no state.
 
 An epoch is a permutation of `count` samples: *position* p in it holds sample `order[p]`. A global step takes the next
-batch x world positions; rank r of W takes every W-th of them, from the r-th. The order thus knows nothing of ranks: one
-rank with batch 8 and two with batch 4 see the same samples in the same steps.
+batch x world positions; rank r of W takes every W-th of them, from the r-th. The order does not depend on the ranks:
+one rank with batch 8 and two with batch 4 see the same samples in the same steps.
 
-The last step of an epoch takes what is left, on every rank alike: ranks differ by one sample at most and may have none,
-yet all have the same number of batches. With `drop_last` that step is left out, and `dropped` says how many samples.
+The last step of an epoch takes the rest: ranks differ by one sample at most and may have none, but all have the same
+number of batches. With `drop_last` that step is left out, and `dropped` is the number of its samples.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from shards.errors import ShardError
 
 Numbers = NDArray[np.int64]
 
-#: Shards whose samples are mixed with one another.
+#: Number of shards whose samples are mixed with one another.
 DEFAULT_WINDOW = 8
-#: A batch's draw is tried so often where its sample is bad.
+#: Counters per position, for the substitutes of bad samples.
 _ATTEMPTS = 1 << 16
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
@@ -33,14 +33,14 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 def stream_key(*names: Any) -> int:
-    """64 bits out of any few numbers and words: streams of different names are independent."""
+    """64 bits from some numbers and words: streams of different names are independent."""
     return int.from_bytes(hashlib.sha256(repr(names).encode()).digest()[:8], "little")
 
 
 def random_bits(key: int, counters: NDArray) -> NDArray[np.uint64]:
     """64 random bits for each counter: SplitMix64 (Steele, Lea & Flood 2014), entered at any place of its stream.
 
-    Unlike a library's permutation or integer draw it gives the same bits in every release, on every machine.
+    Unlike a library's permutation or integer draw, it gives the same bits in every release and on every machine.
     """
     with np.errstate(over="ignore"):
         z = (np.asarray(counters).astype(np.uint64) + np.uint64(1)) * _GOLDEN + np.uint64(key)
@@ -64,8 +64,8 @@ def epoch_order(
 ) -> Numbers:
     """(sum of sizes,) the sample at each position: shards permuted, then samples permuted among `window` shards.
 
-    Samples are numbered through the shards. Without `shuffle` they come in their natural order. A window as large as
-    the number of shards mixes all with all; a small one reads few files at a time.
+    Samples are numbered through the shards. Without `shuffle` they keep their natural order. A window as large as the
+    number of shards mixes all samples; a small one reads few files at a time.
     """
     sizes = np.asarray(sizes, np.int64)
     if not shuffle:
@@ -84,7 +84,7 @@ def _runs(starts: NDArray, lengths: NDArray) -> Numbers:
     return np.arange(lengths.sum()) + np.repeat(starts - before, lengths)
 
 
-# --- draws: what a rank reads for one step ----------------------------------------------------------------------------
+# --- draws: the samples of one rank for one step ----------------------------------------------------------------------
 
 
 class Draw(Protocol):
@@ -161,7 +161,7 @@ class EpochPlan:
     def __post_init__(self) -> None:
         if self.share.position > self.count:
             raise ShardError(
-                f"position {self.share.position} lies beyond the epoch's {self.count} samples",
+                f"position {self.share.position} is beyond the epoch's {self.count} samples",
                 "the data set or its split is not the one that the position belongs to",
             )
 
@@ -173,7 +173,7 @@ class EpochPlan:
 
     @property
     def dropped(self) -> int:
-        """Samples that no rank will see."""
+        """Samples that no rank reads."""
         return (self.count - self.share.position) % self.share.step if self.drop_last else 0
 
     def bounds(self) -> Iterator[tuple[int, int]]:
@@ -182,12 +182,11 @@ class EpochPlan:
             start = self.share.position + k * self.share.step
             yield start, min(start + self.share.step, self.count)
 
-    def draws(self, order: Numbers, numbers: Numbers | None = None) -> Iterator[EpochDraw]:
-        """What this rank reads, step by step; `numbers` translates the order's counting into sample numbers."""
+    def draws(self, order: Numbers) -> Iterator[EpochDraw]:
+        """This rank's samples, step by step; `order` holds the sample number at each position."""
         for start, stop in self.bounds():
             positions = self.share.positions(start, stop)
-            chosen = order[positions]
-            yield EpochDraw(chosen if numbers is None else numbers[chosen], positions, stop)
+            yield EpochDraw(order[positions], positions, stop)
 
 
 def resampled_draws(pool: Numbers, share: Share, seed: int, epoch: int) -> Iterator[ResampledDraw]:

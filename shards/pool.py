@@ -1,4 +1,4 @@
-"""A function applied to many items by worker processes, in the items' order; and which part of a job is ours."""
+"""A function applied to many items by worker processes, in the items' order; and this process's part of a job."""
 
 from __future__ import annotations
 
@@ -13,42 +13,40 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
 from multiprocessing import connection, resource_tracker
-from typing import Any, TypeVar
+from typing import Any
 
 from shards.errors import ShardError
 
-Result = TypeVar("Result")
 Map = Callable[[Iterable[Any]], Iterator[Any]]
 
-#: Items that each worker has in hand or in waiting: enough that none idles, little enough to hold in memory.
+#: Items in progress or waiting per worker: enough that none idles, few enough to hold in memory.
 _AHEAD = 2
-#: What a terminal sends to a whole process group, or a batch system to a whole job step.
-_FOR_THE_PARENT = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+#: Signals that a terminal sends to a whole process group, or a batch system to a whole job step.
+_GROUP_SIGNALS = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
 @contextmanager
-def crew(function: Callable[[Any], Any], workers: int) -> Iterator[Map]:
-    """`with crew(make, 4) as mapped: for result in mapped(items)`; in this process when `workers` is 1.
+def worker_pool(function: Callable[[Any], Any], workers: int) -> Iterator[Map]:
+    """`with worker_pool(make, 4) as mapped: for result in mapped(items)`; in this process when `workers` is 1.
 
-    Workers are started fresh (spawn): `function` must be picklable. They are deaf to Ctrl-C and to what a terminal or
-    a batch system sends to all processes at once, which the parent answers, and end with their parent, however that
-    ends. They hear SIGTERM, by which a pool ends its workers.
+    Workers are started fresh (spawn): `function` must be picklable. They ignore Ctrl-C and the signals that a terminal
+    or a batch system sends to all processes at once, which the parent handles, but not SIGTERM, with which the pool
+    ends its workers. They end when their parent ends, even if it is killed.
     """
     if workers < 1:
-        raise ShardError(f"workers = {workers}; at least one must do the work")
+        raise ShardError(f"workers = {workers}; at least one is needed")
     if workers == 1:
         yield lambda items: map(function, items)
         return
-    with _deaf():
-        resource_tracker.ensure_running()  # multiprocessing's own process, which would die of them noisily
+    with _group_signals_blocked():
+        resource_tracker.ensure_running()  # multiprocessing's own process, which would print a traceback at a signal
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(function,))
     try:
         yield lambda items: _in_order(pool, iter(items), workers * _AHEAD)
     except BrokenProcessPool:
-        raise ShardError(
-            "a worker process died, perhaps for want of memory", "try fewer workers, with `--resume`"
-        ) from None
+        hint = "try fewer workers, with `--resume`"
+        raise ShardError("a worker process died, perhaps because memory ran out", hint) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -62,30 +60,31 @@ def _in_order(pool: ProcessPoolExecutor, items: Iterator[Any], ahead: int) -> It
 
 
 def _submit(pool: ProcessPoolExecutor, item: Any) -> Future:
-    """This may start a worker, which is then deaf from its first breath: not only once it has imported everything."""
-    with _deaf():
+    """This may start a worker, which inherits the blocked signals and so ignores them from its first instruction on."""
+    with _group_signals_blocked():
         return pool.submit(_apply, item)
 
 
 @contextmanager
-def _deaf() -> Iterator[None]:
-    """Processes that are started within do not hear what is for their parent; the parent hears it afterwards.
+def _group_signals_blocked() -> Iterator[None]:
+    """Processes that are started within ignore the group's signals; this process handles them after the block.
 
-    It keeps what comes until then: a thread of some library takes a signal that this one blocks, and the parent would
-    leave a worker half started, which tells so at length.
+    Handlers are replaced as well, because a thread of some library may take a signal that the main thread blocks: an
+    exception raised by its handler would leave a worker half started.
     """
-    before, kept = signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_PARENT), []
-    here = threading.current_thread() is threading.main_thread()
-    hearers = {n: hearer for n in _FOR_THE_PARENT if here and callable(hearer := signal.getsignal(n))}
-    for number in hearers:
-        signal.signal(number, lambda number, frame: kept.append(number))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _GROUP_SIGNALS)
+    received: list[int] = []
+    main = threading.current_thread() is threading.main_thread()
+    handlers = {n: handler for n in _GROUP_SIGNALS if main and callable(handler := signal.getsignal(n))}
+    for number in handlers:
+        signal.signal(number, lambda number, frame: received.append(number))
     try:
         yield
     finally:
-        for number, hearer in hearers.items():
-            signal.signal(number, hearer)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        for sent in kept:
+        for sent in received:
             signal.raise_signal(sent)
 
 
@@ -109,26 +108,26 @@ def _apply(item: Any) -> Any:
     return _function(item)
 
 
-# --- which part is ours -----------------------------------------------------------------------------------------------
+# --- this process's part of a job -------------------------------------------------------------------------------------
 
 
 def share_of_job(environment: Mapping[str, str]) -> tuple[int, int]:
     """(rank, world) of this process among torchrun ranks or srun tasks, times the tasks of a SLURM array.
 
     `SLURM_STEP_NUM_TASKS` rather than `SLURM_NTASKS` counts the tasks: the latter is also set in a batch script that
-    runs once. ShardError when an array's ids are not evenly spaced, so that nobody can tell which part is whose.
+    runs once. ShardError when the ids of an array are not evenly spaced, so that the parts are not known.
     """
-    rank, world = _one_of(environment, ("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"))
+    rank, world = _first_of(environment, ("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"))
     if not 0 <= rank < world:
-        raise ShardError(f"the environment says that this is rank {rank} of {world}", "unset RANK and WORLD_SIZE")
+        raise ShardError(f"the environment describes rank {rank} of {world}", "unset RANK and WORLD_SIZE")
     task, tasks = _array_task(environment)
     return task * world + rank, tasks * world
 
 
-def _one_of(environment: Mapping[str, str], *pairs: tuple[str, str]) -> tuple[int, int]:
+def _first_of(environment: Mapping[str, str], *pairs: tuple[str, str]) -> tuple[int, int]:
     for rank, world in pairs:
         if rank in environment and world in environment:
-            return _checked(environment, rank), _checked(environment, world)
+            return _integer(environment, rank), _integer(environment, world)
     return 0, 1
 
 
@@ -136,16 +135,15 @@ def _array_task(environment: Mapping[str, str]) -> tuple[int, int]:
     if "SLURM_ARRAY_TASK_ID" not in environment:
         return 0, 1
     names = ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_MIN", "SLURM_ARRAY_TASK_MAX", "SLURM_ARRAY_TASK_COUNT")
-    task, first, last, count = (_checked(environment, name) for name in names)
+    task, first, last, count = (_integer(environment, name) for name in names)
     step, rest = divmod(last - first, count - 1) if count > 1 else (1, 0)
     if rest or (task - first) % max(step, 1):
-        raise ShardError(
-            f"the {count} ids of this SLURM array ({first} to {last}) are not evenly spaced", "use --array=0-N"
-        )
+        what = f"the {count} ids of this SLURM array ({first} to {last}) are not evenly spaced"
+        raise ShardError(what, "use --array=0-N")
     return (task - first) // max(step, 1), count
 
 
-def _checked(environment: Mapping[str, str], name: str) -> int:
+def _integer(environment: Mapping[str, str], name: str) -> int:
     try:
         return int(environment[name])
     except (KeyError, ValueError):

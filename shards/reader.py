@@ -1,6 +1,6 @@
-"""One sample at a time, from its place in a shard into rows that the caller owns: one positional read per member.
+"""One sample at a time, read from its place in a shard into rows that the caller owns.
 
-Safe to call from many threads at once. Nothing but regular files beside the index is ever opened.
+Safe to call from many threads at once. Only regular files beside the index are opened.
 """
 
 from __future__ import annotations
@@ -19,34 +19,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shards import layout
+from shards.codec import ArraySchema
 from shards.errors import ShardError
 from shards.index import Index, ShardRecord, StoredArray
 from shards.tar import BLOCK
 
-#: Shards held open at once; a process may usually have 1024 files.
+#: Shards held open at once; most systems allow a process 1024 files.
 MOST_OPEN = 128
-#: A gap of so many bytes costs less to read than another read.
-CLOSE = 1 << 16
-#: A tar header holds names up to this length whole; of longer ones it holds a part.
+#: Members with at most so many bytes between them are read together: another read would take longer.
+READ_GAP = 1 << 16
+#: A tar header holds names up to this length, and only a part of longer ones.
 LONGEST_PLAIN_NAME = 100
 
 
 class OpenShard:
-    """A tar, open for reading, and its record. Closed when nobody holds it any more."""
+    """A tar, open for reading, and its record. Closed when it is no longer referenced."""
 
     def __init__(self, path: Path, record: ShardRecord) -> None:
         self.path, self.record = path, record
         self.handle = open_regular(path)
         size = os.fstat(self.handle).st_size
         if size != record.size:
-            raise ShardError(f"{path} has {size} bytes; its index promises {record.size}", mend_shard(path))
+            raise ShardError(f"{path} has {size} bytes instead of {record.size}", rebuild_hint(path))
 
     def __del__(self) -> None:
         if hasattr(self, "handle"):
             os.close(self.handle)
 
 
-def mend_shard(path: Path) -> str:
+def rebuild_hint(path: Path) -> str:
     return (
         f"delete {path.name} and {layout.record_name(path.name)} and write the set with `--resume`, or copy them again"
     )
@@ -58,7 +59,7 @@ def open_regular(path: Path) -> int:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
         what = "is a link to nothing" if path.is_symlink() else "is missing"
-        raise ShardError(f"shard {path} {what}", mend_shard(path)) from None
+        raise ShardError(f"shard {path} {what}", rebuild_hint(path)) from None
     except OSError as error:
         raise ShardError(f"shard {path} cannot be opened: {error.strerror}") from None
     if not stat.S_ISREG(os.fstat(handle).st_mode):
@@ -80,7 +81,7 @@ def read_exactly(handle: int, buffers: list[Any], offset: int) -> bool:
 
 
 def _scatter(data: memoryview, buffers: list[Any], start: int) -> None:
-    """Copy `data` to where it belongs if the buffers were one, `start` bytes in."""
+    """Copy `data` into the buffers as if they were one, `start` bytes in."""
     for buffer in buffers:
         here = data[: max(len(buffer) - start, 0)]
         if start < len(buffer):
@@ -92,15 +93,15 @@ def _scatter(data: memoryview, buffers: list[Any], start: int) -> None:
 class Reader:
     """Reads chosen arrays of an index's samples by number.
 
-    With `checksums`, a member's bytes are compared with its checksum when this reader meets it for the first time.
+    With `checksums`, a member's bytes are compared with its checksum the first time that this reader reads it.
     """
 
     def __init__(self, index: Index, arrays: Iterable[str] | None = None, *, checksums: bool = True) -> None:
         self.index = index
-        self.arrays = {name: self._stored(name) for name in (arrays if arrays is not None else index.stored)}
+        self.stored = {name: self._stored(name) for name in (arrays if arrays is not None else index.stored)}
         self._starts = index.starts.tolist()
         self._shard_of = np.repeat(np.arange(len(index.shards), dtype=np.int32), np.diff(index.starts))
-        self._unchecked = {name: bytearray(b"\1" * index.count()) if checksums else None for name in self.arrays}
+        self._unchecked = {name: bytearray(b"\1" * index.count()) if checksums else None for name in self.stored}
         self._open: OrderedDict[int, OpenShard] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -109,11 +110,15 @@ class Reader:
             raise ShardError(f"{self.index.folder} has no array '{name}'", f"it has: {', '.join(self.index.stored)}")
         return self.index.stored[name]
 
+    @property
+    def arrays(self) -> dict[str, ArraySchema]:
+        return {name: stored.schema for name, stored in self.stored.items()}
+
     def read(self, number: int, rows: Mapping[str, NDArray]) -> None:
-        """Fill `rows[name]` (C-contiguous, of the array's shape and dtype). ShardError names shard, key and remedy."""
+        """Fill `rows[name]` (C-contiguous, of the array's shape and dtype). ShardError names shard and key."""
         shard, row = self._find(number)
         pieces = sorted(
-            (_piece(shard, row, self.arrays[name], out) for name, out in rows.items()), key=lambda p: p.start
+            (_piece(shard, row, self.stored[name], out) for name, out in rows.items()), key=lambda p: p.start
         )
         for run in _runs(pieces):
             _fetch(shard, row, run)
@@ -121,8 +126,8 @@ class Reader:
             self._check(shard, row, piece, number)
 
     def read_new(self, number: int) -> dict[str, NDArray]:
-        """The sample's arrays in memory of their own."""
-        rows = {name: np.empty(s.schema.shape, s.schema.dtype) for name, s in self.arrays.items()}
+        """The sample's arrays in new memory."""
+        rows = {name: np.empty(s.schema.shape, s.schema.dtype) for name, s in self.stored.items()}
         self.read(number, rows)
         return rows
 
@@ -134,7 +139,7 @@ class Reader:
         return self.index.shards[int(self._shard_of[number])].split
 
     def info(self, number: int) -> dict[str, Any]:
-        """The sample's json; empty if the set holds none."""
+        """The sample's JSON; empty if the set holds none."""
         shard, row = self._find(number)
         members = shard.record.members.get("json")
         if members is None:
@@ -143,7 +148,7 @@ class Reader:
         if not read_exactly(shard.handle, [data], members.offset[row]):
             raise fault(shard, row, "json", "the file ends before it")
         if layout.member_checksum(data) != members.checksum[row]:
-            raise fault(shard, row, "json", "its checksum does not fit")
+            raise fault(shard, row, "json", "its checksum does not match")
         return json.loads(data)
 
     def _find(self, number: int) -> tuple[OpenShard, int]:
@@ -164,14 +169,14 @@ class Reader:
         return opened
 
     def _check(self, shard: OpenShard, row: int, piece: _Piece, number: int) -> None:
-        """The tar header in front must bear the name, the checksum must fit on first sight, the bytes must decode."""
+        """The tar header before the member must have its name, the checksum must match, and the bytes must decode."""
         member, name = piece.stored.member, f"{shard.record.keys[row]}.{piece.stored.member}".encode()
         if len(name) < LONGEST_PLAIN_NAME and not piece.block.startswith(name + b"\0"):
-            raise fault(shard, row, member, "another member lies in its place")
+            raise fault(shard, row, member, "another member is in its place")
         unchecked, head = self._unchecked[piece.stored.schema.name], memoryview(piece.block)[BLOCK:]
         if unchecked is not None and unchecked[number]:
             if layout.member_checksum(head, piece.tail) != piece.checksum:
-                raise fault(shard, row, member, "its checksum does not fit")
+                raise fault(shard, row, member, "its checksum does not match")
             unchecked[number] = 0
         try:
             piece.stored.codec.finish(head, piece.out)
@@ -181,7 +186,7 @@ class Reader:
 
 @dataclass(frozen=True)
 class _Piece:
-    """A member with the tar header in front of it: `block` (header, and what comes first), then `tail` (the row)."""
+    """A member and the tar header before it: `block` (the header and the member's head), then `tail` (the row)."""
 
     stored: StoredArray
     out: NDArray
@@ -205,10 +210,10 @@ def _piece(shard: OpenShard, row: int, stored: StoredArray, out: NDArray) -> _Pi
 
 
 def _runs(pieces: list[_Piece]) -> Iterator[list[_Piece]]:
-    """Members that lie close together are read at one go: on a slow file system the number of reads counts."""
+    """Members close to one another, to be read together: on a slow file system the number of reads matters."""
     run: list[_Piece] = []
     for piece in pieces:
-        if run and not 0 <= piece.start - run[-1].stop <= CLOSE:
+        if run and not 0 <= piece.start - run[-1].stop <= READ_GAP:
             yield run
             run = []
         run.append(piece)
@@ -232,4 +237,4 @@ def _fetch(shard: OpenShard, row: int, run: list[_Piece]) -> None:
 
 def fault(shard: OpenShard, row: int, suffix: str, what: str) -> ShardError:
     key = shard.record.keys[row]
-    return ShardError(f"{shard.path}: member '{key}.{suffix}' is damaged: {what}", mend_shard(shard.path))
+    return ShardError(f"{shard.path}: member '{key}.{suffix}' is damaged: {what}", rebuild_hint(shard.path))

@@ -1,12 +1,13 @@
-"""What a set will be, said before work starts: which item goes into which shard, and what all shards are made of."""
+"""The plan of a set, fixed before work starts: which item belongs to which shard, and what all shards are made of."""
 
 from __future__ import annotations
 
 import hashlib
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ Item = Any
 
 @dataclass(frozen=True)
 class ShardJob:
-    """One shard to be: its name and the items that it will hold."""
+    """One shard to write: its name and the items that it will hold."""
 
     name: str
     split: str
@@ -30,7 +31,7 @@ class ShardJob:
 
 @dataclass(frozen=True)
 class SetPlan:
-    """Which items (any JSON values) go into which split, in which order, and how many into a shard."""
+    """The items (any JSON values) of each split, in order, and how many of them a shard holds."""
 
     splits: Mapping[str, Sequence[Item]]
     samples_per_shard: int = layout.DEFAULT_SAMPLES_PER_SHARD
@@ -56,20 +57,71 @@ class SetPlan:
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """What all shards of a set have in common; two shards of one recipe and the same items have the same bytes."""
+class SetSpec:
+    """What all shards of a set have in common; shards of equal spec and equal items have the same bytes."""
 
     stored: dict[str, StoredArray]
-    fingerprint: Any
+    made_from: Any
     software: dict[str, str]
 
     @classmethod
-    def of(cls, schema: Sequence[ArraySchema], encoding: str, fingerprint: Any, software: Mapping[str, str]) -> Recipe:
+    def of(cls, schema: Sequence[ArraySchema], encoding: str, made_from: Any, software: Mapping[str, str]) -> SetSpec:
         suffix = codec_named(encoding).suffix
         stored = {a.name: StoredArray(a, encoding, f"{a.name}.{suffix}") for a in schema}
-        return cls(stored, fingerprint, {"python": platform.python_version(), "numpy": np.__version__, **software})
+        return cls(stored, made_from, {"python": platform.python_version(), "numpy": np.__version__, **software})
 
-    def of_job(self, job: ShardJob) -> str:
+    def digest(self, job: ShardJob) -> str:
+        """SHA-256 of everything that a shard is made from."""
         arrays = [stored.to_json() for stored in self.stored.values()]
-        made_of = [layout.FORMAT_VERSION, self.fingerprint, arrays, job.name, job.split, list(job.items)]
-        return hashlib.sha256(layout.canonical(made_of).encode()).hexdigest()
+        content = [layout.FORMAT_VERSION, self.made_from, arrays, job.name, job.split, list(job.items)]
+        return hashlib.sha256(layout.canonical(content).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class PlannedShard:
+    """A shard in plan.json: its name, its number of items, and the digest of what it is made from."""
+
+    name: str
+    items: int
+    build_digest: str | None
+
+
+@dataclass(frozen=True)
+class PlanRecord:
+    """The content of plan.json, from which any process can finish the set."""
+
+    shards: tuple[PlannedShard, ...]
+    stored: dict[str, StoredArray]
+    made_from: Any
+    attributes: dict[str, Any]
+
+    def to_bytes(self) -> bytes:
+        body = {
+            "format": layout.FORMAT,
+            "version": layout.FORMAT_VERSION,
+            "kind": "plan",
+            "shards": [asdict(shard) for shard in self.shards],
+            "arrays": [stored.to_json() for stored in self.stored.values()],
+            "made_from": self.made_from,
+            "attributes": self.attributes,
+        }
+        return layout.checksummed_json(body)
+
+    @classmethod
+    def read(cls, folder: Path) -> PlanRecord:
+        """ShardError when plan.json is absent, damaged or something else."""
+        path, hint = folder / layout.PLAN, "is that a shard folder? Write it again with `--resume` to renew its plan"
+        body = layout.read_checksummed_json(path, hint)
+        if body.get("kind") != "plan":
+            raise ShardError(f"{path} is not the plan of a set")
+        try:
+            shards = tuple(PlannedShard(**shard) for shard in body["shards"])
+            arrays = {a["name"]: StoredArray.from_json(a) for a in body["arrays"]}
+            return cls(shards, arrays, body["made_from"], body["attributes"])
+        except (KeyError, TypeError) as error:
+            raise ShardError(f"{path} is not the plan of a set: {error!r}", hint) from None
+
+    def unfinished(self, folder: Path) -> list[str]:
+        """The shards that have no record yet."""
+        found = {path.name for path in folder.iterdir()}
+        return [shard.name for shard in self.shards if layout.record_name(shard.name) not in found]

@@ -1,4 +1,4 @@
-"""Minimum, maximum, mean and NaN count of an array, and how those of parts make those of the whole."""
+"""Minimum, maximum, mean and NaN count of an array, and how to merge those of parts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Statistics:
-    """Of all values but NaN and infinity; `nan` counts those. `min`, `max` are None where there is no number at all.
+    """Of all values but NaN and infinity; `nan` counts those. `min`, `max` are None where no value is finite.
 
     The worst errors are those of a lossy encoding: relative to the value (among values above a millionth of their
     array's peak), and relative to the peak.
@@ -56,7 +56,7 @@ def measure(array: NDArray) -> Statistics:
 
 
 def merge(parts: Iterable[Statistics]) -> Statistics:
-    """Of the whole; the sum is exact in float64 and does not depend on the order of the parts."""
+    """Statistics of the whole; the sum is exact in float64 and does not depend on the order of the parts."""
     parts = list(parts)
     lows = [p.min for p in parts if p.min is not None]
     highs = [p.max for p in parts if p.max is not None]

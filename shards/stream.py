@@ -1,51 +1,116 @@
-"""Batches from shards: draws come in (who reads what, from `plan`), batches in reusable buffers go out.
+"""A stream of batches as stages: draws say which samples a rank reads, reading ahead turns them into batches.
 
-Threads read ahead of the consumer, each sample straight to its row of a ring of batch buffers: no worker process, no
-copy in between. What comes out depends on the draws alone, never on the number of threads.
+A stage maps an iterator to an iterator, so that the stages here and those of a program compose:
+
+    draws = Draws(index.numbers("train"), index.sizes(), seed=0, batch=8, rank=0, world=1)
+    stream = webdataset.DataPipeline(lambda: draws.epoch(3), ReadAhead(Reader(index), 8), my_stage)
+
+Open `order` for the arithmetic behind the draws. What comes out depends on the draws alone, never on the number of
+threads. To resume a stream, save the seed, the epoch and the `end` of the last batch: `draws.epoch(epoch, end)`
+continues with the next sample, on any number of ranks.
 """
 
 from __future__ import annotations
 
-import hashlib
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shards.codec import ArraySchema
 from shards.errors import ShardError
-from shards.index import Index
-from shards.order import DEFAULT_WINDOW, Draw, EpochPlan, Numbers, Share, epoch_order, resampled_draws
-from shards.reader import Reader
+from shards.order import (
+    DEFAULT_WINDOW,
+    Draw,
+    EpochDraw,
+    EpochPlan,
+    Numbers,
+    ResampledDraw,
+    Share,
+    epoch_order,
+    resampled_draws,
+)
 
-#: So many draws in a row without a readable sample mean that there is none.
+#: After so many draws in a row without a readable sample the stream gives up.
 MOST_ATTEMPTS = 64
 
 
-class Described(Protocol):
-    """What a source says of an array."""
-
-    @property
-    def schema(self) -> ArraySchema: ...
-
-
 class Source(Protocol):
-    """Anything that can fill rows with a sample: a `Reader`, or something that makes samples on the spot."""
+    """Anything that fills rows with a sample: a `reader.Reader`, or a program's own class that computes samples."""
 
     @property
-    def arrays(self) -> Mapping[str, Described]: ...
+    def arrays(self) -> Mapping[str, ArraySchema]: ...
 
     def read(self, number: int, rows: Mapping[str, NDArray]) -> None:
         """Fill each row. ShardError when the sample is bad."""
         ...
 
+
+# --- draws ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Which samples one rank reads for each step: an order of `numbers`, and the rank's share of every global step.
+
+    `numbers` are the samples to choose from, ascending if they are shuffled; `sizes` are the samples of each shard of
+    the whole set, which are mixed in windows of `window` shards. Rank, batch and threads do not change which samples a
+    global step holds.
+    """
+
+    numbers: Numbers
+    sizes: Sequence[int]
+    seed: int = 0
+    batch: int = 8
+    rank: int = 0
+    world: int = 1
+    shuffle: bool = True
+    window: int = DEFAULT_WINDOW
+    drop_last: bool = False
+
+    def __post_init__(self) -> None:
+        """ShardError unless the numbers belong to the set, and ascend where they are shuffled by shards."""
+        found, total = self.numbers, sum(self.sizes)
+        if len(found) and not 0 <= found.min() <= found.max() < total:
+            raise ShardError(f"sample numbers {found.min()} to {found.max()} are not all among the {total} of the set")
+        if self.shuffle and (np.diff(found) <= 0).any():
+            raise ShardError("the sample numbers to shuffle do not ascend", "sort them, each once")
+
+    @property
+    def count(self) -> int:
+        """Samples of an epoch, over all ranks."""
+        return len(self.numbers)
+
+    def share(self, position: int = 0) -> Share:
+        return Share(self.batch, self.rank, self.world, position)
+
+    def plan(self, position: int = 0) -> EpochPlan:
+        """The steps that are left from `position` on: `.steps`, `.dropped`."""
+        return EpochPlan(self.count, self.share(position), self.drop_last)
+
+    def order(self, epoch: int) -> Numbers:
+        """(count,) the sample number at each position of an epoch."""
+        sizes = np.diff(np.searchsorted(self.numbers, np.cumsum([0, *self.sizes])))
+        order = epoch_order(sizes[sizes > 0], self.seed, epoch, window=self.window, shuffle=self.shuffle)
+        return self.numbers[order]
+
+    def epoch(self, epoch: int = 0, position: int = 0) -> Iterator[EpochDraw]:
+        """Every sample from `position` on, once."""
+        return self.plan(position).draws(self.order(epoch))
+
+    def resampled(self, epoch: int = 0, position: int = 0) -> Iterator[ResampledDraw]:
+        """Endless full batches, drawn with replacement; position p is the same sample on any number of ranks."""
+        return resampled_draws(self.numbers, self.share(position), self.seed, epoch)
+
+
+# --- reading ahead ----------------------------------------------------------------------------------------------------
 
 Buffers = dict[str, NDArray]
 Allocate = Callable[[tuple[int, ...], str], NDArray]
@@ -53,9 +118,9 @@ Allocate = Callable[[tuple[int, ...], str], NDArray]
 
 @dataclass(frozen=True)
 class Batch:
-    """Arrays (batch, ...) in buffers of the ring, sample numbers, positions in the epoch's order; may have no sample.
+    """Arrays (batch, ...) in buffers of the ring, sample numbers, positions in the epoch's order; it may be empty.
 
-    `end` is the position at which the next global step begins: the number to save, and to go on from.
+    `end` is the position at which the next global step begins: the position to save, and to resume from.
     """
 
     arrays: dict[str, NDArray]
@@ -69,12 +134,12 @@ class Batch:
 
 @dataclass
 class BadSamples:
-    """What to do about unreadable samples: stop at the first (`most` = 0), or leave out up to `most` of them."""
+    """How many unreadable samples are left out before an error: none when `most` is 0."""
 
     most: int = 0
     found: dict[int, str] = field(default_factory=dict)
 
-    def note(self, number: int, error: ShardError) -> None:
+    def add(self, number: int, error: ShardError) -> None:
         """Count a sample once; raise when there are too many."""
         self.found[number] = error.message
         if len(self.found) <= self.most:
@@ -88,11 +153,11 @@ class BadSamples:
 
 @dataclass
 class _Pending:
-    """A batch on its way: its draw, its buffers, and how many rows are still to come."""
+    """A batch that is being read: its draw, its buffers, and how many rows are missing."""
 
     draw: Draw
     buffers: Buffers
-    left: int
+    missing: int
     errors: dict[int, ShardError] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
     ready: threading.Event = field(default_factory=threading.Event)
@@ -100,26 +165,28 @@ class _Pending:
     def rows(self, row: int) -> dict[str, NDArray]:
         return {name: buffer[row] for name, buffer in self.buffers.items()}
 
-    def done(self) -> None:
+    def row_done(self) -> None:
         with self.lock:
-            self.left -= 1
-            if self.left <= 0:
+            self.missing -= 1
+            if self.missing <= 0:
                 self.ready.set()
 
 
 class ReadAhead:
-    """A stage: an iterator of draws becomes an iterator of batches, `depth` batches ahead of whoever takes them.
+    """A stage: draws become batches, read by `threads` up to `depth` batches before they are asked for.
 
-    A batch's buffers stay untouched while up to `keep` further batches are asked for, also of a following iteration:
-    `allocate(shape, dtype)` (pinned memory for CUDA, say) makes them once. With `threads` = 0 the caller's own thread
-    reads.
+    Each sample is read straight into its row of a ring of batch buffers. A batch's buffers stay untouched while up to
+    `keep` further batches are asked for, also of a following iteration; `allocate(shape, dtype)` (pinned memory for
+    CUDA, say) makes them once. `arrays` chooses some of the source's arrays by name. With `threads` = 0 the caller's
+    own thread reads.
     """
 
     def __init__(
         self,
-        reader: Source,
+        source: Source,
         batch: int,
         *,
+        arrays: Iterable[str] | None = None,
         threads: int = 4,
         depth: int = 4,
         keep: int = 1,
@@ -128,20 +195,21 @@ class ReadAhead:
     ) -> None:
         if batch < 1 or threads < 0 or depth < 1 or keep < 0:
             raise ShardError(f"impossible read-ahead: batch {batch}, threads {threads}, depth {depth}, keep {keep}")
-        self.reader, self.batch, self.threads, self.depth, self.keep = reader, batch, threads, depth, keep
+        self.source, self.batch, self.threads, self.depth, self.keep = source, batch, threads, depth, keep
+        self.schemas = [source.arrays[name] for name in (arrays if arrays is not None else source.arrays)]
         self.allocate, self.bad = allocate, bad if bad is not None else BadSamples()
-        self._rings: list[deque[Buffers]] = []  # at rest; one, unless iterations overlap
+        self._rings: list[deque[Buffers]] = []  # those not in use; at most one, unless iterations overlap
 
     def __call__(self, draws: Iterable[Draw]) -> Iterator[Batch]:
         tasks: queue.SimpleQueue[tuple[_Pending, int] | None] = queue.SimpleQueue()
-        crew = [threading.Thread(target=self._work, args=(tasks,), daemon=True) for _ in range(self.threads)]
-        for thread in crew:
+        threads = [threading.Thread(target=self._work, args=(tasks,), daemon=True) for _ in range(self.threads)]
+        for thread in threads:
             thread.start()
         ring = self._rings.pop() if self._rings else deque(self._buffers() for _ in range(self.depth + self.keep))
         try:
             yield from self._batches(iter(draws), tasks, ring)
         finally:
-            _dismiss(crew, tasks)
+            _end_threads(threads, tasks)
             self._rings.append(ring)
 
     def _batches(self, draws: Iterator[Draw], tasks: queue.SimpleQueue, ring: deque[Buffers]) -> Iterator[Batch]:
@@ -155,14 +223,13 @@ class ReadAhead:
             yield self._finish(ahead.popleft())
 
     def _buffers(self) -> Buffers:
-        stored = self.reader.arrays.values()
-        return {s.schema.name: self.allocate((self.batch, *s.schema.shape), s.schema.dtype) for s in stored}
+        return {s.name: self.allocate((self.batch, *s.shape), s.dtype) for s in self.schemas}
 
     def _start(self, draw: Draw, buffers: Buffers, tasks: queue.SimpleQueue) -> _Pending:
         pending = _Pending(draw, buffers, len(draw.numbers))
-        if pending.left == 0:
+        if pending.missing == 0:
             pending.ready.set()
-        for row in range(pending.left):
+        for row in range(pending.missing):
             if self.threads:
                 tasks.put((pending, row))
             else:
@@ -175,49 +242,49 @@ class ReadAhead:
 
     def _read(self, pending: _Pending, row: int) -> None:
         try:
-            self.reader.read(int(pending.draw.numbers[row]), pending.rows(row))
+            self.source.read(int(pending.draw.numbers[row]), pending.rows(row))
         except ShardError as error:
             pending.errors[row] = error
-        except BaseException as error:  # must reach the consumer, who waits
+        except BaseException as error:  # raised by the consumer, which waits for this row
             pending.errors[row] = ShardError(f"reading ahead failed: {type(error).__name__}: {error}")
         finally:
-            pending.done()
+            pending.row_done()
 
     def _finish(self, pending: _Pending) -> Batch:
         pending.ready.wait()
         draw = pending.draw
         numbers = draw.numbers.copy()
         for row in sorted(pending.errors):
-            numbers[row] = self._again(pending, row)
+            numbers[row] = self._replace(pending, row)
         good = np.flatnonzero(numbers >= 0)
         arrays = {name: _gather(buffer, good) for name, buffer in pending.buffers.items()}
         return Batch(arrays, numbers[good], draw.positions[good], draw.end)
 
-    def _again(self, pending: _Pending, row: int) -> int:
+    def _replace(self, pending: _Pending, row: int) -> int:
         """The number of the sample that takes the place of a bad one; -1 if none does."""
         error = pending.errors[row]
-        self.bad.note(int(pending.draw.numbers[row]), error)
+        self.bad.add(int(pending.draw.numbers[row]), error)
         for attempt in range(1, MOST_ATTEMPTS):
             number = pending.draw.again(row, attempt)
             if number is None:
                 return -1
             try:
-                self.reader.read(number, pending.rows(row))
+                self.source.read(number, pending.rows(row))
                 return number
             except ShardError as again:
                 error = again
-                self.bad.note(number, error)
+                self.bad.add(number, error)
         raise error
 
 
-def _dismiss(crew: list[threading.Thread], tasks: queue.SimpleQueue) -> None:
-    """Forget what nobody will take, and let the threads end after the read that they are in."""
+def _end_threads(threads: list[threading.Thread], tasks: queue.SimpleQueue) -> None:
+    """Drop the tasks that wait, and let each thread end after the read that it is in."""
     with suppress(queue.Empty):
         while True:
             tasks.get_nowait()
-    for _ in crew:
+    for _ in threads:
         tasks.put(None)
-    for thread in crew:
+    for thread in threads:
         thread.join()
 
 
@@ -227,130 +294,3 @@ def _gather(buffer: NDArray, good: Numbers) -> NDArray:
         if to != row:
             buffer[to] = buffer[row]
     return buffer[: len(good)]
-
-
-# --- streams ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class StreamState:
-    """Where a stream is: enough to go on at the exact next sample, on any number of ranks."""
-
-    seed: int
-    epoch: int
-    position: int
-    fingerprint: str
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-class Stages:
-    """A source of draws and the stages after it; iterate it, or go on with `pipeline`."""
-
-    def __init__(self, draws: Callable[[], Iterator[Draw]], ahead: ReadAhead) -> None:
-        self.draws, self.ahead = draws, ahead
-
-    def __iter__(self) -> Iterator[Batch]:
-        return self.ahead(self.draws())
-
-    def pipeline(self, *stages: Any) -> Any:
-        """The same as a `webdataset.DataPipeline`, with stages of your own (each maps an iterator to an iterator)."""
-        import webdataset
-
-        return webdataset.DataPipeline(self.draws, self.ahead, *stages)
-
-
-class ShardStream:
-    """The samples of a split (or any `samples`, by number), batch by batch, in an order that is arithmetic.
-
-    `epoch(e)` gives every sample once; `resampled(e)` draws without end, with replacement. Rank, batch and threads do
-    not change which samples a global step holds.
-    """
-
-    def __init__(
-        self,
-        index: Index,
-        split: str | None = None,
-        *,
-        samples: NDArray | None = None,
-        arrays: Iterable[str] | None = None,
-        batch: int = 8,
-        rank: int = 0,
-        world: int = 1,
-        seed: int = 0,
-        shuffle: bool = True,
-        window: int = DEFAULT_WINDOW,
-        drop_last: bool = False,
-        threads: int = 4,
-        depth: int = 4,
-        keep: int = 1,
-        allocate: Allocate = np.empty,
-        checksums: bool = True,
-        bad: BadSamples | None = None,
-    ) -> None:
-        self.index, self.seed, self.shuffle, self.window, self.drop_last = index, seed, shuffle, window, drop_last
-        self.numbers = _chosen(index, split, samples)
-        self.share = Share(batch, rank, world)
-        self.reader = Reader(index, arrays, checksums=checksums)
-        self.bad = bad if bad is not None else BadSamples()
-        self._ahead = ReadAhead(
-            self.reader, batch, threads=threads, depth=depth, keep=keep, allocate=allocate, bad=self.bad
-        )
-
-    @property
-    def count(self) -> int:
-        """Samples of an epoch, over all ranks."""
-        return len(self.numbers)
-
-    def plan(self, position: int = 0) -> EpochPlan:
-        """The steps that are left from `position` on: `.steps`, `.dropped`."""
-        return EpochPlan(
-            self.count, Share(self.share.batch, self.share.rank, self.share.world, position), self.drop_last
-        )
-
-    def order(self, epoch: int) -> Numbers:
-        """(count,) the sample number at each position of an epoch."""
-        sizes = np.diff(np.searchsorted(self.numbers, self.index.starts))
-        order = epoch_order(sizes[sizes > 0], self.seed, epoch, window=self.window, shuffle=self.shuffle)
-        return self.numbers[order]
-
-    def epoch(self, epoch: int = 0, position: int = 0) -> Stages:
-        """Every sample from `position` on, once."""
-        plan = self.plan(position)
-        return Stages(lambda: plan.draws(self.order(epoch)), self._ahead)
-
-    def resampled(self, epoch: int = 0, position: int = 0) -> Stages:
-        """Endless full batches, drawn with replacement; position p is the same sample on any number of ranks."""
-        share = self.plan(0).share
-        share = Share(share.batch, share.rank, share.world, position)
-        return Stages(lambda: resampled_draws(self.numbers, share, self.seed, epoch), self._ahead)
-
-    @property
-    def fingerprint(self) -> str:
-        """Of everything that the order depends on, apart from seed and epoch."""
-        chosen = hashlib.sha256(self.numbers.tobytes()).hexdigest()
-        order = f"{self.index.fingerprint}:{chosen}:{self.shuffle}:{self.window}"
-        return hashlib.sha256(order.encode()).hexdigest()
-
-    def state(self, epoch: int, position: int) -> StreamState:
-        return StreamState(self.seed, epoch, position, self.fingerprint)
-
-    def check(self, state: StreamState) -> None:
-        """ShardError when a saved state belongs to other data, or to another order of them."""
-        if state.fingerprint != self.fingerprint:
-            raise ShardError(
-                f"the data in {self.index.folder} are not those of the saved position: shards, split or window changed",
-                "go on with the same data, or force it and accept that samples repeat or are missed in this epoch",
-            )
-        if state.seed != self.seed:
-            raise ShardError(f"the saved position belongs to seed {state.seed}, not {self.seed}", "give the same seed")
-
-
-def _chosen(index: Index, split: str | None, samples: NDArray | None) -> Numbers:
-    if samples is None:
-        return index.numbers(split)
-    numbers = np.unique(np.asarray(samples, np.int64))
-    if len(numbers) and (numbers[0] < 0 or numbers[-1] >= index.count()):
-        raise ShardError(f"sample numbers reach {numbers[-1]}; {index.folder} has {index.count()} samples")
-    return numbers

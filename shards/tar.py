@@ -1,4 +1,4 @@
-"""Tar, as plain as it gets: ustar headers without time, owner or surprise, and a walk through somebody else's."""
+"""Plain tar: a writer of ustar headers without time or owner, and a strict walk through any uncompressed tar."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def padded(size: int) -> int:
 
 
 class Writer:
-    """Appends members, and knows where each lies and what the whole file's checksum is."""
+    """Appends members; keeps track of their offsets and of the checksum of the whole file."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -38,7 +38,7 @@ class Writer:
         self.size = 0
 
     def add(self, name: str, data: bytes) -> int:
-        """Write one member; its content's offset."""
+        """Write one member and return the offset of its content."""
         self._put(header(name, len(data)))
         offset = self.size
         self._put(data)
@@ -46,7 +46,7 @@ class Writer:
         return offset
 
     def close(self) -> str:
-        """Write the end; the checksum of the file."""
+        """Write the end and return the checksum of the file."""
         end = self.size + 2 * BLOCK
         self._put(bytes(-(-end // RECORD) * RECORD - self.size))
         return self._sum.hexdigest()
@@ -65,13 +65,13 @@ class Member:
 
 
 def walk(path: Path) -> Iterator[Member]:
-    """The regular files in an uncompressed tar, in order; folders are passed over.
+    """The regular files in an uncompressed tar, in order; folders are skipped.
 
     ShardError names the tar on anything else: an empty or cut file, a damaged header, a link or device, no end mark.
     """
     size = path.stat().st_size
     if size == 0:
-        raise ShardError(f"{path} is empty (0 bytes)", "it was never written whole: build or copy it again")
+        raise ShardError(f"{path} is empty (0 bytes)", "it was not written completely: build or copy it again")
     try:
         with tarfile.open(path, "r:") as archive:
             end = 0
@@ -80,7 +80,7 @@ def walk(path: Path) -> Iterator[Member]:
                     continue
                 if not entry.isreg() or entry.issparse():
                     raise ShardError(
-                        f"{path}: member '{entry.name}' is not a regular file", "pack the shard without it"
+                        f"{path}: member '{entry.name}' is not a regular file", "write it without this one"
                     )
                 end = entry.offset_data + padded(entry.size)
                 yield Member(entry.name, entry.offset_data, entry.size)
@@ -101,7 +101,7 @@ def _check_end(path: Path, end: int, size: int) -> None:
 
 
 def file_checksum(path: Path) -> str:
-    """xxh3 of a whole file, 128 bits, hexadecimal; what `Writer.close` gave when it was written."""
+    """xxh3 of a whole file, 128 bits, hexadecimal; the same that `Writer.close` returns."""
     digest = xxhash.xxh3_128()
     with path.open("rb", buffering=0) as file:
         while chunk := file.read(1 << 22):

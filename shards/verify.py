@@ -1,9 +1,9 @@
-"""Is a shard folder what it promises to be? Every checksum, header and member; and what can be mended, mended."""
+"""Verification of a shard folder: every checksum, header and member; and repair of what its tars can restore."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,11 @@ from typing import Any
 from shards import layout
 from shards.encode_sample import decode
 from shards.errors import ShardError
-from shards.finalize import failures_text, in_order, make_index, missing_shards, plan_body, read_plan, write_failures
+from shards.finalize import failures_text, in_order, make_index, write_failures
 from shards.index import Index, ShardEntry, ShardRecord, StoredArray
 from shards.index_tars import scan_tar, split_of, write_records
 from shards.reader import open_regular, read_exactly
+from shards.set_plan import PlannedShard, PlanRecord
 from shards.tar import file_checksum, walk
 
 Progress = Callable[[int, str], None]
@@ -22,7 +23,7 @@ Progress = Callable[[int, str], None]
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that is not as promised: the file, the sample if one is to blame, and what is wrong."""
+    """A file that is not as its checksum, record, plan or index says; `key` names the sample if it is one sample's."""
 
     file: str
     what: str
@@ -33,8 +34,8 @@ class Fault:
 
 
 @dataclass
-class Verdict:
-    """What verification found; `notes` are remarkable, but no faults."""
+class VerifyReport:
+    """The result of a verification; `notes` are about files that are no faults, but of which a user should know."""
 
     shards: int = 0
     samples: int = 0
@@ -46,28 +47,34 @@ class Verdict:
     def sound(self) -> bool:
         return not self.faults
 
+    def add(self, file: str, what: str | ShardError, key: str | None = None) -> None:
+        """Add a fault; an error becomes its message and hint."""
+        if isinstance(what, ShardError):
+            what = f"{what.message}{f' ({what.hint})' if what.hint else ''}"
+        self.faults.append(Fault(file, what, key))
+
     def to_json(self) -> dict[str, Any]:
         return {"sound": self.sound, **asdict(self)}
 
 
-def verify(folder: Path | str, *, on_progress: Progress | None = None) -> Verdict:
-    """Read everything in a shard folder and compare. Faults are listed, never raised; the folder is not touched."""
+def verify(folder: Path | str, *, on_progress: Progress | None = None) -> VerifyReport:
+    """Read everything in a shard folder and compare. Faults are listed, not raised; the folder is not changed."""
     folder = _folder(folder)
-    verdict = Verdict()
-    index = _open(folder, verdict)
+    report = VerifyReport()
+    index = _open(folder, report)
     entries = {entry.name: entry for entry in index.shards} if index else {}
     records = []
-    for name in sorted(entries.keys() | _tars(folder) | _recorded(folder)):
-        record = _check_shard(folder, name, entries.get(name), index, verdict)
+    for name in sorted(entries.keys() | _tars(folder)):
+        record = _check_shard(folder, name, entries.get(name), index, report)
         records += [record] if record else []
         if on_progress:
             on_progress(1, name)
-    if any(record.recipe for record in records) or (folder / layout.PLAN).exists():
-        _check_plan(folder, index, verdict)
+    if any(record.build_digest for record in records) or (folder / layout.PLAN).exists():
+        _check_plan(folder, index, report)
     if index:
-        _check_rest(folder, index, records, verdict)
-    verdict.notes += [f"{path.name} was left by a killed job; delete it" for path in layout.leftovers(folder)]
-    return verdict
+        _check_set(folder, index, records, report)
+    report.notes += [f"{path.name} was left by a killed job; delete it" for path in layout.leftovers(folder)]
+    return report
 
 
 def _folder(folder: Path | str) -> Path:
@@ -78,108 +85,103 @@ def _folder(folder: Path | str) -> Path:
 
 
 def _tars(folder: Path) -> set[str]:
-    return {path.name for path in folder.glob("*.tar")}
+    """Tars in the folder, and those that it has records of."""
+    records = {path for path in folder.glob("*.json") if layout.is_shard_file(path.name)}
+    return {path.name for path in folder.glob("*.tar")} | {
+        f"{path.stem}.tar" for path in records if path.name not in (layout.INDEX, layout.PLAN)
+    }
 
 
-def _recorded(folder: Path) -> set[str]:
-    """The tars that finished records speak of."""
-    ours = {layout.INDEX, layout.PLAN}
-    return {f"{path.stem}.tar" for path in folder.glob("*.json") if path.name not in ours and layout.is_ours(path.name)}
-
-
-def _open(folder: Path, verdict: Verdict) -> Index | None:
+def _open(folder: Path, report: VerifyReport) -> Index | None:
     try:
         return Index.open(folder)
     except ShardError as error:
-        verdict.faults.append(Fault(layout.INDEX, _with_hint(error)))
+        report.add(layout.INDEX, error)
         return None
 
 
-def _with_hint(error: ShardError) -> str:
-    return f"{error.message}{f' ({error.hint})' if error.hint else ''}"
-
-
-def _check_plan(folder: Path, index: Index | None, verdict: Verdict) -> None:
-    """A set that this library wrote has a plan, which must fit its index."""
+def _check_plan(folder: Path, index: Index | None, report: VerifyReport) -> None:
+    """A set that this library wrote has a plan, which must agree with its index."""
     try:
-        plan = read_plan(folder)
+        plan = PlanRecord.read(folder)
     except ShardError as error:
-        verdict.faults.append(Fault(layout.PLAN, _with_hint(error)))
+        report.add(layout.PLAN, error)
         return
-    for name in missing_shards(folder, plan):
-        verdict.faults.append(Fault(name, "is planned, but has no finished record: build it with `--resume`"))
-    if index and (plan["fingerprint"], plan["attributes"]) != (index.recipe, index.attributes):
-        verdict.faults.append(Fault(layout.PLAN, f"disagrees with {layout.INDEX}: one of them is of another set"))
+    for name in plan.unfinished(folder):
+        report.add(name, "is planned, but has no finished record: build it with `--resume`")
+    if index and (plan.made_from, plan.attributes) != (index.made_from, index.attributes):
+        report.add(layout.PLAN, f"disagrees with {layout.INDEX}: one of them is of another set")
 
 
 def _check_shard(
-    folder: Path, name: str, entry: ShardEntry | None, index: Index | None, verdict: Verdict
+    folder: Path, name: str, entry: ShardEntry | None, index: Index | None, report: VerifyReport
 ) -> ShardRecord | None:
-    path = folder / name
     try:
         record = ShardRecord.read(folder / layout.record_name(name))
     except ShardError as error:
-        verdict.faults.append(Fault(layout.record_name(name), _with_hint(error)))
+        report.add(layout.record_name(name), error)
         return None
-    faults = list(_faults_of(path, record, entry, index))
-    verdict.faults += faults
-    verdict.shards, verdict.samples, verdict.bytes = (
-        verdict.shards + bool(record.count),
-        verdict.samples + record.count,
-        verdict.bytes + record.size,
-    )
+    _check_record(folder / name, record, entry, index, report)
+    report.shards += bool(record.count)
+    report.samples += record.count
+    report.bytes += record.size
     return record
 
 
-def _faults_of(path: Path, record: ShardRecord, entry: ShardEntry | None, index: Index | None) -> Iterator[Fault]:
+def _check_record(
+    path: Path, record: ShardRecord, entry: ShardEntry | None, index: Index | None, report: VerifyReport
+) -> None:
+    """The record against its file's name and the index; then the tar against the record."""
+    record_name = layout.record_name(path.name)
     if record.name != path.name:
-        yield Fault(layout.record_name(path.name), f"is the record of {record.name}: files were swapped")
+        report.add(record_name, f"is the record of {record.name}: files were swapped")
         return
     if index is not None:
         if entry is None and record.count:
-            yield Fault(path.name, f"is not in {layout.INDEX}")
+            report.add(path.name, f"is not in {layout.INDEX}")
         if entry is not None and ShardEntry.of(record) != entry:
-            yield Fault(layout.record_name(path.name), f"disagrees with {layout.INDEX}: one of them is of another set")
+            report.add(record_name, f"disagrees with {layout.INDEX}: one of them is of another set")
         if record.arrays != index.stored:
-            yield Fault(layout.record_name(path.name), f"names other arrays or encodings than {layout.INDEX}")
-    if record.count == 0:
-        if path.exists():
-            yield Fault(path.name, "should not exist: its record says that no sample could be made")
-        return
-    yield from _faults_of_tar(path, record)
+            report.add(record_name, f"names other arrays or encodings than {layout.INDEX}")
+    if record.count:
+        _check_tar(path, record, report)
+    elif path.exists():
+        report.add(path.name, "should not exist: according to its record no sample could be made")
 
 
-def _faults_of_tar(path: Path, record: ShardRecord) -> Iterator[Fault]:
-    """Members first, so that a fault has a name; the whole file's checksum for what lies between them."""
+def _check_tar(path: Path, record: ShardRecord, report: VerifyReport) -> None:
+    """Members first, so that a fault names one; then the checksum of the whole file, for the bytes between them."""
     try:
         handle = open_regular(path)
     except ShardError as error:
-        yield Fault(path.name, _with_hint(error))
+        report.add(path.name, error)
         return
     try:
         size = os.fstat(handle).st_size
         if size != record.size:
-            yield Fault(path.name, f"has {size} bytes instead of {record.size}")
+            report.add(path.name, f"has {size} bytes instead of {record.size}")
             return
-        found = list(_faults_of_members(path.name, handle, record)) + list(_faults_of_headers(path, record))
+        before = len(report.faults)
+        _check_members(path.name, handle, record, report)
+        _check_headers(path, record, report)
     finally:
         os.close(handle)
-    yield from found
-    if not found and file_checksum(path) != record.checksum:
-        yield Fault(path.name, "its checksum does not fit: a header, or padding between members, is damaged")
+    if len(report.faults) == before and file_checksum(path) != record.checksum:
+        report.add(path.name, "its checksum does not match: a header, or padding between members, is damaged")
 
 
-def _faults_of_members(name: str, handle: int, record: ShardRecord) -> Iterator[Fault]:
+def _check_members(name: str, handle: int, record: ShardRecord, report: VerifyReport) -> None:
     for kind, members in record.members.items():
         stored = record.arrays.get(kind)
-        for key, offset, size, sum_ in zip(record.keys, members.offset, members.size, members.checksum, strict=True):
+        rows = zip(record.keys, members.offset, members.size, members.checksum, strict=True)
+        for key, offset, size, checksum in rows:
             data = bytearray(size)
             if not read_exactly(handle, [data], offset):
-                yield Fault(name, f"{kind}: the file ends before it", key)
-            elif layout.member_checksum(data) != sum_:
-                yield Fault(name, f"{kind}: its checksum does not fit", key)
+                report.add(name, f"{kind}: the file ends before it", key)
+            elif layout.member_checksum(data) != checksum:
+                report.add(name, f"{kind}: its checksum does not match", key)
             elif stored is not None and (why := _undecodable(bytes(data), stored)):
-                yield Fault(name, f"{kind}: {why}", key)
+                report.add(name, f"{kind}: {why}", key)
 
 
 def _undecodable(data: bytes, stored: StoredArray) -> str | None:
@@ -190,96 +192,98 @@ def _undecodable(data: bytes, stored: StoredArray) -> str | None:
     return None
 
 
-def _faults_of_headers(path: Path, record: ShardRecord) -> Iterator[Fault]:
-    """The tar, walked as any reader would, must hold the members that the record names, where it says."""
-    suffixes = {kind: record.arrays[kind].member if kind in record.arrays else kind for kind in record.members}
-    promised = {
-        (f"{key}.{suffixes[kind]}", offset, size)
+def _check_headers(path: Path, record: ShardRecord, report: VerifyReport) -> None:
+    """The tar, walked as any reader would, must hold the members of the record at their offsets."""
+    expected = {
+        (f"{key}.{record.arrays[kind].member if kind in record.arrays else kind}", offset, size)
         for kind, members in record.members.items()
         for key, offset, size in zip(record.keys, members.offset, members.size, strict=True)
     }
     try:
-        there = {(member.name, member.offset, member.size) for member in walk(path)}
+        found = {(member.name, member.offset, member.size) for member in walk(path)}
     except ShardError as error:
-        yield Fault(path.name, _with_hint(error))
+        report.add(path.name, error)
         return
-    for name, offset, size in sorted(promised - there):
-        yield Fault(path.name, f"member '{name}' ({size} bytes at {offset}) is missing")
+    for name, offset, size in sorted(expected - found):
+        report.add(path.name, f"member '{name}' ({size} bytes at {offset}) is missing")
 
 
-def _check_rest(folder: Path, index: Index, records: list[ShardRecord], verdict: Verdict) -> None:
-    """What the index says of the set as a whole, and the list of failures."""
+def _check_set(folder: Path, index: Index, records: list[ShardRecord], report: VerifyReport) -> None:
+    """The list of failures, and the index as a whole, must follow from the records."""
     path = folder / layout.FAILURES
     if (path.read_bytes() if path.is_file() else b"") != failures_text(records).encode():
-        verdict.faults.append(Fault(layout.FAILURES, "does not list what the shards' records list"))
+        report.add(layout.FAILURES, "does not list the failures of the shards' records")
     try:
-        again = make_index(folder, records, index.stored, index.attributes, index.recipe)
+        rebuilt = make_index(folder, records, index.stored, index.attributes, index.made_from)
     except ShardError as error:
-        verdict.faults.append(Fault(layout.INDEX, _with_hint(error)))
+        report.add(layout.INDEX, error)
         return
-    if verdict.sound and again.to_bytes() != index.to_bytes():
-        verdict.faults.append(Fault(layout.INDEX, "does not follow from the shards' records"))
+    if report.sound and rebuilt.to_bytes() != index.to_bytes():
+        report.add(layout.INDEX, "does not follow from the shards' records")
 
 
 # --- repair -----------------------------------------------------------------------------------------------------------
 
 
 def repair(folder: Path | str, *, on_progress: Progress | None = None) -> Index:
-    """Rebuild records, plan and index from the tars that are sound; others are left alone and out of the index.
+    """Rebuild records, plan and index from the tars that are sound; others are not touched and not in the index.
 
     ShardError when no tar is sound, or when sound ones do not fit together.
     """
     folder = _folder(folder)
-    old, plan = _open(folder, Verdict()), _plan(folder)
+    old, plan = _open(folder, VerifyReport()), _plan(folder)
     records = _sound_records(folder, old, on_progress)
     if not any(record.count for record in records):
         raise ShardError(f"{folder} holds no sound tar", "write the set again, or copy it again")
-    attributes = _first(old.attributes if old else None, plan.get("attributes"), *(r.attributes for r in records))
-    fingerprint = old.recipe if old else plan.get("fingerprint")
-    index = make_index(folder, records, records[0].arrays, attributes, fingerprint)
+    attributes = _first_nonempty(
+        old.attributes if old else None, plan.attributes if plan else None, *(r.attributes for r in records)
+    )
+    made_from = old.made_from if old else plan.made_from if plan else None
+    index = make_index(folder, records, records[0].arrays, attributes, made_from)
     write_records(folder, records)
     write_failures(folder, records)
-    if not plan and all(record.recipe for record in records):
-        shards = [[r.name, r.count + len(r.failed), r.recipe] for r in in_order(records)]
-        layout.write_atomic(folder / layout.PLAN, layout.seal(plan_body(shards, index.stored, fingerprint, attributes)))
+    if plan is None and all(record.build_digest for record in records):
+        shards = tuple(PlannedShard(r.name, r.count + len(r.failed), r.build_digest) for r in in_order(records))
+        layout.write_atomic(folder / layout.PLAN, PlanRecord(shards, index.stored, made_from, attributes).to_bytes())
     layout.write_atomic(folder / layout.INDEX, index.to_bytes())
     return index
 
 
-def _first(*choices: dict[str, Any] | None) -> dict[str, Any]:
-    """The first that says anything."""
+def _first_nonempty(*choices: dict[str, Any] | None) -> dict[str, Any]:
     return next((choice for choice in choices if choice), {})
 
 
 def _sound_records(folder: Path, old: Index | None, on_progress: Progress | None) -> list[ShardRecord]:
-    """True records first: what they know of arrays and attributes serves the tars whose records are lost."""
-    names = sorted(_tars(folder) | _recorded(folder))
-    true = {name: _true_record(folder, name) for name in names}
-    known = old.stored if old else next((r.arrays for r in true.values() if r), {})
-    attributes = _first(old.attributes if old else None, *(r.attributes for r in true.values() if r))
+    """Sound records first: they know the attributes of the arrays, which the tars without records do not hold."""
+    names = sorted(_tars(folder))
+    sound = {name: _sound_record(folder, name) for name in names}
+    known = old.stored if old else next((r.arrays for r in sound.values() if r), {})
+    attributes = _first_nonempty(old.attributes if old else None, *(r.attributes for r in sound.values() if r))
     records = []
     for name in names:
-        record = true[name] or _scanned(folder, name, known, attributes)
+        record = sound[name] or _scanned(folder, name, known, attributes)
         records += [record] if record else []
         if on_progress:
             on_progress(1, name)
     return records
 
 
-def _true_record(folder: Path, name: str) -> ShardRecord | None:
+def _sound_record(folder: Path, name: str) -> ShardRecord | None:
     try:
         record = ShardRecord.read(folder / layout.record_name(name))
     except ShardError:
         return None
-    return None if any(_faults_of(folder / name, record, None, None)) else record
+    _check_record(folder / name, record, None, None, report := VerifyReport())
+    return record if report.sound else None
 
 
 def _scanned(
     folder: Path, name: str, known: Mapping[str, StoredArray], attributes: Mapping[str, Any]
 ) -> ShardRecord | None:
-    """A new record for a tar whose own is lost; none if the record stands and says that this is not its tar.
+    """A new record for a tar whose own is lost; None if its record is intact, but the tar is not the one it describes.
 
-    Neither if tar and record were renamed together: the new name may be of another split, and galaxies would leak.
+    Also None if tar and record were renamed together: the new name may be of another split, and views of one galaxy
+    would be on both sides of a split.
     """
     try:
         record = ShardRecord.read(folder / layout.record_name(name))
@@ -293,8 +297,8 @@ def _scanned(
         return None
 
 
-def _plan(folder: Path) -> dict[str, Any]:
+def _plan(folder: Path) -> PlanRecord | None:
     try:
-        return read_plan(folder)
+        return PlanRecord.read(folder)
     except ShardError:
-        return {}
+        return None

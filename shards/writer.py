@@ -1,7 +1,7 @@
-"""Samples into shards: every shard is a slice of the input that is fixed before work starts.
+"""Samples -> shards: every shard is a slice of the input that is fixed before work starts.
 
-Any shard can therefore be built alone, in any order, by any worker, rank or array task, and built again to the same
-bytes. A shard is finished when its json stands beside it; whoever finishes last closes the set with index.json.
+Any worker, rank or array task can therefore build any shard, in any order, and again with the same bytes. A shard is
+finished when its record (JSON) exists beside it; the process that finishes the last one writes index.json.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Any
 
 from shards import layout
 from shards.codec import ArraySchema
-from shards.encode_sample import Failure, Packed, Sample, pack, salvage
+from shards.encode_sample import EncodedSample, Sample, encode_sample, finished_samples
 from shards.errors import ShardError
-from shards.finalize import close_set, plan_body
-from shards.index import Members, ShardRecord, StoredArray
-from shards.pool import Map, crew
-from shards.set_plan import Item, Recipe, SetPlan, ShardJob
+from shards.finalize import file_size, finalize_set
+from shards.index import Failure, Members, ShardRecord, StoredArray
+from shards.pool import Map, worker_pool
+from shards.set_plan import Item, PlannedShard, PlanRecord, SetPlan, SetSpec, ShardJob
 from shards.statistics import Statistics, merge
 from shards.tar import Writer
 
@@ -31,7 +31,7 @@ Progress = Callable[[int, str], None]
 
 @dataclass
 class SetReport:
-    """What a run did. `failed` inputs are also in failures.jsonl; `complete` means that index.json stands."""
+    """The result of one process. `failed` inputs are also in failures.jsonl; when `complete`, index.json exists."""
 
     shards_written: int = 0
     shards_kept: int = 0
@@ -41,9 +41,9 @@ class SetReport:
     worst_relative_error: float = 0.0
     worst_error_of_peak: float = 0.0
 
-    def take(self, record: ShardRecord) -> None:
+    def add(self, record: ShardRecord) -> None:
         self.samples += record.count
-        self.failed += [Failure(record.name, f["item"], f["reason"]) for f in record.failed]
+        self.failed += record.failed
         whole = merge(record.statistics.values())
         self.worst_relative_error = max(self.worst_relative_error, whole.worst_relative_error)
         self.worst_error_of_peak = max(self.worst_error_of_peak, whole.worst_error_of_peak)
@@ -56,7 +56,7 @@ def write_set(
     *,
     schema: Sequence[ArraySchema],
     attributes: Mapping[str, Any],
-    fingerprint: Any = None,
+    made_from: Any = None,
     encoding: str = "float32",
     software: Mapping[str, str] | None = None,
     workers: int = 1,
@@ -67,51 +67,44 @@ def write_set(
     retry_failed: bool = False,
     on_progress: Progress | None = None,
 ) -> SetReport:
-    """Build this rank's shards (every `world`-th) and close the set if all are there.
+    """Build this rank's shards (every `world`-th), and finish the set if all shards exist.
 
-    `make` is picklable and turns an item into a sample; whatever it raises is that input's failure. `fingerprint`
-    (JSON) is everything besides the items that samples depend on: with `resume`, finished shards of the same
-    fingerprint are kept, others refused by name; `retry_failed` also takes up the inputs that failed. `attributes`
-    (JSON) goes into the index as it is. ShardError when the folder is in use or cannot be written, keys collide, or
-    there is no such rank.
+    `make` is picklable and turns an item into a sample; an exception that it raises is a failure of that item.
+    `made_from` (JSON) is everything besides the items that samples depend on: with `resume`, finished shards made from
+    the same are kept and others refused by name; `retry_failed` also repeats the items that failed. `attributes`
+    (JSON) is copied into the index. ShardError when the folder is in use or cannot be written, keys collide, or there
+    is no such rank.
     """
     if not 0 <= rank < world:
         raise ShardError(f"there is no rank {rank} among {world}", "ranks count from 0")
-    recipe = Recipe.of(schema, encoding, fingerprint, software or {})
-    run = _Run(
-        Path(folder).absolute(), plan, recipe, dict(attributes), rank, world, retry_failed, on_progress or _silent
-    )
+    spec = SetSpec.of(schema, encoding, made_from, software or {})
+    progress = on_progress or (lambda steps, message: None)
+    run = _SetWriter(Path(folder).absolute(), plan, spec, dict(attributes), rank, world, retry_failed, progress)
     run.prepare(resume=resume or retry_failed, overwrite=overwrite)
-    return run.work(partial(_attempt, make, tuple(recipe.stored.values())), workers)
+    return run.write(partial(_try_to_make, make, tuple(spec.stored.values())), workers)
 
 
-def _silent(steps: int, words: str) -> None:
-    pass
-
-
-def _attempt(make: Callable[[Item], Sample], stored: Sequence[StoredArray], item: Item) -> Packed | str:
-    """In a worker: an item's packed sample, or the reason why there is none."""
+def _try_to_make(make: Callable[[Item], Sample], stored: Sequence[StoredArray], item: Item) -> EncodedSample | str:
+    """In a worker: an item's encoded sample, or the reason why there is none."""
     try:
-        return pack(make(item), stored)
-    except (
-        Exception
-    ) as error:  # one bad input must not end a week's work; the reason is kept, the run ends with failure
+        return encode_sample(make(item), stored)
+    except Exception as error:  # one bad input must not end a long run: its reason is kept, and the run reports it
         return reason(error)
 
 
 def reason(error: Exception) -> str:
     """One line."""
-    words = f"{type(error).__name__}: {error}" if not hasattr(error, "hint") else str(error)
-    return " ".join(words.split())
+    text = f"{type(error).__name__}: {error}" if not hasattr(error, "hint") else str(error)
+    return " ".join(text.split())
 
 
 @dataclass
-class _Run:
+class _SetWriter:
     """One process's part of writing a set."""
 
     folder: Path
     plan: SetPlan
-    recipe: Recipe
+    spec: SetSpec
     attributes: dict[str, Any]
     rank: int
     world: int
@@ -120,84 +113,80 @@ class _Run:
     report: SetReport = field(default_factory=SetReport)
 
     @cached_property
-    def recipes(self) -> dict[str, str]:
-        return {job.name: self.recipe.of_job(job) for job in self.plan.jobs}
+    def digests(self) -> dict[str, str]:
+        """What each shard is made from, by its name."""
+        return {job.name: self.spec.digest(job) for job in self.plan.jobs}
 
     # --- before ---
 
     def prepare(self, *, resume: bool, overwrite: bool) -> None:
-        """Refuse a folder in use, or make it ours: the plan stands before the first shard."""
-        body = self._plan_body()
+        """Refuse a folder in use, or clear and prepare it: the plan is written before the first shard."""
+        plan = self._plan_bytes()
         used = self.folder.exists() and any(not p.name.endswith(".part") for p in self._content())
         if used and overwrite:
             self._clear()
-        elif used and not resume and not self._joins(body):
-            raise ShardError(
-                f"output folder {self.folder} exists",
-                "go on with `--resume`, replace it with `--overwrite`, or name another",
-            )
+        elif used and not resume and not self._same_job(plan):
+            hint = "continue with `--resume`, replace it with `--overwrite`, or name another"
+            raise ShardError(f"output folder {self.folder} exists", hint)
         self.folder.mkdir(parents=True, exist_ok=True)
         for left in layout.leftovers(self.folder):
             left.unlink(missing_ok=True)
-        self._refuse_strangers()
-        if _bytes_of(self.folder / layout.PLAN) != layout.seal(body):
+        self._refuse_unplanned_tars()
+        if _bytes_of(self.folder / layout.PLAN) != plan:
             for job in () if overwrite else self.plan.jobs:
-                self._finished(job)  # refuses shards of other options while the plan that they fit still stands
-            layout.write_atomic(self.folder / layout.PLAN, layout.seal(body))
+                self._finished(job)  # refuses shards of other options before the plan that they belong to is replaced
+            layout.write_atomic(self.folder / layout.PLAN, plan)
 
     def _content(self) -> list[Path]:
         if not self.folder.is_dir():
-            raise ShardError(f"{self.folder} exists and is no folder", "name another")
+            raise ShardError(f"{self.folder} exists and is not a folder", "name another")
         return list(self.folder.iterdir())
 
-    def _plan_body(self) -> dict[str, Any]:
-        shards = [[job.name, len(job.items), self.recipes[job.name]] for job in self.plan.jobs]
-        return plan_body(shards, self.recipe.stored, self.recipe.fingerprint, self.attributes)
+    def _plan_bytes(self) -> bytes:
+        shards = tuple(PlannedShard(job.name, len(job.items), self.digests[job.name]) for job in self.plan.jobs)
+        return PlanRecord(shards, self.spec.stored, self.spec.made_from, self.attributes).to_bytes()
 
-    def _joins(self, body: dict[str, Any]) -> bool:
-        """Whether another rank of this very job has opened the folder."""
-        return self.world > 1 and _bytes_of(self.folder / layout.PLAN) == layout.seal(body)
+    def _same_job(self, plan: bytes) -> bool:
+        """Whether another rank of this job has begun the folder."""
+        return self.world > 1 and _bytes_of(self.folder / layout.PLAN) == plan
 
     def _clear(self) -> None:
-        """Remove this library's files, and no others; of other ranks' shards only those that nobody will replace."""
-        theirs = {job.name for job in self.plan.jobs} - {job.name for job in self._jobs()}
-        keep = theirs | {layout.record_name(name) for name in theirs} | {layout.PLAN}
+        """Remove this library's files only; of other ranks' shards only those that no rank will replace."""
+        others = {job.name for job in self.plan.jobs} - {job.name for job in self._jobs()}
+        keep = others | {layout.record_name(name) for name in others} | {layout.PLAN}
         for path in self._content():
-            if layout.is_ours(path.name) and path.name not in keep and not path.name.endswith(".part"):
+            if layout.is_shard_file(path.name) and path.name not in keep and not path.name.endswith(".part"):
                 path.unlink(missing_ok=True)
-        for name in theirs:  # a record of other options is no other rank's work, and would count as a finished shard
+        for name in others:  # a record of other options is not by a rank of this job, and would count as finished
             if self._is_stale(name):
                 (self.folder / layout.record_name(name)).unlink(missing_ok=True)
 
     def _is_stale(self, name: str) -> bool:
         try:
-            return ShardRecord.read(self.folder / layout.record_name(name)).recipe != self.recipes[name]
+            return ShardRecord.read(self.folder / layout.record_name(name)).build_digest != self.digests[name]
         except ShardError:
             return False
 
-    def _refuse_strangers(self) -> None:
-        planned = set(self.recipes)
+    def _refuse_unplanned_tars(self) -> None:
         for path in sorted(self.folder.glob("*.tar")):
-            if path.name not in planned:
-                raise ShardError(
-                    f"{path} is not part of what is being written",
-                    "the inputs changed: use `--overwrite` or another folder",
-                )
+            if path.name not in self.digests:
+                hint = "the inputs changed: use `--overwrite` or another folder"
+                raise ShardError(f"{path} is not part of the set that is being written", hint)
 
     # --- the work ---
 
     def _jobs(self) -> tuple[ShardJob, ...]:
         return self.plan.jobs[self.rank :: self.world]
 
-    def work(self, function: Callable[[Item], Packed | str], workers: int) -> SetReport:
+    def write(self, function: Callable[[Item], EncodedSample | str], workers: int) -> SetReport:
         todo = [job for job in self._jobs() if not self._keep(job)]
         if todo:
-            (self.folder / layout.INDEX).unlink(missing_ok=True)  # it would not fit any more
-            with crew(function, workers) as mapped:
+            (self.folder / layout.INDEX).unlink(missing_ok=True)  # it would no longer describe the set
+            with worker_pool(function, workers) as mapped:
                 for job in todo:
-                    self.report.take(self._write(job, mapped))
+                    self.report.add(self._write(job, mapped))
                     self.report.shards_written += 1
-        self.report.complete = close_set(self.folder)
+        self.report.complete = finalize_set(self.folder)
         return self.report
 
     def _keep(self, job: ShardJob) -> bool:
@@ -205,7 +194,7 @@ class _Run:
         record = self._finished(job)
         if record is None or (self.retry_failed and record.failed):
             return False
-        self.report.take(record)
+        self.report.add(record)
         self.report.shards_kept += 1
         self.on_progress(len(job.items), "")
         return True
@@ -215,97 +204,89 @@ class _Run:
             record = ShardRecord.read(self.folder / layout.record_name(job.name))
         except ShardError:
             return None  # absent or damaged: to be built
-        if record.recipe != self.recipes[job.name]:
-            raise ShardError(
-                f"{self.folder / job.name} was made from other inputs or with other options",
-                "use `--overwrite` or another folder",
-            )
-        size = _size_of(self.folder / job.name)
+        if record.build_digest != self.digests[job.name]:
+            what = f"{self.folder / job.name} was made from other inputs or with other options"
+            raise ShardError(what, "use `--overwrite` or another folder")
+        size = file_size(self.folder / job.name)
         return record if size == (record.size if record.count else None) else None
 
     def _write(self, job: ShardJob, mapped: Map) -> ShardRecord:
         try:
             return self._build(job, mapped)
         except OSError as error:
-            self._note_unwritten(job, reason(error))
-            raise ShardError(
-                f"{self.folder / job.name} cannot be written: {error.strerror or error}",
-                "nothing half-written was left; mend that, then go on with `--resume`",
-            ) from None
+            self._list_unwritten(job, reason(error))
+            what = f"{self.folder / job.name} cannot be written: {error.strerror or error}"
+            raise ShardError(what, "no partial file was left; fix that, then continue with `--resume`") from None
 
     def _build(self, job: ShardJob, mapped: Map) -> ShardRecord:
-        """Write a shard and then its json. Samples that an earlier attempt got are taken over as they are."""
+        """Write a shard and then its record. With `retry_failed`, the samples of an earlier run are copied."""
         path = self.folder / job.name
-        old = salvage(path, self._finished(job), job.items) if self.retry_failed else {}
+        old = finished_samples(path, self._finished(job), job.items) if self.retry_failed else {}
         results = mapped(item for i, item in enumerate(job.items) if i not in old)
-        shard = _Shard(self.recipe.stored)
+        shard = _ShardBuilder(job, self.spec.stored)
         with layout.atomic_file(path) as file:
             writer = Writer(file)
             for i, item in enumerate(job.items):
                 shard.add(writer, item, old[i] if i in old else next(results))
                 failed = len(self.report.failed) + len(shard.failed)
                 self.on_progress(1, f"{failed} failed" if failed else "")
-            sum_ = writer.close()
-        record = shard.record(job, writer.size, sum_, self)
+            checksum = writer.close()
+        record = shard.record(writer.size, checksum, self)
         if not record.count:
-            path.unlink()  # a tar without members is no shard; its json still says what failed
+            path.unlink()  # a tar without members is not a shard; the record still lists the failures
         layout.write_atomic(self.folder / layout.record_name(job.name), record.to_bytes())
         return record
 
-    def _note_unwritten(self, job: ShardJob, why: str) -> None:
+    def _list_unwritten(self, job: ShardJob, why: str) -> None:
         lines = [Failure(job.name, item, why).to_line() for item in job.items]
-        with suppress(OSError):  # a disk that cannot hold the shard may not hold this either; the error says it all
+        with suppress(OSError):  # a disk that is full may have no room for this either; the raised error is enough
             layout.write_atomic(self.folder / layout.FAILURES, "".join(lines).encode())
 
 
-class _Shard:
-    """A shard in the making: what its record will say."""
+class _ShardBuilder:
+    """A shard that is being written, and the content of its record so far."""
 
-    def __init__(self, stored: Mapping[str, StoredArray]) -> None:
-        self.stored = dict(stored)
+    def __init__(self, job: ShardJob, stored: Mapping[str, StoredArray]) -> None:
+        self.job, self.stored = job, dict(stored)
         self.keys: list[str] = []
         self.groups: list[str] = []
         self.members = {name: Members([], [], []) for name in (*stored, "json")}
         self.statistics: dict[str, list[Statistics]] = {name: [] for name in stored}
-        self.failed: list[dict[str, Any]] = []
+        self.failed: list[Failure] = []
 
-    def add(self, writer: Writer, item: Item, result: Packed | str) -> None:
-        if isinstance(result, Packed) and result.key in self.keys:
+    def add(self, writer: Writer, item: Item, result: EncodedSample | str) -> None:
+        if isinstance(result, EncodedSample) and result.key in self.keys:
             result = f"key '{result.key}' is already taken in this shard"
         if isinstance(result, str):
-            self.failed.append({"item": item, "reason": result})
+            self.failed.append(Failure(self.job.name, item, result))
             return
         self.keys.append(result.key)
         self.groups.append(result.group)
-        for kind, (suffix, data, sum_) in result.members.items():
+        for kind, (suffix, data, checksum) in result.members.items():
             row = self.members[kind]
             row.offset.append(writer.add(f"{result.key}.{suffix}", data))
             row.size.append(len(data))
-            row.checksum.append(sum_)
+            row.checksum.append(checksum)
         for name, statistics in result.statistics.items():
             self.statistics[name].append(statistics)
 
-    def record(self, job: ShardJob, size: int, sum_: str, run: _Run) -> ShardRecord:
+    def record(self, size: int, checksum: str, run: _SetWriter) -> ShardRecord:
         return ShardRecord(
-            name=job.name,
-            split=job.split,
+            name=self.job.name,
+            split=self.job.split,
             size=size if self.keys else 0,
-            checksum=sum_ if self.keys else "",
+            checksum=checksum if self.keys else "",
             keys=self.keys,
             groups=self.groups,
             arrays=self.stored,
             members=self.members,
             statistics={name: merge(parts) for name, parts in self.statistics.items()},
             failed=self.failed,
-            recipe=run.recipes[job.name],
+            build_digest=run.digests[self.job.name],
             attributes=run.attributes,
-            software=run.recipe.software,
+            software=run.spec.software,
         )
 
 
 def _bytes_of(path: Path) -> bytes | None:
     return path.read_bytes() if path.is_file() else None
-
-
-def _size_of(path: Path) -> int | None:
-    return path.stat().st_size if path.is_file() else None

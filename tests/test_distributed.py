@@ -40,7 +40,7 @@ def test_messages_of_any_shape_and_kind_arrive_in_place() -> None:
             same = values.clone()
             assert here.sum(values) is values and torch.equal(values, same)
         assert here.max(-3) == -3
-        assert here.most_of(torch.tensor(2.5)).item() == 2.5
+        assert here.max_tensor(torch.tensor(2.5)).item() == 2.5
         assert here.sum(torch.rand(4, 6, dtype=torch.float64).t()).shape == (6, 4)
 
 
@@ -104,16 +104,16 @@ def test_what_rank_0_does_alone_ends_all_ranks_as_it_ended() -> None:
         raise OSError(28, "No space left on device")
 
     done: list[int] = []
-    World(0, 2, control=Other(0)).alone(lambda: done.append(0))
-    World(1, 2, control=Other(0)).alone(lambda: done.append(1))
+    World(0, 2, control=Other(0)).on_rank_0(lambda: done.append(0))
+    World(1, 2, control=Other(0)).on_rank_0(lambda: done.append(1))
     assert done == [0]
     for action, error, code in ((refuse, DataError, DataError.exit_code), (fail, OSError, 1)):
         others = Other(0)
         with pytest.raises(error):
-            World(0, 2, control=others).alone(action)
+            World(0, 2, control=others).on_rank_0(action)
         assert [values.tolist() for values in others.heard] == [[code]]
     with pytest.raises(SystemExit) as ended:
-        World(1, 2, control=Other(2)).alone(refuse)
+        World(1, 2, control=Other(2)).on_rank_0(refuse)
     assert ended.value.code == 2
 
 
@@ -132,7 +132,7 @@ def test_sums_and_maxima_are_over_all_ranks() -> None:
     here = World(0, 2, control=Other(2.0))
     assert here.sum(torch.tensor([1.0, 5.0], dtype=torch.float64)).tolist() == [3.0, 7.0]
     assert (here.max(1), here.max(7)) == (2, 7)
-    assert here.most_of(torch.tensor([1.0, 5.0])).tolist() == [2.0, 5.0]
+    assert here.max_tensor(torch.tensor([1.0, 5.0])).tolist() == [2.0, 5.0]
     assert here.is_main and not World(1, 2).is_main
 
 

@@ -148,7 +148,7 @@ def test_ingest_stops_at_a_signal_and_goes_on_to_the_same_bytes(iris: Callable, 
 @pytest.mark.parametrize(
     ("work", "words"),
     [
-        ("telescope.cube.regrid_cubes", ("cube", "c.fits", "--out", "lv.npz")),
+        ("telescope.regrid.write_lv_image", ("cube", "c.fits", "--preset", "tiny", "--out", "lv.npz")),
         ("telescope.revert.revert", ("revert", ".", "c.fits", "--out", "map.fits")),
         ("observers.observe.observe_to_fits", ("observe", ".", "0", "--out", "c.fits")),
         ("demo.demo", ("demo",)),
@@ -168,7 +168,7 @@ def test_what_is_done_in_one_go_is_unwound_at_a_signal(
 
     monkeypatch.setattr(f"iris_cli.{work}", stopped)
     ran = iris(*words)
-    assert ran.code == EXIT_REQUEUE and unwound and "begin again" in ran.err
+    assert ran.code == EXIT_REQUEUE and unwound and "start again" in ran.err
 
 
 def test_a_demonstration_that_is_stopped_in_its_training_says_what_a_demonstration_can(
@@ -180,7 +180,7 @@ def test_a_demonstration_that_is_stopped_in_its_training_says_what_a_demonstrati
     monkeypatch.setattr("iris_cli.demo.train_run", stopped)
     ran = iris("demo", "--out", tmp_path / "demo", "-n", "10", "-w", "1", "-q")
     assert ran.code == EXIT_REQUEUE
-    assert "stopped by a signal after step 4 (begin again with --overwrite)" in ran.err
+    assert "stopped by a signal after step 4 (start again with --overwrite)" in ran.err
 
 
 def test_a_report_that_is_stopped_while_it_is_written_leaves_nothing(
@@ -191,5 +191,5 @@ def test_a_report_that_is_stopped_while_it_is_written_leaves_nothing(
     monkeypatch.setattr("iris_cli.evaluation.report_folder.to_json", lambda *told: signal.raise_signal(signal.SIGTERM))
     before = sorted(tmp_path.iterdir())
     ran = iris("test", tmp_path / "run", shards, "--report", tmp_path / "report", "-q")
-    assert ran.code == EXIT_REQUEUE and "begin again" in ran.err
+    assert ran.code == EXIT_REQUEUE and "start again" in ran.err
     assert sorted(tmp_path.iterdir()) == before

@@ -33,22 +33,16 @@ def cube(
     """
     config = settings.resolve()
     from iris_cli.signals import START_AGAIN, stop_on_signal
-    from iris_cli.telescope import cube as work  # imports astropy
+    from iris_cli.telescope.regrid import target_grid, write_lv_image  # imports astropy
 
+    grid, reduction = target_grid(config, preset, run, shards, settings.flags.get("latitude"))
+    history = provenance.history(config)
     with stop_on_signal(START_AGAIN):
-        made = work.regrid_cubes(
-            cubes,
-            out,
-            config,
-            preset=preset,
-            run=run,
-            shards=shards,
-            latitude=settings.flags.get("latitude"),
-            overwrite=overwrite,
-            quiet=output.quiet,
-            history=provenance.history(config),
+        lv = write_lv_image(
+            cubes, out, grid, reduction, config.cube, overwrite=overwrite, quiet=output.quiet, history=history
         )
+    made = lv.to_dict()
     if output.as_json:
-        emit(made)
+        emit({"file": str(out), **made})
     else:
         print(f"{made['sampled']:.1%} of the image filled, peak {made['peak_K']:.4g} K: {out}")

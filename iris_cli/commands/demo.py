@@ -97,10 +97,13 @@ def run_demo(
     `history` describes the command and is written into the figure. DataError when `out` holds something and
     `overwrite` is not set.
     """
+    from iris_cli.evaluation.figures import draw_predictions
     from iris_cli.files import to_json, write_text
     from iris_cli.mock.generate import Foregrounds, Galaxies, write_mock
-    from iris_cli.training.test import inputs_of, open_run, test_run
+    from iris_cli.plots.style import save
+    from iris_cli.training.test import inputs_of, predictions_of, test_run
     from iris_cli.training.train import train_run
+    from iris_cli.training.trained_run import open_run
 
     if out.exists() and not overwrite and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out} exists", "choose another folder with --out, or --overwrite it")
@@ -122,7 +125,8 @@ def run_demo(
         members = [open_run(out / RUN)]
         inputs = inputs_of(hyper, members=members)
         tested = test_run(members, hyper, inputs, quiet=quiet)
-        _draw(members, inputs, out, history)
+        figure = draw_predictions(predictions_of(members, inputs.normal, most=3))  # the first, not chosen ones
+        save(figure, out / FIGURE, history=history)
     made = {**tested.headline(), "seed": seed, "seconds": watch.seconds, "figure": str(out / FIGURE)}
     write_text(out / REPORT, to_json(made))
     return tested.means, made
@@ -134,21 +138,3 @@ def _observe(standard: Path, shards: Path, config: Any, how: dict[str, Any]) -> 
     report = preobserve([standard], shards, config, **how)
     if report.failed:
         raise DataError(f"{standard}: {report.failed[0].reason}")
-
-
-def _draw(members: Any, inputs: Any, out: Path, history: Sequence[str]) -> None:
-    """The first three galaxies of the test split, and the network's predictions."""
-    from iris_cli.plots.pairs import draw_pairs
-    from iris_cli.plots.style import save
-    from iris_cli.training.test import predictions_of
-
-    shown = predictions_of(members, inputs.normal, most=3)
-    figure = draw_pairs(
-        [o[0] for o in shown.observations],
-        [d[0] for d in shown.true],
-        [d[0] for d in shown.predicted],
-        shown.grid,
-        shown.quantity,
-        shown.sources,
-    )
-    save(figure, out / FIGURE, history=history)

@@ -72,7 +72,8 @@ def evaluate(
         processes.start()
     from iris_cli.console import emit, table
     from iris_cli.ranks import is_rank_0
-    from iris_cli.training.test import inputs_of, open_members, report_predictions, test_run
+    from iris_cli.training.test import inputs_of, report_predictions, save_headline, test_run
+    from iris_cli.training.trained_run import open_members
 
     members = open_members(run)
     trained = {**members[0].checkpoint.config, "observer": ""}
@@ -91,6 +92,7 @@ def evaluate(
     tested = test_run(members, config, inputs, device=processes.device, quiet=output.quiet)
     if not is_rank_0():
         return
+    save_headline(run, tested)
     result = tested.headline()
     if report:
         from iris_cli.evaluation.report_folder import write_report

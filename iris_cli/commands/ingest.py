@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,7 @@ from iris_cli.errors import EXIT_DONE, EXIT_FAILURE, EXIT_REQUEUE, DataError, Us
 
 if TYPE_CHECKING:
     from iris_cli.dry_run import DryRun
+    from iris_cli.snapshots.galaxy import GalaxyFacts
 
 
 @options.command
@@ -89,13 +90,13 @@ def ingest(
                 "made": report.made,
                 "complete": report.complete,
                 "failed": report.failed,
-                "galaxies": report.told,
+                "galaxies": {source: to_dict(facts) for source, facts in report.galaxies.items()},
             }
         )
     else:
-        for source, facts in report.told.items():
-            cells, mass = plural(facts["cells"], "cell"), facts["h2_mass_M_sun"]
-            print(f"{source}: {cells}, {rotation(facts)}, {mass:.3g} M_sun of H2")
+        for source, facts in report.galaxies.items():
+            cells = plural(facts.cells, "cell")
+            print(f"{source}: {cells}, {rotation(facts)}, {facts.h2_mass_M_sun:.3g} M_sun of H2")
         print(f"{plural(tensors, 'tensor')}{'' if report.complete else ' (other processes make the rest)'}: {out}")
     if report.failed:
         raise DataError(
@@ -124,10 +125,10 @@ def _dry_run(
     )
 
 
-def rotation(facts: dict[str, Any]) -> str:
+def rotation(facts: GalaxyFacts) -> str:
     """The snapshot's own sense of rotation."""
-    if facts["spin_order"] == 0.0:
+    if facts.spin_order == 0.0:
         return "does not rotate"
-    sense = "clockwise" if facts["spin_axis"][2] < 0 else "anticlockwise"
-    kept = facts["turn"] == [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    sense = "clockwise" if facts.spin_axis[2] < 0 else "anticlockwise"
+    kept = facts.turn == ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
     return f"rotates {sense} seen from +z{'' if kept else ', reoriented'}"

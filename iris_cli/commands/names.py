@@ -33,8 +33,7 @@ def _preobserve(config: Any) -> None:
 
 
 def _observe(config: Any) -> None:
-    from iris_cli.observers.arrays import tracer_abundance
-    from iris_cli.observers.molecules import load_molecule
+    from iris_cli.observers.molecules import load_molecule, tracer_abundance
 
     for line in config.lines:
         load_molecule(line.molecule).line(line.transition)

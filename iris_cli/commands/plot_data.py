@@ -25,9 +25,9 @@ from iris_cli.plots.losses import History
 from iris_cli.plots.orbits import CENTRED, ON_SKY, Place
 from iris_cli.standard.dataset import INDEX, StandardDataset
 from iris_cli.standard.paper_format import ATTRIBUTES
+from iris_cli.telescope.density_map import load_caption, load_map
 from iris_cli.telescope.fits_image import SkyImage, axis, read_fits, transposed
-from iris_cli.telescope.lv_file import load_lv
-from iris_cli.telescope.map_file import load_caption, load_map
+from iris_cli.telescope.lv_image import load_lv
 from iris_cli.training.run_folder import member_folders
 from iris_cli.units import H2_MASS_SHARE
 
@@ -94,14 +94,14 @@ def shard_sample(folder: Path, selection: Selection) -> ShardSample:
     item = _item(dataset, selection)
     found = dataset[item]
     observation, density = (found, None) if isinstance(found, torch.Tensor) else (found[0], found[1][0].numpy())
-    return ShardSample(observation[0].numpy(), density, dataset.grid, dataset.quantity, dataset.keys([item])[0])
+    return ShardSample(observation[0].numpy(), density, dataset.grid, dataset.quantity, dataset.key(item))
 
 
 def shard_item(folder: Path, selection: Selection) -> tuple[int, str]:
     """A sample's number within its split, and its key. UsageError when there is no such sample."""
     dataset = PreObservedDataset(shards_folder(str(folder)), selection.split)
     item = _item(dataset, selection)
-    return item, dataset.keys([item])[0]
+    return item, dataset.key(item)
 
 
 def density_of(sample: ShardSample, folder: Path) -> Floats:
@@ -118,7 +118,7 @@ def _item(dataset: PreObservedDataset, selection: Selection) -> int:
         found = np.flatnonzero(np.isin(dataset.numbers, table.number[table.key == selection.key]))
         if not len(found):
             raise UsageError(
-                f"{dataset.folder} has no sample '{selection.key}'", f"the first is '{dataset.keys([0])[0]}'"
+                f"{dataset.folder} has no sample '{selection.key}'", f"the first is '{dataset.key(0)}'"
             )
         return int(found[0])
     if selection.number >= len(dataset):

@@ -16,6 +16,7 @@ from iris_cli.commands.plot_data import Selection
 from iris_cli.config.figure import FigureConfig
 from iris_cli.config.train import Noise
 from iris_cli.errors import DataError
+from iris_cli.evaluation.figures import draw_predictions
 from iris_cli.plots.axes_of_sky import stretch
 from iris_cli.plots.losses import draw_losses
 from iris_cli.plots.lv import draw_lv_figure
@@ -25,8 +26,9 @@ from iris_cli.plots.pairs import draw_pairs
 from iris_cli.plots.spectrum import draw_spectra
 from iris_cli.plots.style import style_of
 from iris_cli.plots.top_down import draw_top_down_figure
-from iris_cli.training.test import feed_of, open_members, predictions_of
+from iris_cli.training.test import open_stream, predictions_of
 from iris_cli.training.test_split import split_to_test
+from iris_cli.training.trained_run import open_members
 
 #: (longitude, latitude) in deg; None: the mean over all latitudes.
 Places = Sequence[tuple[float, float | None]]
@@ -89,19 +91,10 @@ def pair(path: Path, selection: Selection, look: FigureConfig, run: Path | None 
     split = split_to_test([str(path)], selection.split, [member.checkpoint for member in members])
     selection = replace(selection, split=split or None)
     item, key = plot_data.shard_item(path, selection)
-    shown = predictions_of(members, feed_of(config, [str(path)], selection.split or ""), [item])
+    shown = predictions_of(members, open_stream(config, [str(path)], selection.split or ""), [item])
     if not shown.sources:
         raise DataError(f"sample '{key}' of {path} cannot be read", "check the folder with `iris shards verify`")
-    return draw_pairs(
-        [o[0] for o in shown.observations],
-        [d[0] for d in shown.true],
-        [d[0] for d in shown.predicted],
-        shown.grid,
-        shown.quantity,
-        [_titled(key, look)],
-        [s[0] for s in shown.spread],
-        **how,
-    )
+    return draw_predictions(shown, [_titled(key, look)], **how)
 
 
 def moments(path: Path, selection: Selection, look: FigureConfig) -> Figure:

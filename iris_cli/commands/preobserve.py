@@ -53,7 +53,7 @@ def preobserve(
     from iris_cli.signals import stop_on_signal
 
     standard = options.paths_of(standard)
-    config = work.settle(config, out, overwrite)
+    config = work.with_backend(config, out, overwrite)
     if dry_run:
         from iris_cli.dry_run import show
 
@@ -97,7 +97,7 @@ def _dry_run(folders: list[Path], out: Path, config: PreobserveConfig, workers: 
     work.check_output(out)
     inputs = [work.open_input(folder, config) for folder in folders]
     work.check_alike(inputs)
-    plan, arrays = work.plan(inputs, config), work.schema(inputs[0], config.litter)
+    plan, arrays = work.plan_set(inputs, config), work.set_schema(inputs, config)
     splits = ", ".join(f"{len(items)} {split}" for split, items in plan.splits.items())
     pairs = sum(map(len, plan.splits.values()))
     pair_bytes = sum(math.prod(array.shape) for array in arrays) * (2 if config.encoding == "float16-scaled" else 4)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +16,7 @@ from iris_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from iris_cli.dry_run import DryRun
+    from iris_cli.telescope.revert import RevertPlan
 
 #: Bytes of a FITS header with its history.
 HEADER_BYTES = 20_000
@@ -58,8 +60,9 @@ def revert(
     if dry_run:
         from iris_cli.dry_run import show
 
-        planned = work.plan_revert(runs, cubes, out, figure, config, density_unit, overwrite)
-        show(_dry_run(planned, inputs, out, figure), output.as_json, **planned)
+        plan = work.plan_revert(runs, cubes, out, figure, config, density_unit, overwrite)
+        more = {"networks": plan.networks, "outputs": plan.outputs}
+        show(_dry_run(plan, inputs, out, figure), output.as_json, **asdict(plan.input), **more)
         return
     with stop_on_signal(START_AGAIN):
         made = work.revert(
@@ -74,9 +77,9 @@ def revert(
             history=provenance.history(config),
         )
     if output.as_json:
-        emit(made.told)
+        emit(made.to_dict())
     else:
-        print("\n".join([*work.sentences(made.told), *made.told["outputs"]]))
+        print("\n".join([*made.record.sentences(), *made.outputs]))
 
 
 def divided(inputs: list[Path]) -> tuple[list[Path], list[Path]]:
@@ -90,20 +93,18 @@ def divided(inputs: list[Path]) -> tuple[list[Path], list[Path]]:
     return runs, cubes
 
 
-def _dry_run(planned: dict[str, Any], reads: list[Path], out: Path, figure: Path | None) -> DryRun:
-    """Map, observation and coverage, and with several networks their spread, are written."""
+def _dry_run(plan: RevertPlan, reads: list[Path], out: Path, figure: Path | None) -> DryRun:
+    """Writes map, observation and coverage, and with several networks their spread."""
     from iris_cli.dry_run import FIGURE_BYTES, WITH_TORCH, DryRun, size_of
 
-    cubes, shape = planned.get("cubes", []), planned["image"]
-    images = 3 + (len(planned["networks"]) > 1)
-    written = {out: images * (4 * math.prod(shape) + HEADER_BYTES)}
-    largest_GiB = max((float(cube["size_GiB"]) for cube in cubes), default=0.0)
-    working_GiB = planned.get("sums_GiB", 0.0) + min(planned.get("memory_GiB", 0.0), largest_GiB)
-    source = f" from {plural(len(cubes), 'cube')}, latitude by {planned['latitude']}" if cubes else ""
+    cubes, image = plan.input.cubes, plan.input.image
+    images = 3 + (len(plan.networks) > 1)
+    written = {out: images * (4 * math.prod(image) + HEADER_BYTES)}
+    source = f" from {plural(len(cubes), 'cube')}, latitude by {plan.input.latitude}" if cubes else ""
     return DryRun(
-        computes=f"a map of {' x '.join(map(str, shape))} pixels{source}",
+        computes=f"a map of {' x '.join(map(str, image))} pixels{source}",
         reads={path: size_of([path] if path.is_file() else path.rglob("best.pt")) for path in reads},
         writes=written if figure is None else {**written, figure: FIGURE_BYTES},
-        memory=WITH_TORCH + int(2**30 * working_GiB),
-        notes=tuple(note for cube in cubes for note in cube["notes"]),
+        memory=WITH_TORCH + int(2**30 * plan.input.working_GiB),
+        notes=tuple(note for cube in cubes for note in cube.notes),
     )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from iris_cli.config.grid import Grid
     from shards.index import Index
     from shards.statistics import Statistics
-    from shards.verify import Verdict
+    from shards.verify import VerifyReport
 
 app = typer.Typer(cls=Group, help="Inspect, verify, preview or index a shard folder.", no_args_is_help=True)
 
@@ -73,7 +73,7 @@ def verify(
         raise typer.Exit(EXIT_UNVERIFIED)
 
 
-def _verify(folder: Path, repair: bool, quiet: bool) -> Verdict:
+def _verify(folder: Path, repair: bool, quiet: bool) -> VerifyReport:
     from shards import verify as checks
 
     tars = len(list(folder.glob("*.tar")))
@@ -269,7 +269,7 @@ def _lines(path: str, value: Any) -> Iterator[str]:
 # --- verify -----------------------------------------------------------------------------------------------------------
 
 
-def _print_result(folder: Path, result: Verdict) -> None:
+def _print_result(folder: Path, result: VerifyReport) -> None:
     for note in result.notes:
         print(f"note: {note}")
     for fault in result.faults:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,6 +20,9 @@ from iris_cli.console import emit, log, plural
 from iris_cli.errors import EXIT_REQUEUE, UsageError
 from iris_cli.ranks import is_rank_0
 from iris_cli.signals import end_with_launcher, signals_by_name, stop_on_signal
+
+if TYPE_CHECKING:
+    from iris_cli.training.train import EnsembleSummary, RunSummary
 
 Data = Annotated[list[Path], typer.Argument(help="Shard folders; or standard data sets, with --observer.")]
 
@@ -139,7 +142,7 @@ def train(
     signals = () if "RANK" in os.environ else signals_by_name(config.stop_signals)  # the launcher passes them to ranks
     with stop_on_signal("start again with --resume", signals):
         processes.start()
-        told = run(
+        trained = run(
             config,
             out,
             members,
@@ -150,32 +153,23 @@ def train(
             quiet=output.quiet,
         )
     if is_rank_0():
-        emit(told) if output.as_json else print("\n".join(map(sentence, told.get("members", [told]))))
+        emit(trained.to_dict()) if output.as_json else print(trained)
 
 
 def absolute(folders: list[Path] | None) -> list[str]:
     return [str(folder.resolve()) for folder in folders or []]
 
 
-def run(config: TrainConfig, out: Path, members: int, **how: Any) -> dict[str, Any]:
+def run(config: TrainConfig, out: Path, members: int, **how: Any) -> RunSummary | EnsembleSummary:
     """The result of a training, or of all members of an ensemble. Exits with 75 after a signal, when all is saved."""
     from iris_cli.training import Stopped
     from iris_cli.training.train import train_members, train_run
 
     try:
-        told = train_run(config, out, **how) if members == 1 else train_members(config, out, members, **how)
+        trained = train_run(config, out, **how) if members == 1 else train_members(config, out, members, **how)
     except Stopped as stopped:
         log(f"{stopped.message} ({stopped.hint})")
         provenance.record(out, config, EXIT_REQUEUE)
         raise typer.Exit(EXIT_REQUEUE) from None
     provenance.record(out, config)
-    return told
-
-
-def sentence(told: dict[str, Any]) -> str:
-    best = (
-        ""
-        if told["best_epoch"] is None
-        else f", best validation loss {told['best_validation_loss']:.5g} after epoch {told['best_epoch']}"
-    )
-    return f"{plural(told['epochs'], 'epoch')}, {plural(told['steps'], 'step')}{best}: {told['run']}"
+    return trained

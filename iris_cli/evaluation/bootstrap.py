@@ -1,4 +1,4 @@
-"""How sure a mean is: bootstrap intervals over sources, because views of one galaxy are not independent."""
+"""Confidence intervals of means: a bootstrap over sources, because views of one galaxy are not independent."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 2000
-#: Of very many sources fewer resamples are taken, so that memory stays below 160 MB.
+#: With very many sources fewer resamples are drawn, so that memory stays below 160 MB.
 MOST_DRAWS, FEWEST_RESAMPLES = 20_000_000, 200
 LEVEL = 0.95
-#: Fewer sources say nothing about a spread between them.
+#: With fewer sources there is no interval.
 FEWEST_SOURCES = 2
 
 Floats = NDArray[np.float64]
@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Summary:
-    """Of one number or a curve of them, (width,) each: over the pairs that define it; NaN where none does.
+    """A number or a curve, (width,) each: mean and median over the `pairs` that define it; NaN where no pair does.
 
     `low` and `high` bound the mean with a confidence of LEVEL (percentile interval); NaN with a single source.
     """
@@ -34,9 +34,9 @@ class Summary:
 
 @dataclass(frozen=True)
 class Resampling:
-    """Sources drawn with replacement, as many as there are, with all their views (the cluster bootstrap).
+    """Sources drawn with replacement, as many as there are, with all their views (cluster bootstrap).
 
-    One set of draws serves all measures, so that a ratio or a difference of two means can be resampled as such.
+    All measures share one set of draws, so that a ratio or a difference of two means can be resampled, too.
     """
 
     #: (pairs,) the number of each pair's source.
@@ -71,7 +71,7 @@ class Resampling:
         return total
 
     def interval(self, resampled: Floats) -> tuple[Floats, Floats]:
-        """(resamples, width) -> the bounds (width,) between which the middle LEVEL of them lies."""
+        """(resamples, width) -> the bounds (width,) of their central LEVEL."""
         if self.sources < FEWEST_SOURCES:
             return (np.full(resampled.shape[1], np.nan),) * 2
         low, high = (_quantile(resampled, q) for q in ((1.0 - LEVEL) / 2.0, (1.0 + LEVEL) / 2.0))
@@ -90,7 +90,7 @@ def divided(a: Floats, b: Floats) -> Floats:
 
 
 def _quantile(values: Floats, q: float) -> Floats:
-    """Along the first axis, NaN left out; NaN where nothing is left."""
+    """Along the first axis, without NaN; NaN where all are NaN."""
     known = ~np.isnan(values).all(axis=0)
     found = np.full(values.shape[1], np.nan)
     found[known] = np.nanquantile(values[:, known], q, axis=0)

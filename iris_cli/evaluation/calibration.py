@@ -1,8 +1,8 @@
-"""Whether an ensemble knows how wrong it is: ranks and coverage, CRPS, spread and skill.
+"""Calibration of an ensemble: ranks and coverage, continuous ranked probability score (CRPS), spread and skill.
 
 Members are (K, n, 1, R', L) and the truth (n, 1, R', L), compared as asinh(density / normalization), so that faint gas
-counts beside bright clouds. If the truth is one more draw from what the members are drawn from, its rank among them is
-uniform, whatever the distribution (Hamill 2001).
+counts beside bright clouds. If the truth is drawn from the same distribution as the members, its rank among them is
+uniform, for any distribution (Hamill 2001).
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-#: Edges of the bins of spread in which the error is asked for, on the asinh scale.
+#: Edges of the bins of spread in which the error is measured, on the asinh scale.
 SPREAD_EDGES = np.append(0.0, np.geomspace(0.01, 3.0, 9))
 
 
 def ranks(members: Tensor, true: Tensor, occupied: float) -> Tensor:
-    """(n, K + 1) share of pixels where just so many members lie below the truth; the truth's ties are shared out.
+    """(n, K + 1) share of pixels where 0 ... K members are below the truth; ties are divided evenly.
 
-    Only pixels count in which the truth or any member reaches `occupied`: a choice that treats them all alike, and so
-    leaves uniform ranks uniform. NaN for a pair without such pixels.
+    Only pixels count in which the truth or any member reaches `occupied`. This selection treats truth and members
+    alike, so that uniform ranks stay uniform. NaN for a pair without such pixels.
     """
     counted = (torch.maximum(members.amax(dim=0), true) >= occupied).flatten(1)
     below = (members < true).sum(dim=0).flatten(1)
@@ -33,7 +33,7 @@ def ranks(members: Tensor, true: Tensor, occupied: float) -> Tensor:
 def nominal_coverage(members: int) -> NDArray[np.float64]:
     """(intervals,) of the central intervals between the j-th lowest and the j-th highest of K members, widest first.
 
-    (K + 1 - 2j) / (K + 1), j = 1 ... K/2: what they should cover, exactly and for any distribution.
+    (K + 1 - 2j) / (K + 1), j = 1 ... K/2; exact for any distribution.
     """
     j = np.arange(1, members // 2 + 1, dtype=np.float64)
     return (members + 1.0 - 2.0 * j) / (members + 1.0)
@@ -79,8 +79,8 @@ def _binned(values: Tensor, bins: Tensor) -> Tensor:
 
 
 def spread_skill(variance: NDArray, squared_error: NDArray, members: int) -> NDArray[np.float64]:
-    """sqrt((K + 1)/K mean variance / mean squared error): 1 for a calibrated ensemble, below 1 for one too sure of
-    itself (Fortin et al. 2014).
+    """sqrt((K + 1)/K mean variance / mean squared error): 1 for a calibrated ensemble, below 1 for an overconfident
+    one (Fortin et al. 2014).
     """
     ratio = np.divide(variance, squared_error, out=np.full_like(variance, np.nan), where=squared_error > 0)
     return np.sqrt((members + 1.0) / members * ratio)

@@ -1,4 +1,4 @@
-"""Several networks as one: trained alike on the same data from other seeds, they disagree where they do not know."""
+"""Several networks as one: trained on the same data with different seeds, their spread measures their uncertainty."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from iris_cli.reverter.reverter import Reverter
 
 
 class Ensemble(nn.Module):
-    """(N, 1, L, V) -> (K, N, 1, R', L): what each member draws. A single network is an ensemble of one."""
+    """(N, 1, L, V) -> (K, N, 1, R', L): the prediction of each member. A single network is an ensemble of one."""
 
     def __init__(self, members: Sequence[Reverter]) -> None:
-        """DataError unless all members read images of one size and quantity."""
+        """DataError unless all members take images of one size and quantity."""
         super().__init__()
         first = members[0]
         for number, member in enumerate(members[1:], start=2):
@@ -24,7 +24,7 @@ class Ensemble(nn.Module):
                 if one != other:
                     raise DataError(
                         f"members 1 and {number} differ in {what}: {one} and {other}",
-                        "an ensemble reads one kind of image",
+                        "all members of an ensemble take the same images",
                     )
         self.members = nn.ModuleList(members)
         self.image_size, self.quantity = first.image_size, first.quantity
@@ -33,7 +33,7 @@ class Ensemble(nn.Module):
         return len(self.members)
 
     def on(self, device: torch.device) -> Ensemble:
-        """Itself, each member moved to a device as it is fastest there."""
+        """Move each member to a device, in the memory format that is fastest there; returns itself."""
         for member in self.members:
             member.on(device)  # type: ignore[operator]
         return self

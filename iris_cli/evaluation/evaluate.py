@@ -1,4 +1,4 @@
-"""The one evaluation loop: every pair of a feed once, with the predictions for it, on any number of ranks.
+"""The one evaluation loop: every pair of a stream once, with the predictions for it, on any number of ranks.
 
 `evaluate` yields batches with their predictions. Everything else is a function of these: `mean_scores` for validation
 and for the plain test, `gather_per_pair` for the whole test of a run, `sample_predictions` for figures.
@@ -24,7 +24,7 @@ from iris_cli.evaluation.ensemble import Ensemble
 from iris_cli.evaluation.loss import PhysicalLoss
 from iris_cli.evaluation.metrics import Maps, Measure, pixel_volume
 from iris_cli.evaluation.per_pair import Quantity
-from iris_cli.pairs.batch import Feed, PairBatch, bad_litter_over_ranks
+from iris_cli.pairs.stream import PairBatch, PairStream, bad_litter_over_ranks
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ Batches = Generator[Evaluated, None, None]
 def evaluate(
     ensemble: Ensemble,
     loss: PhysicalLoss,
-    feed: Feed,
+    stream: PairStream,
     world: World,
     mean_image: Tensor | None = None,
     bar: Progress | None = None,
@@ -56,16 +56,16 @@ def evaluate(
     one is late. DataError when a prediction or a true density is not finite.
     """
     ensemble.eval()
-    volume, loss = pixel_volume(feed.pairs.grid), deepcopy(loss).cpu()
+    volume, loss = pixel_volume(stream.pairs.grid), deepcopy(loss).cpu()
     image = None if mean_image is None else mean_image.double()[None]
-    with closing(feed.epoch(position=position, waiting=waiting)) as batches:
+    with closing(stream.epoch(position=position, waiting=waiting)) as batches:
         for batch in batches:
             agree()
             if len(batch):
-                check_truth(batch, feed)
+                check_truth(batch, stream)
                 observation = batch.observation.to(world.device, non_blocking=True)
                 members = ensemble(observation).cpu().double()
-                check_prediction(members, batch, feed)
+                check_prediction(members, batch, stream)
                 yield Evaluated(batch, Maps(members, batch.density.double(), loss, image, volume))
             if bar:
                 bar.advance()
@@ -101,7 +101,7 @@ class Totals:
         return {name: s / n if n else None for name, s, n in zip(self.names[:-1], sums, counts, strict=False)}
 
 
-def mean_scores(batches: Batches, measures: Mapping[str, Measure], feed: Feed, world: World) -> Totals:
+def mean_scores(batches: Batches, measures: Mapping[str, Measure], stream: PairStream, world: World) -> Totals:
     """Totals over the batches of all ranks.
 
     DataError when more pairs are missing than were counted as unreadable, or when none could be read.
@@ -111,14 +111,14 @@ def mean_scores(batches: Batches, measures: Mapping[str, Measure], feed: Feed, w
         for evaluated in batches:
             totals.add({name: measure(evaluated.maps).double() for name, measure in measures.items()})
     world.sum(totals.table)
-    missing = feed.count - totals.count()
-    if missing and missing > feed.bad_over_ranks(world):
+    missing = stream.count - totals.count()
+    if missing and missing > stream.bad_over_ranks(world):
         raise DataError(
-            f"{totals.count()} samples were seen; the index of {feed.pairs.name} lists {feed.count}",
+            f"{totals.count()} samples were seen; the index of {stream.pairs.name} lists {stream.count}",
             "check it: iris shards verify",
         )
-    if missing == feed.count:
-        raise nothing_readable(feed)
+    if missing == stream.count:
+        raise nothing_readable(stream)
     return totals
 
 
@@ -128,7 +128,7 @@ def mean_scores(batches: Batches, measures: Mapping[str, Measure], feed: Feed, w
 Arrays = dict[str, NDArray[np.float64]]
 
 
-def gather_per_pair(batches: Batches, quantities: Sequence[Quantity], feed: Feed, world: World) -> Arrays:
+def gather_per_pair(batches: Batches, quantities: Sequence[Quantity], stream: PairStream, world: World) -> Arrays:
     """The quantities of every pair, the same on every rank; NaN for pairs that could not be read.
 
     Each rank fills the rows of its own pairs and one sum joins them, so that the result does not depend on ranks,
@@ -136,7 +136,7 @@ def gather_per_pair(batches: Batches, quantities: Sequence[Quantity], feed: Feed
     none could be read.
     """
     widths = {name: width for quantity in quantities for name, width in quantity.widths.items()}
-    table = torch.zeros(feed.count, 1 + sum(widths.values()), dtype=torch.float64)  # column 0: how often it was seen
+    table = torch.zeros(stream.count, 1 + sum(widths.values()), dtype=torch.float64)  # column 0: how often it was seen
     with closing(batches):
         for evaluated in batches:
             values = {name: v for quantity in quantities for name, v in quantity.measure(evaluated.maps).items()}
@@ -144,23 +144,23 @@ def gather_per_pair(batches: Batches, quantities: Sequence[Quantity], feed: Feed
             rows = torch.from_numpy(evaluated.batch.positions)
             table[rows] += torch.cat([ones, *(values[name].double() for name in widths)], dim=1)
     world.sum(table)
-    check_seen_once(table[:, 0], feed, world)
+    check_seen_once(table[:, 0], stream, world)
     numbers = table.numpy()
     numbers[numbers[:, 0] == 0] = np.nan
     columns = np.split(numbers[:, 1:], np.cumsum(list(widths.values()))[:-1], axis=1)
     return dict(zip(widths, columns, strict=True))
 
 
-def check_seen_once(seen: Tensor, feed: Feed, world: World) -> None:
+def check_seen_once(seen: Tensor, stream: PairStream, world: World) -> None:
     """`seen` (pairs,) is how often each pair was evaluated over all ranks."""
     if bool((seen == 1).all()):
         return
     absent, often = int((seen == 0).sum()), int((seen > 1).sum())
-    wrong = often + (absent if absent > feed.bad_over_ranks(world) else 0)
+    wrong = often + (absent if absent > stream.bad_over_ranks(world) else 0)
     if wrong:
-        raise DataError(f"{wrong} of {feed.count} samples were not seen just once", "check them: iris shards verify")
-    if absent == feed.count:
-        raise nothing_readable(feed)
+        raise DataError(f"{wrong} of {stream.count} samples were not seen just once", "check them: iris shards verify")
+    if absent == stream.count:
+        raise nothing_readable(stream)
 
 
 # --- a few pairs, for figures -----------------------------------------------------------------------------------------
@@ -168,7 +168,7 @@ def check_seen_once(seen: Tensor, feed: Feed, world: World) -> None:
 
 @dataclass(frozen=True)
 class Predictions:
-    """A few galaxies with what was predicted for them: (1, L, V), (1, R', L), (1, R', L) each, in inner units.
+    """A few galaxies with what was predicted for them: (L, V), (R', L), (R', L) each, in inner units.
 
     `predicted` is the mean of an ensemble's members and `spread` their standard deviation; a single network has none.
     """
@@ -181,24 +181,31 @@ class Predictions:
     spread: list[NDArray[np.float32]] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
 
+    @classmethod
+    def joined(cls, parts: Sequence[Predictions]) -> Predictions:
+        """Several on one grid as one."""
+        names = ("observations", "true", "predicted", "spread", "sources")
+        lists = {name: [one for part in parts for one in getattr(part, name)] for name in names}
+        return cls(parts[0].grid, parts[0].quantity, **lists)
+
 
 def sample_predictions(
-    ensemble: Ensemble, loss: PhysicalLoss, feed: Feed, items: Sequence[int] | None = None, most: int = 1
+    ensemble: Ensemble, loss: PhysicalLoss, stream: PairStream, items: Sequence[int] | None = None, most: int = 1
 ) -> Predictions:
-    """The first `most` readable pairs among the `items` of a feed that holds all pairs, as an evaluation sees them.
+    """The first `most` readable pairs among the `items` of a stream that holds all pairs, as an evaluation sees them.
 
     Without `items`, the first pair of each galaxy.
     """
-    groups = feed.pairs.groups()
-    shown = Predictions(feed.pairs.grid, feed.pairs.quantity)
+    groups = stream.pairs.groups()
+    shown = Predictions(stream.pairs.grid, stream.pairs.quantity)
     for item in [groups.index(name) for name in dict.fromkeys(groups)] if items is None else items:
-        with closing(evaluate(ensemble, loss, replace(feed, batch=1), World(), position=item)) as batches:
+        with closing(evaluate(ensemble, loss, replace(stream, batch=1), World(), position=item)) as batches:
             evaluated = next(batches, None)
         if evaluated is None or evaluated.batch.positions[0] != item:  # it could not be read
             continue
-        members = evaluated.maps.members[:, 0].float()
-        shown.observations.append(evaluated.batch.observation[0].numpy())
-        shown.true.append(evaluated.batch.density[0].numpy())
+        members = evaluated.maps.members[:, 0, 0].float()
+        shown.observations.append(evaluated.batch.observation[0, 0].numpy())
+        shown.true.append(evaluated.batch.density[0, 0].numpy())
         shown.predicted.append(members.mean(dim=0).numpy())
         if len(ensemble) > 1:
             shown.spread.append(members.std(dim=0).numpy())
@@ -211,29 +218,31 @@ def sample_predictions(
 # --- checks -----------------------------------------------------------------------------------------------------------
 
 
-def check_truth(batch: PairBatch, feed: Feed) -> None:
+def check_truth(batch: PairBatch, stream: PairStream) -> None:
     """DataError that names the first pair whose true density is not finite: nothing can be compared with it."""
     for number in batch.ids[~batch.density.flatten(1).isfinite().all(dim=1).numpy()]:
         raise DataError(
-            f"the density of '{feed.pairs.key(int(number))}' of {feed.pairs.name} is not finite",
+            f"the density of '{stream.pairs.key(int(number))}' of {stream.pairs.name} is not finite",
             "write the set again without it",
         )
 
 
-def check_prediction(members: Tensor, batch: PairBatch, feed: Feed) -> None:
+def check_prediction(members: Tensor, batch: PairBatch, stream: PairStream) -> None:
     """DataError that names the first pair for which a member's prediction, (K, n, 1, R', L), is not finite."""
     for number in batch.ids[~members.flatten(2).sum(dim=(0, 2)).isfinite().numpy()]:
         raise DataError(
-            f"the reverter's prediction for '{feed.pairs.key(int(number))}' of {feed.pairs.name} is not finite",
+            f"the reverter's prediction for '{stream.pairs.key(int(number))}' of {stream.pairs.name} is not finite",
             "was it trained on another unit, or did its training diverge?",
         )
 
 
-def nothing_readable(feed: Feed) -> DataError:
-    return DataError(f"none of the {feed.count} {feed.stream} samples could be read", "check them: iris shards verify")
+def nothing_readable(stream: PairStream) -> DataError:
+    return DataError(
+        f"none of the {stream.count} {stream.name} samples could be read", "check them: iris shards verify"
+    )
 
 
-def warn_of_bad_litter(feeds: Sequence[Feed], world: World) -> None:
+def warn_of_bad_litter(streams: Sequence[PairStream], world: World) -> None:
     """Warn when litter that could not be read was drawn; all ranks call this together."""
-    if bad := bad_litter_over_ranks(feeds, world):
+    if bad := bad_litter_over_ranks(streams, world):
         warn(f"{plural(bad, 'sample')} of the litter could not be read: others were drawn instead")

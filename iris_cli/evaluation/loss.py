@@ -1,4 +1,4 @@
-"""How far a predicted top-down density is from the true one: a number without units."""
+"""The loss between a predicted and a true top-down density: a number without units."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from iris_cli.config.train import TrainConfig
 from iris_cli.errors import UsageError, nearest
 from iris_cli.units import INNER
 
-#: Larger residuals count as this, whose fourth power float32 can still hold.
+#: Larger residuals are clamped to this value, whose fourth power is still finite in float32.
 _LARGEST = 1e9
 
 
 class PhysicalLoss(nn.Module, ABC):
-    """A loss that does not depend on units: residuals are counted in `normalization`, a density in the data's unit.
+    """A loss that does not depend on units: residuals are divided by `normalization`, a density in the data's unit.
 
-    A subclass is known by its name, so that `physical_loss = "MyLoss"` in a configuration finds it once it is defined.
+    Subclasses register themselves by name, so that `physical_loss = "MyLoss"` in a configuration finds them.
     """
 
     normalization: Tensor
@@ -38,14 +38,14 @@ class PhysicalLoss(nn.Module, ABC):
 
     def normed_residual(self, pred: Tensor, true: Tensor) -> Tensor:
         """(pred - true) / normalization, in the images' dtype."""
-        return (pred - true) / self.normalization  # as it lies on the device: its value is not asked for
+        return (pred - true) / self.normalization  # a tensor on the device: reading its value would wait
 
     @abstractmethod
     def forward(self, pred: Tensor, true: Tensor) -> Tensor:
         """(N, 1, R', L) twice -> scalar: the mean over the batch."""
 
     def per_sample(self, pred: Tensor, true: Tensor) -> Tensor:
-        """(N,) the loss of each image on its own; their mean is the loss of the batch."""
+        """(N,) the loss of each image; their mean is the loss of the batch."""
         if len(pred) == 0:
             return pred.new_zeros(0)
         return torch.stack([self(p, t) for p, t in zip(pred.split(1), true.split(1), strict=True)])
@@ -62,9 +62,9 @@ class ScaledDensityLoss(PhysicalLoss):
 
 
 class _AsinhOfSquare(torch.autograd.Function):
-    """Value and slope in closed form and in one go; on a CPU image by image, so that all stays in its cache.
+    """Value and slope in closed form, in one pass; on a CPU image by image, so that the data stay in its cache.
 
-    torch's own asinh takes a CPU twenty times as long as its logarithm.
+    On a CPU, torch's asinh takes twenty times as long as its logarithm.
     """
 
     @staticmethod
@@ -79,7 +79,7 @@ class _AsinhOfSquare(torch.autograd.Function):
             root = (y + 1.0).sqrt_()
             dy.mul_(2.0).div_(root)
             y.div_(root.add_(1.0)).add_(s).log1p_()  # asinh(s) = log(1 + s + s^2/(1 + sqrt(1 + s^2))) for s >= 0
-            y.add_(x, alpha=0.0)  # what is infinite is not large: NaN
+            y.add_(x, alpha=0.0)  # NaN where x is infinite
         ctx.save_for_backward(slope)
         return value
 
@@ -90,13 +90,12 @@ class _AsinhOfSquare(torch.autograd.Function):
 
 
 def asinh_of_square(r: Tensor) -> Tensor:
-    """asinh(r^2); beyond |r| = 1e9, where no density is, value and slope stay what they are there. NaN where r is
-    infinite: that no one predicts, and no gas has."""
+    """asinh(r^2); beyond |r| = 1e9, far above any density, value and slope stay constant. NaN where r is infinite."""
     return _AsinhOfSquare.apply(r)
 
 
 def physical_loss(hyper: TrainConfig, density_per_SI: float = INNER.density_per_SI) -> PhysicalLoss:
-    """The loss that a configuration names. UsageError when no such class has been defined."""
+    """The loss that a configuration names. UsageError when no such class is defined."""
     if hyper.physical_loss not in PhysicalLoss.known:
         raise UsageError(
             f"unknown physical loss '{hyper.physical_loss}'", nearest(hyper.physical_loss, PhysicalLoss.known)

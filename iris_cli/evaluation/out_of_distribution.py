@@ -1,17 +1,20 @@
-"""Is an observation like those that a network was trained on? A distance to the training set, and its rank.
+"""The distance of an observation from those that a network was trained on, and its rank among held-out ones.
 
 An image becomes sixteen numbers: its components along the eight main axes of the training images (pooled, stretched by
-asinh), how much these leave over, and seven summaries of what stands out of its noise: brightness, peak, where it lies,
-how far it reaches, and the tilt of the l-v diagram. The score is the squared Mahalanobis distance of these numbers from
-the training inputs, noise and litter included, per dimension: about 1 for one of them. It is ranked among inputs of
-galaxies that were held out of the training.
+asinh), the residual that these leave, and seven summaries of the emission above its noise: brightness, peak, position
+and extent along both axes, and the tilt of the l-v diagram. The score is the squared Mahalanobis distance of these
+numbers from the training inputs, noise and litter included, per dimension: about 1 for one of them. It is ranked among
+inputs of galaxies that were held out of the training.
+
+A training computes the statistics of its inputs at its end (`summarize_inputs`) and saves them in the run folder, so
+that no later command reads its data.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -20,26 +23,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iris_cli.config.grid import Grid
-from iris_cli.config.toml import to_dict
-from iris_cli.config.train import TrainConfig
 from iris_cli.console import progress
-from iris_cli.errors import IrisError
+from iris_cli.errors import DataError
 from iris_cli.files import atomic_file
-from iris_cli.pairs.batch import Feed
-from iris_cli.pairs.noise import ImageNoise
-from iris_cli.pairs.open_data import open_data, open_litter
-from iris_cli.pairs.sources import Numbers, Pairs, divide, litter_of, pairs_of
+from iris_cli.pairs.stream import PairStream
 from iris_cli.standard.orbit_check import compare
-from iris_cli.training.checkpoint import Checkpoint
-from shards.errors import ShardError
-from shards.order import stream_key
+from shards.order import Numbers
 
-CACHE = "novelty.npz"
 VERSION = 1
+#: Names the random draws of noise and litter: another name would give other draws.
+STREAM = "novelty"
 POOLED = 16
 COMPONENTS = 8
+#: At most so many inputs are read, and compared with the orbit models.
 MOST_TRAINING, MOST_HELD_OUT, MOST_TRUE = 2000, 500, 50
-#: An input with a smaller share of held-out ones beyond it is called unlike the training set.
+BATCH = 16
+#: An input is unlike the training set when a smaller share of the held-out ones is as far from it.
 RARE = 0.01
 #: Pixels below so many times the noise do not enter the summaries.
 NOISE_CUT = 3.0
@@ -51,9 +50,9 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Digest:
-    """What is kept of images, so that a training set need not be: means over blocks (n, P P), summaries (n, 7) and the
-    mean square of all pixels.
+class Reduced:
+    """What the features of images are computed from: means over blocks (n, P P), summaries (n, 7) and the mean square
+    of all pixels. It is small, so that a training set need not be kept.
     """
 
     blocks: Floats
@@ -61,26 +60,26 @@ class Digest:
     mean_square: float
 
     @classmethod
-    def of(cls, images: NDArray) -> Digest:
+    def of(cls, images: NDArray) -> Reduced:
         """(n, L, V)"""
-        return cls(pooled(images), summarise(images), float(np.mean(np.square(images, dtype=np.float64))))
+        return cls(pooled(images), summaries_of(images), float(np.mean(np.square(images, dtype=np.float64))))
 
     @classmethod
-    def joined(cls, parts: Sequence[Digest]) -> Digest:
+    def joined(cls, parts: Sequence[Reduced]) -> Reduced:
         counts = [len(part.blocks) for part in parts]
         square = float(np.average([part.mean_square for part in parts], weights=counts))
         return cls(np.concatenate([p.blocks for p in parts]), np.concatenate([p.summaries for p in parts]), square)
 
 
 @dataclass(frozen=True)
-class Features:
-    """Image -> numbers. `scale` is the training images' rms, `axes` (k, P P) their main axes about `centre`."""
+class FeatureAxes:
+    """Image -> features. `scale` is the training images' rms, `axes` (k, P P) their main axes about `centre`."""
 
     scale: float
     centre: Floats
     axes: Floats
 
-    def of(self, images: Digest) -> Floats:
+    def features(self, images: Reduced) -> Floats:
         """(n, k + 1 + 7)"""
         away = np.arcsinh(images.blocks / self.scale) - self.centre
         along = away @ self.axes.T
@@ -113,29 +112,32 @@ class InputScore:
 
 
 @dataclass(frozen=True)
-class Familiar:
-    """What the inputs of a training look like: mean and inverse covariance of their features.
+class TrainingInputs:
+    """Statistics of a training's inputs: mean (features,) and inverse covariance (features, features).
 
-    `held_out` (n, features) are those of galaxies that were not trained on; `explained` (m, orbit models) is how much
-    of their emission lies in the footprint of their true maps (see standard.footprint), which a predicted map's is to
-    be compared with.
+    `held_out` (n, features) are the features of galaxies that were not trained on; `explained` (m, orbit models) is the
+    share of their emission in the footprint of their true maps (see standard.orbit_check), with which that of a
+    predicted map is compared.
     """
 
-    features: Features
+    feature_axes: FeatureAxes
     mean: Floats
     inverse_covariance: Floats
     held_out: Floats
     explained: Floats
 
-    def score(self, features: Floats) -> Floats:
+    def distances(self, features: Floats) -> Floats:
         """(n, features) -> (n,) squared Mahalanobis distance per dimension."""
         away = features - self.mean
         return np.einsum("ni,ij,nj->n", away, self.inverse_covariance, away) / away.shape[1]
 
-    def judge(self, image: NDArray) -> InputScore:
-        """The score of an image (L, V) and its rank among held-out inputs."""
-        features, others = self.features.of(Digest.of(image[None])), np.sort(self.score(self.held_out))
-        score = float(self.score(features)[0])
+    def score(self, image: NDArray) -> InputScore:
+        """The distance of an image (L, V) and its rank among held-out inputs."""
+        features, others = (
+            self.feature_axes.features(Reduced.of(image[None])),
+            np.sort(self.distances(self.held_out)),
+        )
+        score = float(self.distances(features)[0])
         columns = zip(SUMMARIES, features[0, -len(SUMMARIES) :], self.held_out[:, -len(SUMMARIES) :].T, strict=True)
         return InputScore(
             score,
@@ -148,6 +150,25 @@ class Familiar:
                 for name, value, column in columns
             },
         )
+
+    def save(self, path: Path, key: str) -> None:
+        """Write an .npz file, whole or not at all. `key` identifies the training's data."""
+        arrays: dict[str, Any] = {**vars(self), **vars(self.feature_axes)}
+        del arrays["feature_axes"]
+        with atomic_file(path) as file:
+            np.savez(file, allow_pickle=False, key=np.array(f"{VERSION}:{key}"), **arrays)
+
+    @classmethod
+    def load(cls, path: Path, key: str) -> TrainingInputs | None:
+        """None when there is no such file, when it is damaged, or when it belongs to other data."""
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                if str(arrays["key"]) != f"{VERSION}:{key}":
+                    return None
+                axes = FeatureAxes(float(arrays["scale"]), arrays["centre"], arrays["axes"])
+                return cls(axes, *(arrays[name] for name in ("mean", "inverse_covariance", "held_out", "explained")))
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+            return None
 
 
 def percentile(ascending: NDArray[np.float64], value: float) -> float:
@@ -163,7 +184,7 @@ def pooled(images: NDArray) -> Floats:
     return np.asarray(blocks, np.float64).reshape(n, -1)
 
 
-def summarise(images: NDArray) -> Floats:
+def summaries_of(images: NDArray) -> Floats:
     """(n, L, V) -> (n, 7) SUMMARIES."""
     return np.array([_summary(np.asarray(image, np.float64)) for image in images])
 
@@ -190,112 +211,78 @@ def _summary(image: Floats) -> list[float]:
     ]
 
 
-def learn(training: Digest, held_out: Digest, explained: Floats) -> Familiar:
-    """From images and from what true maps explain.
-
-    With few training images the covariance is drawn towards its diagonal.
-    """
+def fit(training: Reduced, held_out: Reduced, explained: Floats) -> TrainingInputs:
+    """With few training images the covariance is shrunk towards its diagonal."""
     scale = float(np.sqrt(training.mean_square)) or 1.0
     rows = np.arcsinh(training.blocks / scale)
     centre = rows.mean(axis=0)
-    _, _, axes = np.linalg.svd(rows - centre, full_matrices=False)
-    features = Features(scale, centre, axes[: min(COMPONENTS, max(1, len(rows) // 4))])
-    known = features.of(training)
+    _, _, directions = np.linalg.svd(rows - centre, full_matrices=False)
+    axes = FeatureAxes(scale, centre, directions[: min(COMPONENTS, max(1, len(rows) // 4))])
+    known = axes.features(training)
     covariance = np.atleast_2d(np.cov(known.T))
-    doubt = len(covariance) / (len(covariance) + len(known))
+    shrinkage = len(covariance) / (len(covariance) + len(known))
     diagonal = np.diag(np.maximum(np.diag(covariance), 1e-12))
-    inverse = np.linalg.inv((1 - doubt) * covariance + doubt * diagonal).astype(np.float64)
-    return Familiar(features, np.asarray(known.mean(axis=0)), inverse, features.of(held_out), explained)
+    inverse = np.linalg.inv((1 - shrinkage) * covariance + shrinkage * diagonal).astype(np.float64)
+    return TrainingInputs(axes, np.asarray(known.mean(axis=0)), inverse, axes.features(held_out), explained)
 
 
-# --- from a run -------------------------------------------------------------------------------------------------------
+# --- from a training --------------------------------------------------------------------------------------------------
 
 
-def familiar_inputs(run: Path, checkpoint: Checkpoint, hyper: TrainConfig, quiet: bool = True) -> Familiar | str:
-    """What a run was trained on, from the shards that its configuration names, kept in its folder for the next time.
+def summarize_inputs(
+    train: PairStream, held_out: Numbers, quiet: bool = True, check: Callable[[], None] = lambda: None
+) -> TrainingInputs:
+    """Statistics of inputs as the network saw them, with the noise and the litter of the `train` stream.
 
-    A sentence instead, when that cannot be known: the shards are gone, are others, or held nothing out.
+    Reads at most MOST_TRAINING of its pairs and MOST_HELD_OUT of the `held_out` ones, evenly over each. `check` is
+    called at each batch and while one is late, and may raise. ShardError for a pair that cannot be read.
     """
-    key = f"{VERSION}:{checkpoint.data.fingerprint}:{stream_key([to_dict(hyper.noise), hyper.litter]):016x}"
-    kept = _kept(run, key)
-    if kept:
-        return kept
-    if not hyper.data:
-        return "the run does not say what it was trained on"
-    if hyper.observer:
-        return "the run observed its galaxies while it was trained, which would take too long to repeat"
-    try:
-        dataset, observer = open_data(hyper.data, hyper.observer)
-        pairs = pairs_of(dataset, observer)
-        if pairs.fingerprint != checkpoint.data.fingerprint:
-            return f"{pairs.name} is not, or is no longer, what the run was trained on"
-        litter = litter_of(open_litter(hyper), observer, pairs)
-    except (IrisError, ShardError) as error:
-        return f"the training set cannot be read: {error.message}"
-    train, validation = divide(pairs, hyper)
-    held_out = np.concatenate([validation, pairs.split("test")])
-    if len(held_out) == 0:
-        return f"{pairs.name} held out no galaxies to compare with"
-    made = _look_at(pairs, train, held_out, hyper, litter, quiet)
-    _keep(run, key, made)
-    return made
-
-
-def _look_at(
-    pairs: Pairs, train: Numbers, held_out: Numbers, hyper: TrainConfig, litter: Pairs | None, quiet: bool
-) -> Familiar:
-    """Read so many of the inputs as are needed, keeping little of each."""
-    train, held_out = _spread(train, MOST_TRAINING), _spread(held_out, MOST_HELD_OUT)
-    training: list[Digest] = []
-    others: list[Digest] = []
+    streams = [
+        replace(
+            train,
+            name=STREAM,
+            numbers=_evenly(numbers, most),
+            batch=BATCH,
+            rank=0,
+            world=1,
+            shuffle=False,
+            litter_seed=0,
+            pinned=False,
+        )
+        for numbers, most in ((train.numbers, MOST_TRAINING), (held_out, MOST_HELD_OUT))
+    ]
+    reduced: list[list[Reduced]] = [[], []]
     explained: list[list[float]] = []
-    with progress("looking at the training set", len(train) + len(held_out), quiet=quiet) as bar:
-        for observed, _ in _inputs(pairs, train, hyper, litter):
-            training.append(Digest.of(observed))
-            bar.advance(len(observed))
-        for observed, true in _inputs(pairs, held_out, hyper, litter):
-            others.append(Digest.of(observed))
-            if len(explained) < MOST_TRUE:
-                explained += [_explained(*both, pairs.grid) for both in zip(observed, true, strict=True)]
-            bar.advance(len(observed))
-    return learn(Digest.joined(training), Digest.joined(others), np.array(explained))
+    with progress("statistics of the inputs", sum(stream.count for stream in streams), quiet=quiet) as bar:
+        for which, stream in enumerate(streams):
+            for observed, true in _images(stream, check):
+                reduced[which].append(Reduced.of(observed))
+                if which == 1 and len(explained) < MOST_TRUE:
+                    explained += [_explained(*pair, stream.pairs.grid) for pair in zip(observed, true, strict=True)]
+                bar.advance(len(observed))
+    if not all(reduced):
+        raise DataError("no finite pair among those to train on, or among those held out")
+    return fit(Reduced.joined(reduced[0]), Reduced.joined(reduced[1]), np.array(explained))
 
 
-def _inputs(
-    pairs: Pairs, numbers: Numbers, hyper: TrainConfig, litter: Pairs | None
-) -> Iterator[tuple[NDArray, NDArray]]:
-    """Observations (n, L, V) with the noise and the litter that the network met, and true maps (n, R', L)."""
-    noise = None if hyper.noise.is_zero else ImageNoise.of(hyper.noise, pairs.quantity, pairs.grid, pairs.latitude)
-    for batch in Feed("novelty", pairs, numbers, hyper.seed, 16, noise=noise, litter=litter).epoch():
-        yield batch.observation[:, 0].numpy(), batch.density[:, 0].numpy()
+def _images(stream: PairStream, check: Callable[[], None]) -> Iterator[tuple[NDArray, NDArray]]:
+    """Observations (n, L, V) and true maps (n, R', L), without those that are not finite."""
+    with closing(stream.epoch(waiting=check)) as batches:
+        for batch in batches:
+            check()
+            images = (batch.observation[:, 0], batch.density[:, 0])
+            seen, true = (image.flatten(1).isfinite().all(dim=1) for image in images)
+            finite = seen & true
+            if finite.any():
+                yield images[0][finite].numpy(), images[1][finite].numpy()
 
 
 def _explained(observed: NDArray, true: NDArray, grid: Grid) -> list[float]:
     return [agreement.explained for agreement in compare(observed, np.ones_like(observed), true, grid)]
 
 
-def _spread(numbers: Numbers, most: int) -> Numbers:
+def _evenly(numbers: Numbers, most: int) -> Numbers:
     """At most so many, evenly over the set."""
     if len(numbers) <= most:
         return np.sort(numbers)
     return np.sort(numbers)[np.linspace(0, len(numbers) - 1, most).round().astype(int)]
-
-
-def _keep(run: Path, key: str, made: Familiar) -> None:
-    if not run.is_dir():
-        return
-    arrays: dict[str, Any] = {**vars(made), **vars(made.features)}
-    del arrays["features"]
-    with suppress(OSError), atomic_file(run / CACHE) as file:  # a run that nobody may write to is looked at again
-        np.savez(file, allow_pickle=False, key=np.array(key), **arrays)
-
-
-def _kept(run: Path, key: str) -> Familiar | None:
-    try:
-        with np.load(run / CACHE, allow_pickle=False) as arrays:
-            if str(arrays["key"]) != key:
-                return None
-            features = Features(float(arrays["scale"]), arrays["centre"], arrays["axes"])
-            return Familiar(features, *(arrays[n] for n in ("mean", "inverse_covariance", "held_out", "explained")))
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
-        return None

@@ -1,4 +1,4 @@
-"""A page of headings, paragraphs, tables and figures, written as Markdown or as one HTML file that needs no other."""
+"""A page of headings, paragraphs, tables and figures, written as Markdown or as one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ figure { margin: 1.5rem 0; } img { max-width: 100%; } figcaption { color: #444; 
 
 @dataclass(frozen=True)
 class Heading:
-    words: str
+    text: str
     level: int = 2
 
     def markdown(self) -> str:
-        return f"{'#' * self.level} {self.words}"
+        return f"{'#' * self.level} {self.text}"
 
     def html(self, folder: Path) -> str:
-        return f"<h{self.level}>{escape(self.words)}</h{self.level}>"
+        return f"<h{self.level}>{escape(self.text)}</h{self.level}>"
 
 
 @dataclass(frozen=True)
 class Paragraph:
-    words: str
+    text: str
 
     def markdown(self) -> str:
-        return self.words
+        return self.text
 
     def html(self, folder: Path) -> str:
-        return f"<p>{escape(self.words)}</p>"
+        return f"<p>{escape(self.text)}</p>"
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,13 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG that lies in the page's folder; the HTML page holds it within itself."""
+    """A PNG in the page's folder; the HTML page embeds it."""
 
     file: str
     caption: str
 
     def markdown(self) -> str:
-        return f"![{self.caption}]({self.file})\n\n*{self.caption}*"
+        return f"![{self.file}]({self.file})\n\n*{self.caption}*"
 
     def html(self, folder: Path) -> str:
         data = base64.b64encode((folder / self.file).read_bytes()).decode("ascii")

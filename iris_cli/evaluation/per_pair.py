@@ -19,8 +19,9 @@ from iris_cli.evaluation.radial_profiles import Annuli
 
 @dataclass(frozen=True)
 class Quantity:
-    """Numbers that are measured together. `measure` maps a batch to (n, width) of each name; `widths` are declared
-    because a rank without pairs has to know them, too.
+    """Numbers that are measured together. `measure` maps a batch to (n, width) of each name.
+
+    `widths` are declared because a rank without pairs needs them, too.
     """
 
     widths: dict[str, int]

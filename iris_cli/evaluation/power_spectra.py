@@ -1,4 +1,4 @@
-"""How well structure of each size is drawn: power spectra of predicted and true maps, and their cross-correlation."""
+"""Power spectra of predicted and true maps, and their cross-correlation: accuracy by size of structure."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Powers:
 
     @property
     def ratio(self) -> Tensor:
-        """P_pred / P_true: 1 when structure of a size is as strong as it should be; NaN where there is none."""
+        """P_pred / P_true: 1 where structure of a size has the right strength; NaN where the truth has none."""
         return torch.where(self.true > 0, self.pred / self.true, torch.nan)
 
     @property
     def correlation(self) -> Tensor:
-        """P_cross / sqrt(P_pred P_true), -1 to 1: 1 when it stands where it should; 0 for a prediction without any."""
+        """P_cross / sqrt(P_pred P_true), -1 to 1: 1 where structure is at the right position; 0 without any."""
         scale = (self.pred * self.true).sqrt()
         value = torch.where(scale > 0, self.cross / scale.clamp(min=torch.finfo(scale.dtype).tiny), 0.0)
         return torch.where(self.true > 0, value, torch.nan)
@@ -41,15 +41,15 @@ class Powers:
 class Wavenumbers:
     """Bins of k = 1/wavelength, pc^-1, even in log k, from one wave across the map to the coarser axis' Nyquist limit.
 
-    A map is taken as flat, its pixels as large as at Sgr A*. Its mean is taken off and its edges are faded by a Hann
-    window, because a map is not periodic.
+    Maps are treated as flat, with the pixel sizes at Sgr A*. The mean is subtracted and the edges are tapered by a
+    Hann window, because a map is not periodic.
     """
 
     #: (bins,) geometric mean of the wavenumbers in each bin.
     k_per_pc: NDArray[np.float64]
     #: (R', L // 2 + 1) the bin of each mode; the number of bins for those outside all.
     bin: Tensor
-    #: (R', L // 2 + 1) how many modes of the whole plane it stands for: those of the half that rfft leaves out as well.
+    #: (R', L // 2 + 1) how many modes of the whole plane it represents, those of the half that rfft omits included.
     weight: Tensor
     #: (R', L)
     window: Tensor

@@ -18,9 +18,9 @@ MOST_ANNULI, LEAST_PIXELS = 24, 1.5
 
 @dataclass(frozen=True)
 class Annuli:
-    """Rings around Sgr A* out to the largest one that the map holds whole.
+    """Rings around Sgr A* out to the largest one that is entirely inside the map.
 
-    A pixel belongs to the ring in which its centre lies. Images are densities (n, 1, R', L) in M_sun/pc^3.
+    A pixel belongs to the ring that contains its centre. Images are densities (n, 1, R', L) in M_sun/pc^3.
     """
 
     edges_pc: NDArray[np.float64]
@@ -33,7 +33,7 @@ class Annuli:
 
     @classmethod
     def of(cls, grid: Grid) -> Annuli | None:
-        """None when the map does not hold two rings around Sgr A*."""
+        """None when the map does not contain two rings around Sgr A*."""
         plane = Plane.of(grid)
         rings = min(MOST_ANNULI, int(plane.complete_radius_pc / (LEAST_PIXELS * max(plane.step_pc))))
         if rings < 2:

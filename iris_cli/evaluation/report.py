@@ -13,29 +13,28 @@ from iris_cli.evaluation.evaluate import Totals
 from iris_cli.evaluation.metrics import EVEN_SPLIT, MEASURES
 from iris_cli.evaluation.statistics import Statistics
 
+#: What a plain test reports.
 MEANING = {
-    "pairs": "galaxy views tested, each once",
-    "loss": "of the network",
-    "loss_zero": "of predicting nothing",
-    "loss_mean_image": "of predicting the training set's mean image",
-    "skill": "1 - loss / the better of those two",
+    "pairs": "galaxy views evaluated, each once",
+    "loss": "loss of the network",
+    "loss_zero": "loss of an empty prediction",
+    "loss_mean_image": "loss of predicting the training set's mean image",
+    "skill": "1 - loss / min(loss_zero, loss_mean_image)",
     "rmse_dex": "log10 error over occupied pixels",
     "pearson_asinh": "correlation of asinh maps",
     "ssim_asinh": "structural similarity of asinh maps",
     "mass_ratio": "predicted / true mass",
     "near_far_error": "error of (near - far)/(near + far)",
-    "near_far_sign_right": "share with the heavier half right",
-    "near_far_pairs": f"of which the split is not even (above {EVEN_SPLIT:g})",
+    "near_far_sign_right": "share of pairs whose heavier half is predicted heavier",
+    "near_far_pairs": f"pairs whose split is not even (above {EVEN_SPLIT:g})",
 }
-
-
 #: What an ensemble has beside the measures of a single network.
 ENSEMBLE_MEANING = {
     "crps": "continuous ranked probability score of asinh maps",
     "mean_absolute_error": "the same score of the first member alone",
     "spread": "rms standard deviation of the members, asinh maps",
     "error_of_mean": "rms error of the members' mean, asinh maps",
-    "spread_skill": "spread / error, 1 where an ensemble knows its error",
+    "spread_skill": "spread / error; 1 if calibrated, below 1 if overconfident",
 }
 #: Curves of the share of truths inside central intervals, and of which pixels.
 COVERAGES = {"coverage": "occupied pixels", "coverage_dense": "dense pixels"}

@@ -28,10 +28,14 @@ class Curve:
     x: Floats
     y: Summary
 
+    def to_dict(self) -> dict[str, Any]:
+        y = {key: _values(part) for key, part in vars(self.y).items()}
+        return {"of": self.of, "unit": self.unit, "x": _values(self.x), **y}
+
 
 @dataclass(frozen=True)
 class Statistics:
-    """Results on one set of inputs: `numbers` are curves of one point each."""
+    """Results on one set of inputs; each of the `numbers` is a Summary of width 1."""
 
     name: str
     pairs: int
@@ -40,31 +44,16 @@ class Statistics:
     curves: dict[str, Curve]
 
     def to_dict(self) -> dict[str, Any]:
-        return {
-            "pairs": self.pairs,
-            "sources": self.sources,
-            "numbers": {
-                name: {key: _value(part) for key, part in vars(number).items()} for name, number in self.numbers.items()
-            },
-            "curves": {
-                name: {
-                    "of": curve.of,
-                    "unit": curve.unit,
-                    "x": _values(curve.x),
-                    **{key: _values(part) for key, part in vars(curve.y).items()},
-                }
-                for name, curve in self.curves.items()
-            },
+        """Plain values for JSON; None instead of NaN."""
+        numbers = {
+            name: {key: _values(part)[0] for key, part in vars(number).items()} for name, number in self.numbers.items()
         }
+        curves = {name: curve.to_dict() for name, curve in self.curves.items()}
+        return {"pairs": self.pairs, "sources": self.sources, "numbers": numbers, "curves": curves}
 
 
 def _values(numbers: NDArray) -> list[float | int | None]:
-    """JSON has no NaN."""
     return [None if isinstance(n, float) and not math.isfinite(n) else n for n in numbers.tolist()]
-
-
-def _value(numbers: NDArray) -> Any:
-    return _values(numbers)[0]
 
 
 def statistics_of(
@@ -87,7 +76,7 @@ def statistics_of(
 
 
 def _derived(draw: Resampling, function: Callable[..., Floats], *arrays: Floats) -> Summary:
-    """A number made of sums over pairs: its value, and the interval of the same function of resampled sums."""
+    """A function of sums over pairs: its value, and the interval of the same function of resampled sums."""
     value = function(*(np.nan_to_num(a).sum(axis=0, keepdims=True) for a in arrays))[0]
     low, high = draw.interval(function(*(draw.sums(a) for a in arrays)))
     return Summary(value, np.full_like(value, np.nan), low, high, (~np.isnan(arrays[0])).sum(axis=0))

@@ -1,7 +1,7 @@
-"""Mock litter: gas of the spiral arms between us and the Galactic Centre, which has nothing to do with the latter.
+"""Mock litter: gas of the spiral arms between the Sun and the Galactic Centre.
 
-Each sheet is a piece of an arm: it crosses the whole field of view at nearly one velocity, which is what makes
-foreground look like horizontal bands in an l-v image.
+Each sheet is a piece of an arm. It crosses the whole field of view at nearly constant velocity, which is why foreground
+appears as horizontal bands in an l-v image.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Foreground:
     cell_pc: float
 
     def tensor(self, grid: Grid) -> NDArray[np.float32]:
-        """(6, R, L, B) in inner units; small enough in distance steps to be made in one go."""
+        """(6, R, L, B) in inner units."""
         r = grid.distance.centres()[:, None, None]
         lon, lat = grid.longitude.centres()[None, :, None], grid.latitude.centres()[None, None, :]
         n_H, flux = np.full(grid.tensor_shape[1:], 1e-2), np.zeros(grid.tensor_shape[1:])
@@ -54,7 +54,7 @@ class Foreground:
 
 
 def draw_foreground(config: ForegroundConfig, grid: Grid, seed: int, number: int) -> Foreground:
-    """Foreground `number` of a seed, for the distances that `grid` spans."""
+    """Foreground `number` of a seed, within the distances of `grid`."""
     rng = np.random.default_rng([seed, number, 1])
     shape = (64, 96, 32)
     cell = config.turbulence_cell_pc

@@ -1,7 +1,7 @@
-"""The embedded mock galaxy: what comes in is a draw (seed, galaxy), what goes out is a physical tensor.
+"""The embedded mock galaxy: a random draw (seed, number) in, a physical tensor out.
 
-Gas on a CMZ orbit with clouds, a diffuse disc, and inflow along two trailing lanes. The lanes are what lets near and
-far be told apart: closed orbits alone look the same when they are mirrored along the line of sight and run backwards.
+Gas on a CMZ orbit with clouds, a diffuse disc, and inflow along two trailing lanes. The lanes make near and far gas
+distinguishable: closed orbits alone look the same when they are mirrored along the line of sight and reversed in time.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Cloud:
 
 @dataclass(frozen=True)
 class Lane:
-    """A trailing logarithmic spiral from one tip of the orbit, on which gas moves inwards."""
+    """A trailing logarithmic spiral that starts at one tip of the orbit; its gas moves inwards."""
 
     azimuth_rad: float
     n_H_cm3: float
@@ -100,7 +100,7 @@ class MockGalaxy:
 
 
 def ring_gas(ring: Ring, orbit: Orbit, p: NDArray, q: NDArray, z: NDArray) -> tuple[NDArray, tuple]:
-    """A tube around the orbit, denser here and there along it."""
+    """A tube around the orbit, with density variations along it."""
     phi = orbit.phase(p, q)
     square = orbit.offset(p, q) ** 2 + (z - orbit.height(phi)) ** 2
     return ring.n_H_cm3 * np.exp(ripple(ring.ripples, phi) - 0.5 * square / ring.width_pc**2), orbit.velocity(phi)
@@ -113,7 +113,7 @@ def ripple(ripples: tuple[tuple[float, float], ...], phi: NDArray) -> NDArray:
 
 
 def disc_gas(disc: Disc, orbit: Orbit, p: NDArray, q: NDArray, z: NDArray) -> tuple[NDArray, tuple]:
-    """An exponential disc that turns at 0.8 v0 and drifts as the orbit does; solid inside the semi-minor axis."""
+    """An exponential disc that rotates at 0.8 v0 and drifts like the orbit; rigid inside the semi-minor axis."""
     radius = np.hypot(p, q)
     n_H = disc.n_H_cm3 * np.exp(-radius / disc.radius_pc - 0.5 * (z / disc.height_pc) ** 2) + 1e-2
     turn, drift = (v / np.maximum(radius, orbit.semi_minor_pc) for v in (0.8 * orbit.v0_km_s, orbit.drift_km_s))
@@ -121,7 +121,7 @@ def disc_gas(disc: Disc, orbit: Orbit, p: NDArray, q: NDArray, z: NDArray) -> tu
 
 
 def lane_gas(lane: Lane, orbit: Orbit, p: NDArray, q: NDArray, z: NDArray) -> tuple[NDArray, tuple]:
-    """Gas that spirals in along a trailing lane, keeping its angular momentum from the tip of the orbit outwards."""
+    """Gas that spirals inwards along a trailing lane, with constant angular momentum outside the tip of the orbit."""
     radius = np.maximum(np.hypot(p, q), 1e-3)
     outside = radius - orbit.semi_major_pc
     spine = lane.azimuth_rad - lane.winding * np.log(radius / orbit.semi_major_pc)
@@ -135,7 +135,7 @@ def lane_gas(lane: Lane, orbit: Orbit, p: NDArray, q: NDArray, z: NDArray) -> tu
 
 
 def add_clouds(clouds: tuple[Cloud, ...], x: NDArray, y: NDArray, z: NDArray, n_H: NDArray, velocity: tuple) -> tuple:
-    """Gaussian clouds, each with its own velocity, mixed in by mass."""
+    """Adds Gaussian clouds with their own velocities; the velocity of a cell is the mass-weighted mean."""
     momentum = [n_H * v for v in velocity]
     total = n_H.copy()
     for cloud in clouds:
@@ -149,7 +149,7 @@ def add_clouds(clouds: tuple[Cloud, ...], x: NDArray, y: NDArray, z: NDArray, n_
 
 
 def stir(turbulence: Turbulence | None, x: NDArray, y: NDArray, z: NDArray, n_H: NDArray, velocity: tuple) -> tuple:
-    """Log-normal density (mean kept) and Gaussian velocity fluctuations."""
+    """Adds log-normal density fluctuations (the mean is conserved) and Gaussian velocity fluctuations."""
     if turbulence is None:
         return n_H, velocity
     s = turbulence.contrast * sample(turbulence.density, turbulence.cell_pc, x, y, z)
@@ -159,7 +159,7 @@ def stir(turbulence: Turbulence | None, x: NDArray, y: NDArray, z: NDArray, n_H:
 
 
 def draw_galaxy(config: MockConfig, seed: int, number: int) -> MockGalaxy:
-    """Galaxy `number` of a seed: the same for ever, whichever others are drawn."""
+    """Galaxy `number` of a seed; it does not depend on other galaxies."""
     rng = np.random.default_rng([seed, number])
     u = {f.name: rng.uniform(*getattr(config, f.name)) for f in fields(config) if _is_range(config, f.name)}
     orbit = Orbit(
@@ -196,7 +196,7 @@ def _is_range(config: MockConfig, name: str) -> bool:
 def draw_ripples(contrast: float, rng: np.random.Generator) -> tuple[tuple[float, float], ...]:
     """Six harmonics of ln(density) along the orbit, standard deviation `contrast` in all.
 
-    The longest dominate: three quarters of the real CMZ's gas lie at positive longitude.
+    The longest wavelengths dominate: three quarters of the gas of the CMZ are at positive longitude.
     """
     amplitudes = rng.standard_normal((6, 2)) / np.arange(1, 7)[:, None]
     amplitudes *= contrast * np.sqrt(2.0 / np.sum(amplitudes**2))
@@ -204,7 +204,7 @@ def draw_ripples(contrast: float, rng: np.random.Generator) -> tuple[tuple[float
 
 
 def draw_clouds(config: MockConfig, orbit: Orbit, ring: Ring, rng: np.random.Generator) -> tuple[Cloud, ...]:
-    """Clouds where the ring is dense, their densities even in the logarithm, peculiar velocities of 5 km/s."""
+    """Clouds, mostly where the ring is dense, with log-uniform densities and random velocities of 5 km/s."""
 
     def draw() -> Cloud:
         phi = draw_phase(ring, rng)
@@ -220,7 +220,7 @@ def draw_clouds(config: MockConfig, orbit: Orbit, ring: Ring, rng: np.random.Gen
 
 
 def draw_phase(ring: Ring, rng: np.random.Generator) -> NDArray[np.float64]:
-    """A place on the orbit, as likely as the ring is dense there."""
+    """A random phase on the orbit, with a probability proportional to the ring's density."""
     phases = np.linspace(0.0, 2.0 * np.pi, 720, endpoint=False)
     density = np.exp(ripple(ring.ripples, phases))
     return np.asarray(rng.choice(phases, p=density / density.sum()))

@@ -1,4 +1,4 @@
-"""Mock data sets on disk: N galaxies seen from M sides each, the same bytes for the same seed."""
+"""Mock data sets on disk: N galaxies from M viewing angles each; the same seed gives the same bytes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from iris_cli.files import atomic_folder
 from iris_cli.mock.foreground import draw_foreground
 from iris_cli.mock.galaxy import draw_galaxy
 from iris_cli.standard.dataset import Entry, write_index, write_tensor
-from shards.pool import crew
+from shards.pool import worker_pool
 
 
 @dataclass(frozen=True)
 class Galaxies:
-    """Writes all views of a galaxy; views are evenly spaced around it."""
+    """Writes all views of a galaxy, evenly spaced in azimuth."""
 
     config: MockConfig
     grid: Grid
@@ -54,7 +54,7 @@ class Galaxies:
 
 @dataclass(frozen=True)
 class Foregrounds:
-    """Writes litter: each has one view, since nobody walks around the foreground."""
+    """Writes litter, with one view of each foreground."""
 
     config: ForegroundConfig
     grid: Grid
@@ -68,14 +68,14 @@ class Foregrounds:
 
 
 def _finite(tensor: NDArray[np.float32], entry: Entry) -> NDArray[np.float32]:
-    """DataError when the draws of a configuration were more than float32 can hold, or than the formulas can bear."""
+    """Raises DataError when the values of a configuration exceed the range of float32 or of the formulas."""
     if not np.isfinite(tensor).all():
-        raise DataError(f"{entry.source} holds values that are not finite", "its configuration asks for too much")
+        raise DataError(f"{entry.source} holds values that are not finite", "its configuration has too large values")
     return tensor
 
 
 @dataclass(frozen=True)
-class _Write:
+class _Writer:
     maker: Galaxies | Foregrounds
     folder: Path
 
@@ -83,18 +83,19 @@ class _Write:
         return self.maker.write(self.folder, number)
 
 
-#: What a data set consists of, of whichever maker.
+#: The files of a data set by `iris mock` or `iris ingest`.
 _OWN = ("standard.json", "commands.jsonl", "tensor_*.npy", "ingest.json", "records")
 
 
 def check_replaceable(out: Path) -> None:
-    """DataError for a file, or a folder that holds anything beside a data set: `--overwrite` is not to take that."""
+    """Raises DataError for a file, and for a folder with other files than a data set's: `--overwrite` keeps these."""
     if out.exists() and not out.is_dir():
-        raise DataError(f"{out} exists and is no folder", "name another")
+        raise DataError(f"{out} exists and is not a folder", "choose another name")
     for path in sorted(out.iterdir()) if out.is_dir() else ():
         if not any(path.match(name) for name in _OWN):
             raise DataError(
-                f"{out} holds something else than a data set: {path.name}", "it is not overwritten: name another folder"
+                f"{out} holds something else than a data set: {path.name}",
+                "it is not overwritten: choose another folder",
             )
 
 
@@ -107,16 +108,16 @@ def write_mock(
     overwrite: bool = False,
     quiet: bool = False,
 ) -> int:
-    """Write `count` galaxies into the folder `out`, which appears when all are there. Returns the number of tensors.
+    """Writes `count` galaxies into the folder `out`, which is created when all are done. Returns the number of tensors.
 
-    DataError when `out` exists, unless `overwrite` is set and it is a data set.
+    Raises DataError when `out` exists, unless `overwrite` is set and it is a data set.
     """
     check_replaceable(out)
     entries: list[Entry] = []
     origin: dict[str, Any] = {"maker": type(maker).__name__, "seed": maker.seed, "config": to_dict(maker.config)}
     with (
         atomic_folder(out, overwrite) as folder,
-        crew(_Write(maker, folder), workers) as mapped,
+        worker_pool(_Writer(maker, folder), workers) as mapped,
         progress("mock galaxies", count, quiet=quiet) as bar,
     ):
         for made in mapped(range(count)):

@@ -1,4 +1,4 @@
-"""Gaussian random fields with a power-law spectrum on a periodic lattice, and their values anywhere in it."""
+"""Gaussian random fields with a power-law spectrum on a periodic lattice, and their interpolation."""
 
 from __future__ import annotations
 
@@ -12,11 +12,8 @@ def random_field(
 ) -> NDArray[np.float32]:
     """Zero mean, unit variance, power P(k) ~ k^-slope for wavelengths below `longest_pc` and none above."""
     noise = fft.rfftn(rng.standard_normal(shape, dtype=np.float32))
-    kx, ky, kz = (
-        np.fft.fftfreq(shape[0], cell_pc),
-        np.fft.fftfreq(shape[1], cell_pc),
-        np.fft.rfftfreq(shape[2], cell_pc),
-    )
+    kx, ky = (np.fft.fftfreq(count, cell_pc) for count in shape[:2])
+    kz = np.fft.rfftfreq(shape[2], cell_pc)
     k = np.sqrt(kx[:, None, None] ** 2 + ky[None, :, None] ** 2 + kz[None, None, :] ** 2)
     amplitude = np.where(k >= 1.0 / longest_pc, np.maximum(k, 1.0 / longest_pc) ** (-slope / 2.0), 0.0)
     field = fft.irfftn(noise * amplitude.astype(np.float32), s=shape, overwrite_x=True)

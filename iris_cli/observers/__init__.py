@@ -1,4 +1,9 @@
-"""Matter -> what an observer sees. `observe_arrays` is the synthetic observer for plain arrays."""
+"""Observers: the matter of a galaxy in, spectral cubes and longitude-velocity images out.
+
+`observe_arrays` is the synthetic observer for plain arrays. Start with `observer.py`, the interface; `synthetic.py`
+follows a tensor from level populations (`populations`, `level_table`) through emission and absorption (`emission`,
+`line_profile`) and the transfer along rays (`transfer`, `backends/`) to the beam.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +16,7 @@ __all__ = ["observe_arrays"]
 
 
 def __getattr__(name: str) -> Any:
-    """Importing the package wakes nothing heavy; asking for the function does."""
+    """Imports `observe_arrays`, and torch with it, on first use."""
     if name == "observe_arrays":
         from iris_cli.observers.arrays import observe_arrays
 

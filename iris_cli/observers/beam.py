@@ -1,6 +1,4 @@
-"""The telescope's beam: a Gaussian over longitude and latitude, one axis at a time, that neither makes nor loses
-flux.
-"""
+"""The telescope's beam: a convolution with a Gaussian along longitude and latitude that conserves flux."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ _REACH_SIGMA = 4.0
 
 
 def beam_weights(fwhm_arcsec: float, step_deg: float) -> Tensor:
-    """(2n+1,) with unit sum, out to four sigma."""
+    """(2n+1,) weights with unit sum, out to four sigma."""
     sigma = fwhm_arcsec / FWHM_PER_SIGMA / (step_deg * ARCSEC_PER_DEG)
     n = math.ceil(_REACH_SIGMA * sigma)
     if n == 0:
@@ -25,7 +23,7 @@ def beam_weights(fwhm_arcsec: float, step_deg: float) -> Tensor:
 
 
 def convolve(sky: Tensor, weights: Tensor, axis: int) -> Tensor:
-    """Along one axis; the sky beyond an edge mirrors the sky before it, so that every ray's flux stays in the picture.
+    """Convolves along one axis. The sky beyond an edge is the mirror image of the sky inside, so that no flux is lost.
 
     The mean over the axis is therefore the same before and after.
     """

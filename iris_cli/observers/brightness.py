@@ -1,4 +1,4 @@
-"""From Rayleigh-Jeans kelvin at the rest frequency, which the transfer carries, to the unit that is asked for."""
+"""Conversion from Rayleigh-Jeans kelvin at the rest frequency, the unit of the transfer, to other units."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def to_jansky_per_sr(line_K: Tensor, continuum_K: Tensor, rest_Hz: float, freque
 
 
 def to_planck_K(line_K: Tensor, continuum_K: Tensor, rest_Hz: float, frequency_Hz: Tensor) -> Tensor:
-    """T_B(line and continuum) - T_B(continuum): temperatures of blackbodies as bright."""
+    """T_B(line and continuum) - T_B(continuum), with T_B the temperature of a blackbody of the same intensity."""
     quantum_K = (PLANCK_J_S / BOLTZMANN_J_K * frequency_Hz).to(line_K)
     own = ((rest_Hz / frequency_Hz) ** 2).to(line_K)
     behind = (continuum_K[:, None] * own).clamp(min=0.0)

@@ -1,9 +1,9 @@
-"""12CO, 13CO and C18O without a download: spectroscopic constants here, collision rates in `data/`.
+"""Built-in molecules 12CO, 13CO and C18O: spectroscopic constants here, collision rates in `data/`.
 
 Energies and frequencies follow from the rotational constants, Einstein coefficients from the dipole moment. The rates
-of CO with para- and ortho-H2 are those of Yang et al. 2010, ApJ 718, 1062, which serve all isotopologues alike (as in
-LAMDA); `data/make_co_rates.py` says how the table was made. Rates with H are not built in: take a LAMDA file that has
-them where much of the hydrogen is atomic.
+of CO with para- and ortho-H2 are those of Yang et al. 2010, ApJ 718, 1062, used for all isotopologues (as in LAMDA);
+`data/make_co_rates.py` makes the table. Rates with H are not built in: use a LAMDA file that has them where much of the
+hydrogen is atomic.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ BUILTIN: dict[str, Rotor] = {
 
 
 def dipole_debye(upper_j: NDArray) -> NDArray[np.float64]:
-    """The dipole moment shrinks as the molecule stretches; fits LAMDA's 13CO Einstein coefficients to 6e-4 up to
-    J=40.
+    """The dipole moment, which decreases with centrifugal stretching; fits LAMDA's 13CO Einstein coefficients to 6e-4
+    up to J=40.
     """
     return 0.110114 * (1.0 - 1.013e-4 * upper_j**2)
 
 
 def einstein_a_s(upper_j: NDArray, frequency_Hz: NDArray) -> NDArray[np.float64]:
-    """A = 64 pi^4 nu^3 mu^2 / (3 h c^3) J / (2J + 1), in cgs as usual for dipoles."""
+    """A = 64 pi^4 nu^3 mu^2 / (3 h c^3) J / (2J + 1), in cgs units, as usual for dipoles."""
     h, c = PLANCK_J_S / _J_S_PER_ERG_S, LIGHT_SPEED_M_S * 100.0
     mu = dipole_debye(upper_j) * _DEBYE_ESU_CM
     return 64.0 * np.pi**4 * frequency_Hz**3 * mu**2 / (3.0 * h * c**3) * upper_j / (2.0 * upper_j + 1.0)

@@ -1,5 +1,5 @@
-"""Elementary functions for the compiled backend: float32, free of branches, so that loops over them become vector
-instructions.
+"""Compilation of kernels with numba, and elementary functions for them: float32, without branches, so that loops over
+them become vector instructions.
 """
 
 # mypy: allow-untyped-defs
@@ -30,7 +30,7 @@ _PER_SQRT_PI = np.float32(1.0 / math.sqrt(math.pi))
 
 
 def kernel(**options: Any) -> Callable:
-    """`njit` without the interpreter's lock, kept between runs in a folder that nobody else can write to."""
+    """`njit` without the interpreter's lock, cached between runs in a folder that only the user can write to."""
 
     def compile_later(function: Callable) -> Callable:
         folder, before = private_folder(f"compiled-{_sources()}"), config.CACHE_DIR
@@ -50,7 +50,7 @@ def kernel(**options: Any) -> Callable:
 
 
 def _sources() -> str:
-    """Changes with the code: numba itself looks at a kernel's own file, not at what is compiled into it from others."""
+    """A hash of the code: numba itself checks only a kernel's own file, not the functions that it takes from others."""
     names = ("compiled_math.py", "level_balance.py", "line_profile.py", "backends/compiled.py")
     files = (Path(__file__).parent / name for name in names)
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
@@ -58,7 +58,7 @@ def _sources() -> str:
 
 @njit(inline="always")
 def exp32(x):
-    """e^x, |x| cut at 87."""
+    """e^x, with x limited to -87 … 87."""
     t = min(max(x, -_LARGEST), _LARGEST) * _PER_LN2
     n = np.float32(math.floor(t + _HALF))
     f = np.float32(t - n)

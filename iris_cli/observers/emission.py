@@ -1,4 +1,4 @@
-"""Matter -> what a cell emits and absorbs: the line's strength and depth, the dust's, where and how wide the line is.
+"""Matter -> emission and absorption of each cell: strength and depth of line and dust, velocity and width of the line.
 
 Everything along a ray is a Rayleigh-Jeans temperature at the line's rest frequency, T = I c^2 / (2 k nu0^2), so that
 numbers stay near 1. With u = n_u N (upper-state column) a cell adds, integrated over velocity,
@@ -13,23 +13,24 @@ which is j = h nu/4pi n_u A phi and alpha = h nu/4pi (n_l B_lu - n_u B_ul) phi a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from iris_cli.observers.level_table import LevelTable
-from iris_cli.observers.molecule import Line
-from iris_cli.units import ATOMIC_MASS_KG, BOLTZMANN_J_K, LIGHT_SPEED_M_S, MASS_PER_H_KG, PLANCK_J_S
+from iris_cli.observers.level_table import LevelTable, level_table
+from iris_cli.observers.molecule import Line, Molecule
+from iris_cli.observers.populations import LargeVelocityGradient, Populations
+from iris_cli.units import ATOMIC_MASS_KG, BOLTZMANN_J_K, LIGHT_SPEED_M_S, M_PER_PC, MASS_PER_H_KG, PLANCK_J_S
 
 KM_S_PER_M_S = 1e-3
 CM3_PER_M3 = 1e-6
+_CM_PER_PC = M_PER_PC * 100.0
 
 
 @dataclass(frozen=True)
 class Matter:
-    """What fills the cells of some rays, each (R, ray) with index 0 nearest; the fields of a physical tensor in
-    SI, but km/s.
-    """
+    """The gas in the cells of some rays, each field (R, ray) with index 0 nearest; SI units, velocities in km/s."""
 
     v_km_s: Tensor
     rho_kg_m3: Tensor
@@ -41,7 +42,7 @@ class Matter:
 
 @dataclass(frozen=True)
 class LineSetup:
-    """One line as observed: its level table, what carries it, what dims it, and how cells are drawn."""
+    """All that the spectrum of one line depends on besides the matter."""
 
     line: Line
     table: LevelTable
@@ -81,10 +82,11 @@ class LineSetup:
 
 @dataclass(frozen=True)
 class Cells:
-    """A line's cells, each (R, ray). `line_K_km_s` W and `depth_km_s` tau are integrals over velocity; `width_km_s`
-    is Doppler's b,
-    `spread_km_s` the range of velocities inside the cell; `dust_depth` and `dust_K` (its RJ temperature) belong to
-    the dust."""
+    """Emission and absorption of cells, each field (R, ray).
+
+    `line_K_km_s` W and `depth_km_s` tau are integrals over velocity; `width_km_s` is the Doppler width b, `spread_km_s`
+    the range of velocities inside the cell; `dust_depth` and `dust_K` (an RJ temperature) describe the dust.
+    """
 
     v_km_s: Tensor
     spread_km_s: Tensor
@@ -98,6 +100,14 @@ class Cells:
         return Cells(*(getattr(self, name)[:, which] for name in self.__dataclass_fields__))
 
 
+def line_setup(molecule: Molecule, transition: str, populations: Populations, **options: Any) -> LineSetup:
+    """With the level table of the transition, from the cache or computed now. `options` are the other fields."""
+    line = molecule.line(transition)
+    gradient = populations.velocity_gradient_km_s_pc if isinstance(populations, LargeVelocityGradient) else 0.0
+    table = level_table(molecule, line, populations)
+    return LineSetup(line=line, table=table, gradient_km_s_cm=gradient / _CM_PER_PC, **options)
+
+
 def rayleigh_jeans_K(T_K: Tensor, quantum_K: float | Tensor) -> Tensor:
     """J(T) = (h nu/k) / (e^(h nu/kT) - 1), 0 at T = 0."""
     x = quantum_K / T_K.clamp(min=1e-3)
@@ -105,8 +115,8 @@ def rayleigh_jeans_K(T_K: Tensor, quantum_K: float | Tensor) -> Tensor:
 
 
 def cells(matter: Matter, setup: LineSetup, dr_m: float) -> Cells:
-    """All of it differentiable. A cell that is hotter than the ceiling (also at T = inf) keeps its dust and loses
-    its line.
+    """The cells of matter (R, ray), differentiable. A cell above the temperature ceiling (also T = inf) has dust but no
+    line.
     """
     hot = setup.temperature_ceiling_K < matter.T_K
     T_K = torch.where(hot, torch.full_like(matter.T_K, setup.temperature_ceiling_K), matter.T_K)
@@ -130,7 +140,7 @@ def cells(matter: Matter, setup: LineSetup, dr_m: float) -> Cells:
 
 
 def face_velocities(v: Tensor) -> Tensor:
-    """(R+1, ray): halfway between neighbours; the two outermost faces go on as their cells do."""
+    """(R+1, ray): the mean of neighbours; at the two outermost faces, linear extrapolation."""
     if v.shape[0] == 1:
         return v.expand(2, -1)
     inner = 0.5 * (v[1:] + v[:-1])
@@ -138,7 +148,7 @@ def face_velocities(v: Tensor) -> Tensor:
 
 
 def velocity_ranges(v: Tensor, in_cell_gradient: bool) -> tuple[Tensor, Tensor]:
-    """(R, ray) centre and width of the velocities in each cell: a point, or from face to face."""
+    """(R, ray) centre and width of the velocities in each cell: one velocity, or the range from face to face."""
     if not in_cell_gradient:
         return v, torch.zeros_like(v)
     faces = face_velocities(v)

@@ -1,6 +1,6 @@
-"""Cubes as FITS files that astropy, spectral-cube and CARTA read: GLON-CAR, GLAT-CAR, VRAD, and their moments.
+"""FITS files of cubes and their moments, with axes GLON-CAR, GLAT-CAR, VRAD, for astropy, spectral-cube and CARTA.
 
-On the sky longitude grows to the left, so the first pixel is the leftmost: arrays are turned round along longitude.
+On the sky longitude increases to the left and the first pixel is the leftmost: arrays are reversed along longitude.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ _M_S_PER_KM_S = 1e3
 
 
 def header(grid: Grid, frequency_Hz: float, unit: str, beam_fwhm_arcsec: float) -> Any:
-    """The header of a cube (V, B, L). CAR is undistorted only with its reference at latitude 0, so both reference
-    points are the origin.
+    """The header of a cube (V, B, L). CAR is undistorted only with its reference at latitude 0, so both axes have
+    their reference at 0.
     """
     from astropy.io import fits
 
@@ -47,14 +47,14 @@ def header(grid: Grid, frequency_Hz: float, unit: str, beam_fwhm_arcsec: float) 
 
 
 def on_sky(cube: NDArray) -> NDArray[np.float32]:
-    """(L, B, V) -> (V, B, L) with longitude falling."""
+    """(L, B, V) -> (V, B, L) with decreasing longitude."""
     return np.ascontiguousarray(cube.transpose(2, 1, 0)[:, :, ::-1], dtype=np.float32)
 
 
 def moments(cube: NDArray, v_km_s: NDArray, dv_km_s: float) -> dict[int, NDArray[np.float32]]:
-    """Moments of (V, B, L): 0 in [cube] km/s; 1 mean velocity and 2 dispersion, km/s, NaN where hardly anything shines.
+    """Moments of (V, B, L): 0 in [cube] km/s; 1 mean velocity and 2 dispersion, km/s.
 
-    Hardly: less than 1e-4 of the brightest line of sight, or absorption.
+    The latter two are NaN where moment 0 is below 1e-4 of its maximum, or negative (absorption).
     """
     total = cube.sum(axis=0, dtype=np.float64) * dv_km_s
     lit = total > 1e-4 * max(total.max(), 0.0)
@@ -66,7 +66,7 @@ def moments(cube: NDArray, v_km_s: NDArray, dv_km_s: float) -> dict[int, NDArray
 
 
 def write_cube(path: Path, cube: NDArray, h: Any, history: Sequence[str]) -> None:
-    """(V, B, L). Whole or not at all; `history` a paragraph each."""
+    """Writes a cube (V, B, L), with one paragraph of HISTORY cards per item of `history`."""
     from astropy.io import fits
 
     hdu = fits.PrimaryHDU(cube, header=h)
@@ -77,7 +77,7 @@ def write_cube(path: Path, cube: NDArray, h: Any, history: Sequence[str]) -> Non
 
 
 def moment_names(path: Path) -> dict[int, Path]:
-    """Order -> where the moment of the cube `path` lies."""
+    """Order -> path of that moment of the cube `path`."""
     return {order: path.with_name(f"{path.name.removesuffix('.fits')}.mom{order}.fits") for order in range(3)}
 
 

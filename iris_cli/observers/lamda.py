@@ -1,8 +1,8 @@
-"""LAMDA `.dat` file -> `Molecule`, for the files that people really have.
+"""LAMDA `.dat` file -> `Molecule`.
 
-The format is a fixed sequence of numbers between comment lines that begin with `!`. Tolerated: blank lines, comments
-anywhere (also behind numbers), Fortran's D exponents, partners in any order, further columns, long rows that go on in
-the next line, levels numbered in any order, notes behind the last table.
+The format is a fixed sequence of numbers between comment lines that begin with `!`. The reader accepts variants found
+in practice: blank lines, comments anywhere (also after numbers), Fortran's D exponents, partners in any order, extra
+columns, long rows that continue in the next line, levels numbered in any order, notes after the last table.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from iris_cli.errors import DataError
 from iris_cli.observers.molecule import COLLIDERS, K_PER_WAVE_NUMBER, Molecule, Partner
 
-#: More than any file in the field; a wrong count must not ask for the memory of the whole machine.
+#: More than in any published file; a wrong count must not allocate the memory of the whole machine.
 _LARGEST_COUNT = 2_000_000
 _EXPONENT = re.compile(r"(?<=[0-9.])[dD](?=[-+0-9])")
 
 
 class _Lines:
-    """The lines that carry data, one after the other, each with its number for the error message."""
+    """The lines with data, one after the other, with their numbers for error messages."""
 
     def __init__(self, path: Path) -> None:
         try:
@@ -36,12 +36,12 @@ class _Lines:
         self.number, line = next(self._rest, (self.number, ""))
         if not line:
             raise DataError(
-                f"{self.path} ends before {what}", "the file was cut short; fetch it again from the LAMDA database"
+                f"{self.path} ends before {what}", "the file is truncated; fetch it again from the LAMDA database"
             )
         return line
 
     def words(self, what: str, count: int) -> list[str]:
-        """At least `count` words, going on in the following lines if one is not enough."""
+        """At least `count` words, from as many lines as needed."""
         found = self.text(what).split()
         while len(found) < count:
             found += self.text(what).split()
@@ -75,7 +75,7 @@ class _Lines:
 
 
 def read_lamda(path: Path) -> Molecule:
-    """DataError, with the line number, when the file is cut short or holds something else."""
+    """Raises DataError, with the line number, when the file is truncated or of another format."""
     lines = _Lines(path)
     name = lines.text("the molecule's name")
     (mass,) = lines.numbers(lines.words("the molecular weight", 1)[:1], "the molecular weight")

@@ -1,7 +1,7 @@
-"""Levels in balance, many points at once, without a copy of every point's matrix: what a table of photon trapping
-solves a million times.
+"""Statistical equilibrium of many points at once, compiled: tables with photon trapping solve it a million times.
 
-The same elimination as `populations.stationary`, on as many threads as torch has.
+The elimination is that of `populations.stationary`, without a copy of each point's matrix, on as many threads as torch
+uses.
 """
 
 # mypy: allow-untyped-defs
@@ -22,7 +22,7 @@ def balanced(
 ) -> NDArray[np.float64]:
     """(point, level) populations that sum to 1.
 
-    `collisions` (any, level, level) are rates from row to column, of which `which` (point,) names each point's;
+    `collisions` (any, level, level) are rates from row to column; `which` (point,) is the index of each point's matrix;
     `down` and `up` (point, line) are the radiative rates between the levels `upper` and `lower` (line,).
     """
     found = np.empty((len(which), collisions.shape[1]))

@@ -1,11 +1,11 @@
-"""Level populations of one line, solved once on a grid and looked up per cell; kept on disk between runs.
+"""Tables of level populations: one line's populations, solved on a grid and interpolated per cell; cached on disk.
 
-Tabulated are ln n_u and beta = ln(n_l g_u / (n_u g_l)) = h nu / (k T_ex), per molecule of the tracer. Both are
-smooth, and beta passes through zero where the levels invert: absorption goes with e^beta - 1, which a table of n_u
-and n_l would know only as the small difference of two interpolated numbers. The equations are solved on a coarse grid
-(log density, mixture, log column, log temperature), drawn out by cubic splines to a fine one on which linear
-interpolation is good, and compared with direct solves at random points; both grids are refined until the worst error
-is below the tolerance.
+The table holds ln n_u and beta = ln(n_l g_u / (n_u g_l)) = h nu / (k T_ex), per molecule of the tracer. Both are
+smooth, and beta passes through zero where the levels invert. Absorption is proportional to e^beta - 1, which a table of
+n_u and n_l would give only as the small difference of two interpolated numbers. The equations are solved on a coarse
+grid (log density, mixture, log column, log temperature), interpolated by cubic splines to a fine grid on which linear
+interpolation is accurate, and compared with direct solutions at random points. Both grids are refined until the largest
+error is below the tolerance.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from iris_cli.files import atomic_file
 from iris_cli.observers.molecule import Line, Molecule
 from iris_cli.observers.populations import Populations, State
 
-#: Raised whenever the numbers in a table would change.
+#: Incremented when the numbers in a table change.
 TABLE_VERSION = 4
 WORST_ERROR = 1.5e-3
 _PROBES = 400
 _ROUNDS = 4
-#: A table that is further off than this is worth a word.
-_WORTH_A_WORD = 1e-2
+#: A table with a larger error than this causes a warning.
+_WARN_ABOVE = 1e-2
 
 
 @dataclass(frozen=True)
 class Range:
-    """Of an axis: its first place, (last place, steps per unit) of each piece of the coarse grid, and the fine grid's
-    steps per unit.
+    """An axis: its first value, (last value, steps per unit) of each piece of the coarse grid, and the steps per unit
+    of the fine grid.
     """
 
     first: float
@@ -49,7 +49,7 @@ class Range:
     fine: float
 
     def nodes(self, refinement: float) -> NDArray[np.float64]:
-        """Of the coarse grid."""
+        """Nodes of the coarse grid."""
         pieces, start = [], self.first
         for end, per_unit in self.coarse:
             pieces.append(np.linspace(start, end, round((end - start) * per_unit * refinement), endpoint=False))
@@ -57,7 +57,7 @@ class Range:
         return np.append(np.concatenate(pieces), start)
 
     def axis(self, refinement: float) -> TableAxis:
-        """Of the fine grid."""
+        """Axis of the fine grid."""
         length = self.coarse[-1][0] - self.first
         count = round(length * self.fine * refinement)
         return TableAxis(self.first, length / count, count + 1)
@@ -67,8 +67,8 @@ class Range:
 _DENSITY = Range(-4.0, ((9.0, 3.0),), 20.0)
 _MIXTURE = Range(0.0, ((0.5, 20.0),), 40.0)
 _LOG_T = Range(float(np.log(2.0)), ((float(np.log(5e4)), 6.4),), 34.0)
-#: The same with a column. Nodes lie close where a line turns from inverted to trapped (density), and where it turns
-#: from thin to thick (column), which without a background goes fast. All that 20 s can solve: no finer round follows.
+#: The same with a column. Nodes are close where a line changes from inverted to trapped (density), and from thin to
+#: thick (column), which is abrupt without a background. This is what 20 s can solve: there is no finer round.
 _LVG_DENSITY = Range(-4.0, ((1.0, 3.0), (6.5, 7.2), (9.0, 3.0)), 16.0)
 _COLUMN = Range(11.0, ((14.0, 2.0), (19.0, 5.0), (20.0, 3.0)), 20.0)
 _LVG_LOG_T = Range(_LOG_T.first, ((7.0, 6.7), (_LOG_T.coarse[-1][0], 4.0)), 22.0)
@@ -78,7 +78,7 @@ _LVG_LEVELS = 41
 
 @dataclass(frozen=True)
 class TableAxis:
-    """Evenly spaced nodes; a quantity that does not matter has one node."""
+    """Evenly spaced nodes; a quantity that the populations do not depend on has one node."""
 
     first: float
     step: float
@@ -91,7 +91,9 @@ class TableAxis:
 
 @dataclass(frozen=True, eq=False)
 class LevelTable:
-    """`log_upper`, `beta`: float32 (density, mixture, column, temperature). Colliders per H nucleus: c0 + c1 x_H2."""
+    """`log_upper`, `beta`: float32 (density, mixture, column, temperature). `shares` (c0, c1): there are c0 + c1 x_H2
+    colliders per H nucleus.
+    """
 
     line: Line
     shares: tuple[float, float]
@@ -103,7 +105,7 @@ class LevelTable:
     def lookup(
         self, n_H_cm3: Tensor, x_H2: Tensor, T_K: Tensor, column_cm2_km_s: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """(ln n_u, beta) of any shape, multilinear and constant beyond the ends; differentiable in all four."""
+        """(ln n_u, beta) of any shape: multilinear, constant beyond the ends, differentiable in all four arguments."""
         colliders = n_H_cm3 * (self.shares[0] + self.shares[1] * x_H2)
         column = torch.ones_like(T_K) if column_cm2_km_s is None else column_cm2_km_s
         tiny = 1e-30
@@ -128,17 +130,17 @@ def _multilinear(tables: list[Tensor], places: list[tuple[TableAxis, Tensor]]) -
 
 
 def level_table(molecule: Molecule, line: Line, populations: Populations) -> LevelTable:
-    """From the cache, or built (seconds) and kept there. The key holds all that the table depends on."""
+    """The table of a line, from the cache, or computed (seconds) and cached. The key covers all that it depends on."""
     folder = private_folder("levels")
     key = _key(molecule, line, populations)
     path = folder / f"{key}.npz" if folder else None
     if path is not None and path.is_file() and (table := _read(path, line)):
         return table
     table = build(molecule, line, populations)
-    if table.worst_error > _WORTH_A_WORD:
+    if table.worst_error > _WARN_ABOVE:
         warn(
-            f"level table of {molecule.name} {line.name}, {populations.name}: up to {100 * table.worst_error:.2g} % "
-            "from direct solutions (n_H 1 … 1e7 /cm^3, T 5 … 1000 K)"
+            f"level table of {molecule.name} {line.name}, {populations.name}: differs by up to "
+            f"{100 * table.worst_error:.2g} % from direct solutions (n_H 1 … 1e7 /cm^3, T 5 … 1000 K)"
         )
     if path is not None:
         _write(path, table)
@@ -146,9 +148,7 @@ def level_table(molecule: Molecule, line: Line, populations: Populations) -> Lev
 
 
 def build(molecule: Molecule, line: Line, populations: Populations, worst_error: float = WORST_ERROR) -> LevelTable:
-    """Refine until n_u and n_l at random points are within `worst_error` of direct solves; what was reached is
-    recorded.
-    """
+    """Refines the grids until n_u and n_l at random points are within `worst_error` of direct solutions."""
     table = _round(molecule, line, populations, 1.0)
     for refinement in range(1, 1 if populations.depends_on_column() else _ROUNDS):
         if table.worst_error <= worst_error:
@@ -158,7 +158,7 @@ def build(molecule: Molecule, line: Line, populations: Populations, worst_error:
 
 
 def lowest_levels(molecule: Molecule, count: int) -> Molecule:
-    """The same molecule without its highest levels and all that leads to them."""
+    """The same molecule with only its lowest `count` levels and the transitions among them."""
     lines = (molecule.line_upper < count) & (molecule.line_lower < count)
     partners = []
     for p in molecule.partners:
@@ -182,7 +182,7 @@ def _round(molecule: Molecule, line: Line, populations: Populations, refinement:
     total = sum(c0 for c0, _ in shares.values()), sum(c1 for _, c1 in shares.values())
     needed = (
         populations.depends_on_density(),
-        len({name[-2:] for name in shares}) > 1,  # o-H2 and p-H2 are mixed once and for all
+        len({name[-2:] for name in shares}) > 1,  # the mixture of o-H2 and p-H2 is constant
         populations.depends_on_column(),
         True,
     )
@@ -192,7 +192,7 @@ def _round(molecule: Molecule, line: Line, populations: Populations, refinement:
     coarse = [r.nodes(refinement) if used else np.array([r.first]) for r, used in zip(ranges, needed, strict=True)]
     fine = [r.axis(refinement) if used else TableAxis(r.first, 0.0, 1) for r, used in zip(ranges, needed, strict=True)]
     solved = _solve_grid(solvable, line, populations, total, coarse)
-    log_upper, beta = (_draw_out(values, coarse, fine).astype(np.float32) for values in solved)
+    log_upper, beta = (_interpolate(values, coarse, fine).astype(np.float32) for values in solved)
     table = LevelTable(line, total, tuple(fine), log_upper, beta, np.inf)
     return replace(table, worst_error=float(errors(molecule, populations, table, probes(_PROBES, seed=1)).max()))
 
@@ -206,10 +206,10 @@ def _solve_grid(
 ) -> tuple[NDArray, NDArray]:
     density, mixture, column, log_T = (g.reshape(-1) for g in np.meshgrid(*nodes, indexing="ij"))
     per_H = total[0] + total[1] * mixture
-    # With one kind of collider the mixture is a single node, and x_H2 = 1/2 stands for all.
-    alone = len(nodes[1]) == 1
-    x_H2 = np.full_like(mixture, 0.5) if alone else mixture
-    n_H = 10.0**density / np.where(alone, total[0] + 0.5 * total[1] or 1.0, per_H)
+    # With one kind of collider the mixture has a single node, at x_H2 = 1/2.
+    single = len(nodes[1]) == 1
+    x_H2 = np.full_like(mixture, 0.5) if single else mixture
+    n_H = 10.0**density / np.where(single, total[0] + 0.5 * total[1] or 1.0, per_H)
     state = State(n_H, x_H2, np.exp(log_T), 10.0**column)
     shape = tuple(map(len, nodes))
     log_upper, beta = line_pair(molecule, line, populations, state)
@@ -223,7 +223,7 @@ def line_pair(molecule: Molecule, line: Line, populations: Populations, state: S
     return log_upper, log_lower - log_upper + np.log(line.upper_weight / line.lower_weight)
 
 
-def _draw_out(values: NDArray, coarse: list[NDArray], fine: list[TableAxis]) -> NDArray:
+def _interpolate(values: NDArray, coarse: list[NDArray], fine: list[TableAxis]) -> NDArray:
     from scipy.interpolate import CubicSpline
 
     for k, (few, many) in enumerate(zip(coarse, fine, strict=True)):
@@ -244,7 +244,7 @@ def probes(count: int, seed: int) -> State:
 
 
 def errors(molecule: Molecule, populations: Populations, table: LevelTable, state: State) -> NDArray[np.float64]:
-    """(2, point) relative errors of n_u and n_l in the table against direct solves."""
+    """(2, point) relative errors of n_u and n_l in the table against direct solutions."""
     true_upper, true_beta = line_pair(molecule, table.line, populations, state)
     inputs = (state.n_H_cm3, state.x_H2, state.T_K, state.column_cm2_km_s)
     upper, beta = (t.numpy() for t in table.lookup(*(torch.as_tensor(a) for a in inputs)))
@@ -258,7 +258,7 @@ def _key(molecule: Molecule, line: Line, populations: Populations) -> str:
 
 
 def _write(path: Path, table: LevelTable) -> None:
-    """Whole or not at all; a full disk costs only the next run's seconds."""
+    """Writes the table; a full disk is ignored, and the next run computes the table again."""
     axes = [[a.first, a.step, a.count] for a in table.axes]
     meta = {"shares": table.shares, "axes": axes, "worst_error": table.worst_error}
     with suppress(OSError, DataError), atomic_file(path) as file:
@@ -266,7 +266,7 @@ def _write(path: Path, table: LevelTable) -> None:
 
 
 def _read(path: Path, line: Line) -> LevelTable | None:
-    """None when the file is damaged: the table is then built anew."""
+    """The table, or None when the file is damaged: it is then computed again."""
     try:
         with np.load(path, allow_pickle=False) as stored:
             meta = json.loads(str(stored["meta"]))

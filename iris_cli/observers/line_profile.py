@@ -1,12 +1,12 @@
-"""The shape of a line in velocity, and how it is sampled: at points inside the channels, or as exact channel means.
+"""The profile of a line in velocity, and its sampling: at points inside the channels, or as exact channel means.
 
-The profile is Gaussian, e^(-((v - v0)/b)^2) / (b sqrt(pi)) per km/s. In a cell whose velocity runs over a range D it
-is the mean of such Gaussians: a bridge with Gaussian edges. A range below half the width b is as good as a little
-more width (same variance): b^2 + D^2/6, off by less than 3e-4 of the peak.
+The profile is Gaussian, e^(-((v - v0)/b)^2) / (b sqrt(pi)) per km/s. In a cell whose velocity covers a range D it is
+the mean of such Gaussians: a plateau with Gaussian edges. A range below half the width b is replaced by a larger width
+of the same variance, b^2 + D^2/6, with an error of less than 3e-4 of the peak.
 
-Channel means of a smooth spectrum from midpoints: the mean of the samples plus what the Euler-Maclaurin formula takes
-from the differences across the channel's two edges. The corrections of neighbours cancel, so the line's flux stays
-what the midpoints say, which for a Gaussian sampled finer than its width is right to 1e-4 and better.
+Channel means of a smooth spectrum from midpoints: the mean of the samples plus the Euler-Maclaurin correction from the
+differences across the channel's two edges. The corrections of neighbouring channels cancel, so the flux of the line is
+that of the midpoints, which for a Gaussian sampled finer than its width is accurate to 1e-4 and better.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from torch import Tensor
 
 #: Below this ratio of velocity range to Doppler width a range is treated as width.
 NARROW = 0.5
-#: Of a whole spectrum; a colder, narrower line than this resolves is not to be found in space.
+#: Samples of a whole spectrum; interstellar lines are never so cold and narrow that they need more.
 MOST_SAMPLES = 1 << 20
-#: Samples beyond either end of the velocity range that the edge corrections look at.
+#: Samples beyond either end of the velocity range that the edge corrections use.
 GUARD = 2
 _SQRT_PI = float(np.sqrt(np.pi))
 
@@ -63,7 +63,7 @@ def _erf_integral(x: Tensor) -> Tensor:
 
 
 class Sampling(Protocol):
-    """How the spectrum of a ray is held while it is built, (…, sample), and brought to channels, (…, channel)."""
+    """The samples (…, sample) of a ray's spectrum, and their reduction to channels (…, channel)."""
 
     def profile(self, centre: Tensor, width: Tensor, spread: Tensor) -> Tensor: ...
     def velocities_km_s(self) -> Tensor: ...
@@ -72,7 +72,7 @@ class Sampling(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class GaussLegendre:
-    """`panels` in each channel between `edges` (V+1,), `order` nodes in each: the reference."""
+    """`panels` in each channel between `edges` (V+1,), with `order` nodes each: the reference."""
 
     edges: Tensor
     order: int
@@ -96,7 +96,7 @@ class GaussLegendre:
 
 @dataclass(frozen=True, eq=False)
 class Midpoints:
-    """`count` even samples in each channel, and GUARD more beyond either end."""
+    """`count` evenly spaced samples in each channel, and GUARD more beyond either end."""
 
     edges: Tensor
     count: int

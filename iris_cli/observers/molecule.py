@@ -1,4 +1,4 @@
-"""A molecule: its levels, its lines, and how often collisions move it between levels. `molecules` loads one.
+"""A molecule: its levels, lines and collision rates. `molecules` loads one.
 
 LAMDA: Schoier et al. 2005, A&A 432, 369.
 """
@@ -16,7 +16,7 @@ from iris_cli.units import BOLTZMANN_J_K, HELIUM_PER_HYDROGEN, LIGHT_SPEED_M_S, 
 
 #: Kelvin per wave number, K cm.
 K_PER_WAVE_NUMBER = PLANCK_J_S * LIGHT_SPEED_M_S * 100.0 / BOLTZMANN_J_K
-#: LAMDA's numbers for what collides with the molecule.
+#: LAMDA's numbers of the collision partners.
 COLLIDERS = {1: "H2", 2: "p-H2", 3: "o-H2", 4: "e", 5: "H", 6: "He", 7: "H+"}
 
 
@@ -56,7 +56,7 @@ class Line:
 
 @dataclass(frozen=True, eq=False)
 class Molecule:
-    """Levels (level,), lines (line,) and collision partners. `source` says where the numbers come from."""
+    """Levels (level,), lines (line,) and collision partners. `source` is the origin of the numbers."""
 
     name: str
     mass_u: float
@@ -78,7 +78,7 @@ class Molecule:
         )
 
     def line(self, name: str) -> Line:
-        """UsageError, with what there is, when the molecule has no such transition."""
+        """The transition called `name`. Raises UsageError, with similar names, when there is none."""
         names = self.line_names
         if name not in names:
             raise UsageError(f"{self.name} has no transition '{name}'", nearest(name, names[:12]))
@@ -96,7 +96,7 @@ class Molecule:
         )
 
     def fingerprint(self) -> str:
-        """The same for the same numbers, whatever the file was called."""
+        """A hash of the numbers; the name of the file does not matter."""
         digest = hashlib.sha256(repr((self.mass_u, self.labels)).encode())
         arrays = [self.energies_K, self.weights, self.line_upper, self.line_lower, self.einstein_a_s, self.frequency_Hz]
         for partner in self.partners:
@@ -110,8 +110,8 @@ class Molecule:
 def collider_shares(molecule: Molecule, ortho_per_para: float) -> dict[str, tuple[float, float]]:
     """Collider -> (c0, c1): its density per hydrogen nucleus is c0 + c1 x_H2.
 
-    H2 is split into ortho and para when the molecule has rates for both; a molecule with one kind of H2 rates meets all
-    of the H2 with it. Electrons and protons are left out: molecular gas has too few. DataError without any H2 rates.
+    H2 is split into ortho and para when the molecule has rates for both; with one kind of H2 rates, these apply to all
+    H2. Electrons and protons are left out: molecular gas has too few. Raises DataError without any H2 rates.
     """
     known = {partner.collider for partner in molecule.partners}
     shares: dict[str, tuple[float, float]] = {}
@@ -123,7 +123,7 @@ def collider_shares(molecule: Molecule, ortho_per_para: float) -> dict[str, tupl
     else:
         raise DataError(
             f"{molecule.name} has no collision rates with H2 (it has: {', '.join(sorted(known)) or 'none'})",
-            "take a file with H2 rates, or populations 'lte', which need none",
+            "use a file with H2 rates, or populations 'lte', which need none",
         )
     if "H" in known:
         shares["H"] = (1.0, -2.0)
@@ -133,7 +133,7 @@ def collider_shares(molecule: Molecule, ortho_per_para: float) -> dict[str, tupl
 
 
 def critical_densities_cm3(molecule: Molecule, temperature_K: float) -> dict[str, NDArray[np.float64]]:
-    """Collider -> (line,): A_ul over the sum of all downward collision rates out of the upper level (Draine 2011,
+    """Collider -> (line,): A_ul over the sum of the downward collision rates from the upper level (Draine 2011,
     17.3).
     """
     found = {}

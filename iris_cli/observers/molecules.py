@@ -1,4 +1,4 @@
-"""A name or a LAMDA file -> `Molecule`; and its description for people and machines."""
+"""Loading a molecule by name or from a LAMDA file, and its description as JSON."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from iris_cli.observers.molecule import Molecule, critical_densities_cm3
 
 
 def load_molecule(name_or_path: str) -> Molecule:
-    """A built-in molecule by name (`13co`), or a LAMDA file by path; a file always overrides.
+    """A built-in molecule by name (`13co`), or a LAMDA file by path; a file of the same name has precedence.
 
-    DataError when the file does not hold what it promises, UsageError when there is neither.
+    Raises DataError for a damaged file, UsageError when there is neither a file nor a built-in molecule.
     """
     path = Path(name_or_path).expanduser()
     if path.is_file():
@@ -28,8 +28,20 @@ def load_molecule(name_or_path: str) -> Molecule:
     )
 
 
+def tracer_abundance(molecule: str, tracer_per_CO: float | None) -> float:
+    """n(molecule)/n(CO): the given value, or that of a built-in molecule. Raises UsageError when there is neither."""
+    if tracer_per_CO is not None:
+        return tracer_per_CO
+    if molecule.lower() in BUILTIN:
+        return BUILTIN[molecule.lower()].per_CO
+    raise UsageError(
+        f"the abundance of {molecule} relative to CO is not known",
+        "set tracer_per_CO, or --tracer-per-co on the command line",
+    )
+
+
 def summary(molecule: Molecule, temperature_K: float) -> dict[str, Any]:
-    """Plain description for people and machines: levels, lines with critical densities, partners, source."""
+    """Levels, lines with critical densities, collision partners and source, as plain JSON."""
     critical = critical_densities_cm3(molecule, temperature_K)
     lines = [
         {

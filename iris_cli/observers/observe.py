@@ -1,4 +1,4 @@
-"""What `iris observe` does: one tensor of a standard data set in, FITS cubes out, one for each line."""
+"""The work of `iris observe`: one tensor of a standard data set in, FITS cubes out, one for each line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from iris_cli.observers.fits_cube import header, moment_names, on_sky, write_cub
 from iris_cli.observers.synthetic import SyntheticObserver
 from iris_cli.standard.dataset import StandardDataset
 
-#: What a header says of each of `brightness.UNITS`: of kelvin, BUNIT alone does not say which.
+#: BTYPE in the header for each of `brightness.UNITS`: BUNIT = K does not say which temperature.
 _BTYPES = {"K": "Brightness temperature", "K (Planck)": "Planck brightness temperature", "Jy/sr": "Intensity"}
 
 
@@ -35,8 +35,10 @@ def observe_to_fits(
     quiet: bool = False,
     history: Sequence[str] = (),
 ) -> list[Path]:
-    """-> the files written. With several lines, `out` gets each one's name; UsageError when one of them exists
-    already. `history` says how they came about, and stands in their headers.
+    """Observes tensor `index` of a data set and returns the files written.
+
+    With several lines, the name of each line is added to `out`. `history` is written to the headers. Raises UsageError
+    when a file exists.
     """
     if unit not in UNITS:
         raise UsageError(f"unknown unit '{unit}'", nearest(unit, UNITS))
@@ -44,11 +46,11 @@ def observe_to_fits(
     check_free(output_paths(paths, moments), overwrite)
     dataset = open_tensor(folder, index)
     observer = SyntheticObserver(dataset.grid, smooth_velocity=smooth_velocity, config=config)
-    told = observer.describe()
+    description = observer.describe()
     cubes = observer.cube_in(torch.from_numpy(dataset[index]), unit)
     written: list[Path] = []
-    for path, cube, line in zip(paths, cubes, told["lines"], strict=True):
-        written += _write(path, cube.numpy(), dataset, index, line, told, unit, moments, history)
+    for path, cube, line in zip(paths, cubes, description["lines"], strict=True):
+        written += _write(path, cube.numpy(), dataset, index, line, description, unit, moments, history)
         if not quiet:
             log(
                 f"{line['molecule']} {line['transition']} at {line['frequency_GHz']:.6f} GHz: "
@@ -58,17 +60,17 @@ def observe_to_fits(
 
 
 def open_tensor(folder: Path, index: int) -> StandardDataset:
-    """UsageError when the data set has no tensor of that number."""
+    """The data set. Raises UsageError when it has no tensor `index`."""
     dataset = StandardDataset.open(folder)
     if index >= len(dataset):
-        raise UsageError(f"{folder} has no tensor {index}", f"it holds {len(dataset)}, from 0")
+        raise UsageError(f"{folder} has no tensor {index}", f"it holds {len(dataset)}, numbered from 0")
     return dataset
 
 
 def cube_paths(out: Path, lines: tuple[LineConfig, ...]) -> list[Path]:
-    """`cube.fits`, or `cube.13co-2-1.fits` and so on where there are several lines."""
+    """`cube.fits`, or one name per line such as `cube.13co-2-1.fits` if there are several."""
     if out.suffix != ".fits":
-        raise UsageError(f"{out} is not a FITS name", "end it in .fits")
+        raise UsageError(f"{out} is not a FITS name", "use a name that ends in .fits")
     if len(lines) == 1:
         return [out]
     labels = [re.sub(r"[^A-Za-z0-9.-]", "_", f"{Path(line.molecule).stem}-{line.transition}") for line in lines]
@@ -76,7 +78,7 @@ def cube_paths(out: Path, lines: tuple[LineConfig, ...]) -> list[Path]:
 
 
 def output_paths(cubes: Sequence[Path], moments: bool) -> list[Path]:
-    """Cubes, and where they are asked for their moments."""
+    """The cubes and, if wanted, their moments."""
     return [path for cube in cubes for path in (cube, *(moment_names(cube).values() if moments else ()))]
 
 
@@ -96,16 +98,16 @@ def _write(
     dataset: StandardDataset,
     index: int,
     line: dict[str, Any],
-    told: dict[str, Any],
+    description: dict[str, Any],
     unit: str,
     moments: bool,
     history: Sequence[str],
 ) -> Iterator[Path]:
-    beam, seen = told["beam_fwhm_arcsec"], on_sky(cube)
+    beam, seen = description["beam_fwhm_arcsec"], on_sky(cube)
     h = header(dataset.grid, line["frequency_GHz"] * 1e9, "K" if unit.startswith("K") else unit, beam)
     h["OBJECT"] = dataset.entries[index].source[:60]
     h["BTYPE"] = _BTYPES[unit]
-    cards = [*history, json.dumps({**told, "lines": [line], "unit": unit, "file": dataset.entries[index].file})]
+    cards = [*history, json.dumps({**description, "lines": [line], "unit": unit, "file": dataset.entries[index].file})]
     write_cube(path, seen, h, cards)
     yield path
     if moments:

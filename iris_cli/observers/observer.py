@@ -1,34 +1,30 @@
-"""What every observer does: matter in, cube and l-v image out. A choice of physics is a subclass, not a flag."""
+"""The interface of observers: matter in, spectral cube and l-v image out. Each kind of physics is a subclass."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from iris_cli.config.grid import Grid
+from iris_cli.config.preobserve import PreobserveConfig
 from iris_cli.errors import UsageError, nearest
-from iris_cli.observers.velocity_smoothing import blur_velocity
+from iris_cli.observers.velocity_smoothing import smooth_velocity
 
-
-def _mean(cube: Tensor) -> Tensor:
-    return cube.mean(dim=2)
-
-
-def _max(cube: Tensor) -> Tensor:
-    return cube.amax(dim=2)
-
-
-#: How a cube (lines, L, B, V) loses its latitude.
-LATITUDE_REDUCTIONS = {"mean": _mean, "max": _max}
+#: Reductions of a cube (lines, L, B, V) over latitude.
+LATITUDE_REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "mean": lambda cube: cube.mean(dim=2),
+    "max": lambda cube: cube.amax(dim=2),
+}
 
 
 class Observer(ABC):
     """Turns physical tensors (6, R, L, B) in inner units into spectral cubes (lines, L, B, V) and l-v images.
 
-    `quantity` says what the observation measures ("v_density", "temperature"), in the inner unit of that quantity.
+    `quantity` is what the observation measures ("v_density", "temperature"), in the inner unit of that quantity.
     """
 
     name: ClassVar[str]
@@ -44,17 +40,23 @@ class Observer(ABC):
         self.latitude = latitude
         self.smooth_velocity = smooth_velocity
 
+    @classmethod
+    def from_config(cls, grid: Grid, config: PreobserveConfig) -> Observer:
+        return cls(grid, config.latitude, config.smooth_velocity)
+
     @abstractmethod
     def cube(self, tensor: Tensor) -> Tensor:
         """(6, R, L, B) -> (lines, L, B, V)"""
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
-        """Everything that the observation depends on beside grid, latitude and in-blur, as plain JSON."""
+        """All that the observation depends on besides grid, latitude and velocity smoothing, as plain JSON."""
 
     def observe(self, tensor: Tensor) -> Tensor:
-        """(6, R, L, B) -> (lines, L, V), velocities smoothed first where `smooth_velocity` says so."""
-        return LATITUDE_REDUCTIONS[self.latitude](self.cube(blur_velocity(tensor) if self.smooth_velocity else tensor))
+        """(6, R, L, B) -> (lines, L, V); velocities are smoothed first if `smooth_velocity` is set."""
+        return LATITUDE_REDUCTIONS[self.latitude](
+            self.cube(smooth_velocity(tensor) if self.smooth_velocity else tensor)
+        )
 
     def __call__(self, tensors: Tensor) -> Tensor:
         """(N, 6, R, L, B) -> (N, lines, L, V)"""

@@ -1,9 +1,8 @@
-"""How the molecules share themselves out among their levels: LTE, thin statistical equilibrium, large velocity
-gradient.
+"""Level populations of a molecule: LTE, thin statistical equilibrium, large velocity gradient.
 
-Each is an object with one method, `fractions(state) -> (point, level)`, and says what it depends on. Statistical
-equilibrium: what leaves a level equals what enters it, by collisions (downward rates from the molecule, upward by
-detailed balance), by spontaneous emission, and by the radiation that the molecules see. float64 throughout.
+Each model computes `fractions(molecule, state) -> (point, level)` and reports what they depend on. In statistical
+equilibrium the rates into and out of a level are equal. They consist of collisions (downward rates from the molecule,
+upward rates by detailed balance), spontaneous emission, and the radiation at the molecules. float64 throughout.
 """
 
 from __future__ import annotations
@@ -14,10 +13,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from iris_cli.errors import UsageError, nearest
 from iris_cli.observers.molecule import Molecule, collider_shares
 from iris_cli.units import BOLTZMANN_J_K, LIGHT_SPEED_M_S, PLANCK_J_S
 
-#: Solved together: 256 systems of 41 levels are 3.4 MB, about a core's cache.
+#: Points solved together: 256 systems of 41 levels are 3.4 MB, about a core's cache.
 _BATCH = 256
 
 
@@ -36,9 +36,7 @@ class State:
 
 
 class Populations(Protocol):
-    """`density`, `mixture`, `column`: whether the answer depends on n_H, on x_H2 at fixed collider density, on the
-    column.
-    """
+    """A model of the level populations, and what it depends on: density of colliders, column per velocity."""
 
     @property
     def name(self) -> str: ...
@@ -51,7 +49,7 @@ class Populations(Protocol):
 
 @dataclass(frozen=True)
 class LTE:
-    """Boltzmann's distribution at the gas temperature."""
+    """The Boltzmann distribution at the gas temperature."""
 
     name: str = field(default="lte", init=False)
 
@@ -73,7 +71,7 @@ class LTE:
 
 @dataclass(frozen=True)
 class ThinEquilibrium:
-    """The line's own photons escape; a blackbody background of `background_K` pumps (None: it does not)."""
+    """Photons of the lines escape; a blackbody background of `background_K` pumps (None: no pumping)."""
 
     background_K: float | None = 2.73
     ortho_per_para: float = 3.0
@@ -104,12 +102,12 @@ class ThinEquilibrium:
 
 @dataclass(frozen=True)
 class LargeVelocityGradient:
-    """Photons escape with probability (1 - e^-tau)/tau, tau from the column per velocity (Sobolev; de Jong et al.
+    """Photons escape with probability (1 - e^-tau)/tau, with tau from the column per velocity (Sobolev; de Jong et al.
     1975, ApJ 199, 69).
 
-    `velocity_gradient_km_s_pc` is the |dv/ds| of all gas; the tracer's density then gives the column of each cell.
-    Only H2 collides here: where it is gone the tracer is gone too, and a fourth axis of the table would cost a
-    minute.
+    `velocity_gradient_km_s_pc` is the |dv/ds| of all gas; with it, the tracer's density gives the column of each cell.
+    Only collisions with H2 count: gas without H2 has no tracer either, and a fourth axis of the table would take a
+    minute to compute.
     """
 
     velocity_gradient_km_s_pc: float = 1.0
@@ -145,6 +143,20 @@ class LargeVelocityGradient:
         }
 
 
+def choose_populations(
+    name: str, pumping_K: float | None, ortho_per_para: float, velocity_gradient_km_s_pc: float
+) -> Populations:
+    """The model called `name`: "lte", "non-lte" or "lvg". Raises UsageError for another name."""
+    models: dict[str, Populations] = {
+        "lte": LTE(),
+        "non-lte": ThinEquilibrium(pumping_K, ortho_per_para),
+        "lvg": LargeVelocityGradient(velocity_gradient_km_s_pc, pumping_K, ortho_per_para),
+    }
+    if name not in models:
+        raise UsageError(f"unknown populations '{name}'", nearest(name, models))
+    return models[name]
+
+
 def boltzmann(molecule: Molecule, T_K: NDArray) -> NDArray[np.float64]:
     """(point, level)"""
     weighted = molecule.weights * np.exp(-molecule.energies_K / np.asarray(T_K, dtype=np.float64)[:, None])
@@ -159,7 +171,7 @@ def background_occupation(molecule: Molecule, background_K: float | None) -> NDA
 
 
 def radiative_rates(molecule: Molecule, occupation: NDArray, escape: NDArray | float = 1.0) -> NDArray[np.float64]:
-    """(..., level, level) rates from row to column, 1/s: A (1 + n) down and A (g_u/g_l) n up, both times the escape."""
+    """(..., level, level) rates from row to column, 1/s: A (1 + n) down and A (g_u/g_l) n up, times the escape."""
     up, low = molecule.line_upper, molecule.line_lower
     down = molecule.einstein_a_s * escape
     levels = len(molecule.energies_K)
@@ -181,10 +193,10 @@ def collision_rates(molecule: Molecule, collider: str, T_K: float) -> NDArray[np
 
 
 def stationary(rates: NDArray) -> NDArray[np.float64]:
-    """The populations (..., level) that rates (..., level, level) from row to column leave unchanged, summing to 1.
+    """The stationary populations (..., level), with unit sum, for rates (..., level, level) from row to column.
 
-    Grassmann, Taksar & Heyman 1985 (Oper. Res. 33, 1107): elimination without a subtraction, so that even populations
-    of 1e-30 are right to the last digits where a general solver returns noise of either sign.
+    Grassmann, Taksar & Heyman 1985 (Oper. Res. 33, 1107): elimination without subtractions, so that even populations
+    of 1e-30 are accurate to the last digits, where a general solver returns noise of either sign.
     """
     q = rates.copy()
     levels = q.shape[-1]
@@ -200,7 +212,7 @@ def stationary(rates: NDArray) -> NDArray[np.float64]:
 
 
 def _solve(molecule: Molecule, shares: dict, state: State, balance: Any) -> NDArray[np.float64]:
-    """Batches of points; the collision matrices, one per temperature and collider, are built once."""
+    """Solves points in batches; the collision matrices, one per temperature and collider, are built once."""
     temperatures, place = np.unique(state.T_K, return_inverse=True)
     matrices = {c: np.stack([collision_rates(molecule, c, t) for t in temperatures]) for c in shares}
     found = np.empty((len(state.T_K), len(molecule.energies_K)))
@@ -216,8 +228,8 @@ def _solve(molecule: Molecule, shares: dict, state: State, balance: Any) -> NDAr
 
 
 def escape_probability(tau: NDArray) -> NDArray[np.float64]:
-    """(1 - e^-tau)/tau of a Sobolev line. Photons of an inverted line (tau < 0) escape freely: no maser feeds the
-    balance.
+    """(1 - e^-tau)/tau of a Sobolev line. Photons of an inverted line (tau < 0) escape freely: stimulated emission in
+    masers does not affect the balance.
     """
     t = np.maximum(tau, 0.0)
     small = np.abs(t) < 1e-6
@@ -235,12 +247,12 @@ def sobolev_depth(molecule: Molecule, populations: NDArray, column_cm2_km_s: NDA
 def _escape_balance(
     molecule: Molecule, collisions: NDArray, background: NDArray, column: NDArray, rounds: int = 120
 ) -> NDArray[np.float64]:
-    """Iterate populations and escape until no line's ln(beta) moves by more than 1e-5.
+    """Iterates populations and escape until no line's ln(beta) changes by more than 1e-5.
 
-    The line's own photons re-enter only by what does not escape: down A beta (1 + n), up A beta (g_u/g_l) n (van der
-    Tak et al. 2007, A&A 468, 627, eqs. 12-13). Plain iteration jumps to and fro where a line turns from inverted to
-    thick; so each line takes a stride of its own towards its new ln(beta), halved when the way turns back and else
-    stretched.
+    Of the line's own photons, only those that do not escape excite: down A beta (1 + n), up A beta (g_u/g_l) n (van der
+    Tak et al. 2007, A&A 468, 627, eqs. 12-13). Plain iteration oscillates where a line changes from inverted to thick;
+    therefore each line has its own step size towards the new ln(beta), halved when the direction reverses and
+    otherwise increased.
     """
     from iris_cli.observers.level_balance import balanced
 
@@ -254,16 +266,16 @@ def _escape_balance(
     moving = np.arange(len(column))
     log_beta = np.zeros((len(column), len(background)))
     populations = solved(moving, np.exp(log_beta))
-    stride, last = np.full_like(log_beta, 0.5), np.zeros_like(log_beta)
+    step, last = np.full_like(log_beta, 0.5), np.zeros_like(log_beta)
     for _ in range(rounds):
         target = np.log(escape_probability(sobolev_depth(molecule, populations[moving], column[moving])))
-        way = target - log_beta[moving]
-        turned = way * last[moving] < 0
-        stride[moving] = np.clip(np.where(turned, 0.5, 1.2) * stride[moving], 0.02, 1.0)
-        last[moving] = way
-        moving = moving[np.abs(way).max(axis=1) > 1e-5]
+        change = target - log_beta[moving]
+        reverses = change * last[moving] < 0
+        step[moving] = np.clip(np.where(reverses, 0.5, 1.2) * step[moving], 0.02, 1.0)
+        last[moving] = change
+        moving = moving[np.abs(change).max(axis=1) > 1e-5]
         if not len(moving):
             break
-        log_beta[moving] += stride[moving] * last[moving]
+        log_beta[moving] += step[moving] * last[moving]
         populations[moving] = solved(moving, np.exp(log_beta[moving]))
     return populations

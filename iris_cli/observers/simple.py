@@ -1,4 +1,4 @@
-"""The simple observer: how much gas there is at each velocity, as if all shone alike and none stood in the way."""
+"""The simple observer: the gas at each velocity, as if all gas emitted equally and none absorbed."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from iris_cli.observers.observer import Observer
 
 
 def velocity_density(v_los_km_s: Tensor, column: Tensor, v_first_km_s: float, dv_km_s: float, channels: int) -> Tensor:
-    """Soft-bin columns into velocity: (R, rays) and (R, rays) -> (rays, channels), in [column] per km/s.
+    """Distributes columns over velocity channels: (R, rays) and (R, rays) -> (rays, channels), in [column] per km/s.
 
-    With c = (v - v_first)/dv measured in channel centres, the lower channel gets 1 - frac(c), the upper frac(c); a cell
-    more than half a channel outside the range adds nothing, so that mass inside the range is conserved: the half
-    channels at both ends go whole to the end channels. A velocity that is not finite belongs to no channel.
+    With c = (v - v_first)/dv measured from channel centres, the lower channel gets 1 - frac(c), the upper frac(c). A
+    cell more than half a channel outside the range adds nothing; one in the outer half of an end channel adds all its
+    column to that channel, so that mass inside the range is conserved. Velocities that are not finite add nothing.
     """
     c = (v_los_km_s - v_first_km_s) / dv_km_s
     inside = (c >= -0.5) & (c < channels - 0.5)

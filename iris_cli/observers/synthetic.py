@@ -1,4 +1,4 @@
-"""The synthetic observer: what a radio telescope sees of a galaxy in a spectral line, dust and background between.
+"""The synthetic observer: a galaxy as a radio telescope observes it in a spectral line, with dust and background.
 
 Physical tensor -> level populations -> emission and absorption -> transfer along each ray -> beam -> brightness
 temperature.
@@ -16,25 +16,19 @@ from torch import Tensor
 from iris_cli import axes, units
 from iris_cli.config.grid import Grid
 from iris_cli.config.observer import LineConfig, SyntheticConfig
-from iris_cli.observers.arrays import (
-    check_matter,
-    choose_populations,
-    line_setup,
-    tracer_abundance,
-    warn_if_atomic,
-    warn_if_outside,
-)
+from iris_cli.config.preobserve import PreobserveConfig
 from iris_cli.observers.backends.backend import Spectra, backend
 from iris_cli.observers.beam import beam_weights, convolve
 from iris_cli.observers.brightness import UNITS, channel_frequencies_Hz
+from iris_cli.observers.checks import check_matter, warn_if_atomic, warn_if_outside
 from iris_cli.observers.device import resolve_backend
-from iris_cli.observers.emission import LineSetup, Matter
-from iris_cli.observers.molecule import Molecule
-from iris_cli.observers.molecules import load_molecule
+from iris_cli.observers.emission import LineSetup, Matter, line_setup
+from iris_cli.observers.molecules import load_molecule, tracer_abundance
 from iris_cli.observers.observer import LATITUDE_REDUCTIONS, Observer
+from iris_cli.observers.populations import choose_populations
 from iris_cli.observers.sampling import Accuracy
 from iris_cli.observers.transfer import REGIMES
-from iris_cli.observers.velocity_smoothing import blur
+from iris_cli.observers.velocity_smoothing import smooth
 
 _UNIT = {"rayleigh-jeans": "K", "planck": "K (Planck)"}
 
@@ -49,24 +43,26 @@ class SyntheticObserver(Observer):
         self, grid: Grid, latitude: str = "mean", smooth_velocity: bool = True, config: SyntheticConfig | None = None
     ) -> None:
         super().__init__(grid, latitude, smooth_velocity)
-        self.config = resolve_backend(
-            config or SyntheticConfig()
-        )  # a GPU that is not there is told before anything is read
+        self.config = resolve_backend(config or SyntheticConfig())  # raises if a GPU is asked for and missing
         self.lines = len(self.config.lines)
 
+    @classmethod
+    def from_config(cls, grid: Grid, config: PreobserveConfig) -> SyntheticObserver:
+        return cls(grid, config.latitude, config.smooth_velocity, config.synthetic)
+
     def cube(self, tensor: Tensor) -> Tensor:
-        """(6, R, L, B) -> (lines, L, B, V). DataError names the first cell that cannot be."""
+        """(6, R, L, B) -> (lines, L, B, V). Raises DataError with the first impossible cell."""
         return self._cubes(self._matter(tensor, tensor[axes.V_LOS]), _UNIT[self.config.brightness])
 
     def cube_in(self, tensor: Tensor, unit: str) -> Tensor:
-        """The same, velocities smoothed where `smooth_velocity` says so, in one of `brightness.UNITS`."""
+        """The same in one of `brightness.UNITS`, with velocities smoothed if `smooth_velocity` is set."""
         return self._cubes(self._matter(tensor, self._velocity(tensor)), unit)
 
     def observe(self, tensor: Tensor) -> Tensor:
         """(6, R, L, B) -> (lines, L, V).
 
-        A mean of Rayleigh-Jeans temperatures needs no cube: the beam along latitude leaves it as it is, and the beam
-        along longitude may come after it.
+        A mean of Rayleigh-Jeans temperatures needs no cube: the beam along latitude does not change it, and the beam
+        along longitude may be applied after it.
         """
         matter = self._matter(tensor, self._velocity(tensor))
         if self.latitude != "mean" or self.config.brightness != "rayleigh-jeans":
@@ -74,12 +70,11 @@ class SyntheticObserver(Observer):
         return torch.stack([self._mean_image(matter, line) for line in self.config.lines])
 
     def describe(self) -> dict[str, Any]:
-        """All that the numbers depend on; a LAMDA file by its contents, not by where it lies."""
-        told = asdict(self.config)
-        for free in ("threads", "memory_GiB"):
-            del told[free]
-        told["lines"] = [self._describe_line(line) for line in self.config.lines]
-        return {"name": self.name, **told}
+        """All that the numbers depend on; a LAMDA file is described by its contents, not its path."""
+        settings = asdict(self.config)
+        for irrelevant in ("threads", "memory_GiB"):
+            del settings[irrelevant]
+        return {"name": self.name, **settings, "lines": [self._describe_line(line) for line in self.config.lines]}
 
     def _describe_line(self, line: LineConfig) -> dict[str, Any]:
         molecule = load_molecule(line.molecule)
@@ -92,7 +87,7 @@ class SyntheticObserver(Observer):
         }
 
     def _velocity(self, tensor: Tensor) -> Tensor:
-        return blur(tensor[axes.V_LOS]) if self.smooth_velocity else tensor[axes.V_LOS]
+        return smooth(tensor[axes.V_LOS]) if self.smooth_velocity else tensor[axes.V_LOS]
 
     def _matter(self, tensor: Tensor, v_km_s: Tensor) -> Matter:
         rho = tensor[axes.RHO] * units.convert("density", units.INNER, units.SI)
@@ -117,7 +112,7 @@ class SyntheticObserver(Observer):
         return torch.stack([self._cube(matter, line, unit) for line in self.config.lines])
 
     def _cube(self, matter: Matter, line: LineConfig, unit: str) -> Tensor:
-        """(L, B, V): the beam acts on intensities, before they become temperatures of any kind."""
+        """(L, B, V). The beam is applied to intensities, before their conversion to another unit."""
         spectra, sky = self._spectra(matter, line), (self.grid.lon_steps, self.grid.lat_steps)
         seen, continuum = spectra.line_K.view(*sky, -1), spectra.continuum_K.view(*sky)
         for axis, coordinate in enumerate((self.grid.longitude, self.grid.latitude)):
@@ -138,11 +133,10 @@ class SyntheticObserver(Observer):
 
 @lru_cache(maxsize=16)
 def setup(line: LineConfig, config: SyntheticConfig) -> LineSetup:
-    """With the level table; kept, so that one process loads it once for all tensors."""
+    """The line with its level table; cached, so that a process loads the table once for all tensors."""
     pumping_K = config.background_K if config.pumping else None
-    molecule: Molecule = load_molecule(line.molecule)
     return line_setup(
-        molecule,
+        load_molecule(line.molecule),
         line.transition,
         choose_populations(config.populations, pumping_K, config.ortho_per_para, config.velocity_gradient_km_s_pc),
         tracer_per_CO=tracer_abundance(line.molecule, line.tracer_per_CO),

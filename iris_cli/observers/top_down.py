@@ -1,4 +1,4 @@
-"""The view from above: mean H2 density over latitude, the image that a reverter learns to draw."""
+"""The view from above: mean H2 density over latitude, the image that a reverter predicts."""
 
 from __future__ import annotations
 

@@ -1,15 +1,15 @@
-"""Transfer along rays, from the far end to the observer: what one cell does to the spectrum behind it.
+"""Radiative transfer along rays, from the far end to the observer: the effect of one cell on the spectrum behind it.
 
-Carried is D, line minus continuum. A cell with line depth y = tau phi, line emission W phi, dust depth d and dust
-temperature J, behind which the continuum is C, makes of D (Rybicki & Lightman 1979, eq. 1.30, and the same without
-the line subtracted)
+The variable is D, line minus continuum. A cell with line depth y = tau phi, line emission W phi, dust depth d and dust
+temperature J, with continuum C behind it, changes D to (Rybicki & Lightman 1979, eq. 1.30, minus the same equation
+without the line)
 
     D <- D e^-(y+d) + C e^-d (e^-y - 1) + (W phi + J d) f(y+d) - J d f(d),     f(t) = (1 - e^-t)/t
     C <- C e^-d + J (1 - e^-d)
 
-exactly, for constant coefficients, of either sign of y. Outside the line, y = W phi = 0 and D only fades by e^-d:
-multiplying each cell's contribution by the dust transmission in front of it leaves nothing to do there, which is what
-the fast forms live on.
+This is exact for constant coefficients and either sign of y. Outside the line, y = W phi = 0 and D only decreases by
+e^-d. The fast backends multiply each cell's contribution by the dust transmission in front of it, so that nothing
+remains to be computed outside the line.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ from iris_cli.observers.line_profile import Sampling
 
 
 class Regime(Protocol):
-    """`linear`: D is a sum of profiles, so channel means are exact. `dusty`: dust emits and absorbs."""
+    """The terms of the equation that count. `linear`: D is a sum of profiles, so channel means are exact. `dusty`: dust
+    emits and absorbs.
+    """
 
     @property
     def name(self) -> str: ...
@@ -41,7 +43,7 @@ class Regime(Protocol):
 
 @dataclass(frozen=True)
 class Slab:
-    """One cell of each ray, the fields shaped to broadcast with a profile (…, sample)."""
+    """One cell of each ray, with fields that broadcast with a profile (…, sample)."""
 
     line_K_km_s: Tensor
     depth_km_s: Tensor
@@ -51,7 +53,7 @@ class Slab:
 
 @dataclass(frozen=True)
 class Thick:
-    """The line absorbs and stimulates itself."""
+    """The full equation: the line absorbs, and its radiation stimulates emission."""
 
     name: str = "thick"
     linear: bool = False
@@ -67,7 +69,7 @@ class Thick:
 
 @dataclass(frozen=True)
 class Selective:
-    """Dust absorbs the line and the line absorbs the continuum, but not itself."""
+    """Dust absorbs the line; the line absorbs the continuum but not itself."""
 
     name: str = "selective"
     linear: bool = True
@@ -93,21 +95,21 @@ REGIMES: dict[str, Regime] = {regime.name: regime for regime in (Thick(), Select
 
 
 def mean_escape(t: Tensor) -> Tensor:
-    """f(t) = (1 - e^-t)/t, smooth through t = 0 and right for t < 0."""
+    """f(t) = (1 - e^-t)/t, smooth through t = 0 and correct for t < 0."""
     small = t.abs() < 1e-4
     safe = torch.where(small, torch.ones_like(t), t)
     return torch.where(small, 1.0 - 0.5 * t, -torch.expm1(-safe) / safe)
 
 
 def selective_amplitude(cell: Slab, continuum: Tensor) -> Tensor:
-    """K km/s that a cell adds: its emission, less the continuum that its line absorbs on the way through."""
+    """K km/s that a cell adds: its emission minus the continuum that its line absorbs."""
     escape, through = mean_escape(cell.dust_depth), torch.exp(-cell.dust_depth)
     seen = cell.dust_K * escape + (continuum - cell.dust_K) * through
     return cell.line_K_km_s * escape - cell.depth_km_s * seen
 
 
 def continuum_behind(cells: Cells, background_K: Tensor) -> tuple[Tensor, Tensor]:
-    """((R, …) the continuum that enters each cell from behind, (…) what reaches the observer). Fields (R, …)."""
+    """The continuum (R, …) behind each cell, and (…) at the observer, for cells (R, …)."""
     behind, reached = [], background_K.expand(cells.dust_depth.shape[1:])
     for d, dust_K in zip(cells.dust_depth.flip(0), cells.dust_K.flip(0), strict=True):
         behind.append(reached)
@@ -116,16 +118,16 @@ def continuum_behind(cells: Cells, background_K: Tensor) -> tuple[Tensor, Tensor
 
 
 def transmission_in_front(dust_depth: Tensor) -> Tensor:
-    """(R, …) of the dust between each cell and the observer."""
+    """(R, …): transmission of the dust between each cell and the observer."""
     return torch.exp(dust_depth - dust_depth.cumsum(dim=0))
 
 
 def march(
     cells: Cells, regime: Regime, sampling: Sampling, background_K: Tensor, dust_K: Callable[[int], Tensor]
 ) -> Tensor:
-    """Every cell on every sample. -> (ray, V) line minus continuum.
+    """(ray, V): line minus continuum, with every cell evaluated at every sample.
 
-    `background_K` and, for each cell, `dust_K` broadcast with (ray, sample): the continuum may have a spectrum.
+    `background_K` and the `dust_K` of each cell broadcast with (ray, sample): the continuum may depend on frequency.
     """
     continuum, spectrum = background_K, torch.zeros((), dtype=cells.v_km_s.dtype)
     for k in range(len(cells.v_km_s) - 1, -1, -1):

@@ -1,6 +1,6 @@
-"""The in-blur: line-of-sight velocities are smoothed over neighbouring cells before anything is observed.
+"""Smoothing of line-of-sight velocities over neighbouring cells before the observation; "in-blur" in the IRIS paper.
 
-It softens the jumps between cells, which otherwise leave gaps between their lines. Only the velocity is touched: the
+It reduces the jumps between cells, which otherwise leave gaps between their lines. Only the velocity changes: the
 density image that belongs to the observation stays sharp, as in the IRIS paper's data (checked on its files to 1e-7).
 """
 
@@ -22,16 +22,16 @@ def gaussian_kernel(size: int) -> Tensor:
     return weights / weights.sum()
 
 
-def blur(field: Tensor) -> Tensor:
-    """(R, L, B) smoothed along each axis in turn; cells beyond an edge are the reflected ones inside it."""
+def smooth(field: Tensor) -> Tensor:
+    """(R, L, B) smoothed along each axis in turn; cells beyond an edge are reflections of those inside."""
     for axis, size in enumerate(KERNEL):
         if field.shape[axis] > size // 2:
-            field = _blur_axis(field, axis, gaussian_kernel(size).to(field))
+            field = _smooth_axis(field, axis, gaussian_kernel(size).to(field))
     return field
 
 
-def _blur_axis(field: Tensor, axis: int, weights: Tensor) -> Tensor:
-    """Shifted views are added up: one pass over memory per weight, and no copy of each window."""
+def _smooth_axis(field: Tensor, axis: int, weights: Tensor) -> Tensor:
+    """Adds up shifted views: one pass over memory per weight, and no copy of each window."""
     half, cells = len(weights) // 2, field.shape[axis]
     before = field.narrow(axis, 1, half).flip(axis)
     behind = field.narrow(axis, cells - 1 - half, half).flip(axis)
@@ -42,8 +42,8 @@ def _blur_axis(field: Tensor, axis: int, weights: Tensor) -> Tensor:
     return smooth
 
 
-def blur_velocity(tensor: Tensor) -> Tensor:
-    """(6, R, L, B) -> the same with a smooth `v_los`."""
-    blurred = tensor.clone()
-    blurred[V_LOS] = blur(tensor[V_LOS])
-    return blurred
+def smooth_velocity(tensor: Tensor) -> Tensor:
+    """(6, R, L, B) -> the same with smoothed `v_los`."""
+    smoothed = tensor.clone()
+    smoothed[V_LOS] = smooth(tensor[V_LOS])
+    return smoothed

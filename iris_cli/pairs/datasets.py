@@ -1,28 +1,87 @@
-"""What a reverter learns from: data sets of pairs as torch knows them, and an endless one of litter."""
+"""Any data set as numbered pairs: grid, quantity and galaxies are known, an item is read into the row of a batch.
+
+In: a shard folder, or a standard data set and an observer, or several of them. Out: `Pairs`, which `stream` reads.
+`PreObservedDataset` and `InfiniteDataset` are torch data sets as well.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sized
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from dataclasses import fields
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset, IterableDataset
+from torch.utils.data import ConcatDataset, Dataset, IterableDataset
 
 from iris_cli.config.grid import Grid
-from iris_cli.config.toml import from_dict
+from iris_cli.config.toml import from_dict, to_dict
+from iris_cli.config.train import TrainConfig
 from iris_cli.errors import DataError
-from iris_cli.pairs.pair import DENSITY, OBSERVATION
+from iris_cli.observers.observer import Observer
+from iris_cli.observers.top_down import top_down_density
+from iris_cli.pairs.pair import DENSITY, OBSERVATION, schemas
+from iris_cli.standard.dataset import StandardDataset
 from iris_cli.units import INNER
-from shards.index import Index
-from shards.order import random_below, stream_key
+from shards.codec import ArraySchema
+from shards.errors import ShardError
+from shards.index import Index, group_split
+from shards.order import Numbers, random_below, stream_key
 from shards.reader import Reader
 
 
-class PreObservedDataset(Dataset):
+class Pairs(ABC):
+    """Items 0 ... len - 1 in inner units; litter has observations only.
+
+    `sizes` are the numbers of items that lie together on disk; `latitude` says how the cubes lost their latitude:
+    "mean" or "max". The items depend on nothing but what `fingerprint` covers.
+    """
+
+    name: str
+    grid: Grid
+    quantity: str
+    latitude: str
+    litter: bool
+    sizes: list[int]
+    fingerprint: str
+    #: Name -> GHz of the spectral lines in the observations; none where they are not known.
+    lines: dict[str, float]
+    #: Whether reading an item observes it, which takes long.
+    on_the_fly: bool = False
+
+    @abstractmethod
+    def read(self, number: int, rows: Mapping[str, NDArray]) -> None:
+        """Fill `rows["observation"]` (1, L, V) and, if asked for, `rows["density"]` (1, R', L).
+
+        ShardError when the item is bad.
+        """
+
+    @abstractmethod
+    def groups(self) -> list[str]:
+        """The galaxy of each item: a split never separates its views."""
+
+    @abstractmethod
+    def key(self, number: int) -> str:
+        """The name of an item."""
+
+    def own_split(self, name: str) -> Numbers:
+        """The items of a split that the data set itself has; none if it has no such split."""
+        return np.zeros(0, np.int64)
+
+    def __len__(self) -> int:
+        return sum(self.sizes)
+
+    @property
+    def arrays(self) -> dict[str, ArraySchema]:
+        return {schema.name: schema for schema in schemas(self.grid, self.quantity, litter=self.litter)}
+
+
+class PreObservedDataset(Pairs, Dataset):
     """The pairs of a shard folder, or the observations of a litter folder, in inner units.
 
     An item is (observation (1, L, V), density (1, R', L)), or the observation alone if there is no density. Opening
@@ -31,77 +90,147 @@ class PreObservedDataset(Dataset):
 
     def __init__(self, folder: Path | str, split: str | None = None, *, checksums: bool = True) -> None:
         """With `checksums`, what is read for the first time is compared with its checksum."""
-        self.folder, self.split = Path(folder), split
+        self.folder, self.split, self.name = Path(folder), split, str(Path(folder))
         self.index = Index.open(self.folder)
-        self.numbers = self.index.numbers(split)
         self.attributes = self.index.attributes
-        self.grid = from_dict(Grid, self._attribute("grid"), f"{self.folder}: grid")
-        if OBSERVATION not in self.index.arrays:
-            raise DataError(f"{self.folder} holds no array '{OBSERVATION}'", f"it has: {', '.join(self.index.arrays)}")
-        names = [name for name in (OBSERVATION, DENSITY) if name in self.index.arrays]
-        self.quantity: str = self._schema_attribute(OBSERVATION, "quantity")
+        self.numbers, self.sizes = self.index.numbers(split), self.index.sizes(split)
+        self.fingerprint = f"{self.index.fingerprint}:{split or ''}"
+        self.lines = spectral_lines(self.attributes.get("observer", {}))
+        self.grid = from_dict(Grid, _attribute(self.attributes, "grid", self.name), f"{self.folder}: grid")
+        found = self.index.arrays
+        if OBSERVATION not in found:
+            raise DataError(f"{self.folder} holds no array '{OBSERVATION}'", f"it has: {', '.join(found)}")
+        names = [name for name in (OBSERVATION, DENSITY) if name in found]
+        self.litter = DENSITY not in names
+        self.quantity = self._schema_attribute(OBSERVATION, "quantity")
         self.factors = {name: self._factor(name) for name in names}
         self.reader = Reader(self.index, names, checksums=checksums)
 
     @property
-    def litter(self) -> bool:
-        """Whether there are observations only."""
-        return DENSITY not in self.factors
+    def latitude(self) -> str:  # type: ignore[override]  # sets from elsewhere can be opened without it
+        return _attribute(self.attributes, "latitude", self.name)
 
-    @property
-    def latitude(self) -> str:
-        """How the cubes lost their latitude: "mean" or "max"."""
-        return self._attribute("latitude")
+    def read(self, number: int, rows: Mapping[str, NDArray]) -> None:
+        self.reader.read(int(self.numbers[number]), rows)
+        if DENSITY in rows and (low := rows[DENSITY].min()) < 0:  # NaN is reported by the loss
+            what = f"{self.name}: the density of {self.key(number)} goes down to {low:g}"
+            raise ShardError(what, "none can be negative: write the shards again, or --on-bad-sample skip")
+        self._to_inner(rows)
 
     def groups(self) -> list[str]:
-        """The galaxy of each item: a split never separates its views."""
         return [str(group) for group in self.index.samples(self.split).group]
 
-    def keys(self, items: list[int]) -> list[str]:
-        return [self.reader.key(int(self.numbers[item])) for item in items]
+    def key(self, number: int) -> str:
+        return self.reader.key(int(self.numbers[number]))
 
-    def __len__(self) -> int:
-        return len(self.numbers)
+    def own_split(self, name: str) -> Numbers:
+        if self.split is not None or name not in self.index.splits:
+            return super().own_split(name)
+        return self.index.numbers(name)
 
     def __getitem__(self, item: int) -> tuple[Tensor, ...] | Tensor:
         rows = self.reader.read_new(int(self.numbers[item]))
-        self.to_inner(rows)
+        self._to_inner(rows)
         tensors = tuple(torch.from_numpy(rows[name]) for name in self.factors)
         return tensors[0] if self.litter else tensors
 
-    def to_inner(self, rows: dict[str, np.ndarray]) -> None:
-        """Bring arrays as they lie in the shards to inner units, in place."""
+    def _to_inner(self, rows: Mapping[str, NDArray]) -> None:
+        """Convert arrays from the unit of the shards to inner units, in place."""
         for name, row in rows.items():
             if self.factors[name] != 1.0:
                 row *= np.float32(self.factors[name])
 
-    def _attribute(self, name: str) -> Any:
-        if name not in self.attributes:
-            raise DataError(
-                f"the index of {self.folder} does not say '{name}'", "write the folder with `iris preobserve`"
-            )
-        return self.attributes[name]
-
     def _schema_attribute(self, array: str, name: str) -> Any:
-        attributes = self.index.arrays[array].attributes
-        if name not in attributes:
-            raise DataError(
-                f"the index of {self.folder} does not say the {name} of '{array}'",
-                "write the folder with `iris preobserve`",
-            )
-        return attributes[name]
+        return _attribute(self.index.arrays[array].attributes, name, self.name, f" of '{array}'")
 
     def _factor(self, array: str) -> float:
-        """What a number of the shards is multiplied with to be in inner units; exactly 1 where it is."""
+        """Inner units per unit of the shards; exactly 1 where they are the same."""
         quantity = self._schema_attribute(array, "quantity")
         factor = INNER.per_SI(quantity) * float(self._schema_attribute(array, "SI_per_unit"))
         return 1.0 if abs(factor - 1.0) < 1e-9 else factor
 
 
+def _attribute(attributes: Mapping[str, Any], name: str, folder: str, of: str = "") -> Any:
+    if name not in attributes:
+        raise DataError(f"the index of {folder} lacks '{name}'{of}", "write the folder with `iris preobserve`")
+    return attributes[name]
+
+
+class ObservedPairs(Pairs):
+    """Tensors of a standard data set, observed when they are read: the same numbers as from shards, more slowly."""
+
+    litter = False
+    on_the_fly = True
+
+    def __init__(self, dataset: StandardDataset, observer: Observer) -> None:
+        """DataError unless the observer is made for the data set's grid."""
+        self.dataset, self.observer, self.name = dataset, observer, str(dataset.folder)
+        self.grid, self.quantity, self.latitude = dataset.grid, observer.quantity, observer.latitude
+        self.lines, self.sizes = spectral_lines(observer.describe()), [1] * len(dataset)
+        what = [to_dict(self.grid), dataset.sources, observer.describe(), observer.latitude]
+        self.fingerprint = f"{stream_key(what):016x}"
+        if observer.grid != dataset.grid:
+            raise DataError(f"the observer's grid is not that of {self.name}", "make the observer with dataset.grid")
+
+    def read(self, number: int, rows: Mapping[str, NDArray]) -> None:
+        try:
+            tensor = torch.from_numpy(self.dataset[number])
+        except DataError as error:  # as a bad sample, which a stream may leave out
+            raise ShardError(error.message, error.hint) from None
+        rows[OBSERVATION][...] = self.observer(tensor[None])[0].numpy()
+        if DENSITY in rows:
+            rows[DENSITY][...] = top_down_density(tensor, self.grid).numpy()
+
+    def groups(self) -> list[str]:
+        return self.dataset.sources
+
+    def key(self, number: int) -> str:
+        return self.dataset.entries[number].file
+
+
+class JoinedPairs(Pairs):
+    """Several sets as one. DataError unless all are on one grid and measure one quantity."""
+
+    def __init__(self, parts: Sequence[Pairs]) -> None:
+        for part in parts[1:]:
+            check_alike(parts[0], part)
+        first = parts[0]
+        self.parts, self.name = parts, " + ".join(part.name for part in parts)
+        self.grid, self.quantity, self.latitude, self.litter = first.grid, first.quantity, first.latitude, first.litter
+        self.sizes = [size for part in parts for size in part.sizes]
+        self.lines = {name: frequency for part in parts for name, frequency in part.lines.items()}
+        self.on_the_fly = any(part.on_the_fly for part in parts)
+        self.fingerprint = ":".join(part.fingerprint for part in parts)
+        self._starts = np.cumsum([0, *map(len, parts)])
+
+    def _part(self, number: int) -> tuple[Pairs, int]:
+        part = int(np.searchsorted(self._starts, number, side="right")) - 1
+        return self.parts[part], number - int(self._starts[part])
+
+    def read(self, number: int, rows: Mapping[str, NDArray]) -> None:
+        part, own = self._part(number)
+        part.read(own, rows)
+
+    def groups(self) -> list[str]:
+        return [group for part in self.parts for group in part.groups()]
+
+    def key(self, number: int) -> str:
+        part, own = self._part(number)
+        return part.key(own)
+
+    def own_split(self, name: str) -> Numbers:
+        return np.concatenate([s + part.own_split(name) for s, part in zip(self._starts, self.parts, strict=False)])
+
+
+def spectral_lines(observer: Mapping[str, Any]) -> dict[str, float]:
+    """Name -> GHz of the lines of an observer, as `Observer.describe` and the index of shards have them."""
+    return {f"{line['molecule']} {line['transition']}": line["frequency_GHz"] for line in observer.get("lines", ())}
+
+
 class InfiniteDataset(IterableDataset):
     """Items of a data set without end, drawn with replacement; draw p of a seed is always the same item.
 
-    As `litter` of a training it says what is drawn from, and with which seed.
+    As the `litter` of a training it names the data set to draw from, and the seed.
     """
 
     def __init__(self, dataset: Any, seed: int = 0) -> None:
@@ -115,3 +244,108 @@ class InfiniteDataset(IterableDataset):
         key = stream_key("infinite", self.seed)
         for position in count():
             yield self.dataset[int(random_below(key, np.array([position]), len(self.dataset))[0])]
+
+
+# --- what a program passes --------------------------------------------------------------------------------------------
+
+
+def pairs_of(dataset: Any, observer: Observer | None = None) -> Pairs:
+    """The pairs of a PreObservedDataset, of a StandardDataset with an observer, or of a ConcatDataset of them.
+
+    ValueError when a standard data set comes without an observer, or for any other type.
+    """
+    if isinstance(dataset, ConcatDataset):
+        return JoinedPairs([pairs_of(part, observer) for part in dataset.datasets])
+    if isinstance(dataset, PreObservedDataset):
+        return dataset
+    if not isinstance(dataset, StandardDataset):
+        raise ValueError(
+            f"cannot learn from a {type(dataset).__name__}: give a PreObservedDataset or a StandardDataset"
+        )
+    if observer is None:
+        raise ValueError("a StandardDataset must be observed: give an observer, or pre-observe it")
+    return ObservedPairs(dataset, observer)
+
+
+def litter_of(litter: Any, observer: Observer | None, pairs: Pairs) -> Pairs | None:
+    """The pairs that litter for `pairs` is drawn from.
+
+    ValueError when `litter` is not an InfiniteDataset; DataError when its observations cannot be added to those of
+    `pairs`.
+    """
+    if litter is None:
+        return None
+    if not isinstance(litter, InfiniteDataset):
+        raise ValueError(f"litter must be an InfiniteDataset, not a {type(litter).__name__}")
+    drawn = pairs_of(litter.dataset, observer)
+    check_litter(pairs, drawn)
+    return drawn
+
+
+# --- checks -----------------------------------------------------------------------------------------------------------
+
+_SKY = ("lon_min_deg", "lon_max_deg", "lon_steps", "v_min_km_s", "v_max_km_s", "v_steps")
+
+
+def check_alike(a: Pairs, b: Pairs) -> None:
+    """DataError unless two sets are on one grid and of one quantity."""
+    if a.litter != b.litter:
+        litter, other = (a, b) if a.litter else (b, a)
+        raise DataError(f"{litter.name} holds litter, and {other.name} pairs", "name litter after --litter")
+    _check_grid(a, b, [f.name for f in fields(Grid)], "are on two different grids", "train on them one after the other")
+    _check_quantity(a, b)
+
+
+def check_litter(pairs: Pairs, litter: Pairs) -> None:
+    """DataError unless litter is on the longitude and velocity axes of the observations, and of their quantity."""
+    what, hint = "do not share their longitude and velocity axes", "observe the litter on that grid"
+    _check_grid(pairs, litter, _SKY, what, hint)
+    _check_quantity(pairs, litter)
+
+
+def _check_grid(a: Pairs, b: Pairs, names: Iterable[str], what: str, hint: str) -> None:
+    different = [n for n in names if getattr(a.grid, n) != getattr(b.grid, n)]
+    if different:
+        first, one, other = different[0], getattr(a.grid, different[0]), getattr(b.grid, different[0])
+        raise DataError(f"{a.name} and {b.name} {what}: {first} = {one} and {other}", hint)
+
+
+def _check_quantity(a: Pairs, b: Pairs) -> None:
+    for name in ("quantity", "latitude"):
+        one, other = getattr(a, name), getattr(b, name)
+        if one != other:
+            raise DataError(f"{a.name} and {b.name} differ in {name}: '{one}' and '{other}'", "observe both alike")
+
+
+def image_size(pairs: Pairs) -> int:
+    """Pixels across. DataError unless there are densities, square and of the observations' size."""
+    if pairs.litter:
+        raise DataError(
+            f"{pairs.name} holds litter: observations without densities",
+            "name a folder of pairs, and this one after --litter",
+        )
+    lon, v, r = *pairs.grid.observation_shape[1:], pairs.grid.density_shape[1]
+    if not lon == v == r:
+        raise DataError(
+            f"{pairs.name} has {r} distances, {lon} longitudes and {v} velocities; the reverter needs square images",
+            "observe on a grid with equal numbers of steps",
+        )
+    return lon
+
+
+# --- training and validation ------------------------------------------------------------------------------------------
+
+
+def divide(pairs: Pairs, hyper: TrainConfig) -> tuple[Numbers, Numbers]:
+    """The items to train on and those to validate with: the data set's own splits, else a share of the galaxies.
+
+    DataError when no item is left to train on.
+    """
+    train, validation = pairs.own_split("train"), pairs.own_split("validation")
+    if len(train) == 0 and len(validation) == 0:
+        share = hyper.validation_data_fraction
+        parts = group_split(pairs.groups(), {"train": 1.0 - share, "validation": share}, hyper.split_seed)
+        train, validation = (np.array(parts[name], np.int64) for name in ("train", "validation"))
+    if len(train) == 0:
+        raise DataError(f"{pairs.name} holds no sample to train on", "it needs a split 'train' with galaxies in it")
+    return train, validation

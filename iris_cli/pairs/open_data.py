@@ -37,6 +37,11 @@ def open_litter(hyper: TrainConfig) -> InfiniteDataset | None:
     """The litter that a configuration names, if any. DataError when there is nothing to draw."""
     if not hyper.litter:
         return None
+    if not Path(hyper.litter).is_dir():
+        raise DataError(
+            f"the litter {hyper.litter} is not there",
+            "name its folder by --litter; without litter: `iris test --no-litter`, `iris plot pair --clean`",
+        )
     dataset = open_shards(hyper.litter, checksums=hyper.checksums)
     if len(dataset) == 0:
         raise DataError(f"{hyper.litter} holds no litter to draw from", "write some: iris preobserve --litter")

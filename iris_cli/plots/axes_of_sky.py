@@ -1,4 +1,4 @@
-"""Axes as astronomers draw them, for every figure: longitude grows to the left, velocity and distance upwards."""
+"""Panels with the axes of the sky: longitude increases to the left, velocity and distance increase upwards."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _NAMES = {
     "temperature": "brightness temperature",
     "intensity": "intensity",
 }
-_WRITTEN = {
+_UNIT_LABELS = {
     "solMass / pc3": r"M$_\odot$ pc$^{-3}$",
     "solMass s / (pc2 km)": r"M$_\odot$ pc$^{-2}$ (km/s)$^{-1}$",
     "solMass km2 / (pc2 s2)": r"M$_\odot$ pc$^{-2}$ (km/s)$^2$",
@@ -43,18 +43,18 @@ _WRITTEN = {
 
 
 def label(quantity: str) -> str:
-    """What stands beside a colour bar: a quantity of `units.QUANTITIES` with its unit."""
+    """The label of a colour bar: a quantity of `units.QUANTITIES` and its unit."""
     unit = units.QUANTITIES[quantity]
-    return f"{_NAMES[quantity]}\n[{_WRITTEN.get(unit, unit)}]"
+    return f"{_NAMES[quantity]}\n[{_UNIT_LABELS.get(unit, unit)}]"
 
 
 # --- brightness -------------------------------------------------------------------------------------------------------
 
 #: Name -> the norm between two values.
 STRETCHES: dict[str, Callable[[float, float], Normalize]] = {
-    # Linear near zero, logarithmic above a fiftieth of the highest: faint gas and bright clouds in one picture.
+    # Linear near zero, logarithmic above a fiftieth of the maximum, so that faint and bright gas are visible together.
     "asinh": lambda low, high: AsinhNorm(linear_width=0.02 * high, vmin=low, vmax=high),
-    # Where no lowest value is given, three decades.
+    # Three decades if no lowest value is given.
     "log": lambda low, high: LogNorm(low if low > 0 else 1e-3 * high, high, clip=True),
     "sqrt": lambda low, high: PowerNorm(0.5, low, high, clip=True),
     "linear": lambda low, high: Normalize(low, high),
@@ -62,7 +62,7 @@ STRETCHES: dict[str, Callable[[float, float], Normalize]] = {
 
 
 def stretch(image: NDArray, top: float | None = None, name: str = "asinh", bottom: float = 0.0) -> Normalize:
-    """From `bottom` to `top`, or to the image's highest value. UsageError for an unknown name or an empty range."""
+    """A norm from `bottom` to `top` (default: the image's maximum). UsageError for an unknown name or empty range."""
     if name not in STRETCHES:
         raise UsageError(f"unknown stretch '{name}'", nearest(name, STRETCHES))
     finite = image[np.isfinite(image)]
@@ -73,7 +73,7 @@ def stretch(image: NDArray, top: float | None = None, name: str = "asinh", botto
 
 
 def colour_bar(drawn: ScalarMappable, ax: Axes | Sequence[Axes], label: str) -> Colorbar:
-    """Beside its panel or panels; ticks of a stretched scale stand where they do not crowd."""
+    """A colour bar beside one or more panels; an asinh scale has ticks only where they do not overlap."""
     first = ax if isinstance(ax, Axes) else ax[0]
     bar = first.figure.colorbar(drawn, ax=ax, label=label)
     if isinstance(drawn.norm, AsinhNorm):
@@ -86,7 +86,7 @@ def colour_bar(drawn: ScalarMappable, ax: Axes | Sequence[Axes], label: str) -> 
     return bar
 
 
-#: A view from above that is so many times as deep as wide has its words along its depth: across, they do not fit.
+#: A view from above whose depth is so many times its width has rotated labels, as horizontal ones do not fit.
 TALL = 2.0
 
 
@@ -98,7 +98,7 @@ def is_tall(left_pc: NDArray, away_pc: NDArray) -> bool:
 
 
 def draw_image(ax: Axes, rows: NDArray, across: Axis, up: Axis, norm: Normalize, colours: str = COLOURS) -> AxesImage:
-    """`rows[j, i]`: j upwards along `up`, i along `across`, which grows to the left if it is a longitude."""
+    """`rows[j, i]`: j upwards along `up`, i along `across`, which increases to the left if it is a longitude."""
     (left, right), (bottom, top) = across.edges()[[0, -1]], up.edges()[[0, -1]]
     options: dict[str, Any] = {"origin": "lower", "aspect": "auto", "interpolation": "nearest", "cmap": colours}
     drawn = ax.imshow(rows, extent=(left, right, bottom, top), norm=norm, **options)
@@ -108,7 +108,7 @@ def draw_image(ax: Axes, rows: NDArray, across: Axis, up: Axis, norm: Normalize,
 
 
 def ticks_outside(ax: Axes) -> None:
-    """On a dark image nobody would see them."""
+    """Inside, they would be invisible on a dark image."""
     ax.tick_params(which="both", direction="out", top=False, right=False)
 
 
@@ -118,27 +118,24 @@ def draw_lv(
     """An observation (L, V), on a grid or on its own axes of longitude and velocity."""
     lon, v = (sky.longitude, sky.velocity) if isinstance(sky, Grid) else sky
     drawn = draw_image(ax, image.T, lon, v, norm or stretch(image), colours)
-    ax.set_xlabel(LONGITUDE)
-    ax.set_ylabel(VELOCITY)
+    ax.set(xlabel=LONGITUDE, ylabel=VELOCITY)
     return drawn
 
 
 def draw_lb(ax: Axes, image: NDArray, lon: Axis, lat: Axis, norm: Normalize, colours: str = COLOURS) -> AxesImage:
-    """A map of the sky (B, L), a degree as long across as up."""
+    """A map of the sky (B, L) with equal scales along both axes."""
     drawn = draw_image(ax, image, lon, lat, norm, colours)
     ax.set_aspect("equal")
-    ax.set_xlabel(LONGITUDE)
-    ax.set_ylabel(LATITUDE)
+    ax.set(xlabel=LONGITUDE, ylabel=LATITUDE)
     return drawn
 
 
 def draw_top_down(
     ax: Axes, image: NDArray, grid: Grid, norm: Normalize | None = None, colours: str = COLOURS
 ) -> AxesImage:
-    """A density image (R', L) as the network sees it, the observer below."""
+    """A density image (R', L) on the network's grid of longitude and distance, the observer below."""
     drawn = draw_image(ax, image, grid.longitude, cropped_distance(grid), norm or stretch(image), colours)
-    ax.set_xlabel(LONGITUDE)
-    ax.set_ylabel(DISTANCE)
+    ax.set(xlabel=LONGITUDE, ylabel=DISTANCE)
     return drawn
 
 
@@ -150,9 +147,9 @@ def draw_from_north(
     colours: str = COLOURS,
     centre_deg: tuple[float, float] | None = None,
 ) -> QuadMesh:
-    """A density image (R', L) in its true shape, in pc around Sgr A* (a cross); an arrow points to the Sun, below.
+    """A density image (R', L) in its true shape, in pc around Sgr A* (a cross); an arrow points down to the Sun.
 
-    With `centre_deg`, the image is of the sky and the model looks there; else of a simulation around its centre.
+    `centre_deg` is the Galactic position of the grid's centre; None for a simulation.
     """
     left, away, name = corners_pc(grid, centre_deg)
     drawn = ax.pcolormesh(left, away, image, norm=norm or stretch(image), cmap=colours, rasterized=True)
@@ -161,18 +158,17 @@ def draw_from_north(
     ax.set_ylim(float(away.min()), float(away.max()))
     narrow = is_tall(left, away)
     between = "\n" if narrow else " "
-    ax.set_xlabel(LEFT if centre_deg is None else f"offset from {name}{between}towards growing longitude [pc]")
-    ax.set_ylabel(AWAY if centre_deg is None else f"distance beyond {name} [pc]")
-    seen: dict[str, Any] = {
-        "color": "white",
-        "path_effects": [withStroke(linewidth=2.5, foreground="black")],
-    }  # on any map
-    ax.plot(0, 0, "+", markersize=8, gid=name, label=name, **seen)
-    arrow = {"arrowstyle": "->", **seen}
+    ax.set(
+        xlabel=LEFT if centre_deg is None else f"offset from {name}{between}towards growing longitude [pc]",
+        ylabel=AWAY if centre_deg is None else f"distance beyond {name} [pc]",
+    )
+    outlined: dict[str, Any] = {"color": "white", "path_effects": [withStroke(linewidth=2.5, foreground="black")]}
+    ax.plot(0, 0, "+", markersize=8, gid=name, label=name, **outlined)
+    arrow = {"arrowstyle": "->", **outlined}
     ax.annotate("", (0.08, 0.03), (0.08, 0.16), xycoords="axes fraction", arrowprops=arrow, gid="to the Sun")
     kpc = f", {grid.observer_distance_pc / 1e3:.2f} kpc" if centre_deg is not None and name == "Sgr A*" else ""
     side, turn = (0.3, 90) if narrow else (0.11, 0)
-    ax.text(side, 0.05, f"to the Sun{kpc}", transform=ax.transAxes, rotation=turn, **seen)
+    ax.text(side, 0.05, f"to the Sun{kpc}", transform=ax.transAxes, rotation=turn, **outlined)
     ticks_outside(ax)
     if narrow:
         ax.tick_params(axis="x", labelrotation=90)

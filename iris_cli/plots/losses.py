@@ -1,4 +1,4 @@
-"""How a training went: its loss at each step, the validation loss after each epoch, and the trivial predictors'."""
+"""Training and validation loss against optimizer steps, and the losses of trivial predictors."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ from iris_cli.plots.style import DASHES, LINES, STYLES, Style, plain_ticks
 
 @dataclass(frozen=True)
 class History:
-    """A run's numbers: (step, loss) in training, (step, loss) in validation, and what trivial predictors lose."""
+    """(step, loss) of training and of validation, and the validation loss of each trivial predictor by its name."""
 
     training: Sequence[tuple[int, float]]
     validation: Sequence[tuple[int, float]]
-    #: Name of a predictor -> its validation loss.
     trivial: Mapping[str, float]
 
 
 def draw_losses(histories: Mapping[str, History], *, title: str = "", style: Style = STYLES["screen"]) -> Figure:
-    """A colour for each run: thin lines for training, thick ones for validation, the best epoch marked."""
+    """A colour for each run: thin lines for training, thick lines for validation, a dot for the best epoch."""
     figure = style.figure()
     ax = figure.subplots()
     for (name, history), colour in zip(histories.items(), LINES * len(histories), strict=False):
@@ -31,8 +30,7 @@ def draw_losses(histories: Mapping[str, History], *, title: str = "", style: Sty
     for (name, loss), dashes in zip(first.trivial.items(), DASHES[1:], strict=False):
         ax.axhline(loss, color="0.45", linestyle=dashes, linewidth=0.75 * style.line_pt, label=name)
     ax.set_yscale("log")
-    ax.set_xlabel("optimizer steps")
-    ax.set_ylabel("loss")
+    ax.set(xlabel="optimizer steps", ylabel="loss")
     plain_ticks(ax.yaxis)
     ax.legend(ncols=1 + len(histories) // 6, frameon=True, framealpha=0.85, edgecolor="none")
     ax.set_title(title)

@@ -1,4 +1,4 @@
-"""A longitude-velocity image, and the orbits of published models over it."""
+"""A longitude-velocity image, with orbits of published models."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def draw_lv_figure(
     colours: str = COLOURS,
     style: Style = STYLES["screen"],
 ) -> Figure:
-    """`image` (L, V); `unit_label` stands beside the colour bar."""
+    """`image` (L, V); `unit_label` is the label of the colour bar."""
     figure = style.figure()
     ax = figure.subplots()
     drawn = draw_lv(ax, image, (lon, v), norm or stretch(image), colours)

@@ -1,4 +1,4 @@
-"""Moments on the sky: what there is along each line of sight, its mean velocity, and its velocity dispersion."""
+"""Moment maps of the sky: total along each line of sight, mean velocity, and velocity dispersion."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def draw_moments(
     colours: str = COLOURS,
     style: Style = STYLES["screen"],
 ) -> Figure:
-    """Maps (B, L) of moment 0, whose name is `total_label`, and of moments 1 and 2 in km/s; a panel for each."""
+    """Maps (B, L) of moment 0, labelled `total_label`, and of moments 1 and 2 in km/s, each in a panel."""
     panels_for = {
         0: (total_label, norm or stretch(moments[0]), colours),
         1: ("mean LSR velocity [km/s]", _symmetric(moments[1]), VELOCITY_COLOURS),
@@ -38,7 +38,7 @@ def draw_moments(
     panels = figure.subplots(len(panels_for), 1, sharex=True, squeeze=False)[:, 0]
     for panel, (order, (name, norm, colour_map)) in zip(panels, panels_for.items(), strict=True):
         drawn = draw_lb(panel, moments[order], lon, lat, norm, colour_map)
-        panel.set_facecolor("0.8")  # where nothing shines there is no velocity
+        panel.set_facecolor("0.8")  # there is no velocity where nothing emits
         colour_bar(drawn, panel, name)
         panel.label_outer()
     over_lb(panels[0], orbits)
@@ -47,7 +47,7 @@ def draw_moments(
 
 
 def _symmetric(velocity: NDArray) -> Normalize:
-    """White at rest, as far to red as to blue."""
+    """White at rest, with equal ranges of red and blue."""
     finite = np.abs(velocity[np.isfinite(velocity)])
     highest = float(np.quantile(finite, 0.995)) if finite.size else 1.0
     return Normalize(-max(highest, 1e-30), max(highest, 1e-30))

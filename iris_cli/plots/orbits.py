@@ -1,4 +1,4 @@
-"""Published models of the orbit of gas around Sgr A*, drawn over a figure: solid where near, dashed where far."""
+"""Published models of the orbit of gas around Sgr A*, drawn over a figure: near parts solid, far parts dashed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,19 +17,19 @@ from numpy.typing import NDArray
 from iris_cli.errors import DataError, UsageError, nearest
 from iris_cli.standard.orbit import LIPMAN_2026, WALKER_2025, Orbit
 
-#: Distance of Sgr A* that Walker et al. (2025) and Lipman et al. (2026) fitted their ellipses with.
+#: Distance of Sgr A* in the fits of Walker et al. (2025) and Lipman et al. (2026).
 FITTED_DISTANCE_PC = 8100.0
 ELLIPSES = {"walker": WALKER_2025, "lipman": LIPMAN_2026}
 FAR = (0, (3, 2))  # dashes
-#: Neighbouring points are no farther from one another than so many times the usual distance.
-FARTHEST = 10.0
-#: On a dark map and on a bright one, for any colour vision (Okabe & Ito 2008), outlined in black.
+#: Neighbouring points farther apart than so many times the median distance are not joined by a line.
+MAX_GAP = 10.0
+#: Visible on dark and bright maps with any colour vision (Okabe & Ito 2008), outlined in black.
 COLOURS = ("#FFFFFF", "#E69F00", "#56B4E9", "#CC79A7", "#009E73", "#D55E00")
 
 
 @dataclass(frozen=True)
 class Track:
-    """Points along an orbit; offsets from Sgr A* are known of those that come from a formula."""
+    """Points along an orbit; offsets from Sgr A* are known only for orbits that are given by a formula."""
 
     name: str
     lon_deg: NDArray[np.float64]
@@ -41,7 +42,7 @@ class Track:
 
 @dataclass(frozen=True)
 class Place:
-    """From how far the centre of an ellipse is seen, and where: at 0 in a simulation."""
+    """The distance and the position of the centre of an ellipse; the position is 0 in a simulation."""
 
     distance_pc: float = FITTED_DISTANCE_PC
     lon_deg: float = 0.0
@@ -55,7 +56,7 @@ ON_SKY = Place(FITTED_DISTANCE_PC, 0.05, -0.046)
 
 
 def ellipse(orbit: Orbit, name: str, place: Place = CENTRED) -> Track:
-    """An orbit as the observer of view 0 sees it; closed."""
+    """A closed orbit as seen by the observer of view 0."""
     points = orbit.track()
     x, y, z, *velocity = np.concatenate([points, points[:1]]).T
     line = np.stack([x - place.distance_pc, y, z])
@@ -72,7 +73,7 @@ def ellipse(orbit: Orbit, name: str, place: Place = CENTRED) -> Track:
 
 
 def read_track(path: Path) -> Track:
-    """Rows of l [deg], b [deg], v [km/s] and near or far. DataError names the first row that is none."""
+    """Read rows of l [deg], b [deg], v [km/s] and near or far. DataError names the first invalid row."""
     rows = []
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -94,7 +95,7 @@ def read_track(path: Path) -> Track:
 
 
 def tracks(names: Iterable[str], place: Place = CENTRED) -> list[Track]:
-    """Ellipses by name, files, or all orbits in a folder. UsageError for a name that is none of these."""
+    """The tracks of ellipses by name, of files, and of all files in folders. UsageError for any other name."""
     return [track for name in names for track in _tracks(name, place)]
 
 
@@ -114,7 +115,7 @@ def _tracks(name: str, place: Place) -> Iterator[Track]:
 
 
 def _if_track(path: Path) -> Track | None:
-    """A folder may hold other tables as well."""
+    """None for files that hold other tables."""
     try:
         return read_track(path)
     except DataError:
@@ -133,12 +134,12 @@ def over_lb(ax: Axes, orbits: Sequence[Track]) -> None:
 
 
 def over_from_north(ax: Axes, orbits: Sequence[Track]) -> None:
-    """UsageError for an orbit of which only l, b and v are known."""
+    """UsageError for an orbit whose distances are unknown."""
     placed = []
     for orbit in orbits:
         if orbit.left_pc is None or orbit.away_pc is None:
             raise UsageError(
-                f"nobody says how far away the points of '{orbit.name}' are",
+                f"the distances of the points of '{orbit.name}' are unknown",
                 f"on a view from above draw {' or '.join(ELLIPSES)}",
             )
         placed.append((orbit, orbit.left_pc, orbit.away_pc))
@@ -146,14 +147,14 @@ def over_from_north(ax: Axes, orbits: Sequence[Track]) -> None:
 
 
 def _parts(orbit: Track) -> Iterator[tuple[bool, list[int]]]:
-    """Runs of points that are all near or all far, each drawn up to where the next begins.
+    """Pieces of an orbit that are all near or all far, each with the first point of the next one.
 
-    Files list arm after arm: where a point lies much farther from the last one than points do, no line joins them.
+    Files list one arm after the other: points with a large gap between them are in different pieces and not joined.
     """
     columns = np.stack([orbit.lon_deg, orbit.lat_deg, orbit.v_km_s])
     size = np.maximum(np.ptp(columns, axis=1, keepdims=True), 1e-12)
     steps = np.linalg.norm(np.diff(columns, axis=1) / size, axis=0)
-    jumps = (steps > FARTHEST * np.median(steps)) & (steps > FARTHEST / len(orbit.near)) if len(steps) else steps > 0
+    jumps = (steps > MAX_GAP * np.median(steps)) & (steps > MAX_GAP / len(orbit.near)) if len(steps) else steps > 0
     turns = np.diff(orbit.near)
     starts = [0, *(np.flatnonzero(jumps | turns) + 1).tolist(), len(orbit.near)]
     for first, end in pairwise(starts):
@@ -162,26 +163,24 @@ def _parts(orbit: Track) -> Iterator[tuple[bool, list[int]]]:
 
 
 def _draw(ax: Axes, lines: Sequence[tuple[Track, NDArray, NDArray]]) -> None:
-    """Axes keep their limits; a legend names the orbits."""
+    """Draw orbits with a legend, without changing the limits of the axes."""
     limits = ax.get_xlim(), ax.get_ylim()
     handles = []
     for (orbit, x, y), colour in zip(lines, COLOURS * len(lines), strict=False):
         outline = [Stroke(linewidth=3.0, foreground="black"), Normal()]
         for near, points in _parts(orbit):
-            ax.plot(
-                x[points],
-                y[points],
-                linestyle="-" if near else FAR,
-                color=colour,
-                path_effects=outline,
-                gid=f"{orbit.name} {'near' if near else 'far'}",
-            )
+            where, dashes = ("near", "-") if near else ("far", FAR)
+            look: dict[str, Any] = {
+                "linestyle": dashes,
+                "color": colour,
+                "path_effects": outline,
+                "gid": f"{orbit.name} {where}",
+            }
+            ax.plot(x[points], y[points], **look)
         handles.append(Line2D([], [], color=colour, label=orbit.name, path_effects=outline))
     ax.set_xlim(limits[0])
     ax.set_ylim(limits[1])
     if handles:
-        handles += [
-            Line2D([], [], color="0.7", linestyle=dashes, label=where)
-            for where, dashes in (("near", "-"), ("far", FAR))
-        ]
+        for where, dashes in (("near", "-"), ("far", FAR)):
+            handles.append(Line2D([], [], color="0.7", linestyle=dashes, label=where))
         ax.legend(handles=handles, loc="best", frameon=True, facecolor="black", framealpha=0.6, labelcolor="white")

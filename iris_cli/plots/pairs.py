@@ -28,8 +28,9 @@ def draw_pairs(
     colours: str = COLOURS,
     stretched: str = "asinh",
 ) -> Figure:
-    """Observations (L, V), densities (R', L) in inner units; without predictions (and an ensemble's `spread`) no
-    column for them. Truth, prediction and spread of a galaxy share one colour scale.
+    """Observations (L, V), densities (R', L) in inner units; empty sequences of predictions or spreads get no column.
+
+    Truth, prediction and spread of a galaxy have the same colour scale.
     """
     rows, maps = len(observations), [column for column in (true, predicted, spread) if len(column)]
     figure = style.figure(1 + len(maps), rows, aspect=0.9)

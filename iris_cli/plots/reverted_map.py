@@ -1,6 +1,6 @@
-"""A reverted map in parsec around Sgr A*, the Sun below; beside it the observation, and how sure the networks are.
+"""A reverted map in parsec around Sgr A*, the Sun below; beside it the spread of the networks and the observation.
 
-Longitude grows to the left. Pixels are drawn as the wedges that they are.
+Longitude increases to the left. Pixels are drawn in their true shape, as wedges.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from iris_cli.plots.axes_of_sky import colour_bar, draw_from_north, draw_lv, str
 from iris_cli.plots.style import write_below
 from iris_cli.standard.orbit_check import ORBITS, footprint_of, reobserve
 
-#: A field that is longer in one direction by more than this is stretched, with its axes' own scales.
+#: A field that is longer in one direction by more than this factor has different scales along its axes.
 TRUE_SCALE = 4.0
 UNIT_LABELS = {"kg/m3": r"kg m$^{-3}$", "Msun/pc3": r"M$_\odot$ pc$^{-3}$"}
 _LINES = {"Walker et al. 2025": ("white", "-"), "Lipman et al. 2026": ("white", ":")}
@@ -36,9 +36,9 @@ def draw_map(
     centre_deg: tuple[float, float] = (0.0, 0.0),
     caption: str = "",
 ) -> Figure:
-    """Densities (R', L) in `unit`, observation and coverage (L, V). `centre_deg`: where the model looks.
+    """Densities (R', L) in `unit`, observation and coverage (L, V). `centre_deg` is the position of the grid's centre.
 
-    Without a `spread`, that panel is left out; orbit models are shown at the Galactic Centre only.
+    Without a `spread`, that panel is left out. Orbit models are shown at the Galactic Centre only.
     """
     panels = 2 if spread is None else 3
     figure = Figure(figsize=(5.6 * panels, 5.4), layout="constrained")
@@ -67,7 +67,7 @@ def draw_from_above(
     norm: Normalize | None = None,
     orbits: bool = True,
 ) -> QuadMesh:
-    """(R', L) in a plane: offset in longitude to the left, along the line of sight upwards, both in pc."""
+    """(R', L) with the offset in longitude to the left and along the line of sight upwards, both in pc."""
     drawn = draw_from_north(ax, image, grid, norm, centre_deg=centre_deg)
     width, depth = (abs(high - low) for low, high in (ax.get_xlim(), ax.get_ylim()))
     ax.set_aspect("equal" if TRUE_SCALE > depth / width > 1 / TRUE_SCALE else "auto")
@@ -80,7 +80,7 @@ def draw_from_above(
 
 
 def _draw_orbits(ax: Axes) -> None:
-    """The published ellipses, about Sgr A*."""
+    """The published ellipses around Sgr A*."""
     for name, orbit in ORBITS.items():
         x, y = orbit.track()[:, :2].T
         colour, style = _LINES[name]
@@ -90,7 +90,7 @@ def _draw_orbits(ax: Axes) -> None:
 def _draw_observed(
     ax: Axes, observed: NDArray, coverage: NDArray, density: NDArray, grid: Grid, centre_deg: tuple[float, float]
 ) -> AxesImage:
-    """The observation; hatched where nobody looked, with the outline of where the map's gas would be seen."""
+    """The observation, hatched where unobserved, with the footprint of the map's gas on each orbit model."""
     drawn = draw_lv(ax, observed, grid)
     lon, v = grid.longitude.centres(), grid.velocity.centres()
     if float(coverage.min()) < 0.05:

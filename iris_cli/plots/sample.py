@@ -1,4 +1,4 @@
-"""One sample of a shard folder: every array of it as an image, with the sky's axes where they are known."""
+"""One sample of a shard folder: each of its arrays as an image, on the axes of the sky if they are known."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from iris_cli.plots.style import STYLES
 
 
 def draw_sample(arrays: Mapping[str, NDArray], labels: Mapping[str, str], grid: Grid | None, title: str) -> Figure:
-    """A panel for each array (…, rows, columns); `labels` name the colour bars. Without a grid axes count pixels."""
+    """A panel for each array (…, rows, columns), with `labels` for the colour bars; without a grid, axes in pixels."""
     figure = STYLES["screen"].figure(len(arrays))
     panels = figure.subplots(1, len(arrays), squeeze=False)[0]
     for panel, (name, array) in zip(panels, arrays.items(), strict=True):
@@ -28,12 +28,12 @@ def draw_sample(arrays: Mapping[str, NDArray], labels: Mapping[str, str], grid: 
 
 
 def plane(array: NDArray) -> NDArray:
-    """(rows, columns): the first of all leading axes; a line of numbers becomes a single row."""
+    """(rows, columns): index 0 of all leading axes; a one-dimensional array becomes a single row."""
     return array.reshape(-1, *np.atleast_2d(array).shape[-2:])[0]
 
 
 def as_seen(name: str, image: NDArray, grid: Grid | None) -> NDArray:
-    """Rows from top to bottom: longitude grows to the left, velocity and distance upwards, as on the figure."""
+    """Rows from top to bottom in the orientation of the figure: longitude to the left, velocity, distance upwards."""
     if grid is None:
         return image
     return image.T[::-1, ::-1] if name == OBSERVATION else image[::-1, ::-1]

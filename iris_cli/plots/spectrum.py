@@ -1,4 +1,4 @@
-"""Spectra: brightness along velocity, as a histogram of channels."""
+"""Spectra: brightness against velocity, as a histogram of channels."""
 
 from __future__ import annotations
 
@@ -20,15 +20,14 @@ def draw_spectra(
     title: str = "",
     style: Style = STYLES["screen"],
 ) -> Figure:
-    """Name -> (V,), all on one velocity axis."""
+    """`spectra` by name, (V,) each, on one velocity axis."""
     figure = style.figure(aspect=0.6)
     ax = figure.subplots()
     for (name, spectrum), colour in zip(spectra.items(), LINES * len(spectra), strict=False):
         ax.stairs(spectrum, v.edges(), label=name, color=colour, linewidth=style.line_pt, baseline=None)
     ax.axhline(0.0, color="0.6", linewidth=0.5 * style.line_pt, zorder=0)
     ax.set_xlim(*v.edges()[[0, -1]])
-    ax.set_xlabel(VELOCITY)
-    ax.set_ylabel(brightness_label)
+    ax.set(xlabel=VELOCITY, ylabel=brightness_label)
     if len(spectra) > 1:
         ax.legend()
     ax.set_title(title)

@@ -1,4 +1,4 @@
-"""How large a figure is and how it is written on: for a screen, or for the columns of a journal."""
+"""Sizes and fonts of figures, for a screen or the columns of a journal; and how figures are saved."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from iris_cli.files import atomic_file
 
 _MM_PER_INCH = 25.4
 FORMATS = (".png", ".pdf", ".svg")
-#: Colours of lines that any colour vision tells apart (Okabe & Ito 2008), darkest first.
+#: Colours of lines that are distinct for any colour vision (Okabe & Ito 2008), darkest first.
 LINES = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 3)))
 
@@ -30,7 +30,7 @@ Layout = Literal["constrained", "compressed"]
 
 @dataclass(frozen=True)
 class Style:
-    """Widths of a single column and of a page, the size of the letters, and dots per inch of a PNG."""
+    """Width of a column and of a page, font size, line width, and resolution of a PNG."""
 
     column_mm: float = 165.0
     page_mm: float = 315.0
@@ -40,7 +40,7 @@ class Style:
 
     @contextmanager
     def applied(self) -> Iterator[Style]:
-        """While a figure is drawn and saved: its letters, lines and ticks. PDF and SVG keep their text as text."""
+        """Sets fonts, lines and ticks while a figure is drawn and saved. PDF and SVG keep text as text."""
         small = 0.875 * self.font_pt
         values = {
             "font.size": self.font_pt,
@@ -67,9 +67,9 @@ class Style:
             yield self
 
     def figure(self, columns: int = 1, rows: int = 1, aspect: float = 0.75, layout: Layout = "constrained") -> Figure:
-        """Room for so many panels, each `aspect` times as high as wide: one fits a column, several fill a page.
+        """A figure for so many panels, each `aspect` times as high as wide: one column wide for one, else a page.
 
-        Panels that keep a shape of their own need the layout "compressed".
+        Panels with a fixed aspect ratio need the layout "compressed".
         """
         width = (self.column_mm if columns == 1 else self.page_mm) / _MM_PER_INCH
         figure = Figure(figsize=(width, width / columns * aspect * rows), layout=layout)
@@ -78,7 +78,7 @@ class Style:
 
 
 def plain_ticks(axis: Axis) -> None:
-    """Numbers along a logarithmic axis written out, of one or few decades."""
+    """Plain numbers along a logarithmic axis of one or few decades."""
     low, high = sorted(axis.get_view_interval())
     digits = (1, 2, 5) if high > 10.0 * max(low, 1e-300) else (1, 2, 3, 4, 5, 6, 8)
     axis.set_major_locator(LogLocator(subs=digits))
@@ -86,7 +86,7 @@ def plain_ticks(axis: Axis) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-#: Widths as the journals' instructions for authors give them.
+#: Widths are those of the journals' instructions for authors.
 STYLES = {
     "screen": Style(),
     "mnras": Style(84.0, 177.0, 8.0, 1.0, 300),
@@ -97,21 +97,21 @@ STYLES = {
 
 
 def write_below(figure: Figure, caption: str) -> None:
-    """In small letters, as many lines as the figure's width makes of them; a dollar sign is a dollar sign."""
-    letter_pt = 0.54 * 0.83 * matplotlib.rcParams["font.size"]  # how wide one is on average, of a small size
+    """Write a caption in a small font, wrapped at the figure's width; a dollar sign does not start a formula."""
+    letter_pt = 0.54 * 0.83 * matplotlib.rcParams["font.size"]  # the average width of a letter in a small font
     columns = int(72 * figure.get_figwidth() / letter_pt)
     figure.supxlabel(textwrap.fill(caption, columns), fontsize="small", parse_math=False)
 
 
 def style_of(name: str) -> Style:
-    """UsageError when there is no such style."""
+    """The style of this name. UsageError for an unknown one."""
     if name not in STYLES:
         raise UsageError(f"unknown style '{name}'", nearest(name, STYLES))
     return STYLES[name]
 
 
-#: Format -> where it keeps words, and what it would otherwise put there of its own.
-_PLACES: dict[str, tuple[str, dict[str, str | None]]] = {
+#: Format -> the metadata field for text, and the fields for dates, which stay empty.
+_METADATA_FIELDS: dict[str, tuple[str, dict[str, str | None]]] = {
     ".png": ("Description", {}),
     ".pdf": ("Subject", {"CreationDate": None, "ModDate": None}),
     ".svg": ("Description", {"Date": None}),
@@ -119,15 +119,15 @@ _PLACES: dict[str, tuple[str, dict[str, str | None]]] = {
 
 
 def metadata(path: Path, history: Sequence[str]) -> dict[str, str | None]:
-    """What matplotlib's `savefig` is told to write beside a figure: no date, and how it was made."""
-    place, dates = _PLACES[path.suffix.lower()]
-    return {**dates, place: "\n".join(history)} if history else dates
+    """The metadata for matplotlib's `savefig`: no date, and how the figure was made."""
+    text, dates = _METADATA_FIELDS[path.suffix.lower()]
+    return {**dates, text: "\n".join(history)} if history else dates
 
 
 def save(figure: Figure, path: Path, style: Style = STYLES["screen"], history: Sequence[str] = ()) -> None:
-    """PNG, PDF or SVG by its name; whole or not at all. The same figure gives the same bytes: no date is written.
+    """Write a PNG, PDF or SVG, by its suffix. The same figure gives the same bytes: no date is written.
 
-    `history` says how it was made, and stands where the format has a place for words.
+    `history` says how the figure was made and becomes part of the file's metadata.
     """
     with style.applied(), atomic_file(path) as file:
         figure.savefig(file, format=path.suffix[1:].lower(), dpi=style.dpi, metadata=metadata(path, history))

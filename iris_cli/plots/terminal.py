@@ -1,4 +1,4 @@
-"""An image drawn with characters: half blocks in colour on a terminal, shades of ink elsewhere."""
+"""Images drawn with characters: coloured half blocks on a terminal, shades of ASCII elsewhere."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 INK = " .:-=+*#%@"
-#: Black, blue, grey, yellow: near to cividis, readable with any colour vision.
+#: Black, blue, grey, yellow: similar to cividis, readable with any colour vision.
 _COLOURS = np.array([[0, 0, 0], [0, 32, 81], [60, 77, 110], [127, 124, 117], [187, 173, 108], [253, 234, 69]], float)
 
 
 def side_by_side(images: Sequence[NDArray], titles: Sequence[str], width: int, colour: bool) -> list[str]:
-    """Lines that show images (rows from top to bottom, columns from left to right), each stretched by itself."""
+    """Lines of text that show images (rows from top to bottom), each with its own colour scale."""
     each = max(min((width - 2 * (len(images) - 1)) // len(images), 64), 8)
     drawn = [_in_colour(image, each) if colour else _in_ink(image, each) for image in images]
     columns = [min(each, image.shape[1]) for image in images]
@@ -24,14 +24,14 @@ def side_by_side(images: Sequence[NDArray], titles: Sequence[str], width: int, c
 
 
 def stretched(image: NDArray) -> NDArray[np.float64]:
-    """0 ... 1: linear near zero, logarithmic above a fiftieth of the peak; what is not finite is dark."""
+    """0 ... 1: linear near zero, logarithmic above a fiftieth of the peak; 0 for values that are not finite."""
     values = np.nan_to_num(np.asarray(image, np.float64), nan=0.0, posinf=0.0, neginf=0.0).clip(min=0.0)
     peak = values.max(initial=0.0)
     return np.arcsinh(values / (0.02 * peak)) / np.arcsinh(50.0) if peak > 0 else values
 
 
 def shrunk(image: NDArray, rows: int, columns: int) -> NDArray[np.float64]:
-    """The mean over blocks; an image that is small enough stays as it is."""
+    """The mean over blocks, if the image is larger than this."""
     values = np.asarray(image, np.float64)
     for axis, size in enumerate((rows, columns)):
         if values.shape[axis] > size:
@@ -48,16 +48,13 @@ def _in_ink(image: NDArray, width: int) -> list[str]:
 
 
 def _in_colour(image: NDArray, width: int) -> list[str]:
-    """Two pixels a character: the upper half in the foreground colour, the lower in the background's."""
+    """Two pixels per character: the upper one in the foreground colour, the lower one in the background colour."""
     values = stretched(shrunk(image, width, width))
     if len(values) % 2:
         values = np.vstack([values, np.zeros((1, values.shape[1]))])
     place = values * (len(_COLOURS) - 1)
-    rgb = (
-        np.stack([np.interp(place, np.arange(len(_COLOURS)), channel) for channel in _COLOURS.T], -1)
-        .round()
-        .astype(int)
-    )
+    channels = [np.interp(place, np.arange(len(_COLOURS)), channel) for channel in _COLOURS.T]
+    rgb = np.stack(channels, -1).round().astype(int)
     return [_half_blocks(upper, lower) for upper, lower in zip(rgb[::2], rgb[1::2], strict=True)]
 
 

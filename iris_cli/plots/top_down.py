@@ -27,9 +27,9 @@ def draw_top_down_figure(
     centre_deg: tuple[float, float] | None = None,
     caption: str = "",
 ) -> Figure:
-    """`density` (R', L) in inner units. `centre_deg`: where on the sky the model looks; None for a simulation.
+    """`density` (R', L) in inner units. `centre_deg` is the Galactic position of the grid's centre; None: simulated.
 
-    A `caption` stands below: what is known of a reverted map's worth.
+    The `caption` of a reverted map, which states its quality, is written below.
     """
     left, away, _ = corners_pc(grid, centre_deg)
     figure = style.figure(aspect=1.4 if is_tall(left, away) else 0.8, layout="compressed")

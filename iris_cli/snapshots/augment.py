@@ -1,4 +1,4 @@
-"""How a snapshot is turned, stretched and looked at: one draw per galaxy and one per view, of seed and digest alone."""
+"""Orientation, stretching and viewing directions of a snapshot; random draws depend on seed and digest alone."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from iris_cli.config.ingest import IngestConfig
 from iris_cli.errors import DataError
 from iris_cli.snapshots.gas import Gas
 
-#: Below this share of ordered motion nobody can say which way gas turns.
+#: Below this share of ordered motion the sense of rotation is undefined.
 CLEAR_SPIN = 0.05
-#: An axis of rotation closer to the snapshot's z axis than this is left where it is.
+#: With an axis of rotation closer to the snapshot's z axis than this, a galaxy is not tilted.
 UPRIGHT_DEG = 25.0
 
 
-# --- which way it turns -----------------------------------------------------------------------------------------------
+# --- orientation ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Spin:
 
     @property
     def tilt_deg(self) -> float:
-        """Between the axis of rotation and the snapshot's z axis, 0 to 90."""
+        """Angle between the axis of rotation and the snapshot's z axis, 0 to 90."""
         return float(np.rad2deg(np.arccos(min(1.0, abs(self.axis[2])))))
 
 
@@ -55,12 +55,12 @@ def measure_spin(gas: Gas) -> Spin:
 def orientation(choice: str, spin: Spin, where: str) -> NDArray[np.float64]:
     """(3, 3) rotation from the snapshot's axes to the galaxy's, in which gas turns clockwise seen from +z.
 
-    DataError when `auto` or `align` cannot know.
+    Raises DataError when `auto` or `align` finds no rotation.
     """
     return _ORIENTATIONS[choice](spin, where)
 
 
-def _as_it_is(spin: Spin, where: str) -> NDArray[np.float64]:
+def _unchanged(spin: Spin, where: str) -> NDArray[np.float64]:
     return np.eye(3)
 
 
@@ -70,7 +70,7 @@ def _turned_over(spin: Spin, where: str) -> NDArray[np.float64]:
 
 
 def _aligned(spin: Spin, where: str) -> NDArray[np.float64]:
-    """The shortest turn that brings the angular momentum to -z (Rodrigues)."""
+    """The smallest rotation that brings the angular momentum to -z (Rodrigues)."""
     _refuse_disorder(spin, where)
     start, end = np.asarray(spin.axis), np.array([0.0, 0.0, -1.0])
     if start[2] > 0.0:
@@ -86,18 +86,18 @@ def _detected(spin: Spin, where: str) -> NDArray[np.float64]:
     _refuse_disorder(spin, where)
     if spin.tilt_deg > UPRIGHT_DEG:
         return _aligned(spin, where)
-    return _as_it_is(spin, where) if spin.axis[2] < 0.0 else _turned_over(spin, where)
+    return _unchanged(spin, where) if spin.axis[2] < 0.0 else _turned_over(spin, where)
 
 
 def _refuse_disorder(spin: Spin, where: str) -> None:
     if spin.order < CLEAR_SPIN:
         raise DataError(
             f"{where}: no rotation to detect: {100 * spin.order:.1f} % of the motion is ordered",
-            "say how it turns seen from +z: --spin clockwise or --spin anticlockwise",
+            "set the rotation seen from +z: --spin clockwise or --spin anticlockwise",
         )
 
 
-_ORIENTATIONS = {"auto": _detected, "align": _aligned, "clockwise": _as_it_is, "anticlockwise": _turned_over}
+_ORIENTATIONS = {"auto": _detected, "align": _aligned, "clockwise": _unchanged, "anticlockwise": _turned_over}
 
 
 # --- draws ------------------------------------------------------------------------------------------------------------
@@ -105,7 +105,7 @@ _ORIENTATIONS = {"auto": _detected, "align": _aligned, "clockwise": _as_it_is, "
 
 @dataclass(frozen=True)
 class Change:
-    """What was drawn for a galaxy. Lengths and velocities change by `matrix`, densities by `density`."""
+    """The variation drawn for a galaxy. Lengths and velocities change by `matrix`, densities by `density`."""
 
     scale: float
     density: float
@@ -124,14 +124,14 @@ class Change:
 
 @dataclass(frozen=True)
 class Sight:
-    """Where the observer of one view stands: azimuth, how much farther the centre is, at which longitude he sees it."""
+    """The observer of one view: azimuth, additional distance of the centre, longitude of the centre."""
 
     view_deg: float
     farther_pc: float
     longitude_deg: float
 
     def seen(self, grid: Grid) -> Grid:
-        """The grid with the distance of this galaxy's centre; its cells stay where they are for the observer."""
+        """The grid with the distance of this galaxy's centre; its cells keep their position for the observer."""
         return replace(grid, observer_distance_pc=grid.observer_distance_pc + self.farther_pc)
 
 
@@ -150,7 +150,7 @@ def draw_sight(config: IngestConfig, digest: str, change: Change, view: int) -> 
 
 
 def reach_pc(config: IngestConfig) -> float:
-    """The farthest that any view can see from the galaxy's centre."""
+    """The largest distance from the galaxy's centre within any view."""
     grid, jitter = config.grid, max(map(abs, config.jitter_distance_pc))
     shift = np.deg2rad(max(map(abs, config.jitter_longitude_deg)))
     lon = max(abs(np.deg2rad(grid.lon_min_deg)), abs(np.deg2rad(grid.lon_max_deg))) + shift

@@ -1,4 +1,4 @@
-"""Where each field of the gas comes from: the file, the user, or a formula. Decided before anything is read."""
+"""The source of each field of the gas: the file, the user, or a formula. Chosen before any data are read."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from iris_cli.config.ingest import IngestConfig
 from iris_cli.errors import DataError
+from iris_cli.snapshots.codes import COORDINATES, DATASETS
 from iris_cli.snapshots.gas import temperature_K
 from iris_cli.snapshots.hdf5 import numbers
 from iris_cli.snapshots.units import (
@@ -27,25 +28,12 @@ from iris_cli.snapshots.units import (
 )
 from iris_cli.standard.density_relations import DENSITY_PER_N_H_CM3, temperature_and_molecules
 
-#: What the quantities are called by different codes; the first name that a file has is taken.
-NAMES: dict[str, tuple[str, ...]] = {
-    "velocity": ("Velocities", "Velocity"),
-    "density": ("Density", "Densities"),
-    "mass": ("Masses", "Mass"),
-    "volume": ("Volume", "Volumes"),
-    "energy": ("InternalEnergy", "InternalEnergies"),
-    "temperature": ("Temperature", "Temperatures", "GasTemperature"),
-    "abundances": ("ChemicalAbundances",),
-    "electrons": ("ElectronAbundance",),
-    "dust": ("DustTemperature", "Dust_Temperature", "DustTemperatures"),
-}
-
 Arrays = Mapping[str, NDArray]
 
 
 @dataclass(frozen=True)
 class Column:
-    """A dataset of PartType0, or one column of it, and the factor to inner units."""
+    """A dataset of PartType0, or one of its columns, and the factor to inner units."""
 
     dataset: str
     inner_per_file: float
@@ -56,8 +44,8 @@ class Column:
         return self.dataset if self.column is None else f"{self.dataset} column {self.column + 1}"
 
 
-class Supply(Protocol):
-    """What a field is made of: columns to read, then their values and fields that are known already -> the field."""
+class FieldSource(Protocol):
+    """Computes a field from the columns that it needs (`raw`) and the fields that are already known (`known`)."""
 
     @property
     def columns(self) -> tuple[Column, ...]: ...
@@ -69,6 +57,8 @@ class Supply(Protocol):
 
 @dataclass(frozen=True)
 class Stored:
+    """A column of the file."""
+
     column: Column
 
     @property
@@ -83,8 +73,8 @@ class Stored:
 
 
 @dataclass(frozen=True)
-class Given:
-    """A number for all cells; `parts` numbers for a vector."""
+class Constant:
+    """One number for all cells, and for all `parts` of a vector."""
 
     value: float
     parts: tuple[int, ...] = ()
@@ -99,6 +89,8 @@ class Given:
 
 @dataclass(frozen=True)
 class MassPerVolume:
+    """A density from masses and volumes."""
+
     columns: tuple[Column, ...]
 
     def values(self, raw: Arrays, known: Arrays) -> NDArray:
@@ -111,6 +103,8 @@ class MassPerVolume:
 
 @dataclass(frozen=True)
 class FromEnergy:
+    """A temperature from the internal energy."""
+
     columns: tuple[Column, ...]
 
     def values(self, raw: Arrays, known: Arrays) -> NDArray:
@@ -122,7 +116,7 @@ class FromEnergy:
 
 @dataclass(frozen=True)
 class FromDensity:
-    """The relation by which the mock galaxies know temperatures and molecules; `which` of its four results."""
+    """The relation that the mock galaxies use for temperatures and molecules; `which` of its four results."""
 
     which: int
     columns: tuple[Column, ...] = ()
@@ -136,43 +130,43 @@ class FromDensity:
 
 
 @dataclass(frozen=True)
-class Supplies:
-    """A supply per field, in the order in which they are computed."""
+class FieldSources:
+    """The source of each field, in the order of their computation."""
 
-    fields: tuple[tuple[str, Supply], ...]
+    fields: tuple[tuple[str, FieldSource], ...]
     weight: Column | None
-    cautions: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = ()
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """What must be read, each once."""
-        wanted = [column for _, supply in self.fields for column in supply.columns]
+        """The columns to read, each once."""
+        wanted = [column for _, source in self.fields for column in source.columns]
         return tuple(dict.fromkeys(wanted + ([self.weight] if self.weight else [])))
 
     def compute(self, raw: Arrays, position: NDArray) -> dict[str, NDArray]:
         known: dict[str, NDArray] = {"position": position}
-        for name, supply in self.fields:
-            known[name] = supply.values(raw, known)
+        for name, source in self.fields:
+            known[name] = source.values(raw, known)
         return known
 
     def describe(self) -> dict[str, str]:
-        return {name: supply.describe() for name, supply in self.fields}
+        return {name: source.describe() for name, source in self.fields}
 
 
 @dataclass
-class Chooser:
-    """Looks into one file of a snapshot and decides. DataError names the field that is missing and the flag for it."""
+class SourceChooser:
+    """Chooses the sources from one file of a snapshot. DataError names a missing field and the option to set it."""
 
     file: h5py.File
     units: SnapshotUnits
     config: IngestConfig
-    cautions: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
-    def choose(self) -> Supplies:
+    def choose(self) -> FieldSources:
         density = self.density()
         x_H2 = self.abundance("H2", self.config.x_H2, "--x-h2 0.5", 1, self.config.h2_factor)
         temperature, x_H_plus = self.temperature(x_H2)
-        named = (
+        fields = (
             ("density", density),
             ("x_H2", x_H2),
             ("x_H_plus", x_H_plus),
@@ -181,10 +175,10 @@ class Chooser:
             ("dust", self.dust()),
             ("velocity", self.velocity()),
         )
-        return Supplies(named, self.stored("mass", MASS), tuple(self.cautions))
+        return FieldSources(fields, self.stored("mass", MASS), tuple(self.warnings))
 
     def stored(self, quantity: str, kind: Kind, width: int | None = None) -> Column | None:
-        for name in NAMES[quantity]:
+        for name in DATASETS[quantity]:
             dataset = numbers(self.file, f"PartType0/{name}")
             if dataset is None:
                 continue
@@ -196,63 +190,62 @@ class Chooser:
 
     @property
     def cells(self) -> int:
-        return len(numbers(self.file, "PartType0/Coordinates"))
+        return len(numbers(self.file, COORDINATES))
 
-    def density(self) -> Supply:
+    def density(self) -> FieldSource:
         if column := self.stored("density", DENSITY):
             return Stored(column)
         mass, volume = self.stored("mass", MASS), self.stored("volume", VOLUME)
         if mass and volume:
             return MassPerVolume((mass, volume))
-        raise self.lacking("density", "no flag can supply a density; Masses and Volume would do")
+        raise self.missing("density", "a density cannot be set by an option; Masses and Volume would also do")
 
-    def velocity(self) -> Supply:
+    def velocity(self) -> FieldSource:
         if self.config.zero_velocity:
-            return Given(0.0, (3,))
+            return Constant(0.0, (3,))
         if column := self.stored("velocity", VELOCITY, 3):
             return Stored(column)
-        raise self.lacking("velocity", "--zero-velocity takes gas at rest")
+        raise self.missing("velocity", "--zero-velocity sets the gas at rest")
 
-    def dust(self) -> Supply:
+    def dust(self) -> FieldSource:
         if self.config.dust_temperature_K is not None:
-            return Given(self.config.dust_temperature_K)
+            return Constant(self.config.dust_temperature_K)
         if column := self.stored("dust", TEMPERATURE):
             return Stored(column)
-        return self.formula(3) or self._raise("dust", "--dust-temperature 20, or --formulas cmz, supplies it")
+        return self.formula(3, "dust", "set it with --dust-temperature 20 or --formulas cmz")
 
-    def temperature(self, x_H2: Supply) -> tuple[Supply, Supply]:
-        """The temperature's supply and that of x_H+, which only the formula from the energy needs."""
-        no_ions = Given(0.0)
+    def temperature(self, x_H2: FieldSource) -> tuple[FieldSource, FieldSource]:
+        """The sources of the temperature and of x_H+, which only the formula from the energy needs."""
+        no_ions = Constant(0.0)
         if self.config.temperature_K is not None:
-            return Given(self.config.temperature_K), no_ions
+            return Constant(self.config.temperature_K), no_ions
         if column := self.stored("temperature", TEMPERATURE):
             return Stored(column), no_ions
         if column := self.stored("energy", ENERGY):
             return FromEnergy((column,)), self.ions()
-        found = self.formula(0)
-        return found or self._raise("energy", "--temperature 50, or --formulas cmz, supplies a temperature"), no_ions
+        return self.formula(0, "energy", "set a temperature with --temperature 50 or --formulas cmz"), no_ions
 
-    def ions(self) -> Supply:
+    def ions(self) -> FieldSource:
         if self.config.x_H_plus is not None:
-            return Given(self.config.x_H_plus)
+            return Constant(self.config.x_H_plus)
         if column := self.column_of("H+"):
             return Stored(column)
         if column := self.stored("electrons", PURE):
             return Stored(column)
-        self.cautions.append("no abundance of H+: taken as 0 where temperatures are computed (--x-h-plus sets it)")
-        return Given(0.0)
+        self.warnings.append("no abundance of H+: 0 is used for the computation of temperatures (--x-h-plus sets it)")
+        return Constant(0.0)
 
-    def abundance(self, species: str, given: float | None, flag: str, which: int, factor: float = 1.0) -> Supply:
+    def abundance(self, species: str, given: float | None, flag: str, which: int, factor: float = 1.0) -> FieldSource:
         if given is not None:
-            return Given(given)
+            return Constant(given)
         if column := self.column_of(species):
             return Stored(replace(column, inner_per_file=factor * column.inner_per_file))
-        hint = f"{flag}, or --formulas cmz, supplies {species}; --columns names the columns in order"
-        return self.formula(which) or self._raise("abundances", hint, f" for {species}")
+        hint = f"set {species} with {flag} or --formulas cmz; --columns names the columns in order"
+        return self.formula(which, "abundances", hint, f" for {species}")
 
     def column_of(self, species: str) -> Column | None:
-        """A column of ChemicalAbundances, if the configuration names it and the file has so many."""
-        dataset = numbers(self.file, f"PartType0/{NAMES['abundances'][0]}")
+        """The column of ChemicalAbundances that the configuration names, or None."""
+        dataset = numbers(self.file, f"PartType0/{DATASETS['abundances'][0]}")
         if dataset is None or species not in self.config.columns:
             return None
         place = self.config.columns.index(species)
@@ -262,14 +255,14 @@ class Chooser:
                 f"column {place + 1} of {self.cells} cells",
                 "--columns names them in order",
             )
-        return Column(NAMES["abundances"][0], self.units.inner_per_file(dataset, PURE), place)
+        return Column(DATASETS["abundances"][0], self.units.inner_per_file(dataset, PURE), place)
 
-    def formula(self, which: int) -> Supply | None:
-        return FromDensity(which) if self.config.formulas == "cmz" else None
+    def formula(self, which: int, quantity: str, hint: str, purpose: str = "") -> FieldSource:
+        """The formula for a field without another source. Raises DataError unless the configuration allows it."""
+        if self.config.formulas == "cmz":
+            return FromDensity(which)
+        raise self.missing(quantity, hint, purpose)
 
-    def lacking(self, quantity: str, hint: str, purpose: str = "") -> DataError:
-        names = " or ".join(NAMES[quantity])
+    def missing(self, quantity: str, hint: str, purpose: str = "") -> DataError:
+        names = " or ".join(DATASETS[quantity])
         return DataError(f"{self.file.filename} has no PartType0/{names}{purpose}", hint)
-
-    def _raise(self, quantity: str, hint: str, purpose: str = "") -> Supply:
-        raise self.lacking(quantity, hint, purpose)

@@ -1,4 +1,4 @@
-"""Which files make up a snapshot: one, or the numbered parts that a code wrote from many processes."""
+"""The files of a snapshot: one, or the numbered parts that the processes of a simulation wrote."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class SnapshotFiles:
 
 
 def find_snapshots(paths: Sequence[Path]) -> list[SnapshotFiles]:
-    """Each snapshot once, however many of its parts are named; a folder stands for all snapshots in it.
+    """The snapshots among files and folders, each once, even if several of its parts are named.
 
-    DataError when there is no such file, or when parts of a split snapshot are missing.
+    Raises DataError for missing files and for split snapshots with missing parts.
     """
     found: dict[tuple[Path, ...], SnapshotFiles] = {}
     for file in (file for path in paths for file in _files(path)):
@@ -54,7 +54,7 @@ def _snapshot(path: Path) -> SnapshotFiles:
         if count > 1:
             raise DataError(
                 f"{path} is one of {count} files of a snapshot, but its name holds no number",
-                "name them STEM.0.hdf5, STEM.1.hdf5, …",
+                "rename the files to STEM.0.hdf5, STEM.1.hdf5, …",
             )
         return SnapshotFiles(path.stem, (path,))
     parts = [path.with_name(f"{named['stem']}.{k}{named['ending']}") for k in range(count)]
@@ -69,22 +69,22 @@ def _snapshot(path: Path) -> SnapshotFiles:
 
 
 def cells_in(file: h5py.File) -> int:
-    """How many gas cells a file holds. DataError when its header promises another number."""
+    """The number of gas cells in a file. Raises DataError when its header gives another number."""
     coordinates = member(file, "PartType0/Coordinates")
     held = len(coordinates) if isinstance(coordinates, h5py.Dataset) and coordinates.shape else 0
-    promised = number(member(file, "Header"), "NumPart_ThisFile")
-    if promised and member(file, "PartType0") is None:
-        raise DataError(f"{file.filename} has no group PartType0; its header promises {int(promised)} gas cells")
-    if promised is not None and int(promised) != held:
+    listed = number(member(file, "Header"), "NumPart_ThisFile")
+    if listed and member(file, "PartType0") is None:
+        raise DataError(f"{file.filename} has no group PartType0; its header lists {int(listed)} gas cells")
+    if listed is not None and int(listed) != held:
         raise DataError(
-            f"{file.filename} holds {held} gas cells (PartType0/Coordinates); its header promises {int(promised)}",
-            "it was cut short or changed: copy it again",
+            f"{file.filename} holds {held} gas cells (PartType0/Coordinates); its header lists {int(listed)}",
+            "it was truncated or changed: copy it again",
         )
     return held
 
 
-def cells_promised(file: h5py.File) -> int | None:
-    """How many gas cells all files together hold, by the header of one of them."""
+def cells_listed(file: h5py.File) -> int | None:
+    """The number of gas cells in all files of a snapshot, according to the header of one of them."""
     header = member(file, "Header")
     total = number(header, "NumPart_Total")
     return None if total is None else int(total) + (int(number(header, "NumPart_Total_HighWord") or 0) << 32)

@@ -1,4 +1,4 @@
-"""The gas of a snapshot in memory, and the formulas for what a file does not hold itself."""
+"""The gas of a snapshot in memory, formulas for quantities that a file lacks, and checks of the values."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _K_PER_KM2_S2 = 1e6 * units.MASS_PER_H_KG / units.BOLTZMANN_J_K
 
 @dataclass(frozen=True)
 class Gas:
-    """Cells of a snapshot: positions (N, 3) from the centre in pc, velocities (N, 3) in km/s, the rest (N,).
+    """Cells of a snapshot: positions (N, 3) from the centre in pc, velocities (N, 3) in km/s, other fields (N,).
 
-    Inner units; the axes are the snapshot's own. `weight` is proportional to the mass of a cell.
+    Inner units, in the axes of the snapshot. `weight` is proportional to the mass of a cell.
     """
 
     position_pc: NDArray[np.float64]
@@ -36,7 +36,7 @@ class Gas:
         return len(self.position_pc)
 
     def of(self, chosen: NDArray) -> Gas:
-        """Some of the cells, by mask or number."""
+        """The chosen cells, by mask or index."""
         return Gas(**{f.name: getattr(self, f.name)[chosen] for f in fields(self)})
 
 
@@ -52,8 +52,8 @@ def temperature_K(u_km2_s2: NDArray, x_H2: NDArray | float, x_H_plus: NDArray | 
 def estimated_masses(position_pc: NDArray, rho: NDArray, most: int = 50_000) -> NDArray[np.float32]:
     """rho x V, with the volume from the distance to the fourth neighbour in a sample of the cells, for all cells.
 
-    For files without masses: cells may be of equal mass, of equal volume, or anything between. Noisy for a single cell,
-    good for sums.
+    For files without masses, whose cells may have equal masses, equal volumes, or neither. Noisy for a single cell,
+    accurate for sums.
     """
     step = -(-len(position_pc) // most)
     sample = position_pc[::step]
@@ -69,17 +69,17 @@ POSITIVE, NOT_NEGATIVE = 0.0, -1e-300
 
 
 def good_cells(raw: Mapping[str, NDArray], floors: Mapping[str, float]) -> NDArray[np.bool_]:
-    """(N,) True where every column is finite, and above its floor if it has one. Columns are (N,) or (N, 3)."""
+    """(N,): whether every column is finite, and above its floor if it has one. Columns are (N,) or (N, 3)."""
     good = np.ones(len(next(iter(raw.values()))), bool)
     for name, column in raw.items():
-        good &= _fine(column, floors.get(name))
+        good &= _valid(column, floors.get(name))
     return good
 
 
-def first_complaint(raw: Mapping[str, NDArray], floors: Mapping[str, float]) -> str:
-    """`Density: 3 of 100 cells are zero, negative or not finite`, for the first column that has such."""
+def describe_bad_cells(raw: Mapping[str, NDArray], floors: Mapping[str, float]) -> str:
+    """`Density: 3 of 100 cells are zero, negative or not finite`, for the first column with bad values."""
     for name, column in raw.items():
-        bad = int((~_fine(column, floors.get(name))).sum())
+        bad = int((~_valid(column, floors.get(name))).sum())
         if bad:
             kinds = {
                 None: "not finite",
@@ -90,13 +90,13 @@ def first_complaint(raw: Mapping[str, NDArray], floors: Mapping[str, float]) -> 
     return ""
 
 
-def _fine(column: NDArray, floor: float | None) -> NDArray[np.bool_]:
+def _valid(column: NDArray, floor: float | None) -> NDArray[np.bool_]:
     fine = np.isfinite(column) if floor is None else np.isfinite(column) & (column.astype(np.float64) > floor)
     return fine if fine.ndim == 1 else fine.all(axis=1)
 
 
 def check_abundances(x_H2: NDArray, x_H_plus: NDArray, x_CO: NDArray, where: str) -> tuple[str, ...]:
-    """DataError for what no gas can be; words of caution for what is odd. Columns in another order end up here."""
+    """Raises DataError for impossible abundances, returns warnings for odd ones; permuted columns cause both."""
     for name, values, most in (("x_H2", x_H2, 0.501), ("x_H+", x_H_plus, 1.3), ("x_CO", x_CO, 1e-2)):
         low, top = float(values.min()), float(values.max())
         if top > most or low < -1e-3 * most:

@@ -1,4 +1,4 @@
-"""HDF5 files of strangers: opened for reading, never followed out of themselves, complained about in one line."""
+"""Safe reading of HDF5 files from others: links out of the file are not followed, errors are one line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MOST_LINKS = 8
 
 @contextmanager
 def opened(path: Path) -> Iterator[h5py.File]:
-    """A file open for reading. DataError when it is missing, cut short, of another format, or breaks while read."""
+    """Opens a file for reading. Raises DataError when it is missing, truncated, of another format, or damaged."""
     if not path.exists():
         raise DataError(f"{path} does not exist")
     if not path.is_file():
@@ -29,7 +29,7 @@ def opened(path: Path) -> Iterator[h5py.File]:
         raise
     except (OSError, RuntimeError, KeyError) as error:  # h5py raises any of them on a damaged file
         cause = (
-            "cut short" if "truncated" in str(error) else "not HDF5" if "signature" in str(error) else "not readable"
+            "truncated" if "truncated" in str(error) else "not HDF5" if "signature" in str(error) else "not readable"
         )
         raise DataError(f"{path} is {cause}: {one_line(error)}", "copy it again, or name another file") from None
 
@@ -39,10 +39,10 @@ def one_line(error: Exception) -> str:
 
 
 def member(file: h5py.File, path: str, links: int = 0) -> Any:
-    """The group or dataset at `path`, or None. DataError when the way leads out of the file.
+    """The group or dataset at `path`, or None. Raises DataError when it is outside the file.
 
-    An external link, raw data kept in another file, or a virtual dataset made of other files would let a snapshot read
-    any file that its reader may read.
+    With an external link, external raw data, or a virtual dataset, a snapshot could read any file that the user may
+    read.
     """
     here: Any = file
     parts = [part for part in path.split("/") if part not in ("", ".")]
@@ -62,7 +62,7 @@ def member(file: h5py.File, path: str, links: int = 0) -> Any:
                 "copy the data into the file (h5copy), or name that file itself",
             )
         here = here[name]
-    return _at_home(file, here)
+    return _inside(file, here)
 
 
 def _link(group: h5py.Group, name: str) -> Any:
@@ -72,19 +72,19 @@ def _link(group: h5py.Group, name: str) -> Any:
         return None
 
 
-def _at_home(file: h5py.File, found: Any) -> Any:
+def _inside(file: h5py.File, found: Any) -> Any:
     if isinstance(found, h5py.Dataset):
         sources = {source.file_name for source in found.virtual_sources()} if found.is_virtual else set()
         if found.external or sources - {"."}:
             raise DataError(
-                f"{file.filename}: the data of {found.name} lie in other files, which are not followed",
+                f"{file.filename}: the data of {found.name} are in other files, which are not followed",
                 "name the files that hold the data",
             )
     return found
 
 
 def numbers(file: h5py.File, path: str) -> Any:
-    """The dataset of real numbers at `path`, or None when there is none of that name."""
+    """The dataset of real numbers at `path`, or None when there is none."""
     found = member(file, path)
     if found is not None and (not isinstance(found, h5py.Dataset) or found.dtype.kind not in "fiu"):
         raise DataError(f"{file.filename}: {path} holds no numbers")
@@ -100,7 +100,7 @@ def attribute(holder: Any, name: str) -> Any:
 
 
 def number(holder: Any, name: str) -> float | None:
-    """The first number of an attribute, or None when it is absent. DataError when it is no number."""
+    """The first number of an attribute, or None when it is missing. Raises DataError when it is not a number."""
     value = attribute(holder, name)
     if value is None:
         return None

@@ -1,21 +1,22 @@
-"""Snapshots of simulations in, a standard data set out: views around each galaxy, shared out, resumable.
+"""The work of `iris ingest`: snapshots of simulations in, a standard data set of views around each galaxy out.
 
-Each tensor is a function of the snapshot and the configuration alone, so that any process can make any of them, in any
-order. A tensor is finished when its record stands in `records/`; whoever finds all of them writes standard.json.
+Each tensor depends on the snapshot and the configuration alone, so any process can make any tensor, in any order, and
+an interrupted run can be resumed. A tensor is finished when its record is in `records/`. The process that finds all
+records writes standard.json.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from iris_cli import __version__, axes, units
@@ -24,15 +25,16 @@ from iris_cli.config.ingest import IngestConfig
 from iris_cli.config.toml import from_dict, to_dict
 from iris_cli.console import plural, progress, warn
 from iris_cli.errors import DataError, IrisError
-from iris_cli.files import read_json, to_json
+from iris_cli.files import atomic_file, read_json, to_json, write_text
+from iris_cli.machine import cores, disk
 from iris_cli.snapshots.augment import draw_sight
 from iris_cli.snapshots.files import find_snapshots
-from iris_cli.snapshots.galaxy import FOR_CELLS, Galaxy, load_galaxy
+from iris_cli.snapshots.galaxy import FOR_CELLS, Galaxy, GalaxyFacts, load_galaxy
 from iris_cli.snapshots.reader import Snapshot
 from iris_cli.snapshots.view import View, h2_mass_per_row
 from iris_cli.standard.dataset import INDEX, Entry, write_index
-from shards.layout import atomic_file, leftovers, write_atomic
-from shards.pool import crew, share_of_job
+from shards.layout import leftovers
+from shards.pool import share_of_job, worker_pool
 
 PLAN, RECORDS = "ingest.json", "records"
 _GIB = float(1 << 30)
@@ -40,7 +42,7 @@ _GIB = float(1 << 30)
 
 @dataclass(frozen=True)
 class Item:
-    """One tensor to make: its place in the plan, its snapshot, its view."""
+    """One tensor to make: its number in the data set, its snapshot, its view."""
 
     number: int
     snapshot: int
@@ -55,20 +57,46 @@ class Item:
         return f"{RECORDS}/tensor_{self.number:06d}.json"
 
 
+@dataclass(frozen=True)
+class TensorRecord:
+    """The result of one tensor: its entry in the index and the facts of its galaxy, or the reason of a failure.
+
+    `plan` is the hash of the plan that it belongs to.
+    """
+
+    entry: Entry | None = None
+    facts: GalaxyFacts | None = None
+    failed: str | None = None
+    plan: str = ""
+
+
 @dataclass
 class IngestReport:
-    """What a run did: its own tensors, and whether standard.json stands."""
+    """The result of a run: the numbers of its tensors, the facts of each galaxy, whether the set is complete."""
 
     made: int = 0
     kept: int = 0
     failed: list[str] = field(default_factory=list)
     complete: bool = False
-    told: dict[str, dict[str, Any]] = field(default_factory=dict)
+    galaxies: dict[str, GalaxyFacts] = field(default_factory=dict)
+
+    def add(self, record: TensorRecord) -> None:
+        """Counts a record. Prints the warnings of a galaxy with its first record."""
+        if record.entry is None or record.facts is None:
+            if record.failed and record.failed not in self.failed:
+                self.failed.append(record.failed)
+            return
+        self.made += 1
+        if record.entry.source not in self.galaxies:
+            mass = record.entry.info["h2_mass_M_sun"]
+            self.galaxies[record.entry.source] = replace(record.facts, h2_mass_M_sun=mass)
+            for warning in record.facts.warnings:
+                warn(f"{record.entry.source}: {warning}")
 
 
 @lru_cache(maxsize=1)
 def _galaxy(snapshot: Snapshot, config: IngestConfig, memory_bytes: float, margin: float) -> Galaxy | DataError:
-    """The last galaxy is kept for its next view; so is the reason why there is none."""
+    """The galaxy, or the error in its data; cached for the next view."""
     try:
         return load_galaxy(snapshot, config, memory_bytes, margin)
     except DataError as error:
@@ -79,8 +107,8 @@ def _galaxy(snapshot: Snapshot, config: IngestConfig, memory_bytes: float, margi
 
 
 @dataclass(frozen=True)
-class Make:
-    """Item -> its record, in whichever process; a failure of the data is a record too."""
+class TensorMaker:
+    """Makes the tensor of an item and writes its record, in any process. A failure of the data has a record too."""
 
     snapshots: tuple[Snapshot, ...]
     sources: tuple[str, ...]
@@ -90,24 +118,23 @@ class Make:
     memory_bytes: float
     threads: int
 
-    def __call__(self, item: Item) -> dict[str, Any]:
+    def __call__(self, item: Item) -> TensorRecord:
         try:
             record = self.make(item)
         except DataError as error:
-            record = {"failed": f"{error.message}{f' ({error.hint})' if error.hint else ''}"}
+            record = TensorRecord(failed=f"{error.message}{f' ({error.hint})' if error.hint else ''}")
         except MemoryError:
-            record = {
-                "failed": f"{self.snapshots[item.snapshot].where}: out of memory (less --memory, or fewer --workers)"
-            }
-        record["plan"] = self.plan
-        write_atomic(self.folder / item.record, to_json(record).encode())
-        return {**record, "source": self.sources[item.snapshot]}
+            where = self.snapshots[item.snapshot].where
+            record = TensorRecord(failed=f"{where}: out of memory (less --memory, or fewer --workers)")
+        record = replace(record, plan=self.plan)
+        write_text(self.folder / item.record, to_json(to_dict(record)))
+        return record
 
-    def make(self, item: Item) -> dict[str, Any]:
+    def make(self, item: Item) -> TensorRecord:
         snapshot, config = self.snapshots[item.snapshot], self.config
-        galaxy, view = self.look(item, 1.0)
+        galaxy, view = self.view(item, 1.0)
         if view.bound_pc > galaxy.margin_pc:  # cells so far apart that the nearest may not have been read
-            galaxy, view = self.look(item, float("inf"))
+            galaxy, view = self.view(item, float("inf"))
         mass = write_view(view, self.folder / item.file, (1.0 - FOR_CELLS) * self.memory_bytes, self.threads)
         change, sight = galaxy.change, draw_sight(config, snapshot.digest, galaxy.change, item.view)
         info = {
@@ -122,9 +149,9 @@ class Make:
             "h2_mass_M_sun": mass,
         }
         entry = Entry(item.file, self.sources[item.snapshot], round(sight.view_deg, 6), info)
-        return {"entry": to_dict(entry), "facts": galaxy.facts}
+        return TensorRecord(entry, galaxy.facts)
 
-    def look(self, item: Item, margin: float) -> tuple[Galaxy, View]:
+    def view(self, item: Item, margin: float) -> tuple[Galaxy, View]:
         snapshot, config = self.snapshots[item.snapshot], self.config
         galaxy = _galaxy(snapshot, config, self.memory_bytes, margin)
         if isinstance(galaxy, DataError):
@@ -134,7 +161,7 @@ class Make:
 
 
 def write_view(view: View, path: Path, memory_bytes: float, threads: int) -> float:
-    """A view in SI to disk, whole or not at all, never whole in memory. Returns the mass of H2 on the grid, M_sun."""
+    """Writes a view in SI units without holding all of it in memory. Returns the mass of H2 on the grid, M_sun."""
     grid, masses = view.cone.grid, []
     with atomic_file(path) as file:
         write = TensorRows(file, grid.tensor_shape)
@@ -147,7 +174,7 @@ def write_view(view: View, path: Path, memory_bytes: float, threads: int) -> flo
 
 
 class TensorRows:
-    """A float32 .npy file of a tensor (6, R, L, B) that is written rows by rows."""
+    """Writes the float32 .npy file of a tensor (6, R, L, B) by rows of distance."""
 
     def __init__(self, file: BinaryIO, shape: tuple[int, int, int, int]) -> None:
         header = {"descr": "<f4", "fortran_order": False, "shape": shape}
@@ -160,7 +187,7 @@ class TensorRows:
         self.file.write(np.ascontiguousarray(values, "<f4").data)
 
 
-# --- the set ----------------------------------------------------------------------------------------------------------
+# --- the data set -----------------------------------------------------------------------------------------------------
 
 
 def ingest(
@@ -175,28 +202,28 @@ def ingest(
     overwrite: bool = False,
     quiet: bool = False,
 ) -> IngestReport:
-    """Make this process's share of all views of all snapshots, and close the set if all are there.
+    """Makes this process's share of all views of all snapshots, and writes the index if all tensors exist.
 
-    Shares the work with the other torchrun ranks, srun tasks or array tasks of the same job. DataError when a snapshot
-    cannot be understood (before anything is written) or the folder is in use; snapshots whose numbers are bad are told
-    in the report.
+    The other torchrun ranks, srun tasks or array tasks of the same job make the other shares. Raises DataError when a
+    snapshot cannot be read (before anything is written) or the folder is in use. Snapshots with impossible values are
+    listed in the report.
     """
     snapshots = tuple(Snapshot.open(files, config) for files in find_snapshots(paths))
-    names = sources(snapshots)
+    names = source_names(snapshots)
     items = tuple(Item(s * config.views + v, s, v) for s in range(len(snapshots)) for v in range(config.views))
     rank, world = share_of_job(os.environ)
-    plan = plan_text(snapshots, names, config)
-    opened = Folder(out, plan, items, items[rank * len(items) // world : (rank + 1) * len(items) // world], world > 1)
-    opened.prepare(resume, overwrite, 4.0 * float(np.prod(config.grid.tensor_shape)))
-    todo = opened.todo()
-    report = IngestReport(kept=len(opened.mine) - len(todo))
-    threads = threads or max(1, _cores() // workers)
-    make = Make(snapshots, names, config, out, opened.mark, memory_GiB * _GIB / workers, threads)
-    _galaxy.cache_clear()  # a file may have been mended since
-    with progress("ingesting", len(opened.mine), quiet=quiet) as bar, crew(make, workers) as mapped:
+    own = items[rank * len(items) // world : (rank + 1) * len(items) // world]
+    folder = IngestFolder(out, plan_text(snapshots, names, config), items, own, world > 1)
+    folder.prepare(resume, overwrite, 4.0 * float(np.prod(config.grid.tensor_shape)))
+    unfinished = folder.unfinished()
+    report = IngestReport(kept=len(own) - len(unfinished))
+    threads = threads or max(1, cores().allowed // workers)
+    make = TensorMaker(snapshots, names, config, out, folder.plan_hash, memory_GiB * _GIB / workers, threads)
+    _galaxy.cache_clear()  # a file may have been replaced since
+    with progress("ingesting", len(own), quiet=quiet) as bar, worker_pool(make, workers) as mapped:
         bar.advance(report.kept)
-        for record in mapped(todo):
-            _take(report, record)
+        for record in mapped(unfinished):
+            report.add(record)
             bar.advance()
     origin = {
         "maker": "ingest",
@@ -204,34 +231,16 @@ def ingest(
         "snapshots": [s.describe() for s in snapshots],
         "config": to_dict(config),
     }
-    report.complete = opened.close(config.grid, origin)
+    report.complete = folder.finalize(config.grid, origin)
     if report.failed and not report.made and not report.kept:
-        opened.abandon()
+        folder.discard()
     return report
 
 
-def _cores() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def source_names(snapshots: Sequence[Snapshot]) -> tuple[str, ...]:
+    """A unique name for each galaxy: the name of the file and the digest of its cells.
 
-
-def _take(report: IngestReport, record: dict[str, Any]) -> None:
-    if "failed" in record:
-        if record["failed"] not in report.failed:
-            report.failed.append(record["failed"])
-        return
-    report.made += 1
-    if record["source"] not in report.told:
-        report.told[record["source"]] = {**record["facts"], "h2_mass_M_sun": record["entry"]["info"]["h2_mass_M_sun"]}
-        for caution in record["facts"]["cautions"]:
-            warn(f"{record['source']}: {caution}")
-
-
-def sources(snapshots: Sequence[Snapshot]) -> tuple[str, ...]:
-    """A name for each galaxy that another file of the same name, or another run of this program, does not take.
-
-    The file's name and the digest of its cells. Two files with the same cells are one galaxy in two places: they are
-    kept apart, as they were named apart, and a warning says so.
+    Two files with the same cells get different names and cause a warning.
     """
     names: list[str] = []
     for snapshot in snapshots:
@@ -247,45 +256,43 @@ def sources(snapshots: Sequence[Snapshot]) -> tuple[str, ...]:
 
 
 def plan_text(snapshots: Sequence[Snapshot], names: Sequence[str], config: IngestConfig) -> str:
-    """ingest.json: what the tensors depend on, and nothing else."""
+    """ingest.json: all that the tensors depend on."""
     galaxies = [{"source": n, **s.describe()} for s, n in zip(snapshots, names, strict=True)]
     return to_json({"format": "iris-ingest", "version": 1, "snapshots": galaxies, "config": to_dict(config)})
 
 
 @dataclass(frozen=True)
-class Folder:
-    """The output folder: plan first, tensors with their records, index last."""
+class IngestFolder:
+    """The output folder: the plan is written first, then tensors with their records, then the index."""
 
     path: Path
     plan: str
     items: tuple[Item, ...]
-    mine: tuple[Item, ...]
+    own: tuple[Item, ...]
     shared: bool
 
     @property
-    def mark(self) -> str:
-        """Stands in every record, so that those of another plan are known."""
-        import xxhash
-
+    def plan_hash(self) -> str:
+        """Part of every record, so that records of another plan are recognized."""
         return xxhash.xxh3_64_hexdigest(self.plan.encode())
 
     def prepare(self, resume: bool, overwrite: bool, tensor_bytes: float) -> None:
-        """Refuse a folder in use or a disk too small, or make the folder ours: its plan stands before a tensor does."""
+        """Writes the plan. Raises DataError for a folder in use and for a disk that is too small."""
         old = self._old_plan()
         if old is not None or (self.path.exists() and not self.path.is_dir()):
             if not self.path.is_dir():
-                raise DataError(f"{self.path} exists and is no folder", "name another")
+                raise DataError(f"{self.path} exists and is not a folder", "choose another name")
             same = old == self.plan
             if overwrite:
                 self._clear(keep_others=same and self.shared)
             elif resume and not same:
                 raise DataError(
                     f"{self.path} was begun from other snapshots or with other options",
-                    "repeat those, --overwrite it, or name another folder",
+                    "repeat those, --overwrite it, or choose another folder",
                 )
             elif not resume and not (same and self.shared):
                 raise DataError(
-                    f"{self.path} exists", "go on with --resume, replace it with --overwrite, or name another"
+                    f"{self.path} exists", "continue with --resume, replace it with --overwrite, or choose another"
                 )
         self._check_room(tensor_bytes)
         (self.path / RECORDS).mkdir(parents=True, exist_ok=True)
@@ -293,10 +300,10 @@ class Folder:
             for left in leftovers(folder):
                 left.unlink(missing_ok=True)
         if self._old_plan() != self.plan:
-            write_atomic(self.path / PLAN, self.plan.encode())
+            write_text(self.path / PLAN, self.plan)
 
     def _old_plan(self) -> str | None:
-        """The plan that stands there; other content counts as an unknown one."""
+        """The plan in the folder; "" for other content, None for an empty or missing folder."""
         if not self.path.is_dir():
             return None
         if (self.path / PLAN).is_file():
@@ -304,58 +311,57 @@ class Folder:
         return "" if any(not p.name.endswith(".part") and p.name != RECORDS for p in self.path.iterdir()) else None
 
     def _clear(self, keep_others: bool) -> None:
-        """Remove what this program wrote, no other files; of the same job's other ranks only what is nobody's."""
+        """Removes files that this program wrote; with `keep_others`, not those of the job's other processes."""
         (self.path / INDEX).unlink(missing_ok=True)
-        theirs = {i.file for i in self.items} - {i.file for i in self.mine} if keep_others else set()
+        others = {i.file for i in self.items} - {i.file for i in self.own} if keep_others else set()
         for path in [*self.path.glob("tensor_*.npy"), *self.path.glob(f"{RECORDS}/tensor_*.json")]:
-            if f"{path.stem}.npy" not in theirs:
+            if f"{path.stem}.npy" not in others:
                 path.unlink(missing_ok=True)
 
     def _check_room(self, tensor_bytes: float) -> None:
-        place = next(p for p in (self.path.absolute(), *self.path.absolute().parents) if p.exists())
-        needed = tensor_bytes * sum(not (self.path / item.file).exists() for item in self.mine)
-        free = shutil.disk_usage(place).free
-        if needed > free:
-            need = plural(len(self.mine), "tensor needs", "tensors need")
+        needed = tensor_bytes * sum(not (self.path / item.file).exists() for item in self.own)
+        free = disk(self.path)
+        if needed > free.free:
+            need = plural(len(self.own), "tensor needs", "tensors need")
             raise DataError(
-                f"{need} {needed / _GIB:.3g} GiB; {place} has {free / _GIB:.3g}",
+                f"{need} {needed / _GIB:.3g} GiB; {free.where} has {free.free / _GIB:.3g}",
                 "fewer --views, a smaller --preset, or another disk",
             )
 
-    def todo(self) -> list[Item]:
-        """My tensors that are not finished; failures are tried again. The index goes if there are any."""
-        todo = [item for item in self.mine if "entry" not in (self._record(item) or {})]
-        if todo:
+    def unfinished(self) -> list[Item]:
+        """This process's tensors that are not finished, including failures. Removes the index if there are any."""
+        unfinished = [item for item in self.own if (record := self._record(item)) is None or record.entry is None]
+        if unfinished:
             (self.path / INDEX).unlink(missing_ok=True)
-        return todo
+        return unfinished
 
-    def _record(self, item: Item) -> dict[str, Any] | None:
-        """A finished tensor's record, or a failure's; None when there is none of this plan."""
+    def _record(self, item: Item) -> TensorRecord | None:
+        """The record of a finished or failed tensor; None when there is none of this plan."""
         with suppress(IrisError):
-            record = read_json(self.path / item.record)
-            if record.get("plan") == self.mark and ("failed" in record or (self.path / item.file).is_file()):
+            record = from_dict(TensorRecord, read_json(self.path / item.record))
+            if record.plan == self.plan_hash and (record.failed or (self.path / item.file).is_file()):
                 return record
         return None
 
-    def close(self, grid: Grid, origin: dict[str, Any]) -> bool:
-        """Write standard.json if every tensor is finished or has failed; whether it stands."""
-        records = [self._record(item) for item in self.items]
-        if any(record is None for record in records):
+    def finalize(self, grid: Grid, origin: dict[str, Any]) -> bool:
+        """Writes standard.json if every tensor is finished or has failed. Returns whether it exists."""
+        records = [record for item in self.items if (record := self._record(item))]
+        if len(records) < len(self.items):
             return False
-        entries = tuple(from_dict(Entry, r["entry"], str(self.path)) for r in records if r and "entry" in r)
-        failed = sorted({r["failed"] for r in records if r and "failed" in r})
+        entries = tuple(record.entry for record in records if record.entry)
+        failed = sorted({record.failed for record in records if record.failed})
         if entries:
-            facts = {r["entry"]["source"]: r["facts"] for r in records if r and "entry" in r}
+            facts = {r.entry.source: to_dict(r.facts) for r in records if r.entry and r.facts}
             write_index(self.path, grid, entries, {**origin, "facts": facts, "failed": failed})
         return bool(entries)
 
-    def abandon(self) -> None:
-        """Nothing came of it: leave nothing, unless others are at work here."""
+    def discard(self) -> None:
+        """Removes the folder of a run that made nothing, unless other processes or other files use it."""
         if self.shared:
             return
-        for item in self.mine:
+        for item in self.own:
             (self.path / item.record).unlink(missing_ok=True)
         (self.path / PLAN).unlink(missing_ok=True)
-        with suppress(OSError):  # somebody's files are left alone, and so is their folder
+        with suppress(OSError):  # a folder with other files is kept
             (self.path / RECORDS).rmdir()
             self.path.rmdir()

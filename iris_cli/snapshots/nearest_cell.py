@@ -1,10 +1,10 @@
-"""The nearest cell of every point of the observer's grid: exact, in little memory, faster than asking for each point.
+"""The nearest cell of every point of the observer's grid: exact, in little memory, faster than one query per point.
 
-A point takes the value of the nearest generating point, as in AREPO's Voronoi mesh. Cells that cannot be nearest to any
-point of the cone are pruned first. Then the grid is cut into blocks of 4 x 4 x 4 points. With h the distance from a
+A point has the value of the nearest generating point, as in AREPO's Voronoi mesh. Cells that cannot be nearest to any
+point of the cone are pruned first. Then the grid is divided into blocks of 4 x 4 x 4 points. With h the distance from a
 block's centre to its farthest point and d the distance from the centre to its nearest cell, the nearest cell of each of
-its points lies within d + 2h of the centre: |p - cell| <= d + h for the nearest one, so |centre - cell| <= d + 2h. If
-few cells do, one query of the tree for the centre and a comparison of those few replace 64 queries.
+its points is within d + 2h of the centre: |p - cell| <= d + h for the nearest one, so |centre - cell| <= d + 2h. If
+there are few such cells, one query of the tree for the centre and a comparison of those few replace 64 queries.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from iris_cli.config.grid import Grid
 from iris_cli.standard.grid import cells
 
 BLOCK = 4
-#: Cells that are compared for the points of a block; more crowded blocks are asked point by point.
+#: Cells that are compared for the points of a block; blocks with more candidates are queried point by point.
 CANDIDATES = 16
-#: They are compared in groups of blocks with up to so many.
+#: Numbers of candidates up to which blocks are compared together.
 _GROUPS = (4, 9, CANDIDATES - 1)
-#: Cells that are enough to bound distances with.
+#: Number of cells that suffices for a bound on distances.
 _ENOUGH = 100_000
-#: Blocks that are worked on at once: their arrays fit into the cache.
+#: Blocks processed at once: their arrays fit into the cache.
 _BATCH = 1024
 
 
 def nearest(tree: cKDTree, points: NDArray[np.float64]) -> NDArray[np.intp]:
-    """(X, Y, Z) numbers of the nearest cells of points (X, Y, Z, 3) that lie in a smooth, fine lattice."""
+    """(X, Y, Z) indices of the nearest cells of points (X, Y, Z, 3), which form a smooth, fine lattice."""
     blocks, shape = _to_blocks(points)
     found = np.empty(blocks.shape[:2], np.intp)
     for start in range(0, len(blocks), _BATCH):
@@ -46,7 +46,7 @@ def _nearest_of_blocks(tree: cKDTree, blocks: NDArray[np.float64]) -> NDArray[np
     local = blocks - centre[:, None]
     half = np.sqrt((local**2).sum(axis=2).max(axis=1))
     distance, cell = tree.query(centre, k=CANDIDATES)
-    # A hair more than d + 2h: rounding must not lose a candidate.
+    # Slightly more than d + 2h, so that rounding does not lose a candidate.
     reach = (distance[:, 0] + 2.0 * half) * (1.0 + 1e-9)
     count = (distance <= reach[:, None]).sum(axis=1)
     found = np.repeat(cell[:, :1], blocks.shape[1], axis=1)
@@ -61,15 +61,15 @@ def _nearest_of_blocks(tree: cKDTree, blocks: NDArray[np.float64]) -> NDArray[np
 
 
 def _compare(tree: cKDTree, local: NDArray, centre: NDArray, cell: NDArray) -> NDArray[np.intp]:
-    """The nearest of the candidates: |p - c|^2 less |p|^2, with places counted from the block's centre."""
-    chosen = np.where(cell < tree.n, cell, cell[:, :1])  # n stands for "no more cells"
-    places = tree.data[chosen] - centre[:, None]
-    score = (places**2).sum(axis=2)[:, None, :] - 2.0 * local @ places.transpose(0, 2, 1)
+    """The nearest of the candidates by |p - c|^2 - |p|^2, with positions relative to the block's centre."""
+    chosen = np.where(cell < tree.n, cell, cell[:, :1])  # n means "no more cells"
+    relative = tree.data[chosen] - centre[:, None]
+    score = (relative**2).sum(axis=2)[:, None, :] - 2.0 * local @ relative.transpose(0, 2, 1)
     return np.take_along_axis(chosen, score.argmin(axis=2), axis=1)
 
 
 def _to_blocks(points: NDArray) -> tuple[NDArray, tuple[int, int, int]]:
-    """(blocks, 64, 3) from (X, Y, Z, 3); the last rows are repeated up to whole blocks."""
+    """(blocks, 64, 3) from (X, Y, Z, 3); the last rows are repeated to complete the blocks."""
     x, y, z = (-(-n // BLOCK) for n in points.shape[:3])
     pad = [(0, BLOCK * n - old) for n, old in zip((x, y, z), points.shape[:3], strict=True)]
     whole = np.pad(points, [*pad, (0, 0)], mode="edge") if any(p[1] for p in pad) else points
@@ -88,19 +88,19 @@ def _from_blocks(found: NDArray, shape: tuple[int, int, int]) -> NDArray:
 
 @dataclass(frozen=True)
 class Cone:
-    """What an observer sees: the grid (with his distance from the centre), his azimuth, the centre's longitude."""
+    """The region that an observer sees: grid (with the distance of the centre), azimuth, longitude of the centre."""
 
     grid: Grid
     view_deg: float
     longitude_deg: float = 0.0
 
     def points(self, rows: slice, every: int = 1) -> NDArray[np.float64]:
-        """(rows, L, B, 3) in pc from the galaxy's centre, of every so many longitudes and latitudes."""
+        """(rows, L, B, 3) in pc from the galaxy's centre, at every `every`-th longitude and latitude."""
         where = cells(self.grid, self.view_deg, rows, self.longitude_deg)
         return np.stack([axis[:, ::every, ::every] for axis in (where.x, where.y, where.z)], axis=-1)
 
     def excess_pc(self, position_pc: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(N,) how far places lie outside the cone, at the least; not above zero inside."""
+        """(N,): lower bounds of the distances of positions from the cone; not above zero inside."""
         grid, turn = self.grid, np.deg2rad(self.view_deg)
         cos, sin = np.cos(turn), np.sin(turn)
         x, y, z = position_pc.T
@@ -118,7 +118,7 @@ class Cone:
 
 
 def coarse_points(cone: Cone, most: int = 24) -> Iterator[tuple[NDArray[np.float64], float]]:
-    """Points (n, 3) spread over the cone, and the farthest that any point of the grid is from one of them."""
+    """Yields points (n, 3) spread over the cone, and the largest distance of a grid point from the nearest of them."""
     grid = cone.grid
     strides = [max(1, -(-n // most)) for n in (grid.r_steps, grid.lon_steps, grid.lat_steps)]
     pick = [
@@ -137,10 +137,10 @@ def coarse_points(cone: Cone, most: int = 24) -> Iterator[tuple[NDArray[np.float
 def needed(
     cone: Cone, position_pc: NDArray[np.float64], matrix: NDArray[np.float64]
 ) -> tuple[NDArray[np.bool_], float]:
-    """(N,) True for cells that can be nearest to a point of the cone, and how many lie inside it (as a float).
+    """(N,): whether a cell can be nearest to a point of the cone, and the bound of that distance in pc.
 
-    `position_pc` are undistorted places, in which distances are measured; the cone sees them times `matrix`. The
-    distance to the nearest cell changes by no more than one moves, so a few points bound it for all.
+    `position_pc` are undistorted positions, in which distances are measured; the cone sees them times `matrix`. The
+    distance to the nearest cell is Lipschitz continuous with constant 1, so a few points bound it for all.
     """
     excess = cone.excess_pc(position_pc @ matrix.T)
     inside = excess <= 0.0
@@ -148,7 +148,7 @@ def needed(
         return inside, 0.0
     largest, smallest = np.linalg.svd(matrix, compute_uv=False)[[0, -1]]
     near = position_pc[excess <= 0.05 * (cone.grid.r_max_pc - cone.grid.r_min_pc)]
-    some = cKDTree(near[:: -(-len(near) // _ENOUGH)])  # fewer cells are farther: still a bound
+    some = cKDTree(near[:: -(-len(near) // _ENOUGH)])  # a subset of the cells is farther away: still a bound
     inverse = np.linalg.inv(matrix).T
     bound = max(some.query(points @ inverse)[0].max() + gap / smallest for points, gap in coarse_points(cone))
     return excess <= largest * bound, float(bound)

@@ -1,9 +1,15 @@
-"""Snapshots of AREPO and of codes that write alike (GADGET, GIZMO, EAGLE, SWIFT): HDF5 in, gas in inner units out."""
+"""Snapshots of AREPO, GADGET, GIZMO, EAGLE and SWIFT: HDF5 files in, gas in inner units out.
+
+The codes write the same layout under different names, which are tables in `codes`; one class reads them all. A reader
+of another format needs the members of `Snapshot` that `galaxy.load_galaxy` and `ingest` use: `files`, `digest`,
+`where`, `centre_of_gas`, `offsets_pc`, `read` and `describe`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -12,22 +18,22 @@ from numpy.typing import NDArray
 
 from iris_cli.config.ingest import IngestConfig, vector
 from iris_cli.errors import DataError
-from iris_cli.snapshots.field_sources import Chooser, Supplies
-from iris_cli.snapshots.files import SnapshotFiles, cells_in, cells_promised
+from iris_cli.snapshots.codes import COORDINATES
+from iris_cli.snapshots.field_sources import FieldSources, SourceChooser
+from iris_cli.snapshots.files import SnapshotFiles, cells_in, cells_listed
 from iris_cli.snapshots.gas import (
     NOT_NEGATIVE,
     POSITIVE,
     Gas,
     check_abundances,
+    describe_bad_cells,
     estimated_masses,
-    first_complaint,
     good_cells,
 )
 from iris_cli.snapshots.hdf5 import attribute, member, numbers, one_line, opened
 from iris_cli.snapshots.units import LENGTH, groups, read_units
 
-COORDINATES = "PartType0/Coordinates"
-#: Rows that are read at once.
+#: Rows read at once.
 _ROWS = 1 << 20
 #: Bytes that a cell takes in memory: read, computed, cut to a cone, in a search tree.
 BYTES_PER_CELL = 320
@@ -40,10 +46,10 @@ Vector = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What a snapshot's headers say; nothing but a few rows has been read.
+    """A snapshot of which only the headers and a few rows have been read.
 
-    `centre` is in the file's unit of length, `box` too (None where coordinates are not confined to one); `digest` is a
-    fingerprint of the cells that does not depend on where the file lies.
+    `centre` and `box` (None if the coordinates are not confined to one) are in the file's unit of length; `digest` is
+    a hash of the cells that does not depend on the path.
     """
 
     files: SnapshotFiles
@@ -54,11 +60,11 @@ class Snapshot:
     centre: Vector
     h: float
     a: float
-    supplies: Supplies
+    sources: FieldSources
 
     @classmethod
     def open(cls, files: SnapshotFiles, config: IngestConfig) -> Snapshot:
-        """DataError when the files are no snapshot, contradict themselves, or lack a field that nobody supplies."""
+        """Raises DataError for files that are no snapshot, are contradictory, or lack a required field."""
         counts = [_count(path) for path in files.parts]
         first = next((path for path, count in zip(files.parts, counts, strict=True) if count), None)
         if first is None:
@@ -66,20 +72,20 @@ class Snapshot:
                 f"{files.parts[0]} holds no gas: no cells in {COORDINATES}", "is it a snapshot with PartType0?"
             )
         with opened(first) as file:
-            promised = cells_promised(file)
-            if promised is not None and promised != sum(counts):
+            listed = cells_listed(file)
+            if listed is not None and listed != sum(counts):
                 raise DataError(
-                    f"{first} promises {promised} gas cells in all; {len(counts)} files hold {sum(counts)}",
+                    f"{first} lists {listed} gas cells in all; {len(counts)} files hold {sum(counts)}",
                     "name the snapshot with all its parts",
                 )
             units = read_units(file, config)
             pc_per_file = units.inner_per_file(_coordinates(file), LENGTH)
             sample = np.concatenate([_sample(path) for path, count in zip(files.parts, counts, strict=True) if count])
             box = _box(file, sample)
-            supplies = Chooser(file, units, config).choose()
+            sources = SourceChooser(file, units, config).choose()
         centre = _centre(config.centre, box, sample, str(first))
         digest = xxhash.xxh3_64_hexdigest(np.ascontiguousarray(sample, "<f8").tobytes() + str(sum(counts)).encode())
-        made = cls(files, sum(counts), digest, pc_per_file, box, centre, units.h, units.a, supplies)
+        made = cls(files, sum(counts), digest, pc_per_file, box, centre, units.h, units.a, sources)
         return replace(made, centre=made.centre_of_gas()) if config.centre == "mass" else made
 
     @property
@@ -87,22 +93,19 @@ class Snapshot:
         return str(self.files.parts[0])
 
     def offsets_pc(self, coordinates: NDArray) -> NDArray[np.float64]:
-        """(N, 3) from the centre, the short way round where the box is periodic."""
-        offset = coordinates.astype(np.float64) - self.centre
-        if self.box is not None:
-            offset -= np.multiply(self.box, np.rint(offset / self.box))
-        return offset * self.pc_per_file
+        """(N, 3) from the centre; in a periodic box, to the nearest image."""
+        return self._wrapped(coordinates.astype(np.float64) - self.centre) * self.pc_per_file
 
     def read(self, radius_pc: float, config: IngestConfig, most_cells: int) -> tuple[Gas, tuple[str, ...]]:
-        """The gas within `radius_pc` of the centre, and words of caution.
+        """The gas within `radius_pc` of the centre, and warnings.
 
-        DataError on numbers that cannot be true, when nothing is there, or on more than `most_cells` cells.
+        Raises DataError for impossible numbers, for no gas, and for more than `most_cells` cells.
         """
         pieces: list[tuple[NDArray, dict[str, NDArray]]] = []
         held = 0
         for file, rows in self._slabs():
             position = self.offsets_pc(_rows(numbers(file, COORDINATES), rows))
-            inside = ~((position**2).sum(axis=1) > radius_pc**2)  # keeps NaN, to be complained about
+            inside = ~((position**2).sum(axis=1) > radius_pc**2)  # keeps NaN, which is reported below
             if inside.any():
                 pieces.append((position[inside], self._raw(file, rows, inside)))
                 held += int(inside.sum())
@@ -110,12 +113,12 @@ class Snapshot:
                 raise DataError(
                     f"{self.where}: more than {most_cells:,} cells lie within {radius_pc:.0f} pc, too "
                     "many for the memory",
-                    "give more --memory, or fewer --workers",
+                    "more --memory, or fewer --workers",
                 )
         if not pieces:
             raise DataError(
-                f"{self.where}: no gas within {radius_pc:.0f} pc of the centre {words(self.centre)}; "
-                f"the gas lies around {words(self.centre_of_gas())}",
+                f"{self.where}: no gas within {radius_pc:.0f} pc of the centre {as_option(self.centre)}; "
+                f"the gas lies around {as_option(self.centre_of_gas())}",
                 "set --centre",
             )
         return self._gas(pieces, config)
@@ -127,10 +130,10 @@ class Snapshot:
                     yield file, slice(start, start + _ROWS)
 
     def _raw(self, file: h5py.File, rows: slice, inside: NDArray[np.bool_]) -> dict[str, NDArray]:
-        read = {name: _rows(_dataset(file, name), rows)[inside] for name in {c.dataset for c in self.supplies.columns}}
+        read = {name: _rows(_dataset(file, name), rows)[inside] for name in {c.dataset for c in self.sources.columns}}
         return {
             c.label: (read[c.dataset] if c.column is None else read[c.dataset][:, c.column]) * c.inner_per_file
-            for c in self.supplies.columns
+            for c in self.sources.columns
         }
 
     def _gas(
@@ -138,12 +141,10 @@ class Snapshot:
     ) -> tuple[Gas, tuple[str, ...]]:
         position = np.concatenate([piece[0] for piece in pieces])
         raw = {label: np.concatenate([piece[1][label] for piece in pieces]) for label in pieces[0][1]}
-        position, raw = self._sound(position, raw, config)
-        made = self.supplies.compute(raw, position)
-        cautions = check_abundances(made["x_H2"], made["x_H_plus"], made["x_CO"], self.where)
-        weight = (
-            raw[self.supplies.weight.label] if self.supplies.weight else estimated_masses(position, made["density"])
-        )
+        position, raw = self._valid(position, raw, config)
+        made = self.sources.compute(raw, position)
+        warnings = check_abundances(made["x_H2"], made["x_H_plus"], made["x_CO"], self.where)
+        weight = raw[self.sources.weight.label] if self.sources.weight else estimated_masses(position, made["density"])
         single = {name: values.astype(np.float32) for name, values in made.items() if name != "position"}
         gas = Gas(
             position,
@@ -155,32 +156,32 @@ class Snapshot:
             single["dust"],
             weight.astype(np.float32),
         )
-        return gas, (*self.supplies.cautions, *cautions)
+        return gas, (*self.sources.warnings, *warnings)
 
-    def _sound(
+    def _valid(
         self, position: NDArray, raw: dict[str, NDArray], config: IngestConfig
     ) -> tuple[NDArray, dict[str, NDArray]]:
-        """The cells whose numbers can be true. DataError unless they all are, or the rest may be left out."""
+        """The cells with possible numbers. Raises DataError for other cells, unless these may be left out."""
         columns = {"Coordinates": position, **raw}
         floors = {
-            c.label: _FLOORS[name] for name, supply in self.supplies.fields if name in _FLOORS for c in supply.columns
+            c.label: _FLOORS[name] for name, source in self.sources.fields if name in _FLOORS for c in source.columns
         }
-        complaint = first_complaint(columns, floors)
-        if not complaint:
+        problem = describe_bad_cells(columns, floors)
+        if not problem:
             return position, raw
         if not config.drop_bad_cells:
             raise DataError(
-                f"{self.where}: {complaint}", "--drop-bad-cells leaves those out; their neighbours fill the gap"
+                f"{self.where}: {problem}", "--drop-bad-cells leaves them out; their neighbours fill the gaps"
             )
         good = good_cells(columns, floors)
         if not good.any():
-            raise DataError(f"{self.where}: {complaint}; no cell is left")
+            raise DataError(f"{self.where}: {problem}; no cell is left")
         return position[good], {label: column[good] for label, column in raw.items()}
 
     def centre_of_gas(self) -> Vector:
-        """Where most cells are, in the file's unit of length: spheres that shrink around their mean place.
+        """The centre of the cells in the file's unit of length: the limit of shrinking spheres around their mean.
 
-        They shrink to 250 pc and no further: a smaller one would end in a cloud.
+        The last sphere has a radius of 250 pc: a smaller one would end in a cloud.
         """
         step = max(1, self.cells // 2_000_000)
         found = np.concatenate([_rows(numbers(f, COORDINATES), rows)[::step] for f, rows in self._slabs()]).astype(
@@ -203,7 +204,7 @@ class Snapshot:
         return offset if self.box is None else offset - np.multiply(self.box, np.rint(offset / self.box))
 
     def describe(self) -> dict[str, object]:
-        """For the data set's index."""
+        """The snapshot as plain JSON, for the index of the data set."""
         return {
             "name": self.files.name,
             "files": [path.name for path in self.files.parts],
@@ -213,17 +214,17 @@ class Snapshot:
             "h": self.h,
             "a": self.a,
             "centre": list(self.centre),
-            "fields": self.supplies.describe(),
+            "fields": self.sources.describe(),
         }
 
 
-def words(place: Vector) -> str:
-    """As one types it after --centre."""
-    return ",".join(f"{x:.6g}" for x in place)
+def as_option(position: Vector) -> str:
+    """A position in the form of the option --centre."""
+    return ",".join(f"{x:.6g}" for x in position)
 
 
-def _count(path: object) -> int:
-    with opened(path) as file:  # type: ignore[arg-type]
+def _count(path: Path) -> int:
+    with opened(path) as file:
         if member(file, "PartType0") is not None:
             _coordinates(file)
         return cells_in(file)
@@ -250,26 +251,26 @@ def _rows(dataset: h5py.Dataset, rows: slice) -> NDArray:
     except (OSError, RuntimeError) as error:  # a damaged chunk, a compression that is not installed
         raise DataError(
             f"{dataset.file.filename}: {dataset.name} cannot be read: {one_line(error)}",
-            "copy the file again; for a missing filter, h5repack it",
+            "copy the file again; if a compression filter is missing, use h5repack",
         ) from None
 
 
-def _sample(path: object, rows: int = 1024) -> NDArray[np.float64]:
+def _sample(path: Path, rows: int = 1024) -> NDArray[np.float64]:
     """Positions of the first, middle and last cells of a file."""
-    with opened(path) as file:  # type: ignore[arg-type]
+    with opened(path) as file:
         all_rows = _coordinates(file)
         starts = sorted({0, max(0, len(all_rows) // 2 - rows // 2), max(0, len(all_rows) - rows)})
         return np.concatenate([_rows(all_rows, slice(start, start + rows)) for start in starts]).astype(np.float64)
 
 
 def _box(file: h5py.File, sample: NDArray) -> Vector | None:
-    """BoxSize, if the coordinates lie in a box that begins at zero."""
-    said = next((v for g in groups(file) if (v := attribute(g, "BoxSize")) is not None), 0.0)
+    """BoxSize, if the coordinates are in a box that starts at zero."""
+    value = next((v for g in groups(file) if (v := attribute(g, "BoxSize")) is not None), 0.0)
     try:
-        size = np.broadcast_to(np.ravel(said)[:3], 3).astype(float)
+        size = np.broadcast_to(np.ravel(value)[:3], 3).astype(float)
     except ValueError:
         raise DataError(
-            f"{file.filename}: BoxSize is {said!r}, not one number or three", "give --centre x,y,z"
+            f"{file.filename}: BoxSize is {value!r}, not one number or three", "give --centre x,y,z"
         ) from None
     if not (size > 0).all() or not np.isfinite(size).all():
         return None
@@ -280,7 +281,7 @@ def _box(file: h5py.File, sample: NDArray) -> Vector | None:
 
 
 def _centre(chosen: str, box: Vector | None, sample: NDArray, where: str) -> Vector:
-    """In the file's unit of length; `mass` is found later. DataError where `auto` would be a guess."""
+    """The centre in the file's unit of length; `mass` is computed later. Raises DataError if `auto` is ambiguous."""
     if chosen == "origin" or chosen == "mass":
         return (0.0, 0.0, 0.0)
     if chosen in ("auto", "box"):
@@ -292,7 +293,7 @@ def _centre(chosen: str, box: Vector | None, sample: NDArray, where: str) -> Vec
         beyond = "" if chosen == "box" else ", nor around zero"
         raise DataError(
             f"{where}: coordinates do not lie in a box from 0 to BoxSize{beyond}",
-            "say where the centre is: --centre x,y,z, or --centre mass",
+            "set the centre: --centre x,y,z, or --centre mass",
         )
     return vector(chosen, "centre", "auto, box, origin, mass")
 

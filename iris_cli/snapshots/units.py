@@ -1,7 +1,7 @@
-"""What a number in a snapshot means in cgs: units, factors of h and of the cosmic scale factor a.
+"""Units of the numbers in a snapshot: cgs per code unit, factors of h and of the cosmic scale factor a.
 
-Simulation codes write `value` for `value x unit x a^p x h^q`. The unit stands as attributes of Header, Parameters or
-Units (GADGET, AREPO, GIZMO, EAGLE, SWIFT), or as factors on each dataset, together with p and q.
+Simulation codes write `value` for `value x unit x a^p x h^q`. The unit is in the attributes of a group such as Header
+or Units, or in the attributes of each dataset together with p and q (`codes`).
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ import numpy as np
 from iris_cli import units
 from iris_cli.config.ingest import IngestConfig
 from iris_cli.errors import DataError
+from iris_cli.snapshots import codes
 from iris_cli.snapshots.hdf5 import attribute, member, number
 
-#: Where codes keep their parameters; the first group that holds one wins.
-GROUPS = ("Header", "Parameters", "Units", "Cosmology", "RuntimePars", "Config")
 _CM_PER_PC = 100.0 * units.M_PER_PC
 _G_PER_CM3_INNER = 1e3 * units.INNER.density_per_SI
 
@@ -47,22 +46,12 @@ ENERGY = Kind(0, 0, 2, 0.0, 0.0, 1e-10, "cm2 / s2")
 TEMPERATURE = Kind(0, 0, 0, 0.0, 0.0, 1.0, "K")
 PURE = Kind(0, 0, 0, 0.0, 0.0, 1.0, "")
 
-#: How codes call the factor to cgs and the powers of a and h on a dataset.
-_ON_DATASET = (
-    ("to_cgs", "a_scaling", "h_scaling"),
-    ("CGSConversionFactor", "aexp-scale-exponent", "h-scale-exponent"),
-    ("Conversion factor to CGS (not including cosmological corrections)", "a-scale exponent", "h-scale exponent"),
-)
-_LENGTH = ("UnitLength_in_cm", "UnitLength_In_CGS", "Unit length in cgs (U_L)")
-_MASS = ("UnitMass_in_g", "UnitMass_In_CGS", "Unit mass in cgs (U_M)")
-_VELOCITY = ("UnitVelocity_in_cm_per_s", "UnitVelocity_In_CGS")
-_TIME = ("UnitTime_in_s", "Unit time in cgs (U_t)")
 _FLAGS = "--unit-length-cm, --unit-mass-g, --unit-velocity-cm-s"
 
 
 @dataclass(frozen=True)
 class SnapshotUnits:
-    """cgs per code unit (None where nobody says), h, a; `insist` when the user gave units: datasets are not asked."""
+    """cgs per code unit (None if unknown), h, a. With `given_by_user`, the units of datasets are ignored."""
 
     where: str
     length_cm: float | None
@@ -70,20 +59,20 @@ class SnapshotUnits:
     velocity_cm_s: float | None
     h: float
     a: float
-    insist: bool
+    given_by_user: bool
 
     def inner_per_file(self, dataset: h5py.Dataset, kind: Kind) -> float:
-        """The number that brings a dataset's values to inner units. DataError when nobody says, or two disagree."""
+        """The factor from a dataset's values to inner units. Raises DataError for unknown or contradictory units."""
         return self.cgs_per_file(dataset, kind) * kind.inner_per_cgs
 
     def cgs_per_file(self, dataset: h5py.Dataset, kind: Kind) -> float:
-        on_dataset, power_a, power_h = (None, None, None) if self.insist else _said_by(dataset, kind)
+        on_dataset, power_a, power_h = (None, None, None) if self.given_by_user else _dataset_unit(dataset, kind)
         from_header = self._from_header(kind)
         if on_dataset and from_header and abs(on_dataset / from_header - 1.0) > 1e-2:
             raise DataError(
-                f"{self.where}: {dataset.name} says that its unit is {on_dataset:g} {kind.cgs}, the header "
-                f"says {from_header:g}",
-                f"say which: {_FLAGS}",
+                f"{self.where}: the unit of {dataset.name} is {on_dataset:g} {kind.cgs} by its attributes, "
+                f"{from_header:g} by the header",
+                f"set the units: {_FLAGS}",
             )
         unit = on_dataset or from_header
         if unit is None:
@@ -97,11 +86,8 @@ class SnapshotUnits:
 
     def _from_header(self, kind: Kind) -> float | None:
         product = 1.0
-        for unit, power in (
-            (self.length_cm, kind.length),
-            (self.mass_g, kind.mass),
-            (self.velocity_cm_s, kind.velocity),
-        ):
+        units_ = (self.length_cm, self.mass_g, self.velocity_cm_s)
+        for unit, power in zip(units_, (kind.length, kind.mass, kind.velocity), strict=True):
             if power:
                 if unit is None:
                     return None
@@ -110,47 +96,46 @@ class SnapshotUnits:
 
 
 def read_units(file: h5py.File, config: IngestConfig) -> SnapshotUnits:
-    """What the header says, unless the configuration says otherwise. DataError when the file contradicts itself."""
-    length = config.unit_length_cm or _agreed(file, _LENGTH, "--unit-length-cm")
-    mass = config.unit_mass_g or _agreed(file, _MASS, "--unit-mass-g")
-    velocity = config.unit_velocity_cm_s or _agreed(file, _VELOCITY, "--unit-velocity-cm-s")
-    if velocity is None and length and (time := _agreed(file, _TIME, "--unit-velocity-cm-s")):
+    """The units of the header, unless the configuration overrides them. Raises DataError for contradictions."""
+    length = config.unit_length_cm or _unit(file, codes.LENGTH_UNIT, "--unit-length-cm")
+    mass = config.unit_mass_g or _unit(file, codes.MASS_UNIT, "--unit-mass-g")
+    velocity = config.unit_velocity_cm_s or _unit(file, codes.VELOCITY_UNIT, "--unit-velocity-cm-s")
+    if velocity is None and length and (time := _unit(file, codes.TIME_UNIT, "--unit-velocity-cm-s")):
         velocity = length / time
-    insist = any(u is not None for u in (config.unit_length_cm, config.unit_mass_g, config.unit_velocity_cm_s))
+    given = any(u is not None for u in (config.unit_length_cm, config.unit_mass_g, config.unit_velocity_cm_s))
     h = config.hubble_param or parameter(file, "HubbleParam") or 1.0  # 0 in files of runs that have no h
     if not 0.0 < h < float("inf"):
         raise DataError(f"{file.filename}: HubbleParam is {h:g}", "give --hubble-param")
     a = config.cosmic_scale_factor or scale_factor(file)
-    return SnapshotUnits(file.filename, length, mass, velocity, h, a, insist)
+    return SnapshotUnits(file.filename, length, mass, velocity, h, a, given)
 
 
 def groups(file: h5py.File) -> list[Any]:
-    found = (member(file, name) for name in GROUPS)
+    found = (member(file, name) for name in codes.GROUPS)
     return [group for group in found if group is not None]
 
 
 def parameter(file: h5py.File, name: str) -> float | None:
-    """A parameter from whichever group holds it."""
+    """A parameter from the first group that has it."""
     return next((value for group in groups(file) if (value := number(group, name)) is not None), None)
 
 
-def _agreed(file: h5py.File, names: Sequence[str], flag: str) -> float | None:
-    said = [
-        (group.name, value) for group in groups(file) for name in names if (value := number(group, name)) is not None
-    ]
-    for group, value in said:
+def _unit(file: h5py.File, names: Sequence[str], flag: str) -> float | None:
+    """A unit in cgs, or None. Raises DataError for impossible values and for groups that disagree."""
+    found = [(g.name, value) for g in groups(file) for name in names if (value := number(g, name)) is not None]
+    for group, value in found:
         if not 0.0 < value < float("inf"):
             raise DataError(f"{file.filename}: {names[0]} of {group} is {value:g}", f"give {flag}")
-        if abs(value / said[0][1] - 1.0) > 1e-3:
+        if abs(value / found[0][1] - 1.0) > 1e-3:
             raise DataError(
-                f"{file.filename}: {names[0]} is {said[0][1]:g} in {said[0][0]} and {value:g} in {group}",
-                f"say which: {flag}",
+                f"{file.filename}: {names[0]} is {found[0][1]:g} in {found[0][0]} and {value:g} in {group}",
+                f"set it: {flag}",
             )
-    return said[0][1] if said else None
+    return found[0][1] if found else None
 
 
 def scale_factor(file: h5py.File) -> float:
-    """The cosmic scale factor a = 1/(1 + z), 1 for a run that is not cosmological. DataError when nobody can tell."""
+    """The cosmic scale factor a = 1/(1 + z), 1 for a run that is not cosmological. Raises DataError if ambiguous."""
     if (stated := parameter(file, "Scale-factor")) is not None and stated > 0:  # SWIFT, whose Time is a time
         return stated
     time, redshift, comoving = (parameter(file, n) for n in ("Time", "Redshift", "ComovingIntegrationOn"))
@@ -161,17 +146,17 @@ def scale_factor(file: h5py.File) -> float:
         a = from_redshift
         if time is not None and abs(time / a - 1.0) > 1e-2:
             raise DataError(
-                f"{file.filename}: Time = {time:g} is not 1/(1 + Redshift) = {a:g}", "say which: --cosmic-scale-factor"
+                f"{file.filename}: Time = {time:g} is not 1/(1 + Redshift) = {a:g}", "set it: --cosmic-scale-factor"
             )
     else:
         a = 1.0
-        _refuse_doubt(file, time, redshift)
+        _refuse_ambiguous_time(file, time, redshift)
     if a is None or not 0.0 < a < float("inf"):
         raise DataError(f"{file.filename}: the cosmic scale factor is {a}", "give --cosmic-scale-factor")
     return a
 
 
-def _refuse_doubt(file: h5py.File, time: float | None, redshift: float | None) -> None:
+def _refuse_ambiguous_time(file: h5py.File, time: float | None, redshift: float | None) -> None:
     """Without a redshift, a Time below 1 may be a scale factor or a time."""
     cosmological = parameter(file, "HubbleParam") not in (None, 0.0, 1.0) or bool(parameter(file, "OmegaLambda"))
     if redshift is None and time is not None and 0.0 < time < 1.0 and cosmological:
@@ -181,9 +166,9 @@ def _refuse_doubt(file: h5py.File, time: float | None, redshift: float | None) -
         )
 
 
-def _said_by(dataset: h5py.Dataset, kind: Kind) -> tuple[float | None, float | None, float | None]:
-    """(cgs per file unit, power of a, power of h) from a dataset's attributes; None where they say nothing."""
-    for names in _ON_DATASET:
+def _dataset_unit(dataset: h5py.Dataset, kind: Kind) -> tuple[float | None, float | None, float | None]:
+    """(cgs per file unit, power of a, power of h) from a dataset's attributes; None where they are missing."""
+    for names in codes.DATASET_UNITS:
         factor, a, h = (number(dataset, name) for name in names)
         if (factor, a, h) != (None, None, None):
             return (factor if factor and np.isfinite(factor) and factor > 0 else None), a, h
@@ -191,21 +176,22 @@ def _said_by(dataset: h5py.Dataset, kind: Kind) -> tuple[float | None, float | N
 
 
 def _named_unit(dataset: h5py.Dataset, kind: Kind) -> float | None:
-    """`unit = "kpc"` on a dataset, as cgs. DataError when it is the unit of something else."""
-    said = next((v for name in ("unit", "units", "Unit", "Units") if (v := attribute(dataset, name)) is not None), None)
-    if not isinstance(said, str) or not said.strip():
+    """An attribute such as `unit = "kpc"` in cgs. Raises DataError when it is the unit of another quantity."""
+    text = next((v for name in codes.UNIT_TEXTS if (v := attribute(dataset, name)) is not None), None)
+    if not isinstance(text, str) or not text.strip():
         return None
     from astropy import units as u
 
     parse: Callable[[str], Any] = u.Unit
     try:
-        unit = parse(said)
+        unit = parse(text)
     except (ValueError, TypeError):
-        return None  # words for people; the header decides
+        return None  # not a unit; the header decides
     try:
         return float(unit.to(parse(kind.cgs)))
     except u.UnitConversionError:
         raise DataError(
-            f"{dataset.file.filename}: {dataset.name} is in '{said}', which is no {kind.cgs or 'pure number'}",
+            f"{dataset.file.filename}: {dataset.name} is in '{text}', which cannot be converted to "
+            f"{kind.cgs or 'a pure number'}",
             f"give {_FLAGS}",
         ) from None

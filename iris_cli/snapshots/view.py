@@ -1,4 +1,4 @@
-"""A snapshot's gas as one observer sees it: (6, R, L, B), slab by slab, in as little memory as one likes."""
+"""A snapshot's gas on the grid of one observer: (6, R, L, B), slab by slab, in limited memory."""
 
 from __future__ import annotations
 
@@ -19,44 +19,44 @@ from iris_cli.snapshots.gas import Gas
 from iris_cli.snapshots.nearest_cell import BLOCK, Cone, nearest, needed
 from iris_cli.standard.grid import cells
 
-#: Bytes that a point of the grid takes while it is looked up: its place thrice, numbers, fields.
+#: Bytes per point of the grid during the look-up: its position three times, indices, fields.
 BYTES_PER_POINT = 200
 
 
 @dataclass(frozen=True)
 class View:
-    """The cells that matter for one view, in a tree of their undistorted places, and what they show: (N, 8) float32
+    """The cells that one view needs: a tree of their undistorted positions, and their values (N, 8) float32
     v_x, v_y, v_z, rho, T_gas, x_H2, x_CO, T_dust.
     """
 
     cone: Cone
     tree: cKDTree
-    shown: NDArray[np.float32]
+    values: NDArray[np.float32]
     inverse: NDArray[np.float64]
     bound_pc: float
 
     @classmethod
     def of(cls, gas: Gas, change: Change, sight: Sight, grid: Grid, where: str) -> View:
-        """`gas` in the galaxy's axes. DataError when no cell lies in the cone."""
+        """The view of `gas` in the galaxy's axes. Raises DataError when no cell is in the cone."""
         cone = Cone(sight.seen(grid), sight.view_deg, sight.longitude_deg)
         keep, bound = needed(cone, gas.position_pc, change.matrix)
         if not keep.any():
             raise DataError(
-                f"{where}: no cell lies in the cone of view {sight.view_deg:g} deg, scale {change.scale:g}",
-                "is the centre right (--centre)? are the units? is the grid?",
+                f"{where}: no cell is in the cone of view {sight.view_deg:g} deg, scale {change.scale:g}",
+                "check the centre (--centre), the units and the grid",
             )
         near = gas.of(keep)
         velocity = near.velocity_km_s @ change.matrix.T.astype(np.float32)
         scalars = (near.rho * np.float32(change.density), near.T_gas_K, near.x_H2, near.x_CO, near.T_dust_K)
         inverse = np.linalg.inv(change.matrix).astype(np.float64)
-        shown = np.column_stack([velocity, *scalars]).astype(np.float32)
-        return cls(cone, cKDTree(near.position_pc, balanced_tree=False), shown, inverse, bound)
+        values = np.column_stack([velocity, *scalars]).astype(np.float32)
+        return cls(cone, cKDTree(near.position_pc, balanced_tree=False), values, inverse, bound)
 
     def slab(self, rows: slice) -> NDArray[np.float32]:
         """(6, rows, L, B) in inner units, receding positive."""
         where = cells(self.cone.grid, self.cone.view_deg, rows, self.cone.longitude_deg)
         points = np.stack([where.x, where.y, where.z], axis=-1) @ self.inverse.T
-        found = self.shown[nearest(self.tree, points)]
+        found = self.values[nearest(self.tree, points)]
         slab = np.empty((len(axes.CHANNELS), *found.shape[:3]), np.float32)
         slab[axes.V_LOS] = found[..., 0] * where.nx + found[..., 1] * where.ny + found[..., 2] * where.nz
         for k, channel in enumerate((axes.RHO, axes.T_GAS, axes.X_H2, axes.X_CO, axes.T_DUST), start=3):
@@ -64,20 +64,20 @@ class View:
         return slab
 
     def slabs(self, memory_bytes: float, threads: int) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-        """All rows in order, looked up by threads; slabs in work and those that wait fit into the memory."""
+        """Yields all rows in order, computed by threads; all slabs in existence at a time fit into the memory."""
         grid = self.cone.grid
         per_row = grid.lon_steps * grid.lat_steps * BYTES_PER_POINT
         rows = max(1, int(memory_bytes / (2 * threads) / per_row / BLOCK)) * BLOCK
-        rows = min(rows, max(1, 500_000 // (per_row // BYTES_PER_POINT) // BLOCK) * BLOCK)  # more would only be slower
+        rows = min(rows, max(1, 500_000 // (per_row // BYTES_PER_POINT) // BLOCK) * BLOCK)  # larger slabs are slower
         parts = [slice(a, min(a + rows, grid.r_steps)) for a in range(0, grid.r_steps, rows)]
-        waiting: deque[tuple[slice, Future]] = deque()
+        pending: deque[tuple[slice, Future]] = deque()
         with ThreadPoolExecutor(threads) as pool:
             for part in parts:
-                waiting.append((part, pool.submit(self.slab, part)))
-                if len(waiting) > threads:
-                    yield _first(waiting)
-            while waiting:
-                yield _first(waiting)
+                pending.append((part, pool.submit(self.slab, part)))
+                if len(pending) > threads:
+                    yield _first(pending)
+            while pending:
+                yield _first(pending)
 
     def tensor(self, memory_bytes: float = 2e9, threads: int = 1) -> NDArray[np.float32]:
         """(6, R, L, B) in one piece."""
@@ -87,8 +87,8 @@ class View:
         return whole
 
 
-def _first(waiting: deque[tuple[slice, Future]]) -> tuple[slice, NDArray[np.float32]]:
-    part, future = waiting.popleft()
+def _first(pending: deque[tuple[slice, Future]]) -> tuple[slice, NDArray[np.float32]]:
+    part, future = pending.popleft()
     return part, future.result()
 
 

@@ -1,4 +1,4 @@
-"""Standard data sets: a folder of physical tensors (6, R, L, B), ours or the field's, in inner units when read."""
+"""Standard data sets: folders of physical tensors (6, R, L, B), native or paper-code format, read in inner units."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from iris_cli.config.toml import from_dict, to_dict
 from iris_cli.console import plural
 from iris_cli.errors import DataError, UsageError
 from iris_cli.files import read_array, read_json, to_json, write_array, write_text
-from iris_cli.standard import paper_format
+from iris_cli.standard.paper_format import open_paper_dataset
 
 INDEX = "standard.json"
 FORMAT = "iris-standard"
@@ -24,7 +24,7 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Entry:
-    """One tensor: its file, which galaxy it shows, from where, and whatever else is known of it."""
+    """One tensor: its file, the galaxy that it shows, the viewing angle, and further information."""
 
     file: str
     source: str
@@ -34,7 +34,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class StandardDataset:
-    """A map from number to tensor. `open` reads the index alone; a tensor is read when it is asked for."""
+    """A sequence of tensors. `open` reads only the index; `dataset[k]` reads tensor k.
+
+    `velocity_towards`: velocities in the files are positive towards the observer.
+    """
 
     folder: Path
     grid: Grid
@@ -46,20 +49,21 @@ class StandardDataset:
 
     @classmethod
     def open(cls, folder: Path | str, views_per_source: int | None = None) -> StandardDataset:
-        """Ours (standard.json) or the field's (attributes.json). DataError when the folder is neither, or empty."""
+        """Opens a folder in native (standard.json) or paper-code format (attributes.json); DataError for others."""
         folder = Path(folder)
         if not folder.is_dir():
             raise DataError(f"{folder} is not a folder", "name the folder of a standard data set, e.g. of `iris mock`")
-        made = cls._ours(folder) if (folder / INDEX).exists() else cls._field(folder, views_per_source)
+        native = (folder / INDEX).exists()
+        made = cls._open_native(folder) if native else cls._open_paper_code(folder, views_per_source)
         if not made.entries:
             raise DataError(f"{folder} holds no tensors")
         for entry in made.entries:
             if not (folder / entry.file).is_file():
-                raise DataError(f"{folder} promises {plural(len(made.entries), 'tensor')}, but {entry.file} is missing")
+                raise DataError(f"{folder} lists {plural(len(made.entries), 'tensor')}, but {entry.file} is missing")
         return made
 
     @classmethod
-    def _ours(cls, folder: Path) -> StandardDataset:
+    def _open_native(cls, folder: Path) -> StandardDataset:
         index = read_json(folder / INDEX)
         if index.get("format") != FORMAT or index.get("version") != VERSION:
             what = f"{index.get('format')} version {index.get('version')}"
@@ -69,19 +73,19 @@ class StandardDataset:
             entries = tuple(from_dict(Entry, tensor, "tensors") for tensor in index["tensors"])
             origin = {"format": FORMAT, **index["origin"]}
         except (KeyError, TypeError, UsageError) as error:
-            what = error.message if isinstance(error, UsageError) else f"something is missing or misplaced: {error}"
-            raise DataError(f"{folder / INDEX}: {what}", "make the data set again, or mend its index") from None
+            what = error.message if isinstance(error, UsageError) else f"an entry is missing or wrong: {error}"
+            raise DataError(f"{folder / INDEX}: {what}", "make the data set again, or fix its index") from None
         for name in (entry.file for entry in entries):
             if Path(name).is_absolute() or ".." in Path(name).parts:
                 raise DataError(f"{folder / INDEX} names {name!r}, which is not a file of this folder")
         return cls(folder, grid, units.SI, entries, origin=origin)
 
     @classmethod
-    def _field(cls, folder: Path, views_per_source: int | None) -> StandardDataset:
-        made = paper_format.open_paper_dataset(folder, views_per_source)
+    def _open_paper_code(cls, folder: Path, views_per_source: int | None) -> StandardDataset:
+        made = open_paper_dataset(folder, views_per_source)
         if made.preobserved:
             raise DataError(
-                f"{folder} holds pairs that are observed already, not tensors", "import it: iris preobserve"
+                f"{folder} holds pairs that are already observed, not tensors", "import it: iris preobserve"
             )
         entries = tuple(Entry(name, made.source(i)) for i, (name,) in enumerate(made.files))
         return cls(folder, made.grid, made.units, entries, velocity_towards=True, origin=made.origin)
@@ -98,14 +102,14 @@ class StandardDataset:
         return len(self.entries)
 
     def __getitem__(self, number: int) -> NDArray[np.float32]:
-        """(6, R, L, B) float32 in inner units, receding positive. DataError when the numbers cannot be true."""
+        """(6, R, L, B) float32 in inner units, receding positive. Raises DataError for impossible numbers."""
         path = self.folder / self.entries[number].file
         tensor = read_array(path, self.grid.tensor_shape)
         check_tensor(tensor, path)
         tensor = axes.turn_over(tensor).copy() if self.turned_over else tensor
         for channel, quantity in enumerate(axes.CHANNEL_QUANTITIES):
             factor = units.convert(quantity, self.units, units.INNER) if quantity else 1.0
-            if factor != 1.0:  # a pass over memory that our own data sets need not
+            if factor != 1.0:  # saves a pass over memory for most channels of native data sets
                 tensor[channel] *= factor
         if self.velocity_towards:
             np.negative(tensor[axes.V_LOS], out=tensor[axes.V_LOS])
@@ -113,7 +117,7 @@ class StandardDataset:
 
 
 def check_tensor(tensor: NDArray[np.float32], path: Path) -> None:
-    """DataError for what no gas can be: NaN, negative or infinite densities, negative temperatures, x_H2 above 0.5."""
+    """Raises DataError for NaN, negative or infinite densities, negative temperatures, x_H2 above 0.5."""
     for channel, name in enumerate(axes.CHANNELS):
         field_ = tensor[channel]
         low, high = float(field_.min()), float(field_.max())
@@ -141,7 +145,7 @@ def sense_of_rotation(tensor: NDArray[np.float32], grid: Grid) -> float:
 
 
 def write_tensor(folder: Path, file: str, tensor: NDArray[np.float32]) -> None:
-    """A tensor in inner units to disk in SI, as the file formats page says."""
+    """Writes a tensor in inner units to disk, in SI units."""
     on_disk = tensor.copy()
     for channel, quantity in enumerate(axes.CHANNEL_QUANTITIES):
         if quantity:
@@ -150,7 +154,7 @@ def write_tensor(folder: Path, file: str, tensor: NDArray[np.float32]) -> None:
 
 
 def write_index(folder: Path, grid: Grid, entries: tuple[Entry, ...], origin: dict[str, Any]) -> None:
-    """The index is written last: a folder without it is no data set."""
+    """Writes the index. This is the last step: a folder without an index is not a data set."""
     tensors = [to_dict(entry) for entry in entries]
     names = dict(zip(axes.CHANNELS, ("m / s", "kg / m3", "K", "1", "1", "K"), strict=True))
     index = {

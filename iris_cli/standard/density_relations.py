@@ -1,4 +1,4 @@
-"""Temperatures and abundances as functions of density, for gas that comes without its own."""
+"""Temperatures and abundances as functions of density, for gas of which only the density is known."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the cells of a physical tensor lie in the galaxy, and along which line each of them is seen."""
+"""Positions of the cells of a physical tensor in the galaxy, and their lines of sight."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from iris_cli.config.grid import Grid
 class Cells:
     """Positions (x, y, z) in pc and line-of-sight unit vectors (nx, ny, nz) of a slab (R, L, B) of cells.
 
-    Both stand in the galaxy's own frame (see `iris_cli.axes`); the unit vector points away from the observer, so that
+    Both are in the galactocentric frame (see `iris_cli.axes`). The unit vector points away from the observer, so that
     its product with a velocity is positive for receding gas.
     """
 
@@ -30,10 +30,10 @@ class Cells:
 def cells(
     grid: Grid, view_deg: float, rows: slice = slice(None), lon0_deg: float = 0.0, lat0_deg: float = 0.0
 ) -> Cells:
-    """The cells of distance rows `rows`, for an observer who stands at azimuth `view_deg` in the galaxy's frame.
+    """The cells of distance rows `rows`, for an observer at azimuth `view_deg` in the galaxy's frame.
 
-    View 0 stands on +x; a positive view has moved anticlockwise seen from north. The galaxy's centre is seen at
-    (lon0_deg, lat0_deg).
+    View 0 is on the +x axis; azimuth increases anticlockwise seen from north. The galaxy's centre is at longitude and
+    latitude (lon0_deg, lat0_deg).
     """
     r = grid.distance.centres()[rows, None, None]
     lon = np.deg2rad(grid.longitude.centres() - lon0_deg)[None, :, None]
@@ -52,6 +52,6 @@ def cells(
 
 
 def slabs(steps: int, cells_per_row: int, most_cells: int = 4_000_000) -> Iterator[slice]:
-    """Distance rows in slabs that bound the memory of whoever fills them."""
+    """Divides distance rows into slabs of at most about `most_cells` cells, to limit memory."""
     rows = max(1, most_cells // cells_per_row)
     return (slice(first, min(first + rows, steps)) for first in range(0, steps, rows))

@@ -1,4 +1,4 @@
-"""The CMZ orbit: an ellipse with vertical oscillation on which gas keeps its angular momentum."""
+"""The CMZ orbit: an ellipse with vertical oscillation and constant angular momentum."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 class Orbit:
     """p = a cos(phi) along the major axis, q = b sin(phi), z = z0 sin(alpha - 2 phi); v_phi = v0 b / R.
 
-    Gas runs towards growing phi, clockwise seen from north, and may drift towards the centre on its way. `tilt_deg` is
-    the angle of the major axis, from the plane of the sky at growing longitude towards the far side, for the observer
-    of view 0. Source of form and numbers: Walker et al. 2025; Lipman et al. 2026, arXiv:2603.23327. (Their theta = 25
-    deg counts the other way: tilt_deg = -25.)
+    Gas moves towards increasing phi, clockwise seen from north, and may drift towards the centre. `tilt_deg` is the
+    angle of the major axis, from the plane of the sky at positive longitude towards the far side, for the observer of
+    view 0. Source of the equations and numbers: Walker et al. 2025; Lipman et al. 2026, arXiv:2603.23327. (Their theta
+    = 25 deg has the opposite sign: tilt_deg = -25.)
     """
 
     semi_major_pc: float
@@ -45,7 +45,7 @@ class Orbit:
         return self.height_pc * np.sin(self.height_phase_rad - 2.0 * phi)
 
     def velocity(self, phi: NDArray) -> tuple[NDArray, NDArray, NDArray]:
-        """(v_p, v_q, v_z) in km/s. With v_phi R = v0 b on an ellipse, phi itself grows evenly, at v0 / a."""
+        """(v_p, v_q, v_z) in km/s. With v_phi R = v0 b on an ellipse, phi increases at the constant rate v0 / a."""
         v_z = -2.0 * self.height_pc * np.cos(self.height_phase_rad - 2.0 * phi) * self.v0_km_s / self.semi_major_pc
         p, q = np.cos(phi), self.semi_minor_pc / self.semi_major_pc * np.sin(phi)
         inwards = self.drift_km_s / np.hypot(p, q)

@@ -1,9 +1,9 @@
-"""Self-consistency of a view from above: where its gas would lie in longitude and velocity if it moved on CMZ orbits.
+"""Self-consistency of a view from above: the longitudes and velocities of its gas if it moved on published CMZ orbits.
 
-A map says where gas is, not how fast it moves. Borrowing the velocity field of a published orbit model (every ellipse
-of the family has the orbit's own speeds at equal phase) the map can be looked at from the side again, and the result
-compared with what was observed. Agreement is no proof, as the model is borrowed and near and far look much alike;
-disagreement is a warning.
+A map contains positions of gas, not velocities. With the velocity field of a published orbit model (every ellipse of
+the family has the orbit's velocities at equal phase), the map is observed from the side again and compared with the
+observation. Agreement is no proof, because the model is an assumption, and near and far gas look similar; disagreement
+is a warning.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from iris_cli.standard.grid import cells
 from iris_cli.standard.orbit import LIPMAN_2026, WALKER_2025, Orbit
 
 ORBITS = {"Walker et al. 2025": WALKER_2025, "Lipman et al. 2026": LIPMAN_2026}
-#: Of the gas about its orbit: clouds' own motions, and what real orbits deviate from the model.
+#: Velocity dispersion of the gas about its orbit: motions of clouds, and deviations of real orbits from the model.
 DISPERSION_KM_S = 20.0
-#: The footprint is the smallest part of the l-v image that holds so much of the gas.
-HELD = 0.9
-#: Pixels fainter than so many times the noise do not count as observed.
+#: The footprint is the smallest part of the l-v image that holds this share of the gas.
+FOOTPRINT_SHARE = 0.9
+#: Pixels below this multiple of the noise do not count as emission.
 NOISE_CUT = 3.0
 
 Floats = NDArray[np.float64]
@@ -31,11 +31,12 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Agreement:
-    """`explained` is the share of the observed emission that lies in the footprint of the map's gas.
+    """The agreement of an observation with a map and one orbit model.
 
-    `chance` is the share of the l-v image that the footprint takes, which emission spread evenly would give;
-    `reversed` is what the same map explains if it turns the other way, which it should not. `centroid_km_s`: rms
-    difference of mean velocities, weighted with the observed brightness.
+    `explained` is the share of the observed emission inside the footprint of the map's gas; `chance` is the area of the
+    footprint as a share of the l-v image, the value for uniform emission; `reversed` is `explained` for the opposite
+    sense of rotation, which should be lower. `centroid_km_s`: rms difference of mean velocities, weighted with the
+    observed brightness.
     """
 
     orbit: str
@@ -57,7 +58,7 @@ def line_of_sight_velocity(grid: Grid, orbit: Orbit) -> Floats:
 
 
 def reobserve(density: NDArray, grid: Grid, orbit: Orbit) -> Floats:
-    """(R', L) -> (L, V) column per velocity, in the density's unit times pc per km/s; gas outside the range is lost."""
+    """(R', L) -> (L, V) column per velocity, in units of density times pc per km/s, without gas outside the range."""
     v = grid.velocity
     channel = (line_of_sight_velocity(grid, orbit) - v.first) / v.step
     lower = np.floor(channel).astype(np.int64)
@@ -72,7 +73,7 @@ def reobserve(density: NDArray, grid: Grid, orbit: Orbit) -> Floats:
 
 
 def compare(observed: NDArray, coverage: NDArray, density: NDArray, grid: Grid) -> list[Agreement]:
-    """One for each orbit model; (L, V) observed and its coverage, (R', L) density. Nothing is said of the unseen."""
+    """The agreement for each orbit model, of (L, V) observed, where it has coverage, with (R', L) density."""
     seen = coverage > 0.0
     bright = np.where(seen, significant(observed), 0.0)
     found = []
@@ -84,8 +85,8 @@ def compare(observed: NDArray, coverage: NDArray, density: NDArray, grid: Grid) 
     return found
 
 
-def footprint_of(image: Floats, share: float = HELD) -> NDArray[np.bool_]:
-    """The smallest part of an image that holds so much of its sum; nothing of an empty one."""
+def footprint_of(image: Floats, share: float = FOOTPRINT_SHARE) -> NDArray[np.bool_]:
+    """(L, V): the smallest part of an image that holds `share` of its sum; empty for an empty image."""
     descending = np.sort(image, axis=None)[::-1]
     sums = np.cumsum(descending)
     if sums[-1] <= 0:
@@ -99,8 +100,8 @@ def _share(bright: Floats, part: NDArray[np.bool_]) -> float:
 
 
 def significant(image: NDArray) -> Floats:
-    """What stands out of the noise; the noise is taken from the values below zero, of which a noiseless image has
-    none.
+    """The image where it exceeds the noise, else 0. The noise is the rms of the values below zero; an image without
+    noise has none.
     """
     below = image[image < 0]
     noise = float(np.sqrt(np.mean(np.square(below, dtype=np.float64)))) if below.size else 0.0

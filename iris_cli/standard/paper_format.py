@@ -1,8 +1,8 @@
-"""Data sets that the IRIS paper's code wrote: `attributes.json`, `hyper.json`, numbered .npy files.
+"""Data sets written by the IRIS paper's code: `attributes.json`, `hyper.json`, numbered .npy files.
 
-Three things differ from our conventions and are put right here or by whoever reads: the units stand as factors to the
-SI, the velocity is positive *towards* the observer, and nothing says which tensors show the same galaxy (they come in
-runs of `points_per_snapshot` views).
+Three things differ from the native conventions and are converted here or by the caller: units are given as factors to
+the SI, velocities are positive *towards* the observer, and tensors of the same galaxy are not marked (they are in runs
+of `points_per_snapshot` views).
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from iris_cli.files import read_array, read_json
 
 ATTRIBUTES, HYPER = "attributes.json", "hyper.json"
 FORMAT = "iris-paper"
-#: No coordinate and no unit has a number as large as this.
+#: Larger than any coordinate or unit.
 _LARGEST = 1e100
-#: What one of a file's units may be in ours, so that float32 holds the values in both.
+#: Limits of the factor from units of the file to inner units, so that float32 holds the values in both.
 _REASONABLE = (1e-30, 1e30)
 
 
 @dataclass(frozen=True)
 class PaperDataset:
-    """What `attributes.json` and `hyper.json` say: one file a tensor, or (density, observation) for a pair."""
+    """The contents of `attributes.json` and `hyper.json`: one file per tensor, or (density, observation) per pair."""
 
     folder: Path
     files: tuple[tuple[str, ...], ...]
@@ -51,7 +51,7 @@ class PaperDataset:
     def pair(self, number: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """(observation (1, L, V), density (1, R', L)) of a pre-observed folder: inner units, receding positive.
 
-        Its observations are brightness temperatures. DataError on NaN or on a negative density.
+        The observations are brightness temperatures. Raises DataError for NaN and for negative densities.
         """
         density_file, observation_file = (self.folder / name for name in self.files[number])
         density = read_array(density_file, self.grid.density_shape)
@@ -60,7 +60,7 @@ class PaperDataset:
             raise DataError(f"{density_file} goes down to {density.min():g}; a density cannot be negative")
         kelvin = units.convert("temperature", self.units, units.INNER)
         inner = units.convert("density", self.units, units.INNER)
-        with np.errstate(over="ignore"):  # told below, with the file's name
+        with np.errstate(over="ignore"):  # reported below, with the name of the file
             observation, density = axes.reverse_velocity(observation) * np.float32(kelvin), density * np.float32(inner)
         for path, image in ((density_file, density), (observation_file, observation)):
             if not np.isfinite(image).all():
@@ -69,9 +69,9 @@ class PaperDataset:
 
 
 def open_paper_dataset(folder: Path, views_per_source: int | None = None) -> PaperDataset:
-    """Read and check the two JSON files. DataError when the folder is no such data set or lacks files it promises."""
+    """Reads and checks the two JSON files. Raises DataError for other folders, and when listed files are missing."""
     if not (folder / ATTRIBUTES).exists():
-        raise DataError(f"{folder} is no data set: it has neither standard.json nor {ATTRIBUTES}")
+        raise DataError(f"{folder} is not a data set: it has neither standard.json nor {ATTRIBUTES}")
     attributes, hyper = read_json(folder / ATTRIBUTES), read_json(folder / HYPER)
     files = _files(folder, attributes.get("index"))
     _check_files(folder, files, attributes.get("cardinality"))
@@ -79,7 +79,7 @@ def open_paper_dataset(folder: Path, views_per_source: int | None = None) -> Pap
     _check_units(folder, system)
     runs = views_per_source or _views(folder, hyper)
     origin = {"format": FORMAT, "hyper": hyper, "velocity": "was towards the observer, reversed on reading"}
-    latitude = _latitude(folder, hyper) if len(files[0]) == 2 else "mean"  # tensors have theirs still
+    latitude = _latitude(folder, hyper) if len(files[0]) == 2 else "mean"  # tensors still have their latitude
     return PaperDataset(folder, files, grid, system, runs, latitude, origin)
 
 
@@ -87,12 +87,12 @@ def _files(folder: Path, index: Any) -> tuple[tuple[str, ...], ...]:
     listed = [[entry] if isinstance(entry, str) else entry for entry in index] if isinstance(index, list) else []
     made = tuple(tuple(names) for names in listed if isinstance(names, list))
     if len(made) < len(listed) or not made or not all(isinstance(name, str) for names in made for name in names):
-        raise DataError(f"{folder / ATTRIBUTES}: index is no list of file names, or of pairs of them")
+        raise DataError(f"{folder / ATTRIBUTES}: index is not a list of file names, or of pairs of them")
     return made
 
 
 def _views(folder: Path, hyper: dict[str, Any]) -> int:
-    """How many tensors in a row show one galaxy; 1 where nobody says."""
+    """The number of successive tensors of one galaxy; 1 if not given."""
     runs = _section(folder, hyper, "writer_hyper").get("points_per_snapshot") if "writer_hyper" in hyper else None
     if runs is not None and not (isinstance(runs, int) and not isinstance(runs, bool) and runs >= 0):
         raise DataError(
@@ -110,11 +110,11 @@ def _latitude(folder: Path, hyper: dict[str, Any]) -> str:
 
 def _check_files(folder: Path, files: tuple[tuple[str, ...], ...], cardinality: Any) -> None:
     if cardinality != len(files):
-        raise DataError(f"{folder / ATTRIBUTES} promises {cardinality} entries and lists {len(files)}")
+        raise DataError(f"{folder / ATTRIBUTES} announces {cardinality} entries and lists {len(files)}")
     if twice := [names for names, count in Counter(files).items() if count > 1]:
         raise DataError(
             f"{folder / ATTRIBUTES} names {' and '.join(twice[0])} more than once",
-            "it would come into training and test: leave it in once",
+            "it would be in both training and test data: list it once",
         )
     if len({len(names) for names in files}) != 1 or len(files[0]) not in (1, 2):
         raise DataError(f"{folder / ATTRIBUTES} mixes tensors and pairs")
@@ -123,7 +123,7 @@ def _check_files(folder: Path, files: tuple[tuple[str, ...], ...], cardinality: 
             raise DataError(f"{folder / ATTRIBUTES} names {name!r}, which is not a file of this folder")
         if not (folder / name).is_file():
             raise DataError(
-                f"{folder / ATTRIBUTES} promises {plural(len(files), 'entry', 'entries')}, but {name} is missing"
+                f"{folder / ATTRIBUTES} lists {plural(len(files), 'entry', 'entries')}, but {name} is missing"
             )
 
 
@@ -156,13 +156,13 @@ def _grid(folder: Path, hyper: dict[str, Any]) -> Grid:
         "lat_max_deg": "lat_max",
         "lat_steps": "lat_steps",
     }
-    values = {ours: _number(folder, place, theirs) for ours, theirs in names.items()}
+    values = {name: _number(folder, place, key) for name, key in names.items()}
     values["v_steps"] = _number(folder, cube, "v_steps")
     for name in ("r_steps", "r_crop_min", "r_crop_max", "lon_steps", "lat_steps", "v_steps"):
         if values[name] != int(values[name]):
             raise DataError(f"{folder / HYPER}: {names.get(name, name)} is {values[name]}, not a whole number")
         values[name] = int(values[name])
-    # Positive towards the observer: what they call v_min is the fastest receding gas.
+    # Positive towards the observer: v_min in the file is the fastest receding gas.
     v_min, v_max = -_number(folder, cube, "v_max"), -_number(folder, cube, "v_min")
     try:
         return Grid(**values, v_min_km_s=v_min, v_max_km_s=v_max)
@@ -181,15 +181,14 @@ def _units(folder: Path, hyper: dict[str, Any]) -> units.UnitSystem:
 
 
 def _check_units(folder: Path, system: units.UnitSystem) -> None:
-    """DataError for factors that would make every value 0 or infinite."""
+    """Raises DataError for factors that would make every value 0 or infinite."""
     for quantity in ("velocity", "density", "temperature"):
         try:
             factor = units.convert(quantity, system, units.INNER)
         except (OverflowError, ZeroDivisionError):
             factor = float("inf")
         if not _REASONABLE[0] < factor < _REASONABLE[1]:
-            ours = f"{factor:.3g} {units.QUANTITIES[quantity]}"
             raise DataError(
-                f"{folder / HYPER}: a {quantity} of 1 in its units would be {ours}",
-                "its factors must say what one SI unit is in the files",
+                f"{folder / HYPER}: a {quantity} of 1 in its units would be {factor:.3g} {units.QUANTITIES[quantity]}",
+                "each factor must be the value of one SI unit in the files",
             )

@@ -1,7 +1,7 @@
-"""Where the pixels of a view from above lie around Sgr A*, and how much of the Galaxy each of them holds.
+"""Positions of the pixels of a view from above relative to Sgr A*, their areas and volumes.
 
-In a simulated galaxy Sgr A* is its centre: longitude 0, at the grid's distance of the observer. On the sky it is at
-l = -0.056 deg, 8 pc from there; maps of telescope data are drawn around that (`corners_pc` with a `centre_deg`).
+In a simulated galaxy Sgr A* is the centre: longitude 0, at the grid's observer distance. On the sky it is at
+l = -0.056 deg, 8 pc from longitude 0; maps of telescope data are relative to that (`corners_pc` with a `centre_deg`).
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ SGR_A_LON_DEG = -0.0558
 
 
 def cropped_distance(grid: Grid) -> Axis:
-    """The distances of a view from above: the grid's, cropped."""
+    """The distance axis of a view from above: that of the grid, cropped."""
     r = grid.distance.centres()[grid.r_crop_min : grid.r_crop_max]
     return Axis("distance", "pc", float(r[0]), float(r[-1]), len(r))
 
 
-def place(r_pc: NDArray, lon_deg: NDArray, grid: Grid) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(left, away) of Sgr A* in pc: towards growing longitude, and away from the observer; at latitude 0."""
+def position_pc(r_pc: NDArray, lon_deg: NDArray, grid: Grid) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(left, away) relative to Sgr A* in pc: towards larger longitude, and away from the observer; at latitude 0."""
     lon = np.deg2rad(lon_deg)
     return r_pc * np.sin(lon), r_pc * np.cos(lon) - grid.observer_distance_pc
 
@@ -34,12 +34,12 @@ def place(r_pc: NDArray, lon_deg: NDArray, grid: Grid) -> tuple[NDArray[np.float
 def corners_pc(
     grid: Grid, centre_deg: tuple[float, float] | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], str]:
-    """(R' + 1, L + 1) corners of the pixels, left and beyond of the origin in pc, and the origin's name.
+    """(R' + 1, L + 1) corners of the pixels, left of and beyond the origin in pc, and the name of the origin.
 
-    Without `centre_deg`, a simulated galaxy around its centre. With it, where on the sky the model looks: around
-    Sgr A*, or around the model's centre when that is somewhere else.
+    Without `centre_deg`, for a simulated galaxy, the origin is its centre. With `centre_deg`, the position of the
+    grid's centre on the sky, the origin is Sgr A*, or the grid's centre if that is elsewhere.
     """
-    left, far = place(cropped_distance(grid).edges()[:, None], grid.longitude.edges()[None, :], grid)
+    left, far = position_pc(cropped_distance(grid).edges()[:, None], grid.longitude.edges()[None, :], grid)
     if centre_deg is None:
         return left, far, "Sgr A*"
     if not at_galactic_centre(*centre_deg):
@@ -50,13 +50,13 @@ def corners_pc(
 
 @dataclass(frozen=True)
 class Plane:
-    """Pixels (R', L): centres `left_pc`, `away_pc`; area in the plane; volume of the cells that the mean is over."""
+    """Pixels (R', L): centres `left_pc`, `away_pc`; area in the plane; volume of the cells averaged in each pixel."""
 
     left_pc: NDArray[np.float64]
     away_pc: NDArray[np.float64]
     area_pc2: NDArray[np.float64]
     volume_pc3: NDArray[np.float64]
-    #: Radius of the largest circle around Sgr A* that the map holds whole; below 0 when Sgr A* lies outside.
+    #: Radius of the largest circle around Sgr A* inside the map; negative if Sgr A* is outside.
     complete_radius_pc: float
     #: Side of a pixel along distance, and across it at the distance of Sgr A*.
     step_pc: tuple[float, float]
@@ -64,7 +64,7 @@ class Plane:
     @classmethod
     def of(cls, grid: Grid) -> Plane:
         distance = cropped_distance(grid)
-        left, away = place(distance.centres()[:, None], grid.longitude.centres()[None, :], grid)
+        left, away = position_pc(distance.centres()[:, None], grid.longitude.centres()[None, :], grid)
         r, lon_step = distance.edges(), np.deg2rad(grid.longitude.step)
         sin_b = np.sin(np.deg2rad(grid.latitude.edges()[[0, -1]]))
         area = np.broadcast_to((np.diff(r**2) / 2.0 * lon_step)[:, None], left.shape)

@@ -1,0 +1,12 @@
+"""Real observations: FITS cubes -> l-v image -> map of H2 density.
+
+In: position-position-velocity cubes of a telescope, and trained runs. Out: the longitude-velocity image on the grid of
+a network (`iris cube`: .npz or .fits) and the reverted map (`iris revert`: map.fits, figure, quality). Start with
+`revert.py`, which calls the rest in order:
+
+    cube_file       a FITS cube: its axes (`spectral_axis`), its unit (`brightness_unit`), slabs of its channels
+    regrid          cubes -> l-v image, with the area overlaps of `overlap`
+    lv_image        the l-v image and its files
+    density_map     the map, what it says about its making and quality, and its FITS file
+    fits_image      cubes and l-v images for figures
+"""

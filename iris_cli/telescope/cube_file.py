@@ -1,7 +1,8 @@
-"""One FITS cube as it lies on disk: where its pixels are on the Galactic sky, how fast its channels, what its values.
+"""A FITS cube on disk: where its pixels are on the Galactic sky, the velocities of its channels, its values in kelvin.
 
-Whatever a header leaves open and a number depends on is an error that names the flag which supplies it. World
-coordinates are astropy's (wcslib's); nothing is read but the header until a slab of channels is asked for.
+In: a FITS file and the flags of `CubeConfig`. Out: a `CubeFile`, whose slabs are read on demand. A quantity that the
+header leaves out and a number depends on is an error that names the flag for it. World coordinates are astropy's
+(wcslib's).
 """
 
 from __future__ import annotations
@@ -9,24 +10,25 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from astropy import units as u
+from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 
 from iris_cli.config.cube import CubeConfig
 from iris_cli.errors import DataError, UsageError
-from iris_cli.telescope.brightness_unit import to_kelvin
-from iris_cli.telescope.spectral_axis import channel_edges_km_s, check_frame
+from iris_cli.telescope.brightness_unit import read_brightness
+from iris_cli.telescope.spectral_axis import read_spectral_axis
 
 Floats = NDArray[np.float64]
 
-#: Spellings that astropy's units do not know.
+#: Spellings of units that astropy does not know.
 _SPELLINGS = {
     "KM/S": "km/s",
     "KM S-1": "km/s",
@@ -41,13 +43,36 @@ _SPELLINGS = {
 }
 
 
-@dataclass
-class CubeFile:
-    """`shape` is (channels, rows, columns); channel k spans `v_low[k]` … `v_high[k]`, km/s LSR radio, receding > 0.
+@dataclass(frozen=True)
+class CubeInput:
+    """The description of a cube: what its header and the flags say.
 
-    A file that is `mapped` is read where it is needed, others (scaled integers, gzip) by whole channels.
-    A number of the file times `to_K` is a main-beam temperature. `told` is what a header should say of it, `notes`
-    what a user should hear.
+    `shape` is (channels, rows, columns), `centre_deg` the Galactic longitude and latitude of the middle pixel. `unit`
+    is the unit of the values in the file. None is unknown. `notes` are assumptions that the user should know.
+    """
+
+    file: str
+    shape: tuple[int, int, int]
+    centre_deg: tuple[float, float]
+    spectral_axis: str
+    velocity_range_km_s: tuple[float, float]
+    unit: str
+    frame: str | None = None
+    rest_frequency_GHz: float | None = None
+    beam_arcsec: tuple[float, float] | None = None
+    efficiency: float | None = None
+    notes: tuple[str, ...] = ()
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class CubeFile:
+    """An open cube.
+
+    Channel k spans `v_low[k]` … `v_high[k]`: km/s, LSR, radio convention, receding > 0. A number of the file times
+    `to_K` is a main-beam temperature. A `mapped` file is read where it is needed; others (scaled integers, gzip) are
+    read by whole channels. `axes` are those of the array, in the order (channels, rows, columns). `origin_deg` is the
+    Galactic position that positions are measured from.
     """
 
     path: Path
@@ -55,13 +80,15 @@ class CubeFile:
     mapped: bool
     axes: tuple[int, int, int]
     sky: WCS
-    shape: tuple[int, int, int]
     v_low: Floats
     v_high: Floats
     to_K: float
-    centre_deg: tuple[float, float]
-    told: dict[str, Any]
-    notes: list[str] = field(default_factory=list)
+    origin_deg: tuple[float, float]
+    info: CubeInput
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.info.shape
 
     def slab(self, channels: slice, rows: slice, columns: slice) -> NDArray[np.float32]:
         """(channels, rows, columns) in kelvin, read from disk now. DataError when the file ends too early."""
@@ -79,56 +106,70 @@ class CubeFile:
         return ordered.astype(np.float32) * np.float32(self.to_K)
 
     def corners(self, rows: slice) -> tuple[Floats, Floats]:
-        """(n + 1, columns + 1) longitude and latitude of the corners of some rows of pixels, deg from the centre."""
+        """(rows + 1, columns + 1) longitude and latitude of the corners of some rows of pixels, deg from the origin."""
         x, y = np.arange(self.shape[2] + 1) - 0.5, np.arange(rows.start, rows.stop + 1) - 0.5
-        place = self.sky.pixel_to_world(*np.meshgrid(x, y)).galactic
-        lon0, lat0 = self.centre_deg
-        return (place.l.deg - lon0 + 180.0) % 360.0 - 180.0, place.b.deg - lat0
+        position = self.sky.pixel_to_world(*np.meshgrid(x, y)).galactic
+        lon0, lat0 = self.origin_deg
+        return (position.l.deg - lon0 + 180.0) % 360.0 - 180.0, position.b.deg - lat0
 
     def pixel_at(self, lon: Floats, lat: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """(row, column) of the pixel that holds a direction, deg from the centre; -1 where none does."""
-        from astropy.coordinates import SkyCoord
-
-        lon0, lat0 = self.centre_deg
-        place = SkyCoord(l=(lon + lon0) * u.deg, b=(lat + lat0) * u.deg, frame="galactic")
-        x, y = (np.floor(np.nan_to_num(a, nan=-9.0) + 0.5) for a in self.sky.world_to_pixel(place))
+        """(row, column) of the pixel that holds a position, deg from the origin; -1 outside the cube."""
+        lon0, lat0 = self.origin_deg
+        position = SkyCoord(l=(lon + lon0) * u.deg, b=(lat + lat0) * u.deg, frame="galactic")
+        x, y = (np.floor(np.nan_to_num(a, nan=-9.0) + 0.5) for a in self.sky.world_to_pixel(position))
         inside = (x >= 0) & (x < self.shape[2]) & (y >= 0) & (y < self.shape[1])
         return np.where(inside, y, -1).astype(np.int64), np.where(inside, x, -1).astype(np.int64)
 
 
 @contextmanager
 def open_cube(path: Path, config: CubeConfig) -> Iterator[CubeFile]:
-    """Read the header and keep the file open. DataError for what cannot be read, or is not said and needed."""
-    with warnings.catch_warnings(), ExitStack() as stack:
-        warnings.simplefilter("ignore")  # astropy on every old-fashioned card; what matters is checked below
-        hdu = _image(path, stack.enter_context(_opened(path, mapped=True)), config.hdu)
+    """Read the header and keep the file open.
+
+    DataError for a file that cannot be read, and for what a number depends on and neither header nor flags say.
+    """
+    with ExitStack() as stack:
+        hdu = _image(path, stack.enter_context(open_fits(path, mapped=True)), config.hdu)
         mapped = not any(card in hdu.header for card in ("BSCALE", "BZERO", "BLANK"))
         if not mapped:
-            hdu = _image(path, stack.enter_context(_opened(path, mapped=False)), config.hdu)
+            hdu = _image(path, stack.enter_context(open_fits(path, mapped=False)), config.hdu)
         yield _described(path, hdu, mapped, config)
 
 
 @contextmanager
-def _opened(path: Path, mapped: bool) -> Iterator[Any]:
+def open_fits(path: Path, mapped: bool) -> Iterator[Any]:
+    """The HDUs of a FITS file. DataError when it is none, or does not exist.
+
+    astropy warns about each card of an outdated form; these warnings are silent, as what matters is checked.
+    """
     if not path.is_file():
-        raise DataError(f"{path} {'is a folder' if path.is_dir() else 'does not exist'}", "name a FITS cube")
+        raise DataError(f"{path} {'is a folder' if path.is_dir() else 'does not exist'}", "name a FITS file")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            file = fits.open(path, memmap=mapped)
+        except (OSError, ValueError, TypeError, EOFError) as error:
+            raise DataError(f"{path} is not a FITS file: {str(error).splitlines()[0]}", "name a FITS file") from None
+        with file:
+            yield file
+
+
+def world_coordinates(path: Path, header: fits.Header, hint: str = "fix the header") -> WCS:
+    """The WCS of a header. DataError with the last line of wcslib's message, and a hint."""
     try:
-        file = fits.open(path, memmap=mapped)
-    except (OSError, ValueError, TypeError, EOFError) as error:
-        raise DataError(f"{path} is not a FITS file: {str(error).splitlines()[0]}", "name a FITS cube") from None
-    with file:
-        yield file
+        wcs = WCS(header)
+        wcs.wcs.set()
+    except Exception as error:  # wcslib has a dozen kinds
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        message = lines[-1] if lines else type(error).__name__
+        raise DataError(f"{path}: its world coordinates cannot be read: {message}", hint) from None
+    return wcs
 
 
 def _image(path: Path, file: Any, number: int | None) -> Any:
-    """The HDU that was asked for, or the first with three axes or more."""
-    if number is not None:
-        if not 0 <= number < len(file):
-            raise UsageError(f"{path} has no HDU {number}", f"it has {len(file)}, from 0")
-        candidates = [file[number]]
-    else:
-        candidates = list(file)
-    for hdu in candidates:
+    """The requested HDU, or the first with three axes or more."""
+    if number is not None and not 0 <= number < len(file):
+        raise UsageError(f"{path} has no HDU {number}", f"it has {len(file)}, from 0")
+    for hdu in file if number is None else [file[number]]:
         if hdu.is_image and hdu.header.get("NAXIS", 0) >= 3:
             return hdu
     where = f"HDU {number}" if number is not None else "any HDU"
@@ -136,72 +177,68 @@ def _image(path: Path, file: Any, number: int | None) -> Any:
 
 
 def _described(path: Path, hdu: Any, mapped: bool, config: CubeConfig) -> CubeFile:
-    header, notes = hdu.header.copy(), []
-    _spell_out(header)
-    wcs = _wcs(path, header, config)
-    lon, lat, spectral = wcs.wcs.lng, wcs.wcs.lat, wcs.wcs.spec
-    absent = {
-        name: k
-        for name, k in (("longitude", lon), ("latitude", lat), ("spectral", spectral))
-        if not 0 <= k < header["NAXIS"]
-    }
-    if absent:
-        kinds = ", ".join(str(t) or "(blank)" for t in wcs.wcs.ctype)
-        raise DataError(f"{path} has no {' and no '.join(absent)} axis: its CTYPEs are {kinds}", "mend the header")
-    _check_degenerate(path, header, wcs, {lon, lat, spectral})
-    order = (spectral, lat, lon)
-    n_spectral, n_lat, n_lon = (header["NAXIS"] - 1 - k for k in order)
+    header = hdu.header.copy()
+    wcs = _cube_coordinates(path, header, config)
+    lon, lat, spectral = _axis_numbers(path, header, wcs)
     shape = (header[f"NAXIS{spectral + 1}"], header[f"NAXIS{lat + 1}"], header[f"NAXIS{lon + 1}"])
     if 0 in shape:
         raise DataError(f"{path} holds {shape[0]} channels of {shape[1]} x {shape[2]} pixels", "name another cube")
-    notes += check_frame(path, wcs, config)
-    low, high, told = channel_edges_km_s(path, header, wcs, shape[0], config)
-    to_K, told_unit, more = to_kelvin(path, header, wcs, config)
+    axis = read_spectral_axis(path, header, wcs, shape[0], config)
+    brightness = read_brightness(path, header, wcs, config)
     sky = wcs.sub([lon + 1, lat + 1])
     try:
         middle = sky.pixel_to_world(0.5 * (shape[2] - 1), 0.5 * (shape[1] - 1)).galactic
     except (ValueError, AttributeError):
         frame = header.get("RADESYS") or wcs.wcs.ctype[lon]
         raise DataError(
-            f"{path}: its sky frame '{frame}' cannot be brought to Galactic coordinates", "mend RADESYS and CTYPE"
+            f"{path}: its sky frame '{frame}' cannot be brought to Galactic coordinates", "fix RADESYS and CTYPE"
         ) from None
-    place = [round(float(middle.l.deg), 4), round(float(middle.b.deg), 4)]
-    told = {"file": path.name, "shape": list(shape), "centre_deg": place, **told, **told_unit}
-    centre = (config.centre_lon_deg, config.centre_lat_deg)
-    return CubeFile(
-        path, hdu, mapped, (n_spectral, n_lat, n_lon), sky, shape, low, high, to_K, centre, told, notes + more
+    info = CubeInput(
+        path.name,
+        shape,
+        (round(float(middle.l.deg), 4), round(float(middle.b.deg), 4)),
+        axis.ctype,
+        axis.range_km_s,
+        brightness.unit,
+        axis.frame,
+        brightness.rest_frequency_GHz,
+        brightness.beam_arcsec,
+        brightness.efficiency,
+        axis.notes + brightness.notes,
     )
+    last = header["NAXIS"] - 1  # numpy counts axes from the other end
+    axes = (last - spectral, last - lat, last - lon)
+    origin = (config.centre_lon_deg, config.centre_lat_deg)
+    return CubeFile(path, hdu, mapped, axes, sky, axis.v_low, axis.v_high, brightness.to_K, origin, info)
 
 
-def _spell_out(header: fits.Header) -> None:
+def _cube_coordinates(path: Path, header: fits.Header, config: CubeConfig) -> WCS:
+    """The WCS of a header whose units are spelled as astropy does, with the rest frequency of the flags."""
     for k in range(1, header["NAXIS"] + 1):
-        name = str(header.get(f"CUNIT{k}", "")).strip()
-        if name.upper() in _SPELLINGS and name not in _SPELLINGS.values():
-            header[f"CUNIT{k}"] = _SPELLINGS[name.upper()]
-
-
-def _wcs(path: Path, header: fits.Header, config: CubeConfig) -> WCS:
+        unit = str(header.get(f"CUNIT{k}", "")).strip()
+        if unit.upper() in _SPELLINGS and unit not in _SPELLINGS.values():
+            header[f"CUNIT{k}"] = _SPELLINGS[unit.upper()]
     if config.rest_frequency_GHz is not None:
         header["RESTFRQ"] = config.rest_frequency_GHz * 1e9
         header.pop("RESTFREQ", None)
         header.pop("RESTWAV", None)
-    try:
-        wcs = WCS(header)
-        wcs.wcs.set()
-    except Exception as error:  # wcslib has a dozen kinds
-        said = str(error).strip().splitlines()
-        what = next((line for line in reversed(said) if line.strip()), type(error).__name__)
-        unsaid = not any(header.get(card) for card in ("RESTFRQ", "RESTFREQ", "RESTWAV"))
-        hint = "mend the header" + (", or give --rest-frequency-ghz if that is what it lacks" if unsaid else "")
-        raise DataError(f"{path}: its world coordinates cannot be read: {what.strip()}", hint) from None
-    return wcs
+    known = any(header.get(card) for card in ("RESTFRQ", "RESTFREQ", "RESTWAV"))
+    flag = "" if known else ", or give --rest-frequency-ghz if that is what it lacks"
+    return world_coordinates(path, header, f"fix the header{flag}")
 
 
-def _check_degenerate(path: Path, header: fits.Header, wcs: WCS, used: set[int]) -> None:
+def _axis_numbers(path: Path, header: fits.Header, wcs: WCS) -> tuple[int, int, int]:
+    """(longitude, latitude, spectral) numbers from 0. DataError unless each exists and any other axis has one pixel."""
+    numbers = {"longitude": wcs.wcs.lng, "latitude": wcs.wcs.lat, "spectral": wcs.wcs.spec}
+    absent = [name for name, k in numbers.items() if not 0 <= k < header["NAXIS"]]
+    if absent:
+        kinds = ", ".join(str(t) or "(blank)" for t in wcs.wcs.ctype)
+        raise DataError(f"{path} has no {' and no '.join(absent)} axis: its CTYPEs are {kinds}", "fix the header")
     for k in range(header["NAXIS"]):
-        if k not in used and header[f"NAXIS{k + 1}"] != 1:
-            kind = wcs.wcs.ctype[k] or "unnamed"
+        if k not in numbers.values() and header[f"NAXIS{k + 1}"] != 1:
             raise DataError(
-                f"{path} has {header[f'NAXIS{k + 1}']} planes along its {kind} axis; one is expected",
+                f"{path} has {header[f'NAXIS{k + 1}']} planes along its {wcs.wcs.ctype[k] or 'unnamed'} axis; one is "
+                "expected",
                 "cut out the one to use, Stokes I",
             )
+    return wcs.wcs.lng, wcs.wcs.lat, wcs.wcs.spec

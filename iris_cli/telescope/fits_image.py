@@ -1,9 +1,11 @@
-"""Cubes and l-v images out of FITS files, on ascending axes; only what a figure needs of them."""
+"""Cubes and l-v images of FITS files for figures: on ascending axes that must be Galactic and evenly spaced.
+
+In: a FITS file of a telescope, of `iris observe` or of `iris cube`. Out: a `SkyImage`.
+"""
 
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,28 +17,31 @@ from numpy.typing import NDArray
 from iris_cli.axes import Axis
 from iris_cli.console import warn
 from iris_cli.errors import DataError, UsageError
+from iris_cli.telescope.cube_file import open_fits, world_coordinates
 from iris_cli.units import LIGHT_SPEED_M_S
 
-#: Kinds of FITS axes by the beginning of CTYPE: longitude, latitude, and LSR velocity by the radio convention.
+#: The beginning of CTYPE -> kind of axis.
 _KINDS = {"GLON": "longitude", "GLAT": "latitude", "VRAD": "velocity", "VELO": "velocity", "VOPT": "velocity"}
 _UNITS = {"longitude": "deg", "latitude": "deg", "velocity": "km / s"}
 _PER_UNIT = {"deg": 1.0, "": 1.0, "arcsec": 1.0 / 3600.0, "m/s": 1e-3, "m s-1": 1e-3, "km/s": 1.0, "km s-1": 1.0}
-#: What the ends of AIPS's velocity axes say, other than -LSR.
+#: The ends of AIPS's velocity CTYPEs -> SPECSYS; -LSR aside.
 _AIPS_SYSTEMS = {"-HEL": "HELIOCEN", "-OBS": "TOPOCENT", "-TOP": "TOPOCENT", "-GEO": "GEOCENTR", "-BAR": "BARYCENT"}
-#: How far an axis may be from even spacing, in steps, before a figure would be wrong.
+#: The largest deviation from even spacing that a figure may ignore, in steps.
 _CURVED = 0.5
-_HINT = "`iris cube` makes an l-v image on Galactic longitude and radio velocity of it"
+_HINT = "`iris cube` makes an l-v image of it, on Galactic longitude and radio velocity"
 
 
 @dataclass(frozen=True)
 class SkyImage:
-    """`data` with one dimension for each of `axes`, in their order; NaN where nothing was observed."""
+    """`data` with one dimension for each of `axes`, in their order; NaN where nothing was observed.
+
+    `simulated`: from a simulation, whose centre is at longitude and latitude 0.
+    """
 
     data: NDArray[np.float32]
     axes: tuple[Axis, ...]
     unit: str
     name: str
-    #: Whether it comes from a simulation, whose centre is at longitude and latitude 0.
     simulated: bool
 
     @property
@@ -45,22 +50,15 @@ class SkyImage:
 
 
 def read_fits(path: Path) -> SkyImage:
-    """The first image of a file. DataError when it is no FITS file, or on axes that a figure cannot use."""
-    from astropy.io import fits
-    from astropy.utils.exceptions import AstropyWarning
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", AstropyWarning)
-            with fits.open(path, memmap=False) as hdus:
-                hdu = next((h for h in hdus if h.header.get("NAXIS", 0) >= 2 and h.data is not None), None)
-                if hdu is None:
-                    raise DataError(f"{path} holds no image")
-                header, data = hdu.header.copy(), np.asarray(hdu.data, np.float32)
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist") from None
-    except (OSError, ValueError, TypeError) as error:
-        raise DataError(f"{path} is no whole FITS file: {str(error).splitlines()[0]}") from None
+    """The first image of a file. DataError when it is no FITS file, or has axes that a figure cannot use."""
+    with open_fits(path, mapped=False) as hdus:
+        try:
+            hdu = next((h for h in hdus if h.header.get("NAXIS", 0) >= 2 and h.data is not None), None)
+            if hdu is None:
+                raise DataError(f"{path} holds no image")
+            header, data = hdu.header.copy(), np.asarray(hdu.data, np.float32)
+        except (OSError, ValueError, TypeError) as error:
+            raise DataError(f"{path} is cut short or damaged: {str(error).splitlines()[0]}") from None
     kept = [k for k in range(1, data.ndim + 1) if header[f"NAXIS{k}"] > 1 or _kind(header, k) in _UNITS]
     data = data.reshape([header[f"NAXIS{k}"] for k in reversed(kept)])
     axes = []
@@ -69,10 +67,11 @@ def read_fits(path: Path) -> SkyImage:
         if axis.first > axis.last:
             data, axis = np.flip(data, place), Axis(axis.name, axis.unit, axis.last, axis.first, axis.steps)
         axes.append(axis)
-    # Of `iris observe`, not of `iris cube`; elsewhere OBJECT is often the survey's field.
-    ours = str(header.get("ORIGIN", "")).startswith("IRIS") and "IRISGRID" not in header
-    name = str(header["OBJECT"]) if ours and "OBJECT" in header else path.name
-    return SkyImage(data, tuple(axes), str(header.get("BUNIT", "")).strip(), name, ours)
+    # `iris observe` writes OBJECT for a simulated galaxy; in a survey's cubes it is often the field. `iris cube` writes
+    # IRISGRID.
+    simulated = str(header.get("ORIGIN", "")).startswith("IRIS") and "IRISGRID" not in header
+    name = str(header["OBJECT"]) if simulated and "OBJECT" in header else path.name
+    return SkyImage(data, tuple(axes), str(header.get("BUNIT", "")).strip(), name, simulated)
 
 
 def _kind(header: Mapping[str, Any], k: int) -> str:
@@ -80,7 +79,7 @@ def _kind(header: Mapping[str, Any], k: int) -> str:
 
 
 def _axis(path: Path, header: Mapping[str, Any], k: int, steps: int) -> Axis:
-    """Axis k of a FITS header, in degrees or km/s, in the order of its pixels. DataError when it is another kind."""
+    """Axis k of a FITS header, in degrees or km/s, in the order of its pixels. DataError for other kinds."""
     kind = _kind(header, k)
     unit = str(header.get(f"CUNIT{k}", "")).strip() or ("m/s" if kind == "velocity" else "deg")
     if kind not in _UNITS or unit not in _PER_UNIT:
@@ -96,27 +95,27 @@ def _axis(path: Path, header: Mapping[str, Any], k: int, steps: int) -> Axis:
         _check_velocity(path, header, k, world)
     even = np.linspace(world[0], world[-1], steps)
     if steps > 1 and not (np.abs(rows - even).max() <= _CURVED * abs(even[1] - even[0])):
-        raise DataError(f"{path}: {kind} is not evenly spaced", "regrid it to a plate carree (CAR) projection")
+        raise DataError(f"{path}: {kind} is not evenly spaced", "regrid it to a plate carrée (CAR) projection")
     shift = 360.0 * np.round(world.mean() / 360.0) if kind == "longitude" else 0.0
     return Axis(kind, _UNITS[kind], float(world[0] - shift), float(world[-1] - shift), steps)
 
 
 def _linear(path: Path, header: Mapping[str, Any], k: int, steps: int) -> NDArray[np.float64]:
-    """Along an axis of its own; the step is CDELT, CDELT x PC or CD. DataError when another axis turns into it."""
+    """The values along a linear axis; the step is CDELT, CDELT x PC or CD. DataError when other axes contribute."""
     matrix = "CD" if any(re.fullmatch(r"CD\d_\d", card) for card in header) else "PC"
     others = [f"{matrix}{k}_{j}" for j in range(1, int(header["NAXIS"]) + 1) if j != k]
     if any(_card(path, header, name, 0.0) for name in others):
-        raise DataError(f"{path}: axis {k} is turned into another one ({matrix}{k}_j)", _HINT)
+        raise DataError(f"{path}: axis {k} is rotated into another one ({matrix}{k}_j)", _HINT)
     step = _card(path, header, f"{matrix}{k}_{k}", 1.0 if matrix == "PC" else None)
     step *= _card(path, header, f"CDELT{k}", None) if matrix == "PC" else 1.0
     if steps > 1 and not 0.0 < abs(step) < float("inf"):
-        raise DataError(f"{path}: the step of axis {k} is {step:g}", "mend CDELT, PC or CD of that axis")
+        raise DataError(f"{path}: the step of axis {k} is {step:g}", "fix CDELT, PC or CD of that axis")
     pixels = np.arange(1.0, steps + 1.0) - _card(path, header, f"CRPIX{k}", None)
     return _card(path, header, f"CRVAL{k}", None) + pixels * step
 
 
 def _card(path: Path, header: Mapping[str, Any], name: str, absent: float | None) -> float:
-    """A number of a header; `absent` where it has none. DataError for words, and where it must have one."""
+    """A number of a header, or `absent` without the card. DataError for text, and when both are missing."""
     value = header.get(name, absent)
     if not isinstance(value, int | float):
         raise DataError(f"{path}: {name} is {'missing' if value is None else repr(value)}", f"write {name} there")
@@ -125,15 +124,7 @@ def _card(path: Path, header: Mapping[str, Any], name: str, absent: float | None
 
 def _celestial(path: Path, header: Mapping[str, Any], kind: str, steps: int) -> NDArray[np.float64]:
     """(3, steps) degrees along an axis of the sky, at the beginning, the middle and the end of the other one."""
-    from astropy.wcs import WCS
-
-    try:
-        wcs = WCS(header).celestial
-    except Exception as error:  # wcslib has a dozen kinds
-        said = [line for line in str(error).splitlines() if line.strip()]
-        raise DataError(
-            f"{path}: its world coordinates cannot be read: {said[-1] if said else error!r}", "mend the header"
-        ) from None
+    wcs = world_coordinates(path, header).celestial
     along = wcs.wcs.lng if kind == "longitude" else wcs.wcs.lat
     others = wcs.pixel_shape[1 - along]
     pixels = np.empty((3, steps, 2))
@@ -146,13 +137,13 @@ def _celestial(path: Path, header: Mapping[str, Any], kind: str, steps: int) -> 
 
 
 def _check_velocity(path: Path, header: Mapping[str, Any], k: int, v_km_s: NDArray) -> None:
-    """DataError for velocities that are not LSR, or of the optical convention where that can be seen."""
-    suffix = str(header[f"CTYPE{k}"])[4:8].strip().upper()  # VELO-HEL and its kin, of AIPS
+    """DataError for velocities that are not LSR, or optical ones that differ visibly from radio velocities."""
+    suffix = str(header[f"CTYPE{k}"])[4:8].strip().upper()  # AIPS: VELO-HEL etc.
     system = str(header.get("SPECSYS", "")).strip().upper() or _AIPS_SYSTEMS.get(suffix, "")
     if system and not system.startswith("LSR"):
-        raise DataError(f"{path}: velocities are in the system {system}", "bring them to the local standard of rest")
+        raise DataError(f"{path}: velocities are in the system {system}", "convert them to the local standard of rest")
     if not system and "LSR" not in str(header[f"CTYPE{k}"]):
-        warn(f"{path} does not say (SPECSYS) what its velocities refer to; the figure says LSR")
+        warn(f"{path} does not say the frame of its velocities (SPECSYS); the figure says LSR")
     shift = np.abs(v_km_s).max() ** 2 / (LIGHT_SPEED_M_S * 1e-3)  # cz against c dnu/nu, to first order
     if str(header[f"CTYPE{k}"]).startswith("VOPT") and shift > 0.5 * abs(v_km_s[-1] - v_km_s[0]) / (len(v_km_s) - 1):
         raise DataError(f"{path}: velocities are optical, up to {shift:.2g} km/s from radio velocities", _HINT)

@@ -1,6 +1,6 @@
-"""Shares of one grid's cells in another's, by exact overlap: what is shared out so is neither made nor lost.
+"""Exact overlap between the cells of two grids, so that regridding conserves flux.
 
-Coarsening is then a mean over all that a cell covers (no aliasing), refining a copy, and anything between is a mixture.
+Coarsening is then a mean over everything that a cell covers (no aliasing), and refining repeats values.
 """
 
 from __future__ import annotations
@@ -9,20 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array, csr_array
 
-#: Pairs of a pixel and a cell that are worked on at once.
+#: Pairs of a pixel and a cell in one chunk of work.
 PAIRS_AT_ONCE = 200_000
 
 Floats = NDArray[np.float64]
 
 
 def interval_overlap(low: Floats, high: Floats, edges: Floats) -> Floats:
-    """(N,) intervals and (M + 1,) ascending edges -> (N, M) the length that each cell has of each interval."""
+    """(N,) intervals and (M + 1,) ascending edges -> (N, M) the length of each interval inside each cell."""
     inner = np.minimum(high[:, None], edges[None, 1:]) - np.maximum(low[:, None], edges[None, :-1])
     return np.maximum(inner, 0.0)
 
 
 def overlap_outside(low: Floats, high: Floats, edges: Floats, taken: list[tuple[float, float]]) -> Floats:
-    """As `interval_overlap`, without what lies in the disjoint intervals `taken`."""
+    """`interval_overlap` without the parts inside the disjoint intervals `taken`."""
     lengths = interval_overlap(low, high, edges)
     for first, last in taken:
         lengths -= interval_overlap(np.clip(low, first, last), np.clip(high, first, last), edges)
@@ -30,7 +30,7 @@ def overlap_outside(low: Floats, high: Floats, edges: Floats, taken: list[tuple[
 
 
 def disjoint(intervals: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The same ground in intervals that do not overlap, ascending."""
+    """The union of intervals, as ascending intervals that do not overlap."""
     merged: list[tuple[float, float]] = []
     for first, last in sorted(intervals):
         if merged and first <= merged[-1][1]:
@@ -43,9 +43,8 @@ def disjoint(intervals: list[tuple[float, float]]) -> list[tuple[float, float]]:
 def quad_overlap(x: Floats, y: Floats, columns: int, rows: int) -> csr_array:
     """Quadrilaterals with corners `x`, `y` (N, 4) in units of cells -> (columns x rows, N) their area in each cell.
 
-    Cell (i, j) is the square i <= x < i + 1, j <= y < j + 1 and has the row i x rows + j. Corners that two
-    quadrilaterals share make them share out the plane without a gap. A quadrilateral with a corner that is not finite
-    has no area.
+    Cell (i, j) is the square i <= x < i + 1, j <= y < j + 1 and has the row i x rows + j. Neighbouring quadrilaterals
+    with two common corners leave no gap between them. A quadrilateral with a corner that is not finite has no area.
     """
     finite = np.isfinite(x).all(axis=1) & np.isfinite(y).all(axis=1)
     numbers = np.flatnonzero(finite)
@@ -72,7 +71,7 @@ def quad_overlap(x: Floats, y: Floats, columns: int, rows: int) -> csr_array:
 def area_in_cell(x: Floats, y: Floats) -> Floats:
     """(N, 4) corners -> (N,) the area of each quadrilateral inside the unit square.
 
-    By Green's theorem: along each edge, the integral over x in 0 ... 1 of y, clamped to 0 ... 1.
+    Green's theorem: the sum over the edges of the integral over x in 0 ... 1 of y, clamped to 0 ... 1.
     """
     total = np.zeros(len(x))
     for k in range(4):
@@ -85,7 +84,7 @@ def area_in_cell(x: Floats, y: Floats) -> Floats:
 
 
 def _mean_clamped(a: Floats, b: Floats) -> Floats:
-    """The mean of clamp(y, 0, 1) where y runs evenly from a to b."""
+    """The mean of clamp(y, 0, 1) while y goes linearly from a to b."""
     step = b - a
     flat = np.abs(step) < 1e-9
     over = np.divide(_antiderivative(b) - _antiderivative(a), step, out=np.zeros_like(step), where=~flat)
@@ -98,7 +97,7 @@ def _antiderivative(y: Floats) -> Floats:
 
 
 def _cell_range(corners: Floats, cells: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The first and the last cell that a quadrilateral can touch; the last before the first if it is outside."""
+    """The first and the last cell that a quadrilateral can overlap; first > last if it is outside."""
     low, high = corners.min(axis=1), corners.max(axis=1)
     first = np.floor(np.clip(low, 0, cells)).astype(np.int64)
     last = np.ceil(np.clip(high, 0, cells)).astype(np.int64) - 1
@@ -106,7 +105,7 @@ def _cell_range(corners: Floats, cells: int) -> tuple[NDArray[np.int64], NDArray
 
 
 def _chunks(counts: NDArray[np.int64]) -> list[slice]:
-    """Slices of the quadrilaterals with about PAIRS_AT_ONCE pairs each."""
+    """Slices of quadrilaterals with about PAIRS_AT_ONCE pairs each."""
     ends = np.cumsum(counts)
     if len(ends) == 0:
         return []

@@ -1,15 +1,16 @@
-"""Telescope cubes -> the l-v image on a model's axes: every voxel shared out by its overlap with the model's.
+"""Telescope cubes -> the l-v image on the grid of a network: what `iris cube` does.
 
-Comes in: FITS cubes (`cube_file`), the grid and the latitude reduction of a model. Goes out: an `LvImage`. All three
-axes conserve flux. A voxel that no cube fills counts as dark; how much of the image is filled is said. Where cubes
-overlap, the first one that was named counts. Cubes are read in slabs of channels, so that their size does not matter.
+In: FITS cubes (`cube_file`), the grid and the latitude reduction of a network. Out: an `LvImage`. Each voxel is divided
+among the cells of the grid that it overlaps, so that flux is conserved along all three axes. Voxels that no cube fills
+count as dark; the coverage is recorded. Where cubes overlap, the first one in the list counts. Cubes are read in slabs
+of channels, so their size is not limited by memory.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,49 +18,144 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from iris_cli.config.cube import CubeConfig
-from iris_cli.config.grid import Grid
-from iris_cli.config.toml import to_dict
-from iris_cli.console import progress
+from iris_cli.config.cube import CubeConfig, RegridConfig
+from iris_cli.config.grid import Grid, grid_preset
+from iris_cli.console import log, progress, warn
 from iris_cli.errors import DataError, UsageError, nearest
-from iris_cli.telescope.cube_file import CubeFile, open_cube
+from iris_cli.files import check_output, file_sha256
+from iris_cli.telescope.cube_file import CubeFile, CubeInput, open_cube
+from iris_cli.telescope.lv_image import SUFFIXES, LvImage, save_lv
 from iris_cli.telescope.overlap import disjoint, overlap_outside, quad_overlap
 
 REDUCTIONS: dict[str, Callable[..., NDArray]] = {"mean": np.mean, "max": np.max}
-#: Bytes that are alive at once for each voxel of a slab: as read, in kelvin, masked, its mask, and copies in C order.
+#: Below this share of the image that the cubes fill, a warning says that the rest is dark.
+NEARLY_ALL = 0.95
+#: Memory of a voxel of a slab: as read, in kelvin, masked, its mask, and copies in C order.
 BYTES_PER_VOXEL = 28
-#: Pixels whose corners are brought to the sky together.
+#: Pixels whose corners are converted to Galactic coordinates in one call.
 PIXELS_AT_ONCE = 200_000
-#: Corners are drawn in by so much before it is asked whether a pixel lies in another cube: shared edges are no overlap.
+#: Corners are moved towards the centre of a pixel by this factor before another cube is searched for them, so that
+#: pixels with common edges do not overlap.
 INSIDE = 0.98
 
 
-@dataclass(frozen=True)
-class LvImage:
-    """`image` (L, V) brightness temperature in K, `coverage` (L, V) the share of each pixel that the cubes fill.
+# --- what `iris cube` does --------------------------------------------------------------------------------------------
 
-    Ascending axes of `grid`; `latitude` says how the third axis was lost. `told` is where it came from.
+
+def write_lv_image(
+    paths: Sequence[Path],
+    out: Path,
+    grid: Grid,
+    latitude: str,
+    config: CubeConfig,
+    *,
+    overwrite: bool = False,
+    quiet: bool = False,
+    history: Sequence[str] = (),
+) -> LvImage:
+    """Write the l-v image of the cubes to `out` (.npz or .fits), with the SHA-256 of each cube.
+
+    `history` says how the file was made and is written into it. UsageError for an output name that is not free,
+    DataError as in `regrid`.
     """
+    check_output(out, overwrite, SUFFIXES)
+    lv = regrid(paths, grid, latitude, config, quiet=quiet)
+    cubes = [replace(cube, sha256=file_sha256(path)) for cube, path in zip(lv.cubes, paths, strict=True)]
+    lv = replace(lv, cubes=tuple(cubes))
+    report_coverage(lv)
+    save_lv(lv, out, history)
+    return lv
 
-    image: NDArray[np.float32]
-    coverage: NDArray[np.float32]
-    grid: Grid
+
+@dataclass(frozen=True)
+class RegridPlan:
+    """What a regridding would read, from the headers alone; no cubes for an l-v image that is regridded already."""
+
+    #: Pixels along longitude and velocity.
+    image: tuple[int, ...]
     latitude: str
-    told: dict[str, Any] = field(default_factory=dict)
+    cubes: tuple[CubeInput, ...] = ()
+    cube_sizes_GiB: tuple[float, ...] = ()
+    #: Of the two arrays that collect brightness and coverage.
+    sums_GiB: float = 0.0
+    memory_GiB: float = 0.0
 
     @property
-    def sampled(self) -> float:
-        """The share of the model's image that the cubes fill."""
-        return float(self.coverage.mean())
-
-    @property
-    def centre_deg(self) -> tuple[float, float]:
-        """The Galactic longitude and latitude of the model's (0, 0)."""
-        options = self.told.get("options", {})
-        return options.get("centre_lon_deg", 0.0), options.get("centre_lat_deg", 0.0)
+    def working_GiB(self) -> float:
+        """The memory that the work needs at most."""
+        return self.sums_GiB + min(self.memory_GiB, max(self.cube_sizes_GiB, default=0.0))
 
 
-def read_lv(
+def plan_regrid(paths: Sequence[Path], grid: Grid, latitude: str, config: CubeConfig) -> RegridPlan:
+    """UsageError and DataError as in `regrid`, as far as headers show."""
+    _check_arguments(paths, latitude)
+    cubes = []
+    for path in paths:
+        with open_cube(path, config) as cube:
+            check_memory(grid, config, [cube])
+            cubes.append(cube.info)
+    sizes = tuple(round(path.stat().st_size / 2**30, 4) for path in paths)
+    image = tuple(grid.observation_shape[1:])
+    return RegridPlan(image, latitude, tuple(cubes), sizes, round(sums_GiB(grid), 4), config.memory_GiB)
+
+
+def target_grid(
+    config: RegridConfig,
+    preset: str | None = None,
+    run: Path | None = None,
+    shards: Path | None = None,
+    latitude: str | None = None,
+) -> tuple[Grid, str]:
+    """The grid of one of `preset`, `run`, `shards` and `config.grid`, and the latitude reduction.
+
+    The reduction is that of the run or the shards, else that of `config`; `latitude` overrides both. UsageError when no
+    grid or more than one is given.
+    """
+    given = [x for x in (preset, run, shards, config.grid) if x is not None]
+    if len(given) != 1:
+        raise UsageError(
+            "no grid was given" if not given else "more than one grid was given",
+            "give one of --preset, --run, --shards, or a [grid] table in --config",
+        )
+    if run is not None:
+        grid, reduction = _grid_of_run(run)
+    elif shards is not None:
+        grid, reduction = _grid_of_shards(shards)
+    else:
+        grid, reduction = config.grid or grid_preset(str(preset)), config.latitude
+    return grid, latitude or reduction
+
+
+def _grid_of_run(run: Path) -> tuple[Grid, str]:
+    """Of an ensemble, the grid of its first member."""
+    from iris_cli.training.trained_run import open_members
+
+    data = open_members(run)[0].checkpoint.data
+    return data.grid, data.latitude
+
+
+def _grid_of_shards(shards: Path) -> tuple[Grid, str]:
+    from iris_cli.pairs.open_data import open_shards
+
+    dataset = open_shards(str(shards))
+    return dataset.grid, dataset.latitude
+
+
+def report_coverage(lv: LvImage) -> None:
+    """Log the assumptions behind an image, and a warning if the cubes fill too little of it."""
+    for note in (note for cube in lv.cubes for note in cube.notes):
+        log(f"note: {note}")
+    if lv.sampled < NEARLY_ALL:
+        warn(
+            f"the cubes fill {lv.sampled:.1%} of the model's image; the unobserved rest is dark, which the network "
+            "takes for empty"
+        )
+
+
+# --- cubes -> l-v image -----------------------------------------------------------------------------------------------
+
+
+def regrid(
     paths: Sequence[Path | str],
     grid: Grid,
     latitude: str = "mean",
@@ -67,61 +163,51 @@ def read_lv(
     *,
     quiet: bool = True,
 ) -> LvImage:
-    """Read, stitch and regrid. DataError when a header leaves out what is needed, or too little of the image is filled.
+    """Read, stitch and regrid cubes.
 
-    `latitude`: "mean" over the grid's latitudes (dark where no cube looks), or "max".
+    `latitude`: "mean" over the grid's latitudes (dark where no cube observed), or "max". DataError when a header leaves
+    out what is needed, or the cubes fill too little of the image.
     """
     config = config or CubeConfig()
-    if latitude not in REDUCTIONS:
-        raise UsageError(f"unknown latitude reduction '{latitude}'", nearest(latitude, REDUCTIONS))
-    if not paths:
-        raise UsageError("no cube was named", "name one or more FITS cubes")
+    _check_arguments(paths, latitude)
     with ExitStack() as stack:
         cubes = [stack.enter_context(open_cube(Path(path), config)) for path in paths]
         check_memory(grid, config, cubes)
         brightness, filled = _accumulate(cubes, grid, config, quiet)
-        made = _reduced(brightness, filled, grid, latitude, config, cubes)
-    _check_coverage(made, config)
-    return made
-
-
-def _reduced(
-    brightness: NDArray, filled: NDArray, grid: Grid, latitude: str, config: CubeConfig, cubes: list[CubeFile]
-) -> LvImage:
-    """(L B, V) sums over all cubes -> the image; ground that was covered twice is a mean."""
     shape = (grid.lon_steps, grid.lat_steps, grid.v_steps)
-    np.divide(brightness, filled, out=brightness, where=filled > 1.0)
-    image = REDUCTIONS[latitude](brightness.reshape(shape), axis=1)
-    coverage = np.minimum(filled, 1.0, out=filled).reshape(shape).mean(axis=1)
-    told = {
-        "cubes": [cube.told for cube in cubes],
-        "notes": [note for cube in cubes for note in cube.notes],
-        "options": to_dict(config),
-        "latitude": latitude,
-        "sampled": float(coverage.mean()),
-    }
-    return LvImage(image.astype(np.float32), coverage.astype(np.float32), grid, latitude, told)
+    np.divide(brightness, filled, out=brightness, where=filled > 1.0)  # cells that were covered twice hold a mean
+    image = REDUCTIONS[latitude](brightness.reshape(shape), axis=1).astype(np.float32)
+    coverage = np.minimum(filled, 1.0, out=filled).reshape(shape).mean(axis=1).astype(np.float32)
+    lv = LvImage(image, coverage, grid, latitude, tuple(cube.info for cube in cubes), config)
+    _check_coverage(lv)
+    return lv
 
 
-def _check_coverage(made: LvImage, config: CubeConfig) -> None:
-    cubes, share = made.told["cubes"], made.sampled
-    if share < max(config.min_coverage, 1e-9):
-        g = made.grid
-        where = (
-            f"l {g.lon_min_deg + config.centre_lon_deg:g} … {g.lon_max_deg + config.centre_lon_deg:g}, "
-            f"b {g.lat_min_deg + config.centre_lat_deg:g} … {g.lat_max_deg + config.centre_lat_deg:g} deg, "
+def _check_arguments(paths: Sequence[Path | str], latitude: str) -> None:
+    if latitude not in REDUCTIONS:
+        raise UsageError(f"unknown latitude reduction '{latitude}'", nearest(latitude, REDUCTIONS))
+    if not paths:
+        raise UsageError("no cube was named", "name one or more FITS cubes")
+
+
+def _check_coverage(lv: LvImage) -> None:
+    share, asked, g, (lon0, lat0) = lv.sampled, lv.options.min_coverage, lv.grid, lv.centre_deg
+    if share < max(asked, 1e-9):
+        field = (
+            f"l {g.lon_min_deg + lon0:g} … {g.lon_max_deg + lon0:g}, "
+            f"b {g.lat_min_deg + lat0:g} … {g.lat_max_deg + lat0:g} deg, "
             f"v {g.v_min_km_s:g} … {g.v_max_km_s:g} km/s"
         )
         raise DataError(
-            f"{', '.join(_place(cube) for cube in cubes)} fill{'s' if len(cubes) == 1 else ''} {share:.2%} of the "
-            f"model's image ({where}); at least {config.min_coverage:.0%} is asked for",
+            f"{', '.join(_field_of(cube) for cube in lv.cubes)} fill{'s' if len(lv.cubes) == 1 else ''} {share:.2%} of "
+            f"the model's image ({field}); the minimum is {asked:.0%}",
             "name further cubes, lower --min-coverage, or move the model's centre there: --centre-lon, --centre-lat",
         )
 
 
-def _place(told: dict[str, Any]) -> str:
-    low, high = told["velocity_range_km_s"]
-    return "{} (about l {:.4g}, b {:.3g}, v {:.4g} … {:.4g})".format(told["file"], *told["centre_deg"], low, high)
+def _field_of(cube: CubeInput) -> str:
+    low, high = cube.velocity_range_km_s
+    return "{} (about l {:.4g}, b {:.3g}, v {:.4g} … {:.4g})".format(cube.file, *cube.centre_deg, low, high)
 
 
 # --- memory -----------------------------------------------------------------------------------------------------------
@@ -133,7 +219,7 @@ def sums_GiB(grid: Grid) -> float:
 
 
 def check_memory(grid: Grid, config: CubeConfig, cubes: Sequence[CubeFile]) -> None:
-    """DataError when not even one channel of each cube fits beside the sums."""
+    """DataError when the memory does not hold the sums and one channel of each cube."""
     plane_GiB = max(cube.shape[1] * cube.shape[2] for cube in cubes) * BYTES_PER_VOXEL / 2**30
     needed = sums_GiB(grid) + plane_GiB
     if needed > config.memory_GiB:
@@ -145,12 +231,12 @@ def check_memory(grid: Grid, config: CubeConfig, cubes: Sequence[CubeFile]) -> N
 
 
 def slab_channels(cube: CubeFile, grid: Grid, config: CubeConfig, pixels: int) -> int:
-    """How many channels are read at once."""
+    """The number of channels that are read at once."""
     free = (config.memory_GiB - sums_GiB(grid)) * 2**30
     return max(1, min(cube.shape[0], int(free / (BYTES_PER_VOXEL * max(pixels, 1)))))
 
 
-# --- sharing out ------------------------------------------------------------------------------------------------------
+# --- accumulation -----------------------------------------------------------------------------------------------------
 
 
 def _accumulate(
@@ -159,23 +245,23 @@ def _accumulate(
     """(L B, V) brightness times filled share, and filled share, summed over the cubes."""
     shape = (grid.lon_steps * grid.lat_steps, grid.v_steps)
     brightness, filled = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    seen: list[_Found] = []
+    earlier: list[_Valid] = []
     for cube in cubes:
         sky = _Sky.of(cube, grid)
-        parts = _unclaimed(cube, sky, cubes[: len(seen)], seen)
-        found = _Found(np.zeros(cube.shape[1:], bool), np.zeros(cube.shape[0], bool))
+        parts = _parts(cube, sky, cubes[: len(earlier)], earlier)
+        valid = _Valid(np.zeros(cube.shape[1:], bool), np.zeros(cube.shape[0], bool))
         slabs = list(_slabs(cube, grid, config, sky))
         with progress(f"reading {cube.path.name}", len(slabs), quiet=quiet or not slabs) as bar:
             for channels in slabs:
-                _add_slab(cube, grid, sky, channels, parts, brightness, filled, found)
+                _add_slab(cube, grid, sky, channels, parts, brightness, filled, valid)
                 bar.advance()
-        seen.append(found)
+        earlier.append(valid)
     return brightness, filled
 
 
 @dataclass(frozen=True)
 class _Sky:
-    """The part of a cube's sky that the grid sees: rows and columns of pixels, and their (L B, pixels) shares."""
+    """The pixels of a cube inside the grid: their rows and columns, and their overlap (L B, pixels) with its cells."""
 
     rows: slice
     columns: slice
@@ -187,7 +273,7 @@ class _Sky:
 
     @classmethod
     def of(cls, cube: CubeFile, grid: Grid) -> _Sky:
-        """A few rows at a time, and of these only what the grid sees is kept."""
+        """Works on a few rows at a time and keeps only pixels inside the grid."""
         _, rows, columns = cube.shape
         step = max(1, PIXELS_AT_ONCE // columns)
         parts = []
@@ -208,12 +294,12 @@ class _Sky:
 
 
 def _quads(corner: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n + 1, m + 1) corners -> (n m, 4) going round each pixel."""
+    """(n + 1, m + 1) corners -> (n m, 4) in order around each pixel."""
     return np.stack([corner[:-1, :-1], corner[:-1, 1:], corner[1:, 1:], corner[1:, :-1]], axis=-1).reshape(-1, 4)
 
 
 def _in_one_piece(lon: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n, 4) longitudes of corners, those of a pixel across +-180 deg on one side: it must not span the whole sky."""
+    """(n, 4) longitudes of corners, without the jump of 360 deg in pixels across +-180 deg."""
     first = lon[:, :1]
     return first + (lon - first + 180.0) % 360.0 - 180.0
 
@@ -223,7 +309,7 @@ def _in_cells(degrees: NDArray[np.float64], axis: Any) -> NDArray[np.float64]:
 
 
 def _slabs(cube: CubeFile, grid: Grid, config: CubeConfig, sky: _Sky) -> Iterator[slice]:
-    """Runs of channels that the grid's velocities touch; none if the sky does not overlap."""
+    """Slabs of the channels inside the grid's velocities; none if no pixel is inside the grid."""
     edges = grid.velocity.edges()
     touched = np.flatnonzero((cube.v_high > edges[0]) & (cube.v_low < edges[-1]))
     if len(touched) == 0 or sky.shares.nnz == 0:
@@ -235,8 +321,8 @@ def _slabs(cube: CubeFile, grid: Grid, config: CubeConfig, sky: _Sky) -> Iterato
 
 
 @dataclass(frozen=True)
-class _Found:
-    """Where a cube has values: (rows, columns) in any channel, and (channels,) in any pixel; others are nobody's."""
+class _Valid:
+    """Where a cube has finite values: (rows, columns) in any channel, and (channels,) in any pixel."""
 
     pixels: NDArray[np.bool_]
     channels: NDArray[np.bool_]
@@ -248,33 +334,33 @@ class _Found:
 
 @dataclass(frozen=True)
 class _Part:
-    """Pixels of a cube (0 or 1 each, or None for all), and the velocities that earlier cubes hold already there."""
+    """Pixels of a cube (0 or 1 each, or None for all), and the velocities that earlier cubes cover there."""
 
     pixels: NDArray[np.float32] | None
     taken: list[tuple[float, float]]
 
 
-def _unclaimed(cube: CubeFile, sky: _Sky, earlier: Sequence[CubeFile], seen: Sequence[_Found]) -> list[_Part]:
-    """A voxel belongs to the first cube that holds it: which pixels lie wholly inside which earlier cubes."""
+def _parts(cube: CubeFile, sky: _Sky, earlier: Sequence[CubeFile], valid: Sequence[_Valid]) -> list[_Part]:
+    """The pixels of a cube, grouped by the earlier cubes that contain them: the first cube of a voxel counts."""
     owners = np.zeros(sky.pixels, np.int64)
-    for k, (other, found) in enumerate(zip(earlier, seen, strict=True)):
-        owners |= _inside(cube, sky, other, found.pixels).astype(np.int64) << k
+    for k, (other, there) in enumerate(zip(earlier, valid, strict=True)):
+        owners |= _inside(cube, sky, other, there.pixels).astype(np.int64) << k
     parts = []
     for code in np.unique(owners):
         taken = disjoint(
             [
                 each
-                for k, (other, found) in enumerate(zip(earlier, seen, strict=True))
+                for k, (other, there) in enumerate(zip(earlier, valid, strict=True))
                 if code >> k & 1
-                for each in found.velocities(other)
+                for each in there.velocities(other)
             ]
         )
         parts.append(_Part((owners == code).astype(np.float32) if earlier else None, taken))
     return parts
 
 
-def _inside(cube: CubeFile, sky: _Sky, other: CubeFile, found: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Whether centre and corners of each pixel lie in pixels that another cube has values for."""
+def _inside(cube: CubeFile, sky: _Sky, other: CubeFile, valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Whether centre and corners of each pixel lie in pixels of another cube that have values."""
     across = slice(sky.columns.start, sky.columns.stop + 1)
     corner_lon, corner_lat = (_quads(a[:, across]) for a in cube.corners(sky.rows))
     corner_lon = _in_one_piece(corner_lon)
@@ -284,7 +370,7 @@ def _inside(cube: CubeFile, sky: _Sky, other: CubeFile, found: NDArray[np.bool_]
         lon = lon0 if k == 4 else lon0 + INSIDE * (corner_lon[:, k] - lon0)
         lat = lat0 if k == 4 else lat0 + INSIDE * (corner_lat[:, k] - lat0)
         row, column = other.pixel_at(lon, lat)
-        inside &= (row >= 0) & found[np.maximum(row, 0), np.maximum(column, 0)]
+        inside &= (row >= 0) & valid[np.maximum(row, 0), np.maximum(column, 0)]
     return inside
 
 
@@ -296,15 +382,16 @@ def _add_slab(
     parts: list[_Part],
     brightness: NDArray[np.float32],
     filled: NDArray[np.float32],
-    found: _Found,
+    valid: _Valid,
 ) -> None:
+    """Add the overlap of some channels to `brightness` and `filled`, and record in `valid` where they have values."""
     data = cube.slab(channels, sky.rows, sky.columns)
-    valid = np.isfinite(data)
-    np.copyto(data, 0.0, where=~valid)
-    found.pixels[sky.rows, sky.columns] |= valid.any(axis=0)
-    found.channels[channels] |= valid.any(axis=(1, 2))
-    data, valid = data.reshape(len(data), -1), valid.reshape(len(valid), -1)
-    same = valid.all(axis=0) == valid.any(axis=0)
+    finite = np.isfinite(data)
+    np.copyto(data, 0.0, where=~finite)
+    valid.pixels[sky.rows, sky.columns] |= finite.any(axis=0)
+    valid.channels[channels] |= finite.any(axis=(1, 2))
+    data, finite = data.reshape(len(data), -1), finite.reshape(len(finite), -1)
+    all_or_none = bool((finite.all(axis=0) == finite.any(axis=0)).all())  # each pixel: in all channels or in none
     low, high, edges = cube.v_low[channels], cube.v_high[channels], grid.velocity.edges()
     for part in parts:
         shares = (overlap_outside(low, high, edges, part.taken) / grid.velocity.step).astype(np.float32)
@@ -314,9 +401,9 @@ def _add_slab(
         cells, shares = slice(used[0], used[-1] + 1), shares[:, used[0] : used[-1] + 1]
         mine = data if part.pixels is None else data * part.pixels
         brightness[:, cells] += (sky.shares @ np.ascontiguousarray(mine.T)) @ shares
-        if same.all():  # a pixel has values in all channels or in none
-            there = valid[0] if part.pixels is None else valid[0] * part.pixels
+        there = finite[0] if all_or_none else finite
+        there = there if part.pixels is None else there * part.pixels
+        if all_or_none:
             filled[:, cells] += np.outer(sky.shares @ there, shares.sum(axis=0))
         else:
-            there = valid if part.pixels is None else valid * part.pixels
             filled[:, cells] += (sky.shares @ np.ascontiguousarray(there.T, np.float32)) @ shares

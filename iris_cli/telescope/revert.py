@@ -1,16 +1,16 @@
-"""What `iris revert` does: trained networks and a telescope's cubes in, the view from above out, with what is known of
-its worth.
+"""TrainedRun networks and a telescope's cubes -> the map seen from above and its quality: what `iris revert` does.
 
-    from iris_cli.telescope.revert import revert
-    made = revert(["run"], ["cube.fits"], out="map.fits", figure="map.png")
-    made.density      # (R', L) M_sun / pc^3, mean over the networks
+from iris_cli.telescope.revert import revert
+made = revert(["run"], ["cube.fits"], out="map.fits", figure="map.png")
+made.density      # (R', L) M_sun / pc^3, mean over the networks
+made.record.quality.input_score
 """
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,39 +21,47 @@ from numpy.typing import NDArray
 from iris_cli import __version__
 from iris_cli.config.cube import CubeConfig, at_galactic_centre
 from iris_cli.config.grid import Grid
-from iris_cli.config.toml import to_dict
-from iris_cli.config.train import CHECKPOINTS
-from iris_cli.console import log, plural, warn
-from iris_cli.errors import DataError, IrisError, UsageError
-from iris_cli.evaluation.out_of_distribution import Familiar, familiar_inputs
-from iris_cli.files import atomic_file, check_output, file_sha256
-from iris_cli.observers.molecules import load_molecule
+from iris_cli.console import log, warn
+from iris_cli.errors import DataError, UsageError
+from iris_cli.evaluation.out_of_distribution import InputScore, TrainingInputs
+from iris_cli.files import check_output, file_sha256
 from iris_cli.standard.orbit_check import compare
-from iris_cli.telescope.cube import describe, plan, say
-from iris_cli.telescope.lv_file import load_lv
-from iris_cli.telescope.map_file import density_unit, save_map
-from iris_cli.telescope.regrid import LvImage, read_lv
-from iris_cli.training.run_folder import member_folders
-from iris_cli.training.test import Trained, open_run
+from iris_cli.telescope.density_map import (
+    Estimate,
+    FileInput,
+    MapProvenance,
+    MapQuality,
+    MapRecord,
+    MapSummary,
+    NetworkInput,
+    OrbitConsistency,
+    density_unit,
+    save_map,
+)
+from iris_cli.telescope.lv_image import LvImage, load_lv
+from iris_cli.telescope.regrid import RegridPlan, plan_regrid, regrid, report_coverage
+from iris_cli.training.trained_run import TrainedRun, open_members
 from iris_cli.units import INNER
-from shards.errors import ShardError
-from shards.index import Index
 
-FIGURES = (".png", ".pdf", ".svg")
+FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
 
 
 @dataclass(frozen=True)
 class Reversion:
     """`density` (R', L) is the mean over the networks, `spread` their standard deviation, None for one network.
 
-    Inner units (M_sun pc^-3), ascending axes of `grid`. `told` is everything else as plain JSON.
+    Inner units (M_sun pc^-3), ascending axes of `observed.grid`. `record` is what the map says about itself.
     """
 
     density: NDArray[np.float32]
     spread: NDArray[np.float32] | None
-    seen: LvImage
-    grid: Grid
-    told: dict[str, Any] = field(default_factory=dict)
+    observed: LvImage
+    record: MapRecord
+    outputs: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result for JSON, without its images."""
+        return {"outputs": list(self.outputs), "input": self.observed.to_dict(), **self.record.to_dict()}
 
 
 def revert(
@@ -70,40 +78,40 @@ def revert(
 ) -> Reversion:
     """Revert FITS cubes, or one l-v image of `iris cube`, with the best checkpoint of each run.
 
-    `runs` are run folders, folders of an ensemble or checkpoint files; several make mean and spread. `out` is a FITS
-    map in `unit` ("kg/m3" or "Msun/pc3"), `figure` a PNG, PDF or SVG; `history` says how they came about, and stands
-    in both. UsageError or DataError, before anything is
-    written, when a network takes another quantity than a temperature, when networks differ in grid, when a cube cannot
-    be brought to that grid, or an output exists.
+    `runs` are run folders, folders of an ensemble or checkpoint files; several give mean and spread. `out` is a FITS
+    map in `unit` ("kg/m3" or "Msun/pc3"), `figure` a PNG, PDF or SVG; `history` says how they were made and is written
+    into both. UsageError or DataError, before anything is written, when the quantity of a network is not a temperature,
+    when networks have different grids, when a cube cannot be regridded, or an output exists.
     """
     config = config or CubeConfig()
-    outputs = [Path(p) for p in (out, figure) if p is not None]
     _check_outputs(out, figure, unit, overwrite)
-    members = open_members(runs)
-    grid, latitude = check_alike(members)
-    seen = _observe([Path(c) for c in cubes], grid, latitude, config, quiet)
-    say(seen)
-    maps = np.stack([_predict(trained, seen) for trained in members])
+    members = open_members(*map(Path, runs))
+    grid, latitude = common_grid(members)
+    observed = _observe([Path(c) for c in cubes], grid, latitude, config, quiet)
+    report_coverage(observed)
+    maps = np.stack([_predict(trained, observed) for trained in members])
     density = maps.mean(axis=0)
     spread = maps.std(axis=0, ddof=1).astype(np.float32) if len(maps) > 1 else None
-    familiar = familiar_inputs(_run_of(members[0]), members[0].checkpoint, members[0].hyper, quiet)
-    told = {
-        "command": "revert",
-        **_provenance(members, cubes, config, seen),
-        "input": describe(seen),
-        "line": _line(members[0], seen),
-        "map": measure(maps, grid),
-        "novelty": _novelty(familiar, seen),
-        "consistency": _consistency(familiar, seen, density),
-        "outputs": [str(p) for p in outputs],
-        "unit": unit,
-    }
-    made = Reversion(density, spread, seen, grid, told)
+    record = MapRecord(
+        _provenance(members, cubes, observed, unit),
+        summarise_maps(maps, grid),
+        _quality(members[0].training_inputs(), observed, density),
+    )
+    made = Reversion(density, spread, observed, record, tuple(str(p) for p in (out, figure) if p is not None))
     if out is not None:
-        save_map(Path(out), density, spread, seen, unit, told, caption(told), history)
+        save_map(Path(out), density, spread, observed, record, history)
     if figure is not None:
-        _draw(made, Path(figure), unit, history)
+        _save_figure(made, Path(figure), history)
     return made
+
+
+@dataclass(frozen=True)
+class RevertPlan:
+    """What a reversion would read and write."""
+
+    networks: tuple[str, ...]
+    input: RegridPlan
+    outputs: tuple[str, ...]
 
 
 def plan_revert(
@@ -114,34 +122,35 @@ def plan_revert(
     config: CubeConfig,
     unit: str,
     overwrite: bool,
-) -> dict[str, Any]:
-    """What would be read and written, with the same checks; nothing is computed."""
+) -> RevertPlan:
+    """Performs the checks of `revert` that need no computation."""
     _check_outputs(out, figure, unit, overwrite)
-    members = open_members(runs)
-    grid, latitude = check_alike(members)
+    members = open_members(*map(Path, runs))
+    grid, latitude = common_grid(members)
     if len(cubes) == 1 and load_lv(cubes[0]) is not None:
-        told: dict[str, Any] = {"image": list(grid.observation_shape[1:]), "latitude": latitude}
+        planned = RegridPlan(tuple(grid.observation_shape[1:]), latitude)
     else:
-        told = plan(cubes, grid, latitude, config)
-    return {
-        "networks": [str(m.path) for m in members],
-        **told,
-        "outputs": [str(p) for p in (out, figure) if p is not None],
-    }
+        planned = plan_regrid(cubes, grid, latitude, config)
+    outputs = tuple(str(p) for p in (out, figure) if p is not None)
+    return RevertPlan(tuple(str(m.path) for m in members), planned, outputs)
+
+
+def _check_outputs(out: Path | str | None, figure: Path | str | None, unit: str, overwrite: bool) -> None:
+    density_unit(unit)
+    if out is not None:
+        check_output(Path(out), overwrite, (".fits",))
+    if figure is not None:
+        check_output(Path(figure), overwrite, FIGURE_SUFFIXES)
 
 
 # --- networks ---------------------------------------------------------------------------------------------------------
 
 
-def open_members(runs: Sequence[Path | str]) -> list[Trained]:
-    """The best checkpoint of every run, and of every member of an ensemble. DataError where there is none."""
-    if not runs:
-        raise UsageError("no run was named", "name the folder of `iris train --out`, or a checkpoint in it")
-    return [open_run(folder) for run in runs for folder in member_folders(Path(run))]
+def common_grid(members: Sequence[TrainedRun]) -> tuple[Grid, str]:
+    """The grid and the latitude reduction of all members.
 
-
-def check_alike(members: Sequence[Trained]) -> tuple[Grid, str]:
-    """The grid and the latitude reduction of all. DataError when they differ, or take no temperature."""
+    DataError when they differ, or the networks take another quantity than a temperature.
+    """
     first = members[0]
     for member in members:
         data = member.checkpoint.data
@@ -156,239 +165,163 @@ def check_alike(members: Sequence[Trained]) -> tuple[Grid, str]:
     return first.checkpoint.data.grid, first.checkpoint.data.latitude
 
 
-def _predict(trained: Trained, seen: LvImage) -> NDArray[np.float32]:
+def _predict(trained: TrainedRun, observed: LvImage) -> NDArray[np.float32]:
     reverter = trained.checkpoint.make_reverter()
     with torch.no_grad():
-        density = reverter.multi_unit_call(torch.from_numpy(seen.image)[None, None], INNER, INNER)
+        density = reverter.multi_unit_call(torch.from_numpy(observed.image)[None, None], INNER, INNER)
     return density[0, 0].float().numpy()
 
 
-def _run_of(trained: Trained) -> Path:
-    """The run folder that a checkpoint lies in; the checkpoint itself if it lies elsewhere."""
-    folder = trained.path.parent.parent
-    return folder if (folder / "config.toml").exists() else trained.path
+# --- input ------------------------------------------------------------------------------------------------------------
 
-
-# --- what comes in ----------------------------------------------------------------------------------------------------
+#: Frequencies whose ratio differs from 1 by less than this are the same line: Doppler shifts are smaller than this, and
+#: different transitions are farther apart.
+SAME_LINE = 2e-3
 
 
 def _observe(cubes: list[Path], grid: Grid, latitude: str, config: CubeConfig, quiet: bool) -> LvImage:
-    made = load_lv(cubes[0]) if len(cubes) == 1 and cubes[0].is_file() else None
-    if made is None:
-        return read_lv(cubes, grid, latitude, config, quiet=quiet)
-    for name, here, there in (("latitude reduction", made.latitude, latitude), ("grid", made.grid, grid)):
+    """The l-v image of the cubes, or the image that `iris cube` has already made."""
+    lv = load_lv(cubes[0]) if len(cubes) == 1 and cubes[0].is_file() else None
+    if lv is None:
+        return regrid(cubes, grid, latitude, config, quiet=quiet)
+    for name, here, there in (("latitude reduction", lv.latitude, latitude), ("grid", lv.grid, grid)):
         if here != there:
-            raise DataError(f"{cubes[0]} and the run differ in their {name}", "make it anew: iris cube … --run RUN")
+            raise DataError(f"{cubes[0]} and the run differ in their {name}", "make it again: iris cube … --run RUN")
     if config != CubeConfig():
         raise UsageError(f"{cubes[0]} is regridded already", "give such flags to `iris cube`")
-    return made
-
-
-def _check_outputs(out: Path | str | None, figure: Path | str | None, unit: str, overwrite: bool) -> None:
-    density_unit(unit)
-    if out is not None:
-        check_output(Path(out), overwrite, (".fits",))
-    if figure is not None:
-        check_output(Path(figure), overwrite, FIGURES)
+    return lv
 
 
 def _provenance(
-    members: Sequence[Trained], cubes: Sequence[Path | str], config: CubeConfig, seen: LvImage
-) -> dict[str, Any]:
+    members: Sequence[TrainedRun], cubes: Sequence[Path | str], observed: LvImage, unit: str
+) -> MapProvenance:
     import astropy
 
-    return {
-        "software": {
+    return MapProvenance(
+        software={
             "iris": __version__,
             "torch": str(torch.__version__),
             "astropy": astropy.__version__,
             "numpy": np.__version__,
             "python": platform.python_version(),
         },
-        "networks": [
-            {
-                "checkpoint": str(m.path),
-                "sha256": file_sha256(m.path),
-                "epoch": m.checkpoint.progress.epoch,
-                "trained_by": m.checkpoint.software,
-            }
+        networks=tuple(
+            NetworkInput(str(m.path), file_sha256(m.path), m.checkpoint.progress.epoch, m.checkpoint.software)
             for m in members
-        ],
-        "files": [{"file": str(c), "sha256": file_sha256(Path(c))} for c in cubes],
-        "options": to_dict(config),
-        "grid": to_dict(seen.grid),
-        "made_of": seen.told,
-    }
+        ),
+        files=tuple(FileInput(str(c), file_sha256(Path(c))) for c in cubes),
+        options=observed.options,
+        grid=observed.grid,
+        cubes=observed.cubes,
+        trained_lines_GHz=_trained_lines(members[0], observed),
+        unit=unit,
+    )
 
 
-# --- the line ---------------------------------------------------------------------------------------------------------
-
-#: Frequencies that differ by a smaller share are one line: Doppler shifts are smaller, other transitions are not.
-SAME_LINE = 2e-3
-
-
-def _line(trained: Trained, seen: LvImage) -> dict[str, Any]:
-    """The lines that the network learned, from its shards, and those of the cubes; a warning where they differ."""
-    learned, cubes = _learned_lines(trained), [cube["rest_frequency_GHz"] for cube in seen.told["cubes"]]
-    for frequency in cubes:
-        if frequency and learned and all(abs(frequency / f - 1.0) > SAME_LINE for f in learned.values()):
-            names = ", ".join(f"{name} at {f:.4f} GHz" for name, f in learned.items())
+def _trained_lines(trained: TrainedRun, observed: LvImage) -> dict[str, float]:
+    """Name -> GHz of the lines that the network was trained on; a warning if a cube is of another line."""
+    lines = trained.checkpoint.data.lines
+    for frequency in (cube.rest_frequency_GHz for cube in observed.cubes):
+        if frequency and lines and all(abs(frequency / f - 1.0) > SAME_LINE for f in lines.values()):
+            names = ", ".join(f"{name} at {f:.4f} GHz" for name, f in lines.items())
             warn(
-                f"the cube is of a line at {frequency:.4f} GHz, the network learned {names}: another line has another "
-                "brightness, and so another density"
+                f"the cube is of a line at {frequency:.4f} GHz, the network was trained on {names}: another line has "
+                "another brightness, and so another density"
             )
-    return {"learned_GHz": learned, "cubes_GHz": cubes}
+    return lines
 
 
-def _learned_lines(trained: Trained) -> dict[str, float]:
-    """Name -> GHz; nothing where the shards are gone or do not say."""
-    found: dict[str, float] = {}
-    for folder in trained.hyper.data:
-        try:
-            lines = Index.open(folder).attributes["config"]["synthetic"]["lines"]
-            for line in lines:
-                name = f"{Path(line['molecule']).stem} {line['transition']}"
-                found[name] = load_molecule(line["molecule"]).line(line["transition"]).frequency_Hz / 1e9
-        except (ShardError, IrisError, KeyError, TypeError):
-            continue
-    return found
+# --- quality ----------------------------------------------------------------------------------------------------------
 
 
-# --- what is known of it ----------------------------------------------------------------------------------------------
-
-
-def measure(maps: NDArray, grid: Grid) -> dict[str, Any]:
-    """(members, R', L): mass, peak and the share on the near side; with their spread where there are several."""
+def summarise_maps(maps: NDArray, grid: Grid) -> MapSummary:
+    """Densities (members, R', L) in inner units -> their summary."""
     r = grid.distance.centres()[grid.r_crop_min : grid.r_crop_max]
     height, width = (np.deg2rad(a.step) * n for a, n in ((grid.latitude, grid.lat_steps), (grid.longitude, 1)))
     volume_pc3 = (r**2 * grid.distance.step * height * width)[:, None]
     masses = maps.astype(np.float64) * volume_pc3
     total = masses.sum(axis=(1, 2))
     near = masses[:, r < grid.observer_distance_pc].sum(axis=(1, 2)) / np.where(total > 0, total, 1.0)
-    told = {"mass_Msun": total, "near_share": near, "peak_Msun_pc3": maps.max(axis=(1, 2)).astype(np.float64)}
-    return {
-        name: {"mean": float(v.mean()), **({"spread": float(v.std(ddof=1))} if len(v) > 1 else {})}
-        for name, v in told.items()
-    }
+    return MapSummary(*map(_estimate, (total, near, maps.max(axis=(1, 2)).astype(np.float64))))
 
 
-def _novelty(familiar: Familiar | str, seen: LvImage) -> dict[str, Any]:
-    if isinstance(familiar, str):
-        log(f"note: no score of how usual this input is: {familiar}")
-        return {"score": None, "why": familiar}
-    judged = familiar.judge(seen.image)
-    if judged.unlike:
-        odd = ", ".join(
+def _estimate(values: NDArray) -> Estimate:
+    return Estimate(float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else None)
+
+
+def _quality(inputs: TrainingInputs | str, observed: LvImage, density: NDArray) -> MapQuality:
+    """`inputs` describes the training set; a sentence instead says why it is unknown."""
+    if isinstance(inputs, str):
+        log(f"note: no comparison of this input with the training set: {inputs}")
+        return MapQuality(observed.sampled, None, inputs, _consistency(None, observed, density))
+    score = _input_score(inputs, observed)
+    return MapQuality(observed.sampled, score, "", _consistency(inputs.explained, observed, density))
+
+
+def _input_score(inputs: TrainingInputs, observed: LvImage) -> InputScore:
+    """The distance of the input from the training set; a warning if it is unlike it."""
+    found = inputs.score(observed.image)
+    if found.unlike:
+        unusual = ", ".join(
             f"{name.replace('_', ' ')} (percentile {s.percentile:.0f})"
-            for name, s in judged.summaries.items()
+            for name, s in found.summaries.items()
             if not 1.0 <= s.percentile <= 99.0
         )
         warn(
-            f"this input is unlike the training set: distance {judged.score:.2f}, held-out inputs "
-            f"{judged.median_held_out:.2f} in the median, {judged.percentile:.0f} % of them nearer"
-            f"{f'; unusual: {odd}' if odd else ''}. Do not trust the map"
-        )
-    return asdict(judged)
-
-
-def _consistency(familiar: Familiar | str, seen: LvImage, density: NDArray) -> list[dict[str, Any]]:
-    """One for each orbit model; none where they do not hold."""
-    if not at_galactic_centre(*seen.centre_deg):
-        warn(
-            "the model's centre is moved to l {:g}, b {:g}: it learned the Galactic Centre, and its distances and "
-            "densities mean nothing elsewhere".format(*seen.centre_deg)
-        )
-        return []
-    found = [asdict(a) for a in compare(seen.image, seen.coverage, density, seen.grid)]
-    if isinstance(familiar, Familiar):
-        for k, entry in enumerate(found):
-            low, middle = np.percentile(familiar.explained[:, k], [5, 50])
-            entry |= {"true_maps_5_percent": float(low), "true_maps_median": float(middle)}
-    if not any(_good(entry) for entry in found):
-        best = max(found, key=lambda entry: entry["explained"])
-        warn(
-            f"the map does not explain the observation: gas in it, moving as {best['orbit']} have it, would be seen "
-            f"where {best['explained']:.0%} of the emission is ({best['chance']:.0%} by chance)"
+            f"this input is unlike the training set: distance {found.score:.2f}, held-out inputs "
+            f"{found.median_held_out:.2f} in the median, {found.percentile:.0f} % of them nearer"
+            f"{f'; unusual: {unusual}' if unusual else ''}. Do not trust the map"
         )
     return found
 
 
-def _good(entry: dict[str, Any]) -> bool:
-    """More than chance, more than a galaxy that turns the other way, as much as nearly all true maps."""
-    return entry["explained"] > max(entry["chance"], entry["reversed"]) and entry["explained"] >= entry.get(
-        "true_maps_5_percent", 0.0
+def _consistency(explained: NDArray | None, observed: LvImage, density: NDArray) -> tuple[OrbitConsistency, ...]:
+    """The agreement with each orbit model, none away from the Galactic Centre; a warning if it is good with none.
+
+    `explained` (galaxies, orbit models) is the share that true maps of held-out galaxies explain.
+    """
+    if not at_galactic_centre(*observed.centre_deg):
+        warn(
+            "the model's centre is moved to l {:g}, b {:g}: the network was trained on the Galactic Centre, and its "
+            "distances and densities mean nothing elsewhere".format(*observed.centre_deg)
+        )
+        return ()
+    agreements = compare(observed.image, observed.coverage, density, observed.grid)
+    true_maps = [(None, None)] * len(agreements) if explained is None else np.percentile(explained, [5, 50], axis=0).T
+    found = tuple(
+        OrbitConsistency(**asdict(agreement), true_maps_5_percent=_number(low), true_maps_median=_number(median))
+        for agreement, (low, median) in zip(agreements, true_maps, strict=True)
     )
+    if not any(entry.good for entry in found):
+        best = max(found, key=lambda entry: entry.explained)
+        warn(
+            f"the map does not explain the observation: its gas, moving as in {best.orbit}, would be seen where "
+            f"{best.explained:.0%} of the emission is ({best.chance:.0%} by chance)"
+        )
+    return found
 
 
-# --- what goes out ----------------------------------------------------------------------------------------------------
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
 
 
-def _draw(made: Reversion, path: Path, unit: str, history: Sequence[str]) -> None:
+# --- figure -----------------------------------------------------------------------------------------------------------
+
+
+def _save_figure(made: Reversion, path: Path, history: Sequence[str]) -> None:
     from iris_cli.plots.reverted_map import draw_map
-    from iris_cli.plots.style import metadata
+    from iris_cli.plots.style import STYLES, save
 
+    unit, observed = made.record.provenance.unit, made.observed
     _, factor = density_unit(unit)
-    spread = None if made.spread is None else made.spread * factor
     figure = draw_map(
         made.density * factor,
-        spread,
-        made.seen.image,
-        made.seen.coverage,
-        made.grid,
+        None if made.spread is None else made.spread * factor,
+        observed.image,
+        observed.coverage,
+        observed.grid,
         unit,
-        made.seen.centre_deg,
-        caption=caption(made.told),
+        observed.centre_deg,
+        caption=made.record.caption(),
     )
-    with atomic_file(path) as file:
-        figure.savefig(file, format=path.suffix[1:], dpi=150, metadata=metadata(path, history))
-
-
-def caption(told: dict[str, Any]) -> str:
-    """What stands under the map wherever it is shown: what it is, of which cubes, by which runs, and its worth."""
-    cubes = ", ".join(Path(file["file"]).name for file in told["files"])
-    runs = ", ".join(dict.fromkeys(_run_name(Path(network["checkpoint"])) for network in told["networks"]))
-    networks = plural(len(told["networks"]), "network")
-    what = f"H2 density seen from Galactic north, reverted from {cubes} by {networks} ({runs})"
-    return "; ".join([what, *captions(told)])
-
-
-def _run_name(checkpoint: Path) -> str:
-    """`run` of run/checkpoints/best.pt, `run` also of run/member-01/checkpoints/best.pt."""
-    if checkpoint.parent.name != CHECKPOINTS:
-        return checkpoint.name
-    run = checkpoint.absolute().parent.parent
-    return run.parent.name if run.name.startswith("member-") else run.name
-
-
-def captions(told: dict[str, Any]) -> Iterator[str]:
-    """What a figure must not be shown without."""
-    yield f"{told['input']['sampled']:.0%} of the input observed"
-    novelty = told["novelty"]
-    if novelty["score"] is None:
-        yield "likeness to the training set unknown"
-    else:
-        yield (
-            f"{'UNLIKE' if novelty['unlike'] else 'like'} the training set "
-            f"(farther than {novelty['percentile']:.0f} % of held-out inputs)"
-        )
-    if told["consistency"]:
-        best = max(told["consistency"], key=lambda entry: entry["explained"])
-        yield (
-            f"explains {best['explained']:.0%} of the emission on the orbits of {best['orbit']} "
-            f"({best['chance']:.0%} by chance, {best['reversed']:.0%} turning the other way)"
-        )
-
-
-def sentences(told: dict[str, Any]) -> Iterator[str]:
-    """The result for people."""
-    mass, near = told["map"]["mass_Msun"], told["map"]["near_share"]
-    networks = len(told["networks"])
-    yield (
-        f"{plural(networks, 'network')}: {_with_spread(mass)} solar masses of H2, "
-        f"{_with_spread(near)} of it on the near side"
-    )
-    yield from (caption for caption in captions(told))
-
-
-def _with_spread(value: dict[str, float]) -> str:
-    return f"{value['mean']:.3g}" + (f" ± {value['spread']:.2g}" if "spread" in value else "")
+    save(figure, path, replace(STYLES["screen"], dpi=150), history)

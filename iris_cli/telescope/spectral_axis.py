@@ -1,9 +1,9 @@
-"""A cube's spectral axis, of whatever kind, as velocities: km/s in the LSR, radio convention, positive receding."""
+"""The spectral axis of a cube, of any kind, as velocities: km/s in the LSR, radio convention, positive receding."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from astropy import units as u
@@ -13,17 +13,64 @@ from numpy.typing import NDArray
 
 from iris_cli.config.cube import CubeConfig
 from iris_cli.errors import DataError, UsageError
+from iris_cli.telescope.brightness_unit import rest_frequency_Hz
 from iris_cli.units import LIGHT_SPEED_M_S
 
 Floats = NDArray[np.float64]
 
-_CONVENTION_OF = {"VRAD": "radio", "VOPT": "optical", "ZOPT": "optical", "VELO": "relativistic"}
-#: SI units of each kind, as wcslib delivers them.
+#: CTYPE -> velocity convention.
+_CONVENTIONS = {"VRAD": "radio", "VOPT": "optical", "ZOPT": "optical", "VELO": "relativistic"}
+#: CTYPE -> the SI unit in which wcslib returns values.
 _SI = {"VRAD": "m/s", "VOPT": "m/s", "VELO": "m/s", "ZOPT": "", "FREQ": "Hz", "WAVE": "m"}
 
 
+@dataclass(frozen=True)
+class SpectralAxis:
+    """Channel k spans `v_low[k]` … `v_high[k]` in km/s. `ctype` and `frame` are those of the header."""
+
+    v_low: Floats
+    v_high: Floats
+    ctype: str
+    frame: str | None
+    notes: tuple[str, ...]
+
+    @property
+    def range_km_s(self) -> tuple[float, float]:
+        return float(self.v_low.min()), float(self.v_high.max())
+
+
+def read_spectral_axis(path: Path, header: fits.Header, wcs: WCS, channels: int, config: CubeConfig) -> SpectralAxis:
+    """The velocities of the channels, with assumptions that the user should know as notes.
+
+    DataError when the axis is of a kind without a velocity, when it needs a unit or a rest frequency that neither
+    header nor flags give, and when its frame is not the LSR.
+    """
+    notes = _check_frame(path, wcs, config)
+    k = wcs.wcs.spec
+    ctype = str(wcs.wcs.ctype[k])
+    kind = ctype[:4]
+    if kind not in _SI:
+        raise DataError(f"{path}: no velocity can be made of a spectral axis '{ctype}'", f"known: {', '.join(_SI)}")
+    per_SI = _unit_factor(path, header, k, kind, config)
+    try:
+        values = wcs.sub([k + 1]).wcs_pix2world(np.arange(channels + 1) - 0.5, 0)[0] * per_SI
+    except Exception as error:  # an axis that is coupled to those of the sky, or one that needs a rest frequency
+        raise DataError(
+            f"{path}: its spectral axis cannot be read: {str(error).strip().splitlines()[-1]}",
+            "its axis must not be coupled to those of the sky",
+        ) from None
+    edges = radio_km_s(_ratio(path, values, kind, wcs, config)) + (config.velocity_shift_km_s or 0.0)
+    if not np.isfinite(edges).all() or (np.diff(edges) == 0).any():
+        raise DataError(
+            f"{path}: its spectral axis gives velocities that are not finite or do not change",
+            "fix CRVAL, CDELT and CUNIT of that axis",
+        )
+    ends = np.stack([edges[:-1], edges[1:]])
+    return SpectralAxis(ends.min(axis=0), ends.max(axis=0), ctype, wcs.wcs.specsys or None, notes)
+
+
 def frequency_ratio(velocity_m_s: Floats, convention: str) -> Floats:
-    """nu / nu0 of a line that moves so fast (Greisen et al. 2006, A&A 446, 747)."""
+    """nu / nu0 of a line at this velocity (Greisen et al. 2006, A&A 446, 747)."""
     beta = velocity_m_s / LIGHT_SPEED_M_S
     if convention == "radio":
         return 1.0 - beta
@@ -33,64 +80,28 @@ def frequency_ratio(velocity_m_s: Floats, convention: str) -> Floats:
 
 
 def radio_km_s(ratio: Floats) -> Floats:
+    """The velocity of a line at nu / nu0, radio convention."""
     return 1e-3 * LIGHT_SPEED_M_S * (1.0 - ratio)
 
 
-def channel_edges_km_s(
-    path: Path, header: fits.Header, wcs: WCS, channels: int, config: CubeConfig
-) -> tuple[Floats, Floats, dict[str, Any]]:
-    """The lower and the upper end of each channel, and what a header should tell of it.
-
-    DataError when the axis is of a kind without a velocity, or needs a unit or a rest frequency that nobody gave.
-    """
-    k = wcs.wcs.spec
-    kind = str(wcs.wcs.ctype[k])[:4]
-    if kind not in _SI:
-        raise DataError(
-            f"{path}: no velocity can be made of a spectral axis '{wcs.wcs.ctype[k]}'", f"known: {', '.join(_SI)}"
-        )
-    per_SI = _unit_factor(path, header, k, kind, config)
-    try:
-        values = wcs.sub([k + 1]).wcs_pix2world(np.arange(channels + 1) - 0.5, 0)[0] * per_SI
-    except Exception as error:  # an axis that is tied to the sky's, or one that needs a rest frequency
-        raise DataError(
-            f"{path}: its spectral axis cannot be read: {str(error).strip().splitlines()[-1]}",
-            "its axis must not be tied to those of the sky",
-        ) from None
-    ratio = _ratio(path, values, kind, wcs, config)
-    edges = radio_km_s(ratio) + (config.velocity_shift_km_s or 0.0)
-    if not np.isfinite(edges).all() or (np.diff(edges) == 0).any():
-        raise DataError(
-            f"{path}: its spectral axis gives velocities that are not finite or do not change",
-            "mend CRVAL, CDELT and CUNIT of that axis",
-        )
-    ends = np.stack([edges[:-1], edges[1:]])
-    told = {
-        "spectral_axis": str(wcs.wcs.ctype[k]),
-        "frame": wcs.wcs.specsys or None,
-        "velocity_range_km_s": [float(ends.min()), float(ends.max())],
-    }
-    return ends.min(axis=0), ends.max(axis=0), told
-
-
 def _ratio(path: Path, values: Floats, kind: str, wcs: WCS, config: CubeConfig) -> Floats:
+    """nu / nu0 of values in SI units."""
     if kind in ("FREQ", "WAVE"):
         if config.velocity_convention:
-            raise UsageError(f"{path} has a {kind} axis, which knows no convention", "leave out --velocity-convention")
-        frequency = values if kind == "FREQ" else LIGHT_SPEED_M_S / values
-        rest = wcs.wcs.restfrq or (LIGHT_SPEED_M_S / wcs.wcs.restwav if wcs.wcs.restwav else 0.0)
-        if not rest:
+            raise UsageError(f"{path} has a {kind} axis, which has no convention", "leave out --velocity-convention")
+        rest_Hz = rest_frequency_Hz(wcs)
+        if not rest_Hz:
             raise DataError(
                 f"{path} has a {kind} axis and does not say its rest frequency (RESTFRQ)",
                 "give --rest-frequency-ghz, e.g. 220.3986841 for 13CO(2-1)",
             )
-        return frequency / rest
+        return (values if kind == "FREQ" else LIGHT_SPEED_M_S / values) / rest_Hz
     velocity = values * LIGHT_SPEED_M_S if kind == "ZOPT" else values
-    return frequency_ratio(velocity, config.velocity_convention or _CONVENTION_OF[kind])
+    return frequency_ratio(velocity, config.velocity_convention or _CONVENTIONS[kind])
 
 
 def _unit_factor(path: Path, header: fits.Header, k: int, kind: str, config: CubeConfig) -> float:
-    """What wcslib's values are multiplied with to be SI: 1, unless the header has no CUNIT and the flag says it."""
+    """The factor from wcslib's values to SI: 1, unless the header has no CUNIT and --spectral-unit gives it."""
     stated = str(header.get(f"CUNIT{k + 1}", "")).strip()
     if kind == "ZOPT" or (stated and config.spectral_unit is None):
         return 1.0
@@ -107,21 +118,21 @@ def _unit_factor(path: Path, header: fits.Header, k: int, kind: str, config: Cub
         raise UsageError(f"'{config.spectral_unit}' is no unit of a {kind} axis", "e.g. km/s, m/s, Hz, GHz") from None
 
 
-def check_frame(path: Path, wcs: WCS, config: CubeConfig) -> list[str]:
-    """DataError unless velocities are in the LSR, or are brought there by hand; a note when the header is silent."""
+def _check_frame(path: Path, wcs: WCS, config: CubeConfig) -> tuple[str, ...]:
+    """DataError unless velocities are in the LSR or --velocity-shift is given; a note if the header has no frame."""
     frame = str(wcs.wcs.specsys).strip().upper()
     if config.velocity_shift_km_s is not None:
-        return []
+        return ()
     if frame == "LSRD":  # (9, 12, 7) km/s of the Sun, against 20 km/s to 18h +30d (1900)
-        return [
+        return (
             f"{path.name} gives velocities in the dynamical LSR, which are taken as they are; towards the Galactic "
-            "Centre the kinematic LSR has them 1.3 km/s higher (--velocity-shift adds to them)"
-        ]
+            "Centre the kinematic LSR has them 1.3 km/s higher (--velocity-shift adds to them)",
+        )
     if frame.startswith("LSR"):
-        return []
+        return ()
     if frame:
         raise DataError(
             f"{path} gives velocities in the frame {frame}, the model takes LSR",
             "--velocity-shift KM_S is added to them (0: take them as they are)",
         )
-    return [f"{path.name} does not say the frame of its velocities (SPECSYS); taken as LSR"]
+    return (f"{path.name} does not say the frame of its velocities (SPECSYS); taken as LSR",)

@@ -10,6 +10,7 @@ checkpoints/step-*.pt    the last few; best.pt is the one with the lowest valida
 from __future__ import annotations
 
 import io
+import json
 import pickle
 import platform
 import warnings
@@ -25,16 +26,17 @@ from iris_cli.config.grid import Grid
 from iris_cli.config.toml import from_dict, to_dict
 from iris_cli.errors import DataError, UsageError
 from iris_cli.files import atomic_file
+from iris_cli.pairs.datasets import Pairs
 from iris_cli.pairs.noise import ImageNoise
-from iris_cli.pairs.sources import Pairs
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.units import INNER
+from shards.order import stream_key
 
 FORMAT = "iris-checkpoint"
 VERSION = 3
 
 
-@dataclass
+@dataclass(frozen=True)
 class Progress:
     """How far a run is. `position` counts the samples of the current epoch that are behind us, over all ranks."""
 
@@ -49,7 +51,8 @@ class Progress:
 class DataDescription:
     """The pairs that a network was trained on. `latitude` is the reduction of the latitude axis: mean or max.
 
-    `fingerprint` and `litter` identify the data sets of pairs and of litter.
+    `fingerprint` and `litter` identify the data sets of pairs and of litter. `lines` are the spectral lines in the
+    observations, name -> GHz, where they are known.
     """
 
     fingerprint: str
@@ -58,15 +61,21 @@ class DataDescription:
     latitude: str
     litter: str | None = None
     noise: ImageNoise | None = None
+    lines: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, pairs: Pairs, litter: Pairs | None = None, noise: ImageNoise | None = None) -> DataDescription:
         fingerprint = litter.fingerprint if litter else None
-        return cls(pairs.fingerprint, pairs.grid, pairs.quantity, pairs.latitude, fingerprint, noise)
+        return cls(pairs.fingerprint, pairs.grid, pairs.quantity, pairs.latitude, fingerprint, noise, pairs.lines)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as a checkpoint file holds them."""
         return {**vars(self), "grid": to_dict(self.grid), "noise": asdict(self.noise) if self.noise else None}
+
+    @property
+    def key(self) -> str:
+        """16 hexadecimal digits that identify all of this."""
+        return f"{stream_key(json.dumps(self.to_dict(), sort_keys=True)):016x}"
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> DataDescription:

@@ -1,4 +1,4 @@
-"""A running mean of the weights while they are learned: less noisy than the last step's, at no cost in gradients."""
+"""Exponential moving average (EMA) of the weights during training: less noisy than the weights of the last step."""
 
 from __future__ import annotations
 
@@ -9,28 +9,30 @@ from torch import Tensor, nn
 
 
 class EMA:
-    """Exponential mean over steps, w <- decay w + (1 - decay) new; running statistics are those of the last step."""
+    """w <- decay w + (1 - decay) new over steps. Running statistics are copied from the last step."""
 
     def __init__(self, module: nn.Module, decay: float) -> None:
-        #: The network with mean weights.
+        #: The network with averaged weights.
         self.module = deepcopy(module).requires_grad_(False)
         self.decay = decay
         self._steps = torch.zeros((), dtype=torch.int64, device=next(module.parameters()).device)
 
     @property
     def steps(self) -> int:
+        """Number of steps in the average."""
         return int(self._steps)
 
     @torch.no_grad()
-    def add(self, module: nn.Module, void: Tensor) -> None:
-        """After a step, unless it is `void` (() float32, 1 or 0): on the device. The first is taken as it is."""
-        weight = torch.where(self._steps == 0, 1.0, 1.0 - self.decay) * (1.0 - void)
+    def update(self, module: nn.Module, skip: Tensor) -> None:
+        """Add the weights after a step, unless `skip` (() float32 on the device) is 1. The first ones are copied."""
+        weight = torch.where(self._steps == 0, 1.0, 1.0 - self.decay) * (1.0 - skip)
         for mean, new in zip(self.module.parameters(), module.parameters(), strict=True):
-            mean.lerp_(new, weight)  # to the bit `mean` where the weight is 0, and `new` where it is 1
+            mean.lerp_(new, weight)  # bit for bit `mean` where the weight is 0, and `new` where it is 1
         for kept, last in zip(self.module.buffers(), module.buffers(), strict=True):
             kept.copy_(last)
-        self._steps += (1.0 - void).long()
+        self._steps += (1.0 - skip).long()
 
-    def go_on(self, weights: dict[str, Tensor], steps: int) -> None:
+    def load(self, weights: dict[str, Tensor], steps: int) -> None:
+        """Continue an average of `steps` steps."""
         self.module.load_state_dict(weights)
         self._steps.fill_(steps)

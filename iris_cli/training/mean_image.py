@@ -1,4 +1,4 @@
-"""The training set's mean density, summed during the first epoch, when each sample comes by once."""
+"""The mean density of the training set, summed during the first epoch, in which each sample occurs once."""
 
 from __future__ import annotations
 
@@ -12,25 +12,27 @@ from iris_cli.distributed import World
 
 @dataclass
 class MeanImage:
-    """A running sum, (1, R', L) float64, of what this rank has seen."""
+    """Sum of the densities on this rank, (1, R', L) float64, and their count."""
 
     total: Tensor
     count: int = 0
 
+    @classmethod
+    def zeros(cls, shape: tuple[int, ...]) -> MeanImage:
+        return cls(torch.zeros(shape, dtype=torch.float64))
+
     def add(self, density: Tensor) -> None:
+        """Add a batch (n, 1, R', L)."""
         self.total += density.double().sum(dim=0)
         self.count += len(density)
 
-    def empty(self) -> MeanImage:
-        """Another sum of the same shape, of nothing."""
-        return MeanImage(torch.zeros_like(self.total))
-
-    def join(self, other: MeanImage) -> None:
+    def merge(self, other: MeanImage) -> None:
         if other.count:
             self.total += other.total
             self.count += other.count
 
     def over_ranks(self, world: World) -> MeanImage:
+        """The sum over all ranks; a collective."""
         joined = world.sum(torch.cat([self.total.flatten(), torch.tensor([float(self.count)], dtype=torch.float64)]))
         return MeanImage(joined[:-1].view_as(self.total), int(joined[-1]))
 

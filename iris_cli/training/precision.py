@@ -1,7 +1,7 @@
-"""What the network computes in while it learns: float32, or mixed with bfloat16 or float16; eager or compiled.
+"""Numerical precision of the training: float32, or mixed with bfloat16 or float16; eager or compiled.
 
-Weights, gradients, loss and optimizer stay float32, and so does every validation and test: a score does not depend on
-the precision that its network was trained in, other than through the weights.
+Weights, gradients, loss and optimizer stay float32, and so do validation and test: a score depends on the precision of
+the training only through the weights.
 """
 
 from __future__ import annotations
@@ -23,75 +23,75 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Precision:
-    """Forward in `precision`, and the optimizer's step from the gradients that came of it."""
+    """Forward pass, backward pass and optimizer step in a precision: "fp32", "bf16" or "fp16"."""
 
-    def __init__(self, precision: str, device: torch.device, *, compiled: bool = False) -> None:
-        self.dtype, self.device, self.compiled = DTYPES[precision], device, compiled
-        # float16 underflows below 6e-8: the loss is scaled up, and a step whose gradients overflow is left out
-        self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+    def __init__(self, name: str, device: torch.device, *, compiled: bool = False) -> None:
+        self.dtype, self.device, self.compiled = DTYPES[name], device, compiled
+        # float16 underflows below 6e-8: the loss is scaled up, and a step whose gradients overflow is skipped
+        self.scaler = torch.amp.GradScaler(device.type, enabled=name == "fp16")
 
     def forward(self, module: nn.Module, image: Tensor, *, usual_size: bool) -> Tensor:
-        """The module's prediction, float32. A batch of another size than usual is not worth a compilation."""
-        with self.eager() if self.compiled and not usual_size else nullcontext(), self._mixed():
+        """The module's prediction, float32. A batch of another size than usual is not compiled for."""
+        with self.eager() if self.compiled and not usual_size else nullcontext(), self._autocast():
             return module(image).float()
 
     def eager(self) -> AbstractContextManager[Any]:
-        """Within it, a compiled module runs as it was written."""
+        """A block in which a compiled module runs eagerly."""
         return torch.compiler.set_stance("force_eager") if self.compiled else nullcontext()
 
-    def _mixed(self) -> AbstractContextManager[Any]:
+    def _autocast(self) -> AbstractContextManager[Any]:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not torch.float32)
 
     def backward(self, loss: Tensor) -> None:
         self.scaler.scale(loss).backward()
 
-    def update(self, optimizer: Optimizer, clip: float, void: Tensor) -> None:
-        """A step; with `clip` > 0, gradients longer than that are shortened to it.
+    def update(self, optimizer: Optimizer, clip: float, skip: Tensor) -> None:
+        """Take an optimizer step; with `clip` > 0, gradients longer than that are shortened to it.
 
-        Where `void` (() float32 on the device) is 1, neither weights nor the optimizer's state change by a bit; only
-        float16's scale falls, as it does after an overflow.
+        Where `skip` (() float32 on the device) is 1, weights and optimizer state keep every bit; only the scale of
+        float16 falls, as it does after an overflow.
         """
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         if self.scaler.is_enabled():
-            _spoil(parameters, void)
+            _set_nan(parameters, skip)
         if clip > 0:
             self.scaler.unscale_(optimizer)
             nn.utils.clip_grad_norm_(parameters, clip)
         if self.scaler.is_enabled():
             self.scaler.step(optimizer)
             self.scaler.update()
-        elif _looks(optimizer):
-            with _unless(optimizer, void):
+        elif _reads_found_inf(optimizer):
+            with _found_inf(optimizer, skip):
                 optimizer.step()
-        elif not void:  # waits for the device
+        elif not skip:  # waits for the device
             optimizer.step()
 
 
-def _looks(optimizer: Optimizer) -> bool:
-    """Whether it leaves a step out by itself, as torch's fused ones do: torch's own mark for its scaler."""
+def _reads_found_inf(optimizer: Optimizer) -> bool:
+    """Whether the optimizer skips a step by itself, as torch's fused ones do: torch's own mark for its scaler."""
     return getattr(optimizer, "_step_supports_amp_scaling", False)
 
 
 @contextmanager
-def _unless(optimizer: Any, void: Tensor) -> Iterator[None]:
-    """A fused optimizer's own way to leave a step out: it looks at `found_inf` on the device."""
-    optimizer.found_inf = void
+def _found_inf(optimizer: Any, skip: Tensor) -> Iterator[None]:
+    """A block in which a fused optimizer skips its step where `skip` is 1: it reads `found_inf` on the device."""
+    optimizer.found_inf = skip
     try:
         yield
     finally:
         del optimizer.found_inf
 
 
-def _spoil(parameters: Iterable[nn.Parameter], void: Tensor) -> None:
-    """Make one gradient NaN if the step is void: the scaler of float16 believes what it sees in gradients alone."""
+def _set_nan(parameters: Iterable[nn.Parameter], skip: Tensor) -> None:
+    """Make one gradient NaN where `skip` is 1: the scaler of float16 checks the gradients alone."""
     grad = next(p.grad for p in parameters if p.grad is not None)
-    grad[(0,) * grad.dim()].add_(torch.where(void > 0, torch.nan, 0.0))
+    grad[(0,) * grad.dim()].add_(torch.where(skip > 0, torch.nan, 0.0))
 
 
 def compile_in_place(module: nn.Module, device: torch.device) -> None:
     """Compile a module's forward; its parameters keep their names. UsageError without a C++ compiler on the CPU."""
     if device.type == "cpu" and not any(map(shutil.which, (os.environ.get("CXX", ""), "g++", "clang++", "c++"))):
-        raise UsageError("--compile needs a C++ compiler, and there is none", "install g++, or leave it out")
-    if folder := private_folder("inductor"):  # rather than torch's own, whose name in /tmp anybody can guess
+        raise UsageError("--compile needs a C++ compiler, and none was found", "install g++, or omit --compile")
+    if folder := private_folder("inductor"):  # torch's own folder in /tmp has a name that any user can predict
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
     module.compile(dynamic=False)

@@ -19,6 +19,8 @@ from iris_cli.files import atomic_file
 from iris_cli.training.checkpoint import Checkpoint, load, save
 from iris_cli.training.tensorboard import event_files
 
+#: In a run folder: statistics of the training's inputs, and the headline numbers of its latest test.
+TRAINING_INPUTS, TEST = "training_inputs.npz", "test.json"
 #: An ensemble's folder holds a run folder for each of its members, numbered from 1.
 MEMBER = "member-{:02d}"
 
@@ -99,9 +101,13 @@ class RunFolder:
 
     def _clear(self) -> None:
         """Remove a run's files, and no others."""
-        ours = self.path / CONFIG, self.path / METRICS, self.checkpoints / BEST
-        for path in (*ours, *self._steps(), *event_files(self.path)):
+        named = [self.path / name for name in (CONFIG, METRICS, TRAINING_INPUTS, TEST)]
+        for path in (*named, self.checkpoints / BEST, *self._steps(), *event_files(self.path)):
             path.unlink(missing_ok=True)
+
+    @property
+    def training_inputs(self) -> Path:
+        return self.path / TRAINING_INPUTS
 
     def begin(self, hyper: TrainConfig, step: int) -> None:
         """Write the configuration, and forget what was noted after `step`."""
@@ -111,7 +117,7 @@ class RunFolder:
 
     # --- metrics ---
 
-    def note(self, **line: Any) -> None:
+    def log(self, **line: Any) -> None:
         """Append a line to metrics.jsonl, whole or not at all."""
         path, left = self.path / METRICS, f"{json.dumps(line)}\n".encode()
         with naming(path), path.open("ab", buffering=0) as file:

@@ -30,7 +30,7 @@ class Board:
 
         self._writer = SummaryWriter(str(run / FOLDER), purge_step=step + 1 if step else None)
 
-    def note(self, step: int, line: dict[str, Any]) -> None:
+    def log(self, step: int, line: dict[str, Any]) -> None:
         for name, value in line.items():
             if name not in ("kind", "epoch", "position") and value is not None:
                 self._writer.add_scalar(f"{line['kind']}/{name}", value, step)

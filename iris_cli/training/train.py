@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,13 @@ from iris_cli.config.train import Noise, TrainConfig
 from iris_cli.console import log, plural, warn
 from iris_cli.distributed import unwrap, world
 from iris_cli.errors import DataError, UsageError
+from iris_cli.evaluation.ensemble import Ensemble
 from iris_cli.evaluation.loss import physical_loss
 from iris_cli.observers.observer import Observer
-from iris_cli.pairs.batch import Feed
-from iris_cli.pairs.datasets import InfiniteDataset
+from iris_cli.pairs.datasets import InfiniteDataset, Pairs, divide, image_size, litter_of, pairs_of
 from iris_cli.pairs.noise import ImageNoise
 from iris_cli.pairs.open_data import open_data, open_litter
-from iris_cli.pairs.sources import Pairs, divide, image_size, litter_of, pairs_of
+from iris_cli.pairs.stream import PairStream
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.signals import catch_signals
 from iris_cli.training.checkpoint import Checkpoint, DataDescription, load
@@ -31,8 +31,12 @@ from iris_cli.training.loop import Trainer
 from iris_cli.training.optimizer import learning_rate, make_optimizer
 from iris_cli.training.precision import Precision, compile_in_place
 from iris_cli.training.run_folder import MEMBER, RunFolder, check_room_for_members
+from iris_cli.training.step import Learner
 from iris_cli.training.tensorboard import Board, check_installed
 from shards.stream import BadSamples
+
+#: Images of at most this many pixels across are computed by one thread.
+SINGLE_THREADED_SIZE = 64
 
 
 def train_reverter(
@@ -53,44 +57,63 @@ def train_reverter(
     device: str = "auto",
     quiet: bool = False,
 ) -> tuple[nn.Module, int]:
-    """Train `reverter` on pairs (observation, density); (the module on the CPU in eval mode, this process's rank).
+    """Train `reverter` on pairs (observation, density).
 
-    `dataset` is a PreObservedDataset, a StandardDataset (with an `observer`) or a ConcatDataset of such. `noise` and
-    `litter` are added to the observations; without a `noise`, that of `hyper` is. Under torchrun or srun all ranks call
-    this alike; with `auto_startup` and `auto_cleanup` it makes and ends the process group itself. With
-    `checkpoint_directory` and `checkpoint_name`, the run is kept in the folder of that name: `resume` = "auto" goes on
-    with its newest checkpoint ("none" begins anew, anything else names a checkpoint file), `overwrite` replaces it,
-    `force` goes on although the configuration differs.
+    Parameters
+    ----------
+    dataset
+        A PreObservedDataset, a StandardDataset (with an `observer`), or a ConcatDataset of such.
+    noise, litter
+        Are added to the observations. Without `noise`, that of `hyper` is.
+    checkpoint_directory, checkpoint_name
+        With both, the run is kept in the folder of that name.
+    auto_startup, auto_cleanup
+        Create and destroy the process group. Under torchrun or srun all ranks call this function alike.
+    resume
+        "auto" resumes from the newest checkpoint, "none" starts from scratch, else the path of a checkpoint file.
+    overwrite
+        Replace an existing run.
+    force
+        Resume although configuration or data differ.
 
-    ValueError when a StandardDataset comes without an observer, when the data or the litter are of an unknown kind, or
-    when only one of `checkpoint_directory` and `checkpoint_name` is given. UsageError for a name in `hyper` that
-    nothing answers to, and for a run folder that exists. DataError when data, litter, reverter and checkpoint do not
-    fit together, and for a loss that is not finite; ShardError at a sample that cannot be read, unless it may be
-    skipped.
-    Stopped when one of `hyper.stop_signals`, or Ctrl-C, came and all is saved.
+    Returns
+    -------
+    The module on the CPU in eval mode, and the rank of this process.
+
+    Raises
+    ------
+    ValueError
+        For a StandardDataset without an observer, data or litter of an unknown kind, or only one of
+        `checkpoint_directory` and `checkpoint_name`.
+    UsageError
+        For an unknown name in `hyper`, and for a run folder that exists.
+    DataError
+        When data, litter, reverter and checkpoint do not fit together, and for a loss that is not finite.
+    ShardError
+        For a sample that cannot be read, unless it may be skipped.
+    Stopped
+        After Ctrl-C or one of `hyper.stop_signals`, when everything is saved.
     """
     if (checkpoint_directory is None) != (checkpoint_name is None):
         raise ValueError("give both checkpoint_directory and checkpoint_name, or neither")
     hyper = hyper or TrainConfig()
     check_installed(hyper.log)
-    learning_rate(0.0, hyper)  # whether there is such a schedule
+    learning_rate(0.0, hyper)  # raises for an unknown schedule
     pairs = pairs_of(dataset, observer)
-    drawn = litter_of(litter, observer, pairs)
+    litter_pairs = litter_of(litter, observer, pairs)
     check_fits(reverter, pairs)
     image_noise = image_noise_of(noise or hyper.noise, pairs)
     train, validation = divide(pairs, hyper)
-    folder = (
-        RunFolder(Path(checkpoint_directory) / checkpoint_name, hyper.keep_checkpoints)
-        if checkpoint_directory is not None and checkpoint_name is not None
-        else None
-    )
-    # signals are heard until the world is left: torchrun sends one to ranks that still have to say they lost another
+    folder = None
+    if checkpoint_directory is not None and checkpoint_name is not None:
+        folder = RunFolder(Path(checkpoint_directory) / checkpoint_name, hyper.keep_checkpoints)
+    # signals are caught until the world is left: torchrun sends one to ranks that have yet to report a lost rank
     with (
         catch_signals(hyper.stop_signals) as flag,
         world(device, auto_startup, auto_cleanup) as here,
         threads_for(reverter.image_size),
     ):
-        feed = Feed(
+        stream = PairStream(
             "train",
             pairs,
             train,
@@ -100,28 +123,31 @@ def train_reverter(
             here.size,
             shuffle=True,
             noise=image_noise,
-            litter=drawn,
+            litter=litter_pairs,
             litter_seed=litter.seed if litter else 0,
             pinned=here.device.type == "cuda",
             **reading_options(hyper),
         )
         reverter.on(here.device)
-        mean_weights = EMA(reverter, hyper.ema_decay) if hyper.ema_decay > 0 else None
+        ema = EMA(reverter, hyper.ema_decay) if hyper.ema_decay > 0 else None
         if hyper.compile:
             compile_in_place(reverter, here.device)
         module = here.parallel(reverter)
-        trainer = Trainer(
+        learner = Learner(
             hyper=hyper,
             world=here,
             module=module,
             loss=physical_loss(hyper).to(here.device),
             optimizer=make_optimizer(module.parameters(), hyper.optimizer),
-            arithmetic=Precision(hyper.precision, here.device, compiled=hyper.compile),
-            train=feed,
-            validation=replace(feed, stream="validation", numbers=validation, shuffle=False, **reading_options(hyper)),
+            precision=Precision(hyper.precision, here.device, compiled=hyper.compile),
+            train=stream,
+            ema=ema,
+        )
+        trainer = Trainer(
+            learner=learner,
+            validation=replace(stream, name="validation", numbers=validation, shuffle=False, **reading_options(hyper)),
             stop_flag=flag,
-            data=DataDescription.of(pairs, drawn, image_noise),
-            mean_weights=mean_weights,
+            data=DataDescription.of(pairs, litter_pairs, image_noise),
             folder=folder,
             quiet=quiet,
         )
@@ -132,16 +158,12 @@ def train_reverter(
         return unwrap(module).cpu().eval(), here.rank
 
 
-#: Images of so many pixels across or fewer are computed by one thread.
-SINGLE_THREADED_SIZE = 64
-
-
 @contextmanager
 def threads_for(image_size: int) -> Iterator[None]:
-    """The CPU threads that pay for an image of this size.
+    """The number of CPU threads that is fastest for images of this size.
 
-    A small image's layers are too short to share: a second thread gains a sixth on an idle machine, and on a busy one
-    the two wait for each other so long that a step takes up to ten times as long.
+    The layers of a small image are too short to share: a second thread gains a sixth on an idle machine, and on a busy
+    one the two wait for each other so long that a step takes up to ten times as long.
     """
     before = torch.get_num_threads()
     if image_size <= SINGLE_THREADED_SIZE:
@@ -155,43 +177,43 @@ def threads_for(image_size: int) -> Iterator[None]:
 # --- checks before the first step -------------------------------------------------------------------------------------
 
 
-def check_fits(reverter: Reverter, pairs: Pairs) -> None:
-    """DataError when the network is for another image, or for another quantity."""
+def check_fits(network: Reverter | Ensemble, pairs: Pairs) -> None:
+    """DataError when the network is for another image size or another quantity."""
     size = image_size(pairs)
-    if reverter.image_size != size:
+    if network.image_size != size:
         raise DataError(
-            f"the reverter takes images of {reverter.image_size} x {reverter.image_size} pixels; {pairs.name} has "
+            f"the reverter takes images of {network.image_size} x {network.image_size} pixels; {pairs.name} has "
             f"{size} x {size}",
             "test it on the grid that it was trained on",
         )
-    if reverter.quantity != pairs.quantity:
+    if network.quantity != pairs.quantity:
         raise DataError(
-            f"the reverter reads a {reverter.quantity}; the observations of {pairs.name} are of {pairs.quantity}",
+            f"the reverter reads a {network.quantity}; the observations of {pairs.name} are of {pairs.quantity}",
             "observe with the observer that it was trained on",
         )
 
 
 def check_sizes(hyper: TrainConfig, name: str, train: int, validation: int, ranks: int) -> None:
-    """UsageError when there are more ranks than samples; a warning when a step will be smaller than asked for."""
+    """UsageError when there are more ranks than samples; a warning when steps are smaller than configured."""
     if ranks > train:
         raise UsageError(f"{ranks} ranks are more than the {plural(train, 'training sample')}", "start fewer ranks")
-    asked = hyper.batch_size * ranks * hyper.batches_per_update
-    if asked > train:
-        warn(f"a step takes {asked} samples, more than the {train} there are to train on: every epoch is one step")
+    per_step = hyper.batch_size * ranks * hyper.batches_per_update
+    if per_step > train:
+        warn(f"a step takes {per_step} samples, but there are only {train} to train on: every epoch is one step")
     if validation == 0 and hyper.patience_epochs:
-        raise UsageError("patience needs validation samples, and there are none", "leave some, or drop --patience")
+        raise UsageError("patience needs validation samples, and there are none", "add some, or omit --patience")
     if validation == 0:
-        warn(f"{name} leaves nothing to validate with: the last checkpoint will count as the best")
+        warn(f"{name} has no validation samples: the last checkpoint counts as the best")
 
 
 def reading_options(hyper: TrainConfig) -> dict[str, Any]:
-    """How a feed reads, with a count of bad samples of its own."""
-    most = hyper.max_bad if hyper.on_bad_sample == "skip" else 0
+    """Keyword arguments of a PairStream: how it reads, and its own count of bad samples."""
+    allowed = hyper.max_bad if hyper.on_bad_sample == "skip" else 0
     return {
         "threads": hyper.read_threads,
         "ahead": hyper.read_ahead_batches,
-        "bad": BadSamples(most),
-        "bad_litter": BadSamples(most),
+        "bad": BadSamples(allowed),
+        "bad_litter": BadSamples(allowed),
     }
 
 
@@ -199,34 +221,35 @@ def image_noise_of(noise: Noise, pairs: Pairs) -> ImageNoise | None:
     return None if noise.is_zero else ImageNoise.of(noise, pairs.quantity, pairs.grid, pairs.latitude)
 
 
-# --- the run's folder -------------------------------------------------------------------------------------------------
+# --- the run folder ---------------------------------------------------------------------------------------------------
 
 
 def _open_run(trainer: Trainer, folder: RunFolder, resume: str, overwrite: bool, force: bool) -> None:
-    """Rank 0 prepares the folder, all ranks take up the same checkpoint if there is one to go on with.
+    """Rank 0 prepares the folder; all ranks load the same checkpoint if the run is resumed.
 
-    What is refused is refused before anything is written.
+    All checks come before the first write.
     """
-    checkpoint = _to_resume(folder, resume)
+    learner, on_rank_0 = trainer.learner, trainer.world.on_rank_0
+    checkpoint = _checkpoint_to_resume(folder, resume)
     if checkpoint:
-        trainer.world.on_rank_0(lambda: _check_same(checkpoint, trainer, force))
-    trainer.world.on_rank_0(lambda: folder.prepare(resume=resume != "none", overwrite=overwrite))
+        on_rank_0(lambda: _check_same_run(checkpoint, trainer, force))
+    on_rank_0(lambda: folder.prepare(resume=resume != "none", overwrite=overwrite))
     if checkpoint:
-        trainer.world.on_rank_0(lambda: folder.keep_best_of(checkpoint))
-        trainer.go_on(checkpoint)
-    trainer.world.on_rank_0(lambda: folder.begin(trainer.hyper, trainer.progress.step))
-    if trainer.hyper.log == "tensorboard" and trainer.world.is_main:
-        trainer.board = Board(folder.path, trainer.progress.step)
+        on_rank_0(lambda: folder.keep_best_of(checkpoint))
+        learner.resume(checkpoint)
+    on_rank_0(lambda: folder.begin(learner.hyper, learner.progress.step))
+    if learner.hyper.log == "tensorboard" and trainer.world.is_main:
+        trainer.board = Board(folder.path, learner.progress.step)
 
 
-def _to_resume(folder: RunFolder, resume: str) -> Checkpoint | None:
+def _checkpoint_to_resume(folder: RunFolder, resume: str) -> Checkpoint | None:
     if resume == "none":
         return None
     return folder.latest() if resume == "auto" else load(Path(resume))
 
 
-#: Of a configuration: what may change when a run goes on. Paths may, because the data's fingerprint is compared.
-_FREE = (
+#: Fields of a configuration that may change when a run is resumed. Paths may: the data's fingerprint is compared.
+_MAY_CHANGE = {
     "epochs",
     "batch_size",
     "batches_per_update",
@@ -245,31 +268,28 @@ _FREE = (
     "read_threads",
     "read_ahead_batches",
     "stop_signals",
-)
+}
 
 
-def _check_same(checkpoint: Checkpoint, trainer: Trainer, force: bool) -> None:
-    """DataError that says what differs between the checkpoint and this run, unless forced."""
-    network: Any = unwrap(trainer.module)
+def _check_same_run(checkpoint: Checkpoint, trainer: Trainer, force: bool) -> None:
+    """DataError that lists the differences between the checkpoint and this run, unless `force`."""
+    network: Any = unwrap(trainer.learner.module)
+    step = checkpoint.progress.step
     if checkpoint.reverter != {**checkpoint.reverter, **network.table()}:
         raise DataError(
-            f"the checkpoint of step {checkpoint.progress.step} holds another network: {checkpoint.reverter} then, "
-            f"{network.table()} now",
+            f"the checkpoint of step {step} has another network: {checkpoint.reverter}, not {network.table()}",
             "train it in a folder of its own",
         )
     now, then = to_dict(trainer.hyper), to_dict(from_dict(TrainConfig, checkpoint.config, "the checkpoint"))
-    differ = [
-        f"{k}: {then.get(k)} then, {now.get(k)} now"
-        for k in {**then, **now}
-        if k not in _FREE and then.get(k) != now.get(k)
-    ]
+    names = [name for name in {**then, **now} if name not in _MAY_CHANGE and then.get(name) != now.get(name)]
+    differences = [f"{name}: {then.get(name)} in the checkpoint, {now.get(name)} now" for name in names]
     if checkpoint.data.fingerprint != trainer.data.fingerprint:
-        differ.append("the data set is another")
+        differences.append("the data set is another")
     if checkpoint.data.litter != trainer.data.litter:
-        differ.append("the litter is another")
-    if differ and not force:
+        differences.append("the litter is another")
+    if differences and not force:
         raise DataError(
-            f"the checkpoint of step {checkpoint.progress.step} is of another run: {'; '.join(differ)}",
+            f"the checkpoint of step {step} is from another run: {'; '.join(differences)}",
             "give the same options, or --force",
         )
 
@@ -277,49 +297,76 @@ def _check_same(checkpoint: Checkpoint, trainer: Trainer, force: bool) -> None:
 # --- whole runs, from folders on disk ---------------------------------------------------------------------------------
 
 
-def train_run(hyper: TrainConfig, out: Path, **how: Any) -> dict[str, Any]:
-    """Train on `hyper.data` into the run folder `out`; `how` goes to train_reverter. What came of it, on every rank."""
+@dataclass(frozen=True)
+class RunSummary:
+    """The state of a run. Epochs are counted from 1; `best_epoch` is None without a validation loss."""
+
+    run: str
+    epochs: int
+    steps: int
+    best_epoch: int | None
+    best_validation_loss: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def __str__(self) -> str:
+        best = ""
+        if self.best_epoch is not None:
+            best = f", best validation loss {self.best_validation_loss:.5g} after epoch {self.best_epoch}"
+        return f"{plural(self.epochs, 'epoch')}, {plural(self.steps, 'step')}{best}: {self.run}"
+
+
+@dataclass(frozen=True)
+class EnsembleSummary:
+    """The states of an ensemble's members."""
+
+    run: str
+    members: tuple[RunSummary, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.members))
+
+
+def train_run(hyper: TrainConfig, out: Path, **options: Any) -> RunSummary:
+    """Train on `hyper.data` into the run folder `out`; `options` go to train_reverter. The same result on all ranks.
+
+    The run's configuration holds absolute paths, so that later commands find the litter from any folder.
+    """
+    absolute = tuple(str(Path(folder).absolute()) for folder in hyper.data)
+    hyper = replace(hyper, data=absolute, litter=str(Path(hyper.litter).absolute()) if hyper.litter else "")
     dataset, observer = open_data(hyper.data, hyper.observer, checksums=hyper.checksums)
     litter = open_litter(hyper)
     pairs = pairs_of(dataset, observer)
     reverter = Reverter(image_size(pairs), pairs.quantity, seed=hyper.seed, network=hyper.network)
-    train_reverter(
-        reverter,
-        dataset,
-        litter=litter,
-        observer=observer,
-        hyper=hyper,
-        checkpoint_directory=out.parent,
-        checkpoint_name=out.name,
-        **how,
-    )
+    where: dict[str, Any] = {"checkpoint_directory": out.parent, "checkpoint_name": out.name}
+    train_reverter(reverter, dataset, litter=litter, observer=observer, hyper=hyper, **where, **options)
     return summary(RunFolder(out))
 
 
-def train_members(hyper: TrainConfig, out: Path, members: int, *, device: str = "auto", **how: Any) -> dict[str, Any]:
-    """An ensemble: so many runs that differ in their seed alone, one after the other, each in a folder in `out`.
+def train_members(
+    hyper: TrainConfig, out: Path, members: int, *, device: str = "auto", **options: Any
+) -> EnsembleSummary:
+    """Train an ensemble: runs that differ in their seed only, one after the other, in numbered folders of `out`.
 
-    Member k has the seed `hyper.seed` + k - 1, so that member 1 is the run that `train_run` would make.
+    Member k has the seed `hyper.seed` + k - 1, so that member 1 is the run that `train_run` makes.
     """
-    told = []
-    with world(device) as here:  # the ranks meet once, not once a member
+    options |= {"device": device, "auto_startup": False, "auto_cleanup": False}
+    summaries = []
+    with world(device) as here:  # one process group for all members
         here.on_rank_0(lambda: check_room_for_members(out, members))
         for k in range(1, members + 1):
-            if not how.get("quiet"):
+            if not options.get("quiet"):
                 log(f"member {k} of {members}")
-            member = replace(hyper, seed=hyper.seed + k - 1)
-            how_here = {"device": device, "auto_startup": False, "auto_cleanup": False}
-            told.append(train_run(member, out / MEMBER.format(k), **how, **how_here))
-    return {"run": str(out), "members": told}
+            summaries.append(train_run(replace(hyper, seed=hyper.seed + k - 1), out / MEMBER.format(k), **options))
+    return EnsembleSummary(str(out), tuple(summaries))
 
 
-def summary(folder: RunFolder) -> dict[str, Any]:
-    """What a run has come to. DataError when it holds no checkpoint."""
+def summary(folder: RunFolder) -> RunSummary:
+    """The state of a run by its newest checkpoint. DataError when it has none."""
     progress = folder.newest().progress
-    return {
-        "run": str(folder.path),
-        "epochs": progress.epoch,
-        "steps": progress.step,
-        "best_epoch": None if progress.best_epoch is None else progress.best_epoch + 1,
-        "best_validation_loss": progress.best_loss,
-    }
+    best_epoch = None if progress.best_epoch is None else progress.best_epoch + 1
+    return RunSummary(str(folder.path), progress.epoch, progress.step, best_epoch, progress.best_loss)

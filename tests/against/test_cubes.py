@@ -9,7 +9,7 @@ import pytest
 
 from iris_cli.config.cube import CubeConfig
 from iris_cli.config.grid import Grid
-from iris_cli.telescope.regrid import read_lv
+from iris_cli.telescope.regrid import regrid
 from tests.telescope import sky
 
 GRID, CLOUD = sky.GRID, sky.Cloud()
@@ -44,7 +44,7 @@ def test_shares_of_the_sky_agree_with_reproject_exact(path: Path) -> None:
             "v_steps": 2,
         }
     )
-    ours = read_lv([sky.write(path, data, h)], single, config=CubeConfig(min_coverage=0.0)).image[:, 0]
+    ours = regrid([sky.write(path, data, h)], single, config=CubeConfig(min_coverage=0.0)).image[:, 0]
     np.testing.assert_allclose(ours, theirs, atol=2e-4 * theirs.max())
 
 

@@ -18,7 +18,7 @@ from astropy.wcs import WCS
 
 from iris_cli.config.cube import CubeConfig
 from iris_cli.config.grid import Grid, grid_preset
-from iris_cli.telescope.regrid import read_lv
+from iris_cli.telescope.regrid import regrid
 from tests.telescope import sky
 
 ROWS, COLUMNS, PIXEL_DEG = 400, 900, 0.0025
@@ -66,7 +66,7 @@ def watched() -> Iterator[dict[str, float]]:
 
 def ours(path: Path, grid: Grid, memory_GiB: float) -> None:
     with watched() as told:
-        made = read_lv([path], grid, config=CubeConfig(memory_GiB=memory_GiB, min_coverage=0.0))
+        made = regrid([path], grid, config=CubeConfig(memory_GiB=memory_GiB, min_coverage=0.0))
     ratio = sky.flux(made.image, grid) / CLOUD.flux
     print(f"{grid.lon_steps} pixels: {told['seconds']:.1f} s, {told['GiB']:.2f} of {memory_GiB} GiB, flux {ratio:.6f}")
 

@@ -15,12 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from shards.errors import ShardError
-from shards.index import Index
-from shards.stream import BadSamples, ShardStream
+from shards.stream import BadSamples
 from shards.verify import verify
 from shards.writer import SetPlan, write_set
 from tests.shards.damage import DAMAGES
-from tests.shards.makers import SCHEMA, arrays, make
+from tests.shards.makers import SCHEMA, arrays, make, stream
 
 PLAN = SetPlan({"train": range(24), "validation": range(100, 108)}, samples_per_shard=8)
 ITEMS = [*range(24), *range(100, 108)]
@@ -30,7 +29,7 @@ SAMPLES = len(ITEMS)
 def read_all(folder: Path, bad: BadSamples) -> int:
     """How many samples come; each must be the true one."""
     came = 0
-    for batch in ShardStream(Index.open(folder), batch=4, bad=bad, threads=2).epoch():
+    for batch in stream(folder, batch=4, bad=bad, threads=2).epoch():
         for row, number in enumerate(batch.ids.tolist()):
             true = arrays(ITEMS[number])
             assert all(np.array_equal(batch.arrays[name][row], array) for name, array in true.items())

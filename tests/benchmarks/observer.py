@@ -36,7 +36,7 @@ from iris_cli.observers.sampling import Accuracy, samples_per_ray
 from iris_cli.observers.synthetic import SyntheticObserver, setup
 from iris_cli.observers.top_down import top_down_density
 from iris_cli.observers.transfer import REGIMES
-from iris_cli.observers.velocity_smoothing import blur
+from iris_cli.observers.velocity_smoothing import smooth
 from iris_cli.units import M_PER_PC
 
 #: The best of 2^14 … 2^19 for the dense form.
@@ -107,7 +107,7 @@ def compare_forms(grid: Grid, device: str = "", every: int = 61) -> None:
     tensor = galaxy(grid)
     config = SyntheticConfig(in_cell_gradient=False)
     observer = SyntheticObserver(grid, config=config)
-    matter = observer._matter(tensor, blur(tensor[axes.V_LOS]))
+    matter = observer._matter(tensor, smooth(tensor[axes.V_LOS]))
     few = Matter(*(field[:, ::every] for field in matter.__dict__.values()))
     dr_m, edges = grid.distance.step * M_PER_PC, torch.as_tensor(grid.velocity.edges())
     chosen, thick = setup(LineConfig(), config), REGIMES["thick"]
@@ -173,7 +173,7 @@ def whole_observation(grid: Grid) -> None:
     cube = observer._spectra(matter, line).line_K.view(grid.lon_steps, grid.lat_steps, -1)
     weights = beam_weights(30.0, grid.longitude.step)
     parts = {
-        "smoothing of the velocities": lambda: blur(tensor[axes.V_LOS]),
+        "smoothing of the velocities": lambda: smooth(tensor[axes.V_LOS]),
         "conversion and checks": lambda: observer._matter(tensor, tensor[axes.V_LOS]),
         "levels and transfer": lambda: observer._spectra(matter, line),
         "latitude mean and beam": lambda: convolve(cube.mean(dim=1), weights, 0),

@@ -16,10 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from iris_cli.evaluation.loss import PhysicalLoss, physical_loss
-from iris_cli.pairs.batch import PairBatch
+from iris_cli.pairs.stream import PairBatch
 from iris_cli.reverter.layers import initialise
 from iris_cli.training.precision import Precision
-from iris_cli.training.test import feed_of, open_run
+from iris_cli.training.test import open_stream
+from iris_cli.training.trained_run import open_run
 
 
 def gradient(network: nn.Module, loss: PhysicalLoss, batch: PairBatch, precision: str) -> Tensor:
@@ -36,7 +37,7 @@ def compare(checkpoint: Path, shards: str, batches: int, fresh: bool) -> str:
     if fresh:
         initialise(network, torch.Generator().manual_seed(0))
     loss = physical_loss(trained.hyper)
-    feed = replace(feed_of(trained.hyper, [shards], "train"), batch=trained.hyper.batch_size, shuffle=True)
+    feed = replace(open_stream(trained.hyper, [shards], "train"), batch=trained.hyper.batch_size, shuffle=True)
     pairs = [
         [gradient(network, loss, batch, precision) for precision in ("fp32", "bf16")]
         for _, batch in zip(range(batches), feed.epoch(0), strict=False)

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,8 +23,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from shards import reader
 from shards.index import Index
-from shards.stream import ShardStream
 from shards.writer import ArraySchema, Sample, SetPlan, write_set
+from tests.shards.makers import stream
 
 SIDE, BATCH, SHARD = 512, 8, 64
 NAMES = ("observation", "density")
@@ -73,8 +74,9 @@ def through_webdataset(folder: Path, workers: int) -> Iterator[torch.Tensor]:
     return (batch[0] if torch.is_tensor(batch[0]) else torch.from_numpy(batch[0]) for batch in batches)
 
 
-def through_stream(stream: ShardStream, epoch: int) -> Iterator[torch.Tensor]:
-    return (torch.from_numpy(batch.arrays[NAMES[0]]) for batch in stream.epoch(epoch))
+def through_stream(index: Index, **options: Any) -> Callable[[int], Iterator[torch.Tensor]]:
+    stages = stream(index, "train", batch=BATCH, **options)
+    return lambda epoch: (torch.from_numpy(batch.arrays[NAMES[0]]) for batch in stages.epoch(epoch))
 
 
 def thrown_away(folder: Path) -> Iterator[torch.Tensor]:
@@ -128,11 +130,8 @@ def warm_ways(folder: Path, pairs: int) -> Ways:
     for n in (0, 1, 2):
         ways[f"(b) WebDataset .decode(), {n} workers"] = lambda r, n=n: through_webdataset(folder, n)
     for n in (0, 1, 2, 4):
-        stream = ShardStream(index, "train", batch=BATCH, threads=n, checksums=False)
-        ways[f"stream, {n} threads"] = lambda r, stream=stream: through_stream(stream, r)
-    ways["stream, 4 threads, first look with checksums"] = lambda r: through_stream(
-        ShardStream(index, "train", batch=BATCH, threads=4), r
-    )
+        ways[f"stream, {n} threads"] = through_stream(index, threads=n, checksums=False)
+    ways["stream, 4 threads, first look with checksums"] = lambda r: through_stream(index, threads=4)(r)
     return ways
 
 
@@ -149,8 +148,7 @@ def cold_ways(folder: Path) -> Ways:
     ways: Ways = {BYTES: cold(lambda r: thrown_away(folder))}
     ways["(b) WebDataset .decode(), 0 workers"] = cold(lambda r: through_webdataset(folder, 0))
     for n in (0, 1, 4, 16):
-        stream = ShardStream(index, "train", batch=BATCH, threads=n, checksums=False)
-        ways[f"stream, {n} threads"] = cold(lambda r, stream=stream: through_stream(stream, r))
+        ways[f"stream, {n} threads"] = cold(through_stream(index, threads=n, checksums=False))
     return ways
 
 
@@ -159,8 +157,8 @@ def slow_ways(folder: Path) -> Ways:
     index = Index.open(folder / "shards")
     ways: Ways = {}
     for threads, depth in ((0, 4), (1, 4), (4, 4), (8, 4), (16, 4), (32, 8)):
-        stream = ShardStream(index, "train", batch=BATCH, threads=threads, depth=depth, checksums=False)
-        ways[f"stream, {threads} threads, {depth} batches ahead"] = lambda r, s=stream: through_stream(s, r)
+        way = through_stream(index, threads=threads, depth=depth, checksums=False)
+        ways[f"stream, {threads} threads, {depth} batches ahead"] = way
     return ways
 
 

@@ -29,8 +29,7 @@ from iris_cli.distributed import World
 from iris_cli.evaluation.loss import physical_loss
 from iris_cli.reverter.cpu_layers import FewChannelNorm, MatrixConv2d, MatrixConvTranspose2d
 from iris_cli.reverter.reverter import Reverter
-from iris_cli.training.mean_image import MeanImage
-from iris_cli.training.nonfinite import Verdict, take_back
+from iris_cli.training.nonfinite import FiniteCheck, restore_buffers
 from iris_cli.training.optimizer import make_optimizer
 from iris_cli.training.precision import Precision, compile_in_place
 from tests.training.makers import write_pairs
@@ -73,19 +72,18 @@ def ours(precision: str, compiled: bool, size: int, batch: int, device: torch.de
     if compiled:
         compile_in_place(reverter, device)
     optimizer = make_optimizer(reverter.parameters(), hyper.optimizer)
-    arithmetic = Precision(precision, device, compiled=compiled)
+    training = Precision(precision, device, compiled=compiled)
     observation, density = images(size, batch, device)
-    seen = MeanImage(torch.zeros(1))
 
     def step() -> float:
         before = [buffer.clone() for buffer in reverter.buffers()]
         optimizer.zero_grad(set_to_none=True)
-        prediction = arithmetic.forward(reverter, observation, usual_size=True)
+        prediction = training.forward(reverter, observation, usual_size=True)
         total = loss.per_sample(prediction, density).sum()
-        arithmetic.backward(total / batch)
-        verdict = Verdict.on(total.detach(), World(), 1, [], seen)
-        arithmetic.update(optimizer, 0.0, verdict.void)
-        take_back(reverter, before, verdict.void)
+        training.backward(total / batch)
+        check = FiniteCheck.of(total.detach(), World())
+        training.update(optimizer, 0.0, check.skip)
+        restore_buffers(reverter, before, check.skip)
         return float(total.detach()) / batch
 
     return step

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from iris_cli.config.cube import CubeConfig, RegridConfig
+from iris_cli.config.cube import CubeConfig
 from iris_cli.config.grid import GRID_PRESETS
 from iris_cli.errors import IrisError, UsageError
-from iris_cli.telescope.cube import regrid_cubes
+from iris_cli.telescope.regrid import plan_regrid, write_lv_image
 from tests.telescope import sky
 from tests.training.makers import write_pairs
 
@@ -60,17 +60,16 @@ def test_a_dry_run_reads_headers_alone(iris: Callable, cube: Path, tmp_path: Pat
 
 
 def test_from_python_an_image_is_written_once_unless_it_may_be_replaced(cube: Path, tmp_path: Path) -> None:
-    config, out = RegridConfig(cube=CubeConfig(min_coverage=0.01)), tmp_path / "lv.npz"
-    made = regrid_cubes([cube], out, config, preset="tiny")
-    assert made["file"] == str(out) and out.exists()
+    out, how = tmp_path / "lv.npz", (GRID_PRESETS["tiny"], "mean", CubeConfig(min_coverage=0.01))
+    made = write_lv_image([cube], out, *how)
     with np.load(out) as image:
-        assert made["mean_K"] == pytest.approx(image["image"].mean(), rel=1e-5)
+        assert made.to_dict()["mean_K"] == pytest.approx(image["image"].mean(), rel=1e-5)
     with pytest.raises(IrisError, match="exists"):
-        regrid_cubes([cube], out, config, preset="tiny")
-    assert regrid_cubes([cube], out, config, preset="tiny", overwrite=True) == made
-    for dry_run in (False, True):
+        write_lv_image([cube], out, *how)
+    assert write_lv_image([cube], out, *how, overwrite=True).to_dict() == made.to_dict()
+    for work in (lambda: write_lv_image([], tmp_path / "none.npz", *how), lambda: plan_regrid([], *how)):
         with pytest.raises(UsageError, match="no cube was named"):
-            regrid_cubes([], tmp_path / "none.npz", config, preset="tiny", dry_run=dry_run)
+            work()
 
 
 @pytest.mark.parametrize(
@@ -119,7 +118,7 @@ def test_real_cubes_keep_their_flux(iris: Callable, shared_data: Path, tmp_path:
     from astropy.io import fits
 
     from iris_cli.config.grid import Grid
-    from iris_cli.telescope.regrid import read_lv
+    from iris_cli.telescope.regrid import regrid
 
     path = shared_data / name
     with fits.open(path) as file:
@@ -129,5 +128,5 @@ def test_real_cubes_keep_their_flux(iris: Callable, shared_data: Path, tmp_path:
     grid = Grid(lat_min_deg=-0.6, lat_max_deg=0.6, lon_min_deg=-2, lon_max_deg=2, v_min_km_s=-220, v_max_km_s=220)
     from iris_cli.config.cube import CubeConfig
 
-    made = read_lv([path], grid.scaled(2, 80, 24, 88), config=CubeConfig(centre_lon_deg=lon, min_coverage=0))
+    made = regrid([path], grid.scaled(2, 80, 24, 88), config=CubeConfig(centre_lon_deg=lon, min_coverage=0))
     assert sky.flux(made.image, made.grid) == pytest.approx(flux, rel=5e-3)

@@ -180,7 +180,7 @@ def test_a_map_carries_its_caption_and_is_drawn_with_it(
 
 
 def test_a_map_without_a_caption_is_drawn_without_one(made: Path, tmp_path: Path) -> None:
-    from iris_cli.telescope.map_file import load_caption
+    from iris_cli.telescope.density_map import load_caption
     from iris_cli.telescope.revert import revert
 
     revert([made / "run"], [made / "cube.fits"], out=tmp_path / "map.fits")

@@ -63,7 +63,7 @@ def test_a_sound_set_verifies_with_code_0_and_a_damaged_one_with_code_3(iris: Ca
     flip(folder / "train-000001.tar", 3000, 0)
     ran = iris("shards", "verify", folder)
     assert ran.code == 3
-    assert "fault: train-000001.tar: sample g2: observation: its checksum does not fit" in ran.out
+    assert "fault: train-000001.tar: sample g2: observation: its checksum does not match" in ran.out
     told = json.loads(iris("shards", "verify", folder, "--json").out)
     assert not told["sound"]
     assert told["faults"][0]["key"] == "g2"

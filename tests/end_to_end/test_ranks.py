@@ -20,9 +20,8 @@ import torch
 from iris_cli.distributed import first_node, launch
 from iris_cli.errors import UsageError
 from iris_cli.ranks import rank_info
-from shards.index import Index
 from tests.end_to_end.ranks import train_without_batch_norm
-from tests.training.makers import write_pairs
+from tests.training.makers import set_nan, write_pairs
 
 ROOT = Path(__file__).resolve().parents[2]
 SHORT = ("--batch-size", "2", "--accumulate", "2", "-q")
@@ -242,7 +241,7 @@ def test_ranks_can_be_launched_from_any_thread(shards: Path, tmp_path: Path, mon
 def test_a_loss_of_one_rank_that_is_not_finite_is_told_with_its_samples(tmp_path: Path, way: str, code: int) -> None:
     """Also where it is not rank 0: the bad sample is in the share of rank 1 of the first step."""
     folder = write_pairs(tmp_path / "shards", {"train": range(13), "validation": range(100, 105)})
-    spoil(folder, "g0002_v1")
+    set_nan(folder, "g0002_v1")
     ran = run(
         "train",
         folder,
@@ -261,17 +260,6 @@ def test_a_loss_of_one_rank_that_is_not_finite_is_told_with_its_samples(tmp_path
     told = [line for line in ran.stderr.splitlines() if "is not finite" in line]
     assert len(told) == 1 and "g0002_v1" in told[0] and told[0].count("_v") == 4
     assert "Traceback" not in ran.stderr
-
-
-def spoil(folder: Path, key: str) -> None:
-    """Write NaN into a sample's observation."""
-    table = Index.open(folder).samples()
-    number = int(np.flatnonzero(table.key == key)[0])
-    tar = sorted(folder.glob("*.tar"))[int(table.shard[number])]
-    data, start = bytearray(tar.read_bytes()), int(table.offset["observation"][number])
-    values = np.frombuffer(data, np.float32, count=32 * 32, offset=start + 128)
-    values[:] = np.nan
-    tar.write_bytes(data)
 
 
 def test_an_option_that_torchrun_does_not_know_is_refused(shards: Path, tmp_path: Path) -> None:

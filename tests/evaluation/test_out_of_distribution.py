@@ -1,17 +1,14 @@
-"""An input that is unlike the training set is told from one that is like it."""
+"""The distance of an input from the training set: small for inputs of the same kind, large for others."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from iris_cli.evaluation.out_of_distribution import Digest, Familiar, familiar_inputs, learn, pooled, summarise
-from iris_cli.training.test import open_run
-from tests.telescope.runs import train, write_shards
+from iris_cli.evaluation.out_of_distribution import Reduced, TrainingInputs, fit, pooled, summaries_of
 
 
 def galaxies(count: int, seed: int, size: int = 32, tilt: float = 1.0, brightness: float = 1.0) -> NDArray:
@@ -28,12 +25,12 @@ def galaxies(count: int, seed: int, size: int = 32, tilt: float = 1.0, brightnes
 
 
 @pytest.fixture(scope="module")
-def familiar() -> Familiar:
-    return learn(Digest.of(galaxies(300, 0)), Digest.of(galaxies(100, 1)), np.full((5, 2), 0.6))
+def inputs() -> TrainingInputs:
+    return fit(Reduced.of(galaxies(300, 0)), Reduced.of(galaxies(100, 1)), np.full((5, 2), 0.6))
 
 
-def test_galaxies_of_the_same_kind_are_like_the_training_set(familiar: Familiar) -> None:
-    judged = [familiar.judge(image) for image in galaxies(100, 2)]
+def test_galaxies_of_the_same_kind_are_like_the_training_set(inputs: TrainingInputs) -> None:
+    judged = [inputs.score(image) for image in galaxies(100, 2)]
     assert np.mean([j.unlike for j in judged]) <= 0.06
     assert np.mean([j.score for j in judged]) == pytest.approx(1.0, abs=0.35)
     assert 25 < np.median([j.percentile for j in judged]) < 75
@@ -51,63 +48,58 @@ def test_galaxies_of_the_same_kind_are_like_the_training_set(familiar: Familiar)
     ],
     ids=["mirrored", "bright", "faint", "noise", "nothing", "elsewhere"],
 )
-def test_other_images_are_not(familiar: Familiar, strange: NDArray) -> None:
-    assert all(familiar.judge(image).unlike for image in strange)
+def test_other_images_are_not(inputs: TrainingInputs, strange: NDArray) -> None:
+    assert all(inputs.score(image).unlike for image in strange)
 
 
-def test_an_image_becomes_sixteen_numbers_as_the_pages_say(familiar: Familiar) -> None:
-    assert familiar.held_out.shape == (100, 16)
+def test_an_image_becomes_sixteen_numbers_as_the_pages_say(inputs: TrainingInputs) -> None:
+    assert inputs.held_out.shape == (100, 16)
     docs = Path(__file__).parents[2] / "docs"
     for name in ("method.md", "cubes.md"):
         assert "sixteen numbers" in (docs / name).read_text(encoding="utf-8")
 
 
-def test_summaries_say_what_is_unusual(familiar: Familiar) -> None:
-    usual, mirrored = (familiar.judge(image).summaries for image in (galaxies(1, 5)[0], galaxies(1, 5)[0][:, ::-1]))
+def test_summaries_say_what_is_unusual(inputs: TrainingInputs) -> None:
+    usual, mirrored = (inputs.score(image).summaries for image in (galaxies(1, 5)[0], galaxies(1, 5)[0][:, ::-1]))
     assert 2 < usual["lv_correlation"].percentile < 98
     assert mirrored["lv_correlation"].percentile in (0.0, 100.0)
     assert mirrored["brightness"].value == pytest.approx(usual["brightness"].value)
 
 
-def test_the_unit_of_the_images_does_not_matter(familiar: Familiar) -> None:
-    in_mK = learn(Digest.of(1e3 * galaxies(300, 0)), Digest.of(1e3 * galaxies(100, 1)), np.full((5, 2), 0.6))
+def test_the_unit_of_the_images_does_not_matter(inputs: TrainingInputs) -> None:
+    in_mK = fit(Reduced.of(1e3 * galaxies(300, 0)), Reduced.of(1e3 * galaxies(100, 1)), np.full((5, 2), 0.6))
     for image in galaxies(10, 6):
-        assert in_mK.judge(1e3 * image).score == pytest.approx(familiar.judge(image).score, rel=1e-3)
+        assert in_mK.score(1e3 * image).score == pytest.approx(inputs.score(image).score, rel=1e-3)
 
 
 def test_few_training_images_do_not_break_it() -> None:
-    few = learn(Digest.of(galaxies(6, 0, size=8)), Digest.of(galaxies(3, 1, size=8)), np.zeros((0, 2)))
-    assert np.isfinite(few.judge(galaxies(1, 2, size=8)[0]).score)
+    few = fit(Reduced.of(galaxies(6, 0, size=8)), Reduced.of(galaxies(3, 1, size=8)), np.zeros((0, 2)))
+    assert np.isfinite(few.score(galaxies(1, 2, size=8)[0]).score)
 
 
 def test_pooling_is_a_mean_and_summaries_survive_an_empty_image() -> None:
     image = np.arange(32 * 32, dtype=float).reshape(1, 32, 32)
     assert pooled(image)[0, 0] == pytest.approx(image[0, :2, :2].mean())
-    assert np.isfinite(summarise(np.zeros((1, 8, 8)))).all()
+    assert np.isfinite(summaries_of(np.zeros((1, 8, 8)))).all()
 
 
-def test_a_set_may_be_digested_in_parts() -> None:
+def test_a_set_may_be_reduced_in_parts() -> None:
     images = galaxies(7, 0)
-    whole, parts = Digest.of(images), Digest.joined([Digest.of(images[:5]), Digest.of(images[5:])])
+    whole, parts = (
+        Reduced.of(images),
+        Reduced.joined([Reduced.of(images[:5]), Reduced.of(images[5:])]),
+    )
     assert parts.mean_square == pytest.approx(whole.mean_square)
     np.testing.assert_array_equal(parts.blocks, whole.blocks)
     np.testing.assert_array_equal(parts.summaries, whole.summaries)
 
 
-def test_a_runs_shards_are_looked_at_once_and_only_if_they_are_those_it_was_trained_on(tmp_path: Path) -> None:
-    folder = train(tmp_path / "run", write_shards(tmp_path / "shards"))
-    run = open_run(folder)
-    first = familiar_inputs(folder, run.checkpoint, run.hyper)
-    assert isinstance(first, Familiar)
-    kept = (folder / "novelty.npz").stat().st_mtime_ns
-    again = familiar_inputs(folder, run.checkpoint, run.hyper)
-    assert isinstance(again, Familiar)
-    assert (folder / "novelty.npz").stat().st_mtime_ns == kept
-    np.testing.assert_array_equal(again.held_out, first.held_out)
-    (folder / "novelty.npz").write_bytes(b"damaged")
-    assert isinstance(familiar_inputs(folder, run.checkpoint, run.hyper), Familiar)
-    (folder / "novelty.npz").unlink()
-    gone = replace(run.hyper, data=(str(folder / "nowhere"),))
-    assert "cannot be read" in str(familiar_inputs(folder, run.checkpoint, gone))
-    run.checkpoint.data = replace(run.checkpoint.data, fingerprint="another")
-    assert "no longer, what the run was trained on" in str(familiar_inputs(folder, run.checkpoint, run.hyper))
+def test_statistics_are_saved_and_loaded_for_the_same_data_only(inputs: TrainingInputs, tmp_path: Path) -> None:
+    inputs.save(tmp_path / "inputs.npz", "key")
+    loaded = TrainingInputs.load(tmp_path / "inputs.npz", "key")
+    image = galaxies(1, 2)[0]
+    assert loaded is not None and loaded.score(image) == inputs.score(image)
+    assert TrainingInputs.load(tmp_path / "inputs.npz", "other") is None
+    (tmp_path / "inputs.npz").write_bytes(b"damaged")
+    assert TrainingInputs.load(tmp_path / "inputs.npz", "key") is None
+    assert TrainingInputs.load(tmp_path / "absent.npz", "key") is None

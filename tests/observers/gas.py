@@ -1,4 +1,4 @@
-"""Small pieces of gas for the tests of the synthetic observer: uniform cells along a few rays, in SI."""
+"""Gas for the tests of the synthetic observer: uniform cells along a few rays, in SI units."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CHANNEL_KM_S = 40.0 / 51
 def uniform(
     cells: int = 4, n_H_cm3: float = 1e3, T_K: float = 20.0, v_km_s: float = 0.0, **fields: Any
 ) -> dict[str, NDArray]:
-    """`cells` alike cells on one ray. Any field may be replaced by a number or by one value for each cell."""
+    """`cells` equal cells on one ray. `fields` replace a field by one number or by one value per cell."""
     gas = {
         "rho_kg_m3": n_H_cm3 * 1e6 * MASS_PER_H_KG,
         "T_gas_K": T_K,
@@ -27,18 +27,17 @@ def uniform(
         "T_dust_K": 20.0,
         "v_los_m_s": v_km_s * 1e3,
     } | fields
-    return {
-        name: np.broadcast_to(np.reshape(value, (-1, 1, 1)), (cells, 1, 1)).astype(float) for name, value in gas.items()
-    }
+    shape = (cells, 1, 1)
+    return {name: np.broadcast_to(np.reshape(v, (-1, 1, 1)), shape).astype(float) for name, v in gas.items()}
 
 
 def stacked(*pieces: dict[str, NDArray]) -> dict[str, NDArray]:
-    """The first piece nearest to the observer."""
+    """Pieces one behind the other, the first nearest to the observer."""
     return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
 
 
 def see(gas: dict[str, NDArray], **options: Any) -> NDArray:
-    """(V,) spectrum of the first ray, K; cells of 1 pc, no dust, LTE unless asked otherwise."""
+    """(V,) spectrum of the first ray, K; by default cells of 1 pc, no dust, LTE."""
     defaults = {"dr_m": M_PER_PC, "v_edges_m_s": EDGES_M_S, "dust_opacity_m2_kg": 0.0, "populations": "lte"}
     return observe_arrays(**gas, **(defaults | options))[:, 0, 0].astype(float)
 

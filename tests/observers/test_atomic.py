@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from iris_cli import axes
-from iris_cli.observers import arrays
-from iris_cli.observers.arrays import tracer_mean_x_H2
+from iris_cli.observers import checks
+from iris_cli.observers.checks import tracer_mean_x_H2
 from iris_cli.observers.emission import Matter
 from tests.observers.gas import see, stacked, uniform
 
@@ -20,7 +20,7 @@ TOLD = "partly atomic"
 
 @pytest.fixture(autouse=True)
 def nobody_was_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arrays, "_warned_of", set())
+    monkeypatch.setattr(checks, "_warned_lines", set())
 
 
 @pytest.fixture
@@ -77,6 +77,6 @@ def test_preobserve_and_observe_say_so_once(iris: Callable, tmp_path: Path) -> N
         tensor[axes.X_H2] *= 0.3
         np.save(path, tensor)
     assert iris("observe", galaxies, 0, "--out", tmp_path / "atomic.fits").err.count(TOLD) == 1
-    arrays._warned_of.clear()
+    checks._warned_lines.clear()
     ran = iris("preobserve", galaxies, tmp_path / "pairs")
     assert ran.code == 0 and ran.err.count(TOLD) == 1

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from iris_cli.observers.arrays import choose_populations, line_setup
 from iris_cli.observers.backends.backend import backend
 from iris_cli.observers.builtin_molecules import builtin_molecule
-from iris_cli.observers.emission import Matter
+from iris_cli.observers.emission import Matter, line_setup
+from iris_cli.observers.populations import choose_populations
 from iris_cli.observers.sampling import Accuracy
 from iris_cli.observers.transfer import REGIMES
 from iris_cli.units import M_PER_PC

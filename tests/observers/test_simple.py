@@ -15,7 +15,7 @@ from iris_cli.mock.galaxy import draw_galaxy
 from iris_cli.observers.registry import make_observer
 from iris_cli.observers.simple import SimpleObserver
 from iris_cli.observers.top_down import top_down_density
-from iris_cli.observers.velocity_smoothing import KERNEL, blur, blur_velocity, gaussian_kernel
+from iris_cli.observers.velocity_smoothing import KERNEL, gaussian_kernel, smooth, smooth_velocity
 
 GRID = GRID_PRESETS["tiny"]
 
@@ -88,23 +88,23 @@ def test_latitude_mean_and_maximum_differ_as_their_names_say(galaxy: torch.Tenso
 
 
 def test_velocity_smoothing_smooths_velocities_and_leaves_matter_alone(galaxy: torch.Tensor) -> None:
-    blurred = blur_velocity(galaxy)
-    assert torch.equal(blurred[1:], galaxy[1:])
-    assert blurred[V_LOS].diff(dim=1).abs().mean() < 0.8 * galaxy[V_LOS].diff(dim=1).abs().mean()
-    assert torch.equal(top_down_density(blurred, GRID), top_down_density(galaxy, GRID))
+    smoothed = smooth_velocity(galaxy)
+    assert torch.equal(smoothed[1:], galaxy[1:])
+    assert smoothed[V_LOS].diff(dim=1).abs().mean() < 0.8 * galaxy[V_LOS].diff(dim=1).abs().mean()
+    assert torch.equal(top_down_density(smoothed, GRID), top_down_density(galaxy, GRID))
 
 
 def test_velocity_smoothing_keeps_a_constant_and_a_slope() -> None:
     steady = torch.full((6, 7, 8), 3.0)
-    assert blur(steady).numpy() == pytest.approx(steady.numpy())
+    assert smooth(steady).numpy() == pytest.approx(steady.numpy())
     slope = torch.arange(9.0)[:, None, None] + 2 * torch.arange(9.0)[:, None] + torch.zeros(9, 9, 9)
-    assert blur(slope)[2:-2, 3:-3, 2:-2].numpy() == pytest.approx(slope[2:-2, 3:-3, 2:-2].numpy(), rel=1e-5)
+    assert smooth(slope)[2:-2, 3:-3, 2:-2].numpy() == pytest.approx(slope[2:-2, 3:-3, 2:-2].numpy(), rel=1e-5)
 
 
 def test_velocity_smoothing_is_the_gaussian_of_the_paper() -> None:
     spike = torch.zeros(7, 11, 7)
     spike[3, 5, 3] = 1.0
-    spread = blur(spike)
+    spread = smooth(spike)
     sigma = 0.33 * np.array(KERNEL)
     ratio = spread[4, 5, 3] / spread[3, 5, 3]
     assert ratio.item() == pytest.approx(np.exp(-0.5 / sigma[0] ** 2), rel=1e-5)

@@ -221,8 +221,8 @@ def test_the_fast_backends_agree_with_the_reference_on_a_tangle_of_cells(
     assert np.sqrt(((spectrum - truth) ** 2).mean()) < 1e-3 * np.sqrt((truth**2).mean())
 
 
-def test_trapped_photons_brighten_the_line_of_thin_gas_alike_in_every_backend() -> None:
-    """Large velocity gradient against thin balance, at a density far below the critical one."""
+def test_trapped_photons_brighten_the_line_equally_in_every_backend(coarse_lvg: None) -> None:
+    """Large velocity gradient against thin equilibrium, at a density far below the critical one."""
     gas = uniform(4, n_H_cm3=500.0, T_K=40.0)
     options = {"velocity_gradient_km_s_pc": 0.3, "turbulence_m_s": 500.0}
     thin = see(gas, populations="non-lte", **options)

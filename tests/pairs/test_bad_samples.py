@@ -13,7 +13,7 @@ import torch
 
 from iris_cli.config.train import OptimizerConfig, TrainConfig
 from iris_cli.errors import DataError
-from iris_cli.pairs.batch import Feed, bad_litter_over_ranks
+from iris_cli.pairs.stream import PairStream, bad_litter_over_ranks
 from iris_cli.training import InfiniteDataset, PreObservedDataset, test_reverter, train_reverter
 from shards.errors import ShardError
 from shards.index import Index
@@ -133,7 +133,7 @@ def test_litter_stays_with_its_position_when_a_sample_before_it_is_left_out(tmp_
     litter = pairs_in(write_pairs(tmp_path / "litter", {"litter": range(300, 309)}, litter=True))
     seen = {}
     for folder in (sound, torn):
-        feed = Feed("train", pairs_in(folder), np.arange(10), seed=0, batch=4, litter=litter, bad=BadSamples(1))
+        feed = PairStream("train", pairs_in(folder), np.arange(10), seed=0, batch=4, litter=litter, bad=BadSamples(1))
         seen[folder] = {int(i): o for b in feed.epoch() for i, o in zip(b.ids, b.observation, strict=True)}
     assert set(seen[sound]) - set(seen[torn]) == {3}
     assert all(torch.equal(seen[torn][i], seen[sound][i]) for i in seen[torn])
@@ -197,7 +197,9 @@ def test_a_test_leaves_out_what_it_may_and_says_so(iris: Callable, tmp_path: Pat
 def test_bad_samples_of_all_ranks_are_counted_together(tmp_path: Path) -> None:
     from iris_cli.distributed import World
 
-    feed = Feed("train", pairs_in(write_pairs(tmp_path / "set", {"train": range(10)})), np.arange(10), seed=0, batch=4)
+    feed = PairStream(
+        "train", pairs_in(write_pairs(tmp_path / "set", {"train": range(10)})), np.arange(10), seed=0, batch=4
+    )
     feed.bad.found.update({3: "torn", 7: "torn"})
     assert feed.bad_over_ranks(World()) == 2 and bad_litter_over_ranks([feed], World()) == 0
     assert feed.bad_over_ranks(World(0, 2, control=Other(1.0))) == 10, "the other rank could read none of the same ten"
@@ -211,16 +213,10 @@ def test_a_hole_that_nobody_counted_is_an_error(tmp_path: Path) -> None:
     from iris_cli.evaluation.metrics import SCORES
     from tests.training.makers import small_reverter
 
-    class Short(Feed):
+    class Short(PairStream):
         @property
         def count(self) -> int:
             return 12
-
-        def _draws(self, epoch, position):  # type: ignore[no-untyped-def]
-            return replace_count(self).plan(position).draws(np.arange(10), self.numbers)
-
-    def replace_count(feed: Feed) -> Feed:
-        return Feed(feed.stream, feed.pairs, feed.numbers, feed.seed, feed.batch)
 
     from iris_cli.distributed import World
 

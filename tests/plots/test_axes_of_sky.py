@@ -22,14 +22,14 @@ def panel() -> Axes:
     return Figure().subplots()
 
 
-def test_the_view_from_north_has_the_sun_below_and_longitude_growing_to_the_left() -> None:
+def test_the_view_from_north_has_the_sun_below_and_longitude_increases_to_the_left() -> None:
     image = np.zeros((16, 12))
     image[-1, -1] = 1.0  # farthest, greatest longitude
     ax = panel()
     drawn = draw_from_north(ax, image, GRID)
     (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
     assert left > 0 > right and bottom < 0 < top
-    corners = drawn.get_coordinates()[-2:, -2:].reshape(-1, 2)  # of the cell that shines
+    corners = drawn.get_coordinates()[-2:, -2:].reshape(-1, 2)  # of the bright cell
     assert (corners[:, 0] > 0.8 * left).all() and (corners[:, 1] > 0.8 * top).all()
     assert float(drawn.get_array()[-1, -1]) == 1.0
     arrow = next(text for text in ax.texts if text.get_gid() == "to the Sun")
@@ -45,13 +45,13 @@ def test_a_wedge_is_narrower_where_it_is_near() -> None:
     assert across[-1] / across[0] == pytest.approx(GRID.distance.edges()[-1] / GRID.distance.edges()[0])
 
 
-def test_a_crop_of_distances_is_drawn_where_it_lies() -> None:
+def test_a_crop_of_distances_keeps_its_position() -> None:
     ax = panel()
     draw_from_north(ax, np.ones((6, 12)), replace(GRID, r_crop_min=10, r_crop_max=16))
     assert ax.get_ylim()[0] > 0  # all of it is behind Sgr A*
 
 
-def test_a_map_of_the_sky_is_as_long_as_it_is_high_per_degree() -> None:
+def test_a_map_of_the_sky_has_equal_scales_along_both_axes() -> None:
     lon, lat = Axis("longitude", "deg", -1.0, 1.0, 5), Axis("latitude", "deg", -0.2, 0.2, 3)
     image = np.zeros((3, 5))
     image[2, 4] = 1.0
@@ -62,7 +62,7 @@ def test_a_map_of_the_sky_is_as_long_as_it_is_high_per_degree() -> None:
     assert "latitude" in ax.get_ylabel()
 
 
-def test_an_image_may_bring_its_own_axes() -> None:
+def test_an_image_can_have_axes_of_its_own() -> None:
     lon, v = Axis("longitude", "deg", 55.0, 56.0, 6), Axis("velocity", "km / s", -5.0, 85.0, 10)
     ax = panel()
     draw_lv(ax, np.ones((6, 10)), (lon, v))
@@ -70,25 +70,25 @@ def test_an_image_may_bring_its_own_axes() -> None:
 
 
 @pytest.mark.parametrize("name", STRETCHES)
-def test_every_stretch_is_monotonic_and_reaches_from_the_darkest_to_the_brightest(name: str) -> None:
+def test_every_stretch_increases_from_the_darkest_to_the_brightest(name: str) -> None:
     norm = stretch(np.array([0.0, 1.0, 50.0]), None, name)
     shades = np.asarray(norm(np.array([0.06, 0.5, 5.0, 50.0])))
     assert (np.diff(shades) > 0).all() and shades[-1] == pytest.approx(1.0) and shades[0] >= 0.0
     assert np.isfinite(np.asarray(norm(np.array([0.0])))).all()
 
 
-def test_a_stretch_that_nobody_knows_or_that_is_empty_is_refused() -> None:
+def test_an_unknown_stretch_and_an_empty_range_are_refused() -> None:
     with pytest.raises(UsageError, match="unknown stretch 'asin'"):
         stretch(np.ones(3), None, "asin")
     with pytest.raises(UsageError, match="from 5 to 1"):
         stretch(np.ones(3), None, "linear", 5.0)
 
 
-def test_what_is_not_finite_does_not_set_the_scale() -> None:
+def test_values_that_are_not_finite_do_not_set_the_scale() -> None:
     assert stretch(np.array([1.0, np.nan, np.inf])).vmax == 1.0
 
 
-def test_a_colour_bar_names_quantity_and_unit_and_its_ticks_do_not_crowd() -> None:
+def test_a_colour_bar_has_quantity_and_unit_and_few_ticks() -> None:
     figure = draw_top_down_figure(np.linspace(0, 45, 192).reshape(16, 12), GRID, title="g")
     bar = figure.axes[1]
     assert bar.get_ylabel() == label("density") and "pc$^{-3}$" in bar.get_ylabel()

@@ -30,7 +30,7 @@ def texts(ax: object) -> list[str]:
     return [text.get_text() for text in ax.get_legend().get_texts()]  # type: ignore[attr-defined]
 
 
-def test_moments_share_longitude_and_velocity_is_red_where_gas_recedes() -> None:
+def test_moment_maps_share_longitude_and_receding_gas_is_red() -> None:
     velocity = np.full((4, 6), -50.0)
     velocity[:, 3:] = 80.0
     velocity[0, 0] = np.nan
@@ -41,11 +41,8 @@ def test_moments_share_longitude_and_velocity_is_red_where_gas_recedes() -> None
     assert norm.vmin == -norm.vmax == -80.0
     red, _, blue, _ = colours(norm(80.0))
     assert red > blue and colours(norm(-80.0))[2] > colours(norm(-80.0))[0]
-    assert [ax.get_ylabel() for ax in figure.axes if not ax.images] == [
-        "column [x]",
-        "mean LSR velocity [km/s]",
-        "velocity dispersion [km/s]",
-    ]
+    labels = [ax.get_ylabel() for ax in figure.axes if not ax.images]
+    assert labels == ["column [x]", "mean LSR velocity [km/s]", "velocity dispersion [km/s]"]
     assert panels[2].get_xlabel() and not panels[0].get_xlabel()
 
 
@@ -57,7 +54,7 @@ def test_a_spectrum_is_a_histogram_of_channels() -> None:
     assert "LSR velocity [km/s]" in ax.get_xlabel() and ax.get_ylabel() == "T [K]" and texts(ax) == ["a", "b"]
 
 
-def test_losses_mark_the_best_epoch_and_the_trivial_predictors() -> None:
+def test_the_losses_mark_the_best_epoch_and_the_trivial_predictors() -> None:
     history = History([(1, 0.9), (2, 0.7), (3, 0.6)], [(2, 0.65), (3, 0.68)], {"predicting nothing": 0.8})
     ax = draw_losses({"run": history}).axes[0]
     assert texts(ax) == ["training", "validation", "best epoch", "predicting nothing"]
@@ -69,7 +66,7 @@ def test_losses_mark_the_best_epoch_and_the_trivial_predictors() -> None:
     assert draw_losses({"new": History([(1, 0.9)], [], {})}).axes
 
 
-def test_profiles_name_their_units_and_end_at_perfection() -> None:
+def test_profiles_have_units_and_a_line_of_perfect_agreement() -> None:
     figure = curves.draw_profiles({"true": line(3.0)}, {"true": line(1e6)}, {"normal": line(1.1)})
     surface, enclosed, ratio = figure.axes
     assert "pc$^{-2}$" in surface.get_ylabel() and r"M$_\odot$" in enclosed.get_ylabel()
@@ -77,8 +74,8 @@ def test_profiles_name_their_units_and_end_at_perfection() -> None:
     assert any(set(np.asarray(one.get_ydata())) == {1.0} for one in ratio.lines)
 
 
-def test_spectra_of_maps_have_wavelengths_above_the_wavenumbers() -> None:
-    figure = curves.draw_spectra_of_maps({"normal": line(0.5)}, {"normal": line(0.9)})
+def test_power_spectra_have_wavelengths_on_the_upper_axis() -> None:
+    figure = curves.draw_power_spectra({"normal": line(0.5)}, {"normal": line(0.9)})
     ax = figure.axes[0]
     above = ax.child_axes[0]
     figure.canvas.draw()
@@ -95,7 +92,7 @@ def test_bands_are_the_intervals() -> None:
     assert ax.get_ylim() == (0.0, 1.0) and "kg m$^{-3}$" in ax.get_xlabel()
 
 
-def test_calibration_shows_what_perfect_would_be() -> None:
+def test_calibration_shows_the_lines_of_perfect_calibration() -> None:
     ranks = Line(np.arange(5.0), np.full(5, 0.2), np.full(5, np.nan), np.full(5, np.nan))
     coverage = Line(np.array([0.6, 0.2]), np.array([0.5, 0.1]), np.array([0.4, 0.1]), np.array([0.6, 0.2]))
     empty = Line(np.array([np.nan]), np.array([np.nan]), np.array([np.nan]), np.array([np.nan]))
@@ -109,17 +106,17 @@ def test_calibration_shows_what_perfect_would_be() -> None:
 # --- styles and files -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "width_mm"), [("mnras", 84.0), ("aanda", 88.0), ("apj", 85.0)])
-def test_a_paper_s_figure_is_as_wide_as_its_column(name: str, width_mm: float) -> None:
-    style = style_of(name)
-    assert style.figure().get_figwidth() * 25.4 == pytest.approx(width_mm)
-    assert style.figure(3).get_figwidth() * 25.4 == pytest.approx(style.page_mm)
-    with style.applied():
-        figure = draw_spectra({"a": np.ones(5)}, V, "T", style=style)
-    assert figure.axes[0].xaxis.label.get_fontsize() == style.font_pt <= 9.0
+def test_a_journal_style_has_the_width_of_its_column() -> None:
+    for name, width_mm in (("mnras", 84.0), ("aanda", 88.0), ("apj", 85.0)):
+        style = style_of(name)
+        assert style.figure().get_figwidth() * 25.4 == pytest.approx(width_mm)
+        assert style.figure(3).get_figwidth() * 25.4 == pytest.approx(style.page_mm)
+        with style.applied():
+            figure = draw_spectra({"a": np.ones(5)}, V, "T", style=style)
+        assert figure.axes[0].xaxis.label.get_fontsize() == style.font_pt <= 9.0
 
 
-def test_styles_leave_no_trace() -> None:
+def test_styles_do_not_change_matplotlib_permanently() -> None:
     import matplotlib
 
     before = dict(matplotlib.rcParams)
@@ -142,7 +139,7 @@ def test_the_same_figure_is_the_same_file(tmp_path: Path, suffix: str) -> None:
 
     assert drawn("one") == drawn("other")
     if suffix == ".svg":
-        assert b"LSR velocity" in drawn("one")  # letters stay letters
+        assert b"LSR velocity" in drawn("one")  # text stays text
     assert sorted(p.name for p in tmp_path.iterdir()) == [f"one{suffix}", f"other{suffix}"]
 
 

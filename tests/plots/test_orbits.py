@@ -14,7 +14,7 @@ from iris_cli.plots.orbits import ON_SKY, WALKER_2025, Track, ellipse, over_from
 
 
 def lines(ax: object) -> dict[str, list]:
-    """What was drawn of each part: gid -> lines."""
+    """The lines of each gid."""
     found: dict[str, list] = {}
     for line in ax.lines:  # type: ignore[attr-defined]
         found.setdefault(line.get_gid(), []).append(line)
@@ -23,17 +23,17 @@ def lines(ax: object) -> dict[str, list]:
 
 def test_the_ellipse_on_the_sky_is_the_published_track(shared_data: Path) -> None:
     published = read_track(shared_data / "cmz_orbits" / "ellipse_resampled_300.txt")
-    ours = ellipse(WALKER_2025, "walker", ON_SKY)
+    made = ellipse(WALKER_2025, "walker", ON_SKY)
     size = np.array([0.01, 0.01, 1.0])[:, None, None]
     there = np.stack([published.lon_deg, published.lat_deg, published.v_km_s])[:, :, None]
-    here = np.stack([ours.lon_deg, ours.lat_deg, ours.v_km_s])[:, None, :]
+    here = np.stack([made.lon_deg, made.lat_deg, made.v_km_s])[:, None, :]
     off = np.linalg.norm((there - here) / size, axis=0)
     assert off.min(axis=1).max() < 0.6  # a hundredth of a degree, one km/s
-    alike = ours.near[off.argmin(axis=1)] == published.near
+    alike = made.near[off.argmin(axis=1)] == published.near
     assert alike.mean() > 0.97
 
 
-def test_near_gas_of_the_ellipse_is_on_the_sun_s_side_and_gas_at_positive_longitude_recedes() -> None:
+def test_near_gas_of_the_ellipse_is_towards_the_sun_and_gas_at_positive_longitude_recedes() -> None:
     track = ellipse(WALKER_2025, "walker")
     assert track.away_pc is not None and track.left_pc is not None
     assert (track.away_pc[track.near] < 0).all() and (track.left_pc[track.lon_deg > 0.01] > 0).all()
@@ -41,7 +41,7 @@ def test_near_gas_of_the_ellipse_is_on_the_sun_s_side_and_gas_at_positive_longit
     assert track.lon_deg[0] == pytest.approx(track.lon_deg[-1])  # closed
 
 
-def test_a_folder_gives_its_orbits_and_passes_over_other_tables(shared_data: Path) -> None:
+def test_a_folder_gives_its_orbits_and_skips_other_tables(shared_data: Path) -> None:
     found = tracks([str(shared_data / "cmz_orbits")])
     assert [track.name for track in found] == ["ellipse", "kdl", "molinari", "sofue"]
     assert all(len(track.near) == 300 for track in found)
@@ -56,7 +56,7 @@ def test_far_parts_are_dashed_near_parts_solid_and_both_named() -> None:
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["walker", "near", "far"]
 
 
-def test_arms_that_a_file_lists_one_after_the_other_are_not_joined() -> None:
+def test_arms_of_one_file_are_not_joined() -> None:
     along = np.linspace(0.0, 1.0, 50)
     ones = np.ones(50, bool)
     track = Track("two", np.append(along, along), np.zeros(100), np.append(along, along + 5.0), np.append(ones, ones))
@@ -66,7 +66,7 @@ def test_arms_that_a_file_lists_one_after_the_other_are_not_joined() -> None:
     assert [len(arm.get_xdata()) for arm in arms] == [50, 50]
 
 
-def test_a_sparse_file_is_still_one_line_and_neighbours_of_near_and_far_meet(tmp_path: Path) -> None:
+def test_a_sparse_file_is_one_line_and_its_near_and_far_parts_meet(tmp_path: Path) -> None:
     (tmp_path / "arm.txt").write_text("# l b v\n0 0 10 near\n0.3 0 30 near\n\n0.6 0 50 far\n0.9 0 70 Far\n")
     ax = Figure().subplots()
     over_lv(ax, [read_track(tmp_path / "arm.txt")])
@@ -75,7 +75,7 @@ def test_a_sparse_file_is_still_one_line_and_neighbours_of_near_and_far_meet(tmp
     assert parts["arm far"][0].get_xdata().tolist() == [0.6, 0.9]
 
 
-def test_orbits_do_not_move_the_axes() -> None:
+def test_orbits_do_not_change_the_limits_of_the_axes() -> None:
     ax = Figure().subplots()
     ax.set_xlim(0.1, -0.1)
     ax.set_ylim(-10, 10)
@@ -83,20 +83,20 @@ def test_orbits_do_not_move_the_axes() -> None:
     assert ax.get_xlim() == (0.1, -0.1) and ax.get_ylim() == (-10, 10)
 
 
-def test_orbits_without_distances_are_not_drawn_from_above(tmp_path: Path) -> None:
+def test_orbits_without_distances_are_refused_on_a_view_from_above(tmp_path: Path) -> None:
     (tmp_path / "arm.txt").write_text("0 0 10 near\n1 0 20 far\n")
-    with pytest.raises(UsageError, match="how far away the points of 'arm'"):
+    with pytest.raises(UsageError, match="distances of the points of 'arm' are unknown"):
         over_from_north(Figure().subplots(), tracks([str(tmp_path / "arm.txt")]))
 
 
 @pytest.mark.parametrize("text", ["0 0 10\n", "0 0 ten near\n", "0 0 10 middle\n"])
-def test_a_row_that_is_no_point_is_named(tmp_path: Path, text: str) -> None:
+def test_an_invalid_row_is_reported_by_number(tmp_path: Path, text: str) -> None:
     (tmp_path / "arm.txt").write_text("0 0 10 near\n" + text)
     with pytest.raises(DataError, match="row 2"):
         read_track(tmp_path / "arm.txt")
 
 
-def test_what_is_no_orbit_is_told(tmp_path: Path) -> None:
+def test_names_and_files_without_an_orbit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no orbit 'walkr'"):
         tracks(["walkr"])
     with pytest.raises(DataError, match="holds no orbit"):
@@ -109,7 +109,7 @@ def test_what_is_no_orbit_is_told(tmp_path: Path) -> None:
         tracks([str(tmp_path / "binary.txt")])
 
 
-def test_every_line_has_a_colour_however_many_there_are() -> None:
+def test_colours_repeat_for_many_orbits() -> None:
     ax = Figure().subplots()
     over_lv(ax, [ellipse(WALKER_2025, str(i)) for i in range(len(orbits.COLOURS) + 2)])
     assert len({line.get_gid().split()[0] for line in ax.lines}) == len(orbits.COLOURS) + 2

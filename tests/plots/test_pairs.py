@@ -26,7 +26,7 @@ def colour_at(drawn: object, x: float, y: float) -> float:
     return float(rows[row, column])
 
 
-def test_longitude_grows_to_the_left_and_a_receding_cloud_is_above() -> None:
+def test_longitude_increases_to_the_left_and_a_receding_cloud_is_above() -> None:
     image = np.zeros((6, 10))
     image[5, 9] = 1.0  # greatest longitude, fastest receding
     ax = Figure().subplots()
@@ -50,7 +50,7 @@ def test_the_observer_is_below_the_view_from_above() -> None:
     assert "pc" in ax.get_ylabel()
 
 
-def test_truth_and_prediction_share_a_scale_and_name_their_units(tmp_path: Path) -> None:
+def test_truth_and_prediction_have_one_scale_and_units(tmp_path: Path) -> None:
     true, predicted = np.full((8, 6), 2.0), np.full((8, 6), 5.0)
     figure = draw_pairs([np.ones((6, 10))], [true], [predicted], GRID, "v_density", ["galaxy-7"])
     panels = [ax for ax in figure.axes if ax.images]
@@ -62,7 +62,7 @@ def test_truth_and_prediction_share_a_scale_and_name_their_units(tmp_path: Path)
     assert [p.name for p in tmp_path.iterdir()] == ["pairs.png"]
 
 
-def test_an_ensemble_s_spread_is_a_fourth_map_and_an_untested_pair_has_just_the_truth() -> None:
+def test_the_spread_of_an_ensemble_is_a_fourth_panel_and_a_pair_without_prediction_has_two() -> None:
     one = [np.full((8, 6), 2.0)]
     with_spread = draw_pairs([np.ones((6, 10))], one, one, GRID, "v_density", ["g"], one)
     assert [ax.get_title() for ax in with_spread.axes if ax.images][3] == "members' spread"

@@ -1,4 +1,4 @@
-"""The figure of a reverted map: where the Sun is, which way longitude grows, what is left out."""
+"""The figure of a reverted map: position of the Sun, direction of longitude, panels and labels."""
 
 from __future__ import annotations
 
@@ -18,16 +18,12 @@ LV = np.full((64, 64), 0.5)
 
 def texts(figure: Figure) -> str:
     legends = [t.get_text() for ax in figure.axes if ax.get_legend() for t in ax.get_legend().get_texts()]
-    labels = [
-        f(ax)
-        for ax in figure.axes
-        for f in (lambda a: a.get_xlabel(), lambda a: a.get_ylabel(), lambda a: a.get_title())
-    ]
+    labels = [text for ax in figure.axes for text in (ax.get_xlabel(), ax.get_ylabel(), ax.get_title())]
     return " | ".join([*legends, *labels, *(t.get_text() for ax in figure.axes for t in ax.texts)])
 
 
 def value_at(ax: object, left_pc: float, far_pc: float) -> float:
-    """What is drawn at a place, found by the wedge that holds it."""
+    """The value of the wedge at a position."""
     mesh = ax.collections[0]  # type: ignore[attr-defined]
     corners = mesh.get_coordinates()
     centres = 0.25 * (corners[:-1, :-1] + corners[1:, :-1] + corners[:-1, 1:] + corners[1:, 1:])
@@ -35,9 +31,9 @@ def value_at(ax: object, left_pc: float, far_pc: float) -> float:
     return float(np.asarray(mesh.get_array()).ravel()[k])
 
 
-def test_the_sun_is_below_and_longitude_grows_to_the_left() -> None:
+def test_the_sun_is_below_and_longitude_increases_to_the_left() -> None:
     density = np.zeros((64, 64))
-    density[3, 60] = 7.0  # near to us, at great longitude
+    density[3, 60] = 7.0  # near, at large longitude
     ax = Figure().subplots()
     draw_from_above(ax, density, GRID)
     assert ax.get_xlim()[0] > ax.get_xlim()[1] and ax.get_ylim()[0] < ax.get_ylim()[1]
@@ -51,30 +47,30 @@ def test_the_sun_is_below_and_longitude_grows_to_the_left() -> None:
     assert ax.get_aspect() == 1.0
 
 
-def test_sgr_a_is_eight_parsec_to_the_right_of_l_zero_and_at_the_centre_when_looked_at() -> None:
+def test_sgr_a_is_eight_parsec_to_the_right_of_l_zero() -> None:
     at_zero, _, _ = corners_pc(GRID, (0.0, 0.0))
-    looked_at, _, name = corners_pc(GRID, (SGR_A_LON_DEG, -0.046))
+    centred, _, name = corners_pc(GRID, (SGR_A_LON_DEG, -0.046))
     assert 0.5 * (at_zero[32, 0] + at_zero[32, -1]) == pytest.approx(8.06, abs=0.05)
-    assert 0.5 * (looked_at[32, 0] + looked_at[32, -1]) == pytest.approx(0.0, abs=1e-6) and name == "Sgr A*"
+    assert 0.5 * (centred[32, 0] + centred[32, -1]) == pytest.approx(0.0, abs=1e-6) and name == "Sgr A*"
 
 
-def test_a_single_network_has_no_panel_of_spread_and_an_ensemble_has() -> None:
+def test_only_an_ensemble_has_a_panel_of_the_spread() -> None:
     density = np.random.default_rng(0).random((64, 64))
     one = draw_map(density, None, LV, np.ones_like(LV), GRID, "kg/m3")
-    several = draw_map(density, 0.3 * density, LV, np.ones_like(LV), GRID, "Msun/pc3", caption="worth little")
+    several = draw_map(density, 0.3 * density, LV, np.ones_like(LV), GRID, "Msun/pc3", caption="a caption")
     assert "spread" not in texts(one) and "spread of the networks" in texts(several)
     assert "kg m" in texts(one) and "odot" in texts(several) and "[K]" in texts(one)
-    assert several._supxlabel.get_text() == "worth little"  # type: ignore[attr-defined]
+    assert several._supxlabel.get_text() == "a caption"  # type: ignore[attr-defined]
     assert "Walker et al. 2025" in texts(one) and "not observed" not in texts(one)
 
 
-def test_what_nobody_looked_at_is_hatched() -> None:
+def test_unobserved_parts_are_hatched() -> None:
     coverage = np.ones((64, 64))
     coverage[:20] = 0.0
     assert "not observed" in texts(draw_map(np.ones((64, 64)), None, LV, coverage, GRID, "kg/m3"))
 
 
-def test_elsewhere_neither_sgr_a_nor_orbits_are_drawn_and_a_narrow_field_is_stretched() -> None:
+def test_away_from_the_centre_neither_sgr_a_nor_orbits_are_drawn_and_a_narrow_field_is_stretched() -> None:
     narrow = Grid(lon_min_deg=-0.03, lon_max_deg=0.03).scaled(64, 64, 16, 64)
     figure = draw_map(np.ones((64, 64)), None, LV, np.ones_like(LV), narrow, "kg/m3", (55.4, 0.3))
     assert "Sgr" not in texts(figure) and "Walker" not in texts(figure) and "l = 55.4°" in texts(figure)
@@ -85,9 +81,11 @@ def test_an_empty_map_can_be_drawn() -> None:
     draw_map(np.zeros((64, 64)), np.zeros((64, 64)), 0 * LV, 0 * LV, GRID, "kg/m3").canvas.draw()
 
 
-@pytest.mark.parametrize("name", ["mnras", "aanda", "apj", "screen", "talk"])
-@pytest.mark.parametrize("centre_deg", [None, (0.0, 0.0), (23.5, 0.0)])
-def test_all_words_of_a_tall_map_lie_on_its_figure(name: str, centre_deg: tuple[float, float] | None) -> None:
+@pytest.mark.parametrize(
+    ("name", "centre_deg"),
+    [("mnras", (23.5, 0.0)), ("aanda", (0.0, 0.0)), ("apj", (23.5, 0.0)), ("screen", None), ("talk", (0.0, 0.0))],
+)
+def test_all_text_of_a_tall_map_is_inside_its_figure(name: str, centre_deg: tuple[float, float] | None) -> None:
     caption = "H2 density seen from Galactic north, reverted from cube.fits by 3 networks (run); " * 3
     style = STYLES[name]
     with style.applied():

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from shards.index import Index
+from shards.reader import Reader
+from shards.stream import BadSamples, Batch, Draws, ReadAhead
 from shards.writer import ArraySchema, Sample
 
 SHAPE = (1, 6, 10)
@@ -53,3 +60,37 @@ def backwards(number: int) -> int:
 def pid_slowly(number: int) -> int:
     time.sleep(0.02)
     return os.getpid()
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Draws and read-ahead as any program would compose them."""
+
+    draws: Draws
+    read_ahead: ReadAhead
+
+    def epoch(self, epoch: int = 0, position: int = 0) -> Iterator[Batch]:
+        return self.read_ahead(self.draws.epoch(epoch, position))
+
+    def resampled(self, epoch: int = 0, position: int = 0) -> Iterator[Batch]:
+        return self.read_ahead(self.draws.resampled(epoch, position))
+
+
+def stream(
+    index: Index | Path,
+    split: str | None = None,
+    *,
+    batch: int = 8,
+    arrays: list[str] | None = None,
+    checksums: bool = True,
+    threads: int = 4,
+    depth: int = 4,
+    keep: int = 1,
+    allocate: Callable = np.empty,
+    bad: BadSamples | None = None,
+    **order: Any,
+) -> Stream:
+    index = index if isinstance(index, Index) else Index.open(index)
+    draws = Draws(index.numbers(split), index.sizes(), batch=batch, **order)
+    reader = Reader(index, arrays, checksums=checksums)
+    return Stream(draws, ReadAhead(reader, batch, threads=threads, depth=depth, keep=keep, allocate=allocate, bad=bad))

@@ -16,10 +16,9 @@ from shards.codec import ENCODINGS, ArraySchema, Float16, ShuffledZlib, codec_na
 from shards.encode_sample import decode
 from shards.errors import ShardError
 from shards.index import Index, StoredArray
-from shards.stream import ShardStream
 from shards.verify import repair, verify
 from shards.writer import SetPlan, write_set
-from tests.shards.makers import SCHEMA, arrays, make
+from tests.shards.makers import SCHEMA, arrays, make, stream
 
 floats = npst.arrays(np.float32, npst.array_shapes(max_dims=3, max_side=8), elements=st.floats(width=32))
 tame = npst.arrays(np.float32, (5, 7), elements=st.floats(-(2.0**60), 2.0**60, width=32))
@@ -70,7 +69,7 @@ def test_the_worst_error_is_measured_stored_and_true(tmp_path):
         tmp_path / "set", SetPlan({"train": range(9)}), make, schema=SCHEMA, attributes={}, encoding="float16-scaled"
     )
     worst = 0.0
-    for batch in ShardStream(Index.open(tmp_path / "set"), batch=9).epoch():
+    for batch in stream(tmp_path / "set", batch=9).epoch():
         for row, number in enumerate(batch.ids):
             for name, true in arrays(int(number)).items():
                 clear = true > 1e-6 * true.max()
@@ -90,7 +89,7 @@ def test_every_encoding_streams_verifies_and_is_repaired(tmp_path, encoding):
     index = repair(tmp_path / "set")
     assert index.stored["density"].encoding == encoding
     assert verify(tmp_path / "set").sound
-    assert sum(len(batch) for batch in ShardStream(index).epoch()) == 9
+    assert sum(len(batch) for batch in stream(index).epoch()) == 9
 
 
 def test_encoded_members_can_be_read_without_this_library():

@@ -97,9 +97,9 @@ def test_an_index_changed_by_hand_is_refused(copied):
 def test_a_record_of_another_encoding_is_refused(copied):
     path = copied / "train-000001.json"
     body = json.loads(path.read_text())
-    del body["seal"]
+    del body["self_checksum"]
     body["arrays"][0]["encoding"] = "float16-scaled"
-    path.write_bytes(layout.seal(body))
+    path.write_bytes(layout.checksummed_json(body))
     with pytest.raises(ShardError, match=r"disagrees with index\.json"):
         Index.open(copied).record(1)
 
@@ -113,12 +113,12 @@ def test_an_index_of_other_arrays_than_its_shards_is_refused(copied):
 def test_a_sealed_file_that_lacks_what_it_is_for_is_told_in_a_line(copied):
     path = copied / "train-000001.json"
     body = json.loads(path.read_text())
-    del body["seal"], body["keys"]
-    path.write_bytes(layout.seal(body))
-    with pytest.raises(ShardError, match=r"train-000001\.json is no shard's record: KeyError\('keys'\)"):
+    del body["self_checksum"], body["keys"]
+    path.write_bytes(layout.checksummed_json(body))
+    with pytest.raises(ShardError, match=r"train-000001\.json is not the record of a shard: KeyError\('keys'\)"):
         ShardRecord.read(path)
     rewrite(copied, lambda body: body.pop("failed"))
-    with pytest.raises(ShardError, match=r"index\.json is no index: KeyError\('failed'\)"):
+    with pytest.raises(ShardError, match=r"index\.json is not the index of a set: KeyError\('failed'\)"):
         Index.open(copied)
 
 
@@ -175,6 +175,6 @@ def test_fractions_that_are_no_shares_are_refused():
 def rewrite(folder, change):
     """Change index.json and seal it again, as somebody with this library might."""
     body = json.loads((folder / "index.json").read_text())
-    del body["seal"]
+    del body["self_checksum"]
     change(body)
-    (folder / "index.json").write_bytes(layout.seal(body))
+    (folder / "index.json").write_bytes(layout.checksummed_json(body))

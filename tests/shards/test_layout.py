@@ -25,20 +25,22 @@ json_values = st.recursive(
 def test_a_sealed_file_gives_back_what_was_put_in(tmp_path_factory, body):
     path = tmp_path_factory.mktemp("seal") / "x.json"
     body = {**body, "format": layout.FORMAT, "version": layout.FORMAT_VERSION}
-    path.write_bytes(layout.seal(body))
-    assert layout.unseal(path, "") == body
+    path.write_bytes(layout.checksummed_json(body))
+    assert layout.read_checksummed_json(path, "") == body
 
 
 def test_no_flipped_bit_of_a_sealed_file_goes_unnoticed(tmp_path):
     path = tmp_path / "x.json"
-    data = layout.seal({"format": layout.FORMAT, "version": 1, "x": [1.5, -2, None, True, "é\n"], "y": {"a": {}}})
+    data = layout.checksummed_json(
+        {"format": layout.FORMAT, "version": 1, "x": [1.5, -2, None, True, "é\n"], "y": {"a": {}}}
+    )
     for place in range(len(data)):
         for bit in range(8):
             damaged = bytearray(data)
             damaged[place] ^= 1 << bit
             path.write_bytes(damaged)
             with pytest.raises(ShardError):
-                layout.unseal(path, "")
+                layout.read_checksummed_json(path, "")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", "{", "NaN", '{"a": 1e999}', '{"a": "\\ud800"}', "[" * 100_000])
@@ -46,7 +48,7 @@ def test_what_is_no_sealed_file_is_refused_in_one_line(tmp_path, text):
     path = tmp_path / "x.json"
     path.write_text(text)
     with pytest.raises(ShardError) as caught:
-        layout.unseal(path, "")
+        layout.read_checksummed_json(path, "")
     assert "\n" not in caught.value.message
 
 

@@ -99,7 +99,7 @@ def test_dropping_the_last_step_says_how_many_samples_it_costs(count, batch, wor
 
 
 def test_a_position_beyond_the_epoch_is_refused():
-    with pytest.raises(ShardError, match="position 11 lies beyond the epoch's 10 samples"):
+    with pytest.raises(ShardError, match="position 11 is beyond the epoch's 10 samples"):
         EpochPlan(10, Share(2, position=11))
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from shards.errors import ShardError
-from shards.pool import crew, share_of_job
+from shards.pool import share_of_job, worker_pool
 from tests.shards.makers import backwards
 
 ARRAY = {"SLURM_ARRAY_TASK_MIN": "0", "SLURM_ARRAY_TASK_MAX": "3", "SLURM_ARRAY_TASK_COUNT": "4"}
@@ -20,19 +20,19 @@ ARRAY = {"SLURM_ARRAY_TASK_MIN": "0", "SLURM_ARRAY_TASK_MAX": "3", "SLURM_ARRAY_
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_results_come_in_the_order_of_the_items_and_not_in_that_of_their_completion(workers):
-    with crew(backwards, workers) as mapped:
+    with worker_pool(backwards, workers) as mapped:
         assert list(mapped(range(12))) == [-i for i in range(12)]
         assert list(mapped([])) == []
         assert list(mapped([7])) == [-7]
 
 
 def test_an_error_of_a_worker_is_raised_where_its_result_is_taken():
-    with pytest.raises(TypeError), crew(backwards, 2) as mapped:
+    with pytest.raises(TypeError), worker_pool(backwards, 2) as mapped:
         list(mapped([1, "two", 3]))
 
 
 def test_no_workers_is_a_mistake():
-    with pytest.raises(ShardError, match="workers = 0"), crew(backwards, 0):
+    with pytest.raises(ShardError, match="workers = 0"), worker_pool(backwards, 0):
         pass
 
 
@@ -40,10 +40,10 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path):
     script = tmp_path / "script.py"
     script.write_text(
         "import os, time\n"
-        "from shards.pool import crew\n"
+        "from shards.pool import worker_pool\n"
         "from tests.shards.makers import pid_slowly\n"
         "if __name__ == '__main__':\n"
-        "    with crew(pid_slowly, 2) as mapped:\n"
+        "    with worker_pool(pid_slowly, 2) as mapped:\n"
         "        for pid in mapped(range(1000)):\n"
         "            print(pid, flush=True)\n"
     )

@@ -12,15 +12,14 @@ from shards.errors import ShardError
 from shards.index import Index
 from shards.index_tars import index_tars
 from shards.reader import Reader
-from shards.stream import ShardStream
 from shards.tar import Writer
 from tests.shards.damage import flip, payload_of
-from tests.shards.makers import arrays
+from tests.shards.makers import arrays, stream
 
 
 def test_checksums_can_be_switched_off_and_are_computed_once(copied):
     flip(*payload_of(copied, 20), 0)
-    assert sum(map(len, ShardStream(Index.open(copied), checksums=False).epoch())) == 51
+    assert sum(map(len, stream(copied, checksums=False).epoch())) == 51
     reading = Reader(Index.open(copied), ["density"])
     reading.read_new(0)
     tar, offset = payload_of(copied, 0)
@@ -58,7 +57,7 @@ def test_a_read_that_returns_less_than_asked_is_gone_on_with(written, monkeypatc
         return got
 
     monkeypatch.setattr(os, "preadv", stingy)
-    for batch in ShardStream(Index.open(written), "train").epoch():
+    for batch in stream(written, "train").epoch():
         for row, number in enumerate(batch.ids):
             for name, truth in arrays(int(number)).items():
                 assert np.array_equal(batch.arrays[name][row], truth)
@@ -67,7 +66,7 @@ def test_a_read_that_returns_less_than_asked_is_gone_on_with(written, monkeypatc
 def test_arrays_that_lie_side_by_side_are_read_at_one_go(written, monkeypatch):
     reads, true_read = [], os.preadv
     monkeypatch.setattr(os, "preadv", lambda handle, *what: reads.append(handle) or true_read(handle, *what))
-    assert sum(map(len, ShardStream(Index.open(written)).epoch())) == 51
+    assert sum(map(len, stream(written).epoch())) == 51
     assert len(reads) == 51
 
 

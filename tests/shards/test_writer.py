@@ -213,7 +213,7 @@ def test_resuming_builds_what_is_missing_or_cut_and_nothing_else(written, copied
 @pytest.mark.parametrize(
     "change",
     [
-        {"fingerprint": {"observer": "other"}},
+        {"made_from": {"observer": "other"}},
         {"encoding": "float16-scaled"},
         {"plan": SetPlan({"train": range(1, 38)}, 8)},
         {"schema": (SCHEMA[0], replace(SCHEMA[1], attributes={"unit": "kg / m3"}))},
@@ -245,8 +245,8 @@ def test_leftovers_of_dead_jobs_are_swept_and_those_of_the_living_are_not(tmp_pa
 @pytest.mark.parametrize(
     ("sample", "words"),
     [
-        (lambda s: replace(s, key="snapshot.101"), "holds a dot"),
-        (lambda s: replace(s, key="a/b"), "characters that a name cannot"),
+        (lambda s: replace(s, key="snapshot.101"), "contains a dot"),
+        (lambda s: replace(s, key="a/b"), "unusable characters"),
         (lambda s: replace(s, key="k" * 65), "has 65 characters"),
         (lambda s: replace(s, arrays={"observation": s.arrays["observation"]}), "the set has observation, density"),
         (lambda s: replace(s, arrays={**s.arrays, "density": s.arrays["density"][0]}), r"is float32 \(6, 10\)"),
@@ -339,7 +339,7 @@ def test_kill_9_at_any_moment_costs_only_the_shard_in_flight(tmp_path):
 def test_packing_is_what_a_worker_sends(written):
     """What crosses to the writing process is bytes and numbers only."""
     stored = tuple(Index.open(written).stored.values())
-    packed = encode_sample.pack(make(4), stored)
+    packed = encode_sample.encode_sample(make(4), stored)
     assert {kind: type(data) for kind, (_, data, _) in packed.members.items()} == dict.fromkeys(
         ("observation", "density", "json"), bytes
     )

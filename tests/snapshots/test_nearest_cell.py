@@ -67,8 +67,8 @@ def test_pruning_never_loses_a_nearest_cell(
         return
     pruned = View.of(gas, change, sight, GRID, "test")
     velocity = gas.velocity_km_s @ change.matrix.T.astype(np.float32)
-    shown = np.column_stack([velocity, gas.rho, gas.T_gas_K, gas.x_H2, gas.x_CO, gas.T_dust_K])
-    whole = replace(pruned, tree=cKDTree(gas.position_pc), shown=shown)
+    values = np.column_stack([velocity, gas.rho, gas.T_gas_K, gas.x_H2, gas.x_CO, gas.T_dust_K])
+    whole = replace(pruned, tree=cKDTree(gas.position_pc), values=values)
     assert np.array_equal(pruned.tensor(), whole.tensor())
 
 
@@ -104,8 +104,8 @@ def test_memory_and_threads_do_not_change_the_tensor(threads: int) -> None:
     assert np.array_equal(view.tensor(memory_bytes=1.0, threads=threads), view.tensor())
 
 
-def test_an_empty_cone_is_told() -> None:
-    with pytest.raises(DataError, match="no cell lies in the cone"):
+def test_an_empty_cone_is_an_error() -> None:
+    with pytest.raises(DataError, match="no cell is in the cone"):
         View.of(gas_of(cloud(100, 0) + np.array([0.0, 0.0, 5000.0])), PLAIN, Sight(0.0, 0.0, 0.0), GRID, "snap")
 
 

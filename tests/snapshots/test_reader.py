@@ -270,7 +270,7 @@ def test_units_may_be_written_as_words_on_each_dataset(gas: dict[str, NDArray], 
         label(file)
         file["PartType0/Density"].attrs["unit"] = "kpc"
 
-    with pytest.raises(DataError, match="is in 'kpc', which is no g / cm3"):
+    with pytest.raises(DataError, match="is in 'kpc', which cannot be converted to g / cm3"):
         read(write(tmp_path / "wrong.hdf5", gas, KPC.but(units="none"), mislabel))
 
 

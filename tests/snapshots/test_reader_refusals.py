@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from iris_cli.errors import DataError
 from iris_cli.snapshots.files import find_snapshots
 from iris_cli.snapshots.galaxy import load_galaxy
-from iris_cli.snapshots.ingest import sources
+from iris_cli.snapshots.ingest import source_names
 from iris_cli.snapshots.reader import Snapshot
 from tests.snapshots.snapshots import CONFIG, KPC, Style, assert_same, galaxy, read, write, write_split
 
@@ -84,8 +84,8 @@ BAD = {
     "a soft link out of the file": (soft_link_out, "elsewhere is a link to secret.hdf5"),
     "a group elsewhere": (linked_group, "PartType0 is a link to secret.hdf5"),
     "links in a circle": (circular, "chain of more than"),
-    "raw data elsewhere": (raw_elsewhere, "lie in other files"),
-    "a virtual dataset": (virtual, "lie in other files"),
+    "raw data elsewhere": (raw_elsewhere, "are in other files"),
+    "a virtual dataset": (virtual, "are in other files"),
     "NaN": (spoilt("Density", np.nan), "Density: 1 of 3000 cells are zero, negative or not finite"),
     "zero density": (spoilt("Density", 0.0), "Density: 1 of 3000 cells are zero"),
     "negative density": (spoilt("Density", -1.0), "Density: 1 of 3000"),
@@ -98,12 +98,12 @@ BAD = {
     "text": (replaced("Density", b"dense"), "Density holds no numbers"),
     "one column": (replaced("ChemicalAbundances", np.ones((3000, 1))), "H+ should be column 2"),
     "a header that promises more": (attribute("Header", "NumPart_ThisFile", [4000, 0]), "holds 3000 gas cells"),
-    "a total that promises more": (attribute("Header", "NumPart_Total", [9000, 0]), "promises 9000 gas cells in all"),
+    "a total that promises more": (attribute("Header", "NumPart_Total", [9000, 0]), "lists 9000 gas cells in all"),
     "parts without numbers": (attribute("Header", "NumFilesPerSnapshot", 4), "its name holds no number"),
     "two units": (attribute("Parameters", "UnitLength_in_cm", 1.0), "UnitLength_in_cm is 3.08568e+18 in /Header"),
     "a unit of zero": (attribute("Header", "UnitMass_in_g", 0.0), "UnitMass_in_g of /Header is 0"),
     "a unit in words": (attribute("Header", "UnitMass_in_g", "sun"), "is 'sun', not a number"),
-    "units that disagree": (attribute("PartType0/Density", "to_cgs", 1.0), "says that its unit is 1 g / cm3"),
+    "units that disagree": (attribute("PartType0/Density", "to_cgs", 1.0), "unit of /PartType0/Density is 1 g / cm3"),
     "a negative h": (attribute("Header", "HubbleParam", -0.7), "HubbleParam is -0.7"),
     "a box in words": (attribute("Header", "BoxSize", "big"), "BoxSize is 'big'"),
     "a time and a redshift": (attribute("Header", "Redshift", 3.0), "Time = 1 is not 1/(1 + Redshift) = 0.25"),
@@ -149,13 +149,13 @@ def test_what_is_no_hdf5_file_is_told_in_one_line(gas: dict[str, NDArray], tmp_p
         read(tmp_path / "text.hdf5")
     whole = write(tmp_path / "snap.hdf5", gas).read_bytes()
     (tmp_path / "cut.hdf5").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match=r"cut.hdf5 is cut short"):
+    with pytest.raises(DataError, match=r"cut.hdf5 is truncated"):
         read(tmp_path / "cut.hdf5")
     with pytest.raises(DataError, match=r"nowhere.hdf5 does not exist"):
         read(tmp_path / "nowhere.hdf5")
     with h5py.File(write(tmp_path / "gasless.hdf5", gas), "r+") as file:
         del file["PartType0"]
-    with pytest.raises(DataError, match="has no group PartType0; its header promises 3000"):
+    with pytest.raises(DataError, match="has no group PartType0; its header lists 3000"):
         read(tmp_path / "gasless.hdf5")
     with h5py.File(tmp_path / "stars.hdf5", "w") as file:
         file["PartType4/Coordinates"] = np.zeros((3, 3))
@@ -196,16 +196,16 @@ def test_a_galaxy_keeps_its_name_wherever_its_file_lies(gas: dict[str, NDArray],
     """Same file name in two folders: two galaxies. The same galaxy later, from elsewhere: its old name."""
     (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
     one, two = write(tmp_path / "a/snap.hdf5", gas), write(tmp_path / "b/snap.hdf5", galaxy(seed=1))
-    names = sources([Snapshot.open(files, CONFIG) for files in find_snapshots([one, two])])
+    names = source_names([Snapshot.open(files, CONFIG) for files in find_snapshots([one, two])])
     assert len(set(names)) == 2 and all(name.startswith("snap-") for name in names)
-    assert sources([Snapshot.open(find_snapshots([two])[0], CONFIG)]) == names[1:]  # nor does its company matter
+    assert source_names([Snapshot.open(find_snapshots([two])[0], CONFIG)]) == names[1:]  # nor does its company matter
     moved = write(tmp_path / "b/snap.hdf5", gas)
-    assert sources([Snapshot.open(find_snapshots([moved])[0], CONFIG)]) == names[:1]
+    assert source_names([Snapshot.open(find_snapshots([moved])[0], CONFIG)]) == names[:1]
 
 
 def test_copies_are_kept_apart_but_told(gas: dict[str, NDArray], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
     copies = [write(tmp_path / f"{folder}/snap.hdf5", gas) for folder in "ab"]
-    names = sources([Snapshot.open(files, CONFIG) for files in find_snapshots(copies)])
+    names = source_names([Snapshot.open(files, CONFIG) for files in find_snapshots(copies)])
     assert len(set(names)) == 2
     assert "holds the same cells" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The Walker ellipse of the mock against the published track: longitude, latitude, velocity, near and far."""
+"""The Walker et al. ellipse against the published track: longitude, latitude, velocity, near and far."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from iris_cli.mock.galaxy import Disc, MockGalaxy, Ring
 from iris_cli.standard.orbit import WALKER_2025
 
 R0_PC = 8100.0
-# The published track is centred there; Sgr A* itself lies at l = -0.056 deg, b = -0.046 deg.
+# The centre of the published track; Sgr A* itself is at l = -0.056 deg, b = -0.046 deg.
 CENTRE_DEG = (0.05, -0.046)
 
 
@@ -38,7 +38,7 @@ def observed_track(points: int) -> NDArray:
     return np.stack([lon, lat, v_los, distance - R0_PC], axis=1)
 
 
-def test_the_walker_ellipse_runs_along_its_published_track(published: tuple) -> None:
+def test_the_walker_ellipse_follows_its_published_track(published: tuple) -> None:
     lon, lat, v, far = published
     track = observed_track(7200)
     scaled = (track[:, :3] - np.stack([lon, lat, v], axis=1)[:, None]) / [0.01, 0.01, 1.0]
@@ -50,10 +50,10 @@ def test_the_walker_ellipse_runs_along_its_published_track(published: tuple) -> 
     assert np.array_equal(track[nearest, 3][clear] > 0, far[clear])
 
 
-def test_the_tensor_holds_the_published_velocity_where_the_track_says(published: tuple) -> None:
-    """Near and far, at the published (l, b): the ring's gas is there and moves as published, with the same sign."""
+def test_the_tensor_has_the_published_velocity_along_the_track(published: tuple) -> None:
+    """Near and far, at the published (l, b), the gas of the ring has the published velocity, including its sign."""
     lon, lat, v, far = published
-    grid = replace(Grid().scaled(225, 151, 76, 64), observer_distance_pc=R0_PC, r_min_pc=7875.0, r_max_pc=8325.0)
+    grid = replace(Grid().scaled(150, 151, 76, 64), observer_distance_pc=R0_PC, r_min_pc=7875.0, r_max_pc=8325.0)
     ring_alone = MockGalaxy(1.0, WALKER_2025, Ring(1e4, 5.0, ()), (), (), Disc(1e-3, 100.0, 20.0))
     tensor = ring_alone.tensor(grid, 0.0, *CENTRE_DEG)
     column = np.rint((lon - grid.lon_min_deg) / grid.longitude.step).astype(int)
@@ -71,13 +71,13 @@ def test_the_tensor_holds_the_published_velocity_where_the_track_says(published:
     assert np.array_equal(np.sign(v_los[there, np.arange(300)])[fast], np.sign(v)[fast])
 
 
-def test_gas_on_the_orbit_keeps_its_angular_momentum_and_turns_clockwise() -> None:
+def test_gas_on_the_orbit_has_constant_angular_momentum_and_rotates_clockwise() -> None:
     x, y, _, v_x, v_y, _ = WALKER_2025.track(100).T
     momentum = x * v_y - y * v_x
     assert momentum == pytest.approx(-WALKER_2025.v0_km_s * WALKER_2025.semi_minor_pc)
 
 
-def test_a_drift_moves_gas_inwards_without_touching_its_angular_momentum() -> None:
+def test_a_drift_moves_gas_inwards_at_constant_angular_momentum() -> None:
     x, y, _, v_x, v_y, _ = replace(WALKER_2025, drift_km_s=20.0).track(100).T
     x0, y0, _, v_x0, v_y0, _ = WALKER_2025.track(100).T
     radial = ((v_x - v_x0) * x + (v_y - v_y0) * y) / np.hypot(x, y)

@@ -1,6 +1,6 @@
-"""The field's folders of pairs: the same numbers, in our units and senses, or one line that says what is wrong.
+"""Pairs in paper-code format: conversion of units and signs, and errors for wrong folders.
 
-The axes have different lengths and none is symmetric, so that nothing can be taken for something else.
+The axes have different lengths and none is symmetric, so that no two of them can be confused.
 """
 
 from __future__ import annotations
@@ -73,43 +73,41 @@ def pairs(folder: Path, count: int = 2) -> Path:
     return folder
 
 
-def test_an_import_changes_units_and_the_sense_of_velocity_and_no_bit_more(tmp_path: Path) -> None:
+def test_an_import_changes_only_units_and_the_sign_of_velocity(tmp_path: Path) -> None:
     chosen = open_input(pairs(tmp_path / "a set"), PreobserveConfig())
     assert chosen.grid == GRID
-    pair = chosen.pair(1, "")
+    pair = chosen.sample(1, "").arrays
     seen, dense = (np.load(tmp_path / "a set" / f"{name}_1.npy") for name in ("observed", "columnized"))
-    assert np.array_equal(pair.observation, seen[..., ::-1] * np.float32(1.0 / 11.4))
+    assert np.array_equal(pair["observation"], seen[..., ::-1] * np.float32(1.0 / 11.4))
     per_SI = 1e3 / 9.2e-6**3
-    assert pair.density is not None
-    assert np.array_equal(pair.density, dense * np.float32(units.INNER.density_per_SI / per_SI))
+    assert np.array_equal(pair["density"], dense * np.float32(units.INNER.density_per_SI / per_SI))
 
 
-def test_pairs_in_our_own_units_come_through_to_the_bit(tmp_path: Path) -> None:
+def test_pairs_in_inner_units_are_read_bit_for_bit(tmp_path: Path) -> None:
     folder, inner = pairs(tmp_path / "set"), units.INNER
-    ours = {
+    factors = {
         "_length_iris_per_SI": inner.length_per_SI,
         "_time_iris_per_SI": inner.time_per_SI,
         "_mass_iris_per_SI": inner.mass_per_SI,
         "_temperature_iris_per_SI": 1.0,
     }
-    (folder / "hyper.json").write_text(json.dumps({**HYPER, "dataset_hyper": ours}))
+    (folder / "hyper.json").write_text(json.dumps({**HYPER, "dataset_hyper": factors}))
     observation, density = open_paper_dataset(folder).pair(0)
     assert observation.tobytes() == np.load(folder / "observed_0.npy")[..., ::-1].tobytes()
     assert density.tobytes() == np.load(folder / "columnized_0.npy").tobytes()
 
 
-def test_turned_over_pairs_lie_at_the_opposite_longitudes(tmp_path: Path) -> None:
+def test_turned_over_pairs_have_opposite_longitudes(tmp_path: Path) -> None:
     folder = pairs(tmp_path / "set")
     found = []
     for turned in (False, True):
         chosen = open_input(folder, PreobserveConfig(turn_over=turned))
-        pair, lon = chosen.pair(0, ""), chosen.grid.longitude.centres()
-        assert pair.density is not None
-        found.append((lon[pair.observation[0].max(axis=1).argmax()], lon[pair.density[0].max(axis=0).argmax()]))
+        pair, lon = chosen.sample(0, "").arrays, chosen.grid.longitude.centres()
+        found.append((lon[pair["observation"][0].max(axis=1).argmax()], lon[pair["density"][0].max(axis=0).argmax()]))
     assert found[1] == (-found[0][0], -found[0][1])
 
 
-def test_a_turned_over_tensor_lies_at_the_opposite_place(tmp_path: Path) -> None:
+def test_a_turned_over_tensor_has_opposite_positions(tmp_path: Path) -> None:
     tensor = np.zeros(GRID.tensor_shape, np.float32)
     tensor[RHO, 2, 5, 3] = 1.0
     write_tensor(tmp_path, "tensor_000000.npy", tensor)
@@ -137,7 +135,7 @@ Change = Callable[[dict[str, Any], dict[str, Any]], object]
         (lambda a, h: a["index"].__setitem__(1, a["index"][0]), "columnized_0.npy and observed_0.npy more than once"),
     ],
 )
-def test_what_cannot_be_is_one_line(tmp_path: Path, change: Change, said: str) -> None:
+def test_impossible_settings_are_refused(tmp_path: Path, change: Change, said: str) -> None:
     folder = pairs(tmp_path / "set")
     attributes, hyper = (json.loads((folder / name).read_text()) for name in ("attributes.json", "hyper.json"))
     change(attributes, hyper)
@@ -148,14 +146,14 @@ def test_what_cannot_be_is_one_line(tmp_path: Path, change: Change, said: str) -
     assert said in error.value.message, error.value.message
 
 
-def test_values_that_the_units_make_infinite_are_refused(tmp_path: Path) -> None:
+def test_values_that_become_infinite_in_inner_units_are_refused(tmp_path: Path) -> None:
     folder = pairs(tmp_path / "set")
     np.save(folder / "columnized_1.npy", np.full((1, 5, 7), 3e38, "f4"))
     with pytest.raises(DataError, match=r"columnized_1\.npy holds 35 values that are not finite"):
         open_paper_dataset(folder).pair(1)
 
 
-def test_one_line_and_two_do_not_fit_into_one_set(tmp_path: Path) -> None:
+def test_inputs_with_different_numbers_of_lines_do_not_fit_together(tmp_path: Path) -> None:
     def seen(name: str, lines: int) -> Any:
         return SimpleNamespace(folder=tmp_path / name, grid=GRID, quantity="temperature", latitude="mean", lines=lines)
 

@@ -15,8 +15,8 @@ GRID = replace(sky.GRID, r_steps=32, r_crop_max=32)
 
 def write_shards(folder: Path) -> Path:
     splits = {"train": range(24), "validation": range(100, 110), "test": range(200, 206)}
-    lines = {"synthetic": {"lines": [{"molecule": "13co", "transition": "2-1"}]}}
-    return write_pairs(folder, splits, grid=GRID, quantity="temperature", attributes={"config": lines})
+    observer = {"lines": [{"molecule": "13CO", "transition": "2-1", "frequency_GHz": 220.3986841}]}
+    return write_pairs(folder, splits, grid=GRID, quantity="temperature", attributes={"observer": observer})
 
 
 def train(folder: Path, shards: Path, seed: int = 0) -> Path:

@@ -72,15 +72,10 @@ def header(
         place = SkyCoord(l=0 * u.deg, b=0 * u.deg, frame="galactic").icrs
         ctypes, centre = (projection, f"DEC--{kind}"), (place.ra.deg, place.dec.deg)
         h["RADESYS"] = "ICRS"
-        # Turn the pixels so that they run along Galactic longitude: the field is long and thin.
+        # Rotate the pixels along Galactic longitude: the field is long and thin.
         angle = np.deg2rad(58.6)
-        for name, value in (
-            ("PC1_1", np.cos(angle)),
-            ("PC1_2", np.sin(angle)),
-            ("PC2_1", -np.sin(angle)),
-            ("PC2_2", np.cos(angle)),
-        ):
-            h[name] = value
+        h["PC1_1"] = h["PC2_2"] = np.cos(angle)
+        h["PC1_2"], h["PC2_1"] = np.sin(angle), -np.sin(angle)
     for k, (ctype, value, n, sign) in enumerate(zip(ctypes, centre, (shape[2], shape[1]), (-1, 1), strict=True), 1):
         h[f"CTYPE{k}"], h[f"CUNIT{k}"], h[f"CRVAL{k}"] = ctype, "deg", value
         h[f"CRPIX{k}"], h[f"CDELT{k}"] = (n + 1) / 2, sign * pixel_deg
@@ -96,7 +91,7 @@ def header(
 
 
 def spectral_axis(name: str, channels: int) -> tuple[float, float]:
-    """First value and step that span -90 … 90 km/s, in km/s, Hz or m."""
+    """First value and step of an axis over -90 … 90 km/s, in km/s, Hz or m."""
     ends = np.array([-90.0, 90.0])
     if name == "FREQ":
         ends = REST_HZ * (1 - ends / C_KM_S)
@@ -106,7 +101,7 @@ def spectral_axis(name: str, channels: int) -> tuple[float, float]:
 
 
 def velocities(h: fits.Header) -> NDArray:
-    """Radio velocity of each channel by hand, km/s."""
+    """Radio velocity of each channel from its definition, km/s."""
     values = WCS(h).sub([3]).wcs_pix2world(np.arange(h["NAXIS3"]), 0)[0]
     name = h["CTYPE3"]
     if name == "FREQ":
@@ -129,9 +124,16 @@ def write(path: Path, data: NDArray, h: fits.Header) -> Path:
     return path
 
 
-def cube(path: Path, cloud: Cloud | None = None, **how: Any) -> Path:
+def cube(path: Path, cloud: Cloud | None = None, cards: dict[str, Any] | None = None, **how: Any) -> Path:
+    """A cube of one cloud; `cards` are changed or, if None, removed after its values are computed."""
     h = header(**how)
-    return write(path, sample(h, cloud or Cloud()), h)
+    data = sample(h, cloud or Cloud())
+    for card, value in (cards or {}).items():
+        if value is None:
+            h.remove(card, ignore_missing=True)
+        else:
+            h[card] = value
+    return write(path, data, h)
 
 
 def flux(image: NDArray, grid: Grid = GRID) -> float:

@@ -1,45 +1,107 @@
-"""Telescope cubes with headers and gaps that a number could silently depend on."""
+"""Headers of cubes: units, frames and conventions are understood, and nothing is assumed without a note."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from astropy.io import fits
+from numpy.typing import NDArray
 from scipy import constants
 
 from iris_cli.config.cube import CubeConfig
-from iris_cli.errors import DataError, UsageError
-from iris_cli.telescope.regrid import read_lv
+from iris_cli.errors import DataError, IrisError, UsageError
+from iris_cli.telescope.regrid import regrid
 from iris_cli.telescope.spectral_axis import frequency_ratio
 from tests.telescope import sky
 
 GRID, CLOUD = sky.GRID, sky.Cloud()
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "cube.fits"
+def image(path: Path, cards: dict[str, Any] | None = None, spectral: str = "VRAD km/s", **flags: Any) -> NDArray:
+    """The l-v image of the cloud, from a cube with some cards changed."""
+    return regrid([sky.cube(path, cards=cards, spectral=spectral)], GRID, config=CubeConfig(**flags)).image
 
 
-def test_gas_opposite_to_the_galactic_centre_is_not_seen_there(path: Path) -> None:
-    """A pixel across l = 180 deg has corners at +179.5 and -179.5, and is one degree wide all the same."""
-    h = sky.header(pixel_deg=1.0, shape=(120, 3, 5))
-    h["CRVAL1"] = 180.0
-    with pytest.raises(DataError, match=r"fills 0\.00% of the model's image"):
-        read_lv([sky.write(path, np.full((120, 3, 5), 7.0), h)], GRID)
-    h = sky.header(pixel_deg=1.0, shape=(120, 3, 200))  # from -9.5 to 189.5 deg
-    h["CRVAL1"] = 90.0
-    data = np.zeros((120, 3, 200), np.float32)
-    data[:, :, :20] = 7.0
-    made = read_lv([sky.write(path, data, h)], GRID)
-    assert made.image.max() == 0.0 and made.sampled > 0.5
+def notes(path: Path, **cards: Any) -> str:
+    return " ".join(regrid([sky.cube(path, cards=cards)], GRID).cubes[0].notes)
 
 
-def test_the_dynamical_lsr_is_told_from_the_kinematic_one(path: Path) -> None:
-    """Towards the Galactic Centre they differ by what they have the Sun move there: astropy's own frames."""
+@pytest.mark.parametrize(
+    "cards",
+    [
+        {"CTYPE3": "VELO-LSR", "SPECSYS": None},
+        {"CTYPE3": "VELO-LSR", "SPECSYS": None, "VELREF": 257},
+        {"CUNIT3": "KM/S", "BUNIT": "K (Tmb)"},
+        {"CUNIT3": "km s-1", "BUNIT": "K Tmb"},
+        {"CUNIT1": "DEGREE", "CUNIT2": "DEGREE", "CRVAL1": 360.0, "BUNIT": "Kelvin"},
+    ],
+    ids=str,
+)
+def test_usual_spellings_are_understood(path: Path, cards: dict[str, Any]) -> None:
+    made = regrid([sky.cube(path, cards=cards)], GRID)
+    assert sky.flux(made.image) == pytest.approx(CLOUD.flux, rel=5e-3)
+    assert made.cubes[0].frame == "LSRK"
+
+
+# --- missing entries --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("cards", "flags", "says"),
+    [
+        ({"BUNIT": None}, {}, "--unit"),
+        ({"BUNIT": "Jy"}, {}, "Jy/beam"),
+        ({"BUNIT": "K km/s"}, {}, "not in a unit of brightness"),
+        ({"BUNIT": "Jy/beam"}, {}, "--beam-arcsec"),
+        ({"BUNIT": "Jy/beam", "BMAJ": "30"}, {}, "BMAJ is '30'"),
+        ({"BUNIT": "Jy/beam", "BMAJ": 0.01, "BMIN": -0.01}, {}, "BMIN is -0.01"),
+        ({"BUNIT": "K (Ta*)"}, {}, "antenna"),
+        ({"BUNIT": "K (Tmb)"}, {"efficiency": 0.5}, "leave out --efficiency"),
+        ({"BTYPE": "Planck brightness temperature"}, {}, "--unit K"),
+        ({"BUNIT": "Jy/beam", "BMAJ": 0.01, "RESTFRQ": None}, {}, "--rest-frequency-ghz"),
+        ({"CTYPE3": "FREQ", "CUNIT3": "Hz", "CRVAL3": 2.2e11, "RESTFRQ": None}, {}, "--rest-frequency-ghz"),
+        ({"CUNIT3": None}, {}, "--spectral-unit"),
+        ({"SPECSYS": "TOPOCENT"}, {}, "--velocity-shift"),
+        ({"CTYPE3": "STOKES", "CUNIT3": None}, {}, "no spectral axis"),
+        ({"CTYPE1": "X", "CTYPE2": "Y"}, {}, "no longitude and no latitude"),
+        ({"CTYPE3": "AWAV", "CUNIT3": "m"}, {}, "AWAV"),
+        ({"CTYPE3": "VRAD", "CUNIT3": "m/s", "CRVAL3": 1.0, "CDELT3": 1e-300}, {}, "not finite or do not change"),
+        ({"CRVAL1": 40.0}, {}, "--centre-lon"),
+        ({"CRVAL3": 9000.0}, {}, "--min-coverage"),
+        ({}, {"min_coverage": 0.9}, "the minimum is 90%"),
+        ({}, {"hdu": 4}, "has no HDU 4"),
+        ({}, {"spectral_unit": "m/s"}, "says the unit"),
+    ],
+)
+def test_what_a_header_leaves_open_is_an_error_that_names_the_flag(
+    path: Path, cards: dict[str, Any], flags: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(IrisError) as caught:
+        image(path, cards, **flags)
+    assert says in f"{caught.value.message} ({caught.value.hint})"
+    assert "\n" not in caught.value.message
+
+
+def test_each_of_those_flags_fixes_it(path: Path) -> None:
+    cards = dict.fromkeys(("BUNIT", "RESTFRQ", "SPECSYS", "CUNIT3"))
+    flags = {"unit": "K", "rest_frequency_GHz": sky.REST_HZ / 1e9, "spectral_unit": "Hz", "velocity_shift_km_s": 0.0}
+    np.testing.assert_allclose(image(path, cards, "FREQ Hz", **flags), image(path), atol=0.02)
+
+
+def test_assumptions_are_noted(path: Path) -> None:
+    said = notes(path, SPECSYS=None)
+    assert "SPECSYS" in said and "beam" in said and "main-beam" in said
+
+
+# --- velocities -------------------------------------------------------------------------------------------------------
+
+
+def test_the_dynamical_lsr_is_distinguished_from_the_kinematic_one(path: Path) -> None:
+    """The note states the difference towards the Galactic Centre that astropy's frames have."""
     from astropy import units as u
     from astropy.coordinates import LSRD, LSRK, Galactic
 
@@ -47,133 +109,72 @@ def test_the_dynamical_lsr_is_told_from_the_kinematic_one(path: Path) -> None:
     gas = Galactic(l=0 * u.deg, b=0 * u.deg, radial_velocity=0 * u.km / u.s, **rest)
     kinematic, dynamical = (gas.transform_to(frame).radial_velocity.to_value("km/s") for frame in (LSRK(), LSRD()))
     assert kinematic - dynamical == pytest.approx(1.3, abs=0.05)
-    h = sky.header()
-    h["SPECSYS"] = "LSRD"
-    assert "1.3 km/s" in read_lv([sky.write(path, sky.sample(h, CLOUD), h)], GRID).told["notes"][0]
-    h["SPECSYS"] = "LSRK"
-    assert "1.3 km/s" not in " ".join(read_lv([sky.write(path, sky.sample(h, CLOUD), h)], GRID).told["notes"])
+    assert "1.3 km/s" in notes(path, SPECSYS="LSRD") and "1.3 km/s" not in notes(path, SPECSYS="LSRK")
 
 
-def test_channels_that_the_first_cube_has_blanked_are_the_second_one_s(tmp_path: Path) -> None:
-    h = sky.header()
-    data = sky.sample(h, CLOUD)
-    whole = read_lv([sky.write(tmp_path / "whole.fits", data, h)], GRID)
-    blanked = data.copy()
-    blanked[:20] = blanked[70:] = np.nan
-    both = read_lv([sky.write(tmp_path / "a.fits", blanked, h), tmp_path / "whole.fits"], GRID)
-    np.testing.assert_allclose(both.image, whole.image, atol=1e-6)
-    np.testing.assert_allclose(both.coverage, whole.coverage, atol=1e-6)
-
-
-def test_a_hole_in_the_second_cube_is_one_only_where_the_first_does_not_look(tmp_path: Path) -> None:
-    h = sky.header()
-    data = sky.sample(h, CLOUD)
-    left, hole, holes = h.copy(), data.copy(), data.copy()
-    left["NAXIS1"] = 31
-    hole[40:80, 14:17, 45:50] = holes[40:80, 14:17, 45:50] = holes[40:80, 14:17, 10:20] = np.nan
-    sky.write(tmp_path / "left.fits", data[:, :, :31], left)
-    both = read_lv([tmp_path / "left.fits", sky.write(tmp_path / "holes.fits", holes, h)], GRID)
-    expected = read_lv([sky.write(tmp_path / "hole.fits", hole, h)], GRID)
-    np.testing.assert_allclose(both.image, expected.image, atol=1e-5)
-    np.testing.assert_allclose(both.coverage, expected.coverage, atol=1e-5)
-
-
-def test_pixels_that_are_turned_on_the_sky_belong_to_the_first_cube_that_holds_them(tmp_path: Path) -> None:
-    """Twice the brightness in the second cube is never seen where the first one looks."""
-    h, angle = sky.header(), np.deg2rad(30)
-    h["PC1_1"] = h["PC2_2"] = np.cos(angle)
-    h["PC1_2"], h["PC2_1"] = np.sin(angle), -np.sin(angle)
-    left = h.copy()
-    left["NAXIS1"] = 31
-    ones = np.ones((120, 30, 62), np.float32)
-    doubled = ones.copy()
-    doubled[:, :, :31] = 2.0
-    first = sky.write(tmp_path / "first.fits", ones[:, :, :31], left)
-    both = read_lv([first, sky.write(tmp_path / "second.fits", doubled, h)], GRID)
-    alone = read_lv([sky.write(tmp_path / "alone.fits", ones, h)], GRID)
-    np.testing.assert_allclose(both.image, alone.image, atol=1e-5)
-
-
-def test_an_image_that_does_not_say_its_centre_lies_around_the_galactic_one(path: Path) -> None:
-    made = read_lv([sky.cube(path)], GRID)
-    assert replace(made, told={}).centre_deg == made.centre_deg == (0.0, 0.0)
-
-
-def test_an_unknown_latitude_reduction_and_no_cube_are_told(path: Path) -> None:
-    with pytest.raises(UsageError, match="unknown latitude reduction 'maxi'") as caught:
-        read_lv([sky.cube(path)], GRID, "maxi")
-    assert "max" in str(caught.value.hint)
-    with pytest.raises(UsageError, match="no cube was named"):
-        read_lv([], GRID)
-
-
-def test_a_cube_without_a_channel_is_told(path: Path) -> None:
-    h = sky.header()
-    with pytest.raises(DataError, match="0 channels"):
-        read_lv([sky.write(path, np.zeros((0, 30, 62)), h)], GRID)
-
-
-def test_a_scale_of_temperature_that_is_neither_antenna_nor_main_beam_is_told(path: Path) -> None:
-    h = sky.header()
-    h["BUNIT"] = "K (T_R*)"
-    notes = " ".join(read_lv([sky.write(path, sky.sample(h, CLOUD), h)], GRID).told["notes"])
-    assert "'(T_R*)'" in notes and "taken as main-beam" in notes
-    h["BUNIT"] = "K (Tmb)"
-    assert "main-beam" not in " ".join(read_lv([sky.write(path, sky.sample(h, CLOUD), h)], GRID).told["notes"])
-
-
-def test_the_three_conventions_part_at_a_tenth_of_the_speed_of_light() -> None:
+def test_the_three_conventions_differ_at_a_tenth_of_the_speed_of_light() -> None:
     v = np.array([0.1 * constants.c])
     assert frequency_ratio(v, "radio")[0] == pytest.approx(0.9)
     assert frequency_ratio(v, "optical")[0] == pytest.approx(1 / 1.1)
     assert frequency_ratio(v, "relativistic")[0] == pytest.approx(np.sqrt(0.9 / 1.1))
 
 
-def test_velocities_of_another_frame_are_shifted_by_what_is_asked_for(path: Path) -> None:
-    h = sky.header()
-    data = sky.sample(h, CLOUD)
-    h["SPECSYS"] = "TOPOCENT"
-    sky.write(path, data, h)
+def test_velocities_of_another_frame_are_shifted_by_the_flag(path: Path) -> None:
     for shift in (0.0, 12.5, -20.0):
-        image = read_lv([path], GRID, config=CubeConfig(velocity_shift_km_s=shift)).image
-        middle = image.sum(axis=0) @ GRID.velocity.centres() / image.sum()
+        made = image(path, {"SPECSYS": "TOPOCENT"}, velocity_shift_km_s=shift)
+        middle = made.sum(axis=0) @ GRID.velocity.centres() / made.sum()
         assert middle == pytest.approx(CLOUD.v_km_s + shift, abs=0.2)
 
 
-def test_a_rest_frequency_that_is_given_wins_over_the_header_s(path: Path) -> None:
-    h = sky.header(spectral="FREQ Hz")
-    expected = read_lv([sky.write(path, sky.sample(h, CLOUD), h)], GRID).image
-    data = sky.sample(h, CLOUD)
-    del h["RESTFRQ"]
-    for card, before in (("RESTFREQ", "CTYPE1"), ("RESTFRQ", "RESTFREQ")):  # in the end both
-        h.insert(before, (card, 0.9999 * sky.REST_HZ))
-        sky.write(path, data, h)
-        assert np.abs(read_lv([path], GRID).image - expected).max() > 0.1
-        given = read_lv([path], GRID, config=CubeConfig(rest_frequency_GHz=sky.REST_HZ / 1e9)).image
+def test_a_rest_frequency_flag_overrides_the_header(path: Path) -> None:
+    expected, wrong = image(path, spectral="FREQ Hz"), 0.9999 * sky.REST_HZ
+    for cards in ({"RESTFRQ": None, "RESTFREQ": wrong}, {"RESTFRQ": wrong, "RESTFREQ": wrong}):
+        assert np.abs(image(path, cards, "FREQ Hz") - expected).max() > 0.1
+        given = image(path, cards, "FREQ Hz", rest_frequency_GHz=sky.REST_HZ / 1e9)
         np.testing.assert_allclose(given, expected, atol=1e-5)
 
 
-def test_channels_that_all_have_one_velocity_and_an_efficiency_too_many_are_told(path: Path) -> None:
-    h = sky.header()
-    data = sky.sample(h, CLOUD)
-    h["BUNIT"] = "K (Tmb)"
-    with pytest.raises(UsageError, match="holds main-beam temperatures already") as caught:
-        read_lv([sky.write(path, data, h)], GRID, config=CubeConfig(efficiency=0.5))
-    assert "--efficiency" in str(caught.value.hint)
-    h["CTYPE3"], h["CDELT3"], h["CRVAL3"], h["CUNIT3"] = "VRAD", 1e-300, 1.0, "m/s"
-    with pytest.raises(DataError, match="not finite or do not change"):
-        read_lv([sky.write(path, data, h)], GRID)
+# --- brightness -------------------------------------------------------------------------------------------------------
 
 
-def test_the_cube_that_is_asked_for_is_read_and_the_first_one_else(path: Path) -> None:
+def test_antenna_temperatures_are_divided_by_the_efficiency(path: Path) -> None:
+    np.testing.assert_allclose(image(path, {"BUNIT": "K (Ta*)"}, efficiency=0.5), 2 * image(path), rtol=1e-5, atol=1e-9)
+
+
+def test_another_temperature_scale_is_taken_as_main_beam_with_a_note(path: Path) -> None:
+    said = notes(path, BUNIT="K (T_R*)")
+    assert "'(T_R*)'" in said and "taken as main-beam" in said
+    assert "main-beam" not in notes(path, BUNIT="K (Tmb)")
+
+
+def test_janskys_per_beam_become_kelvins_by_the_beam_and_the_frequency(path: Path) -> None:
+    made = image(path, {"BUNIT": "mJy/beam", "BMAJ": 30 / 3600, "BMIN": 20 / 3600})
+    # The rule of thumb of every array's handbook: T = 1.222e3 I[mJy/beam] / (nu[GHz]^2 theta_maj theta_min[arcsec]).
+    np.testing.assert_allclose(made, image(path) * 1.222e3 / (220.3986841**2 * 30 * 20), rtol=1e-3, atol=1e-9)
+    flag = image(path, {"BUNIT": "mJy/beam", "BMAJ": 30 / 3600, "BMIN": 20 / 3600}, beam_arcsec=60.0)
+    np.testing.assert_allclose(flag, made * (30 * 20) / 60**2, rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("Jy/sr", 1e-26), ("MJy/sr", 1e-20)])
+def test_intensities_become_kelvins_by_the_frequency_alone(path: Path, unit: str, factor: float) -> None:
+    kelvin = image(path)
+    per = constants.c**2 / (2.0 * constants.k * 220.3986841e9**2)  # Rayleigh-Jeans: T = I c^2 / (2 k nu^2)
+    made, bright = image(path, {"BUNIT": unit}), kelvin > 1e-3 * kelvin.max()
+    np.testing.assert_allclose(made[bright], kelvin[bright] * factor * per, rtol=1e-5)
+
+
+# --- HDUs -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_hdu_of_the_flag_is_read_else_the_first_cube(path: Path) -> None:
     h = sky.header()
     cubes = [fits.ImageHDU(sky.sample(h, replace(CLOUD, lon_deg=lon)), header=h) for lon in (-0.2, 0.2)]
     fits.HDUList([fits.PrimaryHDU(), *cubes]).writeto(path)
     for number, lon in ((None, -0.2), (1, -0.2), (2, 0.2)):
-        image = read_lv([path], GRID, config=CubeConfig(hdu=number)).image
-        assert GRID.longitude.centres() @ image.sum(axis=1) / image.sum() == pytest.approx(lon, abs=2e-3)
+        made = regrid([path], GRID, config=CubeConfig(hdu=number)).image
+        assert GRID.longitude.centres() @ made.sum(axis=1) / made.sum() == pytest.approx(lon, abs=2e-3)
     with pytest.raises(DataError, match="no image of three axes in HDU 0"):
-        read_lv([path], GRID, config=CubeConfig(hdu=0))
+        regrid([path], GRID, config=CubeConfig(hdu=0))
     for number in (3, -1):
         with pytest.raises(UsageError):
-            read_lv([path], GRID, config=CubeConfig(hdu=number))
+            regrid([path], GRID, config=CubeConfig(hdu=number))

@@ -117,7 +117,7 @@ def test_a_spectrum_is_that_of_the_pixel_asked_for(tmp_path: Path) -> None:
         ({"CTYPE3": "FREQ", "CUNIT3": "Hz"}, "axis 3 is 'FREQ'"),
         ({"SPECSYS": "HELIOCEN"}, "HELIOCEN"),
         ({"SPECSYS": None, "CTYPE3": "VELO-HEL"}, "HELIOCEN"),
-        ({"PC3_1": 0.1}, "turned into another"),
+        ({"PC3_1": 0.1}, "rotated into another"),
         ({"CRVAL3": None}, "CRVAL3 is missing"),
         ({"CRPIX3": "one"}, "CRPIX3 is 'one'"),
         ({"CDELT3": 0.0}, "the step of axis 3 is 0"),

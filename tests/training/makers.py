@@ -17,8 +17,8 @@ from iris_cli.config.grid import Grid
 from iris_cli.config.toml import to_dict
 from iris_cli.distributed import Control
 from iris_cli.pairs.datasets import PreObservedDataset
-from iris_cli.pairs.sources import ShardPairs
 from iris_cli.reverter.reverter import Reverter
+from shards.index import Index
 from shards.writer import ArraySchema, Sample, SetPlan, write_set
 
 GRID = Grid().scaled(32, 32, 16, 32)
@@ -77,8 +77,19 @@ def _array(name: str, shape: tuple[int, ...], quantity: str, scale: float) -> Ar
     return ArraySchema(name, shape, "float32", {"quantity": quantity, "unit": "?", "SI_per_unit": SI, "axes": []})
 
 
-def pairs_in(folder: Path, split: str | None = None) -> ShardPairs:
-    return ShardPairs(PreObservedDataset(folder, split))
+def set_nan(folder: Path, key: str) -> None:
+    """Write NaN into a sample's observation."""
+    table = Index.open(folder).samples()
+    number = int(np.flatnonzero(table.key == key)[0])
+    tar = sorted(folder.glob("*.tar"))[int(table.shard[number])]
+    data, start = bytearray(tar.read_bytes()), int(table.offset["observation"][number])
+    values = np.frombuffer(data, np.float32, count=32 * 32, offset=start + 128)
+    values[:] = np.nan
+    tar.write_bytes(data)
+
+
+def pairs_in(folder: Path, split: str | None = None) -> PreObservedDataset:
+    return PreObservedDataset(folder, split)
 
 
 def small_reverter(seed: int = 0) -> Reverter:

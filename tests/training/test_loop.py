@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from iris_cli.config.train import Noise, OptimizerConfig, ScheduleConfig, TrainConfig
 from iris_cli.errors import DataError, UsageError
-from iris_cli.pairs.sources import ShardPairs
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.signals import catch_signals
 from iris_cli.training import (
@@ -177,10 +176,10 @@ def test_random_numbers_of_what_was_stopped_half_way_are_drawn_again(shards: Pat
 def test_a_signal_is_answered_while_the_data_hang(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, reads, hanging, forever = ShardPairs.read, itertools.count(), threading.Event(), threading.Event()
-    when_waiting, waits = Trainer._when_waiting, itertools.count()
+    read, reads, hanging, forever = PreObservedDataset.read, itertools.count(), threading.Event(), threading.Event()
+    when_waiting, waits = Trainer._while_waiting, itertools.count()
 
-    def hang(self: ShardPairs, number: int, rows: Any) -> None:
+    def hang(self: PreObservedDataset, number: int, rows: Any) -> None:
         if next(reads) == 12:
             hanging.set()
             forever.wait()
@@ -192,9 +191,9 @@ def test_a_signal_is_answered_while_the_data_hang(
             assert next(waits) < 20, "nobody answers"
         when_waiting(self)
 
-    monkeypatch.setattr(Trainer, "_when_waiting", waiting)
+    monkeypatch.setattr(Trainer, "_while_waiting", waiting)
     train(shards, HYPER, tmp_path / "whole")
-    monkeypatch.setattr(ShardPairs, "read", hang)
+    monkeypatch.setattr(PreObservedDataset, "read", hang)
     with pytest.raises(Stopped):
         train(shards, HYPER, tmp_path / "torn")
     forever.set()
@@ -277,7 +276,7 @@ def test_a_checkpoint_of_another_configuration_or_other_data_is_refused_unless_f
 ) -> None:
     train(shards, HYPER, tmp_path / "run")
     other = replace(HYPER, epochs=3, noise=Noise(sigma_K=0.2))
-    with pytest.raises(DataError, match=r"noise: .*0\.1.* then, .*0\.2.* now"):
+    with pytest.raises(DataError, match=r"noise: .*0\.1.* in the checkpoint, .*0\.2.* now"):
         train(shards, other, tmp_path / "run", resume="auto")
     drawn = InfiniteDataset(PreObservedDataset(litter))
     with pytest.raises(DataError, match="litter is another"):

@@ -22,11 +22,11 @@ from iris_cli.reverter.reverter import Reverter
 from iris_cli.training import PreObservedDataset, ScaledDensityLoss, Stopped, train_reverter
 from iris_cli.training.checkpoint import Checkpoint, load
 from iris_cli.training.loop import Trainer
-from iris_cli.training.mean_image import MeanImage
-from iris_cli.training.nonfinite import STEPS_AHEAD, Pending, Verdict
+from iris_cli.training.nonfinite import STEPS_AHEAD, FiniteCheck
 from iris_cli.training.optimizer import OPTIMIZERS
 from iris_cli.training.run_folder import RunFolder
-from tests.training.makers import small_reverter
+from iris_cli.training.train import train_run
+from tests.training.makers import set_nan, small_reverter, write_pairs
 
 # 22 samples: 3 steps an epoch, of 8, 8 and 6 samples in two batches each
 HYPER = TrainConfig(
@@ -165,19 +165,18 @@ def test_no_step_waits_for_the_gpu(shards: Path, tmp_path: Path, monkeypatch: py
 def test_verdicts_are_read_two_steps_later_and_all_at_a_line_of_the_log(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    taken, read, lags = Verdict.on, Verdict.read, []
-    newest = [0]
+    of, read, made, lags = FiniteCheck.of, FiniteCheck.read, [], []
 
-    def on(loss: Tensor, world: World, step: int, ids: list[int], seen: MeanImage) -> Verdict:
-        newest[0] = step
-        return taken(loss, world, step, ids, seen)
+    def making(loss: Tensor, world: World) -> FiniteCheck:
+        made.append(of(loss, world))
+        return made[-1]
 
-    def reading(self: Verdict) -> tuple[bool, bool]:
-        lags.append(newest[0] - self.step)
+    def reading(self: FiniteCheck) -> tuple[bool, bool]:
+        lags.append(len(made) - 1 - made.index(self))
         return read(self)
 
-    monkeypatch.setattr(Verdict, "on", on)
-    monkeypatch.setattr(Verdict, "read", reading)
+    monkeypatch.setattr(FiniteCheck, "of", making)
+    monkeypatch.setattr(FiniteCheck, "read", reading)
     hyper = replace(HYPER, batch_size=2, batches_per_update=1)  # 11 steps; a line after the tenth, and at the end
     train(shards, hyper, tmp_path / "run")
     assert lags == [2] * 8 + [1, 0] + [0]
@@ -225,18 +224,9 @@ def test_every_rank_s_loss_counts_and_each_knows_its_own() -> None:
         def max_tensor(self, values: Tensor) -> Tensor:
             return values.fill_(1.0)  # another rank's loss was not finite
 
-    verdict = Verdict.on(torch.tensor(3.0), Other(0, 2), 7, [1], MeanImage(torch.zeros(1)))
-    assert verdict.read() == (False, True) and verdict.void.item() == 1.0
-    alone = Verdict.on(torch.tensor(float("inf")), World(), 7, [1], MeanImage(torch.zeros(1)))
-    assert alone.read() == (True, True)
-
-
-def test_the_last_few_verdicts_wait() -> None:
-    pending = Pending()
-    for step in range(5):
-        pending.add(Verdict.on(torch.tensor(1.0), World(), step, [], MeanImage(torch.zeros(1))))
-    assert [v.step for v in pending.due(2)] == [0, 1, 2]
-    assert [v.step for v in pending.due(0)] == [3, 4]
+    check = FiniteCheck.of(torch.tensor(3.0), Other(0, 2))
+    assert check.read() == (False, True) and check.skip.item() == 1.0
+    assert FiniteCheck.of(torch.tensor(float("inf")), World()).read() == (True, True)
 
 
 @pytest.mark.usefixtures("ahead")
@@ -299,6 +289,13 @@ def test_a_signal_does_not_hide_a_step_that_should_stop_the_run(shards: Path, tm
     spoil(2, signal_at=4)
     with pytest.raises(DataError, match="step 1"):
         train(shards, replace(HYPER, on_nan="stop"), tmp_path / "run")
+
+
+def test_pairs_that_are_not_finite_are_left_out_of_the_statistics_of_the_inputs(tmp_path: Path) -> None:
+    folder = write_pairs(tmp_path / "shards", {"train": range(6), "validation": range(100, 103)})
+    set_nan(folder, "g0001_v1")
+    train_run(replace(HYPER, data=(str(folder),), checksums=False), tmp_path / "run", quiet=True)
+    assert (tmp_path / "run" / "training_inputs.npz").exists()
 
 
 # --- the log ----------------------------------------------------------------------------------------------------------

@@ -79,7 +79,7 @@ def test_a_run_folder_can_be_tested_and_used_for_reverting(iris: Callable, file:
     sky.cube(tmp_path / "cube.fits")
     made = iris("revert", tmp_path / "run", tmp_path / "cube.fits", "-o", tmp_path / "map.fits")
     assert made.code == 0, made.err
-    assert "does not say what it was trained on" in made.err
+    assert "its training set is not known" in made.err
     again = iris("import-checkpoint", file, tmp_path / "run", "--config", tmp_path / "grid.toml")
     assert again.code == 2 and "--overwrite" in again.err
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from iris_cli.config.train import OptimizerConfig, ScheduleConfig, TrainConfig
 from iris_cli.errors import DataError, UsageError
-from iris_cli.pairs.batch import Feed
+from iris_cli.pairs.stream import PairStream
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.training import PreObservedDataset, ScaledDensityLoss, test_reverter, train_reverter
 from iris_cli.training.precision import Precision, compile_in_place
@@ -54,7 +54,7 @@ def test_steps_are_those_of_gradient_descent_written_by_hand(shards: Path, tmp_p
     trained = without_batch_norm()
     train_reverter(trained, PreObservedDataset(shards), hyper=hyper, quiet=True)
     pairs = pairs_in(shards, "train")
-    feed = Feed("train", pairs, np.arange(22), hyper.seed, batch=8, shuffle=True)
+    feed = PairStream("train", pairs, np.arange(22), hyper.seed, batch=8, shuffle=True)
     reverter, loss = without_batch_norm(), ScaledDensityLoss()
     for batch in feed.epoch():
         mean = loss.per_sample(reverter(batch.observation), batch.density).mean()
@@ -88,21 +88,21 @@ def test_the_scale_of_half_precision_is_gone_on_with(shards: Path, tmp_path: Pat
 
 
 def test_an_overflowing_half_precision_step_is_left_out_and_the_scale_lowered() -> None:
-    arithmetic = Precision("fp16", CPU)
+    precision = Precision("fp16", CPU)
     weight = nn.Parameter(torch.ones(1))
     optimizer = torch.optim.SGD([weight], 1.0)
-    scale = arithmetic.scaler.get_scale()
-    arithmetic.backward(weight.sum() * float("inf"))
-    arithmetic.update(optimizer, clip=0.0, void=torch.zeros(()))
-    assert weight.item() == 1.0 and arithmetic.scaler.get_scale() < scale
+    scale = precision.scaler.get_scale()
+    precision.backward(weight.sum() * float("inf"))
+    precision.update(optimizer, clip=0.0, skip=torch.zeros(()))
+    assert weight.item() == 1.0 and precision.scaler.get_scale() < scale
 
 
 def test_gradients_are_clipped_after_their_scale_is_taken_off() -> None:
-    arithmetic = Precision("fp16", CPU)
+    precision = Precision("fp16", CPU)
     weight = nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([weight], 1.0)
-    arithmetic.backward((weight * 7.0).sum())
-    arithmetic.update(optimizer, clip=0.5, void=torch.zeros(()))
+    precision.backward((weight * 7.0).sum())
+    precision.update(optimizer, clip=0.5, skip=torch.zeros(()))
     assert weight.item() == pytest.approx(-0.5, rel=1e-4)
 
 
@@ -122,12 +122,12 @@ def test_a_compiled_network_is_the_same_network(monkeypatch: pytest.MonkeyPatch,
     plain.load_state_dict(reverter.state_dict())
     names = list(reverter.state_dict())
     compile_in_place(reverter, CPU)
-    arithmetic, images = Precision("fp32", CPU, compiled=True), torch.rand(4, 1, 32, 32)
+    precision, images = Precision("fp32", CPU, compiled=True), torch.rand(4, 1, 32, 32)
     with torch.no_grad():
-        usual = arithmetic.forward(reverter, images, usual_size=True)
+        usual = precision.forward(reverter, images, usual_size=True)
         torch.testing.assert_close(usual, plain(images), rtol=1e-4, atol=1e-5)
         frames = torch._dynamo.utils.counters["frames"]["ok"]
-        short = arithmetic.forward(reverter, images[:3], usual_size=False)
+        short = precision.forward(reverter, images[:3], usual_size=False)
         torch.testing.assert_close(short, plain(images[:3]), rtol=1e-4, atol=1e-5)
     assert torch._dynamo.utils.counters["frames"]["ok"] == frames > 0
     assert list(reverter.state_dict()) == names
@@ -251,7 +251,7 @@ def test_reading_threads_and_depth_change_nothing(shards: Path, tmp_path: Path) 
 
 
 def test_the_validation_galaxies_stay_when_the_seed_changes(tmp_path: Path) -> None:
-    from iris_cli.pairs.sources import divide
+    from iris_cli.pairs.datasets import divide
     from tests.training.makers import pairs_in, write_pairs
 
     pairs = pairs_in(write_pairs(tmp_path / "whole", {"all": range(40)}))
@@ -261,12 +261,12 @@ def test_the_validation_galaxies_stay_when_the_seed_changes(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("make", [torch.optim.RMSprop, torch.optim.SGD, torch.optim.Adam])
 def test_an_optimizer_that_is_not_fused_leaves_a_void_step_out_as_well(make: type[torch.optim.Optimizer]) -> None:
-    arithmetic, weight = Precision("fp32", CPU), nn.Parameter(torch.ones(1))
+    precision, weight = Precision("fp32", CPU), nn.Parameter(torch.ones(1))
     optimizer = make([weight], lr=0.1)  # type: ignore[call-arg]
-    arithmetic.backward(weight.sum() * torch.nan)
-    arithmetic.update(optimizer, clip=0.0, void=torch.ones(()))
+    precision.backward(weight.sum() * torch.nan)
+    precision.update(optimizer, clip=0.0, skip=torch.ones(()))
     assert weight.item() == 1.0 and not optimizer.state
     optimizer.zero_grad()
-    arithmetic.backward(weight.sum())
-    arithmetic.update(optimizer, clip=0.0, void=torch.zeros(()))
+    precision.backward(weight.sum())
+    precision.update(optimizer, clip=0.0, skip=torch.zeros(()))
     assert weight.item() < 1.0

@@ -37,13 +37,13 @@ def steps(folder: RunFolder) -> list[int]:
 
 def test_going_on_forgets_what_was_noted_later_and_a_line_that_was_cut_short(folder: RunFolder) -> None:
     for step in (1, 2, 3):
-        folder.note(step=step, loss=0.5)
+        folder.log(step=step, loss=0.5)
     metrics = folder.path / "metrics.jsonl"
     metrics.write_text(metrics.read_text() + '{"step": 2, "lo')
     folder.begin(TrainConfig(epochs=7), 2)
     assert [json.loads(line)["step"] for line in metrics.read_text().splitlines()] == [1, 2]
     assert "epochs = 7" in (folder.path / "config.toml").read_text()
-    folder.note(step=3, loss=0.4)
+    folder.log(step=3, loss=0.4)
     assert json.loads(metrics.read_text().splitlines()[-1]) == {"step": 3, "loss": 0.4}
 
 
@@ -140,7 +140,7 @@ def test_a_folder_is_prepared_once_gone_on_with_or_replaced_but_never_mixed_up(t
     with pytest.raises(UsageError, match="not both"):
         folder.prepare(resume=True, overwrite=True)
     folder.begin(TrainConfig(), 0)
-    folder.note(step=1)
+    folder.log(step=1)
     folder.save(checkpoint(1), best=True)
     folder.prepare(resume=False, overwrite=True)
     assert [path.name for path in folder.path.rglob("*")] == ["checkpoints"]
@@ -180,13 +180,13 @@ def test_members_are_folders_that_are_numbered_and_a_larger_ensemble_is_not_over
 def test_a_line_of_the_metrics_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     resource = pytest.importorskip("resource")
     folder = RunFolder(tmp_path)
-    folder.note(step=1, loss=0.5)
+    folder.log(step=1, loss=0.5)
     before = (tmp_path / "metrics.jsonl").read_text()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 5, limits[1]))
     try:
         with pytest.raises(OSError, match=r"metrics\.jsonl"):
-            folder.note(step=2, loss=0.5)
+            folder.log(step=2, loss=0.5)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert (tmp_path / "metrics.jsonl").read_text() == before

@@ -23,10 +23,9 @@ from iris_cli.evaluation.metrics import MEASURES, THRESHOLDS, Maps, iou, pixel_v
 from iris_cli.evaluation.per_pair import quantities
 from iris_cli.evaluation.report import Report
 from iris_cli.evaluation.statistics import Statistics, statistics_of
-from iris_cli.evaluation.stress import Altered, mirror_velocity, mirrors_itself, put_out
-from iris_cli.pairs.batch import Feed
+from iris_cli.evaluation.stress import Altered, has_symmetric_velocities, mirror_velocity, remove_emission
 from iris_cli.pairs.datasets import PreObservedDataset
-from iris_cli.pairs.sources import ShardPairs
+from iris_cli.pairs.stream import PairStream
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.training import test_reverter as plain_test
 from iris_cli.training.test import MIRRORED, NOISE_ONLY, NORMAL, inputs_of
@@ -41,17 +40,17 @@ def hyper_of(shards: Path, **changes: Any) -> TrainConfig:
 ALONE = World()
 
 
-def look(feed: Feed, world: World = ALONE, members: int = 1) -> dict[str, np.ndarray]:
+def look(feed: PairStream, world: World = ALONE, members: int = 1) -> dict[str, np.ndarray]:
     return per_pair([small_reverter(seed) for seed in range(members)], feed, world)
 
 
-def per_pair(members: Sequence[Any], feed: Feed, world: World = ALONE) -> dict[str, np.ndarray]:
+def per_pair(members: Sequence[Any], feed: PairStream, world: World = ALONE) -> dict[str, np.ndarray]:
     ensemble = Ensemble(members).on(ALONE.device)
     batches = evaluate(ensemble, ScaledDensityLoss(), feed, world)
     return gather_per_pair(batches, quantities(feed.pairs.grid, len(members)), feed, world)
 
 
-def statistics(arrays: dict[str, np.ndarray], feed: Feed) -> Statistics:
+def statistics(arrays: dict[str, np.ndarray], feed: PairStream) -> Statistics:
     return statistics_of(NORMAL, arrays, feed.pairs.groups(), feed.pairs.grid, 1e-19, 0)
 
 
@@ -122,14 +121,14 @@ def test_a_prediction_that_is_not_finite_is_named(shards: Path) -> None:
 def test_a_true_density_that_is_not_finite_is_named_and_not_left_out(
     shards: Path, monkeypatch: pytest.MonkeyPatch, value: float
 ) -> None:
-    read = ShardPairs.read
+    read = PreObservedDataset.read
 
-    def spoiled(self: ShardPairs, number: int, rows: Any) -> None:
+    def spoiled(self: PreObservedDataset, number: int, rows: Any) -> None:
         read(self, number, rows)
         if self.key(number) == "g0101_v0":
             rows["density"][0, 3, 3] = value
 
-    monkeypatch.setattr(ShardPairs, "read", spoiled)
+    monkeypatch.setattr(PreObservedDataset, "read", spoiled)
     said = r"the density of 'g0101_v0' of .* is not finite"
     with pytest.raises(DataError, match=said):
         look(inputs_of(hyper_of(shards)).normal)
@@ -168,31 +167,31 @@ def test_members_for_other_images_are_refused() -> None:
 
 def test_noise_alone_holds_nothing_of_a_galaxy_and_no_litter(shards: Path, litter: Path) -> None:
     inputs = inputs_of(hyper_of(shards, litter=str(litter)), stress=True)
-    seen = next(inputs.feeds[NOISE_ONLY].epoch())
-    other = next(replace(inputs.feeds[NOISE_ONLY], pairs=Altered(inputs.normal.pairs, put_out)).epoch())
+    seen = next(inputs.streams[NOISE_ONLY].epoch())
+    other = next(replace(inputs.streams[NOISE_ONLY], pairs=Altered(inputs.normal.pairs, remove_emission)).epoch())
     assert torch.equal(seen.observation, other.observation)
     assert abs(seen.observation.mean().item()) < 0.01 < seen.observation.std().item()
     assert seen.density.max() > 1.0  # the truth is still the galaxy's
-    silent = replace(inputs.feeds[NOISE_ONLY], noise=None)
+    silent = replace(inputs.streams[NOISE_ONLY], noise=None)
     assert next(silent.epoch()).observation.abs().max() == 0.0
 
 
 def test_a_mirrored_galaxy_is_the_same_one_the_other_way_round(shards: Path) -> None:
     inputs = inputs_of(replace(hyper_of(shards), noise=Noise()), stress=True)
-    normal, mirrored = (next(inputs.feeds[name].epoch()) for name in (NORMAL, MIRRORED))
+    normal, mirrored = (next(inputs.streams[name].epoch()) for name in (NORMAL, MIRRORED))
     assert torch.equal(mirrored.observation, normal.observation.flip(-1))
     assert torch.equal(mirrored.density, normal.density)
 
 
 def test_an_axis_that_is_not_symmetric_is_not_mirrored(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     lopsided = write_pairs(tmp_path / "pairs", {"test": range(4)}, grid=another_sky(v_max_km_s=150.0))
-    assert MIRRORED not in inputs_of(hyper_of(lopsided), stress=True).feeds
+    assert MIRRORED not in inputs_of(hyper_of(lopsided), stress=True).streams
     assert "not symmetric" in capfd.readouterr().err
-    assert not mirrors_itself(ShardPairs(PreObservedDataset(lopsided)))
+    assert not has_symmetric_velocities(PreObservedDataset(lopsided))
 
 
 def test_alterations_keep_keys_and_galaxies(shards: Path) -> None:
-    pairs = ShardPairs(PreObservedDataset(shards, "test"))
+    pairs = PreObservedDataset(shards, "test")
     altered = Altered(pairs, mirror_velocity)
     assert altered.groups() == pairs.groups() and altered.key(3) == pairs.key(3) and len(altered) == len(pairs)
 
@@ -200,7 +199,7 @@ def test_alterations_keep_keys_and_galaxies(shards: Path) -> None:
 def test_another_family_is_a_set_of_its_own(shards: Path, tmp_path: Path) -> None:
     other = write_pairs(tmp_path / "family", {"test": range(400, 403), "train": range(4)})
     inputs = inputs_of(hyper_of(shards), against=[str(other)])
-    assert list(inputs.feeds) == [NORMAL, "against family"] and inputs.feeds["against family"].count == 3
+    assert list(inputs.streams) == [NORMAL, "against family"] and inputs.streams["against family"].count == 3
 
 
 # --- thresholds -------------------------------------------------------------------------------------------------------

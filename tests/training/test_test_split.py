@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from iris_cli.config.grid import GRID_PRESETS
-from iris_cli.pairs.sources import JoinedPairs
+from iris_cli.pairs.datasets import JoinedPairs
 from iris_cli.training.checkpoint import Checkpoint, DataDescription, Progress
-from iris_cli.training.test import open_members
 from iris_cli.training.test_split import split_to_test, trained_on
+from iris_cli.training.trained_run import open_members
 from shards.index import Index
 from tests.training.makers import pairs_in, write_pairs
 

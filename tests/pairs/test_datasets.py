@@ -11,7 +11,7 @@ from torch.utils.data import ConcatDataset
 from iris_cli.config.train import TrainConfig
 from iris_cli.errors import DataError, UsageError
 from iris_cli.observers.simple import SimpleObserver
-from iris_cli.pairs.sources import JoinedPairs, Pairs, check_litter, divide, image_size, pairs_of
+from iris_cli.pairs.datasets import JoinedPairs, Pairs, check_litter, divide, image_size, pairs_of
 from iris_cli.standard.dataset import StandardDataset
 from iris_cli.training import InfiniteDataset, PreObservedDataset, test_reverter, train_reverter
 from shards.errors import ShardError
@@ -22,7 +22,7 @@ SMALL = {"train": range(6)}
 
 
 def read(pairs: Pairs, number: int) -> dict[str, np.ndarray]:
-    rows = {name: np.empty(s.schema.shape, np.float32) for name, s in pairs.arrays.items()}
+    rows = {name: np.empty(s.shape, np.float32) for name, s in pairs.arrays.items()}
     pairs.read(number, rows)
     return rows
 
@@ -37,8 +37,8 @@ def test_numbers_in_another_unit_are_brought_to_ours(tmp_path: Path) -> None:
     own = pairs_in(write_pairs(tmp_path / "own", SMALL))
     foreign = pairs_in(write_pairs(tmp_path / "foreign", SMALL, scale=250.0))
     np.testing.assert_allclose(read(foreign, 3)["observation"], read(own, 3)["observation"], rtol=1e-6)
-    stored = foreign.dataset.index.arrays["observation"].attributes["SI_per_unit"]
-    assert stored == pytest.approx(own.dataset.index.arrays["observation"].attributes["SI_per_unit"] / 250.0)
+    stored = foreign.index.arrays["observation"].attributes["SI_per_unit"]
+    assert stored == pytest.approx(own.index.arrays["observation"].attributes["SI_per_unit"] / 250.0)
 
 
 def test_a_density_below_zero_is_refused_with_its_name(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +75,8 @@ def test_a_split_of_our_own_never_separates_the_views_of_a_galaxy(tmp_path: Path
 def test_a_data_set_with_its_own_splits_keeps_them(shards: Path) -> None:
     pairs = pairs_in(shards)
     train, validation = divide(pairs, TrainConfig())
-    assert {pairs.key(i) for i in validation} == set(PreObservedDataset(shards, "validation").keys(list(range(6))))
+    own = PreObservedDataset(shards, "validation")
+    assert {pairs.key(i) for i in validation} == {own.key(i) for i in range(6)}
     assert len(train) == 22
 
 

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 import torch
 
-from iris_cli.pairs.batch import Feed, PairBatch, read_ahead
 from iris_cli.pairs.noise import ImageNoise
+from iris_cli.pairs.stream import PairBatch, PairStream, prefetch
 from shards.errors import ShardError
 from tests.training.makers import GRID, images, pairs_in, write_pairs
 
 
 @pytest.fixture
-def feed(shards: Path, litter: Path) -> Feed:
+def feed(shards: Path, litter: Path) -> PairStream:
     pairs = pairs_in(shards, "train")
-    return Feed(
+    return PairStream(
         "train",
         pairs,
         np.arange(22),
@@ -33,7 +33,7 @@ def feed(shards: Path, litter: Path) -> Feed:
     )
 
 
-def steps_of(feeds: list[Feed], epoch: int = 0, position: int = 0) -> list[dict[int, torch.Tensor]]:
+def steps_of(feeds: list[PairStream], epoch: int = 0, position: int = 0) -> list[dict[int, torch.Tensor]]:
     """What all ranks together see in each global step: position -> observation."""
     steps = []
     for batches in zip(*(feed.epoch(epoch, position) for feed in feeds), strict=True):
@@ -51,30 +51,30 @@ def assert_same(a: list[dict[int, torch.Tensor]], b: list[dict[int, torch.Tensor
 
 
 @pytest.mark.parametrize(("ranks", "batch"), [(2, 4), (4, 2), (8, 1)])
-def test_ranks_share_what_one_rank_would_see(feed: Feed, ranks: int, batch: int) -> None:
+def test_ranks_share_what_one_rank_would_see(feed: PairStream, ranks: int, batch: int) -> None:
     shared = [replace(feed, rank=r, world=ranks, batch=batch) for r in range(ranks)]
     assert_same(steps_of(shared), steps_of([feed]))
 
 
-def test_an_epoch_shows_every_pair_once_and_the_next_in_another_order(feed: Feed) -> None:
+def test_an_epoch_shows_every_pair_once_and_the_next_in_another_order(feed: PairStream) -> None:
     first, second = ([i for batch in feed.epoch(e) for i in batch.ids.tolist()] for e in (0, 1))
     assert sorted(first) == sorted(second) == list(range(22)) and first != second
 
 
-def test_an_epoch_taken_up_in_its_middle_goes_on_as_if_never_left(feed: Feed) -> None:
+def test_an_epoch_taken_up_in_its_middle_goes_on_as_if_never_left(feed: PairStream) -> None:
     assert_same(steps_of([feed], epoch=2, position=8), steps_of([feed], epoch=2)[1:])
 
 
-def test_noise_and_litter_repeat_and_change_with_epoch_and_stream(feed: Feed) -> None:
+def test_noise_and_litter_repeat_and_change_with_epoch_and_stream(feed: PairStream) -> None:
     assert_same(steps_of([feed]), steps_of([feed]))
     ordered = replace(feed, shuffle=False)
-    for other in (replace(ordered, stream="validation"), replace(ordered, seed=4), replace(ordered, litter_seed=6)):
+    for other in (replace(ordered, name="validation"), replace(ordered, seed=4), replace(ordered, litter_seed=6)):
         assert not torch.equal(steps_of([ordered])[0][0], steps_of([other])[0][0])
     assert not torch.equal(steps_of([ordered], 0)[0][0], steps_of([ordered], 1)[0][0])
 
 
 def test_an_observation_is_the_galaxy_and_its_litter_and_its_noise(shards: Path, litter: Path) -> None:
-    clean = Feed("test", pairs_in(shards, "test"), np.arange(7), seed=0, batch=7)
+    clean = PairStream("test", pairs_in(shards, "test"), np.arange(7), seed=0, batch=7)
     noisy = replace(clean, noise=ImageNoise(0.5))
     littered = replace(clean, litter=pairs_in(litter))
     bare, with_noise, with_litter = (next(f.epoch()).observation for f in (clean, noisy, littered))
@@ -89,11 +89,11 @@ def test_an_observation_is_the_galaxy_and_its_litter_and_its_noise(shards: Path,
 
 
 def test_a_rank_without_samples_still_gets_its_batches(shards: Path) -> None:
-    feed = Feed("test", pairs_in(shards, "test"), np.arange(7), seed=0, batch=2, rank=2, world=3)
+    feed = PairStream("test", pairs_in(shards, "test"), np.arange(7), seed=0, batch=2, rank=2, world=3)
     assert [len(batch) for batch in feed.epoch()] == [2, 0]
 
 
-def test_what_a_batch_holds_is_not_overwritten_by_those_that_follow(feed: Feed) -> None:
+def test_what_a_batch_holds_is_not_overwritten_by_those_that_follow(feed: PairStream) -> None:
     kept = list(feed.epoch())
     again = [batch.density.clone() for batch in feed.epoch()]
     assert all(torch.equal(batch.density, density) for batch, density in zip(kept, again, strict=True))
@@ -105,7 +105,7 @@ def test_a_damaged_shard_stops_the_stream_with_its_name(tmp_path: Path) -> None:
     data = bytearray(tar.read_bytes())
     data[3000] ^= 1
     tar.write_bytes(data)
-    feed = Feed("train", pairs_in(folder), np.arange(10), seed=0, batch=4)
+    feed = PairStream("train", pairs_in(folder), np.arange(10), seed=0, batch=4)
     with pytest.raises(ShardError, match="train-000001"):
         list(feed.epoch())
 
@@ -115,12 +115,12 @@ def test_reading_ahead_gives_errors_where_they_happened_and_stops_when_nobody_li
         yield 1
         raise KeyError("two")
 
-    ahead = read_ahead(broken(), 4)
+    ahead = prefetch(broken(), 4)
     assert next(ahead) == 1
     with pytest.raises(KeyError):
         next(ahead)
     threads = threading.active_count()
-    endless = read_ahead(iter(int, 1), 2)
+    endless = prefetch(iter(int, 1), 2)
     next(endless)
     endless.close()  # type: ignore[attr-defined]
     assert threading.active_count() == threads
@@ -129,7 +129,7 @@ def test_reading_ahead_gives_errors_where_they_happened_and_stops_when_nobody_li
 def test_reading_ahead_goes_no_further_than_it_is_told() -> None:
     """Two that wait, one in hand and one that was taken: a run must not gather all its batches in memory."""
     made = itertools.count()
-    ahead = read_ahead((next(made) for _ in itertools.count()), 2)
+    ahead = prefetch((next(made) for _ in itertools.count()), 2)
     assert next(ahead) == 0
     time.sleep(0.2)  # enough for thousands
     ahead.close()
@@ -141,7 +141,7 @@ def test_an_empty_batch_is_a_batch() -> None:
     assert len(none) == 0
 
 
-def test_a_batch_larger_than_the_epoch_takes_no_more_memory_than_the_epoch(feed: Feed) -> None:
+def test_a_batch_larger_than_the_epoch_takes_no_more_memory_than_the_epoch(feed: PairStream) -> None:
     """10^9 rows would be terabytes, and as many draws of litter."""
     for ranks in (1, 3):
         large = [replace(feed, rank=r, world=ranks, batch=10**9) for r in range(ranks)]

@@ -1,0 +1,238 @@
+"""Batches of pairs: draws -> read ahead -> tensors -> litter -> noise, the same stages for shards and observed data.
+
+What a batch holds depends on (seed, name of the stream, epoch, position) alone: not on ranks, threads or interruptions.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from webdataset import DataPipeline
+
+from iris_cli.distributed import World
+from iris_cli.pairs.datasets import Pairs
+from iris_cli.pairs.noise import ImageNoise, noise_key
+from iris_cli.pairs.pair import DENSITY, OBSERVATION
+from shards.order import EpochPlan, Numbers, stream_key
+from shards.stream import BadSamples, Batch, Draws, ReadAhead
+
+T = TypeVar("T")
+
+POLL_S = 0.1
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """`observation` (n, 1, L, V) with litter and noise, `density` (n, 1, R', L), item numbers; n may be 0.
+
+    `positions` are the items' places in the epoch; `end` is where the next global batch begins.
+    """
+
+    observation: Tensor
+    density: Tensor
+    ids: Numbers
+    positions: Numbers
+    end: int
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+Stage = Callable[[Iterator[PairBatch]], Iterator[PairBatch]]
+
+
+@dataclass(frozen=True)
+class PairStream:
+    """One rank's batches of the stream `name` ("train", "validation", "test"): which items, and what is added."""
+
+    name: str
+    pairs: Pairs
+    numbers: Numbers
+    seed: int
+    batch: int
+    rank: int = 0
+    world: int = 1
+    shuffle: bool = False
+    noise: ImageNoise | None = None
+    litter: Pairs | None = None
+    litter_seed: int = 0
+    #: Threads that read, and batches that they are ahead.
+    threads: int = 2
+    ahead: int = 2
+    #: Batches in page-locked memory, which a GPU copies without making the CPU wait.
+    pinned: bool = False
+    bad: BadSamples = field(default_factory=BadSamples)
+    bad_litter: BadSamples = field(default_factory=BadSamples)
+
+    @property
+    def count(self) -> int:
+        """Items of an epoch, over all ranks."""
+        return len(self.numbers)
+
+    @property
+    def rows(self) -> int:
+        """Of a batch: as many as asked for, but no more than a rank has items in an epoch."""
+        return max(1, min(self.batch, -(-self.count // self.world)))
+
+    @property
+    def draws(self) -> Draws:
+        return self._draws(self.numbers, self.pairs, self.seed, self.shuffle)
+
+    def plan(self, position: int = 0) -> EpochPlan:
+        return self.draws.plan(position)
+
+    def epoch(
+        self, epoch: int = 0, position: int = 0, waiting: Callable[[], None] = lambda: None
+    ) -> Generator[PairBatch, None, None]:
+        """Every item from `position` on, once; every rank gets the same number of batches, the last perhaps empty.
+
+        `waiting` is called while no batch is ready, and may raise. A caller that may leave early must close the
+        generator: an exception that a signal raises while Python collects it is lost.
+        """
+        return prefetch(iter(self.stages(epoch, position)), self.ahead, waiting)
+
+    def stages(self, epoch: int, position: int) -> DataPipeline:
+        """The stream as a list of stages, each of which maps an iterator to an iterator."""
+        stages = [
+            lambda: self.draws.epoch(epoch, position),
+            self._reading(self.pairs, self.bad),
+            to_tensors(self.pinned),
+        ]
+        if self.litter is not None:
+            key = stream_key("litter", self.name, self.litter_seed, self.seed)
+            drawn = self._draws(np.arange(len(self.litter)), self.litter, key).resampled(epoch, position)
+            stages.append(add_litter(self._reading(self.litter, self.bad_litter, OBSERVATION)(drawn)))
+        if self.noise is not None:
+            stages.append(add_noise(self.noise, noise_key(self.seed, self.name, epoch)))
+        return DataPipeline(*stages)
+
+    def _draws(self, numbers: Numbers, pairs: Pairs, seed: int, shuffle: bool = False) -> Draws:
+        return Draws(numbers, pairs.sizes, seed, self.rows, self.rank, self.world, shuffle)
+
+    def _reading(self, pairs: Pairs, bad: BadSamples, *arrays: str) -> ReadAhead:
+        return ReadAhead(pairs, self.rows, arrays=arrays or None, threads=self.threads, depth=self.ahead, bad=bad)
+
+    def bad_over_ranks(self, world: World) -> int:
+        """How many of the stream's samples could not be read so far, by any rank; all ranks must call it together."""
+        return _count_over_ranks(self.bad.found, len(self.pairs), world)
+
+
+def bad_litter_over_ranks(streams: Sequence[PairStream], world: World) -> int:
+    """How many samples of the litter that streams share could not be read; one that several met counts once."""
+    litter, found = streams[0].litter, {number for stream in streams for number in stream.bad_litter.found}
+    return _count_over_ranks(found, len(litter), world) if litter is not None else 0
+
+
+def _count_over_ranks(found: Iterable[int], count: int, world: World) -> int:
+    marks = torch.zeros(count, dtype=torch.float64)
+    marks[list(found)] = 1.0
+    return int((world.sum(marks) > 0).sum())
+
+
+# --- stages -----------------------------------------------------------------------------------------------------------
+
+
+def to_tensors(pinned: bool) -> Callable[[Iterator[Batch]], Iterator[PairBatch]]:
+    """Copies out of the buffers of `ReadAhead`, which are used again, into memory that a batch owns."""
+
+    def own(rows: NDArray) -> Tensor:
+        shared = torch.from_numpy(rows)
+        return shared.pin_memory() if pinned else shared.clone()
+
+    def stage(batches: Iterator[Batch]) -> Iterator[PairBatch]:
+        for batch in batches:
+            observation, density = own(batch.arrays[OBSERVATION]), own(batch.arrays[DENSITY])
+            yield PairBatch(observation, density, batch.ids, batch.positions, batch.end)
+
+    return stage
+
+
+def add_litter(litter: Iterator[Batch]) -> Stage:
+    """Adds the litter that was drawn for the same positions."""
+
+    def stage(batches: Iterator[PairBatch]) -> Iterator[PairBatch]:
+        for batch, drawn in zip(batches, litter, strict=False):
+            rows = np.searchsorted(drawn.positions, batch.positions)  # not all, where a bad sample was left out
+            batch.observation.add_(torch.from_numpy(drawn.arrays[OBSERVATION])[rows])
+            yield batch
+
+    return stage
+
+
+def add_noise(noise: ImageNoise, key: int) -> Stage:
+    """Adds the noise of stream `key` at each position."""
+
+    def stage(batches: Iterator[PairBatch]) -> Iterator[PairBatch]:
+        for batch in batches:
+            for row, position in zip(batch.observation, batch.positions.tolist(), strict=True):
+                row.add_(torch.from_numpy(noise.draw(row.shape, key, position)))
+            yield batch
+
+    return stage
+
+
+# --- the stages in a thread -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Failed:
+    error: BaseException
+
+
+def prefetch(items: Iterator[T], depth: int, waiting: Callable[[], None] = lambda: None) -> Generator[T, None, None]:
+    """The same items, computed by a thread up to `depth` before they are asked for; an error is raised in its place.
+
+    `waiting` is called every POLL_S seconds without an item; what it raises ends the iteration.
+    """
+    ready: queue.Queue[Any] = queue.Queue(depth)
+    stop = threading.Event()
+    end = object()
+
+    def put(item: Any) -> bool:
+        while not stop.is_set():
+            try:
+                ready.put(item, timeout=POLL_S)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def work() -> None:
+        try:
+            for item in items:
+                if not put(item):
+                    return
+            put(end)
+        except BaseException as error:  # raised by the consumer
+            put(_Failed(error))
+        finally:
+            close = getattr(items, "close", None)
+            if close:
+                close()
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        while (item := _take(ready, waiting)) is not end:
+            if isinstance(item, _Failed):
+                raise item.error
+            yield item
+    finally:
+        stop.set()
+        thread.join(timeout=1.0)  # a read that hangs must not block the caller
+
+
+def _take(ready: queue.Queue[Any], waiting: Callable[[], None]) -> Any:
+    while True:
+        try:
+            return ready.get(timeout=POLL_S)
+        except queue.Empty:
+            waiting()

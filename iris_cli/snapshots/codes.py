@@ -1,0 +1,39 @@
+"""How simulation codes name what a snapshot holds: the only differences between them that the reader needs.
+
+AREPO and GADGET keep units in Header or Parameters, GIZMO alike, EAGLE as attributes of each dataset, SWIFT both in
+Units and on each dataset. In each table the first name that a file has is used.
+"""
+
+from __future__ import annotations
+
+#: Groups with parameters and units.
+GROUPS = ("Header", "Parameters", "Units", "Cosmology", "RuntimePars", "Config")
+
+COORDINATES = "PartType0/Coordinates"
+#: Quantity -> datasets of PartType0.
+DATASETS: dict[str, tuple[str, ...]] = {
+    "velocity": ("Velocities", "Velocity"),
+    "density": ("Density", "Densities"),
+    "mass": ("Masses", "Mass"),
+    "volume": ("Volume", "Volumes"),
+    "energy": ("InternalEnergy", "InternalEnergies"),
+    "temperature": ("Temperature", "Temperatures", "GasTemperature"),
+    "abundances": ("ChemicalAbundances",),
+    "electrons": ("ElectronAbundance",),
+    "dust": ("DustTemperature", "Dust_Temperature", "DustTemperatures"),
+}
+
+#: Attributes with the code units in cgs.
+LENGTH_UNIT = ("UnitLength_in_cm", "UnitLength_In_CGS", "Unit length in cgs (U_L)")
+MASS_UNIT = ("UnitMass_in_g", "UnitMass_In_CGS", "Unit mass in cgs (U_M)")
+VELOCITY_UNIT = ("UnitVelocity_in_cm_per_s", "UnitVelocity_In_CGS")
+TIME_UNIT = ("UnitTime_in_s", "Unit time in cgs (U_t)")
+
+#: Attributes of a dataset: the factor to cgs, the power of a, the power of h.
+DATASET_UNITS = (
+    ("to_cgs", "a_scaling", "h_scaling"),
+    ("CGSConversionFactor", "aexp-scale-exponent", "h-scale-exponent"),
+    ("Conversion factor to CGS (not including cosmological corrections)", "a-scale exponent", "h-scale exponent"),
+)
+#: Attributes of a dataset with its unit as text, such as "kpc".
+UNIT_TEXTS = ("unit", "units", "Unit", "Units")

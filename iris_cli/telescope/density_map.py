@@ -1,0 +1,284 @@
+"""The reverted map: what it says about its making and its quality, and its FITS file.
+
+HDU 0 of the file is the mean over the networks (distance upwards, longitude falling), SPREAD, if there are several
+networks, their standard deviation; OBSERVED and COVERAGE are the l-v image that was reverted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from numpy.typing import NDArray
+
+from iris_cli import __version__
+from iris_cli.config.cube import CubeConfig
+from iris_cli.config.grid import Grid
+from iris_cli.config.train import CHECKPOINTS
+from iris_cli.console import plural
+from iris_cli.errors import DataError, UsageError, nearest
+from iris_cli.evaluation.out_of_distribution import InputScore
+from iris_cli.files import add_history, atomic_file, fits_cards
+from iris_cli.standard.orbit_check import Agreement
+from iris_cli.telescope.cube_file import CubeInput
+from iris_cli.telescope.lv_image import (
+    LvImage,
+    from_fits_axes,
+    longitude_cards,
+    lv_header,
+    read_hdus,
+    to_fits_axes,
+)
+from iris_cli.units import INNER, SI, convert
+
+#: Name of a unit in options -> (BUNIT, factor from inner units).
+DENSITY_UNITS = {
+    "kg/m3": ("kg m-3", convert("density", INNER, SI)),
+    "Msun/pc3": ("solMass pc-3", 1.0),
+}
+
+
+def density_unit(name: str) -> tuple[str, float]:
+    """(BUNIT, factor from inner units). UsageError for an unknown name."""
+    if name not in DENSITY_UNITS:
+        raise UsageError(f"unknown unit '{name}'", nearest(name, DENSITY_UNITS))
+    return DENSITY_UNITS[name]
+
+
+# --- what a map says about itself -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class NetworkInput:
+    """A checkpoint that was used, and the software versions that trained it."""
+
+    checkpoint: str
+    sha256: str
+    epoch: int
+    software: dict[str, str]
+
+    @property
+    def run(self) -> str:
+        """`run` for run/checkpoints/best.pt and for run/member-01/checkpoints/best.pt."""
+        path = Path(self.checkpoint)
+        if path.parent.name != CHECKPOINTS:
+            return path.name
+        run = path.absolute().parent.parent
+        return run.parent.name if run.name.startswith("member-") else run.name
+
+
+@dataclass(frozen=True)
+class FileInput:
+    """A cube or an l-v image that was reverted, as named by the user."""
+
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class MapProvenance:
+    """How a map was made: software versions, networks, files, options, and the lines of training set and cubes."""
+
+    software: dict[str, str]
+    networks: tuple[NetworkInput, ...]
+    files: tuple[FileInput, ...]
+    options: CubeConfig
+    grid: Grid
+    cubes: tuple[CubeInput, ...]
+    #: Name -> GHz of the lines that the networks were trained on; empty where the run does not say.
+    trained_lines_GHz: dict[str, float]
+    unit: str
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Mean over the networks, and their standard deviation; None for a single network."""
+
+    mean: float
+    spread: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.mean:.3g}" + ("" if self.spread is None else f" ± {self.spread:.2g}")
+
+
+@dataclass(frozen=True)
+class MapSummary:
+    """H2 mass, the share of it in front of the model's centre, and the highest density of a pixel."""
+
+    mass_Msun: Estimate
+    near_share: Estimate
+    peak_Msun_pc3: Estimate
+
+
+@dataclass(frozen=True)
+class OrbitConsistency(Agreement):
+    """The agreement of a map with the observation on one orbit model, and that of true maps of held-out galaxies."""
+
+    true_maps_5_percent: float | None = None
+    true_maps_median: float | None = None
+
+    @property
+    def good(self) -> bool:
+        """Better than chance, better than with reversed rotation, and as good as nearly all true maps."""
+        return self.explained > max(self.chance, self.reversed) and self.explained >= (self.true_maps_5_percent or 0.0)
+
+
+@dataclass(frozen=True)
+class MapQuality:
+    """How reliable a map is.
+
+    `sampled` is the share of the input that was observed. `input_score` compares the input with the training set; if it
+    is None, `no_score` says why. `consistency` has one entry for each orbit model, none away from the Galactic Centre.
+    """
+
+    sampled: float
+    input_score: InputScore | None
+    no_score: str
+    consistency: tuple[OrbitConsistency, ...]
+
+    @property
+    def best_orbit(self) -> OrbitConsistency | None:
+        return max(self.consistency, key=lambda entry: entry.explained, default=None)
+
+    def sentences(self) -> list[str]:
+        """The quality in words: part of every figure's caption."""
+        said = [f"{self.sampled:.0%} of the input observed"]
+        if self.input_score is None:
+            said.append("likeness to the training set unknown")
+        else:
+            unlike, rank = self.input_score.unlike, self.input_score.percentile
+            said.append(
+                f"{'UNLIKE' if unlike else 'like'} the training set (farther than {rank:.0f} % of held-out inputs)"
+            )
+        if best := self.best_orbit:
+            said.append(
+                f"explains {best.explained:.0%} of the emission on the orbits of {best.orbit} "
+                f"({best.chance:.0%} by chance, {best.reversed:.0%} with reversed rotation)"
+            )
+        return said
+
+
+@dataclass(frozen=True)
+class MapRecord:
+    """Everything that a map says about itself; JSON is made from it."""
+
+    provenance: MapProvenance
+    summary: MapSummary
+    quality: MapQuality
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def caption(self) -> str:
+        """The text below every figure of the map: what it shows, from which cubes, by which runs, and its quality."""
+        files = ", ".join(Path(file.file).name for file in self.provenance.files)
+        networks = self.provenance.networks
+        runs = ", ".join(dict.fromkeys(network.run for network in networks))
+        what = (
+            f"H2 density seen from Galactic north, reverted from {files} by {plural(len(networks), 'network')} ({runs})"
+        )
+        return "; ".join([what, *self.quality.sentences()])
+
+    def sentences(self) -> list[str]:
+        """The result in words."""
+        what = (
+            f"{plural(len(self.provenance.networks), 'network')}: {self.summary.mass_Msun} solar masses of H2, "
+            f"{self.summary.near_share} of it on the near side"
+        )
+        return [what, *self.quality.sentences()]
+
+
+# --- the file ---------------------------------------------------------------------------------------------------------
+
+
+def save_map(
+    path: Path,
+    density: NDArray,
+    spread: NDArray | None,
+    observed: LvImage,
+    record: MapRecord,
+    history: Iterable[str] = (),
+) -> None:
+    """Write densities (R', L) in inner units as a FITS file in the unit of `record`.
+
+    The header holds the record as JSON, its main entries as cards, its caption as COMMENT cards, and `history` (how the
+    file was made) as HISTORY cards.
+    """
+    bunit, factor = density_unit(record.provenance.unit)
+    header = map_header(observed.grid, observed.centre_deg[0], bunit)
+    plain = header.copy()
+    _record_cards(header, record)
+    for line in fits_cards(record.caption()):
+        header.add_comment(line)
+    add_history(header, history)
+    hdus = fits.HDUList([fits.PrimaryHDU((to_fits_axes(density.T) * factor).astype(np.float32), header=header)])
+    if spread is not None:
+        image = (to_fits_axes(spread.T) * factor).astype(np.float32)
+        hdus.append(fits.ImageHDU(image, header=plain, name="SPREAD"))
+    for name, image, unit in (("OBSERVED", observed.image, "K"), ("COVERAGE", observed.coverage, "")):
+        hdus.append(fits.ImageHDU(to_fits_axes(image), header=lv_header(observed, unit), name=name))
+    with atomic_file(path) as file:
+        hdus.writeto(file)
+
+
+def load_map(path: Path) -> tuple[NDArray[np.float32], LvImage]:
+    """(R', L) in inner units, and the l-v image. DataError when the file is not a whole map of `iris revert`."""
+    try:
+        with fits.open(path, memmap=False) as hdus:
+            bunit = hdus[0].header.get("BUNIT")
+            factors = dict(DENSITY_UNITS.values())
+            if bunit not in factors or "OBSERVED" not in hdus:
+                raise DataError(f"{path} is no map of `iris revert`")
+            density = from_fits_axes(hdus[0].data).T / np.float32(factors[bunit])
+            observed = read_hdus(path, hdus, "OBSERVED")
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path} is no whole map of `iris revert`: {error or type(error).__name__}") from None
+    if density.shape != observed.grid.density_shape[1:]:
+        raise DataError(f"{path} does not hold a map of {observed.grid.density_shape[1:]} pixels")
+    return density, observed
+
+
+def load_caption(path: Path) -> str:
+    """The caption in a map of `iris revert`, which every figure of it shows; "" if its COMMENT cards were removed."""
+    with fits.open(path, memmap=False) as hdus:
+        return " ".join(map(str, hdus[0].header.get("COMMENT", ())))
+
+
+def map_header(grid: Grid, centre_lon_deg: float, bunit: str) -> fits.Header:
+    header, r, lat = fits.Header(), grid.distance, grid.latitude.edges()
+    longitude_cards(header, grid, centre_lon_deg)
+    header["CTYPE2"], header["CUNIT2"] = ("DIST", "distance from the Sun"), "pc"
+    header["CRPIX2"], header["CRVAL2"], header["CDELT2"] = 1.0, float(r.centres()[grid.r_crop_min]), r.step
+    header["BUNIT"] = (bunit, "mean H2 density over latitude")
+    header["BTYPE"] = "H2 mass density"
+    header["GCDIST"] = (grid.observer_distance_pc, "[pc] Sun to the model's centre")
+    header["LATMIN"] = (lat[0], "[deg] lower edge of the mean")
+    header["LATMAX"] = (lat[-1], "[deg] upper edge of the mean")
+    return header
+
+
+def _record_cards(header: fits.Header, record: MapRecord) -> None:
+    """Main entries as cards, everything as JSON in IRISMETA."""
+    provenance = record.provenance
+    header["ORIGIN"] = f"IRIS {__version__}"
+    header["DATE"] = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    for name, version in provenance.software.items():
+        header[f"V_{name.upper()[:6]}"] = (version, f"version of {name}")
+    for k, network in enumerate(provenance.networks, start=1):
+        header[f"NET{k}"], header[f"NETSHA{k}"] = _ascii(network.checkpoint), network.sha256
+    for k, file in enumerate(provenance.files, start=1):
+        header[f"CUBE{k}"], header[f"CUBSHA{k}"] = _ascii(file.file), file.sha256
+    header["IRISMETA"] = json.dumps(record.to_dict())
+
+
+def _ascii(text: str) -> str:
+    """FITS cards hold ASCII only."""
+    return text.encode("ascii", "replace").decode()

@@ -1,0 +1,193 @@
+"""The l-v image of a telescope's cubes on the grid of a network, and its files.
+
+`.npz` is for numpy, `.fits` for everything else; both hold the whole image and can be read back and reverted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from astropy.io import fits
+from numpy.typing import NDArray
+
+from iris_cli import __version__
+from iris_cli.config.cube import CubeConfig
+from iris_cli.config.grid import Grid
+from iris_cli.config.toml import from_dict, to_dict
+from iris_cli.errors import DataError
+from iris_cli.files import add_history, atomic_file
+from iris_cli.telescope.cube_file import CubeInput
+
+FORMAT = "iris-lv-image-2"
+SUFFIXES = (".fits", ".npz")
+#: FITS cards: the latitude reduction, and as JSON the grid, the cubes and the options.
+_LATITUDE, _GRID, _CUBES, _OPTIONS = "LATREDUC", "IRISGRID", "IRISCUBE", "IRISOPTS"
+
+
+@dataclass(frozen=True)
+class LvImage:
+    """`image` (L, V) brightness temperature in K, `coverage` (L, V) the share of each pixel that the cubes fill.
+
+    Ascending axes of `grid`; `latitude` is the reduction along the third axis, "mean" or "max". `cubes` and `options`
+    describe what the image was made from.
+    """
+
+    image: NDArray[np.float32]
+    coverage: NDArray[np.float32]
+    grid: Grid
+    latitude: str
+    cubes: tuple[CubeInput, ...] = ()
+    options: CubeConfig = field(default_factory=CubeConfig)
+
+    @property
+    def sampled(self) -> float:
+        """The share of the image that the cubes fill."""
+        return float(self.coverage.mean())
+
+    @property
+    def centre_deg(self) -> tuple[float, float]:
+        """The Galactic longitude and latitude of (0, 0) of the grid."""
+        return self.options.centre_lon_deg, self.options.centre_lat_deg
+
+    def to_dict(self) -> dict[str, Any]:
+        """A summary for JSON."""
+        return {
+            "sampled": self.sampled,
+            "peak_K": float(self.image.max()),
+            "mean_K": float(self.image.mean(dtype="float64")),
+            "latitude": self.latitude,
+            "shape": list(self.image.shape),
+            "cubes": [asdict(cube) for cube in self.cubes],
+        }
+
+
+def save_lv(lv: LvImage, path: Path, history: Sequence[str] = ()) -> None:
+    """Write `.npz` or `.fits`. `history` says how the image was made, in an array or in HISTORY cards."""
+    if path.suffix.lower() == ".npz":
+        arrays = _arrays(lv, history)
+        with atomic_file(path) as file:
+            np.savez(file, allow_pickle=False, **arrays)
+        return
+    hdus = fits.HDUList(
+        [
+            fits.PrimaryHDU(to_fits_axes(lv.image), header=lv_header(lv, "K")),
+            fits.ImageHDU(to_fits_axes(lv.coverage), header=lv_header(lv, ""), name="COVERAGE"),
+        ]
+    )
+    add_history(hdus[0].header, history)
+    with atomic_file(path) as file:
+        hdus.writeto(file)
+
+
+def load_lv(path: Path) -> LvImage | None:
+    """The image of a file that `save_lv` wrote; None for other FITS files. DataError for a damaged file."""
+    try:
+        if path.suffix.lower() == ".npz":
+            return _read_npz(path)
+        with fits.open(path, memmap=False) as hdus:
+            return read_hdus(path, hdus, 0) if _GRID in hdus[0].header else None
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
+        raise DataError(
+            f"{path} is no whole l-v image: {str(error).splitlines()[0] if str(error) else error!r}",
+            "write it again with `iris cube`",
+        ) from None
+
+
+# --- FITS -------------------------------------------------------------------------------------------------------------
+
+
+def read_hdus(path: Path, hdus: fits.HDUList, image: int | str) -> LvImage:
+    """The l-v image in one HDU of an open file, and its coverage in another. KeyError where a card is missing."""
+    header = hdus[image].header
+    return _checked(
+        path,
+        from_fits_axes(hdus[image].data),
+        from_fits_axes(hdus["COVERAGE"].data),
+        header[_LATITUDE],
+        *(json.loads(header[card]) for card in (_GRID, _CUBES, _OPTIONS)),
+    )
+
+
+def to_fits_axes(image: NDArray) -> NDArray:
+    """(L, rows) -> (rows, L) with longitude falling: the first pixel is the leftmost on the sky."""
+    return np.ascontiguousarray(image.T[:, ::-1])
+
+
+def from_fits_axes(image: NDArray) -> NDArray[np.float32]:
+    """The inverse of `to_fits_axes`."""
+    return np.ascontiguousarray(image[:, ::-1].T, dtype=np.float32)
+
+
+def longitude_cards(header: fits.Header, grid: Grid, centre_lon_deg: float) -> None:
+    """Axis 1 of an image with the axes of `to_fits_axes`."""
+    lon = grid.longitude
+    header["CTYPE1"], header["CUNIT1"] = "GLON", "deg"
+    header["CRPIX1"], header["CRVAL1"], header["CDELT1"] = 1.0, lon.last + centre_lon_deg, -lon.step
+
+
+def lv_header(lv: LvImage, unit: str) -> fits.Header:
+    header, v = fits.Header(), lv.grid.velocity
+    longitude_cards(header, lv.grid, lv.centre_deg[0])
+    header["CTYPE2"], header["CUNIT2"] = "VRAD", "km/s"
+    header["CRPIX2"], header["CRVAL2"], header["CDELT2"] = 1.0, v.first, v.step
+    header["SPECSYS"] = "LSRK"
+    header["BUNIT"] = unit
+    header["ORIGIN"] = f"IRIS {__version__}"
+    header[_LATITUDE] = (lv.latitude, "reduction along latitude")
+    header[_GRID], header[_CUBES], header[_OPTIONS] = _grid_cubes_options(lv)
+    return header
+
+
+# --- numpy ------------------------------------------------------------------------------------------------------------
+
+
+def _arrays(lv: LvImage, history: Sequence[str]) -> dict[str, NDArray]:
+    grid, cubes, options = _grid_cubes_options(lv)
+    return {
+        "format": np.array(FORMAT),
+        "image": lv.image,
+        "coverage": lv.coverage,
+        "unit": np.array("K"),
+        "longitude_deg": lv.grid.longitude.centres(),
+        "velocity_km_s": lv.grid.velocity.centres(),
+        "latitude": np.array(lv.latitude),
+        "grid": np.array(grid),
+        "cubes": np.array(cubes),
+        "options": np.array(options),
+        "history": np.array(list(history), dtype=np.str_),
+    }
+
+
+def _read_npz(path: Path) -> LvImage:
+    with np.load(path, allow_pickle=False) as arrays:
+        if str(arrays["format"]) != FORMAT:
+            raise DataError(f"{path} holds no l-v image", "write one with `iris cube`")
+        records = (json.loads(str(arrays[name])) for name in ("grid", "cubes", "options"))
+        return _checked(path, arrays["image"], arrays["coverage"], str(arrays["latitude"]), *records)
+
+
+# --- both -------------------------------------------------------------------------------------------------------------
+
+
+def _grid_cubes_options(lv: LvImage) -> tuple[str, str, str]:
+    """JSON."""
+    cubes = [to_dict(cube) for cube in lv.cubes]
+    return json.dumps(to_dict(lv.grid)), json.dumps(cubes), json.dumps(to_dict(lv.options))
+
+
+def _checked(
+    path: Path, image: NDArray, coverage: NDArray, latitude: str, grid: Any, cubes: Any, options: Any
+) -> LvImage:
+    where = str(path)
+    inputs = tuple(from_dict(CubeInput, cube, where) for cube in cubes)
+    lv = LvImage(image, coverage, from_dict(Grid, grid, where), latitude, inputs, from_dict(CubeConfig, options, where))
+    for array in (image, coverage):
+        if array.shape != lv.grid.observation_shape[1:] or not np.isfinite(array).all():
+            raise DataError(f"{path} does not hold finite images of {lv.grid.observation_shape[1:]} pixels")
+    return lv

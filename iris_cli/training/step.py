@@ -1,0 +1,274 @@
+"""An optimizer step as a transaction: everything that it changes is changed together, or not at all.
+
+A step takes a *window* of `batches_per_update` global batches. Its gradient is the mean over exactly the samples of the
+window, on any number of ranks and however short the last window of an epoch is. `Learner.step` is the transaction:
+
+    with learner.step(begin, end) as step:
+        for _ in range(step.batches):
+            step.backward(next(batches))
+
+- When the block ends, weights, optimizer, running statistics, EMA and position are updated.
+- When an exception leaves it (a signal, a sample that cannot be read), nothing is, and random numbers are drawn again.
+- When no sample of the window could be read, only the position moves on.
+- When the loss is not finite, only the position moves on as well. The device knows this at once, so that no step waits
+  for its loss; the host finds out in `Learner.wait`, which also adds the densities of a finite step to the mean image.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim import Optimizer
+
+from iris_cli.config.toml import to_dict
+from iris_cli.config.train import TrainConfig
+from iris_cli.console import warn
+from iris_cli.distributed import World, no_sync, unwrap
+from iris_cli.errors import EXIT_FAILURE, DataError
+from iris_cli.evaluation.loss import PhysicalLoss
+from iris_cli.pairs.stream import PairBatch, PairStream
+from iris_cli.training.checkpoint import Checkpoint, DataDescription, Progress
+from iris_cli.training.ema import EMA
+from iris_cli.training.mean_image import MeanImage
+from iris_cli.training.nonfinite import FiniteCheck, restore_buffers
+from iris_cli.training.optimizer import learning_rate, resume_optimizer
+from iris_cli.training.precision import Precision
+
+
+@dataclass
+class Learner:
+    """A network in training and everything that a step changes. `module` is the reverter, perhaps wrapped in DDP."""
+
+    hyper: TrainConfig
+    world: World
+    module: nn.Module
+    loss: PhysicalLoss
+    optimizer: Optimizer
+    precision: Precision
+    train: PairStream
+    ema: EMA | None = None
+    progress: Progress = field(default_factory=Progress)
+    mean_image: MeanImage = field(init=False)
+    #: Finished steps whose finite check the host has not read, the oldest first.
+    _unread: deque[Step] = field(default_factory=deque)
+
+    def __post_init__(self) -> None:
+        self.mean_image = MeanImage.zeros(self.train.pairs.grid.density_shape)
+
+    @property
+    def reverter(self) -> Any:
+        """The Reverter to validate: the EMA, if there is one."""
+        return self.ema.module if self.ema else unwrap(self.module)
+
+    @property
+    def global_batch(self) -> int:
+        """Samples of a batch, over all ranks."""
+        return self.train.plan().share.step
+
+    def windows(self) -> list[tuple[int, int]]:
+        """The positions [begin, end) of each step that is left in this epoch."""
+        size = self.global_batch * self.hyper.batches_per_update
+        starts = range(self.progress.position, self.train.count, size)
+        return [(begin, min(begin + size, self.train.count)) for begin in starts]
+
+    @contextmanager
+    def step(self, begin: int, end: int) -> Iterator[Step]:
+        """One step from the samples at the positions [begin, end) of the epoch; see the module's docstring."""
+        buffers = [buffer.clone() for buffer in self.module.buffers()]  # running statistics change with each batch
+        self.optimizer.zero_grad(set_to_none=True)
+        step = Step(self, begin, end)
+        try:
+            with rng_rollback():
+                yield step
+        except BaseException:
+            restore_buffers(self.module, buffers)
+            raise
+        step.samples = self._count_samples(step)
+        self.progress = replace(self.progress, position=end, step=self.progress.step + 1)
+        step.number = self.progress.step
+        if step.samples == 0:
+            restore_buffers(self.module, buffers)
+            return
+        step.check = FiniteCheck.of(step.loss, self.world)
+        self._update(step, buffers)
+        self._unread.append(step)
+
+    def _count_samples(self, step: Step) -> int:
+        """The samples of a window that all ranks together could read."""
+        if self.hyper.on_bad_sample == "stop":
+            return step.end - step.begin
+        return int(self.world.sum(torch.tensor([float(len(step.ids))], dtype=torch.float64)))
+
+    def _update(self, step: Step, buffers: list[Tensor]) -> None:
+        """Weights, optimizer, running statistics and EMA; none of them where `step.skip` is 1."""
+        if (factor := (step.end - step.begin) / step.samples) != 1.0:  # fewer were read: the mean is over those
+            for parameter in self.module.parameters():
+                if parameter.grad is not None:
+                    parameter.grad *= factor
+        done = self.progress.epoch + 0.5 * (step.begin + step.end) / self.train.count
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(done, self.hyper)
+        self.precision.update(self.optimizer, self.hyper.gradient_clip, step.skip)
+        self.world.average_buffers(unwrap(self.module))
+        restore_buffers(self.module, buffers, step.skip)
+        if self.ema:
+            self.ema.update(unwrap(self.module), step.skip)
+
+    # --- steps whose loss is not finite ---
+
+    def wait(self, ahead: int = 0) -> None:
+        """Wait for all steps but the last `ahead`, and add the densities of finite ones to the mean image.
+
+        DataError names the samples of a step whose loss is not finite, unless `on_nan` is "skip".
+        """
+        while len(self._unread) > ahead:
+            step = self._unread.popleft()
+            own, any_rank = step.check.read()
+            if any_rank:
+                self._report_nonfinite(step, own)
+            else:
+                self.mean_image.merge(step.densities)
+
+    def _report_nonfinite(self, step: Step, own: bool) -> None:
+        what, stop = f"the loss of step {step.number} is not finite; its samples", self.hyper.on_nan == "stop"
+        if stop and not own:
+            raise SystemExit(EXIT_FAILURE)  # the rank whose loss it is reports it
+        ids = sorted(step.ids) if stop else self._over_ranks(step.ids if own else [])
+        keys = ", ".join(map(self.train.pairs.key, ids))
+        if stop:
+            raise DataError(
+                f"rank {self.world.rank}: {what}: {keys}", "look at them, lower the learning rate, or --on-nan skip"
+            )
+        warn(f"{what}: {keys}; the step is skipped")
+
+    def _over_ranks(self, ids: list[int]) -> list[int]:
+        """The samples of all ranks, in order; a collective."""
+        marks = torch.zeros(len(self.train.pairs), dtype=torch.float64)
+        marks[ids] = 1.0
+        return self.world.sum(marks).nonzero().flatten().tolist()
+
+    # --- checkpoints ---
+
+    def checkpoint(self, data: DataDescription, mean_image: MeanImage) -> Checkpoint:
+        """The state after the last step, with the mean image of all ranks."""
+        network: Any = unwrap(self.module)
+        return Checkpoint(
+            reverter=network.table(),
+            model=_state_of(self.reverter),
+            learning_model=_state_of(network) if self.ema else {},
+            learning_steps=self.ema.steps if self.ema else 0,
+            scaler=self.precision.scaler.state_dict(),
+            progress=self.progress,
+            config=to_dict(self.hyper),
+            data=data,
+            mean_image=mean_image.mean(),
+            optimizer=self.optimizer.state_dict(),
+            density_sum=mean_image.total,
+            density_count=mean_image.count,
+            rng=torch.get_rng_state(),
+        )
+
+    def resume(self, checkpoint: Checkpoint) -> None:
+        """Continue from a checkpoint, on this world's number of ranks."""
+        unwrap(self.module).load_state_dict(checkpoint.learning_model or checkpoint.model)
+        if self.ema:
+            self.ema.load(checkpoint.model, checkpoint.learning_steps)
+        if checkpoint.scaler:
+            self.precision.scaler.load_state_dict(checkpoint.scaler)
+        resume_optimizer(self.optimizer, checkpoint.optimizer)
+        self.progress = checkpoint.progress
+        if checkpoint.density_sum is not None and self.world.is_main:
+            self.mean_image = MeanImage(checkpoint.density_sum, checkpoint.density_count)
+        if checkpoint.rng is not None:
+            torch.set_rng_state(checkpoint.rng)
+
+
+@dataclass
+class Step:
+    """A window's gradient: accumulated batch by batch within the `with` block, complete after it."""
+
+    learner: Learner
+    begin: int
+    end: int
+    #: () on the device: the sum of this rank's losses.
+    loss: Tensor = field(init=False)
+    #: Samples of this rank, and the sum of their densities (first epoch only).
+    ids: list[int] = field(default_factory=list)
+    densities: MeanImage = field(init=False)
+    #: Known after the block: the samples of all ranks, the step's number, and whether its loss is finite.
+    samples: int = 0
+    number: int = 0
+    check: FiniteCheck = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.batches = self._left = -(-(self.end - self.begin) // self.learner.global_batch)
+        self.loss = torch.zeros((), device=self.learner.world.device)
+        self.densities = MeanImage.zeros(self.learner.train.pairs.grid.density_shape)
+
+    @property
+    def skip(self) -> Tensor:
+        """() float32 on the device: 1 when the loss of any rank is not finite."""
+        return self.check.skip if self.samples else torch.zeros_like(self.loss)
+
+    def backward(self, batch: PairBatch) -> None:
+        """Add the gradient of a batch; the last batch of a window averages the gradients over the ranks."""
+        self._left -= 1
+        with nullcontext() if self._left == 0 else no_sync(self.learner.module):
+            if len(batch) or self.learner.world.device.type == "cuda":  # SyncBatchNorm waits for every rank
+                self._backward(batch)
+            elif self._left == 0:
+                self._backward_without_samples()
+        self.ids.extend(batch.ids.tolist())
+        if self.learner.progress.epoch == 0:
+            self.densities.add(batch.density)
+
+    def _backward(self, batch: PairBatch) -> None:
+        learner, device = self.learner, self.learner.world.device
+        observation, full = batch.observation.to(device, non_blocking=True), len(batch) == learner.train.rows
+        pred = learner.precision.forward(learner.module, observation, usual_size=full)
+        loss = learner.loss.per_sample(pred, batch.density.to(device, non_blocking=True)).sum()
+        learner.precision.backward(loss * (learner.world.size / (self.end - self.begin)))
+        self.loss += loss.detach()
+
+    def _backward_without_samples(self) -> None:
+        """Contribute zeros: this rank has no sample left, but the others wait for its gradients."""
+        learner, shape = self.learner, self.learner.train.pairs.grid.observation_shape
+        with frozen_statistics(learner.module):
+            pred = learner.precision.forward(learner.module, torch.zeros(1, *shape), usual_size=False)
+            learner.precision.backward(pred.sum() * 0.0)
+
+
+def _state_of(module: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().cpu() for name, value in module.state_dict().items()}
+
+
+@contextmanager
+def frozen_statistics(module: nn.Module) -> Iterator[None]:
+    """Batch norm in eval mode: running statistics are used, and not updated."""
+    norms = [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]
+    modes = [layer.training for layer in norms]
+    for layer in norms:
+        layer.eval()
+    try:
+        yield
+    finally:
+        for layer, training in zip(norms, modes, strict=True):
+            layer.train(training)
+
+
+@contextmanager
+def rng_rollback() -> Iterator[None]:
+    """Restore torch's random state when an exception leaves the block, which a resumed run executes again."""
+    before = torch.get_rng_state()
+    try:
+        yield
+    except BaseException:
+        torch.set_rng_state(before)
+        raise

@@ -1,0 +1,88 @@
+"""Trained runs, opened for testing and reverting: folder or file in; networks, configuration and statistics out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from iris_cli.config.toml import from_dict, to_dict
+from iris_cli.config.train import TrainConfig
+from iris_cli.console import warn
+from iris_cli.errors import DataError, UsageError
+from iris_cli.evaluation.ensemble import Ensemble
+from iris_cli.evaluation.out_of_distribution import TrainingInputs
+from iris_cli.pairs.datasets import Pairs
+from iris_cli.training.checkpoint import Checkpoint, load
+from iris_cli.training.run_folder import TRAINING_INPUTS, RunFolder, member_folders
+from iris_cli.training.train import check_fits
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A checkpoint, its file, and the configuration of its training."""
+
+    path: Path
+    checkpoint: Checkpoint
+    hyper: TrainConfig
+
+    @property
+    def folder(self) -> RunFolder | None:
+        """The run folder that the checkpoint belongs to, if any."""
+        folder = RunFolder(self.path.absolute().parent.parent)
+        return folder if self.path.absolute().parent == folder.checkpoints else None
+
+    def training_inputs(self) -> TrainingInputs | str:
+        """Statistics of the training's inputs, from the run folder; the reason, where there are none."""
+        if self.checkpoint.data.fingerprint.startswith("imported:"):
+            return "the checkpoint was imported, and its training set is not known"
+        if self.folder is None:
+            return f"{self.path} is not in a run folder"
+        file = self.folder.training_inputs
+        if self.hyper.observer:
+            return "the run observed its galaxies on the fly"
+        if not file.exists():
+            return f"{self.folder.path} has no {TRAINING_INPUTS}: its training did not finish, or held out no galaxies"
+        return TrainingInputs.load(file, self.checkpoint.data.key) or f"{file} is damaged, or of another training"
+
+
+def open_run(run: Path) -> TrainedRun:
+    """The best checkpoint of a run folder, or the checkpoint file itself. DataError when it is neither."""
+    if run.is_file():
+        path, checkpoint = run, load(run)
+    elif run.is_dir():
+        path, checkpoint = RunFolder(run).best()
+    else:
+        raise DataError(f"{run} does not exist", "name the folder of `iris train --out`, or a checkpoint in it")
+    return TrainedRun(path, checkpoint, from_dict(TrainConfig, checkpoint.config, str(path)))
+
+
+def open_members(*runs: Path) -> list[TrainedRun]:
+    """The best checkpoint of every run, and of every member of an ensemble. DataError where there is none."""
+    if not runs:
+        raise UsageError("no run was named", "name the folder of `iris train --out`, or a checkpoint in it")
+    return [open_run(folder) for run in runs for folder in member_folders(run)]
+
+
+def ensemble_for(members: Sequence[TrainedRun], *sets: Pairs) -> Ensemble:
+    """The networks of all members. DataError when pairs have another size, quantity or grid than the training's.
+
+    Latitudes that differ are only a warning: pixels stay at their places, but hold other gas.
+    """
+    ensemble = Ensemble([member.checkpoint.make_reverter() for member in members])
+    for pairs in sets:
+        check_fits(ensemble, pairs)
+        for member in members:
+            check_grid(member, pairs)
+    return ensemble
+
+
+def check_grid(run: TrainedRun, pairs: Pairs) -> None:
+    trained = {**to_dict(run.checkpoint.data.grid), "latitude": run.checkpoint.data.latitude}
+    found = {**to_dict(pairs.grid), "latitude": pairs.latitude}
+    differ = [name for name in trained if name in found and found[name] != trained[name]]
+    values = "; ".join(f"{name} = {trained[name]} then, {found[name]} in {pairs.name}" for name in differ)
+    if any(not name.startswith("lat") for name in differ):
+        raise DataError(f"{run.path} was trained on another grid: {values}", "observe on the grid of its training")
+    if differ:
+        warn(f"{run.path} was trained on other latitudes: {values}")

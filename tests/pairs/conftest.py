@@ -1,0 +1,3 @@
+from tests.training.conftest import litter, shards
+
+__all__ = ["litter", "shards"]

@@ -1,0 +1,100 @@
+"""Files of l-v images and of maps: what is written is read back, and `iris plot` draws it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.wcs import WCS
+
+from iris_cli.commands import plot_data
+from iris_cli.commands.plot_data import Selection
+from iris_cli.config.cube import CubeConfig
+from iris_cli.errors import DataError
+from iris_cli.standard.top_down_plane import corners_pc
+from iris_cli.telescope.density_map import MapProvenance, MapQuality, MapRecord, load_map, save_map
+from iris_cli.telescope.lv_image import LvImage, load_lv, save_lv
+from iris_cli.telescope.regrid import regrid
+from iris_cli.telescope.revert import summarise_maps
+from tests.telescope import sky
+from tests.telescope.runs import GRID
+
+CLOUD = sky.Cloud()
+DENSITY = np.random.default_rng(0).random(GRID.density_shape[1:]).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def lv(tmp_path_factory: pytest.TempPathFactory) -> LvImage:
+    cube = sky.cube(tmp_path_factory.mktemp("lv") / "cube.fits", cards={"BMAJ": 0.01})
+    return regrid([cube], GRID, config=CubeConfig(memory_GiB=1.0))
+
+
+def record(lv: LvImage, unit: str) -> MapRecord:
+    provenance = MapProvenance({}, (), (), lv.options, lv.grid, lv.cubes, {}, unit)
+    return MapRecord(provenance, summarise_maps(DENSITY[None], GRID), MapQuality(lv.sampled, None, "unknown", ()))
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".fits"])
+def test_an_image_is_read_back_whole(lv: LvImage, path: Path, tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"lv{suffix}"
+    save_lv(lv, file)
+    again = load_lv(file)
+    assert again is not None
+    np.testing.assert_array_equal(again.image, lv.image)
+    np.testing.assert_array_equal(again.coverage, lv.coverage)
+    assert (again.grid, again.latitude, again.cubes, again.options) == (GRID, "mean", lv.cubes, lv.options)
+    assert load_lv(sky.cube(path)) is None
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(DataError, match="no whole l-v image"):
+        load_lv(file)
+
+
+def test_the_header_of_an_image_says_where_its_pixels_are(lv: LvImage, tmp_path: Path) -> None:
+    save_lv(lv, tmp_path / "lv.fits")
+    with fits.open(tmp_path / "lv.fits") as file:
+        j, i = np.unravel_index(file[0].data.argmax(), file[0].data.shape)
+        lon, v = WCS(file[0].header).wcs_pix2world(i, j, 0)
+    assert float(lon) == pytest.approx(CLOUD.lon_deg, abs=GRID.longitude.step)
+    assert float(v) / 1e3 == pytest.approx(CLOUD.v_km_s, abs=GRID.velocity.step)
+
+
+def test_plots_of_an_image_are_the_same_from_npz_and_fits(iris: Callable, lv: LvImage, tmp_path: Path) -> None:
+    for name in ("lv.npz", "lv.fits"):
+        save_lv(lv, tmp_path / name)
+    one, other = (plot_data.lv_image(tmp_path / name, Selection()) for name in ("lv.npz", "lv.fits"))
+    np.testing.assert_array_equal(one.image, other.image)
+    assert one.label == other.label and one.place == other.place
+    np.testing.assert_allclose(one.lon.centres(), other.lon.centres(), atol=1e-9)
+    for kind in ("lv", "spectrum"):
+        ran = iris("plot", kind, tmp_path / "lv.npz", "-o", tmp_path / "a.png")
+        assert ran.code == 0, ran.err
+
+
+@pytest.mark.parametrize("unit", ["kg/m3", "Msun/pc3"])
+def test_a_map_is_read_back_in_inner_units_and_drawn_around_sgr_a(
+    iris: Callable, lv: LvImage, tmp_path: Path, unit: str
+) -> None:
+    save_map(tmp_path / "map.fits", DENSITY, None, lv, record(lv, unit))
+    found = plot_data.top_down(tmp_path / "map.fits", Selection())
+    grid, centre = found.grid, found.centre_deg
+    np.testing.assert_allclose(found.density, DENSITY, rtol=1e-5)
+    assert centre == (0.0, 0.0) and corners_pc(grid, centre)[0].mean() > corners_pc(grid)[0].mean() + 7
+    ran = iris("plot", "top-down", tmp_path / "map.fits", "--orbit", "walker", "-o", tmp_path / "a.png")
+    assert ran.code == 0, ran.err
+
+
+def test_other_and_damaged_files_are_refused(iris: Callable, lv: LvImage, path: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no map"):
+        load_map(sky.cube(path))
+    save_map(tmp_path / "map.fits", DENSITY, None, lv, record(lv, "kg/m3"))
+    with fits.open(tmp_path / "map.fits") as hdus:
+        hdus["OBSERVED"].header["IRISGRID"] = "{"
+        hdus.writeto(tmp_path / "bad.fits")
+    (tmp_path / "bad.npz").write_bytes(b"no")
+    for kind, name in (("top-down", "bad.fits"), ("top-down", "none.fits"), ("lv", "bad.npz"), ("lv", "none.npz")):
+        ran = iris("plot", kind, tmp_path / name, "-o", tmp_path / "a.png")
+        assert ran.code == 1 and name in ran.err and "Traceback" not in ran.err, (ran.code, ran.err)
+    assert not (tmp_path / "a.png").exists()

@@ -1,0 +1,90 @@
+"""A run folder holds all that later commands need of its training: shards and litter may be gone, the folder moved."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from iris_cli.config.train import Noise, TrainConfig
+from iris_cli.evaluation.out_of_distribution import TrainingInputs
+from iris_cli.telescope.revert import revert
+from iris_cli.training.train import train_run
+from iris_cli.training.trained_run import open_run
+from tests.telescope import sky
+from tests.telescope.runs import GRID, write_shards
+from tests.training.makers import write_pairs
+
+
+@pytest.fixture(scope="module")
+def moved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a moved `run` whose shards and litter are gone, `other` pairs to test on, and `cube.fits`."""
+    here = tmp_path_factory.mktemp("here")
+    shards = write_shards(here / "shards")
+    litter = write_pairs(here / "litter", {"litter": range(300, 304)}, grid=GRID, quantity="temperature", litter=True)
+    hyper = TrainConfig(epochs=1, batch_size=8, noise=Noise(sigma_K=0.3), data=(str(shards),), litter=str(litter))
+    train_run(hyper, here / "run", quiet=True)
+    there = tmp_path_factory.mktemp("there")
+    shutil.move(here / "run", there / "run")
+    shutil.rmtree(here)
+    write_pairs(there / "other", {"test": range(400, 404)}, grid=GRID, quantity="temperature")
+    sky.cube(there / "cube.fits")
+    return there
+
+
+def test_revert_compares_a_cube_with_the_training_set_and_knows_its_line(moved: Path) -> None:
+    made = revert([moved / "run"], [moved / "cube.fits"])
+    score, consistency = made.record.quality.input_score, made.record.quality.consistency
+    assert score is not None and score.held_out == 16 and score.score > 0
+    assert made.record.provenance.trained_lines_GHz == {"13CO 2-1": 220.3986841}
+    assert (consistency[0].true_maps_median or 0) > 0
+
+
+def test_a_test_on_other_pairs_needs_the_litter_or_no_litter_and_nothing_else(iris: Callable, moved: Path) -> None:
+    missing = iris("test", moved / "run", moved / "other", "-q")
+    assert missing.code == 1 and "litter is not there" in missing.err and "--no-litter" in missing.err
+    ran = iris("test", moved / "run", moved / "other", "--no-litter", "--json", "-q")
+    assert ran.code == 0, ran.err
+    headline = json.loads((moved / "run" / "test.json").read_text())
+    assert headline == json.loads(ran.out) and headline["pairs"] == 4 and headline["loss_mean_image"] > 0
+
+
+def test_figures_of_the_run_need_no_shards_of_the_training(iris: Callable, moved: Path, tmp_path: Path) -> None:
+    assert iris("plot", "losses", moved / "run", "-o", tmp_path / "losses.png").code == 0
+    drawn = iris("plot", "pair", moved / "other", "--run", moved / "run", "--clean", "-o", tmp_path / "pair.png")
+    assert drawn.code == 0, drawn.err
+
+
+def test_relative_paths_are_recorded_as_absolute_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_pairs(tmp_path / "shards", {"train": range(4)})
+    write_pairs(tmp_path / "litter", {"litter": range(300, 302)}, litter=True)
+    monkeypatch.chdir(tmp_path)
+    train_run(TrainConfig(epochs=1, data=("shards",), litter="litter"), Path("run"), quiet=True)
+    hyper = open_run(Path("run")).hyper
+    assert (hyper.data, hyper.litter) == ((str(tmp_path / "shards"),), str(tmp_path / "litter"))
+
+
+def test_damaged_statistics_are_reported_and_a_resumed_run_writes_them_anew(tmp_path: Path) -> None:
+    shards = write_shards(tmp_path / "shards")
+    hyper = TrainConfig(epochs=1, batch_size=8, data=(str(shards),))
+    train_run(hyper, tmp_path / "run", quiet=True)
+    run = open_run(tmp_path / "run")
+    file, first = tmp_path / "run" / "training_inputs.npz", run.training_inputs()
+    assert isinstance(first, TrainingInputs)
+    written = file.stat().st_mtime_ns
+    train_run(hyper, tmp_path / "run", resume="auto", quiet=True)
+    assert file.stat().st_mtime_ns == written
+    file.write_bytes(b"damaged")
+    assert "is damaged" in str(run.training_inputs())
+    train_run(hyper, tmp_path / "run", resume="auto", quiet=True)
+    again = run.training_inputs()
+    assert isinstance(again, TrainingInputs)
+    np.testing.assert_array_equal(again.held_out, first.held_out)
+    file.unlink()
+    assert "did not finish" in str(run.training_inputs())
+    train_run(hyper, tmp_path / "run", overwrite=True, quiet=True)
+    assert isinstance(run.training_inputs(), TrainingInputs)
