@@ -12,6 +12,7 @@ from PIL import Image
 
 from iris_cli.config.train import Noise, TrainConfig
 from iris_cli.training.train import train_run
+from tests.commands.errors import error_of
 from tests.training.makers import another_sky, write_pairs
 
 MEASURES = {
@@ -120,10 +121,7 @@ def test_an_ensemble_without_a_report_tells_spread_and_coverage(iris: Callable, 
 
 
 def refused(iris: Callable, code: int, *words: object) -> str:
-    ran = iris("test", *words, "-q")
-    lines = [line for line in ran.err.splitlines() if "error:" in line]
-    assert ran.code == code and len(lines) == 1 and "Traceback" not in ran.err and ran.out == "", ran
-    return lines[0]
+    return error_of(iris("test", *words, "-q"), code)
 
 
 def test_a_folder_that_is_there_is_kept_unless_it_may_go(
@@ -132,7 +130,7 @@ def test_a_folder_that_is_there_is_kept_unless_it_may_go(
     (tmp_path / "note").write_text("mine")
     run = ensemble / "member-01"
     assert "exists" in refused(iris, 1, run, shards, "--report", tmp_path)
-    assert "something else" in refused(iris, 1, run, shards, "--report", tmp_path, "--overwrite")
+    assert "something other than a report" in refused(iris, 1, run, shards, "--report", tmp_path, "--overwrite")
     assert [p.name for p in tmp_path.iterdir()] == ["note"] and (tmp_path / "note").read_text() == "mine"
     out = tmp_path / "report"
     out.mkdir()
