@@ -1,7 +1,8 @@
-"""One process or many: the only module that touches torch.distributed.
+"""Training on one process or many: the only module that uses torch.distributed.
 
-A `World` says who we are. It comes from the variables that torchrun sets (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR,
-MASTER_PORT) or that srun sets (SLURM_*), and its methods are no-ops in a world of one.
+A `World` holds the rank of this process and the collectives; with a single process they do nothing. It is created from
+the variables that torchrun sets (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT) or that srun sets (SLURM_*).
+`launch` starts the processes.
 """
 
 from __future__ import annotations
@@ -33,90 +34,90 @@ from iris_cli.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_REQUEUE, IrisEr
 from iris_cli.ranks import RankInfo, rank_info
 from iris_cli.signals import ignored_under_nohup
 
-#: A collective that takes longer has lost a rank.
+#: A collective that takes longer fails: a rank was lost.
 TIMEOUT = timedelta(minutes=10)
 
 
-class Control:
-    """Messages between all ranks through the CPU, so that asking costs no wait for the device.
+class CPUGroup:
+    """A gloo process group of all ranks. Its collectives are on the CPU and do not wait for a GPU.
 
-    gloo's threads keep a message's tensor for a moment after it was answered. Where that is the last reference they
-    need Python's lock to drop it, and with torch 2.6 the end of a group waits for them while it holds that lock: for
-    ever. So every message travels in a tensor of ours, which outlives the group, and the group ends where we say.
+    gloo's threads keep the tensor of a collective for a moment after its end. If theirs is the last reference, they
+    need the GIL to free it; with torch 2.6 the destructor of a group waits for these threads while it holds the GIL: a
+    deadlock. Therefore all collectives use buffers of this object, which outlive the group, and `close` destroys it.
     """
 
     def __init__(self) -> None:
         self._group: Any = dist.new_group(backend="gloo")
-        self._sheets: dict[tuple[torch.dtype, int], Tensor] = {}
+        self._buffers: dict[tuple[torch.dtype, int], Tensor] = {}
 
     def all_reduce(self, values: Tensor, op: Any = dist.ReduceOp.SUM) -> Tensor:
-        """In place of a tensor on the CPU."""
+        """In place, on a CPU tensor."""
         count = values.numel()
-        sheet = self._sheet(values.dtype, count)
-        sheet[:count] = values.flatten()
-        sheet[count:] = 0
-        dist.all_reduce(sheet, op=op, group=self._group)
-        return values.copy_(sheet[:count].view_as(values))
+        buffer = self._buffer(values.dtype, count)
+        buffer[:count] = values.flatten()
+        buffer[count:] = 0
+        dist.all_reduce(buffer, op=op, group=self._group)
+        return values.copy_(buffer[:count].view_as(values))
 
-    def _sheet(self, dtype: torch.dtype, count: int) -> Tensor:
-        """One for each power of two, so that they stay few."""
+    def _buffer(self, dtype: torch.dtype, count: int) -> Tensor:
+        """One buffer per dtype and power of two, so that there are only a few."""
         key = dtype, 1 << max(count - 1, 0).bit_length()
-        if key not in self._sheets:
-            self._sheets[key] = torch.empty(key[1], dtype=dtype)
-        return self._sheets[key]
+        if key not in self._buffers:
+            self._buffers[key] = torch.empty(key[1], dtype=dtype)
+        return self._buffers[key]
 
     def close(self) -> None:
-        """End the group now. Nobody else may hold it: see `release_frames`."""
+        """Destroy the group. There must be no other reference to it: see `release_frames`."""
         group, self._group = self._group, None
         if group is not None:
             dist.destroy_process_group(group)
 
 
 def release_frames(error: BaseException) -> None:
-    """Let go of what an error's finished calls have held: a group among it, if a message failed."""
-    seen: BaseException | None = error
-    while seen is not None:
-        traceback.clear_frames(seen.__traceback__)
-        seen = seen.__cause__ or seen.__context__
+    """Drop the local variables in an error's traceback: after a failed collective, the process group is among them."""
+    link: BaseException | None = error
+    while link is not None:
+        traceback.clear_frames(link.__traceback__)
+        link = link.__cause__ or link.__context__
 
 
 @dataclass(frozen=True)
 class World:
-    """This process among `size`; only rank 0 prints and writes."""
+    """The rank of this process among `size`, and collectives. Only rank 0 prints and writes."""
 
     rank: int = 0
     size: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    #: None in a world of one.
-    control: Control | None = None
+    #: None for a single process.
+    group: CPUGroup | None = None
 
     @property
     def is_main(self) -> bool:
         return self.rank == 0
 
     def sum(self, values: Tensor) -> Tensor:
-        """Element by element over all ranks, in place of a float64 tensor on the CPU."""
-        return self.control.all_reduce(values) if self.control else values
+        """Element-wise sum over all ranks, in place, of a float64 CPU tensor."""
+        return self.group.all_reduce(values) if self.group else values
 
     def max(self, number: int) -> int:
-        """The largest of all ranks' numbers: how ranks agree on a signal or a fault."""
-        if self.control is None:
+        """The maximum over all ranks: how ranks agree on a signal or a failure."""
+        if self.group is None:
             return number
-        return int(self.control.all_reduce(torch.tensor([number]), dist.ReduceOp.MAX))
+        return int(self.group.all_reduce(torch.tensor([number]), dist.ReduceOp.MAX))
 
     def max_tensor(self, values: Tensor) -> Tensor:
-        """The largest of all ranks' numbers, in place and where they are: on a GPU nobody waits for it."""
+        """Element-wise maximum over all ranks, in place and on the tensor's device, without waiting for a GPU."""
         return self._reduced(values, dist.ReduceOp.MAX)
 
     def _reduced(self, values: Tensor, op: Any) -> Tensor:
-        if self.control and values.is_cuda:
+        if self.group and values.is_cuda:
             dist.all_reduce(values, op=op)
-        elif self.control:
-            self.control.all_reduce(values, op)
+        elif self.group:
+            self.group.all_reduce(values, op)
         return values
 
     def on_rank_0(self, action: Callable[[], None]) -> None:
-        """Rank 0 acts while the others wait; where it fails, they end with its exit code and leave the words to it."""
+        """Call `action` on rank 0 while the others wait. If it fails, they exit with its code, without a message."""
         failed: BaseException | None = None
         if self.is_main:
             try:
@@ -130,7 +131,7 @@ class World:
             raise SystemExit(code)
 
     def parallel(self, module: nn.Module) -> nn.Module:
-        """The module on the device, its gradients averaged over the ranks; the module itself in a world of one."""
+        """The module on the device; with several ranks, wrapped so that gradients are averaged over them."""
         module = module.to(self.device)
         if self.size == 1:
             return module
@@ -138,11 +139,11 @@ class World:
             module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
         ids = [self.device.index] if self.device.type == "cuda" else None
         wrapped = DistributedDataParallel(module, device_ids=ids, gradient_as_bucket_view=True)
-        wrapped.broadcast_buffers = False  # they are averaged after each step; rank 0's alone would forget the others
+        wrapped.broadcast_buffers = False  # `average_buffers` uses those of all ranks, not of rank 0 only
         return wrapped
 
     def average_buffers(self, module: nn.Module) -> None:
-        """Running statistics become their mean over the ranks, so that all have one network; no GPU is waited for."""
+        """Replace running statistics by their mean over the ranks, without waiting for a GPU."""
         floats = [b for b in module.buffers() if b.is_floating_point() and b.dim() > 0]
         if self.size == 1 or not floats:
             return
@@ -153,25 +154,25 @@ class World:
 
 
 def unwrap(module: nn.Module) -> nn.Module:
-    """The module inside its parallel wrapper."""
+    """The module without its DistributedDataParallel wrapper."""
     return module.module if isinstance(module, DistributedDataParallel) else module
 
 
 def no_sync(module: nn.Module) -> AbstractContextManager[None]:
-    """Around a forward *and* its backward whose gradients stay on this rank for now."""
+    """A block around a forward *and* its backward, whose gradients are not averaged over the ranks yet."""
     return module.no_sync() if isinstance(module, DistributedDataParallel) else nullcontext()
 
 
-# --- who are we -------------------------------------------------------------------------------------------------------
+# --- the process group ------------------------------------------------------------------------------------------------
 
 
 def pick_device(name: str, local: int) -> torch.device:
-    """`auto` takes CUDA where there is some. UsageError when CUDA is asked for and absent."""
+    """`auto` is CUDA where available. UsageError when CUDA is requested and not available."""
     if name not in ("auto", "cpu", "cuda"):
         raise UsageError(f"unknown device '{name}'", "auto, cpu or cuda")
     if name == "cuda" and not torch.cuda.is_available():
         raise UsageError(
-            "CUDA is asked for, but torch finds none", "--device cpu, or a torch build and driver for CUDA"
+            "CUDA was requested, but torch finds none", "--device cpu, or a torch build and driver for CUDA"
         )
     if name == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
@@ -180,95 +181,96 @@ def pick_device(name: str, local: int) -> torch.device:
 
 @contextmanager
 def world(device: str = "auto", startup: bool = True, cleanup: bool = True) -> Iterator[World]:
-    """Join the others, and part from them at the end. Without `startup` the process group must be there already."""
-    ours = rank_info(os.environ)
-    where = pick_device(device, ours.local)
+    """Join the process group, and leave it at the end. Without `startup` it must exist already."""
+    info = rank_info(os.environ)
+    where = pick_device(device, info.local)
     if where.type == "cuda":
         torch.cuda.set_device(where)
-    if ours.size == 1 and not dist.is_initialized():
+    if info.size == 1 and not dist.is_initialized():
         yield World(device=where)
         return
     if startup and not dist.is_initialized():
-        _join(ours, where)
-    control, rank = Control(), dist.get_rank()
+        _join(info, where)
+    group, rank = CPUGroup(), dist.get_rank()
     try:
-        yield World(rank, dist.get_world_size(), where, control)
+        yield World(rank, dist.get_world_size(), where, group)
     except RuntimeError as error:
         release_frames(error)
         if not (isinstance(error, dist.DistError) or "gloo" in str(error)):
             raise
-        raise IrisError(f"rank {rank} has lost another rank", "its own words, or its log, tell why") from error
+        raise IrisError(
+            f"rank {rank} has lost another rank", "see the error message or the log of that rank"
+        ) from error
     finally:
-        control.close()
+        group.close()
         if cleanup:
             dist.destroy_process_group()
 
 
-def _join(ours: RankInfo, device: torch.device) -> None:
+def _join(info: RankInfo, device: torch.device) -> None:
     if "MASTER_ADDR" not in os.environ:
-        os.environ.update(_slurm_meeting_point(os.environ))
+        os.environ.update(_slurm_rendezvous(os.environ))
     try:
         dist.init_process_group(
-            "nccl" if device.type == "cuda" else "gloo", rank=ours.rank, world_size=ours.size, timeout=TIMEOUT
+            "nccl" if device.type == "cuda" else "gloo", rank=info.rank, world_size=info.size, timeout=TIMEOUT
         )
     except (RuntimeError, ValueError) as error:
         first = str(error).strip().splitlines()[0]
         raise IrisError(
-            f"rank {ours.rank} of {ours.size} could not meet the others at {os.environ['MASTER_ADDR']}: {first}",
+            f"rank {info.rank} of {info.size} could not join the others at {os.environ['MASTER_ADDR']}: {first}",
             "are all ranks started, and is the port open between the nodes?",
         ) from None
 
 
-def _slurm_meeting_point(environment: Mapping[str, str]) -> dict[str, str]:
-    """The step's first node, and a port that all of its tasks compute alike."""
+def _slurm_rendezvous(environment: Mapping[str, str]) -> dict[str, str]:
+    """The first node of the SLURM step, and a port that all of its tasks compute from the job number."""
     nodes = environment.get("SLURM_STEP_NODELIST", environment.get("SLURM_NODELIST", socket.gethostname()))
     port = 20_000 + int(environment.get("SLURM_JOB_ID", "0")) % 20_000
     return {"MASTER_ADDR": first_node(nodes), "MASTER_PORT": environment.get("MASTER_PORT", str(port))}
 
 
 def first_node(nodes: str) -> str:
-    """The first name in SLURM's compressed list: `gpu[07-09,12],cpu1` begins with `gpu07`."""
+    """The first name in a compressed list of SLURM: `gpu07` for `gpu[07-09,12],cpu1`."""
     head, bracket, rest = nodes.partition("[")
     if not bracket or "," in head:
         return head.split(",")[0]
     return head + rest.replace("]", ",").replace("-", ",").split(",")[0]
 
 
-# --- starting the others ----------------------------------------------------------------------------------------------
+# --- the launcher -----------------------------------------------------------------------------------------------------
 
-#: Options of torchrun that say where ranks meet; without any, they do so on this machine.
-_MEETING = ("--rdzv", "--nnodes", "--master", "--standalone", "--node")
+#: Options of torchrun that set a rendezvous; without any, it is on this machine.
+_RENDEZVOUS = ("--rdzv", "--nnodes", "--master", "--standalone", "--node")
 
 
 def launch(ranks: int, arguments: list[str], more: Sequence[str] = ()) -> int:
-    """Run `python -m iris_cli ARGUMENTS` on so many ranks of this machine (torchrun, in process); their exit code.
+    """Run `python -m iris_cli ARGUMENTS` on `ranks` processes of this machine (torchrun, in process).
 
-    `more` are further options of torchrun's own: nodes, rendezvous, logs. A signal is passed on to the ranks; they have
-    30 s to save and end. Signal handlers, environment and logging are afterwards what they were.
+    `more` are options of torchrun itself: nodes, rendezvous, logs. Signals are forwarded to the ranks, which have 30 s
+    to save and exit. Signal handlers, environment and logging are restored afterwards. Returns the exit code.
     """
-    with _as_before():
+    with _restored():
         return _launch(ranks, arguments, more)
 
 
-#: What torchrun listens to while its ranks run, and what we add: whatever a run can be asked to save at, and Ctrl-C.
-_TORCHRUN_S = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
-_PASSED_ON = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
-_HEARD = (*_TORCHRUN_S, *_PASSED_ON)
+#: Signals that torchrun forwards to its ranks, and others at which a run can save, which `launch` forwards.
+_FORWARDED_BY_TORCHRUN = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+_ALSO_FORWARDED = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
 
 
 @contextmanager
-def _as_before() -> Iterator[None]:
-    """Put back what torchrun changes in a process that is to live on."""
+def _restored() -> Iterator[None]:
+    """Restore what torchrun changes in a process that continues afterwards."""
     root = logging.getLogger()
     environment, disabled, level, handlers = dict(os.environ), root.manager.disable, root.level, list(root.handlers)
-    main = threading.current_thread() is threading.main_thread()  # no other may set a handler
-    hearers = {number: signal.getsignal(number) for number in _HEARD} if main else {}
+    signals_here = (*_FORWARDED_BY_TORCHRUN, *_ALSO_FORWARDED) if _in_main_thread() else ()
+    before = {number: signal.getsignal(number) for number in signals_here}
     try:
         yield
     finally:
-        for number, hearer in hearers.items():
-            if hearer is not None:  # one that was not set from Python cannot be
-                signal.signal(number, hearer)
+        for number, handler in before.items():
+            if handler is not None:  # a handler that was not set from Python cannot be
+                signal.signal(number, handler)
         os.environ.clear()
         os.environ.update(environment)
         logging.disable(disabled)
@@ -282,41 +284,46 @@ def _launch(ranks: int, arguments: list[str], more: Sequence[str]) -> int:
     from torch.distributed.elastic.rendezvous import RendezvousError
     from torch.distributed.run import get_args_parser, parse_args, run
 
-    logging.disable(logging.ERROR)  # torchrun's own words: each rank tells its errors itself
+    logging.disable(logging.ERROR)  # of torchrun: each rank reports its errors itself
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // ranks)))
-    if threading.current_thread() is threading.main_thread():
-        for number in _PASSED_ON:  # torchrun itself passes on the others
-            signal.signal(number, _pass_on)
-    alone = [] if any(word.startswith(_MEETING) for word in more) else ["--standalone"]
-    heard = ",".join(number.name for number in _TORCHRUN_S if not ignored_under_nohup(number))
-    choice = "--signals-to-handle"  # of newer torchruns
-    deaf = [f"{choice}={heard}"] if choice in get_args_parser().format_help() else []
-    options = [*alone, *deaf, f"--nproc-per-node={ranks}", *more, "-m", "iris_cli", *arguments]
+    if _in_main_thread():
+        for number in _ALSO_FORWARDED:
+            signal.signal(number, _forward)
+    rendezvous = [] if any(option.startswith(_RENDEZVOUS) for option in more) else ["--standalone"]
+    names = ",".join(number.name for number in _FORWARDED_BY_TORCHRUN if not ignored_under_nohup(number))
+    option = "--signals-to-handle"  # of newer releases of torchrun
+    handled = [f"{option}={names}"] if option in get_args_parser().format_help() else []
+    options = [*rendezvous, *handled, f"--nproc-per-node={ranks}", *more, "-m", "iris_cli", *arguments]
     with TemporaryDirectory(prefix="iris-") as folder:
         os.environ.update({signals.NOTES_FOLDER: folder, signals.LAUNCHER_PID: str(os.getpid())})
         try:
             run(parse_args(options))
         except ChildFailedError as failed:
             return _exit_code([failure.exitcode for failure in failed.failures.values()])
-        except ValueError as error:  # of torchrun itself: those of the ranks stay with them
+        except ValueError as error:  # raised by torchrun itself
             raise UsageError(f"torchrun refuses '{shlex.join(more)}': {error}", "see torchrun --help") from None
         except RendezvousError as error:
             hint = "is the address in --torchrun right, and its port open between the nodes?"
-            raise IrisError(f"the ranks could not meet: {str(error).partition('. ')[0]}", hint) from None
+            raise IrisError(f"the ranks could not join: {str(error).partition('. ')[0]}", hint) from None
         except SignalException as stopped:
             return _after_signal(stopped.sigval, {path.name for path in Path(folder).iterdir()})
     return 0
 
 
-def _pass_on(number: int, frame: FrameType | None) -> None:
-    """To the ranks, as torchrun does with the signals that it knows."""
+def _in_main_thread() -> bool:
+    """Whether signal handlers may be set."""
+    return threading.current_thread() is threading.main_thread()
+
+
+def _forward(number: int, frame: FrameType | None) -> None:
+    """Forward a signal to the ranks, as torchrun does with its own."""
     from torch.distributed.elastic.multiprocessing.api import SignalException
 
     raise SignalException(f"signal {number}", signal.Signals(number))
 
 
 def _after_signal(number: signal.Signals, notes: set[str]) -> int:
-    """The exit code, after what the ranks have noted. A job that is pre-empted while it starts should start again."""
+    """The exit code, by the notes of the ranks. A job that is pre-empted while it starts should start again."""
     if signals.STOPPED in notes:
         return EXIT_REQUEUE
     if signals.BEGUN in notes or number == signal.SIGINT:
@@ -326,6 +333,5 @@ def _after_signal(number: signal.Signals, notes: set[str]) -> int:
 
 
 def _exit_code(codes: list[int]) -> int:
-    """The code of the rank that failed of itself: one that was stopped by a signal (below zero) only follows."""
-    own = [code for code in codes if code > 0]
-    return own[0] if own else EXIT_FAILURE
+    """The code of the rank that failed first: a negative one belongs to a rank that was stopped because of it."""
+    return next((code for code in codes if code > 0), EXIT_FAILURE)

@@ -77,8 +77,8 @@ def _lines(plan: DryRun) -> Iterable[str]:
 
 
 def exists(out: Path, options: str) -> tuple[str, ...]:
-    """A note when the output exists, with the options that the run itself would ask for."""
-    return (f"{out} exists: the run itself would ask for {options}",) if out.exists() else ()
+    """A note when the output exists, with the options that the run would need."""
+    return (f"{out} exists: the run would need {options}",) if out.exists() else ()
 
 
 def size_of(paths: Iterable[Path]) -> int:

@@ -1,12 +1,18 @@
-"""Which rank a process is, from the variables of torchrun and srun; imports no torch."""
+"""Which rank a process is, and its share of a job, from the variables of torchrun and SLURM; imports no torch."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from iris_cli.errors import UsageError
+
+#: Variables of rank, world size and rank on this machine. `SLURM_STEP_NUM_TASKS` rather than `SLURM_NTASKS` counts the
+#: tasks of srun: the latter is also set in a batch script that runs once.
+_TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+_SRUN = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID")
+_ARRAY = ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_MIN", "SLURM_ARRAY_TASK_MAX", "SLURM_ARRAY_TASK_COUNT")
 
 
 @dataclass(frozen=True)
@@ -24,7 +30,7 @@ def rank_info(environment: Mapping[str, str]) -> RankInfo:
     UsageError when the variables are incomplete, or describe ranks that cannot meet.
     """
     if "RANK" in environment or "WORLD_SIZE" in environment:
-        found = _rank_info(environment, ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
+        found = _rank_info(environment, _TORCHRUN)
         if found.size > 1 and "MASTER_ADDR" not in environment:
             raise UsageError(
                 f"WORLD_SIZE = {found.size} and RANK = {found.rank} are set without MASTER_ADDR: they look left over",
@@ -32,23 +38,48 @@ def rank_info(environment: Mapping[str, str]) -> RankInfo:
             )
         return found
     if environment.get("SLURM_STEP_NUM_TASKS", "1") != "1":
-        return _rank_info(environment, ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"))
+        return _rank_info(environment, _SRUN)
     return RankInfo()
 
 
 def _rank_info(environment: Mapping[str, str], names: tuple[str, str, str]) -> RankInfo:
-    values = []
-    for name in names:
-        text = environment.get(name, "0" if name == names[2] else None)
-        if text is None or not text.isdigit():
-            raise UsageError(f"environment variable {name} = {text!r} is no number", f"unset {', '.join(names)}")
-        values.append(int(text))
-    found = RankInfo(*values)
+    found = RankInfo(*(_integer({names[2]: "0", **environment}, name, names) for name in names))
     if found.rank >= found.size:
         raise UsageError(
             f"{names[0]} = {found.rank} is not below {names[1]} = {found.size}", f"unset {', '.join(names)}"
         )
     return found
+
+
+def _integer(environment: Mapping[str, str], name: str, names: Sequence[str]) -> int:
+    text = environment.get(name)
+    if text is None or not text.isdigit():
+        raise UsageError(f"environment variable {name} = {text!r} is no number", f"unset {', '.join(names)}")
+    return int(text)
+
+
+def share_of_job(environment: Mapping[str, str]) -> tuple[int, int]:
+    """(rank, world) of this process among torchrun ranks or srun tasks, times the tasks of a SLURM array.
+
+    These processes write parts of one data set and never communicate. UsageError when the ids of an array are not
+    evenly spaced, so that the parts are not known.
+    """
+    both = (names for names in (_TORCHRUN, _SRUN) if names[0] in environment and names[1] in environment)
+    names = next(both, None)
+    found = _rank_info(environment, names) if names else RankInfo()
+    task, tasks = _array_task(environment)
+    return task * found.size + found.rank, tasks * found.size
+
+
+def _array_task(environment: Mapping[str, str]) -> tuple[int, int]:
+    if _ARRAY[0] not in environment:
+        return 0, 1
+    task, first, last, count = (_integer(environment, name, _ARRAY) for name in _ARRAY)
+    step, rest = divmod(last - first, count - 1) if count > 1 else (1, 0)
+    if rest or (task - first) % max(step, 1):
+        what = f"the {count} ids of this SLURM array ({first} to {last}) are not evenly spaced"
+        raise UsageError(what, "use --array=0-N")
+    return (task - first) // max(step, 1), count
 
 
 def is_rank_0() -> bool:

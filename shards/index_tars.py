@@ -136,10 +136,7 @@ def _describe(stored: StoredArray) -> str:
 
 
 def scan_tar(
-    path: Path,
-    split: str,
-    known: Mapping[str, StoredArray] | None = None,
-    attributes: Mapping[str, Any] | None = None,
+    path: Path, split: str, known: Mapping[str, StoredArray] | None = None, attributes: Mapping[str, Any] | None = None
 ) -> ShardRecord:
     """A record made by reading the whole tar. ShardError names the tar and the first sample that is damaged."""
     handle = open_regular(path)

@@ -1,4 +1,4 @@
-"""A function applied to many items by worker processes, in the items' order; and this process's part of a job."""
+"""A function applied to many items by worker processes, with the results in the items' order."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -106,45 +106,3 @@ def _end_with_parent() -> None:
 
 def _apply(item: Any) -> Any:
     return _function(item)
-
-
-# --- this process's part of a job -------------------------------------------------------------------------------------
-
-
-def share_of_job(environment: Mapping[str, str]) -> tuple[int, int]:
-    """(rank, world) of this process among torchrun ranks or srun tasks, times the tasks of a SLURM array.
-
-    `SLURM_STEP_NUM_TASKS` rather than `SLURM_NTASKS` counts the tasks: the latter is also set in a batch script that
-    runs once. ShardError when the ids of an array are not evenly spaced, so that the parts are not known.
-    """
-    rank, world = _first_of(environment, ("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"))
-    if not 0 <= rank < world:
-        raise ShardError(f"the environment describes rank {rank} of {world}", "unset RANK and WORLD_SIZE")
-    task, tasks = _array_task(environment)
-    return task * world + rank, tasks * world
-
-
-def _first_of(environment: Mapping[str, str], *pairs: tuple[str, str]) -> tuple[int, int]:
-    for rank, world in pairs:
-        if rank in environment and world in environment:
-            return _integer(environment, rank), _integer(environment, world)
-    return 0, 1
-
-
-def _array_task(environment: Mapping[str, str]) -> tuple[int, int]:
-    if "SLURM_ARRAY_TASK_ID" not in environment:
-        return 0, 1
-    names = ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_MIN", "SLURM_ARRAY_TASK_MAX", "SLURM_ARRAY_TASK_COUNT")
-    task, first, last, count = (_integer(environment, name) for name in names)
-    step, rest = divmod(last - first, count - 1) if count > 1 else (1, 0)
-    if rest or (task - first) % max(step, 1):
-        what = f"the {count} ids of this SLURM array ({first} to {last}) are not evenly spaced"
-        raise ShardError(what, "use --array=0-N")
-    return (task - first) // max(step, 1), count
-
-
-def _integer(environment: Mapping[str, str], name: str) -> int:
-    try:
-        return int(environment[name])
-    except (KeyError, ValueError):
-        raise ShardError(f"environment variable {name} = {environment.get(name)!r} is no number", "unset it") from None

@@ -23,7 +23,7 @@ Progress = Callable[[int, str], None]
 
 @dataclass(frozen=True)
 class Fault:
-    """A file that is not as its checksum, record, plan or index says; `key` names the sample if it is one sample's."""
+    """A file that disagrees with its checksum, record, plan or index; `key` is that of the sample, if it is one's."""
 
     file: str
     what: str
@@ -35,7 +35,7 @@ class Fault:
 
 @dataclass
 class VerifyReport:
-    """The result of a verification; `notes` are about files that are no faults, but of which a user should know."""
+    """The result of a verification; `notes` are about files that are not faults, but may be deleted."""
 
     shards: int = 0
     samples: int = 0
@@ -254,7 +254,7 @@ def _first_nonempty(*choices: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def _sound_records(folder: Path, old: Index | None, on_progress: Progress | None) -> list[ShardRecord]:
-    """Sound records first: they know the attributes of the arrays, which the tars without records do not hold."""
+    """Sound records first: they hold the attributes of the arrays, which tars without a record lack."""
     names = sorted(_tars(folder))
     sound = {name: _sound_record(folder, name) for name in names}
     known = old.stored if old else next((r.arrays for r in sound.values() if r), {})

@@ -94,6 +94,20 @@ def trained_ensemble(tmp_path_factory: pytest.TempPathFactory, trained_run: Path
     return folder
 
 
+@pytest.fixture(scope="session")
+def temperature_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A read-only folder for `iris revert`: shards, run, ensemble/member-01 (the same run) and -02, and cube.fits."""
+    from tests.telescope import runs, sky
+
+    folder = tmp_path_factory.mktemp("temperature")
+    runs.write_shards(folder / "shards")
+    runs.train(folder / "run", folder / "shards")
+    shutil.copytree(folder / "run", folder / "ensemble/member-01")
+    runs.train(folder / "ensemble/member-02", folder / "shards", seed=1)
+    sky.cube(folder / "cube.fits")
+    return folder
+
+
 def train_tiny(folder: Path, shards: Path, seed: int = 0) -> Path:
     from iris_cli.config.train import Noise, TrainConfig
     from iris_cli.training.train import train_run

@@ -1,4 +1,4 @@
-"""Messages between ranks, and where their group ends."""
+"""Collectives, process groups, and the launcher."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ import torch
 import torch.distributed as dist
 
 from iris_cli import signals
-from iris_cli.distributed import Control, World, _exit_code, launch, pick_device, world
+from iris_cli.distributed import CPUGroup, World, _exit_code, launch, pick_device, world
 from iris_cli.errors import DataError, IrisError, UsageError
 from iris_cli.ranks import rank_info
-from tests.training.makers import Other
+from tests.training.makers import OtherRank
 
 
 @pytest.fixture
-def alone(tmp_path: Path) -> Iterator[None]:
+def single_group(tmp_path: Path) -> Iterator[None]:
     """A process group of one."""
-    dist.init_process_group("gloo", init_method=f"file://{tmp_path / 'meeting'}", rank=0, world_size=1)
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path / 'rendezvous'}", rank=0, world_size=1)
     yield
     if dist.is_initialized():
         dist.destroy_process_group()
 
 
-def control_of(here: World) -> Control:
-    assert here.control is not None
-    return here.control
+def group_of(here: World) -> CPUGroup:
+    assert here.group is not None
+    return here.group
 
 
-@pytest.mark.usefixtures("alone")
-def test_messages_of_any_shape_and_kind_arrive_in_place() -> None:
+@pytest.mark.usefixtures("single_group")
+def test_collectives_work_in_place_for_any_shape() -> None:
     with world("cpu") as here:
         for shape in ((), (1,), (3,), (2, 5), (0,), (1, 7, 3)):
             values = torch.rand(shape, dtype=torch.float64)
@@ -44,59 +44,57 @@ def test_messages_of_any_shape_and_kind_arrive_in_place() -> None:
         assert here.sum(torch.rand(4, 6, dtype=torch.float64).t()).shape == (6, 4)
 
 
-@pytest.mark.usefixtures("alone")
-def test_messages_travel_in_a_few_tensors_that_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("single_group")
+def test_collectives_use_a_few_buffers_that_stay_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     sent, send = set(), dist.all_reduce
 
-    def noted(tensor: torch.Tensor, **how: Any) -> Any:
+    def recorded(tensor: torch.Tensor, **how: Any) -> Any:
         sent.add(id(tensor))
         return send(tensor, **how)
 
-    monkeypatch.setattr(dist, "all_reduce", noted)
+    monkeypatch.setattr(dist, "all_reduce", recorded)
     with world("cpu") as here:
         for count in range(1, 65):
             here.sum(torch.zeros(count, dtype=torch.float64))
             here.max(count)
-        assert len(sent) == 8  # 1, 2, 4 … 64 numbers, and one whole number
-        assert sent == {id(sheet) for sheet in control_of(here)._sheets.values()}
+        assert len(sent) == 8  # 1, 2, 4 … 64 floats, and one integer
+        assert sent == {id(buffer) for buffer in group_of(here)._buffers.values()}
 
 
-@pytest.mark.usefixtures("alone")
-def test_the_group_of_messages_ends_with_the_world_and_before_what_it_sent() -> None:
+@pytest.mark.usefixtures("single_group")
+def test_the_group_is_destroyed_with_the_world_and_before_its_buffers() -> None:
     with world("cpu") as here:
-        control = control_of(here)
+        group = group_of(here)
         here.sum(torch.ones(3, dtype=torch.float64))
-        group, sheet = weakref.ref(control._group), next(iter(control._sheets.values()))
-        sheets = weakref.ref(sheet)
-        del sheet
-    assert group() is None and sheets() is not None
+        process_group, buffer = weakref.ref(group._group), weakref.ref(next(iter(group._buffers.values())))
+    assert process_group() is None and buffer() is not None
     assert not dist.is_initialized()
-    control.close()  # again is no harm
+    group.close()  # may be called twice
 
 
-@pytest.mark.usefixtures("alone")
-def test_a_group_ends_although_the_error_of_a_message_is_kept() -> None:
-    def message(group: Any) -> None:
-        held = group
-        raise RuntimeError("gloo: connection closed by peer", len(str(held)))
+@pytest.mark.usefixtures("single_group")
+def test_the_group_is_destroyed_although_the_error_of_a_collective_is_kept() -> None:
+    def collective(group: Any) -> None:
+        reference = group
+        raise RuntimeError("gloo: connection closed by peer", len(str(reference)))
 
     with pytest.raises(IrisError, match="rank 0 has lost another rank") as kept, world("cpu") as here:
-        group = weakref.ref(control_of(here)._group)
-        message(group())
+        group = weakref.ref(group_of(here)._group)
+        collective(group())
     assert kept.value.__cause__ is not None and group() is None
 
 
-@pytest.mark.usefixtures("alone")
-def test_a_caller_s_own_process_group_is_left_to_the_caller() -> None:
+@pytest.mark.usefixtures("single_group")
+def test_a_process_group_of_the_caller_is_not_destroyed() -> None:
     with world("cpu", startup=False, cleanup=False) as here:
-        group = weakref.ref(control_of(here)._group)
+        group = weakref.ref(group_of(here)._group)
     assert group() is None and dist.is_initialized()
 
 
-# --- a world of two, whose other rank always answers the same ---------------------------------------------------------
+# --- two ranks, one of them simulated ---------------------------------------------------------------------------------
 
 
-def test_what_rank_0_does_alone_ends_all_ranks_as_it_ended() -> None:
+def test_a_failure_of_rank_0_ends_all_ranks_with_its_exit_code() -> None:
     def refuse() -> None:
         raise DataError("no")
 
@@ -104,23 +102,23 @@ def test_what_rank_0_does_alone_ends_all_ranks_as_it_ended() -> None:
         raise OSError(28, "No space left on device")
 
     done: list[int] = []
-    World(0, 2, control=Other(0)).on_rank_0(lambda: done.append(0))
-    World(1, 2, control=Other(0)).on_rank_0(lambda: done.append(1))
+    World(0, 2, group=OtherRank(0)).on_rank_0(lambda: done.append(0))
+    World(1, 2, group=OtherRank(0)).on_rank_0(lambda: done.append(1))
     assert done == [0]
     for action, error, code in ((refuse, DataError, DataError.exit_code), (fail, OSError, 1)):
-        others = Other(0)
+        other = OtherRank(0)
         with pytest.raises(error):
-            World(0, 2, control=others).on_rank_0(action)
-        assert [values.tolist() for values in others.heard] == [[code]]
+            World(0, 2, group=other).on_rank_0(action)
+        assert [values.tolist() for values in other.sent] == [[code]]
     with pytest.raises(SystemExit) as ended:
-        World(1, 2, control=Other(2)).on_rank_0(refuse)
+        World(1, 2, group=OtherRank(2)).on_rank_0(refuse)
     assert ended.value.code == 2
 
 
-def test_running_statistics_become_their_mean_over_the_ranks_and_counts_stay() -> None:
+def test_running_statistics_are_averaged_over_the_ranks_and_counts_are_not() -> None:
     norm = torch.nn.BatchNorm2d(3)
     norm.running_mean.copy_(torch.tensor([1.0, 2.0, 3.0]))  # type: ignore[union-attr]
-    World(1, 2, control=Other(5.0)).average_buffers(norm)
+    World(1, 2, group=OtherRank(5.0)).average_buffers(norm)
     assert norm.running_mean.tolist() == [3.0, 3.5, 4.0]  # type: ignore[union-attr]
     assert norm.running_var.tolist() == [3.0, 3.0, 3.0]  # type: ignore[union-attr]
     assert norm.num_batches_tracked.item() == 0  # type: ignore[union-attr]
@@ -129,14 +127,14 @@ def test_running_statistics_become_their_mean_over_the_ranks_and_counts_stay() -
 
 
 def test_sums_and_maxima_are_over_all_ranks() -> None:
-    here = World(0, 2, control=Other(2.0))
+    here = World(0, 2, group=OtherRank(2.0))
     assert here.sum(torch.tensor([1.0, 5.0], dtype=torch.float64)).tolist() == [3.0, 7.0]
     assert (here.max(1), here.max(7)) == (2, 7)
     assert here.max_tensor(torch.tensor([1.0, 5.0])).tolist() == [2.0, 5.0]
     assert here.is_main and not World(1, 2).is_main
 
 
-# --- who are we -------------------------------------------------------------------------------------------------------
+# --- ranks and devices ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -149,18 +147,18 @@ def test_sums_and_maxima_are_over_all_ranks() -> None:
         ({"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "-1"}, "LOCAL_RANK = '-1' is no number"),
     ],
 )
-def test_a_seat_that_cannot_be_is_told(variables: dict[str, str], says: str) -> None:
+def test_inconsistent_variables_are_refused(variables: dict[str, str], says: str) -> None:
     with pytest.raises(UsageError, match=says) as caught:
         rank_info(variables)
     assert "unset" in str(caught.value.hint)
 
 
-def test_a_seat_alone_needs_no_meeting_point_and_no_place_on_its_machine() -> None:
-    alone = rank_info({"RANK": "0", "WORLD_SIZE": "1"})
-    assert (alone.rank, alone.size, alone.local) == (0, 1, 0)
+def test_a_single_rank_needs_neither_master_address_nor_local_rank() -> None:
+    info = rank_info({"RANK": "0", "WORLD_SIZE": "1"})
+    assert (info.rank, info.size, info.local) == (0, 1, 0)
 
 
-def test_ranks_of_a_machine_share_out_its_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_ranks_of_a_machine_are_distributed_over_its_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert [pick_device("auto", local) for local in range(3)] == [torch.device("cuda", k) for k in (0, 1, 0)]
@@ -174,25 +172,25 @@ def test_ranks_of_a_machine_share_out_its_gpus(monkeypatch: pytest.MonkeyPatch) 
         pick_device("gpu", 0)
 
 
-def test_ranks_meet_at_a_port_of_their_own_unless_it_is_said_where(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Otherwise two runs on one machine would meet each other."""
-    asked: list[Any] = []
-    monkeypatch.setattr("torch.distributed.run.run", asked.append)
-    there = ["--nnodes=2", "--rdzv-endpoint=node1:29400", "--rdzv-backend=c10d"]
-    assert [launch(2, ["train", "pairs"], more) for more in ((), ["--max-restarts=0"], there)] == [0, 0, 0]
-    assert [words.standalone for words in asked] == [True, True, False]
-    assert {(words.nproc_per_node, words.module, words.training_script) for words in asked} == {("2", True, "iris_cli")}
-    assert all(words.training_script_args == ["train", "pairs"] for words in asked)
-    assert asked[2].rdzv_endpoint == "node1:29400"
+def test_runs_use_a_port_of_their_own_unless_a_rendezvous_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise two runs on one machine would join each other."""
+    calls: list[Any] = []
+    monkeypatch.setattr("torch.distributed.run.run", calls.append)
+    rendezvous = ["--nnodes=2", "--rdzv-endpoint=node1:29400", "--rdzv-backend=c10d"]
+    assert [launch(2, ["train", "pairs"], more) for more in ((), ["--max-restarts=0"], rendezvous)] == [0, 0, 0]
+    assert [call.standalone for call in calls] == [True, True, False]
+    assert {(call.nproc_per_node, call.module, call.training_script) for call in calls} == {("2", True, "iris_cli")}
+    assert all(call.training_script_args == ["train", "pairs"] for call in calls)
+    assert calls[2].rdzv_endpoint == "node1:29400"
 
 
-def test_the_rank_that_failed_of_itself_gives_the_launcher_its_code() -> None:
-    """Those below zero were ended by a signal, because another had failed."""
+def test_the_launcher_returns_the_exit_code_of_the_rank_that_failed_first() -> None:
+    """Negative codes are of ranks that were ended by a signal, because another rank had failed."""
     assert _exit_code([-15, 3, -15]) == 3
     assert _exit_code([-9, -15]) == 1
 
 
-def test_ranks_leave_notes_where_their_launcher_looks_and_tell_what_all_have_met_once(
+def test_ranks_leave_notes_for_their_launcher_and_report_a_common_error_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(signals.NOTES_FOLDER, raising=False)

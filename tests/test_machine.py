@@ -1,4 +1,4 @@
-"""What a machine grants, from /proc and /sys as Linux writes them."""
+"""Resources of a machine, from files like those of /proc and /sys."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def write(root: Path, files: dict[str, str]) -> Path:
     return root
 
 
-def test_the_tightest_control_group_counts(tmp_path: Path) -> None:
+def test_the_lowest_limit_of_the_control_groups_counts(tmp_path: Path) -> None:
     proc = write(
         tmp_path / "proc",
         {"self/cgroup": "0::/job/step\n", "meminfo": "MemTotal: 64000000 kB\nMemAvailable: 60000000 kB\n"},
@@ -34,7 +34,7 @@ def test_the_tightest_control_group_counts(tmp_path: Path) -> None:
     assert memory.limit == 4_000_000_000 == memory.usable and memory.total == 64_000_000 * 1024
 
 
-def test_the_older_kind_of_control_group_is_understood(tmp_path: Path) -> None:
+def test_control_groups_of_version_1_are_read(tmp_path: Path) -> None:
     proc = write(
         tmp_path / "proc",
         {
@@ -61,7 +61,7 @@ def test_without_a_control_group_nothing_is_limited(tmp_path: Path) -> None:
     assert machine.cores().usable >= 1
 
 
-def test_the_innermost_mount_names_the_file_system(tmp_path: Path) -> None:
+def test_the_file_system_is_that_of_the_innermost_mount(tmp_path: Path) -> None:
     outer, inner = tmp_path, tmp_path / "scratch disk"
     inner.mkdir()
     escaped = str(inner).replace(" ", "\\040")
@@ -70,10 +70,10 @@ def test_the_innermost_mount_names_the_file_system(tmp_path: Path) -> None:
     assert machine.file_system(inner, proc) == "lustre" and machine.file_system(outer, proc) == "ext4"
 
 
-def test_a_disk_is_asked_about_where_a_path_will_lie(tmp_path: Path) -> None:
+def test_the_disk_of_a_path_that_does_not_exist_yet(tmp_path: Path) -> None:
     disk = machine.disk(tmp_path / "not" / "yet")
     assert disk.where == tmp_path and disk.free > 0
 
 
-def test_sizes_are_told_as_people_say_them() -> None:
+def test_sizes_are_printed_with_suitable_units() -> None:
     assert [machine.in_bytes(x) for x in (7, 1500, 2.5e9)] == ["7 bytes", "1.5 kB", "2.5 GB"]

@@ -17,7 +17,7 @@ def test_constants_are_those_of_codata_2018() -> None:
 
 
 @pytest.mark.parametrize("quantity", units.QUANTITIES)
-def test_inner_units_are_what_their_names_say(quantity: str) -> None:
+def test_inner_units_agree_with_their_names(quantity: str) -> None:
     SI = {
         "length": u.m,
         "velocity": u.m / u.s,
@@ -36,13 +36,13 @@ def test_the_papers_density_normalisation_is_near_one_in_inner_units() -> None:
 
 
 def test_converting_there_and_back_changes_nothing() -> None:
-    foreign = units.UnitSystem(1e-5, 1.0, 1e3, 11.4)
+    paper = units.UnitSystem(1e-5, 1.0, 1e3, 11.4)
     for quantity in units.QUANTITIES:
-        there = units.convert(quantity, foreign, units.INNER)
-        assert there * units.convert(quantity, units.INNER, foreign) == pytest.approx(1.0, rel=1e-14)
+        there = units.convert(quantity, paper, units.INNER)
+        assert there * units.convert(quantity, units.INNER, paper) == pytest.approx(1.0, rel=1e-14)
 
 
-def test_an_unknown_quantity_is_named_with_its_nearest() -> None:
+def test_an_unknown_quantity_is_an_error_with_similar_names() -> None:
     with pytest.raises(DataError) as error:
         units.INNER.per_SI("densty")
     assert "density" in error.value.hint

@@ -270,11 +270,10 @@ def launcher(environment: Mapping[str, str]) -> Iterator[Finding]:
     """Variables that make a single process behave as one of many."""
     there = [f"{name}={environment[name]}" for name in RANK_VARIABLES if name in environment]
     try:
-        from iris_cli.ranks import rank_info
-        from shards.pool import share_of_job
+        from iris_cli.ranks import rank_info, share_of_job
 
         (part, parts), rank = share_of_job(environment), rank_info(environment)
-    except (IrisError, ShardError) as error:
+    except IrisError as error:
         yield Finding("launcher", WRONG, f"{error.message} ({', '.join(there)})", error.hint)
         return
     except ImportError:

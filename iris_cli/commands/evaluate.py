@@ -104,7 +104,7 @@ def evaluate(
             made = write_report(report, run, tested, samples, overwrite=overwrite, history=history)
         result["report"] = str(made)
         provenance.record(report, config)
-    title = f"{run} on {', '.join(config.data)}, {result['split']} split"
+    title = f"{run} on {', '.join(config.data)}, {tested.settings.split} split"
     emit(result) if output.as_json else table(title, ("", "", ""), tested.rows())
     if report and not output.as_json:
         print(result["report"])

@@ -57,14 +57,12 @@ def import_checkpoint(
     if settings.file and config.grid is None:
         raise UsageError(f"{settings.file} has no [grid] table", "add one, or give --preset")
     grid = config.grid or grid_preset(preset or "paper")
-    from iris_cli.training.paper_checkpoint import Circumstances, import_checkpoint  # imports torch
+    from iris_cli.training.paper_checkpoint import ImportOptions, import_checkpoint  # imports torch
 
-    what = Circumstances(grid, quantity, config.latitude, not velocity_receding, turn_over)
+    what = ImportOptions(grid, quantity, config.latitude, not velocity_receding, turn_over)
     made = import_checkpoint(file, out, what, overwrite=overwrite)
     provenance.record(out, replace(config, grid=grid))
     if output.as_json:
-        emit(made)
+        emit(made.to_dict())
     else:
-        print(
-            f"{plural(made['parameters'], 'parameter')} for {made['image_size']} pixels, epoch {made['epoch']}: {out}"
-        )
+        print(f"{plural(made.parameters, 'parameter')} for {made.image_size} pixels, epoch {made.epoch}: {out}")

@@ -117,9 +117,7 @@ def _item(dataset: PreObservedDataset, selection: Selection) -> int:
         table = dataset.index.samples(selection.split)
         found = np.flatnonzero(np.isin(dataset.numbers, table.number[table.key == selection.key]))
         if not len(found):
-            raise UsageError(
-                f"{dataset.folder} has no sample '{selection.key}'", f"the first is '{dataset.key(0)}'"
-            )
+            raise UsageError(f"{dataset.folder} has no sample '{selection.key}'", f"the first is '{dataset.key(0)}'")
         return int(found[0])
     if selection.number >= len(dataset):
         raise UsageError(f"{dataset.folder} has no sample {selection.number}", f"there are {len(dataset)}, from 0")

@@ -106,7 +106,7 @@ def _dry_run(folders: list[Path], out: Path, config: PreobserveConfig, workers: 
     held = TENSORS_HELD * 4 * math.prod(inputs[0].grid.tensor_shape) + working
     processes = workers + (workers > 1)
     kept = sum((out / record_name(job.name)).exists() for job in plan.jobs)
-    asks = "" if continues else ": the run itself would ask for --resume or --overwrite"
+    asks = "" if continues else ": the run would need --resume or --overwrite"
     note = f"{out} exists and has {kept} of {plural(len(plan.jobs), 'shard')}{asks}"
     return DryRun(
         computes=f"{plural(pairs, 'pair')} ({splits}) in {plural(len(plan.jobs), 'shard')}, {config.observer} observer",

@@ -57,12 +57,12 @@ def revert(
     from iris_cli.signals import START_AGAIN, stop_on_signal
     from iris_cli.telescope import revert as work  # imports torch
 
+    outputs = [str(path) for path in (out, figure) if path is not None]
     if dry_run:
         from iris_cli.dry_run import show
 
         plan = work.plan_revert(runs, cubes, out, figure, config, density_unit, overwrite)
-        more = {"networks": plan.networks, "outputs": plan.outputs}
-        show(_dry_run(plan, inputs, out, figure), output.as_json, **asdict(plan.input), **more)
+        show(_dry_run(plan, inputs, out, figure), output.as_json, **asdict(plan.input), networks=plan.networks)
         return
     with stop_on_signal(START_AGAIN):
         made = work.revert(
@@ -77,9 +77,9 @@ def revert(
             history=provenance.history(config),
         )
     if output.as_json:
-        emit(made.to_dict())
+        emit({"outputs": outputs, **made.to_dict()})
     else:
-        print("\n".join([*made.record.sentences(), *made.outputs]))
+        print("\n".join([*made.record.sentences(), *outputs]))
 
 
 def divided(inputs: list[Path]) -> tuple[list[Path], list[Path]]:

@@ -1,4 +1,4 @@
-"""Noise on an observed image, by counter: which numbers a sample gets depends on nothing but its key and position."""
+"""Noise of an observed image, drawn by counter: it depends on the key of the stream and the position alone."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from shards.order import stream_key
 
 FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
 
-#: Inner units of an observation per kelvin, where that is known without the line's frequency.
+#: Inner units of an observation per kelvin, for quantities where this does not depend on the line's frequency.
 OBSERVED_PER_K = {"temperature": INNER.temperature_per_SI, "v_density": MASS_PER_K_KM_S}
 
 
 def pixel_sigma(sigma: float, latitudes: float, reduction: str) -> float:
-    """Sigma of an l-v pixel from that of a cube voxel: a mean over independent latitudes divides by their root.
+    """Sigma of an l-v pixel, given that of a voxel: a mean over independent latitudes divides it by their square root.
 
-    The maximum over latitude of a bright line carries the noise of one voxel.
+    The maximum over latitude of a bright line has the noise of one voxel.
     """
     return sigma / math.sqrt(latitudes) if reduction == "mean" else sigma
 
@@ -56,12 +56,12 @@ class ImageNoise:
 
     @classmethod
     def of(cls, config: Noise, quantity: str, grid: Grid, reduction: str) -> ImageNoise:
-        """What a configuration in kelvin means for an image. UsageError where a kelvin cannot be converted."""
+        """The noise of an image, given a configuration in kelvin. UsageError where a kelvin cannot be converted."""
         per_K = config.observed_per_K or OBSERVED_PER_K.get(quantity)
         if per_K is None:
             raise UsageError(
                 f"noise is given in kelvin, but the observation is an {quantity}",
-                "say what a kelvin is in its unit: --noise-observed-per-k",
+                "give the value of a kelvin in its unit: --noise-observed-per-k",
             )
         lon_sigma, lat_sigma = (
             config.beam_fwhm_arcsec / 3600.0 / FWHM_PER_SIGMA / axis.step for axis in (grid.longitude, grid.latitude)
@@ -82,7 +82,7 @@ class ImageNoise:
 
 
 def _correlate(image: NDArray[np.float32], sigma_cells: float) -> NDArray[np.float32]:
-    """Smooth along longitude, and bring every pixel back to unit variance."""
+    """Smooth along longitude, then rescale to unit variance."""
     smooth = gaussian_filter1d(image, sigma_cells, axis=-2, mode="wrap")
     impulse = np.zeros(image.shape[-2])
     impulse[0] = 1.0

@@ -1,4 +1,4 @@
-"""Folders that a command names -> data sets to train or test on."""
+"""Folders named in a command -> data sets to train or test on."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from iris_cli.standard.dataset import StandardDataset
 def open_data(
     folders: Sequence[str], observer: str = "", split: str | None = None, *, checksums: bool = True
 ) -> tuple[Any, Observer | None]:
-    """Shard folders, or standard data sets and the observer of that name; several as one."""
+    """The data set of shard folders, or of standard data sets with the observer of that name; several are joined."""
     if not observer:
         return _joined([open_shards(folder, split, checksums=checksums) for folder in folders]), None
     if split:
@@ -34,7 +34,7 @@ def open_shards(folder: str, split: str | None = None, *, checksums: bool = True
 
 
 def open_litter(hyper: TrainConfig) -> InfiniteDataset | None:
-    """The litter that a configuration names, if any. DataError when there is nothing to draw."""
+    """The litter of a configuration, if any. DataError when its folder is empty."""
     if not hyper.litter:
         return None
     if not Path(hyper.litter).is_dir():
@@ -56,7 +56,7 @@ def shards_folder(folder: str) -> Path:
     if (path / CHECKPOINTS).is_dir() or path.name == CHECKPOINTS:
         raise UsageError(
             f"{path} is a run, not shards",
-            "`--resume` goes on with the run of --out; behind it may stand auto, none or one checkpoint, NAME.pt",
+            "`--resume` continues the run of --out; its value is auto, none or a checkpoint NAME.pt",
         )
     standard = any((path / name).exists() for name in ("standard.json", "attributes.json"))
     if standard and not (path / "index.json").exists():
@@ -68,7 +68,7 @@ def shards_folder(folder: str) -> Path:
 
 
 def _standard_folder(folder: str) -> str:
-    """UsageError for shards, which are observed already."""
+    """UsageError for a shard folder."""
     if (Path(folder) / "index.json").exists():
         raise UsageError(f"{folder} holds shards, which are observed already", "leave out --observer")
     return folder

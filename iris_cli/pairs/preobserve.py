@@ -1,4 +1,4 @@
-"""Standard data sets in, shards of (observation, density) pairs out: the only place where observers and shards meet.
+"""Standard data sets in, shards of pairs out: the only module that uses both observers and shards.
 
 `preobserve` reads from top to bottom: resolve the backend, open the inputs, check that they fit together, divide the
 galaxies among the splits, then let `shards.writer` call `MakeSample` for each pair.
@@ -29,13 +29,13 @@ from iris_cli.observers.observer import Observer
 from iris_cli.observers.registry import make_observer
 from iris_cli.observers.top_down import top_down_density
 from iris_cli.pairs.pair import DENSITY, OBSERVATION, schemas
+from iris_cli.ranks import share_of_job
 from iris_cli.standard import paper_format
 from iris_cli.standard.dataset import INDEX, StandardDataset, sense_of_rotation
 from iris_cli.units import QUANTITIES
 from shards.encode_sample import Sample
 from shards.errors import ShardError
 from shards.index import group_split
-from shards.pool import share_of_job
 from shards.set_plan import PlanRecord
 from shards.writer import ArraySchema, SetPlan, SetReport, write_set
 

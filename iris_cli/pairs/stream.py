@@ -126,7 +126,7 @@ class PairStream:
 
 
 def bad_litter_over_ranks(streams: Sequence[PairStream], world: World) -> int:
-    """How many samples of the litter that streams share could not be read; one that several met counts once."""
+    """How many samples of the litter that streams share could not be read, each counted once."""
     litter, found = streams[0].litter, {number for stream in streams for number in stream.bad_litter.found}
     return _count_over_ranks(found, len(litter), world) if litter is not None else 0
 

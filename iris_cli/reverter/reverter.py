@@ -1,4 +1,4 @@
-"""The reverter: l-v image -> top-down map, a network that knows its units.
+"""The reverter: l-v image -> top-down map, a network together with its units.
 
 Its default network is that of the IRIS paper (arXiv:2607.01338).
 """

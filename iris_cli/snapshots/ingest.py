@@ -27,6 +27,7 @@ from iris_cli.console import plural, progress, warn
 from iris_cli.errors import DataError, IrisError
 from iris_cli.files import atomic_file, read_json, to_json, write_text
 from iris_cli.machine import cores, disk
+from iris_cli.ranks import share_of_job
 from iris_cli.snapshots.augment import draw_sight
 from iris_cli.snapshots.files import find_snapshots
 from iris_cli.snapshots.galaxy import FOR_CELLS, Galaxy, GalaxyFacts, load_galaxy
@@ -34,7 +35,7 @@ from iris_cli.snapshots.reader import Snapshot
 from iris_cli.snapshots.view import View, h2_mass_per_row
 from iris_cli.standard.dataset import INDEX, Entry, write_index
 from shards.layout import leftovers
-from shards.pool import share_of_job, worker_pool
+from shards.pool import worker_pool
 
 PLAN, RECORDS = "ingest.json", "records"
 _GIB = float(1 << 30)

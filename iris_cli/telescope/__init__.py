@@ -7,6 +7,6 @@ a network (`iris cube`: .npz or .fits) and the reverted map (`iris revert`: map.
     cube_file       a FITS cube: its axes (`spectral_axis`), its unit (`brightness_unit`), slabs of its channels
     regrid          cubes -> l-v image, with the area overlaps of `overlap`
     lv_image        the l-v image and its files
-    density_map     the map, what it says about its making and quality, and its FITS file
+    density_map     the map with the record of its making and quality, and its FITS file
     fits_image      cubes and l-v images for figures
 """

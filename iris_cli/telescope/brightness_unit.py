@@ -54,7 +54,7 @@ def read_brightness(path: Path, header: fits.Header, wcs: WCS, config: CubeConfi
     """
     unit = config.unit or str(header.get("BUNIT", "")).strip()
     if not unit:
-        raise DataError(f"{path} does not say its unit (BUNIT)", "give --unit, e.g. --unit K")
+        raise DataError(f"{path} has no unit (BUNIT)", "give --unit, e.g. --unit K")
     base, scale = _WITH_SCALE.fullmatch(unit).groups(default="")  # type: ignore[union-attr]
     name = re.sub(r"\s*/\s*|\s+(?=(beam|sr)-1)", "/", base.strip(), flags=re.I)
     name = re.sub(r"-1$", "", name)
@@ -72,7 +72,7 @@ def read_brightness(path: Path, header: fits.Header, wcs: WCS, config: CubeConfi
     if solid_angle:
         factor *= _kelvin_per_Jy(path, name, solid_angle, rest_Hz, beam)
     elif beam is None:
-        notes.append(f"{path.name} does not say its beam; nothing is computed with it")
+        notes.append(f"{path.name} has no beam (BMAJ); no value depends on it")
     return Brightness(factor / (efficiency or 1.0), unit, rest_Hz / 1e9 or None, beam, efficiency, tuple(notes))
 
 
@@ -86,13 +86,11 @@ def rest_frequency_Hz(wcs: WCS) -> float:
 def _kelvin_per_Jy(path: Path, unit: str, solid_angle: str, rest_Hz: float, beam: tuple[float, float] | None) -> float:
     """Kelvin of one jansky per beam or per steradian at the rest frequency."""
     if not rest_Hz:
-        raise DataError(
-            f"{path} is in {unit} and does not say its rest frequency (RESTFRQ)", "give --rest-frequency-ghz"
-        )
+        raise DataError(f"{path} is in {unit} and has no rest frequency (RESTFRQ)", "give --rest-frequency-ghz")
     steradians = 1.0
     if solid_angle == "beam":
         if beam is None:
-            raise DataError(f"{path} is in {unit} and does not say its beam (BMAJ, BMIN)", "give --beam-arcsec")
+            raise DataError(f"{path} is in {unit} and has no beam (BMAJ, BMIN)", "give --beam-arcsec")
         major, minor = np.deg2rad(beam[0] / 3600.0), np.deg2rad(beam[1] / 3600.0)
         steradians = float(np.pi / (4.0 * np.log(2.0)) * major * minor)
     return float((u.Jy / u.sr).to(u.K, 1.0 / steradians, equivalencies=u.brightness_temperature(rest_Hz * u.Hz)))
@@ -112,7 +110,7 @@ def _beam_arcsec(path: Path, header: fits.Header, config: CubeConfig) -> tuple[f
 
 
 def _efficiency(path: Path, scale: str, config: CubeConfig) -> tuple[float | None, list[str]]:
-    """The main-beam efficiency to divide by, None if values are or are taken as main-beam temperatures; with notes.
+    """The main-beam efficiency to divide by, and notes; None if values are, or are assumed to be, main-beam.
 
     `scale` is what follows the unit: '(Ta*)', '(Tmb)' or nothing.
     """
@@ -125,8 +123,8 @@ def _efficiency(path: Path, scale: str, config: CubeConfig) -> tuple[float | Non
         raise UsageError(f"{path} holds main-beam temperatures already, '{scale.strip()}'", "leave out --efficiency")
     if _MAIN_BEAM.search(scale) or config.efficiency is not None:
         return config.efficiency, []
-    stated = f"says '{scale.strip()}', not" if scale.strip() else "does not say"
-    return None, [
-        f"{path.name} {stated} whether it holds antenna or main-beam temperatures; taken as main-beam "
-        "(--efficiency divides by a main-beam efficiency)"
-    ]
+    stated = f"the temperature scale '{scale.strip()}'" if scale.strip() else "no temperature scale"
+    note = (
+        f"{path.name} has {stated}, antenna or main-beam; main-beam is assumed (--efficiency divides by an efficiency)"
+    )
+    return None, [note]

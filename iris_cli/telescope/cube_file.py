@@ -1,7 +1,7 @@
 """A FITS cube on disk: where its pixels are on the Galactic sky, the velocities of its channels, its values in kelvin.
 
-In: a FITS file and the flags of `CubeConfig`. Out: a `CubeFile`, whose slabs are read on demand. A quantity that the
-header leaves out and a number depends on is an error that names the flag for it. World coordinates are astropy's
+In: a FITS file and the flags of `CubeConfig`. Out: a `CubeFile`, whose slabs are read on demand. If the header lacks a
+quantity that a number depends on, an error names the flag for it. World coordinates are astropy's
 (wcslib's).
 """
 
@@ -29,23 +29,13 @@ from iris_cli.telescope.spectral_axis import read_spectral_axis
 Floats = NDArray[np.float64]
 
 #: Spellings of units that astropy does not know.
-_SPELLINGS = {
-    "KM/S": "km/s",
-    "KM S-1": "km/s",
-    "M/S": "m/s",
-    "HZ": "Hz",
-    "GHZ": "GHz",
-    "MHZ": "MHz",
-    "DEGREES": "deg",
-    "DEGREE": "deg",
-    "DEG": "deg",
-    "DEGS": "deg",
-}
+_SPELLINGS = {name.upper(): name for name in ("km/s", "m/s", "Hz", "GHz", "MHz", "deg")}
+_SPELLINGS |= {"KM S-1": "km/s", "DEGREES": "deg", "DEGREE": "deg", "DEGS": "deg"}
 
 
 @dataclass(frozen=True)
 class CubeInput:
-    """The description of a cube: what its header and the flags say.
+    """The description of a cube from its header and the flags.
 
     `shape` is (channels, rows, columns), `centre_deg` the Galactic longitude and latitude of the middle pixel. `unit`
     is the unit of the values in the file. None is unknown. `notes` are assumptions that the user should know.
@@ -125,7 +115,7 @@ class CubeFile:
 def open_cube(path: Path, config: CubeConfig) -> Iterator[CubeFile]:
     """Read the header and keep the file open.
 
-    DataError for a file that cannot be read, and for what a number depends on and neither header nor flags say.
+    DataError for a file that cannot be read, and when header and flags lack a quantity that a number depends on.
     """
     with ExitStack() as stack:
         hdu = _image(path, stack.enter_context(open_fits(path, mapped=True)), config.hdu)

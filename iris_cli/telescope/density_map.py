@@ -1,4 +1,4 @@
-"""The reverted map: what it says about its making and its quality, and its FITS file.
+"""The reverted map: the record of its making and its quality, and its FITS file.
 
 HDU 0 of the file is the mean over the networks (distance upwards, longitude falling), SPREAD, if there are several
 networks, their standard deviation; OBSERVED and COVERAGE are the l-v image that was reverted.
@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from astropy.io import fits
@@ -51,7 +50,7 @@ def density_unit(name: str) -> tuple[str, float]:
     return DENSITY_UNITS[name]
 
 
-# --- what a map says about itself -------------------------------------------------------------------------------------
+# --- the record -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ class MapProvenance:
     options: CubeConfig
     grid: Grid
     cubes: tuple[CubeInput, ...]
-    #: Name -> GHz of the lines that the networks were trained on; empty where the run does not say.
+    #: Name -> GHz of the lines that the networks were trained on; empty if unknown.
     trained_lines_GHz: dict[str, float]
     unit: str
 
@@ -166,14 +165,11 @@ class MapQuality:
 
 @dataclass(frozen=True)
 class MapRecord:
-    """Everything that a map says about itself; JSON is made from it."""
+    """The making, the content and the quality of a map; JSON is made from it."""
 
     provenance: MapProvenance
     summary: MapSummary
     quality: MapQuality
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
     def caption(self) -> str:
         """The text below every figure of the map: what it shows, from which cubes, by which runs, and its quality."""
@@ -266,7 +262,7 @@ def map_header(grid: Grid, centre_lon_deg: float, bunit: str) -> fits.Header:
 
 
 def _record_cards(header: fits.Header, record: MapRecord) -> None:
-    """Main entries as cards, everything as JSON in IRISMETA."""
+    """Main entries as cards, everything as JSON in IRISMAP."""
     provenance = record.provenance
     header["ORIGIN"] = f"IRIS {__version__}"
     header["DATE"] = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")
@@ -276,7 +272,7 @@ def _record_cards(header: fits.Header, record: MapRecord) -> None:
         header[f"NET{k}"], header[f"NETSHA{k}"] = _ascii(network.checkpoint), network.sha256
     for k, file in enumerate(provenance.files, start=1):
         header[f"CUBE{k}"], header[f"CUBSHA{k}"] = _ascii(file.file), file.sha256
-    header["IRISMETA"] = json.dumps(record.to_dict())
+    header["IRISMAP"] = json.dumps(asdict(record))
 
 
 def _ascii(text: str) -> str:

@@ -18,6 +18,7 @@ from iris_cli.axes import Axis
 from iris_cli.console import warn
 from iris_cli.errors import DataError, UsageError
 from iris_cli.telescope.cube_file import open_fits, world_coordinates
+from iris_cli.telescope.lv_image import METADATA_CARD
 from iris_cli.units import LIGHT_SPEED_M_S
 
 #: The beginning of CTYPE -> kind of axis.
@@ -67,9 +68,9 @@ def read_fits(path: Path) -> SkyImage:
         if axis.first > axis.last:
             data, axis = np.flip(data, place), Axis(axis.name, axis.unit, axis.last, axis.first, axis.steps)
         axes.append(axis)
-    # `iris observe` writes OBJECT for a simulated galaxy; in a survey's cubes it is often the field. `iris cube` writes
-    # IRISGRID.
-    simulated = str(header.get("ORIGIN", "")).startswith("IRIS") and "IRISGRID" not in header
+    # `iris observe` writes OBJECT for a simulated galaxy; elsewhere it is often a survey's field. `iris cube` writes
+    # images of real observations.
+    simulated = str(header.get("ORIGIN", "")).startswith("IRIS") and METADATA_CARD not in header
     name = str(header["OBJECT"]) if simulated and "OBJECT" in header else path.name
     return SkyImage(data, tuple(axes), str(header.get("BUNIT", "")).strip(), name, simulated)
 
@@ -143,7 +144,7 @@ def _check_velocity(path: Path, header: Mapping[str, Any], k: int, v_km_s: NDArr
     if system and not system.startswith("LSR"):
         raise DataError(f"{path}: velocities are in the system {system}", "convert them to the local standard of rest")
     if not system and "LSR" not in str(header[f"CTYPE{k}"]):
-        warn(f"{path} does not say the frame of its velocities (SPECSYS); the figure says LSR")
+        warn(f"{path} has no frame for its velocities (SPECSYS); the figure assumes LSR")
     shift = np.abs(v_km_s).max() ** 2 / (LIGHT_SPEED_M_S * 1e-3)  # cz against c dnu/nu, to first order
     if str(header[f"CTYPE{k}"]).startswith("VOPT") and shift > 0.5 * abs(v_km_s[-1] - v_km_s[0]) / (len(v_km_s) - 1):
         raise DataError(f"{path}: velocities are optical, up to {shift:.2g} km/s from radio velocities", _HINT)

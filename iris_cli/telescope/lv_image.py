@@ -26,8 +26,8 @@ from iris_cli.telescope.cube_file import CubeInput
 
 FORMAT = "iris-lv-image-2"
 SUFFIXES = (".fits", ".npz")
-#: FITS cards: the latitude reduction, and as JSON the grid, the cubes and the options.
-_LATITUDE, _GRID, _CUBES, _OPTIONS = "LATREDUC", "IRISGRID", "IRISCUBE", "IRISOPTS"
+#: FITS card with the grid, the latitude reduction, the cubes and the options of an image as JSON.
+METADATA_CARD = "IRISLV"
 
 
 @dataclass(frozen=True)
@@ -70,19 +70,25 @@ class LvImage:
 def save_lv(lv: LvImage, path: Path, history: Sequence[str] = ()) -> None:
     """Write `.npz` or `.fits`. `history` says how the image was made, in an array or in HISTORY cards."""
     if path.suffix.lower() == ".npz":
-        arrays = _arrays(lv, history)
         with atomic_file(path) as file:
-            np.savez(file, allow_pickle=False, **arrays)
+            np.savez(
+                file,
+                allow_pickle=False,
+                format=np.array(FORMAT),
+                image=lv.image,
+                coverage=lv.coverage,
+                unit=np.array("K"),
+                longitude_deg=lv.grid.longitude.centres(),
+                velocity_km_s=lv.grid.velocity.centres(),
+                metadata=np.array(_metadata(lv)),
+                history=np.array(list(history), dtype=np.str_),
+            )
         return
-    hdus = fits.HDUList(
-        [
-            fits.PrimaryHDU(to_fits_axes(lv.image), header=lv_header(lv, "K")),
-            fits.ImageHDU(to_fits_axes(lv.coverage), header=lv_header(lv, ""), name="COVERAGE"),
-        ]
-    )
-    add_history(hdus[0].header, history)
+    image = fits.PrimaryHDU(to_fits_axes(lv.image), header=lv_header(lv, "K"))
+    coverage = fits.ImageHDU(to_fits_axes(lv.coverage), header=lv_header(lv, ""), name="COVERAGE")
+    add_history(image.header, history)
     with atomic_file(path) as file:
-        hdus.writeto(file)
+        fits.HDUList([image, coverage]).writeto(file)
 
 
 def load_lv(path: Path) -> LvImage | None:
@@ -91,27 +97,12 @@ def load_lv(path: Path) -> LvImage | None:
         if path.suffix.lower() == ".npz":
             return _read_npz(path)
         with fits.open(path, memmap=False) as hdus:
-            return read_hdus(path, hdus, 0) if _GRID in hdus[0].header else None
+            return read_hdus(path, hdus, 0) if METADATA_CARD in hdus[0].header else None
     except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
         raise DataError(
             f"{path} is no whole l-v image: {str(error).splitlines()[0] if str(error) else error!r}",
             "write it again with `iris cube`",
         ) from None
-
-
-# --- FITS -------------------------------------------------------------------------------------------------------------
-
-
-def read_hdus(path: Path, hdus: fits.HDUList, image: int | str) -> LvImage:
-    """The l-v image in one HDU of an open file, and its coverage in another. KeyError where a card is missing."""
-    header = hdus[image].header
-    return _checked(
-        path,
-        from_fits_axes(hdus[image].data),
-        from_fits_axes(hdus["COVERAGE"].data),
-        header[_LATITUDE],
-        *(json.loads(header[card]) for card in (_GRID, _CUBES, _OPTIONS)),
-    )
 
 
 def to_fits_axes(image: NDArray) -> NDArray:
@@ -139,54 +130,41 @@ def lv_header(lv: LvImage, unit: str) -> fits.Header:
     header["SPECSYS"] = "LSRK"
     header["BUNIT"] = unit
     header["ORIGIN"] = f"IRIS {__version__}"
-    header[_LATITUDE] = (lv.latitude, "reduction along latitude")
-    header[_GRID], header[_CUBES], header[_OPTIONS] = _grid_cubes_options(lv)
+    header["LATREDUC"] = (lv.latitude, "reduction along latitude")
+    header[METADATA_CARD] = _metadata(lv)
     return header
 
 
-# --- numpy ------------------------------------------------------------------------------------------------------------
-
-
-def _arrays(lv: LvImage, history: Sequence[str]) -> dict[str, NDArray]:
-    grid, cubes, options = _grid_cubes_options(lv)
-    return {
-        "format": np.array(FORMAT),
-        "image": lv.image,
-        "coverage": lv.coverage,
-        "unit": np.array("K"),
-        "longitude_deg": lv.grid.longitude.centres(),
-        "velocity_km_s": lv.grid.velocity.centres(),
-        "latitude": np.array(lv.latitude),
-        "grid": np.array(grid),
-        "cubes": np.array(cubes),
-        "options": np.array(options),
-        "history": np.array(list(history), dtype=np.str_),
-    }
+def read_hdus(path: Path, hdus: fits.HDUList, image: int | str) -> LvImage:
+    """The l-v image in one HDU of an open file, and its coverage in another. KeyError where a card is missing."""
+    coverage = from_fits_axes(hdus["COVERAGE"].data)
+    return _described(path, from_fits_axes(hdus[image].data), coverage, hdus[image].header[METADATA_CARD])
 
 
 def _read_npz(path: Path) -> LvImage:
     with np.load(path, allow_pickle=False) as arrays:
         if str(arrays["format"]) != FORMAT:
             raise DataError(f"{path} holds no l-v image", "write one with `iris cube`")
-        records = (json.loads(str(arrays[name])) for name in ("grid", "cubes", "options"))
-        return _checked(path, arrays["image"], arrays["coverage"], str(arrays["latitude"]), *records)
+        return _described(path, arrays["image"], arrays["coverage"], str(arrays["metadata"]))
 
 
-# --- both -------------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class _Metadata:
+    """The fields of an LvImage that are not arrays."""
+
+    grid: Grid
+    latitude: str
+    cubes: tuple[CubeInput, ...]
+    options: CubeConfig
 
 
-def _grid_cubes_options(lv: LvImage) -> tuple[str, str, str]:
+def _metadata(lv: LvImage) -> str:
     """JSON."""
-    cubes = [to_dict(cube) for cube in lv.cubes]
-    return json.dumps(to_dict(lv.grid)), json.dumps(cubes), json.dumps(to_dict(lv.options))
+    return json.dumps(to_dict(_Metadata(lv.grid, lv.latitude, lv.cubes, lv.options)))
 
 
-def _checked(
-    path: Path, image: NDArray, coverage: NDArray, latitude: str, grid: Any, cubes: Any, options: Any
-) -> LvImage:
-    where = str(path)
-    inputs = tuple(from_dict(CubeInput, cube, where) for cube in cubes)
-    lv = LvImage(image, coverage, from_dict(Grid, grid, where), latitude, inputs, from_dict(CubeConfig, options, where))
+def _described(path: Path, image: NDArray, coverage: NDArray, metadata: str) -> LvImage:
+    lv = LvImage(image, coverage, **vars(from_dict(_Metadata, json.loads(metadata), str(path))))
     for array in (image, coverage):
         if array.shape != lv.grid.observation_shape[1:] or not np.isfinite(array).all():
             raise DataError(f"{path} does not hold finite images of {lv.grid.observation_shape[1:]} pixels")

@@ -1,4 +1,4 @@
-"""TrainedRun networks and a telescope's cubes -> the map seen from above and its quality: what `iris revert` does.
+"""Trained networks and a telescope's cubes -> the map seen from above and its quality: what `iris revert` does.
 
 from iris_cli.telescope.revert import revert
 made = revert(["run"], ["cube.fits"], out="map.fits", figure="map.png")
@@ -50,18 +50,17 @@ FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
 class Reversion:
     """`density` (R', L) is the mean over the networks, `spread` their standard deviation, None for one network.
 
-    Inner units (M_sun pc^-3), ascending axes of `observed.grid`. `record` is what the map says about itself.
+    Inner units (M_sun pc^-3), ascending axes of `observed.grid`. `record` describes its making and its quality.
     """
 
     density: NDArray[np.float32]
     spread: NDArray[np.float32] | None
     observed: LvImage
     record: MapRecord
-    outputs: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """The result for JSON, without its images."""
-        return {"outputs": list(self.outputs), "input": self.observed.to_dict(), **self.record.to_dict()}
+        return {"input": self.observed.to_dict(), **asdict(self.record)}
 
 
 def revert(
@@ -79,7 +78,7 @@ def revert(
     """Revert FITS cubes, or one l-v image of `iris cube`, with the best checkpoint of each run.
 
     `runs` are run folders, folders of an ensemble or checkpoint files; several give mean and spread. `out` is a FITS
-    map in `unit` ("kg/m3" or "Msun/pc3"), `figure` a PNG, PDF or SVG; `history` says how they were made and is written
+    map in `unit` ("kg/m3" or "Msun/pc3"), `figure` a PNG, PDF or SVG; `history`, how they were made, is written
     into both. UsageError or DataError, before anything is written, when the quantity of a network is not a temperature,
     when networks have different grids, when a cube cannot be regridded, or an output exists.
     """
@@ -97,7 +96,7 @@ def revert(
         summarise_maps(maps, grid),
         _quality(members[0].training_inputs(), observed, density),
     )
-    made = Reversion(density, spread, observed, record, tuple(str(p) for p in (out, figure) if p is not None))
+    made = Reversion(density, spread, observed, record)
     if out is not None:
         save_map(Path(out), density, spread, observed, record, history)
     if figure is not None:
@@ -107,11 +106,10 @@ def revert(
 
 @dataclass(frozen=True)
 class RevertPlan:
-    """What a reversion would read and write."""
+    """The networks and the cubes that a reversion would read."""
 
     networks: tuple[str, ...]
     input: RegridPlan
-    outputs: tuple[str, ...]
 
 
 def plan_revert(
@@ -131,8 +129,7 @@ def plan_revert(
         planned = RegridPlan(tuple(grid.observation_shape[1:]), latitude)
     else:
         planned = plan_regrid(cubes, grid, latitude, config)
-    outputs = tuple(str(p) for p in (out, figure) if p is not None)
-    return RevertPlan(tuple(str(m.path) for m in members), planned, outputs)
+    return RevertPlan(tuple(str(m.path) for m in members), planned)
 
 
 def _check_outputs(out: Path | str | None, figure: Path | str | None, unit: str, overwrite: bool) -> None:
@@ -250,7 +247,7 @@ def _estimate(values: NDArray) -> Estimate:
 
 
 def _quality(inputs: TrainingInputs | str, observed: LvImage, density: NDArray) -> MapQuality:
-    """`inputs` describes the training set; a sentence instead says why it is unknown."""
+    """`inputs` describes the training set; a string is the reason why it is unknown."""
     if isinstance(inputs, str):
         log(f"note: no comparison of this input with the training set: {inputs}")
         return MapQuality(observed.sampled, None, inputs, _consistency(None, observed, density))
@@ -287,9 +284,10 @@ def _consistency(explained: NDArray | None, observed: LvImage, density: NDArray)
         )
         return ()
     agreements = compare(observed.image, observed.coverage, density, observed.grid)
-    true_maps = [(None, None)] * len(agreements) if explained is None else np.percentile(explained, [5, 50], axis=0).T
+    none = [(None, None)] * len(agreements)
+    true_maps = none if explained is None else np.percentile(explained, [5, 50], axis=0).T.tolist()
     found = tuple(
-        OrbitConsistency(**asdict(agreement), true_maps_5_percent=_number(low), true_maps_median=_number(median))
+        OrbitConsistency(**asdict(agreement), true_maps_5_percent=low, true_maps_median=median)
         for agreement, (low, median) in zip(agreements, true_maps, strict=True)
     )
     if not any(entry.good for entry in found):
@@ -299,10 +297,6 @@ def _consistency(explained: NDArray | None, observed: LvImage, density: NDArray)
             f"{best.explained:.0%} of the emission is ({best.chance:.0%} by chance)"
         )
     return found
-
-
-def _number(value: Any) -> float | None:
-    return None if value is None else float(value)
 
 
 # --- figure -----------------------------------------------------------------------------------------------------------

@@ -92,7 +92,7 @@ def _ratio(path: Path, values: Floats, kind: str, wcs: WCS, config: CubeConfig) 
         rest_Hz = rest_frequency_Hz(wcs)
         if not rest_Hz:
             raise DataError(
-                f"{path} has a {kind} axis and does not say its rest frequency (RESTFRQ)",
+                f"{path} has a {kind} axis and no rest frequency (RESTFRQ)",
                 "give --rest-frequency-ghz, e.g. 220.3986841 for 13CO(2-1)",
             )
         return (values if kind == "FREQ" else LIGHT_SPEED_M_S / values) / rest_Hz
@@ -107,11 +107,11 @@ def _unit_factor(path: Path, header: fits.Header, k: int, kind: str, config: Cub
         return 1.0
     if config.spectral_unit is None:
         raise DataError(
-            f"{path} does not say the unit of its spectral axis (CUNIT{k + 1})",
+            f"{path} has no unit for its spectral axis (CUNIT{k + 1})",
             "give --spectral-unit, e.g. --spectral-unit km/s",
         )
     if stated:
-        raise UsageError(f"{path} says the unit of its spectral axis itself: {stated}", "leave out --spectral-unit")
+        raise UsageError(f"{path} has a unit for its spectral axis: {stated}", "leave out --spectral-unit")
     try:
         return float(u.Unit(config.spectral_unit).to(_SI[kind]))
     except (ValueError, u.UnitConversionError):
@@ -125,14 +125,14 @@ def _check_frame(path: Path, wcs: WCS, config: CubeConfig) -> tuple[str, ...]:
         return ()
     if frame == "LSRD":  # (9, 12, 7) km/s of the Sun, against 20 km/s to 18h +30d (1900)
         return (
-            f"{path.name} gives velocities in the dynamical LSR, which are taken as they are; towards the Galactic "
-            "Centre the kinematic LSR has them 1.3 km/s higher (--velocity-shift adds to them)",
+            f"{path.name} has velocities in the dynamical LSR, which are not changed; towards the Galactic Centre "
+            "those in the kinematic LSR are 1.3 km/s higher (--velocity-shift adds to them)",
         )
     if frame.startswith("LSR"):
         return ()
     if frame:
         raise DataError(
-            f"{path} gives velocities in the frame {frame}, the model takes LSR",
-            "--velocity-shift KM_S is added to them (0: take them as they are)",
+            f"{path} has velocities in the frame {frame}, the model takes LSR",
+            "--velocity-shift KM_S is added to them (0 leaves them unchanged)",
         )
-    return (f"{path.name} does not say the frame of its velocities (SPECSYS); taken as LSR",)
+    return (f"{path.name} has no frame for its velocities (SPECSYS); LSR is assumed",)

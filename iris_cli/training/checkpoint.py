@@ -1,10 +1,6 @@
-"""Checkpoints: everything that a run needs to go on, and that a test needs to judge it; whole or not at all.
+"""Checkpoints: everything that is needed to resume a run, to test it and to revert with it.
 
-A file is a `torch.save` of tensors and plain values, loaded with `weights_only=True`. A run folder holds
-
-config.toml              the resolved configuration
-metrics.jsonl            a line per logged step and per epoch
-checkpoints/step-*.pt    the last few; best.pt is the one with the lowest validation loss
+A file is a `torch.save` of tensors and plain values, loaded with `weights_only=True` and written atomically.
 """
 
 from __future__ import annotations
@@ -38,7 +34,10 @@ VERSION = 3
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is. `position` counts the samples of the current epoch that are behind us, over all ranks."""
+    """Position of a run. `position` counts the samples of the current epoch that are done, over all ranks.
+
+    Epochs are counted from 0; `best_epoch` is the one with the lowest validation loss, `best_loss`.
+    """
 
     epoch: int = 0
     position: int = 0
@@ -74,7 +73,7 @@ class DataDescription:
 
     @property
     def key(self) -> str:
-        """16 hexadecimal digits that identify all of this."""
+        """16 hexadecimal digits that identify this description."""
         return f"{stream_key(json.dumps(self.to_dict(), sort_keys=True)):016x}"
 
     @classmethod
@@ -85,12 +84,12 @@ class DataDescription:
         return cls(**{**values, "grid": grid, "noise": noise})
 
 
-@dataclass
+@dataclass(frozen=True)
 class Checkpoint:
-    """Everything that resuming, testing and reverting need. `data` describes the pairs of the training.
+    """The state of a run after a step. `data` describes the pairs of the training.
 
-    `model` are the weights to test and revert with. Where these are a running mean, `learning_model` are those that
-    the next step starts from, and `learning_steps` how many the mean is over.
+    `model` holds the weights to test and revert with. If these are an exponential moving average over `ema_steps`
+    steps, `last_model` holds the weights of the last step, from which the next one starts.
     """
 
     reverter: dict[str, Any]
@@ -99,8 +98,8 @@ class Checkpoint:
     config: dict[str, Any]
     data: DataDescription
     mean_image: Tensor | None = None
-    learning_model: dict[str, Tensor] = field(default_factory=dict)
-    learning_steps: int = 0
+    last_model: dict[str, Tensor] = field(default_factory=dict)
+    ema_steps: int = 0
     optimizer: dict[str, Any] = field(default_factory=dict)
     scaler: dict[str, Any] = field(default_factory=dict)
     density_sum: Tensor | None = None
@@ -116,17 +115,17 @@ class Checkpoint:
     )
 
     def make_reverter(self) -> Reverter:
-        """The network with these weights, in eval mode on the CPU. DataError when they do not fit their own table."""
+        """The network with these weights, in eval mode on the CPU. DataError when network and weights do not fit."""
         reverter = Reverter(**self.reverter)
         try:
             reverter.load_state_dict(self.model)
         except RuntimeError as error:
-            raise DataError(f"the checkpoint's weights are those of another network: {_first_line(error)}") from None
+            raise DataError(f"the weights in the checkpoint belong to another network: {_first_line(error)}") from None
         return reverter.eval()
 
 
 def save(checkpoint: Checkpoint, path: Path) -> None:
-    """Write whole or not at all: what was there before survives a full disk."""
+    """Write atomically: an existing file survives a full disk."""
     body = {
         **vars(checkpoint),
         "progress": asdict(checkpoint.progress),
@@ -137,14 +136,14 @@ def save(checkpoint: Checkpoint, path: Path) -> None:
     packed = io.BytesIO()
     torch.save(body, packed)
     with atomic_file(path) as file:
-        file.write(packed.getbuffer())  # in one piece, so that a full disk is an OSError of ours, not one inside torch
+        file.write(packed.getbuffer())  # in one piece: within torch, a full disk would be another error than OSError
 
 
 def load(path: Path) -> Checkpoint:
-    """DataError when the file is absent, cut short, of a newer version or no checkpoint at all."""
-    body = read_tensors(path, "checkpoint", "take an older one of the same folder")
+    """DataError when the file is absent, truncated, of a newer version, or not a checkpoint."""
+    body = read_tensors(path, "checkpoint", "use an older one of the same folder")
     if not isinstance(body, dict) or body.pop("format", None) != FORMAT:
-        raise DataError(f"{path} is not a checkpoint of this program", "name a file of RUN/checkpoints")
+        raise DataError(f"{path} is not a checkpoint of this program", "give a file of RUN/checkpoints")
     version = body.pop("version", None)
     if isinstance(version, int) and version > VERSION:
         raise DataError(
@@ -155,23 +154,25 @@ def load(path: Path) -> Checkpoint:
         return Checkpoint(**{**body, "progress": progress, "data": data})
     except (KeyError, TypeError, UsageError) as error:
         raise DataError(
-            f"{path} does not hold what a checkpoint holds: {_first_line(error)}",
-            "another program has written or changed it: take an older one",
+            f"{path} has not the contents of a checkpoint: {_first_line(error)}",
+            "it was modified, or written by another program: use an older one",
         ) from None
 
 
 def read_tensors(path: Path, what: str, hint: str) -> Any:
-    """Tensors and plain values, and nothing that would run code. DataError when the file is no whole `what`."""
+    """Load tensors and plain values, and nothing that would run code. DataError when the file is not such a `what`."""
     try:
-        with warnings.catch_warnings():  # torch warns of pickles that it then refuses
+        with warnings.catch_warnings():  # torch warns about pickles that it then refuses
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise DataError(f"{what} {path} does not exist") from None
-    except pickle.UnpicklingError:  # torch would advise to run the file's code
-        raise DataError(f"{path} is no whole {what}: it is cut short, or not made of tensors alone", hint) from None
-    except Exception as error:  # a pickle of anything fails in any way: a text can end in a KeyError
-        raise DataError(f"{path} is no whole {what}: {_first_line(error)}", hint) from None
+    except pickle.UnpicklingError:  # torch's own message suggests to run the code in the file
+        raise DataError(
+            f"{path} is not a complete {what}: it is truncated, or contains other objects than tensors", hint
+        ) from None
+    except Exception as error:  # a damaged pickle raises anything: a text file a KeyError
+        raise DataError(f"{path} is not a complete {what}: {_first_line(error)}", hint) from None
 
 
 def _first_line(error: BaseException) -> str:

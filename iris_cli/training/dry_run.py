@@ -1,4 +1,4 @@
-"""`--dry-run` of a training or a test: what it would read, take in memory and write, without a step."""
+"""`--dry-run` of a training or a test: what it would read and write, and its memory, without taking a step."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from iris_cli.training.train import check_sizes
 
 #: Bytes of a float32 number.
 FLOAT = 4
-#: What is held of each weight: itself, its gradient, Adam's two means. Several ranks and a running mean add one each.
+#: Numbers per weight: itself, its gradient, Adam's two means. Several ranks and an EMA add one each.
 PER_WEIGHT = 4
-#: Of each number that a layer puts out: itself for the way back, and its gradient.
+#: Numbers per output of a layer: itself, kept for the backward pass, and its gradient.
 PER_ACTIVATION = 2
 
 
 def of_training(hyper: TrainConfig, out: Path, *, members: int = 1, ranks: int = 1) -> DryRun:
-    """Data sets are opened and divided as in earnest, and every name looked up; nothing is read from the data."""
+    """Opens and divides the data sets and looks up all names, as a training does, but reads no pairs."""
     check_installed(hyper.log)
     dataset, observer = open_data(hyper.data, hyper.observer)
     pairs, litter = pairs_of(dataset, observer), open_litter(hyper)
     if litter is not None:
-        litter_of(litter, observer, pairs)  # whether it fits
+        litter_of(litter, observer, pairs)
     reverter = Reverter(image_size(pairs), pairs.quantity, network=hyper.network)
     physical_loss(hyper), make_optimizer(reverter.parameters(), hyper.optimizer), learning_rate(0.0, hyper)
     train, validation = divide(pairs, hyper)
@@ -42,19 +42,19 @@ def of_training(hyper: TrainConfig, out: Path, *, members: int = 1, ranks: int =
     rows = min(hyper.batch_size, math.ceil(len(train) / ranks))
     steps = math.ceil(len(train) / (hyper.batch_size * hyper.batches_per_update * ranks))
     weights = FLOAT * sum(p.numel() for p in reverter.parameters())
-    copies = PER_WEIGHT + (ranks > 1) + (hyper.ema_decay > 0)
+    per_weight = PER_WEIGHT + (ranks > 1) + (hyper.ema_decay > 0)
     held = rows * (PER_ACTIVATION * activations(reverter) + _in_flight(hyper, pairs))
     checkpoint = (3 + (hyper.ema_decay > 0)) * weights
-    whose = f"{members} members, each " if members > 1 else ""
+    each = f"{members} members, each " if members > 1 else ""
     return DryRun(
-        computes=f"{whose}{plural(hyper.epochs, 'epoch')} of {plural(steps, 'step')}: "
+        computes=f"{each}{plural(hyper.epochs, 'epoch')} of {plural(steps, 'step')}: "
         f"{plural(len(train), 'pair')} to train on, {len(validation)} to "
         f"validate with, network {hyper.network} of {weights // FLOAT} parameters",
         reads=_read(hyper),
         writes={out: members * (hyper.keep_checkpoints + 1) * checkpoint},
-        memory=ranks * (WITH_TORCH + copies * weights + held),
+        memory=ranks * (WITH_TORCH + per_weight * weights + held),
         processes=ranks,
-        notes=(f"{out} exists: the run itself would ask for --resume or --overwrite",) if out.exists() else (),
+        notes=(f"{out} exists: the run would need --resume or --overwrite",) if out.exists() else (),
     )
 
 
@@ -73,24 +73,24 @@ def of_test(hyper: TrainConfig, reverters: Sequence[Reverter], split: str | None
 
 
 def activations(reverter: Reverter) -> int:
-    """Bytes that the layers of a network put out for one image, counted on a network without numbers."""
-    twin = Reverter(**reverter.table()).to("meta")
+    """Bytes of the outputs of all layers for one image, counted on the meta device."""
+    network = Reverter(**reverter.table()).to("meta")
     total = 0
 
     def count(layer: nn.Module, inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
         nonlocal total
         total += sum(t.numel() for t in (output if isinstance(output, tuple) else (output,)) if t is not None)
 
-    for layer in twin.modules():
+    for layer in network.modules():
         if not list(layer.children()):
             layer.register_forward_hook(count)
     with torch.no_grad():
-        twin(torch.empty(1, 1, reverter.image_size, reverter.image_size, device="meta"))
+        network(torch.empty(1, 1, reverter.image_size, reverter.image_size, device="meta"))
     return FLOAT * total
 
 
 def _in_flight(hyper: TrainConfig, pairs: Pairs) -> int:
-    """Of each row, batches on their way: those read ahead, the ring that they are read into, and the one at work."""
+    """Bytes per row of the batches in flight: those read ahead, their buffers, and the one in use."""
     pair = FLOAT * (math.prod(pairs.grid.observation_shape) + math.prod(pairs.grid.density_shape))
     return (2 * hyper.read_ahead_batches + 2) * pair
 

@@ -1,4 +1,4 @@
-"""Optimizers by name, and the learning rate as a function of how many epochs are done: it has no state to save."""
+"""Optimizers and learning-rate schedules by name. A schedule is a function of the epochs done, without a state."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _sgd(parameters: Parameters, c: OptimizerConfig) -> Optimizer:
         nesterov=c.momentum > 0,
         fused=True,
     )
-    if c.momentum > 0:  # from nothing is from zero; torch would leave it undefined after a first step that is void
+    if c.momentum > 0:  # torch would leave it undefined after a first step that is skipped
         for parameter in made.param_groups[0]["params"]:
             made.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     return made
@@ -53,13 +53,13 @@ def make_optimizer(parameters: Parameters, config: OptimizerConfig) -> Optimizer
 
 
 def resume_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:
-    """Take over what a saved optimizer had gathered; its settings are those of now.
+    """Load the state of a saved optimizer, but keep the present settings.
 
-    One of another kind has gathered something else (`--force` allows it): then this one begins anew, and says so.
+    The state of another kind of optimizer (`--force` allows it) is ignored with a warning.
     """
     own = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
     if [set(group) - {"params"} for group in saved["param_groups"]] != [set(group) for group in own]:
-        warn("the checkpoint is of another optimizer: this one begins without what that one had gathered")
+        warn("the checkpoint is of another optimizer: this one starts without its state")
         return
     optimizer.load_state_dict(saved)
     for group, settings in zip(optimizer.param_groups, own, strict=True):
@@ -80,7 +80,7 @@ def _constant(done: float, hyper: TrainConfig) -> float:
     return 1.0
 
 
-#: Name -> the factor on the learning rate after `done` epochs (a fraction of an epoch counts).
+#: Name -> factor on the learning rate after `done` epochs, which may be a fraction.
 SCHEDULES: dict[str, Callable[[float, TrainConfig], float]] = {
     "halvings": _halvings,
     "cosine": _cosine,
@@ -89,7 +89,7 @@ SCHEDULES: dict[str, Callable[[float, TrainConfig], float]] = {
 
 
 def learning_rate(done_epochs: float, hyper: TrainConfig) -> float:
-    """Linear warm-up, then the schedule; `done_epochs` is where the middle of a step lies. UsageError if unknown."""
+    """Linear warm-up, then the schedule. `done_epochs` is that of the middle of a step. UsageError if unknown."""
     schedule = _known("schedule", hyper.schedule.name, SCHEDULES)
     warmup = hyper.schedule.warmup_epochs
     rise = min(done_epochs / warmup, 1.0) if warmup > 0 else 1.0

@@ -1,4 +1,12 @@
-"""A run's folder: configuration, metrics and checkpoints, each whole at any moment."""
+"""A run folder. All files are complete at any moment.
+
+config.toml              the resolved configuration
+metrics.jsonl            a line per logged step and per epoch
+checkpoints/step-*.pt    the newest few; best.pt is the one with the lowest validation loss
+training_inputs.npz      statistics of the training's inputs, for the comparison with other inputs
+test.json                numbers of the latest test
+tensorboard/             event files, with `log = "tensorboard"`
+"""
 
 from __future__ import annotations
 
@@ -31,33 +39,33 @@ def numbered_members(run: Path) -> list[Path]:
 
 
 def member_folders(run: Path) -> list[Path]:
-    """The run folders of an ensemble; of a single run, or of a checkpoint file, just itself."""
+    """The run folders of an ensemble; a single run, or a checkpoint file, is returned itself."""
     return numbered_members(run) or [run]
 
 
 def check_room_for_members(run: Path, members: int) -> None:
-    """UsageError when the folder holds a single run, or a larger ensemble: a test would take what is not ours."""
+    """UsageError when the folder holds a single run or a larger ensemble, whose members a test would include."""
     found = len(numbered_members(run))
     if not found and (run / CHECKPOINTS).is_dir():
-        raise UsageError(f"{run} holds a single run, not an ensemble", "name another folder")
+        raise UsageError(f"{run} holds a single run, not an ensemble", "choose another folder")
     if found > members:
         raise UsageError(
-            f"{run} holds {found} members, more than the {members} asked for", f"--members {found}, or another folder"
+            f"{run} holds {found} members, more than the {members} to train", f"--members {found}, or another folder"
         )
 
 
 def _is_resolved(config: Path) -> bool:
-    """Whether a run has written this configuration: a person's own seldom names everything."""
+    """Whether `iris train` has written this configuration: one written by hand rarely has all keys."""
     try:
-        named = tomllib.loads(config.read_text(encoding="utf-8")).keys()
+        keys = tomllib.loads(config.read_text(encoding="utf-8")).keys()
     except (OSError, ValueError):
         return False
-    return {"data", "epochs", "network", "seed", "optimizer", "schedule", "noise"} <= named
+    return {"data", "epochs", "network", "seed", "optimizer", "schedule", "noise"} <= keys
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """`path` holds config.toml, metrics.jsonl and checkpoints/; the last `keep` checkpoints stay, and the best."""
+    """The folder `path`; the newest `keep` checkpoints are kept, and the best."""
 
     path: Path
     keep: int = 3
@@ -67,40 +75,40 @@ class RunFolder:
         return self.path / CHECKPOINTS
 
     def prepare(self, *, resume: bool, overwrite: bool) -> None:
-        """Make the folder ours. UsageError when a run is there already and nobody said what to do with it."""
+        """Create the folder. UsageError when it holds a run that is neither to be resumed nor overwritten."""
         if resume and overwrite:
-            raise UsageError("a run goes on or is replaced, not both", "--resume or --overwrite")
+            raise UsageError("a run is either resumed or replaced", "--resume or --overwrite")
         if self.path.exists() and not self.path.is_dir():
-            raise UsageError(f"{self.path} exists and is no folder", "name another")
+            raise UsageError(f"{self.path} exists and is not a folder", "choose another")
         used = self.path.is_dir() and any(self.path.iterdir())
         if used and (resume or overwrite) and (members := numbered_members(self.path)):
-            raise UsageError(f"{self.path} holds an ensemble of {len(members)}", "name another folder, or --members")
+            raise UsageError(f"{self.path} holds an ensemble of {len(members)}", "choose another folder, or --members")
         if used and overwrite:
             self._check_replaceable()
             self._clear()
         elif used and not resume:
             raise UsageError(
                 f"run folder {self.path} exists",
-                "go on with `--resume`, replace it with `--overwrite`, or name another",
+                "resume it with `--resume`, replace it with `--overwrite`, or choose another",
             )
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise DataError(f"run folder {self.path} cannot be made: {error.strerror}", "name another") from None
-        for left in self.checkpoints.glob(".*.part"):
-            left.unlink(missing_ok=True)
+            raise DataError(f"run folder {self.path} cannot be created: {error.strerror}", "choose another") from None
+        for part in self.checkpoints.glob(".*.part"):
+            part.unlink(missing_ok=True)
 
     def _check_replaceable(self) -> None:
-        """DataError when what a run would replace is not a run's."""
+        """DataError when the files that a run would replace were not written by a run."""
         config, metrics = self.path / CONFIG, self.path / METRICS
         if (config.exists() or metrics.exists()) and not _is_resolved(config):
             raise DataError(
-                f"{self.path} holds something else than a run: its {CONFIG} is not one that `iris train` has written",
-                "name another folder",
+                f"{self.path} does not hold a run: its {CONFIG} was not written by `iris train`",
+                "choose another folder",
             )
 
     def _clear(self) -> None:
-        """Remove a run's files, and no others."""
+        """Remove the files of a run, and no others."""
         named = [self.path / name for name in (CONFIG, METRICS, TRAINING_INPUTS, TEST)]
         for path in (*named, self.checkpoints / BEST, *self._steps(), *event_files(self.path)):
             path.unlink(missing_ok=True)
@@ -110,7 +118,7 @@ class RunFolder:
         return self.path / TRAINING_INPUTS
 
     def begin(self, hyper: TrainConfig, step: int) -> None:
-        """Write the configuration, and forget what was noted after `step`."""
+        """Write the configuration, and drop metrics after `step`."""
         with atomic_file(self.path / CONFIG) as file:
             file.write(to_toml(hyper).encode())
         self._cut_metrics(step)
@@ -118,19 +126,19 @@ class RunFolder:
     # --- metrics ---
 
     def log(self, **line: Any) -> None:
-        """Append a line to metrics.jsonl, whole or not at all."""
-        path, left = self.path / METRICS, f"{json.dumps(line)}\n".encode()
+        """Append a line to metrics.jsonl: completely, or not at all."""
+        path, rest = self.path / METRICS, f"{json.dumps(line)}\n".encode()
         with naming(path), path.open("ab", buffering=0) as file:
             before = file.tell()
             try:
-                while left:
-                    left = left[file.write(left) :]
+                while rest:
+                    rest = rest[file.write(rest) :]
             except OSError:
                 file.truncate(before)
                 raise
 
     def _cut_metrics(self, step: int) -> None:
-        """Forget what was noted after `step`, and a last line that was cut short."""
+        """Drop lines after `step`, and a truncated last line."""
         path = self.path / METRICS
         if not path.exists():
             return
@@ -145,7 +153,7 @@ class RunFolder:
     # --- checkpoints ---
 
     def save(self, checkpoint: Checkpoint, *, best: bool = False) -> None:
-        """Write a checkpoint, forget the oldest beyond `keep`, and later ones: of a course that was left."""
+        """Write a checkpoint; delete those before the newest `keep`, and those of later steps, which were abandoned."""
         path = self._path(checkpoint)
         save(checkpoint, path)
         if best:
@@ -156,10 +164,10 @@ class RunFolder:
             old.unlink(missing_ok=True)
 
     def keep_best_of(self, checkpoint: Checkpoint) -> None:
-        """Before a run goes on: best.pt becomes the best of the course that led to `checkpoint`.
+        """Before a run is resumed from `checkpoint`: make best.pt the best checkpoint up to that one.
 
-        It is another where the run goes back to before a better one, or starts in a folder of its own. Where the best
-        is nowhere any more, the checkpoint itself stands in, as the nearest to it.
+        It may be another if the run is resumed from an older checkpoint, or in another folder. If the best checkpoint
+        no longer exists, best.pt becomes `checkpoint` itself.
         """
         if checkpoint.progress.best_epoch is None:
             return
@@ -177,7 +185,7 @@ class RunFolder:
         return self.checkpoints / f"step-{checkpoint.progress.step:09d}.pt"
 
     def _mark_best(self, path: Path) -> None:
-        """The same file under a second name; a copy where the file system has no links."""
+        """A hard link as best.pt; a copy where the file system has no links."""
         temporary = self.checkpoints / f".{BEST}.{os.getpid()}.part"
         temporary.unlink(missing_ok=True)
         try:
@@ -190,23 +198,23 @@ class RunFolder:
         return sorted(self.checkpoints.glob("step-*.pt"), reverse=True)
 
     def latest(self) -> Checkpoint | None:
-        """The newest whole checkpoint; those that are not whole are named and passed over."""
+        """The newest complete checkpoint, if any; a warning for each incomplete one."""
         for path in self._steps():
             try:
                 return load(path)
             except DataError as error:
-                warn(f"passing over a checkpoint: {error.message}")
+                warn(f"ignoring a checkpoint: {error.message}")
         return None
 
     def newest(self) -> Checkpoint:
-        """DataError when there is none."""
+        """The newest complete checkpoint. DataError when there is none."""
         newest = self.latest()
         if newest is None:
-            raise DataError(f"{self.path} holds no checkpoint", "name the folder of a finished `iris train --out`")
+            raise DataError(f"{self.path} holds no checkpoint", "give the folder of a finished `iris train --out`")
         return newest
 
     def best(self) -> tuple[Path, Checkpoint]:
-        """The one with the lowest validation loss, or the newest. DataError when there is none."""
+        """The checkpoint with the lowest validation loss, or the newest. DataError when there is none."""
         if (self.checkpoints / BEST).exists():
             return self.checkpoints / BEST, load(self.checkpoints / BEST)
         newest = self.newest()

@@ -162,8 +162,8 @@ class Learner:
         return Checkpoint(
             reverter=network.table(),
             model=_state_of(self.reverter),
-            learning_model=_state_of(network) if self.ema else {},
-            learning_steps=self.ema.steps if self.ema else 0,
+            last_model=_state_of(network) if self.ema else {},
+            ema_steps=self.ema.steps if self.ema else 0,
             scaler=self.precision.scaler.state_dict(),
             progress=self.progress,
             config=to_dict(self.hyper),
@@ -177,9 +177,9 @@ class Learner:
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Continue from a checkpoint, on this world's number of ranks."""
-        unwrap(self.module).load_state_dict(checkpoint.learning_model or checkpoint.model)
+        unwrap(self.module).load_state_dict(checkpoint.last_model or checkpoint.model)
         if self.ema:
-            self.ema.load(checkpoint.model, checkpoint.learning_steps)
+            self.ema.load(checkpoint.model, checkpoint.ema_steps)
         if checkpoint.scaler:
             self.precision.scaler.load_state_dict(checkpoint.scaler)
         resume_optimizer(self.optimizer, checkpoint.optimizer)

@@ -1,4 +1,4 @@
-"""The run's numbers as TensorBoard event files, beside metrics.jsonl; the package is an extra."""
+"""The metrics of a run as TensorBoard event files; the package is an optional dependency."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FOLDER = "tensorboard"
 
 
 def check_installed(log: str) -> None:
-    """UsageError when the package is asked for and absent."""
+    """UsageError when TensorBoard is requested and not installed."""
     if log == "tensorboard" and find_spec("tensorboard") is None:
         raise UsageError("--log tensorboard needs the package tensorboard", "pip install 'iris-reversion[tensorboard]'")
 
@@ -22,10 +22,10 @@ def event_files(run: Path) -> list[Path]:
 
 
 class Board:
-    """Scalars named step/loss, epoch/skill and so on, over optimizer steps."""
+    """Writes scalars named step/loss, epoch/skill and so on, over optimizer steps."""
 
     def __init__(self, run: Path, step: int) -> None:
-        """`step` is where the run goes on: what was written after it is forgotten."""
+        """`step` is the last one of a resumed run: later events are dropped."""
         from torch.utils.tensorboard import SummaryWriter
 
         self._writer = SummaryWriter(str(run / FOLDER), purge_step=step + 1 if step else None)

@@ -1,7 +1,7 @@
 """The transfer equation in plain numpy, sharing no code with the observers: a spectrum of fine channels, marched
 through fine pieces of each cell in float64, from constants, a Boltzmann sum or a linear system written out here.
 
-Populations take energies, weights, Einstein coefficients and collision rates from a molecule; nothing else is theirs.
+Populations take energies, weights, Einstein coefficients and collision rates from a molecule; nothing else.
 """
 
 from __future__ import annotations

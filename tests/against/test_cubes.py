@@ -34,7 +34,7 @@ def test_shares_of_the_sky_agree_with_reproject_exact(path: Path) -> None:
     mean, filled = reproject.reproject_exact(
         (data[channel], WCS(h).celestial), target, shape_out=(GRID.lat_steps, GRID.lon_steps)
     )
-    theirs = (np.nan_to_num(mean) * np.minimum(filled, 1)).mean(axis=0)
+    expected = (np.nan_to_num(mean) * np.minimum(filled, 1)).mean(axis=0)
     low, high = sky.velocities(h)[channel] + np.array([-0.5, 0.5]) * 180 / 119
     single = Grid(
         **{
@@ -44,8 +44,8 @@ def test_shares_of_the_sky_agree_with_reproject_exact(path: Path) -> None:
             "v_steps": 2,
         }
     )
-    ours = regrid([sky.write(path, data, h)], single, config=CubeConfig(min_coverage=0.0)).image[:, 0]
-    np.testing.assert_allclose(ours, theirs, atol=2e-4 * theirs.max())
+    found = regrid([sky.write(path, data, h)], single, config=CubeConfig(min_coverage=0.0)).image[:, 0]
+    np.testing.assert_allclose(found, expected, atol=2e-4 * expected.max())
 
 
 @pytest.mark.parametrize("spectral", [s for s in sky.SPECTRAL if "VELO" not in s])
@@ -56,10 +56,10 @@ def test_velocities_agree_with_spectral_cube(path: Path, spectral: str) -> None:
     from iris_cli.telescope.cube_file import open_cube
 
     sky.cube(path, spectral=spectral, shape=(60, 8, 8))
-    theirs = (
+    expected = (
         spectral_cube.SpectralCube.read(path)
         .with_spectral_unit(u.km / u.s, velocity_convention="radio", rest_value=sky.REST_HZ * u.Hz)
         .spectral_axis
     )
-    with open_cube(path, CubeConfig()) as ours:
-        np.testing.assert_allclose(0.5 * (ours.v_low + ours.v_high), theirs.value, atol=0.02)
+    with open_cube(path, CubeConfig()) as found:
+        np.testing.assert_allclose(0.5 * (found.v_low + found.v_high), expected.value, atol=0.02)

@@ -1,4 +1,4 @@
-"""The reference snapshot, ingested: against the published orbit, the paper's tensors, and a Monte-Carlo integral."""
+"""The ingested reference snapshot against the published orbit, the paper's tensors, and a Monte-Carlo integral."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def published(shared_data: Path) -> tuple[NDArray, ...]:
 
 
 def nearest_of_track(dense: tuple, published: tuple) -> tuple[NDArray, NDArray, NDArray]:
-    """For each dense cell: |dl|, |dv| to the nearest published point in l-b-v, and whether the side is right."""
+    """For each dense cell: |dl|, |dv| to the nearest published point in l-b-v, and whether the side agrees."""
     (lon, lat, v, beyond), (track_lon, track_lat, track_v, far) = dense, published
     square = ((lon[:, None] - track_lon) / 0.05) ** 2 + ((lat[:, None] - track_lat) / 0.05) ** 2
     best = (square + ((v[:, None] - track_v) / 10.0) ** 2).argmin(axis=1)
@@ -65,7 +65,7 @@ def nearest_of_track(dense: tuple, published: tuple) -> tuple[NDArray, NDArray, 
     return np.abs(lon - track_lon[best]), np.abs(v - track_v[best]), ((beyond > 0) == far[best])[clear]
 
 
-def test_dense_gas_runs_along_the_published_orbit_near_and_far(dense: tuple, published: tuple) -> None:
+def test_dense_gas_follows_the_published_orbit_near_and_far(dense: tuple, published: tuple) -> None:
     off_lon, off_v, right_side = nearest_of_track(dense, published)
     assert np.median(off_lon) < 0.04 and np.median(off_v) < 8.0  # the gas is 8 pc = 0.057 deg thick and 8 km/s warm
     assert right_side.mean() > 0.88
@@ -80,13 +80,13 @@ def test_the_orbit_is_covered_all_around(dense: tuple, published: tuple) -> None
 
 
 @pytest.mark.parametrize("wrong", [(-1, 1, 1, 1), (1, 1, -1, 1), (1, 1, 1, -1)], ids=["l", "v", "near and far"])
-def test_any_sign_the_other_way_would_not_fit(wrong: tuple, dense: tuple, published: tuple) -> None:
+def test_a_wrong_sign_would_not_fit(wrong: tuple, dense: tuple, published: tuple) -> None:
     _, off_v, right_side = nearest_of_track(tuple(s * q for s, q in zip(wrong, dense, strict=True)), published)
     assert np.median(off_v) > 30.0 or right_side.mean() < 0.2
 
 
 def test_the_mass_on_the_small_grid_is_that_of_a_monte_carlo_integral(snapshot: Path, tmp_path: Path) -> None:
-    """1e6 points, uniform in the volume of the cone, the nearest cell of each: no grid, none of our look-ups."""
+    """1e6 points, uniform in the volume of the cone, and the nearest cell of each, without grid and blocks."""
     grid = GRID_PRESETS["small"]
     dataset = ingested(snapshot, tmp_path / "out", grid)
     with h5py.File(snapshot) as file:
@@ -112,13 +112,13 @@ def test_the_mass_on_the_small_grid_is_that_of_a_monte_carlo_integral(snapshot: 
         grid.distance.centres()[:, None, None] ** 2 * np.cos(np.deg2rad(grid.latitude.centres())) * grid.distance.step
     )
     cell = cell * np.deg2rad(grid.longitude.step) * np.deg2rad(grid.latitude.step)
-    ours = (tensor[RHO].astype(float) * tensor[X_H2] * units.H2_MASS_SHARE * cell).sum()
-    assert ours == pytest.approx(truth, rel=0.05)
-    assert dataset.entries[0].info["h2_mass_M_sun"] == pytest.approx(ours, rel=1e-4)
+    found = (tensor[RHO].astype(float) * tensor[X_H2] * units.H2_MASS_SHARE * cell).sum()
+    assert found == pytest.approx(truth, rel=0.05)
+    assert dataset.entries[0].info["h2_mass_M_sun"] == pytest.approx(found, rel=1e-4)
 
 
-def test_the_papers_own_tensors_are_these_views(snapshot: Path, shared_data: Path) -> None:
-    """It turns its galaxies over and prunes cells at the edges, which moves a few nearest cells there."""
+def test_the_views_agree_with_the_papers_tensors(snapshot: Path, shared_data: Path) -> None:
+    """The paper code turns its galaxies over and prunes cells at the edges, which changes a few nearest cells there."""
     reference = StandardDataset.open(shared_data / "reference-standard").turn_over()
     config = IngestConfig(grid=reference.grid, views=3)
     (files,) = find_snapshots([snapshot])
@@ -126,17 +126,17 @@ def test_the_papers_own_tensors_are_these_views(snapshot: Path, shared_data: Pat
     for number, view_deg in enumerate((0.0, 120.0, 240.0)):
         change, sight = Change(1.0, 1.0, 1.0, 0.0, 0.0), Sight(view_deg, 0.0, 0.0)
         tensor = View.of(gas, change, sight, reference.grid, "snapshot").tensor()
-        theirs = reference[number]
+        expected = reference[number]
         inner = (slice(4, -4), slice(4, -4), slice(3, -3))
         for channel in (RHO, X_H2, T_GAS):
-            same = np.isclose(tensor[channel], theirs[channel], rtol=1e-3)
+            same = np.isclose(tensor[channel], expected[channel], rtol=1e-3)
             assert same.mean() > 0.9 and same[inner].mean() > 0.97
-        close = np.abs(tensor[V_LOS] - theirs[V_LOS]) < 0.5
+        close = np.abs(tensor[V_LOS] - expected[V_LOS]) < 0.5
         assert close.mean() > 0.9
 
 
-def test_a_galaxy_that_turns_the_wrong_way_is_turned_over(snapshot: Path, tmp_path: Path) -> None:
-    """The mirror image of the snapshot (y -> -y) turns anticlockwise; turned over, it is the snapshot upside down."""
+def test_a_galaxy_with_the_opposite_rotation_is_turned_over(snapshot: Path, tmp_path: Path) -> None:
+    """The mirror image of the snapshot (y -> -y) rotates anticlockwise; turned over, it is the snapshot upside down."""
     mirrored = tmp_path / "mirrored.hdf5"
     mirrored.write_bytes(snapshot.read_bytes())
     with h5py.File(mirrored, "r+") as file:

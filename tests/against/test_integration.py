@@ -1,4 +1,4 @@
-"""Every backend beside a plain float64 integration (`integration.py`): populations, regimes, masers, dust."""
+"""Every backend against a plain float64 integration (`integration.py`): populations, regimes, masers, dust."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ def both(
     opacity: float = 1e-3,
     turbulence: float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(V,) ours and theirs."""
+    """(V,) spectra of a backend and of the integration."""
     shared = {"dr_m": 0.3 * M_PER_PC, "v_edges_m_s": EDGES_M_S, "background_K": 2.73}
-    ours = observe_arrays(
+    found = observe_arrays(
         **gas,
         **shared,
         molecule=molecule,
@@ -71,7 +71,7 @@ def both(
         turbulence_m_s=turbulence,
         backend_name=backend,
     )
-    theirs = integration.spectrum(
+    expected = integration.spectrum(
         gas,
         load_molecule(molecule),
         line,
@@ -85,11 +85,11 @@ def both(
         turbulence_m_s=turbulence,
         pieces=20 if regime == "selective" else 1,
     )
-    return ours[:, 0, 0].astype(float), theirs
+    return found[:, 0, 0].astype(float), expected
 
 
-def off(ours: np.ndarray, theirs: np.ndarray) -> float:
-    return float(np.sqrt(((ours - theirs) ** 2).mean() / (theirs**2).mean()))
+def error(found: np.ndarray, expected: np.ndarray) -> float:
+    return float(np.sqrt(((found - expected) ** 2).mean() / (expected**2).mean()))
 
 
 every_backend = pytest.mark.parametrize("backend", BACKENDS)
@@ -98,29 +98,29 @@ every_backend = pytest.mark.parametrize("backend", BACKENDS)
 @every_backend
 @pytest.mark.parametrize("regime", ["thick", "selective", "thin"])
 @pytest.mark.parametrize("gas", GASES)
-def test_non_lte_spectra_are_the_integrated_ones(gas: str, regime: str, backend: str) -> None:
-    assert off(*both(clump(gas), backend, regime=regime)) < 5e-3
+def test_non_lte_spectra_agree(gas: str, regime: str, backend: str) -> None:
+    assert error(*both(clump(gas), backend, regime=regime)) < 5e-3
 
 
 @every_backend
 @pytest.mark.parametrize("gas", ["opaque", "very opaque", "maser"])
 @pytest.mark.parametrize(("mode", "pumping"), [("lte", True), ("non-lte", False), ("lvg", True)])
-def test_so_are_those_of_the_other_populations(gas: str, mode: str, pumping: bool, backend: str) -> None:
-    assert off(*both(clump(gas), backend, mode=mode, pumping=pumping)) < 5e-3
+def test_spectra_of_other_populations_agree(gas: str, mode: str, pumping: bool, backend: str) -> None:
+    assert error(*both(clump(gas), backend, mode=mode, pumping=pumping)) < 5e-3
 
 
 @every_backend
 @pytest.mark.parametrize("line", ["1-0", "2-1", "3-2"])
 @pytest.mark.parametrize("masers", ["exact", "clip"])
-def test_masers_are_followed_or_clipped_in_every_line(line: str, masers: str, backend: str) -> None:
-    assert off(*both(clump("maser"), backend, line=line, masers=masers)) < 5e-3
+def test_masers_are_amplified_or_clipped_in_every_line(line: str, masers: str, backend: str) -> None:
+    assert error(*both(clump("maser"), backend, line=line, masers=masers)) < 5e-3
 
 
 @every_backend
 @pytest.mark.parametrize("opacity", [0.0, 1e-3, 0.3])
 @pytest.mark.parametrize("regime", ["thick", "selective"])
-def test_dust_dims_and_feeds_the_line_as_it_should(regime: str, opacity: float, backend: str) -> None:
-    assert off(*both(clump("opaque"), backend, regime=regime, opacity=opacity, turbulence=400.0)) < 5e-3
+def test_dust_absorbs_and_emits(regime: str, opacity: float, backend: str) -> None:
+    assert error(*both(clump("opaque"), backend, regime=regime, opacity=opacity, turbulence=400.0)) < 5e-3
 
 
 @every_backend
@@ -128,9 +128,9 @@ def test_dust_dims_and_feeds_the_line_as_it_should(regime: str, opacity: float, 
 def test_hydrogen_atoms_of_a_lamda_file_collide(gas: str, backend: str, shared_data: Path) -> None:
     if not (path := shared_data / "13co_lamda.dat").exists():
         pytest.skip(f"{path} is not there")
-    assert off(*both(clump(gas), backend, molecule=str(path))) < 5e-3
+    assert error(*both(clump(gas), backend, molecule=str(path))) < 5e-3
 
 
-def test_the_masers_here_are_masers() -> None:
+def test_the_maser_case_contains_masers() -> None:
     exact, clipped = (both(clump("maser"), "compiled", line="1-0", masers=masers)[0] for masers in ("exact", "clip"))
-    assert off(exact, clipped) > 0.01
+    assert error(exact, clipped) > 0.01

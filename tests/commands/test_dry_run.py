@@ -36,7 +36,7 @@ def test_mock_prints_what_it_then_writes(iris: Iris, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [] and planned["fits"]
     iris("mock", out, "-n", 3, "-m", 2, "-q")
     assert planned["writes"][str(out)] == pytest.approx(size(out), rel=0.01)
-    assert "would ask for --overwrite" in iris("mock", out, "-n", 3, "--dry-run").out
+    assert "would need --overwrite" in iris("mock", out, "-n", 3, "--dry-run").out
 
 
 @pytest.mark.parametrize("options", [("--litter",), ("--encoding", "float16-scaled")])
@@ -64,7 +64,7 @@ def test_ingest_reads_headers_and_prints_what_it_then_writes(iris: Iris, tmp_pat
     assert iris(*words, "-q").code == 0
     tensors = sum(path.stat().st_size for path in (tmp_path / "out").glob("*.npy"))
     assert planned["writes"][str(tmp_path / "out")] == tensors
-    assert "ask for --resume or --overwrite" in iris(*words, "--dry-run").out
+    assert "need --resume or --overwrite" in iris(*words, "--dry-run").out
 
 
 def test_a_plan_is_printed_for_people_and_as_json(

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from astropy.io import fits
 from PIL import Image
 
@@ -16,21 +15,14 @@ from iris_cli import __version__
 from iris_cli.commands import provenance
 from iris_cli.ranks import is_rank_0
 from tests.snapshots.snapshots import galaxy, write
-from tests.telescope import sky
-from tests.telescope.runs import train, write_shards
 
 Iris = Callable
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session")
+def made(temperature_runs: Path) -> Path:
     """shards, run, cube.fits; none of them made by a command."""
-    torch.set_num_threads(1)
-    folder = tmp_path_factory.mktemp("made")
-    write_shards(folder / "shards")
-    train(folder / "run", folder / "shards")
-    sky.cube(folder / "cube.fits")
-    return folder
+    return temperature_runs
 
 
 def lines_of(folder: Path) -> list[dict]:

@@ -1,17 +1,23 @@
-"""`iris test --report`: what the folder holds, that it agrees with the plain test, and what goes wrong."""
+"""`iris test --report`: the contents of the folder, their agreement with the plain test, and what is refused."""
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Callable
+from contextlib import redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
-from iris_cli.config.train import Noise, TrainConfig
-from iris_cli.training.train import train_run
+from iris_cli.app import main
+from iris_cli.console import LOG_EVERY, QUIET, VERBOSE
+from iris_cli.plots.style import save
 from tests.commands.errors import error_of
 from tests.training.makers import another_sky, write_pairs
 
@@ -27,6 +33,7 @@ MEASURES = {
     "near_far_error",
     "near_far_sign_right",
 }
+CALIBRATION = {"crps", "mean_absolute_error", "spread", "error_of_mean", "spread_skill"}
 CURVES = {
     "iou",
     "enclosed_mass_true",
@@ -36,134 +43,123 @@ CURVES = {
     "surface_density_pred",
     "power_ratio",
     "cross_correlation",
+    "rank_share",
+    "rank_share_dense",
+    "coverage",
+    "coverage_dense",
+    "error_of_spread",
 }
+FIGURES = {"pairs", "stress", "profiles", "spectra", "overlap", "calibration"}
+
+
+@dataclass(frozen=True)
+class Written:
+    """The folder of a report, its report.json, and what the command printed."""
+
+    folder: Path
+    values: dict[str, Any]
+    printed: dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """8 galaxies in the test split, two views each."""
-    splits = {"train": range(10), "validation": range(100, 104), "test": range(200, 216)}
-    return write_pairs(tmp_path_factory.mktemp("pairs") / "shards", splits)
+def report(trained_ensemble: Path, tiny_shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Written:
+    """Of an ensemble on 5 pairs of 3 galaxies, also against another family."""
+    family = write_pairs(tmp_path_factory.mktemp("other") / "family", {"test": range(500, 504)})
+    folder, printed = tmp_path_factory.mktemp("report") / "report", io.StringIO()
+    words = ("test", trained_ensemble, tiny_shards, "--report", folder, "--against", family, "--json", "-q")
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(printed), pytest.raises(SystemExit, match="0"):
+        for name in (LOG_EVERY, QUIET, VERBOSE):  # options set them
+            patch.setenv(name, "")
+        patch.setattr("sys.argv", ["iris", *map(str, words)])
+        patch.setattr("iris_cli.evaluation.report_folder.save", save_without_layout)
+        main()
+    return Written(folder, json.loads((folder / "report.json").read_text()), json.loads(printed.getvalue()))
 
 
-@pytest.fixture(scope="module")
-def ensemble(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / "ensemble"
-    folder.mkdir()
-    for seed in (1, 2, 3):
-        hyper = TrainConfig(
-            epochs=1, batch_size=4, batches_per_update=2, seed=seed, data=(str(shards),), noise=Noise(sigma_K=0.3)
-        )
-        train_run(hyper, folder / f"member-{seed:02d}", quiet=True)
-    return folder
+def save_without_layout(figure: Figure, path: Path, **how: Any) -> None:
+    """The layout takes most of a figure's time."""
+    figure.set_layout_engine(None)
+    save(figure, path, **how)
 
 
-@pytest.fixture(scope="module")
-def family(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_pairs(tmp_path_factory.mktemp("other") / "family", {"test": range(500, 504)})
-
-
-def test_a_report_holds_the_numbers_of_the_plain_test_and_much_more(
-    iris: Callable, ensemble: Path, shards: Path, family: Path, tmp_path: Path
+def test_a_report_has_the_numbers_of_the_plain_test(
+    iris: Callable, report: Written, trained_ensemble: Path, tiny_shards: Path
 ) -> None:
-    run, out = ensemble / "member-02", tmp_path / "report"
-    plain = json.loads(iris("test", run, shards, "--json", "-q").out)
-    ran = iris("test", run, shards, "--report", out, "--against", family, "--json", "-q")
-    assert ran.code == 0 and json.loads(ran.out)["report"] == str(out / "report.html"), ran.err
-    told = json.loads((out / "report.json").read_text())
-    assert {name: told[name] for name in plain} == plain  # to the last digit
-    assert list(told["sets"]) == ["normal", "noise only", "velocity mirrored", "against family"]
-    for found in told["sets"].values():
-        assert found["numbers"].keys() == MEASURES and found["curves"].keys() == CURVES
+    plain = json.loads(iris("test", trained_ensemble, tiny_shards, "--json", "-q").out)
+    assert {**plain, "report": str(report.folder / "report.html")} == report.printed
+    calibration = plain.pop("ensemble")
+    assert {name: report.values[name] for name in plain} == plain  # to the last digit
+    assert plain["members"] == 2 and calibration["nominal_coverage"] == [pytest.approx(1 / 3)]
+    assert calibration["spread"] > 0 and calibration["crps"] < calibration["mean_absolute_error"]
+    alone = json.loads(iris("test", trained_ensemble / "member-01", tiny_shards, "--json", "-q").out)
+    assert "ensemble" not in alone and alone["loss"] != plain["loss"]
+
+
+def test_every_set_of_inputs_has_numbers_and_curves_with_intervals(report: Written) -> None:
+    sets = report.values["sets"]
+    assert list(sets) == ["normal", "noise only", "velocity mirrored", "against family"]
+    for found in sets.values():
+        assert found["numbers"].keys() == MEASURES | CALIBRATION and found["curves"].keys() == CURVES
         for curve in found["curves"].values():
             assert len(curve["x"]) == len(curve["mean"]) == len(curve["low"]) == len(curve["median"])
-    normal = told["sets"]["normal"]
-    assert (normal["pairs"], normal["sources"]) == (16, 8) and told["sets"]["against family"]["sources"] == 2
+    assert (sets["normal"]["pairs"], sets["normal"]["sources"], sets["against family"]["sources"]) == (5, 3, 2)
     for name in MEASURES - {"skill"}:
-        number = normal["numbers"][name]
-        assert number["mean"] == told[name] and number["low"] <= number["mean"] <= number["high"], name
-    skill = normal["numbers"]["skill"]
-    assert skill["mean"] == pytest.approx(told["skill"]) and skill["low"] < skill["mean"] < skill["high"]
-    assert skill["median"] is None  # a number made of sums has none
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["report"]
+        number = sets["normal"]["numbers"][name]
+        assert number["mean"] == report.values[name] and number["low"] <= number["mean"] <= number["high"], name
+    skill = sets["normal"]["numbers"]["skill"]
+    assert skill["mean"] == pytest.approx(report.values["skill"]) and skill["low"] < skill["mean"] < skill["high"]
+    assert skill["median"] is None  # a function of sums has none
 
 
-def test_the_page_shows_every_table_and_holds_its_figures(
-    iris: Callable, ensemble: Path, shards: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "report"
-    ran = iris("test", ensemble, shards, "--report", out, "-q")
-    assert ran.code == 0 and "spread_skill" in ran.out and str(out / "report.html") in ran.out, ran.err
-    told = json.loads((out / "report.json").read_text())
-    assert told["members"] == 3
-    page, words = (out / "report.html").read_text(), (out / "report.md").read_text()
-    for name in ("loss", "crps", "coverage", "velocity mirrored", "noise only", "median", "95% interval"):
-        assert name in page and name in words, name
-    assert f"{told['loss']:.4g}" in page and f"{told['loss']:.4g}" in words
-    pictures = {"pairs", "stress", "profiles", "spectra", "overlap", "calibration"}
-    assert page.count("data:image/png;base64,") == len(pictures)
-    assert not re.search(r'(src|href)="(?!data:)', page)  # nothing outside the file
-    linked = set(re.findall(r"\]\((\w+)\.png\)", words))
-    assert linked == pictures == {path.stem for path in out.glob("*.png")}
-    for path in out.glob("*.png"):
-        assert (
-            f"--report {out}" in Image.open(path).info["Description"]
-        )  # a copy in a paper still says where it is from
-
-
-def test_an_ensemble_without_a_report_tells_spread_and_coverage(iris: Callable, ensemble: Path, shards: Path) -> None:
-    told = json.loads(iris("test", ensemble, shards, "--json", "-q").out)
-    found = told["ensemble"]
-    assert found["nominal_coverage"] == [0.5] and 0 <= found["coverage"][0] <= 1
-    assert found["spread"] > 0 and found["crps"] < found["mean_absolute_error"] and told["members"] == 3
-    alone = json.loads(iris("test", ensemble / "member-01", shards, "--json", "-q").out)
-    assert "ensemble" not in alone and alone["loss"] != told["loss"]
+def test_the_page_shows_every_table_and_embeds_its_figures(report: Written) -> None:
+    html, markdown = (report.folder / "report.html").read_text(), (report.folder / "report.md").read_text()
+    loss = f"{report.values['loss']:.4g}"
+    for text in ("loss", "crps", "velocity mirrored", "noise only", "median", "95% interval", "too narrow", loss):
+        assert text in html and text in markdown, text
+    assert html.count("data:image/png;base64,") == len(FIGURES)
+    assert not re.search(r'(src|href)="(?!data:)', html)  # nothing outside the file
+    linked = set(re.findall(r"\]\((\w+)\.png\)", markdown))
+    assert linked == FIGURES == {path.stem for path in report.folder.glob("*.png")}
+    for path in report.folder.glob("*.png"):  # a copy in a paper still has its origin
+        assert f"--report {report.folder}" in Image.open(path).info["Description"]
+    assert [path.name for path in report.folder.parent.iterdir()] == ["report"]
 
 
 def refused(iris: Callable, code: int, *words: object) -> str:
     return error_of(iris("test", *words, "-q"), code)
 
 
-def test_a_folder_that_is_there_is_kept_unless_it_may_go(
-    iris: Callable, ensemble: Path, shards: Path, tmp_path: Path
+def test_only_a_report_is_overwritten_and_only_if_asked(
+    iris: Callable, trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "note").write_text("mine")
-    run = ensemble / "member-01"
-    assert "exists" in refused(iris, 1, run, shards, "--report", tmp_path)
-    assert "something other than a report" in refused(iris, 1, run, shards, "--report", tmp_path, "--overwrite")
-    assert [p.name for p in tmp_path.iterdir()] == ["note"] and (tmp_path / "note").read_text() == "mine"
+    monkeypatch.setattr("iris_cli.evaluation.report_folder.draw_report", lambda *given: [])
+    pairs = write_pairs(tmp_path / "one galaxy", {"test": range(600, 602)})
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "note").write_text("mine")
+    assert "exists" in refused(iris, 1, trained_run, pairs, "--report", tmp_path / "mine")
+    assert "something other than a report" in refused(
+        iris, 1, trained_run, pairs, "--report", tmp_path / "mine", "--overwrite"
+    )
+    assert (tmp_path / "mine" / "note").read_text() == "mine" and len(list((tmp_path / "mine").iterdir())) == 1
     out = tmp_path / "report"
     out.mkdir()
     (out / "report.json").write_text("an older one")
     (out / "old.png").write_text("")
-    lone = write_pairs(tmp_path / "lone", {"test": range(600, 602)})
-    assert iris("test", run, lone, "--report", out, "--overwrite", "-q").code == 0
-    assert not (out / "old.png").exists()
-    # A single galaxy has no interval.
+    ran = iris("test", trained_run, pairs, "--report", out, "--overwrite", "-q")
+    assert ran.code == 0 and str(out / "report.html") in ran.out and not (out / "old.png").exists(), ran.err
     number = json.loads((out / "report.json").read_text())["sets"]["normal"]["numbers"]["loss"]
-    assert number["low"] is None and number["mean"] > 0
-    assert "too narrow" in (out / "report.md").read_text()
+    assert number["low"] is None and number["mean"] > 0  # a single galaxy has no interval
 
 
-def test_what_does_not_fit_is_told_before_anything_is_written(
-    iris: Callable, ensemble: Path, shards: Path, tmp_path: Path
+def test_what_does_not_fit_is_refused_before_anything_is_written(
+    iris: Callable, trained_run: Path, tiny_shards: Path, tmp_path: Path
 ) -> None:
-    run = ensemble / "member-01"
-    assert "--report" in refused(iris, 2, run, shards, "--against", shards)
+    assert "--report" in refused(iris, 2, trained_run, tiny_shards, "--against", tiny_shards)
     larger = write_pairs(tmp_path / "larger", {"test": range(4)}, grid=another_sky().scaled(64, 64, 16, 64))
-    said = refused(iris, 1, run, shards, "--report", tmp_path / "report", "--against", larger)
+    words = (1, trained_run, tiny_shards, "--report", tmp_path / "report", "--against")
+    said = refused(iris, *words, larger)
     assert "32 x 32" in said and "larger" in said
+    assert "is not a folder" in refused(iris, *words, tmp_path / "no")
     assert not (tmp_path / "report").exists()
-    assert "is not a folder" in refused(iris, 1, run, shards, "--report", tmp_path / "r", "--against", tmp_path / "no")
     (tmp_path / "empty" / "member-01").mkdir(parents=True)
-    assert "holds no checkpoint" in refused(iris, 1, tmp_path / "empty", shards)
-
-
-def test_members_of_two_kinds_are_refused(iris: Callable, ensemble: Path, shards: Path, tmp_path: Path) -> None:
-    import shutil
-
-    mixed = tmp_path / "mixed"
-    shutil.copytree(ensemble / "member-01", mixed / "member-01")
-    warm = write_pairs(tmp_path / "warm", {"train": range(8)}, quantity="temperature")
-    train_run(TrainConfig(epochs=1, batch_size=4, data=(str(warm),)), mixed / "member-02", quiet=True)
-    assert "differ in quantity" in refused(iris, 1, mixed, shards)
+    assert "holds no checkpoint" in refused(iris, 1, tmp_path / "empty", tiny_shards)

@@ -290,7 +290,7 @@ def test_overwrite_keeps_folders_and_checkpoints_that_are_not_the_run_s(
     for name in ("config.toml", "metrics.jsonl"):
         (tmp_path / "mine" / name).write_text("epochs = 3\n")
     error = refused(iris, 1, "train", tiny_shards, "--out", tmp_path / "mine", "--overwrite", *SHORT)
-    assert "other than a run" in error or "something else than a run" in error
+    assert "does not hold a run" in error
     assert [path.read_text() for path in (tmp_path / "mine").iterdir()] == ["epochs = 3\n"] * 2
     (run_copy / "checkpoints" / "kept.pt").write_text("mine")
     assert iris("train", tiny_shards, "--out", run_copy, "--overwrite", *SHORT).code == 0
@@ -322,16 +322,16 @@ def test_a_file_that_is_no_checkpoint_is_refused(
 ) -> None:
     odd = tmp_path / "odd.pt"
     odd.write_text("hello world\n")
-    assert "no whole checkpoint" in refused(iris, 1, "test", odd, tiny_shards)
-    assert "no whole state dict" in refused(iris, 1, "import-checkpoint", odd, tmp_path / "x", "--preset", "tiny")
+    assert "not a complete checkpoint" in refused(iris, 1, "test", odd, tiny_shards)
+    assert "not a complete state dict" in refused(iris, 1, "import-checkpoint", odd, tmp_path / "x", "--preset", "tiny")
     odd.write_bytes((trained_run / "checkpoints/best.pt").read_bytes()[:1000])
-    assert "no whole checkpoint" in refused(iris, 1, "test", odd, tiny_shards, "-q")
+    assert "not a complete checkpoint" in refused(iris, 1, "test", odd, tiny_shards, "-q")
     torch.save({"format": Path}, odd)  # a class, which only pickle can restore
-    assert "no whole checkpoint" in refused(iris, 1, "test", odd, tiny_shards, "-q")
+    assert "not a complete checkpoint" in refused(iris, 1, "test", odd, tiny_shards, "-q")
     body = torch.load(trained_run / "checkpoints/best.pt", weights_only=True)
     for changed in ({**body, "more": 1}, {"format": body["format"]}, {**body, "progress": {"epoch": 1, "x": 2}}):
         torch.save(changed, odd)
-        assert "does not hold what a checkpoint holds" in refused(iris, 1, "test", odd, tiny_shards)
+        assert "has not the contents of a checkpoint" in refused(iris, 1, "test", odd, tiny_shards)
 
 
 # --- processes and memory ---------------------------------------------------------------------------------------------

@@ -210,7 +210,7 @@ def test_what_all_ranks_meet_is_told_once(shards: Path, tmp_path: Path) -> None:
         timeout=60,
     )
     assert ran.returncode == 2
-    assert ran.stderr.splitlines() == ["error: unknown network 'papr' (did you mean 'paper'?)"]
+    assert ran.stderr.splitlines() == ["error: unknown network 'papr'", "hint: did you mean 'paper'?"]
 
 
 def test_ranks_end_when_their_launcher_is_killed(shards: Path, tmp_path: Path) -> None:

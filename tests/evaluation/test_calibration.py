@@ -1,4 +1,4 @@
-"""Calibration, against ensembles of which it is known whether they are calibrated."""
+"""Calibration of ensembles that are known to be calibrated, or not."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ def test_choosing_occupied_pixels_leaves_uniform_ranks_uniform() -> None:
     np.testing.assert_allclose(shares, 1 / 6, atol=0.01)
 
 
-def test_an_ensemble_that_is_too_sure_has_a_bowl_and_covers_too_little() -> None:
+def test_ranks_of_an_overconfident_ensemble_are_a_bowl_and_cover_too_little() -> None:
     shares = ranks(normal(5, 4, 1, 64, 64, scale=0.3), normal(4, 1, 64, 64, seed=1))
     assert shares[0] > 0.3 and shares[-1] > 0.3
     assert (calibration.coverage(shares) < 0.6 * calibration.nominal_coverage(5)).all()
 
 
-def test_the_central_intervals_of_k_members_cover_what_order_statistics_say() -> None:
+def test_nominal_coverage_is_that_of_order_statistics() -> None:
     np.testing.assert_allclose(calibration.nominal_coverage(4), [0.6, 0.2])
     np.testing.assert_allclose(calibration.nominal_coverage(5), [4 / 6, 2 / 6])
     np.testing.assert_allclose(calibration.coverage(np.array([0.1, 0.2, 0.4, 0.2, 0.1])), [0.8, 0.4])
 
 
-def test_where_all_are_empty_every_rank_is_as_good() -> None:
+def test_ties_are_divided_among_the_ranks() -> None:
     empty = torch.zeros(3, 1, 1, 4, 4, dtype=torch.float64)
     np.testing.assert_allclose(ranks(empty, empty[0]), 0.25)
     assert np.isnan(ranks(empty, empty[0], occupied=1.0)).all()
@@ -58,13 +58,13 @@ def test_crps_of_a_calibrated_normal_ensemble_is_one_over_root_pi() -> None:
 @pytest.mark.skipif(
     not hasattr(regression, "continuous_ranked_probability_score"), reason="the oldest torchmetrics has no CRPS"
 )
-def test_crps_is_that_of_torchmetrics_but_for_its_bias() -> None:
-    """Theirs divides the members' distances by 2 K^2, the fair form by 2 K (K - 1)."""
+def test_crps_is_that_of_torchmetrics_without_its_bias() -> None:
+    """torchmetrics divides the members' distances by 2 K^2, the fair form by 2 K (K - 1)."""
     members, true = normal(6, 1, 1, 30, 30), normal(1, 1, 30, 30, seed=1)
     flat = members.flatten(1).T
-    theirs = regression.continuous_ranked_probability_score(flat, true.flatten())
+    biased = regression.continuous_ranked_probability_score(flat, true.flatten())
     distances = (flat[:, :, None] - flat[:, None, :]).abs().sum(dim=(1, 2)).mean()
-    fair = theirs + distances / (2 * 36) - distances / (2 * 30)
+    fair = biased + distances / (2 * 36) - distances / (2 * 30)
     assert calibration.crps(members, true).item() == pytest.approx(fair.item(), rel=1e-9)
 
 
@@ -78,8 +78,8 @@ def test_spread_is_skill_for_a_calibrated_ensemble_of_any_size() -> None:
         found = calibration.spread_and_error(normal(members, 2, 1, 256, 256), normal(2, 1, 256, 256, seed=1))
         variance, error = (found[name].sum(dim=0).numpy()[-1:] for name in ("variance", "squared_error"))
         assert calibration.spread_skill(variance, error, members)[0] == pytest.approx(1.0, rel=0.02)
-        sure = calibration.spread_skill(0.25 * variance, error, members)[0]
-        assert sure == pytest.approx(0.5, rel=0.02)
+        overconfident = calibration.spread_skill(0.25 * variance, error, members)[0]
+        assert overconfident == pytest.approx(0.5, rel=0.02)
 
 
 def test_the_error_is_larger_where_the_members_spread_more() -> None:

@@ -36,7 +36,7 @@ def test_the_loss_of_each_image_averages_to_that_of_the_batch(images: int) -> No
 
 
 @pytest.mark.parametrize("r", [0.0, 1e-8, 0.3, -0.3, 1.0, 77.0, -9.99e3, 1e6, 9.9e8])
-def test_the_loss_and_its_slope_are_exact_for_every_residual_that_can_be(r: float) -> None:
+def test_the_loss_and_its_slope_are_exact_for_every_physical_residual(r: float) -> None:
     x = torch.full((2, 1, 3, 3), r, requires_grad=True)
     value = asinh_of_square(x)
     value.sum().backward()
@@ -58,7 +58,7 @@ class AbsoluteLoss(PhysicalLoss):
         return self.normed_residual(pred, true).abs().mean()
 
 
-def test_a_loss_of_ones_own_is_found_by_its_name() -> None:
+def test_a_subclass_is_found_by_its_name() -> None:
     assert isinstance(physical_loss(TrainConfig(physical_loss="AbsoluteLoss")), AbsoluteLoss)
 
 
@@ -68,7 +68,7 @@ def test_an_unknown_loss_is_refused_with_the_nearest() -> None:
     assert "ScaledDensityLoss" in refused.value.hint
 
 
-def test_an_infinite_residual_is_no_large_one() -> None:
+def test_an_infinite_residual_gives_nan() -> None:
     """It comes of data or of weights that are broken; a step with it must not count."""
     assert asinh_of_square(torch.tensor([1e30])).isfinite().all()
     assert not asinh_of_square(torch.tensor([torch.inf, -torch.inf, torch.nan])).isfinite().any()

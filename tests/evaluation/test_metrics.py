@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torchmetrics.functional.classification import binary_jaccard_index
 
-from iris_cli.config.grid import Grid
 from iris_cli.evaluation import metrics
 from iris_cli.evaluation.evaluate import Totals
 from iris_cli.evaluation.loss import ScaledDensityLoss
 from iris_cli.evaluation.metrics import MEASURES, Maps, pixel_volume
 from iris_cli.evaluation.report import Report, skill
+from tests.training.makers import GRID, images
 
-GRID = Grid().scaled(32, 32, 16, 32)
 LOSS = ScaledDensityLoss()
 
 
@@ -59,7 +59,7 @@ def test_empty_pixels_do_not_enter_the_dex_error() -> None:
     assert metrics.rmse_dex(maps(wrong_where_empty, true)).item() == 0.0
 
 
-def test_pearson_is_that_of_numpy_and_nothing_correlates_with_a_flat_map() -> None:
+def test_pearson_is_that_of_numpy_and_zero_for_a_flat_map() -> None:
     pred, true = random_maps(3, 1), random_maps(3, 2)
     pred[2] = 0.0
     n = float(LOSS.normalization)
@@ -71,19 +71,19 @@ def test_pearson_is_that_of_numpy_and_nothing_correlates_with_a_flat_map() -> No
     np.testing.assert_allclose(metrics.pearson_asinh(maps(pred, true)), expected, rtol=1e-5)
 
 
-def test_the_heavier_half_is_the_nearer_if_more_mass_lies_there() -> None:
+def test_the_split_is_positive_if_the_nearer_half_has_more_mass() -> None:
     split = maps(halves(3.0, 1.0), halves(3.0, 1.0)).split(halves(3.0, 1.0).double())
     assert split.item() == pytest.approx(0.5, abs=0.03)  # far pixels are a little larger
 
 
-def test_near_far_sign_is_asked_of_uneven_galaxies_only() -> None:
+def test_the_near_far_sign_counts_for_uneven_galaxies_only() -> None:
     true = torch.cat([halves(3, 1), halves(3, 1), halves(1, 1), halves(1, 3)])
     pred = torch.cat([halves(2, 1), halves(1, 2), halves(9, 1), halves(0, 0)])
     signs = metrics.near_far_sign_right(maps(pred, true)).tolist()
     assert signs[0] == 1 and signs[1] == 0 and math.isnan(signs[2]) and signs[3] == 0
 
 
-def test_trivial_predictors_see_zero_and_the_mean_image() -> None:
+def test_trivial_predictors_are_an_empty_map_and_the_mean_image() -> None:
     true = random_maps(2)
     zero = LOSS.per_sample(torch.zeros(2, 1, 32, 32), true).double()
     torch.testing.assert_close(metrics.loss_of_zero(maps(true, true)), zero)
@@ -92,7 +92,7 @@ def test_trivial_predictors_see_zero_and_the_mean_image() -> None:
     assert metrics.loss_of_mean_image(maps(true, true)).isnan().all()
 
 
-def test_totals_do_not_depend_on_how_pairs_are_shared_out() -> None:
+def test_totals_do_not_depend_on_how_pairs_are_divided_among_ranks() -> None:
     values = {"a": torch.tensor([1.0, math.nan, 5.0, 2.0], dtype=torch.float64)}
     whole, first, second = Totals(("a",)), Totals(("a",)), Totals(("a",))
     whole.add(values)
@@ -103,7 +103,7 @@ def test_totals_do_not_depend_on_how_pairs_are_shared_out() -> None:
     assert whole.means() == {"a": pytest.approx(8 / 3)} and whole.count() == 4 and whole.count("a") == 3
 
 
-def test_a_report_counts_the_galaxies_behind_each_number() -> None:
+def test_a_report_counts_the_pairs_behind_each_number() -> None:
     totals = Totals(MEASURES)
     true = torch.cat([halves(3, 1), halves(1, 1)])
     totals.add({name: function(maps(true, true)).double() for name, function in MEASURES.items()})
@@ -113,7 +113,21 @@ def test_a_report_counts_the_galaxies_behind_each_number() -> None:
     assert [row[0] for row in report.rows()][:3] == ["pairs", "loss", "loss_zero"]
 
 
-def test_skill_is_counted_from_the_better_trivial_predictor() -> None:
+def test_skill_is_relative_to_the_better_trivial_predictor() -> None:
     assert skill(0.3, 0.6, 0.5) == pytest.approx(0.4)
     assert skill(0.3, 0.6, None) == pytest.approx(0.5)
     assert skill(None, 0.6) is None and skill(0.3, None) is None
+
+
+def test_overlap_above_a_threshold_is_that_of_torchmetrics() -> None:
+    true = torch.stack([torch.from_numpy(images(i, GRID)[1]) for i in range(4)]).double()
+    pred = true.roll(2, dims=-1) * 1.3
+    overlap = metrics.iou(maps(pred, true))
+    for column, level in enumerate(metrics.THRESHOLDS):
+        for row in range(4):
+            above = [image[row] >= level * float(LOSS.normalization) for image in (pred, true)]
+            if not (above[0] | above[1]).any():
+                assert overlap[row, column].isnan()
+            else:
+                expected = binary_jaccard_index(above[0].int(), above[1].int())
+                assert overlap[row, column].item() == pytest.approx(expected.item(), abs=1e-6)

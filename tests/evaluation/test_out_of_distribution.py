@@ -48,18 +48,18 @@ def test_galaxies_of_the_same_kind_are_like_the_training_set(inputs: TrainingInp
     ],
     ids=["mirrored", "bright", "faint", "noise", "nothing", "elsewhere"],
 )
-def test_other_images_are_not(inputs: TrainingInputs, strange: NDArray) -> None:
+def test_other_images_are_unlike_it(inputs: TrainingInputs, strange: NDArray) -> None:
     assert all(inputs.score(image).unlike for image in strange)
 
 
-def test_an_image_becomes_sixteen_numbers_as_the_pages_say(inputs: TrainingInputs) -> None:
+def test_an_image_has_sixteen_features_as_the_docs_say(inputs: TrainingInputs) -> None:
     assert inputs.held_out.shape == (100, 16)
     docs = Path(__file__).parents[2] / "docs"
     for name in ("method.md", "cubes.md"):
         assert "sixteen numbers" in (docs / name).read_text(encoding="utf-8")
 
 
-def test_summaries_say_what_is_unusual(inputs: TrainingInputs) -> None:
+def test_summaries_show_what_is_unusual(inputs: TrainingInputs) -> None:
     usual, mirrored = (inputs.score(image).summaries for image in (galaxies(1, 5)[0], galaxies(1, 5)[0][:, ::-1]))
     assert 2 < usual["lv_correlation"].percentile < 98
     assert mirrored["lv_correlation"].percentile in (0.0, 100.0)
@@ -72,7 +72,7 @@ def test_the_unit_of_the_images_does_not_matter(inputs: TrainingInputs) -> None:
         assert in_mK.score(1e3 * image).score == pytest.approx(inputs.score(image).score, rel=1e-3)
 
 
-def test_few_training_images_do_not_break_it() -> None:
+def test_scores_are_finite_with_few_training_images() -> None:
     few = fit(Reduced.of(galaxies(6, 0, size=8)), Reduced.of(galaxies(3, 1, size=8)), np.zeros((0, 2)))
     assert np.isfinite(few.score(galaxies(1, 2, size=8)[0]).score)
 

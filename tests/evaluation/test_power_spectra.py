@@ -1,4 +1,4 @@
-"""Power spectra, against waves and filters whose spectra are known."""
+"""Power spectra of waves and filters whose spectra are known."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def noise(seed: int, maps: int = 4) -> Tensor:
     return torch.rand(maps, 1, 128, 128, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def test_a_wave_shines_at_its_own_wavelength() -> None:
+def test_a_wave_has_its_power_at_its_own_wavelength() -> None:
     step_r, step_l = Plane.of(GRID).step_pc
     for along in (0, 1):
         place = np.arange(128)[:, None] * step_r if along == 0 else np.arange(128)[None, :] * step_l
@@ -40,7 +40,7 @@ def test_a_constant_added_changes_nothing() -> None:
     torch.testing.assert_close(BINS.powers(true + 7.0, true).ratio, torch.ones(4, len(BINS), dtype=torch.float64))
 
 
-def test_a_beam_takes_away_what_its_transform_says() -> None:
+def test_a_beam_removes_power_by_its_transform() -> None:
     """White noise smoothed by a Gaussian of sigma s keeps exp(-4 pi^2 s^2 k^2) of its power, and all correlation."""
     sigma_pc = 6.0
     true = noise(1, 16)
@@ -66,13 +66,13 @@ def test_the_spectrum_of_white_noise_is_flat() -> None:
     assert power[3:].std() / power[3:].mean() < 0.1
 
 
-def test_maps_that_have_nothing_to_do_with_one_another_do_not_correlate() -> None:
+def test_unrelated_maps_do_not_correlate() -> None:
     correlation = BINS.powers(noise(3, 32), noise(4, 32)).correlation.mean(0)
     assert (correlation[4:].abs() < 0.05).all() and (correlation.abs() < 0.5).all()
 
 
 def test_power_is_that_of_the_whole_transform() -> None:
-    """rfft leaves half of the modes out; their sum, weighted, is that of the full transform."""
+    """rfft omits half of the modes; the weighted sum of the others is that of the full transform."""
     true = noise(5, 1)
     mean = (true * BINS.window).sum() / BINS.window.sum()
     whole = torch.fft.fft2((true - mean) * BINS.window).abs().square()[0, 0].numpy()

@@ -43,14 +43,14 @@ def test_the_surface_density_of_an_exponential_disc_is_that_of_the_disc() -> Non
     assert seen[0] == pytest.approx(expected[0], rel=0.03)  # the mean over the innermost ring is not its middle
 
 
-def test_a_ring_is_where_it_is_and_nothing_is_inside() -> None:
+def test_a_ring_of_gas_has_no_mass_inside() -> None:
     rings, radius = annuli(), Plane.of(GRID).radius_pc
     seen = rings.mass(image((radius > 95.0) & (radius < 105.0)).double())[0].numpy()
     assert 90.0 < rings.centres_pc[np.argmax(seen)] < 110.0
     assert seen[rings.edges_pc[1:] < 95.0].sum() == 0.0
 
 
-def test_masses_of_rings_are_those_of_the_map_as_far_as_it_is_complete() -> None:
+def test_masses_of_rings_add_up_to_the_mass_within_the_largest() -> None:
     rings, plane = annuli(), Plane.of(GRID)
     density = np.random.default_rng(0).random((256, 256))
     inside = plane.radius_pc < rings.edges_pc[-1]

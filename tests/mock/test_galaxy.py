@@ -46,15 +46,15 @@ def test_a_galaxy_turns_like_the_milky_way_from_every_side() -> None:
         assert sense_of_rotation(galaxy.tensor(TINY, view_deg), TINY) > 0.1
 
 
-def test_near_gas_recedes_on_average_because_gas_sinks_inwards(tensors: list[np.ndarray]) -> None:
-    """The arrow of time: what lets near and far be told apart."""
+def test_near_gas_recedes_on_average_because_gas_flows_inwards(tensors: list[np.ndarray]) -> None:
+    """The inflow distinguishes near from far."""
     flow = np.mean([tensor[RHO] * tensor[V_LOS] for tensor in tensors], axis=(0, 2, 3))
     mass = np.mean([tensor[RHO] for tensor in tensors], axis=(0, 2, 3))
     near, far = (flow[half].sum() / mass[half].sum() for half in (slice(32), slice(32, 64)))
     assert near > 10.0 and far < -10.0  # km/s
 
 
-def test_seen_from_behind_velocities_and_longitudes_are_reversed() -> None:
+def test_from_the_far_side_velocities_and_longitudes_are_reversed() -> None:
     """From the far side, near is far, left is right, and receding is approaching (perspective aside)."""
     galaxy = draw_galaxy(MockConfig(), 0, 2)
     front, back = galaxy.tensor(TINY, 10.0), galaxy.tensor(TINY, 190.0)
@@ -64,7 +64,7 @@ def test_seen_from_behind_velocities_and_longitudes_are_reversed() -> None:
     assert np.corrcoef(front[V_LOS][heavy], -turned[V_LOS][heavy])[0, 1] > 0.97
 
 
-def test_a_lane_is_a_gaussian_of_its_width_across_that_flows_inwards() -> None:
+def test_a_lane_has_a_gaussian_cross_section_and_flows_inwards() -> None:
     orbit = Orbit(90.0, 50.0, 20.0, 0.0, 0.0, 100.0)
     lane = Lane(azimuth_rad=0.3, n_H_cm3=500.0, winding=0.8, width_pc=12.0, length_pc=200.0, inflow_km_s=60.0)
     radius = 150.0
@@ -93,7 +93,7 @@ def test_filling_slab_by_slab_gives_the_same_tensor(monkeypatch: pytest.MonkeyPa
     assert np.array_equal(galaxy.tensor(TINY, 20.0), whole)
 
 
-def test_cells_lie_where_longitude_latitude_and_distance_put_them() -> None:
+def test_cells_have_the_positions_of_their_coordinates() -> None:
     where = cells(TINY, 0.0)
     distance = np.sqrt((where.x - 8277.0) ** 2 + where.y**2 + where.z**2)
     assert distance == pytest.approx(np.broadcast_to(TINY.distance.centres()[:, None, None], distance.shape))
@@ -102,7 +102,7 @@ def test_cells_lie_where_longitude_latitude_and_distance_put_them() -> None:
     assert where.x[0, 32, 8] > where.x[-1, 32, 8]  # index 0 is nearest
 
 
-def test_turbulence_has_the_power_law_that_was_asked_for() -> None:
+def test_turbulence_has_the_requested_power_law() -> None:
     field = random_field(np.random.default_rng(0), (64, 64, 64), 1.0, 11 / 3, 32.0)
     power = np.abs(np.fft.fftn(field)) ** 2
     k = np.sqrt(sum(q**2 for q in np.meshgrid(*[np.fft.fftfreq(64)] * 3, indexing="ij")))

@@ -1,4 +1,4 @@
-"""Gas that is partly atomic, and molecules that hydrogen atoms do not excite: a line too faint, and a word about it."""
+"""The warning for partly atomic gas and molecules without rates for hydrogen atoms, whose lines are too faint."""
 
 from __future__ import annotations
 
@@ -15,50 +15,50 @@ from iris_cli.observers.checks import tracer_mean_x_H2
 from iris_cli.observers.emission import Matter
 from tests.observers.gas import see, stacked, uniform
 
-TOLD = "partly atomic"
+WARNING = "partly atomic"
 
 
 @pytest.fixture(autouse=True)
-def nobody_was_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_warnings_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "_warned_lines", set())
 
 
 @pytest.fixture
-def told(capsys: pytest.CaptureFixture[str]) -> Callable[..., int]:
-    """How often one look at the gas says that it is atomic."""
+def warnings(capsys: pytest.CaptureFixture[str]) -> Callable[..., int]:
+    """The number of warnings of one observation."""
 
     def look(gas: dict[str, np.ndarray], **options: str) -> int:
         see(gas, **({"populations": "non-lte"} | options))
-        return capsys.readouterr().err.count(TOLD)
+        return capsys.readouterr().err.count(WARNING)
 
     return look
 
 
-def test_atomic_gas_is_told_of_once_for_each_line(told: Callable[..., int]) -> None:
+def test_atomic_gas_causes_one_warning_per_line(warnings: Callable[..., int]) -> None:
     atomic = uniform(x_H2=0.1)
-    assert [told(atomic), told(atomic), told(atomic, transition="1-0")] == [1, 0, 1]
+    assert [warnings(atomic), warnings(atomic), warnings(atomic, transition="1-0")] == [1, 0, 1]
 
 
-def test_molecular_gas_is_not(told: Callable[..., int]) -> None:
-    assert told(uniform(x_H2=0.48)) == 0
+def test_molecular_gas_causes_no_warning(warnings: Callable[..., int]) -> None:
+    assert warnings(uniform(x_H2=0.48)) == 0
 
 
-def test_lte_needs_no_collisions_and_so_no_warning(told: Callable[..., int]) -> None:
-    assert told(uniform(x_H2=0.1), populations="lte") == 0
+def test_lte_causes_no_warning(warnings: Callable[..., int]) -> None:
+    assert warnings(uniform(x_H2=0.1), populations="lte") == 0
 
 
-def test_a_lamda_file_with_rates_for_atoms_is_enough(told: Callable[..., int], shared_data: Path) -> None:
+def test_a_lamda_file_with_rates_for_atoms_causes_no_warning(warnings: Callable[..., int], shared_data: Path) -> None:
     if not (path := shared_data / "13co_lamda.dat").exists():
         pytest.skip(f"{path} is not there")
-    assert told(uniform(x_H2=0.1), molecule=str(path), tracer_per_CO=0.04) == 0
+    assert warnings(uniform(x_H2=0.1), molecule=str(path), tracer_per_CO=0.04) == 0
 
 
-def test_gas_without_tracer_or_too_hot_for_it_does_not_count(told: Callable[..., int]) -> None:
+def test_gas_without_tracer_or_too_hot_for_it_does_not_count(warnings: Callable[..., int]) -> None:
     molecular = uniform(x_H2=0.5)
-    assert told(stacked(molecular, uniform(20, x_H2=0.0, x_CO=0.0))) == 0
-    assert told(stacked(molecular, uniform(20, x_H2=0.0, T_K=np.inf))) == 0
-    assert told(uniform(x_CO=0.0, x_H2=0.0)) == 0
-    assert told(stacked(molecular, uniform(20, x_H2=0.0))) == 1
+    assert warnings(stacked(molecular, uniform(20, x_H2=0.0, x_CO=0.0))) == 0
+    assert warnings(stacked(molecular, uniform(20, x_H2=0.0, T_K=np.inf))) == 0
+    assert warnings(uniform(x_CO=0.0, x_H2=0.0)) == 0
+    assert warnings(stacked(molecular, uniform(20, x_H2=0.0))) == 1
 
 
 def test_the_mean_is_weighted_with_the_tracer() -> None:
@@ -68,15 +68,15 @@ def test_the_mean_is_weighted_with_the_tracer() -> None:
     assert tracer_mean_x_H2(matter, 5e4) == pytest.approx(0.4)
 
 
-def test_preobserve_and_observe_say_so_once(iris: Callable, tmp_path: Path) -> None:
+def test_preobserve_and_observe_warn_once(iris: Callable, tmp_path: Path) -> None:
     galaxies = tmp_path / "galaxies"
-    assert iris("mock", galaxies, "-n", 2, "-q").code == 0
-    assert TOLD not in iris("observe", galaxies, 0, "--out", tmp_path / "molecular.fits").err
+    assert iris("mock", galaxies, "-n", 2, "--views", 1, "--preset", "tiny", "-q").code == 0
+    assert WARNING not in iris("observe", galaxies, 0, "--out", tmp_path / "molecular.fits").err
     for path in galaxies.glob("*.npy"):
         tensor = np.load(path)
         tensor[axes.X_H2] *= 0.3
         np.save(path, tensor)
-    assert iris("observe", galaxies, 0, "--out", tmp_path / "atomic.fits").err.count(TOLD) == 1
+    assert iris("observe", galaxies, 0, "--out", tmp_path / "atomic.fits").err.count(WARNING) == 1
     checks._warned_lines.clear()
     ran = iris("preobserve", galaxies, tmp_path / "pairs")
-    assert ran.code == 0 and ran.err.count(TOLD) == 1
+    assert ran.code == 0 and ran.err.count(WARNING) == 1

@@ -7,7 +7,7 @@ from iris_cli.observers.beam import beam_weights, convolve
 
 
 def test_a_point_becomes_a_gaussian_of_the_beams_width() -> None:
-    """Of 60 arcsec: half the peak 30 arcsec from it, a sixteenth 60 arcsec from it."""
+    """FWHM of 60 arcsec: half the peak at 30 arcsec, a sixteenth at 60 arcsec."""
     sky = torch.zeros(101, dtype=torch.float64)
     sky[50] = 1.0
     seen = convolve(sky, beam_weights(60.0, 10.0 / 3600.0), 0)
@@ -25,6 +25,6 @@ def test_the_beam_conserves_flux_up_to_the_edges(axis: int, fwhm_arcsec: float) 
     assert seen.sum(dim=axis).numpy() == pytest.approx(sky.sum(dim=axis).numpy(), rel=1e-12)
 
 
-def test_no_beam_leaves_the_sky_as_it_is() -> None:
+def test_a_beam_of_zero_width_changes_nothing() -> None:
     sky = torch.rand(12, 9)
     assert torch.equal(convolve(sky, beam_weights(0.0, 0.01), 0), sky)

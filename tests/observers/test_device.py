@@ -1,4 +1,4 @@
-"""Which backend works, and where; a GPU is stood in for, since hardly any machine that runs this has one."""
+"""The choice of backend and device. The GPU is simulated, because most machines that run the tests have none."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
 
-def test_a_gpu_is_taken_where_there_is_one_and_most_of_its_free_memory(gpu: None) -> None:
+def test_auto_uses_a_gpu_and_most_of_its_free_memory(gpu: None) -> None:
     assert choose_device("auto").type == choose_device("cuda").type == "cuda"
     assert choose_device("cpu").type == "cpu"
     assert working_memory_GiB(torch.device("cuda"), 4.0) == pytest.approx(6.0)
     assert working_memory_GiB(torch.device("cpu"), 4.0) == 4.0
 
 
-def test_the_ranks_of_a_machine_take_its_gpus_in_turn(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_ranks_of_a_machine_use_its_gpus_in_turn(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [gpu_of_rank({"LOCAL_RANK": str(rank)}, 4) for rank in range(6)] == [0, 1, 2, 3, 0, 1]
     assert gpu_of_rank({"SLURM_LOCALID": "3", "LOCAL_RANK": "1"}, 4) == 1
     assert (
@@ -59,7 +59,7 @@ def test_without_a_gpu_asking_for_one_is_an_error(no_gpu: None) -> None:
         choose_device("gpu")
 
 
-def test_only_torch_goes_to_a_gpu() -> None:
+def test_only_torch_runs_on_a_gpu() -> None:
     assert SyntheticConfig(backend="torch", device="cuda").device == SyntheticConfig(device="cuda").device == "cuda"
     for backend in ("compiled", "reference"):
         with pytest.raises(UsageError, match=backend):
@@ -70,19 +70,19 @@ def test_auto_is_torch_on_a_gpu(gpu: None) -> None:
     assert choose_backend("auto", "auto") == choose_backend("auto", "cuda") == ("torch", "cuda")
     assert choose_backend("auto", "cpu") == choose_backend("compiled", "auto") == ("compiled", "cpu")
     assert choose_backend("torch", "cpu") == ("torch", "cpu")
-    told = SyntheticObserver(GRID_PRESETS["tiny"]).describe()
-    assert (told["backend"], told["device"]) == ("torch", "cuda")
+    description = SyntheticObserver(GRID_PRESETS["tiny"]).describe()
+    assert (description["backend"], description["device"]) == ("torch", "cuda")
 
 
-def test_auto_is_the_compiled_form_without_one(no_gpu: None) -> None:
+def test_auto_is_the_compiled_backend_without_a_gpu(no_gpu: None) -> None:
     assert choose_backend("auto", "auto") == choose_backend("auto", "cpu") == ("compiled", "cpu")
     with pytest.raises(UsageError, match="no GPU"):
         choose_backend("auto", "cuda")
-    told = SyntheticObserver(GRID_PRESETS["tiny"]).describe()
-    assert (told["backend"], told["device"]) == ("compiled", "cpu")
+    description = SyntheticObserver(GRID_PRESETS["tiny"]).describe()
+    assert (description["backend"], description["device"]) == ("compiled", "cpu")
 
 
-def test_without_a_gpu_auto_makes_the_compiled_forms_bytes(no_gpu: None) -> None:
+def test_without_a_gpu_auto_gives_the_bytes_of_the_compiled_backend(no_gpu: None) -> None:
     gas = uniform(5, v_los_m_s=np.arange(5) * 2e3)
     cubes = [
         observe_arrays(**gas, dr_m=units.M_PER_PC, v_edges_m_s=EDGES_M_S, populations="lte", **chosen)
@@ -92,7 +92,7 @@ def test_without_a_gpu_auto_makes_the_compiled_forms_bytes(no_gpu: None) -> None
 
 
 def test_on_a_gpu_auto_gives_torch_single_precision(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Gas in float64 would go around the kernel and be slow."""
+    """Gas in float64 would not use the kernel and be slow."""
     monkeypatch.setattr(torch_windows, "choose_device", lambda name: {"cuda": torch.device("cpu")}[name])
     gas = uniform(5, v_los_m_s=np.arange(5) * 2e3)
     given = {"dr_m": units.M_PER_PC, "v_edges_m_s": EDGES_M_S, "populations": "lte"}
@@ -101,7 +101,7 @@ def test_on_a_gpu_auto_gives_torch_single_precision(gpu: None, monkeypatch: pyte
     assert cube == pytest.approx(asked, abs=1e-4 * asked.max())
 
 
-def test_a_full_gpu_gets_smaller_pieces_and_at_last_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_gpu_gets_smaller_pieces_and_finally_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     allowed: list[float] = []
     in_pieces = torch_windows._in_pieces
 
@@ -120,8 +120,8 @@ def test_a_full_gpu_gets_smaller_pieces_and_at_last_an_error(monkeypatch: pytest
         observe_arrays(**uniform(), **options, device="cpu")
 
 
-def test_the_observer_asks_for_the_device_that_was_chosen(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`meta` holds shapes and no numbers: whatever reaches it was moved there."""
+def test_the_arrays_are_moved_to_the_chosen_device(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`meta` is a device without data: arrays are there only if they were moved."""
     went: list[torch.device] = []
 
     def seen(matter, setup, regime, dr_m, edges, accuracy):  # type: ignore[no-untyped-def]
@@ -138,9 +138,7 @@ def test_the_observer_asks_for_the_device_that_was_chosen(gpu: None, monkeypatch
 
 
 @pytest.mark.parametrize("regime", ["thick", "selective"])
-def test_pieces_of_rays_that_fit_into_little_memory_make_the_same_cube(
-    regime: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pieces_of_rays_give_the_same_cube(regime: str, monkeypatch: pytest.MonkeyPatch) -> None:
     gas = {name: np.tile(field, (1, 7, 1)) for name, field in uniform(6, v_los_m_s=np.arange(6) * 1e3).items()}
     gas["T_gas_K"] = gas["T_gas_K"] * np.linspace(0.5, 3.0, 7)[None, :, None]
     options = {
@@ -166,24 +164,24 @@ def test_pieces_of_rays_that_fit_into_little_memory_make_the_same_cube(
 
 @pytest.fixture
 def galaxies(iris: Callable, tmp_path: Path) -> Path:
-    assert iris("mock", tmp_path / "galaxies", "-n", 2, "-q").code == 0
+    assert iris("mock", tmp_path / "galaxies", "-n", 2, "--views", 1, "--preset", "tiny", "-q").code == 0
     return tmp_path / "galaxies"
 
 
 def recorded(pairs: Path) -> tuple[str, str]:
-    """What an index says who computed."""
-    told = json.loads((pairs / "index.json").read_text())["attributes"]
-    for place in (told["observer"], told["config"]["synthetic"]):
-        assert (place["backend"], place["device"]) == (told["observer"]["backend"], told["observer"]["device"])
-    return told["observer"]["backend"], told["observer"]["device"]
+    """Backend and device recorded in an index."""
+    attributes = json.loads((pairs / "index.json").read_text())["attributes"]
+    observer, config = attributes["observer"], attributes["config"]["synthetic"]
+    assert (config["backend"], config["device"]) == (observer["backend"], observer["device"])
+    return observer["backend"], observer["device"]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Its files, but for the record of the commands that wrote them."""
+    """The files, except the record of the commands."""
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "commands.jsonl"}
 
 
-def test_a_set_that_was_begun_without_a_gpu_goes_on_without_one(
+def test_a_set_begun_without_a_gpu_is_resumed_without_one(
     iris: Callable, galaxies: Path, tmp_path: Path, no_gpu: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pairs = tmp_path / "pairs"
@@ -200,7 +198,7 @@ def test_a_set_that_was_begun_without_a_gpu_goes_on_without_one(
     assert ran.code == 1 and "with other options" in ran.err
 
 
-def test_a_set_that_was_begun_on_a_gpu_is_refused_where_there_is_none(
+def test_a_set_begun_on_a_gpu_is_not_resumed_without_one(
     iris: Callable, galaxies: Path, tmp_path: Path, gpu: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pairs = tmp_path / "pairs"

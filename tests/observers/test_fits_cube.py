@@ -1,4 +1,4 @@
-"""A cube on disk: where on the sky and at which velocity a bright cell is found again."""
+"""FITS cubes: coordinates of a bright cell, and moments."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from iris_cli.observers.fits_cube import header, moments, on_sky, write_cube
 GRID = GRID_PRESETS["tiny"].scaled(8, 20, 6, 48)
 
 
-def test_a_bright_pixel_lies_where_its_coordinates_say(tmp_path: Path) -> None:
+def test_a_bright_pixel_has_its_coordinates(tmp_path: Path) -> None:
     cube = np.zeros((20, 6, 48), dtype=np.float32)
     cube[3, 4, 40] = 1.0
     write_cube(tmp_path / "cube.fits", on_sky(cube), header(GRID, 220.4e9, "K", 30.0), ("made here",))

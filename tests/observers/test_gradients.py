@@ -1,4 +1,4 @@
-"""The torch backend's gradients against finite differences, and against the reference's."""
+"""Gradients of the differentiable backends against finite differences."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def brightness(name: str, gas: Matter, regime: str, gradient: bool, subsamples: 
 @pytest.mark.parametrize("name", ["torch", "reference"])
 @pytest.mark.parametrize("regime", list(REGIMES))
 @pytest.mark.parametrize("gradient", [False, True])
-def test_gradients_are_what_finite_differences_say(name: str, regime: str, gradient: bool) -> None:
+def test_gradients_agree_with_finite_differences(name: str, regime: str, gradient: bool) -> None:
     gas = matter()
     for field in gas.__dict__.values():
         field.requires_grad_(True)

@@ -1,4 +1,4 @@
-"""LAMDA files as people have them, and the molecules that are built in."""
+"""LAMDA files in their variants, and the built-in molecules."""
 
 from __future__ import annotations
 
@@ -87,14 +87,14 @@ DISGUISES = {
 }
 
 
-@pytest.mark.parametrize("disguise", DISGUISES.values(), ids=DISGUISES)
-def test_the_same_file_in_disguise_reads_the_same(lamda, disguise) -> None:  # type: ignore[no-untyped-def]
-    plain, other = read_lamda(lamda(PLAIN)), read_lamda(lamda(disguise(PLAIN)))
+@pytest.mark.parametrize("variant", DISGUISES.values(), ids=DISGUISES)
+def test_variants_of_a_file_read_the_same(lamda, variant) -> None:  # type: ignore[no-untyped-def]
+    plain, other = read_lamda(lamda(PLAIN)), read_lamda(lamda(variant(PLAIN)))
     assert {p.collider for p in other.partners} == {"p-H2", "o-H2"}
     for mine in plain.partners:
-        theirs = next(p for p in other.partners if p.collider == mine.collider)
-        assert theirs.rates_cm3_s.tolist() == mine.rates_cm3_s.tolist()
-        assert theirs.upper.tolist() == mine.upper.tolist()
+        published = next(p for p in other.partners if p.collider == mine.collider)
+        assert published.rates_cm3_s.tolist() == mine.rates_cm3_s.tolist()
+        assert published.upper.tolist() == mine.upper.tolist()
     assert other.energies_K.tolist() == plain.energies_K.tolist()
     assert other.einstein_a_s.tolist() == plain.einstein_a_s.tolist() == [7.2e-8, 6.9e-7]
     assert other.line_names == ("1-0", "2-1")
@@ -117,18 +117,18 @@ def test_every_truncation_is_an_error_that_names_the_file(lamda) -> None:  # typ
         ("3\n!LEVEL", "many\n!LEVEL", "'many'"),
     ],
 )
-def test_nonsense_is_named_with_its_line(lamda, before: str, after: str, says: str) -> None:  # type: ignore[no-untyped-def]
+def test_errors_name_the_line(lamda, before: str, after: str, says: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(DataError, match=rf"line \d+.*{says}"):
         read_lamda(lamda(PLAIN.replace(before, after)))
 
 
-def test_a_missing_transition_is_answered_with_what_there_is(lamda) -> None:  # type: ignore[no-untyped-def]
+def test_an_unknown_transition_is_an_error_with_similar_names(lamda) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(UsageError) as error:
         read_lamda(lamda(PLAIN)).line("7-6")
     assert "1-0" in error.value.hint
 
 
-def test_a_molecule_without_h2_rates_says_so(lamda) -> None:  # type: ignore[no-untyped-def]
+def test_a_molecule_without_h2_rates_is_refused(lamda) -> None:  # type: ignore[no-untyped-def]
     only_hydrogen = PLAIN.replace("2 TOY-pH2", "5 TOY-H").replace("3 TOY-oH2", "6 TOY-He")
     with pytest.raises(DataError, match="no collision rates with H2"):
         collider_shares(read_lamda(lamda(only_hydrogen)), 3.0)
@@ -151,12 +151,12 @@ def lamda_13co(shared_data: Path) -> Path:
     return path
 
 
-def test_the_built_in_13co_is_lamdas(lamda_13co: Path) -> None:
-    ours, theirs = builtin_molecule("13co"), load_molecule(str(lamda_13co))
-    assert ours.energies_K == pytest.approx(theirs.energies_K, rel=1e-7)
-    assert ours.frequency_Hz[:10] == pytest.approx(theirs.frequency_Hz[:10], abs=300.0)
-    assert ours.einstein_a_s == pytest.approx(theirs.einstein_a_s, rel=6e-4)
-    for mine, other in zip(ours.partners, theirs.partners[:2], strict=True):
+def test_the_built_in_13co_agrees_with_lamda(lamda_13co: Path) -> None:
+    builtin, published = builtin_molecule("13co"), load_molecule(str(lamda_13co))
+    assert builtin.energies_K == pytest.approx(published.energies_K, rel=1e-7)
+    assert builtin.frequency_Hz[:10] == pytest.approx(published.frequency_Hz[:10], abs=300.0)
+    assert builtin.einstein_a_s == pytest.approx(published.einstein_a_s, rel=6e-4)
+    for mine, other in zip(builtin.partners, published.partners[:2], strict=True):
         assert mine.collider == other.collider
         assert mine.rates_cm3_s == pytest.approx(other.rates_cm3_s, rel=1e-6)
 
@@ -170,7 +170,7 @@ def test_the_built_in_13co_is_lamdas(lamda_13co: Path) -> None:
         ("c18o", "2-1", 219.5603541),
     ],
 )
-def test_the_built_in_lines_lie_where_telescopes_find_them(name: str, transition: str, frequency_GHz: float) -> None:
+def test_the_built_in_lines_have_the_observed_frequencies(name: str, transition: str, frequency_GHz: float) -> None:
     assert builtin_molecule(name).line(transition).frequency_Hz == pytest.approx(frequency_GHz * 1e9, abs=3e3)
 
 
@@ -178,11 +178,11 @@ def test_critical_densities_of_13co_are_a_few_thousand() -> None:
     molecule = builtin_molecule("13co")
     para = critical_densities_cm3(molecule, 50.0)["p-H2"]
     assert 1e3 < para[0] < 3e3 and 5e3 < para[1] < 1e4
-    told = summary(molecule, 50.0)
-    assert told["lines"][1]["transition"] == "2-1" and "Yang" in told["source"]
+    described = summary(molecule, 50.0)
+    assert described["lines"][1]["transition"] == "2-1" and "Yang" in described["source"]
 
 
-def test_a_users_file_overrides_a_built_in_name(lamda, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+def test_a_file_has_precedence_over_a_built_in_name(lamda, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     path = lamda(PLAIN)
     path.rename(path.with_name("13co"))
     monkeypatch.chdir(path.parent)
@@ -192,8 +192,8 @@ def test_a_users_file_overrides_a_built_in_name(lamda, monkeypatch: pytest.Monke
         load_molecule("14co")
 
 
-def test_without_collisions_with_atoms_half_atomic_gas_is_several_times_too_faint(shared_data: Path) -> None:
-    """The size of it stands in docs/synthetic_observer.md: 13CO(2-1), thin, 60 K, n_H = 1e3 /cm^3."""
+def test_without_collisions_with_atoms_half_atomic_gas_is_much_too_faint(shared_data: Path) -> None:
+    """docs/synthetic_observer.md states the factor: 13CO(2-1), thin, 60 K, n_H = 1e3 /cm^3."""
     if not (path := shared_data / "13co_lamda.dat").exists():
         pytest.skip(f"{path} is not there")
     shares = []

@@ -50,7 +50,7 @@ def test_a_receding_cloud_appears_at_positive_velocity() -> None:
         assert (spectrum * v).sum() / spectrum.sum() == pytest.approx(speed, rel=1e-5)
 
 
-def test_a_cell_shares_its_column_between_the_two_nearest_channels() -> None:
+def test_a_column_is_divided_between_the_two_nearest_channels() -> None:
     v, step = GRID.velocity.centres(), GRID.velocity.step
     spectrum = SimpleObserver(GRID).cube(one_cell(v[30] + 0.25 * step))[0, 20, 5]
     column = 2.0 * GRID.distance.step
@@ -74,12 +74,12 @@ def test_a_mirrored_galaxy_gives_the_mirrored_image(galaxy: torch.Tensor) -> Non
     assert observer.observe(approaching).numpy() == pytest.approx(observer.observe(galaxy).flip(2).numpy(), abs=1e-3)
 
 
-def test_near_and_far_do_not_matter_to_an_observer_without_absorption(galaxy: torch.Tensor) -> None:
+def test_without_absorption_the_order_along_the_ray_does_not_matter(galaxy: torch.Tensor) -> None:
     observer = SimpleObserver(GRID)
     assert observer.observe(galaxy.flip(1)).numpy() == pytest.approx(observer.observe(galaxy).numpy(), abs=1e-3)
 
 
-def test_latitude_mean_and_maximum_differ_as_their_names_say(galaxy: torch.Tensor) -> None:
+def test_latitude_is_reduced_by_mean_or_maximum(galaxy: torch.Tensor) -> None:
     cube = SimpleObserver(GRID, smooth_velocity=False).cube(galaxy)
     assert torch.equal(SimpleObserver(GRID, "max", False).observe(galaxy), cube.max(dim=2).values)
     assert torch.equal(SimpleObserver(GRID, "mean", False).observe(galaxy), cube.mean(dim=2))
@@ -87,14 +87,14 @@ def test_latitude_mean_and_maximum_differ_as_their_names_say(galaxy: torch.Tenso
         SimpleObserver(GRID, "median")
 
 
-def test_velocity_smoothing_smooths_velocities_and_leaves_matter_alone(galaxy: torch.Tensor) -> None:
+def test_velocity_smoothing_changes_velocities_only(galaxy: torch.Tensor) -> None:
     smoothed = smooth_velocity(galaxy)
     assert torch.equal(smoothed[1:], galaxy[1:])
     assert smoothed[V_LOS].diff(dim=1).abs().mean() < 0.8 * galaxy[V_LOS].diff(dim=1).abs().mean()
     assert torch.equal(top_down_density(smoothed, GRID), top_down_density(galaxy, GRID))
 
 
-def test_velocity_smoothing_keeps_a_constant_and_a_slope() -> None:
+def test_velocity_smoothing_conserves_constants_and_slopes() -> None:
     steady = torch.full((6, 7, 8), 3.0)
     assert smooth(steady).numpy() == pytest.approx(steady.numpy())
     slope = torch.arange(9.0)[:, None, None] + 2 * torch.arange(9.0)[:, None] + torch.zeros(9, 9, 9)
@@ -123,7 +123,7 @@ def test_the_view_from_above_is_the_mean_molecular_density_over_latitude(galaxy:
     assert torch.equal(cropped, above[:, 16:48])
 
 
-def test_an_unknown_observer_is_named_with_its_nearest() -> None:
+def test_an_unknown_observer_is_an_error_with_similar_names() -> None:
     with pytest.raises(UsageError) as error:
         make_observer(GRID, PreobserveConfig(observer="simpel"))
     assert "simple" in error.value.hint

@@ -1,4 +1,4 @@
-"""The synthetic observer on tensors and grids, and what it makes of input that cannot be."""
+"""The synthetic observer on tensors and grids, and errors for impossible input."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def observer(latitude: str = "mean", smooth_velocity: bool = False, **config: An
     return SyntheticObserver(GRID, latitude, smooth_velocity, SyntheticConfig(**config))
 
 
-def test_the_observer_sees_what_observe_arrays_sees_in_si(galaxy: torch.Tensor) -> None:
+def test_the_observer_agrees_with_observe_arrays_in_si_units(galaxy: torch.Tensor) -> None:
     cube = observer(beam_fwhm_arcsec=0.0).cube(galaxy)[0]
     fields = {
         name: galaxy[k].numpy().astype(float)
@@ -62,22 +62,22 @@ def test_a_mirrored_galaxy_gives_the_mirrored_image(galaxy: torch.Tensor) -> Non
     assert observer().observe(approaching).numpy() == pytest.approx(seen.flip(2).numpy(), abs=2e-3 * seen.max().item())
 
 
-def test_the_maximum_over_latitude_is_the_cubes_and_not_the_mean(galaxy: torch.Tensor) -> None:
+def test_latitude_is_reduced_by_maximum_or_mean_of_the_cube(galaxy: torch.Tensor) -> None:
     cube = observer().cube(galaxy)
     highest, mean = observer(latitude="max").observe(galaxy), observer().observe(galaxy)
     assert torch.equal(highest, cube.amax(dim=2))
     assert mean.numpy() == pytest.approx(cube.mean(dim=2).numpy(), abs=1e-5 * float(mean.max()))
 
 
-def test_near_and_far_matter_where_lines_are_opaque(galaxy: torch.Tensor) -> None:
+def test_the_order_along_the_ray_matters_for_opaque_lines(galaxy: torch.Tensor) -> None:
     difference = observer().observe(galaxy.flip(1)) - observer().observe(galaxy)
     assert difference.abs().max() > 0.01 * observer().observe(galaxy).max()
 
 
 @pytest.mark.parametrize("smooth_velocity", [False, True])
-def test_the_short_way_to_the_mean_image_is_the_mean_of_the_cube(galaxy: torch.Tensor, smooth_velocity: bool) -> None:
-    looking = observer(smooth_velocity=smooth_velocity, beam_fwhm_arcsec=2000.0)
-    assert looking.observe(galaxy).numpy() == pytest.approx(looking.cube_in(galaxy, "K").mean(dim=2).numpy(), abs=1e-5)
+def test_the_mean_image_is_the_mean_of_the_cube(galaxy: torch.Tensor, smooth_velocity: bool) -> None:
+    tested = observer(smooth_velocity=smooth_velocity, beam_fwhm_arcsec=2000.0)
+    assert tested.observe(galaxy).numpy() == pytest.approx(tested.cube_in(galaxy, "K").mean(dim=2).numpy(), abs=1e-5)
 
 
 def test_several_lines_are_several_images(galaxy: torch.Tensor) -> None:
@@ -109,18 +109,18 @@ def test_one_and_two_threads_give_the_same_bytes(galaxy: torch.Tensor) -> None:
     assert torch.equal(observer(threads=1).observe(galaxy), observer(threads=2).observe(galaxy))
 
 
-def test_an_observer_crosses_to_a_worker_process(galaxy: torch.Tensor) -> None:
-    looking = observer()
-    expected = looking.observe(galaxy)
-    assert torch.equal(pickle.loads(pickle.dumps(looking)).observe(galaxy), expected)  # noqa: S301
+def test_an_observer_can_be_pickled(galaxy: torch.Tensor) -> None:
+    tested = observer()
+    expected = tested.observe(galaxy)
+    assert torch.equal(pickle.loads(pickle.dumps(tested)).observe(galaxy), expected)  # noqa: S301
 
 
-def test_the_description_holds_what_matters_and_is_plain_json() -> None:
-    told = observer().describe()
-    assert json.loads(json.dumps(told)) == told
+def test_the_description_is_plain_json_and_depends_on_the_physics_alone() -> None:
+    description = observer().describe()
+    assert json.loads(json.dumps(description)) == description
     for changed in ({"regime": "thin"}, {"lines": (LineConfig("c18o"),)}, {"beam_fwhm_arcsec": 20.0}):
-        assert observer(**changed).describe() != told
-    assert observer(threads=2, memory_GiB=1.0).describe() == told
+        assert observer(**changed).describe() != description
+    assert observer(threads=2, memory_GiB=1.0).describe() == description
 
 
 def test_the_configuration_survives_toml() -> None:
@@ -131,7 +131,7 @@ def test_the_configuration_survives_toml() -> None:
 @pytest.mark.parametrize(
     "wrong", [{"regime": "thck"}, {"populations": "LTE"}, {"backend": "gpu"}, {"lines": ()}, {"background_K": -1.0}]
 )
-def test_a_configuration_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
+def test_an_impossible_configuration_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         SyntheticConfig(**wrong)
 
@@ -149,7 +149,7 @@ def test_a_configuration_that_cannot_be_is_refused(wrong: dict[str, Any]) -> Non
         ("v_los_m_s", np.nan, "v_km_s"),
     ],
 )
-def test_gas_that_cannot_be_is_named_with_its_cell(field: str, value: float, says: str) -> None:
+def test_impossible_gas_is_refused_with_its_cell(field: str, value: float, says: str) -> None:
     gas = uniform(5)
     gas[field][3] = value
     with pytest.raises(DataError, match=says) as error:
@@ -174,8 +174,8 @@ def test_gas_that_cannot_be_is_named_with_its_cell(field: str, value: float, say
         "threads",
     ],
 )
-def test_a_number_that_cannot_be_is_refused_and_not_computed_with(name: str, value: float) -> None:
-    """Of a negative abundance, say, masers were made; of NaN the compiled form made darkness."""
+def test_an_impossible_number_is_refused(name: str, value: float) -> None:
+    """A negative abundance would give masers; NaN would give zero in the compiled backend."""
     if name == "temperature_ceiling_K" and value == np.inf:  # no ceiling
         assert np.isfinite(see(uniform(2), temperature_ceiling_K=value)).all()
         return
@@ -201,12 +201,12 @@ def test_fields_of_different_shapes_are_refused() -> None:
         see(gas)
 
 
-def test_a_velocity_range_without_gas_is_warned_of_and_dark(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_velocity_range_without_gas_gives_zero_and_a_warning(capfd: pytest.CaptureFixture[str]) -> None:
     assert np.abs(see(uniform(v_km_s=300.0))).max() == 0.0
     assert "no gas in the velocity range" in capfd.readouterr().err
 
 
-def test_a_channel_wider_than_the_line_by_far_still_holds_its_flux() -> None:
+def test_a_channel_much_wider_than_the_line_has_its_flux() -> None:
     whole = see(uniform(), v_edges_m_s=np.array([-1e6, 1e6]))
     assert whole[0] * 2000.0 == pytest.approx(see(uniform()).sum() * CHANNEL_KM_S, rel=0.02)
 
@@ -218,7 +218,7 @@ def test_edges_must_ascend_evenly(edges: list[float]) -> None:
 
 
 @pytest.mark.parametrize("backend_name", ["reference", "torch"])
-def test_too_little_memory_shrinks_the_bundles_and_then_is_an_error_with_the_number(backend_name: str) -> None:
+def test_little_memory_gives_smaller_bundles_and_too_little_an_error(backend_name: str) -> None:
     gas = {name: np.repeat(field, 6, axis=1) for name, field in uniform().items()}
     options = {"dr_m": units.M_PER_PC, "v_edges_m_s": EDGES_M_S, "backend_name": backend_name, "populations": "lte"}
     plenty, little = observe_arrays(**gas, **options), observe_arrays(**gas, **options, memory_GiB=4e-4)
@@ -227,7 +227,7 @@ def test_too_little_memory_shrinks_the_bundles_and_then_is_an_error_with_the_num
         observe_arrays(**gas, **options, memory_GiB=1e-6)
 
 
-def test_unknown_choices_name_the_nearest() -> None:
+def test_unknown_choices_are_refused() -> None:
     for option in ({"regime": "thck"}, {"unit": "Kelvin"}, {"backend_name": "compild"}, {"masers": "clipp"}):
         with pytest.raises(UsageError):
             see(uniform(), **option)
@@ -241,6 +241,6 @@ def test_the_molecule_of_a_file_needs_an_abundance(shared_data: Path) -> None:
     assert see(uniform(), molecule=str(path), tracer_per_CO=0.04) == pytest.approx(see(uniform()), abs=1e-3)
 
 
-def test_grids_of_one_line_of_sight_have_a_beam_too(galaxy: torch.Tensor) -> None:
+def test_grids_of_two_latitudes_are_observed_with_a_beam(galaxy: torch.Tensor) -> None:
     narrow = replace(GRID, lat_steps=2)
     assert torch.isfinite(SyntheticObserver(narrow, smooth_velocity=False).observe(galaxy[..., :2])).all()

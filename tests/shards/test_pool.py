@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from shards.errors import ShardError
-from shards.pool import share_of_job, worker_pool
+from shards.pool import worker_pool
 from tests.shards.makers import backwards
 
 ARRAY = {"SLURM_ARRAY_TASK_MIN": "0", "SLURM_ARRAY_TASK_MAX": "3", "SLURM_ARRAY_TASK_COUNT": "4"}
@@ -65,62 +65,3 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
     except FileNotFoundError:
         return False
-
-
-# --- which part is ours ---
-
-
-@pytest.mark.parametrize(
-    ("environment", "share"),
-    [
-        ({}, (0, 1)),
-        ({"RANK": "2", "WORLD_SIZE": "4"}, (2, 4)),
-        ({"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "3"}, (1, 3)),
-        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "8"}, (0, 1)),  # a batch script that runs once
-        (ARRAY | {"SLURM_ARRAY_TASK_ID": "3"}, (3, 4)),
-        (ARRAY | {"SLURM_ARRAY_TASK_ID": "2", "RANK": "1", "WORLD_SIZE": "2"}, (5, 8)),
-        (
-            {
-                "SLURM_ARRAY_TASK_ID": "7",
-                "SLURM_ARRAY_TASK_MIN": "1",
-                "SLURM_ARRAY_TASK_MAX": "7",
-                "SLURM_ARRAY_TASK_COUNT": "3",
-            },
-            (2, 3),
-        ),  # --array=1-7:3
-        (
-            {
-                "SLURM_ARRAY_TASK_ID": "5",
-                "SLURM_ARRAY_TASK_MIN": "5",
-                "SLURM_ARRAY_TASK_MAX": "5",
-                "SLURM_ARRAY_TASK_COUNT": "1",
-            },
-            (0, 1),
-        ),  # one task of an array, submitted again by itself
-    ],
-)
-def test_the_environment_says_which_part_is_ours(environment, share):
-    assert share_of_job(environment) == share
-
-
-def test_the_tasks_of_an_array_of_ranks_share_everything_and_nothing_twice():
-    shares = [
-        share_of_job(ARRAY | {"SLURM_ARRAY_TASK_ID": str(t), "SLURM_PROCID": str(p), "SLURM_STEP_NUM_TASKS": "3"})
-        for t in range(4)
-        for p in range(3)
-    ]
-    assert sorted(shares) == [(rank, 12) for rank in range(12)]
-
-
-@pytest.mark.parametrize(
-    ("environment", "words"),
-    [
-        (ARRAY | {"SLURM_ARRAY_TASK_MAX": "9", "SLURM_ARRAY_TASK_ID": "1"}, "are not evenly spaced"),
-        ({"SLURM_ARRAY_TASK_ID": "1"}, "SLURM_ARRAY_TASK_MIN = None is no number"),
-        ({"RANK": "one", "WORLD_SIZE": "2"}, "RANK = 'one' is no number"),
-        ({"RANK": "4", "WORLD_SIZE": "4"}, "rank 4 of 4"),
-    ],
-)
-def test_an_environment_that_makes_no_sense_is_refused(environment, words):
-    with pytest.raises(ShardError, match=words):
-        share_of_job(environment)

@@ -204,10 +204,7 @@ def test_a_name_that_says_nothing_is_of_the_training_split_unless_told(tmp_path)
 @pytest.mark.parametrize(
     ("members", "words"),
     [
-        (
-            lambda: foreign(["a"]) | {"b.cls": b"", "b.json": b"{}"},
-            "'json' occurs twice, or is missing",
-        ),
+        (lambda: foreign(["a"]) | {"b.cls": b"", "b.json": b"{}"}, "'json' occurs twice, or is missing"),
         (lambda: foreign(["a", "b"]) | {"a.other.npy": npy(np.zeros(3))}, "the key occurs twice"),
         (
             lambda: foreign(["a"]) | {"b.image.npy": npy(np.zeros((2, 2), np.float32))},

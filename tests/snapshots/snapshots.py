@@ -1,4 +1,4 @@
-"""A small galaxy as snapshots of many styles: the same gas, written as different codes would."""
+"""Snapshots of the same small galaxy in the styles of different codes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def galaxy(cells: int = 3000, seed: int = 0) -> dict[str, NDArray]:
 
 @dataclass(frozen=True)
 class Style:
-    """How a file says what it holds. `units` is Header, Parameters, datasets or none."""
+    """The style of a file. `units` are in Header, Parameters, datasets or none."""
 
     length_cm: float = PC_CM
     mass_g: float = SUN_G
@@ -78,7 +78,7 @@ POWERS = {
 
 
 def unit(style: Style, name: str) -> float:
-    """Of a dataset in cgs, without a and h."""
+    """The unit of a dataset in cgs, without a and h."""
     length, mass, velocity = POWERS[name][:3]
     return style.length_cm**length * style.mass_g**mass * style.velocity_cm_s**velocity
 
@@ -118,12 +118,12 @@ def write(
     path: Path,
     gas: dict[str, NDArray],
     style: Style = Style(),
-    spoil: Callable[[h5py.File], None] | None = None,
+    damage: Callable[[h5py.File], None] | None = None,
     *,
     files: int = 1,
     rows: slice = slice(None),
 ) -> Path:
-    """One file; `spoil` may change it before it is closed."""
+    """Writes one file; `damage` may change it before it is closed."""
     whole = datasets(gas, style)
     part = {name: values[rows] for name, values in whole.items()}
     with h5py.File(path, "w") as file:
@@ -143,13 +143,13 @@ def write(
                 *_, p, q = POWERS.get(name, (0, 0, 0, 0, 0))
                 factor = unit(style, name) if name in POWERS else 1.0
                 dataset.attrs.update({"to_cgs": factor, "a_scaling": float(p), "h_scaling": float(q)})
-        if spoil is not None:
-            spoil(file)
+        if damage is not None:
+            damage(file)
     return path
 
 
 def write_split(folder: Path, gas: dict[str, NDArray], cuts: Sequence[int], style: Style = Style()) -> list[Path]:
-    """snap_007.0.hdf5, …; a part between two equal cuts holds no gas."""
+    """Writes snap_007.0.hdf5, …; a part between two equal cuts holds no gas."""
     edges = [0, *cuts, len(gas["H2"])]
     return [
         write(folder / f"snap_007.{k}.hdf5", gas, style, files=len(edges) - 1, rows=slice(edges[k], edges[k + 1]))

@@ -1,4 +1,4 @@
-"""The nearest cell is the nearest cell: pruned, in blocks and in slabs, for any cloud of cells and any view."""
+"""The nearest cells found by pruning, in blocks and in slabs, against direct queries."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def gas_of(position: NDArray, seed: int = 0) -> Gas:
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 3000), st.integers(0, 1000), st.floats(0.2, 60.0))
-def test_blocks_find_what_asking_for_each_point_finds(cells: int, seed: int, spacing: float) -> None:
+def test_blocks_find_the_same_cells_as_one_query_per_point(cells: int, seed: int, spacing: float) -> None:
     position = cloud(cells, seed)
     points = np.stack(np.meshgrid(*(spacing * np.arange(n) - 20.0 for n in (9, 6, 5)), indexing="ij"), axis=-1)
     found = nearest(cKDTree(position), points)
@@ -80,7 +80,7 @@ def test_cells_far_outside_the_cone_are_pruned() -> None:
     assert outside[keep].max() <= bound and outside[~keep].min() > bound
 
 
-def test_inside_and_outside_of_a_cone_are_where_the_grid_is() -> None:
+def test_the_inside_of_a_cone_is_that_of_the_grid() -> None:
     cone = Cone(GRID, 77.0, 0.3)
     assert cone.excess_pc(cone.points(slice(None)).reshape(-1, 3)).max() < 1e-9
     wider = replace(
@@ -109,7 +109,7 @@ def test_an_empty_cone_is_an_error() -> None:
         View.of(gas_of(cloud(100, 0) + np.array([0.0, 0.0, 5000.0])), PLAIN, Sight(0.0, 0.0, 0.0), GRID, "snap")
 
 
-def test_gas_that_flees_the_observer_recedes_from_every_side() -> None:
+def test_gas_that_moves_away_from_the_observer_recedes_in_every_view() -> None:
     position = cloud(2000, 2)
     for view_deg in (0.0, 90.0, 215.0):
         away = -np.array([np.cos(np.deg2rad(view_deg)), np.sin(np.deg2rad(view_deg)), 0.0])
@@ -119,7 +119,7 @@ def test_gas_that_flees_the_observer_recedes_from_every_side() -> None:
 
 
 def galaxy_of_a_point(place: NDArray, velocity: NDArray) -> Gas:
-    """One dense cell in a fog of others at rest."""
+    """One dense cell among others at rest."""
     rng = np.random.default_rng(0)
     fog = rng.uniform(-900.0, 900.0, (20_000, 3)) * [1.0, 1.0, 0.3]
     gas = gas_of(np.concatenate([[place], fog]))
@@ -141,7 +141,7 @@ def centroid(tensor: NDArray, grid: Grid) -> tuple[float, float, float]:
     )
 
 
-def test_a_scale_brings_lengths_and_velocities_nearer_and_leaves_densities() -> None:
+def test_a_scale_changes_lengths_and_velocities_but_not_densities() -> None:
     gas = galaxy_of_a_point(np.array([0.0, -200.0, 20.0]), np.array([-100.0, 0.0, 0.0]))
     tensor = View.of(gas, Change(0.5, 1.0, 1.0, 0.0, 0.0), Sight(0.0, 0.0, 0.0), FINE, "test").tensor()
     _, lon, lat = centroid(tensor, FINE)
@@ -153,7 +153,7 @@ def test_a_scale_brings_lengths_and_velocities_nearer_and_leaves_densities() -> 
     assert set(np.unique(tensor[RHO])) == {1.0, 1e6}
 
 
-def test_a_density_factor_changes_the_density_alone() -> None:
+def test_a_density_factor_changes_only_the_density() -> None:
     gas, sight = gas_of(cloud(1000, 3)), Sight(0.0, 0.0, 0.0)
     one, two = (View.of(gas, Change(1.0, f, 1.0, 0.0, 0.0), sight, GRID, "test").tensor() for f in (1.0, 2.0))
     assert np.array_equal(two[RHO], 2.0 * one[RHO]) and np.array_equal(np.delete(two, RHO, 0), np.delete(one, RHO, 0))

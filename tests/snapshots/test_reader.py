@@ -1,4 +1,4 @@
-"""Snapshots of many styles hold the same galaxy; those that lie or lack something are told in one line."""
+"""Snapshots of many styles with the same galaxy, and errors for missing fields and units."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ STYLES = {
 
 
 @pytest.mark.parametrize("style", STYLES.values(), ids=STYLES.keys())
-def test_the_same_gas_comes_out_of_every_style(style: Style, gas: dict[str, NDArray], tmp_path: Path) -> None:
+def test_every_style_gives_the_same_gas(style: Style, gas: dict[str, NDArray], tmp_path: Path) -> None:
     assert_same(read(write(tmp_path / "snap.hdf5", gas, style)), gas)
 
 
@@ -105,14 +105,14 @@ def as_gizmo_writes(file: h5py.File) -> None:
 
 
 @pytest.mark.parametrize("rewrite", [as_swift_writes, as_gizmo_writes])
-def test_relatives_of_arepo_are_understood(
+def test_snapshots_of_other_codes_are_read(
     rewrite: Callable[[h5py.File], None], gas: dict[str, NDArray], tmp_path: Path
 ) -> None:
     style = KPC.but(a=0.5, h=1.0 if rewrite is as_swift_writes else 0.7)
     assert_same(read(write(tmp_path / "snap.hdf5", gas, style, rewrite)), gas)
 
 
-def test_a_galaxy_across_the_edge_of_a_periodic_box_is_put_together(gas: dict[str, NDArray], tmp_path: Path) -> None:
+def test_a_galaxy_across_the_edge_of_a_periodic_box_is_joined(gas: dict[str, NDArray], tmp_path: Path) -> None:
     path = write(tmp_path / "snap.hdf5", gas, KPC.but(centre_pc=(30.0, 1990.0, 1000.0)))
     assert_same(read(path, config=replace(CONFIG, centre="0.03,1.99,1")), gas)
 
@@ -140,27 +140,27 @@ def test_a_part_without_gas_may_lack_its_group(gas: dict[str, NDArray], tmp_path
 
 
 @pytest.mark.parametrize("order", [("CO", "H2", "H+"), ("H2", "H+", "C+", "CHx", "OHx", "CO", "HCO+", "He+", "M+")])
-def test_columns_of_abundances_are_known_by_name(order: tuple, gas: dict[str, NDArray], tmp_path: Path) -> None:
+def test_columns_of_abundances_are_found_by_name(order: tuple, gas: dict[str, NDArray], tmp_path: Path) -> None:
     path = write(tmp_path / "snap.hdf5", gas, Style(columns=order))
     assert_same(read(path, config=replace(CONFIG, columns=order)), gas)
 
 
-def test_columns_in_another_order_than_one_thinks_are_noticed(gas: dict[str, NDArray], tmp_path: Path) -> None:
+def test_columns_in_a_wrong_order_are_refused(gas: dict[str, NDArray], tmp_path: Path) -> None:
     path = write(tmp_path / "snap.hdf5", gas, Style(columns=("CO", "H+", "H2")))
     with pytest.raises(DataError, match=r"x_CO = n/n_H runs .* to 0.4") as error:
         read(path)
     assert "--columns" in error.value.hint
 
 
-def test_hydrogen_ions_taken_for_molecules_are_warned_about(gas: dict[str, NDArray], tmp_path: Path) -> None:
+def test_hydrogen_ions_used_as_molecules_cause_a_warning(gas: dict[str, NDArray], tmp_path: Path) -> None:
     (files,) = find_snapshots(
         [write(tmp_path / "snap.hdf5", {**gas, "H+": gas["H+"] / 10}, Style(columns=("H+", "H2", "CO")))]
     )
-    _, cautions = Snapshot.open(files, CONFIG).read(2000.0, CONFIG, 10**7)
-    assert any("--columns" in caution for caution in cautions)
+    _, warnings = Snapshot.open(files, CONFIG).read(2000.0, CONFIG, 10**7)
+    assert any("--columns" in warning for warning in warnings)
 
 
-def test_temperature_counts_the_particles_that_share_the_energy() -> None:
+def test_the_temperature_depends_on_the_number_of_particles() -> None:
     """Atoms of 1.4 m_H per H nucleus: 1.1 particles; molecules 0.6; ions and electrons 2.1."""
     u = 1.5 * units.BOLTZMANN_J_K * 100.0 * 1.1 / units.MASS_PER_H_KG * 1e-6
     assert temperature_K(np.array(u), 0.0, 0.0) == pytest.approx(100.0)
@@ -168,8 +168,8 @@ def test_temperature_counts_the_particles_that_share_the_energy() -> None:
     assert temperature_K(np.array(u), 0.0, 1.0) == pytest.approx(100.0 * 1.1 / 2.1)
 
 
-def test_volumes_are_estimated_well_enough_for_sums(gas: dict[str, NDArray]) -> None:
-    """Cells packed ten times closer weigh a tenth each."""
+def test_estimated_volumes_are_accurate_for_sums(gas: dict[str, NDArray]) -> None:
+    """Cells in a ten times denser arrangement have a tenth of the weight each."""
     rng = np.random.default_rng(0)
     loose, tight = (
         rng.uniform(0.0, 100.0, (1000, 3)),
@@ -194,7 +194,7 @@ def test_volumes_are_estimated_well_enough_for_sums(gas: dict[str, NDArray]) -> 
         ("InternalEnergy", "--formulas", {"formulas": "cmz"}),
     ],
 )
-def test_a_missing_field_is_named_with_the_flag_that_supplies_it(
+def test_a_missing_field_is_an_error_that_names_the_option(
     name: str, flag: str, change: dict, gas: dict[str, NDArray], tmp_path: Path
 ) -> None:
     path = write(tmp_path / "snap.hdf5", gas, Style(leave_out=(name,)))
@@ -219,7 +219,7 @@ def test_a_missing_field_is_named_with_the_flag_that_supplies_it(
         assert ((found.T_dust_K if name == "DustTemperature" else found.T_gas_K) == value).all()
 
 
-def test_abundances_of_another_convention_are_brought_to_ours(gas: dict[str, NDArray], tmp_path: Path) -> None:
+def test_abundances_in_another_convention_are_converted(gas: dict[str, NDArray], tmp_path: Path) -> None:
     path = write(tmp_path / "snap.hdf5", {**gas, "H2": 2.0 * gas["H2"]})
     with pytest.raises(DataError, match=r"x_H2 = n/n_H runs from .* to 0.99") as error:
         read(path)
@@ -227,12 +227,12 @@ def test_abundances_of_another_convention_are_brought_to_ours(gas: dict[str, NDA
     assert_same(read(path, config=replace(CONFIG, h2_factor=0.5)), gas)
 
 
-def test_a_number_of_the_users_wins_over_the_file(gas: dict[str, NDArray], tmp_path: Path) -> None:
+def test_an_option_overrides_the_file(gas: dict[str, NDArray], tmp_path: Path) -> None:
     found = read(write(tmp_path / "snap.hdf5", gas), config=replace(CONFIG, x_H2=0.25, temperature_K=77.0))
     assert (found.x_H2 == 0.25).all() and (found.T_gas_K == 77.0).all()
 
 
-def test_no_density_at_all_is_told_and_masses_over_volumes_will_do(gas: dict[str, NDArray], tmp_path: Path) -> None:
+def test_a_density_can_be_replaced_by_masses_and_volumes(gas: dict[str, NDArray], tmp_path: Path) -> None:
     bare = Style(leave_out=("Density",))
     with pytest.raises(DataError, match="has no PartType0/Density"):
         read(write(tmp_path / "a.hdf5", gas, bare))
@@ -244,7 +244,7 @@ def test_no_density_at_all_is_told_and_masses_over_volumes_will_do(gas: dict[str
     assert read(write(tmp_path / "b.hdf5", gas, bare, masses)).rho == pytest.approx(gas["Density"], rel=1e-5)
 
 
-def test_files_without_units_are_refused_until_one_gives_them(gas: dict[str, NDArray], tmp_path: Path) -> None:
+def test_files_without_units_need_options(gas: dict[str, NDArray], tmp_path: Path) -> None:
     path = write(tmp_path / "snap.hdf5", gas, KPC.but(units="none"))
     with pytest.raises(DataError, match="does not say in which unit") as error:
         read(path)
@@ -253,7 +253,7 @@ def test_files_without_units_are_refused_until_one_gives_them(gas: dict[str, NDA
     assert_same(read(path, config=given), gas)
 
 
-def test_units_may_be_written_as_words_on_each_dataset(gas: dict[str, NDArray], tmp_path: Path) -> None:
+def test_units_may_be_text_attributes_of_each_dataset(gas: dict[str, NDArray], tmp_path: Path) -> None:
     def label(file: h5py.File) -> None:
         for name, word in (
             ("Coordinates", "kpc"),
@@ -274,7 +274,7 @@ def test_units_may_be_written_as_words_on_each_dataset(gas: dict[str, NDArray], 
         read(write(tmp_path / "wrong.hdf5", gas, KPC.but(units="none"), mislabel))
 
 
-def test_free_electrons_stand_in_for_ions(gas: dict[str, NDArray], tmp_path: Path) -> None:
+def test_electrons_replace_missing_ions(gas: dict[str, NDArray], tmp_path: Path) -> None:
     def electrons(file: h5py.File) -> None:
         file["PartType0/ElectronAbundance"] = np.full(3000, 0.8)
 
@@ -283,7 +283,7 @@ def test_free_electrons_stand_in_for_ions(gas: dict[str, NDArray], tmp_path: Pat
     assert found.T_gas_K == pytest.approx(temperature_K(gas["InternalEnergy"], 0.0, 0.8), rel=1e-4)
 
 
-def test_dust_may_be_at_zero_kelvin_and_cells_may_have_drifted_out_of_the_box(
+def test_dust_at_zero_kelvin_and_cells_slightly_outside_the_box_are_accepted(
     gas: dict[str, NDArray], tmp_path: Path
 ) -> None:
     def change(file: h5py.File) -> None:

@@ -1,4 +1,4 @@
-"""Snapshots that contradict themselves, lead elsewhere, or are none: each is refused in one line."""
+"""Errors for snapshots that are contradictory, link to other files, or are damaged."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def replaced(name: str, value: object) -> Callable[[h5py.File], None]:
     return change
 
 
-def spoilt(name: str, value: float) -> Callable[[h5py.File], None]:
+def damaged(name: str, value: float) -> Callable[[h5py.File], None]:
     def change(file: h5py.File) -> None:
         file[f"PartType0/{name}"][5] = value
 
@@ -86,19 +86,19 @@ BAD = {
     "links in a circle": (circular, "chain of more than"),
     "raw data elsewhere": (raw_elsewhere, "are in other files"),
     "a virtual dataset": (virtual, "are in other files"),
-    "NaN": (spoilt("Density", np.nan), "Density: 1 of 3000 cells are zero, negative or not finite"),
-    "zero density": (spoilt("Density", 0.0), "Density: 1 of 3000 cells are zero"),
-    "negative density": (spoilt("Density", -1.0), "Density: 1 of 3000"),
-    "NaN position": (spoilt("Coordinates", np.nan), "Coordinates: 1 of 3000 cells are not finite"),
-    "infinite velocity": (spoilt("Velocities", np.inf), "Velocities: 1 of 3000 cells are not finite"),
-    "negative energy": (spoilt("InternalEnergy", -1.0), "InternalEnergy: 1 of 3000"),
-    "H2 above 0.5": (spoilt("ChemicalAbundances", 0.9), "x_H2 = n/n_H runs"),
+    "NaN": (damaged("Density", np.nan), "Density: 1 of 3000 cells are zero, negative or not finite"),
+    "zero density": (damaged("Density", 0.0), "Density: 1 of 3000 cells are zero"),
+    "negative density": (damaged("Density", -1.0), "Density: 1 of 3000"),
+    "NaN position": (damaged("Coordinates", np.nan), "Coordinates: 1 of 3000 cells are not finite"),
+    "infinite velocity": (damaged("Velocities", np.inf), "Velocities: 1 of 3000 cells are not finite"),
+    "negative energy": (damaged("InternalEnergy", -1.0), "InternalEnergy: 1 of 3000"),
+    "H2 above 0.5": (damaged("ChemicalAbundances", 0.9), "x_H2 = n/n_H runs"),
     "cells that are fewer": (replaced("Density", np.ones(10)), "Density has shape (10,), not (3000,)"),
     "flat coordinates": (replaced("Coordinates", np.ones(9000)), "Coordinates is of shape (9000,)"),
     "text": (replaced("Density", b"dense"), "Density holds no numbers"),
     "one column": (replaced("ChemicalAbundances", np.ones((3000, 1))), "H+ should be column 2"),
-    "a header that promises more": (attribute("Header", "NumPart_ThisFile", [4000, 0]), "holds 3000 gas cells"),
-    "a total that promises more": (attribute("Header", "NumPart_Total", [9000, 0]), "lists 9000 gas cells in all"),
+    "a header that lists more": (attribute("Header", "NumPart_ThisFile", [4000, 0]), "holds 3000 gas cells"),
+    "a total that lists more": (attribute("Header", "NumPart_Total", [9000, 0]), "lists 9000 gas cells in all"),
     "parts without numbers": (attribute("Header", "NumFilesPerSnapshot", 4), "its name holds no number"),
     "two units": (attribute("Parameters", "UnitLength_in_cm", 1.0), "UnitLength_in_cm is 3.08568e+18 in /Header"),
     "a unit of zero": (attribute("Header", "UnitMass_in_g", 0.0), "UnitMass_in_g of /Header is 0"),
@@ -110,12 +110,12 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize(("spoil", "said"), BAD.values(), ids=BAD.keys())
-def test_what_cannot_be_true_or_leads_elsewhere_is_refused(
-    spoil: Callable[[h5py.File], None], said: str, gas: dict[str, NDArray], tmp_path: Path
+@pytest.mark.parametrize(("damage", "said"), BAD.values(), ids=BAD.keys())
+def test_contradictory_or_linked_snapshots_are_refused(
+    damage: Callable[[h5py.File], None], said: str, gas: dict[str, NDArray], tmp_path: Path
 ) -> None:
     with pytest.raises(DataError) as error:
-        read(write(tmp_path / "snap.hdf5", gas, spoil=spoil))
+        read(write(tmp_path / "snap.hdf5", gas, damage=damage))
     assert said in error.value.message and "snap.hdf5" in error.value.message
     assert "\n" not in error.value.message
 
@@ -125,25 +125,25 @@ def test_a_soft_link_within_the_file_is_followed(gas: dict[str, NDArray], tmp_pa
         file.move("PartType0", "gas")
         file["PartType0"] = h5py.SoftLink("gas")
 
-    assert_same(read(write(tmp_path / "snap.hdf5", gas, spoil=move)), gas)
+    assert_same(read(write(tmp_path / "snap.hdf5", gas, damage=move)), gas)
 
 
 def test_bad_cells_can_be_left_out(gas: dict[str, NDArray], tmp_path: Path) -> None:
-    path = write(tmp_path / "snap.hdf5", gas, spoil=spoilt("Density", np.nan))
+    path = write(tmp_path / "snap.hdf5", gas, damage=damaged("Density", np.nan))
     assert len(read(path, config=replace(CONFIG, drop_bad_cells=True))) == 2999
 
 
-def test_a_doubtful_time_must_be_explained(gas: dict[str, NDArray], tmp_path: Path) -> None:
+def test_an_ambiguous_time_needs_an_option(gas: dict[str, NDArray], tmp_path: Path) -> None:
     style = KPC.but(a=0.5, h=0.7, header={"Redshift": None})
     path = write(tmp_path / "snap.hdf5", gas, style)
     with pytest.raises(DataError, match=r"does not say whether Time = 0.5 is a scale factor"):
         read(path)
     assert_same(read(path, config=replace(CONFIG, cosmic_scale_factor=0.5)), gas)
-    told = attribute("Parameters", "ComovingIntegrationOn", 1)
-    assert_same(read(write(tmp_path / "told.hdf5", gas, style, told)), gas)
+    cosmological = attribute("Parameters", "ComovingIntegrationOn", 1)
+    assert_same(read(write(tmp_path / "cosmological.hdf5", gas, style, cosmological)), gas)
 
 
-def test_what_is_no_hdf5_file_is_told_in_one_line(gas: dict[str, NDArray], tmp_path: Path) -> None:
+def test_other_files_are_refused_in_one_line(gas: dict[str, NDArray], tmp_path: Path) -> None:
     (tmp_path / "text.hdf5").write_text("no HDF5\n" * 1000)
     with pytest.raises(DataError, match=r"text.hdf5 is not HDF5"):
         read(tmp_path / "text.hdf5")
@@ -163,7 +163,7 @@ def test_what_is_no_hdf5_file_is_told_in_one_line(gas: dict[str, NDArray], tmp_p
         read(tmp_path / "stars.hdf5")
 
 
-def test_damage_inside_a_file_is_told(gas: dict[str, NDArray], tmp_path: Path) -> None:
+def test_damage_inside_a_file_is_an_error(gas: dict[str, NDArray], tmp_path: Path) -> None:
     path = write(tmp_path / "snap.hdf5", gas, Style(compressed=True))
     with h5py.File(path) as file:
         where = file["PartType0/Density"].id.get_chunk_info(0)
@@ -181,7 +181,7 @@ def test_missing_parts_are_named(gas: dict[str, NDArray], tmp_path: Path) -> Non
         read(parts[0])
 
 
-def test_an_empty_place_is_told_with_where_the_gas_is(gas: dict[str, NDArray], tmp_path: Path) -> None:
+def test_a_centre_without_gas_is_an_error_with_the_position_of_the_gas(gas: dict[str, NDArray], tmp_path: Path) -> None:
     path = write(tmp_path / "snap.hdf5", gas, Style(box_pc=20000.0, centre_pc=(300.0, 10000.0, 10000.0)))
     (files,) = find_snapshots([path])
     snapshot = Snapshot.open(files, CONFIG)
@@ -192,8 +192,8 @@ def test_an_empty_place_is_told_with_where_the_gas_is(gas: dict[str, NDArray], t
     assert "--centre" in error.value.hint
 
 
-def test_a_galaxy_keeps_its_name_wherever_its_file_lies(gas: dict[str, NDArray], tmp_path: Path) -> None:
-    """Same file name in two folders: two galaxies. The same galaxy later, from elsewhere: its old name."""
+def test_the_name_of_a_galaxy_does_not_depend_on_its_folder(gas: dict[str, NDArray], tmp_path: Path) -> None:
+    """The same file name in two folders is two galaxies; the same galaxy in another folder has the same name."""
     (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
     one, two = write(tmp_path / "a/snap.hdf5", gas), write(tmp_path / "b/snap.hdf5", galaxy(seed=1))
     names = source_names([Snapshot.open(files, CONFIG) for files in find_snapshots([one, two])])
@@ -203,7 +203,9 @@ def test_a_galaxy_keeps_its_name_wherever_its_file_lies(gas: dict[str, NDArray],
     assert source_names([Snapshot.open(find_snapshots([moved])[0], CONFIG)]) == names[:1]
 
 
-def test_copies_are_kept_apart_but_told(gas: dict[str, NDArray], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_copies_have_different_names_and_cause_a_warning(
+    gas: dict[str, NDArray], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
     copies = [write(tmp_path / f"{folder}/snap.hdf5", gas) for folder in "ab"]
     names = source_names([Snapshot.open(files, CONFIG) for files in find_snapshots(copies)])

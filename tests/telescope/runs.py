@@ -1,4 +1,4 @@
-"""Small runs that take brightness temperatures, on a grid that a test's cubes fill."""
+"""Small runs on brightness temperatures, on a grid that the cubes of `sky` fill."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def test_usual_spellings_are_understood(path: Path, cards: dict[str, Any]) -> No
 
 
 @pytest.mark.parametrize(
-    ("cards", "flags", "says"),
+    ("cards", "flags", "message"),
     [
         ({"BUNIT": None}, {}, "--unit"),
         ({"BUNIT": "Jy"}, {}, "Jy/beam"),
@@ -74,15 +74,15 @@ def test_usual_spellings_are_understood(path: Path, cards: dict[str, Any]) -> No
         ({"CRVAL3": 9000.0}, {}, "--min-coverage"),
         ({}, {"min_coverage": 0.9}, "the minimum is 90%"),
         ({}, {"hdu": 4}, "has no HDU 4"),
-        ({}, {"spectral_unit": "m/s"}, "says the unit"),
+        ({}, {"spectral_unit": "m/s"}, "leave out --spectral-unit"),
     ],
 )
-def test_what_a_header_leaves_open_is_an_error_that_names_the_flag(
-    path: Path, cards: dict[str, Any], flags: dict[str, Any], says: str
+def test_a_missing_or_impossible_entry_is_an_error_that_names_the_flag(
+    path: Path, cards: dict[str, Any], flags: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(IrisError) as caught:
         image(path, cards, **flags)
-    assert says in f"{caught.value.message} ({caught.value.hint})"
+    assert message in f"{caught.value.message} ({caught.value.hint})"
     assert "\n" not in caught.value.message
 
 
@@ -143,7 +143,7 @@ def test_antenna_temperatures_are_divided_by_the_efficiency(path: Path) -> None:
 
 def test_another_temperature_scale_is_taken_as_main_beam_with_a_note(path: Path) -> None:
     said = notes(path, BUNIT="K (T_R*)")
-    assert "'(T_R*)'" in said and "taken as main-beam" in said
+    assert "'(T_R*)'" in said and "main-beam is assumed" in said
     assert "main-beam" not in notes(path, BUNIT="K (Tmb)")
 
 

@@ -91,7 +91,7 @@ def test_other_and_damaged_files_are_refused(iris: Callable, lv: LvImage, path: 
         load_map(sky.cube(path))
     save_map(tmp_path / "map.fits", DENSITY, None, lv, record(lv, "kg/m3"))
     with fits.open(tmp_path / "map.fits") as hdus:
-        hdus["OBSERVED"].header["IRISGRID"] = "{"
+        hdus["OBSERVED"].header["IRISLV"] = "{"
         hdus.writeto(tmp_path / "bad.fits")
     (tmp_path / "bad.npz").write_bytes(b"no")
     for kind, name in (("top-down", "bad.fits"), ("top-down", "none.fits"), ("lv", "bad.npz"), ("lv", "none.npz")):

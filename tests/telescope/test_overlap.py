@@ -1,4 +1,4 @@
-"""Shares of pixels in cells: what geometry says, and nothing lost between neighbours."""
+"""Areas of pixels in cells: known areas, and no gap between neighbours."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from iris_cli.telescope.overlap import area_in_cell, quad_overlap
 
 
-def test_the_area_of_a_quadrilateral_in_a_cell_is_what_geometry_says() -> None:
+def test_the_areas_of_simple_quadrilaterals_are_known() -> None:
     square = np.array([[0.25, 0.75, 0.75, 0.25]]), np.array([[0.5, 0.5, 2.0, 2.0]])
     assert area_in_cell(*square)[0] == pytest.approx(0.25)
     diamond = np.array([[0.5, 1.5, 0.5, -0.5]]), np.array([[-0.5, 0.5, 1.5, 0.5]])
@@ -22,7 +22,7 @@ def test_the_area_of_a_quadrilateral_in_a_cell_is_what_geometry_says() -> None:
 @settings(max_examples=30, deadline=None)
 @given(st.floats(0.1, 3.0), st.floats(-80, 80), st.integers(0, 10_000))
 def test_a_tiling_fills_every_cell_once(size: float, angle_deg: float, seed: int) -> None:
-    """Turned, sheared, of any size: pixels that tile the plane cover each cell by 1."""
+    """Pixels that tile the plane, rotated, sheared and of any size, cover each cell exactly once."""
     rng = np.random.default_rng(seed)
     n = int(24 / size) + 2
     u, v = np.meshgrid(np.arange(n + 1) - n / 2, np.arange(n + 1) - n / 2)

@@ -67,7 +67,7 @@ def test_the_fits_map_carries_units_axes_and_provenance(folder: Path, tmp_path: 
         best = folder / "ensemble/member-02/checkpoints/best.pt"
         assert h["NET2"] == str(best) and h["NETSHA2"] == hashlib.sha256(best.read_bytes()).hexdigest()
         assert h["V_TORCH"] == torch.__version__ and h["ORIGIN"].startswith("IRIS")
-        assert json.loads(h["IRISMETA"])["provenance"]["options"]["centre_lon_deg"] == 0.02
+        assert json.loads(h["IRISMAP"])["provenance"]["options"]["centre_lon_deg"] == 0.02
     solar = revert([folder / "ensemble"], [cube], out=tmp_path / "solar.fits", unit="Msun/pc3")
     with fits.open(tmp_path / "solar.fits") as file:
         assert file[0].header["BUNIT"] == "solMass pc-3"
@@ -102,16 +102,16 @@ def test_the_command_reports_the_map_and_its_quality(iris: Callable, folder: Pat
     assert "unlike the training set" in ran.err and "Do not trust" in ran.err
     again = iris(*words)
     assert again.code == 2 and "--overwrite" in again.err
-    told = json.loads(iris(*words, "--overwrite", "--json", "-q").out)
-    assert told["quality"]["input_score"]["unlike"] is True and told["quality"]["input_score"]["held_out"] == 16
-    assert {entry["orbit"] for entry in told["quality"]["consistency"]} == {"Walker et al. 2025", "Lipman et al. 2026"}
-    assert told["provenance"]["trained_lines_GHz"] == pytest.approx({"13CO 2-1": 220.3986841})
+    made = json.loads(iris(*words, "--overwrite", "--json", "-q").out)
+    assert made["quality"]["input_score"]["unlike"] is True and made["quality"]["input_score"]["held_out"] == 16
+    assert {entry["orbit"] for entry in made["quality"]["consistency"]} == {"Walker et al. 2025", "Lipman et al. 2026"}
+    assert made["provenance"]["trained_lines_GHz"] == pytest.approx({"13CO 2-1": 220.3986841})
 
 
 def test_a_dry_run_shows_the_plan_and_writes_nothing(iris: Callable, folder: Path, tmp_path: Path) -> None:
     ran = iris("revert", folder / "ensemble", folder / "cube.fits", "-o", tmp_path / "map.fits", "--dry-run", "--json")
-    told = json.loads(ran.out)
-    assert len(told["networks"]) == 2 and told["image"] == [32, 32] and told["cubes"][0]["unit"] == "K"
+    made = json.loads(ran.out)
+    assert len(made["networks"]) == 2 and made["image"] == [32, 32] and made["cubes"][0]["unit"] == "K"
     assert not list(tmp_path.iterdir())
 
 
@@ -152,8 +152,8 @@ def test_networks_and_images_of_another_kind_are_refused(folder: Path, tmp_path:
     with pytest.raises(DataError, match="takes a v_density"):
         revert([train(tmp_path / "columns_run", tmp_path / "columns")], [cube])
     checkpoint = load(run / "checkpoints/best.pt")
-    checkpoint.data = replace(checkpoint.data, grid=replace(GRID, v_max_km_s=120.0))
-    save(checkpoint, tmp_path / "other.pt")
+    data = replace(checkpoint.data, grid=replace(GRID, v_max_km_s=120.0))
+    save(replace(checkpoint, data=data), tmp_path / "other.pt")
     with pytest.raises(DataError, match="differ in their grid"):
         revert([run, tmp_path / "other.pt"], [cube])
     save_lv(regrid([cube], replace(GRID, v_max_km_s=120.0)), tmp_path / "lv.npz")
@@ -162,7 +162,7 @@ def test_networks_and_images_of_another_kind_are_refused(folder: Path, tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "says"),
+    ("words", "code", "message"),
     [
         (("RUN", "-o", "map.fits"), 2, "no cube was named"),
         (("CUBE", "-o", "map.fits"), 2, "no run among"),
@@ -176,10 +176,10 @@ def test_networks_and_images_of_another_kind_are_refused(folder: Path, tmp_path:
     ],
 )
 def test_an_impossible_reversion_is_one_line_and_leaves_nothing(
-    iris: Callable, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple, code: int, says: str
+    iris: Callable, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple, code: int, message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     named = {"RUN": folder / "ensemble/member-01", "CUBE": folder / "cube.fits"}
     ran = iris("revert", *(named.get(word, word) for word in words))
-    assert ran.code == code and says in ran.err and "Traceback" not in ran.err
+    assert ran.code == code and message in ran.err and "Traceback" not in ran.err
     assert not list(tmp_path.iterdir())

@@ -15,7 +15,7 @@ from torch import nn
 from iris_cli import units
 from iris_cli.config.grid import Grid
 from iris_cli.config.toml import to_dict
-from iris_cli.distributed import Control
+from iris_cli.distributed import CPUGroup
 from iris_cli.pairs.datasets import PreObservedDataset
 from iris_cli.reverter.reverter import Reverter
 from shards.index import Index
@@ -110,13 +110,13 @@ def another_sky(**changes: Any) -> Grid:
     return replace(GRID, **changes)
 
 
-class Other(Control):
-    """Messages in a world of two, whose other rank always answers the same."""
+class OtherRank(CPUGroup):
+    """Collectives of two ranks, the other of which always contributes `value`; `sent` is what this rank contributed."""
 
-    def __init__(self, answer: float) -> None:
-        self.answer, self.heard = answer, []  # type: ignore[var-annotated]
+    def __init__(self, value: float) -> None:
+        self.value, self.sent = value, []  # type: ignore[var-annotated]
 
     def all_reduce(self, values: torch.Tensor, op: Any = dist.ReduceOp.SUM) -> torch.Tensor:
-        self.heard.append(values.clone())
-        theirs = torch.full_like(values, self.answer)
-        return values.copy_(torch.maximum(values, theirs) if op == dist.ReduceOp.MAX else values + theirs)
+        self.sent.append(values.clone())
+        other = torch.full_like(values, self.value)
+        return values.copy_(torch.maximum(values, other) if op == dist.ReduceOp.MAX else values + other)

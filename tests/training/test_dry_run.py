@@ -36,7 +36,7 @@ def test_the_commands_say_what_they_would_do_and_do_nothing(iris: Callable, shar
     assert would.code == 0 and json.loads(would.out)["processes"] == 2 and not (tmp_path / "run").exists()
     assert iris("train", shards, "--out", tmp_path / "run", "--epochs", 1, "-q").code == 0
     again = iris("train", shards, "--out", tmp_path / "run", "--dry-run")
-    assert "exists: the run itself would ask" in again.out
+    assert "exists: the run would need" in again.out
     tested = iris("test", tmp_path / "run", shards, "--dry-run")
     assert tested.code == 0 and "7 pairs (test), each once, by 1 network\n" in tested.out
 

@@ -292,7 +292,7 @@ def test_the_newest_whole_checkpoint_is_found_whatever_lies_beside_it(shards: Pa
     last.write_bytes(last.read_bytes()[:-500])
     (folder / "step-999999999.pt").write_bytes(b"")
     assert newest(tmp_path / "run").progress.step == 3
-    with pytest.raises(DataError, match="no whole checkpoint"):
+    with pytest.raises(DataError, match="not a complete checkpoint"):
         load(last)
 
 

@@ -90,11 +90,11 @@ def train(shards: Path, hyper: TrainConfig, run: Path, **how: Any) -> Reverter:
 def kept(checkpoint: Checkpoint) -> dict[str, Tensor]:
     """Every tensor that a step may change, by name."""
     found = {f"mean {k}": v for k, v in checkpoint.model.items()}
-    found |= {f"learning {k}": v for k, v in checkpoint.learning_model.items()}
+    found |= {f"learning {k}": v for k, v in checkpoint.last_model.items()}
     for number, state in checkpoint.optimizer["state"].items():
         found |= {f"optimizer {number} {k}": v for k, v in state.items()}
     assert checkpoint.density_sum is not None
-    counts = torch.tensor([checkpoint.learning_steps, checkpoint.density_count])
+    counts = torch.tensor([checkpoint.ema_steps, checkpoint.density_count])
     return {**found, "density sum": checkpoint.density_sum, "counts": counts}
 
 
@@ -158,7 +158,7 @@ def test_no_step_waits_for_the_gpu(shards: Path, tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(Trainer, "_step", guarded)
     spoil(8)
     train(shards, replace(HYPER, epochs=2, optimizer=OptimizerConfig(name)), tmp_path / "run", device="cuda")
-    assert len(steps) == 6 and RunFolder(tmp_path / "run").newest().learning_steps == 5
+    assert len(steps) == 6 and RunFolder(tmp_path / "run").newest().ema_steps == 5
 
 
 @pytest.mark.usefixtures("ahead")
@@ -213,8 +213,8 @@ def test_a_first_step_that_is_void_leaves_a_run_at_its_beginning(shards: Path, t
     first = load(tmp_path / "run" / "checkpoints" / "step-000000001.pt")
     start = small_reverter().state_dict()
     assert_same_bits(first.model, start)
-    assert_same_bits(first.learning_model, start)
-    assert (first.learning_steps, first.density_count) == (0, 0)
+    assert_same_bits(first.last_model, start)
+    assert (first.ema_steps, first.density_count) == (0, 0)
     states = [value for state in first.optimizer["state"].values() for value in state.values()]
     assert states and not any(value.any() for value in states)
 
@@ -238,7 +238,7 @@ def test_when_it_is_read_changes_nothing(shards: Path, tmp_path: Path, monkeypat
         train(shards, hyper, tmp_path / name)
     late, at_once = (RunFolder(tmp_path / name).newest() for name in ("late", "at once"))
     assert_same_bits(kept(late), kept(at_once))
-    assert late.learning_steps == 4 and late.density_count == 8
+    assert late.ema_steps == 4 and late.density_count == 8
 
 
 @pytest.mark.usefixtures("ahead")

@@ -14,7 +14,7 @@ from iris_cli.config.grid import GRID_PRESETS, Grid
 from iris_cli.errors import DataError, UsageError
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.training.checkpoint import load
-from iris_cli.training.paper_checkpoint import Circumstances, import_checkpoint
+from iris_cli.training.paper_checkpoint import ImportOptions, import_checkpoint
 from tests.telescope import sky
 from tests.telescope.runs import GRID
 from tests.training.makers import write_pairs
@@ -52,7 +52,7 @@ def original() -> Callable[[Tensor], Tensor]:
 def test_the_imported_network_is_the_same_function_in_our_units_and_directions(
     file: Path, tmp_path: Path, towards: bool, turn_over: bool
 ) -> None:
-    import_checkpoint(file, tmp_path / "ours.pt", Circumstances(GRID, "temperature", "mean", towards, turn_over))
+    import_checkpoint(file, tmp_path / "ours.pt", ImportOptions(GRID, "temperature", "mean", towards, turn_over))
     ours = load(tmp_path / "ours.pt").make_reverter()
     kelvin = 4.0 * torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(9))
     theirs = kelvin * UNITS["temperature"]
@@ -104,7 +104,7 @@ def test_prefixes_places_and_names_of_attention_may_differ(tmp_path: Path, norms
     torch.save(state(), tmp_path / "b.pt")
     models = []
     for name in ("a", "b"):
-        import_checkpoint(tmp_path / f"{name}.pt", tmp_path / f"{name}_ours.pt", Circumstances(GRID))
+        import_checkpoint(tmp_path / f"{name}.pt", tmp_path / f"{name}_ours.pt", ImportOptions(GRID))
         models.append(load(tmp_path / f"{name}_ours.pt").model)
     assert models[0].keys() == models[1].keys()
     for key, value in models[0].items():
@@ -122,11 +122,11 @@ def _without(*keys: str) -> dict[str, Tensor]:
         (lambda: _without("decoder._2_1_transpose_convolution.bias"), "missing: decoder._2_1_transpose"),
         (lambda: {**state(), "encoder._1_1_convolution.weight": torch.zeros(3, 1, 4, 4)}, "(3, 1, 4, 4), not"),
         (lambda: state(64), "not a reverter for 32 pixels"),
-        (lambda: _without("density"), "unit of density"),
+        (lambda: _without("density"), "no unit of density"),
         (lambda: {**state(), "temperature": torch.tensor(-1.0)}, "unit of temperature"),
-        (lambda: {**state(), "density": torch.tensor(1e-19)}, "what one SI unit is"),
-        (lambda: [1, 2], "no state dict"),
-        (lambda: {"a": "text"}, "no tensors"),
+        (lambda: {**state(), "density": torch.tensor(1e-19)}, "value of one SI unit"),
+        (lambda: [1, 2], "not a state dict"),
+        (lambda: {"a": "text"}, "not tensors"),
     ],
 )
 def test_strange_files_are_told_apart_and_leave_nothing(
@@ -134,7 +134,7 @@ def test_strange_files_are_told_apart_and_leave_nothing(
 ) -> None:
     torch.save(content(), tmp_path / "chp_1.pt")
     with pytest.raises((DataError, UsageError)) as caught:
-        import_checkpoint(tmp_path / "chp_1.pt", tmp_path / "run", Circumstances(GRID))
+        import_checkpoint(tmp_path / "chp_1.pt", tmp_path / "run", ImportOptions(GRID))
     assert says in caught.value.message + caught.value.hint
     assert not (tmp_path / "run").exists()
 
@@ -148,8 +148,8 @@ class Payload:
 
 def test_a_pickle_is_never_run(tmp_path: Path) -> None:
     torch.save({"encoder": Payload()}, tmp_path / "chp_1.pt")
-    with pytest.raises(DataError, match="no whole state dict"):
-        import_checkpoint(tmp_path / "chp_1.pt", tmp_path / "run", Circumstances(GRID))
+    with pytest.raises(DataError, match="not a complete state dict"):
+        import_checkpoint(tmp_path / "chp_1.pt", tmp_path / "run", ImportOptions(GRID))
     assert not Path("/tmp/iris-was-here").exists()
 
 
@@ -158,7 +158,7 @@ def test_the_command_asks_for_the_grid_and_refuses_our_own(iris: Callable, file:
     assert ran.code == 2 and "--preset" in ran.err
     ran = iris("import-checkpoint", file, tmp_path / "run", "--preset", "tiny")
     assert ran.code == 1 and "not a reverter for 64 pixels" in ran.err
-    import_checkpoint(file, tmp_path / "ours.pt", Circumstances(GRID))
+    import_checkpoint(file, tmp_path / "ours.pt", ImportOptions(GRID))
     ran = iris("import-checkpoint", tmp_path / "ours.pt", tmp_path / "run", "--preset", "tiny")
     assert ran.code == 2 and "already" in ran.err
 
@@ -166,5 +166,5 @@ def test_the_command_asks_for_the_grid_and_refuses_our_own(iris: Callable, file:
 def test_the_papers_own_size_is_taken(tmp_path: Path) -> None:
     weights = {k: v for k, v in Reverter(512, "temperature").state_dict().items() if k not in UNITS}
     torch.save({**weights, **{n: torch.tensor(v) for n, v in UNITS.items()}}, tmp_path / "chp_31.pt")
-    told = import_checkpoint(tmp_path / "chp_31.pt", tmp_path / "ours.pt", Circumstances(Grid()))
-    assert told["parameters"] == 14_339_641 and told["grid"]["lon_steps"] == GRID_PRESETS["paper"].lon_steps
+    made = import_checkpoint(tmp_path / "chp_31.pt", tmp_path / "ours.pt", ImportOptions(Grid()))
+    assert made.parameters == 14_339_641 and made.grid.lon_steps == GRID_PRESETS["paper"].lon_steps

@@ -152,7 +152,7 @@ def test_the_running_mean_of_the_weights_is_what_its_formula_says(shards: Path, 
         expected = 0.5 * expected + 0.5 * step
     newest = mean.newest()
     torch.testing.assert_close(newest.model[name], expected, rtol=1e-6, atol=1e-7)
-    assert torch.equal(newest.learning_model[name], steps[-1]) and newest.learning_steps == 4
+    assert torch.equal(newest.last_model[name], steps[-1]) and newest.ema_steps == 4
 
 
 def test_what_is_validated_is_the_running_mean(shards: Path, tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_what_is_validated_is_the_running_mean(shards: Path, tmp_path: Path) -> 
     newest = run.newest()
     validation = PreObservedDataset(shards, "validation")
     mean = test_reverter(newest.make_reverter(), validation, hyper=HYPER, quiet=True).loss
-    learning = replace(newest, model=newest.learning_model).make_reverter()
+    learning = replace(newest, model=newest.last_model).make_reverter()
     assert not learning.training
     assert noted(run, "epoch", "loss")[-1] == pytest.approx(mean, rel=1e-6)
     assert test_reverter(learning, validation, hyper=HYPER, quiet=True).loss != pytest.approx(mean, rel=1e-3)

@@ -90,7 +90,7 @@ def test_without_a_best_the_newest_whole_one_stands_in(folder: RunFolder, capsys
     (folder.checkpoints / "step-000000002.pt").write_bytes(b"torn")
     path, best = folder.best()
     assert (path.name, best.progress.step) == ("step-000000001.pt", 1)
-    assert "passing over a checkpoint" in capsys.readouterr().err
+    assert "ignoring a checkpoint" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -98,8 +98,8 @@ def test_without_a_best_the_newest_whole_one_stands_in(folder: RunFolder, capsys
     [
         ({"version": VERSION + 1}, "reads up to", "install a newer release"),
         ({"format": "another"}, "is not a checkpoint of this program", "RUN/checkpoints"),
-        ({"progress": {"epochs": 3}}, "does not hold what a checkpoint holds", "take an older one"),
-        ({"colour": "red"}, "does not hold what a checkpoint holds", "take an older one"),
+        ({"progress": {"epochs": 3}}, "has not the contents of a checkpoint", "use an older one"),
+        ({"colour": "red"}, "has not the contents of a checkpoint", "use an older one"),
     ],
 )
 def test_a_checkpoint_of_another_kind_or_of_the_future_is_told(
@@ -117,7 +117,7 @@ def test_a_checkpoint_of_another_kind_or_of_the_future_is_told(
 
 def test_weights_that_do_not_fit_their_own_table_are_told() -> None:
     torn = replace(checkpoint(1), reverter=Reverter(32).table())
-    with pytest.raises(DataError, match="weights are those of another network"):
+    with pytest.raises(DataError, match="belong to another network"):
         torn.make_reverter()
 
 
@@ -137,7 +137,7 @@ def test_a_folder_is_prepared_once_gone_on_with_or_replaced_but_never_mixed_up(t
     folder.prepare(resume=True, overwrite=False)  # nothing there yet: it begins
     with pytest.raises(UsageError, match="exists"):
         folder.prepare(resume=False, overwrite=False)
-    with pytest.raises(UsageError, match="not both"):
+    with pytest.raises(UsageError, match="either resumed or replaced"):
         folder.prepare(resume=True, overwrite=True)
     folder.begin(TrainConfig(), 0)
     folder.log(step=1)
@@ -145,9 +145,9 @@ def test_a_folder_is_prepared_once_gone_on_with_or_replaced_but_never_mixed_up(t
     folder.prepare(resume=False, overwrite=True)
     assert [path.name for path in folder.path.rglob("*")] == ["checkpoints"]
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match="exists and is no folder"):
+    with pytest.raises(UsageError, match="exists and is not a folder"):
         RunFolder(tmp_path / "file").prepare(resume=False, overwrite=False)
-    with pytest.raises(DataError, match="cannot be made"):
+    with pytest.raises(DataError, match="cannot be created"):
         RunFolder(tmp_path / "file" / "run").prepare(resume=False, overwrite=False)
 
 
@@ -156,7 +156,7 @@ def test_what_is_not_a_run_s_is_not_replaced(tmp_path: Path, config: str | None)
     (tmp_path / "metrics.jsonl").write_text("mine")
     if config is not None:
         (tmp_path / "config.toml").write_text(config)
-    with pytest.raises(DataError, match="something else than a run"):
+    with pytest.raises(DataError, match="does not hold a run"):
         RunFolder(tmp_path).prepare(resume=False, overwrite=True)
     assert (tmp_path / "metrics.jsonl").read_text() == "mine"
 
@@ -168,7 +168,7 @@ def test_members_are_folders_that_are_numbered_and_a_larger_ensemble_is_not_over
     (tmp_path / "member-list.txt").touch()
     assert [path.name for path in member_folders(tmp_path)] == ["member-01", "member-02", "member-10"]
     check_room_for_members(tmp_path, 3)
-    with pytest.raises(UsageError, match="holds 3 members, more than the 2 asked for"):
+    with pytest.raises(UsageError, match="holds 3 members, more than the 2 to train"):
         check_room_for_members(tmp_path, 2)
     with pytest.raises(UsageError, match="holds an ensemble of 3"):
         RunFolder(tmp_path).prepare(resume=True, overwrite=False)

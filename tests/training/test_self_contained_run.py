@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from iris_cli.commands.plot_inputs import Which
 
+from iris_cli.commands import plot_figures
+from iris_cli.config.figure import FigureConfig
 from iris_cli.config.train import Noise, TrainConfig
-from iris_cli.evaluation.out_of_distribution import TrainingInputs
+from iris_cli.evaluation.out_of_distribution import TrainingInputs, summarize_inputs
+from iris_cli.pairs.stream import PairStream
+from iris_cli.signals import Stopped
 from iris_cli.telescope.revert import revert
+from iris_cli.training.run_folder import RunFolder
 from iris_cli.training.train import train_run
 from iris_cli.training.trained_run import open_run
+from shards.errors import ShardError
+from shards.order import Numbers
 from tests.telescope import sky
 from tests.telescope.runs import GRID, write_shards
 from tests.training.makers import write_pairs
@@ -53,10 +63,10 @@ def test_a_test_on_other_pairs_needs_the_litter_or_no_litter_and_nothing_else(ir
     assert headline == json.loads(ran.out) and headline["pairs"] == 4 and headline["loss_mean_image"] > 0
 
 
-def test_figures_of_the_run_need_no_shards_of_the_training(iris: Callable, moved: Path, tmp_path: Path) -> None:
-    assert iris("plot", "losses", moved / "run", "-o", tmp_path / "losses.png").code == 0
-    drawn = iris("plot", "pair", moved / "other", "--run", moved / "run", "--clean", "-o", tmp_path / "pair.png")
-    assert drawn.code == 0, drawn.err
+def test_figures_of_the_run_need_no_shards_of_the_training(moved: Path) -> None:
+    look = FigureConfig()
+    assert plot_figures.losses([moved / "run"], look).axes
+    assert plot_figures.pair(moved / "other", Which(), look, moved / "run", clean=True).axes
 
 
 def test_relative_paths_are_recorded_as_absolute_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,23 +78,68 @@ def test_relative_paths_are_recorded_as_absolute_ones(tmp_path: Path, monkeypatc
     assert (hyper.data, hyper.litter) == ((str(tmp_path / "shards"),), str(tmp_path / "litter"))
 
 
-def test_damaged_statistics_are_reported_and_a_resumed_run_writes_them_anew(tmp_path: Path) -> None:
-    shards = write_shards(tmp_path / "shards")
-    hyper = TrainConfig(epochs=1, batch_size=8, data=(str(shards),))
-    train_run(hyper, tmp_path / "run", quiet=True)
-    run = open_run(tmp_path / "run")
-    file, first = tmp_path / "run" / "training_inputs.npz", run.training_inputs()
+def test_damaged_statistics_are_reported_and_a_resumed_run_writes_them_anew(trained_run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(trained_run, folder)
+    run, file = open_run(folder), folder / "training_inputs.npz"
+    first, written = run.training_inputs(), file.stat().st_mtime_ns
     assert isinstance(first, TrainingInputs)
-    written = file.stat().st_mtime_ns
-    train_run(hyper, tmp_path / "run", resume="auto", quiet=True)
+    train_run(run.hyper, folder, resume="auto", quiet=True)
     assert file.stat().st_mtime_ns == written
     file.write_bytes(b"damaged")
     assert "is damaged" in str(run.training_inputs())
-    train_run(hyper, tmp_path / "run", resume="auto", quiet=True)
+    train_run(run.hyper, folder, resume="auto", quiet=True)
     again = run.training_inputs()
     assert isinstance(again, TrainingInputs)
     np.testing.assert_array_equal(again.held_out, first.held_out)
     file.unlink()
     assert "did not finish" in str(run.training_inputs())
-    train_run(hyper, tmp_path / "run", overwrite=True, quiet=True)
+
+
+def test_a_signal_during_the_statistics_stops_the_run_and_resuming_writes_them(
+    trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(trained_run, folder)
+    run = open_run(folder)
+    (folder / "training_inputs.npz").unlink()
+
+    def interrupted(train: PairStream, held_out: Numbers, quiet: bool, check: Callable[[], None]) -> TrainingInputs:
+        signal.raise_signal(signal.SIGTERM)
+        return summarize_inputs(train, held_out, quiet, check)
+
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr("iris_cli.training.loop.summarize_inputs", interrupted)
+        train_run(run.hyper, folder, resume="auto", quiet=True)
+    assert "did not finish" in str(run.training_inputs())
+    train_run(run.hyper, folder, resume="auto", quiet=True)
     assert isinstance(run.training_inputs(), TrainingInputs)
+
+
+def test_statistics_that_cannot_be_computed_are_a_warning(
+    trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(trained_run, folder)
+    (folder / "training_inputs.npz").unlink()
+
+    def failing(*given: object) -> TrainingInputs:
+        raise ShardError("sample 3 is torn")
+
+    monkeypatch.setattr("iris_cli.training.loop.summarize_inputs", failing)
+    train_run(open_run(folder).hyper, folder, resume="auto", quiet=True)
+    assert "warning" in (said := capfd.readouterr().err) and "sample 3 is torn" in said
+
+
+def test_a_run_without_statistics_has_a_reason(trained_run: Path) -> None:
+    run = open_run(trained_run)
+    assert "on the fly" in str(replace(run, hyper=replace(run.hyper, observer="simple")).training_inputs())
+    imported = replace(run.checkpoint, data=replace(run.checkpoint.data, fingerprint="imported:0"))
+    assert "was imported" in str(replace(run, checkpoint=imported).training_inputs())
+
+
+def test_overwriting_a_run_removes_its_statistics_and_its_test(trained_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained_run, tmp_path / "run")
+    (tmp_path / "run" / "test.json").write_text("{}")
+    RunFolder(tmp_path / "run").prepare(resume=False, overwrite=True)
+    assert not any(path.is_file() for path in (tmp_path / "run").iterdir())

@@ -1,4 +1,4 @@
-"""A test says whether the network was trained on what it is tested on."""
+"""Which split a test uses, and its warning where the network was trained on it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 
 from iris_cli.config.grid import GRID_PRESETS
 from iris_cli.pairs.datasets import JoinedPairs
 from iris_cli.training.checkpoint import Checkpoint, DataDescription, Progress
 from iris_cli.training.test_split import split_to_test, trained_on
-from iris_cli.training.trained_run import open_members
 from shards.index import Index
 from tests.training.makers import pairs_in, write_pairs
 
@@ -32,7 +32,7 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
 
 
-def said(capsys: pytest.CaptureFixture[str]) -> str:
+def messages(capsys: pytest.CaptureFixture[str]) -> str:
     return " ".join(capsys.readouterr().err.split())
 
 
@@ -51,42 +51,43 @@ def test_one_member_that_was_trained_on_it_is_enough(sets: dict[str, Path]) -> N
 
 
 @pytest.mark.parametrize("fingerprint", ["", "imported:" + 64 * "a"])
-def test_what_a_checkpoint_does_not_say_nobody_knows(sets: dict[str, Path], fingerprint: str) -> None:
+def test_without_a_fingerprint_it_is_not_known(sets: dict[str, Path], fingerprint: str) -> None:
     one = Index.open(sets["one"]).fingerprint
     assert trained_on([checkpoint_of(fingerprint)], one) is None
     assert trained_on([checkpoint_of(fingerprint), checkpoint_of(64 * "b")], one) is None
     assert trained_on([], one) is None
 
 
-def test_a_split_that_was_held_out_is_taken_without_a_word(
+def test_a_split_that_was_held_out_is_used_without_a_warning(
     sets: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     trained = [checkpoint_of(pairs_in(sets["split"]).fingerprint)]
     assert split_to_test([str(sets["split"])], None, trained) == "test"
-    assert said(capsys) == ""
+    assert messages(capsys) == ""
 
 
-def test_asking_for_the_split_that_was_trained_on_is_told(
+def test_the_split_that_was_trained_on_is_used_with_a_warning(
     sets: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     trained = [checkpoint_of(pairs_in(sets["split"]).fingerprint)]
     assert split_to_test([str(sets["split"])], "train", trained) == "train"
-    assert "warning: the train split of split is what the network was trained on" in said(capsys)
+    assert "warning: the train split of split is what the network was trained on" in messages(capsys)
 
 
-def test_commands_say_plainly_same_other_or_unknown(
-    iris: Callable[..., Any], sets: dict[str, Path], tmp_path: Path
+def test_commands_warn_of_pairs_that_were_trained_on(
+    iris: Callable[..., Any],
+    trained_run: Path,
+    tiny_shards: Path,
+    sets: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    run = tmp_path / "run"
-    trained = iris("train", sets["one"], "--out", run, "--epochs", 1, "--batch-size", 4, "-q")
-    assert trained.code == 0, trained.err
-    same, other = (iris("test", run, sets[name], "-q") for name in ("one", "other"))
-    assert same.code == other.code == 0, same.err + other.err
-    assert "warning: one is what the network was trained on" in " ".join(same.err.split())
-    assert "other is not what the network was trained on" in " ".join(other.err.split())
-    assert "warning" not in other.err
-    for name, told in (("one", "one is what the network"), ("other", "other is not what the network")):
-        drawn = iris("plot", "pair", sets[name], "--run", run, "-o", tmp_path / f"{name}.png")
-        assert drawn.code == 0, drawn.err
-        assert told in " ".join(drawn.err.split())
-    assert open_members(run)[0].checkpoint.data.fingerprint == pairs_in(sets["one"]).fingerprint
+    same = iris("test", trained_run, tiny_shards, "--split", "train", "-q")
+    assert same.code == 0, same.err
+    assert "warning: the train split of shards is what the network was trained on" in " ".join(same.err.split())
+    monkeypatch.setattr("iris_cli.commands.plot_figures.draw_predictions", lambda *shown, **style: Figure())
+    for words in (("test", trained_run, sets["one"]), ("plot", "pair", sets["one"], "--run", trained_run, "-o")):
+        other = iris(*words, *([tmp_path / "pair.png"] if words[0] == "plot" else []), "-q")
+        assert other.code == 0, other.err
+        assert "one is not what the network was trained on" in " ".join(other.err.split())
+        assert "warning" not in other.err
