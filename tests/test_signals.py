@@ -116,7 +116,7 @@ def test_what_all_processes_are_sent_the_parent_alone_answers(
             time.sleep(0.002)
         os.killpg(running.pid, sent)
         said = running.communicate(timeout=60)[1]
-    assert running.returncode == code and len(said.splitlines()) == 1, said
+    assert running.returncode == code and len(said.splitlines()) == (2 if sent == signal.SIGINT else 1), said
     assert list(tmp_path.iterdir()) == []
 
 
@@ -132,7 +132,7 @@ def test_ingest_stops_at_a_signal_and_goes_on_to_the_same_bytes(iris: Callable, 
         running.send_signal(signal.SIGTERM)
         said = running.communicate(timeout=60)[1]
     assert running.returncode == EXIT_REQUEUE and "Traceback" not in said, said
-    assert "finished tensors are kept: go on with --resume" in said
+    assert "finished tensors are kept: continue with --resume" in said
     assert not (out / "standard.json").exists() and not [p for p in out.rglob("*") if p.name.startswith(".")]
     assert iris("ingest", tmp_path / "s_001.hdf5", out, *words, "--resume", "-q").code == 0
     assert iris("ingest", tmp_path / "s_001.hdf5", alone, *words, "-q").code == 0
@@ -151,7 +151,7 @@ def test_ingest_stops_at_a_signal_and_goes_on_to_the_same_bytes(iris: Callable, 
         ("telescope.regrid.write_lv_image", ("cube", "c.fits", "--preset", "tiny", "--out", "lv.npz")),
         ("telescope.revert.revert", ("revert", ".", "c.fits", "--out", "map.fits")),
         ("observers.observe.observe_to_fits", ("observe", ".", "0", "--out", "c.fits")),
-        ("demo.demo", ("demo",)),
+        ("commands.demo.run_demo", ("demo",)),
     ],
 )
 def test_what_is_done_in_one_go_is_unwound_at_a_signal(
@@ -177,10 +177,10 @@ def test_a_demonstration_that_is_stopped_in_its_training_says_what_a_demonstrati
     def stopped(*given: object, **more: object) -> None:
         raise Stopped("stopped by a signal after step 4", "go on with --resume auto")
 
-    monkeypatch.setattr("iris_cli.demo.train_run", stopped)
+    monkeypatch.setattr("iris_cli.training.train.train_run", stopped)
     ran = iris("demo", "--out", tmp_path / "demo", "-n", "10", "-w", "1", "-q")
     assert ran.code == EXIT_REQUEUE
-    assert "stopped by a signal after step 4 (start again with --overwrite)" in ran.err
+    assert "stopped by a signal after step 4\nhint: start again with --overwrite" in ran.err
 
 
 def test_a_report_that_is_stopped_while_it_is_written_leaves_nothing(

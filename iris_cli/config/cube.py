@@ -50,6 +50,7 @@ class CubeConfig:
         "--efficiency",
         above=0,
         most=1,
+        hint="give a fraction: 0.75",
         panel=PANEL,
     )
     centre_lon_deg: float = setting(

@@ -70,6 +70,8 @@ class Setting:
     above: float | None = None
     most: float | None = None
     below: float | None = None
+    #: Hint for a number outside its limits.
+    hint: str = ""
     #: A pair of numbers [low, high].
     interval: bool = False
     metavar: str = ""
@@ -99,7 +101,7 @@ class Setting:
         )
         if not fits:
             shown = list(value) if isinstance(value, tuple) else value
-            raise UsageError(f"{where}{name} = {shown}; it must be {self._limits()}")
+            raise UsageError(f"{where}{name} = {shown}; it must be {self._limits()}", self.hint)
 
     def _limits(self) -> str:
         low, high = self.least if self.above is None else self.above, self.most if self.below is None else self.below

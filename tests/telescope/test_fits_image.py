@@ -93,7 +93,7 @@ def test_a_spectrum_is_that_of_the_requested_pixel(tmp_path: Path) -> None:
     assert next(iter(found.spectra)) == "l = 0.2°, b = -0.1°"
     assert spectra(path, Selection(), [(360.2, -0.1)]).spectra["l = 360.2°, b = -0.1°"][3] == 3.0
     assert spectra(path, Selection(), []).spectra["mean"][3] == pytest.approx(3.0 / 15.0)
-    with pytest.raises(UsageError, match=r"longitude 3 lies outside -0\.25 … 0\.25"):
+    with pytest.raises(UsageError, match=r"longitude 3 is outside -0\.25 … 0\.25"):
         spectra(path, Selection(), [(3.0, None)])
 
 
