@@ -1,4 +1,4 @@
-"""`nox` runs the tests and the checks; `nox -s demo` installs IRIS and runs its main job on the embedded mock.
+"""`nox` runs the tests and the checks and builds the documentation.
 
 `nox -s slow` runs what takes long, before a release: tests with many seeds, kills and several processes, then `package`
 (builds and tries the sdist and the wheel) and `oldest` (the oldest libraries that pyproject.toml allows).
@@ -26,14 +26,6 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 
 @nox.session
-def demo(session: nox.Session) -> None:
-    """Install, then mock galaxies -> shards -> training -> report, on two cores in under five minutes."""
-    session.install(TORCH)
-    session.install(".")
-    session.run("iris", "demo", *(session.posargs or ["--out", "demo", "--overwrite"]))
-
-
-@nox.session
 def tests(session: nox.Session) -> None:
     """The tests, in two processes; arguments after -- go to pytest."""
     session.install(TORCH)
@@ -53,13 +45,27 @@ def slow(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style, types, and who may import whom."""
+    """Style, types, import rules, and the documentation."""
     session.install(TORCH)
     session.install("-e", ".[dev]")
     session.run("ruff", "format", "--check", ".")
     session.run("ruff", "check", ".")
     session.run("mypy")
     session.run("lint-imports")
+    build_docs(session)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation, into docs/_build/html; `nox -s docs -- linkcheck` checks the links to other sites."""
+    session.install(TORCH)
+    session.install("-e", ".[docs]")
+    build_docs(session, *session.posargs)
+
+
+def build_docs(session: nox.Session, builder: str = "html") -> None:
+    """Every warning is reported, and each is an error: a link without a target, a page in no list."""
+    session.run("sphinx-build", "-W", "--keep-going", "-q", "-b", builder, "docs", f"docs/_build/{builder}")
 
 
 @nox.session

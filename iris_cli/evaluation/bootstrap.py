@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,6 +82,12 @@ class Resampling:
         known = (~np.isnan(values)).sum(axis=0)
         mean = divided(np.nan_to_num(values).sum(axis=0), known.astype(np.float64))
         return Summary(mean, _quantile(values, 0.5), *self.interval(self.means(values)), known)
+
+    def derived(self, function: Callable[..., Floats], *arrays: Floats) -> Summary:
+        """A function of sums over pairs: its value, and the interval of the same function of resampled sums."""
+        value = function(*(np.nan_to_num(a).sum(axis=0, keepdims=True) for a in arrays))[0]
+        low, high = self.interval(function(*(self.sums(a) for a in arrays)))
+        return Summary(value, np.full_like(value, np.nan), low, high, (~np.isnan(arrays[0])).sum(axis=0))
 
 
 def divided(a: Floats, b: Floats) -> Floats:

@@ -111,14 +111,7 @@ def mean_scores(batches: Batches, measures: Mapping[str, Measure], stream: PairS
         for evaluated in batches:
             totals.add({name: measure(evaluated.maps).double() for name, measure in measures.items()})
     world.sum(totals.table)
-    missing = stream.count - totals.count()
-    if missing and missing > stream.bad_over_ranks(world):
-        raise DataError(
-            f"{totals.count()} samples were seen; the index of {stream.pairs.name} lists {stream.count}",
-            "check it: iris shards verify",
-        )
-    if missing == stream.count:
-        raise nothing_readable(stream)
+    check_complete(stream, world, totals.count())
     return totals
 
 
@@ -144,23 +137,11 @@ def gather_per_pair(batches: Batches, quantities: Sequence[Quantity], stream: Pa
             rows = torch.from_numpy(evaluated.batch.positions)
             table[rows] += torch.cat([ones, *(values[name].double() for name in widths)], dim=1)
     world.sum(table)
-    check_seen_once(table[:, 0], stream, world)
+    check_complete(stream, world, int((table[:, 0] > 0).sum()), int((table[:, 0] > 1).sum()))
     numbers = table.numpy()
     numbers[numbers[:, 0] == 0] = np.nan
     columns = np.split(numbers[:, 1:], np.cumsum(list(widths.values()))[:-1], axis=1)
     return dict(zip(widths, columns, strict=True))
-
-
-def check_seen_once(seen: Tensor, stream: PairStream, world: World) -> None:
-    """`seen` (pairs,) is how often each pair was evaluated over all ranks."""
-    if bool((seen == 1).all()):
-        return
-    absent, often = int((seen == 0).sum()), int((seen > 1).sum())
-    wrong = often + (absent if absent > stream.bad_over_ranks(world) else 0)
-    if wrong:
-        raise DataError(f"{wrong} of {stream.count} samples were not seen just once", "check them: iris shards verify")
-    if absent == stream.count:
-        raise nothing_readable(stream)
 
 
 # --- a few pairs, for figures -----------------------------------------------------------------------------------------
@@ -236,10 +217,18 @@ def check_prediction(members: Tensor, batch: PairBatch, stream: PairStream) -> N
         )
 
 
-def nothing_readable(stream: PairStream) -> DataError:
-    return DataError(
-        f"none of the {stream.count} {stream.name} samples could be read", "check them: iris shards verify"
-    )
+def check_complete(stream: PairStream, world: World, seen: int, repeated: int = 0) -> None:
+    """DataError unless every pair was evaluated once, except for those that were counted as unreadable."""
+    missing = stream.count - seen
+    wrong = repeated + (missing if missing and missing > stream.bad_over_ranks(world) else 0)
+    if wrong:
+        raise DataError(
+            f"{wrong} of {stream.count} samples of {stream.pairs.name} were not evaluated exactly once",
+            "check them: iris shards verify",
+        )
+    if missing == stream.count:
+        what = f"none of the {stream.count} {stream.name} samples could be read"
+        raise DataError(what, "check them: iris shards verify")
 
 
 def warn_of_bad_litter(streams: Sequence[PairStream], world: World) -> None:

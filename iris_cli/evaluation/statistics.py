@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,25 +61,43 @@ def statistics_of(
 ) -> Statistics:
     """The statistics of per-pair results, (pairs, width) each, with the source of each pair."""
     draw = Resampling.of(sources, seed)
+    numbers = {measure: draw.summary(arrays[measure]) for measure in MEASURES} | {"skill": _skill(arrays, draw)}
     curves = {
-        **_overlap(arrays, draw, normalization_kg_m3),
-        **_profiles(arrays, draw, grid),
-        **_spectra(arrays, draw, grid),
+        curve: Curve(*axis, draw.summary(values))
+        for axis, each in _curves(arrays, grid, normalization_kg_m3)
+        for curve, values in each.items()
     }
-    numbers = {measure: draw.summary(arrays[measure]) for measure in MEASURES}
-    numbers["skill"] = _skill(arrays, draw)
     if "ranks" in arrays:
         numbers |= _ensemble_numbers(arrays, draw)
-        curves |= _ensemble_curves(arrays, draw)
+        curves["error_of_spread"] = _error_of_spread(arrays, draw)
     read = ~np.isnan(arrays["loss"][:, 0])
     return Statistics(name, int(read.sum()), len({s for s, r in zip(sources, read, strict=True) if r}), numbers, curves)
 
 
-def _derived(draw: Resampling, function: Callable[..., Floats], *arrays: Floats) -> Summary:
-    """A function of sums over pairs: its value, and the interval of the same function of resampled sums."""
-    value = function(*(np.nan_to_num(a).sum(axis=0, keepdims=True) for a in arrays))[0]
-    low, high = draw.interval(function(*(draw.sums(a) for a in arrays)))
-    return Summary(value, np.full_like(value, np.nan), low, high, (~np.isnan(arrays[0])).sum(axis=0))
+def _curves(
+    arrays: Arrays, grid: Grid, normalization_kg_m3: float
+) -> Iterator[tuple[tuple[str, str, Floats], dict[str, Floats]]]:
+    """What the points of curves are `of`, its unit and their `x`, with the curves of all pairs, (pairs, points)."""
+
+    def named(*names: str) -> dict[str, Floats]:
+        return {name: arrays[name] for name in names}
+
+    yield ("H2 density threshold", "kg m^-3", np.array(THRESHOLDS) * normalization_kg_m3), named("iou")
+    if annuli := Annuli.of(grid):
+        ratio = divided(arrays["enclosed_mass_pred"], arrays["enclosed_mass_true"])
+        enclosed = named("enclosed_mass_true", "enclosed_mass_pred") | {"enclosed_mass_ratio": ratio}
+        yield ("radius", "pc", annuli.edges_pc[1:]), enclosed
+        yield ("radius", "pc", annuli.centres_pc), named("surface_density_true", "surface_density_pred")
+    yield ("wavenumber", "pc^-1", Wavenumbers.of(grid).k_per_pc), named("power_ratio", "cross_correlation")
+    if "ranks" in arrays:
+        ranks, dense = arrays["ranks"], arrays["ranks_dense"]
+        members = ranks.shape[1] - 1
+        yield (
+            ("members below the truth", "1", np.arange(members + 1.0)),
+            {"rank_share": ranks, "rank_share_dense": dense},
+        )
+        covered = {"coverage": calibration.coverage(ranks), "coverage_dense": calibration.coverage(dense)}
+        yield ("nominal coverage", "1", calibration.nominal_coverage(members)), covered
 
 
 def _skill(arrays: Arrays, draw: Resampling) -> Summary:
@@ -89,36 +107,7 @@ def _skill(arrays: Arrays, draw: Resampling) -> Summary:
         return 1.0 - divided(loss, np.minimum.reduce(trivial))
 
     trivial = [arrays["loss_zero"], *([] if np.isnan(m := arrays["loss_mean_image"]).all() else [m])]
-    return _derived(draw, skill, arrays["loss"], *trivial)
-
-
-def _overlap(arrays: Arrays, draw: Resampling, normalization_kg_m3: float) -> dict[str, Curve]:
-    levels = np.array(THRESHOLDS) * normalization_kg_m3
-    return {"iou": Curve("H2 density threshold", "kg m^-3", levels, draw.summary(arrays["iou"]))}
-
-
-def _profiles(arrays: Arrays, draw: Resampling, grid: Grid) -> dict[str, Curve]:
-    annuli = Annuli.of(grid)
-    if annuli is None:
-        return {}
-    within = ("radius", "pc", annuli.edges_pc[1:])
-    at = ("radius", "pc", annuli.centres_pc)
-    ratio = divided(arrays["enclosed_mass_pred"], arrays["enclosed_mass_true"])
-    return {
-        "enclosed_mass_true": Curve(*within, draw.summary(arrays["enclosed_mass_true"])),
-        "enclosed_mass_pred": Curve(*within, draw.summary(arrays["enclosed_mass_pred"])),
-        "enclosed_mass_ratio": Curve(*within, draw.summary(ratio)),
-        "surface_density_true": Curve(*at, draw.summary(arrays["surface_density_true"])),
-        "surface_density_pred": Curve(*at, draw.summary(arrays["surface_density_pred"])),
-    }
-
-
-def _spectra(arrays: Arrays, draw: Resampling, grid: Grid) -> dict[str, Curve]:
-    k = Wavenumbers.of(grid).k_per_pc
-    return {
-        name: Curve("wavenumber", "pc^-1", k, draw.summary(arrays[name]))
-        for name in ("power_ratio", "cross_correlation")
-    }
+    return draw.derived(skill, arrays["loss"], *trivial)
 
 
 def _ensemble_numbers(arrays: Arrays, draw: Resampling) -> dict[str, Summary]:
@@ -127,29 +116,16 @@ def _ensemble_numbers(arrays: Arrays, draw: Resampling) -> dict[str, Summary]:
     return {
         "crps": draw.summary(arrays["crps"]),
         "mean_absolute_error": draw.summary(arrays["mean_absolute_error"]),
-        "spread": _derived(draw, _root_mean, variance, pixels),
-        "error_of_mean": _derived(draw, _root_mean, error, pixels),
-        "spread_skill": _derived(draw, lambda v, e: calibration.spread_skill(v, e, members), variance, error),
+        "spread": draw.derived(_root_mean, variance, pixels),
+        "error_of_mean": draw.derived(_root_mean, error, pixels),
+        "spread_skill": draw.derived(lambda v, e: calibration.spread_skill(v, e, members), variance, error),
     }
 
 
-def _ensemble_curves(arrays: Arrays, draw: Resampling) -> dict[str, Curve]:
-    ranks, dense = arrays["ranks"], arrays["ranks_dense"]
-    members = ranks.shape[1] - 1
+def _error_of_spread(arrays: Arrays, draw: Resampling) -> Curve:
     variance, error, pixels = (arrays[name][:, :-1] for name in ("variance", "squared_error", "pixels"))
-    below, nominal = np.arange(members + 1.0), calibration.nominal_coverage(members)
-    return {
-        "rank_share": Curve("members below the truth", "1", below, draw.summary(ranks)),
-        "rank_share_dense": Curve("members below the truth", "1", below, draw.summary(dense)),
-        "coverage": Curve("nominal coverage", "1", nominal, draw.summary(calibration.coverage(ranks))),
-        "coverage_dense": Curve("nominal coverage", "1", nominal, draw.summary(calibration.coverage(dense))),
-        "error_of_spread": Curve(
-            "spread",
-            "asinh",
-            _root_mean(variance.sum(axis=0), pixels.sum(axis=0)),
-            _derived(draw, _root_mean, error, pixels),
-        ),
-    }
+    spread = _root_mean(variance.sum(axis=0), pixels.sum(axis=0))
+    return Curve("spread", "asinh", spread, draw.derived(_root_mean, error, pixels))
 
 
 def _root_mean(total: Floats, count: Floats) -> Floats:

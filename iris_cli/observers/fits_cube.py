@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from iris_cli import __version__
 from iris_cli.config.grid import Grid
-from iris_cli.files import atomic_file, fits_cards
+from iris_cli.files import add_history, atomic_file
 
 _M_S_PER_KM_S = 1e3
 
@@ -70,8 +70,7 @@ def write_cube(path: Path, cube: NDArray, h: Any, history: Sequence[str]) -> Non
     from astropy.io import fits
 
     hdu = fits.PrimaryHDU(cube, header=h)
-    for line in (line for words in history for line in fits_cards(words)):
-        hdu.header.add_history(line)
+    add_history(hdu.header, history)
     with atomic_file(path) as file:
         hdu.writeto(file)
 

@@ -12,7 +12,8 @@ import torch
 
 from iris_cli.config.observer import LineConfig, SyntheticConfig
 from iris_cli.console import log
-from iris_cli.errors import DataError, UsageError, nearest
+from iris_cli.errors import UsageError, nearest
+from iris_cli.files import check_output
 from iris_cli.observers.brightness import UNITS
 from iris_cli.observers.fits_cube import header, moment_names, on_sky, write_cube, write_moments
 from iris_cli.observers.synthetic import SyntheticObserver
@@ -83,13 +84,9 @@ def output_paths(cubes: Sequence[Path], moments: bool) -> list[Path]:
 
 
 def check_free(paths: Sequence[Path], overwrite: bool) -> None:
+    """UsageError or DataError where one of the files cannot be written."""
     for path in paths:
-        if not path.parent.is_dir():
-            raise DataError(f"{path.parent} is not a folder", "make it first")
-        if path.is_dir():
-            raise UsageError(f"{path} is a folder", "name a file")
-        if path.exists() and not overwrite:
-            raise UsageError(f"{path} exists already", "--overwrite replaces it")
+        check_output(path, overwrite)
 
 
 def _write(

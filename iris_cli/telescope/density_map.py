@@ -17,7 +17,6 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from iris_cli import __version__
-from iris_cli.config.cube import CubeConfig
 from iris_cli.config.grid import Grid
 from iris_cli.config.train import CHECKPOINTS
 from iris_cli.console import plural
@@ -25,7 +24,6 @@ from iris_cli.errors import DataError, UsageError, nearest
 from iris_cli.evaluation.out_of_distribution import InputScore
 from iris_cli.files import add_history, atomic_file, fits_cards
 from iris_cli.standard.orbit_check import Agreement
-from iris_cli.telescope.cube_file import CubeInput
 from iris_cli.telescope.lv_image import (
     LvImage,
     from_fits_axes,
@@ -82,14 +80,11 @@ class FileInput:
 
 @dataclass(frozen=True)
 class MapProvenance:
-    """How a map was made: software versions, networks, files, options, and the lines of training set and cubes."""
+    """How a map was made from its l-v image: software versions, networks, files, unit."""
 
     software: dict[str, str]
     networks: tuple[NetworkInput, ...]
     files: tuple[FileInput, ...]
-    options: CubeConfig
-    grid: Grid
-    cubes: tuple[CubeInput, ...]
     #: Name -> GHz of the lines that the networks were trained on; empty if unknown.
     trained_lines_GHz: dict[str, float]
     unit: str

@@ -63,7 +63,9 @@ class LvImage:
             "mean_K": float(self.image.mean(dtype="float64")),
             "latitude": self.latitude,
             "shape": list(self.image.shape),
+            "grid": asdict(self.grid),
             "cubes": [asdict(cube) for cube in self.cubes],
+            "options": asdict(self.options),
         }
 
 

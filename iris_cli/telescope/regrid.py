@@ -248,12 +248,12 @@ def _accumulate(
     earlier: list[_Valid] = []
     for cube in cubes:
         sky = _Sky.of(cube, grid)
-        parts = _parts(cube, sky, cubes[: len(earlier)], earlier)
-        valid = _Valid(np.zeros(cube.shape[1:], bool), np.zeros(cube.shape[0], bool))
+        parts = _parts(cube, sky, earlier)
+        valid = _Valid(cube, np.zeros(cube.shape[1:], bool), np.zeros(cube.shape[0], bool))
         slabs = list(_slabs(cube, grid, config, sky))
         with progress(f"reading {cube.path.name}", len(slabs), quiet=quiet or not slabs) as bar:
             for channels in slabs:
-                _add_slab(cube, grid, sky, channels, parts, brightness, filled, valid)
+                _add_slab(grid, sky, channels, parts, brightness, filled, valid)
                 bar.advance()
         earlier.append(valid)
     return brightness, filled
@@ -279,10 +279,8 @@ class _Sky:
         parts = []
         for first in range(0, rows, step):
             lon, lat = (_quads(a) for a in cube.corners(slice(first, min(first + step, rows))))
-            lon = _in_one_piece(lon)
-            part = quad_overlap(
-                _in_cells(lon, grid.longitude), _in_cells(lat, grid.latitude), grid.lon_steps, grid.lat_steps
-            ).tocoo()
+            x, y = _in_cells(_in_one_piece(lon), grid.longitude), _in_cells(lat, grid.latitude)
+            part = quad_overlap(x, y, grid.lon_steps, grid.lat_steps).tocoo()
             parts.append((part.data, part.row, first + part.col // columns, part.col % columns))
         share, cell, y, x = (np.concatenate([part[k] for part in parts]) for k in range(4))
         if len(share) == 0:
@@ -324,11 +322,12 @@ def _slabs(cube: CubeFile, grid: Grid, config: CubeConfig, sky: _Sky) -> Iterato
 class _Valid:
     """Where a cube has finite values: (rows, columns) in any channel, and (channels,) in any pixel."""
 
+    cube: CubeFile
     pixels: NDArray[np.bool_]
     channels: NDArray[np.bool_]
 
-    def velocities(self, cube: CubeFile) -> list[tuple[float, float]]:
-        low, high = cube.v_low[self.channels].tolist(), cube.v_high[self.channels].tolist()
+    def velocities(self) -> list[tuple[float, float]]:
+        low, high = (v[self.channels].tolist() for v in (self.cube.v_low, self.cube.v_high))
         return list(zip(low, high, strict=True))
 
 
@@ -340,26 +339,19 @@ class _Part:
     taken: list[tuple[float, float]]
 
 
-def _parts(cube: CubeFile, sky: _Sky, earlier: Sequence[CubeFile], valid: Sequence[_Valid]) -> list[_Part]:
+def _parts(cube: CubeFile, sky: _Sky, earlier: Sequence[_Valid]) -> list[_Part]:
     """The pixels of a cube, grouped by the earlier cubes that contain them: the first cube of a voxel counts."""
     owners = np.zeros(sky.pixels, np.int64)
-    for k, (other, there) in enumerate(zip(earlier, valid, strict=True)):
-        owners |= _inside(cube, sky, other, there.pixels).astype(np.int64) << k
+    for k, other in enumerate(earlier):
+        owners |= _inside(cube, sky, other).astype(np.int64) << k
     parts = []
     for code in np.unique(owners):
-        taken = disjoint(
-            [
-                each
-                for k, (other, there) in enumerate(zip(earlier, valid, strict=True))
-                if code >> k & 1
-                for each in there.velocities(other)
-            ]
-        )
-        parts.append(_Part((owners == code).astype(np.float32) if earlier else None, taken))
+        taken = [v for k, other in enumerate(earlier) if code >> k & 1 for v in other.velocities()]
+        parts.append(_Part((owners == code).astype(np.float32) if earlier else None, disjoint(taken)))
     return parts
 
 
-def _inside(cube: CubeFile, sky: _Sky, other: CubeFile, valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _inside(cube: CubeFile, sky: _Sky, other: _Valid) -> NDArray[np.bool_]:
     """Whether centre and corners of each pixel lie in pixels of another cube that have values."""
     across = slice(sky.columns.start, sky.columns.stop + 1)
     corner_lon, corner_lat = (_quads(a[:, across]) for a in cube.corners(sky.rows))
@@ -369,13 +361,12 @@ def _inside(cube: CubeFile, sky: _Sky, other: CubeFile, valid: NDArray[np.bool_]
     for k in range(5):
         lon = lon0 if k == 4 else lon0 + INSIDE * (corner_lon[:, k] - lon0)
         lat = lat0 if k == 4 else lat0 + INSIDE * (corner_lat[:, k] - lat0)
-        row, column = other.pixel_at(lon, lat)
-        inside &= (row >= 0) & valid[np.maximum(row, 0), np.maximum(column, 0)]
+        row, column = other.cube.pixel_at(lon, lat)
+        inside &= (row >= 0) & other.pixels[np.maximum(row, 0), np.maximum(column, 0)]
     return inside
 
 
 def _add_slab(
-    cube: CubeFile,
     grid: Grid,
     sky: _Sky,
     channels: slice,
@@ -385,6 +376,7 @@ def _add_slab(
     valid: _Valid,
 ) -> None:
     """Add the overlap of some channels to `brightness` and `filled`, and record in `valid` where they have values."""
+    cube = valid.cube
     data = cube.slab(channels, sky.rows, sky.columns)
     finite = np.isfinite(data)
     np.copyto(data, 0.0, where=~finite)

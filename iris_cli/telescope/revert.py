@@ -207,9 +207,6 @@ def _provenance(
             for m in members
         ),
         files=tuple(FileInput(str(c), file_sha256(Path(c))) for c in cubes),
-        options=observed.options,
-        grid=observed.grid,
-        cubes=observed.cubes,
         trained_lines_GHz=_trained_lines(members[0], observed),
         unit=unit,
     )

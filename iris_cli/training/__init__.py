@@ -1,9 +1,11 @@
 """Train and test a reverter: pairs in, a checkpoint and a report out.
 
+```python
 from iris_cli.training import PreObservedDataset, Reverter, train_reverter
 
 dataset = PreObservedDataset("shards")
 reverter, rank = train_reverter(Reverter(image_size=64, quantity=dataset.quantity), dataset)
+```
 """
 
 from iris_cli.config.train import Noise, TrainConfig

@@ -23,7 +23,7 @@ from tests.training.makers import write_pairs
 
 WALKED_IN_WHOLE = {"tutorial.md"}  # by test_tutorial.py
 WALKS = {"first_ten_minutes.md"}
-GENERATED = {"cli.md", "configuration.md", "python.md"}
+GENERATED = {"cli.md", "configuration.md"}
 PAGES = sorted(
     page
     for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]

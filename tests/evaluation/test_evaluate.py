@@ -86,7 +86,9 @@ def test_every_pair_has_its_own_row_on_any_number_of_ranks(stream: PairStream, r
     together, whole = Together(), per_pair(stream)
     *early, last = (replace(stream, rank=rank, world=ranks) for rank in range(ranks))
     for share in early:
-        with pytest.raises(DataError, match="not seen just once"):  # the rows of the other ranks are still missing
+        with pytest.raises(
+            DataError, match="not evaluated exactly once"
+        ):  # the rows of the other ranks are still missing
             per_pair(share, world=together.rank(share.rank, ranks))
     joined = per_pair(last, world=together.rank(ranks - 1, ranks))
     for name, values in whole.items():

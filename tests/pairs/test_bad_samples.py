@@ -18,7 +18,7 @@ from iris_cli.training import InfiniteDataset, PreObservedDataset, test_reverter
 from shards.errors import ShardError
 from shards.index import Index
 from shards.stream import BadSamples
-from tests.training.makers import Other, pairs_in, without_batch_norm, write_pairs
+from tests.training.makers import OtherRank, pairs_in, without_batch_norm, write_pairs
 
 SKIP = TrainConfig(
     epochs=1,
@@ -59,7 +59,7 @@ def weights(run: Path) -> torch.Tensor:
     return torch.cat([v.flatten().double() for v in RunFolder(run).newest().model.values()])
 
 
-def test_a_run_stops_at_a_damaged_sample_unless_told_to_skip(tmp_path: Path) -> None:
+def test_a_run_stops_at_a_damaged_sample_unless_it_may_skip(tmp_path: Path) -> None:
     folder = damage(write_pairs(tmp_path / "set", {"train": range(10), "validation": range(100, 104)}), 3)
     with pytest.raises(ShardError, match="g0001_v1"):
         train(folder, replace(SKIP, on_bad_sample="stop"), tmp_path / "stop")
@@ -68,7 +68,7 @@ def test_a_run_stops_at_a_damaged_sample_unless_told_to_skip(tmp_path: Path) -> 
     assert sum(line["samples"] for line in lines if line["kind"] == "step") == 9  # type: ignore[misc]
 
 
-def test_a_step_without_a_bad_sample_is_the_mean_over_the_others(tmp_path: Path) -> None:
+def test_a_step_that_skips_a_sample_is_the_mean_over_the_others(tmp_path: Path) -> None:
     """The run that skips one of ten and the run on the other nine take the same step."""
     whole = replace(SKIP, batch_size=10, batches_per_update=1)
     folder = damage(write_pairs(tmp_path / "ten", {"train": range(10)}), 3)
@@ -98,7 +98,7 @@ def test_bad_samples_of_training_and_validation_count_together(
     assert "2 samples could not be read: left out so far" in " ".join(capsys.readouterr().err.split())
 
 
-def test_a_run_of_which_nothing_can_be_read_is_an_error_and_no_epoch_of_nothing(tmp_path: Path) -> None:
+def test_a_run_without_readable_samples_is_an_error(tmp_path: Path) -> None:
     folder = write_pairs(tmp_path / "set", {"train": range(4), "validation": range(100, 104)})
     for number in range(4):
         damage(folder, number)
@@ -109,7 +109,7 @@ def test_a_run_of_which_nothing_can_be_read_is_an_error_and_no_epoch_of_nothing(
         train(folder, replace(SKIP, max_bad=10), tmp_path / "run", resume="auto")
 
 
-def test_a_validation_or_a_test_of_which_nothing_can_be_read_is_an_error(iris: Callable, tmp_path: Path) -> None:
+def test_a_validation_or_test_without_readable_samples_is_an_error(iris: Callable, tmp_path: Path) -> None:
     folder = write_pairs(tmp_path / "set", {"train": range(4), "validation": range(100, 104)})
     trained = iris("train", folder, "--out", tmp_path / "sound", "--epochs", 1, "--batch-size", 4, "-q")
     assert trained.code == 0, trained.err
@@ -127,7 +127,7 @@ def test_a_bad_sample_of_the_validation_is_left_out_and_counted_once(tmp_path: P
     assert [line["bad_samples"] for line in lines if line["kind"] == "epoch"] == [1, 1, 1]
 
 
-def test_litter_stays_with_its_position_when_a_sample_before_it_is_left_out(tmp_path: Path) -> None:
+def test_litter_keeps_its_position_when_an_earlier_sample_is_left_out(tmp_path: Path) -> None:
     sound = write_pairs(tmp_path / "sound", {"train": range(10)})
     torn = damage(write_pairs(tmp_path / "torn", {"train": range(10)}), 3)
     litter = pairs_in(write_pairs(tmp_path / "litter", {"litter": range(300, 309)}, litter=True))
@@ -153,7 +153,7 @@ def test_damaged_litter_is_replaced_by_another_and_counted(tmp_path: Path) -> No
         )
 
 
-def test_litter_that_training_and_validation_meet_is_one_bad_sample(tmp_path: Path) -> None:
+def test_bad_litter_of_training_and_validation_counts_once(tmp_path: Path) -> None:
     folder = write_pairs(tmp_path / "set", {"train": range(20), "validation": range(100, 110)})
     litter = damage(write_pairs(tmp_path / "litter", {"litter": range(300, 302)}, litter=True), 1)
     lines = train(
@@ -162,7 +162,7 @@ def test_litter_that_training_and_validation_meet_is_one_bad_sample(tmp_path: Pa
     assert lines[-1]["bad_samples"] == 1
 
 
-def test_a_test_says_that_it_drew_other_litter_than_it_meant_to(iris: Callable, tmp_path: Path) -> None:
+def test_a_test_warns_of_unreadable_litter(iris: Callable, tmp_path: Path) -> None:
     folder = write_pairs(tmp_path / "set", {"train": range(8), "test": range(200, 206)})
     trained = iris("train", folder, "--out", tmp_path / "run", "--epochs", 1, "--batch-size", 4, "-q")
     assert trained.code == 0, trained.err
@@ -180,7 +180,7 @@ def test_a_test_says_that_it_drew_other_litter_than_it_meant_to(iris: Callable, 
     assert mine.pairs == 6
 
 
-def test_a_test_leaves_out_what_it_may_and_says_so(iris: Callable, tmp_path: Path) -> None:
+def test_a_test_reports_the_samples_that_it_leaves_out(iris: Callable, tmp_path: Path) -> None:
     folder = write_pairs(tmp_path / "set", {"train": range(8), "test": range(200, 206)})
     trained = iris("train", folder, "--out", tmp_path / "run", "--epochs", 1, "--batch-size", 4, "-q")
     assert trained.code == 0, trained.err
@@ -202,10 +202,12 @@ def test_bad_samples_of_all_ranks_are_counted_together(tmp_path: Path) -> None:
     )
     feed.bad.found.update({3: "torn", 7: "torn"})
     assert feed.bad_over_ranks(World()) == 2 and bad_litter_over_ranks([feed], World()) == 0
-    assert feed.bad_over_ranks(World(0, 2, control=Other(1.0))) == 10, "the other rank could read none of the same ten"
+    assert feed.bad_over_ranks(World(0, 2, group=OtherRank(1.0))) == 10, (
+        "the other rank could read none of the same ten"
+    )
 
 
-def test_a_hole_that_nobody_counted_is_an_error(tmp_path: Path) -> None:
+def test_missing_samples_that_were_not_counted_are_an_error(tmp_path: Path) -> None:
     """Evaluation compares what it saw with what the index promises."""
     from iris_cli.evaluation.ensemble import Ensemble
     from iris_cli.evaluation.evaluate import evaluate, mean_scores
@@ -222,5 +224,5 @@ def test_a_hole_that_nobody_counted_is_an_error(tmp_path: Path) -> None:
 
     feed = Short("test", pairs_in(write_pairs(tmp_path / "set", {"train": range(10)})), np.arange(10), seed=0, batch=4)
     batches = evaluate(Ensemble([small_reverter()]), ScaledDensityLoss(), feed, World())
-    with pytest.raises(DataError, match="10 samples were seen"):
+    with pytest.raises(DataError, match=r"2 of 12 samples of .* were not evaluated exactly once"):
         mean_scores(batches, SCORES, feed, World())

@@ -33,7 +33,7 @@ def test_an_item_is_the_pair_that_was_written(shards: Path) -> None:
         np.testing.assert_array_equal(tensor, array)
 
 
-def test_numbers_in_another_unit_are_brought_to_ours(tmp_path: Path) -> None:
+def test_other_units_are_converted_to_inner_units(tmp_path: Path) -> None:
     own = pairs_in(write_pairs(tmp_path / "own", SMALL))
     foreign = pairs_in(write_pairs(tmp_path / "foreign", SMALL, scale=250.0))
     np.testing.assert_allclose(read(foreign, 3)["observation"], read(own, 3)["observation"], rtol=1e-6)
@@ -41,7 +41,7 @@ def test_numbers_in_another_unit_are_brought_to_ours(tmp_path: Path) -> None:
     assert stored == pytest.approx(own.index.arrays["observation"].attributes["SI_per_unit"] / 250.0)
 
 
-def test_a_density_below_zero_is_refused_with_its_name(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_negative_density_is_refused(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`iris preobserve` writes none; shards may come from elsewhere."""
     pairs, fill = pairs_in(shards), Reader.read
 
@@ -64,7 +64,7 @@ def test_several_sets_are_read_as_one(shards: Path, tmp_path: Path) -> None:
     assert len(train) == 22 + 4 and len(validation) == 6 and train[-1] == 38
 
 
-def test_a_split_of_our_own_never_separates_the_views_of_a_galaxy(tmp_path: Path) -> None:
+def test_dividing_never_separates_the_views_of_a_galaxy(tmp_path: Path) -> None:
     pairs = pairs_in(write_pairs(tmp_path / "set", {"train": range(20)}), "train")
     train, validation = divide(pairs, TrainConfig(validation_data_fraction=0.3))
     groups = pairs.groups()
@@ -72,7 +72,7 @@ def test_a_split_of_our_own_never_separates_the_views_of_a_galaxy(tmp_path: Path
     assert not {groups[i] for i in train} & {groups[i] for i in validation}
 
 
-def test_a_data_set_with_its_own_splits_keeps_them(shards: Path) -> None:
+def test_the_splits_of_a_data_set_are_kept(shards: Path) -> None:
     pairs = pairs_in(shards)
     train, validation = divide(pairs, TrainConfig())
     own = PreObservedDataset(shards, "validation")
@@ -95,7 +95,7 @@ def test_sets_on_two_grids_or_of_two_quantities_are_not_joined(shards: Path, tmp
         JoinedPairs([pairs_in(shards), pairs_in(warm)])
 
 
-def test_litter_may_lie_at_another_distance_but_not_on_another_velocity_axis(shards: Path, tmp_path: Path) -> None:
+def test_litter_may_have_another_distance_but_not_another_velocity_axis(shards: Path, tmp_path: Path) -> None:
     near = another_sky(r_min_pc=6000.0, r_max_pc=7500.0)
     check_litter(pairs_in(shards), pairs_in(write_pairs(tmp_path / "near", SMALL, grid=near, litter=True)))
     fast = write_pairs(tmp_path / "fast", SMALL, grid=another_sky(v_min_km_s=-300.0), litter=True)
@@ -109,7 +109,7 @@ def test_an_image_that_is_not_square_is_refused(tmp_path: Path) -> None:
         image_size(pairs)
 
 
-def test_a_folder_that_says_too_little_is_refused(tmp_path: Path) -> None:
+def test_a_folder_with_unknown_or_missing_metadata_is_refused(tmp_path: Path) -> None:
     silent = write_pairs(tmp_path / "set", SMALL, attributes={"grid": {"v_stepz": 3}})
     with pytest.raises(UsageError, match="unknown key 'v_stepz'"):
         PreObservedDataset(silent)
@@ -117,7 +117,7 @@ def test_a_folder_that_says_too_little_is_refused(tmp_path: Path) -> None:
         PreObservedDataset(tmp_path)
 
 
-def test_endless_draws_repeat_with_their_seed(shards: Path) -> None:
+def test_an_infinite_data_set_depends_on_its_seed(shards: Path) -> None:
     def first(seed: int) -> list[float]:
         draws = iter(InfiniteDataset(PreObservedDataset(shards, "test"), seed))
         return [float(next(draws)[0].sum()) for _ in range(20)]
@@ -126,7 +126,7 @@ def test_endless_draws_repeat_with_their_seed(shards: Path) -> None:
     assert 1 < len(set(first(1))) <= 7
 
 
-def test_observing_while_training_gives_what_the_shards_hold(iris: Callable, tmp_path: Path) -> None:
+def test_observing_on_the_fly_gives_the_pairs_of_the_shards(iris: Callable, tmp_path: Path) -> None:
     iris("mock", tmp_path / "standard", "-n", 2, "--preset", "tiny", "-q")
     iris(
         "preobserve",
@@ -148,7 +148,7 @@ def test_observing_while_training_gives_what_the_shards_hold(iris: Callable, tmp
             np.testing.assert_allclose(image, read(stored, here)[name], rtol=1e-6)
 
 
-def test_what_the_python_interface_cannot_use_is_a_value_error(shards: Path, iris: Callable, tmp_path: Path) -> None:
+def test_unusable_arguments_are_value_errors(shards: Path, iris: Callable, tmp_path: Path) -> None:
     iris("mock", tmp_path / "standard", "-n", 1, "--preset", "tiny", "-q")
     standard = StandardDataset.open(tmp_path / "standard")
     reverter, pairs = small_reverter(), PreObservedDataset(shards)

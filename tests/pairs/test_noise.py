@@ -67,13 +67,13 @@ def test_neighbouring_positions_share_no_numbers() -> None:
     assert not np.intersect1d(a, b).size
 
 
-def test_a_kelvin_on_a_velocity_density_is_the_mass_that_shines_so_bright() -> None:
+def test_a_kelvin_is_converted_to_the_velocity_density_of_equal_brightness() -> None:
     noise = ImageNoise.of(Noise(sigma_K=2.0), "v_density", GRID, "mean")
     assert noise.sigma == pytest.approx(2.0 * MASS_PER_K_KM_S / 4.0)
     own = ImageNoise.of(Noise(sigma_K=2.0, observed_per_K=0.5), "v_density", GRID, "mean")
     assert own.sigma == pytest.approx(0.25)
 
 
-def test_a_kelvin_on_an_intensity_must_be_explained() -> None:
+def test_a_kelvin_needs_a_conversion_to_intensity() -> None:
     with pytest.raises(UsageError, match="intensity"):
         ImageNoise.of(Noise(sigma_K=1.0), "intensity", GRID, "mean")

@@ -51,7 +51,7 @@ def assert_same(a: list[dict[int, torch.Tensor]], b: list[dict[int, torch.Tensor
 
 
 @pytest.mark.parametrize(("ranks", "batch"), [(2, 4), (4, 2), (8, 1)])
-def test_ranks_share_what_one_rank_would_see(feed: PairStream, ranks: int, batch: int) -> None:
+def test_ranks_together_see_the_batches_of_one_rank(feed: PairStream, ranks: int, batch: int) -> None:
     shared = [replace(feed, rank=r, world=ranks, batch=batch) for r in range(ranks)]
     assert_same(steps_of(shared), steps_of([feed]))
 
@@ -61,11 +61,11 @@ def test_an_epoch_shows_every_pair_once_and_the_next_in_another_order(feed: Pair
     assert sorted(first) == sorted(second) == list(range(22)) and first != second
 
 
-def test_an_epoch_taken_up_in_its_middle_goes_on_as_if_never_left(feed: PairStream) -> None:
+def test_an_epoch_can_be_resumed_at_any_batch(feed: PairStream) -> None:
     assert_same(steps_of([feed], epoch=2, position=8), steps_of([feed], epoch=2)[1:])
 
 
-def test_noise_and_litter_repeat_and_change_with_epoch_and_stream(feed: PairStream) -> None:
+def test_noise_and_litter_are_reproducible_and_change_with_epoch_and_stream(feed: PairStream) -> None:
     assert_same(steps_of([feed]), steps_of([feed]))
     ordered = replace(feed, shuffle=False)
     for other in (replace(ordered, name="validation"), replace(ordered, seed=4), replace(ordered, litter_seed=6)):
@@ -73,7 +73,7 @@ def test_noise_and_litter_repeat_and_change_with_epoch_and_stream(feed: PairStre
     assert not torch.equal(steps_of([ordered], 0)[0][0], steps_of([ordered], 1)[0][0])
 
 
-def test_an_observation_is_the_galaxy_and_its_litter_and_its_noise(shards: Path, litter: Path) -> None:
+def test_litter_and_noise_are_added_to_the_observation(shards: Path, litter: Path) -> None:
     clean = PairStream("test", pairs_in(shards, "test"), np.arange(7), seed=0, batch=7)
     noisy = replace(clean, noise=ImageNoise(0.5))
     littered = replace(clean, litter=pairs_in(litter))
@@ -93,13 +93,13 @@ def test_a_rank_without_samples_still_gets_its_batches(shards: Path) -> None:
     assert [len(batch) for batch in feed.epoch()] == [2, 0]
 
 
-def test_what_a_batch_holds_is_not_overwritten_by_those_that_follow(feed: PairStream) -> None:
+def test_a_batch_is_not_overwritten_by_the_next(feed: PairStream) -> None:
     kept = list(feed.epoch())
     again = [batch.density.clone() for batch in feed.epoch()]
     assert all(torch.equal(batch.density, density) for batch, density in zip(kept, again, strict=True))
 
 
-def test_a_damaged_shard_stops_the_stream_with_its_name(tmp_path: Path) -> None:
+def test_a_damaged_shard_stops_the_stream(tmp_path: Path) -> None:
     folder = write_pairs(tmp_path / "set", {"train": range(10)})
     tar = folder / "train-000001.tar"
     data = bytearray(tar.read_bytes())
@@ -110,7 +110,7 @@ def test_a_damaged_shard_stops_the_stream_with_its_name(tmp_path: Path) -> None:
         list(feed.epoch())
 
 
-def test_reading_ahead_gives_errors_where_they_happened_and_stops_when_nobody_listens() -> None:
+def test_prefetching_raises_errors_in_their_place_and_stops_when_closed() -> None:
     def broken() -> Iterator[int]:
         yield 1
         raise KeyError("two")
@@ -126,7 +126,7 @@ def test_reading_ahead_gives_errors_where_they_happened_and_stops_when_nobody_li
     assert threading.active_count() == threads
 
 
-def test_reading_ahead_goes_no_further_than_it_is_told() -> None:
+def test_prefetching_is_limited_to_its_depth() -> None:
     """Two that wait, one in hand and one that was taken: a run must not gather all its batches in memory."""
     made = itertools.count()
     ahead = prefetch((next(made) for _ in itertools.count()), 2)
@@ -141,7 +141,7 @@ def test_an_empty_batch_is_a_batch() -> None:
     assert len(none) == 0
 
 
-def test_a_batch_larger_than_the_epoch_takes_no_more_memory_than_the_epoch(feed: PairStream) -> None:
+def test_a_batch_is_never_larger_than_the_epoch(feed: PairStream) -> None:
     """10^9 rows would be terabytes, and as many draws of litter."""
     for ranks in (1, 3):
         large = [replace(feed, rank=r, world=ranks, batch=10**9) for r in range(ranks)]

@@ -9,6 +9,7 @@ import torch
 
 from iris_cli.errors import UsageError
 from iris_cli.reverter.layers import SIZES, heads
+from iris_cli.reverter.networks import NETWORKS
 from iris_cli.reverter.paper import PAPER_STAGES, stages_for
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.units import INNER, SI
@@ -80,8 +81,9 @@ def test_initial_weights_depend_on_the_seed_alone() -> None:
 
 
 def test_an_unknown_size_or_quantity_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(UsageError, match="32, 64, 128, 256, 512 pixels, not 100"):
-        Reverter(100)
+    for network in NETWORKS:
+        with pytest.raises(UsageError, match="32, 64, 128, 256, 512 pixels, not 100"):
+            Reverter(100, network=network)
     with pytest.raises(UsageError) as refused:
         Reverter(32, "temprature")
     assert "temperature" in refused.value.hint

@@ -1,4 +1,4 @@
-"""Encodings: lossless ones return every bit, lossy ones keep their promise, and damaged bytes are never decoded."""
+"""Encodings: lossless ones return every bit, lossy ones keep their precision, damaged bytes are never misread."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_other_numbers_are_stored_as_they_are(dtype):
 
 
 @given(tame)
-def test_half_the_bytes_keep_a_twentieth_of_a_per_cent_over_nine_decades(array):
+def test_float16_keeps_a_relative_precision_of_half_a_permille_over_nine_decades(array):
     back = there_and_back("float16-scaled", array).astype(np.float64)
     true = array.astype(np.float64)
     peak = np.abs(true).max()
@@ -56,7 +56,7 @@ def test_half_the_bytes_keep_a_twentieth_of_a_per_cent_over_nine_decades(array):
     assert np.all(np.abs(back - true) <= 1e-9 * peak + 2.0**-11 * np.abs(true))
 
 
-def test_zero_and_nan_survive_half_the_bytes_and_infinity_is_refused():
+def test_float16_keeps_zero_and_nan_and_refuses_infinity():
     array = np.array([0.0, np.nan, -3.0], np.float32)
     assert np.array_equal(there_and_back("float16-scaled", array), array, equal_nan=True)
     assert np.array_equal(there_and_back("float16-scaled", np.zeros(3, np.float32)), np.zeros(3))
@@ -64,7 +64,7 @@ def test_zero_and_nan_survive_half_the_bytes_and_infinity_is_refused():
         Float16().encode(np.array([np.inf], np.float32))
 
 
-def test_the_worst_error_is_measured_stored_and_true(tmp_path):
+def test_the_recorded_worst_error_is_that_of_the_decoded_arrays(tmp_path):
     report = write_set(
         tmp_path / "set", SetPlan({"train": range(9)}), make, schema=SCHEMA, attributes={}, encoding="float16-scaled"
     )
@@ -81,7 +81,7 @@ def test_the_worst_error_is_measured_stored_and_true(tmp_path):
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-def test_every_encoding_streams_verifies_and_is_repaired(tmp_path, encoding):
+def test_every_encoding_can_be_streamed_verified_and_repaired(tmp_path, encoding):
     write_set(tmp_path / "set", SetPlan({"train": range(9)}), make, schema=SCHEMA, attributes={}, encoding=encoding)
     assert verify(tmp_path / "set").sound
     for path in (tmp_path / "set").glob("*.json"):
@@ -105,7 +105,7 @@ def test_encoded_members_can_be_read_without_this_library():
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @given(st.data())
-def test_damaged_bytes_are_an_error_or_an_array_of_the_right_shape_and_never_anything_else(encoding, data):
+def test_damaged_bytes_give_an_error_or_an_array_of_the_right_shape(encoding, data):
     array = arrays(1)["density"]
     codec = codec_named(encoding)
     stored = StoredArray(ArraySchema("a", array.shape, "float32", {}), encoding, f"a.{codec.suffix}")
@@ -118,7 +118,7 @@ def test_damaged_bytes_are_an_error_or_an_array_of_the_right_shape_and_never_any
             assert decode(damaged, stored).shape == array.shape
 
 
-def test_a_member_that_inflates_without_end_does_not_fill_the_memory():
+def test_a_decompression_bomb_does_not_fill_the_memory():
     array = np.zeros((4, 4), np.float32)
     bomb = ShuffledZlib().encode(array)[:128] + zlib.compress(bytes(1 << 26))
     stored = StoredArray(ArraySchema("a", array.shape, "float32", {}), "shuffle-zlib", "a.npyz")
@@ -126,7 +126,7 @@ def test_a_member_that_inflates_without_end_does_not_fill_the_memory():
         decode(bomb, stored)
 
 
-def test_what_an_encoding_cannot_hold_and_what_is_no_encoding_is_said():
+def test_unsupported_dtypes_and_unknown_encodings_are_refused():
     for encoding, array in (("float32", np.zeros(3)), ("float16-scaled", np.zeros(3))):
         with pytest.raises(ValueError, match="cannot hold dtype float64"):
             codec_named(encoding).encode(array)

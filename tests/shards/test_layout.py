@@ -1,4 +1,4 @@
-"""Names, seals, and files that are there whole or not at all."""
+"""Names, JSON with checksums, and atomic files."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ json_values = st.recursive(
 )
 
 
-@given(st.dictionaries(st.sampled_from(["a", "b", "seal of mine"]), json_values))
-def test_a_sealed_file_gives_back_what_was_put_in(tmp_path_factory, body):
-    path = tmp_path_factory.mktemp("seal") / "x.json"
+@given(st.dictionaries(st.sampled_from(["a", "b", "self_checksum of mine"]), json_values))
+def test_checksummed_json_is_read_back(tmp_path_factory, body):
+    path = tmp_path_factory.mktemp("json") / "x.json"
     body = {**body, "format": layout.FORMAT, "version": layout.FORMAT_VERSION}
     path.write_bytes(layout.checksummed_json(body))
     assert layout.read_checksummed_json(path, "") == body
 
 
-def test_no_flipped_bit_of_a_sealed_file_goes_unnoticed(tmp_path):
+def test_any_flipped_bit_of_checksummed_json_is_detected(tmp_path):
     path = tmp_path / "x.json"
     data = layout.checksummed_json(
         {"format": layout.FORMAT, "version": 1, "x": [1.5, -2, None, True, "é\n"], "y": {"a": {}}}
@@ -44,7 +44,7 @@ def test_no_flipped_bit_of_a_sealed_file_goes_unnoticed(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", "{", "NaN", '{"a": 1e999}', '{"a": "\\ud800"}', "[" * 100_000])
-def test_what_is_no_sealed_file_is_refused_in_one_line(tmp_path, text):
+def test_other_content_is_refused_with_a_message_of_one_line(tmp_path, text):
     path = tmp_path / "x.json"
     path.write_text(text)
     with pytest.raises(ShardError) as caught:
@@ -52,7 +52,7 @@ def test_what_is_no_sealed_file_is_refused_in_one_line(tmp_path, text):
     assert "\n" not in caught.value.message
 
 
-def test_a_file_that_cannot_be_finished_is_not_begun(tmp_path):
+def test_an_interrupted_write_leaves_the_old_file(tmp_path):
     (tmp_path / "x").write_text("old")
     with pytest.raises(RuntimeError), layout.atomic_file(tmp_path / "x") as file:
         file.write(b"new")
@@ -61,7 +61,7 @@ def test_a_file_that_cannot_be_finished_is_not_begun(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["x"]
 
 
-def test_a_link_is_replaced_and_what_it_points_to_is_left_alone(tmp_path):
+def test_a_link_is_replaced_and_its_target_is_not_changed(tmp_path):
     (tmp_path / "precious").write_text("mine")
     (tmp_path / "x").symlink_to(tmp_path / "precious")
     layout.write_atomic(tmp_path / "x", b"new")
@@ -69,7 +69,7 @@ def test_a_link_is_replaced_and_what_it_points_to_is_left_alone(tmp_path):
     assert not (tmp_path / "x").is_symlink()
 
 
-def test_a_tar_of_ours_is_a_tar_for_everybody(tmp_path):
+def test_tarfile_reads_a_tar_of_this_writer(tmp_path):
     with (tmp_path / "a.tar").open("wb") as file:
         writer = Writer(file)
         offsets = [writer.add(name, data) for name, data in (("a.npy", b"x" * 700), ("b.npy", b""), ("c.npy", b"y"))]

@@ -1,4 +1,4 @@
-"""Who reads what: facts about the arithmetic alone."""
+"""The order of samples and the shares of ranks: facts about the arithmetic alone."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from shards.errors import ShardError
@@ -35,10 +35,10 @@ def test_an_epoch_holds_every_sample_exactly_once(sizes, seed, epoch, window):
 
 
 @given(sizes_of_shards, seeds)
-def test_the_order_is_a_pure_function_and_new_each_epoch(sizes, seed):
+def test_the_order_is_reproducible_and_differs_between_epochs(sizes, seed):
     first = epoch_order(sizes, seed, 0)
     assert np.array_equal(first, epoch_order(sizes, seed, 0))
-    if sum(sizes) > 12:  # shorter ones may meet by chance
+    if sum(sizes) > 12:  # shorter orders may agree by chance
         assert not np.array_equal(first, epoch_order(sizes, seed, 1))
         assert not np.array_equal(first, epoch_order(sizes, seed + 1, 0))
 
@@ -91,7 +91,7 @@ def test_an_epoch_can_be_resumed_at_any_position_on_another_world(count, batch, 
 
 
 @given(st.integers(0, 200), batches, worlds)
-def test_dropping_the_last_step_says_how_many_samples_it_costs(count, batch, world):
+def test_dropping_the_last_step_reports_the_dropped_samples(count, batch, world):
     plan = EpochPlan(count, Share(batch, 0, world), drop_last=True)
     steps = steps_of(count, batch, world, drop_last=True)
     assert all(len(rank) == batch for step in steps for rank in step)
@@ -126,40 +126,33 @@ def test_draws_are_even_and_independent_of_one_another():
     assert abs(np.corrcoef(drawn[:-1], drawn[1:])[0, 1]) < 0.01
 
 
-def test_a_bad_draw_gets_another_sample_and_an_epoch_does_not():
+def test_a_bad_sample_has_a_substitute_in_draws_with_replacement_only():
     draw = next(resampled_draws(np.arange(1000), Share(4), seed=1, epoch=0))
     again = [draw.again(0, attempt) for attempt in (1, 2, 3)]
     assert len({int(draw.numbers[0]), *again}) == 4
     assert next(EpochPlan(4, Share(4)).draws(np.arange(4))).again(0, 1) is None
 
 
-def test_nothing_to_draw_from_is_an_error_rather_than_an_endless_wait():
+def test_drawing_from_an_empty_set_is_an_error():
     with pytest.raises(ShardError, match="holds no samples"):
         next(resampled_draws(np.zeros(0, np.int64), Share(4), 0, 0))
 
 
 def test_samples_are_mixed_well():
-    """Neighbours in the order are no neighbours in the set, and first places are not reserved for first samples."""
+    """Neighbours in the order are rarely neighbours in the set, and position and sample are uncorrelated."""
     order = epoch_order([256] * 40, seed=3, epoch=0, window=40)
     assert np.mean(np.abs(np.diff(order)) == 1) < 1e-3
     assert abs(np.corrcoef(np.arange(len(order)), order)[0, 1]) < 0.05
 
 
-def test_two_million_samples_are_planned_in_a_breath():
-    sizes = np.full(7813, 256)
-    best = min(_timed(sizes, epoch) for epoch in range(3))
-    assert best < 0.5 * 20  # 0.24 s where measured; a loop over samples would take minutes, a busy machine does not
-
-
-def _timed(sizes, epoch):
+def test_the_order_of_two_million_samples_takes_seconds():
     start = time.process_time()
-    epoch_order(sizes, 1, epoch)
-    return time.process_time() - start
+    epoch_order(np.full(7813, 256), 1, 0)
+    assert time.process_time() - start < 10.0  # 0.24 s on an idle machine; a loop over samples would take minutes
 
 
-@settings(max_examples=3, deadline=None)
-@given(st.sampled_from([20_000, 100_000, 400_000]))
-def test_memory_of_a_plan_is_linear_with_a_small_constant(count):
+@pytest.mark.parametrize("count", [20_000, 400_000])
+def test_an_order_takes_less_than_60_bytes_per_sample(count):
     tracemalloc.start()
     epoch_order(np.full(count // 256, 256), 1, 0)
     peak = tracemalloc.get_traced_memory()[1]

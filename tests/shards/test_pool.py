@@ -1,4 +1,4 @@
-"""Work is shared by arithmetic on the environment, done in order, and leaves no orphans."""
+"""Worker processes: results are in order, and no process is left behind."""
 
 from __future__ import annotations
 
@@ -15,27 +15,25 @@ from shards.errors import ShardError
 from shards.pool import worker_pool
 from tests.shards.makers import backwards
 
-ARRAY = {"SLURM_ARRAY_TASK_MIN": "0", "SLURM_ARRAY_TASK_MAX": "3", "SLURM_ARRAY_TASK_COUNT": "4"}
-
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_results_come_in_the_order_of_the_items_and_not_in_that_of_their_completion(workers):
+def test_results_come_in_the_order_of_the_items_and_errors_in_their_place(workers):
     with worker_pool(backwards, workers) as mapped:
         assert list(mapped(range(12))) == [-i for i in range(12)]
         assert list(mapped([])) == []
         assert list(mapped([7])) == [-7]
+        results = mapped([1, "two", 3])
+        assert next(results) == -1
+        with pytest.raises(TypeError):
+            next(results)
 
 
-def test_an_error_of_a_worker_is_raised_where_its_result_is_taken():
-    with pytest.raises(TypeError), worker_pool(backwards, 2) as mapped:
-        list(mapped([1, "two", 3]))
-
-
-def test_no_workers_is_a_mistake():
+def test_zero_workers_are_refused():
     with pytest.raises(ShardError, match="workers = 0"), worker_pool(backwards, 0):
         pass
 
 
+@pytest.mark.slow
 def test_workers_end_when_their_parent_is_killed(tmp_path: Path):
     script = tmp_path / "script.py"
     script.write_text(
@@ -60,7 +58,7 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path):
 
 
 def alive(pid: int) -> bool:
-    """Neither gone nor a zombie that nobody has buried yet."""
+    """Whether the process exists and is not a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
     except FileNotFoundError:

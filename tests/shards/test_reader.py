@@ -1,4 +1,4 @@
-"""One sample at a time: what is read, at how many goes, and what is noticed on the way."""
+"""One sample at a time: which bytes are read, in how many reads, and which damage is detected."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from tests.shards.damage import flip, payload_of
 from tests.shards.makers import arrays, stream
 
 
-def test_checksums_can_be_switched_off_and_are_computed_once(copied):
+def test_checksums_are_compared_once_or_not_at_all(copied):
     flip(*payload_of(copied, 20), 0)
     assert sum(map(len, stream(copied, checksums=False).epoch())) == 51
     reading = Reader(Index.open(copied), ["density"])
     reading.read_new(0)
     tar, offset = payload_of(copied, 0)
     flip(tar, offset, 0)
-    reading.read_new(0)  # checked when it was met first; a second look would need a second run
+    reading.read_new(0)  # its checksum was compared the first time only
     with pytest.raises(ShardError):
         Reader(Index.open(copied), ["density"]).read_new(0)
 
 
-def test_a_shard_cut_while_it_is_open_is_noticed_without_checksums_too(copied):
+def test_a_shard_cut_while_it_is_open_is_detected_without_checksums(copied):
     reading = Reader(Index.open(copied), checksums=False)
     reading.read_new(0)
     tar, offset = payload_of(copied, 3)
@@ -41,11 +41,11 @@ def test_a_shard_cut_while_it_is_open_is_noticed_without_checksums_too(copied):
         reading.info(2)
 
 
-def test_a_read_that_returns_less_than_asked_is_gone_on_with(written, monkeypatch):
-    """Signals and network file systems may cut a read short; only the end of the file is an end."""
+def test_short_reads_are_continued(written, monkeypatch):
+    """Signals and network file systems may return fewer bytes than asked for."""
     true_read, dice = os.preadv, np.random.default_rng(0)
 
-    def stingy(handle, buffers, offset):
+    def short_read(handle, buffers, offset):
         room = int(dice.integers(1, sum(len(b) for b in buffers) + 1))
         scrap = bytearray(room)
         got = true_read(handle, [scrap], offset)
@@ -56,21 +56,21 @@ def test_a_read_that_returns_less_than_asked_is_gone_on_with(written, monkeypatc
             rest = rest[len(here) :]
         return got
 
-    monkeypatch.setattr(os, "preadv", stingy)
+    monkeypatch.setattr(os, "preadv", short_read)
     for batch in stream(written, "train").epoch():
         for row, number in enumerate(batch.ids):
             for name, truth in arrays(int(number)).items():
                 assert np.array_equal(batch.arrays[name][row], truth)
 
 
-def test_arrays_that_lie_side_by_side_are_read_at_one_go(written, monkeypatch):
+def test_adjacent_arrays_are_read_together(written, monkeypatch):
     reads, true_read = [], os.preadv
     monkeypatch.setattr(os, "preadv", lambda handle, *what: reads.append(handle) or true_read(handle, *what))
     assert sum(map(len, stream(written).epoch())) == 51
     assert len(reads) == 51
 
 
-def test_what_lies_far_apart_is_not_read_with_all_that_lies_between(tmp_path, monkeypatch):
+def test_distant_arrays_are_read_separately(tmp_path, monkeypatch):
     image, label = np.arange(12.0), np.arange(3.0)
     with (tmp_path / "a-0.tar").open("wb") as file:
         writer = Writer(file)
@@ -90,7 +90,7 @@ def npy(array):
     return file.getvalue()
 
 
-def test_a_sample_tells_its_key_and_its_json(written):
+def test_a_sample_has_a_key_and_a_json(written):
     reading = Reader(Index.open(written))
     assert reading.key(4) == "g0001_v1"
     assert reading.info(4)["view"] == 1

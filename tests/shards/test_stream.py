@@ -1,4 +1,4 @@
-"""Batches hold the right numbers, in an order that nothing but seed and epoch decides; damage is never silent."""
+"""Batches hold the right arrays, in an order that depends on seed and epoch alone; damage is always detected."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def ids(batches) -> list[int]:
 # --- what is in a batch ---
 
 
-@pytest.mark.parametrize("threads", [0, 1, 2, 4])
+@pytest.mark.parametrize("threads", [0, 4])
 def test_a_batch_holds_the_arrays_of_its_samples(written, threads):
     for batch in stream(written, threads=threads).epoch(3):
         for row, number in enumerate(batch.ids):
@@ -38,7 +38,7 @@ def test_a_batch_holds_the_arrays_of_its_samples(written, threads):
                 assert np.array_equal(batch.arrays[name][row], truth)
 
 
-def test_every_sample_once_whatever_the_number_of_threads_and_the_depth(written):
+def test_the_samples_of_an_epoch_do_not_depend_on_threads_and_depth(written):
     reference = ids(stream(written, threads=0).epoch(0))
     assert sorted(reference) == list(range(37))
     for threads in (1, 3, 8):
@@ -46,13 +46,13 @@ def test_every_sample_once_whatever_the_number_of_threads_and_the_depth(written)
             assert ids(stream(written, threads=threads, depth=depth).epoch(0)) == reference
 
 
-def test_epochs_differ_and_evaluation_keeps_the_natural_order(written):
+def test_epochs_are_shuffled_differently_or_not_at_all(written):
     training = stream(written)
     assert ids(training.epoch(0)) != ids(training.epoch(1))
     assert ids(stream(written, "validation", shuffle=False).epoch(0)) == list(range(37, 48))
 
 
-def test_a_window_of_one_shard_goes_through_one_file_after_another(written):
+def test_a_window_of_one_shard_reads_one_file_after_another(written):
     changes = {}
     for window in (1, 5):
         files = stream(written, window=window).draws.order(0) // 8
@@ -68,7 +68,7 @@ def test_ranks_together_see_the_same_samples_in_the_same_steps(written, world, b
     assert [len(step) for step in together] == [8, 8, 8, 8, 5]
 
 
-def test_a_rank_without_samples_still_gets_its_batch(written):
+def test_a_rank_without_samples_gets_an_empty_batch(written):
     last = [list(stream(written, "test", batch=1, rank=r, world=5, shuffle=False).epoch()) for r in range(5)]
     assert [len(batches) for batches in last] == [1] * 5
     assert [len(batches[0]) for batches in last] == [1, 1, 1, 0, 0]
@@ -112,7 +112,7 @@ def test_dropping_the_last_step_is_reported(written):
 # --- litter ---
 
 
-def test_draws_with_replacement_go_on_for_ever_and_do_not_depend_on_ranks(written):
+def test_draws_with_replacement_are_endless_and_do_not_depend_on_ranks(written):
     single = [batch for _, batch in zip(range(20), stream(written).resampled(1), strict=False)]
     assert all(len(batch) == 8 for batch in single)
     assert len(set(ids(single))) < 160  # with replacement
@@ -122,7 +122,7 @@ def test_draws_with_replacement_go_on_for_ever_and_do_not_depend_on_ranks(writte
         assert joined == dict(zip(one.positions, one.ids, strict=True))
 
 
-def test_draws_can_be_entered_at_any_position(written):
+def test_draws_with_replacement_can_start_at_any_position(written):
     batches = [batch.ids.tolist() for _, batch in zip(range(4), stream(written).resampled(0), strict=False)]
     assert next(iter(stream(written).resampled(0, position=24))).ids.tolist() == batches[3]
 
@@ -130,7 +130,7 @@ def test_draws_can_be_entered_at_any_position(written):
 # --- buffers and threads ---
 
 
-def test_buffers_are_used_again_and_a_batch_lives_as_long_as_promised(written):
+def test_buffers_are_reused_after_keep_further_batches(written):
     made = []
 
     def allocate(shape, dtype):
@@ -155,7 +155,7 @@ def test_two_iterations_at_once_do_not_share_buffers(written):
                 assert np.array_equal(batch.arrays["density"][row], arrays(int(number))["density"])
 
 
-def test_a_stream_left_in_the_middle_leaves_no_thread_behind(written):
+def test_closing_a_stream_ends_its_threads(written):
     before = threading.active_count()
     batches = iter(stream(written, batch=1, threads=4).epoch())
     next(batches)
@@ -164,8 +164,8 @@ def test_a_stream_left_in_the_middle_leaves_no_thread_behind(written):
     assert threading.active_count() == before
 
 
-def test_a_stream_left_in_the_middle_reads_nothing_more(written, monkeypatch):
-    """Only the read that a thread is in; and a read that hangs keeps no process from its end."""
+def test_closing_a_stream_drops_the_reads_that_have_not_begun(written, monkeypatch):
+    """Only the read that a thread is in is finished; a read that hangs does not keep the process alive."""
     reading, gate, read, join = Reader(Index.open(written)), threading.Event(), [], threading.Thread.join
 
     class Stuck:
@@ -196,7 +196,7 @@ def test_an_impossible_read_ahead_is_refused(written, wrong):
         ReadAhead(Reader(Index.open(written)), **{"batch": 1, **wrong})
 
 
-def test_whoever_keeps_no_batch_needs_one_buffer_less(written):
+def test_without_keep_there_is_one_buffer_less(written):
     made = []
 
     def allocate(shape, dtype):
@@ -207,7 +207,7 @@ def test_whoever_keeps_no_batch_needs_one_buffer_less(written):
     assert len(made) == 2  # one batch of two arrays
 
 
-def test_reading_ahead_hides_the_latency_of_a_slow_disk(written, monkeypatch):
+def test_several_batches_are_read_at_the_same_time(written, monkeypatch):
     """Many reads wait for the disk at the same time."""
     from shards import reader
 
@@ -244,7 +244,7 @@ def test_stages_of_a_program_follow_in_a_webdataset_pipeline(written):
         assert np.array_equal(batch.arrays["density"], 2.0 * once)
 
 
-def test_a_folder_that_may_only_be_read_is_enough(copied):
+def test_a_read_only_folder_can_be_streamed(copied):
     for path in (*copied.iterdir(), copied):
         path.chmod(path.stat().st_mode & ~0o222)
     names = sorted(p.name for p in copied.iterdir())
@@ -253,13 +253,13 @@ def test_a_folder_that_may_only_be_read_is_enough(copied):
     copied.chmod(0o755)
 
 
-def test_more_shards_than_may_be_open_are_read_all_the_same(tmp_path, monkeypatch):
+def test_a_set_may_have_more_shards_than_can_be_open(tmp_path, monkeypatch):
     monkeypatch.setattr("shards.reader.MOST_OPEN", 3)
-    write_set(tmp_path / "set", SetPlan({"train": range(40)}, 1), make, schema=SCHEMA, attributes={})
-    assert sorted(ids(stream(tmp_path / "set", window=40, threads=8).epoch())) == list(range(40))
+    write_set(tmp_path / "set", SetPlan({"train": range(12)}, 1), make, schema=SCHEMA, attributes={})
+    assert sorted(ids(stream(tmp_path / "set", window=12, threads=8).epoch())) == list(range(12))
 
 
-def test_encoded_shards_are_decoded_on_the_way(tmp_path):
+def test_encoded_shards_are_decoded(tmp_path):
     write_set(
         tmp_path / "set", SetPlan({"train": range(9)}), make, schema=SCHEMA, attributes={}, encoding="float16-scaled"
     )
@@ -272,17 +272,17 @@ def test_encoded_shards_are_decoded_on_the_way(tmp_path):
 # --- damage ---
 
 
-def test_a_flipped_bit_stops_the_stream_and_names_shard_key_and_remedy(copied):
+def test_a_flipped_bit_stops_the_stream_with_shard_key_and_hint(copied):
     flip(*payload_of(copied, 20), 0)
     with pytest.raises(ShardError, match=r"train-000002\.tar: member 'g0006_v2\.density\.npy' is damaged") as caught:
         list(stream(copied).epoch())
     assert "--resume" in caught.value.hint
 
 
-def test_a_shard_cut_at_any_byte_is_noticed(copied):
+def test_a_shard_cut_at_any_byte_is_detected(copied):
     path = copied / "test-000000.tar"
     data = path.read_bytes()
-    for size in [*range(0, len(data), 997), len(data) - 1]:
+    for size in [*range(0, len(data), 2003), len(data) - 1]:
         path.write_bytes(data[:size])
         with pytest.raises(ShardError, match=rf"test-000000\.tar has {size} bytes instead of {len(data)}"):
             list(stream(copied, "test", checksums=False).epoch())
@@ -297,7 +297,7 @@ def test_a_missing_shard_and_a_missing_record_are_named(copied):
         list(stream(copied, "test").epoch())
 
 
-def test_swapped_shards_are_noticed_even_without_checksums(copied):
+def test_swapped_shards_are_detected_without_checksums(copied):
     a, b = copied / "train-000000.tar", copied / "train-000001.tar"
     a.rename(copied / "swap")
     b.rename(a)
@@ -306,7 +306,7 @@ def test_swapped_shards_are_noticed_even_without_checksums(copied):
         list(stream(copied, checksums=False).epoch())
 
 
-def test_links_to_shards_are_followed_and_nothing_but_files_is_read(copied, tmp_path):
+def test_links_to_shards_are_followed_but_only_regular_files_are_read(copied, tmp_path):
     tar = copied / "train-000000.tar"
     tar.rename(tmp_path / "elsewhere.tar")
     tar.symlink_to(tmp_path / "elsewhere.tar")
@@ -315,12 +315,12 @@ def test_links_to_shards_are_followed_and_nothing_but_files_is_read(copied, tmp_
     with pytest.raises(ShardError, match="is a link to nothing"):
         list(stream(copied).epoch())
     tar.unlink()
-    os.mkfifo(tar)  # would block for ever
+    os.mkfifo(tar)  # would block
     with pytest.raises(ShardError, match="not a regular file"):
         list(stream(copied).epoch())
 
 
-def test_bad_samples_are_left_out_and_counted_if_asked(copied):
+def test_bad_samples_can_be_left_out_and_are_counted_once(copied):
     flip(*payload_of(copied, 20), 0)
     flip(*payload_of(copied, 5), 0)
     bad = BadSamples(most=2)
@@ -337,7 +337,7 @@ def test_bad_samples_are_left_out_and_counted_if_asked(copied):
         list(stream(copied, bad=BadSamples(most=1)).epoch())
 
 
-def test_a_bad_draw_is_replaced_so_that_litter_never_runs_short(copied):
+def test_a_bad_draw_is_replaced_by_another(copied):
     flip(*payload_of(copied, 50), 0)
     bad = BadSamples(most=1)
     litter = stream(copied, "test", bad=bad).resampled()
@@ -347,13 +347,13 @@ def test_a_bad_draw_is_replaced_so_that_litter_never_runs_short(copied):
     assert list(bad.found) == [50]
 
 
-def test_a_set_of_which_nothing_can_be_read_ends_rather_than_drawing_for_ever(copied):
+def test_drawing_from_unreadable_shards_ends_with_an_error(copied):
     (copied / "test-000000.tar").unlink()
     with pytest.raises(ShardError, match=r"test-000000\.tar is missing"):
         next(iter(stream(copied, "test", bad=BadSamples(most=100)).resampled()))
 
 
-def test_a_failure_of_any_kind_reaches_the_one_who_waits(written, monkeypatch):
+def test_any_exception_of_a_reading_thread_is_raised(written, monkeypatch):
     def broken(*args):
         raise MemoryError("no room")
 

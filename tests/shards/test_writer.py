@@ -1,4 +1,4 @@
-"""Shards are whole, the same whoever builds them, and can be gone on with after any death."""
+"""Shards are complete, have the same bytes on any number of processes, and can be resumed after a kill."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import filecmp
 import io
 import json
 import os
+import random
+import re
 import shutil
 import signal
 import subprocess
@@ -70,13 +72,13 @@ def test_the_same_input_gives_the_same_bytes_on_any_number_of_workers_and_ranks(
     assert same(tmp_path / "three ranks", written)
 
 
-def test_no_file_speaks_of_its_folder_or_of_today(written):
+def test_no_file_contains_its_folder_or_the_date(written):
     text = b"".join(path.read_bytes() for path in written.glob("*.json"))
     for word in (str(written), written.parent.name, time.strftime("%Y-%m-%d")):
         assert word.encode() not in text
 
 
-def test_array_tasks_are_closed_by_merge(written, tmp_path):
+def test_merge_finishes_the_set_of_array_tasks(written, tmp_path):
     write(tmp_path / "set", rank=0, world=2)
     with pytest.raises(ShardError, match=r"lacks 4 finished shards: train-000001\.tar, train-000003\.tar"):
         merge_set(tmp_path / "set")
@@ -89,18 +91,17 @@ def test_array_tasks_are_closed_by_merge(written, tmp_path):
     assert same(tmp_path / "set", written)
 
 
-def test_a_rank_without_a_shard_joins_and_leaves(tmp_path):
-    for rank in range(9):
-        report = write(tmp_path / "set", rank=rank, world=9)
-    assert report.complete
-    assert write(tmp_path / "set", rank=8, world=9).shards_written == 0
+def test_a_rank_without_shards_ends_without_error(tmp_path):
+    plan = SetPlan({"train": range(2)}, 1)
+    for rank in range(3):
+        report = write(tmp_path / "set", plan=plan, rank=rank, world=3)
+    assert report.complete and report.shards_written == 0
 
 
-@pytest.mark.parametrize("name", ["a b", "100%", "a#b", "what?", "ünïcode", "pipe:date", "-n"])
-def test_folders_may_be_called_anything(tmp_path, name):
+@pytest.mark.parametrize("name", ["a b%20#?", "ünïcode", "pipe:date", "-n"])
+def test_folders_may_have_any_name(tmp_path, name):
     write(tmp_path / name, plan=SetPlan({"train": range(3)}))
-    assert Index.open(tmp_path / name).count() == 3
-    assert verify(tmp_path / name).sound
+    assert verify(tmp_path / name).sound and Index.open(tmp_path / name).count() == 3
 
 
 # --- failures ---
@@ -118,22 +119,23 @@ def test_an_input_that_cannot_be_read_is_listed_with_its_reason(tmp_path):
 
 
 @pytest.mark.parametrize("encoding", ["float32", "float16-scaled"])
-def test_retrying_takes_up_just_the_failures_and_gives_what_an_undisturbed_run_gives(tmp_path, encoding):
+def test_retrying_makes_only_the_failed_samples_again(tmp_path, encoding):
     made = []
 
     def note(number):
         made.append(number)
         return make(number)
 
-    write(tmp_path / "undisturbed", encoding=encoding)
-    write(tmp_path / "set", make_but_13, encoding=encoding)
-    report = write(tmp_path / "set", note, encoding=encoding, retry_failed=True)
+    plan = SetPlan({"train": range(20)}, 8)
+    write(tmp_path / "undisturbed", plan=plan, encoding=encoding)
+    write(tmp_path / "set", make_but_13, plan=plan, encoding=encoding)
+    report = write(tmp_path / "set", note, plan=plan, encoding=encoding, retry_failed=True)
     assert made == [13]
     assert report.failed == []
     assert same(tmp_path / "set", tmp_path / "undisturbed")
 
 
-def test_a_shard_of_which_nothing_could_be_made_has_no_tar(tmp_path):
+def test_a_shard_without_samples_has_no_tar(tmp_path):
     def fail(number):
         if number >= 200:
             raise PermissionError("closed")
@@ -146,13 +148,13 @@ def test_a_shard_of_which_nothing_could_be_made_has_no_tar(tmp_path):
     assert verify(tmp_path / "set").sound
 
 
-def test_a_worker_that_dies_ends_the_run_with_a_word_about_it(tmp_path):
+def test_a_worker_that_dies_ends_the_run_with_an_error(tmp_path):
     with pytest.raises(ShardError, match="a worker process died"):
-        write(tmp_path / "set", die_at_13, workers=2)
+        write(tmp_path / "set", die_at_13, plan=SetPlan({"train": range(20)}, 8), workers=2)
     assert not list((tmp_path / "set").glob(".*.part"))
 
 
-def test_a_full_disk_leaves_nothing_half_written_and_names_what_was_lost(tmp_path, monkeypatch):
+def test_a_full_disk_leaves_no_partial_file_and_a_list_of_unwritten_inputs(tmp_path, monkeypatch):
     from shards import writer
 
     class FullDisk(writer.Writer):
@@ -174,7 +176,7 @@ def test_a_full_disk_leaves_nothing_half_written_and_names_what_was_lost(tmp_pat
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_may_not_be_written_is_named(tmp_path):
+def test_a_read_only_folder_is_refused(tmp_path):
     (tmp_path / "set").mkdir(mode=0o500)
     with pytest.raises((ShardError, PermissionError), match="set"):
         write(tmp_path / "set")
@@ -201,7 +203,7 @@ def test_a_folder_in_use_is_refused_kept_or_replaced(written, copied):
     ]
 
 
-def test_resuming_builds_what_is_missing_or_cut_and_nothing_else(written, copied):
+def test_resuming_builds_only_missing_and_cut_shards(written, copied):
     (copied / "train-000003.json").unlink()
     with (copied / "train-000001.tar").open("r+b") as file:
         file.truncate(1000)
@@ -219,14 +221,14 @@ def test_resuming_builds_what_is_missing_or_cut_and_nothing_else(written, copied
         {"schema": (SCHEMA[0], replace(SCHEMA[1], attributes={"unit": "kg / m3"}))},
     ],
 )
-def test_resuming_with_other_inputs_or_options_is_refused_by_name(copied, change):
+def test_resuming_with_other_inputs_or_options_is_refused(copied, change):
     before = {p.name: p.read_bytes() for p in copied.iterdir()}
     with pytest.raises(ShardError, match=r"(train-000000|validation-000000|test-000000)\.tar (was made|is not part)"):
         write(copied, resume=True, **change)
     assert {p.name: p.read_bytes() for p in copied.iterdir()} == before
 
 
-def test_leftovers_of_dead_jobs_are_swept_and_those_of_the_living_are_not(tmp_path):
+def test_leftovers_are_the_temporary_files_of_ended_processes(tmp_path):
     folder = tmp_path / "set"
     folder.mkdir()
     dead = folder / f".train-000000.tar.{layout._host()}.999999999.part"
@@ -252,18 +254,18 @@ def test_leftovers_of_dead_jobs_are_swept_and_those_of_the_living_are_not(tmp_pa
         (lambda s: replace(s, arrays={**s.arrays, "density": s.arrays["density"][0]}), r"is float32 \(6, 10\)"),
         (lambda s: replace(s, arrays={**s.arrays, "density": s.arrays["density"].astype(object)}), "is object"),
         (lambda s: replace(s, arrays={**s.arrays, "density": s.arrays["density"].astype(float)}), "is float64"),
+        (lambda s: replace(s, group=3), "the group 3 is not a string"),
         (lambda s: replace(s, info={"key": 1}), "reserved names key"),
         (lambda s: replace(s, info={"x": float("nan")}), "not plain JSON"),
         (lambda s: replace(s, info={"x": {1, 2}}), "not plain JSON"),
     ],
 )
-def test_a_sample_that_does_not_fit_is_a_failure_that_says_why(tmp_path, sample, words):
+def test_a_sample_that_does_not_fit_the_schema_is_a_failure_with_a_reason(tmp_path, sample, words):
     report = write(tmp_path / "set", lambda i: sample(make(i)), plan=SetPlan({"train": [0]}))
-    with pytest.raises(AssertionError, match=words):
-        raise AssertionError(report.failed[0].reason)
+    assert re.search(words, report.failed[0].reason)
 
 
-def test_one_key_for_two_inputs_is_found_within_a_shard_and_across_shards(tmp_path):
+def test_a_key_used_twice_is_refused_within_a_shard_and_across_shards(tmp_path):
     def confused(number):
         return replace(make(number), key="same")
 
@@ -273,7 +275,7 @@ def test_one_key_for_two_inputs_is_found_within_a_shard_and_across_shards(tmp_pa
         write(tmp_path / "two", confused, plan=SetPlan({"train": range(2)}, samples_per_shard=1))
 
 
-def test_an_input_listed_twice_is_refused_before_work_starts():
+def test_an_input_listed_twice_is_refused():
     with pytest.raises(ShardError, match=r'the input \["a\.npy",0\] is listed twice'):
         SetPlan({"train": [["a.npy", 0]], "test": [["a.npy", 0]]})
 
@@ -284,7 +286,7 @@ def test_only_plain_numbers_can_be_declared(dtype):
         ArraySchema("observation", (1,), dtype, {})
 
 
-def test_a_split_must_be_fit_for_a_file_name(tmp_path):
+def test_a_split_name_that_is_no_file_name_is_refused(tmp_path):
     with pytest.raises(ShardError, match=r"split name '\.\./train'"):
         write(tmp_path / "set", plan=SetPlan({"../train": range(2)}))
     assert not (tmp_path / "set").exists()
@@ -296,12 +298,7 @@ def test_any_text_makes_a_safe_key():
     assert layout.check_key(layout.safe_key("é" * 100 + "x" * 100))
 
 
-def test_a_group_that_is_no_text_is_refused(tmp_path):
-    report = write(tmp_path / "set", lambda i: replace(make(i), group=3), plan=SetPlan({"train": [0]}))
-    assert "group" in report.failed[0].reason
-
-
-# --- sudden death ---
+# --- killed processes ---
 
 SCRIPT = """
 import sys
@@ -309,34 +306,39 @@ from pathlib import Path
 from shards.writer import SetPlan, write_set
 from tests.shards.makers import SCHEMA, make_slowly
 if __name__ == "__main__":
-    write_set(Path(sys.argv[1]), SetPlan({"train": range(60)}, 8), make_slowly, schema=SCHEMA, attributes={}, workers=2,
-              resume=True)
+    plan = SetPlan({"train": range(150), "test": range(1000, 1030)}, samples_per_shard=8)
+    write_set(Path(sys.argv[1]), plan, make_slowly, schema=SCHEMA, attributes={}, workers=2, resume=True)
 """
 
 
-def test_kill_9_at_any_moment_costs_only_the_shard_in_flight(tmp_path):
-    """A few kills; the benchmarks hold the script that kills fifty times."""
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
-    command = [sys.executable, str(script)]
-    environment = {**os.environ, "PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": "1"}
-    subprocess.run([*command, tmp_path / "undisturbed"], env=environment, check=True)
-    (tmp_path / "killed").mkdir()
-    for finished in (0, 2, 5):
-        job = subprocess.Popen([*command, tmp_path / "killed"], env=environment)
-        while len(list((tmp_path / "killed").glob("train-*.json"))) < finished and job.poll() is None:
-            time.sleep(0.001)
-        time.sleep(0.007)  # into the middle of the next shard
-        job.send_signal(signal.SIGKILL)
-        job.wait()
-    kept = {p: p.stat().st_mtime_ns for p in (tmp_path / "killed").glob("train-*.json")}
-    subprocess.run([*command, tmp_path / "killed"], env=environment, check=True)
-    assert same(tmp_path / "killed", tmp_path / "undisturbed")
-    assert len(kept) >= 5
-    assert all(p.stat().st_mtime_ns == then for p, then in kept.items())
+@pytest.mark.slow
+def test_a_killed_run_loses_only_the_shard_that_it_was_writing(tmp_path):
+    """kill -9 at random moments, until the set is finished, three times."""
+    (tmp_path / "script.py").write_text(SCRIPT)
+    environment, dice = {**os.environ, "PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": "1"}, random.Random(0)
+
+    def start(folder: Path) -> subprocess.Popen:
+        return subprocess.Popen([sys.executable, tmp_path / "script.py", folder], env=environment)
+
+    assert start(tmp_path / "whole").wait() == 0
+    finished_at = [path.stat().st_mtime for path in (tmp_path / "whole").glob("*.tar")]
+    for name in ("a", "b", "c"):
+        folder, finished = tmp_path / name, {}
+        folder.mkdir()
+        for _ in range(8):
+            before, job = set(folder.glob(".*.tar.*")), start(folder)
+            while set(folder.glob(".*.tar.*")) <= before and job.poll() is None:
+                time.sleep(0.001)
+            time.sleep(dice.uniform(0.0, max(finished_at) - min(finished_at)))
+            job.send_signal(signal.SIGKILL)
+            job.wait()
+            assert all(path.stat().st_mtime_ns == then for path, then in finished.items())
+            finished = {path: path.stat().st_mtime_ns for path in folder.glob("*-*.json")}
+        assert start(folder).wait() == 0
+        assert same(folder, tmp_path / "whole")
 
 
-def test_packing_is_what_a_worker_sends(written):
+def test_a_worker_sends_encoded_bytes(written):
     """What crosses to the writing process is bytes and numbers only."""
     stored = tuple(Index.open(written).stored.values())
     packed = encode_sample.encode_sample(make(4), stored)
@@ -345,13 +347,13 @@ def test_packing_is_what_a_worker_sends(written):
     )
 
 
-def test_a_copy_of_a_set_is_the_set(written, tmp_path):
+def test_a_copy_has_the_same_fingerprint(written, tmp_path):
     shutil.copytree(written, tmp_path / "copy")
     assert Index.open(tmp_path / "copy").fingerprint == Index.open(written).fingerprint
 
 
 @pytest.mark.parametrize("spoil", [lambda tar: tar.unlink(), lambda tar: os.truncate(tar, 1000)])
-def test_a_set_is_not_closed_over_a_tar_that_is_gone_or_cut(copied, spoil):
+def test_a_set_with_a_missing_or_cut_tar_is_not_finished(copied, spoil):
     (copied / "index.json").unlink()
     spoil(copied / "train-000001.tar")
     with pytest.raises(ShardError, match=r"lacks 1 finished shard: train-000001\.tar"):
@@ -361,7 +363,7 @@ def test_a_set_is_not_closed_over_a_tar_that_is_gone_or_cut(copied, spoil):
     assert merge_set(copied).count() == 51
 
 
-def test_leftover_folders_are_those_of_one_name_whose_writer_is_gone(tmp_path):
+def test_leftover_folders_are_those_of_ended_writers_of_one_name(tmp_path):
     dead, alive = (f"{layout._host()}.{pid}.part" for pid in (999999999, os.getppid()))
     for name in (f".set.{dead}", f".set.{alive}", f".set.more.{dead}", f".other.{dead}"):
         (tmp_path / name).mkdir()
@@ -370,14 +372,14 @@ def test_leftover_folders_are_those_of_one_name_whose_writer_is_gone(tmp_path):
     assert layout.leftovers(tmp_path) == [tmp_path / f".set.{layout._host()}.999999998.part"]
 
 
-def test_ranks_that_overwrite_with_other_options_one_after_another_all_end_well(copied):
+def test_ranks_can_overwrite_a_set_one_after_another(copied):
     ended = [write(copied, encoding="shuffle-zlib", overwrite=True, rank=rank, world=3) for rank in (2, 0, 1)]
     assert [report.complete for report in ended] == [False, False, True]
     assert merge_set(copied).stored["density"].encoding == "shuffle-zlib"
 
 
 @pytest.mark.parametrize(("rank", "world"), [(2, 2), (-1, 1), (0, 0)])
-def test_a_rank_that_there_is_not_writes_nothing(tmp_path, rank, world):
+def test_an_impossible_rank_is_refused(tmp_path, rank, world):
     with pytest.raises(ShardError, match=f"no rank {rank} among {world}"):
         write(tmp_path / "set", rank=rank, world=world)
     assert not (tmp_path / "set").exists()

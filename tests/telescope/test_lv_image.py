@@ -33,7 +33,7 @@ def lv(tmp_path_factory: pytest.TempPathFactory) -> LvImage:
 
 
 def record(lv: LvImage, unit: str) -> MapRecord:
-    provenance = MapProvenance({}, (), (), lv.options, lv.grid, lv.cubes, {}, unit)
+    provenance = MapProvenance({}, (), (), {}, unit)
     return MapRecord(provenance, summarise_maps(DENSITY[None], GRID), MapQuality(lv.sampled, None, "unknown", ()))
 
 

@@ -67,7 +67,8 @@ def test_the_fits_map_carries_units_axes_and_provenance(folder: Path, tmp_path: 
         best = folder / "ensemble/member-02/checkpoints/best.pt"
         assert h["NET2"] == str(best) and h["NETSHA2"] == hashlib.sha256(best.read_bytes()).hexdigest()
         assert h["V_TORCH"] == torch.__version__ and h["ORIGIN"].startswith("IRIS")
-        assert json.loads(h["IRISMAP"])["provenance"]["options"]["centre_lon_deg"] == 0.02
+        assert json.loads(file["OBSERVED"].header["IRISLV"])["options"]["centre_lon_deg"] == 0.02
+        assert json.loads(h["IRISMAP"])["quality"]["input_score"]["unlike"] is True
     solar = revert([folder / "ensemble"], [cube], out=tmp_path / "solar.fits", unit="Msun/pc3")
     with fits.open(tmp_path / "solar.fits") as file:
         assert file[0].header["BUNIT"] == "solMass pc-3"
