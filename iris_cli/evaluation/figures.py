@@ -11,9 +11,12 @@ from matplotlib.figure import Figure
 from iris_cli.evaluation.evaluate import Predictions
 from iris_cli.evaluation.report import RunReport
 from iris_cli.evaluation.statistics import Curve
-from iris_cli.plots import curves
+from iris_cli.plots.calibration import draw_calibration
 from iris_cli.plots.curves import Line
 from iris_cli.plots.pairs import draw_pairs
+from iris_cli.plots.power_spectra import draw_power_spectra
+from iris_cli.plots.radial_profiles import draw_radial_profiles
+from iris_cli.plots.threshold_overlap import draw_threshold_overlap
 
 
 @dataclass(frozen=True)
@@ -63,19 +66,19 @@ def draw_report(report: RunReport, shown: Mapping[str, Predictions]) -> Iterator
         )
         yield Drawn(
             "profiles",
-            curves.draw_profiles(surface, enclosed, _each(report, "enclosed_mass_ratio")),
+            draw_radial_profiles(surface, enclosed, _each(report, "enclosed_mass_ratio")),
             "H2 around Sgr A*: surface density and enclosed mass of the normal set (means over pairs), and the mean "
             "ratio of predicted to true enclosed mass of every set.",
         )
     yield Drawn(
         "spectra",
-        curves.draw_power_spectra(_each(report, "power_ratio"), _each(report, "cross_correlation")),
+        draw_power_spectra(_each(report, "power_ratio"), _each(report, "cross_correlation")),
         "Structure by size: power of the predicted map over that of the true one, and their cross-correlation. Means "
         "over pairs; 1 is perfect in both.",
     )
     yield Drawn(
         "overlap",
-        curves.draw_overlap(_each(report, "iou")),
+        draw_threshold_overlap(_each(report, "iou")),
         "Overlap of predicted and true gas above a density threshold; pairs in which neither has any are left out.",
     )
     if "coverage" in normal.curves:
@@ -85,7 +88,7 @@ def draw_report(report: RunReport, shown: Mapping[str, Predictions]) -> Iterator
         )
         yield Drawn(
             "calibration",
-            curves.draw_calibration(coverage, ranks, _each(report, "error_of_spread")),
+            draw_calibration(coverage, ranks, _each(report, "error_of_spread")),
             "Calibration of the ensemble. Left: share of truths inside its central intervals. Middle: how many members "
             "are below the truth; flat if calibrated, a bowl if overconfident. Right: error of the mean against the "
             "spread of the members. Grey lines are perfect calibration.",

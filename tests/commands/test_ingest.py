@@ -225,7 +225,7 @@ def test_a_bad_snapshot_fails_alone_and_can_be_mended(iris: Iris, snapshot: Path
     def spoil(file: h5py.File) -> None:
         file["PartType0/Density"][7] = np.nan
 
-    bad = write(tmp_path / "bad.hdf5", galaxy(seed=3), spoil=spoil)
+    bad = write(tmp_path / "bad.hdf5", galaxy(seed=3), damage=spoil)
     one_error(iris("ingest", bad, tmp_path / "alone", *TINY), 1, "Density: 1 of 3000", "--drop-bad-cells")
     assert not (tmp_path / "alone").exists()
     ran = iris("ingest", snapshot, bad, tmp_path / "out", *TINY)
@@ -295,7 +295,7 @@ def test_cells_farther_apart_than_the_view_is_wide_are_all_considered(iris: Iris
         (("--preset", "huge"), 2, "unknown grid preset"),
         (("--formulas", "cmc"), 2, "did you mean 'cmz'?"),
         (("--memory", 1e-6), 1, "too many for the memory"),
-        (("--centre", "0.1,0.1,0.1"), 1, "the gas lies around 99"),
+        (("--centre", "0.1,0.1,0.1"), 1, "the gas is around 99"),
         (("--unit-length-cm", 3e21), 1, "no gas within"),
     ],
 )

@@ -70,6 +70,8 @@ def test_a_report_has_the_numbers_of_the_plain_test(
     assert {name: report.values[name] for name in plain} == plain  # to the last digit
     assert plain["members"] == 2 and calibration["nominal_coverage"] == [pytest.approx(1 / 3)]
     assert calibration["spread"] > 0 and calibration["crps"] < calibration["mean_absolute_error"]
+    table = iris("test", trained_ensemble, tiny_shards, "-q").out
+    assert "spread_skill" in table and "coverage_dense" in table
     alone = json.loads(iris("test", trained_ensemble / "member-01", tiny_shards, "--json", "-q").out)
     assert "ensemble" not in alone and alone["loss"] != plain["loss"]
 

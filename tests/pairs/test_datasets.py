@@ -1,3 +1,5 @@
+"""Data sets as numbered pairs: units, splits, joining, and what is refused."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -35,14 +37,14 @@ def test_an_item_is_the_pair_that_was_written(shards: Path) -> None:
 
 def test_other_units_are_converted_to_inner_units(tmp_path: Path) -> None:
     own = pairs_in(write_pairs(tmp_path / "own", SMALL))
-    foreign = pairs_in(write_pairs(tmp_path / "foreign", SMALL, scale=250.0))
-    np.testing.assert_allclose(read(foreign, 3)["observation"], read(own, 3)["observation"], rtol=1e-6)
-    stored = foreign.index.arrays["observation"].attributes["SI_per_unit"]
+    other = pairs_in(write_pairs(tmp_path / "other", SMALL, scale=250.0))
+    np.testing.assert_allclose(read(other, 3)["observation"], read(own, 3)["observation"], rtol=1e-6)
+    stored = other.index.arrays["observation"].attributes["SI_per_unit"]
     assert stored == pytest.approx(own.index.arrays["observation"].attributes["SI_per_unit"] / 250.0)
 
 
 def test_a_negative_density_is_refused(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`iris preobserve` writes none; shards may come from elsewhere."""
+    """`iris preobserve` writes none, but another program may."""
     pairs, fill = pairs_in(shards), Reader.read
 
     def spoiled(self: Reader, number: int, rows: dict[str, np.ndarray]) -> None:
@@ -126,20 +128,17 @@ def test_an_infinite_data_set_depends_on_its_seed(shards: Path) -> None:
     assert 1 < len(set(first(1))) <= 7
 
 
-def test_observing_on_the_fly_gives_the_pairs_of_the_shards(iris: Callable, tmp_path: Path) -> None:
+@pytest.fixture
+def standard(iris: Callable, tmp_path: Path) -> Path:
     iris("mock", tmp_path / "standard", "-n", 2, "--preset", "tiny", "-q")
-    iris(
-        "preobserve",
-        tmp_path / "standard",
-        tmp_path / "shards",
-        "--observer",
-        "simple",
-        "--validation-fraction",
-        0,
-        "-q",
-    )
+    return tmp_path / "standard"
+
+
+def test_observing_on_the_fly_gives_the_pairs_of_the_shards(iris: Callable, standard: Path, tmp_path: Path) -> None:
+    options = ("--observer", "simple", "--validation-fraction", 0, "-q")
+    iris("preobserve", standard, tmp_path / "shards", *options)
     stored = pairs_in(tmp_path / "shards")
-    dataset = StandardDataset.open(tmp_path / "standard")
+    dataset = StandardDataset.open(standard)
     observed = pairs_of(dataset, SimpleObserver(dataset.grid))
     assert len(observed) == len(stored) == 2 and sorted(observed.groups()) == sorted(stored.groups())
     numbers = [observed.groups().index(group) for group in stored.groups()]
@@ -148,13 +147,11 @@ def test_observing_on_the_fly_gives_the_pairs_of_the_shards(iris: Callable, tmp_
             np.testing.assert_allclose(image, read(stored, here)[name], rtol=1e-6)
 
 
-def test_unusable_arguments_are_value_errors(shards: Path, iris: Callable, tmp_path: Path) -> None:
-    iris("mock", tmp_path / "standard", "-n", 1, "--preset", "tiny", "-q")
-    standard = StandardDataset.open(tmp_path / "standard")
+def test_unusable_arguments_are_value_errors(shards: Path, standard: Path, tmp_path: Path) -> None:
     reverter, pairs = small_reverter(), PreObservedDataset(shards)
     for function in (train_reverter, test_reverter):
         with pytest.raises(ValueError, match="observer"):
-            function(reverter, standard)
+            function(reverter, StandardDataset.open(standard))
         with pytest.raises(ValueError, match="Tensor"):
             function(reverter, torch.zeros(3))
         with pytest.raises(ValueError, match="InfiniteDataset"):

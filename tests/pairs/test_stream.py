@@ -1,3 +1,5 @@
+"""The stream of pairs: which batches, litter and noise each rank gets, and how batches are prefetched."""
+
 from __future__ import annotations
 
 import itertools
@@ -11,14 +13,14 @@ import numpy as np
 import pytest
 import torch
 
-from iris_cli.pairs.noise import ImageNoise
-from iris_cli.pairs.stream import PairBatch, PairStream, prefetch
+from iris_cli.pairs.noise import ImageNoise, noise_key
+from iris_cli.pairs.stream import PairStream, prefetch
 from shards.errors import ShardError
 from tests.training.makers import GRID, images, pairs_in, write_pairs
 
 
 @pytest.fixture
-def feed(shards: Path, litter: Path) -> PairStream:
+def stream(shards: Path, litter: Path) -> PairStream:
     pairs = pairs_in(shards, "train")
     return PairStream(
         "train",
@@ -33,10 +35,10 @@ def feed(shards: Path, litter: Path) -> PairStream:
     )
 
 
-def steps_of(feeds: list[PairStream], epoch: int = 0, position: int = 0) -> list[dict[int, torch.Tensor]]:
-    """What all ranks together see in each global step: position -> observation."""
+def steps_of(streams: list[PairStream], epoch: int = 0, position: int = 0) -> list[dict[int, torch.Tensor]]:
+    """The observations of each global step over all ranks, by position."""
     steps = []
-    for batches in zip(*(feed.epoch(epoch, position) for feed in feeds), strict=True):
+    for batches in zip(*(stream.epoch(epoch, position) for stream in streams), strict=True):
         seen = {}
         for batch in batches:
             seen.update(zip(batch.positions.tolist(), batch.observation, strict=True))
@@ -51,23 +53,23 @@ def assert_same(a: list[dict[int, torch.Tensor]], b: list[dict[int, torch.Tensor
 
 
 @pytest.mark.parametrize(("ranks", "batch"), [(2, 4), (4, 2), (8, 1)])
-def test_ranks_together_see_the_batches_of_one_rank(feed: PairStream, ranks: int, batch: int) -> None:
-    shared = [replace(feed, rank=r, world=ranks, batch=batch) for r in range(ranks)]
-    assert_same(steps_of(shared), steps_of([feed]))
+def test_ranks_together_see_the_batches_of_one_rank(stream: PairStream, ranks: int, batch: int) -> None:
+    shared = [replace(stream, rank=r, world=ranks, batch=batch) for r in range(ranks)]
+    assert_same(steps_of(shared), steps_of([stream]))
 
 
-def test_an_epoch_shows_every_pair_once_and_the_next_in_another_order(feed: PairStream) -> None:
-    first, second = ([i for batch in feed.epoch(e) for i in batch.ids.tolist()] for e in (0, 1))
+def test_an_epoch_shows_every_pair_once_and_the_next_in_another_order(stream: PairStream) -> None:
+    first, second = ([i for batch in stream.epoch(e) for i in batch.ids.tolist()] for e in (0, 1))
     assert sorted(first) == sorted(second) == list(range(22)) and first != second
 
 
-def test_an_epoch_can_be_resumed_at_any_batch(feed: PairStream) -> None:
-    assert_same(steps_of([feed], epoch=2, position=8), steps_of([feed], epoch=2)[1:])
+def test_an_epoch_can_be_resumed_at_any_batch(stream: PairStream) -> None:
+    assert_same(steps_of([stream], epoch=2, position=8), steps_of([stream], epoch=2)[1:])
 
 
-def test_noise_and_litter_are_reproducible_and_change_with_epoch_and_stream(feed: PairStream) -> None:
-    assert_same(steps_of([feed]), steps_of([feed]))
-    ordered = replace(feed, shuffle=False)
+def test_noise_and_litter_are_reproducible_and_change_with_epoch_and_stream(stream: PairStream) -> None:
+    assert_same(steps_of([stream]), steps_of([stream]))
+    ordered = replace(stream, shuffle=False)
     for other in (replace(ordered, name="validation"), replace(ordered, seed=4), replace(ordered, litter_seed=6)):
         assert not torch.equal(steps_of([ordered])[0][0], steps_of([other])[0][0])
     assert not torch.equal(steps_of([ordered], 0)[0][0], steps_of([ordered], 1)[0][0])
@@ -77,11 +79,9 @@ def test_litter_and_noise_are_added_to_the_observation(shards: Path, litter: Pat
     clean = PairStream("test", pairs_in(shards, "test"), np.arange(7), seed=0, batch=7)
     noisy = replace(clean, noise=ImageNoise(0.5))
     littered = replace(clean, litter=pairs_in(litter))
-    bare, with_noise, with_litter = (next(f.epoch()).observation for f in (clean, noisy, littered))
+    bare, with_noise, with_litter = (next(s.epoch()).observation for s in (clean, noisy, littered))
     np.testing.assert_array_equal(bare[4], images(204, GRID)[0])
     noise = ImageNoise(0.5)
-    from iris_cli.pairs.noise import noise_key
-
     expected = bare[4] + torch.from_numpy(noise.draw((1, 32, 32), noise_key(0, "test", 0), 4))
     torch.testing.assert_close(with_noise[4], expected)
     known = [torch.from_numpy(images(n, GRID)[0]) for n in range(300, 309)]
@@ -89,13 +89,13 @@ def test_litter_and_noise_are_added_to_the_observation(shards: Path, litter: Pat
 
 
 def test_a_rank_without_samples_still_gets_its_batches(shards: Path) -> None:
-    feed = PairStream("test", pairs_in(shards, "test"), np.arange(7), seed=0, batch=2, rank=2, world=3)
-    assert [len(batch) for batch in feed.epoch()] == [2, 0]
+    stream = PairStream("test", pairs_in(shards, "test"), np.arange(7), seed=0, batch=2, rank=2, world=3)
+    assert [len(batch) for batch in stream.epoch()] == [2, 0]
 
 
-def test_a_batch_is_not_overwritten_by_the_next(feed: PairStream) -> None:
-    kept = list(feed.epoch())
-    again = [batch.density.clone() for batch in feed.epoch()]
+def test_a_batch_is_not_overwritten_by_the_next(stream: PairStream) -> None:
+    kept = list(stream.epoch())
+    again = [batch.density.clone() for batch in stream.epoch()]
     assert all(torch.equal(batch.density, density) for batch, density in zip(kept, again, strict=True))
 
 
@@ -105,9 +105,9 @@ def test_a_damaged_shard_stops_the_stream(tmp_path: Path) -> None:
     data = bytearray(tar.read_bytes())
     data[3000] ^= 1
     tar.write_bytes(data)
-    feed = PairStream("train", pairs_in(folder), np.arange(10), seed=0, batch=4)
+    stream = PairStream("train", pairs_in(folder), np.arange(10), seed=0, batch=4)
     with pytest.raises(ShardError, match="train-000001"):
-        list(feed.epoch())
+        list(stream.epoch())
 
 
 def test_prefetching_raises_errors_in_their_place_and_stops_when_closed() -> None:
@@ -127,7 +127,7 @@ def test_prefetching_raises_errors_in_their_place_and_stops_when_closed() -> Non
 
 
 def test_prefetching_is_limited_to_its_depth() -> None:
-    """Two that wait, one in hand and one that was taken: a run must not gather all its batches in memory."""
+    """Two that wait, one that is being computed and one that was taken: a run must not hold all batches in memory."""
     made = itertools.count()
     ahead = prefetch((next(made) for _ in itertools.count()), 2)
     assert next(ahead) == 0
@@ -136,14 +136,9 @@ def test_prefetching_is_limited_to_its_depth() -> None:
     assert next(made) <= 5
 
 
-def test_an_empty_batch_is_a_batch() -> None:
-    none = PairBatch(torch.zeros(0, 1, 4, 4), torch.zeros(0, 1, 4, 4), np.zeros(0, int), np.zeros(0, int), 8)
-    assert len(none) == 0
-
-
-def test_a_batch_is_never_larger_than_the_epoch(feed: PairStream) -> None:
+def test_a_batch_is_never_larger_than_the_epoch(stream: PairStream) -> None:
     """10^9 rows would be terabytes, and as many draws of litter."""
     for ranks in (1, 3):
-        large = [replace(feed, rank=r, world=ranks, batch=10**9) for r in range(ranks)]
+        large = [replace(stream, rank=r, world=ranks, batch=10**9) for r in range(ranks)]
         assert all(one.plan().share.step <= 22 + 2 for one in large)
-        assert_same(steps_of(large), steps_of([replace(feed, batch=22)]))
+        assert_same(steps_of(large), steps_of([replace(stream, batch=22)]))

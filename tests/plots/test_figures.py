@@ -9,14 +9,20 @@ import pytest
 from matplotlib.figure import Figure
 
 from iris_cli.axes import Axis
+from iris_cli.config.grid import GRID_PRESETS
 from iris_cli.errors import UsageError
-from iris_cli.plots import curves
+from iris_cli.plots.calibration import draw_calibration
 from iris_cli.plots.curves import Line
 from iris_cli.plots.losses import History, draw_losses
 from iris_cli.plots.moments import draw_moments
+from iris_cli.plots.pairs import draw_pairs
+from iris_cli.plots.power_spectra import draw_power_spectra
+from iris_cli.plots.radial_profiles import draw_radial_profiles
 from iris_cli.plots.spectrum import draw_spectra
 from iris_cli.plots.style import STYLES, save, style_of
+from iris_cli.plots.threshold_overlap import draw_threshold_overlap
 
+GRID = GRID_PRESETS["tiny"].scaled(8, 6, 4, 10)
 LON, LAT = Axis("longitude", "deg", -1.0, 1.0, 6), Axis("latitude", "deg", -0.3, 0.3, 4)
 V = Axis("velocity", "km / s", -100.0, 100.0, 5)
 
@@ -46,6 +52,24 @@ def test_moment_maps_share_longitude_and_receding_gas_is_red() -> None:
     assert panels[2].get_xlabel() and not panels[0].get_xlabel()
 
 
+def test_truth_and_prediction_have_one_scale_and_units() -> None:
+    true, predicted = np.full((8, 6), 2.0), np.full((8, 6), 5.0)
+    figure = draw_pairs([np.ones((6, 10))], [true], [predicted], GRID, "v_density", ["galaxy-7"])
+    panels = [ax for ax in figure.axes if ax.images]
+    assert [ax.get_title() for ax in panels] == ["observation of galaxy-7", "true", "predicted"]
+    assert panels[1].images[0].norm.vmax == panels[2].images[0].norm.vmax == 5.0
+    labels = [ax.get_ylabel() for ax in figure.axes if not ax.images]
+    assert any("pc$^{-3}$" in label for label in labels) and any("(km/s)$^{-1}$" in label for label in labels)
+
+
+def test_the_spread_of_an_ensemble_is_a_fourth_panel_and_a_pair_without_prediction_has_two() -> None:
+    one = [np.full((8, 6), 2.0)]
+    with_spread = draw_pairs([np.ones((6, 10))], one, one, GRID, "v_density", ["g"], one)
+    assert [ax.get_title() for ax in with_spread.axes if ax.images][3] == "members' spread"
+    alone = draw_pairs([np.ones((6, 10))], one, [], GRID, "v_density", ["g"])
+    assert [ax.get_title() for ax in alone.axes if ax.images] == ["observation of g", "true"]
+
+
 def test_a_spectrum_is_a_histogram_of_channels() -> None:
     figure = draw_spectra({"a": np.arange(5.0), "b": np.ones(5)}, V, "T [K]", title="here")
     ax = figure.axes[0]
@@ -67,7 +91,7 @@ def test_the_losses_mark_the_best_epoch_and_the_trivial_predictors() -> None:
 
 
 def test_profiles_have_units_and_a_line_of_perfect_agreement() -> None:
-    figure = curves.draw_profiles({"true": line(3.0)}, {"true": line(1e6)}, {"normal": line(1.1)})
+    figure = draw_radial_profiles({"true": line(3.0)}, {"true": line(1e6)}, {"normal": line(1.1)})
     surface, enclosed, ratio = figure.axes
     assert "pc$^{-2}$" in surface.get_ylabel() and r"M$_\odot$" in enclosed.get_ylabel()
     assert "[pc]" in surface.get_xlabel() and surface.get_yscale() == "log"
@@ -75,7 +99,7 @@ def test_profiles_have_units_and_a_line_of_perfect_agreement() -> None:
 
 
 def test_power_spectra_have_wavelengths_on_the_upper_axis() -> None:
-    figure = curves.draw_power_spectra({"normal": line(0.5)}, {"normal": line(0.9)})
+    figure = draw_power_spectra({"normal": line(0.5)}, {"normal": line(0.9)})
     ax = figure.axes[0]
     above = ax.child_axes[0]
     figure.canvas.draw()
@@ -86,7 +110,7 @@ def test_power_spectra_have_wavelengths_on_the_upper_axis() -> None:
 
 
 def test_bands_are_the_intervals() -> None:
-    ax = curves.draw_overlap({"normal": line(0.5)}).axes[0]
+    ax = draw_threshold_overlap({"normal": line(0.5)}).axes[0]
     y = ax.collections[0].get_paths()[0].vertices[:, 1]
     assert y.min() == pytest.approx(0.4) and y.max() == pytest.approx(0.6)
     assert ax.get_ylim() == (0.0, 1.0) and "kg m$^{-3}$" in ax.get_xlabel()
@@ -97,7 +121,7 @@ def test_calibration_shows_the_lines_of_perfect_calibration() -> None:
     coverage = Line(np.array([0.6, 0.2]), np.array([0.5, 0.1]), np.array([0.4, 0.1]), np.array([0.6, 0.2]))
     empty = Line(np.array([np.nan]), np.array([np.nan]), np.array([np.nan]), np.array([np.nan]))
     for error in (line(0.3), empty):
-        first, second, third = curves.draw_calibration({"a": coverage}, {"a": ranks}, {"a": error}).axes
+        first, second, third = draw_calibration({"a": coverage}, {"a": ranks}, {"a": error}).axes
         assert any(np.array_equal(one.get_xdata(), one.get_ydata()) for one in first.lines)
         assert any(set(np.asarray(one.get_ydata())) == {0.2} for one in second.lines)
         assert "spread" in third.get_xlabel() and "of 4" in second.get_xlabel()

@@ -220,7 +220,7 @@ def test_wrong_settings_of_the_paper_code_are_refused(
 def test_pairs_with_an_unknown_latitude_reduction_are_refused(paper_folder: Callable[[str], Path]) -> None:
     folder = paper_folder("reference-preobserved")
     change_json(folder / "hyper.json", lambda hyper: hyper["cube_hyper"].update(reduction="sum"))
-    with pytest.raises(DataError, match="mean and max"):
+    with pytest.raises(DataError, match="supported are mean and max"):
         open_paper_dataset(folder)
 
 
