@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from iris_cli.config.train import Noise, OptimizerConfig, ScheduleConfig, TrainConfig
 from iris_cli.errors import DataError, UsageError
 from iris_cli.reverter.reverter import Reverter
-from iris_cli.signals import catch_signals
 from iris_cli.training import (
     InfiniteDataset,
     PreObservedDataset,
@@ -391,12 +390,3 @@ def test_a_second_ctrl_c_ends_a_run_even_while_it_puts_its_readers_away(
     monkeypatch.setattr(threading.Thread, "join", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train(shards, replace(HYPER, physical_loss="DisturbedLoss"), tmp_path / "run")
-
-
-def test_ctrl_c_after_another_signal_is_the_first_one() -> None:
-    with catch_signals(["TERM", "USR1"]) as flag:
-        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGTERM):
-            os.kill(os.getpid(), number)
-        assert flag.is_set
-        with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
