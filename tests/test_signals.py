@@ -141,7 +141,7 @@ def test_a_signal_to_all_processes_is_handled_by_the_parent_alone(
             time.sleep(0.002)
         os.killpg(running.pid, sent)
         said = running.communicate(timeout=60)[1]
-    assert running.returncode == code and len(said.splitlines()) == 1, said
+    assert running.returncode == code and len(said.splitlines()) == (2 if code == EXIT_INTERRUPTED else 1), said
     assert list(tmp_path.iterdir()) == []
 
 
@@ -157,7 +157,7 @@ def test_ingest_stops_at_a_signal_and_resumes_to_the_same_bytes(iris: Callable, 
         running.send_signal(signal.SIGTERM)
         said = running.communicate(timeout=60)[1]
     assert running.returncode == EXIT_REQUEUE and "Traceback" not in said, said
-    assert "finished tensors are kept: go on with --resume" in said
+    assert "finished tensors are kept: continue with --resume" in said
     assert not (out / "standard.json").exists() and not [p for p in out.rglob("*") if p.name.startswith(".")]
     assert iris("ingest", tmp_path / "s_001.hdf5", out, *words, "--resume", "-q").code == 0
     assert iris("ingest", tmp_path / "s_001.hdf5", alone, *words, "-q").code == 0
@@ -176,7 +176,7 @@ def test_ingest_stops_at_a_signal_and_resumes_to_the_same_bytes(iris: Callable, 
         ("telescope.regrid.write_lv_image", ("cube", "c.fits", "--preset", "tiny", "--out", "lv.npz")),
         ("telescope.revert.revert", ("revert", ".", "c.fits", "--out", "map.fits")),
         ("observers.observe.observe_to_fits", ("observe", ".", "0", "--out", "c.fits")),
-        ("demo.demo", ("demo",)),
+        ("commands.demo.run_demo", ("demo",)),
     ],
 )
 def test_commands_without_partial_results_are_unwound_at_a_signal(
@@ -202,10 +202,10 @@ def test_a_demonstration_stopped_in_its_training_suggests_its_own_options(
     def stopped(*given: object, **more: object) -> None:
         raise Stopped("stopped by a signal after step 4", "resume with --resume auto")
 
-    monkeypatch.setattr("iris_cli.demo.demo", stopped)
+    monkeypatch.setattr("iris_cli.commands.demo.run_demo", stopped)
     ran = iris("demo", "--out", tmp_path / "demo", "-q")
     assert ran.code == EXIT_REQUEUE
-    assert "stopped by a signal after step 4 (start again with --overwrite)" in ran.err
+    assert "stopped by a signal after step 4\nhint: start again with --overwrite" in ran.err
 
 
 def test_a_report_stopped_while_it_is_written_leaves_no_file(

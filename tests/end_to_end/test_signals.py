@@ -133,7 +133,7 @@ def test_stop_signals_are_names_and_may_change_when_a_run_is_resumed(
 ) -> None:
     short = ("--out", tmp_path / "run", "-b", 4, "-q")
     ran = iris("train", shards, *short, "--stop-signals", "TERM,KILL")
-    assert ran.code == 2 and "stop_signals = 'KILL'; it must be among HUP, QUIT, TERM, USR1, USR2, XCPU" in ran.err
+    assert ran.code == 2 and "unknown stop_signals 'KILL'" in ran.err
     (tmp_path / "hyper.toml").write_text('stop_signals = ["SIGTERM"]\n')
     ran = iris("train", shards, *short, "--config", tmp_path / "hyper.toml")
     assert ran.code == 2 and "stop_signals = 'SIGTERM'" in ran.err
@@ -146,7 +146,7 @@ def test_stop_signals_are_names_and_may_change_when_a_run_is_resumed(
 def test_a_batch_script_needs_the_signal_that_it_forwards(iris: Callable, shards: Path, tmp_path: Path) -> None:
     training = (shards, "--out", tmp_path / "run")
     ran = iris("slurm", "train", *training, "--stop-signals", "USR1")
-    assert ran.code == 2 and "as TERM, which the training's stop_signals leave out" in ran.err and not ran.out
+    assert ran.code == 2 and "as TERM, which is not among the training's stop_signals" in ran.err and not ran.out
     (tmp_path / "hyper.toml").write_text('stop_signals = ["USR1"]\n')
     assert iris("slurm", "train", *training, "--config", tmp_path / "hyper.toml").code == 2
     assert iris("slurm", "train", *training, "--config", tmp_path / "hyper.toml", "--stop-signals", "TERM").code == 0
