@@ -77,11 +77,7 @@ QUANTITIES = {
 
 SI = UnitSystem()
 #: parsec, parsec per (km/s), solar mass, kelvin.
-INNER = UnitSystem(
-    length_per_SI=1.0 / M_PER_PC,
-    time_per_SI=1e3 / M_PER_PC,
-    mass_per_SI=1.0 / KG_PER_SOLAR_MASS,
-)
+INNER = UnitSystem(length_per_SI=1.0 / M_PER_PC, time_per_SI=1e3 / M_PER_PC, mass_per_SI=1.0 / KG_PER_SOLAR_MASS)
 
 
 def convert(quantity: str, source: UnitSystem, target: UnitSystem) -> float:

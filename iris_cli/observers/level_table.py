@@ -150,7 +150,7 @@ def level_table(molecule: Molecule, line: Line, populations: Populations) -> Lev
 def build(molecule: Molecule, line: Line, populations: Populations, worst_error: float = WORST_ERROR) -> LevelTable:
     """Refines the grids until n_u and n_l at random points are within `worst_error` of direct solutions."""
     table = _round(molecule, line, populations, 1.0)
-    for refinement in range(1, 1 if populations.depends_on_column() else _ROUNDS):
+    for refinement in range(1, 1 if populations.depends_on_column else _ROUNDS):
         if table.worst_error <= worst_error:
             break
         table = _round(molecule, line, populations, 1.5**refinement)
@@ -181,12 +181,12 @@ def _round(molecule: Molecule, line: Line, populations: Populations, refinement:
     shares = populations.collider_shares(molecule)
     total = sum(c0 for c0, _ in shares.values()), sum(c1 for _, c1 in shares.values())
     needed = (
-        populations.depends_on_density(),
+        populations.depends_on_density,
         len({name[-2:] for name in shares}) > 1,  # the mixture of o-H2 and p-H2 is constant
-        populations.depends_on_column(),
+        populations.depends_on_column,
         True,
     )
-    trapped = populations.depends_on_column()
+    trapped = populations.depends_on_column
     ranges = _ranges(trapped)
     solvable = lowest_levels(molecule, max(_LVG_LEVELS, line.upper + 10)) if trapped else molecule
     coarse = [r.nodes(refinement) if used else np.array([r.first]) for r, used in zip(ranges, needed, strict=True)]
@@ -253,7 +253,7 @@ def errors(molecule: Molecule, populations: Populations, table: LevelTable, stat
 
 def _key(molecule: Molecule, line: Line, populations: Populations) -> str:
     parts = [TABLE_VERSION, molecule.fingerprint(), line.name, populations.describe(), WORST_ERROR]
-    parts += [*map(asdict, _ranges(populations.depends_on_column())), _LVG_LEVELS]
+    parts += [*map(asdict, _ranges(populations.depends_on_column)), _LVG_LEVELS]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 

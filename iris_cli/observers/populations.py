@@ -7,8 +7,9 @@ upward rates by detailed balance), spontaneous emission, and the radiation at th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,73 +36,57 @@ class State:
         return State(self.n_H_cm3[which], self.x_H2[which], self.T_K[which], column)
 
 
-class Populations(Protocol):
-    """A model of the level populations, and what it depends on: density of colliders, column per velocity."""
+class Populations(ABC):
+    """A model of the level populations, and the quantities that they depend on besides the temperature."""
 
-    @property
-    def name(self) -> str: ...
-    def depends_on_density(self) -> bool: ...
-    def depends_on_column(self) -> bool: ...
-    def collider_shares(self, molecule: Molecule) -> dict[str, tuple[float, float]]: ...
-    def fractions(self, molecule: Molecule, state: State) -> NDArray[np.float64]: ...
-    def describe(self) -> dict[str, Any]: ...
-
-
-@dataclass(frozen=True)
-class LTE:
-    """The Boltzmann distribution at the gas temperature."""
-
-    name: str = field(default="lte", init=False)
-
-    def depends_on_density(self) -> bool:
-        return False
-
-    def depends_on_column(self) -> bool:
-        return False
+    name: ClassVar[str]
+    depends_on_density: ClassVar[bool] = True
+    depends_on_column: ClassVar[bool] = False
 
     def collider_shares(self, molecule: Molecule) -> dict[str, tuple[float, float]]:
+        """As `molecule.collider_shares`, for the colliders of this model."""
         return {}
 
+    @abstractmethod
     def fractions(self, molecule: Molecule, state: State) -> NDArray[np.float64]:
-        return boltzmann(molecule, state.T_K)
+        """(point, level)"""
 
     def describe(self) -> dict[str, Any]:
         return {"populations": self.name}
 
 
 @dataclass(frozen=True)
-class ThinEquilibrium:
+class LTE(Populations):
+    """The Boltzmann distribution at the gas temperature."""
+
+    name = "lte"
+    depends_on_density = False
+
+    def fractions(self, molecule: Molecule, state: State) -> NDArray[np.float64]:
+        return boltzmann(molecule, state.T_K)
+
+
+@dataclass(frozen=True)
+class ThinEquilibrium(Populations):
     """Photons of the lines escape; a blackbody background of `background_K` pumps (None: no pumping)."""
 
+    name = "non-lte"
     background_K: float | None = 2.73
     ortho_per_para: float = 3.0
-    name: str = field(default="non-lte", init=False)
-
-    def depends_on_density(self) -> bool:
-        return True
-
-    def depends_on_column(self) -> bool:
-        return False
 
     def collider_shares(self, molecule: Molecule) -> dict[str, tuple[float, float]]:
         return collider_shares(molecule, self.ortho_per_para)
 
     def fractions(self, molecule: Molecule, state: State) -> NDArray[np.float64]:
         radiation = radiative_rates(molecule, background_occupation(molecule, self.background_K))
-        return _solve(
-            molecule, self.collider_shares(molecule), state, lambda part, rates: stationary(rates + radiation)
-        )
+        return _solve(molecule, self.collider_shares(molecule), state, lambda _, rates: stationary(rates + radiation))
 
     def describe(self) -> dict[str, Any]:
-        return {
-            "populations": self.name,
-            "pumping_K": self.background_K or 0.0,
-            "ortho_per_para": self.ortho_per_para,
-        }
+        return {"populations": self.name, "pumping_K": self.background_K or 0.0, "ortho_per_para": self.ortho_per_para}
 
 
 @dataclass(frozen=True)
-class LargeVelocityGradient:
+class LargeVelocityGradient(ThinEquilibrium):
     """Photons escape with probability (1 - e^-tau)/tau, with tau from the column per velocity (Sobolev; de Jong et al.
     1975, ApJ 199, 69).
 
@@ -110,20 +95,12 @@ class LargeVelocityGradient:
     minute to compute.
     """
 
+    name = "lvg"
+    depends_on_column = True
     velocity_gradient_km_s_pc: float = 1.0
-    background_K: float | None = 2.73
-    ortho_per_para: float = 3.0
-    name: str = field(default="lvg", init=False)
-
-    def depends_on_density(self) -> bool:
-        return True
-
-    def depends_on_column(self) -> bool:
-        return True
 
     def collider_shares(self, molecule: Molecule) -> dict[str, tuple[float, float]]:
-        every = collider_shares(molecule, self.ortho_per_para)
-        return {name: share for name, share in every.items() if name.endswith("H2")}
+        return {name: share for name, share in super().collider_shares(molecule).items() if name.endswith("H2")}
 
     def fractions(self, molecule: Molecule, state: State) -> NDArray[np.float64]:
         background = background_occupation(molecule, self.background_K)
@@ -135,26 +112,22 @@ class LargeVelocityGradient:
         return _solve(molecule, self.collider_shares(molecule), state, balance)
 
     def describe(self) -> dict[str, Any]:
-        return {
-            "populations": self.name,
-            "pumping_K": self.background_K or 0.0,
-            "ortho_per_para": self.ortho_per_para,
-            "velocity_gradient_km_s_pc": self.velocity_gradient_km_s_pc,
-        }
+        return {**super().describe(), "velocity_gradient_km_s_pc": self.velocity_gradient_km_s_pc}
 
 
 def choose_populations(
     name: str, pumping_K: float | None, ortho_per_para: float, velocity_gradient_km_s_pc: float
 ) -> Populations:
     """The model called `name`: "lte", "non-lte" or "lvg". Raises UsageError for another name."""
-    models: dict[str, Populations] = {
-        "lte": LTE(),
-        "non-lte": ThinEquilibrium(pumping_K, ortho_per_para),
-        "lvg": LargeVelocityGradient(velocity_gradient_km_s_pc, pumping_K, ortho_per_para),
-    }
-    if name not in models:
-        raise UsageError(f"unknown populations '{name}'", nearest(name, models))
-    return models[name]
+    models = (
+        LTE(),
+        ThinEquilibrium(pumping_K, ortho_per_para),
+        LargeVelocityGradient(pumping_K, ortho_per_para, velocity_gradient_km_s_pc),
+    )
+    by_name: dict[str, Populations] = {model.name: model for model in models}
+    if name not in by_name:
+        raise UsageError(f"unknown populations '{name}'", nearest(name, by_name))
+    return by_name[name]
 
 
 def boltzmann(molecule: Molecule, T_K: NDArray) -> NDArray[np.float64]:

@@ -14,31 +14,16 @@ remains to be computed outside the line.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from iris_cli.observers.emission import Cells
 from iris_cli.observers.line_profile import Sampling
-
-
-class Regime(Protocol):
-    """The terms of the equation that count. `linear`: D is a sum of profiles, so channel means are exact. `dusty`: dust
-    emits and absorbs.
-    """
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def linear(self) -> bool: ...
-    @property
-    def dusty(self) -> bool: ...
-    def step(self, profile: Tensor, cell: Slab, continuum: Tensor) -> tuple[Tensor, Tensor]:
-        """(line transmission e^-y, what the cell adds to D)"""
-        ...
 
 
 @dataclass(frozen=True)
@@ -51,13 +36,25 @@ class Slab:
     dust_K: Tensor
 
 
-@dataclass(frozen=True)
-class Thick:
+class Regime(ABC):
+    """The terms of the equation that count. `linear`: D is a sum of profiles, so channel means are exact. `dusty`: dust
+    emits and absorbs.
+    """
+
+    name: ClassVar[str]
+    linear: ClassVar[bool] = True
+    dusty: ClassVar[bool] = True
+
+    @abstractmethod
+    def step(self, profile: Tensor, cell: Slab, continuum: Tensor) -> tuple[Tensor, Tensor]:
+        """(transmission of the line e^-y, what the cell adds to D)"""
+
+
+class Thick(Regime):
     """The full equation: the line absorbs, and its radiation stimulates emission."""
 
-    name: str = "thick"
-    linear: bool = False
-    dusty: bool = True
+    name = "thick"
+    linear = False
 
     def step(self, profile: Tensor, cell: Slab, continuum: Tensor) -> tuple[Tensor, Tensor]:
         y, d = cell.depth_km_s * profile, cell.dust_depth
@@ -67,25 +64,20 @@ class Thick:
         return torch.exp(-y), absorbed + emitted
 
 
-@dataclass(frozen=True)
-class Selective:
+class Selective(Regime):
     """Dust absorbs the line; the line absorbs the continuum but not itself."""
 
-    name: str = "selective"
-    linear: bool = True
-    dusty: bool = True
+    name = "selective"
 
     def step(self, profile: Tensor, cell: Slab, continuum: Tensor) -> tuple[Tensor, Tensor]:
         return torch.ones_like(profile), selective_amplitude(cell, continuum) * profile
 
 
-@dataclass(frozen=True)
-class Thin:
+class Thin(Regime):
     """Emission only."""
 
-    name: str = "thin"
-    linear: bool = True
-    dusty: bool = False
+    name = "thin"
+    dusty = False
 
     def step(self, profile: Tensor, cell: Slab, continuum: Tensor) -> tuple[Tensor, Tensor]:
         return torch.ones_like(profile), cell.line_K_km_s * profile

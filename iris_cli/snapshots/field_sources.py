@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from functools import partial
 
 import h5py
 import numpy as np
@@ -15,17 +15,7 @@ from iris_cli.errors import DataError
 from iris_cli.snapshots.codes import COORDINATES, DATASETS
 from iris_cli.snapshots.gas import temperature_K
 from iris_cli.snapshots.hdf5 import numbers
-from iris_cli.snapshots.units import (
-    DENSITY,
-    ENERGY,
-    MASS,
-    PURE,
-    TEMPERATURE,
-    VELOCITY,
-    VOLUME,
-    Kind,
-    SnapshotUnits,
-)
+from iris_cli.snapshots.units import DENSITY, ENERGY, MASS, PURE, TEMPERATURE, VELOCITY, VOLUME, Kind, SnapshotUnits
 from iris_cli.standard.density_relations import DENSITY_PER_N_H_CM3, temperature_and_molecules
 
 Arrays = Mapping[str, NDArray]
@@ -44,89 +34,44 @@ class Column:
         return self.dataset if self.column is None else f"{self.dataset} column {self.column + 1}"
 
 
-class FieldSource(Protocol):
-    """Computes a field from the columns that it needs (`raw`) and the fields that are already known (`known`)."""
-
-    @property
-    def columns(self) -> tuple[Column, ...]: ...
-
-    def values(self, raw: Arrays, known: Arrays) -> NDArray: ...
-
-    def describe(self) -> str: ...
-
-
 @dataclass(frozen=True)
-class Stored:
-    """A column of the file."""
+class FieldSource:
+    """A field as a formula of columns of the file and of fields that are already known. Can be pickled."""
 
-    column: Column
-
-    @property
-    def columns(self) -> tuple[Column, ...]:
-        return (self.column,)
-
-    def values(self, raw: Arrays, known: Arrays) -> NDArray:
-        return raw[self.column.label]
-
-    def describe(self) -> str:
-        return self.column.label
+    columns: tuple[Column, ...]
+    formula: Callable[[Sequence[NDArray], Arrays], NDArray]
+    description: str
 
 
-@dataclass(frozen=True)
-class Constant:
+def stored(column: Column) -> FieldSource:
+    return FieldSource((column,), _as_stored, column.label)
+
+
+def constant(value: float, parts: tuple[int, ...] = ()) -> FieldSource:
     """One number for all cells, and for all `parts` of a vector."""
-
-    value: float
-    parts: tuple[int, ...] = ()
-    columns: tuple[Column, ...] = ()
-
-    def values(self, raw: Arrays, known: Arrays) -> NDArray:
-        return np.full((len(known["position"]), *self.parts), self.value, np.float32)
-
-    def describe(self) -> str:
-        return f"{self.value:g}"
+    return FieldSource((), partial(_constant, value, parts), f"{value:g}")
 
 
-@dataclass(frozen=True)
-class MassPerVolume:
-    """A density from masses and volumes."""
-
-    columns: tuple[Column, ...]
-
-    def values(self, raw: Arrays, known: Arrays) -> NDArray:
-        mass, volume = (raw[column.label] for column in self.columns)
-        return mass / volume
-
-    def describe(self) -> str:
-        return " / ".join(column.label for column in self.columns)
+def _as_stored(raw: Sequence[NDArray], known: Arrays) -> NDArray:
+    return raw[0]
 
 
-@dataclass(frozen=True)
-class FromEnergy:
-    """A temperature from the internal energy."""
-
-    columns: tuple[Column, ...]
-
-    def values(self, raw: Arrays, known: Arrays) -> NDArray:
-        return temperature_K(raw[self.columns[0].label], known["x_H2"], known["x_H_plus"])
-
-    def describe(self) -> str:
-        return f"from {self.columns[0].label}"
+def _constant(value: float, parts: tuple[int, ...], raw: Sequence[NDArray], known: Arrays) -> NDArray:
+    return np.full((len(known["position"]), *parts), value, np.float32)
 
 
-@dataclass(frozen=True)
-class FromDensity:
-    """The relation that the mock galaxies use for temperatures and molecules; `which` of its four results."""
+def _mass_per_volume(raw: Sequence[NDArray], known: Arrays) -> NDArray:
+    return raw[0] / raw[1]
 
-    which: int
-    columns: tuple[Column, ...] = ()
 
-    def values(self, raw: Arrays, known: Arrays) -> NDArray:
-        n_H_cm3 = np.maximum(known["density"], 1e-30) / DENSITY_PER_N_H_CM3
-        return temperature_and_molecules(n_H_cm3)[self.which]
+def _from_energy(raw: Sequence[NDArray], known: Arrays) -> NDArray:
+    return temperature_K(raw[0], known["x_H2"], known["x_H_plus"])
 
-    def describe(self) -> str:
-        return "from the density (formulas cmz)"
+
+def _from_density(which: int, raw: Sequence[NDArray], known: Arrays) -> NDArray:
+    """One of the four results of the relation that the mock galaxies use for temperatures and molecules."""
+    n_H_cm3 = np.maximum(known["density"], 1e-30) / DENSITY_PER_N_H_CM3
+    return temperature_and_molecules(n_H_cm3)[which]
 
 
 @dataclass(frozen=True)
@@ -146,11 +91,11 @@ class FieldSources:
     def compute(self, raw: Arrays, position: NDArray) -> dict[str, NDArray]:
         known: dict[str, NDArray] = {"position": position}
         for name, source in self.fields:
-            known[name] = source.values(raw, known)
+            known[name] = source.formula([raw[column.label] for column in source.columns], known)
         return known
 
     def describe(self) -> dict[str, str]:
-        return {name: source.describe() for name, source in self.fields}
+        return {name: source.description for name, source in self.fields}
 
 
 @dataclass
@@ -165,7 +110,7 @@ class SourceChooser:
     def choose(self) -> FieldSources:
         density = self.density()
         x_H2 = self.abundance("H2", self.config.x_H2, "--x-h2 0.5", 1, self.config.h2_factor)
-        temperature, x_H_plus = self.temperature(x_H2)
+        temperature, x_H_plus = self.temperature()
         fields = (
             ("density", density),
             ("x_H2", x_H2),
@@ -175,9 +120,14 @@ class SourceChooser:
             ("dust", self.dust()),
             ("velocity", self.velocity()),
         )
-        return FieldSources(fields, self.stored("mass", MASS), tuple(self.warnings))
+        return FieldSources(fields, self.column("mass", MASS), tuple(self.warnings))
 
-    def stored(self, quantity: str, kind: Kind, width: int | None = None) -> Column | None:
+    @property
+    def cells(self) -> int:
+        return len(numbers(self.file, COORDINATES))
+
+    def column(self, quantity: str, kind: Kind, width: int | None = None) -> Column | None:
+        """The dataset of a quantity under the first name that the file has, or None."""
         for name in DATASETS[quantity]:
             dataset = numbers(self.file, f"PartType0/{name}")
             if dataset is None:
@@ -188,64 +138,10 @@ class SourceChooser:
             return Column(name, self.units.inner_per_file(dataset, kind))
         return None
 
-    @property
-    def cells(self) -> int:
-        return len(numbers(self.file, COORDINATES))
-
-    def density(self) -> FieldSource:
-        if column := self.stored("density", DENSITY):
-            return Stored(column)
-        mass, volume = self.stored("mass", MASS), self.stored("volume", VOLUME)
-        if mass and volume:
-            return MassPerVolume((mass, volume))
-        raise self.missing("density", "a density cannot be set by an option; Masses and Volume would also do")
-
-    def velocity(self) -> FieldSource:
-        if self.config.zero_velocity:
-            return Constant(0.0, (3,))
-        if column := self.stored("velocity", VELOCITY, 3):
-            return Stored(column)
-        raise self.missing("velocity", "--zero-velocity sets the gas at rest")
-
-    def dust(self) -> FieldSource:
-        if self.config.dust_temperature_K is not None:
-            return Constant(self.config.dust_temperature_K)
-        if column := self.stored("dust", TEMPERATURE):
-            return Stored(column)
-        return self.formula(3, "dust", "set it with --dust-temperature 20 or --formulas cmz")
-
-    def temperature(self, x_H2: FieldSource) -> tuple[FieldSource, FieldSource]:
-        """The sources of the temperature and of x_H+, which only the formula from the energy needs."""
-        no_ions = Constant(0.0)
-        if self.config.temperature_K is not None:
-            return Constant(self.config.temperature_K), no_ions
-        if column := self.stored("temperature", TEMPERATURE):
-            return Stored(column), no_ions
-        if column := self.stored("energy", ENERGY):
-            return FromEnergy((column,)), self.ions()
-        return self.formula(0, "energy", "set a temperature with --temperature 50 or --formulas cmz"), no_ions
-
-    def ions(self) -> FieldSource:
-        if self.config.x_H_plus is not None:
-            return Constant(self.config.x_H_plus)
-        if column := self.column_of("H+"):
-            return Stored(column)
-        if column := self.stored("electrons", PURE):
-            return Stored(column)
-        self.warnings.append("no abundance of H+: 0 is used for the computation of temperatures (--x-h-plus sets it)")
-        return Constant(0.0)
-
-    def abundance(self, species: str, given: float | None, flag: str, which: int, factor: float = 1.0) -> FieldSource:
-        if given is not None:
-            return Constant(given)
-        if column := self.column_of(species):
-            return Stored(replace(column, inner_per_file=factor * column.inner_per_file))
-        hint = f"set {species} with {flag} or --formulas cmz; --columns names the columns in order"
-        return self.formula(which, "abundances", hint, f" for {species}")
-
-    def column_of(self, species: str) -> Column | None:
+    def abundance_column(self, species: str) -> Column | None:
         """The column of ChemicalAbundances that the configuration names, or None."""
-        dataset = numbers(self.file, f"PartType0/{DATASETS['abundances'][0]}")
+        name = DATASETS["abundances"][0]
+        dataset = numbers(self.file, f"PartType0/{name}")
         if dataset is None or species not in self.config.columns:
             return None
         place = self.config.columns.index(species)
@@ -255,12 +151,61 @@ class SourceChooser:
                 f"column {place + 1} of {self.cells} cells",
                 "--columns names them in order",
             )
-        return Column(DATASETS["abundances"][0], self.units.inner_per_file(dataset, PURE), place)
+        return Column(name, self.units.inner_per_file(dataset, PURE), place)
+
+    def density(self) -> FieldSource:
+        if column := self.column("density", DENSITY):
+            return stored(column)
+        mass, volume = self.column("mass", MASS), self.column("volume", VOLUME)
+        if mass and volume:
+            return FieldSource((mass, volume), _mass_per_volume, f"{mass.label} / {volume.label}")
+        raise self.missing("density", "a density cannot be set by an option; Masses and Volume would also do")
+
+    def velocity(self) -> FieldSource:
+        if self.config.zero_velocity:
+            return constant(0.0, (3,))
+        if column := self.column("velocity", VELOCITY, 3):
+            return stored(column)
+        raise self.missing("velocity", "--zero-velocity sets the gas at rest")
+
+    def dust(self) -> FieldSource:
+        if self.config.dust_temperature_K is not None:
+            return constant(self.config.dust_temperature_K)
+        if column := self.column("dust", TEMPERATURE):
+            return stored(column)
+        return self.formula(3, "dust", "set it with --dust-temperature 20 or --formulas cmz")
+
+    def temperature(self) -> tuple[FieldSource, FieldSource]:
+        """The sources of the temperature and of x_H+, which only the formula from the energy needs."""
+        no_ions = constant(0.0)
+        if self.config.temperature_K is not None:
+            return constant(self.config.temperature_K), no_ions
+        if column := self.column("temperature", TEMPERATURE):
+            return stored(column), no_ions
+        if column := self.column("energy", ENERGY):
+            return FieldSource((column,), _from_energy, f"from {column.label}"), self.ions()
+        return self.formula(0, "energy", "set a temperature with --temperature 50 or --formulas cmz"), no_ions
+
+    def ions(self) -> FieldSource:
+        if self.config.x_H_plus is not None:
+            return constant(self.config.x_H_plus)
+        if column := self.abundance_column("H+") or self.column("electrons", PURE):
+            return stored(column)
+        self.warnings.append("no abundance of H+: 0 is used for the computation of temperatures (--x-h-plus sets it)")
+        return constant(0.0)
+
+    def abundance(self, species: str, given: float | None, option: str, which: int, factor: float = 1.0) -> FieldSource:
+        if given is not None:
+            return constant(given)
+        if column := self.abundance_column(species):
+            return stored(replace(column, inner_per_file=factor * column.inner_per_file))
+        hint = f"set {species} with {option} or --formulas cmz; --columns names the columns in order"
+        return self.formula(which, "abundances", hint, f" for {species}")
 
     def formula(self, which: int, quantity: str, hint: str, purpose: str = "") -> FieldSource:
         """The formula for a field without another source. Raises DataError unless the configuration allows it."""
         if self.config.formulas == "cmz":
-            return FromDensity(which)
+            return FieldSource((), partial(_from_density, which), "from the density (formulas cmz)")
         raise self.missing(quantity, hint, purpose)
 
     def missing(self, quantity: str, hint: str, purpose: str = "") -> DataError:

@@ -72,15 +72,36 @@ def open_paper_dataset(folder: Path, views_per_source: int | None = None) -> Pap
     """Reads and checks the two JSON files. Raises DataError for other folders, and when listed files are missing."""
     if not (folder / ATTRIBUTES).exists():
         raise DataError(f"{folder} is not a data set: it has neither standard.json nor {ATTRIBUTES}")
-    attributes, hyper = read_json(folder / ATTRIBUTES), read_json(folder / HYPER)
+    attributes, hyper = read_json(folder / ATTRIBUTES), _Hyper(folder / HYPER, read_json(folder / HYPER))
     files = _files(folder, attributes.get("index"))
     _check_files(folder, files, attributes.get("cardinality"))
-    grid, system = _grid(folder, hyper), _units(folder, hyper)
-    _check_units(folder, system)
-    runs = views_per_source or _views(folder, hyper)
-    origin = {"format": FORMAT, "hyper": hyper, "velocity": "was towards the observer, reversed on reading"}
-    latitude = _latitude(folder, hyper) if len(files[0]) == 2 else "mean"  # tensors still have their latitude
-    return PaperDataset(folder, files, grid, system, runs, latitude, origin)
+    grid, system = _grid(hyper), _units(hyper)
+    views = views_per_source or _views(hyper)
+    origin = {"format": FORMAT, "hyper": hyper.values, "velocity": "was towards the observer, reversed on reading"}
+    latitude = _latitude(hyper) if len(files[0]) == 2 else "mean"  # tensors still have their latitude
+    return PaperDataset(folder, files, grid, system, views, latitude, origin)
+
+
+@dataclass(frozen=True)
+class _Hyper:
+    """`hyper.json`, with errors that name the file."""
+
+    path: Path
+    values: dict[str, Any]
+
+    def error(self, what: str, hint: str = "") -> DataError:
+        return DataError(f"{self.path}: {what}", hint)
+
+    def section(self, name: str) -> dict[str, Any]:
+        if not isinstance(self.values.get(name), dict):
+            raise DataError(f"{self.path} has no section {name}")
+        return self.values[name]
+
+    def number(self, section: str, key: str) -> Any:
+        value = self.section(section).get(key)
+        if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) < _LARGEST:
+            raise self.error(f"{key} is {repr(value)[:40]}, not a number")
+        return value
 
 
 def _files(folder: Path, index: Any) -> tuple[tuple[str, ...], ...]:
@@ -91,104 +112,79 @@ def _files(folder: Path, index: Any) -> tuple[tuple[str, ...], ...]:
     return made
 
 
-def _views(folder: Path, hyper: dict[str, Any]) -> int:
-    """The number of successive tensors of one galaxy; 1 if not given."""
-    runs = _section(folder, hyper, "writer_hyper").get("points_per_snapshot") if "writer_hyper" in hyper else None
-    if runs is not None and not (isinstance(runs, int) and not isinstance(runs, bool) and runs >= 0):
-        raise DataError(
-            f"{folder / HYPER}: points_per_snapshot is {runs!r}, not a number of views", "give --views-per-source"
-        )
-    return runs or 1
-
-
-def _latitude(folder: Path, hyper: dict[str, Any]) -> str:
-    how = _section(folder, hyper, "cube_hyper").get("reduction", "mean")
-    if how not in ("mean", "max"):
-        raise DataError(f"{folder / HYPER}: reduction is {how!r}; this program knows mean and max of latitude")
-    return str(how)
-
-
 def _check_files(folder: Path, files: tuple[tuple[str, ...], ...], cardinality: Any) -> None:
+    attributes = folder / ATTRIBUTES
     if cardinality != len(files):
-        raise DataError(f"{folder / ATTRIBUTES} announces {cardinality} entries and lists {len(files)}")
+        raise DataError(f"{attributes} announces {cardinality} entries and lists {len(files)}")
     if twice := [names for names, count in Counter(files).items() if count > 1]:
-        raise DataError(
-            f"{folder / ATTRIBUTES} names {' and '.join(twice[0])} more than once",
-            "it would be in both training and test data: list it once",
-        )
+        names = " and ".join(twice[0])
+        raise DataError(f"{attributes} names {names} more than once", "it would be in both training and test data")
     if len({len(names) for names in files}) != 1 or len(files[0]) not in (1, 2):
-        raise DataError(f"{folder / ATTRIBUTES} mixes tensors and pairs")
+        raise DataError(f"{attributes} mixes tensors and pairs")
     for name in (name for names in files for name in names):
         if Path(name).name != name:
-            raise DataError(f"{folder / ATTRIBUTES} names {name!r}, which is not a file of this folder")
+            raise DataError(f"{attributes} names {name!r}, which is not a file of this folder")
         if not (folder / name).is_file():
-            raise DataError(
-                f"{folder / ATTRIBUTES} lists {plural(len(files), 'entry', 'entries')}, but {name} is missing"
-            )
+            raise DataError(f"{attributes} lists {plural(len(files), 'entry', 'entries')}, but {name} is missing")
 
 
-def _section(folder: Path, hyper: dict[str, Any], name: str) -> dict[str, Any]:
-    if not isinstance(hyper.get(name), dict):
-        raise DataError(f"{folder / HYPER} has no section {name}")
-    return hyper[name]
+def _views(hyper: _Hyper) -> int:
+    """The number of successive tensors of one galaxy; 1 if not given."""
+    views = hyper.section("writer_hyper").get("points_per_snapshot") if "writer_hyper" in hyper.values else None
+    if views is not None and not (isinstance(views, int) and not isinstance(views, bool) and views >= 0):
+        raise hyper.error(f"points_per_snapshot is {views!r}, not a number of views", "give --views-per-source")
+    return views or 1
 
 
-def _number(folder: Path, section: dict[str, Any], key: str) -> Any:
-    value = section.get(key)
-    if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) < _LARGEST:
-        raise DataError(f"{folder / HYPER}: {key} is {repr(value)[:40]}, not a number")
-    return value
+def _latitude(hyper: _Hyper) -> str:
+    reduction = hyper.section("cube_hyper").get("reduction", "mean")
+    if reduction not in ("mean", "max"):
+        raise hyper.error(f"reduction is {reduction!r}; supported are mean and max")
+    return str(reduction)
 
 
-def _grid(folder: Path, hyper: dict[str, Any]) -> Grid:
-    place, cube = _section(folder, hyper, "coordinate_hyper"), _section(folder, hyper, "cube_hyper")
-    names = {
-        "observer_distance_pc": "observer_radius",
-        "r_min_pc": "r_min",
-        "r_max_pc": "r_max",
-        "r_steps": "r_steps",
-        "r_crop_min": "r_crop_min_index",
-        "r_crop_max": "r_crop_max_index",
-        "lon_min_deg": "lon_min",
-        "lon_max_deg": "lon_max",
-        "lon_steps": "lon_steps",
-        "lat_min_deg": "lat_min",
-        "lat_max_deg": "lat_max",
-        "lat_steps": "lat_steps",
-    }
-    values = {name: _number(folder, place, key) for name, key in names.items()}
-    values["v_steps"] = _number(folder, cube, "v_steps")
+#: Fields of `Grid` -> keys of `coordinate_hyper`.
+_GRID_KEYS = {
+    "observer_distance_pc": "observer_radius",
+    "r_crop_min": "r_crop_min_index",
+    "r_crop_max": "r_crop_max_index",
+    **{f"r_{end}_pc": f"r_{end}" for end in ("min", "max")},
+    **{f"{axis}_{end}_deg": f"{axis}_{end}" for axis in ("lon", "lat") for end in ("min", "max")},
+    **{f"{axis}_steps": f"{axis}_steps" for axis in ("r", "lon", "lat")},
+}
+
+
+def _grid(hyper: _Hyper) -> Grid:
+    values = {name: hyper.number("coordinate_hyper", key) for name, key in _GRID_KEYS.items()}
+    values["v_steps"] = hyper.number("cube_hyper", "v_steps")
     for name in ("r_steps", "r_crop_min", "r_crop_max", "lon_steps", "lat_steps", "v_steps"):
         if values[name] != int(values[name]):
-            raise DataError(f"{folder / HYPER}: {names.get(name, name)} is {values[name]}, not a whole number")
+            raise hyper.error(f"{_GRID_KEYS.get(name, name)} is {values[name]}, not a whole number")
         values[name] = int(values[name])
     # Positive towards the observer: v_min in the file is the fastest receding gas.
-    v_min, v_max = -_number(folder, cube, "v_max"), -_number(folder, cube, "v_min")
+    v_min, v_max = (-hyper.number("cube_hyper", key) for key in ("v_max", "v_min"))
     try:
         return Grid(**values, v_min_km_s=v_min, v_max_km_s=v_max)
     except UsageError as error:
-        raise DataError(f"{folder / HYPER}: {error.message}") from None
+        raise hyper.error(error.message) from None
 
 
-def _units(folder: Path, hyper: dict[str, Any]) -> units.UnitSystem:
-    section = _section(folder, hyper, "dataset_hyper")
+def _units(hyper: _Hyper) -> units.UnitSystem:
+    """Raises DataError for factors that would make every value 0 or infinite."""
     names = ("length", "time", "mass", "temperature")
-    factors = {f"{name}_per_SI": float(_number(folder, section, f"_{name}_iris_per_SI")) for name in names}
+    factors = {f"{name}_per_SI": float(hyper.number("dataset_hyper", f"_{name}_iris_per_SI")) for name in names}
     for name, value in factors.items():
         if not value > 0:
-            raise DataError(f"{folder / HYPER}: {name} = {value} is not a positive factor")
-    return units.UnitSystem(**factors)
-
-
-def _check_units(folder: Path, system: units.UnitSystem) -> None:
-    """Raises DataError for factors that would make every value 0 or infinite."""
+            raise hyper.error(f"{name} = {value} is not a positive factor")
+    system = units.UnitSystem(**factors)
     for quantity in ("velocity", "density", "temperature"):
         try:
             factor = units.convert(quantity, system, units.INNER)
         except (OverflowError, ZeroDivisionError):
             factor = float("inf")
         if not _REASONABLE[0] < factor < _REASONABLE[1]:
-            raise DataError(
-                f"{folder / HYPER}: a {quantity} of 1 in its units would be {factor:.3g} {units.QUANTITIES[quantity]}",
+            raise hyper.error(
+                f"a {quantity} of 1 in its units would be {factor:.3g} {units.QUANTITIES[quantity]}",
                 "each factor must be the value of one SI unit in the files",
             )
+    return system

@@ -24,9 +24,9 @@ from tests.observers.interpreted_cases import CASES
 
 
 def gas(kind: str) -> dict[str, NDArray]:
-    """Five rays of eleven cells, some of them empty or hot."""
+    """Three rays of seven cells, some of them empty or hot."""
     rng = np.random.default_rng(4)
-    cells, rays = (1 if kind == "one cell" else 11), 5
+    cells, rays = (1 if kind == "one cell" else 7), 3
     made = {name: np.broadcast_to(field, (cells, rays, 1)).copy() for name, field in uniform(cells).items()}
     size = (cells, rays, 1)
     warm = (2.2, 2.5) if kind == "maser" else (0.9, 2.5)

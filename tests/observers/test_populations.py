@@ -72,7 +72,7 @@ def test_the_elimination_agrees_with_a_general_solver_and_keeps_tiny_populations
 
 
 def test_trapped_photons_change_the_populations_from_thin_to_lte() -> None:
-    lvg = LargeVelocityGradient(1.0)
+    lvg = LargeVelocityGradient()
     thin = excitation_K(ThinEquilibrium().fractions(MOLECULE, state(300.0, 40.0)))
     temperatures = [
         excitation_K(lvg.fractions(MOLECULE, state(300.0, 40.0, column=c))) for c in (1e10, 1e16, 1e17, 1e20)
@@ -116,7 +116,7 @@ def test_a_table_with_trapped_photons_is_within_one_percent_of_direct_solutions(
 
     Without a background, thin gas changes from dark to trapped within a factor of two in column.
     """
-    populations, line = LargeVelocityGradient(1.0, background_K), MOLECULE.line(line_name)
+    populations, line = LargeVelocityGradient(background_K), MOLECULE.line(line_name)
     lt.errors(MOLECULE, populations, lt.build(MOLECULE, line, LTE()), lt.probes(2, seed=0))  # compiles the kernel
     start = time.process_time()
     table = lt.build(MOLECULE, line, populations)
@@ -127,7 +127,7 @@ def test_a_table_with_trapped_photons_is_within_one_percent_of_direct_solutions(
 
 
 def test_a_table_with_trapped_photons_is_written_and_read(tmp_path: Path, coarse_lvg: None) -> None:
-    populations = LargeVelocityGradient(1.0)
+    populations = LargeVelocityGradient()
     table = lt.build(MOLECULE, LINE, populations)
     points = State(*(np.full(3, v) for v in (300.0, 0.5, 40.0)), np.array([1e12, 1e16, 1e17]))
     assert lt.errors(MOLECULE, populations, table, points).max() < 0.1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -232,9 +231,8 @@ def test_trapped_photons_brighten_the_line_equally_in_every_backend(coarse_lvg: 
     assert trapped[1] == pytest.approx(trapped[2], abs=1e-3 * trapped[2].max())
 
 
-@dataclass(frozen=True)
 class Thicker(Thick):
-    name: str = "thicker"
+    name = "thicker"
 
 
 @every_backend

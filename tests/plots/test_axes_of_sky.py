@@ -12,7 +12,16 @@ from matplotlib.figure import Figure
 from iris_cli.axes import Axis
 from iris_cli.config.grid import GRID_PRESETS
 from iris_cli.errors import UsageError
-from iris_cli.plots.axes_of_sky import STRETCHES, colour_bar, draw_from_north, draw_lb, draw_lv, label, stretch
+from iris_cli.plots.axes_of_sky import (
+    STRETCHES,
+    colour_bar,
+    draw_from_north,
+    draw_lb,
+    draw_lv,
+    draw_top_down,
+    label,
+    stretch,
+)
 from iris_cli.plots.top_down import draw_top_down_figure
 
 GRID = GRID_PRESETS["tiny"].scaled(16, 12, 4, 10)
@@ -20,6 +29,28 @@ GRID = GRID_PRESETS["tiny"].scaled(16, 12, 4, 10)
 
 def panel() -> Axes:
     return Figure().subplots()
+
+
+def test_longitude_increases_to_the_left_and_a_receding_cloud_is_above() -> None:
+    image = np.zeros((12, 10))
+    image[11, 9] = 1.0  # greatest longitude, fastest receding
+    ax = panel()
+    drawn = draw_lv(ax, image, GRID)
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    assert left > right and bottom < top and left == pytest.approx(GRID.longitude.edges()[-1])
+    assert drawn.get_extent() == pytest.approx((right, left, bottom, top)) and drawn.get_array()[-1, -1] == 1.0
+    assert "longitude" in ax.get_xlabel() and "km/s" in ax.get_ylabel()
+    draw_lv(panel(), np.zeros((12, 10)), GRID)  # an empty image
+
+
+def test_the_observer_is_below_the_map_of_the_network() -> None:
+    image = np.zeros((4, 12))
+    image[0, 0] = 1.0  # nearest, least longitude
+    ax = panel()
+    drawn = draw_top_down(ax, image, replace(GRID, r_crop_min=2, r_crop_max=6))
+    bottom, top = GRID.distance.edges()[[2, 6]]
+    assert ax.get_ylim() == pytest.approx((bottom, top)) and "pc" in ax.get_ylabel()
+    assert drawn.get_array()[0, 0] == 1.0 and drawn.get_extent()[2:] == pytest.approx((bottom, top))
 
 
 def test_the_view_from_north_has_the_sun_below_and_longitude_increases_to_the_left() -> None:

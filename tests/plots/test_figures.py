@@ -9,17 +9,20 @@ import pytest
 from matplotlib.figure import Figure
 
 from iris_cli.axes import Axis
+from iris_cli.config.grid import GRID_PRESETS
 from iris_cli.errors import UsageError
 from iris_cli.plots.calibration import draw_calibration
 from iris_cli.plots.curves import Line
 from iris_cli.plots.losses import History, draw_losses
 from iris_cli.plots.moments import draw_moments
+from iris_cli.plots.pairs import draw_pairs
 from iris_cli.plots.power_spectra import draw_power_spectra
 from iris_cli.plots.radial_profiles import draw_radial_profiles
 from iris_cli.plots.spectrum import draw_spectra
 from iris_cli.plots.style import STYLES, save, style_of
 from iris_cli.plots.threshold_overlap import draw_threshold_overlap
 
+GRID = GRID_PRESETS["tiny"].scaled(8, 6, 4, 10)
 LON, LAT = Axis("longitude", "deg", -1.0, 1.0, 6), Axis("latitude", "deg", -0.3, 0.3, 4)
 V = Axis("velocity", "km / s", -100.0, 100.0, 5)
 
@@ -47,6 +50,24 @@ def test_moment_maps_share_longitude_and_receding_gas_is_red() -> None:
     labels = [ax.get_ylabel() for ax in figure.axes if not ax.images]
     assert labels == ["column [x]", "mean LSR velocity [km/s]", "velocity dispersion [km/s]"]
     assert panels[2].get_xlabel() and not panels[0].get_xlabel()
+
+
+def test_truth_and_prediction_have_one_scale_and_units() -> None:
+    true, predicted = np.full((8, 6), 2.0), np.full((8, 6), 5.0)
+    figure = draw_pairs([np.ones((6, 10))], [true], [predicted], GRID, "v_density", ["galaxy-7"])
+    panels = [ax for ax in figure.axes if ax.images]
+    assert [ax.get_title() for ax in panels] == ["observation of galaxy-7", "true", "predicted"]
+    assert panels[1].images[0].norm.vmax == panels[2].images[0].norm.vmax == 5.0
+    labels = [ax.get_ylabel() for ax in figure.axes if not ax.images]
+    assert any("pc$^{-3}$" in label for label in labels) and any("(km/s)$^{-1}$" in label for label in labels)
+
+
+def test_the_spread_of_an_ensemble_is_a_fourth_panel_and_a_pair_without_prediction_has_two() -> None:
+    one = [np.full((8, 6), 2.0)]
+    with_spread = draw_pairs([np.ones((6, 10))], one, one, GRID, "v_density", ["g"], one)
+    assert [ax.get_title() for ax in with_spread.axes if ax.images][3] == "members' spread"
+    alone = draw_pairs([np.ones((6, 10))], one, [], GRID, "v_density", ["g"])
+    assert [ax.get_title() for ax in alone.axes if ax.images] == ["observation of g", "true"]
 
 
 def test_a_spectrum_is_a_histogram_of_channels() -> None:

@@ -11,16 +11,7 @@ from numpy.typing import NDArray
 from iris_cli.config.grid import GRID_PRESETS
 from iris_cli.config.ingest import IngestConfig
 from iris_cli.errors import DataError
-from iris_cli.snapshots.augment import (
-    Change,
-    Sight,
-    Spin,
-    draw_change,
-    draw_sight,
-    measure_spin,
-    orientation,
-    reach_pc,
-)
+from iris_cli.snapshots.augment import Change, Sight, Spin, draw_change, draw_sight, measure_spin, orientation, reach_pc
 from iris_cli.snapshots.gas import Gas
 from iris_cli.snapshots.nearest_cell import Cone
 from iris_cli.snapshots.view import View

@@ -23,12 +23,11 @@ from iris_cli.telescope.revert import revert, summarise_maps
 from iris_cli.training.checkpoint import load, save
 from iris_cli.training.trained_run import open_run
 from tests.telescope import sky
-from tests.telescope.runs import GRID, train
-from tests.training.makers import write_pairs
+from tests.telescope.runs import GRID
 
 
 def test_the_map_is_the_prediction_for_the_regridded_cube(folder: Path) -> None:
-    run = folder / "ensemble/member-01"
+    run = folder / "run"
     made = revert([run], [folder / "cube.fits"])
     reverter = open_run(run).checkpoint.make_reverter()
     image = regrid([folder / "cube.fits"], GRID).image
@@ -69,14 +68,10 @@ def test_the_fits_map_carries_units_axes_and_provenance(folder: Path, tmp_path: 
         assert h["V_TORCH"] == torch.__version__ and h["ORIGIN"].startswith("IRIS")
         assert json.loads(file["OBSERVED"].header["IRISLV"])["options"]["centre_lon_deg"] == 0.02
         assert json.loads(h["IRISMAP"])["quality"]["input_score"]["unlike"] is True
-    solar = revert([folder / "ensemble"], [cube], out=tmp_path / "solar.fits", unit="Msun/pc3")
-    with fits.open(tmp_path / "solar.fits") as file:
-        assert file[0].header["BUNIT"] == "solMass pc-3"
-        np.testing.assert_allclose(file[0].data[:, ::-1], solar.density, rtol=1e-6)
 
 
 def test_a_regridded_image_gives_the_same_map_as_its_cube(iris: Callable, folder: Path, tmp_path: Path) -> None:
-    run, cube = folder / "ensemble/member-01", folder / "cube.fits"
+    run, cube = folder / "run", folder / "cube.fits"
     for name in ("lv.npz", "lv.fits"):
         assert iris("cube", cube, "--run", run, "-o", tmp_path / name, "-q").code == 0
         made = revert([run], [tmp_path / name])
@@ -84,7 +79,7 @@ def test_a_regridded_image_gives_the_same_map_as_its_cube(iris: Callable, folder
         assert made.observed.cubes[0].sha256 == hashlib.sha256(cube.read_bytes()).hexdigest()
 
 
-def test_the_mass_is_that_of_the_wedge(folder: Path) -> None:
+def test_the_mass_is_that_of_the_wedge() -> None:
     density = np.full((2, *GRID.density_shape[1:]), 2.0)
     summary = summarise_maps(density, GRID)
     lon, lat, r = (a.edges()[[0, -1]] for a in (GRID.longitude, GRID.latitude, GRID.distance))
@@ -110,9 +105,9 @@ def test_the_command_reports_the_map_and_its_quality(iris: Callable, folder: Pat
 
 
 def test_a_dry_run_shows_the_plan_and_writes_nothing(iris: Callable, folder: Path, tmp_path: Path) -> None:
-    ran = iris("revert", folder / "ensemble", folder / "cube.fits", "-o", tmp_path / "map.fits", "--dry-run", "--json")
-    made = json.loads(ran.out)
-    assert len(made["networks"]) == 2 and made["image"] == [32, 32] and made["cubes"][0]["unit"] == "K"
+    words = ("revert", folder / "ensemble", folder / "cube.fits", "-o", tmp_path / "map.fits", "--dry-run", "--json")
+    plan = json.loads(iris(*words).out)
+    assert len(plan["networks"]) == 2 and plan["image"] == [32, 32] and plan["cubes"][0]["unit"] == "K"
     assert not list(tmp_path.iterdir())
 
 
@@ -120,27 +115,21 @@ def test_a_grid_in_the_configuration_file_is_ignored_with_a_note(iris: Callable,
     (tmp_path / "c.toml").write_text('[cube]\nunit = "mK"\n[grid]\nr_steps = 64\nr_crop_max = 64\n')
     words = ("revert", folder / "ensemble", folder / "cube.fits", "-o", tmp_path / "map.fits", "--dry-run")
     ran = iris(*words, "--config", tmp_path / "c.toml")
-    assert ran.code == 0 and "the grid is the run's" in ran.err and "32 x 32 pixels" in ran.out
+    assert ran.code == 0 and "the grid of the run is used" in ran.err and "32 x 32 pixels" in ran.out
 
 
 def test_another_line_and_another_place_give_a_warning(iris: Callable, folder: Path, tmp_path: Path) -> None:
-    h = sky.header()
-    h["RESTFRQ"] = 87.925e9
-    sky.write(tmp_path / "hnco.fits", sky.sample(h, sky.Cloud()), h)
-    run = folder / "ensemble/member-01"
-    ran = iris("revert", run, tmp_path / "hnco.fits", "-o", tmp_path / "map.fits")
-    assert "87.9250 GHz" in ran.err and "13CO 2-1 at 220.3987 GHz" in ran.err
-    h["CRVAL1"] = 55.0
-    sky.write(tmp_path / "far.fits", sky.sample(h, sky.Cloud()) + 1.0, h)
-    where = ("-o", tmp_path / "far_map.fits", "--figure", tmp_path / "far.pdf")
-    ran = iris("revert", run, tmp_path / "far.fits", *where, "--centre-lon", 55)
+    run, cube = folder / "run", sky.cube(tmp_path / "hnco.fits", cards={"RESTFRQ": 87.925e9, "CRVAL1": 55.0})
+    out = ("-o", tmp_path / "map.fits", "--figure", tmp_path / "map.pdf")
+    ran = iris("revert", run, cube, *out, "--centre-lon", 55)
     assert ran.code == 0 and "mean nothing elsewhere" in ran.err
+    assert "87.9250 GHz" in ran.err and "13CO 2-1 at 220.3987 GHz" in ran.err
 
 
 def test_a_checkpoint_outside_its_run_folder_is_not_compared_with_the_training_set(
     iris: Callable, folder: Path, tmp_path: Path
 ) -> None:
-    shutil.copy(folder / "ensemble/member-01/checkpoints/best.pt", tmp_path / "alone.pt")
+    shutil.copy(folder / "run/checkpoints/best.pt", tmp_path / "alone.pt")
     ran = iris("revert", tmp_path / "alone.pt", folder / "cube.fits", "-o", tmp_path / "map.fits", "--json")
     assert ran.code == 0 and "is not in a run folder" in ran.err
     quality = json.loads(ran.out)["quality"]
@@ -148,15 +137,15 @@ def test_a_checkpoint_outside_its_run_folder_is_not_compared_with_the_training_s
 
 
 def test_networks_and_images_of_another_kind_are_refused(folder: Path, tmp_path: Path) -> None:
-    run, cube = folder / "ensemble/member-01", folder / "cube.fits"
-    write_pairs(tmp_path / "columns", {"train": range(8)}, grid=GRID)
-    with pytest.raises(DataError, match="takes a v_density"):
-        revert([train(tmp_path / "columns_run", tmp_path / "columns")], [cube])
+    run, cube = folder / "run", folder / "cube.fits"
     checkpoint = load(run / "checkpoints/best.pt")
-    data = replace(checkpoint.data, grid=replace(GRID, v_max_km_s=120.0))
-    save(replace(checkpoint, data=data), tmp_path / "other.pt")
-    with pytest.raises(DataError, match="differ in their grid"):
-        revert([run, tmp_path / "other.pt"], [cube])
+    for changes, message in (
+        ({"quantity": "v_density"}, "takes a v_density"),
+        ({"grid": replace(GRID, v_max_km_s=120.0)}, "differ in their grid"),
+    ):
+        save(replace(checkpoint, data=replace(checkpoint.data, **changes)), tmp_path / "other.pt")
+        with pytest.raises(DataError, match=message):
+            revert([run, tmp_path / "other.pt"], [cube])
     save_lv(regrid([cube], replace(GRID, v_max_km_s=120.0)), tmp_path / "lv.npz")
     with pytest.raises(DataError, match="differ in their grid"):
         revert([run], [tmp_path / "lv.npz"])
@@ -180,7 +169,7 @@ def test_an_impossible_reversion_is_one_line_and_leaves_nothing(
     iris: Callable, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple, code: int, message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    named = {"RUN": folder / "ensemble/member-01", "CUBE": folder / "cube.fits"}
+    named = {"RUN": folder / "run", "CUBE": folder / "cube.fits"}
     ran = iris("revert", *(named.get(word, word) for word in words))
     assert ran.code == code and message in ran.err and "Traceback" not in ran.err
     assert not list(tmp_path.iterdir())

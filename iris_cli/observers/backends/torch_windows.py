@@ -26,15 +26,7 @@ from iris_cli.observers.device import choose_device, working_memory_GiB
 from iris_cli.observers.emission import Cells, LineSetup, Matter, cells, rayleigh_jeans_K
 from iris_cli.observers.line_profile import GUARD, Midpoints, effective_width_km_s, profile_at, share_below
 from iris_cli.observers.sampling import Accuracy, rays_per_bundle, samples_per_ray
-from iris_cli.observers.transfer import (
-    Regime,
-    Selective,
-    Slab,
-    Thick,
-    Thin,
-    continuum_behind,
-    transmission_in_front,
-)
+from iris_cli.observers.transfer import Regime, Selective, Slab, Thick, Thin, continuum_behind, transmission_in_front
 
 #: A window ends where the profile has fallen to e^-12.5 of 1/max(1, tau): 1e-6 of a line's flux.
 WINDOW = 12.5
