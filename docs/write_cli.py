@@ -1,4 +1,4 @@
-"""Write docs/cli.md from the commands themselves: `python docs/write_cli.py`. A test compares the two."""
+"""Writes docs/cli.md from the commands themselves: `python docs/write_cli.py`. A test compares the two."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from typer.main import get_command
 
 from iris_cli.app import app
+from iris_cli.commands.help import COMMON, by_panel, parts, word
 
 PAGE = Path(__file__).with_name("cli.md")
 HEAD = """# The command line
@@ -18,22 +19,27 @@ Written by `python docs/write_cli.py` from the commands' own help; do not edit.
 Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 failure, 2 usage, 3 data failed verification,
 75 saved and stopped (requeue me), 130 interrupted.
 
-Nearly every command has the same five options, and a test has the list of those that lack one, with the reason:
-`--config FILE.toml` ([configuration](configuration.md); flags win over it, and a key that does not exist is an error
-that names the nearest), `--dry-run` (what would be read, computed and written, with the memory and the disk that it
-needs), `--json` (the result for machines), `--quiet` (no progress) and `--verbose`.
+The common options of the commands:
 
-What a command writes says how it was made, with the command line, the versions, the configuration and the time: a
+- `--config FILE.toml`: a [configuration](configuration.md); flags override it, and an unknown key is an error with the
+  nearest known one.
+- `--dry-run`, where work is long: print what would be read, computed and written, with the memory and the disk space
+  that it needs.
+- `--json`: print the result as JSON on stdout.
+- `--quiet`, `-q`: no progress on stderr.
+- `--verbose`, `-v`: more messages, and the traceback of an error.
+- `--log-every`: seconds between log lines; 10 by default.
+
+The output of a command records how it was made, with the command line, the versions, the configuration and the time: a
 folder in its `commands.jsonl`, a line for each command that wrote there; FITS files in HISTORY cards; `.npz` files in
-an array `history`; figures, those of a report and of the demo too, in their description, without the time.
+an array `history`; figures, also those of a report and of the demo, in their description, without the time.
 
-A result that cannot be written, because standard output is closed or its disk is full, is a failure with exit code 1.
+If a result cannot be written, because standard output is closed or its disk is full, the exit code is 1.
 """
 
 
 def render() -> str:
-    root = get_command(app)
-    return "\n".join([HEAD, *_commands("iris", root)])
+    return "\n".join([HEAD, *_commands("iris", get_command(app))])
 
 
 def _commands(path: str, command: Any) -> Iterator[str]:
@@ -45,31 +51,30 @@ def _commands(path: str, command: Any) -> Iterator[str]:
 
 
 def _section(path: str, command: Any) -> Iterator[str]:
+    about, examples = parts(command.help)
     arguments = [p for p in command.params if p.param_type_name == "argument"]
-    options = [p for p in command.params if p.param_type_name == "option" and p.name != "help"]
-    words = "".join(f" {_word(argument)}" for argument in arguments)
-    yield f"## `{path}`\n"
-    yield f"{_plain(command.help)}\n"
-    yield f"```\n{path}{words} [options]\n```\n"
+    yield f"## `{path}`\n\n{_plain(about)}\n"
+    yield f"```\n{' '.join([path, *map(word, arguments), '[options]'])}\n```\n"
+    yield "".join(f"    {line}\n" for line in examples)
     for p in arguments:
-        yield f"- `{_word(p)}`: {_plain(p.help)}"
-    for p in options:
-        yield f"- {_names(p)}: {_plain(p.help)}{_default(p)}"
-    yield ""
-
-
-def _word(argument: Any) -> str:
-    return argument.name.upper() + ("…" if argument.nargs == -1 else "")
+        yield f"- `{word(p)}`: {_plain(p.help)}"
+    for panel, inner in by_panel(p for p in command.params if p not in arguments and p.name != "help").items():
+        if panel == COMMON:
+            yield f"\n{COMMON}: {', '.join(f'`{p.opts[0]}`' for p in inner)}.\n"
+        else:
+            yield f"\n{panel}:\n"
+            yield from (f"- {_names(p)}: {_plain(p.help)}{_default(p)}" for p in inner)
 
 
 def _names(option: Any) -> str:
     names = ", ".join(f"`{name}`" for name in option.opts)
-    return f"{names} / `{option.secondary_opts[0]}`" if option.secondary_opts else names
+    metavar = f" `{option.metavar}`" if option.metavar else ""
+    return (f"{names} / `{option.secondary_opts[0]}`" if option.secondary_opts else names) + metavar
 
 
 def _default(option: Any) -> str:
-    shown = option.default is not None and not option.is_flag and not callable(option.default)
-    return f" Default: `{option.default}`." if shown else ""
+    shown = option.default not in (None, "") and not option.is_flag and not callable(option.default)
+    return f" [default: {option.default}]" if shown else ""
 
 
 def _plain(text: str | None) -> str:

@@ -1,4 +1,4 @@
-"""Write docs/configuration.md from the dataclasses: `python docs/write_configuration.py`. A test compares the two."""
+"""Writes docs/configuration.md from the dataclasses: `python docs/write_configuration.py`. A test compares the two."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ HEAD = """# Configuration
 
 Written by `python docs/write_configuration.py` from the dataclasses in `iris_cli/config/`; do not edit.
 
-A command takes its defaults from here, then what its `--config FILE.toml` says, then its flags. A key that does not
-exist is an error that names the nearest; so is a value of another type. A table is a `[section]` of the file.
+A command takes these defaults, then the values of its `--config FILE.toml`, then its flags. An unknown key is an error
+that names the nearest one, and so is a value of another type. A table is a `[section]` of the file.
 
-    iris config show                       # what there is
+    iris config show                       # list of configurations and presets
     iris config show train > train.toml    # all defaults, with comments: a file to start from
-    iris config show RUN                   # how a run was trained, a shard folder or a standard data set made
-    iris config validate train.toml        # is it sound, and which command is it for?
+    iris config show RUN                   # configuration of a run, shard folder or standard data set
+    iris config validate train.toml        # check keys, types, values and names
 """
 
 
@@ -36,7 +36,7 @@ def render() -> str:
 
 
 def _commands() -> Iterator[str]:
-    yield "| `--config` of | is a | about |\n|---|---|---|"
+    yield "| `--config` of | class | subject |\n|---|---|---|"
     for config in CONFIGS.values():
         yield f"| `{config.command}` | [{config.cls.__name__}](#{config.cls.__name__.lower()}) | {config.about} |"
     yield f"\nPresets of the [Grid](#grid): {', '.join(f'`{name}`' for name in PRESETS)}.\n"
@@ -45,29 +45,31 @@ def _commands() -> Iterator[str]:
 def _module(module: Any) -> Iterator[str]:
     """A section for each configuration of a module, in the order of the source."""
     for cls in vars(module).values():
-        ours = isinstance(cls, type) and dataclasses.is_dataclass(cls) and cls.__module__ == module.__name__
-        if ours and module.__name__ not in NOT_CONFIGURATIONS:
+        own = isinstance(cls, type) and dataclasses.is_dataclass(cls) and cls.__module__ == module.__name__
+        if own and module.__name__ not in NOT_CONFIGURATIONS:
             yield from _section(cls)
 
 
-#: They describe configurations, and are none.
-NOT_CONFIGURATIONS = ("iris_cli.config.catalogue", "iris_cli.config.describe")
+#: They describe configurations.
+NOT_CONFIGURATIONS = ("iris_cli.config.catalogue", "iris_cli.config.describe", "iris_cli.config.setting")
 
 
 def _section(cls: type) -> Iterator[str]:
     yield f"## {cls.__name__}\n"
     if about(cls):
         yield f"{about(cls)}\n"
-    yield "| field | default | unit | |\n|---|---|---|---|"
+    yield "| key | default | unit | flag | |\n|---|---|---|---|---|"
     yield from map(_row, fields_of(cls))
     for name, inner in tables_of(cls).items():
         head, what = ("[[{}]]", "any number of tables") if many(cls, name) else ("[{}]", "a table")
-        yield f"| `{head.format(name)}` | | | {what}: [{inner.__name__}](#{inner.__name__.lower()}) |"
+        yield f"| `{head.format(name)}` | | | | {what}: [{inner.__name__}](#{inner.__name__.lower()}) |"
     yield ""
 
 
 def _row(field: Field) -> str:
-    return f"| `{field.name}` | {_default(field)} | {field.unit} | {field.comment.replace('|', chr(92) + '|')} |"
+    flag = f"`{field.setting.flags[0].partition('/')[0]}`" if field.setting.flags else ""
+    comment = field.comment.replace("|", chr(92) + "|")
+    return f"| `{field.name}` | {_default(field)} | {field.unit} | {flag} | {comment} |"
 
 
 def _default(field: Field) -> str:

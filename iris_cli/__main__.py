@@ -6,11 +6,11 @@ from iris_cli.errors import EXIT_INTERRUPTED
 
 
 def main() -> None:
-    """Wake the command line and run it. Ctrl-C before it is awake is told as it is afterwards."""
+    """Imports the command line and runs it. Ctrl-C during the import is reported as it is afterwards."""
     try:
         from iris_cli.app import main as run
     except KeyboardInterrupt:
-        print("error: interrupted (run it again)", file=sys.stderr)
+        print("error: interrupted\nhint: run it again", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
     run()
 

@@ -1,4 +1,4 @@
-"""The command line: one file per command in `commands/`; here they meet, and here an error becomes one line."""
+"""The command line: registers the commands of `commands/`, and prints an error as one line and a hint."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import errno
 import os
 import sys
 import traceback
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
 from iris_cli import __version__
 from iris_cli.commands.config import app as config
@@ -17,6 +17,7 @@ from iris_cli.commands.cube import cube
 from iris_cli.commands.demo import demo
 from iris_cli.commands.doctor import doctor
 from iris_cli.commands.evaluate import evaluate
+from iris_cli.commands.help import Command, Group
 from iris_cli.commands.import_checkpoint import import_checkpoint
 from iris_cli.commands.ingest import ingest
 from iris_cli.commands.mock import mock
@@ -33,33 +34,26 @@ from iris_cli.errors import EXIT_FAILURE, EXIT_INTERRUPTED, IrisError
 from iris_cli.signals import reported_by_another_rank
 from shards.errors import ShardError
 
-#: What the user mends on the disk, not in the program.
-_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, errno.EPERM)
+#: Errors of the disk that the user can fix.
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, errno.EPERM)
 
-
-class _Flags(TyperGroup):
-    """Iris's own options are flags. One that nobody gave is False: typer would wake pydantic for its None."""
-
-    def get_params(self, ctx: Any) -> list[Any]:
-        params: list[Any] = super().get_params(ctx)
-        for flag in params:
-            flag.default = False if flag.default is None else flag.default
-        return params
+#: Groups of commands in `iris --help`.
+DATA, TRAINING, TELESCOPE, TOOLS = "Data sets", "Training", "Telescope data", "Figures and tools"
 
 
 app = typer.Typer(
     name="iris",
-    cls=_Flags,
+    cls=Group,
     help="Turn an edge-on observation of the Galaxy's centre into the view from above.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # rich leaves an option's help a quarter of an 80-column line, and doubles the start
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(given: bool) -> None:
+    if given:
         print(f"iris {__version__}")
         raise typer.Exit
 
@@ -73,26 +67,27 @@ def iris(
     pass
 
 
-app.command()(demo)
-app.command()(ingest)
-app.command()(mock)
-app.command()(molecule)
-app.command()(observe)
-app.command()(preobserve)
-app.command(cls=TrainCommand)(train)
-app.command("test")(evaluate)
-app.command()(doctor)
-app.add_typer(plot, name="plot")
-app.command()(cube)
-app.command()(revert)
-app.command("import-checkpoint")(import_checkpoint)
-app.add_typer(shards, name="shards")
-app.add_typer(config, name="config")
-app.add_typer(slurm, name="slurm")
+def _add(panel: str, *commands: Callable[..., None], name: str | None = None, cls: type[Command] = Command) -> None:
+    for command in commands:
+        app.command(name, cls=cls, rich_help_panel=panel)(command)
+
+
+_add(DATA, mock, ingest, preobserve, observe)
+app.add_typer(shards, name="shards", rich_help_panel=DATA)
+_add(TRAINING, train, cls=TrainCommand)
+_add(TRAINING, evaluate, name="test")
+_add(TRAINING, import_checkpoint, name="import-checkpoint")
+app.add_typer(slurm, name="slurm", rich_help_panel=TRAINING)
+_add(TELESCOPE, cube, revert)
+_add(TOOLS, demo)
+app.add_typer(plot, name="plot", rich_help_panel=TOOLS)
+_add(TOOLS, molecule)
+app.add_typer(config, name="config", rich_help_panel=TOOLS)
+_add(TOOLS, doctor)
 
 
 def main() -> None:
-    """Run a command. An error that the user can mend is one red line and a hint, never a traceback."""
+    """Runs a command. An error that the user can fix is one red line and a hint, without a traceback."""
     try:
         guard_streams()
         _run()
@@ -101,27 +96,27 @@ def main() -> None:
     except ShardError as error:
         _fail(error.message, error.hint, EXIT_FAILURE)
     except KeyboardInterrupt:
-        _fail("interrupted", "run it again, with --resume where the command has that", EXIT_INTERRUPTED)
+        _fail("interrupted", "run it again, with --resume where the command has it", EXIT_INTERRUPTED)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone; say nothing at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that Python prints nothing at exit
         sys.exit(EXIT_FAILURE)
     except (MemoryError, RuntimeError) as error:
         if not _lacks_memory(error):
             raise
         first = str(error).strip().partition("\n")[0]
-        hint = "take a smaller --batch-size or fewer --workers; --dry-run says what is needed"
+        hint = "use a smaller --batch-size or fewer --workers; --dry-run prints what is needed"
         _fail(f"not enough memory{f': {first}' if first else ''}", hint, EXIT_FAILURE)
     except OSError as error:
-        full = error.errno is None and " requested and " in str(error.args)  # so numpy, and astropy above it, say it
-        if not full and error.errno not in _OF_THE_DISK:
+        full = error.errno is None and " requested and " in str(error.args)  # numpy's error for a full disk
+        if not full and error.errno not in _DISK_ERRORS:
             raise
         where = f": {error.filename}" if error.filename else ""
         what = os.strerror(errno.ENOSPC) if full else error.strerror
-        _fail(f"{what}{where}", "nothing half-written was left; free space or permissions, then run again", 1)
+        _fail(f"{what}{where}", "no partial output was left; fix the space or the permissions, and run it again", 1)
 
 
 def _lacks_memory(error: Exception) -> bool:
-    """Python's and numpy's error, or torch's, of a GPU or the machine: torch need not be woken to know them."""
+    """Whether it is an error of Python, numpy or torch for missing memory, without an import of torch."""
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
@@ -130,12 +125,12 @@ def _lacks_memory(error: Exception) -> bool:
 
 
 def _run() -> None:
-    """The command, and then what of its result still waits in a buffer: later nobody would hear that it was lost."""
+    """Runs the command and flushes its result, so that a failed write is still reported."""
     try:
-        app()
+        app(prog_name="iris")
     except SystemExit as end:
         sys.stdout.flush()
-        if end.code == EXIT_INTERRUPTED:  # typer's, which says nothing
+        if end.code == EXIT_INTERRUPTED:  # typer's, which prints nothing
             raise KeyboardInterrupt from None
         raise
 
@@ -146,5 +141,7 @@ def _fail(message: str, hint: str, code: int) -> None:
     if reported_by_another_rank(message):
         sys.exit(code)
     red, plain = ("\033[31m", "\033[0m") if sys.stderr.isatty() and "NO_COLOR" not in os.environ else ("", "")
-    print(f"{red}error:{plain} {message}{f' ({hint})' if hint else ''}", file=sys.stderr)
+    print(f"{red}error:{plain} {message}", file=sys.stderr)
+    if hint:
+        print(f"hint: {hint}", file=sys.stderr)
     sys.exit(code)

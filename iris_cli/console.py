@@ -1,4 +1,4 @@
-"""Terminal or log: rich bars on a terminal, time-stamped lines elsewhere; results on stdout, all else on stderr."""
+"""Progress bars on a terminal, time-stamped lines in a log; results on stdout, everything else on stderr."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from typing import Any, Protocol, cast
 from iris_cli.errors import IrisError, UsageError
 from iris_cli.ranks import is_rank_0
 
-#: Environment variables behind `--log-every`, `-v` and `-q`, so that what this process starts hears of them too.
+#: Environment variables behind `--log-every`, `-v` and `-q`, so that processes started from here have them, too.
 LOG_EVERY, VERBOSE, QUIET = "IRIS_LOG_EVERY", "IRIS_VERBOSE", "IRIS_QUIET"
 
 
 class Progress(Protocol):
-    """What a long job reports: how far it is, and a few words (a loss, a rate) beside the bar."""
+    """Progress of a long job: steps done, and a short text (a loss, a rate) beside the bar."""
 
-    def advance(self, steps: int = 1, words: str = "") -> None: ...
+    def advance(self, steps: int = 1, text: str = "") -> None: ...
 
 
 class _Silent:
-    def advance(self, steps: int = 1, words: str = "") -> None:
+    def advance(self, steps: int = 1, text: str = "") -> None:
         pass
 
 
@@ -35,32 +35,32 @@ class _Bar:
     def __init__(self, bar: Any, task: Any) -> None:
         self._bar, self._task = bar, task
 
-    def advance(self, steps: int = 1, words: str = "") -> None:
-        self._bar.update(self._task, advance=steps, **({"words": words} if words else {}))
+    def advance(self, steps: int = 1, text: str = "") -> None:
+        self._bar.update(self._task, advance=steps, **({"text": text} if text else {}))
 
 
 class _Lines:
-    """A line every `every_s` seconds and one at the end: rich alone would print nothing into a batch log."""
+    """A line every `every_s` seconds and one at the end. (rich prints nothing into a batch log until the end.)"""
 
     def __init__(self, title: str, total: int | None, every_s: float) -> None:
         self.title, self.total, self.every_s = title, total, every_s
-        self.done, self.words, self.start = 0, "", time.monotonic()
-        #: When and how far: the rate is that of the last few lines, as what a resumed job kept went by in no time.
+        self.done, self.text, self.start = 0, "", time.monotonic()
+        #: Times and steps of the last few lines, which give the rate: the steps that a resumed job kept took no time.
         self.marks = deque([(self.start, 0)], maxlen=6)
 
-    def advance(self, steps: int = 1, words: str = "") -> None:
-        self.done, self.words = self.done + steps, words or self.words
+    def advance(self, steps: int = 1, text: str = "") -> None:
+        self.done, self.text = self.done + steps, text or self.text
         if time.monotonic() - self.marks[-1][0] >= self.every_s:
-            self._say(self._left())
+            self._log(self._left())
 
     def end(self) -> None:
-        self._say(f", {clock(time.monotonic() - self.start)} in all")
+        self._log(f", {clock(time.monotonic() - self.start)} in all")
 
-    def _say(self, time_told: str) -> None:
+    def _log(self, time_text: str) -> None:
         self.marks.append((time.monotonic(), self.done))
         of = "" if self.total is None else f"/{self.total}"
-        words = f", {self.words}" if self.words else ""
-        log(f"{self.title} {self.done}{of}, {self._rate():.3g}/s{time_told}{words}")
+        text = f", {self.text}" if self.text else ""
+        log(f"{self.title} {self.done}{of}, {self._rate():.3g}/s{time_text}{text}")
 
     def _rate(self) -> float:
         (then, before), now = self.marks[0], time.monotonic()
@@ -88,11 +88,11 @@ def on_terminal() -> bool:
 
 
 def log(message: str) -> None:
-    """One line on stderr, with the time in front where nobody watches."""
+    """One line on stderr, from rank 0 only; in a log with the time in front."""
     if not is_rank_0():
         return
     stamp = "" if on_terminal() else time.strftime("%Y-%m-%dT%H:%M:%S ")
-    with suppress(BrokenPipeError):  # for those who have not settled their streams
+    with suppress(BrokenPipeError):  # where `guard_streams` was not called
         print(f"{stamp}{message}", file=sys.stderr, flush=True)
 
 
@@ -102,31 +102,31 @@ def warn(message: str) -> None:
 
 def verbose() -> bool:
     """Whether `-v` was given, to this process or to the one that started it."""
-    return _set(VERBOSE)
+    return _is_set(VERBOSE)
 
 
-def _set(variable: str) -> bool:
+def _is_set(variable: str) -> bool:
     return os.environ.get(variable, "") not in ("", "0")
 
 
 def detail(message: str) -> None:
-    """What only those want to know who asked with `-v`."""
+    """One line on stderr with `-v` only."""
     if verbose():
         log(message)
 
 
 def seconds_between_lines() -> float:
-    """Of `--log-every`, or of the environment."""
+    """The value of `--log-every`, or of the environment variable."""
     try:
         return max(0.1, float(os.environ.get(LOG_EVERY) or 10))
     except ValueError:
-        raise UsageError(f"{LOG_EVERY} = {os.environ[LOG_EVERY]!r} is no number of seconds", "unset it") from None
+        raise UsageError(f"{LOG_EVERY} = {os.environ[LOG_EVERY]!r} is not a number of seconds", "unset it") from None
 
 
 @contextmanager
 def progress(title: str, total: int | None = None, *, quiet: bool = False) -> Iterator[Progress]:
     """`with progress("observing", 640) as p: p.advance()`"""
-    if quiet or _set(QUIET) or not is_rank_0():
+    if quiet or _is_set(QUIET) or not is_rank_0():
         yield _Silent()
     elif on_terminal():
         with _rich_bar(title, total) as bar:
@@ -141,8 +141,8 @@ def progress(title: str, total: int | None = None, *, quiet: bool = False) -> It
 
 @contextmanager
 def _rich_bar(title: str, total: int | None) -> Iterator[Progress]:
-    """The cursor waits at the start of the bar's line, not at its end. A terminal that is made narrower breaks the
-    line into two or more, and from there all of them can be erased.
+    """A bar whose cursor is left at the start of its line. When a terminal is made narrower, the line is broken into
+    several, which can all be erased from there.
     """
     from rich.console import Console, RenderHook
     from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
@@ -168,26 +168,26 @@ def _rich_bar(title: str, total: int | None) -> Iterator[Progress]:
         MofNCompleteColumn(),
         Rate(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[words]}"),
+        TextColumn("{task.fields[text]}"),
     )
     console = Console(stderr=True)
     with RichProgress(*columns, console=console) as bar:
         console.push_render_hook(FromLineStart())
         try:
-            yield _Bar(bar, bar.add_task(title, total=total, words=""))
+            yield _Bar(bar, bar.add_task(title, total=total, text=""))
         finally:
             console.pop_render_hook()
 
 
 class UnwrittenError(IrisError):
-    """A result has nowhere to go."""
+    """A result cannot be written to standard output."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(f"the result cannot be written: {reason}", "send it elsewhere: > FILE, or > /dev/null")
+        super().__init__(f"the result cannot be written: {reason}", "redirect it: > FILE, or > /dev/null")
 
 
 class _Closed(io.TextIOBase):
-    """Standard output that takes nothing: a result that goes there is lost, and says so."""
+    """A closed standard output; a write raises an error, since the result would be lost."""
 
     encoding = "utf-8"
 
@@ -195,8 +195,8 @@ class _Closed(io.TextIOBase):
         raise UnwrittenError("standard output is closed")
 
 
-class _Told:
-    """Standard output; a full disk behind it is told as what it is. A reader who has gone is no failure of ours."""
+class _Stdout:
+    """Standard output; a failed write, such as to a full disk, is an UnwrittenError, except to a closed pipe."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -205,23 +205,23 @@ class _Told:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        return self._tell(lambda: self._stream.write(text))
+        return self._try(lambda: self._stream.write(text))
 
     def flush(self) -> None:
-        self._tell(self._stream.flush)
+        self._try(self._stream.flush)
 
-    def _tell(self, act: Callable[[], Any]) -> Any:
+    def _try(self, act: Callable[[], Any]) -> Any:
         try:
             return act()
         except BrokenPipeError:
             raise
         except OSError as error:
-            sys.stdout = _Closed()  # what is in the buffer would be tried again at exit, and told a second time
+            sys.stdout = _Closed()  # else Python would write the buffer, and fail, again at exit
             raise UnwrittenError(error.strerror or str(error)) from None
 
 
-class _Overheard:
-    """Standard error. A reader who has gone (`2>&1 | head`), or a terminal that was closed, must not end the work."""
+class _Stderr:
+    """Standard error; a closed pipe (`2>&1 | head`) or a closed terminal does not end the work."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -242,35 +242,35 @@ class _Overheard:
         except OSError as error:
             if error.errno not in (errno.EPIPE, errno.EIO):
                 raise
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())  # what is in the buffer goes there, too
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())  # also the buffer is written there
 
 
 def guard_streams() -> None:
-    """Standard streams as commands may rely on them.
+    """Makes the standard streams reliable.
 
-    Where a shell closed one (`>&-`), its number is held: the next file opened would get it, and take in what libraries
-    print. Python has None for such a stream, and would print into nothing as if all were well.
+    Where a shell closed one (`>&-`), its number is kept in use: else the next opened file would get the number, and
+    the output of libraries. For such a stream Python has None, into which `print` writes without an error.
     """
     if sys.stdin is None:
         sys.stdin = os.fdopen(os.open(os.devnull, os.O_RDONLY))
     if sys.stdout is None:
         os.open(os.devnull, os.O_WRONLY)
         sys.stdout = _Closed()
-    elif not isinstance(sys.stdout, (_Closed, _Told)):
-        sys.stdout = cast(Any, _Told(sys.stdout))
+    elif not isinstance(sys.stdout, (_Closed, _Stdout)):
+        sys.stdout = cast(Any, _Stdout(sys.stdout))
     if sys.stderr is None:
         sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
-    elif not isinstance(sys.stderr, _Overheard):
-        sys.stderr = cast(Any, _Overheard(sys.stderr))
+    elif not isinstance(sys.stderr, _Stderr):
+        sys.stderr = cast(Any, _Stderr(sys.stderr))
 
 
 def emit(result: dict[str, Any]) -> None:
-    """A result for machines, on stdout."""
+    """Prints a result as JSON on stdout."""
     print(json.dumps(result, indent=2, allow_nan=False), flush=True)
 
 
 def table(title: str, header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    """A result for people, on stdout."""
+    """Prints a table on stdout."""
     from rich.console import Console
     from rich.table import Table
 

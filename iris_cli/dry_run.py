@@ -1,4 +1,4 @@
-"""`--dry-run`: what a command would read, compute, write and need, said without doing any of it."""
+"""`--dry-run`: what a command would read, compute, write and need, without doing any of it."""
 
 from __future__ import annotations
 
@@ -10,23 +10,25 @@ from typing import Any
 from iris_cli.console import emit, warn
 from iris_cli.machine import disk, in_bytes, memory
 
-#: What a process holds before it holds any data: Python and numpy; with torch; with torch and numba.
+#: Bytes that a process holds before any data: Python and numpy; with torch; with torch and numba.
 PLAIN, WITH_TORCH, WITH_NUMBA = 100_000_000, 270_000_000, 450_000_000
+#: Largest size of a figure on disk, in bytes.
+FIGURE_BYTES = 2_000_000
 
 
 @dataclass(frozen=True)
 class DryRun:
-    """An intention. Sizes are in bytes, `memory` is the estimated peak of all processes of this machine together."""
+    """Sizes are in bytes; `memory` is the estimated peak of all processes of this machine together."""
 
     computes: str
     reads: dict[Path, int] = field(default_factory=dict)
     writes: dict[Path, int] = field(default_factory=dict)
     memory: int = 0
     processes: int = 1
-    #: What else there is to say, a line each: an output folder that exists, what a resumed run would keep.
+    #: Remarks, a line each: an output folder that exists, what a resumed run would keep.
     notes: tuple[str, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return {
             "dry_run": True,
             "computes": self.computes,
@@ -41,7 +43,7 @@ class DryRun:
         }
 
     def too_large(self) -> Iterable[str]:
-        """What this machine has no room for."""
+        """What exceeds the memory or the disk of this machine."""
         for path, size in self.writes.items():
             if size > disk(path).free:
                 yield f"{path} needs {in_bytes(size)}, but {in_bytes(disk(path).free)} are free there"
@@ -50,30 +52,35 @@ class DryRun:
             yield f"{in_bytes(self.memory)} of memory are needed, but {have} are free: try fewer workers"
 
 
-def show(intention: DryRun, as_json: bool = False) -> None:
-    """On stdout; what does not fit is a warning besides."""
+def show(plan: DryRun, as_json: bool = False, **more: Any) -> None:
+    """Prints the plan on stdout (`more`: further keys of the JSON), and a warning for each thing that does not fit."""
     if as_json:
-        emit(intention.to_json())
+        emit({**plan.to_dict(), **more})
     else:
-        for line in _lines(intention):
+        for line in _lines(plan):
             print(line)
-    for problem in intention.too_large():
+    for problem in plan.too_large():
         warn(problem)
 
 
-def _lines(intention: DryRun) -> Iterable[str]:
-    for path, size in intention.reads.items():
+def _lines(plan: DryRun) -> Iterable[str]:
+    for path, size in plan.reads.items():
         yield f"would read     {path}: {in_bytes(size)}"
-    yield f"would compute  {intention.computes}"
-    for path, size in intention.writes.items():
+    yield f"would compute  {plan.computes}"
+    for path, size in plan.writes.items():
         there = disk(path)
         kind = f" ({there.kind})" if there.kind else ""
         yield f"would write    {path}: {in_bytes(size)}, of {in_bytes(there.free)} free{kind}"
-    many = f" in {intention.processes} processes" if intention.processes > 1 else ""
-    yield f"would need     about {in_bytes(intention.memory)} of memory{many}, of {in_bytes(memory().usable)} free"
-    yield from (f"note           {note}" for note in intention.notes)
+    many = f" in {plan.processes} processes" if plan.processes > 1 else ""
+    yield f"would need     about {in_bytes(plan.memory)} of memory{many}, of {in_bytes(memory().usable)} free"
+    yield from (f"note           {note}" for note in plan.notes)
+
+
+def exists(out: Path, options: str) -> tuple[str, ...]:
+    """A note when the output exists, with the options that the run would need."""
+    return (f"{out} exists: the run would need {options}",) if out.exists() else ()
 
 
 def size_of(paths: Iterable[Path]) -> int:
-    """Bytes of the files that are there."""
+    """Total size in bytes of the files that exist."""
     return sum(path.stat().st_size for path in paths if path.is_file())

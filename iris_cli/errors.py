@@ -1,4 +1,4 @@
-"""What goes wrong, said so that the reader can mend it: the thing, the two numbers, the way out."""
+"""Errors that the user can fix: a message with the two numbers that disagree, and a hint. Exit codes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EXIT_INTERRUPTED = 130
 
 
 class IrisError(Exception):
-    """A failure that the user can understand: `message` says what and where, `hint` how to mend it."""
+    """`message` is what is wrong and where, `hint` the command or option that fixes it."""
 
     exit_code = EXIT_FAILURE
 
@@ -26,22 +26,22 @@ class IrisError(Exception):
         self.hint = hint
 
     def __reduce__(self) -> tuple[type[IrisError], tuple[str, str]]:
-        return type(self), (self.message, self.hint)  # crosses process borders whole
+        return type(self), (self.message, self.hint)  # pickled between processes
 
 
 class UsageError(IrisError):
-    """The command line or a configuration file asks for something that does not exist."""
+    """The command line or a configuration file is invalid."""
 
     exit_code = EXIT_USAGE
 
 
 class DataError(IrisError):
-    """A file or folder does not hold what it promises."""
+    """A file or folder is missing, damaged or of another kind."""
 
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """An OSError of a write within, which says that the disk is full but not where, gets the file's name."""
+    """Adds the file's name to an OSError without one, such as that of a write to a full disk."""
     try:
         yield
     except OSError as error:
@@ -50,7 +50,7 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """`did you mean 'epochs'?`, or the list of what there is when nothing is near."""
+    """`did you mean 'epochs'?`, or the list of known names when none is similar."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(names)}"

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import signal
 import weakref
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
 import torch.distributed as dist
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+from torch.distributed.elastic.rendezvous import RendezvousError
 
 from iris_cli import signals
 from iris_cli.distributed import CPUGroup, World, _exit_code, launch, pick_device, world
-from iris_cli.errors import DataError, IrisError, UsageError
+from iris_cli.errors import EXIT_INTERRUPTED, EXIT_REQUEUE, DataError, IrisError, UsageError
 from iris_cli.ranks import rank_info
 from tests.training.makers import OtherRank
 
@@ -182,6 +190,74 @@ def test_runs_use_a_port_of_their_own_unless_a_rendezvous_is_given(monkeypatch: 
     assert {(call.nproc_per_node, call.module, call.training_script) for call in calls} == {("2", True, "iris_cli")}
     assert all(call.training_script_args == ["train", "pairs"] for call in calls)
     assert calls[2].rdzv_endpoint == "node1:29400"
+
+
+def _failed(*codes: int) -> ChildFailedError:
+    return ChildFailedError("ranks", {k: ProcessFailure(k, 1, code, "") for k, code in enumerate(codes)})
+
+
+@pytest.mark.parametrize(
+    ("raised", "code"),
+    [
+        (None, 0),
+        (_failed(-signal.SIGTERM, 3), 3),
+        (SignalException("", signal.SIGTERM), EXIT_REQUEUE),
+        (SignalException("", signal.SIGINT), EXIT_INTERRUPTED),
+    ],
+)
+def test_a_launch_restores_handlers_environment_and_logging_however_it_ends(
+    monkeypatch: pytest.MonkeyPatch, raised: BaseException | None, code: int
+) -> None:
+    def torchrun(options: Any) -> None:
+        os.environ["LEFT_BY_TORCHRUN"] = "1"
+        logging.getLogger().addHandler(logging.NullHandler())
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        assert signal.getsignal(signal.SIGUSR1) is not signal.SIG_DFL
+        if raised is not None:
+            raise raised
+
+    def state() -> tuple[object, ...]:
+        root, handlers = logging.getLogger(), [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGUSR1)]
+        return handlers, dict(os.environ), root.manager.disable, root.level, root.handlers[:]
+
+    monkeypatch.setattr("torch.distributed.run.run", torchrun)
+    before = state()
+    assert launch(2, ["train", "pairs"]) == code
+    assert state() == before
+
+
+@pytest.mark.parametrize(
+    ("raised", "error", "message"),
+    [
+        (ValueError("no"), UsageError, "torchrun refuses"),
+        (RendezvousError("No. Way"), IrisError, "could not join: No$"),
+    ],
+)
+def test_errors_of_torchrun_itself_are_reported(
+    monkeypatch: pytest.MonkeyPatch, raised: Exception, error: type[Exception], message: str
+) -> None:
+    monkeypatch.setattr("torch.distributed.run.run", Mock(side_effect=raised))
+    with pytest.raises(error, match=message):
+        launch(2, ["train", "pairs"], ["--rdzv-endpoint=nowhere"])
+
+
+@pytest.mark.parametrize(("note", "code"), [(signals.STOPPED, EXIT_REQUEUE), (signals.BEGUN, EXIT_INTERRUPTED)])
+def test_after_a_signal_the_exit_code_depends_on_the_notes_of_the_ranks(
+    monkeypatch: pytest.MonkeyPatch, note: str, code: int
+) -> None:
+    def torchrun(options: Any) -> None:
+        signals.write_note(note)
+        signal.raise_signal(signal.SIGUSR1)
+
+    monkeypatch.setattr("torch.distributed.run.run", torchrun)
+    assert launch(2, ["train", "pairs"]) == code
+
+
+def test_ranks_can_be_launched_from_any_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the main thread may set signal handlers."""
+    monkeypatch.setattr("torch.distributed.run.run", Mock())
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(launch, 2, ["train", "pairs"]).result() == 0
 
 
 def test_the_launcher_returns_the_exit_code_of_the_rank_that_failed_first() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from iris_cli.distributed import first_node
 from iris_cli.errors import UsageError
 from iris_cli.ranks import share_of_job
 
@@ -47,3 +48,10 @@ def test_the_tasks_of_an_array_of_ranks_have_different_shares() -> None:
 def test_an_inconsistent_environment_is_refused(environment: dict[str, str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         share_of_job(environment)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "first"), [("gpu[07-09,12],cpu1", "gpu07"), ("a1,a2", "a1"), ("one", "one"), ("c[3,5]-x", "c3")]
+)
+def test_the_first_node_of_a_slurm_list_is_found(nodes: str, first: str) -> None:
+    assert first_node(nodes) == first

@@ -1,4 +1,4 @@
-"""Work that keeps what is finished ends at a signal: at once, whole, and asking to be started again."""
+"""Commands stop at a signal: at once, without leaving incomplete files, and with exit code 75."""
 
 from __future__ import annotations
 
@@ -21,57 +21,77 @@ from iris_cli.mock.generate import Galaxies, write_mock
 from iris_cli.signals import catch_signals, stop_on_signal
 from iris_cli.training import Stopped
 from tests.snapshots.snapshots import galaxy, write
-from tests.training.makers import write_pairs
 
 pytestmark = pytest.mark.usefixtures("hangups_are_heard")
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def test_a_signal_unwinds_the_work_past_those_who_note_failures(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_signal_unwinds_the_work_and_is_not_caught_as_a_failure(capsys: pytest.CaptureFixture[str]) -> None:
     unwound = False
-    with pytest.raises(SystemExit) as ended, stop_on_signal("go on with --resume"):
+    with pytest.raises(SystemExit) as ended, stop_on_signal("resume with --resume"):
         try:
             try:
                 signal.raise_signal(signal.SIGUSR1)
             except Exception:
-                pytest.fail("a signal was taken for a failed input")
+                pytest.fail("caught as an exception of the work")
         finally:
-            signal.raise_signal(signal.SIGTERM)  # another one, while things are put in order
+            signal.raise_signal(signal.SIGTERM)  # a second one, during the cleanup
             unwound = True
     assert ended.value.code == EXIT_REQUEUE and unwound
-    assert "stopped by a signal; go on with --resume" in capsys.readouterr().err
+    assert "stopped by a signal; resume with --resume" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
 
 
-def test_whoever_was_started_deaf_to_a_closed_terminal_stays_so_and_hears_the_rest() -> None:
-    """As `nohup` starts things; a terminal that closes is heard otherwise."""
-    was = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGHUP, signal.SIGTERM)}
+def test_under_nohup_sighup_stays_ignored_and_other_signals_are_handled() -> None:
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGHUP, signal.SIGTERM)}
     try:
-        with stop_on_signal("go on with --resume"):
+        with stop_on_signal("resume with --resume"):
             signal.raise_signal(signal.SIGHUP)
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-        with pytest.raises(SystemExit), stop_on_signal("go on with --resume"):
+        with pytest.raises(SystemExit), stop_on_signal("resume with --resume"):
             signal.raise_signal(signal.SIGTERM)
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
-        with pytest.raises(SystemExit), stop_on_signal("go on with --resume"):
+        with pytest.raises(SystemExit), stop_on_signal("resume with --resume"):
             signal.raise_signal(signal.SIGHUP)
     finally:
-        for number, hearer in was.items():
-            signal.signal(number, hearer)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def test_work_in_another_thread_hears_no_signal_and_is_done() -> None:
+def test_work_in_another_thread_ignores_signals() -> None:
     def work() -> object:
-        with stop_on_signal("go on with --resume"), catch_signals(["TERM"]) as flag:
+        with stop_on_signal("resume with --resume"), catch_signals(["TERM"]) as flag:
             return flag.is_set, signal.getsignal(signal.SIGTERM)
 
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(work).result() == (False, signal.SIG_DFL)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_preobserve_stops_at_a_signal_and_goes_on_to_the_same_bytes(
+def test_a_training_catches_the_configured_signals_and_ctrl_c_alone() -> None:
+    with catch_signals(["TERM", "XCPU"]) as flag:
+        assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL and not flag.is_set
+        signal.raise_signal(signal.SIGXCPU)
+        assert flag.is_set
+    with catch_signals([]) as flag:
+        signal.raise_signal(signal.SIGINT)
+        assert flag.is_set
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGXCPU) is signal.SIG_DFL
+
+
+def test_ctrl_c_after_another_signal_is_the_first_one() -> None:
+    with catch_signals(["TERM", "USR1"]) as flag:
+        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGTERM):
+            signal.raise_signal(number)
+        assert flag.is_set
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_preobserve_stops_at_a_signal_and_resumes_to_the_same_bytes(
     iris: Callable, tmp_path: Path, workers: int
 ) -> None:
     standard, out = tmp_path / "standard", tmp_path / "out"
@@ -94,18 +114,23 @@ def test_preobserve_stops_at_a_signal_and_goes_on_to_the_same_bytes(
     )
     assert ours == theirs
     codes = [json.loads(line)["exit_code"] for line in (out / "commands.jsonl").read_text().splitlines()]
-    assert codes == [EXIT_REQUEUE, 0], "both starts are told of"
+    assert codes == [EXIT_REQUEUE, 0]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks /proc for a process's children")
 @pytest.mark.parametrize(
-    ("sent", "code"), [(signal.SIGINT, EXIT_INTERRUPTED), (signal.SIGUSR1, EXIT_REQUEUE), (signal.SIGHUP, EXIT_REQUEUE)]
+    ("sent", "code", "moment"),
+    [
+        (signal.SIGINT, EXIT_INTERRUPTED, "workers work"),
+        pytest.param(signal.SIGINT, EXIT_INTERRUPTED, "workers start", marks=pytest.mark.slow),
+        pytest.param(signal.SIGUSR1, EXIT_REQUEUE, "workers start", marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, EXIT_REQUEUE, "workers work", marks=pytest.mark.slow),
+    ],
 )
-@pytest.mark.parametrize("moment", ["workers start", "workers work"])
-def test_what_all_processes_are_sent_the_parent_alone_answers(
+def test_a_signal_to_all_processes_is_handled_by_the_parent_alone(
     tmp_path: Path, sent: signal.Signals, code: int, moment: str
 ) -> None:
-    """As a terminal sends Ctrl-C, and a batch system its warning to a step; nobody dies of it with a traceback."""
+    """As a terminal sends Ctrl-C, and a batch system its warning to a step. No process prints a traceback."""
     command = [sys.executable, "-m", "iris_cli", "mock", str(tmp_path / "out"), "-n", "1000", "-w", "2", "-q"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True) as running:
         children = Path(f"/proc/{running.pid}/task/{running.pid}/children")
@@ -116,12 +141,12 @@ def test_what_all_processes_are_sent_the_parent_alone_answers(
             time.sleep(0.002)
         os.killpg(running.pid, sent)
         said = running.communicate(timeout=60)[1]
-    assert running.returncode == code and len(said.splitlines()) == 1, said
+    assert running.returncode == code and len(said.splitlines()) == (2 if code == EXIT_INTERRUPTED else 1), said
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_ingest_stops_at_a_signal_and_goes_on_to_the_same_bytes(iris: Callable, tmp_path: Path, workers: int) -> None:
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
+def test_ingest_stops_at_a_signal_and_resumes_to_the_same_bytes(iris: Callable, tmp_path: Path, workers: int) -> None:
     write(tmp_path / "s_001.hdf5", galaxy(20000))
     words = ["--preset", "tiny", "--views", "24", "-w", str(workers)]
     out, alone = tmp_path / "out", tmp_path / "alone"
@@ -132,7 +157,7 @@ def test_ingest_stops_at_a_signal_and_goes_on_to_the_same_bytes(iris: Callable, 
         running.send_signal(signal.SIGTERM)
         said = running.communicate(timeout=60)[1]
     assert running.returncode == EXIT_REQUEUE and "Traceback" not in said, said
-    assert "finished tensors are kept: go on with --resume" in said
+    assert "finished tensors are kept: continue with --resume" in said
     assert not (out / "standard.json").exists() and not [p for p in out.rglob("*") if p.name.startswith(".")]
     assert iris("ingest", tmp_path / "s_001.hdf5", out, *words, "--resume", "-q").code == 0
     assert iris("ingest", tmp_path / "s_001.hdf5", alone, *words, "-q").code == 0
@@ -151,10 +176,10 @@ def test_ingest_stops_at_a_signal_and_goes_on_to_the_same_bytes(iris: Callable, 
         ("telescope.regrid.write_lv_image", ("cube", "c.fits", "--preset", "tiny", "--out", "lv.npz")),
         ("telescope.revert.revert", ("revert", ".", "c.fits", "--out", "map.fits")),
         ("observers.observe.observe_to_fits", ("observe", ".", "0", "--out", "c.fits")),
-        ("demo.demo", ("demo",)),
+        ("commands.demo.run_demo", ("demo",)),
     ],
 )
-def test_what_is_done_in_one_go_is_unwound_at_a_signal(
+def test_commands_without_partial_results_are_unwound_at_a_signal(
     iris: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: str, words: tuple[str, ...]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -171,25 +196,22 @@ def test_what_is_done_in_one_go_is_unwound_at_a_signal(
     assert ran.code == EXIT_REQUEUE and unwound and "start again" in ran.err
 
 
-def test_a_demonstration_that_is_stopped_in_its_training_says_what_a_demonstration_can(
+def test_a_demonstration_stopped_in_its_training_suggests_its_own_options(
     iris: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stopped(*given: object, **more: object) -> None:
-        raise Stopped("stopped by a signal after step 4", "go on with --resume auto")
+        raise Stopped("stopped by a signal after step 4", "resume with --resume auto")
 
-    monkeypatch.setattr("iris_cli.demo.train_run", stopped)
-    ran = iris("demo", "--out", tmp_path / "demo", "-n", "10", "-w", "1", "-q")
+    monkeypatch.setattr("iris_cli.commands.demo.run_demo", stopped)
+    ran = iris("demo", "--out", tmp_path / "demo", "-q")
     assert ran.code == EXIT_REQUEUE
-    assert "stopped by a signal after step 4 (start again with --overwrite)" in ran.err
+    assert "stopped by a signal after step 4\nhint: start again with --overwrite" in ran.err
 
 
-def test_a_report_that_is_stopped_while_it_is_written_leaves_nothing(
-    iris: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_report_stopped_while_it_is_written_leaves_no_file(
+    iris: Callable, trained_run: Path, tiny_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shards = write_pairs(tmp_path / "shards", {"train": range(4), "test": range(200, 203)})
-    assert iris("train", shards, "--out", tmp_path / "run", "--epochs", 1, "--batch-size", 4, "-q").code == 0
     monkeypatch.setattr("iris_cli.evaluation.report_folder.to_json", lambda *told: signal.raise_signal(signal.SIGTERM))
-    before = sorted(tmp_path.iterdir())
-    ran = iris("test", tmp_path / "run", shards, "--report", tmp_path / "report", "-q")
+    ran = iris("test", trained_run, tiny_shards, "--report", tmp_path / "report", "-q")
     assert ran.code == EXIT_REQUEUE and "start again" in ran.err
-    assert sorted(tmp_path.iterdir()) == before
+    assert list(tmp_path.iterdir()) == []

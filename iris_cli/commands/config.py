@@ -1,70 +1,91 @@
-"""`iris config show|validate`: what a command would do unless told otherwise, and whether a file says what it means."""
+"""`iris config show|validate`: the defaults of a command, and whether a file is valid."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from iris_cli.commands import names, options
+from iris_cli.commands.help import Command, Group
 from iris_cli.config import catalogue
 from iris_cli.config.toml import from_dict, to_dict, to_toml
+from iris_cli.console import emit
 from iris_cli.errors import DataError, IrisError, UsageError
 
-app = typer.Typer(help="Show the configuration of anything, or check a file.", no_args_is_help=True)
+app = typer.Typer(cls=Group, help="Show configurations, or check a file.", no_args_is_help=True)
 
 For = Annotated[
-    str | None, typer.Option("--for", help="Whose configuration the file is, where its keys leave it open.")
+    str | None, typer.Option("--for", help="Name of the configuration, where several have the file's keys.")
 ]
 
+#: Program that made a standard data set, as its index names it, and the configuration of that program.
+MAKERS = {"Galaxies": "mock", "Foregrounds": "foreground", "ingest": "ingest"}
+#: The file by which a folder is recognized.
+RUN, SHARDS, STANDARD, PAPER_FORMAT = "config.toml", "index.json", "standard.json", "attributes.json"
 
-@app.command()
-@options.grouped
+
+@dataclass(frozen=True)
+class Shown:
+    """A configuration to show; `related` are others that belong to it, such as the grid of a data set."""
+
+    name: str
+    config: Any
+    related: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        related = {key: to_dict(value) for key, value in self.related.items()}
+        return {"configuration": self.name, "values": to_dict(self.config), **related}
+
+
+@app.command(cls=Command)
+@options.command
 def show(
     what: Annotated[
-        str | None,
-        typer.Argument(help="A configuration, a preset, a TOML file, or a run, shard or standard folder."),
+        str | None, typer.Argument(help="A configuration, a preset, a TOML file, or a run, shard or standard folder.")
     ] = None,
     *,
-    whose: For = None,
-    speech: options.Speech,
+    name: For = None,
+    output: options.Output,
 ) -> None:
-    """Print a configuration with all its defaults, as TOML that `--config` takes; without WHAT, what there is."""
-    from iris_cli.console import emit
+    """Print a configuration with all its defaults, as TOML for --config; without WHAT, list what there is.
 
+    Examples:
+        iris config show train > train.toml
+        iris config show RUN
+        iris config show --json
+    """
     if what is None:
-        emit(_everything()) if speech.as_json else _list()
+        emit(_catalogue()) if output.as_json else _print_catalogue()
         return
-    name, config, beside = _resolve(what, whose)
-    if speech.as_json:
-        emit({"configuration": name, "values": to_dict(config), **{key: to_dict(beside[key]) for key in beside}})
-    else:
-        _print(name, config, beside)
+    shown = _resolve(what, name)
+    emit(shown.to_dict()) if output.as_json else _print(shown)
 
 
-@app.command()
-@options.grouped
+@app.command(cls=Command)
+@options.command
 def validate(
-    files: Annotated[list[Path], typer.Argument(help="TOML files.")],
-    *,
-    whose: For = None,
-    speech: options.Speech,
+    files: Annotated[list[Path], typer.Argument(help="TOML files.")], *, name: For = None, output: options.Output
 ) -> None:
-    """Check keys, types, values and names in files, and say which command each is for."""
-    from iris_cli.console import emit
+    """Check keys, types, values and names in files, and print the command that each belongs to.
 
-    found = {file: _checked(file, whose) for file in options.listed(files)}
-    if speech.as_json:
+    Examples:
+        iris config validate train.toml
+        iris config validate mock.toml --for foreground
+    """
+    found = {file: _checked(file, name) for file in options.paths_of(files)}
+    if output.as_json:
         emit({"files": {str(file): {"configuration": name, "command": _command(name)} for file, name in found.items()}})
         return
-    for file, name in found.items():
-        print(f"{file}: fits `{_command(name)} --config`")
+    for file, configuration in found.items():
+        print(f"{file}: fits `{_command(configuration)} --config`")
 
 
-def _checked(file: Path, whose: str | None) -> str:
-    """The configuration's name, when its command would take the file."""
-    name, config = catalogue.read(file, whose)
+def _checked(file: Path, name: str | None) -> str:
+    """The name of the configuration. UsageError or DataError when its command would refuse the file."""
+    name, config = catalogue.read(file, name)
     try:
         names.check(name, config)
     except IrisError as error:
@@ -76,92 +97,88 @@ def _command(name: str) -> str:
     return catalogue.CONFIGS[name].command
 
 
-def _everything() -> dict[str, Any]:
+def _catalogue() -> dict[str, Any]:
     return {
         "configurations": {name: config.command for name, config in catalogue.CONFIGS.items()},
         "presets": list(catalogue.PRESETS),
     }
 
 
-def _list() -> None:
+def _print_catalogue() -> None:
     for name, config in catalogue.CONFIGS.items():
         print(f"{name:<12}{config.command:<24}{config.about}")
     print(f"presets of the grid: {', '.join(catalogue.PRESETS)}")
 
 
-def _print(name: str, config: Any, beside: dict[str, Any]) -> None:
+def _print(shown: Shown) -> None:
     from iris_cli.config.describe import commented_toml
 
-    known = catalogue.CONFIGS.get(name)
-    print(f"# {known.command} --config: {known.about}" if known else f"# the grid of {name}")
-    print(f"\n{commented_toml(config)}")
-    for title, values in beside.items():
+    known = catalogue.CONFIGS.get(shown.name)
+    print(f"# {known.command} --config: {known.about}" if known else f"# the grid of {shown.name}")
+    print(f"\n{commented_toml(shown.config)}")
+    for title, values in shown.related.items():
         print(f"\n# {title}")
         for line in to_toml(values).splitlines():
             print(f"#   {line}".rstrip())
 
 
-def _resolve(what: str, whose: str | None) -> tuple[str, Any, dict[str, Any]]:
-    """(name, configuration, what else is known) of a name, a file or a folder; `./demo` is a folder in any case."""
+def _resolve(what: str, name: str | None) -> Shown:
+    """The configuration of a name, a file or a folder; `./demo` is always a path."""
     path = Path(what)
     if what in catalogue.CONFIGS or what in catalogue.PRESETS:
-        return what, catalogue.named(what), {}
+        return Shown(what, catalogue.named(what))
     if path.is_dir():
         return _of_folder(path)
     if path.is_file() or path.suffix == ".toml":
-        return (*catalogue.read(path, whose), {})
-    return what, catalogue.named(what), {}
+        return Shown(*catalogue.read(path, name))
+    return Shown(what, catalogue.named(what))
 
 
-def _of_folder(folder: Path) -> tuple[str, Any, dict[str, Any]]:
+def _of_folder(folder: Path) -> Shown:
     """DataError when the folder is neither a run, nor a shard folder, nor a standard data set."""
-    for file, read in ((RUN, _of_run), (SHARDS, _of_shards), (STANDARD, _of_standard), (FIELD, _of_field)):
+    for file, read in ((RUN, _of_run), (SHARDS, _of_shards), (STANDARD, _of_standard), (PAPER_FORMAT, _of_paper)):
         if (folder / file).is_file():
             return read(folder)
     first = next(iter(sorted(folder.glob(f"member-*/{RUN}"))), None)
     if first is not None:
         return _of_run(first.parent)
     raise DataError(
-        f"{folder} is no run, shard folder or standard data set", f"one holds {RUN}, {SHARDS} or {STANDARD}"
+        f"{folder} is no run, shard folder or standard data set", f"such a folder holds {RUN}, {SHARDS} or {STANDARD}"
     )
 
 
-#: Who made a standard data set, as it says itself, and whose configuration that was.
-MAKERS = {"Galaxies": "mock", "Foregrounds": "foreground", "ingest": "ingest"}
-#: The file by which a folder is known.
-RUN, SHARDS, STANDARD, FIELD = "config.toml", "index.json", "standard.json", "attributes.json"
+def _of_run(folder: Path) -> Shown:
+    return Shown(*catalogue.read(folder / RUN, "train"))
 
 
-def _of_run(folder: Path) -> tuple[str, Any, dict[str, Any]]:
-    return (*catalogue.read(folder / RUN, "train"), {})
-
-
-def _of_shards(folder: Path) -> tuple[str, Any, dict[str, Any]]:
+def _of_shards(folder: Path) -> Shown:
     from iris_cli.config.grid import Grid
     from iris_cli.config.preobserve import PreobserveConfig
     from shards.index import Index
 
-    told = Index.open(folder).attributes
-    if "config" not in told:
-        raise DataError(f"{folder} does not say how it was made", "`iris shards info` tells what it knows")
+    attributes = Index.open(folder).attributes
+    if "config" not in attributes:
+        raise DataError(f"the index of {folder} holds no configuration", f"iris shards info {folder}")
     where = str(folder / SHARDS)
-    beside = {"grid": from_dict(Grid, told["grid"], where)} if "grid" in told else {}
-    return "preobserve", from_dict(PreobserveConfig, told["config"], where), beside
+    related = {"grid": from_dict(Grid, attributes["grid"], where)} if "grid" in attributes else {}
+    return Shown("preobserve", from_dict(PreobserveConfig, attributes["config"], where), related)
 
 
-def _of_standard(folder: Path) -> tuple[str, Any, dict[str, Any]]:
+def _of_standard(folder: Path) -> Shown:
     from iris_cli.standard.dataset import StandardDataset
 
     dataset = StandardDataset.open(folder)
     name = MAKERS.get(str(dataset.origin.get("maker")))
     if name is None or "config" not in dataset.origin:
-        raise DataError(f"{folder} was not made by `iris mock` or `iris ingest`, and says nothing of a configuration")
+        raise DataError(
+            f"{folder} holds no configuration", "data sets of `iris mock` and `iris ingest` do; make it again with one"
+        )
     config: Any = from_dict(catalogue.CONFIGS[name].cls, dataset.origin["config"], str(folder / STANDARD))
-    return name, config, {"grid": dataset.grid}
+    return Shown(name, config, {"grid": dataset.grid})
 
 
-def _of_field(folder: Path) -> tuple[str, Any, dict[str, Any]]:
-    """The field's own folders do not say how they were made, but where they look."""
+def _of_paper(folder: Path) -> Shown:
+    """Folders of the paper code hold their grid, but not how they were made."""
     from iris_cli.standard.paper_format import open_paper_dataset
 
-    return str(folder), open_paper_dataset(folder).grid, {}
+    return Shown(str(folder), open_paper_dataset(folder).grid)

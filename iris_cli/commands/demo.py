@@ -1,85 +1,140 @@
-"""`iris demo`"""
+"""`iris demo`: mock galaxies -> standard data set -> shards -> training -> report and figure."""
 
 from __future__ import annotations
 
-import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from iris_cli.commands import options, provenance
-from iris_cli.commands.mock import TENSORS_HELD
 from iris_cli.config.demo import DemoConfig
 from iris_cli.config.grid import grid_preset
-from iris_cli.console import plural
+from iris_cli.config.mock import ForegroundConfig, MockConfig
+from iris_cli.console import clock, emit, log, table
+from iris_cli.errors import DataError
 
 if TYPE_CHECKING:
-    from iris_cli.dry_run import DryRun
+    from iris_cli.evaluation.report import Report
 
-#: A checkpoint at the size of the demonstration; report, figure and metrics.
-CHECKPOINT_BYTES, REPORT_BYTES = 10_900_000, 300_000
+#: What the demonstration writes, in the order of its stages; --overwrite removes only these.
+STANDARD, FOREGROUND, SHARDS, LITTER, RUN = "standard", "foreground", "shards", "litter", "run"
+REPORT, FIGURE = "report.json", "pairs.png"
 
 
-@options.grouped
+@options.command
 def demo(
     *,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for data, shards, run and report.")] = Path("demo"),
     seed: options.Seed = 0,
-    galaxies: Annotated[int | None, typer.Option("--galaxies", "-n", min=10, help="How many.  [default: 1600]")] = None,
+    settings: options.Settings[DemoConfig],
     workers: options.Workers = 2,
     overwrite: options.Overwrite = False,
-    config: options.ConfigFile = None,
-    dry_run: options.DryRun = False,
-    speech: options.LongSpeech,
+    output: options.LongOutput,
 ) -> None:
-    """Mock galaxies to shards to training to a report. Takes minutes; everything is left to be looked at."""
-    settings = options.configured(DemoConfig, config, galaxies=galaxies)
-    from iris_cli.console import emit, table
+    """Run every stage on mock galaxies, from data to a tested network, in minutes; all files are kept.
 
-    if dry_run:
-        from iris_cli.dry_run import show
-
-        show(_dry_run(settings, out, workers, overwrite), speech.as_json)
-        return
-    from iris_cli import demo as work  # wakes torch
+    Examples:
+        iris demo
+        iris demo --out small --galaxies 200 --workers 4
+    """
+    config = settings.resolve()
     from iris_cli.signals import stop_on_signal
-    from iris_cli.training import Stopped
+    from iris_cli.training import Stopped  # imports torch
 
     again = "start again with --overwrite"
     try:
         with stop_on_signal(again):
-            report, told = work.demo(
+            report, made = run_demo(
                 out,
-                settings,
+                config,
                 seed=seed,
                 workers=workers,
                 overwrite=overwrite,
-                quiet=speech.quiet,
-                history=provenance.history(settings, dated=False),
+                quiet=output.quiet,
+                history=provenance.history(config, dated=False),
             )
-    except Stopped as stopped:  # a training alone would go on
+    except Stopped as stopped:  # only a single training could be resumed
         raise Stopped(stopped.message, again) from None
-    provenance.record(out, settings)
-    if speech.as_json:
-        emit(told)
+    provenance.record(out, config)
+    if output.as_json:
+        emit(made)
     else:
-        table("galaxies that the network has never seen", ("", "", ""), report.rows())
-        print(f"{out / work.REPORT}\n{out / work.FIGURE}")
+        table("galaxies of the test split", ("", "", ""), report.rows())
+        print(f"{out / REPORT}\n{out / FIGURE}")
 
 
-def _dry_run(config: DemoConfig, out: Path, workers: int, overwrite: bool) -> DryRun:
-    from iris_cli.dry_run import WITH_TORCH, DryRun
+@dataclass
+class Stopwatch:
+    """Seconds of each stage, logged when it ends."""
 
-    grid, pairs = grid_preset(config.preset), config.galaxies * config.views
-    tensor = 4 * math.prod(grid.tensor_shape)
-    checkpoints = 1 + min(config.train.epochs, config.train.keep_checkpoints)
-    pair = 4 * (math.prod(grid.observation_shape) + math.prod(grid.density_shape))
-    return DryRun(
-        computes=f"{plural(pairs, 'pair')} of {plural(config.galaxies, 'mock galaxy', 'mock galaxies')}, "
-        f"{plural(config.train.epochs, 'epoch')} of training, and a test",
-        writes={out: (pairs + config.foregrounds) * (tensor + pair) + checkpoints * CHECKPOINT_BYTES + REPORT_BYTES},
-        memory=workers * (WITH_TORCH + TENSORS_HELD * tensor),
-        processes=workers,
-        notes=(f"{out} exists: the run would need --overwrite",) if out.exists() and not overwrite else (),
-    )
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        start = time.monotonic()
+        yield
+        self.seconds[name] = round(time.monotonic() - start, 1)
+        log(f"{name}: {clock(self.seconds[name])}")
+
+
+def run_demo(
+    out: Path,
+    config: DemoConfig,
+    *,
+    seed: int = 0,
+    workers: int = 2,
+    overwrite: bool = False,
+    quiet: bool = False,
+    history: Sequence[str] = (),
+) -> tuple[Report, dict[str, Any]]:
+    """Makes everything in the folder `out`; returns the test's report, and the same with conditions and times as JSON.
+
+    `history` describes the command and is written into the figure. DataError when `out` holds something and
+    `overwrite` is not set.
+    """
+    from iris_cli.evaluation.figures import draw_predictions
+    from iris_cli.files import to_json, write_text
+    from iris_cli.mock.generate import Foregrounds, Galaxies, write_mock
+    from iris_cli.plots.style import save
+    from iris_cli.training.test import inputs_of, predictions_of, test_run
+    from iris_cli.training.train import train_run
+    from iris_cli.training.trained_run import open_run
+
+    if out.exists() and not overwrite and (not out.is_dir() or any(out.iterdir())):
+        raise DataError(f"{out} exists", "choose another folder with --out, or --overwrite it")
+    out.mkdir(parents=True, exist_ok=True)
+    watch = Stopwatch()
+    how: dict[str, Any] = {"workers": workers, "overwrite": overwrite, "quiet": quiet}
+    with watch.stage("mock galaxies"):
+        galaxies = Galaxies(MockConfig(), grid_preset(config.preset), seed, config.views)
+        write_mock(galaxies, out / STANDARD, config.galaxies, **how)
+        foregrounds = Foregrounds(ForegroundConfig(), grid_preset(config.preset, foreground=True), seed)
+        write_mock(foregrounds, out / FOREGROUND, config.foregrounds, **how)
+    with watch.stage("observation"):
+        _observe(out / STANDARD, out / SHARDS, replace(config.preobserve, split_seed=seed), how)
+        _observe(out / FOREGROUND, out / LITTER, replace(config.preobserve, litter=True), how)
+    hyper = replace(config.train, seed=seed, data=(str(out / SHARDS),), litter=str(out / LITTER))
+    with watch.stage("training"):
+        train_run(hyper, out / RUN, overwrite=overwrite, quiet=quiet)
+    with watch.stage("test"):
+        members = [open_run(out / RUN)]
+        inputs = inputs_of(hyper, members=members)
+        tested = test_run(members, hyper, inputs, quiet=quiet)
+        figure = draw_predictions(predictions_of(members, inputs.normal, most=3))  # the first, not chosen ones
+        save(figure, out / FIGURE, history=history)
+    made = {**tested.headline(), "seed": seed, "seconds": watch.seconds, "figure": str(out / FIGURE)}
+    write_text(out / REPORT, to_json(made))
+    return tested.means, made
+
+
+def _observe(standard: Path, shards: Path, config: Any, how: dict[str, Any]) -> None:
+    from iris_cli.pairs.preobserve import preobserve
+
+    report = preobserve([standard], shards, config, **how)
+    if report.failed:
+        raise DataError(f"{standard}: {report.failed[0].reason}")

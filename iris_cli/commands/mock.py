@@ -11,24 +11,28 @@ import typer
 from iris_cli.commands import options, provenance
 from iris_cli.config.grid import GRID_PRESETS, grid_preset
 from iris_cli.config.mock import ForegroundConfig, MockConfig
-from iris_cli.console import plural
+from iris_cli.console import emit, plural
 
 if TYPE_CHECKING:
     from iris_cli.dry_run import DryRun
     from iris_cli.mock.generate import Foregrounds, Galaxies
 
-#: Drawing a galaxy holds so many times its tensor in memory, mostly double-precision fields.
+#: Making a galaxy holds so many times its tensor in memory, mostly double-precision fields.
 TENSORS_HELD = 15
 
+Preset = typer.Option("--preset", metavar=f"[{'|'.join(GRID_PRESETS)}]", help="Size of the grid.")
 
-@options.grouped
+
+@options.command
 def mock(
     out: Annotated[Path, typer.Argument(help="Folder of the standard data set to write.")],
     *,
-    galaxies: Annotated[int, typer.Option("--galaxies", "-n", min=1, help="How many galaxies.")] = 16,
-    views: Annotated[int, typer.Option("--views", "-m", min=1, help="From how many sides each is seen.")] = 1,
+    galaxies: Annotated[int, typer.Option("--galaxies", "-n", min=1, help="Number of galaxies.")] = 16,
+    views: Annotated[
+        int, typer.Option("--views", "-m", min=1, help="Number of directions from which each galaxy is observed.")
+    ] = 1,
     seed: options.Seed = 0,
-    preset: Annotated[str, typer.Option(help=f"Size of the grid: {', '.join(GRID_PRESETS)}.")] = "tiny",
+    preset: Annotated[str, Preset] = "tiny",
     foreground: Annotated[
         bool, typer.Option("--foreground", help="Spiral-arm gas in front of the Galactic Centre instead: litter.")
     ] = False,
@@ -36,45 +40,49 @@ def mock(
     overwrite: options.Overwrite = False,
     config: options.ConfigFile = None,
     dry_run: options.DryRun = False,
-    speech: options.LongSpeech,
+    output: options.LongOutput,
 ) -> None:
-    """Make a standard data set of mock galaxies. They have a CMZ orbit, clouds, a disc, inflow and turbulence."""
-    from iris_cli.console import emit
+    """Make a standard data set of mock galaxies, with a CMZ orbit, clouds, a disc, inflow and turbulence.
+
+    Examples:
+        iris mock STANDARD --galaxies 1000 --workers 2
+        iris mock FOREGROUND --foreground -n 32
+        iris config show mock > mock.toml
+    """
     from iris_cli.mock.generate import Foregrounds, Galaxies, write_mock
     from iris_cli.signals import stop_on_signal
 
     grid = grid_preset(preset, foreground)
     maker: Foregrounds | Galaxies
     if foreground:
-        maker = Foregrounds(options.configured(ForegroundConfig, config), grid, seed)
+        maker = Foregrounds(options.Settings(ForegroundConfig, config).resolve(), grid, seed)
     else:
-        maker = Galaxies(options.configured(MockConfig, config), grid, seed, views)
+        maker = Galaxies(options.Settings(MockConfig, config).resolve(), grid, seed, views)
     if dry_run:
         from iris_cli.dry_run import show
 
-        show(_dry_run(maker, out, galaxies, workers, overwrite), speech.as_json)
+        show(_dry_run(maker, out, galaxies, workers, overwrite), output.as_json)
         return
     with stop_on_signal("nothing was kept: start again"):
-        count = write_mock(maker, out, galaxies, workers=workers, overwrite=overwrite, quiet=speech.quiet)
+        count = write_mock(maker, out, galaxies, workers=workers, overwrite=overwrite, quiet=output.quiet)
     provenance.record(out, maker.config)
-    if speech.as_json:
+    if output.as_json:
         emit({"folder": str(out), "galaxies": galaxies, "tensors": count})
     else:
         print(f"{plural(count, 'tensor')} of {plural(galaxies, 'galaxy', 'galaxies')}: {out}")
 
 
 def _dry_run(maker: Foregrounds | Galaxies, out: Path, count: int, workers: int, overwrite: bool) -> DryRun:
-    from iris_cli.dry_run import PLAIN, DryRun
+    from iris_cli.dry_run import PLAIN, DryRun, exists
     from iris_cli.mock.generate import check_replaceable
 
     check_replaceable(out)
     tensor, views = 4 * math.prod(maker.grid.tensor_shape), getattr(maker, "views", 1)
-    exists = out.exists() and not overwrite
     return DryRun(
         computes=f"{plural(count, 'galaxy', 'galaxies')} x {plural(views, 'view')}, "
         f"tensors of {' x '.join(map(str, maker.grid.tensor_shape))}",
         writes={out: count * views * (tensor + 128)},
         memory=workers * (PLAIN + TENSORS_HELD * tensor),
         processes=workers,
-        notes=(f"{out} exists: the run would need --overwrite",) if exists else (),
+        notes=() if overwrite else exists(out, "--overwrite"),
     )

@@ -8,64 +8,59 @@ import typer
 
 from iris_cli.commands import options
 from iris_cli.config.molecule import MoleculeConfig
-from iris_cli.console import plural
+from iris_cli.console import emit, plural, table
 
 
-@options.grouped
+@options.command
 def molecule(
     name: Annotated[str, typer.Argument(help="12co, 13co, c18o, or a LAMDA file.")],
     *,
-    temperature_K: Annotated[
-        float | None, typer.Option("--temperature", "-t", min=2.0, help="For critical densities, K.  [default: 50]")
-    ] = None,
-    rows: Annotated[
-        int | None, typer.Option(min=1, help="How many levels and transitions to print.  [default: 12]")
-    ] = None,
-    config: options.ConfigFile = None,
-    speech: options.Speech,
+    settings: options.Settings[MoleculeConfig],
+    output: options.Output,
 ) -> None:
-    """Levels, transitions, critical densities of a molecule."""
-    from iris_cli.console import emit
+    """Print levels, transitions and critical densities of a molecule.
+
+    Examples:
+        iris molecule 13co
+        iris molecule hcn.dat --temperature 30 --rows 5
+    """
     from iris_cli.observers.molecules import load_molecule, summary
 
-    settings = options.configured(MoleculeConfig, config, temperature_K=temperature_K, rows=rows)
-    told = summary(load_molecule(name), settings.temperature_K)
-    emit(told) if speech.as_json else _print(told, settings.rows)
+    config = settings.resolve()
+    described = summary(load_molecule(name), config.temperature_K)
+    emit(described) if output.as_json else _print(described, config.rows)
 
 
-def _print(told: dict[str, Any], rows: int) -> None:
-    from iris_cli.console import table
-
-    partners = [p["collider"] for p in told["partners"]]
-    levels, transitions = plural(len(told["levels"]), "level"), plural(len(told["lines"]), "transition")
-    print(f"{told['name']}, {told['mass_u']:g} u; {levels}, {transitions}")
-    print(told["source"])
+def _print(described: dict[str, Any], rows: int) -> None:
+    partners = [p["collider"] for p in described["partners"]]
+    levels, transitions = plural(len(described["levels"]), "level"), plural(len(described["lines"]), "transition")
+    print(f"{described['name']}, {described['mass_u']:g} u; {levels}, {transitions}")
+    print(described["source"])
     table(
         "levels",
         ("level", "energy / K", "weight"),
-        [(row["label"], f"{row['energy_K']:.4f}", f"{row['weight']:g}") for row in told["levels"][:rows]],
+        [(row["label"], f"{row['energy_K']:.4f}", f"{row['weight']:g}") for row in described["levels"][:rows]],
     )
-    critical = tuple(f"n {p}" for p in partners)
     table(
-        f"transitions; critical densities n in cm^-3 at {told['critical_density_temperature_K']:g} K",
-        ("line", "GHz", "A / s^-1", "E_u / K", *critical),
-        [_transition(line, partners) for line in told["lines"][:rows]],
+        f"transitions; critical densities n in cm^-3 at {described['critical_density_temperature_K']:g} K",
+        ("line", "GHz", "A / s^-1", "E_u / K", *(f"n {p}" for p in partners)),
+        [_transition(line, partners) for line in described["lines"][:rows]],
     )
     table(
         "collisions",
         ("with", "lines", "temperatures / K", "source"),
         [
             (p["collider"], str(p["transitions"]), f"{p['from_K']:g} … {p['to_K']:g}", p["reference"])
-            for p in told["partners"]
+            for p in described["partners"]
         ],
     )
-    if not told["collides_with_H"]:
+    if not described["collides_with_H"]:
         print(
-            "no rates with atomic hydrogen: where x_H2 is well below 0.5, non-lte lines come out too faint (13CO(2-1),"
+            "There are no collision rates with atomic hydrogen. Where x_H2 is well below 0.5, non-lte lines are too\n"
+            "faint: 13CO(2-1), optically thin, up to four times at x_H2 = 0.1. A LAMDA file with these rates fixes it."
         )
-        print("thin, x_H2 = 0.1: up to four times); a LAMDA file that has these rates mends it")
-    if (hidden := len(told["lines"]) - rows) > 0:
-        print(f"{plural(hidden, 'more transition')}: --rows {len(told['levels'])}")
+    if (hidden := len(described["lines"]) - rows) > 0:
+        print(f"{plural(hidden, 'more transition')}: --rows {len(described['levels'])}")
 
 
 def _transition(line: dict[str, Any], partners: list[str]) -> tuple[str, ...]:

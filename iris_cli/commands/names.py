@@ -1,4 +1,4 @@
-"""Names in a configuration that only those know who answer to them: networks, losses, lines, orbits."""
+"""Checks the names in a configuration that other packages define: networks, losses, lines, orbits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from iris_cli.errors import UsageError, nearest
 
 
 def check(configuration: str, config: Any) -> None:
-    """UsageError or DataError, as the command itself would raise them, for a name that nothing answers to."""
+    """UsageError or DataError for an unknown name, as the command itself would raise it."""
     if configuration in _CHECKS:
         _CHECKS[configuration](config)
 
@@ -20,10 +20,10 @@ def _train(config: Any) -> None:
     from iris_cli.reverter.networks import NETWORKS
     from iris_cli.training.optimizer import OPTIMIZERS, SCHEDULES
 
-    _known("network", config.network, NETWORKS)
-    _known("optimizer", config.optimizer.name, OPTIMIZERS)
-    _known("schedule", config.schedule.name, SCHEDULES)
-    _known("observer", config.observer, ("", *OBSERVERS))
+    _check_known("network", config.network, NETWORKS)
+    _check_known("optimizer", config.optimizer.name, OPTIMIZERS)
+    _check_known("schedule", config.schedule.name, SCHEDULES)
+    _check_known("observer", config.observer, ("", *OBSERVERS))
     physical_loss(config)
 
 
@@ -60,6 +60,6 @@ _CHECKS: dict[str, Callable[[Any], None]] = {
 }
 
 
-def _known(what: str, name: str, known: Iterable[str]) -> None:
+def _check_known(what: str, name: str, known: Iterable[str]) -> None:
     if name not in known:
         raise UsageError(f"unknown {what} '{name}'", nearest(name, filter(None, known)))

@@ -1,4 +1,9 @@
-"""Options that several commands share, said once: one by one, or in groups that `grouped` spreads."""
+"""Options of commands: those that several commands share, and those that a configuration declares.
+
+`command` turns a function into what typer reads. A parameter of the function may be one option, a group of options (a
+dataclass whose fields are options), or `Settings[TrainConfig]`: all flags that the configuration declares, and
+`--config`.
+"""
 
 from __future__ import annotations
 
@@ -7,59 +12,59 @@ import functools
 import inspect
 import os
 import sys
+import types
+import typing
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, cast, get_type_hints
+from typing import Annotated, Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
 import typer
 
-from iris_cli.config.toml import from_dict, read_toml
+from iris_cli.commands.help import COMMON
+from iris_cli.config.setting import Setting, setting_of, unit_of
+from iris_cli.config.toml import from_dict, merged, read_toml
 from iris_cli.console import LOG_EVERY, QUIET, VERBOSE
 from iris_cli.errors import UsageError
 
 T = TypeVar("T")
 
 
-def _set_pace(seconds: float | None) -> float | None:
-    if seconds is not None:
-        os.environ[LOG_EVERY] = str(seconds)
-    return seconds
+def _set(variable: str) -> Callable[[Any], Any]:
+    """A callback that keeps an option in the environment, where this process and those that it starts look for it."""
+
+    def callback(value: Any) -> Any:
+        if value not in (None, False):
+            os.environ[variable] = "1" if value is True else str(value)
+        return value
+
+    return callback
 
 
-def _speak_up(asked: bool) -> bool:
-    if asked:
-        os.environ[VERBOSE] = "1"
-    return asked
+def _common(*flags: str, **about: Any) -> Any:
+    return typer.Option(*flags, rich_help_panel=COMMON, **about)
 
 
-def _hush(asked: bool) -> bool:
-    if asked:
-        os.environ[QUIET] = "1"
-    return asked
-
-
-Seed = Annotated[int, typer.Option("--seed", help="Same seed, same bytes.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed; the same seed gives the same bytes.")]
 Workers = Annotated[int, typer.Option("--workers", "-w", min=1, help="Worker processes.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what stands in the output folder.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Keep what an earlier run finished and go on.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be read, written and needed.")]
-#: These three are taken up by their callbacks: whatever prints, here or in a process started from here, looks there.
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", callback=_hush, help="No progress on stderr.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing output.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Keep the finished part of an earlier run and continue it.")]
+ConfigFile = Annotated[Path | None, _common("--config", help="Configuration file (TOML); flags override it.")]
+DryRun = Annotated[bool, _common("--dry-run", help="Print what would be read, written and needed, and stop.")]
+Json = Annotated[bool, _common("--json", help="Print the result as JSON on stdout.")]
+Quiet = Annotated[bool, _common("--quiet", "-q", callback=_set(QUIET), help="No progress on stderr.")]
+Verbose = Annotated[
+    bool, _common("--verbose", "-v", callback=_set(VERBOSE), help="Print more, and the traceback of an error.")
+]
 LogEvery = Annotated[
     float | None,
-    typer.Option("--log-every", min=0.1, callback=_set_pace, help="Seconds between two lines of a log.  [default: 10]"),
+    _common("--log-every", min=0.1, callback=_set(LOG_EVERY), help="Seconds between log lines.  [default: 10]"),
 ]
-Verbose = Annotated[
-    bool, typer.Option("--verbose", "-v", callback=_speak_up, help="Say more; an error comes with its traceback.")
-]
-ConfigFile = Annotated[Path | None, typer.Option("--config", help="Configuration (TOML); flags win over it.")]
 
 
 @dataclass(frozen=True)
-class Speech:
-    """How a command tells its result, and how much besides."""
+class Output:
+    """How a command prints its result and its progress."""
 
     as_json: Json = False
     quiet: Quiet = False
@@ -67,75 +72,212 @@ class Speech:
 
 
 @dataclass(frozen=True)
-class LongSpeech(Speech):
-    """The same of a command that takes its time."""
+class LongOutput(Output):
+    """The same for a command that takes long."""
 
     log_every: LogEvery = None
 
 
-def grouped(command: Callable[..., None]) -> Callable[..., None]:
-    """A command that takes dataclasses of options, as one that takes the options themselves, which is what typer reads.
+# --- options that a configuration declares ----------------------------------------------------------------------------
 
-    A group's fields are `Annotated` with a `typer.Option`; the command gets it back whole. ValueError when two of its
-    options share a name.
-    """
-    hints = get_type_hints(command, include_extras=True)
-    groups: dict[str, Any] = {name: hint for name, hint in hints.items() if dataclasses.is_dataclass(hint)}
-    spread = [
-        each
-        for parameter in inspect.signature(command).parameters.values()
-        for each in _spread(parameter, hints[parameter.name])
-    ]
 
-    @functools.wraps(command)
-    def flat(**given: Any) -> None:
-        command(
-            **{
-                name: taken(groups[name], given) if name in groups else given[name]
-                for name in hints
-                if name != "return"
-            }
+@dataclass(frozen=True)
+class Settings(Generic[T]):
+    """What the user gave of a configuration: a file, and flags by their dotted keys (`noise.sigma_K`)."""
+
+    cls: type[T]
+    file: Path | None = None
+    flags: Mapping[str, Any] = field(default_factory=dict)
+
+    def resolve(self, base: Mapping[str, Any] | None = None, **changes: Any) -> T:
+        """The configuration: defaults, `base`, the file, the flags and `changes` (None: no change), in rising order.
+
+        UsageError for an unknown key or a value that is not allowed.
+        """
+        values = merged(dict(base or {}), read_toml(self.file) if self.file else {})
+        given: dict[str, Any] = {}
+        for key, value in {**self.flags, **changes}.items():
+            table, _, name = key.rpartition(".")
+            if value is not None:
+                (given.setdefault(table, {}) if table else given)[name] = value
+        for table, inner in given.items():
+            if isinstance(inner, dict) and not isinstance(values.get(table, {}), dict):
+                raise UsageError(f"{self.file}: {table} must be a table, not {values[table]!r}")
+        return from_dict(self.cls, merged(values, given), str(self.file or "command line"))
+
+
+@dataclass(frozen=True)
+class Only:
+    """`Annotated[Settings[…], Only("noise", "seed")]`: just the flags of these keys and tables."""
+
+    keys: tuple[str, ...]
+    #: Printed as the default of all of them.
+    default: str = ""
+
+    def __init__(self, *keys: str, default: str = "") -> None:
+        object.__setattr__(self, "keys", keys)
+        object.__setattr__(self, "default", default)
+
+    def has(self, key: str) -> bool:
+        return not self.keys or any(key == own or key.startswith(f"{own}.") for own in self.keys)
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A key of a configuration as an option."""
+
+    key: str
+    setting: Setting
+    kind: Any
+    default: Any
+
+    @property
+    def parameter(self) -> str:
+        return self.key.replace(".", "__")
+
+    def annotation(self, default: str) -> Any:
+        """What typer reads; `default` is printed instead of the default of the configuration."""
+        kind: Any = str if self.setting.read else list[str] if self.kind is tuple else self.kind
+        return Annotated[kind | None, self.option(default)]
+
+    def option(self, default: str = "") -> Any:
+        return typer.Option(
+            *self.setting.flags,
+            help=self._help(default),
+            metavar=self._metavar(),
+            rich_help_panel=self.setting.panel or None,
         )
 
-    flat.__signature__ = inspect.Signature(spread)  # type: ignore[attr-defined]
-    flat.__annotations__ = {parameter.name: parameter.annotation for parameter in spread}
+    def value(self, given: Any) -> Any:
+        """The value of a configuration. UsageError for text that cannot be read."""
+        if self.setting.read is None:
+            return given
+        try:
+            return self.setting.read(given)
+        except ValueError as error:
+            raise UsageError(f"{self.setting.flags[0]} {given}: {error}") from None
+
+    def _help(self, default: str) -> str:
+        default = default or self._default()
+        notes = [unit_of(self.key), f"default: {default}" if default else ""]
+        noted = "; ".join(filter(None, notes))
+        return f"{self.setting.help}{f'  [{noted}]' if noted else ''}"
+
+    def _default(self) -> str:
+        if self.default is None or self.default in ("", ()):
+            return self.setting.unset
+        if isinstance(self.default, bool):
+            on, _, off = self.setting.flags[0].partition("/")
+            return (on if self.default else off).removeprefix("--") if off else ""
+        if self.setting.interval:
+            low, high = self.default
+            return f"{low:g}" if low == high else f"{low:g}:{high:g}"
+        if isinstance(self.default, tuple):
+            return ",".join(self.default)
+        return f"{self.default:g}" if isinstance(self.default, float) else str(self.default)
+
+    def _metavar(self) -> str | None:
+        values = list(filter(None, self.setting.choices or self.setting.known))
+        listed = "<str>" if self.kind is tuple else None
+        return self.setting.metavar or (f"[{'|'.join(values)}]" if values else listed)
+
+
+def flags_of(config: Any, only: Only | None = None, table: str = "") -> Iterator[Flag]:
+    """The flags that a configuration and its tables declare; `config` holds the defaults."""
+    hints = get_type_hints(type(config))
+    for each in dataclasses.fields(config):
+        setting, default, key = setting_of(each), getattr(config, each.name), f"{table}{each.name}"
+        if dataclasses.is_dataclass(default):
+            inner = setting.inner_flags
+            for flag in flags_of(default, only, f"{key}."):
+                if inner is None or flag.key.removeprefix(f"{key}.") in inner:
+                    yield flag
+        elif setting.flags and (only is None or only.has(key)):
+            yield Flag(key, setting, _plain(hints[each.name]), default)
+
+
+def _plain(hint: Any) -> Any:
+    """`float` of `float | None`, `tuple` of `tuple[str, ...]`."""
+    if get_origin(hint) in (typing.Union, types.UnionType):
+        hint = next(inner for inner in get_args(hint) if inner is not type(None))
+    return get_origin(hint) or hint
+
+
+def option(cls: type, key: str) -> Any:
+    """One option that a configuration declares."""
+    return next(flag for flag in flags_of(cls()) if flag.key == key).option()
+
+
+# --- functions as commands --------------------------------------------------------------------------------------------
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """A function with groups of options, as one with the single options, which is what typer reads.
+
+    Its attribute `collected` makes the arguments of `function` of the options that typer has read. ValueError when two
+    options have the same name.
+    """
+    hints = get_type_hints(function, include_extras=True)
+    parameters: list[inspect.Parameter] = []
+    collect: dict[str, Callable[[Mapping[str, Any]], Any]] = {}
+    for parameter in inspect.signature(function).parameters.values():
+        spread, collect[parameter.name] = _spread(parameter, hints[parameter.name])
+        parameters += spread
+
+    def collected(given: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: collected_from(given) for name, collected_from in collect.items()}
+
+    @functools.wraps(function)
+    def flat(**given: Any) -> None:
+        function(**collected(given))
+
+    flat.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    flat.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    flat.collected = collected  # type: ignore[attr-defined]
     return flat
 
 
-def taken(group: type[T], given: Mapping[str, Any]) -> T:
-    """A group of options, out of all that a command was given."""
-    return group(**{field.name: given[field.name] for field in dataclasses.fields(cast(Any, group))})
+def _spread(parameter: inspect.Parameter, hint: Any) -> tuple[list[inspect.Parameter], Callable]:
+    """A parameter's options, by keyword only, and what makes its argument of them."""
+    only = next((about for about in getattr(hint, "__metadata__", ()) if isinstance(about, Only)), Only())
+    settings = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    if get_origin(settings) is Settings:
+        return _spread_settings(get_args(settings)[0], only)
+    if dataclasses.is_dataclass(hint):
+        hints = get_type_hints(hint, include_extras=True)
+        names = [f.name for f in dataclasses.fields(hint)]
+        spread = [
+            _keyword(f.name, hints[f.name], inspect.Parameter.empty if f.default is dataclasses.MISSING else f.default)
+            for f in dataclasses.fields(hint)
+        ]
+        return spread, lambda given: hint(**{name: given[name] for name in names})  # type: ignore[operator]
+    return [_keyword(parameter.name, hint, parameter.default)], lambda given: given[parameter.name]
 
 
-def _spread(parameter: inspect.Parameter, hint: Any) -> Iterator[inspect.Parameter]:
-    """By keyword only, so that one without a default may follow one that has it."""
-    if not dataclasses.is_dataclass(hint):
-        yield parameter.replace(annotation=hint, kind=inspect.Parameter.KEYWORD_ONLY)
-        return
-    hints = get_type_hints(hint, include_extras=True)
-    for field in dataclasses.fields(hint):
-        default = inspect.Parameter.empty if field.default is dataclasses.MISSING else field.default
-        yield inspect.Parameter(
-            field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hints[field.name]
-        )
+def _spread_settings(cls: type, only: Only) -> tuple[list[inspect.Parameter], Callable]:
+    flags = list(flags_of(cls(), only))
+    spread = [_keyword(flag.parameter, flag.annotation(only.default), None) for flag in flags]
+
+    def settings(given: Mapping[str, Any]) -> Settings:
+        values = {flag: given[flag.parameter] for flag in flags if given[flag.parameter] not in (None, [])}
+        return Settings(cls, given["config"], {flag.key: flag.value(value) for flag, value in values.items()})
+
+    return [*spread, _keyword("config", ConfigFile, None)], settings
 
 
-def configured(cls: type[T], file: Path | None, **flags: object) -> T:
-    """A configuration from its defaults, a TOML file, and the flags that were given (not None), in rising order."""
-    values = read_toml(file) if file else {}
-    values.update({name: value for name, value in flags.items() if value is not None})
-    return from_dict(cls, values, str(file) if file else "command line")
+def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
-def listed(paths: list[Path]) -> list[Path]:
-    """The paths, with `-` replaced by those on standard input, and `@FILE` by those in a file: one a line.
+def paths_of(given: list[Path]) -> list[Path]:
+    """The paths, with `-` replaced by those on standard input, and `@FILE` by those in a file, one per line.
 
-    UsageError when a list is absent or names nothing.
+    UsageError when a list is absent or empty.
     """
-    return [path for given in paths for path in _paths_of(str(given))]
+    return [path for one in given for path in _listed(str(one))]
 
 
-def _paths_of(given: str) -> list[Path]:
+def _listed(given: str) -> list[Path]:
     if given != "-" and not given.startswith("@"):
         return [Path(given)]
     where = "standard input" if given == "-" else given[1:]
@@ -145,5 +287,5 @@ def _paths_of(given: str) -> list[Path]:
         raise UsageError(f"the list {where} cannot be read: {error}") from None
     paths = [Path(line.strip()) for line in text.splitlines() if line.strip() and not line.startswith("#")]
     if not paths:
-        raise UsageError(f"{where} names no path", "one a line")
+        raise UsageError(f"the list {where} contains no path", "write one path per line")
     return paths

@@ -1,4 +1,4 @@
-"""`iris plot`: an input, a look, a figure. Each function draws one kind."""
+"""The figures of `iris plot`: each function reads the data of one kind of figure and draws it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from iris_cli.commands import plot_inputs
-from iris_cli.commands.plot_inputs import Which
+from iris_cli.commands import plot_data
+from iris_cli.commands.plot_data import Selection
 from iris_cli.config.figure import FigureConfig
 from iris_cli.config.train import Noise
 from iris_cli.errors import DataError
@@ -26,10 +26,12 @@ from iris_cli.plots.pairs import draw_pairs
 from iris_cli.plots.spectrum import draw_spectra
 from iris_cli.plots.style import style_of
 from iris_cli.plots.top_down import draw_top_down_figure
-from iris_cli.telescope.density_map import load_caption
 from iris_cli.training.test import open_stream, predictions_of
 from iris_cli.training.test_split import split_to_test
 from iris_cli.training.trained_run import open_members
+
+#: (longitude, latitude) in deg; None: the mean over all latitudes.
+Places = Sequence[tuple[float, float | None]]
 
 
 def _norm(image: NDArray, look: FigureConfig) -> Normalize:
@@ -37,12 +39,12 @@ def _norm(image: NDArray, look: FigureConfig) -> Normalize:
 
 
 def _titled(name: str, look: FigureConfig) -> str:
-    """What stands above: the sample's name, unless the look has another."""
+    """The text above: the name of the sample, unless the look has another."""
     return name if look.title is None else look.title
 
 
-def lv(path: Path, which: Which, look: FigureConfig) -> Figure:
-    found = plot_inputs.lv_image(path, which)
+def lv(path: Path, selection: Selection, look: FigureConfig) -> Figure:
+    found = plot_data.lv_image(path, selection)
     return draw_lv_figure(
         found.image,
         found.lon,
@@ -56,48 +58,47 @@ def lv(path: Path, which: Which, look: FigureConfig) -> Figure:
     )
 
 
-def top_down(path: Path, which: Which, look: FigureConfig) -> Figure:
-    density, grid, name, centre_deg = plot_inputs.top_down(path, which)
-    caption = "" if path.is_dir() else load_caption(path)
+def top_down(path: Path, selection: Selection, look: FigureConfig) -> Figure:
+    found = plot_data.top_down(path, selection)
     return draw_top_down_figure(
-        density,
-        grid,
-        title=_titled(name, look),
-        norm=_norm(density, look),
-        orbits=tracks(look.orbits, Place(grid.observer_distance_pc)),
+        found.density,
+        found.grid,
+        title=_titled(found.name, look),
+        norm=_norm(found.density, look),
+        orbits=tracks(look.orbits, Place(found.grid.observer_distance_pc)),
         colours=look.colours,
         style=style_of(look.style),
-        centre_deg=centre_deg,
-        caption=caption,
+        centre_deg=found.centre_deg,
+        caption=found.caption,
     )
 
 
-def pair(path: Path, which: Which, look: FigureConfig, run: Path | None = None, clean: bool = False) -> Figure:
-    """Observation and truth; with a run or an ensemble also what it draws, as a test sees the pair.
+def pair(path: Path, selection: Selection, look: FigureConfig, run: Path | None = None, clean: bool = False) -> Figure:
+    """Observation and truth; with a run or an ensemble also its prediction.
 
-    The noise and the litter of its training are added, unless the pair is to be `clean`.
+    The noise and the litter of the training are added, as in a test, unless `clean`.
     """
     how: dict[str, Any] = {"style": style_of(look.style), "colours": look.colours, "stretched": look.stretch}
     if run is None:
-        sample = plot_inputs.shard_sample(path, which)
-        density = plot_inputs.density_of(sample, path)
+        sample = plot_data.shard_sample(path, selection)
+        density = plot_data.density_of(sample, path)
         return draw_pairs(
             [sample.observation], [density], [], sample.grid, sample.quantity, [_titled(sample.key, look)], **how
         )
     members = open_members(run)
-    hyper = replace(members[0].hyper, observer="")
-    hyper = replace(hyper, noise=Noise(), litter="") if clean else hyper
-    split = split_to_test([str(path)], which.split, [member.checkpoint for member in members])
-    which = replace(which, split=split or None)
-    item, key = plot_inputs.shard_item(path, which)
-    shown = predictions_of(members, open_stream(hyper, [str(path)], which.split or ""), [item])
+    config = replace(members[0].hyper, observer="")
+    config = replace(config, noise=Noise(), litter="") if clean else config
+    split = split_to_test([str(path)], selection.split, [member.checkpoint for member in members])
+    selection = replace(selection, split=split or None)
+    item, key = plot_data.shard_item(path, selection)
+    shown = predictions_of(members, open_stream(config, [str(path)], selection.split or ""), [item])
     if not shown.sources:
-        raise DataError(f"sample '{key}' of {path} cannot be read", "check the folder: iris shards verify")
+        raise DataError(f"sample '{key}' of {path} cannot be read", "check the folder with `iris shards verify`")
     return draw_predictions(shown, [_titled(key, look)], **how)
 
 
-def moments(path: Path, which: Which, look: FigureConfig) -> Figure:
-    found = plot_inputs.moments(path, which)
+def moments(path: Path, selection: Selection, look: FigureConfig) -> Figure:
+    found = plot_data.moments(path, selection)
     return draw_moments(
         found.maps,
         found.lon,
@@ -111,12 +112,12 @@ def moments(path: Path, which: Which, look: FigureConfig) -> Figure:
     )
 
 
-def spectrum(path: Path, which: Which, places: Sequence[tuple[float, float | None]], look: FigureConfig) -> Figure:
-    found = plot_inputs.spectra(path, which, places)
+def spectrum(path: Path, selection: Selection, places: Places, look: FigureConfig) -> Figure:
+    found = plot_data.spectra(path, selection, places)
     return draw_spectra(
         found.spectra, found.v, found.label, title=_titled(found.name, look), style=style_of(look.style)
     )
 
 
 def losses(runs: Sequence[Path], look: FigureConfig) -> Figure:
-    return draw_losses(plot_inputs.histories(runs), title=look.title or "", style=style_of(look.style))
+    return draw_losses(plot_data.histories(runs), title=look.title or "", style=style_of(look.style))

@@ -1,7 +1,7 @@
-"""How something was made: command line, versions, configuration, time; kept in what a command writes.
+"""How an output was made: command line, versions, configuration and time, kept with the output.
 
-A folder keeps it in `commands.jsonl`, a line for each command that wrote there, beside the data: those have the same
-bytes for the same inputs, and a command line does not. Files have it inside, as words.
+A folder keeps it in `commands.jsonl`, a line for each command that wrote there. This file is apart from the data, which
+have the same bytes for the same inputs. Other files keep it as text in their headers.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from platform import python_version
@@ -24,61 +25,72 @@ FILE = "commands.jsonl"
 
 
 def command_line() -> str:
-    """As one would type it."""
+    """As a user would type it."""
     return shlex.join(["iris", *sys.argv[1:]])
 
 
 def software() -> dict[str, str]:
-    """Versions, asked of the packages' own notes: nothing is woken for it."""
+    """Versions, from the metadata of the installed packages, so that none is imported."""
     return {"iris": __version__, "python": python_version(), **_installed("numpy", "torch")}
 
 
 def _installed(*packages: str) -> dict[str, str]:
-    # Wakes the reader of e-mails, which help pages need not.
+    # Imported here because it imports the e-mail parser, which help pages do not need.
     from importlib.metadata import PackageNotFoundError, version
 
     found = {}
     for name in packages:
         try:
             found[name] = version(name)
-        except PackageNotFoundError:  # it may lie on the path and be installed nowhere
+        except PackageNotFoundError:  # on the path, but not installed
             continue
     return found
-
-
-def told(config: Any = None, exit_code: int = EXIT_DONE) -> dict[str, Any]:
-    """`config` is the resolved configuration, None for a command that has none."""
-    return {
-        "command": command_line(),
-        "folder": str(Path.cwd()),
-        "time": now(),
-        "exit_code": exit_code,
-        "software": software(),
-        "config": {} if config is None else to_dict(config),
-    }
 
 
 def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def record(folder: Path, config: Any = None, exit_code: int = EXIT_DONE) -> None:
-    """A line in the folder's `commands.jsonl`; of many ranks, the first one's. Nothing where no folder was made.
+@dataclass(frozen=True)
+class Provenance:
+    """A command that has run. `config` is the resolved configuration, empty for a command that has none."""
 
-    A line is written at once, so that tasks that share a folder do not mix theirs.
+    config: dict[str, Any]
+    exit_code: int = EXIT_DONE
+    command: str = field(default_factory=command_line)
+    folder: str = field(default_factory=lambda: str(Path.cwd()))
+    time: str = field(default_factory=now)
+    software: dict[str, str] = field(default_factory=software)
+
+    @classmethod
+    def of(cls, config: Any = None, exit_code: int = EXIT_DONE) -> Provenance:
+        return cls({} if config is None else to_dict(config), exit_code)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def lines(self, dated: bool = True) -> tuple[str, ...]:
+        """As text, for the header of a file. Figures are undated, so that the same figure has the same bytes."""
+        versions = ", ".join(f"{name} {number}" for name, number in self.software.items())
+        written = (f"written {self.time} in {self.folder}",) if dated else ()
+        configuration = f"configuration: {json.dumps(self.config)}"
+        return (f"command: {self.command}", *written, f"software: {versions}", configuration)
+
+
+def record(folder: Path, config: Any = None, exit_code: int = EXIT_DONE) -> None:
+    """Appends a line to `commands.jsonl` of the folder, from rank 0 only. Does nothing where the folder does not exist.
+
+    A line is written at once, so that the lines of tasks that share a folder do not mix.
     """
     if not folder.is_dir() or not is_rank_0():
         return
     try:
         with (folder / FILE).open("ab", buffering=0) as file:
-            file.write(f"{json.dumps(told(config, exit_code))}\n".encode())
-    except OSError as error:  # what was made is whole without it
-        warn(f"{folder / FILE} cannot be written, so {folder} does not say how it was made: {error.strerror}")
+            file.write(f"{json.dumps(Provenance.of(config, exit_code).to_dict())}\n".encode())
+    except OSError as error:  # the output is complete without it
+        warn(f"{folder / FILE} cannot be written, so {folder} has no record of this command: {error.strerror}")
 
 
 def history(config: Any = None, dated: bool = True) -> tuple[str, ...]:
-    """The same in words, for a file's header. Figures go undated: the same figure has the same bytes."""
-    versions = ", ".join(f"{name} {number}" for name, number in software().items())
-    values = {} if config is None else to_dict(config)
-    written = (f"written {now()} in {Path.cwd()}",) if dated else ()
-    return (f"command: {command_line()}", *written, f"software: {versions}", f"configuration: {json.dumps(values)}")
+    """The same as text, for the header of a file."""
+    return Provenance.of(config).lines(dated)

@@ -3,55 +3,66 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from iris_cli.commands import options, provenance
-from iris_cli.commands.cube import HEADER_BYTES, Reading, show_plan
-from iris_cli.commands.plot import FIGURE_BYTES
-from iris_cli.console import log
+from iris_cli.config.cube import RegridConfig
+from iris_cli.console import emit, log, plural
 from iris_cli.errors import UsageError
 
+if TYPE_CHECKING:
+    from iris_cli.dry_run import DryRun
+    from iris_cli.telescope.revert import RevertPlan
 
-@options.grouped
+#: Bytes of a FITS header with its history.
+HEADER_BYTES = 20_000
+
+
+@options.command
 def revert(
     inputs: Annotated[
         list[Path],
         typer.Argument(
-            metavar="RUN|CUBE",
+            metavar="RUN... CUBE...",
             help="Run folders (ensembles, .pt checkpoints), then FITS cubes or an l-v image of `iris cube`.",
         ),
     ],
     *,
     out: Annotated[Path, typer.Option("--out", "-o", help="FITS map to write.")],
-    figure: Annotated[Path | None, typer.Option("--figure", help="Figure to draw: .png, .pdf or .svg.")] = None,
-    density_unit: Annotated[str, typer.Option("--density-unit", help="Of the map: kg/m3 or Msun/pc3.")] = "kg/m3",
-    reading: Reading,
-    config: options.ConfigFile = None,
+    figure: Annotated[Path | None, typer.Option("--figure", help="Figure to write: .png, .pdf or .svg.")] = None,
+    density_unit: Annotated[
+        str, typer.Option("--density-unit", metavar="[kg/m3|Msun/pc3]", help="Unit of the map.")
+    ] = "kg/m3",
     overwrite: options.Overwrite = False,
+    settings: Annotated[options.Settings[RegridConfig], options.Only("cube")],
     dry_run: options.DryRun = False,
-    speech: options.Speech,
+    output: options.Output,
 ) -> None:
-    """Turn a telescope's cube into the view from above: a map of H2 density, and how reliable it is."""
-    regrid = reading.settings(config)
+    """Turn telescope cubes into the view from above: a map of H2 density, with an estimate of its quality.
+
+    Examples:
+        iris revert RUN cube.fits --out map.fits --figure map.png
+        iris revert ENSEMBLE east.fits west.fits --out map.fits
+        iris revert RUN lv.npz --out map.fits --density-unit Msun/pc3
+    """
+    regrid = settings.resolve()
     if regrid.grid is not None:
-        log(f"note: the grid is the run's; that of {config} is for `iris cube`")
-    settings = regrid.cube
+        log(f"note: the grid of the run is used; that of {settings.file} is for `iris cube`")
+    config = regrid.cube
     runs, cubes = divided(inputs)
-    from iris_cli.console import emit
     from iris_cli.signals import START_AGAIN, stop_on_signal
-    from iris_cli.telescope import revert as work  # wakes torch
+    from iris_cli.telescope import revert as work  # imports torch
 
     outputs = [str(path) for path in (out, figure) if path is not None]
     if dry_run:
-        plan = work.plan_revert(runs, cubes, out, figure, settings, density_unit, overwrite)
-        images = 3 + (len(plan.networks) > 1)  # map, observation and coverage, and with several networks their spread
-        writes = {out: 4 * images * math.prod(plan.input.image) + images * HEADER_BYTES}
-        if figure is not None:
-            writes[figure] = FIGURE_BYTES
-        show_plan(plan.input, inputs, writes, "a map", speech.as_json, networks=plan.networks)
+        from iris_cli.dry_run import show
+
+        plan = work.plan_revert(runs, cubes, out, figure, config, density_unit, overwrite)
+        show(_dry_run(plan, inputs, out, figure), output.as_json, **asdict(plan.input), networks=plan.networks)
         return
     with stop_on_signal(START_AGAIN):
         made = work.revert(
@@ -59,13 +70,13 @@ def revert(
             cubes,
             out=out,
             figure=figure,
-            config=settings,
+            config=config,
             unit=density_unit,
             overwrite=overwrite,
-            quiet=speech.quiet,
-            history=provenance.history(settings),
+            quiet=output.quiet,
+            history=provenance.history(config),
         )
-    if speech.as_json:
+    if output.as_json:
         emit({"outputs": outputs, **made.to_dict()})
     else:
         print("\n".join([*made.record.sentences(), *outputs]))
@@ -80,3 +91,20 @@ def divided(inputs: list[Path]) -> tuple[list[Path], list[Path]]:
     if not cubes:
         raise UsageError("no cube was named", "name a FITS cube after the run")
     return runs, cubes
+
+
+def _dry_run(plan: RevertPlan, reads: list[Path], out: Path, figure: Path | None) -> DryRun:
+    """Writes map, observation and coverage, and with several networks their spread."""
+    from iris_cli.dry_run import FIGURE_BYTES, WITH_TORCH, DryRun, size_of
+
+    cubes, image = plan.input.cubes, plan.input.image
+    images = 3 + (len(plan.networks) > 1)
+    written = {out: images * (4 * math.prod(image) + HEADER_BYTES)}
+    source = f" from {plural(len(cubes), 'cube')}, latitude by {plan.input.latitude}" if cubes else ""
+    return DryRun(
+        computes=f"a map of {' x '.join(map(str, image))} pixels{source}",
+        reads={path: size_of([path] if path.is_file() else path.rglob("best.pt")) for path in reads},
+        writes=written if figure is None else {**written, figure: FIGURE_BYTES},
+        memory=WITH_TORCH + int(2**30 * plan.input.working_GiB),
+        notes=tuple(note for cube in cubes for note in cube.notes),
+    )

@@ -1,4 +1,4 @@
-"""`iris shards info|verify|preview|merge|index`: what lies in a shard folder, and whether it is sound."""
+"""`iris shards info|verify|preview|merge|index`: the contents of a shard folder, and whether it is intact."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from iris_cli.commands import options, provenance
-from iris_cli.console import plural
+from iris_cli.commands.help import Command, Group
+from iris_cli.console import emit, log, plural, progress, table
 from iris_cli.errors import EXIT_UNVERIFIED, DataError, IrisError
 
 if TYPE_CHECKING:
@@ -19,83 +20,91 @@ if TYPE_CHECKING:
     from shards.statistics import Statistics
     from shards.verify import VerifyReport
 
-app = typer.Typer(help="What lies in a shard folder, and whether it is sound.", no_args_is_help=True)
+app = typer.Typer(cls=Group, help="Inspect, verify, preview or index a shard folder.", no_args_is_help=True)
 
 Folder = Annotated[Path, typer.Argument(help="Shard folder.")]
 
 
-@app.command()
-@options.grouped
-def info(folder: Folder, *, speech: options.Speech) -> None:
-    """Tell what a folder holds. Counts, bytes, arrays, units, statistics, grid and provenance, from the index alone."""
-    from iris_cli.console import emit
+@app.command(cls=Command)
+@options.command
+def info(folder: Folder, *, output: options.Output) -> None:
+    """Print counts, bytes, arrays, units, statistics, grid and provenance, from the index alone.
+
+    Examples:
+        iris shards info SHARDS
+        iris shards info SHARDS --json
+    """
     from shards.index import Index
 
     index = Index.open(folder)
-    if speech.as_json:
-        emit(described(index))
+    if output.as_json:
+        emit(summary(index))
     else:
         _print_info(index)
 
 
-@app.command()
-@options.grouped
+@app.command(cls=Command)
+@options.command
 def verify(
     folders: Annotated[list[Path], typer.Argument(help="Shard folders; - or @FILE for a list.")],
     *,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Rebuild records and index from the tars that are sound, then verify.")
+        bool, typer.Option("--repair", help="Rebuild records and index from the intact tars, then verify.")
     ] = False,
-    dry_run: options.DryRun = False,
-    speech: options.LongSpeech,
+    output: options.LongOutput,
 ) -> None:
-    """Check every checksum and decode every member. Exit code 3 and a list if anything is not as promised."""
-    from iris_cli.console import emit
+    """Check every checksum and decode every member. Lists the faults and exits with code 3 if there are any.
 
-    folders = options.listed(folders)
-    if dry_run:
-        what = "records and index of the tars that are sound, and " if repair else ""
-        _tell(f"{what}every checksum and member of {plural(len(folders), 'folder')}", folders, repair, speech)
-        return
-    verdicts = {folder: _verdict(folder, repair, speech.quiet) for folder in folders}
-    if speech.as_json:
-        told = [{"folder": str(folder), **verdict.to_json()} for folder, verdict in verdicts.items()]
-        emit(told[0] if len(told) == 1 else {"sound": all(one["sound"] for one in told), "folders": told})
+    Examples:
+        iris shards verify SHARDS
+        iris shards verify SHARDS --repair
+        iris shards verify @folders.txt --json
+    """
+
+    folders = options.paths_of(folders)
+    results = {folder: _verify(folder, repair, output.quiet) for folder in folders}
+    if output.as_json:
+        dicts = [{"folder": str(folder), **result.to_json()} for folder, result in results.items()]
+        emit(dicts[0] if len(dicts) == 1 else {"sound": all(one["sound"] for one in dicts), "folders": dicts})
     else:
-        for folder, verdict in verdicts.items():
-            _print_verdict(folder, verdict)
-    if not all(verdict.sound for verdict in verdicts.values()):
+        for folder, result in results.items():
+            _print_result(folder, result)
+    if not all(result.sound for result in results.values()):
         raise typer.Exit(EXIT_UNVERIFIED)
 
 
-def _verdict(folder: Path, repair: bool, quiet: bool) -> VerifyReport:
-    from iris_cli.console import log, progress
+def _verify(folder: Path, repair: bool, quiet: bool) -> VerifyReport:
     from shards import verify as checks
 
     tars = len(list(folder.glob("*.tar")))
     if repair:
         with progress("repairing", tars, quiet=quiet) as bar:
-            mended = checks.repair(folder, on_progress=bar.advance)
+            index = checks.repair(folder, on_progress=bar.advance)
         provenance.record(folder)
-        log(f"the index now holds {plural(mended.count(), 'sample')} in {plural(len(mended.shards), 'shard')}")
+        log(f"the index now holds {plural(index.count(), 'sample')} in {plural(len(index.shards), 'shard')}")
     with progress("verifying", tars, quiet=quiet) as bar:
         return checks.verify(folder, on_progress=bar.advance)
 
 
-@app.command()
-@options.grouped
+@app.command(cls=Command)
+@options.command
 def preview(
     folder: Folder,
     *,
-    number: Annotated[int, typer.Option("--number", "-n", min=0, help="Which sample, counted within the split.")] = 0,
-    split: Annotated[str | None, typer.Option(help="Which split.  [default: the first]")] = None,
-    key: Annotated[str | None, typer.Option(help="The sample of this key instead.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="A PNG, PDF or SVG to write.")] = None,
-    dry_run: options.DryRun = False,
-    speech: options.Speech,
+    number: Annotated[
+        int, typer.Option("--number", "-n", min=0, help="Number of the sample within the split, from 0.")
+    ] = 0,
+    split: Annotated[str | None, typer.Option(help="Split of the sample.  [default: the first]")] = None,
+    key: Annotated[str | None, typer.Option(help="Key of the sample, instead of its number.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="PNG, PDF or SVG to write.")] = None,
+    output: options.Output,
 ) -> None:
-    """Show a sample: drawn in the terminal, or with --out as a figure."""
-    from iris_cli.console import emit
+    """Show a sample in the terminal, or with --out as a figure.
+
+    Examples:
+        iris shards preview SHARDS
+        iris shards preview SHARDS --split test -n 3 --out sample.png
+    """
     from shards.index import Index
     from shards.reader import Reader
 
@@ -103,15 +112,12 @@ def preview(
     chosen = _chosen(index, number, split, key)
     reader = Reader(index)
     title = f"{reader.key(chosen)} ({reader.split(chosen)})"
-    if dry_run:
-        _tell(f"sample {title}", [folder], False, speech, out)
-        return
     arrays = reader.read_new(chosen)
     if out is not None:
         _save_figure(index, arrays, title, out)
-    if speech.as_json:
-        told = {"key": reader.key(chosen), "split": reader.split(chosen), "info": reader.info(chosen)}
-        emit({**told, "figure": None if out is None else str(out)})
+    if output.as_json:
+        figure = None if out is None else str(out)
+        emit({"key": reader.key(chosen), "split": reader.split(chosen), "info": reader.info(chosen), "figure": figure})
     elif out is not None:
         print(out)
     else:
@@ -120,97 +126,61 @@ def preview(
             print(line)
 
 
-@app.command()
-@options.grouped
-def merge(folder: Folder, *, dry_run: options.DryRun = False, speech: options.Speech) -> None:
-    """Close a set that several jobs wrote. Checks that no shard is missing, and writes the index."""
-    from iris_cli.console import emit
-    from shards.finalize import merge_set
-    from shards.set_plan import PlanRecord
+@app.command(cls=Command)
+@options.command
+def merge(folder: Folder, *, output: options.Output) -> None:
+    """Write the index of a data set that several jobs wrote, after a check that no shard is missing.
 
-    if dry_run:
-        missing = PlanRecord.read(folder).unfinished(folder)
-        lacks = f"{plural(len(missing), 'shard is', 'shards are')} missing"
-        _tell(f"the index of the set; {lacks}", [folder], True, speech)
-        return
+    Examples:
+        iris shards merge SHARDS
+    """
+    from shards.finalize import merge_set
+
     index = merge_set(folder)
     provenance.record(folder)
-    if speech.as_json:
-        emit(described(index))
+    if output.as_json:
+        emit(summary(index))
     else:
         print(f"{plural(index.count(), 'sample')} in {plural(len(index.shards), 'shard')}: {folder}")
     if index.failed:
         raise DataError(
             f"{plural(index.failed, 'input')} failed",
-            f"{folder / 'failures.jsonl'} lists them; mend them, then `--retry-failed`",
+            f"{folder / 'failures.jsonl'} lists them; fix them, then iris preobserve --retry-failed",
         )
 
 
-@app.command("index")
-@options.grouped
-def index_foreign(
+@app.command("index", cls=Command)
+@options.command
+def index_folder(
     folder: Annotated[Path, typer.Argument(help="Folder of uncompressed tars with .npy members.")],
     *,
     split: Annotated[
-        str | None,
-        typer.Option(help="Split of all tars.  [default: what a name like validation-0001.tar says, or train]"),
+        str | None, typer.Option(help="Split of all tars.  [default: from names like validation-0001.tar, else train]")
     ] = None,
-    dry_run: options.DryRun = False,
-    speech: options.LongSpeech,
+    output: options.LongOutput,
 ) -> None:
-    """Make another program's tars usable. They must be uncompressed and laid out in WebDataset's manner."""
-    from iris_cli.console import emit, progress
+    """Write the index of tars of another program. They must be uncompressed and in the layout of WebDataset.
+
+    Examples:
+        iris shards index FOLDER
+        iris shards index FOLDER --split train
+    """
     from shards.index_tars import index_tars
 
-    if dry_run:
-        _tell(
-            f"a record of {plural(len(list(folder.glob('*.tar'))), 'tar')} each, and an index", [folder], True, speech
-        )
-        return
-    with progress("indexing", quiet=speech.quiet) as bar:
+    with progress("indexing", quiet=output.quiet) as bar:
         index = index_tars(folder, split=split, on_progress=bar.advance)
     provenance.record(folder)
-    if speech.as_json:
-        emit(described(index))
+    if output.as_json:
+        emit(summary(index))
     else:
         _print_info(index)
-
-
-#: Records and index take about this share of the bytes of their tars.
-RECORDS_SHARE = 0.01
-
-
-def _tell(what: str, folders: list[Path], writes: bool, speech: options.Speech, figure: Path | None = None) -> None:
-    """A dry run: tars are read, and where `writes` is set, records and index are written beside them."""
-    from iris_cli.commands.plot import FIGURE_BYTES
-    from iris_cli.dry_run import PLAIN, DryRun, show, size_of
-
-    for folder in folders:
-        if not folder.is_dir():
-            raise DataError(f"{folder} is not a folder")
-    tars = {folder: size_of(folder.glob("*.tar")) for folder in folders}
-    written = (
-        {folder: size_of(folder.glob("*.json")) or int(RECORDS_SHARE * tars[folder]) for folder in folders}
-        if writes
-        else {}
-    )
-    largest = max((path.stat().st_size for folder in folders for path in folder.glob("*.tar")), default=0)
-    show(
-        DryRun(
-            computes=what,
-            reads=tars,
-            writes=written if figure is None else {figure: FIGURE_BYTES},
-            memory=PLAIN + largest,
-        ),
-        speech.as_json,
-    )
 
 
 # --- info -------------------------------------------------------------------------------------------------------------
 
 
-def described(index: Index) -> dict[str, Any]:
-    """Everything that the index knows but the shards one by one."""
+def summary(index: Index) -> dict[str, Any]:
+    """Everything in the index except the single shards, as JSON."""
     sizes = {split: sum(e.size for e in index.shards if e.split == split) for split in index.splits}
     return {
         "folder": str(index.folder),
@@ -232,13 +202,11 @@ def described(index: Index) -> dict[str, Any]:
 
 
 def _print_info(index: Index) -> None:
-    from iris_cli.console import table
-
-    told = described(index)
+    splits = summary(index)["splits"]
     table(
         str(index.folder),
         ("split", "samples", "shards", "size"),
-        [(split, str(v["samples"]), str(v["shards"]), _bytes(v["bytes"])) for split, v in told["splits"].items()],
+        [(split, str(v["samples"]), str(v["shards"]), _bytes(v["bytes"])) for split, v in splits.items()],
     )
     table(
         "arrays",
@@ -301,26 +269,26 @@ def _lines(path: str, value: Any) -> Iterator[str]:
 # --- verify -----------------------------------------------------------------------------------------------------------
 
 
-def _print_verdict(folder: Path, verdict: VerifyReport) -> None:
-    for note in verdict.notes:
+def _print_result(folder: Path, result: VerifyReport) -> None:
+    for note in result.notes:
         print(f"note: {note}")
-    for fault in verdict.faults:
+    for fault in result.faults:
         print(f"fault: {fault}")
-    state = "sound" if verdict.sound else f"NOT SOUND, {plural(len(verdict.faults), 'fault')}"
-    samples, shards = plural(verdict.samples, "sample"), plural(verdict.shards, "shard")
-    print(f"{folder}: {state}; {samples} in {shards}, {_bytes(verdict.bytes)}")
+    state = "sound" if result.sound else f"NOT SOUND, {plural(len(result.faults), 'fault')}"
+    samples, shards = plural(result.samples, "sample"), plural(result.shards, "shard")
+    print(f"{folder}: {state}; {samples} in {shards}, {_bytes(result.bytes)}")
 
 
 # --- preview ----------------------------------------------------------------------------------------------------------
 
 
 def _chosen(index: Index, number: int, split: str | None, key: str | None) -> int:
-    """A sample's number in the set. DataError when there is none of that number or key."""
+    """Number of a sample in the data set. DataError when there is no sample of that number or key."""
     if key is not None:
-        table = index.samples(split)
-        found = table.number[table.key == key]
+        samples = index.samples(split)
+        found = samples.number[samples.key == key]
         if not len(found):
-            hint = f"the first is called '{table.key[0]}'" if len(table.key) else "it holds none at all"
+            hint = f"the first is '{samples.key[0]}'" if len(samples.key) else "it holds no sample"
             raise DataError(f"{index.folder} has no sample '{key}'", hint)
         return int(found[0])
     numbers = index.numbers(split if split is not None else next(iter(index.splits), None))
@@ -330,7 +298,7 @@ def _chosen(index: Index, number: int, split: str | None, key: str | None) -> in
 
 
 def _grid(index: Index) -> Grid | None:
-    """The grid that the set's attributes name; None for sets from elsewhere."""
+    """The grid in the attributes of the data set; None for data sets of other programs."""
     from iris_cli.config.grid import Grid
     from iris_cli.config.toml import from_dict
 

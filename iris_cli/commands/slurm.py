@@ -1,188 +1,341 @@
-"""`iris slurm preobserve|train|test … > job.sh`: a complete batch script on stdout; `sbatch job.sh` starts it."""
+"""`iris slurm preobserve|train|test … > job.sh`: a complete batch script on stdout; `sbatch job.sh` starts it.
+
+All scripts work in the same way. The work runs in the background, so that the shell receives signals: SLURM's own some
+time before the time limit (`--signal=B:USR1@…`), or the TERM of a pre-emption. The shell passes them on, the work saves
+and exits with code 75, and the job goes back into the queue, where it resumes from what was saved.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import re
+import shlex
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
 from iris_cli.commands import names, options
 from iris_cli.commands.evaluate import evaluate as test_command
+from iris_cli.commands.help import Command, Group
 from iris_cli.commands.preobserve import preobserve as preobserve_command
-from iris_cli.commands.preobserve import resolved as observing
-from iris_cli.commands.train import TrainCommand, resolved
+from iris_cli.commands.train import TrainCommand, absolute
 from iris_cli.commands.train import train as train_command
 from iris_cli.config.slurm import SlurmConfig
-from iris_cli.errors import UsageError
+from iris_cli.errors import EXIT_INTERRUPTED, EXIT_REQUEUE, UsageError
 
-app = typer.Typer(help="Write batch scripts for a cluster under SLURM.", no_args_is_help=True)
+app = typer.Typer(cls=Group, help="Write batch scripts for a cluster with SLURM.", no_args_is_help=True)
+
+#: A job that was requeued so often is not pre-empted, it is broken.
+MOST_RESTARTS = 100
+#: `-w 4`, `-w4`, `-qw4`: the option's short form, alone or joined to its value and to flags.
+_WORKERS = re.compile(r"-[qv]*w(\d.*|=.*)?")
+#: The script's options come first; from the first word of the other command on, everything is that command's.
+OWN_OPTIONS_FIRST = {"allow_interspersed_args": False}
+#: Keys of SlurmConfig that only arrays, or only ranks, have.
+ARRAY_KEYS, RANKS_KEYS = ("array", "at_once"), ("nodes", "gpus_per_node", "ranks_per_node")
+COMMON_KEYS = ("cpus", "memory", "time", "partition", "account", "name", "log", "lead_s", "sbatch")
 
 Words = Annotated[list[str], typer.Argument(help="What follows `iris COMMAND`: data first, then its options.")]
+ArraySettings = Annotated[options.Settings[SlurmConfig], options.Only(*ARRAY_KEYS, *COMMON_KEYS)]
+RanksSettings = Annotated[options.Settings[SlurmConfig], options.Only(*RANKS_KEYS, *COMMON_KEYS)]
 
 
-@dataclass(frozen=True)
-class Job:
-    """What every job asks of the cluster; None where the configuration, or the kind of job, decides."""
+@app.command(cls=Command, context_settings=OWN_OPTIONS_FIRST)
+@options.command
+def preobserve(
+    words: Words, *, settings: ArraySettings, quiet: options.Quiet = False, verbose: options.Verbose = False
+) -> None:
+    """Write a job array whose tasks share the shards of a data set; the last task to finish writes the index.
 
-    cpus: Annotated[
-        int | None, typer.Option("--cpus", min=1, help="Cores of each node.  [default: 4; training, test: 8]")
-    ] = None
-    mem: Annotated[str | None, typer.Option("--mem", help="Memory of each node, e.g. 32G.")] = None
-    time: Annotated[
-        str | None,
-        typer.Option(
-            "--time", "-t", help="Longest duration of one start; a job goes on after it.  [default: 24 h; test: 4 h]"
-        ),
-    ] = None
-    partition: Annotated[str | None, typer.Option("--partition", "-p", help="Queue.")] = None
-    account: Annotated[str | None, typer.Option("--account", "-A", help="Whose budget.")] = None
-    name: Annotated[str | None, typer.Option("--name", help="Name of the job.  [default: iris-COMMAND]")] = None
-    log: Annotated[
-        str | None, typer.Option("--log", help="Log file, appended to; its folder must exist.  [default: NAME-ID]")
-    ] = None
-    lead: Annotated[
-        int | None, typer.Option("--lead", min=10, help="Seconds before the end to save and stop.  [default: 120]")
-    ] = None
-    sbatch: Annotated[
-        list[str] | None,
-        typer.Option("--sbatch", help="A further option of sbatch, e.g. --sbatch=--qos=long; repeatable."),
-    ] = None
-    config: options.ConfigFile = None
-    quiet: options.Quiet = False
-    verbose: options.Verbose = False
-
-    def settings(self, **flags: object) -> SlurmConfig:
-        return options.configured(
-            SlurmConfig,
-            self.config,
-            cpus=self.cpus,
-            memory=self.mem,
-            time=self.time,
-            partition=self.partition,
-            account=self.account,
-            name=self.name,
-            log=self.log,
-            lead_s=self.lead,
-            sbatch=self.sbatch or None,
-            **flags,
-        )
-
-
-@dataclass(frozen=True)
-class ArrayJob(Job):
-    """Many tasks, each for itself."""
-
-    array: Annotated[int | None, typer.Option("--array", min=1, help="Tasks that share the work.  [default: 8]")] = None
-    at_once: Annotated[
-        int | None, typer.Option(min=0, help="Tasks that run at the same time; 0: as many as the cluster lets.")
-    ] = None
-
-
-@dataclass(frozen=True)
-class RanksJob(Job):
-    """Ranks that work together."""
-
-    nodes: Annotated[int | None, typer.Option(min=1, help="Machines; torchrun joins their ranks.  [default: 1]")] = None
-    gpus: Annotated[
-        int | None, typer.Option("--gpus", min=0, help="GPUs of each node, and a rank for each.  [default: 1]")
-    ] = None
-    ranks: Annotated[int | None, typer.Option(min=1, help="Ranks of each node, if not one for each GPU.")] = None
-
-
-#: Our options come first; from the first word of the other command on, everything is that command's.
-OURS_FIRST = {"allow_interspersed_args": False}
-
-
-@app.command(context_settings=OURS_FIRST)
-@options.grouped
-def preobserve(words: Words, *, job: ArrayJob) -> None:
-    """An array of tasks that share the shards of a set. Whoever finishes last closes it."""
-    from iris_cli import slurm
-
+    Examples:
+        iris slurm preobserve --array 16 STANDARD SHARDS > job.sh
+        iris slurm preobserve --config site.toml STANDARD SHARDS -w 8 > job.sh
+    """
     given = parsed("preobserve", preobserve_command, words)
     if "-" in map(str, given["standard"]):
         raise UsageError("a batch job has no standard input", "write the list into a file: @FILE")
-    names.check("preobserve", observing(given))  # what cannot be is told now
-    settings = job.settings(array=job.array, at_once=job.at_once)
-    request = slurm.Request(
-        array=settings.array, at_once=settings.at_once, **_asked(settings, "preobserve", cpus=4, time="24:00:00")
+    names.check("preobserve", given["settings"].resolve())  # an unknown name is an error now, not in the queue
+    config = settings.resolve()
+    request = Request(
+        array=config.array, at_once=config.at_once, **_requested(config, "preobserve", cpus=4, time="24:00:00")
     )
-    print(slurm.preobserve(words, request, given["out"]), end="")
+    print(preobserve_script(words, request, given["out"]), end="")
 
 
-@app.command(context_settings=OURS_FIRST)
-@options.grouped
-def train(words: Words, *, job: RanksJob) -> None:
-    """A training on one node or several. After each time limit or pre-emption it goes on by itself."""
-    from iris_cli import slurm
+@app.command(cls=Command, context_settings=OWN_OPTIONS_FIRST)
+@options.command
+def train(
+    words: Words, *, settings: RanksSettings, quiet: options.Quiet = False, verbose: options.Verbose = False
+) -> None:
+    """Write a job that trains on one node or several, and resumes after each time limit or pre-emption.
 
+    Examples:
+        iris slurm train --gpus 4 SHARDS --out RUN > job.sh
+        iris slurm train --nodes 2 --time 12:00:00 SHARDS --out RUN > job.sh
+    """
     given = parsed("train", train_command, words)
-    hyper = resolved(given)
-    names.check("train", hyper)
-    if "TERM" not in hyper.stop_signals:
+    config = given["settings"].resolve(data=absolute(given["data"]))
+    names.check("train", config)
+    if "TERM" not in config.stop_signals:
         raise UsageError(
-            "the script passes each signal on as TERM, which the training's stop_signals leave out", "add TERM to them"
+            "the script passes each signal on as TERM, which is not among the training's stop_signals", "add TERM"
         )
-    print(slurm.train(words, _of_ranks("train", given, job, time="24:00:00")), end="")
+    print(train_script(words, _ranks_request("train", given, settings, time="24:00:00")), end="")
 
 
-@app.command("test", context_settings=OURS_FIRST)
-@options.grouped
-def evaluate(words: Words, *, job: RanksJob) -> None:
-    """A test on one node or several."""
-    from iris_cli import slurm
+@app.command("test", cls=Command, context_settings=OWN_OPTIONS_FIRST)
+@options.command
+def evaluate(
+    words: Words, *, settings: RanksSettings, quiet: options.Quiet = False, verbose: options.Verbose = False
+) -> None:
+    """Write a job that tests on one node or several.
 
+    Examples:
+        iris slurm test --gpus 1 RUN SHARDS --report REPORT > job.sh
+    """
     given = parsed("test", test_command, words)
-    print(slurm.test(words, _of_ranks("test", given, job, time="4:00:00")), end="")
+    print(test_script(words, _ranks_request("test", given, settings, time="4:00:00")), end="")
 
 
-def _of_ranks(command: str, given: dict[str, Any], job: RanksJob, time: str) -> Any:
-    """The request of a job of ranks, after a look at its command's options."""
-    from iris_cli import slurm
-
-    settings = job.settings(nodes=job.nodes, gpus_per_node=job.gpus, ranks_per_node=job.ranks)
-    if given["nproc_per_node"] or (given["torchrun"] and settings.nodes > 1):
+def _ranks_request(command: str, given: dict[str, Any], settings: options.Settings[SlurmConfig], time: str) -> Request:
+    """UsageError for options of the other command that the script sets itself."""
+    config = settings.resolve()
+    if given["processes"].nproc_per_node or (given["processes"].torchrun and config.nodes > 1):
         raise UsageError(
-            "--nproc-per-node and --torchrun are the script's own to give",
-            f"iris slurm {command} --nodes N --ranks M …",
+            "the script itself sets --nproc-per-node and --torchrun", f"iris slurm {command} --nodes N --ranks M …"
         )
-    return slurm.Request(
-        nodes=settings.nodes,
-        gpus_per_node=settings.gpus_per_node,
-        ranks_per_node=settings.ranks_per_node or max(1, settings.gpus_per_node),
-        **_asked(settings, command, cpus=8, time=time),
+    return Request(
+        nodes=config.nodes,
+        gpus_per_node=config.gpus_per_node,
+        ranks_per_node=config.ranks_per_node or max(1, config.gpus_per_node),
+        **_requested(config, command, cpus=8, time=time),
     )
 
 
-def _asked(settings: SlurmConfig, command: str, cpus: int, time: str) -> dict[str, Any]:
-    """What all jobs ask; `cpus` and `time` are this one's defaults."""
-    return {
-        "cpus": settings.cpus or cpus,
-        "memory": settings.memory,
-        "time": settings.time or time,
-        "partition": settings.partition,
-        "account": settings.account,
-        "name": settings.name or f"iris-{command}",
-        "log": settings.log,
-        "lead_s": settings.lead_s,
-        "sbatch": settings.sbatch,
-    }
+def _requested(config: SlurmConfig, command: str, cpus: int, time: str) -> dict[str, Any]:
+    """What all jobs request; `cpus` and `time` are the defaults of this one."""
+    same = {key: getattr(config, key) for key in ("memory", "partition", "account", "log", "lead_s", "sbatch")}
+    return {**same, "cpus": config.cpus or cpus, "time": config.time or time, "name": config.name or f"iris-{command}"}
 
 
 def parsed(name: str, function: Callable, words: list[str]) -> dict[str, Any]:
-    """A command's options as it would see them; its own usage errors, now rather than after a night in the queue."""
+    """The arguments of a command, with its own usage errors now rather than after hours in the queue."""
     from typer.main import get_command
 
     alone = typer.Typer(add_completion=False, rich_markup_mode=None)
-    alone.command(cls=TrainCommand if name == "train" else TyperCommand)(function)
+    alone.command(cls=TrainCommand if name == "train" else Command)(function)
     context = get_command(alone).make_context(f"iris {name}", list(words))
     config = context.params.get("config")
     if config is not None:
         from iris_cli.config.catalogue import read
 
         read(Path(config), "train" if name == "test" else name)
-    return dict(context.params)
+    collected: dict[str, Any] = function.collected(context.params)  # type: ignore[attr-defined]
+    return collected
+
+
+# --- scripts ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Request:
+    """The request of a job. `array` tasks share the shards of a data set, `nodes` the batches of a training."""
+
+    array: int = 0
+    at_once: int = 0
+    nodes: int = 1
+    gpus_per_node: int = 0
+    ranks_per_node: int = 1
+    cpus: int = 4
+    memory: str = ""
+    time: str = "24:00:00"
+    partition: str = ""
+    account: str = ""
+    name: str = "iris"
+    log: str = ""
+    lead_s: int = 120
+    #: Further options of sbatch, as on its command line.
+    sbatch: tuple[str, ...] = ()
+
+    def directives(self) -> Iterator[str]:
+        """The #SBATCH lines. UsageError for text that such a line cannot hold."""
+        log = self.log or ("%x-%A_%a.log" if self.array else "%x-%j.log")
+        array = f"0-{self.array - 1}{f'%{self.at_once}' if self.at_once else ''}" if self.array else ""
+        requested = {
+            "job-name": self.name,
+            "array": array,
+            "nodes": self.nodes,
+            "ntasks-per-node": 1,
+            "gpus-per-node": self.gpus_per_node or "",
+            "cpus-per-task": self.cpus,
+            "mem": self.memory,
+            "time": self.time,
+            "partition": self.partition,
+            "account": self.account,
+            "output": log,
+            "open-mode": "append",
+            "signal": f"B:USR1@{self.lead_s}",
+        }
+        yield from (f"#SBATCH --{name}={_directive(str(value))}" for name, value in requested.items() if value != "")
+        yield "#SBATCH --requeue"
+        yield from (f"#SBATCH {_directive(option)}" for option in self.sbatch)
+
+
+def _directive(value: str) -> str:
+    """A value as sbatch, which reads these lines itself, quotes it; for the shell they are comments."""
+    if re.search(r"[\n\r\"'\\]", value):
+        raise UsageError(f"{value!r} cannot be used in a line of #SBATCH", "remove quotes, backslashes and line breaks")
+    return f'"{value}"' if re.search(r"[\s#]", value) else value
+
+
+def preobserve_script(words: Sequence[str], request: Request, out: Path) -> str:
+    """`words` are those of `iris preobserve`. Array tasks divide the shards of `out`; the last writes the index."""
+    many = (
+        ()
+        if _given(words, "--workers") or any(_WORKERS.fullmatch(word) for word in words)
+        else ("--workers", Raw('"${SLURM_CPUS_PER_TASK:-1}"'))
+    )
+    first, again = _restartable(words, "--resume")
+    if "--overwrite" not in words:
+        first = again
+    body = _work(["preobserve", *first, *many], ["preobserve", *again, *many])
+    ending = (
+        "# The last task to finish writes index.json. If it is missing when all have ended, read the logs, then:",
+        f"#   {_line([*_iris(), 'shards', 'merge', str(out)])}",
+    )
+    threads = "export OMP_NUM_THREADS=1  # the workers share the cores"
+    return _script("preobserve", words, request, [threads, *body], ending)
+
+
+def train_script(words: Sequence[str], request: Request) -> str:
+    """`words` are those of `iris train`. Several nodes: srun starts a torchrun on each, and they join their ranks."""
+    first, again = _restartable(words, "--resume", "auto")
+    return _script("train", words, request, _ranks("train", first, again, request))
+
+
+def test_script(words: Sequence[str], request: Request) -> str:
+    """`words` are those of `iris test`. A test that is stopped starts again."""
+    return _script("test", words, request, _ranks("test", words, words, request))
+
+
+class Raw(str):
+    """A word that the shell expands."""
+
+
+def _restartable(words: Sequence[str], *resume: str) -> tuple[list[str], list[str]]:
+    """The words of the first start, as given, and of those after it, which resume instead of overwriting."""
+    kept = [word for word in words if word != "--overwrite"]
+    return list(words), kept if _given(words, "--resume") else [*kept, *resume]
+
+
+def _given(words: Iterable[str], *options: str) -> bool:
+    return any(word == option or word.startswith(f"{option}=") for word in words for option in options)
+
+
+def _ranks(command: str, first: Sequence[str], again: Sequence[str], request: Request) -> list[str]:
+    threads = f"export OMP_NUM_THREADS={max(1, request.cpus // request.ranks_per_node)}  # for each rank"
+    if request.nodes == 1:
+        ranks = ["--nproc-per-node", str(request.ranks_per_node)] if request.ranks_per_node > 1 else []
+        return [threads, *_work([command, *first, *ranks], [command, *again, *ranks])]
+    rendezvous = (
+        f"--nnodes={request.nodes} --rdzv-backend=c10d --rdzv-endpoint=$head:$port "
+        "--rdzv-id=$SLURM_JOB_ID-${SLURM_RESTART_COUNT:-0}"
+    )
+    ranks = ["--nproc-per-node", str(request.ranks_per_node), "--torchrun", Raw(f'"{rendezvous}"')]
+    srun = ["srun", Raw('--cpus-per-task="${SLURM_CPUS_PER_TASK:-1}"')]
+    return [
+        threads,
+        "# The rendezvous of the ranks of all nodes.",
+        'head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)',
+        "port=$((20000 + SLURM_JOB_ID % 20000))",
+        *_work([command, *first, *ranks], [command, *again, *ranks], srun),
+    ]
+
+
+def _iris() -> list[str]:
+    return [sys.executable, "-m", "iris_cli"]
+
+
+def _work(first: Sequence[str], again: Sequence[str], launcher: Sequence[str] = ()) -> list[str]:
+    """Lines that start the work as requested, and after a restart so that it resumes."""
+    starter = [*launcher, *_iris()]
+    if list(first) == list(again):
+        return [f"{_line([*starter, *first])} &"]
+    return [
+        'if [ "${SLURM_RESTART_COUNT:-0}" -eq 0 ]; then',
+        f"    {_line([*starter, *first])} &",
+        "else",
+        f"    {_line([*starter, *again])} &",
+        "fi",
+    ]
+
+
+def _line(words: Iterable[str]) -> str:
+    return " ".join(word if isinstance(word, Raw) else _quoted(word) for word in words)
+
+
+def _quoted(word: str) -> str:
+    """For the shell. UsageError for line breaks and the like, which would end a comment."""
+    if not word.isprintable():
+        raise UsageError(f"{word!r} cannot be used in a batch script", "remove control characters")
+    return shlex.quote(word)
+
+
+_SIGNALS = """
+# A signal is passed on; the work saves, and ends with {requeue}.
+signals=0
+pass_on() {{
+    signals=$((signals + 1))
+    echo "$(date +%Y-%m-%dT%H:%M:%S) signal: asking the work to save and stop" >&2
+    kill -TERM "$!" 2>/dev/null
+}}
+trap pass_on USR1 TERM
+"""
+
+_END = """
+# A wait that a signal ended does not mean that the work ended.
+while :; do
+    before=$signals
+    wait "$!"
+    code=$?
+    [ "$signals" -eq "$before" ] && break
+done
+# {interrupted} is the exit code of nodes without rank 0 after a signal: rank 0 saves.
+[ "$code" -ne 0 ] && [ "$signals" -gt 0 ] && code={requeue}
+if [ "$code" -eq {requeue} ] || [ "$code" -eq {interrupted} ]; then
+    if [ "${{SLURM_RESTART_COUNT:-0}}" -lt {most} ]; then
+        echo "$(date +%Y-%m-%dT%H:%M:%S) saved and stopped: back into the queue" >&2
+        scontrol requeue "$SLURM_JOB_ID" && exit 0
+    fi
+fi
+exit "$code"
+"""
+
+
+def _script(
+    command: str, words: Sequence[str], request: Request, work: Sequence[str], ending: Sequence[str] = ()
+) -> str:
+    parts = [
+        ["#!/bin/bash", f"# Runs: {_line(['iris', command, *words])}", *request.directives()],
+        list(_environment(os.environ)),
+        [f"cd {_quoted(str(Path.cwd()))} || exit 1"],
+        [_SIGNALS.format(requeue=EXIT_REQUEUE)],
+        list(work),
+        [_END.format(requeue=EXIT_REQUEUE, interrupted=EXIT_INTERRUPTED, most=MOST_RESTARTS)],
+        list(ending),
+    ]
+    return "\n\n".join("\n".join(part).strip() for part in parts if part) + "\n"
+
+
+def _environment(environment: Mapping[str, str]) -> Iterator[str]:
+    """As comments: the modules and environments that were loaded where the script was written."""
+    yield "# Load the modules and the environment of your site here, unless the job inherits those of the login shell:"
+    modules = [name for name in environment.get("LOADEDMODULES", "").split(":") if name]
+    yield f"# module load {' '.join(map(_quoted, modules)) or '…'}"
+    for name, how in (("VIRTUAL_ENV", "source {}/bin/activate"), ("CONDA_PREFIX", "conda activate {}")):
+        if name in environment:
+            yield "# " + how.format(_quoted(environment[name]))

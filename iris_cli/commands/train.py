@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
 from iris_cli.commands import options, provenance
-from iris_cli.config.toml import from_dict, read_toml
-from iris_cli.config.train import SIGNALS, TrainConfig
+from iris_cli.commands.help import Command
+from iris_cli.config.train import TrainConfig
 from iris_cli.console import emit, log, plural
 from iris_cli.errors import EXIT_REQUEUE, UsageError
 from iris_cli.ranks import is_rank_0
@@ -27,145 +26,29 @@ if TYPE_CHECKING:
 
 Data = Annotated[list[Path], typer.Argument(help="Shard folders; or standard data sets, with --observer.")]
 
-
-@dataclass(frozen=True)
-class Feed:
-    """What a network is shown, in training as in a test."""
-
-    litter: Annotated[
-        Path | None,
-        typer.Option("--litter", help="Folder of litter: foregrounds added to the observations, drawn at random."),
-    ] = None
-    noise_sigma_k: Annotated[
-        float | None,
-        typer.Option(
-            "--noise-sigma-k",
-            min=0.0,
-            help="Noise of the cube, K per voxel. A v_density is taken to be 4.35 solar masses per pc2 per K km/s.",
-        ),
-    ] = None
-    noise_observed_per_k: Annotated[
-        float | None, typer.Option(min=0.0, help="What a kelvin of noise is in the observation's unit, if not that.")
-    ] = None
-    fade: Annotated[
-        bool | None,
-        typer.Option(help="Scale each sample's noise by a factor between 0 and 1.  [default: fade; as in training]"),
-    ] = None
-    observer: Annotated[
-        str | None, typer.Option("--observer", help="Observe standard data sets on the fly: slow, but no shards.")
-    ] = None
-    on_bad_sample: Annotated[
-        str | None, typer.Option(help="stop at, or skip, a sample that cannot be read.  [default: stop]")
-    ] = None
-    max_bad: Annotated[
-        int | None, typer.Option(min=0, help="Of skipped samples; more stop the run.  [default: 100]")
-    ] = None
-    checksums: Annotated[
-        bool | None, typer.Option(help="Compare what is first read with its checksum.  [default: checksums]")
-    ] = None
-
-    def changes(self, data: list[Path]) -> dict[str, Any]:
-        """Keys of a TrainConfig; None where nothing was said."""
-        return {
-            "data": [str(folder.resolve()) for folder in data],
-            "litter": str(self.litter.resolve()) if self.litter else None,
-            "observer": self.observer,
-            "noise.sigma_K": self.noise_sigma_k,
-            "noise.observed_per_K": self.noise_observed_per_k,
-            "noise.fade": self.fade,
-            "on_bad_sample": self.on_bad_sample,
-            "max_bad": self.max_bad,
-            "checksums": self.checksums,
-        }
-
-
-@dataclass(frozen=True)
-class Learning:
-    """How a network learns, and what is kept of it."""
-
-    epochs: Annotated[int | None, typer.Option("--epochs", "-e", help="[default: 32]")] = None
-    batch_size: Annotated[int | None, typer.Option("--batch-size", "-b", help="Per process.  [default: 8]")] = None
-    accumulate: Annotated[
-        int | None, typer.Option("--accumulate", "-a", help="Batches in an optimizer step.  [default: 16]")
-    ] = None
-    learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="[default: 0.001]")] = None
-    optimizer: Annotated[str | None, typer.Option(help="adam, adamw or sgd.  [default: adam]")] = None
-    schedule: Annotated[str | None, typer.Option(help="halvings, cosine or constant.  [default: halvings]")] = None
-    validation_fraction: Annotated[
-        float | None,
-        typer.Option(help="Share of galaxies, where the data bring no splits of their own.  [default: 0.2]"),
-    ] = None
-    network: Annotated[str | None, typer.Option(help="paper, or columns (a U-Net).  [default: paper]")] = None
-    precision: Annotated[str | None, typer.Option(help="fp32, bf16 or fp16.  [default: fp32]")] = None
-    compile_network: Annotated[
-        bool | None, typer.Option("--compile", help="Compile the network first: minutes once, then faster steps.")
-    ] = None
-    grad_clip: Annotated[float | None, typer.Option(help="Shorten longer gradients.  [default: 0, as they are]")] = None
-    ema: Annotated[
-        float | None,
-        typer.Option("--ema", help="Decay of a running mean of the weights, 0.999 say.  [default: 0, none]"),
-    ] = None
-    patience: Annotated[
-        int | None, typer.Option(help="Stop after so many epochs without a better score.  [default: 0, never]")
-    ] = None
-    on_nan: Annotated[str | None, typer.Option(help="stop, or skip a step whose loss is not finite.")] = None
-    read_threads: Annotated[int | None, typer.Option(min=1, help="Threads that read pairs.  [default: 2]")] = None
-    read_ahead: Annotated[int | None, typer.Option(min=1, help="Batches they are ahead.  [default: 2]")] = None
-    seed: Annotated[int | None, typer.Option("--seed", help="Same seed, same bytes.  [default: 0]")] = None
-    checkpoint_every: Annotated[
-        int | None, typer.Option(help="Steps between checkpoints within an epoch.  [default: 0, at its end only]")
-    ] = None
-    checkpoint_minutes: Annotated[float | None, typer.Option(help="The same by the clock.  [default: 0]")] = None
-    keep: Annotated[int | None, typer.Option(help="Last checkpoints to keep beside the best.  [default: 3]")] = None
-    stop_signals: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME,NAME…",
-            help=f"Signals that save and stop, as Ctrl-C does: of {', '.join(SIGNALS)}."
-            f"  [default: {','.join(TrainConfig.stop_signals)}]",
-        ),
-    ] = None
-    log: Annotated[str | None, typer.Option(help="tensorboard: event files beside metrics.jsonl.")] = None
-
-    def changes(self) -> dict[str, Any]:
-        """Keys of a TrainConfig; None where nothing was said."""
-        return {
-            "epochs": self.epochs,
-            "batch_size": self.batch_size,
-            "batches_per_update": self.accumulate,
-            "optimizer.learning_rate": self.learning_rate,
-            "optimizer.name": self.optimizer,
-            "schedule.name": self.schedule,
-            "validation_data_fraction": self.validation_fraction,
-            "network": self.network,
-            "precision": self.precision,
-            "compile": self.compile_network,
-            "gradient_clip": self.grad_clip,
-            "ema_decay": self.ema,
-            "patience_epochs": self.patience,
-            "on_nan": self.on_nan,
-            "read_threads": self.read_threads,
-            "read_ahead_batches": self.read_ahead,
-            "stop_signals": names_of(self.stop_signals),
-            "log": self.log,
-            "seed": self.seed,
-            "checkpoint_every_steps": self.checkpoint_every,
-            "checkpoint_every_minutes": self.checkpoint_minutes,
-            "keep_checkpoints": self.keep,
-        }
+PROCESSES = "Processes"
 
 
 @dataclass(frozen=True)
 class Processes:
-    """On how many ranks the work is done, and where."""
+    """Number of ranks, and their device."""
 
     nproc_per_node: Annotated[
-        int | None, typer.Option("--nproc-per-node", min=1, help="Processes on this machine (torchrun).")
+        int | None,
+        typer.Option(
+            "--nproc-per-node", min=1, rich_help_panel=PROCESSES, help="Processes on this machine (torchrun)."
+        ),
     ] = None
     torchrun: Annotated[
-        str, typer.Option(help="More options of torchrun, quoted: '--nnodes=2 --rdzv-endpoint=node1:29500' say.")
+        str,
+        typer.Option(
+            rich_help_panel=PROCESSES,
+            help="More options of torchrun, quoted, e.g. '--nnodes=2 --rdzv-endpoint=node1:29500'.",
+        ),
     ] = ""
-    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto"
+    device: Annotated[
+        str, typer.Option("--device", metavar="[auto|cpu|cuda]", rich_help_panel=PROCESSES, help="Where to compute.")
+    ] = "auto"
 
     @property
     def ranks(self) -> int:
@@ -173,40 +56,40 @@ class Processes:
         return self.nproc_per_node or 1
 
     def start(self) -> None:
-        """Start this same command on many ranks and exit with their code; in one of them, or alone, go on."""
+        """Start this command on all ranks and exit with their code; return in a rank, or if there is only one."""
         if not (self.ranks > 1 or self.torchrun):
             return
-        if "RANK" in os.environ:  # we are one of them
+        if "RANK" in os.environ:  # this process is one of them
             check_started(self.ranks, os.environ)
             end_with_launcher()
             return
         try:
             more = shlex.split(self.torchrun)
         except ValueError as error:
-            raise UsageError(f"--torchrun cannot be taken apart: {error}", "close the quotes") from None
+            raise UsageError(f"--torchrun cannot be split into words: {error}", "close the quotes") from None
         from iris_cli.distributed import launch
 
         raise typer.Exit(launch(self.ranks, sys.argv[1:], more))
 
 
 def check_started(ranks: int, environment: Mapping[str, str]) -> None:
-    """UsageError when there are fewer processes than asked for: then the variables are those of something else."""
+    """UsageError when there are fewer processes than asked for: then the variables were set by something else."""
     size = environment.get("WORLD_SIZE", "")
     if size.isdigit() and int(size) < ranks:
         raise UsageError(
-            f"--nproc-per-node {ranks} starts nothing where RANK and WORLD_SIZE = {size} are set: they look left over",
+            f"--nproc-per-node {ranks} starts no processes, since RANK and WORLD_SIZE = {size} are set already",
             "unset RANK and WORLD_SIZE",
         )
 
 
-class TrainCommand(TyperCommand):
+class TrainCommand(Command):
     """`--resume` alone means `--resume auto`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, list(spelled_out(args)))
+        return super().parse_args(ctx, list(with_resume_value(args)))
 
 
-def spelled_out(arguments: list[str]) -> Iterator[str]:
+def with_resume_value(arguments: list[str]) -> Iterator[str]:
     """The arguments, with `auto` after a `--resume` that has no value: auto, none or the name of a .pt file."""
     for this, following in zip_longest(arguments, arguments[1:], fillvalue=""):
         yield this
@@ -214,20 +97,20 @@ def spelled_out(arguments: list[str]) -> Iterator[str]:
             yield "auto"
 
 
-@options.grouped
+@options.command
 def train(
     data: Data,
     *,
     out: Annotated[Path, typer.Option("--out", "-o", help="Run folder: configuration, metrics, checkpoints.")],
-    feed: Feed,
-    learning: Learning,
+    settings: options.Settings[TrainConfig],
     members: Annotated[
-        int, typer.Option(min=1, help="Train an ensemble of so many, in folders member-01, member-02 ... of the run.")
+        int, typer.Option(min=1, help="Number of networks to train, in folders member-01, member-02, ... of the run.")
     ] = 1,
-    config: options.ConfigFile = None,
     resume: Annotated[
         str,
-        typer.Option("--resume", metavar="[auto|none|FILE]", help="Go on with the newest checkpoint, or with FILE."),
+        typer.Option(
+            "--resume", metavar="[auto|none|FILE]", help="Continue from the newest checkpoint (auto), or from FILE."
+        ),
     ] = "none",
     overwrite: options.Overwrite = False,
     force: Annotated[
@@ -235,79 +118,58 @@ def train(
     ] = False,
     processes: Processes,
     dry_run: options.DryRun = False,
-    speech: options.LongSpeech,
+    output: options.LongOutput,
 ) -> None:
-    """Train a reverter on pairs; torchrun and srun may start it as well."""
+    """Train a reverter on pairs. torchrun and srun may start it as well.
+
+    Examples:
+        iris train SHARDS --litter LITTER --noise-sigma-k 1 --out RUN
+        iris train SHARDS --out RUN --resume
+        iris train SHARDS --out RUN --members 4 --nproc-per-node 2
+    """
     if members > 1 and resume not in ("auto", "none"):
         raise UsageError(
-            f"{plural(members, 'member')} cannot all go on from {resume}",
-            "--resume alone takes each member's own newest checkpoint",
+            f"{plural(members, 'member')} cannot all resume from {resume}",
+            "--resume alone takes the newest checkpoint of each member",
         )
-    hyper = configured(config, {**feed.changes(data), **learning.changes()})
+    config = settings.resolve(data=absolute(data))
     if dry_run:
         from iris_cli.dry_run import show
         from iris_cli.training.dry_run import of_training
 
-        show(of_training(hyper, out, members=members, ranks=processes.ranks), speech.as_json)
+        show(of_training(config, out, members=members, ranks=processes.ranks), output.as_json)
         return
-    heard = () if "RANK" in os.environ else signals_by_name(hyper.stop_signals)  # ranks end as their launcher says
-    with stop_on_signal("start again with --resume", heard):
+    signals = () if "RANK" in os.environ else signals_by_name(config.stop_signals)  # the launcher passes them to ranks
+    with stop_on_signal("start again with --resume", signals):
         processes.start()
-        told = run(
-            hyper,
+        trained = run(
+            config,
             out,
             members,
             resume=resume,
             overwrite=overwrite,
             force=force,
             device=processes.device,
-            quiet=speech.quiet,
+            quiet=output.quiet,
         )
     if is_rank_0():
-        emit(told.to_dict()) if speech.as_json else print(told)
+        emit(trained.to_dict()) if output.as_json else print(trained)
 
 
-def run(hyper: TrainConfig, out: Path, members: int, **how: Any) -> RunSummary | EnsembleSummary:
-    """What came of a training, or of as many as an ensemble has. Exit with 75 when a signal came and all is saved."""
+def absolute(folders: list[Path] | None) -> list[str]:
+    return [str(folder.resolve()) for folder in folders or []]
+
+
+def run(config: TrainConfig, out: Path, members: int, **how: Any) -> RunSummary | EnsembleSummary:
+    """The result of a training, or of all members of an ensemble. Exits with 75 after a signal, when all is saved."""
     from iris_cli.training import Stopped
     from iris_cli.training.train import train_members, train_run
 
     try:
-        told = train_run(hyper, out, **how) if members == 1 else train_members(hyper, out, members, **how)
+        trained = train_run(config, out, **how) if members == 1 else train_members(config, out, members, **how)
     except Stopped as stopped:
         log(f"{stopped.message} ({stopped.hint})")
-        provenance.record(out, hyper, EXIT_REQUEUE)
+        provenance.record(out, config, EXIT_REQUEUE)
         raise typer.Exit(EXIT_REQUEUE) from None
-    provenance.record(out, hyper)
-    return told
-
-
-def names_of(text: str | None) -> list[str] | None:
-    """`term,SIGHUP` -> TERM, HUP; none where the text is empty, None where it was not given."""
-    return (
-        None if text is None else [name.strip().upper().removeprefix("SIG") for name in text.split(",") if name.strip()]
-    )
-
-
-def resolved(given: Mapping[str, Any]) -> TrainConfig:
-    """The configuration that the command's options come to; they are what typer has read."""
-    feed, learning = options.taken(Feed, given), options.taken(Learning, given)
-    return configured(given["config"], {**feed.changes(given["data"]), **learning.changes()})
-
-
-def configured(file: Path | None, flags: dict[str, Any]) -> TrainConfig:
-    """Defaults, a TOML file and the flags that were given, in rising order; a dot leads into a table."""
-    values = read_toml(file) if file else {}
-    return from_dict(TrainConfig, with_flags(values, flags), str(file) if file else "command line")
-
-
-def with_flags(values: dict[str, Any], flags: dict[str, Any]) -> dict[str, Any]:
-    """A configuration's values, and over them the flags that are not None."""
-    for name, value in flags.items():
-        table, _, key = name.rpartition(".")
-        if value is not None:
-            inner = values.setdefault(table, {}) if table else values
-            if not isinstance(inner, dict):
-                raise UsageError(f"configuration: {table} must be a table, not {inner!r}")
-            inner[key] = value
-    return values
+    provenance.record(out, config)
+    return trained

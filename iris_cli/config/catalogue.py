@@ -1,4 +1,4 @@
-"""Every configuration and preset by name, and which of them a file is."""
+"""All configurations and presets by name, and the configuration that a file belongs to."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from iris_cli.errors import UsageError, nearest
 
 @dataclass(frozen=True)
 class Config:
-    """A configuration's class, the command whose --config it is, and what it is about."""
+    """The class of a configuration, the command that reads it with `--config`, and its subject."""
 
     cls: type
     command: str
@@ -33,30 +33,27 @@ class Config:
 
 
 CONFIGS: dict[str, Config] = {
-    "mock": Config(MockConfig, "iris mock", "what mock galaxies are made of"),
-    "foreground": Config(ForegroundConfig, "iris mock --foreground", "what mock foregrounds are made of"),
+    "mock": Config(MockConfig, "iris mock", "mock galaxies"),
+    "foreground": Config(ForegroundConfig, "iris mock --foreground", "mock foregrounds"),
     "ingest": Config(IngestConfig, "iris ingest", "what is made of the snapshots of a simulation"),
-    "molecule": Config(MoleculeConfig, "iris molecule", "how much of a molecule is printed"),
-    "observe": Config(SyntheticConfig, "iris observe", "the lines, the telescope and the physics between"),
+    "molecule": Config(MoleculeConfig, "iris molecule", "the tables of a molecule"),
+    "observe": Config(SyntheticConfig, "iris observe", "lines, gas physics and telescope"),
     "preobserve": Config(PreobserveConfig, "iris preobserve", "how standard data sets become shards"),
     "train": Config(
-        TrainConfig, "iris train", "how a reverter is trained; of iris test, what is other than in training"
+        TrainConfig, "iris train", "how a reverter is trained; for iris test, what differs from the training"
     ),
-    "cube": Config(RegridConfig, "iris cube", "how telescope cubes become an l-v image; also of iris revert"),
+    "cube": Config(RegridConfig, "iris cube", "how telescope cubes become an l-v image; also for iris revert"),
     "figure": Config(FigureConfig, "iris plot", "how figures look"),
-    "slurm": Config(SlurmConfig, "iris slurm", "what is asked of a cluster"),
+    "slurm": Config(SlurmConfig, "iris slurm", "what a batch job requests"),
     "demo": Config(DemoConfig, "iris demo", "the size of the demonstration"),
 }
 
 #: Grids by name, as in `iris mock --preset`.
-PRESETS: dict[str, Grid] = {
-    **GRID_PRESETS,
-    **{f"{name}-foreground": grid for name, grid in FOREGROUND_PRESETS.items()},
-}
+PRESETS: dict[str, Grid] = {**GRID_PRESETS, **{f"{name}-foreground": grid for name, grid in FOREGROUND_PRESETS.items()}}
 
 
 def named(name: str) -> Any:
-    """A configuration's defaults, or a preset. UsageError names the nearest."""
+    """The defaults of a configuration, or a preset. UsageError with the nearest name."""
     if name in CONFIGS:
         return CONFIGS[name].cls()
     if name in PRESETS:
@@ -67,35 +64,35 @@ def named(name: str) -> Any:
 
 
 def read(path: Path, name: str | None = None) -> tuple[str, Any]:
-    """(the configuration's name, the file with all defaults filled in).
+    """(name of the configuration, its values with all defaults filled in).
 
-    Without a `name`, the file is of the configuration whose keys it uses. UsageError when a key is unknown, a value
-    cannot be, or the keys are those of several configurations that differ.
+    Without a `name`, it is the configuration that has the file's keys. UsageError when a key is unknown, a value is not
+    allowed, or several configurations have these keys.
     """
     values = read_toml(path)
-    name = name or _whose(values, path)
+    name = name or _configuration_of(values, path)
     if name not in CONFIGS:
         raise UsageError(f"there is no configuration '{name}'", nearest(name, CONFIGS))
     try:
         return name, from_dict(CONFIGS[name].cls, values, str(path))
-    except UsageError as error:  # of a value, which does not know where it stands
+    except UsageError as error:  # the check of a value does not know the file
         known = error.message.startswith(str(path))
         raise UsageError(error.message if known else f"{path}: {error.message}", error.hint) from None
 
 
-def _whose(values: dict[str, Any], path: Path) -> str:
-    """The only one that fits; where none does, the one whose keys are nearest, so that it can name them."""
+def _configuration_of(values: dict[str, Any], path: Path) -> str:
+    """The only one that fits; if none does, the one with the most similar keys, so that the error names them."""
     fits = [name for name, config in CONFIGS.items() if values.keys() <= _keys(config.cls)]
-    fits = [name for name in fits if _possible(name, values)] or fits
+    fits = [name for name in fits if _valid(name, values)] or fits
     if len(fits) == 1:
         return fits[0]
     if fits:
-        which = f"'{', '.join(values)}' may be" if values else "is empty, and may be"
-        raise UsageError(f"{path}: {which} of {', '.join(fits)}", f"say which: --for {fits[0]}")
-    return max(CONFIGS, key=lambda name: _likeness(values, _keys(CONFIGS[name].cls)))
+        which = f"the keys '{', '.join(values)}' fit" if values else "an empty file fits"
+        raise UsageError(f"{path}: {which} {', '.join(fits)}", f"choose one: --for {fits[0]}")
+    return max(CONFIGS, key=lambda name: _similarity(values, _keys(CONFIGS[name].cls)))
 
 
-def _possible(name: str, values: dict[str, Any]) -> bool:
+def _valid(name: str, values: dict[str, Any]) -> bool:
     try:
         from_dict(CONFIGS[name].cls, values)
     except UsageError:
@@ -103,8 +100,8 @@ def _possible(name: str, values: dict[str, Any]) -> bool:
     return True
 
 
-def _likeness(values: dict[str, Any], known: set[str]) -> float:
-    """How many of the keys are known, or nearly: 1 for each that is, 0.9 for a slip."""
+def _similarity(values: dict[str, Any], known: set[str]) -> float:
+    """Number of known keys; a key that is nearly a known one counts 0.9."""
     return sum(1.0 if key in known else 0.9 * bool(difflib.get_close_matches(key, known, 1)) for key in values)
 
 

@@ -1,42 +1,42 @@
-"""How figures look: letters, colours, the range that they stand for, and the orbits over an image."""
+"""How figures look: fonts, colours, the range of the colour scale, and the orbits over an image."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from iris_cli.errors import UsageError, nearest
+from iris_cli.config.setting import check, setting
+from iris_cli.errors import UsageError
 
 STRETCHES = ("asinh", "log", "sqrt", "linear")
-#: Even in lightness, readable with any colour vision.
+#: Perceptually uniform, and readable with any colour vision.
 COLOURS = ("cividis", "viridis", "magma", "inferno", "plasma", "gray", "gray_r")
 STYLE_NAMES = ("screen", "talk", "mnras", "aanda", "apj")
+PANEL = "Look"
 
 
 @dataclass(frozen=True)
 class FigureConfig:
-    """The look of all figures of `iris plot`; each takes of it what it has: a spectrum has no colours."""
+    """The look of the figures of `iris plot`. Each figure uses the keys that apply to it: a spectrum has no colours."""
 
-    #: Widths and letters: "screen", "talk", "mnras", "aanda" or "apj".
-    style: str = "screen"
-    #: Above the figure, "" for none. Left out: what it shows.
-    title: str | None = None
-    #: "asinh", "log", "sqrt" or "linear".
-    stretch: str = "asinh"
-    #: Where the colours begin, in the image's unit.
-    low: float = 0.0
-    #: Where they end. Left out: at the highest value.
-    high: float | None = None
-    #: "cividis", "viridis", "magma", "inferno", "plasma", "gray" or "gray_r".
-    colours: str = "cividis"
-    #: "walker", "lipman", files of published models, or folders of such.
-    orbits: tuple[str, ...] = ()
+    style: str = setting("screen", "Width and fonts.", "--style", choices=STYLE_NAMES, panel=PANEL)
+    title: str | None = setting(
+        None, 'Text above the figure; "" for none.', "--title", unset="the name of the data", panel=PANEL
+    )
+    stretch: str = setting("asinh", "Scale of the colours.", "--stretch", choices=STRETCHES, panel=PANEL)
+    low: float = setting(0.0, "Value at which the colours begin, in the unit of the image.", "--low", panel=PANEL)
+    high: float | None = setting(
+        None, "Value at which the colours end.", "--high", unset="the highest value", panel=PANEL
+    )
+    colours: str = setting("cividis", "Colour map.", "--colours", choices=COLOURS, panel=PANEL)
+    orbits: tuple[str, ...] = setting(
+        (),
+        "Orbit to draw: walker, lipman, a file of a published model (rows of l, b, v and near or far), or a folder of "
+        "such files; may be given several times.",
+        "--orbit",
+        panel=PANEL,
+    )
 
     def __post_init__(self) -> None:
-        choices = {"style": STYLE_NAMES, "stretch": STRETCHES, "colours": COLOURS}
-        for name, known in choices.items():
-            if (chosen := getattr(self, name)) not in known:
-                raise UsageError(f"unknown {name} '{chosen}'", nearest(chosen, known))
+        check(self)
         if self.high is not None and not self.low < self.high:
-            raise UsageError(
-                f"the colours begin at {self.low:g} and end at {self.high:g}", "lowest must be below highest"
-            )
+            raise UsageError(f"low = {self.low:g} is not below high = {self.high:g}", "low must be below high")

@@ -1,65 +1,53 @@
-"""The observer's grid: where the cells of a physical tensor lie, and the channels of an observation."""
+"""The observer's grid: positions of the cells of a physical tensor, and the channels of an observation."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
 from iris_cli.axes import Axis
+from iris_cli.config.setting import check, setting
 from iris_cli.errors import UsageError, nearest
+
+#: The pairs of fields that limit an axis.
+_LIMITS = (
+    ("r_min_pc", "r_max_pc"),
+    ("lon_min_deg", "lon_max_deg"),
+    ("lat_min_deg", "lat_max_deg"),
+    ("v_min_km_s", "v_max_km_s"),
+)
 
 
 @dataclass(frozen=True)
 class Grid:
     """Limits are cell centres (see `iris_cli.axes`). Defaults: the IRIS paper's, arXiv:2607.01338."""
 
-    #: From the observer to the Galactic Centre.
-    observer_distance_pc: float = 8277.0
-    #: Distances from the observer.
-    r_min_pc: float = 8052.0
-    r_max_pc: float = 8502.0
-    r_steps: int = 512
-    #: The density image shows the distance steps from here ...
-    r_crop_min: int = 0
-    #: ... up to here, this one left out.
-    r_crop_max: int = 512
-    lon_min_deg: float = -1.5
-    lon_max_deg: float = 1.5
-    lon_steps: int = 512
-    lat_min_deg: float = -0.375
-    lat_max_deg: float = 0.375
-    lat_steps: int = 128
-    v_min_km_s: float = -200.0
-    v_max_km_s: float = 200.0
-    #: Channels of the cube.
-    v_steps: int = 512
+    observer_distance_pc: float = setting(8277.0, "Distance from the observer to the Galactic Centre.", above=0)
+    r_min_pc: float = setting(8052.0, "Distance of the nearest cells from the observer.", above=0)
+    r_max_pc: float = setting(8502.0, "Distance of the farthest cells from the observer.")
+    r_steps: int = setting(512, "Number of cells in distance.", least=2)
+    r_crop_min: int = setting(0, "First distance step of the density image.")
+    r_crop_max: int = setting(512, "Distance step after the last one of the density image.")
+    lon_min_deg: float = setting(-1.5)
+    lon_max_deg: float = setting(1.5)
+    lon_steps: int = setting(512, "Number of cells in longitude.", least=2)
+    lat_min_deg: float = setting(-0.375, least=-90)
+    lat_max_deg: float = setting(0.375, most=90)
+    lat_steps: int = setting(128, "Number of cells in latitude.", least=2)
+    v_min_km_s: float = setting(-200.0)
+    v_max_km_s: float = setting(200.0)
+    v_steps: int = setting(512, "Number of velocity channels of the cube.", least=2)
 
     def __post_init__(self) -> None:
-        for low, high in (
-            ("r_min_pc", "r_max_pc"),
-            ("lon_min_deg", "lon_max_deg"),
-            ("lat_min_deg", "lat_max_deg"),
-            ("v_min_km_s", "v_max_km_s"),
-        ):
-            if not -float("inf") < getattr(self, low) < getattr(self, high) < float("inf"):
+        check(self, "grid: ")
+        for low, high in _LIMITS:
+            if not getattr(self, low) < getattr(self, high):
                 raise UsageError(f"grid: {low} = {getattr(self, low)} is not below {high} = {getattr(self, high)}")
-        self._check_place()
-        for name in ("r_steps", "lon_steps", "lat_steps", "v_steps"):
-            if getattr(self, name) < 2:
-                raise UsageError(f"grid: {name} = {getattr(self, name)}; an axis needs at least 2 cells")
         if not 0 <= self.r_crop_min < self.r_crop_max <= self.r_steps:
             raise UsageError(
                 f"grid: the crop [{self.r_crop_min}, {self.r_crop_max}) does not fit into {self.r_steps} distance steps"
             )
-
-    def _check_place(self) -> None:
-        """UsageError for what lies behind the observer, beyond a pole, or twice on the sky."""
-        for name in ("observer_distance_pc", "r_min_pc"):
-            if not 0.0 < getattr(self, name) < float("inf"):
-                raise UsageError(f"grid: {name} = {getattr(self, name)}; it must be above 0")
-        if not -90.0 <= self.lat_min_deg < self.lat_max_deg <= 90.0:
-            raise UsageError(f"grid: latitudes {self.lat_min_deg} … {self.lat_max_deg} reach beyond a pole")
         if self.lon_max_deg - self.lon_min_deg > 360.0:
-            raise UsageError(f"grid: longitudes {self.lon_min_deg} … {self.lon_max_deg} go round more than once")
+            raise UsageError(f"grid: longitudes {self.lon_min_deg} … {self.lon_max_deg} cover more than 360 deg")
 
     @property
     def distance(self) -> Axis:
@@ -112,7 +100,7 @@ GRID_PRESETS: dict[str, Grid] = {
     "paper": Grid(),
     "small": Grid().scaled(128, 128, 32, 128),
     "tiny": Grid().scaled(64, 64, 16, 64),
-    # All the way to the centre and beyond; the density image is still that of the centre.
+    # From near the observer to beyond the centre; the density image is still that of the centre.
     "full-cone": Grid(r_min_pc=1302.0, r_max_pc=15702.0, r_steps=16384, r_crop_min=7680, r_crop_max=8192),
 }
 

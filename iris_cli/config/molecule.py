@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from iris_cli.errors import UsageError
+from iris_cli.config.setting import check, setting
 
 
 @dataclass(frozen=True)
 class MoleculeConfig:
-    """A table's length, and the gas that critical densities are of."""
+    """The length of the tables, and the temperature of the critical densities."""
 
-    temperature_K: float = 50.0
-    #: Levels and transitions to print.
-    rows: int = 12
+    temperature_K: float = setting(50.0, "Gas temperature of the critical densities.", "--temperature", "-t", least=2)
+    rows: int = setting(12, "Number of levels and transitions to print.", "--rows", least=1)
 
     def __post_init__(self) -> None:
-        if self.temperature_K < 2.0 or self.rows < 1:
-            raise UsageError(
-                f"molecule: temperature_K = {self.temperature_K:g} and rows = {self.rows}; at least 2 K and 1 row"
-            )
+        check(self, "molecule: ")

@@ -1,12 +1,14 @@
-"""What the synthetic observer sees and how exactly. Defaults: the IRIS paper's (arXiv:2607.01338), for SEDIGISM's
-13CO(2-1).
+"""Lines, gas physics, telescope and means of computing of the synthetic observer.
+
+Defaults: the IRIS paper's (arXiv:2607.01338), for SEDIGISM's 13CO(2-1).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from iris_cli.errors import UsageError, nearest
+from iris_cli.config.setting import check, setting
+from iris_cli.errors import UsageError
 
 POPULATIONS = ("lte", "non-lte", "lvg")
 REGIME_NAMES = ("thick", "selective", "thin")
@@ -14,92 +16,101 @@ MASERS = ("exact", "clip")
 BRIGHTNESSES = ("rayleigh-jeans", "planck")
 BACKEND_NAMES = ("auto", "compiled", "torch", "reference")
 DEVICE_NAMES = ("auto", "cpu", "cuda")
-
-
-def _not_negative(config: object, *names: str) -> None:
-    for name in names:
-        value = getattr(config, name)
-        if value is not None and not 0 <= value < float("inf"):
-            raise UsageError(f"observer: {name} = {value}; it must not be negative")
+LINES, COMPUTING = "Lines and physics", "Computing"
 
 
 @dataclass(frozen=True)
 class LineConfig:
-    """A built-in molecule or the path of a LAMDA file; `tracer_per_CO` may be left out for built-in molecules."""
+    """A spectral line of a built-in molecule or of a LAMDA file."""
 
-    #: 12co, 13co, c18o, or the path of a LAMDA file.
-    molecule: str = "13co"
-    #: As `iris molecule` prints it.
-    transition: str = "2-1"
-    #: n(molecule)/n(CO).
-    tracer_per_CO: float | None = None
-    #: At the line, per kg of gas.
-    dust_opacity_m2_kg: float = 1e-3
+    molecule: str = setting(
+        "13co",
+        "12co, 13co, c18o, or the path of a LAMDA file; may be given several times.",
+        "--molecule",
+        metavar="<str>",
+        panel=LINES,
+    )
+    transition: str = setting(
+        "2-1",
+        "Transition as `iris molecule` prints it, one for each molecule.",
+        "--transition",
+        metavar="<str>",
+        panel=LINES,
+    )
+    tracer_per_CO: float | None = setting(
+        None,
+        "n(molecule)/n(CO), one for each molecule.",
+        "--tracer-per-co",
+        metavar="<float>",
+        least=0,
+        unset="known for built-in molecules",
+        panel=LINES,
+    )
+    dust_opacity_m2_kg: float = setting(1e-3, "Dust opacity at the line, per kg of gas.", least=0)
 
     def __post_init__(self) -> None:
-        _not_negative(self, "tracer_per_CO", "dust_opacity_m2_kg")
+        check(self, "observer: ")
 
 
 @dataclass(frozen=True)
 class SyntheticConfig:
-    """The lines, the gas's physics, the telescope, and the means of computing them."""
+    """The lines, the gas physics, the telescope, and the means of computing."""
 
     lines: tuple[LineConfig, ...] = (LineConfig(),)
-    #: "lte", "non-lte" (optically thin) or "lvg" (photons trapped, by the velocity gradient).
-    populations: str = "non-lte"
-    #: Let the background excite the levels.
-    pumping: bool = True
-    #: Of H2 as a collision partner.
-    ortho_per_para: float = 3.0
-    #: What "lvg" takes the gas to have.
-    velocity_gradient_km_s_pc: float = 1.0
-    #: "thick" is the whole equation, "selective" leaves out the line's own opacity, "thin" all opacity.
-    regime: str = "thick"
-    #: Negative opacities: "exact", or "clip" to none.
-    masers: str = "exact"
-    #: Temperature of the black body behind everything.
-    background_K: float = 2.73
-    #: Within a cell, beside its thermal width.
-    turbulence_km_s: float = 0.0
-    #: Lines are drawn out over the velocities between a cell and its neighbours.
-    in_cell_gradient: bool = True
-    #: Hotter gas holds no tracer.
-    temperature_ceiling_K: float = 5e4
-    #: Gaussian, over longitude and latitude; 0 is a perfect telescope.
-    beam_fwhm_arcsec: float = 30.0
-    #: "rayleigh-jeans" or "planck" temperatures.
-    brightness: str = "rayleigh-jeans"
-    #: "auto" ("torch" on a GPU if there is one, else "compiled"), "compiled", "torch" or "reference": the same numbers
-    #: at three speeds.
-    backend: str = "auto"
-    #: Points in a channel; 0 takes as many as the narrowest line needs.
-    subsamples: int = 0
-    #: For the arrays of the "torch" and "reference" backends.
-    memory_GiB: float = 4.0
-    #: 0 takes as many as torch has.
-    threads: int = 0
-    #: Where "torch" works, and where "auto" looks for a GPU: "auto" (a GPU if there is one), "cpu" or "cuda".
-    device: str = "auto"
+    populations: str = setting(
+        "non-lte",
+        "Level populations: lte, non-lte (optically thin), or lvg (photons trapped by the velocity gradient).",
+        "--populations",
+        choices=POPULATIONS,
+        panel=LINES,
+    )
+    pumping: bool = setting(True, "Let the background radiation excite the levels.")
+    ortho_per_para: float = setting(3.0, "Ortho-to-para ratio of H2 as a collision partner.", least=0)
+    velocity_gradient_km_s_pc: float = setting(1.0, 'Velocity gradient of the gas for populations = "lvg".', above=0)
+    regime: str = setting(
+        "thick",
+        "Radiative transfer: thick is the whole equation, selective without the line's own opacity, thin without any.",
+        "--regime",
+        choices=REGIME_NAMES,
+        panel=LINES,
+    )
+    masers: str = setting("exact", 'Negative opacities: kept, or set to zero by "clip".', choices=MASERS)
+    background_K: float = setting(2.73, "Temperature of the black body behind everything.", least=0)
+    turbulence_km_s: float = setting(0.0, "Line width of a cell in addition to its thermal width.", least=0)
+    in_cell_gradient: bool = setting(True, "Spread a line over the velocities between a cell and its neighbours.")
+    temperature_ceiling_K: float = setting(5e4, "Gas hotter than this holds no tracer.", above=0)
+    beam_fwhm_arcsec: float = setting(
+        30.0,
+        "FWHM of the Gaussian beam over longitude and latitude; 0 for a perfect telescope.",
+        "--beam-arcsec",
+        least=0,
+        panel=LINES,
+    )
+    brightness: str = setting("rayleigh-jeans", "Temperature scale.", choices=BRIGHTNESSES)
+    backend: str = setting(
+        "auto",
+        "Backend of the synthetic observer, all with the same numbers; auto is torch on a GPU if there is one, else "
+        "compiled.",
+        "--backend",
+        choices=BACKEND_NAMES,
+        panel=COMPUTING,
+    )
+    subsamples: int = setting(0, "Points in a velocity channel; 0 takes as many as the narrowest line needs.", least=0)
+    memory_GiB: float = setting(
+        4.0, "Working memory of the torch and reference backends.", "--memory", above=0, panel=COMPUTING
+    )
+    threads: int = setting(0, "Number of threads; 0 takes as many as torch has.", least=0)
+    device: str = setting(
+        "auto",
+        "Device of the torch backend, and where auto looks for a GPU; auto is a GPU if there is one.",
+        "--device",
+        choices=DEVICE_NAMES,
+        panel=COMPUTING,
+    )
 
     def __post_init__(self) -> None:
         if not self.lines:
             raise UsageError("observer: no line to observe", "name at least one: [[lines]] molecule, transition")
-        choices = {
-            "populations": POPULATIONS,
-            "regime": REGIME_NAMES,
-            "masers": MASERS,
-            "brightness": BRIGHTNESSES,
-            "backend": BACKEND_NAMES,
-            "device": DEVICE_NAMES,
-        }
-        for name, known in choices.items():
-            if (chosen := getattr(self, name)) not in known:
-                raise UsageError(f"observer: unknown {name} '{chosen}'", nearest(chosen, known))
+        check(self, "observer: ")
         if self.device == "cuda" and self.backend not in ("auto", "torch"):
-            raise UsageError(f"observer: the backend '{self.backend}' works on no GPU", "--backend torch --device cuda")
-        _not_negative(
-            self, "ortho_per_para", "background_K", "turbulence_km_s", "beam_fwhm_arcsec", "subsamples", "threads"
-        )
-        for name in ("velocity_gradient_km_s_pc", "memory_GiB", "temperature_ceiling_K"):
-            if not getattr(self, name) > 0:
-                raise UsageError(f"observer: {name} = {getattr(self, name)}; it must be above 0")
+            raise UsageError(f"observer: the backend '{self.backend}' runs on no GPU", "--backend torch --device cuda")

@@ -1,61 +1,80 @@
-"""What `iris preobserve` does: which observer looks, how the pairs are shared out among the splits."""
+"""What `iris preobserve` does: the observer, and how the pairs are divided into splits and stored."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from iris_cli.config.observer import SyntheticConfig
-from iris_cli.errors import UsageError, nearest
+from iris_cli.config.setting import check, setting, table
+from iris_cli.errors import UsageError
 
-#: What is stored as single-precision numbers, in ways that shards.codec knows.
+#: How single-precision numbers are stored, as shards.codec knows it.
 ENCODINGS = ("float32", "float16-scaled", "shuffle-zlib")
 LATITUDE_REDUCTIONS = ("mean", "max")
 OBSERVER_NAMES = ("synthetic", "simple")
+OBSERVING, SHARDS = "Observing", "Splits and shards"
 
 
 @dataclass(frozen=True)
 class PreobserveConfig:
-    """The observer, what it is given to see, and how its pairs become a set. Defaults: the IRIS paper's."""
+    """The observer, its input, and the data set made of its pairs. Defaults: the IRIS paper's."""
 
-    #: "synthetic" sees a spectral line, "simple" the columns of gas at each velocity.
-    observer: str = "synthetic"
-    #: How the cube loses its latitude: "mean" or "max".
-    latitude: str = "mean"
-    #: Smooth velocities over neighbouring cells before observing.
-    smooth_velocity: bool = True
-    #: Write observations only, without their densities.
-    litter: bool = False
-    #: l -> -l and b -> -b, which reverses the sense of rotation.
-    turn_over: bool = False
-    #: Of the sources; all views of a galaxy fall into one split.
-    validation_fraction: float = 0.2
-    test_fraction: float = 0.0
-    #: Decides which sources go where.
-    split_seed: int = 0
-    samples_per_shard: int = 256
-    #: How arrays are stored; docs/shard_format.md lists them.
-    encoding: str = "float32"
-    #: Of the field's folders: how many tensors in a row show one galaxy. Left out: what they say.
-    views_per_source: int | None = None
-    #: What `observer = "synthetic"` looks at, and how.
-    synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
+    observer: str = setting(
+        "synthetic",
+        "synthetic observes a spectral line, simple the columns of gas at each velocity.",
+        "--observer",
+        choices=OBSERVER_NAMES,
+        panel=OBSERVING,
+    )
+    latitude: str = setting(
+        "mean", "How the cube is reduced over latitude.", "--latitude", choices=LATITUDE_REDUCTIONS, panel=OBSERVING
+    )
+    smooth_velocity: bool = setting(
+        True,
+        "Smooth velocities over neighbouring cells before observing.",
+        "--smooth-velocity/--no-smooth-velocity",
+        panel=OBSERVING,
+    )
+    litter: bool = setting(
+        False, "Write observations only (litter), to be added to other observations.", "--litter", panel=OBSERVING
+    )
+    turn_over: bool = setting(
+        False, "l -> -l and b -> -b, which reverses the sense of rotation.", "--turn-over", panel=OBSERVING
+    )
+    validation_fraction: float = setting(
+        0.2,
+        "Share of the sources for validation; all views of a galaxy fall into one split.",
+        "--validation-fraction",
+        least=0,
+        panel=SHARDS,
+    )
+    test_fraction: float = setting(
+        0.0, "Share of the sources kept for `iris test`.", "--test-fraction", least=0, panel=SHARDS
+    )
+    split_seed: int = setting(0, "Seed of the choice of sources for each split.", "--split-seed", panel=SHARDS)
+    samples_per_shard: int = setting(256, "Pairs in a tar file.", "--samples-per-shard", least=1, panel=SHARDS)
+    encoding: str = setting(
+        "float32", "How arrays are stored; see docs/shard_format.md.", "--encoding", choices=ENCODINGS, panel=SHARDS
+    )
+    views_per_source: int | None = setting(
+        None,
+        "Of data sets of the paper's code: number of successive tensors that show one galaxy.",
+        "--views-per-source",
+        least=1,
+        unset="as the data set states it",
+        panel=SHARDS,
+    )
+    synthetic: SyntheticConfig = table(
+        SyntheticConfig, 'The lines and the telescope of observer = "synthetic".', flags=("backend", "device")
+    )
 
     def __post_init__(self) -> None:
-        for name, value, known in (
-            ("observer", self.observer, OBSERVER_NAMES),
-            ("latitude reduction", self.latitude, LATITUDE_REDUCTIONS),
-            ("encoding", self.encoding, ENCODINGS),
-        ):
-            if value not in known:
-                raise UsageError(f"unknown {name} '{value}'", nearest(value, known))
-        for name in ("samples_per_shard", "views_per_source"):
-            if (count := getattr(self, name)) is not None and count < 1:
-                raise UsageError(f"preobserve: {name} = {count}; it must be 1 or more")
-        held_out = self.validation_fraction + self.test_fraction
-        if not (min(self.validation_fraction, self.test_fraction) >= 0 and held_out < 1):  # NaN is no share either
+        check(self, "preobserve: ")
+        if not self.validation_fraction + self.test_fraction < 1:
             raise UsageError(
-                f"fractions {self.validation_fraction} for validation and {self.test_fraction} for test "
-                "leave no training data"
+                f"preobserve: validation_fraction = {self.validation_fraction} and test_fraction = "
+                f"{self.test_fraction} leave no training data",
+                "their sum must be below 1",
             )
 
     @property

@@ -1,4 +1,4 @@
-"""Frozen dataclasses from TOML and back: the same bytes out, an unknown key named with its nearest neighbour."""
+"""Frozen dataclasses from TOML and back. An unknown key is an error with the nearest known one."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def to_toml(config: Any) -> str:
 
 
 def from_dict(cls: type[T], values: dict[str, Any], where: str = "configuration") -> T:
-    """Build `cls`, checking every key and type. UsageError names the place, the key and the nearest known key."""
+    """A `cls` of these values. UsageError for an unknown key or a wrong type, with `where` and the nearest key."""
     hints = typing.get_type_hints(cls)
     known = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in values:
@@ -60,7 +60,7 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
     if typing.get_origin(hint) is tuple:
         if not isinstance(value, list):
             raise UsageError(
-                f"{where} must be a list, not {value!r}", _many(hint, where) if isinstance(value, dict) else ""
+                f"{where} must be a list, not {value!r}", _list_hint(hint, where) if isinstance(value, dict) else ""
             )
         return tuple(_typed(typing.get_args(hint)[0], v, where) for v in value)
     if typing.get_origin(hint) is dict:
@@ -70,25 +70,25 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
     return _number(hint, value, where)
 
 
-def _many(hint: Any, where: str) -> str:
-    """How tables of a list are headed, for one who has headed them as a single table."""
+def _list_hint(hint: Any, where: str) -> str:
+    """The hint for a table `[name]` where a list of tables `[[name]]` is required."""
     return f"write [[{where.rpartition(' ')[2]}]]" if dataclasses.is_dataclass(typing.get_args(hint)[0]) else ""
 
 
 def _number(hint: Any, value: Any, where: str) -> Any:
-    """A plain value. TOML knows nan and inf, and Python endless whole numbers: no configuration has a use for them."""
+    """A plain value. TOML allows nan and inf, and Python arbitrarily large integers; a configuration allows neither."""
     fits = isinstance(value, hint) or (hint is float and isinstance(value, int))
     if not fits or (isinstance(value, bool) and hint is not bool):
         raise UsageError(f"{where} must be of type {hint.__name__}, not {value!r}")
     if isinstance(value, int) and abs(value) > _LARGEST_INT:
-        raise UsageError(f"{where} is too large: whole numbers stay below 2^63")
+        raise UsageError(f"{where} is too large: integers must be below 2^63")
     if isinstance(value, float) and not math.isfinite(value):
         raise UsageError(f"{where} = {value}; it must be finite")
     return float(value) if hint is float else value
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """A file's tables, with or without the mark that some editors put before UTF-8. UsageError when it is no TOML."""
+    """The tables of a file, with or without a byte order mark. UsageError when it is not TOML."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
@@ -97,12 +97,12 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise UsageError(f"configuration file {path} cannot be read: {error.strerror}", "name a TOML file") from None
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not valid TOML: {error}", "save it as UTF-8") from None
-    except (ValueError, RecursionError) as error:  # TOML's own is a ValueError, as is Python's for 4300 digits
+    except (ValueError, RecursionError) as error:  # also Python's ValueError for numbers of more than 4300 digits
         raise UsageError(f"{path} is not valid TOML: {error}") from None
 
 
 def merged(values: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """`values` with those of `over` in their places, table by table."""
+    """`values` updated with those of `over`, table by table."""
     inner = {
         key: merged(values[key], value)
         for key, value in over.items()

@@ -21,7 +21,7 @@ def choose_device(name: str) -> torch.device:
         raise UsageError(f"unknown device '{name}'", nearest(name, DEVICE_NAMES))
     found = torch.cuda.is_available()
     if name == "cuda" and not found:
-        raise UsageError("device 'cuda' is asked for, but torch finds no GPU", "auto or cpu; `iris doctor` says more")
+        raise UsageError("device 'cuda' is asked for, but torch finds no GPU", "use auto or cpu; see `iris doctor`")
     if not found or name == "cpu":
         return torch.device("cpu")
     return torch.device("cuda", gpu_of_rank(os.environ, torch.cuda.device_count()))

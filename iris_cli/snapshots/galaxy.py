@@ -56,7 +56,7 @@ def load_galaxy(snapshot: Snapshot, config: IngestConfig, memory_bytes: float, m
     seen = np.einsum("ij,ij->i", gas.position_pc, gas.position_pc) <= reach**2
     if not seen.any():
         raise DataError(
-            f"{snapshot.where}: no gas within {reach:.0f} pc of the centre; the gas lies around "
+            f"{snapshot.where}: no gas within {reach:.0f} pc of the centre; the gas is around "
             f"{as_option(snapshot.centre_of_gas())}",
             "set --centre",
         )

@@ -101,7 +101,7 @@ def check_abundances(x_H2: NDArray, x_H_plus: NDArray, x_CO: NDArray, where: str
         low, top = float(values.min()), float(values.max())
         if top > most or low < -1e-3 * most:
             raise DataError(
-                f"{where}: {name} = n/n_H runs from {low:g} to {top:g}; it lies between 0 and {most:.2g}",
+                f"{where}: {name} = n/n_H runs from {low:g} to {top:g}; it must be between 0 and {most:.2g}",
                 "another column (--columns)? For x_H2, 2 n(H2)/n_H (--h2-factor 0.5)?",
             )
     with_CO = x_CO > 1e-5

@@ -111,14 +111,14 @@ class Snapshot:
                 held += int(inside.sum())
             if held > most_cells:
                 raise DataError(
-                    f"{self.where}: more than {most_cells:,} cells lie within {radius_pc:.0f} pc, too "
+                    f"{self.where}: more than {most_cells:,} cells are within {radius_pc:.0f} pc, too "
                     "many for the memory",
                     "more --memory, or fewer --workers",
                 )
         if not pieces:
             raise DataError(
                 f"{self.where}: no gas within {radius_pc:.0f} pc of the centre {as_option(self.centre)}; "
-                f"the gas lies around {as_option(self.centre_of_gas())}",
+                f"the gas is around {as_option(self.centre_of_gas())}",
                 "set --centre",
             )
         return self._gas(pieces, config)
@@ -292,7 +292,7 @@ def _centre(chosen: str, box: Vector | None, sample: NDArray, where: str) -> Vec
             return (0.0, 0.0, 0.0)
         beyond = "" if chosen == "box" else ", nor around zero"
         raise DataError(
-            f"{where}: coordinates do not lie in a box from 0 to BoxSize{beyond}",
+            f"{where}: coordinates are not in a box from 0 to BoxSize{beyond}",
             "set the centre: --centre x,y,z, or --centre mass",
         )
     return vector(chosen, "centre", "auto, box, origin, mass")

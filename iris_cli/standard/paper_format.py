@@ -139,7 +139,7 @@ def _views(hyper: _Hyper) -> int:
 def _latitude(hyper: _Hyper) -> str:
     reduction = hyper.section("cube_hyper").get("reduction", "mean")
     if reduction not in ("mean", "max"):
-        raise hyper.error(f"reduction is {reduction!r}; this program knows mean and max of latitude")
+        raise hyper.error(f"reduction is {reduction!r}; supported are mean and max")
     return str(reduction)
 
 

@@ -218,7 +218,7 @@ def reading_options(hyper: TrainConfig) -> dict[str, Any]:
 
 
 def image_noise_of(noise: Noise, pairs: Pairs) -> ImageNoise | None:
-    return None if noise.silent else ImageNoise.of(noise, pairs.quantity, pairs.grid, pairs.latitude)
+    return None if noise.is_zero else ImageNoise.of(noise, pairs.quantity, pairs.grid, pairs.latitude)
 
 
 # --- the run folder ---------------------------------------------------------------------------------------------------

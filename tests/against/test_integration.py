@@ -102,8 +102,8 @@ def error(found: NDArray, expected: NDArray) -> float:
 
 
 every_backend = pytest.mark.parametrize("backend", BACKENDS)
-#: A full table with trapped photons takes 20 s to compute.
-OTHERS = [("lte", True), ("non-lte", False), pytest.param("lvg", True, marks=pytest.mark.slow)]
+#: A level table takes 4 s to compute, one with trapped photons 20 s.
+OTHERS = [("lte", True), *(pytest.param(*p, marks=pytest.mark.slow) for p in (("non-lte", False), ("lvg", True)))]
 
 
 @every_backend
@@ -121,7 +121,7 @@ def test_spectra_of_other_populations_agree(gas: str, populations: str, pumping:
 
 
 @every_backend
-@pytest.mark.parametrize("line", ["1-0", "2-1", "3-2"])
+@pytest.mark.parametrize("line", ["1-0", "2-1", pytest.param("3-2", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("masers", ["exact", "clip"])
 def test_masers_are_amplified_or_clipped_in_every_line(line: str, masers: str, backend: str) -> None:
     assert Case("maser", line=line, masers=masers).error(backend) < 5e-3

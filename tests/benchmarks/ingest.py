@@ -1,8 +1,8 @@
-"""How fast snapshots are looked up: `python -m tests.benchmarks.ingest [--cells 1000000] [--preset paper]`.
+"""Speed of the nearest-cell look-up: `python -m tests.benchmarks.ingest [--cells 1000000] [--preset paper]`.
 
 The plain form is one call of scipy's NearestNDInterpolator for all points of the grid, on the same cores and in the
-same run; each form runs in a process of its own, so that its largest resident set can be told. Ours hands out slabs, as
-it does for writing. For docs/benchmarks/ingest.md.
+same run. Each form runs in its own process, to measure its largest resident set. The views are computed in slabs, as
+they are for writing. Results: docs/benchmarks/ingest.md.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ VIEW_DEG = 30.0
 
 
 def galaxy(cells: int, seed: int = 0) -> Gas:
-    """Like a refined simulation: a third in a disc of 1 kpc, a third on the orbit, a third in clouds on it."""
+    """Cells as in a refined simulation: a third each in a disc of 1 kpc, on the orbit, in clouds on the orbit."""
     rng = np.random.default_rng(seed)
     third = cells // 3
     track = WALKER_2025.track(1000)[:, :3]
@@ -46,23 +46,23 @@ def galaxy(cells: int, seed: int = 0) -> Gas:
 
 
 def plain(gas: Gas, grid: Grid) -> NDArray:
-    """Every seventh density along each axis, of all points at once with all fields as values: (R, L, B, 8)."""
+    """Every seventh density along each axis, from all points at once with all fields as values: (R, L, B, 8)."""
     values = np.column_stack([gas.velocity_km_s, gas.rho, gas.T_gas_K, gas.x_H2, gas.x_CO, gas.T_dust_K])
     whole = NearestNDInterpolator(gas.position_pc, values)(Cone(grid, VIEW_DEG).points(slice(None)))
     return whole[::7, ::7, ::7, 3].astype(np.float32)
 
 
-def ours(gas: Gas, grid: Grid, threads: int) -> NDArray:
+def view(gas: Gas, grid: Grid, threads: int) -> NDArray:
     """The same from slabs (6, rows, L, B), pruning and tree included."""
-    view = View.of(gas, Change(1.0, 1.0, 1.0, 0.0, 0.0), Sight(VIEW_DEG, 0.0, 0.0), grid, "benchmark")
-    few = [slab[1, -rows.start % 7 :: 7, ::7, ::7].copy() for rows, slab in view.slabs(1e9, threads)]
+    whole = View.of(gas, Change(1.0, 1.0, 1.0, 0.0, 0.0), Sight(VIEW_DEG, 0.0, 0.0), grid, "benchmark")
+    few = [slab[1, -rows.start % 7 :: 7, ::7, ::7].copy() for rows, slab in whole.slabs(1e9, threads)]
     return np.concatenate(few)
 
 
 FORMS: dict[str, Callable[[Gas, Grid], NDArray]] = {
     "plain": plain,
-    "ours, 1 thread": lambda gas, grid: ours(gas, grid, 1),
-    "ours, all threads": lambda gas, grid: ours(gas, grid, len(os.sched_getaffinity(0))),
+    "view, 1 thread": lambda gas, grid: view(gas, grid, 1),
+    "view, all threads": lambda gas, grid: view(gas, grid, len(os.sched_getaffinity(0))),
 }
 
 
@@ -102,16 +102,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cells", type=int, nargs="+", default=[30_000, 300_000, 3_000_000])
     parser.add_argument("--preset", default="paper")
-    parser.add_argument("--rows", type=int, default=0, help="fewer distance rows than the preset has")
+    parser.add_argument("--rows", type=int, default=0, help="fewer distance rows than in the preset")
     parser.add_argument("--rounds", type=int, default=1)
-    asked = parser.parse_args()
-    grid = GRID_PRESETS[asked.preset]
-    if asked.rows:  # the same steps, from the middle of the range
-        middle, half = 0.5 * (grid.r_min_pc + grid.r_max_pc), 0.5 * (asked.rows - 1) * grid.distance.step
-        grid = replace(grid, r_min_pc=middle - half, r_max_pc=middle + half, r_steps=asked.rows, r_crop_max=asked.rows)
+    options = parser.parse_args()
+    grid = GRID_PRESETS[options.preset]
+    if options.rows:  # the same steps, from the middle of the range
+        middle, half = 0.5 * (grid.r_min_pc + grid.r_max_pc), 0.5 * (options.rows - 1) * grid.distance.step
+        grid = replace(
+            grid, r_min_pc=middle - half, r_max_pc=middle + half, r_steps=options.rows, r_crop_max=options.rows
+        )
     print(f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}")
-    for cells in asked.cells:
-        compare(cells, grid, asked.rounds)
+    for cells in options.cells:
+        compare(cells, grid, options.rounds)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,9 @@
-"""How fast the synthetic observer is: `python -m tests.benchmarks.observer [--paper] [--device cuda]`.
+"""Speed of the synthetic observer: `python -m tests.benchmarks.observer [--paper] [--device cuda]`.
 
-The numbers stand in docs/benchmarks/observer.md.
-
-The forms that are compared take turns, three times each, on the same rays; the best processor time of each counts,
-because wall time on a busy machine says little. The plain dense form is the obvious tensor formulation in float32:
-every cell on every sample, with as many midpoints per channel as the fast forms use, in bundles of rays that fit into
-the cache.
+The compared forms run in turn, three times each, on the same rays; the lowest processor time of each counts, because
+wall time depends on other processes. The dense form is the plain tensor formulation in float32: every cell at every
+sample, with as many midpoints per channel as the fast forms use, in bundles of rays that fit into the cache. Results:
+docs/benchmarks/observer.md.
 """
 
 from __future__ import annotations
@@ -56,7 +54,7 @@ def timed(work: Callable[[], object]) -> Took:
 
 
 def interleaved(works: dict[str, Callable[[], object]], rounds: int = 3) -> dict[str, Took]:
-    """The run with the least processor time of each, all forms in turn."""
+    """The run with the lowest processor time of each form; the forms run in turn."""
     runs: dict[str, list[Took]] = {name: [] for name in works}
     for _ in range(rounds):
         for name, work in works.items():
@@ -88,7 +86,7 @@ def dense(matter: Matter, config: SyntheticConfig, dr_m: float, edges: Tensor, s
 
 
 def galaxy(grid: Grid) -> Tensor:
-    """A mock galaxy; at paper size a small one drawn out, with turbulence from cell to cell put back."""
+    """A mock galaxy; at paper size a small one interpolated, with turbulence from cell to cell added."""
     small = GRID_PRESETS["small"]
     tensor = torch.from_numpy(draw_galaxy(MockConfig(), 0, 0).tensor(small, 25.0))
     if grid != small:
@@ -113,22 +111,22 @@ def compare_forms(grid: Grid, device: str = "", every: int = 61) -> None:
     chosen, thick = setup(LineConfig(), config), REGIMES["thick"]
     needed = samples_per_ray(cells(few, chosen, dr_m), edges, Accuracy()).double()
     samples = int(needed.mean())
-    print(f"samples per channel that rays ask for: mean {needed.mean():.0f}, most {needed.max():.0f}")
+    print(f"samples per channel that rays need: mean {needed.mean():.0f}, most {needed.max():.0f}")
 
     def fast(name: str, gas: Matter, gradient: bool = False, device: str = "") -> Spectra:
-        as_asked = replace(chosen, in_cell_gradient=gradient)
-        return backend(name).spectra(gas, as_asked, thick, dr_m, edges, Accuracy(device=device))
+        changed = replace(chosen, in_cell_gradient=gradient)
+        return backend(name).spectra(gas, changed, thick, dr_m, edges, Accuracy(device=device))
 
     truth = fast("reference", few).line_K
     print("rms difference from the float64 reference:")
     for name, spectra in {
         f"dense float32, {samples} samples": dense(few, config, dr_m, edges, samples),
-        "torch windowed": fast("torch", few).line_K,
+        "torch windows": fast("torch", few).line_K,
         "compiled": fast("compiled", few).line_K,
     }.items():
         print(f"  {name:28s} {rms_difference(spectra, truth):.1e}")
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # threads that wait for each other burn processor time
+    torch.set_num_threads(1)  # waiting threads use processor time
     with torch.no_grad():
         took = interleaved(
             {
@@ -149,23 +147,23 @@ def compare_forms(grid: Grid, device: str = "", every: int = 61) -> None:
 
 
 def compare_on(device: str, observe: Callable[[Matter], Tensor], matter: Matter, few: Matter, truth: Tensor) -> None:
-    """Torch's operations there, and the kernel. The spectra come back to the CPU, which waits for them."""
+    """Torch operations and the Triton kernel on a device. The spectra are copied to the CPU, which waits for them."""
     number, walls = matter.v_km_s.numel(), {}
-    for name, runs in {"torch's operations": lambda _: False, "kernel": torch_windows.triton_kernel_works}.items():
+    for name, runs in {"torch operations": lambda _: False, "kernel": torch_windows.triton_kernel_works}.items():
         with mock.patch.object(torch_windows, "triton_kernel_works", runs), torch.no_grad():
-            against = rms_difference(observe(few), truth)  # also the first start of everything
+            against = rms_difference(observe(few), truth)  # also compiles and starts everything
             walls[name] = min(timed(lambda: observe(matter)).wall_s for _ in range(3))
         per_cell_ns = walls[name] / number * 1e9
         print(f"  {device}, {name:20s} {walls[name]:8.3f} s wall, {per_cell_ns:7.1f} ns per cell; rms {against:.1e}")
     if choose_device(device).type == "cuda" and torch_windows.triton_kernel_works(choose_device(device)):
-        ratio = walls["torch's operations"] / walls["kernel"]
-        print(f"  the kernel is {ratio:.1f} x as fast as torch's operations")
+        ratio = walls["torch operations"] / walls["kernel"]
+        print(f"  the kernel is {ratio:.1f} x as fast as torch operations")
     else:
-        print("  no kernel here: both are torch's operations")
+        print("  no kernel here: both are torch operations")
 
 
 def whole_observation(grid: Grid) -> None:
-    """Everything that `preobserve` does to one tensor in memory, part by part."""
+    """The parts of the work of `preobserve` on one tensor."""
     tensor = galaxy(grid)
     observer = SyntheticObserver(grid, config=SyntheticConfig(backend="compiled"))
     line = observer.config.lines[0]
@@ -178,7 +176,7 @@ def whole_observation(grid: Grid) -> None:
         "levels and transfer": lambda: observer._spectra(matter, line),
         "latitude mean and beam": lambda: convolve(cube.mean(dim=1), weights, 0),
         "density image": lambda: top_down_density(tensor, grid),
-        "observation, all of it": lambda: observer.observe(tensor),
+        "whole observation": lambda: observer.observe(tensor),
         "cube with its beam": lambda: observer.cube(tensor),
     }
     for name, t in interleaved(parts, rounds=2).items():
@@ -189,13 +187,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--paper", action="store_true", help="also 512 x 512 x 128 x 512; needs 6 GiB")
     parser.add_argument("--device", default="", help="also the torch backend there, without and with its kernel: cuda")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     print("128 x 128 x 32 x 128, transfer alone:")
-    compare_forms(GRID_PRESETS["small"], asked.device)
+    compare_forms(GRID_PRESETS["small"], options.device)
     print("128 x 128 x 32 x 128, one observation:")
     whole_observation(GRID_PRESETS["small"])
-    if asked.paper:
+    if options.paper:
         print("512 x 512 x 128 x 512, one observation:")
         whole_observation(GRID_PRESETS["paper"])
 

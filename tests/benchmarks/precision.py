@@ -1,9 +1,9 @@
-"""What rounding does to a gradient: `python -m tests.benchmarks.precision CHECKPOINT SHARDS`.
+"""Effect of rounding on gradients: `python -m tests.benchmarks.precision CHECKPOINT SHARDS`.
 
-The gradient of each of some batches is taken in float32 and under bfloat16, from the same weights. Printed are, over
-all weights together: how far rounding moves a batch's gradient, over how far the choice of the batch does; the same for
-the mean gradient; and the cosine between the two gradients of a batch. With --fresh, from weights that have learned
-nothing yet. Results: docs/benchmarks/training.md.
+Gradients of some batches are computed in float32 and in bfloat16, with the same weights. Printed, over all weights: the
+change of a batch's gradient by rounding, relative to the variation between batches; the relative change of the mean
+gradient; the cosine between the two gradients of a batch. With --fresh, with untrained weights. Results:
+docs/benchmarks/training.md.
 """
 
 from __future__ import annotations
@@ -54,13 +54,13 @@ def compare(checkpoint: Path, shards: str, batches: int, fresh: bool) -> str:
 
 
 def main() -> None:
-    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    words.add_argument("checkpoint", type=Path)
-    words.add_argument("shards")
-    words.add_argument("--batches", type=int, default=24)
-    words.add_argument("--fresh", action="store_true", help="begin from weights that have learned nothing")
-    asked = words.parse_args()
-    print(compare(asked.checkpoint, asked.shards, asked.batches, asked.fresh))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("shards")
+    parser.add_argument("--batches", type=int, default=24)
+    parser.add_argument("--fresh", action="store_true", help="use untrained weights")
+    options = parser.parse_args()
+    print(compare(options.checkpoint, options.shards, options.batches, options.fresh))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The commands on a page of the docs, and the inputs that the page takes for granted, as small as can be."""
+"""The commands of the program and of the pages of the docs, and a reader that runs the latter with small inputs."""
 
 from __future__ import annotations
 
@@ -7,9 +7,26 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from typer.main import get_command
+
+from iris_cli.app import app
 
 ROOT = Path(__file__).resolve().parents[2]
 WITH_SHORT_OUT = ("--out", "-o", "--figure", "--report")
+
+
+def _single_commands(path: str, command: Any) -> Iterator[tuple[str, Any]]:
+    if hasattr(command, "commands"):
+        for name, inner in command.commands.items():
+            yield from _single_commands(f"{path} {name}".strip(), inner)
+    else:
+        yield path, command
+
+
+#: All commands by their words: `train`, `shards info`, …
+COMMANDS: Mapping[str, Any] = dict(_single_commands("", get_command(app)))
 
 SMALL: Mapping[str, tuple[str, ...]] = {
     "mock": ("--galaxies", "10", "--views", "1", "--preset", "tiny"),
@@ -18,7 +35,7 @@ SMALL: Mapping[str, tuple[str, ...]] = {
     "revert": ("--min-coverage", "0.01"),
     "cube": ("--min-coverage", "0.01"),
 }
-"""Appended to a page's words: the last value of an option wins."""
+"""Appended to the words of a page; the last value of an option is used."""
 
 
 def commands(text: str) -> Iterator[str]:
@@ -33,7 +50,7 @@ def sections(page: Path) -> list[str]:
 
 
 def outputs(words: list[str]) -> set[str]:
-    """Names that a command writes, as far as the docs use it."""
+    """The outputs of a command, as far as the docs use it."""
     named = {words[i + 1] for i, word in enumerate(words[:-1]) if word in WITH_SHORT_OUT}
     if words[0] == "mock":
         named.add(words[1])
@@ -46,7 +63,7 @@ def outputs(words: list[str]) -> set[str]:
 
 @dataclass
 class Reader:
-    """Does in an empty folder what a page says. Inputs that no earlier line made are lent from `workshop`."""
+    """Runs the commands of a page in an empty folder. Inputs that no earlier line made are linked from `workshop`."""
 
     iris: Callable[..., object]
     workshop: Path
@@ -55,7 +72,7 @@ class Reader:
     def follow(self, line: str) -> None:
         command, _, kept = line.partition(" > ")
         words = shlex.split(command)[1:]
-        self._lend(words)
+        self._link_inputs(words)
         ran = self.iris(*words, *SMALL.get(words[0], ()))
         assert ran.code == 0 and "Traceback" not in ran.err, f"{line}\n{ran.err[-1500:]}"  # type: ignore[attr-defined]
         if kept:
@@ -63,12 +80,12 @@ class Reader:
         for name in outputs(words) if "--dry-run" not in words and words[0] != "slurm" else ():
             assert (self.folder / name).exists(), f"{line}\nleft no {name}"
 
-    def _lend(self, words: list[str]) -> None:
+    def _link_inputs(self, words: list[str]) -> None:
         written = outputs(words) if words[0] != "slurm" else set()
         for word in words:
             name = word.removeprefix("@")
             here = self.folder / name
-            if word in written and (here.is_symlink() or here.is_file()):  # lent, or of an earlier section
+            if word in written and (here.is_symlink() or here.is_file()):  # linked, or of an earlier section
                 here.unlink()
             elif word not in written and not here.exists() and (self.workshop / name).exists():
                 here.parent.mkdir(exist_ok=True)

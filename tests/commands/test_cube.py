@@ -45,20 +45,6 @@ def test_an_image_comes_on_the_grid_of_a_preset_of_shards_or_of_a_file(
     assert len(told["cubes"]) == 1 and not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
 
 
-def test_a_dry_run_reads_headers_alone(iris: Callable, cube: Path, tmp_path: Path) -> None:
-    ran = iris("cube", cube, "-o", tmp_path / "lv.npz", "--preset", "paper", "--dry-run", "--json")
-    told = json.loads(ran.out)
-    assert told["cubes"][0]["shape"] == [120, 30, 62] and told["image"] == [512, 512]
-    lat_steps = GRID_PRESETS["paper"].lat_steps
-    assert told["sums_GiB"] == pytest.approx(2 * np.zeros((512 * lat_steps, 512), np.float32).nbytes / 2**30, abs=1e-4)
-    assert (
-        told["reads"] == {str(cube): cube.stat().st_size} and told["writes"][str(tmp_path / "lv.npz")] > 2 * 4 * 512**2
-    )
-    assert not (tmp_path / "lv.npz").exists()
-    ran = iris("cube", cube, "-o", tmp_path / "lv.npz", "--preset", "paper", "--dry-run")
-    assert "would read" in ran.out and "512 x 512 pixels from 1 cube" in ran.out
-
-
 def test_from_python_an_image_is_written_once_unless_it_may_be_replaced(cube: Path, tmp_path: Path) -> None:
     out, how = tmp_path / "lv.npz", (GRID_PRESETS["tiny"], "mean", CubeConfig(min_coverage=0.01))
     made = write_lv_image([cube], out, *how)

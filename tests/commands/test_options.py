@@ -1,22 +1,26 @@
-"""Options that commands share: groups of them, and which command has which."""
+"""Options that commands share, groups of them, and the flags of configurations."""
 
 from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import pytest
 import typer
-from typer.main import get_command
 
-from iris_cli.app import app as program
 from iris_cli.commands import options
+from iris_cli.commands.help import Command
+from iris_cli.commands.options import Flag, Only, Settings, flags_of
 from iris_cli.config import figure
+from iris_cli.config.catalogue import CONFIGS
 from iris_cli.config.slurm import SlurmConfig
+from iris_cli.config.train import TrainConfig
+from iris_cli.errors import UsageError
+from tests.commands.pages import COMMANDS
 
 
 @dataclass(frozen=True)
@@ -29,80 +33,126 @@ def observe(name: str, *, weather: Weather, seed: options.Seed = 0) -> None:
     print(name, weather, seed)
 
 
-def test_a_group_is_spread_into_options_and_comes_back_whole(capsys: pytest.CaptureFixture[str]) -> None:
-    flat = options.grouped(observe)
-    assert list(inspect.signature(flat).parameters) == ["name", "wind_km_s", "cold", "seed"]
+def run(function: Callable[..., None], *words: str) -> None:
     app = typer.Typer(rich_markup_mode=None)
-    app.command()(flat)
-    app(["sgr", "--wind", "3", "--cold"], standalone_mode=False)
+    app.command(cls=Command)(options.command(function))
+    app(list(words), standalone_mode=False)
+
+
+def test_a_group_is_spread_into_options_and_comes_back_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(inspect.signature(options.command(observe)).parameters) == ["name", "wind_km_s", "cold", "seed"]
+    run(observe, "sgr", "--wind", "3", "--cold")
     assert capsys.readouterr().out == f"sgr {Weather(3.0, True)} 0\n"
     with pytest.raises(Exception, match="wind_km_s"):
-        app(["sgr"], standalone_mode=False)
+        run(observe, "sgr")
 
 
-def test_two_options_of_one_name_are_refused_where_they_are_said() -> None:
+def test_two_options_of_one_name_are_refused() -> None:
     def twice(weather: Weather, cold: bool = True) -> None:
         print(weather, cold)
 
     with pytest.raises(ValueError, match="cold"):
-        options.grouped(twice)
+        options.command(twice)
 
 
-@pytest.mark.parametrize("words", [("--wind",), ("mock", "-q", "--galaxi")])
-def test_a_command_that_takes_groups_still_refuses_what_it_does_not_know(iris: Callable, words: tuple) -> None:
-    assert iris("plot", "lv", *words).code == 2
+# --- flags of configurations ------------------------------------------------------------------------------------------
 
 
-# --- which command has which ------------------------------------------------------------------------------------------
+def flags(cls: type, *only: str) -> dict[str, Flag]:
+    return {flag.key: flag for flag in flags_of(cls(), Only(*only))}
 
 
-def commands(path: str, command: Any) -> Iterator[tuple[str, Any]]:
-    if hasattr(command, "commands"):
-        for name, inner in command.commands.items():
-            yield from commands(f"{path} {name}".strip(), inner)
-    else:
-        yield path, command
+def test_flags_and_a_file_make_a_configuration_in_which_flags_win(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def train(*, settings: options.Settings[TrainConfig]) -> None:
+        config = settings.resolve(data=["a"])
+        print(config.epochs, config.noise.sigma_K, config.noise.fade, config.stop_signals, config.data, config.seed)
+
+    (tmp_path / "t.toml").write_text("epochs = 3\nseed = 7\n[noise]\nsigma_K = 0.5\n")
+    run(train, "--config", str(tmp_path / "t.toml"), "--epochs", "4", "--no-fade", "--stop-signals", "term,SIGHUP")
+    assert capsys.readouterr().out == "4 0.5 False ('TERM', 'HUP') ('a',) 7\n"
 
 
-COMMANDS = dict(commands("", get_command(program)))
+def test_the_help_of_a_flag_is_that_of_its_key_with_unit_and_default() -> None:
+    found = flags(TrainConfig)
+    assert found["optimizer.learning_rate"].option().help == ("Learning rate.  [default: 0.001]")
+    assert found["noise.sigma_K"].option().help == "Noise of the cube per voxel.  [K; default: 0]"
+    assert found["checksums"].option().help.endswith("[default: checksums]")
+    assert found["network"].option().metavar == "[paper|columns]"
+    assert found["epochs"].option("as in training").help.endswith("[default: as in training]")
 
-#: Every command has these, but for the exceptions below.
-EVERY = ("--config", "--dry-run", "--json", "--quiet", "--verbose")
 
-NO_SETTINGS = "it is told what to look at, and nothing about how"
-WRITES_NOTHING = "it writes nothing"
-A_SCRIPT = "its result is a script on stdout, for bash"
-ABOUT_THEM = "it is about configurations"
-EXCEPTIONS = {
+def test_only_some_flags_can_be_taken() -> None:
+    assert list(flags(TrainConfig, "noise", "seed")) == ["seed", "noise.sigma_K", "noise.fade", "noise.observed_per_K"]
+    assert {key for key in flags(CONFIGS["preobserve"].cls) if "." in key} == {"synthetic.backend", "synthetic.device"}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_key_with_a_flag_has_a_help_and_no_flag_is_used_twice(name: str) -> None:
+    found = list(flags_of(CONFIGS[name].cls()))
+    assert all(flag.setting.help for flag in found)
+    used = [option for flag in found for option in flag.setting.flags]
+    assert len(used) == len(set(used))
+
+
+@pytest.mark.parametrize("text", ["1:x", "many"])
+def test_a_range_that_cannot_be_read_is_a_usage_error_with_its_flag(iris: Callable, text: str) -> None:
+    ran = iris("ingest", "snapshot.hdf5", "out", "--scale", text)
+    assert ran.code == 2 and f"--scale {text}: neither a number nor LOW:HIGH" in ran.err
+
+
+def test_a_value_where_a_table_belongs_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "t.toml").write_text("noise = 3\n")
+    with pytest.raises(UsageError, match="noise must be a table"):
+        Settings(TrainConfig, tmp_path / "t.toml", {"noise.sigma_K": 1.0}).resolve()
+
+
+def test_known_names_are_those_of_the_packages_that_define_them() -> None:
+    from iris_cli.observers.registry import OBSERVERS
+    from iris_cli.reverter.networks import NETWORKS
+    from iris_cli.training.optimizer import OPTIMIZERS, SCHEDULES
+
+    found = flags(TrainConfig)
+    for key, names in {
+        "network": NETWORKS,
+        "optimizer.name": OPTIMIZERS,
+        "schedule.name": SCHEDULES,
+        "observer": OBSERVERS,
+    }.items():
+        assert set(found[key].setting.known) == set(names)
+
+
+# --- options of all commands ------------------------------------------------------------------------------------------
+
+NO_SETTINGS = "it has no settings"
+SCRIPT = "its result is a script on stdout, for bash"
+LACKING: dict[str, dict[str, str]] = {
     "--config": {
         "doctor": NO_SETTINGS,
-        "config show": ABOUT_THEM,
-        "config validate": ABOUT_THEM,
+        "config show": "it is about configurations",
+        "config validate": "it is about configurations",
         **{f"shards {name}": NO_SETTINGS for name in ("info", "verify", "preview", "merge", "index")},
     },
-    "--dry-run": {
-        "molecule": WRITES_NOTHING,
-        "doctor": WRITES_NOTHING,
-        "config show": WRITES_NOTHING,
-        "config validate": WRITES_NOTHING,
-        "shards info": WRITES_NOTHING,
-        **{f"slurm {name}": A_SCRIPT for name in ("preobserve", "train", "test")},
-    },
-    "--json": {f"slurm {name}": A_SCRIPT for name in ("preobserve", "train", "test")},
+    "--json": {f"slurm {name}": SCRIPT for name in ("preobserve", "train", "test")},
     "--quiet": {},
     "--verbose": {},
 }
+LONG = {"mock", "ingest", "preobserve", "train", "test", "revert"}
+"""Commands whose work may be long; they have `--dry-run`."""
 
 
-@pytest.mark.parametrize("option", EVERY)
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_has_what_every_command_has(name: str, option: str) -> None:
-    has = any(option in parameter.opts for parameter in COMMANDS[name].params)
-    assert has != (name in EXCEPTIONS[option]), EXCEPTIONS[option].get(name, f"iris {name} lacks {option}")
+def has(name: str, option: str) -> bool:
+    return any(option in parameter.opts for parameter in COMMANDS[name].params)
 
 
-def test_exceptions_are_made_for_commands_that_there_are() -> None:
-    assert {name for excepted in EXCEPTIONS.values() for name in excepted} <= COMMANDS.keys()
+@pytest.mark.parametrize("option", LACKING)
+def test_every_command_has_the_common_options(option: str) -> None:
+    assert {name for name in COMMANDS if not has(name, option)} == LACKING[option].keys()
+
+
+def test_long_commands_have_a_dry_run() -> None:
+    assert {name for name in COMMANDS if has(name, "--dry-run")} == LONG
 
 
 #: What each command needs so that it gets as far as its configuration.
@@ -118,44 +168,42 @@ WORDS: dict[str, tuple[str, ...]] = {
     "revert": ("run.pt", "cube.fits", "-o", "map.fits"),
     "import-checkpoint": ("chp_1.pt", "run"),
     "plot losses": ("run", "-o", "losses.png"),
-    **{f"plot {name}": ("data", "-o", "a.png") for name in ("lv", "top-down", "pair", "moments", "spectrum")},
+    "slurm train": ("shards", "--out", "run"),
 }
 
 
 @pytest.mark.parametrize("name", WORDS)
-def test_a_strange_key_in_a_configuration_is_named_with_what_there_is(
+def test_an_unknown_key_in_a_configuration_is_an_error_with_the_known_ones(
     iris: Callable, tmp_path: Path, name: str
 ) -> None:
     (tmp_path / "c.toml").write_text("colour_of_the_sky = 1\n")
-    ran = iris(*name.split(), *WORDS[name], "--config", tmp_path / "c.toml")
-    assert ran.code == 2 and ran.out == "" and len(ran.err.splitlines()) == 1
+    before = ("--config", tmp_path / "c.toml") if name.startswith("slurm") else ()
+    ran = iris(*name.split(), *before, *WORDS[name], *(() if before else ("--config", tmp_path / "c.toml")))
+    assert ran.code == 2 and ran.out == "" and len(ran.err.splitlines()) == 2
     assert "unknown key 'colour_of_the_sky'" in ran.err and ("known:" in ran.err or "did you mean" in ran.err)
 
 
-def test_a_site_s_file_fills_in_batch_scripts_and_flags_win(iris: Callable, tmp_path: Path) -> None:
+def test_a_file_of_a_site_fills_in_batch_scripts_and_flags_win(iris: Callable, tmp_path: Path) -> None:
     (tmp_path / "site.toml").write_text(
         'partition = "long"\naccount = "p17"\nnodes = 2\ncpus = 3\nsbatch = ["--qos=high"]\n'
     )
-    ours = ("--config", tmp_path / "site.toml")
-    train = iris("slurm", "train", *ours, "--account", "p18", "shards", "--out", "run").out
+    site = ("--config", tmp_path / "site.toml")
+    train = iris("slurm", "train", *site, "--account", "p18", "shards", "--out", "run").out
     for line in ("partition=long", "account=p18", "nodes=2", "cpus-per-task=3", "gpus-per-node=1", "time=24:00:00"):
         assert f"#SBATCH --{line}\n" in train, line
     assert "#SBATCH --qos=high\n" in train and "srun" in train
-    array = iris("slurm", "preobserve", *ours, "standard", "shards").out
+    array = iris("slurm", "preobserve", *site, "standard", "shards").out
     assert "#SBATCH --account=p17\n" in array and "nodes=1\n" in array and "gpus" not in array
-    (tmp_path / "site.toml").write_text('partitoin = "long"\n')
-    ran = iris("slurm", "train", *ours, "shards", "--out", "run")
-    assert ran.code == 2 and ran.out == "" and "did you mean 'partition'?" in ran.err
     (tmp_path / "site.toml").write_text("nodes = 0\n")
-    assert "nodes = 0" in iris("slurm", "train", *ours, "shards", "--out", "run").err
+    assert "nodes = 0; it must be 1 or more" in iris("slurm", "train", *site, "shards", "--out", "run").err
 
 
-def test_a_job_without_a_file_asks_for_what_is_usual() -> None:
-    asked = SlurmConfig()
-    assert (asked.array, asked.nodes, asked.gpus_per_node, asked.lead_s) == (8, 1, 1, 120)
+def test_a_job_without_a_file_has_the_usual_requests() -> None:
+    config = SlurmConfig()
+    assert (config.array, config.nodes, config.gpus_per_node, config.lead_s) == (8, 1, 1, 120)
 
 
-def test_a_figure_s_looks_are_those_that_can_be_drawn() -> None:
+def test_the_looks_of_a_figure_are_those_that_can_be_drawn() -> None:
     from matplotlib import colormaps
 
     from iris_cli.plots.axes_of_sky import STRETCHES
@@ -165,9 +213,9 @@ def test_a_figure_s_looks_are_those_that_can_be_drawn() -> None:
     assert set(figure.COLOURS) <= set(colormaps)
 
 
-def test_molecules_are_printed_as_a_file_says_unless_a_flag_says_otherwise(iris: Callable, tmp_path: Path) -> None:
+def test_molecules_are_printed_as_in_the_file_unless_a_flag_differs(iris: Callable, tmp_path: Path) -> None:
     (tmp_path / "m.toml").write_text("temperature_K = 20\nrows = 3\n")
-    told = json.loads(iris("molecule", "13co", "--config", tmp_path / "m.toml", "--json").out)
-    assert told["critical_density_temperature_K"] == 20.0
+    printed = json.loads(iris("molecule", "13co", "--config", tmp_path / "m.toml", "--json").out)
+    assert printed["critical_density_temperature_K"] == 20.0
     out = iris("molecule", "13co", "--config", tmp_path / "m.toml", "-t", 30).out
     assert "at 30 K" in out and "37 more transitions" in out

@@ -11,6 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from iris_cli.plots import style
+from tests.commands.errors import error_of
 from tests.training.makers import GRID, images, write_pairs
 
 SHORT = ("--epochs", 1, "--batch-size", 4, "--accumulate", 2, "-q")
@@ -154,20 +155,17 @@ def test_a_telescope_s_cube_is_drawn_with_published_orbits(
 
 
 def refused(iris: Callable, code: int, *words: object) -> str:
-    ran = iris("plot", *words)
-    lines = [line for line in ran.err.splitlines() if "error:" in line]
-    assert ran.code == code and len(lines) == 1 and "Traceback" not in ran.err and ran.out == "", ran
-    return lines[0]
+    return error_of(iris("plot", *words), code)
 
 
-def test_wrong_words_are_told_in_one_line_and_leave_nothing(iris: Callable, shards: Path, tmp_path: Path) -> None:
+def test_invalid_words_are_an_error_and_leave_nothing(iris: Callable, shards: Path, tmp_path: Path) -> None:
     out = ("-o", tmp_path / "a.png")
     assert "a.jpg ends in none of .png" in refused(iris, 2, "lv", shards, "-o", tmp_path / "a.jpg")
     assert "is not a folder" in refused(iris, 1, "lv", shards, "-o", tmp_path / "no" / "a.png")
     assert "did you mean 'mnras'" in refused(iris, 2, "lv", shards, *out, "--style", "mnra")
     assert "did you mean 'viridis'" in refused(iris, 2, "lv", shards, *out, "--colours", "virids")
     assert "did you mean 'asinh'" in refused(iris, 2, "lv", shards, *out, "--stretch", "asin")
-    assert "lowest must be below" in refused(iris, 2, "lv", shards, *out, "--low", 9, "--high", 3)
+    assert "low = 9 is not below high = 3" in refused(iris, 2, "lv", shards, *out, "--low", 9, "--high", 3)
     assert "no sample 99" in refused(iris, 2, "lv", shards, *out, "-n", 99)
     assert "no sample 'x'" in refused(iris, 2, "lv", shards, *out, "--key", "x")
     assert "did you mean 'walker'" in refused(iris, 2, "lv", shards, *out, "--orbit", "walkr")

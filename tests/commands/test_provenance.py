@@ -89,7 +89,7 @@ def test_one_rank_of_many_speaks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 def test_a_record_that_cannot_be_written_is_a_warning(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / provenance.FILE).mkdir()
     provenance.record(tmp_path)
-    assert "does not say how it was made" in capsys.readouterr().err
+    assert "has no record of this command" in capsys.readouterr().err
 
 
 def words_of(header: fits.Header, card: str = "HISTORY") -> str:

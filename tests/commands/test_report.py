@@ -20,6 +20,7 @@ from iris_cli.console import LOG_EVERY, QUIET, VERBOSE
 from iris_cli.evaluation.metrics import MEASURES
 from iris_cli.evaluation.report import ENSEMBLE_MEANING
 from iris_cli.plots.style import save
+from tests.commands.errors import error_of
 from tests.training.makers import another_sky, write_pairs
 
 NUMBERS = {*MEASURES, "skill", *ENSEMBLE_MEANING}
@@ -69,6 +70,8 @@ def test_a_report_has_the_numbers_of_the_plain_test(
     assert {name: report.values[name] for name in plain} == plain  # to the last digit
     assert plain["members"] == 2 and calibration["nominal_coverage"] == [pytest.approx(1 / 3)]
     assert calibration["spread"] > 0 and calibration["crps"] < calibration["mean_absolute_error"]
+    table = iris("test", trained_ensemble, tiny_shards, "-q").out
+    assert "spread_skill" in table and "coverage_dense" in table
     alone = json.loads(iris("test", trained_ensemble / "member-01", tiny_shards, "--json", "-q").out)
     assert "ensemble" not in alone and alone["loss"] != plain["loss"]
 
@@ -104,10 +107,7 @@ def test_the_page_shows_every_table_and_embeds_its_figures(report: Written) -> N
 
 
 def refused(iris: Callable, code: int, *words: object) -> str:
-    ran = iris("test", *words, "-q")
-    lines = [line for line in ran.err.splitlines() if "error:" in line]
-    assert ran.code == code and len(lines) == 1 and "Traceback" not in ran.err and ran.out == "", ran
-    return lines[0]
+    return error_of(iris("test", *words, "-q"), code)
 
 
 def test_only_a_report_is_overwritten_and_only_if_asked(
@@ -118,7 +118,9 @@ def test_only_a_report_is_overwritten_and_only_if_asked(
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "note").write_text("mine")
     assert "exists" in refused(iris, 1, trained_run, pairs, "--report", tmp_path / "mine")
-    assert "something else" in refused(iris, 1, trained_run, pairs, "--report", tmp_path / "mine", "--overwrite")
+    assert "something other than a report" in refused(
+        iris, 1, trained_run, pairs, "--report", tmp_path / "mine", "--overwrite"
+    )
     assert (tmp_path / "mine" / "note").read_text() == "mine" and len(list((tmp_path / "mine").iterdir())) == 1
     out = tmp_path / "report"
     out.mkdir()

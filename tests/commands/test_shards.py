@@ -14,6 +14,7 @@ import webdataset
 from iris_cli.config.grid import grid_preset
 from iris_cli.config.toml import to_dict
 from shards.writer import ArraySchema, Sample, SetPlan, write_set
+from tests.commands.errors import error_of
 from tests.shards.damage import flip
 
 GRID = grid_preset("tiny")
@@ -112,10 +113,7 @@ def test_a_preview_becomes_a_figure(iris: Callable, folder: Path, tmp_path: Path
 def test_a_preview_of_what_is_not_there_says_so(
     iris: Callable, folder: Path, words: list, code: int, said: str
 ) -> None:
-    ran = iris("shards", "preview", folder, *words)
-    assert ran.code == code
-    assert said in ran.err
-    assert len(ran.err.splitlines()) == 1
+    assert said in error_of(iris("shards", "preview", folder, *words), code)
 
 
 def test_merge_closes_a_set_and_names_what_is_missing(iris: Callable, folder: Path) -> None:
@@ -124,8 +122,7 @@ def test_merge_closes_a_set_and_names_what_is_missing(iris: Callable, folder: Pa
     assert (ran.code, ran.out.strip()) == (0, f"7 samples in 4 shards: {folder}")
     (folder / "train-000002.json").unlink()
     ran = iris("shards", "merge", folder)
-    assert ran.code == 1
-    assert "lacks 1 finished shard: train-000002.tar (build them with `--resume`)" in ran.err
+    assert "lacks 1 finished shard: train-000002.tar hint: build them with `--resume`" in error_of(ran, 1)
 
 
 def test_foreign_tars_become_usable_and_can_be_looked_at(iris: Callable, tmp_path: Path) -> None:
@@ -145,7 +142,7 @@ def test_a_folder_that_is_missing_or_empty_is_one_line(iris: Callable, tmp_path:
     for folder in (tmp_path / "nowhere", tmp_path):
         ran = iris("shards", command, folder)
         assert ran.code == (3 if (command, folder) == ("verify", tmp_path) else 1)
-        assert len((ran.err if ran.code == 1 else ran.out).strip().splitlines()) <= 2
+        assert len((ran.err if ran.code == 1 else ran.out).strip().splitlines()) <= 3
         assert str(folder) in ran.err + ran.out
 
 
@@ -158,7 +155,7 @@ def test_folders_with_odd_names_are_no_trouble(iris: Callable, folder: Path) -> 
 def test_a_key_asked_of_a_set_without_samples_is_an_error_in_one_line(iris: Callable, tmp_path: Path) -> None:
     write_set(tmp_path / "set", SetPlan({"train": range(2)}), no_sample, schema=SCHEMA, attributes={})
     ran = iris("shards", "preview", tmp_path / "set", "--key", "g1")
-    assert ran.code == 1 and "has no sample 'g1' (it holds none at all)" in ran.err
+    assert ran.code == 1 and "has no sample 'g1'" in ran.err and "it holds no sample" in ran.err
 
 
 def no_sample(number: int) -> Sample:

@@ -1,13 +1,23 @@
+"""`iris train` and `iris test`: what they write and print, and what they refuse."""
+
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+import torch.distributed.run
+from torch.distributed.elastic.rendezvous import RendezvousConnectionError
 
-from iris_cli.commands.train import spelled_out
+from iris_cli.commands.train import with_resume_value
+from tests.commands.errors import error_of
 from tests.training.makers import another_sky, write_pairs
 
 SHORT = ("--epochs", 1, "--batch-size", 4, "--accumulate", 2, "-q")
@@ -27,192 +37,358 @@ KEYS = {
 }
 
 
-@pytest.fixture(scope="module")
-def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    splits = {"train": range(10), "validation": range(100, 104), "test": range(200, 205)}
-    return write_pairs(tmp_path_factory.mktemp("pairs") / "shards", splits)
-
-
-@pytest.fixture(scope="module")
-def litter(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_pairs(tmp_path_factory.mktemp("litter") / "litter", {"litter": range(300, 304)}, litter=True)
-
-
 @pytest.fixture
-def run(iris: Callable, shards: Path, litter: Path, tmp_path: Path) -> Path:
-    folder = tmp_path / "run"
-    ran = iris("train", shards, "--litter", litter, "--noise-sigma-k", 1, "--out", folder, *SHORT)
-    assert ran.code == 0, ran.err
-    return folder
+def run_copy(trained_run: Path, tmp_path: Path) -> Path:
+    """A run that a test may change."""
+    return Path(shutil.copytree(trained_run, tmp_path / "run"))
 
 
-def test_training_leaves_its_configuration_its_metrics_and_its_checkpoints(run: Path, shards: Path) -> None:
-    config = tomllib.loads((run / "config.toml").read_text())
-    assert config["epochs"] == 1 and config["noise"]["sigma_K"] == 1.0 and config["data"] == [str(shards)]
-    kinds = [json.loads(line)["kind"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+def refused(iris: Callable, code: int, *words: object) -> str:
+    return error_of(iris(*words), code)
+
+
+# --- what is written and printed --------------------------------------------------------------------------------------
+
+
+def test_a_training_writes_its_configuration_metrics_and_checkpoints_and_resumes(
+    iris: Callable, tiny_shards: Path, tiny_litter: Path, tmp_path: Path
+) -> None:
+    words = ("train", tiny_shards, "--litter", tiny_litter, "--noise-sigma-k", 1, "--out", tmp_path / "run", *SHORT)
+    assert iris(*words).code == 0
+    config = tomllib.loads((tmp_path / "run/config.toml").read_text())
+    assert config["epochs"] == 1 and config["noise"]["sigma_K"] == 1.0 and config["data"] == [str(tiny_shards)]
+    kinds = [json.loads(line)["kind"] for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     assert kinds == ["step", "epoch"]
-    assert sorted(p.name for p in (run / "checkpoints").iterdir()) == ["best.pt", "step-000000002.pt"]
+    assert sorted(p.name for p in (tmp_path / "run/checkpoints").iterdir()) == ["best.pt", "step-000000002.pt"]
+
+    again = tmp_path / "again"
+    ran = iris("train", *config["data"], "--config", tmp_path / "run/config.toml", "--out", again, "-q", "--json")
+    assert ran.code == 0, ran.err
+    lines = [(folder / "metrics.jsonl").read_text().splitlines()[-1] for folder in (tmp_path / "run", again)]
+    assert lines[0] == lines[1], "its configuration trains the same again"
+
+    losses = [
+        json.loads(iris("test", tmp_path / "run", tiny_shards, "--json", "-q", *more).out)["loss"]
+        for more in (
+            (),
+            ("--noise-sigma-k", 1, "--litter", tiny_litter, "--batch-size", 4),
+            ("--noise-sigma-k", 0),
+            ("--no-litter",),
+            ("--seed", 9),
+        )
+    ]
+    assert losses[0] == losses[1], "a test has the noise and the litter of the training"
+    assert len(set(losses)) == 4, "unless they are given"
+
+    assert "exists" in refused(iris, 2, *words, "--epochs", 2)
+    resumed = iris(*words, "--epochs", 2, "--resume", "--json")
+    assert resumed.code == 0 and json.loads(resumed.out)["epochs"] == 2
 
 
-def test_a_test_tells_people_a_table_and_machines_the_same_numbers(iris: Callable, run: Path, shards: Path) -> None:
-    table, report = iris("test", run, shards, "-q"), iris("test", run, shards, "--json", "-q")
+def test_a_test_prints_a_table_or_the_same_numbers_as_json(
+    iris: Callable, trained_run: Path, tiny_shards: Path
+) -> None:
+    table, report = (iris("test", trained_run, tiny_shards, *more, "-q") for more in ((), ("--json",)))
     assert table.code == report.code == 0
-    told = json.loads(report.out)
-    assert told.keys() >= KEYS and told["pairs"] == 5 and told["split"] == "test"
-    assert f"{told['loss']:.4g}" in table.out and "near_far_sign_right" in table.out
+    found = json.loads(report.out)
+    assert found.keys() >= KEYS and found["pairs"] == 5 and found["split"] == "test"
+    assert f"{found['loss']:.4g}" in table.out and "near_far_sign_right" in table.out
     assert report.err == ""
 
 
-def test_a_test_takes_over_what_a_file_says_and_flags_win(
-    iris: Callable, run: Path, shards: Path, tmp_path: Path
+def test_the_configuration_of_a_test_changes_that_of_the_training_and_flags_win(
+    iris: Callable, trained_run: Path, tiny_shards: Path, tmp_path: Path
 ) -> None:
     """Table by table: what the file does not name of the noise is as in training."""
-    (tmp_path / "t.toml").write_text('batch_size = 3\nlitter = ""\n[noise]\nsigma_K = 0.0\n')
-    words = ("test", run, shards, "--json", "-q", "--device", "cpu")
-    quiet, by_flags = (
-        json.loads(iris(*words, *more).out)
-        for more in (("--config", tmp_path / "t.toml"), ("--noise-sigma-k", 0, "--no-litter"))
+    (tmp_path / "t.toml").write_text("batch_size = 3\n[noise]\nsigma_K = 0.0\n")
+    words = ("test", trained_run, tiny_shards, "--json", "-q", "--device", "cpu")
+    by_file = ("--config", tmp_path / "t.toml")
+    more = ((), ("--noise-sigma-k", 1), ("--noise-sigma-k", 0))
+    trained, by_flag, silent = (json.loads(iris(*words, *each).out)["loss"] for each in more)
+    by_file_and_flag, by_file_alone = (
+        json.loads(iris(*words, *by_file, *each).out)["loss"] for each in (("--noise-sigma-k", 1), ())
     )
-    assert quiet["loss"] == pytest.approx(by_flags["loss"], rel=1e-6)
-    noisy, as_trained = (
-        json.loads(iris(*words, *more).out)
-        for more in (("--config", tmp_path / "t.toml", "--noise-sigma-k", 1, "--no-litter"), ("--no-litter",))
-    )
-    assert noisy["loss"] == pytest.approx(as_trained["loss"], rel=1e-6) and noisy["loss"] != quiet["loss"]
+    assert by_file_alone == pytest.approx(silent, rel=1e-6) and silent != trained
+    assert trained == by_flag == pytest.approx(by_file_and_flag, rel=1e-6)
     (tmp_path / "t.toml").write_text("bathc_size = 3\n")
-    ran = iris(*words, "--config", tmp_path / "t.toml")
-    assert ran.code == 2 and "did you mean 'batch_size'?" in ran.err
+    assert "did you mean 'batch_size'?" in refused(iris, 2, *words, *by_file)
 
 
-def test_a_test_repeats_the_noise_and_litter_of_the_training_unless_told_otherwise(
-    iris: Callable, run: Path, shards: Path, litter: Path
-) -> None:
-    def loss(*words: object) -> float:
-        return json.loads(iris("test", run, shards, "--json", "-q", *words).out)["loss"]
-
-    assert loss() == loss("--noise-sigma-k", 1, "--litter", litter, "--batch-size", 4)
-    assert len({loss(), loss("--noise-sigma-k", 0), loss("--no-litter"), loss("--seed", 9)}) == 4
-
-
-def test_a_configuration_that_a_run_has_left_trains_the_same_again(iris: Callable, run: Path, tmp_path: Path) -> None:
-    config = tomllib.loads((run / "config.toml").read_text())
-    again = iris("train", *config["data"], "--config", run / "config.toml", "--out", tmp_path / "again", "-q", "--json")
-    assert again.code == 0, again.err
-    lines = [(folder / "metrics.jsonl").read_text().splitlines()[-1] for folder in (run, tmp_path / "again")]
-    assert lines[0] == lines[1]
-
-
-def test_the_reference_data_of_the_field_pass_through_the_whole_line(
+def test_the_reference_data_of_the_paper_code_are_trained_on_and_tested(
     iris: Callable, shared_data: Path, tmp_path: Path
 ) -> None:
     observed = iris("preobserve", shared_data / "reference-preobserved", tmp_path / "pairs", "-q")
     assert observed.code == 0, observed.err
-    trained = iris(
-        "train", tmp_path / "pairs", "--out", tmp_path / "run", "--noise-sigma-k", 0.1, *SHORT, "--epochs", 2
-    )
+    trained = iris("train", tmp_path / "pairs", "--out", tmp_path / "run", "--noise-sigma-k", 0.1, *SHORT)
     assert trained.code == 0, trained.err
-    tested = iris("test", tmp_path / "run", tmp_path / "pairs", "--json", "-q")
-    assert json.loads(tested.out)["pairs"] == 8
+    assert json.loads(iris("test", tmp_path / "run", tmp_path / "pairs", "--json", "-q").out)["pairs"] == 8
     standard = shared_data / "reference-standard"
     slow = iris("train", standard, "--observer", "simple", "--out", tmp_path / "slow", *SHORT)
     assert slow.code == 0, slow.err
     again = iris("test", tmp_path / "slow", standard, "--observer", "simple", "--json", "-q")
     assert json.loads(again.out)["pairs"] == 3
-    assert "is what the network was trained on" in again.err  # tensors that are observed on the way are known, too
+    assert "is what the network was trained on" in again.err  # also of tensors that are observed during training
 
 
-def test_resume_alone_means_auto(iris: Callable, run: Path, shards: Path, litter: Path) -> None:
-    assert list(spelled_out(["a", "--resume"])) == ["a", "--resume", "auto"]
-    assert list(spelled_out(["--resume", "shards", "-q"])) == ["--resume", "auto", "shards", "-q"]
-    assert list(spelled_out(["--resume", "x.pt", "b"])) == ["--resume", "x.pt", "b"]
-    more = ("train", shards, "--litter", litter, "--noise-sigma-k", 1, "--out", run, *SHORT, "--epochs", 2)
-    assert "exists" in iris(*more).err
-    resumed = iris(*more, "--resume", "--json")
-    assert resumed.code == 0 and json.loads(resumed.out)["epochs"] == 2
+def test_resume_alone_means_auto() -> None:
+    assert list(with_resume_value(["a", "--resume"])) == ["a", "--resume", "auto"]
+    assert list(with_resume_value(["--resume", "shards", "-q"])) == ["--resume", "auto", "shards", "-q"]
+    assert list(with_resume_value(["--resume", "x.pt", "b"])) == ["--resume", "x.pt", "b"]
 
 
-def refused(iris: Callable, code: int, *words: object) -> str:
-    """What an error says: one line, on stderr."""
-    ran = iris(*words)
-    lines = [line for line in ran.err.splitlines() if "error:" in line]
-    assert ran.code == code and len(lines) == 1 and "Traceback" not in ran.err and ran.out == "", ran
-    return lines[0]
-
-
-def test_shards_of_two_grids_are_refused(iris: Callable, shards: Path, tmp_path: Path) -> None:
-    other = write_pairs(tmp_path / "other", {"train": range(4)}, grid=another_sky(lon_max_deg=1.0))
-    said = refused(iris, 1, "train", shards, other, "--out", tmp_path / "run", *SHORT)
-    assert "lon_max_deg = 1.5 and 1.0" in said and not (tmp_path / "run").exists()
-
-
-def test_litter_on_another_velocity_axis_is_refused(iris: Callable, shards: Path, tmp_path: Path) -> None:
-    other = write_pairs(tmp_path / "other", {"litter": range(4)}, grid=another_sky(v_max_km_s=150.0), litter=True)
-    said = refused(iris, 1, "train", shards, "--litter", other, "--out", tmp_path / "run", *SHORT)
-    assert "v_max_km_s = 200.0 and 150.0" in said
-
-
-def test_litter_that_is_empty_is_refused(iris: Callable, shards: Path, tmp_path: Path) -> None:
-    none = write_pairs(tmp_path / "none", {"litter": range(0)}, litter=True)
-    said = refused(iris, 1, "train", shards, "--litter", none, "--out", tmp_path / "run", *SHORT)
-    assert "no litter" in said or "index.json" in said or "no shard" in said
-
-
-def test_a_run_folder_that_cannot_be_written_is_told(iris: Callable, shards: Path, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    assert "file" in refused(iris, 2, "train", shards, "--out", tmp_path / "file", *SHORT)
-    said = refused(iris, 1, "train", shards, "--out", "/proc/nowhere/run", *SHORT)
-    assert "/proc/nowhere" in said
-
-
-def test_nothing_to_train_on_is_refused(iris: Callable, tmp_path: Path) -> None:
-    none = write_pairs(tmp_path / "none", {"validation": range(4)})
-    assert "no sample to train on" in refused(iris, 1, "train", none, "--out", tmp_path / "run", *SHORT)
-
-
-def test_a_network_for_another_image_is_refused(iris: Callable, run: Path, tmp_path: Path) -> None:
-    larger = write_pairs(tmp_path / "larger", {"test": range(4)}, grid=another_sky().scaled(64, 64, 16, 64))
-    assert "32 x 32 pixels" in refused(iris, 1, "test", run, larger, "--no-litter", "-q")
-    warm = write_pairs(tmp_path / "warm", {"test": range(4)}, quantity="temperature")
-    assert "reads a v_density" in refused(iris, 1, "test", run, warm, "--no-litter", "-q")
-
-
-def test_what_is_misspelt_is_refused_with_the_nearest_name(iris: Callable, shards: Path, tmp_path: Path) -> None:
-    (tmp_path / "wrong.toml").write_text("epoch = 3\n")
-    out = ("--out", tmp_path / "run", *SHORT)
-    assert "did you mean 'epochs'" in refused(iris, 2, "train", shards, "--config", tmp_path / "wrong.toml", *out)
-    assert "did you mean 'adam'" in refused(iris, 2, "train", shards, "--optimizer", "adan", *out)
-    assert "epochs = 0" in refused(iris, 2, "train", shards, *out, "--epochs", 0)
-    assert "cuda" in refused(iris, 2, "train", shards, *out, "--device", "cudo")
-    assert not (tmp_path / "run").exists()
-
-
-def test_folders_of_another_kind_are_refused(iris: Callable, shards: Path, run: Path, tmp_path: Path) -> None:
-    assert "is not a folder" in refused(iris, 1, "train", tmp_path / "absent", "--out", tmp_path / "r", *SHORT)
-    (tmp_path / "empty").mkdir()
-    assert "index.json" in refused(iris, 1, "train", tmp_path / "empty", "--out", tmp_path / "r", *SHORT)
-    (tmp_path / "standard.json").write_text("{}")
-    assert "--observer" in refused(iris, 2, "train", tmp_path, "--out", tmp_path / "r", *SHORT)
-    assert "holds no checkpoint" in refused(iris, 1, "test", tmp_path / "empty", shards, "-q")
-    assert "has no split 'tests'" in refused(iris, 1, "test", run, shards, "--split", "tests", "--no-litter", "-q")
-
-
-def test_a_damaged_checkpoint_is_refused(iris: Callable, run: Path, shards: Path) -> None:
-    best = run / "checkpoints" / "best.pt"
-    best.write_bytes(best.read_bytes()[:1000])
-    assert "not a complete checkpoint" in refused(iris, 1, "test", run, shards, "-q")
-
-
-def test_a_checkpoint_that_would_run_code_is_refused(iris: Callable, shards: Path, tmp_path: Path) -> None:
-    import torch
-
-    torch.save({"format": Path}, tmp_path / "evil.pt")  # a class, which only pickle can bring back
-    assert "not a complete checkpoint" in refused(iris, 1, "test", tmp_path / "evil.pt", shards, "-q")
-
-
-def test_a_lonely_rank_is_told_what_was_left_over(
-    iris: Callable, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_current_folder_can_be_the_run_folder(
+    iris: Callable, tiny_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    ran = iris("train", tiny_shards, "--out", ".", *SHORT)
+    assert ran.code == 0, ran.err
+    assert (tmp_path / "checkpoints" / "best.pt").exists()
+
+
+# --- data -------------------------------------------------------------------------------------------------------------
+
+
+def test_data_that_do_not_fit_together_are_refused(
+    iris: Callable, tiny_shards: Path, trained_run: Path, tmp_path: Path
+) -> None:
+    other = write_pairs(tmp_path / "other", {"train": range(4)}, grid=another_sky(lon_max_deg=1.0))
+    out = ("--out", tmp_path / "x", *SHORT)
+    assert "lon_max_deg = 1.5 and 1.0" in refused(iris, 1, "train", tiny_shards, other, *out)
+    litter = write_pairs(tmp_path / "litter", {"litter": range(4)}, grid=another_sky(v_max_km_s=150.0), litter=True)
+    assert "v_max_km_s = 200.0 and 150.0" in refused(iris, 1, "train", tiny_shards, "--litter", litter, *out)
+    none = write_pairs(tmp_path / "none", {"litter": range(0)}, litter=True)
+    error = refused(iris, 1, "train", tiny_shards, "--litter", none, *out)
+    assert "no litter" in error or "index.json" in error or "no shard" in error
+    untrainable = write_pairs(tmp_path / "untrainable", {"validation": range(4)})
+    assert "no sample to train on" in refused(iris, 1, "train", untrainable, *out)
+    for words in (("train", litter, *out), ("train", tiny_shards, litter, *out), ("test", trained_run, litter, "-q")):
+        assert "holds litter" in refused(iris, 1, *words)
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_test_on_other_images_than_those_of_the_training_is_refused(
+    iris: Callable, trained_run: Path, tmp_path: Path
+) -> None:
+    larger = write_pairs(tmp_path / "larger", {"test": range(4)}, grid=another_sky().scaled(64, 64, 16, 64))
+    assert "32 x 32 pixels" in refused(iris, 1, "test", trained_run, larger, "-q")
+    warm = write_pairs(tmp_path / "warm", {"test": range(4)}, quantity="temperature")
+    assert "reads a v_density" in refused(iris, 1, "test", trained_run, warm, "-q")
+    other = write_pairs(tmp_path / "other", {"test": range(4)}, grid=another_sky(v_max_km_s=150.0))
+    error = refused(iris, 1, "test", trained_run, other, "-q")
+    assert "v_max_km_s = 200.0" in error and "150.0" in error
+
+
+def test_folders_of_another_kind_are_refused(
+    iris: Callable, tiny_shards: Path, trained_run: Path, tmp_path: Path
+) -> None:
+    out = ("--out", tmp_path / "x", *SHORT)
+    assert "is not a folder" in refused(iris, 1, "train", tmp_path / "absent", *out)
+    (tmp_path / "empty").mkdir()
+    assert "index.json" in refused(iris, 1, "train", tmp_path / "empty", *out)
+    (tmp_path / "standard.json").write_text("{}")
+    assert "--observer" in refused(iris, 2, "train", tmp_path, *out)
+    assert "holds no checkpoint" in refused(iris, 1, "test", tmp_path / "empty", tiny_shards, "-q")
+    ran = iris("test", trained_run, tiny_shards, "--split", "tests", "-q")
+    assert "no split 'tests'" in error_of(ran, 1) and "trained on" not in ran.err
+    words = ("test", trained_run, tiny_shards, "--litter", tiny_shards, "--no-litter")
+    assert "contradict" in refused(iris, 2, *words)
+
+
+def test_a_tensor_that_cannot_be_read_during_training_is_an_error_or_skipped(iris: Callable, tmp_path: Path) -> None:
+    assert iris("mock", tmp_path / "standard", "-n", 4, "-q").code == 0
+    damaged = tmp_path / "standard" / "tensor_000000.npy"
+    tensor = np.load(damaged)
+    tensor[0, 1, 1, 1] = np.nan
+    np.save(damaged, tensor)
+    words = ("train", tmp_path / "standard", "--observer", "simple", *SHORT)
+    error = refused(iris, 1, *words, "--out", tmp_path / "run")
+    assert error.startswith(f"error: {damaged}: v_los holds 1 NaN")
+    skipped = iris(*words, "--out", tmp_path / "other", "--on-bad-sample", "skip")
+    assert skipped.code == 0 and "1 sample could not be read" in skipped.err
+
+
+# --- options ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--network", "papre"), "unknown network 'papre' hint: did you mean 'paper'?"),
+        (("--optimizer", "adan"), "unknown optimizer 'adan' hint: did you mean 'adam'?"),
+        (("--schedule", "cosin"), "unknown schedule 'cosin' hint: did you mean 'cosine'?"),
+        (("--epochs", 0), "epochs = 0; it must be 1 or more"),
+        (("--device", "cudo"), "cuda"),
+        (("--torchrun", "'open"), "--torchrun cannot be split into words"),
+        (("--torchrun=--nnodes=many",), "torchrun refuses '--nnodes=many'"),
+        (("--torchrun=--rdzv-backend=nope",), "'nope' is not registered"),
+        (("--seed", 2**63), "below 2^63"),
+        (("--observer", "simple"), "--observer"),
+    ],
+)
+def test_an_invalid_value_is_an_error_and_leaves_no_folder(
+    iris: Callable, tiny_shards: Path, tmp_path: Path, words: tuple, says: str
+) -> None:
+    assert says in refused(iris, 2, "train", tiny_shards, "--out", tmp_path / "x", *SHORT, *words)
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "says"),
+    [
+        ("epoch = 3\n", "did you mean 'epochs'"),
+        ("epochs = 2\n[noise]\nmean_K = nan", "mean_K = nan"),
+        ("[optimizer]\nlearning_rate = inf", "learning_rate = inf"),
+        ("[schedule]\nhalve_after_epochs = [1.0, nan]", "halve_after_epochs"),
+        ("[noise]\nobserved_per_K = 0.0", "noise: observed_per_K = 0.0; it must be above 0"),
+        ("gradient_clip = inf", "gradient_clip = inf"),
+    ],
+)
+def test_an_invalid_file_is_an_error_and_leaves_no_folder(
+    iris: Callable, tiny_shards: Path, tmp_path: Path, file: str, says: str
+) -> None:
+    (tmp_path / "c.toml").write_text(file)
+    error = refused(iris, 2, "train", tiny_shards, "--out", tmp_path / "x", "--config", tmp_path / "c.toml", *SHORT)
+    assert says in error and not (tmp_path / "x").exists()
+    error = refused(iris, 2, "train", tiny_shards, "--out", tmp_path / "x", "--config", tmp_path, *SHORT)
+    assert "cannot be read" in error
+
+
+# --- run folders and checkpoints --------------------------------------------------------------------------------------
+
+
+def test_a_run_folder_that_cannot_be_written_is_an_error(iris: Callable, tiny_shards: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert "file" in refused(iris, 2, "train", tiny_shards, "--out", tmp_path / "file", *SHORT)
+    assert "/proc/nowhere" in refused(iris, 1, "train", tiny_shards, "--out", "/proc/nowhere/run", *SHORT)
+
+
+def test_refused_commands_leave_a_run_as_it_was(
+    iris: Callable, tiny_shards: Path, run_copy: Path, tmp_path: Path
+) -> None:
+    before = {path: path.read_bytes() for path in run_copy.rglob("*") if path.is_file()}
+    words = ("train", tiny_shards, "--out", run_copy, "--config", run_copy / "config.toml", "-q")
+    assert "unknown network 'papre'" in refused(iris, 2, *words, "--overwrite", "--network", "papre")
+    assert "--resume or --overwrite" in refused(iris, 2, *words, "--resume", "--overwrite")
+    assert "holds a single run" in refused(iris, 2, *words, "--members", 2)
+    for folder in (run_copy, run_copy / "checkpoints"):
+        error = refused(iris, 2, *words, "--resume", folder)
+        assert f"{folder} is a run, not shards" in error and "NAME.pt" in error
+    best = run_copy / "checkpoints" / "best.pt"
+    new = ("train", tiny_shards, "--out", tmp_path / "new", *SHORT)
+    error = refused(iris, 2, *new, "--members", 2, "--resume", best, "--force")
+    assert "2 members cannot all resume from" in error
+    assert "does not exist" in refused(iris, 1, *new, "--resume", tmp_path / "nope.pt")
+    refused(iris, 1, *new, "--resume", best, "--seed", 7)
+    assert {path: path.read_bytes() for path in run_copy.rglob("*") if path.is_file()} == before
+    assert not (tmp_path / "new").exists()
+
+
+def test_overwrite_keeps_folders_and_checkpoints_that_are_not_the_run_s(
+    iris: Callable, tiny_shards: Path, run_copy: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "mine").mkdir()
+    for name in ("config.toml", "metrics.jsonl"):
+        (tmp_path / "mine" / name).write_text("epochs = 3\n")
+    error = refused(iris, 1, "train", tiny_shards, "--out", tmp_path / "mine", "--overwrite", *SHORT)
+    assert "does not hold a run" in error
+    assert [path.read_text() for path in (tmp_path / "mine").iterdir()] == ["epochs = 3\n"] * 2
+    (run_copy / "checkpoints" / "kept.pt").write_text("mine")
+    assert iris("train", tiny_shards, "--out", run_copy, "--overwrite", *SHORT).code == 0
+    assert (run_copy / "checkpoints" / "kept.pt").read_text() == "mine"
+
+
+def test_a_run_does_not_replace_an_ensemble_nor_a_smaller_one_a_larger(
+    iris: Callable, trained_ensemble: Path, tiny_shards: Path, tmp_path: Path
+) -> None:
+    """A test of the folder would take one for the other."""
+    ensemble = shutil.copytree(trained_ensemble, tmp_path / "ensemble")
+    for more in ("--overwrite", "--resume"):
+        assert "ensemble of 2" in refused(iris, 2, "train", tiny_shards, "--out", ensemble, more, *SHORT)
+    words = ("train", tiny_shards, "--out", ensemble, *SHORT, "--members")
+    shutil.copytree(ensemble / "member-01", ensemble / "member-03")
+    assert "more than the 2" in refused(iris, 2, *words, 2, "--overwrite")
+
+
+def test_another_optimizer_can_be_forced_and_starts_afresh(iris: Callable, run_copy: Path, tiny_shards: Path) -> None:
+    config = ("--config", run_copy / "config.toml", "--epochs", 2, "--optimizer", "sgd", "-q")
+    words = ("train", tiny_shards, "--out", run_copy, "--resume", *config)
+    assert "optimizer" in refused(iris, 1, *words)
+    ran = iris(*words, "--force")
+    assert ran.code == 0 and "another optimizer" in ran.err
+
+
+def test_a_file_that_is_no_checkpoint_is_refused(
+    iris: Callable, trained_run: Path, tiny_shards: Path, tmp_path: Path
+) -> None:
+    odd = tmp_path / "odd.pt"
+    odd.write_text("hello world\n")
+    assert "not a complete checkpoint" in refused(iris, 1, "test", odd, tiny_shards)
+    assert "not a complete state dict" in refused(iris, 1, "import-checkpoint", odd, tmp_path / "x", "--preset", "tiny")
+    odd.write_bytes((trained_run / "checkpoints/best.pt").read_bytes()[:1000])
+    assert "not a complete checkpoint" in refused(iris, 1, "test", odd, tiny_shards, "-q")
+    torch.save({"format": Path}, odd)  # a class, which only pickle can restore
+    assert "not a complete checkpoint" in refused(iris, 1, "test", odd, tiny_shards, "-q")
+    body = torch.load(trained_run / "checkpoints/best.pt", weights_only=True)
+    for changed in ({**body, "more": 1}, {"format": body["format"]}, {**body, "progress": {"epoch": 1, "x": 2}}):
+        torch.save(changed, odd)
+        assert "has not the contents of a checkpoint" in refused(iris, 1, "test", odd, tiny_shards)
+
+
+# --- processes and memory ---------------------------------------------------------------------------------------------
+
+
+def test_variables_of_ranks_that_do_not_run_are_an_error(
+    iris: Callable, tiny_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("train", tiny_shards, "--out", tmp_path / "run", *SHORT)
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")
-    said = refused(iris, 2, "train", shards, "--out", tmp_path / "run", *SHORT)
-    assert "WORLD_SIZE = 2" in said and "left over" in said
+    error = refused(iris, 2, *words)
+    assert "WORLD_SIZE = 2" in error and "left over" in error
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    error = refused(iris, 2, *words, "--nproc-per-node", 2)
+    assert "starts no processes" in error and "unset RANK and WORLD_SIZE" in error
+
+
+def test_ranks_that_cannot_connect_are_an_error(
+    iris: Callable, tiny_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def alone(options: object) -> None:
+        raise RendezvousConnectionError("The connection has failed. See inner exception for details.")
+
+    monkeypatch.setattr(torch.distributed.run, "run", alone)
+    error = refused(iris, 1, "train", tiny_shards, "--out", tmp_path / "x", "--nproc-per-node", 2, *SHORT)
+    assert "The connection has failed hint: " in error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 9 TiB"),
+        torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 9 TiB"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    ],
+)
+def test_a_lack_of_memory_is_an_error_with_a_hint(
+    iris: Callable, tiny_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def greedy(*words: object, **how: object) -> None:
+        raise error
+
+    monkeypatch.setattr("iris_cli.training.train.train_reverter", greedy)
+    text = refused(iris, 1, "train", tiny_shards, "--out", tmp_path / "x", *SHORT)
+    assert "error: not enough memory: " in text and "--dry-run" in text
+
+
+def test_ctrl_c_during_the_start_is_no_traceback() -> None:
+    script = (
+        "import runpy, sys\n"
+        "class Stop:\n"
+        "    def find_spec(self, name, *more):\n"
+        "        if name == 'iris_cli.commands':\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Stop())\n"
+        "runpy.run_module('iris_cli', run_name='__main__')\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert ran.returncode == 130 and ran.stderr == "error: interrupted\nhint: run it again\n"

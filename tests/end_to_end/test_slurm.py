@@ -66,6 +66,7 @@ def bytes_of(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name != "commands.jsonl"}
 
 
+@pytest.mark.slow
 def test_two_array_tasks_one_of_them_pre_empted_make_the_same_set_as_one_command(
     iris: Iris, cluster: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,6 +86,7 @@ def test_two_array_tasks_one_of_them_pre_empted_make_the_same_set_as_one_command
     assert bytes_of(tmp_path / "shards") == bytes_of(tmp_path / "alone")
 
 
+@pytest.mark.slow
 def test_a_training_on_two_nodes_goes_on_after_a_pre_emption_as_if_nothing_had_been(
     iris: Iris, cluster: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import h5py
 import numpy as np
-import pytest
 from numpy.typing import NDArray
 
 from iris_cli.config.grid import GRID_PRESETS
@@ -169,10 +168,10 @@ def read(*paths: Path, config: IngestConfig = CONFIG) -> Gas:
 
 def assert_same(found: Gas, gas: dict[str, NDArray], rel: float = 1e-4) -> None:
     """Cells keep their order; positions within a hundredth of a parsec, the rest relatively."""
-    assert found.position_pc == pytest.approx(gas["Coordinates"], abs=0.01)
-    assert found.velocity_km_s == pytest.approx(gas["Velocities"], rel=rel, abs=1e-3)
-    assert found.rho == pytest.approx(gas["Density"], rel=rel)
-    assert found.x_H2 == pytest.approx(gas["H2"], rel=rel)
-    assert found.x_CO == pytest.approx(gas["CO"], rel=rel)
-    assert found.T_dust_K == pytest.approx(gas["DustTemperature"], rel=rel)
-    assert found.T_gas_K == pytest.approx(temperature_K(gas["InternalEnergy"], gas["H2"], gas["H+"]), rel=rel)
+    T_gas_K = temperature_K(gas["InternalEnergy"], gas["H2"], gas["H+"])
+    np.testing.assert_allclose(found.position_pc, gas["Coordinates"], rtol=0.0, atol=0.01)
+    np.testing.assert_allclose(found.velocity_km_s, gas["Velocities"], rtol=rel, atol=1e-3)
+    for values, name in ((found.rho, "Density"), (found.x_H2, "H2"), (found.x_CO, "CO")):
+        np.testing.assert_allclose(values, gas[name], rtol=rel)
+    np.testing.assert_allclose(found.T_dust_K, gas["DustTemperature"], rtol=rel)
+    np.testing.assert_allclose(found.T_gas_K, T_gas_K, rtol=rel)

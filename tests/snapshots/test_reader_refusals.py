@@ -186,7 +186,7 @@ def test_a_centre_without_gas_is_an_error_with_the_position_of_the_gas(gas: dict
     (files,) = find_snapshots([path])
     snapshot = Snapshot.open(files, CONFIG)
     with pytest.raises(
-        DataError, match=r"no gas within .* of the centre 10000,10000,10000; the gas lies around"
+        DataError, match=r"no gas within .* of the centre 10000,10000,10000; the gas is around"
     ) as error:
         load_galaxy(snapshot, CONFIG, 1e9)
     assert "--centre" in error.value.hint

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from iris_cli.commands.plot_inputs import Which, lv_image, moments, spectra
+from iris_cli.commands.plot_data import Selection, lv_image, moments, spectra
 from iris_cli.errors import DataError, UsageError
 from iris_cli.telescope.fits_image import axis, read_fits, transposed
 
@@ -46,7 +46,7 @@ def test_a_cloud_keeps_its_position_for_any_direction_of_the_axes(tmp_path: Path
     cd = write(tmp_path / "e.fits", point(), CDELT1=None, CDELT2=None, CDELT3=None, CD1_1=-0.1, CD2_2=0.1, CD3_3=10e3)
     pc = write(tmp_path / "f.fits", point(), CDELT3=10.0, PC3_3=1e3)
     for path in (plain, flipped, in_km_s, stokes, cd, pc):
-        found = lv_image(path, Which())
+        found = lv_image(path, Selection())
         assert found.lon.centres() == pytest.approx([-0.2, -0.1, 0.0, 0.1, 0.2]), path
         assert found.v.centres() == pytest.approx([-20, -10, 0, 10]), path
         assert found.image[4, 3] == found.image.sum() == pytest.approx(1.0), path  # 3 K in one of 3 rows
@@ -62,7 +62,7 @@ def test_unobserved_pixels_do_not_enter_means(tmp_path: Path) -> None:
     cube = np.ones((4, 3, 5))
     cube[:, 0] = np.nan
     cube[:, :, 2] = np.nan
-    found = lv_image(write(tmp_path / "a.fits", cube), Which())
+    found = lv_image(write(tmp_path / "a.fits", cube), Selection())
     assert np.isnan(found.image[2]).all() and (found.image[[0, 1, 3, 4]] == 1.0).all()
 
 
@@ -71,16 +71,16 @@ def test_an_lv_image_is_not_changed(tmp_path: Path) -> None:
     image = np.zeros((4, 5))
     image[3, 0] = 2.0
     fits.PrimaryHDU(image.astype(np.float32), fits.Header(header)).writeto(tmp_path / "lv.fits")
-    found = lv_image(tmp_path / "lv.fits", Which())
+    found = lv_image(tmp_path / "lv.fits", Selection())
     assert found.image.shape == (5, 4) and found.image[4, 3] == 2.0
     with pytest.raises(UsageError, match="no latitudes"):
-        spectra(tmp_path / "lv.fits", Which(), [(0.1, 0.0)])
+        spectra(tmp_path / "lv.fits", Selection(), [(0.1, 0.0)])
     with pytest.raises(UsageError, match="needs a latitude axis"):
-        moments(tmp_path / "lv.fits", Which())
+        moments(tmp_path / "lv.fits", Selection())
 
 
 def test_moments_of_a_cloud_are_its_integral_and_its_velocity(tmp_path: Path) -> None:
-    found = moments(write(tmp_path / "a.fits", point()), Which())
+    found = moments(write(tmp_path / "a.fits", point()), Selection())
     assert found.maps[0][0, 4] == pytest.approx(30.0)  # 3 K in a channel of 10 km/s
     assert found.maps[1][0, 4] == pytest.approx(10.0) and found.maps[2][0, 4] == pytest.approx(0.0, abs=1e-3)
     assert np.isnan(found.maps[1][1, 1]) and "K km/s" in found.label
@@ -88,13 +88,13 @@ def test_moments_of_a_cloud_are_its_integral_and_its_velocity(tmp_path: Path) ->
 
 def test_a_spectrum_is_that_of_the_requested_pixel(tmp_path: Path) -> None:
     path = write(tmp_path / "a.fits", point())
-    found = spectra(path, Which(), [(0.2, -0.1), (0.2, None), (-0.2, 0.0)])
+    found = spectra(path, Selection(), [(0.2, -0.1), (0.2, None), (-0.2, 0.0)])
     assert [round(float(s[3]), 6) for s in found.spectra.values()] == [3.0, 1.0, 0.0]
     assert next(iter(found.spectra)) == "l = 0.2°, b = -0.1°"
-    assert spectra(path, Which(), [(360.2, -0.1)]).spectra["l = 360.2°, b = -0.1°"][3] == 3.0
-    assert spectra(path, Which(), []).spectra["mean"][3] == pytest.approx(3.0 / 15.0)
-    with pytest.raises(UsageError, match=r"longitude 3 lies outside -0\.25 … 0\.25"):
-        spectra(path, Which(), [(3.0, None)])
+    assert spectra(path, Selection(), [(360.2, -0.1)]).spectra["l = 360.2°, b = -0.1°"][3] == 3.0
+    assert spectra(path, Selection(), []).spectra["mean"][3] == pytest.approx(3.0 / 15.0)
+    with pytest.raises(UsageError, match=r"longitude 3 is outside -0\.25 … 0\.25"):
+        spectra(path, Selection(), [(3.0, None)])
 
 
 @pytest.mark.parametrize(
@@ -149,10 +149,10 @@ def test_files_without_an_image_are_refused(tmp_path: Path) -> None:
 def test_real_cubes_have_their_known_features(shared_data: Path) -> None:
     hnco = read_fits(shared_data / "cmz_hnco_recon_lbv.fits.gz")
     assert not hnco.simulated and transposed(hnco, "longitude", "latitude", "velocity").shape == (202, 54, 101)
-    found = moments(shared_data / "cmz_hnco_recon_lbv.fits.gz", Which())
+    found = moments(shared_data / "cmz_hnco_recon_lbv.fits.gz", Selection())
     sgr_b2 = found.maps[0][:, np.abs(found.lon.centres() - 0.67) < 0.05]
     assert sgr_b2.max() == pytest.approx(found.maps[0].max(), rel=0.2)  # the brightest cloud of the CMZ
     v = found.maps[1]
     assert np.nanmean(v[:, found.lon.centres() > 0.5]) > 30 > -30 > np.nanmean(v[:, found.lon.centres() < -0.45])
-    grs = lv_image(shared_data / "grs_13co10_galactic.fits", Which())
+    grs = lv_image(shared_data / "grs_13co10_galactic.fits", Selection())
     assert 55.3 < grs.lon.first < grs.lon.last < 55.5

@@ -10,8 +10,8 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from iris_cli.commands import plot_inputs
-from iris_cli.commands.plot_inputs import Which
+from iris_cli.commands import plot_data
+from iris_cli.commands.plot_data import Selection
 from iris_cli.config.cube import CubeConfig
 from iris_cli.errors import DataError
 from iris_cli.standard.top_down_plane import corners_pc
@@ -64,7 +64,7 @@ def test_the_header_of_an_image_says_where_its_pixels_are(lv: LvImage, tmp_path:
 def test_plots_of_an_image_are_the_same_from_npz_and_fits(iris: Callable, lv: LvImage, tmp_path: Path) -> None:
     for name in ("lv.npz", "lv.fits"):
         save_lv(lv, tmp_path / name)
-    one, other = (plot_inputs.lv_image(tmp_path / name, Which()) for name in ("lv.npz", "lv.fits"))
+    one, other = (plot_data.lv_image(tmp_path / name, Selection()) for name in ("lv.npz", "lv.fits"))
     np.testing.assert_array_equal(one.image, other.image)
     assert one.label == other.label and one.place == other.place
     np.testing.assert_allclose(one.lon.centres(), other.lon.centres(), atol=1e-9)
@@ -76,8 +76,9 @@ def test_plots_of_an_image_are_the_same_from_npz_and_fits(iris: Callable, lv: Lv
 def test_a_map_is_read_back_in_inner_units_and_drawn_around_sgr_a(iris: Callable, lv: LvImage, tmp_path: Path) -> None:
     for unit in ("Msun/pc3", "kg/m3"):
         save_map(tmp_path / "map.fits", DENSITY, None, lv, record(lv, unit))
-        density, grid, _, centre = plot_inputs.top_down(tmp_path / "map.fits", Which())
-        np.testing.assert_allclose(density, DENSITY, rtol=1e-5)
+        found = plot_data.top_down(tmp_path / "map.fits", Selection())
+        np.testing.assert_allclose(found.density, DENSITY, rtol=1e-5)
+    grid, centre = found.grid, found.centre_deg
     assert centre == (0.0, 0.0) and corners_pc(grid, centre)[0].mean() > corners_pc(grid)[0].mean() + 7
     ran = iris("plot", "top-down", tmp_path / "map.fits", "--orbit", "walker", "-o", tmp_path / "a.png")
     assert ran.code == 0, ran.err

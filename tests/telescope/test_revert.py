@@ -115,7 +115,7 @@ def test_a_grid_in_the_configuration_file_is_ignored_with_a_note(iris: Callable,
     (tmp_path / "c.toml").write_text('[cube]\nunit = "mK"\n[grid]\nr_steps = 64\nr_crop_max = 64\n')
     words = ("revert", folder / "ensemble", folder / "cube.fits", "-o", tmp_path / "map.fits", "--dry-run")
     ran = iris(*words, "--config", tmp_path / "c.toml")
-    assert ran.code == 0 and "the grid is the run's" in ran.err and "32 x 32 pixels" in ran.out
+    assert ran.code == 0 and "the grid of the run is used" in ran.err and "32 x 32 pixels" in ran.out
 
 
 def test_another_line_and_another_place_give_a_warning(iris: Callable, folder: Path, tmp_path: Path) -> None:

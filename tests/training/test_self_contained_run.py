@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from iris_cli.commands.plot_inputs import Which
 
 from iris_cli.commands import plot_figures
-from iris_cli.commands.plot_inputs import Which
 from iris_cli.config.figure import FigureConfig
 from iris_cli.config.train import Noise, TrainConfig
 from iris_cli.evaluation.out_of_distribution import TrainingInputs, summarize_inputs

@@ -55,14 +55,14 @@ class CompiledBackend(Backend):
     def _spectra(
         self, matter: Matter, setup: LineSetup, regime: Regime, dr_m: float, edges_km_s: Tensor, accuracy: Accuracy
     ) -> Spectra:
-        fields = [_float32(f) for f in matter.__dict__.values()]
+        fields = tuple(_float32(f) for f in matter.__dict__.values())
         cells, rays = fields[0].shape
         channels = len(edges_km_s) - 1
         line, continuum = np.empty((rays, channels), np.float32), np.empty(rays, np.float32)
         table, axes = packed_table(setup.table)
         first_edge, channel = edges_km_s[0].item(), (edges_km_s[-1] - edges_km_s[0]).item() / channels
         grid = (np.float32(first_edge), np.float32(channel))
-        shared = (*fields, table, axes, constants(setup, dr_m), setup.in_cell_gradient, *grid)
+        shared = (fields, table, axes, constants(setup, dr_m), setup.in_cell_gradient, grid)
         block = max(1, min(64, _CELLS_PER_BLOCK // cells))
 
         def observe(first: int) -> None:
@@ -165,8 +165,9 @@ def _levels(table, axes, log_density, x_H2, log_column, log_T):
 
 
 @njit(inline="always")
-def _records(first, last, v, rho, T, x_H2, x_CO, T_dust, table, axes, k, gradient, cell):
+def _records(first, last, fields, table, axes, k, gradient, cell):
     """Fill the records of the cells of rays `first` to `last`: cell[ray, R, :]."""
+    v, rho, T, x_H2, x_CO, T_dust = fields
     far = rho.shape[0] - 1
     for r in range(far + 1):
         for p in range(first, last):
@@ -343,33 +344,14 @@ def _to_channels(spectrum, samples, out):
 
 
 @kernel()
-def thick_block(
-    first,
-    last,
-    v,
-    rho,
-    T,
-    x_H2,
-    x_CO,
-    T_dust,
-    table,
-    axes,
-    k,
-    gradient,
-    first_edge,
-    channel,
-    samples,
-    coarsest,
-    out,
-    continuum,
-):
+def thick_block(first, last, fields, table, axes, k, gradient, grid, samples, coarsest, out, continuum):
     """Observe rays `first` to `last` of fields (R, ray): fill out (ray, V) and continuum (ray,).
 
     `samples` per channel; with 0, each ray gets as many as it needs.
     """
-    cell = np.empty((last - first, rho.shape[0], 8), np.float32)
-    _records(first, last, v, rho, T, x_H2, x_CO, T_dust, table, axes, k, gradient, cell)
-    channels = out.shape[1]
+    cell = np.empty((last - first, fields[0].shape[0], 8), np.float32)
+    _records(first, last, fields, table, axes, k, gradient, cell)
+    (first_edge, channel), channels = grid, out.shape[1]
     needed = np.full(last - first, samples)
     if samples == 0:
         for p in range(last - first):
@@ -410,13 +392,11 @@ def _amplitude(at, behind, dusty):
 
 
 @kernel()
-def linear_block(
-    first, last, v, rho, T, x_H2, x_CO, T_dust, table, axes, k, gradient, first_edge, channel, dusty, out, continuum
-):
+def linear_block(first, last, fields, table, axes, k, gradient, grid, dusty, out, continuum):
     """The same for regimes in which spectra are sums of profiles: exact channel means, no samples."""
-    cell = np.empty((last - first, rho.shape[0], 8), np.float32)
-    _records(first, last, v, rho, T, x_H2, x_CO, T_dust, table, axes, k, gradient, cell)
-    channels = out.shape[1]
+    cell = np.empty((last - first, fields[0].shape[0], 8), np.float32)
+    _records(first, last, fields, table, axes, k, gradient, cell)
+    (first_edge, channel), channels = grid, out.shape[1]
     below = np.empty(channels + 1, np.float32)
     for p in range(first, last):
         ray = cell[p - first]

@@ -1,15 +1,16 @@
-"""`iris doctor` finds what is wrong, says what to do, and is quiet about the rest."""
+"""`iris doctor` finds what is wrong, and advises what to do."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from iris_cli import doctor
+from iris_cli.commands import doctor
 from iris_cli.machine import Cores, Disk, Memory
 
 Iris = Callable
@@ -19,27 +20,21 @@ def states(findings: list[doctor.Finding], topic: str) -> list[str]:
     return [finding.state for finding in findings if finding.topic == topic]
 
 
-@pytest.fixture
-def shards(iris: Iris, tmp_path: Path) -> Path:
-    iris("mock", tmp_path / "standard", "-n", 5, "-q")
-    iris("preobserve", tmp_path / "standard", tmp_path / "shards", "--observer", "simple", "-q")
-    return tmp_path / "shards"
-
-
 def test_a_healthy_machine_gets_exit_code_0_and_a_line_for_each_topic(
-    iris: Iris, shards: Path, monkeypatch: pytest.MonkeyPatch
+    iris: Iris, tiny_shards: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    ran = iris("doctor", shards, "--seconds", 0.5)
+    ran = iris("doctor", tiny_shards, "--seconds", 0.5)
     assert ran.code == 0, ran.out
     for topic in ("python", "libraries", "torch", "cuda", "cores", "memory", "disk", "files", "launcher", "reading"):
         assert topic in ran.out
-    assert "5 of 5 samples" in " ".join(ran.out.split())  # lines break where a path ends
-    told = json.loads(iris("doctor", "--json").out)
-    assert told["well"] and {finding["topic"] for finding in told["findings"]} >= {"torch", "cores", "disk"}
+    assert "19 of 19 samples" in " ".join(ran.out.split())  # lines break where a path ends
+    found = json.loads(iris("doctor", "--json").out)
+    assert found["ok"] and {finding["topic"] for finding in found["findings"]} >= {"torch", "cores", "disk"}
 
 
-def test_a_damaged_shard_is_found_by_reading_it(iris: Iris, shards: Path) -> None:
+def test_a_damaged_shard_is_found_by_reading_it(iris: Iris, tiny_shards: Path, tmp_path: Path) -> None:
+    shards = shutil.copytree(tiny_shards, tmp_path / "shards")
     for tar in shards.glob("*.tar"):
         data = bytearray(tar.read_bytes())
         for start in range(1024, len(data), 1024):
@@ -103,7 +98,7 @@ def test_little_memory_or_disk_is_wrong_and_a_network_disk_is_named(monkeypatch:
         (10**12, 10, "ext4", "WRONG", "inodes"),
         (10**6, None, "lustre", "WRONG", "lustre"),
         (10**12, None, "nfs4", "ok", "shared over a network"),
-        (10**12, 10**9, "tmpfs", "note", "gone after a restart"),
+        (10**12, 10**9, "tmpfs", "note", "lost after a restart"),
     ):
         here = Disk(Path.cwd(), free, inodes, kind)
         monkeypatch.setattr(doctor, "disk", lambda folder, here=here: here)
@@ -120,12 +115,12 @@ def test_a_torch_that_cannot_be_loaded_is_wrong_not_a_traceback(monkeypatch: pyt
 @pytest.mark.parametrize(
     ("trouble", "state", "said"),
     [
-        (None, doctor.OK, "computes as torch does"),
+        (None, doctor.OK, "same numbers as torch"),
         ("", doctor.NOTE, "Triton is not installed"),
         ("Failed to find C compiler.", doctor.NOTE, "C compiler"),
     ],
 )
-def test_a_gpu_is_told_whether_the_observers_kernel_works_there(
+def test_whether_the_kernel_of_the_observer_works_on_a_gpu_is_reported(
     trouble: str | None, state: str, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("iris_cli.observers.backends.torch_windows.triton_kernel_error", lambda _: trouble)

@@ -1,4 +1,4 @@
-"""What a figure is drawn from, whichever of our folders or files it lies in."""
+"""The data of a figure, read from a shard folder, a standard data set, a FITS file, an .npz or a run folder."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from iris_cli.plots.losses import History
 from iris_cli.plots.orbits import CENTRED, ON_SKY, Place
 from iris_cli.standard.dataset import INDEX, StandardDataset
 from iris_cli.standard.paper_format import ATTRIBUTES
-from iris_cli.telescope.density_map import load_map
+from iris_cli.telescope.density_map import load_caption, load_map
 from iris_cli.telescope.fits_image import SkyImage, axis, read_fits, transposed
 from iris_cli.telescope.lv_image import load_lv
 from iris_cli.training.run_folder import member_folders
@@ -35,8 +35,8 @@ Floats = NDArray[np.floating]
 
 
 @dataclass(frozen=True)
-class Which:
-    """A sample of a folder: by key, or by number in a split (shards) or in the data set (tensors)."""
+class Selection:
+    """A sample of a folder: by key, or by number within a split (shards) or the data set (tensors)."""
 
     number: int = 0
     split: str | None = None
@@ -44,20 +44,20 @@ class Which:
 
 
 @dataclass(frozen=True)
-class LV:
-    """An image (L, V) on its axes, and what it shows."""
+class LvData:
+    """An image (L, V) with its axes and labels."""
 
     image: Floats
     lon: Axis
     v: Axis
     label: str
     name: str
-    #: Where the centre of an ellipse is seen.
+    #: Position of the centre of an orbit.
     place: Place = CENTRED
 
 
 @dataclass(frozen=True)
-class Moments:
+class MomentMaps:
     """Maps (B, L) of moments 0, 1 and 2; `label` names moment 0."""
 
     maps: dict[int, Floats]
@@ -65,12 +65,12 @@ class Moments:
     lat: Axis
     label: str
     name: str
-    #: Where the centre of an ellipse is seen.
+    #: Position of the centre of an orbit.
     place: Place = CENTRED
 
 
 def is_standard(path: Path) -> bool:
-    """Whether a folder is a data set of tensors: ours, or the field's."""
+    """Whether a folder is a data set of tensors, in the native or the paper-code format."""
     return (path / INDEX).exists() or ((path / ATTRIBUTES).exists() and not (path / "index.json").exists())
 
 
@@ -88,75 +88,75 @@ class ShardSample:
     key: str
 
 
-def shard_sample(folder: Path, which: Which) -> ShardSample:
+def shard_sample(folder: Path, selection: Selection) -> ShardSample:
     """UsageError when there is no such sample."""
-    dataset = PreObservedDataset(shards_folder(str(folder)), which.split)
-    item = _item(dataset, which)
+    dataset = PreObservedDataset(shards_folder(str(folder)), selection.split)
+    item = _item(dataset, selection)
     found = dataset[item]
     observation, density = (found, None) if isinstance(found, torch.Tensor) else (found[0], found[1][0].numpy())
     return ShardSample(observation[0].numpy(), density, dataset.grid, dataset.quantity, dataset.key(item))
 
 
-def shard_item(folder: Path, which: Which) -> tuple[int, str]:
+def shard_item(folder: Path, selection: Selection) -> tuple[int, str]:
     """A sample's number within its split, and its key. UsageError when there is no such sample."""
-    dataset = PreObservedDataset(shards_folder(str(folder)), which.split)
-    item = _item(dataset, which)
+    dataset = PreObservedDataset(shards_folder(str(folder)), selection.split)
+    item = _item(dataset, selection)
     return item, dataset.key(item)
 
 
 def density_of(sample: ShardSample, folder: Path) -> Floats:
     """DataError when there is none."""
     if sample.density is None:
-        raise DataError(f"{folder} is litter: it holds no densities")
+        raise DataError(f"{folder} is litter, which has no densities")
     return sample.density
 
 
-def _item(dataset: PreObservedDataset, which: Which) -> int:
+def _item(dataset: PreObservedDataset, selection: Selection) -> int:
     """A sample's number within the split."""
-    if which.key is not None:
-        table = dataset.index.samples(which.split)
-        found = np.flatnonzero(np.isin(dataset.numbers, table.number[table.key == which.key]))
+    if selection.key is not None:
+        table = dataset.index.samples(selection.split)
+        found = np.flatnonzero(np.isin(dataset.numbers, table.number[table.key == selection.key]))
         if not len(found):
-            raise UsageError(f"{dataset.folder} has no sample '{which.key}'", f"the first is '{dataset.key(0)}'")
+            raise UsageError(f"{dataset.folder} has no sample '{selection.key}'", f"the first is '{dataset.key(0)}'")
         return int(found[0])
-    if which.number >= len(dataset):
-        raise UsageError(f"{dataset.folder} has no sample {which.number}", f"there are {len(dataset)}, from 0")
-    return which.number
+    if selection.number >= len(dataset):
+        raise UsageError(f"{dataset.folder} has no sample {selection.number}", f"there are {len(dataset)}, from 0")
+    return selection.number
 
 
-def tensor(folder: Path, which: Which) -> tuple[NDArray[np.float32], Grid, str]:
+def tensor(folder: Path, selection: Selection) -> tuple[NDArray[np.float32], Grid, str]:
     """A tensor of a standard data set, its grid and its source. UsageError when there is none of that number."""
-    if which.key is not None or which.split is not None:
+    if selection.key is not None or selection.split is not None:
         raise UsageError("tensors of a standard data set have neither keys nor splits", "choose by --number")
     dataset = StandardDataset.open(folder)
-    if which.number >= len(dataset):
-        raise UsageError(f"{folder} has no tensor {which.number}", f"there are {len(dataset)}, from 0")
-    return dataset[which.number], dataset.grid, dataset.entries[which.number].source
+    if selection.number >= len(dataset):
+        raise UsageError(f"{folder} has no tensor {selection.number}", f"there are {len(dataset)}, from 0")
+    return dataset[selection.number], dataset.grid, dataset.entries[selection.number].source
 
 
 # --- l-v images -------------------------------------------------------------------------------------------------------
 
 
-def lv_image(path: Path, which: Which) -> LV:
+def lv_image(path: Path, selection: Selection) -> LvData:
     """The observation of a shard; the l-v image of a FITS file or of `iris cube`, or a cube's mean over latitude."""
     if path.is_dir():
-        sample = shard_sample(path, which)
+        sample = shard_sample(path, selection)
         grid = sample.grid
-        return LV(sample.observation, grid.longitude, grid.velocity, label(sample.quantity), sample.key)
+        return LvData(sample.observation, grid.longitude, grid.velocity, label(sample.quantity), sample.key)
     if path.suffix == ".npz":
         return _of_npz(path)
     image = read_fits(path)
     lv = _mean_over_latitude(image) if "latitude" in image.names else transposed(image, "longitude", "velocity")
     lon, v = axis(image, "longitude"), axis(image, "velocity")
-    return LV(lv, lon, v, brightness(image.unit), image.name, _place_of(image))
+    return LvData(lv, lon, v, brightness(image.unit), image.name, _place_of(image))
 
 
-def _of_npz(path: Path) -> LV:
+def _of_npz(path: Path) -> LvData:
     made = load_lv(path)
-    assert made is not None  # so it is for FITS files only
+    assert made is not None  # None is for FITS files only
     lon = made.grid.longitude
     on_sky = Axis(lon.name, lon.unit, lon.first + made.centre_deg[0], lon.last + made.centre_deg[0], lon.steps)
-    return LV(made.image, on_sky, made.grid.velocity, brightness("K"), path.name, ON_SKY)
+    return LvData(made.image, on_sky, made.grid.velocity, brightness("K"), path.name, ON_SKY)
 
 
 def _place_of(image: SkyImage) -> Place:
@@ -168,64 +168,73 @@ def brightness(unit: str) -> str:
 
 
 def _mean_over_latitude(image: SkyImage) -> Floats:
-    """(L, V); pixels that were not observed do not count, and an empty column is NaN."""
+    """(L, V), over the pixels that were observed; an empty column is NaN."""
     return _mean(transposed(image, "longitude", "velocity", "latitude"), axis=-1)
 
 
 def _mean(values: Floats, axis: int | tuple[int, ...]) -> Floats:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of a mean over nothing, which is NaN as it should be
+        warnings.simplefilter("ignore", RuntimeWarning)  # the mean over no pixel is NaN
         return np.nanmean(values, axis=axis, dtype=np.float64)
 
 
 # --- views from above -------------------------------------------------------------------------------------------------
 
 
-def top_down(path: Path, which: Which) -> tuple[Floats, Grid, str, tuple[float, float] | None]:
-    """(R', L) mean H2 density in inner units, its grid and a name; of a shard, of a tensor or of a reverted map.
+@dataclass(frozen=True)
+class TopDown:
+    """Mean H2 density (R', L) in inner units, its grid and a name."""
 
-    Of a map also where on the sky the model looked; None of a simulation.
-    """
+    density: Floats
+    grid: Grid
+    name: str
+    #: Position on the sky of the centre of a map (deg); None for a simulation.
+    centre_deg: tuple[float, float] | None = None
+    caption: str = ""
+
+
+def top_down(path: Path, selection: Selection) -> TopDown:
+    """Of a shard, a tensor or a reverted map."""
     if not path.is_dir():
         density, seen = load_map(path)
-        return density, seen.grid, path.name, seen.centre_deg
+        return TopDown(density, seen.grid, path.name, seen.centre_deg, load_caption(path))
     if is_standard(path):
-        fields, grid, source = tensor(path, which)
-        return top_down_density(torch.from_numpy(fields), grid)[0].numpy(), grid, source, None
-    sample = shard_sample(path, which)
-    return density_of(sample, path), sample.grid, sample.key, None
+        fields, grid, source = tensor(path, selection)
+        return TopDown(top_down_density(torch.from_numpy(fields), grid)[0].numpy(), grid, source)
+    sample = shard_sample(path, selection)
+    return TopDown(density_of(sample, path), sample.grid, sample.key)
 
 
 # --- moments ----------------------------------------------------------------------------------------------------------
 
 
-def moments(path: Path, which: Which) -> Moments:
+def moments(path: Path, selection: Selection) -> MomentMaps:
     """Of a FITS cube, weighted by brightness; of a tensor, by H2 mass along each line of sight."""
-    return _mass_moments(path, which) if path.is_dir() else _cube_moments(path)
+    return _mass_moments(path, selection) if path.is_dir() else _cube_moments(path)
 
 
-def _cube_moments(path: Path) -> Moments:
+def _cube_moments(path: Path) -> MomentMaps:
     image = read_fits(path)
     cube = np.nan_to_num(transposed(image, "velocity", "latitude", "longitude"))
     v = axis(image, "velocity")
     found = fits_cube.moments(cube, v.centres(), v.step)
     name = f"integrated intensity\n[{image.unit or '?'} km/s]"
     lon, lat = axis(image, "longitude"), axis(image, "latitude")
-    return Moments(dict(found), lon, lat, name, image.name, _place_of(image))
+    return MomentMaps(dict(found), lon, lat, name, image.name, _place_of(image))
 
 
-def _mass_moments(path: Path, which: Which) -> Moments:
+def _mass_moments(path: Path, selection: Selection) -> MomentMaps:
     """Column density of H2, and the mean and the dispersion of its velocity; NaN where there is no H2."""
-    fields, grid, source = tensor(path, which)
+    fields, grid, source = tensor(path, selection)
     rho = fields[RHO].astype(np.float64) * fields[X_H2] * H2_MASS_SHARE
     v = fields[V_LOS].astype(np.float64)
     total = rho.sum(axis=0)
-    lit = total > 1e-4 * total.max(initial=0.0)
-    share = rho / np.where(lit, total, np.nan)
+    filled = total > 1e-4 * total.max(initial=0.0)
+    share = rho / np.where(filled, total, np.nan)
     mean = (share * v).sum(axis=0)
     spread = np.sqrt((share * (v - mean) ** 2).sum(axis=0))
     maps = {0: (total * grid.distance.step).T, 1: mean.T, 2: spread.T}
-    return Moments(maps, grid.longitude, grid.latitude, "H$_2$ column\n[M$_\\odot$ pc$^{-2}$]", source)
+    return MomentMaps(maps, grid.longitude, grid.latitude, "H$_2$ column\n[M$_\\odot$ pc$^{-2}$]", source)
 
 
 # --- spectra ----------------------------------------------------------------------------------------------------------
@@ -241,19 +250,19 @@ class Spectra:
     name: str
 
 
-def spectra(path: Path, which: Which, places: Sequence[tuple[float, float | None]]) -> Spectra:
-    """At each (longitude, latitude) the spectrum of the pixel there; without places, the mean over the whole field.
+def spectra(path: Path, selection: Selection, places: Sequence[tuple[float, float | None]]) -> Spectra:
+    """The spectrum of the pixel at each (longitude, latitude); without places, the mean over all pixels.
 
-    Without a latitude, the mean over all. UsageError for a place outside the field.
+    Without a latitude, the mean over all latitudes. UsageError for a place outside the data.
     """
-    seen = _field(path, which)
-    found = {_written(*place): _at(seen, *place) for place in places} or {"mean": _mean(seen.cube, (0, 1))}
-    return Spectra(found, seen.v, seen.label, seen.name)
+    data = _cube(path, selection)
+    found = {_place_name(*place): _at(data, *place) for place in places} or {"mean": _mean(data.cube, (0, 1))}
+    return Spectra(found, data.v, data.label, data.name)
 
 
 @dataclass(frozen=True)
-class _Field:
-    """(L, B, V); of an l-v image, a single latitude that nobody knows."""
+class _Cube:
+    """(L, B, V); of an l-v image, a single latitude of unknown position."""
 
     cube: Floats
     lon: Axis
@@ -263,27 +272,27 @@ class _Field:
     name: str
 
 
-def _field(path: Path, which: Which) -> _Field:
+def _cube(path: Path, selection: Selection) -> _Cube:
     image = None if path.is_dir() or path.suffix == ".npz" else read_fits(path)
     if image is None or "latitude" not in image.names:
-        lv = lv_image(path, which)
-        return _Field(lv.image[:, None, :], lv.lon, None, lv.v, lv.label, lv.name)
+        lv = lv_image(path, selection)
+        return _Cube(lv.image[:, None, :], lv.lon, None, lv.v, lv.label, lv.name)
     lon, lat, v = (axis(image, name) for name in ("longitude", "latitude", "velocity"))
     cube = transposed(image, "longitude", "latitude", "velocity")
-    return _Field(cube, lon, lat, v, brightness(image.unit), image.name)
+    return _Cube(cube, lon, lat, v, brightness(image.unit), image.name)
 
 
-def _written(lon: float, lat: float | None) -> str:
+def _place_name(lon: float, lat: float | None) -> str:
     return f"l = {lon:g}°" + ("" if lat is None else f", b = {lat:g}°")
 
 
-def _at(seen: _Field, lon: float, lat: float | None) -> Floats:
-    column = seen.cube[_pixel(seen.lon, lon)]
+def _at(data: _Cube, lon: float, lat: float | None) -> Floats:
+    column = data.cube[_pixel(data.lon, lon)]
     if lat is None:
         return _mean(column, 0)
-    if seen.lat is None:
-        raise UsageError("an l-v image has no latitudes", "leave out --lat")
-    return column[_pixel(seen.lat, lat)]
+    if data.lat is None:
+        raise UsageError("an l-v image has no latitudes", "remove --lat")
+    return column[_pixel(data.lat, lat)]
 
 
 def _pixel(axis: Axis, value: float) -> int:
@@ -291,7 +300,7 @@ def _pixel(axis: Axis, value: float) -> int:
     if axis.name == "longitude":  # 359.5 is -0.5
         value += 360.0 * round((0.5 * (edges[0] + edges[-1]) - value) / 360.0)
     if not edges[0] <= value <= edges[-1]:
-        raise UsageError(f"{axis.name} {value:g} lies outside {edges[0]:.4g} … {edges[-1]:.4g} deg")
+        raise UsageError(f"{axis.name} {value:g} is outside {edges[0]:.4g} … {edges[-1]:.4g} deg")
     return min(int((value - edges[0]) / axis.step), axis.steps - 1)
 
 
@@ -299,7 +308,7 @@ def _pixel(axis: Axis, value: float) -> int:
 
 
 def histories(runs: Sequence[Path]) -> dict[str, History]:
-    """Of run folders, and of the members of ensembles. DataError when one has no metrics."""
+    """The losses of run folders, and of the members of ensembles. DataError when one has no metrics."""
     folders = [member for run in runs for member in member_folders(run)]
     names = [str(folder) if len({f.name for f in folders}) < len(folders) else folder.name for folder in folders]
     return {name: _history(folder) for name, folder in zip(names, folders, strict=True)}
