@@ -94,9 +94,6 @@ class ShardRecord:
 
     def to_bytes(self) -> bytes:
         body = {
-            "format": layout.FORMAT,
-            "version": layout.FORMAT_VERSION,
-            "kind": "shard",
             "name": self.name,
             "split": self.split,
             "size": self.size,
@@ -112,13 +109,13 @@ class ShardRecord:
             "attributes": self.attributes,
             "software": self.software,
         }
-        return layout.checksummed_json(body)
+        return layout.checksummed_json("shard", body)
 
     @classmethod
     def read(cls, path: Path) -> ShardRecord:
         """ShardError when the record is absent, damaged or not the record of a shard."""
         hint = f"build {path.stem} again (`--resume`), or run `iris shards verify --repair {path.parent}`"
-        body = layout.read_checksummed_json(path, hint)
+        body = layout.read_checksummed_json(path, "shard", hint)
         try:
             return cls._from_json(body)
         except (KeyError, TypeError, AttributeError) as error:
@@ -193,7 +190,7 @@ class Index:
         path = folder / layout.INDEX
         if not path.exists():
             raise ShardError(f"{folder} has no {layout.INDEX}", _why_unfinished(folder))
-        body = layout.read_checksummed_json(path, REBUILD_INDEX)
+        body = layout.read_checksummed_json(path, "index", REBUILD_INDEX)
         try:
             return cls._from_json(folder, body)
         except (KeyError, TypeError, AttributeError) as error:
@@ -222,9 +219,6 @@ class Index:
 
     def to_bytes(self) -> bytes:
         body = {
-            "format": layout.FORMAT,
-            "version": layout.FORMAT_VERSION,
-            "kind": "index",
             "splits": self.splits,
             "shards": [asdict(entry) for entry in self.shards],
             "arrays": [stored.to_json() for stored in self.stored.values()],
@@ -237,7 +231,7 @@ class Index:
             "software": self.software,
             "fingerprint": self.fingerprint,
         }
-        return layout.checksummed_json(body)
+        return layout.checksummed_json("index", body)
 
     @property
     def arrays(self) -> dict[str, ArraySchema]:

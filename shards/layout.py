@@ -107,13 +107,17 @@ def pretty(value: dict[str, Any]) -> str:
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
-def checksummed_json(body: dict[str, Any]) -> bytes:
-    """A file's bytes: the body and, under "self_checksum", the checksum of everything else."""
-    return pretty({**body, "self_checksum": checksum(pretty(body).encode())}).encode()
+def checksummed_json(kind: str, body: dict[str, Any]) -> bytes:
+    """A file's bytes: format, kind ("index", "plan" or "shard"), body, and the checksum of all these."""
+    whole = {"format": FORMAT, "version": FORMAT_VERSION, "kind": kind, **body}
+    return pretty({**whole, "self_checksum": checksum(pretty(whole).encode())}).encode()
 
 
-def read_checksummed_json(path: Path, hint: str) -> dict[str, Any]:
-    """The body of such a file. ShardError with `hint` if it is absent, damaged, edited by hand or of a newer format."""
+def read_checksummed_json(path: Path, kind: str, hint: str) -> dict[str, Any]:
+    """The body of such a file, with its format and kind.
+
+    ShardError with `hint` if it is absent, damaged, edited by hand, of another kind or of a newer format.
+    """
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -130,14 +134,16 @@ def read_checksummed_json(path: Path, hint: str) -> dict[str, Any]:
             "install a newer release",
         )
     body.pop("self_checksum", None)
-    if not _fits(body, data):
+    if not _matches(body, data):
         raise ShardError(f"{path} is damaged or was changed by hand: its checksum does not match", hint)
+    if body.get("kind") != kind:
+        raise ShardError(f"{path} is of kind {body.get('kind')!r}, not '{kind}'", hint)
     return body
 
 
-def _fits(body: dict[str, Any], data: bytes) -> bool:
+def _matches(body: dict[str, Any], data: bytes) -> bool:
     try:
-        return checksummed_json(body) == data
+        return checksummed_json("", body) == data
     except ValueError:  # NaN, infinity or half a surrogate pair, which this library never writes
         return False
 

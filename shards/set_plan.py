@@ -97,23 +97,18 @@ class PlanRecord:
 
     def to_bytes(self) -> bytes:
         body = {
-            "format": layout.FORMAT,
-            "version": layout.FORMAT_VERSION,
-            "kind": "plan",
             "shards": [asdict(shard) for shard in self.shards],
             "arrays": [stored.to_json() for stored in self.stored.values()],
             "made_from": self.made_from,
             "attributes": self.attributes,
         }
-        return layout.checksummed_json(body)
+        return layout.checksummed_json("plan", body)
 
     @classmethod
     def read(cls, folder: Path) -> PlanRecord:
         """ShardError when plan.json is absent, damaged or something else."""
         path, hint = folder / layout.PLAN, "is that a shard folder? Write it again with `--resume` to renew its plan"
-        body = layout.read_checksummed_json(path, hint)
-        if body.get("kind") != "plan":
-            raise ShardError(f"{path} is not the plan of a set")
+        body = layout.read_checksummed_json(path, "plan", hint)
         try:
             shards = tuple(PlannedShard(**shard) for shard in body["shards"])
             arrays = {a["name"]: StoredArray.from_json(a) for a in body["arrays"]}

@@ -46,21 +46,21 @@ def evaluate(
     world: World,
     mean_image: Tensor | None = None,
     bar: Progress | None = None,
-    agree: Callable[[], None] = lambda: None,
+    check: Callable[[], None] = lambda: None,
     waiting: Callable[[], None] = lambda: None,
     position: int = 0,
 ) -> Batches:
     """Yield this rank's batches from `position` on, without the empty ones.
 
-    `mean_image` is the training set's mean density (1, R', L). `agree` is called before each batch, `waiting` while
-    one is late. DataError when a prediction or a true density is not finite.
+    `mean_image` is the training set's mean density (1, R', L). `check` is called before each batch, `waiting` while
+    one is late; both may raise. DataError when a prediction or a true density is not finite.
     """
     ensemble.eval()
     volume, loss = pixel_volume(stream.pairs.grid), deepcopy(loss).cpu()
     image = None if mean_image is None else mean_image.double()[None]
     with closing(stream.epoch(position=position, waiting=waiting)) as batches:
         for batch in batches:
-            agree()
+            check()
             if len(batch):
                 check_truth(batch, stream)
                 observation = batch.observation.to(world.device, non_blocking=True)

@@ -133,10 +133,8 @@ class TrainingInputs:
 
     def score(self, image: NDArray) -> InputScore:
         """The distance of an image (L, V) and its rank among held-out inputs."""
-        features, others = (
-            self.feature_axes.features(Reduced.of(image[None])),
-            np.sort(self.distances(self.held_out)),
-        )
+        features = self.feature_axes.features(Reduced.of(image[None]))
+        others = np.sort(self.distances(self.held_out))
         score = float(self.distances(features)[0])
         columns = zip(SUMMARIES, features[0, -len(SUMMARIES) :], self.held_out[:, -len(SUMMARIES) :].T, strict=True)
         return InputScore(
@@ -237,20 +235,9 @@ def summarize_inputs(
     Reads at most MOST_TRAINING of its pairs and MOST_HELD_OUT of the `held_out` ones, evenly over each. `check` is
     called at each batch and while one is late, and may raise. ShardError for a pair that cannot be read.
     """
-    streams = [
-        replace(
-            train,
-            name=STREAM,
-            numbers=_evenly(numbers, most),
-            batch=BATCH,
-            rank=0,
-            world=1,
-            shuffle=False,
-            litter_seed=0,
-            pinned=False,
-        )
-        for numbers, most in ((train.numbers, MOST_TRAINING), (held_out, MOST_HELD_OUT))
-    ]
+    alone = replace(train, name=STREAM, batch=BATCH, rank=0, world=1, shuffle=False, litter_seed=0, pinned=False)
+    chosen = _evenly(train.numbers, MOST_TRAINING), _evenly(held_out, MOST_HELD_OUT)
+    streams = [replace(alone, numbers=numbers) for numbers in chosen]
     reduced: list[list[Reduced]] = [[], []]
     explained: list[list[float]] = []
     with progress("statistics of the inputs", sum(stream.count for stream in streams), quiet=quiet) as bar:

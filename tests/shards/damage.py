@@ -1,11 +1,14 @@
-"""Random damages of a shard folder, described in words: truncation, flipped bits, swapped, lost, emptied files."""
+"""Damage to a shard folder; random damage returns a description: bits flipped, files cut, swapped, lost, emptied."""
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from shards import layout
 from shards.index import Index
 
 
@@ -15,6 +18,14 @@ def flip(path: Path, offset: int, bit: int) -> None:
         byte = file.read(1)[0]
         file.seek(offset)
         file.write(bytes([byte ^ 1 << bit]))
+
+
+def rewrite(folder: Path, change: Callable[[dict[str, Any]], Any], name: str = "index.json") -> None:
+    """Change a JSON file and update its checksum."""
+    body = json.loads((folder / name).read_text())
+    del body["self_checksum"]
+    change(body)
+    (folder / name).write_bytes(layout.checksummed_json(body["kind"], body))
 
 
 def payload_of(folder: Path, number: int) -> tuple[Path, int]:

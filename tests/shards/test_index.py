@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 
 import numpy as np
@@ -13,8 +12,10 @@ from hypothesis import strategies as st
 from shards import layout
 from shards.errors import ShardError
 from shards.index import Index, ShardRecord, group_split
+from shards.set_plan import PlanRecord
 from shards.writer import SetPlan, write_set
 from tests.shards.conftest import ATTRIBUTES
+from tests.shards.damage import rewrite
 from tests.shards.makers import SCHEMA, SHAPE, arrays, make
 
 FRACTIONS = {"train": 0.7, "validation": 0.2, "test": 0.1}
@@ -110,6 +111,12 @@ def test_a_file_that_lacks_a_key_is_refused(copied):
     rewrite(copied, lambda body: body.pop("failed"))
     with pytest.raises(ShardError, match=r"index\.json is not the index of a set: KeyError\('failed'\)"):
         Index.open(copied)
+    rewrite(copied, lambda body: body.pop("shards"), "plan.json")
+    with pytest.raises(ShardError, match=r"plan\.json is not the plan of a set: KeyError\('shards'\)"):
+        PlanRecord.read(copied)
+    rewrite(copied, lambda body: body.update(kind="index"), "plan.json")
+    with pytest.raises(ShardError, match=r"plan\.json is of kind 'index', not 'plan'"):
+        PlanRecord.read(copied)
 
 
 def test_an_unknown_split_is_refused_with_a_list_of_splits(written):
@@ -160,11 +167,3 @@ def test_a_split_of_fraction_zero_is_empty():
 def test_fractions_that_do_not_sum_to_1_are_refused():
     with pytest.raises(ShardError, match="not shares of 1"):
         group_split([1, 2], {"train": 0.8, "test": 0.3}, 0)
-
-
-def rewrite(folder, change, name="index.json"):
-    """Change a JSON file and update its checksum."""
-    body = json.loads((folder / name).read_text())
-    del body["self_checksum"]
-    change(body)
-    (folder / name).write_bytes(layout.checksummed_json(body))

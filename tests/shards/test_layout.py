@@ -24,23 +24,25 @@ json_values = st.recursive(
 @given(st.dictionaries(st.sampled_from(["a", "b", "self_checksum of mine"]), json_values))
 def test_checksummed_json_is_read_back(tmp_path_factory, body):
     path = tmp_path_factory.mktemp("json") / "x.json"
-    body = {**body, "format": layout.FORMAT, "version": layout.FORMAT_VERSION}
-    path.write_bytes(layout.checksummed_json(body))
-    assert layout.read_checksummed_json(path, "") == body
+    path.write_bytes(layout.checksummed_json("plan", body))
+    assert layout.read_checksummed_json(path, "plan", "") == {
+        "format": layout.FORMAT,
+        "version": layout.FORMAT_VERSION,
+        "kind": "plan",
+        **body,
+    }
 
 
 def test_any_flipped_bit_of_checksummed_json_is_detected(tmp_path):
     path = tmp_path / "x.json"
-    data = layout.checksummed_json(
-        {"format": layout.FORMAT, "version": 1, "x": [1.5, -2, None, True, "é\n"], "y": {"a": {}}}
-    )
+    data = layout.checksummed_json("plan", {"x": [1.5, -2, None, True, "é\n"], "y": {"a": {}}})
     for place in range(len(data)):
         for bit in range(8):
             damaged = bytearray(data)
             damaged[place] ^= 1 << bit
             path.write_bytes(damaged)
             with pytest.raises(ShardError):
-                layout.read_checksummed_json(path, "")
+                layout.read_checksummed_json(path, "plan", "")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", "{", "NaN", '{"a": 1e999}', '{"a": "\\ud800"}', "[" * 100_000])
@@ -48,7 +50,7 @@ def test_other_content_is_refused_with_a_message_of_one_line(tmp_path, text):
     path = tmp_path / "x.json"
     path.write_text(text)
     with pytest.raises(ShardError) as caught:
-        layout.read_checksummed_json(path, "")
+        layout.read_checksummed_json(path, "plan", "")
     assert "\n" not in caught.value.message
 
 

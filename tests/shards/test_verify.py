@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import random
 import shutil
 import tarfile
@@ -21,7 +22,7 @@ from shards.reader import Reader
 from shards.stream import BadSamples
 from shards.tar import walk
 from shards.verify import repair, verify
-from tests.shards.damage import DAMAGES, flip
+from tests.shards.damage import DAMAGES, flip, rewrite
 from tests.shards.makers import arrays, stream
 
 
@@ -69,13 +70,14 @@ def check_damage(written: Path, folder: Path, damage: Callable, seed: int) -> No
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda d: d.__name__)
 def test_every_kind_of_damage_is_detected(written, tmp_path, damage):
-    check_damage(written, tmp_path / "damaged", damage, seed=0)
+    for seed in range(2):
+        check_damage(written, tmp_path / "damaged", damage, seed)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda d: d.__name__)
 def test_a_thousand_damages_are_detected(written, tmp_path, damage):
-    for seed in range(1, 85):
+    for seed in range(2, 86):
         check_damage(written, tmp_path / "damaged", damage, seed)
 
 
@@ -85,6 +87,33 @@ def test_a_fault_names_file_and_sample(copied):
     flip(copied / "test-000000.tar", int(offset) + 200, 3)
     fault = verify(copied).faults[0]
     assert str(fault) == "test-000000.tar: sample g0067_v0: density: its checksum does not match"
+
+
+@pytest.mark.parametrize(
+    ("change", "faults"),
+    [
+        (lambda f: (f / "train-000002.tar").unlink(), ["train-000002.tar is missing"]),
+        (lambda f: os.truncate(f / "train-000002.tar", 700), ["has 700 bytes instead of"]),
+        (lambda f: (f / "train-000002.json").unlink(), ["train-000002.json does not exist", "is planned, but has no"]),
+        (
+            lambda f: shutil.copy(f / "train-000001.json", f / "train-000002.json"),
+            ["is the record of train-000001.tar"],
+        ),
+        (lambda f: rewrite(f, lambda body: body.update(attributes={}), "plan.json"), ["plan.json: disagrees with"]),
+        (
+            lambda f: rewrite(f, lambda body: body["arrays"][0].update(shape=[60]), "train-000002.json"),
+            ["disagrees with index.json", "names other arrays", "holds float32", "holds other arrays"],
+        ),
+        (lambda f: rewrite(f, lambda body: body["shards"].pop()), ["test-000000.tar: is not in index.json"]),
+        (lambda f: rewrite(f, lambda body: body.update(failed=1)), ["index.json: does not follow from"]),
+        (lambda f: (f / "failures.jsonl").write_text("{}"), ["failures.jsonl: does not list"]),
+    ],
+)
+def test_faults_name_the_file_and_what_is_wrong(copied, change, faults):
+    change(copied)
+    found = "\n".join(map(str, verify(copied).faults))
+    for fault in faults:
+        assert fault in found
 
 
 def test_verification_changes_nothing(copied):

@@ -1,8 +1,11 @@
+"""The training loop: steps, resumption to the same bits, checkpoints, and the run folder."""
+
 from __future__ import annotations
 
 import itertools
 import json
 import os
+import shutil
 import signal
 import threading
 import time
@@ -31,44 +34,88 @@ from iris_cli.training.loop import Trainer
 from iris_cli.training.run_folder import RunFolder
 from tests.training.makers import small_reverter, without_batch_norm
 
-HYPER = TrainConfig(epochs=2, batch_size=4, batches_per_update=2, seed=1, noise=Noise(sigma_K=0.1))
+# 22 samples: 6 batches and 3 steps an epoch; 2 validation batches, each of which asks for the loss three times
+HYPER = TrainConfig(
+    epochs=2,
+    batch_size=4,
+    batches_per_update=2,
+    seed=1,
+    noise=Noise(sigma_K=0.1),
+    physical_loss="InterruptedLoss",
+    checkpoint_every_steps=1,
+    keep_checkpoints=9,
+)
+slow = pytest.mark.slow
 
 
-class DisturbedLoss(ScaledDensityLoss):
-    """Calls for a signal, or turns to NaN, when it has been asked so many times."""
+class InterruptedLoss(ScaledDensityLoss):
+    """Raises a signal at a call of that number."""
 
     signal_at: ClassVar[int] = -1
-    stopping: ClassVar[signal.Signals] = signal.SIGTERM
-    nan_at: ClassVar[int] = -1
+    number: ClassVar[signal.Signals] = signal.SIGTERM
     calls: ClassVar[int] = 0
 
     def per_sample(self, pred: Tensor, true: Tensor) -> Tensor:
-        DisturbedLoss.calls += 1
-        if DisturbedLoss.calls == DisturbedLoss.signal_at:
-            os.kill(os.getpid(), DisturbedLoss.stopping)
-        values = super().per_sample(pred, true)
-        return values * float("nan") if DisturbedLoss.calls == DisturbedLoss.nan_at else values
+        InterruptedLoss.calls += 1
+        if InterruptedLoss.calls == InterruptedLoss.signal_at:
+            signal.raise_signal(InterruptedLoss.number)
+        return super().per_sample(pred, true)
+
+
+class RandomLoss(InterruptedLoss):
+    """Weighs samples at random, as a user's loss may."""
+
+    def per_sample(self, pred: Tensor, true: Tensor) -> Tensor:
+        return super().per_sample(pred, true) * torch.rand(len(pred))
 
 
 @pytest.fixture(autouse=True)
-def undisturbed() -> None:
-    DisturbedLoss.signal_at = DisturbedLoss.nan_at = -1
-    DisturbedLoss.calls = 0
+def uninterrupted() -> None:
+    interrupt_at(-1)
+
+
+def interrupt_at(call: int, number: signal.Signals = signal.SIGTERM) -> None:
+    InterruptedLoss.calls, InterruptedLoss.signal_at, InterruptedLoss.number = 0, call, number
 
 
 def train(
-    shards: Path, hyper: TrainConfig, run: Path | None = None, reverter: Reverter | None = None, **how: Any
+    shards: Path, hyper: TrainConfig, run: Path | None = None, reverter: Reverter | None = None, **options: Any
 ) -> nn.Module:
-    where = {"checkpoint_directory": run.parent, "checkpoint_name": run.name} if run else {}
-    module, rank = train_reverter(
-        reverter or small_reverter(), PreObservedDataset(shards), hyper=hyper, quiet=True, **where, **how
-    )
+    where: dict[str, Any] = {"checkpoint_directory": run.parent, "checkpoint_name": run.name} if run else {}
+    data = PreObservedDataset(shards)
+    module, rank = train_reverter(reverter or small_reverter(), data, hyper=hyper, quiet=True, **where, **options)
     assert rank == 0 and not module.training
     return module
 
 
+@pytest.fixture(scope="module")
+def whole(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of HYPER that was not interrupted; tests only read it, or copy it."""
+    run = tmp_path_factory.mktemp("whole") / "run"
+    train(shards, HYPER, run)
+    return run
+
+
+@pytest.fixture(scope="module")
+def whole_random(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with RandomLoss, from torch's seed 0."""
+    run = tmp_path_factory.mktemp("whole") / "random"
+    torch.manual_seed(0)
+    train(shards, replace(HYPER, physical_loss="RandomLoss"), run)
+    return run
+
+
+@pytest.fixture
+def copy(whole: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(whole, tmp_path / "run"))
+
+
 def newest(run: Path) -> Checkpoint:
     return RunFolder(run).newest()
+
+
+def after_step(run: Path, step: int) -> Path:
+    return run / "checkpoints" / f"step-{step:09d}.pt"
 
 
 def assert_equal(a: Any, b: Any) -> None:
@@ -83,14 +130,16 @@ def assert_equal(a: Any, b: Any) -> None:
         assert a == b
 
 
-@pytest.mark.parametrize(("batch", "accumulate"), [(4, 6), (5, 5), (1, 22), (8, 4)])
+# --- steps ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("batch", "accumulate"), [(4, 6), (5, 5), pytest.param(1, 22, marks=slow), (8, 4)])
 def test_accumulated_batches_step_as_one_big_batch(shards: Path, batch: int, accumulate: int) -> None:
     plain = replace(HYPER, epochs=1, optimizer=OptimizerConfig("sgd", 0.1, momentum=0.0))
-    whole = train(shards, replace(plain, batch_size=22, batches_per_update=1), reverter=without_batch_norm())
-    parts = train(
-        shards, replace(plain, batch_size=batch, batches_per_update=accumulate), reverter=without_batch_norm()
-    )
-    for a, b in zip(parts.parameters(), whole.parameters(), strict=True):
+    big = train(shards, replace(plain, batch_size=22, batches_per_update=1), reverter=without_batch_norm())
+    parts = replace(plain, batch_size=batch, batches_per_update=accumulate)
+    accumulated = train(shards, parts, reverter=without_batch_norm())
+    for a, b in zip(accumulated.parameters(), big.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
 
 
@@ -103,131 +152,39 @@ def test_a_short_last_window_is_the_mean_over_its_own_samples(shards: Path) -> N
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
 
 
-def test_training_learns_what_it_is_shown(shards: Path, tmp_path: Path) -> None:
-    train(shards, replace(HYPER, epochs=12, batches_per_update=1, schedule=ScheduleConfig("cosine")), tmp_path / "run")
+def test_gradients_are_clipped_to_the_configured_length(shards: Path) -> None:
+    sgd = OptimizerConfig("sgd", 1.0, momentum=0.0)
+    hyper = replace(HYPER, epochs=1, batch_size=22, batches_per_update=1, gradient_clip=1e-3, optimizer=sgd)
+    before = [p.detach().clone() for p in small_reverter().parameters()]
+    after = train(shards, hyper)
+    moved = torch.cat([(a - b).flatten() for a, b in zip(after.parameters(), before, strict=True)])
+    assert moved.norm().item() == pytest.approx(1e-3, rel=1e-2)
+
+
+def test_training_lowers_the_loss(shards: Path, tmp_path: Path) -> None:
+    hyper = replace(HYPER, epochs=10, batches_per_update=1, schedule=ScheduleConfig("cosine"), keep_checkpoints=3)
+    train(shards, replace(hyper, checkpoint_every_steps=0), tmp_path / "run")
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     losses = [line["loss"] for line in lines if line["kind"] == "step"]
     assert losses[-1] < 0.7 * losses[0]
     assert {"loss", "loss_zero", "loss_mean_image", "skill"} <= lines[-1].keys()
+    names = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
+    assert names == ["best.pt", "step-000000048.pt", "step-000000054.pt", "step-000000060.pt"]
+    path, best = RunFolder(tmp_path / "run").best()
+    assert path.name == "best.pt" and best.progress.epoch == (best.progress.best_epoch or 0) + 1
 
 
-def test_two_runs_of_one_seed_end_in_the_same_bits(shards: Path, litter: Path, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_bits(shards: Path, litter: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
-        train(shards, HYPER, tmp_path / name, litter=InfiniteDataset(PreObservedDataset(litter), 2))
-    assert_equal(vars(newest(tmp_path / "a"))["model"], newest(tmp_path / "b").model)
+        train(shards, replace(HYPER, epochs=1), tmp_path / name, litter=InfiniteDataset(PreObservedDataset(litter), 2))
+    assert_equal(newest(tmp_path / "a").model, newest(tmp_path / "b").model)
     assert_equal(newest(tmp_path / "a").optimizer, newest(tmp_path / "b").optimizer)
 
 
-# 22 samples: 6 batches and 3 steps an epoch, 2 validation batches of which each asks for the loss three times
-@pytest.mark.parametrize("call", [1, 2, 3, 6, 7, 10, 13, 14, 18])
-def test_a_run_stopped_anywhere_and_resumed_is_as_if_never_stopped(shards: Path, tmp_path: Path, call: int) -> None:
-    hyper = replace(HYPER, physical_loss="DisturbedLoss")
-    train(shards, hyper, tmp_path / "whole")
-    DisturbedLoss.calls, DisturbedLoss.signal_at = 0, call
-    with pytest.raises(Stopped):
-        train(shards, hyper, tmp_path / "torn")
-    assert newest(tmp_path / "torn").progress.epoch < 2
-    train(shards, hyper, tmp_path / "torn", resume="auto")
-    whole, torn = newest(tmp_path / "whole"), newest(tmp_path / "torn")
-    for name in ("model", "optimizer", "progress", "mean_image", "density_sum", "config"):
-        assert_equal(getattr(torn, name), getattr(whole, name))
-    assert _noted(tmp_path / "torn") == _noted(tmp_path / "whole")
-
-
-def _noted(run: Path) -> tuple[list[float], int, Any]:
-    """Validation losses to the bit; how many samples the noted steps have seen, and the sum of their losses."""
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    steps = [line for line in lines if line["kind"] == "step"]
-    samples = sum(line["samples"] for line in steps)
-    total = sum(line["samples"] * line["loss"] for line in steps)
-    return [line["loss"] for line in lines if line["kind"] == "epoch"], samples, pytest.approx(total, rel=1e-6)
-
-
-class DrawingLoss(DisturbedLoss):
-    """Weighs at random, as a loss of one's own may."""
-
-    def per_sample(self, pred: Tensor, true: Tensor) -> Tensor:
-        return super().per_sample(pred, true) * torch.rand(len(pred))
-
-
-def test_random_numbers_of_a_loss_of_one_s_own_go_on_where_they_were(shards: Path, tmp_path: Path) -> None:
-    hyper = replace(HYPER, epochs=1, physical_loss="DrawingLoss", checkpoint_every_steps=1)
-    train(shards, hyper, tmp_path / "whole")
-    middle = tmp_path / "whole" / "checkpoints" / "step-000000001.pt"
-    train(shards, hyper, tmp_path / "again", resume=str(middle))
-    assert_equal(newest(tmp_path / "again").model, newest(tmp_path / "whole").model)
-
-
-@pytest.mark.parametrize("call", [1, 3, 7])  # within the first step, the second, and the first validation
-def test_random_numbers_of_what_was_stopped_half_way_are_drawn_again(shards: Path, tmp_path: Path, call: int) -> None:
-    hyper = replace(HYPER, physical_loss="DrawingLoss")
-    torch.manual_seed(0)
-    train(shards, hyper, tmp_path / "whole")
-    DisturbedLoss.calls, DisturbedLoss.signal_at = 0, call
-    torch.manual_seed(0)
-    with pytest.raises(Stopped):
-        train(shards, hyper, tmp_path / "torn")
-    train(shards, hyper, tmp_path / "torn", resume="auto")
-    assert_equal(newest(tmp_path / "torn").model, newest(tmp_path / "whole").model)
-    assert newest(tmp_path / "torn").progress == newest(tmp_path / "whole").progress
-
-
-def test_a_signal_is_answered_while_the_data_hang(
-    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    read, reads, hanging, forever = PreObservedDataset.read, itertools.count(), threading.Event(), threading.Event()
-    when_waiting, waits = Trainer._while_waiting, itertools.count()
-
-    def hang(self: PreObservedDataset, number: int, rows: Any) -> None:
-        if next(reads) == 12:
-            hanging.set()
-            forever.wait()
-        read(self, number, rows)
-
-    def waiting(self: Trainer) -> None:
-        if hanging.is_set():
-            os.kill(os.getpid(), signal.SIGUSR2)
-            assert next(waits) < 20, "nobody answers"
-        when_waiting(self)
-
-    monkeypatch.setattr(Trainer, "_while_waiting", waiting)
-    train(shards, HYPER, tmp_path / "whole")
-    monkeypatch.setattr(PreObservedDataset, "read", hang)
-    with pytest.raises(Stopped):
-        train(shards, HYPER, tmp_path / "torn")
-    forever.set()
-    train(shards, HYPER, tmp_path / "torn", resume="auto")
-    assert_equal(newest(tmp_path / "torn").model, newest(tmp_path / "whole").model)
-
-
-def test_a_finished_run_resumed_changes_nothing_and_a_longer_one_goes_on(shards: Path, tmp_path: Path) -> None:
-    train(shards, HYPER, tmp_path / "run")
-    before = newest(tmp_path / "run")
-    train(shards, HYPER, tmp_path / "run", resume="auto")
-    assert_equal(newest(tmp_path / "run").model, before.model)
-    train(shards, replace(HYPER, epochs=3), tmp_path / "run", resume="auto")
-    train(shards, replace(HYPER, epochs=3), tmp_path / "whole")
-    assert_equal(newest(tmp_path / "run").model, newest(tmp_path / "whole").model)
-
-
-def test_a_loss_that_is_not_finite_stops_the_run_and_names_its_samples(shards: Path, tmp_path: Path) -> None:
-    DisturbedLoss.nan_at = 4
-    with pytest.raises(DataError, match=r"step 2 is not finite; its samples: g\d{4}_v\d, g"):
-        train(shards, replace(HYPER, physical_loss="DisturbedLoss"), tmp_path / "run")
-
-
-def test_a_step_that_is_not_finite_can_be_skipped(shards: Path, tmp_path: Path) -> None:
-    DisturbedLoss.nan_at = 4
-    module = train(shards, replace(HYPER, physical_loss="DisturbedLoss", on_nan="skip"), tmp_path / "run")
-    assert all(value.isfinite().all() for value in module.state_dict().values())
-    assert newest(tmp_path / "run").progress.step == 6
-
-
-def test_the_mean_image_is_the_mean_of_the_training_densities(shards: Path, tmp_path: Path) -> None:
-    train(shards, replace(HYPER, epochs=1), tmp_path / "run")
+def test_the_mean_image_is_the_mean_of_the_training_densities(whole: Path, shards: Path) -> None:
     data = PreObservedDataset(shards, "train")
     mean = torch.stack([data[i][1] for i in range(len(data))]).double().mean(dim=0)
-    image = newest(tmp_path / "run").mean_image
+    image = newest(whole).mean_image
     assert image is not None
     torch.testing.assert_close(image.double(), mean, rtol=1e-6, atol=1e-6)
 
@@ -242,139 +199,97 @@ def test_validation_repeats_to_the_last_bit_and_batches_do_not_matter(shards: Pa
     assert losses[2:] == pytest.approx([losses[0]] * 2, rel=1e-6)
 
 
-def test_gradients_are_clipped_to_the_length_asked_for(shards: Path) -> None:
-    hyper = replace(
-        HYPER,
-        epochs=1,
-        batch_size=22,
-        batches_per_update=1,
-        gradient_clip=1e-3,
-        optimizer=OptimizerConfig("sgd", 1.0, momentum=0.0),
-    )
-    before = [p.detach().clone() for p in small_reverter().parameters()]
-    after = train(shards, hyper)
-    moved = torch.cat([(a - b).flatten() for a, b in zip(after.parameters(), before, strict=True)])
-    assert moved.norm().item() == pytest.approx(1e-3, rel=1e-2)
+# --- stop and resume --------------------------------------------------------------------------------------------------
 
 
-# --- the run's folder -------------------------------------------------------------------------------------------------
-
-
-def test_a_run_in_the_way_is_kept_unless_it_may_be_replaced(shards: Path, tmp_path: Path) -> None:
-    short = replace(HYPER, epochs=1)
-    train(shards, short, tmp_path / "run")
-    with pytest.raises(UsageError, match="exists"):
-        train(shards, short, tmp_path / "run")
-    (tmp_path / "run" / "notes.txt").write_text("mine")
-    train(shards, short, tmp_path / "run", overwrite=True)
-    assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
-
-
-def test_a_checkpoint_of_another_configuration_or_other_data_is_refused_unless_forced(
-    shards: Path, litter: Path, tmp_path: Path
+@pytest.mark.parametrize("call", [2, 3, 7, 14, *(pytest.param(call, marks=slow) for call in (1, 6, 10, 13, 18))])
+def test_a_run_stopped_anywhere_and_resumed_equals_one_that_was_not_stopped(
+    whole: Path, shards: Path, tmp_path: Path, call: int
 ) -> None:
-    train(shards, HYPER, tmp_path / "run")
-    other = replace(HYPER, epochs=3, noise=Noise(sigma_K=0.2))
-    with pytest.raises(DataError, match=r"noise: .*0\.1.* in the checkpoint, .*0\.2.* now"):
-        train(shards, other, tmp_path / "run", resume="auto")
-    drawn = InfiniteDataset(PreObservedDataset(litter))
-    with pytest.raises(DataError, match="litter is another"):
-        train(shards, replace(HYPER, epochs=3), tmp_path / "run", resume="auto", litter=drawn)
-    train(shards, other, tmp_path / "run", resume="auto", force=True)
-    assert newest(tmp_path / "run").progress.epoch == 3
+    interrupt_at(call)
+    with pytest.raises(Stopped):
+        train(shards, HYPER, tmp_path / "run")
+    assert newest(tmp_path / "run").progress.epoch < 2
+    train(shards, HYPER, tmp_path / "run", resume="auto")
+    expected, resumed = newest(whole), newest(tmp_path / "run")
+    for name in ("model", "optimizer", "progress", "mean_image", "density_sum", "config"):
+        assert_equal(getattr(resumed, name), getattr(expected, name))
+    assert _logged(tmp_path / "run") == _logged(whole)
 
 
-def test_the_newest_whole_checkpoint_is_found_whatever_lies_beside_it(shards: Path, tmp_path: Path) -> None:
-    train(shards, HYPER, tmp_path / "run")
-    folder = tmp_path / "run" / "checkpoints"
-    last = sorted(folder.glob("step-*.pt"))[-1]
-    last.write_bytes(last.read_bytes()[:-500])
-    (folder / "step-999999999.pt").write_bytes(b"")
-    assert newest(tmp_path / "run").progress.step == 3
-    with pytest.raises(DataError, match="not a complete checkpoint"):
-        load(last)
+def _logged(run: Path) -> tuple[list[float], int, Any]:
+    """Validation losses to the bit; the number of samples in the logged steps, and the sum of their losses."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    steps = [line for line in lines if line["kind"] == "step"]
+    samples = sum(line["samples"] for line in steps)
+    total = sum(line["samples"] * line["loss"] for line in steps)
+    return [line["loss"] for line in lines if line["kind"] == "epoch"], samples, pytest.approx(total, rel=1e-6)
 
 
-def test_only_the_last_checkpoints_and_the_best_are_kept(shards: Path, tmp_path: Path) -> None:
-    train(shards, replace(HYPER, epochs=5), tmp_path / "run")
-    names = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
-    assert names == ["best.pt", "step-000000009.pt", "step-000000012.pt", "step-000000015.pt"]
-    path, best = RunFolder(tmp_path / "run").best()
-    assert path.name == "best.pt" and best.progress.epoch == (best.progress.best_epoch or 0) + 1
+@pytest.mark.parametrize("call", [pytest.param(1, marks=slow), 3, 7])  # in the first step, the second, validation
+def test_random_numbers_of_an_interrupted_step_or_validation_are_drawn_again(
+    whole_random: Path, shards: Path, tmp_path: Path, call: int
+) -> None:
+    hyper = replace(HYPER, physical_loss="RandomLoss")
+    interrupt_at(call)
+    torch.manual_seed(0)
+    with pytest.raises(Stopped):
+        train(shards, hyper, tmp_path / "run")
+    train(shards, hyper, tmp_path / "run", resume="auto")
+    assert_equal(newest(tmp_path / "run").model, newest(whole_random).model)
+    assert newest(tmp_path / "run").progress == newest(whole_random).progress
 
 
-def test_checkpoints_within_an_epoch_can_be_gone_on_with(shards: Path, tmp_path: Path) -> None:
-    train(shards, replace(HYPER, checkpoint_every_steps=1, keep_checkpoints=9), tmp_path / "run")
-    train(shards, HYPER, tmp_path / "whole")
-    middle = tmp_path / "run" / "checkpoints" / "step-000000002.pt"
+def test_random_numbers_continue_from_a_checkpoint(whole_random: Path, shards: Path, tmp_path: Path) -> None:
+    train(shards, replace(HYPER, physical_loss="RandomLoss"), tmp_path / "run", resume=str(after_step(whole_random, 4)))
+    assert_equal(newest(tmp_path / "run").model, newest(whole_random).model)
+
+
+def test_a_run_resumed_within_an_epoch_equals_the_whole_one(whole: Path, shards: Path, tmp_path: Path) -> None:
+    middle = after_step(whole, 2)
     assert (load(middle).progress.epoch, load(middle).progress.position) == (0, 16)
-    train(shards, HYPER, tmp_path / "again", resume=str(middle))
-    assert_equal(newest(tmp_path / "again").model, newest(tmp_path / "whole").model)
+    train(shards, HYPER, tmp_path / "run", resume=str(middle))
+    assert_equal(newest(tmp_path / "run").model, newest(whole).model)
 
 
-def test_the_clock_makes_checkpoints_too(shards: Path, tmp_path: Path) -> None:
-    train(shards, replace(HYPER, epochs=1, checkpoint_every_minutes=1e-9), tmp_path / "run")
-    assert len(list((tmp_path / "run" / "checkpoints").glob("step-*.pt"))) == 3
-
-
-def test_minutes_between_checkpoints_count_from_the_last_one(
-    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_finished_run_resumed_is_unchanged_and_a_longer_one_continues(
+    whole: Path, copy: Path, shards: Path, tmp_path: Path
 ) -> None:
-    """On a clock that goes on by 25 s whenever somebody looks: after a step, and as a checkpoint is written."""
-    start = time.monotonic()
-    looks = itertools.count()
-    monkeypatch.setattr("iris_cli.training.loop.time", SimpleNamespace(monotonic=lambda: start + 25.0 * next(looks)))
-    hyper = replace(HYPER, epochs=1, batch_size=1, batches_per_update=1, keep_checkpoints=99)
-    train(shards, replace(hyper, checkpoint_every_minutes=1.0), tmp_path / "run")
-    steps = sorted(int(path.stem[5:]) for path in (tmp_path / "run" / "checkpoints").glob("step-*.pt"))
-    assert steps == [4, 7, 10, 13, 16, 19, 22]
+    train(shards, HYPER, copy, resume="auto")
+    assert_equal(newest(copy).model, newest(whole).model)
+    train(shards, replace(HYPER, epochs=3), copy, resume="auto")
+    train(shards, replace(HYPER, epochs=3), tmp_path / "longer")
+    assert_equal(newest(copy).model, newest(tmp_path / "longer").model)
 
 
-def test_a_full_disk_leaves_the_checkpoint_before(
-    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_signal_is_handled_while_reading_hangs(
+    whole: Path, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train(shards, replace(HYPER, epochs=1), tmp_path / "run")
-    monkeypatch.setattr(os, "fsync", _full)
-    with pytest.raises(OSError, match=r"No space.*config\.toml"):
-        train(shards, HYPER, tmp_path / "run", resume="auto")
-    monkeypatch.undo()
-    assert newest(tmp_path / "run").progress.epoch == 1
-    assert not list((tmp_path / "run").rglob(".*.part"))
+    read, reads, hanging, released = PreObservedDataset.read, itertools.count(), threading.Event(), threading.Event()
+    while_waiting, waits = Trainer._while_waiting, itertools.count()
+
+    def hang(self: PreObservedDataset, number: int, rows: Any) -> None:
+        if next(reads) == 12:
+            hanging.set()
+            released.wait()
+        read(self, number, rows)
+
+    def waiting(self: Trainer) -> None:
+        if hanging.is_set():
+            signal.raise_signal(signal.SIGUSR2)
+            assert next(waits) < 20, "the signal was ignored"
+        while_waiting(self)
+
+    monkeypatch.setattr(Trainer, "_while_waiting", waiting)
+    monkeypatch.setattr(PreObservedDataset, "read", hang)
+    with pytest.raises(Stopped):
+        train(shards, HYPER, tmp_path / "run")
+    released.set()
+    train(shards, HYPER, tmp_path / "run", resume="auto")
+    assert_equal(newest(tmp_path / "run").model, newest(whole).model)
 
 
-def _full(file: int) -> None:
-    raise OSError(28, "No space left on device")
-
-
-def test_a_run_that_goes_back_forgets_the_course_that_it_leaves(shards: Path, tmp_path: Path) -> None:
-    """Its checkpoints are not deleted for the left ones, and best.pt is the best of its own."""
-    run, kept = tmp_path / "run", replace(HYPER, keep_checkpoints=3)
-    train(shards, replace(kept, epochs=4, keep_checkpoints=9), run, without_batch_norm())
-    first = run / "checkpoints" / "step-000000003.pt"
-    assert load(first).progress.epoch == 1 and RunFolder(run).best()[1].progress.epoch > 1
-    train(shards, replace(kept, epochs=1), run, without_batch_norm(), resume=str(first))
-    assert RunFolder(run).best()[1].progress.epoch == 1
-    train(shards, replace(kept, epochs=2), run, without_batch_norm(), resume=str(first))
-    assert newest(run).progress.epoch == 2
-    assert len(list((run / "checkpoints").glob("step-*.pt"))) == 2
-
-
-def test_a_run_that_goes_on_elsewhere_takes_its_best_along(shards: Path, tmp_path: Path) -> None:
-    train(shards, replace(HYPER, epochs=1), tmp_path / "run")
-    one = tmp_path / "run" / "checkpoints" / "step-000000003.pt"
-    train(shards, replace(HYPER, epochs=1), tmp_path / "other", resume=str(one))
-    assert_equal(RunFolder(tmp_path / "other").best()[1].model, load(one).model)
-
-
-def test_forced_settings_of_an_optimizer_count(shards: Path, tmp_path: Path) -> None:
-    train(shards, replace(HYPER, epochs=1), tmp_path / "run")
-    heavy = replace(HYPER, optimizer=OptimizerConfig(weight_decay=0.5, momentum=0.5))
-    train(shards, heavy, tmp_path / "run", resume="auto", force=True)
-    (group,) = newest(tmp_path / "run").optimizer["param_groups"]
-    assert group["weight_decay"] == 0.5 and tuple(group["betas"]) == (0.5, 0.999)
-
-
-def test_a_second_ctrl_c_ends_a_run_even_while_it_puts_its_readers_away(
+def test_a_second_ctrl_c_ends_a_run_even_while_it_waits_for_its_readers(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     join = threading.Thread.join
@@ -382,11 +297,93 @@ def test_a_second_ctrl_c_ends_a_run_even_while_it_puts_its_readers_away(
 
     def interrupted(self: threading.Thread, timeout: float | None = None) -> None:
         if threading.current_thread() is threading.main_thread() and next(again, False):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
         join(self, timeout)
 
-    monkeypatch.setattr(DisturbedLoss, "stopping", signal.SIGINT)
-    DisturbedLoss.signal_at = 2
+    interrupt_at(2, signal.SIGINT)
     monkeypatch.setattr(threading.Thread, "join", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        train(shards, replace(HYPER, physical_loss="DisturbedLoss"), tmp_path / "run")
+        train(shards, HYPER, tmp_path / "run")
+
+
+# --- the run folder ---------------------------------------------------------------------------------------------------
+
+
+def test_an_existing_run_is_kept_unless_it_may_be_overwritten(copy: Path, shards: Path) -> None:
+    short = replace(HYPER, epochs=1)
+    with pytest.raises(UsageError, match="exists"):
+        train(shards, short, copy)
+    (copy / "notes.txt").write_text("mine")
+    train(shards, short, copy, overwrite=True)
+    assert (copy / "notes.txt").read_text() == "mine" and newest(copy).progress.epoch == 1
+
+
+def test_a_checkpoint_of_another_configuration_or_data_set_is_refused_unless_forced(
+    copy: Path, shards: Path, litter: Path
+) -> None:
+    optimizer = OptimizerConfig(weight_decay=0.5, momentum=0.5)
+    other = replace(HYPER, epochs=3, noise=Noise(sigma_K=0.2), optimizer=optimizer)
+    with pytest.raises(DataError, match=r"noise: .*0\.1.* in the checkpoint, .*0\.2.* now"):
+        train(shards, other, copy, resume="auto")
+    with pytest.raises(DataError, match="litter is another"):
+        litter_set = InfiniteDataset(PreObservedDataset(litter))
+        train(shards, replace(HYPER, epochs=3), copy, resume="auto", litter=litter_set)
+    train(shards, other, copy, resume="auto", force=True)
+    assert newest(copy).progress.epoch == 3
+    (group,) = newest(copy).optimizer["param_groups"]
+    assert group["weight_decay"] == 0.5 and tuple(group["betas"]) == (0.5, 0.999)
+
+
+def test_the_newest_complete_checkpoint_is_found(copy: Path) -> None:
+    last = after_step(copy, 6)
+    last.write_bytes(last.read_bytes()[:-500])
+    after_step(copy, 999).write_bytes(b"")
+    assert newest(copy).progress.step == 5
+    with pytest.raises(DataError, match="not a complete checkpoint"):
+        load(last)
+
+
+def test_minutes_between_checkpoints_are_counted_from_the_last_one(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a clock that advances by 25 s whenever it is read: after a step, and when a checkpoint is written."""
+    start, reads = time.monotonic(), itertools.count()
+    clock = SimpleNamespace(monotonic=lambda: start + 25.0 * next(reads))
+    monkeypatch.setattr("iris_cli.training.loop.time", clock)
+    hyper = replace(HYPER, epochs=1, batch_size=1, batches_per_update=1, keep_checkpoints=99, checkpoint_every_steps=0)
+    train(shards, replace(hyper, checkpoint_every_minutes=1.0), tmp_path / "run")
+    steps = sorted(int(path.stem[5:]) for path in (tmp_path / "run" / "checkpoints").glob("step-*.pt"))
+    assert steps == [4, 7, 10, 13, 16, 19, 22]
+
+
+def test_a_full_disk_leaves_the_previous_checkpoint(copy: Path, shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(file: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space.*config\.toml"):
+        train(shards, HYPER, copy, resume="auto")
+    monkeypatch.undo()
+    assert newest(copy).progress.epoch == 2
+    assert not list(copy.rglob(".*.part"))
+
+
+def test_a_run_resumed_from_an_older_checkpoint_drops_later_ones(shards: Path, tmp_path: Path) -> None:
+    """Its checkpoints are not deleted in favour of the abandoned ones, and best.pt is its own best."""
+    run, hyper = tmp_path / "run", replace(HYPER, keep_checkpoints=3, checkpoint_every_steps=0)
+    train(shards, replace(hyper, epochs=4, keep_checkpoints=9), run, without_batch_norm())
+    first = after_step(run, 3)
+    assert load(first).progress.epoch == 1 and RunFolder(run).best()[1].progress.epoch > 1
+    train(shards, replace(hyper, epochs=1), run, without_batch_norm(), resume=str(first))
+    assert RunFolder(run).best()[1].progress.epoch == 1
+    train(shards, replace(hyper, epochs=2), run, without_batch_norm(), resume=str(first))
+    assert newest(run).progress.epoch == 2
+    assert len(list((run / "checkpoints").glob("step-*.pt"))) == 2
+
+
+def test_a_run_resumed_in_another_folder_has_its_best_checkpoint_there(
+    whole: Path, shards: Path, tmp_path: Path
+) -> None:
+    first = after_step(whole, 3)
+    train(shards, replace(HYPER, epochs=1), tmp_path / "other", resume=str(first))
+    assert_equal(RunFolder(tmp_path / "other").best()[1].model, load(first).model)
