@@ -5,7 +5,7 @@ batch x world positions; rank r of W takes every W-th of them, from the r-th. Th
 one rank with batch 8 and two with batch 4 see the same samples in the same steps.
 
 The last step of an epoch takes the rest: ranks differ by one sample at most and may have none, but all have the same
-number of batches. With `drop_last` that step is left out, and `dropped` is the number of its samples.
+number of batches.
 """
 
 from __future__ import annotations
@@ -156,7 +156,6 @@ class EpochPlan:
 
     count: int
     share: Share
-    drop_last: bool = False
 
     def __post_init__(self) -> None:
         if self.share.position > self.count:
@@ -168,13 +167,7 @@ class EpochPlan:
     @property
     def steps(self) -> int:
         """Batches left, the same number on every rank."""
-        left, step = self.count - self.share.position, self.share.step
-        return left // step if self.drop_last else -(-left // step)
-
-    @property
-    def dropped(self) -> int:
-        """Samples that no rank reads."""
-        return (self.count - self.share.position) % self.share.step if self.drop_last else 0
+        return -((self.share.position - self.count) // self.share.step)
 
     def bounds(self) -> Iterator[tuple[int, int]]:
         """The positions [start, stop) of each global step."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
@@ -73,7 +73,6 @@ class Draws:
     world: int = 1
     shuffle: bool = True
     window: int = DEFAULT_WINDOW
-    drop_last: bool = False
 
     def __post_init__(self) -> None:
         """ShardError unless the numbers belong to the set, and ascend where they are shuffled by shards."""
@@ -92,8 +91,8 @@ class Draws:
         return Share(self.batch, self.rank, self.world, position)
 
     def plan(self, position: int = 0) -> EpochPlan:
-        """The steps that are left from `position` on: `.steps`, `.dropped`."""
-        return EpochPlan(self.count, self.share(position), self.drop_last)
+        """The steps that are left from `position` on."""
+        return EpochPlan(self.count, self.share(position))
 
     def order(self, epoch: int) -> Numbers:
         """(count,) the sample number at each position of an epoch."""
@@ -113,7 +112,6 @@ class Draws:
 # --- reading ahead ----------------------------------------------------------------------------------------------------
 
 Buffers = dict[str, NDArray]
-Allocate = Callable[[tuple[int, ...], str], NDArray]
 
 
 @dataclass(frozen=True)
@@ -176,9 +174,8 @@ class ReadAhead:
     """A stage: draws become batches, read by `threads` up to `depth` batches before they are asked for.
 
     Each sample is read straight into its row of a ring of batch buffers. A batch's buffers stay untouched while up to
-    `keep` further batches are asked for, also of a following iteration; `allocate(shape, dtype)` (pinned memory for
-    CUDA, say) makes them once. `arrays` chooses some of the source's arrays by name. With `threads` = 0 the caller's
-    own thread reads.
+    `keep` further batches are asked for, also of a following iteration. `arrays` chooses some of the source's arrays by
+    name. With `threads` = 0 the caller's own thread reads.
     """
 
     def __init__(
@@ -190,14 +187,13 @@ class ReadAhead:
         threads: int = 4,
         depth: int = 4,
         keep: int = 1,
-        allocate: Allocate = np.empty,
         bad: BadSamples | None = None,
     ) -> None:
         if batch < 1 or threads < 0 or depth < 1 or keep < 0:
             raise ShardError(f"impossible read-ahead: batch {batch}, threads {threads}, depth {depth}, keep {keep}")
         self.source, self.batch, self.threads, self.depth, self.keep = source, batch, threads, depth, keep
         self.schemas = [source.arrays[name] for name in (arrays if arrays is not None else source.arrays)]
-        self.allocate, self.bad = allocate, bad if bad is not None else BadSamples()
+        self.bad = bad if bad is not None else BadSamples()
         self._rings: list[deque[Buffers]] = []  # those not in use; at most one, unless iterations overlap
 
     def __call__(self, draws: Iterable[Draw]) -> Iterator[Batch]:
@@ -223,7 +219,7 @@ class ReadAhead:
             yield self._finish(ahead.popleft())
 
     def _buffers(self) -> Buffers:
-        return {s.name: self.allocate((self.batch, *s.shape), s.dtype) for s in self.schemas}
+        return {s.name: np.empty((self.batch, *s.shape), s.dtype) for s in self.schemas}
 
     def _start(self, draw: Draw, buffers: Buffers, tasks: queue.SimpleQueue) -> _Pending:
         pending = _Pending(draw, buffers, len(draw.numbers))

@@ -21,7 +21,7 @@ from iris_cli.distributed import World
 from iris_cli.pairs.datasets import Pairs
 from iris_cli.pairs.noise import ImageNoise, noise_key
 from iris_cli.pairs.pair import DENSITY, OBSERVATION
-from shards.order import EpochPlan, Numbers, stream_key
+from shards.order import EpochPlan, Numbers, Share, stream_key
 from shards.stream import BadSamples, Batch, Draws, ReadAhead
 
 T = TypeVar("T")
@@ -82,12 +82,13 @@ class PairStream:
         """Of a batch: as many as asked for, but no more than a rank has items in an epoch."""
         return max(1, min(self.batch, -(-self.count // self.world)))
 
+    def plan(self, position: int = 0) -> EpochPlan:
+        """The steps that are left from `position` on; unlike `draws` it costs nothing, however many items there are."""
+        return EpochPlan(self.count, Share(self.rows, self.rank, self.world, position))
+
     @property
     def draws(self) -> Draws:
         return self._draws(self.numbers, self.pairs, self.seed, self.shuffle)
-
-    def plan(self, position: int = 0) -> EpochPlan:
-        return self.draws.plan(position)
 
     def epoch(
         self, epoch: int = 0, position: int = 0, waiting: Callable[[], None] = lambda: None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,11 +86,10 @@ def stream(
     threads: int = 4,
     depth: int = 4,
     keep: int = 1,
-    allocate: Callable = np.empty,
     bad: BadSamples | None = None,
     **order: Any,
 ) -> Stream:
     index = index if isinstance(index, Index) else Index.open(index)
     draws = Draws(index.numbers(split), index.sizes(), batch=batch, **order)
     reader = Reader(index, arrays, checksums=checksums)
-    return Stream(draws, ReadAhead(reader, batch, threads=threads, depth=depth, keep=keep, allocate=allocate, bad=bad))
+    return Stream(draws, ReadAhead(reader, batch, threads=threads, depth=depth, keep=keep, bad=bad))

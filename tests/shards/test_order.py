@@ -19,11 +19,11 @@ batches = st.integers(1, 9)
 seeds = st.integers(0, 2**40)
 
 
-def steps_of(count: int, batch: int, world: int, position: int = 0, drop_last: bool = False) -> list[list[np.ndarray]]:
+def steps_of(count: int, batch: int, world: int, position: int = 0) -> list[list[np.ndarray]]:
     """Positions by step and rank."""
     shares = [Share(batch, rank, world, position) for rank in range(world)]
     order = np.arange(count)
-    ranks = [[d.positions for d in EpochPlan(count, share, drop_last).draws(order)] for share in shares]
+    ranks = [[d.positions for d in EpochPlan(count, share).draws(order)] for share in shares]
     assert len({len(rank) for rank in ranks}) == 1, "every rank must have the same number of batches"
     return [list(step) for step in zip(*ranks, strict=True)]
 
@@ -88,14 +88,6 @@ def test_an_epoch_can_be_resumed_at_any_position_on_another_world(count, batch, 
     position = data.draw(st.integers(0, count))
     rest = np.concatenate([np.zeros(0, int), *(r for s in steps_of(count, batch, world, position) for r in s)])
     assert np.array_equal(np.sort(rest), np.arange(position, count))
-
-
-@given(st.integers(0, 200), batches, worlds)
-def test_dropping_the_last_step_reports_the_dropped_samples(count, batch, world):
-    plan = EpochPlan(count, Share(batch, 0, world), drop_last=True)
-    steps = steps_of(count, batch, world, drop_last=True)
-    assert all(len(rank) == batch for step in steps for rank in step)
-    assert plan.steps * batch * world + plan.dropped == count
 
 
 def test_a_position_beyond_the_epoch_is_refused():

@@ -1,10 +1,14 @@
-"""Precision, compilation, running means, patience: what changes how a run learns, and what it must leave alone."""
+"""Precision, compilation, EMA, patience and the log of a run."""
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -13,33 +17,39 @@ from torch import Tensor, nn
 
 from iris_cli.config.train import OptimizerConfig, ScheduleConfig, TrainConfig
 from iris_cli.errors import DataError, UsageError
+from iris_cli.pairs.datasets import divide
 from iris_cli.pairs.stream import PairStream
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.training import PreObservedDataset, ScaledDensityLoss, test_reverter, train_reverter
 from iris_cli.training.precision import Precision, compile_in_place
 from iris_cli.training.run_folder import RunFolder
 from iris_cli.training.tensorboard import event_files
-from tests.training.makers import pairs_in, without_batch_norm
+from tests.training.makers import pairs_in, without_batch_norm, write_pairs
 
 CPU = torch.device("cpu")
 HYPER = TrainConfig(epochs=2, batch_size=4, batches_per_update=2, seed=1, schedule=ScheduleConfig("constant"))
+LEARNING = replace(HYPER, epochs=4, batches_per_update=1, schedule=ScheduleConfig("cosine"))
 
 
-def train(shards: Path, hyper: TrainConfig, run: Path, **how: object) -> RunFolder:
-    reverter = Reverter(32, "v_density", seed=hyper.seed, network=hyper.network)
-    train_reverter(
-        reverter,
-        PreObservedDataset(shards),
-        hyper=hyper,
-        quiet=True,
-        checkpoint_directory=run.parent,
-        checkpoint_name=run.name,
-        **how,
-    )  # type: ignore[arg-type]
+def train(shards: Path, hyper: TrainConfig, run: Path, **options: Any) -> RunFolder:
+    reverter, data = Reverter(32, "v_density", seed=hyper.seed, network=hyper.network), PreObservedDataset(shards)
+    where: dict[str, Any] = {"checkpoint_directory": run.parent, "checkpoint_name": run.name}
+    train_reverter(reverter, data, hyper=hyper, quiet=True, **where, **options)
     return RunFolder(run)
 
 
-def noted(run: RunFolder, kind: str, name: str) -> list[float]:
+@pytest.fixture(scope="module")
+def whole(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run of HYPER; tests only read it, or copy it."""
+    return train(shards, HYPER, tmp_path_factory.mktemp("whole") / "run")
+
+
+@pytest.fixture
+def copy(whole: RunFolder, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(whole.path, tmp_path / "run"))
+
+
+def logged(run: RunFolder, kind: str, name: str) -> list[float]:
     lines = map(json.loads, (run.path / "metrics.jsonl").read_text().splitlines())
     return [line[name] for line in lines if line["kind"] == kind]
 
@@ -66,28 +76,34 @@ def test_steps_are_those_of_gradient_descent_written_by_hand(shards: Path, tmp_p
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
 
 
+@pytest.fixture(scope="module")
+def full(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run in float32 that lowers the loss."""
+    return train(shards, LEARNING, tmp_path_factory.mktemp("full") / "run")
+
+
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_a_run_in_half_precision_learns_as_in_full_but_for_rounding(
-    shards: Path, tmp_path: Path, precision: str
+    full: RunFolder, shards: Path, tmp_path: Path, precision: str
 ) -> None:
-    hyper = replace(HYPER, epochs=8, batches_per_update=1, schedule=ScheduleConfig("cosine"))
-    full, half = (train(shards, replace(hyper, precision=p), tmp_path / p) for p in ("fp32", precision))
-    there, here = noted(full, "step", "loss"), noted(half, "step", "loss")
-    assert here[-1] < 0.8 * here[0] and here == pytest.approx(there, rel=0.15)
+    half = train(shards, replace(LEARNING, precision=precision), tmp_path / "half")
+    expected, losses = logged(full, "step", "loss"), logged(half, "step", "loss")
+    assert losses[-1] < 0.9 * losses[0] and losses == pytest.approx(expected, rel=0.15)
     assert not torch.equal(weights(full), weights(half))
     assert all(v.dtype != torch.bfloat16 and v.dtype != torch.float16 for v in half.newest().model.values())
 
 
-def test_the_scale_of_half_precision_is_gone_on_with(shards: Path, tmp_path: Path) -> None:
-    hyper = replace(HYPER, precision="fp16")
+def test_a_resumed_run_continues_the_ema_and_the_scale_of_half_precision(shards: Path, tmp_path: Path) -> None:
+    hyper = replace(HYPER, precision="fp16", ema_decay=0.7)
     whole = train(shards, hyper, tmp_path / "whole")
-    train(shards, replace(hyper, epochs=1), tmp_path / "torn")
-    torn = train(shards, hyper, tmp_path / "torn", resume="auto")
-    assert whole.newest().scaler and torn.newest().scaler == whole.newest().scaler
-    assert torch.equal(weights(torn), weights(whole))
+    train(shards, replace(hyper, epochs=1), tmp_path / "stopped")
+    resumed = train(shards, hyper, tmp_path / "stopped", resume="auto")
+    assert whole.newest().scaler and resumed.newest().scaler == whole.newest().scaler
+    assert torch.equal(weights(resumed), weights(whole))
+    assert logged(resumed, "epoch", "loss") == logged(whole, "epoch", "loss")
 
 
-def test_an_overflowing_half_precision_step_is_left_out_and_the_scale_lowered() -> None:
+def test_a_step_that_overflows_in_half_precision_is_skipped_and_the_scale_lowered() -> None:
     precision = Precision("fp16", CPU)
     weight = nn.Parameter(torch.ones(1))
     optimizer = torch.optim.SGD([weight], 1.0)
@@ -97,7 +113,7 @@ def test_an_overflowing_half_precision_step_is_left_out_and_the_scale_lowered() 
     assert weight.item() == 1.0 and precision.scaler.get_scale() < scale
 
 
-def test_gradients_are_clipped_after_their_scale_is_taken_off() -> None:
+def test_gradients_are_clipped_after_unscaling() -> None:
     precision = Precision("fp16", CPU)
     weight = nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([weight], 1.0)
@@ -115,6 +131,18 @@ class Small(nn.Module):
         return self.layers(image)
 
 
+def test_compiling_uses_a_private_cache_and_static_shapes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("IRIS_CACHE_DIR", str(tmp_path))
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    module = Mock(spec=nn.Module)
+    compile_in_place(module, torch.device("cuda"))
+    module.compile.assert_called_once_with(dynamic=False)
+    assert Path(os.environ["TORCHINDUCTOR_CACHE_DIR"]).is_relative_to(tmp_path)
+    with Precision("fp32", CPU, compiled=True).eager():
+        assert torch.compile(lambda x: x + 1)(torch.ones(1)) == 2
+
+
+@pytest.mark.slow
 def test_a_compiled_network_is_the_same_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("IRIS_CACHE_DIR", str(tmp_path))
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
@@ -140,7 +168,7 @@ def test_compiling_without_a_compiler_is_refused(monkeypatch: pytest.MonkeyPatch
         compile_in_place(nn.Identity(), CPU)
 
 
-def test_the_running_mean_of_the_weights_is_what_its_formula_says(shards: Path, tmp_path: Path) -> None:
+def test_the_ema_of_the_weights_follows_its_formula(shards: Path, tmp_path: Path) -> None:
     """One step an epoch, 4 steps: m1 = w1, then m <- 0.5 m + 0.5 w."""
     hyper = replace(HYPER, epochs=4, batches_per_update=6, keep_checkpoints=9, optimizer=OptimizerConfig("sgd", 0.1))
     plain = train(shards, hyper, tmp_path / "plain")
@@ -155,34 +183,15 @@ def test_the_running_mean_of_the_weights_is_what_its_formula_says(shards: Path, 
     assert torch.equal(newest.last_model[name], steps[-1]) and newest.ema_steps == 4
 
 
-def test_what_is_validated_is_the_running_mean(shards: Path, tmp_path: Path) -> None:
-    run = train(shards, replace(HYPER, ema_decay=0.9, physical_loss="ScaledDensityLoss"), tmp_path / "run")
+def test_the_ema_is_validated(shards: Path, tmp_path: Path) -> None:
+    run = train(shards, replace(HYPER, epochs=1, ema_decay=0.9), tmp_path / "run")
     newest = run.newest()
     validation = PreObservedDataset(shards, "validation")
     mean = test_reverter(newest.make_reverter(), validation, hyper=HYPER, quiet=True).loss
     learning = replace(newest, model=newest.last_model).make_reverter()
     assert not learning.training
-    assert noted(run, "epoch", "loss")[-1] == pytest.approx(mean, rel=1e-6)
+    assert logged(run, "epoch", "loss")[-1] == pytest.approx(mean, rel=1e-6)
     assert test_reverter(learning, validation, hyper=HYPER, quiet=True).loss != pytest.approx(mean, rel=1e-3)
-
-
-def test_a_run_with_a_running_mean_resumes_to_the_bit(shards: Path, tmp_path: Path) -> None:
-    hyper = replace(HYPER, ema_decay=0.7)
-    whole = train(shards, hyper, tmp_path / "whole")
-    train(shards, replace(hyper, epochs=1), tmp_path / "torn")
-    torn = train(shards, hyper, tmp_path / "torn", resume="auto")
-    assert torch.equal(weights(torn), weights(whole))
-    assert noted(torn, "epoch", "loss") == noted(whole, "epoch", "loss")
-
-
-def test_a_run_out_of_patience_stops_and_stays_stopped(shards: Path, tmp_path: Path) -> None:
-    hyper = replace(HYPER, epochs=30, patience_epochs=2, optimizer=OptimizerConfig("sgd", 1e-12, momentum=0.0))
-    run = train(shards, hyper, tmp_path / "run")
-    losses = noted(run, "epoch", "loss")
-    best = min(range(len(losses)), key=losses.__getitem__)
-    assert len(losses) == best + 3 < 30
-    train(shards, hyper, tmp_path / "run", resume="auto")
-    assert noted(run, "epoch", "loss") == losses
 
 
 class SameLoss(ScaledDensityLoss):
@@ -192,75 +201,65 @@ class SameLoss(ScaledDensityLoss):
         return 0.0 * super().per_sample(pred, true) + 1.0
 
 
-def test_the_same_loss_again_is_no_better_one(shards: Path, tmp_path: Path) -> None:
-    run = train(shards, replace(HYPER, epochs=9, patience_epochs=2, physical_loss="SameLoss"), tmp_path / "run")
-    assert noted(run, "epoch", "loss") == [1.0, 1.0, 1.0]
+def test_an_equal_loss_is_no_improvement_and_a_run_out_of_patience_stays_stopped(shards: Path, tmp_path: Path) -> None:
+    hyper = replace(HYPER, epochs=9, patience_epochs=2, physical_loss="SameLoss")
+    run = train(shards, hyper, tmp_path / "run")
+    assert logged(run, "epoch", "loss") == [1.0, 1.0, 1.0]
     assert run.newest().progress.best_epoch == 0
+    train(shards, hyper, tmp_path / "run", resume="auto")
+    assert len(logged(run, "epoch", "loss")) == 3
 
 
-def test_another_network_s_checkpoint_is_refused_even_by_force(shards: Path, tmp_path: Path) -> None:
-    train(shards, replace(HYPER, epochs=1), tmp_path / "run")
+def test_a_checkpoint_of_another_network_is_refused_even_with_force(copy: Path, shards: Path) -> None:
     with pytest.raises(DataError, match="another network"):
-        train(shards, replace(HYPER, network="columns"), tmp_path / "run", resume="auto", force=True)
+        train(shards, replace(HYPER, network="columns"), copy, resume="auto", force=True)
 
 
 def test_patience_without_validation_is_refused(shards: Path, tmp_path: Path) -> None:
-    from tests.training.makers import write_pairs
-
     alone = write_pairs(tmp_path / "alone", {"train": range(8)})
     with pytest.raises(UsageError, match="patience"):
         train(alone, replace(HYPER, patience_epochs=1), tmp_path / "run")
 
 
-def test_the_log_tells_time_waiting_speed_and_memory(shards: Path, tmp_path: Path) -> None:
-    run = train(shards, HYPER, tmp_path / "run")
-    for name, low, high in (
-        ("step_s", 0, 60),
-        ("data_wait", 0, 1),
-        ("samples_per_s", 0, 1e6),
-        ("memory_GiB", 0.05, 64),
-    ):
-        assert all(low <= value <= high for value in noted(run, "step", name)), name
+def test_the_log_contains_time_waiting_speed_and_memory(whole: RunFolder) -> None:
+    limits = {"step_s": (0, 60), "data_wait": (0, 1), "samples_per_s": (0, 1e6), "memory_GiB": (0.05, 64)}
+    for name, (low, high) in limits.items():
+        assert all(low <= value <= high for value in logged(whole, "step", name)), name
 
 
 def test_tensorboard_gets_the_numbers_of_the_log(shards: Path, tmp_path: Path) -> None:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     run = train(shards, replace(HYPER, log="tensorboard"), tmp_path / "run")
     events = accumulator.EventAccumulator(str(run.path / "tensorboard")).Reload()
-    assert [e.value for e in events.Scalars("epoch/loss")] == pytest.approx(noted(run, "epoch", "loss"), rel=1e-6)
-    assert [e.step for e in events.Scalars("step/loss")] == noted(run, "step", "step")
+    assert [e.value for e in events.Scalars("epoch/loss")] == pytest.approx(logged(run, "epoch", "loss"), rel=1e-6)
+    assert [e.step for e in events.Scalars("step/loss")] == logged(run, "step", "step")
     before = event_files(run.path)
-    train(shards, HYPER, tmp_path / "run", overwrite=True)
-    assert before and not event_files(run.path)  # two runs would be drawn over each other
+    run.prepare(resume=False, overwrite=True)
+    assert before and not event_files(run.path)  # TensorBoard would show two runs as one
 
 
-def test_tensorboard_that_is_not_there_is_missed_before_anything_goes(
-    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_missing_tensorboard_is_an_error_before_a_run_is_overwritten(
+    copy: Path, shards: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = train(shards, HYPER, tmp_path / "run")
     monkeypatch.setattr("iris_cli.training.tensorboard.find_spec", lambda name: None)
     with pytest.raises(UsageError, match="needs the package tensorboard"):
-        train(shards, replace(HYPER, log="tensorboard"), tmp_path / "run", overwrite=True)
-    assert (run.path / "checkpoints" / "best.pt").exists()
+        train(shards, replace(HYPER, log="tensorboard"), copy, overwrite=True)
+    assert (copy / "checkpoints" / "best.pt").exists()
 
 
-def test_reading_threads_and_depth_change_nothing(shards: Path, tmp_path: Path) -> None:
-    one = train(shards, HYPER, tmp_path / "one")
+def test_reading_threads_and_depth_do_not_change_the_result(whole: RunFolder, shards: Path, tmp_path: Path) -> None:
     many = train(shards, replace(HYPER, read_threads=5, read_ahead_batches=1), tmp_path / "many")
-    assert torch.equal(weights(one), weights(many))
+    assert torch.equal(weights(whole), weights(many))
 
 
-def test_the_validation_galaxies_stay_when_the_seed_changes(tmp_path: Path) -> None:
-    from iris_cli.pairs.datasets import divide
-    from tests.training.makers import pairs_in, write_pairs
-
+def test_the_validation_galaxies_do_not_depend_on_the_seed(tmp_path: Path) -> None:
     pairs = pairs_in(write_pairs(tmp_path / "whole", {"all": range(40)}))
     splits = [divide(pairs, replace(HYPER, seed=s, split_seed=t))[1].tolist() for s, t in ((0, 0), (5, 0), (0, 1))]
     assert splits[0] == splits[1] != splits[2]
 
 
 @pytest.mark.parametrize("make", [torch.optim.RMSprop, torch.optim.SGD, torch.optim.Adam])
-def test_an_optimizer_that_is_not_fused_leaves_a_void_step_out_as_well(make: type[torch.optim.Optimizer]) -> None:
+def test_an_optimizer_that_is_not_fused_skips_a_step_as_well(make: type[torch.optim.Optimizer]) -> None:
     precision, weight = Precision("fp32", CPU), nn.Parameter(torch.ones(1))
     optimizer = make([weight], lr=0.1)  # type: ignore[call-arg]
     precision.backward(weight.sum() * torch.nan)
