@@ -131,7 +131,7 @@ def observe_arrays(
     warn_if_atomic(matter, setup)
     resolved_backend, resolved_device = choose_backend(backend_name, device)
     if backend_name == "auto":
-        matter = Matter(*(field.float() for field in matter.__dict__.values()))
+        matter = matter.to(torch.float32)
     accuracy = Accuracy(subsamples=subsamples, memory_GiB=memory_GiB, threads=threads, device=resolved_device)
     law = _choose("regime", regime, REGIMES)
     spectra = backend(resolved_backend).spectra(matter, setup, law, dr_m, edges_km_s, accuracy)

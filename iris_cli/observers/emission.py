@@ -13,7 +13,7 @@ which is j = h nu/4pi n_u A phi and alpha = h nu/4pi (n_l B_lu - n_u B_ul) phi a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -28,8 +28,21 @@ CM3_PER_M3 = 1e-6
 _CM_PER_PC = M_PER_PC * 100.0
 
 
+class _Fields:
+    """A dataclass of tensors (R, ray)."""
+
+    def fields(self) -> tuple[Tensor, ...]:
+        return tuple(vars(self).values())
+
+    def rays(self, which: slice | Tensor) -> Self:
+        return type(self)(*(field[:, which] for field in self.fields()))
+
+    def to(self, *device_or_dtype: Any) -> Self:
+        return type(self)(*(field.to(*device_or_dtype) for field in self.fields()))
+
+
 @dataclass(frozen=True)
-class Matter:
+class Matter(_Fields):
     """The gas in the cells of some rays, each field (R, ray) with index 0 nearest; SI units, velocities in km/s."""
 
     v_km_s: Tensor
@@ -81,7 +94,7 @@ class LineSetup:
 
 
 @dataclass(frozen=True)
-class Cells:
+class Cells(_Fields):
     """Emission and absorption of cells, each field (R, ray).
 
     `line_K_km_s` W and `depth_km_s` tau are integrals over velocity; `width_km_s` is the Doppler width b, `spread_km_s`
@@ -95,9 +108,6 @@ class Cells:
     depth_km_s: Tensor
     dust_depth: Tensor
     dust_K: Tensor
-
-    def rays(self, which: slice | Tensor) -> Cells:
-        return Cells(*(getattr(self, name)[:, which] for name in self.__dataclass_fields__))
 
 
 def line_setup(molecule: Molecule, transition: str, populations: Populations, **options: Any) -> LineSetup:

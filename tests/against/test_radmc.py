@@ -15,7 +15,7 @@ from iris_cli.observers import observe_arrays
 def case() -> dict[str, np.ndarray]:
     path = Path(__file__).resolve().parents[3] / "shared" / "data" / "radmc_case_a.npz"
     if not path.exists():
-        pytest.skip(f"{path} is not there")
+        pytest.skip(f"{path} is missing")
     with np.load(path, allow_pickle=False) as stored:
         return {name: stored[name] for name in stored.files}
 

@@ -71,7 +71,7 @@ def dense(matter: Matter, config: SyntheticConfig, dr_m: float, edges: Tensor, s
     bundle = max(1, _CACHED_SAMPLES // len(v))
     spectra = []
     for which in torch.arange(matter.v_km_s.shape[1]).split(bundle):
-        these = cells(Matter(*(f[:, which].float() for f in matter.__dict__.values())), chosen, dr_m)
+        these = cells(matter.rays(which).to(torch.float32), chosen, dr_m)
         line = continuum = background.expand(len(which), 1)
         for k in range(len(these.v_km_s) - 1, -1, -1):
             b, dust, dust_K = (f[k][:, None] for f in (these.width_km_s, these.dust_depth, these.dust_K))
@@ -106,7 +106,7 @@ def compare_forms(grid: Grid, device: str = "", every: int = 61) -> None:
     config = SyntheticConfig(in_cell_gradient=False)
     observer = SyntheticObserver(grid, config=config)
     matter = observer._matter(tensor, smooth(tensor[axes.V_LOS]))
-    few = Matter(*(field[:, ::every] for field in matter.__dict__.values()))
+    few = matter.rays(slice(None, None, every))
     dr_m, edges = grid.distance.step * M_PER_PC, torch.as_tensor(grid.velocity.edges())
     chosen, thick = setup(LineConfig(), config), REGIMES["thick"]
     needed = samples_per_ray(cells(few, chosen, dr_m), edges, Accuracy()).double()

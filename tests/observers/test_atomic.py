@@ -50,7 +50,7 @@ def test_lte_causes_no_warning(warnings: Callable[..., int]) -> None:
 @pytest.mark.slow  # its level table takes half a minute to compute
 def test_a_lamda_file_with_rates_for_atoms_causes_no_warning(warnings: Callable[..., int], shared_data: Path) -> None:
     if not (path := shared_data / "13co_lamda.dat").exists():
-        pytest.skip(f"{path} is not there")
+        pytest.skip(f"{path} is missing")
     assert warnings(uniform(x_H2=0.1), molecule=str(path), tracer_per_CO=0.04) == 0
 
 

@@ -125,7 +125,7 @@ def test_the_arrays_are_moved_to_the_chosen_device(gpu: None, monkeypatch: pytes
     went: list[torch.device] = []
 
     def seen(matter, setup, regime, dr_m, edges, accuracy):  # type: ignore[no-untyped-def]
-        went.extend({field.device for field in matter.__dict__.values()} | {edges.device})
+        went.extend({field.device for field in matter.fields()} | {edges.device})
         rays = matter.v_km_s.shape[1]
         return [torch.zeros(rays, len(edges) - 1), torch.zeros(rays)]
 

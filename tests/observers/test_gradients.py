@@ -54,7 +54,7 @@ def brightness(name: str, gas: Matter, regime: str, gradient: bool, subsamples: 
 @pytest.mark.parametrize("gradient", [False, True])
 def test_gradients_agree_with_finite_differences(name: str, regime: str, gradient: bool) -> None:
     gas = matter()
-    for field in gas.__dict__.values():
+    for field in gas.fields():
         field.requires_grad_(True)
     brightness(name, gas, regime, gradient).backward()
     for field in FIELDS:
@@ -66,7 +66,7 @@ def test_gradients_agree_with_finite_differences(name: str, regime: str, gradien
                 moved = value.detach().clone()
                 moved[cell] += sign * step
                 with torch.no_grad():
-                    sides.append(brightness(name, Matter(**{**gas.__dict__, field: moved}), regime, gradient))
+                    sides.append(brightness(name, Matter(**{**vars(gas), field: moved}), regime, gradient))
             difference = ((sides[0] - sides[1]) / (2 * step)).item()
             largest = value.grad.abs().max().item()
             assert value.grad[cell].item() == pytest.approx(difference, rel=2e-3, abs=2e-4 * largest), (field, cell)
@@ -76,7 +76,7 @@ def test_both_differentiable_backends_have_the_same_gradient() -> None:
     found = []
     for name in ("torch", "reference"):
         gas = matter(seed=3)
-        for field in gas.__dict__.values():
+        for field in gas.fields():
             field.requires_grad_(True)
         brightness(name, gas, "thick", False, subsamples=40).backward()
         found.append(gas)

@@ -72,7 +72,7 @@ def swap_partners(text: str) -> str:
     return head + second + first
 
 
-DISGUISES = {
+VARIANTS = {
     "blank lines": lambda t: t.replace("\n!", "\n\n  \n!"),
     "Fortran exponents": lambda t: t.replace("E-", "D-").replace("3.0D", "3.0d"),
     "more comments": lambda t: t.replace("1 2 1 3.0E-11", "! a remark\n1 2 1 3.0E-11").replace(
@@ -80,14 +80,14 @@ DISGUISES = {
     ),
     "further columns": lambda t: t.replace("119.9 5.8", "119.9 5.8 0.001 extra"),
     "no upper energies": lambda t: t.replace("119.9 5.8", "119.9"),
-    "long rows that go on": lambda t: t.replace("2.0E-11 3.0E-11", "2.0E-11\n   3.0E-11"),
+    "long rows that continue": lambda t: t.replace("2.0E-11 3.0E-11", "2.0E-11\n   3.0E-11"),
     "Windows line ends": lambda t: t.replace("\n", "\r\n"),
-    "notes behind the tables": lambda t: t + "!\nNotes: 1 2 3\nmore of them\n",
-    "partners the other way round": swap_partners,
+    "notes after the tables": lambda t: t + "!\nNotes: 1 2 3\nmore of them\n",
+    "partners in the other order": swap_partners,
 }
 
 
-@pytest.mark.parametrize("variant", DISGUISES.values(), ids=DISGUISES)
+@pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
 def test_variants_of_a_file_read_the_same(lamda, variant) -> None:  # type: ignore[no-untyped-def]
     plain, other = read_lamda(lamda(PLAIN)), read_lamda(lamda(variant(PLAIN)))
     assert {p.collider for p in other.partners} == {"p-H2", "o-H2"}
@@ -147,7 +147,7 @@ def test_rates_are_linear_between_temperatures_and_constant_beyond(lamda) -> Non
 def lamda_13co(shared_data: Path) -> Path:
     path = shared_data / "13co_lamda.dat"
     if not path.exists():
-        pytest.skip(f"{path} is not there")
+        pytest.skip(f"{path} is missing")
     return path
 
 
@@ -192,10 +192,11 @@ def test_a_file_has_precedence_over_a_built_in_name(lamda, monkeypatch: pytest.M
         load_molecule("14co")
 
 
+@pytest.mark.slow  # the level table of the LAMDA file takes half a minute to compute
 def test_without_collisions_with_atoms_half_atomic_gas_is_much_too_faint(shared_data: Path) -> None:
     """docs/synthetic_observer.md states the factor: 13CO(2-1), thin, 60 K, n_H = 1e3 /cm^3."""
     if not (path := shared_data / "13co_lamda.dat").exists():
-        pytest.skip(f"{path} is not there")
+        pytest.skip(f"{path} is missing")
     shares = []
     for x_H2 in (0.1, 0.5):
         gas = uniform(4, n_H_cm3=1e3, T_K=60.0, x_H2=x_H2, x_CO=1.4e-6)

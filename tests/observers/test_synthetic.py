@@ -235,7 +235,7 @@ def test_unknown_choices_are_refused() -> None:
 
 def test_the_molecule_of_a_file_needs_an_abundance(shared_data: Path) -> None:
     if not (path := shared_data / "13co_lamda.dat").exists():
-        pytest.skip(f"{path} is not there")
+        pytest.skip(f"{path} is missing")
     with pytest.raises(UsageError, match="relative to CO is not known"):
         see(uniform(), molecule=str(path))
     assert see(uniform(), molecule=str(path), tracer_per_CO=0.04) == pytest.approx(see(uniform()), abs=1e-3)

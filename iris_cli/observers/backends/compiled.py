@@ -55,7 +55,7 @@ class CompiledBackend(Backend):
     def _spectra(
         self, matter: Matter, setup: LineSetup, regime: Regime, dr_m: float, edges_km_s: Tensor, accuracy: Accuracy
     ) -> Spectra:
-        fields = tuple(_float32(f) for f in matter.__dict__.values())
+        fields = tuple(map(_float32, matter.fields()))
         cells, rays = fields[0].shape
         channels = len(edges_km_s) - 1
         line, continuum = np.empty((rays, channels), np.float32), np.empty(rays, np.float32)

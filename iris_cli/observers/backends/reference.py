@@ -31,7 +31,7 @@ class ReferenceBackend(Backend):
     def _spectra(
         self, matter: Matter, setup: LineSetup, regime: Regime, dr_m: float, edges_km_s: Tensor, accuracy: Accuracy
     ) -> Spectra:
-        matter = Matter(*(field.double() for field in matter.__dict__.values()))
+        matter = matter.to(torch.float64)
         these = cells(matter, setup, dr_m)
         sampling = _sampling(these, regime, edges_km_s.double(), accuracy)
         numbers = len(sampling.velocities_km_s()) * _ARRAYS_ALIVE

@@ -85,7 +85,7 @@ def _in_pieces(
     fit = rays_per_bundle(home, home.shape[0] * _NUMBERS_PER_CELL, accuracy.memory_GiB)
     parts = []
     for which in torch.arange(home.shape[1]).split(fit):
-        here = Matter(*(field[:, which].to(device, home.dtype) for field in matter.__dict__.values()))
+        here = matter.rays(which).to(device, home.dtype)
         seen = _observe(here, setup, regime, dr_m, edges_km_s.to(here.v_km_s), accuracy)
         parts.append([column.to(home.device) for column in seen])
     return Spectra(*(torch.cat(column) for column in zip(*parts, strict=True)))
@@ -133,7 +133,7 @@ def triton_kernel_error(device: torch.device) -> str | None:
 def triton_kernel_applies(these: Cells, regime: Regime) -> bool:
     """Whether the Triton kernel can compute these cells: thick, float32 on a GPU, no gradients."""
     v = these.v_km_s
-    differentiated = torch.is_grad_enabled() and any(f.requires_grad for f in these.__dict__.values())
+    differentiated = torch.is_grad_enabled() and any(f.requires_grad for f in these.fields())
     suits = isinstance(regime, Thick) and v.device.type == "cuda" and v.dtype == torch.float32 and not differentiated
     return suits and triton_kernel_works(v.device)
 

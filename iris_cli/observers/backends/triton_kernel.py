@@ -107,7 +107,7 @@ def check(device: torch.device) -> float:
     these, background = _check_cells(), torch.tensor(0.3, dtype=torch.float64)
     grid = Midpoints(torch.linspace(-10.0, 10.0, 41, dtype=torch.float64), 7)
     truth = reference_march(these, Thick(), grid, background, lambda k: these.dust_K[k][:, None])
-    there = Cells(*(field.to(device, torch.float32) for field in these.__dict__.values()))
+    there = these.to(device, torch.float32)
     behind, _ = continuum_behind(there, background.to(there.v_km_s))
     reach = 5.0 * there.width_km_s + 0.5 * there.spread_km_s
     seen = spectra(
