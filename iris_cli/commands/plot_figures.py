@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -17,7 +16,7 @@ from iris_cli.config.figure import FigureConfig
 from iris_cli.config.train import Noise
 from iris_cli.errors import DataError
 from iris_cli.evaluation.figures import draw_predictions
-from iris_cli.plots.axes_of_sky import stretch
+from iris_cli.plots.axes_of_sky import Appearance, stretch
 from iris_cli.plots.losses import draw_losses
 from iris_cli.plots.lv import draw_lv_figure
 from iris_cli.plots.moments import draw_moments
@@ -34,43 +33,26 @@ from iris_cli.training.trained_run import open_members
 Places = Sequence[tuple[float, float | None]]
 
 
-def _norm(image: NDArray, look: FigureConfig) -> Normalize:
-    return stretch(image, look.high, look.stretch, look.low)
+def _appearance(name: str, image: NDArray, place: Place, look: FigureConfig) -> Appearance:
+    """`name` is the text above the figure, unless the look has another."""
+    norm = stretch(image, look.high, look.stretch, look.low)
+    return Appearance(_titled(name, look), norm, tracks(look.orbits, place), look.colours, style_of(look.style))
 
 
 def _titled(name: str, look: FigureConfig) -> str:
-    """The text above: the name of the sample, unless the look has another."""
     return name if look.title is None else look.title
 
 
 def lv(path: Path, selection: Selection, look: FigureConfig) -> Figure:
     found = plot_data.lv_image(path, selection)
-    return draw_lv_figure(
-        found.image,
-        found.lon,
-        found.v,
-        found.label,
-        title=_titled(found.name, look),
-        norm=_norm(found.image, look),
-        orbits=tracks(look.orbits, found.place),
-        colours=look.colours,
-        style=style_of(look.style),
-    )
+    appearance = _appearance(found.name, found.image, found.place, look)
+    return draw_lv_figure(found.image, found.lon, found.v, found.label, appearance)
 
 
 def top_down(path: Path, selection: Selection, look: FigureConfig) -> Figure:
     found = plot_data.top_down(path, selection)
-    return draw_top_down_figure(
-        found.density,
-        found.grid,
-        title=_titled(found.name, look),
-        norm=_norm(found.density, look),
-        orbits=tracks(look.orbits, Place(found.grid.observer_distance_pc)),
-        colours=look.colours,
-        style=style_of(look.style),
-        centre_deg=found.centre_deg,
-        caption=found.caption,
-    )
+    appearance = _appearance(found.name, found.density, Place(found.grid.observer_distance_pc), look)
+    return draw_top_down_figure(found.density, found.grid, appearance, found.centre_deg, found.caption)
 
 
 def pair(path: Path, selection: Selection, look: FigureConfig, run: Path | None = None, clean: bool = False) -> Figure:
@@ -99,17 +81,8 @@ def pair(path: Path, selection: Selection, look: FigureConfig, run: Path | None 
 
 def moments(path: Path, selection: Selection, look: FigureConfig) -> Figure:
     found = plot_data.moments(path, selection)
-    return draw_moments(
-        found.maps,
-        found.lon,
-        found.lat,
-        found.label,
-        title=_titled(found.name, look),
-        norm=_norm(found.maps[0], look),
-        orbits=tracks(look.orbits, found.place),
-        colours=look.colours,
-        style=style_of(look.style),
-    )
+    appearance = _appearance(found.name, found.maps[0], found.place, look)
+    return draw_moments(found.maps, found.lon, found.lat, found.label, appearance)
 
 
 def spectrum(path: Path, selection: Selection, places: Places, look: FigureConfig) -> Figure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from iris_cli import units
 from iris_cli.axes import Axis
 from iris_cli.config.grid import Grid
 from iris_cli.errors import UsageError, nearest
+from iris_cli.plots.orbits import Track
+from iris_cli.plots.style import STYLES, Style
 from iris_cli.standard.top_down_plane import corners_pc, cropped_distance
 
 COLOURS = "cividis"  # readable with any colour vision, and in grey
@@ -70,6 +73,23 @@ def stretch(image: NDArray, top: float | None = None, name: str = "asinh", botto
     if not bottom < highest:
         raise UsageError(f"the colours would run from {bottom:g} to {highest:g}", "the lowest must be below")
     return STRETCHES[name](bottom, highest)
+
+
+@dataclass(frozen=True)
+class Appearance:
+    """Title, colour scale and style of the figure of an image, and orbits over it.
+
+    Without a `norm`, colours are an asinh scale from 0 to the image's maximum.
+    """
+
+    title: str = ""
+    norm: Normalize | None = None
+    orbits: Sequence[Track] = ()
+    colours: str = COLOURS
+    style: Style = STYLES["screen"]
+
+
+PLAIN = Appearance()
 
 
 def colour_bar(drawn: ScalarMappable, ax: Axes | Sequence[Axes], label: str) -> Colorbar:

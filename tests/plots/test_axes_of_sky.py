@@ -120,7 +120,7 @@ def test_values_that_are_not_finite_do_not_set_the_scale() -> None:
 
 
 def test_a_colour_bar_has_quantity_and_unit_and_few_ticks() -> None:
-    figure = draw_top_down_figure(np.linspace(0, 45, 192).reshape(16, 12), GRID, title="g")
+    figure = draw_top_down_figure(np.linspace(0, 45, 192).reshape(16, 12), GRID)
     bar = figure.axes[1]
     assert bar.get_ylabel() == label("density") and "pc$^{-3}$" in bar.get_ylabel()
     ax = panel()

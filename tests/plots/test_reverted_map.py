@@ -7,6 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from iris_cli.config.grid import FOREGROUND_PRESETS, GRID_PRESETS, Grid
+from iris_cli.plots.axes_of_sky import Appearance
 from iris_cli.plots.reverted_map import draw_from_above, draw_map
 from iris_cli.plots.style import STYLES
 from iris_cli.plots.top_down import draw_top_down_figure
@@ -89,14 +90,8 @@ def test_all_text_of_a_tall_map_is_inside_its_figure(name: str, centre_deg: tupl
     caption = "H2 density seen from Galactic north, reverted from cube.fits by 3 networks (run); " * 3
     style = STYLES[name]
     with style.applied():
-        figure = draw_top_down_figure(
-            np.ones((64, 64)),
-            FOREGROUND_PRESETS["tiny"],
-            title="map.fits",
-            style=style,
-            centre_deg=centre_deg,
-            caption=caption,
-        )
+        look = Appearance(title="map.fits", style=style)
+        figure = draw_top_down_figure(np.ones((64, 64)), FOREGROUND_PRESETS["tiny"], look, centre_deg, caption)
         figure.canvas.draw()
         ax, bar = figure.axes
         words = [ax.xaxis.label, ax.yaxis.label, ax.title, bar.yaxis.label, *ax.texts]
