@@ -25,8 +25,8 @@ VIEWS = 3
 
 
 def arrays(number: int) -> dict[str, np.ndarray]:
-    dice = np.random.default_rng(number)
-    return {schema.name: dice.gamma(0.3, size=SHAPE).astype(np.float32) for schema in SCHEMA}
+    rng = np.random.default_rng(number)
+    return {schema.name: rng.gamma(0.3, size=SHAPE).astype(np.float32) for schema in SCHEMA}
 
 
 def make(number: int) -> Sample:

@@ -43,10 +43,10 @@ def test_a_shard_cut_while_it_is_open_is_detected_without_checksums(copied):
 
 def test_short_reads_are_continued(written, monkeypatch):
     """Signals and network file systems may return fewer bytes than asked for."""
-    true_read, dice = os.preadv, np.random.default_rng(0)
+    true_read, rng = os.preadv, np.random.default_rng(0)
 
     def short_read(handle, buffers, offset):
-        room = int(dice.integers(1, sum(len(b) for b in buffers) + 1))
+        room = int(rng.integers(1, sum(len(b) for b in buffers) + 1))
         scrap = bytearray(room)
         got = true_read(handle, [scrap], offset)
         rest = memoryview(scrap)[:got]

@@ -245,7 +245,7 @@ def test_the_split_is_train_unless_the_name_or_the_caller_gives_another(tmp_path
 
 
 @pytest.mark.parametrize(
-    ("members", "words"),
+    ("members", "message"),
     [
         (lambda: other_members(["a"]) | {"b.cls": b"", "b.json": b"{}"}, "'json' occurs twice, or is missing"),
         (lambda: other_members(["a", "b"]) | {"a.other.npy": npy(np.zeros(3))}, "the key occurs twice"),
@@ -262,9 +262,9 @@ def test_the_split_is_train_unless_the_name_or_the_caller_gives_another(tmp_path
         (lambda: {"a.image.npy": npy(np.zeros(3)), "a.json": b"{"}, "its json is not valid"),
     ],
 )
-def test_inconsistent_samples_of_other_programs_are_refused(tmp_path, members, words):
+def test_inconsistent_samples_of_other_programs_are_refused(tmp_path, members, message):
     tar_of(tmp_path / "data.tar", members())
-    with pytest.raises(ShardError, match=words):
+    with pytest.raises(ShardError, match=message):
         index_tars(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["data.tar"]
 
