@@ -102,17 +102,17 @@ def test_preobserve_stops_at_a_signal_and_resumes_to_the_same_bytes(
         while not (out / "train-000003.json").exists() and running.poll() is None:
             time.sleep(0.002)
         running.send_signal(signal.SIGTERM)
-        said = running.communicate(timeout=60)[1]
-    assert running.returncode == EXIT_REQUEUE and "Traceback" not in said, said
-    assert "finished shards are kept" in said
+        errors = running.communicate(timeout=60)[1]
+    assert running.returncode == EXIT_REQUEUE and "Traceback" not in errors, errors
+    assert "finished shards are kept" in errors
     assert not (out / "index.json").exists() and not [p for p in out.iterdir() if p.name.startswith(".")]
     assert iris("preobserve", standard, out, *words, "--resume", "-q").code == 0
-    assert iris("preobserve", standard, tmp_path / "alone", *words[:-2], "-q").code == 0
-    ours, theirs = (
+    assert iris("preobserve", standard, tmp_path / "uninterrupted", *words[:-2], "-q").code == 0
+    resumed, expected = (
         {p.name: p.read_bytes() for p in folder.iterdir() if p.name != "commands.jsonl"}
-        for folder in (out, tmp_path / "alone")
+        for folder in (out, tmp_path / "uninterrupted")
     )
-    assert ours == theirs
+    assert resumed == expected
     codes = [json.loads(line)["exit_code"] for line in (out / "commands.jsonl").read_text().splitlines()]
     assert codes == [EXIT_REQUEUE, 0]
 
@@ -140,8 +140,8 @@ def test_a_signal_to_all_processes_is_handled_by_the_parent_alone(
         ):
             time.sleep(0.002)
         os.killpg(running.pid, sent)
-        said = running.communicate(timeout=60)[1]
-    assert running.returncode == code and len(said.splitlines()) == (2 if code == EXIT_INTERRUPTED else 1), said
+        errors = running.communicate(timeout=60)[1]
+    assert running.returncode == code and len(errors.splitlines()) == (2 if code == EXIT_INTERRUPTED else 1), errors
     assert list(tmp_path.iterdir()) == []
 
 
@@ -149,23 +149,23 @@ def test_a_signal_to_all_processes_is_handled_by_the_parent_alone(
 def test_ingest_stops_at_a_signal_and_resumes_to_the_same_bytes(iris: Callable, tmp_path: Path, workers: int) -> None:
     write(tmp_path / "s_001.hdf5", galaxy(20000))
     words = ["--preset", "tiny", "--views", "24", "-w", str(workers)]
-    out, alone = tmp_path / "out", tmp_path / "alone"
+    out, uninterrupted = tmp_path / "out", tmp_path / "uninterrupted"
     command = [sys.executable, "-m", "iris_cli", "ingest", str(tmp_path / "s_001.hdf5"), str(out), *words]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as running:
         while not (out / "tensor_000003.npy").exists() and running.poll() is None:
             time.sleep(0.002)
         running.send_signal(signal.SIGTERM)
-        said = running.communicate(timeout=60)[1]
-    assert running.returncode == EXIT_REQUEUE and "Traceback" not in said, said
-    assert "finished tensors are kept: continue with --resume" in said
+        errors = running.communicate(timeout=60)[1]
+    assert running.returncode == EXIT_REQUEUE and "Traceback" not in errors, errors
+    assert "finished tensors are kept: continue with --resume" in errors
     assert not (out / "standard.json").exists() and not [p for p in out.rglob("*") if p.name.startswith(".")]
     assert iris("ingest", tmp_path / "s_001.hdf5", out, *words, "--resume", "-q").code == 0
-    assert iris("ingest", tmp_path / "s_001.hdf5", alone, *words, "-q").code == 0
-    ours, theirs = (
+    assert iris("ingest", tmp_path / "s_001.hdf5", uninterrupted, *words, "-q").code == 0
+    resumed, expected = (
         {p.name: p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != "commands.jsonl"}
-        for folder in (out, alone)
+        for folder in (out, uninterrupted)
     )
-    assert ours == theirs
+    assert resumed == expected
     codes = [json.loads(line)["exit_code"] for line in (out / "commands.jsonl").read_text().splitlines()]
     assert codes == [EXIT_REQUEUE, 0]
 
@@ -211,7 +211,7 @@ def test_a_demonstration_stopped_in_its_training_suggests_its_own_options(
 def test_a_report_stopped_while_it_is_written_leaves_no_file(
     iris: Callable, trained_run: Path, tiny_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("iris_cli.evaluation.report_folder.to_json", lambda *told: signal.raise_signal(signal.SIGTERM))
+    monkeypatch.setattr("iris_cli.evaluation.report_folder.to_json", lambda *given: signal.raise_signal(signal.SIGTERM))
     ran = iris("test", trained_run, tiny_shards, "--report", tmp_path / "report", "-q")
     assert ran.code == EXIT_REQUEUE and "start again" in ran.err
     assert list(tmp_path.iterdir()) == []
