@@ -63,7 +63,7 @@ def pid_slowly(number: int) -> int:
 
 
 def assert_true(batch: Batch, items: Sequence[int] | None = None) -> None:
-    """The arrays of a batch are those that were made; `items` are the numbers that they were made from, if not 0, 1 …"""
+    """The arrays of a batch are those that were made, from 0, 1, … or from the numbers `items`."""
     for row, number in enumerate(batch.ids.tolist()):
         for name, true in arrays(number if items is None else items[number]).items():
             assert np.array_equal(batch.arrays[name][row], true)
