@@ -90,29 +90,59 @@ def test_ctrl_c_after_another_signal_is_the_first_one() -> None:
             signal.raise_signal(signal.SIGINT)
 
 
+def standard_data(folder: Path) -> Path:
+    write_mock(Galaxies(MockConfig(), Grid().scaled(32, 32, 8, 32), seed=3, views=10), folder / "in", 4, quiet=True)
+    return folder / "in"
+
+
+def snapshot(folder: Path) -> Path:
+    write(folder / "s_001.hdf5", galaxy(20000))
+    return folder / "s_001.hdf5"
+
+
+@pytest.mark.parametrize(
+    ("command", "source", "options", "done", "kept", "index"),
+    [
+        (
+            "preobserve",
+            standard_data,
+            ("--observer", "simple", "--samples-per-shard", 1),
+            "train-000003.json",
+            "shards",
+            "index.json",
+        ),
+        ("ingest", snapshot, ("--preset", "tiny", "--views", 12), "tensor_000003.npy", "tensors", "standard.json"),
+    ],
+)
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_preobserve_stops_at_a_signal_and_resumes_to_the_same_bytes(
-    iris: Callable, tmp_path: Path, workers: int
+def test_work_stopped_by_a_signal_is_resumed_to_the_same_bytes(
+    iris: Callable,
+    tmp_path: Path,
+    command: str,
+    source: Callable[[Path], Path],
+    options: tuple[object, ...],
+    done: str,
+    kept: str,
+    index: str,
+    workers: int,
 ) -> None:
-    standard, out = tmp_path / "standard", tmp_path / "out"
-    write_mock(Galaxies(MockConfig(), Grid().scaled(32, 32, 8, 32), seed=3, views=10), standard, 4, quiet=True)
-    words = ["--observer", "simple", "--samples-per-shard", "1", "-w", str(workers)]
-    command = [sys.executable, "-m", "iris_cli", "preobserve", str(standard), str(out), *words]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as running:
-        while not (out / "train-000003.json").exists() and running.poll() is None:
+    given, out, whole = source(tmp_path), tmp_path / "out", tmp_path / "whole"
+    words = [sys.executable, "-m", "iris_cli", command, given, out, *options, "-w", workers]
+    with subprocess.Popen([*map(str, words)], stderr=subprocess.PIPE, text=True, cwd=ROOT) as running:
+        while not (out / done).exists() and running.poll() is None:
             time.sleep(0.002)
         running.send_signal(signal.SIGTERM)
-        said = running.communicate(timeout=60)[1]
-    assert running.returncode == EXIT_REQUEUE and "Traceback" not in said, said
-    assert "finished shards are kept" in said
-    assert not (out / "index.json").exists() and not [p for p in out.iterdir() if p.name.startswith(".")]
-    assert iris("preobserve", standard, out, *words, "--resume", "-q").code == 0
-    assert iris("preobserve", standard, tmp_path / "alone", *words[:-2], "-q").code == 0
-    ours, theirs = (
-        {p.name: p.read_bytes() for p in folder.iterdir() if p.name != "commands.jsonl"}
-        for folder in (out, tmp_path / "alone")
+        errors = running.communicate(timeout=60)[1]
+    assert running.returncode == EXIT_REQUEUE and "Traceback" not in errors, errors
+    assert f"finished {kept} are kept" in errors
+    assert not (out / index).exists() and not [p for p in out.rglob("*") if p.name.startswith(".")]
+    assert iris(command, given, out, *options, "-w", workers, "--resume", "-q").code == 0
+    assert iris(command, given, whole, *options, "-q").code == 0
+    resumed, expected = (
+        {p.name: p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != "commands.jsonl"}
+        for folder in (out, whole)
     )
-    assert ours == theirs
+    assert resumed == expected
     codes = [json.loads(line)["exit_code"] for line in (out / "commands.jsonl").read_text().splitlines()]
     assert codes == [EXIT_REQUEUE, 0]
 
@@ -140,34 +170,9 @@ def test_a_signal_to_all_processes_is_handled_by_the_parent_alone(
         ):
             time.sleep(0.002)
         os.killpg(running.pid, sent)
-        said = running.communicate(timeout=60)[1]
-    assert running.returncode == code and len(said.splitlines()) == (2 if code == EXIT_INTERRUPTED else 1), said
+        errors = running.communicate(timeout=60)[1]
+    assert running.returncode == code and len(errors.splitlines()) == (2 if code == EXIT_INTERRUPTED else 1), errors
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
-def test_ingest_stops_at_a_signal_and_resumes_to_the_same_bytes(iris: Callable, tmp_path: Path, workers: int) -> None:
-    write(tmp_path / "s_001.hdf5", galaxy(20000))
-    words = ["--preset", "tiny", "--views", "24", "-w", str(workers)]
-    out, alone = tmp_path / "out", tmp_path / "alone"
-    command = [sys.executable, "-m", "iris_cli", "ingest", str(tmp_path / "s_001.hdf5"), str(out), *words]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as running:
-        while not (out / "tensor_000003.npy").exists() and running.poll() is None:
-            time.sleep(0.002)
-        running.send_signal(signal.SIGTERM)
-        said = running.communicate(timeout=60)[1]
-    assert running.returncode == EXIT_REQUEUE and "Traceback" not in said, said
-    assert "finished tensors are kept: continue with --resume" in said
-    assert not (out / "standard.json").exists() and not [p for p in out.rglob("*") if p.name.startswith(".")]
-    assert iris("ingest", tmp_path / "s_001.hdf5", out, *words, "--resume", "-q").code == 0
-    assert iris("ingest", tmp_path / "s_001.hdf5", alone, *words, "-q").code == 0
-    ours, theirs = (
-        {p.name: p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != "commands.jsonl"}
-        for folder in (out, alone)
-    )
-    assert ours == theirs
-    codes = [json.loads(line)["exit_code"] for line in (out / "commands.jsonl").read_text().splitlines()]
-    assert codes == [EXIT_REQUEUE, 0]
 
 
 @pytest.mark.parametrize(
@@ -211,7 +216,7 @@ def test_a_demonstration_stopped_in_its_training_suggests_its_own_options(
 def test_a_report_stopped_while_it_is_written_leaves_no_file(
     iris: Callable, trained_run: Path, tiny_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("iris_cli.evaluation.report_folder.to_json", lambda *told: signal.raise_signal(signal.SIGTERM))
+    monkeypatch.setattr("iris_cli.evaluation.report_folder.to_json", lambda *given: signal.raise_signal(signal.SIGTERM))
     ran = iris("test", trained_run, tiny_shards, "--report", tmp_path / "report", "-q")
     assert ran.code == EXIT_REQUEUE and "start again" in ran.err
     assert list(tmp_path.iterdir()) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,15 +75,6 @@ def _finite(tensor: NDArray[np.float32], entry: Entry) -> NDArray[np.float32]:
     return tensor
 
 
-@dataclass(frozen=True)
-class _Writer:
-    maker: Galaxies | Foregrounds
-    folder: Path
-
-    def __call__(self, number: int) -> list[Entry]:
-        return self.maker.write(self.folder, number)
-
-
 #: The files of a data set by `iris mock` or `iris ingest`.
 _OWN = ("standard.json", "commands.jsonl", "tensor_*.npy", "ingest.json", "records")
 
@@ -117,7 +109,7 @@ def write_mock(
     origin: dict[str, Any] = {"maker": type(maker).__name__, "seed": maker.seed, "config": to_dict(maker.config)}
     with (
         atomic_folder(out, overwrite) as folder,
-        worker_pool(_Writer(maker, folder), workers) as mapped,
+        worker_pool(partial(maker.write, folder), workers) as mapped,
         progress("mock galaxies", count, quiet=quiet) as bar,
     ):
         for made in mapped(range(count)):

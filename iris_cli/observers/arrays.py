@@ -142,7 +142,7 @@ def observe_arrays(
 
 
 def check_numbers(above_0: dict[str, float], not_negative: dict[str, float]) -> None:
-    """Raises UsageError for an option whose number is impossible; NaN and infinity are."""
+    """Raises UsageError for an option with an impossible number, such as NaN or infinity."""
     for name, value in {**above_0, **not_negative}.items():
         if not 0.0 <= value < float("inf") or (name in above_0 and value == 0.0):
             rule = "above 0" if name in above_0 else "0 or more"

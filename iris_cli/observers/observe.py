@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -44,14 +43,20 @@ def observe_to_fits(
     if unit not in UNITS:
         raise UsageError(f"unknown unit '{unit}'", nearest(unit, UNITS))
     paths = cube_paths(out, config.lines)
-    check_free(output_paths(paths, moments), overwrite)
+    check_outputs(paths, moments, overwrite)
     dataset = open_tensor(folder, index)
     observer = SyntheticObserver(dataset.grid, smooth_velocity=smooth_velocity, config=config)
     description = observer.describe()
     cubes = observer.cube_in(torch.from_numpy(dataset[index]), unit)
-    written: list[Path] = []
+    entry, written = dataset.entries[index], []
     for path, cube, line in zip(paths, cubes, description["lines"], strict=True):
-        written += _write(path, cube.numpy(), dataset, index, line, description, unit, moments, history)
+        kind = "K" if unit.startswith("K") else unit
+        h = header(dataset.grid, line["frequency_GHz"] * 1e9, kind, description["beam_fwhm_arcsec"])
+        h["OBJECT"], h["BTYPE"] = entry.source[:60], _BTYPES[unit]
+        cards = [*history, json.dumps({**description, "lines": [line], "unit": unit, "file": entry.file})]
+        on_the_sky = on_sky(cube.numpy())
+        write_cube(path, on_the_sky, h, cards)
+        written += [path, *(write_moments(path, on_the_sky, dataset.grid, h, cards) if moments else ())]
         if not quiet:
             log(
                 f"{line['molecule']} {line['transition']} at {line['frequency_GHz']:.6f} GHz: "
@@ -78,34 +83,8 @@ def cube_paths(out: Path, lines: tuple[LineConfig, ...]) -> list[Path]:
     return [out.with_name(f"{out.stem}.{label}.fits") for label in labels]
 
 
-def output_paths(cubes: Sequence[Path], moments: bool) -> list[Path]:
-    """The cubes and, if wanted, their moments."""
-    return [path for cube in cubes for path in (cube, *(moment_names(cube).values() if moments else ()))]
-
-
-def check_free(paths: Sequence[Path], overwrite: bool) -> None:
-    """UsageError or DataError where one of the files cannot be written."""
-    for path in paths:
-        check_output(path, overwrite)
-
-
-def _write(
-    path: Path,
-    cube: Any,
-    dataset: StandardDataset,
-    index: int,
-    line: dict[str, Any],
-    description: dict[str, Any],
-    unit: str,
-    moments: bool,
-    history: Sequence[str],
-) -> Iterator[Path]:
-    beam, seen = description["beam_fwhm_arcsec"], on_sky(cube)
-    h = header(dataset.grid, line["frequency_GHz"] * 1e9, "K" if unit.startswith("K") else unit, beam)
-    h["OBJECT"] = dataset.entries[index].source[:60]
-    h["BTYPE"] = _BTYPES[unit]
-    cards = [*history, json.dumps({**description, "lines": [line], "unit": unit, "file": dataset.entries[index].file})]
-    write_cube(path, seen, h, cards)
-    yield path
-    if moments:
-        yield from write_moments(path, seen, dataset.grid, h, cards)
+def check_outputs(cubes: Sequence[Path], moments: bool, overwrite: bool) -> None:
+    """Raises UsageError or DataError when a cube, or one of its moments if wanted, cannot be written."""
+    for cube in cubes:
+        for path in (cube, *(moment_names(cube).values() if moments else ())):
+            check_output(path, overwrite)

@@ -156,6 +156,14 @@ def _attribute(attributes: Mapping[str, Any], name: str, folder: str, of: str = 
     return attributes[name]
 
 
+def observed_pair(observer: Observer, tensor: Tensor, *, litter: bool = False) -> dict[str, NDArray[np.float32]]:
+    """The arrays of a pair, made from a tensor (6, R, L, B) on the observer's grid; litter has no density."""
+    arrays = {OBSERVATION: observer.observe(tensor).numpy()}
+    if not litter:
+        arrays[DENSITY] = top_down_density(tensor, observer.grid).numpy()
+    return arrays
+
+
 class ObservedPairs(Pairs):
     """Tensors of a standard data set, observed when they are read: the same numbers as from shards, more slowly."""
 
@@ -177,9 +185,8 @@ class ObservedPairs(Pairs):
             tensor = torch.from_numpy(self.dataset[number])
         except DataError as error:  # as a bad sample, which a stream may leave out
             raise ShardError(error.message, error.hint) from None
-        rows[OBSERVATION][...] = self.observer(tensor[None])[0].numpy()
-        if DENSITY in rows:
-            rows[DENSITY][...] = top_down_density(tensor, self.grid).numpy()
+        for name, array in observed_pair(self.observer, tensor, litter=DENSITY not in rows).items():
+            rows[name][...] = array
 
     def groups(self) -> list[str]:
         return self.dataset.sources

@@ -27,7 +27,7 @@ from iris_cli.errors import DataError, UsageError
 from iris_cli.observers.device import resolve_backend
 from iris_cli.observers.observer import Observer
 from iris_cli.observers.registry import make_observer
-from iris_cli.observers.top_down import top_down_density
+from iris_cli.pairs.datasets import observed_pair
 from iris_cli.pairs.pair import DENSITY, OBSERVATION, schemas
 from iris_cli.ranks import share_of_job
 from iris_cli.standard import paper_format
@@ -181,10 +181,8 @@ class Tensors(Input):
 
     def _observed(self, number: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         entry, tensor = self.dataset.entries[number], torch.from_numpy(self.dataset[number])
-        arrays = {OBSERVATION: self.observer.observe(tensor).numpy()}
-        if not self.litter:
-            arrays[DENSITY] = top_down_density(tensor, self.grid).numpy()
         view = {} if entry.view_deg is None else {"view_deg": entry.view_deg}
+        arrays = observed_pair(self.observer, tensor, litter=self.litter)
         return arrays, {"file": entry.file, **view, **entry.info}
 
     def rotation(self) -> float:

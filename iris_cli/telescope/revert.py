@@ -43,8 +43,6 @@ from iris_cli.telescope.regrid import RegridPlan, plan_regrid, regrid, report_co
 from iris_cli.training.trained_run import TrainedRun, open_members
 from iris_cli.units import INNER
 
-FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
-
 
 @dataclass(frozen=True)
 class Reversion:
@@ -137,7 +135,9 @@ def _check_outputs(out: Path | str | None, figure: Path | str | None, unit: str,
     if out is not None:
         check_output(Path(out), overwrite, (".fits",))
     if figure is not None:
-        check_output(Path(figure), overwrite, FIGURE_SUFFIXES)
+        from iris_cli.plots.style import FORMATS
+
+        check_output(Path(figure), overwrite, FORMATS)
 
 
 # --- networks ---------------------------------------------------------------------------------------------------------

@@ -33,8 +33,8 @@ MIB_PER_PAIR = 2.0
 
 
 def make(number: int) -> Sample:
-    dice = np.random.default_rng(number)
-    return Sample(f"g{number:06d}", f"g{number}", {n: dice.random((1, SIDE, SIDE), np.float32) for n in NAMES})
+    rng = np.random.default_rng(number)
+    return Sample(f"g{number:06d}", f"g{number}", {n: rng.random((1, SIDE, SIDE), np.float32) for n in NAMES})
 
 
 class Files(Dataset):
@@ -180,10 +180,10 @@ def show(title: str, rates: Rates, against: str | None = None) -> None:
         print(f"| {name} | {rate:.0f} | {rate * MIB_PER_PAIR * 1.048576:.0f} | {share} |")
 
 
-def ratio(rates: Rates, ours: str, theirs: str) -> float:
-    """Median over rounds of ours against the best of theirs in the same round."""
-    best = [max(values) for values in zip(*(v for name, v in rates.items() if name.startswith(theirs)), strict=True)]
-    return median(o / t for o, t in zip(rates[ours], best, strict=True))
+def ratio(rates: Rates, way: str, others: str) -> float:
+    """Median over rounds of the rate of a way, divided by the best rate of the others in the same round."""
+    best = [max(values) for values in zip(*(v for name, v in rates.items() if name.startswith(others)), strict=True)]
+    return median(o / t for o, t in zip(rates[way], best, strict=True))
 
 
 def main() -> None:

@@ -1,9 +1,9 @@
 """How fast is a training step? `python -m tests.benchmarks.training --help`. Results: docs/benchmarks/training.md.
 
-The plain form of the paper's network (eager float32, NCHW, library convolutions, the loss as its formula, Adam as it
-comes) and ours take steps by turns, so that a busy machine slows all of them; what counts is the median over rounds of
-the ratio within a round. Then whole runs from shards: the share of a step that waits for data, and two ranks against
-one. On a GPU: `--device cuda`.
+The paper's network in plain PyTorch (eager float32, NCHW, library convolutions, the loss as its formula, Adam with its
+defaults) and the forms of this program take steps in turn, so that a busy machine slows all of them; the result is the
+median over rounds of the ratio within a round. Then come complete runs from shards: the share of a step that waits for
+data, and two ranks compared with one. On a GPU: `--device cuda`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def images(size: int, batch: int, device: torch.device) -> tuple[Tensor, Tensor]
 
 
 def plain(size: int, batch: int, device: torch.device) -> Step:
-    """The network as anybody would write it."""
+    """The network in plain PyTorch."""
     reverter = Reverter(size).to(device)
     for layer in reverter.modules():
         layer.__class__ = BASES.get(type(layer), type(layer))
@@ -66,7 +66,7 @@ def plain(size: int, batch: int, device: torch.device) -> Step:
     return step
 
 
-def ours(precision: str, compiled: bool, size: int, batch: int, device: torch.device) -> Step:
+def optimized(precision: str, compiled: bool, size: int, batch: int, device: torch.device) -> Step:
     hyper = TrainConfig()
     reverter, loss = Reverter(size).on(device), physical_loss(hyper).to(device)
     if compiled:
@@ -91,10 +91,10 @@ def ours(precision: str, compiled: bool, size: int, batch: int, device: torch.de
 
 FORMS: dict[str, Callable[[int, int, torch.device], Step]] = {
     "plain eager float32": plain,
-    "fp32": partial(ours, "fp32", False),
-    "bf16": partial(ours, "bf16", False),
-    "fp32, compiled": partial(ours, "fp32", True),
-    "bf16, compiled": partial(ours, "bf16", True),
+    "fp32": partial(optimized, "fp32", False),
+    "bf16": partial(optimized, "bf16", False),
+    "fp32, compiled": partial(optimized, "fp32", True),
+    "bf16, compiled": partial(optimized, "bf16", True),
 }
 
 
@@ -121,60 +121,42 @@ def timed(step: Step) -> float:
 
 
 def runs(size: int, batch: int, device: str, pairs: int) -> None:
-    """Whole runs from shards, alone and on two ranks with half the batch each."""
+    """Runs from shards, on one rank and on two with half the batch each."""
     with tempfile.TemporaryDirectory() as folder:
         shards = write_pairs(Path(folder) / "shards", {"train": range(pairs)}, grid=Grid().scaled(size, size, 4, size))
         speeds = {}
         for ranks in (1, 2) if device == "cpu" else (1,):
             out = Path(folder) / f"run-{ranks}"
             threads = str(max(1, (os.cpu_count() or 1) // ranks))
-            words = (
-                "train",
-                shards,
-                "--out",
-                out,
-                "--epochs",
-                2,
-                "--batch-size",
-                batch // ranks,
-                "--accumulate",
-                2,
-                "--device",
-                device,
-                "--nproc-per-node",
-                ranks,
-                "--precision",
-                "bf16",
-                "-q",
-            )
-            subprocess.run(
-                [sys.executable, "-m", "iris_cli", *map(str, words)],
-                check=True,
-                env={**os.environ, "OMP_NUM_THREADS": threads},
-            )
-            noted = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-            noted = [line for line in noted if line["kind"] == "step" and line["epoch"] == 1]  # the second, warmed up
-            speeds[ranks] = median(line["samples_per_s"] for line in noted)
-            waits = median(line["data_wait"] for line in noted)
+            options = ("--epochs", 2, "--batch-size", batch // ranks, "--accumulate", 2, "--precision", "bf16", "-q")
+            where = ("--out", out, "--device", device, "--nproc-per-node", ranks)
+            words = [sys.executable, "-m", "iris_cli", "train", *map(str, (shards, *options, *where))]
+            subprocess.run(words, check=True, env={**os.environ, "OMP_NUM_THREADS": threads})
+            lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+            lines = [line for line in lines if line["kind"] == "step" and line["epoch"] == 1]  # the second, warmed up
+            speeds[ranks] = median(line["samples_per_s"] for line in lines)
+            waits = median(line["data_wait"] for line in lines)
             print(f"{ranks} rank(s): {speeds[ranks]:.1f} samples/s, {waits:.2%} of a step waits for data", flush=True)
         if 2 in speeds:
             print(f"efficiency of two ranks: {speeds[2] / speeds[1]:.2f} of one rank with two threads")
 
 
 def main() -> None:
-    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    words.add_argument("--size", type=int, default=512)
-    words.add_argument("--batch", type=int, default=8)
-    words.add_argument("--rounds", type=int, default=7)
-    words.add_argument("--pairs", type=int, default=96)
-    words.add_argument("--device", default="cpu")
-    words.add_argument("--only", choices=("steps", "runs"), default=None)
-    asked = words.parse_args()
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {asked.size}^2 pixels, batch {asked.batch}")
-    if asked.only != "runs":
-        steps(asked.size, asked.batch, torch.device(asked.device), asked.rounds)
-    if asked.only != "steps":
-        runs(asked.size, asked.batch, asked.device, asked.pairs)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--pairs", type=int, default=96)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--only", choices=("steps", "runs"), default=None)
+    options = parser.parse_args()
+    print(
+        f"torch {torch.__version__}, {torch.get_num_threads()} threads, {options.size}^2 pixels, batch {options.batch}"
+    )
+    if options.only != "runs":
+        steps(options.size, options.batch, torch.device(options.device), options.rounds)
+    if options.only != "steps":
+        runs(options.size, options.batch, options.device, options.pairs)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""A cluster of one machine: `sbatch`, `srun` and `scontrol` as far as our scripts use them, run as `cluster.py NAME …`.
+"""SLURM on one machine: `sbatch`, `srun` and `scontrol` as the batch scripts use them, run as `cluster.py NAME …`.
 
-CLUSTER_STATE is a folder for what they tell each other. With PREEMPT_TASK and PREEMPT_WHEN, the batch shell of that
+CLUSTER_STATE is a folder through which they communicate. With PREEMPT_TASK and PREEMPT_WHEN, the batch shell of that
 array task (0 where there is no array) gets USR1 on its first start as soon as that file exists, as SLURM would send it
 some time before the end.
 """

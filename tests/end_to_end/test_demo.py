@@ -1,4 +1,4 @@
-"""The whole line: mock -> shards -> training -> report, small; and each command on what it left behind."""
+"""From mock galaxies to a report, small: `iris demo`, and each command on its folders."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def test_the_demonstration_leaves_a_report_a_figure_and_folders_that_each_command_can_use(
+def test_the_demonstration_writes_a_report_a_figure_and_folders_that_each_command_can_use(
     iris: Callable, config: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "demo"
-    told = json.loads(iris("demo", "--out", out, "--config", config, "-w", 1, "--dry-run", "--json").out)
+    planned = json.loads(iris("demo", "--out", out, "--config", config, "-w", 1, "--dry-run", "--json").out)
     assert not out.exists()
     ran = iris("demo", "--out", out, "--config", config, "-w", 1, "--json")
     assert ran.code == 0, ran.err
     written = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
-    assert told["writes"] == {str(out): pytest.approx(written, rel=0.15)}
+    assert planned["writes"] == {str(out): pytest.approx(written, rel=0.15)}
     assert json.loads((out / "commands.jsonl").read_text())["config"]["galaxies"] == 24
     report = json.loads((out / "report.json").read_text())
     assert report == json.loads(ran.out)
@@ -56,43 +56,21 @@ def test_the_demonstration_leaves_a_report_a_figure_and_folders_that_each_comman
         k: report[k] for k in ("pairs", "loss", "loss_zero", "skill")
     }
     assert iris("preobserve", "--observer", "simple", out / "standard", tmp_path / "shards", "-q").code == 0
-    trained = iris(
-        "train",
-        tmp_path / "shards",
-        "--litter",
-        out / "litter",
-        "--noise-sigma-k",
-        1,
-        "--epochs",
-        1,
-        "--accumulate",
-        1,
-        "--out",
-        tmp_path / "run",
-        "-q",
-    )
+    short = ("--epochs", 1, "--accumulate", 1, "-q", "--out")
+    noise = ("--litter", out / "litter", "--noise-sigma-k", 1)
+    trained = iris("train", tmp_path / "shards", *noise, *short, tmp_path / "run")
     assert trained.code == 0, trained.err
-    direct = iris(
-        "train",
-        out / "standard",
-        "--observer",
-        "simple",
-        "--epochs",
-        1,
-        "--accumulate",
-        1,
-        "--out",
-        tmp_path / "direct",
-        "-q",
-    )
+    direct = iris("train", out / "standard", "--observer", "simple", *short, tmp_path / "direct")
     assert direct.code == 0, direct.err
 
     refused = iris("demo", "--out", out, "--config", config)
     assert refused.code == 1 and "exists" in refused.err
 
 
-def test_the_fields_pairs_go_through_training_and_test(iris: Callable, shared_data: Path, tmp_path: Path) -> None:
-    """Its own pre-observed pairs, and its tensors observed by us, from folder to report."""
+def test_pairs_of_the_paper_code_go_through_training_and_test(
+    iris: Callable, shared_data: Path, tmp_path: Path
+) -> None:
+    """Pre-observed pairs, and tensors that are observed here, from folder to report."""
     for name, options in (("reference-preobserved", ()), ("reference-standard", ("--test-fraction", 0.34))):
         shards, run = tmp_path / f"{name}-shards", tmp_path / f"{name}-run"
         ran = iris("preobserve", shared_data / name, shards, "--views-per-source", 1, "--turn-over", *options)

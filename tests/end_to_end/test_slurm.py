@@ -1,4 +1,4 @@
-"""`iris slurm` writes scripts that a cluster can run, be pre-empted in, and go on with, to the same result."""
+"""Scripts of `iris slurm` run on a cluster, and after a pre-emption continue to the same result."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def cluster(tmp_path: Path) -> Callable[..., dict[str, list[int]]]:
 
     def submit(script: str, **environment: str) -> dict[str, list[int]]:
         (tmp_path / "job.sh").write_text(script)
-        told = subprocess.run(
+        ran = subprocess.run(
             ["sbatch", str(tmp_path / "job.sh")],
             capture_output=True,
             text=True,
@@ -51,8 +51,8 @@ def cluster(tmp_path: Path) -> Callable[..., dict[str, list[int]]]:
                 **environment,
             },
         )
-        assert told.returncode == 0, told.stderr
-        return json.loads(told.stdout)
+        assert ran.returncode == 0, ran.stderr
+        return json.loads(ran.stdout)
 
     return submit
 
@@ -67,7 +67,7 @@ def bytes_of(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-def test_two_array_tasks_one_of_them_pre_empted_make_the_same_set_as_one_command(
+def test_two_array_tasks_with_a_pre_emption_write_the_same_set_as_one_command(
     iris: Iris, cluster: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -82,30 +82,18 @@ def test_two_array_tasks_one_of_them_pre_empted_make_the_same_set_as_one_command
     assert "finished shards are kept" in log and "back into the queue" in log
     assert log.count("pairs in") == 1, "the log of the second start follows that of the first"
     assert Index.open(tmp_path / "shards").count() == 50
-    assert iris("preobserve", "my galaxies", "alone", *words[2:], "-q").code == 0
-    assert bytes_of(tmp_path / "shards") == bytes_of(tmp_path / "alone")
+    assert iris("preobserve", "my galaxies", "single", *words[2:], "-q").code == 0
+    assert bytes_of(tmp_path / "shards") == bytes_of(tmp_path / "single")
 
 
 @pytest.mark.slow
-def test_a_training_on_two_nodes_goes_on_after_a_pre_emption_as_if_nothing_had_been(
+def test_a_training_on_two_nodes_continues_after_a_pre_emption_to_the_same_weights(
     iris: Iris, cluster: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_pairs(tmp_path / "pairs", {"train": range(24), "validation": range(100, 104)})
-    words = (
-        "pairs",
-        "--epochs",
-        6,
-        "--batch-size",
-        2,
-        "--accumulate",
-        1,
-        "--noise-sigma-k",
-        0.5,
-        "--device",
-        "cpu",
-        "-q",
-    )
+    short = ("--epochs", 6, "--batch-size", 2, "--accumulate", 1, "--noise-sigma-k", 0.5, "--device", "cpu", "-q")
+    words = ("pairs", *short)
     script = iris("slurm", "train", "--nodes", 2, "--gpus", 0, "--cpus", 1, *words, "--out", "run").out
     shell_check(script)
     checkpoint = str(tmp_path / "run" / "checkpoints" / "step-000000012.pt")
@@ -114,16 +102,16 @@ def test_a_training_on_two_nodes_goes_on_after_a_pre_emption_as_if_nothing_had_b
     assert "stopped by a signal after step" in log and "back into the queue" in log
     assert "Traceback" not in log
 
-    alone = [sys.executable, "-m", "iris_cli", "train", *map(str, words), "--out", "alone", "--nproc-per-node", "2"]
-    subprocess.run(alone, check=True, timeout=120, env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"})
-    ours, theirs = (sorted((tmp_path / run / "checkpoints").glob("step-*.pt"))[-1] for run in ("run", "alone"))
-    assert ours.name == theirs.name
-    one, other = (torch.load(path, weights_only=True) for path in (ours, theirs))
+    single = [sys.executable, "-m", "iris_cli", "train", *map(str, words), "--out", "single", "--nproc-per-node", "2"]
+    subprocess.run(single, check=True, timeout=120, env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"})
+    on_cluster, expected = (sorted((tmp_path / run / "checkpoints").glob("step-*.pt"))[-1] for run in ("run", "single"))
+    assert on_cluster.name == expected.name
+    one, other = (torch.load(path, weights_only=True) for path in (on_cluster, expected))
     assert all(torch.equal(one["model"][name], other["model"][name]) for name in one["model"])
     assert one["density_count"] == other["density_count"] == 24, "the mean image is over each pair once"
 
 
-def test_work_that_fails_is_not_sent_back_into_the_queue(iris: Iris, cluster: Callable, tmp_path: Path) -> None:
+def test_a_command_that_fails_is_not_queued_again(iris: Iris, cluster: Callable, tmp_path: Path) -> None:
     script = iris("slurm", "train", "--gpus", 0, "nowhere", "--out", tmp_path / "run", "-q").out
     assert "srun" not in script and "torch.distributed" not in script
     ended = cluster(script.replace("--output=", f"--output={tmp_path}/"))
@@ -132,7 +120,7 @@ def test_work_that_fails_is_not_sent_back_into_the_queue(iris: Iris, cluster: Ca
 
 
 @pytest.mark.parametrize("command", ["preobserve", "train", "test"])
-def test_a_script_says_all_that_it_asks_for_and_quotes_all_that_it_is_given(iris: Iris, command: str) -> None:
+def test_a_script_contains_all_options_and_quotes_all_arguments(iris: Iris, command: str) -> None:
     words = {
         "preobserve": ("a b", "$(touch gone)"),
         "train": ("$(touch gone)", "--out", "r;un", "--overwrite"),
@@ -164,28 +152,28 @@ def test_a_script_says_all_that_it_asks_for_and_quotes_all_that_it_is_given(iris
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (("train", "shards", "--out", "run", "--epoch", 3), "--epoch"),
         (("train", "shards"), "--out"),
         (("train", "shards", "--out", "run", "--epochs", 0), "epochs = 0"),
-        (("train", "shards", "--out", "run", "--precision", "fp8"), "precision = 'fp8'"),
+        (("train", "shards", "--out", "run", "--precision", "fp8"), "unknown precision 'fp8'"),
         (("train", "shards", "--out", "run", "--network", "papr"), "did you mean 'paper'"),
         (("train", "shards", "--out", "run", "--nproc-per-node", 2), "--ranks"),
         (("preobserve", "standard"), "out"),
         (("preobserve", "-", "shards"), "standard input"),
-        (("preobserve", "standard", "shards", "--latitude", "median"), "unknown latitude reduction 'median'"),
+        (("preobserve", "standard", "shards", "--latitude", "median"), "unknown latitude 'median'"),
         (("preobserve", "--account", "3'2", "standard", "shards"), "#SBATCH"),
-        (("preobserve", "--mem", "32 apples", "standard", "shards"), "no amount of memory"),
-        (("preobserve", "--time", "a while", "standard", "shards"), "no duration (h:mm:ss"),
+        (("preobserve", "--mem", "32 apples", "standard", "shards"), "not an amount of memory"),
+        (("preobserve", "--time", "a while", "standard", "shards"), "not a duration"),
         (("preobserve", "--time", "1", "standard", "shards"), "plain numbers are minutes"),
         (("preobserve", "stan\ndard", "shards"), "control characters"),
         (("preobserve", "standard", "shards", "--config", "nowhere.toml"), "does not exist"),
     ],
 )
-def test_what_the_command_would_refuse_is_refused_before_it_is_queued(iris: Iris, words: tuple, said: str) -> None:
+def test_errors_of_the_command_are_reported_before_it_is_queued(iris: Iris, words: tuple, message: str) -> None:
     ran = iris("slurm", *words)
-    assert ran.code == 2 and ran.out == "" and said in ran.err.lower().replace("#sbatch", "#SBATCH"), ran.err
+    assert ran.code == 2 and ran.out == "" and message in ran.err.lower().replace("#sbatch", "#SBATCH"), ran.err
 
 
 @pytest.mark.parametrize(
@@ -200,11 +188,11 @@ def test_what_the_command_would_refuse_is_refused_before_it_is_queued(iris: Iris
         ("UNLIMITED", float("inf")),
     ],
 )
-def test_a_duration_is_what_sbatch_takes_it_for(time: str, hours: float) -> None:
+def test_durations_are_read_as_sbatch_reads_them(time: str, hours: float) -> None:
     assert seconds(time) == pytest.approx(3600 * hours)
 
 
 @pytest.mark.parametrize("own", [("-w", "3"), ("-w3",), ("-qw3",), ("--workers", "3"), ("--workers=3",)])
-def test_workers_that_were_asked_for_in_any_spelling_are_not_overruled(iris: Iris, tmp_path: Path, own: tuple) -> None:
+def test_a_number_of_workers_in_any_spelling_is_kept(iris: Iris, tmp_path: Path, own: tuple) -> None:
     script = iris("slurm", "preobserve", tmp_path / "in", tmp_path / "out", *own).out
     assert "SLURM_CPUS_PER_TASK:-1" not in script

@@ -228,9 +228,10 @@ def test_little_memory_gives_smaller_bundles_and_too_little_an_error(backend_nam
 
 
 def test_unknown_choices_are_refused() -> None:
-    for option in ({"regime": "thck"}, {"unit": "Kelvin"}, {"backend_name": "compild"}, {"masers": "clipp"}):
-        with pytest.raises(UsageError):
-            see(uniform(), **option)
+    wrong = {"regime": "thck", "unit": "Kelvin", "backend_name": "compild", "masers": "clipp", "populations": "LTE"}
+    for option, name in wrong.items():
+        with pytest.raises(UsageError, match=f"'{name}'"):
+            see(uniform(), **{option: name})
 
 
 def test_the_molecule_of_a_file_needs_an_abundance(shared_data: Path) -> None:

@@ -47,11 +47,11 @@ def test_a_negative_density_is_refused(shards: Path, monkeypatch: pytest.MonkeyP
     """`iris preobserve` writes none, but another program may."""
     pairs, fill = pairs_in(shards), Reader.read
 
-    def spoiled(self: Reader, number: int, rows: dict[str, np.ndarray]) -> None:
+    def negative(self: Reader, number: int, rows: dict[str, np.ndarray]) -> None:
         fill(self, number, rows)
         rows["density"][0, 0, 0] = -0.5
 
-    monkeypatch.setattr(Reader, "read", spoiled)
+    monkeypatch.setattr(Reader, "read", negative)
     with pytest.raises(ShardError, match=r"the density of g0001_v1 goes down to -0\.5"):
         read(pairs, 3)
 

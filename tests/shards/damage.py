@@ -35,94 +35,94 @@ def payload_of(folder: Path, number: int) -> tuple[Path, int]:
     return folder / index.shards[table.shard[number]].name, int(table.offset["density"][number]) + 200
 
 
-def _flip_in(dice: random.Random, path: Path, low: int, high: int) -> str:
-    offset, bit = dice.randrange(low, high), dice.randrange(8)
+def _flip_in(rng: random.Random, path: Path, low: int, high: int) -> str:
+    offset, bit = rng.randrange(low, high), rng.randrange(8)
     flip(path, offset, bit)
     return f"bit {bit} of byte {offset} of {path.name} flipped"
 
 
-def _member(dice: random.Random, folder: Path) -> tuple[Path, int, int]:
+def _member(rng: random.Random, folder: Path) -> tuple[Path, int, int]:
     """A tar, and offset and size of one of its members."""
     index = Index.open(folder)
-    shard = dice.randrange(len(index.shards))
+    shard = rng.randrange(len(index.shards))
     record = index.record(shard)
-    members = record.members[dice.choice(sorted(record.members))]
-    row = dice.randrange(record.count)
+    members = record.members[rng.choice(sorted(record.members))]
+    row = rng.randrange(record.count)
     return folder / record.name, members.offset[row], members.size[row]
 
 
-def in_header(dice: random.Random, folder: Path) -> str:
-    path, offset, _ = _member(dice, folder)
-    return "tar header: " + _flip_in(dice, path, offset - 512, offset)
+def in_header(rng: random.Random, folder: Path) -> str:
+    path, offset, _ = _member(rng, folder)
+    return "tar header: " + _flip_in(rng, path, offset - 512, offset)
 
 
-def in_payload(dice: random.Random, folder: Path) -> str:
-    path, offset, size = _member(dice, folder)
-    return "payload: " + _flip_in(dice, path, offset, offset + size)
+def in_payload(rng: random.Random, folder: Path) -> str:
+    path, offset, size = _member(rng, folder)
+    return "payload: " + _flip_in(rng, path, offset, offset + size)
 
 
-def anywhere_in_tar(dice: random.Random, folder: Path) -> str:
-    path = dice.choice(sorted(folder.glob("*.tar")))
-    return "tar: " + _flip_in(dice, path, 0, path.stat().st_size)
+def anywhere_in_tar(rng: random.Random, folder: Path) -> str:
+    path = rng.choice(sorted(folder.glob("*.tar")))
+    return "tar: " + _flip_in(rng, path, 0, path.stat().st_size)
 
 
-def in_index(dice: random.Random, folder: Path) -> str:
+def in_index(rng: random.Random, folder: Path) -> str:
     path = folder / "index.json"
-    return "index: " + _flip_in(dice, path, 0, path.stat().st_size)
+    return "index: " + _flip_in(rng, path, 0, path.stat().st_size)
 
 
-def in_record(dice: random.Random, folder: Path) -> str:
-    path = dice.choice(sorted(folder.glob("*.json")))
-    return "record: " + _flip_in(dice, path, 0, path.stat().st_size)
+def in_record(rng: random.Random, folder: Path) -> str:
+    path = rng.choice(sorted(folder.glob("*.json")))
+    return "record: " + _flip_in(rng, path, 0, path.stat().st_size)
 
 
-def cut(dice: random.Random, folder: Path) -> str:
-    path = dice.choice(sorted(folder.iterdir()))
-    size = dice.randrange(path.stat().st_size)
+def cut(rng: random.Random, folder: Path) -> str:
+    path = rng.choice(sorted(folder.iterdir()))
+    size = rng.randrange(path.stat().st_size)
     with path.open("r+b") as file:
         file.truncate(size)
     return f"{path.name} cut to {size} bytes"
 
 
-def lengthened(dice: random.Random, folder: Path) -> str:
-    path = dice.choice(sorted(folder.iterdir()))
+def lengthened(rng: random.Random, folder: Path) -> str:
+    path = rng.choice(sorted(folder.iterdir()))
     with path.open("ab") as file:
-        file.write(b"\0" * dice.randrange(1, 20_000))
+        file.write(b"\0" * rng.randrange(1, 20_000))
     return f"{path.name} lengthened"
 
 
-def lost(dice: random.Random, folder: Path) -> str:
-    path = dice.choice(sorted(folder.iterdir()))
+def lost(rng: random.Random, folder: Path) -> str:
+    path = rng.choice(sorted(folder.iterdir()))
     path.unlink()
     return f"{path.name} lost"
 
 
-def emptied(dice: random.Random, folder: Path) -> str:
-    path = dice.choice(sorted(folder.iterdir()))
+def emptied(rng: random.Random, folder: Path) -> str:
+    path = rng.choice(sorted(folder.iterdir()))
     path.write_bytes(b"")
     return f"{path.name} emptied"
 
 
-def zeroed(dice: random.Random, folder: Path) -> str:
+def zeroed(rng: random.Random, folder: Path) -> str:
     """A hole, as a lost block of a file system leaves it."""
-    path, offset, size = _member(dice, folder)
+    path, offset, size = _member(rng, folder)
     with path.open("r+b") as file:
         file.seek(offset)
         file.write(b"\0" * size)
     return f"{path.name}: {size} bytes at {offset} zeroed"
 
 
-def swapped(dice: random.Random, folder: Path) -> str:
-    a, b = dice.sample(sorted(folder.glob(dice.choice(["*.tar", "*-*.json"]))), 2)
+def swapped(rng: random.Random, folder: Path) -> str:
+    a, b = rng.sample(sorted(folder.glob(rng.choice(["*.tar", "*-*.json"]))), 2)
     a.rename(folder / "swap")
     b.rename(a)
     (folder / "swap").rename(b)
     return f"{a.name} and {b.name} swapped"
 
 
-def both_swapped(dice: random.Random, folder: Path) -> str:
+def both_swapped(rng: random.Random, folder: Path) -> str:
     """Two shards with their records: each pair is sound by itself."""
-    a, b = dice.sample(sorted(folder.glob("*.tar")), 2)
+    a, b = rng.sample(sorted(folder.glob("*.tar")), 2)
     for x, y in ((a, b), (a.with_suffix(".json"), b.with_suffix(".json"))):
         x.rename(folder / "swap")
         y.rename(x)

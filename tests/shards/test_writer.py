@@ -245,7 +245,7 @@ def test_leftovers_are_the_temporary_files_of_ended_processes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("sample", "words"),
+    ("sample", "message"),
     [
         (lambda s: replace(s, key="snapshot.101"), "contains a dot"),
         (lambda s: replace(s, key="a/b"), "unusable characters"),
@@ -260,9 +260,9 @@ def test_leftovers_are_the_temporary_files_of_ended_processes(tmp_path):
         (lambda s: replace(s, info={"x": {1, 2}}), "not plain JSON"),
     ],
 )
-def test_a_sample_that_does_not_fit_the_schema_is_a_failure_with_a_reason(tmp_path, sample, words):
+def test_a_sample_that_does_not_fit_the_schema_is_a_failure_with_a_reason(tmp_path, sample, message):
     report = write(tmp_path / "set", lambda i: sample(make(i)), plan=SetPlan({"train": [0]}))
-    assert re.search(words, report.failed[0].reason)
+    assert re.search(message, report.failed[0].reason)
 
 
 def test_a_key_used_twice_is_refused_within_a_shard_and_across_shards(tmp_path):
@@ -315,7 +315,7 @@ if __name__ == "__main__":
 def test_a_killed_run_loses_only_the_shard_that_it_was_writing(tmp_path):
     """kill -9 at random moments, until the set is finished, three times."""
     (tmp_path / "script.py").write_text(SCRIPT)
-    environment, dice = {**os.environ, "PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": "1"}, random.Random(0)
+    environment, rng = {**os.environ, "PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": "1"}, random.Random(0)
 
     def start(folder: Path) -> subprocess.Popen:
         return subprocess.Popen([sys.executable, tmp_path / "script.py", folder], env=environment)
@@ -329,7 +329,7 @@ def test_a_killed_run_loses_only_the_shard_that_it_was_writing(tmp_path):
             before, job = set(folder.glob(".*.tar.*")), start(folder)
             while set(folder.glob(".*.tar.*")) <= before and job.poll() is None:
                 time.sleep(0.001)
-            time.sleep(dice.uniform(0.0, max(finished_at) - min(finished_at)))
+            time.sleep(rng.uniform(0.0, max(finished_at) - min(finished_at)))
             job.send_signal(signal.SIGKILL)
             job.wait()
             assert all(path.stat().st_mtime_ns == then for path, then in finished.items())
@@ -352,10 +352,10 @@ def test_a_copy_has_the_same_fingerprint(written, tmp_path):
     assert Index.open(tmp_path / "copy").fingerprint == Index.open(written).fingerprint
 
 
-@pytest.mark.parametrize("spoil", [lambda tar: tar.unlink(), lambda tar: os.truncate(tar, 1000)])
-def test_a_set_with_a_missing_or_cut_tar_is_not_finished(copied, spoil):
+@pytest.mark.parametrize("damage", [lambda tar: tar.unlink(), lambda tar: os.truncate(tar, 1000)])
+def test_a_set_with_a_missing_or_cut_tar_is_not_finished(copied, damage):
     (copied / "index.json").unlink()
-    spoil(copied / "train-000001.tar")
+    damage(copied / "train-000001.tar")
     with pytest.raises(ShardError, match=r"lacks 1 finished shard: train-000001\.tar"):
         merge_set(copied)
     assert not (copied / "index.json").exists()

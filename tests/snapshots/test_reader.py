@@ -51,14 +51,9 @@ STYLES = {
     "z = 0 with h": KPC.but(h=0.7),
     "time, not a scale factor": KPC.but(header={"Time": 0.3, "Redshift": 0.0}),
     "no header but units": KPC.but(
-        header={
-            "Redshift": None,
-            "HubbleParam": None,
-            "Time": None,
-            "NumPart_Total": None,
-            "NumPart_ThisFile": None,
-            "NumFilesPerSnapshot": None,
-        }
+        header=dict.fromkeys(
+            "Redshift HubbleParam Time NumPart_Total NumPart_ThisFile NumFilesPerSnapshot".split()  # noqa: SIM905
+        )
     ),
     "box as a vector": KPC.but(header={"BoxSize": np.array([2.0, 2.0, 2.0])}),
     "around zero, no box": Style(box_pc=0.0, centre_pc=(0.0, 0.0, 0.0)),
@@ -85,15 +80,10 @@ def as_swift_writes(file: h5py.File) -> None:
     file.create_group("Units").attrs.update({name: [value] for name, value in units_.items()})
     gas = file["PartType0"]
     gas["Velocities"][...] *= np.sqrt(0.5)  # peculiar velocities as they are
-    for old, new, a in (
-        ("Density", "Densities", -3),
-        ("InternalEnergy", "InternalEnergies", 0),
-        ("Velocities", "", 0),
-        ("Coordinates", "", 1),
-    ):
-        gas[old].attrs.update({"a-scale exponent": [float(a)], "h-scale exponent": [0.0]})
-        if new:
-            gas.move(old, new)
+    for name, a in (("Density", -3), ("InternalEnergy", 0), ("Velocities", 0), ("Coordinates", 1)):
+        gas[name].attrs.update({"a-scale exponent": [float(a)], "h-scale exponent": [0.0]})
+    gas.move("Density", "Densities")
+    gas.move("InternalEnergy", "InternalEnergies")
 
 
 def as_gizmo_writes(file: h5py.File) -> None:
@@ -153,9 +143,8 @@ def test_columns_in_a_wrong_order_are_refused(gas: dict[str, NDArray], tmp_path:
 
 
 def test_hydrogen_ions_used_as_molecules_cause_a_warning(gas: dict[str, NDArray], tmp_path: Path) -> None:
-    (files,) = find_snapshots(
-        [write(tmp_path / "snap.hdf5", {**gas, "H+": gas["H+"] / 10}, Style(columns=("H+", "H2", "CO")))]
-    )
+    path = write(tmp_path / "snap.hdf5", {**gas, "H+": gas["H+"] / 10}, Style(columns=("H+", "H2", "CO")))
+    (files,) = find_snapshots([path])
     _, warnings = Snapshot.open(files, CONFIG).read(2000.0, CONFIG, 10**7)
     assert any("--columns" in warning for warning in warnings)
 
@@ -171,15 +160,13 @@ def test_the_temperature_depends_on_the_number_of_particles() -> None:
 def test_estimated_volumes_are_accurate_for_sums(gas: dict[str, NDArray]) -> None:
     """Cells in a ten times denser arrangement have a tenth of the weight each."""
     rng = np.random.default_rng(0)
-    loose, tight = (
-        rng.uniform(0.0, 100.0, (1000, 3)),
-        rng.uniform(0.0, 100.0, (10_000, 3)) + np.array([200.0, 0.0, 0.0]),
-    )
+    loose = rng.uniform(0.0, 100.0, (1000, 3))
+    tight = rng.uniform(0.0, 100.0, (10_000, 3)) + np.array([200.0, 0.0, 0.0])
     weight = estimated_masses(np.concatenate([loose, tight]), np.ones(11_000))
     assert weight[:1000].sum() == pytest.approx(weight[1000:].sum(), rel=0.15)
 
 
-# --- what is missing, and what supplies it ---
+# --- missing fields ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -206,11 +193,8 @@ def test_a_missing_field_is_an_error_that_names_the_option(
         assert (found.x_H2 == 0.5).all() and found.x_CO == pytest.approx(1.4e-4)
         assert found.T_gas_K == pytest.approx(temperature_K(gas["InternalEnergy"], 0.5, 0.0), rel=1e-4)
     elif change.get("formulas"):
-        filled = {
-            "DustTemperature": found.T_dust_K,
-            "InternalEnergy": found.T_gas_K,
-            "ChemicalAbundances": 1e5 * found.x_CO,
-        }
+        filled = {"DustTemperature": found.T_dust_K, "InternalEnergy": found.T_gas_K}
+        filled["ChemicalAbundances"] = 1e5 * found.x_CO
         assert np.corrcoef(filled[name], found.rho)[0, 1] * (1 if name == "ChemicalAbundances" else -1) > 0.3
     elif "zero_velocity" in change:
         assert not found.velocity_km_s.any()
@@ -255,14 +239,9 @@ def test_files_without_units_need_options(gas: dict[str, NDArray], tmp_path: Pat
 
 def test_units_may_be_text_attributes_of_each_dataset(gas: dict[str, NDArray], tmp_path: Path) -> None:
     def label(file: h5py.File) -> None:
-        for name, word in (
-            ("Coordinates", "kpc"),
-            ("Velocities", "km/s"),
-            ("Density", "1e10 solMass / kpc3"),
-            ("InternalEnergy", "km2 / s2"),
-            ("DustTemperature", "K"),
-        ):
-            file[f"PartType0/{name}"].attrs["unit"] = word
+        texts = {"Coordinates": "kpc", "Velocities": "km/s", "Density": "1e10 solMass / kpc3"}
+        for name, text in {**texts, "InternalEnergy": "km2 / s2", "DustTemperature": "K"}.items():
+            file[f"PartType0/{name}"].attrs["unit"] = text
 
     assert_same(read(write(tmp_path / "snap.hdf5", gas, KPC.but(units="none"), label)), gas)
 

@@ -22,26 +22,27 @@ def test_activations_grow_with_the_pixels(network: str) -> None:
 
 
 def test_a_dry_run_counts_steps_weights_and_checkpoints(shards: Path, tmp_path: Path) -> None:
-    told = of_training(replace(HYPER, data=(str(shards),)), tmp_path / "run")
+    one = of_training(replace(HYPER, data=(str(shards),)), tmp_path / "run")
     weights = 4 * sum(p.numel() for p in Reverter(32).parameters())
-    assert "3 epochs of 3 steps: 22 pairs to train on, 6 to validate with" in told.computes
-    assert told.writes == {tmp_path / "run": 4 * 3 * weights}
-    assert told.reads == {shards: sum(tar.stat().st_size for tar in shards.glob("*.tar"))}
+    assert "3 epochs of 3 steps: 22 pairs to train on, 6 to validate with" in one.computes
+    assert one.writes == {tmp_path / "run": 4 * 3 * weights}
+    assert one.reads == {shards: sum(tar.stat().st_size for tar in shards.glob("*.tar"))}
     five = of_training(replace(HYPER, data=(str(shards),)), tmp_path / "run", members=5, ranks=2)
-    assert five.writes[tmp_path / "run"] == 5 * 4 * 3 * weights and five.memory > 1.9 * told.memory
+    assert five.writes[tmp_path / "run"] == 5 * 4 * 3 * weights and five.memory > 1.9 * one.memory
 
 
-def test_the_commands_say_what_they_would_do_and_do_nothing(iris: Callable, shards: Path, tmp_path: Path) -> None:
+def test_the_commands_describe_what_they_would_do_and_write_nothing(
+    iris: Callable, trained_run: Path, shards: Path, tmp_path: Path
+) -> None:
     would = iris("train", shards, "--out", tmp_path / "run", "--dry-run", "--json", "--nproc-per-node", 2)
     assert would.code == 0 and json.loads(would.out)["processes"] == 2 and not (tmp_path / "run").exists()
-    assert iris("train", shards, "--out", tmp_path / "run", "--epochs", 1, "-q").code == 0
-    again = iris("train", shards, "--out", tmp_path / "run", "--dry-run")
+    again = iris("train", shards, "--out", trained_run, "--dry-run")
     assert "exists: the run would need" in again.out
-    tested = iris("test", tmp_path / "run", shards, "--dry-run")
+    tested = iris("test", trained_run, shards, "--dry-run")
     assert tested.code == 0 and "7 pairs (test), each once, by 1 network\n" in tested.out
 
 
-def test_a_dry_run_refuses_what_the_run_would_refuse(shards: Path, tmp_path: Path) -> None:
+def test_a_dry_run_raises_the_errors_of_the_run(shards: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="unknown network"):
         of_training(replace(HYPER, data=(str(shards),), network="colums"), tmp_path / "run")
     with pytest.raises(UsageError, match="unknown optimizer"):
@@ -50,6 +51,6 @@ def test_a_dry_run_refuses_what_the_run_would_refuse(shards: Path, tmp_path: Pat
         of_training(replace(HYPER, data=(str(shards),)), tmp_path / "run", ranks=23)
 
 
-def test_a_batch_larger_than_the_data_needs_no_more_memory_than_they(shards: Path, tmp_path: Path) -> None:
-    whole, larger = (of_training(replace(HYPER, data=(str(shards),), batch_size=b), tmp_path) for b in (22, 10**9))
-    assert larger.memory == whole.memory
+def test_a_batch_larger_than_the_data_set_needs_no_more_memory_than_the_set(shards: Path, tmp_path: Path) -> None:
+    all_pairs, larger = (of_training(replace(HYPER, data=(str(shards),), batch_size=b), tmp_path) for b in (22, 10**9))
+    assert larger.memory == all_pairs.memory

@@ -23,18 +23,18 @@ def test_a_cosine_falls_from_the_full_rate_to_nothing() -> None:
     assert rates == pytest.approx([1e-3, 5e-4, 0.0])
 
 
-def test_a_cosine_begins_to_fall_where_the_warm_up_ends() -> None:
+def test_a_cosine_starts_to_fall_where_the_warm_up_ends() -> None:
     hyper = TrainConfig(epochs=10, schedule=ScheduleConfig("cosine", warmup_epochs=2.0))
     rates = [learning_rate(done, hyper) for done in (1.0, 2.0, 6.0, 10.0)]
     assert rates == pytest.approx([5e-4, 1e-3, 5e-4, 0.0])
 
 
-def test_a_warm_up_that_outlasts_the_training_is_refused() -> None:
+def test_a_warm_up_longer_than_the_training_is_refused() -> None:
     with pytest.raises(UsageError, match=r"warmup_epochs = 11.0; it must be within the 10 epochs"):
         TrainConfig(epochs=10, schedule=ScheduleConfig("cosine", warmup_epochs=11.0))
 
 
-def test_a_warm_up_rises_in_a_line() -> None:
+def test_a_warm_up_is_linear() -> None:
     hyper = TrainConfig(schedule=ScheduleConfig("constant", warmup_epochs=2.0))
     assert [learning_rate(done, hyper) for done in (0.5, 1.0, 2.0, 9.0)] == pytest.approx([2.5e-4, 5e-4, 1e-3, 1e-3])
 
@@ -45,27 +45,27 @@ def test_every_optimizer_can_be_made(name: str) -> None:
     assert made.param_groups[0]["lr"] == 0.5
 
 
-def test_sgd_has_a_momentum_that_can_be_chosen_and_begins_at_rest() -> None:
+def test_the_momentum_of_sgd_can_be_set_and_starts_at_zero() -> None:
     usual = make_optimizer(Reverter(32).parameters(), OptimizerConfig("sgd"))
     chosen = make_optimizer(Reverter(32).parameters(), OptimizerConfig("sgd", momentum=0.5))
     assert (usual.param_groups[0]["momentum"], chosen.param_groups[0]["momentum"]) == (0.9, 0.5)
     assert not any(state["momentum_buffer"].any() for state in usual.state.values())
 
 
-def test_momentum_from_rest_is_torch_s_own() -> None:
-    """A library optimizer that takes its first momentum from the first gradient takes the same steps to the bit."""
-    ours = nn.Parameter(torch.linspace(-1.0, 1.0, 50))
-    theirs = nn.Parameter(ours.detach().clone())
+def test_momentum_that_starts_at_zero_gives_the_steps_of_torch() -> None:
+    """torch takes the first momentum from the first gradient: the steps are equal to the bit."""
+    weights = nn.Parameter(torch.linspace(-1.0, 1.0, 50))
+    expected = nn.Parameter(weights.detach().clone())
     steps = (
-        make_optimizer([ours], OptimizerConfig("sgd", 0.1)),
-        torch.optim.SGD([theirs], 0.1, momentum=0.9, nesterov=True, fused=True),
+        make_optimizer([weights], OptimizerConfig("sgd", 0.1)),
+        torch.optim.SGD([expected], 0.1, momentum=0.9, nesterov=True, fused=True),
     )
     for _ in range(4):
-        for parameter, optimizer in zip((ours, theirs), steps, strict=True):
+        for parameter, optimizer in zip((weights, expected), steps, strict=True):
             optimizer.zero_grad()
             (parameter**3).sum().backward()
             optimizer.step()
-    assert torch.equal(ours, theirs)
+    assert torch.equal(weights, expected)
 
 
 def test_unknown_names_are_refused_with_the_nearest() -> None:

@@ -1,4 +1,4 @@
-"""Checkpoints of the paper's code: the same function, in our units and directions."""
+"""Import of checkpoints of the paper's code: the same function in native units and directions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ UNITS = {"density": 1e19, "temperature": 0.2, "intensity": 3.0, "v_density": 1e6
 
 
 def state(size: int = 32, seed: int = 3) -> dict[str, Tensor]:
-    """A network of the paper's code, as that saves it: with running statistics that are not the initial ones."""
+    """A state dict as the paper's code saves it, with running statistics that are not the initial ones."""
     reverter = Reverter(size, "temperature", seed=seed)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -41,7 +41,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def original() -> Callable[[Tensor], Tensor]:
-    """What the file's network says: its own units, velocity towards the observer."""
+    """The network of the file, in its own units, with velocities towards the observer."""
     reverter = Reverter(32, "temperature")
     reverter.load_state_dict({**state(), **{n: torch.tensor(v, dtype=torch.float64) for n, v in UNITS.items()}})
     return reverter.eval()
@@ -49,19 +49,19 @@ def original() -> Callable[[Tensor], Tensor]:
 
 @pytest.mark.parametrize("towards", [True, False])
 @pytest.mark.parametrize("turn_over", [True, False])
-def test_the_imported_network_is_the_same_function_in_our_units_and_directions(
+def test_the_imported_network_is_the_same_function_in_native_units_and_directions(
     file: Path, tmp_path: Path, towards: bool, turn_over: bool
 ) -> None:
-    import_checkpoint(file, tmp_path / "ours.pt", ImportOptions(GRID, "temperature", "mean", towards, turn_over))
-    ours = load(tmp_path / "ours.pt").make_reverter()
+    import_checkpoint(file, tmp_path / "imported.pt", ImportOptions(GRID, "temperature", "mean", towards, turn_over))
+    imported = load(tmp_path / "imported.pt").make_reverter()
     kelvin = 4.0 * torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(9))
-    theirs = kelvin * UNITS["temperature"]
-    theirs = theirs.flip([-1]) if towards else theirs
-    theirs = theirs.flip([-2]) if turn_over else theirs
+    in_file_units = kelvin * UNITS["temperature"]
+    in_file_units = in_file_units.flip([-1]) if towards else in_file_units
+    in_file_units = in_file_units.flip([-2]) if turn_over else in_file_units
     with torch.no_grad():
-        expected = original()(theirs) / UNITS["density"] / 6.7682e-20  # M_sun / pc^3
+        expected = original()(in_file_units) / UNITS["density"] / 6.7682e-20  # M_sun / pc^3
         expected = expected.flip([-1]) if turn_over else expected
-        torch.testing.assert_close(ours(kelvin), expected, rtol=1e-3, atol=1e-5 * float(expected.max()))
+        torch.testing.assert_close(imported(kelvin), expected, rtol=1e-3, atol=1e-5 * float(expected.max()))
     assert float(expected.max()) > 0
 
 
@@ -70,16 +70,16 @@ def test_a_run_folder_can_be_tested_and_used_for_reverting(iris: Callable, file:
     ran = iris("import-checkpoint", file, tmp_path / "run", "--config", tmp_path / "grid.toml", "--json")
     assert "iris import-checkpoint" in (tmp_path / "run" / "commands.jsonl").read_text()
     assert ran.code == 0, ran.err
-    told = json.loads(ran.out)
-    assert told["epoch"] == 17 and told["velocity_reversed"] and told["units_per_SI"]["density"] == pytest.approx(1e19)
+    made = json.loads(ran.out)
+    assert made["epoch"] == 17 and made["velocity_reversed"] and made["units_per_SI"]["density"] == pytest.approx(1e19)
     shards = write_pairs(tmp_path / "shards", {"test": range(6)}, grid=GRID, quantity="temperature")
     report = iris("test", tmp_path / "run", shards, "--json", "-q")
     assert report.code == 0, report.err
     assert json.loads(report.out)["pairs"] == 6
     sky.cube(tmp_path / "cube.fits")
-    made = iris("revert", tmp_path / "run", tmp_path / "cube.fits", "-o", tmp_path / "map.fits")
-    assert made.code == 0, made.err
-    assert "its training set is not known" in made.err
+    reverted = iris("revert", tmp_path / "run", tmp_path / "cube.fits", "-o", tmp_path / "map.fits")
+    assert reverted.code == 0, reverted.err
+    assert "its training set is not known" in reverted.err
     again = iris("import-checkpoint", file, tmp_path / "run", "--config", tmp_path / "grid.toml")
     assert again.code == 2 and "--overwrite" in again.err
 
@@ -104,8 +104,8 @@ def test_prefixes_places_and_names_of_attention_may_differ(tmp_path: Path, norms
     torch.save(state(), tmp_path / "b.pt")
     models = []
     for name in ("a", "b"):
-        import_checkpoint(tmp_path / f"{name}.pt", tmp_path / f"{name}_ours.pt", ImportOptions(GRID))
-        models.append(load(tmp_path / f"{name}_ours.pt").model)
+        import_checkpoint(tmp_path / f"{name}.pt", tmp_path / f"{name}_imported.pt", ImportOptions(GRID))
+        models.append(load(tmp_path / f"{name}_imported.pt").model)
     assert models[0].keys() == models[1].keys()
     for key, value in models[0].items():
         torch.testing.assert_close(value, models[1][key])
@@ -116,7 +116,7 @@ def _without(*keys: str) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         (lambda: {**state(), "encoder._1_7_magic.weight": torch.zeros(2)}, "unknown: encoder._1_7_magic.weight"),
         (lambda: _without("decoder._2_1_transpose_convolution.bias"), "missing: decoder._2_1_transpose"),
@@ -129,42 +129,42 @@ def _without(*keys: str) -> dict[str, Tensor]:
         (lambda: {"a": "text"}, "not tensors"),
     ],
 )
-def test_strange_files_are_told_apart_and_leave_nothing(
-    tmp_path: Path, content: Callable[[], object], says: str
+def test_other_files_are_refused_and_nothing_is_written(
+    tmp_path: Path, content: Callable[[], object], message: str
 ) -> None:
     torch.save(content(), tmp_path / "chp_1.pt")
     with pytest.raises((DataError, UsageError)) as caught:
         import_checkpoint(tmp_path / "chp_1.pt", tmp_path / "run", ImportOptions(GRID))
-    assert says in caught.value.message + caught.value.hint
+    assert message in caught.value.message + caught.value.hint
     assert not (tmp_path / "run").exists()
 
 
 class Payload:
-    """What a pickle could run."""
+    """Code in a pickle."""
 
     def __reduce__(self) -> tuple[Callable, tuple[str]]:
         return Path.touch, (Path("/tmp/iris-was-here"),)  # type: ignore[return-value]
 
 
-def test_a_pickle_is_never_run(tmp_path: Path) -> None:
+def test_code_in_a_pickle_is_never_run(tmp_path: Path) -> None:
     torch.save({"encoder": Payload()}, tmp_path / "chp_1.pt")
     with pytest.raises(DataError, match="not a complete state dict"):
         import_checkpoint(tmp_path / "chp_1.pt", tmp_path / "run", ImportOptions(GRID))
     assert not Path("/tmp/iris-was-here").exists()
 
 
-def test_the_command_asks_for_the_grid_and_refuses_our_own(iris: Callable, file: Path, tmp_path: Path) -> None:
+def test_the_command_needs_the_grid_and_refuses_native_checkpoints(iris: Callable, file: Path, tmp_path: Path) -> None:
     ran = iris("import-checkpoint", file, tmp_path / "run")
     assert ran.code == 2 and "--preset" in ran.err
     ran = iris("import-checkpoint", file, tmp_path / "run", "--preset", "tiny")
     assert ran.code == 1 and "not a reverter for 64 pixels" in ran.err
-    import_checkpoint(file, tmp_path / "ours.pt", ImportOptions(GRID))
-    ran = iris("import-checkpoint", tmp_path / "ours.pt", tmp_path / "run", "--preset", "tiny")
+    import_checkpoint(file, tmp_path / "imported.pt", ImportOptions(GRID))
+    ran = iris("import-checkpoint", tmp_path / "imported.pt", tmp_path / "run", "--preset", "tiny")
     assert ran.code == 2 and "already" in ran.err
 
 
-def test_the_papers_own_size_is_taken(tmp_path: Path) -> None:
+def test_the_size_of_the_paper_is_imported(tmp_path: Path) -> None:
     weights = {k: v for k, v in Reverter(512, "temperature").state_dict().items() if k not in UNITS}
     torch.save({**weights, **{n: torch.tensor(v) for n, v in UNITS.items()}}, tmp_path / "chp_31.pt")
-    made = import_checkpoint(tmp_path / "chp_31.pt", tmp_path / "ours.pt", ImportOptions(Grid()))
+    made = import_checkpoint(tmp_path / "chp_31.pt", tmp_path / "imported.pt", ImportOptions(Grid()))
     assert made.parameters == 14_339_641 and made.grid.lon_steps == GRID_PRESETS["paper"].lon_steps

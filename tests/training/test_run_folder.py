@@ -1,4 +1,4 @@
-"""A run's folder: what is kept of it, what is swept away, and what is never touched."""
+"""Which files of a run folder are kept, deleted, or never touched."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def steps(folder: RunFolder) -> list[int]:
     return sorted(int(path.stem[5:]) for path in folder.checkpoints.glob("step-*.pt"))
 
 
-def test_going_on_forgets_what_was_noted_later_and_a_line_that_was_cut_short(folder: RunFolder) -> None:
+def test_a_resumed_run_drops_later_metrics_and_a_truncated_line(folder: RunFolder) -> None:
     for step in (1, 2, 3):
         folder.log(step=step, loss=0.5)
     metrics = folder.path / "metrics.jsonl"
@@ -47,7 +47,7 @@ def test_going_on_forgets_what_was_noted_later_and_a_line_that_was_cut_short(fol
     assert json.loads(metrics.read_text().splitlines()[-1]) == {"step": 3, "loss": 0.4}
 
 
-def test_what_a_killed_process_left_half_written_is_swept_and_nothing_else(folder: RunFolder) -> None:
+def test_incomplete_files_of_a_killed_process_are_deleted_and_no_others(folder: RunFolder) -> None:
     folder.save(checkpoint(1))
     for name in (".step-000000002.pt.node.1.part", "notes.part"):
         (folder.checkpoints / name).touch()
@@ -55,7 +55,7 @@ def test_what_a_killed_process_left_half_written_is_swept_and_nothing_else(folde
     assert sorted(path.name for path in folder.checkpoints.iterdir()) == ["notes.part", "step-000000001.pt"]
 
 
-def test_the_newest_stay_and_later_ones_of_a_course_that_was_left_do_not(folder: RunFolder) -> None:
+def test_the_newest_checkpoints_are_kept_and_abandoned_later_ones_are_not(folder: RunFolder) -> None:
     for step in (1, 2, 3, 9):
         folder.save(checkpoint(step))
     assert steps(folder) == [3, 9]
@@ -64,7 +64,7 @@ def test_the_newest_stay_and_later_ones_of_a_course_that_was_left_do_not(folder:
 
 
 @pytest.mark.parametrize("links", [True, False])
-def test_the_best_is_a_file_of_its_own_with_or_without_links(
+def test_best_is_a_separate_file_with_or_without_hard_links(
     folder: RunFolder, monkeypatch: pytest.MonkeyPatch, links: bool
 ) -> None:
     def refuse(self: Path, target: Path) -> None:
@@ -82,19 +82,21 @@ def test_the_best_is_a_file_of_its_own_with_or_without_links(
     assert not list(folder.checkpoints.glob(".*"))
 
 
-def test_without_a_best_the_newest_whole_one_stands_in(folder: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_best_checkpoint_the_newest_complete_one_is_used(
+    folder: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(DataError, match="holds no checkpoint"):
         folder.best()
     for step in (1, 2):
         folder.save(checkpoint(step))
-    (folder.checkpoints / "step-000000002.pt").write_bytes(b"torn")
+    (folder.checkpoints / "step-000000002.pt").write_bytes(b"truncated")
     path, best = folder.best()
     assert (path.name, best.progress.step) == ("step-000000001.pt", 1)
     assert "ignoring a checkpoint" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("change", "says", "hint"),
+    ("change", "message", "hint"),
     [
         ({"version": VERSION + 1}, "reads up to", "install a newer release"),
         ({"format": "another"}, "is not a checkpoint of this program", "RUN/checkpoints"),
@@ -102,39 +104,39 @@ def test_without_a_best_the_newest_whole_one_stands_in(folder: RunFolder, capsys
         ({"colour": "red"}, "has not the contents of a checkpoint", "use an older one"),
     ],
 )
-def test_a_checkpoint_of_another_kind_or_of_the_future_is_told(
-    folder: RunFolder, change: dict[str, object], says: str, hint: str
+def test_a_checkpoint_of_another_format_or_a_newer_version_is_refused(
+    folder: RunFolder, change: dict[str, object], message: str, hint: str
 ) -> None:
     folder.save(checkpoint(1))
     path = folder.checkpoints / "step-000000001.pt"
     torch.save(torch.load(path, weights_only=True) | change, path)
-    with pytest.raises(DataError, match=says) as caught:
+    with pytest.raises(DataError, match=message) as caught:
         load(path)
     assert hint in str(caught.value.hint) and "\n" not in caught.value.message
     with pytest.raises(DataError, match=r"checkpoint .*none\.pt does not exist"):
         load(folder.checkpoints / "none.pt")
 
 
-def test_weights_that_do_not_fit_their_own_table_are_told() -> None:
-    torn = replace(checkpoint(1), reverter=Reverter(32).table())
+def test_weights_that_do_not_fit_the_network_are_refused() -> None:
+    mixed = replace(checkpoint(1), reverter=Reverter(32).table())
     with pytest.raises(DataError, match="belong to another network"):
-        torn.make_reverter()
+        mixed.make_reverter()
 
 
-def test_the_best_of_the_course_that_is_gone_on_with_is_found_among_the_steps(folder: RunFolder) -> None:
+def test_the_best_checkpoint_of_a_resumed_run_is_found_among_the_steps(folder: RunFolder) -> None:
     folder.save(checkpoint(1, 1, 0), best=True)
     folder.save(checkpoint(2, 2, 1), best=True)
     folder.keep_best_of(load(folder.checkpoints / "step-000000001.pt"))
     assert folder.best()[1].progress.step == 1
-    folder.keep_best_of(checkpoint(7, 7, 6))  # nowhere: it stands in for its best
+    folder.keep_best_of(checkpoint(7, 7, 6))  # its best no longer exists
     assert folder.best()[1].progress.step == 7
-    folder.keep_best_of(checkpoint(8))  # has none
+    folder.keep_best_of(checkpoint(8))  # has no best
     assert folder.best()[1].progress.step == 7
 
 
-def test_a_folder_is_prepared_once_gone_on_with_or_replaced_but_never_mixed_up(tmp_path: Path) -> None:
+def test_a_run_folder_is_created_resumed_or_replaced(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
-    folder.prepare(resume=True, overwrite=False)  # nothing there yet: it begins
+    folder.prepare(resume=True, overwrite=False)  # there is nothing to resume yet
     with pytest.raises(UsageError, match="exists"):
         folder.prepare(resume=False, overwrite=False)
     with pytest.raises(UsageError, match="either resumed or replaced"):
@@ -152,7 +154,7 @@ def test_a_folder_is_prepared_once_gone_on_with_or_replaced_but_never_mixed_up(t
 
 
 @pytest.mark.parametrize("config", [None, "epochs = 3\n", "epochs ="])
-def test_what_is_not_a_run_s_is_not_replaced(tmp_path: Path, config: str | None) -> None:
+def test_files_that_do_not_belong_to_a_run_are_not_replaced(tmp_path: Path, config: str | None) -> None:
     (tmp_path / "metrics.jsonl").write_text("mine")
     if config is not None:
         (tmp_path / "config.toml").write_text(config)
@@ -161,7 +163,7 @@ def test_what_is_not_a_run_s_is_not_replaced(tmp_path: Path, config: str | None)
     assert (tmp_path / "metrics.jsonl").read_text() == "mine"
 
 
-def test_members_are_folders_that_are_numbered_and_a_larger_ensemble_is_not_overwritten(tmp_path: Path) -> None:
+def test_members_are_numbered_folders_and_a_larger_ensemble_is_not_overwritten(tmp_path: Path) -> None:
     assert member_folders(tmp_path) == [tmp_path]
     for number in (2, 1, 10):
         (tmp_path / f"member-{number:02d}").mkdir()
@@ -177,7 +179,7 @@ def test_members_are_folders_that_are_numbered_and_a_larger_ensemble_is_not_over
         check_room_for_members(tmp_path / "single", 3)
 
 
-def test_a_line_of_the_metrics_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_a_line_of_metrics_is_written_completely_or_not_at_all(tmp_path: Path) -> None:
     resource = pytest.importorskip("resource")
     folder = RunFolder(tmp_path)
     folder.log(step=1, loss=0.5)
