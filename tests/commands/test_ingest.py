@@ -68,8 +68,8 @@ def test_snapshots_become_a_data_set_that_preobserve_reads(
 ) -> None:
     ran = iris("ingest", snapshot, second, tmp_path / "standard", *TINY, "--json")
     assert ran.code == 0, ran.err
-    told = json.loads(ran.out)
-    assert told["tensors"] == 4 and told["complete"] and len(told["galaxies"]) == 2
+    result = json.loads(ran.out)
+    assert result["tensors"] == 4 and result["complete"] and len(result["galaxies"]) == 2
     dataset = StandardDataset.open(tmp_path / "standard")
     assert len(set(dataset.sources)) == 2 and dataset.sources[0] == dataset.sources[1]
     assert [entry.view_deg for entry in dataset.entries] == [0.0, 180.0, 0.0, 180.0]
@@ -265,8 +265,8 @@ def test_a_centre_that_is_not_where_the_gas_is_is_warned_about(iris: Iris, tmp_p
     assert ran.code == 0 and "from the centre of the box" in ran.err and "--centre" in ran.err
     ran = iris("ingest", path, tmp_path / "mass", *TINY, "--centre", "mass")
     assert ran.code == 0 and "centre of the box" not in ran.err
-    (told,) = json.loads((tmp_path / "mass/standard.json").read_text())["origin"]["snapshots"]
-    assert told["centre"] == pytest.approx([40.0, 1000.0, 1960.0], abs=20.0)
+    (result,) = json.loads((tmp_path / "mass/standard.json").read_text())["origin"]["snapshots"]
+    assert result["centre"] == pytest.approx([40.0, 1000.0, 1960.0], abs=20.0)
     assert iris("ingest", path, tmp_path / "given", *TINY, "--centre", "40,1000,1960").code == 0
 
 

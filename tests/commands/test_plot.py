@@ -71,8 +71,8 @@ def test_a_file_says_how_figures_look_and_flags_win(
         'colours = "magma"\nhigh = 5.0\nstyle = "mnras"\ntitle = ""\norbits = ["walker"]\n'
     )
     words = (shards, "-o", tmp_path / "a.png", "--config", tmp_path / "paper.toml")
-    told = json.loads(iris("plot", "lv", *words, "--json").out)
-    assert told == {"figure": str(tmp_path / "a.png"), "shows": "an l-v image"}
+    result = json.loads(iris("plot", "lv", *words, "--json").out)
+    assert result == {"figure": str(tmp_path / "a.png"), "shows": "an l-v image"}
     assert iris("plot", "lv", *words, "--colours", "gray", "--low", 1, "--title", "mine").code == 0
     assert iris("plot", "spectrum", *words).code == 0, "it has no colours, and takes what it has"
     (by_file, by_flags) = (figure.axes[0] for figure in drawn[:2])

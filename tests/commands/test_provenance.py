@@ -105,10 +105,10 @@ def test_fits_files_say_it_in_their_history(iris: Iris, made: Path, tmp_path: Pa
     for words, (name, key) in zip((observe, revert, regrid), keys.items(), strict=True):
         ran = iris(*words, *(("--moments",) if name == "seen.fits" else ()))
         assert ran.code == 0, ran.err
-        told = words_of(fits.getheader(tmp_path / name))
+        history = words_of(fits.getheader(tmp_path / name))
         command = " ".join(["command: iris", *map(str, words)])
-        assert command.replace(" ", "") in told.replace(" ", ""), told  # a path may be longer than a card
-        assert f"software: iris {__version__}, python" in told and "torch" in told and key in told
+        assert command.replace(" ", "") in history.replace(" ", ""), history  # a path may be longer than a card
+        assert f"software: iris {__version__}, python" in history and "torch" in history and key in history
     assert "command: iris observe" in words_of(fits.getheader(tmp_path / "seen.mom1.fits"))
 
 
@@ -140,10 +140,10 @@ def test_figures_say_it_too_and_the_same_command_gives_the_same_bytes(
     out = tmp_path / f"lv{suffix}"
     words = ("plot", "lv", made / "shards", "--colours", "magma", "-o", out)
     assert iris(*words).code == 0
-    first, told = out.read_bytes(), text_in(out)
+    first, history = out.read_bytes(), text_in(out)
     for part in ("command: iris plot lv", "--colours magma", "software: iris"):
-        assert part in told, told
-    assert "written" not in told
+        assert part in history, history
+    assert "written" not in history
     assert iris(*words).code == 0 and out.read_bytes() == first
     preview, drawn = tmp_path / f"sample{suffix}", tmp_path / f"map{suffix}"
     assert iris("shards", "preview", made / "shards", "--out", preview).code == 0

@@ -47,15 +47,15 @@ def test_info_tells_counts_units_and_grid(iris: Callable, folder: Path) -> None:
 
 
 def test_info_for_machines_holds_what_info_for_people_shows(iris: Callable, folder: Path) -> None:
-    told = json.loads(iris("shards", "info", folder, "--json").out)
-    assert told["splits"]["train"] == {
+    result = json.loads(iris("shards", "info", folder, "--json").out)
+    assert result["splits"]["train"] == {
         "samples": 5,
         "shards": 3,
         "bytes": sum(p.stat().st_size for p in folder.glob("train-*.tar")),
     }
-    assert told["arrays"]["density"]["attributes"]["unit"] == "solMass / pc3"
-    assert told["statistics"]["train"]["observation"]["max"] == 10.0
-    assert told["attributes"]["grid"]["v_steps"] == 64
+    assert result["arrays"]["density"]["attributes"]["unit"] == "solMass / pc3"
+    assert result["statistics"]["train"]["observation"]["max"] == 10.0
+    assert result["attributes"]["grid"]["v_steps"] == 64
 
 
 def test_a_sound_set_verifies_with_code_0_and_a_damaged_one_with_code_3(iris: Callable, folder: Path) -> None:
@@ -65,9 +65,9 @@ def test_a_sound_set_verifies_with_code_0_and_a_damaged_one_with_code_3(iris: Ca
     ran = iris("shards", "verify", folder)
     assert ran.code == 3
     assert "fault: train-000001.tar: sample g2: observation: its checksum does not match" in ran.out
-    told = json.loads(iris("shards", "verify", folder, "--json").out)
-    assert not told["sound"]
-    assert told["faults"][0]["key"] == "g2"
+    result = json.loads(iris("shards", "verify", folder, "--json").out)
+    assert not result["sound"]
+    assert result["faults"][0]["key"] == "g2"
 
 
 def test_repair_rebuilds_a_lost_index(iris: Callable, folder: Path) -> None:
