@@ -108,10 +108,10 @@ def test_fits_files_have_it_in_their_history(iris: Iris, made: Path, tmp_path: P
     for words, (name, key) in zip((observe, revert, regrid), keys.items(), strict=True):
         ran = iris(*words, *(("--moments",) if name == "seen.fits" else ()))
         assert ran.code == 0, ran.err
-        result = words_of(fits.getheader(tmp_path / name))
+        history = words_of(fits.getheader(tmp_path / name))
         command = " ".join(["command: iris", *map(str, words)])
-        assert command.replace(" ", "") in result.replace(" ", ""), result  # a path may be longer than a card
-        assert f"software: iris {__version__}, python" in result and "torch" in result and key in result
+        assert command.replace(" ", "") in history.replace(" ", ""), history  # a path may be longer than a card
+        assert f"software: iris {__version__}, python" in history and "torch" in history and key in history
     assert "command: iris observe" in words_of(fits.getheader(tmp_path / "seen.mom1.fits"))
 
 
@@ -143,10 +143,10 @@ def test_figures_have_it_and_the_same_command_gives_the_same_bytes(
     out = tmp_path / f"lv{suffix}"
     words = ("plot", "lv", made / "shards", "--colours", "magma", "-o", out)
     assert iris(*words).code == 0
-    first, result = out.read_bytes(), text_in(out)
+    first, history = out.read_bytes(), text_in(out)
     for part in ("command: iris plot lv", "--colours magma", "software: iris"):
-        assert part in result, result
-    assert "written" not in result
+        assert part in history, history
+    assert "written" not in history
     assert iris(*words).code == 0 and out.read_bytes() == first
     preview, drawn = tmp_path / f"sample{suffix}", tmp_path / f"map{suffix}"
     assert iris("shards", "preview", made / "shards", "--out", preview).code == 0
