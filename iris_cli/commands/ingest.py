@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from iris_cli.commands import options, provenance
-from iris_cli.commands.mock import Preset
+from iris_cli.commands.mock import preset_option
 from iris_cli.config.grid import grid_preset
 from iris_cli.config.ingest import IngestConfig
 from iris_cli.config.toml import to_dict
@@ -28,7 +28,7 @@ def ingest(
     ],
     out: Annotated[Path, typer.Argument(help="Folder of the standard data set to write.")],
     *,
-    preset: Annotated[str | None, Preset] = None,
+    preset: Annotated[str | None, preset_option("small")] = None,
     foreground: Annotated[
         bool, typer.Option("--foreground", help="The gas at 6000 to 7500 pc instead of the centre: litter.")
     ] = False,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 #: Making a galaxy holds so many times its tensor in memory, mostly double-precision fields.
 TENSORS_HELD = 15
 
-Preset = typer.Option("--preset", metavar=f"[{'|'.join(GRID_PRESETS)}]", help="Size of the grid.")
+
+def preset_option(unset: str = "") -> Any:
+    """`unset` is printed as the default of an option that has none."""
+    note = f"  [default: {unset}]" if unset else ""
+    return typer.Option("--preset", metavar=f"[{'|'.join(GRID_PRESETS)}]", help=f"Size of the grid.{note}")
 
 
 @options.command
@@ -32,7 +36,7 @@ def mock(
         int, typer.Option("--views", "-m", min=1, help="Number of directions from which each galaxy is observed.")
     ] = 1,
     seed: options.Seed = 0,
-    preset: Annotated[str, Preset] = "tiny",
+    preset: Annotated[str, preset_option()] = "tiny",
     foreground: Annotated[
         bool, typer.Option("--foreground", help="Spiral-arm gas in front of the Galactic Centre instead: litter.")
     ] = False,

@@ -113,7 +113,7 @@ class TrainConfig:
         "paper", "Network: that of the paper, or columns (a U-Net).", "--network", known=("paper", "columns")
     )
     physical_loss: str = setting("ScaledDensityLoss", "Name of a PhysicalLoss.")
-    density_normalization_kg_m3: float = setting(1e-19, "Density that is 1 in the loss.", above=0)
+    density_normalization_kg_m3: float = setting(1e-19, "Density by which the loss divides residuals.", above=0)
     precision: str = of_network(
         "fp32",
         "Precision of the network in training; weights and metrics are float32.",

@@ -130,6 +130,7 @@ def test_ranks_share_the_job_and_the_last_writes_the_index(
     assert bytes_of(tmp_path / "one") == bytes_of(tmp_path / "shared")
 
 
+@pytest.mark.slow
 def test_two_ranks_at_once_make_the_set_of_one(snapshot: Path, second: Path, tmp_path: Path, iris: Iris) -> None:
     assert iris("ingest", snapshot, second, tmp_path / "one", *TINY).code == 0
     command = [
