@@ -60,9 +60,9 @@ class Source(Protocol):
 class Draws:
     """Which samples one rank reads for each step: an order of `numbers`, and the rank's share of every global step.
 
-    `numbers` are the samples to choose from, ascending if they are shuffled; `sizes` are the samples of each shard of
-    the whole set, which are mixed in windows of `window` shards. Rank, batch and threads do not change which samples a
-    global step holds.
+    `numbers` are the samples to choose from, ascending if they are shuffled; `sizes` are the numbers of samples in all
+    shards of the set. Samples are mixed within windows of `window` shards. Ranks, batch and threads do not change
+    which samples a global step holds, as long as batch x world stays the same.
     """
 
     numbers: Numbers
@@ -95,7 +95,7 @@ class Draws:
         return EpochPlan(self.count, self.share(position))
 
     def order(self, epoch: int) -> Numbers:
-        """(count,) the sample number at each position of an epoch."""
+        """The sample number at each position of an epoch, (count,)."""
         sizes = np.diff(np.searchsorted(self.numbers, np.cumsum([0, *self.sizes])))
         order = epoch_order(sizes[sizes > 0], self.seed, epoch, window=self.window, shuffle=self.shuffle)
         return self.numbers[order]

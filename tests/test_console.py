@@ -1,4 +1,4 @@
-"""Progress and messages: on a terminal, in a log, and when nobody listens."""
+"""Progress and messages: on a terminal, in a log, and on closed streams."""
 
 from __future__ import annotations
 
@@ -60,19 +60,21 @@ def test_the_rate_is_that_of_the_last_lines_not_of_what_a_resumed_job_kept(monke
     assert said[-1] == "observing 1100/2000, 1/s, 0:15:00 left"
 
 
-def test_a_pace_that_is_no_number_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_interval_that_is_not_a_number_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IRIS_LOG_EVERY", "often")
     with pytest.raises(UsageError, match="IRIS_LOG_EVERY = 'often'"):
         console.seconds_between_lines()
 
 
-def test_work_goes_on_when_nobody_reads_its_log_any_more() -> None:
+def test_work_continues_when_its_log_is_no_longer_read() -> None:
     code = f"import os, sys\nr, w = os.pipe()\nos.dup2(w, 2)\nos.close(r); os.close(w)\n{SLOW}\nprint('done')"
     ran = run(code, IRIS_LOG_EVERY="0.1")
     assert ran.stdout == "done\n"
 
 
-def test_detail_is_for_those_who_asked(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_details_are_printed_with_verbose_only(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("IRIS_VERBOSE", raising=False)
     console.detail("the third shard is kept")
     monkeypatch.setenv("IRIS_VERBOSE", "1")
@@ -136,5 +138,5 @@ def test_a_dumb_terminal_gets_lines_and_no_colour_no_colours() -> None:
         ((24, "galaxy", "galaxies"), "24 galaxies"),
     ],
 )
-def test_one_is_a_singular(words: tuple, said: str) -> None:
+def test_plurals(words: tuple, said: str) -> None:
     assert console.plural(*words) == said

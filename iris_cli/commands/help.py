@@ -1,7 +1,7 @@
 """`--help` as plain text: options and commands in groups, examples at the end.
 
-typer's own groups need rich, which doubles the time that a help page takes and leaves an option's help a quarter of an
-80-column line.
+typer's own groups need rich, which adds half to the time that a help page takes and leaves an option's help a quarter
+of an 80-column line.
 """
 
 from __future__ import annotations

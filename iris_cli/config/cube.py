@@ -6,66 +6,53 @@ from dataclasses import dataclass
 
 from iris_cli.config.grid import Grid
 from iris_cli.config.preobserve import LATITUDE_REDUCTIONS
-from iris_cli.config.setting import check, setting, table
+from iris_cli.config.setting import check, panel, setting, table
 
 CONVENTIONS = ("radio", "optical", "relativistic")
-PANEL = "How cubes are read"
+of_cubes = panel("How cubes are read")
 
 
 @dataclass(frozen=True)
 class CubeConfig:
     """A value that is left out is read from the header of the cube."""
 
-    unit: str | None = setting(
-        None,
-        "Unit of the values, where BUNIT is missing or wrong: K, mK, Jy/beam, Jy/sr, MJy/sr.",
-        "--unit",
-        panel=PANEL,
+    unit: str | None = of_cubes(
+        None, "Unit of the values, where BUNIT is missing or wrong: K, mK, Jy/beam, Jy/sr, MJy/sr.", "--unit"
     )
-    rest_frequency_GHz: float | None = setting(
-        None,
-        "Rest frequency of the line, where RESTFRQ is missing or wrong.",
-        "--rest-frequency-ghz",
-        above=0,
-        panel=PANEL,
+    rest_frequency_GHz: float | None = of_cubes(
+        None, "Rest frequency of the line, where RESTFRQ is missing or wrong.", "--rest-frequency-ghz", above=0
     )
-    beam_arcsec: float | None = setting(
-        None, "FWHM of a round beam, where BMAJ is missing or wrong.", "--beam-arcsec", above=0, panel=PANEL
+    beam_arcsec: float | None = of_cubes(
+        None, "FWHM of a round beam, where BMAJ is missing or wrong.", "--beam-arcsec", above=0
     )
-    velocity_convention: str | None = setting(
-        None, "Velocity convention, where CTYPE is wrong.", "--velocity-convention", choices=CONVENTIONS, panel=PANEL
+    velocity_convention: str | None = of_cubes(
+        None, "Velocity convention, where CTYPE is wrong.", "--velocity-convention", choices=CONVENTIONS
     )
-    spectral_unit: str | None = setting(
-        None,
-        "Unit of the spectral axis, where CUNIT is missing: km/s, m/s, Hz, GHz, ...",
-        "--spectral-unit",
-        panel=PANEL,
+    spectral_unit: str | None = of_cubes(
+        None, "Unit of the spectral axis, where CUNIT is missing: km/s, m/s, Hz, GHz, ...", "--spectral-unit"
     )
-    velocity_shift_km_s: float | None = setting(
-        None, "Added to the velocities of the cube, to bring them to the LSR.", "--velocity-shift", panel=PANEL
+    velocity_shift_km_s: float | None = of_cubes(
+        None, "Added to the velocities of the cube, to bring them to the LSR.", "--velocity-shift"
     )
-    efficiency: float | None = setting(
+    efficiency: float | None = of_cubes(
         None,
         "Main-beam efficiency; antenna temperatures are divided by it.",
         "--efficiency",
         above=0,
         most=1,
         hint="give a fraction: 0.75",
-        panel=PANEL,
     )
-    centre_lon_deg: float = setting(
-        0.0, "Galactic longitude that becomes longitude 0 of the model.", "--centre-lon", panel=PANEL
+    centre_lon_deg: float = of_cubes(0.0, "Galactic longitude that becomes longitude 0 of the model.", "--centre-lon")
+    centre_lat_deg: float = of_cubes(
+        0.0, "Galactic latitude that becomes latitude 0 of the model.", "--centre-lat", least=-90, most=90
     )
-    centre_lat_deg: float = setting(
-        0.0, "Galactic latitude that becomes latitude 0 of the model.", "--centre-lat", least=-90, most=90, panel=PANEL
+    hdu: int | None = of_cubes(
+        None, "Number of the HDU.", "--hdu", least=0, unset="the first with an image of three axes"
     )
-    hdu: int | None = setting(
-        None, "Number of the HDU.", "--hdu", least=0, unset="the first with an image of three axes", panel=PANEL
+    min_coverage: float = of_cubes(
+        0.1, "Stop if the cubes fill a smaller share of the image.", "--min-coverage", least=0, most=1
     )
-    min_coverage: float = setting(
-        0.1, "Stop if the cubes fill a smaller share of the image.", "--min-coverage", least=0, most=1, panel=PANEL
-    )
-    memory_GiB: float = setting(2.0, "Working memory.", "--memory", above=0, panel=PANEL)
+    memory_GiB: float = of_cubes(2.0, "Working memory.", "--memory", above=0)
 
     def __post_init__(self) -> None:
         check(self, "cube: ")

@@ -6,12 +6,13 @@ import math
 from dataclasses import dataclass
 
 from iris_cli.config.grid import GRID_PRESETS, Grid
-from iris_cli.config.setting import Range, check, interval, read_words, setting, table
+from iris_cli.config.setting import Range, check, interval, panel, read_words, setting, table
 from iris_cli.errors import UsageError
 
 SPINS = ("auto", "clockwise", "anticlockwise", "align")
 FORMULAS = ("none", "cmz")
-VIEWS, GAS, UNITS = "Views and perturbations", "Gas", "Units of the snapshot"
+of_views, of_gas, of_units = panel("Views and perturbations"), panel("Gas"), panel("Units of the snapshot")
+views_interval = panel("Views and perturbations", interval)
 FROM_FILE = "from the snapshot"
 
 
@@ -19,82 +20,62 @@ FROM_FILE = "from the snapshot"
 class IngestConfig:
     """Intervals are [low, high] of a uniform draw, per snapshot; jitters are drawn per view. See docs/ingest.md."""
 
-    views: int = setting(
-        64, "Number of directions from which each galaxy is observed.", "--views", least=1, panel=VIEWS
-    )
+    views: int = of_views(64, "Number of directions from which each galaxy is observed.", "--views", least=1)
     seed: int = setting(0, "Seed; the same seed gives the same bytes.", "--seed", least=0)
-    first_view_deg: Range = interval(0.0, 0.0, "Azimuth of the first view.", "--first-view-deg", panel=VIEWS)
-    scale: Range = interval(
-        1.0, 1.0, "Factor of lengths and velocities; densities stay.", "--scale", above=0, panel=VIEWS
+    first_view_deg: Range = views_interval(0.0, 0.0, "Azimuth of the first view.", "--first-view-deg")
+    scale: Range = views_interval(1.0, 1.0, "Factor of lengths and velocities; densities stay.", "--scale", above=0)
+    density: Range = views_interval(1.0, 1.0, "Factor of densities.", "--density", above=0)
+    skew: Range = views_interval(1.0, 1.0, "Stretch in the plane, at constant area.", "--skew", above=0)
+    jitter_distance_pc: Range = views_interval(
+        0.0, 0.0, "Added to the distance of the centre, per view.", "--jitter-distance-pc"
     )
-    density: Range = interval(1.0, 1.0, "Factor of densities.", "--density", above=0, panel=VIEWS)
-    skew: Range = interval(1.0, 1.0, "Stretch in the plane, at constant area.", "--skew", above=0, panel=VIEWS)
-    jitter_distance_pc: Range = interval(
-        0.0, 0.0, "Added to the distance of the centre, per view.", "--jitter-distance-pc", panel=VIEWS
+    jitter_longitude_deg: Range = views_interval(
+        0.0, 0.0, "Longitude of the centre, per view.", "--jitter-longitude-deg"
     )
-    jitter_longitude_deg: Range = interval(
-        0.0, 0.0, "Longitude of the centre, per view.", "--jitter-longitude-deg", panel=VIEWS
-    )
-    spin: str = setting(
+    spin: str = of_views(
         "auto",
         "Rotation of the gas seen from +z; auto measures it, align also turns the axis to z.",
         "--spin",
         choices=SPINS,
-        panel=VIEWS,
     )
-    centre: str = setting(
-        "auto",
-        "Centre of the galaxy: auto, box, origin, mass, or x,y,z in the snapshot's unit of length.",
-        "--centre",
-        panel=VIEWS,
+    centre: str = of_views(
+        "auto", "Centre of the galaxy: auto, box, origin, mass, or x,y,z in the snapshot's unit of length.", "--centre"
     )
-    bulk_velocity: str = setting(
-        "none",
-        "Velocity that is subtracted from all cells: none, auto, or vx,vy,vz in km/s.",
-        "--bulk-velocity",
-        panel=VIEWS,
+    bulk_velocity: str = of_views(
+        "none", "Velocity that is subtracted from all cells: none, auto, or vx,vy,vz in km/s.", "--bulk-velocity"
     )
-    columns: tuple[str, ...] = setting(
+    columns: tuple[str, ...] = of_gas(
         ("H2", "H+", "CO"),
         "Species in the columns of ChemicalAbundances, in order.",
         "--columns",
         metavar="NAME,NAME...",
         read=read_words,
-        panel=GAS,
     )
-    h2_factor: float = setting(
-        1.0, "Factor of the snapshot's H2 column: 0.5 if it is 2 n(H2)/n_H.", "--h2-factor", above=0, panel=GAS
+    h2_factor: float = of_gas(
+        1.0, "Factor of the snapshot's H2 column: 0.5 if it is 2 n(H2)/n_H.", "--h2-factor", above=0
     )
-    x_H2: float | None = setting(None, "n(H2)/n_H of all gas.", "--x-h2", least=0, most=0.5, unset=FROM_FILE, panel=GAS)
-    x_H_plus: float | None = setting(
-        None, "n(H+)/n_H of all gas.", "--x-h-plus", least=0, most=1.2, unset=FROM_FILE, panel=GAS
+    x_H2: float | None = of_gas(None, "n(H2)/n_H of all gas.", "--x-h2", least=0, most=0.5, unset=FROM_FILE)
+    x_H_plus: float | None = of_gas(None, "n(H+)/n_H of all gas.", "--x-h-plus", least=0, most=1.2, unset=FROM_FILE)
+    x_CO: float | None = of_gas(
+        None, "n(CO)/n_H of all gas, e.g. 1.4e-4.", "--x-co", least=0, most=1e-2, unset=FROM_FILE
     )
-    x_CO: float | None = setting(
-        None, "n(CO)/n_H of all gas, e.g. 1.4e-4.", "--x-co", least=0, most=1e-2, unset=FROM_FILE, panel=GAS
+    temperature_K: float | None = of_gas(
+        None, "Temperature of all gas.", "--temperature", above=0, most=1e9, unset=FROM_FILE
     )
-    temperature_K: float | None = setting(
-        None, "Temperature of all gas.", "--temperature", above=0, most=1e9, unset=FROM_FILE, panel=GAS
+    dust_temperature_K: float | None = of_gas(
+        None, "Temperature of all dust, e.g. 20.", "--dust-temperature", least=0, most=1e4, unset=FROM_FILE
     )
-    dust_temperature_K: float | None = setting(
-        None, "Temperature of all dust, e.g. 20.", "--dust-temperature", least=0, most=1e4, unset=FROM_FILE, panel=GAS
+    zero_velocity: bool = of_gas(False, "Set all velocities to zero.", "--zero-velocity")
+    formulas: str = of_gas("none", "Formulas for fields that the snapshot lacks.", "--formulas", choices=FORMULAS)
+    drop_bad_cells: bool = of_gas(False, "Leave out cells with NaN or without density.", "--drop-bad-cells")
+    unit_length_cm: float | None = of_units(None, "Unit of length.", "--unit-length-cm", above=0, unset=FROM_FILE)
+    unit_mass_g: float | None = of_units(None, "Unit of mass.", "--unit-mass-g", above=0, unset=FROM_FILE)
+    unit_velocity_cm_s: float | None = of_units(
+        None, "Unit of velocity.", "--unit-velocity-cm-s", above=0, unset=FROM_FILE
     )
-    zero_velocity: bool = setting(False, "Set all velocities to zero.", "--zero-velocity", panel=GAS)
-    formulas: str = setting(
-        "none", "Formulas for fields that the snapshot lacks.", "--formulas", choices=FORMULAS, panel=GAS
-    )
-    drop_bad_cells: bool = setting(False, "Leave out cells with NaN or without density.", "--drop-bad-cells", panel=GAS)
-    unit_length_cm: float | None = setting(
-        None, "Unit of length.", "--unit-length-cm", above=0, unset=FROM_FILE, panel=UNITS
-    )
-    unit_mass_g: float | None = setting(None, "Unit of mass.", "--unit-mass-g", above=0, unset=FROM_FILE, panel=UNITS)
-    unit_velocity_cm_s: float | None = setting(
-        None, "Unit of velocity.", "--unit-velocity-cm-s", above=0, unset=FROM_FILE, panel=UNITS
-    )
-    hubble_param: float | None = setting(
-        None, "Hubble parameter h.", "--hubble-param", above=0, unset=FROM_FILE, panel=UNITS
-    )
-    cosmic_scale_factor: float | None = setting(
-        None, "Cosmic scale factor a.", "--cosmic-scale-factor", above=0, unset=FROM_FILE, panel=UNITS
+    hubble_param: float | None = of_units(None, "Hubble parameter h.", "--hubble-param", above=0, unset=FROM_FILE)
+    cosmic_scale_factor: float | None = of_units(
+        None, "Cosmic scale factor a.", "--cosmic-scale-factor", above=0, unset=FROM_FILE
     )
     grid: Grid = table(lambda: GRID_PRESETS["small"])
 

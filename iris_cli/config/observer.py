@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from iris_cli.config.setting import check, setting
+from iris_cli.config.setting import check, panel, setting
 from iris_cli.errors import UsageError
 
 POPULATIONS = ("lte", "non-lte", "lvg")
@@ -16,35 +16,29 @@ MASERS = ("exact", "clip")
 BRIGHTNESSES = ("rayleigh-jeans", "planck")
 BACKEND_NAMES = ("auto", "compiled", "torch", "reference")
 DEVICE_NAMES = ("auto", "cpu", "cuda")
-LINES, COMPUTING = "Lines and physics", "Computing"
+of_lines, of_computing = panel("Lines and physics"), panel("Computing")
 
 
 @dataclass(frozen=True)
 class LineConfig:
     """A spectral line of a built-in molecule or of a LAMDA file."""
 
-    molecule: str = setting(
+    molecule: str = of_lines(
         "13co",
         "12co, 13co, c18o, or the path of a LAMDA file; may be given several times.",
         "--molecule",
         metavar="<str>",
-        panel=LINES,
     )
-    transition: str = setting(
-        "2-1",
-        "Transition as `iris molecule` prints it, one for each molecule.",
-        "--transition",
-        metavar="<str>",
-        panel=LINES,
+    transition: str = of_lines(
+        "2-1", "Transition as `iris molecule` prints it, one for each molecule.", "--transition", metavar="<str>"
     )
-    tracer_per_CO: float | None = setting(
+    tracer_per_CO: float | None = of_lines(
         None,
         "n(molecule)/n(CO), one for each molecule.",
         "--tracer-per-co",
         metavar="<float>",
         least=0,
         unset="known for built-in molecules",
-        panel=LINES,
     )
     dust_opacity_m2_kg: float = setting(1e-3, "Dust opacity at the line, per kg of gas.", least=0)
 
@@ -57,55 +51,48 @@ class SyntheticConfig:
     """The lines, the gas physics, the telescope, and the means of computing."""
 
     lines: tuple[LineConfig, ...] = (LineConfig(),)
-    populations: str = setting(
+    populations: str = of_lines(
         "non-lte",
         "Level populations: lte, non-lte (optically thin), or lvg (photons trapped by the velocity gradient).",
         "--populations",
         choices=POPULATIONS,
-        panel=LINES,
     )
     pumping: bool = setting(True, "Let the background radiation excite the levels.")
     ortho_per_para: float = setting(3.0, "Ortho-to-para ratio of H2 as a collision partner.", least=0)
     velocity_gradient_km_s_pc: float = setting(1.0, 'Velocity gradient of the gas for populations = "lvg".', above=0)
-    regime: str = setting(
+    regime: str = of_lines(
         "thick",
         "Radiative transfer: thick is the whole equation, selective without the line's own opacity, thin without any.",
         "--regime",
         choices=REGIME_NAMES,
-        panel=LINES,
     )
     masers: str = setting("exact", 'Negative opacities: kept, or set to zero by "clip".', choices=MASERS)
     background_K: float = setting(2.73, "Temperature of the black body behind everything.", least=0)
     turbulence_km_s: float = setting(0.0, "Line width of a cell in addition to its thermal width.", least=0)
     in_cell_gradient: bool = setting(True, "Spread a line over the velocities between a cell and its neighbours.")
     temperature_ceiling_K: float = setting(5e4, "Gas hotter than this holds no tracer.", above=0)
-    beam_fwhm_arcsec: float = setting(
+    beam_fwhm_arcsec: float = of_lines(
         30.0,
         "FWHM of the Gaussian beam over longitude and latitude; 0 for a perfect telescope.",
         "--beam-arcsec",
         least=0,
-        panel=LINES,
     )
     brightness: str = setting("rayleigh-jeans", "Temperature scale.", choices=BRIGHTNESSES)
-    backend: str = setting(
+    backend: str = of_computing(
         "auto",
         "Backend of the synthetic observer, all with the same numbers; auto is torch on a GPU if there is one, else "
         "compiled.",
         "--backend",
         choices=BACKEND_NAMES,
-        panel=COMPUTING,
     )
     subsamples: int = setting(0, "Points in a velocity channel; 0 takes as many as the narrowest line needs.", least=0)
-    memory_GiB: float = setting(
-        4.0, "Working memory of the torch and reference backends.", "--memory", above=0, panel=COMPUTING
-    )
+    memory_GiB: float = of_computing(4.0, "Working memory of the torch and reference backends.", "--memory", above=0)
     threads: int = setting(0, "Number of threads; 0 takes as many as torch has.", least=0)
-    device: str = setting(
+    device: str = of_computing(
         "auto",
         "Device of the torch backend, and where auto looks for a GPU; auto is a GPU if there is one.",
         "--device",
         choices=DEVICE_NAMES,
-        panel=COMPUTING,
     )
 
     def __post_init__(self) -> None:

@@ -5,64 +5,54 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from iris_cli.config.observer import SyntheticConfig
-from iris_cli.config.setting import check, setting, table
+from iris_cli.config.setting import check, panel, table
 from iris_cli.errors import UsageError
 
 #: How single-precision numbers are stored, as shards.codec knows it.
 ENCODINGS = ("float32", "float16-scaled", "shuffle-zlib")
 LATITUDE_REDUCTIONS = ("mean", "max")
 OBSERVER_NAMES = ("synthetic", "simple")
-OBSERVING, SHARDS = "Observing", "Splits and shards"
+of_observing, of_shards = panel("Observing"), panel("Splits and shards")
 
 
 @dataclass(frozen=True)
 class PreobserveConfig:
     """The observer, its input, and the data set made of its pairs. Defaults: the IRIS paper's."""
 
-    observer: str = setting(
+    observer: str = of_observing(
         "synthetic",
         "synthetic observes a spectral line, simple the columns of gas at each velocity.",
         "--observer",
         choices=OBSERVER_NAMES,
-        panel=OBSERVING,
     )
-    latitude: str = setting(
-        "mean", "How the cube is reduced over latitude.", "--latitude", choices=LATITUDE_REDUCTIONS, panel=OBSERVING
+    latitude: str = of_observing(
+        "mean", "How the cube is reduced over latitude.", "--latitude", choices=LATITUDE_REDUCTIONS
     )
-    smooth_velocity: bool = setting(
-        True,
-        "Smooth velocities over neighbouring cells before observing.",
-        "--smooth-velocity/--no-smooth-velocity",
-        panel=OBSERVING,
+    smooth_velocity: bool = of_observing(
+        True, "Smooth velocities over neighbouring cells before observing.", "--smooth-velocity/--no-smooth-velocity"
     )
-    litter: bool = setting(
-        False, "Write observations only (litter), to be added to other observations.", "--litter", panel=OBSERVING
+    litter: bool = of_observing(
+        False, "Write observations only (litter), to be added to other observations.", "--litter"
     )
-    turn_over: bool = setting(
-        False, "l -> -l and b -> -b, which reverses the sense of rotation.", "--turn-over", panel=OBSERVING
-    )
-    validation_fraction: float = setting(
+    turn_over: bool = of_observing(False, "l -> -l and b -> -b, which reverses the sense of rotation.", "--turn-over")
+    validation_fraction: float = of_shards(
         0.2,
         "Share of the sources for validation; all views of a galaxy fall into one split.",
         "--validation-fraction",
         least=0,
-        panel=SHARDS,
     )
-    test_fraction: float = setting(
-        0.0, "Share of the sources kept for `iris test`.", "--test-fraction", least=0, panel=SHARDS
+    test_fraction: float = of_shards(0.0, "Share of the sources kept for `iris test`.", "--test-fraction", least=0)
+    split_seed: int = of_shards(0, "Seed of the choice of sources for each split.", "--split-seed")
+    samples_per_shard: int = of_shards(256, "Pairs in a tar file.", "--samples-per-shard", least=1)
+    encoding: str = of_shards(
+        "float32", "How arrays are stored; see docs/shard_format.md.", "--encoding", choices=ENCODINGS
     )
-    split_seed: int = setting(0, "Seed of the choice of sources for each split.", "--split-seed", panel=SHARDS)
-    samples_per_shard: int = setting(256, "Pairs in a tar file.", "--samples-per-shard", least=1, panel=SHARDS)
-    encoding: str = setting(
-        "float32", "How arrays are stored; see docs/shard_format.md.", "--encoding", choices=ENCODINGS, panel=SHARDS
-    )
-    views_per_source: int | None = setting(
+    views_per_source: int | None = of_shards(
         None,
         "Of data sets of the paper's code: number of successive tensors that show one galaxy.",
         "--views-per-source",
         least=1,
         unset="as the data set states it",
-        panel=SHARDS,
     )
     synthetic: SyntheticConfig = table(
         SyntheticConfig, 'The lines and the telescope of observer = "synthetic".', flags=("backend", "device")

@@ -11,6 +11,7 @@ import math
 import numbers
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields
+from functools import partial
 from typing import Any
 
 from iris_cli.errors import UsageError, nearest
@@ -117,6 +118,11 @@ class Setting:
 def setting(default: Any, help: str = "", *flags: str, **about: Any) -> Any:
     """A field of a configuration; `about` are the other fields of `Setting`."""
     return field(default=default, metadata={"setting": Setting(help, flags, **about)})
+
+
+def panel(name: str, declare: Callable[..., Any] = setting) -> Callable[..., Any]:
+    """`setting` or `interval` for fields whose options `--help` lists under this heading."""
+    return partial(declare, panel=name)
 
 
 def table(make: Callable[[], Any], help: str = "", flags: tuple[str, ...] | None = None) -> Any:

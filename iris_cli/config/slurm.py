@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from iris_cli.config.setting import check, setting
+from iris_cli.config.setting import check, panel
 from iris_cli.errors import UsageError
 
 #: Durations of sbatch: minutes, m:ss, h:mm:ss, d-h, d-h:mm, d-h:mm:ss; and its words for no limit.
 _TIME = re.compile(r"(?:(\d+)-(\d+)(?::(\d+))?(?::(\d+))?|(\d+)|(\d+):(\d+)|(\d+):(\d+):(\d+))")
 _ENDLESS = ("unlimited", "infinite")
 _MEMORY = re.compile(r"\d+[KMGT]?", re.I)
-PANEL = "Job"
+of_job = panel("Job")
 
 
 def seconds(time: str) -> float:
@@ -30,38 +30,23 @@ def seconds(time: str) -> float:
 class SlurmConfig:
     """Values that are left out depend on the job: `iris slurm preobserve` requests no GPU, `iris slurm train` one."""
 
-    partition: str = setting("", "Queue.", "--partition", "-p", panel=PANEL)
-    account: str = setting("", "Account that is charged.", "--account", "-A", panel=PANEL)
-    time: str | None = setting(
-        None,
-        "Time limit of one start, h:mm:ss; a job continues after it.",
-        "--time",
-        "-t",
-        unset="24 h; test: 4 h",
-        panel=PANEL,
+    partition: str = of_job("", "Queue.", "--partition", "-p")
+    account: str = of_job("", "Account that is charged.", "--account", "-A")
+    time: str | None = of_job(
+        None, "Time limit of one start, h:mm:ss; a job continues after it.", "--time", "-t", unset="24 h; test: 4 h"
     )
-    cpus: int | None = setting(
-        None, "Cores of each node.", "--cpus", least=1, unset="4; training and test: 8", panel=PANEL
-    )
-    memory: str = setting("", "Memory of each node, e.g. 32G.", "--mem", panel=PANEL)
-    array: int = setting(8, "Tasks that share the work of `iris slurm preobserve`.", "--array", least=1, panel=PANEL)
-    at_once: int = setting(
-        0, "Tasks that run at the same time; 0: as many as the cluster allows.", "--at-once", least=0, panel=PANEL
-    )
-    nodes: int = setting(
-        1, "Nodes of a training or a test; torchrun joins their ranks.", "--nodes", least=1, panel=PANEL
-    )
-    gpus_per_node: int = setting(1, "GPUs of each node.", "--gpus", least=0, panel=PANEL)
-    ranks_per_node: int | None = setting(
-        None, "Ranks of each node.", "--ranks", least=1, unset="one for each GPU", panel=PANEL
-    )
-    name: str | None = setting(None, "Name of the job.", "--name", unset="iris-COMMAND", panel=PANEL)
-    log: str = setting("", "Log file, appended to; its folder must exist.", "--log", unset="NAME-ID.log", panel=PANEL)
-    lead_s: int = setting(
-        120, "Seconds before the time limit at which the job saves and stops.", "--lead", least=10, panel=PANEL
-    )
-    sbatch: tuple[str, ...] = setting(
-        (), "Further option of sbatch, e.g. --sbatch=--qos=long; may be given several times.", "--sbatch", panel=PANEL
+    cpus: int | None = of_job(None, "Cores of each node.", "--cpus", least=1, unset="4; training and test: 8")
+    memory: str = of_job("", "Memory of each node, e.g. 32G.", "--mem")
+    array: int = of_job(8, "Tasks that share the work of `iris slurm preobserve`.", "--array", least=1)
+    at_once: int = of_job(0, "Tasks that run at the same time; 0: as many as the cluster allows.", "--at-once", least=0)
+    nodes: int = of_job(1, "Nodes of a training or a test; torchrun joins their ranks.", "--nodes", least=1)
+    gpus_per_node: int = of_job(1, "GPUs of each node.", "--gpus", least=0)
+    ranks_per_node: int | None = of_job(None, "Ranks of each node.", "--ranks", least=1, unset="one for each GPU")
+    name: str | None = of_job(None, "Name of the job.", "--name", unset="iris-COMMAND")
+    log: str = of_job("", "Log file, appended to; its folder must exist.", "--log", unset="NAME-ID.log")
+    lead_s: int = of_job(120, "Seconds before the time limit at which the job saves and stops.", "--lead", least=10)
+    sbatch: tuple[str, ...] = of_job(
+        (), "Further option of sbatch, e.g. --sbatch=--qos=long; may be given several times.", "--sbatch"
     )
 
     def __post_init__(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from iris_cli.config.setting import check, read_words, setting, table
+from iris_cli.config.setting import check, panel, read_words, setting, table
 from iris_cli.errors import UsageError
 
 #: Galactic CO-to-mass factor, M_sun pc^-2 (K km/s)^-1, helium included (Bolatto, Wolfire & Leroy 2013, their alpha_CO).
@@ -14,7 +14,8 @@ MASS_PER_K_KM_S = 4.35
 #: Files of a run folder.
 CONFIG, METRICS, CHECKPOINTS, BEST = "config.toml", "metrics.jsonl", "checkpoints", "best.pt"
 
-DATA, NETWORK, OPTIMIZATION, SAVING = "Data, litter and noise", "Network", "Optimization", "Checkpoints and log"
+of_data, of_network = panel("Data, litter and noise"), panel("Network")
+of_optimization, of_saving = panel("Optimization"), panel("Checkpoints and log")
 
 
 def read_path(text: str) -> str:
@@ -26,22 +27,20 @@ def read_path(text: str) -> str:
 class Noise:
     """Gaussian noise of the cube that the observed image was made from (IRIS paper: mean 0 K, sigma 1 K, with fade)."""
 
-    sigma_K: float = setting(0.0, "Noise of the cube per voxel.", "--noise-sigma-k", least=0, panel=DATA)
+    sigma_K: float = of_data(0.0, "Noise of the cube per voxel.", "--noise-sigma-k", least=0)
     mean_K: float = setting(0.0, "Mean of the noise.")
-    fade: bool = setting(
+    fade: bool = of_data(
         True,
         "Scale the noise of each sample by a factor drawn from U(0, 1), so that the network meets all signal-to-noise "
         "ratios.",
         "--fade/--no-fade",
-        panel=DATA,
     )
-    observed_per_K: float | None = setting(
+    observed_per_K: float | None = of_data(
         None,
         "Observation units per kelvin of noise.",
         "--noise-observed-per-k",
         above=0,
         unset=f"1 for a temperature, {MASS_PER_K_KM_S} Msun/pc^2 per K km/s for a v_density",
-        panel=DATA,
     )
     beam_fwhm_arcsec: float = setting(
         0.0, "FWHM of the beam that correlates the noise in longitude and latitude; 0: pixels are independent.", least=0
@@ -59,8 +58,8 @@ class Noise:
 class OptimizerConfig:
     """The optimizer and its parameters."""
 
-    name: str = setting("adam", "Optimizer.", "--optimizer", known=("adam", "adamw", "sgd"), panel=OPTIMIZATION)
-    learning_rate: float = setting(1e-3, "Learning rate.", "--learning-rate", above=0, panel=OPTIMIZATION)
+    name: str = of_optimization("adam", "Optimizer.", "--optimizer", known=("adam", "adamw", "sgd"))
+    learning_rate: float = of_optimization(1e-3, "Learning rate.", "--learning-rate", above=0)
     weight_decay: float = setting(0.0, "Weight decay.", least=0)
     momentum: float = setting(0.9, "Momentum of SGD, or first beta of Adam and AdamW.", least=0, below=1)
 
@@ -72,12 +71,8 @@ class OptimizerConfig:
 class ScheduleConfig:
     """The learning-rate schedule. Default: the paper's three halvings."""
 
-    name: str = setting(
-        "halvings",
-        "Learning-rate schedule.",
-        "--schedule",
-        known=("halvings", "cosine", "constant"),
-        panel=OPTIMIZATION,
+    name: str = of_optimization(
+        "halvings", "Learning-rate schedule.", "--schedule", known=("halvings", "cosine", "constant")
     )
     warmup_epochs: float = setting(0.0, "Length of a linear warm-up.", least=0)
     halve_after_epochs: tuple[float, ...] = setting(
@@ -101,74 +96,58 @@ def read_signals(text: str) -> list[str]:
 class TrainConfig:
     """Everything that the numbers of a training depend on beside the data. Defaults: the IRIS paper's."""
 
-    validation_data_fraction: float = setting(
+    validation_data_fraction: float = of_data(
         0.2,
         "Share of the sources for validation, where the data set has no splits. (One with only a train split is not "
         "divided.)",
         "--validation-fraction",
         least=0,
         below=1,
-        panel=DATA,
     )
-    epochs: int = setting(32, "Passes over the training set.", "--epochs", "-e", least=1, panel=OPTIMIZATION)
-    batch_size: int = setting(8, "Samples in a batch, per process.", "--batch-size", "-b", least=1, panel=OPTIMIZATION)
-    batches_per_update: int = setting(
-        16, "Batches whose gradients make one optimizer step.", "--accumulate", "-a", least=1, panel=OPTIMIZATION
+    epochs: int = of_optimization(32, "Passes over the training set.", "--epochs", "-e", least=1)
+    batch_size: int = of_optimization(8, "Samples in a batch, per process.", "--batch-size", "-b", least=1)
+    batches_per_update: int = of_optimization(
+        16, "Batches whose gradients make one optimizer step.", "--accumulate", "-a", least=1
     )
-    network: str = setting(
-        "paper",
-        "Network: that of the paper, or columns (a U-Net).",
-        "--network",
-        known=("paper", "columns"),
-        panel=NETWORK,
+    network: str = of_network(
+        "paper", "Network: that of the paper, or columns (a U-Net).", "--network", known=("paper", "columns")
     )
     physical_loss: str = setting("ScaledDensityLoss", "Name of a PhysicalLoss.")
     density_normalization_kg_m3: float = setting(1e-19, "Density that is 1 in the loss.", above=0)
-    precision: str = setting(
+    precision: str = of_network(
         "fp32",
         "Precision of the network in training; weights and metrics are float32.",
         "--precision",
         choices=("fp32", "bf16", "fp16"),
-        panel=NETWORK,
     )
-    compile: bool = setting(
-        False, "Compile the network first (torch.compile): minutes once, then faster steps.", "--compile", panel=NETWORK
+    compile: bool = of_network(
+        False, "Compile the network first (torch.compile): minutes once, then faster steps.", "--compile"
     )
-    gradient_clip: float = setting(
-        0.0, "Gradients longer than this are shortened to it; 0: never.", "--grad-clip", least=0, panel=OPTIMIZATION
+    gradient_clip: float = of_optimization(
+        0.0, "Gradients longer than this are shortened to it; 0: never.", "--grad-clip", least=0
     )
-    ema_decay: float = setting(
+    ema_decay: float = of_optimization(
         0.0,
         "Decay of an exponential moving average of the weights, e.g. 0.999, which is validated, tested and used; "
         "0: none.",
         "--ema",
         least=0,
         below=1,
-        panel=OPTIMIZATION,
     )
-    patience_epochs: int = setting(
-        0,
-        "Stop after so many epochs without a better validation loss; 0: never.",
-        "--patience",
-        least=0,
-        panel=OPTIMIZATION,
+    patience_epochs: int = of_optimization(
+        0, "Stop after so many epochs without a better validation loss; 0: never.", "--patience", least=0
     )
-    on_nan: str = setting(
-        "stop", "At a step whose loss is not finite.", "--on-nan", choices=("stop", "skip"), panel=OPTIMIZATION
+    on_nan: str = of_optimization("stop", "At a step whose loss is not finite.", "--on-nan", choices=("stop", "skip"))
+    on_bad_sample: str = of_data(
+        "stop", "At a sample that cannot be read.", "--on-bad-sample", choices=("stop", "skip")
     )
-    on_bad_sample: str = setting(
-        "stop", "At a sample that cannot be read.", "--on-bad-sample", choices=("stop", "skip"), panel=DATA
-    )
-    max_bad: int = setting(
-        100, "Stop when more than this number of samples are skipped.", "--max-bad", least=0, panel=DATA
-    )
-    seed: int = setting(
+    max_bad: int = of_data(100, "Stop when more than this number of samples are skipped.", "--max-bad", least=0)
+    seed: int = of_optimization(
         0,
         "Seed of the initial weights, the order of the samples, noise and litter.",
         "--seed",
         least=0,
         most=(1 << 63) - 1,
-        panel=OPTIMIZATION,
     )
     split_seed: int = setting(
         0,
@@ -176,58 +155,47 @@ class TrainConfig:
         least=0,
         most=(1 << 63) - 1,
     )
-    checkpoint_every_steps: int = setting(
-        0,
-        "Optimizer steps between two checkpoints within an epoch; 0: at its end only.",
-        "--checkpoint-every",
-        least=0,
-        panel=SAVING,
+    checkpoint_every_steps: int = of_saving(
+        0, "Optimizer steps between two checkpoints within an epoch; 0: at its end only.", "--checkpoint-every", least=0
     )
-    checkpoint_every_minutes: float = setting(
-        0.0,
-        "Minutes between two checkpoints within an epoch; 0: at its end only.",
-        "--checkpoint-minutes",
-        least=0,
-        panel=SAVING,
+    checkpoint_every_minutes: float = of_saving(
+        0.0, "Minutes between two checkpoints within an epoch; 0: at its end only.", "--checkpoint-minutes", least=0
     )
-    keep_checkpoints: int = setting(
-        3, "Number of the newest checkpoints that are kept beside the best.", "--keep", least=1, panel=SAVING
+    keep_checkpoints: int = of_saving(
+        3, "Number of the newest checkpoints that are kept beside the best.", "--keep", least=1
     )
-    stop_signals: tuple[str, ...] = setting(
+    stop_signals: tuple[str, ...] = of_saving(
         ("HUP", "TERM", "USR1", "USR2"),
         f"Signals that save and stop a run with exit code 75, some of {', '.join(SIGNALS)}. Ctrl-C always does.",
         "--stop-signals",
         choices=SIGNALS,
         metavar="NAME,NAME...",
         read=read_signals,
-        panel=SAVING,
     )
-    log: str = setting(
-        "", "tensorboard writes event files beside metrics.jsonl.", "--log", choices=("", "tensorboard"), panel=SAVING
+    log: str = of_saving(
+        "", "tensorboard writes event files beside metrics.jsonl.", "--log", choices=("", "tensorboard")
     )
-    checksums: bool = setting(
-        True, "Compare each shard with its checksum when it is first read.", "--checksums/--no-checksums", panel=DATA
+    checksums: bool = of_data(
+        True, "Compare each shard with its checksum when it is first read.", "--checksums/--no-checksums"
     )
-    read_threads: int = setting(2, "Threads that read pairs.", "--read-threads", least=1, panel=DATA)
-    read_ahead_batches: int = setting(2, "Batches that are read ahead.", "--read-ahead", least=1, panel=DATA)
+    read_threads: int = of_data(2, "Threads that read pairs.", "--read-threads", least=1)
+    read_ahead_batches: int = of_data(2, "Batches that are read ahead.", "--read-ahead", least=1)
     optimizer: OptimizerConfig = table(OptimizerConfig)
     schedule: ScheduleConfig = table(ScheduleConfig)
     noise: Noise = table(Noise)
     data: tuple[str, ...] = setting((), "Folders of the command line; a program passes data as objects.")
-    litter: str = setting(
+    litter: str = of_data(
         "",
         "Folder of litter: foregrounds that are added to the observations, drawn at random.",
         "--litter",
         metavar="FOLDER",
         read=read_path,
-        panel=DATA,
     )
-    observer: str = setting(
+    observer: str = of_data(
         "",
         "Observe standard data sets during training: slow, but without shards.",
         "--observer",
         known=("synthetic", "simple"),
-        panel=DATA,
     )
 
     def __post_init__(self) -> None:

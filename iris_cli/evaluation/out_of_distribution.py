@@ -247,8 +247,9 @@ def summarize_inputs(
                 if which == 1 and len(explained) < MOST_TRUE:
                     explained += [_explained(*pair, stream.pairs.grid) for pair in zip(observed, true, strict=True)]
                 bar.advance(len(observed))
-    if not all(reduced):
-        raise DataError("no finite pair among those to train on, or among those held out")
+    counts = [sum(len(part.blocks) for part in parts) for parts in reduced]
+    if counts[0] < 2 or counts[1] < 1:
+        raise DataError(f"{counts[0]} finite pairs to train on and {counts[1]} held out are too few")
     return fit(Reduced.joined(reduced[0]), Reduced.joined(reduced[1]), np.array(explained))
 
 

@@ -38,8 +38,8 @@ from shards.reader import Reader
 class Pairs(ABC):
     """Items 0 ... len - 1 in inner units; litter has observations only.
 
-    `sizes` are the numbers of items that lie together on disk; `latitude` says how the cubes lost their latitude:
-    "mean" or "max". The items depend on nothing but what `fingerprint` covers.
+    `sizes` are the numbers of items that are together on disk; `latitude` is the reduction of the cubes to images,
+    "mean" or "max". Equal fingerprints mean equal items.
     """
 
     name: str

@@ -49,7 +49,10 @@ def open_litter(hyper: TrainConfig) -> InfiniteDataset | None:
 
 
 def shards_folder(folder: str) -> Path:
-    """DataError when there is no such folder, UsageError for a run, or a standard data set without an observer."""
+    """The path of a shard folder.
+
+    DataError when there is no such folder, UsageError for a run, or a standard data set without an observer.
+    """
     path = Path(folder)
     if not path.is_dir():
         raise DataError(f"{path} is not a folder", "name the output of `iris preobserve`")

@@ -1,11 +1,12 @@
-"""Train and test a reverter: pairs in, a checkpoint and a report out.
+"""Training and testing of a reverter: pairs in, a run folder with checkpoints and a report out.
 
-```python
-from iris_cli.training import PreObservedDataset, Reverter, train_reverter
+    from iris_cli.training import PreObservedDataset, Reverter, train_reverter
 
-dataset = PreObservedDataset("shards")
-reverter, rank = train_reverter(Reverter(image_size=64, quantity=dataset.quantity), dataset)
-```
+    dataset = PreObservedDataset("shards")
+    reverter, rank = train_reverter(Reverter(image_size=64, quantity=dataset.quantity), dataset)
+
+Start reading in `train.py` (from folders to a trained network), then `loop.py` (epochs, validation, checkpoints) and
+`step.py` (one optimizer step). `test.py` tests a run.
 """
 
 from iris_cli.config.train import Noise, TrainConfig

@@ -37,10 +37,10 @@ def compare(checkpoint: Path, shards: str, batches: int, fresh: bool) -> str:
     if fresh:
         initialise(network, torch.Generator().manual_seed(0))
     loss = physical_loss(trained.hyper)
-    feed = replace(open_stream(trained.hyper, [shards], "train"), batch=trained.hyper.batch_size, shuffle=True)
+    stream = replace(open_stream(trained.hyper, [shards], "train"), batch=trained.hyper.batch_size, shuffle=True)
     pairs = [
         [gradient(network, loss, batch, precision) for precision in ("fp32", "bf16")]
-        for _, batch in zip(range(batches), feed.epoch(0), strict=False)
+        for _, batch in zip(range(batches), stream.epoch(0), strict=False)
     ]
     exact, rounded = (torch.stack(column) for column in zip(*pairs, strict=True))
     choice = (exact - exact.mean(dim=0)).square().sum(dim=1).mean().sqrt()

@@ -39,9 +39,16 @@ SMALL: Mapping[str, tuple[str, ...]] = {
 
 
 def commands(text: str) -> Iterator[str]:
-    """The indented lines that call `iris`, also behind another program's name, without comments."""
-    for line in re.findall(r"^    (?:\$ )?((?:\w+ )?iris .*)$", text, flags=re.M):
-        yield shlex.join(shlex.split(line, comments=True)).replace("'>'", ">")
+    """The indented lines that call `iris`, also after another program's name, and those of `sh` blocks.
+
+    Comments are removed, and variables with a default have this value.
+    """
+    indented = re.sub(
+        r"^```sh\n(.*?)^```$", lambda block: re.sub("^", "    ", block[1], flags=re.M), text, flags=re.M | re.S
+    )
+    for line in re.findall(r"^    (?:\$ )?((?:\w+ )?iris .*)$", indented, flags=re.M):
+        words = shlex.split(re.sub(r"\$\{\w+:-(\w+)\}", r"\1", line), comments=True)
+        yield shlex.join(words).replace("'>'", ">")
 
 
 def sections(page: Path) -> list[str]:

@@ -40,7 +40,7 @@ def imported_modules(*words: str) -> int:
 
 
 def test_help_imports_less_than_twice_what_typer_imports() -> None:
-    """0.12 s of processor time against 0.07 s where this was measured: docs/benchmarks/startup.md."""
+    """Seconds are in docs/benchmarks/startup.md."""
     typer_alone = imported_modules("-c", "import typer, typer.main")
     assert imported_modules("-m", "iris_cli", "train", "--help") < 2 * typer_alone
 

@@ -1,4 +1,4 @@
-"""`iris cube`, as a user meets it."""
+"""`iris cube`."""
 
 from __future__ import annotations
 
@@ -34,15 +34,13 @@ def test_an_image_comes_on_the_grid_of_a_preset_of_shards_or_of_a_file(
         assert made["longitude_deg"][i] == pytest.approx(0.12, abs=0.03)
         assert made["velocity_km_s"][j] == pytest.approx(35, abs=4)
     shards = write_pairs(tmp_path / "shards", {"train": range(3)}, grid=sky.GRID)
-    told = json.loads(iris("cube", cube, "-o", tmp_path / "a.npz", "--shards", shards, "--json", "-q").out)
-    assert told["shape"] == [32, 32]
+    result = json.loads(iris("cube", cube, "-o", tmp_path / "a.npz", "--shards", shards, "--json", "-q").out)
+    assert result["shape"] == [32, 32]
     grid = "".join(f"{name} = {value}\n" for name, value in vars(sky.GRID).items())
     (tmp_path / "cube.toml").write_text(f'latitude = "max"\n[cube]\nunit = "mK"\n[grid]\n{grid}')
-    told_again = json.loads(
-        iris("cube", cube, "-o", tmp_path / "b.npz", "--config", tmp_path / "cube.toml", "--json").out
-    )
-    assert told_again["latitude"] == "max" and told_again["peak_K"] < 0.01 * told["peak_K"]
-    assert len(told["cubes"]) == 1 and not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
+    again = json.loads(iris("cube", cube, "-o", tmp_path / "b.npz", "--config", tmp_path / "cube.toml", "--json").out)
+    assert again["latitude"] == "max" and again["peak_K"] < 0.01 * result["peak_K"]
+    assert len(result["cubes"]) == 1 and not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
 
 
 def test_from_python_an_image_is_written_once_unless_it_may_be_replaced(cube: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`iris ingest` as its users meet it."""
+"""`iris ingest`."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def second(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def bytes_of(folder: Path) -> dict[str, bytes]:
-    """Of the data: how they were made, in commands.jsonl, differs from command line to command line."""
+    """Of the data, without commands.jsonl, which differs between command lines."""
     files = (p for p in sorted(folder.rglob("*")) if p.is_file() and p.name != "commands.jsonl")
     return {str(p.relative_to(folder)): p.read_bytes() for p in files}
 
@@ -68,8 +68,8 @@ def test_snapshots_become_a_data_set_that_preobserve_reads(
 ) -> None:
     ran = iris("ingest", snapshot, second, tmp_path / "standard", *TINY, "--json")
     assert ran.code == 0, ran.err
-    told = json.loads(ran.out)
-    assert told["tensors"] == 4 and told["complete"] and len(told["galaxies"]) == 2
+    result = json.loads(ran.out)
+    assert result["tensors"] == 4 and result["complete"] and len(result["galaxies"]) == 2
     dataset = StandardDataset.open(tmp_path / "standard")
     assert len(set(dataset.sources)) == 2 and dataset.sources[0] == dataset.sources[1]
     assert [entry.view_deg for entry in dataset.entries] == [0.0, 180.0, 0.0, 180.0]
@@ -84,7 +84,7 @@ def test_snapshots_become_a_data_set_that_preobserve_reads(
     assert index.attributes["inputs"][0]["origin"]["maker"] == "ingest"
 
 
-def test_the_index_says_what_was_done(iris: Iris, snapshot: Path, tmp_path: Path) -> None:
+def test_the_index_records_what_was_done(iris: Iris, snapshot: Path, tmp_path: Path) -> None:
     assert iris("ingest", snapshot, tmp_path / "out", *TINY, *PERTURBED, "--x-co", 1e-4).code == 0
     index = json.loads((tmp_path / "out/standard.json").read_text())
     (described,) = index["origin"]["snapshots"]
@@ -109,7 +109,7 @@ def test_the_same_seed_gives_the_same_bytes_however_it_is_shared_out(
     assert bytes_of(tmp_path / "other")["tensor_000000.npy"] != bytes_of(tmp_path / "one")["tensor_000000.npy"]
 
 
-def test_a_galaxys_draw_does_not_depend_on_its_company(
+def test_the_draw_of_a_galaxy_does_not_depend_on_the_others(
     iris: Iris, snapshot: Path, second: Path, tmp_path: Path
 ) -> None:
     iris("ingest", snapshot, second, tmp_path / "both", *TINY, *PERTURBED)
@@ -118,7 +118,7 @@ def test_a_galaxys_draw_does_not_depend_on_its_company(
 
 
 @pytest.mark.parametrize("names", [("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS")])
-def test_ranks_share_the_job_and_the_last_closes_the_set(
+def test_ranks_share_the_job_and_the_last_writes_the_index(
     names: tuple, iris: Iris, snapshot: Path, second: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert iris("ingest", snapshot, second, tmp_path / "one", *TINY).code == 0
@@ -151,9 +151,7 @@ def test_two_ranks_at_once_make_the_set_of_one(snapshot: Path, second: Path, tmp
     assert bytes_of(tmp_path / "one") == bytes_of(tmp_path / "both")
 
 
-def test_a_run_that_was_broken_off_goes_on_to_the_same_bytes(
-    iris: Iris, snapshot: Path, second: Path, tmp_path: Path
-) -> None:
+def test_an_interrupted_run_resumes_to_the_same_bytes(iris: Iris, snapshot: Path, second: Path, tmp_path: Path) -> None:
     assert iris("ingest", snapshot, second, tmp_path / "whole", *TINY).code == 0
     assert iris("ingest", snapshot, second, tmp_path / "out", *TINY).code == 0
     kept = (tmp_path / "out/tensor_000000.npy").stat().st_mtime_ns
@@ -167,7 +165,7 @@ def test_a_run_that_was_broken_off_goes_on_to_the_same_bytes(
     assert (tmp_path / "out/tensor_000000.npy").stat().st_mtime_ns == kept
 
 
-def test_a_folder_in_use_is_kept_unless_told_otherwise(iris: Iris, snapshot: Path, tmp_path: Path) -> None:
+def test_an_existing_folder_is_kept_without_overwrite(iris: Iris, snapshot: Path, tmp_path: Path) -> None:
     assert iris("ingest", snapshot, tmp_path / "out", *TINY).code == 0
     before = bytes_of(tmp_path / "out")
     one_error(iris("ingest", snapshot, tmp_path / "out", *TINY), 1, "exists", "--resume", "--overwrite")
@@ -195,7 +193,7 @@ def test_the_foreground_is_another_grid(iris: Iris, tmp_path: Path) -> None:
     assert StandardDataset.open(tmp_path / "out").grid.r_min_pc == 6000.0
 
 
-def test_a_grid_of_ones_own_comes_from_the_configuration(iris: Iris, snapshot: Path, tmp_path: Path) -> None:
+def test_the_configuration_may_have_its_own_grid(iris: Iris, snapshot: Path, tmp_path: Path) -> None:
     grid = "[grid]\nr_steps = 9\nlon_steps = 8\nlat_steps = 6\nr_crop_max = 9\n"
     (tmp_path / "i.toml").write_text(f"views = 3\nscale = [0.5, 0.5]\n{grid}")
     assert iris("ingest", snapshot, tmp_path / "out", "--config", tmp_path / "i.toml", "--views", 1).code == 0
@@ -221,7 +219,7 @@ def test_gas_at_rest_needs_no_rotation(iris: Iris, tmp_path: Path) -> None:
     assert not StandardDataset.open(tmp_path / "out")[0][V_LOS].any()
 
 
-def test_a_bad_snapshot_fails_alone_and_can_be_mended(iris: Iris, snapshot: Path, tmp_path: Path) -> None:
+def test_a_bad_snapshot_fails_alone_and_can_be_repeated_when_fixed(iris: Iris, snapshot: Path, tmp_path: Path) -> None:
     def spoil(file: h5py.File) -> None:
         file["PartType0/Density"][7] = np.nan
 
@@ -265,8 +263,8 @@ def test_a_centre_that_is_not_where_the_gas_is_is_warned_about(iris: Iris, tmp_p
     assert ran.code == 0 and "from the centre of the box" in ran.err and "--centre" in ran.err
     ran = iris("ingest", path, tmp_path / "mass", *TINY, "--centre", "mass")
     assert ran.code == 0 and "centre of the box" not in ran.err
-    (told,) = json.loads((tmp_path / "mass/standard.json").read_text())["origin"]["snapshots"]
-    assert told["centre"] == pytest.approx([40.0, 1000.0, 1960.0], abs=20.0)
+    (result,) = json.loads((tmp_path / "mass/standard.json").read_text())["origin"]["snapshots"]
+    assert result["centre"] == pytest.approx([40.0, 1000.0, 1960.0], abs=20.0)
     assert iris("ingest", path, tmp_path / "given", *TINY, "--centre", "40,1000,1960").code == 0
 
 

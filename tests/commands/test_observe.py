@@ -25,7 +25,7 @@ def test_molecule_prints_levels_lines_and_source(iris: Callable) -> None:
     assert page.code == 0 and "Yang et al. 2010" in page.out and "38" not in page.out.splitlines()[0]
 
 
-def test_molecule_says_when_hydrogen_atoms_do_not_collide(iris: Callable, shared_data: Path) -> None:
+def test_a_molecule_without_collisions_with_hydrogen_atoms_has_a_note(iris: Callable, shared_data: Path) -> None:
     assert "no collision rates with atomic hydrogen" in iris("molecule", "13co").out
     assert json.loads(iris("molecule", "13co", "--json").out)["collides_with_H"] is False
     if (path := shared_data / "13co_lamda.dat").exists():

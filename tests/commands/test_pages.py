@@ -1,4 +1,4 @@
-"""What the pages tell a reader to type works, line after line."""
+"""The commands and programs on the pages of the docs work, line after line, with small inputs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import pytest
 
 from iris_cli.config.grid import grid_preset
 from iris_cli.config.mock import MockConfig
-from iris_cli.config.toml import to_toml
+from iris_cli.config.preobserve import PreobserveConfig
+from iris_cli.config.toml import from_dict, read_toml, to_toml
 from iris_cli.config.train import TrainConfig
 from iris_cli.mock.generate import Galaxies, write_mock
 from tests.commands.pages import ROOT, Reader, commands, sections
@@ -21,13 +22,13 @@ from tests.snapshots.snapshots import galaxy, write
 from tests.telescope import runs, sky
 from tests.training.makers import write_pairs
 
-WALKED_IN_WHOLE = {"tutorial.md"}  # by test_tutorial.py
-WALKS = {"first_ten_minutes.md"}
+#: Pages whose commands are run in one folder, from one section to the next; of other pages, each section has its own.
+ONE_FOLDER = {"first_ten_minutes.md", "tutorial.md"}
 GENERATED = {"cli.md", "configuration.md"}
 PAGES = sorted(
     page
     for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
-    if page.name not in WALKED_IN_WHOLE | GENERATED and any(commands(page.read_text()))
+    if page.name not in GENERATED and any(commands(page.read_text()))
 )
 
 NOT_RUN = {
@@ -41,15 +42,15 @@ NOT_RUN = {
     "--out run2": "tests/end_to_end/test_ranks.py trains in two processes",
     "srun iris ingest 'run/snap_*.hdf5' STANDARD --views 64": "needs a queue",
 }
-"""Lines of the pages that no test here types, and why."""
+"""Lines of the pages that are not run here, and why."""
 
 INSTEAD = {"hcn.dat": "13co", "orbits/": "walker", "paper": "tiny", "0.67": "0.1"}
-"""Words for which no file can lie here, or which take too long, and what is typed in their place."""
+"""Words for which there is no file here, or which take too long, and what is used instead."""
 
 
 @pytest.fixture(scope="session")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the pages take for granted, under the names that they use."""
+    """The inputs that the pages assume, under the names that they use, and a home folder with the cache."""
     folder = tmp_path_factory.mktemp("workshop")
     write_mock(Galaxies(MockConfig(), grid_preset("tiny", False), 1, 1), folder / "STANDARD", 10, quiet=True)
     (folder / "demo").mkdir()
@@ -79,9 +80,9 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_command_of_a_page_works(
     page: Path, iris: Callable, workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each section in an empty folder of its own, but a walk from one section to the next in one folder."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-    for number, section in enumerate(sections(page) if page.name not in WALKS else [page.read_text()]):
+    monkeypatch.setenv("HOME", str(workshop / "home"))
+    monkeypatch.setattr("iris_cli.evaluation.report_folder.draw_report", lambda *given: [])  # test_report.py draws them
+    for number, section in enumerate([page.read_text()] if page.name in ONE_FOLDER else sections(page)):
         folder = tmp_path / f"section-{number}"
         folder.mkdir()
         monkeypatch.chdir(folder)
@@ -91,22 +92,28 @@ def test_every_command_of_a_page_works(
                 reader.follow(" ".join(INSTEAD.get(word, word) for word in line.split()))
 
 
-def test_lines_that_are_not_run_stand_on_a_page() -> None:
+def test_lines_that_are_not_run_are_on_a_page() -> None:
     typed = {line for page in PAGES for line in commands(page.read_text())}
     assert [line for line in NOT_RUN if line not in typed] == []
 
 
-def test_the_python_of_how_to_runs_block_after_block(tmp_path: Path) -> None:
+def test_the_python_programs_of_how_to_run_one_after_the_other(tmp_path: Path) -> None:
     blocks = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs/howto.md").read_text(), flags=re.M | re.S)
-    splits = {"train": range(6), "validation": range(100, 102), "test": range(200, 202)}
+    splits = {"train": range(8), "validation": range(100, 102), "test": range(200, 202)}
     write_pairs(tmp_path / "pairs", splits, grid=grid_preset("tiny", False))
+    programs = "\n".join(blocks).replace("epochs=2", "epochs=1")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     ran = subprocess.run(
-        [sys.executable, "-c", "\n".join(blocks)],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
+        [sys.executable, "-c", programs], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
-    assert len(blocks) == 5 and ran.returncode == 0, ran.stderr
+    assert ran.returncode == 0, ran.stderr
+    loss, shapes = ran.stdout.strip().splitlines()
+    assert 0.0 < float(loss) < 10.0 and shapes == "torch.Size([8, 1, 64, 64]) torch.Size([8, 1, 64, 64])"
+
+
+def test_the_line_of_how_to_is_a_configuration(tmp_path: Path) -> None:
+    (text,) = re.findall(r"^```toml\n(.*?)^```$", (ROOT / "docs/howto.md").read_text(), flags=re.M | re.S)
+    (tmp_path / "hcn.toml").write_text(text)
+    config = from_dict(PreobserveConfig, read_toml(tmp_path / "hcn.toml"), "hcn.toml")
+    assert config.synthetic.lines[0].tracer_per_CO == 2e-4
+    assert config.synthetic.beam_fwhm_arcsec == 27.0

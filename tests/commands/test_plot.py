@@ -1,4 +1,4 @@
-"""`iris plot`: from folders and files to figures; bad words leave nothing."""
+"""`iris plot`: from folders and files to figures."""
 
 from __future__ import annotations
 
@@ -64,15 +64,15 @@ def test_an_lv_image_of_a_shard(iris: Callable, shards: Path, tmp_path: Path, dr
     assert "(km/s)$^{-1}$" in drawn[0].axes[1].get_ylabel() and len(ax.lines) >= 2
 
 
-def test_a_file_says_how_figures_look_and_flags_win(
+def test_a_file_sets_the_look_of_figures_and_flags_win(
     iris: Callable, shards: Path, tmp_path: Path, drawn: list[Figure]
 ) -> None:
     (tmp_path / "paper.toml").write_text(
         'colours = "magma"\nhigh = 5.0\nstyle = "mnras"\ntitle = ""\norbits = ["walker"]\n'
     )
     words = (shards, "-o", tmp_path / "a.png", "--config", tmp_path / "paper.toml")
-    told = json.loads(iris("plot", "lv", *words, "--json").out)
-    assert told == {"figure": str(tmp_path / "a.png"), "shows": "an l-v image"}
+    result = json.loads(iris("plot", "lv", *words, "--json").out)
+    assert result == {"figure": str(tmp_path / "a.png"), "shows": "an l-v image"}
     assert iris("plot", "lv", *words, "--colours", "gray", "--low", 1, "--title", "mine").code == 0
     assert iris("plot", "spectrum", *words).code == 0, "it has no colours, and takes what it has"
     (by_file, by_flags) = (figure.axes[0] for figure in drawn[:2])

@@ -1,4 +1,4 @@
-"""`iris mock` and `iris preobserve` as their users meet them."""
+"""`iris mock` and `iris preobserve`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import errno
 import io
 import json
 import shutil
-import subprocess
-import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,10 +16,14 @@ import torch
 import webdataset
 
 from iris_cli import units
-from iris_cli.config.preobserve import ENCODINGS, LATITUDE_REDUCTIONS
+from iris_cli.config.grid import grid_preset
+from iris_cli.config.mock import MockConfig
+from iris_cli.config.preobserve import ENCODINGS, LATITUDE_REDUCTIONS, PreobserveConfig
+from iris_cli.mock.generate import Galaxies, write_mock
 from iris_cli.observers import observer
 from iris_cli.observers.simple import SimpleObserver
 from iris_cli.observers.top_down import top_down_density
+from iris_cli.pairs.preobserve import preobserve
 from iris_cli.standard.dataset import StandardDataset
 from shards import codec
 from shards.index import Index
@@ -34,13 +36,12 @@ PREOBSERVE = ("preobserve", "--observer", "simple")
 @pytest.fixture(scope="module")
 def standard(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("mock") / "standard"
-    command = [sys.executable, "-m", "iris_cli", "mock", str(folder), "-n", "5", "-m", "2", "--seed", "7", "-q"]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    write_mock(Galaxies(MockConfig(), grid_preset("tiny"), 7, 2), folder, 5, quiet=True)
     return folder
 
 
 def bytes_of(folder: Path) -> dict[str, bytes]:
-    """Of the data: how they were made, in commands.jsonl, differs from command line to command line."""
+    """Of the data, without commands.jsonl, which differs between command lines."""
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name != "commands.jsonl"}
 
 
@@ -71,11 +72,12 @@ def test_another_seed_gives_another_galaxy(iris: Iris, standard: Path, tmp_path:
     assert (tmp_path / "other/tensor_000000.npy").read_bytes() != (standard / "tensor_000000.npy").read_bytes()
 
 
-@pytest.fixture
-def pairs(iris: Iris, standard: Path, tmp_path: Path) -> Path:
-    ran = iris(*PREOBSERVE, standard, tmp_path / "pairs", "--test-fraction", 0.2)
-    assert ran.code == 0, ran.err
-    return tmp_path / "pairs"
+@pytest.fixture(scope="module")
+def pairs(standard: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shards of `standard`; tests do not change them."""
+    folder = tmp_path_factory.mktemp("pairs") / "pairs"
+    preobserve([standard], folder, PreobserveConfig(observer="simple", test_fraction=0.2), quiet=True)
+    return folder
 
 
 def test_plain_webdataset_and_tar_read_the_shards(pairs: Path, standard: Path) -> None:
@@ -104,7 +106,7 @@ def test_views_of_one_galaxy_are_never_on_both_sides_of_a_split(pairs: Path) -> 
     assert sum(map(len, groups)) == len(set.union(*groups)) == 5
 
 
-def test_the_index_says_units_grid_and_where_pairs_came_from(pairs: Path) -> None:
+def test_the_index_has_units_grid_and_inputs(pairs: Path) -> None:
     index = Index.open(pairs)
     density, observation = index.arrays["density"].attributes, index.arrays["observation"].attributes
     assert density["quantity"] == "density" and density["unit"] == "solMass / pc3"
@@ -159,7 +161,7 @@ def test_inputs_in_other_units_are_brought_to_one(iris: Iris, shared_data: Path,
     assert first_density(tmp_path / "s").max() * 1e18 / units.INNER.density_per_SI > 1.0
 
 
-def test_the_default_observer_sees_a_line_in_kelvin(iris: Iris, standard: Path, tmp_path: Path) -> None:
+def test_the_default_observer_gives_a_line_in_kelvin(iris: Iris, standard: Path, tmp_path: Path) -> None:
     ran = iris("preobserve", standard, tmp_path / "lines", "-q")
     assert ran.code == 0, ran.err
     index = Index.open(tmp_path / "lines")
@@ -182,7 +184,7 @@ def test_a_missing_folder_is_one_error(iris: Iris, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_an_output_that_exists_is_kept_unless_told_otherwise(iris: Iris, standard: Path, pairs: Path) -> None:
+def test_an_existing_output_is_kept_without_overwrite(iris: Iris, standard: Path, pairs: Path) -> None:
     before = bytes_of(pairs)
     one_error(iris(*PREOBSERVE, standard, pairs, "--test-fraction", 0.2), 1, "exists", "--resume", "--overwrite")
     one_error(iris("mock", standard, "-n", 1), 1, "exists", "--overwrite")
@@ -237,7 +239,7 @@ def test_fractions_that_leave_nothing_to_train_on_are_a_usage_error(iris: Iris, 
 
 
 @pytest.mark.parametrize(("option", "value"), [("latitude", "median"), ("encoding", "float16")])
-def test_a_choice_that_there_is_not_is_told_before_anything_is_observed(
+def test_an_unknown_choice_is_refused_before_anything_is_observed(
     iris: Iris, standard: Path, tmp_path: Path, option: str, value: str
 ) -> None:
     ran = iris("preobserve", standard, tmp_path / "out", f"--{option}", value)
@@ -251,26 +253,28 @@ def test_the_choices_of_a_configuration_are_those_of_the_code_behind_it() -> Non
     assert set(LATITUDE_REDUCTIONS) == set(observer.LATITUDE_REDUCTIONS)
 
 
-def test_a_spoilt_tensor_fails_alone_and_can_be_retried(iris: Iris, standard: Path, tmp_path: Path) -> None:
-    spoilt = tmp_path / "spoilt"
-    shutil.copytree(standard, spoilt)
-    tensor = np.load(spoilt / "tensor_000003.npy")
+def test_a_damaged_tensor_fails_alone_and_can_be_retried(iris: Iris, standard: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged"
+    shutil.copytree(standard, damaged)
+    tensor = np.load(damaged / "tensor_000003.npy")
     tensor[1, 0, 0, 0] = np.nan
-    np.save(spoilt / "tensor_000003.npy", tensor)
-    ran = iris(*PREOBSERVE, spoilt, tmp_path / "out")
+    np.save(damaged / "tensor_000003.npy", tensor)
+    ran = iris(*PREOBSERVE, damaged, tmp_path / "out")
     one_error(ran, 1, "1 of 10 inputs failed", "tensor_000003.npy", "rho holds 1 NaN", "--retry-failed")
     assert Index.open(tmp_path / "out").count() == 9
-    shutil.copy(standard / "tensor_000003.npy", spoilt)
-    assert iris(*PREOBSERVE, spoilt, tmp_path / "out", "--retry-failed").code == 0
-    assert iris(*PREOBSERVE, spoilt, tmp_path / "undisturbed").code == 0
+    shutil.copy(standard / "tensor_000003.npy", damaged)
+    assert iris(*PREOBSERVE, damaged, tmp_path / "out", "--retry-failed").code == 0
+    assert iris(*PREOBSERVE, damaged, tmp_path / "undisturbed").code == 0
     assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "undisturbed")
 
 
-def test_a_spoilt_first_tensor_is_told_before_anything_is_written(iris: Iris, standard: Path, tmp_path: Path) -> None:
-    spoilt = tmp_path / "spoilt"
-    shutil.copytree(standard, spoilt)
-    np.save(spoilt / "tensor_000000.npy", np.load(spoilt / "tensor_000000.npy") * np.nan)
-    one_error(iris(*PREOBSERVE, spoilt, tmp_path / "out"), 1, "tensor_000000.npy", "NaN", "the sense of rotation")
+def test_a_damaged_first_tensor_is_an_error_before_anything_is_written(
+    iris: Iris, standard: Path, tmp_path: Path
+) -> None:
+    damaged = tmp_path / "damaged"
+    shutil.copytree(standard, damaged)
+    np.save(damaged / "tensor_000000.npy", np.load(damaged / "tensor_000000.npy") * np.nan)
+    one_error(iris(*PREOBSERVE, damaged, tmp_path / "out"), 1, "tensor_000000.npy", "NaN", "the sense of rotation")
     assert not (tmp_path / "out").exists()
 
 

@@ -1,4 +1,4 @@
-"""What `iris shards` says, and with which exit code."""
+"""`iris shards`: what it prints, and its exit codes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "set"
 
 
-def test_info_tells_counts_units_and_grid(iris: Callable, folder: Path) -> None:
+def test_info_prints_counts_units_and_grid(iris: Callable, folder: Path) -> None:
     ran = iris("shards", "info", folder)
     assert ran.code == 0
     for word in ("train", "validation", "solMass / pc3", "1 x 64 x 64", "grid.v_max_km_s: 200.0", "fingerprint"):
@@ -47,15 +47,15 @@ def test_info_tells_counts_units_and_grid(iris: Callable, folder: Path) -> None:
 
 
 def test_info_for_machines_holds_what_info_for_people_shows(iris: Callable, folder: Path) -> None:
-    told = json.loads(iris("shards", "info", folder, "--json").out)
-    assert told["splits"]["train"] == {
+    result = json.loads(iris("shards", "info", folder, "--json").out)
+    assert result["splits"]["train"] == {
         "samples": 5,
         "shards": 3,
         "bytes": sum(p.stat().st_size for p in folder.glob("train-*.tar")),
     }
-    assert told["arrays"]["density"]["attributes"]["unit"] == "solMass / pc3"
-    assert told["statistics"]["train"]["observation"]["max"] == 10.0
-    assert told["attributes"]["grid"]["v_steps"] == 64
+    assert result["arrays"]["density"]["attributes"]["unit"] == "solMass / pc3"
+    assert result["statistics"]["train"]["observation"]["max"] == 10.0
+    assert result["attributes"]["grid"]["v_steps"] == 64
 
 
 def test_a_sound_set_verifies_with_code_0_and_a_damaged_one_with_code_3(iris: Callable, folder: Path) -> None:
@@ -65,9 +65,9 @@ def test_a_sound_set_verifies_with_code_0_and_a_damaged_one_with_code_3(iris: Ca
     ran = iris("shards", "verify", folder)
     assert ran.code == 3
     assert "fault: train-000001.tar: sample g2: observation: its checksum does not match" in ran.out
-    told = json.loads(iris("shards", "verify", folder, "--json").out)
-    assert not told["sound"]
-    assert told["faults"][0]["key"] == "g2"
+    result = json.loads(iris("shards", "verify", folder, "--json").out)
+    assert not result["sound"]
+    assert result["faults"][0]["key"] == "g2"
 
 
 def test_repair_rebuilds_a_lost_index(iris: Callable, folder: Path) -> None:
@@ -110,13 +110,13 @@ def test_a_preview_becomes_a_figure(iris: Callable, folder: Path, tmp_path: Path
         (["--out", "a.bmq"], 2, "a.bmq ends in none of .png"),
     ],
 )
-def test_a_preview_of_what_is_not_there_says_so(
+def test_a_preview_of_a_missing_sample_is_an_error(
     iris: Callable, folder: Path, words: list, code: int, said: str
 ) -> None:
     assert said in error_of(iris("shards", "preview", folder, *words), code)
 
 
-def test_merge_closes_a_set_and_names_what_is_missing(iris: Callable, folder: Path) -> None:
+def test_merge_writes_the_index_and_names_missing_shards(iris: Callable, folder: Path) -> None:
     (folder / "index.json").unlink()
     ran = iris("shards", "merge", folder)
     assert (ran.code, ran.out.strip()) == (0, f"7 samples in 4 shards: {folder}")
@@ -125,7 +125,7 @@ def test_merge_closes_a_set_and_names_what_is_missing(iris: Callable, folder: Pa
     assert "lacks 1 finished shard: train-000002.tar hint: build them with `--resume`" in error_of(ran, 1)
 
 
-def test_foreign_tars_become_usable_and_can_be_looked_at(iris: Callable, tmp_path: Path) -> None:
+def test_tars_of_another_program_can_be_indexed_and_previewed(iris: Callable, tmp_path: Path) -> None:
     with webdataset.TarWriter(str(tmp_path / "val-0000.tar")) as writer:
         for i in range(3):
             writer.write({"__key__": f"{i}", "image.npy": np.full((20, 30), i, np.float32), "cls": b"1"})

@@ -36,12 +36,8 @@ def test_the_demonstration_writes_a_report_a_figure_and_folders_that_each_comman
     iris: Callable, config: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "demo"
-    planned = json.loads(iris("demo", "--out", out, "--config", config, "-w", 1, "--dry-run", "--json").out)
-    assert not out.exists()
     ran = iris("demo", "--out", out, "--config", config, "-w", 1, "--json")
     assert ran.code == 0, ran.err
-    written = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
-    assert planned["writes"] == {str(out): pytest.approx(written, rel=0.15)}
     assert json.loads((out / "commands.jsonl").read_text())["config"]["galaxies"] == 24
     report = json.loads((out / "report.json").read_text())
     assert report == json.loads(ran.out)

@@ -136,7 +136,7 @@ def test_stop_signals_are_names_and_may_change_when_a_run_is_resumed(
     assert ran.code == 2 and "unknown stop_signals 'KILL'" in ran.err
     (tmp_path / "hyper.toml").write_text('stop_signals = ["SIGTERM"]\n')
     ran = iris("train", shards, *short, "--config", tmp_path / "hyper.toml")
-    assert ran.code == 2 and "stop_signals = 'SIGTERM'" in ran.err
+    assert ran.code == 2 and "unknown stop_signals 'SIGTERM'" in ran.err
     assert not (tmp_path / "run").exists()
     assert iris("train", shards, *short, "--epochs", 1, "--stop-signals", "USR1").code == 0
     assert tomllib.loads((tmp_path / "run" / "config.toml").read_text())["stop_signals"] == ["USR1"]

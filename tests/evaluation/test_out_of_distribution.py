@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from iris_cli.evaluation.out_of_distribution import Reduced, TrainingInputs, fit, pooled, summaries_of
+from iris_cli.errors import DataError
+from iris_cli.evaluation.out_of_distribution import Reduced, TrainingInputs, fit, pooled, summaries_of, summarize_inputs
+from iris_cli.pairs.datasets import PreObservedDataset
+from iris_cli.pairs.stream import PairStream
 
 
 def galaxies(count: int, seed: int, size: int = 32, tilt: float = 1.0, brightness: float = 1.0) -> NDArray:
@@ -103,3 +106,10 @@ def test_statistics_are_saved_and_loaded_for_the_same_data_only(inputs: Training
     (tmp_path / "inputs.npz").write_bytes(b"damaged")
     assert TrainingInputs.load(tmp_path / "inputs.npz", "key") is None
     assert TrainingInputs.load(tmp_path / "absent.npz", "key") is None
+
+
+def test_a_single_pair_to_train_on_is_too_few(tiny_shards: Path) -> None:
+    pairs = PreObservedDataset(tiny_shards)
+    train = PairStream("train", pairs, pairs.own_split("train")[:1], 0, 4)
+    with pytest.raises(DataError, match="1 finite pairs to train on and 4 held out are too few"):
+        summarize_inputs(train, pairs.own_split("validation"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,13 @@ def backwards(number: int) -> int:
 def pid_slowly(number: int) -> int:
     time.sleep(0.02)
     return os.getpid()
+
+
+def assert_true(batch: Batch, items: Sequence[int] | None = None) -> None:
+    """The arrays of a batch are those that were made, from 0, 1, … or from the numbers `items`."""
+    for row, number in enumerate(batch.ids.tolist()):
+        for name, true in arrays(number if items is None else items[number]).items():
+            assert np.array_equal(batch.arrays[name][row], true)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shards import layout
@@ -22,6 +22,7 @@ json_values = st.recursive(
 )
 
 
+@settings(max_examples=40)
 @given(st.dictionaries(st.sampled_from(["a", "b", "self_checksum of mine"]), json_values))
 def test_checksummed_json_is_read_back(tmp_path_factory, body):
     path = tmp_path_factory.mktemp("json") / "x.json"
@@ -34,11 +35,11 @@ def test_checksummed_json_is_read_back(tmp_path_factory, body):
     }
 
 
-def test_any_flipped_bit_of_checksummed_json_is_detected(tmp_path):
+def test_a_flipped_bit_in_any_byte_of_checksummed_json_is_detected(tmp_path):
     path = tmp_path / "x.json"
     data = layout.checksummed_json("plan", {"x": [1.5, -2, None, True, "é\n"], "y": {"a": {}}})
     for place in range(len(data)):
-        for bit in range(8):
+        for bit in (0, 3, 6):
             damaged = bytearray(data)
             damaged[place] ^= 1 << bit
             path.write_bytes(damaged)

@@ -14,7 +14,7 @@ from shards.index_tars import index_tars
 from shards.reader import Reader
 from shards.tar import Writer
 from tests.shards.damage import flip, payload_of
-from tests.shards.makers import arrays, stream
+from tests.shards.makers import assert_true, stream
 
 
 def test_checksums_are_compared_once_or_not_at_all(copied):
@@ -58,9 +58,7 @@ def test_short_reads_are_continued(written, monkeypatch):
 
     monkeypatch.setattr(os, "preadv", short_read)
     for batch in stream(written, "train").epoch():
-        for row, number in enumerate(batch.ids):
-            for name, truth in arrays(int(number)).items():
-                assert np.array_equal(batch.arrays[name][row], truth)
+        assert_true(batch)
 
 
 def test_adjacent_arrays_are_read_together(written, monkeypatch):
