@@ -176,7 +176,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     temporary = temporary_name(path)
     temporary.unlink(missing_ok=True)  # left by a killed process that had the same pid
     try:
-        with temporary.open("wb") as file:  # astropy writes to no file of mode "x"
+        with open(temporary, "wb", opener=_exclusive) as file:  # astropy writes to no file of mode "x"
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -185,6 +185,11 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _exclusive(path: str, flags: int) -> int:
+    """Create a file; FileExistsError if there is one, so that no link of another user is followed."""
+    return os.open(path, flags | os.O_EXCL, 0o666)
 
 
 def write_atomic(path: Path, data: bytes) -> None:

@@ -143,7 +143,7 @@ def lv_image(path: Path, selection: Selection) -> LvData:
         sample = shard_sample(path, selection)
         grid = sample.grid
         return LvData(sample.observation, grid.longitude, grid.velocity, label(sample.quantity), sample.key)
-    if path.suffix == ".npz":
+    if path.suffix.lower() == ".npz":
         return _of_npz(path)
     image = read_fits(path)
     lv = _mean_over_latitude(image) if "latitude" in image.names else transposed(image, "longitude", "velocity")
@@ -273,7 +273,7 @@ class _Cube:
 
 
 def _cube(path: Path, selection: Selection) -> _Cube:
-    image = None if path.is_dir() or path.suffix == ".npz" else read_fits(path)
+    image = None if path.is_dir() or path.suffix.lower() == ".npz" else read_fits(path)
     if image is None or "latitude" not in image.names:
         lv = lv_image(path, selection)
         return _Cube(lv.image[:, None, :], lv.lon, None, lv.v, lv.label, lv.name)

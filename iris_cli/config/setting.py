@@ -90,11 +90,11 @@ class Setting:
             raise UsageError(f"{where}{name} = {list(value)} is not a range [low, high]")
         for number in value if isinstance(value, tuple) else (value,):
             if isinstance(number, numbers.Real) and not isinstance(number, bool):
-                self._check_number(name, value, float(number), where)
+                self._check_number(name, value, number, where)
 
-    def _check_number(self, name: str, value: Any, number: float, where: str) -> None:
+    def _check_number(self, name: str, value: Any, number: Any, where: str) -> None:
         fits = (
-            math.isfinite(number)
+            -math.inf < number < math.inf
             and (self.least is None or number >= self.least)
             and (self.above is None or number > self.above)
             and (self.most is None or number <= self.most)
@@ -165,5 +165,5 @@ def read_interval(text: str) -> list[float]:
 
 
 def read_words(text: str) -> list[str]:
-    """`a, b` as ["a", "b"]."""
-    return [word.strip() for word in text.split(",") if word.strip()]
+    """`a, b` as ["a", "b"]; an empty word keeps its place."""
+    return [word.strip() for word in text.split(",")]

@@ -89,7 +89,7 @@ SIGNALS = ("HUP", "QUIT", "TERM", "USR1", "USR2", "XCPU")
 
 def read_signals(text: str) -> list[str]:
     """`term,SIGHUP` -> TERM, HUP; none where the text is empty."""
-    return [name.upper().removeprefix("SIG") for name in read_words(text)]
+    return [name.upper().removeprefix("SIG") for name in read_words(text) if name]
 
 
 @dataclass(frozen=True)

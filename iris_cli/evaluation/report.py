@@ -78,7 +78,7 @@ class Report:
     @classmethod
     def of_statistics(cls, found: Statistics) -> Report:
         numbers = {name: float(found.numbers[name].mean[0]) for name in MEASURES}
-        means = {name: None if math.isnan(mean) else mean for name, mean in numbers.items()}
+        means = {name: mean if math.isfinite(mean) else None for name, mean in numbers.items()}
         return cls.of_means(means, found.pairs, int(found.numbers["near_far_sign_right"].pairs[0]))
 
     @classmethod

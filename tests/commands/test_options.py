@@ -17,6 +17,7 @@ from iris_cli.commands.help import Command
 from iris_cli.commands.options import Flag, Only, Settings, flags_of
 from iris_cli.config import figure
 from iris_cli.config.catalogue import CONFIGS
+from iris_cli.config.ingest import IngestConfig
 from iris_cli.config.slurm import SlurmConfig
 from iris_cli.config.train import TrainConfig
 from iris_cli.errors import UsageError
@@ -100,6 +101,17 @@ def test_every_key_with_a_flag_has_a_help_and_no_flag_is_used_twice(name: str) -
 def test_a_range_that_cannot_be_read_is_a_usage_error_with_its_flag(iris: Callable, text: str) -> None:
     ran = iris("ingest", "snapshot.hdf5", "out", "--scale", text)
     assert ran.code == 2 and f"--scale {text}: neither a number nor LOW:HIGH" in ran.err
+
+
+def test_an_empty_name_keeps_the_place_of_its_column() -> None:
+    columns = next(flag for flag in flags_of(IngestConfig()) if flag.key == "columns")
+    assert columns.value("H2,, CO") == ["H2", "", "CO"]
+
+
+def test_the_largest_seed_is_allowed() -> None:
+    assert TrainConfig(seed=2**63 - 1).seed == 2**63 - 1
+    with pytest.raises(UsageError, match="seed = 9223372036854775808; it must be"):
+        TrainConfig(seed=2**63)
 
 
 def test_a_value_where_a_table_belongs_is_an_error(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tarfile
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -93,3 +94,13 @@ def test_tarfile_reads_a_tar_of_this_writer(tmp_path):
 def test_a_header_depends_on_name_and_size_alone():
     assert header("a", 1) == header("a", 1) != header("a", 2)
     assert len(header("k" * layout.LONGEST_KEY + ".observation.f16.npy", 2**32)) == 512
+
+
+def test_no_link_in_the_place_of_a_temporary_file_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = tmp_path / "other"
+    other.write_bytes(b"of another user")
+    monkeypatch.setattr(Path, "unlink", lambda path, missing_ok=False: None)  # the link comes back after its removal
+    layout.temporary_name(tmp_path / "new").symlink_to(other)
+    with pytest.raises(FileExistsError):
+        layout.write_atomic(tmp_path / "new", b"data")
+    assert other.read_bytes() == b"of another user"
