@@ -9,10 +9,12 @@ from torch import Tensor
 from torchmetrics.functional.classification import binary_jaccard_index
 
 from iris_cli.evaluation import metrics
+from iris_cli.evaluation.bootstrap import Summary
 from iris_cli.evaluation.evaluate import Totals
 from iris_cli.evaluation.loss import ScaledDensityLoss
 from iris_cli.evaluation.metrics import MEASURES, Maps, pixel_volume
 from iris_cli.evaluation.report import Report, skill
+from iris_cli.evaluation.statistics import Statistics
 from tests.training.makers import GRID, images
 
 LOSS = ScaledDensityLoss()
@@ -131,3 +133,11 @@ def test_overlap_above_a_threshold_is_that_of_torchmetrics() -> None:
             else:
                 expected = binary_jaccard_index(above[0].int(), above[1].int())
                 assert overlap[row, column].item() == pytest.approx(expected.item(), abs=1e-6)
+
+
+def test_a_mean_that_is_not_finite_is_none_in_a_report() -> None:
+    one, infinite = np.ones(1), np.full(1, np.inf)
+    numbers = {name: Summary(one, one, one, one, np.ones(1, np.int64)) for name in MEASURES}
+    numbers["mass_ratio"] = Summary(infinite, one, one, one, np.ones(1, np.int64))
+    report = Report.of_statistics(Statistics("normal", 1, 1, numbers, {}))
+    assert report.mass_ratio is None and report.rmse_dex == 1.0

@@ -14,6 +14,7 @@ from iris_cli.config.train import TrainConfig
 from iris_cli.errors import DataError, UsageError
 from iris_cli.observers.simple import SimpleObserver
 from iris_cli.pairs.datasets import JoinedPairs, Pairs, check_litter, divide, image_size, pairs_of
+from iris_cli.pairs.open_data import open_litter
 from iris_cli.standard.dataset import StandardDataset
 from iris_cli.training import InfiniteDataset, PreObservedDataset, test_reverter, train_reverter
 from shards.errors import ShardError
@@ -103,6 +104,12 @@ def test_litter_may_have_another_distance_but_not_another_velocity_axis(shards: 
     fast = write_pairs(tmp_path / "fast", SMALL, grid=another_sky(v_min_km_s=-300.0), litter=True)
     with pytest.raises(DataError, match=r"v_min_km_s = -200\.0 and -300\.0"):
         check_litter(pairs_in(shards), pairs_in(fast))
+
+
+def test_litter_without_samples_is_refused(tmp_path: Path) -> None:
+    none = write_pairs(tmp_path / "none", {"litter": range(0)}, litter=True)
+    with pytest.raises(DataError, match="none holds no litter to draw from"):
+        open_litter(TrainConfig(litter=str(none)))
 
 
 def test_an_image_that_is_not_square_is_refused(tmp_path: Path) -> None:

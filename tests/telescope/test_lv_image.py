@@ -62,9 +62,9 @@ def test_the_header_of_an_image_says_where_its_pixels_are(lv: LvImage, tmp_path:
 
 
 def test_plots_of_an_image_are_the_same_from_npz_and_fits(iris: Callable, lv: LvImage, tmp_path: Path) -> None:
-    for name in ("lv.npz", "lv.fits"):
+    for name in ("lv.npz", "lv.NPZ", "lv.fits"):
         save_lv(lv, tmp_path / name)
-    one, other = (plot_data.lv_image(tmp_path / name, Selection()) for name in ("lv.npz", "lv.fits"))
+    one, other = (plot_data.lv_image(tmp_path / name, Selection()) for name in ("lv.NPZ", "lv.fits"))
     np.testing.assert_array_equal(one.image, other.image)
     assert one.label == other.label and one.place == other.place
     np.testing.assert_allclose(one.lon.centres(), other.lon.centres(), atol=1e-9)
