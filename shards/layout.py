@@ -25,7 +25,7 @@ from shards.errors import ShardError
 
 FORMAT = "iris-shards"
 #: To be raised when a reader of the old version could misunderstand a new folder.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 DEFAULT_SAMPLES_PER_SHARD = 256
 
 INDEX, PLAN, FAILURES = "index.json", "plan.json", "failures.jsonl"
@@ -116,7 +116,7 @@ def checksummed_json(kind: str, body: dict[str, Any]) -> bytes:
 def read_checksummed_json(path: Path, kind: str, hint: str) -> dict[str, Any]:
     """The body of such a file, with its format and kind.
 
-    ShardError with `hint` if it is absent, damaged, edited by hand, of another kind or of a newer format.
+    ShardError with `hint` if it is absent, damaged, edited by hand or of another kind; of another version, too.
     """
     try:
         data = path.read_bytes()
@@ -133,6 +133,9 @@ def read_checksummed_json(path: Path, kind: str, hint: str) -> dict[str, Any]:
             f"{path} is of format version {version}; this program reads up to {FORMAT_VERSION}",
             "install a newer release",
         )
+    if version < FORMAT_VERSION:
+        what = f"{path} is of format version {version}, which this program no longer reads"
+        raise ShardError(what, "write the set again")
     body.pop("self_checksum", None)
     if not _matches(body, data):
         raise ShardError(f"{path} is damaged or was changed by hand: its checksum does not match", hint)

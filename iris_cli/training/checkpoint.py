@@ -140,7 +140,7 @@ def save(checkpoint: Checkpoint, path: Path) -> None:
 
 
 def load(path: Path) -> Checkpoint:
-    """DataError when the file is absent, truncated, of a newer version, or not a checkpoint."""
+    """DataError when the file is absent, truncated, of another version, or not a checkpoint."""
     body = read_tensors(path, "checkpoint", "use an older one of the same folder")
     if not isinstance(body, dict) or body.pop("format", None) != FORMAT:
         raise DataError(f"{path} is not a checkpoint of this program", "give a file of RUN/checkpoints")
@@ -149,6 +149,8 @@ def load(path: Path) -> Checkpoint:
         raise DataError(
             f"{path} is of format version {version}; this program reads up to {VERSION}", "install a newer release"
         )
+    if isinstance(version, int) and version < VERSION:
+        raise DataError(f"{path} is of format version {version}, which this program no longer reads", "train it again")
     try:
         progress, data = Progress(**body["progress"]), DataDescription.from_dict(body["data"])
         return Checkpoint(**{**body, "progress": progress, "data": data})

@@ -79,9 +79,16 @@ def test_an_index_cannot_name_files_outside_its_folder(copied, name):
 
 def test_an_index_of_a_newer_format_asks_for_a_newer_release(copied):
     rewrite(copied, lambda body: body.update(version=layout.FORMAT_VERSION + 1))
-    with pytest.raises(ShardError, match="format version 2; this program reads up to 1") as caught:
+    with pytest.raises(ShardError, match="format version 3; this program reads up to 2") as caught:
         Index.open(copied)
     assert "newer release" in caught.value.hint
+
+
+def test_an_index_of_an_older_format_is_not_called_damaged(copied):
+    rewrite(copied, lambda body: body.update(version=layout.FORMAT_VERSION - 1))
+    with pytest.raises(ShardError, match="format version 1, which this program no longer reads") as caught:
+        Index.open(copied)
+    assert "write the set again" in caught.value.hint
 
 
 def test_an_index_changed_by_hand_is_refused(copied):

@@ -99,12 +99,13 @@ def test_without_a_best_checkpoint_the_newest_complete_one_is_used(
     ("change", "message", "hint"),
     [
         ({"version": VERSION + 1}, "reads up to", "install a newer release"),
+        ({"version": VERSION - 1}, "no longer reads", "train it again"),
         ({"format": "another"}, "is not a checkpoint of this program", "RUN/checkpoints"),
         ({"progress": {"epochs": 3}}, "has not the contents of a checkpoint", "use an older one"),
         ({"colour": "red"}, "has not the contents of a checkpoint", "use an older one"),
     ],
 )
-def test_a_checkpoint_of_another_format_or_a_newer_version_is_refused(
+def test_a_checkpoint_of_another_format_or_version_is_refused(
     folder: RunFolder, change: dict[str, object], message: str, hint: str
 ) -> None:
     folder.save(checkpoint(1))
