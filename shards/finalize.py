@@ -26,9 +26,8 @@ def finalize_set(folder: Path) -> bool:
         return False
     for record, shard in zip(records, plan.shards, strict=True):
         if record.build_digest != shard.build_digest:
-            raise ShardError(
-                f"{folder / shard.name} was made from other inputs or with other options", "write it again"
-            )
+            what = f"{folder / shard.name} was made from other inputs or with other options"
+            raise ShardError(what, "write it again")
     index = make_index(folder, records, plan.stored, plan.attributes, plan.made_from)
     write_failures(folder, records)
     layout.write_atomic(folder / layout.INDEX, index.to_bytes())
@@ -106,8 +105,7 @@ def _by_split(records: Sequence[ShardRecord], arrays: Iterable[str]) -> dict[str
 
 def write_failures(folder: Path, records: Iterable[ShardRecord]) -> None:
     """failures.jsonl, a line per failed input; no file when there is none."""
-    text = failures_text(records)
-    if text:
+    if text := failures_text(records):
         layout.write_atomic(folder / layout.FAILURES, text.encode())
     else:
         (folder / layout.FAILURES).unlink(missing_ok=True)

@@ -81,7 +81,10 @@ class _Scan:
     def _add_array(self, key: str, suffix: str, name: str, encoding: str | None, member: Member) -> None:
         data = self._content(key, member, name)
         try:
-            here = self._stored(name, suffix, encoding, data)
+            codec = codec_named(encoding or "float32")
+            shape, dtype = codec.describe(memoryview(data))
+            attributes = self.known[name].schema.attributes if name in self.known else {}
+            here = StoredArray(ArraySchema(name, shape, dtype.name, attributes), encoding or dtype.name, suffix)
             stored = self.arrays.setdefault(name, here)
             if here != stored:
                 raise ValueError(f"holds {_describe(here)} instead of {_describe(stored)}")
@@ -90,14 +93,6 @@ class _Scan:
             raise self._fault(key, f"{suffix} {error}") from None
         except ShardError as error:
             raise self._fault(key, error.message) from None
-
-    def _stored(self, name: str, suffix: str, encoding: str | None, data: bytes) -> StoredArray:
-        codec = codec_named(encoding or "float32")
-        shape, dtype = codec.describe(memoryview(data))
-        known = self.known.get(name)
-        attributes = known.schema.attributes if known else {}
-        schema = ArraySchema(name, shape, dtype.name, attributes)
-        return StoredArray(schema, encoding or dtype.name, suffix)
 
     def _content(self, key: str, member: Member, kind: str) -> bytes:
         data = bytearray(member.size)
@@ -158,10 +153,7 @@ def scan_tar(
         arrays=scan.arrays,
         members=scan.members,
         statistics={name: merge(parts) for name, parts in scan.statistics.items()},
-        failed=[],
-        build_digest=None,
         attributes=dict(attributes or {}),
-        software={},
     )
 
 

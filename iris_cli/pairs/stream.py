@@ -8,6 +8,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -102,11 +103,8 @@ class PairStream:
 
     def stages(self, epoch: int, position: int) -> DataPipeline:
         """The stream as a list of stages, each of which maps an iterator to an iterator."""
-        stages = [
-            lambda: self.draws.epoch(epoch, position),
-            self._reading(self.pairs, self.bad),
-            to_tensors(self.pinned),
-        ]
+        reading = self._reading(self.pairs, self.bad)
+        stages = [lambda: self.draws.epoch(epoch, position), reading, to_tensors(self.pinned)]
         if self.litter is not None:
             key = stream_key("litter", self.name, self.litter_seed, self.seed)
             drawn = self._draws(np.arange(len(self.litter)), self.litter, key).resampled(epoch, position)
@@ -183,11 +181,6 @@ def add_noise(noise: ImageNoise, key: int) -> Stage:
 # --- the stages in a thread -------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Failed:
-    error: BaseException
-
-
 def prefetch(items: Iterator[T], depth: int, waiting: Callable[[], None] = lambda: None) -> Generator[T, None, None]:
     """The same items, computed by a thread up to `depth` before they are asked for; an error is raised in its place.
 
@@ -195,45 +188,39 @@ def prefetch(items: Iterator[T], depth: int, waiting: Callable[[], None] = lambd
     """
     ready: queue.Queue[Any] = queue.Queue(depth)
     stop = threading.Event()
-    end = object()
 
-    def put(item: Any) -> bool:
+    def put(item: Any, error: BaseException | None = None) -> None:
         while not stop.is_set():
-            try:
-                ready.put(item, timeout=POLL_S)
-                return True
-            except queue.Full:
-                continue
-        return False
+            with suppress(queue.Full):
+                return ready.put((item, error), timeout=POLL_S)
 
     def work() -> None:
         try:
             for item in items:
-                if not put(item):
+                put(item)
+                if stop.is_set():
                     return
-            put(end)
+            put(None, StopIteration())  # the end
         except BaseException as error:  # raised by the consumer
-            put(_Failed(error))
+            put(None, error)
         finally:
-            close = getattr(items, "close", None)
-            if close:
+            if close := getattr(items, "close", None):
                 close()
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     try:
-        while (item := _take(ready, waiting)) is not end:
-            if isinstance(item, _Failed):
-                raise item.error
+        while True:
+            try:
+                item, error = ready.get(timeout=POLL_S)
+            except queue.Empty:
+                waiting()
+                continue
+            if isinstance(error, StopIteration):
+                return
+            if error is not None:
+                raise error
             yield item
     finally:
         stop.set()
         thread.join(timeout=1.0)  # a read that hangs must not block the caller
-
-
-def _take(ready: queue.Queue[Any], waiting: Callable[[], None]) -> Any:
-    while True:
-        try:
-            return ready.get(timeout=POLL_S)
-        except queue.Empty:
-            waiting()
