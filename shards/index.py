@@ -51,9 +51,14 @@ class StoredArray:
 class Members:
     """The places of the members of one kind in a shard: a row per sample."""
 
-    offset: list[int]
-    size: list[int]
-    checksum: list[str]
+    offset: list[int] = field(default_factory=list)
+    size: list[int] = field(default_factory=list)
+    checksum: list[str] = field(default_factory=list)
+
+    def add(self, offset: int, data: bytes | bytearray, checksum: str) -> None:
+        self.offset.append(offset)
+        self.size.append(len(data))
+        self.checksum.append(checksum)
 
 
 @dataclass(frozen=True)

@@ -69,14 +69,17 @@ def open_regular(path: Path) -> int:
 
 def read_exactly(handle: int, buffers: list[Any], offset: int) -> bool:
     """Fill the buffers from `offset` on; False when the file ends before."""
-    wanted = sum(len(b) for b in buffers)
-    done = os.preadv(handle, buffers, offset)
-    while 0 < done < wanted:  # a signal or a network file system may cut a read short
-        rest = memoryview(bytearray(wanted - done))
-        more = os.preadv(handle, [rest], offset + done)
-        _scatter(rest[:more], buffers, done)
-        done = done + more if more else 0
-    return done == wanted
+    rest = [memoryview(buffer) for buffer in buffers if len(buffer)]
+    while rest:
+        done = os.preadv(handle, rest, offset)
+        if done == 0:
+            return False
+        offset += done
+        while rest and done >= len(rest[0]):
+            done -= len(rest.pop(0))
+        if rest:  # a signal or a network file system may cut a read short
+            rest[0] = rest[0][done:]
+    return True
 
 
 def read_member(handle: int, members: Members, row: int) -> bytes:
@@ -87,16 +90,6 @@ def read_member(handle: int, members: Members, row: int) -> bytes:
     if layout.member_checksum(data) != members.checksum[row]:
         raise ValueError("its checksum does not match")
     return bytes(data)
-
-
-def _scatter(data: memoryview, buffers: list[Any], start: int) -> None:
-    """Copy `data` into the buffers as if they were one, `start` bytes in."""
-    for buffer in buffers:
-        here = data[: max(len(buffer) - start, 0)]
-        if start < len(buffer):
-            memoryview(buffer)[start : start + len(here)] = here
-            data = data[len(here) :]
-        start = max(start - len(buffer), 0)
 
 
 class Reader:
@@ -233,7 +226,7 @@ def _fetch(shard: OpenShard, row: int, run: list[_Piece]) -> None:
         buffers += [bytearray(piece.start - at), piece.block, piece.tail]
         at = piece.stop
     try:
-        whole = read_exactly(shard.handle, [b for b in buffers if len(b)], run[0].start)
+        whole = read_exactly(shard.handle, buffers, run[0].start)
     except OSError as error:
         raise fault(shard, row, run[0].stored.member, f"it cannot be read: {error.strerror}") from None
     if not whole:

@@ -239,7 +239,7 @@ class _ShardBuilder:
         self.job, self.stored = job, dict(stored)
         self.keys: list[str] = []
         self.groups: list[str] = []
-        self.members = {name: Members([], [], []) for name in (*stored, "json")}
+        self.members = {name: Members() for name in (*stored, "json")}
         self.statistics: dict[str, list[Statistics]] = {name: [] for name in stored}
         self.failed: list[Failure] = []
 
@@ -252,10 +252,7 @@ class _ShardBuilder:
         self.keys.append(result.key)
         self.groups.append(result.group)
         for kind, (suffix, data, checksum) in result.members.items():
-            row = self.members[kind]
-            row.offset.append(writer.add(f"{result.key}.{suffix}", data))
-            row.size.append(len(data))
-            row.checksum.append(checksum)
+            self.members[kind].add(writer.add(f"{result.key}.{suffix}", data), data, checksum)
         for name, statistics in result.statistics.items():
             self.statistics[name].append(statistics)
 
