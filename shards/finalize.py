@@ -69,7 +69,12 @@ def make_index(
     for record in records:
         if record.arrays != stored:
             raise ShardError(f"{folder / record.name} holds other arrays or encodings than the set", "write it again")
-    refuse_duplicates(folder, records)
+    seen: dict[str, str] = {}
+    for key, name in ((key, record.name) for record in records for key in record.keys):
+        if key in seen:
+            what = f"{folder}: key '{key}' is in {seen[key]} and in {name}"
+            raise ShardError(what, "give the inputs different names and write again")
+        seen[key] = name
     software = {layout.canonical(r.software): r.software for r in records}
     return Index(
         folder=folder,
@@ -86,16 +91,6 @@ def make_index(
 def in_order(records: Iterable[ShardRecord]) -> list[ShardRecord]:
     """The shards of a set in the order of its index, whatever the order in which they were written."""
     return sorted(records, key=lambda r: (layout.split_order(r.split), r.name))
-
-
-def refuse_duplicates(folder: Path, records: Iterable[ShardRecord]) -> None:
-    seen: dict[str, str] = {}
-    for record in records:
-        for key in record.keys:
-            if key in seen:
-                what = f"{folder}: key '{key}' is in {seen[key]} and in {record.name}"
-                raise ShardError(what, "give the inputs different names and write again")
-            seen[key] = record.name
 
 
 def _by_split(records: Sequence[ShardRecord], arrays: Iterable[str]) -> dict[str, dict[str, Statistics]]:

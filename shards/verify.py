@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -219,9 +219,7 @@ def repair(folder: Path | str, *, on_progress: Progress | None = None) -> Index:
     records = _sound_records(folder, old, on_progress)
     if not any(record.count for record in records):
         raise ShardError(f"{folder} holds no sound tar", "write the set again, or copy it again")
-    attributes = _first_nonempty(
-        old.attributes if old else None, plan.attributes if plan else None, *(r.attributes for r in records)
-    )
+    attributes = _first_nonempty([old, plan, *records])
     made_from = old.made_from if old else plan.made_from if plan else None
     index = make_index(folder, records, records[0].arrays, attributes, made_from)
     write_records(folder, records)
@@ -233,8 +231,8 @@ def repair(folder: Path | str, *, on_progress: Progress | None = None) -> Index:
     return index
 
 
-def _first_nonempty(*choices: dict[str, Any] | None) -> dict[str, Any]:
-    return next((choice for choice in choices if choice), {})
+def _first_nonempty(sources: Iterable[Index | PlanRecord | ShardRecord | None]) -> dict[str, Any]:
+    return next((source.attributes for source in sources if source and source.attributes), {})
 
 
 def _sound_records(folder: Path, old: Index | None, on_progress: Progress | None) -> list[ShardRecord]:
@@ -242,7 +240,7 @@ def _sound_records(folder: Path, old: Index | None, on_progress: Progress | None
     names = sorted(_tars(folder))
     sound = {name: _sound_record(folder, name) for name in names}
     known = old.stored if old else next((r.arrays for r in sound.values() if r), {})
-    attributes = _first_nonempty(old.attributes if old else None, *(r.attributes for r in sound.values() if r))
+    attributes = _first_nonempty([old, *sound.values()])
     records = []
     for name in names:
         record = sound[name] or _scanned(folder, name, known, attributes)

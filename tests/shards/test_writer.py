@@ -105,8 +105,7 @@ def test_an_input_that_cannot_be_read_is_listed_with_its_reason(tmp_path):
     report = write(tmp_path / "set", make_but_13)
     assert [(f.item, f.shard) for f in report.failed] == [(13, "train-000001.tar")]
     line = json.loads((tmp_path / "set" / layout.FAILURES).read_text())
-    assert line["item"] == 13
-    assert "No such file" in line["reason"]
+    assert line["item"] == 13 and "No such file" in line["reason"]
     index = Index.open(tmp_path / "set")
     assert (index.count(), index.failed) == (50, 1)
     assert verify(tmp_path / "set").sound
@@ -118,8 +117,7 @@ def test_retrying_makes_only_the_failed_samples_again(tmp_path, encoding):
     write(tmp_path / "undisturbed", **options)
     write(tmp_path / "set", make_but_13, **options)
     report = write(tmp_path / "set", lambda n: made.append(n) or make(n), **options, retry_failed=True)
-    assert made == [13]
-    assert report.failed == []
+    assert made == [13] and report.failed == []
     assert same(tmp_path / "set", tmp_path / "undisturbed")
 
 
@@ -240,7 +238,7 @@ def test_a_sample_that_does_not_fit_the_schema_is_a_failure_with_a_reason(tmp_pa
     assert re.search(message, report.failed[0].reason)
 
 
-def test_a_key_used_twice_is_refused_within_a_shard_and_across_shards(tmp_path):
+def test_a_key_or_an_input_used_twice_is_refused(tmp_path):
     def confused(number):
         return replace(make(number), key="same")
 
@@ -248,9 +246,6 @@ def test_a_key_used_twice_is_refused_within_a_shard_and_across_shards(tmp_path):
     assert "key 'same' is already taken" in report.failed[0].reason
     with pytest.raises(ShardError, match=r"key 'same' is in train-000000\.tar and in train-000001\.tar"):
         write(tmp_path / "two", confused, plan=SetPlan({"train": range(2)}, samples_per_shard=1))
-
-
-def test_an_input_listed_twice_is_refused():
     with pytest.raises(ShardError, match=r'the input \["a\.npy",0\] is listed twice'):
         SetPlan({"train": [["a.npy", 0]], "test": [["a.npy", 0]]})
 
