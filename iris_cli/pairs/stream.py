@@ -10,11 +10,11 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from webdataset import DataPipeline
 
@@ -45,9 +45,6 @@ class PairBatch:
 
     def __len__(self) -> int:
         return len(self.ids)
-
-
-Stage = Callable[[Iterator[PairBatch]], Iterator[PairBatch]]
 
 
 @dataclass(frozen=True)
@@ -104,13 +101,14 @@ class PairStream:
     def stages(self, epoch: int, position: int) -> DataPipeline:
         """The stream as a list of stages, each of which maps an iterator to an iterator."""
         reading = self._reading(self.pairs, self.bad)
-        stages = [lambda: self.draws.epoch(epoch, position), reading, to_tensors(self.pinned)]
+        stages = [lambda: self.draws.epoch(epoch, position), reading, partial(to_tensors, pinned=self.pinned)]
         if self.litter is not None:
             key = stream_key("litter", self.name, self.litter_seed, self.seed)
             drawn = self._draws(np.arange(len(self.litter)), self.litter, key).resampled(epoch, position)
-            stages.append(add_litter(self._reading(self.litter, self.bad_litter, OBSERVATION)(drawn)))
+            litter = self._reading(self.litter, self.bad_litter, OBSERVATION)(drawn)
+            stages.append(partial(add_litter, litter=litter))
         if self.noise is not None:
-            stages.append(add_noise(self.noise, noise_key(self.seed, self.name, epoch)))
+            stages.append(partial(add_noise, noise=self.noise, key=noise_key(self.seed, self.name, epoch)))
         return DataPipeline(*stages)
 
     def _draws(self, numbers: Numbers, pairs: Pairs, seed: int, shuffle: bool = False) -> Draws:
@@ -139,43 +137,28 @@ def _count_over_ranks(found: Iterable[int], count: int, world: World) -> int:
 # --- stages -----------------------------------------------------------------------------------------------------------
 
 
-def to_tensors(pinned: bool) -> Callable[[Iterator[Batch]], Iterator[PairBatch]]:
+def to_tensors(batches: Iterator[Batch], *, pinned: bool) -> Iterator[PairBatch]:
     """Copies out of the buffers of `ReadAhead`, which are used again, into memory that a batch owns."""
-
-    def own(rows: NDArray) -> Tensor:
-        shared = torch.from_numpy(rows)
-        return shared.pin_memory() if pinned else shared.clone()
-
-    def stage(batches: Iterator[Batch]) -> Iterator[PairBatch]:
-        for batch in batches:
-            observation, density = own(batch.arrays[OBSERVATION]), own(batch.arrays[DENSITY])
-            yield PairBatch(observation, density, batch.ids, batch.positions, batch.end)
-
-    return stage
+    for batch in batches:
+        shared = (torch.from_numpy(batch.arrays[name]) for name in (OBSERVATION, DENSITY))
+        observation, density = (rows.pin_memory() if pinned else rows.clone() for rows in shared)
+        yield PairBatch(observation, density, batch.ids, batch.positions, batch.end)
 
 
-def add_litter(litter: Iterator[Batch]) -> Stage:
+def add_litter(batches: Iterator[PairBatch], *, litter: Iterator[Batch]) -> Iterator[PairBatch]:
     """Adds the litter that was drawn for the same positions."""
-
-    def stage(batches: Iterator[PairBatch]) -> Iterator[PairBatch]:
-        for batch, drawn in zip(batches, litter, strict=False):
-            rows = np.searchsorted(drawn.positions, batch.positions)  # not all, where a bad sample was left out
-            batch.observation.add_(torch.from_numpy(drawn.arrays[OBSERVATION])[rows])
-            yield batch
-
-    return stage
+    for batch, drawn in zip(batches, litter, strict=False):
+        rows = np.searchsorted(drawn.positions, batch.positions)  # not all, where a bad sample was left out
+        batch.observation.add_(torch.from_numpy(drawn.arrays[OBSERVATION])[rows])
+        yield batch
 
 
-def add_noise(noise: ImageNoise, key: int) -> Stage:
+def add_noise(batches: Iterator[PairBatch], *, noise: ImageNoise, key: int) -> Iterator[PairBatch]:
     """Adds the noise of stream `key` at each position."""
-
-    def stage(batches: Iterator[PairBatch]) -> Iterator[PairBatch]:
-        for batch in batches:
-            for row, position in zip(batch.observation, batch.positions.tolist(), strict=True):
-                row.add_(torch.from_numpy(noise.draw(row.shape, key, position)))
-            yield batch
-
-    return stage
+    for batch in batches:
+        for row, position in zip(batch.observation, batch.positions.tolist(), strict=True):
+            row.add_(torch.from_numpy(noise.draw(row.shape, key, position)))
+        yield batch
 
 
 # --- the stages in a thread -------------------------------------------------------------------------------------------
