@@ -15,7 +15,7 @@ from iris_cli.config.train import TrainConfig
 from iris_cli.errors import DataError, UsageError
 from iris_cli.observers.simple import SimpleObserver
 from iris_cli.pairs.datasets import JoinedPairs, Pairs, check_alike, check_litter, divide, image_size, pairs_of
-from iris_cli.pairs.open_data import open_litter
+from iris_cli.pairs.open_data import open_data, open_litter
 from iris_cli.standard.dataset import StandardDataset
 from iris_cli.training import InfiniteDataset, PreObservedDataset, test_reverter, train_reverter
 from shards.errors import ShardError
@@ -110,6 +110,19 @@ def test_sets_that_do_not_fit_are_refused(
 ) -> None:
     with pytest.raises(DataError, match=message):
         use(pairs_in(shards), pairs_in(write_pairs(tmp_path / "set", **{"splits": SMALL, **options})))
+
+
+def test_folders_that_cannot_be_opened_are_refused(shards: Path, tmp_path: Path) -> None:
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    for use, message in (
+        (lambda: open_data([str(tmp_path / "nowhere")]), "nowhere is not a folder"),
+        (lambda: open_data([str(tmp_path / "run")]), "run is a run, not shards"),
+        (lambda: open_data([str(shards)], "simple"), "holds shards, which are observed already"),
+        (lambda: open_data([str(shards)], "simple", "test"), "a standard data set has no splits"),
+        (lambda: open_litter(TrainConfig(litter="nowhere")), "the litter nowhere is not there"),
+    ):
+        with pytest.raises((DataError, UsageError), match=message):
+            use()
 
 
 def test_a_folder_with_unknown_or_missing_metadata_is_refused(tmp_path: Path) -> None:

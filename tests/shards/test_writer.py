@@ -27,6 +27,7 @@ from shards.finalize import merge_set
 from shards.index import Index
 from shards.verify import verify
 from shards.writer import ArraySchema, SetPlan
+from tests.shards.damage import rewrite
 from tests.shards.makers import SCHEMA, arrays, die_at_13, make, make_but_13, write
 
 
@@ -332,6 +333,12 @@ def test_a_set_with_a_missing_or_cut_tar_is_not_finished(copied, damage):
     assert not (copied / "index.json").exists()
     assert write(copied, resume=True).shards_written == 1
     assert merge_set(copied).count() == 51
+
+
+def test_a_shard_of_another_build_does_not_finish_the_set(copied):
+    rewrite(copied, lambda body: body.update(build_digest="another"), "train-000001.json")
+    with pytest.raises(ShardError, match=r"train-000001\.tar was made from other inputs"):
+        merge_set(copied)
 
 
 def test_leftover_folders_are_those_of_ended_writers_of_one_name(tmp_path):
