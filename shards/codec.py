@@ -71,18 +71,16 @@ class Codec(Protocol):
 
     def describe(self, data: Buffer) -> tuple[tuple[int, ...], np.dtype]:
         """Shape and dtype of the array that a member decodes to. ValueError when it is not such a member."""
-        ...
 
     def tail(self, out: NDArray) -> Buffer:
         """The part of `out` into which the end of the member may be read directly from the file; may be empty."""
-        ...
+        return Buffer(bytearray())
 
     def finish(self, head: Buffer, out: NDArray) -> None:
         """Fill or check `out`, given the bytes before the tail. ValueError when they do not give that array."""
-        ...
 
 
-class Plain:
+class Plain(Codec):
     """The .npy file itself, in its own dtype: readable with tar and numpy alone, and read without a copy."""
 
     suffix = "npy"
@@ -103,14 +101,14 @@ class Plain:
         return shape, dtype
 
     def tail(self, out: NDArray) -> Buffer:
-        return flat_bytes(out)
+        return out.reshape(-1).view(np.uint8).data
 
     def finish(self, head: Buffer, out: NDArray) -> None:
         if head != npy_header(out):
             check_npy_header(head, out)
 
 
-class Float16:
+class Float16(Codec):
     """Half the bytes: float16 after division by a power of two, chosen for each array and stored before it.
 
     The relative error stays below 2^-11 (0.05 %) down to 4e-9 of the array's peak. NaN stays NaN.
@@ -133,11 +131,7 @@ class Float16:
         return npy_header(scale) + scale.tobytes() + npy_header(scaled) + scaled.tobytes()
 
     def describe(self, data: Buffer) -> tuple[tuple[int, ...], np.dtype]:
-        _, scaled = read_npys(data, 2)
-        return scaled.shape, np.dtype(np.float32)
-
-    def tail(self, out: NDArray) -> Buffer:
-        return Buffer(bytearray())
+        return read_npys(data, 2)[1].shape, np.dtype(np.float32)
 
     def finish(self, head: Buffer, out: NDArray) -> None:
         scale, scaled = read_npys(head, 2)
@@ -146,7 +140,7 @@ class Float16:
         np.multiply(scaled, np.float32(scale), out=out, dtype=np.float32)
 
 
-class ShuffledZlib:
+class ShuffledZlib(Codec):
     """Lossless: the numbers' first bytes, then all second bytes, and so on, deflated after a .npy header.
 
     Bytes of the same significance are similar, so that they compress better than whole floats.
@@ -164,9 +158,6 @@ class ShuffledZlib:
 
     def describe(self, data: Buffer) -> tuple[tuple[int, ...], np.dtype]:
         return describe_npy(data)[:2]
-
-    def tail(self, out: NDArray) -> Buffer:
-        return Buffer(bytearray())
 
     def finish(self, head: Buffer, out: NDArray) -> None:
         length = len(npy_header(out))
@@ -218,15 +209,9 @@ def array_of_member(suffix: str) -> tuple[str, str | None] | None:
 def npy_header(array: Any) -> bytes:
     """The bytes before the numbers of a C-ordered array's .npy file."""
     stream = io.BytesIO()
-    np.lib.format.write_array_header_1_0(
-        stream, {"descr": array.dtype.str, "fortran_order": False, "shape": array.shape}
-    )
+    fields = {"descr": array.dtype.str, "fortran_order": False, "shape": array.shape}
+    np.lib.format.write_array_header_1_0(stream, fields)
     return stream.getvalue()
-
-
-def flat_bytes(out: NDArray) -> Buffer:
-    """A writable view of a C-contiguous array's bytes, whatever its shape."""
-    return out.reshape(-1).view(np.uint8).data
 
 
 def read_npys(data: bytes | Buffer, count: int) -> list[NDArray]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from shards import layout
 from shards.errors import ShardError
 from shards.index import ShardRecord, StoredArray
-from shards.reader import OpenShard, read_exactly
+from shards.reader import OpenShard, read_member
 from shards.statistics import Statistics, losses, measure
 
 #: Entries of a sample's JSON that this library writes.
@@ -71,8 +71,7 @@ def _encode(array: NDArray, stored: StoredArray, what: str) -> tuple[bytes, Stat
     if stored.codec.lossless:
         return data, measure(array)
     decoded = decode(data, stored)
-    relative, of_peak = losses(array, decoded)
-    return data, replace(measure(decoded), worst_relative_error=relative, worst_error_of_peak=of_peak)
+    return data, measure(decoded, losses(array, decoded))
 
 
 def decode(data: bytes, stored: StoredArray) -> NDArray:
@@ -115,19 +114,14 @@ def _read_encoded(shard: OpenShard, row: int) -> EncodedSample:
     record, hint = shard.record, "delete its json and resume with `--resume`"
     members, statistics = {}, {}
     for kind in (*record.arrays, "json"):
-        places = record.members[kind]
-        data = bytearray(places.size[row])
-        if not read_exactly(shard.handle, [data], places.offset[row]):
-            raise ShardError(f"{shard.path} ends too early", hint)
-        if layout.member_checksum(data) != places.checksum[row]:
-            raise ShardError(f"{shard.path} is damaged", hint)
+        try:
+            data = read_member(shard.handle, record.members[kind], row)
+        except ValueError as error:
+            raise ShardError(f"{shard.path} is damaged: {error}", hint) from None
         stored = record.arrays.get(kind)
-        members[kind] = (stored.member if stored else "json", bytes(data), places.checksum[row])
+        members[kind] = (stored.member if stored else "json", data, record.members[kind].checksum[row])
         if stored:
             worst = record.statistics[kind]
-            statistics[kind] = replace(
-                measure(decode(bytes(data), stored)),
-                worst_relative_error=worst.worst_relative_error,
-                worst_error_of_peak=worst.worst_error_of_peak,
-            )
+            errors = worst.worst_relative_error, worst.worst_error_of_peak
+            statistics[kind] = measure(decode(data, stored), errors)
     return EncodedSample(record.keys[row], record.groups[row], members, statistics)

@@ -26,9 +26,8 @@ def finalize_set(folder: Path) -> bool:
         return False
     for record, shard in zip(records, plan.shards, strict=True):
         if record.build_digest != shard.build_digest:
-            raise ShardError(
-                f"{folder / shard.name} was made from other inputs or with other options", "write it again"
-            )
+            what = f"{folder / shard.name} was made from other inputs or with other options"
+            raise ShardError(what, "write it again")
     index = make_index(folder, records, plan.stored, plan.attributes, plan.made_from)
     write_failures(folder, records)
     layout.write_atomic(folder / layout.INDEX, index.to_bytes())
@@ -70,7 +69,12 @@ def make_index(
     for record in records:
         if record.arrays != stored:
             raise ShardError(f"{folder / record.name} holds other arrays or encodings than the set", "write it again")
-    refuse_duplicates(folder, records)
+    seen: dict[str, str] = {}
+    for key, name in ((key, record.name) for record in records for key in record.keys):
+        if key in seen:
+            what = f"{folder}: key '{key}' is in {seen[key]} and in {name}"
+            raise ShardError(what, "give the inputs different names and write again")
+        seen[key] = name
     software = {layout.canonical(r.software): r.software for r in records}
     return Index(
         folder=folder,
@@ -89,16 +93,6 @@ def in_order(records: Iterable[ShardRecord]) -> list[ShardRecord]:
     return sorted(records, key=lambda r: (layout.split_order(r.split), r.name))
 
 
-def refuse_duplicates(folder: Path, records: Iterable[ShardRecord]) -> None:
-    seen: dict[str, str] = {}
-    for record in records:
-        for key in record.keys:
-            if key in seen:
-                what = f"{folder}: key '{key}' is in {seen[key]} and in {record.name}"
-                raise ShardError(what, "give the inputs different names and write again")
-            seen[key] = record.name
-
-
 def _by_split(records: Sequence[ShardRecord], arrays: Iterable[str]) -> dict[str, dict[str, Statistics]]:
     splits = dict.fromkeys(r.split for r in records)
     return {split: {a: merge(r.statistics[a] for r in records if r.split == split) for a in arrays} for split in splits}
@@ -106,8 +100,7 @@ def _by_split(records: Sequence[ShardRecord], arrays: Iterable[str]) -> dict[str
 
 def write_failures(folder: Path, records: Iterable[ShardRecord]) -> None:
     """failures.jsonl, a line per failed input; no file when there is none."""
-    text = failures_text(records)
-    if text:
+    if text := failures_text(records):
         layout.write_atomic(folder / layout.FAILURES, text.encode())
     else:
         (folder / layout.FAILURES).unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -40,19 +40,25 @@ class StoredArray:
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self.schema), "encoding": self.encoding, "member": self.member}
 
-    @classmethod
-    def from_json(cls, body: Mapping[str, Any]) -> StoredArray:
-        schema = ArraySchema(body["name"], tuple(body["shape"]), body["dtype"], body["attributes"])
-        return cls(schema, body["encoding"], body["member"])
+    @staticmethod
+    def by_name(bodies: Sequence[Mapping[str, Any]]) -> dict[str, StoredArray]:
+        """The arrays of a list in JSON."""
+        schemas = [ArraySchema(b["name"], tuple(b["shape"]), b["dtype"], b["attributes"]) for b in bodies]
+        return {s.name: StoredArray(s, b["encoding"], b["member"]) for s, b in zip(schemas, bodies, strict=True)}
 
 
 @dataclass(frozen=True)
 class Members:
     """The places of the members of one kind in a shard: a row per sample."""
 
-    offset: list[int]
-    size: list[int]
-    checksum: list[str]
+    offset: list[int] = field(default_factory=list)
+    size: list[int] = field(default_factory=list)
+    checksum: list[str] = field(default_factory=list)
+
+    def add(self, offset: int, data: bytes | bytearray, checksum: str) -> None:
+        self.offset.append(offset)
+        self.size.append(len(data))
+        self.checksum.append(checksum)
 
 
 @dataclass(frozen=True)
@@ -83,10 +89,10 @@ class ShardRecord:
     arrays: dict[str, StoredArray]
     members: dict[str, Members]
     statistics: dict[str, Statistics]
-    failed: list[Failure]
-    build_digest: str | None
-    attributes: dict[str, Any]
-    software: dict[str, str]
+    failed: list[Failure] = field(default_factory=list)
+    build_digest: str | None = None
+    attributes: dict[str, Any] = field(default_factory=dict)
+    software: dict[str, str] = field(default_factory=dict)
 
     @property
     def count(self) -> int:
@@ -94,20 +100,12 @@ class ShardRecord:
 
     def to_bytes(self) -> bytes:
         body = {
-            "name": self.name,
-            "split": self.split,
-            "size": self.size,
-            "checksum": self.checksum,
+            **vars(self),
             "count": self.count,
-            "keys": self.keys,
-            "groups": self.groups,
             "arrays": [stored.to_json() for stored in self.arrays.values()],
             "members": {name: asdict(members) for name, members in self.members.items()},
             "statistics": {name: s.to_json() for name, s in self.statistics.items()},
             "failed": [{"item": f.item, "reason": f.reason} for f in self.failed],
-            "build_digest": self.build_digest,
-            "attributes": self.attributes,
-            "software": self.software,
         }
         return layout.checksummed_json("shard", body)
 
@@ -116,22 +114,17 @@ class ShardRecord:
         """ShardError when the record is absent, damaged or not the record of a shard."""
         hint = f"build {path.stem} again (`--resume`), or run `iris shards verify --repair {path.parent}`"
         body = layout.read_checksummed_json(path, "shard", hint)
+        plain = ("name", "split", "size", "checksum", "keys", "groups", "build_digest", "attributes", "software")
         try:
-            return cls._from_json(body)
+            return cls(
+                **{name: body[name] for name in plain},
+                failed=[Failure(body["name"], f["item"], f["reason"]) for f in body["failed"]],
+                arrays=StoredArray.by_name(body["arrays"]),
+                members={name: Members(**m) for name, m in body["members"].items()},
+                statistics={name: Statistics.from_json(s) for name, s in body["statistics"].items()},
+            )
         except (KeyError, TypeError, AttributeError) as error:
             raise ShardError(f"{path} is not the record of a shard: {error!r}", hint) from None
-
-    @classmethod
-    def _from_json(cls, body: Mapping[str, Any]) -> ShardRecord:
-        arrays = (StoredArray.from_json(a) for a in body["arrays"])
-        plain = ("name", "split", "size", "checksum", "keys", "groups", "build_digest", "attributes", "software")
-        return cls(
-            **{name: body[name] for name in plain},
-            failed=[Failure(body["name"], f["item"], f["reason"]) for f in body["failed"]],
-            arrays={a.schema.name: a for a in arrays},
-            members={name: Members(**m) for name, m in body["members"].items()},
-            statistics={name: Statistics.from_json(s) for name, s in body["statistics"].items()},
-        )
 
 
 @dataclass(frozen=True)
@@ -147,9 +140,8 @@ class ShardEntry:
 
     @classmethod
     def of(cls, record: ShardRecord) -> ShardEntry:
-        return cls(
-            record.name, record.split, record.count, record.size, record.checksum, layout.checksum(record.to_bytes())
-        )
+        digest = layout.checksum(record.to_bytes())
+        return cls(record.name, record.split, record.count, record.size, record.checksum, digest)
 
 
 @dataclass(frozen=True)
@@ -184,38 +176,24 @@ class Index:
         """Read index.json. ShardError names what is missing, damaged or newer, and how to fix it."""
         folder = Path(folder).absolute()
         if not folder.is_dir():
-            raise ShardError(
-                f"shard folder {folder} does not exist" if not folder.exists() else f"{folder} is not a folder"
-            )
+            what = f"{folder} is not a folder" if folder.exists() else f"shard folder {folder} does not exist"
+            raise ShardError(what)
         path = folder / layout.INDEX
         if not path.exists():
             raise ShardError(f"{folder} has no {layout.INDEX}", _why_unfinished(folder))
         body = layout.read_checksummed_json(path, "index", REBUILD_INDEX)
         try:
-            return cls._from_json(folder, body)
+            shards = tuple(ShardEntry(**entry) for entry in body["shards"])
+            for entry in shards:
+                check_file_name(entry.name, folder)
+            statistics = {
+                split: {name: Statistics.from_json(s) for name, s in of_arrays.items()}
+                for split, of_arrays in body["statistics"].items()
+            }
+            plain = {name: body[name] for name in ("attributes", "failed", "made_from", "software")}
+            return cls(folder, shards, StoredArray.by_name(body["arrays"]), statistics, **plain)
         except (KeyError, TypeError, AttributeError) as error:
             raise ShardError(f"{path} is not the index of a set: {error!r}", REBUILD_INDEX) from None
-
-    @classmethod
-    def _from_json(cls, folder: Path, body: Mapping[str, Any]) -> Index:
-        shards = tuple(ShardEntry(**entry) for entry in body["shards"])
-        for entry in shards:
-            check_file_name(entry.name, folder)
-        arrays = (StoredArray.from_json(a) for a in body["arrays"])
-        statistics = {
-            split: {name: Statistics.from_json(s) for name, s in of_arrays.items()}
-            for split, of_arrays in body["statistics"].items()
-        }
-        return cls(
-            folder,
-            shards,
-            {a.schema.name: a for a in arrays},
-            statistics,
-            body["attributes"],
-            body["failed"],
-            body["made_from"],
-            body["software"],
-        )
 
     def to_bytes(self) -> bytes:
         body = {
@@ -261,7 +239,7 @@ class Index:
     @cached_property
     def starts(self) -> NDArray[np.int64]:
         """(shards + 1,) the number of each shard's first sample, and the total."""
-        return np.concatenate([[0], np.cumsum([entry.count for entry in self.shards], dtype=np.int64)]).astype(np.int64)
+        return np.cumsum([0, *(entry.count for entry in self.shards)], dtype=np.int64)
 
     def numbers(self, split: str | None = None) -> NDArray[np.int64]:
         """The sample numbers of a split, ascending."""
@@ -280,9 +258,8 @@ class Index:
         path = self.folder / layout.record_name(entry.name)
         record = ShardRecord.read(path)
         if ShardEntry.of(record) != entry:
-            raise ShardError(
-                f"{path} disagrees with {layout.INDEX}: it is of another set, or one of them is old", REBUILD_INDEX
-            )
+            what = f"{path} disagrees with {layout.INDEX}: it is of another set, or one of them is old"
+            raise ShardError(what, REBUILD_INDEX)
         if record.arrays != self.stored:
             raise ShardError(f"{path} holds other arrays or encodings than {layout.INDEX}", REBUILD_INDEX)
         return record
@@ -292,14 +269,13 @@ class Index:
         chosen = self.shard_numbers(split)
         records = [self.record(i) for i in chosen]
         text = np.dtypes.StringDType()
+        offset = {n: np.array([o for r in records for o in r.members[n].offset], np.int64) for n in self.stored}
         return SampleTable(
             number=self.numbers(split),
             shard=np.repeat(np.array(chosen, np.int32), [r.count for r in records]),
             key=np.array([key for r in records for key in r.keys], text),
             group=np.array([group for r in records for group in r.groups], text),
-            offset={
-                name: np.array([o for r in records for o in r.members[name].offset], np.int64) for name in self.stored
-            },
+            offset=offset,
         )
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,35 +82,29 @@ class _Scan:
     def _add_array(self, key: str, suffix: str, name: str, encoding: str | None, member: Member) -> None:
         data = self._content(key, member, name)
         try:
-            here = self._stored(name, suffix, encoding, data)
+            codec = codec_named(encoding or "float32")
+            shape, dtype = codec.describe(memoryview(data))
+            attributes = self.known[name].schema.attributes if name in self.known else {}
+            here = StoredArray(ArraySchema(name, shape, dtype.name, attributes), encoding or dtype.name, suffix)
             stored = self.arrays.setdefault(name, here)
             if here != stored:
-                raise ValueError(f"holds {_describe(here)} instead of {_describe(stored)}")
+                found, usual = (f"{s.schema.dtype} {s.schema.shape} ({s.member})" for s in (here, stored))
+                raise ValueError(f"holds {found} instead of {usual}")
             self.statistics.setdefault(name, []).append(measure(decode(data, stored)))
         except ValueError as error:
             raise self._fault(key, f"{suffix} {error}") from None
         except ShardError as error:
             raise self._fault(key, error.message) from None
 
-    def _stored(self, name: str, suffix: str, encoding: str | None, data: bytes) -> StoredArray:
-        codec = codec_named(encoding or "float32")
-        shape, dtype = codec.describe(memoryview(data))
-        known = self.known.get(name)
-        attributes = known.schema.attributes if known else {}
-        schema = ArraySchema(name, shape, dtype.name, attributes)
-        return StoredArray(schema, encoding or dtype.name, suffix)
-
     def _content(self, key: str, member: Member, kind: str) -> bytes:
         data = bytearray(member.size)
         if not read_exactly(self.handle, [data], member.offset):
             raise self._fault(key, "the file ends before it")
         checksum = self.found[member.name] = layout.member_checksum(data)
-        rows = self.members.setdefault(kind, Members([], [], []))
+        rows = self.members.setdefault(kind, Members())
         if len(rows.offset) != len(self.keys) - 1:
             raise self._fault(key, f"'{kind}' occurs twice, or is missing in an earlier sample")
-        rows.offset.append(member.offset)
-        rows.size.append(member.size)
-        rows.checksum.append(checksum)
+        rows.add(member.offset, data, checksum)
         return bytes(data)
 
     def _check_last_complete(self) -> None:
@@ -129,10 +124,6 @@ class _Scan:
 
     def _fault(self, key: str, what: str) -> ShardError:
         return ShardError(f"{self.path}: sample '{key}': {what}", rebuild_hint(self.path))
-
-
-def _describe(stored: StoredArray) -> str:
-    return f"{stored.schema.dtype} {stored.schema.shape} ({stored.member})"
 
 
 def scan_tar(
@@ -158,10 +149,7 @@ def scan_tar(
         arrays=scan.arrays,
         members=scan.members,
         statistics={name: merge(parts) for name, parts in scan.statistics.items()},
-        failed=[],
-        build_digest=None,
         attributes=dict(attributes or {}),
-        software={},
     )
 
 
@@ -210,13 +198,7 @@ def refuse_other_json(folder: Path, tars: Iterable[Path]) -> None:
     """ShardError when a JSON file beside a tar is not a record: it may be the user's."""
     for tar in tars:
         path = folder / layout.record_name(tar.name)
-        if path.exists() and not _is_record(path):
-            raise ShardError(f"{path} is in the way: the shard's record would replace it", "move it elsewhere")
-
-
-def _is_record(path: Path) -> bool:
-    try:
-        body: Any = json.loads(path.read_bytes())
-    except (ValueError, RecursionError):
-        return True  # damaged: nothing is lost
-    return isinstance(body, dict) and body.get("format") == layout.FORMAT
+        with suppress(FileNotFoundError, ValueError, RecursionError):  # absent or damaged: nothing is lost
+            body = json.loads(path.read_bytes())
+            if not isinstance(body, dict) or body.get("format") != layout.FORMAT:
+                raise ShardError(f"{path} is in the way: the shard's record would replace it", "move it elsewhere")

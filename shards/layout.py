@@ -124,40 +124,28 @@ def read_checksummed_json(path: Path, kind: str, hint: str) -> dict[str, Any]:
         raise ShardError(f"{path} does not exist", hint) from None
     except (IsADirectoryError, NotADirectoryError):
         raise ShardError(f"{path} is not a file", hint) from None
-    body = _parse(data, path, hint)
-    if body.get("format") != FORMAT:
-        raise ShardError(f"{path} is not a file of this format", hint)
-    version = body.get("version")
-    if not isinstance(version, int) or version > FORMAT_VERSION:
-        raise ShardError(
-            f"{path} is of format version {version}; this program reads up to {FORMAT_VERSION}",
-            "install a newer release",
-        )
-    if version < FORMAT_VERSION:
-        what = f"{path} is of format version {version}, which this program no longer reads"
-        raise ShardError(what, "write the set again")
-    body.pop("self_checksum", None)
-    if not _matches(body, data):
-        raise ShardError(f"{path} is damaged or was changed by hand: its checksum does not match", hint)
-    if body.get("kind") != kind:
-        raise ShardError(f"{path} is of kind {body.get('kind')!r}, not '{kind}'", hint)
-    return body
-
-
-def _matches(body: dict[str, Any], data: bytes) -> bool:
-    try:
-        return checksummed_json("", body) == data
-    except ValueError:  # NaN, infinity or half a surrogate pair, which this library never writes
-        return False
-
-
-def _parse(data: bytes, path: Path, hint: str) -> dict[str, Any]:
     try:
         body = json.loads(data)
     except (ValueError, RecursionError):
         raise ShardError(f"{path} is damaged: it is not valid JSON ({len(data)} bytes)", hint) from None
-    if not isinstance(body, dict):
+    if not isinstance(body, dict) or body.get("format") != FORMAT:
         raise ShardError(f"{path} is not a file of this format", hint)
+    version = body.get("version")
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        what = f"{path} is of format version {version}; this program reads up to {FORMAT_VERSION}"
+        raise ShardError(what, "install a newer release")
+    if version < FORMAT_VERSION:
+        what = f"{path} is of format version {version}, which this program no longer reads"
+        raise ShardError(what, "write the set again")
+    body.pop("self_checksum", None)
+    try:
+        unchanged = checksummed_json("", body) == data
+    except ValueError:  # NaN, infinity or half a surrogate pair, which this library never writes
+        unchanged = False
+    if not unchanged:
+        raise ShardError(f"{path} is damaged or was changed by hand: its checksum does not match", hint)
+    if body.get("kind") != kind:
+        raise ShardError(f"{path} is of kind {body.get('kind')!r}, not '{kind}'", hint)
     return body
 
 

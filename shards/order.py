@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,38 +87,21 @@ def _runs(starts: NDArray, lengths: NDArray) -> Numbers:
 # --- draws: the samples of one rank for one step ----------------------------------------------------------------------
 
 
-class Draw(Protocol):
+@dataclass(frozen=True)
+class Draw:
     """The samples of one batch of one rank. `end` is the position at which the next global step begins."""
 
-    @property
-    def numbers(self) -> Numbers: ...
-
-    @property
-    def positions(self) -> Numbers: ...
-
-    @property
-    def end(self) -> int: ...
-
-    def again(self, row: int, attempt: int) -> int | None:
-        """Another sample for a row whose sample is bad; None to leave the row out."""
-        ...
-
-
-@dataclass(frozen=True)
-class EpochDraw:
     numbers: Numbers
     positions: Numbers
     end: int
 
     def again(self, row: int, attempt: int) -> int | None:
-        return None  # every sample once: a bad one has no substitute
+        """Another sample for a row whose sample is bad; None, as in an epoch of every sample once, to leave it out."""
+        return None
 
 
 @dataclass(frozen=True)
-class ResampledDraw:
-    numbers: Numbers
-    positions: Numbers
-    end: int
+class ResampledDraw(Draw):
     key: int
     pool: Numbers
 
@@ -159,27 +142,20 @@ class EpochPlan:
 
     def __post_init__(self) -> None:
         if self.share.position > self.count:
-            raise ShardError(
-                f"position {self.share.position} is beyond the epoch's {self.count} samples",
-                "the data set or its split is not the one that the position belongs to",
-            )
+            what = f"position {self.share.position} is beyond the epoch's {self.count} samples"
+            raise ShardError(what, "the data set or its split is not the one that the position belongs to")
 
     @property
     def steps(self) -> int:
         """Batches left, the same number on every rank."""
         return -((self.share.position - self.count) // self.share.step)
 
-    def bounds(self) -> Iterator[tuple[int, int]]:
-        """The positions [start, stop) of each global step."""
-        for k in range(self.steps):
-            start = self.share.position + k * self.share.step
-            yield start, min(start + self.share.step, self.count)
-
-    def draws(self, order: Numbers) -> Iterator[EpochDraw]:
+    def draws(self, order: Numbers) -> Iterator[Draw]:
         """This rank's samples, step by step; `order` holds the sample number at each position."""
-        for start, stop in self.bounds():
+        for start in range(self.share.position, self.count, self.share.step):
+            stop = min(start + self.share.step, self.count)
             positions = self.share.positions(start, stop)
-            yield EpochDraw(order[positions], positions, stop)
+            yield Draw(order[positions], positions, stop)
 
 
 def resampled_draws(pool: Numbers, share: Share, seed: int, epoch: int) -> Iterator[ResampledDraw]:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from shards import layout
 from shards.codec import ArraySchema
 from shards.errors import ShardError
-from shards.index import Index, ShardRecord, StoredArray
+from shards.index import Index, Members, ShardRecord, StoredArray
 from shards.tar import BLOCK
 
 #: Shards held open at once; most systems allow a process 1024 files.
@@ -48,9 +48,8 @@ class OpenShard:
 
 
 def rebuild_hint(path: Path) -> str:
-    return (
-        f"delete {path.name} and {layout.record_name(path.name)} and write the set with `--resume`, or copy them again"
-    )
+    record = layout.record_name(path.name)
+    return f"delete {path.name} and {record} and write the set with `--resume`, or copy them again"
 
 
 def open_regular(path: Path) -> int:
@@ -70,24 +69,27 @@ def open_regular(path: Path) -> int:
 
 def read_exactly(handle: int, buffers: list[Any], offset: int) -> bool:
     """Fill the buffers from `offset` on; False when the file ends before."""
-    wanted = sum(len(b) for b in buffers)
-    done = os.preadv(handle, buffers, offset)
-    while 0 < done < wanted:  # a signal or a network file system may cut a read short
-        rest = memoryview(bytearray(wanted - done))
-        more = os.preadv(handle, [rest], offset + done)
-        _scatter(rest[:more], buffers, done)
-        done = done + more if more else 0
-    return done == wanted
+    rest = [memoryview(buffer) for buffer in buffers if len(buffer)]
+    while rest:
+        done = os.preadv(handle, rest, offset)
+        if done == 0:
+            return False
+        offset += done
+        while rest and done >= len(rest[0]):
+            done -= len(rest.pop(0))
+        if rest:  # a signal or a network file system may cut a read short
+            rest[0] = rest[0][done:]
+    return True
 
 
-def _scatter(data: memoryview, buffers: list[Any], start: int) -> None:
-    """Copy `data` into the buffers as if they were one, `start` bytes in."""
-    for buffer in buffers:
-        here = data[: max(len(buffer) - start, 0)]
-        if start < len(buffer):
-            memoryview(buffer)[start : start + len(here)] = here
-            data = data[len(here) :]
-        start = max(start - len(buffer), 0)
+def read_member(handle: int, members: Members, row: int) -> bytes:
+    """The content of one member. ValueError when it does not match its checksum."""
+    data = bytearray(members.size[row])
+    if not read_exactly(handle, [data], members.offset[row]):
+        raise ValueError("the file ends before it")
+    if layout.member_checksum(data) != members.checksum[row]:
+        raise ValueError("its checksum does not match")
+    return bytes(data)
 
 
 class Reader:
@@ -98,17 +100,16 @@ class Reader:
 
     def __init__(self, index: Index, arrays: Iterable[str] | None = None, *, checksums: bool = True) -> None:
         self.index = index
-        self.stored = {name: self._stored(name) for name in (arrays if arrays is not None else index.stored)}
+        self.stored: dict[str, StoredArray] = {}
+        for name in arrays if arrays is not None else index.stored:
+            if name not in index.stored:
+                raise ShardError(f"{index.folder} has no array '{name}'", f"it has: {', '.join(index.stored)}")
+            self.stored[name] = index.stored[name]
         self._starts = index.starts.tolist()
         self._shard_of = np.repeat(np.arange(len(index.shards), dtype=np.int32), np.diff(index.starts))
         self._unchecked = {name: bytearray(b"\1" * index.count()) if checksums else None for name in self.stored}
         self._open: OrderedDict[int, OpenShard] = OrderedDict()
         self._lock = threading.Lock()
-
-    def _stored(self, name: str) -> StoredArray:
-        if name not in self.index.stored:
-            raise ShardError(f"{self.index.folder} has no array '{name}'", f"it has: {', '.join(self.index.stored)}")
-        return self.index.stored[name]
 
     @property
     def arrays(self) -> dict[str, ArraySchema]:
@@ -117,9 +118,8 @@ class Reader:
     def read(self, number: int, rows: Mapping[str, NDArray]) -> None:
         """Fill `rows[name]` (C-contiguous, of the array's shape and dtype). ShardError names shard and key."""
         shard, row = self._find(number)
-        pieces = sorted(
-            (_piece(shard, row, self.stored[name], out) for name, out in rows.items()), key=lambda p: p.start
-        )
+        pieces = [_piece(shard, row, self.stored[name], out) for name, out in rows.items()]
+        pieces.sort(key=lambda piece: piece.start)
         for run in _runs(pieces):
             _fetch(shard, row, run)
         for piece in pieces:
@@ -144,12 +144,10 @@ class Reader:
         members = shard.record.members.get("json")
         if members is None:
             return {}
-        data = bytearray(members.size[row])
-        if not read_exactly(shard.handle, [data], members.offset[row]):
-            raise fault(shard, row, "json", "the file ends before it")
-        if layout.member_checksum(data) != members.checksum[row]:
-            raise fault(shard, row, "json", "its checksum does not match")
-        return json.loads(data)
+        try:
+            return json.loads(read_member(shard.handle, members, row))
+        except ValueError as error:
+            raise fault(shard, row, "json", str(error)) from None
 
     def _find(self, number: int) -> tuple[OpenShard, int]:
         shard = int(self._shard_of[number])
@@ -228,7 +226,7 @@ def _fetch(shard: OpenShard, row: int, run: list[_Piece]) -> None:
         buffers += [bytearray(piece.start - at), piece.block, piece.tail]
         at = piece.stop
     try:
-        whole = read_exactly(shard.handle, [b for b in buffers if len(b)], run[0].start)
+        whole = read_exactly(shard.handle, buffers, run[0].start)
     except OSError as error:
         raise fault(shard, row, run[0].stored.member, f"it cannot be read: {error.strerror}") from None
     if not whole:

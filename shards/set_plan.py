@@ -111,8 +111,7 @@ class PlanRecord:
         body = layout.read_checksummed_json(path, "plan", hint)
         try:
             shards = tuple(PlannedShard(**shard) for shard in body["shards"])
-            arrays = {a["name"]: StoredArray.from_json(a) for a in body["arrays"]}
-            return cls(shards, arrays, body["made_from"], body["attributes"])
+            return cls(shards, StoredArray.by_name(body["arrays"]), body["made_from"], body["attributes"])
         except (KeyError, TypeError) as error:
             raise ShardError(f"{path} is not the plan of a set: {error!r}", hint) from None
 

@@ -40,19 +40,13 @@ class Statistics:
         return cls(**{name: value for name, value in body.items() if name != "mean"})
 
 
-def measure(array: NDArray) -> Statistics:
-    """Statistics of a real array; of a complex one, of its absolute values."""
+def measure(array: NDArray, errors: tuple[float, float] = (0.0, 0.0)) -> Statistics:
+    """Statistics of a real array, or of a complex one's absolute values; `errors` are those that `losses` returns."""
     values = np.abs(array) if array.dtype.kind == "c" else array
     finite = values[np.isfinite(values)]
-    if finite.size == 0:
-        return Statistics(values=array.size, nan=array.size)
-    return Statistics(
-        values=array.size,
-        nan=array.size - finite.size,
-        sum=float(finite.sum(dtype=np.float64)),
-        min=float(finite.min()),
-        max=float(finite.max()),
-    )
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (None, None)
+    total = float(finite.sum(dtype=np.float64))
+    return Statistics(array.size, array.size - finite.size, total, low, high, *errors)
 
 
 def merge(parts: Iterable[Statistics]) -> Statistics:

@@ -26,17 +26,7 @@ from numpy.typing import NDArray
 
 from shards.codec import ArraySchema
 from shards.errors import ShardError
-from shards.order import (
-    DEFAULT_WINDOW,
-    Draw,
-    EpochDraw,
-    EpochPlan,
-    Numbers,
-    ResampledDraw,
-    Share,
-    epoch_order,
-    resampled_draws,
-)
+from shards.order import DEFAULT_WINDOW, Draw, EpochPlan, Numbers, Share, epoch_order, resampled_draws
 
 #: After so many draws in a row without a readable sample the stream gives up.
 MOST_ATTEMPTS = 64
@@ -50,7 +40,6 @@ class Source(Protocol):
 
     def read(self, number: int, rows: Mapping[str, NDArray]) -> None:
         """Fill each row. ShardError when the sample is bad."""
-        ...
 
 
 # --- draws ------------------------------------------------------------------------------------------------------------
@@ -100,11 +89,11 @@ class Draws:
         order = epoch_order(sizes[sizes > 0], self.seed, epoch, window=self.window, shuffle=self.shuffle)
         return self.numbers[order]
 
-    def epoch(self, epoch: int = 0, position: int = 0) -> Iterator[EpochDraw]:
+    def epoch(self, epoch: int = 0, position: int = 0) -> Iterator[Draw]:
         """Every sample from `position` on, once."""
         return self.plan(position).draws(self.order(epoch))
 
-    def resampled(self, epoch: int = 0, position: int = 0) -> Iterator[ResampledDraw]:
+    def resampled(self, epoch: int = 0, position: int = 0) -> Iterator[Draw]:
         """Endless full batches, drawn with replacement; position p is the same sample on any number of ranks."""
         return resampled_draws(self.numbers, self.share(position), self.seed, epoch)
 
@@ -140,13 +129,11 @@ class BadSamples:
     def add(self, number: int, error: ShardError) -> None:
         """Count a sample once; raise when there are too many."""
         self.found[number] = error.message
-        if len(self.found) <= self.most:
-            return
         if self.most == 0:
             raise error
-        raise ShardError(
-            f"{len(self.found)} bad samples, more than the {self.most} allowed; the last: {error.message}", error.hint
-        )
+        if (found := len(self.found)) > self.most:
+            what = f"{found} bad samples, more than the {self.most} allowed; the last: {error.message}"
+            raise ShardError(what, error.hint)
 
 
 @dataclass
@@ -205,7 +192,13 @@ class ReadAhead:
         try:
             yield from self._batches(iter(draws), tasks, ring)
         finally:
-            _end_threads(threads, tasks)
+            with suppress(queue.Empty):  # drop the tasks that wait; a thread ends after the read that it is in
+                while True:
+                    tasks.get_nowait()
+            for _ in threads:
+                tasks.put(None)
+            for thread in threads:
+                thread.join()
             self._rings.append(ring)
 
     def _batches(self, draws: Iterator[Draw], tasks: queue.SimpleQueue, ring: deque[Buffers]) -> Iterator[Batch]:
@@ -271,17 +264,6 @@ class ReadAhead:
                 error = again
                 self.bad.add(number, error)
         raise error
-
-
-def _end_threads(threads: list[threading.Thread], tasks: queue.SimpleQueue) -> None:
-    """Drop the tasks that wait, and let each thread end after the read that it is in."""
-    with suppress(queue.Empty):
-        while True:
-            tasks.get_nowait()
-    for _ in threads:
-        tasks.put(None)
-    for thread in threads:
-        thread.join()
 
 
 def _gather(buffer: NDArray, good: Numbers) -> NDArray:

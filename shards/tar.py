@@ -79,9 +79,8 @@ def walk(path: Path) -> Iterator[Member]:
                 if entry.isdir():
                     continue
                 if not entry.isreg() or entry.issparse():
-                    raise ShardError(
-                        f"{path}: member '{entry.name}' is not a regular file", "write it without this one"
-                    )
+                    what = f"{path}: member '{entry.name}' is not a regular file"
+                    raise ShardError(what, "write it without this one")
                 end = entry.offset_data + padded(entry.size)
                 yield Member(entry.name, entry.offset_data, entry.size)
             _check_end(path, end, size)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from shards import layout
 from shards.encode_sample import decode
@@ -14,11 +14,12 @@ from shards.errors import ShardError
 from shards.finalize import failures_text, in_order, make_index, write_failures
 from shards.index import Index, ShardEntry, ShardRecord, StoredArray
 from shards.index_tars import scan_tar, split_of, write_records
-from shards.reader import open_regular, read_exactly
+from shards.reader import open_regular, read_member
 from shards.set_plan import PlannedShard, PlanRecord
 from shards.tar import file_checksum, walk
 
 Progress = Callable[[int, str], None]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def verify(folder: Path | str, *, on_progress: Progress | None = None) -> Verify
     """Read everything in a shard folder and compare. Faults are listed, not raised; the folder is not changed."""
     folder = _folder(folder)
     report = VerifyReport()
-    index = _open(folder, report)
+    index = _read(Index.open, folder, layout.INDEX, report)
     entries = {entry.name: entry for entry in index.shards} if index else {}
     records = []
     for name in sorted(entries.keys() | _tars(folder)):
@@ -92,20 +93,19 @@ def _tars(folder: Path) -> set[str]:
     }
 
 
-def _open(folder: Path, report: VerifyReport) -> Index | None:
+def _read(read: Callable[[Path], T], path: Path, file: str, report: VerifyReport) -> T | None:
+    """What `read` makes of a path; None, and a fault of the file, where it cannot be read."""
     try:
-        return Index.open(folder)
+        return read(path)
     except ShardError as error:
-        report.add(layout.INDEX, error)
+        report.add(file, error)
         return None
 
 
 def _check_plan(folder: Path, index: Index | None, report: VerifyReport) -> None:
     """A set that this library wrote has a plan, which must agree with its index."""
-    try:
-        plan = PlanRecord.read(folder)
-    except ShardError as error:
-        report.add(layout.PLAN, error)
+    plan = _read(PlanRecord.read, folder, layout.PLAN, report)
+    if plan is None:
         return
     for name in plan.unfinished(folder):
         report.add(name, "is planned, but has no finished record: build it with `--resume`")
@@ -116,10 +116,8 @@ def _check_plan(folder: Path, index: Index | None, report: VerifyReport) -> None
 def _check_shard(
     folder: Path, name: str, entry: ShardEntry | None, index: Index | None, report: VerifyReport
 ) -> ShardRecord | None:
-    try:
-        record = ShardRecord.read(folder / layout.record_name(name))
-    except ShardError as error:
-        report.add(layout.record_name(name), error)
+    record = _read(ShardRecord.read, folder / layout.record_name(name), layout.record_name(name), report)
+    if record is None:
         return None
     _check_record(folder / name, record, entry, index, report)
     report.shards += bool(record.count)
@@ -151,10 +149,8 @@ def _check_record(
 
 def _check_tar(path: Path, record: ShardRecord, report: VerifyReport) -> None:
     """Members first, so that a fault names one; then the checksum of the whole file, for the bytes between them."""
-    try:
-        handle = open_regular(path)
-    except ShardError as error:
-        report.add(path.name, error)
+    handle = _read(open_regular, path, path.name, report)
+    if handle is None:
         return
     try:
         size = os.fstat(handle).st_size
@@ -172,24 +168,13 @@ def _check_tar(path: Path, record: ShardRecord, report: VerifyReport) -> None:
 
 def _check_members(name: str, handle: int, record: ShardRecord, report: VerifyReport) -> None:
     for kind, members in record.members.items():
-        stored = record.arrays.get(kind)
-        rows = zip(record.keys, members.offset, members.size, members.checksum, strict=True)
-        for key, offset, size, checksum in rows:
-            data = bytearray(size)
-            if not read_exactly(handle, [data], offset):
-                report.add(name, f"{kind}: the file ends before it", key)
-            elif layout.member_checksum(data) != checksum:
-                report.add(name, f"{kind}: its checksum does not match", key)
-            elif stored is not None and (why := _undecodable(bytes(data), stored)):
-                report.add(name, f"{kind}: {why}", key)
-
-
-def _undecodable(data: bytes, stored: StoredArray) -> str | None:
-    try:
-        decode(data, stored)
-    except ValueError as error:
-        return str(error)
-    return None
+        for row, key in enumerate(record.keys):
+            try:
+                data = read_member(handle, members, row)
+                if kind in record.arrays:
+                    decode(data, record.arrays[kind])
+            except ValueError as error:
+                report.add(name, f"{kind}: {error}", key)
 
 
 def _check_headers(path: Path, record: ShardRecord, report: VerifyReport) -> None:
@@ -199,12 +184,10 @@ def _check_headers(path: Path, record: ShardRecord, report: VerifyReport) -> Non
         for kind, members in record.members.items()
         for key, offset, size in zip(record.keys, members.offset, members.size, strict=True)
     }
-    try:
-        found = {(member.name, member.offset, member.size) for member in walk(path)}
-    except ShardError as error:
-        report.add(path.name, error)
+    members = _read(lambda tar: list(walk(tar)), path, path.name, report)
+    if members is None:
         return
-    for name, offset, size in sorted(expected - found):
+    for name, offset, size in sorted(expected - {(member.name, member.offset, member.size) for member in members}):
         report.add(path.name, f"member '{name}' ({size} bytes at {offset}) is missing")
 
 
@@ -231,13 +214,12 @@ def repair(folder: Path | str, *, on_progress: Progress | None = None) -> Index:
     ShardError when no tar is sound, or when sound ones do not fit together.
     """
     folder = _folder(folder)
-    old, plan = _open(folder, VerifyReport()), _plan(folder)
+    old = _read(Index.open, folder, layout.INDEX, VerifyReport())
+    plan = _read(PlanRecord.read, folder, layout.PLAN, VerifyReport())
     records = _sound_records(folder, old, on_progress)
     if not any(record.count for record in records):
         raise ShardError(f"{folder} holds no sound tar", "write the set again, or copy it again")
-    attributes = _first_nonempty(
-        old.attributes if old else None, plan.attributes if plan else None, *(r.attributes for r in records)
-    )
+    attributes = _first_nonempty([old, plan, *records])
     made_from = old.made_from if old else plan.made_from if plan else None
     index = make_index(folder, records, records[0].arrays, attributes, made_from)
     write_records(folder, records)
@@ -249,8 +231,8 @@ def repair(folder: Path | str, *, on_progress: Progress | None = None) -> Index:
     return index
 
 
-def _first_nonempty(*choices: dict[str, Any] | None) -> dict[str, Any]:
-    return next((choice for choice in choices if choice), {})
+def _first_nonempty(sources: Iterable[Index | PlanRecord | ShardRecord | None]) -> dict[str, Any]:
+    return next((source.attributes for source in sources if source and source.attributes), {})
 
 
 def _sound_records(folder: Path, old: Index | None, on_progress: Progress | None) -> list[ShardRecord]:
@@ -258,7 +240,7 @@ def _sound_records(folder: Path, old: Index | None, on_progress: Progress | None
     names = sorted(_tars(folder))
     sound = {name: _sound_record(folder, name) for name in names}
     known = old.stored if old else next((r.arrays for r in sound.values() if r), {})
-    attributes = _first_nonempty(old.attributes if old else None, *(r.attributes for r in sound.values() if r))
+    attributes = _first_nonempty([old, *sound.values()])
     records = []
     for name in names:
         record = sound[name] or _scanned(folder, name, known, attributes)
@@ -269,11 +251,7 @@ def _sound_records(folder: Path, old: Index | None, on_progress: Progress | None
 
 
 def _sound_record(folder: Path, name: str) -> ShardRecord | None:
-    try:
-        record = ShardRecord.read(folder / layout.record_name(name))
-    except ShardError:
-        return None
-    _check_record(folder / name, record, None, None, report := VerifyReport())
+    record = _check_shard(folder, name, None, None, report := VerifyReport())
     return record if report.sound else None
 
 
@@ -293,12 +271,5 @@ def _scanned(
         pass
     try:
         return scan_tar(folder / name, split_of(name), known, attributes)
-    except ShardError:
-        return None
-
-
-def _plan(folder: Path) -> PlanRecord | None:
-    try:
-        return PlanRecord.read(folder)
     except ShardError:
         return None

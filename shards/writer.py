@@ -121,18 +121,23 @@ class _SetWriter:
 
     def prepare(self, *, resume: bool, overwrite: bool) -> None:
         """Refuse a folder in use, or clear and prepare it: the plan is written before the first shard."""
-        plan = self._plan_bytes()
+        shards = tuple(PlannedShard(job.name, len(job.items), self.digests[job.name]) for job in self.plan.jobs)
+        plan = PlanRecord(shards, self.spec.stored, self.spec.made_from, self.attributes).to_bytes()
         used = self.folder.exists() and any(not p.name.endswith(".part") for p in self._content())
+        begun = self.world > 1 and self._plan_bytes() == plan  # by another rank of this job
         if used and overwrite:
             self._clear()
-        elif used and not resume and not self._same_job(plan):
+        elif used and not resume and not begun:
             hint = "continue with `--resume`, replace it with `--overwrite`, or name another"
             raise ShardError(f"output folder {self.folder} exists", hint)
         self.folder.mkdir(parents=True, exist_ok=True)
         for left in layout.leftovers(self.folder):
             left.unlink(missing_ok=True)
-        self._refuse_unplanned_tars()
-        if _bytes_of(self.folder / layout.PLAN) != plan:
+        for path in sorted(self.folder.glob("*.tar")):
+            if path.name not in self.digests:
+                hint = "the inputs changed: use `--overwrite` or another folder"
+                raise ShardError(f"{path} is not part of the set that is being written", hint)
+        if self._plan_bytes() != plan:
             for job in () if overwrite else self.plan.jobs:
                 self._finished(job)  # refuses shards of other options before the plan that they belong to is replaced
             layout.write_atomic(self.folder / layout.PLAN, plan)
@@ -142,13 +147,10 @@ class _SetWriter:
             raise ShardError(f"{self.folder} exists and is not a folder", "name another")
         return list(self.folder.iterdir())
 
-    def _plan_bytes(self) -> bytes:
-        shards = tuple(PlannedShard(job.name, len(job.items), self.digests[job.name]) for job in self.plan.jobs)
-        return PlanRecord(shards, self.spec.stored, self.spec.made_from, self.attributes).to_bytes()
-
-    def _same_job(self, plan: bytes) -> bool:
-        """Whether another rank of this job has begun the folder."""
-        return self.world > 1 and _bytes_of(self.folder / layout.PLAN) == plan
+    def _plan_bytes(self) -> bytes | None:
+        """The plan in the folder, if any."""
+        path = self.folder / layout.PLAN
+        return path.read_bytes() if path.is_file() else None
 
     def _clear(self) -> None:
         """Remove this library's files only; of other ranks' shards only those that no rank will replace."""
@@ -158,20 +160,10 @@ class _SetWriter:
             if layout.is_shard_file(path.name) and path.name not in keep and not path.name.endswith(".part"):
                 path.unlink(missing_ok=True)
         for name in others:  # a record of other options is not by a rank of this job, and would count as finished
-            if self._is_stale(name):
-                (self.folder / layout.record_name(name)).unlink(missing_ok=True)
-
-    def _is_stale(self, name: str) -> bool:
-        try:
-            return ShardRecord.read(self.folder / layout.record_name(name)).build_digest != self.digests[name]
-        except ShardError:
-            return False
-
-    def _refuse_unplanned_tars(self) -> None:
-        for path in sorted(self.folder.glob("*.tar")):
-            if path.name not in self.digests:
-                hint = "the inputs changed: use `--overwrite` or another folder"
-                raise ShardError(f"{path} is not part of the set that is being written", hint)
+            path = self.folder / layout.record_name(name)
+            with suppress(ShardError):
+                if ShardRecord.read(path).build_digest != self.digests[name]:
+                    path.unlink(missing_ok=True)
 
     # --- the work ---
 
@@ -214,7 +206,9 @@ class _SetWriter:
         try:
             return self._build(job, mapped)
         except OSError as error:
-            self._list_unwritten(job, reason(error))
+            lines = [Failure(job.name, item, reason(error)).to_line() for item in job.items]
+            with suppress(OSError):  # a disk that is full may have no room for this either; the raised error is enough
+                layout.write_atomic(self.folder / layout.FAILURES, "".join(lines).encode())
             what = f"{self.folder / job.name} cannot be written: {error.strerror or error}"
             raise ShardError(what, "no partial file was left; fix that, then continue with `--resume`") from None
 
@@ -237,11 +231,6 @@ class _SetWriter:
         layout.write_atomic(self.folder / layout.record_name(job.name), record.to_bytes())
         return record
 
-    def _list_unwritten(self, job: ShardJob, why: str) -> None:
-        lines = [Failure(job.name, item, why).to_line() for item in job.items]
-        with suppress(OSError):  # a disk that is full may have no room for this either; the raised error is enough
-            layout.write_atomic(self.folder / layout.FAILURES, "".join(lines).encode())
-
 
 class _ShardBuilder:
     """A shard that is being written, and the content of its record so far."""
@@ -250,7 +239,7 @@ class _ShardBuilder:
         self.job, self.stored = job, dict(stored)
         self.keys: list[str] = []
         self.groups: list[str] = []
-        self.members = {name: Members([], [], []) for name in (*stored, "json")}
+        self.members = {name: Members() for name in (*stored, "json")}
         self.statistics: dict[str, list[Statistics]] = {name: [] for name in stored}
         self.failed: list[Failure] = []
 
@@ -263,10 +252,7 @@ class _ShardBuilder:
         self.keys.append(result.key)
         self.groups.append(result.group)
         for kind, (suffix, data, checksum) in result.members.items():
-            row = self.members[kind]
-            row.offset.append(writer.add(f"{result.key}.{suffix}", data))
-            row.size.append(len(data))
-            row.checksum.append(checksum)
+            self.members[kind].add(writer.add(f"{result.key}.{suffix}", data), data, checksum)
         for name, statistics in result.statistics.items():
             self.statistics[name].append(statistics)
 
@@ -286,7 +272,3 @@ class _ShardBuilder:
             attributes=run.attributes,
             software=run.spec.software,
         )
-
-
-def _bytes_of(path: Path) -> bytes | None:
-    return path.read_bytes() if path.is_file() else None

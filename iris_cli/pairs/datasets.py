@@ -266,19 +266,16 @@ def pairs_of(dataset: Any, observer: Observer | None = None) -> Pairs:
     if isinstance(dataset, PreObservedDataset):
         return dataset
     if not isinstance(dataset, StandardDataset):
-        raise ValueError(
-            f"cannot learn from a {type(dataset).__name__}: give a PreObservedDataset or a StandardDataset"
-        )
+        kind = type(dataset).__name__
+        raise ValueError(f"cannot learn from a {kind}: give a PreObservedDataset or a StandardDataset")
     if observer is None:
         raise ValueError("a StandardDataset must be observed: give an observer, or pre-observe it")
     return ObservedPairs(dataset, observer)
 
 
 def litter_of(litter: Any, observer: Observer | None, pairs: Pairs) -> Pairs | None:
-    """The pairs that litter for `pairs` is drawn from.
-
-    ValueError when `litter` is not an InfiniteDataset; DataError when its observations cannot be added to those of
-    `pairs`.
+    """The pairs that litter for `pairs` is drawn from. ValueError when `litter` is not an InfiniteDataset, DataError
+    when its observations cannot be added to those of `pairs`.
     """
     if litter is None:
         return None
@@ -311,10 +308,10 @@ def check_litter(pairs: Pairs, litter: Pairs) -> None:
 
 
 def _check_grid(a: Pairs, b: Pairs, names: Iterable[str], what: str, hint: str) -> None:
-    different = [n for n in names if getattr(a.grid, n) != getattr(b.grid, n)]
-    if different:
-        first, one, other = different[0], getattr(a.grid, different[0]), getattr(b.grid, different[0])
-        raise DataError(f"{a.name} and {b.name} {what}: {first} = {one} and {other}", hint)
+    for name in names:
+        one, other = getattr(a.grid, name), getattr(b.grid, name)
+        if one != other:
+            raise DataError(f"{a.name} and {b.name} {what}: {name} = {one} and {other}", hint)
 
 
 def _check_quantity(a: Pairs, b: Pairs) -> None:
@@ -327,16 +324,12 @@ def _check_quantity(a: Pairs, b: Pairs) -> None:
 def image_size(pairs: Pairs) -> int:
     """Pixels across. DataError unless there are densities, square and of the observations' size."""
     if pairs.litter:
-        raise DataError(
-            f"{pairs.name} holds litter: observations without densities",
-            "name a folder of pairs, and this one after --litter",
-        )
+        what = f"{pairs.name} holds litter: observations without densities"
+        raise DataError(what, "name a folder of pairs, and this one after --litter")
     lon, v, r = *pairs.grid.observation_shape[1:], pairs.grid.density_shape[1]
     if not lon == v == r:
-        raise DataError(
-            f"{pairs.name} has {r} distances, {lon} longitudes and {v} velocities; the reverter needs square images",
-            "observe on a grid with equal numbers of steps",
-        )
+        what = f"{pairs.name} has {r} distances, {lon} longitudes and {v} velocities; the reverter needs square images"
+        raise DataError(what, "observe on a grid with equal numbers of steps")
     return lon
 
 

@@ -59,13 +59,10 @@ class ImageNoise:
         """The noise of an image, given a configuration in kelvin. UsageError where a kelvin cannot be converted."""
         per_K = config.observed_per_K or OBSERVED_PER_K.get(quantity)
         if per_K is None:
-            raise UsageError(
-                f"noise is given in kelvin, but the observation is an {quantity}",
-                "give the value of a kelvin in its unit: --noise-observed-per-k",
-            )
-        lon_sigma, lat_sigma = (
-            config.beam_fwhm_arcsec / 3600.0 / FWHM_PER_SIGMA / axis.step for axis in (grid.longitude, grid.latitude)
-        )
+            what = f"noise is given in kelvin, but the observation is an {quantity}"
+            raise UsageError(what, "give the value of a kelvin in its unit: --noise-observed-per-k")
+        beam_deg = config.beam_fwhm_arcsec / 3600.0 / FWHM_PER_SIGMA
+        lon_sigma, lat_sigma = beam_deg / grid.longitude.step, beam_deg / grid.latitude.step
         sigma = pixel_sigma(config.sigma_K * per_K, independent_latitudes(grid.lat_steps, lat_sigma), reduction)
         return cls(sigma, config.mean_K * per_K, config.fade, lon_sigma)
 

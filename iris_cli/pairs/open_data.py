@@ -25,7 +25,11 @@ def open_data(
         return _joined([open_shards(folder, split, checksums=checksums) for folder in folders]), None
     if split:
         raise UsageError("a standard data set has no splits", "test on shards, or on all tensors")
-    standard = [StandardDataset.open(_standard_folder(folder)) for folder in folders]
+    standard = []
+    for folder in folders:
+        if (Path(folder) / "index.json").exists():
+            raise UsageError(f"{folder} holds shards, which are observed already", "leave out --observer")
+        standard.append(StandardDataset.open(folder))
     return _joined(standard), make_observer(standard[0].grid, PreobserveConfig(observer=observer))
 
 
@@ -38,10 +42,8 @@ def open_litter(hyper: TrainConfig) -> InfiniteDataset | None:
     if not hyper.litter:
         return None
     if not Path(hyper.litter).is_dir():
-        raise DataError(
-            f"the litter {hyper.litter} is not there",
-            "name its folder by --litter; without litter: `iris test --no-litter`, `iris plot pair --clean`",
-        )
+        hint = "name its folder by --litter; without litter: `iris test --no-litter`, `iris plot pair --clean`"
+        raise DataError(f"the litter {hyper.litter} is not there", hint)
     dataset = open_shards(hyper.litter, checksums=hyper.checksums)
     if len(dataset) == 0:
         raise DataError(f"{hyper.litter} holds no litter to draw from", "write some: iris preobserve --litter")
@@ -57,24 +59,13 @@ def shards_folder(folder: str) -> Path:
     if not path.is_dir():
         raise DataError(f"{path} is not a folder", "name the output of `iris preobserve`")
     if (path / CHECKPOINTS).is_dir() or path.name == CHECKPOINTS:
-        raise UsageError(
-            f"{path} is a run, not shards",
-            "`--resume` continues the run of --out; its value is auto, none or a checkpoint NAME.pt",
-        )
+        hint = "`--resume` continues the run of --out; its value is auto, none or a checkpoint NAME.pt"
+        raise UsageError(f"{path} is a run, not shards", hint)
     standard = any((path / name).exists() for name in ("standard.json", "attributes.json"))
     if standard and not (path / "index.json").exists():
-        raise UsageError(
-            f"{path} is a standard data set, not shards",
-            f"run `iris preobserve {path} SHARDS`, or add --observer simple",
-        )
+        hint = f"run `iris preobserve {path} SHARDS`, or add --observer simple"
+        raise UsageError(f"{path} is a standard data set, not shards", hint)
     return path
-
-
-def _standard_folder(folder: str) -> str:
-    """UsageError for a shard folder."""
-    if (Path(folder) / "index.json").exists():
-        raise UsageError(f"{folder} holds shards, which are observed already", "leave out --observer")
-    return folder
 
 
 def _joined(parts: Sequence[Any]) -> Any:

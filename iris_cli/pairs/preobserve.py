@@ -11,6 +11,7 @@ import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -65,9 +66,8 @@ def preobserve(
     check_alike(inputs)
     rotations = [checked_rotation(each) for each in inputs] if not config.litter else []
     if any(isinstance(each, PaperPairs) for each in inputs):
-        warn(
-            "pre-observed images of the paper code have reversed shadowing where the line is thick; the index notes it"
-        )
+        images = "pre-observed images of the paper code"
+        warn(f"{images} have reversed shadowing where the line is thick; the index notes it")
     plan = plan_set(inputs, config)
     rank, world = share_of_job(os.environ)
     observer = next((each.observer for each in inputs if isinstance(each, Tensors)), None)
@@ -118,7 +118,11 @@ def with_backend(config: PreobserveConfig, out: Path, overwrite: bool) -> Preobs
     asked = config.synthetic
     if config.observer != "synthetic":
         return config
-    begun = _recorded_backend(out) if (asked.backend, asked.device) == ("auto", "auto") and not overwrite else {}
+    begun: dict[str, Any] = {}
+    if (asked.backend, asked.device) == ("auto", "auto") and not overwrite:
+        with suppress(ShardError, KeyError, TypeError):  # no plan, or one without these
+            recorded = PlanRecord.read(out).attributes["config"]["synthetic"]
+            begun = {name: str(recorded[name]) for name in ("backend", "device")}
     try:
         return replace(config, synthetic=resolve_backend(replace(asked, **begun)))
     except UsageError as error:
@@ -126,15 +130,6 @@ def with_backend(config: PreobserveConfig, out: Path, overwrite: bool) -> Preobs
             raise
         hint = "resume on a machine with a GPU, or start anew with `--overwrite`"
         raise UsageError(f"{out} was begun on a GPU, and torch finds none here", hint) from error
-
-
-def _recorded_backend(out: Path) -> dict[str, Any]:
-    """Backend and device that a shard folder's plan records; empty where there is no such record."""
-    try:
-        recorded = PlanRecord.read(out).attributes["config"]["synthetic"]
-        return {name: str(recorded[name]) for name in ("backend", "device")}
-    except (ShardError, KeyError, TypeError):
-        return {}
 
 
 # --- inputs -----------------------------------------------------------------------------------------------------------
@@ -276,10 +271,8 @@ def checked_rotation(chosen: Input) -> float:
         hint = "fix it: the sense of rotation of the data set is measured on its first tensor"
         raise DataError(error.message, hint) from None
     if rotation < -CLEAR_ROTATION:
-        warn(
-            f"{chosen.folder} turns anticlockwise seen from north, against the Milky Way (correlation of l and v "
-            f"{rotation:+.2f}); --turn-over reverses it"
-        )
+        turns = f"{chosen.folder} turns anticlockwise seen from north, against the Milky Way"
+        warn(f"{turns} (correlation of l and v {rotation:+.2f}); --turn-over reverses it")
     return rotation
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from webdataset import DataPipeline
 
@@ -44,9 +45,6 @@ class PairBatch:
 
     def __len__(self) -> int:
         return len(self.ids)
-
-
-Stage = Callable[[Iterator[PairBatch]], Iterator[PairBatch]]
 
 
 @dataclass(frozen=True)
@@ -102,17 +100,15 @@ class PairStream:
 
     def stages(self, epoch: int, position: int) -> DataPipeline:
         """The stream as a list of stages, each of which maps an iterator to an iterator."""
-        stages = [
-            lambda: self.draws.epoch(epoch, position),
-            self._reading(self.pairs, self.bad),
-            to_tensors(self.pinned),
-        ]
+        reading = self._reading(self.pairs, self.bad)
+        stages = [lambda: self.draws.epoch(epoch, position), reading, partial(to_tensors, pinned=self.pinned)]
         if self.litter is not None:
             key = stream_key("litter", self.name, self.litter_seed, self.seed)
             drawn = self._draws(np.arange(len(self.litter)), self.litter, key).resampled(epoch, position)
-            stages.append(add_litter(self._reading(self.litter, self.bad_litter, OBSERVATION)(drawn)))
+            litter = self._reading(self.litter, self.bad_litter, OBSERVATION)(drawn)
+            stages.append(partial(add_litter, litter=litter))
         if self.noise is not None:
-            stages.append(add_noise(self.noise, noise_key(self.seed, self.name, epoch)))
+            stages.append(partial(add_noise, noise=self.noise, key=noise_key(self.seed, self.name, epoch)))
         return DataPipeline(*stages)
 
     def _draws(self, numbers: Numbers, pairs: Pairs, seed: int, shuffle: bool = False) -> Draws:
@@ -141,51 +137,31 @@ def _count_over_ranks(found: Iterable[int], count: int, world: World) -> int:
 # --- stages -----------------------------------------------------------------------------------------------------------
 
 
-def to_tensors(pinned: bool) -> Callable[[Iterator[Batch]], Iterator[PairBatch]]:
+def to_tensors(batches: Iterator[Batch], *, pinned: bool) -> Iterator[PairBatch]:
     """Copies out of the buffers of `ReadAhead`, which are used again, into memory that a batch owns."""
-
-    def own(rows: NDArray) -> Tensor:
-        shared = torch.from_numpy(rows)
-        return shared.pin_memory() if pinned else shared.clone()
-
-    def stage(batches: Iterator[Batch]) -> Iterator[PairBatch]:
-        for batch in batches:
-            observation, density = own(batch.arrays[OBSERVATION]), own(batch.arrays[DENSITY])
-            yield PairBatch(observation, density, batch.ids, batch.positions, batch.end)
-
-    return stage
+    for batch in batches:
+        shared = (torch.from_numpy(batch.arrays[name]) for name in (OBSERVATION, DENSITY))
+        observation, density = (rows.pin_memory() if pinned else rows.clone() for rows in shared)
+        yield PairBatch(observation, density, batch.ids, batch.positions, batch.end)
 
 
-def add_litter(litter: Iterator[Batch]) -> Stage:
+def add_litter(batches: Iterator[PairBatch], *, litter: Iterator[Batch]) -> Iterator[PairBatch]:
     """Adds the litter that was drawn for the same positions."""
-
-    def stage(batches: Iterator[PairBatch]) -> Iterator[PairBatch]:
-        for batch, drawn in zip(batches, litter, strict=False):
-            rows = np.searchsorted(drawn.positions, batch.positions)  # not all, where a bad sample was left out
-            batch.observation.add_(torch.from_numpy(drawn.arrays[OBSERVATION])[rows])
-            yield batch
-
-    return stage
+    for batch, drawn in zip(batches, litter, strict=False):
+        rows = np.searchsorted(drawn.positions, batch.positions)  # not all, where a bad sample was left out
+        batch.observation.add_(torch.from_numpy(drawn.arrays[OBSERVATION])[rows])
+        yield batch
 
 
-def add_noise(noise: ImageNoise, key: int) -> Stage:
+def add_noise(batches: Iterator[PairBatch], *, noise: ImageNoise, key: int) -> Iterator[PairBatch]:
     """Adds the noise of stream `key` at each position."""
-
-    def stage(batches: Iterator[PairBatch]) -> Iterator[PairBatch]:
-        for batch in batches:
-            for row, position in zip(batch.observation, batch.positions.tolist(), strict=True):
-                row.add_(torch.from_numpy(noise.draw(row.shape, key, position)))
-            yield batch
-
-    return stage
+    for batch in batches:
+        for row, position in zip(batch.observation, batch.positions.tolist(), strict=True):
+            row.add_(torch.from_numpy(noise.draw(row.shape, key, position)))
+        yield batch
 
 
 # --- the stages in a thread -------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Failed:
-    error: BaseException
 
 
 def prefetch(items: Iterator[T], depth: int, waiting: Callable[[], None] = lambda: None) -> Generator[T, None, None]:
@@ -195,45 +171,39 @@ def prefetch(items: Iterator[T], depth: int, waiting: Callable[[], None] = lambd
     """
     ready: queue.Queue[Any] = queue.Queue(depth)
     stop = threading.Event()
-    end = object()
 
-    def put(item: Any) -> bool:
+    def put(item: Any, error: BaseException | None = None) -> None:
         while not stop.is_set():
-            try:
-                ready.put(item, timeout=POLL_S)
-                return True
-            except queue.Full:
-                continue
-        return False
+            with suppress(queue.Full):
+                return ready.put((item, error), timeout=POLL_S)
 
     def work() -> None:
         try:
             for item in items:
-                if not put(item):
+                put(item)
+                if stop.is_set():
                     return
-            put(end)
+            put(None, StopIteration())  # the end
         except BaseException as error:  # raised by the consumer
-            put(_Failed(error))
+            put(None, error)
         finally:
-            close = getattr(items, "close", None)
-            if close:
+            if close := getattr(items, "close", None):
                 close()
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     try:
-        while (item := _take(ready, waiting)) is not end:
-            if isinstance(item, _Failed):
-                raise item.error
+        while True:
+            try:
+                item, error = ready.get(timeout=POLL_S)
+            except queue.Empty:
+                waiting()
+                continue
+            if isinstance(error, StopIteration):
+                return
+            if error is not None:
+                raise error
             yield item
     finally:
         stop.set()
         thread.join(timeout=1.0)  # a read that hangs must not block the caller
-
-
-def _take(ready: queue.Queue[Any], waiting: Callable[[], None]) -> Any:
-    while True:
-        try:
-            return ready.get(timeout=POLL_S)
-        except queue.Empty:
-            waiting()

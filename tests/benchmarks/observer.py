@@ -14,6 +14,7 @@ import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from unittest import mock
 
 import torch
@@ -128,14 +129,9 @@ def compare_forms(grid: Grid, device: str = "", every: int = 61) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # waiting threads use processor time
     with torch.no_grad():
-        took = interleaved(
-            {
-                "dense": lambda: dense(few, config, dr_m, edges, samples),
-                "torch": lambda: fast("torch", matter),
-                "compiled": lambda: fast("compiled", matter),
-                "compiled, in-cell gradient": lambda: fast("compiled", matter, gradient=True),
-            }
-        )
+        forms: dict[str, Callable[[], object]] = {"dense": lambda: dense(few, config, dr_m, edges, samples)}
+        forms |= {name: partial(fast, name, matter) for name in ("torch", "compiled")}
+        took = interleaved(forms | {"compiled, in-cell gradient": lambda: fast("compiled", matter, gradient=True)})
     torch.set_num_threads(threads)
     took["dense"] = Took(took["dense"].wall_s * every, took["dense"].processor_s * every)
     number = matter.v_km_s.numel()

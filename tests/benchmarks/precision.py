@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -38,19 +39,15 @@ def compare(checkpoint: Path, shards: str, batches: int, fresh: bool) -> str:
         initialise(network, torch.Generator().manual_seed(0))
     loss = physical_loss(trained.hyper)
     stream = replace(open_stream(trained.hyper, [shards], "train"), batch=trained.hyper.batch_size, shuffle=True)
-    pairs = [
-        [gradient(network, loss, batch, precision) for precision in ("fp32", "bf16")]
-        for _, batch in zip(range(batches), stream.epoch(0), strict=False)
-    ]
+    some = islice(stream.epoch(0), batches)
+    pairs = [[gradient(network, loss, batch, precision) for precision in ("fp32", "bf16")] for batch in some]
     exact, rounded = (torch.stack(column) for column in zip(*pairs, strict=True))
     choice = (exact - exact.mean(dim=0)).square().sum(dim=1).mean().sqrt()
     rounding = (rounded - exact).square().sum(dim=1).mean().sqrt()
     mean = exact.mean(dim=0)
     cosine = torch.nn.functional.cosine_similarity(rounded, exact, dim=1).mean()
-    return (
-        f"rounding / choice of batch {rounding / choice:.3f}, mean gradient off by "
-        f"{(rounded.mean(dim=0) - mean).norm() / mean.norm():.3f}, cosine {cosine:.4f}"
-    )
+    off = (rounded.mean(dim=0) - mean).norm() / mean.norm()
+    return f"rounding / choice of batch {rounding / choice:.3f}, mean gradient off by {off:.3f}, cosine {cosine:.4f}"
 
 
 def main() -> None:

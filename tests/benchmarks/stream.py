@@ -211,10 +211,8 @@ def run(folder: Path, pairs: int, rounds: int, delay_s: float) -> None:
     rates = measure(ways, pairs, rounds)
     show("Warm pages", rates, BYTES)
     best = "stream, 2 threads"
-    print(
-        f"\n{best}: {ratio(rates, best, '(a)'):.1f} x the best of (a), "
-        f"{ratio(rates, best, '(b)'):.1f} x the best of (b)"
-    )
+    gain_a, gain_b = (ratio(rates, best, others) for others in ("(a)", "(b)"))
+    print(f"\n{best}: {gain_a:.1f} x the best of (a), {gain_b:.1f} x the best of (b)")
     show("Cold pages", measure(cold_ways(folder), pairs, max(rounds // 2, 1)), BYTES)
     true_read = reader.read_exactly
     reader.read_exactly = delayed(delay_s)

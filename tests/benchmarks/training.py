@@ -150,9 +150,8 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--only", choices=("steps", "runs"), default=None)
     options = parser.parse_args()
-    print(
-        f"torch {torch.__version__}, {torch.get_num_threads()} threads, {options.size}^2 pixels, batch {options.batch}"
-    )
+    threads, pixels = torch.get_num_threads(), f"{options.size}^2 pixels"
+    print(f"torch {torch.__version__}, {threads} threads, {pixels}, batch {options.batch}")
     if options.only != "runs":
         steps(options.size, options.batch, torch.device(options.device), options.rounds)
     if options.only != "steps":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -76,35 +76,32 @@ def test_a_run_stops_at_a_bad_sample_or_takes_the_mean_over_the_others(folder: P
     torch.testing.assert_close(weights(tmp_path / "skipped"), weights(tmp_path / "others"), rtol=1e-6, atol=1e-6)
 
 
-def test_more_bad_samples_than_allowed_stop_the_run(folder: Path, tmp_path: Path) -> None:
-    damage(folder, 0, 6)
-    with pytest.raises(ShardError, match="2 bad samples, more than the 1 allowed"):
-        train(folder, replace(SKIP, max_bad=1), tmp_path / "run")
+@pytest.mark.parametrize(
+    ("numbers", "most", "message"),
+    [
+        ([0, 6], 1, "2 bad samples, more than the 1 allowed"),
+        ([3, 11], 1, r"2 samples could not be read, more than the 1 allowed \(--max-bad\)"),
+        (range(10), 10, "none of the 10 training samples could be read"),
+        (range(10, 14), 10, "none of the 4 validation samples could be read"),
+    ],
+)
+def test_too_many_bad_samples_of_training_or_validation_or_both_are_an_error(
+    folder: Path, tmp_path: Path, numbers: Sequence[int], most: int, message: str
+) -> None:
+    damage(folder, *numbers)
+    for resume in ("none", "auto"):
+        with pytest.raises((ShardError, DataError), match=message):
+            train(folder, replace(SKIP, max_bad=most), tmp_path / "run", resume=resume)
+        assert not list((tmp_path / "run" / "checkpoints").iterdir())
 
 
 def test_bad_samples_of_training_and_validation_count_together_and_once(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     damage(folder, 3, 11)
-    with pytest.raises(DataError, match=r"2 samples could not be read, more than the 1 allowed \(--max-bad\)"):
-        train(folder, replace(SKIP, max_bad=1), tmp_path / "one")
     lines = train(folder, replace(SKIP, max_bad=2, epochs=2), tmp_path / "two")
     assert [line["bad_samples"] for line in lines if line["kind"] == "epoch"] == [2, 2]
     assert "2 samples could not be read: left out so far" in " ".join(capsys.readouterr().err.split())
-
-
-def test_a_run_without_readable_samples_is_an_error(folder: Path, tmp_path: Path) -> None:
-    damage(folder, *range(10))
-    for resume in ("none", "auto"):
-        with pytest.raises(DataError, match="none of the 10 training samples could be read"):
-            train(folder, replace(SKIP, max_bad=10), tmp_path / "run", resume=resume)
-        assert not list((tmp_path / "run" / "checkpoints").iterdir())
-
-
-def test_a_validation_without_readable_samples_is_an_error(folder: Path, tmp_path: Path) -> None:
-    damage(folder, 10, 11, 12, 13)
-    with pytest.raises(DataError, match="none of the 4 validation samples could be read"):
-        train(folder, replace(SKIP, max_bad=10), tmp_path / "run")
 
 
 def test_bad_litter_is_replaced_and_counts_once_for_training_and_validation(tmp_path: Path) -> None:

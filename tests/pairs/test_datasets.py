@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +14,8 @@ from torch.utils.data import ConcatDataset
 from iris_cli.config.train import TrainConfig
 from iris_cli.errors import DataError, UsageError
 from iris_cli.observers.simple import SimpleObserver
-from iris_cli.pairs.datasets import JoinedPairs, Pairs, check_litter, divide, image_size, pairs_of
-from iris_cli.pairs.open_data import open_litter
+from iris_cli.pairs.datasets import JoinedPairs, Pairs, check_alike, check_litter, divide, image_size, pairs_of
+from iris_cli.pairs.open_data import open_data, open_litter
 from iris_cli.standard.dataset import StandardDataset
 from iris_cli.training import InfiniteDataset, PreObservedDataset, test_reverter, train_reverter
 from shards.errors import ShardError
@@ -83,39 +84,45 @@ def test_the_splits_of_a_data_set_are_kept(shards: Path) -> None:
     assert len(train) == 22
 
 
-def test_a_set_without_a_training_split_is_refused(tmp_path: Path) -> None:
-    pairs = pairs_in(write_pairs(tmp_path / "set", {"validation": range(4)}))
-    with pytest.raises(DataError, match="no sample to train on"):
-        divide(pairs, TrainConfig())
-
-
-def test_sets_on_two_grids_or_of_two_quantities_are_not_joined(shards: Path, tmp_path: Path) -> None:
-    faster = write_pairs(tmp_path / "faster", SMALL, grid=another_sky(v_max_km_s=250.0))
-    with pytest.raises(DataError, match=r"v_max_km_s = 200\.0 and 250\.0"):
-        JoinedPairs([pairs_in(shards), pairs_in(faster)])
-    warm = write_pairs(tmp_path / "warm", SMALL, quantity="temperature")
-    with pytest.raises(DataError, match="'v_density' and 'temperature'"):
-        JoinedPairs([pairs_in(shards), pairs_in(warm)])
-
-
-def test_litter_may_have_another_distance_but_not_another_velocity_axis(shards: Path, tmp_path: Path) -> None:
+def test_litter_may_have_another_distance(shards: Path, tmp_path: Path) -> None:
     near = another_sky(r_min_pc=6000.0, r_max_pc=7500.0)
     check_litter(pairs_in(shards), pairs_in(write_pairs(tmp_path / "near", SMALL, grid=near, litter=True)))
-    fast = write_pairs(tmp_path / "fast", SMALL, grid=another_sky(v_min_km_s=-300.0), litter=True)
-    with pytest.raises(DataError, match=r"v_min_km_s = -200\.0 and -300\.0"):
-        check_litter(pairs_in(shards), pairs_in(fast))
 
 
-def test_litter_without_samples_is_refused(tmp_path: Path) -> None:
-    none = write_pairs(tmp_path / "none", {"litter": range(0)}, litter=True)
-    with pytest.raises(DataError, match="none holds no litter to draw from"):
-        open_litter(TrainConfig(litter=str(none)))
+@pytest.mark.parametrize(
+    ("options", "use", "message"),
+    [
+        ({"grid": another_sky(v_max_km_s=250.0)}, lambda *both: JoinedPairs(both), r"v_max_km_s = 200\.0 and 250\.0"),
+        ({"quantity": "temperature"}, check_alike, "'v_density' and 'temperature'"),
+        ({"litter": True}, check_alike, "set holds litter, and .* pairs"),
+        ({"grid": another_sky(v_min_km_s=-300.0), "litter": True}, check_litter, r"v_min_km_s = -200\.0 and -300\.0"),
+        ({"grid": another_sky(v_steps=64)}, lambda _, new: image_size(new), "32 longitudes and 64 velocities"),
+        ({"splits": {"validation": range(4)}}, lambda _, new: divide(new, TrainConfig()), "no sample to train on"),
+        (
+            {"splits": {"litter": range(0)}, "litter": True},
+            lambda _, new: open_litter(TrainConfig(litter=new.name)),
+            "set holds no litter to draw from",
+        ),
+    ],
+)
+def test_sets_that_do_not_fit_are_refused(
+    shards: Path, tmp_path: Path, options: dict[str, Any], use: Callable, message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        use(pairs_in(shards), pairs_in(write_pairs(tmp_path / "set", **{"splits": SMALL, **options})))
 
 
-def test_an_image_that_is_not_square_is_refused(tmp_path: Path) -> None:
-    pairs = pairs_in(write_pairs(tmp_path / "set", SMALL, grid=another_sky(v_steps=64)))
-    with pytest.raises(DataError, match="32 distances, 32 longitudes and 64 velocities"):
-        image_size(pairs)
+def test_folders_that_cannot_be_opened_are_refused(shards: Path, tmp_path: Path) -> None:
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    for use, message in (
+        (lambda: open_data([str(tmp_path / "nowhere")]), "nowhere is not a folder"),
+        (lambda: open_data([str(tmp_path / "run")]), "run is a run, not shards"),
+        (lambda: open_data([str(shards)], "simple"), "holds shards, which are observed already"),
+        (lambda: open_data([str(shards)], "simple", "test"), "a standard data set has no splits"),
+        (lambda: open_litter(TrainConfig(litter="nowhere")), "the litter nowhere is not there"),
+    ):
+        with pytest.raises((DataError, UsageError), match=message):
+            use()
 
 
 def test_a_folder_with_unknown_or_missing_metadata_is_refused(tmp_path: Path) -> None:
@@ -142,8 +149,7 @@ def standard(iris: Callable, tmp_path: Path) -> Path:
 
 
 def test_observing_on_the_fly_gives_the_pairs_of_the_shards(iris: Callable, standard: Path, tmp_path: Path) -> None:
-    options = ("--observer", "simple", "--validation-fraction", 0, "-q")
-    iris("preobserve", standard, tmp_path / "shards", *options)
+    iris("preobserve", standard, tmp_path / "shards", "--observer", "simple", "--validation-fraction", 0, "-q")
     stored = pairs_in(tmp_path / "shards")
     dataset = StandardDataset.open(standard)
     observed = pairs_of(dataset, SimpleObserver(dataset.grid))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -35,8 +36,19 @@ def payload_of(folder: Path, number: int) -> tuple[Path, int]:
     return folder / index.shards[table.shard[number]].name, int(table.offset["density"][number]) + 200
 
 
-def _flip_in(rng: random.Random, path: Path, low: int, high: int) -> str:
-    offset, bit = rng.randrange(low, high), rng.randrange(8)
+def swap(a: Path, b: Path) -> None:
+    aside = a.with_name("aside")
+    a.rename(aside)
+    b.rename(a)
+    aside.rename(b)
+
+
+def _any(rng: random.Random, folder: Path, pattern: str = "*") -> Path:
+    return rng.choice(sorted(folder.glob(pattern)))
+
+
+def _flip_in(rng: random.Random, path: Path, low: int = 0, high: int | None = None) -> str:
+    offset, bit = rng.randrange(low, path.stat().st_size if high is None else high), rng.randrange(8)
     flip(path, offset, bit)
     return f"bit {bit} of byte {offset} of {path.name} flipped"
 
@@ -53,52 +65,48 @@ def _member(rng: random.Random, folder: Path) -> tuple[Path, int, int]:
 
 def in_header(rng: random.Random, folder: Path) -> str:
     path, offset, _ = _member(rng, folder)
-    return "tar header: " + _flip_in(rng, path, offset - 512, offset)
+    return _flip_in(rng, path, offset - 512, offset)
 
 
 def in_payload(rng: random.Random, folder: Path) -> str:
     path, offset, size = _member(rng, folder)
-    return "payload: " + _flip_in(rng, path, offset, offset + size)
+    return _flip_in(rng, path, offset, offset + size)
 
 
 def anywhere_in_tar(rng: random.Random, folder: Path) -> str:
-    path = rng.choice(sorted(folder.glob("*.tar")))
-    return "tar: " + _flip_in(rng, path, 0, path.stat().st_size)
+    return _flip_in(rng, _any(rng, folder, "*.tar"))
 
 
 def in_index(rng: random.Random, folder: Path) -> str:
-    path = folder / "index.json"
-    return "index: " + _flip_in(rng, path, 0, path.stat().st_size)
+    return _flip_in(rng, folder / "index.json")
 
 
 def in_record(rng: random.Random, folder: Path) -> str:
-    path = rng.choice(sorted(folder.glob("*.json")))
-    return "record: " + _flip_in(rng, path, 0, path.stat().st_size)
+    return _flip_in(rng, _any(rng, folder, "*.json"))
 
 
 def cut(rng: random.Random, folder: Path) -> str:
-    path = rng.choice(sorted(folder.iterdir()))
+    path = _any(rng, folder)
     size = rng.randrange(path.stat().st_size)
-    with path.open("r+b") as file:
-        file.truncate(size)
+    os.truncate(path, size)
     return f"{path.name} cut to {size} bytes"
 
 
 def lengthened(rng: random.Random, folder: Path) -> str:
-    path = rng.choice(sorted(folder.iterdir()))
+    path = _any(rng, folder)
     with path.open("ab") as file:
         file.write(b"\0" * rng.randrange(1, 20_000))
     return f"{path.name} lengthened"
 
 
 def lost(rng: random.Random, folder: Path) -> str:
-    path = rng.choice(sorted(folder.iterdir()))
+    path = _any(rng, folder)
     path.unlink()
     return f"{path.name} lost"
 
 
 def emptied(rng: random.Random, folder: Path) -> str:
-    path = rng.choice(sorted(folder.iterdir()))
+    path = _any(rng, folder)
     path.write_bytes(b"")
     return f"{path.name} emptied"
 
@@ -114,19 +122,15 @@ def zeroed(rng: random.Random, folder: Path) -> str:
 
 def swapped(rng: random.Random, folder: Path) -> str:
     a, b = rng.sample(sorted(folder.glob(rng.choice(["*.tar", "*-*.json"]))), 2)
-    a.rename(folder / "swap")
-    b.rename(a)
-    (folder / "swap").rename(b)
+    swap(a, b)
     return f"{a.name} and {b.name} swapped"
 
 
 def both_swapped(rng: random.Random, folder: Path) -> str:
     """Two shards with their records: each pair is sound by itself."""
     a, b = rng.sample(sorted(folder.glob("*.tar")), 2)
-    for x, y in ((a, b), (a.with_suffix(".json"), b.with_suffix(".json"))):
-        x.rename(folder / "swap")
-        y.rename(x)
-        (folder / "swap").rename(y)
+    swap(a, b)
+    swap(a.with_suffix(".json"), b.with_suffix(".json"))
     return f"{a.stem} and {b.stem} swapped with their records"
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 from shards.index import Index
 from shards.reader import Reader
 from shards.stream import BadSamples, Batch, Draws, ReadAhead
-from shards.writer import ArraySchema, Sample
+from shards.writer import ArraySchema, Sample, SetPlan, SetReport, write_set
 
 SHAPE = (1, 6, 10)
 SCHEMA = (
@@ -22,6 +23,8 @@ SCHEMA = (
     ArraySchema("density", SHAPE, "float32", {"unit": "solMass / pc3"}),
 )
 VIEWS = 3
+PLAN = SetPlan({"train": range(37), "validation": range(100, 111), "test": range(200, 203)}, samples_per_shard=8)
+ATTRIBUTES = {"grid": {"v_min_km_s": -200.0}}
 
 
 def arrays(number: int) -> dict[str, np.ndarray]:
@@ -60,6 +63,18 @@ def backwards(number: int) -> int:
 def pid_slowly(number: int) -> int:
     time.sleep(0.02)
     return os.getpid()
+
+
+def npy(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+def write(folder: Path, make: Callable[[Any], Sample] = make, plan: SetPlan | int = PLAN, **options: Any) -> SetReport:
+    """Write a set with this module's schema; `plan` may be the number of samples to train on."""
+    plan = SetPlan({"train": range(plan)}) if isinstance(plan, int) else plan
+    return write_set(folder, plan, make, **{"schema": SCHEMA, "attributes": ATTRIBUTES, **options})
 
 
 def assert_true(batch: Batch, items: Sequence[int] | None = None) -> None:

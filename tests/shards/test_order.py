@@ -45,11 +45,8 @@ def test_the_order_is_reproducible_and_differs_between_epochs(sizes, seed):
 
 def test_the_order_is_the_same_in_every_release():
     """SplitMix64 as published: the first outputs for seed 1234567 of its authors' reference code."""
-    assert random_bits(1234567, np.arange(3)).tolist() == [
-        6457827717110365317,
-        3203168211198807973,
-        9817491932198370423,
-    ]
+    published = [6457827717110365317, 3203168211198807973, 9817491932198370423]
+    assert random_bits(1234567, np.arange(3)).tolist() == published
     assert epoch_order([3, 2, 4], seed=7, epoch=1).tolist() == [3, 6, 4, 0, 7, 5, 8, 2, 1]
 
 
@@ -63,15 +60,13 @@ def test_samples_stay_within_their_window_of_shards(sizes, seed, window):
         assert sum(first <= position <= last for first, last in spans) <= window
 
 
-@given(st.integers(0, 300), batches, worlds)
-def test_every_position_is_read_once_by_one_rank(count, batch, world):
-    read = np.concatenate([np.zeros(0, int), *(rank for step in steps_of(count, batch, world) for rank in step)])
-    assert np.array_equal(np.sort(read), np.arange(count))
-
-
-@given(st.integers(0, 300), batches, worlds)
-def test_ranks_differ_by_one_sample_at_most_and_only_in_the_last_step(count, batch, world):
-    sizes = [[len(rank) for rank in step] for step in steps_of(count, batch, world)]
+@given(st.integers(0, 300), batches, worlds, st.data())
+def test_every_position_from_any_on_is_read_once_by_ranks_that_differ_in_the_last_step(count, batch, world, data):
+    position = data.draw(st.integers(0, count))
+    steps = steps_of(count, batch, world, position)
+    read = np.concatenate([np.zeros(0, int), *(rank for step in steps for rank in step)])
+    assert np.array_equal(np.sort(read), np.arange(position, count))
+    sizes = [[len(rank) for rank in step] for step in steps]
     assert all(set(step) == {batch} for step in sizes[:-1])
     assert all(max(step) - min(step) <= 1 for step in sizes[-1:])
 
@@ -83,22 +78,19 @@ def test_a_global_step_holds_the_same_samples_on_any_number_of_ranks(count, layo
     assert here == reference
 
 
-@given(st.integers(1, 200), batches, worlds, st.data())
-def test_an_epoch_can_be_resumed_at_any_position_on_another_world(count, batch, world, data):
-    position = data.draw(st.integers(0, count))
-    rest = np.concatenate([np.zeros(0, int), *(r for s in steps_of(count, batch, world, position) for r in s)])
-    assert np.array_equal(np.sort(rest), np.arange(position, count))
-
-
-def test_a_position_beyond_the_epoch_is_refused():
-    with pytest.raises(ShardError, match="position 11 is beyond the epoch's 10 samples"):
-        EpochPlan(10, Share(2, position=11))
-
-
-@pytest.mark.parametrize("share", [{"batch": 0}, {"batch": 1, "rank": 2, "world": 2}, {"batch": 1, "position": -1}])
-def test_an_impossible_share_is_refused(share):
-    with pytest.raises(ShardError, match="impossible share"):
-        Share(**share)
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: EpochPlan(10, Share(2, position=11)), "position 11 is beyond the epoch's 10 samples"),
+        (lambda: Share(0), "impossible share"),
+        (lambda: Share(1, rank=2, world=2), "impossible share"),
+        (lambda: Share(1, position=-1), "impossible share"),
+        (lambda: next(resampled_draws(np.zeros(0, np.int64), Share(4), 0, 0)), "holds no samples"),
+    ],
+)
+def test_impossible_shares_and_positions_and_draws_from_nothing_are_refused(make, message):
+    with pytest.raises(ShardError, match=message):
+        make()
 
 
 @given(batches, worlds, seeds, st.integers(0, 50), st.integers(1, 1000))
@@ -123,11 +115,6 @@ def test_a_bad_sample_has_a_substitute_in_draws_with_replacement_only():
     again = [draw.again(0, attempt) for attempt in (1, 2, 3)]
     assert len({int(draw.numbers[0]), *again}) == 4
     assert next(EpochPlan(4, Share(4)).draws(np.arange(4))).again(0, 1) is None
-
-
-def test_drawing_from_an_empty_set_is_an_error():
-    with pytest.raises(ShardError, match="holds no samples"):
-        next(resampled_draws(np.zeros(0, np.int64), Share(4), 0, 0))
 
 
 def test_samples_are_mixed_well():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 
 import numpy as np
@@ -14,7 +13,7 @@ from shards.index_tars import index_tars
 from shards.reader import Reader
 from shards.tar import Writer
 from tests.shards.damage import flip, payload_of
-from tests.shards.makers import assert_true, stream
+from tests.shards.makers import assert_true, npy, stream
 
 
 def test_checksums_are_compared_once_or_not_at_all(copied):
@@ -80,12 +79,6 @@ def test_distant_arrays_are_read_separately(tmp_path, monkeypatch):
     sample = reading.read_new(0)
     assert np.array_equal(sample["image"], image) and np.array_equal(sample["label"], label)
     assert len(asked) == 2 and sum(asked) < 3000
-
-
-def npy(array):
-    file = io.BytesIO()
-    np.save(file, array)
-    return file.getvalue()
 
 
 def test_a_sample_has_a_key_and_a_json(written):

@@ -13,10 +13,10 @@ from shards.errors import ShardError
 from shards.index import Index
 from shards.reader import Reader
 from shards.stream import BadSamples, Draws, ReadAhead
-from shards.writer import SetPlan, write_set
+from shards.writer import SetPlan
 from tests.shards import makers
-from tests.shards.damage import flip, payload_of
-from tests.shards.makers import SCHEMA, arrays, assert_true, make
+from tests.shards.damage import flip, payload_of, swap
+from tests.shards.makers import assert_true, write
 
 
 def stream(folder, split="train", **options) -> makers.Stream:
@@ -30,18 +30,14 @@ def ids(batches) -> list[int]:
 # --- what is in a batch ---
 
 
-@pytest.mark.parametrize("threads", [0, 4])
-def test_a_batch_holds_the_arrays_of_its_samples(written, threads):
-    for batch in stream(written, threads=threads).epoch(3):
+@pytest.mark.parametrize("depth", [1, 2, 7])
+@pytest.mark.parametrize("threads", [0, 1, 3, 8])
+def test_batches_hold_the_arrays_of_the_same_samples_whatever_the_threads_and_the_depth(written, threads, depth):
+    reference, found = ids(stream(written, threads=0).epoch(0)), []
+    for batch in stream(written, threads=threads, depth=depth).epoch(0):
         assert_true(batch)
-
-
-def test_the_samples_of_an_epoch_do_not_depend_on_threads_and_depth(written):
-    reference = ids(stream(written, threads=0).epoch(0))
-    assert sorted(reference) == list(range(37))
-    for threads in (1, 3, 8):
-        for depth in (1, 2, 7):
-            assert ids(stream(written, threads=threads, depth=depth).epoch(0)) == reference
+        found += batch.ids.tolist()
+    assert found == reference and sorted(found) == list(range(37))
 
 
 def test_epochs_are_shuffled_differently_or_not_at_all(written):
@@ -108,15 +104,11 @@ def test_draws_with_replacement_are_endless_and_do_not_depend_on_ranks(written):
     single = [batch for _, batch in zip(range(20), stream(written).resampled(1), strict=False)]
     assert all(len(batch) == 8 for batch in single)
     assert len(set(ids(single))) < 160  # with replacement
+    assert next(stream(written).resampled(1, position=24)).ids.tolist() == single[3].ids.tolist()
     pair = [zip(range(20), stream(written, batch=4, rank=r, world=2).resampled(1), strict=False) for r in (0, 1)]
     for one, ((_, a), (_, b)) in zip(single, zip(*pair, strict=True), strict=True):
         joined = dict(zip([*a.positions, *b.positions], [*a.ids, *b.ids], strict=True))
         assert joined == dict(zip(one.positions, one.ids, strict=True))
-
-
-def test_draws_with_replacement_can_start_at_any_position(written):
-    batches = [batch.ids.tolist() for _, batch in zip(range(4), stream(written).resampled(0), strict=False)]
-    assert next(iter(stream(written).resampled(0, position=24))).ids.tolist() == batches[3]
 
 
 # --- buffers and threads ---
@@ -230,26 +222,24 @@ def test_a_read_only_folder_can_be_streamed(copied):
 
 def test_a_set_may_have_more_shards_than_can_be_open(tmp_path, monkeypatch):
     monkeypatch.setattr("shards.reader.MOST_OPEN", 3)
-    write_set(tmp_path / "set", SetPlan({"train": range(12)}, 1), make, schema=SCHEMA, attributes={})
+    write(tmp_path / "set", plan=SetPlan({"train": range(12)}, 1))
     assert sorted(ids(stream(tmp_path / "set", window=12, threads=8).epoch())) == list(range(12))
-
-
-def test_encoded_shards_are_decoded(tmp_path):
-    write_set(
-        tmp_path / "set", SetPlan({"train": range(9)}), make, schema=SCHEMA, attributes={}, encoding="float16-scaled"
-    )
-    for batch in stream(tmp_path / "set").epoch():
-        for row, number in enumerate(batch.ids):
-            truth = arrays(int(number))["density"]
-            assert np.allclose(batch.arrays["density"][row], truth, rtol=2**-11, atol=1e-9 * truth.max())
 
 
 # --- damage ---
 
 
-def test_a_flipped_bit_stops_the_stream_with_shard_key_and_hint(copied):
-    flip(*payload_of(copied, 20), 0)
-    with pytest.raises(ShardError, match=r"train-000002\.tar: member 'g0006_v2\.density\.npy' is damaged") as caught:
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda f: flip(*payload_of(f, 20), 0), r"train-000002\.tar: member 'g0006_v2\.density\.npy' is damaged"),
+        (lambda f: (f / "train-000001.tar").unlink(), r"train-000001\.tar is missing"),
+        (lambda f: (f / "train-000001.json").unlink(), r"train-000001\.json does not exist"),
+    ],
+)
+def test_damage_stops_the_stream_with_shard_key_and_hint(copied, damage, message):
+    damage(copied)
+    with pytest.raises(ShardError, match=message) as caught:
         list(stream(copied).epoch())
     assert "--resume" in caught.value.hint
 
@@ -263,20 +253,8 @@ def test_a_shard_cut_at_any_byte_is_detected(copied):
             list(stream(copied, "test", checksums=False).epoch())
 
 
-def test_a_missing_shard_and_a_missing_record_are_named(copied):
-    (copied / "train-000001.tar").unlink()
-    with pytest.raises(ShardError, match=r"train-000001\.tar is missing"):
-        list(stream(copied).epoch())
-    (copied / "test-000000.json").unlink()
-    with pytest.raises(ShardError, match=r"test-000000\.json does not exist"):
-        list(stream(copied, "test").epoch())
-
-
 def test_swapped_shards_are_detected_without_checksums(copied):
-    a, b = copied / "train-000000.tar", copied / "train-000001.tar"
-    a.rename(copied / "swap")
-    b.rename(a)
-    (copied / "swap").rename(b)
+    swap(copied / "train-000000.tar", copied / "train-000001.tar")
     with pytest.raises(ShardError, match="another member is in its place"):
         list(stream(copied, checksums=False).epoch())
 
