@@ -199,7 +199,7 @@ def _solve(molecule: Molecule, shares: dict, state: State, balance: Any) -> NDAr
 
 
 def escape_probability(tau: NDArray) -> NDArray[np.float64]:
-    """(1 - e^-tau)/tau of a Sobolev line. Photons of an inverted line (tau < 0) escape freely, as from thin gas."""
+    """(1 - e^-tau)/tau of a Sobolev line; 1 for an inverted one: maser emission does not affect the balance."""
     t = np.maximum(tau, 0.0)
     small = np.abs(t) < 1e-6
     return np.where(small, 1.0 - 0.5 * t, -np.expm1(-t) / np.where(small, 1.0, t))

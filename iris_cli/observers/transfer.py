@@ -37,7 +37,7 @@ class Slab:
 
 
 class Regime(ABC):
-    """The terms that count. `linear`: D is a sum of profiles, channel means are exact; `dusty`: dust emits and absorbs."""
+    """The terms that count. `linear`: D is a sum of profiles, so channel means are exact; `dusty`: with dust."""
 
     name: ClassVar[str]
     linear: ClassVar[bool] = True

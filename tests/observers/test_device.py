@@ -77,9 +77,6 @@ def test_auto_is_the_compiled_backend_without_a_gpu(no_gpu: None) -> None:
         choose_backend("auto", "cuda")
     description = SyntheticObserver(GRID_PRESETS["tiny"]).describe()
     assert (description["backend"], description["device"]) == ("compiled", "cpu")
-
-
-def test_without_a_gpu_auto_gives_the_bytes_of_the_compiled_backend(no_gpu: None) -> None:
     gas = uniform(5, v_los_m_s=np.arange(5) * 2e3)
     auto, compiled = cube(gas), cube(gas, backend_name="compiled")
     assert auto.tobytes() == compiled.tobytes() and auto.max() > 1
@@ -114,17 +111,16 @@ def test_a_full_gpu_gets_smaller_pieces_and_finally_an_error(monkeypatch: pytest
 
 def test_the_arrays_are_moved_to_the_chosen_device(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """`meta` is a device without data: arrays are there only if they were moved."""
-    went: list[torch.device] = []
+    went: set[str] = set()
 
     def seen(matter, setup, regime, dr_m, edges, accuracy):  # type: ignore[no-untyped-def]
-        went.extend({field.device for field in matter.fields()} | {edges.device})
-        rays = matter.v_km_s.shape[1]
-        return [torch.zeros(rays, len(edges) - 1), torch.zeros(rays)]
+        went.update(field.device.type for field in (*matter.fields(), edges))
+        return [torch.zeros(1, len(edges) - 1), torch.zeros(1)]
 
     monkeypatch.setattr(torch_windows, "choose_device", lambda name: torch.device("meta") if name == "cuda" else None)
     monkeypatch.setattr(torch_windows, "_observe", seen)
     cube(uniform(), backend_name="torch", device="cuda")
-    assert {device.type for device in went} == {"meta"}
+    assert went == {"meta"}
 
 
 @pytest.mark.parametrize("regime", ["thick", "selective"])

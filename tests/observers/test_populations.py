@@ -45,17 +45,14 @@ def test_dense_gas_is_in_lte() -> None:
     assert thin[0, :8] == pytest.approx(boltzmann(MOLECULE, np.array([40.0]))[0, :8], rel=1e-4)
 
 
-def test_without_collisions_the_excitation_temperature_is_that_of_the_background() -> None:
+def test_the_excitation_without_collisions_is_that_of_the_background_and_in_warm_dense_gas_suprathermal() -> None:
     assert excitation_K(ThinEquilibrium(2.73).fractions(MOLECULE, state(1e-6, 100.0))) == pytest.approx(2.73, rel=1e-3)
+    assert excitation_K(ThinEquilibrium(2.725).fractions(MOLECULE, state(1e5, 200.0))) == pytest.approx(543.0, abs=3.0)
 
 
 def test_without_pumping_the_upper_level_is_proportional_to_the_density() -> None:
     one, ten = (ThinEquilibrium(None).fractions(MOLECULE, state(n, 30.0))[0, LINE.upper] for n in (1e-3, 1e-2))
     assert ten == pytest.approx(10 * one, rel=1e-3)
-
-
-def test_the_thin_balance_is_suprathermal_in_warm_dense_gas() -> None:
-    assert excitation_K(ThinEquilibrium(2.725).fractions(MOLECULE, state(1e5, 200.0))) == pytest.approx(543.0, abs=3.0)
 
 
 def test_the_elimination_agrees_with_a_general_solver_and_keeps_tiny_populations() -> None:

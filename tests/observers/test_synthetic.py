@@ -58,10 +58,8 @@ def test_a_mirrored_galaxy_gives_the_mirrored_image(galaxy: torch.Tensor) -> Non
     assert observer().observe(approaching).numpy() == pytest.approx(seen.flip(2).numpy(), abs=2e-3 * seen.max().item())
 
 
-def test_latitude_is_reduced_by_maximum_or_mean_of_the_cube(galaxy: torch.Tensor) -> None:
-    seen, mean = observer().cube(galaxy), observer().observe(galaxy)
-    assert torch.equal(observer(latitude="max").observe(galaxy), seen.amax(dim=2))
-    assert mean.numpy() == pytest.approx(seen.mean(dim=2).numpy(), abs=1e-5 * float(mean.max()))
+def test_the_highest_image_is_the_maximum_of_the_cube(galaxy: torch.Tensor) -> None:
+    assert torch.equal(observer(latitude="max").observe(galaxy), observer().cube(galaxy).amax(dim=2))
 
 
 def test_the_order_along_the_ray_matters_for_opaque_lines(galaxy: torch.Tensor) -> None:
@@ -77,17 +75,12 @@ def test_the_mean_image_is_the_mean_of_the_cube(galaxy: torch.Tensor, smooth_vel
 
 def test_several_lines_are_several_images(galaxy: torch.Tensor) -> None:
     lines = (LineConfig(), LineConfig("c18o", "1-0"))
-    both = observer(lines=lines, populations="lte").observe(galaxy)
-    assert both.shape == (2, 20, 48)
-    assert torch.equal(both[:1], observer(populations="lte").observe(galaxy))
-    assert torch.equal(both[1:], observer(lines=lines[1:], populations="lte").observe(galaxy))
+    both, *each = (observer(lines=of, populations="lte").observe(galaxy) for of in (lines, lines[:1], lines[1:]))
+    assert both.shape == (2, 20, 48) and torch.equal(both, torch.cat(each))
 
 
-def test_planck_temperatures_are_above_rayleigh_jeans_where_a_line_is_cold(galaxy: torch.Tensor) -> None:
+def test_planck_temperatures_are_above_rayleigh_jeans_and_those_of_opaque_gas(galaxy: torch.Tensor) -> None:
     assert observer(brightness="planck").observe(galaxy).max() > observer().observe(galaxy).max()
-
-
-def test_an_opaque_line_has_the_planck_temperature_of_its_gas() -> None:
     spectrum = see(uniform(6, n_H_cm3=1e5, T_K=30.0), unit="K (Planck)", turbulence_m_s=1500.0, background_K=2.73)
     assert spectrum.max() == pytest.approx(30.0 - 2.73, rel=1e-3)
 
@@ -177,7 +170,7 @@ def test_fields_of_different_shapes_are_refused() -> None:
 
 
 def test_a_velocity_range_without_gas_gives_zero_and_a_warning(capfd: pytest.CaptureFixture[str]) -> None:
-    assert np.abs(see(uniform(v_km_s=300.0))).max() == 0.0
+    assert not see(uniform(v_km_s=300.0)).any()
     assert "no gas in the velocity range" in capfd.readouterr().err
 
 

@@ -77,12 +77,8 @@ def matter(like: torch.Tensor) -> Cells:
     return Cells(*(like for _ in Cells.__dataclass_fields__))
 
 
-@pytest.fixture
-def kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_kernel_is_used_only_for_thick_float32_on_a_gpu_without_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch_windows, "triton_kernel_works", lambda _: True)
-
-
-def test_the_kernel_is_used_only_for_thick_float32_on_a_gpu_without_gradients(kernel: None) -> None:
     there = torch.ones(2, 3).as_subclass(OnGpu)
     applies, thick = torch_windows.triton_kernel_applies, REGIMES["thick"]
     assert applies(matter(there), thick)
@@ -118,7 +114,6 @@ def test_a_kernel_that_fails_to_compile_is_reported_once_and_not_used(
         raise RuntimeError("Failed to find C compiler.\nmore of it")
 
     monkeypatch.setattr(triton_kernel, "check", failing)
-    assert not torch_windows.triton_kernel_works(torch.device("cuda", 0))
-    assert not torch_windows.triton_kernel_works(torch.device("cuda", 0))
+    assert not any(torch_windows.triton_kernel_works(torch.device("cuda", 0)) for _ in range(2))
     printed = capsys.readouterr().err
     assert printed.count("Failed to find C compiler") == 1 and "more of it" not in printed

@@ -221,7 +221,7 @@ def _reach(at, width, half):
 
 @njit(inline="always")
 def _samples_needed(cell, channel, coarsest, most):
-    """Samples per channel that the narrowest significant line of a ray needs; opaque lines have steep flanks."""
+    """Samples per channel that the narrowest significant line of a ray needs; more for steep, opaque lines."""
     line, depth, cells = _F0, _F0, cell.shape[0]
     opaque = _F0
     for r in range(cells):
