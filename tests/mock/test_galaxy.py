@@ -71,7 +71,7 @@ def test_a_lane_has_a_gaussian_cross_section_and_flows_inwards() -> None:
     radius = 150.0
     azimuth = lane.azimuth_rad - lane.winding * np.log(radius / orbit.semi_major_pc)
     p, q = np.full(3, radius * np.cos(azimuth)), np.full(3, radius * np.sin(azimuth))
-    n_H, (v_p, v_q, v_z) = lane_gas(lane, orbit, p, q, np.array([0.0, lane.width_pc, -2.0 * lane.width_pc]))
+    n_H, (v_p, v_q, v_z) = lane_gas(lane, orbit, p, q, lane.width_pc * np.array([0.0, 1.0, -2.0]))
     assert n_H / n_H[0] == pytest.approx([1.0, np.exp(-0.5), np.exp(-2.0)])
     assert (p * v_p + q * v_q) / radius == pytest.approx(-60.0) and not v_z.any()
     # What comes from the tip of the orbit keeps the angular momentum that gas has on it.

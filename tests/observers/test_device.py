@@ -156,11 +156,6 @@ def recorded(pairs: Path) -> tuple[str, str]:
     return observer["backend"], observer["device"]
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    """The files, except the record of the commands."""
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "commands.jsonl"}
-
-
 def test_a_set_begun_without_a_gpu_is_resumed_without_one(
     iris: Callable, galaxies: Path, tmp_path: Path, no_gpu: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,12 +163,12 @@ def test_a_set_begun_without_a_gpu_is_resumed_without_one(
     words = ["preobserve", galaxies, pairs, "--samples-per-shard", 1, "-q"]
     assert iris(*words).code == 0
     assert recorded(pairs) == ("compiled", "cpu")
-    whole = contents(pairs)
+    whole = {path: path.read_bytes() for path in pairs.iterdir() if path.name != "commands.jsonl"}
     next(pairs.glob("*.tar")).unlink()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)  # the same command, on another machine
     ran = iris(*words, "--resume")
     assert ran.code == 0, ran.err
-    assert contents(pairs) == whole
+    assert {path: path.read_bytes() for path in pairs.iterdir() if path.name != "commands.jsonl"} == whole
     ran = iris(*words, "--resume", "--backend", "torch", "--device", "cpu")
     assert ran.code == 1 and "with other options" in ran.err
 

@@ -165,17 +165,13 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache" / "levels"
 
 
-def test_a_cached_table_is_not_computed_again(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cached_table_is_computed_once_for_each_setting(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     built = lt.level_table(MOLECULE, LINE, LTE())
     monkeypatch.setattr(lt, "build", lambda *_: pytest.fail("it was computed again"))
     found = lt.level_table(MOLECULE, LINE, LTE())
     assert np.array_equal(found.log_upper, built.log_upper) and found.worst_error == built.worst_error
     assert [path.suffix for path in cache.iterdir()] == [".npz"]
-
-
-def test_each_setting_has_its_own_cached_table(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    table = lt.build(MOLECULE, LINE, LTE())
-    monkeypatch.setattr(lt, "build", lambda *_: table)
+    monkeypatch.setattr(lt, "build", lambda *_: built)  # each setting has a table of its own
     for populations in (LTE(), ThinEquilibrium(2.73), ThinEquilibrium(2.725)):
         lt.level_table(MOLECULE, LINE, populations)
     lt.level_table(MOLECULE, MOLECULE.line("1-0"), LTE())
