@@ -56,19 +56,15 @@ class Foreground:
 def draw_foreground(config: ForegroundConfig, grid: Grid, seed: int, number: int) -> Foreground:
     """Foreground `number` of a seed, within the distances of `grid`."""
     rng = np.random.default_rng([seed, number, 1])
-    shape = (64, 96, 32)
-    cell = config.turbulence_cell_pc
+    shape, cell = (64, 96, 32), config.turbulence_cell_pc
 
     def draw() -> Sheet:
-        return Sheet(
-            rng.uniform(grid.r_min_pc, grid.r_max_pc),
-            rng.uniform(*config.thickness_pc),
-            rng.uniform(*config.n_H_cm3),
-            rng.uniform(*config.v_km_s),
-            rng.uniform(*config.v_gradient_km_s_deg),
-            random_field(rng, shape, cell, config.density_slope, config.largest_eddy_pc),
-            random_field(rng, shape, cell, config.velocity_slope, config.largest_eddy_pc),
-        )
+        ranges = (config.thickness_pc, config.n_H_cm3, config.v_km_s, config.v_gradient_km_s_deg)
+        numbers = (rng.uniform(*limits) for limits in ((grid.r_min_pc, grid.r_max_pc), *ranges))
+        distance, thickness, n_H, v, v_gradient = numbers
+        slopes = (config.density_slope, config.velocity_slope)
+        clumps, stirring = (random_field(rng, shape, cell, slope, config.largest_eddy_pc) for slope in slopes)
+        return Sheet(distance, thickness, n_H, v, v_gradient, clumps, stirring)
 
     sheets = tuple(draw() for _ in range(rng.integers(config.sheets[0], config.sheets[1] + 1)))
     return Foreground(sheets, rng.uniform(*config.turbulence_contrast), rng.uniform(*config.turbulence_km_s), cell)

@@ -6,7 +6,7 @@ distinguishable: closed orbits alone look the same when they are mirrored along 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -161,36 +161,20 @@ def stir(turbulence: Turbulence | None, x: NDArray, y: NDArray, z: NDArray, n_H:
 def draw_galaxy(config: MockConfig, seed: int, number: int) -> MockGalaxy:
     """Galaxy `number` of a seed; it does not depend on other galaxies."""
     rng = np.random.default_rng([seed, number])
-    u = {f.name: rng.uniform(*getattr(config, f.name)) for f in fields(config) if _is_range(config, f.name)}
-    orbit = Orbit(
-        u["semi_major_pc"],
-        u["semi_major_pc"] * u["axis_ratio"],
-        u["height_pc"],
-        u["height_phase_rad"],
-        rng.uniform(0.0, 360.0),
-        u["v0_km_s"],
-        u["drift_km_s"],
-    )
+    ranges = {name: value for name, value in vars(config).items() if name != "clouds" and isinstance(value, tuple)}
+    u = {name: rng.uniform(*limits) for name, limits in ranges.items()}
+    ellipse = (u["semi_major_pc"], u["semi_major_pc"] * u["axis_ratio"], u["height_pc"], u["height_phase_rad"])
+    orbit = Orbit(*ellipse, rng.uniform(0.0, 360.0), u["v0_km_s"], u["drift_km_s"])
     ring = Ring(u["ring_n_H_cm3"], u["ring_width_pc"], draw_ripples(u["ring_contrast"], rng))
     clouds = draw_clouds(config, orbit, ring, rng)
+    shape = (u["lane_winding"], u["lane_width_pc"], u["lane_length_pc"], u["lane_inflow_km_s"])
     lanes = tuple(
-        Lane(
-            azimuth,
-            u["lane_n_H_cm3"] * (1.0 + sign * u["lane_imbalance"]),
-            u["lane_winding"],
-            u["lane_width_pc"],
-            u["lane_length_pc"],
-            u["lane_inflow_km_s"],
-        )
+        Lane(azimuth, u["lane_n_H_cm3"] * (1.0 + sign * u["lane_imbalance"]), *shape)
         for azimuth, sign in ((0.0, 1.0), (np.pi, -1.0))
     )
     disc = Disc(u["disc_n_H_cm3"], u["disc_radius_pc"], u["disc_height_pc"])
     turbulence = draw_turbulence(config, u["turbulence_contrast"], u["turbulence_km_s"], rng)
     return MockGalaxy(u["scale"], orbit, ring, clouds, lanes, disc, turbulence)
-
-
-def _is_range(config: MockConfig, name: str) -> bool:
-    return name != "clouds" and isinstance(getattr(config, name), tuple)
 
 
 def draw_ripples(contrast: float, rng: np.random.Generator) -> tuple[tuple[float, float], ...]:
@@ -205,9 +189,11 @@ def draw_ripples(contrast: float, rng: np.random.Generator) -> tuple[tuple[float
 
 def draw_clouds(config: MockConfig, orbit: Orbit, ring: Ring, rng: np.random.Generator) -> tuple[Cloud, ...]:
     """Clouds, mostly where the ring is dense, with log-uniform densities and random velocities of 5 km/s."""
+    phases = np.linspace(0.0, 2.0 * np.pi, 720, endpoint=False)
+    density = np.exp(ripple(ring.ripples, phases))
 
     def draw() -> Cloud:
-        phi = draw_phase(ring, rng)
+        phi = np.asarray(rng.choice(phases, p=density / density.sum()))
         v_p, v_q, v_z = orbit.velocity(phi)
         x, y = orbit.galactocentric(orbit.semi_major_pc * np.cos(phi), orbit.semi_minor_pc * np.sin(phi))
         v_x, v_y = orbit.galactocentric(v_p, v_q)
@@ -219,18 +205,9 @@ def draw_clouds(config: MockConfig, orbit: Orbit, ring: Ring, rng: np.random.Gen
     return tuple(draw() for _ in range(rng.integers(config.clouds[0], config.clouds[1] + 1)))
 
 
-def draw_phase(ring: Ring, rng: np.random.Generator) -> NDArray[np.float64]:
-    """A random phase on the orbit, with a probability proportional to the ring's density."""
-    phases = np.linspace(0.0, 2.0 * np.pi, 720, endpoint=False)
-    density = np.exp(ripple(ring.ripples, phases))
-    return np.asarray(rng.choice(phases, p=density / density.sum()))
-
-
 def draw_turbulence(config: MockConfig, contrast: float, sigma_km_s: float, rng: np.random.Generator) -> Turbulence:
     cell = config.turbulence_cell_pc
     nx, ny, nz = (round(box / cell) for box in LATTICE_BOX_PC)
-    density = random_field(rng, (nx, ny, nz), cell, config.density_slope, config.largest_eddy_pc)
-    velocity = tuple(
-        random_field(rng, (nx, ny, nz), cell, config.velocity_slope, config.largest_eddy_pc) for _ in range(3)
-    )
-    return Turbulence(density, velocity, cell, contrast, sigma_km_s)
+    slopes = (config.density_slope, *[config.velocity_slope] * 3)
+    density, *velocity = (random_field(rng, (nx, ny, nz), cell, slope, config.largest_eddy_pc) for slope in slopes)
+    return Turbulence(density, tuple(velocity), cell, contrast, sigma_km_s)

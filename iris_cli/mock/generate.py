@@ -30,26 +30,14 @@ class Galaxies:
     grid: Grid
     seed: int
     views: int
-    kind: str = "mock"
-
-    def entries(self, number: int) -> list[Entry]:
-        return [
-            Entry(
-                f"tensor_{number * self.views + k:06d}.npy",
-                f"{self.kind}-{self.seed}-{number:06d}",
-                360.0 * k / self.views,
-                {"seed": self.seed},
-            )
-            for k in range(self.views)
-        ]
 
     def write(self, folder: Path, number: int) -> list[Entry]:
-        galaxy = draw_galaxy(self.config, self.seed, number)
-        entries = self.entries(number)
-        for entry in entries:
-            assert entry.view_deg is not None
-            entry.info["scale"] = round(galaxy.scale, 6)
-            write_tensor(folder, entry.file, _finite(galaxy.tensor(self.grid, entry.view_deg), entry))
+        galaxy, entries = draw_galaxy(self.config, self.seed, number), []
+        for k in range(self.views):
+            view_deg, info = 360.0 * k / self.views, {"seed": self.seed, "scale": round(galaxy.scale, 6)}
+            file, source = f"tensor_{number * self.views + k:06d}.npy", f"mock-{self.seed}-{number:06d}"
+            entries.append(Entry(file, source, view_deg, info))
+            _write(folder, entries[-1], galaxy.tensor(self.grid, view_deg))
         return entries
 
 
@@ -64,15 +52,15 @@ class Foregrounds:
     def write(self, folder: Path, number: int) -> list[Entry]:
         foreground = draw_foreground(self.config, self.grid, self.seed, number)
         entry = Entry(f"tensor_{number:06d}.npy", f"foreground-{self.seed}-{number:06d}", None, {"seed": self.seed})
-        write_tensor(folder, entry.file, _finite(foreground.tensor(self.grid), entry))
+        _write(folder, entry, foreground.tensor(self.grid))
         return [entry]
 
 
-def _finite(tensor: NDArray[np.float32], entry: Entry) -> NDArray[np.float32]:
+def _write(folder: Path, entry: Entry, tensor: NDArray[np.float32]) -> None:
     """Raises DataError when the values of a configuration exceed the range of float32 or of the formulas."""
     if not np.isfinite(tensor).all():
         raise DataError(f"{entry.source} holds values that are not finite", "its configuration has too large values")
-    return tensor
+    write_tensor(folder, entry.file, tensor)
 
 
 #: The files of a data set by `iris mock` or `iris ingest`.
@@ -85,10 +73,8 @@ def check_replaceable(out: Path) -> None:
         raise DataError(f"{out} exists and is not a folder", "choose another name")
     for path in sorted(out.iterdir()) if out.is_dir() else ():
         if not any(path.match(name) for name in _OWN):
-            raise DataError(
-                f"{out} holds something else than a data set: {path.name}",
-                "it is not overwritten: choose another folder",
-            )
+            what = f"{out} holds something else than a data set: {path.name}"
+            raise DataError(what, "it is not overwritten: choose another folder")
 
 
 def write_mock(

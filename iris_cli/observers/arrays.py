@@ -91,23 +91,11 @@ def observe_arrays(
     >>> np.abs(T_line_K - case["T_line_bf"]).max() / case["T_line_bf"].max() < 5e-3          # doctest: +SKIP
     True
     """
-    check_numbers(
-        above_0={
-            "dr_m": dr_m,
-            "velocity_gradient_km_s_pc": velocity_gradient_km_s_pc,
-            "memory_GiB": memory_GiB,
-            "temperature_ceiling_K": min(temperature_ceiling_K, _HOTTEST_K),
-        },
-        not_negative={
-            "tracer_per_CO": tracer_per_CO or 0.0,
-            "dust_opacity_m2_kg": dust_opacity_m2_kg,
-            "background_K": background_K,
-            "ortho_per_para": ortho_per_para,
-            "turbulence_m_s": turbulence_m_s,
-            "subsamples": subsamples,
-            "threads": threads,
-        },
-    )
+    given = {**locals(), "tracer_per_CO": tracer_per_CO or 0.0}
+    given["temperature_ceiling_K"] = min(temperature_ceiling_K, _HOTTEST_K)
+    _check_numbers(given, "dr_m", "velocity_gradient_km_s_pc", "memory_GiB", "temperature_ceiling_K", above_0=True)
+    _check_numbers(given, "tracer_per_CO", "dust_opacity_m2_kg", "background_K", "ortho_per_para", "turbulence_m_s")
+    _check_numbers(given, "subsamples", "threads")
     fields = {"v_los_m_s": v_los_m_s, "rho_kg_m3": rho_kg_m3, "T_gas_K": T_gas_K}
     fields |= {"x_H2": x_H2, "x_CO": x_CO, "T_dust_K": T_dust_K}
     shape = _common_shape(fields)
@@ -129,24 +117,24 @@ def observe_arrays(
         temperature_ceiling_K=temperature_ceiling_K,
     )
     warn_if_atomic(matter, setup)
-    resolved_backend, resolved_device = choose_backend(backend_name, device)
     if backend_name == "auto":
         matter = matter.to(torch.float32)
-    accuracy = Accuracy(subsamples=subsamples, memory_GiB=memory_GiB, threads=threads, device=resolved_device)
+    backend_name, device = choose_backend(backend_name, device)
+    accuracy = Accuracy(subsamples=subsamples, memory_GiB=memory_GiB, threads=threads, device=device)
     law = _choose("regime", regime, REGIMES)
-    spectra = backend(resolved_backend).spectra(matter, setup, law, dr_m, edges_km_s, accuracy)
+    spectra = backend(backend_name).spectra(matter, setup, law, dr_m, edges_km_s, accuracy)
     convert = _choose("unit", unit, UNITS)
     rest_Hz, centres = setup.line.frequency_Hz, 0.5 * (edges_km_s[1:] + edges_km_s[:-1])
     cube = convert(spectra.line_K, spectra.continuum_K, rest_Hz, channel_frequencies_Hz(rest_Hz, centres))
     return cube.T.reshape(-1, *shape[1:]).numpy()
 
 
-def check_numbers(above_0: dict[str, float], not_negative: dict[str, float]) -> None:
+def _check_numbers(given: dict[str, Any], *names: str, above_0: bool = False) -> None:
     """Raises UsageError for an option with an impossible number, such as NaN or infinity."""
-    for name, value in {**above_0, **not_negative}.items():
-        if not 0.0 <= value < float("inf") or (name in above_0 and value == 0.0):
-            rule = "above 0" if name in above_0 else "0 or more"
-            raise UsageError(f"{name} = {value}; it must be {rule}, and finite")
+    for name in names:
+        if not 0.0 <= given[name] < float("inf") or (above_0 and given[name] == 0.0):
+            rule = "above 0" if above_0 else "0 or more"
+            raise UsageError(f"{name} = {given[name]}; it must be {rule}, and finite")
 
 
 def _choose(what: str, name: str, known: dict[str, Any]) -> Any:

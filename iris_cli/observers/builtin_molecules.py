@@ -51,17 +51,13 @@ BUILTIN: dict[str, Rotor] = {
 }
 
 
-def dipole_debye(upper_j: NDArray) -> NDArray[np.float64]:
-    """The dipole moment, which decreases with centrifugal stretching; fits LAMDA's 13CO Einstein coefficients to 6e-4
-    up to J=40.
-    """
-    return 0.110114 * (1.0 - 1.013e-4 * upper_j**2)
-
-
 def einstein_a_s(upper_j: NDArray, frequency_Hz: NDArray) -> NDArray[np.float64]:
-    """A = 64 pi^4 nu^3 mu^2 / (3 h c^3) J / (2J + 1), in cgs units, as usual for dipoles."""
+    """A = 64 pi^4 nu^3 mu^2 / (3 h c^3) J / (2J + 1), in cgs units, as usual for dipoles.
+
+    The dipole moment decreases with centrifugal stretching; this fits LAMDA's 13CO to 6e-4 up to J=40.
+    """
     h, c = PLANCK_J_S / _J_S_PER_ERG_S, LIGHT_SPEED_M_S * 100.0
-    mu = dipole_debye(upper_j) * _DEBYE_ESU_CM
+    mu = 0.110114 * (1.0 - 1.013e-4 * upper_j**2) * _DEBYE_ESU_CM
     return 64.0 * np.pi**4 * frequency_Hz**3 * mu**2 / (3.0 * h * c**3) * upper_j / (2.0 * upper_j + 1.0)
 
 
@@ -89,8 +85,6 @@ def builtin_molecule(name: str) -> Molecule:
 def _partners() -> tuple[Partner, ...]:
     with np.load(RATES_FILE, allow_pickle=False) as stored:
         upper, lower = (stored[k].astype(np.int64) for k in ("upper", "lower"))
-        temperatures = stored["temperatures_K"].astype(np.float64)
-        rates = {
-            name: stored[key].astype(np.float64) for name, key in (("p-H2", "para_cm3_s"), ("o-H2", "ortho_cm3_s"))
-        }
-    return tuple(Partner(name, "Yang et al. 2010", upper, lower, temperatures, table) for name, table in rates.items())
+        temperatures, para, ortho = (stored[k].astype(float) for k in ("temperatures_K", "para_cm3_s", "ortho_cm3_s"))
+    tables = {"p-H2": para, "o-H2": ortho}
+    return tuple(Partner(name, "Yang et al. 2010", upper, lower, temperatures, table) for name, table in tables.items())

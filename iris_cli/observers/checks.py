@@ -40,9 +40,9 @@ def check_matter(matter: Matter, sky: tuple[int, ...]) -> None:
             bad &= ~((field == 0) & (matter.rho_kg_m3 == 0))
         if not bool(bad.any()):
             continue
-        bad, first = bad.reshape(-1), int(bad.reshape(-1).int().argmax())
+        count, first = int(bad.sum()), int(bad.reshape(-1).int().argmax())
         where = tuple(int(i) for i in np.unravel_index(first, (field.shape[0], *sky)))
-        others = f", and {int(bad.sum()) - 1} more are like it" if int(bad.sum()) > 1 else ""
+        others = f", and {count - 1} more are like it" if count > 1 else ""
         raise DataError(f"{name} {rule}; cell (R, L, B) = {where} holds {field.reshape(-1)[first].item():.4g}{others}")
 
 
@@ -76,8 +76,6 @@ def warn_if_atomic(matter: Matter, setup: LineSetup) -> None:
 def tracer_mean_x_H2(matter: Matter, ceiling_K: float) -> float:
     """Mean x_H2, weighted by the CO of each cell; NaN if no gas below `ceiling_K` holds CO."""
     every = max(1, matter.rho_kg_m3.numel() // _MEAN_CELLS)
-    rho, T_K, x_H2, x_CO = (
-        field.flatten()[::every].detach().double() for field in (matter.rho_kg_m3, matter.T_K, matter.x_H2, matter.x_CO)
-    )
+    _, rho, T_K, x_H2, x_CO, _ = (field.flatten()[::every].detach().double() for field in matter.fields())
     weight = torch.where(ceiling_K >= T_K, rho * x_CO, 0.0)
     return float((weight * x_H2).sum() / weight.sum())

@@ -1,6 +1,4 @@
-"""Compilation of kernels with numba, and elementary functions for them: float32, without branches, so that loops over
-them become vector instructions.
-"""
+"""Compilation with numba, and elementary functions in float32 without branches, so that loops become vectorized."""
 
 # mypy: allow-untyped-defs
 
@@ -10,7 +8,6 @@ import hashlib
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numba import config, njit
@@ -29,24 +26,15 @@ _HALF, _ONE, _ZERO = np.float32(0.5), np.float32(1.0), np.float32(0.0)
 _PER_SQRT_PI = np.float32(1.0 / math.sqrt(math.pi))
 
 
-def kernel(**options: Any) -> Callable:
+def kernel(function: Callable) -> Callable:
     """`njit` without the interpreter's lock, cached between runs in a folder that only the user can write to."""
-
-    def compile_later(function: Callable) -> Callable:
-        folder, before = private_folder(f"compiled-{_sources()}"), config.CACHE_DIR
-        config.CACHE_DIR = str(folder) if folder else before
-        try:
-            return njit(
-                nogil=True,
-                error_model="numpy",
-                fastmath={"contract", "reassoc", "nsz", "arcp"},
-                cache=folder is not None,
-                **options,
-            )(function)
-        finally:
-            config.CACHE_DIR = before
-
-    return compile_later
+    folder, before = private_folder(f"compiled-{_sources()}"), config.CACHE_DIR
+    config.CACHE_DIR = str(folder) if folder else before
+    fastmath = {"contract", "reassoc", "nsz", "arcp"}
+    try:
+        return njit(nogil=True, error_model="numpy", fastmath=fastmath, cache=folder is not None)(function)
+    finally:
+        config.CACHE_DIR = before
 
 
 def _sources() -> str:

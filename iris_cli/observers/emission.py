@@ -125,9 +125,7 @@ def rayleigh_jeans_K(T_K: Tensor, quantum_K: float | Tensor) -> Tensor:
 
 
 def cells(matter: Matter, setup: LineSetup, dr_m: float) -> Cells:
-    """The cells of matter (R, ray), differentiable. A cell above the temperature ceiling (also T = inf) has dust but no
-    line.
-    """
+    """The cells of matter (R, ray), differentiable. A cell above the temperature ceiling has dust but no line."""
     hot = setup.temperature_ceiling_K < matter.T_K
     T_K = torch.where(hot, torch.full_like(matter.T_K, setup.temperature_ceiling_K), matter.T_K)
     T_K = torch.where(matter.rho_kg_m3 > 0, T_K, torch.ones_like(T_K))  # an empty cell may have no temperature
@@ -149,17 +147,13 @@ def cells(matter: Matter, setup: LineSetup, dr_m: float) -> Cells:
     )
 
 
-def face_velocities(v: Tensor) -> Tensor:
-    """(R+1, ray): the mean of neighbours; at the two outermost faces, linear extrapolation."""
-    if v.shape[0] == 1:
-        return v.expand(2, -1)
-    inner = 0.5 * (v[1:] + v[:-1])
-    return torch.cat([(2.0 * v[0] - inner[0])[None], inner, (2.0 * v[-1] - inner[-1])[None]])
-
-
 def velocity_ranges(v: Tensor, in_cell_gradient: bool) -> tuple[Tensor, Tensor]:
-    """(R, ray) centre and width of the velocities in each cell: one velocity, or the range from face to face."""
-    if not in_cell_gradient:
+    """(R, ray) centre and width of the velocities in each cell: one velocity, or the range from face to face.
+
+    The velocity of a face is the mean of its two cells; at the two outermost faces, linear extrapolation.
+    """
+    if not in_cell_gradient or len(v) == 1:
         return v, torch.zeros_like(v)
-    faces = face_velocities(v)
+    inner = 0.5 * (v[1:] + v[:-1])
+    faces = torch.cat([(2.0 * v[0] - inner[0])[None], inner, (2.0 * v[-1] - inner[-1])[None]])
     return 0.5 * (faces[1:] + faces[:-1]), faces.diff(dim=0).abs()

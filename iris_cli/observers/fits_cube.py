@@ -17,32 +17,25 @@ from iris_cli.config.grid import Grid
 from iris_cli.files import add_history, atomic_file
 
 _M_S_PER_KM_S = 1e3
+_AXIS_CARDS = ("CTYPE", "CUNIT", "CRVAL", "CDELT", "CRPIX")
 
 
 def header(grid: Grid, frequency_Hz: float, unit: str, beam_fwhm_arcsec: float) -> Any:
-    """The header of a cube (V, B, L). CAR is undistorted only with its reference at latitude 0, so both axes have
-    their reference at 0.
-    """
+    """The header of a cube (V, B, L). Both axes refer to 0, because CAR is undistorted only there."""
     from astropy.io import fits
 
     h = fits.Header()
     lon, lat, v = grid.longitude, grid.latitude, grid.velocity
-    for k, (kind, unit_name, reference, step, pixel) in enumerate(
-        (
-            ("GLON-CAR", "deg", 0.0, -lon.step, lon.last / lon.step + 1.0),
-            ("GLAT-CAR", "deg", 0.0, lat.step, -lat.first / lat.step + 1.0),
-            ("VRAD", "m/s", v.first * _M_S_PER_KM_S, v.step * _M_S_PER_KM_S, 1.0),
-        ),
-        start=1,
-    ):
-        h[f"CTYPE{k}"], h[f"CUNIT{k}"] = kind, unit_name
-        h[f"CRVAL{k}"], h[f"CDELT{k}"], h[f"CRPIX{k}"] = reference, step, pixel
-    h["SPECSYS"] = "LSRK"
-    h["RESTFRQ"] = (frequency_Hz, "[Hz]")
-    h["BUNIT"] = unit
+    axes = (
+        ("GLON-CAR", "deg", 0.0, -lon.step, lon.last / lon.step + 1.0),
+        ("GLAT-CAR", "deg", 0.0, lat.step, -lat.first / lat.step + 1.0),
+        ("VRAD", "m/s", v.first * _M_S_PER_KM_S, v.step * _M_S_PER_KM_S, 1.0),
+    )
+    for k, axis in enumerate(axes, start=1):
+        h.update({f"{card}{k}": value for card, value in zip(_AXIS_CARDS, axis, strict=True)})
+    h["SPECSYS"], h["RESTFRQ"], h["BUNIT"] = "LSRK", (frequency_Hz, "[Hz]"), unit
     h["BMAJ"] = h["BMIN"] = beam_fwhm_arcsec / 3600.0
-    h["BPA"] = 0.0
-    h["ORIGIN"] = f"IRIS {__version__}"
+    h["BPA"], h["ORIGIN"] = 0.0, f"IRIS {__version__}"
     return h
 
 
@@ -82,14 +75,11 @@ def moment_names(path: Path) -> dict[int, Path]:
 
 def write_moments(path: Path, cube: NDArray, grid: Grid, h: Any, history: Sequence[str]) -> list[Path]:
     """`cube.fits` -> `cube.mom0.fits`, `cube.mom1.fits`, `cube.mom2.fits`."""
-    units = {0: f"{h['BUNIT']} km/s", 1: "km/s", 2: "km/s"}
-    written = []
+    names = moment_names(path)
     for order, image in moments(cube, grid.velocity.centres(), grid.velocity.step).items():
         flat = h.copy()
-        for card in ("CTYPE", "CUNIT", "CRVAL", "CDELT", "CRPIX"):
+        for card in _AXIS_CARDS:
             del flat[f"{card}3"]
-        flat["BUNIT"] = units[order]
-        name = moment_names(path)[order]
-        write_cube(name, image, flat, history)
-        written.append(name)
-    return written
+        flat["BUNIT"] = "km/s" if order else f"{h['BUNIT']} km/s"
+        write_cube(names[order], image, flat, history)
+    return list(names.values())

@@ -35,9 +35,8 @@ class _Lines:
     def text(self, what: str) -> str:
         self.number, line = next(self._rest, (self.number, ""))
         if not line:
-            raise DataError(
-                f"{self.path} ends before {what}", "the file is truncated; fetch it again from the LAMDA database"
-            )
+            hint = "the file is truncated; fetch it again from the LAMDA database"
+            raise DataError(f"{self.path} ends before {what}", hint)
         return line
 
     def words(self, what: str, count: int) -> list[str]:
@@ -69,9 +68,8 @@ class _Lines:
         return values
 
     def error(self, what: str) -> DataError:
-        return DataError(
-            f"{self.path}, line {self.number}: {what}", "expected the LAMDA format; is a line missing above?"
-        )
+        hint = "expected the LAMDA format; is a line missing above?"
+        return DataError(f"{self.path}, line {self.number}: {what}", hint)
 
 
 def read_lamda(path: Path) -> Molecule:
@@ -144,7 +142,5 @@ def _partner(lines: _Lines, index: dict[int, int]) -> Partner:
         rates.append(lines.numbers(words[3 : 3 + columns], what))
     if not pairs or not temperatures or (np.diff(temperatures) <= 0).any():
         raise lines.error(f"{what} are empty, or their temperatures do not ascend")
-    levels = np.array(pairs, dtype=np.int64)
-    return Partner(
-        COLLIDERS[number], reference.strip(), levels[:, 0], levels[:, 1], np.array(temperatures), np.array(rates)
-    )
+    upper, lower = np.array(pairs, dtype=np.int64).T
+    return Partner(COLLIDERS[number], reference.strip(), upper, lower, np.array(temperatures), np.array(rates))

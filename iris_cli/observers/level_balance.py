@@ -33,15 +33,12 @@ def balanced(
         here = slice(edges[part], edges[part + 1])
         _eliminate(collisions, which[here], upper, lower, down[here], up[here], found[here])
 
-    if parts == 1:
-        solve(0)
-    else:
-        with ThreadPoolExecutor(parts) as pool:
-            list(pool.map(solve, range(parts)))
+    with ThreadPoolExecutor(parts) as pool:
+        list(pool.map(solve, range(parts)))
     return found
 
 
-@kernel()
+@kernel
 def _eliminate(collisions, which, upper, lower, down, up, found):
     levels = collisions.shape[1]
     q = np.empty((levels, levels))

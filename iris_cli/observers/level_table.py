@@ -40,9 +40,7 @@ _WARN_ABOVE = 1e-2
 
 @dataclass(frozen=True)
 class Range:
-    """An axis: its first value, (last value, steps per unit) of each piece of the coarse grid, and the steps per unit
-    of the fine grid.
-    """
+    """An axis: first value, (last value, steps per unit) of each coarse piece, and steps per unit of the fine grid."""
 
     first: float
     coarse: tuple[tuple[float, float], ...]
@@ -91,9 +89,7 @@ class TableAxis:
 
 @dataclass(frozen=True, eq=False)
 class LevelTable:
-    """`log_upper`, `beta`: float32 (density, mixture, column, temperature). `shares` (c0, c1): there are c0 + c1 x_H2
-    colliders per H nucleus.
-    """
+    """`log_upper`, `beta`: (density, mixture, column, temperature). `shares` (c0, c1): c0 + c1 x_H2 colliders per H."""
 
     line: Line
     shares: tuple[float, float]
@@ -138,10 +134,9 @@ def level_table(molecule: Molecule, line: Line, populations: Populations) -> Lev
         return table
     table = build(molecule, line, populations)
     if table.worst_error > _WARN_ABOVE:
-        warn(
-            f"level table of {molecule.name} {line.name}, {populations.name}: differs by up to "
-            f"{100 * table.worst_error:.2g} % from direct solutions (n_H 1 … 1e7 /cm^3, T 5 … 1000 K)"
-        )
+        differs = f"differs by up to {100 * table.worst_error:.2g} % from direct solutions"
+        name = f"level table of {molecule.name} {line.name}, {populations.name}"
+        warn(f"{name}: {differs} (n_H 1 … 1e7 /cm^3, T 5 … 1000 K)")
     if path is not None:
         _write(path, table)
     return table

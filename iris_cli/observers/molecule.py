@@ -73,9 +73,8 @@ class Molecule:
     @property
     def line_names(self) -> tuple[str, ...]:
         """`2-1`: the labels of the upper and the lower level."""
-        return tuple(
-            f"{self.labels[u]}-{self.labels[low]}" for u, low in zip(self.line_upper, self.line_lower, strict=True)
-        )
+        pairs = zip(self.line_upper, self.line_lower, strict=True)
+        return tuple(f"{self.labels[u]}-{self.labels[low]}" for u, low in pairs)
 
     def line(self, name: str) -> Line:
         """The transition called `name`. Raises UsageError, with similar names, when there is none."""
@@ -121,10 +120,8 @@ def collider_shares(molecule: Molecule, ortho_per_para: float) -> dict[str, tupl
     elif h2 := next((name for name in ("H2", "p-H2", "o-H2") if name in known), None):
         shares[h2] = (0.0, 1.0)
     else:
-        raise DataError(
-            f"{molecule.name} has no collision rates with H2 (it has: {', '.join(sorted(known)) or 'none'})",
-            "use a file with H2 rates, or populations 'lte', which need none",
-        )
+        what = f"{molecule.name} has no collision rates with H2 (it has: {', '.join(sorted(known)) or 'none'})"
+        raise DataError(what, "use a file with H2 rates, or populations 'lte', which need none")
     if "H" in known:
         shares["H"] = (1.0, -2.0)
     if "He" in known:
@@ -133,15 +130,10 @@ def collider_shares(molecule: Molecule, ortho_per_para: float) -> dict[str, tupl
 
 
 def critical_densities_cm3(molecule: Molecule, temperature_K: float) -> dict[str, NDArray[np.float64]]:
-    """Collider -> (line,): A_ul over the sum of the downward collision rates from the upper level (Draine 2011,
-    17.3).
-    """
+    """Collider -> (line,): A_ul over the downward collision rates from the upper level (Draine 2011, 17.3)."""
     found = {}
     for partner in molecule.partners:
-        out = np.zeros(len(molecule.energies_K))
-        np.add.at(out, partner.upper, partner.rates_at(temperature_K))
-        leaving = out[molecule.line_upper]
-        found[partner.collider] = np.divide(
-            molecule.einstein_a_s, leaving, out=np.full(len(leaving), np.nan), where=leaving > 0
-        )
+        leaving = np.bincount(partner.upper, partner.rates_at(temperature_K), len(molecule.energies_K))
+        collided = leaving[molecule.line_upper]
+        found[partner.collider] = molecule.einstein_a_s / np.where(collided > 0, collided, np.nan)
     return found

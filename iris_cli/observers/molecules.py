@@ -23,9 +23,8 @@ def load_molecule(name_or_path: str) -> Molecule:
         return read_lamda(path)
     if name_or_path.lower() in BUILTIN:
         return builtin_molecule(name_or_path.lower())
-    raise UsageError(
-        f"'{name_or_path}' is neither a built-in molecule nor a LAMDA file", nearest(name_or_path.lower(), BUILTIN)
-    )
+    what = f"'{name_or_path}' is neither a built-in molecule nor a LAMDA file"
+    raise UsageError(what, nearest(name_or_path.lower(), BUILTIN))
 
 
 def tracer_abundance(molecule: str, tracer_per_CO: float | None) -> float:
@@ -34,10 +33,8 @@ def tracer_abundance(molecule: str, tracer_per_CO: float | None) -> float:
         return tracer_per_CO
     if molecule.lower() in BUILTIN:
         return BUILTIN[molecule.lower()].per_CO
-    raise UsageError(
-        f"the abundance of {molecule} relative to CO is not known",
-        "set tracer_per_CO, or --tracer-per-co on the command line",
-    )
+    what = f"the abundance of {molecule} relative to CO is not known"
+    raise UsageError(what, "set tracer_per_CO, or --tracer-per-co on the command line")
 
 
 def summary(molecule: Molecule, temperature_K: float) -> dict[str, Any]:
@@ -46,14 +43,12 @@ def summary(molecule: Molecule, temperature_K: float) -> dict[str, Any]:
     lines = [
         {
             "transition": name,
-            "frequency_GHz": float(nu) / 1e9,
-            "einstein_a_s": float(a),
-            "upper_energy_K": float(molecule.energies_K[up]),
+            "frequency_GHz": float(molecule.frequency_Hz[k]) / 1e9,
+            "einstein_a_s": float(molecule.einstein_a_s[k]),
+            "upper_energy_K": float(molecule.energies_K[molecule.line_upper[k]]),
             "critical_density_cm3": {c: float(n[k]) if np.isfinite(n[k]) else None for c, n in critical.items()},
         }
-        for k, (name, nu, a, up) in enumerate(
-            zip(molecule.line_names, molecule.frequency_Hz, molecule.einstein_a_s, molecule.line_upper, strict=True)
-        )
+        for k, name in enumerate(molecule.line_names)
     ]
     levels = [
         {"label": label, "energy_K": float(e), "weight": float(g)}

@@ -38,13 +38,17 @@ def observe_to_fits(
     """Observes tensor `index` of a data set and returns the files written.
 
     With several lines, the name of each line is added to `out`. `history` is written to the headers. Raises UsageError
-    when a file exists.
+    when a file exists, or there is no tensor `index`.
     """
     if unit not in UNITS:
         raise UsageError(f"unknown unit '{unit}'", nearest(unit, UNITS))
     paths = cube_paths(out, config.lines)
-    check_outputs(paths, moments, overwrite)
-    dataset = open_tensor(folder, index)
+    for cube_path in paths:
+        for path in (cube_path, *(moment_names(cube_path).values() if moments else ())):
+            check_output(path, overwrite)
+    dataset = StandardDataset.open(folder)
+    if index >= len(dataset):
+        raise UsageError(f"{folder} has no tensor {index}", f"it holds {len(dataset)}, numbered from 0")
     observer = SyntheticObserver(dataset.grid, smooth_velocity=smooth_velocity, config=config)
     description = observer.describe()
     cubes = observer.cube_in(torch.from_numpy(dataset[index]), unit)
@@ -65,14 +69,6 @@ def observe_to_fits(
     return written
 
 
-def open_tensor(folder: Path, index: int) -> StandardDataset:
-    """The data set. Raises UsageError when it has no tensor `index`."""
-    dataset = StandardDataset.open(folder)
-    if index >= len(dataset):
-        raise UsageError(f"{folder} has no tensor {index}", f"it holds {len(dataset)}, numbered from 0")
-    return dataset
-
-
 def cube_paths(out: Path, lines: tuple[LineConfig, ...]) -> list[Path]:
     """`cube.fits`, or one name per line such as `cube.13co-2-1.fits` if there are several."""
     if out.suffix != ".fits":
@@ -81,10 +77,3 @@ def cube_paths(out: Path, lines: tuple[LineConfig, ...]) -> list[Path]:
         return [out]
     labels = [re.sub(r"[^A-Za-z0-9.-]", "_", f"{Path(line.molecule).stem}-{line.transition}") for line in lines]
     return [out.with_name(f"{out.stem}.{label}.fits") for label in labels]
-
-
-def check_outputs(cubes: Sequence[Path], moments: bool, overwrite: bool) -> None:
-    """Raises UsageError or DataError when a cube, or one of its moments if wanted, cannot be written."""
-    for cube in cubes:
-        for path in (cube, *(moment_names(cube).values() if moments else ())):
-            check_output(path, overwrite)

@@ -54,9 +54,8 @@ class Observer(ABC):
 
     def observe(self, tensor: Tensor) -> Tensor:
         """(6, R, L, B) -> (lines, L, V); velocities are smoothed first if `smooth_velocity` is set."""
-        return LATITUDE_REDUCTIONS[self.latitude](
-            self.cube(smooth_velocity(tensor) if self.smooth_velocity else tensor)
-        )
+        cube = self.cube(smooth_velocity(tensor) if self.smooth_velocity else tensor)
+        return LATITUDE_REDUCTIONS[self.latitude](cube)
 
     def __call__(self, tensors: Tensor) -> Tensor:
         """(N, 6, R, L, B) -> (N, lines, L, V)"""

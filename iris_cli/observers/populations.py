@@ -192,18 +192,14 @@ def _solve(molecule: Molecule, shares: dict, state: State, balance: Any) -> NDAr
     for start in range(0, len(place), _BATCH):
         which = slice(start, start + _BATCH)
         part = state.part(which)
-        rates = sum(
-            (part.n_H_cm3 * (c0 + c1 * part.x_H2))[:, None, None] * matrices[c][place[which]]
-            for c, (c0, c1) in shares.items()
-        )
+        density = {c: part.n_H_cm3 * (c0 + c1 * part.x_H2) for c, (c0, c1) in shares.items()}
+        rates = sum(n[:, None, None] * matrices[c][place[which]] for c, n in density.items())
         found[which] = balance(part, rates)
     return found
 
 
 def escape_probability(tau: NDArray) -> NDArray[np.float64]:
-    """(1 - e^-tau)/tau of a Sobolev line. Photons of an inverted line (tau < 0) escape freely: stimulated emission in
-    masers does not affect the balance.
-    """
+    """(1 - e^-tau)/tau of a Sobolev line; 1 for an inverted one: maser emission does not affect the balance."""
     t = np.maximum(tau, 0.0)
     small = np.abs(t) < 1e-6
     return np.where(small, 1.0 - 0.5 * t, -np.expm1(-t) / np.where(small, 1.0, t))

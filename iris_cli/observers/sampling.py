@@ -51,8 +51,7 @@ def rays_per_bundle(field: Tensor, numbers_per_ray: int, memory_GiB: float) -> i
     per_ray = numbers_per_ray * field.dtype.itemsize
     fit = int(memory_GiB * 2**30 // per_ray)
     if fit < 1:
-        raise IrisError(
-            f"one ray of {field.shape[0]} cells needs {per_ray / 2**30:.3g} GiB, but {memory_GiB:.3g} GiB are allowed",
-            "raise the memory, or use fewer channels or subsamples",
-        )
+        need = f"{per_ray / 2**30:.3g} GiB, but {memory_GiB:.3g} GiB are allowed"
+        hint = "raise the memory, or use fewer channels or subsamples"
+        raise IrisError(f"one ray of {field.shape[0]} cells needs {need}", hint)
     return min(fit, field.shape[1])

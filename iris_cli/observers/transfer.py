@@ -37,9 +37,7 @@ class Slab:
 
 
 class Regime(ABC):
-    """The terms of the equation that count. `linear`: D is a sum of profiles, so channel means are exact. `dusty`: dust
-    emits and absorbs.
-    """
+    """The terms that count. `linear`: D is a sum of profiles, so channel means are exact; `dusty`: with dust."""
 
     name: ClassVar[str]
     linear: ClassVar[bool] = True

@@ -47,9 +47,7 @@ def balance(molecule: Molecule, rates: NDArray, background_K: float, escape: NDA
     system = rates.T - np.diag(rates.sum(axis=1))
     system /= np.abs(np.diag(system))[:, None]
     system[0] = 1.0
-    right = np.zeros(len(g))
-    right[0] = 1.0
-    return np.linalg.solve(system, right)
+    return np.linalg.solve(system, np.eye(len(g))[0])
 
 
 def trapped(molecule: Molecule, rates: NDArray, background_K: float, column_m2_m_s: float) -> NDArray:
@@ -65,14 +63,14 @@ def trapped(molecule: Molecule, rates: NDArray, background_K: float, column_m2_m
 
 
 def fractions(
-    molecule: Molecule, mode: str, n_H: float, x_H2: float, T_K: float, tracer: float, pumping_K: float, gradient: float
+    molecule: Molecule, mode: str, n_H: float, x_H2: float, T_K: float, tracer: float, pumping_K: float
 ) -> NDArray[np.float64]:
     if mode == "lte":
         boltzmann = molecule.weights * np.exp(-molecule.energies_K / T_K)
         return boltzmann / boltzmann.sum()
     if mode == "non-lte":
         return balance(molecule, collisions(molecule, n_H, x_H2, T_K, False), pumping_K)
-    column = n_H * 1e6 * tracer * 3.0856775814913673e16 / (gradient * 1e3)
+    column = n_H * 1e6 * tracer * 3.0856775814913673e16 / 1e3  # 1 km/s per pc
     return trapped(molecule, collisions(molecule, n_H, x_H2, T_K, True), pumping_K, column)
 
 
@@ -83,23 +81,22 @@ def spectrum(
     *,
     dr_m: float,
     v_edges_m_s: NDArray,
-    per_CO: float,
-    opacity: float,
+    tracer_per_CO: float,
+    dust_opacity_m2_kg: float,
     background_K: float,
-    mode: str,
-    pumping_K: float,
+    populations: str,
+    pumping: bool,
     regime: str,
-    clip: bool,
+    masers: str,
     turbulence_m_s: float,
-    gradient: float = 1.0,
-    fine: int = 96,
-    pieces: int = 1,
 ) -> NDArray[np.float64]:
-    """(V,) K (RJ at each channel's frequency) along the first ray of `gas`. Channels hold the mean of `fine` midpoints.
+    """(V,) K (RJ at each channel's frequency) along the first ray of `gas`. Channels hold the mean of 96 midpoints.
 
-    Coefficients are constant in a cell, so `pieces` matter only where the line takes from a continuum that changes
+    Coefficients are constant in a cell, so pieces of it matter only where the line takes from a continuum that changes
     inside the cell ("selective").
     """
+    fine, pieces = 96, 20 if regime == "selective" else 1
+    pumping_K = background_K if pumping else 0.0
     line = list(molecule.line_names).index(transition)
     u, low = molecule.line_upper[line], molecule.line_lower[line]
     nu0, A = molecule.frequency_Hz[line], molecule.einstein_a_s[line]
@@ -116,14 +113,14 @@ def spectrum(
             float(gas[name][k, 0, 0]) for name in ("rho_kg_m3", "T_gas_K", "x_H2", "x_CO", "T_dust_K", "v_los_m_s")
         )
         n_H = rho / MASS_PER_H
-        n = fractions(molecule, mode, n_H * 1e-6, x_H2, T, x_CO * per_CO, pumping_K, gradient)
-        tracer = n_H * x_CO * per_CO
+        n = fractions(molecule, populations, n_H * 1e-6, x_H2, T, x_CO * tracer_per_CO, pumping_K)
+        tracer = n_H * x_CO * tracer_per_CO
         b = np.sqrt(2 * K * T / (molecule.mass_u * U) + turbulence_m_s**2)
         phi = np.exp(-(((v - v0) / b) ** 2)) / (b * np.sqrt(np.pi)) * C / nu0
         j = H * nu0 / (4 * np.pi) * n[u] * A * phi * tracer
         alpha = H * nu0 / (4 * np.pi) * (n[low] * B_lu - n[u] * B_ul) * phi * tracer
-        alpha = np.maximum(alpha, 0) if clip else alpha
-        dust = 0.0 if regime == "thin" else opacity * rho
+        alpha = np.maximum(alpha, 0) if masers == "clip" else alpha
+        dust = 0.0 if regime == "thin" else dust_opacity_m2_kg * rho
         for _ in range(pieces):
             ds = dr_m / pieces
             here = slab(without, dust * planck(nu, T_dust), dust + 0 * nu, 0.5 * ds)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from iris_cli.config.cube import CubeConfig
-from iris_cli.config.grid import Grid
 from iris_cli.telescope.regrid import regrid
 from tests.telescope import sky
 
@@ -36,14 +36,8 @@ def test_shares_of_the_sky_agree_with_reproject_exact(path: Path) -> None:
     )
     expected = (np.nan_to_num(mean) * np.minimum(filled, 1)).mean(axis=0)
     low, high = sky.velocities(h)[channel] + np.array([-0.5, 0.5]) * 180 / 119
-    single = Grid(
-        **{
-            **vars(GRID),
-            "v_min_km_s": low + 0.25 * (high - low),
-            "v_max_km_s": high - 0.25 * (high - low),
-            "v_steps": 2,
-        }
-    )
+    quarter = 0.25 * (high - low)
+    single = replace(GRID, v_min_km_s=low + quarter, v_max_km_s=high - quarter, v_steps=2)
     found = regrid([sky.write(path, data, h)], single, config=CubeConfig(min_coverage=0.0)).image[:, 0]
     np.testing.assert_allclose(found, expected, atol=2e-4 * expected.max())
 

@@ -18,7 +18,7 @@ from tests.observers.gas import BACKENDS, uniform
 
 EDGES_M_S = np.linspace(-8e3, 8e3, 22)
 CELLS = 14
-SHARED = {"dr_m": 0.3 * M_PER_PC, "v_edges_m_s": EDGES_M_S, "background_K": 2.73}
+SHARED = {"dr_m": 0.3 * M_PER_PC, "v_edges_m_s": EDGES_M_S, "background_K": 2.73, "tracer_per_CO": 0.04}
 
 #: n_H/cm^-3, T/K, x_CO: from invisible to opaque, from far below to far above the critical density, and the warm,
 #: dense, rather thin gas whose lines invert.
@@ -34,7 +34,7 @@ GASES = {
 def clump(name: str, seed: int = 3) -> dict[str, NDArray]:
     rng = np.random.default_rng(seed)
     density, (coldest, hottest), x_CO = GASES[name]
-    x_H2 = rng.uniform(0.0, 0.15, CELLS) if name == "atomic" else rng.uniform(0.2, 0.5, CELLS)
+    x_H2 = rng.uniform(*((0.0, 0.15) if name == "atomic" else (0.2, 0.5)), CELLS)
     return uniform(
         CELLS,
         rho_kg_m3=10.0 ** rng.uniform(*density, CELLS) * 1e6 * integration.MASS_PER_H,
@@ -48,50 +48,28 @@ def clump(name: str, seed: int = 3) -> dict[str, NDArray]:
 
 @dataclass(frozen=True)
 class Case:
+    """The options of `observe_arrays` for a gas."""
+
     gas: str
     molecule: str = "13co"
-    line: str = "2-1"
+    transition: str = "2-1"
     populations: str = "non-lte"
     pumping: bool = True
     regime: str = "thick"
     masers: str = "exact"
-    opacity: float = 1e-3
+    dust_opacity_m2_kg: float = 1e-3
     turbulence_m_s: float = 0.0
 
     def observed(self, backend: str) -> NDArray:
         """(V,) the spectrum of a backend."""
-        return observe_arrays(
-            **clump(self.gas),
-            **SHARED,
-            molecule=self.molecule,
-            transition=self.line,
-            tracer_per_CO=0.04,
-            populations=self.populations,
-            pumping=self.pumping,
-            regime=self.regime,
-            masers=self.masers,
-            dust_opacity_m2_kg=self.opacity,
-            turbulence_m_s=self.turbulence_m_s,
-            backend_name=backend,
-        )[:, 0, 0].astype(float)
+        options = {**SHARED, **vars(self), "backend_name": backend}
+        return observe_arrays(**clump(options.pop("gas")), **options)[:, 0, 0].astype(float)
 
     @cache  # noqa: B019
     def integrated(self) -> NDArray:
         """(V,) the spectrum of the integration."""
-        return integration.spectrum(
-            clump(self.gas),
-            load_molecule(self.molecule),
-            self.line,
-            **SHARED,
-            per_CO=0.04,
-            opacity=self.opacity,
-            mode=self.populations,
-            pumping_K=2.73 if self.pumping else 0.0,
-            regime=self.regime,
-            clip=self.masers == "clip",
-            turbulence_m_s=self.turbulence_m_s,
-            pieces=20 if self.regime == "selective" else 1,
-        )
+        options = {**SHARED, **vars(self), "molecule": load_molecule(self.molecule)}
+        return integration.spectrum(clump(options.pop("gas")), **options)
 
     def error(self, backend: str) -> float:
         return error(self.observed(backend), self.integrated())
@@ -124,14 +102,14 @@ def test_spectra_of_other_populations_agree(gas: str, populations: str, pumping:
 @pytest.mark.parametrize("line", ["1-0", "2-1", pytest.param("3-2", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("masers", ["exact", "clip"])
 def test_masers_are_amplified_or_clipped_in_every_line(line: str, masers: str, backend: str) -> None:
-    assert Case("maser", line=line, masers=masers).error(backend) < 5e-3
+    assert Case("maser", transition=line, masers=masers).error(backend) < 5e-3
 
 
 @every_backend
 @pytest.mark.parametrize("opacity", [0.0, 1e-3, 0.3])
 @pytest.mark.parametrize("regime", ["thick", "selective"])
 def test_dust_absorbs_and_emits(regime: str, opacity: float, backend: str) -> None:
-    assert Case("opaque", regime=regime, opacity=opacity, turbulence_m_s=400.0).error(backend) < 5e-3
+    assert Case("opaque", regime=regime, dust_opacity_m2_kg=opacity, turbulence_m_s=400.0).error(backend) < 5e-3
 
 
 @pytest.mark.slow  # the table of a LAMDA file takes a minute to compute
@@ -144,5 +122,5 @@ def test_hydrogen_atoms_of_a_lamda_file_collide(gas: str, backend: str, shared_d
 
 
 def test_the_maser_case_contains_masers() -> None:
-    exact, clipped = (Case("maser", line="1-0", masers=masers).observed("compiled") for masers in ("exact", "clip"))
+    exact, clipped = (Case("maser", transition="1-0", masers=m).observed("compiled") for m in ("exact", "clip"))
     assert error(exact, clipped) > 0.01

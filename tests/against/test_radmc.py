@@ -12,24 +12,21 @@ from iris_cli.observers import observe_arrays
 
 
 @pytest.fixture(scope="module")
-def case() -> dict[str, np.ndarray]:
-    path = Path(__file__).resolve().parents[3] / "shared" / "data" / "radmc_case_a.npz"
+def case(shared_data: Path) -> dict[str, np.ndarray]:
+    path = shared_data / "radmc_case_a.npz"
     if not path.exists():
         pytest.skip(f"{path} is missing")
     with np.load(path, allow_pickle=False) as stored:
         return {name: stored[name] for name in stored.files}
 
 
+#: Names of `observe_arrays` -> names in the file.
+FIELDS = {"rho_kg_m3": "rho", "T_gas_K": "T_gas", "x_H2": "x_H2", "x_CO": "x_13CO"}
+FIELDS |= {"T_dust_K": "T_dust", "v_los_m_s": "v_los"}
+
+
 def observed(case: dict[str, np.ndarray], rays: slice, **options: Any) -> np.ndarray:
-    fields = {
-        "rho_kg_m3": "rho",
-        "T_gas_K": "T_gas",
-        "x_H2": "x_H2",
-        "x_CO": "x_13CO",
-        "T_dust_K": "T_dust",
-        "v_los_m_s": "v_los",
-    }
-    given = {name: case[key][:, rays] for name, key in fields.items()}
+    given = {name: case[key][:, rays] for name, key in FIELDS.items()}
     defaults = {"dust_opacity_m2_kg": 1e-3, "background_K": 2.725, "populations": "lte", "masers": "clip"}
     return observe_arrays(
         **given, dr_m=float(case["dr_m"]), v_edges_m_s=case["v_edges_m_s"], tracer_per_CO=1.0, **(defaults | options)
@@ -49,6 +46,6 @@ def test_the_cube_agrees_with_radmc(case: dict[str, np.ndarray], backend_name: s
 def test_the_comparison_is_sensitive_to_the_order_of_cells(case: dict[str, np.ndarray]) -> None:
     """A reversed order of cells changes the rms by 1.3e-3; the tolerance above must be smaller."""
     truth = case["T_line_bf"].astype(float)
-    turned = {name: case[name][::-1].copy() for name in ("rho", "T_gas", "x_H2", "x_13CO", "T_dust", "v_los")}
+    turned = {name: case[name][::-1].copy() for name in FIELDS.values()}
     cube = observed({**case, **turned}, slice(24))
     assert np.sqrt(((cube - truth) ** 2).mean() / (truth**2).mean()) > 1e-3

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from iris_cli.observers import level_table
 from iris_cli.observers.level_table import Range
+
+
+@pytest.fixture(scope="session")
+def lamda_13co(shared_data: Path) -> str:
+    """LAMDA's file, with 41 levels and rates with H."""
+    path = shared_data / "13co_lamda.dat"
+    if not path.exists():
+        pytest.skip(f"{path} is missing")
+    return str(path)
 
 
 @pytest.fixture

@@ -36,10 +36,15 @@ def stacked(*pieces: dict[str, NDArray]) -> dict[str, NDArray]:
     return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
 
 
-def see(gas: dict[str, NDArray], **options: Any) -> NDArray:
-    """(V,) spectrum of the first ray, K; by default cells of 1 pc, no dust, LTE."""
+def cube(gas: dict[str, NDArray], **options: Any) -> NDArray:
+    """(V, L, B) in K; by default cells of 1 pc, no dust, LTE."""
     defaults = {"dr_m": M_PER_PC, "v_edges_m_s": EDGES_M_S, "dust_opacity_m2_kg": 0.0, "populations": "lte"}
-    return observe_arrays(**gas, **(defaults | options))[:, 0, 0].astype(float)
+    return observe_arrays(**gas, **(defaults | options))
+
+
+def see(gas: dict[str, NDArray], **options: Any) -> NDArray:
+    """(V,) spectrum of the first ray of `cube`."""
+    return cube(gas, **options)[:, 0, 0].astype(float)
 
 
 def flux(spectrum: NDArray) -> float:

@@ -39,27 +39,20 @@ def test_atomic_gas_causes_one_warning_per_line(warnings: Callable[..., int]) ->
     assert [warnings(atomic), warnings(atomic), warnings(atomic, transition="1-0")] == [1, 0, 1]
 
 
-def test_molecular_gas_causes_no_warning(warnings: Callable[..., int]) -> None:
+def test_molecular_gas_and_lte_cause_no_warning(warnings: Callable[..., int]) -> None:
     assert warnings(uniform(x_H2=0.48)) == 0
-
-
-def test_lte_causes_no_warning(warnings: Callable[..., int]) -> None:
     assert warnings(uniform(x_H2=0.1), populations="lte") == 0
 
 
 @pytest.mark.slow  # its level table takes half a minute to compute
-def test_a_lamda_file_with_rates_for_atoms_causes_no_warning(warnings: Callable[..., int], shared_data: Path) -> None:
-    if not (path := shared_data / "13co_lamda.dat").exists():
-        pytest.skip(f"{path} is missing")
-    assert warnings(uniform(x_H2=0.1), molecule=str(path), tracer_per_CO=0.04) == 0
+def test_a_lamda_file_with_rates_for_atoms_causes_no_warning(warnings: Callable[..., int], lamda_13co: str) -> None:
+    assert warnings(uniform(x_H2=0.1), molecule=lamda_13co, tracer_per_CO=0.04) == 0
 
 
 def test_gas_without_tracer_or_too_hot_for_it_does_not_count(warnings: Callable[..., int]) -> None:
-    molecular = uniform(x_H2=0.5)
-    assert warnings(stacked(molecular, uniform(20, x_H2=0.0, x_CO=0.0))) == 0
-    assert warnings(stacked(molecular, uniform(20, x_H2=0.0, T_K=np.inf))) == 0
+    for other, expected in (({"x_CO": 0.0}, 0), ({"T_K": np.inf}, 0), ({}, 1)):
+        assert warnings(stacked(uniform(x_H2=0.5), uniform(20, x_H2=0.0, **other))) == expected
     assert warnings(uniform(x_CO=0.0, x_H2=0.0)) == 0
-    assert warnings(stacked(molecular, uniform(20, x_H2=0.0))) == 1
 
 
 def test_the_mean_is_weighted_with_the_tracer() -> None:

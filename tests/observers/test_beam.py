@@ -18,13 +18,9 @@ def test_a_point_becomes_a_gaussian_of_the_beams_width() -> None:
 
 
 @pytest.mark.parametrize("axis", [0, 1])
-@pytest.mark.parametrize("fwhm_arcsec", [1.0, 30.0, 300.0])
-def test_the_beam_conserves_flux_up_to_the_edges(axis: int, fwhm_arcsec: float) -> None:
+def test_the_beam_conserves_flux_up_to_the_edges_and_of_zero_width_changes_nothing(axis: int) -> None:
     sky = torch.rand(12, 9, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    seen = convolve(sky, beam_weights(fwhm_arcsec, 21.0 / 3600.0), axis)
-    assert seen.sum(dim=axis).numpy() == pytest.approx(sky.sum(dim=axis).numpy(), rel=1e-12)
-
-
-def test_a_beam_of_zero_width_changes_nothing() -> None:
-    sky = torch.rand(12, 9)
-    assert torch.equal(convolve(sky, beam_weights(0.0, 0.01), 0), sky)
+    for fwhm_arcsec in (1.0, 30.0, 300.0):
+        seen = convolve(sky, beam_weights(fwhm_arcsec, 21.0 / 3600.0), axis)
+        assert seen.sum(dim=axis).numpy() == pytest.approx(sky.sum(dim=axis).numpy(), rel=1e-12)
+    assert torch.equal(convolve(sky, beam_weights(0.0, 0.01), axis), sky)

@@ -10,15 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from iris_cli import units
 from iris_cli.config.grid import GRID_PRESETS
 from iris_cli.config.observer import SyntheticConfig
 from iris_cli.errors import IrisError, UsageError
-from iris_cli.observers import observe_arrays
 from iris_cli.observers.backends import torch_windows
 from iris_cli.observers.device import choose_backend, choose_device, gpu_of_rank, working_memory_GiB
 from iris_cli.observers.synthetic import SyntheticObserver
-from tests.observers.gas import EDGES_M_S, uniform
+from tests.observers.gas import cube, uniform
 
 
 @pytest.fixture
@@ -42,9 +40,8 @@ def test_auto_uses_a_gpu_and_most_of_its_free_memory(gpu: None) -> None:
 def test_the_ranks_of_a_machine_use_its_gpus_in_turn(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [gpu_of_rank({"LOCAL_RANK": str(rank)}, 4) for rank in range(6)] == [0, 1, 2, 3, 0, 1]
     assert gpu_of_rank({"SLURM_LOCALID": "3", "LOCAL_RANK": "1"}, 4) == 1
-    assert (
-        gpu_of_rank({"SLURM_LOCALID": "3"}, 4) == 3 and gpu_of_rank({}, 4) == gpu_of_rank({"LOCAL_RANK": "?"}, 4) == 0
-    )
+    assert gpu_of_rank({"SLURM_LOCALID": "3"}, 4) == 3
+    assert gpu_of_rank({}, 4) == gpu_of_rank({"LOCAL_RANK": "?"}, 4) == 0
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     monkeypatch.setenv("LOCAL_RANK", "2")
     assert choose_device("auto") == torch.device("cuda", 2)
@@ -80,25 +77,18 @@ def test_auto_is_the_compiled_backend_without_a_gpu(no_gpu: None) -> None:
         choose_backend("auto", "cuda")
     description = SyntheticObserver(GRID_PRESETS["tiny"]).describe()
     assert (description["backend"], description["device"]) == ("compiled", "cpu")
-
-
-def test_without_a_gpu_auto_gives_the_bytes_of_the_compiled_backend(no_gpu: None) -> None:
     gas = uniform(5, v_los_m_s=np.arange(5) * 2e3)
-    cubes = [
-        observe_arrays(**gas, dr_m=units.M_PER_PC, v_edges_m_s=EDGES_M_S, populations="lte", **chosen)
-        for chosen in ({}, {"backend_name": "compiled"})
-    ]
-    assert cubes[0].tobytes() == cubes[1].tobytes() and cubes[0].max() > 1
+    auto, compiled = cube(gas), cube(gas, backend_name="compiled")
+    assert auto.tobytes() == compiled.tobytes() and auto.max() > 1
 
 
 def test_on_a_gpu_auto_gives_torch_single_precision(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Gas in float64 would not use the kernel and be slow."""
     monkeypatch.setattr(torch_windows, "choose_device", lambda name: {"cuda": torch.device("cpu")}[name])
     gas = uniform(5, v_los_m_s=np.arange(5) * 2e3)
-    given = {"dr_m": units.M_PER_PC, "v_edges_m_s": EDGES_M_S, "populations": "lte"}
-    cube, asked = (observe_arrays(**gas, **given, **chosen) for chosen in ({}, {"backend_name": "torch"}))
-    assert cube.dtype == np.float32 and asked.dtype == np.float64
-    assert cube == pytest.approx(asked, abs=1e-4 * asked.max())
+    auto, asked = cube(gas), cube(gas, backend_name="torch")
+    assert auto.dtype == np.float32 and asked.dtype == np.float64
+    assert auto == pytest.approx(asked, abs=1e-4 * asked.max())
 
 
 def test_a_full_gpu_gets_smaller_pieces_and_finally_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,49 +102,39 @@ def test_a_full_gpu_gets_smaller_pieces_and_finally_an_error(monkeypatch: pytest
         return in_pieces(*given)
 
     monkeypatch.setattr(torch_windows, "_in_pieces", crowded)
-    options = {"dr_m": units.M_PER_PC, "v_edges_m_s": EDGES_M_S, "populations": "lte", "backend_name": "torch"}
-    assert observe_arrays(**uniform(), **options, device="cpu").max() > 1
+    assert cube(uniform(), backend_name="torch", device="cpu").max() > 1
     assert allowed == [2.0, 1.0, 0.5]
     monkeypatch.setattr(torch_windows, "_in_pieces", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError()))
     with pytest.raises(IrisError, match="memory of cpu is full"):
-        observe_arrays(**uniform(), **options, device="cpu")
+        cube(uniform(), backend_name="torch", device="cpu")
 
 
 def test_the_arrays_are_moved_to_the_chosen_device(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """`meta` is a device without data: arrays are there only if they were moved."""
-    went: list[torch.device] = []
+    went: set[str] = set()
 
     def seen(matter, setup, regime, dr_m, edges, accuracy):  # type: ignore[no-untyped-def]
-        went.extend({field.device for field in matter.fields()} | {edges.device})
-        rays = matter.v_km_s.shape[1]
-        return [torch.zeros(rays, len(edges) - 1), torch.zeros(rays)]
+        went.update(field.device.type for field in (*matter.fields(), edges))
+        return [torch.zeros(1, len(edges) - 1), torch.zeros(1)]
 
     monkeypatch.setattr(torch_windows, "choose_device", lambda name: torch.device("meta") if name == "cuda" else None)
     monkeypatch.setattr(torch_windows, "_observe", seen)
-    observe_arrays(
-        **uniform(), dr_m=1e16, v_edges_m_s=EDGES_M_S, populations="lte", backend_name="torch", device="cuda"
-    )
-    assert {device.type for device in went} == {"meta"}
+    cube(uniform(), backend_name="torch", device="cuda")
+    assert went == {"meta"}
 
 
 @pytest.mark.parametrize("regime", ["thick", "selective"])
 def test_pieces_of_rays_give_the_same_cube(regime: str, monkeypatch: pytest.MonkeyPatch) -> None:
     gas = {name: np.tile(field, (1, 7, 1)) for name, field in uniform(6, v_los_m_s=np.arange(6) * 1e3).items()}
     gas["T_gas_K"] = gas["T_gas_K"] * np.linspace(0.5, 3.0, 7)[None, :, None]
-    options = {
-        "dr_m": units.M_PER_PC,
-        "v_edges_m_s": EDGES_M_S,
-        "backend_name": "torch",
-        "populations": "lte",
-        "subsamples": 12,
-    }
+    options = {"backend_name": "torch", "subsamples": 12, "regime": regime}
     pieces: list[int] = []
     observe = torch_windows._observe
     monkeypatch.setattr(torch_windows, "_observe", lambda m, *a: pieces.append(m.v_km_s.shape[1]) or observe(m, *a))
-    whole = observe_arrays(**gas, **options, regime=regime)
+    whole = cube(gas, **options)
     assert pieces == [7]
     monkeypatch.setattr(torch_windows, "_NUMBERS_PER_CELL", 4e6 / 12)
-    parts = observe_arrays(**gas, **options, regime=regime, memory_GiB=0.1)
+    parts = cube(gas, **options, memory_GiB=0.1)
     assert pieces[1:] == [3, 3, 1]
     assert parts == pytest.approx(whole, rel=1e-6, abs=1e-9)
 
@@ -176,11 +156,6 @@ def recorded(pairs: Path) -> tuple[str, str]:
     return observer["backend"], observer["device"]
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    """The files, except the record of the commands."""
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "commands.jsonl"}
-
-
 def test_a_set_begun_without_a_gpu_is_resumed_without_one(
     iris: Callable, galaxies: Path, tmp_path: Path, no_gpu: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -188,12 +163,12 @@ def test_a_set_begun_without_a_gpu_is_resumed_without_one(
     words = ["preobserve", galaxies, pairs, "--samples-per-shard", 1, "-q"]
     assert iris(*words).code == 0
     assert recorded(pairs) == ("compiled", "cpu")
-    whole = contents(pairs)
+    whole = {path: path.read_bytes() for path in pairs.iterdir() if path.name != "commands.jsonl"}
     next(pairs.glob("*.tar")).unlink()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)  # the same command, on another machine
     ran = iris(*words, "--resume")
     assert ran.code == 0, ran.err
-    assert contents(pairs) == whole
+    assert {path: path.read_bytes() for path in pairs.iterdir() if path.name != "commands.jsonl"} == whole
     ran = iris(*words, "--resume", "--backend", "torch", "--device", "cpu")
     assert ran.code == 1 and "with other options" in ran.err
 

@@ -22,9 +22,7 @@ from iris_cli.observers.transfer import REGIMES, Regime
 
 @dataclass(frozen=True)
 class Spectra:
-    """`line_K` (ray, V): channel means of line minus continuum; `continuum_K` (ray,). Rayleigh-Jeans temperatures at
-    the rest frequency.
-    """
+    """Channel means of line minus continuum (ray, V), and continuum (ray,): RJ temperatures at the rest frequency."""
 
     line_K: Tensor
     continuum_K: Tensor
@@ -45,9 +43,8 @@ class Backend(ABC):
         """
         if type(regime) not in self.regimes:
             known = [name for name, other in REGIMES.items() if type(other) in self.regimes]
-            raise UsageError(
-                f"the backend '{self.name}' does not compute the regime '{regime.name}'", nearest(regime.name, known)
-            )
+            what = f"the backend '{self.name}' does not compute the regime '{regime.name}'"
+            raise UsageError(what, nearest(regime.name, known))
         return self._spectra(matter, setup, regime, dr_m, edges_km_s, accuracy)
 
     @abstractmethod

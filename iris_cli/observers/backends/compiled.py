@@ -55,7 +55,7 @@ class CompiledBackend(Backend):
     def _spectra(
         self, matter: Matter, setup: LineSetup, regime: Regime, dr_m: float, edges_km_s: Tensor, accuracy: Accuracy
     ) -> Spectra:
-        fields = tuple(map(_float32, matter.fields()))
+        fields = tuple(np.ascontiguousarray(field.detach().cpu().numpy(), np.float32) for field in matter.fields())
         cells, rays = fields[0].shape
         channels = len(edges_km_s) - 1
         line, continuum = np.empty((rays, channels), np.float32), np.empty(rays, np.float32)
@@ -78,15 +78,9 @@ class CompiledBackend(Backend):
         return Spectra(torch.from_numpy(line), torch.from_numpy(continuum))
 
 
-def _float32(field: Tensor) -> NDArray[np.float32]:
-    return np.ascontiguousarray(field.detach().cpu().numpy(), dtype=np.float32)
-
-
 @lru_cache(maxsize=4)
 def packed_table(table: LevelTable) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The table as (mixture, column, density, temperature, 2), so that numbers used together are neighbours in
-    memory, and its axes as (4, 3): first, 1/step, count.
-    """
+    """The table as (mixture, column, density, temperature, 2), and its axes as (4, 3): first, 1/step, count."""
     both = np.stack([table.log_upper, table.beta], axis=-1).transpose(1, 2, 0, 3, 4)
     if both.shape[2] == 1:
         both = np.repeat(both, 2, axis=2)
@@ -227,9 +221,7 @@ def _reach(at, width, half):
 
 @njit(inline="always")
 def _samples_needed(cell, channel, coarsest, most):
-    """Samples per channel that the narrowest significant line of a ray needs; more where lines are opaque, because
-    their flanks are steep.
-    """
+    """Samples per channel that the narrowest significant line of a ray needs; more for steep, opaque lines."""
     line, depth, cells = _F0, _F0, cell.shape[0]
     opaque = _F0
     for r in range(cells):
@@ -343,7 +335,7 @@ def _to_channels(spectrum, samples, out):
         before = after
 
 
-@kernel()
+@kernel
 def thick_block(first, last, fields, table, axes, k, gradient, grid, samples, coarsest, out, continuum):
     """Observe rays `first` to `last` of fields (R, ray): fill out (ray, V) and continuum (ray,).
 
@@ -391,7 +383,7 @@ def _amplitude(at, behind, dusty):
     return at[FRONT] * (at[LINE] * escape - at[DEPTH] * seen)
 
 
-@kernel()
+@kernel
 def linear_block(first, last, fields, table, axes, k, gradient, grid, dusty, out, continuum):
     """The same for regimes in which spectra are sums of profiles: exact channel means, no samples."""
     cell = np.empty((last - first, fields[0].shape[0], 8), np.float32)

@@ -65,28 +65,20 @@ class TorchBackend(Backend):
                 return _in_pieces(matter, device, setup, regime, dr_m, edges_km_s, within)
             except torch.OutOfMemoryError:
                 torch.cuda.empty_cache()
-        raise IrisError(
-            f"the memory of {device} is full, even for pieces of {allowed_GiB:.3g} GiB",
-            "other processes use it too: fewer workers, or --backend compiled",
-        )
+        what = f"the memory of {device} is full, even for pieces of {allowed_GiB:.3g} GiB"
+        raise IrisError(what, "other processes use it too: fewer workers, or --backend compiled")
 
 
 def _in_pieces(
-    matter: Matter,
-    device: torch.device,
-    setup: LineSetup,
-    regime: Regime,
-    dr_m: float,
-    edges_km_s: Tensor,
-    accuracy: Accuracy,
+    matter: Matter, device: torch.device, setup: LineSetup, regime: Regime, dr_m: float, edges: Tensor, within: Accuracy
 ) -> Spectra:
-    """Observes as many rays at a time as fit into the memory of `accuracy`."""
+    """Observes as many rays at a time as fit into the memory of `within`."""
     home = matter.rho_kg_m3
-    fit = rays_per_bundle(home, home.shape[0] * _NUMBERS_PER_CELL, accuracy.memory_GiB)
+    fit = rays_per_bundle(home, home.shape[0] * _NUMBERS_PER_CELL, within.memory_GiB)
     parts = []
     for which in torch.arange(home.shape[1]).split(fit):
         here = matter.rays(which).to(device, home.dtype)
-        seen = _observe(here, setup, regime, dr_m, edges_km_s.to(here.v_km_s), accuracy)
+        seen = _observe(here, setup, regime, dr_m, edges.to(here.v_km_s), within)
         parts.append([column.to(home.device) for column in seen])
     return Spectra(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
@@ -224,18 +216,15 @@ def _windows(
     row = 0
     while row < len(v):
         longest = lengths[row : row + 64].cummax(0).values
-        fit = (
-            torch.arange(1, len(longest) + 1, device=v.device) * longest * v.shape[1] <= _SAMPLES_AT_ONCE[v.device.type]
-        )
+        samples = torch.arange(1, len(longest) + 1, device=v.device) * longest * v.shape[1]
+        fit = samples <= _SAMPLES_AT_ONCE[v.device.type]
         rows = slice(row, row + max(int(fit.sum()), 1))
         yield rows, first[rows], torch.arange(int(lengths[rows].max()), device=v.device)
         row = rows.stop
 
 
 class _Scan(torch.autograd.Function):
-    """spectrum[start : start + K] <- spectrum x transmission + addition, from the last row to the first, all rays at
-    once.
-    """
+    """spectrum[start : start + K] <- spectrum x transmission + addition, from last to first row, all rays at once."""
 
     @staticmethod
     def forward(ctx: Any, starts: list[Tensor], total: int, *rows: Tensor) -> Tensor:

@@ -110,9 +110,8 @@ def check(device: torch.device) -> float:
     there = these.to(device, torch.float32)
     behind, _ = continuum_behind(there, background.to(there.v_km_s))
     reach = 5.0 * there.width_km_s + 0.5 * there.spread_km_s
-    seen = spectra(
-        there, replace(grid, edges=grid.edges.to(there.v_km_s)), reach, behind, transmission_in_front(there.dust_depth)
-    )
+    finer = replace(grid, edges=grid.edges.to(there.v_km_s))
+    seen = spectra(there, finer, reach, behind, transmission_in_front(there.dust_depth))
     error = float((grid.reduce(seen.double().cpu()) - truth).abs().amax() / truth.abs().amax())
     if not error < TOLERANCE:
         raise WrongSpectra(error)
