@@ -94,9 +94,6 @@ class FieldSources:
             known[name] = source.formula([raw[column.label] for column in source.columns], known)
         return known
 
-    def describe(self) -> dict[str, str]:
-        return {name: source.description for name, source in self.fields}
-
 
 @dataclass
 class SourceChooser:
@@ -146,11 +143,9 @@ class SourceChooser:
             return None
         place = self.config.columns.index(species)
         if len(dataset.shape) != 2 or len(dataset) != self.cells or place >= dataset.shape[1]:
-            raise DataError(
-                f"{self.file.filename}: {dataset.name} has shape {dataset.shape}; {species} should be "
-                f"column {place + 1} of {self.cells} cells",
-                "--columns names them in order",
-            )
+            wanted = f"{species} should be column {place + 1} of {self.cells} cells"
+            what = f"{self.file.filename}: {dataset.name} has shape {dataset.shape}; {wanted}"
+            raise DataError(what, "--columns names them in order")
         return Column(name, self.units.inner_per_file(dataset, PURE), place)
 
     def density(self) -> FieldSource:
