@@ -237,7 +237,6 @@ def first_node(nodes: str) -> str:
 #: Options of torchrun that set a rendezvous; without any, it is on this machine.
 _RENDEZVOUS = ("--rdzv", "--nnodes", "--master", "--standalone", "--node")
 
-
 #: Signals that torchrun forwards to its ranks, and others at which a run can save, which `launch` forwards.
 _FORWARDED_BY_TORCHRUN = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 _ALSO_FORWARDED = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
@@ -290,7 +289,8 @@ def launch(ranks: int, arguments: list[str], more: Sequence[str] = ()) -> int:
         try:
             run(parse_args(options))
         except ChildFailedError as failed:
-            return _exit_code([failure.exitcode for failure in failed.failures.values()])
+            codes = [failure.exitcode for failure in failed.failures.values()]
+            return next((code for code in codes if code > 0), EXIT_FAILURE)  # negative: stopped because of another rank
         except ValueError as error:  # raised by torchrun itself
             raise UsageError(f"torchrun refuses '{shlex.join(more)}': {error}", "see torchrun --help") from None
         except RendezvousError as error:
@@ -321,8 +321,3 @@ def _after_signal(number: signal.Signals, notes: set[str]) -> int:
         return EXIT_INTERRUPTED
     log("stopped by a signal; start again")
     return EXIT_REQUEUE
-
-
-def _exit_code(codes: list[int]) -> int:
-    """The code of the rank that failed first: a negative one belongs to a rank that was stopped because of it."""
-    return next((code for code in codes if code > 0), EXIT_FAILURE)

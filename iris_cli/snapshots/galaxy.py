@@ -79,10 +79,8 @@ def _at_rest(gas: Gas, seen: NDArray[np.bool_], chosen: str) -> tuple[Gas, NDArr
     """The gas without the common motion of the seen part, and that motion."""
     if chosen == "none":
         return gas, np.zeros(3)
-    if chosen == "auto":
-        drift = bulk_velocity_km_s(gas.of(seen))
-    else:
-        drift = np.asarray(vector(chosen, "bulk_velocity", "none, auto"))
+    auto = chosen == "auto"
+    drift = bulk_velocity_km_s(gas.of(seen)) if auto else np.asarray(vector(chosen, "bulk_velocity", "none, auto"))
     return replace(gas, velocity_km_s=(gas.velocity_km_s - drift).astype(np.float32)), drift
 
 

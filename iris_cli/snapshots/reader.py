@@ -128,16 +128,9 @@ class Snapshot:
         warnings = check_abundances(made["x_H2"], made["x_H_plus"], made["x_CO"], self.where)
         weight = raw[self.sources.weight.label] if self.sources.weight else estimated_masses(position, made["density"])
         single = {name: values.astype(np.float32) for name, values in made.items() if name != "position"}
-        gas = Gas(
-            position,
-            single["velocity"],
-            single["density"],
-            single["temperature"],
-            single["x_H2"].clip(0.0, 0.5),
-            single["x_CO"].clip(0.0),
-            single["dust"],
-            weight.astype(np.float32),
-        )
+        velocity, rho, T_gas, T_dust = (single[name] for name in ("velocity", "density", "temperature", "dust"))
+        x_H2, x_CO = single["x_H2"].clip(0.0, 0.5), single["x_CO"].clip(0.0)
+        gas = Gas(position, velocity, rho, T_gas, x_H2, x_CO, T_dust, weight.astype(np.float32))
         return gas, (*self.sources.warnings, *warnings)
 
     def _valid(

@@ -33,11 +33,9 @@ def test_a_report_of_an_ensemble_has_the_same_numbers_on_two_ranks_and_is_writte
     for name in one:
         for kind in ("numbers", "curves"):
             for measure, number in one[name][kind].items():
-                for part, value in number.items():
-                    if not isinstance(value, str):
-                        other = np.array(two[name][kind][measure][part], float)  # None becomes NaN
-                        where = f"{name} {measure}"
-                        np.testing.assert_allclose(other, np.array(value, float), 1e-4, 1e-7, err_msg=where)
+                for part, value in ((p, v) for p, v in number.items() if not isinstance(v, str)):
+                    other, this = (np.array(v, float) for v in (two[name][kind][measure][part], value))  # None is NaN
+                    np.testing.assert_allclose(other, this, 1e-4, 1e-7, err_msg=f"{name} {measure}")
     again = iris(*words, tmp_path / "two", *TWO_RANKS)
     assert again.code == 1 and again.err.count("error:") == 1 and "exists" in again.err  # no rank was started
 

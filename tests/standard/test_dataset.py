@@ -162,12 +162,7 @@ def test_a_truncated_index_is_refused(mock_folder: Path) -> None:
     ("file", "section", "content", "said"),
     [
         ("attributes", "", {"cardinality": 20}, "announces 20 entries and lists 3"),
-        (
-            "attributes",
-            "",
-            {"cardinality": 4, "index": FOUR},
-            "tensor_3.npy is missing",
-        ),
+        ("attributes", "", {"cardinality": 4, "index": FOUR}, "tensor_3.npy is missing"),
         ("attributes", "", {"cardinality": 1, "index": ["../tensor_0.npy"]}, "not a file of this folder"),
         ("attributes", "", {"index": [1, 2, 3]}, "not a list of file names"),
         ("attributes", "", {"index": None}, "not a list of file names"),
