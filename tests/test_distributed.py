@@ -230,9 +230,7 @@ def test_errors_of_torchrun_itself_are_reported(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize(("note", "code"), [(signals.STOPPED, EXIT_REQUEUE), (signals.BEGUN, EXIT_INTERRUPTED)])
-def test_after_a_signal_the_exit_code_depends_on_the_notes_of_the_ranks(
-    monkeypatch: pytest.MonkeyPatch, note: str, code: int
-) -> None:
+def test_after_a_signal_notes_decide_the_exit_code(monkeypatch: pytest.MonkeyPatch, note: str, code: int) -> None:
     def torchrun(options: Any) -> None:
         signals.write_note(note)
         signal.raise_signal(signal.SIGUSR1)
@@ -248,9 +246,7 @@ def test_ranks_can_be_launched_from_any_thread(monkeypatch: pytest.MonkeyPatch) 
         assert pool.submit(launch, 2, ["train", "pairs"]).result() == 0
 
 
-def test_ranks_leave_notes_for_their_launcher_and_report_a_common_error_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ranks_leave_notes_and_report_a_common_error_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(signals.NOTES_FOLDER, raising=False)
     signals.write_note(signals.STOPPED)
     assert [signals.reported_by_another_rank("no data") for _ in range(2)] == [False, False]

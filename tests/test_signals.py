@@ -109,9 +109,7 @@ SIMPLE = ("--observer", "simple", "--samples-per-shard", 1)
     ids=["preobserve", "ingest"],
 )
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_work_stopped_by_a_signal_is_resumed_to_the_same_bytes(
-    iris: Callable, tmp_path: Path, case: tuple, workers: int
-) -> None:
+def test_stopped_work_is_resumed_to_the_same_bytes(iris: Callable, tmp_path: Path, case: tuple, workers: int) -> None:
     command, source, options, done, kept, index = case
     given, out, whole = source(tmp_path), tmp_path / "out", tmp_path / "whole"
     words = [sys.executable, "-m", "iris_cli", command, given, out, *options, "-w", workers]
@@ -142,9 +140,7 @@ def test_work_stopped_by_a_signal_is_resumed_to_the_same_bytes(
         pytest.param(signal.SIGHUP, EXIT_REQUEUE, "workers work", marks=pytest.mark.slow),
     ],
 )
-def test_a_signal_to_all_processes_is_handled_by_the_parent_alone(
-    tmp_path: Path, sent: signal.Signals, code: int, moment: str
-) -> None:
+def test_the_parent_alone_handles_a_signal_to_all(tmp_path: Path, sent: signal.Signals, code: int, moment: str) -> None:
     """As a terminal sends Ctrl-C, and a batch system its warning to a step. No process prints a traceback."""
     command = [sys.executable, "-m", "iris_cli", "mock", str(tmp_path / "out"), "-n", "1000", "-w", "2", "-q"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True) as running:

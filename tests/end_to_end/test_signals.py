@@ -44,7 +44,7 @@ def test_ctrl_c_saves_although_no_signal_is_configured(shards: Path, tmp_path: P
 
 @pytest.mark.slow
 @ONE_AND_TWO_RANKS
-def test_a_configured_signal_saves(shards: Path, tmp_path: Path, ranks: tuple[str, ...]) -> None:
+def test_a_configured_signal_saves(shards: Path, tmp_path: Path, ranks: tuple) -> None:
     process = start(shards, tmp_path / "run", "--stop-signals", "term,SIGXCPU", *ranks)
     code, errors = end_of(process, signal.SIGXCPU)
     assert code == 75 and "saved in" in errors and "Traceback" not in errors, errors
@@ -52,9 +52,7 @@ def test_a_configured_signal_saves(shards: Path, tmp_path: Path, ranks: tuple[st
 
 @pytest.mark.slow
 @ONE_AND_TWO_RANKS
-def test_a_signal_that_is_not_configured_ends_a_run_at_once(
-    shards: Path, tmp_path: Path, ranks: tuple[str, ...]
-) -> None:
+def test_a_signal_that_is_not_configured_ends_a_run_at_once(shards: Path, tmp_path: Path, ranks: tuple) -> None:
     process = start(shards, tmp_path / "run", "--stop-signals", "TERM", *ranks)
     code, errors = end_of(process, signal.SIGUSR1)
     assert code == (130 if ranks else -signal.SIGUSR1) and "saved" not in errors, errors
@@ -62,9 +60,7 @@ def test_a_signal_that_is_not_configured_ends_a_run_at_once(
 
 @pytest.mark.slow
 @ONE_AND_TWO_RANKS
-def test_under_nohup_a_run_continues_when_its_terminal_closes(
-    shards: Path, tmp_path: Path, ranks: tuple[str, ...]
-) -> None:
+def test_under_nohup_a_run_continues_when_its_terminal_closes(shards: Path, tmp_path: Path, ranks: tuple) -> None:
     from torch.distributed.run import get_args_parser
 
     if ranks and "--signals-to-handle" not in get_args_parser().format_help():
@@ -79,14 +75,13 @@ def test_under_nohup_a_run_continues_when_its_terminal_closes(
 
 @pytest.mark.slow
 @ONE_AND_TWO_RANKS
-def test_a_run_is_saved_when_its_terminal_closes(shards: Path, tmp_path: Path, ranks: tuple[str, ...]) -> None:
+def test_a_run_is_saved_when_its_terminal_closes(shards: Path, tmp_path: Path, ranks: tuple) -> None:
     """Its output can no longer be written, which must not prevent it from saving."""
     process, terminal = pty.fork()
     if process == 0:
         os.chdir(ROOT)
-        os.execve(
-            sys.executable, [word for word in endless(shards, tmp_path / "run", *ranks) if word != "-q"], environment()
-        )
+        words = [word for word in endless(shards, tmp_path / "run", *ranks) if word != "-q"]
+        os.execve(sys.executable, words, environment())
     shown, deadline = b"", time.monotonic() + 90
     while not finished_an_epoch(tmp_path / "run"):
         assert time.monotonic() < deadline, shown
@@ -123,9 +118,7 @@ def test_a_signal_before_the_first_step_or_after_the_last_asks_to_start_again(
     assert iris("train", shards, *short, "--resume").code == 0
 
 
-def test_stop_signals_are_names_and_may_change_when_a_run_is_resumed(
-    iris: Callable, shards: Path, tmp_path: Path
-) -> None:
+def test_stop_signals_are_names_and_may_change_when_resumed(iris: Callable, shards: Path, tmp_path: Path) -> None:
     short = ("--out", tmp_path / "run", "-b", 4, "-q")
     ran = iris("train", shards, *short, "--stop-signals", "TERM,KILL")
     assert ran.code == 2 and "unknown stop_signals 'KILL'" in ran.err

@@ -34,10 +34,7 @@ def replaced(name: str, value: object) -> Callable[[h5py.File], None]:
 
 
 def damaged(name: str, value: float) -> Callable[[h5py.File], None]:
-    def change(file: h5py.File) -> None:
-        file[f"PartType0/{name}"][5] = value
-
-    return change
+    return lambda file: file[f"PartType0/{name}"].__setitem__(5, value)
 
 
 def soft_link_out(file: h5py.File) -> None:
@@ -62,11 +59,9 @@ def virtual(file: h5py.File) -> None:
     file.create_virtual_dataset("PartType0/Density", layout)
 
 
+PASSWORDS = h5py.ExternalLink("/etc/passwd", "/Density")
 BAD = {
-    "an external link": (
-        replaced("Density", h5py.ExternalLink("/etc/passwd", "/Density")),
-        "Density is a link to /etc/passwd, which is not followed",
-    ),
+    "an external link": (replaced("Density", PASSWORDS), "Density is a link to /etc/passwd, which is not followed"),
     "a soft link out of the file": (soft_link_out, "elsewhere is a link to secret.hdf5"),
     "a group elsewhere": (linked_group, "PartType0 is a link to secret.hdf5"),
     "links in a circle": (replaced("Density", h5py.SoftLink("/PartType0/Density")), "chain of more than"),
@@ -179,9 +174,7 @@ def names_of(*paths: Path) -> tuple[str, ...]:
     return source_names([Snapshot.open(files, CONFIG) for files in find_snapshots(paths)])
 
 
-def test_the_name_of_a_galaxy_does_not_depend_on_its_folder(
-    gas: dict, tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
+def test_names_of_galaxies_do_not_depend_on_folders(gas: dict, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     """The same file name in two folders is two galaxies; copies of one galaxy cause a warning."""
     (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
     one, two = write(tmp_path / "a/snap.hdf5", gas), write(tmp_path / "b/snap.hdf5", galaxy(seed=1))

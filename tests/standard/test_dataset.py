@@ -114,9 +114,7 @@ def test_an_infinite_temperature_is_accepted(mock_folder: Path) -> None:
         (lambda path: path.write_bytes(b"PK\x03\x04, and no more"), "not a whole .npy"),
     ],
 )
-def test_the_error_names_a_file_that_is_damaged_or_impossible(
-    mock_folder: Path, damage: Callable[[Path], object], said: str
-) -> None:
+def test_the_error_names_a_file_that_is_damaged_or_impossible(mock_folder: Path, damage: Callable, said: str) -> None:
     damage(mock_folder / "tensor_000000.npy")
     with pytest.raises(DataError) as error:
         StandardDataset.open(mock_folder)[0]
@@ -132,6 +130,9 @@ def test_the_error_names_a_missing_empty_or_incomplete_folder(tmp_path: Path, mo
     (mock_folder / "tensor_000003.npy").unlink()
     with pytest.raises(DataError, match=r"lists 4 tensors, but tensor_000003.npy is missing"):
         StandardDataset.open(mock_folder)
+    (mock_folder / "standard.json").write_text('{"format": "iris-st')
+    with pytest.raises(DataError, match="not valid JSON"):
+        StandardDataset.open(mock_folder)
 
 
 @pytest.mark.parametrize(
@@ -146,15 +147,9 @@ def test_the_error_names_a_missing_empty_or_incomplete_folder(tmp_path: Path, mo
         (lambda index: index["tensors"][0].update(file="../mock/tensor_000000.npy"), "not a file of this folder"),
     ],
 )
-def test_a_wrong_index_is_refused(mock_folder: Path, change: Callable[[dict], object], said: str) -> None:
+def test_a_wrong_index_is_refused(mock_folder: Path, change: Callable, said: str) -> None:
     change_json(mock_folder / "standard.json", change)
     with pytest.raises(DataError, match=said):
-        StandardDataset.open(mock_folder)
-
-
-def test_a_truncated_index_is_refused(mock_folder: Path) -> None:
-    (mock_folder / "standard.json").write_text('{"format": "iris-st')
-    with pytest.raises(DataError, match="not valid JSON"):
         StandardDataset.open(mock_folder)
 
 
