@@ -108,15 +108,9 @@ class SourceChooser:
         density = self.density()
         x_H2 = self.abundance("H2", self.config.x_H2, "--x-h2 0.5", 1, self.config.h2_factor)
         temperature, x_H_plus = self.temperature()
-        fields = (
-            ("density", density),
-            ("x_H2", x_H2),
-            ("x_H_plus", x_H_plus),
-            ("x_CO", self.abundance("CO", self.config.x_CO, "--x-co 1.4e-4", 2)),
-            ("temperature", temperature),
-            ("dust", self.dust()),
-            ("velocity", self.velocity()),
-        )
+        x_CO = self.abundance("CO", self.config.x_CO, "--x-co 1.4e-4", 2)
+        gas = (("density", density), ("x_H2", x_H2), ("x_H_plus", x_H_plus), ("x_CO", x_CO))
+        fields = (*gas, ("temperature", temperature), ("dust", self.dust()), ("velocity", self.velocity()))
         return FieldSources(fields, self.column("mass", MASS), tuple(self.warnings))
 
     @property

@@ -94,10 +94,10 @@ class Cone:
     view_deg: float
     longitude_deg: float = 0.0
 
-    def points(self, rows: slice, every: int = 1) -> NDArray[np.float64]:
-        """(rows, L, B, 3) in pc from the galaxy's centre, at every `every`-th longitude and latitude."""
+    def points(self, rows: slice) -> NDArray[np.float64]:
+        """(rows, L, B, 3) in pc from the galaxy's centre."""
         where = cells(self.grid, self.view_deg, rows, self.longitude_deg)
-        return np.stack([axis[:, ::every, ::every] for axis in (where.x, where.y, where.z)], axis=-1)
+        return np.stack([where.x, where.y, where.z], axis=-1)
 
     def excess_pc(self, position_pc: NDArray[np.float64]) -> NDArray[np.float64]:
         """(N,): lower bounds of the distances of positions from the cone; not above zero inside."""

@@ -75,9 +75,9 @@ class StandardDataset:
         except (KeyError, TypeError, UsageError) as error:
             what = error.message if isinstance(error, UsageError) else f"an entry is missing or wrong: {error}"
             raise DataError(f"{folder / INDEX}: {what}", "make the data set again, or fix its index") from None
-        for name in (entry.file for entry in entries):
-            if Path(name).is_absolute() or ".." in Path(name).parts:
-                raise DataError(f"{folder / INDEX} names {name!r}, which is not a file of this folder")
+        for entry in entries:
+            if Path(entry.file).is_absolute() or ".." in Path(entry.file).parts:
+                raise DataError(f"{folder / INDEX} names {entry.file!r}, which is not a file of this folder")
         return cls(folder, grid, units.SI, entries, origin=origin)
 
     @classmethod
