@@ -13,22 +13,13 @@ from pathlib import Path
 
 def private_folder(kind: str) -> Path | None:
     """The folder of one kind of cache, created if necessary; None if no safe folder is available."""
-    folder = _root() / kind
+    xdg = os.environ.get("XDG_CACHE_HOME")
+    root = os.environ.get("IRIS_CACHE_DIR") or (f"{xdg}/iris" if xdg else Path("~/.cache/iris").expanduser())
+    folder = Path(root, kind)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return folder if _is_private(folder) and os.access(folder, os.W_OK) else None
+        status = folder.stat()
     except OSError:
         return None
-
-
-def _root() -> Path:
-    if chosen := os.environ.get("IRIS_CACHE_DIR"):
-        return Path(chosen)
-    if xdg := os.environ.get("XDG_CACHE_HOME"):
-        return Path(xdg) / "iris"
-    return Path("~/.cache/iris").expanduser()
-
-
-def _is_private(folder: Path) -> bool:
-    status = folder.stat()
-    return status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    private = status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return folder if private and os.access(folder, os.W_OK) else None

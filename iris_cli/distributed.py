@@ -171,9 +171,8 @@ def pick_device(name: str, local: int) -> torch.device:
     if name not in ("auto", "cpu", "cuda"):
         raise UsageError(f"unknown device '{name}'", "auto, cpu or cuda")
     if name == "cuda" and not torch.cuda.is_available():
-        raise UsageError(
-            "CUDA was requested, but torch finds none", "--device cpu, or a torch build and driver for CUDA"
-        )
+        hint = "--device cpu, or a torch build and driver for CUDA"
+        raise UsageError("CUDA was requested, but torch finds none", hint)
     if name == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", local % torch.cuda.device_count())
@@ -198,9 +197,8 @@ def world(device: str = "auto", startup: bool = True, cleanup: bool = True) -> I
         release_frames(error)
         if not (isinstance(error, dist.DistError) or "gloo" in str(error)):
             raise
-        raise IrisError(
-            f"rank {rank} has lost another rank", "see the error message or the log of that rank"
-        ) from error
+        what = f"rank {rank} has lost another rank"
+        raise IrisError(what, "see the error message or the log of that rank") from error
     finally:
         group.close()
         if cleanup:
@@ -210,16 +208,13 @@ def world(device: str = "auto", startup: bool = True, cleanup: bool = True) -> I
 def _join(info: RankInfo, device: torch.device) -> None:
     if "MASTER_ADDR" not in os.environ:
         os.environ.update(_slurm_rendezvous(os.environ))
+    backend = "nccl" if device.type == "cuda" else "gloo"
     try:
-        dist.init_process_group(
-            "nccl" if device.type == "cuda" else "gloo", rank=info.rank, world_size=info.size, timeout=TIMEOUT
-        )
+        dist.init_process_group(backend, rank=info.rank, world_size=info.size, timeout=TIMEOUT)
     except (RuntimeError, ValueError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise IrisError(
-            f"rank {info.rank} of {info.size} could not join the others at {os.environ['MASTER_ADDR']}: {first}",
-            "are all ranks started, and is the port open between the nodes?",
-        ) from None
+        where, why = os.environ["MASTER_ADDR"], str(error).strip().splitlines()[0]
+        what = f"rank {info.rank} of {info.size} could not join the others at {where}: {why}"
+        raise IrisError(what, "are all ranks started, and is the port open between the nodes?") from None
 
 
 def _slurm_rendezvous(environment: Mapping[str, str]) -> dict[str, str]:
@@ -241,17 +236,6 @@ def first_node(nodes: str) -> str:
 
 #: Options of torchrun that set a rendezvous; without any, it is on this machine.
 _RENDEZVOUS = ("--rdzv", "--nnodes", "--master", "--standalone", "--node")
-
-
-def launch(ranks: int, arguments: list[str], more: Sequence[str] = ()) -> int:
-    """Run `python -m iris_cli ARGUMENTS` on `ranks` processes of this machine (torchrun, in process).
-
-    `more` are options of torchrun itself: nodes, rendezvous, logs. Signals are forwarded to the ranks, which have 30 s
-    to save and exit. Signal handlers, environment and logging are restored afterwards. Returns the exit code.
-    """
-    with _restored():
-        return _launch(ranks, arguments, more)
-
 
 #: Signals that torchrun forwards to its ranks, and others at which a run can save, which `launch` forwards.
 _FORWARDED_BY_TORCHRUN = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
@@ -278,7 +262,13 @@ def _restored() -> Iterator[None]:
         root.handlers[:] = handlers
 
 
-def _launch(ranks: int, arguments: list[str], more: Sequence[str]) -> int:
+@_restored()
+def launch(ranks: int, arguments: list[str], more: Sequence[str] = ()) -> int:
+    """Run `python -m iris_cli ARGUMENTS` on `ranks` processes of this machine (torchrun, in process).
+
+    `more` are options of torchrun itself: nodes, rendezvous, logs. Signals are forwarded to the ranks, which have 30 s
+    to save and exit. Signal handlers, environment and logging are restored afterwards. Returns the exit code.
+    """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.elastic.rendezvous import RendezvousError
@@ -299,7 +289,8 @@ def _launch(ranks: int, arguments: list[str], more: Sequence[str]) -> int:
         try:
             run(parse_args(options))
         except ChildFailedError as failed:
-            return _exit_code([failure.exitcode for failure in failed.failures.values()])
+            codes = [failure.exitcode for failure in failed.failures.values()]
+            return next((code for code in codes if code > 0), EXIT_FAILURE)  # negative: stopped because of another rank
         except ValueError as error:  # raised by torchrun itself
             raise UsageError(f"torchrun refuses '{shlex.join(more)}': {error}", "see torchrun --help") from None
         except RendezvousError as error:
@@ -330,8 +321,3 @@ def _after_signal(number: signal.Signals, notes: set[str]) -> int:
         return EXIT_INTERRUPTED
     log("stopped by a signal; start again")
     return EXIT_REQUEUE
-
-
-def _exit_code(codes: list[int]) -> int:
-    """The code of the rank that failed first: a negative one belongs to a rank that was stopped because of it."""
-    return next((code for code in codes if code > 0), EXIT_FAILURE)

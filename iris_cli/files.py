@@ -119,11 +119,12 @@ def atomic_folder(path: Path, overwrite: bool) -> Iterator[Path]:
     Raises DataError when `path` exists, unless `overwrite` is set; then the old folder is removed at the end. Files of
     killed processes for the same folder are removed first.
     """
+    replaced = path.with_name(f"{path.name}.old")
     path.parent.mkdir(parents=True, exist_ok=True)
-    _recover(path)
+    _recover(path, replaced)
     if path.exists() and not overwrite and (not path.is_dir() or any(path.iterdir())):
         raise DataError(f"{path} exists", "choose another folder, or --overwrite it")
-    partial, old = layout.temporary_name(path), layout.temporary_name(_replaced(path))
+    partial, old = layout.temporary_name(path), layout.temporary_name(replaced)
     partial.mkdir()
     try:
         with naming(path):
@@ -136,13 +137,9 @@ def atomic_folder(path: Path, overwrite: bool) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _replaced(path: Path) -> Path:
-    return path.with_name(f"{path.name}.old")
-
-
-def _recover(path: Path) -> None:
+def _recover(path: Path, replaced: Path) -> None:
     """Restores the old folder if a process was killed just after moving it away; removes temporary folders."""
-    for old in layout.leftover_folders(_replaced(path)):
+    for old in layout.leftover_folders(replaced):
         if path.exists():
             shutil.rmtree(old, ignore_errors=True)
         else:

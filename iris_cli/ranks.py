@@ -32,10 +32,9 @@ def rank_info(environment: Mapping[str, str]) -> RankInfo:
     if "RANK" in environment or "WORLD_SIZE" in environment:
         found = _rank_info(environment, _TORCHRUN)
         if found.size > 1 and "MASTER_ADDR" not in environment:
-            raise UsageError(
-                f"WORLD_SIZE = {found.size} and RANK = {found.rank} are set without MASTER_ADDR: they look left over",
-                "unset RANK and WORLD_SIZE, or start with torchrun",
-            )
+            both = f"WORLD_SIZE = {found.size} and RANK = {found.rank}"
+            what = f"{both} are set without MASTER_ADDR: they look left over"
+            raise UsageError(what, "unset RANK and WORLD_SIZE, or start with torchrun")
         return found
     if environment.get("SLURM_STEP_NUM_TASKS", "1") != "1":
         return _rank_info(environment, _SRUN)
@@ -45,9 +44,8 @@ def rank_info(environment: Mapping[str, str]) -> RankInfo:
 def _rank_info(environment: Mapping[str, str], names: tuple[str, str, str]) -> RankInfo:
     found = RankInfo(*(_integer({names[2]: "0", **environment}, name, names) for name in names))
     if found.rank >= found.size:
-        raise UsageError(
-            f"{names[0]} = {found.rank} is not below {names[1]} = {found.size}", f"unset {', '.join(names)}"
-        )
+        what = f"{names[0]} = {found.rank} is not below {names[1]} = {found.size}"
+        raise UsageError(what, f"unset {', '.join(names)}")
     return found
 
 
@@ -67,19 +65,14 @@ def share_of_job(environment: Mapping[str, str]) -> tuple[int, int]:
     both = (names for names in (_TORCHRUN, _SRUN) if names[0] in environment and names[1] in environment)
     names = next(both, None)
     found = _rank_info(environment, names) if names else RankInfo()
-    task, tasks = _array_task(environment)
-    return task * found.size + found.rank, tasks * found.size
-
-
-def _array_task(environment: Mapping[str, str]) -> tuple[int, int]:
     if _ARRAY[0] not in environment:
-        return 0, 1
+        return found.rank, found.size
     task, first, last, count = (_integer(environment, name, _ARRAY) for name in _ARRAY)
     step, rest = divmod(last - first, count - 1) if count > 1 else (1, 0)
     if rest or (task - first) % max(step, 1):
         what = f"the {count} ids of this SLURM array ({first} to {last}) are not evenly spaced"
         raise UsageError(what, "use --array=0-N")
-    return (task - first) // max(step, 1), count
+    return (task - first) // max(step, 1) * found.size + found.rank, count * found.size
 
 
 def is_rank_0() -> bool:

@@ -20,7 +20,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 from torch.distributed.elastic.rendezvous import RendezvousError
 
 from iris_cli import signals
-from iris_cli.distributed import CPUGroup, World, _exit_code, launch, pick_device, world
+from iris_cli.distributed import CPUGroup, World, launch, pick_device, world
 from iris_cli.errors import EXIT_INTERRUPTED, EXIT_REQUEUE, DataError, IrisError, UsageError
 from iris_cli.ranks import rank_info
 from tests.training.makers import OtherRank
@@ -103,12 +103,7 @@ def test_a_process_group_of_the_caller_is_not_destroyed() -> None:
 
 
 def test_a_failure_of_rank_0_ends_all_ranks_with_its_exit_code() -> None:
-    def refuse() -> None:
-        raise DataError("no")
-
-    def fail() -> None:
-        raise OSError(28, "No space left on device")
-
+    refuse, fail = Mock(side_effect=DataError("no")), Mock(side_effect=OSError(28, "No space left on device"))
     done: list[int] = []
     World(0, 2, group=OtherRank(0)).on_rank_0(lambda: done.append(0))
     World(1, 2, group=OtherRank(0)).on_rank_0(lambda: done.append(1))
@@ -156,14 +151,11 @@ def test_sums_and_maxima_are_over_all_ranks() -> None:
     ],
 )
 def test_inconsistent_variables_are_refused(variables: dict[str, str], says: str) -> None:
+    info = rank_info({"RANK": "0", "WORLD_SIZE": "1"})  # needs neither master address nor local rank
+    assert (info.rank, info.size, info.local) == (0, 1, 0)
     with pytest.raises(UsageError, match=says) as caught:
         rank_info(variables)
     assert "unset" in str(caught.value.hint)
-
-
-def test_a_single_rank_needs_neither_master_address_nor_local_rank() -> None:
-    info = rank_info({"RANK": "0", "WORLD_SIZE": "1"})
-    assert (info.rank, info.size, info.local) == (0, 1, 0)
 
 
 def test_the_ranks_of_a_machine_are_distributed_over_its_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,7 +192,8 @@ def _failed(*codes: int) -> ChildFailedError:
     ("raised", "code"),
     [
         (None, 0),
-        (_failed(-signal.SIGTERM, 3), 3),
+        (_failed(-signal.SIGTERM, 3, -signal.SIGTERM), 3),  # negative codes are of ranks ended because of another
+        (_failed(-signal.SIGKILL, -signal.SIGTERM), 1),
         (SignalException("", signal.SIGTERM), EXIT_REQUEUE),
         (SignalException("", signal.SIGINT), EXIT_INTERRUPTED),
     ],
@@ -226,25 +219,18 @@ def test_a_launch_restores_handlers_environment_and_logging_however_it_ends(
     assert state() == before
 
 
-@pytest.mark.parametrize(
-    ("raised", "error", "message"),
-    [
+def test_errors_of_torchrun_itself_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    for raised, error, message in (
         (ValueError("no"), UsageError, "torchrun refuses"),
         (RendezvousError("No. Way"), IrisError, "could not join: No$"),
-    ],
-)
-def test_errors_of_torchrun_itself_are_reported(
-    monkeypatch: pytest.MonkeyPatch, raised: Exception, error: type[Exception], message: str
-) -> None:
-    monkeypatch.setattr("torch.distributed.run.run", Mock(side_effect=raised))
-    with pytest.raises(error, match=message):
-        launch(2, ["train", "pairs"], ["--rdzv-endpoint=nowhere"])
+    ):
+        monkeypatch.setattr("torch.distributed.run.run", Mock(side_effect=raised))
+        with pytest.raises(error, match=message):
+            launch(2, ["train", "pairs"], ["--rdzv-endpoint=nowhere"])
 
 
 @pytest.mark.parametrize(("note", "code"), [(signals.STOPPED, EXIT_REQUEUE), (signals.BEGUN, EXIT_INTERRUPTED)])
-def test_after_a_signal_the_exit_code_depends_on_the_notes_of_the_ranks(
-    monkeypatch: pytest.MonkeyPatch, note: str, code: int
-) -> None:
+def test_after_a_signal_notes_decide_the_exit_code(monkeypatch: pytest.MonkeyPatch, note: str, code: int) -> None:
     def torchrun(options: Any) -> None:
         signals.write_note(note)
         signal.raise_signal(signal.SIGUSR1)
@@ -260,25 +246,14 @@ def test_ranks_can_be_launched_from_any_thread(monkeypatch: pytest.MonkeyPatch) 
         assert pool.submit(launch, 2, ["train", "pairs"]).result() == 0
 
 
-def test_the_launcher_returns_the_exit_code_of_the_rank_that_failed_first() -> None:
-    """Negative codes are of ranks that were ended by a signal, because another rank had failed."""
-    assert _exit_code([-15, 3, -15]) == 3
-    assert _exit_code([-9, -15]) == 1
-
-
-def test_ranks_leave_notes_for_their_launcher_and_report_a_common_error_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ranks_leave_notes_and_report_a_common_error_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(signals.NOTES_FOLDER, raising=False)
     signals.write_note(signals.STOPPED)
     assert [signals.reported_by_another_rank("no data") for _ in range(2)] == [False, False]
     monkeypatch.setenv(signals.NOTES_FOLDER, str(tmp_path))
     signals.write_note(signals.STOPPED)
     assert [path.name for path in tmp_path.iterdir()] == [signals.STOPPED]
-    assert [signals.reported_by_another_rank(words) for words in ("no data", "no data", "no disk")] == [
-        False,
-        True,
-        False,
-    ]
+    reported = [signals.reported_by_another_rank(words) for words in ("no data", "no data", "no disk")]
+    assert reported == [False, True, False]
     monkeypatch.setenv(signals.NOTES_FOLDER, str(tmp_path / "gone"))
     assert not signals.reported_by_another_rank("no data")

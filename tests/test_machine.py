@@ -6,6 +6,8 @@ from pathlib import Path
 
 from iris_cli import machine
 
+MEMORY = "MemTotal: 64000000 kB\nMemAvailable: 60000000 kB\n"
+
 
 def write(root: Path, files: dict[str, str]) -> Path:
     for name, text in files.items():
@@ -15,48 +17,27 @@ def write(root: Path, files: dict[str, str]) -> Path:
 
 
 def test_the_lowest_limit_of_the_control_groups_counts(tmp_path: Path) -> None:
-    proc = write(
-        tmp_path / "proc",
-        {"self/cgroup": "0::/job/step\n", "meminfo": "MemTotal: 64000000 kB\nMemAvailable: 60000000 kB\n"},
-    )
-    groups = write(
-        tmp_path / "sys",
-        {
-            "job/step/cpu.max": "max 100000\n",
-            "job/cpu.max": "150000 100000\n",
-            "cpu.max": "800000 100000\n",
-            "job/step/memory.max": "4000000000\n",
-            "memory.max": "max\n",
-        },
-    )
+    proc = write(tmp_path / "proc", {"self/cgroup": "0::/job/step\n", "meminfo": MEMORY})
+    cpus = {"job/step/cpu.max": "max 100000\n", "job/cpu.max": "150000 100000\n", "cpu.max": "800000 100000\n"}
+    groups = write(tmp_path / "sys", cpus | {"job/step/memory.max": "4000000000\n", "memory.max": "max\n"})
     assert machine.cores(groups, proc).quota == 1.5
     memory = machine.memory(groups, proc)
     assert memory.limit == 4_000_000_000 == memory.usable and memory.total == 64_000_000 * 1024
 
 
 def test_control_groups_of_version_1_are_read(tmp_path: Path) -> None:
-    proc = write(
-        tmp_path / "proc",
-        {
-            "self/cgroup": "4:memory:/slurm/job_7\n3:cpu,cpuacct:/slurm/job_7\n",
-            "meminfo": "MemTotal: 64000000 kB\nMemAvailable: 1000 kB\n",
-        },
-    )
-    groups = write(
-        tmp_path / "sys",
-        {
-            "cpu/slurm/job_7/cpu.cfs_quota_us": "400000",
-            "cpu/slurm/job_7/cpu.cfs_period_us": "100000",
-            "memory/slurm/job_7/memory.limit_in_bytes": "8000000000",
-        },
-    )
+    mine = "4:memory:/slurm/job_7\n3:cpu,cpuacct:/slurm/job_7\n"
+    memory = MEMORY.replace("60000000", "1000")
+    proc = write(tmp_path / "proc", {"self/cgroup": mine, "meminfo": memory})
+    cpu = {f"cpu/slurm/job_7/cpu.cfs_{name}_us": text for name, text in (("quota", "400000"), ("period", "100000"))}
+    groups = write(tmp_path / "sys", cpu | {"memory/slurm/job_7/memory.limit_in_bytes": "8000000000"})
     assert machine.cores(groups, proc).quota == 4.0
     assert machine.memory(groups, proc).limit == 8_000_000_000
     assert machine.memory(groups, proc).usable == 1_024_000
 
 
 def test_without_a_control_group_nothing_is_limited(tmp_path: Path) -> None:
-    proc = write(tmp_path, {"meminfo": "MemTotal: 64000000 kB\nMemAvailable: 60000000 kB\n"})
+    proc = write(tmp_path, {"meminfo": MEMORY})
     assert machine.memory(tmp_path, proc).limit is None and machine.cores(tmp_path, proc).quota is None
     assert machine.cores().usable >= 1
 

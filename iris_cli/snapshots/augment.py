@@ -28,11 +28,6 @@ class Spin:
     axis: tuple[float, float, float]
     order: float
 
-    @property
-    def tilt_deg(self) -> float:
-        """Angle between the axis of rotation and the snapshot's z axis, 0 to 90."""
-        return float(np.rad2deg(np.arccos(min(1.0, abs(self.axis[2])))))
-
 
 def bulk_velocity_km_s(gas: Gas) -> NDArray[np.float64]:
     """(3,) mass-weighted mean."""
@@ -57,47 +52,29 @@ def orientation(choice: str, spin: Spin, where: str) -> NDArray[np.float64]:
 
     Raises DataError when `auto` or `align` finds no rotation.
     """
-    return _ORIENTATIONS[choice](spin, where)
-
-
-def _unchanged(spin: Spin, where: str) -> NDArray[np.float64]:
+    if choice in ("auto", "align") and spin.order < CLEAR_SPIN:
+        what = f"{where}: no rotation to detect: {100 * spin.order:.1f} % of the motion is ordered"
+        raise DataError(what, "set the rotation seen from +z: --spin clockwise or --spin anticlockwise")
+    tilt_deg = np.rad2deg(np.arccos(min(1.0, abs(spin.axis[2]))))
+    if choice == "align" or (choice == "auto" and tilt_deg > UPRIGHT_DEG):
+        return _aligned(np.asarray(spin.axis))
+    if choice == "anticlockwise" or (choice == "auto" and spin.axis[2] >= 0.0):
+        return np.diag(_TURNED_OVER)
     return np.eye(3)
 
 
-def _turned_over(spin: Spin, where: str) -> NDArray[np.float64]:
-    """By 180 degrees about the line of sight of view 0."""
-    return np.diag([1.0, -1.0, -1.0])
+#: Signs of (x, y, z) after half a turn about the line of sight of view 0.
+_TURNED_OVER = np.array([1.0, -1.0, -1.0])
 
 
-def _aligned(spin: Spin, where: str) -> NDArray[np.float64]:
+def _aligned(start: NDArray[np.float64]) -> NDArray[np.float64]:
     """The smallest rotation that brings the angular momentum to -z (Rodrigues)."""
-    _refuse_disorder(spin, where)
-    start, end = np.asarray(spin.axis), np.array([0.0, 0.0, -1.0])
     if start[2] > 0.0:
-        return _aligned(replace(spin, axis=(float(start[0]), -float(start[1]), -float(start[2]))), where) @ np.diag(
-            [1.0, -1.0, -1.0]
-        )
+        return _aligned(start * _TURNED_OVER) @ np.diag(_TURNED_OVER)
+    end = np.array([0.0, 0.0, -1.0])
     cross = np.cross(start, end)
     k = np.array([[0.0, -cross[2], cross[1]], [cross[2], 0.0, -cross[0]], [-cross[1], cross[0], 0.0]])
     return np.eye(3) + k + k @ k / (1.0 + float(start @ end))
-
-
-def _detected(spin: Spin, where: str) -> NDArray[np.float64]:
-    _refuse_disorder(spin, where)
-    if spin.tilt_deg > UPRIGHT_DEG:
-        return _aligned(spin, where)
-    return _unchanged(spin, where) if spin.axis[2] < 0.0 else _turned_over(spin, where)
-
-
-def _refuse_disorder(spin: Spin, where: str) -> None:
-    if spin.order < CLEAR_SPIN:
-        raise DataError(
-            f"{where}: no rotation to detect: {100 * spin.order:.1f} % of the motion is ordered",
-            "set the rotation seen from +z: --spin clockwise or --spin anticlockwise",
-        )
-
-
-_ORIENTATIONS = {"auto": _detected, "align": _aligned, "clockwise": _unchanged, "anticlockwise": _turned_over}
 
 
 # --- draws ------------------------------------------------------------------------------------------------------------

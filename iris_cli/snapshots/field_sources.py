@@ -94,9 +94,6 @@ class FieldSources:
             known[name] = source.formula([raw[column.label] for column in source.columns], known)
         return known
 
-    def describe(self) -> dict[str, str]:
-        return {name: source.description for name, source in self.fields}
-
 
 @dataclass
 class SourceChooser:
@@ -111,15 +108,9 @@ class SourceChooser:
         density = self.density()
         x_H2 = self.abundance("H2", self.config.x_H2, "--x-h2 0.5", 1, self.config.h2_factor)
         temperature, x_H_plus = self.temperature()
-        fields = (
-            ("density", density),
-            ("x_H2", x_H2),
-            ("x_H_plus", x_H_plus),
-            ("x_CO", self.abundance("CO", self.config.x_CO, "--x-co 1.4e-4", 2)),
-            ("temperature", temperature),
-            ("dust", self.dust()),
-            ("velocity", self.velocity()),
-        )
+        x_CO = self.abundance("CO", self.config.x_CO, "--x-co 1.4e-4", 2)
+        gas = (("density", density), ("x_H2", x_H2), ("x_H_plus", x_H_plus), ("x_CO", x_CO))
+        fields = (*gas, ("temperature", temperature), ("dust", self.dust()), ("velocity", self.velocity()))
         return FieldSources(fields, self.column("mass", MASS), tuple(self.warnings))
 
     @property
@@ -146,11 +137,9 @@ class SourceChooser:
             return None
         place = self.config.columns.index(species)
         if len(dataset.shape) != 2 or len(dataset) != self.cells or place >= dataset.shape[1]:
-            raise DataError(
-                f"{self.file.filename}: {dataset.name} has shape {dataset.shape}; {species} should be "
-                f"column {place + 1} of {self.cells} cells",
-                "--columns names them in order",
-            )
+            wanted = f"{species} should be column {place + 1} of {self.cells} cells"
+            what = f"{self.file.filename}: {dataset.name} has shape {dataset.shape}; {wanted}"
+            raise DataError(what, "--columns names them in order")
         return Column(name, self.units.inner_per_file(dataset, PURE), place)
 
     def density(self) -> FieldSource:

@@ -50,21 +50,17 @@ def _snapshot(path: Path) -> SnapshotFiles:
     with opened(path) as file:
         count = int(number(member(file, "Header"), "NumFilesPerSnapshot") or 1)
     named = _PART.fullmatch(path.name)
-    if count <= 1 or not named:
-        if count > 1:
-            raise DataError(
-                f"{path} is one of {count} files of a snapshot, but its name holds no number",
-                "rename the files to STEM.0.hdf5, STEM.1.hdf5, …",
-            )
+    if count <= 1:
         return SnapshotFiles(path.stem, (path,))
+    if not named:
+        what = f"{path} is one of {count} files of a snapshot, but its name holds no number"
+        raise DataError(what, "rename the files to STEM.0.hdf5, STEM.1.hdf5, …")
     parts = [path.with_name(f"{named['stem']}.{k}{named['ending']}") for k in range(count)]
     missing = [part.name for part in parts if not part.exists()]
     if missing:
-        raise DataError(
-            f"{path} is one of {count} files of a snapshot; missing: {', '.join(missing[:4])}"
-            f"{' …' if len(missing) > 4 else ''}",
-            "copy all of them into one folder",
-        )
+        names = f"{', '.join(missing[:4])}{' …' if len(missing) > 4 else ''}"
+        what = f"{path} is one of {count} files of a snapshot; missing: {names}"
+        raise DataError(what, "copy all of them into one folder")
     return SnapshotFiles(named["stem"], tuple(parts))
 
 
@@ -76,10 +72,8 @@ def cells_in(file: h5py.File) -> int:
     if listed and member(file, "PartType0") is None:
         raise DataError(f"{file.filename} has no group PartType0; its header lists {int(listed)} gas cells")
     if listed is not None and int(listed) != held:
-        raise DataError(
-            f"{file.filename} holds {held} gas cells (PartType0/Coordinates); its header lists {int(listed)}",
-            "it was truncated or changed: copy it again",
-        )
+        what = f"{file.filename} holds {held} gas cells (PartType0/Coordinates); its header lists {int(listed)}"
+        raise DataError(what, "it was truncated or changed: copy it again")
     return held
 
 

@@ -55,19 +55,15 @@ def load_galaxy(snapshot: Snapshot, config: IngestConfig, memory_bytes: float, m
     gas, warnings = snapshot.read((1.0 + margin) * reach, config, most)
     seen = np.einsum("ij,ij->i", gas.position_pc, gas.position_pc) <= reach**2
     if not seen.any():
-        raise DataError(
-            f"{snapshot.where}: no gas within {reach:.0f} pc of the centre; the gas is around "
-            f"{as_option(snapshot.centre_of_gas())}",
-            "set --centre",
-        )
+        there = as_option(snapshot.centre_of_gas())
+        what = f"{snapshot.where}: no gas within {reach:.0f} pc of the centre; the gas is around {there}"
+        raise DataError(what, "set --centre")
     gas, drift = _at_rest(gas, seen, config.bulk_velocity)
     near = gas.of(seen)
     spin = measure_spin(near)
     choice = "clockwise" if config.zero_velocity and config.spin == "auto" else config.spin
     turn = orientation(choice, spin, snapshot.where)
-    turned = replace(
-        gas, position_pc=gas.position_pc @ turn.T, velocity_km_s=gas.velocity_km_s @ turn.T.astype(np.float32)
-    )
+    position, velocity = gas.position_pc @ turn.T, gas.velocity_km_s @ turn.T.astype(np.float32)
     facts = GalaxyFacts(
         cells=len(gas),
         spin_order=round(spin.order, 4),
@@ -76,17 +72,15 @@ def load_galaxy(snapshot: Snapshot, config: IngestConfig, memory_bytes: float, m
         drift_km_s=tuple(np.round(drift, 3).tolist()),
         warnings=(*warnings, *_warnings(snapshot, near, reach, config)),
     )
-    return Galaxy(turned, margin * reach, change, facts)
+    return Galaxy(replace(gas, position_pc=position, velocity_km_s=velocity), margin * reach, change, facts)
 
 
 def _at_rest(gas: Gas, seen: NDArray[np.bool_], chosen: str) -> tuple[Gas, NDArray[np.float64]]:
     """The gas without the common motion of the seen part, and that motion."""
     if chosen == "none":
         return gas, np.zeros(3)
-    if chosen == "auto":
-        drift = bulk_velocity_km_s(gas.of(seen))
-    else:
-        drift = np.asarray(vector(chosen, "bulk_velocity", "none, auto"))
+    auto = chosen == "auto"
+    drift = bulk_velocity_km_s(gas.of(seen)) if auto else np.asarray(vector(chosen, "bulk_velocity", "none, auto"))
     return replace(gas, velocity_km_s=(gas.velocity_km_s - drift).astype(np.float32)), drift
 
 
@@ -100,8 +94,6 @@ def _warnings(snapshot: Snapshot, near: Gas, reach_pc: float, config: IngestConf
         gas = snapshot.centre_of_gas()
         off_pc = float(np.linalg.norm(snapshot.offsets_pc(np.array([gas]))))
         if off_pc > reach_pc:
-            found.append(
-                f"most gas is {off_pc:.0f} pc from the centre of the box, around {as_option(gas)}; if that is the "
-                f"galaxy, use --centre {as_option(gas)}"
-            )
+            where = f"most gas is {off_pc:.0f} pc from the centre of the box, around {as_option(gas)}"
+            found.append(f"{where}; if that is the galaxy, use --centre {as_option(gas)}")
     return found

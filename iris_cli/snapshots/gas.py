@@ -64,35 +64,24 @@ def estimated_masses(position_pc: NDArray, rho: NDArray, most: int = 50_000) -> 
     return weight.astype(np.float32)
 
 
-#: Floors for `good_cells`: a density must be above zero, a dust temperature may be zero.
+#: Floors for `check_cells`: a density must be above zero, a dust temperature may be zero.
 POSITIVE, NOT_NEGATIVE = 0.0, -1e-300
+_BAD = {None: "not finite", POSITIVE: "zero, negative or not finite", NOT_NEGATIVE: "negative or not finite"}
 
 
-def good_cells(raw: Mapping[str, NDArray], floors: Mapping[str, float]) -> NDArray[np.bool_]:
-    """(N,): whether every column is finite, and above its floor if it has one. Columns are (N,) or (N, 3)."""
-    good = np.ones(len(next(iter(raw.values()))), bool)
+def check_cells(raw: Mapping[str, NDArray], floors: Mapping[str, float]) -> tuple[NDArray[np.bool_], str]:
+    """(N,): whether every column (N,) or (N, 3) is finite, and above its floor if it has one; and the first problem,
+    such as `Density: 3 of 100 cells are zero, negative or not finite`.
+    """
+    good, problem = np.ones(len(next(iter(raw.values()))), bool), ""
     for name, column in raw.items():
-        good &= _valid(column, floors.get(name))
-    return good
-
-
-def describe_bad_cells(raw: Mapping[str, NDArray], floors: Mapping[str, float]) -> str:
-    """`Density: 3 of 100 cells are zero, negative or not finite`, for the first column with bad values."""
-    for name, column in raw.items():
-        bad = int((~_valid(column, floors.get(name))).sum())
-        if bad:
-            kinds = {
-                None: "not finite",
-                POSITIVE: "zero, negative or not finite",
-                NOT_NEGATIVE: "negative or not finite",
-            }
-            return f"{name}: {bad} of {len(column)} cells are {kinds[floors.get(name)]}"
-    return ""
-
-
-def _valid(column: NDArray, floor: float | None) -> NDArray[np.bool_]:
-    fine = np.isfinite(column) if floor is None else np.isfinite(column) & (column.astype(np.float64) > floor)
-    return fine if fine.ndim == 1 else fine.all(axis=1)
+        floor = floors.get(name)
+        fine = np.isfinite(column) if floor is None else np.isfinite(column) & (column.astype(np.float64) > floor)
+        fine = fine if fine.ndim == 1 else fine.all(axis=1)
+        if not problem and not fine.all():
+            problem = f"{name}: {(~fine).sum()} of {len(column)} cells are {_BAD[floor]}"
+        good &= fine
+    return good, problem
 
 
 def check_abundances(x_H2: NDArray, x_H_plus: NDArray, x_CO: NDArray, where: str) -> tuple[str, ...]:
@@ -100,10 +89,8 @@ def check_abundances(x_H2: NDArray, x_H_plus: NDArray, x_CO: NDArray, where: str
     for name, values, most in (("x_H2", x_H2, 0.501), ("x_H+", x_H_plus, 1.3), ("x_CO", x_CO, 1e-2)):
         low, top = float(values.min()), float(values.max())
         if top > most or low < -1e-3 * most:
-            raise DataError(
-                f"{where}: {name} = n/n_H runs from {low:g} to {top:g}; it must be between 0 and {most:.2g}",
-                "another column (--columns)? For x_H2, 2 n(H2)/n_H (--h2-factor 0.5)?",
-            )
+            what = f"{where}: {name} = n/n_H runs from {low:g} to {top:g}; it must be between 0 and {most:.2g}"
+            raise DataError(what, "another column (--columns)? For x_H2, 2 n(H2)/n_H (--h2-factor 0.5)?")
     with_CO = x_CO > 1e-5
     if with_CO.any() and float(np.median(x_H2[with_CO])) < float(np.median(x_CO[with_CO])):
         return ("gas with CO holds less H2 than CO: are the columns of ChemicalAbundances in the order of --columns?",)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,9 @@ def opened(path: Path) -> Iterator[h5py.File]:
     except PermissionError:
         raise
     except (OSError, RuntimeError, KeyError) as error:  # h5py raises any of them on a damaged file
-        cause = (
-            "truncated" if "truncated" in str(error) else "not HDF5" if "signature" in str(error) else "not readable"
-        )
-        raise DataError(f"{path} is {cause}: {one_line(error)}", "copy it again, or name another file") from None
+        text = one_line(error)
+        cause = "truncated" if "truncated" in text else "not HDF5" if "signature" in text else "not readable"
+        raise DataError(f"{path} is {cause}: {text}", "copy it again, or name another file") from None
 
 
 def one_line(error: Exception) -> str:
@@ -49,7 +48,9 @@ def member(file: h5py.File, path: str, links: int = 0) -> Any:
     for depth, name in enumerate(parts):
         if not isinstance(here, h5py.Group) or name not in here.keys():  # noqa: SIM118 (`in` would follow links)
             return None
-        link = _link(here, name)
+        link: Any = None
+        with suppress(TypeError):  # a kind of link that h5py does not know
+            link = here.get(name, getlink=True)
         if isinstance(link, h5py.SoftLink):
             start = "" if link.path.startswith("/") else here.name
             if links >= _MOST_LINKS:
@@ -57,30 +58,15 @@ def member(file: h5py.File, path: str, links: int = 0) -> Any:
             return member(file, "/".join([start, link.path, *parts[depth + 1 :]]), links + 1)
         if not isinstance(link, h5py.HardLink):
             where = getattr(link, "filename", "another place")
-            raise DataError(
-                f"{file.filename}: {name} is a link to {where}, which is not followed",
-                "copy the data into the file (h5copy), or name that file itself",
-            )
+            what = f"{file.filename}: {name} is a link to {where}, which is not followed"
+            raise DataError(what, "copy the data into the file (h5copy), or name that file itself")
         here = here[name]
-    return _inside(file, here)
-
-
-def _link(group: h5py.Group, name: str) -> Any:
-    try:
-        return group.get(name, getlink=True)
-    except TypeError:  # a kind of link that h5py does not know
-        return None
-
-
-def _inside(file: h5py.File, found: Any) -> Any:
-    if isinstance(found, h5py.Dataset):
-        sources = {source.file_name for source in found.virtual_sources()} if found.is_virtual else set()
-        if found.external or sources - {"."}:
-            raise DataError(
-                f"{file.filename}: the data of {found.name} are in other files, which are not followed",
-                "name the files that hold the data",
-            )
-    return found
+    if isinstance(here, h5py.Dataset):
+        sources = {source.file_name for source in here.virtual_sources()} if here.is_virtual else set()
+        if here.external or sources - {"."}:
+            what = f"{file.filename}: the data of {here.name} are in other files, which are not followed"
+            raise DataError(what, "name the files that hold the data")
+    return here
 
 
 def numbers(file: h5py.File, path: str) -> Any:
@@ -107,6 +93,5 @@ def number(holder: Any, name: str) -> float | None:
     try:
         return float(np.asarray(value).reshape(-1)[0])
     except (ValueError, TypeError, IndexError):
-        raise DataError(
-            f"{holder.file.filename}: attribute {name} of {holder.name} is {value!r}, not a number"
-        ) from None
+        what = f"{holder.file.filename}: attribute {name} of {holder.name} is {value!r}, not a number"
+        raise DataError(what) from None

@@ -226,13 +226,8 @@ def ingest(
         for record in mapped(unfinished):
             report.add(record)
             bar.advance()
-    origin = {
-        "maker": "ingest",
-        "software": {"iris": __version__},
-        "snapshots": [s.describe() for s in snapshots],
-        "config": to_dict(config),
-    }
-    report.complete = folder.finalize(config.grid, origin)
+    origin = {"maker": "ingest", "software": {"iris": __version__}, "snapshots": [s.describe() for s in snapshots]}
+    report.complete = folder.finalize(config.grid, {**origin, "config": to_dict(config)})
     if report.failed and not report.made and not report.kept:
         folder.discard()
     return report
@@ -248,10 +243,8 @@ def source_names(snapshots: Sequence[Snapshot]) -> tuple[str, ...]:
         name = f"{snapshot.files.name}-{snapshot.digest[:8]}"
         copies = sum(other.digest == snapshot.digest for other in snapshots[: len(names)])
         if copies:
-            warn(
-                f"{snapshot.where} holds the same cells as another snapshot named here; leave it out, or views of one "
-                "galaxy may come into training and test"
-            )
+            same = f"{snapshot.where} holds the same cells as another snapshot named here"
+            warn(f"{same}; leave it out, or views of one galaxy may come into training and test")
         names.append(f"{name}-copy{copies}" if name in names else name)
     return tuple(names)
 
@@ -287,14 +280,11 @@ class IngestFolder:
             if overwrite:
                 self._clear(keep_others=same and self.shared)
             elif resume and not same:
-                raise DataError(
-                    f"{self.path} was begun from other snapshots or with other options",
-                    "repeat those, --overwrite it, or choose another folder",
-                )
+                what = f"{self.path} was begun from other snapshots or with other options"
+                raise DataError(what, "repeat those, --overwrite it, or choose another folder")
             elif not resume and not (same and self.shared):
-                raise DataError(
-                    f"{self.path} exists", "continue with --resume, replace it with --overwrite, or choose another"
-                )
+                hint = "continue with --resume, replace it with --overwrite, or choose another"
+                raise DataError(f"{self.path} exists", hint)
         self._check_room(tensor_bytes)
         (self.path / RECORDS).mkdir(parents=True, exist_ok=True)
         for folder in (self.path, self.path / RECORDS):
@@ -323,11 +313,9 @@ class IngestFolder:
         needed = tensor_bytes * sum(not (self.path / item.file).exists() for item in self.own)
         free = disk(self.path)
         if needed > free.free:
-            need = plural(len(self.own), "tensor needs", "tensors need")
-            raise DataError(
-                f"{need} {needed / _GIB:.3g} GiB; {free.where} has {free.free / _GIB:.3g}",
-                "fewer --views, a smaller --preset, or another disk",
-            )
+            need = f"{plural(len(self.own), 'tensor needs', 'tensors need')} {needed / _GIB:.3g} GiB"
+            what = f"{need}; {free.where} has {free.free / _GIB:.3g}"
+            raise DataError(what, "fewer --views, a smaller --preset, or another disk")
 
     def unfinished(self) -> list[Item]:
         """This process's tensors that are not finished, including failures. Removes the index if there are any."""

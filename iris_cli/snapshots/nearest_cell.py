@@ -94,18 +94,17 @@ class Cone:
     view_deg: float
     longitude_deg: float = 0.0
 
-    def points(self, rows: slice, every: int = 1) -> NDArray[np.float64]:
-        """(rows, L, B, 3) in pc from the galaxy's centre, at every `every`-th longitude and latitude."""
+    def points(self, rows: slice) -> NDArray[np.float64]:
+        """(rows, L, B, 3) in pc from the galaxy's centre."""
         where = cells(self.grid, self.view_deg, rows, self.longitude_deg)
-        return np.stack([axis[:, ::every, ::every] for axis in (where.x, where.y, where.z)], axis=-1)
+        return np.stack([where.x, where.y, where.z], axis=-1)
 
     def excess_pc(self, position_pc: NDArray[np.float64]) -> NDArray[np.float64]:
         """(N,): lower bounds of the distances of positions from the cone; not above zero inside."""
         grid, turn = self.grid, np.deg2rad(self.view_deg)
         cos, sin = np.cos(turn), np.sin(turn)
         x, y, z = position_pc.T
-        away = grid.observer_distance_pc - (cos * x + sin * y)
-        left = sin * x - cos * y
+        away, left = grid.observer_distance_pc - (cos * x + sin * y), sin * x - cos * y
         flat = np.hypot(away, left)
         r = np.hypot(flat, z)
         low, high = np.deg2rad(grid.lat_min_deg), np.deg2rad(grid.lat_max_deg)
@@ -120,15 +119,11 @@ class Cone:
 def coarse_points(cone: Cone, most: int = 24) -> Iterator[tuple[NDArray[np.float64], float]]:
     """Yields points (n, 3) spread over the cone, and the largest distance of a grid point from the nearest of them."""
     grid = cone.grid
-    strides = [max(1, -(-n // most)) for n in (grid.r_steps, grid.lon_steps, grid.lat_steps)]
-    pick = [
-        np.unique(np.append(np.arange(0, n, s), n - 1)) for n, s in zip(grid.tensor_shape[1:], strides, strict=True)
-    ]
-    lengths = (
-        grid.distance.step,
-        grid.r_max_pc * np.deg2rad(grid.longitude.step),
-        grid.r_max_pc * np.deg2rad(grid.latitude.step),
-    )
+    counts = grid.tensor_shape[1:]
+    strides = [max(1, -(-n // most)) for n in counts]
+    pick = [np.unique(np.append(np.arange(0, n, s), n - 1)) for n, s in zip(counts, strides, strict=True)]
+    angles = (grid.longitude.step, grid.latitude.step)
+    lengths = (grid.distance.step, *(grid.r_max_pc * np.deg2rad(step) for step in angles))
     gap = float(np.linalg.norm([0.5 * s * step for s, step in zip(strides, lengths, strict=True)]))
     for row in pick[0]:
         yield cone.points(slice(row, row + 1))[0][np.ix_(pick[1], pick[2])].reshape(-1, 3), gap

@@ -21,15 +21,7 @@ from iris_cli.errors import DataError
 from iris_cli.snapshots.codes import COORDINATES
 from iris_cli.snapshots.field_sources import FieldSources, SourceChooser
 from iris_cli.snapshots.files import SnapshotFiles, cells_in, cells_listed
-from iris_cli.snapshots.gas import (
-    NOT_NEGATIVE,
-    POSITIVE,
-    Gas,
-    check_abundances,
-    describe_bad_cells,
-    estimated_masses,
-    good_cells,
-)
+from iris_cli.snapshots.gas import NOT_NEGATIVE, POSITIVE, Gas, check_abundances, check_cells, estimated_masses
 from iris_cli.snapshots.hdf5 import attribute, member, numbers, one_line, opened
 from iris_cli.snapshots.units import LENGTH, groups, read_units
 
@@ -66,26 +58,23 @@ class Snapshot:
     def open(cls, files: SnapshotFiles, config: IngestConfig) -> Snapshot:
         """Raises DataError for files that are no snapshot, are contradictory, or lack a required field."""
         counts = [_count(path) for path in files.parts]
-        first = next((path for path, count in zip(files.parts, counts, strict=True) if count), None)
-        if first is None:
-            raise DataError(
-                f"{files.parts[0]} holds no gas: no cells in {COORDINATES}", "is it a snapshot with PartType0?"
-            )
-        with opened(first) as file:
+        cells, with_gas = sum(counts), [path for path, count in zip(files.parts, counts, strict=True) if count]
+        if not with_gas:
+            what = f"{files.parts[0]} holds no gas: no cells in {COORDINATES}"
+            raise DataError(what, "is it a snapshot with PartType0?")
+        with opened(with_gas[0]) as file:
             listed = cells_listed(file)
-            if listed is not None and listed != sum(counts):
-                raise DataError(
-                    f"{first} lists {listed} gas cells in all; {len(counts)} files hold {sum(counts)}",
-                    "name the snapshot with all its parts",
-                )
+            if listed is not None and listed != cells:
+                what = f"{with_gas[0]} lists {listed} gas cells in all; {len(counts)} files hold {cells}"
+                raise DataError(what, "name the snapshot with all its parts")
             units = read_units(file, config)
             pc_per_file = units.inner_per_file(_coordinates(file), LENGTH)
-            sample = np.concatenate([_sample(path) for path, count in zip(files.parts, counts, strict=True) if count])
+            sample = np.concatenate([_sample(path) for path in with_gas])
             box = _box(file, sample)
             sources = SourceChooser(file, units, config).choose()
-        centre = _centre(config.centre, box, sample, str(first))
-        digest = xxhash.xxh3_64_hexdigest(np.ascontiguousarray(sample, "<f8").tobytes() + str(sum(counts)).encode())
-        made = cls(files, sum(counts), digest, pc_per_file, box, centre, units.h, units.a, sources)
+        centre = _centre(config.centre, box, sample, str(with_gas[0]))
+        digest = xxhash.xxh3_64_hexdigest(np.ascontiguousarray(sample, "<f8").tobytes() + str(cells).encode())
+        made = cls(files, cells, digest, pc_per_file, box, centre, units.h, units.a, sources)
         return replace(made, centre=made.centre_of_gas()) if config.centre == "mass" else made
 
     @property
@@ -110,18 +99,16 @@ class Snapshot:
                 pieces.append((position[inside], self._raw(file, rows, inside)))
                 held += int(inside.sum())
             if held > most_cells:
-                raise DataError(
-                    f"{self.where}: more than {most_cells:,} cells are within {radius_pc:.0f} pc, too "
-                    "many for the memory",
-                    "more --memory, or fewer --workers",
-                )
+                too_many = f"more than {most_cells:,} cells are within {radius_pc:.0f} pc, too many for the memory"
+                raise DataError(f"{self.where}: {too_many}", "more --memory, or fewer --workers")
         if not pieces:
-            raise DataError(
-                f"{self.where}: no gas within {radius_pc:.0f} pc of the centre {as_option(self.centre)}; "
-                f"the gas is around {as_option(self.centre_of_gas())}",
-                "set --centre",
-            )
-        return self._gas(pieces, config)
+            none = f"no gas within {radius_pc:.0f} pc of the centre {as_option(self.centre)}"
+            there = f"the gas is around {as_option(self.centre_of_gas())}"
+            raise DataError(f"{self.where}: {none}; {there}", "set --centre")
+        position = np.concatenate([piece[0] for piece in pieces])
+        raw = {label: np.concatenate([piece[1][label] for piece in pieces]) for label in pieces[0][1]}
+        position, raw = self._valid(position, raw, config)
+        return self._gas(position, raw)
 
     def _slabs(self) -> Iterator[tuple[h5py.File, slice]]:
         for path in self.files.parts:
@@ -136,44 +123,28 @@ class Snapshot:
             for c in self.sources.columns
         }
 
-    def _gas(
-        self, pieces: list[tuple[NDArray, dict[str, NDArray]]], config: IngestConfig
-    ) -> tuple[Gas, tuple[str, ...]]:
-        position = np.concatenate([piece[0] for piece in pieces])
-        raw = {label: np.concatenate([piece[1][label] for piece in pieces]) for label in pieces[0][1]}
-        position, raw = self._valid(position, raw, config)
+    def _gas(self, position: NDArray, raw: dict[str, NDArray]) -> tuple[Gas, tuple[str, ...]]:
         made = self.sources.compute(raw, position)
         warnings = check_abundances(made["x_H2"], made["x_H_plus"], made["x_CO"], self.where)
         weight = raw[self.sources.weight.label] if self.sources.weight else estimated_masses(position, made["density"])
         single = {name: values.astype(np.float32) for name, values in made.items() if name != "position"}
-        gas = Gas(
-            position,
-            single["velocity"],
-            single["density"],
-            single["temperature"],
-            single["x_H2"].clip(0.0, 0.5),
-            single["x_CO"].clip(0.0),
-            single["dust"],
-            weight.astype(np.float32),
-        )
+        velocity, rho, T_gas, T_dust = (single[name] for name in ("velocity", "density", "temperature", "dust"))
+        x_H2, x_CO = single["x_H2"].clip(0.0, 0.5), single["x_CO"].clip(0.0)
+        gas = Gas(position, velocity, rho, T_gas, x_H2, x_CO, T_dust, weight.astype(np.float32))
         return gas, (*self.sources.warnings, *warnings)
 
     def _valid(
         self, position: NDArray, raw: dict[str, NDArray], config: IngestConfig
     ) -> tuple[NDArray, dict[str, NDArray]]:
         """The cells with possible numbers. Raises DataError for other cells, unless these may be left out."""
-        columns = {"Coordinates": position, **raw}
-        floors = {
-            c.label: _FLOORS[name] for name, source in self.sources.fields if name in _FLOORS for c in source.columns
-        }
-        problem = describe_bad_cells(columns, floors)
+        with_floor = [(name, source) for name, source in self.sources.fields if name in _FLOORS]
+        floors = {column.label: _FLOORS[name] for name, source in with_floor for column in source.columns}
+        good, problem = check_cells({"Coordinates": position, **raw}, floors)
         if not problem:
             return position, raw
         if not config.drop_bad_cells:
-            raise DataError(
-                f"{self.where}: {problem}", "--drop-bad-cells leaves them out; their neighbours fill the gaps"
-            )
-        good = good_cells(columns, floors)
+            hint = "--drop-bad-cells leaves them out; their neighbours fill the gaps"
+            raise DataError(f"{self.where}: {problem}", hint)
         if not good.any():
             raise DataError(f"{self.where}: {problem}; no cell is left")
         return position[good], {label: column[good] for label, column in raw.items()}
@@ -184,10 +155,8 @@ class Snapshot:
         The last sphere has a radius of 250 pc: a smaller one would end in a cloud.
         """
         step = max(1, self.cells // 2_000_000)
-        found = np.concatenate([_rows(numbers(f, COORDINATES), rows)[::step] for f, rows in self._slabs()]).astype(
-            float
-        )
-        found = found[np.isfinite(found).all(axis=1)]
+        found = np.concatenate([_rows(numbers(f, COORDINATES), rows)[::step] for f, rows in self._slabs()])
+        found = found[np.isfinite(found).all(axis=1)].astype(float)
         centre = np.median(found, axis=0) if self.box is None else _circular_mean(found, np.asarray(self.box))
         offset = self._wrapped(found - centre)
         radius = float(np.linalg.norm(offset, axis=1).max())
@@ -214,7 +183,7 @@ class Snapshot:
             "h": self.h,
             "a": self.a,
             "centre": list(self.centre),
-            "fields": self.sources.describe(),
+            "fields": {name: source.description for name, source in self.sources.fields},
         }
 
 
@@ -249,10 +218,8 @@ def _rows(dataset: h5py.Dataset, rows: slice) -> NDArray:
     try:
         return dataset[rows]
     except (OSError, RuntimeError) as error:  # a damaged chunk, a compression that is not installed
-        raise DataError(
-            f"{dataset.file.filename}: {dataset.name} cannot be read: {one_line(error)}",
-            "copy the file again; if a compression filter is missing, use h5repack",
-        ) from None
+        what = f"{dataset.file.filename}: {dataset.name} cannot be read: {one_line(error)}"
+        raise DataError(what, "copy the file again; if a compression filter is missing, use h5repack") from None
 
 
 def _sample(path: Path, rows: int = 1024) -> NDArray[np.float64]:
@@ -269,13 +236,11 @@ def _box(file: h5py.File, sample: NDArray) -> Vector | None:
     try:
         size = np.broadcast_to(np.ravel(value)[:3], 3).astype(float)
     except ValueError:
-        raise DataError(
-            f"{file.filename}: BoxSize is {value!r}, not one number or three", "give --centre x,y,z"
-        ) from None
-    if not (size > 0).all() or not np.isfinite(size).all():
-        return None
+        what = f"{file.filename}: BoxSize is {value!r}, not one number or three"
+        raise DataError(what, "give --centre x,y,z") from None
     finite = sample[np.isfinite(sample).all(axis=1)]
-    if (finite < -0.01 * size).any() or (finite > 1.01 * size).any():  # cells may have drifted out by a little
+    outside = (finite < -0.01 * size).any() or (finite > 1.01 * size).any()  # cells may have drifted out by a little
+    if outside or not (size > 0).all() or not np.isfinite(size).all():
         return None
     return tuple(float(s) for s in size)  # type: ignore[return-value]
 
@@ -291,10 +256,8 @@ def _centre(chosen: str, box: Vector | None, sample: NDArray, where: str) -> Vec
         if chosen == "auto" and around_zero:
             return (0.0, 0.0, 0.0)
         beyond = "" if chosen == "box" else ", nor around zero"
-        raise DataError(
-            f"{where}: coordinates are not in a box from 0 to BoxSize{beyond}",
-            "set the centre: --centre x,y,z, or --centre mass",
-        )
+        what = f"{where}: coordinates are not in a box from 0 to BoxSize{beyond}"
+        raise DataError(what, "set the centre: --centre x,y,z, or --centre mass")
     return vector(chosen, "centre", "auto, box, origin, mass")
 
 

@@ -63,26 +63,17 @@ class SnapshotUnits:
 
     def inner_per_file(self, dataset: h5py.Dataset, kind: Kind) -> float:
         """The factor from a dataset's values to inner units. Raises DataError for unknown or contradictory units."""
-        return self.cgs_per_file(dataset, kind) * kind.inner_per_cgs
-
-    def cgs_per_file(self, dataset: h5py.Dataset, kind: Kind) -> float:
         on_dataset, power_a, power_h = (None, None, None) if self.given_by_user else _dataset_unit(dataset, kind)
         from_header = self._from_header(kind)
         if on_dataset and from_header and abs(on_dataset / from_header - 1.0) > 1e-2:
-            raise DataError(
-                f"{self.where}: the unit of {dataset.name} is {on_dataset:g} {kind.cgs} by its attributes, "
-                f"{from_header:g} by the header",
-                f"set the units: {_FLAGS}",
-            )
+            both = f"{on_dataset:g} {kind.cgs} by its attributes, {from_header:g} by the header"
+            raise DataError(f"{self.where}: the unit of {dataset.name} is {both}", f"set the units: {_FLAGS}")
         unit = on_dataset or from_header
         if unit is None:
-            raise DataError(
-                f"{self.where} does not say in which unit {dataset.name} is: no UnitLength_in_cm "
-                "and the like in Header, Parameters or Units, no to_cgs",
-                f"give {_FLAGS}",
-            )
+            missing = "no UnitLength_in_cm and the like in Header, Parameters or Units, no to_cgs"
+            raise DataError(f"{self.where} does not say in which unit {dataset.name} is: {missing}", f"give {_FLAGS}")
         p, q = (kind.a if power_a is None else power_a), (kind.h if power_h is None else power_h)
-        return unit * self.a**p * self.h**q
+        return unit * self.a**p * self.h**q * kind.inner_per_cgs
 
     def _from_header(self, kind: Kind) -> float | None:
         product = 1.0
@@ -127,10 +118,8 @@ def _unit(file: h5py.File, names: Sequence[str], flag: str) -> float | None:
         if not 0.0 < value < float("inf"):
             raise DataError(f"{file.filename}: {names[0]} of {group} is {value:g}", f"give {flag}")
         if abs(value / found[0][1] - 1.0) > 1e-3:
-            raise DataError(
-                f"{file.filename}: {names[0]} is {found[0][1]:g} in {found[0][0]} and {value:g} in {group}",
-                f"set it: {flag}",
-            )
+            both = f"{found[0][1]:g} in {found[0][0]} and {value:g} in {group}"
+            raise DataError(f"{file.filename}: {names[0]} is {both}", f"set it: {flag}")
     return found[0][1] if found else None
 
 
@@ -145,25 +134,17 @@ def scale_factor(file: h5py.File) -> float:
     elif from_redshift is not None and redshift != 0.0:
         a = from_redshift
         if time is not None and abs(time / a - 1.0) > 1e-2:
-            raise DataError(
-                f"{file.filename}: Time = {time:g} is not 1/(1 + Redshift) = {a:g}", "set it: --cosmic-scale-factor"
-            )
-    else:
-        a = 1.0
-        _refuse_ambiguous_time(file, time, redshift)
+            what = f"{file.filename}: Time = {time:g} is not 1/(1 + Redshift) = {a:g}"
+            raise DataError(what, "set it: --cosmic-scale-factor")
+    else:  # without a redshift, a Time below 1 may be a scale factor or a time
+        a, h = 1.0, parameter(file, "HubbleParam")
+        cosmological = h not in (None, 0.0, 1.0) or bool(parameter(file, "OmegaLambda"))
+        if redshift is None and time is not None and 0.0 < time < 1.0 and cosmological:
+            what = f"{file.filename} does not say whether Time = {time:g} is a scale factor"
+            raise DataError(what, f"give --cosmic-scale-factor {time:g}, or 1")
     if a is None or not 0.0 < a < float("inf"):
         raise DataError(f"{file.filename}: the cosmic scale factor is {a}", "give --cosmic-scale-factor")
     return a
-
-
-def _refuse_ambiguous_time(file: h5py.File, time: float | None, redshift: float | None) -> None:
-    """Without a redshift, a Time below 1 may be a scale factor or a time."""
-    cosmological = parameter(file, "HubbleParam") not in (None, 0.0, 1.0) or bool(parameter(file, "OmegaLambda"))
-    if redshift is None and time is not None and 0.0 < time < 1.0 and cosmological:
-        raise DataError(
-            f"{file.filename} does not say whether Time = {time:g} is a scale factor",
-            f"give --cosmic-scale-factor {time:g}, or 1",
-        )
 
 
 def _dataset_unit(dataset: h5py.Dataset, kind: Kind) -> tuple[float | None, float | None, float | None]:
@@ -190,8 +171,5 @@ def _named_unit(dataset: h5py.Dataset, kind: Kind) -> float | None:
     try:
         return float(unit.to(parse(kind.cgs)))
     except u.UnitConversionError:
-        raise DataError(
-            f"{dataset.file.filename}: {dataset.name} is in '{text}', which cannot be converted to "
-            f"{kind.cgs or 'a pure number'}",
-            f"give {_FLAGS}",
-        ) from None
+        what = f"is in '{text}', which cannot be converted to {kind.cgs or 'a pure number'}"
+        raise DataError(f"{dataset.file.filename}: {dataset.name} {what}", f"give {_FLAGS}") from None

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,10 +42,8 @@ class View:
         cone = Cone(sight.seen(grid), sight.view_deg, sight.longitude_deg)
         keep, bound = needed(cone, gas.position_pc, change.matrix)
         if not keep.any():
-            raise DataError(
-                f"{where}: no cell is in the cone of view {sight.view_deg:g} deg, scale {change.scale:g}",
-                "check the centre (--centre), the units and the grid",
-            )
+            what = f"{where}: no cell is in the cone of view {sight.view_deg:g} deg, scale {change.scale:g}"
+            raise DataError(what, "check the centre (--centre), the units and the grid")
         near = gas.of(keep)
         velocity = near.velocity_km_s @ change.matrix.T.astype(np.float32)
         scalars = (near.rho * np.float32(change.density), near.T_gas_K, near.x_H2, near.x_CO, near.T_dust_K)
@@ -70,14 +69,13 @@ class View:
         rows = max(1, int(memory_bytes / (2 * threads) / per_row / BLOCK)) * BLOCK
         rows = min(rows, max(1, 500_000 // (per_row // BYTES_PER_POINT) // BLOCK) * BLOCK)  # larger slabs are slower
         parts = [slice(a, min(a + rows, grid.r_steps)) for a in range(0, grid.r_steps, rows)]
-        pending: deque[tuple[slice, Future]] = deque()
+        pending: deque[Future[NDArray[np.float32]]] = deque()
         with ThreadPoolExecutor(threads) as pool:
+            ahead = iter(parts)
+            pending.extend(pool.submit(self.slab, part) for part in islice(ahead, threads))
             for part in parts:
-                pending.append((part, pool.submit(self.slab, part)))
-                if len(pending) > threads:
-                    yield _first(pending)
-            while pending:
-                yield _first(pending)
+                pending.extend(pool.submit(self.slab, other) for other in islice(ahead, 1))
+                yield part, pending.popleft().result()
 
     def tensor(self, memory_bytes: float = 2e9, threads: int = 1) -> NDArray[np.float32]:
         """(6, R, L, B) in one piece."""
@@ -87,18 +85,10 @@ class View:
         return whole
 
 
-def _first(pending: deque[tuple[slice, Future]]) -> tuple[slice, NDArray[np.float32]]:
-    part, future = pending.popleft()
-    return part, future.result()
-
-
 def h2_mass_per_row(slab: NDArray[np.float32], grid: Grid, rows: slice) -> NDArray[np.float64]:
     """(rows,) M_sun of H2 in each row of distances: rho_H2 R^2 cos(b) dR dl db."""
     r = grid.distance.centres()[rows]
-    across = (
-        np.deg2rad(grid.longitude.step) * np.deg2rad(grid.latitude.step) * np.cos(np.deg2rad(grid.latitude.centres()))
-    )
-    molecular = np.einsum(
-        "rlb,rlb,b->r", slab[axes.RHO], slab[axes.X_H2], across, dtype=np.float64, casting="same_kind"
-    )
+    steps = np.deg2rad(grid.longitude.step) * np.deg2rad(grid.latitude.step)
+    across, rho, x_H2 = steps * np.cos(np.deg2rad(grid.latitude.centres())), slab[axes.RHO], slab[axes.X_H2]
+    molecular = np.einsum("rlb,rlb,b->r", rho, x_H2, across, dtype=np.float64, casting="same_kind")
     return units.H2_MASS_SHARE * r**2 * grid.distance.step * molecular

@@ -75,18 +75,17 @@ class StandardDataset:
         except (KeyError, TypeError, UsageError) as error:
             what = error.message if isinstance(error, UsageError) else f"an entry is missing or wrong: {error}"
             raise DataError(f"{folder / INDEX}: {what}", "make the data set again, or fix its index") from None
-        for name in (entry.file for entry in entries):
-            if Path(name).is_absolute() or ".." in Path(name).parts:
-                raise DataError(f"{folder / INDEX} names {name!r}, which is not a file of this folder")
+        for entry in entries:
+            if Path(entry.file).is_absolute() or ".." in Path(entry.file).parts:
+                raise DataError(f"{folder / INDEX} names {entry.file!r}, which is not a file of this folder")
         return cls(folder, grid, units.SI, entries, origin=origin)
 
     @classmethod
     def _open_paper_code(cls, folder: Path, views_per_source: int | None) -> StandardDataset:
         made = open_paper_dataset(folder, views_per_source)
         if made.preobserved:
-            raise DataError(
-                f"{folder} holds pairs that are already observed, not tensors", "import it: iris preobserve"
-            )
+            what = f"{folder} holds pairs that are already observed, not tensors"
+            raise DataError(what, "import it: iris preobserve")
         entries = tuple(Entry(name, made.source(i)) for i, (name,) in enumerate(made.files))
         return cls(folder, made.grid, made.units, entries, velocity_towards=True, origin=made.origin)
 
@@ -127,21 +126,16 @@ def check_tensor(tensor: NDArray[np.float32], path: Path) -> None:
             raise DataError(f"{path}: {name} goes down to {low:g}; it cannot be negative")
         if channel != axes.T_GAS and not np.isfinite([low, high]).all():
             raise DataError(f"{path}: {name} is infinite somewhere; only T_gas may be (too hot for the tracer)")
-    if tensor[axes.X_H2].max() > 0.501:
-        raise DataError(
-            f"{path}: x_H2 reaches {tensor[axes.X_H2].max():g}; n(H2)/n_H cannot exceed 0.5",
-            "is it a mass fraction or n(H2)/(n_H/2)?",
-        )
+    if (high := float(tensor[axes.X_H2].max())) > 0.501:
+        what = f"{path}: x_H2 reaches {high:g}; n(H2)/n_H cannot exceed 0.5"
+        raise DataError(what, "is it a mass fraction or n(H2)/(n_H/2)?")
 
 
 def sense_of_rotation(tensor: NDArray[np.float32], grid: Grid) -> float:
     """Mass-weighted correlation of longitude and velocity, -1 to 1: positive turns clockwise, like the Milky Way."""
-    mass = tensor[axes.RHO].astype(np.float64).sum(axis=(0, 2))
-    momentum = (tensor[axes.RHO].astype(np.float64) * tensor[axes.V_LOS]).sum(axis=(0, 2))
-    square = (tensor[axes.RHO].astype(np.float64) * tensor[axes.V_LOS].astype(np.float64) ** 2).sum()
-    lon = grid.longitude.centres()
-    scale = np.sqrt((mass * lon**2).sum() * square)
-    return float((momentum * lon).sum() / scale) if scale > 0 else 0.0
+    rho, v, lon = tensor[axes.RHO].astype(np.float64), tensor[axes.V_LOS], grid.longitude.centres()
+    scale = np.sqrt((rho.sum(axis=(0, 2)) * lon**2).sum() * (rho * v.astype(np.float64) ** 2).sum())
+    return float(((rho * v).sum(axis=(0, 2)) * lon).sum() / scale) if scale > 0 else 0.0
 
 
 def write_tensor(folder: Path, file: str, tensor: NDArray[np.float32]) -> None:
@@ -155,7 +149,6 @@ def write_tensor(folder: Path, file: str, tensor: NDArray[np.float32]) -> None:
 
 def write_index(folder: Path, grid: Grid, entries: tuple[Entry, ...], origin: dict[str, Any]) -> None:
     """Writes the index. This is the last step: a folder without an index is not a data set."""
-    tensors = [to_dict(entry) for entry in entries]
     names = dict(zip(axes.CHANNELS, ("m / s", "kg / m3", "K", "1", "1", "K"), strict=True))
     index = {
         "format": FORMAT,
@@ -164,6 +157,6 @@ def write_index(folder: Path, grid: Grid, entries: tuple[Entry, ...], origin: di
         "units": names,
         "grid": to_dict(grid),
         "origin": origin,
-        "tensors": tensors,
+        "tensors": [to_dict(entry) for entry in entries],
     }
     write_text(folder / INDEX, to_json(index))

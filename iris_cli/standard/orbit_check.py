@@ -48,9 +48,8 @@ class Agreement:
 
 def line_of_sight_velocity(grid: Grid, orbit: Orbit) -> Floats:
     """(R', L) km/s in the plane, for gas on ellipses of the orbit's family; positive receding."""
-    plane = cells(
-        replace(grid, lat_min_deg=-1e-6, lat_max_deg=1e-6, lat_steps=2), 0.0, slice(grid.r_crop_min, grid.r_crop_max)
-    )
+    flat = replace(grid, lat_min_deg=-1e-6, lat_max_deg=1e-6, lat_steps=2)
+    plane = cells(flat, 0.0, slice(grid.r_crop_min, grid.r_crop_max))
     x, y, n_x, n_y = (np.broadcast_to(a, plane.x.shape)[..., 0] for a in (plane.x, plane.y, plane.nx, plane.ny))
     v_p, v_q, _ = orbit.velocity(orbit.phase(*orbit.plane(x, y)))
     v_x, v_y = orbit.galactocentric(v_p, v_q)

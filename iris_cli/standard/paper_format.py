@@ -73,10 +73,8 @@ def open_paper_dataset(folder: Path, views_per_source: int | None = None) -> Pap
     if not (folder / ATTRIBUTES).exists():
         raise DataError(f"{folder} is not a data set: it has neither standard.json nor {ATTRIBUTES}")
     attributes, hyper = read_json(folder / ATTRIBUTES), _Hyper(folder / HYPER, read_json(folder / HYPER))
-    files = _files(folder, attributes.get("index"))
-    _check_files(folder, files, attributes.get("cardinality"))
-    grid, system = _grid(hyper), _units(hyper)
-    views = views_per_source or _views(hyper)
+    files = _files(folder, attributes.get("index"), attributes.get("cardinality"))
+    grid, system, views = _grid(hyper), _units(hyper), views_per_source or _views(hyper)
     origin = {"format": FORMAT, "hyper": hyper.values, "velocity": "was towards the observer, reversed on reading"}
     latitude = _latitude(hyper) if len(files[0]) == 2 else "mean"  # tensors still have their latitude
     return PaperDataset(folder, files, grid, system, views, latitude, origin)
@@ -104,16 +102,12 @@ class _Hyper:
         return value
 
 
-def _files(folder: Path, index: Any) -> tuple[tuple[str, ...], ...]:
-    listed = [[entry] if isinstance(entry, str) else entry for entry in index] if isinstance(index, list) else []
-    made = tuple(tuple(names) for names in listed if isinstance(names, list))
-    if len(made) < len(listed) or not made or not all(isinstance(name, str) for names in made for name in names):
-        raise DataError(f"{folder / ATTRIBUTES}: index is not a list of file names, or of pairs of them")
-    return made
-
-
-def _check_files(folder: Path, files: tuple[tuple[str, ...], ...], cardinality: Any) -> None:
+def _files(folder: Path, index: Any, cardinality: Any) -> tuple[tuple[str, ...], ...]:
     attributes = folder / ATTRIBUTES
+    listed = [[entry] if isinstance(entry, str) else entry for entry in index] if isinstance(index, list) else []
+    files = tuple(tuple(names) for names in listed if isinstance(names, list))
+    if len(files) < len(listed) or not files or not all(isinstance(name, str) for names in files for name in names):
+        raise DataError(f"{attributes}: index is not a list of file names, or of pairs of them")
     if cardinality != len(files):
         raise DataError(f"{attributes} announces {cardinality} entries and lists {len(files)}")
     if twice := [names for names, count in Counter(files).items() if count > 1]:
@@ -126,6 +120,7 @@ def _check_files(folder: Path, files: tuple[tuple[str, ...], ...], cardinality: 
             raise DataError(f"{attributes} names {name!r}, which is not a file of this folder")
         if not (folder / name).is_file():
             raise DataError(f"{attributes} lists {plural(len(files), 'entry', 'entries')}, but {name} is missing")
+    return files
 
 
 def _views(hyper: _Hyper) -> int:
@@ -183,8 +178,6 @@ def _units(hyper: _Hyper) -> units.UnitSystem:
         except (OverflowError, ZeroDivisionError):
             factor = float("inf")
         if not _REASONABLE[0] < factor < _REASONABLE[1]:
-            raise hyper.error(
-                f"a {quantity} of 1 in its units would be {factor:.3g} {units.QUANTITIES[quantity]}",
-                "each factor must be the value of one SI unit in the files",
-            )
+            what = f"a {quantity} of 1 in its units would be {factor:.3g} {units.QUANTITIES[quantity]}"
+            raise hyper.error(what, "each factor must be the value of one SI unit in the files")
     return system

@@ -46,13 +46,8 @@ def run_task(script: str, task: int, count: int, asked: dict[str, str]) -> tuple
         "SLURM_CPUS_PER_TASK": asked["cpus-per-task"],
     }
     if "array" in asked:
-        environment |= {
-            "SLURM_ARRAY_JOB_ID": str(JOB),
-            "SLURM_ARRAY_TASK_ID": str(task),
-            "SLURM_ARRAY_TASK_MIN": "0",
-            "SLURM_ARRAY_TASK_MAX": str(count - 1),
-            "SLURM_ARRAY_TASK_COUNT": str(count),
-        }
+        ids = {"TASK_ID": task, "TASK_MIN": 0, "TASK_MAX": count - 1, "TASK_COUNT": count, "JOB_ID": JOB}
+        environment |= {f"SLURM_ARRAY_{name}": str(value) for name, value in ids.items()}
     named = {"%x": asked["job-name"], "%A": str(JOB), "%a": str(task), "%j": job}
     log = re.sub("%[xAaj]", lambda found: named[found[0]], asked["output"])
     restarts = 0
@@ -83,18 +78,9 @@ def srun(*words: str) -> int:
     while command[0].startswith("--"):
         command.pop(0)
     nodes = int(os.environ["SLURM_JOB_NUM_NODES"])
-    tasks = [
-        subprocess.Popen(
-            command,
-            env={
-                **os.environ,
-                "SLURM_PROCID": str(node),
-                "SLURM_NODEID": str(node),
-                "SLURM_STEP_NUM_TASKS": str(nodes),
-            },
-        )
-        for node in range(nodes)
-    ]
+    environment = {**os.environ, "SLURM_STEP_NUM_TASKS": str(nodes)}
+    ids = [{"SLURM_PROCID": str(node), "SLURM_NODEID": str(node)} for node in range(nodes)]
+    tasks = [subprocess.Popen(command, env=environment | own) for own in ids]
     for number in (signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, lambda received, _: [task.send_signal(received) for task in tasks])
     return max(abs(task.wait()) for task in tasks)

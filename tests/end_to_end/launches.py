@@ -48,7 +48,9 @@ def start(shards: Path, out: Path, *options: str, before: Sequence[str] = ()) ->
     return process
 
 
-def end_of(process: subprocess.Popen[str]) -> tuple[int, str]:
-    """Exit code and standard error, which is complete when the ranks have ended as well."""
+def end_of(process: subprocess.Popen[str], sent: int | None = None) -> tuple[int, str]:
+    """Exit code and standard error, which is complete when the ranks have ended as well, after the signal `sent`."""
+    if sent is not None:
+        process.send_signal(sent)
     errors = process.communicate(timeout=60)[1]
     return process.returncode, errors

@@ -13,13 +13,8 @@ from tests.training.makers import small_reverter, without_batch_norm
 
 
 def train_without_batch_norm(shards: str, batch: int, **how: bool) -> tuple[nn.Module, int]:
-    hyper = TrainConfig(
-        epochs=2,
-        batch_size=batch,
-        batches_per_update=2,
-        noise=Noise(sigma_K=0.3),
-        optimizer=OptimizerConfig("sgd", 0.1, momentum=0.0),
-    )
+    sgd = OptimizerConfig("sgd", 0.1, momentum=0.0)
+    hyper = TrainConfig(epochs=2, batch_size=batch, batches_per_update=2, noise=Noise(sigma_K=0.3), optimizer=sgd)
     return train_reverter(without_batch_norm(), PreObservedDataset(shards), hyper=hyper, quiet=True, **how)
 
 

@@ -33,19 +33,15 @@ def test_a_report_of_an_ensemble_has_the_same_numbers_on_two_ranks_and_is_writte
     for name in one:
         for kind in ("numbers", "curves"):
             for measure, number in one[name][kind].items():
-                for part, value in number.items():
-                    if not isinstance(value, str):
-                        other = np.array(two[name][kind][measure][part], float)  # None becomes NaN
-                        where = f"{name} {measure}"
-                        np.testing.assert_allclose(other, np.array(value, float), 1e-4, 1e-7, err_msg=where)
+                for part, value in ((p, v) for p, v in number.items() if not isinstance(v, str)):
+                    other, this = (np.array(v, float) for v in (two[name][kind][measure][part], value))  # None is NaN
+                    np.testing.assert_allclose(other, this, 1e-4, 1e-7, err_msg=f"{name} {measure}")
     again = iris(*words, tmp_path / "two", *TWO_RANKS)
     assert again.code == 1 and again.err.count("error:") == 1 and "exists" in again.err  # no rank was started
 
 
 @pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.slow)])
-def test_a_test_gives_the_same_numbers_on_any_number_of_ranks(
-    iris: Callable, trained_run: Path, shards: Path, ranks: int
-) -> None:
+def test_numbers_are_equal_on_any_number_of_ranks(iris: Callable, trained_run: Path, shards: Path, ranks: int) -> None:
     words = ("test", trained_run, shards, "--json", "-q")
     one, many = json.loads(iris(*words).out), run(*words, "--nproc-per-node", ranks)
     assert many.returncode == 0, many.stderr
@@ -71,9 +67,7 @@ def test_two_ranks_of_torchrun_with_half_the_batch_take_the_steps_of_one(shards:
 
 
 @pytest.mark.parametrize(("on_nan", "code"), [pytest.param("stop", 1, marks=pytest.mark.slow), ("skip", 0)])
-def test_a_loss_of_one_rank_that_is_not_finite_is_reported_once_with_its_samples(
-    tmp_path: Path, on_nan: str, code: int
-) -> None:
+def test_a_loss_that_is_not_finite_is_reported_once_with_its_samples(tmp_path: Path, on_nan: str, code: int) -> None:
     """Also for another rank than rank 0: the bad sample is in the share of rank 1 of the first step."""
     folder = write_pairs(tmp_path / "shards", {"train": range(13), "validation": range(100, 105)})
     set_nan(folder, "g0002_v1")

@@ -29,8 +29,7 @@ ONE_AND_TWO_RANKS = pytest.mark.parametrize("ranks", [(), TWO_RANKS], ids=["1 ra
 
 def test_a_signal_to_the_launcher_saves_and_asks_to_be_queued_again(shards: Path, tmp_path: Path) -> None:
     process = start(shards, tmp_path / "run", *TWO_RANKS)
-    process.send_signal(signal.SIGUSR1)
-    code, errors = end_of(process)
+    code, errors = end_of(process, signal.SIGUSR1)
     assert code == 75 and "saved in" in errors and "Traceback" not in errors, errors
     step = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])["step"]
     assert RunFolder(tmp_path / "run").newest().progress.step == step
@@ -38,37 +37,30 @@ def test_a_signal_to_the_launcher_saves_and_asks_to_be_queued_again(shards: Path
 
 def test_ctrl_c_saves_although_no_signal_is_configured(shards: Path, tmp_path: Path) -> None:
     process = start(shards, tmp_path / "run", "--stop-signals", "")
-    process.send_signal(signal.SIGINT)
-    code, errors = end_of(process)
+    code, errors = end_of(process, signal.SIGINT)
     assert code == 75 and "saved in" in errors and "Traceback" not in errors, errors
     assert RunFolder(tmp_path / "run").newest().progress.step > 0
 
 
 @pytest.mark.slow
 @ONE_AND_TWO_RANKS
-def test_a_configured_signal_saves(shards: Path, tmp_path: Path, ranks: tuple[str, ...]) -> None:
+def test_a_configured_signal_saves(shards: Path, tmp_path: Path, ranks: tuple) -> None:
     process = start(shards, tmp_path / "run", "--stop-signals", "term,SIGXCPU", *ranks)
-    process.send_signal(signal.SIGXCPU)
-    code, errors = end_of(process)
+    code, errors = end_of(process, signal.SIGXCPU)
     assert code == 75 and "saved in" in errors and "Traceback" not in errors, errors
 
 
 @pytest.mark.slow
 @ONE_AND_TWO_RANKS
-def test_a_signal_that_is_not_configured_ends_a_run_at_once(
-    shards: Path, tmp_path: Path, ranks: tuple[str, ...]
-) -> None:
+def test_a_signal_that_is_not_configured_ends_a_run_at_once(shards: Path, tmp_path: Path, ranks: tuple) -> None:
     process = start(shards, tmp_path / "run", "--stop-signals", "TERM", *ranks)
-    process.send_signal(signal.SIGUSR1)
-    code, errors = end_of(process)
+    code, errors = end_of(process, signal.SIGUSR1)
     assert code == (130 if ranks else -signal.SIGUSR1) and "saved" not in errors, errors
 
 
 @pytest.mark.slow
 @ONE_AND_TWO_RANKS
-def test_under_nohup_a_run_continues_when_its_terminal_closes(
-    shards: Path, tmp_path: Path, ranks: tuple[str, ...]
-) -> None:
+def test_under_nohup_a_run_continues_when_its_terminal_closes(shards: Path, tmp_path: Path, ranks: tuple) -> None:
     from torch.distributed.run import get_args_parser
 
     if ranks and "--signals-to-handle" not in get_args_parser().format_help():
@@ -77,21 +69,19 @@ def test_under_nohup_a_run_continues_when_its_terminal_closes(
     process.send_signal(signal.SIGHUP)
     time.sleep(1.5)
     assert process.poll() is None
-    process.send_signal(signal.SIGTERM)
-    code, errors = end_of(process)
+    code, errors = end_of(process, signal.SIGTERM)
     assert code == 75 and "saved in" in errors, errors
 
 
 @pytest.mark.slow
 @ONE_AND_TWO_RANKS
-def test_a_run_is_saved_when_its_terminal_closes(shards: Path, tmp_path: Path, ranks: tuple[str, ...]) -> None:
+def test_a_run_is_saved_when_its_terminal_closes(shards: Path, tmp_path: Path, ranks: tuple) -> None:
     """Its output can no longer be written, which must not prevent it from saving."""
     process, terminal = pty.fork()
     if process == 0:
         os.chdir(ROOT)
-        os.execve(
-            sys.executable, [word for word in endless(shards, tmp_path / "run", *ranks) if word != "-q"], environment()
-        )
+        words = [word for word in endless(shards, tmp_path / "run", *ranks) if word != "-q"]
+        os.execve(sys.executable, words, environment())
     shown, deadline = b"", time.monotonic() + 90
     while not finished_an_epoch(tmp_path / "run"):
         assert time.monotonic() < deadline, shown
@@ -128,9 +118,7 @@ def test_a_signal_before_the_first_step_or_after_the_last_asks_to_start_again(
     assert iris("train", shards, *short, "--resume").code == 0
 
 
-def test_stop_signals_are_names_and_may_change_when_a_run_is_resumed(
-    iris: Callable, shards: Path, tmp_path: Path
-) -> None:
+def test_stop_signals_are_names_and_may_change_when_resumed(iris: Callable, shards: Path, tmp_path: Path) -> None:
     short = ("--out", tmp_path / "run", "-b", 4, "-q")
     ran = iris("train", shards, *short, "--stop-signals", "TERM,KILL")
     assert ran.code == 2 and "unknown stop_signals 'KILL'" in ran.err
@@ -162,8 +150,7 @@ def test_ranks_that_are_stopped_while_they_start_ask_to_start_again(shards: Path
     words = endless(blocked, tmp_path / "run", *TWO_RANKS)
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment())
     index = os.open(blocked / "index.json", os.O_WRONLY)  # returns when a rank opens it
-    process.send_signal(signal.SIGUSR1)
-    code, errors = end_of(process)
+    code, errors = end_of(process, signal.SIGUSR1)
     assert code == 75 and errors.endswith("stopped by a signal; start again\n"), errors
     os.close(index)
 

@@ -18,10 +18,10 @@ from iris_cli.config.mock import MockConfig
 from iris_cli.config.slurm import seconds
 from iris_cli.mock.generate import Galaxies, write_mock
 from shards.index import Index
+from tests.end_to_end import launches
 from tests.training.makers import write_pairs
 
 Iris = Callable
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -30,27 +30,16 @@ def cluster(tmp_path: Path) -> Callable[..., dict[str, list[int]]]:
     (tmp_path / "bin").mkdir()
     for name in ("sbatch", "srun", "scontrol"):
         command = tmp_path / "bin" / name
-        words = shlex.join([sys.executable, str(ROOT / "tests/end_to_end/cluster.py"), name])
+        words = shlex.join([sys.executable, str(launches.ROOT / "tests/end_to_end/cluster.py"), name])
         command.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
         command.chmod(0o755)
 
     def submit(script: str, **environment: str) -> dict[str, list[int]]:
         (tmp_path / "job.sh").write_text(script)
-        ran = subprocess.run(
-            ["sbatch", str(tmp_path / "job.sh")],
-            capture_output=True,
-            text=True,
-            timeout=240,
-            cwd=tmp_path,
-            env={
-                **os.environ,
-                "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
-                "PYTHONPATH": str(ROOT),
-                "OMP_NUM_THREADS": "1",
-                "CLUSTER_STATE": str(tmp_path),
-                **environment,
-            },
-        )
+        here = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "CLUSTER_STATE": str(tmp_path), **environment}
+        words = ["sbatch", str(tmp_path / "job.sh")]
+        every = launches.environment() | here
+        ran = subprocess.run(words, capture_output=True, text=True, timeout=240, cwd=tmp_path, env=every)
         assert ran.returncode == 0, ran.stderr
         return json.loads(ran.stdout)
 
@@ -102,8 +91,8 @@ def test_a_training_on_two_nodes_continues_after_a_pre_emption_to_the_same_weigh
     assert "stopped by a signal after step" in log and "back into the queue" in log
     assert "Traceback" not in log
 
-    single = [sys.executable, "-m", "iris_cli", "train", *map(str, words), "--out", "single", "--nproc-per-node", "2"]
-    subprocess.run(single, check=True, timeout=120, env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"})
+    single = launches.command("train", *words, "--out", "single", *launches.TWO_RANKS)
+    subprocess.run(single, check=True, timeout=120, env=launches.environment())
     on_cluster, expected = (sorted((tmp_path / run / "checkpoints").glob("step-*.pt"))[-1] for run in ("run", "single"))
     assert on_cluster.name == expected.name
     one, other = (torch.load(path, weights_only=True) for path in (on_cluster, expected))
@@ -130,17 +119,8 @@ def test_a_script_contains_all_options_and_quotes_all_arguments(iris: Iris, comm
     ran = iris("slurm", command, *asked, "--sbatch=--qos=high", "--sbatch=--exclude=n[1-3]", *words)
     assert ran.code == 0, ran.err
     shell_check(ran.out)
-    for line in (
-        "--mem=32G",
-        "--partition=long",
-        "--account=p17",
-        '--output="my logs/%j"',
-        "--signal=B:USR1@300",
-        "--qos=high",
-        "--exclude=n[1-3]",
-        "--requeue",
-        "--open-mode=append",
-    ):
+    given = ("--mem=32G", "--partition=long", "--account=p17", '--output="my logs/%j"', "--signal=B:USR1@300")
+    for line in (*given, "--qos=high", "--exclude=n[1-3]", "--requeue", "--open-mode=append"):
         assert f"#SBATCH {line}\n" in ran.out, line
     assert "'$(touch gone)'" in ran.out and "module load" in ran.out
     for line in ran.out.splitlines():
@@ -176,20 +156,10 @@ def test_errors_of_the_command_are_reported_before_it_is_queued(iris: Iris, word
     assert ran.code == 2 and ran.out == "" and message in ran.err.lower().replace("#sbatch", "#SBATCH"), ran.err
 
 
-@pytest.mark.parametrize(
-    ("time", "hours"),
-    [
-        ("90", 1.5),
-        ("90:30", 1.5083333),
-        ("24:00:00", 24),
-        ("2-12", 60),
-        ("2-12:30", 60.5),
-        ("1-00:00:36", 24.01),
-        ("UNLIMITED", float("inf")),
-    ],
-)
-def test_durations_are_read_as_sbatch_reads_them(time: str, hours: float) -> None:
-    assert seconds(time) == pytest.approx(3600 * hours)
+def test_durations_are_read_as_sbatch_reads_them() -> None:
+    hours = {"90": 1.5, "90:30": 1.5083333, "24:00:00": 24, "2-12": 60, "2-12:30": 60.5, "1-00:00:36": 24.01}
+    for time, expected in {**hours, "UNLIMITED": float("inf")}.items():
+        assert seconds(time) == pytest.approx(3600 * expected), time
 
 
 @pytest.mark.parametrize("own", [("-w", "3"), ("-w3",), ("-qw3",), ("--workers", "3"), ("--workers=3",)])

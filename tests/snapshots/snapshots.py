@@ -82,11 +82,6 @@ def unit(style: Style, name: str) -> float:
     return style.length_cm**length * style.mass_g**mass * style.velocity_cm_s**velocity
 
 
-def in_pc_km_s_sun(name: str) -> float:
-    length, mass, velocity = POWERS[name][:3]
-    return PC_CM**length * SUN_G**mass * KM_CM**velocity
-
-
 def datasets(gas: dict[str, NDArray], style: Style) -> dict[str, NDArray]:
     made = {}
     for name, (*_, p, q) in POWERS.items():
@@ -94,7 +89,7 @@ def datasets(gas: dict[str, NDArray], style: Style) -> dict[str, NDArray]:
         if name == "Coordinates":
             values = values + style.centre_pc
             values = values % style.box_pc if style.box_pc else values
-        made[name] = values * (in_pc_km_s_sun(name) / unit(style, name) / (style.a**p * style.h**q))
+        made[name] = values * (unit(Style(), name) / unit(style, name) / (style.a**p * style.h**q))
     made["ChemicalAbundances"] = np.column_stack([gas.get(c, np.full(len(gas["H2"]), 1e-9)) for c in style.columns])
     return {name: values.astype(style.dtype) for name, values in made.items() if name not in style.leave_out}
 
@@ -128,13 +123,10 @@ def write(
     with h5py.File(path, "w") as file:
         head = header(style, len(gas["H2"][rows]), len(gas["H2"]), files)
         file.create_group("Header").attrs.update({k: v for k, v in head.items() if v is not None})
-        names = {
-            "UnitLength_in_cm": style.length_cm,
-            "UnitMass_in_g": style.mass_g,
-            "UnitVelocity_in_cm_per_s": style.velocity_cm_s,
-        }
+        units = {"UnitLength_in_cm": style.length_cm, "UnitMass_in_g": style.mass_g}
         if style.units in ("Header", "Parameters"):
-            file.require_group(style.units).attrs.update(names)
+            attributes = {**units, "UnitVelocity_in_cm_per_s": style.velocity_cm_s}
+            file.require_group(style.units).attrs.update(attributes)
         for name, values in part.items():
             pressed = {"compression": "gzip", "shuffle": True, "chunks": True} if style.compressed else {}
             dataset = file.create_dataset(f"PartType0/{name}", data=values, **pressed)

@@ -23,40 +23,15 @@ from iris_cli.pairs.preobserve import check_alike, open_input
 from iris_cli.standard.dataset import Entry, StandardDataset, write_index, write_tensor
 from iris_cli.standard.paper_format import open_paper_dataset
 
-GRID = Grid(
-    r_steps=5,
-    r_crop_max=5,
-    lon_min_deg=-1.0,
-    lon_max_deg=2.0,
-    lon_steps=7,
-    lat_min_deg=-0.2,
-    lat_max_deg=0.4,
-    lat_steps=4,
-    v_min_km_s=-250.0,
-    v_max_km_s=150.0,
-    v_steps=9,
-)
+LIMITS_DEG = {"lon_min_deg": -1.0, "lon_max_deg": 2.0, "lat_min_deg": -0.2, "lat_max_deg": 0.4}
+STEPS = {"r_steps": 5, "lon_steps": 7, "lat_steps": 4}
+GRID = Grid(r_crop_max=5, v_min_km_s=-250.0, v_max_km_s=150.0, v_steps=9, **STEPS, **LIMITS_DEG)
+SKY = {"lon_min": -1.0, "lon_max": 2.0, "lat_min": -0.2, "lat_max": 0.4}
+DEPTH = {"observer_radius": 8277.0, "r_min": 8052.0, "r_max": 8502.0, "r_crop_min_index": 0, "r_crop_max_index": 5}
+FACTORS = {"length": 9.2e-6, "time": 1.0, "mass": 1e3, "temperature": 11.4}
 HYPER: dict[str, Any] = {
-    "dataset_hyper": {
-        "_length_iris_per_SI": 9.2e-6,
-        "_time_iris_per_SI": 1.0,
-        "_mass_iris_per_SI": 1e3,
-        "_temperature_iris_per_SI": 11.4,
-    },
-    "coordinate_hyper": {
-        "observer_radius": 8277.0,
-        "r_min": 8052.0,
-        "r_max": 8502.0,
-        "r_steps": 5,
-        "r_crop_min_index": 0,
-        "r_crop_max_index": 5,
-        "lon_min": -1.0,
-        "lon_max": 2.0,
-        "lon_steps": 7,
-        "lat_min": -0.2,
-        "lat_max": 0.4,
-        "lat_steps": 4,
-    },
+    "dataset_hyper": {f"_{name}_iris_per_SI": factor for name, factor in FACTORS.items()},
+    "coordinate_hyper": {**DEPTH, **SKY, **STEPS},
     "cube_hyper": {"v_min": -150.0, "v_max": 250.0, "v_steps": 9, "reduction": "mean"},
 }
 
@@ -85,12 +60,7 @@ def test_an_import_changes_only_units_and_the_sign_of_velocity(tmp_path: Path) -
 
 def test_pairs_in_inner_units_are_read_bit_for_bit(tmp_path: Path) -> None:
     folder, inner = pairs(tmp_path / "set"), units.INNER
-    factors = {
-        "_length_iris_per_SI": inner.length_per_SI,
-        "_time_iris_per_SI": inner.time_per_SI,
-        "_mass_iris_per_SI": inner.mass_per_SI,
-        "_temperature_iris_per_SI": 1.0,
-    }
+    factors = {f"_{name}_iris_per_SI": getattr(inner, f"{name}_per_SI") for name in FACTORS}
     (folder / "hyper.json").write_text(json.dumps({**HYPER, "dataset_hyper": factors}))
     observation, density = open_paper_dataset(folder).pair(0)
     assert observation.tobytes() == np.load(folder / "observed_0.npy")[..., ::-1].tobytes()
@@ -132,6 +102,7 @@ Change = Callable[[dict[str, Any], dict[str, Any]], object]
         (lambda a, h: h["dataset_hyper"].update(_mass_iris_per_SI=10**400), "_mass_iris_per_SI is 1000"),
         (lambda a, h: h["coordinate_hyper"].update(r_min=True), "r_min is True, not a number"),
         (lambda a, h: h.update(writer_hyper={"points_per_snapshot": True}), "points_per_snapshot is True"),
+        (lambda a, h: h["cube_hyper"].update(reduction="sum"), "supported are mean and max"),
         (lambda a, h: a["index"].__setitem__(1, a["index"][0]), "columnized_0.npy and observed_0.npy more than once"),
     ],
 )
