@@ -31,9 +31,7 @@ class DemoConfig:
     """A tenth of the mock galaxies is kept for the test."""
 
     preset: str = setting("tiny", "Name of the grid.")
-    galaxies: int = setting(
-        1600, "Number of mock galaxies; a tenth is kept for the test.", "--galaxies", "-n", least=10
-    )
+    galaxies: int = setting(1600, "Number of galaxies; a tenth is kept for the test.", "--galaxies", "-n", least=10)
     views: int = setting(1, "Number of directions from which each galaxy is observed.", least=1)
     foregrounds: int = setting(32, "Number of litter images.", least=1)
     preobserve: PreobserveConfig = table(_preobserve, flags=())
