@@ -28,18 +28,7 @@ OK, NOTE, WRONG = "ok", "note", "WRONG"
 LEAST_MEMORY, LEAST_DISK, LEAST_INODES, LEAST_FILES = 2e9, 1e9, 10_000, 256
 #: File systems on which many small files or renames are slow, or locks are unreliable.
 SHARED = ("nfs", "lustre", "gpfs", "beegfs", "ceph", "fuse", "afs", "9p", "cifs", "smb")
-LIBRARIES = (
-    "numpy",
-    "scipy",
-    "h5py",
-    "astropy",
-    "matplotlib",
-    "numba",
-    "torchmetrics",
-    "typer",
-    "webdataset",
-    "xxhash",
-)
+LIBRARIES = "numpy scipy h5py astropy matplotlib numba torchmetrics typer webdataset xxhash"
 #: Variables by which torchrun and SLURM number processes.
 OF_TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR")
 OF_SLURM = ("SLURM_JOB_ID", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_ARRAY_TASK_ID")
@@ -90,12 +79,10 @@ def _print(label: str, text: str) -> None:
     print(textwrap.fill(label + text, width, subsequent_indent=" " * len(label), **how))  # type: ignore[arg-type]
 
 
-def examine(
-    folder: Path, shards: Path | None = None, seconds: float = 5.0, environment: Mapping[str, str] = os.environ
-) -> list[Finding]:
+def examine(folder: Path, shards: Path | None, seconds: float) -> list[Finding]:
     """All findings about this process, the machine, `folder` (where output will go) and perhaps a shard folder."""
-    found = [*_python(), *_libraries(), *_torch(), *_cores(environment), *_memory(), *_disk(folder), *_files()]
-    return [*found, *launcher(environment), *(reading(shards, seconds) if shards else ())]
+    found = [*_python(), *_libraries(), *_torch(), *_cores(os.environ), *_memory(), *_disk(folder), *_files()]
+    return [*found, *launcher(os.environ), *(reading(shards, seconds) if shards else ())]
 
 
 # --- the program ------------------------------------------------------------------------------------------------------
@@ -110,7 +97,7 @@ def _libraries() -> Iterator[Finding]:
     from importlib import metadata
 
     versions, absent = {}, []
-    for name in LIBRARIES:
+    for name in LIBRARIES.split():
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

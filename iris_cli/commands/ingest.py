@@ -29,14 +29,10 @@ def ingest(
     out: Annotated[Path, typer.Argument(help="Folder of the standard data set to write.")],
     *,
     preset: Annotated[str | None, preset_option("small")] = None,
-    foreground: Annotated[
-        bool, typer.Option("--foreground", help="The gas at 6000 to 7500 pc instead of the centre: litter.")
-    ] = False,
+    foreground: Annotated[bool, typer.Option("--foreground", help="Gas at 6000 to 7500 pc instead: litter.")] = False,
     settings: options.Settings[IngestConfig],
     memory: Annotated[float, typer.Option(help="Memory of all workers together, GiB.")] = 8.0,
-    threads: Annotated[
-        int, typer.Option(min=0, help="Threads of each worker; 0: the cores divided by the workers.")
-    ] = 0,
+    threads: Annotated[int, typer.Option(min=0, help="Threads of a worker; 0: cores divided by workers.")] = 0,
     workers: options.Workers = 1,
     resume: options.Resume = False,
     overwrite: options.Overwrite = False,
@@ -81,9 +77,8 @@ def ingest(
             print(f"{source}: {cells}, {rotation(facts)}, {facts.h2_mass_M_sun:.3g} M_sun of H2")
         print(f"{plural(tensors, 'tensor')}{'' if report.complete else ' (other processes make the rest)'}: {out}")
     if report.failed:
-        raise DataError(
-            f"{len(report.failed)} of the galaxies failed; the first: {report.failed[0]}", "fix that, then --resume"
-        )
+        message = f"{len(report.failed)} of the galaxies failed; the first: {report.failed[0]}"
+        raise DataError(message, "fix that, then --resume")
 
 
 def _dry_run(

@@ -32,14 +32,10 @@ def mock(
     out: Annotated[Path, typer.Argument(help="Folder of the standard data set to write.")],
     *,
     galaxies: Annotated[int, typer.Option("--galaxies", "-n", min=1, help="Number of galaxies.")] = 16,
-    views: Annotated[
-        int, typer.Option("--views", "-m", min=1, help="Number of directions from which each galaxy is observed.")
-    ] = 1,
+    views: Annotated[int, typer.Option("--views", "-m", min=1, help="Number of directions to observe from.")] = 1,
     seed: options.Seed = 0,
     preset: Annotated[str, preset_option()] = "tiny",
-    foreground: Annotated[
-        bool, typer.Option("--foreground", help="Spiral-arm gas in front of the Galactic Centre instead: litter.")
-    ] = False,
+    foreground: Annotated[bool, typer.Option("--foreground", help="Gas before the centre instead: litter.")] = False,
     workers: options.Workers = 1,
     overwrite: options.Overwrite = False,
     config: options.ConfigFile = None,

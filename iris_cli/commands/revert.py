@@ -31,9 +31,7 @@ def revert(
     *,
     out: Annotated[Path, typer.Option("--out", "-o", help="FITS map to write.")],
     figure: Annotated[Path | None, typer.Option("--figure", help="Figure to write: .png, .pdf or .svg.")] = None,
-    density_unit: Annotated[
-        str, typer.Option("--density-unit", metavar="[kg/m3|Msun/pc3]", help="Unit of the map.")
-    ] = "kg/m3",
+    density_unit: Annotated[str, typer.Option(metavar="[kg/m3|Msun/pc3]", help="Unit of the map.")] = "kg/m3",
     overwrite: options.Overwrite = False,
     settings: Annotated[options.Settings[RegridConfig], options.Only("cube")],
     dry_run: options.DryRun = False,

@@ -44,9 +44,7 @@ def info(folder: Folder, *, output: options.Output) -> None:
 def verify(
     folders: Annotated[list[Path], typer.Argument(help="Shard folders; - or @FILE for a list.")],
     *,
-    repair: Annotated[
-        bool, typer.Option("--repair", help="Rebuild records and index from the intact tars, then verify.")
-    ] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Rebuild records and index from intact tars.")] = False,
     output: options.LongOutput,
 ) -> None:
     """Check every checksum and decode every member. Lists the faults and exits with code 3 if there are any.
@@ -87,9 +85,7 @@ def _verify(folder: Path, repair: bool, quiet: bool) -> VerifyReport:
 def preview(
     folder: Folder,
     *,
-    number: Annotated[
-        int, typer.Option("--number", "-n", min=0, help="Number of the sample within the split, from 0.")
-    ] = 0,
+    number: Annotated[int, typer.Option("--number", "-n", min=0, help="Number within the split, from 0.")] = 0,
     split: Annotated[str | None, typer.Option(help="Split of the sample.  [default: the first]")] = None,
     key: Annotated[str | None, typer.Option(help="Key of the sample, instead of its number.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="PNG, PDF or SVG to write.")] = None,

@@ -96,9 +96,7 @@ def train(
     *,
     out: Annotated[Path, typer.Option("--out", "-o", help="Run folder: configuration, metrics, checkpoints.")],
     settings: options.Settings[TrainConfig],
-    members: Annotated[
-        int, typer.Option(min=1, help="Number of networks to train, in folders member-01, member-02, ... of the run.")
-    ] = 1,
+    members: Annotated[int, typer.Option(min=1, help="Networks to train, in member-01, ... of the run.")] = 1,
     resume: Annotated[
         str, typer.Option(metavar="[auto|none|FILE]", help="Continue from the newest checkpoint (auto), or FILE.")
     ] = "none",

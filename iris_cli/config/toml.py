@@ -109,7 +109,3 @@ def merged(values: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
         if isinstance(value, dict) and isinstance(values.get(key), dict)
     }
     return {**values, **over, **inner}
-
-
-def load(cls: type[T], path: Path) -> T:
-    return from_dict(cls, read_toml(path), str(path))

@@ -90,11 +90,7 @@ class TrainConfig:
     """Everything that the numbers of a training depend on beside the data. Defaults: the IRIS paper's."""
 
     validation_data_fraction: float = of_data(
-        0.2,
-        "Share of the sources for validation, where data have no splits.",
-        "--validation-fraction",
-        least=0,
-        below=1,
+        0.2, "Share of sources for validation, where data have no splits.", "--validation-fraction", least=0, below=1
     )
     epochs: int = of_optimization(32, "Passes over the training set.", "--epochs", "-e", least=1)
     batch_size: int = of_optimization(8, "Samples in a batch, per process.", "--batch-size", "-b", least=1)
