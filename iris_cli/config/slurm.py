@@ -51,6 +51,5 @@ class SlurmConfig:
             message = f"slurm: time = '{self.time}' is not longer than the {self.lead_s} s that a job has to save"
             raise UsageError(message, "plain numbers are minutes; write h:mm:ss")
         if self.memory and not _MEMORY.fullmatch(self.memory):
-            raise UsageError(
-                f"slurm: memory = '{self.memory}' is not an amount", "write a number with K, M, G or T: 32G"
-            )
+            hint = "write a number with K, M, G or T: 32G"
+            raise UsageError(f"slurm: memory = '{self.memory}' is not an amount of memory", hint)
