@@ -54,7 +54,7 @@ DryRun = Annotated[bool, _common("--dry-run", help="Print what would be read, wr
 Json = Annotated[bool, _common("--json", help="Print the result as JSON on stdout.")]
 Quiet = Annotated[bool, _common("--quiet", "-q", callback=_set(QUIET), help="No progress on stderr.")]
 Verbose = Annotated[
-    bool, _common("--verbose", "-v", callback=_set(VERBOSE), help="Print more, and the traceback of an error.")
+    bool, _common("--verbose", "-v", callback=_set(VERBOSE), help="Print more, and tracebacks of errors.")
 ]
 LogEvery = Annotated[
     float | None,

@@ -192,15 +192,14 @@ def _print_info(index: Index, as_json: bool) -> None:
         return
     splits = summary(index)["splits"]
     sizes = [(split, str(v["samples"]), str(v["shards"]), _bytes(v["bytes"])) for split, v in splits.items()]
+    statistics = [(split, index.statistics[split]) for split in index.splits]
     table(str(index.folder), ("split", "samples", "shards", "size"), sizes)
     arrays = []
     for name, a in index.arrays.items():
         shape, unit = " x ".join(map(str, a.shape)), str(a.attributes.get("unit", ""))
         arrays.append((name, a.dtype, shape, index.stored[name].encoding, unit))
     table("arrays", ("array", "dtype", "shape", "encoding", "unit"), arrays)
-    rows = [
-        _statistics_row(split, name, index.statistics[split][name]) for split in index.splits for name in index.arrays
-    ]
+    rows = [_statistics_row(split, name, values[name]) for split, values in statistics for name in index.arrays]
     table("statistics", ("split", "array", "min", "mean", "max", "NaN", "worst error"), rows)
     for line in _lines("", index.attributes):
         print(line)

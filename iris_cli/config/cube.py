@@ -22,7 +22,7 @@ class CubeConfig:
     )
     beam_arcsec: float | None = of_cubes(None, "FWHM, where BMAJ is wrong or missing.", "--beam-arcsec", above=0)
     velocity_convention: str | None = of_cubes(
-        None, "Convention, where CTYPE is wrong.", "--velocity-convention", choices=CONVENTIONS
+        None, "Velocity convention, where CTYPE is wrong.", "--velocity-convention", choices=CONVENTIONS
     )
     spectral_unit: str | None = of_cubes(
         None, "Unit of the spectral axis, where CUNIT is missing: km/s, m/s, Hz, GHz, ...", "--spectral-unit"
@@ -52,7 +52,7 @@ class RegridConfig:
 
     latitude: str = setting(
         "mean",
-        "Reduction over latitude. A run or shards that give the grid give it.",
+        "How a cube is reduced over latitude. A run or shards that give the grid give this, too.",
         "--latitude",
         choices=LATITUDE_REDUCTIONS,
     )

@@ -36,9 +36,8 @@ class Grid:
             if not getattr(self, low) < getattr(self, high):
                 raise UsageError(f"grid: {low} = {getattr(self, low)} is not below {high} = {getattr(self, high)}")
         if not 0 <= self.r_crop_min < self.r_crop_max <= self.r_steps:
-            raise UsageError(
-                f"grid: the crop [{self.r_crop_min}, {self.r_crop_max}) does not fit into {self.r_steps} distance steps"
-            )
+            crop = f"[{self.r_crop_min}, {self.r_crop_max})"
+            raise UsageError(f"grid: the crop {crop} does not fit into {self.r_steps} distance steps")
         if self.lon_max_deg - self.lon_min_deg > 360.0:
             raise UsageError(f"grid: longitudes {self.lon_min_deg} … {self.lon_max_deg} cover more than 360 deg")
 

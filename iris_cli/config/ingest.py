@@ -38,7 +38,7 @@ class IngestConfig:
         "none", "Velocity that is subtracted from all cells: none, auto, or vx,vy,vz in km/s.", "--bulk-velocity"
     )
     columns: tuple[str, ...] = of_gas(
-        ("H2", "H+", "CO"), "Columns of ChemicalAbundances.", "--columns", metavar="NAME,NAME...", read=read_words
+        ("H2", "H+", "CO"), "Species in ChemicalAbundances.", "--columns", metavar="NAME,NAME...", read=read_words
     )
     h2_factor: float = of_gas(1.0, "Factor of the H2 column: 0.5 if it is 2 n(H2)/n_H.", "--h2-factor", above=0)
     x_H2: float | None = of_gas(None, "n(H2)/n_H.", "--x-h2", least=0, most=0.5, unset=FROM_FILE)
@@ -46,7 +46,7 @@ class IngestConfig:
     x_CO: float | None = of_gas(None, "n(CO)/n_H, e.g. 1.4e-4.", "--x-co", least=0, most=1e-2, unset=FROM_FILE)
     temperature_K: float | None = of_gas(None, "Gas temperature.", "--temperature", above=0, most=1e9, unset=FROM_FILE)
     dust_temperature_K: float | None = of_gas(
-        None, "Dust temperature, e.g. 20.", "--dust-temperature", least=0, most=1e4, unset=FROM_FILE
+        None, "Temperature of all dust, e.g. 20.", "--dust-temperature", least=0, most=1e4, unset=FROM_FILE
     )
     zero_velocity: bool = of_gas(False, "Set all velocities to zero.", "--zero-velocity")
     formulas: str = of_gas("none", "Formulas for fields that the snapshot lacks.", "--formulas", choices=FORMULAS)
@@ -58,7 +58,7 @@ class IngestConfig:
     )
     hubble_param: float | None = of_units(None, "Hubble parameter h.", "--hubble-param", above=0, unset=FROM_FILE)
     cosmic_scale_factor: float | None = of_units(
-        None, "Scale factor.", "--cosmic-scale-factor", above=0, unset=FROM_FILE
+        None, "Cosmic scale factor a.", "--cosmic-scale-factor", above=0, unset=FROM_FILE
     )
     grid: Grid = table(lambda: GRID_PRESETS["small"])
 

@@ -48,7 +48,7 @@ class MockConfig:
     lane_length_pc: Range = positive(120.0, 220.0)
     lane_inflow_km_s: Range = interval(80.0, 140.0)
     lane_imbalance: Range = interval(
-        -0.3, 0.3, "The lanes' densities are 1 + this and 1 - this times their mean.", least=-1, most=1
+        -0.3, 0.3, "The lanes have 1 + this and 1 - this times their mean.", least=-1, most=1
     )
     disc_n_H_cm3: Range = not_negative(20.0, 60.0, "Density of the diffuse disc.")
     disc_radius_pc: Range = positive(90.0, 150.0)

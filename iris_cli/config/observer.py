@@ -27,7 +27,7 @@ class LineConfig:
         "13co", "12co, 13co, c18o, or a LAMDA file; may be given several times.", "--molecule", metavar="<str>"
     )
     transition: str = of_lines(
-        "2-1", "As `iris molecule` prints it, one for each molecule.", "--transition", metavar="<str>"
+        "2-1", "Transition as `iris molecule` prints it, one for each molecule.", "--transition", metavar="<str>"
     )
     tracer_per_CO: float | None = of_lines(
         None, "n(molecule)/n(CO), for each molecule.", "--tracer-per-co", metavar="<float>", least=0, unset="built in"
@@ -76,7 +76,7 @@ class SyntheticConfig:
     memory_GiB: float = of_computing(4.0, "Working memory of the torch and reference backends.", "--memory", above=0)
     threads: int = setting(0, "Number of threads; 0 takes as many as torch has.", least=0)
     device: str = of_computing(
-        "auto", "Of the torch and auto backends; auto is a GPU if there is one.", "--device", choices=DEVICE_NAMES
+        "auto", "Device of torch and auto backends; auto is a GPU if there is one.", "--device", choices=DEVICE_NAMES
     )
 
     def __post_init__(self) -> None:

@@ -24,7 +24,7 @@ class PreobserveConfig:
     )
     latitude: str = of_observing("mean", "Reduction over latitude.", "--latitude", choices=LATITUDE_REDUCTIONS)
     smooth_velocity: bool = of_observing(
-        True, "Smooth velocities over neighbouring cells.", "--smooth-velocity/--no-smooth-velocity"
+        True, "Smooth velocities over neighbouring cells before observing.", "--smooth-velocity/--no-smooth-velocity"
     )
     litter: bool = of_observing(False, "Write observations only, to be added to others.", "--litter")
     turn_over: bool = of_observing(False, "l -> -l and b -> -b, which reverses the sense of rotation.", "--turn-over")

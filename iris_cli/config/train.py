@@ -39,7 +39,7 @@ class Noise:
         above=0,
         unset=f"1 for a temperature, {MASS_PER_K_KM_S} Msun/pc^2 per K km/s for a v_density",
     )
-    beam_fwhm_arcsec: float = setting(0.0, "FWHM of a beam that correlates it; 0: pixels are independent.", least=0)
+    beam_fwhm_arcsec: float = setting(0.0, "FWHM of a beam that correlates noise; 0: pixels are independent.", least=0)
 
     def __post_init__(self) -> None:
         check(self, "noise: ")
@@ -70,7 +70,7 @@ class ScheduleConfig:
         "halvings", "Learning-rate schedule.", "--schedule", known=("halvings", "cosine", "constant")
     )
     warmup_epochs: float = setting(0.0, "Length of a linear warm-up.", least=0)
-    halve_after_epochs: tuple[float, ...] = setting((16.0, 17.0, 18.0), "Epochs after which halvings halves it.")
+    halve_after_epochs: tuple[float, ...] = setting((16.0, 17.0, 18.0), "Epochs after which halvings halves the rate.")
 
     def __post_init__(self) -> None:
         check(self, "schedule: ")
@@ -107,22 +107,18 @@ class TrainConfig:
         0.0, "Decay of the averaged weights (EMA) that are used, e.g. 0.999; 0: none.", "--ema", least=0, below=1
     )
     patience_epochs: int = of_optimization(
-        0, "Stop after so many epochs without a better loss; 0: never.", "--patience", least=0
+        0, "Stop after so many epochs without a better validation loss; 0: never.", "--patience", least=0
     )
     on_nan: str = of_optimization("stop", "At a step whose loss is not finite.", "--on-nan", choices=("stop", "skip"))
     on_bad_sample: str = of_data("stop", "At an unreadable sample.", "--on-bad-sample", choices=("stop", "skip"))
     max_bad: int = of_data(100, "Stop when more than this number of samples are skipped.", "--max-bad", least=0)
-    seed: int = of_optimization(
-        0, "Seed of the weights, the order of samples, noise and litter.", "--seed", least=0, most=(1 << 63) - 1
-    )
-    split_seed: int = setting(
-        0, "Seed of the choice of validation galaxies, where the data have no splits.", least=0, most=(1 << 63) - 1
-    )
+    seed: int = of_optimization(0, "Seed of weights, order, noise and litter.", "--seed", least=0, most=(1 << 63) - 1)
+    split_seed: int = setting(0, "Seed of the choice of validation galaxies.", least=0, most=(1 << 63) - 1)
     checkpoint_every_steps: int = of_saving(
-        0, "Steps between checkpoints within an epoch; 0: at its end only.", "--checkpoint-every", least=0
+        0, "Optimizer steps between two checkpoints within an epoch; 0: at its end only.", "--checkpoint-every", least=0
     )
     checkpoint_every_minutes: float = of_saving(
-        0.0, "Minutes between checkpoints within an epoch; 0: at its end only.", "--checkpoint-minutes", least=0
+        0.0, "Minutes between two checkpoints within an epoch; 0: at its end only.", "--checkpoint-minutes", least=0
     )
     keep_checkpoints: int = of_saving(3, "Number of newest checkpoints kept beside the best.", "--keep", least=1)
     stop_signals: tuple[str, ...] = of_saving(
@@ -133,7 +129,7 @@ class TrainConfig:
         metavar="NAME,NAME...",
         read=read_signals,
     )
-    log: str = of_saving("", "Event files beside metrics.jsonl.", "--log", choices=("", "tensorboard"))
+    log: str = of_saving("", "tensorboard: event files beside metrics.jsonl.", "--log", choices=("", "tensorboard"))
     checksums: bool = of_data(True, "Check each shard when it is first read.", "--checksums/--no-checksums")
     read_threads: int = of_data(2, "Threads that read pairs.", "--read-threads", least=1)
     read_ahead_batches: int = of_data(2, "Batches that are read ahead.", "--read-ahead", least=1)
@@ -141,9 +137,7 @@ class TrainConfig:
     schedule: ScheduleConfig = table(ScheduleConfig)
     noise: Noise = table(Noise)
     data: tuple[str, ...] = setting((), "Folders of the command line; a program passes data as objects.")
-    litter: str = of_data(
-        "", "Folder of litter: foregrounds that are added at random.", "--litter", metavar="FOLDER", read=read_path
-    )
+    litter: str = of_data("", "Folder of litter, added at random.", "--litter", metavar="FOLDER", read=read_path)
     observer: str = of_data(
         "", "Observe standard data sets during training: slow, no shards.", "--observer", known=("synthetic", "simple")
     )
@@ -151,6 +145,5 @@ class TrainConfig:
     def __post_init__(self) -> None:
         check(self)
         if self.schedule.warmup_epochs > self.epochs:
-            raise UsageError(
-                f"schedule: warmup_epochs = {self.schedule.warmup_epochs}; it must be within the {self.epochs} epochs"
-            )
+            warmup = self.schedule.warmup_epochs
+            raise UsageError(f"schedule: warmup_epochs = {warmup}; it must be within the {self.epochs} epochs")

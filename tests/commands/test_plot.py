@@ -54,9 +54,8 @@ def test_an_lv_image_of_a_shard(iris: Iris, shards: Path, tmp_path: Path, drawn:
 
 
 def test_a_file_sets_the_look_and_flags_win(iris: Iris, shards: Path, tmp_path: Path, drawn: list[Figure]) -> None:
-    (tmp_path / "paper.toml").write_text(
-        'colours = "magma"\nhigh = 5.0\nstyle = "mnras"\ntitle = ""\norbits = ["walker"]\n'
-    )
+    text = 'colours = "magma"\nhigh = 5.0\nstyle = "mnras"\ntitle = ""\norbits = ["walker"]\n'
+    (tmp_path / "paper.toml").write_text(text)
     words = (shards, "-o", tmp_path / "a.png", "--config", tmp_path / "paper.toml")
     result = json.loads(iris("plot", "lv", *words, "--json").out)
     assert result == {"figure": str(tmp_path / "a.png"), "shows": "an l-v image"}
@@ -125,9 +124,8 @@ def test_a_cube_is_drawn_with_orbits(iris: Iris, shared_data: Path, tmp_path: Pa
     ):
         ran = iris("plot", *words, "-o", tmp_path / "a.png")
         assert ran.code == 0, ran.err
-    assert {"ellipse", "kdl", "molinari", "sofue"} <= {
-        text.get_text() for text in drawn[0].axes[0].get_legend().get_texts()
-    }
+    named = {text.get_text() for text in drawn[0].axes[0].get_legend().get_texts()}
+    assert {"ellipse", "kdl", "molinari", "sofue"} <= named
     sgr_b2, sgr_c = (patch.get_data().values for patch in drawn[2].axes[0].patches)
     v = np.linspace(-200, 200, len(sgr_b2))
     assert v[np.argmax(sgr_b2)] > 30 and v[np.argmax(sgr_c)] < -30
