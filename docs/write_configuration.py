@@ -29,9 +29,8 @@ that names the nearest one, and so is a value of another type. A table is a `[se
 
 
 def render() -> str:
-    modules = [
-        importlib.import_module(f"iris_cli.config.{m.name}") for m in pkgutil.iter_modules(iris_cli.config.__path__)
-    ]
+    names = [module.name for module in pkgutil.iter_modules(iris_cli.config.__path__)]
+    modules = [importlib.import_module(f"iris_cli.config.{name}") for name in names]
     return "\n".join([HEAD, *_commands(), *(line for module in modules for line in _module(module))])
 
 

@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol, cast
 
@@ -156,8 +156,7 @@ def _rich_bar(title: str, total: int | None) -> Iterator[Progress]:
 
     class FromLineStart(RenderHook):
         def process_renderables(self, renderables: list[Any]) -> list[Any]:
-            erase, back = "\r\x1b[J", "\r"
-            return [_control(erase), *renderables, _control(back)]
+            return [_control("\r\x1b[J"), *renderables, _control("\r")]  # erases, and goes back
 
     def _control(code: str) -> Segments:
         return Segments([Segment(code, None, [(ControlType.CARRIAGE_RETURN,)])])
@@ -205,14 +204,15 @@ class _Stdout:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        return self._try(lambda: self._stream.write(text))
+        self._try(lambda: self._stream.write(text))
+        return len(text)
 
     def flush(self) -> None:
         self._try(self._stream.flush)
 
-    def _try(self, act: Callable[[], Any]) -> Any:
+    def _try(self, act: Callable[[], Any]) -> None:
         try:
-            return act()
+            act()
         except BrokenPipeError:
             raise
         except OSError as error:
@@ -220,21 +220,8 @@ class _Stdout:
             raise UnwrittenError(error.strerror or str(error)) from None
 
 
-class _Stderr:
+class _Stderr(_Stdout):
     """Standard error; a closed pipe (`2>&1 | head`) or a closed terminal does not end the work."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-    def write(self, text: str) -> int:
-        self._try(lambda: self._stream.write(text))
-        return len(text)
-
-    def flush(self) -> None:
-        self._try(self._stream.flush)
 
     def _try(self, act: Callable[[], Any]) -> None:
         try:
@@ -269,7 +256,7 @@ def emit(result: dict[str, Any]) -> None:
     print(json.dumps(result, indent=2, allow_nan=False), flush=True)
 
 
-def table(title: str, header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def table(title: str, header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     """Prints a table on stdout."""
     from rich.console import Console
     from rich.table import Table

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from pytest import MonkeyPatch
 
 from iris_cli import console
 from iris_cli.errors import UsageError
@@ -18,14 +19,8 @@ STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d "
 
 
 def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        timeout=60,
-        env={**os.environ, **environment},
-    )
+    line, env = [sys.executable, "-c", code], {**os.environ, **environment}
+    return subprocess.run(line, capture_output=True, text=True, cwd=ROOT, timeout=60, env=env)
 
 
 SLOW = """
@@ -47,7 +42,7 @@ def test_a_log_has_a_stamped_line_every_few_seconds_that_fits_into_80_columns() 
     assert len(run(SLOW, IRIS_LOG_EVERY="60").stderr.splitlines()) == 1
 
 
-def test_the_rate_is_that_of_the_last_lines_not_of_what_a_resumed_job_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_rate_is_that_of_the_last_lines_not_of_what_a_resumed_job_kept(monkeypatch: MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
     said: list[str] = []
@@ -60,7 +55,7 @@ def test_the_rate_is_that_of_the_last_lines_not_of_what_a_resumed_job_kept(monke
     assert said[-1] == "observing 1100/2000, 1/s, 0:15:00 left"
 
 
-def test_a_log_interval_that_is_not_a_number_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_interval_that_is_not_a_number_is_a_usage_error(monkeypatch: MonkeyPatch) -> None:
     monkeypatch.setenv("IRIS_LOG_EVERY", "often")
     with pytest.raises(UsageError, match="IRIS_LOG_EVERY = 'often'"):
         console.seconds_between_lines()
@@ -72,9 +67,7 @@ def test_work_continues_when_its_log_is_no_longer_read() -> None:
     assert ran.stdout == "done\n"
 
 
-def test_details_are_printed_with_verbose_only(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_details_are_printed_with_verbose_only(capsys: pytest.CaptureFixture[str], monkeypatch: MonkeyPatch) -> None:
     monkeypatch.delenv("IRIS_VERBOSE", raising=False)
     console.detail("the third shard is kept")
     monkeypatch.setenv("IRIS_VERBOSE", "1")
@@ -93,14 +86,8 @@ def _on_a_terminal(code: str, **environment: str) -> bytes:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     inherited = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "COLUMNS")}
-    with subprocess.Popen(
-        [sys.executable, "-c", code],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        cwd=ROOT,
-        env={**inherited, **environment},
-    ):
+    line, env = [sys.executable, "-c", code], {**inherited, **environment}
+    with subprocess.Popen(line, stdin=theirs, stdout=theirs, stderr=theirs, cwd=ROOT, env=env):
         os.close(theirs)
         said = b""
         while True:
@@ -129,14 +116,6 @@ def test_a_dumb_terminal_gets_lines_and_no_colour_no_colours() -> None:
     assert b"observing" in plain and b"\x1b[38" not in plain
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        ((1, "pair"), "1 pair"),
-        ((0, "pair"), "0 pairs"),
-        ((1, "galaxy", "galaxies"), "1 galaxy"),
-        ((24, "galaxy", "galaxies"), "24 galaxies"),
-    ],
-)
-def test_plurals(words: tuple, said: str) -> None:
-    assert console.plural(*words) == said
+def test_plurals() -> None:
+    assert [console.plural(number, "pair") for number in (0, 1)] == ["0 pairs", "1 pair"]
+    assert [console.plural(number, "galaxy", "galaxies") for number in (1, 24)] == ["1 galaxy", "24 galaxies"]

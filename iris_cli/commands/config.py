@@ -17,9 +17,7 @@ from iris_cli.errors import DataError, IrisError, UsageError
 
 app = typer.Typer(cls=Group, help="Show configurations, or check a file.", no_args_is_help=True)
 
-For = Annotated[
-    str | None, typer.Option("--for", help="Name of the configuration, where several have the file's keys.")
-]
+For = Annotated[str | None, typer.Option("--for", help="Name of the configuration, where several fit the file.")]
 
 #: Program that made a standard data set, as its index names it, and the configuration of that program.
 MAKERS = {"Galaxies": "mock", "Foregrounds": "foreground", "ingest": "ingest"}
@@ -58,7 +56,7 @@ def show(
         iris config show --json
     """
     if what is None:
-        emit(_catalogue()) if output.as_json else _print_catalogue()
+        _print_catalogue(output.as_json)
         return
     shown = _resolve(what, name)
     emit(shown.to_dict()) if output.as_json else _print(shown)
@@ -75,12 +73,10 @@ def validate(
         iris config validate train.toml
         iris config validate mock.toml --for foreground
     """
-    found = {file: _checked(file, name) for file in options.paths_of(files)}
-    if output.as_json:
-        emit({"files": {str(file): {"configuration": name, "command": _command(name)} for file, name in found.items()}})
-        return
-    for file, configuration in found.items():
-        print(f"{file}: fits `{_command(configuration)} --config`")
+    found = {str(file): _checked(file, name) for file in options.paths_of(files)}
+    commands = {file: catalogue.CONFIGS[name].command for file, name in found.items()}
+    described = {file: {"configuration": name, "command": commands[file]} for file, name in found.items()}
+    output.result({"files": described}, *(f"{file}: fits `{command} --config`" for file, command in commands.items()))
 
 
 def _checked(file: Path, name: str | None) -> str:
@@ -93,18 +89,11 @@ def _checked(file: Path, name: str | None) -> str:
     return name
 
 
-def _command(name: str) -> str:
-    return catalogue.CONFIGS[name].command
-
-
-def _catalogue() -> dict[str, Any]:
-    return {
-        "configurations": {name: config.command for name, config in catalogue.CONFIGS.items()},
-        "presets": list(catalogue.PRESETS),
-    }
-
-
-def _print_catalogue() -> None:
+def _print_catalogue(as_json: bool) -> None:
+    if as_json:
+        commands = {name: config.command for name, config in catalogue.CONFIGS.items()}
+        emit({"configurations": commands, "presets": list(catalogue.PRESETS)})
+        return
     for name, config in catalogue.CONFIGS.items():
         print(f"{name:<12}{config.command:<24}{config.about}")
     print(f"presets of the grid: {', '.join(catalogue.PRESETS)}")
@@ -142,9 +131,8 @@ def _of_folder(folder: Path) -> Shown:
     first = next(iter(sorted(folder.glob(f"member-*/{RUN}"))), None)
     if first is not None:
         return _of_run(first.parent)
-    raise DataError(
-        f"{folder} is no run, shard folder or standard data set", f"such a folder holds {RUN}, {SHARDS} or {STANDARD}"
-    )
+    hint = f"such a folder holds {RUN}, {SHARDS} or {STANDARD}"
+    raise DataError(f"{folder} is no run, shard folder or standard data set", hint)
 
 
 def _of_run(folder: Path) -> Shown:
@@ -170,9 +158,7 @@ def _of_standard(folder: Path) -> Shown:
     dataset = StandardDataset.open(folder)
     name = MAKERS.get(str(dataset.origin.get("maker")))
     if name is None or "config" not in dataset.origin:
-        raise DataError(
-            f"{folder} holds no configuration", "data sets of `iris mock` and `iris ingest` do; make it again with one"
-        )
+        raise DataError(f"{folder} holds no configuration", "data sets of `iris mock` and `iris ingest` do")
     config: Any = from_dict(catalogue.CONFIGS[name].cls, dataset.origin["config"], str(folder / STANDARD))
     return Shown(name, config, {"grid": dataset.grid})
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from iris_cli.commands import options, provenance
 from iris_cli.config.cube import RegridConfig
-from iris_cli.console import emit
 
 
 @options.command
@@ -38,11 +37,7 @@ def cube(
     grid, reduction = target_grid(config, preset, run, shards, settings.flags.get("latitude"))
     history = provenance.history(config)
     with stop_on_signal(START_AGAIN):
-        lv = write_lv_image(
-            cubes, out, grid, reduction, config.cube, overwrite=overwrite, quiet=output.quiet, history=history
-        )
-    made = lv.to_dict()
-    if output.as_json:
-        emit({"file": str(out), **made})
-    else:
-        print(f"{made['sampled']:.1%} of the image filled, peak {made['peak_K']:.4g} K: {out}")
+        how: Any = {"overwrite": overwrite, "quiet": output.quiet, "history": history}
+        made = write_lv_image(cubes, out, grid, reduction, config.cube, **how).to_dict()
+    text = f"{made['sampled']:.1%} of the image filled, peak {made['peak_K']:.4g} K: {out}"
+    output.result({"file": str(out), **made}, text)

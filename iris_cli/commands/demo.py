@@ -49,15 +49,8 @@ def demo(
     again = "start again with --overwrite"
     try:
         with stop_on_signal(again):
-            report, made = run_demo(
-                out,
-                config,
-                seed=seed,
-                workers=workers,
-                overwrite=overwrite,
-                quiet=output.quiet,
-                history=provenance.history(config, dated=False),
-            )
+            how: dict[str, Any] = {"workers": workers, "overwrite": overwrite, "quiet": output.quiet}
+            report, made = run_demo(out, config, seed, how, provenance.history(config, dated=False))
     except Stopped as stopped:  # only a single training could be resumed
         raise Stopped(stopped.message, again) from None
     provenance.record(out, config)
@@ -83,19 +76,12 @@ class Stopwatch:
 
 
 def run_demo(
-    out: Path,
-    config: DemoConfig,
-    *,
-    seed: int = 0,
-    workers: int = 2,
-    overwrite: bool = False,
-    quiet: bool = False,
-    history: Sequence[str] = (),
+    out: Path, config: DemoConfig, seed: int, how: dict[str, Any], history: Sequence[str]
 ) -> tuple[Report, dict[str, Any]]:
     """Makes everything in the folder `out`; returns the test's report, and the same with conditions and times as JSON.
 
-    `history` describes the command and is written into the figure. DataError when `out` holds something and
-    `overwrite` is not set.
+    `how` has workers, overwrite and quiet; `history` describes the command and is written into the figure. DataError
+    when `out` holds something and is not to be overwritten.
     """
     from iris_cli.evaluation.figures import draw_predictions
     from iris_cli.files import to_json, write_text
@@ -105,11 +91,11 @@ def run_demo(
     from iris_cli.training.train import train_run
     from iris_cli.training.trained_run import open_run
 
+    overwrite, quiet = how["overwrite"], how["quiet"]
     if out.exists() and not overwrite and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out} exists", "choose another folder with --out, or --overwrite it")
     out.mkdir(parents=True, exist_ok=True)
     watch = Stopwatch()
-    how: dict[str, Any] = {"workers": workers, "overwrite": overwrite, "quiet": quiet}
     with watch.stage("mock galaxies"):
         galaxies = Galaxies(MockConfig(), grid_preset(config.preset), seed, config.views)
         write_mock(galaxies, out / STANDARD, config.galaxies, **how)

@@ -9,7 +9,7 @@ import shutil
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,29 +28,10 @@ OK, NOTE, WRONG = "ok", "note", "WRONG"
 LEAST_MEMORY, LEAST_DISK, LEAST_INODES, LEAST_FILES = 2e9, 1e9, 10_000, 256
 #: File systems on which many small files or renames are slow, or locks are unreliable.
 SHARED = ("nfs", "lustre", "gpfs", "beegfs", "ceph", "fuse", "afs", "9p", "cifs", "smb")
-LIBRARIES = (
-    "numpy",
-    "scipy",
-    "h5py",
-    "astropy",
-    "matplotlib",
-    "numba",
-    "torchmetrics",
-    "typer",
-    "webdataset",
-    "xxhash",
-)
+LIBRARIES = "numpy scipy h5py astropy matplotlib numba torchmetrics typer webdataset xxhash"
 #: Variables by which torchrun and SLURM number processes.
-RANK_VARIABLES = (
-    "RANK",
-    "WORLD_SIZE",
-    "LOCAL_RANK",
-    "MASTER_ADDR",
-    "SLURM_JOB_ID",
-    "SLURM_PROCID",
-    "SLURM_STEP_NUM_TASKS",
-    "SLURM_ARRAY_TASK_ID",
-)
+OF_TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR")
+OF_SLURM = ("SLURM_JOB_ID", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_ARRAY_TASK_ID")
 
 
 @dataclass(frozen=True)
@@ -94,28 +75,14 @@ def doctor(
 def _print(label: str, text: str) -> None:
     """In columns, within the width of the terminal; a path or a command is never broken."""
     width = max(60, shutil.get_terminal_size((80, 24)).columns)
-    indent = " " * len(label)
-    wrap = textwrap.TextWrapper(width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
-    for line in wrap.wrap(label + text):
-        print(line)
+    how = {"break_long_words": False, "break_on_hyphens": False}
+    print(textwrap.fill(label + text, width, subsequent_indent=" " * len(label), **how))  # type: ignore[arg-type]
 
 
-def examine(
-    folder: Path, shards: Path | None = None, seconds: float = 5.0, environment: Mapping[str, str] = os.environ
-) -> list[Finding]:
+def examine(folder: Path, shards: Path | None, seconds: float) -> list[Finding]:
     """All findings about this process, the machine, `folder` (where output will go) and perhaps a shard folder."""
-    topics: list[Callable[[], Iterator[Finding]]] = [
-        _python,
-        _libraries,
-        _torch,
-        lambda: _cores(environment),
-        _memory,
-        lambda: _disk(folder),
-        _files,
-        lambda: launcher(environment),
-    ]
-    found = [finding for topic in topics for finding in topic()]
-    return found + (list(reading(shards, seconds)) if shards else [])
+    found = [*_python(), *_libraries(), *_torch(), *_cores(os.environ), *_memory(), *_disk(folder), *_files()]
+    return [*found, *launcher(os.environ), *(reading(shards, seconds) if shards else ())]
 
 
 # --- the program ------------------------------------------------------------------------------------------------------
@@ -130,7 +97,7 @@ def _libraries() -> Iterator[Finding]:
     from importlib import metadata
 
     versions, absent = {}, []
-    for name in LIBRARIES:
+    for name in LIBRARIES.split():
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
@@ -147,23 +114,10 @@ def _torch() -> Iterator[Finding]:
     except (ImportError, OSError) as error:  # also when a library that it needs is missing
         yield Finding("torch", WRONG, f"cannot be loaded: {error}", "reinstall it from the package index of PyTorch")
         return
-    yield Finding(
-        "torch",
-        OK,
-        f"{torch.__version__}, {torch.get_num_threads()} threads, backends {', '.join(_backends(distributed))}",
-    )
+    names = ("gloo", "nccl", "mpi") if distributed.is_available() else ()
+    backends = ", ".join(name for name in names if getattr(distributed, f"is_{name}_available")()) or "none"
+    yield Finding("torch", OK, f"{torch.__version__}, {torch.get_num_threads()} threads, backends {backends}")
     yield from _cuda(torch)
-
-
-def _backends(distributed: Any) -> list[str]:
-    if not distributed.is_available():
-        return ["none"]
-    asked = {
-        "gloo": distributed.is_gloo_available,
-        "nccl": distributed.is_nccl_available,
-        "mpi": distributed.is_mpi_available,
-    }
-    return [name for name, there in asked.items() if there()]
 
 
 def _cuda(torch: Any) -> Iterator[Finding]:
@@ -177,19 +131,11 @@ def _cuda(torch: Any) -> Iterator[Finding]:
         nccl = ".".join(map(str, torch.cuda.nccl.version())) if torch.distributed.is_nccl_available() else ""
         yield Finding("cuda", OK, f"CUDA {torch.version.cuda}, NCCL {nccl or 'absent'}")
     elif driver and torch.version.cuda is None:
-        yield Finding(
-            "cuda",
-            WRONG,
-            "this machine has an NVIDIA driver, but torch was built for CPUs",
-            "install a torch build for CUDA, or train with --device cpu",
-        )
+        advice = "install a torch build for CUDA, or train with --device cpu"
+        yield Finding("cuda", WRONG, "this machine has an NVIDIA driver, but torch was built for CPUs", advice)
     elif driver:
-        yield Finding(
-            "cuda",
-            WRONG,
-            f"torch for CUDA {torch.version.cuda} sees no device",
-            "request one from the queue (--gres=gpu:1); check CUDA_VISIBLE_DEVICES and nvidia-smi",
-        )
+        advice = "request one from the queue (--gres=gpu:1); check CUDA_VISIBLE_DEVICES and nvidia-smi"
+        yield Finding("cuda", WRONG, f"torch for CUDA {torch.version.cuda} sees no device", advice)
     else:
         yield Finding("cuda", NOTE, "no NVIDIA driver here: training runs on the CPU")
 
@@ -215,19 +161,11 @@ def _cores(environment: Mapping[str, str]) -> Iterator[Finding]:
     if asked and not asked.isdigit():
         yield Finding("cores", WRONG, f"OMP_NUM_THREADS = {asked!r} is not a number", "unset it")
     elif asked and int(asked) > here.usable:
-        yield Finding(
-            "cores",
-            WRONG,
-            f"OMP_NUM_THREADS = {asked} threads on {here.usable} cores would slow each other down",
-            f"export OMP_NUM_THREADS={here.usable}",
-        )
+        what = f"OMP_NUM_THREADS = {asked} threads on {here.usable} cores would slow each other down"
+        yield Finding("cores", WRONG, what, f"export OMP_NUM_THREADS={here.usable}")
     elif not asked and here.usable < here.allowed:
-        yield Finding(
-            "cores",
-            WRONG,
-            f"libraries would start {here.allowed} threads, but the CPU time is that of {here.usable} cores",
-            f"export OMP_NUM_THREADS={here.usable}",
-        )
+        what = f"libraries would start {here.allowed} threads, but the CPU time is that of {here.usable} cores"
+        yield Finding("cores", WRONG, what, f"export OMP_NUM_THREADS={here.usable}")
 
 
 def _memory() -> Iterator[Finding]:
@@ -247,9 +185,7 @@ def _disk(folder: Path) -> Iterator[Finding]:
     elif not os.access(here.where, os.W_OK):
         yield Finding("disk", WRONG, f"{what}; it is not writable", "write elsewhere")
     elif here.kind.startswith(SHARED):
-        yield Finding(
-            "disk", OK, f"{what}; shared over a network: suitable for shards, not for thousands of small files"
-        )
+        yield Finding("disk", OK, f"{what}; shared over a network: for shards, not for thousands of small files")
     elif here.kind in ("tmpfs", "ramfs"):
         yield Finding("disk", NOTE, f"{what}; it is in memory and is lost after a restart")
     else:
@@ -268,7 +204,7 @@ def _files() -> Iterator[Finding]:
 
 def launcher(environment: Mapping[str, str]) -> Iterator[Finding]:
     """Variables that make a single process behave as one of many."""
-    there = [f"{name}={environment[name]}" for name in RANK_VARIABLES if name in environment]
+    there = [f"{name}={environment[name]}" for name in (*OF_TORCHRUN, *OF_SLURM) if name in environment]
     try:
         from iris_cli.ranks import rank_info, share_of_job
 
@@ -278,21 +214,13 @@ def launcher(environment: Mapping[str, str]) -> Iterator[Finding]:
         return
     except ImportError:
         return  # reported by _torch
-    left = rank.size > 1 and "TORCHELASTIC_RUN_ID" not in environment and "SLURM_STEP_NUM_TASKS" not in environment
-    if left:
-        yield Finding(
-            "launcher",
-            WRONG,
-            f"{', '.join(there)}, but neither torchrun nor srun started this process: a "
-            f"command would wait for {rank.size - 1} others",
-            "unset RANK WORLD_SIZE LOCAL_RANK MASTER_ADDR MASTER_PORT",
-        )
+    listed = ", ".join(there)
+    if rank.size > 1 and "TORCHELASTIC_RUN_ID" not in environment and "SLURM_STEP_NUM_TASKS" not in environment:
+        wait = f"neither torchrun nor srun started this process: a command would wait for {rank.size - 1} others"
+        yield Finding("launcher", WRONG, f"{listed}, but {wait}", f"unset {' '.join(OF_TORCHRUN)} MASTER_PORT")
     elif there:
-        yield Finding(
-            "launcher",
-            OK,
-            f"part {part + 1} of {parts} of a set, rank {rank.rank} of {rank.size} in training: {', '.join(there)}",
-        )
+        what = f"part {part + 1} of {parts} of a set, rank {rank.rank} of {rank.size} in training: {listed}"
+        yield Finding("launcher", OK, what)
     else:
         yield Finding("launcher", OK, "none: commands run in one process")
 
@@ -322,10 +250,5 @@ def reading(folder: Path, seconds: float) -> Iterator[Finding]:
         yield Finding("reading", WRONG, error.message, error.hint or f"iris shards verify {folder}")
         return
     took = max(time.monotonic() - start, 1e-9)
-    samples = plural(index.count(), "sample")
-    yield Finding(
-        "reading",
-        OK,
-        f"{folder}: {done} of {samples} in {took:.1f} s, {done / took:.3g}/s, "
-        f"{in_bytes(volume / took)}/s in memory, on one thread",
-    )
+    read = f"{done} of {plural(index.count(), 'sample')} in {took:.1f} s, {done / took:.3g}/s"
+    yield Finding("reading", OK, f"{folder}: {read}, {in_bytes(volume / took)}/s in memory, on one thread")

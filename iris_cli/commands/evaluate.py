@@ -10,20 +10,12 @@ import typer
 from iris_cli.commands import options, provenance
 from iris_cli.commands.train import Data, Processes, absolute
 from iris_cli.config.train import TrainConfig
+from iris_cli.dry_run import show
 from iris_cli.errors import DataError, UsageError
 
 #: What of a training may differ in a test.
-SHOWN = options.Only(
-    "litter",
-    "noise",
-    "observer",
-    "on_bad_sample",
-    "max_bad",
-    "checksums",
-    "batch_size",
-    "seed",
-    default="as in training",
-)
+KEYS = ("litter", "noise", "observer", "on_bad_sample", "max_bad", "checksums", "batch_size", "seed")
+SHOWN = options.Only(*KEYS, default="as in training")
 
 
 @options.command
@@ -37,16 +29,11 @@ def evaluate(
         str | None, typer.Option(help="Which pairs.  [default: test; validation if there are none; else all]")
     ] = None,
     report: Annotated[
-        Path | None,
-        typer.Option("--report", help="Folder for a report: report.json, report.md, report.html and figures."),
+        Path | None, typer.Option(help="Folder for a report: report.json, report.md, report.html and figures.")
     ] = None,
     against: Annotated[
         list[Path] | None,
-        typer.Option(
-            "--against",
-            metavar="<path>",
-            help="For the report: shards of another family of galaxies; may be given several times.",
-        ),
+        typer.Option(metavar="<path>", help="For the report: shards of other galaxies; may be given several times."),
     ] = None,
     overwrite: options.Overwrite = False,
     no_litter: Annotated[bool, typer.Option("--no-litter", help="Without the litter of the training.")] = False,
@@ -79,7 +66,6 @@ def evaluate(
     trained = {**members[0].checkpoint.config, "observer": ""}
     config = settings.resolve(trained, data=absolute(data), **({"litter": ""} if no_litter else {}))
     if dry_run:
-        from iris_cli.dry_run import show
         from iris_cli.training.dry_run import of_test
         from iris_cli.training.test_split import split_to_test
 
@@ -105,9 +91,12 @@ def evaluate(
         result["report"] = str(made)
         provenance.record(report, config)
     title = f"{run} on {', '.join(config.data)}, {tested.settings.split} split"
-    emit(result) if output.as_json else table(title, ("", "", ""), tested.rows())
-    if report and not output.as_json:
-        print(result["report"])
+    if output.as_json:
+        emit(result)
+    else:
+        table(title, ("", "", ""), tested.rows())
+        if report:
+            print(result["report"])
 
 
 def check_free(folder: Path, overwrite: bool) -> None:
@@ -117,6 +106,4 @@ def check_free(folder: Path, overwrite: bool) -> None:
     if not overwrite:
         raise DataError(f"{folder} exists", "choose another folder, or --overwrite it")
     if not (folder / "report.json").is_file():
-        raise DataError(
-            f"{folder} contains something other than a report", "it is not overwritten: choose another folder"
-        )
+        raise DataError(f"{folder} contains something other than a report", "choose another folder")

@@ -11,7 +11,7 @@ import typer
 from iris_cli.commands import options, provenance
 from iris_cli.config.cube import RegridConfig
 from iris_cli.config.grid import grid_preset
-from iris_cli.console import emit, plural
+from iris_cli.console import plural
 from iris_cli.errors import UsageError
 
 
@@ -25,13 +25,10 @@ def import_checkpoint(
         str, typer.Option(metavar="[temperature|v_density]", help="Quantity of its observations.")
     ] = "temperature",
     velocity_receding: Annotated[
-        bool, typer.Option("--velocity-receding", help="It was trained with velocities that are positive receding.")
+        bool, typer.Option("--velocity-receding", help="Its velocities are positive receding.")
     ] = False,
     turn_over: Annotated[
-        bool,
-        typer.Option(
-            "--turn-over", help="It was trained on galaxies that rotate against the Milky Way: l -> -l, b -> -b."
-        ),
+        bool, typer.Option("--turn-over", help="Its galaxies rotate against the Milky Way: l -> -l, b -> -b.")
     ] = False,
     overwrite: options.Overwrite = False,
     settings: Annotated[options.Settings[RegridConfig], options.Only("latitude")],
@@ -47,12 +44,8 @@ def import_checkpoint(
         iris import-checkpoint chp_31.pt RUN --config grid.toml
     """
     if (preset is None) == (settings.file is None):
-        raise UsageError(
-            "the grid of the checkpoint is not given"
-            if preset is None
-            else "the grid of the checkpoint is given twice",
-            "give --preset paper, or a [grid] table in --config",
-        )
+        given = "not given" if preset is None else "given twice"
+        raise UsageError(f"the grid of the checkpoint is {given}", "give --preset paper, or a [grid] table in --config")
     config = settings.resolve()
     if settings.file and config.grid is None:
         raise UsageError(f"{settings.file} has no [grid] table", "add one, or give --preset")
@@ -62,7 +55,5 @@ def import_checkpoint(
     what = ImportOptions(grid, quantity, config.latitude, not velocity_receding, turn_over)
     made = import_checkpoint(file, out, what, overwrite=overwrite)
     provenance.record(out, replace(config, grid=grid))
-    if output.as_json:
-        emit(made.to_dict())
-    else:
-        print(f"{plural(made.parameters, 'parameter')} for {made.image_size} pixels, epoch {made.epoch}: {out}")
+    text = f"{plural(made.parameters, 'parameter')} for {made.image_size} pixels, epoch {made.epoch}: {out}"
+    output.result(made.to_dict(), text)

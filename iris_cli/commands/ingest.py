@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,10 +14,10 @@ from iris_cli.config.grid import grid_preset
 from iris_cli.config.ingest import IngestConfig
 from iris_cli.config.toml import to_dict
 from iris_cli.console import emit, plural
+from iris_cli.dry_run import DryRun, exists, show, size_of
 from iris_cli.errors import EXIT_DONE, EXIT_FAILURE, EXIT_REQUEUE, DataError, UsageError
 
 if TYPE_CHECKING:
-    from iris_cli.dry_run import DryRun
     from iris_cli.snapshots.galaxy import GalaxyFacts
 
 
@@ -29,14 +29,10 @@ def ingest(
     out: Annotated[Path, typer.Argument(help="Folder of the standard data set to write.")],
     *,
     preset: Annotated[str | None, preset_option("small")] = None,
-    foreground: Annotated[
-        bool, typer.Option("--foreground", help="The gas at 6000 to 7500 pc instead of the centre: litter.")
-    ] = False,
+    foreground: Annotated[bool, typer.Option("--foreground", help="Gas at 6000 to 7500 pc instead: litter.")] = False,
     settings: options.Settings[IngestConfig],
     memory: Annotated[float, typer.Option(help="Memory of all workers together, GiB.")] = 8.0,
-    threads: Annotated[
-        int, typer.Option(min=0, help="Threads of each worker; 0: the cores divided by the workers.")
-    ] = 0,
+    threads: Annotated[int, typer.Option(min=0, help="Threads of a worker; 0: cores divided by workers.")] = 0,
     workers: options.Workers = 1,
     resume: options.Resume = False,
     overwrite: options.Overwrite = False,
@@ -58,23 +54,12 @@ def ingest(
     from iris_cli.snapshots import ingest as work  # imports scipy and h5py
 
     if dry_run:
-        from iris_cli.dry_run import show
-
         show(_dry_run(snapshots, out, config, memory, workers, continues=resume or overwrite), output.as_json)
         return
     try:
         with stop_on_signal("finished tensors are kept: continue with --resume"):
-            report = work.ingest(
-                snapshots,
-                out,
-                config,
-                memory_GiB=memory,
-                threads=threads,
-                workers=workers,
-                resume=resume,
-                overwrite=overwrite,
-                quiet=output.quiet,
-            )
+            how: Any = {"workers": workers, "resume": resume, "overwrite": overwrite, "quiet": output.quiet}
+            report = work.ingest(snapshots, out, config, memory_GiB=memory, threads=threads, **how)
     except SystemExit:
         provenance.record(out, config, EXIT_REQUEUE)
         raise
@@ -83,32 +68,23 @@ def ingest(
         raise DataError(f"nothing was made: {report.failed[0]}")
     provenance.record(out, config, EXIT_FAILURE if report.failed else EXIT_DONE)
     if output.as_json:
-        emit(
-            {
-                "folder": str(out),
-                "tensors": tensors,
-                "made": report.made,
-                "complete": report.complete,
-                "failed": report.failed,
-                "galaxies": {source: to_dict(facts) for source, facts in report.galaxies.items()},
-            }
-        )
+        galaxies = {source: to_dict(facts) for source, facts in report.galaxies.items()}
+        counts = {"made": report.made, "complete": report.complete, "failed": report.failed}
+        emit({"folder": str(out), "tensors": tensors, **counts, "galaxies": galaxies})
     else:
         for source, facts in report.galaxies.items():
             cells = plural(facts.cells, "cell")
             print(f"{source}: {cells}, {rotation(facts)}, {facts.h2_mass_M_sun:.3g} M_sun of H2")
         print(f"{plural(tensors, 'tensor')}{'' if report.complete else ' (other processes make the rest)'}: {out}")
     if report.failed:
-        raise DataError(
-            f"{len(report.failed)} of the galaxies failed; the first: {report.failed[0]}", "fix that, then --resume"
-        )
+        message = f"{len(report.failed)} of the galaxies failed; the first: {report.failed[0]}"
+        raise DataError(message, "fix that, then --resume")
 
 
 def _dry_run(
     paths: list[Path], out: Path, config: IngestConfig, memory_GiB: float, workers: int, continues: bool
 ) -> DryRun:
     """Opens the snapshots and reads their headers, with the errors of the run itself."""
-    from iris_cli.dry_run import DryRun, exists, size_of
     from iris_cli.snapshots.files import find_snapshots
     from iris_cli.snapshots.reader import Snapshot
 

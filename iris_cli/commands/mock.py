@@ -11,10 +11,10 @@ import typer
 from iris_cli.commands import options, provenance
 from iris_cli.config.grid import GRID_PRESETS, grid_preset
 from iris_cli.config.mock import ForegroundConfig, MockConfig
-from iris_cli.console import emit, plural
+from iris_cli.console import plural
+from iris_cli.dry_run import PLAIN, DryRun, exists, show
 
 if TYPE_CHECKING:
-    from iris_cli.dry_run import DryRun
     from iris_cli.mock.generate import Foregrounds, Galaxies
 
 #: Making a galaxy holds so many times its tensor in memory, mostly double-precision fields.
@@ -32,14 +32,10 @@ def mock(
     out: Annotated[Path, typer.Argument(help="Folder of the standard data set to write.")],
     *,
     galaxies: Annotated[int, typer.Option("--galaxies", "-n", min=1, help="Number of galaxies.")] = 16,
-    views: Annotated[
-        int, typer.Option("--views", "-m", min=1, help="Number of directions from which each galaxy is observed.")
-    ] = 1,
+    views: Annotated[int, typer.Option("--views", "-m", min=1, help="Number of directions to observe from.")] = 1,
     seed: options.Seed = 0,
     preset: Annotated[str, preset_option()] = "tiny",
-    foreground: Annotated[
-        bool, typer.Option("--foreground", help="Spiral-arm gas in front of the Galactic Centre instead: litter.")
-    ] = False,
+    foreground: Annotated[bool, typer.Option("--foreground", help="Gas before the centre instead: litter.")] = False,
     workers: options.Workers = 1,
     overwrite: options.Overwrite = False,
     config: options.ConfigFile = None,
@@ -63,21 +59,16 @@ def mock(
     else:
         maker = Galaxies(options.Settings(MockConfig, config).resolve(), grid, seed, views)
     if dry_run:
-        from iris_cli.dry_run import show
-
         show(_dry_run(maker, out, galaxies, workers, overwrite), output.as_json)
         return
     with stop_on_signal("nothing was kept: start again"):
         count = write_mock(maker, out, galaxies, workers=workers, overwrite=overwrite, quiet=output.quiet)
     provenance.record(out, maker.config)
-    if output.as_json:
-        emit({"folder": str(out), "galaxies": galaxies, "tensors": count})
-    else:
-        print(f"{plural(count, 'tensor')} of {plural(galaxies, 'galaxy', 'galaxies')}: {out}")
+    text = f"{plural(count, 'tensor')} of {plural(galaxies, 'galaxy', 'galaxies')}: {out}"
+    output.result({"folder": str(out), "galaxies": galaxies, "tensors": count}, text)
 
 
 def _dry_run(maker: Foregrounds | Galaxies, out: Path, count: int, workers: int, overwrite: bool) -> DryRun:
-    from iris_cli.dry_run import PLAIN, DryRun, exists
     from iris_cli.mock.generate import check_replaceable
 
     check_replaceable(out)

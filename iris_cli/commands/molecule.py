@@ -36,24 +36,16 @@ def _print(described: dict[str, Any], rows: int) -> None:
     levels, transitions = plural(len(described["levels"]), "level"), plural(len(described["lines"]), "transition")
     print(f"{described['name']}, {described['mass_u']:g} u; {levels}, {transitions}")
     print(described["source"])
-    table(
-        "levels",
-        ("level", "energy / K", "weight"),
-        [(row["label"], f"{row['energy_K']:.4f}", f"{row['weight']:g}") for row in described["levels"][:rows]],
-    )
-    table(
-        f"transitions; critical densities n in cm^-3 at {described['critical_density_temperature_K']:g} K",
-        ("line", "GHz", "A / s^-1", "E_u / K", *(f"n {p}" for p in partners)),
-        [_transition(line, partners) for line in described["lines"][:rows]],
-    )
-    table(
-        "collisions",
-        ("with", "lines", "temperatures / K", "source"),
-        [
-            (p["collider"], str(p["transitions"]), f"{p['from_K']:g} … {p['to_K']:g}", p["reference"])
-            for p in described["partners"]
-        ],
-    )
+    shown = [(row["label"], f"{row['energy_K']:.4f}", f"{row['weight']:g}") for row in described["levels"][:rows]]
+    table("levels", ("level", "energy / K", "weight"), shown)
+    title = f"transitions; critical densities n in cm^-3 at {described['critical_density_temperature_K']:g} K"
+    header = ("line", "GHz", "A / s^-1", "E_u / K", *(f"n {p}" for p in partners))
+    table(title, header, [_transition(line, partners) for line in described["lines"][:rows]])
+    rates = [
+        (p["collider"], str(p["transitions"]), f"{p['from_K']:g} … {p['to_K']:g}", p["reference"])
+        for p in described["partners"]
+    ]
+    table("collisions", ("with", "lines", "temperatures / K", "source"), rates)
     if not described["collides_with_H"]:
         print(
             "There are no collision rates with atomic hydrogen. Where x_H2 is well below 0.5, non-lte lines are too\n"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from iris_cli.errors import UsageError, nearest
@@ -10,8 +10,19 @@ from iris_cli.errors import UsageError, nearest
 
 def check(configuration: str, config: Any) -> None:
     """UsageError or DataError for an unknown name, as the command itself would raise it."""
-    if configuration in _CHECKS:
-        _CHECKS[configuration](config)
+    if configuration == "demo":
+        check("preobserve", config.preobserve)
+        check("train", config.train)
+    elif configuration == "train":
+        _train(config)
+    elif configuration == "observe":
+        _observe(config)
+    elif configuration == "preobserve" and config.observer == "synthetic":
+        _observe(config.synthetic)
+    elif configuration == "figure":
+        from iris_cli.plots.orbits import tracks
+
+        tracks(config.orbits)
 
 
 def _train(config: Any) -> None:
@@ -27,37 +38,12 @@ def _train(config: Any) -> None:
     physical_loss(config)
 
 
-def _preobserve(config: Any) -> None:
-    if config.observer == "synthetic":
-        _observe(config.synthetic)
-
-
 def _observe(config: Any) -> None:
     from iris_cli.observers.molecules import load_molecule, tracer_abundance
 
     for line in config.lines:
         load_molecule(line.molecule).line(line.transition)
         tracer_abundance(line.molecule, line.tracer_per_CO)
-
-
-def _demo(config: Any) -> None:
-    _preobserve(config.preobserve)
-    _train(config.train)
-
-
-def _figure(config: Any) -> None:
-    from iris_cli.plots.orbits import tracks
-
-    tracks(config.orbits)
-
-
-_CHECKS: dict[str, Callable[[Any], None]] = {
-    "train": _train,
-    "preobserve": _preobserve,
-    "observe": _observe,
-    "demo": _demo,
-    "figure": _figure,
-}
 
 
 def _check_known(what: str, name: str, known: Iterable[str]) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from iris_cli.commands import options, provenance
 from iris_cli.config.observer import LineConfig, SyntheticConfig
-from iris_cli.console import emit, plural
+from iris_cli.console import plural
 from iris_cli.errors import UsageError
 
 
@@ -24,9 +24,7 @@ def observe(
     transition: Annotated[list[str] | None, options.option(LineConfig, "transition")] = None,
     tracer_per_CO: Annotated[list[float] | None, options.option(LineConfig, "tracer_per_CO")] = None,
     unit: Annotated[str, typer.Option(metavar="[K|'K (Planck)'|Jy/sr]", help="Unit of the cube.")] = "K",
-    smooth_velocity: Annotated[
-        bool, typer.Option(help="Smooth velocities over neighbouring cells before observing.")
-    ] = True,
+    smooth_velocity: Annotated[bool, typer.Option(help="Smooth velocities over neighbouring cells.")] = True,
     moments: Annotated[bool, typer.Option("--moments", help="Also write moments 0, 1 and 2, a file each.")] = False,
     overwrite: options.Overwrite = False,
     settings: options.Settings[SyntheticConfig],
@@ -47,34 +45,21 @@ def observe(
 
     config = resolve_backend(config)
     with stop_on_signal(START_AGAIN):
-        written = observe_to_fits(
-            standard,
-            index,
-            out,
-            config,
-            unit=unit,
-            smooth_velocity=smooth_velocity,
-            moments=moments,
-            overwrite=overwrite,
-            quiet=output.quiet,
-            history=provenance.history(config),
-        )
-    emit({"files": list(map(str, written))}) if output.as_json else print(*written, sep="\n")
+        what: Any = {"unit": unit, "smooth_velocity": smooth_velocity, "moments": moments}
+        how: Any = {"overwrite": overwrite, "quiet": output.quiet, "history": provenance.history(config)}
+        written = observe_to_fits(standard, index, out, config, **what, **how)
+    output.result({"files": list(map(str, written))}, *written)
 
 
 def _lines(lines: tuple[LineConfig, ...], molecules: Any, transitions: Any, abundances: Any) -> tuple[LineConfig, ...]:
     """The lines of the file, changed by flags. UsageError when the numbers of flags differ."""
     if molecules:
         lines = tuple(LineConfig(molecule=name) for name in molecules)
-    for option, key, given in (
-        ("--transition", "transition", transitions),
-        ("--tracer-per-co", "tracer_per_CO", abundances),
-    ):
+    for key, given in {"transition": transitions, "tracer_per_CO": abundances}.items():
         if given and len(given) != len(lines):
-            raise UsageError(
-                f"{plural(len(lines), 'molecule')}, but {option} is given {plural(len(given), 'time')}",
-                f"give {option} once for each molecule",
-            )
+            option = f"--{key.lower().replace('_', '-')}"
+            message = f"{plural(len(lines), 'molecule')}, but {option} is given {plural(len(given), 'time')}"
+            raise UsageError(message, f"give {option} once for each molecule")
         if given:
             lines = tuple(replace(line, **{key: value}) for line, value in zip(lines, given, strict=True))
     return lines

@@ -24,7 +24,7 @@ import typer
 from iris_cli.commands.help import COMMON
 from iris_cli.config.setting import Setting, setting_of, unit_of
 from iris_cli.config.toml import from_dict, merged, read_toml
-from iris_cli.console import LOG_EVERY, QUIET, VERBOSE
+from iris_cli.console import LOG_EVERY, QUIET, VERBOSE, emit
 from iris_cli.errors import UsageError
 
 T = TypeVar("T")
@@ -54,7 +54,7 @@ DryRun = Annotated[bool, _common("--dry-run", help="Print what would be read, wr
 Json = Annotated[bool, _common("--json", help="Print the result as JSON on stdout.")]
 Quiet = Annotated[bool, _common("--quiet", "-q", callback=_set(QUIET), help="No progress on stderr.")]
 Verbose = Annotated[
-    bool, _common("--verbose", "-v", callback=_set(VERBOSE), help="Print more, and the traceback of an error.")
+    bool, _common("--verbose", "-v", callback=_set(VERBOSE), help="Print more, and tracebacks of errors.")
 ]
 LogEvery = Annotated[
     float | None,
@@ -69,6 +69,10 @@ class Output:
     as_json: Json = False
     quiet: Quiet = False
     verbose: Verbose = False
+
+    def result(self, values: dict[str, Any], *lines: object) -> None:
+        """Prints a result on stdout: the values as JSON, or the lines."""
+        emit(values) if self.as_json else print(*lines, sep="\n")
 
 
 @dataclass(frozen=True)
@@ -106,17 +110,14 @@ class Settings(Generic[T]):
         return from_dict(self.cls, merged(values, given), str(self.file or "command line"))
 
 
-@dataclass(frozen=True)
 class Only:
-    """`Annotated[Settings[…], Only("noise", "seed")]`: just the flags of these keys and tables."""
+    """`Annotated[Settings[…], Only("noise", "seed")]`: just the flags of these keys and tables.
 
-    keys: tuple[str, ...]
-    #: Printed as the default of all of them.
-    default: str = ""
+    `default` is printed as the default of all of them.
+    """
 
     def __init__(self, *keys: str, default: str = "") -> None:
-        object.__setattr__(self, "keys", keys)
-        object.__setattr__(self, "default", default)
+        self.keys, self.default = keys, default
 
     def has(self, key: str) -> bool:
         return not self.keys or any(key == own or key.startswith(f"{own}.") for own in self.keys)
@@ -141,12 +142,8 @@ class Flag:
         return Annotated[kind | None, self.option(default)]
 
     def option(self, default: str = "") -> Any:
-        return typer.Option(
-            *self.setting.flags,
-            help=self._help(default),
-            metavar=self._metavar(),
-            rich_help_panel=self.setting.panel or None,
-        )
+        about = {"help": self._help(default), "metavar": self._metavar()}
+        return typer.Option(*self.setting.flags, rich_help_panel=self.setting.panel or None, **about)  # type: ignore[arg-type]
 
     def value(self, given: Any) -> Any:
         """The value of a configuration. UsageError for text that cannot be read."""
@@ -159,8 +156,7 @@ class Flag:
 
     def _help(self, default: str) -> str:
         default = default or self._default()
-        notes = [unit_of(self.key), f"default: {default}" if default else ""]
-        noted = "; ".join(filter(None, notes))
+        noted = "; ".join(filter(None, (unit_of(self.key), f"default: {default}" if default else "")))
         return f"{self.setting.help}{f'  [{noted}]' if noted else ''}"
 
     def _default(self) -> str:
@@ -245,12 +241,10 @@ def _spread(parameter: inspect.Parameter, hint: Any) -> tuple[list[inspect.Param
         return _spread_settings(get_args(settings)[0], only)
     if dataclasses.is_dataclass(hint):
         hints = get_type_hints(hint, include_extras=True)
-        names = [f.name for f in dataclasses.fields(hint)]
-        spread = [
-            _keyword(f.name, hints[f.name], inspect.Parameter.empty if f.default is dataclasses.MISSING else f.default)
-            for f in dataclasses.fields(hint)
-        ]
-        return spread, lambda given: hint(**{name: given[name] for name in names})  # type: ignore[operator]
+        defaults = {f.name: f.default for f in dataclasses.fields(hint)}
+        missing = {dataclasses.MISSING: inspect.Parameter.empty}
+        spread = [_keyword(name, hints[name], missing.get(default, default)) for name, default in defaults.items()]
+        return spread, lambda given: hint(**{name: given[name] for name in defaults})  # type: ignore[operator]
     return [_keyword(parameter.name, hint, parameter.default)], lambda given: given[parameter.name]
 
 

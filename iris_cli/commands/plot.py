@@ -13,7 +13,7 @@ import typer
 from iris_cli.commands import options, provenance
 from iris_cli.commands.help import Command, Group
 from iris_cli.config.figure import FigureConfig
-from iris_cli.console import emit, plural
+from iris_cli.console import plural
 from iris_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -44,9 +44,7 @@ class Number:
 class Sample(Number):
     """Options that select a sample of a shard folder, or a tensor of a data set."""
 
-    split: Annotated[
-        str | None, typer.Option("--split", help="Count within this split of the shards.  [default: all]")
-    ] = None
+    split: Annotated[str | None, typer.Option(help="Count within this split of the shards.  [default: all]")] = None
     key: Annotated[str | None, typer.Option("--key", help="Key of the sample, instead of its number.")] = None
 
 
@@ -94,13 +92,8 @@ def pair(
     data: Annotated[Path, typer.Argument(help="Shard folder.")],
     *,
     out: Out,
-    run: Annotated[
-        Path | None,
-        typer.Option("--run", help="A run or an ensemble whose prediction is drawn, too, by default of a test pair."),
-    ] = None,
-    clean: Annotated[
-        bool, typer.Option("--clean", help="Without the noise and the litter of the run's training.")
-    ] = False,
+    run: Annotated[Path | None, typer.Option(help="Run or ensemble whose prediction is drawn, of a test pair.")] = None,
+    clean: Annotated[bool, typer.Option("--clean", help="Without noise and litter of the training.")] = False,
     sample: Sample,
     look: ColourLook,
     output: options.Output,
@@ -158,13 +151,8 @@ def spectrum(
     data: Annotated[Path, typer.Argument(help="FITS cube, l-v image (.npz, FITS) or shard folder.")],
     *,
     out: Out,
-    lon: Annotated[
-        list[float] | None,
-        typer.Option("--lon", metavar="<float>", help="Galactic longitude, deg; may be given several times."),
-    ] = None,
-    lat: Annotated[
-        list[float] | None, typer.Option("--lat", metavar="<float>", help="Galactic latitude of each --lon, deg.")
-    ] = None,
+    lon: Annotated[list[float] | None, typer.Option(metavar="<float>", help="Longitude, deg; may be repeated.")] = None,
+    lat: Annotated[list[float] | None, typer.Option(metavar="<float>", help="Latitude of each --lon, deg.")] = None,
     sample: Sample,
     look: Look,
     output: options.Output,
@@ -176,10 +164,8 @@ def spectrum(
         iris plot spectrum SHARDS --lon -0.5 --lon 0.5 --out spectra.png
     """
     if lat and len(lat) != len(lon or []):
-        raise UsageError(
-            f"{plural(len(lat), 'latitude')} for {plural(len(lon or []), 'longitude')}",
-            "give one --lat for each --lon, or none",
-        )
+        given = f"{plural(len(lat), 'latitude')} for {plural(len(lon or []), 'longitude')}"
+        raise UsageError(given, "give one --lat for each --lon, or none")
     places = list(zip_longest(lon or [], lat or []))
     what = plural(max(1, len(places)), "spectrum", "spectra")
     _draw(what, lambda draw, config: draw.spectrum(data, sample.selection(), places, config), out, look, output)
@@ -205,4 +191,4 @@ def _draw(
     style = style_of(config.style)
     with style.applied():
         save(drawn(plot_figures, config), out, style, provenance.history(config, dated=False))
-    emit({"figure": str(out), "shows": what}) if output.as_json else print(out)
+    output.result({"figure": str(out), "shows": what}, out)

@@ -146,7 +146,10 @@ def lv_image(path: Path, selection: Selection) -> LvData:
     if path.suffix.lower() == ".npz":
         return _of_npz(path)
     image = read_fits(path)
-    lv = _mean_over_latitude(image) if "latitude" in image.names else transposed(image, "longitude", "velocity")
+    if "latitude" in image.names:
+        lv = _mean(transposed(image, "longitude", "velocity", "latitude"), axis=-1)
+    else:
+        lv = transposed(image, "longitude", "velocity")
     lon, v = axis(image, "longitude"), axis(image, "velocity")
     return LvData(lv, lon, v, brightness(image.unit), image.name, _place_of(image))
 
@@ -167,12 +170,8 @@ def brightness(unit: str) -> str:
     return f"{'brightness temperature' if unit.startswith('K') else 'brightness'} [{unit or '?'}]"
 
 
-def _mean_over_latitude(image: SkyImage) -> Floats:
-    """(L, V), over the pixels that were observed; an empty column is NaN."""
-    return _mean(transposed(image, "longitude", "velocity", "latitude"), axis=-1)
-
-
 def _mean(values: Floats, axis: int | tuple[int, ...]) -> Floats:
+    """Over the pixels that were observed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # the mean over no pixel is NaN
         return np.nanmean(values, axis=axis, dtype=np.float64)
@@ -255,8 +254,10 @@ def spectra(path: Path, selection: Selection, places: Sequence[tuple[float, floa
 
     Without a latitude, the mean over all latitudes. UsageError for a place outside the data.
     """
-    data = _cube(path, selection)
-    found = {_place_name(*place): _at(data, *place) for place in places} or {"mean": _mean(data.cube, (0, 1))}
+    data, found = _cube(path, selection), {}
+    for lon, lat in places:
+        found[f"l = {lon:g}°" + ("" if lat is None else f", b = {lat:g}°")] = _at(data, lon, lat)
+    found = found or {"mean": _mean(data.cube, (0, 1))}
     return Spectra(found, data.v, data.label, data.name)
 
 
@@ -280,10 +281,6 @@ def _cube(path: Path, selection: Selection) -> _Cube:
     lon, lat, v = (axis(image, name) for name in ("longitude", "latitude", "velocity"))
     cube = transposed(image, "longitude", "latitude", "velocity")
     return _Cube(cube, lon, lat, v, brightness(image.unit), image.name)
-
-
-def _place_name(lon: float, lat: float | None) -> str:
-    return f"l = {lon:g}°" + ("" if lat is None else f", b = {lat:g}°")
 
 
 def _at(data: _Cube, lon: float, lat: float | None) -> Floats:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
 from iris_cli.commands import options, provenance
 from iris_cli.config.preobserve import PreobserveConfig
-from iris_cli.console import emit, plural
+from iris_cli.console import plural
+from iris_cli.dry_run import WITH_NUMBA, WITH_TORCH, DryRun, show, size_of
 from iris_cli.errors import EXIT_DONE, EXIT_FAILURE, EXIT_REQUEUE, DataError
-
-if TYPE_CHECKING:
-    from iris_cli.dry_run import DryRun
 
 #: Observing holds so many times a tensor in memory.
 TENSORS_HELD = 5
@@ -27,9 +25,7 @@ BESIDE_ARRAYS, BESIDE_SAMPLES = 5000, 15_000
 def preobserve(
     standard: Annotated[
         list[Path],
-        typer.Argument(
-            help="Data sets to observe: standard, of the paper's code, or pre-observed; - or @FILE for a list."
-        ),
+        typer.Argument(help="Data sets: standard, of the paper's code, or pre-observed; - or @FILE for a list."),
     ],
     out: Annotated[Path, typer.Argument(help="Shard folder to write.")],
     *,
@@ -55,42 +51,26 @@ def preobserve(
     standard = options.paths_of(standard)
     config = work.with_backend(config, out, overwrite)
     if dry_run:
-        from iris_cli.dry_run import show
-
         show(_dry_run(standard, out, config, workers, resume or overwrite or retry_failed), output.as_json)
         return
     try:
         with stop_on_signal("finished shards are kept: continue with --resume"):
-            report = work.preobserve(
-                standard,
-                out,
-                config,
-                workers=workers,
-                resume=resume,
-                overwrite=overwrite,
-                retry_failed=retry_failed,
-                quiet=output.quiet,
-            )
+            how: Any = {"workers": workers, "resume": resume, "overwrite": overwrite, "quiet": output.quiet}
+            report = work.preobserve(standard, out, config, retry_failed=retry_failed, **how)
     except SystemExit:
         provenance.record(out, config, EXIT_REQUEUE)
         raise
     provenance.record(out, config, EXIT_FAILURE if report.failed else EXIT_DONE)
     made = work.describe_report(report, out)
-    if output.as_json:
-        emit(made)
-    else:
-        print(f"{plural(made['pairs'], 'pair')} in {plural(made['shards'], 'shard')}: {out}")
+    output.result(made, f"{plural(made['pairs'], 'pair')} in {plural(made['shards'], 'shard')}: {out}")
     if report.failed:
-        raise DataError(
-            f"{len(report.failed)} of {plural(report.samples + len(report.failed), 'input')} failed; the first: "
-            f"{report.failed[0].reason}",
-            f"{out / 'failures.jsonl'} lists all; fix them, then --retry-failed",
-        )
+        share = f"{len(report.failed)} of {plural(report.samples + len(report.failed), 'input')}"
+        hint = f"{out / 'failures.jsonl'} lists all; fix them, then --retry-failed"
+        raise DataError(f"{share} failed; the first: {report.failed[0].reason}", hint)
 
 
 def _dry_run(folders: list[Path], out: Path, config: PreobserveConfig, workers: int, continues: bool) -> DryRun:
     """Opens and compares the inputs as the run does, but reads no tensor."""
-    from iris_cli.dry_run import WITH_NUMBA, WITH_TORCH, DryRun, size_of
     from iris_cli.pairs import preobserve as work
     from shards.layout import record_name
 

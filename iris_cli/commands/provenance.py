@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,19 +32,13 @@ def command_line() -> str:
 
 def software() -> dict[str, str]:
     """Versions, from the metadata of the installed packages, so that none is imported."""
-    return {"iris": __version__, "python": python_version(), **_installed("numpy", "torch")}
-
-
-def _installed(*packages: str) -> dict[str, str]:
     # Imported here because it imports the e-mail parser, which help pages do not need.
     from importlib.metadata import PackageNotFoundError, version
 
-    found = {}
-    for name in packages:
-        try:
+    found = {"iris": __version__, "python": python_version()}
+    for name in ("numpy", "torch"):
+        with suppress(PackageNotFoundError):  # on the path, but not installed
             found[name] = version(name)
-        except PackageNotFoundError:  # on the path, but not installed
-            continue
     return found
 
 
@@ -62,13 +57,6 @@ class Provenance:
     time: str = field(default_factory=now)
     software: dict[str, str] = field(default_factory=software)
 
-    @classmethod
-    def of(cls, config: Any = None, exit_code: int = EXIT_DONE) -> Provenance:
-        return cls({} if config is None else to_dict(config), exit_code)
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
     def lines(self, dated: bool = True) -> tuple[str, ...]:
         """As text, for the header of a file. Figures are undated, so that the same figure has the same bytes."""
         versions = ", ".join(f"{name} {number}" for name, number in self.software.items())
@@ -86,11 +74,12 @@ def record(folder: Path, config: Any = None, exit_code: int = EXIT_DONE) -> None
         return
     try:
         with (folder / FILE).open("ab", buffering=0) as file:
-            file.write(f"{json.dumps(Provenance.of(config, exit_code).to_dict())}\n".encode())
+            made = Provenance({} if config is None else to_dict(config), exit_code)
+            file.write(f"{json.dumps(asdict(made))}\n".encode())
     except OSError as error:  # the output is complete without it
         warn(f"{folder / FILE} cannot be written, so {folder} has no record of this command: {error.strerror}")
 
 
 def history(config: Any = None, dated: bool = True) -> tuple[str, ...]:
     """The same as text, for the header of a file."""
-    return Provenance.of(config).lines(dated)
+    return Provenance({} if config is None else to_dict(config)).lines(dated)

@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from iris_cli.commands import options, provenance
 from iris_cli.config.cube import RegridConfig
-from iris_cli.console import emit, log, plural
+from iris_cli.console import log, plural
+from iris_cli.dry_run import FIGURE_BYTES, WITH_TORCH, DryRun, show, size_of
 from iris_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from iris_cli.dry_run import DryRun
     from iris_cli.telescope.revert import RevertPlan
 
 #: Bytes of a FITS header with its history.
@@ -26,17 +26,12 @@ HEADER_BYTES = 20_000
 def revert(
     inputs: Annotated[
         list[Path],
-        typer.Argument(
-            metavar="RUN... CUBE...",
-            help="Run folders (ensembles, .pt checkpoints), then FITS cubes or an l-v image of `iris cube`.",
-        ),
+        typer.Argument(metavar="RUN... CUBE...", help="Runs (folders, .pt), then FITS cubes or an l-v image."),
     ],
     *,
     out: Annotated[Path, typer.Option("--out", "-o", help="FITS map to write.")],
     figure: Annotated[Path | None, typer.Option("--figure", help="Figure to write: .png, .pdf or .svg.")] = None,
-    density_unit: Annotated[
-        str, typer.Option("--density-unit", metavar="[kg/m3|Msun/pc3]", help="Unit of the map.")
-    ] = "kg/m3",
+    density_unit: Annotated[str, typer.Option(metavar="[kg/m3|Msun/pc3]", help="Unit of the map.")] = "kg/m3",
     overwrite: options.Overwrite = False,
     settings: Annotated[options.Settings[RegridConfig], options.Only("cube")],
     dry_run: options.DryRun = False,
@@ -59,27 +54,13 @@ def revert(
 
     outputs = [str(path) for path in (out, figure) if path is not None]
     if dry_run:
-        from iris_cli.dry_run import show
-
         plan = work.plan_revert(runs, cubes, out, figure, config, density_unit, overwrite)
         show(_dry_run(plan, inputs, out, figure), output.as_json, **asdict(plan.input), networks=plan.networks)
         return
     with stop_on_signal(START_AGAIN):
-        made = work.revert(
-            runs,
-            cubes,
-            out=out,
-            figure=figure,
-            config=config,
-            unit=density_unit,
-            overwrite=overwrite,
-            quiet=output.quiet,
-            history=provenance.history(config),
-        )
-    if output.as_json:
-        emit({"outputs": outputs, **made.to_dict()})
-    else:
-        print("\n".join([*made.record.sentences(), *outputs]))
+        how: Any = {"overwrite": overwrite, "quiet": output.quiet, "history": provenance.history(config)}
+        made = work.revert(runs, cubes, out=out, figure=figure, config=config, unit=density_unit, **how)
+    output.result({"outputs": outputs, **made.to_dict()}, *made.record.sentences(), *outputs)
 
 
 def divided(inputs: list[Path]) -> tuple[list[Path], list[Path]]:
@@ -95,8 +76,6 @@ def divided(inputs: list[Path]) -> tuple[list[Path], list[Path]]:
 
 def _dry_run(plan: RevertPlan, reads: list[Path], out: Path, figure: Path | None) -> DryRun:
     """Writes map, observation and coverage, and with several networks their spread."""
-    from iris_cli.dry_run import FIGURE_BYTES, WITH_TORCH, DryRun, size_of
-
     cubes, image = plan.input.cubes, plan.input.image
     images = 3 + (len(plan.networks) > 1)
     written = {out: images * (4 * math.prod(image) + HEADER_BYTES)}

@@ -36,11 +36,7 @@ def info(folder: Folder, *, output: options.Output) -> None:
     """
     from shards.index import Index
 
-    index = Index.open(folder)
-    if output.as_json:
-        emit(summary(index))
-    else:
-        _print_info(index)
+    _print_info(Index.open(folder), output.as_json)
 
 
 @app.command(cls=Command)
@@ -48,9 +44,7 @@ def info(folder: Folder, *, output: options.Output) -> None:
 def verify(
     folders: Annotated[list[Path], typer.Argument(help="Shard folders; - or @FILE for a list.")],
     *,
-    repair: Annotated[
-        bool, typer.Option("--repair", help="Rebuild records and index from the intact tars, then verify.")
-    ] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Rebuild records and index from intact tars.")] = False,
     output: options.LongOutput,
 ) -> None:
     """Check every checksum and decode every member. Lists the faults and exits with code 3 if there are any.
@@ -91,9 +85,7 @@ def _verify(folder: Path, repair: bool, quiet: bool) -> VerifyReport:
 def preview(
     folder: Folder,
     *,
-    number: Annotated[
-        int, typer.Option("--number", "-n", min=0, help="Number of the sample within the split, from 0.")
-    ] = 0,
+    number: Annotated[int, typer.Option("--number", "-n", min=0, help="Number within the split, from 0.")] = 0,
     split: Annotated[str | None, typer.Option(help="Split of the sample.  [default: the first]")] = None,
     key: Annotated[str | None, typer.Option(help="Key of the sample, instead of its number.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="PNG, PDF or SVG to write.")] = None,
@@ -138,15 +130,11 @@ def merge(folder: Folder, *, output: options.Output) -> None:
 
     index = merge_set(folder)
     provenance.record(folder)
-    if output.as_json:
-        emit(summary(index))
-    else:
-        print(f"{plural(index.count(), 'sample')} in {plural(len(index.shards), 'shard')}: {folder}")
+    text = f"{plural(index.count(), 'sample')} in {plural(len(index.shards), 'shard')}: {folder}"
+    output.result(summary(index), text)
     if index.failed:
-        raise DataError(
-            f"{plural(index.failed, 'input')} failed",
-            f"{folder / 'failures.jsonl'} lists them; fix them, then iris preobserve --retry-failed",
-        )
+        hint = f"{folder / 'failures.jsonl'} lists them; fix them, then iris preobserve --retry-failed"
+        raise DataError(f"{plural(index.failed, 'input')} failed", hint)
 
 
 @app.command("index", cls=Command)
@@ -170,10 +158,7 @@ def index_folder(
     with progress("indexing", quiet=output.quiet) as bar:
         index = index_tars(folder, split=split, on_progress=bar.advance)
     provenance.record(folder)
-    if output.as_json:
-        emit(summary(index))
-    else:
-        _print_info(index)
+    _print_info(index, output.as_json)
 
 
 # --- info -------------------------------------------------------------------------------------------------------------
@@ -201,36 +186,21 @@ def summary(index: Index) -> dict[str, Any]:
     }
 
 
-def _print_info(index: Index) -> None:
+def _print_info(index: Index, as_json: bool) -> None:
+    if as_json:
+        emit(summary(index))
+        return
     splits = summary(index)["splits"]
-    table(
-        str(index.folder),
-        ("split", "samples", "shards", "size"),
-        [(split, str(v["samples"]), str(v["shards"]), _bytes(v["bytes"])) for split, v in splits.items()],
-    )
-    table(
-        "arrays",
-        ("array", "dtype", "shape", "encoding", "unit"),
-        [
-            (
-                name,
-                a.dtype,
-                " x ".join(map(str, a.shape)),
-                index.stored[name].encoding,
-                str(a.attributes.get("unit", "")),
-            )
-            for name, a in index.arrays.items()
-        ],
-    )
-    table(
-        "statistics",
-        ("split", "array", "min", "mean", "max", "NaN", "worst error"),
-        [
-            _statistics_row(split, name, index.statistics[split][name])
-            for split in index.splits
-            for name in index.arrays
-        ],
-    )
+    sizes = [(split, str(v["samples"]), str(v["shards"]), _bytes(v["bytes"])) for split, v in splits.items()]
+    statistics = [(split, index.statistics[split]) for split in index.splits]
+    table(str(index.folder), ("split", "samples", "shards", "size"), sizes)
+    arrays = []
+    for name, a in index.arrays.items():
+        shape, unit = " x ".join(map(str, a.shape)), str(a.attributes.get("unit", ""))
+        arrays.append((name, a.dtype, shape, index.stored[name].encoding, unit))
+    table("arrays", ("array", "dtype", "shape", "encoding", "unit"), arrays)
+    rows = [_statistics_row(split, name, values[name]) for split, values in statistics for name in index.arrays]
+    table("statistics", ("split", "array", "min", "mean", "max", "NaN", "worst error"), rows)
     for line in _lines("", index.attributes):
         print(line)
     for software in index.software:
@@ -242,16 +212,13 @@ def _print_info(index: Index) -> None:
 
 def _statistics_row(split: str, name: str, s: Statistics) -> tuple[str, ...]:
     worst = f"{s.worst_relative_error:.2%}" if s.worst_relative_error else ""
-    return (split, name, _number(s.min), _number(s.mean), _number(s.max), str(s.nan), worst)
+    values = ("" if value is None else f"{value:.4g}" for value in (s.min, s.mean, s.max))
+    return (split, name, *values, str(s.nan), worst)
 
 
 def _bytes(size: int) -> str:
     unit, name = next(((u, n) for u, n in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB")) if size >= u), (1e3, "kB"))
     return f"{size / unit:.1f} {name}"
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"
 
 
 def _lines(path: str, value: Any) -> Iterator[str]:

@@ -12,7 +12,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -59,11 +59,8 @@ def preobserve(
     if "-" in map(str, given["standard"]):
         raise UsageError("a batch job has no standard input", "write the list into a file: @FILE")
     names.check("preobserve", given["settings"].resolve())  # an unknown name is an error now, not in the queue
-    config = settings.resolve()
-    request = Request(
-        array=config.array, at_once=config.at_once, **_requested(config, "preobserve", cpus=4, time="24:00:00")
-    )
-    print(preobserve_script(words, request, given["out"]), end="")
+    job = replace(_job(settings, "preobserve", cpus=4, time="24:00:00"), nodes=1, gpus_per_node=0)
+    print(preobserve_script(words, job, given["out"]), end="")
 
 
 @app.command(cls=Command, context_settings=OWN_OPTIONS_FIRST)
@@ -81,10 +78,11 @@ def train(
     config = given["settings"].resolve(data=absolute(given["data"]))
     names.check("train", config)
     if "TERM" not in config.stop_signals:
-        raise UsageError(
-            "the script passes each signal on as TERM, which is not among the training's stop_signals", "add TERM"
-        )
-    print(train_script(words, _ranks_request("train", given, settings, time="24:00:00")), end="")
+        message = "the script passes each signal on as TERM, which is not among the training's stop_signals"
+        raise UsageError(message, "add TERM")
+    first, again = _restartable(words, "--resume", "auto")
+    job = _ranks_job("train", given, settings, time="24:00:00")
+    print(_script("train", words, job, _ranks("train", first, again, job)), end="")
 
 
 @app.command("test", cls=Command, context_settings=OWN_OPTIONS_FIRST)
@@ -98,28 +96,23 @@ def evaluate(
         iris slurm test --gpus 1 RUN SHARDS --report REPORT > job.sh
     """
     given = parsed("test", test_command, words)
-    print(test_script(words, _ranks_request("test", given, settings, time="4:00:00")), end="")
+    job = _ranks_job("test", given, settings, time="4:00:00")  # a test that is stopped starts again
+    print(_script("test", words, job, _ranks("test", words, words, job)), end="")
 
 
-def _ranks_request(command: str, given: dict[str, Any], settings: options.Settings[SlurmConfig], time: str) -> Request:
+def _ranks_job(command: str, given: dict[str, Any], settings: options.Settings[SlurmConfig], time: str) -> SlurmConfig:
     """UsageError for options of the other command that the script sets itself."""
-    config = settings.resolve()
-    if given["processes"].nproc_per_node or (given["processes"].torchrun and config.nodes > 1):
-        raise UsageError(
-            "the script itself sets --nproc-per-node and --torchrun", f"iris slurm {command} --nodes N --ranks M …"
-        )
-    return Request(
-        nodes=config.nodes,
-        gpus_per_node=config.gpus_per_node,
-        ranks_per_node=config.ranks_per_node or max(1, config.gpus_per_node),
-        **_requested(config, command, cpus=8, time=time),
-    )
+    job = _job(settings, command, cpus=8, time=time)
+    if given["processes"].nproc_per_node or (given["processes"].torchrun and job.nodes > 1):
+        hint = f"iris slurm {command} --nodes N --ranks M …"
+        raise UsageError("the script itself sets --nproc-per-node and --torchrun", hint)
+    return job
 
 
-def _requested(config: SlurmConfig, command: str, cpus: int, time: str) -> dict[str, Any]:
-    """What all jobs request; `cpus` and `time` are the defaults of this one."""
-    same = {key: getattr(config, key) for key in ("memory", "partition", "account", "log", "lead_s", "sbatch")}
-    return {**same, "cpus": config.cpus or cpus, "time": config.time or time, "name": config.name or f"iris-{command}"}
+def _job(settings: options.Settings[SlurmConfig], command: str, cpus: int, time: str) -> SlurmConfig:
+    """What a job requests; `cpus` and `time` are the defaults of this one."""
+    job = settings.resolve()
+    return replace(job, cpus=job.cpus or cpus, time=job.time or time, name=job.name or f"iris-{command}")
 
 
 def parsed(name: str, function: Callable, words: list[str]) -> dict[str, Any]:
@@ -141,48 +134,26 @@ def parsed(name: str, function: Callable, words: list[str]) -> dict[str, Any]:
 # --- scripts ----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Request:
-    """The request of a job. `array` tasks share the shards of a data set, `nodes` the batches of a training."""
-
-    array: int = 0
-    at_once: int = 0
-    nodes: int = 1
-    gpus_per_node: int = 0
-    ranks_per_node: int = 1
-    cpus: int = 4
-    memory: str = ""
-    time: str = "24:00:00"
-    partition: str = ""
-    account: str = ""
-    name: str = "iris"
-    log: str = ""
-    lead_s: int = 120
-    #: Further options of sbatch, as on its command line.
-    sbatch: tuple[str, ...] = ()
-
-    def directives(self) -> Iterator[str]:
-        """The #SBATCH lines. UsageError for text that such a line cannot hold."""
-        log = self.log or ("%x-%A_%a.log" if self.array else "%x-%j.log")
-        array = f"0-{self.array - 1}{f'%{self.at_once}' if self.at_once else ''}" if self.array else ""
-        requested = {
-            "job-name": self.name,
-            "array": array,
-            "nodes": self.nodes,
-            "ntasks-per-node": 1,
-            "gpus-per-node": self.gpus_per_node or "",
-            "cpus-per-task": self.cpus,
-            "mem": self.memory,
-            "time": self.time,
-            "partition": self.partition,
-            "account": self.account,
-            "output": log,
-            "open-mode": "append",
-            "signal": f"B:USR1@{self.lead_s}",
-        }
-        yield from (f"#SBATCH --{name}={_directive(str(value))}" for name, value in requested.items() if value != "")
-        yield "#SBATCH --requeue"
-        yield from (f"#SBATCH {_directive(option)}" for option in self.sbatch)
+def _directives(job: SlurmConfig, tasks: bool) -> Iterator[str]:
+    """The #SBATCH lines of a job, or of an array of tasks. UsageError for text that such a line cannot hold."""
+    requested = {
+        "job-name": job.name,
+        "array": f"0-{job.array - 1}{f'%{job.at_once}' if job.at_once else ''}" if tasks else "",
+        "nodes": job.nodes,
+        "ntasks-per-node": 1,
+        "gpus-per-node": job.gpus_per_node or "",
+        "cpus-per-task": job.cpus,
+        "mem": job.memory,
+        "time": job.time,
+        "partition": job.partition,
+        "account": job.account,
+        "output": job.log or ("%x-%A_%a.log" if tasks else "%x-%j.log"),
+        "open-mode": "append",
+        "signal": f"B:USR1@{job.lead_s}",
+    }
+    yield from (f"#SBATCH --{name}={_directive(str(value))}" for name, value in requested.items() if value != "")
+    yield "#SBATCH --requeue"
+    yield from (f"#SBATCH {_directive(option)}" for option in job.sbatch)
 
 
 def _directive(value: str) -> str:
@@ -192,13 +163,10 @@ def _directive(value: str) -> str:
     return f'"{value}"' if re.search(r"[\s#]", value) else value
 
 
-def preobserve_script(words: Sequence[str], request: Request, out: Path) -> str:
+def preobserve_script(words: Sequence[str], job: SlurmConfig, out: Path) -> str:
     """`words` are those of `iris preobserve`. Array tasks divide the shards of `out`; the last writes the index."""
-    many = (
-        ()
-        if _given(words, "--workers") or any(_WORKERS.fullmatch(word) for word in words)
-        else ("--workers", Raw('"${SLURM_CPUS_PER_TASK:-1}"'))
-    )
+    given = _given(words, "--workers") or any(_WORKERS.fullmatch(word) for word in words)
+    many = () if given else ("--workers", Raw('"${SLURM_CPUS_PER_TASK:-1}"'))
     first, again = _restartable(words, "--resume")
     if "--overwrite" not in words:
         first = again
@@ -208,18 +176,7 @@ def preobserve_script(words: Sequence[str], request: Request, out: Path) -> str:
         f"#   {_line([*_iris(), 'shards', 'merge', str(out)])}",
     )
     threads = "export OMP_NUM_THREADS=1  # the workers share the cores"
-    return _script("preobserve", words, request, [threads, *body], ending)
-
-
-def train_script(words: Sequence[str], request: Request) -> str:
-    """`words` are those of `iris train`. Several nodes: srun starts a torchrun on each, and they join their ranks."""
-    first, again = _restartable(words, "--resume", "auto")
-    return _script("train", words, request, _ranks("train", first, again, request))
-
-
-def test_script(words: Sequence[str], request: Request) -> str:
-    """`words` are those of `iris test`. A test that is stopped starts again."""
-    return _script("test", words, request, _ranks("test", words, words, request))
+    return _script("preobserve", words, job, [threads, *body], ending)
 
 
 class Raw(str):
@@ -236,16 +193,18 @@ def _given(words: Iterable[str], *options: str) -> bool:
     return any(word == option or word.startswith(f"{option}=") for word in words for option in options)
 
 
-def _ranks(command: str, first: Sequence[str], again: Sequence[str], request: Request) -> list[str]:
-    threads = f"export OMP_NUM_THREADS={max(1, request.cpus // request.ranks_per_node)}  # for each rank"
-    if request.nodes == 1:
-        ranks = ["--nproc-per-node", str(request.ranks_per_node)] if request.ranks_per_node > 1 else []
+def _ranks(command: str, first: Sequence[str], again: Sequence[str], job: SlurmConfig) -> list[str]:
+    """On several nodes, srun starts a torchrun on each, and they join their ranks."""
+    ranks_per_node = job.ranks_per_node or max(1, job.gpus_per_node)
+    threads = f"export OMP_NUM_THREADS={max(1, (job.cpus or 1) // ranks_per_node)}  # for each rank"
+    if job.nodes == 1:
+        ranks = ["--nproc-per-node", str(ranks_per_node)] if ranks_per_node > 1 else []
         return [threads, *_work([command, *first, *ranks], [command, *again, *ranks])]
     rendezvous = (
-        f"--nnodes={request.nodes} --rdzv-backend=c10d --rdzv-endpoint=$head:$port "
+        f"--nnodes={job.nodes} --rdzv-backend=c10d --rdzv-endpoint=$head:$port "
         "--rdzv-id=$SLURM_JOB_ID-${SLURM_RESTART_COUNT:-0}"
     )
-    ranks = ["--nproc-per-node", str(request.ranks_per_node), "--torchrun", Raw(f'"{rendezvous}"')]
+    ranks = ["--nproc-per-node", str(ranks_per_node), "--torchrun", Raw(f'"{rendezvous}"')]
     srun = ["srun", Raw('--cpus-per-task="${SLURM_CPUS_PER_TASK:-1}"')]
     return [
         threads,
@@ -317,10 +276,11 @@ exit "$code"
 
 
 def _script(
-    command: str, words: Sequence[str], request: Request, work: Sequence[str], ending: Sequence[str] = ()
+    command: str, words: Sequence[str], job: SlurmConfig, work: Sequence[str], ending: Sequence[str] = ()
 ) -> str:
+    directives = _directives(job, tasks=command == "preobserve")
     parts = [
-        ["#!/bin/bash", f"# Runs: {_line(['iris', command, *words])}", *request.directives()],
+        ["#!/bin/bash", f"# Runs: {_line(['iris', command, *words])}", *directives],
         list(_environment(os.environ)),
         [f"cd {_quoted(str(Path.cwd()))} || exit 1"],
         [_SIGNALS.format(requeue=EXIT_REQUEUE)],

@@ -16,7 +16,8 @@ import typer
 from iris_cli.commands import options, provenance
 from iris_cli.commands.help import Command
 from iris_cli.config.train import TrainConfig
-from iris_cli.console import emit, log, plural
+from iris_cli.console import log, plural
+from iris_cli.dry_run import show
 from iris_cli.errors import EXIT_REQUEUE, UsageError
 from iris_cli.ranks import is_rank_0
 from iris_cli.signals import end_with_launcher, signals_by_name, stop_on_signal
@@ -34,17 +35,11 @@ class Processes:
     """Number of ranks, and their device."""
 
     nproc_per_node: Annotated[
-        int | None,
-        typer.Option(
-            "--nproc-per-node", min=1, rich_help_panel=PROCESSES, help="Processes on this machine (torchrun)."
-        ),
+        int | None, typer.Option(min=1, rich_help_panel=PROCESSES, help="Processes on this machine (torchrun).")
     ] = None
     torchrun: Annotated[
         str,
-        typer.Option(
-            rich_help_panel=PROCESSES,
-            help="More options of torchrun, quoted, e.g. '--nnodes=2 --rdzv-endpoint=node1:29500'.",
-        ),
+        typer.Option(rich_help_panel=PROCESSES, help="Options of torchrun: '--nnodes=2 --rdzv-endpoint=node1:29500'."),
     ] = ""
     device: Annotated[
         str, typer.Option("--device", metavar="[auto|cpu|cuda]", rich_help_panel=PROCESSES, help="Where to compute.")
@@ -76,10 +71,8 @@ def check_started(ranks: int, environment: Mapping[str, str]) -> None:
     """UsageError when there are fewer processes than asked for: then the variables were set by something else."""
     size = environment.get("WORLD_SIZE", "")
     if size.isdigit() and int(size) < ranks:
-        raise UsageError(
-            f"--nproc-per-node {ranks} starts no processes, since RANK and WORLD_SIZE = {size} are set already",
-            "unset RANK and WORLD_SIZE",
-        )
+        message = f"--nproc-per-node {ranks} starts no processes, since RANK and WORLD_SIZE = {size} are set already"
+        raise UsageError(message, "unset RANK and WORLD_SIZE")
 
 
 class TrainCommand(Command):
@@ -103,19 +96,12 @@ def train(
     *,
     out: Annotated[Path, typer.Option("--out", "-o", help="Run folder: configuration, metrics, checkpoints.")],
     settings: options.Settings[TrainConfig],
-    members: Annotated[
-        int, typer.Option(min=1, help="Number of networks to train, in folders member-01, member-02, ... of the run.")
-    ] = 1,
+    members: Annotated[int, typer.Option(min=1, help="Networks to train, in member-01, ... of the run.")] = 1,
     resume: Annotated[
-        str,
-        typer.Option(
-            "--resume", metavar="[auto|none|FILE]", help="Continue from the newest checkpoint (auto), or from FILE."
-        ),
+        str, typer.Option(metavar="[auto|none|FILE]", help="Continue from the newest checkpoint (auto), or FILE.")
     ] = "none",
     overwrite: options.Overwrite = False,
-    force: Annotated[
-        bool, typer.Option("--force", help="Resume although the configuration or the data differ.")
-    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Resume although configuration or data differ.")] = False,
     processes: Processes,
     dry_run: options.DryRun = False,
     output: options.LongOutput,
@@ -128,13 +114,10 @@ def train(
         iris train SHARDS --out RUN --members 4 --nproc-per-node 2
     """
     if members > 1 and resume not in ("auto", "none"):
-        raise UsageError(
-            f"{plural(members, 'member')} cannot all resume from {resume}",
-            "--resume alone takes the newest checkpoint of each member",
-        )
+        hint = "--resume alone takes the newest checkpoint of each member"
+        raise UsageError(f"{plural(members, 'member')} cannot all resume from {resume}", hint)
     config = settings.resolve(data=absolute(data))
     if dry_run:
-        from iris_cli.dry_run import show
         from iris_cli.training.dry_run import of_training
 
         show(of_training(config, out, members=members, ranks=processes.ranks), output.as_json)
@@ -142,18 +125,10 @@ def train(
     signals = () if "RANK" in os.environ else signals_by_name(config.stop_signals)  # the launcher passes them to ranks
     with stop_on_signal("start again with --resume", signals):
         processes.start()
-        trained = run(
-            config,
-            out,
-            members,
-            resume=resume,
-            overwrite=overwrite,
-            force=force,
-            device=processes.device,
-            quiet=output.quiet,
-        )
+        how = {"resume": resume, "overwrite": overwrite, "force": force, "quiet": output.quiet}
+        trained = run(config, out, members, device=processes.device, **how)
     if is_rank_0():
-        emit(trained.to_dict()) if output.as_json else print(trained)
+        output.result(trained.to_dict(), trained)
 
 
 def absolute(folders: list[Path] | None) -> list[str]:

@@ -58,9 +58,8 @@ def named(name: str) -> Any:
         return CONFIGS[name].cls()
     if name in PRESETS:
         return PRESETS[name]
-    raise UsageError(
-        f"there is no configuration or preset '{name}', and no such file", nearest(name, [*CONFIGS, *PRESETS])
-    )
+    known = [*CONFIGS, *PRESETS]
+    raise UsageError(f"there is no configuration or preset '{name}', and no such file", nearest(name, known))
 
 
 def read(path: Path, name: str | None = None) -> tuple[str, Any]:

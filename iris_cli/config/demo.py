@@ -10,9 +10,7 @@ from iris_cli.config.setting import check, setting, table
 from iris_cli.config.train import Noise, OptimizerConfig, ScheduleConfig, TrainConfig
 from iris_cli.errors import UsageError
 
-
-def _preobserve() -> PreobserveConfig:
-    return PreobserveConfig(observer="simple", validation_fraction=0.05, test_fraction=0.1)
+_PREOBSERVE = PreobserveConfig(observer="simple", validation_fraction=0.05, test_fraction=0.1)
 
 
 def _train() -> TrainConfig:
@@ -31,12 +29,10 @@ class DemoConfig:
     """A tenth of the mock galaxies is kept for the test."""
 
     preset: str = setting("tiny", "Name of the grid.")
-    galaxies: int = setting(
-        1600, "Number of mock galaxies; a tenth is kept for the test.", "--galaxies", "-n", least=10
-    )
+    galaxies: int = setting(1600, "Number of galaxies; a tenth is kept for the test.", "--galaxies", "-n", least=10)
     views: int = setting(1, "Number of directions from which each galaxy is observed.", least=1)
     foregrounds: int = setting(32, "Number of litter images.", least=1)
-    preobserve: PreobserveConfig = table(_preobserve, flags=())
+    preobserve: PreobserveConfig = table(lambda: _PREOBSERVE, flags=())
     train: TrainConfig = table(_train, flags=())
 
     def __post_init__(self) -> None:

@@ -8,14 +8,6 @@ from iris_cli.axes import Axis
 from iris_cli.config.setting import check, setting
 from iris_cli.errors import UsageError, nearest
 
-#: The pairs of fields that limit an axis.
-_LIMITS = (
-    ("r_min_pc", "r_max_pc"),
-    ("lon_min_deg", "lon_max_deg"),
-    ("lat_min_deg", "lat_max_deg"),
-    ("v_min_km_s", "v_max_km_s"),
-)
-
 
 @dataclass(frozen=True)
 class Grid:
@@ -39,13 +31,13 @@ class Grid:
 
     def __post_init__(self) -> None:
         check(self, "grid: ")
-        for low, high in _LIMITS:
+        for axis, unit in (("r", "pc"), ("lon", "deg"), ("lat", "deg"), ("v", "km_s")):
+            low, high = f"{axis}_min_{unit}", f"{axis}_max_{unit}"
             if not getattr(self, low) < getattr(self, high):
                 raise UsageError(f"grid: {low} = {getattr(self, low)} is not below {high} = {getattr(self, high)}")
         if not 0 <= self.r_crop_min < self.r_crop_max <= self.r_steps:
-            raise UsageError(
-                f"grid: the crop [{self.r_crop_min}, {self.r_crop_max}) does not fit into {self.r_steps} distance steps"
-            )
+            crop = f"[{self.r_crop_min}, {self.r_crop_max})"
+            raise UsageError(f"grid: the crop {crop} does not fit into {self.r_steps} distance steps")
         if self.lon_max_deg - self.lon_min_deg > 360.0:
             raise UsageError(f"grid: longitudes {self.lon_min_deg} … {self.lon_max_deg} cover more than 360 deg")
 

@@ -26,17 +26,10 @@ class IngestConfig:
     scale: Range = views_interval(1.0, 1.0, "Factor of lengths and velocities; densities stay.", "--scale", above=0)
     density: Range = views_interval(1.0, 1.0, "Factor of densities.", "--density", above=0)
     skew: Range = views_interval(1.0, 1.0, "Stretch in the plane, at constant area.", "--skew", above=0)
-    jitter_distance_pc: Range = views_interval(
-        0.0, 0.0, "Added to the distance of the centre, per view.", "--jitter-distance-pc"
-    )
-    jitter_longitude_deg: Range = views_interval(
-        0.0, 0.0, "Longitude of the centre, per view.", "--jitter-longitude-deg"
-    )
+    jitter_distance_pc: Range = views_interval(0.0, 0.0, "Added to the distance of the centre.", "--jitter-distance-pc")
+    jitter_longitude_deg: Range = views_interval(0.0, 0.0, "Longitude of the centre.", "--jitter-longitude-deg")
     spin: str = of_views(
-        "auto",
-        "Rotation of the gas seen from +z; auto measures it, align also turns the axis to z.",
-        "--spin",
-        choices=SPINS,
+        "auto", "Rotation seen from +z; auto measures it, align also turns the axis to z.", "--spin", choices=SPINS
     )
     centre: str = of_views(
         "auto", "Centre of the galaxy: auto, box, origin, mass, or x,y,z in the snapshot's unit of length.", "--centre"
@@ -45,23 +38,13 @@ class IngestConfig:
         "none", "Velocity that is subtracted from all cells: none, auto, or vx,vy,vz in km/s.", "--bulk-velocity"
     )
     columns: tuple[str, ...] = of_gas(
-        ("H2", "H+", "CO"),
-        "Species in the columns of ChemicalAbundances, in order.",
-        "--columns",
-        metavar="NAME,NAME...",
-        read=read_words,
+        ("H2", "H+", "CO"), "Species in ChemicalAbundances.", "--columns", metavar="NAME,NAME...", read=read_words
     )
-    h2_factor: float = of_gas(
-        1.0, "Factor of the snapshot's H2 column: 0.5 if it is 2 n(H2)/n_H.", "--h2-factor", above=0
-    )
-    x_H2: float | None = of_gas(None, "n(H2)/n_H of all gas.", "--x-h2", least=0, most=0.5, unset=FROM_FILE)
-    x_H_plus: float | None = of_gas(None, "n(H+)/n_H of all gas.", "--x-h-plus", least=0, most=1.2, unset=FROM_FILE)
-    x_CO: float | None = of_gas(
-        None, "n(CO)/n_H of all gas, e.g. 1.4e-4.", "--x-co", least=0, most=1e-2, unset=FROM_FILE
-    )
-    temperature_K: float | None = of_gas(
-        None, "Temperature of all gas.", "--temperature", above=0, most=1e9, unset=FROM_FILE
-    )
+    h2_factor: float = of_gas(1.0, "Factor of the H2 column: 0.5 if it is 2 n(H2)/n_H.", "--h2-factor", above=0)
+    x_H2: float | None = of_gas(None, "n(H2)/n_H.", "--x-h2", least=0, most=0.5, unset=FROM_FILE)
+    x_H_plus: float | None = of_gas(None, "n(H+)/n_H.", "--x-h-plus", least=0, most=1.2, unset=FROM_FILE)
+    x_CO: float | None = of_gas(None, "n(CO)/n_H, e.g. 1.4e-4.", "--x-co", least=0, most=1e-2, unset=FROM_FILE)
+    temperature_K: float | None = of_gas(None, "Gas temperature.", "--temperature", above=0, most=1e9, unset=FROM_FILE)
     dust_temperature_K: float | None = of_gas(
         None, "Temperature of all dust, e.g. 20.", "--dust-temperature", least=0, most=1e4, unset=FROM_FILE
     )

@@ -34,49 +34,37 @@ class MockConfig:
     ring_n_H_cm3: Range = not_negative(600.0, 1400.0, "Density of the gas on the orbit.")
     ring_width_pc: Range = positive(7.0, 12.0)
     ring_contrast: Range = not_negative(0.6, 1.0)
-    drift_km_s: Range = interval(
-        25.0,
-        50.0,
-        "Speed towards the centre of gas on the orbit and in the disc: near gas recedes, far gas approaches.",
-    )
+    drift_km_s: Range = interval(25.0, 50.0, "Speed of orbit and disc inwards: near gas recedes, far gas approaches.")
     clouds: tuple[int, int] = not_negative(
         4, 10, "Number of clouds on the orbit; the densest are like Sgr B2, the common ones like the Brick."
     )
     cloud_n_H_cm3: Range = positive(1e3, 6e3)
     cloud_radius_pc: Range = positive(6.0, 13.0)
     lane_n_H_cm3: Range = not_negative(
-        400.0,
-        900.0,
-        "Density of the inflow: two trailing lanes at the leading edges of the bar, outwards from the orbit's tips.",
+        400.0, 900.0, "Density of the inflow: two trailing lanes at the bar's leading edges, from the orbit's tips."
     )
     lane_winding: Range = interval(0.5, 1.1)
     lane_width_pc: Range = positive(9.0, 15.0)
     lane_length_pc: Range = positive(120.0, 220.0)
     lane_inflow_km_s: Range = interval(80.0, 140.0)
     lane_imbalance: Range = interval(
-        -0.3, 0.3, "The densities of the two lanes are 1 + this and 1 - this times their mean.", least=-1, most=1
+        -0.3, 0.3, "The lanes have 1 + this and 1 - this times their mean.", least=-1, most=1
     )
     disc_n_H_cm3: Range = not_negative(20.0, 60.0, "Density of the diffuse disc.")
     disc_radius_pc: Range = positive(90.0, 150.0)
     disc_height_pc: Range = positive(18.0, 30.0)
-    turbulence_km_s: Range = not_negative(
-        5.0, 15.0, "Turbulence: log-normal density, Gaussian velocity, power-law spectra."
-    )
+    turbulence_km_s: Range = not_negative(5.0, 15.0, "Turbulence: log-normal density, Gaussian velocity, power laws.")
     turbulence_contrast: Range = not_negative(0.4, 0.8)
     turbulence_cell_pc: float = setting(6.0, above=0)
-    velocity_slope: float = setting(
-        3.6666666666666665, "Slope of the three-dimensional power spectrum; 11/3 is Kolmogorov's."
-    )
+    velocity_slope: float = setting(3.6666666666666665, "Of the 3D power spectrum; 11/3 is Kolmogorov's.")
     density_slope: float = setting(3.0)
     largest_eddy_pc: float = setting(60.0, above=0)
 
     def __post_init__(self) -> None:
         _check(self)
-        if self.turbulence_cell_pc > min(LATTICE_BOX_PC) / 2.0:
-            raise UsageError(
-                f"mock: turbulence_cell_pc = {self.turbulence_cell_pc:g}; its lattice is "
-                f"{min(LATTICE_BOX_PC):g} pc high and needs two cells"
-            )
+        cell, height = self.turbulence_cell_pc, min(LATTICE_BOX_PC)
+        if cell > height / 2.0:
+            raise UsageError(f"mock: turbulence_cell_pc = {cell:g}; two cells must fit into {height:g} pc")
 
 
 @dataclass(frozen=True)
@@ -101,8 +89,6 @@ class ForegroundConfig:
 
 def _check(config: MockConfig | ForegroundConfig) -> None:
     check(config, "mock: ")
-    if config.largest_eddy_pc < 2.0 * config.turbulence_cell_pc:
-        raise UsageError(
-            f"mock: largest_eddy_pc = {config.largest_eddy_pc:g} is less than two cells of "
-            f"turbulence_cell_pc = {config.turbulence_cell_pc:g}"
-        )
+    eddy, cell = config.largest_eddy_pc, config.turbulence_cell_pc
+    if eddy < 2.0 * cell:
+        raise UsageError(f"mock: largest_eddy_pc = {eddy:g} is less than two cells of turbulence_cell_pc = {cell:g}")

@@ -24,21 +24,13 @@ class LineConfig:
     """A spectral line of a built-in molecule or of a LAMDA file."""
 
     molecule: str = of_lines(
-        "13co",
-        "12co, 13co, c18o, or the path of a LAMDA file; may be given several times.",
-        "--molecule",
-        metavar="<str>",
+        "13co", "12co, 13co, c18o, or a LAMDA file; may be given several times.", "--molecule", metavar="<str>"
     )
     transition: str = of_lines(
         "2-1", "Transition as `iris molecule` prints it, one for each molecule.", "--transition", metavar="<str>"
     )
     tracer_per_CO: float | None = of_lines(
-        None,
-        "n(molecule)/n(CO), one for each molecule.",
-        "--tracer-per-co",
-        metavar="<float>",
-        least=0,
-        unset="known for built-in molecules",
+        None, "n(molecule)/n(CO), for each molecule.", "--tracer-per-co", metavar="<float>", least=0, unset="built in"
     )
     dust_opacity_m2_kg: float = setting(1e-3, "Dust opacity at the line, per kg of gas.", least=0)
 
@@ -71,12 +63,7 @@ class SyntheticConfig:
     turbulence_km_s: float = setting(0.0, "Line width of a cell in addition to its thermal width.", least=0)
     in_cell_gradient: bool = setting(True, "Spread a line over the velocities between a cell and its neighbours.")
     temperature_ceiling_K: float = setting(5e4, "Gas hotter than this holds no tracer.", above=0)
-    beam_fwhm_arcsec: float = of_lines(
-        30.0,
-        "FWHM of the Gaussian beam over longitude and latitude; 0 for a perfect telescope.",
-        "--beam-arcsec",
-        least=0,
-    )
+    beam_fwhm_arcsec: float = of_lines(30.0, "FWHM of the beam; 0 for a perfect telescope.", "--beam-arcsec", least=0)
     brightness: str = setting("rayleigh-jeans", "Temperature scale.", choices=BRIGHTNESSES)
     backend: str = of_computing(
         "auto",
@@ -89,10 +76,7 @@ class SyntheticConfig:
     memory_GiB: float = of_computing(4.0, "Working memory of the torch and reference backends.", "--memory", above=0)
     threads: int = setting(0, "Number of threads; 0 takes as many as torch has.", least=0)
     device: str = of_computing(
-        "auto",
-        "Device of the torch backend, and where auto looks for a GPU; auto is a GPU if there is one.",
-        "--device",
-        choices=DEVICE_NAMES,
+        "auto", "Device of torch and auto backends; auto is a GPU if there is one.", "--device", choices=DEVICE_NAMES
     )
 
     def __post_init__(self) -> None:

@@ -20,39 +20,23 @@ class PreobserveConfig:
     """The observer, its input, and the data set made of its pairs. Defaults: the IRIS paper's."""
 
     observer: str = of_observing(
-        "synthetic",
-        "synthetic observes a spectral line, simple the columns of gas at each velocity.",
-        "--observer",
-        choices=OBSERVER_NAMES,
+        "synthetic", "synthetic observes a line, simple the gas at each velocity.", "--observer", choices=OBSERVER_NAMES
     )
-    latitude: str = of_observing(
-        "mean", "How the cube is reduced over latitude.", "--latitude", choices=LATITUDE_REDUCTIONS
-    )
+    latitude: str = of_observing("mean", "Reduction over latitude.", "--latitude", choices=LATITUDE_REDUCTIONS)
     smooth_velocity: bool = of_observing(
         True, "Smooth velocities over neighbouring cells before observing.", "--smooth-velocity/--no-smooth-velocity"
     )
-    litter: bool = of_observing(
-        False, "Write observations only (litter), to be added to other observations.", "--litter"
-    )
+    litter: bool = of_observing(False, "Write observations only, to be added to others.", "--litter")
     turn_over: bool = of_observing(False, "l -> -l and b -> -b, which reverses the sense of rotation.", "--turn-over")
     validation_fraction: float = of_shards(
-        0.2,
-        "Share of the sources for validation; all views of a galaxy fall into one split.",
-        "--validation-fraction",
-        least=0,
+        0.2, "Share of the sources for validation; views of a galaxy stay together.", "--validation-fraction", least=0
     )
-    test_fraction: float = of_shards(0.0, "Share of the sources kept for `iris test`.", "--test-fraction", least=0)
+    test_fraction: float = of_shards(0.0, "Share of the sources for `iris test`.", "--test-fraction", least=0)
     split_seed: int = of_shards(0, "Seed of the choice of sources for each split.", "--split-seed")
     samples_per_shard: int = of_shards(256, "Pairs in a tar file.", "--samples-per-shard", least=1)
-    encoding: str = of_shards(
-        "float32", "How arrays are stored; see docs/shard_format.md.", "--encoding", choices=ENCODINGS
-    )
+    encoding: str = of_shards("float32", "Of arrays; see docs/shard_format.md.", "--encoding", choices=ENCODINGS)
     views_per_source: int | None = of_shards(
-        None,
-        "Of data sets of the paper's code: number of successive tensors that show one galaxy.",
-        "--views-per-source",
-        least=1,
-        unset="as the data set states it",
+        None, "Successive tensors of a galaxy in paper-code data.", "--views-per-source", least=1, unset="from the data"
     )
     synthetic: SyntheticConfig = table(
         SyntheticConfig, 'The lines and the telescope of observer = "synthetic".', flags=("backend", "device")
@@ -61,11 +45,8 @@ class PreobserveConfig:
     def __post_init__(self) -> None:
         check(self, "preobserve: ")
         if not self.validation_fraction + self.test_fraction < 1:
-            raise UsageError(
-                f"preobserve: validation_fraction = {self.validation_fraction} and test_fraction = "
-                f"{self.test_fraction} leave no training data",
-                "their sum must be below 1",
-            )
+            kept = f"validation_fraction = {self.validation_fraction} and test_fraction = {self.test_fraction}"
+            raise UsageError(f"preobserve: {kept} leave no training data", "their sum must be below 1")
 
     @property
     def fractions(self) -> dict[str, float]:

@@ -32,9 +32,7 @@ class SlurmConfig:
 
     partition: str = of_job("", "Queue.", "--partition", "-p")
     account: str = of_job("", "Account that is charged.", "--account", "-A")
-    time: str | None = of_job(
-        None, "Time limit of one start, h:mm:ss; a job continues after it.", "--time", "-t", unset="24 h; test: 4 h"
-    )
+    time: str | None = of_job(None, "Time limit of one start, h:mm:ss.", "--time", "-t", unset="24 h; test: 4 h")
     cpus: int | None = of_job(None, "Cores of each node.", "--cpus", least=1, unset="4; training and test: 8")
     memory: str = of_job("", "Memory of each node, e.g. 32G.", "--mem")
     array: int = of_job(8, "Tasks that share the work of `iris slurm preobserve`.", "--array", least=1)
@@ -45,18 +43,13 @@ class SlurmConfig:
     name: str | None = of_job(None, "Name of the job.", "--name", unset="iris-COMMAND")
     log: str = of_job("", "Log file, appended to; its folder must exist.", "--log", unset="NAME-ID.log")
     lead_s: int = of_job(120, "Seconds before the time limit at which the job saves and stops.", "--lead", least=10)
-    sbatch: tuple[str, ...] = of_job(
-        (), "Further option of sbatch, e.g. --sbatch=--qos=long; may be given several times.", "--sbatch"
-    )
+    sbatch: tuple[str, ...] = of_job((), "Option of sbatch, e.g. --sbatch=--qos=long; may be repeated.", "--sbatch")
 
     def __post_init__(self) -> None:
         check(self, "slurm: ")
         if self.time is not None and seconds(self.time) <= self.lead_s:
-            raise UsageError(
-                f"slurm: time = '{self.time}' is not longer than the {self.lead_s} s that a job has to save",
-                "plain numbers are minutes; write h:mm:ss",
-            )
+            message = f"slurm: time = '{self.time}' is not longer than the {self.lead_s} s that a job has to save"
+            raise UsageError(message, "plain numbers are minutes; write h:mm:ss")
         if self.memory and not _MEMORY.fullmatch(self.memory):
-            raise UsageError(
-                f"slurm: memory = '{self.memory}' is not an amount of memory", "write a number with K, M, G or T: 32G"
-            )
+            hint = "write a number with K, M, G or T: 32G"
+            raise UsageError(f"slurm: memory = '{self.memory}' is not an amount of memory", hint)

@@ -59,20 +59,15 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
         return from_dict(hint, value, where)  # type: ignore[arg-type]
     if typing.get_origin(hint) is tuple:
         if not isinstance(value, list):
-            raise UsageError(
-                f"{where} must be a list, not {value!r}", _list_hint(hint, where) if isinstance(value, dict) else ""
-            )
+            a_table = isinstance(value, dict) and dataclasses.is_dataclass(typing.get_args(hint)[0])
+            hint_text = f"write [[{where.rpartition(' ')[2]}]]" if a_table else ""  # for a table [name]
+            raise UsageError(f"{where} must be a list, not {value!r}", hint_text)
         return tuple(_typed(typing.get_args(hint)[0], v, where) for v in value)
     if typing.get_origin(hint) is dict:
         if not isinstance(value, dict):
             raise UsageError(f"{where} must be a table, not {value!r}")
         return dict(value)
     return _number(hint, value, where)
-
-
-def _list_hint(hint: Any, where: str) -> str:
-    """The hint for a table `[name]` where a list of tables `[[name]]` is required."""
-    return f"write [[{where.rpartition(' ')[2]}]]" if dataclasses.is_dataclass(typing.get_args(hint)[0]) else ""
 
 
 def _number(hint: Any, value: Any, where: str) -> Any:
@@ -109,7 +104,3 @@ def merged(values: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
         if isinstance(value, dict) and isinstance(values.get(key), dict)
     }
     return {**values, **over, **inner}
-
-
-def load(cls: type[T], path: Path) -> T:
-    return from_dict(cls, read_toml(path), str(path))

@@ -30,10 +30,7 @@ class Noise:
     sigma_K: float = of_data(0.0, "Noise of the cube per voxel.", "--noise-sigma-k", least=0)
     mean_K: float = setting(0.0, "Mean of the noise.")
     fade: bool = of_data(
-        True,
-        "Scale the noise of each sample by a factor drawn from U(0, 1), so that the network meets all signal-to-noise "
-        "ratios.",
-        "--fade/--no-fade",
+        True, "Scale each sample's noise by a draw from U(0, 1), for all signal-to-noise ratios.", "--fade/--no-fade"
     )
     observed_per_K: float | None = of_data(
         None,
@@ -42,9 +39,7 @@ class Noise:
         above=0,
         unset=f"1 for a temperature, {MASS_PER_K_KM_S} Msun/pc^2 per K km/s for a v_density",
     )
-    beam_fwhm_arcsec: float = setting(
-        0.0, "FWHM of the beam that correlates the noise in longitude and latitude; 0: pixels are independent.", least=0
-    )
+    beam_fwhm_arcsec: float = setting(0.0, "FWHM of a beam that correlates noise; 0: pixels are independent.", least=0)
 
     def __post_init__(self) -> None:
         check(self, "noise: ")
@@ -75,9 +70,7 @@ class ScheduleConfig:
         "halvings", "Learning-rate schedule.", "--schedule", known=("halvings", "cosine", "constant")
     )
     warmup_epochs: float = setting(0.0, "Length of a linear warm-up.", least=0)
-    halve_after_epochs: tuple[float, ...] = setting(
-        (16.0, 17.0, 18.0), "Epochs after which halvings halves the learning rate."
-    )
+    halve_after_epochs: tuple[float, ...] = setting((16.0, 17.0, 18.0), "Epochs after which halvings halves the rate.")
 
     def __post_init__(self) -> None:
         check(self, "schedule: ")
@@ -97,73 +90,37 @@ class TrainConfig:
     """Everything that the numbers of a training depend on beside the data. Defaults: the IRIS paper's."""
 
     validation_data_fraction: float = of_data(
-        0.2,
-        "Share of the sources for validation, where the data set has no splits. (One with only a train split is not "
-        "divided.)",
-        "--validation-fraction",
-        least=0,
-        below=1,
+        0.2, "Share of sources for validation, where data have no splits.", "--validation-fraction", least=0, below=1
     )
     epochs: int = of_optimization(32, "Passes over the training set.", "--epochs", "-e", least=1)
     batch_size: int = of_optimization(8, "Samples in a batch, per process.", "--batch-size", "-b", least=1)
-    batches_per_update: int = of_optimization(
-        16, "Batches whose gradients make one optimizer step.", "--accumulate", "-a", least=1
-    )
-    network: str = of_network(
-        "paper", "Network: that of the paper, or columns (a U-Net).", "--network", known=("paper", "columns")
-    )
+    batches_per_update: int = of_optimization(16, "Batches of one optimizer step.", "--accumulate", "-a", least=1)
+    network: str = of_network("paper", "Network; columns is a U-Net.", "--network", known=("paper", "columns"))
     physical_loss: str = setting("ScaledDensityLoss", "Name of a PhysicalLoss.")
     density_normalization_kg_m3: float = setting(1e-19, "Density by which the loss divides residuals.", above=0)
     precision: str = of_network(
-        "fp32",
-        "Precision of the network in training; weights and metrics are float32.",
-        "--precision",
-        choices=("fp32", "bf16", "fp16"),
+        "fp32", "Precision in training; weights and metrics: float32.", "--precision", choices=("fp32", "bf16", "fp16")
     )
-    compile: bool = of_network(
-        False, "Compile the network first (torch.compile): minutes once, then faster steps.", "--compile"
-    )
-    gradient_clip: float = of_optimization(
-        0.0, "Gradients longer than this are shortened to it; 0: never.", "--grad-clip", least=0
-    )
+    compile: bool = of_network(False, "torch.compile the network: minutes once, then faster steps.", "--compile")
+    gradient_clip: float = of_optimization(0.0, "Gradients are cut to this length; 0: never.", "--grad-clip", least=0)
     ema_decay: float = of_optimization(
-        0.0,
-        "Decay of an exponential moving average of the weights, e.g. 0.999, which is validated, tested and used; "
-        "0: none.",
-        "--ema",
-        least=0,
-        below=1,
+        0.0, "Decay of the averaged weights (EMA) that are used, e.g. 0.999; 0: none.", "--ema", least=0, below=1
     )
     patience_epochs: int = of_optimization(
         0, "Stop after so many epochs without a better validation loss; 0: never.", "--patience", least=0
     )
     on_nan: str = of_optimization("stop", "At a step whose loss is not finite.", "--on-nan", choices=("stop", "skip"))
-    on_bad_sample: str = of_data(
-        "stop", "At a sample that cannot be read.", "--on-bad-sample", choices=("stop", "skip")
-    )
+    on_bad_sample: str = of_data("stop", "At an unreadable sample.", "--on-bad-sample", choices=("stop", "skip"))
     max_bad: int = of_data(100, "Stop when more than this number of samples are skipped.", "--max-bad", least=0)
-    seed: int = of_optimization(
-        0,
-        "Seed of the initial weights, the order of the samples, noise and litter.",
-        "--seed",
-        least=0,
-        most=(1 << 63) - 1,
-    )
-    split_seed: int = setting(
-        0,
-        "Seed of the choice of validation galaxies, where the data set has no splits of its own.",
-        least=0,
-        most=(1 << 63) - 1,
-    )
+    seed: int = of_optimization(0, "Seed of weights, order, noise and litter.", "--seed", least=0, most=(1 << 63) - 1)
+    split_seed: int = setting(0, "Seed of the choice of validation galaxies.", least=0, most=(1 << 63) - 1)
     checkpoint_every_steps: int = of_saving(
         0, "Optimizer steps between two checkpoints within an epoch; 0: at its end only.", "--checkpoint-every", least=0
     )
     checkpoint_every_minutes: float = of_saving(
         0.0, "Minutes between two checkpoints within an epoch; 0: at its end only.", "--checkpoint-minutes", least=0
     )
-    keep_checkpoints: int = of_saving(
-        3, "Number of the newest checkpoints that are kept beside the best.", "--keep", least=1
-    )
+    keep_checkpoints: int = of_saving(3, "Number of newest checkpoints kept beside the best.", "--keep", least=1)
     stop_signals: tuple[str, ...] = of_saving(
         ("HUP", "TERM", "USR1", "USR2"),
         f"Signals that save and stop a run with exit code 75, some of {', '.join(SIGNALS)}. Ctrl-C always does.",
@@ -172,35 +129,21 @@ class TrainConfig:
         metavar="NAME,NAME...",
         read=read_signals,
     )
-    log: str = of_saving(
-        "", "tensorboard writes event files beside metrics.jsonl.", "--log", choices=("", "tensorboard")
-    )
-    checksums: bool = of_data(
-        True, "Compare each shard with its checksum when it is first read.", "--checksums/--no-checksums"
-    )
+    log: str = of_saving("", "tensorboard: event files beside metrics.jsonl.", "--log", choices=("", "tensorboard"))
+    checksums: bool = of_data(True, "Check each shard when it is first read.", "--checksums/--no-checksums")
     read_threads: int = of_data(2, "Threads that read pairs.", "--read-threads", least=1)
     read_ahead_batches: int = of_data(2, "Batches that are read ahead.", "--read-ahead", least=1)
     optimizer: OptimizerConfig = table(OptimizerConfig)
     schedule: ScheduleConfig = table(ScheduleConfig)
     noise: Noise = table(Noise)
     data: tuple[str, ...] = setting((), "Folders of the command line; a program passes data as objects.")
-    litter: str = of_data(
-        "",
-        "Folder of litter: foregrounds that are added to the observations, drawn at random.",
-        "--litter",
-        metavar="FOLDER",
-        read=read_path,
-    )
+    litter: str = of_data("", "Folder of litter, added at random.", "--litter", metavar="FOLDER", read=read_path)
     observer: str = of_data(
-        "",
-        "Observe standard data sets during training: slow, but without shards.",
-        "--observer",
-        known=("synthetic", "simple"),
+        "", "Observe standard data sets during training: slow, no shards.", "--observer", known=("synthetic", "simple")
     )
 
     def __post_init__(self) -> None:
         check(self)
         if self.schedule.warmup_epochs > self.epochs:
-            raise UsageError(
-                f"schedule: warmup_epochs = {self.schedule.warmup_epochs}; it must be within the {self.epochs} epochs"
-            )
+            warmup = self.schedule.warmup_epochs
+            raise UsageError(f"schedule: warmup_epochs = {warmup}; it must be within the {self.epochs} epochs")

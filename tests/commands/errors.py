@@ -1,8 +1,13 @@
-"""The error that a command ends with."""
+"""The error that a command ends with, and the bytes that it leaves."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+#: The fixture `iris`: it runs a command, and returns its code and what it printed.
+Iris = Callable[..., Any]
 
 
 def error_of(ran: Any, code: int, prints: bool = False) -> str:
@@ -13,3 +18,14 @@ def error_of(ran: Any, code: int, prints: bool = False) -> str:
     rest = lines[first[0] + 1 :]
     assert all(line.startswith("hint: ") for line in rest) and len(rest) <= 1, ran
     return " ".join(lines[first[0] :])
+
+
+def one_error(ran: Any, code: int, *parts: str) -> None:
+    error = error_of(ran, code, prints=True)
+    assert all(part in error for part in parts), error
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    """Of the data, without commands.jsonl, which differs between command lines."""
+    files = (p for p in sorted(folder.rglob("*")) if p.is_file() and p.name != "commands.jsonl")
+    return {str(p.relative_to(folder)): p.read_bytes() for p in files}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from typer.main import get_command
 
 from iris_cli.app import app
+from tests.commands.errors import Iris
 
 ROOT = Path(__file__).resolve().parents[2]
 WITH_SHORT_OUT = ("--out", "-o", "--figure", "--report")
@@ -72,7 +73,7 @@ def outputs(words: list[str]) -> set[str]:
 class Reader:
     """Runs the commands of a page in an empty folder. Inputs that no earlier line made are linked from `workshop`."""
 
-    iris: Callable[..., object]
+    iris: Iris
     workshop: Path
     folder: Path
 
@@ -81,9 +82,9 @@ class Reader:
         words = shlex.split(command)[1:]
         self._link_inputs(words)
         ran = self.iris(*words, *SMALL.get(words[0], ()))
-        assert ran.code == 0 and "Traceback" not in ran.err, f"{line}\n{ran.err[-1500:]}"  # type: ignore[attr-defined]
+        assert ran.code == 0 and "Traceback" not in ran.err, f"{line}\n{ran.err[-1500:]}"
         if kept:
-            (self.folder / kept).write_text(ran.out)  # type: ignore[attr-defined]
+            (self.folder / kept).write_text(ran.out)
         for name in outputs(words) if "--dry-run" not in words and words[0] != "slurm" else ():
             assert (self.folder / name).exists(), f"{line}\nleft no {name}"
 

@@ -7,13 +7,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pytest import MonkeyPatch
 
 import iris_cli
 from iris_cli.commands.help import COMMON
+from tests.commands.errors import Iris
 from tests.commands.pages import COMMANDS
 
 #: Each costs more time than everything else that a help page needs.
@@ -55,9 +56,7 @@ def test_help_imports_less_than_twice_what_typer_imports() -> None:
         ("iris slurm train --part", "--partition"),
     ],
 )
-def test_a_shell_can_complete_commands_and_options(
-    iris: Callable, monkeypatch: pytest.MonkeyPatch, typed: str, offered: str
-) -> None:
+def test_a_shell_completes_words(iris: Iris, monkeypatch: MonkeyPatch, typed: str, offered: str) -> None:
     monkeypatch.setenv("_IRIS_COMPLETE", "complete_bash")
     monkeypatch.setenv("COMP_WORDS", typed)
     monkeypatch.setenv("COMP_CWORD", str(len(typed.split()) - 1))
@@ -65,33 +64,23 @@ def test_a_shell_can_complete_commands_and_options(
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_help_has_a_usage_line_groups_of_options_and_examples(iris: Callable, name: str) -> None:
+def test_help_has_a_usage_line_groups_of_options_and_examples(iris: Iris, name: str) -> None:
     out = iris(*name.split(), "--help").out
     assert f"iris {name} [OPTIONS]" in out and f"\n{COMMON}:\n" in out
     examples = out.partition("\nExamples:\n")[2].splitlines()
     assert 1 <= len(examples) <= 3 and all(line.startswith("  iris ") and len(line) <= 80 for line in examples)
 
 
-def test_help_of_the_program_lists_all_commands(iris: Callable) -> None:
+def test_the_program_lists_all_commands_and_prints_its_version(iris: Iris) -> None:
     out = iris("--help").out
     assert all(f"\n  {name.split()[0]} " in out for name in COMMANDS)
-
-
-def test_the_version_is_printed(iris: Callable) -> None:
     assert iris("--version").out.strip() == f"iris {iris_cli.__version__}"
 
 
-def test_an_unknown_command_or_option_is_a_usage_error(iris: Callable) -> None:
-    assert iris("observ").code == 2
-    assert iris("mock", "--galaxi", 3).code == 2
-
-
-def test_an_error_is_a_line_and_a_hint(iris: Callable) -> None:
-    ran = iris("config", "show", "tine")
-    assert ran.err.splitlines() == [
-        "error: there is no configuration or preset 'tine', and no such file",
-        "hint: did you mean 'tiny'?",
-    ]
+def test_unknown_words_are_usage_errors(iris: Iris) -> None:
+    assert iris("observ").code == iris("mock", "--galaxi", 3).code == iris("config", "show", "nowhere.toml").code == 2
+    ran, message = iris("config", "show", "tine"), "there is no configuration or preset 'tine', and no such file"
+    assert ran.code == 2 and ran.err == f"error: {message}\nhint: did you mean 'tiny'?\n"
 
 
 def shell(line: str) -> subprocess.CompletedProcess[str]:
@@ -118,11 +107,8 @@ def test_a_result_that_cannot_be_written_is_a_failure(command: str, into: str, w
 def test_the_number_of_a_closed_stream_is_not_given_to_the_next_file(tmp_path: Path) -> None:
     ran = shell(f"$IRIS mock {tmp_path / 'standard'} -n 1 -q >&- 2>&-")
     assert ran.returncode == 1 and (ran.stdout, ran.stderr) == ("", "")
-    assert sorted(path.name for path in (tmp_path / "standard").iterdir()) == [
-        "commands.jsonl",
-        "standard.json",
-        "tensor_000000.npy",
-    ]
+    names = sorted(path.name for path in (tmp_path / "standard").iterdir())
+    assert names == ["commands.jsonl", "standard.json", "tensor_000000.npy"]
     json.loads((tmp_path / "standard" / "standard.json").read_text())
     ran = shell(f"$IRIS shards info {tmp_path} 2>&-")
     assert ran.returncode == 1 and ran.stdout == "", "messages for stderr do not go to stdout instead"

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pytest import MonkeyPatch
 
 from iris_cli.config.cube import CubeConfig
 from iris_cli.config.grid import GRID_PRESETS
 from iris_cli.errors import IrisError, UsageError
 from iris_cli.telescope.regrid import plan_regrid, write_lv_image
+from tests.commands.errors import Iris
 from tests.telescope import sky
 from tests.training.makers import write_pairs
 
@@ -22,9 +23,7 @@ def cube(tmp_path: Path) -> Path:
     return sky.cube(tmp_path / "cube.fits")
 
 
-def test_an_image_comes_on_the_grid_of_a_preset_of_shards_or_of_a_file(
-    iris: Callable, cube: Path, tmp_path: Path
-) -> None:
+def test_an_image_comes_on_the_grid_of_a_preset_shards_or_a_file(iris: Iris, cube: Path, tmp_path: Path) -> None:
     ran = iris("cube", cube, "-o", tmp_path / "lv.npz", "--preset", "tiny", "--min-coverage", 0.01)
     assert ran.code == 0 and "of the image filled" in ran.out, ran.err
     assert "fill" in ran.err and "dark" in ran.err
@@ -70,7 +69,7 @@ def test_from_python_an_image_is_written_once_unless_it_may_be_replaced(cube: Pa
     ],
 )
 def test_what_cannot_be_regridded_is_one_line_and_leaves_nothing(
-    iris: Callable, cube: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple, code: int, says: str
+    iris: Iris, cube: Path, tmp_path: Path, monkeypatch: MonkeyPatch, words: tuple, code: int, says: str
 ) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
@@ -79,9 +78,7 @@ def test_what_cannot_be_regridded_is_one_line_and_leaves_nothing(
     assert not list((tmp_path / "here").iterdir())
 
 
-def test_a_mock_galaxy_as_a_telescopes_cube_is_the_image_that_networks_are_trained_on(
-    iris: Callable, tmp_path: Path
-) -> None:
+def test_the_cube_of_a_mock_galaxy_is_the_image_that_networks_are_trained_on(iris: Iris, tmp_path: Path) -> None:
     """The whole way round: matter -> FITS cube -> l-v image, and matter -> pair."""
     assert iris("mock", tmp_path / "galaxy", "-n", 1, "-q").code == 0
     assert iris("observe", tmp_path / "galaxy", 0, "--out", tmp_path / "cube.fits", "-q").code == 0
@@ -98,7 +95,7 @@ def test_a_mock_galaxy_as_a_telescopes_cube_is_the_image_that_networks_are_train
 
 
 @pytest.mark.parametrize("name", ["cmz_hnco_recon_lbv.fits.gz", "grs_13co10_galactic.fits"])
-def test_real_cubes_keep_their_flux(iris: Callable, shared_data: Path, tmp_path: Path, name: str) -> None:
+def test_real_cubes_keep_their_flux(iris: Iris, shared_data: Path, tmp_path: Path, name: str) -> None:
     from astropy.io import fits
 
     from iris_cli.config.grid import Grid
@@ -110,7 +107,5 @@ def test_real_cubes_keep_their_flux(iris: Callable, shared_data: Path, tmp_path:
     flux = data.sum() * abs(h["CDELT1"] * h["CDELT2"] * h["CDELT3"]) / 1e3
     lon = 0.0 if "cmz" in name else 55.425
     grid = Grid(lat_min_deg=-0.6, lat_max_deg=0.6, lon_min_deg=-2, lon_max_deg=2, v_min_km_s=-220, v_max_km_s=220)
-    from iris_cli.config.cube import CubeConfig
-
     made = regrid([path], grid.scaled(2, 80, 24, 88), config=CubeConfig(centre_lon_deg=lon, min_coverage=0))
     assert sky.flux(made.image, made.grid) == pytest.approx(flux, rel=5e-3)

@@ -5,14 +5,12 @@ from __future__ import annotations
 import io
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pytest import MonkeyPatch
 
-from tests.commands.errors import error_of
-
-Iris = Callable
+from tests.commands.errors import Iris, error_of
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +38,7 @@ def test_mock_prints_what_it_then_writes(iris: Iris, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [("--litter",), ("--encoding", "float16-scaled")])
-def test_preobserve_prints_what_it_then_reads_and_writes(
-    iris: Iris, standard: Path, tmp_path: Path, options: tuple[str, ...]
-) -> None:
+def test_preobserve_prints_what_it_does(iris: Iris, standard: Path, tmp_path: Path, options: tuple[str, ...]) -> None:
     command = ("preobserve", standard, tmp_path / "shards", "--observer", "simple", "--samples-per-shard", 2, *options)
     planned = json.loads(iris(*command, "--dry-run", "--json").out)
     assert not (tmp_path / "shards").exists()
@@ -67,9 +63,7 @@ def test_ingest_reads_headers_and_prints_what_it_then_writes(iris: Iris, tmp_pat
     assert "need --resume or --overwrite" in iris(*words, "--dry-run").out
 
 
-def test_a_plan_is_printed_for_people_and_as_json(
-    iris: Iris, tiny_shards: Path, trained_run: Path, tmp_path: Path
-) -> None:
+def test_a_plan_is_printed_and_is_json(iris: Iris, tiny_shards: Path, trained_run: Path, tmp_path: Path) -> None:
     for words in (("train", tiny_shards, "-o", tmp_path / "run"), ("test", trained_run, tiny_shards)):
         ran = iris(*words, "--dry-run")
         assert ran.code == 0 and "would compute" in ran.out and "would need" in ran.out, (words, ran.err)
@@ -84,16 +78,15 @@ def test_what_does_not_fit_is_a_warning(iris: Iris, tmp_path: Path) -> None:
 
 
 def test_a_dry_run_has_the_errors_of_the_run(iris: Iris, tmp_path: Path) -> None:
-    assert "is not a folder" in error_of(iris("preobserve", tmp_path / "nothing", tmp_path / "out", "--dry-run"), 1)
+    for more in ((), ("--dry-run",)):
+        assert "is not a folder" in error_of(iris("preobserve", tmp_path / "nothing", tmp_path / "out", *more), 1)
     assert "'min'" in error_of(iris("preobserve", tmp_path, tmp_path / "out", "--latitude", "min", "--dry-run"), 2)
 
 
 # --- lists of inputs, verbose messages --------------------------------------------------------------------------------
 
 
-def test_inputs_come_from_a_list_in_a_file_or_on_standard_input(
-    iris: Iris, standard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_inputs_come_from_a_list(iris: Iris, standard: Path, tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
     iris("mock", tmp_path / "more", "-n", 2, "--seed", 1, "-q")
     (tmp_path / "list.txt").write_text(f"# two data sets\n{standard}\n\n{tmp_path / 'more'}\n")
     ran = iris("preobserve", f"@{tmp_path / 'list.txt'}", tmp_path / "a", "--observer", "simple", "--json")
@@ -114,9 +107,7 @@ def test_one_damaged_folder_among_several_is_exit_code_3(iris: Iris, tiny_shards
     assert ran.code == 3 and f"{tiny_shards}: sound" in ran.out and "NOT SOUND" in ran.out
 
 
-def test_verbose_prints_details_and_tracebacks_and_the_log_interval_is_an_option(
-    iris: Iris, standard: Path, tmp_path: Path
-) -> None:
+def test_verbose_prints_details_and_tracebacks(iris: Iris, standard: Path, tmp_path: Path) -> None:
     command = ("preobserve", standard, tmp_path / "v", "--observer", "simple")
     ran = iris(*command, "-v", "--log-every", 0.1)
     assert "part 1 of 1: 6 pairs" in ran.err and ran.err.count("observing") >= 1

@@ -7,37 +7,23 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+from pytest import MonkeyPatch
 
 from iris_cli.axes import RHO, T_DUST, V_LOS
 from iris_cli.standard.dataset import StandardDataset, sense_of_rotation
 from shards.index import Index
-from tests.commands.errors import error_of
+from tests.commands.errors import Iris, bytes_of, one_error
 from tests.snapshots.snapshots import Style, galaxy, write, write_split
 
-Iris = Callable[..., "object"]
 TINY = ("--preset", "tiny", "--views", 2)
-PERTURBED = (
-    "--scale",
-    "0.5:1.0",
-    "--density",
-    "0.5:2",
-    "--skew",
-    "0.8:1.25",
-    "--jitter-distance-pc",
-    "-20:20",
-    "--jitter-longitude-deg",
-    "-0.1:0.1",
-    "--first-view-deg",
-    "0:360",
-    "--seed",
-    5,
-)
+PERTURBATIONS = "--scale 0.5:1.0 --density 0.5:2 --skew 0.8:1.25 --first-view-deg 0:360"
+JITTERS = "--jitter-distance-pc -20:20 --jitter-longitude-deg -0.1:0.1"
+PERTURBED = (*PERTURBATIONS.split(), *JITTERS.split(), "--seed", 5)
 
 
 @pytest.fixture(scope="module")
@@ -51,21 +37,7 @@ def second(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_split(tmp_path_factory.mktemp("two"), galaxy(seed=1), [700, 1900])[0]
 
 
-def bytes_of(folder: Path) -> dict[str, bytes]:
-    """Of the data, without commands.jsonl, which differs between command lines."""
-    files = (p for p in sorted(folder.rglob("*")) if p.is_file() and p.name != "commands.jsonl")
-    return {str(p.relative_to(folder)): p.read_bytes() for p in files}
-
-
-def one_error(ran: object, code: int, *parts: str) -> None:
-    error = error_of(ran, code, prints=True)
-    for part in parts:
-        assert part in error, error
-
-
-def test_snapshots_become_a_data_set_that_preobserve_reads(
-    iris: Iris, snapshot: Path, second: Path, tmp_path: Path
-) -> None:
+def test_snapshots_become_a_set_that_preobserve_reads(iris: Iris, snapshot: Path, second: Path, tmp_path: Path) -> None:
     ran = iris("ingest", snapshot, second, tmp_path / "standard", *TINY, "--json")
     assert ran.code == 0, ran.err
     result = json.loads(ran.out)
@@ -75,9 +47,8 @@ def test_snapshots_become_a_data_set_that_preobserve_reads(
     assert [entry.view_deg for entry in dataset.entries] == [0.0, 180.0, 0.0, 180.0]
     for number in range(4):
         assert sense_of_rotation(dataset[number], dataset.grid) > 0.5
-    ran = iris(
-        "preobserve", "--observer", "simple", tmp_path / "standard", tmp_path / "pairs", "--validation-fraction", 0.5
-    )
+    halves = ("--observer", "simple", "--validation-fraction", 0.5)
+    ran = iris("preobserve", tmp_path / "standard", tmp_path / "pairs", *halves)
     assert ran.code == 0 and "anticlockwise" not in ran.err
     index = Index.open(tmp_path / "pairs")
     assert index.splits == {"train": 2, "validation": 2}
@@ -96,22 +67,16 @@ def test_the_index_records_what_was_done(iris: Iris, snapshot: Path, tmp_path: P
     assert index["tensors"][0]["view_deg"] != 0.0
 
 
-def test_the_same_seed_gives_the_same_bytes_however_it_is_shared_out(
-    iris: Iris, snapshot: Path, second: Path, tmp_path: Path
-) -> None:
-    words = (*TINY, *PERTURBED)
+def test_the_same_seed_gives_the_same_bytes(iris: Iris, snapshot: Path, second: Path, tmp_path: Path) -> None:
+    words, workers = (*TINY, *PERTURBED), ("-w", 2, "--memory", 0.2, "--threads", 2)
     assert iris("ingest", snapshot, second, tmp_path / "one", *words).code == 0
-    assert (
-        iris("ingest", snapshot, second, tmp_path / "two", *words, "-w", 2, "--memory", 0.2, "--threads", 2).code == 0
-    )
+    assert iris("ingest", snapshot, second, tmp_path / "two", *words, *workers).code == 0
     assert bytes_of(tmp_path / "one") == bytes_of(tmp_path / "two")
     assert iris("ingest", snapshot, tmp_path / "other", *TINY, *PERTURBED[:-1], 6).code == 0
     assert bytes_of(tmp_path / "other")["tensor_000000.npy"] != bytes_of(tmp_path / "one")["tensor_000000.npy"]
 
 
-def test_the_draw_of_a_galaxy_does_not_depend_on_the_others(
-    iris: Iris, snapshot: Path, second: Path, tmp_path: Path
-) -> None:
+def test_a_draw_does_not_depend_on_other_galaxies(iris: Iris, snapshot: Path, second: Path, tmp_path: Path) -> None:
     iris("ingest", snapshot, second, tmp_path / "both", *TINY, *PERTURBED)
     iris("ingest", second, tmp_path / "alone", *TINY, *PERTURBED)
     assert np.array_equal(np.load(tmp_path / "both/tensor_000002.npy"), np.load(tmp_path / "alone/tensor_000000.npy"))
@@ -119,7 +84,7 @@ def test_the_draw_of_a_galaxy_does_not_depend_on_the_others(
 
 @pytest.mark.parametrize("names", [("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS")])
 def test_ranks_share_the_job_and_the_last_writes_the_index(
-    names: tuple, iris: Iris, snapshot: Path, second: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    names: tuple, iris: Iris, snapshot: Path, second: Path, tmp_path: Path, monkeypatch: MonkeyPatch
 ) -> None:
     assert iris("ingest", snapshot, second, tmp_path / "one", *TINY).code == 0
     for rank in (2, 0, 1):
@@ -133,21 +98,10 @@ def test_ranks_share_the_job_and_the_last_writes_the_index(
 @pytest.mark.slow
 def test_two_ranks_at_once_make_the_set_of_one(snapshot: Path, second: Path, tmp_path: Path, iris: Iris) -> None:
     assert iris("ingest", snapshot, second, tmp_path / "one", *TINY).code == 0
-    command = [
-        sys.executable,
-        "-m",
-        "iris_cli",
-        "ingest",
-        str(snapshot),
-        str(second),
-        str(tmp_path / "both"),
-        *map(str, TINY),
-        "-q",
-    ]
-    ranks = [
-        subprocess.Popen(command, env={**os.environ, "RANK": str(rank), "WORLD_SIZE": "2"}, stdout=subprocess.DEVNULL)
-        for rank in range(2)
-    ]
+    words = map(str, ("ingest", snapshot, second, tmp_path / "both", *TINY, "-q"))
+    command = [sys.executable, "-m", "iris_cli", *words]
+    environments = [{**os.environ, "RANK": rank, "WORLD_SIZE": "2"} for rank in "01"]
+    ranks = [subprocess.Popen(command, env=each, stdout=subprocess.DEVNULL) for each in environments]
     assert [rank.wait() for rank in ranks] == [0, 0]
     assert bytes_of(tmp_path / "one") == bytes_of(tmp_path / "both")
 
@@ -211,13 +165,10 @@ def test_a_missing_field_is_one_line_and_leaves_nothing(iris: Iris, tmp_path: Pa
     assert not (tmp_path / "out").exists()
     assert iris("ingest", path, tmp_path / "out", *TINY, "--dust-temperature", 21).code == 0
     assert StandardDataset.open(tmp_path / "out")[0][T_DUST] == pytest.approx(21.0)
-
-
-def test_gas_at_rest_needs_no_rotation(iris: Iris, tmp_path: Path) -> None:
-    path = write(tmp_path / "snap.hdf5", galaxy(), Style(leave_out=("Velocities",)))
-    one_error(iris("ingest", path, tmp_path / "out", *TINY), 1, "no PartType0/Velocities", "--zero-velocity")
-    assert iris("ingest", path, tmp_path / "out", *TINY, "--zero-velocity").code == 0
-    assert not StandardDataset.open(tmp_path / "out")[0][V_LOS].any()
+    path = write(tmp_path / "rest.hdf5", galaxy(), Style(leave_out=("Velocities",)))
+    one_error(iris("ingest", path, tmp_path / "rest", *TINY), 1, "no PartType0/Velocities", "--zero-velocity")
+    assert iris("ingest", path, tmp_path / "rest", *TINY, "--zero-velocity").code == 0
+    assert not StandardDataset.open(tmp_path / "rest")[0][V_LOS].any()
 
 
 def test_a_bad_snapshot_fails_alone_and_can_be_repeated_when_fixed(iris: Iris, snapshot: Path, tmp_path: Path) -> None:
@@ -298,16 +249,14 @@ def test_cells_farther_apart_than_the_view_is_wide_are_all_considered(iris: Iris
         (("--unit-length-cm", 3e21), 1, "no gas within"),
     ],
 )
-def test_what_cannot_be_done_is_one_error(
+def test_invalid_words_are_refused(
     words: tuple, code: int, said: str, iris: Iris, snapshot: Path, tmp_path: Path
 ) -> None:
     one_error(iris("ingest", snapshot, tmp_path / "out", "--preset", "tiny", "--views", 1, *words), code, said)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_full_disk_leaves_nothing_half_written(
-    iris: Iris, snapshot: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_can_be_resumed_from(iris: Iris, snapshot: Path, tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -325,9 +274,7 @@ def test_a_full_disk_leaves_nothing_half_written(
     assert not (tmp_path / "out/standard.json").exists()  # it would promise a tensor that is not there
 
 
-def test_more_than_the_disk_holds_is_refused_before_work(
-    iris: Iris, snapshot: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_too_small_a_disk_is_refused(iris: Iris, snapshot: Path, tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 1000})())
     one_error(iris("ingest", snapshot, tmp_path / "out", *TINY), 1, "2 tensors need")
     assert not (tmp_path / "out").exists()

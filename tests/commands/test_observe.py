@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from astropy.io import fits
+from pytest import MonkeyPatch
+
+from tests.commands.errors import Iris
 
 
 @pytest.fixture
-def galaxies(iris: Callable, tmp_path: Path) -> Path:
+def galaxies(iris: Iris, tmp_path: Path) -> Path:
     assert iris("mock", tmp_path / "galaxies", "-n", 1, "-q").code == 0
     return tmp_path / "galaxies"
 
 
-def test_molecule_prints_levels_lines_and_source(iris: Callable) -> None:
+def test_molecule_prints_levels_lines_and_source(iris: Iris) -> None:
     printed = json.loads(iris("molecule", "13co", "--json").out)
     assert len(printed["levels"]) == 41 and printed["lines"][1]["frequency_GHz"] == pytest.approx(220.3986841)
     page = iris("molecule", "13co", "--rows", 3)
     assert page.code == 0 and "Yang et al. 2010" in page.out and "38" not in page.out.splitlines()[0]
 
 
-def test_a_molecule_without_collisions_with_hydrogen_atoms_has_a_note(iris: Callable, shared_data: Path) -> None:
+def test_a_molecule_without_collisions_with_hydrogen_atoms_has_a_note(iris: Iris, shared_data: Path) -> None:
     assert "no collision rates with atomic hydrogen" in iris("molecule", "13co").out
     assert json.loads(iris("molecule", "13co", "--json").out)["collides_with_H"] is False
     if (path := shared_data / "13co_lamda.dat").exists():
@@ -34,9 +36,7 @@ def test_a_molecule_without_collisions_with_hydrogen_atoms_has_a_note(iris: Call
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 @pytest.mark.parametrize("command", ["observe", "preobserve"])
-def test_a_missing_gpu_is_an_error_and_leaves_nothing(
-    command: str, iris: Callable, galaxies: Path, tmp_path: Path
-) -> None:
+def test_a_missing_gpu_is_an_error(command: str, iris: Iris, galaxies: Path, tmp_path: Path) -> None:
     out = tmp_path / ("cube.fits" if command == "observe" else "pairs")
     words = ["observe", galaxies, 0, "--out", out] if command == "observe" else ["preobserve", galaxies, out]
     for backend, message in (("torch", "no GPU"), ("compiled", "runs on no GPU")):
@@ -45,29 +45,15 @@ def test_a_missing_gpu_is_an_error_and_leaves_nothing(
         assert not out.exists()
 
 
-def test_an_unknown_molecule_is_one_line_and_code_2(iris: Callable) -> None:
+def test_an_unknown_molecule_is_one_line_and_code_2(iris: Iris) -> None:
     ran = iris("molecule", "14co")
     assert (ran.code == 2 and "12co, 13co, c18o" in ran.err) or "did you mean" in ran.err
     assert "Traceback" not in ran.err
 
 
-def test_observe_writes_a_cube_and_its_moments_for_each_line(iris: Callable, galaxies: Path, tmp_path: Path) -> None:
-    words = [
-        "observe",
-        galaxies,
-        0,
-        "--out",
-        tmp_path / "cube.fits",
-        "--molecule",
-        "13co",
-        "--molecule",
-        "c18o",
-        "--transition",
-        "2-1",
-        "--transition",
-        "1-0",
-        "--moments",
-    ]
+def test_observe_writes_a_cube_and_its_moments_for_each_line(iris: Iris, galaxies: Path, tmp_path: Path) -> None:
+    lines = ("--molecule", "13co", "--molecule", "c18o", "--transition", "2-1", "--transition", "1-0")
+    words = ["observe", galaxies, 0, "--out", tmp_path / "cube.fits", *lines, "--moments"]
     ran = iris(*words)
     assert ran.code == 0, ran.err
     assert len(ran.out.split()) == 8
@@ -90,7 +76,7 @@ def test_observe_writes_a_cube_and_its_moments_for_each_line(iris: Callable, gal
     ],
 )
 def test_what_cannot_be_observed_is_an_error_and_leaves_nothing(
-    iris: Callable, galaxies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple, code: int, says: str
+    iris: Iris, galaxies: Path, tmp_path: Path, monkeypatch: MonkeyPatch, words: tuple, code: int, says: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     ran = iris("observe", galaxies, *words)
@@ -98,14 +84,14 @@ def test_what_cannot_be_observed_is_an_error_and_leaves_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["galaxies"]
 
 
-def test_existing_moments_are_kept_without_overwrite(iris: Callable, galaxies: Path, tmp_path: Path) -> None:
+def test_existing_moments_are_kept_without_overwrite(iris: Iris, galaxies: Path, tmp_path: Path) -> None:
     (tmp_path / "cube.mom1.fits").write_text("mine")
     ran = iris("observe", galaxies, 0, "--out", tmp_path / "cube.fits", "--moments")
     assert ran.code == 2 and "cube.mom1.fits exists already" in ran.err
     assert (tmp_path / "cube.mom1.fits").read_text() == "mine" and not (tmp_path / "cube.fits").exists()
 
 
-def test_a_folder_is_refused_as_an_output_file(iris: Callable, galaxies: Path, tmp_path: Path) -> None:
+def test_a_folder_is_refused_as_an_output_file(iris: Iris, galaxies: Path, tmp_path: Path) -> None:
     for name in ("cube.fits", "lv.npz", "lv.png"):
         (tmp_path / name).mkdir()
     for words in (
@@ -118,9 +104,7 @@ def test_a_folder_is_refused_as_an_output_file(iris: Callable, galaxies: Path, t
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk that is always full")
-def test_a_full_disk_is_an_error_of_one_line(
-    iris: Callable, galaxies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_is_one_error(iris: Iris, galaxies: Path, tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
     """numpy, which astropy calls, raises an OSError without a number."""
 
     def full(*_: object, **__: object) -> None:
@@ -133,7 +117,7 @@ def test_a_full_disk_is_an_error_of_one_line(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["galaxies"]
 
 
-def test_a_cube_in_planck_temperatures_is_refused_by_iris_cube(iris: Callable, galaxies: Path, tmp_path: Path) -> None:
+def test_a_cube_in_planck_temperatures_is_refused_by_iris_cube(iris: Iris, galaxies: Path, tmp_path: Path) -> None:
     """BUNIT is K in both cases; a network that was trained on Rayleigh-Jeans temperatures must not be given it."""
     out = tmp_path / "cube.fits"
     assert iris("observe", galaxies, 0, "--out", out, "--unit", "K (Planck)").code == 0

@@ -18,9 +18,9 @@ from iris_cli.commands.options import Flag, Only, Settings, flags_of
 from iris_cli.config import figure
 from iris_cli.config.catalogue import CONFIGS
 from iris_cli.config.ingest import IngestConfig
-from iris_cli.config.slurm import SlurmConfig
 from iris_cli.config.train import TrainConfig
 from iris_cli.errors import UsageError
+from tests.commands.errors import Iris
 from tests.commands.pages import COMMANDS
 
 
@@ -63,9 +63,7 @@ def flags(cls: type, *only: str) -> dict[str, Flag]:
     return {flag.key: flag for flag in flags_of(cls(), Only(*only))}
 
 
-def test_flags_and_a_file_make_a_configuration_in_which_flags_win(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_flags_win_over_a_file_in_a_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def train(*, settings: options.Settings[TrainConfig]) -> None:
         config = settings.resolve(data=["a"])
         print(config.epochs, config.noise.sigma_K, config.noise.fade, config.stop_signals, config.data, config.seed)
@@ -98,7 +96,7 @@ def test_every_key_with_a_flag_has_a_help_and_no_flag_is_used_twice(name: str) -
 
 
 @pytest.mark.parametrize("text", ["1:x", "many"])
-def test_a_range_that_cannot_be_read_is_a_usage_error_with_its_flag(iris: Callable, text: str) -> None:
+def test_a_range_that_cannot_be_read_is_a_usage_error_with_its_flag(iris: Iris, text: str) -> None:
     ran = iris("ingest", "snapshot.hdf5", "out", "--scale", text)
     assert ran.code == 2 and f"--scale {text}: neither a number nor LOW:HIGH" in ran.err
 
@@ -126,13 +124,9 @@ def test_known_names_are_those_of_the_packages_that_define_them() -> None:
     from iris_cli.training.optimizer import OPTIMIZERS, SCHEDULES
 
     found = flags(TrainConfig)
-    for key, names in {
-        "network": NETWORKS,
-        "optimizer.name": OPTIMIZERS,
-        "schedule.name": SCHEDULES,
-        "observer": OBSERVERS,
-    }.items():
-        assert set(found[key].setting.known) == set(names)
+    known = {key: set(flag.setting.known) for key, flag in found.items()}
+    assert known["network"] == set(NETWORKS) and known["observer"] == set(OBSERVERS)
+    assert known["optimizer.name"] == set(OPTIMIZERS) and known["schedule.name"] == set(SCHEDULES)
 
 
 # --- options of all commands ------------------------------------------------------------------------------------------
@@ -185,9 +179,7 @@ WORDS: dict[str, tuple[str, ...]] = {
 
 
 @pytest.mark.parametrize("name", WORDS)
-def test_an_unknown_key_in_a_configuration_is_an_error_with_the_known_ones(
-    iris: Callable, tmp_path: Path, name: str
-) -> None:
+def test_an_unknown_key_in_a_configuration_is_an_error(iris: Iris, tmp_path: Path, name: str) -> None:
     (tmp_path / "c.toml").write_text("colour_of_the_sky = 1\n")
     before = ("--config", tmp_path / "c.toml") if name.startswith("slurm") else ()
     ran = iris(*name.split(), *before, *WORDS[name], *(() if before else ("--config", tmp_path / "c.toml")))
@@ -195,7 +187,7 @@ def test_an_unknown_key_in_a_configuration_is_an_error_with_the_known_ones(
     assert "unknown key 'colour_of_the_sky'" in ran.err and ("known:" in ran.err or "did you mean" in ran.err)
 
 
-def test_a_file_of_a_site_fills_in_batch_scripts_and_flags_win(iris: Callable, tmp_path: Path) -> None:
+def test_a_file_of_a_site_fills_in_batch_scripts_and_flags_win(iris: Iris, tmp_path: Path) -> None:
     (tmp_path / "site.toml").write_text(
         'partition = "long"\naccount = "p17"\nnodes = 2\ncpus = 3\nsbatch = ["--qos=high"]\n'
     )
@@ -210,11 +202,6 @@ def test_a_file_of_a_site_fills_in_batch_scripts_and_flags_win(iris: Callable, t
     assert "nodes = 0; it must be 1 or more" in iris("slurm", "train", *site, "shards", "--out", "run").err
 
 
-def test_a_job_without_a_file_has_the_usual_requests() -> None:
-    config = SlurmConfig()
-    assert (config.array, config.nodes, config.gpus_per_node, config.lead_s) == (8, 1, 1, 120)
-
-
 def test_the_looks_of_a_figure_are_those_that_can_be_drawn() -> None:
     from matplotlib import colormaps
 
@@ -225,7 +212,7 @@ def test_the_looks_of_a_figure_are_those_that_can_be_drawn() -> None:
     assert set(figure.COLOURS) <= set(colormaps)
 
 
-def test_molecules_are_printed_as_in_the_file_unless_a_flag_differs(iris: Callable, tmp_path: Path) -> None:
+def test_molecules_are_printed_as_in_the_file_unless_a_flag_differs(iris: Iris, tmp_path: Path) -> None:
     (tmp_path / "m.toml").write_text("temperature_K = 20\nrows = 3\n")
     printed = json.loads(iris("molecule", "13co", "--config", tmp_path / "m.toml", "--json").out)
     assert printed["critical_density_temperature_K"] == 20.0

@@ -6,10 +6,10 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pytest import MonkeyPatch
 
 from iris_cli.config.grid import grid_preset
 from iris_cli.config.mock import MockConfig
@@ -17,6 +17,7 @@ from iris_cli.config.preobserve import PreobserveConfig
 from iris_cli.config.toml import from_dict, read_toml, to_toml
 from iris_cli.config.train import TrainConfig
 from iris_cli.mock.generate import Galaxies, write_mock
+from tests.commands.errors import Iris
 from tests.commands.pages import ROOT, Reader, commands, sections
 from tests.snapshots.snapshots import galaxy, write
 from tests.telescope import runs, sky
@@ -77,9 +78,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_command_of_a_page_works(
-    page: Path, iris: Callable, workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_command_works(page: Path, iris: Iris, workshop: Path, tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(workshop / "home"))
     monkeypatch.setattr("iris_cli.evaluation.report_folder.draw_report", lambda *given: [])  # test_report.py draws them
     for number, section in enumerate([page.read_text()] if page.name in ONE_FOLDER else sections(page)):

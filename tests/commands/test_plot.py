@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from pytest import MonkeyPatch
 
 from iris_cli.plots import style
-from tests.commands.errors import error_of
+from tests.commands.errors import Iris, error_of
 from tests.training.makers import GRID, images, write_pairs
-
-SHORT = ("--epochs", 1, "--batch-size", 4, "--accumulate", 2, "-q")
-
-
-@pytest.fixture(scope="module")
-def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    splits = {"train": range(10), "validation": range(100, 104), "test": range(200, 205)}
-    return write_pairs(tmp_path_factory.mktemp("pairs") / "shards", splits)
 
 
 @pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+def shards(tiny_shards: Path) -> Path:
+    return tiny_shards
+
+
+@pytest.fixture
+def drawn(monkeypatch: MonkeyPatch) -> list[Figure]:
     """The figures that a command saves."""
     figures: list[Figure] = []
     save = style.save
@@ -37,24 +34,16 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     return figures
 
 
-@pytest.fixture(scope="module")
-def ensemble(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from iris_cli.config.train import TrainConfig
-    from iris_cli.training.train import train_run
-
-    folder = tmp_path_factory.mktemp("runs") / "ensemble"
-    folder.mkdir()
-    for seed in (1, 2):
-        hyper = TrainConfig(epochs=2, batch_size=4, batches_per_update=2, seed=seed, data=(str(shards),))
-        train_run(hyper, folder / f"member-{seed:02d}", quiet=True)
-    return folder
+@pytest.fixture
+def ensemble(trained_ensemble: Path) -> Path:
+    return trained_ensemble
 
 
 def panels(figure: Figure) -> list:
     return [ax for ax in figure.axes if ax.images or ax.collections]
 
 
-def test_an_lv_image_of_a_shard(iris: Callable, shards: Path, tmp_path: Path, drawn: list[Figure]) -> None:
+def test_an_lv_image_of_a_shard(iris: Iris, shards: Path, tmp_path: Path, drawn: list[Figure]) -> None:
     out = tmp_path / "lv.png"
     ran = iris("plot", "lv", shards, "--number", 3, "--orbit", "walker", "-o", out)
     assert ran.code == 0 and ran.out.strip() == str(out) and out.read_bytes()[:4] == b"\x89PNG", ran.err
@@ -64,12 +53,9 @@ def test_an_lv_image_of_a_shard(iris: Callable, shards: Path, tmp_path: Path, dr
     assert "(km/s)$^{-1}$" in drawn[0].axes[1].get_ylabel() and len(ax.lines) >= 2
 
 
-def test_a_file_sets_the_look_of_figures_and_flags_win(
-    iris: Callable, shards: Path, tmp_path: Path, drawn: list[Figure]
-) -> None:
-    (tmp_path / "paper.toml").write_text(
-        'colours = "magma"\nhigh = 5.0\nstyle = "mnras"\ntitle = ""\norbits = ["walker"]\n'
-    )
+def test_a_file_sets_the_look_and_flags_win(iris: Iris, shards: Path, tmp_path: Path, drawn: list[Figure]) -> None:
+    text = 'colours = "magma"\nhigh = 5.0\nstyle = "mnras"\ntitle = ""\norbits = ["walker"]\n'
+    (tmp_path / "paper.toml").write_text(text)
     words = (shards, "-o", tmp_path / "a.png", "--config", tmp_path / "paper.toml")
     result = json.loads(iris("plot", "lv", *words, "--json").out)
     assert result == {"figure": str(tmp_path / "a.png"), "shows": "an l-v image"}
@@ -82,20 +68,15 @@ def test_a_file_sets_the_look_of_figures_and_flags_win(
     assert all(figure.get_figwidth() == pytest.approx(84 / 25.4) for figure in drawn)
 
 
-def test_a_sample_is_found_by_key_or_by_number_in_its_split(
-    iris: Callable, shards: Path, tmp_path: Path, drawn: list[Figure]
-) -> None:
+def test_a_sample_is_found_by_key_or_number(iris: Iris, shards: Path, tmp_path: Path, drawn: list[Figure]) -> None:
     for words in (("--key", "g0101_v0"), ("--split", "test", "-n", 2)):
         assert iris("plot", "lv", shards, *words, "-o", tmp_path / "lv.pdf", "--title", "").code == 0
-    number = [202, 202]
-    for figure, n in zip(drawn, number, strict=True):
-        np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), images(n, GRID)[0][0].T)
+    for figure in drawn:
+        np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), images(202, GRID)[0][0].T)
         assert figure.axes[0].get_title() == ""
 
 
-def test_a_view_from_north_of_shards_and_of_tensors_is_the_same(
-    iris: Callable, tmp_path: Path, drawn: list[Figure]
-) -> None:
+def test_views_from_north_of_shards_and_tensors_agree(iris: Iris, tmp_path: Path, drawn: list[Figure]) -> None:
     assert iris("mock", tmp_path / "standard", "-n", 2, "--preset", "tiny", "-q").code == 0
     assert iris("preobserve", tmp_path / "standard", tmp_path / "shards", "--observer", "simple", "-q").code == 0
     for folder in ("standard", "shards"):
@@ -108,12 +89,13 @@ def test_a_view_from_north_of_shards_and_of_tensors_is_the_same(
     assert column.shape == (16, 64) and 10 < column.max() < 1e6
 
 
-def test_a_pair_with_what_an_ensemble_makes_of_it(
-    iris: Callable, shards: Path, ensemble: Path, tmp_path: Path, drawn: list[Figure]
+def test_a_pair_and_its_prediction(
+    iris: Iris, shards: Path, ensemble: Path, tmp_path: Path, drawn: list[Figure]
 ) -> None:
     assert iris("plot", "pair", shards, "-n", 1, "-o", tmp_path / "a.png").code == 0
     for run in (ensemble, ensemble / "member-01", ensemble / "member-02"):
-        ran = iris("plot", "pair", shards, "--run", run, "-n", 1, "-o", tmp_path / "a.png", "--style", "mnras")
+        words = ("--clean", "-n", 1, "-o", tmp_path / "a.png", "--style", "mnras")
+        ran = iris("plot", "pair", shards, "--run", run, *words)
         assert ran.code == 0, ran.err
     titles = [[ax.get_title() for ax in panels(figure) if ax.get_title()] for figure in drawn]
     assert titles[0][1:] == ["true"] and titles[2][1:] == ["true", "predicted"]
@@ -125,9 +107,7 @@ def test_a_pair_with_what_an_ensemble_makes_of_it(
     np.testing.assert_array_equal(drawn[2].axes[1].images[0].get_array(), images(201, GRID)[1][0])
 
 
-def test_losses_of_a_run_and_of_an_ensemble(
-    iris: Callable, ensemble: Path, tmp_path: Path, drawn: list[Figure]
-) -> None:
+def test_losses_of_a_run_and_of_an_ensemble(iris: Iris, ensemble: Path, tmp_path: Path, drawn: list[Figure]) -> None:
     assert iris("plot", "losses", ensemble / "member-01", "-o", tmp_path / "a.png").code == 0
     assert iris("plot", "losses", ensemble, "-o", tmp_path / "b.png").code == 0
     one, two = ([text.get_text() for text in figure.axes[0].get_legend().get_texts()] for figure in drawn)
@@ -135,9 +115,7 @@ def test_losses_of_a_run_and_of_an_ensemble(
     assert two[:2] == ["member-01", "member-02"]
 
 
-def test_a_telescope_s_cube_is_drawn_with_published_orbits(
-    iris: Callable, shared_data: Path, tmp_path: Path, drawn: list[Figure]
-) -> None:
+def test_a_cube_is_drawn_with_orbits(iris: Iris, shared_data: Path, tmp_path: Path, drawn: list[Figure]) -> None:
     cube = shared_data / "cmz_hnco_recon_lbv.fits.gz"
     for words in (
         ("lv", cube, "--orbit", shared_data / "cmz_orbits", "--colours", "gray_r", "--stretch", "log"),
@@ -146,19 +124,18 @@ def test_a_telescope_s_cube_is_drawn_with_published_orbits(
     ):
         ran = iris("plot", *words, "-o", tmp_path / "a.png")
         assert ran.code == 0, ran.err
-    assert {"ellipse", "kdl", "molinari", "sofue"} <= {
-        text.get_text() for text in drawn[0].axes[0].get_legend().get_texts()
-    }
+    named = {text.get_text() for text in drawn[0].axes[0].get_legend().get_texts()}
+    assert {"ellipse", "kdl", "molinari", "sofue"} <= named
     sgr_b2, sgr_c = (patch.get_data().values for patch in drawn[2].axes[0].patches)
     v = np.linspace(-200, 200, len(sgr_b2))
     assert v[np.argmax(sgr_b2)] > 30 and v[np.argmax(sgr_c)] < -30
 
 
-def refused(iris: Callable, code: int, *words: object) -> str:
+def refused(iris: Iris, code: int, *words: object) -> str:
     return error_of(iris("plot", *words), code)
 
 
-def test_invalid_words_are_an_error_and_leave_nothing(iris: Callable, shards: Path, tmp_path: Path) -> None:
+def test_invalid_words_are_an_error_and_leave_nothing(iris: Iris, shards: Path, tmp_path: Path) -> None:
     out = ("-o", tmp_path / "a.png")
     assert "a.jpg ends in none of .png" in refused(iris, 2, "lv", shards, "-o", tmp_path / "a.jpg")
     assert "is not a folder" in refused(iris, 1, "lv", shards, "-o", tmp_path / "no" / "a.png")
@@ -178,7 +155,7 @@ def test_invalid_words_are_an_error_and_leave_nothing(iris: Callable, shards: Pa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_litter_has_an_observation_and_no_view_from_north(iris: Callable, tmp_path: Path) -> None:
+def test_litter_has_an_observation_and_no_view_from_north(iris: Iris, tmp_path: Path) -> None:
     litter = write_pairs(tmp_path / "litter", {"litter": range(300, 304)}, litter=True)
     assert iris("plot", "lv", litter, "-o", tmp_path / "a.png").code == 0
     assert "is litter" in refused(iris, 1, "top-down", litter, "-o", tmp_path / "b.png")

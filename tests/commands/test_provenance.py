@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from astropy.io import fits
 from PIL import Image
+from pytest import MonkeyPatch
 
 from iris_cli import __version__
 from iris_cli.commands import provenance
 from iris_cli.ranks import is_rank_0
+from tests.commands.errors import Iris
 from tests.snapshots.snapshots import galaxy, write
-
-Iris = Callable
 
 
 @pytest.fixture(scope="session")
@@ -29,9 +28,7 @@ def lines_of(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "commands.jsonl").read_text().splitlines()]
 
 
-def test_every_folder_that_a_command_made_has_its_command_and_configuration(
-    iris: Iris, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_folder_has_the_command_that_made_it(iris: Iris, tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
     monkeypatch.setattr("iris_cli.evaluation.report_folder.draw_report", lambda *given: [])
     standard, shards, run, report = (tmp_path / name for name in ("my set", "shards", "run", "report"))
     snapshot = write(tmp_path / "snap_101.hdf5", galaxy())
@@ -82,7 +79,7 @@ def test_indexed_tars_and_failed_inputs_are_recorded(iris: Iris, tmp_path: Path)
     assert lines_of(tmp_path / "a")[0]["command"].startswith("iris shards index")
 
 
-def test_only_rank_0_writes_a_record(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_only_rank_0_writes_a_record(monkeypatch: MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("RANK", "1")
     assert not is_rank_0()
     provenance.record(tmp_path)
@@ -137,9 +134,7 @@ def text_in(path: Path) -> str:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".pdf", ".svg"])
-def test_figures_have_it_and_the_same_command_gives_the_same_bytes(
-    iris: Iris, made: Path, tmp_path: Path, suffix: str
-) -> None:
+def test_figures_have_it_and_keep_the_same_bytes(iris: Iris, made: Path, tmp_path: Path, suffix: str) -> None:
     out = tmp_path / f"lv{suffix}"
     words = ("plot", "lv", made / "shards", "--colours", "magma", "-o", out)
     assert iris(*words).code == 0
@@ -155,9 +150,7 @@ def test_figures_have_it_and_the_same_command_gives_the_same_bytes(
     assert ran.code == 0 and "command: iris revert" in text_in(drawn), ran.err
 
 
-def test_a_map_carries_its_caption_and_is_drawn_with_it(
-    iris: Iris, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_map_is_drawn_with_its_caption(iris: Iris, made: Path, tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
     from iris_cli.plots import style
 
     assert iris("revert", made / "run", made / "cube.fits", "--out", tmp_path / "map.fits", "-q").code == 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +13,14 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
+from pytest import MonkeyPatch
 
 from iris_cli.app import main
 from iris_cli.console import LOG_EVERY, QUIET, VERBOSE
 from iris_cli.evaluation.metrics import MEASURES
 from iris_cli.evaluation.report import ENSEMBLE_MEANING
 from iris_cli.plots.style import save
-from tests.commands.errors import error_of
+from tests.commands.errors import Iris, error_of
 from tests.training.makers import another_sky, write_pairs
 
 NUMBERS = {*MEASURES, "skill", *ENSEMBLE_MEANING}
@@ -61,9 +61,7 @@ def save_without_layout(figure: Figure, path: Path, **how: Any) -> None:
     save(figure, path, **how)
 
 
-def test_a_report_has_the_numbers_of_the_plain_test(
-    iris: Callable, report: Written, trained_ensemble: Path, tiny_shards: Path
-) -> None:
+def test_a_report_agrees_with_the_test(iris: Iris, report: Written, trained_ensemble: Path, tiny_shards: Path) -> None:
     plain = json.loads(iris("test", trained_ensemble, tiny_shards, "--json", "-q").out)
     assert {**plain, "report": str(report.folder / "report.html")} == report.printed
     calibration = plain.pop("ensemble")
@@ -106,13 +104,11 @@ def test_the_page_shows_every_table_and_embeds_its_figures(report: Written) -> N
     assert [path.name for path in report.folder.parent.iterdir()] == ["report"]
 
 
-def refused(iris: Callable, code: int, *words: object) -> str:
+def refused(iris: Iris, code: int, *words: object) -> str:
     return error_of(iris("test", *words, "-q"), code)
 
 
-def test_only_a_report_is_overwritten_and_only_if_asked(
-    iris: Callable, trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_a_report_is_overwritten(iris: Iris, trained_run: Path, tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
     monkeypatch.setattr("iris_cli.evaluation.report_folder.draw_report", lambda *given: [])
     pairs = write_pairs(tmp_path / "one galaxy", {"test": range(600, 602)})
     (tmp_path / "mine").mkdir()
@@ -132,9 +128,7 @@ def test_only_a_report_is_overwritten_and_only_if_asked(
     assert number["low"] is None and number["mean"] > 0  # a single galaxy has no interval
 
 
-def test_what_does_not_fit_is_refused_before_anything_is_written(
-    iris: Callable, trained_run: Path, tiny_shards: Path, tmp_path: Path
-) -> None:
+def test_what_does_not_fit_is_refused_first(iris: Iris, trained_run: Path, tiny_shards: Path, tmp_path: Path) -> None:
     assert "--report" in refused(iris, 2, trained_run, tiny_shards, "--against", tiny_shards)
     larger = write_pairs(tmp_path / "larger", {"test": range(4)}, grid=another_sky().scaled(64, 64, 16, 64))
     words = (1, trained_run, tiny_shards, "--report", tmp_path / "report", "--against")

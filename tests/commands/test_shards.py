@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ import webdataset
 from iris_cli.config.grid import grid_preset
 from iris_cli.config.toml import to_dict
 from shards.writer import ArraySchema, Sample, SetPlan, write_set
-from tests.commands.errors import error_of
+from tests.commands.errors import Iris, error_of
 from tests.shards.damage import flip
 
 GRID = grid_preset("tiny")
@@ -39,26 +38,20 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "set"
 
 
-def test_info_prints_counts_units_and_grid(iris: Callable, folder: Path) -> None:
+def test_info_prints_counts_units_and_grid_for_people_and_machines(iris: Iris, folder: Path) -> None:
     ran = iris("shards", "info", folder)
     assert ran.code == 0
     for word in ("train", "validation", "solMass / pc3", "1 x 64 x 64", "grid.v_max_km_s: 200.0", "fingerprint"):
         assert word in ran.out
-
-
-def test_info_for_machines_holds_what_info_for_people_shows(iris: Callable, folder: Path) -> None:
     result = json.loads(iris("shards", "info", folder, "--json").out)
-    assert result["splits"]["train"] == {
-        "samples": 5,
-        "shards": 3,
-        "bytes": sum(p.stat().st_size for p in folder.glob("train-*.tar")),
-    }
+    size = sum(p.stat().st_size for p in folder.glob("train-*.tar"))
+    assert result["splits"]["train"] == {"samples": 5, "shards": 3, "bytes": size}
     assert result["arrays"]["density"]["attributes"]["unit"] == "solMass / pc3"
     assert result["statistics"]["train"]["observation"]["max"] == 10.0
     assert result["attributes"]["grid"]["v_steps"] == 64
 
 
-def test_a_sound_set_verifies_with_code_0_and_a_damaged_one_with_code_3(iris: Callable, folder: Path) -> None:
+def test_a_sound_set_verifies_with_code_0_and_a_damaged_one_with_code_3(iris: Iris, folder: Path) -> None:
     ran = iris("shards", "verify", folder)
     assert (ran.code, ran.out.strip()) == (0, f"{folder}: sound; 7 samples in 4 shards, 286.7 kB")
     flip(folder / "train-000001.tar", 3000, 0)
@@ -66,11 +59,10 @@ def test_a_sound_set_verifies_with_code_0_and_a_damaged_one_with_code_3(iris: Ca
     assert ran.code == 3
     assert "fault: train-000001.tar: sample g2: observation: its checksum does not match" in ran.out
     result = json.loads(iris("shards", "verify", folder, "--json").out)
-    assert not result["sound"]
-    assert result["faults"][0]["key"] == "g2"
+    assert not result["sound"] and result["faults"][0]["key"] == "g2"
 
 
-def test_repair_rebuilds_a_lost_index(iris: Callable, folder: Path) -> None:
+def test_repair_rebuilds_a_lost_index(iris: Iris, folder: Path) -> None:
     before = (folder / "index.json").read_bytes()
     (folder / "index.json").unlink()
     assert iris("shards", "info", folder).code == 1
@@ -81,7 +73,7 @@ def test_repair_rebuilds_a_lost_index(iris: Callable, folder: Path) -> None:
     assert (folder / "index.json").read_bytes() == before
 
 
-def test_a_preview_in_the_terminal_has_north_where_the_figure_has_it(iris: Callable, folder: Path) -> None:
+def test_a_preview_in_the_terminal_has_north_where_the_figure_has_it(iris: Iris, folder: Path) -> None:
     """Longitude grows to the left, velocity and distance upwards."""
     ran = iris("shards", "preview", folder, "--split", "validation", "-n", 1)
     lines = ran.out.splitlines()
@@ -94,7 +86,7 @@ def test_a_preview_in_the_terminal_has_north_where_the_figure_has_it(iris: Calla
 
 
 @pytest.mark.parametrize("suffix", ["png", "svg"])
-def test_a_preview_becomes_a_figure(iris: Callable, folder: Path, tmp_path: Path, suffix: str) -> None:
+def test_a_preview_becomes_a_figure(iris: Iris, folder: Path, tmp_path: Path, suffix: str) -> None:
     out = tmp_path / f"pair.{suffix}"
     assert iris("shards", "preview", folder, "--key", "g3", "--out", out).out.strip() == str(out)
     assert out.stat().st_size > 5_000
@@ -110,13 +102,11 @@ def test_a_preview_becomes_a_figure(iris: Callable, folder: Path, tmp_path: Path
         (["--out", "a.bmq"], 2, "a.bmq ends in none of .png"),
     ],
 )
-def test_a_preview_of_a_missing_sample_is_an_error(
-    iris: Callable, folder: Path, words: list, code: int, said: str
-) -> None:
+def test_a_preview_of_no_sample_is_an_error(iris: Iris, folder: Path, words: list, code: int, said: str) -> None:
     assert said in error_of(iris("shards", "preview", folder, *words), code)
 
 
-def test_merge_writes_the_index_and_names_missing_shards(iris: Callable, folder: Path) -> None:
+def test_merge_writes_the_index_and_names_missing_shards(iris: Iris, folder: Path) -> None:
     (folder / "index.json").unlink()
     ran = iris("shards", "merge", folder)
     assert (ran.code, ran.out.strip()) == (0, f"7 samples in 4 shards: {folder}")
@@ -125,7 +115,7 @@ def test_merge_writes_the_index_and_names_missing_shards(iris: Callable, folder:
     assert "lacks 1 finished shard: train-000002.tar hint: build them with `--resume`" in error_of(ran, 1)
 
 
-def test_tars_of_another_program_can_be_indexed_and_previewed(iris: Callable, tmp_path: Path) -> None:
+def test_tars_of_another_program_can_be_indexed_and_previewed(iris: Iris, tmp_path: Path) -> None:
     with webdataset.TarWriter(str(tmp_path / "val-0000.tar")) as writer:
         for i in range(3):
             writer.write({"__key__": f"{i}", "image.npy": np.full((20, 30), i, np.float32), "cls": b"1"})
@@ -138,7 +128,7 @@ def test_tars_of_another_program_can_be_indexed_and_previewed(iris: Callable, tm
 
 
 @pytest.mark.parametrize("command", ["info", "verify", "preview", "merge", "index"])
-def test_a_folder_that_is_missing_or_empty_is_one_line(iris: Callable, tmp_path: Path, command: str) -> None:
+def test_a_folder_that_is_missing_or_empty_is_one_line(iris: Iris, tmp_path: Path, command: str) -> None:
     for folder in (tmp_path / "nowhere", tmp_path):
         ran = iris("shards", command, folder)
         assert ran.code == (3 if (command, folder) == ("verify", tmp_path) else 1)
@@ -146,13 +136,13 @@ def test_a_folder_that_is_missing_or_empty_is_one_line(iris: Callable, tmp_path:
         assert str(folder) in ran.err + ran.out
 
 
-def test_folders_with_odd_names_are_no_trouble(iris: Callable, folder: Path) -> None:
+def test_folders_with_odd_names_are_no_trouble(iris: Iris, folder: Path) -> None:
     odd = folder.with_name("a %b #c? d")
     shutil.move(folder, odd)
     assert iris("shards", "verify", odd).code == 0
 
 
-def test_a_key_asked_of_a_set_without_samples_is_an_error_in_one_line(iris: Callable, tmp_path: Path) -> None:
+def test_a_key_asked_of_a_set_without_samples_is_an_error_in_one_line(iris: Iris, tmp_path: Path) -> None:
     write_set(tmp_path / "set", SetPlan({"train": range(2)}), no_sample, schema=SCHEMA, attributes={})
     ran = iris("shards", "preview", tmp_path / "set", "--key", "g1")
     assert ran.code == 1 and "has no sample 'g1'" in ran.err and "it holds no sample" in ran.err

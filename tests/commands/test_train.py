@@ -7,34 +7,22 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.distributed.run
+from pytest import MonkeyPatch
 from torch.distributed.elastic.rendezvous import RendezvousConnectionError
 
 from iris_cli.commands.train import with_resume_value
-from tests.commands.errors import error_of
+from tests.commands.errors import Iris, error_of
 from tests.training.makers import another_sky, write_pairs
 
 SHORT = ("--epochs", 1, "--batch-size", 4, "--accumulate", 2, "-q")
-KEYS = {
-    "pairs",
-    "loss",
-    "loss_zero",
-    "loss_mean_image",
-    "skill",
-    "rmse_dex",
-    "pearson_asinh",
-    "ssim_asinh",
-    "mass_ratio",
-    "near_far_error",
-    "near_far_sign_right",
-    "near_far_pairs",
-}
+KEYS = "pairs loss loss_zero loss_mean_image skill rmse_dex pearson_asinh ssim_asinh mass_ratio"
+NEAR_FAR = {"near_far_error", "near_far_sign_right", "near_far_pairs"}
 
 
 @pytest.fixture
@@ -43,16 +31,14 @@ def run_copy(trained_run: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(trained_run, tmp_path / "run"))
 
 
-def refused(iris: Callable, code: int, *words: object) -> str:
+def refused(iris: Iris, code: int, *words: object) -> str:
     return error_of(iris(*words), code)
 
 
 # --- what is written and printed --------------------------------------------------------------------------------------
 
 
-def test_a_training_writes_its_configuration_metrics_and_checkpoints_and_resumes(
-    iris: Callable, tiny_shards: Path, tiny_litter: Path, tmp_path: Path
-) -> None:
+def test_a_training_writes_a_run_and_resumes(iris: Iris, tiny_shards: Path, tiny_litter: Path, tmp_path: Path) -> None:
     words = ("train", tiny_shards, "--litter", tiny_litter, "--noise-sigma-k", 1, "--out", tmp_path / "run", *SHORT)
     assert iris(*words).code == 0
     config = tomllib.loads((tmp_path / "run/config.toml").read_text())
@@ -67,16 +53,10 @@ def test_a_training_writes_its_configuration_metrics_and_checkpoints_and_resumes
     lines = [(folder / "metrics.jsonl").read_text().splitlines()[-1] for folder in (tmp_path / "run", again)]
     assert lines[0] == lines[1], "its configuration trains the same again"
 
-    losses = [
-        json.loads(iris("test", tmp_path / "run", tiny_shards, "--json", "-q", *more).out)["loss"]
-        for more in (
-            (),
-            ("--noise-sigma-k", 1, "--litter", tiny_litter, "--batch-size", 4),
-            ("--noise-sigma-k", 0),
-            ("--no-litter",),
-            ("--seed", 9),
-        )
-    ]
+    as_in_training = ("--noise-sigma-k", 1, "--litter", tiny_litter, "--batch-size", 4)
+    given = ((), as_in_training, ("--noise-sigma-k", 0), ("--no-litter",), ("--seed", 9))
+    tests = [iris("test", tmp_path / "run", tiny_shards, "--json", "-q", *more) for more in given]
+    losses = [json.loads(ran.out)["loss"] for ran in tests]
     assert losses[0] == losses[1], "a test has the noise and the litter of the training"
     assert len(set(losses)) == 4, "unless they are given"
 
@@ -85,20 +65,16 @@ def test_a_training_writes_its_configuration_metrics_and_checkpoints_and_resumes
     assert resumed.code == 0 and json.loads(resumed.out)["epochs"] == 2
 
 
-def test_a_test_prints_a_table_or_the_same_numbers_as_json(
-    iris: Callable, trained_run: Path, tiny_shards: Path
-) -> None:
+def test_a_test_prints_a_table_or_the_same_numbers_as_json(iris: Iris, trained_run: Path, tiny_shards: Path) -> None:
     table, report = (iris("test", trained_run, tiny_shards, *more, "-q") for more in ((), ("--json",)))
     assert table.code == report.code == 0
     found = json.loads(report.out)
-    assert found.keys() >= KEYS and found["pairs"] == 5 and found["split"] == "test"
+    assert found.keys() >= {*KEYS.split(), *NEAR_FAR} and found["pairs"] == 5 and found["split"] == "test"
     assert f"{found['loss']:.4g}" in table.out and "near_far_sign_right" in table.out
     assert report.err == ""
 
 
-def test_the_configuration_of_a_test_changes_that_of_the_training_and_flags_win(
-    iris: Callable, trained_run: Path, tiny_shards: Path, tmp_path: Path
-) -> None:
+def test_a_test_has_its_own_configuration(iris: Iris, trained_run: Path, tiny_shards: Path, tmp_path: Path) -> None:
     """Table by table: what the file does not name of the noise is as in training."""
     (tmp_path / "t.toml").write_text("batch_size = 3\n[noise]\nsigma_K = 0.0\n")
     words = ("test", trained_run, tiny_shards, "--json", "-q", "--device", "cpu")
@@ -114,9 +90,7 @@ def test_the_configuration_of_a_test_changes_that_of_the_training_and_flags_win(
     assert "did you mean 'batch_size'?" in refused(iris, 2, *words, *by_file)
 
 
-def test_the_reference_data_of_the_paper_code_are_trained_on_and_tested(
-    iris: Callable, shared_data: Path, tmp_path: Path
-) -> None:
+def test_data_of_the_paper_code_are_trained_on_and_tested(iris: Iris, shared_data: Path, tmp_path: Path) -> None:
     observed = iris("preobserve", shared_data / "reference-preobserved", tmp_path / "pairs", "-q")
     assert observed.code == 0, observed.err
     trained = iris("train", tmp_path / "pairs", "--out", tmp_path / "run", "--noise-sigma-k", 0.1, *SHORT)
@@ -136,9 +110,7 @@ def test_resume_alone_means_auto() -> None:
     assert list(with_resume_value(["--resume", "x.pt", "b"])) == ["--resume", "x.pt", "b"]
 
 
-def test_the_current_folder_can_be_the_run_folder(
-    iris: Callable, tiny_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_run_folder_may_be_here(iris: Iris, tiny_shards: Path, tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     ran = iris("train", tiny_shards, "--out", ".", *SHORT)
     assert ran.code == 0, ran.err
@@ -148,9 +120,7 @@ def test_the_current_folder_can_be_the_run_folder(
 # --- data -------------------------------------------------------------------------------------------------------------
 
 
-def test_data_that_do_not_fit_together_are_refused(
-    iris: Callable, tiny_shards: Path, trained_run: Path, tmp_path: Path
-) -> None:
+def test_data_that_do_not_fit_are_refused(iris: Iris, tiny_shards: Path, trained_run: Path, tmp_path: Path) -> None:
     other = write_pairs(tmp_path / "other", {"train": range(4)}, grid=another_sky(lon_max_deg=1.0))
     out = ("--out", tmp_path / "x", *SHORT)
     assert "lon_max_deg = 1.5 and 1.0" in refused(iris, 1, "train", tiny_shards, other, *out)
@@ -166,9 +136,7 @@ def test_data_that_do_not_fit_together_are_refused(
     assert not (tmp_path / "x").exists()
 
 
-def test_a_test_on_other_images_than_those_of_the_training_is_refused(
-    iris: Callable, trained_run: Path, tmp_path: Path
-) -> None:
+def test_a_test_on_other_images_than_the_training_is_refused(iris: Iris, trained_run: Path, tmp_path: Path) -> None:
     larger = write_pairs(tmp_path / "larger", {"test": range(4)}, grid=another_sky().scaled(64, 64, 16, 64))
     assert "32 x 32 pixels" in refused(iris, 1, "test", trained_run, larger, "-q")
     warm = write_pairs(tmp_path / "warm", {"test": range(4)}, quantity="temperature")
@@ -178,9 +146,7 @@ def test_a_test_on_other_images_than_those_of_the_training_is_refused(
     assert "v_max_km_s = 200.0" in error and "150.0" in error
 
 
-def test_folders_of_another_kind_are_refused(
-    iris: Callable, tiny_shards: Path, trained_run: Path, tmp_path: Path
-) -> None:
+def test_folders_of_another_kind_are_refused(iris: Iris, tiny_shards: Path, trained_run: Path, tmp_path: Path) -> None:
     out = ("--out", tmp_path / "x", *SHORT)
     assert "is not a folder" in refused(iris, 1, "train", tmp_path / "absent", *out)
     (tmp_path / "empty").mkdir()
@@ -194,7 +160,7 @@ def test_folders_of_another_kind_are_refused(
     assert "contradict" in refused(iris, 2, *words)
 
 
-def test_a_tensor_that_cannot_be_read_during_training_is_an_error_or_skipped(iris: Callable, tmp_path: Path) -> None:
+def test_a_tensor_that_cannot_be_read_during_training_is_an_error_or_skipped(iris: Iris, tmp_path: Path) -> None:
     assert iris("mock", tmp_path / "standard", "-n", 4, "-q").code == 0
     damaged = tmp_path / "standard" / "tensor_000000.npy"
     tensor = np.load(damaged)
@@ -225,9 +191,7 @@ def test_a_tensor_that_cannot_be_read_during_training_is_an_error_or_skipped(iri
         (("--observer", "simple"), "--observer"),
     ],
 )
-def test_an_invalid_value_is_an_error_and_leaves_no_folder(
-    iris: Callable, tiny_shards: Path, tmp_path: Path, words: tuple, says: str
-) -> None:
+def test_an_invalid_value_is_refused(iris: Iris, tiny_shards: Path, tmp_path: Path, words: tuple, says: str) -> None:
     assert says in refused(iris, 2, "train", tiny_shards, "--out", tmp_path / "x", *SHORT, *words)
     assert not (tmp_path / "x").exists()
 
@@ -241,30 +205,27 @@ def test_an_invalid_value_is_an_error_and_leaves_no_folder(
         ("[schedule]\nhalve_after_epochs = [1.0, nan]", "halve_after_epochs"),
         ("[noise]\nobserved_per_K = 0.0", "noise: observed_per_K = 0.0; it must be above 0"),
         ("gradient_clip = inf", "gradient_clip = inf"),
+        (None, "cannot be read"),
     ],
 )
-def test_an_invalid_file_is_an_error_and_leaves_no_folder(
-    iris: Callable, tiny_shards: Path, tmp_path: Path, file: str, says: str
-) -> None:
-    (tmp_path / "c.toml").write_text(file)
-    error = refused(iris, 2, "train", tiny_shards, "--out", tmp_path / "x", "--config", tmp_path / "c.toml", *SHORT)
-    assert says in error and not (tmp_path / "x").exists()
-    error = refused(iris, 2, "train", tiny_shards, "--out", tmp_path / "x", "--config", tmp_path, *SHORT)
-    assert "cannot be read" in error
+def test_an_invalid_file_is_refused(iris: Iris, tiny_shards: Path, tmp_path: Path, file: str | None, says: str) -> None:
+    path = tmp_path if file is None else tmp_path / "c.toml"
+    if file is not None:
+        path.write_text(file)
+    assert says in refused(iris, 2, "train", tiny_shards, "--out", tmp_path / "x", "--config", path, *SHORT)
+    assert not (tmp_path / "x").exists()
 
 
 # --- run folders and checkpoints --------------------------------------------------------------------------------------
 
 
-def test_a_run_folder_that_cannot_be_written_is_an_error(iris: Callable, tiny_shards: Path, tmp_path: Path) -> None:
+def test_a_run_folder_that_cannot_be_written_is_an_error(iris: Iris, tiny_shards: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert "file" in refused(iris, 2, "train", tiny_shards, "--out", tmp_path / "file", *SHORT)
     assert "/proc/nowhere" in refused(iris, 1, "train", tiny_shards, "--out", "/proc/nowhere/run", *SHORT)
 
 
-def test_refused_commands_leave_a_run_as_it_was(
-    iris: Callable, tiny_shards: Path, run_copy: Path, tmp_path: Path
-) -> None:
+def test_refused_commands_leave_a_run_as_it_was(iris: Iris, tiny_shards: Path, run_copy: Path, tmp_path: Path) -> None:
     before = {path: path.read_bytes() for path in run_copy.rglob("*") if path.is_file()}
     words = ("train", tiny_shards, "--out", run_copy, "--config", run_copy / "config.toml", "-q")
     assert "unknown network 'papre'" in refused(iris, 2, *words, "--overwrite", "--network", "papre")
@@ -283,9 +244,7 @@ def test_refused_commands_leave_a_run_as_it_was(
     assert not (tmp_path / "new").exists()
 
 
-def test_overwrite_keeps_folders_and_checkpoints_that_are_not_the_run_s(
-    iris: Callable, tiny_shards: Path, run_copy: Path, tmp_path: Path
-) -> None:
+def test_overwrite_keeps_files_of_others(iris: Iris, tiny_shards: Path, run_copy: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     for name in ("config.toml", "metrics.jsonl"):
         (tmp_path / "mine" / name).write_text("epochs = 3\n")
@@ -297,9 +256,7 @@ def test_overwrite_keeps_folders_and_checkpoints_that_are_not_the_run_s(
     assert (run_copy / "checkpoints" / "kept.pt").read_text() == "mine"
 
 
-def test_a_run_does_not_replace_an_ensemble_nor_a_smaller_one_a_larger(
-    iris: Callable, trained_ensemble: Path, tiny_shards: Path, tmp_path: Path
-) -> None:
+def test_a_run_replaces_no_ensemble(iris: Iris, trained_ensemble: Path, tiny_shards: Path, tmp_path: Path) -> None:
     """A test of the folder would take one for the other."""
     ensemble = shutil.copytree(trained_ensemble, tmp_path / "ensemble")
     for more in ("--overwrite", "--resume"):
@@ -309,7 +266,7 @@ def test_a_run_does_not_replace_an_ensemble_nor_a_smaller_one_a_larger(
     assert "more than the 2" in refused(iris, 2, *words, 2, "--overwrite")
 
 
-def test_another_optimizer_can_be_forced_and_starts_afresh(iris: Callable, run_copy: Path, tiny_shards: Path) -> None:
+def test_another_optimizer_can_be_forced_and_starts_afresh(iris: Iris, run_copy: Path, tiny_shards: Path) -> None:
     config = ("--config", run_copy / "config.toml", "--epochs", 2, "--optimizer", "sgd", "-q")
     words = ("train", tiny_shards, "--out", run_copy, "--resume", *config)
     assert "optimizer" in refused(iris, 1, *words)
@@ -317,9 +274,7 @@ def test_another_optimizer_can_be_forced_and_starts_afresh(iris: Callable, run_c
     assert ran.code == 0 and "another optimizer" in ran.err
 
 
-def test_a_file_that_is_no_checkpoint_is_refused(
-    iris: Callable, trained_run: Path, tiny_shards: Path, tmp_path: Path
-) -> None:
+def test_another_file_is_no_checkpoint(iris: Iris, trained_run: Path, tiny_shards: Path, tmp_path: Path) -> None:
     odd = tmp_path / "odd.pt"
     odd.write_text("hello world\n")
     assert "not a complete checkpoint" in refused(iris, 1, "test", odd, tiny_shards)
@@ -337,9 +292,7 @@ def test_a_file_that_is_no_checkpoint_is_refused(
 # --- processes and memory ---------------------------------------------------------------------------------------------
 
 
-def test_variables_of_ranks_that_do_not_run_are_an_error(
-    iris: Callable, tiny_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_left_over_ranks_are_refused(iris: Iris, tiny_shards: Path, tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
     words = ("train", tiny_shards, "--out", tmp_path / "run", *SHORT)
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")
@@ -350,9 +303,7 @@ def test_variables_of_ranks_that_do_not_run_are_an_error(
     assert "starts no processes" in error and "unset RANK and WORLD_SIZE" in error
 
 
-def test_ranks_that_cannot_connect_are_an_error(
-    iris: Callable, tiny_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unconnected_ranks_fail(iris: Iris, tiny_shards: Path, tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
     def alone(options: object) -> None:
         raise RendezvousConnectionError("The connection has failed. See inner exception for details.")
 
@@ -370,7 +321,7 @@ def test_ranks_that_cannot_connect_are_an_error(
     ],
 )
 def test_a_lack_of_memory_is_an_error_with_a_hint(
-    iris: Callable, tiny_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+    iris: Iris, tiny_shards: Path, tmp_path: Path, monkeypatch: MonkeyPatch, error: Exception
 ) -> None:
     def greedy(*words: object, **how: object) -> None:
         raise error
