@@ -22,10 +22,8 @@ class Ensemble(nn.Module):
             for what in ("image_size", "quantity"):
                 one, other = getattr(first, what), getattr(member, what)
                 if one != other:
-                    raise DataError(
-                        f"members 1 and {number} differ in {what}: {one} and {other}",
-                        "all members of an ensemble take the same images",
-                    )
+                    hint = "all members of an ensemble take the same images"
+                    raise DataError(f"members 1 and {number} differ in {what}: {one} and {other}", hint)
         self.members = nn.ModuleList(members)
         self.image_size, self.quantity = first.image_size, first.quantity
 

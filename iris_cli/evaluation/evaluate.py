@@ -62,16 +62,16 @@ def evaluate(
         for batch in batches:
             check()
             if len(batch):
-                check_truth(batch, stream)
+                hint = "write the set again without it"
+                check_finite("the density of", batch.density.flatten(1), batch, stream, hint)
                 observation = batch.observation.to(world.device, non_blocking=True)
                 members = ensemble(observation).cpu().double()
-                check_prediction(members, batch, stream)
+                hint = "was it trained on another unit, or did its training diverge?"
+                sums = members.flatten(2).sum(dim=(0, 2))[:, None]
+                check_finite("the reverter's prediction for", sums, batch, stream, hint)
                 yield Evaluated(batch, Maps(members, batch.density.double(), loss, image, volume))
             if bar:
                 bar.advance()
-
-
-# --- means over pairs -------------------------------------------------------------------------------------------------
 
 
 class Totals:
@@ -115,8 +115,6 @@ def mean_scores(batches: Batches, measures: Mapping[str, Measure], stream: PairS
     return totals
 
 
-# --- numbers of each pair ---------------------------------------------------------------------------------------------
-
 #: Name -> (pairs, width)
 Arrays = dict[str, NDArray[np.float64]]
 
@@ -142,9 +140,6 @@ def gather_per_pair(batches: Batches, quantities: Sequence[Quantity], stream: Pa
     numbers[numbers[:, 0] == 0] = np.nan
     columns = np.split(numbers[:, 1:], np.cumsum(list(widths.values()))[:-1], axis=1)
     return dict(zip(widths, columns, strict=True))
-
-
-# --- a few pairs, for figures -----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -196,39 +191,22 @@ def sample_predictions(
     return shown
 
 
-# --- checks -----------------------------------------------------------------------------------------------------------
-
-
-def check_truth(batch: PairBatch, stream: PairStream) -> None:
-    """DataError that names the first pair whose true density is not finite: nothing can be compared with it."""
-    for number in batch.ids[~batch.density.flatten(1).isfinite().all(dim=1).numpy()]:
-        raise DataError(
-            f"the density of '{stream.pairs.key(int(number))}' of {stream.pairs.name} is not finite",
-            "write the set again without it",
-        )
-
-
-def check_prediction(members: Tensor, batch: PairBatch, stream: PairStream) -> None:
-    """DataError that names the first pair for which a member's prediction, (K, n, 1, R', L), is not finite."""
-    for number in batch.ids[~members.flatten(2).sum(dim=(0, 2)).isfinite().numpy()]:
-        raise DataError(
-            f"the reverter's prediction for '{stream.pairs.key(int(number))}' of {stream.pairs.name} is not finite",
-            "was it trained on another unit, or did its training diverge?",
-        )
+def check_finite(what: str, values: Tensor, batch: PairBatch, stream: PairStream, hint: str) -> None:
+    """DataError that names the first pair of which any of the values (n, …) is not finite."""
+    for number in batch.ids[~values.isfinite().all(dim=1).numpy()]:
+        raise DataError(f"{what} '{stream.pairs.key(int(number))}' of {stream.pairs.name} is not finite", hint)
 
 
 def check_complete(stream: PairStream, world: World, seen: int, repeated: int = 0) -> None:
     """DataError unless every pair was evaluated once, except for those that were counted as unreadable."""
     missing = stream.count - seen
     wrong = repeated + (missing if missing and missing > stream.bad_over_ranks(world) else 0)
+    hint = "check them: iris shards verify"
     if wrong:
-        raise DataError(
-            f"{wrong} of {stream.count} samples of {stream.pairs.name} were not evaluated exactly once",
-            "check them: iris shards verify",
-        )
+        what = f"{wrong} of {stream.count} samples of {stream.pairs.name} were not evaluated exactly once"
+        raise DataError(what, hint)
     if missing == stream.count:
-        what = f"none of the {stream.count} {stream.name} samples could be read"
-        raise DataError(what, "check them: iris shards verify")
+        raise DataError(f"none of the {stream.count} {stream.name} samples could be read", hint)
 
 
 def warn_of_bad_litter(streams: Sequence[PairStream], world: World) -> None:

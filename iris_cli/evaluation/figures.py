@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -19,36 +18,19 @@ from iris_cli.plots.radial_profiles import draw_radial_profiles
 from iris_cli.plots.threshold_overlap import draw_threshold_overlap
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """A figure, the name of its file without suffix, and its caption."""
-
-    name: str
-    figure: Figure
-    caption: str
-
-
 def draw_predictions(shown: Predictions, names: Sequence[str] | None = None, **style: Any) -> Figure:
     """A row for each galaxy: observation, truth, prediction and, of an ensemble, the members' spread.
 
     `names` are the titles of the rows, instead of the galaxies' own; `style` goes to `draw_pairs`.
     """
-    return draw_pairs(
-        shown.observations,
-        shown.true,
-        shown.predicted,
-        shown.grid,
-        shown.quantity,
-        shown.sources if names is None else names,
-        shown.spread,
-        **style,
-    )
+    images, rows = (shown.observations, shown.true, shown.predicted), shown.sources if names is None else names
+    return draw_pairs(*images, shown.grid, shown.quantity, rows, shown.spread, **style)
 
 
-def draw_report(report: RunReport, shown: Mapping[str, Predictions]) -> Iterator[Drawn]:
-    """All figures of a report; `shown` has a few predictions for each set of inputs."""
+def draw_report(report: RunReport, shown: Mapping[str, Predictions]) -> Iterator[tuple[str, Figure, str]]:
+    """Name, figure and caption of all figures; `shown` has a few predictions for each set of inputs."""
     normal = report.normal
-    yield Drawn(
+    yield (
         "pairs",
         draw_predictions(shown[normal.name]),
         "The first galaxies of the set, in its order: the input of the network, the true map, and the predicted map, "
@@ -58,25 +40,25 @@ def draw_report(report: RunReport, shown: Mapping[str, Predictions]) -> Iterator
     if others:
         names = [f"{one.sources[0]}, {name}" for name, one in others.items()]
         joined = Predictions.joined(list(others.values()))
-        yield Drawn("stress", draw_predictions(joined, names), "The first galaxy of each other set of inputs.")
+        yield "stress", draw_predictions(joined, names), "The first galaxy of each other set of inputs."
     if "enclosed_mass_true" in normal.curves:
         surface, enclosed = (
             {"true": _line(normal.curves[f"{what}_true"]), "predicted": _line(normal.curves[f"{what}_pred"])}
             for what in ("surface_density", "enclosed_mass")
         )
-        yield Drawn(
+        yield (
             "profiles",
             draw_radial_profiles(surface, enclosed, _each(report, "enclosed_mass_ratio")),
             "H2 around Sgr A*: surface density and enclosed mass of the normal set (means over pairs), and the mean "
             "ratio of predicted to true enclosed mass of every set.",
         )
-    yield Drawn(
+    yield (
         "spectra",
         draw_power_spectra(_each(report, "power_ratio"), _each(report, "cross_correlation")),
         "Structure by size: power of the predicted map over that of the true one, and their cross-correlation. Means "
         "over pairs; 1 is perfect in both.",
     )
-    yield Drawn(
+    yield (
         "overlap",
         draw_threshold_overlap(_each(report, "iou")),
         "Overlap of predicted and true gas above a density threshold; pairs in which neither has any are left out.",
@@ -86,7 +68,7 @@ def draw_report(report: RunReport, shown: Mapping[str, Predictions]) -> Iterator
             {"occupied pixels": _line(normal.curves[what]), "dense pixels": _line(normal.curves[f"{what}_dense"])}
             for what in ("coverage", "rank_share")
         )
-        yield Drawn(
+        yield (
             "calibration",
             draw_calibration(coverage, ranks, _each(report, "error_of_spread")),
             "Calibration of the ensemble. Left: share of truths inside its central intervals. Middle: how many members "

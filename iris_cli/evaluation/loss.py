@@ -96,8 +96,7 @@ def asinh_of_square(r: Tensor) -> Tensor:
 
 def physical_loss(hyper: TrainConfig, density_per_SI: float = INNER.density_per_SI) -> PhysicalLoss:
     """The loss that a configuration names. UsageError when no such class is defined."""
-    if hyper.physical_loss not in PhysicalLoss.known:
-        raise UsageError(
-            f"unknown physical loss '{hyper.physical_loss}'", nearest(hyper.physical_loss, PhysicalLoss.known)
-        )
-    return PhysicalLoss.known[hyper.physical_loss](hyper, density_per_SI)
+    name, known = hyper.physical_loss, PhysicalLoss.known
+    if name not in known:
+        raise UsageError(f"unknown physical loss '{name}'", nearest(name, known))
+    return known[name](hyper, density_per_SI)

@@ -69,10 +69,6 @@ def pixel_volume(grid: Grid) -> Tensor:
     return (r / r.mean()).square()[:, None]
 
 
-def loss_of_prediction(maps: Maps) -> Tensor:
-    return maps.loss.per_sample(maps.pred, maps.true)
-
-
 def loss_of_zero(maps: Maps) -> Tensor:
     return maps.loss.per_sample(torch.zeros_like(maps.true), maps.true)
 
@@ -144,17 +140,10 @@ def iou(maps: Maps) -> Tensor:
 Measure = Callable[[Maps], Tensor]
 #: The measures of a validation ...
 SCORES: dict[str, Measure] = {
-    "loss": loss_of_prediction,
+    "loss": lambda maps: maps.loss.per_sample(maps.pred, maps.true),
     "loss_zero": loss_of_zero,
     "loss_mean_image": loss_of_mean_image,
 }
+_OF_A_TEST = (rmse_dex, pearson_asinh, ssim_asinh, mass_ratio, near_far_error, near_far_sign_right)
 #: ... and those of a test.
-MEASURES: dict[str, Measure] = {
-    **SCORES,
-    "rmse_dex": rmse_dex,
-    "pearson_asinh": pearson_asinh,
-    "ssim_asinh": ssim_asinh,
-    "mass_ratio": mass_ratio,
-    "near_far_error": near_far_error,
-    "near_far_sign_right": near_far_sign_right,
-}
+MEASURES: dict[str, Measure] = {**SCORES, **{measure.__name__: measure for measure in _OF_A_TEST}}

@@ -22,7 +22,6 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from iris_cli.config.grid import Grid
 from iris_cli.console import progress
 from iris_cli.errors import DataError
 from iris_cli.files import atomic_file
@@ -137,17 +136,9 @@ class TrainingInputs:
         others = np.sort(self.distances(self.held_out))
         score = float(self.distances(features)[0])
         columns = zip(SUMMARIES, features[0, -len(SUMMARIES) :], self.held_out[:, -len(SUMMARIES) :].T, strict=True)
-        return InputScore(
-            score,
-            median_held_out=float(np.median(others)),
-            percentile=percentile(others, score),
-            held_out=len(others),
-            unlike=bool(np.mean(others >= score) < RARE),
-            summaries={
-                name: SummaryRank(float(value), percentile(np.sort(column), float(value)))
-                for name, value, column in columns
-            },
-        )
+        summaries = {name: SummaryRank(float(x), percentile(np.sort(known), float(x))) for name, x, known in columns}
+        median, unlike = float(np.median(others)), bool(np.mean(others >= score) < RARE)
+        return InputScore(score, median, percentile(others, score), len(others), unlike, summaries)
 
     def save(self, path: Path, key: str) -> None:
         """Write an .npz file, whole or not at all. `key` identifies the training's data."""
@@ -198,15 +189,8 @@ def _summary(image: Floats) -> list[float]:
     spread_l = float(np.sqrt(on_lon @ (lon - mean_l) ** 2))
     spread_v = float(np.sqrt(on_v @ (v - mean_v) ** 2))
     tilt = float((lon - mean_l) @ (bright / total) @ (v - mean_v)) / max(spread_l * spread_v, 1e-9)
-    return [
-        float(np.log10(max(total / bright.size, 1e-9))),
-        float(np.log10(max(image.max(), 1e-9))),
-        mean_l,
-        mean_v,
-        spread_l,
-        spread_v,
-        tilt,
-    ]
+    brightness, peak = (float(np.log10(max(value, 1e-9))) for value in (total / bright.size, image.max()))
+    return [brightness, peak, mean_l, mean_v, spread_l, spread_v, tilt]
 
 
 def fit(training: Reduced, held_out: Reduced, explained: Floats) -> TrainingInputs:
@@ -222,9 +206,6 @@ def fit(training: Reduced, held_out: Reduced, explained: Floats) -> TrainingInpu
     diagonal = np.diag(np.maximum(np.diag(covariance), 1e-12))
     inverse = np.linalg.inv((1 - shrinkage) * covariance + shrinkage * diagonal).astype(np.float64)
     return TrainingInputs(axes, np.asarray(known.mean(axis=0)), inverse, axes.features(held_out), explained)
-
-
-# --- from a training --------------------------------------------------------------------------------------------------
 
 
 def summarize_inputs(
@@ -245,7 +226,9 @@ def summarize_inputs(
             for observed, true in _images(stream, check):
                 reduced[which].append(Reduced.of(observed))
                 if which == 1 and len(explained) < MOST_TRUE:
-                    explained += [_explained(*pair, stream.pairs.grid) for pair in zip(observed, true, strict=True)]
+                    for image, true_map in zip(observed, true, strict=True):
+                        found = compare(image, np.ones_like(image), true_map, stream.pairs.grid)
+                        explained.append([agreement.explained for agreement in found])
                 bar.advance(len(observed))
     counts = [sum(len(part.blocks) for part in parts) for parts in reduced]
     if counts[0] < 2 or counts[1] < 1:
@@ -265,12 +248,6 @@ def _images(stream: PairStream, check: Callable[[], None]) -> Iterator[tuple[NDA
                 yield images[0][finite].numpy(), images[1][finite].numpy()
 
 
-def _explained(observed: NDArray, true: NDArray, grid: Grid) -> list[float]:
-    return [agreement.explained for agreement in compare(observed, np.ones_like(observed), true, grid)]
-
-
 def _evenly(numbers: Numbers, most: int) -> Numbers:
     """At most so many, evenly over the set."""
-    if len(numbers) <= most:
-        return np.sort(numbers)
-    return np.sort(numbers)[np.linspace(0, len(numbers) - 1, most).round().astype(int)]
+    return np.sort(numbers)[np.linspace(0, len(numbers) - 1, min(most, len(numbers))).round().astype(int)]

@@ -32,7 +32,7 @@ def quantities(grid: Grid, members: int) -> list[Quantity]:
     """All that can be measured of maps on this grid, predicted by so many members."""
     annuli = Annuli.of(grid)
     return [
-        _scores(),
+        Quantity(dict.fromkeys(MEASURES, 1), lambda maps: {name: m(maps)[:, None] for name, m in MEASURES.items()}),
         Quantity({"iou": len(THRESHOLDS)}, lambda maps: {"iou": iou(maps)}),
         *([_profiles(annuli)] if annuli else []),
         _spectra(Wavenumbers.of(grid)),
@@ -40,22 +40,14 @@ def quantities(grid: Grid, members: int) -> list[Quantity]:
     ]
 
 
-def _scores() -> Quantity:
-    return Quantity(
-        dict.fromkeys(MEASURES, 1), lambda maps: {name: measure(maps)[:, None] for name, measure in MEASURES.items()}
-    )
-
-
 def _profiles(annuli: Annuli) -> Quantity:
-    def measure(maps: Maps) -> dict[str, Tensor]:
-        return {
-            "enclosed_mass_pred": annuli.enclosed_mass(maps.pred),
-            "enclosed_mass_true": annuli.enclosed_mass(maps.true),
-            "surface_density_pred": annuli.surface_density(maps.pred),
-            "surface_density_true": annuli.surface_density(maps.true),
-        }
+    profiles = {"enclosed_mass": annuli.enclosed_mass, "surface_density": annuli.surface_density}
 
-    names = ("enclosed_mass_pred", "enclosed_mass_true", "surface_density_pred", "surface_density_true")
+    def measure(maps: Maps) -> dict[str, Tensor]:
+        both = {"pred": maps.pred, "true": maps.true}
+        return {f"{name}_{end}": of(image) for name, of in profiles.items() for end, image in both.items()}
+
+    names = [f"{name}_{end}" for name in profiles for end in ("pred", "true")]
     return Quantity(dict.fromkeys(names, len(annuli)), measure)
 
 

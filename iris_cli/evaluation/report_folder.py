@@ -55,9 +55,9 @@ def write_report(
         write_text(folder / "report.json", to_json(record))
         pictures = []
         with STYLES["screen"].applied():
-            for drawn in draw_report(report, shown):
-                pictures.append(Picture(f"{drawn.name}.png", drawn.caption))
-                save(drawn.figure, folder / pictures[-1].file, history=history)
+            for name, figure, caption in draw_report(report, shown):
+                pictures.append(Picture(f"{name}.png", caption))
+                save(figure, folder / pictures[-1].file, history=history)
         blocks = list(page(run, report, pictures))
         write_text(folder / "report.md", markdown(blocks))
         write_text(folder / "report.html", html(f"Test of {run.name}", blocks, folder))

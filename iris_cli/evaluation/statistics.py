@@ -45,9 +45,7 @@ class Statistics:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; None instead of NaN."""
-        numbers = {
-            name: {key: _values(part)[0] for key, part in vars(number).items()} for name, number in self.numbers.items()
-        }
+        numbers = {name: {key: _values(x)[0] for key, x in vars(n).items()} for name, n in self.numbers.items()}
         curves = {name: curve.to_dict() for name, curve in self.curves.items()}
         return {"pairs": self.pairs, "sources": self.sources, "numbers": numbers, "curves": curves}
 
@@ -62,11 +60,9 @@ def statistics_of(
     """The statistics of per-pair results, (pairs, width) each, with the source of each pair."""
     draw = Resampling.of(sources, seed)
     numbers = {measure: draw.summary(arrays[measure]) for measure in MEASURES} | {"skill": _skill(arrays, draw)}
-    curves = {
-        curve: Curve(*axis, draw.summary(values))
-        for axis, each in _curves(arrays, grid, normalization_kg_m3)
-        for curve, values in each.items()
-    }
+    curves: dict[str, Curve] = {}
+    for axis, each in _curves(arrays, grid, normalization_kg_m3):
+        curves |= {curve: Curve(*axis, draw.summary(values)) for curve, values in each.items()}
     if "ranks" in arrays:
         numbers |= _ensemble_numbers(arrays, draw)
         curves["error_of_spread"] = _error_of_spread(arrays, draw)
@@ -92,10 +88,8 @@ def _curves(
     if "ranks" in arrays:
         ranks, dense = arrays["ranks"], arrays["ranks_dense"]
         members = ranks.shape[1] - 1
-        yield (
-            ("members below the truth", "1", np.arange(members + 1.0)),
-            {"rank_share": ranks, "rank_share_dense": dense},
-        )
+        below = np.arange(members + 1.0)
+        yield ("members below the truth", "1", below), {"rank_share": ranks, "rank_share_dense": dense}
         covered = {"coverage": calibration.coverage(ranks), "coverage_dense": calibration.coverage(dense)}
         yield ("nominal coverage", "1", calibration.nominal_coverage(members)), covered
 

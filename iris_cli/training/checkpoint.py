@@ -30,6 +30,7 @@ from shards.order import stream_key
 
 FORMAT = "iris-checkpoint"
 VERSION = 3
+SOFTWARE = {"iris": __version__, "torch": str(torch.__version__), "python": platform.python_version()}
 
 
 @dataclass(frozen=True)
@@ -106,13 +107,7 @@ class Checkpoint:
     density_count: int = 0
     rng: Tensor | None = None
     units: dict[str, float] = field(default_factory=lambda: asdict(INNER))
-    software: dict[str, str] = field(
-        default_factory=lambda: {
-            "iris": __version__,
-            "torch": str(torch.__version__),
-            "python": platform.python_version(),
-        }
-    )
+    software: dict[str, str] = field(default_factory=lambda: dict(SOFTWARE))
 
     def make_reverter(self) -> Reverter:
         """The network with these weights, in eval mode on the CPU. DataError when network and weights do not fit."""
@@ -126,15 +121,9 @@ class Checkpoint:
 
 def save(checkpoint: Checkpoint, path: Path) -> None:
     """Write atomically: an existing file survives a full disk."""
-    body = {
-        **vars(checkpoint),
-        "progress": asdict(checkpoint.progress),
-        "data": checkpoint.data.to_dict(),
-        "format": FORMAT,
-        "version": VERSION,
-    }
+    plain = {"progress": asdict(checkpoint.progress), "data": checkpoint.data.to_dict()}
     packed = io.BytesIO()
-    torch.save(body, packed)
+    torch.save({**vars(checkpoint), **plain, "format": FORMAT, "version": VERSION}, packed)
     with atomic_file(path) as file:
         file.write(packed.getbuffer())  # in one piece: within torch, a full disk would be another error than OSError
 
@@ -145,20 +134,16 @@ def load(path: Path) -> Checkpoint:
     if not isinstance(body, dict) or body.pop("format", None) != FORMAT:
         raise DataError(f"{path} is not a checkpoint of this program", "give a file of RUN/checkpoints")
     version = body.pop("version", None)
-    if isinstance(version, int) and version > VERSION:
-        raise DataError(
-            f"{path} is of format version {version}; this program reads up to {VERSION}", "install a newer release"
-        )
-    if isinstance(version, int) and version < VERSION:
-        raise DataError(f"{path} is of format version {version}, which this program no longer reads", "train it again")
+    if isinstance(version, int) and version != VERSION:
+        newer, found = version > VERSION, f"{path} is of format version {version}"
+        reads = f"; this program reads up to {VERSION}" if newer else ", which this program no longer reads"
+        raise DataError(found + reads, "install a newer release" if newer else "train it again")
     try:
         progress, data = Progress(**body["progress"]), DataDescription.from_dict(body["data"])
         return Checkpoint(**{**body, "progress": progress, "data": data})
     except (KeyError, TypeError, UsageError) as error:
-        raise DataError(
-            f"{path} has not the contents of a checkpoint: {_first_line(error)}",
-            "it was modified, or written by another program: use an older one",
-        ) from None
+        hint = "it was modified, or written by another program: use an older one"
+        raise DataError(f"{path} has not the contents of a checkpoint: {_first_line(error)}", hint) from None
 
 
 def read_tensors(path: Path, what: str, hint: str) -> Any:
@@ -170,11 +155,10 @@ def read_tensors(path: Path, what: str, hint: str) -> Any:
     except FileNotFoundError:
         raise DataError(f"{what} {path} does not exist") from None
     except pickle.UnpicklingError:  # torch's own message suggests to run the code in the file
-        raise DataError(
-            f"{path} is not a complete {what}: it is truncated, or contains other objects than tensors", hint
-        ) from None
+        why = "it is truncated, or contains other objects than tensors"
     except Exception as error:  # a damaged pickle raises anything: a text file a KeyError
-        raise DataError(f"{path} is not a complete {what}: {_first_line(error)}", hint) from None
+        why = _first_line(error)
+    raise DataError(f"{path} is not a complete {what}: {why}", hint)
 
 
 def _first_line(error: BaseException) -> str:

@@ -20,12 +20,9 @@ from iris_cli.training.optimizer import learning_rate, make_optimizer
 from iris_cli.training.tensorboard import check_installed
 from iris_cli.training.train import check_sizes
 
-#: Bytes of a float32 number.
-FLOAT = 4
-#: Numbers per weight: itself, its gradient, Adam's two means. Several ranks and an EMA add one each.
-PER_WEIGHT = 4
-#: Numbers per output of a layer: itself, kept for the backward pass, and its gradient.
-PER_ACTIVATION = 2
+#: Bytes of a float32 number; numbers per weight (itself, its gradient, Adam's two means; several ranks and an EMA add
+#: one each) and per output of a layer (itself, kept for the backward pass, and its gradient).
+FLOAT, PER_WEIGHT, PER_ACTIVATION = 4, 4, 2
 
 
 def of_training(hyper: TrainConfig, out: Path, *, members: int = 1, ranks: int = 1) -> DryRun:
@@ -46,10 +43,10 @@ def of_training(hyper: TrainConfig, out: Path, *, members: int = 1, ranks: int =
     held = rows * (PER_ACTIVATION * activations(reverter) + _in_flight(hyper, pairs))
     checkpoint = (3 + (hyper.ema_decay > 0)) * weights
     each = f"{members} members, each " if members > 1 else ""
+    data = f"{plural(len(train), 'pair')} to train on, {len(validation)} to validate with"
+    network = f"network {hyper.network} of {weights // FLOAT} parameters"
     return DryRun(
-        computes=f"{each}{plural(hyper.epochs, 'epoch')} of {plural(steps, 'step')}: "
-        f"{plural(len(train), 'pair')} to train on, {len(validation)} to "
-        f"validate with, network {hyper.network} of {weights // FLOAT} parameters",
+        computes=f"{each}{plural(hyper.epochs, 'epoch')} of {plural(steps, 'step')}: {data}, {network}",
         reads=_read(hyper),
         writes={out: members * (hyper.keep_checkpoints + 1) * checkpoint},
         memory=ranks * (WITH_TORCH + per_weight * weights + held),

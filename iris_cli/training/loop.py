@@ -14,9 +14,7 @@ from typing import Any
 import numpy as np
 
 from iris_cli import signals
-from iris_cli.config.train import TrainConfig
 from iris_cli.console import log, plural, progress, warn
-from iris_cli.distributed import World
 from iris_cli.errors import DataError, IrisError
 from iris_cli.evaluation.ensemble import Ensemble
 from iris_cli.evaluation.evaluate import evaluate, mean_scores
@@ -50,19 +48,12 @@ class Trainer:
     quiet: bool = False
     _last_save_s: float = field(default_factory=time.monotonic)
 
-    @property
-    def hyper(self) -> TrainConfig:
-        return self.learner.hyper
-
-    @property
-    def world(self) -> World:
-        return self.learner.world
+    def __post_init__(self) -> None:
+        self.hyper, self.world = self.learner.hyper, self.learner.world
 
     @property
     def progress(self) -> Progress:
         return self.learner.progress
-
-    # --- epochs ---
 
     def run(self) -> None:
         """Train to the last epoch. Stopped when a signal was received and everything is saved."""
@@ -124,20 +115,13 @@ class Trainer:
     def _validate(self) -> dict[str, float | None]:
         if self.validation.count == 0:
             return dict.fromkeys((*SCORES, "skill"))
-        mean_image = self.learner.mean_image.over_ranks(self.world).mean()
-        bars = progress("validating", self.validation.plan().steps, quiet=self.quiet)
-        with bars as bar, self.learner.precision.eager(), rng_rollback():
-            batches = evaluate(
-                Ensemble([self.learner.reverter]),
-                self.learner.loss,
-                self.validation,
-                self.world,
-                mean_image,
-                bar,
-                self._check_signals,
-                self._while_waiting,
-            )
-            means = mean_scores(batches, SCORES, self.validation, self.world).means()
+        learner, stream, world, ensemble = self.learner, self.validation, self.world, Ensemble([self.learner.reverter])
+        mean = learner.mean_image.over_ranks(world).mean()
+        bars = progress("validating", stream.plan().steps, quiet=self.quiet)
+        with bars as bar, learner.precision.eager(), rng_rollback():
+            checks = self._check_signals, self._while_waiting
+            batches = evaluate(ensemble, learner.loss, stream, world, mean, bar, *checks)
+            means = mean_scores(batches, SCORES, stream, world).means()
         return {**means, "skill": skill(means["loss"], means["loss_zero"], means["loss_mean_image"])}
 
     def _out_of_patience(self) -> bool:
@@ -147,8 +131,6 @@ class Trainer:
         log(f"no better validation loss in {plural(patience, 'epoch')}: stopping after epoch {self.progress.epoch}")
         return True
 
-    # --- signals ---
-
     def _check_signals(self) -> None:
         """Stopped on all ranks if any of them received a signal; a collective."""
         if self.world.max(int(self.stop_flag.is_set)):
@@ -156,16 +138,13 @@ class Trainer:
 
     def _stopped(self) -> Stopped:
         where = f" in {self.folder.path}" if self.folder else ""
-        return Stopped(
-            f"stopped by a signal after step {self.progress.step}, saved{where}", "resume with --resume auto"
-        )
+        hint = "resume with --resume auto"
+        return Stopped(f"stopped by a signal after step {self.progress.step}, saved{where}", hint)
 
     def _while_waiting(self) -> None:
         """Respond to a signal although data are late, by hours perhaps. The other ranks check or wait as well."""
         if self.stop_flag.is_set:
             self._check_signals()
-
-    # --- samples that could not be read ---
 
     def _check_any_read(self) -> None:
         """DataError when every training sample was left out."""
@@ -179,16 +158,13 @@ class Trainer:
             return 0
         streams = (self.learner.train, self.validation)
         bad = sum(stream.bad_over_ranks(self.world) for stream in streams) + bad_litter_over_ranks(streams, self.world)
+        unread = f"{plural(bad, 'sample')} could not be read"
         if bad > self.hyper.max_bad:
-            raise DataError(
-                f"{plural(bad, 'sample')} could not be read, more than the {self.hyper.max_bad} allowed (--max-bad)",
-                "check the data: iris shards verify",
-            )
+            allowed = f"more than the {self.hyper.max_bad} allowed (--max-bad)"
+            raise DataError(f"{unread}, {allowed}", "check the data: iris shards verify")
         if bad:
-            warn(f"{plural(bad, 'sample')} could not be read: left out so far")
+            warn(f"{unread}: left out so far")
         return bad
-
-    # --- the log and checkpoints ---
 
     def _log_steps(self, throughput: Throughput) -> str:
         """Log the steps since the last line; returns the text beside the progress bar."""
@@ -197,7 +173,7 @@ class Trainer:
         throughput.restart()
         learning_rate = self.learner.optimizer.param_groups[0]["lr"]
         position = {"epoch": self.progress.epoch, "position": self.progress.position}
-        self._log(kind="step", **position, learning_rate=learning_rate, **rates.to_dict())
+        self._log(kind="step", **position, learning_rate=learning_rate, **vars(rates))
         return str(rates)
 
     def _log(self, **line: Any) -> None:

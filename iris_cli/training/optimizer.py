@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,34 +18,22 @@ from iris_cli.errors import UsageError, nearest
 Parameters = Iterable[nn.Parameter]
 
 
-def _adam(parameters: Parameters, c: OptimizerConfig) -> Optimizer:
-    return Adam(parameters, c.learning_rate, betas=(c.momentum, 0.999), weight_decay=c.weight_decay, fused=True)
-
-
-def _adamw(parameters: Parameters, c: OptimizerConfig) -> Optimizer:
-    return AdamW(parameters, c.learning_rate, betas=(c.momentum, 0.999), weight_decay=c.weight_decay, fused=True)
+def _adam(kind: Callable[..., Optimizer], parameters: Parameters, c: OptimizerConfig) -> Optimizer:
+    settings: dict[str, Any] = {"betas": (c.momentum, 0.999), "weight_decay": c.weight_decay, "fused": True}
+    return kind(parameters, lr=c.learning_rate, **settings)
 
 
 def _sgd(parameters: Parameters, c: OptimizerConfig) -> Optimizer:
-    made = SGD(
-        parameters,
-        c.learning_rate,
-        momentum=c.momentum,
-        weight_decay=c.weight_decay,
-        nesterov=c.momentum > 0,
-        fused=True,
-    )
+    decay, nesterov = c.weight_decay, c.momentum > 0
+    made = SGD(parameters, c.learning_rate, c.momentum, weight_decay=decay, nesterov=nesterov, fused=True)
     if c.momentum > 0:  # torch would leave it undefined after a first step that is skipped
         for parameter in made.param_groups[0]["params"]:
             made.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     return made
 
 
-OPTIMIZERS: dict[str, Callable[[Parameters, OptimizerConfig], Optimizer]] = {
-    "adam": _adam,
-    "adamw": _adamw,
-    "sgd": _sgd,
-}
+Maker = Callable[..., Optimizer]
+OPTIMIZERS: dict[str, Maker] = {"adam": partial(_adam, Adam), "adamw": partial(_adam, AdamW), "sgd": _sgd}
 
 
 def make_optimizer(parameters: Parameters, config: OptimizerConfig) -> Optimizer:
@@ -76,16 +65,8 @@ def _cosine(done: float, hyper: TrainConfig) -> float:
     return 0.5 * (1.0 + math.cos(math.pi * share))
 
 
-def _constant(done: float, hyper: TrainConfig) -> float:
-    return 1.0
-
-
 #: Name -> factor on the learning rate after `done` epochs, which may be a fraction.
-SCHEDULES: dict[str, Callable[[float, TrainConfig], float]] = {
-    "halvings": _halvings,
-    "cosine": _cosine,
-    "constant": _constant,
-}
+SCHEDULES: dict[str, Callable[..., float]] = {"halvings": _halvings, "cosine": _cosine, "constant": lambda *_: 1.0}
 
 
 def learning_rate(done_epochs: float, hyper: TrainConfig) -> float:

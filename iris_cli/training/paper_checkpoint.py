@@ -79,20 +79,20 @@ def import_checkpoint(path: Path, out: Path, options: ImportOptions, *, overwrit
     DataError when the file is not a state dict, or not one of this network on this grid: the message lists unknown and
     missing keys and differing shapes.
     """
-    size = _image_size(options.grid)
-    state = read_state(path)
-    reverter = Reverter(size, options.quantity)
+    size, r, v = options.grid.lon_steps, options.grid.density_shape[1], options.grid.v_steps
+    if not r == size == v:
+        raise UsageError(f"the grid has {r} distances, {size} longitudes and {v} velocities; images must be square")
+    state, reverter = read_state(path), Reverter(size, options.quantity)
     weights = matched(state, reverter.state_dict(), path, size)
     factors = {name: _scalar(state, name, path) for name in SCALARS}
     _check_reasonable(factors, path)
     model = converted(weights, options, factors)
-    for name in SCALARS:
-        model[name] = torch.tensor(INNER.per_SI(name), dtype=torch.float64)
+    model |= {name: torch.tensor(INNER.per_SI(name), dtype=torch.float64) for name in SCALARS}
     digest = file_sha256(path)
     checkpoint = Checkpoint(
         reverter={"image_size": size, "quantity": options.quantity},
         model=model,
-        progress=Progress(epoch=_epoch(path)),
+        progress=Progress(epoch=int(number[0]) if (number := re.findall(r"\d+$", path.stem)) else 0),
         config=to_dict(TrainConfig()),
         data=DataDescription(f"imported:{digest}", options.grid, options.quantity, options.latitude),
     )
@@ -126,11 +126,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
     return {key.removeprefix("module."): torch.as_tensor(value) for key, value in state.items()}
 
 
-# --- names and shapes -------------------------------------------------------------------------------------------------
-
-
 def matched(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], path: Path, size: int) -> dict[str, Tensor]:
     """The weights under the names of `wanted`. Layers match by part, stage and kind, but not by place in the stage."""
+    hint = "give its grid: --preset paper, small or tiny, or --config"
     given = {_canonical(key): key for key in state if key not in SCALARS}
     known = {_canonical(key): key for key in wanted if key not in SCALARS}
     renamed = _attention_names(given, known)
@@ -138,21 +136,12 @@ def matched(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], path: Pat
     missing = sorted(known[c] for c in known.keys() - given.keys() - set(renamed.values()))
     if unknown or missing:
         lists = [f"{word}: {_few(keys)}" for word, keys in (("unknown", unknown), ("missing", missing)) if keys]
-        raise DataError(
-            f"{path} is not a reverter for {size} pixels; {'; '.join(lists)}",
-            "give its grid: --preset paper, small or tiny, or --config",
-        )
+        raise DataError(f"{path} is not a reverter for {size} pixels; {'; '.join(lists)}", hint)
     found = {known[renamed.get(c, c)]: state[key] for c, key in given.items()}
-    shapes = [
-        f"{key} {tuple(value.shape)}, not {tuple(wanted[key].shape)}"
-        for key, value in found.items()
-        if value.shape != wanted[key].shape
-    ]
-    if shapes:
-        raise DataError(
-            f"{path} does not fit a reverter for {size} pixels: {_few(shapes)}",
-            "give its grid: --preset paper, small or tiny, or --config",
-        )
+    wrong = [key for key, value in found.items() if value.shape != wanted[key].shape]
+    if wrong:
+        shapes = _few(f"{key} {tuple(found[key].shape)}, not {tuple(wanted[key].shape)}" for key in wrong)
+        raise DataError(f"{path} does not fit a reverter for {size} pixels: {shapes}", hint)
     return {key: value.clone() for key, value in found.items()}
 
 
@@ -197,9 +186,6 @@ def _few(words: Iterable[str], most: int = 4) -> str:
     return ", ".join(all_words[:most]) + more
 
 
-# --- units and directions ---------------------------------------------------------------------------------------------
-
-
 def converted(weights: Mapping[str, Tensor], options: ImportOptions, factors: Mapping[str, float]) -> dict[str, Tensor]:
     """The same function in inner units and native directions: longitude (rows of l-v, columns of maps), velocity."""
     model = dict(weights)
@@ -232,23 +218,9 @@ def _scalar(state: Mapping[str, Tensor], name: str, path: Path) -> float:
 def _check_reasonable(factors: Mapping[str, float], path: Path) -> None:
     typical = _TYPICAL_KG_M3 * factors["density"] / SI.per_SI("density")
     if not _REASONABLE[0] < typical < _REASONABLE[1]:
-        raise DataError(
-            f"{path}: one kg/m^3 is {factors['density']:.3g} of its units of density; {_TYPICAL_KG_M3:g} kg/m^3, "
-            f"typical of the CMZ, would be {typical:.3g}",
-            "the scalar must be the value of one SI unit in the network's unit",
-        )
-
-
-def _image_size(grid: Grid) -> int:
-    r, lon, v = grid.density_shape[1], grid.lon_steps, grid.v_steps
-    if not r == lon == v:
-        raise UsageError(f"the grid has {r} distances, {lon} longitudes and {v} velocities; images must be square")
-    return lon
-
-
-def _epoch(path: Path) -> int:
-    match = re.search(r"(\d+)$", path.stem)
-    return int(match[1]) if match else 0
+        one = f"one kg/m^3 is {factors['density']:.3g} of its units of density"
+        cmz = f"{_TYPICAL_KG_M3:g} kg/m^3, typical of the CMZ, would be {typical:.3g}"
+        raise DataError(f"{path}: {one}; {cmz}", "the scalar must be the value of one SI unit in the network's unit")
 
 
 def _write(checkpoint: Checkpoint, out: Path, overwrite: bool) -> Path:

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from iris_cli.cache import private_folder
 from iris_cli.errors import UsageError
@@ -32,60 +30,41 @@ class Precision:
 
     def forward(self, module: nn.Module, image: Tensor, *, usual_size: bool) -> Tensor:
         """The module's prediction, float32. A batch of another size than usual is not compiled for."""
-        with self.eager() if self.compiled and not usual_size else nullcontext(), self._autocast():
+        cast = torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not torch.float32)
+        with nullcontext() if usual_size else self.eager(), cast:
             return module(image).float()
 
     def eager(self) -> AbstractContextManager[Any]:
         """A block in which a compiled module runs eagerly."""
         return torch.compiler.set_stance("force_eager") if self.compiled else nullcontext()
 
-    def _autocast(self) -> AbstractContextManager[Any]:
-        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not torch.float32)
-
     def backward(self, loss: Tensor) -> None:
         self.scaler.scale(loss).backward()
 
-    def update(self, optimizer: Optimizer, clip: float, skip: Tensor) -> None:
+    def update(self, optimizer: Any, clip: float, skip: Tensor) -> None:
         """Take an optimizer step; with `clip` > 0, gradients longer than that are shortened to it.
 
         Where `skip` (() float32 on the device) is 1, weights and optimizer state keep every bit; only the scale of
         float16 falls, as it does after an overflow.
         """
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        if self.scaler.is_enabled():
-            _set_nan(parameters, skip)
+        if self.scaler.is_enabled():  # it checks the gradients alone: one becomes NaN where `skip` is 1
+            grad = next(p.grad for p in parameters if p.grad is not None)
+            grad[(0,) * grad.dim()].add_(torch.where(skip > 0, torch.nan, 0.0))
         if clip > 0:
             self.scaler.unscale_(optimizer)
             nn.utils.clip_grad_norm_(parameters, clip)
         if self.scaler.is_enabled():
             self.scaler.step(optimizer)
             self.scaler.update()
-        elif _reads_found_inf(optimizer):
-            with _found_inf(optimizer, skip):
+        elif getattr(optimizer, "_step_supports_amp_scaling", False):  # a fused one reads `found_inf` on the device
+            optimizer.found_inf = skip
+            try:
                 optimizer.step()
+            finally:
+                del optimizer.found_inf
         elif not skip:  # waits for the device
             optimizer.step()
-
-
-def _reads_found_inf(optimizer: Optimizer) -> bool:
-    """Whether the optimizer skips a step by itself, as torch's fused ones do: torch's own mark for its scaler."""
-    return getattr(optimizer, "_step_supports_amp_scaling", False)
-
-
-@contextmanager
-def _found_inf(optimizer: Any, skip: Tensor) -> Iterator[None]:
-    """A block in which a fused optimizer skips its step where `skip` is 1: it reads `found_inf` on the device."""
-    optimizer.found_inf = skip
-    try:
-        yield
-    finally:
-        del optimizer.found_inf
-
-
-def _set_nan(parameters: Iterable[nn.Parameter], skip: Tensor) -> None:
-    """Make one gradient NaN where `skip` is 1: the scaler of float16 checks the gradients alone."""
-    grad = next(p.grad for p in parameters if p.grad is not None)
-    grad[(0,) * grad.dim()].add_(torch.where(skip > 0, torch.nan, 0.0))
 
 
 def compile_in_place(module: nn.Module, device: torch.device) -> None:

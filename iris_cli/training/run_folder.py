@@ -31,6 +31,8 @@ from iris_cli.training.tensorboard import event_files
 TRAINING_INPUTS, TEST = "training_inputs.npz", "test.json"
 #: An ensemble's folder holds a run folder for each of its members, numbered from 1.
 MEMBER = "member-{:02d}"
+#: Keys of a configuration that `iris train` has written; one written by hand rarely has all of them.
+RESOLVED = {"data", "epochs", "network", "seed", "optimizer", "schedule", "noise"}
 
 
 def numbered_members(run: Path) -> list[Path]:
@@ -49,18 +51,8 @@ def check_room_for_members(run: Path, members: int) -> None:
     if not found and (run / CHECKPOINTS).is_dir():
         raise UsageError(f"{run} holds a single run, not an ensemble", "choose another folder")
     if found > members:
-        raise UsageError(
-            f"{run} holds {found} members, more than the {members} to train", f"--members {found}, or another folder"
-        )
-
-
-def _is_resolved(config: Path) -> bool:
-    """Whether `iris train` has written this configuration: one written by hand rarely has all keys."""
-    try:
-        keys = tomllib.loads(config.read_text(encoding="utf-8")).keys()
-    except (OSError, ValueError):
-        return False
-    return {"data", "epochs", "network", "seed", "optimizer", "schedule", "noise"} <= keys
+        hint = f"--members {found}, or another folder"
+        raise UsageError(f"{run} holds {found} members, more than the {members} to train", hint)
 
 
 @dataclass(frozen=True)
@@ -84,13 +76,10 @@ class RunFolder:
         if used and (resume or overwrite) and (members := numbered_members(self.path)):
             raise UsageError(f"{self.path} holds an ensemble of {len(members)}", "choose another folder, or --members")
         if used and overwrite:
-            self._check_replaceable()
             self._clear()
         elif used and not resume:
-            raise UsageError(
-                f"run folder {self.path} exists",
-                "resume it with `--resume`, replace it with `--overwrite`, or choose another",
-            )
+            hint = "resume it with `--resume`, replace it with `--overwrite`, or choose another"
+            raise UsageError(f"run folder {self.path} exists", hint)
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -98,17 +87,15 @@ class RunFolder:
         for part in self.checkpoints.glob(".*.part"):
             part.unlink(missing_ok=True)
 
-    def _check_replaceable(self) -> None:
-        """DataError when the files that a run would replace were not written by a run."""
-        config, metrics = self.path / CONFIG, self.path / METRICS
-        if (config.exists() or metrics.exists()) and not _is_resolved(config):
-            raise DataError(
-                f"{self.path} does not hold a run: its {CONFIG} was not written by `iris train`",
-                "choose another folder",
-            )
-
     def _clear(self) -> None:
-        """Remove the files of a run, and no others."""
+        """Remove the files of a run, and no others. DataError when they were not written by a run."""
+        config, metrics = self.path / CONFIG, self.path / METRICS
+        keys: set[str] = set()
+        with suppress(OSError, ValueError):
+            keys = set(tomllib.loads(config.read_text(encoding="utf-8")))
+        if (config.exists() or metrics.exists()) and not keys >= RESOLVED:
+            what = f"{self.path} does not hold a run: its {CONFIG} was not written by `iris train`"
+            raise DataError(what, "choose another folder")
         named = [self.path / name for name in (CONFIG, METRICS, TRAINING_INPUTS, TEST)]
         for path in (*named, self.checkpoints / BEST, *self._steps(), *event_files(self.path)):
             path.unlink(missing_ok=True)
@@ -118,12 +105,19 @@ class RunFolder:
         return self.path / TRAINING_INPUTS
 
     def begin(self, hyper: TrainConfig, step: int) -> None:
-        """Write the configuration, and drop metrics after `step`."""
+        """Write the configuration, and drop metrics after `step` and a truncated last line."""
         with atomic_file(self.path / CONFIG) as file:
             file.write(to_toml(hyper).encode())
-        self._cut_metrics(step)
-
-    # --- metrics ---
+        metrics = self.path / METRICS
+        lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.exists() else []
+        kept = []
+        for line in lines:
+            with suppress(json.JSONDecodeError):
+                if json.loads(line)["step"] <= step:
+                    kept.append(line + "\n")
+        if lines:
+            with atomic_file(metrics) as file:
+                file.write("".join(kept).encode())
 
     def log(self, **line: Any) -> None:
         """Append a line to metrics.jsonl: completely, or not at all."""
@@ -136,21 +130,6 @@ class RunFolder:
             except OSError:
                 file.truncate(before)
                 raise
-
-    def _cut_metrics(self, step: int) -> None:
-        """Drop lines after `step`, and a truncated last line."""
-        path = self.path / METRICS
-        if not path.exists():
-            return
-        lines = []
-        for line in path.read_text(encoding="utf-8").splitlines():
-            with suppress(json.JSONDecodeError):
-                if json.loads(line)["step"] <= step:
-                    lines.append(line + "\n")
-        with atomic_file(path) as file:
-            file.write("".join(lines).encode())
-
-    # --- checkpoints ---
 
     def save(self, checkpoint: Checkpoint, *, best: bool = False) -> None:
         """Write a checkpoint; delete those before the newest `keep`, and those of later steps, which were abandoned."""

@@ -90,7 +90,9 @@ class Learner:
         except BaseException:
             restore_buffers(self.module, buffers)
             raise
-        step.samples = self._count_samples(step)
+        step.samples = end - begin
+        if self.hyper.on_bad_sample == "skip":  # all ranks together may have read fewer
+            step.samples = int(self.world.sum(torch.tensor([float(len(step.ids))], dtype=torch.float64)))
         self.progress = replace(self.progress, position=end, step=self.progress.step + 1)
         step.number = self.progress.step
         if step.samples == 0:
@@ -99,12 +101,6 @@ class Learner:
         step.check = FiniteCheck.of(step.loss, self.world)
         self._update(step, buffers)
         self._unread.append(step)
-
-    def _count_samples(self, step: Step) -> int:
-        """The samples of a window that all ranks together could read."""
-        if self.hyper.on_bad_sample == "stop":
-            return step.end - step.begin
-        return int(self.world.sum(torch.tensor([float(len(step.ids))], dtype=torch.float64)))
 
     def _update(self, step: Step, buffers: list[Tensor]) -> None:
         """Weights, optimizer, running statistics and EMA; none of them where `step.skip` is 1."""
@@ -120,8 +116,6 @@ class Learner:
         restore_buffers(self.module, buffers, step.skip)
         if self.ema:
             self.ema.update(unwrap(self.module), step.skip)
-
-    # --- steps whose loss is not finite ---
 
     def wait(self, ahead: int = 0) -> None:
         """Wait for all steps but the last `ahead`, and add the densities of finite ones to the mean image.
@@ -140,21 +134,15 @@ class Learner:
         what, stop = f"the loss of step {step.number} is not finite; its samples", self.hyper.on_nan == "stop"
         if stop and not own:
             raise SystemExit(EXIT_FAILURE)  # the rank whose loss it is reports it
-        ids = sorted(step.ids) if stop else self._over_ranks(step.ids if own else [])
-        keys = ", ".join(map(self.train.pairs.key, ids))
-        if stop:
-            raise DataError(
-                f"rank {self.world.rank}: {what}: {keys}", "look at them, lower the learning rate, or --on-nan skip"
-            )
-        warn(f"{what}: {keys}; the step is skipped")
-
-    def _over_ranks(self, ids: list[int]) -> list[int]:
-        """The samples of all ranks, in order; a collective."""
         marks = torch.zeros(len(self.train.pairs), dtype=torch.float64)
-        marks[ids] = 1.0
-        return self.world.sum(marks).nonzero().flatten().tolist()
-
-    # --- checkpoints ---
+        marks[step.ids if own else []] = 1.0
+        if not stop:
+            marks = self.world.sum(marks)  # the samples of all ranks
+        keys = ", ".join(map(self.train.pairs.key, marks.nonzero().flatten().tolist()))
+        if stop:
+            hint = "look at them, lower the learning rate, or --on-nan skip"
+            raise DataError(f"rank {self.world.rank}: {what}: {keys}", hint)
+        warn(f"{what}: {keys}; the step is skipped")
 
     def checkpoint(self, data: DataDescription, mean_image: MeanImage) -> Checkpoint:
         """The state after the last step, with the mean image of all ranks."""
@@ -240,27 +228,17 @@ class Step:
     def _backward_without_samples(self) -> None:
         """Contribute zeros: this rank has no sample left, but the others wait for its gradients."""
         learner, shape = self.learner, self.learner.train.pairs.grid.observation_shape
-        with frozen_statistics(learner.module):
-            pred = learner.precision.forward(learner.module, torch.zeros(1, *shape), usual_size=False)
-            learner.precision.backward(pred.sum() * 0.0)
+        norms = [layer for layer in learner.module.modules() if isinstance(layer, _BatchNorm) and layer.training]
+        for layer in norms:
+            layer.eval()  # running statistics are used, and not updated
+        pred = learner.precision.forward(learner.module, torch.zeros(1, *shape), usual_size=False)
+        learner.precision.backward(pred.sum() * 0.0)
+        for layer in norms:
+            layer.train()
 
 
 def _state_of(module: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().cpu() for name, value in module.state_dict().items()}
-
-
-@contextmanager
-def frozen_statistics(module: nn.Module) -> Iterator[None]:
-    """Batch norm in eval mode: running statistics are used, and not updated."""
-    norms = [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]
-    modes = [layer.training for layer in norms]
-    for layer in norms:
-        layer.eval()
-    try:
-        yield
-    finally:
-        for layer, training in zip(norms, modes, strict=True):
-            layer.train(training)
 
 
 @contextmanager

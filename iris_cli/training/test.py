@@ -37,7 +37,7 @@ from iris_cli.pairs.stream import PairStream
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.training.run_folder import TEST, numbered_members
 from iris_cli.training.test_split import split_to_test, trained_on, warn_if_trained_on
-from iris_cli.training.train import check_fits, image_noise_of, reading_options, threads_for
+from iris_cli.training.train import check_fits, image_noise_of, stream_of, threads_for
 from iris_cli.training.trained_run import TrainedRun, ensemble_for
 
 
@@ -89,17 +89,9 @@ def test_stream(
     pairs = pairs_of(dataset, observer)
     if len(pairs) == 0:
         raise DataError(f"{pairs.name} holds no sample to test on")
-    return PairStream(
-        "test",
-        pairs,
-        np.arange(len(pairs)),
-        hyper.seed,
-        hyper.batch_size,
-        noise=image_noise_of(noise or hyper.noise, pairs),
-        litter=litter_of(litter, observer, pairs),
-        litter_seed=litter.seed if litter else 0,
-        **reading_options(hyper),
-    )
+    image_noise, litter_pairs = image_noise_of(noise or hyper.noise, pairs), litter_of(litter, observer, pairs)
+    added = {"noise": image_noise, "litter": litter_pairs, "litter_seed": litter.seed if litter else 0}
+    return stream_of("test", pairs, np.arange(len(pairs)), hyper, **added)
 
 
 test_reverter.__test__ = False  # type: ignore[attr-defined]  # pytest would collect it wherever it is imported
@@ -183,16 +175,9 @@ def test_run(
             sets.append(statistics_of(name, arrays, pairs.groups(), pairs.grid, normalization, hyper.seed))
             warn_of_unreadable(stream.count - sets[-1].pairs, stream.count)
         warn_of_bad_litter(list(inputs.streams.values()), here)
-    settings = Settings(
-        split=inputs.split or "all",
-        checkpoint=str(members[0].path),
-        members=len(members),
-        epoch=members[0].checkpoint.progress.epoch,
-        noise=hyper.noise,
-        litter=hyper.litter or None,
-        data=tuple(hyper.data),
-        seed=hyper.seed,
-    )
+    path, epoch = str(members[0].path), members[0].checkpoint.progress.epoch
+    data, litter = tuple(hyper.data), hyper.litter or None
+    settings = Settings(inputs.split or "all", path, len(members), epoch, hyper.noise, litter, data, hyper.seed)
     return RunReport(sets, settings)
 
 
@@ -214,15 +199,10 @@ def save_headline(run: Path, report: RunReport) -> None:
         warn(f"{run / TEST} is not written: {error.strerror}")
 
 
-# --- a few pairs, for figures -----------------------------------------------------------------------------------------
-
-
 def report_predictions(members: Sequence[TrainedRun], inputs: Inputs) -> dict[str, Predictions]:
     """A few galaxies of each set of inputs with their predictions, for the figures of a report."""
-    return {
-        name: predictions_of(members, stream, most=SHOWN if name == NORMAL else 1)
-        for name, stream in inputs.streams.items()
-    }
+    most = {name: SHOWN if name == NORMAL else 1 for name in inputs.streams}
+    return {name: predictions_of(members, stream, most=most[name]) for name, stream in inputs.streams.items()}
 
 
 def predictions_of(

@@ -7,14 +7,12 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from iris_cli.distributed import World
-
-_GIB = 2.0**30
 
 
 @dataclass(frozen=True)
@@ -32,15 +30,10 @@ class Rates:
     samples_per_s: float
     memory_GiB: float
 
-    def to_dict(self) -> dict[str, float | None]:
-        return asdict(self)
-
     def __str__(self) -> str:
         loss = "none" if self.loss is None else f"{self.loss:.4g}"
-        return (
-            f"loss {loss}, {self.step_s:.3g} s/step, {self.data_wait:.0%} waiting, "
-            f"{self.samples_per_s:.3g}/s, {self.memory_GiB:.1f} GiB"
-        )
+        speed = f"{self.step_s:.3g} s/step, {self.data_wait:.0%} waiting, {self.samples_per_s:.3g}/s"
+        return f"loss {loss}, {speed}, {self.memory_GiB:.1f} GiB"
 
 
 class Throughput:
@@ -72,19 +65,14 @@ class Throughput:
         skipped, losses = torch.stack(self._skipped).double(), torch.stack(self._losses).double()
         total = float(world.sum(torch.where(skipped > 0, 0.0, losses).sum().cpu()))
         seconds, samples = time.perf_counter() - self.start, self.samples - int(skipped.sum())
-        return Rates(
-            loss=total / samples if samples else None,
-            samples=samples,
-            step_s=seconds / self.steps,
-            data_wait=self.wait_s / seconds,
-            samples_per_s=self.samples / seconds,
-            memory_GiB=peak_memory_GiB(world.device),
-        )
+        speed = {"step_s": seconds / self.steps, "samples_per_s": self.samples / seconds}
+        data_wait, memory = self.wait_s / seconds, peak_memory_GiB(world.device)
+        return Rates(total / samples if samples else None, samples, data_wait=data_wait, memory_GiB=memory, **speed)
 
 
 def peak_memory_GiB(device: torch.device) -> float:
     """Peak memory of this process: of the GPU on CUDA, else of the machine."""
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / _GIB
+        return torch.cuda.max_memory_allocated(device) / 2.0**30
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak * (1.0 if sys.platform == "darwin" else 1024.0) / _GIB
+    return peak * (1.0 if sys.platform == "darwin" else 1024.0) / 2.0**30

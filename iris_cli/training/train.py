@@ -33,6 +33,7 @@ from iris_cli.training.precision import Precision, compile_in_place
 from iris_cli.training.run_folder import MEMBER, RunFolder, check_room_for_members
 from iris_cli.training.step import Learner
 from iris_cli.training.tensorboard import Board, check_installed
+from shards.order import Numbers
 from shards.stream import BadSamples
 
 #: Images of at most this many pixels across are computed by one thread.
@@ -108,28 +109,12 @@ def train_reverter(
     if checkpoint_directory is not None and checkpoint_name is not None:
         folder = RunFolder(Path(checkpoint_directory) / checkpoint_name, hyper.keep_checkpoints)
     # signals are caught until the world is left: torchrun sends one to ranks that have yet to report a lost rank
-    with (
-        catch_signals(hyper.stop_signals) as flag,
-        world(device, auto_startup, auto_cleanup) as here,
-        threads_for(reverter.image_size),
-    ):
-        stream = PairStream(
-            "train",
-            pairs,
-            train,
-            hyper.seed,
-            hyper.batch_size,
-            here.rank,
-            here.size,
-            shuffle=True,
-            noise=image_noise,
-            litter=litter_pairs,
-            litter_seed=litter.seed if litter else 0,
-            pinned=here.device.type == "cuda",
-            **reading_options(hyper),
-        )
+    catching, threads = catch_signals(hyper.stop_signals), threads_for(reverter.image_size)
+    with catching as flag, world(device, auto_startup, auto_cleanup) as here, threads:
+        share = {"rank": here.rank, "world": here.size, "pinned": here.device.type == "cuda"}
+        added = {"noise": image_noise, "litter": litter_pairs, "litter_seed": litter.seed if litter else 0}
         reverter.on(here.device)
-        ema = EMA(reverter, hyper.ema_decay) if hyper.ema_decay > 0 else None
+        ema = EMA(reverter, hyper.ema_decay) if hyper.ema_decay > 0 else None  # before it is compiled and wrapped
         if hyper.compile:
             compile_in_place(reverter, here.device)
         module = here.parallel(reverter)
@@ -140,17 +125,12 @@ def train_reverter(
             loss=physical_loss(hyper).to(here.device),
             optimizer=make_optimizer(module.parameters(), hyper.optimizer),
             precision=Precision(hyper.precision, here.device, compiled=hyper.compile),
-            train=stream,
+            train=stream_of("train", pairs, train, hyper, shuffle=True, **share, **added),
             ema=ema,
         )
-        trainer = Trainer(
-            learner=learner,
-            validation=replace(stream, name="validation", numbers=validation, shuffle=False, **reading_options(hyper)),
-            stop_flag=flag,
-            data=DataDescription.of(pairs, litter_pairs, image_noise),
-            folder=folder,
-            quiet=quiet,
-        )
+        validating = stream_of("validation", pairs, validation, hyper, **share, **added)
+        data = DataDescription.of(pairs, litter_pairs, image_noise)
+        trainer = Trainer(learner, validating, flag, data, folder, quiet=quiet)
         here.on_rank_0(lambda: check_sizes(hyper, pairs.name, len(train), len(validation), here.size))
         if folder:
             _open_run(trainer, folder, resume, overwrite, force)
@@ -174,23 +154,15 @@ def threads_for(image_size: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-# --- checks before the first step -------------------------------------------------------------------------------------
-
-
 def check_fits(network: Reverter | Ensemble, pairs: Pairs) -> None:
     """DataError when the network is for another image size or another quantity."""
     size = image_size(pairs)
-    if network.image_size != size:
-        raise DataError(
-            f"the reverter takes images of {network.image_size} x {network.image_size} pixels; {pairs.name} has "
-            f"{size} x {size}",
-            "test it on the grid that it was trained on",
-        )
+    if (n := network.image_size) != size:
+        what = f"the reverter takes images of {n} x {n} pixels; {pairs.name} has {size} x {size}"
+        raise DataError(what, "test it on the grid that it was trained on")
     if network.quantity != pairs.quantity:
-        raise DataError(
-            f"the reverter reads a {network.quantity}; the observations of {pairs.name} are of {pairs.quantity}",
-            "observe with the observer that it was trained on",
-        )
+        what = f"the reverter reads a {network.quantity}; the observations of {pairs.name} are of {pairs.quantity}"
+        raise DataError(what, "observe with the observer that it was trained on")
 
 
 def check_sizes(hyper: TrainConfig, name: str, train: int, validation: int, ranks: int) -> None:
@@ -206,22 +178,15 @@ def check_sizes(hyper: TrainConfig, name: str, train: int, validation: int, rank
         warn(f"{name} has no validation samples: the last checkpoint counts as the best")
 
 
-def reading_options(hyper: TrainConfig) -> dict[str, Any]:
-    """Keyword arguments of a PairStream: how it reads, and its own count of bad samples."""
-    allowed = hyper.max_bad if hyper.on_bad_sample == "skip" else 0
-    return {
-        "threads": hyper.read_threads,
-        "ahead": hyper.read_ahead_batches,
-        "bad": BadSamples(allowed),
-        "bad_litter": BadSamples(allowed),
-    }
+def stream_of(name: str, pairs: Pairs, numbers: Numbers, hyper: TrainConfig, **how: Any) -> PairStream:
+    """A stream that reads as `hyper` has it, with its own count of bad samples; `how` are other fields of it."""
+    bad, bad_litter = (BadSamples(hyper.max_bad if hyper.on_bad_sample == "skip" else 0) for _ in range(2))
+    how |= {"threads": hyper.read_threads, "ahead": hyper.read_ahead_batches, "bad": bad, "bad_litter": bad_litter}
+    return PairStream(name, pairs, numbers, hyper.seed, hyper.batch_size, **how)
 
 
 def image_noise_of(noise: Noise, pairs: Pairs) -> ImageNoise | None:
     return None if noise.is_zero else ImageNoise.of(noise, pairs.quantity, pairs.grid, pairs.latitude)
-
-
-# --- the run folder ---------------------------------------------------------------------------------------------------
 
 
 def _open_run(trainer: Trainer, folder: RunFolder, resume: str, overwrite: bool, force: bool) -> None:
@@ -230,7 +195,9 @@ def _open_run(trainer: Trainer, folder: RunFolder, resume: str, overwrite: bool,
     All checks come before the first write.
     """
     learner, on_rank_0 = trainer.learner, trainer.world.on_rank_0
-    checkpoint = _checkpoint_to_resume(folder, resume)
+    checkpoint = None
+    if resume != "none":
+        checkpoint = folder.latest() if resume == "auto" else load(Path(resume))
     if checkpoint:
         on_rank_0(lambda: _check_same_run(checkpoint, trainer, force))
     on_rank_0(lambda: folder.prepare(resume=resume != "none", overwrite=overwrite))
@@ -242,33 +209,10 @@ def _open_run(trainer: Trainer, folder: RunFolder, resume: str, overwrite: bool,
         trainer.board = Board(folder.path, learner.progress.step)
 
 
-def _checkpoint_to_resume(folder: RunFolder, resume: str) -> Checkpoint | None:
-    if resume == "none":
-        return None
-    return folder.latest() if resume == "auto" else load(Path(resume))
-
-
 #: Fields of a configuration that may change when a run is resumed. Paths may: the data's fingerprint is compared.
-_MAY_CHANGE = {
-    "epochs",
-    "batch_size",
-    "batches_per_update",
-    "data",
-    "litter",
-    "observer",
-    "checkpoint_every_steps",
-    "checkpoint_every_minutes",
-    "keep_checkpoints",
-    "patience_epochs",
-    "on_nan",
-    "on_bad_sample",
-    "max_bad",
-    "log",
-    "checksums",
-    "read_threads",
-    "read_ahead_batches",
-    "stop_signals",
-}
+_MAY_CHANGE = {"epochs", "patience_epochs", "batch_size", "batches_per_update", "data", "litter", "observer"}
+_MAY_CHANGE |= {"checkpoint_every_steps", "checkpoint_every_minutes", "keep_checkpoints", "log", "stop_signals"}
+_MAY_CHANGE |= {"on_nan", "on_bad_sample", "max_bad", "checksums", "read_threads", "read_ahead_batches"}
 
 
 def _check_same_run(checkpoint: Checkpoint, trainer: Trainer, force: bool) -> None:
@@ -276,10 +220,8 @@ def _check_same_run(checkpoint: Checkpoint, trainer: Trainer, force: bool) -> No
     network: Any = unwrap(trainer.learner.module)
     step = checkpoint.progress.step
     if checkpoint.reverter != {**checkpoint.reverter, **network.table()}:
-        raise DataError(
-            f"the checkpoint of step {step} has another network: {checkpoint.reverter}, not {network.table()}",
-            "train it in a folder of its own",
-        )
+        what = f"the checkpoint of step {step} has another network: {checkpoint.reverter}, not {network.table()}"
+        raise DataError(what, "train it in a folder of its own")
     now, then = to_dict(trainer.hyper), to_dict(from_dict(TrainConfig, checkpoint.config, "the checkpoint"))
     names = [name for name in {**then, **now} if name not in _MAY_CHANGE and then.get(name) != now.get(name)]
     differences = [f"{name}: {then.get(name)} in the checkpoint, {now.get(name)} now" for name in names]
@@ -288,13 +230,8 @@ def _check_same_run(checkpoint: Checkpoint, trainer: Trainer, force: bool) -> No
     if checkpoint.data.litter != trainer.data.litter:
         differences.append("the litter is another")
     if differences and not force:
-        raise DataError(
-            f"the checkpoint of step {step} is from another run: {'; '.join(differences)}",
-            "give the same options, or --force",
-        )
-
-
-# --- whole runs, from folders on disk ---------------------------------------------------------------------------------
+        what = f"the checkpoint of step {step} is from another run: {'; '.join(differences)}"
+        raise DataError(what, "give the same options, or --force")
 
 
 @dataclass(frozen=True)

@@ -41,8 +41,7 @@ def test_galaxies_count_by_their_views() -> None:
 
 
 def test_the_interval_contains_the_truth_at_its_nominal_rate() -> None:
-    dice = np.random.default_rng(3)
-    hits = 0
+    dice, hits = np.random.default_rng(3), 0
     for _ in range(100):
         values = np.repeat(dice.normal(size=60), 2) + 0.1 * dice.normal(size=120)
         found = Resampling.of([f"g{i // 2}" for i in range(120)], resamples=400).summary(values[:, None])
@@ -50,19 +49,16 @@ def test_the_interval_contains_the_truth_at_its_nominal_rate() -> None:
     assert 0.88 <= hits / 100 <= 0.99
 
 
-def test_undefined_numbers_are_left_out() -> None:
+def test_undefined_numbers_and_intervals_are_nan() -> None:
     values = np.array([[1.0, np.nan, np.nan], [3.0, np.nan, 7.0], [np.nan, np.nan, np.nan]])
     found = Resampling.of(["a", "b", "c"]).summary(values)
     np.testing.assert_array_equal(found.mean, [2.0, np.nan, 7.0])
     assert found.pairs.tolist() == [2, 0, 1]
-
-
-def test_a_single_source_has_no_interval() -> None:
-    found = Resampling.of(["a", "a"]).summary(np.array([[1.0], [2.0]]))
+    found = Resampling.of(["a", "a"]).summary(np.array([[1.0], [2.0]]))  # a single source has no interval
     assert found.mean[0] == 1.5 and np.isnan(found.low[0]) and np.isnan(found.high[0])
 
 
 def test_the_same_seed_draws_the_same() -> None:
     values = np.random.default_rng(4).random((30, 3))
-    one, other = (Resampling.of([f"g{i}" for i in range(30)], seed=s).summary(values) for s in (7, 7))
+    one, other = (Resampling.of([f"g{i}" for i in range(30)], seed=7).summary(values) for _ in range(2))
     assert np.array_equal(one.low, other.low)

@@ -19,16 +19,12 @@ def ranks(members: Tensor, true: Tensor, occupied: float = -100.0) -> np.ndarray
     return calibration.ranks(members, true, occupied).mean(dim=0).numpy()
 
 
-def test_the_truth_s_rank_is_uniform_when_it_is_one_more_draw() -> None:
-    shares = ranks(normal(5, 4, 1, 128, 128), normal(4, 1, 128, 128, seed=1))
+@pytest.mark.parametrize(("size", "occupied"), [(128, -100.0), (256, 1.5)])
+def test_the_rank_of_a_truth_that_is_one_more_draw_is_uniform(size: int, occupied: float) -> None:
+    """Also in occupied pixels, by truth and members alike; the members' mean alone would push ranks down."""
+    shares = ranks(normal(5, 4, 1, size, size), normal(4, 1, size, size, seed=1), occupied)
     np.testing.assert_allclose(shares, 1 / 6, atol=0.01)
     np.testing.assert_allclose(calibration.coverage(shares), calibration.nominal_coverage(5), atol=0.01)
-
-
-def test_choosing_occupied_pixels_leaves_uniform_ranks_uniform() -> None:
-    """The choice looks at truth and members alike; looking at the members' mean alone would push ranks down."""
-    shares = ranks(normal(5, 4, 1, 256, 256), normal(4, 1, 256, 256, seed=1), occupied=1.5)
-    np.testing.assert_allclose(shares, 1 / 6, atol=0.01)
 
 
 def test_ranks_of_an_overconfident_ensemble_are_a_bowl_and_cover_too_little() -> None:
@@ -49,10 +45,12 @@ def test_ties_are_divided_among_the_ranks() -> None:
     assert np.isnan(ranks(empty, empty[0], occupied=1.0)).all()
 
 
-def test_crps_of_a_calibrated_normal_ensemble_is_one_over_root_pi() -> None:
+def test_crps_of_a_calibrated_normal_ensemble_is_one_over_root_pi_and_of_one_member_its_absolute_error() -> None:
     for members in (2, 3, 10):
         score = calibration.crps(normal(members, 4, 1, 200, 200), normal(4, 1, 200, 200, seed=1)).mean().item()
         assert score == pytest.approx(1 / np.sqrt(np.pi), rel=0.01)  # whatever the number of members
+    member, true = normal(1, 3, 1, 8, 8), normal(3, 1, 8, 8, seed=1)
+    torch.testing.assert_close(calibration.crps(member, true), (member[0] - true).abs().flatten(1).mean(1))
 
 
 @pytest.mark.skipif(
@@ -66,11 +64,6 @@ def test_crps_is_that_of_torchmetrics_without_its_bias() -> None:
     distances = (flat[:, :, None] - flat[:, None, :]).abs().sum(dim=(1, 2)).mean()
     fair = biased + distances / (2 * 36) - distances / (2 * 30)
     assert calibration.crps(members, true).item() == pytest.approx(fair.item(), rel=1e-9)
-
-
-def test_crps_of_one_member_is_its_absolute_error() -> None:
-    member, true = normal(1, 3, 1, 8, 8), normal(3, 1, 8, 8, seed=1)
-    torch.testing.assert_close(calibration.crps(member, true), (member[0] - true).abs().flatten(1).mean(1))
 
 
 def test_spread_is_skill_for_a_calibrated_ensemble_of_any_size() -> None:

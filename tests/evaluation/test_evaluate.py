@@ -29,7 +29,7 @@ from shards.stream import BadSamples
 from tests.pairs.test_bad_samples import damage
 from tests.training.makers import GRID, small_reverter, write_pairs
 
-ALONE = World()
+ALONE, Patch = World(), pytest.MonkeyPatch
 
 
 def stream_of(folder: Path, **more: Any) -> PairStream:
@@ -62,62 +62,44 @@ def test_the_means_of_a_validation_are_those_of_the_results_of_each_pair(stream:
         assert getattr(found, name) == (None if value is None else pytest.approx(value, rel=1e-9)), name
 
 
-class Together:
-    """Ranks of a world, one after the other: each adds its table to the sum, the last takes the sum."""
-
-    def __init__(self) -> None:
-        self.total: Tensor | None = None
-
-    def rank(self, number: int, size: int) -> World:
-        outer = self
-
-        class Rank(World):
-            def sum(self, values: Tensor) -> Tensor:
-                if values.dim() < 2:  # not the table
-                    return values
-                outer.total = values.clone() if outer.total is None else outer.total + values
-                return values.copy_(outer.total)
-
-        return Rank(number, size)
-
-
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_every_pair_has_its_own_row_on_any_number_of_ranks(stream: PairStream, ranks: int) -> None:
-    together, whole = Together(), per_pair(stream)
+    """One rank after the other: each adds its table to the sum, the last takes the sum."""
+    tables: list[Tensor] = []
+
+    class Rank(World):
+        def sum(self, values: Tensor) -> Tensor:
+            if values.dim() < 2:  # not the table
+                return values
+            tables.append(values.clone())
+            return values.copy_(sum(tables))
+
+    whole = per_pair(stream)
     *early, last = (replace(stream, rank=rank, world=ranks) for rank in range(ranks))
     for share in early:
-        with pytest.raises(
-            DataError, match="not evaluated exactly once"
-        ):  # the rows of the other ranks are still missing
-            per_pair(share, world=together.rank(share.rank, ranks))
-    joined = per_pair(last, world=together.rank(ranks - 1, ranks))
+        with pytest.raises(DataError, match="not evaluated exactly once"):  # the last rows are missing
+            per_pair(share, world=Rank(share.rank, ranks))
+    joined = per_pair(last, world=Rank(ranks - 1, ranks))
     for name, values in whole.items():
         rounding = 1e-6 * np.nanmax(np.abs(values), initial=0.0)  # float32, in sums whose terms cancel
         np.testing.assert_allclose(joined[name], values, rtol=1e-5, atol=rounding, err_msg=name)
 
 
-def test_a_pair_that_is_seen_twice_is_an_error(stream: PairStream) -> None:
-    class Doubled(World):
-        def sum(self, values: Tensor) -> Tensor:
-            return values.mul_(2)
-
+def test_a_pair_that_is_seen_twice_is_an_error(stream: PairStream, monkeypatch: Patch) -> None:
+    monkeypatch.setattr(World, "sum", lambda world, values: values.mul_(2))
     with pytest.raises(DataError, match="5 of 5 samples"):
-        per_pair(stream, world=Doubled())
+        per_pair(stream)
 
 
 def test_a_prediction_that_is_not_finite_is_an_error_that_names_the_pair(stream: PairStream) -> None:
-    class Broken(Reverter):
-        def forward(self, observation: Tensor) -> Tensor:
-            return torch.full_like(observation, torch.nan)
-
+    broken = small_reverter()
+    next(broken.parameters()).data.fill_(torch.nan)
     with pytest.raises(DataError, match=r"g0100_v0.*not finite"):
-        per_pair(stream, [Broken(32, "v_density"), small_reverter()])
+        per_pair(stream, [broken, small_reverter()])
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_true_density_that_is_not_finite_is_an_error_that_names_the_pair(
-    stream: PairStream, monkeypatch: pytest.MonkeyPatch, value: float
-) -> None:
+def test_a_true_density_that_is_not_finite_is_an_error(stream: PairStream, monkeypatch: Patch, value: float) -> None:
     read = PreObservedDataset.read
 
     def spoiled(self: PreObservedDataset, number: int, rows: Any) -> None:
@@ -140,23 +122,14 @@ def test_pairs_that_may_be_skipped_are_left_out_of_the_numbers(tmp_path: Path) -
 
 def test_quantities_have_the_widths_that_they_declare(stream: PairStream) -> None:
     found = per_pair(stream, [small_reverter(0), small_reverter(1)])
-    for quantity in quantities(GRID, 2):
-        for name, width in quantity.widths.items():
-            assert found[name].shape == (5, width), name
-    assert set(MEASURES) <= set(found)
-
-
-def test_the_network_is_left_in_eval_mode(stream: PairStream) -> None:
-    reverter = small_reverter().train()
-    per_pair(stream, [reverter])
-    assert not reverter.training
-
-
-# --- ensembles --------------------------------------------------------------------------------------------------------
+    widths = {name: (5, width) for quantity in quantities(GRID, 2) for name, width in quantity.widths.items()}
+    assert {name: values.shape for name, values in found.items()} == widths and set(MEASURES) <= set(found)
 
 
 def test_an_ensemble_of_equal_members_is_its_member_and_has_no_spread(stream: PairStream) -> None:
-    alone, both = per_pair(stream), per_pair(stream, [small_reverter(), small_reverter()])
+    members = [small_reverter().train(), small_reverter()]
+    alone, both = per_pair(stream), per_pair(stream, members)
+    assert not members[0].training
     np.testing.assert_allclose(both["loss"], alone["loss"], rtol=1e-6)
     assert both["variance"].max() < 1e-12
     np.testing.assert_allclose(both["crps"], both["mean_absolute_error"], rtol=1e-6)

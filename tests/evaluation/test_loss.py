@@ -21,9 +21,8 @@ def test_the_loss_is_the_mean_asinh_of_the_squared_residual() -> None:
 def test_the_loss_does_not_depend_on_the_unit_of_density() -> None:
     pred, true = (torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(s)) * 20 for s in (1, 2))
     inner = ScaledDensityLoss(density_per_SI=INNER.density_per_SI)(pred, true)
-    metres = ScaledDensityLoss(density_per_SI=SI.density_per_SI)(
-        pred / INNER.density_per_SI, true / INNER.density_per_SI
-    )
+    in_metres = ScaledDensityLoss(density_per_SI=SI.density_per_SI)
+    metres = in_metres(pred / INNER.density_per_SI, true / INNER.density_per_SI)
     torch.testing.assert_close(metres, inner, rtol=1e-5, atol=0.0)
 
 
@@ -58,11 +57,8 @@ class AbsoluteLoss(PhysicalLoss):
         return self.normed_residual(pred, true).abs().mean()
 
 
-def test_a_subclass_is_found_by_its_name() -> None:
+def test_a_subclass_is_found_by_its_name_and_an_unknown_one_is_refused_with_the_nearest() -> None:
     assert isinstance(physical_loss(TrainConfig(physical_loss="AbsoluteLoss")), AbsoluteLoss)
-
-
-def test_an_unknown_loss_is_refused_with_the_nearest() -> None:
     with pytest.raises(UsageError) as refused:
         physical_loss(TrainConfig(physical_loss="ScaledDensityLos"))
     assert "ScaledDensityLoss" in refused.value.hint

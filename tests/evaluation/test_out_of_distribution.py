@@ -75,12 +75,9 @@ def test_the_unit_of_the_images_does_not_matter(inputs: TrainingInputs) -> None:
         assert in_mK.score(1e3 * image).score == pytest.approx(inputs.score(image).score, rel=1e-3)
 
 
-def test_scores_are_finite_with_few_training_images() -> None:
+def test_few_or_empty_images_have_finite_numbers_and_pooling_is_a_mean() -> None:
     few = fit(Reduced.of(galaxies(6, 0, size=8)), Reduced.of(galaxies(3, 1, size=8)), np.zeros((0, 2)))
     assert np.isfinite(few.score(galaxies(1, 2, size=8)[0]).score)
-
-
-def test_pooling_is_a_mean_and_summaries_survive_an_empty_image() -> None:
     image = np.arange(32 * 32, dtype=float).reshape(1, 32, 32)
     assert pooled(image)[0, 0] == pytest.approx(image[0, :2, :2].mean())
     assert np.isfinite(summaries_of(np.zeros((1, 8, 8)))).all()
@@ -88,10 +85,7 @@ def test_pooling_is_a_mean_and_summaries_survive_an_empty_image() -> None:
 
 def test_a_set_may_be_reduced_in_parts() -> None:
     images = galaxies(7, 0)
-    whole, parts = (
-        Reduced.of(images),
-        Reduced.joined([Reduced.of(images[:5]), Reduced.of(images[5:])]),
-    )
+    whole, parts = (Reduced.of(images), Reduced.joined([Reduced.of(images[:5]), Reduced.of(images[5:])]))
     assert parts.mean_square == pytest.approx(whole.mean_square)
     np.testing.assert_array_equal(parts.blocks, whole.blocks)
     np.testing.assert_array_equal(parts.summaries, whole.summaries)

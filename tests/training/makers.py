@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -15,9 +17,13 @@ from torch import nn
 from iris_cli import units
 from iris_cli.config.grid import Grid
 from iris_cli.config.toml import to_dict
+from iris_cli.config.train import TrainConfig
 from iris_cli.distributed import CPUGroup
 from iris_cli.pairs.datasets import PreObservedDataset
 from iris_cli.reverter.reverter import Reverter
+from iris_cli.training import train_reverter
+from iris_cli.training.checkpoint import Checkpoint
+from iris_cli.training.run_folder import RunFolder
 from shards.index import Index
 from shards.writer import ArraySchema, Sample, SetPlan, write_set
 
@@ -60,12 +66,9 @@ def write_pairs(
     attributes: dict[str, Any] | None = None,
 ) -> Path:
     """A shard folder with the samples of those numbers; `scale` is what one inner unit of the observation is in it."""
-    shapes = {"observation": grid.observation_shape, "density": grid.density_shape}
-    schema = [
-        _array(name, shapes[name], kind, scale if name == "observation" else 1.0)
-        for name, kind in (("observation", quantity), ("density", "density"))
-        if not (litter and name == "density")
-    ]
+    schema = [_array("observation", grid.observation_shape, quantity, scale)]
+    if not litter:
+        schema.append(_array("density", grid.density_shape, "density", 1.0))
     what = {"grid": to_dict(grid), "latitude": "mean", "litter": litter, **(attributes or {})}
     plan = SetPlan(splits, samples_per_shard=5)
     write_set(folder, plan, partial(make, grid=grid, litter=litter, scale=scale), schema=schema, attributes=what)
@@ -104,6 +107,37 @@ def without_batch_norm() -> Reverter:
             if isinstance(layer, nn.BatchNorm2d):
                 setattr(half, name, nn.GroupNorm(1, layer.num_features))
     return reverter
+
+
+def train(
+    shards: Path, hyper: TrainConfig, run: Path | None = None, reverter: Reverter | None = None, **options: Any
+) -> nn.Module:
+    """Train quietly, a small reverter if none is given; without `run` nothing is saved."""
+    where = {"checkpoint_directory": run.parent, "checkpoint_name": run.name} if run else {}
+    options = {"quiet": True, **where, **options}
+    module, rank = train_reverter(reverter or small_reverter(), PreObservedDataset(shards), hyper=hyper, **options)
+    assert rank == 0 and not module.training
+    return module
+
+
+def logged(run: Path, kind: str = "step") -> list[dict[str, Any]]:
+    """The lines of a kind in a run's metrics, none of which may hold NaN."""
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    return [line for line in (json.loads(text, parse_constant=pytest.fail) for text in lines) if line["kind"] == kind]
+
+
+def newest(run: Path) -> Checkpoint:
+    return RunFolder(run).newest()
+
+
+def assert_equal(a: Any, b: Any) -> None:
+    """Bit by bit, through nested dicts."""
+    if isinstance(a, dict):
+        assert a.keys() == b.keys()
+        for key in a:
+            assert_equal(a[key], b[key])
+    else:
+        assert torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
 
 
 def another_sky(**changes: Any) -> Grid:

@@ -29,11 +29,12 @@ def test_a_dry_run_counts_steps_weights_and_checkpoints(shards: Path, tmp_path: 
     assert one.reads == {shards: sum(tar.stat().st_size for tar in shards.glob("*.tar"))}
     five = of_training(replace(HYPER, data=(str(shards),)), tmp_path / "run", members=5, ranks=2)
     assert five.writes[tmp_path / "run"] == 5 * 4 * 3 * weights and five.memory > 1.9 * one.memory
+    # a batch larger than the data set needs no more memory than the set
+    all_pairs, larger = (of_training(replace(HYPER, data=(str(shards),), batch_size=b), tmp_path) for b in (22, 10**9))
+    assert larger.memory == all_pairs.memory
 
 
-def test_the_commands_describe_what_they_would_do_and_write_nothing(
-    iris: Callable, trained_run: Path, shards: Path, tmp_path: Path
-) -> None:
+def test_the_commands_write_nothing(iris: Callable, trained_run: Path, shards: Path, tmp_path: Path) -> None:
     would = iris("train", shards, "--out", tmp_path / "run", "--dry-run", "--json", "--nproc-per-node", 2)
     assert would.code == 0 and json.loads(would.out)["processes"] == 2 and not (tmp_path / "run").exists()
     again = iris("train", shards, "--out", trained_run, "--dry-run")
@@ -43,14 +44,10 @@ def test_the_commands_describe_what_they_would_do_and_write_nothing(
 
 
 def test_a_dry_run_raises_the_errors_of_the_run(shards: Path, tmp_path: Path) -> None:
+    hyper, out = replace(HYPER, data=(str(shards),)), tmp_path / "run"
     with pytest.raises(UsageError, match="unknown network"):
-        of_training(replace(HYPER, data=(str(shards),), network="colums"), tmp_path / "run")
+        of_training(replace(hyper, network="colums"), out)
     with pytest.raises(UsageError, match="unknown optimizer"):
-        of_training(replace(HYPER, data=(str(shards),), optimizer=OptimizerConfig("rmsprop")), tmp_path / "run")
+        of_training(replace(hyper, optimizer=OptimizerConfig("rmsprop")), out)
     with pytest.raises(UsageError, match="23 ranks are more than the 22"):
-        of_training(replace(HYPER, data=(str(shards),)), tmp_path / "run", ranks=23)
-
-
-def test_a_batch_larger_than_the_data_set_needs_no_more_memory_than_the_set(shards: Path, tmp_path: Path) -> None:
-    all_pairs, larger = (of_training(replace(HYPER, data=(str(shards),), batch_size=b), tmp_path) for b in (22, 10**9))
-    assert larger.memory == all_pairs.memory
+        of_training(hyper, out, ranks=23)

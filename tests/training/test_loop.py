@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import shutil
 import signal
@@ -16,35 +15,23 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from iris_cli.config.train import Noise, OptimizerConfig, ScheduleConfig, TrainConfig
 from iris_cli.errors import DataError, UsageError
-from iris_cli.reverter.reverter import Reverter
-from iris_cli.training import (
-    InfiniteDataset,
-    PreObservedDataset,
-    ScaledDensityLoss,
-    Stopped,
-    test_reverter,
-    train_reverter,
-)
-from iris_cli.training.checkpoint import Checkpoint, load
+from iris_cli.training import InfiniteDataset, PreObservedDataset, ScaledDensityLoss, Stopped, test_reverter
+from iris_cli.training.checkpoint import load
 from iris_cli.training.loop import Trainer
 from iris_cli.training.run_folder import RunFolder
-from tests.training.makers import small_reverter, without_batch_norm
+from tests.training.makers import assert_equal, logged, newest, small_reverter, train, without_batch_norm
 
 # 22 samples: 6 batches and 3 steps an epoch; 2 validation batches, each of which asks for the loss three times
-HYPER = TrainConfig(
-    epochs=2,
-    batch_size=4,
-    batches_per_update=2,
-    seed=1,
-    noise=Noise(sigma_K=0.1),
-    physical_loss="InterruptedLoss",
-    checkpoint_every_steps=1,
-    keep_checkpoints=9,
-)
+HYPER = TrainConfig(epochs=2, batch_size=4, batches_per_update=2, seed=1, noise=Noise(sigma_K=0.1))
+HYPER = replace(HYPER, physical_loss="InterruptedLoss", checkpoint_every_steps=1, keep_checkpoints=9)
+#: A step follows the gradient of its samples alone.
+PLAIN = replace(HYPER, epochs=1, optimizer=OptimizerConfig("sgd", 0.1, momentum=0.0))
+RANDOM = replace(HYPER, physical_loss="RandomLoss")
+Patch = pytest.MonkeyPatch
 slow = pytest.mark.slow
 
 
@@ -78,16 +65,6 @@ def interrupt_at(call: int, number: signal.Signals = signal.SIGTERM) -> None:
     InterruptedLoss.calls, InterruptedLoss.signal_at, InterruptedLoss.number = 0, call, number
 
 
-def train(
-    shards: Path, hyper: TrainConfig, run: Path | None = None, reverter: Reverter | None = None, **options: Any
-) -> nn.Module:
-    where: dict[str, Any] = {"checkpoint_directory": run.parent, "checkpoint_name": run.name} if run else {}
-    data = PreObservedDataset(shards)
-    module, rank = train_reverter(reverter or small_reverter(), data, hyper=hyper, quiet=True, **where, **options)
-    assert rank == 0 and not module.training
-    return module
-
-
 @pytest.fixture(scope="module")
 def whole(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of HYPER that was not interrupted; tests only read it, or copy it."""
@@ -101,7 +78,7 @@ def whole_random(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     """The same with RandomLoss, from torch's seed 0."""
     run = tmp_path_factory.mktemp("whole") / "random"
     torch.manual_seed(0)
-    train(shards, replace(HYPER, physical_loss="RandomLoss"), run)
+    train(shards, RANDOM, run)
     return run
 
 
@@ -110,53 +87,31 @@ def copy(whole: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(whole, tmp_path / "run"))
 
 
-def newest(run: Path) -> Checkpoint:
-    return RunFolder(run).newest()
-
-
 def after_step(run: Path, step: int) -> Path:
     return run / "checkpoints" / f"step-{step:09d}.pt"
-
-
-def assert_equal(a: Any, b: Any) -> None:
-    """Bit by bit, through nested dicts."""
-    if isinstance(a, dict):
-        assert a.keys() == b.keys()
-        for key in a:
-            assert_equal(a[key], b[key])
-    elif isinstance(a, Tensor):
-        assert torch.equal(a, b)
-    else:
-        assert a == b
 
 
 # --- steps ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("batch", "accumulate"), [(4, 6), (5, 5), pytest.param(1, 22, marks=slow), (8, 4)])
-def test_accumulated_batches_step_as_one_big_batch(shards: Path, batch: int, accumulate: int) -> None:
-    plain = replace(HYPER, epochs=1, optimizer=OptimizerConfig("sgd", 0.1, momentum=0.0))
-    big = train(shards, replace(plain, batch_size=22, batches_per_update=1), reverter=without_batch_norm())
-    parts = replace(plain, batch_size=batch, batches_per_update=accumulate)
-    accumulated = train(shards, parts, reverter=without_batch_norm())
-    for a, b in zip(accumulated.parameters(), big.parameters(), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
-
-
-def test_a_short_last_window_is_the_mean_over_its_own_samples(shards: Path) -> None:
-    """22 samples in windows of 16: the second step's 6 samples weigh as a batch of 6."""
-    plain = replace(HYPER, epochs=1, optimizer=OptimizerConfig("sgd", 0.1, momentum=0.0))
-    windows = train(shards, replace(plain, batch_size=4, batches_per_update=4), reverter=without_batch_norm())
-    batches = train(shards, replace(plain, batch_size=16, batches_per_update=1), reverter=without_batch_norm())
-    for a, b in zip(windows.parameters(), batches.parameters(), strict=True):
+@pytest.mark.parametrize(
+    ("batch", "accumulate", "size"),
+    [(4, 6, 22), (5, 5, 22), pytest.param(1, 22, 22, marks=slow), (8, 4, 22), (4, 4, 16)],
+)
+def test_accumulated_batches_step_as_one_big_batch(shards: Path, batch: int, accumulate: int, size: int) -> None:
+    """Also in a short last window: of 22 samples in windows of 16, the second step's 6 weigh as a batch of 6."""
+    parts, big = (
+        train(shards, replace(PLAIN, batch_size=b, batches_per_update=n), reverter=without_batch_norm())
+        for b, n in ((batch, accumulate), (size, 1))
+    )
+    for a, b in zip(parts.parameters(), big.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
 
 
 def test_gradients_are_clipped_to_the_configured_length(shards: Path) -> None:
     sgd = OptimizerConfig("sgd", 1.0, momentum=0.0)
-    hyper = replace(HYPER, epochs=1, batch_size=22, batches_per_update=1, gradient_clip=1e-3, optimizer=sgd)
-    before = [p.detach().clone() for p in small_reverter().parameters()]
-    after = train(shards, hyper)
+    after = train(shards, replace(PLAIN, batch_size=22, batches_per_update=1, gradient_clip=1e-3, optimizer=sgd))
+    before = small_reverter().parameters()
     moved = torch.cat([(a - b).flatten() for a, b in zip(after.parameters(), before, strict=True)])
     assert moved.norm().item() == pytest.approx(1e-3, rel=1e-2)
 
@@ -164,10 +119,9 @@ def test_gradients_are_clipped_to_the_configured_length(shards: Path) -> None:
 def test_training_lowers_the_loss(shards: Path, tmp_path: Path) -> None:
     hyper = replace(HYPER, epochs=10, batches_per_update=1, schedule=ScheduleConfig("cosine"), keep_checkpoints=3)
     train(shards, replace(hyper, checkpoint_every_steps=0), tmp_path / "run")
-    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    losses = [line["loss"] for line in lines if line["kind"] == "step"]
+    losses = [line["loss"] for line in logged(tmp_path / "run")]
     assert losses[-1] < 0.7 * losses[0]
-    assert {"loss", "loss_zero", "loss_mean_image", "skill"} <= lines[-1].keys()
+    assert {"loss", "loss_zero", "loss_mean_image", "skill"} <= logged(tmp_path / "run", "epoch")[-1].keys()
     names = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
     assert names == ["best.pt", "step-000000048.pt", "step-000000054.pt", "step-000000060.pt"]
     path, best = RunFolder(tmp_path / "run").best()
@@ -190,11 +144,9 @@ def test_the_mean_image_is_the_mean_of_the_training_densities(whole: Path, shard
 
 
 def test_validation_repeats_to_the_last_bit_and_batches_do_not_matter(shards: Path) -> None:
-    reverter, data = small_reverter().eval(), PreObservedDataset(shards, "test")
-    losses = [
-        test_reverter(reverter, data, noise=Noise(sigma_K=1.0), hyper=replace(HYPER, batch_size=b), quiet=True).loss
-        for b in (2, 2, 3, 7)
-    ]
+    data, hypers = PreObservedDataset(shards, "test"), (replace(HYPER, batch_size=b) for b in (2, 2, 3, 7))
+    noise = Noise(sigma_K=1.0)
+    losses = [test_reverter(small_reverter(), data, noise, hyper=hyper, quiet=True).loss for hyper in hypers]
     assert losses[0] == losses[1]
     assert losses[2:] == pytest.approx([losses[0]] * 2, rel=1e-6)
 
@@ -203,9 +155,7 @@ def test_validation_repeats_to_the_last_bit_and_batches_do_not_matter(shards: Pa
 
 
 @pytest.mark.parametrize("call", [2, 3, 7, 14, *(pytest.param(call, marks=slow) for call in (1, 6, 10, 13, 18))])
-def test_a_run_stopped_anywhere_and_resumed_equals_one_that_was_not_stopped(
-    whole: Path, shards: Path, tmp_path: Path, call: int
-) -> None:
+def test_a_stopped_run_resumed_equals_a_whole_one(whole: Path, shards: Path, tmp_path: Path, call: int) -> None:
     interrupt_at(call)
     with pytest.raises(Stopped):
         train(shards, HYPER, tmp_path / "run")
@@ -214,47 +164,40 @@ def test_a_run_stopped_anywhere_and_resumed_equals_one_that_was_not_stopped(
     expected, resumed = newest(whole), newest(tmp_path / "run")
     for name in ("model", "optimizer", "progress", "mean_image", "density_sum", "config"):
         assert_equal(getattr(resumed, name), getattr(expected, name))
-    assert _logged(tmp_path / "run") == _logged(whole)
+    assert _totals(tmp_path / "run") == _totals(whole)
 
 
-def _logged(run: Path) -> tuple[list[float], int, Any]:
+def _totals(run: Path) -> tuple[list[float], int, Any]:
     """Validation losses to the bit; the number of samples in the logged steps, and the sum of their losses."""
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    steps = [line for line in lines if line["kind"] == "step"]
-    samples = sum(line["samples"] for line in steps)
-    total = sum(line["samples"] * line["loss"] for line in steps)
-    return [line["loss"] for line in lines if line["kind"] == "epoch"], samples, pytest.approx(total, rel=1e-6)
+    total = sum(line["samples"] * line["loss"] for line in logged(run))
+    samples = sum(line["samples"] for line in logged(run))
+    return [line["loss"] for line in logged(run, "epoch")], samples, pytest.approx(total, rel=1e-6)
 
 
 @pytest.mark.parametrize("call", [pytest.param(1, marks=slow), 3, 7])  # in the first step, the second, validation
-def test_random_numbers_of_an_interrupted_step_or_validation_are_drawn_again(
+def test_random_numbers_of_an_interruption_are_drawn_again(
     whole_random: Path, shards: Path, tmp_path: Path, call: int
 ) -> None:
-    hyper = replace(HYPER, physical_loss="RandomLoss")
     interrupt_at(call)
     torch.manual_seed(0)
     with pytest.raises(Stopped):
-        train(shards, hyper, tmp_path / "run")
-    train(shards, hyper, tmp_path / "run", resume="auto")
+        train(shards, RANDOM, tmp_path / "run")
+    train(shards, RANDOM, tmp_path / "run", resume="auto")
     assert_equal(newest(tmp_path / "run").model, newest(whole_random).model)
     assert newest(tmp_path / "run").progress == newest(whole_random).progress
 
 
-def test_random_numbers_continue_from_a_checkpoint(whole_random: Path, shards: Path, tmp_path: Path) -> None:
-    train(shards, replace(HYPER, physical_loss="RandomLoss"), tmp_path / "run", resume=str(after_step(whole_random, 4)))
-    assert_equal(newest(tmp_path / "run").model, newest(whole_random).model)
-
-
-def test_a_run_resumed_within_an_epoch_equals_the_whole_one(whole: Path, shards: Path, tmp_path: Path) -> None:
-    middle = after_step(whole, 2)
-    assert (load(middle).progress.epoch, load(middle).progress.position) == (0, 16)
-    train(shards, HYPER, tmp_path / "run", resume=str(middle))
+@pytest.mark.parametrize(("run", "hyper", "step", "at"), [("whole", HYPER, 2, 16), ("whole_random", RANDOM, 4, 8)])
+def test_a_run_resumed_within_an_epoch_equals_the_whole_one(
+    shards: Path, tmp_path: Path, request: pytest.FixtureRequest, run: str, hyper: TrainConfig, step: int, at: int
+) -> None:
+    whole: Path = request.getfixturevalue(run)
+    assert load(after_step(whole, step)).progress.position == at
+    train(shards, hyper, tmp_path / "run", resume=str(after_step(whole, step)))
     assert_equal(newest(tmp_path / "run").model, newest(whole).model)
 
 
-def test_a_finished_run_resumed_is_unchanged_and_a_longer_one_continues(
-    whole: Path, copy: Path, shards: Path, tmp_path: Path
-) -> None:
+def test_a_finished_run_is_unchanged_or_trained_longer(whole: Path, copy: Path, shards: Path, tmp_path: Path) -> None:
     train(shards, HYPER, copy, resume="auto")
     assert_equal(newest(copy).model, newest(whole).model)
     train(shards, replace(HYPER, epochs=3), copy, resume="auto")
@@ -262,9 +205,7 @@ def test_a_finished_run_resumed_is_unchanged_and_a_longer_one_continues(
     assert_equal(newest(copy).model, newest(tmp_path / "longer").model)
 
 
-def test_a_signal_is_handled_while_reading_hangs(
-    whole: Path, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_signal_is_handled_while_reading_hangs(whole: Path, shards: Path, tmp_path: Path, monkeypatch: Patch) -> None:
     read, reads, hanging, released = PreObservedDataset.read, itertools.count(), threading.Event(), threading.Event()
     while_waiting, waits = Trainer._while_waiting, itertools.count()
 
@@ -289,11 +230,8 @@ def test_a_signal_is_handled_while_reading_hangs(
     assert_equal(newest(tmp_path / "run").model, newest(whole).model)
 
 
-def test_a_second_ctrl_c_ends_a_run_even_while_it_waits_for_its_readers(
-    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    join = threading.Thread.join
-    again = iter([True])
+def test_a_second_ctrl_c_ends_a_run_that_waits_for_readers(shards: Path, tmp_path: Path, monkeypatch: Patch) -> None:
+    join, again = threading.Thread.join, iter([True])
 
     def interrupted(self: threading.Thread, timeout: float | None = None) -> None:
         if threading.current_thread() is threading.main_thread() and next(again, False):
@@ -318,16 +256,13 @@ def test_an_existing_run_is_kept_unless_it_may_be_overwritten(copy: Path, shards
     assert (copy / "notes.txt").read_text() == "mine" and newest(copy).progress.epoch == 1
 
 
-def test_a_checkpoint_of_another_configuration_or_data_set_is_refused_unless_forced(
-    copy: Path, shards: Path, litter: Path
-) -> None:
+def test_a_checkpoint_of_another_run_is_refused_unless_forced(copy: Path, shards: Path, litter: Path) -> None:
     optimizer = OptimizerConfig(weight_decay=0.5, momentum=0.5)
     other = replace(HYPER, epochs=3, noise=Noise(sigma_K=0.2), optimizer=optimizer)
     with pytest.raises(DataError, match=r"noise: .*0\.1.* in the checkpoint, .*0\.2.* now"):
         train(shards, other, copy, resume="auto")
     with pytest.raises(DataError, match="litter is another"):
-        litter_set = InfiniteDataset(PreObservedDataset(litter))
-        train(shards, replace(HYPER, epochs=3), copy, resume="auto", litter=litter_set)
+        train(shards, HYPER, copy, resume="auto", litter=InfiniteDataset(PreObservedDataset(litter)))
     train(shards, other, copy, resume="auto", force=True)
     assert newest(copy).progress.epoch == 3
     (group,) = newest(copy).optimizer["param_groups"]
@@ -343,9 +278,7 @@ def test_the_newest_complete_checkpoint_is_found(copy: Path) -> None:
         load(last)
 
 
-def test_minutes_between_checkpoints_are_counted_from_the_last_one(
-    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_minutes_are_counted_from_the_last_checkpoint(shards: Path, tmp_path: Path, monkeypatch: Patch) -> None:
     """With a clock that advances by 25 s whenever it is read: after a step, and when a checkpoint is written."""
     start, reads = time.monotonic(), itertools.count()
     clock = SimpleNamespace(monotonic=lambda: start + 25.0 * next(reads))
@@ -356,7 +289,7 @@ def test_minutes_between_checkpoints_are_counted_from_the_last_one(
     assert steps == [4, 7, 10, 13, 16, 19, 22]
 
 
-def test_a_full_disk_leaves_the_previous_checkpoint(copy: Path, shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_the_previous_checkpoint(copy: Path, shards: Path, monkeypatch: Patch) -> None:
     def full(file: int) -> None:
         raise OSError(28, "No space left on device")
 
@@ -381,9 +314,7 @@ def test_a_run_resumed_from_an_older_checkpoint_drops_later_ones(shards: Path, t
     assert len(list((run / "checkpoints").glob("step-*.pt"))) == 2
 
 
-def test_a_run_resumed_in_another_folder_has_its_best_checkpoint_there(
-    whole: Path, shards: Path, tmp_path: Path
-) -> None:
+def test_a_run_resumed_in_another_folder_has_its_best_there(whole: Path, shards: Path, tmp_path: Path) -> None:
     first = after_step(whole, 3)
     train(shards, replace(HYPER, epochs=1), tmp_path / "other", resume=str(first))
     assert_equal(RunFolder(tmp_path / "other").best()[1].model, load(first).model)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import signal
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,40 +15,25 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from iris_cli.config.train import Noise, OptimizerConfig, ScheduleConfig, TrainConfig
 from iris_cli.distributed import World
 from iris_cli.errors import DataError
-from iris_cli.reverter.reverter import Reverter
-from iris_cli.training import PreObservedDataset, ScaledDensityLoss, Stopped, train_reverter
+from iris_cli.training import ScaledDensityLoss, Stopped
 from iris_cli.training.checkpoint import Checkpoint, load
 from iris_cli.training.loop import Trainer
 from iris_cli.training.nonfinite import STEPS_AHEAD, FiniteCheck
 from iris_cli.training.optimizer import OPTIMIZERS
-from iris_cli.training.run_folder import RunFolder
 from iris_cli.training.train import train_run
-from tests.training.makers import set_nan, small_reverter, write_pairs
+from tests.training.makers import assert_equal, logged, newest, set_nan, small_reverter, train, write_pairs
 
 # 22 samples: 3 steps an epoch, of 8, 8 and 6 samples in two batches each
-HYPER = TrainConfig(
-    epochs=1,
-    batch_size=4,
-    batches_per_update=2,
-    seed=1,
-    noise=Noise(sigma_K=0.1),
-    ema_decay=0.9,
-    physical_loss="NaNLoss",
-    on_nan="skip",
-    gradient_clip=10.0,
-)
-OPTIMIZER_NAMES = sorted(OPTIMIZERS)
+HYPER = TrainConfig(epochs=1, batch_size=4, batches_per_update=2, seed=1, noise=Noise(sigma_K=0.1), ema_decay=0.9)
+HYPER = replace(HYPER, physical_loss="NaNLoss", on_nan="skip", gradient_clip=10.0)
+EACH_STEP = replace(HYPER, checkpoint_every_steps=1, keep_checkpoints=9)
+Patch, Capture = pytest.MonkeyPatch, pytest.CaptureFixture[str]
 slow = pytest.mark.slow
 #: AdamW takes the same path as Adam.
 EACH_OPTIMIZER = pytest.mark.parametrize("name", ["adam", "sgd", pytest.param("adamw", marks=slow)])
+_SLOW_PAIRS = [pytest.param(*both, marks=slow) for both in (("adamw", "fp32"), ("adamw", "fp16"), ("sgd", "fp16"))]
 OPTIMIZERS_AND_PRECISIONS = pytest.mark.parametrize(
-    ("name", "precision"),
-    [
-        ("adam", "fp32"),
-        ("sgd", "fp32"),
-        ("adam", "fp16"),
-        *(pytest.param(*both, marks=slow) for both in (("adamw", "fp32"), ("adamw", "fp16"), ("sgd", "fp16"))),
-    ],
+    ("name", "precision"), [("adam", "fp32"), ("sgd", "fp32"), ("adam", "fp16"), *_SLOW_PAIRS]
 )
 
 
@@ -79,23 +62,10 @@ def nan_in(*batches: int, signal_at: int = 0) -> None:
 
 
 @pytest.fixture
-def ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+def ahead(monkeypatch: Patch) -> Patch:
     """As on a GPU: finite checks are read two steps later."""
     monkeypatch.setitem(STEPS_AHEAD, "cpu", 2)
-
-
-def train(shards: Path, hyper: TrainConfig, run: Path, **how: Any) -> Reverter:
-    reverter = small_reverter()
-    train_reverter(
-        reverter,
-        PreObservedDataset(shards),
-        hyper=hyper,
-        quiet=True,
-        checkpoint_directory=run.parent,
-        checkpoint_name=run.name,
-        **how,
-    )
-    return reverter
+    return monkeypatch
 
 
 def changeable(checkpoint: Checkpoint) -> dict[str, Tensor]:
@@ -109,50 +79,37 @@ def changeable(checkpoint: Checkpoint) -> dict[str, Tensor]:
     return {**found, "density sum": checkpoint.density_sum, "counts": counts}
 
 
-def assert_same_bits(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
-    assert one.keys() == other.keys()
-    assert [name for name in one if not torch.equal(one[name], other[name])] == []
-
-
 class CountReads(TorchDispatchMode):
     """Counts what would make the host wait for a device: tensors converted to Python numbers."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
+    count = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.count += func is torch.ops.aten._local_scalar_dense.default
         return func(*args, **(kwargs or {}))
 
 
-def test_the_counter_counts_numbers_that_are_read() -> None:
-    with CountReads() as reads:
+@OPTIMIZERS_AND_PRECISIONS
+def test_no_step_reads_a_number(shards: Path, tmp_path: Path, ahead: Patch, name: str, precision: str) -> None:
+    step, counts = Trainer._step, []
+    with CountReads() as two:
         float(torch.ones(()))
         assert not torch.zeros(1)
-    assert reads.count == 2
-
-
-@OPTIMIZERS_AND_PRECISIONS
-@pytest.mark.usefixtures("ahead")
-def test_no_step_reads_a_number(
-    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, precision: str
-) -> None:
-    step, counts = Trainer._step, []
+    assert two.count == 2
 
     def counted(self: Trainer, *arguments: Any) -> None:
         with CountReads() as reads:
             step(self, *arguments)
         counts.append(reads.count)
 
-    monkeypatch.setattr(Trainer, "_step", counted)
+    ahead.setattr(Trainer, "_step", counted)
     train(shards, replace(HYPER, precision=precision, optimizer=OptimizerConfig(name)), tmp_path / "run")
     assert counts == [0] * 3
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("name", OPTIMIZER_NAMES)
-def test_no_step_waits_for_the_gpu(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+@pytest.mark.parametrize("name", sorted(OPTIMIZERS))
+def test_no_step_waits_for_the_gpu(shards: Path, tmp_path: Path, monkeypatch: Patch, name: str) -> None:
     """torch raises an error for anything that waits, from the second step on."""
     step, steps = Trainer._step, []
 
@@ -167,13 +124,10 @@ def test_no_step_waits_for_the_gpu(shards: Path, tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(Trainer, "_step", guarded)
     nan_in(8)
     train(shards, replace(HYPER, epochs=2, optimizer=OptimizerConfig(name)), tmp_path / "run", device="cuda")
-    assert len(steps) == 6 and RunFolder(tmp_path / "run").newest().ema_steps == 5
+    assert len(steps) == 6 and newest(tmp_path / "run").ema_steps == 5
 
 
-@pytest.mark.usefixtures("ahead")
-def test_finite_checks_are_read_two_steps_later_and_all_of_them_at_a_line_of_the_log(
-    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_finite_checks_are_read_two_steps_later_or_at_a_log_line(shards: Path, tmp_path: Path, ahead: Patch) -> None:
     of, read, made, lags = FiniteCheck.of, FiniteCheck.read, [], []
 
     def making(loss: Tensor, world: World) -> FiniteCheck:
@@ -184,30 +138,21 @@ def test_finite_checks_are_read_two_steps_later_and_all_of_them_at_a_line_of_the
         lags.append(len(made) - 1 - made.index(self))
         return read(self)
 
-    monkeypatch.setattr(FiniteCheck, "of", making)
-    monkeypatch.setattr(FiniteCheck, "read", reading)
+    ahead.setattr(FiniteCheck, "of", making)
+    ahead.setattr(FiniteCheck, "read", reading)
     hyper = replace(HYPER, batch_size=2, batches_per_update=1)  # 11 steps; a line after the tenth, and at the end
     train(shards, hyper, tmp_path / "run")
     assert lags == [2] * 8 + [1, 0] + [0]
-
-
-# --- a step whose loss is not finite ----------------------------------------------------------------------------------
 
 
 @OPTIMIZERS_AND_PRECISIONS
 def test_a_step_that_is_not_finite_changes_no_bit(shards: Path, tmp_path: Path, name: str, precision: str) -> None:
     """The second of three steps: its second batch is NaN, the first is finite."""
     nan_in(4)
-    hyper = replace(
-        HYPER,
-        precision=precision,
-        optimizer=OptimizerConfig(name, weight_decay=0.01),
-        checkpoint_every_steps=1,
-        keep_checkpoints=9,
-    )
-    train(shards, hyper, tmp_path / "run")
+    optimizer = OptimizerConfig(name, weight_decay=0.01)
+    train(shards, replace(EACH_STEP, precision=precision, optimizer=optimizer), tmp_path / "run")
     first, skipped, last = (changeable(load(path)) for path in sorted((tmp_path / "run/checkpoints").glob("step-*.pt")))
-    assert_same_bits(skipped, first)
+    assert_equal(skipped, first)
     assert {"mean", "learning", "optimizer", "density", "counts"} <= {name.split()[0] for name in first}
     changed = {name for name in first if not torch.equal(first[name], last[name])}
     assert any(name.endswith("running_mean") for name in changed) and "counts" in changed
@@ -216,12 +161,11 @@ def test_a_step_that_is_not_finite_changes_no_bit(shards: Path, tmp_path: Path, 
 @EACH_OPTIMIZER
 def test_a_first_step_that_is_not_finite_leaves_the_initial_state(shards: Path, tmp_path: Path, name: str) -> None:
     nan_in(1)
-    hyper = replace(HYPER, optimizer=OptimizerConfig(name), checkpoint_every_steps=1, keep_checkpoints=9)
-    train(shards, hyper, tmp_path / "run")
+    train(shards, replace(EACH_STEP, optimizer=OptimizerConfig(name)), tmp_path / "run")
     first = load(tmp_path / "run" / "checkpoints" / "step-000000001.pt")
-    start = small_reverter().state_dict()
-    assert_same_bits(first.model, start)
-    assert_same_bits(first.last_model, start)
+    start = dict(small_reverter().state_dict())
+    assert_equal(first.model, start)
+    assert_equal(first.last_model, start)
     assert (first.ema_steps, first.density_count) == (0, 0)
     states = [value for state in first.optimizer["state"].values() for value in state.values()]
     assert states and not any(value.any() for value in states)
@@ -237,24 +181,18 @@ def test_a_check_covers_the_losses_of_all_ranks() -> None:
     assert FiniteCheck.of(torch.tensor(float("inf")), World()).read() == (True, True)
 
 
-@pytest.mark.usefixtures("ahead")
-def test_the_result_does_not_depend_on_when_checks_are_read(
-    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    hyper = replace(HYPER, epochs=2)
+def test_the_result_does_not_depend_on_when_checks_are_read(shards: Path, tmp_path: Path, monkeypatch: Patch) -> None:
     for name, steps in (("late", 2), ("at once", 0)):
         monkeypatch.setitem(STEPS_AHEAD, "cpu", steps)
         nan_in(1, 5)
-        train(shards, hyper, tmp_path / name)
-    late, at_once = (RunFolder(tmp_path / name).newest() for name in ("late", "at once"))
-    assert_same_bits(changeable(late), changeable(at_once))
+        train(shards, replace(HYPER, epochs=2), tmp_path / name)
+    late, at_once = (newest(tmp_path / name) for name in ("late", "at once"))
+    assert_equal(changeable(late), changeable(at_once))
     assert late.ema_steps == 4 and late.density_count == 8
 
 
 @pytest.mark.usefixtures("ahead")
-def test_a_run_that_skips_a_step_continues_with_one_warning(
-    shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_that_skips_a_step_continues_with_one_warning(shards: Path, tmp_path: Path, capsys: Capture) -> None:
     nan_in(3)
     reverter = train(shards, HYPER, tmp_path / "run")
     assert all(value.isfinite().all() for value in reverter.state_dict().values())
@@ -264,7 +202,7 @@ def test_a_run_that_skips_a_step_continues_with_one_warning(
 
 @pytest.mark.parametrize(("steps", "batches"), [(0, 2), (2, 6)])
 def test_a_run_that_stops_names_the_samples_and_saves_no_later_checkpoint(
-    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int, batches: int
+    shards: Path, tmp_path: Path, monkeypatch: Patch, steps: int, batches: int
 ) -> None:
     monkeypatch.setitem(STEPS_AHEAD, "cpu", steps)
     nan_in(2)
@@ -277,10 +215,9 @@ def test_a_run_that_stops_names_the_samples_and_saves_no_later_checkpoint(
 @pytest.mark.usefixtures("ahead")
 def test_a_checkpoint_waits_for_all_checks(shards: Path, tmp_path: Path) -> None:
     nan_in(4)
-    hyper = replace(HYPER, on_nan="stop", checkpoint_every_steps=1)
     with pytest.raises(DataError, match="step 2"):
-        train(shards, hyper, tmp_path / "run")
-    assert RunFolder(tmp_path / "run").newest().progress.step == 1
+        train(shards, replace(EACH_STEP, on_nan="stop"), tmp_path / "run")
+    assert newest(tmp_path / "run").progress.step == 1
 
 
 @pytest.mark.usefixtures("ahead")
@@ -291,14 +228,8 @@ def test_a_run_stopped_before_its_checks_are_read_resumes_correctly(shards: Path
     with pytest.raises(Stopped):
         train(shards, HYPER, tmp_path / "stopped")
     train(shards, HYPER, tmp_path / "stopped", resume="auto")
-    assert_same_bits(
-        changeable(RunFolder(tmp_path / "stopped").newest()), changeable(RunFolder(tmp_path / "whole").newest())
-    )
-
-
-@pytest.mark.usefixtures("ahead")
-def test_after_a_signal_a_step_that_is_not_finite_is_still_an_error(shards: Path, tmp_path: Path) -> None:
-    nan_in(2, signal_at=4)
+    assert_equal(changeable(newest(tmp_path / "stopped")), changeable(newest(tmp_path / "whole")))
+    nan_in(2, signal_at=4)  # the step is still an error
     with pytest.raises(DataError, match="step 1"):
         train(shards, replace(HYPER, on_nan="stop"), tmp_path / "run")
 
@@ -310,22 +241,14 @@ def test_pairs_that_are_not_finite_are_left_out_of_the_statistics_of_the_inputs(
     assert (tmp_path / "run" / "training_inputs.npz").exists()
 
 
-# --- the log ----------------------------------------------------------------------------------------------------------
-
-
-def lines(run: Path) -> list[dict[str, Any]]:
-    noted = [json.loads(line, parse_constant=pytest.fail) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [line for line in noted if line["kind"] == "step"]
-
-
 def test_the_logged_loss_is_the_mean_over_finite_steps(shards: Path, tmp_path: Path) -> None:
     """At a negligible learning rate, the losses of the other steps equal those of a run without NaN."""
     hyper = replace(HYPER, optimizer=OptimizerConfig("sgd", 1e-30), batches_per_update=1)
     train(shards, hyper, tmp_path / "finite")
-    whole = lines(tmp_path / "finite")[0]
+    whole = logged(tmp_path / "finite")[0]
     nan_in(3)
     train(shards, hyper, tmp_path / "nan")
-    without = lines(tmp_path / "nan")[0]
+    without = logged(tmp_path / "nan")[0]
     assert (whole["samples"], without["samples"]) == (22, 18)
     assert 0 < without["loss"] * 18 < whole["loss"] * 22
 
@@ -333,50 +256,28 @@ def test_the_logged_loss_is_the_mean_over_finite_steps(shards: Path, tmp_path: P
 def test_a_line_without_a_finite_step_has_no_loss(shards: Path, tmp_path: Path) -> None:
     nan_in(*range(1, 7))
     train(shards, HYPER, tmp_path / "run")
-    logged = lines(tmp_path / "run")
-    assert [(line["loss"], line["samples"]) for line in logged] == [(None, 0)]
-    assert Counter(line["step"] for line in logged) == {3: 1}
+    assert [(line["loss"], line["samples"], line["step"]) for line in logged(tmp_path / "run")] == [(None, 0, 3)]
 
 
 def test_a_line_is_logged_every_ten_steps_and_at_the_end_of_an_epoch(shards: Path, tmp_path: Path) -> None:
-    hyper = replace(HYPER, epochs=2, batch_size=1, batches_per_update=1)
-    train(shards, hyper, tmp_path / "run")
-    logged = lines(tmp_path / "run")
-    assert [(line["step"], line["epoch"], line["position"]) for line in logged] == [
-        (10, 0, 10),
-        (20, 0, 20),
-        (22, 0, 22),
-        (30, 1, 8),
-        (40, 1, 18),
-        (44, 1, 22),
-    ]
-    assert [line["samples"] for line in logged] == [10, 10, 2, 8, 10, 4]
+    train(shards, replace(HYPER, epochs=2, batch_size=1, batches_per_update=1), tmp_path / "run")
+    expected = {"step": [10, 20, 22, 30, 40, 44], "epoch": [0, 0, 0, 1, 1, 1], "position": [10, 20, 22, 8, 18, 22]}
+    expected["samples"] = [10, 10, 2, 8, 10, 4]
+    assert {name: [line[name] for line in logged(tmp_path / "run")] for name in expected} == expected
 
 
 def test_the_learning_rate_of_a_step_is_that_of_its_middle(shards: Path, tmp_path: Path) -> None:
     """Warm-up to 0.1 over two epochs of 22 samples: the last step of the first epoch has samples 16 to 22."""
-    hyper = replace(
-        HYPER, optimizer=OptimizerConfig("sgd", 0.1), schedule=ScheduleConfig("constant", warmup_epochs=2), epochs=2
-    )
-    train(shards, hyper, tmp_path / "run")
-    rates = [line["learning_rate"] for line in lines(tmp_path / "run")]
+    warmup = ScheduleConfig("constant", warmup_epochs=2)
+    train(shards, replace(HYPER, optimizer=OptimizerConfig("sgd", 0.1), schedule=warmup, epochs=2), tmp_path / "run")
+    rates = [line["learning_rate"] for line in logged(tmp_path / "run")]
     assert rates == pytest.approx([0.1 * 19 / 44, 0.1 * (22 + 19) / 44])
 
 
-def test_the_validation_loss_is_printed_unless_quiet(
-    shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_validation_loss_is_printed_unless_quiet(shards: Path, tmp_path: Path, capsys: Capture) -> None:
     for quiet in (False, True):
-        train_reverter(
-            small_reverter(),
-            PreObservedDataset(shards),
-            hyper=HYPER,
-            quiet=quiet,
-            checkpoint_directory=tmp_path,
-            checkpoint_name=f"{quiet}",
-        )
+        train(shards, HYPER, tmp_path / f"{quiet}", quiet=quiet)
         printed = " ".join(capsys.readouterr().err.split())
-        logged = [json.loads(line) for line in (tmp_path / f"{quiet}" / "metrics.jsonl").read_text().splitlines()]
-        for number, epoch in enumerate((line for line in logged if line["kind"] == "epoch"), start=1):
-            line = f"epoch {number}/1: validation loss {epoch['loss']:.5g}, skill {epoch['skill']:.3f}"
-            assert (line in printed) != quiet
+        (epoch,) = logged(tmp_path / f"{quiet}", "epoch")
+        line = f"epoch 1/1: validation loss {epoch['loss']:.5g}, skill {epoch['skill']:.3f}"
+        assert (line in printed) != quiet

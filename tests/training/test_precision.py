@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
+from copy import deepcopy
 from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -20,10 +21,11 @@ from iris_cli.errors import DataError, UsageError
 from iris_cli.pairs.datasets import divide
 from iris_cli.pairs.stream import PairStream
 from iris_cli.reverter.reverter import Reverter
-from iris_cli.training import PreObservedDataset, ScaledDensityLoss, test_reverter, train_reverter
+from iris_cli.training import PreObservedDataset, ScaledDensityLoss, test_reverter
 from iris_cli.training.precision import Precision, compile_in_place
 from iris_cli.training.run_folder import RunFolder
 from iris_cli.training.tensorboard import event_files
+from tests.training import makers
 from tests.training.makers import pairs_in, without_batch_norm, write_pairs
 
 CPU = torch.device("cpu")
@@ -32,9 +34,7 @@ LEARNING = replace(HYPER, epochs=4, batches_per_update=1, schedule=ScheduleConfi
 
 
 def train(shards: Path, hyper: TrainConfig, run: Path, **options: Any) -> RunFolder:
-    reverter, data = Reverter(32, "v_density", seed=hyper.seed, network=hyper.network), PreObservedDataset(shards)
-    where: dict[str, Any] = {"checkpoint_directory": run.parent, "checkpoint_name": run.name}
-    train_reverter(reverter, data, hyper=hyper, quiet=True, **where, **options)
+    makers.train(shards, hyper, run, Reverter(32, "v_density", seed=hyper.seed, network=hyper.network), **options)
     return RunFolder(run)
 
 
@@ -50,8 +50,7 @@ def copy(whole: RunFolder, tmp_path: Path) -> Path:
 
 
 def logged(run: RunFolder, kind: str, name: str) -> list[float]:
-    lines = map(json.loads, (run.path / "metrics.jsonl").read_text().splitlines())
-    return [line[name] for line in lines if line["kind"] == kind]
+    return [line[name] for line in makers.logged(run.path, kind)]
 
 
 def weights(run: RunFolder) -> torch.Tensor:
@@ -61,8 +60,7 @@ def weights(run: RunFolder) -> torch.Tensor:
 def test_steps_are_those_of_gradient_descent_written_by_hand(shards: Path, tmp_path: Path) -> None:
     """Three of them: w <- w - 0.1 dL/dw, where L is the mean over a step's samples."""
     hyper = replace(HYPER, epochs=1, optimizer=OptimizerConfig("sgd", 0.1, momentum=0.0))
-    trained = without_batch_norm()
-    train_reverter(trained, PreObservedDataset(shards), hyper=hyper, quiet=True)
+    trained = makers.train(shards, hyper, reverter=without_batch_norm())
     pairs = pairs_in(shards, "train")
     feed = PairStream("train", pairs, np.arange(22), hyper.seed, batch=8, shuffle=True)
     reverter, loss = without_batch_norm(), ScaledDensityLoss()
@@ -83,9 +81,7 @@ def full(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_a_run_in_half_precision_learns_as_in_full_but_for_rounding(
-    full: RunFolder, shards: Path, tmp_path: Path, precision: str
-) -> None:
+def test_half_precision_learns_but_for_rounding(full: RunFolder, shards: Path, tmp_path: Path, precision: str) -> None:
     half = train(shards, replace(LEARNING, precision=precision), tmp_path / "half")
     expected, losses = logged(full, "step", "loss"), logged(half, "step", "loss")
     assert losses[-1] < 0.9 * losses[0] and losses == pytest.approx(expected, rel=0.15)
@@ -103,51 +99,39 @@ def test_a_resumed_run_continues_the_ema_and_the_scale_of_half_precision(shards:
     assert logged(resumed, "epoch", "loss") == logged(whole, "epoch", "loss")
 
 
-def test_a_step_that_overflows_in_half_precision_is_skipped_and_the_scale_lowered() -> None:
-    precision = Precision("fp16", CPU)
-    weight = nn.Parameter(torch.ones(1))
-    optimizer = torch.optim.SGD([weight], 1.0)
+@pytest.mark.parametrize(("slope", "clip", "moved"), [(torch.inf, 0.0, 0.0), (7.0, 0.5, -0.5)])
+def test_a_step_in_half_precision_is_clipped_after_unscaling_and_skipped_at_an_overflow(
+    slope: float, clip: float, moved: float
+) -> None:
+    precision, weight = Precision("fp16", CPU), nn.Parameter(torch.zeros(1))
     scale = precision.scaler.get_scale()
-    precision.backward(weight.sum() * float("inf"))
-    precision.update(optimizer, clip=0.0, skip=torch.zeros(()))
-    assert weight.item() == 1.0 and precision.scaler.get_scale() < scale
+    precision.backward(weight.sum() * slope)
+    precision.update(torch.optim.SGD([weight], 1.0), clip=clip, skip=torch.zeros(()))
+    assert weight.item() == pytest.approx(moved, rel=1e-4) and (precision.scaler.get_scale() < scale) == (moved == 0)
 
 
-def test_gradients_are_clipped_after_unscaling() -> None:
-    precision = Precision("fp16", CPU)
-    weight = nn.Parameter(torch.zeros(1))
-    optimizer = torch.optim.SGD([weight], 1.0)
-    precision.backward((weight * 7.0).sum())
-    precision.update(optimizer, clip=0.5, skip=torch.zeros(()))
-    assert weight.item() == pytest.approx(-0.5, rel=1e-4)
-
-
-class Small(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(nn.Conv2d(1, 4, 4, 2, 1), nn.BatchNorm2d(4), nn.LeakyReLU())
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return self.layers(image)
-
-
-def test_compiling_uses_a_private_cache_and_static_shapes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.fixture
+def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The private cache folder, which torch does not use yet."""
     monkeypatch.setenv("IRIS_CACHE_DIR", str(tmp_path))
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    return tmp_path
+
+
+def test_compiling_uses_a_private_cache_and_static_shapes(cache: Path) -> None:
     module = Mock(spec=nn.Module)
     compile_in_place(module, torch.device("cuda"))
     module.compile.assert_called_once_with(dynamic=False)
-    assert Path(os.environ["TORCHINDUCTOR_CACHE_DIR"]).is_relative_to(tmp_path)
+    assert Path(os.environ["TORCHINDUCTOR_CACHE_DIR"]).is_relative_to(cache)
     with Precision("fp32", CPU, compiled=True).eager():
         assert torch.compile(lambda x: x + 1)(torch.ones(1)) == 2
 
 
 @pytest.mark.slow
-def test_a_compiled_network_is_the_same_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("IRIS_CACHE_DIR", str(tmp_path))
-    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
-    reverter, plain = Small(), Small()
-    plain.load_state_dict(reverter.state_dict())
+@pytest.mark.usefixtures("cache")
+def test_a_compiled_network_is_the_same_network() -> None:
+    layers = (nn.Conv2d(1, 4, 4, 2, 1), nn.BatchNorm2d(4), nn.LeakyReLU())
+    reverter, plain = nn.Sequential(*layers), nn.Sequential(*deepcopy(layers))
     names = list(reverter.state_dict())
     compile_in_place(reverter, CPU)
     precision, images = Precision("fp32", CPU, compiled=True), torch.rand(4, 1, 32, 32)
@@ -175,23 +159,18 @@ def test_the_ema_of_the_weights_follows_its_formula(shards: Path, tmp_path: Path
     mean = train(shards, replace(hyper, ema_decay=0.5), tmp_path / "mean")
     name = next(n for n in plain.newest().model if n.endswith("convolution.weight"))
     steps = [torch.load(p, weights_only=True)["model"][name] for p in sorted(plain.checkpoints.glob("step-*.pt"))]
-    expected = steps[0]
-    for step in steps[1:]:
-        expected = 0.5 * expected + 0.5 * step
-    newest = mean.newest()
+    expected, newest = reduce(lambda mean, step: 0.5 * mean + 0.5 * step, steps), mean.newest()
     torch.testing.assert_close(newest.model[name], expected, rtol=1e-6, atol=1e-7)
     assert torch.equal(newest.last_model[name], steps[-1]) and newest.ema_steps == 4
 
 
 def test_the_ema_is_validated(shards: Path, tmp_path: Path) -> None:
     run = train(shards, replace(HYPER, epochs=1, ema_decay=0.9), tmp_path / "run")
-    newest = run.newest()
-    validation = PreObservedDataset(shards, "validation")
-    mean = test_reverter(newest.make_reverter(), validation, hyper=HYPER, quiet=True).loss
-    learning = replace(newest, model=newest.last_model).make_reverter()
-    assert not learning.training
-    assert logged(run, "epoch", "loss")[-1] == pytest.approx(mean, rel=1e-6)
-    assert test_reverter(learning, validation, hyper=HYPER, quiet=True).loss != pytest.approx(mean, rel=1e-3)
+    newest, validation = run.newest(), PreObservedDataset(shards, "validation")
+    mean, learning = newest.make_reverter(), replace(newest, model=newest.last_model).make_reverter()
+    losses = [test_reverter(network, validation, hyper=HYPER, quiet=True).loss for network in (mean, learning)]
+    assert not learning.training and logged(run, "epoch", "loss")[-1] == pytest.approx(losses[0], rel=1e-6)
+    assert losses[1] != pytest.approx(losses[0], rel=1e-3)
 
 
 class SameLoss(ScaledDensityLoss):
@@ -208,17 +187,14 @@ def test_an_equal_loss_is_no_improvement_and_a_run_out_of_patience_stays_stopped
     assert run.newest().progress.best_epoch == 0
     train(shards, hyper, tmp_path / "run", resume="auto")
     assert len(logged(run, "epoch", "loss")) == 3
+    alone = write_pairs(tmp_path / "alone", {"train": range(8)})
+    with pytest.raises(UsageError, match="patience needs validation"):
+        train(alone, replace(HYPER, patience_epochs=1), tmp_path / "other")
 
 
 def test_a_checkpoint_of_another_network_is_refused_even_with_force(copy: Path, shards: Path) -> None:
     with pytest.raises(DataError, match="another network"):
         train(shards, replace(HYPER, network="columns"), copy, resume="auto", force=True)
-
-
-def test_patience_without_validation_is_refused(shards: Path, tmp_path: Path) -> None:
-    alone = write_pairs(tmp_path / "alone", {"train": range(8)})
-    with pytest.raises(UsageError, match="patience"):
-        train(alone, replace(HYPER, patience_epochs=1), tmp_path / "run")
 
 
 def test_the_log_contains_time_waiting_speed_and_memory(whole: RunFolder) -> None:
@@ -238,9 +214,7 @@ def test_tensorboard_gets_the_numbers_of_the_log(shards: Path, tmp_path: Path) -
     assert before and not event_files(run.path)  # TensorBoard would show two runs as one
 
 
-def test_a_missing_tensorboard_is_an_error_before_a_run_is_overwritten(
-    copy: Path, shards: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_tensorboard_no_run_is_overwritten(copy: Path, shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("iris_cli.training.tensorboard.find_spec", lambda name: None)
     with pytest.raises(UsageError, match="needs the package tensorboard"):
         train(shards, replace(HYPER, log="tensorboard"), copy, overwrite=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -64,14 +65,9 @@ def test_the_newest_checkpoints_are_kept_and_abandoned_later_ones_are_not(folder
 
 
 @pytest.mark.parametrize("links", [True, False])
-def test_best_is_a_separate_file_with_or_without_hard_links(
-    folder: RunFolder, monkeypatch: pytest.MonkeyPatch, links: bool
-) -> None:
-    def refuse(self: Path, target: Path) -> None:
-        raise OSError(95, "Operation not supported")
-
+def test_best_is_a_separate_file(folder: RunFolder, monkeypatch: pytest.MonkeyPatch, links: bool) -> None:
     if not links:
-        monkeypatch.setattr(Path, "hardlink_to", refuse)
+        monkeypatch.setattr(Path, "hardlink_to", Mock(side_effect=OSError(95, "Operation not supported")))
     folder.save(checkpoint(1, 1, 0), best=True)
     for step in (2, 3, 4):
         folder.save(checkpoint(step))
@@ -82,9 +78,7 @@ def test_best_is_a_separate_file_with_or_without_hard_links(
     assert not list(folder.checkpoints.glob(".*"))
 
 
-def test_without_a_best_checkpoint_the_newest_complete_one_is_used(
-    folder: RunFolder, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_a_best_the_newest_is_used(folder: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(DataError, match="holds no checkpoint"):
         folder.best()
     for step in (1, 2):
@@ -105,9 +99,7 @@ def test_without_a_best_checkpoint_the_newest_complete_one_is_used(
         ({"colour": "red"}, "has not the contents of a checkpoint", "use an older one"),
     ],
 )
-def test_a_checkpoint_of_another_format_or_version_is_refused(
-    folder: RunFolder, change: dict[str, object], message: str, hint: str
-) -> None:
+def test_a_checkpoint_of_another_format_is_refused(folder: RunFolder, change: dict, message: str, hint: str) -> None:
     folder.save(checkpoint(1))
     path = folder.checkpoints / "step-000000001.pt"
     torch.save(torch.load(path, weights_only=True) | change, path)
@@ -119,9 +111,8 @@ def test_a_checkpoint_of_another_format_or_version_is_refused(
 
 
 def test_weights_that_do_not_fit_the_network_are_refused() -> None:
-    mixed = replace(checkpoint(1), reverter=Reverter(32).table())
     with pytest.raises(DataError, match="belong to another network"):
-        mixed.make_reverter()
+        replace(checkpoint(1), reverter=Reverter(32).table()).make_reverter()
 
 
 def test_the_best_checkpoint_of_a_resumed_run_is_found_among_the_steps(folder: RunFolder) -> None:
@@ -181,8 +172,7 @@ def test_members_are_numbered_folders_and_a_larger_ensemble_is_not_overwritten(t
 
 
 def test_a_line_of_metrics_is_written_completely_or_not_at_all(tmp_path: Path) -> None:
-    resource = pytest.importorskip("resource")
-    folder = RunFolder(tmp_path)
+    resource, folder = pytest.importorskip("resource"), RunFolder(tmp_path)
     folder.log(step=1, loss=0.5)
     before = (tmp_path / "metrics.jsonl").read_text()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)

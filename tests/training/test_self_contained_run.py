@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -28,6 +29,8 @@ from shards.order import Numbers
 from tests.telescope import sky
 from tests.telescope.runs import GRID, write_shards
 from tests.training.makers import write_pairs
+
+Patch, Capture = pytest.MonkeyPatch, pytest.CaptureFixture[str]
 
 
 @pytest.fixture(scope="module")
@@ -78,9 +81,13 @@ def test_relative_paths_are_recorded_as_absolute_ones(tmp_path: Path, monkeypatc
     assert (hyper.data, hyper.litter) == ((str(tmp_path / "shards"),), str(tmp_path / "litter"))
 
 
-def test_damaged_statistics_are_reported_and_a_resumed_run_writes_them_anew(trained_run: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    shutil.copytree(trained_run, folder)
+@pytest.fixture
+def folder(trained_run: Path, tmp_path: Path) -> Path:
+    """A copy of `trained_run`."""
+    return Path(shutil.copytree(trained_run, tmp_path / "run"))
+
+
+def test_damaged_statistics_are_reported_and_a_resumed_run_writes_them_anew(folder: Path) -> None:
     run, file = open_run(folder), folder / "training_inputs.npz"
     first, written = run.training_inputs(), file.stat().st_mtime_ns
     assert isinstance(first, TrainingInputs)
@@ -96,11 +103,7 @@ def test_damaged_statistics_are_reported_and_a_resumed_run_writes_them_anew(trai
     assert "did not finish" in str(run.training_inputs())
 
 
-def test_a_signal_during_the_statistics_stops_the_run_and_resuming_writes_them(
-    trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tmp_path / "run"
-    shutil.copytree(trained_run, folder)
+def test_a_signal_during_the_statistics_stops_the_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = open_run(folder)
     (folder / "training_inputs.npz").unlink()
 
@@ -116,16 +119,9 @@ def test_a_signal_during_the_statistics_stops_the_run_and_resuming_writes_them(
     assert isinstance(run.training_inputs(), TrainingInputs)
 
 
-def test_statistics_that_cannot_be_computed_are_a_warning(
-    trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    folder = tmp_path / "run"
-    shutil.copytree(trained_run, folder)
+def test_statistics_that_fail_are_a_warning(folder: Path, monkeypatch: Patch, capfd: Capture) -> None:
     (folder / "training_inputs.npz").unlink()
-
-    def failing(*given: object) -> TrainingInputs:
-        raise ShardError("sample 3 is torn")
-
+    failing = Mock(side_effect=ShardError("sample 3 is torn"))
     monkeypatch.setattr("iris_cli.training.loop.summarize_inputs", failing)
     train_run(open_run(folder).hyper, folder, resume="auto", quiet=True)
     assert "warning" in (said := capfd.readouterr().err) and "sample 3 is torn" in said
@@ -138,8 +134,7 @@ def test_a_run_without_statistics_has_a_reason(trained_run: Path) -> None:
     assert "was imported" in str(replace(run, checkpoint=imported).training_inputs())
 
 
-def test_overwriting_a_run_removes_its_statistics_and_its_test(trained_run: Path, tmp_path: Path) -> None:
-    shutil.copytree(trained_run, tmp_path / "run")
-    (tmp_path / "run" / "test.json").write_text("{}")
-    RunFolder(tmp_path / "run").prepare(resume=False, overwrite=True)
-    assert not any(path.is_file() for path in (tmp_path / "run").iterdir())
+def test_overwriting_a_run_removes_its_statistics_and_its_test(folder: Path) -> None:
+    (folder / "test.json").write_text("{}")
+    RunFolder(folder).prepare(resume=False, overwrite=True)
+    assert not any(path.is_file() for path in folder.iterdir())
