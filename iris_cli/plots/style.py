@@ -103,16 +103,12 @@ _METADATA_FIELDS: dict[str, tuple[str, dict[str, str | None]]] = {
 }
 
 
-def metadata(path: Path, history: Sequence[str]) -> dict[str, str | None]:
-    """The metadata for matplotlib's `savefig`: no date, and how the figure was made."""
-    text, dates = _METADATA_FIELDS[path.suffix.lower()]
-    return {**dates, text: "\n".join(history)} if history else dates
-
-
 def save(figure: Figure, path: Path, style: Style = STYLES["screen"], history: Sequence[str] = ()) -> None:
     """Write a PNG, PDF or SVG, by its suffix. The same figure gives the same bytes: no date is written.
 
     `history` says how the figure was made and becomes part of the file's metadata.
     """
+    text, dates = _METADATA_FIELDS[path.suffix.lower()]
+    metadata = {**dates, text: "\n".join(history)} if history else dates
     with style.applied(), atomic_file(path) as file:
-        figure.savefig(file, format=path.suffix[1:].lower(), dpi=style.dpi, metadata=metadata(path, history))
+        figure.savefig(file, format=path.suffix[1:].lower(), dpi=style.dpi, metadata=metadata)

@@ -97,11 +97,7 @@ def plan_regrid(paths: Sequence[Path], grid: Grid, latitude: str, config: CubeCo
 
 
 def target_grid(
-    config: RegridConfig,
-    preset: str | None = None,
-    run: Path | None = None,
-    shards: Path | None = None,
-    latitude: str | None = None,
+    config: RegridConfig, preset: str | None, run: Path | None, shards: Path | None, latitude: str | None
 ) -> tuple[Grid, str]:
     """The grid of one of `preset`, `run`, `shards` and `config.grid`, and the latitude reduction.
 

@@ -111,17 +111,11 @@ class RevertPlan:
 
 
 def plan_revert(
-    runs: Sequence[Path],
-    cubes: Sequence[Path],
-    out: Path,
-    figure: Path | None,
-    config: CubeConfig,
-    unit: str,
-    overwrite: bool,
+    runs: list[Path], cubes: list[Path], out: Path, figure: Path | None, config: CubeConfig, unit: str, overwrite: bool
 ) -> RevertPlan:
     """Performs the checks of `revert` that need no computation."""
     _check_outputs(out, figure, unit, overwrite)
-    members = open_members(*map(Path, runs))
+    members = open_members(*runs)
     grid, latitude = common_grid(members)
     if len(cubes) == 1 and load_lv(cubes[0]) is not None:
         planned = RegridPlan(tuple(grid.observation_shape[1:]), latitude)
