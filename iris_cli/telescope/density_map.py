@@ -166,12 +166,7 @@ class MapRecord:
 
 
 def save_map(
-    path: Path,
-    density: NDArray,
-    spread: NDArray | None,
-    observed: LvImage,
-    record: MapRecord,
-    history: Iterable[str] = (),
+    path: Path, density: NDArray, spread: NDArray | None, lv: LvImage, record: MapRecord, history: Iterable[str] = ()
 ) -> None:
     """Write densities (R', L) in inner units as a FITS file in the unit of `record`.
 
@@ -179,7 +174,7 @@ def save_map(
     file was made) as HISTORY cards.
     """
     bunit, factor = density_unit(record.provenance.unit)
-    header = map_header(observed.grid, observed.centre_deg[0], bunit)
+    header = map_header(lv.grid, lv.centre_deg[0], bunit)
     plain = header.copy()
     _record_cards(header, record)
     for line in fits_cards(record.caption()):
@@ -189,8 +184,8 @@ def save_map(
     if spread is not None:
         image = (to_fits_axes(spread.T) * factor).astype(np.float32)
         hdus.append(fits.ImageHDU(image, header=plain, name="SPREAD"))
-    for name, image, unit in (("OBSERVED", observed.image, "K"), ("COVERAGE", observed.coverage, "")):
-        hdus.append(fits.ImageHDU(to_fits_axes(image), header=lv_header(observed, unit), name=name))
+    for name, image, unit in (("OBSERVED", lv.image, "K"), ("COVERAGE", lv.coverage, "")):
+        hdus.append(fits.ImageHDU(to_fits_axes(image), header=lv_header(lv, unit), name=name))
     with atomic_file(path) as file:
         hdus.writeto(file)
 

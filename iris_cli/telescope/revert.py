@@ -86,7 +86,10 @@ def revert(
     grid, latitude = common_grid(members)
     observed = _observe([Path(c) for c in cubes], grid, latitude, config, quiet)
     report_coverage(observed)
-    maps = np.stack([_predict(trained, observed) for trained in members])
+    image = torch.from_numpy(observed.image)[None, None]
+    with torch.no_grad():
+        predicted = [member.checkpoint.make_reverter().multi_unit_call(image, INNER, INNER) for member in members]
+    maps = np.stack([map_[0, 0].float().numpy() for map_ in predicted])
     density = maps.mean(axis=0)
     spread = maps.std(axis=0, ddof=1).astype(np.float32) if len(maps) > 1 else None
     record = MapRecord(
@@ -151,13 +154,6 @@ def common_grid(members: Sequence[TrainedRun]) -> tuple[Grid, str]:
             if getattr(data, name) != getattr(first.checkpoint.data, name):
                 raise DataError(f"{first.path} and {member.path} differ in their {name}", "revert with one of them")
     return first.checkpoint.data.grid, first.checkpoint.data.latitude
-
-
-def _predict(trained: TrainedRun, observed: LvImage) -> NDArray[np.float32]:
-    reverter = trained.checkpoint.make_reverter()
-    with torch.no_grad():
-        density = reverter.multi_unit_call(torch.from_numpy(observed.image)[None, None], INNER, INNER)
-    return density[0, 0].float().numpy()
 
 
 #: Frequencies whose ratio differs from 1 by less than this are the same line: Doppler shifts are smaller than this, and

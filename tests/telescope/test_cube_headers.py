@@ -70,6 +70,7 @@ def test_usual_spellings_are_understood(path: Path, cards: dict[str, Any]) -> No
         ({"CTYPE1": "X", "CTYPE2": "Y"}, {}, "no longitude and no latitude"),
         ({"CTYPE3": "AWAV", "CUNIT3": "m"}, {}, "AWAV"),
         ({"CTYPE3": "VRAD", "CUNIT3": "m/s", "CRVAL3": 1.0, "CDELT3": 1e-300}, {}, "not finite or do not change"),
+        ({"PC3_1": 0.1}, {}, "must not be coupled to those of the sky"),
         ({"CRVAL1": 40.0}, {}, "--centre-lon"),
         ({"CRVAL3": 9000.0}, {}, "--min-coverage"),
         ({}, {"min_coverage": 0.9}, "the minimum is 90%"),
