@@ -51,8 +51,6 @@ def label(quantity: str) -> str:
     return f"{_NAMES[quantity]}\n[{_UNIT_LABELS.get(unit, unit)}]"
 
 
-# --- brightness -------------------------------------------------------------------------------------------------------
-
 #: Name -> the norm between two values.
 STRETCHES: dict[str, Callable[[float, float], Normalize]] = {
     # Linear near zero, logarithmic above a fiftieth of the maximum, so that faint and bright gas are visible together.
@@ -112,9 +110,6 @@ TALL = 2.0
 
 def is_tall(left_pc: NDArray, away_pc: NDArray) -> bool:
     return float(np.ptp(away_pc)) > TALL * float(np.ptp(left_pc))
-
-
-# --- panels -----------------------------------------------------------------------------------------------------------
 
 
 def draw_image(ax: Axes, rows: NDArray, across: Axis, up: Axis, norm: Normalize, colours: str = COLOURS) -> AxesImage:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from iris_cli.plots.style import DASHES, LINES, STYLES, Style, plain_ticks
@@ -24,8 +23,16 @@ def draw_losses(histories: Mapping[str, History], *, title: str = "", style: Sty
     """A colour for each run: thin lines for training, thick lines for validation, a dot for the best epoch."""
     figure = style.figure()
     ax = figure.subplots()
+    several = len(histories) > 1
     for (name, history), colour in zip(histories.items(), LINES * len(histories), strict=False):
-        _draw_run(ax, name if len(histories) > 1 else "", history, colour, style)
+        steps, losses = zip(*history.training, strict=True) if history.training else ((), ())
+        thin, thick = 0.5 * style.line_pt, 1.3 * style.line_pt
+        ax.plot(steps, losses, color=colour, linewidth=thin, alpha=0.5, label=None if several else "training")
+        if history.validation:
+            steps, losses = zip(*history.validation, strict=True)
+            ax.plot(steps, losses, color=colour, linewidth=thick, label=name if several else "validation")
+            best = min(history.validation, key=lambda point: point[1])
+            ax.plot(*best, "o", color=colour, label=None if several else "best epoch")
     first = next(iter(histories.values()))
     for (name, loss), dashes in zip(first.trivial.items(), DASHES[1:], strict=False):
         ax.axhline(loss, color="0.45", linestyle=dashes, linewidth=0.75 * style.line_pt, label=name)
@@ -35,13 +42,3 @@ def draw_losses(histories: Mapping[str, History], *, title: str = "", style: Sty
     ax.legend(ncols=1 + len(histories) // 6, frameon=True, framealpha=0.85, edgecolor="none")
     ax.set_title(title)
     return figure
-
-
-def _draw_run(ax: Axes, name: str, history: History, colour: str, style: Style) -> None:
-    steps, losses = zip(*history.training, strict=True) if history.training else ((), ())
-    ax.plot(steps, losses, color=colour, linewidth=0.5 * style.line_pt, alpha=0.5, label=None if name else "training")
-    if history.validation:
-        steps, losses = zip(*history.validation, strict=True)
-        ax.plot(steps, losses, color=colour, linewidth=1.3 * style.line_pt, label=name or "validation")
-        best = min(history.validation, key=lambda point: point[1])
-        ax.plot(*best, "o", color=colour, label=None if name else "best epoch")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -85,9 +86,8 @@ def read_track(path: Path) -> Track:
         try:
             rows.append((*map(float, words[:3]), {"near": True, "far": False}[words[3].lower()]))
         except (ValueError, KeyError, IndexError):
-            raise DataError(
-                f"{path}: row {number} is not l, b, v and near or far", "e.g. -0.51 -0.11 -91 near"
-            ) from None
+            message = f"{path}: row {number} is not l, b, v and near or far"
+            raise DataError(message, "e.g. -0.51 -0.11 -91 near") from None
     if not rows:
         raise DataError(f"{path} holds no points")
     lon, lat, v, near = (np.array(column) for column in zip(*rows, strict=True))
@@ -104,7 +104,10 @@ def _tracks(name: str, place: Place) -> Iterator[Track]:
     if name in ELLIPSES:
         yield ellipse(ELLIPSES[name], name, place)
     elif path.is_dir():
-        found = [each for file in sorted(path.glob("*.txt")) if (each := _if_track(file))]
+        found = []
+        for file in sorted(path.glob("*.txt")):
+            with suppress(DataError):  # other tables
+                found.append(read_track(file))
         if not found:
             raise DataError(f"{path} holds no orbit", "orbits are .txt files with rows of l, b, v and near or far")
         yield from found
@@ -112,17 +115,6 @@ def _tracks(name: str, place: Place) -> Iterator[Track]:
         yield read_track(path)
     else:
         raise UsageError(f"no orbit '{name}'", f"{nearest(name, ELLIPSES)}, or a file or folder of l, b, v")
-
-
-def _if_track(path: Path) -> Track | None:
-    """None for files that hold other tables."""
-    try:
-        return read_track(path)
-    except DataError:
-        return None
-
-
-# --- drawing ----------------------------------------------------------------------------------------------------------
 
 
 def over_lv(ax: Axes, orbits: Sequence[Track]) -> None:
@@ -138,10 +130,8 @@ def over_from_north(ax: Axes, orbits: Sequence[Track]) -> None:
     placed = []
     for orbit in orbits:
         if orbit.left_pc is None or orbit.away_pc is None:
-            raise UsageError(
-                f"the distances of the points of '{orbit.name}' are unknown",
-                f"on a view from above draw {' or '.join(ELLIPSES)}",
-            )
+            hint = f"on a view from above draw {' or '.join(ELLIPSES)}"
+            raise UsageError(f"the distances of the points of '{orbit.name}' are unknown", hint)
         placed.append((orbit, orbit.left_pc, orbit.away_pc))
     _draw(ax, placed)
 
@@ -170,13 +160,8 @@ def _draw(ax: Axes, lines: Sequence[tuple[Track, NDArray, NDArray]]) -> None:
         outline = [Stroke(linewidth=3.0, foreground="black"), Normal()]
         for near, points in _parts(orbit):
             where, dashes = ("near", "-") if near else ("far", FAR)
-            look: dict[str, Any] = {
-                "linestyle": dashes,
-                "color": colour,
-                "path_effects": outline,
-                "gid": f"{orbit.name} {where}",
-            }
-            ax.plot(x[points], y[points], **look)
+            look: dict[str, Any] = {"linestyle": dashes, "color": colour, "path_effects": outline}
+            ax.plot(x[points], y[points], gid=f"{orbit.name} {where}", **look)
         handles.append(Line2D([], [], color=colour, label=orbit.name, path_effects=outline))
     ax.set_xlim(limits[0])
     ax.set_ylim(limits[1])

@@ -74,17 +74,12 @@ def draw_from_above(
     ax.set_facecolor("0.92")
     low, high = ax.get_ylim()
     if orbits and at_galactic_centre(*centre_deg) and low < 0.0 < high:
-        _draw_orbits(ax)
+        for name, orbit in ORBITS.items():
+            x, y = orbit.track()[:, :2].T
+            colour, style = _LINES[name]
+            ax.plot(np.append(-y, -y[0]), np.append(-x, -x[0]), color=colour, ls=style, lw=0.9, alpha=0.8, label=name)
         ax.legend(loc="upper right", fontsize="x-small", facecolor="0.35", labelcolor="white")
     return drawn
-
-
-def _draw_orbits(ax: Axes) -> None:
-    """The published ellipses around Sgr A*."""
-    for name, orbit in ORBITS.items():
-        x, y = orbit.track()[:, :2].T
-        colour, style = _LINES[name]
-        ax.plot(np.append(-y, -y[0]), np.append(-x, -x[0]), color=colour, ls=style, lw=0.9, alpha=0.8, label=name)
 
 
 def _draw_observed(

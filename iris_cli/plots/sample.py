@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
 from iris_cli.config.grid import Grid
@@ -21,7 +19,13 @@ def draw_sample(arrays: Mapping[str, NDArray], labels: Mapping[str, str], grid: 
     figure = STYLES["screen"].figure(len(arrays))
     panels = figure.subplots(1, len(arrays), squeeze=False)[0]
     for panel, (name, array) in zip(panels, arrays.items(), strict=True):
-        drawn = _draw(panel, name, plane(array), grid)
+        image = plane(array)
+        if grid is not None and name == OBSERVATION:
+            drawn = draw_lv(panel, image, grid)
+        elif grid is not None and name == DENSITY:
+            drawn = draw_top_down(panel, image, grid)
+        else:
+            drawn = panel.imshow(image, cmap=COLOURS, norm=stretch(image), interpolation="nearest", aspect="auto")
         colour_bar(drawn, panel, labels[name])
     figure.suptitle(title)
     return figure
@@ -37,11 +41,3 @@ def as_seen(name: str, image: NDArray, grid: Grid | None) -> NDArray:
     if grid is None:
         return image
     return image.T[::-1, ::-1] if name == OBSERVATION else image[::-1, ::-1]
-
-
-def _draw(panel: Axes, name: str, image: NDArray, grid: Grid | None) -> AxesImage:
-    if grid is not None and name == OBSERVATION:
-        return draw_lv(panel, image, grid)
-    if grid is not None and name == DENSITY:
-        return draw_top_down(panel, image, grid)
-    return panel.imshow(image, cmap=COLOURS, norm=stretch(image), interpolation="nearest", aspect="auto")

@@ -13,12 +13,7 @@ from iris_cli.plots.style import LINES, STYLES, Style
 
 
 def draw_spectra(
-    spectra: Mapping[str, NDArray],
-    v: Axis,
-    brightness_label: str,
-    *,
-    title: str = "",
-    style: Style = STYLES["screen"],
+    spectra: Mapping[str, NDArray], v: Axis, brightness_label: str, *, title: str = "", style: Style = STYLES["screen"]
 ) -> Figure:
     """`spectra` by name, (V,) each, on one velocity axis."""
     figure = style.figure(aspect=0.6)

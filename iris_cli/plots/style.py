@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import matplotlib
 from matplotlib.axis import Axis
@@ -23,7 +23,10 @@ FORMATS = (".png", ".pdf", ".svg")
 #: Colours of lines that are distinct for any colour vision (Okabe & Ito 2008), darkest first.
 LINES = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 3)))
-
+#: Ticks inside the frame on all four sides; PDF and SVG keep text as text, with the same names in each run.
+_RC: dict[str, Any] = {"xtick.direction": "in", "ytick.direction": "in", "xtick.top": True, "ytick.right": True}
+_RC |= {"xtick.minor.visible": True, "ytick.minor.visible": True, "legend.frameon": False}
+_RC |= {"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "iris"}
 
 Layout = Literal["constrained", "compressed"]
 
@@ -40,30 +43,12 @@ class Style:
 
     @contextmanager
     def applied(self) -> Iterator[Style]:
-        """Sets fonts, lines and ticks while a figure is drawn and saved. PDF and SVG keep text as text."""
-        small = 0.875 * self.font_pt
-        values = {
-            "font.size": self.font_pt,
-            "axes.titlesize": self.font_pt,
-            "axes.labelsize": self.font_pt,
-            "figure.titlesize": self.font_pt,
-            "legend.fontsize": small,
-            "xtick.labelsize": small,
-            "ytick.labelsize": small,
-            "lines.linewidth": self.line_pt,
-            "axes.linewidth": 0.5 * self.line_pt,
-            "xtick.direction": "in",
-            "ytick.direction": "in",
-            "xtick.top": True,
-            "ytick.right": True,
-            "xtick.minor.visible": True,
-            "ytick.minor.visible": True,
-            "legend.frameon": False,
-            "pdf.fonttype": 42,
-            "svg.fonttype": "none",
-            "svg.hashsalt": "iris",
-        }
-        with matplotlib.rc_context(values):
+        """Sets fonts, lines and ticks while a figure is drawn and saved."""
+        large = ("font.size", "axes.titlesize", "axes.labelsize", "figure.titlesize")
+        small = ("legend.fontsize", "xtick.labelsize", "ytick.labelsize")
+        values = {**dict.fromkeys(large, self.font_pt), **dict.fromkeys(small, 0.875 * self.font_pt)}
+        values |= {"lines.linewidth": self.line_pt, "axes.linewidth": 0.5 * self.line_pt}
+        with matplotlib.rc_context({**_RC, **values}):
             yield self
 
     def figure(self, columns: int = 1, rows: int = 1, aspect: float = 0.75, layout: Layout = "constrained") -> Figure:
@@ -118,16 +103,12 @@ _METADATA_FIELDS: dict[str, tuple[str, dict[str, str | None]]] = {
 }
 
 
-def metadata(path: Path, history: Sequence[str]) -> dict[str, str | None]:
-    """The metadata for matplotlib's `savefig`: no date, and how the figure was made."""
-    text, dates = _METADATA_FIELDS[path.suffix.lower()]
-    return {**dates, text: "\n".join(history)} if history else dates
-
-
 def save(figure: Figure, path: Path, style: Style = STYLES["screen"], history: Sequence[str] = ()) -> None:
     """Write a PNG, PDF or SVG, by its suffix. The same figure gives the same bytes: no date is written.
 
     `history` says how the figure was made and becomes part of the file's metadata.
     """
+    text, dates = _METADATA_FIELDS[path.suffix.lower()]
+    metadata = {**dates, text: "\n".join(history)} if history else dates
     with style.applied(), atomic_file(path) as file:
-        figure.savefig(file, format=path.suffix[1:].lower(), dpi=style.dpi, metadata=metadata(path, history))
+        figure.savefig(file, format=path.suffix[1:].lower(), dpi=style.dpi, metadata=metadata)

@@ -55,12 +55,6 @@ def _in_colour(image: NDArray, width: int) -> list[str]:
     place = values * (len(_COLOURS) - 1)
     channels = [np.interp(place, np.arange(len(_COLOURS)), channel) for channel in _COLOURS.T]
     rgb = np.stack(channels, -1).round().astype(int)
-    return [_half_blocks(upper, lower) for upper, lower in zip(rgb[::2], rgb[1::2], strict=True)]
-
-
-def _half_blocks(upper: NDArray, lower: NDArray) -> str:
-    cells = (
-        f"\033[38;2;{r};{g};{b};48;2;{s};{h};{c}m▀"
-        for (r, g, b), (s, h, c) in zip(upper.tolist(), lower.tolist(), strict=True)
-    )
-    return "".join(cells) + "\033[0m"
+    cell = "\033[38;2;{};{};{};48;2;{};{};{}m▀"
+    pairs = np.concatenate([rgb[::2], rgb[1::2]], axis=-1).tolist()
+    return ["".join(cell.format(*pair) for pair in line) + "\033[0m" for line in pairs]

@@ -68,7 +68,10 @@ class UNet(nn.Module):
         pixels = [image_size >> k for k in range(1, image_size.bit_length() - 2)]  # S/2, S/4, ... 4
         widths = WIDTHS[: len(pixels)]
         self.enter = nn.Conv2d(channels_in, widths[0], 4, stride=2, padding=1)
-        self.levels = nn.ModuleList(_level(w, p) for w, p in zip(widths, pixels, strict=True))
+        self.levels = nn.ModuleList(
+            nn.Sequential(Block(w, w), PixelAttention(w)) if p <= MAX_ATTENDED else Block(w, w)
+            for w, p in zip(widths, pixels, strict=True)
+        )
         self.down = nn.ModuleList(nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in pairwise(widths))
         self.up = nn.ModuleList(nn.ConvTranspose2d(b, a, 4, stride=2, padding=1) for a, b in pairwise(widths))
         self.join = nn.ModuleList(Block(2 * w, w) for w in widths[:-1])
@@ -85,13 +88,6 @@ class UNet(nn.Module):
         for up, join in zip(reversed(self.up), reversed(self.join), strict=True):
             image = join(torch.cat([up(image), kept.pop()], dim=1))
         return self.leave(image)
-
-
-def _level(channels: int, pixels: int) -> nn.Module:
-    block = Block(channels, channels)
-    if pixels > MAX_ATTENDED:
-        return block
-    return nn.Sequential(block, PixelAttention(channels))
 
 
 class Density(nn.Module):

@@ -48,7 +48,7 @@ PAPER_SIZE = 512
 def paper(image_size: int, quantity: str) -> dict[str, nn.Module]:
     """Encoder and decoder for square images of this size. UsageError for a size that is not in SIZES."""
     stages = stages_for(image_size)
-    return {"encoder": encoder(stages), "decoder": decoder(stages)}
+    return {"encoder": _named(_encoder_layers(stages)), "decoder": _named(_decoder_layers(stages))}
 
 
 def stages_for(image_size: int) -> tuple[Stage, ...]:
@@ -59,10 +59,8 @@ def stages_for(image_size: int) -> tuple[Stage, ...]:
     cost ten times as much as the rest of the network. UsageError for a size that is not in SIZES.
     """
     if image_size not in SIZES:
-        raise UsageError(
-            f"the reverter takes square images of {', '.join(map(str, SIZES))} pixels, not {image_size}",
-            "choose a grid whose distance, longitude and velocity steps are one of these",
-        )
+        message = f"the reverter takes square images of {', '.join(map(str, SIZES))} pixels, not {image_size}"
+        raise UsageError(message, "choose a grid whose distance, longitude and velocity steps are one of these")
     rows = PAPER_STAGES[(PAPER_SIZE // image_size).bit_length() - 1 :]
     shrink = max(1, 256 // image_size)
     across = [image_size >> k for k in range(1, len(rows) + 1)]
@@ -76,17 +74,8 @@ def stages_for(image_size: int) -> tuple[Stage, ...]:
 Layers = list[tuple[str, nn.Module]]
 
 
-def encoder(stages: tuple[Stage, ...]) -> nn.Sequential:
-    """(N, 1, S, S) -> (N, latent, 1, 1)."""
-    return _named(_encoder_layers(stages))
-
-
-def decoder(stages: tuple[Stage, ...]) -> nn.Sequential:
-    """(N, latent, 1, 1) -> (N, 1, S, S), never negative."""
-    return _named(_decoder_layers(stages))
-
-
 def _encoder_layers(stages: tuple[Stage, ...]) -> Iterator[Layers]:
+    """(N, 1, S, S) -> (N, latent, 1, 1)."""
     channels_in = 1
     for row, pixels in zip(stages, _pixels_after(stages), strict=True):
         kind = MatrixConv2d if pixels <= FEW_PIXELS and row.groups == 1 else nn.Conv2d
@@ -102,15 +91,12 @@ def _encoder_layers(stages: tuple[Stage, ...]) -> Iterator[Layers]:
 
 
 def _decoder_layers(stages: tuple[Stage, ...]) -> Iterator[Layers]:
+    """(N, latent, 1, 1) -> (N, 1, S, S), never negative."""
     channels_out = (*(row.channels for row in reversed(stages[:-1])), 1)
     for row, out, pixels in zip(reversed(stages), channels_out, reversed(_pixels_after(stages)), strict=True):
         kind = MatrixConvTranspose2d if pixels <= FEW_PIXELS else nn.ConvTranspose2d
-        layers: Layers = [
-            (
-                "transpose_convolution",
-                kind(row.channels, out, row.kernel, row.stride, row.padding, groups=row.groups),
-            )
-        ]
+        convolution = kind(row.channels, out, row.kernel, row.stride, row.padding, groups=row.groups)
+        layers: Layers = [("transpose_convolution", convolution)]
         if row is stages[0]:
             layers.append(("activation", nn.ReLU()))
         else:

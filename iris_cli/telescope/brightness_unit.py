@@ -62,10 +62,8 @@ def read_brightness(path: Path, header: fits.Header, wcs: WCS, config: CubeConfi
     if entry is None:
         raise DataError(f"{path} is in '{unit}', not in a unit of brightness", f"--unit with one of {', '.join(UNITS)}")
     if _PLANCK.search(f"{scale} {header.get('BTYPE', '')}") and config.unit is None:
-        raise DataError(
-            f"{path} holds Planck temperatures, the model takes those of Rayleigh and Jeans",
-            "`iris observe --unit K` writes them; --unit K takes the values as they are",
-        )
+        message = f"{path} holds Planck temperatures, the model takes those of Rayleigh and Jeans"
+        raise DataError(message, "`iris observe --unit K` writes them; --unit K takes the values as they are")
     solid_angle, factor = entry
     rest_Hz, beam = rest_frequency_Hz(wcs), _beam_arcsec(path, header, config)
     efficiency, notes = _efficiency(path, scale, config)
@@ -114,17 +112,13 @@ def _efficiency(path: Path, scale: str, config: CubeConfig) -> tuple[float | Non
 
     `scale` is what follows the unit: '(Ta*)', '(Tmb)' or nothing.
     """
+    scale = scale.strip()
     if _ANTENNA.search(scale) and config.efficiency is None:
-        raise DataError(
-            f"{path} holds antenna temperatures, '{scale.strip()}'",
-            "give the main-beam efficiency to divide by: --efficiency 0.75",
-        )
+        raise DataError(f"{path} holds antenna temperatures, '{scale}'", "--efficiency 0.75 divides by an efficiency")
     if _MAIN_BEAM.search(scale) and config.efficiency is not None:
-        raise UsageError(f"{path} holds main-beam temperatures already, '{scale.strip()}'", "leave out --efficiency")
+        raise UsageError(f"{path} holds main-beam temperatures already, '{scale}'", "leave out --efficiency")
     if _MAIN_BEAM.search(scale) or config.efficiency is not None:
         return config.efficiency, []
-    stated = f"the temperature scale '{scale.strip()}'" if scale.strip() else "no temperature scale"
-    note = (
-        f"{path.name} has {stated}, antenna or main-beam; main-beam is assumed (--efficiency divides by an efficiency)"
-    )
-    return None, [note]
+    stated = f"the temperature scale '{scale}'" if scale else "no temperature scale"
+    assumed = "antenna or main-beam; main-beam is assumed (--efficiency divides by an efficiency)"
+    return None, [f"{path.name} has {stated}, {assumed}"]

@@ -1,8 +1,7 @@
 """A FITS cube on disk: where its pixels are on the Galactic sky, the velocities of its channels, its values in kelvin.
 
 In: a FITS file and the flags of `CubeConfig`. Out: a `CubeFile`, whose slabs are read on demand. If the header lacks a
-quantity that a number depends on, an error names the flag for it. World coordinates are astropy's
-(wcslib's).
+quantity that a number depends on, an error names the flag for it. World coordinates are astropy's (wcslib's).
 """
 
 from __future__ import annotations
@@ -180,21 +179,13 @@ def _described(path: Path, hdu: Any, mapped: bool, config: CubeConfig) -> CubeFi
         middle = sky.pixel_to_world(0.5 * (shape[2] - 1), 0.5 * (shape[1] - 1)).galactic
     except (ValueError, AttributeError):
         frame = header.get("RADESYS") or wcs.wcs.ctype[lon]
-        raise DataError(
-            f"{path}: its sky frame '{frame}' cannot be brought to Galactic coordinates", "fix RADESYS and CTYPE"
-        ) from None
+        raise DataError(f"{path}: no Galactic positions in the sky frame '{frame}'", "fix RADESYS and CTYPE") from None
+    centre = round(float(middle.l.deg), 4), round(float(middle.b.deg), 4)
+    velocities = float(axis.v_low.min()), float(axis.v_high.max())
+    unit, rest_GHz, beam = brightness.unit, brightness.rest_frequency_GHz, brightness.beam_arcsec
+    efficiency, notes = brightness.efficiency, axis.notes + brightness.notes
     info = CubeInput(
-        path.name,
-        shape,
-        (round(float(middle.l.deg), 4), round(float(middle.b.deg), 4)),
-        axis.ctype,
-        axis.range_km_s,
-        brightness.unit,
-        axis.frame,
-        brightness.rest_frequency_GHz,
-        brightness.beam_arcsec,
-        brightness.efficiency,
-        axis.notes + brightness.notes,
+        path.name, shape, centre, axis.ctype, velocities, unit, axis.frame, rest_GHz, beam, efficiency, notes
     )
     last = header["NAXIS"] - 1  # numpy counts axes from the other end
     axes = (last - spectral, last - lat, last - lon)
@@ -225,10 +216,7 @@ def _axis_numbers(path: Path, header: fits.Header, wcs: WCS) -> tuple[int, int, 
         kinds = ", ".join(str(t) or "(blank)" for t in wcs.wcs.ctype)
         raise DataError(f"{path} has no {' and no '.join(absent)} axis: its CTYPEs are {kinds}", "fix the header")
     for k in range(header["NAXIS"]):
-        if k not in numbers.values() and header[f"NAXIS{k + 1}"] != 1:
-            raise DataError(
-                f"{path} has {header[f'NAXIS{k + 1}']} planes along its {wcs.wcs.ctype[k] or 'unnamed'} axis; one is "
-                "expected",
-                "cut out the one to use, Stokes I",
-            )
+        planes, name = header[f"NAXIS{k + 1}"], wcs.wcs.ctype[k] or "unnamed"
+        if k not in numbers.values() and planes != 1:
+            raise DataError(f"{path} has {planes} planes along its {name} axis; one is expected", "cut out Stokes I")
     return wcs.wcs.lng, wcs.wcs.lat, wcs.wcs.spec

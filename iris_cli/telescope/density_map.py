@@ -24,21 +24,11 @@ from iris_cli.errors import DataError, UsageError, nearest
 from iris_cli.evaluation.out_of_distribution import InputScore
 from iris_cli.files import add_history, atomic_file, fits_cards
 from iris_cli.standard.orbit_check import Agreement
-from iris_cli.telescope.lv_image import (
-    LvImage,
-    from_fits_axes,
-    longitude_cards,
-    lv_header,
-    read_hdus,
-    to_fits_axes,
-)
+from iris_cli.telescope.lv_image import LvImage, from_fits_axes, longitude_cards, lv_header, read_hdus, to_fits_axes
 from iris_cli.units import INNER, SI, convert
 
 #: Name of a unit in options -> (BUNIT, factor from inner units).
-DENSITY_UNITS = {
-    "kg/m3": ("kg m-3", convert("density", INNER, SI)),
-    "Msun/pc3": ("solMass pc-3", 1.0),
-}
+DENSITY_UNITS = {"kg/m3": ("kg m-3", convert("density", INNER, SI)), "Msun/pc3": ("solMass pc-3", 1.0)}
 
 
 def density_unit(name: str) -> tuple[str, float]:
@@ -46,9 +36,6 @@ def density_unit(name: str) -> tuple[str, float]:
     if name not in DENSITY_UNITS:
         raise UsageError(f"unknown unit '{name}'", nearest(name, DENSITY_UNITS))
     return DENSITY_UNITS[name]
-
-
-# --- the record -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -136,10 +123,6 @@ class MapQuality:
     no_score: str
     consistency: tuple[OrbitConsistency, ...]
 
-    @property
-    def best_orbit(self) -> OrbitConsistency | None:
-        return max(self.consistency, key=lambda entry: entry.explained, default=None)
-
     def sentences(self) -> list[str]:
         """The quality in words: part of every figure's caption."""
         said = [f"{self.sampled:.0%} of the input observed"]
@@ -147,10 +130,9 @@ class MapQuality:
             said.append("likeness to the training set unknown")
         else:
             unlike, rank = self.input_score.unlike, self.input_score.percentile
-            said.append(
-                f"{'UNLIKE' if unlike else 'like'} the training set (farther than {rank:.0f} % of held-out inputs)"
-            )
-        if best := self.best_orbit:
+            like = "UNLIKE" if unlike else "like"
+            said.append(f"{like} the training set (farther than {rank:.0f} % of held-out inputs)")
+        if best := max(self.consistency, key=lambda entry: entry.explained, default=None):
             said.append(
                 f"explains {best.explained:.0%} of the emission on the orbits of {best.orbit} "
                 f"({best.chance:.0%} by chance, {best.reversed:.0%} with reversed rotation)"
@@ -169,32 +151,22 @@ class MapRecord:
     def caption(self) -> str:
         """The text below every figure of the map: what it shows, from which cubes, by which runs, and its quality."""
         files = ", ".join(Path(file.file).name for file in self.provenance.files)
-        networks = self.provenance.networks
-        runs = ", ".join(dict.fromkeys(network.run for network in networks))
-        what = (
-            f"H2 density seen from Galactic north, reverted from {files} by {plural(len(networks), 'network')} ({runs})"
-        )
+        runs = ", ".join(dict.fromkeys(network.run for network in self.provenance.networks))
+        what = f"H2 density seen from Galactic north, reverted from {files} by {self._networks()} ({runs})"
         return "; ".join([what, *self.quality.sentences()])
 
     def sentences(self) -> list[str]:
         """The result in words."""
-        what = (
-            f"{plural(len(self.provenance.networks), 'network')}: {self.summary.mass_Msun} solar masses of H2, "
-            f"{self.summary.near_share} of it on the near side"
-        )
+        mass, near = self.summary.mass_Msun, self.summary.near_share
+        what = f"{self._networks()}: {mass} solar masses of H2, {near} of it on the near side"
         return [what, *self.quality.sentences()]
 
-
-# --- the file ---------------------------------------------------------------------------------------------------------
+    def _networks(self) -> str:
+        return plural(len(self.provenance.networks), "network")
 
 
 def save_map(
-    path: Path,
-    density: NDArray,
-    spread: NDArray | None,
-    observed: LvImage,
-    record: MapRecord,
-    history: Iterable[str] = (),
+    path: Path, density: NDArray, spread: NDArray | None, lv: LvImage, record: MapRecord, history: Iterable[str] = ()
 ) -> None:
     """Write densities (R', L) in inner units as a FITS file in the unit of `record`.
 
@@ -202,7 +174,7 @@ def save_map(
     file was made) as HISTORY cards.
     """
     bunit, factor = density_unit(record.provenance.unit)
-    header = map_header(observed.grid, observed.centre_deg[0], bunit)
+    header = map_header(lv.grid, lv.centre_deg[0], bunit)
     plain = header.copy()
     _record_cards(header, record)
     for line in fits_cards(record.caption()):
@@ -212,8 +184,8 @@ def save_map(
     if spread is not None:
         image = (to_fits_axes(spread.T) * factor).astype(np.float32)
         hdus.append(fits.ImageHDU(image, header=plain, name="SPREAD"))
-    for name, image, unit in (("OBSERVED", observed.image, "K"), ("COVERAGE", observed.coverage, "")):
-        hdus.append(fits.ImageHDU(to_fits_axes(image), header=lv_header(observed, unit), name=name))
+    for name, image, unit in (("OBSERVED", lv.image, "K"), ("COVERAGE", lv.coverage, "")):
+        hdus.append(fits.ImageHDU(to_fits_axes(image), header=lv_header(lv, unit), name=name))
     with atomic_file(path) as file:
         hdus.writeto(file)
 

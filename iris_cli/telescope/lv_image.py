@@ -72,19 +72,11 @@ class LvImage:
 def save_lv(lv: LvImage, path: Path, history: Sequence[str] = ()) -> None:
     """Write `.npz` or `.fits`. `history` says how the image was made, in an array or in HISTORY cards."""
     if path.suffix.lower() == ".npz":
+        texts = {"format": FORMAT, "unit": "K", "metadata": _metadata(lv), "history": list(history)}
+        arrays = {name: np.array(text, dtype=np.str_) for name, text in texts.items()}
+        axes = {"longitude_deg": lv.grid.longitude.centres(), "velocity_km_s": lv.grid.velocity.centres()}
         with atomic_file(path) as file:
-            np.savez(
-                file,
-                allow_pickle=False,
-                format=np.array(FORMAT),
-                image=lv.image,
-                coverage=lv.coverage,
-                unit=np.array("K"),
-                longitude_deg=lv.grid.longitude.centres(),
-                velocity_km_s=lv.grid.velocity.centres(),
-                metadata=np.array(_metadata(lv)),
-                history=np.array(list(history), dtype=np.str_),
-            )
+            np.savez(file, allow_pickle=False, image=lv.image, coverage=lv.coverage, **axes, **arrays)
         return
     image = fits.PrimaryHDU(to_fits_axes(lv.image), header=lv_header(lv, "K"))
     coverage = fits.ImageHDU(to_fits_axes(lv.coverage), header=lv_header(lv, ""), name="COVERAGE")
@@ -97,14 +89,15 @@ def load_lv(path: Path) -> LvImage | None:
     """The image of a file that `save_lv` wrote; None for other FITS files. DataError for a damaged file."""
     try:
         if path.suffix.lower() == ".npz":
-            return _read_npz(path)
+            with np.load(path, allow_pickle=False) as arrays:
+                if str(arrays["format"]) != FORMAT:
+                    raise DataError(f"{path} holds no l-v image", "write one with `iris cube`")
+                return _described(path, arrays["image"], arrays["coverage"], str(arrays["metadata"]))
         with fits.open(path, memmap=False) as hdus:
             return read_hdus(path, hdus, 0) if METADATA_CARD in hdus[0].header else None
     except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
-        raise DataError(
-            f"{path} is no whole l-v image: {str(error).splitlines()[0] if str(error) else error!r}",
-            "write it again with `iris cube`",
-        ) from None
+        reason = str(error).splitlines()[0] if str(error) else repr(error)
+        raise DataError(f"{path} is no whole l-v image: {reason}", "write it again with `iris cube`") from None
 
 
 def to_fits_axes(image: NDArray) -> NDArray:
@@ -141,13 +134,6 @@ def read_hdus(path: Path, hdus: fits.HDUList, image: int | str) -> LvImage:
     """The l-v image in one HDU of an open file, and its coverage in another. KeyError where a card is missing."""
     coverage = from_fits_axes(hdus["COVERAGE"].data)
     return _described(path, from_fits_axes(hdus[image].data), coverage, hdus[image].header[METADATA_CARD])
-
-
-def _read_npz(path: Path) -> LvImage:
-    with np.load(path, allow_pickle=False) as arrays:
-        if str(arrays["format"]) != FORMAT:
-            raise DataError(f"{path} holds no l-v image", "write one with `iris cube`")
-        return _described(path, arrays["image"], arrays["coverage"], str(arrays["metadata"]))
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from iris_cli.axes import Axis
 from iris_cli.config.cube import CubeConfig, RegridConfig
 from iris_cli.config.grid import Grid, grid_preset
 from iris_cli.console import log, progress, warn
@@ -25,7 +25,7 @@ from iris_cli.errors import DataError, UsageError, nearest
 from iris_cli.files import check_output, file_sha256
 from iris_cli.telescope.cube_file import CubeFile, CubeInput, open_cube
 from iris_cli.telescope.lv_image import SUFFIXES, LvImage, save_lv
-from iris_cli.telescope.overlap import disjoint, overlap_outside, quad_overlap
+from iris_cli.telescope.overlap import Floats, disjoint, overlap_outside, quad_overlap
 
 REDUCTIONS: dict[str, Callable[..., NDArray]] = {"mean": np.mean, "max": np.max}
 #: Below this share of the image that the cubes fill, a warning says that the rest is dark.
@@ -37,9 +37,6 @@ PIXELS_AT_ONCE = 200_000
 #: Corners are moved towards the centre of a pixel by this factor before another cube is searched for them, so that
 #: pixels with common edges do not overlap.
 INSIDE = 0.98
-
-
-# --- what `iris cube` does --------------------------------------------------------------------------------------------
 
 
 def write_lv_image(
@@ -100,11 +97,7 @@ def plan_regrid(paths: Sequence[Path], grid: Grid, latitude: str, config: CubeCo
 
 
 def target_grid(
-    config: RegridConfig,
-    preset: str | None = None,
-    run: Path | None = None,
-    shards: Path | None = None,
-    latitude: str | None = None,
+    config: RegridConfig, preset: str | None, run: Path | None, shards: Path | None, latitude: str | None
 ) -> tuple[Grid, str]:
     """The grid of one of `preset`, `run`, `shards` and `config.grid`, and the latitude reduction.
 
@@ -113,32 +106,19 @@ def target_grid(
     """
     given = [x for x in (preset, run, shards, config.grid) if x is not None]
     if len(given) != 1:
-        raise UsageError(
-            "no grid was given" if not given else "more than one grid was given",
-            "give one of --preset, --run, --shards, or a [grid] table in --config",
-        )
+        hint = "give one of --preset, --run, --shards, or a [grid] table in --config"
+        raise UsageError(f"{'more than one' if given else 'no'} grid was given", hint)
     if run is not None:
-        grid, reduction = _grid_of_run(run)
-    elif shards is not None:
-        grid, reduction = _grid_of_shards(shards)
-    else:
-        grid, reduction = config.grid or grid_preset(str(preset)), config.latitude
-    return grid, latitude or reduction
+        from iris_cli.training.trained_run import open_members
 
+        data = open_members(run)[0].checkpoint.data  # of an ensemble, its first member
+        return data.grid, latitude or data.latitude
+    if shards is not None:
+        from iris_cli.pairs.open_data import open_shards
 
-def _grid_of_run(run: Path) -> tuple[Grid, str]:
-    """Of an ensemble, the grid of its first member."""
-    from iris_cli.training.trained_run import open_members
-
-    data = open_members(run)[0].checkpoint.data
-    return data.grid, data.latitude
-
-
-def _grid_of_shards(shards: Path) -> tuple[Grid, str]:
-    from iris_cli.pairs.open_data import open_shards
-
-    dataset = open_shards(str(shards))
-    return dataset.grid, dataset.latitude
+        dataset = open_shards(str(shards))
+        return dataset.grid, latitude or dataset.latitude
+    return config.grid or grid_preset(str(preset)), latitude or config.latitude
 
 
 def report_coverage(lv: LvImage) -> None:
@@ -146,10 +126,8 @@ def report_coverage(lv: LvImage) -> None:
     for note in (note for cube in lv.cubes for note in cube.notes):
         log(f"note: {note}")
     if lv.sampled < NEARLY_ALL:
-        warn(
-            f"the cubes fill {lv.sampled:.1%} of the model's image; the unobserved rest is dark, which the network "
-            "takes for empty"
-        )
+        rest = "the unobserved rest is dark, which the network takes for empty"
+        warn(f"the cubes fill {lv.sampled:.1%} of the model's image; {rest}")
 
 
 # --- cubes -> l-v image -----------------------------------------------------------------------------------------------
@@ -193,24 +171,15 @@ def _check_arguments(paths: Sequence[Path | str], latitude: str) -> None:
 def _check_coverage(lv: LvImage) -> None:
     share, asked, g, (lon0, lat0) = lv.sampled, lv.options.min_coverage, lv.grid, lv.centre_deg
     if share < max(asked, 1e-9):
-        field = (
-            f"l {g.lon_min_deg + lon0:g} … {g.lon_max_deg + lon0:g}, "
-            f"b {g.lat_min_deg + lat0:g} … {g.lat_max_deg + lat0:g} deg, "
-            f"v {g.v_min_km_s:g} … {g.v_max_km_s:g} km/s"
-        )
+        about = "{} (about l {:.4g}, b {:.3g}, v {:.4g} … {:.4g})"
+        cubes = [about.format(cube.file, *cube.centre_deg, *cube.velocity_range_km_s) for cube in lv.cubes]
+        lon, lat = (g.lon_min_deg + lon0, g.lon_max_deg + lon0), (g.lat_min_deg + lat0, g.lat_max_deg + lat0)
+        field = "l {:g} … {:g}, b {:g} … {:g} deg, v {:g} … {:g} km/s".format(*lon, *lat, g.v_min_km_s, g.v_max_km_s)
         raise DataError(
-            f"{', '.join(_field_of(cube) for cube in lv.cubes)} fill{'s' if len(lv.cubes) == 1 else ''} {share:.2%} of "
-            f"the model's image ({field}); the minimum is {asked:.0%}",
+            f"{', '.join(cubes)} fill{'s' if len(cubes) == 1 else ''} {share:.2%} of the model's image "
+            f"({field}); the minimum is {asked:.0%}",
             "name further cubes, lower --min-coverage, or move the model's centre there: --centre-lon, --centre-lat",
         )
-
-
-def _field_of(cube: CubeInput) -> str:
-    low, high = cube.velocity_range_km_s
-    return "{} (about l {:.4g}, b {:.3g}, v {:.4g} … {:.4g})".format(cube.file, *cube.centre_deg, low, high)
-
-
-# --- memory -----------------------------------------------------------------------------------------------------------
 
 
 def sums_GiB(grid: Grid) -> float:
@@ -223,28 +192,20 @@ def check_memory(grid: Grid, config: CubeConfig, cubes: Sequence[CubeFile]) -> N
     plane_GiB = max(cube.shape[1] * cube.shape[2] for cube in cubes) * BYTES_PER_VOXEL / 2**30
     needed = sums_GiB(grid) + plane_GiB
     if needed > config.memory_GiB:
-        raise DataError(
-            f"the image needs {sums_GiB(grid):.3g} GiB and one channel {plane_GiB:.3g} GiB; "
-            f"--memory allows {config.memory_GiB:g}",
-            f"allow {1.1 * needed:.2g} or more",
-        )
-
-
-def slab_channels(cube: CubeFile, grid: Grid, config: CubeConfig, pixels: int) -> int:
-    """The number of channels that are read at once."""
-    free = (config.memory_GiB - sums_GiB(grid)) * 2**30
-    return max(1, min(cube.shape[0], int(free / (BYTES_PER_VOXEL * max(pixels, 1)))))
+        both = f"the image needs {sums_GiB(grid):.3g} GiB and one channel {plane_GiB:.3g} GiB"
+        raise DataError(f"{both}; --memory allows {config.memory_GiB:g}", f"allow {1.1 * needed:.2g} or more")
 
 
 # --- accumulation -----------------------------------------------------------------------------------------------------
 
 
-def _accumulate(
-    cubes: list[CubeFile], grid: Grid, config: CubeConfig, quiet: bool
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """(L B, V) brightness times filled share, and filled share, summed over the cubes."""
+#: (L B, V) brightness times filled share, and filled share, summed over the cubes.
+_Sums = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+
+def _accumulate(cubes: list[CubeFile], grid: Grid, config: CubeConfig, quiet: bool) -> _Sums:
     shape = (grid.lon_steps * grid.lat_steps, grid.v_steps)
-    brightness, filled = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    sums = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     earlier: list[_Valid] = []
     for cube in cubes:
         sky = _Sky.of(cube, grid)
@@ -253,10 +214,10 @@ def _accumulate(
         slabs = list(_slabs(cube, grid, config, sky))
         with progress(f"reading {cube.path.name}", len(slabs), quiet=quiet or not slabs) as bar:
             for channels in slabs:
-                _add_slab(grid, sky, channels, parts, brightness, filled, valid)
+                _add_slab(grid, sky, channels, parts, sums, valid)
                 bar.advance()
         earlier.append(valid)
-    return brightness, filled
+    return sums
 
 
 @dataclass(frozen=True)
@@ -278,8 +239,8 @@ class _Sky:
         step = max(1, PIXELS_AT_ONCE // columns)
         parts = []
         for first in range(0, rows, step):
-            lon, lat = (_quads(a) for a in cube.corners(slice(first, min(first + step, rows))))
-            x, y = _in_cells(_in_one_piece(lon), grid.longitude), _in_cells(lat, grid.latitude)
+            lon, lat = _quads(*cube.corners(slice(first, min(first + step, rows))))
+            x, y = _in_cells(lon, grid.longitude), _in_cells(lat, grid.latitude)
             part = quad_overlap(x, y, grid.lon_steps, grid.lat_steps).tocoo()
             parts.append((part.data, part.row, first + part.col // columns, part.col % columns))
         share, cell, y, x = (np.concatenate([part[k] for part in parts]) for k in range(4))
@@ -291,18 +252,14 @@ class _Sky:
         return cls(slice(int(y.min()), int(y.max()) + 1), slice(int(x.min()), int(x.max()) + 1), shares)
 
 
-def _quads(corner: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n + 1, m + 1) corners -> (n m, 4) in order around each pixel."""
-    return np.stack([corner[:-1, :-1], corner[:-1, 1:], corner[1:, 1:], corner[1:, :-1]], axis=-1).reshape(-1, 4)
-
-
-def _in_one_piece(lon: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n, 4) longitudes of corners, without the jump of 360 deg in pixels across +-180 deg."""
+def _quads(lon: Floats, lat: Floats) -> tuple[Floats, Floats]:
+    """(n + 1, m + 1) corners -> (n m, 4) in order around each pixel, without a jump of 360 deg at l = +-180 deg."""
+    lon, lat = (np.stack([a[:-1, :-1], a[:-1, 1:], a[1:, 1:], a[1:, :-1]], axis=-1).reshape(-1, 4) for a in (lon, lat))
     first = lon[:, :1]
-    return first + (lon - first + 180.0) % 360.0 - 180.0
+    return first + (lon - first + 180.0) % 360.0 - 180.0, lat
 
 
-def _in_cells(degrees: NDArray[np.float64], axis: Any) -> NDArray[np.float64]:
+def _in_cells(degrees: Floats, axis: Axis) -> Floats:
     return (degrees - axis.edges()[0]) / axis.step
 
 
@@ -313,7 +270,8 @@ def _slabs(cube: CubeFile, grid: Grid, config: CubeConfig, sky: _Sky) -> Iterato
     if len(touched) == 0 or sky.shares.nnz == 0:
         return
     pixels = sky.pixels if cube.mapped else cube.shape[1] * cube.shape[2]
-    step, end = slab_channels(cube, grid, config, pixels), int(touched[-1]) + 1
+    free = (config.memory_GiB - sums_GiB(grid)) * 2**30
+    step, end = max(1, int(free / (BYTES_PER_VOXEL * pixels))), int(touched[-1]) + 1
     for first in range(int(touched[0]), end, step):
         yield slice(first, min(first + step, end))
 
@@ -331,12 +289,8 @@ class _Valid:
         return list(zip(low, high, strict=True))
 
 
-@dataclass(frozen=True)
-class _Part:
-    """Pixels of a cube (0 or 1 each, or None for all), and the velocities that earlier cubes cover there."""
-
-    pixels: NDArray[np.float32] | None
-    taken: list[tuple[float, float]]
+#: Pixels of a cube (0 or 1 each, or None for all), and the velocities that earlier cubes cover there.
+_Part = tuple[NDArray[np.float32] | None, list[tuple[float, float]]]
 
 
 def _parts(cube: CubeFile, sky: _Sky, earlier: Sequence[_Valid]) -> list[_Part]:
@@ -347,15 +301,14 @@ def _parts(cube: CubeFile, sky: _Sky, earlier: Sequence[_Valid]) -> list[_Part]:
     parts = []
     for code in np.unique(owners):
         taken = [v for k, other in enumerate(earlier) if code >> k & 1 for v in other.velocities()]
-        parts.append(_Part((owners == code).astype(np.float32) if earlier else None, disjoint(taken)))
+        parts.append(((owners == code).astype(np.float32) if earlier else None, disjoint(taken)))
     return parts
 
 
 def _inside(cube: CubeFile, sky: _Sky, other: _Valid) -> NDArray[np.bool_]:
     """Whether centre and corners of each pixel lie in pixels of another cube that have values."""
     across = slice(sky.columns.start, sky.columns.stop + 1)
-    corner_lon, corner_lat = (_quads(a[:, across]) for a in cube.corners(sky.rows))
-    corner_lon = _in_one_piece(corner_lon)
+    corner_lon, corner_lat = _quads(*(a[:, across] for a in cube.corners(sky.rows)))
     lon0, lat0 = corner_lon.mean(axis=1), corner_lat.mean(axis=1)
     inside = np.ones(sky.pixels, bool)
     for k in range(5):
@@ -366,17 +319,9 @@ def _inside(cube: CubeFile, sky: _Sky, other: _Valid) -> NDArray[np.bool_]:
     return inside
 
 
-def _add_slab(
-    grid: Grid,
-    sky: _Sky,
-    channels: slice,
-    parts: list[_Part],
-    brightness: NDArray[np.float32],
-    filled: NDArray[np.float32],
-    valid: _Valid,
-) -> None:
-    """Add the overlap of some channels to `brightness` and `filled`, and record in `valid` where they have values."""
-    cube = valid.cube
+def _add_slab(grid: Grid, sky: _Sky, channels: slice, parts: list[_Part], sums: _Sums, valid: _Valid) -> None:
+    """Add the overlap of some channels to the sums, and record in `valid` where they have values."""
+    cube, (brightness, filled) = valid.cube, sums
     data = cube.slab(channels, sky.rows, sky.columns)
     finite = np.isfinite(data)
     np.copyto(data, 0.0, where=~finite)
@@ -385,16 +330,16 @@ def _add_slab(
     data, finite = data.reshape(len(data), -1), finite.reshape(len(finite), -1)
     all_or_none = bool((finite.all(axis=0) == finite.any(axis=0)).all())  # each pixel: in all channels or in none
     low, high, edges = cube.v_low[channels], cube.v_high[channels], grid.velocity.edges()
-    for part in parts:
-        shares = (overlap_outside(low, high, edges, part.taken) / grid.velocity.step).astype(np.float32)
+    for pixels, taken in parts:
+        shares = (overlap_outside(low, high, edges, taken) / grid.velocity.step).astype(np.float32)
         used = np.flatnonzero(shares.any(axis=0))
         if len(used) == 0:
             continue
         cells, shares = slice(used[0], used[-1] + 1), shares[:, used[0] : used[-1] + 1]
-        mine = data if part.pixels is None else data * part.pixels
+        mine, there = data, finite[0] if all_or_none else finite
+        if pixels is not None:
+            mine, there = mine * pixels, there * pixels
         brightness[:, cells] += (sky.shares @ np.ascontiguousarray(mine.T)) @ shares
-        there = finite[0] if all_or_none else finite
-        there = there if part.pixels is None else there * part.pixels
         if all_or_none:
             filled[:, cells] += np.outer(sky.shares @ there, shares.sum(axis=0))
         else:

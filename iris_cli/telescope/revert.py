@@ -23,7 +23,7 @@ from iris_cli.config.cube import CubeConfig, at_galactic_centre
 from iris_cli.config.grid import Grid
 from iris_cli.console import log, warn
 from iris_cli.errors import DataError, UsageError
-from iris_cli.evaluation.out_of_distribution import InputScore, TrainingInputs
+from iris_cli.evaluation.out_of_distribution import TrainingInputs
 from iris_cli.files import check_output, file_sha256
 from iris_cli.standard.orbit_check import compare
 from iris_cli.telescope.density_map import (
@@ -86,7 +86,10 @@ def revert(
     grid, latitude = common_grid(members)
     observed = _observe([Path(c) for c in cubes], grid, latitude, config, quiet)
     report_coverage(observed)
-    maps = np.stack([_predict(trained, observed) for trained in members])
+    image = torch.from_numpy(observed.image)[None, None]
+    with torch.no_grad():
+        predicted = [member.checkpoint.make_reverter().multi_unit_call(image, INNER, INNER) for member in members]
+    maps = np.stack([map_[0, 0].float().numpy() for map_ in predicted])
     density = maps.mean(axis=0)
     spread = maps.std(axis=0, ddof=1).astype(np.float32) if len(maps) > 1 else None
     record = MapRecord(
@@ -111,17 +114,11 @@ class RevertPlan:
 
 
 def plan_revert(
-    runs: Sequence[Path],
-    cubes: Sequence[Path],
-    out: Path,
-    figure: Path | None,
-    config: CubeConfig,
-    unit: str,
-    overwrite: bool,
+    runs: list[Path], cubes: list[Path], out: Path, figure: Path | None, config: CubeConfig, unit: str, overwrite: bool
 ) -> RevertPlan:
     """Performs the checks of `revert` that need no computation."""
     _check_outputs(out, figure, unit, overwrite)
-    members = open_members(*map(Path, runs))
+    members = open_members(*runs)
     grid, latitude = common_grid(members)
     if len(cubes) == 1 and load_lv(cubes[0]) is not None:
         planned = RegridPlan(tuple(grid.observation_shape[1:]), latitude)
@@ -140,9 +137,6 @@ def _check_outputs(out: Path | str | None, figure: Path | str | None, unit: str,
         check_output(Path(figure), overwrite, FORMATS)
 
 
-# --- networks ---------------------------------------------------------------------------------------------------------
-
-
 def common_grid(members: Sequence[TrainedRun]) -> tuple[Grid, str]:
     """The grid and the latitude reduction of all members.
 
@@ -152,24 +146,15 @@ def common_grid(members: Sequence[TrainedRun]) -> tuple[Grid, str]:
     for member in members:
         data = member.checkpoint.data
         if data.quantity != "temperature":
+            message = f"{member.path} takes a {data.quantity}; a telescope's cube holds brightness temperatures"
             raise DataError(
-                f"{member.path} takes a {data.quantity}; a telescope's cube holds brightness temperatures",
-                "train on pairs of the synthetic observer (`iris preobserve --observer synthetic`)",
+                message, "train on pairs of the synthetic observer (`iris preobserve --observer synthetic`)"
             )
         for name in ("grid", "latitude"):
             if getattr(data, name) != getattr(first.checkpoint.data, name):
                 raise DataError(f"{first.path} and {member.path} differ in their {name}", "revert with one of them")
     return first.checkpoint.data.grid, first.checkpoint.data.latitude
 
-
-def _predict(trained: TrainedRun, observed: LvImage) -> NDArray[np.float32]:
-    reverter = trained.checkpoint.make_reverter()
-    with torch.no_grad():
-        density = reverter.multi_unit_call(torch.from_numpy(observed.image)[None, None], INNER, INNER)
-    return density[0, 0].float().numpy()
-
-
-# --- input ------------------------------------------------------------------------------------------------------------
 
 #: Frequencies whose ratio differs from 1 by less than this are the same line: Doppler shifts are smaller than this, and
 #: different transitions are farther apart.
@@ -194,22 +179,14 @@ def _provenance(
 ) -> MapProvenance:
     import astropy
 
-    return MapProvenance(
-        software={
-            "iris": __version__,
-            "torch": str(torch.__version__),
-            "astropy": astropy.__version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
-        networks=tuple(
-            NetworkInput(str(m.path), file_sha256(m.path), m.checkpoint.progress.epoch, m.checkpoint.software)
-            for m in members
-        ),
-        files=tuple(FileInput(str(c), file_sha256(Path(c))) for c in cubes),
-        trained_lines_GHz=_trained_lines(members[0], observed),
-        unit=unit,
+    software = {"iris": __version__, "torch": str(torch.__version__), "astropy": astropy.__version__}
+    software |= {"numpy": np.__version__, "python": platform.python_version()}
+    networks = tuple(
+        NetworkInput(str(m.path), file_sha256(m.path), m.checkpoint.progress.epoch, m.checkpoint.software)
+        for m in members
     )
+    files = tuple(FileInput(str(cube), file_sha256(Path(cube))) for cube in cubes)
+    return MapProvenance(software, networks, files, _trained_lines(members[0], observed), unit)
 
 
 def _trained_lines(trained: TrainedRun, observed: LvImage) -> dict[str, float]:
@@ -218,14 +195,9 @@ def _trained_lines(trained: TrainedRun, observed: LvImage) -> dict[str, float]:
     for frequency in (cube.rest_frequency_GHz for cube in observed.cubes):
         if frequency and lines and all(abs(frequency / f - 1.0) > SAME_LINE for f in lines.values()):
             names = ", ".join(f"{name} at {f:.4f} GHz" for name, f in lines.items())
-            warn(
-                f"the cube is of a line at {frequency:.4f} GHz, the network was trained on {names}: another line has "
-                "another brightness, and so another density"
-            )
+            consequence = "another line has another brightness, and so another density"
+            warn(f"the cube is of a line at {frequency:.4f} GHz, the network was trained on {names}: {consequence}")
     return lines
-
-
-# --- quality ----------------------------------------------------------------------------------------------------------
 
 
 def summarise_maps(maps: NDArray, grid: Grid) -> MapSummary:
@@ -236,11 +208,9 @@ def summarise_maps(maps: NDArray, grid: Grid) -> MapSummary:
     masses = maps.astype(np.float64) * volume_pc3
     total = masses.sum(axis=(1, 2))
     near = masses[:, r < grid.observer_distance_pc].sum(axis=(1, 2)) / np.where(total > 0, total, 1.0)
-    return MapSummary(*map(_estimate, (total, near, maps.max(axis=(1, 2)).astype(np.float64))))
-
-
-def _estimate(values: NDArray) -> Estimate:
-    return Estimate(float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else None)
+    values = total, near, maps.max(axis=(1, 2)).astype(np.float64)
+    spreads = [float(v.std(ddof=1)) if len(v) > 1 else None for v in values]
+    return MapSummary(*(Estimate(float(v.mean()), spread) for v, spread in zip(values, spreads, strict=True)))
 
 
 def _quality(inputs: TrainingInputs | str, observed: LvImage, density: NDArray) -> MapQuality:
@@ -248,25 +218,16 @@ def _quality(inputs: TrainingInputs | str, observed: LvImage, density: NDArray) 
     if isinstance(inputs, str):
         log(f"note: no comparison of this input with the training set: {inputs}")
         return MapQuality(observed.sampled, None, inputs, _consistency(None, observed, density))
-    score = _input_score(inputs, observed)
-    return MapQuality(observed.sampled, score, "", _consistency(inputs.explained, observed, density))
-
-
-def _input_score(inputs: TrainingInputs, observed: LvImage) -> InputScore:
-    """The distance of the input from the training set; a warning if it is unlike it."""
     found = inputs.score(observed.image)
     if found.unlike:
-        unusual = ", ".join(
-            f"{name.replace('_', ' ')} (percentile {s.percentile:.0f})"
-            for name, s in found.summaries.items()
-            if not 1.0 <= s.percentile <= 99.0
-        )
+        far = {name.replace("_", " "): s.percentile for name, s in found.summaries.items()}
+        unusual = ", ".join(f"{name} (percentile {p:.0f})" for name, p in far.items() if not 1.0 <= p <= 99.0)
         warn(
             f"this input is unlike the training set: distance {found.score:.2f}, held-out inputs "
             f"{found.median_held_out:.2f} in the median, {found.percentile:.0f} % of them nearer"
             f"{f'; unusual: {unusual}' if unusual else ''}. Do not trust the map"
         )
-    return found
+    return MapQuality(observed.sampled, found, "", _consistency(inputs.explained, observed, density))
 
 
 def _consistency(explained: NDArray | None, observed: LvImage, density: NDArray) -> tuple[OrbitConsistency, ...]:
@@ -296,23 +257,14 @@ def _consistency(explained: NDArray | None, observed: LvImage, density: NDArray)
     return found
 
 
-# --- figure -----------------------------------------------------------------------------------------------------------
-
-
 def _save_figure(made: Reversion, path: Path, history: Sequence[str]) -> None:
     from iris_cli.plots.reverted_map import draw_map
     from iris_cli.plots.style import STYLES, save
 
-    unit, observed = made.record.provenance.unit, made.observed
+    unit, seen, caption = made.record.provenance.unit, made.observed, made.record.caption()
     _, factor = density_unit(unit)
+    spread = None if made.spread is None else made.spread * factor
     figure = draw_map(
-        made.density * factor,
-        None if made.spread is None else made.spread * factor,
-        observed.image,
-        observed.coverage,
-        observed.grid,
-        unit,
-        observed.centre_deg,
-        caption=made.record.caption(),
+        made.density * factor, spread, seen.image, seen.coverage, seen.grid, unit, seen.centre_deg, caption
     )
     save(figure, path, replace(STYLES["screen"], dpi=150), history)

@@ -34,10 +34,6 @@ class SpectralAxis:
     frame: str | None
     notes: tuple[str, ...]
 
-    @property
-    def range_km_s(self) -> tuple[float, float]:
-        return float(self.v_low.min()), float(self.v_high.max())
-
 
 def read_spectral_axis(path: Path, header: fits.Header, wcs: WCS, channels: int, config: CubeConfig) -> SpectralAxis:
     """The velocities of the channels, with assumptions that the user should know as notes.
@@ -55,16 +51,14 @@ def read_spectral_axis(path: Path, header: fits.Header, wcs: WCS, channels: int,
     try:
         values = wcs.sub([k + 1]).wcs_pix2world(np.arange(channels + 1) - 0.5, 0)[0] * per_SI
     except Exception as error:  # an axis that is coupled to those of the sky, or one that needs a rest frequency
-        raise DataError(
-            f"{path}: its spectral axis cannot be read: {str(error).strip().splitlines()[-1]}",
-            "its axis must not be coupled to those of the sky",
-        ) from None
-    edges = radio_km_s(_ratio(path, values, kind, wcs, config)) + (config.velocity_shift_km_s or 0.0)
+        reason = str(error).strip().splitlines()[-1]
+        hint = "its axis must not be coupled to those of the sky"
+        raise DataError(f"{path}: its spectral axis cannot be read: {reason}", hint) from None
+    radio = 1e-3 * LIGHT_SPEED_M_S * (1.0 - _ratio(path, values, kind, wcs, config))
+    edges = radio + (config.velocity_shift_km_s or 0.0)
     if not np.isfinite(edges).all() or (np.diff(edges) == 0).any():
-        raise DataError(
-            f"{path}: its spectral axis gives velocities that are not finite or do not change",
-            "fix CRVAL, CDELT and CUNIT of that axis",
-        )
+        message = f"{path}: its spectral axis gives velocities that are not finite or do not change"
+        raise DataError(message, "fix CRVAL, CDELT and CUNIT of that axis")
     ends = np.stack([edges[:-1], edges[1:]])
     return SpectralAxis(ends.min(axis=0), ends.max(axis=0), ctype, wcs.wcs.specsys or None, notes)
 
@@ -79,22 +73,14 @@ def frequency_ratio(velocity_m_s: Floats, convention: str) -> Floats:
     return np.sqrt((1.0 - beta) / (1.0 + beta))
 
 
-def radio_km_s(ratio: Floats) -> Floats:
-    """The velocity of a line at nu / nu0, radio convention."""
-    return 1e-3 * LIGHT_SPEED_M_S * (1.0 - ratio)
-
-
 def _ratio(path: Path, values: Floats, kind: str, wcs: WCS, config: CubeConfig) -> Floats:
     """nu / nu0 of values in SI units."""
     if kind in ("FREQ", "WAVE"):
         if config.velocity_convention:
             raise UsageError(f"{path} has a {kind} axis, which has no convention", "leave out --velocity-convention")
-        rest_Hz = rest_frequency_Hz(wcs)
-        if not rest_Hz:
-            raise DataError(
-                f"{path} has a {kind} axis and no rest frequency (RESTFRQ)",
-                "give --rest-frequency-ghz, e.g. 220.3986841 for 13CO(2-1)",
-            )
+        if not (rest_Hz := rest_frequency_Hz(wcs)):
+            hint = "give --rest-frequency-ghz, e.g. 220.3986841 for 13CO(2-1)"
+            raise DataError(f"{path} has a {kind} axis and no rest frequency (RESTFRQ)", hint)
         return (values if kind == "FREQ" else LIGHT_SPEED_M_S / values) / rest_Hz
     velocity = values * LIGHT_SPEED_M_S if kind == "ZOPT" else values
     return frequency_ratio(velocity, config.velocity_convention or _CONVENTIONS[kind])
@@ -106,10 +92,7 @@ def _unit_factor(path: Path, header: fits.Header, k: int, kind: str, config: Cub
     if kind == "ZOPT" or (stated and config.spectral_unit is None):
         return 1.0
     if config.spectral_unit is None:
-        raise DataError(
-            f"{path} has no unit for its spectral axis (CUNIT{k + 1})",
-            "give --spectral-unit, e.g. --spectral-unit km/s",
-        )
+        raise DataError(f"{path} has no unit for its spectral axis (CUNIT{k + 1})", "give it: --spectral-unit km/s")
     if stated:
         raise UsageError(f"{path} has a unit for its spectral axis: {stated}", "leave out --spectral-unit")
     try:
@@ -124,15 +107,13 @@ def _check_frame(path: Path, wcs: WCS, config: CubeConfig) -> tuple[str, ...]:
     if config.velocity_shift_km_s is not None:
         return ()
     if frame == "LSRD":  # (9, 12, 7) km/s of the Sun, against 20 km/s to 18h +30d (1900)
-        return (
-            f"{path.name} has velocities in the dynamical LSR, which are not changed; towards the Galactic Centre "
-            "those in the kinematic LSR are 1.3 km/s higher (--velocity-shift adds to them)",
+        higher = (
+            "towards the Galactic Centre those in the kinematic LSR are 1.3 km/s higher (--velocity-shift adds to them)"
         )
+        return (f"{path.name} has velocities in the dynamical LSR, which are not changed; {higher}",)
     if frame.startswith("LSR"):
         return ()
     if frame:
-        raise DataError(
-            f"{path} has velocities in the frame {frame}, the model takes LSR",
-            "--velocity-shift KM_S is added to them (0 leaves them unchanged)",
-        )
+        hint = "--velocity-shift KM_S is added to them (0 leaves them unchanged)"
+        raise DataError(f"{path} has velocities in the frame {frame}, the model takes LSR", hint)
     return (f"{path.name} has no frame for its velocities (SPECSYS); LSR is assumed",)

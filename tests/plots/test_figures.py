@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -52,7 +53,7 @@ def test_moment_maps_share_longitude_and_receding_gas_is_red() -> None:
     assert panels[2].get_xlabel() and not panels[0].get_xlabel()
 
 
-def test_truth_and_prediction_have_one_scale_and_units() -> None:
+def test_truth_and_prediction_have_one_scale_and_units_and_the_spread_a_panel() -> None:
     true, predicted = np.full((8, 6), 2.0), np.full((8, 6), 5.0)
     figure = draw_pairs([np.ones((6, 10))], [true], [predicted], GRID, "v_density", ["galaxy-7"])
     panels = [ax for ax in figure.axes if ax.images]
@@ -60,10 +61,7 @@ def test_truth_and_prediction_have_one_scale_and_units() -> None:
     assert panels[1].images[0].norm.vmax == panels[2].images[0].norm.vmax == 5.0
     labels = [ax.get_ylabel() for ax in figure.axes if not ax.images]
     assert any("pc$^{-3}$" in label for label in labels) and any("(km/s)$^{-1}$" in label for label in labels)
-
-
-def test_the_spread_of_an_ensemble_is_a_fourth_panel_and_a_pair_without_prediction_has_two() -> None:
-    one = [np.full((8, 6), 2.0)]
+    one = [true]
     with_spread = draw_pairs([np.ones((6, 10))], one, one, GRID, "v_density", ["g"], one)
     assert [ax.get_title() for ax in with_spread.axes if ax.images][3] == "members' spread"
     alone = draw_pairs([np.ones((6, 10))], one, [], GRID, "v_density", ["g"])
@@ -119,15 +117,12 @@ def test_bands_are_the_intervals() -> None:
 def test_calibration_shows_the_lines_of_perfect_calibration() -> None:
     ranks = Line(np.arange(5.0), np.full(5, 0.2), np.full(5, np.nan), np.full(5, np.nan))
     coverage = Line(np.array([0.6, 0.2]), np.array([0.5, 0.1]), np.array([0.4, 0.1]), np.array([0.6, 0.2]))
-    empty = Line(np.array([np.nan]), np.array([np.nan]), np.array([np.nan]), np.array([np.nan]))
+    empty = Line(*np.full((4, 1), np.nan))
     for error in (line(0.3), empty):
         first, second, third = draw_calibration({"a": coverage}, {"a": ranks}, {"a": error}).axes
         assert any(np.array_equal(one.get_xdata(), one.get_ydata()) for one in first.lines)
         assert any(set(np.asarray(one.get_ydata())) == {0.2} for one in second.lines)
         assert "spread" in third.get_xlabel() and "of 4" in second.get_xlabel()
-
-
-# --- styles and files -------------------------------------------------------------------------------------------------
 
 
 def test_a_journal_style_has_the_width_of_its_column() -> None:
@@ -138,20 +133,15 @@ def test_a_journal_style_has_the_width_of_its_column() -> None:
         with style.applied():
             figure = draw_spectra({"a": np.ones(5)}, V, "T", style=style)
         assert figure.axes[0].xaxis.label.get_fontsize() == style.font_pt <= 9.0
+    with pytest.raises(UsageError, match="unknown style 'nature'"):
+        style_of("nature")
 
 
 def test_styles_do_not_change_matplotlib_permanently() -> None:
-    import matplotlib
-
     before = dict(matplotlib.rcParams)
     with STYLES["talk"].applied():
         assert matplotlib.rcParams["font.size"] == 16.0
     assert dict(matplotlib.rcParams) == before
-
-
-def test_an_unknown_style_is_refused() -> None:
-    with pytest.raises(UsageError, match="unknown style 'nature'"):
-        style_of("nature")
 
 
 @pytest.mark.parametrize("suffix", [".png", ".pdf", ".svg"])

@@ -58,8 +58,7 @@ def test_far_parts_are_dashed_near_parts_solid_and_both_named() -> None:
 
 def test_arms_of_one_file_are_not_joined() -> None:
     along = np.linspace(0.0, 1.0, 50)
-    ones = np.ones(50, bool)
-    track = Track("two", np.append(along, along), np.zeros(100), np.append(along, along + 5.0), np.append(ones, ones))
+    track = Track("two", np.append(along, along), np.zeros(100), np.append(along, along + 5.0), np.ones(100, bool))
     ax = Figure().subplots()
     over_lv(ax, [track])
     arms = lines(ax)["two near"]
@@ -75,41 +74,31 @@ def test_a_sparse_file_is_one_line_and_its_near_and_far_parts_meet(tmp_path: Pat
     assert parts["arm far"][0].get_xdata().tolist() == [0.6, 0.9]
 
 
-def test_orbits_do_not_change_the_limits_of_the_axes() -> None:
-    ax = Figure().subplots()
-    ax.set_xlim(0.1, -0.1)
-    ax.set_ylim(-10, 10)
-    over_lv(ax, [ellipse(WALKER_2025, "walker")])
-    assert ax.get_xlim() == (0.1, -0.1) and ax.get_ylim() == (-10, 10)
-
-
 def test_orbits_without_distances_are_refused_on_a_view_from_above(tmp_path: Path) -> None:
     (tmp_path / "arm.txt").write_text("0 0 10 near\n1 0 20 far\n")
     with pytest.raises(UsageError, match="distances of the points of 'arm' are unknown"):
         over_from_north(Figure().subplots(), tracks([str(tmp_path / "arm.txt")]))
 
 
-@pytest.mark.parametrize("text", ["0 0 10\n", "0 0 ten near\n", "0 0 10 middle\n"])
-def test_an_invalid_row_is_reported_by_number(tmp_path: Path, text: str) -> None:
-    (tmp_path / "arm.txt").write_text("0 0 10 near\n" + text)
-    with pytest.raises(DataError, match="row 2"):
-        read_track(tmp_path / "arm.txt")
-
-
-def test_names_and_files_without_an_orbit_are_refused(tmp_path: Path) -> None:
+def test_names_folders_and_files_without_an_orbit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no orbit 'walkr'"):
         tracks(["walkr"])
+    file, valid = tmp_path / "arm.txt", b"0 0 10 near\n"
+    for row in (b"0 0 10", b"0 0 ten near", b"0 0 10 middle"):
+        file.write_bytes(valid + row)
+        with pytest.raises(DataError, match="row 2"):
+            tracks([str(file)])
+    for text, message in ((b"# nothing\n", "no points"), (b"\xff\xfe\x00", "cannot be read as text")):
+        file.write_bytes(text)
+        with pytest.raises(DataError, match=message):
+            tracks([str(file)])
     with pytest.raises(DataError, match="holds no orbit"):
         tracks([str(tmp_path)])
-    (tmp_path / "empty.txt").write_text("# nothing\n")
-    with pytest.raises(DataError, match="no points"):
-        tracks([str(tmp_path / "empty.txt")])
-    (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DataError, match="cannot be read as text"):
-        tracks([str(tmp_path / "binary.txt")])
 
 
-def test_colours_repeat_for_many_orbits() -> None:
+def test_colours_repeat_for_many_orbits_and_the_limits_of_the_axes_do_not_change() -> None:
     ax = Figure().subplots()
+    ax.set(xlim=(0.1, -0.1), ylim=(-10, 10))
     over_lv(ax, [ellipse(WALKER_2025, str(i)) for i in range(len(orbits.COLOURS) + 2)])
     assert len({line.get_gid().split()[0] for line in ax.lines}) == len(orbits.COLOURS) + 2
+    assert ax.get_xlim() == (0.1, -0.1) and ax.get_ylim() == (-10, 10)

@@ -32,21 +32,19 @@ def test_every_size_ends_in_one_latent_pixel(size: int) -> None:
     assert size == 1 and stages[-1].groups == 4
 
 
-@pytest.mark.parametrize("size", [32, 64, 128])
-def test_a_density_is_never_negative_and_has_the_size_of_its_observation(size: int) -> None:
-    density = Reverter(size)(torch.randn(2, 1, size, size))
-    assert density.shape == (2, 1, size, size)
-    assert density.min() >= 0 and density.max() > 0
+@pytest.mark.parametrize(("size", "network"), [(32, "paper"), (64, "paper"), (128, "paper"), (64, "columns")])
+def test_a_density_is_never_negative_and_has_the_size_of_its_observation(size: int, network: str) -> None:
+    reverter = Reverter(size, network=network)
+    for scale in (1.0, 100.0):
+        density = reverter(scale * torch.randn(2, 1, size, size))
+        assert density.shape == (2, 1, size, size) and density.isfinite().all()
+        assert density.min() >= 0 and density.max() > 0
 
 
-def test_a_batch_of_one_image_has_finite_gradients() -> None:
-    reverter = Reverter(32)
-    reverter(torch.rand(1, 1, 32, 32)).sum().backward()
+def test_one_image_gives_finite_gradients_and_each_of_its_pixels_has_one() -> None:
+    reverter, observation = Reverter(32), torch.rand(1, 1, 32, 32, requires_grad=True)
+    reverter(observation.detach()).sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in reverter.parameters())
-
-
-def test_every_pixel_of_the_observation_has_a_gradient() -> None:
-    observation = torch.rand(1, 1, 32, 32, requires_grad=True)
     Reverter(32).eval()(observation).sum().backward()
     assert observation.grad is not None and (observation.grad != 0).all()
 
@@ -80,10 +78,11 @@ def test_initial_weights_depend_on_the_seed_alone() -> None:
     assert not torch.equal(next(first.parameters()), next(other.parameters()))
 
 
-def test_an_unknown_size_or_quantity_is_refused_with_the_known_ones() -> None:
+def test_an_unknown_size_quantity_or_network_is_refused_with_the_known_ones() -> None:
     for network in NETWORKS:
         with pytest.raises(UsageError, match="32, 64, 128, 256, 512 pixels, not 100"):
             Reverter(100, network=network)
-    with pytest.raises(UsageError) as refused:
-        Reverter(32, "temprature")
-    assert "temperature" in refused.value.hint
+    for wrong, known in (({"quantity": "temprature"}, "temperature"), ({"network": "colums"}, "columns")):
+        with pytest.raises(UsageError) as refused:
+            Reverter(32, **wrong)
+        assert known in refused.value.hint

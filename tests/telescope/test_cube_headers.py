@@ -47,9 +47,6 @@ def test_usual_spellings_are_understood(path: Path, cards: dict[str, Any]) -> No
     assert made.cubes[0].frame == "LSRK"
 
 
-# --- missing entries --------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("cards", "flags", "message"),
     [
@@ -73,6 +70,7 @@ def test_usual_spellings_are_understood(path: Path, cards: dict[str, Any]) -> No
         ({"CTYPE1": "X", "CTYPE2": "Y"}, {}, "no longitude and no latitude"),
         ({"CTYPE3": "AWAV", "CUNIT3": "m"}, {}, "AWAV"),
         ({"CTYPE3": "VRAD", "CUNIT3": "m/s", "CRVAL3": 1.0, "CDELT3": 1e-300}, {}, "not finite or do not change"),
+        ({"PC3_1": 0.1}, {}, "must not be coupled to those of the sky"),
         ({"CRVAL1": 40.0}, {}, "--centre-lon"),
         ({"CRVAL3": 9000.0}, {}, "--min-coverage"),
         ({}, {"min_coverage": 0.9}, "the minimum is 90%"),
@@ -96,11 +94,9 @@ def test_each_of_those_flags_fixes_it(path: Path) -> None:
 
 
 def test_assumptions_are_noted(path: Path) -> None:
-    said = notes(path, SPECSYS=None)
-    assert "SPECSYS" in said and "beam" in said and "main-beam" in said
-
-
-# --- velocities -------------------------------------------------------------------------------------------------------
+    said = notes(path, SPECSYS=None, BUNIT="K (T_R*)")
+    assert "SPECSYS" in said and "no beam" in said and "'(T_R*)'" in said and "main-beam is assumed" in said
+    assert "main-beam is assumed" in notes(path) and "main-beam" not in notes(path, BUNIT="K (Tmb)")
 
 
 def test_the_dynamical_lsr_is_distinguished_from_the_kinematic_one(path: Path) -> None:
@@ -137,36 +133,28 @@ def test_a_rest_frequency_flag_overrides_the_header(path: Path) -> None:
         np.testing.assert_allclose(given, expected, atol=1e-5)
 
 
-# --- brightness -------------------------------------------------------------------------------------------------------
+PER_JY_SR = 1e-26 * constants.c**2 / (2.0 * constants.k * sky.REST_HZ**2)  # Rayleigh-Jeans: T = I c^2 / (2 k nu^2)
+PER_ARCSEC2 = PER_JY_SR / (np.pi / (4.0 * np.log(2.0)) * np.deg2rad(1 / 3600) ** 2)  # of a Gaussian beam, FWHM
+BEAM = {"BMAJ": 30 / 3600, "BMIN": 20 / 3600}
 
 
-def test_antenna_temperatures_are_divided_by_the_efficiency(path: Path) -> None:
-    np.testing.assert_allclose(image(path, {"BUNIT": "K (Ta*)"}, efficiency=0.5), 2 * image(path), rtol=1e-5, atol=1e-9)
-
-
-def test_another_temperature_scale_is_taken_as_main_beam_with_a_note(path: Path) -> None:
-    said = notes(path, BUNIT="K (T_R*)")
-    assert "'(T_R*)'" in said and "main-beam is assumed" in said
-    assert "main-beam" not in notes(path, BUNIT="K (Tmb)")
-
-
-def test_janskys_per_beam_become_kelvins_by_the_beam_and_the_frequency(path: Path) -> None:
-    made = image(path, {"BUNIT": "mJy/beam", "BMAJ": 30 / 3600, "BMIN": 20 / 3600})
-    # The rule of thumb of every array's handbook: T = 1.222e3 I[mJy/beam] / (nu[GHz]^2 theta_maj theta_min[arcsec]).
-    np.testing.assert_allclose(made, image(path) * 1.222e3 / (220.3986841**2 * 30 * 20), rtol=1e-3, atol=1e-9)
-    flag = image(path, {"BUNIT": "mJy/beam", "BMAJ": 30 / 3600, "BMIN": 20 / 3600}, beam_arcsec=60.0)
-    np.testing.assert_allclose(flag, made * (30 * 20) / 60**2, rtol=1e-5, atol=1e-9)
-
-
-@pytest.mark.parametrize(("unit", "factor"), [("Jy/sr", 1e-26), ("MJy/sr", 1e-20)])
-def test_intensities_become_kelvins_by_the_frequency_alone(path: Path, unit: str, factor: float) -> None:
+@pytest.mark.parametrize(
+    ("cards", "flags", "factor"),
+    [
+        ({"BUNIT": "K (Ta*)"}, {"efficiency": 0.5}, 2.0),
+        ({"BUNIT": "mJy/beam", **BEAM}, {}, 1e-3 * PER_ARCSEC2 / (30 * 20)),
+        ({"BUNIT": "mJy/beam", **BEAM}, {"beam_arcsec": 60.0}, 1e-3 * PER_ARCSEC2 / 60**2),
+        ({"BUNIT": "Jy/sr"}, {}, PER_JY_SR),
+        ({"BUNIT": "MJy/sr"}, {}, 1e6 * PER_JY_SR),
+    ],
+)
+def test_every_unit_becomes_main_beam_kelvins(path: Path, cards: dict, flags: dict, factor: float) -> None:
     kelvin = image(path)
-    per = constants.c**2 / (2.0 * constants.k * 220.3986841e9**2)  # Rayleigh-Jeans: T = I c^2 / (2 k nu^2)
-    made, bright = image(path, {"BUNIT": unit}), kelvin > 1e-3 * kelvin.max()
-    np.testing.assert_allclose(made[bright], kelvin[bright] * factor * per, rtol=1e-5)
-
-
-# --- HDUs -------------------------------------------------------------------------------------------------------------
+    made, bright = image(path, cards, **flags), kelvin > 1e-3 * kelvin.max()
+    np.testing.assert_allclose(made[bright], kelvin[bright] * factor, rtol=1e-5)
+    # The rule of thumb of every array's handbook: T = 1.222e3 I[mJy/beam] / (nu[GHz]^2 theta_maj theta_min[arcsec]).
+    thumb = 1.222e3 / 220.3986841**2
+    assert thumb == pytest.approx(1e-3 * PER_ARCSEC2, rel=1e-3)
 
 
 def test_the_hdu_of_the_flag_is_read_else_the_first_cube(path: Path) -> None:

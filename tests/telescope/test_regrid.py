@@ -25,9 +25,6 @@ def ones(path: Path, h: fits.Header) -> Path:
     return sky.write(path, np.ones((h["NAXIS3"], h["NAXIS2"], h["NAXIS1"]), np.float32), h)
 
 
-# --- flux and position ------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("projection", "spectral"),
     [
@@ -82,9 +79,6 @@ def test_gas_opposite_to_the_galactic_centre_is_not_seen_there(path: Path) -> No
     assert made.image.max() == 0.0 and made.sampled > 0.5
 
 
-# --- resolution -------------------------------------------------------------------------------------------------------
-
-
 def test_fine_structure_is_averaged_not_aliased(path: Path) -> None:
     h = sky.header(shape=(121, 61, 101), pixel_deg=0.0061)
     data = 2.0 * (np.indices((121, 61, 101)).sum(axis=0) % 2)
@@ -107,17 +101,9 @@ def test_latitude_is_a_mean_or_a_maximum(path: Path) -> None:
     sky.cube(path, replace(CLOUD, size_deg=0.02))
     mean, highest = (regrid([path], GRID, latitude).image for latitude in ("mean", "max"))
     assert highest.max() > 3 * mean.max()
-
-
-def test_an_unknown_latitude_reduction_and_no_cube_are_refused(path: Path) -> None:
     with pytest.raises(UsageError, match="unknown latitude reduction 'maxi'") as caught:
-        regrid([sky.cube(path)], GRID, "maxi")
+        regrid([path], GRID, "maxi")
     assert "max" in str(caught.value.hint)
-    with pytest.raises(UsageError, match="no cube was named"):
-        regrid([], GRID)
-
-
-# --- several cubes ----------------------------------------------------------------------------------------------------
 
 
 def assert_same(one: list[Path], other: list[Path]) -> None:
@@ -188,9 +174,6 @@ def test_the_first_cube_counts_also_where_pixels_are_rotated_on_the_sky(tmp_path
     assert_same([ones(tmp_path / "first.fits", left), second], [ones(tmp_path / "alone.fits", h)])
 
 
-# --- values, files and memory -----------------------------------------------------------------------------------------
-
-
 def test_values_that_are_not_finite_do_not_count_as_observed(path: Path) -> None:
     h = sky.header()
     data = sky.sample(h, CLOUD)
@@ -246,19 +229,18 @@ def test_scaled_integers_packed_files_and_extensions_hold_the_same_cube(path: Pa
         regrid([packed], GRID)
 
 
-def test_files_that_are_cut_short_or_hold_no_cube_are_refused(path: Path) -> None:
-    sky.cube(path)
-    path.write_bytes(path.read_bytes()[:200_000])
-    with pytest.raises(DataError, match="cut short"):
-        regrid([path], GRID)
-    path.write_bytes(b"no cube")
-    with pytest.raises(DataError, match="not a FITS file"):
-        regrid([path], GRID)
-    fits.PrimaryHDU(np.zeros((4, 4))).writeto(path, overwrite=True)
-    with pytest.raises(DataError, match="holds no cube"):
-        regrid([path], GRID)
-    with pytest.raises(DataError, match="0 channels"):
-        regrid([sky.write(path, np.zeros((0, 30, 62)), sky.header())], GRID)
+def test_files_that_are_cut_short_or_hold_no_cube_are_refused(tmp_path: Path) -> None:
+    cut, text, flat, empty = (tmp_path / f"{name}.fits" for name in ("cut", "text", "flat", "empty"))
+    cut.write_bytes(sky.cube(cut).read_bytes()[:200_000])
+    text.write_bytes(b"no cube")
+    fits.PrimaryHDU(np.zeros((4, 4))).writeto(flat)
+    sky.write(empty, np.zeros((0, 30, 62)), sky.header())
+    refused = ((cut, "cut short"), (text, "not a FITS file"), (flat, "holds no cube"), (empty, "0 channels"))
+    for path, message in refused:
+        with pytest.raises(DataError, match=message):
+            regrid([path], GRID)
+    with pytest.raises(UsageError, match="no cube was named"):
+        regrid([], GRID)
 
 
 def test_slabs_change_nothing_and_bound_the_memory(path: Path) -> None:
