@@ -142,8 +142,8 @@ class Flag:
         return Annotated[kind | None, self.option(default)]
 
     def option(self, default: str = "") -> Any:
-        about = {"help": self._help(default), "metavar": self._metavar()}
-        return typer.Option(*self.setting.flags, rich_help_panel=self.setting.panel or None, **about)  # type: ignore[arg-type]
+        about: Any = {"help": self._help(default), "metavar": self._metavar()}
+        return typer.Option(*self.setting.flags, rich_help_panel=self.setting.panel or None, **about)
 
     def value(self, given: Any) -> Any:
         """The value of a configuration. UsageError for text that cannot be read."""
