@@ -52,7 +52,7 @@ def _rank_info(environment: Mapping[str, str], names: tuple[str, str, str]) -> R
 def _integer(environment: Mapping[str, str], name: str, names: Sequence[str]) -> int:
     text = environment.get(name)
     if text is None or not text.isdigit():
-        raise UsageError(f"environment variable {name} = {text!r} is no number", f"unset {', '.join(names)}")
+        raise UsageError(f"environment variable {name} = {text!r} is not a number", f"unset {', '.join(names)}")
     return int(text)
 
 

@@ -143,11 +143,11 @@ def test_sums_and_maxima_are_over_all_ranks() -> None:
 @pytest.mark.parametrize(
     ("variables", "says"),
     [
-        ({"RANK": "1"}, "WORLD_SIZE = None is no number"),
-        ({"WORLD_SIZE": "2"}, "RANK = None is no number"),
+        ({"RANK": "1"}, "WORLD_SIZE = None is not a number"),
+        ({"WORLD_SIZE": "2"}, "RANK = None is not a number"),
         ({"RANK": "2", "WORLD_SIZE": "2", "MASTER_ADDR": "x"}, "RANK = 2 is not below WORLD_SIZE = 2"),
         ({"RANK": "0", "WORLD_SIZE": "2"}, "without MASTER_ADDR"),
-        ({"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "-1"}, "LOCAL_RANK = '-1' is no number"),
+        ({"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "-1"}, "LOCAL_RANK = '-1' is not a number"),
     ],
 )
 def test_inconsistent_variables_are_refused(variables: dict[str, str], says: str) -> None:

@@ -40,8 +40,8 @@ def test_the_tasks_of_an_array_of_ranks_have_different_shares() -> None:
     ("environment", "message"),
     [
         (array(1, last=9), "are not evenly spaced"),
-        ({"SLURM_ARRAY_TASK_ID": "1"}, "SLURM_ARRAY_TASK_MIN = None is no number"),
-        ({"RANK": "one", "WORLD_SIZE": "2"}, "RANK = 'one' is no number"),
+        ({"SLURM_ARRAY_TASK_ID": "1"}, "SLURM_ARRAY_TASK_MIN = None is not a number"),
+        ({"RANK": "one", "WORLD_SIZE": "2"}, "RANK = 'one' is not a number"),
         ({"RANK": "4", "WORLD_SIZE": "4"}, "RANK = 4 is not below WORLD_SIZE = 4"),
     ],
 )

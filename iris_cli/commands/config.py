@@ -132,7 +132,7 @@ def _of_folder(folder: Path) -> Shown:
     if first is not None:
         return _of_run(first.parent)
     hint = f"such a folder holds {RUN}, {SHARDS} or {STANDARD}"
-    raise DataError(f"{folder} is no run, shard folder or standard data set", hint)
+    raise DataError(f"{folder} is not a run, a shard folder or a standard data set", hint)
 
 
 def _of_run(folder: Path) -> Shown:

@@ -197,13 +197,13 @@ def load_map(path: Path) -> tuple[NDArray[np.float32], LvImage]:
             bunit = hdus[0].header.get("BUNIT")
             factors = dict(DENSITY_UNITS.values())
             if bunit not in factors or "OBSERVED" not in hdus:
-                raise DataError(f"{path} is no map of `iris revert`")
+                raise DataError(f"{path} is not a map of `iris revert`")
             density = from_fits_axes(hdus[0].data).T / np.float32(factors[bunit])
             observed = read_hdus(path, hdus, "OBSERVED")
     except FileNotFoundError:
         raise DataError(f"{path} does not exist") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path} is no whole map of `iris revert`: {error or type(error).__name__}") from None
+        raise DataError(f"{path} is not a whole map of `iris revert`: {error or type(error).__name__}") from None
     if density.shape != observed.grid.density_shape[1:]:
         raise DataError(f"{path} does not hold a map of {observed.grid.density_shape[1:]} pixels")
     return density, observed

@@ -97,7 +97,7 @@ def load_lv(path: Path) -> LvImage | None:
             return read_hdus(path, hdus, 0) if METADATA_CARD in hdus[0].header else None
     except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
         reason = str(error).splitlines()[0] if str(error) else repr(error)
-        raise DataError(f"{path} is no whole l-v image: {reason}", "write it again with `iris cube`") from None
+        raise DataError(f"{path} is not a whole l-v image: {reason}", "write it again with `iris cube`") from None
 
 
 def to_fits_axes(image: NDArray) -> NDArray:

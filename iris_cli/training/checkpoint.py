@@ -143,7 +143,7 @@ def load(path: Path) -> Checkpoint:
         return Checkpoint(**{**body, "progress": progress, "data": data})
     except (KeyError, TypeError, UsageError) as error:
         hint = "it was modified, or written by another program: use an older one"
-        raise DataError(f"{path} has not the contents of a checkpoint: {_first_line(error)}", hint) from None
+        raise DataError(f"{path} does not hold what a checkpoint holds: {_first_line(error)}", hint) from None
 
 
 def read_tensors(path: Path, what: str, hint: str) -> Any:

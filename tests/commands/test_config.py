@@ -141,7 +141,7 @@ def test_folders_have_configurations(iris: Iris, tmp_path: Path, trained_ensembl
         shown = json.loads(iris("config", "show", run, "--json").out)
         assert shown["values"]["epochs"] == 1 and shown["values"]["data"] == [str(tiny_shards)]
     ran = iris("config", "show", tmp_path)
-    assert ran.code == 1 and "is no run, shard folder or standard data set" in ran.err
+    assert ran.code == 1 and "is not a run, a shard folder or a standard data set" in ran.err
 
 
 def test_the_configuration_of_an_ingested_data_set_is_shown(iris: Iris, tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ UNEVEN = {"ID": "1", "MIN": "0", "MAX": "9", "COUNT": "3"}
     [
         ({"RANK": "1", "WORLD_SIZE": "4"}, "left over"),
         ({"RANK": "1", "WORLD_SIZE": "4", "MASTER_ADDR": "a"}, "would wait for 3 others"),
-        ({"RANK": "one", "WORLD_SIZE": "4"}, "is no number"),
+        ({"RANK": "one", "WORLD_SIZE": "4"}, "is not a number"),
         ({"RANK": "4", "WORLD_SIZE": "4"}, "RANK = 4 is not below"),
         ({f"SLURM_ARRAY_TASK_{key}": n for key, n in UNEVEN.items()}, "not evenly spaced"),
         ({}, ""),

@@ -286,7 +286,7 @@ def test_another_file_is_no_checkpoint(iris: Iris, trained_run: Path, tiny_shard
     body = torch.load(trained_run / "checkpoints/best.pt", weights_only=True)
     for changed in ({**body, "more": 1}, {"format": body["format"]}, {**body, "progress": {"epoch": 1, "x": 2}}):
         torch.save(changed, odd)
-        assert "has not the contents of a checkpoint" in refused(iris, 1, "test", odd, tiny_shards)
+        assert "does not hold what a checkpoint holds" in refused(iris, 1, "test", odd, tiny_shards)
 
 
 # --- processes and memory ---------------------------------------------------------------------------------------------

@@ -62,7 +62,7 @@ def test_usual_spellings_are_understood(path: Path, cards: dict[str, Any]) -> No
         ({"BUNIT": "Jy/beam", "BMAJ": 0.01, "RESTFRQ": None}, {}, "--rest-frequency-ghz"),
         ({"CTYPE3": "FREQ", "CUNIT3": "Hz", "CRVAL3": 2.2e11, "RESTFRQ": None}, {}, "--rest-frequency-ghz"),
         ({"CUNIT3": None}, {}, "--spectral-unit"),
-        ({"CUNIT3": None}, {"spectral_unit": "kg"}, "'kg' is no unit of a VRAD axis"),
+        ({"CUNIT3": None}, {"spectral_unit": "kg"}, "'kg' is not a unit of a VRAD axis"),
         ({"CTYPE3": "FREQ", "CUNIT3": "Hz", "CRVAL3": 2.2e11}, {"velocity_convention": "radio"}, "has no convention"),
         ({"CTYPE3": "VOPT-F2W", "CUNIT3": "m/s", "RESTFRQ": None}, {}, "or give --rest-frequency-ghz"),
         ({"SPECSYS": "TOPOCENT"}, {}, "--velocity-shift"),

@@ -95,8 +95,8 @@ def test_without_a_best_the_newest_is_used(folder: RunFolder, capsys: pytest.Cap
         ({"version": VERSION + 1}, "reads up to", "install a newer release"),
         ({"version": VERSION - 1}, "no longer reads", "train it again"),
         ({"format": "another"}, "is not a checkpoint of this program", "RUN/checkpoints"),
-        ({"progress": {"epochs": 3}}, "has not the contents of a checkpoint", "use an older one"),
-        ({"colour": "red"}, "has not the contents of a checkpoint", "use an older one"),
+        ({"progress": {"epochs": 3}}, "does not hold what a checkpoint holds", "use an older one"),
+        ({"colour": "red"}, "does not hold what a checkpoint holds", "use an older one"),
     ],
 )
 def test_a_checkpoint_of_another_format_is_refused(folder: RunFolder, change: dict, message: str, hint: str) -> None:
