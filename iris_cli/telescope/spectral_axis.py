@@ -98,7 +98,9 @@ def _unit_factor(path: Path, header: fits.Header, k: int, kind: str, config: Cub
     try:
         return float(u.Unit(config.spectral_unit).to(_SI[kind]))
     except (ValueError, u.UnitConversionError):
-        raise UsageError(f"'{config.spectral_unit}' is not a unit of a {kind} axis", "e.g. km/s, m/s, Hz, GHz") from None
+        raise UsageError(
+            f"'{config.spectral_unit}' is not a unit of a {kind} axis", "e.g. km/s, m/s, Hz, GHz"
+        ) from None
 
 
 def _check_frame(path: Path, wcs: WCS, config: CubeConfig) -> tuple[str, ...]:

@@ -48,7 +48,7 @@ def test_an_image_is_read_back_whole(lv: LvImage, path: Path, tmp_path: Path, su
     assert (again.grid, again.latitude, again.cubes, again.options) == (GRID, "mean", lv.cubes, lv.options)
     assert load_lv(sky.cube(path)) is None
     file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(DataError, match="no whole l-v image"):
+    with pytest.raises(DataError, match="not a whole l-v image"):
         load_lv(file)
 
 
@@ -85,7 +85,7 @@ def test_a_map_is_read_back_in_inner_units_and_drawn_around_sgr_a(iris: Callable
 
 
 def test_other_and_damaged_files_are_refused(iris: Callable, lv: LvImage, path: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no map"):
+    with pytest.raises(DataError, match="not a map"):
         load_map(sky.cube(path))
     save_map(tmp_path / "map.fits", DENSITY, None, lv, record(lv, "kg/m3"))
     with fits.open(tmp_path / "map.fits") as hdus:
