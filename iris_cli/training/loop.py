@@ -62,11 +62,12 @@ class Trainer:
             while self.progress.epoch < self.hyper.epochs and not self._out_of_patience():
                 self._train_epoch()
                 self._finish_epoch()
-            self._save_training_inputs()
         except Stopped:
             self._save()
             self.world.on_rank_0(lambda: signals.write_note(signals.STOPPED))
             raise
+        if self.world.is_main:  # the other ranks are done: none waits in a collective, which has a timeout
+            self._save_training_inputs()
 
     def _train_epoch(self) -> None:
         self.learner.module.train()
@@ -182,7 +183,7 @@ class Trainer:
                 self.board.log(self.progress.step, line)
 
     def _save_training_inputs(self) -> None:
-        """Rank 0 writes the statistics of the inputs into the run folder. A failure is only a warning.
+        """Write the statistics of the inputs into the run folder. A failure is only a warning.
 
         Not of pairs that are observed on the fly: observing them once more would take too long.
         """
@@ -190,26 +191,19 @@ class Trainer:
         held_out = np.concatenate([self.validation.numbers, train.pairs.own_split("test")])
         if folder is None or train.pairs.on_the_fly or not len(held_out):
             return
-        interrupted = False
-
-        def write() -> None:
-            nonlocal interrupted
-            if TrainingInputs.load(folder.training_inputs, self.data.key):
-                return
-            try:
-                summarize_inputs(train, held_out, self.quiet, check).save(folder.training_inputs, self.data.key)
-            except Stopped:
-                interrupted = True
-            except (IrisError, ShardError, OSError) as error:
-                warn(f"no statistics of the training's inputs, with which `iris revert` compares: {error}")
 
         def check() -> None:
             if self.stop_flag.is_set:
                 raise self._stopped()
 
-        self.world.on_rank_0(write)
-        if self.world.max(int(interrupted)):
-            raise self._stopped()
+        try:
+            if TrainingInputs.load(folder.training_inputs, self.data.key) is None:
+                summarize_inputs(train, held_out, self.quiet, check).save(folder.training_inputs, self.data.key)
+        except Stopped:
+            signals.write_note(signals.STOPPED)
+            raise
+        except (IrisError, ShardError, OSError) as error:
+            warn(f"no statistics of the training's inputs, with which `iris revert` compares: {error}")
 
     def _checkpoint_due(self) -> bool:
         """Whether to save within the epoch; minutes are those of rank 0."""
