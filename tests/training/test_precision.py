@@ -127,11 +127,22 @@ def test_compiling_uses_a_private_cache_and_static_shapes(cache: Path) -> None:
         assert torch.compile(lambda x: x + 1)(torch.ones(1)) == 2
 
 
+class Small(nn.Module):
+    """A module of its own: torch.compile passes over an nn.Sequential without compiling it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution, self.norm = nn.Conv2d(1, 4, 4, 2, 1), nn.BatchNorm2d(4)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.leaky_relu(self.norm(self.convolution(image)))
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("cache")
 def test_a_compiled_network_is_the_same_network() -> None:
-    layers = (nn.Conv2d(1, 4, 4, 2, 1), nn.BatchNorm2d(4), nn.LeakyReLU())
-    reverter, plain = nn.Sequential(*layers), nn.Sequential(*deepcopy(layers))
+    reverter = Small()
+    plain = deepcopy(reverter)
     names = list(reverter.state_dict())
     compile_in_place(reverter, CPU)
     precision, images = Precision("fp32", CPU, compiled=True), torch.rand(4, 1, 32, 32)
