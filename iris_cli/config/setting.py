@@ -19,7 +19,7 @@ from iris_cli.errors import UsageError, nearest
 #: Two numbers, [low, high]: the limits of a uniform draw.
 Range = tuple[float, float]
 
-#: The unit that the end of a name stands for; the longest matching end counts.
+#: The unit that the end of a name means; the longest matching end counts.
 UNITS = {
     "_pc": "pc",
     "_deg": "deg",

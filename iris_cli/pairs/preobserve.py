@@ -110,7 +110,7 @@ def check_output(out: Path) -> None:
 
 
 def with_backend(config: PreobserveConfig, out: Path, overwrite: bool) -> PreobserveConfig:
-    """The configuration with the backend and device that `auto` stands for.
+    """The configuration with the backend and device that `auto` selects.
 
     A folder `out` that was begun keeps the backend and device that its plan records, so that one backend computes a
     whole set. UsageError when it was begun on a GPU and this machine has none.
