@@ -33,6 +33,7 @@ from iris_cli.console import warn
 from iris_cli.distributed import World, no_sync, unwrap
 from iris_cli.errors import EXIT_FAILURE, DataError
 from iris_cli.evaluation.loss import PhysicalLoss
+from iris_cli.pairs.overlap import Seen
 from iris_cli.pairs.stream import PairBatch, PairStream
 from iris_cli.training.checkpoint import Checkpoint, DataDescription, Progress
 from iris_cli.training.ema import EMA
@@ -54,6 +55,7 @@ class Learner:
     precision: Precision
     train: PairStream
     ema: EMA | None = None
+    seen: Seen = field(default_factory=Seen)
     progress: Progress = field(default_factory=Progress)
     mean_image: MeanImage = field(init=False)
     #: Finished steps whose finite check the host has not read, the oldest first.
@@ -156,6 +158,7 @@ class Learner:
             progress=self.progress,
             config=to_dict(self.hyper),
             data=data,
+            seen=self.seen,
             mean_image=mean_image.mean(),
             optimizer=self.optimizer.state_dict(),
             density_sum=mean_image.total,
@@ -172,6 +175,7 @@ class Learner:
             self.precision.scaler.load_state_dict(checkpoint.scaler)
         resume_optimizer(self.optimizer, checkpoint.optimizer)
         self.progress = checkpoint.progress
+        self.seen = self.seen | (checkpoint.seen or Seen())
         if checkpoint.density_sum is not None and self.world.is_main:
             self.mean_image = MeanImage(checkpoint.density_sum, checkpoint.density_count)
         if checkpoint.rng is not None:

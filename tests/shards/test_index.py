@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from shards import layout
 from shards.errors import ShardError
-from shards.index import Index, ShardRecord, group_split
+from shards.index import Index, ShardRecord
 from shards.set_plan import PlanRecord
 from tests.shards.damage import rewrite
 from tests.shards.makers import ATTRIBUTES, SCHEMA, arrays, write
