@@ -52,10 +52,10 @@ class Viewed(Protocol):
 def check_alike(a: Viewed, b: Viewed, what: str, hint: str, axes: Iterable[str] | None = None) -> None:
     """DataError that lists all differences of two sets in their grids, or in some fields of these, and observations."""
     mine, theirs = to_dict(a.grid), to_dict(b.grid)
-    differ = [f"{name} {mine[name]} and {theirs[name]}" for name in axes or mine if mine[name] != theirs[name]]
+    differ = [f"{name} = {mine[name]} and {theirs[name]}" for name in axes or mine if mine[name] != theirs[name]]
     for name in ("quantity", "latitude", "line_count"):
         one, other = getattr(a, name, None), getattr(b, name, None)
         if one != other:
-            differ.append(f"{name.replace('_', ' ')} {one} and {other}")
+            differ.append(f"{name} = {one} and {other}")
     if differ:
         raise DataError(f"{a.name} and {b.name} {what}: {', '.join(differ)}", hint)

@@ -25,6 +25,8 @@ HELD_OUT = (TEST, VALIDATION)
 def split_to_test(folders: Sequence[str], split: str | None) -> str:
     """The split that was named, else one that was held out, else "" for all pairs."""
     found = [Index.open(shards_folder(folder)) for folder in folders]
+    if split == "all" and not any(split in index.splits for index in found):
+        return ""
     held_out = (name for name in HELD_OUT if all(index.splits.get(name) for index in found))
     return split or next(held_out, "")
 

@@ -94,7 +94,7 @@ def test_litter_may_have_another_distance(shards: Path, tmp_path: Path) -> None:
     ("options", "use", "message"),
     [
         ({"grid": another_sky(v_max_km_s=250.0)}, lambda *both: JoinedPairs(both), r"v_max_km_s = 200\.0 and 250\.0"),
-        ({"quantity": "temperature"}, check_pairs, "'v_density' and 'temperature'"),
+        ({"quantity": "temperature"}, check_pairs, "quantity = v_density and temperature"),
         ({"litter": True}, check_pairs, "set holds litter, and .* pairs"),
         ({"grid": another_sky(v_min_km_s=-300.0), "litter": True}, check_litter, r"v_min_km_s = -200\.0 and -300\.0"),
         ({"grid": another_sky(v_steps=64)}, lambda _, new: image_size(new), "32 longitudes and 64 velocities"),
