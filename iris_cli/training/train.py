@@ -182,11 +182,11 @@ def check_sizes(hyper: TrainConfig, name: str, train: int, validation: int, rank
         warn(f"{name} has no validation samples: the last checkpoint counts as the best")
 
 
-def stream_of(name: str, pairs: Pairs, numbers: Numbers, hyper: TrainConfig, **how: Any) -> PairStream:
-    """A stream that reads as `hyper` has it, with its own count of bad samples; `how` are other fields of it."""
+def stream_of(name: str, pairs: Pairs, numbers: Numbers, hyper: TrainConfig, **fields: Any) -> PairStream:
+    """A stream that reads as `hyper` has it, with its own count of bad samples; `fields` are other fields of it."""
     bad, bad_litter = (BadSamples(hyper.max_bad if hyper.on_bad_sample == "skip" else 0) for _ in range(2))
-    how |= {"threads": hyper.read_threads, "ahead": hyper.read_ahead_batches, "bad": bad, "bad_litter": bad_litter}
-    return PairStream(name, pairs, numbers, hyper.seed, hyper.batch_size, **how)
+    fields |= {"threads": hyper.read_threads, "ahead": hyper.read_ahead_batches, "bad": bad, "bad_litter": bad_litter}
+    return PairStream(name, pairs, numbers, hyper.seed, hyper.batch_size, **fields)
 
 
 def image_noise_of(noise: Noise, pairs: Pairs) -> ImageNoise | None:
