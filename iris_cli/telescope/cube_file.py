@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from iris_cli.config.cube import CubeConfig
 from iris_cli.errors import DataError, UsageError
+from iris_cli.telescope.blanks import Blanks, read_blanks
 from iris_cli.telescope.brightness_unit import read_brightness
 from iris_cli.telescope.spectral_axis import read_spectral_axis
 
@@ -74,13 +75,17 @@ class CubeFile:
     to_K: Floats
     origin_deg: tuple[float, float]
     info: CubeInput
+    blanks: Blanks
 
     @property
     def shape(self) -> tuple[int, int, int]:
         return self.info.shape
 
     def slab(self, channels: slice, rows: slice, columns: slice) -> NDArray[np.float32]:
-        """(channels, rows, columns) in kelvin, read from disk now. DataError when the file ends too early."""
+        """(channels, rows, columns) in kelvin, read from disk now; NaN without a measurement.
+
+        DataError when the file ends too early, and as in `Blanks.to_kelvin`.
+        """
         index = [slice(0, 1)] * self.hdu.header["NAXIS"]  # a number among slices may leave its axis in place
         for axis, part in zip(self.axes, (channels, rows, columns), strict=True):
             index[axis] = part if self.mapped or axis == self.axes[0] else slice(0, self.hdu.shape[axis])
@@ -92,7 +97,7 @@ class CubeFile:
         ordered = read.transpose([*self.axes, *others]).reshape([read.shape[axis] for axis in self.axes])
         if not self.mapped:
             ordered = ordered[:, rows, columns]
-        return ordered.astype(np.float32) * self.to_K[channels, None, None].astype(np.float32)
+        return self.blanks.to_kelvin(ordered, self.to_K[channels])
 
     def corners(self, rows: slice) -> tuple[Floats, Floats]:
         """(rows + 1, columns + 1) longitude and latitude of the corners of some rows of pixels, deg from the origin."""
@@ -186,14 +191,15 @@ def _described(path: Path, hdu: Any, beams: Any, mapped: bool, config: CubeConfi
     centre = round(float(middle.l.deg), 4), round(float(middle.b.deg), 4)
     velocities = float(axis.v_low.min()), float(axis.v_high.max())
     unit, rest_GHz, beam = brightness.unit, brightness.rest_frequency_GHz, brightness.beam_arcsec
-    efficiency, notes = brightness.efficiency, axis.notes + brightness.notes
+    blanks, of_blanks = read_blanks(path, header, unit, config)
+    efficiency, notes = brightness.efficiency, axis.notes + brightness.notes + of_blanks
     info = CubeInput(
         path.name, shape, centre, axis.ctype, velocities, unit, axis.frame, rest_GHz, beam, efficiency, notes
     )
     last = header["NAXIS"] - 1  # numpy counts axes from the other end
     axes = (last - spectral, last - lat, last - lon)
     origin = (config.centre_lon_deg, config.centre_lat_deg)
-    return CubeFile(path, hdu, mapped, axes, sky, axis.v_low, axis.v_high, brightness.to_K, origin, info)
+    return CubeFile(path, hdu, mapped, axes, sky, axis.v_low, axis.v_high, brightness.to_K, origin, info, blanks)
 
 
 def _cube_coordinates(path: Path, header: fits.Header, config: CubeConfig) -> WCS:
