@@ -43,7 +43,7 @@ class Blanks:
         DataError for values that must be blanks, damage or of another unit: too bright or too dark; or the lowest of
         these several times, far below all others.
         """
-        values = read.astype(np.float64 if read.dtype.itemsize > 4 else np.float32)
+        values: Floats = read.astype(np.float64 if read.dtype.itemsize > 4 else np.float32)
         with np.errstate(over="ignore", invalid="ignore"):
             for number in self.numbers:
                 blank = self.zero + self.scale * number
@@ -92,11 +92,12 @@ def read_blanks(path: Path, header: fits.Header, unit: str, config: CubeConfig) 
     """
     bits, stated = header["BITPIX"], header.get("BLANK")
     scale, zero = float(header.get("BSCALE", 1.0)), float(header.get("BZERO", 0.0))
-    numbers, notes = [], ()
+    numbers, notes = [], []
     if bits < 0 and isinstance(stated, int | float):
-        numbers, notes = [float(stated)], (f"{path.name}: values of {stated} (BLANK) count as missing",)
+        numbers.append(float(stated))
+        notes.append(f"{path.name}: values of {stated} (BLANK) count as missing")
     if config.blank is not None:
         numbers.append(config.blank)
     doubtful = bits > 8 and stated is None and config.blank is None
     lowest = -(2.0 ** (bits - 1)) if doubtful else None
-    return Blanks(path, scale, zero, tuple(numbers), bits > 0, lowest, config.max_kelvin, unit), notes
+    return Blanks(path, scale, zero, tuple(numbers), bits > 0, lowest, config.max_kelvin, unit), tuple(notes)
