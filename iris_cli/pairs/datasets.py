@@ -21,10 +21,11 @@ from torch.utils.data import ConcatDataset, Dataset, IterableDataset
 
 from iris_cli.config.grid import Grid
 from iris_cli.config.toml import from_dict, to_dict
+from iris_cli.console import warn
 from iris_cli.errors import DataError
 from iris_cli.observers.observer import Observer
 from iris_cli.observers.top_down import top_down_density
-from iris_cli.pairs.overlap import TEST, TRAIN, VALIDATION, Marks, digests, share_of_galaxies
+from iris_cli.pairs.overlap import TEST, TRAIN, VALIDATION, Marks, digests, few_galaxies
 from iris_cli.pairs.pair import DENSITY, OBSERVATION, check_alike, schemas
 from iris_cli.standard.dataset import StandardDataset
 from iris_cli.units import INNER
@@ -34,6 +35,7 @@ from shards.index import Index, ShardEntry, ShardRecord
 from shards.layout import member_checksum
 from shards.order import Numbers, random_below, stream_key
 from shards.reader import Reader
+from shards.splits import empty_splits, group_split
 
 
 class Pairs(ABC):
@@ -93,7 +95,14 @@ class Pairs(ABC):
     def splits(self, validation: float, seed: int) -> dict[str, Numbers]:
         """The items to train on, to validate with and to test on: own splits, else a share of the galaxies."""
         own = {name: self.own_split(name) for name in (TRAIN, VALIDATION, TEST)}
-        return own if len(own[TRAIN]) or len(own[VALIDATION]) else share_of_galaxies(self, validation, seed)
+        if len(own[TRAIN]) or len(own[VALIDATION]):
+            return own
+        all_groups, rest = self.groups(), np.setdiff1d(np.arange(len(self)), own[TEST])
+        groups, fractions = [all_groups[i] for i in rest], {TRAIN: 1.0 - validation, VALIDATION: validation}
+        parts = group_split(groups, fractions, seed)
+        if groups and empty_splits(parts, fractions):
+            warn(few_galaxies(groups, fractions, parts, seed, self.name))
+        return own | {name: rest[np.array(parts[name], np.int64)] for name in fractions}
 
     def own_split(self, name: str) -> Numbers:
         """The items of a split that the data set itself has; none if it has no such split."""

@@ -14,8 +14,8 @@ from iris_cli.console import plural
 from iris_cli.dry_run import WITH_TORCH, DryRun, size_of
 from iris_cli.evaluation.loss import physical_loss
 from iris_cli.pairs.datasets import Pairs, image_size, litter_of, pairs_of
+from iris_cli.pairs.divide import divide, litter_parts
 from iris_cli.pairs.open_data import open_data, open_litter
-from iris_cli.pairs.overlap import divide, litter_parts
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.training.optimizer import learning_rate, make_optimizer
 from iris_cli.training.tensorboard import check_installed

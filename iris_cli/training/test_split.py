@@ -12,8 +12,9 @@ from iris_cli.config.train import TrainConfig
 from iris_cli.console import log, plural, warn
 from iris_cli.errors import DataError
 from iris_cli.pairs.datasets import Pairs
+from iris_cli.pairs.divide import litter_parts
 from iris_cli.pairs.open_data import shards_folder
-from iris_cli.pairs.overlap import TEST, VALIDATION, Seen, digests, litter_parts, once, resolved
+from iris_cli.pairs.overlap import TEST, VALIDATION, Seen, digests, once, resolved
 from iris_cli.training.checkpoint import Checkpoint
 from shards.index import Index
 from shards.order import Numbers

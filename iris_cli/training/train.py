@@ -21,9 +21,10 @@ from iris_cli.evaluation.ensemble import Ensemble
 from iris_cli.evaluation.loss import physical_loss
 from iris_cli.observers.observer import Observer
 from iris_cli.pairs.datasets import InfiniteDataset, Pairs, image_size, litter_of, pairs_of
+from iris_cli.pairs.divide import divide, litter_parts
 from iris_cli.pairs.noise import ImageNoise
 from iris_cli.pairs.open_data import open_data, open_litter
-from iris_cli.pairs.overlap import NONE, TRAIN, VALIDATION, Seen, digests, divide, litter_parts
+from iris_cli.pairs.overlap import NONE, TRAIN, VALIDATION, Seen, digests
 from iris_cli.pairs.stream import PairStream
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.signals import catch_signals

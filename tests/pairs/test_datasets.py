@@ -15,8 +15,8 @@ from iris_cli.config.train import TrainConfig
 from iris_cli.errors import DataError, UsageError
 from iris_cli.observers.simple import SimpleObserver
 from iris_cli.pairs.datasets import JoinedPairs, Pairs, check_litter, check_pairs, image_size, pairs_of
+from iris_cli.pairs.divide import divide
 from iris_cli.pairs.open_data import open_data, open_litter
-from iris_cli.pairs.overlap import divide
 from iris_cli.standard.dataset import StandardDataset
 from iris_cli.training import InfiniteDataset, PreObservedDataset, test_reverter, train_reverter
 from shards.errors import ShardError
