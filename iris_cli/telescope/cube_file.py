@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from iris_cli.config.cube import CubeConfig
 from iris_cli.console import warn
 from iris_cli.errors import DataError, UsageError
+from iris_cli.telescope.blanks import Blanks, read_blanks
 from iris_cli.telescope.brightness_unit import read_brightness
 from iris_cli.telescope.fits_file import open_fits, reading
 from iris_cli.telescope.fits_header import clean_header, world_coordinates
@@ -60,7 +61,7 @@ class CubeFile:
     """An open cube.
 
     Channel k spans `v_low[k]` … `v_high[k]`: km/s, LSR, radio convention, receding > 0. A number of the file times
-    `to_K` is a main-beam temperature. A `mapped` file is read where it is needed; others (scaled integers, gzip) are
+    `to_K[k]` is a main-beam temperature. A `mapped` file is read where it is needed; others (scaled integers, gzip) are
     read by whole channels. `axes` are those of the array, in the order (channels, rows, columns). `origin_deg` is the
     Galactic position that positions are measured from.
     """
@@ -72,9 +73,10 @@ class CubeFile:
     sky: WCS
     v_low: Floats
     v_high: Floats
-    to_K: float
+    to_K: Floats
     origin_deg: tuple[float, float]
     info: CubeInput
+    blanks: Blanks
     #: What astropy has warned about so far.
     warnings: list[str]
 
@@ -83,7 +85,10 @@ class CubeFile:
         return self.info.shape
 
     def slab(self, channels: slice, rows: slice, columns: slice) -> NDArray[np.float32]:
-        """(channels, rows, columns) in kelvin, read from disk now. DataError when the file ends too early."""
+        """(channels, rows, columns) in kelvin, read from disk now; NaN without a measurement.
+
+        DataError when the file ends too early, and as in `Blanks.to_kelvin`.
+        """
         index = [slice(0, 1)] * self.hdu.header["NAXIS"]  # a number among slices may leave its axis in place
         for axis, part in zip(self.axes, (channels, rows, columns), strict=True):
             index[axis] = part if self.mapped or axis == self.axes[0] else slice(0, self.hdu.shape[axis])
@@ -96,7 +101,7 @@ class CubeFile:
         ordered = read.transpose([*self.axes, *others]).reshape([read.shape[axis] for axis in self.axes])
         if not self.mapped:
             ordered = ordered[:, rows, columns]
-        return ordered.astype(np.float32) * np.float32(self.to_K)
+        return self.blanks.to_kelvin(ordered, self.to_K[channels])
 
     def corners(self, rows: slice) -> tuple[Floats, Floats]:
         """(rows + 1, columns + 1) longitude and latitude of the corners of some rows of pixels, deg from the origin."""
@@ -130,7 +135,9 @@ def open_cube(path: Path, config: CubeConfig) -> Iterator[CubeFile]:
             file = stack.enter_context(open_fits(path, mapped=False, notes=notes))
             with reading(path, notes):
                 hdu = _image(path, file, config.hdu)
-        yield _described(path, hdu, mapped, config, notes)
+        with reading(path, notes):
+            beams = next((table for table in file if table.name == "BEAMS" and not table.is_image), None)
+        yield _described(path, hdu, beams, mapped, config, notes)
 
 
 def _image(path: Path, file: Any, number: int | None) -> Any:
@@ -144,7 +151,7 @@ def _image(path: Path, file: Any, number: int | None) -> Any:
     raise DataError(f"{path} holds no cube: there is no image of three axes in {where}", "--hdu N names another HDU")
 
 
-def _described(path: Path, hdu: Any, mapped: bool, config: CubeConfig, notes: list[str]) -> CubeFile:
+def _described(path: Path, hdu: Any, beams: Any, mapped: bool, config: CubeConfig, notes: list[str]) -> CubeFile:
     """`notes` are those of the opening; what astropy warns about later is added to it."""
     header = clean_header(path, hdu.header, notes)
     wcs = _cube_coordinates(path, header, config, notes)
@@ -153,19 +160,21 @@ def _described(path: Path, hdu: Any, mapped: bool, config: CubeConfig, notes: li
     if 0 in shape:
         raise DataError(f"{path} holds {shape[0]} channels of {shape[1]} x {shape[2]} pixels", "name another cube")
     axis = read_spectral_axis(path, header, wcs, shape[0], config)
-    brightness = read_brightness(path, header, wcs, config)
+    brightness = read_brightness(path, header, beams, wcs, shape[0], config)
     sky = wcs.sub([lon + 1, lat + 1])
     centre = _centre(path, sky, shape)
     velocities = float(axis.v_low.min()), float(axis.v_high.max())
     unit, rest_GHz, beam = brightness.unit, brightness.rest_frequency_GHz, brightness.beam_arcsec
-    efficiency, said = brightness.efficiency, (*notes, *axis.notes, *brightness.notes)
+    blanks, of_blanks = read_blanks(path, header, unit, config)
+    efficiency, said = brightness.efficiency, (*notes, *axis.notes, *brightness.notes, *of_blanks)
     info = CubeInput(
         path.name, shape, centre, axis.ctype, velocities, unit, axis.frame, rest_GHz, beam, efficiency, said
     )
     last = header["NAXIS"] - 1  # numpy counts axes from the other end
     axes = (last - spectral, last - lat, last - lon)
     origin = (config.centre_lon_deg, config.centre_lat_deg)
-    return CubeFile(path, hdu, mapped, axes, sky, axis.v_low, axis.v_high, brightness.to_K, origin, info, notes)
+    v_low, v_high = axis.v_low, axis.v_high
+    return CubeFile(path, hdu, mapped, axes, sky, v_low, v_high, brightness.to_K, origin, info, blanks, notes)
 
 
 def _centre(path: Path, sky: WCS, shape: tuple[int, int, int]) -> tuple[float, float]:

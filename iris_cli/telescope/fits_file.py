@@ -30,8 +30,8 @@ MOST_PACKED = 1032
 #: Beyond so many bytes, further HDUs of a packed file are not looked for.
 MOST_UNPACKED = 2**28
 COPY = "copy the file again"
-#: What astropy says of cards that are read as they are meant, or that are about time and not used.
-_HARMLESS = ("deprecated", "datfix", "obsfix", "MJD", "DATE", "made the change 'Success'")
+#: What astropy says of cards that are read as they are meant here, or that are about time and not used.
+_HARMLESS = ("deprecated", "datfix", "obsfix", "MJD", "DATE", "made the change 'Success'", "'BLANK' keyword")
 
 
 @contextmanager
