@@ -158,9 +158,12 @@ class Input(ABC):
         units = {name: QUANTITIES[self.quantity if name == OBSERVATION else "density"] for name in arrays}
         source = self.sources[number]
         info = {"source": source, "input": self.folder.resolve().name, **info, "units": units}
-        return Sample(
-            key, self.identities[number], {name: np.ascontiguousarray(array) for name, array in arrays.items()}, info
-        )
+        for name, array in arrays.items():
+            if bad := array.size - int(np.isfinite(array).sum()):  # also where finite numbers overflowed
+                what = f"{self.folder}: the {name} of {info.get('file', source)} holds {bad} values that are not finite"
+                raise DataError(what, "are its densities and their unit right?")
+        contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        return Sample(key, self.identities[number], contiguous, info)
 
     @abstractmethod
     def _observed(self, number: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
