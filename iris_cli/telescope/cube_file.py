@@ -24,13 +24,11 @@ from iris_cli.config.cube import CubeConfig
 from iris_cli.errors import DataError, UsageError
 from iris_cli.telescope.blanks import Blanks, read_blanks
 from iris_cli.telescope.brightness_unit import read_brightness
-from iris_cli.telescope.spectral_axis import read_spectral_axis
+from iris_cli.telescope.header_units import read_unit
+from iris_cli.telescope.spectral_axis import check_frame, read_spectral_axis
+from iris_cli.telescope.spectral_cards import repair_spectral_cards
 
 Floats = NDArray[np.float64]
-
-#: Spellings of units that astropy does not know.
-_SPELLINGS = {name.upper(): name for name in ("km/s", "m/s", "Hz", "GHz", "MHz", "deg")}
-_SPELLINGS |= {"KM S-1": "km/s", "DEGREES": "deg", "DEGREE": "deg", "DEGS": "deg"}
 
 
 @dataclass(frozen=True)
@@ -129,7 +127,7 @@ def open_cube(path: Path, config: CubeConfig) -> Iterator[CubeFile]:
             file = stack.enter_context(open_fits(path, mapped=False))
             hdu = _image(path, file, config.hdu)
         beams = next((table for table in file if table.name == "BEAMS" and not table.is_image), None)
-        yield _described(path, hdu, beams, mapped, config)
+        yield _described(path, hdu, beams, mapped, config, _choice(path, file, hdu))
 
 
 @contextmanager
@@ -163,25 +161,38 @@ def world_coordinates(path: Path, header: fits.Header, hint: str = "fix the head
 
 
 def _image(path: Path, file: Any, number: int | None) -> Any:
-    """The requested HDU, or the first with three axes or more."""
+    """The requested HDU, or the first with three axes longer than a pixel, or the first with three axes."""
     if number is not None and not 0 <= number < len(file):
         raise UsageError(f"{path} has no HDU {number}", f"it has {len(file)}, from 0")
-    for hdu in file if number is None else [file[number]]:
-        if hdu.is_image and hdu.header.get("NAXIS", 0) >= 3:
+    hdus = file if number is None else [file[number]]
+    cubes = [hdu for hdu in hdus if hdu.is_image and hdu.header.get("NAXIS", 0) >= 3]
+    for hdu in cubes:
+        if sum(n > 1 for n in hdu.shape) >= 3:
             return hdu
+    if cubes:
+        return cubes[0]
     where = f"HDU {number}" if number is not None else "any HDU"
     raise DataError(f"{path} holds no cube: there is no image of three axes in {where}", "--hdu N names another HDU")
 
 
-def _described(path: Path, hdu: Any, beams: Any, mapped: bool, config: CubeConfig) -> CubeFile:
+def _choice(path: Path, file: Any, used: Any) -> tuple[str, ...]:
+    """A note on which image is read, if the file has several."""
+    images = [k for k, hdu in enumerate(file) if hdu.is_image and hdu.header.get("NAXIS", 0) >= 2]
+    number = next(k for k, hdu in enumerate(file) if hdu is used)
+    if images == [number]:
+        return ()
+    name = f" ({used.name})" if used.name else ""
+    return (f"{path.name} has images in the HDUs {', '.join(map(str, images))}; {number}{name} is read (--hdu)",)
+
+
+def _described(path: Path, hdu: Any, beams: Any, mapped: bool, config: CubeConfig, choice: tuple[str, ...]) -> CubeFile:
     header = hdu.header.copy()
-    wcs = _cube_coordinates(path, header, config)
+    wcs, repairs = _cube_coordinates(path, header, config)
     lon, lat, spectral = _axis_numbers(path, header, wcs)
     shape = (header[f"NAXIS{spectral + 1}"], header[f"NAXIS{lat + 1}"], header[f"NAXIS{lon + 1}"])
     if 0 in shape:
         raise DataError(f"{path} holds {shape[0]} channels of {shape[1]} x {shape[2]} pixels", "name another cube")
-    axis = read_spectral_axis(path, header, wcs, shape[0], config)
-    brightness = read_brightness(path, header, beams, wcs, shape[0], config)
+    axis = read_spectral_axis(path, wcs, shape[0], config)
     sky = wcs.sub([lon + 1, lat + 1])
     try:
         middle = sky.pixel_to_world(0.5 * (shape[2] - 1), 0.5 * (shape[1] - 1)).galactic
@@ -189,10 +200,12 @@ def _described(path: Path, hdu: Any, beams: Any, mapped: bool, config: CubeConfi
         frame = header.get("RADESYS") or wcs.wcs.ctype[lon]
         raise DataError(f"{path}: no Galactic positions in the sky frame '{frame}'", "fix RADESYS and CTYPE") from None
     centre = round(float(middle.l.deg), 4), round(float(middle.b.deg), 4)
+    of_frame = check_frame(path, axis.frame, centre, config)
+    brightness = read_brightness(path, header, beams, wcs, shape[0], config)
     velocities = float(axis.v_low.min()), float(axis.v_high.max())
     unit, rest_GHz, beam = brightness.unit, brightness.rest_frequency_GHz, brightness.beam_arcsec
     blanks, of_blanks = read_blanks(path, header, unit, config)
-    efficiency, notes = brightness.efficiency, axis.notes + brightness.notes + of_blanks
+    efficiency, notes = brightness.efficiency, choice + repairs + of_frame + brightness.notes + of_blanks
     info = CubeInput(
         path.name, shape, centre, axis.ctype, velocities, unit, axis.frame, rest_GHz, beam, efficiency, notes
     )
@@ -202,19 +215,14 @@ def _described(path: Path, hdu: Any, beams: Any, mapped: bool, config: CubeConfi
     return CubeFile(path, hdu, mapped, axes, sky, axis.v_low, axis.v_high, brightness.to_K, origin, info, blanks)
 
 
-def _cube_coordinates(path: Path, header: fits.Header, config: CubeConfig) -> WCS:
-    """The WCS of a header whose units are spelled as astropy does, with the rest frequency of the flags."""
+def _cube_coordinates(path: Path, header: fits.Header, config: CubeConfig) -> tuple[WCS, tuple[str, ...]]:
+    """The WCS of a header whose spectral cards and units are repaired with the flags, and notes."""
+    notes = repair_spectral_cards(path, header, config)
     for k in range(1, header["NAXIS"] + 1):
-        unit = str(header.get(f"CUNIT{k}", "")).strip()
-        if unit.upper() in _SPELLINGS and unit not in _SPELLINGS.values():
-            header[f"CUNIT{k}"] = _SPELLINGS[unit.upper()]
-    if config.rest_frequency_GHz is not None:
-        header["RESTFRQ"] = config.rest_frequency_GHz * 1e9
-        header.pop("RESTFREQ", None)
-        header.pop("RESTWAV", None)
-    known = any(header.get(card) for card in ("RESTFRQ", "RESTFREQ", "RESTWAV"))
-    flag = "" if known else ", or give --rest-frequency-ghz if that is what it lacks"
-    return world_coordinates(path, header, f"fix the header{flag}")
+        if (unit := read_unit(str(header.get(f"CUNIT{k}", "")), u.deg)) is not None:
+            header[f"CUNIT{k}"] = unit.to_string("fits")
+    flag = "" if "RESTFRQ" in header else ", or give --rest-frequency-ghz if that is what it lacks"
+    return world_coordinates(path, header, f"fix the header{flag}"), notes
 
 
 def _axis_numbers(path: Path, header: fits.Header, wcs: WCS) -> tuple[int, int, int]:
@@ -223,7 +231,10 @@ def _axis_numbers(path: Path, header: fits.Header, wcs: WCS) -> tuple[int, int, 
     absent = [name for name, k in numbers.items() if not 0 <= k < header["NAXIS"]]
     if absent:
         kinds = ", ".join(str(t) or "(blank)" for t in wcs.wcs.ctype)
-        raise DataError(f"{path} has no {' and no '.join(absent)} axis: its CTYPEs are {kinds}", "fix the header")
+        hint = (
+            "--velocity-convention radio takes the third axis as velocities" if absent == ["spectral"] else "fix CTYPE"
+        )
+        raise DataError(f"{path} has no {' and no '.join(absent)} axis: its CTYPEs are {kinds}", hint)
     for k in range(header["NAXIS"]):
         planes, name = header[f"NAXIS{k + 1}"], wcs.wcs.ctype[k] or "unnamed"
         if k not in numbers.values() and planes != 1:
