@@ -102,6 +102,7 @@ class Checkpoint:
     last_model: dict[str, Tensor] = field(default_factory=dict)
     ema_steps: int = 0
     optimizer: dict[str, Any] = field(default_factory=dict)
+    scheduler: dict[str, Any] = field(default_factory=dict)
     scaler: dict[str, Any] = field(default_factory=dict)
     density_sum: Tensor | None = None
     density_count: int = 0

@@ -25,6 +25,7 @@ from iris_cli.pairs.stream import PairBatch, PairStream, bad_litter_over_ranks
 from iris_cli.signals import StopFlag, Stopped
 from iris_cli.training.checkpoint import Checkpoint, DataDescription, Progress
 from iris_cli.training.nonfinite import STEPS_AHEAD
+from iris_cli.training.optimizer import step_scheduler
 from iris_cli.training.run_folder import RunFolder
 from iris_cli.training.step import Learner, rng_rollback
 from iris_cli.training.tensorboard import Board
@@ -115,6 +116,8 @@ class Trainer:
         if loss is not None and not self.quiet:
             gain = "" if scores["skill"] is None else f", skill {scores['skill']:.3f}"
             log(f"epoch {epoch + 1}/{self.hyper.epochs}: validation loss {loss:.5g}{gain}")
+        if self.learner.scheduler:
+            step_scheduler(self.learner.scheduler, loss)
         self.learner.progress = replace(self.progress, epoch=epoch + 1, position=0)
         self._save(best=is_best)
 

@@ -28,7 +28,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from iris_cli.config.toml import to_dict
-from iris_cli.config.train import TrainConfig
+from iris_cli.config.train import OptimizerConfig, TrainConfig
 from iris_cli.console import warn
 from iris_cli.distributed import World, no_sync, unwrap
 from iris_cli.errors import EXIT_FAILURE, DataError
@@ -54,6 +54,8 @@ class Learner:
     precision: Precision
     train: PairStream
     ema: EMA | None = None
+    #: Of the caller, with its own optimizer; stepped after each epoch.
+    scheduler: Any = None
     progress: Progress = field(default_factory=Progress)
     mean_image: MeanImage = field(init=False)
     #: Finished steps whose finite check the host has not read, the oldest first.
@@ -108,9 +110,10 @@ class Learner:
             for parameter in self.module.parameters():
                 if parameter.grad is not None:
                     parameter.grad *= factor
-        done = self.progress.epoch + 0.5 * (step.begin + step.end) / self.train.count
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(done, self.hyper)
+        if isinstance(self.hyper.optimizer, OptimizerConfig):
+            done = self.progress.epoch + 0.5 * (step.begin + step.end) / self.train.count
+            for group in self.optimizer.param_groups:
+                group["lr"] = learning_rate(done, self.hyper)
         self.precision.update(self.optimizer, self.hyper.gradient_clip, step.skip)
         self.world.average_buffers(unwrap(self.module))
         restore_buffers(self.module, buffers, step.skip)
@@ -158,6 +161,7 @@ class Learner:
             data=data,
             mean_image=mean_image.mean(),
             optimizer=self.optimizer.state_dict(),
+            scheduler=self.scheduler.state_dict() if self.scheduler else {},
             density_sum=mean_image.total,
             density_count=mean_image.count,
             rng=torch.get_rng_state(),
@@ -170,7 +174,12 @@ class Learner:
             self.ema.load(checkpoint.model, checkpoint.ema_steps)
         if checkpoint.scaler:
             self.precision.scaler.load_state_dict(checkpoint.scaler)
-        resume_optimizer(self.optimizer, checkpoint.optimizer)
+        if isinstance(self.hyper.optimizer, OptimizerConfig):
+            resume_optimizer(self.optimizer, checkpoint.optimizer)
+        else:
+            self.optimizer.load_state_dict(checkpoint.optimizer)
+        if self.scheduler and checkpoint.scheduler:
+            self.scheduler.load_state_dict(checkpoint.scheduler)
         self.progress = checkpoint.progress
         if checkpoint.density_sum is not None and self.world.is_main:
             self.mean_image = MeanImage(checkpoint.density_sum, checkpoint.density_count)

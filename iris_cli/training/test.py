@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from torch import Tensor
 
 from iris_cli.config.train import CHECKPOINTS, Noise, TrainConfig
 from iris_cli.console import plural, progress, warn
-from iris_cli.distributed import world
+from iris_cli.distributed import unwrap, world
 from iris_cli.errors import DataError
 from iris_cli.evaluation.ensemble import Ensemble
 from iris_cli.evaluation.evaluate import (
@@ -61,7 +61,7 @@ def test_reverter(
     `mean_image` (1, R', L) if it is given. The other arguments and the errors are those of `train_reverter`. Also
     DataError for a prediction or a true density that is not finite, ValueError for a `mean_image` of another shape.
     """
-    hyper = hyper or TrainConfig()
+    hyper, reverter = hyper or TrainConfig(), cast(Reverter, unwrap(reverter))
     whole = test_stream(dataset, hyper, litter, noise, observer)
     check_fits(reverter, whole.pairs)
     wanted = whole.pairs.grid.density_shape
