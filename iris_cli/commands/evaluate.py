@@ -78,7 +78,7 @@ def evaluate(
     tested = test_run(members, config, inputs, device=processes.device, quiet=output.quiet)
     if not is_rank_0():
         return
-    save_headline(run, tested)
+    save_headline(run, tested, members)
     result = tested.headline()
     if report:
         from iris_cli.evaluation.report_folder import write_report

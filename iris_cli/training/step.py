@@ -8,7 +8,7 @@ window, on any number of ranks and however short the last window of an epoch is.
             step.backward(next(batches))
 
 - When the block ends, weights, optimizer, running statistics, EMA and position are updated.
-- When an exception leaves it (a signal, a sample that cannot be read), nothing is, and random numbers are drawn again.
+- When an exception leaves it (a signal, a sample that cannot be read), nothing is.
 - When no sample of the window could be read, only the position moves on.
 - When the loss is not finite, only the position moves on as well. The device knows this at once, so that no step waits
   for its loss; the host finds out in `Learner.wait`, which also adds the densities of a finite step to the mean image.
@@ -40,6 +40,7 @@ from iris_cli.training.mean_image import MeanImage
 from iris_cli.training.nonfinite import FiniteCheck, restore_buffers
 from iris_cli.training.optimizer import learning_rate, resume_optimizer
 from iris_cli.training.precision import Precision
+from shards.order import stream_key
 
 
 @dataclass
@@ -86,9 +87,9 @@ class Learner:
         buffers = [buffer.clone() for buffer in self.module.buffers()]  # running statistics change with each batch
         self.optimizer.zero_grad(set_to_none=True)
         step = Step(self, begin, end)
+        seed_torch(self.hyper.seed, self.world.rank, "step", self.progress.step)
         try:
-            with rng_rollback():
-                yield step
+            yield step
         except BaseException:
             restore_buffers(self.module, buffers)
             raise
@@ -147,8 +148,8 @@ class Learner:
             raise DataError(f"rank {self.world.rank}: {what}: {keys}", hint)
         warn(f"{what}: {keys}; the step is skipped")
 
-    def checkpoint(self, data: DataDescription, mean_image: MeanImage) -> Checkpoint:
-        """The state after the last step, with the mean image of all ranks."""
+    def checkpoint(self, data: DataDescription, mean_image: MeanImage, **of_all_ranks: Any) -> Checkpoint:
+        """The state after the last step; `of_all_ranks` are the fields that the loop gathers."""
         network: Any = unwrap(self.module)
         return Checkpoint(
             reverter=network.table(),
@@ -164,7 +165,7 @@ class Learner:
             scheduler=self.scheduler.state_dict() if self.scheduler else {},
             density_sum=mean_image.total,
             density_count=mean_image.count,
-            rng=torch.get_rng_state(),
+            **of_all_ranks,
         )
 
     def resume(self, checkpoint: Checkpoint) -> None:
@@ -183,8 +184,6 @@ class Learner:
         self.progress = checkpoint.progress
         if checkpoint.density_sum is not None and self.world.is_main:
             self.mean_image = MeanImage(checkpoint.density_sum, checkpoint.density_count)
-        if checkpoint.rng is not None:
-            torch.set_rng_state(checkpoint.rng)
 
 
 @dataclass
@@ -250,12 +249,6 @@ def _state_of(module: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().cpu() for name, value in module.state_dict().items()}
 
 
-@contextmanager
-def rng_rollback() -> Iterator[None]:
-    """Restore torch's random state when an exception leaves the block, which a resumed run executes again."""
-    before = torch.get_rng_state()
-    try:
-        yield
-    except BaseException:
-        torch.set_rng_state(before)
-        raise
+def seed_torch(seed: int, rank: int, *position: Any) -> None:
+    """The random numbers of layers (dropout) and losses depend on the position alone, as the order of samples does."""
+    torch.manual_seed(stream_key("torch", seed, rank, *position))

@@ -38,7 +38,7 @@ from iris_cli.reverter.reverter import Reverter
 from iris_cli.training.run_folder import TEST, numbered_members
 from iris_cli.training.test_split import split_to_test, trained_on, warn_if_trained_on
 from iris_cli.training.train import check_fits, image_noise_of, stream_of, threads_for
-from iris_cli.training.trained_run import TrainedRun, ensemble_for
+from iris_cli.training.trained_run import TrainedRun, ensemble_for, open_members
 
 
 def test_reverter(
@@ -189,10 +189,16 @@ def warn_of_unreadable(missing: int, count: int) -> None:
 test_run.__test__ = False  # type: ignore[attr-defined]
 
 
-def save_headline(run: Path, report: RunReport) -> None:
-    """Write the headline numbers into the folder of a run or an ensemble; only a warning when that is not possible."""
+def save_headline(run: Path, report: RunReport, members: Sequence[TrainedRun]) -> None:
+    """Write the headline numbers into the folder of a run or an ensemble; only a warning when that is not possible.
+
+    Numbers of weights that a training has replaced meanwhile are not written.
+    """
     if not (run / CHECKPOINTS).is_dir() and not numbered_members(run):
         return  # a checkpoint file
+    if [now.checkpoint.progress for now in open_members(run)] != [then.checkpoint.progress for then in members]:
+        warn(f"{run / TEST} is not written: a training has replaced the tested weights meanwhile")
+        return
     try:
         write_text(run / TEST, to_json(report.headline()))
     except OSError as error:

@@ -113,6 +113,7 @@ def train_reverter(
     # signals are caught until the world is left: torchrun sends one to ranks that have yet to report a lost rank
     catching, threads = catch_signals(hyper.stop_signals), threads_for(reverter.image_size)
     with catching as flag, world(device, auto_startup, auto_cleanup, flag.check) as here, threads, ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng(devices=[]))  # each step seeds torch
         share = {"rank": here.rank, "world": here.size, "pinned": here.device.type == "cuda"}
         added = {"noise": image_noise, "litter": litter_pairs, "litter_seed": litter.seed if litter else 0}
         reverter.on(here.device)
@@ -209,8 +210,8 @@ def _open_run(trainer: Trainer, folder: RunFolder, resume: str, overwrite: bool,
     on_rank_0(lambda: folder.prepare(resume=resume != "none", overwrite=overwrite))
     if checkpoint:
         on_rank_0(lambda: folder.keep_best_of(checkpoint))
-        learner.resume(checkpoint)
-    on_rank_0(lambda: folder.begin(learner.hyper, learner.progress.step))
+        trainer.resume(checkpoint)
+    on_rank_0(lambda: folder.begin(learner.hyper, learner.progress))
     if learner.hyper.log == "tensorboard" and trainer.world.is_main:
         trainer.board = Board(folder.path, learner.progress.step)
 
