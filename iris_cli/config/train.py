@@ -94,6 +94,12 @@ class TrainConfig:
     validation_data_fraction: float = of_data(
         0.2, "Share of sources for validation, where data have no splits.", "--validation-fraction", least=0, below=1
     )
+    overlap: str = of_data(
+        "refuse",
+        "Galaxies that are in two splits, or tested after a training on them: refuse, leave out, or allow them.",
+        "--overlap",
+        choices=("refuse", "leave-out", "allow"),
+    )
     epochs: int = of_optimization(32, "Passes over the training set.", "--epochs", "-e", least=1)
     batch_size: int = of_optimization(8, "Samples in a batch, per process.", "--batch-size", "-b", least=1)
     batches_per_update: int = of_optimization(16, "Batches of one optimizer step.", "--accumulate", "-a", least=1)
@@ -115,7 +121,9 @@ class TrainConfig:
     on_bad_sample: str = of_data("stop", "At an unreadable sample.", "--on-bad-sample", choices=("stop", "skip"))
     max_bad: int = of_data(100, "Stop when more than this number of samples are skipped.", "--max-bad", least=0)
     seed: int = of_optimization(0, "Seed of weights, order, noise and litter.", "--seed", least=0, most=(1 << 63) - 1)
-    split_seed: int = setting(0, "Seed of the choice of validation galaxies.", least=0, most=(1 << 63) - 1)
+    split_seed: int = of_data(
+        0, "Seed of the choice of validation galaxies and litter.", "--split-seed", least=0, most=(1 << 63) - 1
+    )
     checkpoint_every_steps: int = of_saving(
         0, "Optimizer steps between two checkpoints within an epoch; 0: at its end only.", "--checkpoint-every", least=0
     )

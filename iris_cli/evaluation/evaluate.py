@@ -168,11 +168,11 @@ class Predictions:
 def sample_predictions(
     ensemble: Ensemble, loss: PhysicalLoss, stream: PairStream, items: Sequence[int] | None = None, most: int = 1
 ) -> Predictions:
-    """The first `most` readable pairs among the `items` of a stream that holds all pairs, as an evaluation sees them.
+    """The first `most` readable pairs among the `items` (positions) of a stream, as an evaluation sees them.
 
     Without `items`, the first pair of each galaxy.
     """
-    groups = stream.pairs.groups()
+    groups = stream.groups
     shown = Predictions(stream.pairs.grid, stream.pairs.quantity)
     for item in [groups.index(name) for name in dict.fromkeys(groups)] if items is None else items:
         with closing(evaluate(ensemble, loss, replace(stream, batch=1), World(), position=item)) as batches:
@@ -185,7 +185,7 @@ def sample_predictions(
         shown.predicted.append(members.mean(dim=0).numpy())
         if len(ensemble) > 1:
             shown.spread.append(members.std(dim=0).numpy())
-        shown.sources.append(groups[item])
+        shown.sources.append(stream.pairs.source(int(stream.numbers[item])))
         if len(shown.sources) == most:
             break
     return shown

@@ -61,6 +61,8 @@ class PairStream:
     shuffle: bool = False
     noise: ImageNoise | None = None
     litter: Pairs | None = None
+    #: The items of the litter to draw from; None: all.
+    litter_numbers: Numbers | None = None
     litter_seed: int = 0
     #: Threads that read, and batches that they are ahead.
     threads: int = 2
@@ -74,6 +76,12 @@ class PairStream:
     def count(self) -> int:
         """Items of an epoch, over all ranks."""
         return len(self.numbers)
+
+    @property
+    def groups(self) -> list[str]:
+        """The identity of the galaxy of each item, in the order of `numbers`."""
+        groups = self.pairs.groups()
+        return [groups[number] for number in self.numbers]
 
     @property
     def rows(self) -> int:
@@ -104,7 +112,8 @@ class PairStream:
         stages = [lambda: self.draws.epoch(epoch, position), reading, partial(to_tensors, pinned=self.pinned)]
         if self.litter is not None:
             key = stream_key("litter", self.name, self.litter_seed, self.seed)
-            drawn = self._draws(np.arange(len(self.litter)), self.litter, key).resampled(epoch, position)
+            pool = np.arange(len(self.litter)) if self.litter_numbers is None else self.litter_numbers
+            drawn = self._draws(pool, self.litter, key).resampled(epoch, position)
             litter = self._reading(self.litter, self.bad_litter, OBSERVATION)(drawn)
             stages.append(partial(add_litter, litter=litter))
         if self.noise is not None:

@@ -25,6 +25,7 @@ from iris_cli.errors import DataError, UsageError
 from iris_cli.files import atomic_file
 from iris_cli.pairs.datasets import Pairs
 from iris_cli.pairs.noise import ImageNoise
+from iris_cli.pairs.overlap import Seen
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.units import INNER
 from shards.order import stream_key
@@ -99,6 +100,8 @@ class Checkpoint:
     progress: Progress
     config: dict[str, Any]
     data: DataDescription
+    #: The galaxies of the training; None where they are not known.
+    seen: Seen | None = None
     mean_image: Tensor | None = None
     last_model: dict[str, Tensor] = field(default_factory=dict)
     ema_steps: int = 0
@@ -126,7 +129,8 @@ class Checkpoint:
 
 def save(checkpoint: Checkpoint, path: Path) -> None:
     """Write atomically: an existing file survives a full disk."""
-    plain = {"progress": asdict(checkpoint.progress), "data": checkpoint.data.to_dict()}
+    seen = checkpoint.seen.to_tensors() if checkpoint.seen else None
+    plain = {"progress": asdict(checkpoint.progress), "data": checkpoint.data.to_dict(), "seen": seen}
     packed = io.BytesIO()
     torch.save(_unshared({**vars(checkpoint), **plain, "format": FORMAT, "version": VERSION}), packed)
     with atomic_file(path) as file:
@@ -158,8 +162,9 @@ def load(path: Path) -> Checkpoint:
         raise DataError(found + reads, "install a newer release" if newer else "train it again")
     try:
         progress, data = Progress(**body["progress"]), DataDescription.from_dict(body["data"])
-        return Checkpoint(**{**body, "progress": progress, "data": data})
-    except (KeyError, TypeError, UsageError) as error:
+        seen = Seen.from_tensors(body["seen"]) if body["seen"] is not None else None
+        return Checkpoint(**{**body, "progress": progress, "data": data, "seen": seen})
+    except (KeyError, TypeError, AttributeError, UsageError) as error:
         hint = "it was modified, or written by another program: use an older one"
         raise DataError(f"{path} does not hold what a checkpoint holds: {_first_line(error)}", hint) from None
 

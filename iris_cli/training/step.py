@@ -33,6 +33,7 @@ from iris_cli.console import warn
 from iris_cli.distributed import World, no_sync, unwrap
 from iris_cli.errors import EXIT_FAILURE, DataError
 from iris_cli.evaluation.loss import PhysicalLoss
+from iris_cli.pairs.overlap import Seen
 from iris_cli.pairs.stream import PairBatch, PairStream
 from iris_cli.training.checkpoint import Checkpoint, DataDescription, Progress
 from iris_cli.training.ema import EMA
@@ -57,6 +58,7 @@ class Learner:
     ema: EMA | None = None
     #: Of the caller, with its own optimizer; stepped after each epoch.
     scheduler: Any = None
+    seen: Seen = field(default_factory=Seen)
     progress: Progress = field(default_factory=Progress)
     mean_image: MeanImage = field(init=False)
     #: Finished steps whose finite check the host has not read, the oldest first.
@@ -160,6 +162,7 @@ class Learner:
             progress=self.progress,
             config=to_dict(self.hyper),
             data=data,
+            seen=self.seen,
             mean_image=mean_image.mean(),
             optimizer=self.optimizer.state_dict(),
             scheduler=self.scheduler.state_dict() if self.scheduler else {},
@@ -182,6 +185,7 @@ class Learner:
         if self.scheduler and checkpoint.scheduler:
             self.scheduler.load_state_dict(checkpoint.scheduler)
         self.progress = checkpoint.progress
+        self.seen = self.seen | (checkpoint.seen or Seen())
         if checkpoint.density_sum is not None and self.world.is_main:
             self.mean_image = MeanImage(checkpoint.density_sum, checkpoint.density_count)
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -19,9 +20,11 @@ from iris_cli.errors import DataError, UsageError, choose
 from iris_cli.evaluation.ensemble import Ensemble
 from iris_cli.evaluation.loss import physical_loss
 from iris_cli.observers.observer import Observer
-from iris_cli.pairs.datasets import InfiniteDataset, Pairs, divide, image_size, litter_of, pairs_of
+from iris_cli.pairs.datasets import InfiniteDataset, Pairs, image_size, litter_of, pairs_of
+from iris_cli.pairs.divide import divide, litter_parts
 from iris_cli.pairs.noise import ImageNoise
 from iris_cli.pairs.open_data import open_data, open_litter
+from iris_cli.pairs.overlap import NONE, TRAIN, VALIDATION, Seen, digests
 from iris_cli.pairs.stream import PairStream
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.signals import catch_signals
@@ -107,6 +110,7 @@ def train_reverter(
     check_fits(reverter, pairs)
     image_noise = image_noise_of(noise or hyper.noise, pairs)
     train, validation = divide(pairs, hyper)
+    pieces = litter_parts(litter_pairs, hyper) if litter_pairs else {}
     folder = None
     if checkpoint_directory is not None and checkpoint_name is not None:
         folder = RunFolder(Path(checkpoint_directory) / checkpoint_name, hyper.keep_checkpoints)
@@ -130,10 +134,14 @@ def train_reverter(
             optimizer=optimizer,
             scheduler=scheduler,
             precision=Precision(hyper.precision, here.device, compiled=hyper.compile),
-            train=stream_of("train", pairs, train, hyper, shuffle=True, **share, **added),
+            train=stream_of(
+                "train", pairs, train, hyper, shuffle=True, litter_numbers=pieces.get(TRAIN), **share, **added
+            ),
             ema=ema,
+            seen=seen_of(pairs, train, validation, litter_pairs, pieces),
         )
-        validating = stream_of("validation", pairs, validation, hyper, **share, **added)
+        held_out = {"litter_numbers": pieces.get(VALIDATION)}
+        validating = stream_of("validation", pairs, validation, hyper, **held_out, **share, **added)
         data = DataDescription.of(pairs, litter_pairs, image_noise)
         trainer = Trainer(learner, validating, flag, data, folder, quiet=quiet)
         here.on_rank_0(lambda: check_sizes(hyper, pairs.name, len(train), len(validation), here.size))
@@ -192,6 +200,16 @@ def stream_of(name: str, pairs: Pairs, numbers: Numbers, hyper: TrainConfig, **f
     return PairStream(name, pairs, numbers, hyper.seed, hyper.batch_size, **fields)
 
 
+def seen_of(
+    pairs: Pairs, train: Numbers, validation: Numbers, litter: Pairs | None, pieces: dict[str, Numbers]
+) -> Seen:
+    """What a network meets in a training on these items and parts of the litter."""
+    galaxies = (pairs.marks.of(numbers).known for numbers in (train, validation))
+    names = litter.pieces() if litter else []
+    met = (np.unique(digests(names[i] for i in pieces[name])) for name in (TRAIN, VALIDATION) if litter)
+    return Seen(*galaxies, *met)
+
+
 def image_noise_of(noise: Noise, pairs: Pairs) -> ImageNoise | None:
     return None if noise.is_zero else ImageNoise.of(noise, pairs.quantity, pairs.grid, pairs.latitude)
 
@@ -236,9 +254,20 @@ def _check_same_run(checkpoint: Checkpoint, trainer: Trainer, force: bool) -> No
         differences.append("the data set is another")
     if checkpoint.data.litter != trainer.data.litter:
         differences.append("the litter is another")
+    _check_validation(checkpoint, trainer)
     if differences and not force:
         what = f"the checkpoint of step {step} is from another run: {'; '.join(differences)}"
         raise DataError(what, "give the same options, or --force")
+
+
+def _check_validation(checkpoint: Checkpoint, trainer: Trainer) -> None:
+    """DataError when the network was trained on galaxies that are now to validate with; `--force` changes nothing."""
+    held_out, pairs = trainer.validation.numbers, trainer.validation.pairs
+    found = pairs.marks.of(held_out).among(checkpoint.seen.trained if checkpoint.seen else NONE)
+    if found.any() and trainer.hyper.overlap != "allow":
+        both = f"{pairs.marks.of(held_out[found]).galaxies} of the validation's galaxies"
+        what = f"the network of step {checkpoint.progress.step} was trained on {both}"
+        raise DataError(what, "resume with the splits of its training, or `--overlap allow`")
 
 
 @dataclass(frozen=True)
