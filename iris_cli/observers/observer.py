@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from copy import copy
 from typing import Any, ClassVar
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from iris_cli.config.grid import Grid
 from iris_cli.config.preobserve import PreobserveConfig
-from iris_cli.errors import UsageError, nearest
+from iris_cli.errors import choose
 from iris_cli.observers.velocity_smoothing import smooth_velocity
 
 #: Reductions of a cube (lines, L, B, V) over latitude.
@@ -34,10 +35,9 @@ class Observer(ABC):
     lines: int = 1
 
     def __init__(self, grid: Grid, latitude: str = "mean", smooth_velocity: bool = True) -> None:
-        if latitude not in LATITUDE_REDUCTIONS:
-            raise UsageError(f"unknown latitude reduction '{latitude}'", nearest(latitude, LATITUDE_REDUCTIONS))
         self.grid = grid
         self.latitude = latitude
+        choose("latitude reduction", latitude, LATITUDE_REDUCTIONS)
         self.smooth_velocity = smooth_velocity
 
     @classmethod
@@ -56,6 +56,12 @@ class Observer(ABC):
         """(6, R, L, B) -> (lines, L, V); velocities are smoothed first if `smooth_velocity` is set."""
         cube = self.cube(smooth_velocity(tensor) if self.smooth_velocity else tensor)
         return LATITUDE_REDUCTIONS[self.latitude](cube)
+
+    def on_grid(self, grid: Grid) -> Observer:
+        """The same observer on another grid. Override it where the constructor computes something from the grid."""
+        other = copy(self)
+        other.grid = grid
+        return other
 
     def __call__(self, tensors: Tensor) -> Tensor:
         """(N, 6, R, L, B) -> (N, lines, L, V)"""
