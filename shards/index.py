@@ -305,7 +305,7 @@ def group_split(groups: Sequence[Hashable], fractions: Mapping[str, float], seed
     """
     if not (all(f >= 0 for f in fractions.values()) and abs(sum(fractions.values()) - 1.0) <= 1e-6):
         raise ShardError(f"split fractions {dict(fractions)} are not shares of 1", "give fractions that sum to 1")
-    drawn = sorted(set(groups), key=lambda g: hashlib.sha256(f"{seed}:{g}".encode()).digest())
+    drawn = sorted(set(groups), key=lambda g: hashlib.sha256(f"{seed}:{g}".encode(errors="surrogatepass")).digest())
     counts = _apportion(len(drawn), fractions)
     names = np.repeat(list(counts), list(counts.values()))
     split_of = dict(zip(drawn, names.tolist(), strict=True))

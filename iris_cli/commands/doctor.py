@@ -18,7 +18,7 @@ import typer
 
 from iris_cli import __version__
 from iris_cli.commands import options
-from iris_cli.console import emit, plural
+from iris_cli.console import emit, plural, say
 from iris_cli.errors import EXIT_FAILURE, IrisError
 from iris_cli.machine import cores, disk, in_bytes, memory
 from shards.errors import ShardError
@@ -76,7 +76,7 @@ def _print(label: str, text: str) -> None:
     """In columns, within the width of the terminal; a path or a command is never broken."""
     width = max(60, shutil.get_terminal_size((80, 24)).columns)
     how: Any = {"break_long_words": False, "break_on_hyphens": False}
-    print(textwrap.fill(label + text, width, subsequent_indent=" " * len(label), **how))
+    say(*textwrap.wrap(label + text, width, subsequent_indent=" " * len(label), **how))
 
 
 def examine(folder: Path, shards: Path | None, seconds: float) -> list[Finding]:
