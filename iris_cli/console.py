@@ -91,9 +91,9 @@ def on_terminal() -> bool:
     return sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
 
-def log(message: str) -> None:
-    """One line on stderr, from rank 0 only; in a log with the time in front."""
-    if not is_rank_0():
+def log(message: str, every_rank: bool = False) -> None:
+    """One line on stderr, from rank 0 only unless `every_rank`; in a log with the time in front."""
+    if not (every_rank or is_rank_0()):
         return
     stamp = "" if on_terminal() else time.strftime("%Y-%m-%dT%H:%M:%S ")
     with suppress(BrokenPipeError):  # where `guard_streams` was not called

@@ -62,7 +62,7 @@ def test_other_files_hold_it_as_an_escape(tmp_path: Path) -> None:
 
 def test_only_the_console_prints() -> None:
     """Other files call `say`, `log`, `warn`, `table`, `emit`, whose text passes through `printable`."""
-    allowed = {"console.py", "__main__.py", "make_co_rates.py"}
+    allowed = {"console.py", "__main__.py", "make_co_rates.py", "owner.py"}  # `guard_streams` filters what these print
     for path in [*(ROOT / "iris_cli").rglob("*.py"), *(ROOT / "shards").rglob("*.py")]:
         if path.name in allowed:
             continue

@@ -16,7 +16,7 @@ of_cubes = panel("How cubes are read")
 class CubeConfig:
     """A value that is left out is read from the header of the cube."""
 
-    unit: str | None = of_cubes(None, "Unit, where BUNIT is missing or wrong: K, mK, Jy/beam, Jy/sr, MJy/sr.", "--unit")
+    unit: str | None = of_cubes(None, "Unit, where BUNIT is missing or wrong: K, mJy/beam, MJy/sr, ...", "--unit")
     rest_frequency_GHz: float | None = of_cubes(
         None, "Rest frequency of the line, where RESTFRQ is missing or wrong.", "--rest-frequency-ghz", above=0
     )
@@ -30,6 +30,17 @@ class CubeConfig:
     velocity_shift_km_s: float | None = of_cubes(None, "Added, to bring velocities to the LSR.", "--velocity-shift")
     efficiency: float | None = of_cubes(
         None, "Main-beam efficiency to divide by.", "--efficiency", above=0, most=1, hint="give a fraction: 0.75"
+    )
+    blank: float | None = of_cubes(
+        None, "Number that stands for no measurement, as BLANK: before BSCALE and BZERO.", "--blank"
+    )
+    max_kelvin: float | None = of_cubes(
+        None,
+        "Stop at values that are brighter, or as far below 0.",
+        "--max-kelvin",
+        above=0,
+        most=1e30,
+        unset="10000, and stop at repeated values far below all others",
     )
     centre_lon_deg: float = of_cubes(0.0, "Galactic longitude that becomes 0.", "--centre-lon")
     centre_lat_deg: float = of_cubes(0.0, "Galactic latitude that becomes 0.", "--centre-lat", least=-90, most=90)
