@@ -12,12 +12,15 @@ import os
 import shlex
 import signal
 import socket
+import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
@@ -26,6 +29,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed import PrefixStore  # type: ignore[attr-defined]
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from iris_cli import signals
@@ -33,9 +38,12 @@ from iris_cli.console import log
 from iris_cli.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_REQUEUE, IrisError, UsageError
 from iris_cli.ranks import RankInfo, rank_info
 from iris_cli.signals import ignored_under_nohup
+from shards.errors import ShardError
 
 #: A collective that takes longer fails: a rank was lost.
 TIMEOUT = timedelta(minutes=10)
+#: A rank that waits longer for the others to start reports it.
+REPORT_AFTER_S = 20.0
 
 
 class CPUGroup:
@@ -116,13 +124,13 @@ class World:
             self.group.all_reduce(values, op)
         return values
 
-    def on_rank_0(self, action: Callable[[], None]) -> None:
+    def on_rank_0(self, action: Callable[[], object]) -> None:
         """Call `action` on rank 0 while the others wait. If it fails, they exit with its code, without a message."""
         failed: BaseException | None = None
         if self.is_main:
             try:
                 action()
-            except (IrisError, OSError) as error:
+            except (IrisError, ShardError, OSError) as error:
                 failed = error
         code = self.max(0 if failed is None else getattr(failed, "exit_code", EXIT_FAILURE))
         if failed is not None:
@@ -154,8 +162,10 @@ class World:
 
 
 def unwrap(module: nn.Module) -> nn.Module:
-    """The module without its DistributedDataParallel wrapper."""
-    return module.module if isinstance(module, DistributedDataParallel) else module
+    """The module without wrappers: DistributedDataParallel, DataParallel, torch.compile."""
+    while isinstance(module, (DistributedDataParallel, nn.DataParallel)) or hasattr(module, "_orig_mod"):
+        module = module.module if hasattr(module, "module") else module._orig_mod  # type: ignore[assignment]
+    return module
 
 
 def no_sync(module: nn.Module) -> AbstractContextManager[None]:
@@ -179,8 +189,14 @@ def pick_device(name: str, local: int) -> torch.device:
 
 
 @contextmanager
-def world(device: str = "auto", startup: bool = True, cleanup: bool = True) -> Iterator[World]:
-    """Join the process group, and leave it at the end. Without `startup` it must exist already."""
+def world(
+    device: str = "auto", startup: bool = True, cleanup: bool = True, while_waiting: Callable[[], None] = lambda: None
+) -> Iterator[World]:
+    """Join the process group, and leave it at the end. Without `startup` it must exist already.
+
+    A group that the caller has created is not destroyed. While this rank waits for the others, `while_waiting` is
+    called and may raise.
+    """
     info = rank_info(os.environ)
     where = pick_device(device, info.local)
     if where.type == "cuda":
@@ -189,7 +205,7 @@ def world(device: str = "auto", startup: bool = True, cleanup: bool = True) -> I
         yield World(device=where)
         return
     if startup and not dist.is_initialized():
-        _join(info, where)
+        _join(info, where, while_waiting)
     group, rank = CPUGroup(), dist.get_rank()
     try:
         yield World(rank, dist.get_world_size(), where, group)
@@ -201,20 +217,89 @@ def world(device: str = "auto", startup: bool = True, cleanup: bool = True) -> I
         raise IrisError(what, "see the error message or the log of that rank") from error
     finally:
         group.close()
-        if cleanup:
+        if cleanup and _joined.here:
             dist.destroy_process_group()
+            _joined.here = False
 
 
-def _join(info: RankInfo, device: torch.device) -> None:
+@dataclass
+class _Joined:
+    """The groups that `world` has created in this process."""
+
+    #: Whether the present one is among them, and how many there were: each uses keys of its own in the store.
+    here: bool = False
+    times: int = 0
+    #: Of all groups: the ranks of a second group would still meet the first one's store while that closes.
+    store: Any = None
+
+
+_joined = _Joined()
+
+
+def _join(info: RankInfo, device: torch.device, while_waiting: Callable[[], None]) -> None:
     if "MASTER_ADDR" not in os.environ:
         os.environ.update(_slurm_rendezvous(os.environ))
-    backend = "nccl" if device.type == "cuda" else "gloo"
+    who = f"rank {info.rank} of {info.size}"
+    host, port = os.environ["MASTER_ADDR"], os.environ.get("MASTER_PORT")
+    waits = f"{who} waits for the others at {host}, port {port}"
     try:
-        dist.init_process_group(backend, rank=info.rank, world_size=info.size, timeout=TIMEOUT)
+        _in_thread(partial(_resolve, host), f"{who}: {host} is not known yet", while_waiting)
+        _in_thread(partial(_create_group, info, device), waits, while_waiting)
+    except OSError as error:
+        what = f"{who}: MASTER_ADDR = '{host}' is not the name of a machine: {error.strerror}"
+        raise IrisError(what, "export MASTER_ADDR=NAME, the machine of rank 0") from None
     except (RuntimeError, ValueError) as error:
-        where, why = os.environ["MASTER_ADDR"], str(error).strip().splitlines()[0]
-        what = f"rank {info.rank} of {info.size} could not join the others at {where}: {why}"
+        what = f"{who} could not join the others at {host}, port {port}: {str(error).strip().splitlines()[0]}"
         raise IrisError(what, "are all ranks started, and is the port open between the nodes?") from None
+
+
+def _create_group(info: RankInfo, device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # of this thread
+    if _joined.store is None:
+        _joined.store, *_ = next(rendezvous("env://", info.rank, info.size, timeout=TIMEOUT))
+    store = PrefixStore(f"iris-{_joined.times}", _joined.store)
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, store=store, rank=info.rank, world_size=info.size, timeout=TIMEOUT)
+    _joined.here, _joined.times = True, _joined.times + 1
+
+
+def _resolve(host: str) -> None:
+    """OSError when the name of a machine stays unknown. Some clusters publish the names of a job's machines late."""
+    for wait_s in (1.0, 2.0, 4.0, 8.0, None):
+        try:
+            socket.getaddrinfo(host, None)
+            return
+        except OSError:
+            if wait_s is None:
+                raise
+            time.sleep(wait_s)
+
+
+def _in_thread(function: Callable[[], None], waits: str, while_waiting: Callable[[], None]) -> None:
+    """Call a function that blocks; this thread still handles signals, which it could not within torch.
+
+    `waits` is printed, on every rank, when it takes long. If `while_waiting` raises, the function is abandoned.
+    """
+    failed: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            function()
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    report = time.monotonic() + REPORT_AFTER_S
+    while thread.is_alive():
+        thread.join(0.1)
+        while_waiting()
+        if time.monotonic() > report:
+            report += 60.0
+            print(waits, file=sys.stderr, flush=True)
+    if failed:
+        raise failed[0]
 
 
 def _slurm_rendezvous(environment: Mapping[str, str]) -> dict[str, str]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
 
 EXIT_DONE = 0
 EXIT_FAILURE = 1
@@ -54,3 +57,10 @@ def nearest(name: str, known: Iterable[str]) -> str:
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(names)}"
+
+
+def choose(what: str, name: str, known: Mapping[str, T]) -> T:
+    """The entry of `known` called `name`. UsageError, with a similar name, when there is none."""
+    if name not in known:
+        raise UsageError(f"unknown {what} '{name}'", nearest(name, filter(None, known)))
+    return known[name]

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from iris_cli.errors import DataError, UsageError, naming
 from shards import layout
+from shards.owner import owned
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -116,11 +117,17 @@ def to_json(value: Any) -> str:
 def atomic_folder(path: Path, overwrite: bool) -> Iterator[Path]:
     """A folder to fill that becomes `path` when the block succeeds, and is removed when it fails.
 
-    Raises DataError when `path` exists, unless `overwrite` is set; then the old folder is removed at the end. Files of
-    killed processes for the same folder are removed first.
+    Raises DataError when `path` exists, unless `overwrite` is set; then the old folder is removed at the end. Raises
+    ShardError when another process writes it. Files of killed processes for the same folder are removed first.
     """
-    replaced = path.with_name(f"{path.name}.old")
     path.parent.mkdir(parents=True, exist_ok=True)
+    with owned(path, beside=True), _atomic_folder(path, overwrite) as partial:
+        yield partial
+
+
+@contextmanager
+def _atomic_folder(path: Path, overwrite: bool) -> Iterator[Path]:
+    replaced = path.with_name(f"{path.name}.old")
     _recover(path, replaced)
     if path.exists() and not overwrite and (not path.is_dir() or any(path.iterdir())):
         raise DataError(f"{path} exists", "choose another folder, or --overwrite it")

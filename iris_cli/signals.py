@@ -100,6 +100,11 @@ class StopFlag:
             raise KeyboardInterrupt
         self.is_set, self._interrupted = True, self._interrupted or number == signal.SIGINT
 
+    def check(self) -> None:
+        """Stopped when a signal came before the first step, while there is nothing to save."""
+        if self.is_set:
+            raise Stopped("stopped by a signal before the first step, nothing was changed", "start again")
+
 
 @contextmanager
 def catch_signals(names: Iterable[str]) -> Iterator[StopFlag]:

@@ -19,6 +19,7 @@ from shards.encode_sample import EncodedSample, Sample, encode_sample, finished_
 from shards.errors import ShardError
 from shards.finalize import file_size, finalize_set
 from shards.index import Failure, Members, ShardRecord, StoredArray
+from shards.owner import owned
 from shards.pool import Map, worker_pool
 from shards.set_plan import Item, PlannedShard, PlanRecord, SetPlan, SetSpec, ShardJob
 from shards.statistics import Statistics, merge
@@ -80,8 +81,9 @@ def write_set(
     spec = SetSpec.of(schema, encoding, made_from, software or {})
     progress = on_progress or (lambda steps, message: None)
     run = _SetWriter(Path(folder).absolute(), plan, spec, dict(attributes), rank, world, retry_failed, progress)
-    run.prepare(resume=resume or retry_failed, overwrite=overwrite)
-    return run.write(partial(_try_to_make, make, tuple(spec.stored.values())), workers)
+    with owned(run.folder, work=run.work, part=rank, parts=world):
+        run.prepare(resume=resume or retry_failed, overwrite=overwrite)
+        return run.write(partial(_try_to_make, make, tuple(spec.stored.values())), workers)
 
 
 def _try_to_make(make: Callable[[Item], Sample], stored: Sequence[StoredArray], item: Item) -> EncodedSample | str:
@@ -116,6 +118,11 @@ class _SetWriter:
     def digests(self) -> dict[str, str]:
         """What each shard is made from, by its name."""
         return {job.name: self.spec.digest(job) for job in self.plan.jobs}
+
+    @property
+    def work(self) -> str:
+        """What all ranks of a job have in common."""
+        return layout.checksum(layout.canonical(self.digests).encode())
 
     # --- before ---
 

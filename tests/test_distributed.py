@@ -19,7 +19,7 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.elastic.rendezvous import RendezvousError
 
-from iris_cli import signals
+from iris_cli import distributed, signals
 from iris_cli.distributed import CPUGroup, World, launch, pick_device, world
 from iris_cli.errors import EXIT_INTERRUPTED, EXIT_REQUEUE, DataError, IrisError, UsageError
 from iris_cli.ranks import rank_info
@@ -70,7 +70,8 @@ def test_collectives_use_a_few_buffers_that_stay_alive(monkeypatch: pytest.Monke
 
 
 @pytest.mark.usefixtures("single_group")
-def test_the_group_is_destroyed_with_the_world_and_before_its_buffers() -> None:
+def test_the_group_is_destroyed_with_the_world_and_before_its_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed._joined, "here", True)
     with world("cpu") as here:
         group = group_of(here)
         here.sum(torch.ones(3, dtype=torch.float64))
@@ -94,7 +95,7 @@ def test_the_group_is_destroyed_although_the_error_of_a_collective_is_kept() -> 
 
 @pytest.mark.usefixtures("single_group")
 def test_a_process_group_of_the_caller_is_not_destroyed() -> None:
-    with world("cpu", startup=False, cleanup=False) as here:
+    with world("cpu") as here:
         group = weakref.ref(group_of(here)._group)
     assert group() is None and dist.is_initialized()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -37,7 +37,8 @@ def cube(
     grid, reduction = target_grid(config, preset, run, shards, settings.flags.get("latitude"))
     history = provenance.history(config)
     with stop_on_signal(START_AGAIN):
-        how: Any = {"overwrite": overwrite, "quiet": output.quiet, "history": history}
-        made = write_lv_image(cubes, out, grid, reduction, config.cube, **how).to_dict()
+        made = write_lv_image(
+            cubes, out, grid, reduction, config.cube, overwrite=overwrite, quiet=output.quiet, history=history
+        ).to_dict()
     text = f"{made['sampled']:.1%} of the image filled, peak {made['peak_K']:.4g} K: {out}"
     output.result({"file": str(out), **made}, text)

@@ -75,8 +75,10 @@ def doctor(
 def _print(label: str, text: str) -> None:
     """In columns, within the width of the terminal; a path or a command is never broken."""
     width = max(60, shutil.get_terminal_size((80, 24)).columns)
-    how: Any = {"break_long_words": False, "break_on_hyphens": False}
-    print(textwrap.fill(label + text, width, subsequent_indent=" " * len(label), **how))
+    columns = textwrap.TextWrapper(
+        width, subsequent_indent=" " * len(label), break_long_words=False, break_on_hyphens=False
+    )
+    print(columns.fill(label + text))
 
 
 def examine(folder: Path, shards: Path | None, seconds: float) -> list[Finding]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -58,8 +58,17 @@ def ingest(
         return
     try:
         with stop_on_signal("finished tensors are kept: continue with --resume"):
-            how: Any = {"workers": workers, "resume": resume, "overwrite": overwrite, "quiet": output.quiet}
-            report = work.ingest(snapshots, out, config, memory_GiB=memory, threads=threads, **how)
+            report = work.ingest(
+                snapshots,
+                out,
+                config,
+                memory_GiB=memory,
+                threads=threads,
+                workers=workers,
+                resume=resume,
+                overwrite=overwrite,
+                quiet=output.quiet,
+            )
     except SystemExit:
         provenance.record(out, config, EXIT_REQUEUE)
         raise

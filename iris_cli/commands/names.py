@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
-from iris_cli.errors import UsageError, nearest
+from iris_cli.errors import choose
 
 
 def check(configuration: str, config: Any) -> None:
@@ -31,10 +30,10 @@ def _train(config: Any) -> None:
     from iris_cli.reverter.networks import NETWORKS
     from iris_cli.training.optimizer import OPTIMIZERS, SCHEDULES
 
-    _check_known("network", config.network, NETWORKS)
-    _check_known("optimizer", config.optimizer.name, OPTIMIZERS)
-    _check_known("schedule", config.schedule.name, SCHEDULES)
-    _check_known("observer", config.observer, ("", *OBSERVERS))
+    choose("network", config.network, NETWORKS)
+    choose("optimizer", config.optimizer.name, OPTIMIZERS)
+    choose("schedule", config.schedule.name, SCHEDULES)
+    choose("observer", config.observer, {"": None, **OBSERVERS})
     physical_loss(config)
 
 
@@ -44,8 +43,3 @@ def _observe(config: Any) -> None:
     for line in config.lines:
         load_molecule(line.molecule).line(line.transition)
         tracer_abundance(line.molecule, line.tracer_per_CO)
-
-
-def _check_known(what: str, name: str, known: Iterable[str]) -> None:
-    if name not in known:
-        raise UsageError(f"unknown {what} '{name}'", nearest(name, filter(None, known)))

@@ -45,9 +45,18 @@ def observe(
 
     config = resolve_backend(config)
     with stop_on_signal(START_AGAIN):
-        what: Any = {"unit": unit, "smooth_velocity": smooth_velocity, "moments": moments}
-        how: Any = {"overwrite": overwrite, "quiet": output.quiet, "history": provenance.history(config)}
-        written = observe_to_fits(standard, index, out, config, **what, **how)
+        written = observe_to_fits(
+            standard,
+            index,
+            out,
+            config,
+            unit=unit,
+            smooth_velocity=smooth_velocity,
+            moments=moments,
+            overwrite=overwrite,
+            quiet=output.quiet,
+            history=provenance.history(config),
+        )
     output.result({"files": list(map(str, written))}, *written)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -55,8 +55,16 @@ def preobserve(
         return
     try:
         with stop_on_signal("finished shards are kept: continue with --resume"):
-            how: Any = {"workers": workers, "resume": resume, "overwrite": overwrite, "quiet": output.quiet}
-            report = work.preobserve(standard, out, config, retry_failed=retry_failed, **how)
+            report = work.preobserve(
+                standard,
+                out,
+                config,
+                workers=workers,
+                resume=resume,
+                overwrite=overwrite,
+                retry_failed=retry_failed,
+                quiet=output.quiet,
+            )
     except SystemExit:
         provenance.record(out, config, EXIT_REQUEUE)
         raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -58,8 +58,17 @@ def revert(
         show(_dry_run(plan, inputs, out, figure), output.as_json, **asdict(plan.input), networks=plan.networks)
         return
     with stop_on_signal(START_AGAIN):
-        how: Any = {"overwrite": overwrite, "quiet": output.quiet, "history": provenance.history(config)}
-        made = work.revert(runs, cubes, out=out, figure=figure, config=config, unit=density_unit, **how)
+        made = work.revert(
+            runs,
+            cubes,
+            out=out,
+            figure=figure,
+            config=config,
+            unit=density_unit,
+            overwrite=overwrite,
+            quiet=output.quiet,
+            history=provenance.history(config),
+        )
     output.result({"outputs": outputs, **made.to_dict()}, *made.record.sentences(), *outputs)
 
 

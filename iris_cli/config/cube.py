@@ -16,7 +16,7 @@ of_cubes = panel("How cubes are read")
 class CubeConfig:
     """A value that is left out is read from the header of the cube."""
 
-    unit: str | None = of_cubes(None, "Unit, where BUNIT is missing or wrong: K, mK, Jy/beam, Jy/sr, MJy/sr.", "--unit")
+    unit: str | None = of_cubes(None, "Unit, where BUNIT is missing or wrong: K, mJy/beam, MJy/sr, ...", "--unit")
     rest_frequency_GHz: float | None = of_cubes(
         None, "Rest frequency of the line, where RESTFRQ is missing or wrong.", "--rest-frequency-ghz", above=0
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from iris_cli.axes import Axis
 from iris_cli.config.setting import check, setting
-from iris_cli.errors import UsageError, nearest
+from iris_cli.errors import UsageError, choose
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,4 @@ FOREGROUND_PRESETS: dict[str, Grid] = {
 
 
 def grid_preset(name: str, foreground: bool = False) -> Grid:
-    presets = FOREGROUND_PRESETS if foreground else GRID_PRESETS
-    if name not in presets:
-        raise UsageError(f"unknown grid preset '{name}'", nearest(name, presets))
-    return presets[name]
+    return choose("grid preset", name, FOREGROUND_PRESETS if foreground else GRID_PRESETS)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from iris_cli.config.train import TrainConfig
-from iris_cli.errors import UsageError, nearest
+from iris_cli.errors import choose
 from iris_cli.units import INNER
 
 #: Larger residuals are clamped to this value, whose fourth power is still finite in float32.
@@ -96,7 +96,4 @@ def asinh_of_square(r: Tensor) -> Tensor:
 
 def physical_loss(hyper: TrainConfig, density_per_SI: float = INNER.density_per_SI) -> PhysicalLoss:
     """The loss that a configuration names. UsageError when no such class is defined."""
-    name, known = hyper.physical_loss, PhysicalLoss.known
-    if name not in known:
-        raise UsageError(f"unknown physical loss '{name}'", nearest(name, known))
-    return known[name](hyper, density_per_SI)
+    return choose("physical loss", hyper.physical_loss, PhysicalLoss.known)(hyper, density_per_SI)

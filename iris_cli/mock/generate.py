@@ -72,7 +72,7 @@ def check_replaceable(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise DataError(f"{out} exists and is not a folder", "choose another name")
     for path in sorted(out.iterdir()) if out.is_dir() else ():
-        if not any(path.match(name) for name in _OWN):
+        if not any(path.match(name) for name in (*_OWN, ".*.part")):
             what = f"{out} holds something else than a data set: {path.name}"
             raise DataError(what, "it is not overwritten: choose another folder")
 

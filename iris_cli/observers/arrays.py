@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from iris_cli.errors import DataError, UsageError, nearest
+from iris_cli.errors import DataError, UsageError, choose
 from iris_cli.observers.backends.backend import backend
 from iris_cli.observers.brightness import UNITS, channel_frequencies_Hz
 from iris_cli.observers.checks import check_matter, warn_if_atomic, warn_if_outside
@@ -113,7 +113,7 @@ def observe_arrays(
         background_K=background_K,
         turbulence_km_s=turbulence_m_s * 1e-3,
         in_cell_gradient=in_cell_gradient,
-        clip_masers=_choose("masers", masers, {"exact": False, "clip": True}),
+        clip_masers=choose("masers", masers, {"exact": False, "clip": True}),
         temperature_ceiling_K=temperature_ceiling_K,
     )
     warn_if_atomic(matter, setup)
@@ -121,9 +121,9 @@ def observe_arrays(
         matter = matter.to(torch.float32)
     backend_name, device = choose_backend(backend_name, device)
     accuracy = Accuracy(subsamples=subsamples, memory_GiB=memory_GiB, threads=threads, device=device)
-    law = _choose("regime", regime, REGIMES)
+    law = choose("regime", regime, REGIMES)
     spectra = backend(backend_name).spectra(matter, setup, law, dr_m, edges_km_s, accuracy)
-    convert = _choose("unit", unit, UNITS)
+    convert = choose("unit", unit, UNITS)
     rest_Hz, centres = setup.line.frequency_Hz, 0.5 * (edges_km_s[1:] + edges_km_s[:-1])
     cube = convert(spectra.line_K, spectra.continuum_K, rest_Hz, channel_frequencies_Hz(rest_Hz, centres))
     return cube.T.reshape(-1, *shape[1:]).numpy()
@@ -135,12 +135,6 @@ def _check_numbers(given: dict[str, Any], *names: str, above_0: bool = False) ->
         if not 0.0 <= given[name] < float("inf") or (above_0 and given[name] == 0.0):
             rule = "above 0" if above_0 else "0 or more"
             raise UsageError(f"{name} = {given[name]}; it must be {rule}, and finite")
-
-
-def _choose(what: str, name: str, known: dict[str, Any]) -> Any:
-    if name not in known:
-        raise UsageError(f"unknown {what} '{name}'", nearest(name, known))
-    return known[name]
 
 
 def _common_shape(fields: dict[str, NDArray]) -> tuple[int, ...]:

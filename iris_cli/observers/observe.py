@@ -11,7 +11,7 @@ import torch
 
 from iris_cli.config.observer import LineConfig, SyntheticConfig
 from iris_cli.console import log
-from iris_cli.errors import UsageError, nearest
+from iris_cli.errors import UsageError, choose
 from iris_cli.files import check_output
 from iris_cli.observers.brightness import UNITS
 from iris_cli.observers.fits_cube import header, moment_names, on_sky, write_cube, write_moments
@@ -40,8 +40,7 @@ def observe_to_fits(
     With several lines, the name of each line is added to `out`. `history` is written to the headers. Raises UsageError
     when a file exists, or there is no tensor `index`.
     """
-    if unit not in UNITS:
-        raise UsageError(f"unknown unit '{unit}'", nearest(unit, UNITS))
+    choose("unit", unit, UNITS)
     paths = cube_paths(out, config.lines)
     for cube_path in paths:
         for path in (cube_path, *(moment_names(cube_path).values() if moments else ())):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from iris_cli.config.grid import Grid
 from iris_cli.config.preobserve import PreobserveConfig
-from iris_cli.errors import UsageError, nearest
+from iris_cli.errors import choose
 from iris_cli.observers.velocity_smoothing import smooth_velocity
 
 #: Reductions of a cube (lines, L, B, V) over latitude.
@@ -34,10 +34,9 @@ class Observer(ABC):
     lines: int = 1
 
     def __init__(self, grid: Grid, latitude: str = "mean", smooth_velocity: bool = True) -> None:
-        if latitude not in LATITUDE_REDUCTIONS:
-            raise UsageError(f"unknown latitude reduction '{latitude}'", nearest(latitude, LATITUDE_REDUCTIONS))
         self.grid = grid
         self.latitude = latitude
+        choose("latitude reduction", latitude, LATITUDE_REDUCTIONS)
         self.smooth_velocity = smooth_velocity
 
     @classmethod

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from iris_cli.errors import UsageError, nearest
+from iris_cli.errors import choose
 from iris_cli.observers.molecule import Molecule, collider_shares
 from iris_cli.units import BOLTZMANN_J_K, LIGHT_SPEED_M_S, PLANCK_J_S
 
@@ -125,9 +125,7 @@ def choose_populations(
         LargeVelocityGradient(pumping_K, ortho_per_para, velocity_gradient_km_s_pc),
     )
     by_name: dict[str, Populations] = {model.name: model for model in models}
-    if name not in by_name:
-        raise UsageError(f"unknown populations '{name}'", nearest(name, by_name))
-    return by_name[name]
+    return choose("populations", name, by_name)
 
 
 def boltzmann(molecule: Molecule, T_K: NDArray) -> NDArray[np.float64]:

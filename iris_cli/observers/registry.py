@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from iris_cli.config.grid import Grid
 from iris_cli.config.preobserve import PreobserveConfig
-from iris_cli.errors import UsageError, nearest
+from iris_cli.errors import choose
 from iris_cli.observers.observer import Observer
 from iris_cli.observers.simple import SimpleObserver
 from iris_cli.observers.synthetic import SyntheticObserver
@@ -14,6 +14,4 @@ OBSERVERS: dict[str, type[Observer]] = {observer.name: observer for observer in 
 
 def make_observer(grid: Grid, config: PreobserveConfig) -> Observer:
     """The observer of a configuration. Raises UsageError, with similar names, when there is none of that name."""
-    if config.observer not in OBSERVERS:
-        raise UsageError(f"unknown observer '{config.observer}'", nearest(config.observer, OBSERVERS))
-    return OBSERVERS[config.observer].from_config(grid, config)
+    return choose("observer", config.observer, OBSERVERS).from_config(grid, config)

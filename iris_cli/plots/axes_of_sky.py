@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from iris_cli import units
 from iris_cli.axes import Axis
 from iris_cli.config.grid import Grid
-from iris_cli.errors import UsageError, nearest
+from iris_cli.errors import UsageError, choose
 from iris_cli.plots.orbits import Track
 from iris_cli.plots.style import STYLES, Style
 from iris_cli.standard.top_down_plane import corners_pc, cropped_distance
@@ -64,13 +64,11 @@ STRETCHES: dict[str, Callable[[float, float], Normalize]] = {
 
 def stretch(image: NDArray, top: float | None = None, name: str = "asinh", bottom: float = 0.0) -> Normalize:
     """A norm from `bottom` to `top` (default: the image's maximum). UsageError for an unknown name or empty range."""
-    if name not in STRETCHES:
-        raise UsageError(f"unknown stretch '{name}'", nearest(name, STRETCHES))
     finite = image[np.isfinite(image)]
     highest = max(float(top if top is not None else np.max(finite, initial=0.0)), 1e-30)
     if not bottom < highest:
         raise UsageError(f"the colours would run from {bottom:g} to {highest:g}", "the lowest must be below")
-    return STRETCHES[name](bottom, highest)
+    return choose("stretch", name, STRETCHES)(bottom, highest)
 
 
 @dataclass(frozen=True)

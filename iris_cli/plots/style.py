@@ -15,7 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from iris_cli.errors import UsageError, nearest
+from iris_cli.errors import choose
 from iris_cli.files import atomic_file
 
 _MM_PER_INCH = 25.4
@@ -90,9 +90,7 @@ def write_below(figure: Figure, caption: str) -> None:
 
 def style_of(name: str) -> Style:
     """The style of this name. UsageError for an unknown one."""
-    if name not in STYLES:
-        raise UsageError(f"unknown style '{name}'", nearest(name, STYLES))
-    return STYLES[name]
+    return choose("style", name, STYLES)
 
 
 #: Format -> the metadata field for text, and the fields for dates, which stay empty.

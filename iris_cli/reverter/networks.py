@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from iris_cli.errors import UsageError, nearest
+from iris_cli.errors import choose
 from iris_cli.reverter.columns import columns
 from iris_cli.reverter.paper import paper
 
@@ -18,6 +18,4 @@ NETWORKS: dict[str, Network] = {"paper": paper, "columns": columns}
 
 def make_network(name: str, image_size: int, quantity: str) -> dict[str, nn.Module]:
     """UsageError for an unknown name, or for an image size that the network does not support."""
-    if name not in NETWORKS:
-        raise UsageError(f"unknown network '{name}'", nearest(name, NETWORKS))
-    return NETWORKS[name](image_size, quantity)
+    return choose("network", name, NETWORKS)(image_size, quantity)

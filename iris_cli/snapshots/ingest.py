@@ -35,6 +35,7 @@ from iris_cli.snapshots.reader import Snapshot
 from iris_cli.snapshots.view import View, h2_mass_per_row
 from iris_cli.standard.dataset import INDEX, Entry, write_index
 from shards.layout import leftovers
+from shards.owner import owned
 from shards.pool import worker_pool
 
 PLAN, RECORDS = "ingest.json", "records"
@@ -215,22 +216,23 @@ def ingest(
     rank, world = share_of_job(os.environ)
     own = items[rank * len(items) // world : (rank + 1) * len(items) // world]
     folder = IngestFolder(out, plan_text(snapshots, names, config), items, own, world > 1)
-    folder.prepare(resume, overwrite, 4.0 * float(np.prod(config.grid.tensor_shape)))
-    unfinished = folder.unfinished()
-    report = IngestReport(kept=len(own) - len(unfinished))
-    threads = threads or max(1, cores().allowed // workers)
-    make = TensorMaker(snapshots, names, config, out, folder.plan_hash, memory_GiB * _GIB / workers, threads)
-    _galaxy.cache_clear()  # a file may have been replaced since
-    with progress("ingesting", len(own), quiet=quiet) as bar, worker_pool(make, workers) as mapped:
-        bar.advance(report.kept)
-        for record in mapped(unfinished):
-            report.add(record)
-            bar.advance()
-    origin = {"maker": "ingest", "software": {"iris": __version__}, "snapshots": [s.describe() for s in snapshots]}
-    report.complete = folder.finalize(config.grid, {**origin, "config": to_dict(config)})
-    if report.failed and not report.made and not report.kept:
-        folder.discard()
-    return report
+    with owned(out, work=folder.plan_hash, part=rank, parts=world):
+        folder.prepare(resume, overwrite, 4.0 * float(np.prod(config.grid.tensor_shape)))
+        unfinished = folder.unfinished()
+        report = IngestReport(kept=len(own) - len(unfinished))
+        threads = threads or max(1, cores().allowed // workers)
+        make = TensorMaker(snapshots, names, config, out, folder.plan_hash, memory_GiB * _GIB / workers, threads)
+        _galaxy.cache_clear()  # a file may have been replaced since
+        with progress("ingesting", len(own), quiet=quiet) as bar, worker_pool(make, workers) as mapped:
+            bar.advance(report.kept)
+            for record in mapped(unfinished):
+                report.add(record)
+                bar.advance()
+        origin = {"maker": "ingest", "software": {"iris": __version__}, "snapshots": [s.describe() for s in snapshots]}
+        report.complete = folder.finalize(config.grid, {**origin, "config": to_dict(config)})
+        if report.failed and not report.made and not report.kept:
+            folder.discard()
+        return report
 
 
 def source_names(snapshots: Sequence[Snapshot]) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ In: position-position-velocity cubes of a telescope, and trained runs. Out: the 
 a network (`iris cube`: .npz or .fits) and the reverted map (`iris revert`: map.fits, figure, quality). Start with
 `revert.py`, which calls the rest in order:
 
-    cube_file       a FITS cube: its axes (`spectral_axis`), its unit (`brightness_unit`), slabs of its channels
+    cube_file       a FITS cube: axes (`spectral_axis`), units (`header_units`, `brightness_unit`, `beam`), channels
     regrid          cubes -> l-v image, with the area overlaps of `overlap`
     lv_image        the l-v image and its files
     density_map     the map with the record of its making and quality, and its FITS file

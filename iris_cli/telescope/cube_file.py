@@ -59,7 +59,7 @@ class CubeFile:
     """An open cube.
 
     Channel k spans `v_low[k]` … `v_high[k]`: km/s, LSR, radio convention, receding > 0. A number of the file times
-    `to_K` is a main-beam temperature. A `mapped` file is read where it is needed; others (scaled integers, gzip) are
+    `to_K[k]` is a main-beam temperature. A `mapped` file is read where it is needed; others (scaled integers, gzip) are
     read by whole channels. `axes` are those of the array, in the order (channels, rows, columns). `origin_deg` is the
     Galactic position that positions are measured from.
     """
@@ -71,7 +71,7 @@ class CubeFile:
     sky: WCS
     v_low: Floats
     v_high: Floats
-    to_K: float
+    to_K: Floats
     origin_deg: tuple[float, float]
     info: CubeInput
 
@@ -92,7 +92,7 @@ class CubeFile:
         ordered = read.transpose([*self.axes, *others]).reshape([read.shape[axis] for axis in self.axes])
         if not self.mapped:
             ordered = ordered[:, rows, columns]
-        return ordered.astype(np.float32) * np.float32(self.to_K)
+        return ordered.astype(np.float32) * self.to_K[channels, None, None].astype(np.float32)
 
     def corners(self, rows: slice) -> tuple[Floats, Floats]:
         """(rows + 1, columns + 1) longitude and latitude of the corners of some rows of pixels, deg from the origin."""
@@ -117,11 +117,14 @@ def open_cube(path: Path, config: CubeConfig) -> Iterator[CubeFile]:
     DataError for a file that cannot be read, and when header and flags lack a quantity that a number depends on.
     """
     with ExitStack() as stack:
-        hdu = _image(path, stack.enter_context(open_fits(path, mapped=True)), config.hdu)
+        file = stack.enter_context(open_fits(path, mapped=True))
+        hdu = _image(path, file, config.hdu)
         mapped = not any(card in hdu.header for card in ("BSCALE", "BZERO", "BLANK"))
         if not mapped:
-            hdu = _image(path, stack.enter_context(open_fits(path, mapped=False)), config.hdu)
-        yield _described(path, hdu, mapped, config)
+            file = stack.enter_context(open_fits(path, mapped=False))
+            hdu = _image(path, file, config.hdu)
+        beams = next((table for table in file if table.name == "BEAMS" and not table.is_image), None)
+        yield _described(path, hdu, beams, mapped, config)
 
 
 @contextmanager
@@ -165,7 +168,7 @@ def _image(path: Path, file: Any, number: int | None) -> Any:
     raise DataError(f"{path} holds no cube: there is no image of three axes in {where}", "--hdu N names another HDU")
 
 
-def _described(path: Path, hdu: Any, mapped: bool, config: CubeConfig) -> CubeFile:
+def _described(path: Path, hdu: Any, beams: Any, mapped: bool, config: CubeConfig) -> CubeFile:
     header = hdu.header.copy()
     wcs = _cube_coordinates(path, header, config)
     lon, lat, spectral = _axis_numbers(path, header, wcs)
@@ -173,7 +176,7 @@ def _described(path: Path, hdu: Any, mapped: bool, config: CubeConfig) -> CubeFi
     if 0 in shape:
         raise DataError(f"{path} holds {shape[0]} channels of {shape[1]} x {shape[2]} pixels", "name another cube")
     axis = read_spectral_axis(path, header, wcs, shape[0], config)
-    brightness = read_brightness(path, header, wcs, config)
+    brightness = read_brightness(path, header, beams, wcs, shape[0], config)
     sky = wcs.sub([lon + 1, lat + 1])
     try:
         middle = sky.pixel_to_world(0.5 * (shape[2] - 1), 0.5 * (shape[1] - 1)).galactic

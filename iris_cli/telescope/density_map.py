@@ -21,7 +21,7 @@ from iris_cli import __version__
 from iris_cli.config.grid import Grid
 from iris_cli.config.train import CHECKPOINTS
 from iris_cli.console import plural
-from iris_cli.errors import DataError, UsageError, nearest
+from iris_cli.errors import DataError, choose
 from iris_cli.evaluation.out_of_distribution import InputScore
 from iris_cli.files import add_history, atomic_file, fits_cards
 from iris_cli.evaluation.reobservation import Consistency
@@ -34,9 +34,7 @@ DENSITY_UNITS = {"kg/m3": ("kg m-3", convert("density", INNER, SI)), "Msun/pc3":
 
 def density_unit(name: str) -> tuple[str, float]:
     """(BUNIT, factor from inner units). UsageError for an unknown name."""
-    if name not in DENSITY_UNITS:
-        raise UsageError(f"unknown unit '{name}'", nearest(name, DENSITY_UNITS))
-    return DENSITY_UNITS[name]
+    return choose("unit", name, DENSITY_UNITS)
 
 
 @dataclass(frozen=True)

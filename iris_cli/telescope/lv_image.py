@@ -78,6 +78,7 @@ def save_lv(lv: LvImage, path: Path, history: Sequence[str] = ()) -> None:
     """Write `.npz` or `.fits`. `history` says how the image was made, in an array or in HISTORY cards."""
     if path.suffix.lower() == ".npz":
         texts = {"format": FORMAT, "unit": "K", "metadata": _metadata(lv), "history": list(history)}
+        texts["grid"] = json.dumps(asdict(lv.grid))  # for readers that need no more of the metadata
         arrays = {name: np.array(text, dtype=np.str_) for name, text in texts.items()}
         axes = {"longitude_deg": lv.grid.longitude.centres(), "velocity_km_s": lv.grid.velocity.centres()}
         with atomic_file(path) as file:

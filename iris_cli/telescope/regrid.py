@@ -21,7 +21,7 @@ from iris_cli.axes import Axis
 from iris_cli.config.cube import CubeConfig, RegridConfig
 from iris_cli.config.grid import Grid, grid_preset
 from iris_cli.console import log, progress, warn
-from iris_cli.errors import DataError, UsageError, nearest
+from iris_cli.errors import DataError, UsageError, choose
 from iris_cli.files import check_output, file_sha256
 from iris_cli.telescope.cube_file import CubeFile, CubeInput, open_cube
 from iris_cli.telescope.lv_image import SUFFIXES, LvImage, save_lv
@@ -162,8 +162,7 @@ def regrid(
 
 
 def _check_arguments(paths: Sequence[Path | str], latitude: str) -> None:
-    if latitude not in REDUCTIONS:
-        raise UsageError(f"unknown latitude reduction '{latitude}'", nearest(latitude, REDUCTIONS))
+    choose("latitude reduction", latitude, REDUCTIONS)
     if not paths:
         raise UsageError("no cube was named", "name one or more FITS cubes")
 

@@ -23,13 +23,14 @@ from iris_cli.evaluation.out_of_distribution import TrainingInputs, summarize_in
 from iris_cli.evaluation.report import skill
 from iris_cli.pairs.stream import PairBatch, PairStream, bad_litter_over_ranks
 from iris_cli.signals import StopFlag, Stopped
-from iris_cli.training.checkpoint import DataDescription, Progress
+from iris_cli.training.checkpoint import Checkpoint, DataDescription, Progress
 from iris_cli.training.nonfinite import STEPS_AHEAD
 from iris_cli.training.run_folder import RunFolder
 from iris_cli.training.step import Learner, rng_rollback
 from iris_cli.training.tensorboard import Board
 from iris_cli.training.throughput import Throughput
 from shards.errors import ShardError
+from shards.owner import Held
 
 #: Steps between two lines of metrics.jsonl.
 LOG_EVERY = 10
@@ -46,6 +47,8 @@ class Trainer:
     folder: RunFolder | None = None
     board: Board | None = None
     quiet: bool = False
+    #: The folder, while this rank writes it.
+    held: Held | None = None
     _last_save_s: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
@@ -54,6 +57,9 @@ class Trainer:
     @property
     def progress(self) -> Progress:
         return self.learner.progress
+
+    def own(self, held: Held) -> None:
+        self.held = held
 
     def run(self) -> None:
         """Train to the last epoch. Stopped when a signal was received and everything is saved."""
@@ -218,4 +224,9 @@ class Trainer:
         self._last_save_s = time.monotonic()
         if self.folder:
             folder, mean_image = self.folder, self.learner.mean_image.over_ranks(self.world)
-            self.world.on_rank_0(lambda: folder.save(self.learner.checkpoint(self.data, mean_image), best=best))
+            self.world.on_rank_0(lambda: self._write(folder, self.learner.checkpoint(self.data, mean_image), best))
+
+    def _write(self, folder: RunFolder, checkpoint: Checkpoint, best: bool) -> None:
+        if self.held:
+            self.held.check()
+        folder.save(checkpoint, best=best)

@@ -13,7 +13,7 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from iris_cli.config.train import OptimizerConfig, TrainConfig
 from iris_cli.console import warn
-from iris_cli.errors import UsageError, nearest
+from iris_cli.errors import choose
 
 Parameters = Iterable[nn.Parameter]
 
@@ -38,7 +38,7 @@ OPTIMIZERS: dict[str, Maker] = {"adam": partial(_adam, Adam), "adamw": partial(_
 
 def make_optimizer(parameters: Parameters, config: OptimizerConfig) -> Optimizer:
     """UsageError for an unknown name."""
-    return _known("optimizer", config.name, OPTIMIZERS)(parameters, config)
+    return choose("optimizer", config.name, OPTIMIZERS)(parameters, config)
 
 
 def resume_optimizer(optimizer: Optimizer, saved: dict[str, Any]) -> None:
@@ -71,13 +71,7 @@ SCHEDULES: dict[str, Callable[..., float]] = {"halvings": _halvings, "cosine": _
 
 def learning_rate(done_epochs: float, hyper: TrainConfig) -> float:
     """Linear warm-up, then the schedule. `done_epochs` is that of the middle of a step. UsageError if unknown."""
-    schedule = _known("schedule", hyper.schedule.name, SCHEDULES)
+    schedule = choose("schedule", hyper.schedule.name, SCHEDULES)
     warmup = hyper.schedule.warmup_epochs
     rise = min(done_epochs / warmup, 1.0) if warmup > 0 else 1.0
     return hyper.optimizer.learning_rate * rise * schedule(done_epochs, hyper)
-
-
-def _known(what: str, name: str, choices: dict[str, Callable]) -> Callable:
-    if name not in choices:
-        raise UsageError(f"unknown {what} '{name}'", nearest(name, choices))
-    return choices[name]

@@ -26,6 +26,7 @@ from iris_cli.errors import DataError, UsageError, naming
 from iris_cli.files import atomic_file
 from iris_cli.training.checkpoint import Checkpoint, load, save
 from iris_cli.training.tensorboard import event_files
+from shards.layout import leftovers
 
 #: In a run folder: statistics of the training's inputs, and the headline numbers of its latest test.
 TRAINING_INPUTS, TEST = "training_inputs.npz", "test.json"
@@ -72,7 +73,7 @@ class RunFolder:
             raise UsageError("a run is either resumed or replaced", "--resume or --overwrite")
         if self.path.exists() and not self.path.is_dir():
             raise UsageError(f"{self.path} exists and is not a folder", "choose another")
-        used = self.path.is_dir() and any(self.path.iterdir())
+        used = self.path.is_dir() and any(not path.name.endswith(".part") for path in self.path.iterdir())
         if used and (resume or overwrite) and (members := numbered_members(self.path)):
             raise UsageError(f"{self.path} holds an ensemble of {len(members)}", "choose another folder, or --members")
         if used and overwrite:
@@ -84,7 +85,7 @@ class RunFolder:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise DataError(f"run folder {self.path} cannot be created: {error.strerror}", "choose another") from None
-        for part in self.checkpoints.glob(".*.part"):
+        for part in (*leftovers(self.path), *self.checkpoints.glob(".*.part")):
             part.unlink(missing_ok=True)
 
     def _clear(self) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -34,6 +34,7 @@ from iris_cli.training.run_folder import MEMBER, RunFolder, check_room_for_membe
 from iris_cli.training.step import Learner
 from iris_cli.training.tensorboard import Board, check_installed
 from shards.order import Numbers
+from shards.owner import owned
 from shards.stream import BadSamples
 
 #: Images of at most this many pixels across are computed by one thread.
@@ -100,6 +101,7 @@ def train_reverter(
     hyper = hyper or TrainConfig()
     check_installed(hyper.log)
     learning_rate(0.0, hyper)  # raises for an unknown schedule
+    reverter = cast(Reverter, unwrap(reverter))
     pairs = pairs_of(dataset, observer)
     litter_pairs = litter_of(litter, observer, pairs)
     check_fits(reverter, pairs)
@@ -110,7 +112,7 @@ def train_reverter(
         folder = RunFolder(Path(checkpoint_directory) / checkpoint_name, hyper.keep_checkpoints)
     # signals are caught until the world is left: torchrun sends one to ranks that have yet to report a lost rank
     catching, threads = catch_signals(hyper.stop_signals), threads_for(reverter.image_size)
-    with catching as flag, world(device, auto_startup, auto_cleanup) as here, threads:
+    with catching as flag, world(device, auto_startup, auto_cleanup, flag.check) as here, threads, ExitStack() as stack:
         share = {"rank": here.rank, "world": here.size, "pinned": here.device.type == "cuda"}
         added = {"noise": image_noise, "litter": litter_pairs, "litter_seed": litter.seed if litter else 0}
         reverter.on(here.device)
@@ -133,6 +135,8 @@ def train_reverter(
         trainer = Trainer(learner, validating, flag, data, folder, quiet=quiet)
         here.on_rank_0(lambda: check_sizes(hyper, pairs.name, len(train), len(validation), here.size))
         if folder:
+            own = owned(folder.path, while_waiting=flag.check)
+            here.on_rank_0(lambda: trainer.own(stack.enter_context(own)))
             _open_run(trainer, folder, resume, overwrite, force)
         trainer.run()
         return unwrap(module).cpu().eval(), here.rank
@@ -178,11 +182,11 @@ def check_sizes(hyper: TrainConfig, name: str, train: int, validation: int, rank
         warn(f"{name} has no validation samples: the last checkpoint counts as the best")
 
 
-def stream_of(name: str, pairs: Pairs, numbers: Numbers, hyper: TrainConfig, **how: Any) -> PairStream:
-    """A stream that reads as `hyper` has it, with its own count of bad samples; `how` are other fields of it."""
+def stream_of(name: str, pairs: Pairs, numbers: Numbers, hyper: TrainConfig, **fields: Any) -> PairStream:
+    """A stream that reads as `hyper` has it, with its own count of bad samples; `fields` are other fields of it."""
     bad, bad_litter = (BadSamples(hyper.max_bad if hyper.on_bad_sample == "skip" else 0) for _ in range(2))
-    how |= {"threads": hyper.read_threads, "ahead": hyper.read_ahead_batches, "bad": bad, "bad_litter": bad_litter}
-    return PairStream(name, pairs, numbers, hyper.seed, hyper.batch_size, **how)
+    fields |= {"threads": hyper.read_threads, "ahead": hyper.read_ahead_batches, "bad": bad, "bad_litter": bad_litter}
+    return PairStream(name, pairs, numbers, hyper.seed, hyper.batch_size, **fields)
 
 
 def image_noise_of(noise: Noise, pairs: Pairs) -> ImageNoise | None:
@@ -293,7 +297,8 @@ def train_members(
     """
     options |= {"device": device, "auto_startup": False, "auto_cleanup": False}
     summaries = []
-    with world(device) as here:  # one process group for all members
+    with world(device) as here, ExitStack() as stack:  # one process group for all members
+        here.on_rank_0(lambda: stack.enter_context(owned(out)))
         here.on_rank_0(lambda: check_room_for_members(out, members))
         for k in range(1, members + 1):
             if not options.get("quiet"):

@@ -52,11 +52,22 @@ def test_usual_spellings_are_understood(path: Path, cards: dict[str, Any]) -> No
     [
         ({"BUNIT": None}, {}, "--unit"),
         ({"BUNIT": "Jy"}, {}, "Jy/beam"),
-        ({"BUNIT": "K km/s"}, {}, "not in a unit of brightness"),
+        ({"BUNIT": "K km/s"}, {}, "integrals or moments"),
+        ({"BUNIT": "K (Tmb) km/s"}, {}, "integrals or moments"),
+        ({"BUNIT": "K.km/s"}, {}, "integrals or moments"),
+        ({"BUNIT": "JY/BEAM*KM/S"}, {}, "integrals or moments"),
+        ({"BUNIT": "MJY/BEAM"}, {}, "letter case counts"),
         ({"BUNIT": "Jy/beam"}, {}, "--beam-arcsec"),
         ({"BUNIT": "Jy/beam", "BMAJ": "30"}, {}, "BMAJ is '30'"),
         ({"BUNIT": "Jy/beam", "BMAJ": 0.01, "BMIN": -0.01}, {}, "BMIN is -0.01"),
         ({"BUNIT": "K (Ta*)"}, {}, "antenna"),
+        ({"BUNIT": "K TA*"}, {}, "antenna"),
+        ({"BUNIT": ("K", "T_A*")}, {}, "comment of BUNIT"),
+        ({"BTYPE": "Ta*"}, {}, "'Ta*' (BTYPE)"),
+        ({"LABEL": "T*A  corrected antenna temperature"}, {}, "LABEL"),
+        ({"TEMPSCAL": "TA"}, {}, "TEMPSCAL"),
+        ({"COMMENT": "Intensities are on the T_A^* scale."}, {}, "COMMENT 1"),
+        ({"BUNIT": "K (Ta*)", "BEAMEFF": 0.6, "FORWEFF": 0.9}, {}, "--efficiency 0.667"),
         ({"BUNIT": "K (Tmb)"}, {"efficiency": 0.5}, "leave out --efficiency"),
         ({"BTYPE": "Planck brightness temperature"}, {}, "--unit K"),
         ({"BUNIT": "Jy/beam", "BMAJ": 0.01, "RESTFRQ": None}, {}, "--rest-frequency-ghz"),
@@ -96,6 +107,11 @@ def test_each_of_those_flags_fixes_it(path: Path) -> None:
 def test_assumptions_are_noted(path: Path) -> None:
     said = notes(path, SPECSYS=None, BUNIT="K (T_R*)")
     assert "SPECSYS" in said and "no beam" in said and "'(T_R*)'" in said and "main-beam is assumed" in said
+    converted = "T_A* was divided by the main-beam efficiency to give T_MB."
+    assert "main-beam is assumed" in notes(path, COMMENT=converted, HISTORY="T_A*")
+    assert "main-beam" not in notes(path, BUNIT="K (Tmb)", LABEL="T_A*") and not notes(path, LABEL="T_MB").count(
+        "assumed"
+    )
     assert "main-beam is assumed" in notes(path) and "main-beam" not in notes(path, BUNIT="K (Tmb)")
 
 
@@ -145,6 +161,9 @@ BEAM = {"BMAJ": 30 / 3600, "BMIN": 20 / 3600}
         ({"BUNIT": "mJy/beam", **BEAM}, {}, 1e-3 * PER_ARCSEC2 / (30 * 20)),
         ({"BUNIT": "mJy/beam", **BEAM}, {"beam_arcsec": 60.0}, 1e-3 * PER_ARCSEC2 / 60**2),
         ({"BUNIT": "Jy/sr"}, {}, PER_JY_SR),
+        ({"BUNIT": "mJy/sr"}, {}, 1e-3 * PER_JY_SR),
+        ({"BUNIT": "Jy/pixel"}, {}, PER_JY_SR / np.deg2rad(0.011) ** 2),
+        ({"BUNIT": "MJY/BEAM", **BEAM}, {"unit": "beam-1 mJy"}, 1e-3 * PER_ARCSEC2 / (30 * 20)),
         ({"BUNIT": "MJy/sr"}, {}, 1e6 * PER_JY_SR),
     ],
 )

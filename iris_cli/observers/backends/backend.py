@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from iris_cli.errors import UsageError, nearest
+from iris_cli.errors import UsageError, choose, nearest
 from iris_cli.observers.emission import LineSetup, Matter
 from iris_cli.observers.sampling import Accuracy
 from iris_cli.observers.transfer import REGIMES, Regime
@@ -63,7 +63,5 @@ BACKENDS = {
 
 def backend(name: str) -> Backend:
     """The backend called `name`. Raises UsageError when there is none in BACKENDS."""
-    if name not in BACKENDS:
-        raise UsageError(f"unknown backend '{name}'", nearest(name, BACKENDS))
-    module, class_name = BACKENDS[name]
+    module, class_name = choose("backend", name, BACKENDS)
     return getattr(import_module(f"iris_cli.observers.backends.{module}"), class_name)()

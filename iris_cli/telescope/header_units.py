@@ -1,0 +1,56 @@
+"""Units as they are spelt in FITS headers: by the FITS standard, else as CASA, GILDAS, MIRIAD, AIPS and CLASS do."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator
+
+from astropy import units as u
+
+#: Words in capital letters -> astropy's spelling. Only words are here that mean one unit in any letter case.
+_PLAIN = ("K", "Jy", "beam", "sr", "pix", "W", "erg", "Hz", "kHz", "MHz", "GHz", "km", "m", "cm", "mm", "um", "nm", "s")
+_WORDS = {word.upper(): word for word in (*_PLAIN, "deg", "arcsec", "arcmin")}
+_WORDS |= {"KELVIN": "K", "KELVINS": "K", "JANSKY": "Jy", "JANSKYS": "Jy", "BEAMS": "beam", "BM": "beam", "PER": "/"}
+_WORDS |= {"STERADIAN": "sr", "STER": "sr", "PIXEL": "pix", "PIXELS": "pix", "PX": "pix"}
+_WORDS |= {"SEC": "s", "SECOND": "s", "METER": "m", "METRE": "m", "HERTZ": "Hz", "KMS": "km s"}
+_WORDS |= {"DEGREE": "deg", "DEGREES": "deg", "DEGS": "deg", "MICRON": "um"}
+#: Whole spellings, likewise.
+_WHOLE = {"KMS": "km/s", "KMPS": "km/s"}
+#: Units with prefixes; 'M' in a word of capital letters may be milli or mega, so that such a word is not read.
+_PREFIXED = re.compile(r"([numkMG])(JY|JANSKYS?|K|KELVINS?)", re.I)
+
+
+def read_unit(text: str, *wanted: u.UnitBase) -> u.UnitBase | None:
+    """The unit of a header, which must be convertible to one of `wanted`; None if it is not, or can be two units.
+
+    Letter case counts, as in the FITS standard, unless the text is no unit in its own letter case.
+    """
+    for spelling in _spellings(text.strip()):
+        for standard in ("fits", "generic"):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", u.UnitsWarning)  # on several slashes: the result is of a wanted kind
+                try:
+                    unit = u.Unit(spelling, format=standard)
+                except (ValueError, TypeError, OverflowError):
+                    continue
+            if any(unit.is_equivalent(kind) for kind in wanted):
+                return unit
+    return None
+
+
+def _spellings(text: str) -> Iterator[str]:
+    yield text
+    plain = re.sub(r"[{}$\[\]\\'\"]", "", text)
+    yield _WHOLE.get(plain.upper(), plain)
+    yield re.sub(r"[A-Za-z]+", lambda word: _word(word[0]), plain)
+
+
+def _word(word: str) -> str:
+    if word.upper() in _WORDS:
+        return _WORDS[word.upper()]
+    found = _PREFIXED.fullmatch(word)
+    if not found or (word.isupper() and found[1] == "M"):
+        return word
+    prefix = found[1] if found[1] in "mM" else found[1].lower()
+    return prefix + _WORDS[found[2].upper()]
