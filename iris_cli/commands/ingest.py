@@ -97,7 +97,7 @@ def _dry_run(
     from iris_cli.snapshots.files import find_snapshots
     from iris_cli.snapshots.reader import Snapshot
 
-    snapshots = [Snapshot.open(files, config) for files in find_snapshots(paths)]
+    snapshots = [Snapshot.open(files, config) for files in find_snapshots(paths, config.cutouts)]
     cells, shape = sum(snapshot.cells for snapshot in snapshots), config.grid.tensor_shape
     return DryRun(
         computes=f"{plural(len(snapshots), 'snapshot')} with {plural(cells, 'cell')} x "

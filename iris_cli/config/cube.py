@@ -31,6 +31,17 @@ class CubeConfig:
     efficiency: float | None = of_cubes(
         None, "Main-beam efficiency to divide by.", "--efficiency", above=0, most=1, hint="give a fraction: 0.75"
     )
+    blank: float | None = of_cubes(
+        None, "Number that stands for no measurement, as BLANK: before BSCALE and BZERO.", "--blank"
+    )
+    max_kelvin: float | None = of_cubes(
+        None,
+        "Stop at values that are brighter, or as far below 0.",
+        "--max-kelvin",
+        above=0,
+        most=1e30,
+        unset="10000, and stop at repeated values far below all others",
+    )
     centre_lon_deg: float = of_cubes(0.0, "Galactic longitude that becomes 0.", "--centre-lon")
     centre_lat_deg: float = of_cubes(0.0, "Galactic latitude that becomes 0.", "--centre-lat", least=-90, most=90)
     hdu: int | None = of_cubes(None, "Number of the HDU.", "--hdu", least=0, unset="the first with three axes")

@@ -14,6 +14,9 @@ FORMULAS = ("none", "cmz")
 of_views, of_gas, of_units = panel("Views and perturbations"), panel("Gas"), panel("Units of the snapshot")
 views_interval = panel("Views and perturbations", interval)
 FROM_FILE = "from the snapshot"
+#: Limits of h = H0 / (100 km/s/Mpc) and of the cosmic scale factor: beyond them a number means something else.
+MIN_HUBBLE_PARAM, MAX_HUBBLE_PARAM = 0.1, 2.0
+MIN_SCALE_FACTOR, MAX_SCALE_FACTOR = 1e-3, 1e3
 
 
 @dataclass(frozen=True)
@@ -50,15 +53,28 @@ class IngestConfig:
     )
     zero_velocity: bool = of_gas(False, "Set all velocities to zero.", "--zero-velocity")
     formulas: str = of_gas("none", "Formulas for fields that the snapshot lacks.", "--formulas", choices=FORMULAS)
+    cutouts: bool = of_gas(False, "Each file is a whole galaxy, whatever its header lists of other files.", "--cutouts")
     drop_bad_cells: bool = of_gas(False, "Leave out cells with NaN or without density.", "--drop-bad-cells")
     unit_length_cm: float | None = of_units(None, "Unit of length.", "--unit-length-cm", above=0, unset=FROM_FILE)
     unit_mass_g: float | None = of_units(None, "Unit of mass.", "--unit-mass-g", above=0, unset=FROM_FILE)
     unit_velocity_cm_s: float | None = of_units(
         None, "Unit of velocity.", "--unit-velocity-cm-s", above=0, unset=FROM_FILE
     )
-    hubble_param: float | None = of_units(None, "Hubble parameter h.", "--hubble-param", above=0, unset=FROM_FILE)
+    hubble_param: float | None = of_units(
+        None,
+        "Hubble parameter h, H0 / (100 km/s/Mpc).",
+        "--hubble-param",
+        least=MIN_HUBBLE_PARAM,
+        most=MAX_HUBBLE_PARAM,
+        unset=FROM_FILE,
+    )
     cosmic_scale_factor: float | None = of_units(
-        None, "Cosmic scale factor a.", "--cosmic-scale-factor", above=0, unset=FROM_FILE
+        None,
+        "Cosmic scale factor a.",
+        "--cosmic-scale-factor",
+        least=MIN_SCALE_FACTOR,
+        most=MAX_SCALE_FACTOR,
+        unset=FROM_FILE,
     )
     grid: Grid = table(lambda: GRID_PRESETS["small"])
 

@@ -151,6 +151,10 @@ class Input(ABC):
         units = {name: QUANTITIES[self.quantity if name == OBSERVATION else "density"] for name in arrays}
         source = self.sources[number]
         info = {"source": source, "input": self.folder.resolve().name, **info, "units": units}
+        for name, array in arrays.items():
+            if bad := array.size - int(np.isfinite(array).sum()):  # also where finite numbers overflowed
+                what = f"{self.folder}: the {name} of {info.get('file', source)} holds {bad} values that are not finite"
+                raise DataError(what, "are its densities and their unit right?")
         return Sample(key, source, {name: np.ascontiguousarray(array) for name, array in arrays.items()}, info)
 
     @abstractmethod

@@ -19,7 +19,10 @@ DATASETS: dict[str, tuple[str, ...]] = {
     "energy": ("InternalEnergy", "InternalEnergies"),
     "temperature": ("Temperature", "Temperatures", "GasTemperature"),
     "abundances": ("ChemicalAbundances",),
+    "ions": ("HII",),
     "electrons": ("ElectronAbundance",),
+    "molecular": ("MolecularMassFraction",),
+    "neutral": ("NeutralHydrogenAbundance",),
     "dust": ("DustTemperature", "Dust_Temperature", "DustTemperatures"),
 }
 
@@ -28,6 +31,9 @@ LENGTH_UNIT = ("UnitLength_in_cm", "UnitLength_In_CGS", "Unit length in cgs (U_L
 MASS_UNIT = ("UnitMass_in_g", "UnitMass_In_CGS", "Unit mass in cgs (U_M)")
 VELOCITY_UNIT = ("UnitVelocity_in_cm_per_s", "UnitVelocity_In_CGS")
 TIME_UNIT = ("UnitTime_in_s", "Unit time in cgs (U_t)")
+
+#: Attributes with the cosmic scale factor. (GADGET's Time is one only in cosmological runs.)
+SCALE_FACTOR = ("Scale-factor", "ExpansionFactor", "Expansion factor")
 
 #: Attributes of a dataset: the factor to cgs, the power of a, the power of h.
 DATASET_UNITS = (

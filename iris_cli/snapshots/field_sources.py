@@ -60,6 +60,10 @@ def _constant(value: float, parts: tuple[int, ...], raw: Sequence[NDArray], know
     return np.full((len(known["position"]), *parts), value, np.float32)
 
 
+def _product(raw: Sequence[NDArray], known: Arrays) -> NDArray:
+    return np.prod(raw, axis=0)
+
+
 def _mass_per_volume(raw: Sequence[NDArray], known: Arrays) -> NDArray:
     return raw[0] / raw[1]
 
@@ -79,14 +83,15 @@ class FieldSources:
     """The source of each field, in the order of their computation."""
 
     fields: tuple[tuple[str, FieldSource], ...]
-    weight: Column | None
+    #: Columns whose product is proportional to the mass of a cell; none if that has to be estimated.
+    weight: tuple[Column, ...]
     warnings: tuple[str, ...] = ()
 
     @property
     def columns(self) -> tuple[Column, ...]:
         """The columns to read, each once."""
         wanted = [column for _, source in self.fields for column in source.columns]
-        return tuple(dict.fromkeys(wanted + ([self.weight] if self.weight else [])))
+        return tuple(dict.fromkeys([*wanted, *self.weight]))
 
     def compute(self, raw: Arrays, position: NDArray) -> dict[str, NDArray]:
         known: dict[str, NDArray] = {"position": position}
@@ -111,7 +116,11 @@ class SourceChooser:
         x_CO = self.abundance("CO", self.config.x_CO, "--x-co 1.4e-4", 2)
         gas = (("density", density), ("x_H2", x_H2), ("x_H_plus", x_H_plus), ("x_CO", x_CO))
         fields = (*gas, ("temperature", temperature), ("dust", self.dust()), ("velocity", self.velocity()))
-        return FieldSources(fields, self.column("mass", MASS), tuple(self.warnings))
+        return FieldSources(fields, self.weight(), tuple(self.warnings))
+
+    def weight(self) -> tuple[Column, ...]:
+        mass = self.column("mass", MASS)
+        return (mass,) if mass else ()
 
     @property
     def cells(self) -> int:
@@ -178,7 +187,7 @@ class SourceChooser:
     def ions(self) -> FieldSource:
         if self.config.x_H_plus is not None:
             return constant(self.config.x_H_plus)
-        if column := self.abundance_column("H+") or self.column("electrons", PURE):
+        if column := self.abundance_column("H+") or self.column("ions", PURE) or self.column("electrons", PURE):
             return stored(column)
         self.warnings.append("no abundance of H+: 0 is used for the computation of temperatures (--x-h-plus sets it)")
         return constant(0.0)
@@ -188,8 +197,22 @@ class SourceChooser:
             return constant(given)
         if column := self.abundance_column(species):
             return stored(replace(column, inner_per_file=factor * column.inner_per_file))
+        if species == "H2" and (molecular := self.molecular()):
+            return molecular
         hint = f"set {species} with {option} or --formulas cmz; --columns names the columns in order"
         return self.formula(which, "abundances", hint, f" for {species}")
+
+    def molecular(self) -> FieldSource | None:
+        """x_H2 of GIZMO, whose MolecularMassFraction is the share of neutral hydrogen that is in molecules.
+
+        NeutralHydrogenAbundance is the share of H nuclei in neutral species (documentation of STARFORGE's snapshots).
+        """
+        molecular, neutral = self.column("molecular", PURE), self.column("neutral", PURE)
+        if molecular is None:
+            return None
+        half = replace(molecular, inner_per_file=0.5 * molecular.inner_per_file)
+        columns = (half, neutral) if neutral else (half,)
+        return FieldSource(columns, _product, f"0.5 x {' x '.join(column.label for column in columns)}")
 
     def formula(self, which: int, quantity: str, hint: str, purpose: str = "") -> FieldSource:
         """The formula for a field without another source. Raises DataError unless the configuration allows it."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import h5py
 
 from iris_cli.errors import DataError
-from iris_cli.snapshots.hdf5 import member, number, opened
+from iris_cli.snapshots.codes import COORDINATES
+from iris_cli.snapshots.hdf5 import count, damage_of, member, opened, virtual_files
 
 _ENDINGS = (".hdf5", ".h5")
 _PART = re.compile(r"(?P<stem>.+)\.(?P<number>\d+)(?P<ending>\.hdf5|\.h5)")
@@ -24,14 +26,15 @@ class SnapshotFiles:
     parts: tuple[Path, ...]
 
 
-def find_snapshots(paths: Sequence[Path]) -> list[SnapshotFiles]:
+def find_snapshots(paths: Sequence[Path], cutouts: bool = False) -> list[SnapshotFiles]:
     """The snapshots among files and folders, each once, even if several of its parts are named.
 
-    Raises DataError for missing files and for split snapshots with missing parts.
+    With `cutouts`, each file is a snapshot, whatever its header reports of other files. Raises DataError for missing
+    files and for split snapshots with missing parts.
     """
     found: dict[tuple[Path, ...], SnapshotFiles] = {}
     for file in (file for path in paths for file in _files(path)):
-        snapshot = _snapshot(file)
+        snapshot = SnapshotFiles(file.stem, (file,)) if cutouts else _snapshot(file)
         found.setdefault(tuple(part.resolve() for part in snapshot.parts), snapshot)
     return list(found.values())
 
@@ -48,37 +51,74 @@ def _files(path: Path) -> list[Path]:
 
 def _snapshot(path: Path) -> SnapshotFiles:
     with opened(path) as file:
-        count = int(number(member(file, "Header"), "NumFilesPerSnapshot") or 1)
+        files = count(member(file, "Header"), "NumFilesPerSnapshot") or 1
+        shown = _files_shown(file)
+    if shown:
+        return _of_virtual(path, shown)
     named = _PART.fullmatch(path.name)
-    if count <= 1:
+    if files <= 1:
         return SnapshotFiles(path.stem, (path,))
+    alone = "if it is a cut-out with all its gas, --cutouts"
     if not named:
-        what = f"{path} is one of {count} files of a snapshot, but its name holds no number"
-        raise DataError(what, "rename the files to STEM.0.hdf5, STEM.1.hdf5, …")
-    parts = [path.with_name(f"{named['stem']}.{k}{named['ending']}") for k in range(count)]
-    missing = [part.name for part in parts if not part.exists()]
+        what = f"{path} is one of {files} files of a snapshot, but its name holds no number"
+        raise DataError(what, f"rename the files to STEM.0.hdf5, STEM.1.hdf5, …; {alone}")
+    names = (path.with_name(f"{named['stem']}.{k}{named['ending']}") for k in range(files))
+    missing = list(islice((part.name for part in names if not part.exists()), 5))
     if missing:
-        names = f"{', '.join(missing[:4])}{' …' if len(missing) > 4 else ''}"
-        what = f"{path} is one of {count} files of a snapshot; missing: {names}"
-        raise DataError(what, "copy all of them into one folder")
-    return SnapshotFiles(named["stem"], tuple(parts))
+        what = f"{path} is one of {files} files of a snapshot; missing: {_some(missing)}"
+        raise DataError(what, f"copy all of them into one folder; {alone}")
+    parts = tuple(path.with_name(f"{named['stem']}.{k}{named['ending']}") for k in range(files))
+    return SnapshotFiles(named["stem"], parts)
 
 
-def cells_in(file: h5py.File) -> int:
-    """The number of gas cells in a file. Raises DataError when its header gives another number."""
-    coordinates = member(file, "PartType0/Coordinates")
+def _some(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:4])}{' …' if len(names) > 4 else ''}"
+
+
+def _files_shown(file: h5py.File) -> list[str]:
+    """The parts of a snapshot that a virtual file of SWIFT shows as one."""
+    gas = member(file, "PartType0")
+    with damage_of(file.filename, COORDINATES):
+        link = gas.get("Coordinates", getlink=True) if isinstance(gas, h5py.Group) else None
+        coordinates = gas["Coordinates"] if isinstance(link, h5py.HardLink) else None
+        return virtual_files(coordinates) if isinstance(coordinates, h5py.Dataset) else []
+
+
+def _of_virtual(path: Path, shown: Sequence[str]) -> SnapshotFiles:
+    """The parts beside a virtual file. Parts elsewhere are not followed: a file could name any other."""
+    parts = tuple(path.with_name(name) for name in shown if Path(name).name == name.removeprefix("./"))
+    missing = [name for name in shown if path.with_name(Path(name).name) not in parts]
+    missing += [part.name for part in parts if not part.is_file()]
+    if missing:
+        what = f"{path} is a virtual file of {len(shown)} others; not beside it: {_some(missing)}"
+        raise DataError(what, "copy them beside it, or name them instead of it")
+    with opened(parts[0]) as file:
+        if _files_shown(file):
+            raise DataError(f"{path} is a virtual file of virtual files", "name the files that hold the data")
+    return SnapshotFiles(path.stem, parts)
+
+
+def cells_in(file: h5py.File, cutout: bool = False) -> int:
+    """The number of gas cells in a file. Raises DataError when its header gives another number, unless `cutout`.
+
+    A number of 0 in the header of a file with gas was not filled in.
+    """
+    coordinates = member(file, COORDINATES)
     held = len(coordinates) if isinstance(coordinates, h5py.Dataset) and coordinates.shape else 0
-    listed = number(member(file, "Header"), "NumPart_ThisFile")
+    listed = None if cutout else count(member(file, "Header"), "NumPart_ThisFile")
     if listed and member(file, "PartType0") is None:
-        raise DataError(f"{file.filename} has no group PartType0; its header lists {int(listed)} gas cells")
-    if listed is not None and int(listed) != held:
-        what = f"{file.filename} holds {held} gas cells (PartType0/Coordinates); its header lists {int(listed)}"
-        raise DataError(what, "it was truncated or changed: copy it again")
+        raise DataError(f"{file.filename} has no group PartType0; its header lists {listed} gas cells")
+    if listed and listed != held:
+        what = f"{file.filename} holds {held} gas cells ({COORDINATES}); its header lists {listed}"
+        raise DataError(what, "it was truncated or changed: copy it again, or --cutouts to take it as it is")
     return held
 
 
 def cells_listed(file: h5py.File) -> int | None:
-    """The number of gas cells in all files of a snapshot, according to the header of one of them."""
+    """The number of gas cells in all files of a snapshot, according to the header of one of them; None if not given.
+
+    Cut-outs have 0.
+    """
     header = member(file, "Header")
-    total = number(header, "NumPart_Total")
-    return None if total is None else int(total) + (int(number(header, "NumPart_Total_HighWord") or 0) << 32)
+    total = count(header, "NumPart_Total")
+    return total + ((count(header, "NumPart_Total_HighWord") or 0) << 32) if total is not None else None

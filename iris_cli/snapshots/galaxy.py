@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iris_cli.config.ingest import IngestConfig, vector
-from iris_cli.errors import DataError
 from iris_cli.snapshots.augment import Change, bulk_velocity_km_s, draw_change, measure_spin, orientation, reach_pc
 from iris_cli.snapshots.gas import Gas
 from iris_cli.snapshots.reader import BYTES_PER_CELL, Snapshot, as_option
@@ -55,9 +54,7 @@ def load_galaxy(snapshot: Snapshot, config: IngestConfig, memory_bytes: float, m
     gas, warnings = snapshot.read((1.0 + margin) * reach, config, most)
     seen = np.einsum("ij,ij->i", gas.position_pc, gas.position_pc) <= reach**2
     if not seen.any():
-        there = as_option(snapshot.centre_of_gas())
-        what = f"{snapshot.where}: no gas within {reach:.0f} pc of the centre; the gas is around {there}"
-        raise DataError(what, "set --centre")
+        raise snapshot.no_gas(reach)
     gas, drift = _at_rest(gas, seen, config.bulk_velocity)
     near = gas.of(seen)
     spin = measure_spin(near)

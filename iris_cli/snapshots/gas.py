@@ -64,6 +64,13 @@ def estimated_masses(position_pc: NDArray, rho: NDArray, most: int = 50_000) -> 
     return weight.astype(np.float32)
 
 
+def densest(position: NDArray, most: int = 50_000) -> NDArray:
+    """(3,): the cell of a sample with the nearest 16th neighbour."""
+    sample = position[:: -(-len(position) // most)]
+    neighbour = min(16, len(sample))
+    return sample[np.argmin(cKDTree(sample).query(sample, k=[neighbour])[0][:, 0])]
+
+
 #: Floors for `check_cells`: a density must be above zero, a dust temperature may be zero.
 POSITIVE, NOT_NEGATIVE = 0.0, -1e-300
 _BAD = {None: "not finite", POSITIVE: "zero, negative or not finite", NOT_NEGATIVE: "negative or not finite"}

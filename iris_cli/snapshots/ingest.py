@@ -33,7 +33,7 @@ from iris_cli.snapshots.files import find_snapshots
 from iris_cli.snapshots.galaxy import FOR_CELLS, Galaxy, GalaxyFacts, load_galaxy
 from iris_cli.snapshots.reader import Snapshot
 from iris_cli.snapshots.view import View, h2_mass_per_row
-from iris_cli.standard.dataset import INDEX, Entry, write_index
+from iris_cli.standard.dataset import INDEX, Entry, check_tensor, write_index
 from shards.layout import leftovers
 from shards.owner import owned
 from shards.pool import worker_pool
@@ -170,8 +170,11 @@ def write_view(view: View, path: Path, memory_bytes: float, threads: int) -> flo
         for rows, slab in view.slabs(memory_bytes, threads):
             masses.append(h2_mass_per_row(slab, grid, rows))
             for channel, quantity in enumerate(axes.CHANNEL_QUANTITIES):
-                si = units.convert(quantity, units.INNER, units.SI) if quantity else 1.0
-                write(channel, rows, slab[channel] * np.float32(si))
+                with np.errstate(over="ignore"):  # checked below
+                    slab[channel] *= np.float32(units.convert(quantity, units.INNER, units.SI) if quantity else 1.0)
+            check_tensor(slab, path)
+            for channel, values in enumerate(slab):
+                write(channel, rows, values)
     return float(f"{np.concatenate(masses).sum():.6g}")
 
 
@@ -210,7 +213,7 @@ def ingest(
     snapshot cannot be read (before anything is written) or the folder is in use. Snapshots with impossible values are
     listed in the report.
     """
-    snapshots = tuple(Snapshot.open(files, config) for files in find_snapshots(paths))
+    snapshots = tuple(Snapshot.open(files, config) for files in find_snapshots(paths, config.cutouts))
     names = source_names(snapshots)
     items = tuple(Item(s * config.views + v, s, v) for s in range(len(snapshots)) for v in range(config.views))
     rank, world = share_of_job(os.environ)

@@ -7,7 +7,7 @@ of another format needs the members of `Snapshot` that `galaxy.load_galaxy` and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,12 +17,13 @@ import xxhash
 from numpy.typing import NDArray
 
 from iris_cli.config.ingest import IngestConfig, vector
+from iris_cli.console import plural
 from iris_cli.errors import DataError
 from iris_cli.snapshots.codes import COORDINATES
 from iris_cli.snapshots.field_sources import FieldSources, SourceChooser
 from iris_cli.snapshots.files import SnapshotFiles, cells_in, cells_listed
-from iris_cli.snapshots.gas import NOT_NEGATIVE, POSITIVE, Gas, check_abundances, check_cells, estimated_masses
-from iris_cli.snapshots.hdf5 import attribute, member, numbers, one_line, opened
+from iris_cli.snapshots.gas import NOT_NEGATIVE, POSITIVE, Gas, check_abundances, check_cells, densest, estimated_masses
+from iris_cli.snapshots.hdf5 import damage_of, numbers, numbers_of, opened
 from iris_cli.snapshots.units import LENGTH, groups, read_units
 
 #: Rows read at once.
@@ -57,20 +58,21 @@ class Snapshot:
     @classmethod
     def open(cls, files: SnapshotFiles, config: IngestConfig) -> Snapshot:
         """Raises DataError for files that are no snapshot, are contradictory, or lack a required field."""
-        counts = [_count(path) for path in files.parts]
+        counts = [_count(path, config.cutouts) for path in files.parts]
         cells, with_gas = sum(counts), [path for path, count in zip(files.parts, counts, strict=True) if count]
         if not with_gas:
             what = f"{files.parts[0]} holds no gas: no cells in {COORDINATES}"
             raise DataError(what, "is it a snapshot with PartType0?")
         with opened(with_gas[0]) as file:
-            listed = cells_listed(file)
-            if listed is not None and listed != cells:
-                what = f"{with_gas[0]} lists {listed} gas cells in all; {len(counts)} files hold {cells}"
-                raise DataError(what, "name the snapshot with all its parts")
+            listed = None if config.cutouts else cells_listed(file)
+            if listed and listed != cells:
+                held = f"{plural(len(counts), 'file holds', 'files hold')} {cells}"
+                what = f"{with_gas[0]} lists {listed} gas cells in all; {held}"
+                raise DataError(what, "name the snapshot with all its parts; if it is a cut-out, --cutouts")
             units = read_units(file, config)
             pc_per_file = units.inner_per_file(_coordinates(file), LENGTH)
             sample = np.concatenate([_sample(path) for path in with_gas])
-            box = _box(file, sample)
+            box = _box(file, sample, config.centre)
             sources = SourceChooser(file, units, config).choose()
         centre = _centre(config.centre, box, sample, str(with_gas[0]))
         digest = xxhash.xxh3_64_hexdigest(np.ascontiguousarray(sample, "<f8").tobytes() + str(cells).encode())
@@ -102,71 +104,98 @@ class Snapshot:
                 too_many = f"more than {most_cells:,} cells are within {radius_pc:.0f} pc, too many for the memory"
                 raise DataError(f"{self.where}: {too_many}", "more --memory, or fewer --workers")
         if not pieces:
-            none = f"no gas within {radius_pc:.0f} pc of the centre {as_option(self.centre)}"
-            there = f"the gas is around {as_option(self.centre_of_gas())}"
-            raise DataError(f"{self.where}: {none}; {there}", "set --centre")
+            raise self.no_gas(radius_pc)
         position = np.concatenate([piece[0] for piece in pieces])
         raw = {label: np.concatenate([piece[1][label] for piece in pieces]) for label in pieces[0][1]}
-        position, raw = self._valid(position, raw, config)
-        return self._gas(position, raw)
+        good = self._valid({"Coordinates": position, **raw}, self._floors(), config)
+        if not good.all():
+            position, raw = position[good], {label: column[good] for label, column in raw.items()}
+        return self._gas(position, raw, config)
+
+    def no_gas(self, radius_pc: float) -> DataError:
+        """The error for a sphere around the centre without gas; its hint is a centre with gas."""
+        there = as_option(self.centre_of_gas())
+        what = f"no gas within {radius_pc:.0f} pc of the centre {as_option(self.centre)}; the gas lies around {there}"
+        return DataError(f"{self.where}: {what}", f"if that is the galaxy, --centre {there}; else check the units")
 
     def _slabs(self) -> Iterator[tuple[h5py.File, slice]]:
         for path in self.files.parts:
             with opened(path) as file:
-                for start in range(0, cells_in(file), _ROWS):
+                for start in range(0, cells_in(file, cutout=True), _ROWS):
                     yield file, slice(start, start + _ROWS)
 
-    def _raw(self, file: h5py.File, rows: slice, inside: NDArray[np.bool_]) -> dict[str, NDArray]:
+    def _raw(self, file: h5py.File, rows: slice, inside: NDArray[np.bool_]) -> dict[str, NDArray[np.float32]]:
+        """The columns of some cells in inner units. Numbers too large for float32 become infinite."""
         read = {name: _rows(_dataset(file, name), rows)[inside] for name in {c.dataset for c in self.sources.columns}}
-        return {
-            c.label: (read[c.dataset] if c.column is None else read[c.dataset][:, c.column]) * c.inner_per_file
-            for c in self.sources.columns
-        }
+        with np.errstate(over="ignore"):
+            return {
+                c.label: np.multiply(
+                    read[c.dataset] if c.column is None else read[c.dataset][:, c.column],
+                    c.inner_per_file,
+                    dtype=np.float64,
+                ).astype(np.float32)
+                for c in self.sources.columns
+            }
 
-    def _gas(self, position: NDArray, raw: dict[str, NDArray]) -> tuple[Gas, tuple[str, ...]]:
-        made = self.sources.compute(raw, position)
-        warnings = check_abundances(made["x_H2"], made["x_H_plus"], made["x_CO"], self.where)
-        weight = raw[self.sources.weight.label] if self.sources.weight else estimated_masses(position, made["density"])
-        single = {name: values.astype(np.float32) for name, values in made.items() if name != "position"}
+    def _floors(self) -> dict[str, float]:
+        """The lower limits of the columns that have one."""
+        with_floor = [(source, _FLOORS[name]) for name, source in self.sources.fields if name in _FLOORS]
+        floors = {column.label: floor for source, floor in with_floor for column in source.columns}
+        return floors | {column.label: floors.get(column.label, NOT_NEGATIVE) for column in self.sources.weight}
+
+    def _gas(
+        self, position: NDArray, raw: dict[str, NDArray[np.float32]], config: IngestConfig
+    ) -> tuple[Gas, tuple[str, ...]]:
+        with np.errstate(all="ignore"):  # the results are checked below
+            made = self.sources.compute(raw, position)
+            single = {name: values.astype(np.float32) for name, values in made.items() if name != "position"}
+        good = self._valid(single, _FLOORS, config)
+        if not good.all():
+            return self._gas(position[good], {label: column[good] for label, column in raw.items()}, config)
+        warnings = check_abundances(single["x_H2"], single["x_H_plus"], single["x_CO"], self.where)
+        weights = [raw[column.label] for column in self.sources.weight]
+        weight = np.prod(weights, axis=0) if weights else estimated_masses(position, single["density"])
         velocity, rho, T_gas, T_dust = (single[name] for name in ("velocity", "density", "temperature", "dust"))
         x_H2, x_CO = single["x_H2"].clip(0.0, 0.5), single["x_CO"].clip(0.0)
         gas = Gas(position, velocity, rho, T_gas, x_H2, x_CO, T_dust, weight.astype(np.float32))
         return gas, (*self.sources.warnings, *warnings)
 
     def _valid(
-        self, position: NDArray, raw: dict[str, NDArray], config: IngestConfig
-    ) -> tuple[NDArray, dict[str, NDArray]]:
-        """The cells with possible numbers. Raises DataError for other cells, unless these may be left out."""
-        with_floor = [(name, source) for name, source in self.sources.fields if name in _FLOORS]
-        floors = {column.label: _FLOORS[name] for name, source in with_floor for column in source.columns}
-        good, problem = check_cells({"Coordinates": position, **raw}, floors)
-        if not problem:
-            return position, raw
-        if not config.drop_bad_cells:
+        self, columns: dict[str, NDArray], floors: Mapping[str, float], config: IngestConfig
+    ) -> NDArray[np.bool_]:
+        """(N,): the cells with possible numbers. Raises DataError for other cells, unless these may be left out."""
+        good, problem = check_cells(columns, floors)
+        if problem and not config.drop_bad_cells:
             hint = "--drop-bad-cells leaves them out; their neighbours fill the gaps"
             raise DataError(f"{self.where}: {problem}", hint)
         if not good.any():
             raise DataError(f"{self.where}: {problem}; no cell is left")
-        return position[good], {label: column[good] for label, column in raw.items()}
+        return good
 
     def centre_of_gas(self) -> Vector:
-        """The centre of the cells in the file's unit of length: the limit of shrinking spheres around their mean.
+        """A centre of the cells, with gas around it, in the file's unit of length.
 
-        The last sphere has a radius of 250 pc: a smaller one would end in a cloud.
+        The limit of shrinking spheres around the mean of the cells. The last sphere has a radius of 250 pc: a smaller
+        one would end in a cloud. If there is no gas within it, as between two galaxies, the cell in the densest place.
         """
         step = max(1, self.cells // 2_000_000)
         found = np.concatenate([_rows(numbers(f, COORDINATES), rows)[::step] for f, rows in self._slabs()])
-        found = found[np.isfinite(found).all(axis=1)].astype(float)
+        found = found[np.isfinite(found).all(axis=1)].astype(np.float64)
+        if not len(found):
+            raise DataError(f"{self.where}: no cell has finite coordinates")
+        smallest = _SMALLEST_SPHERE_PC / self.pc_per_file
         centre = np.median(found, axis=0) if self.box is None else _circular_mean(found, np.asarray(self.box))
         offset = self._wrapped(found - centre)
         radius = float(np.linalg.norm(offset, axis=1).max())
-        while radius * self.pc_per_file > _SMALLEST_SPHERE_PC:
-            radius = max(0.8 * radius, 0.999 * _SMALLEST_SPHERE_PC / self.pc_per_file)
+        while np.isfinite(radius) and radius > smallest:
+            radius = max(0.8 * radius, 0.999 * smallest)
             near = np.linalg.norm(offset, axis=1) <= radius
             if near.sum() < 100:
                 break
             shift = offset[near].mean(axis=0)
             centre, offset = centre + shift, self._wrapped(offset - shift)
+        if not (np.linalg.norm(offset, axis=1) <= smallest).any():
+            centre = densest(found)
         return tuple(float(c) for c in (centre if self.box is None else centre % self.box))  # type: ignore[return-value]
 
     def _wrapped(self, offset: NDArray) -> NDArray:
@@ -189,14 +218,14 @@ class Snapshot:
 
 def as_option(position: Vector) -> str:
     """A position in the form of the option --centre."""
-    return ",".join(f"{x:.6g}" for x in position)
+    return ",".join(f"{x:.10g}" for x in position)
 
 
-def _count(path: Path) -> int:
+def _count(path: Path, cutout: bool) -> int:
     with opened(path) as file:
-        if member(file, "PartType0") is not None:
+        if cells_in(file, cutout=True):
             _coordinates(file)
-        return cells_in(file)
+        return cells_in(file, cutout)
 
 
 def _coordinates(file: h5py.File) -> h5py.Dataset:
@@ -215,11 +244,8 @@ def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
 
 
 def _rows(dataset: h5py.Dataset, rows: slice) -> NDArray:
-    try:
+    with damage_of(dataset.file.filename, dataset.name):  # a damaged chunk, a compression that is not installed
         return dataset[rows]
-    except (OSError, RuntimeError) as error:  # a damaged chunk, a compression that is not installed
-        what = f"{dataset.file.filename}: {dataset.name} cannot be read: {one_line(error)}"
-        raise DataError(what, "copy the file again; if a compression filter is missing, use h5repack") from None
 
 
 def _sample(path: Path, rows: int = 1024) -> NDArray[np.float64]:
@@ -230,17 +256,19 @@ def _sample(path: Path, rows: int = 1024) -> NDArray[np.float64]:
         return np.concatenate([_rows(all_rows, slice(start, start + rows)) for start in starts]).astype(np.float64)
 
 
-def _box(file: h5py.File, sample: NDArray) -> Vector | None:
-    """BoxSize, if the coordinates are in a box that starts at zero."""
-    value = next((v for g in groups(file) if (v := attribute(g, "BoxSize")) is not None), 0.0)
+def _box(file: h5py.File, sample: NDArray, centre: str) -> Vector | None:
+    """BoxSize, if the coordinates are in a box that starts at zero. An unreadable one is ignored for a given centre."""
+    found = (v for g in groups(file) if (v := numbers_of(g, "BoxSize", "give --centre x,y,z")) is not None)
     try:
-        size = np.broadcast_to(np.ravel(value)[:3], 3).astype(float)
-    except ValueError:
-        what = f"{file.filename}: BoxSize is {value!r}, not one number or three"
-        raise DataError(what, "give --centre x,y,z") from None
+        size = next(found, np.zeros(1))
+    except DataError:
+        if "," not in centre:
+            raise
+        size = np.zeros(1)
+    size = np.full(3, size[0]) if len(size) < 3 else size[:3]
     finite = sample[np.isfinite(sample).all(axis=1)]
     outside = (finite < -0.01 * size).any() or (finite > 1.01 * size).any()  # cells may have drifted out by a little
-    if outside or not (size > 0).all() or not np.isfinite(size).all():
+    if outside or not (size > 0).all():
         return None
     return tuple(float(s) for s in size)  # type: ignore[return-value]
 

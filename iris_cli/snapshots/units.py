@@ -14,7 +14,13 @@ import h5py
 import numpy as np
 
 from iris_cli import units
-from iris_cli.config.ingest import IngestConfig
+from iris_cli.config.ingest import (
+    MAX_HUBBLE_PARAM,
+    MAX_SCALE_FACTOR,
+    MIN_HUBBLE_PARAM,
+    MIN_SCALE_FACTOR,
+    IngestConfig,
+)
 from iris_cli.errors import DataError
 from iris_cli.snapshots import codes
 from iris_cli.snapshots.hdf5 import attribute, member, number
@@ -47,6 +53,9 @@ TEMPERATURE = Kind(0, 0, 0, 0.0, 0.0, 1.0, "K")
 PURE = Kind(0, 0, 0, 0.0, 0.0, 1.0, "")
 
 _FLAGS = "--unit-length-cm, --unit-mass-g, --unit-velocity-cm-s"
+_LONGEST_UNIT = 80
+_SCALE_FLAG = "--cosmic-scale-factor"
+_PARAMETER_FLAGS = {"HubbleParam": "--hubble-param"}
 
 
 @dataclass(frozen=True)
@@ -65,7 +74,7 @@ class SnapshotUnits:
         """The factor from a dataset's values to inner units. Raises DataError for unknown or contradictory units."""
         on_dataset, power_a, power_h = (None, None, None) if self.given_by_user else _dataset_unit(dataset, kind)
         from_header = self._from_header(kind)
-        if on_dataset and from_header and abs(on_dataset / from_header - 1.0) > 1e-2:
+        if on_dataset and from_header and not abs(on_dataset - from_header) <= 1e-2 * from_header:
             both = f"{on_dataset:g} {kind.cgs} by its attributes, {from_header:g} by the header"
             raise DataError(f"{self.where}: the unit of {dataset.name} is {both}", f"set the units: {_FLAGS}")
         unit = on_dataset or from_header
@@ -73,17 +82,23 @@ class SnapshotUnits:
             missing = "no UnitLength_in_cm and the like in Header, Parameters or Units, no to_cgs"
             raise DataError(f"{self.where} does not say in which unit {dataset.name} is: {missing}", f"give {_FLAGS}")
         p, q = (kind.a if power_a is None else power_a), (kind.h if power_h is None else power_h)
-        return unit * self.a**p * self.h**q * kind.inner_per_cgs
+        with np.errstate(all="ignore"):
+            factor = float(unit * np.float64(self.a) ** p * np.float64(self.h) ** q * kind.inner_per_cgs)
+        if not 0.0 < factor < float("inf"):
+            parts = f"{unit:g} {kind.cgs} x a^{p:g} x h^{q:g} with a = {self.a:g}, h = {self.h:g}"
+            raise DataError(f"{self.where}: the unit of {dataset.name} is {parts}", f"set the units: {_FLAGS}")
+        return factor
 
     def _from_header(self, kind: Kind) -> float | None:
-        product = 1.0
+        product = np.float64(1.0)
         units_ = (self.length_cm, self.mass_g, self.velocity_cm_s)
         for unit, power in zip(units_, (kind.length, kind.mass, kind.velocity), strict=True):
             if power:
                 if unit is None:
                     return None
-                product *= unit**power
-        return product
+                with np.errstate(all="ignore"):  # inner_per_file checks the result
+                    product *= np.float64(unit) ** power
+        return float(product)
 
 
 def read_units(file: h5py.File, config: IngestConfig) -> SnapshotUnits:
@@ -94,9 +109,7 @@ def read_units(file: h5py.File, config: IngestConfig) -> SnapshotUnits:
     if velocity is None and length and (time := _unit(file, codes.TIME_UNIT, "--unit-velocity-cm-s")):
         velocity = length / time
     given = any(u is not None for u in (config.unit_length_cm, config.unit_mass_g, config.unit_velocity_cm_s))
-    h = config.hubble_param or parameter(file, "HubbleParam") or 1.0  # 0 in files of runs that have no h
-    if not 0.0 < h < float("inf"):
-        raise DataError(f"{file.filename}: HubbleParam is {h:g}", "give --hubble-param")
+    h = config.hubble_param or hubble_param(file)
     a = config.cosmic_scale_factor or scale_factor(file)
     return SnapshotUnits(file.filename, length, mass, velocity, h, a, given)
 
@@ -107,59 +120,84 @@ def groups(file: h5py.File) -> list[Any]:
 
 
 def parameter(file: h5py.File, name: str) -> float | None:
-    """A parameter from the first group that has it."""
-    return next((value for group in groups(file) if (value := number(group, name)) is not None), None)
+    """A parameter of the header, or None. Raises DataError when two groups give different values."""
+    hint = f"set it: {_PARAMETER_FLAGS.get(name, _SCALE_FLAG)}"
+    found = [(group.name, value) for group in groups(file) if (value := number(group, name, hint)) is not None]
+    for group, value in found:
+        if not abs(value - found[0][1]) <= 1e-3 * abs(found[0][1]) + 1e-9:
+            both = f"{found[0][1]:g} in {found[0][0]} and {value:g} in {group}"
+            raise DataError(f"{file.filename}: {name} is {both}", hint)
+    return found[0][1] if found else None
 
 
 def _unit(file: h5py.File, names: Sequence[str], flag: str) -> float | None:
     """A unit in cgs, or None. Raises DataError for impossible values and for groups that disagree."""
-    found = [(g.name, value) for g in groups(file) for name in names if (value := number(g, name)) is not None]
+    numbers = ((g.name, number(g, name, f"give {flag}")) for g in groups(file) for name in names)
+    found = [(group, value) for group, value in numbers if value is not None]
     for group, value in found:
-        if not 0.0 < value < float("inf"):
+        if not value > 0.0:
             raise DataError(f"{file.filename}: {names[0]} of {group} is {value:g}", f"give {flag}")
-        if abs(value / found[0][1] - 1.0) > 1e-3:
+        if not abs(value - found[0][1]) <= 1e-3 * found[0][1]:
             both = f"{found[0][1]:g} in {found[0][0]} and {value:g} in {group}"
             raise DataError(f"{file.filename}: {names[0]} is {both}", f"set it: {flag}")
     return found[0][1] if found else None
 
 
+def hubble_param(file: h5py.File) -> float:
+    """h = H0 / (100 km/s/Mpc); 1 for a run without h, which has 0 or none. Raises DataError for an impossible one."""
+    h = parameter(file, "HubbleParam") or 1.0
+    if not MIN_HUBBLE_PARAM <= h <= MAX_HUBBLE_PARAM:
+        meant = f" {h / 100:g}" if MIN_HUBBLE_PARAM <= h / 100 <= MAX_HUBBLE_PARAM else ""
+        what = f"HubbleParam is {h:g}; H0/(100 km/s/Mpc) is between {MIN_HUBBLE_PARAM:g} and {MAX_HUBBLE_PARAM:g}"
+        raise DataError(f"{file.filename}: {what}", f"set it: --hubble-param{meant}")
+    return h
+
+
 def scale_factor(file: h5py.File) -> float:
     """The cosmic scale factor a = 1/(1 + z), 1 for a run that is not cosmological. Raises DataError if ambiguous."""
-    if (stated := parameter(file, "Scale-factor")) is not None and stated > 0:  # SWIFT, whose Time is a time
-        return stated
+    found = {name: value for name in codes.SCALE_FACTOR if (value := parameter(file, name))}
     time, redshift, comoving = (parameter(file, n) for n in ("Time", "Redshift", "ComovingIntegrationOn"))
-    from_redshift = 1.0 / (1.0 + redshift) if redshift is not None and redshift > -1.0 else None
-    if comoving is not None:
-        a = 1.0 if not comoving else from_redshift if time is None else time
-    elif from_redshift is not None and redshift != 0.0:
-        a = from_redshift
-        if time is not None and abs(time / a - 1.0) > 1e-2:
-            what = f"{file.filename}: Time = {time:g} is not 1/(1 + Redshift) = {a:g}"
-            raise DataError(what, "set it: --cosmic-scale-factor")
-    else:  # without a redshift, a Time below 1 may be a scale factor or a time
-        a, h = 1.0, parameter(file, "HubbleParam")
-        cosmological = h not in (None, 0.0, 1.0) or bool(parameter(file, "OmegaLambda"))
-        if redshift is None and time is not None and 0.0 < time < 1.0 and cosmological:
-            what = f"{file.filename} does not say whether Time = {time:g} is a scale factor"
-            raise DataError(what, f"give --cosmic-scale-factor {time:g}, or 1")
-    if a is None or not 0.0 < a < float("inf"):
-        raise DataError(f"{file.filename}: the cosmic scale factor is {a}", "give --cosmic-scale-factor")
+    if redshift is not None:
+        found[f"1/(1 + Redshift) with Redshift = {redshift:g}"] = 1.0 / (1.0 + redshift) if redshift > -1.0 else 0.0
+    if comoving is not None and not comoving:
+        found["1, as ComovingIntegrationOn is 0,"] = 1.0
+    time_is_meant = comoving or (not found.keys() & set(codes.SCALE_FACTOR) and redshift)
+    if time is not None and time_is_meant:
+        found["Time"] = time
+    for name, a in found.items():
+        if not MIN_SCALE_FACTOR <= a <= MAX_SCALE_FACTOR:
+            what = f"{name} is the cosmic scale factor, and it is {a:g}"
+            raise DataError(f"{file.filename}: {what}", f"set it: {_SCALE_FLAG}")
+    (first, a), *others = found.items() or [("", 1.0)]
+    for name, other in others:
+        if abs(other / a - 1.0) > 1e-2:
+            both = f"{first} is {a:g}, {name} is {other:g}"
+            what = f"{file.filename} gives two cosmic scale factors: {both}"
+            raise DataError(what, f"set it: {_SCALE_FLAG} {a:g}, or {_SCALE_FLAG} {other:g}")
+    if not found and _cosmological(file):
+        seen = f"whether Time = {time:g} is a scale factor" if time is not None else "the cosmic scale factor"
+        likely = f"{time:g}, or 1" if time is not None and 0.0 < time < 1.0 else "1, if lengths are not comoving"
+        raise DataError(f"{file.filename} does not say {seen}", f"give {_SCALE_FLAG} {likely}")
     return a
+
+
+def _cosmological(file: h5py.File) -> bool:
+    return parameter(file, "HubbleParam") not in (None, 0.0, 1.0) or bool(parameter(file, "OmegaLambda"))
 
 
 def _dataset_unit(dataset: h5py.Dataset, kind: Kind) -> tuple[float | None, float | None, float | None]:
     """(cgs per file unit, power of a, power of h) from a dataset's attributes; None where they are missing."""
     for names in codes.DATASET_UNITS:
-        factor, a, h = (number(dataset, name) for name in names)
+        factor, a, h = (number(dataset, name, f"give {_FLAGS}") for name in names)
         if (factor, a, h) != (None, None, None):
-            return (factor if factor and np.isfinite(factor) and factor > 0 else None), a, h
+            return (factor if factor and factor > 0 else None), a, h
     return _named_unit(dataset, kind), None, None
 
 
 def _named_unit(dataset: h5py.Dataset, kind: Kind) -> float | None:
     """An attribute such as `unit = "kpc"` in cgs. Raises DataError when it is the unit of another quantity."""
     text = next((v for name in codes.UNIT_TEXTS if (v := attribute(dataset, name)) is not None), None)
-    if not isinstance(text, str) or not text.strip():
+    if not isinstance(text, str) or not text.strip() or len(text) > _LONGEST_UNIT:
         return None
     from astropy import units as u
 

@@ -109,6 +109,10 @@ class StandardDataset:
         for channel, quantity in enumerate(axes.CHANNEL_QUANTITIES):
             factor = units.convert(quantity, self.units, units.INNER) if quantity else 1.0
             if factor != 1.0:  # saves a pass over memory for most channels of native data sets
+                highest = max(float(tensor[channel].max()), -float(tensor[channel].min())) if factor > 1.0 else 0.0
+                if np.isfinite(highest) and highest * factor > float(np.finfo(np.float32).max):
+                    what = f"{axes.CHANNELS[channel]} reaches {highest:g}, or {highest * factor:g} in inner units"
+                    raise DataError(f"{path}: {what}, which float32 cannot hold", "is its unit right?")
                 tensor[channel] *= factor
         if self.velocity_towards:
             np.negative(tensor[axes.V_LOS], out=tensor[axes.V_LOS])
@@ -139,11 +143,13 @@ def sense_of_rotation(tensor: NDArray[np.float32], grid: Grid) -> float:
 
 
 def write_tensor(folder: Path, file: str, tensor: NDArray[np.float32]) -> None:
-    """Writes a tensor in inner units to disk, in SI units."""
+    """Writes a tensor in inner units to disk, in SI units. Raises DataError for impossible numbers."""
     on_disk = tensor.copy()
     for channel, quantity in enumerate(axes.CHANNEL_QUANTITIES):
         if quantity:
-            on_disk[channel] *= units.convert(quantity, units.INNER, units.SI)
+            with np.errstate(over="ignore"):  # checked below
+                on_disk[channel] *= units.convert(quantity, units.INNER, units.SI)
+    check_tensor(on_disk, folder / file)
     write_array(folder / file, on_disk)
 
 

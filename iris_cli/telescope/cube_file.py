@@ -6,7 +6,6 @@ quantity that a number depends on, an error names the flag for it. World coordin
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -14,15 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy import units as u
-from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 
 from iris_cli.config.cube import CubeConfig
+from iris_cli.console import warn
 from iris_cli.errors import DataError, UsageError
+from iris_cli.telescope.blanks import Blanks, read_blanks
 from iris_cli.telescope.brightness_unit import read_brightness
+from iris_cli.telescope.fits_file import open_fits, reading
+from iris_cli.telescope.fits_header import clean_header, world_coordinates
+from iris_cli.telescope.sky_pixels import galactic_positions, pixels_at
 from iris_cli.telescope.spectral_axis import read_spectral_axis
 
 Floats = NDArray[np.float64]
@@ -74,38 +76,45 @@ class CubeFile:
     to_K: Floats
     origin_deg: tuple[float, float]
     info: CubeInput
+    blanks: Blanks
+    #: What astropy has warned about so far.
+    warnings: list[str]
 
     @property
     def shape(self) -> tuple[int, int, int]:
         return self.info.shape
 
     def slab(self, channels: slice, rows: slice, columns: slice) -> NDArray[np.float32]:
-        """(channels, rows, columns) in kelvin, read from disk now. DataError when the file ends too early."""
+        """(channels, rows, columns) in kelvin, read from disk now; NaN without a measurement.
+
+        DataError when the file ends too early, and as in `Blanks.to_kelvin`.
+        """
         index = [slice(0, 1)] * self.hdu.header["NAXIS"]  # a number among slices may leave its axis in place
         for axis, part in zip(self.axes, (channels, rows, columns), strict=True):
             index[axis] = part if self.mapped or axis == self.axes[0] else slice(0, self.hdu.shape[axis])
-        try:
+        known = len(self.warnings)
+        with reading(self.path, self.warnings, "is cut short or damaged"):
             read = np.asarray(self.hdu.section[tuple(index)])
-        except (OSError, ValueError, TypeError, EOFError) as error:
-            raise DataError(f"{self.path} is cut short or damaged: {error}", "copy the file again") from None
+        for line in self.warnings[known:]:
+            warn(line)
         others = [axis for axis in range(read.ndim) if axis not in self.axes]
         ordered = read.transpose([*self.axes, *others]).reshape([read.shape[axis] for axis in self.axes])
         if not self.mapped:
             ordered = ordered[:, rows, columns]
-        return ordered.astype(np.float32) * self.to_K[channels, None, None].astype(np.float32)
+        return self.blanks.to_kelvin(ordered, self.to_K[channels])
 
     def corners(self, rows: slice) -> tuple[Floats, Floats]:
         """(rows + 1, columns + 1) longitude and latitude of the corners of some rows of pixels, deg from the origin."""
         x, y = np.arange(self.shape[2] + 1) - 0.5, np.arange(rows.start, rows.stop + 1) - 0.5
-        position = self.sky.pixel_to_world(*np.meshgrid(x, y)).galactic
+        lon, lat = galactic_positions(self.sky, *np.meshgrid(x, y))
         lon0, lat0 = self.origin_deg
-        return (position.l.deg - lon0 + 180.0) % 360.0 - 180.0, position.b.deg - lat0
+        return (lon - lon0 + 180.0) % 360.0 - 180.0, lat - lat0
 
     def pixel_at(self, lon: Floats, lat: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(row, column) of the pixel that holds a position, deg from the origin; -1 outside the cube."""
         lon0, lat0 = self.origin_deg
-        position = SkyCoord(l=(lon + lon0) * u.deg, b=(lat + lat0) * u.deg, frame="galactic")
-        x, y = (np.floor(np.nan_to_num(a, nan=-9.0) + 0.5) for a in self.sky.world_to_pixel(position))
+        found = pixels_at(self.sky, lon + lon0, lat + lat0, self.shape[1:])
+        x, y = (np.floor(np.nan_to_num(a, nan=-9.0) + 0.5) for a in found)
         inside = (x >= 0) & (x < self.shape[2]) & (y >= 0) & (y < self.shape[1])
         return np.where(inside, y, -1).astype(np.int64), np.where(inside, x, -1).astype(np.int64)
 
@@ -116,45 +125,19 @@ def open_cube(path: Path, config: CubeConfig) -> Iterator[CubeFile]:
 
     DataError for a file that cannot be read, and when header and flags lack a quantity that a number depends on.
     """
+    notes: list[str] = []
     with ExitStack() as stack:
-        file = stack.enter_context(open_fits(path, mapped=True))
-        hdu = _image(path, file, config.hdu)
-        mapped = not any(card in hdu.header for card in ("BSCALE", "BZERO", "BLANK"))
-        if not mapped:
-            file = stack.enter_context(open_fits(path, mapped=False))
+        file = stack.enter_context(open_fits(path, mapped=True, notes=notes))
+        with reading(path, notes):
             hdu = _image(path, file, config.hdu)
-        beams = next((table for table in file if table.name == "BEAMS" and not table.is_image), None)
-        yield _described(path, hdu, beams, mapped, config)
-
-
-@contextmanager
-def open_fits(path: Path, mapped: bool) -> Iterator[Any]:
-    """The HDUs of a FITS file. DataError when it is none, or does not exist.
-
-    astropy warns about each card of an outdated form; these warnings are silent, as what matters is checked.
-    """
-    if not path.is_file():
-        raise DataError(f"{path} {'is a folder' if path.is_dir() else 'does not exist'}", "name a FITS file")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            file = fits.open(path, memmap=mapped)
-        except (OSError, ValueError, TypeError, EOFError) as error:
-            raise DataError(f"{path} is not a FITS file: {str(error).splitlines()[0]}", "name a FITS file") from None
-        with file:
-            yield file
-
-
-def world_coordinates(path: Path, header: fits.Header, hint: str = "fix the header") -> WCS:
-    """The WCS of a header. DataError with the last line of wcslib's message, and a hint."""
-    try:
-        wcs = WCS(header)
-        wcs.wcs.set()
-    except Exception as error:  # wcslib has a dozen kinds
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        message = lines[-1] if lines else type(error).__name__
-        raise DataError(f"{path}: its world coordinates cannot be read: {message}", hint) from None
-    return wcs
+            mapped = not any(card in hdu.header for card in ("BSCALE", "BZERO", "BLANK"))
+        if not mapped:
+            file = stack.enter_context(open_fits(path, mapped=False, notes=notes))
+            with reading(path, notes):
+                hdu = _image(path, file, config.hdu)
+        with reading(path, notes):
+            beams = next((table for table in file if table.name == "BEAMS" and not table.is_image), None)
+        yield _described(path, hdu, beams, mapped, config, notes)
 
 
 def _image(path: Path, file: Any, number: int | None) -> Any:
@@ -168,9 +151,10 @@ def _image(path: Path, file: Any, number: int | None) -> Any:
     raise DataError(f"{path} holds no cube: there is no image of three axes in {where}", "--hdu N names another HDU")
 
 
-def _described(path: Path, hdu: Any, beams: Any, mapped: bool, config: CubeConfig) -> CubeFile:
-    header = hdu.header.copy()
-    wcs = _cube_coordinates(path, header, config)
+def _described(path: Path, hdu: Any, beams: Any, mapped: bool, config: CubeConfig, notes: list[str]) -> CubeFile:
+    """`notes` are those of the opening; what astropy warns about later is added to it."""
+    header = clean_header(path, hdu.header, notes)
+    wcs = _cube_coordinates(path, header, config, notes)
     lon, lat, spectral = _axis_numbers(path, header, wcs)
     shape = (header[f"NAXIS{spectral + 1}"], header[f"NAXIS{lat + 1}"], header[f"NAXIS{lon + 1}"])
     if 0 in shape:
@@ -178,25 +162,36 @@ def _described(path: Path, hdu: Any, beams: Any, mapped: bool, config: CubeConfi
     axis = read_spectral_axis(path, header, wcs, shape[0], config)
     brightness = read_brightness(path, header, beams, wcs, shape[0], config)
     sky = wcs.sub([lon + 1, lat + 1])
-    try:
-        middle = sky.pixel_to_world(0.5 * (shape[2] - 1), 0.5 * (shape[1] - 1)).galactic
-    except (ValueError, AttributeError):
-        frame = header.get("RADESYS") or wcs.wcs.ctype[lon]
-        raise DataError(f"{path}: no Galactic positions in the sky frame '{frame}'", "fix RADESYS and CTYPE") from None
-    centre = round(float(middle.l.deg), 4), round(float(middle.b.deg), 4)
+    centre = _centre(path, sky, shape)
     velocities = float(axis.v_low.min()), float(axis.v_high.max())
     unit, rest_GHz, beam = brightness.unit, brightness.rest_frequency_GHz, brightness.beam_arcsec
-    efficiency, notes = brightness.efficiency, axis.notes + brightness.notes
+    blanks, of_blanks = read_blanks(path, header, unit, config)
+    efficiency, said = brightness.efficiency, (*notes, *axis.notes, *brightness.notes, *of_blanks)
     info = CubeInput(
-        path.name, shape, centre, axis.ctype, velocities, unit, axis.frame, rest_GHz, beam, efficiency, notes
+        path.name, shape, centre, axis.ctype, velocities, unit, axis.frame, rest_GHz, beam, efficiency, said
     )
     last = header["NAXIS"] - 1  # numpy counts axes from the other end
     axes = (last - spectral, last - lat, last - lon)
     origin = (config.centre_lon_deg, config.centre_lat_deg)
-    return CubeFile(path, hdu, mapped, axes, sky, axis.v_low, axis.v_high, brightness.to_K, origin, info)
+    v_low, v_high = axis.v_low, axis.v_high
+    return CubeFile(path, hdu, mapped, axes, sky, v_low, v_high, brightness.to_K, origin, info, blanks, notes)
 
 
-def _cube_coordinates(path: Path, header: fits.Header, config: CubeConfig) -> WCS:
+def _centre(path: Path, sky: WCS, shape: tuple[int, int, int]) -> tuple[float, float]:
+    """Galactic longitude and latitude of the middle pixel, else of one near it. DataError when none is on the sky."""
+    rows, columns = ((np.linspace(0, n - 1, 65) if n > 1 else np.zeros(1)) for n in shape[1:])
+    x, y = (a.ravel() for a in np.meshgrid(columns, rows))
+    with reading(path, [], "has no Galactic positions", "fix CTYPE and RADESYS"):
+        lon, lat = galactic_positions(sky, x, y)
+    on_sky = np.flatnonzero(np.isfinite(lon) & np.isfinite(lat))
+    if len(on_sky) == 0:
+        raise DataError(f"{path}: none of its pixels is on the sky", "fix CRPIX, CDELT and CRVAL")
+    away = np.hypot(x - 0.5 * (shape[2] - 1), y - 0.5 * (shape[1] - 1))
+    middle = on_sky[away[on_sky].argmin()]
+    return round(float(lon[middle]), 4), round(float(lat[middle]), 4)
+
+
+def _cube_coordinates(path: Path, header: fits.Header, config: CubeConfig, notes: list[str]) -> WCS:
     """The WCS of a header whose units are spelled as astropy does, with the rest frequency of the flags."""
     for k in range(1, header["NAXIS"] + 1):
         unit = str(header.get(f"CUNIT{k}", "")).strip()
@@ -208,7 +203,7 @@ def _cube_coordinates(path: Path, header: fits.Header, config: CubeConfig) -> WC
         header.pop("RESTWAV", None)
     known = any(header.get(card) for card in ("RESTFRQ", "RESTFREQ", "RESTWAV"))
     flag = "" if known else ", or give --rest-frequency-ghz if that is what it lacks"
-    return world_coordinates(path, header, f"fix the header{flag}")
+    return world_coordinates(path, header, notes, f"fix the header{flag}")
 
 
 def _axis_numbers(path: Path, header: fits.Header, wcs: WCS) -> tuple[int, int, int]:

@@ -12,13 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from astropy.io import fits
 from numpy.typing import NDArray
 
 from iris_cli.axes import Axis
 from iris_cli.console import warn
 from iris_cli.errors import DataError, UsageError
-from iris_cli.telescope.cube_file import open_fits, world_coordinates
+from iris_cli.telescope.fits_file import open_fits, reading
+from iris_cli.telescope.fits_header import clean_header, world_coordinates
 from iris_cli.telescope.lv_image import METADATA_CARD
+from iris_cli.telescope.sky_pixels import within_half_a_turn
 from iris_cli.units import LIGHT_SPEED_M_S
 
 #: The beginning of CTYPE -> kind of axis.
@@ -52,22 +55,23 @@ class SkyImage:
 
 def read_fits(path: Path) -> SkyImage:
     """The first image of a file. DataError when it is no FITS file, or has axes that a figure cannot use."""
-    with open_fits(path, mapped=False) as hdus:
-        try:
-            hdu = next((h for h in hdus if h.header.get("NAXIS", 0) >= 2 and h.data is not None), None)
-            if hdu is None:
-                raise DataError(f"{path} holds no image")
-            header, data = hdu.header.copy(), np.asarray(hdu.data, np.float32)
-        except (OSError, ValueError, TypeError) as error:
-            raise DataError(f"{path} is cut short or damaged: {str(error).splitlines()[0]}") from None
+    notes: list[str] = []
+    with open_fits(path, mapped=False, notes=notes) as hdus, reading(path, notes, "is cut short or damaged"):
+        hdu = next((h for h in hdus if h.is_image and h.header.get("NAXIS", 0) >= 2 and h.size > 0), None)
+        if hdu is None:
+            raise DataError(f"{path} holds no image")
+        header = clean_header(path, hdu.header, notes)
+        data = np.asarray(hdu.data, np.float32)
     kept = [k for k in range(1, data.ndim + 1) if header[f"NAXIS{k}"] > 1 or _kind(header, k) in _UNITS]
     data = data.reshape([header[f"NAXIS{k}"] for k in reversed(kept)])
     axes = []
     for place, k in enumerate(reversed(kept)):
-        axis = _axis(path, header, k, data.shape[place])
+        axis = _axis(path, header, k, data.shape[place], notes)
         if axis.first > axis.last:
             data, axis = np.flip(data, place), Axis(axis.name, axis.unit, axis.last, axis.first, axis.steps)
         axes.append(axis)
+    for note in notes:
+        warn(note)
     # `iris observe` writes OBJECT for a simulated galaxy; elsewhere it is often a survey's field. `iris cube` writes
     # images of real observations.
     simulated = str(header.get("ORIGIN", "")).startswith("IRIS") and METADATA_CARD not in header
@@ -79,7 +83,7 @@ def _kind(header: Mapping[str, Any], k: int) -> str:
     return _KINDS.get(str(header.get(f"CTYPE{k}", ""))[:4], "")
 
 
-def _axis(path: Path, header: Mapping[str, Any], k: int, steps: int) -> Axis:
+def _axis(path: Path, header: fits.Header, k: int, steps: int, notes: list[str]) -> Axis:
     """Axis k of a FITS header, in degrees or km/s, in the order of its pixels. DataError for other kinds."""
     kind = _kind(header, k)
     unit = str(header.get(f"CUNIT{k}", "")).strip() or ("m/s" if kind == "velocity" else "deg")
@@ -90,13 +94,13 @@ def _axis(path: Path, header: Mapping[str, Any], k: int, steps: int) -> Axis:
         world = _linear(path, header, k, steps) * _PER_UNIT[unit]
         rows = world[None]
     else:
-        rows = _celestial(path, header, kind, steps)
+        rows = _celestial(path, header, kind, steps, notes)
         world = rows[1]
     if kind == "velocity":
         _check_velocity(path, header, k, world)
     even = np.linspace(world[0], world[-1], steps)
     if steps > 1 and not (np.abs(rows - even).max() <= _CURVED * abs(even[1] - even[0])):
-        raise DataError(f"{path}: {kind} is not evenly spaced", "regrid it to a plate carrée (CAR) projection")
+        raise DataError(f"{path}: {kind} is not evenly spaced", _HINT)
     shift = 360.0 * np.round(world.mean() / 360.0) if kind == "longitude" else 0.0
     return Axis(kind, _UNITS[kind], float(world[0] - shift), float(world[-1] - shift), steps)
 
@@ -123,15 +127,15 @@ def _card(path: Path, header: Mapping[str, Any], name: str, absent: float | None
     return float(value)
 
 
-def _celestial(path: Path, header: Mapping[str, Any], kind: str, steps: int) -> NDArray[np.float64]:
+def _celestial(path: Path, header: fits.Header, kind: str, steps: int, notes: list[str]) -> NDArray[np.float64]:
     """(3, steps) degrees along an axis of the sky, at the beginning, the middle and the end of the other one."""
-    wcs = world_coordinates(path, header).celestial
+    wcs = world_coordinates(path, header, notes).celestial
     along = wcs.wcs.lng if kind == "longitude" else wcs.wcs.lat
     others = wcs.pixel_shape[1 - along]
-    pixels = np.empty((3, steps, 2))
-    pixels[..., along] = np.arange(steps)
-    pixels[..., 1 - along] = np.array([0.0, (others - 1) / 2.0, others - 1.0])[:, None]
-    world = wcs.wcs_pix2world(pixels.reshape(-1, 2), 0)[:, along].reshape(3, steps)
+    pixels = [np.empty((3, steps)), np.empty((3, steps))]
+    pixels[along][:] = np.arange(steps)
+    pixels[1 - along][:] = np.array([0.0, (others - 1) / 2.0, others - 1.0])[:, None]
+    world = wcs.wcs_pix2world(*within_half_a_turn(wcs, *pixels), 0)[along]
     if kind == "longitude":
         world = np.unwrap(np.unwrap(world, period=360.0, axis=1), period=360.0, axis=0)
     return np.asarray(world, np.float64)

@@ -155,6 +155,10 @@ def regrid(
     shape = (grid.lon_steps, grid.lat_steps, grid.v_steps)
     np.divide(brightness, filled, out=brightness, where=filled > 1.0)  # cells that were covered twice hold a mean
     image = REDUCTIONS[latitude](brightness.reshape(shape), axis=1).astype(np.float32)
+    if not np.isfinite(image).all():
+        raise DataError(
+            "the brightness of the image is beyond 3e38 K", "lower --max-kelvin, which lets such values pass"
+        )
     coverage = np.minimum(filled, 1.0, out=filled).reshape(shape).mean(axis=1).astype(np.float32)
     lv = LvImage(image, coverage, grid, latitude, tuple(cube.info for cube in cubes), config)
     _check_coverage(lv)

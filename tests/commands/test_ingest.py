@@ -245,7 +245,7 @@ def test_cells_farther_apart_than_the_view_is_wide_are_all_considered(iris: Iris
         (("--preset", "huge"), 2, "unknown grid preset"),
         (("--formulas", "cmc"), 2, "did you mean 'cmz'?"),
         (("--memory", 1e-6), 1, "too many for the memory"),
-        (("--centre", "0.1,0.1,0.1"), 1, "the gas is around 99"),
+        (("--centre", "0.1,0.1,0.1"), 1, "the gas lies around 99"),
         (("--unit-length-cm", 3e21), 1, "no gas within"),
     ],
 )

@@ -65,6 +65,18 @@ def pairs(standard: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_numbers_that_overflow_in_an_observation_are_a_failure(iris: Iris, standard: Path, tmp_path: Path) -> None:
+    """A density that float32 can hold, whose sum along a ray it cannot."""
+    folder = shutil.copytree(standard, tmp_path / "standard")
+    tensor = np.load(folder / "tensor_000003.npy")
+    tensor[1] = 1e19
+    np.save(folder / "tensor_000003.npy", tensor)
+    ran = iris(*PREOBSERVE, folder, tmp_path / "pairs")
+    one_error(ran, 1, "1 of 10 ", "of tensor_000003.npy holds", "values that are not finite")
+    index = Index.open(tmp_path / "pairs")
+    assert index.samples().group.size == 9
+
+
 def test_plain_webdataset_and_tar_read_the_shards(pairs: Path, standard: Path) -> None:
     tars = sorted(map(str, pairs.glob("*.tar")))
     stream = webdataset.WebDataset(tars, shardshuffle=False).decode().to_tuple("observation.npy", "density.npy", "json")

@@ -154,7 +154,7 @@ KPC = Style(length_cm=1e3 * PC_CM, mass_g=1e10 * SUN_G, velocity_cm_s=KM_CM)
 
 
 def read(*paths: Path, config: IngestConfig = CONFIG) -> Gas:
-    (files,) = find_snapshots(paths)
+    (files,) = find_snapshots(paths, config.cutouts)
     return Snapshot.open(files, config).read(2000.0, config, 10**7)[0]
 
 

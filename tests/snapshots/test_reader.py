@@ -39,6 +39,11 @@ STYLES = {
     "around zero, no box": Style(box_pc=0.0, centre_pc=(0.0, 0.0, 0.0)),
     "around zero, with a box": Style(box_pc=0.0, centre_pc=(0.0, 0.0, 0.0), header={"BoxSize": 2000.0}),
     "h = 0": KPC.but(header={"HubbleParam": 0.0}),
+    "EAGLE, without a redshift": KPC.but(a=0.5, h=0.7, header={"Redshift": None, "Time": 5.9, "ExpansionFactor": 0.5}),
+    "EAGLE, time in Gyr": KPC.but(a=0.5, h=0.7, header={"Time": 5.9, "ExpansionFactor": 0.5}),
+    "a cut-out of TNG": KPC.but(header={"NumPart_Total": np.zeros(6, "u4")}),
+    "a cut-out without numbers": KPC.but(header={"NumPart_ThisFile": np.zeros(6, "i4"), "NumPart_Total": [0, 0]}),
+    "numbers as text": KPC.but(a=0.5, h=0.7, header={"HubbleParam": "0.7", "Redshift": b"1.0"}),
 }
 
 
@@ -93,6 +98,42 @@ def test_the_parts_of_a_split_snapshot_are_one_galaxy(gas: dict, tmp_path: Path)
     assert_same(read(*parts), gas)  # as a shell's * gives them
     assert_same(read(tmp_path), gas)
     assert_same(read(tmp_path / "snap_007"), gas)
+
+
+@pytest.mark.parametrize("empty", [np.zeros(0), np.zeros((0, 3)), h5py.Empty("f4")], ids=["flat", "rows", "null"])
+def test_a_part_without_gas_may_hold_empty_datasets(empty: object, gas: dict, tmp_path: Path) -> None:
+    parts = write_split(tmp_path, gas, [3000], KPC)
+    with h5py.File(parts[1], "r+") as file:
+        for name in file["PartType0"]:
+            del file[f"PartType0/{name}"]
+            file[f"PartType0/{name}"] = empty
+    assert_same(read(parts[0]), gas)
+
+
+def virtual(path: Path, parts: list[Path], prefix: str = "") -> Path:
+    """A file that shows its parts as one, as SWIFT writes it."""
+    with h5py.File(parts[0]) as first, h5py.File(path, "w") as file:
+        first.copy("Header", file)
+        file["Header"].attrs.update({"NumFilesPerSnapshot": 1, "NumPart_ThisFile": [3000, 0]})
+        for name, data in first["PartType0"].items():
+            layout, start = h5py.VirtualLayout((3000, *data.shape[1:]), data.dtype), 0
+            for part in parts:
+                with h5py.File(part) as source:
+                    shape = source[f"PartType0/{name}"].shape
+                layout[start : start + shape[0]] = h5py.VirtualSource(prefix + part.name, f"PartType0/{name}", shape)
+                start += shape[0]
+            file.create_virtual_dataset(f"PartType0/{name}", layout)
+    return path
+
+
+def test_a_virtual_file_of_swift_is_read_from_the_parts_beside_it(gas: dict, tmp_path: Path) -> None:
+    parts = write_split(tmp_path, gas, [1000, 1700], KPC)
+    shown = virtual(tmp_path / "snap.hdf5", parts)
+    assert_same(read(shown), gas)
+    assert_same(read(tmp_path), gas)  # with its parts it is one galaxy
+    with pytest.raises(DataError, match=r"not beside it: ../snap_007.0.hdf5, ") as error:
+        read(virtual(tmp_path / "elsewhere.hdf5", parts, "../"))
+    assert "name them instead" in error.value.hint
 
 
 def test_a_part_without_gas_may_lack_its_group(gas: dict, tmp_path: Path) -> None:
@@ -224,6 +265,16 @@ def test_units_may_be_text_attributes_of_each_dataset(gas: dict, tmp_path: Path)
 
     with pytest.raises(DataError, match="is in 'kpc', which cannot be converted to g / cm3"):
         read(write(tmp_path / "wrong.hdf5", gas, KPC.but(units="none"), mislabel))
+
+
+def test_the_molecular_fraction_of_gizmo_is_half_of_x_H2(gas: dict, tmp_path: Path) -> None:
+    def fractions(file: h5py.File) -> None:
+        file["PartType0/NeutralHydrogenAbundance"] = np.full(3000, 0.9)
+        file["PartType0/MolecularMassFraction"] = 2.0 * gas["H2"] / 0.9
+
+    path = write(tmp_path / "snap.hdf5", gas, Style(leave_out=("ChemicalAbundances",)), fractions)
+    found = read(path, config=replace(CONFIG, formulas="cmz", x_H_plus=0.0))
+    assert found.x_H2 == pytest.approx(gas["H2"], rel=1e-5)
 
 
 def test_electrons_replace_missing_ions(gas: dict, tmp_path: Path) -> None:

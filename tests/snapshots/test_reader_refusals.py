@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from iris_cli.snapshots.files import find_snapshots
 from iris_cli.snapshots.galaxy import load_galaxy
 from iris_cli.snapshots.ingest import source_names
 from iris_cli.snapshots.reader import Snapshot
-from tests.snapshots.snapshots import CONFIG, KPC, Style, assert_same, galaxy, read, write, write_split
+from tests.snapshots.snapshots import CONFIG, KPC, PC_CM, SUN_G, Style, assert_same, galaxy, read, write, write_split
 
 
 def attribute(where: str, name: str, value: object) -> Callable[[h5py.File], None]:
@@ -35,6 +36,16 @@ def replaced(name: str, value: object) -> Callable[[h5py.File], None]:
 
 def damaged(name: str, value: float) -> Callable[[h5py.File], None]:
     return lambda file: file[f"PartType0/{name}"].__setitem__(5, value)
+
+
+def added(name: str, value: object) -> Callable[[h5py.File], None]:
+    return lambda file: file["PartType0"].__setitem__(name, value)
+
+
+def unwritten(file: h5py.File) -> None:
+    """As a killed simulation leaves it."""
+    del file["PartType0/Density"]
+    file["PartType0"].create_dataset("Density", (3000,), "<f4", chunks=(1000,))
 
 
 def soft_link_out(file: h5py.File) -> None:
@@ -86,8 +97,26 @@ BAD = {
     "a unit in words": (attribute("Header", "UnitMass_in_g", "sun"), "is 'sun', not a number"),
     "units that disagree": (attribute("PartType0/Density", "to_cgs", 1.0), "unit of /PartType0/Density is 1 g / cm3"),
     "a negative h": (attribute("Header", "HubbleParam", -0.7), "HubbleParam is -0.7"),
-    "a box in words": (attribute("Header", "BoxSize", "big"), "BoxSize is 'big'"),
-    "a time and a redshift": (attribute("Header", "Redshift", 3.0), "Time = 1 is not 1/(1 + Redshift) = 0.25"),
+    "a box in words": (attribute("Header", "BoxSize", "big"), "BoxSize of /Header is 'big'"),
+    "a time and a redshift": (attribute("Header", "Redshift", 3.0), "1/(1 + Redshift) with Redshift = 3 is 0.25, Time"),
+    "two scale factors": (attribute("Header", "ExpansionFactor", 0.5), "ExpansionFactor is 0.5, 1/(1 + Redshift)"),
+    "H0 instead of h": (attribute("Header", "HubbleParam", 70.0), "HubbleParam is 70"),
+    "two values of h": (attribute("Parameters", "HubbleParam", 0.7), "HubbleParam is 1 in /Header and 0.7 in"),
+    "a redshift of -1": (attribute("Header", "Redshift", -1.0), "is the cosmic scale factor, and it is 0"),
+    "infinite cells": (attribute("Header", "NumPart_ThisFile", np.inf), "NumPart_ThisFile of /Header is inf"),
+    "half a cell": (attribute("Header", "NumPart_Total", 0.5), "NumPart_Total of /Header is 0.5, not a count"),
+    "a billion files": (attribute("Header", "NumFilesPerSnapshot", 10**9), "its name holds no number"),
+    "an infinite redshift": (attribute("Header", "Redshift", np.inf), "Redshift of /Header is inf, not a number"),
+    "an empty attribute": (attribute("Header", "Time", h5py.Empty("f4")), "Time of /Header is"),
+    "a unit out of range": (
+        attribute("Header", "UnitLength_in_cm", 1e300),
+        "unit of /PartType0/Density is 0",
+    ),
+    "a box of nothing": (attribute("Header", "BoxSize", h5py.Empty("f4")), "BoxSize of /Header is"),
+    "a dataset without values": (replaced("Density", h5py.Empty("f4")), "Density holds no numbers"),
+    "a density never written": (unwritten, "but only 0 bytes of it are in the file"),
+    "a density too large": (damaged("InternalEnergy", 3e38), "temperature: 1 of 3000 cells are zero, negative or not"),
+    "a negative mass": (added("Masses", np.linspace(-1.0, 1.0, 3000)), "Masses: 1500 of 3000 cells are negative"),
 }
 
 
@@ -153,6 +182,28 @@ def test_damage_inside_a_file_is_an_error(gas: dict, tmp_path: Path) -> None:
         read(path)
 
 
+HINTS = {
+    "NumFilesPerSnapshot": (600, {"cutouts": True}),
+    "NumPart_ThisFile": ([90_000, 0], {"cutouts": True}),
+    "NumPart_Total": ([90_000, 0], {"cutouts": True}),
+    "HubbleParam": (70.0, {"hubble_param": 1.0}),
+    "Redshift": (np.nan, {"cosmic_scale_factor": 1.0}),
+    "UnitMass_in_g": (np.nan, {"unit_mass_g": SUN_G}),
+    "BoxSize": (np.inf, {"centre": "1000,1000,1000"}),
+}
+
+
+@pytest.mark.parametrize("name", HINTS)
+def test_the_hint_for_a_wrong_header_is_an_option_that_reads_the_file(name: str, gas: dict, tmp_path: Path) -> None:
+    value, change = HINTS[name]
+    path = write(tmp_path / "snap.hdf5", gas, damage=attribute("Header", name, value))
+    with pytest.raises(DataError) as error:
+        read(path)
+    (option,) = change
+    assert f"--{option.replace('_', '-')}" in error.value.hint
+    assert_same(read(path, config=replace(CONFIG, **change)), gas)
+
+
 def test_missing_parts_are_named(gas: dict, tmp_path: Path) -> None:
     parts = write_split(tmp_path, gas, [1000, 2000])
     parts[1].unlink()
@@ -164,10 +215,23 @@ def test_a_centre_without_gas_is_an_error_with_the_position_of_the_gas(gas: dict
     path = write(tmp_path / "snap.hdf5", gas, Style(box_pc=20000.0, centre_pc=(300.0, 10000.0, 10000.0)))
     (files,) = find_snapshots([path])
     snapshot = Snapshot.open(files, CONFIG)
-    said = r"no gas within .* of the centre 10000,10000,10000; the gas is around"
+    said = r"no gas within .* of the centre 10000,10000,10000; the gas lies around"
     with pytest.raises(DataError, match=said) as error:
         load_galaxy(snapshot, CONFIG, 1e9)
     assert "--centre" in error.value.hint
+
+
+def test_the_centre_in_an_error_has_gas_around_it(gas: dict, tmp_path: Path) -> None:
+    """Two galaxies 1.2 Mpc apart, in Mpc: the mean is between them, and six digits of a coordinate are 100 pc."""
+    both = {name: np.concatenate([values, values]) for name, values in gas.items()}
+    both["Coordinates"] = both["Coordinates"] + np.repeat([[-6e5, 0.0, 0.0], [6e5, 0.0, 0.0]], 3000, axis=0)
+    style = Style(length_cm=1e6 * PC_CM, box_pc=1e8, centre_pc=(5e7, 5e7, 5e7), dtype="<f8")
+    path = write(tmp_path / "snap.hdf5", both, style)
+    with pytest.raises(DataError) as error:
+        read(path)
+    found = re.search(r"--centre (\S+);", error.value.hint)
+    assert found is not None
+    assert len(read(path, config=replace(CONFIG, centre=found[1]))) == 3000
 
 
 def names_of(*paths: Path) -> tuple[str, ...]:

@@ -104,6 +104,7 @@ def test_an_infinite_temperature_is_accepted(mock_folder: Path) -> None:
         (cell(RHO, np.nan), "rho holds 1 NaN"),
         (cell(RHO, -1e-20), "rho goes down to -1e-20"),
         (cell(RHO, np.inf), "rho is infinite"),
+        (cell(RHO, 1e25), "rho reaches 1e+25, or 1.47"),
         (cell(V_LOS, np.nan), "v_los holds 1 NaN"),
         (cell(T_GAS, -3.0), "T_gas goes down to -3"),
         (cell(X_H2, 1.0), "x_H2 reaches 1"),

@@ -1,0 +1,103 @@
+"""Numbers of a cube that stand for no measurement: masked where header or flag say so, else refused when they show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+from numpy.typing import NDArray
+
+from iris_cli.config.cube import CubeConfig
+from iris_cli.errors import DataError
+
+Floats = NDArray[np.float64]
+
+#: No line that the model knows is brighter.
+MAX_KELVIN = 1e4
+#: Noise and absorption are not below this in several voxels with one value: such values are blanks.
+REPEATED_KELVIN = -10.0
+
+
+@dataclass(frozen=True)
+class Blanks:
+    """The numbers of one image that stand for no measurement.
+
+    A number of the file times `scale` plus `zero` is a value in `unit`. `numbers` are those of header and flag.
+    `lowest` is the lowest that integers of this file can be, None if it does not matter. `max_kelvin` is the flag's.
+    """
+
+    path: Path
+    scale: float
+    zero: float
+    numbers: tuple[float, ...]
+    integers: bool
+    lowest: float | None
+    max_kelvin: float | None
+    unit: str
+
+    def to_kelvin(self, read: NDArray, to_K: Floats) -> NDArray[np.float32]:
+        """(channels, rows, columns) values -> K, NaN without a measurement.
+
+        DataError for values that must be blanks, damage or of another unit: too bright or too dark; or the lowest of
+        these several times, far below all others.
+        """
+        values: Floats = read.astype(np.float64 if read.dtype.itemsize > 4 else np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):
+            for number in self.numbers:
+                blank = self.zero + self.scale * number
+                within = max(0.5 * abs(self.scale) if self.integers else 0.0, 1e-6 * abs(blank))
+                values[np.abs(values - blank) <= within] = np.nan
+            low, high = _extremes(values)
+            if np.isinf(low) or np.isinf(high):
+                values[np.isinf(values)] = np.nan
+                low, high = _extremes(values)
+        self._check(values, low, high, float(np.fmax.reduce(to_K)))
+        return (values * to_K[:, None, None].astype(np.float32)).astype(np.float32, copy=False)
+
+    def _check(self, values: NDArray, low: float, high: float, to_K: float) -> None:
+        limit_K, worst = self.max_kelvin or MAX_KELVIN, low if -low > high else high
+        if abs(worst) * to_K > limit_K:
+            self._refuse(values, worst, to_K, f"the limit is {limit_K:g} K")
+        if self.max_kelvin is not None or not low < 0.0:
+            return
+        if self.lowest is not None and low <= self.zero + self.scale * self.lowest:
+            self._refuse(values, low, to_K, "it is the lowest of such integers")
+        if low * to_K < REPEATED_KELVIN:
+            far_below = values[values < 0.5 * low]
+            if len(far_below) > 1 and (far_below == low).all():
+                self._refuse(values, low, to_K, "all others are far above it")
+
+    def _refuse(self, values: NDArray, worst: float, to_K: float, why: str) -> None:
+        number, kelvin = (worst - self.zero) / self.scale, worst * to_K
+        stored = f"{round(number)}" if self.integers else f"{number:.9g}"
+        message = (
+            f"{self.path} has the number {stored} in {int((values == worst).sum())} voxels, {kelvin:.4g} K in its unit"
+        )
+        real = f"--max-kelvin {max(1.1 * abs(kelvin), MAX_KELVIN):.2g} if it is real; " if abs(kelvin) < 1e29 else ""
+        hint = f"--blank {stored} if it stands for no measurement; {real}--unit if '{self.unit}' is wrong"
+        raise DataError(f"{message} '{self.unit}'; {why}", hint)
+
+
+def _extremes(values: NDArray) -> tuple[float, float]:
+    """The lowest and the highest, NaN if there is none."""
+    return float(np.fmin.reduce(values, axis=None)), float(np.fmax.reduce(values, axis=None))
+
+
+def read_blanks(path: Path, header: fits.Header, unit: str, config: CubeConfig) -> tuple[Blanks, tuple[str, ...]]:
+    """From --blank and, for floating-point data, from BLANK, which GILDAS writes there; astropy applies it to integers.
+
+    `--blank` is the number in the file, as BLANK is: before BSCALE and BZERO.
+    """
+    bits, stated = header["BITPIX"], header.get("BLANK")
+    scale, zero = float(header.get("BSCALE", 1.0)), float(header.get("BZERO", 0.0))
+    numbers, notes = [], []
+    if bits < 0 and isinstance(stated, int | float):
+        numbers.append(float(stated))
+        notes.append(f"{path.name}: values of {stated} (BLANK) count as missing")
+    if config.blank is not None:
+        numbers.append(config.blank)
+    doubtful = bits > 8 and stated is None and config.blank is None
+    lowest = -(2.0 ** (bits - 1)) if doubtful else None
+    return Blanks(path, scale, zero, tuple(numbers), bits > 0, lowest, config.max_kelvin, unit), tuple(notes)
