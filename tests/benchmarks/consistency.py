@@ -45,8 +45,8 @@ def main(run: Path, shards: Path) -> None:
     print("| map | unexplained | fine structure | distance, 5/50/95 % | true map nearer | warned |")
     for name, each in maps.items():
         found = [inputs.consistency(m, i, np.ones_like(i)) for m, i in zip(each.numpy(), images.numpy(), strict=True)]
-        columns = [[getattr(c, what) for c in found] for what in ("unexplained", "fine_structure", "distance", "unlike")]
-        unexplained, fine, distance, unlike = map(np.asarray, columns)
+        names = ("unexplained", "fine_structure", "distance", "unlike")
+        unexplained, fine, distance, unlike = (np.array([getattr(c, name) for c in found]) for name in names)
         best = distance if best is None else best
         low, middle, high = np.percentile(distance, [5, 50, 95])
         nearer = "" if name == "true" else f"{np.mean(best < distance):.2f}"
