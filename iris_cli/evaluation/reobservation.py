@@ -9,8 +9,9 @@ the smallest leave-one-out error. Two numbers describe a map:
   over many possible ones (as those of deterministic networks are) is smoother than a true map, and reproduces the image
   no worse: `unexplained` alone does not tell them apart.
 
-`distance` is in factors of two: the root of the sum of squares of log2(unexplained / its median for true maps), if that is
-positive, and log2(fine_structure). It is about 0.5 for a true map of a galaxy that was not trained on. docs/benchmarks/consistency.md has the values for trained networks, random weights and others.
+`distance` is in factors of two: the root of the sum of squares of log2(unexplained / its median for true maps), if that
+is positive, and log2(fine_structure). It is about 0.3 for a true map of a galaxy that was not trained on.
+docs/benchmarks/consistency.md has the values for trained networks, random weights and others.
 """
 
 from __future__ import annotations

@@ -38,14 +38,15 @@ def draw_map(
 ) -> Figure:
     """Densities (R', L) in `unit`, observation and coverage (L, V). `centre_deg` is the position of the grid's centre.
 
-    Longitudes without coverage are hatched, and their densities left out. Without a `spread`, that panel is left out. Orbit models are shown at the Galactic Centre only.
+    Longitudes without coverage are hatched, and hold no gas. Without a `spread`, that panel is left out. Orbit models
+    are shown at the Galactic Centre only.
     """
     panels = 2 if spread is None else 3
     figure = Figure(figsize=(5.6 * panels, 5.4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, panels)
     unseen = coverage.max(axis=1) < LEAST_COVERAGE
-    density, spread = (None if image is None else np.where(unseen, np.nan, image) for image in (density, spread))
+    density, spread = np.where(unseen, np.nan, density), None if spread is None else np.where(unseen, np.nan, spread)
     norm = stretch(density)
     drawn = draw_from_above(axes[0], density, grid, centre_deg, norm)
     colour_bar(drawn, axes[0], f"mean H$_2$ density [{UNIT_LABELS[unit]}]")

@@ -1,7 +1,7 @@
 """The reverted map: the record of its making and its quality, and its FITS file.
 
 HDU 0 of the file is the mean over the networks (distance upwards, longitude falling), SPREAD, if there are several
-networks, their standard deviation, MASK is 1 at longitudes where nothing was observed; OBSERVED and COVERAGE are the l-v
+networks, their standard deviation, MASK is 1 at longitudes where nothing was observed. OBSERVED and COVERAGE are the l-v
 image that was reverted.
 """
 
@@ -23,8 +23,8 @@ from iris_cli.config.train import CHECKPOINTS
 from iris_cli.console import plural
 from iris_cli.errors import DataError, choose
 from iris_cli.evaluation.out_of_distribution import InputScore
-from iris_cli.files import add_history, atomic_file, fits_cards
 from iris_cli.evaluation.reobservation import Consistency
+from iris_cli.files import add_history, atomic_file, fits_cards
 from iris_cli.telescope.lv_image import LvImage, from_fits_axes, longitude_cards, lv_header, read_hdus, to_fits_axes
 from iris_cli.units import INNER, SI, convert
 
@@ -195,7 +195,10 @@ def _mask(lv: LvImage, header: fits.Header) -> fits.ImageHDU:
 
 
 def load_map(path: Path) -> tuple[NDArray[np.float32], LvImage]:
-    """(R', L) in inner units, also where nothing was observed, and the l-v image. DataError when the file is not a whole map of `iris revert`."""
+    """(R', L) in inner units, also where nothing was observed, and the l-v image.
+
+    DataError when the file is not a whole map of `iris revert`.
+    """
     try:
         with fits.open(path, memmap=False) as hdus:
             bunit = hdus[0].header.get("BUNIT")

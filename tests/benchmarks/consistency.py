@@ -1,4 +1,4 @@
-"""The ranking of maps by their consistency with the image, on held-out galaxies of a run: docs/benchmarks/consistency.md.
+"""Maps ranked by their consistency with the image, on the test galaxies of a run: docs/benchmarks/consistency.md.
 
 python tests/benchmarks/consistency.py RUN SHARDS
 """
