@@ -1,8 +1,8 @@
 """The reverted map: the record of its making and its quality, and its FITS file.
 
 HDU 0 of the file is the mean over the networks (distance upwards, longitude falling), SPREAD, if there are several
-networks, their standard deviation, MASK is 1 at longitudes where nothing was observed. OBSERVED and COVERAGE are the l-v
-image that was reverted.
+networks, their standard deviation, MASK is 1 at longitudes where nothing was observed. OBSERVED and COVERAGE are the
+l-v image that was reverted.
 """
 
 from __future__ import annotations
