@@ -160,7 +160,7 @@ class TrainingInputs:
                     return None
                 axes = FeatureAxes(float(arrays["scale"]), arrays["centre"], arrays["axes"])
                 again = Reobservation(**{f.name: arrays[f"{PREFIX}{f.name}"][()] for f in fields(Reobservation)})
-                return cls(axes, *(arrays[name] for name in PLAIN), reobservation=again)
+                return cls(axes, reobservation=again, **{name: arrays[name] for name in PLAIN})
         except (OSError, ValueError, KeyError, EOFError, BadZipFile):
             return None
 
