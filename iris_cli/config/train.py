@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from iris_cli.config.setting import check, panel, read_words, setting, table
 from iris_cli.errors import UsageError
@@ -102,7 +104,7 @@ class TrainConfig:
     batch_size: int = of_optimization(8, "Samples in a batch, per process.", "--batch-size", "-b", least=1)
     batches_per_update: int = of_optimization(16, "Batches of one optimizer step.", "--accumulate", "-a", least=1)
     network: str = of_network("paper", "Network; columns is a U-Net.", "--network", known=("paper", "columns"))
-    physical_loss: str = setting("ScaledDensityLoss", "Name of a PhysicalLoss.")
+    physical_loss: str | type = setting("ScaledDensityLoss", "Name of a PhysicalLoss; from Python also the class.")
     density_normalization_kg_m3: float = setting(1e-19, "Density by which the loss divides residuals.", above=0)
     precision: str = of_network(
         "fp32", "Precision in training; weights and metrics: float32.", "--precision", choices=("fp32", "bf16", "fp16")
@@ -141,7 +143,8 @@ class TrainConfig:
     checksums: bool = of_data(True, "Check each shard when it is first read.", "--checksums/--no-checksums")
     read_threads: int = of_data(2, "Threads that read pairs.", "--read-threads", least=1)
     read_ahead_batches: int = of_data(2, "Batches that are read ahead.", "--read-ahead", least=1)
-    optimizer: OptimizerConfig = table(OptimizerConfig)
+    #: From Python also a function: the reverter's parameters -> (optimizer, scheduler or None).
+    optimizer: OptimizerConfig | Callable[[Any], Any] = table(OptimizerConfig)
     schedule: ScheduleConfig = table(ScheduleConfig)
     noise: Noise = table(Noise)
     data: tuple[str, ...] = setting((), "Folders of the command line; a program passes data as objects.")
@@ -152,6 +155,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check(self)
+        if not isinstance(self.optimizer, OptimizerConfig) and not callable(self.optimizer):
+            raise UsageError(f"optimizer = {self.optimizer!r}; it must be an OptimizerConfig, or a function")
         if self.schedule.warmup_epochs > self.epochs:
             warmup = self.schedule.warmup_epochs
             raise UsageError(f"schedule: warmup_epochs = {warmup}; it must be within the {self.epochs} epochs")

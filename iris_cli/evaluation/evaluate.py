@@ -200,7 +200,7 @@ def check_finite(what: str, values: Tensor, batch: PairBatch, stream: PairStream
 def check_complete(stream: PairStream, world: World, seen: int, repeated: int = 0) -> None:
     """DataError unless every pair was evaluated once, except for those that were counted as unreadable."""
     missing = stream.count - seen
-    wrong = repeated + (missing if missing and missing > stream.bad_over_ranks(world) else 0)
+    wrong = repeated + (missing if missing and missing > len(stream.bad_over_ranks(world)) else 0)
     hint = "check them: iris shards verify"
     if wrong:
         what = f"{wrong} of {stream.count} samples of {stream.pairs.name} were not evaluated exactly once"
@@ -212,4 +212,4 @@ def check_complete(stream: PairStream, world: World, seen: int, repeated: int = 
 def warn_of_bad_litter(streams: Sequence[PairStream], world: World) -> None:
     """Warn when litter that could not be read was drawn; all ranks call this together."""
     if bad := bad_litter_over_ranks(streams, world):
-        warn(f"{plural(bad, 'sample')} of the litter could not be read: others were drawn instead")
+        warn(f"{plural(len(bad), 'sample')} of the litter could not be read: others were drawn instead")

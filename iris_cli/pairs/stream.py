@@ -126,21 +126,21 @@ class PairStream:
     def _reading(self, pairs: Pairs, bad: BadSamples, *arrays: str) -> ReadAhead:
         return ReadAhead(pairs, self.rows, arrays=arrays or None, threads=self.threads, depth=self.ahead, bad=bad)
 
-    def bad_over_ranks(self, world: World) -> int:
-        """How many of the stream's samples could not be read so far, by any rank; all ranks must call it together."""
-        return _count_over_ranks(self.bad.found, len(self.pairs), world)
+    def bad_over_ranks(self, world: World) -> list[int]:
+        """The stream's samples that could not be read so far, by any rank; all ranks must call it together."""
+        return _over_ranks(self.bad.found, len(self.pairs), world)
 
 
-def bad_litter_over_ranks(streams: Sequence[PairStream], world: World) -> int:
-    """How many samples of the litter that streams share could not be read, each counted once."""
+def bad_litter_over_ranks(streams: Sequence[PairStream], world: World) -> list[int]:
+    """The samples of the litter that streams share which could not be read."""
     litter, found = streams[0].litter, {number for stream in streams for number in stream.bad_litter.found}
-    return _count_over_ranks(found, len(litter), world) if litter is not None else 0
+    return _over_ranks(found, len(litter), world) if litter is not None else []
 
 
-def _count_over_ranks(found: Iterable[int], count: int, world: World) -> int:
+def _over_ranks(found: Iterable[int], count: int, world: World) -> list[int]:
     marks = torch.zeros(count, dtype=torch.float64)
     marks[list(found)] = 1.0
-    return int((world.sum(marks) > 0).sum())
+    return (world.sum(marks) > 0).nonzero().flatten().tolist()
 
 
 # --- stages -----------------------------------------------------------------------------------------------------------

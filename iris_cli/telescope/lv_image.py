@@ -17,11 +17,11 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from iris_cli import __version__
-from iris_cli.config.cube import CubeConfig
+from iris_cli.config.cube import LEAST_COVERAGE, CubeConfig
 from iris_cli.config.grid import Grid
 from iris_cli.config.toml import from_dict, to_dict
 from iris_cli.errors import DataError
-from iris_cli.files import add_history, atomic_file
+from iris_cli.files import add_history, atomic_file, json_card
 from iris_cli.telescope.cube_file import CubeInput
 
 FORMAT = "iris-lv-image-2"
@@ -49,6 +49,11 @@ class LvImage:
     def sampled(self) -> float:
         """The share of the image that the cubes fill."""
         return float(self.coverage.mean())
+
+    @property
+    def observed_longitudes(self) -> NDArray[np.bool_]:
+        """(L,) False where nothing was observed at any velocity."""
+        return np.asarray(self.coverage.max(axis=1) >= LEAST_COVERAGE)
 
     @property
     def centre_deg(self) -> tuple[float, float]:
@@ -149,7 +154,7 @@ class _Metadata:
 
 def _metadata(lv: LvImage) -> str:
     """JSON."""
-    return json.dumps(to_dict(_Metadata(lv.grid, lv.latitude, lv.cubes, lv.options)))
+    return json_card(to_dict(_Metadata(lv.grid, lv.latitude, lv.cubes, lv.options)))
 
 
 def _described(path: Path, image: NDArray, coverage: NDArray, metadata: str) -> LvImage:

@@ -9,6 +9,7 @@ import io
 import json
 import pickle
 import platform
+import sys
 import warnings
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -30,7 +31,7 @@ from iris_cli.units import INNER
 from shards.order import stream_key
 
 FORMAT = "iris-checkpoint"
-VERSION = 4
+VERSION = 5
 SOFTWARE = {"iris": __version__, "torch": str(torch.__version__), "python": platform.python_version()}
 
 
@@ -105,10 +106,14 @@ class Checkpoint:
     last_model: dict[str, Tensor] = field(default_factory=dict)
     ema_steps: int = 0
     optimizer: dict[str, Any] = field(default_factory=dict)
+    scheduler: dict[str, Any] = field(default_factory=dict)
     scaler: dict[str, Any] = field(default_factory=dict)
     density_sum: Tensor | None = None
     density_count: int = 0
-    rng: Tensor | None = None
+    #: Of the steps since the last line of the log, in order: sum of the losses, and samples.
+    unlogged: list[tuple[float, int]] = field(default_factory=list)
+    #: Numbers of unreadable items: "train", "validation", "litter".
+    bad: dict[str, list[int]] = field(default_factory=dict)
     units: dict[str, float] = field(default_factory=lambda: asdict(INNER))
     software: dict[str, str] = field(default_factory=lambda: dict(SOFTWARE))
 
@@ -127,9 +132,22 @@ def save(checkpoint: Checkpoint, path: Path) -> None:
     seen = checkpoint.seen.to_tensors() if checkpoint.seen else None
     plain = {"progress": asdict(checkpoint.progress), "data": checkpoint.data.to_dict(), "seen": seen}
     packed = io.BytesIO()
-    torch.save({**vars(checkpoint), **plain, "format": FORMAT, "version": VERSION}, packed)
+    torch.save(_unshared({**vars(checkpoint), **plain, "format": FORMAT, "version": VERSION}), packed)
     with atomic_file(path) as file:
         file.write(packed.getbuffer())  # in one piece: within torch, a full disk would be another error than OSError
+
+
+def _unshared(value: Any) -> Any:
+    """The same value, but equal strings are one object and no container is there twice, so that equal states have equal
+    bytes: a pickle refers to an object that it has met before.
+    """
+    if isinstance(value, str):
+        return sys.intern(value)
+    if type(value) is dict:
+        return {_unshared(key): _unshared(inner) for key, inner in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_unshared(inner) for inner in value)
+    return value
 
 
 def load(path: Path) -> Checkpoint:

@@ -17,7 +17,7 @@ from iris_cli.pairs.datasets import Pairs, image_size, litter_of, pairs_of
 from iris_cli.pairs.divide import divide, litter_parts
 from iris_cli.pairs.open_data import open_data, open_litter
 from iris_cli.reverter.reverter import Reverter
-from iris_cli.training.optimizer import learning_rate, make_optimizer
+from iris_cli.training.optimizer import learning_rate, optimizer_and_scheduler
 from iris_cli.training.tensorboard import check_installed
 from iris_cli.training.train import check_sizes
 
@@ -35,7 +35,7 @@ def of_training(hyper: TrainConfig, out: Path, *, members: int = 1, ranks: int =
         drawn = litter_of(litter, observer, pairs)
         litter_parts(drawn, hyper) if drawn else None
     reverter = Reverter(image_size(pairs), pairs.quantity, network=hyper.network)
-    physical_loss(hyper), make_optimizer(reverter.parameters(), hyper.optimizer), learning_rate(0.0, hyper)
+    physical_loss(hyper), optimizer_and_scheduler(reverter.parameters(), hyper), learning_rate(0.0, hyper)
     train, validation = divide(pairs, hyper)
     check_sizes(hyper, pairs.name, len(train), len(validation), ranks)
     rows = min(hyper.batch_size, math.ceil(len(train) / ranks))

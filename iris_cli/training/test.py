@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from torch import Tensor
 
 from iris_cli.config.train import CHECKPOINTS, Noise, TrainConfig
 from iris_cli.console import plural, progress, warn
-from iris_cli.distributed import world
+from iris_cli.distributed import unwrap, world
 from iris_cli.errors import DataError
 from iris_cli.evaluation.ensemble import Ensemble
 from iris_cli.evaluation.evaluate import (
@@ -39,7 +39,7 @@ from iris_cli.reverter.reverter import Reverter
 from iris_cli.training.run_folder import TEST, numbered_members
 from iris_cli.training.test_split import litter_to_test, pairs_to_test, seen_by, split_to_test
 from iris_cli.training.train import check_fits, image_noise_of, stream_of, threads_for
-from iris_cli.training.trained_run import TrainedRun, ensemble_for
+from iris_cli.training.trained_run import TrainedRun, ensemble_for, open_members
 
 
 def test_reverter(
@@ -62,7 +62,7 @@ def test_reverter(
     `mean_image` (1, R', L) if it is given. The other arguments and the errors are those of `train_reverter`. Also
     DataError for a prediction or a true density that is not finite, ValueError for a `mean_image` of another shape.
     """
-    hyper = hyper or TrainConfig()
+    hyper, reverter = hyper or TrainConfig(), cast(Reverter, unwrap(reverter))
     whole = test_stream(dataset, hyper, litter, noise, observer)
     check_fits(reverter, whole.pairs)
     wanted = whole.pairs.grid.density_shape
@@ -201,10 +201,16 @@ def warn_of_unreadable(missing: int, count: int) -> None:
 test_run.__test__ = False  # type: ignore[attr-defined]
 
 
-def save_headline(run: Path, report: RunReport) -> None:
-    """Write the headline numbers into the folder of a run or an ensemble; only a warning when that is not possible."""
+def save_headline(run: Path, report: RunReport, members: Sequence[TrainedRun]) -> None:
+    """Write the headline numbers into the folder of a run or an ensemble; only a warning when that is not possible.
+
+    Numbers of weights that a training has replaced meanwhile are not written.
+    """
     if not (run / CHECKPOINTS).is_dir() and not numbered_members(run):
         return  # a checkpoint file
+    if [now.checkpoint.progress for now in open_members(run)] != [then.checkpoint.progress for then in members]:
+        warn(f"{run / TEST} is not written: a training has replaced the tested weights meanwhile")
+        return
     try:
         write_text(run / TEST, to_json(report.headline()))
     except OSError as error:

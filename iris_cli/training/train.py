@@ -16,7 +16,7 @@ from iris_cli.config.toml import from_dict, to_dict
 from iris_cli.config.train import Noise, TrainConfig
 from iris_cli.console import log, plural, warn
 from iris_cli.distributed import unwrap, world
-from iris_cli.errors import DataError, UsageError
+from iris_cli.errors import DataError, UsageError, choose
 from iris_cli.evaluation.ensemble import Ensemble
 from iris_cli.evaluation.loss import physical_loss
 from iris_cli.observers.observer import Observer
@@ -31,7 +31,7 @@ from iris_cli.signals import catch_signals
 from iris_cli.training.checkpoint import Checkpoint, DataDescription, load
 from iris_cli.training.ema import EMA
 from iris_cli.training.loop import Trainer
-from iris_cli.training.optimizer import learning_rate, make_optimizer
+from iris_cli.training.optimizer import SCHEDULES, optimizer_and_scheduler
 from iris_cli.training.precision import Precision, compile_in_place
 from iris_cli.training.run_folder import MEMBER, RunFolder, check_room_for_members
 from iris_cli.training.step import Learner
@@ -103,7 +103,7 @@ def train_reverter(
         raise ValueError("give both checkpoint_directory and checkpoint_name, or neither")
     hyper = hyper or TrainConfig()
     check_installed(hyper.log)
-    learning_rate(0.0, hyper)  # raises for an unknown schedule
+    choose("schedule", hyper.schedule.name, SCHEDULES)
     reverter = cast(Reverter, unwrap(reverter))
     pairs = pairs_of(dataset, observer)
     litter_pairs = litter_of(litter, observer, pairs)
@@ -117,6 +117,7 @@ def train_reverter(
     # signals are caught until the world is left: torchrun sends one to ranks that have yet to report a lost rank
     catching, threads = catch_signals(hyper.stop_signals), threads_for(reverter.image_size)
     with catching as flag, world(device, auto_startup, auto_cleanup, flag.check) as here, threads, ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng(devices=[]))  # each step seeds torch
         share = {"rank": here.rank, "world": here.size, "pinned": here.device.type == "cuda"}
         added = {"noise": image_noise, "litter": litter_pairs, "litter_seed": litter.seed if litter else 0}
         reverter.on(here.device)
@@ -124,12 +125,14 @@ def train_reverter(
         if hyper.compile:
             compile_in_place(reverter, here.device)
         module = here.parallel(reverter)
+        optimizer, scheduler = optimizer_and_scheduler(module.parameters(), hyper)
         learner = Learner(
             hyper=hyper,
             world=here,
             module=module,
             loss=physical_loss(hyper).to(here.device),
-            optimizer=make_optimizer(module.parameters(), hyper.optimizer),
+            optimizer=optimizer,
+            scheduler=scheduler,
             precision=Precision(hyper.precision, here.device, compiled=hyper.compile),
             train=stream_of(
                 "train", pairs, train, hyper, shuffle=True, litter_numbers=pieces.get(TRAIN), **share, **added
@@ -225,8 +228,8 @@ def _open_run(trainer: Trainer, folder: RunFolder, resume: str, overwrite: bool,
     on_rank_0(lambda: folder.prepare(resume=resume != "none", overwrite=overwrite))
     if checkpoint:
         on_rank_0(lambda: folder.keep_best_of(checkpoint))
-        learner.resume(checkpoint)
-    on_rank_0(lambda: folder.begin(learner.hyper, learner.progress.step))
+        trainer.resume(checkpoint)
+    on_rank_0(lambda: folder.begin(learner.hyper, learner.progress))
     if learner.hyper.log == "tensorboard" and trainer.world.is_main:
         trainer.board = Board(folder.path, learner.progress.step)
 
