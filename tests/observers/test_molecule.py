@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from iris_cli.errors import DataError, UsageError
@@ -14,6 +17,7 @@ from iris_cli.observers.builtin_molecules import builtin_molecule
 from iris_cli.observers.lamda import read_lamda
 from iris_cli.observers.molecule import Molecule, collider_shares, critical_densities_cm3
 from iris_cli.observers.molecules import load_molecule, summary
+from tests.fuzz import damaged_bytes, damaged_text, within
 from tests.observers.gas import flux, see, uniform
 
 PLAIN = """!MOLECULE
@@ -75,6 +79,11 @@ def swap_partners(text: str) -> str:
     return head + second + first
 
 
+def without_mark(text: str, number: int) -> str:
+    places = [found.start() for found in re.finditer("!", text)]
+    return text[: places[number]] + text[places[number] + 1 :]
+
+
 VARIANTS = {
     "blank lines": lambda t: t.replace("\n!", "\n\n  \n!"),
     "Fortran exponents": lambda t: t.replace("E-", "D-").replace("3.0D", "3.0d"),
@@ -87,6 +96,13 @@ VARIANTS = {
     "Windows line ends": lambda t: t.replace("\n", "\r\n"),
     "notes after the tables": lambda t: t + "!\nNotes: 1 2 3\nmore of them\n",
     "partners in the other order": swap_partners,
+    "tabs": lambda t: t.replace(" TOY-", "\tTOY-").replace("1 2 1 ", "1\t2\t1\t"),
+    "a byte-order mark": lambda t: "\ufeff" + t,
+    "ends of lines of old computers": lambda t: t.replace("\n", "\r"),
+    "no comments at all": lambda t: re.sub(r"!.*\n", "", t),
+    "no comment before the name": lambda t: t.removeprefix("!MOLECULE\n"),
+    "no exclamation mark anywhere": lambda t: t.replace("!", ""),
+    **{f"comment {k} without a mark": partial(without_mark, number=k) for k in range(13)},
 }
 
 
@@ -98,9 +114,40 @@ def test_variants_of_a_file_read_the_same(lamda: Read, variant: Callable[[str], 
     for mine in plain.partners:
         assert by_collider[mine.collider].rates_cm3_s.tolist() == mine.rates_cm3_s.tolist()
         assert by_collider[mine.collider].upper.tolist() == mine.upper.tolist()
+    assert (other.name, other.mass_u) == ("TOY", 20.0)
     assert other.energies_K.tolist() == plain.energies_K.tolist()
     assert other.einstein_a_s.tolist() == plain.einstein_a_s.tolist() == [7.2e-8, 6.9e-7]
     assert other.line_names == ("1-0", "2-1")
+
+
+def test_fortran_leaves_out_the_letter_of_exponents_with_three_digits(lamda: Read) -> None:
+    rates = lamda(PLAIN.replace("3.0E-11 4.0E-11", "3.0-105 4.0-100")).partners[0].rates_cm3_s
+    assert rates[0].tolist() == [3.0e-105, 4.0e-100]
+
+
+NO_DATA = {
+    "nothing": "0\n",
+    "no temperatures": "0\n!NUMBER OF COLL TEMPS\n0\n!COLL TEMPS\n\n!TRANS\n",
+    "temperatures": "0\n!NUMBER OF COLL TEMPS\n2\n!COLL TEMPS\n10.0 100.0\n!TRANS\n",
+}
+
+
+@pytest.mark.parametrize("lines", NO_DATA.values(), ids=NO_DATA)
+@pytest.mark.parametrize("first", [True, False])
+def test_a_partner_without_collision_data_is_left_out(lamda: Read, lines: str, first: bool) -> None:
+    head, para, ortho = re.split(r"(?=!COLLISIONS BETWEEN\n)", PLAIN)
+    empty = f"!COLLISIONS BETWEEN\n5 TOY-H ! no collision data available\n!NUMBER OF COLL TRANS\n{lines}"
+    found = lamda(
+        head.replace("PARTNERS\n2", "PARTNERS\n3") + (empty + para + ortho if first else para + ortho + empty)
+    )
+    assert [partner.collider for partner in found.partners] == ["p-H2", "o-H2"]
+    assert found.source.endswith("which lists H without rates")
+    assert not summary(found, 50.0)["collides_with_H"]
+
+
+def test_a_file_in_utf_16_is_read(tmp_path: Path) -> None:
+    (tmp_path / "toy.dat").write_text(PLAIN, encoding="utf-16")
+    assert read_lamda(tmp_path / "toy.dat").name == "TOY"
 
 
 def test_every_truncation_is_an_error_that_names_the_file(lamda: Read) -> None:
@@ -118,6 +165,19 @@ def test_every_truncation_is_an_error_that_names_the_file(lamda: Read) -> None:
         ("2 TOY-pH2", "9 TOY-pH2", "collision partner 9"),
         ("10.0 100.0", "100.0 10.0", "do not ascend"),
         ("3\n!LEVEL", "many\n!LEVEL", "'many'"),
+        ("3\n!LEVEL", "3_0\n!LEVEL", "'3_0'"),
+        ("1 0.0 1.0 0", "one 0.0 1.0 0", "'one'"),
+        ("5.0E-11 6.0E-11", "5.0E-11 6.0-11", "'5.0E-11 6.0-11'"),
+        ("5.0E-11 6.0E-11", "5.0E-11 6,0E-11", "'5.0E-11 6,0E-11'"),
+        ("5.0E-11 6.0E-11", "5.0E-116.0E-11", "ends before|where the rates"),
+        ("5.0E-11 6.0E-11", "5.0E-11 *******", r"\*\*\*"),
+        ("5.0E-11 6.0E-11", "5.0E-11 1E999", "negative or infinite"),
+        ("5.0E-11 6.0E-11", "5.0E-11 6.0+101", "6e.101 where the rates"),
+        ("20.0", "0.0", "0 where the molecular weight"),
+        ("2 4.0 3.0 1", "2 4.0 0.0 1", "0 where a level's weight"),
+        ("7.2E-08 119.9", "7.2E-08 0.0", "0 where a frequency"),
+        ("1 2 1 7.2E-08", "1 1 2 7.2E-08", r"transition from level 1 \(0 cm"),
+        ("1 2 1 3.0E-11", "1 2 2 3.0E-11", "from level 2 to itself"),
     ],
 )
 def test_errors_name_the_line(lamda: Read, before: str, after: str, says: str) -> None:
@@ -190,3 +250,19 @@ def test_without_collisions_with_atoms_half_atomic_gas_is_much_too_faint(
     options = {"populations": "non-lte", "tracer_per_CO": 0.04, "turbulence_m_s": 1000.0}
     built_in, file = (flux(see(gas, molecule=name, **options)) for name in ("13co", lamda_13co))
     assert built_in / file == pytest.approx(share, abs=within)
+
+
+@pytest.mark.slow  # 6000 files
+def test_damaged_files_are_read_or_refused_in_one_line(tmp_path: Path) -> None:
+    rng, read = np.random.default_rng(16), 0
+    for k in range(6000):
+        damage = damaged_bytes if k % 3 == 0 else damaged_text
+        (tmp_path / "toy.dat").write_bytes(damage(PLAIN.encode(), rng))
+        with within(5.0):
+            try:
+                found = read_lamda(tmp_path / "toy.dat")
+                json.dumps(summary(found, 50.0), allow_nan=False)
+                read += 1
+            except DataError as error:
+                assert "toy.dat" in error.message and "\n" not in error.message and len(error.message) < 400
+    assert 500 < read < 5500
