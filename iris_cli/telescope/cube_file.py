@@ -22,7 +22,7 @@ from iris_cli.console import warn
 from iris_cli.errors import DataError, UsageError
 from iris_cli.telescope.blanks import Blanks, read_blanks
 from iris_cli.telescope.brightness_unit import read_brightness
-from iris_cli.telescope.fits_file import open_fits, reading
+from iris_cli.telescope.fits_file import is_image, open_fits, reading
 from iris_cli.telescope.fits_header import clean_header, world_coordinates
 from iris_cli.telescope.sky_pixels import galactic_positions, pixels_at
 from iris_cli.telescope.spectral_axis import read_spectral_axis
@@ -145,7 +145,7 @@ def _image(path: Path, file: Any, number: int | None) -> Any:
     if number is not None and not 0 <= number < len(file):
         raise UsageError(f"{path} has no HDU {number}", f"it has {len(file)}, from 0")
     for hdu in file if number is None else [file[number]]:
-        if hdu.is_image and hdu.header.get("NAXIS", 0) >= 3:
+        if is_image(hdu, 3):
             return hdu
     where = f"HDU {number}" if number is not None else "any HDU"
     raise DataError(f"{path} holds no cube: there is no image of three axes in {where}", "--hdu N names another HDU")

@@ -24,6 +24,7 @@ from iris_cli.errors import DataError, choose
 from iris_cli.evaluation.out_of_distribution import InputScore
 from iris_cli.files import add_history, atomic_file, fits_cards
 from iris_cli.standard.orbit_check import Agreement
+from iris_cli.telescope.fits_file import COPY, open_fits, reading
 from iris_cli.telescope.lv_image import LvImage, from_fits_axes, longitude_cards, lv_header, read_hdus, to_fits_axes
 from iris_cli.units import INNER, SI, convert
 
@@ -190,18 +191,14 @@ def save_map(
 
 def load_map(path: Path) -> tuple[NDArray[np.float32], LvImage]:
     """(R', L) in inner units, and the l-v image. DataError when the file is not a whole map of `iris revert`."""
-    try:
-        with fits.open(path, memmap=False) as hdus:
-            bunit = hdus[0].header.get("BUNIT")
-            factors = dict(DENSITY_UNITS.values())
-            if bunit not in factors or "OBSERVED" not in hdus:
-                raise DataError(f"{path} is not a map of `iris revert`")
-            density = from_fits_axes(hdus[0].data).T / np.float32(factors[bunit])
-            observed = read_hdus(path, hdus, "OBSERVED")
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path} is not a whole map of `iris revert`: {error or type(error).__name__}") from None
+    notes: list[str] = []
+    with open_fits(path, False, notes) as hdus, reading(path, notes, "is not a whole map of `iris revert`", COPY):
+        bunit = hdus[0].header.get("BUNIT")
+        factors = dict(DENSITY_UNITS.values())
+        if bunit not in factors or "OBSERVED" not in hdus:
+            raise DataError(f"{path} is not a map of `iris revert`")
+        density = from_fits_axes(hdus[0].data).T / np.float32(factors[bunit])
+        observed = read_hdus(path, hdus, "OBSERVED")
     if density.shape != observed.grid.density_shape[1:]:
         raise DataError(f"{path} does not hold a map of {observed.grid.density_shape[1:]} pixels")
     return density, observed
@@ -209,7 +206,7 @@ def load_map(path: Path) -> tuple[NDArray[np.float32], LvImage]:
 
 def load_caption(path: Path) -> str:
     """The caption in a map of `iris revert`, which every figure of it shows; "" if its COMMENT cards were removed."""
-    with fits.open(path, memmap=False) as hdus:
+    with open_fits(path, False, []) as hdus:
         return " ".join(map(str, hdus[0].header.get("COMMENT", ())))
 
 
