@@ -25,7 +25,7 @@ from shards.errors import ShardError
 
 FORMAT = "iris-shards"
 #: To be raised when a reader of the old version could misunderstand a new folder.
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 DEFAULT_SAMPLES_PER_SHARD = 256
 
 INDEX, PLAN, FAILURES = "index.json", "plan.json", "failures.jsonl"

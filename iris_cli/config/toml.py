@@ -21,7 +21,7 @@ _LARGEST_INT = (1 << 63) - 1
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """Plain nested dict, ready for TOML or JSON; fields that are None are left out."""
+    """Plain nested dict, ready for TOML or JSON; fields that are None are left out, and code is named."""
     items = ((f.name, getattr(config, f.name)) for f in dataclasses.fields(config))
     return {name: _plain(value) for name, value in items if value is not None}
 
@@ -31,6 +31,10 @@ def _plain(value: Any) -> Any:
         return to_dict(value)
     if isinstance(value, tuple):
         return [_plain(v) for v in value]
+    if isinstance(value, type):
+        return value.__name__
+    if callable(value):  # in place of a table
+        return {"name": f"{value.__module__}.{getattr(value, '__qualname__', type(value).__qualname__)}"}
     return value
 
 

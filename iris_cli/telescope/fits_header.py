@@ -41,10 +41,13 @@ _SYSTEMS = ("", "ICRS", "FK5", "FK4", "FK4-NO-E")
 _USED = re.compile(r"RA--|DEC-|.LON|.LAT|VRAD|VELO|VOPT|ZOPT|FREQ|WAVE|AWAV|FELO|BETA|WAVN|ENER|VREL")
 
 
-def clean_header(path: Path, header: fits.Header, notes: list[str]) -> fits.Header:
-    """A header as described above. Each change is a line in `notes`."""
+def clean_header(path: Path, header: fits.Header, notes: list[str], replaced: tuple[str, ...] = ()) -> fits.Header:
+    """A header as described above. Each change is a line in `notes`.
+
+    Cards that begin with one of `replaced` are left out where they cannot be used: flags take their place.
+    """
     with reading(path, notes):
-        clean = _readable(path, header, notes)
+        clean = _readable(path, header, notes, replaced)
         _take_alternate(path, clean, notes)
         for k in _axes(clean):
             if (ctype := str(clean.get(f"CTYPE{k}", ""))) != ctype.upper():
@@ -78,7 +81,7 @@ def set_card(path: Path, card: str, value: str) -> str:
 # --- values -----------------------------------------------------------------------------------------------------------
 
 
-def _readable(path: Path, header: fits.Header, notes: list[str]) -> fits.Header:
+def _readable(path: Path, header: fits.Header, notes: list[str], replaced: tuple[str, ...]) -> fits.Header:
     """The cards that can be read, with numbers where numbers belong; of cards that appear twice, the first.
 
     DataError when a card that matters cannot be read, is of the wrong kind, or appears twice with two values.
@@ -100,8 +103,10 @@ def _readable(path: Path, header: fits.Header, notes: list[str]) -> fits.Header:
                     raise DataError(f"{path}: {name} appears twice, as {clean[name]!r} and {value!r}", hint)
                 continue
             clean.append((name, value, comment), end=True)
-        except (fits.VerifyError, ValueError, TypeError) as error:
-            if _matters(name):
+        except (DataError, fits.VerifyError, ValueError, TypeError) as error:
+            if _matters(name) and not name.startswith(replaced):
+                if isinstance(error, DataError):
+                    raise
                 message = f"{path}: the card {name} cannot be read: {first_line(error)}"
                 raise DataError(message, set_card(path, name, "VALUE")) from None
             ignored.append(name)

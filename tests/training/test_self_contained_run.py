@@ -74,7 +74,7 @@ def test_figures_of_the_run_need_no_shards_of_the_training(moved: Path) -> None:
 
 def test_relative_paths_are_recorded_as_absolute_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_pairs(tmp_path / "shards", {"train": range(4)})
-    write_pairs(tmp_path / "litter", {"litter": range(300, 302)}, litter=True)
+    write_pairs(tmp_path / "litter", {"litter": range(300, 304)}, litter=True)
     monkeypatch.chdir(tmp_path)
     train_run(TrainConfig(epochs=1, data=("shards",), litter="litter"), Path("run"), quiet=True)
     hyper = open_run(Path("run")).hyper
