@@ -182,7 +182,7 @@ def _mean(values: Floats, axis: int | tuple[int, ...]) -> Floats:
 
 @dataclass(frozen=True)
 class TopDown:
-    """Mean H2 density (R', L) in inner units, its grid and a name."""
+    """Mean H2 density (R', L) in inner units, NaN where nothing was observed; its grid and a name."""
 
     density: Floats
     grid: Grid
@@ -196,6 +196,7 @@ def top_down(path: Path, selection: Selection) -> TopDown:
     """Of a shard, a tensor or a reverted map."""
     if not path.is_dir():
         density, seen = load_map(path)
+        density = np.where(seen.observed_longitudes, density, np.float32(np.nan))
         return TopDown(density, seen.grid, path.name, seen.centre_deg, load_caption(path))
     if is_standard(path):
         fields, grid, source = tensor(path, selection)

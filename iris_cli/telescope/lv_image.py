@@ -17,7 +17,7 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from iris_cli import __version__
-from iris_cli.config.cube import CubeConfig
+from iris_cli.config.cube import LEAST_COVERAGE, CubeConfig
 from iris_cli.config.grid import Grid
 from iris_cli.config.toml import from_dict, to_dict
 from iris_cli.errors import DataError
@@ -50,6 +50,11 @@ class LvImage:
     def sampled(self) -> float:
         """The share of the image that the cubes fill."""
         return float(self.coverage.mean())
+
+    @property
+    def observed_longitudes(self) -> NDArray[np.bool_]:
+        """(L,) False where nothing was observed at any velocity."""
+        return np.asarray(self.coverage.max(axis=1) >= LEAST_COVERAGE)
 
     @property
     def centre_deg(self) -> tuple[float, float]:
