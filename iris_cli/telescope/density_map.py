@@ -7,7 +7,6 @@ l-v image that was reverted.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -24,9 +23,10 @@ from iris_cli.console import plural
 from iris_cli.errors import DataError, choose
 from iris_cli.evaluation.out_of_distribution import InputScore
 from iris_cli.evaluation.reobservation import Consistency
-from iris_cli.files import add_history, atomic_file, fits_cards
+from iris_cli.files import add_history, atomic_file, fits_cards, json_card
 from iris_cli.telescope.fits_file import COPY, open_fits, reading
 from iris_cli.telescope.lv_image import LvImage, from_fits_axes, longitude_cards, lv_header, read_hdus, to_fits_axes
+from iris_cli.text import in_ascii
 from iris_cli.units import INNER, SI, convert
 
 #: Name of a unit in options -> (BUNIT, factor from inner units).
@@ -240,12 +240,7 @@ def _record_cards(header: fits.Header, record: MapRecord) -> None:
     for name, version in provenance.software.items():
         header[f"V_{name.upper()[:6]}"] = (version, f"version of {name}")
     for k, network in enumerate(provenance.networks, start=1):
-        header[f"NET{k}"], header[f"NETSHA{k}"] = _ascii(network.checkpoint), network.sha256
+        header[f"NET{k}"], header[f"NETSHA{k}"] = in_ascii(network.checkpoint), network.sha256
     for k, file in enumerate(provenance.files, start=1):
-        header[f"CUBE{k}"], header[f"CUBSHA{k}"] = _ascii(file.file), file.sha256
-    header["IRISMAP"] = json.dumps(asdict(record))
-
-
-def _ascii(text: str) -> str:
-    """FITS cards hold ASCII only."""
-    return text.encode("ascii", "replace").decode()
+        header[f"CUBE{k}"], header[f"CUBSHA{k}"] = in_ascii(file.file), file.sha256
+    header["IRISMAP"] = json_card(asdict(record))

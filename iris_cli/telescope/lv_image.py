@@ -21,7 +21,7 @@ from iris_cli.config.cube import LEAST_COVERAGE, CubeConfig
 from iris_cli.config.grid import Grid
 from iris_cli.config.toml import from_dict, to_dict
 from iris_cli.errors import DataError
-from iris_cli.files import add_history, atomic_file
+from iris_cli.files import add_history, atomic_file, json_card
 from iris_cli.telescope.cube_file import CubeInput
 from iris_cli.telescope.fits_file import open_fits, reading
 
@@ -157,7 +157,7 @@ class _Metadata:
 
 def _metadata(lv: LvImage) -> str:
     """JSON."""
-    return json.dumps(to_dict(_Metadata(lv.grid, lv.latitude, lv.cubes, lv.options)))
+    return json_card(to_dict(_Metadata(lv.grid, lv.latitude, lv.cubes, lv.options)))
 
 
 def _described(path: Path, image: NDArray, coverage: NDArray, metadata: str) -> LvImage:
