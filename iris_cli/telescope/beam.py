@@ -61,7 +61,7 @@ def read_beam(
         beam = _of_table(path, table, channels)
         if "BMAJ" in header:
             beam = Beam(beam.major_arcsec, beam.minor_arcsec, (*beam.notes, f"{path.name}: BMAJ and BMIN are not used"))
-    elif header.get("CASAMBM") is True:
+    elif header.get("CASAMBM") in (True, "T"):
         raise DataError(f"{path} has a beam for each channel (CASAMBM), but not its table BEAMS", _HINT)
     elif header.get("BMAJ"):
         minor = header.get("BMIN") or header["BMAJ"]

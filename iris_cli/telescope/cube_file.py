@@ -25,10 +25,10 @@ from iris_cli.telescope.blanks import Blanks, read_blanks
 from iris_cli.telescope.brightness_unit import read_brightness
 from iris_cli.telescope.fits_file import is_image, open_fits, reading
 from iris_cli.telescope.fits_header import clean_header, world_coordinates
-from iris_cli.telescope.header_units import read_unit
+from iris_cli.telescope.header_units import fits_spelling, read_unit
 from iris_cli.telescope.sky_pixels import galactic_positions, pixels_at
 from iris_cli.telescope.spectral_axis import check_frame, read_spectral_axis
-from iris_cli.telescope.spectral_cards import repair_spectral_cards
+from iris_cli.telescope.spectral_cards import repair_spectral_cards, replaced_cards
 
 Floats = NDArray[np.float64]
 
@@ -167,7 +167,7 @@ def _choice(path: Path, file: Any, used: Any) -> list[str]:
 
 def _described(path: Path, hdu: Any, beams: Any, mapped: bool, config: CubeConfig, notes: list[str]) -> CubeFile:
     """`notes` are those of the opening; what astropy warns about later is added to it."""
-    header = clean_header(path, hdu.header, notes, _replaced(config))
+    header = clean_header(path, hdu.header, notes, replaced_cards(hdu.header, config))
     wcs = _cube_coordinates(path, header, config, notes)
     lon, lat, spectral = _axis_numbers(path, header, wcs)
     shape = (header[f"NAXIS{spectral + 1}"], header[f"NAXIS{lat + 1}"], header[f"NAXIS{lon + 1}"])
@@ -192,18 +192,6 @@ def _described(path: Path, hdu: Any, beams: Any, mapped: bool, config: CubeConfi
     return CubeFile(path, hdu, mapped, axes, sky, v_low, v_high, brightness.to_K, origin, info, blanks, notes)
 
 
-def _replaced(config: CubeConfig) -> tuple[str, ...]:
-    """The beginnings of the cards in whose place flags are used."""
-    flags = {
-        "BUNIT": config.unit,
-        "REST": config.rest_frequency_GHz,
-        "CUNIT": config.spectral_unit,
-        "SPECSYS": config.velocity_shift_km_s,
-        "VELREF": config.velocity_shift_km_s,
-    }
-    return tuple(card for card, value in flags.items() if value is not None)
-
-
 def _centre(path: Path, sky: WCS, shape: tuple[int, int, int]) -> tuple[float, float]:
     """Galactic longitude and latitude of the middle pixel, else of one near it. DataError when none is on the sky."""
     rows, columns = ((np.linspace(0, n - 1, 65) if n > 1 else np.zeros(1)) for n in shape[1:])
@@ -222,8 +210,8 @@ def _cube_coordinates(path: Path, header: fits.Header, config: CubeConfig, notes
     """The WCS of a header whose spectral cards and units are repaired with the flags."""
     notes += repair_spectral_cards(path, header, config)
     for k in range(1, header["NAXIS"] + 1):
-        if (unit := read_unit(str(header.get(f"CUNIT{k}", "")), u.deg)) is not None:
-            header[f"CUNIT{k}"] = unit.to_string("fits")
+        if (unit := read_unit(str(header.get(f"CUNIT{k}", "")), u.deg)) is not None and (text := fits_spelling(unit)):
+            header[f"CUNIT{k}"] = text
     flag = "" if "RESTFRQ" in header else ", or give --rest-frequency-ghz if that is what it lacks"
     return world_coordinates(path, header, notes, f"fix the header{flag}")
 
