@@ -11,8 +11,9 @@ import typer
 
 from iris_cli.commands import options, provenance
 from iris_cli.commands.help import Command, Group
-from iris_cli.console import emit, log, plural, progress, table
+from iris_cli.console import emit, log, plural, progress, say, say_in_colour, table
 from iris_cli.errors import EXIT_UNVERIFIED, DataError, IrisError
+from iris_cli.text import printable
 
 if TYPE_CHECKING:
     from iris_cli.config.grid import Grid
@@ -111,11 +112,11 @@ def preview(
         figure = None if out is None else str(out)
         emit({"key": reader.key(chosen), "split": reader.split(chosen), "info": reader.info(chosen), "figure": figure})
     elif out is not None:
-        print(out)
+        say(out)
     else:
         _draw_in_terminal(index, arrays, title)
         for line in _lines("", reader.info(chosen)):
-            print(line)
+            say(line)
 
 
 @app.command(cls=Command)
@@ -202,12 +203,12 @@ def _print_info(index: Index, as_json: bool) -> None:
     rows = [_statistics_row(split, name, values[name]) for split, values in statistics for name in index.arrays]
     table("statistics", ("split", "array", "min", "mean", "max", "NaN", "worst error"), rows)
     for line in _lines("", index.attributes):
-        print(line)
+        say(line)
     for software in index.software:
-        print("software: " + ", ".join(f"{name} {version}" for name, version in software.items()))
-    print(f"fingerprint: {index.fingerprint}")
+        say("software: " + ", ".join(f"{name} {version}" for name, version in software.items()))
+    say(f"fingerprint: {index.fingerprint}")
     if index.failed:
-        print(f"failed inputs: {index.failed} (failures.jsonl)")
+        say(f"failed inputs: {index.failed} (failures.jsonl)")
 
 
 def _statistics_row(split: str, name: str, s: Statistics) -> tuple[str, ...]:
@@ -238,12 +239,12 @@ def _lines(path: str, value: Any) -> Iterator[str]:
 
 def _print_result(folder: Path, result: VerifyReport) -> None:
     for note in result.notes:
-        print(f"note: {note}")
+        say(f"note: {note}")
     for fault in result.faults:
-        print(f"fault: {fault}")
+        say(f"fault: {fault}")
     state = "sound" if result.sound else f"NOT SOUND, {plural(len(result.faults), 'fault')}"
     samples, shards = plural(result.samples, "sample"), plural(result.shards, "shard")
-    print(f"{folder}: {state}; {samples} in {shards}, {_bytes(result.bytes)}")
+    say(f"{folder}: {state}; {samples} in {shards}, {_bytes(result.bytes)}")
 
 
 # --- preview ----------------------------------------------------------------------------------------------------------
@@ -278,12 +279,12 @@ def _grid(index: Index) -> Grid | None:
 def _save_figure(index: Index, arrays: Mapping[str, Any], title: str, out: Path) -> None:
     from iris_cli.files import check_output
     from iris_cli.plots.sample import draw_sample
-    from iris_cli.plots.style import FORMATS, save
+    from iris_cli.plots.style import FORMATS, as_label, save
 
     check_output(out, overwrite=True, suffixes=FORMATS)
     units = {name: schema.attributes.get("unit") for name, schema in index.arrays.items()}
-    labels = {name: f"{name} [{unit}]" if unit else name for name, unit in units.items()}
-    save(draw_sample(arrays, labels, _grid(index), title), out, history=provenance.history(dated=False))
+    labels = {name: as_label(f"{name} [{unit}]" if unit else name) for name, unit in units.items()}
+    save(draw_sample(arrays, labels, _grid(index), as_label(title)), out, history=provenance.history(dated=False))
 
 
 def _draw_in_terminal(index: Index, arrays: Mapping[str, Any], title: str) -> None:
@@ -296,5 +297,6 @@ def _draw_in_terminal(index: Index, arrays: Mapping[str, Any], title: str) -> No
     grid = _grid(index)
     images = [as_seen(name, plane(array), grid) for name, array in arrays.items()]
     colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    print(title)
-    print("\n".join(side_by_side(images, list(arrays), shutil.get_terminal_size((100, 24)).columns, colour)))
+    say(title)
+    width = shutil.get_terminal_size((100, 24)).columns
+    say_in_colour(side_by_side(images, [printable(name) for name in arrays], width, colour))
