@@ -23,7 +23,7 @@ from iris_cli.console import warn
 from iris_cli.errors import DataError, UsageError
 from iris_cli.telescope.blanks import Blanks, read_blanks
 from iris_cli.telescope.brightness_unit import read_brightness
-from iris_cli.telescope.fits_file import open_fits, reading
+from iris_cli.telescope.fits_file import is_image, open_fits, reading
 from iris_cli.telescope.fits_header import clean_header, world_coordinates
 from iris_cli.telescope.header_units import fits_spelling, read_unit
 from iris_cli.telescope.sky_pixels import galactic_positions, pixels_at
@@ -145,7 +145,7 @@ def _image(path: Path, file: Any, number: int | None) -> Any:
     if number is not None and not 0 <= number < len(file):
         raise UsageError(f"{path} has no HDU {number}", f"it has {len(file)}, from 0")
     hdus = file if number is None else [file[number]]
-    cubes = [hdu for hdu in hdus if hdu.is_image and hdu.header.get("NAXIS", 0) >= 3]
+    cubes = [hdu for hdu in hdus if is_image(hdu, 3)]
     for hdu in cubes:
         if sum(n > 1 for n in hdu.shape) >= 3:
             return hdu
