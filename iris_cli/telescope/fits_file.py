@@ -78,6 +78,23 @@ def reading(path: Path, notes: list[str], wrong: str = "is damaged", hint: str =
             notes.append(line)
 
 
+def choose_image(path: Path, file: fits.HDUList, number: int | None, notes: list[str], hint: str = "") -> Any:
+    """The HDU of that number, else the first image with three axes longer than a pixel, else with three axes, or two.
+
+    None if there is no image. A note says which image was chosen, if there are several.
+    """
+    images = {k: hdu for k, hdu in enumerate(file) if hdu.is_image and hdu.header.get("NAXIS", 0) >= 2 and hdu.size}
+    axes = {k: (min(sum(n > 1 for n in hdu.shape), 3), min(len(hdu.shape), 3)) for k, hdu in images.items()}
+    chosen = number if number is not None else max(axes, key=lambda k: (axes[k], -k), default=None)
+    if chosen is None or chosen not in images:
+        return None
+    name = f" ({images[chosen].name})" if images[chosen].name else ""
+    line = f"{path.name} has images in the HDUs {', '.join(map(str, images))}; {chosen}{name} is read{hint}"
+    if len(images) > 1 and line not in notes:
+        notes.append(line)
+    return images[chosen]
+
+
 def first_line(error: Any) -> str:
     """The last line of wcslib's message, the first of others."""
     lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
