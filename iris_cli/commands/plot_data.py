@@ -23,6 +23,7 @@ from iris_cli.pairs.open_data import shards_folder
 from iris_cli.plots.axes_of_sky import label
 from iris_cli.plots.losses import History
 from iris_cli.plots.orbits import CENTRED, ON_SKY, Place
+from iris_cli.plots.style import as_label
 from iris_cli.standard.dataset import INDEX, StandardDataset
 from iris_cli.standard.paper_format import ATTRIBUTES
 from iris_cli.telescope.density_map import load_caption, load_map
@@ -167,7 +168,7 @@ def _place_of(image: SkyImage) -> Place:
 
 
 def brightness(unit: str) -> str:
-    return f"{'brightness temperature' if unit.startswith('K') else 'brightness'} [{unit or '?'}]"
+    return f"{'brightness temperature' if unit.startswith('K') else 'brightness'} [{as_label(unit) or '?'}]"
 
 
 def _mean(values: Floats, axis: int | tuple[int, ...]) -> Floats:
@@ -218,7 +219,7 @@ def _cube_moments(path: Path) -> MomentMaps:
     cube = np.nan_to_num(transposed(image, "velocity", "latitude", "longitude"))
     v = axis(image, "velocity")
     found = fits_cube.moments(cube, v.centres(), v.step)
-    name = f"integrated intensity\n[{image.unit or '?'} km/s]"
+    name = f"integrated intensity\n[{as_label(image.unit) or '?'} km/s]"
     lon, lat = axis(image, "longitude"), axis(image, "latitude")
     return MomentMaps(dict(found), lon, lat, name, image.name, _place_of(image))
 
@@ -309,7 +310,7 @@ def histories(runs: Sequence[Path]) -> dict[str, History]:
     """The losses of run folders, and of the members of ensembles. DataError when one has no metrics."""
     folders = [member for run in runs for member in member_folders(run)]
     names = [str(folder) if len({f.name for f in folders}) < len(folders) else folder.name for folder in folders]
-    return {name: _history(folder) for name, folder in zip(names, folders, strict=True)}
+    return {as_label(name): _history(folder) for name, folder in zip(names, folders, strict=True)}
 
 
 def _history(folder: Path) -> History:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,24 @@ MASS_PER_K_KM_S = 4.35
 
 #: Files of a run folder.
 CONFIG, METRICS, CHECKPOINTS, BEST = "config.toml", "metrics.jsonl", "checkpoints", "best.pt"
+#: An ensemble's folder holds a run folder for each of its members, numbered from 1, and their number.
+MEMBER, MEMBERS = "member-{:02d}", "members.json"
 
 of_data, of_network = panel("Data, litter and noise"), panel("Network")
 of_optimization, of_saving = panel("Optimization"), panel("Checkpoints and log")
+
+
+def planned_members(run: Path) -> int:
+    """The number of members that an ensemble was begun with; 1 of a single run. UsageError for a damaged file."""
+    if not (run / MEMBERS).is_file():
+        return 1
+    try:
+        members = json.loads((run / MEMBERS).read_text(encoding="utf-8"))["members"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        members = None
+    if not isinstance(members, int) or members < 1:
+        raise UsageError(f"{run / MEMBERS} does not hold the number of members", "give it: --members N")
+    return members
 
 
 def read_path(text: str) -> str:

@@ -23,12 +23,12 @@ from iris_cli.console import warn
 from iris_cli.errors import DataError, UsageError
 from iris_cli.telescope.blanks import Blanks, read_blanks
 from iris_cli.telescope.brightness_unit import read_brightness
-from iris_cli.telescope.fits_file import open_fits, reading
+from iris_cli.telescope.fits_file import is_image, open_fits, reading
 from iris_cli.telescope.fits_header import clean_header, world_coordinates
-from iris_cli.telescope.header_units import read_unit
+from iris_cli.telescope.header_units import fits_spelling, read_unit
 from iris_cli.telescope.sky_pixels import galactic_positions, pixels_at
 from iris_cli.telescope.spectral_axis import check_frame, read_spectral_axis
-from iris_cli.telescope.spectral_cards import repair_spectral_cards
+from iris_cli.telescope.spectral_cards import repair_spectral_cards, replaced_cards
 
 Floats = NDArray[np.float64]
 
@@ -145,7 +145,7 @@ def _image(path: Path, file: Any, number: int | None) -> Any:
     if number is not None and not 0 <= number < len(file):
         raise UsageError(f"{path} has no HDU {number}", f"it has {len(file)}, from 0")
     hdus = file if number is None else [file[number]]
-    cubes = [hdu for hdu in hdus if hdu.is_image and hdu.header.get("NAXIS", 0) >= 3]
+    cubes = [hdu for hdu in hdus if is_image(hdu, 3)]
     for hdu in cubes:
         if sum(n > 1 for n in hdu.shape) >= 3:
             return hdu
@@ -167,7 +167,7 @@ def _choice(path: Path, file: Any, used: Any) -> list[str]:
 
 def _described(path: Path, hdu: Any, beams: Any, mapped: bool, config: CubeConfig, notes: list[str]) -> CubeFile:
     """`notes` are those of the opening; what astropy warns about later is added to it."""
-    header = clean_header(path, hdu.header, notes)
+    header = clean_header(path, hdu.header, notes, replaced_cards(hdu.header, config))
     wcs = _cube_coordinates(path, header, config, notes)
     lon, lat, spectral = _axis_numbers(path, header, wcs)
     shape = (header[f"NAXIS{spectral + 1}"], header[f"NAXIS{lat + 1}"], header[f"NAXIS{lon + 1}"])
@@ -210,8 +210,8 @@ def _cube_coordinates(path: Path, header: fits.Header, config: CubeConfig, notes
     """The WCS of a header whose spectral cards and units are repaired with the flags."""
     notes += repair_spectral_cards(path, header, config)
     for k in range(1, header["NAXIS"] + 1):
-        if (unit := read_unit(str(header.get(f"CUNIT{k}", "")), u.deg)) is not None:
-            header[f"CUNIT{k}"] = unit.to_string("fits")
+        if (unit := read_unit(str(header.get(f"CUNIT{k}", "")), u.deg)) is not None and (text := fits_spelling(unit)):
+            header[f"CUNIT{k}"] = text
     flag = "" if "RESTFRQ" in header else ", or give --rest-frequency-ghz if that is what it lacks"
     return world_coordinates(path, header, notes, f"fix the header{flag}")
 
