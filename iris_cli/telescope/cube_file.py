@@ -143,7 +143,7 @@ def _image(path: Path, file: Any, number: int | None, notes: list[str]) -> Any:
     if number is not None and not 0 <= number < len(file):
         raise UsageError(f"{path} has no HDU {number}", f"it has {len(file)}, from 0")
     hdu = choose_image(path, file, number, notes, " (--hdu)")
-    if hdu is None or hdu.header["NAXIS"] < 3:
+    if hdu is None or len(hdu.shape) < 3:
         where = f"HDU {number}" if number is not None else "any HDU"
         message = f"{path} holds no cube: there is no image of three axes in {where}"
         raise DataError(message, "--hdu N names another HDU")

@@ -60,7 +60,7 @@ def read_fits(path: Path) -> SkyImage:
     notes: list[str] = []
     with open_fits(path, mapped=False, notes=notes) as hdus, reading(path, notes, "is cut short or damaged"):
         choice: list[str] = []
-        if (hdu := choose_image(path, hdus, None, choice)) is None:
+        if (hdu := choose_image(path, hdus, None, choice)) is None or hdu.size == 0:
             raise DataError(f"{path} holds no image")
         header = clean_header(path, hdu.header, notes)
         notes += [] if str(header.get("ORIGIN", "")).startswith("IRIS") else choice
