@@ -212,7 +212,8 @@ def _named_unit(dataset: h5py.Dataset, kind: Kind) -> float | None:
     parse: Callable[[str], Any] = u.Unit
     own = getattr(dataset.file, "code_units", {})
     try:
-        with u.add_enabled_units([u.def_unit(name, value * parse(unit)) for name, (value, unit) in own.items()]):
+        used = {name: known for name, known in own.items() if name in text}
+        with u.add_enabled_units([u.def_unit(name, value * parse(unit)) for name, (value, unit) in used.items()]):
             unit = parse(text)
     except (ValueError, TypeError):
         return None  # not a unit; the header decides

@@ -51,6 +51,7 @@ def write_hdf5(path: Path, group: str = "grid", how: str = "edges") -> Path:
     """As `save_as_dataset` of yt: arrays with units in a group; coordinates in code_length, or edges only."""
     with h5py.File(path, "w") as file:
         file.attrs.update({"length_unit": 2.0, "length_unit_units": "kpc"})
+        file.attrs.update({"mass_unit": 1.0, "mass_unit_units": "code_mass"})  # of no use
         arrays = quantities()
         if how == "edges":
             file.attrs.update({"left_edge": LOW * PC_CM, "left_edge_units": "cm"})
