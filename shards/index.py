@@ -1,4 +1,4 @@
-"""The content of a shard folder: the finished set (`Index`), a shard (`ShardRecord`); and splits by group.
+"""The content of a shard folder: the finished set (`Index`), and a shard (`ShardRecord`).
 
 Opening a set reads index.json alone, whatever its size. The record of a shard, with the offset of each member, is read
 together with the first of its samples.
@@ -7,7 +7,7 @@ together with the first of its samples.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -291,36 +291,3 @@ def _why_unfinished(folder: Path) -> str:
     if any(folder.glob("*.tar")):
         return f"make one with `iris shards index {folder}`"
     return "it is not a shard folder"
-
-
-# --- splits -----------------------------------------------------------------------------------------------------------
-
-
-def group_split(groups: Sequence[Hashable], fractions: Mapping[str, float], seed: int) -> dict[str, list[int]]:
-    """Indices of `groups` for each split, so that equal groups are never separated.
-
-    The order of the groups is drawn from their names and the seed alone: it does not depend on the order of the input.
-    Fractions are of the number of groups. Each fraction above zero gets at least one group as long as there are enough,
-    in the order of the fractions. ShardError unless the fractions are not negative and sum to 1.
-    """
-    if not (all(f >= 0 for f in fractions.values()) and abs(sum(fractions.values()) - 1.0) <= 1e-6):
-        raise ShardError(f"split fractions {dict(fractions)} are not shares of 1", "give fractions that sum to 1")
-    drawn = sorted(set(groups), key=lambda g: hashlib.sha256(f"{seed}:{g}".encode()).digest())
-    counts = _apportion(len(drawn), fractions)
-    names = np.repeat(list(counts), list(counts.values()))
-    split_of = dict(zip(drawn, names.tolist(), strict=True))
-    return {name: [i for i, group in enumerate(groups) if split_of[group] == name] for name in fractions}
-
-
-def _apportion(total: int, fractions: Mapping[str, float]) -> dict[str, int]:
-    """Whole numbers with the sum `total`, nearest to the fractions (largest remainders), and not 0 if avoidable."""
-    counts = {name: int(total * fraction) for name, fraction in fractions.items()}
-    by_remainder = sorted(fractions, key=lambda name: counts[name] - total * fractions[name])
-    for name in by_remainder[: total - sum(counts.values())]:
-        counts[name] += 1
-    for name in fractions:
-        richest = max(counts, key=lambda n: counts[n])
-        if fractions[name] > 0 and counts[name] == 0 and counts[richest] > 1:
-            counts[richest] -= 1
-            counts[name] += 1
-    return counts

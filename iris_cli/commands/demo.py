@@ -15,7 +15,7 @@ from iris_cli.commands import options, provenance
 from iris_cli.config.demo import DemoConfig
 from iris_cli.config.grid import grid_preset
 from iris_cli.config.mock import ForegroundConfig, MockConfig
-from iris_cli.console import clock, emit, log, table
+from iris_cli.console import clock, emit, log, say, table
 from iris_cli.errors import DataError
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def demo(
         emit(made)
     else:
         table("galaxies of the test split", ("", "", ""), report.rows())
-        print(f"{out / REPORT}\n{out / FIGURE}")
+        say(out / REPORT, out / FIGURE)
 
 
 @dataclass
@@ -87,9 +87,11 @@ def run_demo(
     from iris_cli.files import to_json, write_text
     from iris_cli.mock.generate import Foregrounds, Galaxies, write_mock
     from iris_cli.plots.style import save
+    from iris_cli.standard.dataset import StandardDataset
     from iris_cli.training.test import inputs_of, predictions_of, test_run
     from iris_cli.training.train import train_run
     from iris_cli.training.trained_run import open_run
+    from shards.splits import filling_seed
 
     overwrite, quiet = how["overwrite"], how["quiet"]
     if out.exists() and not overwrite and (not out.is_dir() or any(out.iterdir())):
@@ -102,7 +104,9 @@ def run_demo(
         foregrounds = Foregrounds(ForegroundConfig(), grid_preset(config.preset, foreground=True), seed)
         write_mock(foregrounds, out / FOREGROUND, config.foregrounds, **how)
     with watch.stage("observation"):
-        _observe(out / STANDARD, out / SHARDS, replace(config.preobserve, split_seed=seed), how)
+        split_seed = filling_seed(StandardDataset.open(out / STANDARD).identities, config.preobserve.fractions, seed)
+        preobserve = replace(config.preobserve, split_seed=seed if split_seed is None else split_seed)
+        _observe(out / STANDARD, out / SHARDS, preobserve, how)
         _observe(out / FOREGROUND, out / LITTER, replace(config.preobserve, litter=True), how)
     hyper = replace(config.train, seed=seed, data=(str(out / SHARDS),), litter=str(out / LITTER))
     with watch.stage("training"):

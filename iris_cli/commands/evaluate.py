@@ -14,7 +14,7 @@ from iris_cli.dry_run import show
 from iris_cli.errors import DataError, UsageError
 
 #: What of a training may differ in a test.
-KEYS = ("litter", "noise", "observer", "on_bad_sample", "max_bad", "checksums", "batch_size", "seed")
+KEYS = ("litter", "noise", "observer", "overlap", "on_bad_sample", "max_bad", "checksums", "batch_size", "seed")
 SHOWN = options.Only(*KEYS, default="as in training")
 
 
@@ -57,20 +57,19 @@ def evaluate(
         check_free(report, overwrite)
     if not dry_run:
         processes.start()
-    from iris_cli.console import emit, table
+    from iris_cli.console import emit, say, table
     from iris_cli.ranks import is_rank_0
     from iris_cli.training.test import inputs_of, report_predictions, save_headline, test_run
     from iris_cli.training.trained_run import open_members
 
     members = open_members(run)
-    trained = {**members[0].checkpoint.config, "observer": ""}
+    trained = {**members[0].checkpoint.config, "observer": "", "overlap": "refuse"}
     config = settings.resolve(trained, data=absolute(data), **({"litter": ""} if no_litter else {}))
     if dry_run:
         from iris_cli.training.dry_run import of_test
         from iris_cli.training.test_split import split_to_test
 
-        checkpoints = [member.checkpoint for member in members]
-        shown = (split or "") if config.observer else split_to_test(config.data, split, checkpoints)
+        shown = (split or "") if config.observer else split_to_test(config.data, split)
         reverters = [member.checkpoint.make_reverter() for member in members]
         show(of_test(config, reverters, shown, ranks=processes.ranks), output.as_json)
         return
@@ -78,7 +77,7 @@ def evaluate(
     tested = test_run(members, config, inputs, device=processes.device, quiet=output.quiet)
     if not is_rank_0():
         return
-    save_headline(run, tested)
+    save_headline(run, tested, members)
     result = tested.headline()
     if report:
         from iris_cli.evaluation.report_folder import write_report
@@ -96,7 +95,7 @@ def evaluate(
     else:
         table(title, ("", "", ""), tested.rows())
         if report:
-            print(result["report"])
+            say(result["report"])
 
 
 def check_free(folder: Path, overwrite: bool) -> None:

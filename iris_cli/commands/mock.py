@@ -42,7 +42,7 @@ def mock(
     dry_run: options.DryRun = False,
     output: options.LongOutput,
 ) -> None:
-    """Make a standard data set of mock galaxies, with a CMZ orbit, clouds, a disc, inflow and turbulence.
+    """Make a standard data set of mock galaxies like the Central Molecular Zone: streams, clouds, inflow, turbulence.
 
     Examples:
         iris mock STANDARD --galaxies 1000 --workers 2

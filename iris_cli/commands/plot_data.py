@@ -23,6 +23,7 @@ from iris_cli.pairs.open_data import shards_folder
 from iris_cli.plots.axes_of_sky import label
 from iris_cli.plots.losses import History
 from iris_cli.plots.orbits import CENTRED, ON_SKY, Place
+from iris_cli.plots.style import as_label
 from iris_cli.standard.dataset import INDEX, StandardDataset
 from iris_cli.standard.paper_format import ATTRIBUTES
 from iris_cli.telescope.density_map import load_caption, load_map
@@ -167,7 +168,7 @@ def _place_of(image: SkyImage) -> Place:
 
 
 def brightness(unit: str) -> str:
-    return f"{'brightness temperature' if unit.startswith('K') else 'brightness'} [{unit or '?'}]"
+    return f"{'brightness temperature' if unit.startswith('K') else 'brightness'} [{as_label(unit) or '?'}]"
 
 
 def _mean(values: Floats, axis: int | tuple[int, ...]) -> Floats:
@@ -182,7 +183,7 @@ def _mean(values: Floats, axis: int | tuple[int, ...]) -> Floats:
 
 @dataclass(frozen=True)
 class TopDown:
-    """Mean H2 density (R', L) in inner units, its grid and a name."""
+    """Mean H2 density (R', L) in inner units, NaN where nothing was observed; its grid and a name."""
 
     density: Floats
     grid: Grid
@@ -196,6 +197,7 @@ def top_down(path: Path, selection: Selection) -> TopDown:
     """Of a shard, a tensor or a reverted map."""
     if not path.is_dir():
         density, seen = load_map(path)
+        density = np.where(seen.observed_longitudes, density, np.float32(np.nan))
         return TopDown(density, seen.grid, path.name, seen.centre_deg, load_caption(path))
     if is_standard(path):
         fields, grid, source = tensor(path, selection)
@@ -217,7 +219,7 @@ def _cube_moments(path: Path) -> MomentMaps:
     cube = np.nan_to_num(transposed(image, "velocity", "latitude", "longitude"))
     v = axis(image, "velocity")
     found = fits_cube.moments(cube, v.centres(), v.step)
-    name = f"integrated intensity\n[{image.unit or '?'} km/s]"
+    name = f"integrated intensity\n[{as_label(image.unit) or '?'} km/s]"
     lon, lat = axis(image, "longitude"), axis(image, "latitude")
     return MomentMaps(dict(found), lon, lat, name, image.name, _place_of(image))
 
@@ -308,7 +310,7 @@ def histories(runs: Sequence[Path]) -> dict[str, History]:
     """The losses of run folders, and of the members of ensembles. DataError when one has no metrics."""
     folders = [member for run in runs for member in member_folders(run)]
     names = [str(folder) if len({f.name for f in folders}) < len(folders) else folder.name for folder in folders]
-    return {name: _history(folder) for name, folder in zip(names, folders, strict=True)}
+    return {as_label(name): _history(folder) for name, folder in zip(names, folders, strict=True)}
 
 
 def _history(folder: Path) -> History:

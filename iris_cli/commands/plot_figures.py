@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -14,6 +15,7 @@ from iris_cli.commands import plot_data
 from iris_cli.commands.plot_data import Selection
 from iris_cli.config.figure import FigureConfig
 from iris_cli.config.train import Noise
+from iris_cli.console import warn
 from iris_cli.errors import DataError
 from iris_cli.evaluation.figures import draw_predictions
 from iris_cli.plots.axes_of_sky import Appearance, stretch
@@ -23,10 +25,10 @@ from iris_cli.plots.moments import draw_moments
 from iris_cli.plots.orbits import Place, tracks
 from iris_cli.plots.pairs import draw_pairs
 from iris_cli.plots.spectrum import draw_spectra
-from iris_cli.plots.style import style_of
+from iris_cli.plots.style import as_label, style_of
 from iris_cli.plots.top_down import draw_top_down_figure
 from iris_cli.training.test import open_stream, predictions_of
-from iris_cli.training.test_split import split_to_test
+from iris_cli.training.test_split import seen_by, split_to_test
 from iris_cli.training.trained_run import open_members
 
 #: (longitude, latitude) in deg; None: the mean over all latitudes.
@@ -40,7 +42,7 @@ def _appearance(name: str, image: NDArray, place: Place, look: FigureConfig) -> 
 
 
 def _titled(name: str, look: FigureConfig) -> str:
-    return name if look.title is None else look.title
+    return as_label(name) if look.title is None else look.title
 
 
 def lv(path: Path, selection: Selection, look: FigureConfig) -> Figure:
@@ -70,10 +72,14 @@ def pair(path: Path, selection: Selection, look: FigureConfig, run: Path | None 
     members = open_members(run)
     config = replace(members[0].hyper, observer="")
     config = replace(config, noise=Noise(), litter="") if clean else config
-    split = split_to_test([str(path)], selection.split, [member.checkpoint for member in members])
+    split = split_to_test([str(path)], selection.split)
     selection = replace(selection, split=split or None)
     item, key = plot_data.shard_item(path, selection)
-    shown = predictions_of(members, open_stream(config, [str(path)], selection.split or ""), [item])
+    seen = seen_by([member.checkpoint for member in members])
+    stream = open_stream(config, [str(path)], selection.split or "", seen)
+    if seen is None or stream.pairs.marks.of(np.array([item])).among(seen.trained).any():
+        warn(f"the network {'may have been' if seen is None else 'was'} trained on the galaxy of {key}")
+    shown = predictions_of(members, stream, [item])
     if not shown.sources:
         raise DataError(f"sample '{key}' of {path} cannot be read", "check the folder with `iris shards verify`")
     return draw_predictions(shown, [_titled(key, look)], **how)

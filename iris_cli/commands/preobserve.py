@@ -84,7 +84,7 @@ def _dry_run(folders: list[Path], out: Path, config: PreobserveConfig, workers: 
 
     work.check_output(out)
     inputs = [work.open_input(folder, config) for folder in folders]
-    work.check_alike(inputs)
+    work.check_inputs(inputs)
     plan, arrays = work.plan_set(inputs, config), work.set_schema(inputs, config)
     splits = ", ".join(f"{len(items)} {split}" for split, items in plan.splits.items())
     pairs = sum(map(len, plan.splits.values()))

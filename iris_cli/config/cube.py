@@ -22,10 +22,10 @@ class CubeConfig:
     )
     beam_arcsec: float | None = of_cubes(None, "FWHM, where BMAJ is wrong or missing.", "--beam-arcsec", above=0)
     velocity_convention: str | None = of_cubes(
-        None, "Velocity convention, where CTYPE is wrong.", "--velocity-convention", choices=CONVENTIONS
+        None, "Velocity convention, where CTYPE is missing or wrong.", "--velocity-convention", choices=CONVENTIONS
     )
     spectral_unit: str | None = of_cubes(
-        None, "Unit of the spectral axis, where CUNIT is missing: km/s, m/s, Hz, GHz, ...", "--spectral-unit"
+        None, "Unit of the spectral axis, where CUNIT is missing or wrong: km/s, Hz, ...", "--spectral-unit"
     )
     velocity_shift_km_s: float | None = of_cubes(None, "Added, to bring velocities to the LSR.", "--velocity-shift")
     efficiency: float | None = of_cubes(
@@ -44,12 +44,18 @@ class CubeConfig:
     )
     centre_lon_deg: float = of_cubes(0.0, "Galactic longitude that becomes 0.", "--centre-lon")
     centre_lat_deg: float = of_cubes(0.0, "Galactic latitude that becomes 0.", "--centre-lat", least=-90, most=90)
-    hdu: int | None = of_cubes(None, "Number of the HDU.", "--hdu", least=0, unset="the first with three axes")
+    hdu: int | None = of_cubes(
+        None, "Number of the HDU.", "--hdu", least=0, unset="the first with three axes longer than a pixel"
+    )
     min_coverage: float = of_cubes(0.1, "Stop if less of the image is filled.", "--min-coverage", least=0, most=1)
     memory_GiB: float = of_cubes(2.0, "Working memory.", "--memory", above=0)
 
     def __post_init__(self) -> None:
         check(self, "cube: ")
+
+
+#: A pixel of an l-v image with a smaller share covered by the cubes counts as not observed.
+LEAST_COVERAGE = 0.05
 
 
 def at_galactic_centre(lon_deg: float, lat_deg: float) -> bool:

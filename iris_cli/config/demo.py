@@ -31,7 +31,7 @@ class DemoConfig:
     preset: str = setting("tiny", "Name of the grid.")
     galaxies: int = setting(1600, "Number of galaxies; a tenth is kept for the test.", "--galaxies", "-n", least=10)
     views: int = setting(1, "Number of directions from which each galaxy is observed.", least=1)
-    foregrounds: int = setting(32, "Number of litter images.", least=1)
+    foregrounds: int = setting(32, "Number of litter images; each split needs one.", least=3)
     preobserve: PreobserveConfig = table(lambda: _PREOBSERVE, flags=())
     train: TrainConfig = table(_train, flags=())
 

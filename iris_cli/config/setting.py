@@ -43,6 +43,8 @@ UNITS = {
     "_steps": "steps",
     "_per_K": "per K",
     "_per_CO": "per CO",
+    "_Msun": "Msun",
+    "_Msun_yr": "Msun per yr",
 }
 
 

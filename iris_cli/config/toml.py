@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import tomllib
 import types
 import typing
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,7 +23,7 @@ _LARGEST_INT = (1 << 63) - 1
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """Plain nested dict, ready for TOML or JSON; fields that are None are left out."""
+    """Plain nested dict, ready for TOML or JSON; fields that are None are left out, and code is named."""
     items = ((f.name, getattr(config, f.name)) for f in dataclasses.fields(config))
     return {name: _plain(value) for name, value in items if value is not None}
 
@@ -31,11 +33,25 @@ def _plain(value: Any) -> Any:
         return to_dict(value)
     if isinstance(value, tuple):
         return [_plain(v) for v in value]
+    if isinstance(value, type):
+        return value.__name__
+    if callable(value):  # in place of a table
+        return {"name": f"{value.__module__}.{getattr(value, '__qualname__', type(value).__qualname__)}"}
     return value
 
 
+#: TOML has no bytes that are not UTF-8, which a name of a file may hold. They are written as a NUL, which no name can
+#: hold, and two digits.
+_BYTE, _ESCAPED_BYTE = re.compile("[\udc80-\udcff]"), re.compile("\0([89a-f][0-9a-f])")
+
+
+def dumps(values: Mapping[str, Any]) -> str:
+    """TOML of plain values."""
+    return _BYTE.sub(lambda found: f"\\u0000{ord(found[0]) - 0xDC00:02x}", tomli_w.dumps(values))
+
+
 def to_toml(config: Any) -> str:
-    return tomli_w.dumps(to_dict(config))
+    return dumps(to_dict(config))
 
 
 def from_dict(cls: type[T], values: dict[str, Any], where: str = "configuration") -> T:
@@ -79,6 +95,8 @@ def _number(hint: Any, value: Any, where: str) -> Any:
         raise UsageError(f"{where} is too large: integers must be below 2^63")
     if isinstance(value, float) and not math.isfinite(value):
         raise UsageError(f"{where} = {value}; it must be finite")
+    if isinstance(value, str):
+        return _ESCAPED_BYTE.sub(lambda found: chr(0xDC00 + int(found[1], 16)), value)
     return float(value) if hint is float else value
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from iris_cli.config.setting import check, panel, read_words, setting, table
 from iris_cli.errors import UsageError
@@ -13,9 +16,24 @@ MASS_PER_K_KM_S = 4.35
 
 #: Files of a run folder.
 CONFIG, METRICS, CHECKPOINTS, BEST = "config.toml", "metrics.jsonl", "checkpoints", "best.pt"
+#: An ensemble's folder holds a run folder for each of its members, numbered from 1, and their number.
+MEMBER, MEMBERS = "member-{:02d}", "members.json"
 
 of_data, of_network = panel("Data, litter and noise"), panel("Network")
 of_optimization, of_saving = panel("Optimization"), panel("Checkpoints and log")
+
+
+def planned_members(run: Path) -> int:
+    """The number of members that an ensemble was begun with; 1 of a single run. UsageError for a damaged file."""
+    if not (run / MEMBERS).is_file():
+        return 1
+    try:
+        members = json.loads((run / MEMBERS).read_text(encoding="utf-8"))["members"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        members = None
+    if not isinstance(members, int) or members < 1:
+        raise UsageError(f"{run / MEMBERS} does not hold the number of members", "give it: --members N")
+    return members
 
 
 def read_path(text: str) -> str:
@@ -92,11 +110,17 @@ class TrainConfig:
     validation_data_fraction: float = of_data(
         0.2, "Share of sources for validation, where data have no splits.", "--validation-fraction", least=0, below=1
     )
+    overlap: str = of_data(
+        "refuse",
+        "Galaxies that are in two splits, or tested after a training on them: refuse, leave out, or allow them.",
+        "--overlap",
+        choices=("refuse", "leave-out", "allow"),
+    )
     epochs: int = of_optimization(32, "Passes over the training set.", "--epochs", "-e", least=1)
     batch_size: int = of_optimization(8, "Samples in a batch, per process.", "--batch-size", "-b", least=1)
     batches_per_update: int = of_optimization(16, "Batches of one optimizer step.", "--accumulate", "-a", least=1)
     network: str = of_network("paper", "Network; columns is a U-Net.", "--network", known=("paper", "columns"))
-    physical_loss: str = setting("ScaledDensityLoss", "Name of a PhysicalLoss.")
+    physical_loss: str | type = setting("ScaledDensityLoss", "Name of a PhysicalLoss; from Python also the class.")
     density_normalization_kg_m3: float = setting(1e-19, "Density by which the loss divides residuals.", above=0)
     precision: str = of_network(
         "fp32", "Precision in training; weights and metrics: float32.", "--precision", choices=("fp32", "bf16", "fp16")
@@ -113,7 +137,9 @@ class TrainConfig:
     on_bad_sample: str = of_data("stop", "At an unreadable sample.", "--on-bad-sample", choices=("stop", "skip"))
     max_bad: int = of_data(100, "Stop when more than this number of samples are skipped.", "--max-bad", least=0)
     seed: int = of_optimization(0, "Seed of weights, order, noise and litter.", "--seed", least=0, most=(1 << 63) - 1)
-    split_seed: int = setting(0, "Seed of the choice of validation galaxies.", least=0, most=(1 << 63) - 1)
+    split_seed: int = of_data(
+        0, "Seed of the choice of validation galaxies and litter.", "--split-seed", least=0, most=(1 << 63) - 1
+    )
     checkpoint_every_steps: int = of_saving(
         0, "Optimizer steps between two checkpoints within an epoch; 0: at its end only.", "--checkpoint-every", least=0
     )
@@ -133,7 +159,8 @@ class TrainConfig:
     checksums: bool = of_data(True, "Check each shard when it is first read.", "--checksums/--no-checksums")
     read_threads: int = of_data(2, "Threads that read pairs.", "--read-threads", least=1)
     read_ahead_batches: int = of_data(2, "Batches that are read ahead.", "--read-ahead", least=1)
-    optimizer: OptimizerConfig = table(OptimizerConfig)
+    #: From Python also a function: the reverter's parameters -> (optimizer, scheduler or None).
+    optimizer: OptimizerConfig | Callable[[Any], Any] = table(OptimizerConfig)
     schedule: ScheduleConfig = table(ScheduleConfig)
     noise: Noise = table(Noise)
     data: tuple[str, ...] = setting((), "Folders of the command line; a program passes data as objects.")
@@ -144,6 +171,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check(self)
+        if not isinstance(self.optimizer, OptimizerConfig) and not callable(self.optimizer):
+            raise UsageError(f"optimizer = {self.optimizer!r}; it must be an OptimizerConfig, or a function")
         if self.schedule.warmup_epochs > self.epochs:
             warmup = self.schedule.warmup_epochs
             raise UsageError(f"schedule: warmup_epochs = {warmup}; it must be within the {self.epochs} epochs")

@@ -168,11 +168,11 @@ class Predictions:
 def sample_predictions(
     ensemble: Ensemble, loss: PhysicalLoss, stream: PairStream, items: Sequence[int] | None = None, most: int = 1
 ) -> Predictions:
-    """The first `most` readable pairs among the `items` of a stream that holds all pairs, as an evaluation sees them.
+    """The first `most` readable pairs among the `items` (positions) of a stream, as an evaluation sees them.
 
     Without `items`, the first pair of each galaxy.
     """
-    groups = stream.pairs.groups()
+    groups = stream.groups
     shown = Predictions(stream.pairs.grid, stream.pairs.quantity)
     for item in [groups.index(name) for name in dict.fromkeys(groups)] if items is None else items:
         with closing(evaluate(ensemble, loss, replace(stream, batch=1), World(), position=item)) as batches:
@@ -185,7 +185,7 @@ def sample_predictions(
         shown.predicted.append(members.mean(dim=0).numpy())
         if len(ensemble) > 1:
             shown.spread.append(members.std(dim=0).numpy())
-        shown.sources.append(groups[item])
+        shown.sources.append(stream.pairs.source(int(stream.numbers[item])))
         if len(shown.sources) == most:
             break
     return shown
@@ -200,7 +200,7 @@ def check_finite(what: str, values: Tensor, batch: PairBatch, stream: PairStream
 def check_complete(stream: PairStream, world: World, seen: int, repeated: int = 0) -> None:
     """DataError unless every pair was evaluated once, except for those that were counted as unreadable."""
     missing = stream.count - seen
-    wrong = repeated + (missing if missing and missing > stream.bad_over_ranks(world) else 0)
+    wrong = repeated + (missing if missing and missing > len(stream.bad_over_ranks(world)) else 0)
     hint = "check them: iris shards verify"
     if wrong:
         what = f"{wrong} of {stream.count} samples of {stream.pairs.name} were not evaluated exactly once"
@@ -212,4 +212,4 @@ def check_complete(stream: PairStream, world: World, seen: int, repeated: int = 
 def warn_of_bad_litter(streams: Sequence[PairStream], world: World) -> None:
     """Warn when litter that could not be read was drawn; all ranks call this together."""
     if bad := bad_litter_over_ranks(streams, world):
-        warn(f"{plural(bad, 'sample')} of the litter could not be read: others were drawn instead")
+        warn(f"{plural(len(bad), 'sample')} of the litter could not be read: others were drawn instead")

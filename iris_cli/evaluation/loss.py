@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from iris_cli.config.train import TrainConfig
-from iris_cli.errors import choose
+from iris_cli.errors import UsageError, choose
 from iris_cli.units import INNER
 
 #: Larger residuals are clamped to this value, whose fourth power is still finite in float32.
@@ -94,6 +94,11 @@ def asinh_of_square(r: Tensor) -> Tensor:
     return _AsinhOfSquare.apply(r)
 
 
-def physical_loss(hyper: TrainConfig, density_per_SI: float = INNER.density_per_SI) -> PhysicalLoss:
-    """The loss that a configuration names. UsageError when no such class is defined."""
-    return choose("physical loss", hyper.physical_loss, PhysicalLoss.known)(hyper, density_per_SI)
+def physical_loss(hyper: TrainConfig) -> PhysicalLoss:
+    """The loss of a configuration: a class, or its name. UsageError when no such class is defined."""
+    loss = hyper.physical_loss
+    if isinstance(loss, str):
+        return choose("physical loss", loss, PhysicalLoss.known)(hyper)
+    if not (isinstance(loss, type) and issubclass(loss, PhysicalLoss)):
+        raise UsageError(f"physical_loss = {loss!r}; it must be a class derived from PhysicalLoss, or its name")
+    return loss(hyper)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from iris_cli.axes import reverse_velocity
 from iris_cli.pairs.datasets import Pairs
+from iris_cli.pairs.overlap import Marks
 from iris_cli.pairs.pair import OBSERVATION
 
 #: Changes an observation (1, L, V) in place, before litter and noise are added.
@@ -30,8 +31,15 @@ class Altered(Pairs):
     def groups(self) -> list[str]:
         return self.pairs.groups()
 
+    @property
+    def marks(self) -> Marks:
+        return self.pairs.marks
+
     def key(self, number: int) -> str:
         return self.pairs.key(number)
+
+    def source(self, number: int) -> str:
+        return self.pairs.source(number)
 
 
 def remove_emission(observation: NDArray) -> None:

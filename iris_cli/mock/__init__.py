@@ -1,1 +1,1 @@
-"""Mock galaxies and foregrounds: a seed in, a standard data set out. Start with `galaxy.py`; `generate.py` writes."""
+"""Mock galaxies and foregrounds: a seed in, a standard data set out. Start with `draw.py`; `generate.py` writes."""

@@ -16,15 +16,15 @@ from iris_cli.config.toml import to_dict
 from iris_cli.console import progress
 from iris_cli.errors import DataError
 from iris_cli.files import atomic_folder
+from iris_cli.mock.draw import draw_galaxy
 from iris_cli.mock.foreground import draw_foreground
-from iris_cli.mock.galaxy import draw_galaxy
 from iris_cli.standard.dataset import Entry, write_index, write_tensor
 from shards.pool import worker_pool
 
 
 @dataclass(frozen=True)
 class Galaxies:
-    """Writes all views of a galaxy, evenly spaced in azimuth."""
+    """Writes all views of a galaxy, evenly spaced in the azimuths that its orientation allows."""
 
     config: MockConfig
     grid: Grid
@@ -33,8 +33,8 @@ class Galaxies:
 
     def write(self, folder: Path, number: int) -> list[Entry]:
         galaxy, entries = draw_galaxy(self.config, self.seed, number), []
-        for k in range(self.views):
-            view_deg, info = 360.0 * k / self.views, {"seed": self.seed, "scale": round(galaxy.scale, 6)}
+        for k, view_deg in enumerate(galaxy.views_deg(self.views)):
+            info = {"seed": self.seed, "scale": round(galaxy.scale, 6)}
             file, source = f"tensor_{number * self.views + k:06d}.npy", f"mock-{self.seed}-{number:06d}"
             entries.append(Entry(file, source, view_deg, info))
             _write(folder, entries[-1], galaxy.tensor(self.grid, view_deg))

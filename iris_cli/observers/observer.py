@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from copy import copy
 from typing import Any, ClassVar
 
 import torch
@@ -55,6 +56,12 @@ class Observer(ABC):
         """(6, R, L, B) -> (lines, L, V); velocities are smoothed first if `smooth_velocity` is set."""
         cube = self.cube(smooth_velocity(tensor) if self.smooth_velocity else tensor)
         return LATITUDE_REDUCTIONS[self.latitude](cube)
+
+    def on_grid(self, grid: Grid) -> Observer:
+        """The same observer on another grid. Override it where the constructor computes something from the grid."""
+        other = copy(self)
+        other.grid = grid
+        return other
 
     def __call__(self, tensors: Tensor) -> Tensor:
         """(N, 6, R, L, B) -> (N, lines, L, V)"""

@@ -7,8 +7,8 @@ In: a shard folder, or a standard data set and an observer, or several of them. 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
-from dataclasses import fields
+from collections.abc import Iterator, Mapping, Sequence, Sized
+from functools import cached_property
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -21,18 +21,21 @@ from torch.utils.data import ConcatDataset, Dataset, IterableDataset
 
 from iris_cli.config.grid import Grid
 from iris_cli.config.toml import from_dict, to_dict
-from iris_cli.config.train import TrainConfig
+from iris_cli.console import warn
 from iris_cli.errors import DataError
 from iris_cli.observers.observer import Observer
 from iris_cli.observers.top_down import top_down_density
-from iris_cli.pairs.pair import DENSITY, OBSERVATION, schemas
+from iris_cli.pairs.overlap import TEST, TRAIN, VALIDATION, Marks, digests, few_galaxies
+from iris_cli.pairs.pair import DENSITY, OBSERVATION, check_alike, check_arrays, schemas
 from iris_cli.standard.dataset import StandardDataset
 from iris_cli.units import INNER
 from shards.codec import ArraySchema
 from shards.errors import ShardError
-from shards.index import Index, group_split
+from shards.index import Index, ShardEntry, ShardRecord
+from shards.layout import member_checksum
 from shards.order import Numbers, random_below, stream_key
 from shards.reader import Reader
+from shards.splits import empty_splits, group_split
 
 
 class Pairs(ABC):
@@ -53,6 +56,8 @@ class Pairs(ABC):
     lines: dict[str, float]
     #: Whether reading an item observes it, which takes long.
     on_the_fly: bool = False
+    #: Whether it consists of several sets.
+    joined: bool = False
 
     @abstractmethod
     def read(self, number: int, rows: Mapping[str, NDArray]) -> None:
@@ -63,11 +68,41 @@ class Pairs(ABC):
 
     @abstractmethod
     def groups(self) -> list[str]:
-        """The galaxy of each item: a split never separates its views."""
+        """The identity of each item's galaxy: a split never separates its views."""
+
+    @property
+    @abstractmethod
+    def marks(self) -> Marks:
+        """What each item is recognized by in other sets."""
 
     @abstractmethod
     def key(self, number: int) -> str:
         """The name of an item."""
+
+    @abstractmethod
+    def source(self, number: int) -> str:
+        """The name of an item's galaxy, for people."""
+
+    def pieces(self) -> list[str]:
+        """What litter is divided by: galaxies, or single views if there are fewer galaxies than splits."""
+        groups = self.groups()
+        return groups if len(set(groups)) > 2 else self.views()
+
+    def views(self) -> list[str]:
+        """The identity of the galaxy of each item, and the name of the item."""
+        return [f"{group} {self.key(i)}" for i, group in enumerate(self.groups())]
+
+    def splits(self, validation: float, seed: int) -> dict[str, Numbers]:
+        """The items to train on, to validate with and to test on: own splits, else a share of the galaxies."""
+        own = {name: self.own_split(name) for name in (TRAIN, VALIDATION, TEST)}
+        if len(own[TRAIN]) or len(own[VALIDATION]):
+            return own
+        all_groups, rest = self.groups(), np.setdiff1d(np.arange(len(self)), own[TEST])
+        groups, fractions = [all_groups[i] for i in rest], {TRAIN: 1.0 - validation, VALIDATION: validation}
+        parts = group_split(groups, fractions, seed)
+        if groups and empty_splits(parts, fractions):
+            warn(few_galaxies(groups, fractions, parts, seed, self.name))
+        return own | {name: rest[np.array(parts[name], np.int64)] for name in fractions}
 
     def own_split(self, name: str) -> Numbers:
         """The items of a split that the data set itself has; none if it has no such split."""
@@ -117,11 +152,47 @@ class PreObservedDataset(Pairs, Dataset):
             raise ShardError(what, "none can be negative: write the shards again, or --on-bad-sample skip")
         self._to_inner(rows)
 
+    @cached_property
+    def _records(self) -> list[tuple[ShardEntry, ShardRecord | None]]:
+        """Of each shard; None where it cannot be read, and neither can its samples."""
+        found: list[tuple[ShardEntry, ShardRecord | None]] = []
+        for shard in self.index.shard_numbers(self.split):
+            try:
+                record = self.index.record(shard)
+            except ShardError:
+                record = None
+            found.append((self.index.shards[shard], record))
+        return found
+
     def groups(self) -> list[str]:
-        return [str(group) for group in self.index.samples(self.split).group]
+        unknown = ((f"{entry.name} {row}" for row in range(entry.count)) for entry, _ in self._records)
+        known = (record.groups if record else names for (_, record), names in zip(self._records, unknown, strict=True))
+        return [group for groups in known for group in groups]
+
+    @cached_property
+    def marks(self) -> Marks:
+        observations, densities = (self._checksums(name) for name in (OBSERVATION, DENSITY))
+        pairs = digests(a and a + b for a, b in zip(observations, densities, strict=True))
+        blank = {
+            member_checksum(self.index.stored[n].codec.encode(self._blank(n))) for n in self.factors if n == DENSITY
+        }
+        return Marks(digests(self.groups()), digests("" if d in blank else d for d in densities), pairs)
+
+    def _checksums(self, name: str) -> list[str]:
+        """Of an array of each item; empty where there is none."""
+        sums = (r.members[name].checksum if r and name in self.factors else [""] * e.count for e, r in self._records)
+        return [checksum for of_shard in sums for checksum in of_shard]
+
+    def _blank(self, name: str) -> NDArray:
+        """An empty map: those of different galaxies are equal."""
+        schema = self.index.arrays[name]
+        return np.zeros(schema.shape, schema.dtype)
 
     def key(self, number: int) -> str:
         return self.reader.key(int(self.numbers[number]))
+
+    def source(self, number: int) -> str:
+        return str(self.reader.info(int(self.numbers[number])).get("source") or self.groups()[number])
 
     def own_split(self, name: str) -> Numbers:
         if self.split is not None or name not in self.index.splits:
@@ -152,7 +223,9 @@ class PreObservedDataset(Pairs, Dataset):
 
 def _attribute(attributes: Mapping[str, Any], name: str, folder: str, of: str = "") -> Any:
     if name not in attributes:
-        raise DataError(f"the index of {folder} lacks '{name}'{of}", "write the folder with `iris preobserve`")
+        index = f"`iris shards index {folder} --overwrite --preset NAME --quantity NAME`"
+        hint = f"write the folder with `iris preobserve`; for tars of another program: {index}"
+        raise DataError(f"the index of {folder} lacks '{name}'{of}", hint)
     return attributes[name]
 
 
@@ -175,7 +248,8 @@ class ObservedPairs(Pairs):
         self.dataset, self.observer, self.name = dataset, observer, str(dataset.folder)
         self.grid, self.quantity, self.latitude = dataset.grid, observer.quantity, observer.latitude
         self.lines, self.sizes = spectral_lines(observer.describe()), [1] * len(dataset)
-        what = [to_dict(self.grid), dataset.sources, observer.describe(), observer.latitude]
+        entries = [to_dict(entry) for entry in dataset.entries]
+        what = [to_dict(self.grid), entries, dataset.origin, observer.describe(), observer.latitude]
         self.fingerprint = f"{stream_key(what):016x}"
         if observer.grid != dataset.grid:
             raise DataError(f"the observer's grid is not that of {self.name}", "make the observer with dataset.grid")
@@ -189,19 +263,33 @@ class ObservedPairs(Pairs):
             rows[name][...] = array
 
     def groups(self) -> list[str]:
-        return self.dataset.sources
+        return self.dataset.identities
+
+    @cached_property
+    def marks(self) -> Marks:
+        unknown = np.zeros(len(self), np.uint64)
+        return Marks(digests(self.groups()), unknown, unknown)
 
     def key(self, number: int) -> str:
         return self.dataset.entries[number].file
 
+    def source(self, number: int) -> str:
+        return self.dataset.entries[number].source
+
 
 class JoinedPairs(Pairs):
-    """Several sets as one. DataError unless all are on one grid and measure one quantity."""
+    """Several sets as one. DataError unless all are on one grid and measure one quantity, each once."""
+
+    joined = True
 
     def __init__(self, parts: Sequence[Pairs]) -> None:
-        for part in parts[1:]:
-            check_alike(parts[0], part)
-        first = parts[0]
+        first, seen = parts[0], dict[str, str]()
+        for part in parts:
+            check_pairs(first, part)
+            if part.fingerprint in seen:
+                what = f"{seen[part.fingerprint]} and {part.name} hold the same pairs"
+                raise DataError(what, "name each folder once")
+            seen[part.fingerprint] = part.name
         self.parts, self.name = parts, " + ".join(part.name for part in parts)
         self.grid, self.quantity, self.latitude, self.litter = first.grid, first.quantity, first.latitude, first.litter
         self.sizes = [size for part in parts for size in part.sizes]
@@ -221,12 +309,25 @@ class JoinedPairs(Pairs):
     def groups(self) -> list[str]:
         return [group for part in self.parts for group in part.groups()]
 
+    @cached_property
+    def marks(self) -> Marks:
+        return Marks.joined(part.marks for part in self.parts)
+
     def key(self, number: int) -> str:
         part, own = self._part(number)
         return part.key(own)
 
+    def source(self, number: int) -> str:
+        part, own = self._part(number)
+        return part.source(own)
+
     def own_split(self, name: str) -> Numbers:
         return np.concatenate([s + part.own_split(name) for s, part in zip(self._starts, self.parts, strict=False)])
+
+    def splits(self, validation: float, seed: int) -> dict[str, Numbers]:
+        parts = [part.splits(validation, seed) for part in self.parts]
+        starts = self._starts[:-1]
+        return {n: np.concatenate([s + p[n] for s, p in zip(starts, parts, strict=True)]) for n in parts[0]}
 
 
 def spectral_lines(observer: Mapping[str, Any]) -> dict[str, float]:
@@ -256,21 +357,23 @@ class InfiniteDataset(IterableDataset):
 # --- what a program passes --------------------------------------------------------------------------------------------
 
 
-def pairs_of(dataset: Any, observer: Observer | None = None) -> Pairs:
+def pairs_of(dataset: Any, observer: Observer | None = None, *, any_grid: bool = False) -> Pairs:
     """The pairs of a PreObservedDataset, of a StandardDataset with an observer, or of a ConcatDataset of them.
 
-    ValueError when a standard data set comes without an observer, or for any other type.
+    With `any_grid` a standard data set is observed on its own grid, whatever the observer's. ValueError when a standard
+    data set comes without an observer, or for any other type.
     """
     if isinstance(dataset, ConcatDataset):
-        return JoinedPairs([pairs_of(part, observer) for part in dataset.datasets])
+        return JoinedPairs([pairs_of(part, observer, any_grid=any_grid) for part in dataset.datasets])
     if isinstance(dataset, PreObservedDataset):
+        check_arrays(dataset.index.arrays, dataset.arrays.values(), dataset.name)
         return dataset
     if not isinstance(dataset, StandardDataset):
         kind = type(dataset).__name__
         raise ValueError(f"cannot learn from a {kind}: give a PreObservedDataset or a StandardDataset")
     if observer is None:
         raise ValueError("a StandardDataset must be observed: give an observer, or pre-observe it")
-    return ObservedPairs(dataset, observer)
+    return ObservedPairs(dataset, observer.on_grid(dataset.grid) if any_grid else observer)
 
 
 def litter_of(litter: Any, observer: Observer | None, pairs: Pairs) -> Pairs | None:
@@ -281,7 +384,7 @@ def litter_of(litter: Any, observer: Observer | None, pairs: Pairs) -> Pairs | N
         return None
     if not isinstance(litter, InfiniteDataset):
         raise ValueError(f"litter must be an InfiniteDataset, not a {type(litter).__name__}")
-    drawn = pairs_of(litter.dataset, observer)
+    drawn = pairs_of(litter.dataset, observer, any_grid=True)  # litter is at other distances
     check_litter(pairs, drawn)
     return drawn
 
@@ -291,34 +394,17 @@ def litter_of(litter: Any, observer: Observer | None, pairs: Pairs) -> Pairs | N
 _SKY = ("lon_min_deg", "lon_max_deg", "lon_steps", "v_min_km_s", "v_max_km_s", "v_steps")
 
 
-def check_alike(a: Pairs, b: Pairs) -> None:
-    """DataError unless two sets are on one grid and of one quantity."""
+def check_pairs(a: Pairs, b: Pairs) -> None:
+    """DataError unless two sets are on one grid, of one quantity, and both of pairs."""
     if a.litter != b.litter:
         litter, other = (a, b) if a.litter else (b, a)
         raise DataError(f"{litter.name} holds litter, and {other.name} pairs", "name litter after --litter")
-    _check_grid(a, b, [f.name for f in fields(Grid)], "are on two different grids", "train on them one after the other")
-    _check_quantity(a, b)
+    check_alike(a, b, "cannot be trained on together", "observe both alike, or train on one of them")
 
 
 def check_litter(pairs: Pairs, litter: Pairs) -> None:
     """DataError unless litter is on the longitude and velocity axes of the observations, and of their quantity."""
-    what, hint = "do not share their longitude and velocity axes", "observe the litter on that grid"
-    _check_grid(pairs, litter, _SKY, what, hint)
-    _check_quantity(pairs, litter)
-
-
-def _check_grid(a: Pairs, b: Pairs, names: Iterable[str], what: str, hint: str) -> None:
-    for name in names:
-        one, other = getattr(a.grid, name), getattr(b.grid, name)
-        if one != other:
-            raise DataError(f"{a.name} and {b.name} {what}: {name} = {one} and {other}", hint)
-
-
-def _check_quantity(a: Pairs, b: Pairs) -> None:
-    for name in ("quantity", "latitude"):
-        one, other = getattr(a, name), getattr(b, name)
-        if one != other:
-            raise DataError(f"{a.name} and {b.name} differ in {name}: '{one}' and '{other}'", "observe both alike")
+    check_alike(pairs, litter, "cannot be added", "observe the litter on that grid, and alike", _SKY)
 
 
 def image_size(pairs: Pairs) -> int:
@@ -331,21 +417,3 @@ def image_size(pairs: Pairs) -> int:
         what = f"{pairs.name} has {r} distances, {lon} longitudes and {v} velocities; the reverter needs square images"
         raise DataError(what, "observe on a grid with equal numbers of steps")
     return lon
-
-
-# --- training and validation ------------------------------------------------------------------------------------------
-
-
-def divide(pairs: Pairs, hyper: TrainConfig) -> tuple[Numbers, Numbers]:
-    """The items to train on and those to validate with: the data set's own splits, else a share of the galaxies.
-
-    DataError when no item is left to train on.
-    """
-    train, validation = pairs.own_split("train"), pairs.own_split("validation")
-    if len(train) == 0 and len(validation) == 0:
-        share = hyper.validation_data_fraction
-        parts = group_split(pairs.groups(), {"train": 1.0 - share, "validation": share}, hyper.split_seed)
-        train, validation = (np.array(parts[name], np.int64) for name in ("train", "validation"))
-    if len(train) == 0:
-        raise DataError(f"{pairs.name} holds no sample to train on", "it needs a split 'train' with galaxies in it")
-    return train, validation

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,14 @@ def open_litter(hyper: TrainConfig) -> InfiniteDataset | None:
     if not Path(hyper.litter).is_dir():
         hint = "name its folder by --litter; without litter: `iris test --no-litter`, `iris plot pair --clean`"
         raise DataError(f"the litter {hyper.litter} is not there", hint)
-    dataset = open_shards(hyper.litter, checksums=hyper.checksums)
+    dataset: Any = None
+    if is_standard(Path(hyper.litter)):
+        if not hyper.observer:
+            hint = f"observe it as the pairs were: iris preobserve {hyper.litter} LITTER --litter"
+            raise UsageError(f"the litter {hyper.litter} is a standard data set, not shards", hint)
+        dataset = StandardDataset.open(hyper.litter)
+    else:
+        dataset = open_shards(hyper.litter, checksums=hyper.checksums)
     if len(dataset) == 0:
         raise DataError(f"{hyper.litter} holds no litter to draw from", "write some: iris preobserve --litter")
     return InfiniteDataset(dataset, hyper.seed)
@@ -59,13 +67,18 @@ def shards_folder(folder: str) -> Path:
     if not path.is_dir():
         raise DataError(f"{path} is not a folder", "name the output of `iris preobserve`")
     if (path / CHECKPOINTS).is_dir() or path.name == CHECKPOINTS:
-        hint = "`--resume` continues the run of --out; its value is auto, none or a checkpoint NAME.pt"
-        raise UsageError(f"{path} is a run, not shards", hint)
-    standard = any((path / name).exists() for name in ("standard.json", "attributes.json"))
-    if standard and not (path / "index.json").exists():
-        hint = f"run `iris preobserve {path} SHARDS`, or add --observer simple"
+        run = path.parent if path.name == CHECKPOINTS else path
+        raise UsageError(f"{path} is a run, not shards", f"`{shlex.join(['iris', 'train', '--resume', str(run)])}`")
+    if is_standard(path):
+        hint = f"run `{shlex.join(['iris', 'preobserve', str(path), 'SHARDS'])}`, or add --observer simple"
         raise UsageError(f"{path} is a standard data set, not shards", hint)
     return path
+
+
+def is_standard(path: Path) -> bool:
+    """Whether a folder is a data set of tensors, in the native or the paper-code format, and not of shards."""
+    names = ("standard.json", "attributes.json")
+    return any((path / name).exists() for name in names) and not (path / "index.json").exists()
 
 
 def _joined(parts: Sequence[Any]) -> Any:

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -23,21 +24,22 @@ from iris_cli import __version__
 from iris_cli.config.grid import Grid
 from iris_cli.config.preobserve import PreobserveConfig
 from iris_cli.config.toml import to_dict
-from iris_cli.console import detail, plural, progress, warn
+from iris_cli.console import detail, log, plural, progress, warn
 from iris_cli.errors import DataError, UsageError
 from iris_cli.observers.device import resolve_backend
 from iris_cli.observers.observer import Observer
 from iris_cli.observers.registry import make_observer
 from iris_cli.pairs.datasets import observed_pair
-from iris_cli.pairs.pair import DENSITY, OBSERVATION, schemas
+from iris_cli.pairs.overlap import VALIDATION, few_galaxies
+from iris_cli.pairs.pair import DENSITY, OBSERVATION, check_alike, schemas
 from iris_cli.ranks import share_of_job
 from iris_cli.standard import paper_format
 from iris_cli.standard.dataset import INDEX, StandardDataset, sense_of_rotation
 from iris_cli.units import QUANTITIES
 from shards.encode_sample import Sample
 from shards.errors import ShardError
-from shards.index import group_split
 from shards.set_plan import PlanRecord
+from shards.splits import empty_splits, filling_seed, group_split
 from shards.writer import ArraySchema, SetPlan, SetReport, write_set
 
 #: Below this correlation of longitude and velocity the sense of a galaxy's rotation is not clear.
@@ -63,7 +65,7 @@ def preobserve(
     check_output(Path(out))
     config = with_backend(config, Path(out), overwrite)
     inputs = tuple(open_input(Path(folder), config) for folder in folders)
-    check_alike(inputs)
+    check_inputs(inputs)
     rotations = [checked_rotation(each) for each in inputs] if not config.litter else []
     if any(isinstance(each, PaperPairs) for each in inputs):
         images = "pre-observed images of the paper code"
@@ -139,12 +141,17 @@ class Input(ABC):
     """One folder named on the command line: numbered galaxies, each of which becomes a sample of the shards."""
 
     folder: Path
-    #: The galaxy of each item.
+    #: The galaxy of each item: its name, and its identity.
     sources: list[str]
+    identities: list[str]
     grid: Grid
     quantity: str
     latitude: str
-    lines: int
+    line_count: int
+
+    @property
+    def name(self) -> str:
+        return str(self.folder)
 
     def sample(self, number: int, key: str) -> Sample:
         arrays, info = self._observed(number)
@@ -155,7 +162,8 @@ class Input(ABC):
             if bad := array.size - int(np.isfinite(array).sum()):  # also where finite numbers overflowed
                 what = f"{self.folder}: the {name} of {info.get('file', source)} holds {bad} values that are not finite"
                 raise DataError(what, "are its densities and their unit right?")
-        return Sample(key, source, {name: np.ascontiguousarray(array) for name, array in arrays.items()}, info)
+        contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        return Sample(key, self.identities[number], contiguous, info)
 
     @abstractmethod
     def _observed(self, number: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -176,7 +184,8 @@ class Tensors(Input):
     def __init__(self, dataset: StandardDataset, observer: Observer, litter: bool) -> None:
         self.dataset, self.observer, self.litter = dataset, observer, litter
         self.folder, self.sources, self.grid = dataset.folder, dataset.sources, dataset.grid
-        self.quantity, self.latitude, self.lines = observer.quantity, observer.latitude, observer.lines
+        self.identities = dataset.identities
+        self.quantity, self.latitude, self.line_count = observer.quantity, observer.latitude, observer.lines
 
     def _observed(self, number: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         entry, tensor = self.dataset.entries[number], torch.from_numpy(self.dataset[number])
@@ -199,12 +208,12 @@ class Tensors(Input):
 class PaperPairs(Input):
     """Pairs that the paper code has observed: converted to inner units and signs, not observed again."""
 
-    quantity, lines = "temperature", 1
+    quantity, line_count = "temperature", 1
 
     def __init__(self, made: paper_format.PaperDataset, turned_over: bool, litter: bool) -> None:
         self.made, self.turned_over, self.litter = made, turned_over, litter
         self.folder, self.latitude = made.folder, made.latitude
-        self.sources = [made.source(i) for i in range(len(made.files))]
+        self.sources, self.identities = [made.source(i) for i in range(len(made.files))], made.identities
         self.grid = made.grid.turned_over() if turned_over else made.grid
 
     def _observed(self, number: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -242,26 +251,20 @@ def open_input(folder: Path, config: PreobserveConfig) -> Input:
     return Tensors(dataset, make_observer(dataset.grid, config), config.litter)
 
 
-def check_alike(inputs: Sequence[Input]) -> None:
+def check_inputs(inputs: Sequence[Input]) -> None:
     """All inputs must look at the same sky in the same way, each once; DataError names the two that do not."""
-    first = inputs[0]
     seen: dict[Path, Path] = {}
     for folder in (each.folder for each in inputs):
         if folder.resolve() in seen:
             raise DataError(f"{seen[folder.resolve()]} and {folder} are the same folder", "name each input once")
         seen[folder.resolve()] = folder
     for other in inputs[1:]:
-        mine, theirs = to_dict(first.grid), to_dict(other.grid)
-        differ = [f"{name} {mine[name]} and {theirs[name]}" for name in mine if mine[name] != theirs[name]]
-        if first.quantity != other.quantity:
-            differ.append(f"observations of {first.quantity} and of {other.quantity}")
-        if first.lines != other.lines:
-            differ.append(f"{plural(first.lines, 'line')} and {other.lines}")
-        if first.latitude != other.latitude:
-            differ.append(f"latitude {first.latitude} and {other.latitude}")
-        if differ:
-            what = f"{first.folder} and {other.folder} do not fit into one set: {', '.join(differ)}"
-            raise DataError(what, "write two sets")
+        check_alike(inputs[0], other, "do not fit into one set", "write two sets")
+    names = [set(zip(each.identities, each.sources, strict=True)) for each in inputs]
+    for i, j in combinations(range(len(inputs)), 2):
+        if both := sorted(source for identity, source in names[j] if identity in {known for known, _ in names[i]}):
+            shared = f"{plural(len(both), 'galaxy is', 'galaxies are')} in {inputs[i].folder} and in {inputs[j].folder}"
+            log(f"{shared}, such as {both[0]}: their views stay in one split")
 
 
 def checked_rotation(chosen: Input) -> float:
@@ -285,20 +288,22 @@ def checked_rotation(chosen: Input) -> float:
 
 def set_schema(inputs: Sequence[Input], config: PreobserveConfig) -> list[ArraySchema]:
     """The arrays of every sample of the set, in inner units."""
-    return schemas(inputs[0].grid, inputs[0].quantity, lines=inputs[0].lines, litter=config.litter)
+    return schemas(inputs[0].grid, inputs[0].quantity, lines=inputs[0].line_count, litter=config.litter)
 
 
 def plan_set(inputs: Sequence[Input], config: PreobserveConfig) -> SetPlan:
     """Which pair belongs to which split: all views of a galaxy to the same one."""
     items = [{"input": i, "number": n} for i, each in enumerate(inputs) for n in range(len(each.sources))]
-    groups = [source for each in inputs for source in each.sources]
+    groups = [identity for each in inputs for identity in each.identities]
     if config.litter:
         return SetPlan({"litter": items}, config.samples_per_shard)
     chosen = group_split(groups, config.fractions, config.split_seed)
-    for split, fraction in config.fractions.items():
-        if fraction > 0 and not chosen[split]:
-            few = plural(len(set(groups)), "galaxy is", "galaxies are")
-            warn(f"{few} too few for a {split} split of {fraction:g}; it is empty")
+    if empty := empty_splits(chosen, config.fractions):
+        name = " and ".join(str(each.folder) for each in inputs)
+        what, seed = few_galaxies(groups, config.fractions, chosen, config.split_seed, name), None
+        if empty != [VALIDATION] and (seed := filling_seed(groups, config.fractions)) is not None:
+            raise DataError(what, f"--split-seed {seed}, and keep that seed when the set grows; or other fractions")
+        warn(what)
     splits = {split: [items[i] for i in numbers] for split, numbers in chosen.items() if numbers}
     return SetPlan(splits, config.samples_per_shard)
 

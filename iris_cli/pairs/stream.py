@@ -61,6 +61,8 @@ class PairStream:
     shuffle: bool = False
     noise: ImageNoise | None = None
     litter: Pairs | None = None
+    #: The items of the litter to draw from; None: all.
+    litter_numbers: Numbers | None = None
     litter_seed: int = 0
     #: Threads that read, and batches that they are ahead.
     threads: int = 2
@@ -74,6 +76,12 @@ class PairStream:
     def count(self) -> int:
         """Items of an epoch, over all ranks."""
         return len(self.numbers)
+
+    @property
+    def groups(self) -> list[str]:
+        """The identity of the galaxy of each item, in the order of `numbers`."""
+        groups = self.pairs.groups()
+        return [groups[number] for number in self.numbers]
 
     @property
     def rows(self) -> int:
@@ -104,7 +112,8 @@ class PairStream:
         stages = [lambda: self.draws.epoch(epoch, position), reading, partial(to_tensors, pinned=self.pinned)]
         if self.litter is not None:
             key = stream_key("litter", self.name, self.litter_seed, self.seed)
-            drawn = self._draws(np.arange(len(self.litter)), self.litter, key).resampled(epoch, position)
+            pool = np.arange(len(self.litter)) if self.litter_numbers is None else self.litter_numbers
+            drawn = self._draws(pool, self.litter, key).resampled(epoch, position)
             litter = self._reading(self.litter, self.bad_litter, OBSERVATION)(drawn)
             stages.append(partial(add_litter, litter=litter))
         if self.noise is not None:
@@ -117,21 +126,21 @@ class PairStream:
     def _reading(self, pairs: Pairs, bad: BadSamples, *arrays: str) -> ReadAhead:
         return ReadAhead(pairs, self.rows, arrays=arrays or None, threads=self.threads, depth=self.ahead, bad=bad)
 
-    def bad_over_ranks(self, world: World) -> int:
-        """How many of the stream's samples could not be read so far, by any rank; all ranks must call it together."""
-        return _count_over_ranks(self.bad.found, len(self.pairs), world)
+    def bad_over_ranks(self, world: World) -> list[int]:
+        """The stream's samples that could not be read so far, by any rank; all ranks must call it together."""
+        return _over_ranks(self.bad.found, len(self.pairs), world)
 
 
-def bad_litter_over_ranks(streams: Sequence[PairStream], world: World) -> int:
-    """How many samples of the litter that streams share could not be read, each counted once."""
+def bad_litter_over_ranks(streams: Sequence[PairStream], world: World) -> list[int]:
+    """The samples of the litter that streams share which could not be read."""
     litter, found = streams[0].litter, {number for stream in streams for number in stream.bad_litter.found}
-    return _count_over_ranks(found, len(litter), world) if litter is not None else 0
+    return _over_ranks(found, len(litter), world) if litter is not None else []
 
 
-def _count_over_ranks(found: Iterable[int], count: int, world: World) -> int:
+def _over_ranks(found: Iterable[int], count: int, world: World) -> list[int]:
     marks = torch.zeros(count, dtype=torch.float64)
     marks[list(found)] = 1.0
-    return int((world.sum(marks) > 0).sum())
+    return (world.sum(marks) > 0).nonzero().flatten().tolist()
 
 
 # --- stages -----------------------------------------------------------------------------------------------------------

@@ -60,6 +60,13 @@ class Block(nn.Module):
         return self.across(image) + self.body(image)
 
 
+def doubled(channels: int, out: int) -> nn.Module:
+    """(N, C, H, W) -> (N, C', 2 H, 2 W). Unlike a transposed convolution with stride 2, it leaves no lattice on the map
+    (Odena et al. 2016, doi:10.23915/distill.00003). Nearest, because its gradient is deterministic on a GPU as well.
+    """
+    return nn.Sequential(nn.Upsample(scale_factor=2, mode="nearest"), nn.Conv2d(channels, out, 3, padding=1))
+
+
 class UNet(nn.Module):
     """(N, channels_in, S, S) -> (N, 1, S, S): each level halves the image, down to 4 pixels across, and up again."""
 
@@ -73,11 +80,9 @@ class UNet(nn.Module):
             for w, p in zip(widths, pixels, strict=True)
         )
         self.down = nn.ModuleList(nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in pairwise(widths))
-        self.up = nn.ModuleList(nn.ConvTranspose2d(b, a, 4, stride=2, padding=1) for a, b in pairwise(widths))
+        self.up = nn.ModuleList(doubled(b, a) for a, b in pairwise(widths))
         self.join = nn.ModuleList(Block(2 * w, w) for w in widths[:-1])
-        self.leave = nn.Sequential(
-            nn.GroupNorm(GROUPS, widths[0]), nn.SiLU(), nn.ConvTranspose2d(widths[0], 1, 4, stride=2, padding=1)
-        )
+        self.leave = nn.Sequential(nn.GroupNorm(GROUPS, widths[0]), nn.SiLU(), doubled(widths[0], 1))
 
     def forward(self, image: Tensor) -> Tensor:
         image, kept = self.enter(image), []

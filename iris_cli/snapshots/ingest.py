@@ -150,7 +150,8 @@ class TensorMaker:
             "snapshot": snapshot.files.name,
             "h2_mass_M_sun": mass,
         }
-        entry = Entry(item.file, self.sources[item.snapshot], round(sight.view_deg, 6), info)
+        identity = f"cells-{snapshot.digest}"
+        entry = Entry(item.file, self.sources[item.snapshot], round(sight.view_deg, 6), info, identity)
         return TensorRecord(entry, galaxy.facts)
 
     def view(self, item: Item, margin: float) -> tuple[Galaxy, View]:
@@ -241,7 +242,7 @@ def ingest(
 def source_names(snapshots: Sequence[Snapshot]) -> tuple[str, ...]:
     """A unique name for each galaxy: the name of the file and the digest of its cells.
 
-    Two files with the same cells get different names and cause a warning.
+    Two files with the same cells get different names and cause a warning; they are one galaxy to every split.
     """
     names: list[str] = []
     for snapshot in snapshots:
@@ -249,7 +250,7 @@ def source_names(snapshots: Sequence[Snapshot]) -> tuple[str, ...]:
         copies = sum(other.digest == snapshot.digest for other in snapshots[: len(names)])
         if copies:
             same = f"{snapshot.where} holds the same cells as another snapshot named here"
-            warn(f"{same}; leave it out, or views of one galaxy may come into training and test")
+            warn(f"{same}; both count as views of one galaxy")
         names.append(f"{name}-copy{copies}" if name in names else name)
     return tuple(names)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from iris_cli.config.toml import from_dict, to_dict
 from iris_cli.console import plural
 from iris_cli.errors import DataError, UsageError
 from iris_cli.files import read_array, read_json, to_json, write_array, write_text
-from iris_cli.standard.paper_format import open_paper_dataset
+from iris_cli.standard.paper_format import PaperDataset, open_paper_dataset
 
 INDEX = "standard.json"
 FORMAT = "iris-standard"
@@ -24,12 +25,17 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Entry:
-    """One tensor: its file, the galaxy that it shows, the viewing angle, and further information."""
+    """One tensor: its file, the galaxy that it shows, the viewing angle, and further information.
+
+    `source` names the galaxy for people. `identity` is equal for all views and augmented copies of a galaxy, in any
+    data set, and differs between galaxies; without it, `source` takes its place.
+    """
 
     file: str
     source: str
     view_deg: float | None = None
     info: dict[str, Any] = field(default_factory=dict)
+    identity: str | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,8 @@ class StandardDataset:
     velocity_towards: bool = False
     turned_over: bool = False
     origin: dict[str, Any] = field(default_factory=dict)
+    #: The data set of the paper code that this one is.
+    paper: PaperDataset | None = None
 
     @classmethod
     def open(cls, folder: Path | str, views_per_source: int | None = None) -> StandardDataset:
@@ -87,7 +95,7 @@ class StandardDataset:
             what = f"{folder} holds pairs that are already observed, not tensors"
             raise DataError(what, "import it: iris preobserve")
         entries = tuple(Entry(name, made.source(i)) for i, (name,) in enumerate(made.files))
-        return cls(folder, made.grid, made.units, entries, velocity_towards=True, origin=made.origin)
+        return cls(folder, made.grid, made.units, entries, velocity_towards=True, origin=made.origin, paper=made)
 
     def turn_over(self) -> StandardDataset:
         """The same galaxies turned by 180 degrees about the line of sight, which reverses their sense of rotation."""
@@ -96,6 +104,13 @@ class StandardDataset:
     @property
     def sources(self) -> list[str]:
         return [entry.source for entry in self.entries]
+
+    @cached_property
+    def identities(self) -> list[str]:
+        """The identity of the galaxy of each tensor; of a paper-code data set by the content of its first view."""
+        if self.paper:
+            return self.paper.identities
+        return [entry.identity or entry.source for entry in self.entries]
 
     def __len__(self) -> int:
         return len(self.entries)

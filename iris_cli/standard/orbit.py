@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,13 +29,13 @@ class Orbit:
 
     def plane(self, x: NDArray, y: NDArray) -> tuple[NDArray, NDArray]:
         """Galactocentric (x, y) -> (p, q) along the major and the minor axis."""
-        cos, sin = np.cos(np.deg2rad(self.tilt_deg)), np.sin(np.deg2rad(self.tilt_deg))
+        cos, sin = math.cos(math.radians(self.tilt_deg)), math.sin(math.radians(self.tilt_deg))
         left, far = -y, -x
         return cos * left + sin * far, cos * far - sin * left
 
     def galactocentric(self, p: NDArray, q: NDArray) -> tuple[NDArray, NDArray]:
         """(p, q), position or velocity, -> (x, y)."""
-        cos, sin = np.cos(np.deg2rad(self.tilt_deg)), np.sin(np.deg2rad(self.tilt_deg))
+        cos, sin = math.cos(math.radians(self.tilt_deg)), math.sin(math.radians(self.tilt_deg))
         left, far = cos * p - sin * q, sin * p + cos * q
         return -far, -left
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from iris_cli import axes, units
@@ -48,6 +50,15 @@ class PaperDataset:
     def source(self, number: int) -> str:
         return f"{self.folder.resolve().name}-{number // self.views_per_source:06d}"
 
+    @cached_property
+    def identities(self) -> list[str]:
+        """Of the galaxy of each entry: the content of its first view's first file, whatever the folder's name."""
+        firsts = {first: f"paper-{_sampled_digest(self.folder / self.files[first][0])}" for first in self._firsts()}
+        return [firsts[i - i % self.views_per_source] for i in range(len(self.files))]
+
+    def _firsts(self) -> range:
+        return range(0, len(self.files), self.views_per_source)
+
     def pair(self, number: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """(observation (1, L, V), density (1, R', L)) of a pre-observed folder: inner units, receding positive.
 
@@ -66,6 +77,17 @@ class PaperDataset:
             if not np.isfinite(image).all():
                 raise DataError(f"{path} holds {int((~np.isfinite(image)).sum())} values that are not finite")
         return observation, density
+
+
+def _sampled_digest(path: Path, pieces: int = 64, size: int = 4096) -> str:
+    """Of the length of a file and of some pieces, evenly over it: its tensors are too large to be read for a name."""
+    length = path.stat().st_size
+    digest = xxhash.xxh3_64(str(length).encode())
+    with path.open("rb") as file:
+        for start in sorted({k * max(0, length - size) // (pieces - 1) for k in range(pieces)}):
+            file.seek(start)
+            digest.update(file.read(size))
+    return digest.hexdigest()
 
 
 def open_paper_dataset(folder: Path, views_per_source: int | None = None) -> PaperDataset:

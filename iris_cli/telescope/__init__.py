@@ -4,7 +4,9 @@ In: position-position-velocity cubes of a telescope, and trained runs. Out: the 
 a network (`iris cube`: .npz or .fits) and the reverted map (`iris revert`: map.fits, figure, quality). Start with
 `revert.py`, which calls the rest in order:
 
-    cube_file       a FITS cube: axes (`spectral_axis`), units (`header_units`, `brightness_unit`, `beam`), channels
+    cube_file       a FITS cube: slabs of its channels in kelvin, with what the files below find
+    spectral_cards  what headers say about the spectral axis, in the terms of the FITS standard; `spectral_axis`
+    brightness_unit the unit of the values, with `header_units`, `beam` and `blanks`
     regrid          cubes -> l-v image, with the area overlaps of `overlap`
     lv_image        the l-v image and its files
     density_map     the map with the record of its making and quality, and its FITS file

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from astropy import units as u
 from astropy.io import fits
 from astropy.wcs import WCS
 from numpy.typing import NDArray
@@ -22,16 +23,14 @@ from iris_cli.console import warn
 from iris_cli.errors import DataError, UsageError
 from iris_cli.telescope.blanks import Blanks, read_blanks
 from iris_cli.telescope.brightness_unit import read_brightness
-from iris_cli.telescope.fits_file import open_fits, reading
+from iris_cli.telescope.fits_file import is_image, open_fits, reading
 from iris_cli.telescope.fits_header import clean_header, world_coordinates
+from iris_cli.telescope.header_units import fits_spelling, read_unit
 from iris_cli.telescope.sky_pixels import galactic_positions, pixels_at
-from iris_cli.telescope.spectral_axis import read_spectral_axis
+from iris_cli.telescope.spectral_axis import check_frame, read_spectral_axis
+from iris_cli.telescope.spectral_cards import repair_spectral_cards, replaced_cards
 
 Floats = NDArray[np.float64]
-
-#: Spellings of units that astropy does not know.
-_SPELLINGS = {name.upper(): name for name in ("km/s", "m/s", "Hz", "GHz", "MHz", "deg")}
-_SPELLINGS |= {"KM S-1": "km/s", "DEGREES": "deg", "DEGREE": "deg", "DEGS": "deg"}
 
 
 @dataclass(frozen=True)
@@ -137,36 +136,52 @@ def open_cube(path: Path, config: CubeConfig) -> Iterator[CubeFile]:
                 hdu = _image(path, file, config.hdu)
         with reading(path, notes):
             beams = next((table for table in file if table.name == "BEAMS" and not table.is_image), None)
+            notes += _choice(path, file, hdu)
         yield _described(path, hdu, beams, mapped, config, notes)
 
 
 def _image(path: Path, file: Any, number: int | None) -> Any:
-    """The requested HDU, or the first with three axes or more."""
+    """The requested HDU, or the first with three axes longer than a pixel, or the first with three axes."""
     if number is not None and not 0 <= number < len(file):
         raise UsageError(f"{path} has no HDU {number}", f"it has {len(file)}, from 0")
-    for hdu in file if number is None else [file[number]]:
-        if hdu.is_image and hdu.header.get("NAXIS", 0) >= 3:
+    hdus = file if number is None else [file[number]]
+    cubes = [hdu for hdu in hdus if is_image(hdu, 3)]
+    for hdu in cubes:
+        if sum(n > 1 for n in hdu.shape) >= 3:
             return hdu
+    if cubes:
+        return cubes[0]
     where = f"HDU {number}" if number is not None else "any HDU"
     raise DataError(f"{path} holds no cube: there is no image of three axes in {where}", "--hdu N names another HDU")
 
 
+def _choice(path: Path, file: Any, used: Any) -> list[str]:
+    """A note on which image is read, if the file has several."""
+    images = [k for k, hdu in enumerate(file) if hdu.is_image and hdu.header.get("NAXIS", 0) >= 2]
+    number = next(k for k, hdu in enumerate(file) if hdu is used)
+    if images == [number]:
+        return []
+    name = f" ({used.name})" if used.name else ""
+    return [f"{path.name} has images in the HDUs {', '.join(map(str, images))}; {number}{name} is read (--hdu)"]
+
+
 def _described(path: Path, hdu: Any, beams: Any, mapped: bool, config: CubeConfig, notes: list[str]) -> CubeFile:
     """`notes` are those of the opening; what astropy warns about later is added to it."""
-    header = clean_header(path, hdu.header, notes)
+    header = clean_header(path, hdu.header, notes, replaced_cards(hdu.header, config))
     wcs = _cube_coordinates(path, header, config, notes)
     lon, lat, spectral = _axis_numbers(path, header, wcs)
     shape = (header[f"NAXIS{spectral + 1}"], header[f"NAXIS{lat + 1}"], header[f"NAXIS{lon + 1}"])
     if 0 in shape:
         raise DataError(f"{path} holds {shape[0]} channels of {shape[1]} x {shape[2]} pixels", "name another cube")
-    axis = read_spectral_axis(path, header, wcs, shape[0], config)
-    brightness = read_brightness(path, header, beams, wcs, shape[0], config)
+    axis = read_spectral_axis(path, wcs, shape[0], config)
     sky = wcs.sub([lon + 1, lat + 1])
     centre = _centre(path, sky, shape)
+    notes += check_frame(path, axis.frame, centre, config)
+    brightness = read_brightness(path, header, beams, wcs, shape[0], config)
     velocities = float(axis.v_low.min()), float(axis.v_high.max())
     unit, rest_GHz, beam = brightness.unit, brightness.rest_frequency_GHz, brightness.beam_arcsec
     blanks, of_blanks = read_blanks(path, header, unit, config)
-    efficiency, said = brightness.efficiency, (*notes, *axis.notes, *brightness.notes, *of_blanks)
+    efficiency, said = brightness.efficiency, (*notes, *brightness.notes, *of_blanks)
     info = CubeInput(
         path.name, shape, centre, axis.ctype, velocities, unit, axis.frame, rest_GHz, beam, efficiency, said
     )
@@ -192,17 +207,12 @@ def _centre(path: Path, sky: WCS, shape: tuple[int, int, int]) -> tuple[float, f
 
 
 def _cube_coordinates(path: Path, header: fits.Header, config: CubeConfig, notes: list[str]) -> WCS:
-    """The WCS of a header whose units are spelled as astropy does, with the rest frequency of the flags."""
+    """The WCS of a header whose spectral cards and units are repaired with the flags."""
+    notes += repair_spectral_cards(path, header, config)
     for k in range(1, header["NAXIS"] + 1):
-        unit = str(header.get(f"CUNIT{k}", "")).strip()
-        if unit.upper() in _SPELLINGS and unit not in _SPELLINGS.values():
-            header[f"CUNIT{k}"] = _SPELLINGS[unit.upper()]
-    if config.rest_frequency_GHz is not None:
-        header["RESTFRQ"] = config.rest_frequency_GHz * 1e9
-        header.pop("RESTFREQ", None)
-        header.pop("RESTWAV", None)
-    known = any(header.get(card) for card in ("RESTFRQ", "RESTFREQ", "RESTWAV"))
-    flag = "" if known else ", or give --rest-frequency-ghz if that is what it lacks"
+        if (unit := read_unit(str(header.get(f"CUNIT{k}", "")), u.deg)) is not None and (text := fits_spelling(unit)):
+            header[f"CUNIT{k}"] = text
+    flag = "" if "RESTFRQ" in header else ", or give --rest-frequency-ghz if that is what it lacks"
     return world_coordinates(path, header, notes, f"fix the header{flag}")
 
 
@@ -212,7 +222,10 @@ def _axis_numbers(path: Path, header: fits.Header, wcs: WCS) -> tuple[int, int, 
     absent = [name for name, k in numbers.items() if not 0 <= k < header["NAXIS"]]
     if absent:
         kinds = ", ".join(str(t) or "(blank)" for t in wcs.wcs.ctype)
-        raise DataError(f"{path} has no {' and no '.join(absent)} axis: its CTYPEs are {kinds}", "fix the header")
+        hint = (
+            "--velocity-convention radio takes the third axis as velocities" if absent == ["spectral"] else "fix CTYPE"
+        )
+        raise DataError(f"{path} has no {' and no '.join(absent)} axis: its CTYPEs are {kinds}", hint)
     for k in range(header["NAXIS"]):
         planes, name = header[f"NAXIS{k + 1}"], wcs.wcs.ctype[k] or "unnamed"
         if k not in numbers.values() and planes != 1:

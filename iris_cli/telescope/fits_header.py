@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,10 @@ _BEAM = ("BMAJ", "BMIN", "BPA")
 _TEXTS = re.compile(r"CTYPE\d+|CUNIT\d+|RADESYS|RADECSYS|SPECSYS|BUNIT")
 #: Numbers or text: see `_equinox`.
 _EPOCHS = ("EQUINOX", "EPOCH")
+#: The beginning of a card -> the option that takes its place.
+_OPTIONS = {"BUNIT": "--unit", "REST": "--rest-frequency-ghz", "BMAJ": "--beam-arcsec", "BMIN": "--beam-arcsec"}
+_OPTIONS |= {"SPECSYS": "--velocity-shift", "VELREF": "--velocity-shift", "BLANK": "--blank"}
+_OPTIONS |= {"CUNIT3": "--spectral-unit", "CTYPE3": "--velocity-convention"}
 _STRUCTURE = re.compile(r"NAXIS\d*|BITPIX|PCOUNT|GCOUNT")
 #: Of a second description of the axes, with its letter.
 _ALTERNATE = re.compile(
@@ -41,10 +46,10 @@ _SYSTEMS = ("", "ICRS", "FK5", "FK4", "FK4-NO-E")
 _USED = re.compile(r"RA--|DEC-|.LON|.LAT|VRAD|VELO|VOPT|ZOPT|FREQ|WAVE|AWAV|FELO|BETA|WAVN|ENER|VREL")
 
 
-def clean_header(path: Path, header: fits.Header, notes: list[str]) -> fits.Header:
-    """A header as described above. Each change is a line in `notes`."""
+def clean_header(path: Path, header: fits.Header, notes: list[str], replaced: Container[str] = ()) -> fits.Header:
+    """A header as described above. Each change is a line in `notes`. Cards of `replaced` need not be readable."""
     with reading(path, notes):
-        clean = _readable(path, header, notes)
+        clean = _readable(path, header, notes, replaced)
         _take_alternate(path, clean, notes)
         for k in _axes(clean):
             if (ctype := str(clean.get(f"CTYPE{k}", ""))) != ctype.upper():
@@ -78,7 +83,7 @@ def set_card(path: Path, card: str, value: str) -> str:
 # --- values -----------------------------------------------------------------------------------------------------------
 
 
-def _readable(path: Path, header: fits.Header, notes: list[str]) -> fits.Header:
+def _readable(path: Path, header: fits.Header, notes: list[str], replaced: Container[str]) -> fits.Header:
     """The cards that can be read, with numbers where numbers belong; of cards that appear twice, the first.
 
     DataError when a card that matters cannot be read, is of the wrong kind, or appears twice with two values.
@@ -100,14 +105,25 @@ def _readable(path: Path, header: fits.Header, notes: list[str]) -> fits.Header:
                     raise DataError(f"{path}: {name} appears twice, as {clean[name]!r} and {value!r}", hint)
                 continue
             clean.append((name, value, comment), end=True)
+        except DataError as error:
+            if name not in replaced:
+                raise DataError(error.message, f"{_option(name)}{error.hint}") from None
         except (fits.VerifyError, ValueError, TypeError) as error:
+            if name in replaced:
+                continue
             if _matters(name):
                 message = f"{path}: the card {name} cannot be read: {first_line(error)}"
-                raise DataError(message, set_card(path, name, "VALUE")) from None
+                raise DataError(message, f"{_option(name)}{set_card(path, name, 'VALUE')}") from None
             ignored.append(name)
     if ignored:
         notes.append(f"{path.name}: cards that cannot be read, and are not used: {', '.join(ignored)}")
     return clean
+
+
+def _option(card: str) -> str:
+    """The beginning of a hint: the option that takes the place of a card."""
+    option = next((option for start, option in _OPTIONS.items() if card.startswith(start)), None)
+    return f"give {option}; or " if option else ""
 
 
 def _matters(name: str) -> bool:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from iris_cli.axes import Axis
 from iris_cli.console import warn
 from iris_cli.errors import DataError, UsageError
-from iris_cli.telescope.fits_file import open_fits, reading
+from iris_cli.telescope.fits_file import is_image, open_fits, reading
 from iris_cli.telescope.fits_header import clean_header, world_coordinates
 from iris_cli.telescope.lv_image import METADATA_CARD
 from iris_cli.telescope.sky_pixels import within_half_a_turn
@@ -57,7 +57,7 @@ def read_fits(path: Path) -> SkyImage:
     """The first image of a file. DataError when it is no FITS file, or has axes that a figure cannot use."""
     notes: list[str] = []
     with open_fits(path, mapped=False, notes=notes) as hdus, reading(path, notes, "is cut short or damaged"):
-        hdu = next((h for h in hdus if h.is_image and h.header.get("NAXIS", 0) >= 2 and h.size > 0), None)
+        hdu = next((h for h in hdus if is_image(h, 2) and h.size > 0), None)
         if hdu is None:
             raise DataError(f"{path} holds no image")
         header = clean_header(path, hdu.header, notes)

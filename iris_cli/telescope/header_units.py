@@ -6,6 +6,7 @@ import re
 import warnings
 from collections.abc import Iterator
 
+import numpy as np
 from astropy import units as u
 
 #: Words in capital letters -> astropy's spelling. Only words are here that mean one unit in any letter case.
@@ -34,9 +35,18 @@ def read_unit(text: str, *wanted: u.UnitBase) -> u.UnitBase | None:
                     unit = u.Unit(spelling, format=standard)
                 except (ValueError, TypeError, OverflowError):
                     continue
-            if any(unit.is_equivalent(kind) for kind in wanted):
-                return unit
+            for kind in wanted:
+                if isinstance(unit, u.UnitBase) and unit.is_equivalent(kind) and 0.0 < unit.to(kind) < np.inf:
+                    return unit
     return None
+
+
+def fits_spelling(unit: u.UnitBase) -> str | None:
+    """As wcslib knows it; None for a unit that the FITS standard cannot express, such as 3 km/s."""
+    try:
+        return str(unit.to_string("fits"))
+    except ValueError:
+        return None
 
 
 def _spellings(text: str) -> Iterator[str]:

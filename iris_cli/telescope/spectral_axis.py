@@ -7,21 +7,23 @@ from pathlib import Path
 
 import numpy as np
 from astropy import units as u
-from astropy.io import fits
+from astropy.coordinates import FK4, SkyCoord
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 
 from iris_cli.config.cube import CubeConfig
 from iris_cli.errors import DataError, UsageError
 from iris_cli.telescope.brightness_unit import rest_frequency_Hz
+from iris_cli.telescope.spectral_cards import SI
 from iris_cli.units import LIGHT_SPEED_M_S
 
 Floats = NDArray[np.float64]
 
 #: CTYPE -> velocity convention.
 _CONVENTIONS = {"VRAD": "radio", "VOPT": "optical", "ZOPT": "optical", "VELO": "relativistic"}
-#: CTYPE -> the SI unit in which wcslib returns values.
-_SI = {"VRAD": "m/s", "VOPT": "m/s", "VELO": "m/s", "ZOPT": "", "FREQ": "Hz", "WAVE": "m"}
+#: Channels of a line are not wider or narrower than this, in km/s, and not at higher velocities.
+POSSIBLE_WIDTH_KM_S = (0.01, 100.0)
+HIGHEST_KM_S = 20_000.0
 
 
 @dataclass(frozen=True)
@@ -32,24 +34,21 @@ class SpectralAxis:
     v_high: Floats
     ctype: str
     frame: str | None
-    notes: tuple[str, ...]
 
 
-def read_spectral_axis(path: Path, header: fits.Header, wcs: WCS, channels: int, config: CubeConfig) -> SpectralAxis:
-    """The velocities of the channels, with assumptions that the user should know as notes.
+def read_spectral_axis(path: Path, wcs: WCS, channels: int, config: CubeConfig) -> SpectralAxis:
+    """The velocities of the channels of a repaired header, in the frame of the header.
 
-    DataError when the axis is of a kind without a velocity, when it needs a unit or a rest frequency that neither
-    header nor flags give, and when its frame is not the LSR.
+    DataError when the axis is of a kind without a velocity, when it needs a rest frequency that neither header nor
+    flags give, and when its velocities are doubtful.
     """
-    notes = _check_frame(path, wcs, config)
     k = wcs.wcs.spec
     ctype = str(wcs.wcs.ctype[k])
     kind = ctype[:4]
-    if kind not in _SI:
-        raise DataError(f"{path}: no velocity can be made of a spectral axis '{ctype}'", f"known: {', '.join(_SI)}")
-    per_SI = _unit_factor(path, header, k, kind, config)
+    if kind not in SI:
+        raise DataError(f"{path}: no velocity can be made of a spectral axis '{ctype}'", f"known: {', '.join(SI)}")
     try:
-        values = wcs.sub([k + 1]).wcs_pix2world(np.arange(channels + 1) - 0.5, 0)[0] * per_SI
+        values = wcs.sub([k + 1]).wcs_pix2world(np.arange(channels + 1) - 0.5, 0)[0]
     except Exception as error:  # an axis that is coupled to those of the sky, or one that needs a rest frequency
         reason = str(error).strip().splitlines()[-1]
         hint = "its axis must not be coupled to those of the sky"
@@ -59,8 +58,9 @@ def read_spectral_axis(path: Path, header: fits.Header, wcs: WCS, channels: int,
     if not np.isfinite(edges).all() or (np.diff(edges) == 0).any():
         message = f"{path}: its spectral axis gives velocities that are not finite or do not change"
         raise DataError(message, "fix CRVAL, CDELT and CUNIT of that axis")
+    _check_velocities(path, edges, kind, k, config)
     ends = np.stack([edges[:-1], edges[1:]])
-    return SpectralAxis(ends.min(axis=0), ends.max(axis=0), ctype, wcs.wcs.specsys or None, notes)
+    return SpectralAxis(ends.min(axis=0), ends.max(axis=0), ctype, wcs.wcs.specsys or None)
 
 
 def frequency_ratio(velocity_m_s: Floats, convention: str) -> Floats:
@@ -71,6 +71,13 @@ def frequency_ratio(velocity_m_s: Floats, convention: str) -> Floats:
     if convention == "optical":
         return 1.0 / (1.0 + beta)
     return np.sqrt((1.0 - beta) / (1.0 + beta))
+
+
+def solar_motion_km_s(lon_deg: float, lat_deg: float) -> float:
+    """What LSRK velocities at a Galactic position exceed barycentric ones by: 20 km/s towards 18h +30d (B1900)."""
+    apex = SkyCoord(270.0 * u.deg, 30.0 * u.deg, frame=FK4(equinox="B1900")).galactic
+    place = SkyCoord(lon_deg * u.deg, lat_deg * u.deg, frame="galactic")
+    return 20.0 * float(np.cos(apex.separation(place).rad))
 
 
 def _ratio(path: Path, values: Floats, kind: str, wcs: WCS, config: CubeConfig) -> Floats:
@@ -86,28 +93,31 @@ def _ratio(path: Path, values: Floats, kind: str, wcs: WCS, config: CubeConfig) 
     return frequency_ratio(velocity, config.velocity_convention or _CONVENTIONS[kind])
 
 
-def _unit_factor(path: Path, header: fits.Header, k: int, kind: str, config: CubeConfig) -> float:
-    """The factor from wcslib's values to SI: 1, unless the header has no CUNIT and --spectral-unit gives it."""
-    stated = str(header.get(f"CUNIT{k + 1}", "")).strip()
-    if kind == "ZOPT" or (stated and config.spectral_unit is None):
-        return 1.0
-    if config.spectral_unit is None:
-        raise DataError(f"{path} has no unit for its spectral axis (CUNIT{k + 1})", "give it: --spectral-unit km/s")
-    if stated:
-        raise UsageError(f"{path} has a unit for its spectral axis: {stated}", "leave out --spectral-unit")
-    try:
-        return float(u.Unit(config.spectral_unit).to(_SI[kind]))
-    except (ValueError, u.UnitConversionError):
-        raise UsageError(
-            f"'{config.spectral_unit}' is not a unit of a {kind} axis", "e.g. km/s, m/s, Hz, GHz"
-        ) from None
+def _check_velocities(path: Path, edges: Floats, kind: str, k: int, config: CubeConfig) -> None:
+    """DataError for velocities that no line has, unless the unit is that of the flag."""
+    if config.spectral_unit is not None:
+        return
+    width = float(np.abs(np.diff(edges)).max())
+    low, high = POSSIBLE_WIDTH_KM_S
+    if low <= width <= high and np.abs(edges).max() <= HIGHEST_KM_S:
+        return
+    unit = {"FREQ": "Hz", "WAVE": "m"}.get(kind, "m/s")
+    rest = "; a wrong RESTFRQ with --rest-frequency-ghz" if kind in ("FREQ", "WAVE") else ""
+    raise DataError(
+        f"{path}: its channels are {width:.3g} km/s wide, from {edges[0]:.5g} to {edges[-1]:.5g} km/s: doubtful",
+        f"replace a wrong CUNIT{k + 1}, or confirm it, with --spectral-unit, e.g. {unit}{rest}",
+    )
 
 
-def _check_frame(path: Path, wcs: WCS, config: CubeConfig) -> tuple[str, ...]:
-    """DataError unless velocities are in the LSR or --velocity-shift is given; a note if the header has no frame."""
-    frame = str(wcs.wcs.specsys).strip().upper()
+def check_frame(path: Path, frame: str | None, centre_deg: tuple[float, float], config: CubeConfig) -> tuple[str, ...]:
+    """DataError unless velocities are in the LSR or --velocity-shift is given; a note if the header has no frame.
+
+    `centre_deg` is the Galactic position of the middle of the cube.
+    """
     if config.velocity_shift_km_s is not None:
         return ()
+    if not frame:
+        return (f"{path.name} has no frame for its velocities (SPECSYS); LSR is assumed",)
     if frame == "LSRD":  # (9, 12, 7) km/s of the Sun, against 20 km/s to 18h +30d (1900)
         higher = (
             "towards the Galactic Centre those in the kinematic LSR are 1.3 km/s higher (--velocity-shift adds to them)"
@@ -115,7 +125,10 @@ def _check_frame(path: Path, wcs: WCS, config: CubeConfig) -> tuple[str, ...]:
         return (f"{path.name} has velocities in the dynamical LSR, which are not changed; {higher}",)
     if frame.startswith("LSR"):
         return ()
-    if frame:
-        hint = "--velocity-shift KM_S is added to them (0 leaves them unchanged)"
-        raise DataError(f"{path} has velocities in the frame {frame}, the model takes LSR", hint)
-    return (f"{path.name} has no frame for its velocities (SPECSYS); LSR is assumed",)
+    hint = "--velocity-shift KM_S is added to them (0 leaves them unchanged)"
+    if frame in ("BARYCENT", "HELIOCEN"):
+        shift = f"--velocity-shift {solar_motion_km_s(*centre_deg):.2f}"
+        hint = f"{shift} adds the Sun's motion towards the middle of the cube (0 leaves them unchanged)"
+    elif frame in ("TOPOCENT", "GEOCENTR"):
+        hint = f"convert them, e.g. with CASA's imreframe(outframe='lsrk'); or {hint}"
+    raise DataError(f"{path} has velocities in the frame {frame}, the model takes LSR", hint)

@@ -9,6 +9,7 @@ import io
 import json
 import pickle
 import platform
+import sys
 import warnings
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,12 +25,13 @@ from iris_cli.errors import DataError, UsageError
 from iris_cli.files import atomic_file
 from iris_cli.pairs.datasets import Pairs
 from iris_cli.pairs.noise import ImageNoise
+from iris_cli.pairs.overlap import Seen
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.units import INNER
 from shards.order import stream_key
 
 FORMAT = "iris-checkpoint"
-VERSION = 3
+VERSION = 5
 SOFTWARE = {"iris": __version__, "torch": str(torch.__version__), "python": platform.python_version()}
 
 
@@ -98,14 +100,20 @@ class Checkpoint:
     progress: Progress
     config: dict[str, Any]
     data: DataDescription
+    #: The galaxies of the training; None where they are not known.
+    seen: Seen | None = None
     mean_image: Tensor | None = None
     last_model: dict[str, Tensor] = field(default_factory=dict)
     ema_steps: int = 0
     optimizer: dict[str, Any] = field(default_factory=dict)
+    scheduler: dict[str, Any] = field(default_factory=dict)
     scaler: dict[str, Any] = field(default_factory=dict)
     density_sum: Tensor | None = None
     density_count: int = 0
-    rng: Tensor | None = None
+    #: Of the steps since the last line of the log, in order: sum of the losses, and samples.
+    unlogged: list[tuple[float, int]] = field(default_factory=list)
+    #: Numbers of unreadable items: "train", "validation", "litter".
+    bad: dict[str, list[int]] = field(default_factory=dict)
     units: dict[str, float] = field(default_factory=lambda: asdict(INNER))
     software: dict[str, str] = field(default_factory=lambda: dict(SOFTWARE))
 
@@ -121,11 +129,25 @@ class Checkpoint:
 
 def save(checkpoint: Checkpoint, path: Path) -> None:
     """Write atomically: an existing file survives a full disk."""
-    plain = {"progress": asdict(checkpoint.progress), "data": checkpoint.data.to_dict()}
+    seen = checkpoint.seen.to_tensors() if checkpoint.seen else None
+    plain = {"progress": asdict(checkpoint.progress), "data": checkpoint.data.to_dict(), "seen": seen}
     packed = io.BytesIO()
-    torch.save({**vars(checkpoint), **plain, "format": FORMAT, "version": VERSION}, packed)
+    torch.save(_unshared({**vars(checkpoint), **plain, "format": FORMAT, "version": VERSION}), packed)
     with atomic_file(path) as file:
         file.write(packed.getbuffer())  # in one piece: within torch, a full disk would be another error than OSError
+
+
+def _unshared(value: Any) -> Any:
+    """The same value, but equal strings are one object and no container is there twice, so that equal states have equal
+    bytes: a pickle refers to an object that it has met before.
+    """
+    if isinstance(value, str):
+        return sys.intern(value)
+    if type(value) is dict:
+        return {_unshared(key): _unshared(inner) for key, inner in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_unshared(inner) for inner in value)
+    return value
 
 
 def load(path: Path) -> Checkpoint:
@@ -140,8 +162,9 @@ def load(path: Path) -> Checkpoint:
         raise DataError(found + reads, "install a newer release" if newer else "train it again")
     try:
         progress, data = Progress(**body["progress"]), DataDescription.from_dict(body["data"])
-        return Checkpoint(**{**body, "progress": progress, "data": data})
-    except (KeyError, TypeError, UsageError) as error:
+        seen = Seen.from_tensors(body["seen"]) if body["seen"] is not None else None
+        return Checkpoint(**{**body, "progress": progress, "data": data, "seen": seen})
+    except (KeyError, TypeError, AttributeError, UsageError) as error:
         hint = "it was modified, or written by another program: use an older one"
         raise DataError(f"{path} does not hold what a checkpoint holds: {_first_line(error)}", hint) from None
 

@@ -13,10 +13,11 @@ from iris_cli.config.train import TrainConfig
 from iris_cli.console import plural
 from iris_cli.dry_run import WITH_TORCH, DryRun, size_of
 from iris_cli.evaluation.loss import physical_loss
-from iris_cli.pairs.datasets import Pairs, divide, image_size, litter_of, pairs_of
+from iris_cli.pairs.datasets import Pairs, image_size, litter_of, pairs_of
+from iris_cli.pairs.divide import divide, litter_parts
 from iris_cli.pairs.open_data import open_data, open_litter
 from iris_cli.reverter.reverter import Reverter
-from iris_cli.training.optimizer import learning_rate, make_optimizer
+from iris_cli.training.optimizer import learning_rate, optimizer_and_scheduler
 from iris_cli.training.tensorboard import check_installed
 from iris_cli.training.train import check_sizes
 
@@ -31,9 +32,10 @@ def of_training(hyper: TrainConfig, out: Path, *, members: int = 1, ranks: int =
     dataset, observer = open_data(hyper.data, hyper.observer)
     pairs, litter = pairs_of(dataset, observer), open_litter(hyper)
     if litter is not None:
-        litter_of(litter, observer, pairs)
+        drawn = litter_of(litter, observer, pairs)
+        litter_parts(drawn, hyper) if drawn else None
     reverter = Reverter(image_size(pairs), pairs.quantity, network=hyper.network)
-    physical_loss(hyper), make_optimizer(reverter.parameters(), hyper.optimizer), learning_rate(0.0, hyper)
+    physical_loss(hyper), optimizer_and_scheduler(reverter.parameters(), hyper), learning_rate(0.0, hyper)
     train, validation = divide(pairs, hyper)
     check_sizes(hyper, pairs.name, len(train), len(validation), ranks)
     rows = min(hyper.batch_size, math.ceil(len(train) / ranks))

@@ -25,8 +25,9 @@ from iris_cli.pairs.stream import PairBatch, PairStream, bad_litter_over_ranks
 from iris_cli.signals import StopFlag, Stopped
 from iris_cli.training.checkpoint import Checkpoint, DataDescription, Progress
 from iris_cli.training.nonfinite import STEPS_AHEAD
+from iris_cli.training.optimizer import step_scheduler
 from iris_cli.training.run_folder import RunFolder
-from iris_cli.training.step import Learner, rng_rollback
+from iris_cli.training.step import Learner, seed_torch
 from iris_cli.training.tensorboard import Board
 from iris_cli.training.throughput import Throughput
 from shards.errors import ShardError
@@ -49,6 +50,7 @@ class Trainer:
     quiet: bool = False
     #: The folder, while this rank writes it.
     held: Held | None = None
+    throughput: Throughput = field(default_factory=Throughput)
     _last_save_s: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
@@ -78,20 +80,16 @@ class Trainer:
     def _train_epoch(self) -> None:
         self.learner.module.train()
         epoch, train = self.progress.epoch, self.learner.train
-        windows, throughput = self.learner.windows(), Throughput()
+        windows, throughput = self.learner.windows(), self.throughput
+        throughput.start_clock()
         bars = progress(f"epoch {epoch + 1}/{self.hyper.epochs}", len(windows), quiet=self.quiet)
         with closing(train.epoch(epoch, self.progress.position, self._while_waiting)) as batches, bars as bar:
-            try:
-                for begin, end in windows:
-                    self._step(batches, begin, end, throughput)
-                    due = self.progress.step % LOG_EVERY == 0 or end == train.count
-                    bar.advance(1, self._log_steps(throughput) if due else "")
-                    if end < train.count and self._checkpoint_due():
-                        self._save()
-            except Stopped:
-                if throughput.steps:
-                    self._log_steps(throughput)
-                raise
+            for begin, end in windows:
+                self._step(batches, begin, end, throughput)
+                due = self.progress.step % LOG_EVERY == 0 or end == train.count
+                bar.advance(1, self._log_steps(throughput) if due else "")
+                if end < train.count and self._checkpoint_due():
+                    self._save()
 
     def _step(self, batches: Iterator[PairBatch], begin: int, end: int, throughput: Throughput) -> None:
         with self.learner.step(begin, end) as step:
@@ -115,6 +113,8 @@ class Trainer:
         if loss is not None and not self.quiet:
             gain = "" if scores["skill"] is None else f", skill {scores['skill']:.3f}"
             log(f"epoch {epoch + 1}/{self.hyper.epochs}: validation loss {loss:.5g}{gain}")
+        if self.learner.scheduler:
+            step_scheduler(self.learner.scheduler, loss)
         self.learner.progress = replace(self.progress, epoch=epoch + 1, position=0)
         self._save(best=is_best)
 
@@ -124,7 +124,8 @@ class Trainer:
         learner, stream, world, ensemble = self.learner, self.validation, self.world, Ensemble([self.learner.reverter])
         mean = learner.mean_image.over_ranks(world).mean()
         bars = progress("validating", stream.plan().steps, quiet=self.quiet)
-        with bars as bar, learner.precision.eager(), rng_rollback():
+        seed_torch(self.hyper.seed, world.rank, "validation", self.progress.epoch)
+        with bars as bar, learner.precision.eager():
             checks = self._check_signals, self._while_waiting
             batches = evaluate(ensemble, learner.loss, stream, world, mean, bar, *checks)
             means = mean_scores(batches, SCORES, stream, world).means()
@@ -144,8 +145,7 @@ class Trainer:
 
     def _stopped(self) -> Stopped:
         where = f" in {self.folder.path}" if self.folder else ""
-        hint = "resume with --resume auto"
-        return Stopped(f"stopped by a signal after step {self.progress.step}, saved{where}", hint)
+        return Stopped(f"stopped by a signal after step {self.progress.step}, saved{where}", "resume it: resume='auto'")
 
     def _while_waiting(self) -> None:
         """Respond to a signal although data are late, by hours perhaps. The other ranks check or wait as well."""
@@ -155,15 +155,14 @@ class Trainer:
     def _check_any_read(self) -> None:
         """DataError when every training sample was left out."""
         count = self.learner.train.count
-        if self.hyper.on_bad_sample == "skip" and self.learner.train.bad_over_ranks(self.world) >= count:
+        if self.hyper.on_bad_sample == "skip" and len(self.learner.train.bad_over_ranks(self.world)) >= count:
             raise DataError(f"none of the {count} training samples could be read", "check them: iris shards verify")
 
     def _count_bad_samples(self) -> int:
         """Unreadable samples left out so far, over all ranks. DataError when they are more than allowed."""
         if self.hyper.on_bad_sample == "stop":
             return 0
-        streams = (self.learner.train, self.validation)
-        bad = sum(stream.bad_over_ranks(self.world) for stream in streams) + bad_litter_over_ranks(streams, self.world)
+        bad = sum(map(len, self._bad_samples().values()))
         unread = f"{plural(bad, 'sample')} could not be read"
         if bad > self.hyper.max_bad:
             allowed = f"more than the {self.hyper.max_bad} allowed (--max-bad)"
@@ -171,6 +170,25 @@ class Trainer:
         if bad:
             warn(f"{unread}: left out so far")
         return bad
+
+    def _bad_samples(self) -> dict[str, list[int]]:
+        """Numbers of unreadable items so far, over all ranks; a collective."""
+        if self.hyper.on_bad_sample == "stop":
+            return {}
+        train, validation = self.learner.train, self.validation
+        litter = bad_litter_over_ranks((train, validation), self.world)
+        found = (stream.bad_over_ranks(self.world) for stream in (train, validation))
+        return dict(zip(("train", "validation", "litter"), (*found, litter), strict=True))
+
+    def resume(self, checkpoint: Checkpoint) -> None:
+        """Continue from a checkpoint, also its counts."""
+        self.learner.resume(checkpoint)
+        self.throughput = Throughput(checkpoint.unlogged)
+        if self.world.is_main and self.hyper.on_bad_sample == "skip":
+            train, validation = self.learner.train, self.validation
+            counts = {"train": train.bad, "validation": validation.bad, "litter": train.bad_litter}
+            for name, numbers in checkpoint.bad.items():
+                counts[name].found.update(dict.fromkeys(numbers, "could not be read before the run was resumed"))
 
     def _log_steps(self, throughput: Throughput) -> str:
         """Log the steps since the last line; returns the text beside the progress bar."""
@@ -224,7 +242,10 @@ class Trainer:
         self._last_save_s = time.monotonic()
         if self.folder:
             folder, mean_image = self.folder, self.learner.mean_image.over_ranks(self.world)
-            self.world.on_rank_0(lambda: self._write(folder, self.learner.checkpoint(self.data, mean_image), best))
+            counts = {"unlogged": self.throughput.unlogged(self.world), "bad": self._bad_samples()}
+            self.world.on_rank_0(
+                lambda: self._write(folder, self.learner.checkpoint(self.data, mean_image, **counts), best)
+            )
 
     def _write(self, folder: RunFolder, checkpoint: Checkpoint, best: bool) -> None:
         if self.held:

@@ -233,7 +233,7 @@ def _write(checkpoint: Checkpoint, out: Path, overwrite: bool) -> Path:
         return out
     folder = RunFolder(out)
     folder.prepare(resume=False, overwrite=overwrite)
-    folder.begin(TrainConfig(), 0)
+    folder.begin(TrainConfig(), Progress())
     folder.save(checkpoint, best=True)
     log("the noise of its training is not known: give it to `iris test` as --noise-sigma-k")
     return out

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import tomllib
 from contextlib import suppress
@@ -20,18 +21,16 @@ from pathlib import Path
 from typing import Any
 
 from iris_cli.config.toml import to_toml
-from iris_cli.config.train import BEST, CHECKPOINTS, CONFIG, METRICS, TrainConfig
+from iris_cli.config.train import BEST, CHECKPOINTS, CONFIG, MEMBER, METRICS, TrainConfig
 from iris_cli.console import warn
 from iris_cli.errors import DataError, UsageError, naming
 from iris_cli.files import atomic_file
-from iris_cli.training.checkpoint import Checkpoint, load, save
+from iris_cli.training.checkpoint import Checkpoint, Progress, load, save
 from iris_cli.training.tensorboard import event_files
 from shards.layout import leftovers
 
 #: In a run folder: statistics of the training's inputs, and the headline numbers of its latest test.
 TRAINING_INPUTS, TEST = "training_inputs.npz", "test.json"
-#: An ensemble's folder holds a run folder for each of its members, numbered from 1.
-MEMBER = "member-{:02d}"
 #: Keys of a configuration that `iris train` has written; one written by hand rarely has all of them.
 RESOLVED = {"data", "epochs", "network", "seed", "optimizer", "schedule", "noise"}
 
@@ -54,6 +53,14 @@ def check_room_for_members(run: Path, members: int) -> None:
     if found > members:
         hint = f"--members {found}, or another folder"
         raise UsageError(f"{run} holds {found} members, more than the {members} to train", hint)
+
+
+def _is_before(line: str, progress: Progress) -> bool:
+    """Whether a line of metrics is complete, and of a step or an epoch that is done."""
+    with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        found = json.loads(line)
+        return found["step"] <= progress.step and (found.get("kind") != "epoch" or found["epoch"] < progress.epoch)
+    return False
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,8 @@ class RunFolder:
         if used and overwrite:
             self._clear()
         elif used and not resume:
-            hint = "resume it with `--resume`, replace it with `--overwrite`, or choose another"
+            again = shlex.join(["iris", "train", "--resume", str(self.path)])
+            hint = f"resume it: `{again}`; or add --overwrite to replace it, or choose another folder"
             raise UsageError(f"run folder {self.path} exists", hint)
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
@@ -105,17 +113,13 @@ class RunFolder:
     def training_inputs(self) -> Path:
         return self.path / TRAINING_INPUTS
 
-    def begin(self, hyper: TrainConfig, step: int) -> None:
-        """Write the configuration, and drop metrics after `step` and a truncated last line."""
+    def begin(self, hyper: TrainConfig, progress: Progress) -> None:
+        """Write the configuration, and drop metrics after `progress` and a truncated last line."""
         with atomic_file(self.path / CONFIG) as file:
             file.write(to_toml(hyper).encode())
         metrics = self.path / METRICS
         lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.exists() else []
-        kept = []
-        for line in lines:
-            with suppress(json.JSONDecodeError):
-                if json.loads(line)["step"] <= step:
-                    kept.append(line + "\n")
+        kept = [line + "\n" for line in lines if _is_before(line, progress)]
         if lines:
             with atomic_file(metrics) as file:
                 file.write("".join(kept).encode())
@@ -138,6 +142,8 @@ class RunFolder:
         save(checkpoint, path)
         if best:
             self._mark_best(path)
+        elif not (self.checkpoints / BEST).exists():
+            self._drop_test()
         steps = self._steps()
         here = steps.index(path)
         for old in (*steps[:here], *steps[here + self.keep :]):
@@ -160,6 +166,7 @@ class RunFolder:
                         self._mark_best(path)
                     return
         save(checkpoint, self.checkpoints / BEST)
+        self._drop_test()
 
     def _path(self, checkpoint: Checkpoint) -> Path:
         return self.checkpoints / f"step-{checkpoint.progress.step:09d}.pt"
@@ -173,6 +180,13 @@ class RunFolder:
         except OSError:
             shutil.copyfile(path, temporary)
         temporary.replace(self.checkpoints / BEST)
+        self._drop_test()
+
+    def _drop_test(self) -> None:
+        """Remove the numbers of a test of another checkpoint, also of an ensemble that this run is a member of."""
+        (self.path / TEST).unlink(missing_ok=True)
+        if self.path in numbered_members(self.path.parent):
+            (self.path.parent / TEST).unlink(missing_ok=True)
 
     def _steps(self) -> list[Path]:
         return sorted(self.checkpoints.glob("step-*.pt"), reverse=True)

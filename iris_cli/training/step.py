@@ -8,7 +8,7 @@ window, on any number of ranks and however short the last window of an epoch is.
             step.backward(next(batches))
 
 - When the block ends, weights, optimizer, running statistics, EMA and position are updated.
-- When an exception leaves it (a signal, a sample that cannot be read), nothing is, and random numbers are drawn again.
+- When an exception leaves it (a signal, a sample that cannot be read), nothing is.
 - When no sample of the window could be read, only the position moves on.
 - When the loss is not finite, only the position moves on as well. The device knows this at once, so that no step waits
   for its loss; the host finds out in `Learner.wait`, which also adds the densities of a finite step to the mean image.
@@ -28,11 +28,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from iris_cli.config.toml import to_dict
-from iris_cli.config.train import TrainConfig
+from iris_cli.config.train import OptimizerConfig, TrainConfig
 from iris_cli.console import warn
 from iris_cli.distributed import World, no_sync, unwrap
 from iris_cli.errors import EXIT_FAILURE, DataError
 from iris_cli.evaluation.loss import PhysicalLoss
+from iris_cli.pairs.overlap import Seen
 from iris_cli.pairs.stream import PairBatch, PairStream
 from iris_cli.training.checkpoint import Checkpoint, DataDescription, Progress
 from iris_cli.training.ema import EMA
@@ -40,6 +41,7 @@ from iris_cli.training.mean_image import MeanImage
 from iris_cli.training.nonfinite import FiniteCheck, restore_buffers
 from iris_cli.training.optimizer import learning_rate, resume_optimizer
 from iris_cli.training.precision import Precision
+from shards.order import stream_key
 
 
 @dataclass
@@ -54,6 +56,9 @@ class Learner:
     precision: Precision
     train: PairStream
     ema: EMA | None = None
+    #: Of the caller, with its own optimizer; stepped after each epoch.
+    scheduler: Any = None
+    seen: Seen = field(default_factory=Seen)
     progress: Progress = field(default_factory=Progress)
     mean_image: MeanImage = field(init=False)
     #: Finished steps whose finite check the host has not read, the oldest first.
@@ -84,9 +89,9 @@ class Learner:
         buffers = [buffer.clone() for buffer in self.module.buffers()]  # running statistics change with each batch
         self.optimizer.zero_grad(set_to_none=True)
         step = Step(self, begin, end)
+        seed_torch(self.hyper.seed, self.world.rank, "step", self.progress.step)
         try:
-            with rng_rollback():
-                yield step
+            yield step
         except BaseException:
             restore_buffers(self.module, buffers)
             raise
@@ -108,9 +113,10 @@ class Learner:
             for parameter in self.module.parameters():
                 if parameter.grad is not None:
                     parameter.grad *= factor
-        done = self.progress.epoch + 0.5 * (step.begin + step.end) / self.train.count
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(done, self.hyper)
+        if isinstance(self.hyper.optimizer, OptimizerConfig):
+            done = self.progress.epoch + 0.5 * (step.begin + step.end) / self.train.count
+            for group in self.optimizer.param_groups:
+                group["lr"] = learning_rate(done, self.hyper)
         self.precision.update(self.optimizer, self.hyper.gradient_clip, step.skip)
         self.world.average_buffers(unwrap(self.module))
         restore_buffers(self.module, buffers, step.skip)
@@ -144,8 +150,8 @@ class Learner:
             raise DataError(f"rank {self.world.rank}: {what}: {keys}", hint)
         warn(f"{what}: {keys}; the step is skipped")
 
-    def checkpoint(self, data: DataDescription, mean_image: MeanImage) -> Checkpoint:
-        """The state after the last step, with the mean image of all ranks."""
+    def checkpoint(self, data: DataDescription, mean_image: MeanImage, **of_all_ranks: Any) -> Checkpoint:
+        """The state after the last step; `of_all_ranks` are the fields that the loop gathers."""
         network: Any = unwrap(self.module)
         return Checkpoint(
             reverter=network.table(),
@@ -156,11 +162,13 @@ class Learner:
             progress=self.progress,
             config=to_dict(self.hyper),
             data=data,
+            seen=self.seen,
             mean_image=mean_image.mean(),
             optimizer=self.optimizer.state_dict(),
+            scheduler=self.scheduler.state_dict() if self.scheduler else {},
             density_sum=mean_image.total,
             density_count=mean_image.count,
-            rng=torch.get_rng_state(),
+            **of_all_ranks,
         )
 
     def resume(self, checkpoint: Checkpoint) -> None:
@@ -170,12 +178,16 @@ class Learner:
             self.ema.load(checkpoint.model, checkpoint.ema_steps)
         if checkpoint.scaler:
             self.precision.scaler.load_state_dict(checkpoint.scaler)
-        resume_optimizer(self.optimizer, checkpoint.optimizer)
+        if isinstance(self.hyper.optimizer, OptimizerConfig):
+            resume_optimizer(self.optimizer, checkpoint.optimizer)
+        else:
+            self.optimizer.load_state_dict(checkpoint.optimizer)
+        if self.scheduler and checkpoint.scheduler:
+            self.scheduler.load_state_dict(checkpoint.scheduler)
         self.progress = checkpoint.progress
+        self.seen = self.seen | (checkpoint.seen or Seen())
         if checkpoint.density_sum is not None and self.world.is_main:
             self.mean_image = MeanImage(checkpoint.density_sum, checkpoint.density_count)
-        if checkpoint.rng is not None:
-            torch.set_rng_state(checkpoint.rng)
 
 
 @dataclass
@@ -241,12 +253,6 @@ def _state_of(module: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().cpu() for name, value in module.state_dict().items()}
 
 
-@contextmanager
-def rng_rollback() -> Iterator[None]:
-    """Restore torch's random state when an exception leaves the block, which a resumed run executes again."""
-    before = torch.get_rng_state()
-    try:
-        yield
-    except BaseException:
-        torch.set_rng_state(before)
-        raise
+def seed_torch(seed: int, rank: int, *position: Any) -> None:
+    """The random numbers of layers (dropout) and losses depend on the position alone, as the order of samples does."""
+    torch.manual_seed(stream_key("torch", seed, rank, *position))

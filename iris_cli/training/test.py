@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from torch import Tensor
 
 from iris_cli.config.train import CHECKPOINTS, Noise, TrainConfig
 from iris_cli.console import plural, progress, warn
-from iris_cli.distributed import world
+from iris_cli.distributed import unwrap, world
 from iris_cli.errors import DataError
 from iris_cli.evaluation.ensemble import Ensemble
 from iris_cli.evaluation.evaluate import (
@@ -33,12 +33,13 @@ from iris_cli.files import to_json, write_text
 from iris_cli.observers.observer import Observer
 from iris_cli.pairs.datasets import InfiniteDataset, litter_of, pairs_of
 from iris_cli.pairs.open_data import open_data, open_litter
+from iris_cli.pairs.overlap import Seen
 from iris_cli.pairs.stream import PairStream
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.training.run_folder import TEST, numbered_members
-from iris_cli.training.test_split import split_to_test, trained_on, warn_if_trained_on
+from iris_cli.training.test_split import litter_to_test, pairs_to_test, seen_by, split_to_test
 from iris_cli.training.train import check_fits, image_noise_of, stream_of, threads_for
-from iris_cli.training.trained_run import TrainedRun, ensemble_for
+from iris_cli.training.trained_run import TrainedRun, ensemble_for, open_members
 
 
 def test_reverter(
@@ -61,7 +62,7 @@ def test_reverter(
     `mean_image` (1, R', L) if it is given. The other arguments and the errors are those of `train_reverter`. Also
     DataError for a prediction or a true density that is not finite, ValueError for a `mean_image` of another shape.
     """
-    hyper = hyper or TrainConfig()
+    hyper, reverter = hyper or TrainConfig(), cast(Reverter, unwrap(reverter))
     whole = test_stream(dataset, hyper, litter, noise, observer)
     check_fits(reverter, whole.pairs)
     wanted = whole.pairs.grid.density_shape
@@ -84,13 +85,19 @@ def test_stream(
     litter: InfiniteDataset | None = None,
     noise: Noise | None = None,
     observer: Observer | None = None,
+    seen: Seen | None = None,
 ) -> PairStream:
-    """Every pair of a data set once, in order, with the noise and the litter of a test. DataError if there is none."""
+    """Every pair of a data set once, in order, with the noise of a test and litter that was not `seen` in training.
+
+    DataError if there is none.
+    """
     pairs = pairs_of(dataset, observer)
     if len(pairs) == 0:
         raise DataError(f"{pairs.name} holds no sample to test on")
     image_noise, litter_pairs = image_noise_of(noise or hyper.noise, pairs), litter_of(litter, observer, pairs)
-    added = {"noise": image_noise, "litter": litter_pairs, "litter_seed": litter.seed if litter else 0}
+    pool = litter_to_test(litter_pairs, hyper, seen) if litter_pairs else None
+    seed = litter.seed if litter else 0
+    added = {"noise": image_noise, "litter": litter_pairs, "litter_numbers": pool, "litter_seed": seed}
     return stream_of("test", pairs, np.arange(len(pairs)), hyper, **added)
 
 
@@ -126,15 +133,20 @@ def inputs_of(
 ) -> Inputs:
     """The pairs of `hyper.data` with the noise and litter of `hyper`; with `stress` also changed inputs of these pairs.
 
-    `against` are folders of other families of galaxies, each a set of its own. Warns where the `members` were, or may
-    have been, trained on these pairs.
+    `against` are folders of other families of galaxies, each a set of its own. DataError for galaxies that the
+    `members` have met, unless `hyper.overlap` leaves them out or allows them.
     """
-    checkpoints = [member.checkpoint for member in members]
-    split = (split or "") if hyper.observer else split_to_test(hyper.data, split, checkpoints)
-    normal = open_stream(hyper, hyper.data, split)
+    seen = seen_by([member.checkpoint for member in members])
+
+    def unseen(data: Sequence[str], split: str) -> PairStream:
+        stream = open_stream(hyper, data, split, seen)
+        if not members:
+            return stream
+        return replace(stream, numbers=pairs_to_test(stream.pairs, split, seen, hyper.overlap))
+
+    split = (split or "") if hyper.observer else split_to_test(hyper.data, split)
+    normal = unseen(hyper.data, split)
     streams = {NORMAL: normal}
-    if hyper.observer and trained_on(checkpoints, normal.pairs.fingerprint):
-        warn_if_trained_on(normal.pairs.name, None, True)
     if stress:
         streams[NOISE_ONLY] = replace(normal, pairs=Altered(normal.pairs, remove_emission), litter=None)
         if has_symmetric_velocities(normal.pairs):
@@ -142,16 +154,16 @@ def inputs_of(
         else:
             warn(f"the velocity axis of {normal.pairs.name} is not symmetric about zero: no mirrored inputs")
     for folder in against:
-        other = "" if hyper.observer else split_to_test([folder], None, checkpoints)
+        other = "" if hyper.observer else split_to_test([folder], None)
         name = Path(folder).name if len({Path(each).name for each in against}) == len(against) else folder
-        streams[f"against {name}"] = open_stream(hyper, [folder], other)
+        streams[f"against {name}"] = unseen([folder], other)
     return Inputs(streams, split)
 
 
-def open_stream(hyper: TrainConfig, data: Sequence[str], split: str) -> PairStream:
-    """The pairs of a split ("" for all) of these folders, with the noise and litter of `hyper`."""
+def open_stream(hyper: TrainConfig, data: Sequence[str], split: str, seen: Seen | None = None) -> PairStream:
+    """The pairs of a split ("" for all) of these folders, with the noise of `hyper` and litter that was not `seen`."""
     dataset, observer = open_data(data, hyper.observer, split or None, checksums=hyper.checksums)
-    return test_stream(dataset, hyper, open_litter(hyper), observer=observer)
+    return test_stream(dataset, hyper, open_litter(hyper), observer=observer, seen=seen)
 
 
 def test_run(
@@ -172,7 +184,7 @@ def test_run(
                 batches = evaluate(ensemble, loss, stream, here, mean_image, bar)
                 arrays = gather_per_pair(batches, quantities(pairs.grid, len(members)), stream, here)
             normalization = hyper.density_normalization_kg_m3
-            sets.append(statistics_of(name, arrays, pairs.groups(), pairs.grid, normalization, hyper.seed))
+            sets.append(statistics_of(name, arrays, stream.groups, pairs.grid, normalization, hyper.seed))
             warn_of_unreadable(stream.count - sets[-1].pairs, stream.count)
         warn_of_bad_litter(list(inputs.streams.values()), here)
     path, epoch = str(members[0].path), members[0].checkpoint.progress.epoch
@@ -189,10 +201,16 @@ def warn_of_unreadable(missing: int, count: int) -> None:
 test_run.__test__ = False  # type: ignore[attr-defined]
 
 
-def save_headline(run: Path, report: RunReport) -> None:
-    """Write the headline numbers into the folder of a run or an ensemble; only a warning when that is not possible."""
+def save_headline(run: Path, report: RunReport, members: Sequence[TrainedRun]) -> None:
+    """Write the headline numbers into the folder of a run or an ensemble; only a warning when that is not possible.
+
+    Numbers of weights that a training has replaced meanwhile are not written.
+    """
     if not (run / CHECKPOINTS).is_dir() and not numbered_members(run):
         return  # a checkpoint file
+    if [now.checkpoint.progress for now in open_members(run)] != [then.checkpoint.progress for then in members]:
+        warn(f"{run / TEST} is not written: a training has replaced the tested weights meanwhile")
+        return
     try:
         write_text(run / TEST, to_json(report.headline()))
     except OSError as error:
@@ -208,5 +226,5 @@ def report_predictions(members: Sequence[TrainedRun], inputs: Inputs) -> dict[st
 def predictions_of(
     members: Sequence[TrainedRun], stream: PairStream, items: Sequence[int] | None = None, most: int = 1
 ) -> Predictions:
-    """The first `most` readable pairs among these items, or of different galaxies, of a stream of all pairs."""
+    """The first `most` readable pairs among these items (positions), or of different galaxies, of a stream."""
     return sample_predictions(ensemble_for(members, stream.pairs), physical_loss(members[0].hyper), stream, items, most)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -37,15 +38,28 @@ class Rates:
 
 
 class Throughput:
-    """Counts steps. Their losses stay on the device until `report`."""
+    """Counts steps. Their losses stay on the device until `report`.
 
-    def __init__(self) -> None:
-        self.restart()
+    `unlogged` are the steps since the last line that this process has not taken itself, but its run before it was
+    resumed: (sum of the losses, samples) each. They count for the loss, not for the times.
+    """
+
+    def __init__(self, unlogged: Sequence[tuple[float, int]] = ()) -> None:
+        self._before = list(unlogged)
+        self._restart()
 
     def restart(self) -> None:
-        self.start, self.wait_s, self.steps, self.samples = time.perf_counter(), 0.0, 0, 0
+        self._before = []
+        self._restart()
+
+    def _restart(self) -> None:
+        self.start_clock()
+        self.steps = self.samples = 0
         self._losses: list[Tensor] = []
         self._skipped: list[Tensor] = []
+
+    def start_clock(self) -> None:
+        self.start, self.wait_s = time.perf_counter(), 0.0
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -57,17 +71,29 @@ class Throughput:
     def count(self, loss: Tensor, samples: int, skip: Tensor) -> None:
         """Count a step: this rank's summed loss, the samples of all ranks, and on the device 1 if it is skipped."""
         self._losses.append(loss)
-        self._skipped.append(skip * samples)
+        self._skipped.append(torch.stack([skip, skip.new_tensor(samples)]))
         self.steps, self.samples = self.steps + 1, self.samples + samples
+
+    def unlogged(self, world: World) -> list[tuple[float, int]]:
+        """Of each step since the last restart, over all ranks: sum of the losses and samples; a collective.
+
+        Both are 0 of a skipped step.
+        """
+        if not self._losses:
+            return self._before
+        skipped, samples = torch.stack(self._skipped).double().cpu().T
+        losses = torch.where(skipped > 0, 0.0, torch.stack(self._losses).double().cpu())
+        kept = torch.where(skipped > 0, 0.0, samples)
+        return [*self._before, *zip(world.sum(losses).tolist(), kept.long().tolist(), strict=True)]
 
     def report(self, world: World) -> Rates:
         """The steps since the last restart, over all ranks; a collective."""
-        skipped, losses = torch.stack(self._skipped).double(), torch.stack(self._losses).double()
-        total = float(world.sum(torch.where(skipped > 0, 0.0, losses).sum().cpu()))
-        seconds, samples = time.perf_counter() - self.start, self.samples - int(skipped.sum())
+        losses, counts = zip(*self.unlogged(world), strict=True)
+        seconds, samples = time.perf_counter() - self.start, sum(counts)
         speed = {"step_s": seconds / self.steps, "samples_per_s": self.samples / seconds}
         data_wait, memory = self.wait_s / seconds, peak_memory_GiB(world.device)
-        return Rates(total / samples if samples else None, samples, data_wait=data_wait, memory_GiB=memory, **speed)
+        loss = math.fsum(losses) / samples if samples else None
+        return Rates(loss, samples, data_wait=data_wait, memory_GiB=memory, **speed)
 
 
 def peak_memory_GiB(device: torch.device) -> float:

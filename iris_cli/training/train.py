@@ -2,35 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import nn
 
 from iris_cli.config.toml import from_dict, to_dict
-from iris_cli.config.train import Noise, TrainConfig
+from iris_cli.config.train import MEMBER, MEMBERS, Noise, TrainConfig
 from iris_cli.console import log, plural, warn
 from iris_cli.distributed import unwrap, world
-from iris_cli.errors import DataError, UsageError
+from iris_cli.errors import DataError, UsageError, choose
 from iris_cli.evaluation.ensemble import Ensemble
 from iris_cli.evaluation.loss import physical_loss
+from iris_cli.files import to_json, write_text
 from iris_cli.observers.observer import Observer
-from iris_cli.pairs.datasets import InfiniteDataset, Pairs, divide, image_size, litter_of, pairs_of
+from iris_cli.pairs.datasets import InfiniteDataset, Pairs, image_size, litter_of, pairs_of
+from iris_cli.pairs.divide import divide, litter_parts
 from iris_cli.pairs.noise import ImageNoise
 from iris_cli.pairs.open_data import open_data, open_litter
+from iris_cli.pairs.overlap import NONE, TRAIN, VALIDATION, Seen, digests
 from iris_cli.pairs.stream import PairStream
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.signals import catch_signals
 from iris_cli.training.checkpoint import Checkpoint, DataDescription, load
 from iris_cli.training.ema import EMA
 from iris_cli.training.loop import Trainer
-from iris_cli.training.optimizer import learning_rate, make_optimizer
+from iris_cli.training.optimizer import SCHEDULES, optimizer_and_scheduler
 from iris_cli.training.precision import Precision, compile_in_place
-from iris_cli.training.run_folder import MEMBER, RunFolder, check_room_for_members
+from iris_cli.training.run_folder import RunFolder, check_room_for_members
 from iris_cli.training.step import Learner
 from iris_cli.training.tensorboard import Board, check_installed
 from shards.order import Numbers
@@ -100,19 +104,21 @@ def train_reverter(
         raise ValueError("give both checkpoint_directory and checkpoint_name, or neither")
     hyper = hyper or TrainConfig()
     check_installed(hyper.log)
-    learning_rate(0.0, hyper)  # raises for an unknown schedule
+    choose("schedule", hyper.schedule.name, SCHEDULES)
     reverter = cast(Reverter, unwrap(reverter))
     pairs = pairs_of(dataset, observer)
     litter_pairs = litter_of(litter, observer, pairs)
     check_fits(reverter, pairs)
     image_noise = image_noise_of(noise or hyper.noise, pairs)
     train, validation = divide(pairs, hyper)
+    pieces = litter_parts(litter_pairs, hyper) if litter_pairs else {}
     folder = None
     if checkpoint_directory is not None and checkpoint_name is not None:
         folder = RunFolder(Path(checkpoint_directory) / checkpoint_name, hyper.keep_checkpoints)
     # signals are caught until the world is left: torchrun sends one to ranks that have yet to report a lost rank
     catching, threads = catch_signals(hyper.stop_signals), threads_for(reverter.image_size)
     with catching as flag, world(device, auto_startup, auto_cleanup, flag.check) as here, threads, ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng(devices=[]))  # each step seeds torch
         share = {"rank": here.rank, "world": here.size, "pinned": here.device.type == "cuda"}
         added = {"noise": image_noise, "litter": litter_pairs, "litter_seed": litter.seed if litter else 0}
         reverter.on(here.device)
@@ -120,17 +126,23 @@ def train_reverter(
         if hyper.compile:
             compile_in_place(reverter, here.device)
         module = here.parallel(reverter)
+        optimizer, scheduler = optimizer_and_scheduler(module.parameters(), hyper)
         learner = Learner(
             hyper=hyper,
             world=here,
             module=module,
             loss=physical_loss(hyper).to(here.device),
-            optimizer=make_optimizer(module.parameters(), hyper.optimizer),
+            optimizer=optimizer,
+            scheduler=scheduler,
             precision=Precision(hyper.precision, here.device, compiled=hyper.compile),
-            train=stream_of("train", pairs, train, hyper, shuffle=True, **share, **added),
+            train=stream_of(
+                "train", pairs, train, hyper, shuffle=True, litter_numbers=pieces.get(TRAIN), **share, **added
+            ),
             ema=ema,
+            seen=seen_of(pairs, train, validation, litter_pairs, pieces),
         )
-        validating = stream_of("validation", pairs, validation, hyper, **share, **added)
+        held_out = {"litter_numbers": pieces.get(VALIDATION)}
+        validating = stream_of("validation", pairs, validation, hyper, **held_out, **share, **added)
         data = DataDescription.of(pairs, litter_pairs, image_noise)
         trainer = Trainer(learner, validating, flag, data, folder, quiet=quiet)
         here.on_rank_0(lambda: check_sizes(hyper, pairs.name, len(train), len(validation), here.size))
@@ -189,6 +201,16 @@ def stream_of(name: str, pairs: Pairs, numbers: Numbers, hyper: TrainConfig, **f
     return PairStream(name, pairs, numbers, hyper.seed, hyper.batch_size, **fields)
 
 
+def seen_of(
+    pairs: Pairs, train: Numbers, validation: Numbers, litter: Pairs | None, pieces: dict[str, Numbers]
+) -> Seen:
+    """What a network meets in a training on these items and parts of the litter."""
+    galaxies = (pairs.marks.of(numbers).known for numbers in (train, validation))
+    names = litter.pieces() if litter else []
+    met = (np.unique(digests(names[i] for i in pieces[name])) for name in (TRAIN, VALIDATION) if litter)
+    return Seen(*galaxies, *met)
+
+
 def image_noise_of(noise: Noise, pairs: Pairs) -> ImageNoise | None:
     return None if noise.is_zero else ImageNoise.of(noise, pairs.quantity, pairs.grid, pairs.latitude)
 
@@ -207,8 +229,8 @@ def _open_run(trainer: Trainer, folder: RunFolder, resume: str, overwrite: bool,
     on_rank_0(lambda: folder.prepare(resume=resume != "none", overwrite=overwrite))
     if checkpoint:
         on_rank_0(lambda: folder.keep_best_of(checkpoint))
-        learner.resume(checkpoint)
-    on_rank_0(lambda: folder.begin(learner.hyper, learner.progress.step))
+        trainer.resume(checkpoint)
+    on_rank_0(lambda: folder.begin(learner.hyper, learner.progress))
     if learner.hyper.log == "tensorboard" and trainer.world.is_main:
         trainer.board = Board(folder.path, learner.progress.step)
 
@@ -230,12 +252,28 @@ def _check_same_run(checkpoint: Checkpoint, trainer: Trainer, force: bool) -> No
     names = [name for name in {**then, **now} if name not in _MAY_CHANGE and then.get(name) != now.get(name)]
     differences = [f"{name}: {then.get(name)} in the checkpoint, {now.get(name)} now" for name in names]
     if checkpoint.data.fingerprint != trainer.data.fingerprint:
-        differences.append("the data set is another")
+        differences.append(f"data: {_named(then['data'])} in the checkpoint, {_named(now['data'])} now (other pairs)")
     if checkpoint.data.litter != trainer.data.litter:
-        differences.append("the litter is another")
+        litter = [values["litter"] or "none" for values in (then, now)]
+        differences.append(f"litter: {litter[0]} in the checkpoint, {litter[1]} now (other pieces)")
+    _check_validation(checkpoint, trainer)
     if differences and not force:
         what = f"the checkpoint of step {step} is from another run: {'; '.join(differences)}"
-        raise DataError(what, "give the same options, or --force")
+        raise DataError(what, "leave these options out, or give the same; --force resumes nevertheless")
+
+
+def _named(folders: Sequence[str]) -> str:
+    return " ".join(folders) or "objects of a program"
+
+
+def _check_validation(checkpoint: Checkpoint, trainer: Trainer) -> None:
+    """DataError when the network was trained on galaxies that are now to validate with; `--force` changes nothing."""
+    held_out, pairs = trainer.validation.numbers, trainer.validation.pairs
+    found = pairs.marks.of(held_out).among(checkpoint.seen.trained if checkpoint.seen else NONE)
+    if found.any() and trainer.hyper.overlap != "allow":
+        both = f"{pairs.marks.of(held_out[found]).galaxies} of the validation's galaxies"
+        what = f"the network of step {checkpoint.progress.step} was trained on {both}"
+        raise DataError(what, "resume with the splits of its training, or `--overlap allow`")
 
 
 @dataclass(frozen=True)
@@ -300,6 +338,7 @@ def train_members(
     with world(device) as here, ExitStack() as stack:  # one process group for all members
         here.on_rank_0(lambda: stack.enter_context(owned(out)))
         here.on_rank_0(lambda: check_room_for_members(out, members))
+        here.on_rank_0(lambda: write_text(out / MEMBERS, to_json({"members": members})))
         for k in range(1, members + 1):
             if not options.get("quiet"):
                 log(f"member {k} of {members}")

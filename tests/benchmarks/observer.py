@@ -24,7 +24,7 @@ from iris_cli import axes
 from iris_cli.config.grid import GRID_PRESETS, Grid
 from iris_cli.config.mock import MockConfig
 from iris_cli.config.observer import LineConfig, SyntheticConfig
-from iris_cli.mock.galaxy import draw_galaxy
+from iris_cli.mock.draw import draw_galaxy
 from iris_cli.observers.backends import torch_windows
 from iris_cli.observers.backends.backend import Spectra, backend
 from iris_cli.observers.beam import beam_weights, convolve

@@ -30,7 +30,7 @@ from iris_cli.evaluation.loss import physical_loss
 from iris_cli.reverter.cpu_layers import FewChannelNorm, MatrixConv2d, MatrixConvTranspose2d
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.training.nonfinite import FiniteCheck, restore_buffers
-from iris_cli.training.optimizer import make_optimizer
+from iris_cli.training.optimizer import optimizer_and_scheduler
 from iris_cli.training.precision import Precision, compile_in_place
 from tests.training.makers import write_pairs
 
@@ -71,7 +71,7 @@ def optimized(precision: str, compiled: bool, size: int, batch: int, device: tor
     reverter, loss = Reverter(size).on(device), physical_loss(hyper).to(device)
     if compiled:
         compile_in_place(reverter, device)
-    optimizer = make_optimizer(reverter.parameters(), hyper.optimizer)
+    optimizer = optimizer_and_scheduler(reverter.parameters(), hyper)[0]
     training = Precision(precision, device, compiled=compiled)
     observation, density = images(size, batch, device)
 

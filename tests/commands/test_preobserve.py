@@ -116,7 +116,7 @@ def test_the_index_has_units_grid_and_inputs(pairs: Path) -> None:
         member = tar.extractfile(next(name for name in tar.getnames() if name.endswith(".json")))
         assert member is not None
         info = json.load(member)
-    assert info["source"].startswith("mock-7-") and info["view_deg"] in (0.0, 180.0) and info["seed"] == 7
+    assert info["source"].startswith("mock-7-") and -36.0 < info["view_deg"] < 36.0 and info["seed"] == 7
 
 
 def test_litter_is_observed_without_density(iris: Iris, tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_the_fields_data_sets_are_observed_and_imported(iris: Iris, shared_data:
     ran = iris(*PREOBSERVE, shared_data / "reference-standard", tmp_path / "t", "--views-per-source", 1, "--turn-over")
     assert ran.code == 0 and "anticlockwise" not in ran.err
     ran = iris(*PREOBSERVE, shared_data / "reference-preobserved", tmp_path / "p", "--turn-over")
-    assert ran.code == 0 and "reversed shadowing" in ran.err and "validation split" in ran.err
+    assert ran.code == 0 and "reversed shadowing" in ran.err and "there are too few galaxies" in ran.err
     index = Index.open(tmp_path / "p")
     assert index.count() == 8 and index.arrays["observation"].attributes["unit"] == "K"
     raw = np.load(shared_data / "reference-preobserved/observed_0.npy")
@@ -200,7 +200,7 @@ def test_mock_galaxies_replace_a_data_set_and_nothing_else(iris: Iris, standard:
 
 def test_two_grids_do_not_go_into_one_set(iris: Iris, standard: Path, shared_data: Path, tmp_path: Path) -> None:
     ran = iris(*PREOBSERVE, standard, shared_data / "reference-standard", tmp_path / "out")
-    one_error(ran, 1, "do not fit into one set", "lon_steps 64 and 32")
+    one_error(ran, 1, "do not fit into one set", "lon_steps = 64 and 32")
     assert not (tmp_path / "out").exists()
 
 

@@ -10,7 +10,7 @@ import pytest
 from iris_cli.config.grid import Grid
 from iris_cli.config.mock import ForegroundConfig, MockConfig
 from iris_cli.errors import DataError, UsageError
-from iris_cli.mock.galaxy import draw_galaxy
+from iris_cli.mock.draw import draw_galaxy
 from iris_cli.mock.generate import Galaxies, write_mock
 
 GRID = Grid().scaled(8, 8, 4, 8)
@@ -26,10 +26,13 @@ GRID = Grid().scaled(8, 8, 4, 8)
         {"axis_ratio": (0.0, 0.5)},
         {"semi_major_pc": (0.0, 1.0)},
         {"cloud_n_H_cm3": (0.0, 1e3)},
-        {"disc_n_H_cm3": (-50.0, -10.0)},
+        {"envelope_mass_Msun": (-50.0, -10.0)},
+        {"view": "edge-on"},
+        {"lane_km_s": (0.0, 100.0)},
+        {"streams": (0, 2), "open_streams": (0, 1)},
         {"turbulence_cell_pc": 0.0},
         {"turbulence_cell_pc": 100.0, "largest_eddy_pc": 400.0},
-        {"largest_eddy_pc": 11.0},
+        {"largest_eddy_pc": 7.0},
         {"lane_imbalance": (-2.0, 2.0)},
         {"clouds": (-3, -1)},
         {"sheets": (-3, -1)},
@@ -46,10 +49,20 @@ def test_gas_that_cannot_be_is_refused(broken: dict) -> None:
 @pytest.mark.parametrize(
     "extreme",
     [
-        {"clouds": (0, 0), "ring_n_H_cm3": (0.0, 0.0), "disc_n_H_cm3": (0.0, 0.0), "lane_n_H_cm3": (0.0, 0.0)},
-        {"turbulence_contrast": (0.0, 0.0), "turbulence_km_s": (0.0, 0.0), "ring_contrast": (0.0, 0.0)},
-        {"turbulence_cell_pc": 96.0, "largest_eddy_pc": 192.0},
+        {
+            "clouds": (0, 0),
+            "stream_mass_Msun": (0.0, 0.0),
+            "envelope_mass_Msun": (0.0, 0.0),
+            "complex_mass_Msun": (0.0, 0.0),
+            "lane_inflow_Msun_yr": (0.0, 0.0),
+        },
+        {"streams": (0, 0), "open_streams": (0, 0), "stream_mass_Msun": (0.0, 0.0), "complex_mass_Msun": (0.0, 0.0)},
+        {"streams": (0, 0), "open_streams": (2, 2), "open_length_turns": (3.0, 4.0)},
+        {"turbulence_contrast": (0.0, 0.0), "turbulence_km_s": (0.0, 0.0), "stream_contrast": (0.0, 0.0)},
+        {"turbulence_cell_pc": 64.0, "largest_eddy_pc": 192.0},
         {"height_pc": (0.0, 0.0), "v0_km_s": (0.0, 0.0), "drift_km_s": (-5.0, -5.0), "lane_imbalance": (-1.0, 1.0)},
+        {"cloud_mass_Msun": (1e3, 1e3), "cloud_mass_slope": 1.0, "cloud_n_H_cm3": (1e5, 1e5)},
+        {"bar_angle_deg": (30.0, 30.0), "tilt_deg": (-20.0, -20.0), "view": "any"},
     ],
 )
 def test_the_extremes_that_are_allowed_give_finite_gas(extreme: dict) -> None:
@@ -58,5 +71,5 @@ def test_the_extremes_that_are_allowed_give_finite_gas(extreme: dict) -> None:
 
 def test_more_than_float32_can_hold_leaves_no_data_set(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="mock-0-000000 holds values that are not finite"):
-        write_mock(Galaxies(MockConfig(disc_n_H_cm3=(1e50, 1e50)), GRID, 0, 1), tmp_path / "out", 1, quiet=True)
+        write_mock(Galaxies(MockConfig(envelope_mass_Msun=(1e60, 1e60)), GRID, 0, 1), tmp_path / "out", 1, quiet=True)
     assert list(tmp_path.iterdir()) == []

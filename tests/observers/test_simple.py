@@ -11,7 +11,7 @@ from iris_cli.config.grid import GRID_PRESETS
 from iris_cli.config.mock import MockConfig
 from iris_cli.config.preobserve import PreobserveConfig
 from iris_cli.errors import UsageError
-from iris_cli.mock.galaxy import draw_galaxy
+from iris_cli.mock.draw import draw_galaxy
 from iris_cli.observers.registry import make_observer
 from iris_cli.observers.simple import SimpleObserver
 from iris_cli.observers.top_down import top_down_density

@@ -18,7 +18,7 @@ from iris_cli.config.mock import MockConfig
 from iris_cli.config.observer import LineConfig, SyntheticConfig
 from iris_cli.config.toml import from_dict, to_dict
 from iris_cli.errors import DataError, IrisError, UsageError
-from iris_cli.mock.galaxy import draw_galaxy
+from iris_cli.mock.draw import draw_galaxy
 from iris_cli.observers import observe_arrays
 from iris_cli.observers.synthetic import SyntheticObserver
 from tests.observers.gas import BACKENDS, CHANNEL_KM_S, cube, see, uniform

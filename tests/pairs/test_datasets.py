@@ -14,7 +14,8 @@ from torch.utils.data import ConcatDataset
 from iris_cli.config.train import TrainConfig
 from iris_cli.errors import DataError, UsageError
 from iris_cli.observers.simple import SimpleObserver
-from iris_cli.pairs.datasets import JoinedPairs, Pairs, check_alike, check_litter, divide, image_size, pairs_of
+from iris_cli.pairs.datasets import JoinedPairs, Pairs, check_litter, check_pairs, image_size, pairs_of
+from iris_cli.pairs.divide import divide
 from iris_cli.pairs.open_data import open_data, open_litter
 from iris_cli.standard.dataset import StandardDataset
 from iris_cli.training import InfiniteDataset, PreObservedDataset, test_reverter, train_reverter
@@ -93,8 +94,8 @@ def test_litter_may_have_another_distance(shards: Path, tmp_path: Path) -> None:
     ("options", "use", "message"),
     [
         ({"grid": another_sky(v_max_km_s=250.0)}, lambda *both: JoinedPairs(both), r"v_max_km_s = 200\.0 and 250\.0"),
-        ({"quantity": "temperature"}, check_alike, "'v_density' and 'temperature'"),
-        ({"litter": True}, check_alike, "set holds litter, and .* pairs"),
+        ({"quantity": "temperature"}, check_pairs, "quantity = v_density and temperature"),
+        ({"litter": True}, check_pairs, "set holds litter, and .* pairs"),
         ({"grid": another_sky(v_min_km_s=-300.0), "litter": True}, check_litter, r"v_min_km_s = -200\.0 and -300\.0"),
         ({"grid": another_sky(v_steps=64)}, lambda _, new: image_size(new), "32 longitudes and 64 velocities"),
         ({"splits": {"validation": range(4)}}, lambda _, new: divide(new, TrainConfig()), "no sample to train on"),

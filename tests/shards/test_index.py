@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from shards import layout
 from shards.errors import ShardError
-from shards.index import Index, ShardRecord, group_split
+from shards.index import Index, ShardRecord
 from shards.set_plan import PlanRecord
 from tests.shards.damage import rewrite
 from tests.shards.makers import ATTRIBUTES, SCHEMA, arrays, write
-
-FRACTIONS = {"train": 0.7, "validation": 0.2, "test": 0.1}
 
 
 def test_the_index_lists_counts_and_arrays(written):
@@ -70,8 +66,16 @@ def test_an_index_cannot_name_files_outside_its_folder(copied, name):
 @pytest.mark.parametrize(
     ("version", "message", "hint"),
     [
-        (layout.FORMAT_VERSION + 1, "format version 3; this program reads up to 2", "newer release"),
-        (layout.FORMAT_VERSION - 1, "format version 1, which this program no longer reads", "write the set again"),
+        (
+            layout.FORMAT_VERSION + 1,
+            f"format version {layout.FORMAT_VERSION + 1}; this program reads up to {layout.FORMAT_VERSION}",
+            "newer release",
+        ),
+        (
+            layout.FORMAT_VERSION - 1,
+            f"format version {layout.FORMAT_VERSION - 1}, which this program no longer reads",
+            "write the set again",
+        ),
     ],
 )
 def test_an_index_of_another_format_is_not_called_damaged(copied, version, message, hint):
@@ -119,47 +123,3 @@ def test_an_unknown_split_is_refused_with_a_list_of_splits(written):
     with pytest.raises(ShardError, match="no split 'valid'") as caught:
         Index.open(written).numbers("valid")
     assert "train, validation, test" in caught.value.hint
-
-
-@given(st.lists(st.integers(0, 30), min_size=1, max_size=200), st.integers(0, 10))
-def test_a_group_is_never_on_both_sides_of_a_split(groups, seed):
-    split = group_split(groups, FRACTIONS, seed)
-    sides = [{groups[i] for i in members} for members in split.values()]
-    assert sum(len(side) for side in sides) == len(set(groups))
-    assert sorted(i for members in split.values() for i in members) == list(range(len(groups)))
-
-
-@given(st.integers(3, 300), st.integers(0, 10))
-def test_splits_have_their_fractions_of_groups_and_none_is_empty(count, seed):
-    split = group_split(list(range(count)), FRACTIONS, seed)
-    for name, fraction in FRACTIONS.items():
-        assert len(split[name]) >= 1
-        assert abs(len(split[name]) - fraction * count) <= 2
-
-
-@pytest.mark.parametrize(
-    ("groups", "fractions", "counts"),
-    [
-        (5, [0.26, 0.5, 0.24], [1, 3, 1]),  # 1.3, 2.5 and 1.2 groups: the largest remainder gets the one that is left
-        (1, [0.7, 0.2, 0.1], [1, 0, 0]),  # too few groups go to the first splits
-        (2, [0.7, 0.2, 0.1], [1, 1, 0]),
-        (3, [0.7, 0.2, 0.1], [1, 1, 1]),
-        (9, [1.0, 0.0], [9, 0]),
-    ],
-)
-def test_groups_are_whole_and_their_numbers_nearest_to_the_fractions(groups, fractions, counts):
-    split = group_split(range(groups), dict(zip("abc", fractions, strict=False)), 0)
-    assert [len(members) for members in split.values()] == counts
-
-
-def test_a_split_depends_on_names_and_seed_and_not_on_the_order_of_the_input():
-    groups = [f"galaxy {i}" for i in range(40)]
-    there = group_split(groups, FRACTIONS, 1)
-    back = group_split(groups[::-1], FRACTIONS, 1)
-    assert {groups[i] for i in there["test"]} == {groups[::-1][i] for i in back["test"]}
-    assert there != group_split(groups, FRACTIONS, 2)
-
-
-def test_fractions_that_do_not_sum_to_1_are_refused():
-    with pytest.raises(ShardError, match="not shares of 1"):
-        group_split([1, 2], {"train": 0.8, "test": 0.3}, 0)

@@ -17,7 +17,7 @@ from iris_cli.axes import RHO, T_GAS, V_LOS, X_H2
 from iris_cli.config.grid import GRID_PRESETS
 from iris_cli.config.mock import MockConfig
 from iris_cli.errors import DataError
-from iris_cli.mock.galaxy import draw_galaxy
+from iris_cli.mock.draw import draw_galaxy
 from iris_cli.mock.generate import Galaxies, write_mock
 from iris_cli.standard.dataset import StandardDataset, sense_of_rotation
 from shards.layout import temporary_name
@@ -50,8 +50,9 @@ def test_a_tensor_is_read_in_inner_units_from_SI_on_disk(written: Path) -> None:
     dataset = StandardDataset.open(written)
     assert len(dataset) == 4
     assert dataset.sources == ["mock-0-000000"] * 2 + ["mock-0-000001"] * 2
-    assert [entry.view_deg for entry in dataset.entries] == [0.0, 180.0, 0.0, 180.0]
-    made = draw_galaxy(MockConfig(), 0, 0).tensor(GRID, 180.0)
+    galaxy = draw_galaxy(MockConfig(), 0, 0)
+    assert [entry.view_deg for entry in dataset.entries[:2]] == galaxy.views_deg(2)
+    made = galaxy.tensor(GRID, galaxy.views_deg(2)[1])
     np.testing.assert_allclose(dataset[1], made, rtol=1e-6)
     on_disk = np.load(written / "tensor_000001.npy")
     np.testing.assert_allclose(on_disk[V_LOS], 1e3 * made[V_LOS], rtol=1e-6)  # m/s

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from iris_cli.axes import RHO, V_LOS
 from iris_cli.config.grid import Grid
-from iris_cli.mock.galaxy import Disc, MockGalaxy, Ring
+from iris_cli.mock.galaxy import Envelope, MockGalaxy
+from iris_cli.mock.streams import Stream
 from iris_cli.standard.orbit import WALKER_2025
 
 R0_PC = 8100.0
@@ -54,8 +55,10 @@ def test_the_tensor_has_the_published_velocity_along_the_track(published: tuple)
     """Near and far, at the published (l, b), the gas of the ring has the published velocity, including its sign."""
     lon, lat, v, far = published
     grid = replace(Grid().scaled(150, 151, 76, 64), observer_distance_pc=R0_PC, r_min_pc=7875.0, r_max_pc=8325.0)
-    ring_alone = MockGalaxy(1.0, WALKER_2025, Ring(1e4, 5.0, ()), (), (), Disc(1e-3, 100.0, 20.0))
-    tensor = ring_alone.tensor(grid, 0.0, *CENTRE_DEG)
+    left, up = (float(R0_PC * np.tan(np.deg2rad(angle))) for angle in CENTRE_DEG)
+    nothing = Envelope(1e-3, 100.0, 20.0, 100.0)
+    ring_alone = MockGalaxy(1.0, (Stream(WALKER_2025, 1e4, 5.0),), nothing, centre_pc=(0.0, -left, up))
+    tensor = ring_alone.tensor(grid, 0.0)
     column = np.rint((lon - grid.lon_min_deg) / grid.longitude.step).astype(int)
     row = np.rint((lat - grid.lat_min_deg) / grid.latitude.step).astype(int)
     rho, v_los = tensor[RHO][:, column, row], tensor[V_LOS][:, column, row]

@@ -19,7 +19,7 @@ from iris_cli.axes import RHO
 from iris_cli.config.grid import Grid
 from iris_cli.config.preobserve import PreobserveConfig
 from iris_cli.errors import DataError
-from iris_cli.pairs.preobserve import check_alike, open_input
+from iris_cli.pairs.preobserve import check_inputs, open_input
 from iris_cli.standard.dataset import Entry, StandardDataset, write_index, write_tensor
 from iris_cli.standard.paper_format import open_paper_dataset
 
@@ -126,7 +126,8 @@ def test_values_that_become_infinite_in_inner_units_are_refused(tmp_path: Path) 
 
 def test_inputs_with_different_numbers_of_lines_do_not_fit_together(tmp_path: Path) -> None:
     def seen(name: str, lines: int) -> Any:
-        return SimpleNamespace(folder=tmp_path / name, grid=GRID, quantity="temperature", latitude="mean", lines=lines)
+        seen = {"grid": GRID, "quantity": "temperature", "latitude": "mean", "line_count": lines}
+        return SimpleNamespace(name=name, folder=tmp_path / name, identities=[], sources=[], **seen)
 
-    with pytest.raises(DataError, match="do not fit into one set: 2 lines and 1"):
-        check_alike([seen("a", 2), seen("b", 1)])
+    with pytest.raises(DataError, match="do not fit into one set: line_count = 2 and 1"):
+        check_inputs([seen("a", 2), seen("b", 1)])

@@ -86,7 +86,6 @@ def test_usual_spellings_are_understood(path: Path, cards: dict[str, Any]) -> No
         ({"CRVAL3": 9000.0}, {}, "--min-coverage"),
         ({}, {"min_coverage": 0.9}, "the minimum is 90%"),
         ({}, {"hdu": 4}, "has no HDU 4"),
-        ({}, {"spectral_unit": "m/s"}, "leave out --spectral-unit"),
     ],
 )
 def test_a_missing_or_impossible_entry_is_an_error_that_names_the_flag(
@@ -188,3 +187,180 @@ def test_the_hdu_of_the_flag_is_read_else_the_first_cube(path: Path) -> None:
     for number in (3, -1):
         with pytest.raises(UsageError):
             regrid([path], GRID, config=CubeConfig(hdu=number))
+
+
+def middle_km_s(path: Path, cards: dict[str, Any], spectral: str = "VRAD km/s", **flags: Any) -> float:
+    made = image(path, cards, spectral, **flags)
+    return float(made.sum(axis=0) @ GRID.velocity.centres() / made.sum())
+
+
+@pytest.mark.parametrize(
+    ("cards", "frame"),
+    [
+        ({"VELREF": 257}, None),
+        ({"VELREF": 258}, "HELIOCEN"),
+        ({"VELREF": 259.0}, "TOPOCENT"),
+        ({"VELREF": 5}, "GEOCENTR"),
+        ({"CTYPE3": "VELO-HEL"}, "HELIOCEN"),
+        ({"CTYPE3": "VELO-LSR", "VELREF": 258}, "HELIOCEN"),
+        ({"CTYPE3": "VELO-OBS"}, "TOPOCENT"),
+        ({"CTYPE3": "VELO-BAR"}, "BARYCENT"),
+        ({"CTYPE3": "VHEL"}, "HELIOCEN"),
+        ({"VELDEF": "RADI-HEL"}, "HELIOCEN"),
+        ({"VELDEF": "RADI-LSR"}, None),
+        ({"SPECSYS": "lsrk"}, None),
+        ({"SPECSYS": "LSR"}, None),
+        ({"SPECSYS": "BARY"}, "BARYCENT"),
+        ({"SPECSYS": "TOPO", "VELREF": 257}, "TOPOCENT"),
+        ({"SPECSYS": "SOURCE"}, "SOURCE"),
+        ({"SPECSYS": "REST"}, "SOURCE"),
+        ({"SPECSYS": "CMBDIPOL"}, "CMBDIPOL"),
+        ({"SPECSYS": "somewhere"}, "SOMEWHERE"),
+    ],
+    ids=str,
+)
+def test_a_frame_is_found_wherever_it_is_stated(path: Path, cards: dict[str, Any], frame: str | None) -> None:
+    """None is the LSR; any other frame is refused, with a flag that helps."""
+    cards = {"SPECSYS": None, **cards}
+    if frame is None:
+        assert middle_km_s(path, cards) == pytest.approx(CLOUD.v_km_s, abs=0.2)
+        return
+    with pytest.raises(DataError, match=f"in the frame {frame}") as caught:
+        image(path, cards)
+    assert "--velocity-shift" in caught.value.hint
+    assert middle_km_s(path, cards, velocity_shift_km_s=0.0) == pytest.approx(CLOUD.v_km_s, abs=0.2)
+
+
+def test_the_hint_for_heliocentric_velocities_gives_the_motion_of_the_sun(path: Path) -> None:
+    from astropy import units as u
+    from astropy.coordinates import ICRS, LSRK, Galactic
+
+    with pytest.raises(DataError) as caught:
+        image(path, {"SPECSYS": "BARYCENT"})
+    rest = {"distance": 8 * u.kpc, "pm_l_cosb": 0 * u.mas / u.yr, "pm_b": 0 * u.mas / u.yr}
+    gas = Galactic(l=0 * u.deg, b=0 * u.deg, radial_velocity=0 * u.km / u.s, **rest)
+    shift = (gas.transform_to(LSRK()).radial_velocity - gas.transform_to(ICRS()).radial_velocity).to_value("km/s")
+    assert float(caught.value.hint.split()[1]) == pytest.approx(shift, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("cards", "said"),
+    [
+        ({"VELREF": 257}, "by VELREF"),
+        ({"VELO-LSR": 0.0}, "by card VELO-LSR"),
+        ({"VELREF": 999}, "LSR is assumed"),
+        ({"SPECSYS": "UNDEFINED"}, "LSR is assumed"),
+        ({"SPECSYS": "LSRK", "VELREF": 258}, "HELIOCEN (VELREF) is not"),
+        ({"CTYPE3": "VELO-LSR"}, "taken as optical"),
+        ({"CTYPE3": "VELOCITY"}, "taken as radio"),
+        ({"RESTFREQ": 110.2e9}, "RESTFRQ = 2.20398684e+11 is used, RESTFREQ = 1.102e+11 is not"),
+    ],
+    ids=str,
+)
+def test_what_is_assumed_of_the_spectral_axis_is_noted(path: Path, cards: dict[str, Any], said: str) -> None:
+    assert said in notes(path, **{"SPECSYS": None, **cards})
+    assert "VELREF" not in notes(path) + notes(path, SPECSYS="LSRK", VELREF=257)
+
+
+@pytest.mark.parametrize(
+    "ctype", ["VELOCITY", "VELO-LSR", "velo-lsr", "vrad", "VEL", "VLSR", "V", "VRAD-LSR", "VELO_LSR"]
+)
+def test_a_velocity_axis_of_another_name_is_read(path: Path, ctype: str) -> None:
+    assert middle_km_s(path, {"CTYPE3": ctype, "SPECSYS": None}) == pytest.approx(CLOUD.v_km_s, abs=0.2)
+
+
+@pytest.mark.parametrize("ctype", ["FREQUENC", "FREQ-LSR", "freq", "FREQUENCY"])
+def test_a_frequency_axis_of_another_name_is_read(path: Path, ctype: str) -> None:
+    found = middle_km_s(path, {"CTYPE3": ctype, "SPECSYS": None}, "FREQ Hz")
+    assert found == pytest.approx(CLOUD.v_km_s, abs=0.2)
+
+
+def test_felo_has_optical_velocities_in_steps_of_frequency(path: Path) -> None:
+    said = regrid([sky.cube(path, cards={"CTYPE3": "FELO-LSR", "CUNIT3": "M/S"}, spectral="VOPT m/s")], GRID).cubes[0]
+    assert (said.spectral_axis, said.frame) == ("VOPT-F2W", "LSRK")
+
+
+def test_an_axis_without_a_name_is_read_with_the_convention(path: Path) -> None:
+    for ctype in (None, "", "LINEAR"):
+        with pytest.raises(DataError, match="no spectral axis") as caught:
+            image(path, {"CTYPE3": ctype})
+        assert "--velocity-convention radio" in caught.value.hint
+        assert middle_km_s(path, {"CTYPE3": ctype}, velocity_convention="radio") == pytest.approx(CLOUD.v_km_s, abs=0.2)
+
+
+@pytest.mark.parametrize(
+    ("cards", "flags", "message"),
+    [
+        ({"CUNIT3": "m"}, {"spectral_unit": "km/s"}, "CUNIT3 = 'm' is not a unit of a VRAD axis"),
+        ({"CUNIT3": "kms-l"}, {"spectral_unit": "km/s"}, "not a unit"),
+        ({"CUNIT3": "Hz"}, {"spectral_unit": "KM/S"}, "not a unit"),
+        ({"CUNIT3": "Mm/s"}, {"spectral_unit": "km/s"}, "km/s wide"),
+        ({"CUNIT3": "m/s"}, {"spectral_unit": "km/s"}, "0.00151 km/s wide"),
+        ({"BUNIT": "Jy/sr", "RESTFRQ": 220.3986841}, {"rest_frequency_GHz": 220.3986841}, "RESTFRQ is 220.399"),
+        ({"RESTFRQ": 220398.6841}, {"rest_frequency_GHz": 220.3986841}, "--rest-frequency-ghz 220.3986841"),
+        ({"RESTFRQ": -1.0}, {"rest_frequency_GHz": 220.3986841}, "RESTFRQ is -1"),
+        ({"RESTFRQ": None, "RESTFREQ": 220.3986841}, {"rest_frequency_GHz": 220.3986841}, "RESTFREQ is 220.399"),
+        ({"RESTFRQ": None, "RESTWAV": 1.36}, {"rest_frequency_GHz": 220.3986841}, None),
+        ({"RESTFRQ": None, "RESTWAV": 1.36e6}, {"rest_frequency_GHz": 220.3986841}, "RESTWAV is 1.36e+06"),
+    ],
+    ids=str,
+)
+def test_a_doubtful_number_is_an_error_that_the_named_flag_fixes(
+    path: Path, cards: dict[str, Any], flags: dict[str, Any], message: str | None
+) -> None:
+    if message is not None:
+        with pytest.raises(DataError) as caught:
+            image(path, cards)
+        assert message in f"{caught.value.message} ({caught.value.hint})"
+        assert all(f"--{flag.lower().replace('_', '-')}" in caught.value.hint for flag in flags)
+    assert middle_km_s(path, cards, **flags) == pytest.approx(CLOUD.v_km_s, abs=0.2)
+
+
+def test_a_doubtful_unit_can_be_confirmed(path: Path) -> None:
+    wide = {"CDELT3": 150.0, "CRVAL3": -8925.0}
+    with pytest.raises(DataError, match="150 km/s wide"):
+        image(path, wide)
+    assert image(path, wide, spectral_unit="km/s").max() > 0.0
+
+
+def test_of_several_images_the_first_cube_is_read_and_said(path: Path) -> None:
+    h = sky.header()
+    cube, flat = sky.sample(h, CLOUD), np.ones((1, 30, 62), np.float32)
+    for hdus, used in (
+        ([fits.PrimaryHDU(flat), fits.ImageHDU(cube, header=h, name="DATA")], "0, 1; 1 (DATA) is read (--hdu)"),
+        ([fits.PrimaryHDU(flat[0]), fits.ImageHDU(cube, header=h)], "0, 1; 1 is read"),
+        ([fits.PrimaryHDU(cube, header=h), fits.ImageHDU(cube, name="ERROR")], "0, 1; 0 (PRIMARY) is read"),
+    ):
+        fits.HDUList(hdus).writeto(path, overwrite=True)
+        made = regrid([path], GRID)
+        assert used in " ".join(made.cubes[0].notes)
+        assert sky.flux(made.image) == pytest.approx(CLOUD.flux, rel=5e-3)
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(cube, header=h)]).writeto(path, overwrite=True)
+    assert "is read" not in " ".join(regrid([path], GRID).cubes[0].notes)
+
+
+@pytest.mark.parametrize(
+    ("card", "flags"),
+    [
+        ("BUNIT", {"unit": "K"}),
+        ("RESTFRQ", {"rest_frequency_GHz": sky.REST_HZ / 1e9}),
+        ("BMAJ", {"beam_arcsec": 60.0}),
+        ("CUNIT3", {"spectral_unit": "km/s"}),
+        ("SPECSYS", {"velocity_shift_km_s": 0.0}),
+        ("CTYPE3", {"velocity_convention": "radio"}),
+    ],
+)
+@pytest.mark.parametrize("text", ["= 1 2 3 / no value", "= T", "= 'abc'"])
+def test_the_flag_takes_the_place_of_a_card_that_cannot_be_read(
+    path: Path, card: str, flags: dict[str, Any], text: str
+) -> None:
+    expected = image(path, {"BMAJ": 0.01})
+    raw = path.read_bytes()
+    start = next(k for k in range(0, len(raw), 80) if raw[k : k + 8] == card.ljust(8).encode())
+    path.write_bytes(raw[:start] + f"{card:8}{text}".ljust(80).encode() + raw[start + 80 :])
+    try:
+        regrid([path], GRID)
+    except DataError as error:
+        flag = next(iter(flags)).removesuffix("_km_s").replace("_", "-").lower()
+        assert f"--{flag}" in f"{error.message} {error.hint}"
+    np.testing.assert_allclose(regrid([path], GRID, config=CubeConfig(**flags)).image, expected, atol=1e-5)

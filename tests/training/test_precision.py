@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from iris_cli.config.train import OptimizerConfig, ScheduleConfig, TrainConfig
 from iris_cli.errors import DataError, UsageError
-from iris_cli.pairs.datasets import divide
+from iris_cli.pairs.divide import divide
 from iris_cli.pairs.stream import PairStream
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.training import PreObservedDataset, ScaledDensityLoss, test_reverter

@@ -41,7 +41,7 @@ def test_a_resumed_run_drops_later_metrics_and_a_truncated_line(folder: RunFolde
         folder.log(step=step, loss=0.5)
     metrics = folder.path / "metrics.jsonl"
     metrics.write_text(metrics.read_text() + '{"step": 2, "lo')
-    folder.begin(TrainConfig(epochs=7), 2)
+    folder.begin(TrainConfig(epochs=7), Progress(step=2))
     assert [json.loads(line)["step"] for line in metrics.read_text().splitlines()] == [1, 2]
     assert "epochs = 7" in (folder.path / "config.toml").read_text()
     folder.log(step=3, loss=0.4)
@@ -133,7 +133,7 @@ def test_a_run_folder_is_created_resumed_or_replaced(tmp_path: Path) -> None:
         folder.prepare(resume=False, overwrite=False)
     with pytest.raises(UsageError, match="either resumed or replaced"):
         folder.prepare(resume=True, overwrite=True)
-    folder.begin(TrainConfig(), 0)
+    folder.begin(TrainConfig(), Progress())
     folder.log(step=1)
     folder.save(checkpoint(1), best=True)
     folder.prepare(resume=False, overwrite=True)

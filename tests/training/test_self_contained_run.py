@@ -54,7 +54,7 @@ def test_revert_compares_a_cube_with_the_training_set_and_knows_its_line(moved: 
     score, consistency = made.record.quality.input_score, made.record.quality.consistency
     assert score is not None and score.held_out == 16 and score.score > 0
     assert made.record.provenance.trained_lines_GHz == {"13CO 2-1": 220.3986841}
-    assert (consistency[0].true_maps_median or 0) > 0
+    assert consistency is not None and consistency.true_maps == 16
 
 
 def test_a_test_on_other_pairs_needs_the_litter_or_no_litter_and_nothing_else(iris: Callable, moved: Path) -> None:
@@ -74,7 +74,7 @@ def test_figures_of_the_run_need_no_shards_of_the_training(moved: Path) -> None:
 
 def test_relative_paths_are_recorded_as_absolute_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_pairs(tmp_path / "shards", {"train": range(4)})
-    write_pairs(tmp_path / "litter", {"litter": range(300, 302)}, litter=True)
+    write_pairs(tmp_path / "litter", {"litter": range(300, 304)}, litter=True)
     monkeypatch.chdir(tmp_path)
     train_run(TrainConfig(epochs=1, data=("shards",), litter="litter"), Path("run"), quiet=True)
     hyper = open_run(Path("run")).hyper

@@ -1,25 +1,24 @@
-"""Which split a test uses, and its warning where the network was trained on it."""
+"""Which pairs and which litter a test uses: none that the network has met, unless that is allowed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from iris_cli.config.grid import GRID_PRESETS
-from iris_cli.pairs.datasets import JoinedPairs
-from iris_cli.training.checkpoint import Checkpoint, DataDescription, Progress
-from iris_cli.training.test_split import split_to_test, trained_on
-from shards.index import Index
+from iris_cli.config.train import TrainConfig
+from iris_cli.errors import DataError
+from iris_cli.pairs.overlap import Seen, digests
+from iris_cli.training.test import inputs_of
+from iris_cli.training.test_split import litter_to_test, pairs_to_test, seen_by, split_to_test
+from iris_cli.training.trained_run import open_members
 from tests.training.makers import pairs_in, write_pairs
 
 Patch, Sets = pytest.MonkeyPatch, dict[str, Path]
-
-
-def checkpoint_of(fingerprint: str) -> Checkpoint:
-    return Checkpoint({}, {}, Progress(), {}, DataDescription(fingerprint, GRID_PRESETS["tiny"], "v_density", "mean"))
 
 
 @pytest.fixture(scope="module")
@@ -30,42 +29,100 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: write_pairs(folder / name, each) for name, each in splits.items()}
 
 
-def test_a_set_is_known_by_its_shards_whatever_its_folder_or_split_and_beside_others(sets: dict[str, Path]) -> None:
-    one, other = (Index.open(sets[name]).fingerprint for name in ("one", "other"))
-    joined = JoinedPairs([pairs_in(sets["one"]), pairs_in(sets["split"], "train")]).fingerprint
-    for fingerprint in (pairs_in(sets["one"]).fingerprint, pairs_in(sets["one"], "all").fingerprint, joined):
-        assert trained_on([checkpoint_of(fingerprint)], one) is True
-        assert trained_on([checkpoint_of(fingerprint)], other) is False
-    # one member that was trained on it is enough
-    assert trained_on([checkpoint_of(other), checkpoint_of(one)], one) is True
-    assert trained_on([checkpoint_of(""), checkpoint_of(one)], one) is True
+def seen_of(trained: Path, validated: Path | None = None) -> Seen:
+    return Seen(pairs_in(trained).marks.known, pairs_in(validated).marks.known if validated else Seen().validated)
 
 
-@pytest.mark.parametrize("fingerprint", ["", "imported:" + 64 * "a"])
-def test_without_a_fingerprint_it_is_not_known(sets: dict[str, Path], fingerprint: str) -> None:
-    one = Index.open(sets["one"]).fingerprint
-    assert trained_on([checkpoint_of(fingerprint)], one) is None
-    assert trained_on([checkpoint_of(fingerprint), checkpoint_of(64 * "b")], one) is None
-    assert trained_on([], one) is None
+def test_a_split_that_was_held_out_is_preferred(sets: Sets) -> None:
+    assert split_to_test([str(sets["split"])], None) == "test"
+    assert split_to_test([str(sets["split"])], "train") == "train"
+    assert split_to_test([str(sets["one"])], None) == split_to_test([str(sets["one"]), str(sets["split"])], None) == ""
 
 
-def test_only_a_split_that_was_trained_on_has_a_warning(sets: Sets, capsys: pytest.CaptureFixture[str]) -> None:
-    trained = [checkpoint_of(pairs_in(sets["split"]).fingerprint)]
-    assert split_to_test([str(sets["split"])], None, trained) == "test" and capsys.readouterr().err == ""
-    assert split_to_test([str(sets["split"])], "train", trained) == "train"
-    said = " ".join(capsys.readouterr().err.split())
-    assert "warning: the train split of split is what the network was trained on" in said
+def test_galaxies_of_the_training_are_refused_left_out_or_allowed(sets: Sets, tmp_path: Path) -> None:
+    half = pairs_in(write_pairs(tmp_path / "half", {"all": range(4, 12)}, scale=2.0))  # galaxies 2, 3 of 2 ... 5
+    with pytest.raises(DataError, match="was trained on 2 of 4 galaxies") as caught:
+        pairs_to_test(half, "", seen_of(sets["one"]), "refuse")
+    assert "--overlap leave-out" in caught.value.hint
+    assert pairs_to_test(half, "", seen_of(sets["one"]), "leave-out").tolist() == [4, 5, 6, 7]
+    assert len(pairs_to_test(half, "", seen_of(sets["one"]), "allow")) == 8
+    assert len(pairs_to_test(half, "", seen_of(sets["other"]), "refuse")) == 8
+    with pytest.raises(DataError, match="none is left"):
+        pairs_to_test(pairs_in(sets["one"]), "", seen_of(sets["one"]), "leave-out")
 
 
-def test_commands_warn_of_pairs_that_were_trained_on(
+def test_a_copy_under_other_names_is_recognized_by_its_maps(sets: Sets) -> None:
+    seen = Seen(trained=np.unique(pairs_in(sets["one"]).marks.density))
+    with pytest.raises(DataError, match="was trained on 4 of 4 galaxies"):
+        pairs_to_test(pairs_in(sets["one"]), "", seen, "refuse")
+
+
+def test_galaxies_of_the_validation_may_be_in_a_test_of_validation_only(
+    sets: Sets, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pairs, seen = pairs_in(sets["one"]), seen_of(sets["other"], sets["one"])
+    with pytest.raises(DataError, match="was validated with 4 of 4 galaxies of the test split"):
+        pairs_to_test(pairs, "test", seen, "refuse")
+    assert len(pairs_to_test(pairs, "validation", seen, "refuse")) == 8
+    assert "selected its best checkpoint" in capsys.readouterr().err
+
+
+def test_a_network_without_a_record_of_its_training_has_a_warning(
+    sets: Sets, trained_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = open_members(trained_run)[0].checkpoint
+    assert seen_by([known, replace(known, seen=None)]) is None and seen_by([]) is None
+    assert len(pairs_to_test(pairs_in(sets["one"]), "", None, "refuse")) == 8
+    assert "may be what the network was trained on" in capsys.readouterr().err
+
+
+def test_members_of_an_ensemble_are_tested_on_what_none_of_them_has_met(trained_run: Path) -> None:
+    one = open_members(trained_run)[0].checkpoint
+    other = replace(one, seen=Seen(trained=digests(["x"])))
+    both = seen_by([one, other])
+    assert both and one.seen and set(both.trained) == {*one.seen.trained.tolist(), int(digests(["x"])[0])}
+
+
+def test_a_checkpoint_keeps_the_galaxies_of_training_and_validation(trained_run: Path, tiny_shards: Path) -> None:
+    seen = open_members(trained_run)[0].checkpoint.seen
+    assert seen is not None
+    for split, known in (("train", seen.trained), ("validation", seen.validated)):
+        assert np.array_equal(known, pairs_in(tiny_shards, split).marks.known) and len(known)
+    assert not np.isin(pairs_in(tiny_shards, "test").marks.known, np.union1d(seen.trained, seen.validated)).any()
+
+
+def test_test_litter_was_not_met_in_training(tiny_shards: Path, tiny_litter: Path, tmp_path: Path) -> None:
+    hyper, litter = TrainConfig(), pairs_in(tiny_litter)  # 4 images of 2 pieces
+    known = np.unique(digests(litter.pieces()[:3]))
+    assert litter_to_test(litter, hyper, Seen(litter_trained=known[:2], litter_validated=known[2:])).tolist() == [3]
+    assert len(litter_to_test(litter, hyper, Seen())) == 4  # trained without litter
+    everything = Seen(litter_trained=np.unique(digests(litter.pieces())))
+    with pytest.raises(DataError, match="all 4 images of litter"):
+        litter_to_test(litter, hyper, everything)
+    assert len(litter_to_test(litter, replace(hyper, overlap="allow"), everything)) == 4
+    assert len(litter_to_test(litter, hyper, None)) == 1  # the part for tests
+
+
+def test_commands_refuse_pairs_that_were_trained_on(
     iris: Callable, trained_run: Path, tiny_shards: Path, sets: dict[str, Path], tmp_path: Path, monkeypatch: Patch
 ) -> None:
-    same = iris("test", trained_run, tiny_shards, "--split", "train", "-q")
-    assert same.code == 0, same.err
-    assert "warning: the train split of shards is what the network was trained on" in " ".join(same.err.split())
+    refused = iris("test", trained_run, tiny_shards, "--split", "train", "-q")
+    assert refused.code == 1 and "was trained on 5 of 5 galaxies of the train split" in " ".join(refused.err.split())
+    allowed = iris("test", trained_run, tiny_shards, "--split", "train", "--overlap", "allow", "-q")
+    assert allowed.code == 0 and "allowed by --overlap allow" in allowed.err
     monkeypatch.setattr("iris_cli.commands.plot_figures.draw_predictions", lambda *shown, **style: Figure())
-    for words in (("test", trained_run, sets["one"]), ("plot", "pair", sets["one"], "--run", trained_run, "-o")):
-        other = iris(*words, *([tmp_path / "pair.png"] if words[0] == "plot" else []), "-q")
-        assert other.code == 0, other.err
-        assert "one is not what the network was trained on" in " ".join(other.err.split())
-        assert "warning" not in other.err
+    figure = ("plot", "pair", tiny_shards, "--run", trained_run, "-o", tmp_path / "pair.png", "-q")
+    assert "warning: the network was trained on the galaxy of" in iris(*figure, "--split", "train").err
+    assert "warning" not in iris(*figure).err
+    partly = iris("test", trained_run, sets["one"], "-q", "--overlap", "leave-out")
+    assert partly.code == 1 and "none is left to test on" in partly.err  # galaxies 0 ... 3 are in both
+    unseen = iris("test", trained_run, sets["other"], "-q", "--split", "all")
+    assert unseen.code == 0 and "warning" not in unseen.err
+
+
+def test_every_set_of_a_report_is_checked(trained_run: Path, tiny_shards: Path, sets: Sets) -> None:
+    hyper = replace(TrainConfig(), data=(str(tiny_shards),))
+    members = open_members(trained_run)
+    assert inputs_of(hyper, members=members).normal.count == 5
+    with pytest.raises(DataError, match=r"was trained on 4 of 4 galaxies of .*one"):
+        inputs_of(hyper, against=[str(sets["one"])], members=members)

@@ -1,0 +1,66 @@
+"""What a training and a test are made on: items of pairs, and pieces of litter, of which none is in two splits."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from iris_cli.config.train import TrainConfig
+from iris_cli.console import plural
+from iris_cli.errors import DataError
+from iris_cli.pairs.datasets import Pairs
+from iris_cli.pairs.overlap import NONE, TEST, TRAIN, VALIDATION, once, resolved
+from shards.order import Numbers
+from shards.splits import group_split, place
+
+#: Shares of the pieces of litter.
+LITTER_FRACTIONS = {TRAIN: 0.6, VALIDATION: 0.2, TEST: 0.2}
+
+
+def divide(pairs: Pairs, hyper: TrainConfig) -> tuple[Numbers, Numbers]:
+    """The items to train on and those to validate with: the data sets' own splits, else a share of the galaxies.
+
+    DataError when no item is left to train on, or when a galaxy is in two splits, unless `hyper.overlap` says what to
+    do about it.
+    """
+    splits = pairs.splits(hyper.validation_data_fraction, hyper.split_seed)
+    marks = pairs.marks
+    if pairs.joined:
+        splits = {name: once(numbers, marks, pairs.name, name) for name, numbers in splits.items()}
+    held_out, before = NONE, ""
+    for name in (TEST, VALIDATION, TRAIN):
+        found = marks.of(splits[name]).among(held_out)
+        if found.any():
+            both = marks.of(splits[name][found]).galaxies, marks.of(splits[name]).galaxies
+            what = f"{both[0]} of {plural(both[1], 'galaxy', 'galaxies')} in the {name} split of {pairs.name} "
+            splits[name] = resolved(
+                splits[name], found, f"{what}{'is' if both[0] == 1 else 'are'} also in {before}", hyper.overlap
+            )
+        held_out = np.union1d(held_out, marks.of(splits[name]).known)
+        before = f"{before} or {name}" if before else f"its {name}"
+    if len(splits[TRAIN]) == 0:
+        raise DataError(f"{pairs.name} holds no sample to train on", "it needs a split 'train' with galaxies in it")
+    return splits[TRAIN], splits[VALIDATION]
+
+
+def litter_parts(litter: Pairs, hyper: TrainConfig) -> dict[str, Numbers]:
+    """The items of litter for training, validation and test: disjoint pieces, by their identity and `split_seed`.
+
+    A part that would be empty takes one piece of the largest part. Views of fewer than three galaxies are pieces of
+    their own. DataError for fewer than three images, unless overlaps are allowed.
+    """
+    everything = np.arange(len(litter))
+    if hyper.overlap == "allow":
+        return dict.fromkeys(LITTER_FRACTIONS, everything)
+    pieces = litter.pieces()
+    if len(set(pieces)) < len(LITTER_FRACTIONS):
+        what = (
+            f"{litter.name} holds {plural(len(litter), 'image')} of litter; training, validation and test need one each"
+        )
+        raise DataError(what, "write more, or `--overlap allow` uses the same in all")
+    parts = group_split(pieces, LITTER_FRACTIONS, hyper.split_seed)
+    for empty in [name for name, items in parts.items() if not items]:
+        richest = max(parts, key=lambda name: len({pieces[i] for i in parts[name]}))
+        moved = min({pieces[i] for i in parts[richest]}, key=lambda piece: place(piece, hyper.split_seed))
+        parts[empty] = [i for i in parts[richest] if pieces[i] == moved]
+        parts[richest] = [i for i in parts[richest] if pieces[i] != moved]
+    return {name: np.array(items, np.int64) for name, items in parts.items()}
