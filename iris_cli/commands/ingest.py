@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 @options.command
 def ingest(
     snapshots: Annotated[
-        list[Path], typer.Argument(help="Snapshots or sets of arrays (HDF5, FITS; any part of a snapshot), or folders of them.")
+        list[Path],
+        typer.Argument(help="Snapshots or sets of arrays (HDF5, FITS; any part of a snapshot), or folders of them."),
     ],
     out: Annotated[Path, typer.Argument(help="Folder of the standard data set to write.")],
     *,
