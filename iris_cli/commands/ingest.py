@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def ingest(
     snapshots: Annotated[
         list[Path],
-        typer.Argument(help="Snapshots or sets of arrays (HDF5, FITS; any part of a snapshot), or folders of them."),
+        typer.Argument(help="Snapshots (any part) or sets of arrays, HDF5 or FITS, or folders of them."),
     ],
     out: Annotated[Path, typer.Argument(help="Folder of the standard data set to write.")],
     *,
