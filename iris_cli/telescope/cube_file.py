@@ -160,7 +160,7 @@ def _described(path: Path, hdu: Any, beams: Any, mapped: bool, config: CubeConfi
         raise DataError(f"{path} holds {shape[0]} channels of {shape[1]} x {shape[2]} pixels", "name another cube")
     axis = read_spectral_axis(path, wcs, shape[0], config)
     sky = wcs.sub([lon + 1, lat + 1])
-    centre = _centre(path, sky, shape)
+    centre = _centre(path, sky, shape, notes)
     notes += check_frame(path, axis.frame, centre, config)
     brightness = read_brightness(path, header, beams, wcs, shape[0], config)
     velocities = float(axis.v_low.min()), float(axis.v_high.max())
@@ -177,8 +177,11 @@ def _described(path: Path, hdu: Any, beams: Any, mapped: bool, config: CubeConfi
     return CubeFile(path, hdu, mapped, axes, sky, v_low, v_high, brightness.to_K, origin, info, blanks, notes)
 
 
-def _centre(path: Path, sky: WCS, shape: tuple[int, int, int]) -> tuple[float, float]:
-    """Galactic longitude and latitude of the middle pixel, else of one near it. DataError when none is on the sky."""
+def _centre(path: Path, sky: WCS, shape: tuple[int, int, int], notes: list[str]) -> tuple[float, float]:
+    """Galactic longitude and latitude of the middle pixel, else of one near it.
+
+    A note when many pixels are beyond the edge of the projection. DataError when all are.
+    """
     rows, columns = ((np.linspace(0, n - 1, 65) if n > 1 else np.zeros(1)) for n in shape[1:])
     x, y = (a.ravel() for a in np.meshgrid(columns, rows))
     with reading(path, [], "has no Galactic positions", "fix CTYPE and RADESYS"):
@@ -186,6 +189,8 @@ def _centre(path: Path, sky: WCS, shape: tuple[int, int, int]) -> tuple[float, f
     on_sky = np.flatnonzero(np.isfinite(lon) & np.isfinite(lat))
     if len(on_sky) == 0:
         raise DataError(f"{path}: none of its pixels is on the sky", "fix CRPIX, CDELT and CRVAL")
+    if len(on_sky) < 0.75 * len(lon):  # an ellipse in a rectangle has 79 %
+        notes.append(f"{path.name}: {1.0 - len(on_sky) / len(lon):.0%} of its pixels are off the sky: not used")
     away = np.hypot(x - 0.5 * (shape[2] - 1), y - 0.5 * (shape[1] - 1))
     middle = on_sky[away[on_sky].argmin()]
     return round(float(lon[middle]), 4), round(float(lat[middle]), 4)
