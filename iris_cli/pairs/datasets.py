@@ -27,7 +27,7 @@ from iris_cli.observers.observer import Observer
 from iris_cli.observers.registry import make_observer
 from iris_cli.observers.top_down import top_down_density
 from iris_cli.pairs.overlap import TEST, TRAIN, VALIDATION, Marks, digests, few_galaxies
-from iris_cli.pairs.pair import DENSITY, OBSERVATION, check_alike, schemas
+from iris_cli.pairs.pair import DENSITY, OBSERVATION, check_alike, check_arrays, schemas
 from iris_cli.standard.dataset import StandardDataset
 from iris_cli.units import INNER
 from shards.codec import ArraySchema
@@ -224,7 +224,9 @@ class PreObservedDataset(Pairs, Dataset):
 
 def _attribute(attributes: Mapping[str, Any], name: str, folder: str, of: str = "") -> Any:
     if name not in attributes:
-        raise DataError(f"the index of {folder} lacks '{name}'{of}", "write the folder with `iris preobserve`")
+        index = f"`iris shards index {folder} --overwrite --preset NAME --quantity NAME`"
+        hint = f"write the folder with `iris preobserve`; for tars of another program: {index}"
+        raise DataError(f"the index of {folder} lacks '{name}'{of}", hint)
     return attributes[name]
 
 
@@ -366,6 +368,7 @@ def pairs_of(dataset: Any, observer: Observer | str | None = None, *, any_grid: 
     if isinstance(dataset, ConcatDataset):
         return JoinedPairs([pairs_of(part, observer, any_grid=any_grid) for part in dataset.datasets])
     if isinstance(dataset, PreObservedDataset):
+        check_arrays(dataset.index.arrays, dataset.arrays.values(), dataset.name)
         return dataset
     if not isinstance(dataset, StandardDataset):
         kind = type(dataset).__name__

@@ -71,7 +71,7 @@ def world_coordinates(path: Path, header: fits.Header, notes: list[str], hint: s
             wcs = WCS(used)
             wcs.wcs.set()
     except MemoryError as error:  # wcslib's, of a table that is not there
-        raise DataError(f"{path} has world coordinates that cannot be read: {error}", hint) from None
+        raise DataError(f"{path} has world coordinates that cannot be read: {first_line(error)}", hint) from None
     return wcs
 
 

@@ -37,6 +37,7 @@ from iris_cli.training.precision import Precision, compile_in_place
 from iris_cli.training.run_folder import RunFolder, check_room_for_members
 from iris_cli.training.step import Learner
 from iris_cli.training.tensorboard import Board, check_installed
+from iris_cli.training.training_data import TrainingData
 from shards.order import Numbers
 from shards.owner import owned
 from shards.stream import BadSamples
@@ -117,6 +118,10 @@ def train_reverter(
     check_fits(reverter, pairs)
     image_noise = image_noise_of(noise or hyper.noise, pairs)
     train, validation = divide(pairs, hyper)
+    looked_at = TrainingData.of(pairs, train)
+    hyper = looked_at.normalized(hyper)
+    if hyper.density_normalization == "auto":
+        reverter.set_density_scale(hyper.density_normalization_kg_m3)
     pieces = litter_parts(litter_pairs, hyper) if litter_pairs else {}
     folder = None
     if checkpoint_directory is not None and checkpoint_name is not None:
@@ -152,6 +157,7 @@ def train_reverter(
         data = DataDescription.of(pairs, litter_pairs, image_noise)
         trainer = Trainer(learner, validating, flag, data, folder, quiet=quiet)
         here.on_rank_0(lambda: check_sizes(hyper, pairs.name, len(train), len(validation), here.size))
+        here.on_rank_0(lambda: looked_at.report(hyper.density_normalization_kg_m3))
         if folder:
             own = owned(folder.path, while_waiting=flag.check)
             here.on_rank_0(lambda: trainer.own(stack.enter_context(own)))
