@@ -12,24 +12,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from astropy import units as u
 from astropy.io import fits
 from numpy.typing import NDArray
 
 from iris_cli.axes import Axis
+from iris_cli.config.cube import CubeConfig
 from iris_cli.console import warn
 from iris_cli.errors import DataError, UsageError
 from iris_cli.telescope.fits_file import is_image, open_fits, reading
 from iris_cli.telescope.fits_header import clean_header, world_coordinates
+from iris_cli.telescope.header_units import read_unit
 from iris_cli.telescope.lv_image import METADATA_CARD
 from iris_cli.telescope.sky_pixels import within_half_a_turn
+from iris_cli.telescope.spectral_cards import repair_spectral_cards
 from iris_cli.units import LIGHT_SPEED_M_S
 
 #: The beginning of CTYPE -> kind of axis.
 _KINDS = {"GLON": "longitude", "GLAT": "latitude", "VRAD": "velocity", "VELO": "velocity", "VOPT": "velocity"}
 _UNITS = {"longitude": "deg", "latitude": "deg", "velocity": "km / s"}
-_PER_UNIT = {"deg": 1.0, "": 1.0, "arcsec": 1.0 / 3600.0, "m/s": 1e-3, "m s-1": 1e-3, "km/s": 1.0, "km s-1": 1.0}
-#: The ends of AIPS's velocity CTYPEs -> SPECSYS; -LSR aside.
-_AIPS_SYSTEMS = {"-HEL": "HELIOCEN", "-OBS": "TOPOCENT", "-TOP": "TOPOCENT", "-GEO": "GEOCENTR", "-BAR": "BARYCENT"}
+#: What --spectral-unit, --rest-frequency-ghz, … of `iris cube` give, a figure takes from the header.
+_FROM_HEADER = CubeConfig()
 #: The largest deviation from even spacing that a figure may ignore, in steps.
 _CURVED = 0.5
 _HINT = "`iris cube` makes an l-v image of it, on Galactic longitude and radio velocity"
@@ -62,6 +65,12 @@ def read_fits(path: Path) -> SkyImage:
             raise DataError(f"{path} holds no image")
         header = clean_header(path, hdu.header, notes)
         data = np.asarray(hdu.data, np.float32)
+    for card in ("RESTFRQ", "RESTFREQ", "RESTWAV"):  # nothing in a figure depends on them
+        header.remove(card, ignore_missing=True)
+    try:
+        notes += repair_spectral_cards(path, header, _FROM_HEADER)
+    except DataError as error:
+        raise DataError(error.message, _HINT) from None
     kept = [k for k in range(1, data.ndim + 1) if header[f"NAXIS{k}"] > 1 or _kind(header, k) in _UNITS]
     data = data.reshape([header[f"NAXIS{k}"] for k in reversed(kept)])
     axes = []
@@ -86,12 +95,14 @@ def _kind(header: Mapping[str, Any], k: int) -> str:
 def _axis(path: Path, header: fits.Header, k: int, steps: int, notes: list[str]) -> Axis:
     """Axis k of a FITS header, in degrees or km/s, in the order of its pixels. DataError for other kinds."""
     kind = _kind(header, k)
-    unit = str(header.get(f"CUNIT{k}", "")).strip() or ("m/s" if kind == "velocity" else "deg")
-    if kind not in _UNITS or unit not in _PER_UNIT:
-        raise DataError(f"{path}: axis {k} is '{header.get(f'CTYPE{k}', '')}' in '{unit}'", _HINT)
+    stated, ctype = str(header.get(f"CUNIT{k}", "")).strip(), str(header.get(f"CTYPE{k}", ""))
+    linear = kind != "velocity" or len(ctype) == 4  # not VOPT-F2W
+    unit = read_unit(stated or "deg", u.Unit(_UNITS[kind])) if kind in _UNITS and linear else None
+    if unit is None:
+        raise DataError(f"{path}: axis {k} is '{ctype}' in '{stated}'", _HINT)
     kinds = {_kind(header, other) for other in range(1, int(header["NAXIS"]) + 1)}
     if kind == "velocity" or not {"longitude", "latitude"} <= kinds:
-        world = _linear(path, header, k, steps) * _PER_UNIT[unit]
+        world = _linear(path, header, k, steps) * unit.to(_UNITS[kind])
         rows = world[None]
     else:
         rows = _celestial(path, header, kind, steps, notes)
@@ -143,11 +154,10 @@ def _celestial(path: Path, header: fits.Header, kind: str, steps: int, notes: li
 
 def _check_velocity(path: Path, header: Mapping[str, Any], k: int, v_km_s: NDArray) -> None:
     """DataError for velocities that are not LSR, or optical ones that differ visibly from radio velocities."""
-    suffix = str(header[f"CTYPE{k}"])[4:8].strip().upper()  # AIPS: VELO-HEL etc.
-    system = str(header.get("SPECSYS", "")).strip().upper() or _AIPS_SYSTEMS.get(suffix, "")
+    system = str(header.get("SPECSYS", ""))
     if system and not system.startswith("LSR"):
         raise DataError(f"{path}: velocities are in the system {system}", "convert them to the local standard of rest")
-    if not system and "LSR" not in str(header[f"CTYPE{k}"]):
+    if not system:
         warn(f"{path} has no frame for its velocities (SPECSYS); the figure assumes LSR")
     shift = np.abs(v_km_s).max() ** 2 / (LIGHT_SPEED_M_S * 1e-3)  # cz against c dnu/nu, to first order
     if str(header[f"CTYPE{k}"]).startswith("VOPT") and shift > 0.5 * abs(v_km_s[-1] - v_km_s[0]) / (len(v_km_s) - 1):
