@@ -17,22 +17,21 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from iris_cli.axes import Axis
-from iris_cli.config.cube import CubeConfig
 from iris_cli.console import warn
 from iris_cli.errors import DataError, UsageError
-from iris_cli.telescope.fits_file import is_image, open_fits, reading
+from iris_cli.telescope.blanks import mask_blanks
+from iris_cli.telescope.fits_file import choose_image, open_fits, reading
 from iris_cli.telescope.fits_header import clean_header, world_coordinates
-from iris_cli.telescope.header_units import read_unit
+from iris_cli.telescope.header_units import read_unit, spell_units
 from iris_cli.telescope.lv_image import METADATA_CARD
 from iris_cli.telescope.sky_pixels import within_half_a_turn
-from iris_cli.telescope.spectral_cards import repair_spectral_cards
+from iris_cli.telescope.spectral_cards import repair_velocity_cards
 from iris_cli.units import LIGHT_SPEED_M_S
 
 #: The beginning of CTYPE -> kind of axis.
 _KINDS = {"GLON": "longitude", "GLAT": "latitude", "VRAD": "velocity", "VELO": "velocity", "VOPT": "velocity"}
 _UNITS = {"longitude": "deg", "latitude": "deg", "velocity": "km / s"}
-#: What --spectral-unit, --rest-frequency-ghz, … of `iris cube` give, a figure takes from the header.
-_FROM_HEADER = CubeConfig()
+_STANDARD = {"longitude": u.deg, "latitude": u.deg, "velocity": u.km / u.s}
 #: The largest deviation from even spacing that a figure may ignore, in steps.
 _CURVED = 0.5
 _HINT = "`iris cube` makes an l-v image of it, on Galactic longitude and radio velocity"
@@ -60,17 +59,15 @@ def read_fits(path: Path) -> SkyImage:
     """The first image of a file. DataError when it is no FITS file, or has axes that a figure cannot use."""
     notes: list[str] = []
     with open_fits(path, mapped=False, notes=notes) as hdus, reading(path, notes, "is cut short or damaged"):
-        hdu = next((h for h in hdus if is_image(h, 2) and h.size > 0), None)
-        if hdu is None:
+        choice: list[str] = []
+        if (hdu := choose_image(path, hdus, None, choice)) is None or hdu.size == 0:
             raise DataError(f"{path} holds no image")
         header = clean_header(path, hdu.header, notes)
-        data = np.asarray(hdu.data, np.float32)
-    for card in ("RESTFRQ", "RESTFREQ", "RESTWAV"):  # nothing in a figure depends on them
-        header.remove(card, ignore_missing=True)
-    try:
-        notes += repair_spectral_cards(path, header, _FROM_HEADER)
-    except DataError as error:
-        raise DataError(error.message, _HINT) from None
+        notes += [] if str(header.get("ORIGIN", "")).startswith("IRIS") else choice
+        repair_velocity_cards(path, header)
+        spell_units(header)
+        data = np.array(hdu.data, np.float32)
+        notes += mask_blanks(path, header, data)
     kept = [k for k in range(1, data.ndim + 1) if header[f"NAXIS{k}"] > 1 or _kind(header, k) in _UNITS]
     data = data.reshape([header[f"NAXIS{k}"] for k in reversed(kept)])
     axes = []
@@ -95,14 +92,16 @@ def _kind(header: Mapping[str, Any], k: int) -> str:
 def _axis(path: Path, header: fits.Header, k: int, steps: int, notes: list[str]) -> Axis:
     """Axis k of a FITS header, in degrees or km/s, in the order of its pixels. DataError for other kinds."""
     kind = _kind(header, k)
-    stated, ctype = str(header.get(f"CUNIT{k}", "")).strip(), str(header.get(f"CTYPE{k}", ""))
-    linear = kind != "velocity" or len(ctype) == 4  # not VOPT-F2W
-    unit = read_unit(stated or "deg", u.Unit(_UNITS[kind])) if kind in _UNITS and linear else None
-    if unit is None:
-        raise DataError(f"{path}: axis {k} is '{ctype}' in '{stated}'", _HINT)
+    ctype, unit = str(header.get(f"CTYPE{k}", "")), str(header.get(f"CUNIT{k}", "")).strip()
+    if kind == "velocity" and not unit:
+        unit = "m/s"
+        notes.append(f"{path.name} has no unit for its velocities (CUNIT{k}); m/s is assumed, as in the FITS standard")
+    read = read_unit(unit or "deg", _STANDARD[kind]) if kind in _UNITS else None
+    if read is None or (kind == "velocity" and len(ctype) > 4):  # VOPT-F2W is not linear
+        raise DataError(f"{path}: axis {k} is '{ctype}' in '{unit}'", _HINT)
     kinds = {_kind(header, other) for other in range(1, int(header["NAXIS"]) + 1)}
     if kind == "velocity" or not {"longitude", "latitude"} <= kinds:
-        world = _linear(path, header, k, steps) * unit.to(_UNITS[kind])
+        world = _linear(path, header, k, steps) * read.to(_STANDARD[kind])
         rows = world[None]
     else:
         rows = _celestial(path, header, kind, steps, notes)
