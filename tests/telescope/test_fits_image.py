@@ -201,3 +201,34 @@ def test_a_cube_is_drawn_before_a_map_and_before_a_second_cube(
         fits.HDUList(hdus).writeto(tmp_path / "b.fits")
     assert read_fits(tmp_path / "b.fits").data.max() == 3.0
     assert "HDUs 0, 1, 2; 1 is read" in capsys.readouterr().err
+
+
+def test_moments_of_chosen_velocities(tmp_path: Path) -> None:
+    cube = np.zeros((4, 3, 5))
+    cube[:, 1, 2] = 1.0, 5.0, 1.0, 3.0
+    path = write(tmp_path / "a.fits", cube)
+    found = moments(path, Selection(), velocities=(-15.0, 5.0))
+    assert (found.maps[0][1, 2], found.maps[1][1, 2]) == pytest.approx((60.0, -50.0 / 6.0))
+    with pytest.raises(UsageError, match="no channel within 50 … 60"):
+        moments(path, Selection(), velocities=(50.0, 60.0))
+    with pytest.raises(UsageError, match="not a FITS cube"):
+        moments(tmp_path, Selection(), clip_sigma=3.0)
+
+
+@pytest.mark.parametrize("ending", [".npz", ".fits"])
+def test_what_no_cube_observed_is_hatched_in_an_lv_image(tmp_path: Path, ending: str) -> None:
+    from matplotlib.figure import Figure
+
+    from iris_cli.plots.axes_of_sky import draw_lv
+    from iris_cli.telescope.lv_image import LvImage, save_lv
+    from tests.telescope.sky import GRID
+
+    coverage = np.ones((GRID.lon_steps, GRID.v_steps), np.float32)
+    coverage[:5] = 0.0
+    save_lv(LvImage(0.0 * coverage, coverage, GRID, "mean"), tmp_path / f"lv{ending}")
+    found = lv_image(tmp_path / f"lv{ending}", Selection())
+    assert np.isnan(found.image[:5]).all() and (found.image[5:] == 0.0).all()
+    for image, hatch in ((found.image, "///"), (found.image[5:], None)):
+        axes = Figure().subplots()
+        draw_lv(axes, image, (found.lon, found.v))
+        assert axes.patch.get_hatch() == hatch
