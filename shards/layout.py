@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 
 import xxhash
 
-from shards.errors import ShardError
+from shards.errors import ShardError, VersionError
 
 FORMAT = "iris-shards"
 #: To be raised when a reader of the old version could misunderstand a new folder.
@@ -141,10 +141,10 @@ def read_checksummed_json(path: Path, kind: str, hint: str) -> dict[str, Any]:
     version = body.get("version")
     if not isinstance(version, int) or version > FORMAT_VERSION:
         what = f"{path} is of format version {version}; this program reads up to {FORMAT_VERSION}"
-        raise ShardError(what, "install a newer release")
+        raise VersionError(what, "install a newer release")
     if version < FORMAT_VERSION:
         what = f"{path} is of format version {version}, which this program no longer reads"
-        raise ShardError(what, "write the set again")
+        raise VersionError(what, "write the set again")
     body.pop("self_checksum", None)
     try:
         unchanged = checksummed_json("", body) == data

@@ -11,8 +11,11 @@ import typer
 
 from iris_cli.commands import options, provenance
 from iris_cli.commands.help import Command, Group
+from iris_cli.commands.mock import preset_option
+from iris_cli.config.cube import RegridConfig
+from iris_cli.config.grid import grid_preset
 from iris_cli.console import emit, log, plural, progress, say, say_in_colour, table
-from iris_cli.errors import EXIT_UNVERIFIED, DataError, IrisError
+from iris_cli.errors import EXIT_UNVERIFIED, DataError, IrisError, UsageError
 from iris_cli.text import printable
 
 if TYPE_CHECKING:
@@ -146,18 +149,47 @@ def index_folder(
     split: Annotated[
         str | None, typer.Option(help="Split of all tars.  [default: from names like validation-0001.tar, else train]")
     ] = None,
+    preset: Annotated[str | None, preset_option("none")] = None,
+    quantity: Annotated[
+        str, typer.Option(metavar="[temperature|v_density|intensity]", help="Quantity of the observations.")
+    ] = "temperature",
+    unit_observation: Annotated[str | None, typer.Option(help="Unit of the observations.  [default: inner]")] = None,
+    unit_density: Annotated[str | None, typer.Option(help="Unit of the densities.  [default: solMass / pc3]")] = None,
+    overwrite: options.Overwrite = False,
+    settings: Annotated[options.Settings[RegridConfig], options.Only("latitude")],
     output: options.LongOutput,
 ) -> None:
     """Write the index of tars of another program. They must be uncompressed and in the layout of WebDataset.
 
+    To be trained on, pairs need their grid: a preset, or a [grid] table in --config. Axes and signs are those of
+    docs/conventions.md.
+
     Examples:
-        iris shards index FOLDER
+        iris shards index FOLDER --preset small --quantity temperature --unit-density "kg / m3"
+        iris shards index FOLDER --config grid.toml --latitude max --overwrite
         iris shards index FOLDER --split train
     """
     from shards.index_tars import index_tars
 
+    config = settings.resolve()
+    grid = config.grid or (grid_preset(preset) if preset else None)
+    if preset and config.grid:
+        raise UsageError("the grid of the pairs is given twice", "give --preset, or a [grid] table in --config")
+    described: dict[str, Any] = {}
+    if grid:
+        from iris_cli.pairs.external import attributes_of, check_external
+        from iris_cli.pairs.external import described as describe
+
+        units = {"observation": unit_observation, "density": unit_density}
+        described["known"] = {n: a.attributes for n, a in describe(grid, quantity, units).items()}
+        described["attributes"] = attributes_of(grid, config.latitude)
+        described["check"] = lambda arrays: check_external(arrays, grid, quantity, str(folder))
+    elif unit_observation or unit_density:
+        raise UsageError("units of pairs without a grid are not used", "give --preset, or a [grid] table in --config")
     with progress("indexing", quiet=output.quiet) as bar:
-        index = index_tars(folder, split=split, on_progress=bar.advance)
+        index = index_tars(folder, split=split, overwrite=overwrite, on_progress=bar.advance, **described)
+    if not grid:
+        log("without a grid the pairs can be read, but not trained on: --preset NAME, or a [grid] table in --config")
     provenance.record(folder)
     _print_info(index, output.as_json)
 

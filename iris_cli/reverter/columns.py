@@ -21,7 +21,7 @@ from iris_cli.units import INNER
 
 #: Initial scales of asinh(image/scale), inner units: the brightness of a `small` galaxy, a decade below and above.
 SCALES = {"temperature": (0.03, 0.3, 3.0), "v_density": (0.3, 3.0, 30.0), "intensity": (1e-20, 1e-19, 1e-18)}
-#: Unit of the last layer's output, in inner units: the density by which the loss normalises, 1e-19 kg/m3.
+#: Unit of the last layer's output, in inner units: the density by which the loss normalizes by default, 1e-19 kg/m3.
 DENSITY = 1e-19 * INNER.density_per_SI
 #: Channels at S/2, S/4, ... 4 pixels across.
 WIDTHS = (16, 32, 64, 128, 192, 256, 256)
@@ -98,8 +98,14 @@ class UNet(nn.Module):
 class Density(nn.Module):
     """Any number -> a density above zero, on the scale of the loss; an output of 0 is close to zero density."""
 
+    scale: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.tensor(DENSITY, dtype=torch.float32))
+
     def forward(self, image: Tensor) -> Tensor:
-        return DENSITY * F.softplus(image.float() - 3.0)
+        return self.scale * F.softplus(image.float() - 3.0)
 
 
 def columns(image_size: int, quantity: str) -> dict[str, nn.Module]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from iris_cli.errors import UsageError, nearest
+from iris_cli.reverter.columns import Density
 from iris_cli.reverter.cpu_layers import MATRIX_LAYERS
 from iris_cli.reverter.layers import initialise
 from iris_cli.reverter.networks import make_network
@@ -58,6 +59,12 @@ class Reverter(nn.Module):
         for name in self._parts:
             observation = getattr(self, name)(observation)
         return observation
+
+    def set_density_scale(self, density_kg_m3: float) -> None:
+        """Give the outputs of a network that is yet to be trained the scale of the loss, if they have a scale."""
+        for part in self.modules():
+            if isinstance(part, Density):
+                part.scale.fill_(density_kg_m3 * float(self.density))
 
     def table(self) -> dict[str, Any]:
         """The arguments for `Reverter(**table)` to build the same network, without its weights."""

@@ -24,6 +24,7 @@ from iris_cli.errors import DataError, choose
 from iris_cli.evaluation.out_of_distribution import InputScore
 from iris_cli.evaluation.reobservation import Consistency
 from iris_cli.files import add_history, atomic_file, fits_cards, json_card
+from iris_cli.telescope.fits_file import COPY, open_fits, reading
 from iris_cli.telescope.lv_image import LvImage, from_fits_axes, longitude_cards, lv_header, read_hdus, to_fits_axes
 from iris_cli.text import in_ascii
 from iris_cli.units import INNER, SI, convert
@@ -199,18 +200,14 @@ def load_map(path: Path) -> tuple[NDArray[np.float32], LvImage]:
 
     DataError when the file is not a whole map of `iris revert`.
     """
-    try:
-        with fits.open(path, memmap=False) as hdus:
-            bunit = hdus[0].header.get("BUNIT")
-            factors = dict(DENSITY_UNITS.values())
-            if bunit not in factors or "OBSERVED" not in hdus:
-                raise DataError(f"{path} is not a map of `iris revert`")
-            density = from_fits_axes(hdus[0].data).T / np.float32(factors[bunit])
-            observed = read_hdus(path, hdus, "OBSERVED")
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path} is not a whole map of `iris revert`: {error or type(error).__name__}") from None
+    notes: list[str] = []
+    with open_fits(path, False, notes) as hdus, reading(path, notes, "is not a whole map of `iris revert`", COPY):
+        bunit = hdus[0].header.get("BUNIT")
+        factors = dict(DENSITY_UNITS.values())
+        if bunit not in factors or "OBSERVED" not in hdus:
+            raise DataError(f"{path} is not a map of `iris revert`")
+        density = from_fits_axes(hdus[0].data).T / np.float32(factors[bunit])
+        observed = read_hdus(path, hdus, "OBSERVED")
     if density.shape != observed.grid.density_shape[1:]:
         raise DataError(f"{path} does not hold a map of {observed.grid.density_shape[1:]} pixels")
     return density, observed
@@ -218,7 +215,7 @@ def load_map(path: Path) -> tuple[NDArray[np.float32], LvImage]:
 
 def load_caption(path: Path) -> str:
     """The caption in a map of `iris revert`, which every figure of it shows; "" if its COMMENT cards were removed."""
-    with fits.open(path, memmap=False) as hdus:
+    with open_fits(path, False, []) as hdus:
         return " ".join(map(str, hdus[0].header.get("COMMENT", ())))
 
 

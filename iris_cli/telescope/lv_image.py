@@ -23,6 +23,7 @@ from iris_cli.config.toml import from_dict, to_dict
 from iris_cli.errors import DataError
 from iris_cli.files import add_history, atomic_file, json_card
 from iris_cli.telescope.cube_file import CubeInput
+from iris_cli.telescope.fits_file import open_fits, reading
 
 FORMAT = "iris-lv-image-2"
 SUFFIXES = (".fits", ".npz")
@@ -93,17 +94,19 @@ def save_lv(lv: LvImage, path: Path, history: Sequence[str] = ()) -> None:
 
 def load_lv(path: Path) -> LvImage | None:
     """The image of a file that `save_lv` wrote; None for other FITS files. DataError for a damaged file."""
-    try:
-        if path.suffix.lower() == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
-                if str(arrays["format"]) != FORMAT:
-                    raise DataError(f"{path} holds no l-v image", "write one with `iris cube`")
-                return _described(path, arrays["image"], arrays["coverage"], str(arrays["metadata"]))
-        with fits.open(path, memmap=False) as hdus:
+    again = "write it again with `iris cube`"
+    if path.suffix.lower() != ".npz":
+        notes: list[str] = []
+        with open_fits(path, False, notes) as hdus, reading(path, notes, "is not a whole l-v image", again):
             return read_hdus(path, hdus, 0) if METADATA_CARD in hdus[0].header else None
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            if str(arrays["format"]) != FORMAT:
+                raise DataError(f"{path} holds no l-v image", "write one with `iris cube`")
+            return _described(path, arrays["image"], arrays["coverage"], str(arrays["metadata"]))
     except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
         reason = str(error).splitlines()[0] if str(error) else repr(error)
-        raise DataError(f"{path} is not a whole l-v image: {reason}", "write it again with `iris cube`") from None
+        raise DataError(f"{path} is not a whole l-v image: {reason}", again) from None
 
 
 def to_fits_axes(image: NDArray) -> NDArray:
