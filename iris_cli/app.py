@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 import traceback
@@ -29,13 +28,14 @@ from iris_cli.commands.revert import revert
 from iris_cli.commands.shards import app as shards
 from iris_cli.commands.slurm import app as slurm
 from iris_cli.commands.train import TrainCommand, train
-from iris_cli.console import guard_streams, verbose
-from iris_cli.errors import EXIT_FAILURE, EXIT_INTERRUPTED, IrisError
+from iris_cli.console import guard_streams, say, say_error, verbose
+from iris_cli.errors import EXIT_FAILURE, EXIT_INTERRUPTED, IrisError, of_system
+from iris_cli.machine import address_space_limit, in_bytes
 from iris_cli.signals import reported_by_another_rank
 from shards.errors import ShardError
 
-#: Errors of the disk that the user can fix.
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, errno.EPERM)
+#: Bytes of addresses that a command needs which imports torch, and commands that do not.
+LEAST_ADDRESS_SPACE, LIGHT = 1_200_000_000, ("config", "doctor", "molecule", "shards", "slurm", "--version")
 
 #: Groups of commands in `iris --help`.
 DATA, TRAINING, TELESCOPE, TOOLS = "Data sets", "Training", "Telescope data", "Figures and tools"
@@ -54,7 +54,7 @@ app = typer.Typer(
 
 def _version(given: bool) -> None:
     if given:
-        print(f"iris {__version__}")
+        say(f"iris {__version__}")
         raise typer.Exit
 
 
@@ -100,32 +100,26 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that Python prints nothing at exit
         sys.exit(EXIT_FAILURE)
-    except (MemoryError, RuntimeError) as error:
-        if not _lacks_memory(error):
+    except Exception as error:
+        if (known := of_system(error)) is None:
             raise
-        first = str(error).strip().partition("\n")[0]
-        hint = "use a smaller --batch-size or fewer --workers; --dry-run prints what is needed"
-        _fail(f"not enough memory{f': {first}' if first else ''}", hint, EXIT_FAILURE)
-    except OSError as error:
-        full = error.errno is None and " requested and " in str(error.args)  # numpy's error for a full disk
-        if not full and error.errno not in _DISK_ERRORS:
-            raise
-        where = f": {error.filename}" if error.filename else ""
-        what = os.strerror(errno.ENOSPC) if full else error.strerror
-        _fail(f"{what}{where}", "no partial output was left; fix the space or the permissions, and run it again", 1)
+        _fail(known.message, known.hint, known.exit_code)
 
 
-def _lacks_memory(error: Exception) -> bool:
-    """Whether it is an error of Python, numpy or torch for missing memory, without an import of torch."""
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or "can't allocate memory" in str(error)
+def _check_address_space(words: list[str]) -> None:
+    """IrisError where `ulimit -v` leaves no room for torch and scipy: the latter's OpenBLAS would wait forever."""
+    limit = address_space_limit()
+    if limit is None or limit >= LEAST_ADDRESS_SPACE or not words or words[0] in LIGHT or {"-h", "--help"} & {*words}:
+        return
+    what = (
+        f"not enough memory: ulimit -v allows {in_bytes(limit)}, and torch alone takes {in_bytes(LEAST_ADDRESS_SPACE)}"
     )
+    raise IrisError(what, "raise the limit: ulimit -v unlimited, or more memory for the job")
 
 
 def _run() -> None:
     """Runs the command and flushes its result, so that a failed write is still reported."""
+    _check_address_space(sys.argv[1:])
     try:
         app(prog_name="iris")
     except SystemExit as end:
@@ -140,8 +134,5 @@ def _fail(message: str, hint: str, code: int) -> None:
         traceback.print_exc()
     if reported_by_another_rank(message):
         sys.exit(code)
-    red, plain = ("\033[31m", "\033[0m") if sys.stderr.isatty() and "NO_COLOR" not in os.environ else ("", "")
-    print(f"{red}error:{plain} {message}", file=sys.stderr)
-    if hint:
-        print(f"hint: {hint}", file=sys.stderr)
+    say_error(message, hint)
     sys.exit(code)

@@ -14,12 +14,12 @@ from pathlib import Path
 def private_folder(kind: str) -> Path | None:
     """The folder of one kind of cache, created if necessary; None if no safe folder is available."""
     xdg = os.environ.get("XDG_CACHE_HOME")
-    root = os.environ.get("IRIS_CACHE_DIR") or (f"{xdg}/iris" if xdg else Path("~/.cache/iris").expanduser())
-    folder = Path(root, kind)
     try:
+        root = os.environ.get("IRIS_CACHE_DIR") or (f"{xdg}/iris" if xdg else Path("~/.cache/iris").expanduser())
+        folder = Path(root, kind)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = folder.stat()
-    except OSError:
+    except (OSError, RuntimeError):  # or a user without a home folder
         return None
     private = status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
     return folder if private and os.access(folder, os.W_OK) else None

@@ -1,4 +1,7 @@
-"""Progress bars on a terminal, time-stamped lines in a log; results on stdout, everything else on stderr."""
+"""Progress bars on a terminal, time-stamped lines in a log; results on stdout, everything else on stderr.
+
+Everything that is printed passes through `text.printable`: names and titles from outside cannot act on the terminal.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,13 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol, cast
 
 from iris_cli.errors import IrisError, UsageError
 from iris_cli.ranks import is_rank_0
+from iris_cli.text import PLAIN, printable
 
 #: Environment variables behind `--log-every`, `-v` and `-q`, so that processes started from here have them, too.
 LOG_EVERY, VERBOSE, QUIET = "IRIS_LOG_EVERY", "IRIS_VERBOSE", "IRIS_QUIET"
@@ -36,7 +40,7 @@ class _Bar:
         self._bar, self._task = bar, task
 
     def advance(self, steps: int = 1, text: str = "") -> None:
-        self._bar.update(self._task, advance=steps, **({"text": text} if text else {}))
+        self._bar.update(self._task, advance=steps, **({"text": printable(text)} if text else {}))
 
 
 class _Lines:
@@ -87,13 +91,39 @@ def on_terminal() -> bool:
     return sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
 
-def log(message: str) -> None:
-    """One line on stderr, from rank 0 only; in a log with the time in front."""
-    if not is_rank_0():
+def log(message: str, every_rank: bool = False) -> None:
+    """One line on stderr, from rank 0 only unless `every_rank`; in a log with the time in front."""
+    if not (every_rank or is_rank_0()):
         return
     stamp = "" if on_terminal() else time.strftime("%Y-%m-%dT%H:%M:%S ")
     with suppress(BrokenPipeError):  # where `guard_streams` was not called
-        print(f"{stamp}{message}", file=sys.stderr, flush=True)
+        print(f"{stamp}{printable(message)}", file=sys.stderr, flush=True)
+
+
+def say(*lines: object) -> None:
+    """Prints lines on stdout; a line break within one is an escape."""
+    print(*(printable(str(line), keep="\t") for line in lines), sep="\n", flush=True)
+
+
+def say_exactly(text: str) -> None:
+    """Prints text on stdout as it is, in UTF-8, such as a script that is redirected to a file."""
+    if isinstance(sys.stdout, _Stdout):
+        sys.stdout.write_bytes(text.encode("utf-8", "surrogateescape"))
+    else:
+        print(text, end="", flush=True)
+
+
+def say_in_colour(lines: Iterable[str]) -> None:
+    """Prints lines that hold terminal codes of our own on stdout."""
+    print(*lines, sep="\n", file=with_codes(sys.stdout), flush=True)
+
+
+def say_error(message: str, hint: str) -> None:
+    """Prints an error, red on a terminal, and a hint, a line each."""
+    red, plain = ("\033[31m", "\033[0m") if sys.stderr.isatty() and "NO_COLOR" not in os.environ else ("", "")
+    print(f"{red}error:{plain} {printable(message)}", file=with_codes(sys.stderr))
+    if hint:
+        print(f"hint: {printable(hint)}", file=sys.stderr)
 
 
 def warn(message: str) -> None:
@@ -162,18 +192,18 @@ def _rich_bar(title: str, total: int | None) -> Iterator[Progress]:
         return Segments([Segment(code, None, [(ControlType.CARRIAGE_RETURN,)])])
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=20),
         MofNCompleteColumn(),
         Rate(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[text]}"),
+        TextColumn("{task.fields[text]}", markup=False),
     )
-    console = Console(stderr=True)
+    console = Console(file=with_codes(sys.stderr))
     with RichProgress(*columns, console=console) as bar:
         console.push_render_hook(FromLineStart())
         try:
-            yield _Bar(bar, bar.add_task(title, total=total, text=""))
+            yield _Bar(bar, bar.add_task(printable(title), total=total, text=""))
         finally:
             console.pop_render_hook()
 
@@ -195,17 +225,30 @@ class _Closed(io.TextIOBase):
 
 
 class _Stdout:
-    """Standard output; a failed write, such as to a full disk, is an UnwrittenError, except to a closed pipe."""
+    """Standard output; a failed write, such as to a full disk, is an UnwrittenError, except to a closed pipe.
 
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
+    Hidden characters are written as escapes, also those in messages of libraries, unless `codes`. Characters that the
+    terminal's encoding lacks are replaced.
+    """
+
+    def __init__(self, stream: Any, codes: bool = False) -> None:
+        self._stream, self._codes = stream, codes
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=PLAIN)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
+    def with_codes(self) -> Any:
+        """The same stream for text with our own terminal codes."""
+        return type(self)(self._stream, codes=True)
+
     def write(self, text: str) -> int:
-        self._try(lambda: self._stream.write(text))
+        self._try(lambda: self._stream.write(text if self._codes else printable(text, keep="\n\t")))
         return len(text)
+
+    def write_bytes(self, data: bytes) -> None:
+        self._try(lambda: (self._stream.flush(), self._stream.buffer.write(data)))
 
     def flush(self) -> None:
         self._try(self._stream.flush)
@@ -251,17 +294,25 @@ def guard_streams() -> None:
         sys.stderr = cast(Any, _Stderr(sys.stderr))
 
 
+def with_codes(stream: Any) -> Any:
+    """The stream for text that holds terminal codes of our own, and nothing from outside that is not `printable`."""
+    return stream.with_codes() if isinstance(stream, _Stdout) else stream
+
+
 def emit(result: dict[str, Any]) -> None:
     """Prints a result as JSON on stdout."""
     print(json.dumps(result, indent=2, allow_nan=False), flush=True)
 
 
 def table(title: str, header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    """Prints a table on stdout."""
+    """Prints a table on stdout. Its cells are text, in which rich finds no markup, and are wrapped, not cut off."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    drawn = Table(*header, title=title)
+    drawn = Table(title=Text(printable(title)))
+    for name in header:
+        drawn.add_column(Text(printable(name)), overflow="fold")
     for row in rows:
-        drawn.add_row(*row)
-    Console().print(drawn)
+        drawn.add_row(*(Text(printable(cell)) for cell in row))
+    Console(file=with_codes(sys.stdout)).print(drawn)

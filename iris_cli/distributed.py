@@ -12,7 +12,6 @@ import os
 import shlex
 import signal
 import socket
-import sys
 import threading
 import time
 import traceback
@@ -297,7 +296,7 @@ def _in_thread(function: Callable[[], None], waits: str, while_waiting: Callable
         while_waiting()
         if time.monotonic() > report:
             report += 60.0
-            print(waits, file=sys.stderr, flush=True)
+            log(waits, every_rank=True)
     if failed:
         raise failed[0]
 

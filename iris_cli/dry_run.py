@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from iris_cli.console import emit, warn
+from iris_cli.console import emit, say, warn
 from iris_cli.machine import disk, in_bytes, memory
 
 #: Bytes that a process holds before any data: Python and numpy; with torch; with torch and numba.
@@ -57,8 +57,7 @@ def show(plan: DryRun, as_json: bool = False, **more: Any) -> None:
     if as_json:
         emit({**plan.to_dict(), **more})
     else:
-        for line in _lines(plan):
-            print(line)
+        say(*_lines(plan))
     for problem in plan.too_large():
         warn(problem)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import errno
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,6 +52,57 @@ def naming(path: Path) -> Iterator[None]:
     except OSError as error:
         error.filename = error.filename or str(path)
         raise
+
+
+#: Words of errors that carry no number: numpy's, HDF5's and torch's for a full disk; torch's, threads', the loader's
+#: and oneDNN's for memory.
+_FULL = (" requested and ", "No space left on device", "PytorchStreamWriter failed writing")
+_NO_MEMORY = ("can't allocate memory", "annot allocate memory", "can't start new thread")
+_NO_MEMORY_TOO = ("failed to map segment", "could not create a primitive")
+_NO_MEMORY_KINDS = ("OutOfMemoryError", "bad_alloc")
+#: Error numbers of the system -> what to do.
+_HINTS = {
+    (errno.ENOSPC, errno.EDQUOT): "no partial output was left; free some space, and run it again",
+    (errno.EFBIG,): "no partial output was left; allow larger files: ulimit -f unlimited",
+    (errno.EACCES, errno.EPERM, errno.EROFS): "no partial output was left; change the permissions, or choose a folder",
+    (errno.ENAMETOOLONG,): "choose a shorter name: file systems allow 255 bytes",
+    (errno.EMFILE, errno.ENFILE): "allow more open files: ulimit -n 4096",
+    (errno.ENOENT, errno.ENOTDIR, errno.ESTALE): "was it moved or removed while the command ran?",
+    (errno.EIO,): "the disk or the network has failed; run it again on another",
+}
+
+
+def of_system(error: BaseException) -> IrisError | None:
+    """The error of the system (memory, disk, permissions, names of files) as one of ours; None for any other."""
+    text = str(error)
+    if (
+        isinstance(error, MemoryError)
+        or type(error).__name__ in _NO_MEMORY_KINDS
+        or getattr(error, "errno", None) == errno.ENOMEM
+        or any(words in text for words in (*_NO_MEMORY, *_NO_MEMORY_TOO, *_NO_MEMORY_KINDS))
+    ):
+        first = text.strip().partition("\n")[0]
+        hint = "use a smaller --batch-size or fewer --workers; --dry-run prints what is needed"
+        return IrisError(f"not enough memory{f': {first}' if first else ''}", hint)
+    full = any(words in text for words in _FULL)
+    if full and getattr(error, "errno", None) is None:
+        return IrisError(os.strerror(errno.ENOSPC) + _where(error), _hint(errno.ENOSPC))
+    if isinstance(error, OSError) and error.errno:
+        return IrisError((error.strerror or os.strerror(error.errno)) + _where(error), _hint(error.errno))
+    return None
+
+
+def _where(error: BaseException) -> str:
+    name = getattr(error, "filename", None)
+    return f": {os.fsdecode(name)}" if isinstance(name, (str, bytes, os.PathLike)) else ""
+
+
+def _hint(number: int) -> str:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return "the current folder was removed: cd to another"
+    return next((hint for numbers, hint in _HINTS.items() if number in numbers), "")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

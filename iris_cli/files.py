@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iris_cli.errors import DataError, UsageError, naming
+from iris_cli.text import in_ascii, utf8
 from shards import layout
 from shards.owner import owned
 
@@ -67,9 +68,9 @@ def write_array(path: Path, array: NDArray[np.float32]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes UTF-8."""
+    """Writes UTF-8; a byte of a name that is not UTF-8 becomes an escape."""
     with atomic_file(path) as file:
-        file.write(text.encode())
+        file.write(utf8(text))
 
 
 def fits_cards(text: str) -> list[str]:
@@ -77,8 +78,7 @@ def fits_cards(text: str) -> list[str]:
 
     A card holds 72 ASCII characters: others are written as escapes, and longer words are broken.
     """
-    printable = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
-    return textwrap.wrap(printable.encode("ascii", "backslashreplace").decode(), 72, break_on_hyphens=False)
+    return textwrap.wrap(in_ascii(text), 72, break_on_hyphens=False)
 
 
 def add_history(header: Any, paragraphs: Iterable[str]) -> None:
@@ -107,6 +107,11 @@ def file_sha256(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def json_card(value: Any) -> str:
+    """JSON for a card of a FITS header, which holds printable ASCII."""
+    return json.dumps(value).replace("\x7f", "\\u007f")
 
 
 def to_json(value: Any) -> str:

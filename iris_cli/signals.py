@@ -132,7 +132,7 @@ def reported_by_another_rank(message: str) -> bool:
     """Whether another rank of this launcher has printed the same message: an error that all ranks meet appears once."""
     if folder := os.environ.get(NOTES_FOLDER):
         try:
-            Path(folder, sha256(message.encode()).hexdigest()).touch(exist_ok=False)
+            Path(folder, sha256(message.encode(errors="surrogatepass")).hexdigest()).touch(exist_ok=False)
         except FileExistsError:
             return True
         except OSError:  # the launcher has ended: better printed twice than never

@@ -13,3 +13,7 @@ class ShardError(Exception):
 
     def __reduce__(self) -> tuple[type[ShardError], tuple[str, str]]:
         return type(self), (self.message, self.hint)
+
+
+class VersionError(ShardError):
+    """A file is of another version of the format: it is not damaged, and must not be replaced."""

@@ -31,12 +31,12 @@ _DEFAULT_SPLIT = "train"
 class _Scan:
     """A tar being read, and the content of its record so far.
 
-    `known` are arrays whose attributes are known from elsewhere: the tar does not hold them. `expected` are the
+    `known` are the attributes of arrays, which the tar does not hold. `expected` are the
     checksums in the samples' own JSON, `found` those of the members, both by member name.
     """
 
     path: Path
-    known: Mapping[str, StoredArray]
+    known: Mapping[str, Mapping[str, Any]]
     handle: int
     keys: list[str] = field(default_factory=list)
     groups: dict[str, str] = field(default_factory=dict)
@@ -66,7 +66,7 @@ class _Scan:
             raise self._fault(key, "the key occurs twice")
         self._check_last_complete()
         self.keys.append(key)
-        self.groups[key] = key
+        self.groups[key] = ""
 
     def _add_json(self, key: str, member: Member) -> None:
         data = self._content(key, member, "json")
@@ -75,7 +75,7 @@ class _Scan:
         except (ValueError, RecursionError):
             raise self._fault(key, "its json is not valid") from None
         if isinstance(info, dict):
-            self.groups[key] = str(info.get("group", key))
+            self.groups[key] = str(info.get("group", ""))
             if isinstance(checksums := info.get("checksums"), dict):
                 self.expected.update({f"{key}.{suffix}": checksum for suffix, checksum in checksums.items()})
 
@@ -84,7 +84,7 @@ class _Scan:
         try:
             codec = codec_named(encoding or "float32")
             shape, dtype = codec.describe(memoryview(data))
-            attributes = self.known[name].schema.attributes if name in self.known else {}
+            attributes = dict(self.known.get(name, {}))
             here = StoredArray(ArraySchema(name, shape, dtype.name, attributes), encoding or dtype.name, suffix)
             stored = self.arrays.setdefault(name, here)
             if here != stored:
@@ -115,6 +115,8 @@ class _Scan:
     def finish(self) -> None:
         """ShardError unless every sample is complete and matches the checksums in its own JSON."""
         self._check_last_complete()
+        for row, key in enumerate(self.keys):
+            self.groups[key] = self.groups[key] or self._content_name(row)
         if not self.arrays:
             raise ShardError(f"{self.path} holds no .npy arrays", "there is nothing in it to index")
         for name, checksum in self.expected.items():
@@ -122,14 +124,25 @@ class _Scan:
                 what = f"{self.path}: member '{name}' is damaged: its checksum does not match"
                 raise ShardError(what, rebuild_hint(self.path))
 
+    def _content_name(self, row: int) -> str:
+        """The group of a sample that names none: by its arrays, since other sets may use the same keys."""
+        sums = "".join(self.members[name].checksum[row] for name in sorted(self.arrays))
+        return f"content-{layout.member_checksum(sums.encode())}"
+
     def _fault(self, key: str, what: str) -> ShardError:
         return ShardError(f"{self.path}: sample '{key}': {what}", rebuild_hint(self.path))
 
 
 def scan_tar(
-    path: Path, split: str, known: Mapping[str, StoredArray] | None = None, attributes: Mapping[str, Any] | None = None
+    path: Path,
+    split: str,
+    known: Mapping[str, Mapping[str, Any]] | None = None,
+    attributes: Mapping[str, Any] | None = None,
 ) -> ShardRecord:
-    """A record made by reading the whole tar. ShardError names the tar and the first sample that is damaged."""
+    """A record made by reading the whole tar; `known` are the attributes of its arrays, by their names.
+
+    ShardError names the tar and the first sample that is damaged.
+    """
     handle = open_regular(path)
     try:
         scan = _Scan(path, known or {}, handle)
@@ -160,30 +173,45 @@ def split_of(name: str) -> str:
 
 
 def index_tars(
-    folder: Path | str, *, split: str | None = None, on_progress: Callable[[int, str], None] | None = None
+    folder: Path | str,
+    *,
+    split: str | None = None,
+    attributes: Mapping[str, Any] | None = None,
+    known: Mapping[str, Mapping[str, Any]] | None = None,
+    check: Callable[[Mapping[str, ArraySchema]], None] = lambda arrays: None,
+    overwrite: bool = False,
+    on_progress: Callable[[int, str], None] | None = None,
 ) -> Index:
     """Index the tars of a folder that another program wrote; `split` overrides the split in their names.
 
-    Writes a record beside each tar, and index.json. ShardError when there is an index already, no tar, a damaged tar,
-    a file in the place of a record, or when samples do not fit together.
+    `attributes` are those of the set, `known` those of its arrays; `check` may raise before anything is written. Writes
+    a record beside each tar, and index.json. ShardError when there is an index already (with `overwrite`: of shards
+    that this library wrote), no tar, a damaged tar, a file in the place of a record, or when samples do not fit
+    together.
     """
     folder = Path(folder).absolute()
     if not folder.is_dir():
         raise ShardError(f"folder {folder} does not exist")
-    if (folder / layout.INDEX).exists():
-        raise ShardError(f"{folder} has an {layout.INDEX} already", "to rebuild it: `iris shards verify --repair`")
     if split is not None:
         layout.check_split(split)
+    if (folder / layout.PLAN).exists():
+        raise ShardError(
+            f"{folder} holds shards of this program", f"to rebuild: `iris shards verify {folder} --repair`"
+        )
+    if (folder / layout.INDEX).exists() and not overwrite:
+        hint = f"to rebuild it: `iris shards verify {folder} --repair`; to describe the tars anew: --overwrite"
+        raise ShardError(f"{folder} has an {layout.INDEX} already", hint)
     tars = sorted(folder.glob("*.tar"))
     if not tars:
         raise ShardError(f"{folder} holds no .tar file", "compressed tars must be unpacked first")
     refuse_other_json(folder, tars)
     records = []
     for path in tars:
-        records.append(scan_tar(path, split or split_of(path.name)))
+        records.append(scan_tar(path, split or split_of(path.name), known, attributes))
         if on_progress:
             on_progress(1, path.name)
-    index = make_index(folder, records, records[0].arrays, {}, None)
+    index = make_index(folder, records, records[0].arrays, dict(attributes or {}), None)
+    check(index.arrays)
     write_records(folder, records)
     layout.write_atomic(folder / layout.INDEX, index.to_bytes())
     return index

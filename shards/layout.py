@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 
 import xxhash
 
-from shards.errors import ShardError
+from shards.errors import ShardError, VersionError
 
 FORMAT = "iris-shards"
 #: To be raised when a reader of the old version could misunderstand a new folder.
@@ -33,9 +33,13 @@ _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+=,@~-]*")
 _USUAL_SPLITS = ("train", "validation", "test")
 _SPLIT = re.compile(r"[a-z][a-z0-9_]*")
 _SHARD = re.compile(r"[a-z][a-z0-9_]*-\d{6,}\.(tar|json)")
-_TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<host>[A-Za-z0-9-]+)\.(?P<pid>\d+)\.part")
+#: Python's halves of surrogate pairs, with which it has bytes of names that are not UTF-8.
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_TEMPORARY = re.compile(r"(?s)\.(?P<name>.+)\.(?P<host>[A-Za-z0-9-]+)\.(?P<pid>\d+)\.part")
 #: A ustar header holds names of up to 100 bytes, suffix included.
 LONGEST_KEY = 64
+#: Bytes of a name in its temporary name. A file system allows 255; host, pid and punctuation take at most 85.
+_ROOM = 160
 STALE_AFTER_S = 24 * 3600.0
 
 
@@ -97,8 +101,12 @@ def member_checksum(*parts: bytes | bytearray | memoryview) -> str:
 
 
 def canonical(value: Any) -> str:
-    """The text of a JSON value; equal values have equal texts. ValueError on NaN or infinity."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    """The text of a JSON value; equal values have equal texts. ValueError on NaN or infinity.
+
+    It is UTF-8, except that a byte of a name that is not is an escape.
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def pretty(value: dict[str, Any]) -> str:
@@ -133,14 +141,14 @@ def read_checksummed_json(path: Path, kind: str, hint: str) -> dict[str, Any]:
     version = body.get("version")
     if not isinstance(version, int) or version > FORMAT_VERSION:
         what = f"{path} is of format version {version}; this program reads up to {FORMAT_VERSION}"
-        raise ShardError(what, "install a newer release")
+        raise VersionError(what, "install a newer release")
     if version < FORMAT_VERSION:
         what = f"{path} is of format version {version}, which this program no longer reads"
-        raise ShardError(what, "write the set again")
+        raise VersionError(what, "write the set again")
     body.pop("self_checksum", None)
     try:
         unchanged = checksummed_json("", body) == data
-    except ValueError:  # NaN, infinity or half a surrogate pair, which this library never writes
+    except ValueError:  # NaN or infinity, which this library never writes
         unchanged = False
     if not unchanged:
         raise ShardError(f"{path} is damaged or was changed by hand: its checksum does not match", hint)
@@ -153,12 +161,21 @@ def read_checksummed_json(path: Path, kind: str, hint: str) -> dict[str, Any]:
 
 
 def _host() -> str:
-    return re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname()) or "host"
+    return re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:64] or "host"
 
 
 def temporary_name(path: Path) -> Path:
     """A name beside `path` with host and pid: no other process uses it, and `leftovers` recognizes it."""
-    return path.with_name(f".{path.name}.{_host()}.{os.getpid()}.part")
+    return path.with_name(f".{_shortened(path.name)}.{_host()}.{os.getpid()}.part")
+
+
+def _shortened(name: str) -> str:
+    """A name for which a temporary name still has room; a long one is cut, and its checksum takes the rest's place."""
+    data = os.fsencode(name)
+    if len(data) <= _ROOM:
+        return name
+    digest = xxhash.xxh3_64_hexdigest(data)
+    return os.fsdecode(data[: _ROOM - len(digest) - 1]) + f"~{digest}"
 
 
 @contextmanager
@@ -173,7 +190,9 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         temporary.replace(path)
         _sync_folder(path.parent)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError):
+            error.filename = str(path) if error.filename in (None, str(temporary)) else error.filename
         temporary.unlink(missing_ok=True)
         raise
 
@@ -206,7 +225,7 @@ def leftovers(folder: Path) -> list[Path]:
 
 def leftover_folders(path: Path) -> list[Path]:
     """Temporary folders of a writer of `path` that is gone."""
-    mine = re.compile(rf"\.{re.escape(path.name)}\.[A-Za-z0-9-]+\.\d+\.part")
+    mine = re.compile(rf"\.{re.escape(_shortened(path.name))}\.[A-Za-z0-9-]+\.\d+\.part")
     return [left for left in _abandoned_in(path.parent) if left.is_dir() and mine.fullmatch(left.name)]
 
 

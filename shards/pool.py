@@ -38,7 +38,7 @@ def worker_pool(function: Callable[[Any], Any], workers: int) -> Iterator[Map]:
     if workers == 1:
         yield lambda items: map(function, items)
         return
-    with _group_signals_blocked():
+    with _group_signals_blocked(), _safe_path():
         resource_tracker.ensure_running()  # multiprocessing's own process, which would print a traceback at a signal
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(function,))
@@ -61,7 +61,7 @@ def _in_order(pool: ProcessPoolExecutor, items: Iterator[Any], ahead: int) -> It
 
 def _submit(pool: ProcessPoolExecutor, item: Any) -> Future:
     """This may start a worker, which inherits the blocked signals and so ignores them from its first instruction on."""
-    with _group_signals_blocked():
+    with _group_signals_blocked(), _safe_path():
         return pool.submit(_apply, item)
 
 
@@ -86,6 +86,23 @@ def _group_signals_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         for sent in received:
             signal.raise_signal(sent)
+
+
+@contextmanager
+def _safe_path() -> Iterator[None]:
+    """Processes that are started within do not import files of the current folder instead of Python's own modules.
+
+    Their search path is afterwards that of this process.
+    """
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = before
 
 
 _function: Callable[[Any], Any]

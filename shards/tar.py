@@ -76,12 +76,12 @@ def walk(path: Path) -> Iterator[Member]:
         with tarfile.open(path, "r:") as archive:
             end = 0
             for entry in archive:
+                end = entry.offset_data + (0 if entry.isdir() else padded(entry.size))
                 if entry.isdir():
                     continue
                 if not entry.isreg() or entry.issparse():
                     what = f"{path}: member '{entry.name}' is not a regular file"
                     raise ShardError(what, "write it without this one")
-                end = entry.offset_data + padded(entry.size)
                 yield Member(entry.name, entry.offset_data, entry.size)
             _check_end(path, end, size)
     except (tarfile.TarError, ValueError, OverflowError, EOFError, MemoryError, RecursionError) as error:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from shards import layout
 from shards.encode_sample import decode
-from shards.errors import ShardError
+from shards.errors import ShardError, VersionError
 from shards.finalize import failures_text, in_order, make_index, write_failures
 from shards.index import Index, ShardEntry, ShardRecord, StoredArray
 from shards.index_tars import scan_tar, split_of, write_records
@@ -211,12 +212,11 @@ def _check_set(folder: Path, index: Index, records: list[ShardRecord], report: V
 def repair(folder: Path | str, *, on_progress: Progress | None = None) -> Index:
     """Rebuild records, plan and index from the tars that are sound; others are not touched and not in the index.
 
-    ShardError when no tar is sound, or when sound ones do not fit together.
+    ShardError when no tar is sound, when sound ones do not fit together, or for files of another version of the format.
     """
     folder = _folder(folder)
-    old = _read(Index.open, folder, layout.INDEX, VerifyReport())
-    plan = _read(PlanRecord.read, folder, layout.PLAN, VerifyReport())
-    records = _sound_records(folder, old, on_progress)
+    old, plan = _undamaged(Index.open, folder), _undamaged(PlanRecord.read, folder)
+    records = _sound_records(folder, old or plan, on_progress)
     if not any(record.count for record in records):
         raise ShardError(f"{folder} holds no sound tar", "write the set again, or copy it again")
     attributes = _first_nonempty([old, plan, *records])
@@ -231,11 +231,21 @@ def repair(folder: Path | str, *, on_progress: Progress | None = None) -> Index:
     return index
 
 
+def _undamaged(read: Callable[[Path], T], path: Path) -> T | None:
+    """What `read` makes of a path; None where that is damaged. VersionError for a file of another version."""
+    try:
+        return read(path)
+    except VersionError:
+        raise
+    except ShardError:
+        return None
+
+
 def _first_nonempty(sources: Iterable[Index | PlanRecord | ShardRecord | None]) -> dict[str, Any]:
     return next((source.attributes for source in sources if source and source.attributes), {})
 
 
-def _sound_records(folder: Path, old: Index | None, on_progress: Progress | None) -> list[ShardRecord]:
+def _sound_records(folder: Path, old: Index | PlanRecord | None, on_progress: Progress | None) -> list[ShardRecord]:
     """Sound records first: they hold the attributes of the arrays, which tars without a record lack."""
     names = sorted(_tars(folder))
     sound = {name: _sound_record(folder, name) for name in names}
@@ -263,13 +273,11 @@ def _scanned(
     Also None if tar and record were renamed together: the new name may be of another split, and views of one galaxy
     would be on both sides of a split.
     """
-    try:
-        record = ShardRecord.read(folder / layout.record_name(name))
-        if record.name == name or record.checksum == file_checksum(folder / name):
+    record = _undamaged(ShardRecord.read, folder / layout.record_name(name))
+    with suppress(OSError):
+        if record and (record.name == name or record.checksum == file_checksum(folder / name)):
             return None
-    except (ShardError, OSError):
-        pass
     try:
-        return scan_tar(folder / name, split_of(name), known, attributes)
+        return scan_tar(folder / name, split_of(name), {n: s.schema.attributes for n, s in known.items()}, attributes)
     except ShardError:
         return None

@@ -12,7 +12,7 @@ from iris_cli.commands import names, options
 from iris_cli.commands.help import Command, Group
 from iris_cli.config import catalogue
 from iris_cli.config.toml import from_dict, to_dict, to_toml
-from iris_cli.console import emit
+from iris_cli.console import emit, say
 from iris_cli.errors import DataError, IrisError, UsageError
 
 app = typer.Typer(cls=Group, help="Show configurations, or check a file.", no_args_is_help=True)
@@ -95,20 +95,20 @@ def _print_catalogue(as_json: bool) -> None:
         emit({"configurations": commands, "presets": list(catalogue.PRESETS)})
         return
     for name, config in catalogue.CONFIGS.items():
-        print(f"{name:<12}{config.command:<24}{config.about}")
-    print(f"presets of the grid: {', '.join(catalogue.PRESETS)}")
+        say(f"{name:<12}{config.command:<24}{config.about}")
+    say(f"presets of the grid: {', '.join(catalogue.PRESETS)}")
 
 
 def _print(shown: Shown) -> None:
     from iris_cli.config.describe import commented_toml
 
     known = catalogue.CONFIGS.get(shown.name)
-    print(f"# {known.command} --config: {known.about}" if known else f"# the grid of {shown.name}")
-    print(f"\n{commented_toml(shown.config)}")
+    say(f"# {known.command} --config: {known.about}" if known else f"# the grid of {shown.name}")
+    say("", *commented_toml(shown.config).split("\n"))
     for title, values in shown.related.items():
-        print(f"\n# {title}")
+        say("", f"# {title}")
         for line in to_toml(values).splitlines():
-            print(f"#   {line}".rstrip())
+            say(f"#   {line}".rstrip())
 
 
 def _resolve(what: str, name: str | None) -> Shown:

@@ -15,7 +15,7 @@ from iris_cli.commands import options, provenance
 from iris_cli.config.demo import DemoConfig
 from iris_cli.config.grid import grid_preset
 from iris_cli.config.mock import ForegroundConfig, MockConfig
-from iris_cli.console import clock, emit, log, table
+from iris_cli.console import clock, emit, log, say, table
 from iris_cli.errors import DataError
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def demo(
         emit(made)
     else:
         table("galaxies of the test split", ("", "", ""), report.rows())
-        print(f"{out / REPORT}\n{out / FIGURE}")
+        say(out / REPORT, out / FIGURE)
 
 
 @dataclass

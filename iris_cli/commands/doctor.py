@@ -18,7 +18,7 @@ import typer
 
 from iris_cli import __version__
 from iris_cli.commands import options
-from iris_cli.console import emit, plural
+from iris_cli.console import emit, plural, say
 from iris_cli.errors import EXIT_FAILURE, IrisError
 from iris_cli.machine import cores, disk, in_bytes, memory
 from shards.errors import ShardError
@@ -78,7 +78,7 @@ def _print(label: str, text: str) -> None:
     columns = textwrap.TextWrapper(
         width, subsequent_indent=" " * len(label), break_long_words=False, break_on_hyphens=False
     )
-    print(columns.fill(label + text))
+    say(*columns.wrap(label + text))
 
 
 def examine(folder: Path, shards: Path | None, seconds: float) -> list[Finding]:

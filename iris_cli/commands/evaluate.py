@@ -57,7 +57,7 @@ def evaluate(
         check_free(report, overwrite)
     if not dry_run:
         processes.start()
-    from iris_cli.console import emit, table
+    from iris_cli.console import emit, say, table
     from iris_cli.ranks import is_rank_0
     from iris_cli.training.test import inputs_of, report_predictions, save_headline, test_run
     from iris_cli.training.trained_run import open_members
@@ -95,7 +95,7 @@ def evaluate(
     else:
         table(title, ("", "", ""), tested.rows())
         if report:
-            print(result["report"])
+            say(result["report"])
 
 
 def check_free(folder: Path, overwrite: bool) -> None:

@@ -13,7 +13,7 @@ from iris_cli.commands.mock import preset_option
 from iris_cli.config.grid import grid_preset
 from iris_cli.config.ingest import IngestConfig
 from iris_cli.config.toml import to_dict
-from iris_cli.console import emit, plural
+from iris_cli.console import emit, plural, say
 from iris_cli.dry_run import DryRun, exists, show, size_of
 from iris_cli.errors import EXIT_DONE, EXIT_FAILURE, EXIT_REQUEUE, DataError, UsageError
 
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 @options.command
 def ingest(
     snapshots: Annotated[
-        list[Path], typer.Argument(help="Snapshots (HDF5; any part of a snapshot in parts), or folders of snapshots.")
+        list[Path],
+        typer.Argument(help="Snapshots (any part) or sets of arrays, HDF5 or FITS, or folders of them."),
     ],
     out: Annotated[Path, typer.Argument(help="Folder of the standard data set to write.")],
     *,
@@ -83,8 +84,8 @@ def ingest(
     else:
         for source, facts in report.galaxies.items():
             cells = plural(facts.cells, "cell")
-            print(f"{source}: {cells}, {rotation(facts)}, {facts.h2_mass_M_sun:.3g} M_sun of H2")
-        print(f"{plural(tensors, 'tensor')}{'' if report.complete else ' (other processes make the rest)'}: {out}")
+            say(f"{source}: {cells}, {rotation(facts)}, {facts.h2_mass_M_sun:.3g} M_sun of H2")
+        say(f"{plural(tensors, 'tensor')}{'' if report.complete else ' (other processes make the rest)'}: {out}")
     if report.failed:
         message = f"{len(report.failed)} of the galaxies failed; the first: {report.failed[0]}"
         raise DataError(message, "fix that, then --resume")

@@ -8,7 +8,7 @@ import typer
 
 from iris_cli.commands import options
 from iris_cli.config.molecule import MoleculeConfig
-from iris_cli.console import emit, plural, table
+from iris_cli.console import emit, plural, say, table
 
 
 @options.command
@@ -34,8 +34,8 @@ def molecule(
 def _print(described: dict[str, Any], rows: int) -> None:
     partners = [p["collider"] for p in described["partners"]]
     levels, transitions = plural(len(described["levels"]), "level"), plural(len(described["lines"]), "transition")
-    print(f"{described['name']}, {described['mass_u']:g} u; {levels}, {transitions}")
-    print(described["source"])
+    say(f"{described['name']}, {described['mass_u']:g} u; {levels}, {transitions}")
+    say(described["source"])
     shown = [(row["label"], f"{row['energy_K']:.4f}", f"{row['weight']:g}") for row in described["levels"][:rows]]
     table("levels", ("level", "energy / K", "weight"), shown)
     title = f"transitions; critical densities n in cm^-3 at {described['critical_density_temperature_K']:g} K"
@@ -47,12 +47,12 @@ def _print(described: dict[str, Any], rows: int) -> None:
     ]
     table("collisions", ("with", "lines", "temperatures / K", "source"), rates)
     if not described["collides_with_H"]:
-        print(
-            "There are no collision rates with atomic hydrogen. Where x_H2 is well below 0.5, non-lte lines are too\n"
-            "faint: 13CO(2-1), optically thin, up to four times at x_H2 = 0.1. A LAMDA file with these rates fixes it."
+        say(
+            "There are no collision rates with atomic hydrogen. Where x_H2 is well below 0.5, non-lte lines are too",
+            "faint: 13CO(2-1), optically thin, up to four times at x_H2 = 0.1. A LAMDA file with these rates fixes it.",
         )
     if (hidden := len(described["lines"]) - rows) > 0:
-        print(f"{plural(hidden, 'more transition')}: --rows {len(described['levels'])}")
+        say(f"{plural(hidden, 'more transition')}: --rows {len(described['levels'])}")
 
 
 def _transition(line: dict[str, Any], partners: list[str]) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ import typer
 from iris_cli.commands.help import COMMON
 from iris_cli.config.setting import Setting, setting_of, unit_of
 from iris_cli.config.toml import from_dict, merged, read_toml
-from iris_cli.console import LOG_EVERY, QUIET, VERBOSE, emit
+from iris_cli.console import LOG_EVERY, QUIET, VERBOSE, emit, say
 from iris_cli.errors import UsageError
 
 T = TypeVar("T")
@@ -72,7 +72,7 @@ class Output:
 
     def result(self, values: dict[str, Any], *lines: object) -> None:
         """Prints a result on stdout: the values as JSON, or the lines."""
-        emit(values) if self.as_json else print(*lines, sep="\n")
+        emit(values) if self.as_json else say(*lines)
 
 
 @dataclass(frozen=True)

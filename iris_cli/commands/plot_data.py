@@ -23,11 +23,12 @@ from iris_cli.pairs.open_data import shards_folder
 from iris_cli.plots.axes_of_sky import label
 from iris_cli.plots.losses import History
 from iris_cli.plots.orbits import CENTRED, ON_SKY, Place
+from iris_cli.plots.style import as_label
 from iris_cli.standard.dataset import INDEX, StandardDataset
 from iris_cli.standard.paper_format import ATTRIBUTES
 from iris_cli.telescope.density_map import load_caption, load_map
 from iris_cli.telescope.fits_image import SkyImage, axis, read_fits, transposed
-from iris_cli.telescope.lv_image import load_lv
+from iris_cli.telescope.lv_image import LvImage, load_lv
 from iris_cli.training.run_folder import member_folders
 from iris_cli.units import H2_MASS_SHARE
 
@@ -144,22 +145,26 @@ def lv_image(path: Path, selection: Selection) -> LvData:
         grid = sample.grid
         return LvData(sample.observation, grid.longitude, grid.velocity, label(sample.quantity), sample.key)
     if path.suffix.lower() == ".npz":
-        return _of_npz(path)
+        made = load_lv(path)
+        assert made is not None  # None is for FITS files only
+        return _of_cubes(path, made)
     image = read_fits(path)
     if "latitude" in image.names:
         lv = _mean(transposed(image, "longitude", "velocity", "latitude"), axis=-1)
+    elif made := load_lv(path):
+        return _of_cubes(path, made)
     else:
         lv = transposed(image, "longitude", "velocity")
     lon, v = axis(image, "longitude"), axis(image, "velocity")
     return LvData(lv, lon, v, brightness(image.unit), image.name, _place_of(image))
 
 
-def _of_npz(path: Path) -> LvData:
-    made = load_lv(path)
-    assert made is not None  # None is for FITS files only
+def _of_cubes(path: Path, made: LvImage) -> LvData:
+    """NaN where no cube observed."""
     lon = made.grid.longitude
     on_sky = Axis(lon.name, lon.unit, lon.first + made.centre_deg[0], lon.last + made.centre_deg[0], lon.steps)
-    return LvData(made.image, on_sky, made.grid.velocity, brightness("K"), path.name, ON_SKY)
+    seen = np.where(made.coverage > 0.0, made.image, np.float32(np.nan))
+    return LvData(seen, on_sky, made.grid.velocity, brightness("K"), path.name, ON_SKY)
 
 
 def _place_of(image: SkyImage) -> Place:
@@ -167,7 +172,7 @@ def _place_of(image: SkyImage) -> Place:
 
 
 def brightness(unit: str) -> str:
-    return f"{'brightness temperature' if unit.startswith('K') else 'brightness'} [{unit or '?'}]"
+    return f"{'brightness temperature' if unit.startswith('K') else 'brightness'} [{as_label(unit) or '?'}]"
 
 
 def _mean(values: Floats, axis: int | tuple[int, ...]) -> Floats:
@@ -182,7 +187,7 @@ def _mean(values: Floats, axis: int | tuple[int, ...]) -> Floats:
 
 @dataclass(frozen=True)
 class TopDown:
-    """Mean H2 density (R', L) in inner units, its grid and a name."""
+    """Mean H2 density (R', L) in inner units, NaN where nothing was observed; its grid and a name."""
 
     density: Floats
     grid: Grid
@@ -196,6 +201,7 @@ def top_down(path: Path, selection: Selection) -> TopDown:
     """Of a shard, a tensor or a reverted map."""
     if not path.is_dir():
         density, seen = load_map(path)
+        density = np.where(seen.observed_longitudes, density, np.float32(np.nan))
         return TopDown(density, seen.grid, path.name, seen.centre_deg, load_caption(path))
     if is_standard(path):
         fields, grid, source = tensor(path, selection)
@@ -207,17 +213,32 @@ def top_down(path: Path, selection: Selection) -> TopDown:
 # --- moments ----------------------------------------------------------------------------------------------------------
 
 
-def moments(path: Path, selection: Selection) -> MomentMaps:
-    """Of a FITS cube, weighted by brightness; of a tensor, by H2 mass along each line of sight."""
-    return _mass_moments(path, selection) if path.is_dir() else _cube_moments(path)
+def moments(
+    path: Path, selection: Selection, clip_sigma: float = 0.0, velocities: tuple[float, float] | None = None
+) -> MomentMaps:
+    """Of a FITS cube, weighted by brightness; of a tensor, by H2 mass along each line of sight.
+
+    Of a cube, only values above `clip_sigma` times the noise and channels with centres within `velocities` (km/s).
+    UsageError when there is no such channel.
+    """
+    if not path.is_dir():
+        return _cube_moments(path, clip_sigma, velocities)
+    if clip_sigma or velocities:
+        raise UsageError(f"{path} is not a FITS cube", "leave out --clip-sigma and --velocity-range")
+    return _mass_moments(path, selection)
 
 
-def _cube_moments(path: Path) -> MomentMaps:
+def _cube_moments(path: Path, clip_sigma: float, velocities: tuple[float, float] | None) -> MomentMaps:
     image = read_fits(path)
-    cube = np.nan_to_num(transposed(image, "velocity", "latitude", "longitude"))
-    v = axis(image, "velocity")
-    found = fits_cube.moments(cube, v.centres(), v.step)
-    name = f"integrated intensity\n[{image.unit or '?'} km/s]"
+    cube, v = transposed(image, "velocity", "latitude", "longitude"), axis(image, "velocity")
+    cube = fits_cube.clipped(cube, clip_sigma) if clip_sigma else cube
+    low, high = velocities or (-np.inf, np.inf)
+    kept = (v.centres() >= low) & (v.centres() <= high)
+    if not kept.any():
+        ends = f"{v.first:.5g} … {v.last:.5g}"
+        raise UsageError(f"{path} has no channel within {low:g} … {high:g} km/s", f"it has {ends} km/s")
+    found = fits_cube.moments(cube[kept], v.centres()[kept], v.step)
+    name = f"integrated intensity\n[{as_label(image.unit) or '?'} km/s]"
     lon, lat = axis(image, "longitude"), axis(image, "latitude")
     return MomentMaps(dict(found), lon, lat, name, image.name, _place_of(image))
 
@@ -308,7 +329,7 @@ def histories(runs: Sequence[Path]) -> dict[str, History]:
     """The losses of run folders, and of the members of ensembles. DataError when one has no metrics."""
     folders = [member for run in runs for member in member_folders(run)]
     names = [str(folder) if len({f.name for f in folders}) < len(folders) else folder.name for folder in folders]
-    return {name: _history(folder) for name, folder in zip(names, folders, strict=True)}
+    return {as_label(name): _history(folder) for name, folder in zip(names, folders, strict=True)}
 
 
 def _history(folder: Path) -> History:

@@ -25,7 +25,7 @@ from iris_cli.plots.moments import draw_moments
 from iris_cli.plots.orbits import Place, tracks
 from iris_cli.plots.pairs import draw_pairs
 from iris_cli.plots.spectrum import draw_spectra
-from iris_cli.plots.style import style_of
+from iris_cli.plots.style import as_label, style_of
 from iris_cli.plots.top_down import draw_top_down_figure
 from iris_cli.training.test import open_stream, predictions_of
 from iris_cli.training.test_split import seen_by, split_to_test
@@ -42,7 +42,7 @@ def _appearance(name: str, image: NDArray, place: Place, look: FigureConfig) -> 
 
 
 def _titled(name: str, look: FigureConfig) -> str:
-    return name if look.title is None else look.title
+    return as_label(name) if look.title is None else look.title
 
 
 def lv(path: Path, selection: Selection, look: FigureConfig) -> Figure:
@@ -85,8 +85,14 @@ def pair(path: Path, selection: Selection, look: FigureConfig, run: Path | None 
     return draw_predictions(shown, [_titled(key, look)], **how)
 
 
-def moments(path: Path, selection: Selection, look: FigureConfig) -> Figure:
-    found = plot_data.moments(path, selection)
+def moments(
+    path: Path,
+    selection: Selection,
+    look: FigureConfig,
+    clip_sigma: float = 0.0,
+    velocities: tuple[float, float] | None = None,
+) -> Figure:
+    found = plot_data.moments(path, selection, clip_sigma, velocities)
     appearance = _appearance(found.name, found.maps[0], found.place, look)
     return draw_moments(found.maps, found.lon, found.lat, found.label, appearance)
 

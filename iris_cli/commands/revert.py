@@ -84,9 +84,9 @@ def divided(inputs: list[Path]) -> tuple[list[Path], list[Path]]:
 
 
 def _dry_run(plan: RevertPlan, reads: list[Path], out: Path, figure: Path | None) -> DryRun:
-    """Writes map, observation and coverage, and with several networks their spread."""
+    """Writes map, mask, observation and coverage, and with several networks their spread."""
     cubes, image = plan.input.cubes, plan.input.image
-    images = 3 + (len(plan.networks) > 1)
+    images = 4 + (len(plan.networks) > 1)
     written = {out: images * (4 * math.prod(image) + HEADER_BYTES)}
     source = f" from {plural(len(cubes), 'cube')}, latitude by {plan.input.latitude}" if cubes else ""
     return DryRun(

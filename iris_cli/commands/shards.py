@@ -11,8 +11,12 @@ import typer
 
 from iris_cli.commands import options, provenance
 from iris_cli.commands.help import Command, Group
-from iris_cli.console import emit, log, plural, progress, table
-from iris_cli.errors import EXIT_UNVERIFIED, DataError, IrisError
+from iris_cli.commands.mock import preset_option
+from iris_cli.config.cube import RegridConfig
+from iris_cli.config.grid import grid_preset
+from iris_cli.console import emit, log, plural, progress, say, say_in_colour, table
+from iris_cli.errors import EXIT_UNVERIFIED, DataError, IrisError, UsageError
+from iris_cli.text import printable
 
 if TYPE_CHECKING:
     from iris_cli.config.grid import Grid
@@ -111,11 +115,11 @@ def preview(
         figure = None if out is None else str(out)
         emit({"key": reader.key(chosen), "split": reader.split(chosen), "info": reader.info(chosen), "figure": figure})
     elif out is not None:
-        print(out)
+        say(out)
     else:
         _draw_in_terminal(index, arrays, title)
         for line in _lines("", reader.info(chosen)):
-            print(line)
+            say(line)
 
 
 @app.command(cls=Command)
@@ -145,18 +149,47 @@ def index_folder(
     split: Annotated[
         str | None, typer.Option(help="Split of all tars.  [default: from names like validation-0001.tar, else train]")
     ] = None,
+    preset: Annotated[str | None, preset_option("none")] = None,
+    quantity: Annotated[
+        str, typer.Option(metavar="[temperature|v_density|intensity]", help="Quantity of the observations.")
+    ] = "temperature",
+    unit_observation: Annotated[str | None, typer.Option(help="Unit of the observations.  [default: inner]")] = None,
+    unit_density: Annotated[str | None, typer.Option(help="Unit of the densities.  [default: solMass / pc3]")] = None,
+    overwrite: options.Overwrite = False,
+    settings: Annotated[options.Settings[RegridConfig], options.Only("latitude")],
     output: options.LongOutput,
 ) -> None:
     """Write the index of tars of another program. They must be uncompressed and in the layout of WebDataset.
 
+    To be trained on, pairs need their grid: a preset, or a [grid] table in --config. Axes and signs are those of
+    docs/conventions.md.
+
     Examples:
-        iris shards index FOLDER
+        iris shards index FOLDER --preset small --quantity temperature --unit-density "kg / m3"
+        iris shards index FOLDER --config grid.toml --latitude max --overwrite
         iris shards index FOLDER --split train
     """
     from shards.index_tars import index_tars
 
+    config = settings.resolve()
+    grid = config.grid or (grid_preset(preset) if preset else None)
+    if preset and config.grid:
+        raise UsageError("the grid of the pairs is given twice", "give --preset, or a [grid] table in --config")
+    described: dict[str, Any] = {}
+    if grid:
+        from iris_cli.pairs.external import attributes_of, check_external
+        from iris_cli.pairs.external import described as describe
+
+        units = {"observation": unit_observation, "density": unit_density}
+        described["known"] = {n: a.attributes for n, a in describe(grid, quantity, units).items()}
+        described["attributes"] = attributes_of(grid, config.latitude)
+        described["check"] = lambda arrays: check_external(arrays, grid, quantity, str(folder))
+    elif unit_observation or unit_density:
+        raise UsageError("units of pairs without a grid are not used", "give --preset, or a [grid] table in --config")
     with progress("indexing", quiet=output.quiet) as bar:
-        index = index_tars(folder, split=split, on_progress=bar.advance)
+        index = index_tars(folder, split=split, overwrite=overwrite, on_progress=bar.advance, **described)
+    if not grid:
+        log("without a grid the pairs can be read, but not trained on: --preset NAME, or a [grid] table in --config")
     provenance.record(folder)
     _print_info(index, output.as_json)
 
@@ -202,12 +235,12 @@ def _print_info(index: Index, as_json: bool) -> None:
     rows = [_statistics_row(split, name, values[name]) for split, values in statistics for name in index.arrays]
     table("statistics", ("split", "array", "min", "mean", "max", "NaN", "worst error"), rows)
     for line in _lines("", index.attributes):
-        print(line)
+        say(line)
     for software in index.software:
-        print("software: " + ", ".join(f"{name} {version}" for name, version in software.items()))
-    print(f"fingerprint: {index.fingerprint}")
+        say("software: " + ", ".join(f"{name} {version}" for name, version in software.items()))
+    say(f"fingerprint: {index.fingerprint}")
     if index.failed:
-        print(f"failed inputs: {index.failed} (failures.jsonl)")
+        say(f"failed inputs: {index.failed} (failures.jsonl)")
 
 
 def _statistics_row(split: str, name: str, s: Statistics) -> tuple[str, ...]:
@@ -238,12 +271,12 @@ def _lines(path: str, value: Any) -> Iterator[str]:
 
 def _print_result(folder: Path, result: VerifyReport) -> None:
     for note in result.notes:
-        print(f"note: {note}")
+        say(f"note: {note}")
     for fault in result.faults:
-        print(f"fault: {fault}")
+        say(f"fault: {fault}")
     state = "sound" if result.sound else f"NOT SOUND, {plural(len(result.faults), 'fault')}"
     samples, shards = plural(result.samples, "sample"), plural(result.shards, "shard")
-    print(f"{folder}: {state}; {samples} in {shards}, {_bytes(result.bytes)}")
+    say(f"{folder}: {state}; {samples} in {shards}, {_bytes(result.bytes)}")
 
 
 # --- preview ----------------------------------------------------------------------------------------------------------
@@ -278,12 +311,12 @@ def _grid(index: Index) -> Grid | None:
 def _save_figure(index: Index, arrays: Mapping[str, Any], title: str, out: Path) -> None:
     from iris_cli.files import check_output
     from iris_cli.plots.sample import draw_sample
-    from iris_cli.plots.style import FORMATS, save
+    from iris_cli.plots.style import FORMATS, as_label, save
 
     check_output(out, overwrite=True, suffixes=FORMATS)
     units = {name: schema.attributes.get("unit") for name, schema in index.arrays.items()}
-    labels = {name: f"{name} [{unit}]" if unit else name for name, unit in units.items()}
-    save(draw_sample(arrays, labels, _grid(index), title), out, history=provenance.history(dated=False))
+    labels = {name: as_label(f"{name} [{unit}]" if unit else name) for name, unit in units.items()}
+    save(draw_sample(arrays, labels, _grid(index), as_label(title)), out, history=provenance.history(dated=False))
 
 
 def _draw_in_terminal(index: Index, arrays: Mapping[str, Any], title: str) -> None:
@@ -296,5 +329,6 @@ def _draw_in_terminal(index: Index, arrays: Mapping[str, Any], title: str) -> No
     grid = _grid(index)
     images = [as_seen(name, plane(array), grid) for name, array in arrays.items()]
     colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    print(title)
-    print("\n".join(side_by_side(images, list(arrays), shutil.get_terminal_size((100, 24)).columns, colour)))
+    say(title)
+    width = shutil.get_terminal_size((100, 24)).columns
+    say_in_colour(side_by_side(images, [printable(name) for name in arrays], width, colour))

@@ -25,6 +25,7 @@ from iris_cli.commands.preobserve import preobserve as preobserve_command
 from iris_cli.commands.train import TrainCommand, absolute
 from iris_cli.commands.train import train as train_command
 from iris_cli.config.slurm import SlurmConfig
+from iris_cli.console import say_exactly
 from iris_cli.errors import EXIT_INTERRUPTED, EXIT_REQUEUE, UsageError
 
 app = typer.Typer(cls=Group, help="Write batch scripts for a cluster with SLURM.", no_args_is_help=True)
@@ -60,7 +61,7 @@ def preobserve(
         raise UsageError("a batch job has no standard input", "write the list into a file: @FILE")
     names.check("preobserve", given["settings"].resolve())  # an unknown name is an error now, not in the queue
     job = replace(_job(settings, "preobserve", cpus=4, time="24:00:00"), nodes=1, gpus_per_node=0)
-    print(preobserve_script(words, job, given["out"]), end="")
+    say_exactly(preobserve_script(words, job, given["out"]))
 
 
 @app.command(cls=Command, context_settings=OWN_OPTIONS_FIRST)
@@ -82,7 +83,7 @@ def train(
         raise UsageError(message, "add TERM")
     first, again = _restartable(words, "--resume", "auto")
     job = _ranks_job("train", given, settings, time="24:00:00")
-    print(_script("train", words, job, _ranks("train", first, again, job)), end="")
+    say_exactly(_script("train", words, job, _ranks("train", first, again, job)))
 
 
 @app.command("test", cls=Command, context_settings=OWN_OPTIONS_FIRST)
@@ -97,7 +98,7 @@ def evaluate(
     """
     given = parsed("test", test_command, words)
     job = _ranks_job("test", given, settings, time="4:00:00")  # a test that is stopped starts again
-    print(_script("test", words, job, _ranks("test", words, words, job)), end="")
+    say_exactly(_script("test", words, job, _ranks("test", words, words, job)))
 
 
 def _ranks_job(command: str, given: dict[str, Any], settings: options.Settings[SlurmConfig], time: str) -> SlurmConfig:
@@ -216,7 +217,7 @@ def _ranks(command: str, first: Sequence[str], again: Sequence[str], job: SlurmC
 
 
 def _iris() -> list[str]:
-    return [sys.executable, "-m", "iris_cli"]
+    return [sys.executable, "-P", "-m", "iris_cli"]
 
 
 def _work(first: Sequence[str], again: Sequence[str], launcher: Sequence[str] = ()) -> list[str]:

@@ -15,17 +15,19 @@ import typer
 
 from iris_cli.commands import options, provenance
 from iris_cli.commands.help import Command
-from iris_cli.config.train import TrainConfig
+from iris_cli.config.toml import from_dict, read_toml
+from iris_cli.config.train import CHECKPOINTS, CONFIG, MEMBER, TrainConfig, planned_members
 from iris_cli.console import log, plural
 from iris_cli.dry_run import show
-from iris_cli.errors import EXIT_REQUEUE, UsageError
+from iris_cli.errors import EXIT_REQUEUE, DataError, UsageError
 from iris_cli.ranks import is_rank_0
 from iris_cli.signals import end_with_launcher, signals_by_name, stop_on_signal
 
 if TYPE_CHECKING:
     from iris_cli.training.train import EnsembleSummary, RunSummary
 
-Data = Annotated[list[Path], typer.Argument(help="Shard folders; or standard data sets, with --observer.")]
+DATA = "Shard folders; or standard data sets, with --observer."
+Data = Annotated[list[Path], typer.Argument(help=DATA)]
 
 PROCESSES = "Processes"
 
@@ -49,6 +51,12 @@ class Processes:
     def ranks(self) -> int:
         """On this machine."""
         return self.nproc_per_node or 1
+
+    def words(self) -> list[str]:
+        """As the user would type them again."""
+        given = {"--nproc-per-node": self.nproc_per_node, "--torchrun": self.torchrun}
+        given["--device"] = "" if self.device == "auto" else self.device
+        return [word for option, value in given.items() if value for word in (option, str(value))]
 
     def start(self) -> None:
         """Start this command on all ranks and exit with their code; return in a rank, or if there is only one."""
@@ -76,29 +84,90 @@ def check_started(ranks: int, environment: Mapping[str, str]) -> None:
 
 
 class TrainCommand(Command):
-    """`--resume` alone means `--resume auto`."""
+    """`--resume` alone means `--resume auto`, unless a run follows."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         return super().parse_args(ctx, list(with_resume_value(args)))
 
 
 def with_resume_value(arguments: list[str]) -> Iterator[str]:
-    """The arguments, with `auto` after a `--resume` that has no value: auto, none or the name of a .pt file."""
+    """The arguments, with `auto` after a `--resume` that has no value: auto, none, a run, or the name of a .pt file.
+
+    Without an --out the following word is the run, also if there is none of that name.
+    """
+    out = any(word in ("--out", "-o") or word.startswith("--out=") for word in arguments)
     for this, following in zip_longest(arguments, arguments[1:], fillvalue=""):
         yield this
-        if this == "--resume" and following not in ("auto", "none") and not following.endswith(".pt"):
+        named = following in ("auto", "none") or following.endswith(".pt") or is_run(Path(following))
+        if this == "--resume" and not named and (out or not following or following.startswith("-")):
             yield "auto"
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder holds a run or an ensemble, perhaps one that has just begun."""
+    first = folder / MEMBER.format(1)
+    return any((each / name).exists() for each in (folder, first) for name in (CONFIG, CHECKPOINTS))
+
+
+def resumed(resume: str, out: Path | None) -> tuple[str, Path]:
+    """The checkpoint to resume from (auto, none or a file) and the run folder, of the options --resume and --out.
+
+    DataError when --resume names a folder that holds no run, UsageError for two folders, or none.
+    """
+    if resume in ("auto", "none") or resume.endswith(".pt"):
+        if out is None:
+            raise UsageError("no run folder is named", "add --out RUN")
+        return resume, out
+    if not is_run(Path(resume)):
+        raise DataError(f"{resume} holds no run to resume", "name the folder that `iris train --out` has made")
+    if out is not None and out.resolve() != Path(resume).resolve():
+        hint = f"resume it: {shlex.join(['iris', 'train', '--resume', resume])}"
+        raise UsageError(f"--resume {resume} and --out {out} are two folders", hint)
+    return "auto", Path(resume)
+
+
+def configuration_of(resume: str, out: Path) -> dict[str, Any]:
+    """The settings of the run that is resumed; none of a new run. UsageError when they cannot be read."""
+    if resume.endswith(".pt"):
+        from iris_cli.training.checkpoint import load
+
+        return load(Path(resume)).config
+    files = (out / CONFIG, out / MEMBER.format(1) / CONFIG)
+    file = next((file for file in files if resume == "auto" and file.is_file()), None)
+    saved = read_toml(file) if file else {}
+    from_dict(TrainConfig, saved, str(file))
+    return saved
+
+
+def check_data(config: TrainConfig, run: Path, given: bool) -> None:
+    """UsageError when no data are named, DataError when those of a resumed run are no longer there."""
+    if not config.data:
+        raise UsageError("no data are named", "iris train SHARDS --out RUN")
+    for folder in () if given else config.data:
+        if not Path(folder).is_dir():
+            hint = f"name their new folder: {shlex.join(['iris', 'train', 'SHARDS', '--resume', str(run)])}"
+            raise DataError(f"{folder}, the data of {run}, is not a folder", hint)
 
 
 @options.command
 def train(
-    data: Data,
+    data: Annotated[
+        list[Path] | None, typer.Argument(help="As for a test; by default those of the resumed run.")
+    ] = None,
     *,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Run folder: configuration, metrics, checkpoints.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Run folder: configuration, metrics, checkpoints.")
+    ] = None,
     settings: options.Settings[TrainConfig],
-    members: Annotated[int, typer.Option(min=1, help="Networks to train, in member-01, ... of the run.")] = 1,
+    members: Annotated[
+        int | None, typer.Option(min=1, help="Networks to train, in member-01, ... of the run.  [default: 1]")
+    ] = None,
     resume: Annotated[
-        str, typer.Option(metavar="[auto|none|FILE]", help="Continue from the newest checkpoint (auto), or FILE.")
+        str,
+        typer.Option(
+            metavar="[auto|none|RUN|FILE]",
+            help="Continue the run in this folder, or in --out (auto), or from the checkpoint FILE.",
+        ),
     ] = "none",
     overwrite: options.Overwrite = False,
     force: Annotated[bool, typer.Option("--force", help="Resume although configuration or data differ.")] = False,
@@ -110,23 +179,27 @@ def train(
 
     Examples:
         iris train SHARDS --litter LITTER --noise-sigma-k 1 --out RUN
-        iris train SHARDS --out RUN --resume
+        iris train --resume RUN
         iris train SHARDS --out RUN --members 4 --nproc-per-node 2
     """
+    resume, out = resumed(resume, out)
+    config = settings.resolve(configuration_of(resume, out), data=absolute(data) or None)
+    check_data(config, out, bool(data))
+    members = members or (planned_members(out) if resume == "auto" else 1)
     if members > 1 and resume not in ("auto", "none"):
         hint = "--resume alone takes the newest checkpoint of each member"
         raise UsageError(f"{plural(members, 'member')} cannot all resume from {resume}", hint)
-    config = settings.resolve(data=absolute(data))
     if dry_run:
         from iris_cli.training.dry_run import of_training
 
         show(of_training(config, out, members=members, ranks=processes.ranks), output.as_json)
         return
     signals = () if "RANK" in os.environ else signals_by_name(config.stop_signals)  # the launcher passes them to ranks
-    with stop_on_signal("start again with --resume", signals):
+    with stop_on_signal(f"start again: {provenance.command_line()}", signals):
         processes.start()
         how = {"resume": resume, "overwrite": overwrite, "force": force, "quiet": output.quiet}
-        trained = run(config, out, members, device=processes.device, **how)
+        again = shlex.join(["iris", "train", "--resume", str(out), *processes.words()])
+        trained = run(config, out, members, again=again, device=processes.device, **how)
     if is_rank_0():
         output.result(trained.to_dict(), trained)
 
@@ -135,15 +208,18 @@ def absolute(folders: list[Path] | None) -> list[str]:
     return [str(folder.resolve()) for folder in folders or []]
 
 
-def run(config: TrainConfig, out: Path, members: int, **how: Any) -> RunSummary | EnsembleSummary:
-    """The result of a training, or of all members of an ensemble. Exits with 75 after a signal, when all is saved."""
+def run(config: TrainConfig, out: Path, members: int, *, again: str, **how: Any) -> RunSummary | EnsembleSummary:
+    """The result of a training, or of all members of an ensemble. Exits with 75 after a signal, when all is saved.
+
+    `again` is the command that resumes it.
+    """
     from iris_cli.training import Stopped
     from iris_cli.training.train import train_members, train_run
 
     try:
         trained = train_run(config, out, **how) if members == 1 else train_members(config, out, members, **how)
     except Stopped as stopped:
-        log(f"{stopped.message} ({stopped.hint})")
+        log(f"{stopped.message}; resume: {again if is_run(out) else provenance.command_line()}")
         provenance.record(out, config, EXIT_REQUEUE)
         raise typer.Exit(EXIT_REQUEUE) from None
     provenance.record(out, config)

@@ -54,6 +54,10 @@ class CubeConfig:
         check(self, "cube: ")
 
 
+#: A pixel of an l-v image with a smaller share covered by the cubes counts as not observed.
+LEAST_COVERAGE = 0.05
+
+
 def at_galactic_centre(lon_deg: float, lat_deg: float) -> bool:
     """Whether a model that is centred on this position shows the Galactic Centre."""
     return abs((lon_deg + 180.0) % 360.0 - 180.0) < 2.0 and abs(lat_deg) < 1.0

@@ -10,9 +10,8 @@ import typing
 from dataclasses import dataclass
 from typing import Any
 
-import tomli_w
-
 from iris_cli.config.setting import Setting, default_of, setting_of, unit_of
+from iris_cli.config.toml import dumps
 
 
 @dataclass(frozen=True)
@@ -99,5 +98,5 @@ def commented_toml(config: Any, path: str = "") -> str:
 def _line(name: str, value: Any) -> str:
     plain = list(value) if isinstance(value, tuple) else value
     if isinstance(plain, list):
-        return f"{name} = [{', '.join(tomli_w.dumps({'x': x})[4:].strip() for x in plain)}]"
-    return tomli_w.dumps({name: plain}).strip()
+        return f"{name} = [{', '.join(dumps({'x': x})[4:].strip() for x in plain)}]"
+    return dumps({name: plain}).strip()

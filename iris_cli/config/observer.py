@@ -44,8 +44,8 @@ class SyntheticConfig:
 
     lines: tuple[LineConfig, ...] = (LineConfig(),)
     populations: str = of_lines(
-        "non-lte",
-        "Level populations: lte, non-lte (optically thin), or lvg (photons trapped by the velocity gradient).",
+        "lvg",
+        "Level populations: lvg (photons trapped by the velocity gradient), non-lte (optically thin), or lte.",
         "--populations",
         choices=POPULATIONS,
     )

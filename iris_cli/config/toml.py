@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import tomllib
 import types
 import typing
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,8 +40,18 @@ def _plain(value: Any) -> Any:
     return value
 
 
+#: TOML has no bytes that are not UTF-8, which a name of a file may hold. They are written as a NUL, which no name can
+#: hold, and two digits.
+_BYTE, _ESCAPED_BYTE = re.compile("[\udc80-\udcff]"), re.compile("\0([89a-f][0-9a-f])")
+
+
+def dumps(values: Mapping[str, Any]) -> str:
+    """TOML of plain values."""
+    return _BYTE.sub(lambda found: f"\\u0000{ord(found[0]) - 0xDC00:02x}", tomli_w.dumps(values))
+
+
 def to_toml(config: Any) -> str:
-    return tomli_w.dumps(to_dict(config))
+    return dumps(to_dict(config))
 
 
 def from_dict(cls: type[T], values: dict[str, Any], where: str = "configuration") -> T:
@@ -83,6 +95,8 @@ def _number(hint: Any, value: Any, where: str) -> Any:
         raise UsageError(f"{where} is too large: integers must be below 2^63")
     if isinstance(value, float) and not math.isfinite(value):
         raise UsageError(f"{where} = {value}; it must be finite")
+    if isinstance(value, str):
+        return _ESCAPED_BYTE.sub(lambda found: chr(0xDC00 + int(found[1], 16)), value)
     return float(value) if hint is float else value
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,24 @@ MASS_PER_K_KM_S = 4.35
 
 #: Files of a run folder.
 CONFIG, METRICS, CHECKPOINTS, BEST = "config.toml", "metrics.jsonl", "checkpoints", "best.pt"
+#: An ensemble's folder holds a run folder for each of its members, numbered from 1, and their number.
+MEMBER, MEMBERS = "member-{:02d}", "members.json"
 
 of_data, of_network = panel("Data, litter and noise"), panel("Network")
 of_optimization, of_saving = panel("Optimization"), panel("Checkpoints and log")
+
+
+def planned_members(run: Path) -> int:
+    """The number of members that an ensemble was begun with; 1 of a single run. UsageError for a damaged file."""
+    if not (run / MEMBERS).is_file():
+        return 1
+    try:
+        members = json.loads((run / MEMBERS).read_text(encoding="utf-8"))["members"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        members = None
+    if not isinstance(members, int) or members < 1:
+        raise UsageError(f"{run / MEMBERS} does not hold the number of members", "give it: --members N")
+    return members
 
 
 def read_path(text: str) -> str:
@@ -103,9 +119,22 @@ class TrainConfig:
     epochs: int = of_optimization(32, "Passes over the training set.", "--epochs", "-e", least=1)
     batch_size: int = of_optimization(8, "Samples in a batch, per process.", "--batch-size", "-b", least=1)
     batches_per_update: int = of_optimization(16, "Batches of one optimizer step.", "--accumulate", "-a", least=1)
-    network: str = of_network("paper", "Network; columns is a U-Net.", "--network", known=("paper", "columns"))
+    network: str = of_network(
+        "paper",
+        "Network; columns and share are U-Nets.",
+        "--network",
+        known=("paper", "columns", "share"),
+    )
     physical_loss: str | type = setting("ScaledDensityLoss", "Name of a PhysicalLoss; from Python also the class.")
-    density_normalization_kg_m3: float = setting(1e-19, "Density by which the loss divides residuals.", above=0)
+    density_normalization: str = of_network(
+        "fixed",
+        "Density by which the loss divides: the configured one, or of the training set.",
+        "--density-normalization",
+        choices=("fixed", "auto"),
+    )
+    density_normalization_kg_m3: float = setting(
+        1e-19, "Density by which the loss divides residuals; auto replaces it.", above=0
+    )
     precision: str = of_network(
         "fp32", "Precision in training; weights and metrics: float32.", "--precision", choices=("fp32", "bf16", "fp16")
     )

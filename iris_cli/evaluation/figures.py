@@ -15,6 +15,7 @@ from iris_cli.plots.curves import Line
 from iris_cli.plots.pairs import draw_pairs
 from iris_cli.plots.power_spectra import draw_power_spectra
 from iris_cli.plots.radial_profiles import draw_radial_profiles
+from iris_cli.plots.style import as_label
 from iris_cli.plots.threshold_overlap import draw_threshold_overlap
 
 
@@ -23,7 +24,8 @@ def draw_predictions(shown: Predictions, names: Sequence[str] | None = None, **s
 
     `names` are the titles of the rows, instead of the galaxies' own; `style` goes to `draw_pairs`.
     """
-    images, rows = (shown.observations, shown.true, shown.predicted), shown.sources if names is None else names
+    rows = [as_label(source) for source in shown.sources] if names is None else names
+    images = shown.observations, shown.true, shown.predicted
     return draw_pairs(*images, shown.grid, shown.quantity, rows, shown.spread, **style)
 
 
@@ -38,7 +40,7 @@ def draw_report(report: RunReport, shown: Mapping[str, Predictions]) -> Iterator
     )
     others = {name: one for name, one in shown.items() if name != normal.name}
     if others:
-        names = [f"{one.sources[0]}, {name}" for name, one in others.items()]
+        names = [as_label(f"{one.sources[0]}, {name}") for name, one in others.items()]
         joined = Predictions.joined(list(others.values()))
         yield "stress", draw_predictions(joined, names), "The first galaxy of each other set of inputs."
     if "enclosed_mass_true" in normal.curves:
@@ -83,4 +85,4 @@ def _line(curve: Curve) -> Line:
 
 def _each(report: RunReport, name: str) -> dict[str, Line]:
     """A curve of every set."""
-    return {found.name: _line(found.curves[name]) for found in report.sets if name in found.curves}
+    return {as_label(found.name): _line(found.curves[name]) for found in report.sets if name in found.curves}

@@ -6,15 +6,15 @@ and extent along both axes, and the tilt of the l-v diagram. The score is the sq
 numbers from the training inputs, noise and litter included, per dimension: about 1 for one of them. It is ranked among
 inputs of galaxies that were held out of the training.
 
-A training computes the statistics of its inputs at its end (`summarize_inputs`) and saves them in the run folder, so
-that no later command reads its data.
+A training computes the statistics of its inputs at its end (`summarize_inputs`) and saves them in the run folder, with
+the relation between maps and images (reobservation.py), so that no later command reads its data.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -24,18 +24,17 @@ from numpy.typing import NDArray
 
 from iris_cli.console import progress
 from iris_cli.errors import DataError
+from iris_cli.evaluation.reobservation import Consistency, Reobservation, Seen, pooled
 from iris_cli.files import atomic_file
 from iris_cli.pairs.stream import PairStream
-from iris_cli.standard.orbit_check import compare
 from shards.order import Numbers
 
-VERSION = 1
+VERSION = 2
 #: Names the random draws of noise and litter: another name would give other draws.
 STREAM = "novelty"
-POOLED = 16
 COMPONENTS = 8
-#: At most so many inputs are read, and compared with the orbit models.
-MOST_TRAINING, MOST_HELD_OUT, MOST_TRUE = 2000, 500, 50
+#: At most so many inputs are read, and so many true maps kept to compare with.
+MOST_TRAINING, MOST_HELD_OUT, MOST_TRUE = 2000, 500, 200
 BATCH = 16
 #: An input is unlike the training set when a smaller share of the held-out ones is as far from it.
 RARE = 0.01
@@ -44,6 +43,9 @@ NOISE_CUT = 3.0
 
 #: Longitudes and velocities are fractions of the axes, from the middle; brightnesses are log10 of inner units.
 SUMMARIES = ("brightness", "peak", "longitude", "velocity", "longitude_spread", "velocity_spread", "lv_correlation")
+
+#: Arrays of the saved file, and the prefix of those of the re-observation.
+PLAIN, PREFIX = ("mean", "inverse_covariance", "held_out"), "reobservation_"
 
 Floats = NDArray[np.float64]
 
@@ -114,16 +116,14 @@ class InputScore:
 class TrainingInputs:
     """Statistics of a training's inputs: mean (features,) and inverse covariance (features, features).
 
-    `held_out` (n, features) are the features of galaxies that were not trained on; `explained` (m, orbit models) is the
-    share of their emission in the footprint of their true maps (see standard.orbit_check), with which that of a
-    predicted map is compared.
+    `held_out` (n, features) are the features of galaxies that were not trained on.
     """
 
     feature_axes: FeatureAxes
     mean: Floats
     inverse_covariance: Floats
     held_out: Floats
-    explained: Floats
+    reobservation: Reobservation
 
     def distances(self, features: Floats) -> Floats:
         """(n, features) -> (n,) squared Mahalanobis distance per dimension."""
@@ -140,10 +140,14 @@ class TrainingInputs:
         median, unlike = float(np.median(others)), bool(np.mean(others >= score) < RARE)
         return InputScore(score, median, percentile(others, score), len(others), unlike, summaries)
 
+    def consistency(self, density: NDArray, image: NDArray, coverage: NDArray) -> Consistency | None:
+        """Of a map (R', L) with the image (L, V) that it was predicted from; None where nothing was observed."""
+        return self.reobservation.check(density, image, coverage, RARE)
+
     def save(self, path: Path, key: str) -> None:
         """Write an .npz file, whole or not at all. `key` identifies the training's data."""
-        arrays: dict[str, Any] = {**vars(self), **vars(self.feature_axes)}
-        del arrays["feature_axes"]
+        arrays: dict[str, Any] = {name: getattr(self, name) for name in PLAIN}
+        arrays |= vars(self.feature_axes) | {f"{PREFIX}{name}": part for name, part in vars(self.reobservation).items()}
         with atomic_file(path) as file:
             np.savez(file, allow_pickle=False, key=np.array(f"{VERSION}:{key}"), **arrays)
 
@@ -155,7 +159,8 @@ class TrainingInputs:
                 if str(arrays["key"]) != f"{VERSION}:{key}":
                     return None
                 axes = FeatureAxes(float(arrays["scale"]), arrays["centre"], arrays["axes"])
-                return cls(axes, *(arrays[name] for name in ("mean", "inverse_covariance", "held_out", "explained")))
+                again = Reobservation(**{f.name: arrays[f"{PREFIX}{f.name}"][()] for f in fields(Reobservation)})
+                return cls(axes, reobservation=again, **{name: arrays[name] for name in PLAIN})
         except (OSError, ValueError, KeyError, EOFError, BadZipFile):
             return None
 
@@ -163,14 +168,6 @@ class TrainingInputs:
 def percentile(ascending: NDArray[np.float64], value: float) -> float:
     """The share of the sorted values that lie below, in percent."""
     return 100.0 * float(np.searchsorted(ascending, value, side="left")) / max(len(ascending), 1)
-
-
-def pooled(images: NDArray) -> Floats:
-    """(n, L, V) -> (n, P P) means over blocks."""
-    n, lon, v = images.shape
-    a, b = max(lon // POOLED, 1), max(v // POOLED, 1)
-    blocks = images[:, : lon // a * a, : v // b * b].reshape(n, lon // a, a, v // b, b).mean(axis=(2, 4))
-    return np.asarray(blocks, np.float64).reshape(n, -1)
 
 
 def summaries_of(images: NDArray) -> Floats:
@@ -193,7 +190,7 @@ def _summary(image: Floats) -> list[float]:
     return [brightness, peak, mean_l, mean_v, spread_l, spread_v, tilt]
 
 
-def fit(training: Reduced, held_out: Reduced, explained: Floats) -> TrainingInputs:
+def fit(training: Reduced, held_out: Reduced, reobservation: Reobservation) -> TrainingInputs:
     """With few training images the covariance is shrunk towards its diagonal."""
     scale = float(np.sqrt(training.mean_square)) or 1.0
     rows = np.arcsinh(training.blocks / scale)
@@ -205,7 +202,7 @@ def fit(training: Reduced, held_out: Reduced, explained: Floats) -> TrainingInpu
     shrinkage = len(covariance) / (len(covariance) + len(known))
     diagonal = np.diag(np.maximum(np.diag(covariance), 1e-12))
     inverse = np.linalg.inv((1 - shrinkage) * covariance + shrinkage * diagonal).astype(np.float64)
-    return TrainingInputs(axes, np.asarray(known.mean(axis=0)), inverse, axes.features(held_out), explained)
+    return TrainingInputs(axes, np.asarray(known.mean(axis=0)), inverse, axes.features(held_out), reobservation)
 
 
 def summarize_inputs(
@@ -220,20 +217,19 @@ def summarize_inputs(
     chosen = _evenly(train.numbers, MOST_TRAINING), _evenly(held_out, MOST_HELD_OUT)
     streams = [replace(alone, numbers=numbers) for numbers in chosen]
     reduced: list[list[Reduced]] = [[], []]
-    explained: list[list[float]] = []
+    seen: list[list[Seen]] = [[], []]
     with progress("statistics of the inputs", sum(stream.count for stream in streams), quiet=quiet) as bar:
         for which, stream in enumerate(streams):
             for observed, true in _images(stream, check):
                 reduced[which].append(Reduced.of(observed))
-                if which == 1 and len(explained) < MOST_TRUE:
-                    for image, true_map in zip(observed, true, strict=True):
-                        found = compare(image, np.ones_like(image), true_map, stream.pairs.grid)
-                        explained.append([agreement.explained for agreement in found])
+                if which == 0 or BATCH * len(seen[1]) < MOST_TRUE:
+                    seen[which].append(Seen.of(true, observed))
                 bar.advance(len(observed))
     counts = [sum(len(part.blocks) for part in parts) for parts in reduced]
     if counts[0] < 2 or counts[1] < 1:
         raise DataError(f"{counts[0]} finite pairs to train on and {counts[1]} held out are too few")
-    return fit(Reduced.joined(reduced[0]), Reduced.joined(reduced[1]), np.array(explained))
+    again = Reobservation.fit(*(Seen.joined(parts) for parts in seen))
+    return fit(Reduced.joined(reduced[0]), Reduced.joined(reduced[1]), again)
 
 
 def _images(stream: PairStream, check: Callable[[], None]) -> Iterator[tuple[NDArray, NDArray]]:

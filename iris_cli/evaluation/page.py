@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
+from html import escape as html_escape
 from pathlib import Path
+
+from iris_cli.text import printable
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a; }
@@ -18,16 +21,29 @@ figure { margin: 1.5rem 0; } img { max-width: 100%; } figcaption { color: #444; 
 """
 
 
+#: Characters with a meaning in Markdown; an underscore has none between letters.
+_MARKS = re.compile(r"[\\`*\[\]]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+
+
+def _html(text: str) -> str:
+    return html_escape(printable(text))
+
+
+def _markdown(text: str) -> str:
+    """Text in which neither Markdown nor HTML has a meaning."""
+    return _MARKS.sub(r"\\\g<0>", html_escape(printable(text), quote=False)).replace("|", "&#124;")
+
+
 @dataclass(frozen=True)
 class Heading:
     text: str
     level: int = 2
 
     def markdown(self) -> str:
-        return f"{'#' * self.level} {self.text}"
+        return f"{'#' * self.level} {_markdown(self.text)}"
 
     def html(self, folder: Path) -> str:
-        return f"<h{self.level}>{escape(self.text)}</h{self.level}>"
+        return f"<h{self.level}>{_html(self.text)}</h{self.level}>"
 
 
 @dataclass(frozen=True)
@@ -35,10 +51,10 @@ class Paragraph:
     text: str
 
     def markdown(self) -> str:
-        return self.text
+        return _markdown(self.text)
 
     def html(self, folder: Path) -> str:
-        return f"<p>{escape(self.text)}</p>"
+        return f"<p>{_html(self.text)}</p>"
 
 
 @dataclass(frozen=True)
@@ -48,11 +64,11 @@ class Table:
 
     def markdown(self) -> str:
         lines = [self.header, ["---"] * len(self.header), *self.rows]
-        return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines)
+        return "\n".join(f"| {' | '.join(map(_markdown, line))} |" for line in lines)
 
     def html(self, folder: Path) -> str:
-        head = "".join(f"<th>{escape(cell)}</th>" for cell in self.header)
-        body = "\n".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in self.rows)
+        head = "".join(f"<th>{_html(cell)}</th>" for cell in self.header)
+        body = "\n".join(f"<tr>{''.join(f'<td>{_html(cell)}</td>' for cell in row)}</tr>" for row in self.rows)
         return f'<div class="table"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>'
 
 
@@ -64,12 +80,12 @@ class Picture:
     caption: str
 
     def markdown(self) -> str:
-        return f"![{self.file}]({self.file})\n\n*{self.caption}*"
+        return f"![{self.file}]({self.file})\n\n*{_markdown(self.caption)}*"
 
     def html(self, folder: Path) -> str:
         data = base64.b64encode((folder / self.file).read_bytes()).decode("ascii")
-        image = f'<img alt="{escape(self.caption)}" src="data:image/png;base64,{data}">'
-        return f"<figure>{image}<figcaption>{escape(self.caption)}</figcaption></figure>"
+        image = f'<img alt="{_html(self.caption)}" src="data:image/png;base64,{data}">'
+        return f"<figure>{image}<figcaption>{_html(self.caption)}</figcaption></figure>"
 
 
 Block = Heading | Paragraph | Table | Picture
@@ -82,6 +98,6 @@ def markdown(blocks: Sequence[Block]) -> str:
 def html(title: str, blocks: Sequence[Block], folder: Path) -> str:
     body = "\n".join(block.html(folder) for block in blocks)
     return (
-        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escape(title)}</title>\n'
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{_html(title)}</title>\n'
         f"<style>{_STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
     )

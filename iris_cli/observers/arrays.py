@@ -39,7 +39,7 @@ def observe_arrays(
     tracer_per_CO: float | None = None,
     dust_opacity_m2_kg: float = 1e-3,
     background_K: float = 2.73,
-    populations: str = "non-lte",
+    populations: str = "lvg",
     pumping: bool = True,
     ortho_per_para: float = 3.0,
     velocity_gradient_km_s_pc: float = 1.0,

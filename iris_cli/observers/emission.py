@@ -52,6 +52,10 @@ class Matter(_Fields):
     x_CO: Tensor
     T_dust_K: Tensor
 
+    @property
+    def records_gradients(self) -> bool:
+        return torch.is_grad_enabled() and any(field.requires_grad for field in self.fields())
+
 
 @dataclass(frozen=True)
 class LineSetup:

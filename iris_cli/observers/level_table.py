@@ -247,7 +247,7 @@ def errors(molecule: Molecule, populations: Populations, table: LevelTable, stat
 
 
 def _key(molecule: Molecule, line: Line, populations: Populations) -> str:
-    parts = [TABLE_VERSION, molecule.fingerprint(), line.name, populations.describe(), WORST_ERROR]
+    parts = [TABLE_VERSION, molecule.fingerprint(), line.name, populations.balance(), WORST_ERROR]
     parts += [*map(asdict, _ranges(populations.depends_on_column)), _LVG_LEVELS]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 

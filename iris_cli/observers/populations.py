@@ -51,8 +51,12 @@ class Populations(ABC):
     def fractions(self, molecule: Molecule, state: State) -> NDArray[np.float64]:
         """(point, level)"""
 
-    def describe(self) -> dict[str, Any]:
+    def balance(self) -> dict[str, Any]:
+        """What the populations depend on besides density, mixture, temperature and column."""
         return {"populations": self.name}
+
+    def describe(self) -> dict[str, Any]:
+        return self.balance()
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ class ThinEquilibrium(Populations):
         radiation = radiative_rates(molecule, background_occupation(molecule, self.background_K))
         return _solve(molecule, self.collider_shares(molecule), state, lambda _, rates: stationary(rates + radiation))
 
-    def describe(self) -> dict[str, Any]:
+    def balance(self) -> dict[str, Any]:
         return {"populations": self.name, "pumping_K": self.background_K or 0.0, "ortho_per_para": self.ortho_per_para}
 
 
@@ -112,7 +116,7 @@ class LargeVelocityGradient(ThinEquilibrium):
         return _solve(molecule, self.collider_shares(molecule), state, balance)
 
     def describe(self) -> dict[str, Any]:
-        return {**super().describe(), "velocity_gradient_km_s_pc": self.velocity_gradient_km_s_pc}
+        return {**self.balance(), "velocity_gradient_km_s_pc": self.velocity_gradient_km_s_pc}
 
 
 def choose_populations(

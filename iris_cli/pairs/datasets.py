@@ -24,9 +24,10 @@ from iris_cli.config.toml import from_dict, to_dict
 from iris_cli.console import warn
 from iris_cli.errors import DataError
 from iris_cli.observers.observer import Observer
+from iris_cli.observers.registry import make_observer
 from iris_cli.observers.top_down import top_down_density
 from iris_cli.pairs.overlap import TEST, TRAIN, VALIDATION, Marks, digests, few_galaxies
-from iris_cli.pairs.pair import DENSITY, OBSERVATION, check_alike, schemas
+from iris_cli.pairs.pair import DENSITY, OBSERVATION, check_alike, check_arrays, schemas
 from iris_cli.standard.dataset import StandardDataset
 from iris_cli.units import INNER
 from shards.codec import ArraySchema
@@ -223,7 +224,9 @@ class PreObservedDataset(Pairs, Dataset):
 
 def _attribute(attributes: Mapping[str, Any], name: str, folder: str, of: str = "") -> Any:
     if name not in attributes:
-        raise DataError(f"the index of {folder} lacks '{name}'{of}", "write the folder with `iris preobserve`")
+        index = f"`iris shards index {folder} --overwrite --preset NAME --quantity NAME`"
+        hint = f"write the folder with `iris preobserve`; for tars of another program: {index}"
+        raise DataError(f"the index of {folder} lacks '{name}'{of}", hint)
     return attributes[name]
 
 
@@ -355,25 +358,29 @@ class InfiniteDataset(IterableDataset):
 # --- what a program passes --------------------------------------------------------------------------------------------
 
 
-def pairs_of(dataset: Any, observer: Observer | None = None, *, any_grid: bool = False) -> Pairs:
+def pairs_of(dataset: Any, observer: Observer | str | None = None, *, any_grid: bool = False) -> Pairs:
     """The pairs of a PreObservedDataset, of a StandardDataset with an observer, or of a ConcatDataset of them.
 
-    With `any_grid` a standard data set is observed on its own grid, whatever the observer's. ValueError when a standard
-    data set comes without an observer, or for any other type.
+    An observer may be given by its name, "simple" or "synthetic". With `any_grid` a standard data set is observed on
+    its own grid, whatever the observer's. ValueError when a standard data set comes without an observer, or for any
+    other type.
     """
     if isinstance(dataset, ConcatDataset):
         return JoinedPairs([pairs_of(part, observer, any_grid=any_grid) for part in dataset.datasets])
     if isinstance(dataset, PreObservedDataset):
+        check_arrays(dataset.index.arrays, dataset.arrays.values(), dataset.name)
         return dataset
     if not isinstance(dataset, StandardDataset):
         kind = type(dataset).__name__
         raise ValueError(f"cannot learn from a {kind}: give a PreObservedDataset or a StandardDataset")
     if observer is None:
         raise ValueError("a StandardDataset must be observed: give an observer, or pre-observe it")
+    if isinstance(observer, str):
+        observer = make_observer(dataset.grid, observer)
     return ObservedPairs(dataset, observer.on_grid(dataset.grid) if any_grid else observer)
 
 
-def litter_of(litter: Any, observer: Observer | None, pairs: Pairs) -> Pairs | None:
+def litter_of(litter: Any, observer: Observer | str | None, pairs: Pairs) -> Pairs | None:
     """The pairs that litter for `pairs` is drawn from. ValueError when `litter` is not an InfiniteDataset, DataError
     when its observations cannot be added to those of `pairs`.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -66,10 +67,10 @@ def shards_folder(folder: str) -> Path:
     if not path.is_dir():
         raise DataError(f"{path} is not a folder", "name the output of `iris preobserve`")
     if (path / CHECKPOINTS).is_dir() or path.name == CHECKPOINTS:
-        hint = "`--resume` continues the run of --out; its value is auto, none or a checkpoint NAME.pt"
-        raise UsageError(f"{path} is a run, not shards", hint)
+        run = path.parent if path.name == CHECKPOINTS else path
+        raise UsageError(f"{path} is a run, not shards", f"`{shlex.join(['iris', 'train', '--resume', str(run)])}`")
     if is_standard(path):
-        hint = f"run `iris preobserve {path} SHARDS`, or add --observer simple"
+        hint = f"run `{shlex.join(['iris', 'preobserve', str(path), 'SHARDS'])}`, or add --observer simple"
         raise UsageError(f"{path} is a standard data set, not shards", hint)
     return path
 

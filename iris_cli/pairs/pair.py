@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from iris_cli import axes, units
@@ -34,6 +34,21 @@ def _schema(name: str, shape: tuple[int, ...], quantity: str, names: tuple[str, 
         "axes": list(names),
     }
     return ArraySchema(name, shape, "float32", attributes)
+
+
+def check_arrays(found: Mapping[str, ArraySchema], wanted: Iterable[ArraySchema], name: str) -> None:
+    """DataError when an array of a set has not the shape and type that a network takes on the set's grid."""
+    for schema in wanted:
+        if schema.name not in found:
+            continue
+        array = found[schema.name]
+        if schema.name == OBSERVATION and array.shape[:1] > (1,) and array.shape[1:] == schema.shape[1:]:
+            what = f"{name} holds observations of {array.shape[0]} spectral lines; a reverter takes one"
+            raise DataError(what, "its data are sound; for a training observe each line into a set of its own")
+        if (array.shape, array.dtype) != (schema.shape, schema.dtype):
+            what = f"the {schema.name} of {name} is {array.dtype} {array.shape}"
+            hint = "write the arrays in that shape and type, or name the grid that they are on"
+            raise DataError(f"{what}; its grid has {schema.dtype} {schema.shape}", hint)
 
 
 class Viewed(Protocol):

@@ -128,10 +128,12 @@ def ticks_outside(ax: Axes) -> None:
 def draw_lv(
     ax: Axes, image: NDArray, sky: Grid | tuple[Axis, Axis], norm: Normalize | None = None, colours: str = COLOURS
 ) -> AxesImage:
-    """An observation (L, V), on a grid or on its own axes of longitude and velocity."""
+    """An observation (L, V), on a grid or on its own axes of longitude and velocity; hatched where it is NaN."""
     lon, v = (sky.longitude, sky.velocity) if isinstance(sky, Grid) else sky
     drawn = draw_image(ax, image.T, lon, v, norm or stretch(image), colours)
     ax.set(xlabel=LONGITUDE, ylabel=VELOCITY)
+    if np.isnan(image).any():
+        ax.patch.set(facecolor="0.92", edgecolor="0.6", hatch="///", gid="not observed")
     return drawn
 
 
@@ -152,6 +154,14 @@ def draw_top_down(
     return drawn
 
 
+def hatch_unobserved(ax: Axes, left: NDArray, away: NDArray, unobserved: NDArray[np.bool_]) -> None:
+    """Hatch the `unobserved` (L,) longitudes of a view from above with corners (R' + 1, L + 1)."""
+    steps = np.diff(np.concatenate([[0], unobserved.astype(int), [0]]))
+    for first, last in zip(np.flatnonzero(steps == 1), np.flatnonzero(steps == -1), strict=True):
+        outline = [np.r_[c[0, first : last + 1], c[::-1, last], c[-1, first : last + 1][::-1]] for c in (left, away)]
+        ax.fill(*outline, facecolor="0.92", edgecolor="0.6", hatch="///", linewidth=0.0, gid="not observed")
+
+
 def draw_from_north(
     ax: Axes,
     image: NDArray,
@@ -162,10 +172,12 @@ def draw_from_north(
 ) -> QuadMesh:
     """A density image (R', L) in its true shape, in pc around Sgr A* (a cross); an arrow points down to the Sun.
 
-    `centre_deg` is the Galactic position of the grid's centre; None for a simulation.
+    `centre_deg` is the Galactic position of the grid's centre; None for a simulation. Longitudes that hold only NaN are
+    hatched: they were not observed.
     """
     left, away, name = corners_pc(grid, centre_deg)
     drawn = ax.pcolormesh(left, away, image, norm=norm or stretch(image), cmap=colours, rasterized=True)
+    hatch_unobserved(ax, left, away, np.isnan(image).all(axis=0))
     ax.set_aspect("equal")
     ax.set_xlim(float(left.max()), float(left.min()))
     ax.set_ylim(float(away.min()), float(away.max()))

@@ -16,6 +16,7 @@ from matplotlib.patheffects import Normal, Stroke
 from numpy.typing import NDArray
 
 from iris_cli.errors import DataError, UsageError, nearest
+from iris_cli.plots.style import as_label
 from iris_cli.standard.orbit import LIPMAN_2026, WALKER_2025, Orbit
 
 #: Distance of Sgr A* in the fits of Walker et al. (2025) and Lipman et al. (2026).
@@ -162,7 +163,7 @@ def _draw(ax: Axes, lines: Sequence[tuple[Track, NDArray, NDArray]]) -> None:
             where, dashes = ("near", "-") if near else ("far", FAR)
             look: dict[str, Any] = {"linestyle": dashes, "color": colour, "path_effects": outline}
             ax.plot(x[points], y[points], gid=f"{orbit.name} {where}", **look)
-        handles.append(Line2D([], [], color=colour, label=orbit.name, path_effects=outline))
+        handles.append(Line2D([], [], color=colour, label=as_label(orbit.name), path_effects=outline))
     ax.set_xlim(limits[0])
     ax.set_ylim(limits[1])
     if handles:

@@ -14,11 +14,11 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
-from iris_cli.config.cube import at_galactic_centre
+from iris_cli.config.cube import LEAST_COVERAGE, at_galactic_centre
 from iris_cli.config.grid import Grid
 from iris_cli.plots.axes_of_sky import colour_bar, draw_from_north, draw_lv, stretch
 from iris_cli.plots.style import write_below
-from iris_cli.standard.orbit_check import ORBITS, footprint_of, reobserve
+from iris_cli.standard.orbit_footprint import ORBITS, footprint_of, reobserve
 
 #: A field that is longer in one direction by more than this factor has different scales along its axes.
 TRUE_SCALE = 4.0
@@ -38,12 +38,15 @@ def draw_map(
 ) -> Figure:
     """Densities (R', L) in `unit`, observation and coverage (L, V). `centre_deg` is the position of the grid's centre.
 
-    Without a `spread`, that panel is left out. Orbit models are shown at the Galactic Centre only.
+    Longitudes without coverage are hatched, and hold no gas. Without a `spread`, that panel is left out. Orbit models
+    are shown at the Galactic Centre only.
     """
     panels = 2 if spread is None else 3
     figure = Figure(figsize=(5.6 * panels, 5.4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, panels)
+    unseen = coverage.max(axis=1) < LEAST_COVERAGE
+    density, spread = np.where(unseen, np.nan, density), None if spread is None else np.where(unseen, np.nan, spread)
     norm = stretch(density)
     drawn = draw_from_above(axes[0], density, grid, centre_deg, norm)
     colour_bar(drawn, axes[0], f"mean H$_2$ density [{UNIT_LABELS[unit]}]")
@@ -88,14 +91,14 @@ def _draw_observed(
     """The observation, hatched where unobserved, with the footprint of the map's gas on each orbit model."""
     drawn = draw_lv(ax, observed, grid)
     lon, v = grid.longitude.centres(), grid.velocity.centres()
-    if float(coverage.min()) < 0.05:
-        unseen = (coverage < 0.05).T.astype(float)
+    if float(coverage.min()) < LEAST_COVERAGE:
+        unseen = (coverage < LEAST_COVERAGE).T.astype(float)
         hatched = ax.contourf(lon, v, unseen, levels=[0.5, 1.5], colors="none", hatches=["///"])
         hatched.set(edgecolor="0.6", linewidth=0.0)
         ax.plot([], [], color="0.6", ls="none", marker="$///$", markersize=12, label="not observed")
     for name, orbit in ORBITS.items() if at_galactic_centre(*centre_deg) else ():
         colour, style = _LINES[name]
-        footprint = footprint_of(reobserve(density, grid, orbit)).T.astype(float)
+        footprint = footprint_of(reobserve(np.nan_to_num(density), grid, orbit)).T.astype(float)
         if footprint.any():
             ax.contour(lon, v, footprint, levels=[0.5], colors=colour, linestyles=style, linewidths=0.9)
             ax.plot([], [], color=colour, ls=style, lw=0.9, label=f"the map's gas, {name}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,8 +16,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from iris_cli.errors import choose
+from iris_cli.errors import UsageError, choose
 from iris_cli.files import atomic_file
+from iris_cli.text import printable
 
 _MM_PER_INCH = 25.4
 FORMATS = (".png", ".pdf", ".svg")
@@ -85,7 +87,19 @@ def write_below(figure: Figure, caption: str) -> None:
     """Write a caption in a small font, wrapped at the figure's width; a dollar sign does not start a formula."""
     letter_pt = 0.54 * 0.83 * matplotlib.rcParams["font.size"]  # the average width of a letter in a small font
     columns = int(72 * figure.get_figwidth() / letter_pt)
-    figure.supxlabel(textwrap.fill(caption, columns), fontsize="small", parse_math=False)
+    figure.supxlabel(textwrap.fill(printable(caption), columns), fontsize="small", parse_math=False)
+
+
+#: Characters of a name in a figure; longer ones are shortened in the middle.
+LONGEST_LABEL = 90
+
+
+def as_label(name: str) -> str:
+    """A name from outside as the text of a figure: no formula begins in it, and matplotlib omits no leading `_`."""
+    text = printable(name).replace("$", r"\$")
+    if len(text) > LONGEST_LABEL:
+        text = f"{text[: LONGEST_LABEL // 2]}…{text[-LONGEST_LABEL // 2 :]}"
+    return f" {text}" if text.startswith("_") else text
 
 
 def style_of(name: str) -> Style:
@@ -107,6 +121,14 @@ def save(figure: Figure, path: Path, style: Style = STYLES["screen"], history: S
     `history` says how the figure was made and becomes part of the file's metadata.
     """
     text, dates = _METADATA_FIELDS[path.suffix.lower()]
-    metadata = {**dates, text: "\n".join(history)} if history else dates
-    with style.applied(), atomic_file(path) as file:
-        figure.savefig(file, format=path.suffix[1:].lower(), dpi=style.dpi, metadata=metadata)
+    metadata = {**dates, text: "\n".join(map(printable, history))} if history else dates
+    with style.applied(), atomic_file(path) as file, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # of a name in a script that the font does not have
+        try:
+            figure.savefig(file, format=path.suffix[1:].lower(), dpi=style.dpi, metadata=metadata)
+        except ValueError as error:
+            if "ParseException" not in str(error) and "ParseFatalException" not in str(error):
+                raise
+            formula, *_, reason = str(error).strip().splitlines()
+            what = f"the formula {formula} cannot be drawn: {reason}"
+            raise UsageError(what, "write \\$ for a dollar sign") from None

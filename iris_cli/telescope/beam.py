@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from iris_cli.config.cube import CubeConfig
 from iris_cli.errors import DataError
+from iris_cli.telescope.fits_file import reading
 from iris_cli.telescope.header_units import read_unit
 
 Floats = NDArray[np.float64]
@@ -60,7 +61,7 @@ def read_beam(
         beam = _of_table(path, table, channels)
         if "BMAJ" in header:
             beam = Beam(beam.major_arcsec, beam.minor_arcsec, (*beam.notes, f"{path.name}: BMAJ and BMIN are not used"))
-    elif header.get("CASAMBM") is True:
+    elif header.get("CASAMBM") in (True, "T"):
         raise DataError(f"{path} has a beam for each channel (CASAMBM), but not its table BEAMS", _HINT)
     elif header.get("BMAJ"):
         minor = header.get("BMIN") or header["BMAJ"]
@@ -92,7 +93,8 @@ def _of_history(header: fits.Header) -> tuple[float, float] | None:
 
 
 def _of_table(path: Path, table: Any, channels: int) -> Beam:
-    try:
+    said: list[str] = []
+    with reading(path, said, "has a table BEAMS that cannot be read", _HINT):
         rows, units = table.data, {column.name: column.unit or "" for column in table.columns}
         if "POL" in units and len(rows):
             rows = rows[rows["POL"] == rows["POL"].min()]
@@ -103,8 +105,6 @@ def _of_table(path: Path, table: Any, channels: int) -> Beam:
                 raise DataError(f"{path}: {name} of its table BEAMS is in '{units[name]}', not in an angle", _HINT)
             values = np.asarray(rows[name], np.float64)[order] * unit.to(u.arcsec)
             widths.append(np.where((values > 0.0) & np.isfinite(values), values, np.nan))
-    except (KeyError, ValueError, TypeError, OSError) as error:
-        raise DataError(f"{path}: its table BEAMS cannot be read: {error}", _HINT) from None
     major, minor = widths
     if len(major) != channels:
         raise DataError(f"{path}: its table BEAMS has {len(major)} beams for {channels} channels", _HINT)
@@ -115,7 +115,7 @@ def _of_table(path: Path, table: Any, channels: int) -> Beam:
     notes[0] += "arcsec"
     if absent:
         notes.append(f"{path.name}: {absent} channels have no beam in the table BEAMS")
-    return Beam(major, minor, tuple(notes))
+    return Beam(major, minor, (*notes, *said))
 
 
 def _check(path: Path, beam: Beam, pixel_deg: float) -> None:

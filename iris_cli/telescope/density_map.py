@@ -1,12 +1,12 @@
 """The reverted map: the record of its making and its quality, and its FITS file.
 
 HDU 0 of the file is the mean over the networks (distance upwards, longitude falling), SPREAD, if there are several
-networks, their standard deviation; OBSERVED and COVERAGE are the l-v image that was reverted.
+networks, their standard deviation, MASK is 1 at longitudes where nothing was observed. OBSERVED and COVERAGE are the
+l-v image that was reverted.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -22,9 +22,11 @@ from iris_cli.config.train import CHECKPOINTS
 from iris_cli.console import plural
 from iris_cli.errors import DataError, choose
 from iris_cli.evaluation.out_of_distribution import InputScore
-from iris_cli.files import add_history, atomic_file, fits_cards
-from iris_cli.standard.orbit_check import Agreement
+from iris_cli.evaluation.reobservation import Consistency
+from iris_cli.files import add_history, atomic_file, fits_cards, json_card
+from iris_cli.telescope.fits_file import COPY, open_fits, reading
 from iris_cli.telescope.lv_image import LvImage, from_fits_axes, longitude_cards, lv_header, read_hdus, to_fits_axes
+from iris_cli.text import in_ascii
 from iris_cli.units import INNER, SI, convert
 
 #: Name of a unit in options -> (BUNIT, factor from inner units).
@@ -88,38 +90,29 @@ class Estimate:
 
 @dataclass(frozen=True)
 class MapSummary:
-    """H2 mass, the share of it in front of the model's centre, and the highest density of a pixel."""
+    """H2 mass, the share of it in front of the model's centre, and the highest density of a pixel.
+
+    They are of observed longitudes; `unobserved_mass_Msun` is what the networks predict where nothing was observed.
+    """
 
     mass_Msun: Estimate
     near_share: Estimate
     peak_Msun_pc3: Estimate
-
-
-@dataclass(frozen=True)
-class OrbitConsistency(Agreement):
-    """The agreement of a map with the observation on one orbit model, and that of true maps of held-out galaxies."""
-
-    true_maps_5_percent: float | None = None
-    true_maps_median: float | None = None
-
-    @property
-    def good(self) -> bool:
-        """Better than chance, better than with reversed rotation, and as good as nearly all true maps."""
-        return self.explained > max(self.chance, self.reversed) and self.explained >= (self.true_maps_5_percent or 0.0)
+    unobserved_mass_Msun: Estimate
 
 
 @dataclass(frozen=True)
 class MapQuality:
     """How reliable a map is.
 
-    `sampled` is the share of the input that was observed. `input_score` compares the input with the training set; if it
-    is None, `no_score` says why. `consistency` has one entry for each orbit model, none away from the Galactic Centre.
+    `sampled` is the share of the input that was observed. `input_score` compares the input with the training set,
+    `consistency` the map with the input; where they are None, `no_score` says why.
     """
 
     sampled: float
     input_score: InputScore | None
     no_score: str
-    consistency: tuple[OrbitConsistency, ...]
+    consistency: Consistency | None
 
     def sentences(self) -> list[str]:
         """The quality in words: part of every figure's caption."""
@@ -130,11 +123,8 @@ class MapQuality:
             unlike, rank = self.input_score.unlike, self.input_score.percentile
             like = "UNLIKE" if unlike else "like"
             said.append(f"{like} the training set (farther than {rank:.0f} % of held-out inputs)")
-        if best := max(self.consistency, key=lambda entry: entry.explained, default=None):
-            said.append(
-                f"explains {best.explained:.0%} of the emission on the orbits of {best.orbit} "
-                f"({best.chance:.0%} by chance, {best.reversed:.0%} with reversed rotation)"
-            )
+        if self.consistency is not None:
+            said.append(str(self.consistency))
         return said
 
 
@@ -151,13 +141,21 @@ class MapRecord:
         files = ", ".join(Path(file.file).name for file in self.provenance.files)
         runs = ", ".join(dict.fromkeys(network.run for network in self.provenance.networks))
         what = f"H2 density seen from Galactic north, reverted from {files} by {self._networks()} ({runs})"
-        return "; ".join([what, *self.quality.sentences()])
+        return "; ".join([what, *self._unobserved(), *self.quality.sentences()])
 
     def sentences(self) -> list[str]:
         """The result in words."""
         mass, near = self.summary.mass_Msun, self.summary.near_share
         what = f"{self._networks()}: {mass} solar masses of H2, {near} of it on the near side"
-        return [what, *self.quality.sentences()]
+        return [what, *self._unobserved(), *self.quality.sentences()]
+
+    def _unobserved(self) -> list[str]:
+        """The mass that the map does not count, if there are longitudes that nobody observed."""
+        mass = self.summary.unobserved_mass_Msun
+        if mass.mean == 0:
+            return []
+        share = mass.mean / (mass.mean + self.summary.mass_Msun.mean)
+        return [f"not counted: {mass} solar masses ({share:.0%}) predicted at longitudes that were not observed"]
 
     def _networks(self) -> str:
         return plural(len(self.provenance.networks), "network")
@@ -182,26 +180,34 @@ def save_map(
     if spread is not None:
         image = (to_fits_axes(spread.T) * factor).astype(np.float32)
         hdus.append(fits.ImageHDU(image, header=plain, name="SPREAD"))
+    hdus.append(_mask(lv, plain))
     for name, image, unit in (("OBSERVED", lv.image, "K"), ("COVERAGE", lv.coverage, "")):
         hdus.append(fits.ImageHDU(to_fits_axes(image), header=lv_header(lv, unit), name=name))
     with atomic_file(path) as file:
         hdus.writeto(file)
 
 
+def _mask(lv: LvImage, header: fits.Header) -> fits.ImageHDU:
+    """1 where nothing was observed, on the axes of the map."""
+    unobserved = np.broadcast_to(~lv.observed_longitudes, lv.grid.density_shape[1:])
+    hdu = fits.ImageHDU(to_fits_axes(unobserved.T).astype(np.uint8), header=header, name="MASK")
+    hdu.header["BUNIT"], hdu.header["BTYPE"] = "", "1: no observation at this longitude"
+    return hdu
+
+
 def load_map(path: Path) -> tuple[NDArray[np.float32], LvImage]:
-    """(R', L) in inner units, and the l-v image. DataError when the file is not a whole map of `iris revert`."""
-    try:
-        with fits.open(path, memmap=False) as hdus:
-            bunit = hdus[0].header.get("BUNIT")
-            factors = dict(DENSITY_UNITS.values())
-            if bunit not in factors or "OBSERVED" not in hdus:
-                raise DataError(f"{path} is not a map of `iris revert`")
-            density = from_fits_axes(hdus[0].data).T / np.float32(factors[bunit])
-            observed = read_hdus(path, hdus, "OBSERVED")
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path} is not a whole map of `iris revert`: {error or type(error).__name__}") from None
+    """(R', L) in inner units, also where nothing was observed, and the l-v image.
+
+    DataError when the file is not a whole map of `iris revert`.
+    """
+    notes: list[str] = []
+    with open_fits(path, False, notes) as hdus, reading(path, notes, "is not a whole map of `iris revert`", COPY):
+        bunit = hdus[0].header.get("BUNIT")
+        factors = dict(DENSITY_UNITS.values())
+        if bunit not in factors or "OBSERVED" not in hdus:
+            raise DataError(f"{path} is not a map of `iris revert`")
+        density = from_fits_axes(hdus[0].data).T / np.float32(factors[bunit])
+        observed = read_hdus(path, hdus, "OBSERVED")
     if density.shape != observed.grid.density_shape[1:]:
         raise DataError(f"{path} does not hold a map of {observed.grid.density_shape[1:]} pixels")
     return density, observed
@@ -209,7 +215,7 @@ def load_map(path: Path) -> tuple[NDArray[np.float32], LvImage]:
 
 def load_caption(path: Path) -> str:
     """The caption in a map of `iris revert`, which every figure of it shows; "" if its COMMENT cards were removed."""
-    with fits.open(path, memmap=False) as hdus:
+    with open_fits(path, False, []) as hdus:
         return " ".join(map(str, hdus[0].header.get("COMMENT", ())))
 
 
@@ -234,12 +240,7 @@ def _record_cards(header: fits.Header, record: MapRecord) -> None:
     for name, version in provenance.software.items():
         header[f"V_{name.upper()[:6]}"] = (version, f"version of {name}")
     for k, network in enumerate(provenance.networks, start=1):
-        header[f"NET{k}"], header[f"NETSHA{k}"] = _ascii(network.checkpoint), network.sha256
+        header[f"NET{k}"], header[f"NETSHA{k}"] = in_ascii(network.checkpoint), network.sha256
     for k, file in enumerate(provenance.files, start=1):
-        header[f"CUBE{k}"], header[f"CUBSHA{k}"] = _ascii(file.file), file.sha256
-    header["IRISMAP"] = json.dumps(asdict(record))
-
-
-def _ascii(text: str) -> str:
-    """FITS cards hold ASCII only."""
-    return text.encode("ascii", "replace").decode()
+        header[f"CUBE{k}"], header[f"CUBSHA{k}"] = in_ascii(file.file), file.sha256
+    header["IRISMAP"] = json_card(asdict(record))

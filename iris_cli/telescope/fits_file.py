@@ -78,6 +78,28 @@ def reading(path: Path, notes: list[str], wrong: str = "is damaged", hint: str =
             notes.append(line)
 
 
+def choose_image(path: Path, file: fits.HDUList, number: int | None, notes: list[str], hint: str = "") -> Any:
+    """The HDU of that number, else the first image with three axes longer than a pixel, else with three axes, or two.
+
+    None if there is no image. A note says which image was chosen, if there are several.
+    """
+    images = {k: hdu for k, hdu in enumerate(file) if is_image(hdu, 2)}
+    axes = {k: (min(sum(n > 1 for n in hdu.shape), 3), min(len(hdu.shape), 3)) for k, hdu in images.items()}
+    chosen = number if number is not None else max(axes, key=lambda k: (axes[k], -k), default=None)
+    if chosen is None or chosen not in images:
+        return None
+    name = f" ({images[chosen].name})" if images[chosen].name else ""
+    line = f"{path.name} has images in the HDUs {', '.join(map(str, images))}; {chosen}{name} is read{hint}"
+    if len(images) > 1 and line not in notes:
+        notes.append(line)
+    return images[chosen]
+
+
+def is_image(hdu: Any, axes: int) -> bool:
+    """Whether an HDU is an image with so many axes, or more; astropy takes some damaged HDUs for images."""
+    return isinstance(hdu, fits.PrimaryHDU | fits.ImageHDU | fits.CompImageHDU) and len(hdu.shape) >= axes
+
+
 def first_line(error: Any) -> str:
     """The last line of wcslib's message, the first of others."""
     lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
@@ -118,12 +140,14 @@ def _check_sizes(path: Path) -> None:
 def _read_header(path: Path, file: IO[bytes], number: int) -> tuple[fits.Header, int] | None:
     """The header of the next HDU and its number of blocks; None at the end of the file, also before other bytes there.
 
-    None, too, for a file that does not begin as FITS does: astropy says what is wrong with it.
+    DataError for a file that does not begin as FITS does: astropy may loop over a packed one.
     """
     read = b""
     for block in range(MOST_BLOCKS):
         part = file.read(BLOCK)
         if block == 0 and not part.startswith(b"SIMPLE" if number == 0 else b"XTENSION"):
+            if number == 0 and not part.startswith(b"PK"):  # astropy unpacks zip files
+                raise DataError(f"{path} is not a FITS file: it does not begin with SIMPLE", "name a FITS file")
             return None
         read += part
         if any(part[k : k + 80].rstrip() == b"END" for k in range(0, len(part), 80)):
@@ -138,9 +162,12 @@ def _data_size(path: Path, header: fits.Header, number: int, most: int) -> int:
 
     def whole(card: str, least: int, highest: float, absent: int | None = None) -> int:
         try:
-            value = header.get(card, absent)
-        except fits.VerifyError:
-            value = header.cards[card].image[10:].strip()
+            values = [header[card, k] for k in range(header.count(card))] if card in header else [absent]
+        except fits.VerifyError as error:
+            raise DataError(f"{path} is damaged: {first_line(error)} (HDU {number})", COPY) from None
+        value = values[0]
+        if any(other != value for other in values):
+            raise DataError(f"{path} is damaged: {card} of HDU {number} appears twice, as {values[:2]}", COPY)
         if type(value) is not int or not least <= value <= highest:
             stated = "missing" if value is None else repr(value)
             raise DataError(f"{path} is damaged: {card} of HDU {number} is {stated}", COPY)

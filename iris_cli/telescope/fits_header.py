@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,10 @@ _BEAM = ("BMAJ", "BMIN", "BPA")
 _TEXTS = re.compile(r"CTYPE\d+|CUNIT\d+|RADESYS|RADECSYS|SPECSYS|BUNIT")
 #: Numbers or text: see `_equinox`.
 _EPOCHS = ("EQUINOX", "EPOCH")
+#: The beginning of a card -> the option that takes its place.
+_OPTIONS = {"BUNIT": "--unit", "REST": "--rest-frequency-ghz", "BMAJ": "--beam-arcsec", "BMIN": "--beam-arcsec"}
+_OPTIONS |= {"SPECSYS": "--velocity-shift", "VELREF": "--velocity-shift", "BLANK": "--blank"}
+_OPTIONS |= {"CUNIT3": "--spectral-unit", "CTYPE3": "--velocity-convention"}
 _STRUCTURE = re.compile(r"NAXIS\d*|BITPIX|PCOUNT|GCOUNT")
 #: Of a second description of the axes, with its letter.
 _ALTERNATE = re.compile(
@@ -41,14 +46,15 @@ _SYSTEMS = ("", "ICRS", "FK5", "FK4", "FK4-NO-E")
 _USED = re.compile(r"RA--|DEC-|.LON|.LAT|VRAD|VELO|VOPT|ZOPT|FREQ|WAVE|AWAV|FELO|BETA|WAVN|ENER|VREL")
 
 
-def clean_header(path: Path, header: fits.Header, notes: list[str]) -> fits.Header:
-    """A header as described above. Each change is a line in `notes`."""
+def clean_header(path: Path, header: fits.Header, notes: list[str], replaced: Container[str] = ()) -> fits.Header:
+    """A header as described above. Each change is a line in `notes`. Cards of `replaced` need not be readable."""
     with reading(path, notes):
-        clean = _readable(path, header, notes)
+        clean = _readable(path, header, notes, replaced)
         _take_alternate(path, clean, notes)
         for k in _axes(clean):
             if (ctype := str(clean.get(f"CTYPE{k}", ""))) != ctype.upper():
                 clean[f"CTYPE{k}"] = ctype.upper()
+        _check_sky(path, clean, notes)
         _equinox(path, clean, notes)
         _steps(path, clean, notes)
         _rotations(path, clean, notes)
@@ -66,7 +72,7 @@ def world_coordinates(path: Path, header: fits.Header, notes: list[str], hint: s
             wcs = WCS(used)
             wcs.wcs.set()
     except MemoryError as error:  # wcslib's, of a table that is not there
-        raise DataError(f"{path} has world coordinates that cannot be read: {error}", hint) from None
+        raise DataError(f"{path} has world coordinates that cannot be read: {first_line(error)}", hint) from None
     return wcs
 
 
@@ -78,7 +84,7 @@ def set_card(path: Path, card: str, value: str) -> str:
 # --- values -----------------------------------------------------------------------------------------------------------
 
 
-def _readable(path: Path, header: fits.Header, notes: list[str]) -> fits.Header:
+def _readable(path: Path, header: fits.Header, notes: list[str], replaced: Container[str]) -> fits.Header:
     """The cards that can be read, with numbers where numbers belong; of cards that appear twice, the first.
 
     DataError when a card that matters cannot be read, is of the wrong kind, or appears twice with two values.
@@ -100,14 +106,25 @@ def _readable(path: Path, header: fits.Header, notes: list[str]) -> fits.Header:
                     raise DataError(f"{path}: {name} appears twice, as {clean[name]!r} and {value!r}", hint)
                 continue
             clean.append((name, value, comment), end=True)
+        except DataError as error:
+            if name not in replaced:
+                raise DataError(error.message, f"{_option(name)}{error.hint}") from None
         except (fits.VerifyError, ValueError, TypeError) as error:
+            if name in replaced:
+                continue
             if _matters(name):
                 message = f"{path}: the card {name} cannot be read: {first_line(error)}"
-                raise DataError(message, set_card(path, name, "VALUE")) from None
+                raise DataError(message, f"{_option(name)}{set_card(path, name, 'VALUE')}") from None
             ignored.append(name)
     if ignored:
         notes.append(f"{path.name}: cards that cannot be read, and are not used: {', '.join(ignored)}")
     return clean
+
+
+def _option(card: str) -> str:
+    """The beginning of a hint: the option that takes the place of a card."""
+    option = next((option for start, option in _OPTIONS.items() if card.startswith(start)), None)
+    return f"give {option}; or " if option else ""
 
 
 def _matters(name: str) -> bool:
@@ -175,6 +192,19 @@ def _take_alternate(path: Path, header: fits.Header, notes: list[str]) -> None:
                 f"{path.name} describes its axes under the key {letter} alone (CTYPE1{letter}), which is taken"
             )
             return
+
+
+def _check_sky(path: Path, header: fits.Header, notes: list[str]) -> None:
+    """DataError for coordinates that astropy would take for right ascension; a note on distortions without a code."""
+    for k in _axes(header):
+        if found := re.match(r"([EHST]LON|[EHST]LAT|AZAL|ALON|ALAT)", ctype := str(header.get(f"CTYPE{k}", ""))):
+            hint = "convert them to GLON and GLAT, or RA and DEC"
+            raise DataError(f"{path}: positions in {found[1]} ({ctype}) are not converted", hint)
+    sip = [name for name in header if re.fullmatch(r"[AB]P?_(ORDER|DMAX|\d+_\d+)", name)]
+    if sip and not any(str(header.get(f"CTYPE{k}", "")).endswith("-SIP") for k in _axes(header)):
+        notes.append(f"{path.name}: distortions ({sip[0]}, …) are not used, as no CTYPE ends in -SIP")
+        for name in sip:
+            del header[name]
 
 
 # --- the sky's frame --------------------------------------------------------------------------------------------------

@@ -6,7 +6,9 @@ import re
 import warnings
 from collections.abc import Iterator
 
+import numpy as np
 from astropy import units as u
+from astropy.io import fits
 
 #: Words in capital letters -> astropy's spelling. Only words are here that mean one unit in any letter case.
 _PLAIN = ("K", "Jy", "beam", "sr", "pix", "W", "erg", "Hz", "kHz", "MHz", "GHz", "km", "m", "cm", "mm", "um", "nm", "s")
@@ -34,9 +36,26 @@ def read_unit(text: str, *wanted: u.UnitBase) -> u.UnitBase | None:
                     unit = u.Unit(spelling, format=standard)
                 except (ValueError, TypeError, OverflowError):
                     continue
-            if any(unit.is_equivalent(kind) for kind in wanted):
-                return unit
+            for kind in wanted:
+                if isinstance(unit, u.UnitBase) and unit.is_equivalent(kind) and 0.0 < unit.to(kind) < np.inf:
+                    return unit
     return None
+
+
+def fits_spelling(unit: u.UnitBase) -> str | None:
+    """As wcslib knows it; None for a unit that the FITS standard cannot express, such as 3 km/s."""
+    try:
+        return str(unit.to_string("fits"))
+    except ValueError:
+        return None
+
+
+def spell_units(header: fits.Header) -> None:
+    """Replace the units of axes by wcslib's spelling, where they are angles, velocities, frequencies or lengths."""
+    for k in range(1, header["NAXIS"] + 1):
+        unit = read_unit(str(header.get(f"CUNIT{k}", "")), u.deg, u.m / u.s, u.Hz, u.m)
+        if unit is not None and (text := fits_spelling(unit)):
+            header[f"CUNIT{k}"] = text
 
 
 def _spellings(text: str) -> Iterator[str]:

@@ -17,12 +17,13 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from iris_cli import __version__
-from iris_cli.config.cube import CubeConfig
+from iris_cli.config.cube import LEAST_COVERAGE, CubeConfig
 from iris_cli.config.grid import Grid
 from iris_cli.config.toml import from_dict, to_dict
 from iris_cli.errors import DataError
-from iris_cli.files import add_history, atomic_file
+from iris_cli.files import add_history, atomic_file, json_card
 from iris_cli.telescope.cube_file import CubeInput
+from iris_cli.telescope.fits_file import open_fits, reading
 
 FORMAT = "iris-lv-image-2"
 SUFFIXES = (".fits", ".npz")
@@ -49,6 +50,11 @@ class LvImage:
     def sampled(self) -> float:
         """The share of the image that the cubes fill."""
         return float(self.coverage.mean())
+
+    @property
+    def observed_longitudes(self) -> NDArray[np.bool_]:
+        """(L,) False where nothing was observed at any velocity."""
+        return np.asarray(self.coverage.max(axis=1) >= LEAST_COVERAGE)
 
     @property
     def centre_deg(self) -> tuple[float, float]:
@@ -88,17 +94,19 @@ def save_lv(lv: LvImage, path: Path, history: Sequence[str] = ()) -> None:
 
 def load_lv(path: Path) -> LvImage | None:
     """The image of a file that `save_lv` wrote; None for other FITS files. DataError for a damaged file."""
-    try:
-        if path.suffix.lower() == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
-                if str(arrays["format"]) != FORMAT:
-                    raise DataError(f"{path} holds no l-v image", "write one with `iris cube`")
-                return _described(path, arrays["image"], arrays["coverage"], str(arrays["metadata"]))
-        with fits.open(path, memmap=False) as hdus:
+    again = "write it again with `iris cube`"
+    if path.suffix.lower() != ".npz":
+        notes: list[str] = []
+        with open_fits(path, False, notes) as hdus, reading(path, notes, "is not a whole l-v image", again):
             return read_hdus(path, hdus, 0) if METADATA_CARD in hdus[0].header else None
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            if str(arrays["format"]) != FORMAT:
+                raise DataError(f"{path} holds no l-v image", "write one with `iris cube`")
+            return _described(path, arrays["image"], arrays["coverage"], str(arrays["metadata"]))
     except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
         reason = str(error).splitlines()[0] if str(error) else repr(error)
-        raise DataError(f"{path} is not a whole l-v image: {reason}", "write it again with `iris cube`") from None
+        raise DataError(f"{path} is not a whole l-v image: {reason}", again) from None
 
 
 def to_fits_axes(image: NDArray) -> NDArray:
@@ -149,7 +157,7 @@ class _Metadata:
 
 def _metadata(lv: LvImage) -> str:
     """JSON."""
-    return json.dumps(to_dict(_Metadata(lv.grid, lv.latitude, lv.cubes, lv.options)))
+    return json_card(to_dict(_Metadata(lv.grid, lv.latitude, lv.cubes, lv.options)))
 
 
 def _described(path: Path, image: NDArray, coverage: NDArray, metadata: str) -> LvImage:

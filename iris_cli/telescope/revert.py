@@ -25,7 +25,6 @@ from iris_cli.console import log, warn
 from iris_cli.errors import DataError, UsageError
 from iris_cli.evaluation.out_of_distribution import TrainingInputs
 from iris_cli.files import check_output, file_sha256
-from iris_cli.standard.orbit_check import compare
 from iris_cli.telescope.density_map import (
     Estimate,
     FileInput,
@@ -34,7 +33,6 @@ from iris_cli.telescope.density_map import (
     MapRecord,
     MapSummary,
     NetworkInput,
-    OrbitConsistency,
     density_unit,
     save_map,
 )
@@ -48,6 +46,7 @@ from iris_cli.units import INNER
 class Reversion:
     """`density` (R', L) is the mean over the networks, `spread` their standard deviation, None for one network.
 
+    Both hold what the networks predict also at longitudes that were not observed (`observed.observed_longitudes`).
     Inner units (M_sun pc^-3), ascending axes of `observed.grid`. `record` describes its making and its quality.
     """
 
@@ -94,7 +93,7 @@ def revert(
     spread = maps.std(axis=0, ddof=1).astype(np.float32) if len(maps) > 1 else None
     record = MapRecord(
         _provenance(members, cubes, observed, unit),
-        summarise_maps(maps, grid),
+        summarise_maps(maps, grid, observed.observed_longitudes),
         _quality(members[0].training_inputs(), observed, density),
     )
     made = Reversion(density, spread, observed, record)
@@ -200,25 +199,32 @@ def _trained_lines(trained: TrainedRun, observed: LvImage) -> dict[str, float]:
     return lines
 
 
-def summarise_maps(maps: NDArray, grid: Grid) -> MapSummary:
-    """Densities (members, R', L) in inner units -> their summary."""
+def summarise_maps(maps: NDArray, grid: Grid, observed: NDArray[np.bool_]) -> MapSummary:
+    """Densities (members, R', L) in inner units -> their summary; `observed` (L,) longitudes count."""
     r = grid.distance.centres()[grid.r_crop_min : grid.r_crop_max]
     height, width = (np.deg2rad(a.step) * n for a, n in ((grid.latitude, grid.lat_steps), (grid.longitude, 1)))
     volume_pc3 = (r**2 * grid.distance.step * height * width)[:, None]
     masses = maps.astype(np.float64) * volume_pc3
-    total = masses.sum(axis=(1, 2))
-    near = masses[:, r < grid.observer_distance_pc].sum(axis=(1, 2)) / np.where(total > 0, total, 1.0)
-    values = total, near, maps.max(axis=(1, 2)).astype(np.float64)
+    seen = masses[..., observed]
+    total, unobserved = seen.sum(axis=(1, 2)), masses[..., ~observed].sum(axis=(1, 2))
+    near = seen[:, r < grid.observer_distance_pc].sum(axis=(1, 2)) / np.where(total > 0, total, 1.0)
+    peak = maps[..., observed].max(axis=(1, 2), initial=0.0).astype(np.float64)
+    values = total, near, peak, unobserved
     spreads = [float(v.std(ddof=1)) if len(v) > 1 else None for v in values]
     return MapSummary(*(Estimate(float(v.mean()), spread) for v, spread in zip(values, spreads, strict=True)))
 
 
 def _quality(inputs: TrainingInputs | str, observed: LvImage, density: NDArray) -> MapQuality:
     """`inputs` describes the training set; a string is the reason why it is unknown."""
+    if not at_galactic_centre(*observed.centre_deg):
+        warn(
+            "the model's centre is moved to l {:g}, b {:g}: the network was trained on the Galactic Centre, and its "
+            "distances and densities mean nothing elsewhere".format(*observed.centre_deg)
+        )
     if isinstance(inputs, str):
-        log(f"note: no comparison of this input with the training set: {inputs}")
-        return MapQuality(observed.sampled, None, inputs, _consistency(None, observed, density))
-    found = inputs.score(observed.image)
+        log(f"note: no comparison of this input and its map with the training set: {inputs}")
+        return MapQuality(observed.sampled, None, inputs, None)
+    found, consistency = inputs.score(observed.image), inputs.consistency(density, observed.image, observed.coverage)
     if found.unlike:
         far = {name.replace("_", " "): s.percentile for name, s in found.summaries.items()}
         unusual = ", ".join(f"{name} (percentile {p:.0f})" for name, p in far.items() if not 1.0 <= p <= 99.0)
@@ -227,34 +233,9 @@ def _quality(inputs: TrainingInputs | str, observed: LvImage, density: NDArray) 
             f"{found.median_held_out:.2f} in the median, {found.percentile:.0f} % of them nearer"
             f"{f'; unusual: {unusual}' if unusual else ''}. Do not trust the map"
         )
-    return MapQuality(observed.sampled, found, "", _consistency(inputs.explained, observed, density))
-
-
-def _consistency(explained: NDArray | None, observed: LvImage, density: NDArray) -> tuple[OrbitConsistency, ...]:
-    """The agreement with each orbit model, none away from the Galactic Centre; a warning if it is good with none.
-
-    `explained` (galaxies, orbit models) is the share that true maps of held-out galaxies explain.
-    """
-    if not at_galactic_centre(*observed.centre_deg):
-        warn(
-            "the model's centre is moved to l {:g}, b {:g}: the network was trained on the Galactic Centre, and its "
-            "distances and densities mean nothing elsewhere".format(*observed.centre_deg)
-        )
-        return ()
-    agreements = compare(observed.image, observed.coverage, density, observed.grid)
-    none = [(None, None)] * len(agreements)
-    true_maps = none if explained is None else np.percentile(explained, [5, 50], axis=0).T.tolist()
-    found = tuple(
-        OrbitConsistency(**asdict(agreement), true_maps_5_percent=low, true_maps_median=median)
-        for agreement, (low, median) in zip(agreements, true_maps, strict=True)
-    )
-    if not any(entry.good for entry in found):
-        best = max(found, key=lambda entry: entry.explained)
-        warn(
-            f"the map does not explain the observation: its gas, moving as in {best.orbit}, would be seen where "
-            f"{best.explained:.0%} of the emission is ({best.chance:.0%} by chance)"
-        )
-    return found
+    if consistency is not None and consistency.unlike:
+        warn(f"the map does not fit its input as true maps do: {consistency}. Do not trust the map")
+    return MapQuality(observed.sampled, found, "", consistency)
 
 
 def _save_figure(made: Reversion, path: Path, history: Sequence[str]) -> None:

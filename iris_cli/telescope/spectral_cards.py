@@ -15,7 +15,7 @@ from astropy.io import fits
 
 from iris_cli.config.cube import CubeConfig
 from iris_cli.errors import DataError, UsageError
-from iris_cli.telescope.header_units import read_unit
+from iris_cli.telescope.header_units import fits_spelling, read_unit
 from iris_cli.units import LIGHT_SPEED_M_S
 
 #: CTYPE -> the unit in which wcslib returns values; these become velocities.
@@ -39,12 +39,32 @@ _VELREF = ("", "LSRK", "HELIOCEN", "TOPOCENT", "LSRD", "GEOCENTR", "SOURCE", "GA
 POSSIBLE_HZ = (1e7, 1e13)
 
 
+#: Card -> the field of CubeConfig that replaces it.
+_REPLACED = {"BUNIT": "unit", "BMAJ": "beam_arcsec", "BMIN": "beam_arcsec", "BPA": "beam_arcsec", "BLANK": "blank"}
+_REPLACED |= dict.fromkeys(("RESTFRQ", "RESTFREQ", "RESTWAV"), "rest_frequency_GHz")
+_REPLACED |= dict.fromkeys(("SPECSYS", "VELREF"), "velocity_shift_km_s")
+
+
+def replaced_cards(header: fits.Header, config: CubeConfig) -> set[str]:
+    """The cards whose place a flag takes, so that they need not be readable."""
+    cards = {card for card, field in _REPLACED.items() if getattr(config, field) is not None}
+    k = _axis_number(header, config)
+    cards |= {f"CUNIT{k}"} if config.spectral_unit is not None else set()
+    return cards | ({f"CTYPE{k}"} if config.velocity_convention is not None else set())
+
+
 def repair_spectral_cards(path: Path, header: fits.Header, config: CubeConfig) -> tuple[str, ...]:
     """Replace the spectral cards and return notes. DataError and UsageError for those that cannot be used."""
     notes = [*_rest_frequency(path, header, config)]
     if (k := _axis_number(header, config)) is not None:
         notes += [*_type_and_frame(path, header, k, config), *_unit(path, header, k, config)]
     return tuple(notes)
+
+
+def repair_velocity_cards(path: Path, header: fits.Header) -> None:
+    """CTYPE and SPECSYS alone, for figures: these show velocities of any convention and unit."""
+    if (k := _axis_number(header, CubeConfig())) is not None:
+        list(_type_and_frame(path, header, k, CubeConfig()))
 
 
 # --- rest frequency ---------------------------------------------------------------------------------------------------
@@ -96,7 +116,10 @@ def _axis_number(header: fits.Header, config: CubeConfig) -> int | None:
 
 
 def _ctype(header: fits.Header, k: int) -> str:
-    return str(header.get(f"CTYPE{k}", "")).strip().upper()
+    try:
+        return str(header.get(f"CTYPE{k}", "")).strip().upper()
+    except fits.VerifyError:
+        return ""
 
 
 def _type_and_frame(path: Path, header: fits.Header, k: int, config: CubeConfig) -> Iterator[str]:
@@ -165,17 +188,17 @@ def _unit(path: Path, header: fits.Header, k: int, config: CubeConfig) -> Iterat
     stated = str(header.get(card, "")).strip()
     if kind not in SI or kind == "ZOPT":
         return
-    if config.spectral_unit is not None:
-        unit = read_unit(config.spectral_unit, SI[kind])
-        if unit is None:
-            message = f"'{config.spectral_unit}' is not a unit of a {kind} axis"
-            raise UsageError(message, "e.g. km/s, m/s, Hz, GHz")
-        if stated and read_unit(stated, SI[kind]) != unit:
-            yield f"{path.name}: {card} = '{stated}' is not used, --spectral-unit {config.spectral_unit} is"
-    elif not stated:
+    text = config.spectral_unit or stated
+    if not text:
         raise DataError(f"{path} has no unit for its spectral axis ({card})", "give it: --spectral-unit km/s")
-    elif (unit := read_unit(stated, SI[kind])) is None:
+    unit = read_unit(text, SI[kind])
+    spelling = unit and fits_spelling(unit)
+    if spelling is None and config.spectral_unit is not None:
+        raise UsageError(f"'{text}' is not a unit of a {kind} axis", "e.g. km/s, m/s, Hz, GHz")
+    if spelling is None:
         example = {"FREQ": "Hz", "WAVE": "m"}.get(kind, "km/s")
         message = f"{path}: {card} = '{stated}' is not a unit of a {kind} axis"
         raise DataError(message, f"give it: --spectral-unit {example}")
-    header[card] = unit.to_string("fits")
+    if stated and read_unit(stated, SI[kind]) != unit:
+        yield f"{path.name}: {card} = '{stated}' is not used, --spectral-unit {text} is"
+    header[card] = spelling

@@ -31,7 +31,7 @@ from iris_cli.units import INNER
 from shards.order import stream_key
 
 FORMAT = "iris-checkpoint"
-VERSION = 4
+VERSION = 5
 SOFTWARE = {"iris": __version__, "torch": str(torch.__version__), "python": platform.python_version()}
 
 

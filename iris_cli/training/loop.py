@@ -145,8 +145,7 @@ class Trainer:
 
     def _stopped(self) -> Stopped:
         where = f" in {self.folder.path}" if self.folder else ""
-        hint = "resume with --resume auto"
-        return Stopped(f"stopped by a signal after step {self.progress.step}, saved{where}", hint)
+        return Stopped(f"stopped by a signal after step {self.progress.step}, saved{where}", "resume it: resume='auto'")
 
     def _while_waiting(self) -> None:
         """Respond to a signal although data are late, by hours perhaps. The other ranks check or wait as well."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import tomllib
 from contextlib import suppress
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from iris_cli.config.toml import to_toml
-from iris_cli.config.train import BEST, CHECKPOINTS, CONFIG, METRICS, TrainConfig
+from iris_cli.config.train import BEST, CHECKPOINTS, CONFIG, MEMBER, METRICS, TrainConfig
 from iris_cli.console import warn
 from iris_cli.errors import DataError, UsageError, naming
 from iris_cli.files import atomic_file
@@ -30,8 +31,6 @@ from shards.layout import leftovers
 
 #: In a run folder: statistics of the training's inputs, and the headline numbers of its latest test.
 TRAINING_INPUTS, TEST = "training_inputs.npz", "test.json"
-#: An ensemble's folder holds a run folder for each of its members, numbered from 1.
-MEMBER = "member-{:02d}"
 #: Keys of a configuration that `iris train` has written; one written by hand rarely has all of them.
 RESOLVED = {"data", "epochs", "network", "seed", "optimizer", "schedule", "noise"}
 
@@ -87,7 +86,8 @@ class RunFolder:
         if used and overwrite:
             self._clear()
         elif used and not resume:
-            hint = "resume it with `--resume`, replace it with `--overwrite`, or choose another"
+            again = shlex.join(["iris", "train", "--resume", str(self.path)])
+            hint = f"resume it: `{again}`; or add --overwrite to replace it, or choose another folder"
             raise UsageError(f"run folder {self.path} exists", hint)
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)

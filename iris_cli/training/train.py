@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,12 +13,13 @@ import torch
 from torch import nn
 
 from iris_cli.config.toml import from_dict, to_dict
-from iris_cli.config.train import Noise, TrainConfig
+from iris_cli.config.train import MEMBER, MEMBERS, Noise, TrainConfig
 from iris_cli.console import log, plural, warn
 from iris_cli.distributed import unwrap, world
 from iris_cli.errors import DataError, UsageError, choose
 from iris_cli.evaluation.ensemble import Ensemble
 from iris_cli.evaluation.loss import physical_loss
+from iris_cli.files import to_json, write_text
 from iris_cli.observers.observer import Observer
 from iris_cli.pairs.datasets import InfiniteDataset, Pairs, image_size, litter_of, pairs_of
 from iris_cli.pairs.divide import divide, litter_parts
@@ -33,9 +34,10 @@ from iris_cli.training.ema import EMA
 from iris_cli.training.loop import Trainer
 from iris_cli.training.optimizer import SCHEDULES, optimizer_and_scheduler
 from iris_cli.training.precision import Precision, compile_in_place
-from iris_cli.training.run_folder import MEMBER, RunFolder, check_room_for_members
+from iris_cli.training.run_folder import RunFolder, check_room_for_members
 from iris_cli.training.step import Learner
 from iris_cli.training.tensorboard import Board, check_installed
+from iris_cli.training.training_data import TrainingData
 from shards.order import Numbers
 from shards.owner import owned
 from shards.stream import BadSamples
@@ -49,7 +51,7 @@ def train_reverter(
     dataset: Any,
     noise: Noise | None = None,
     litter: InfiniteDataset | None = None,
-    observer: Observer | None = None,
+    observer: Observer | str | None = None,
     hyper: TrainConfig | None = None,
     checkpoint_directory: str | Path | None = None,
     checkpoint_name: str | None = None,
@@ -68,12 +70,18 @@ def train_reverter(
     ----------
     dataset
         A PreObservedDataset, a StandardDataset (with an `observer`), or a ConcatDataset of such.
+    observer
+        Of `iris_cli.observers.make_observer`, or its name: "simple" or "synthetic".
+    hyper
+        `optimizer` may be a function of the reverter's parameters that returns (optimizer, scheduler): the scheduler is
+        stepped after each epoch, or is None. `physical_loss` may be a class derived from PhysicalLoss.
     noise, litter
         Are added to the observations. Without `noise`, that of `hyper` is.
     checkpoint_directory, checkpoint_name
         With both, the run is kept in the folder of that name.
     auto_startup, auto_cleanup
-        Create and destroy the process group. Under torchrun or srun all ranks call this function alike.
+        Create and destroy the process group; one that the caller has created is used and kept. Under torchrun or srun
+        all ranks call this function alike, also several times. `reverter` may be wrapped in DistributedDataParallel.
     resume
         "auto" resumes from the newest checkpoint, "none" starts from scratch, else the path of a checkpoint file.
     overwrite
@@ -110,6 +118,10 @@ def train_reverter(
     check_fits(reverter, pairs)
     image_noise = image_noise_of(noise or hyper.noise, pairs)
     train, validation = divide(pairs, hyper)
+    looked_at = TrainingData.of(pairs, train)
+    hyper = looked_at.normalized(hyper)
+    if hyper.density_normalization == "auto":
+        reverter.set_density_scale(hyper.density_normalization_kg_m3)
     pieces = litter_parts(litter_pairs, hyper) if litter_pairs else {}
     folder = None
     if checkpoint_directory is not None and checkpoint_name is not None:
@@ -145,6 +157,7 @@ def train_reverter(
         data = DataDescription.of(pairs, litter_pairs, image_noise)
         trainer = Trainer(learner, validating, flag, data, folder, quiet=quiet)
         here.on_rank_0(lambda: check_sizes(hyper, pairs.name, len(train), len(validation), here.size))
+        here.on_rank_0(lambda: looked_at.report(hyper.density_normalization_kg_m3))
         if folder:
             own = owned(folder.path, while_waiting=flag.check)
             here.on_rank_0(lambda: trainer.own(stack.enter_context(own)))
@@ -251,13 +264,18 @@ def _check_same_run(checkpoint: Checkpoint, trainer: Trainer, force: bool) -> No
     names = [name for name in {**then, **now} if name not in _MAY_CHANGE and then.get(name) != now.get(name)]
     differences = [f"{name}: {then.get(name)} in the checkpoint, {now.get(name)} now" for name in names]
     if checkpoint.data.fingerprint != trainer.data.fingerprint:
-        differences.append("the data set is another")
+        differences.append(f"data: {_named(then['data'])} in the checkpoint, {_named(now['data'])} now (other pairs)")
     if checkpoint.data.litter != trainer.data.litter:
-        differences.append("the litter is another")
+        litter = [values["litter"] or "none" for values in (then, now)]
+        differences.append(f"litter: {litter[0]} in the checkpoint, {litter[1]} now (other pieces)")
     _check_validation(checkpoint, trainer)
     if differences and not force:
         what = f"the checkpoint of step {step} is from another run: {'; '.join(differences)}"
-        raise DataError(what, "give the same options, or --force")
+        raise DataError(what, "leave these options out, or give the same; --force resumes nevertheless")
+
+
+def _named(folders: Sequence[str]) -> str:
+    return " ".join(folders) or "objects of a program"
 
 
 def _check_validation(checkpoint: Checkpoint, trainer: Trainer) -> None:
@@ -332,6 +350,7 @@ def train_members(
     with world(device) as here, ExitStack() as stack:  # one process group for all members
         here.on_rank_0(lambda: stack.enter_context(owned(out)))
         here.on_rank_0(lambda: check_room_for_members(out, members))
+        here.on_rank_0(lambda: write_text(out / MEMBERS, to_json({"members": members})))
         for k in range(1, members + 1):
             if not options.get("quiet"):
                 log(f"member {k} of {members}")

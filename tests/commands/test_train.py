@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -106,8 +108,43 @@ def test_data_of_the_paper_code_are_trained_on_and_tested(iris: Iris, shared_dat
 
 def test_resume_alone_means_auto() -> None:
     assert list(with_resume_value(["a", "--resume"])) == ["a", "--resume", "auto"]
-    assert list(with_resume_value(["--resume", "shards", "-q"])) == ["--resume", "auto", "shards", "-q"]
+    rest = ["shards", "--out", "run"]
+    assert list(with_resume_value(["--resume", *rest])) == ["--resume", "auto", *rest]
+    assert list(with_resume_value(["--resume", "run", "-q"])) == ["--resume", "run", "-q"]
     assert list(with_resume_value(["--resume", "x.pt", "b"])) == ["--resume", "x.pt", "b"]
+
+
+def test_a_run_is_resumed_by_its_name_from_any_folder(
+    iris: Iris, tiny_shards: Path, tiny_litter: Path, tmp_path: Path, monkeypatch: MonkeyPatch
+) -> None:
+    run = tmp_path / "my run's"
+    monkeypatch.chdir(tiny_shards.parent)
+    options = ("--litter", os.path.relpath(tiny_litter), "--noise-sigma-k", 1, "--seed", 5, "--ema", 0.5, *SHORT)
+    assert iris("train", tiny_shards.name, "--out", run, *options).code == 0
+    hint = refused(iris, 2, "train", tiny_shards.name, "--out", run, *options).split("hint: ")[1]
+    monkeypatch.chdir(tmp_path)
+    words = shlex.split(hint.split("`")[1])
+    assert words == ["iris", "train", "--resume", str(run)]
+    before = (run / "config.toml").read_text()
+    assert iris(*words[1:], "-q").code == 0 and (run / "config.toml").read_text() == before
+    assert iris(*words[1:], "--epochs", 2, "--seed", 5, "-q", "--json").code == 0
+    assert (run / "config.toml").read_text() == before.replace("epochs = 1\n", "epochs = 2\n", 1)
+    error = refused(iris, 1, *words[1:], "--seed", 6, "--noise-sigma-k", 2)
+    assert "seed: 5 in the checkpoint, 6 now" in error and "'sigma_K': 2.0" in error and "1.0" in error
+    assert "data: " in refused(iris, 1, *words[1:-1], run, write_pairs(tmp_path / "other", {"train": range(4)}))
+    (run / "config.toml").write_text(before.replace(str(tiny_shards), "/gone"))
+    assert f"iris train SHARDS --resume {shlex.quote(str(run))}" in refused(iris, 1, *words[1:])
+
+
+def test_an_ensemble_is_resumed_by_its_name_with_all_members(iris: Iris, tiny_shards: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert iris("train", tiny_shards, "--out", run, "--members", 2, *SHORT).code == 0
+    shutil.rmtree(run / "member-02")
+    assert iris("train", "--resume", run, "-q").code == 0
+    seeds = [tomllib.loads((run / f"member-0{k}/config.toml").read_text())["seed"] for k in (1, 2)]
+    assert seeds == [0, 1]
+    (run / "members.json").write_text("[")
+    assert "--members N" in refused(iris, 2, "train", "--resume", run)
 
 
 def test_the_run_folder_may_be_here(iris: Iris, tiny_shards: Path, tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
@@ -231,9 +268,11 @@ def test_refused_commands_leave_a_run_as_it_was(iris: Iris, tiny_shards: Path, r
     assert "unknown network 'papre'" in refused(iris, 2, *words, "--overwrite", "--network", "papre")
     assert "--resume or --overwrite" in refused(iris, 2, *words, "--resume", "--overwrite")
     assert "holds a single run" in refused(iris, 2, *words, "--members", 2)
-    for folder in (run_copy, run_copy / "checkpoints"):
-        error = refused(iris, 2, *words, "--resume", folder)
-        assert f"{folder} is a run, not shards" in error and "NAME.pt" in error
+    error = refused(iris, 2, "train", run_copy, "--out", tmp_path / "new", "-q")
+    assert f"{run_copy} is a run, not shards hint: `iris train --resume {run_copy}`" in error
+    assert "are two folders" in refused(iris, 2, "train", "--resume", run_copy, "--out", tmp_path / "new")
+    assert "holds no run" in refused(iris, 1, "train", "--resume", tmp_path / "new")
+    assert "no run folder is named" in refused(iris, 2, "train", tiny_shards, "--resume")
     best = run_copy / "checkpoints" / "best.pt"
     new = ("train", tiny_shards, "--out", tmp_path / "new", *SHORT)
     error = refused(iris, 2, *new, "--members", 2, "--resume", best, "--force")

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from iris_cli.errors import DataError
 from iris_cli.evaluation.out_of_distribution import Reduced, TrainingInputs, fit, pooled, summaries_of, summarize_inputs
+from iris_cli.evaluation.reobservation import Reobservation, Seen
 from iris_cli.pairs.datasets import PreObservedDataset
 from iris_cli.pairs.stream import PairStream
 
@@ -27,9 +28,12 @@ def galaxies(count: int, seed: int, size: int = 32, tilt: float = 1.0, brightnes
     return np.array(images, np.float32)
 
 
+REOBSERVATION = Reobservation.fit(*(Seen.of(galaxies(6, seed), galaxies(6, seed)) for seed in (0, 1)))
+
+
 @pytest.fixture(scope="module")
 def inputs() -> TrainingInputs:
-    return fit(Reduced.of(galaxies(300, 0)), Reduced.of(galaxies(100, 1)), np.full((5, 2), 0.6))
+    return fit(Reduced.of(galaxies(300, 0)), Reduced.of(galaxies(100, 1)), REOBSERVATION)
 
 
 def test_galaxies_of_the_same_kind_are_like_the_training_set(inputs: TrainingInputs) -> None:
@@ -70,13 +74,13 @@ def test_summaries_show_what_is_unusual(inputs: TrainingInputs) -> None:
 
 
 def test_the_unit_of_the_images_does_not_matter(inputs: TrainingInputs) -> None:
-    in_mK = fit(Reduced.of(1e3 * galaxies(300, 0)), Reduced.of(1e3 * galaxies(100, 1)), np.full((5, 2), 0.6))
+    in_mK = fit(Reduced.of(1e3 * galaxies(300, 0)), Reduced.of(1e3 * galaxies(100, 1)), REOBSERVATION)
     for image in galaxies(10, 6):
         assert in_mK.score(1e3 * image).score == pytest.approx(inputs.score(image).score, rel=1e-3)
 
 
 def test_few_or_empty_images_have_finite_numbers_and_pooling_is_a_mean() -> None:
-    few = fit(Reduced.of(galaxies(6, 0, size=8)), Reduced.of(galaxies(3, 1, size=8)), np.zeros((0, 2)))
+    few = fit(Reduced.of(galaxies(6, 0, size=8)), Reduced.of(galaxies(3, 1, size=8)), REOBSERVATION)
     assert np.isfinite(few.score(galaxies(1, 2, size=8)[0]).score)
     image = np.arange(32 * 32, dtype=float).reshape(1, 32, 32)
     assert pooled(image)[0, 0] == pytest.approx(image[0, :2, :2].mean())
@@ -96,6 +100,8 @@ def test_statistics_are_saved_and_loaded_for_the_same_data_only(inputs: Training
     loaded = TrainingInputs.load(tmp_path / "inputs.npz", "key")
     image = galaxies(1, 2)[0]
     assert loaded is not None and loaded.score(image) == inputs.score(image)
+    checked = [i.consistency(image, image, np.ones_like(image)) for i in (loaded, inputs)]
+    assert checked[0] == checked[1] is not None
     assert TrainingInputs.load(tmp_path / "inputs.npz", "other") is None
     (tmp_path / "inputs.npz").write_bytes(b"damaged")
     assert TrainingInputs.load(tmp_path / "inputs.npz", "key") is None

@@ -160,6 +160,6 @@ def test_the_same_figure_is_the_same_file(tmp_path: Path, suffix: str) -> None:
 def test_a_figure_that_cannot_be_drawn_leaves_nothing(tmp_path: Path) -> None:
     figure = Figure()
     figure.text(0.5, 0.5, r"$\wrong{$")
-    with pytest.raises(ValueError):
+    with pytest.raises(UsageError, match="wrong"):
         save(figure, tmp_path / "a.png")
     assert list(tmp_path.iterdir()) == []

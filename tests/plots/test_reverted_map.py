@@ -67,6 +67,16 @@ def test_only_an_ensemble_has_a_panel_of_the_spread_and_unobserved_parts_are_nam
     assert "not observed" in texts(draw_map(density, None, LV, half, GRID, "kg/m3"))
 
 
+def test_longitudes_that_were_not_observed_are_hatched_and_hold_no_gas() -> None:
+    coverage = np.ones((64, 64))
+    coverage[:10], coverage[30:34] = 0.0, 0.01
+    figure = draw_map(np.ones((64, 64)), np.ones((64, 64)), LV, coverage, GRID, "kg/m3")
+    for ax in figure.axes[:2]:
+        drawn = np.ma.filled(ax.collections[0].get_array(), np.nan).reshape(64, 64)
+        np.testing.assert_array_equal(np.isnan(drawn).all(axis=0), coverage[:, 0] < 0.05)
+        assert [patch.get_gid() for patch in ax.patches].count("not observed") == 2
+
+
 def test_away_from_the_centre_neither_sgr_a_nor_orbits_are_drawn_and_a_narrow_field_is_stretched() -> None:
     narrow = Grid(lon_min_deg=-0.03, lon_max_deg=0.03).scaled(64, 64, 16, 64)
     figure = draw_map(np.ones((64, 64)), None, LV, np.ones_like(LV), narrow, "kg/m3", (55.4, 0.3))

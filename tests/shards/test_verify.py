@@ -23,7 +23,7 @@ from shards.stream import BadSamples
 from shards.tar import walk
 from shards.verify import repair, verify
 from tests.shards.damage import DAMAGES, flip, payload_of, rewrite, swap
-from tests.shards.makers import arrays, assert_true, npy, stream
+from tests.shards.makers import ATTRIBUTES, SCHEMA, arrays, assert_true, npy, stream
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -307,3 +307,22 @@ def test_an_unusable_split_name_is_refused(copied):
     (copied / "index.json").unlink()
     with pytest.raises(ShardError, match="split name 'my split' is not usable"):
         index_tars(copied, split="my split")
+
+
+@pytest.mark.parametrize("name", ["index.json", "plan.json", "train-000001.json"])
+def test_files_of_another_version_are_not_repaired(copied, name):
+    for lost in {"index.json", "plan.json"} - {name} if name != "index.json" else ():
+        (copied / lost).unlink()
+    rewrite(copied, lambda body: body.update(version=layout.FORMAT_VERSION - 1), name)
+    before = {path.name: path.read_bytes() for path in copied.iterdir()}
+    with pytest.raises(ShardError, match=rf"{name} is of format version .*no longer reads"):
+        repair(copied)
+    assert {path.name: path.read_bytes() for path in copied.iterdir()} == before
+
+
+def test_attributes_survive_the_loss_of_the_index_and_all_records(copied):
+    for path in copied.glob("*.json"):
+        if path.name != "plan.json":
+            path.unlink()
+    index = repair(copied)
+    assert index.attributes == ATTRIBUTES and index.arrays["density"] == SCHEMA[1]

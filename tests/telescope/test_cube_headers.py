@@ -337,3 +337,30 @@ def test_of_several_images_the_first_cube_is_read_and_said(path: Path) -> None:
         assert sky.flux(made.image) == pytest.approx(CLOUD.flux, rel=5e-3)
     fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(cube, header=h)]).writeto(path, overwrite=True)
     assert "is read" not in " ".join(regrid([path], GRID).cubes[0].notes)
+
+
+@pytest.mark.parametrize(
+    ("card", "flags"),
+    [
+        ("BUNIT", {"unit": "K"}),
+        ("RESTFRQ", {"rest_frequency_GHz": sky.REST_HZ / 1e9}),
+        ("BMAJ", {"beam_arcsec": 60.0}),
+        ("CUNIT3", {"spectral_unit": "km/s"}),
+        ("SPECSYS", {"velocity_shift_km_s": 0.0}),
+        ("CTYPE3", {"velocity_convention": "radio"}),
+    ],
+)
+@pytest.mark.parametrize("text", ["= 1 2 3 / no value", "= T", "= 'abc'"])
+def test_the_flag_takes_the_place_of_a_card_that_cannot_be_read(
+    path: Path, card: str, flags: dict[str, Any], text: str
+) -> None:
+    expected = image(path, {"BMAJ": 0.01})
+    raw = path.read_bytes()
+    start = next(k for k in range(0, len(raw), 80) if raw[k : k + 8] == card.ljust(8).encode())
+    path.write_bytes(raw[:start] + f"{card:8}{text}".ljust(80).encode() + raw[start + 80 :])
+    try:
+        regrid([path], GRID)
+    except DataError as error:
+        flag = next(iter(flags)).removesuffix("_km_s").replace("_", "-").lower()
+        assert f"--{flag}" in f"{error.message} {error.hint}"
+    np.testing.assert_allclose(regrid([path], GRID, config=CubeConfig(**flags)).image, expected, atol=1e-5)

@@ -48,7 +48,7 @@ def test_an_image_is_read_back_whole(lv: LvImage, path: Path, tmp_path: Path, su
     assert (again.grid, again.latitude, again.cubes, again.options) == (GRID, "mean", lv.cubes, lv.options)
     assert load_lv(sky.cube(path)) is None
     file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(DataError, match="not a whole l-v image"):
+    with pytest.raises(DataError, match=r"not a whole l-v image|cut short"):
         load_lv(file)
 
 

@@ -1,0 +1,54 @@
+"""Text from outside, such as names of files, headers and titles: how it is shown, and how it is written.
+
+A name of a file is bytes. Python has each byte that is not UTF-8 as half of a surrogate pair, which cannot be printed
+or written to a text file. Control characters would act on the terminal.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+import unicodedata
+
+#: Unicode categories of characters that are invisible or act on a terminal: controls, directions of writing, halves of
+#: surrogate pairs, private and unassigned characters, separators of lines.
+_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+#: The symbols of our own tables and messages where a terminal or file has ASCII only.
+_IN_ASCII = {"…": "...", "×": "x", "±": "+-", "°": " deg", "²": "2", "³": "3", "−": "-", "–": "-", "→": "->", "▀": "#"}
+#: Name of the error handler with which text is encoded for such a terminal.
+PLAIN = "iris.plain"
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def printable(text: str, keep: str = "") -> str:
+    r"""Text with hidden characters, and bytes that are not UTF-8, as escapes such as `\x1b`; those of `keep` remain."""
+    if text.isprintable():
+        return text
+    return "".join(c if c in keep or unicodedata.category(c) not in _HIDDEN else _escape(c) for c in text)
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    cut = error.object[error.start : error.end]
+    return "".join(_IN_ASCII.get(c) or _escape(c) for c in cut), error.end
+
+
+codecs.register_error(PLAIN, _plain)
+
+
+def in_ascii(text: str) -> str:
+    """Printable text in ASCII, as in a FITS header."""
+    return printable(text).encode("ascii", PLAIN).decode()
+
+
+def utf8(text: str) -> bytes:
+    """UTF-8 in which a byte of a name that is not UTF-8 is an escape. For files that people read."""
+    return _SURROGATE.sub(lambda found: _escape(found[0]), text).encode()

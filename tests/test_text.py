@@ -1,0 +1,80 @@
+"""Text from outside is shown harmless, and names that are not UTF-8 survive every kind of file."""
+
+from __future__ import annotations
+
+import ast
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from iris_cli.config.toml import from_dict, read_toml, to_toml
+from iris_cli.files import fits_cards, json_card, write_text
+from iris_cli.text import PLAIN, in_ascii, printable, utf8
+
+ROOT = Path(__file__).resolve().parents[1]
+LATIN = "caf\udce9"  # é in latin-1, as Python has the name of such a file
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("13CO (2-1) é ☉ 日本 a b", "13CO (2-1) é ☉ 日本 a b"),
+        ("\x1b[31mred\x1b]0;title\x07", r"\x1b[31mred\x1b]0;title\x07"),
+        ("one\r\ntwo\ttabs\x7f\x9b2J", r"one\r\ntwo\ttabs\x7f\x9b2J"),
+        ("safe\u202egnp.exe\u200b", r"safe\u202egnp.exe\u200b"),
+        (LATIN, r"caf\xe9"),
+        ("[red]bold[/red] [/] $x_1$ <b>", "[red]bold[/red] [/] $x_1$ <b>"),
+    ],
+)
+def test_hidden_characters_are_escapes_and_all_others_stay(text: str, shown: str) -> None:
+    assert printable(text) == shown
+    assert printable("one\n\ttwo\x1b", keep="\n\t") == "one\n\ttwo\\x1b"
+
+
+def test_symbols_of_our_own_have_an_ascii_form_and_letters_of_names_are_escapes() -> None:
+    assert in_ascii("1 … 2 cm², 3° ± 4 é") == r"1 ... 2 cm2, 3 deg +- 4 \xe9"
+    assert "│ é".encode("latin-1", PLAIN) == b"\\u2502 \xe9"
+
+
+def test_a_name_that_is_not_utf8_survives_toml(tmp_path: Path) -> None:
+    @dataclass(frozen=True)
+    class Config:
+        data: tuple[str, ...] = ()
+        name: str = ""
+
+    before = Config((f"/data/{LATIN}/x\udcff", "/plain é"), f"{LATIN}9")
+    (tmp_path / "config.toml").write_bytes(to_toml(before).encode())
+    # `from __future__ import annotations` hides the types of a local class
+    Config.__annotations__.update(data=tuple[str, ...], name=str)
+    assert from_dict(Config, read_toml(tmp_path / "config.toml")) == before
+
+
+def test_other_files_hold_it_as_an_escape(tmp_path: Path) -> None:
+    write_text(tmp_path / "report.md", f"Test of {LATIN}")
+    assert (
+        (tmp_path / "report.md").read_text(encoding="utf-8") == r"Test of caf\xe9" == utf8(f"Test of {LATIN}").decode()
+    )
+    assert fits_cards(f"command: iris {LATIN}\x1b[2J\n") == [r"command: iris caf\xe9\x1b[2J\n"]
+    assert json.loads(json_card([LATIN, "\x7f\n"])) == [LATIN, "\x7f\n"] and json_card(["\x7f"]).isprintable()
+
+
+def test_only_the_console_prints() -> None:
+    """Other files call `say`, `log`, `warn`, `table`, `emit`, whose text passes through `printable`."""
+    allowed = {"console.py", "__main__.py", "make_co_rates.py", "owner.py"}  # `guard_streams` filters what these print
+    for path in [*(ROOT / "iris_cli").rglob("*.py"), *(ROOT / "shards").rglob("*.py")]:
+        if path.name in allowed:
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            called = node.func if isinstance(node, ast.Call) else None
+            name = (
+                called.id if isinstance(called, ast.Name) else called.attr if isinstance(called, ast.Attribute) else ""
+            )
+            assert name not in ("print", "echo", "secho"), f"{path}:{node.lineno} prints past the console"  # type: ignore[attr-defined]
+            std = (
+                isinstance(called, ast.Attribute)
+                and name == "write"
+                and ast.unparse(called.value).startswith("sys.std")
+            )
+            assert not std, f"{path}:{node.lineno} prints past the console"  # type: ignore[attr-defined]
