@@ -27,7 +27,7 @@ from iris_cli.standard.dataset import INDEX, StandardDataset
 from iris_cli.standard.paper_format import ATTRIBUTES
 from iris_cli.telescope.density_map import load_caption, load_map
 from iris_cli.telescope.fits_image import SkyImage, axis, read_fits, transposed
-from iris_cli.telescope.lv_image import load_lv
+from iris_cli.telescope.lv_image import LvImage, load_lv
 from iris_cli.training.run_folder import member_folders, parsed_line, text_lines
 from iris_cli.units import H2_MASS_SHARE
 
@@ -144,22 +144,26 @@ def lv_image(path: Path, selection: Selection) -> LvData:
         grid = sample.grid
         return LvData(sample.observation, grid.longitude, grid.velocity, label(sample.quantity), sample.key)
     if path.suffix.lower() == ".npz":
-        return _of_npz(path)
+        made = load_lv(path)
+        assert made is not None  # None is for FITS files only
+        return _of_cubes(path, made)
     image = read_fits(path)
     if "latitude" in image.names:
         lv = _mean(transposed(image, "longitude", "velocity", "latitude"), axis=-1)
+    elif made := load_lv(path):
+        return _of_cubes(path, made)
     else:
         lv = transposed(image, "longitude", "velocity")
     lon, v = axis(image, "longitude"), axis(image, "velocity")
     return LvData(lv, lon, v, brightness(image.unit), image.name, _place_of(image))
 
 
-def _of_npz(path: Path) -> LvData:
-    made = load_lv(path)
-    assert made is not None  # None is for FITS files only
+def _of_cubes(path: Path, made: LvImage) -> LvData:
+    """NaN where no cube observed."""
     lon = made.grid.longitude
     on_sky = Axis(lon.name, lon.unit, lon.first + made.centre_deg[0], lon.last + made.centre_deg[0], lon.steps)
-    return LvData(made.image, on_sky, made.grid.velocity, brightness("K"), path.name, ON_SKY)
+    seen = np.where(made.coverage > 0.0, made.image, np.float32(np.nan))
+    return LvData(seen, on_sky, made.grid.velocity, brightness("K"), path.name, ON_SKY)
 
 
 def _place_of(image: SkyImage) -> Place:
@@ -208,16 +212,31 @@ def top_down(path: Path, selection: Selection) -> TopDown:
 # --- moments ----------------------------------------------------------------------------------------------------------
 
 
-def moments(path: Path, selection: Selection) -> MomentMaps:
-    """Of a FITS cube, weighted by brightness; of a tensor, by H2 mass along each line of sight."""
-    return _mass_moments(path, selection) if path.is_dir() else _cube_moments(path)
+def moments(
+    path: Path, selection: Selection, clip_sigma: float = 0.0, velocities: tuple[float, float] | None = None
+) -> MomentMaps:
+    """Of a FITS cube, weighted by brightness; of a tensor, by H2 mass along each line of sight.
+
+    Of a cube, only values above `clip_sigma` times the noise and channels with centres within `velocities` (km/s).
+    UsageError when there is no such channel.
+    """
+    if not path.is_dir():
+        return _cube_moments(path, clip_sigma, velocities)
+    if clip_sigma or velocities:
+        raise UsageError(f"{path} is not a FITS cube", "leave out --clip-sigma and --velocity-range")
+    return _mass_moments(path, selection)
 
 
-def _cube_moments(path: Path) -> MomentMaps:
+def _cube_moments(path: Path, clip_sigma: float, velocities: tuple[float, float] | None) -> MomentMaps:
     image = read_fits(path)
-    cube = np.nan_to_num(transposed(image, "velocity", "latitude", "longitude"))
-    v = axis(image, "velocity")
-    found = fits_cube.moments(cube, v.centres(), v.step)
+    cube, v = transposed(image, "velocity", "latitude", "longitude"), axis(image, "velocity")
+    cube = fits_cube.clipped(cube, clip_sigma) if clip_sigma else cube
+    low, high = velocities or (-np.inf, np.inf)
+    kept = (v.centres() >= low) & (v.centres() <= high)
+    if not kept.any():
+        ends = f"{v.first:.5g} … {v.last:.5g}"
+        raise UsageError(f"{path} has no channel within {low:g} … {high:g} km/s", f"it has {ends} km/s")
+    found = fits_cube.moments(cube[kept], v.centres()[kept], v.step)
     name = f"integrated intensity\n[{as_label(image.unit) or '?'} km/s]"
     lon, lat = axis(image, "longitude"), axis(image, "latitude")
     return MomentMaps(dict(found), lon, lat, name, image.name, _place_of(image))
