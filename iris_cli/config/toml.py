@@ -62,7 +62,7 @@ def from_dict(cls: type[T], values: dict[str, Any], where: str = "configuration"
     known = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in values:
         if key not in known:
-            raise UsageError(f"{where}: unknown key '{key}'", nearest(key, known))
+            raise UsageError(f"{where}: unknown key '{key}'", nearest(str(key), known))
     made = {key: _typed(hints[key], value, f"{where}: {key}") for key, value in values.items()}
     return cls(**made)
 

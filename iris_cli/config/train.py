@@ -119,9 +119,22 @@ class TrainConfig:
     epochs: int = of_optimization(32, "Passes over the training set.", "--epochs", "-e", least=1)
     batch_size: int = of_optimization(8, "Samples in a batch, per process.", "--batch-size", "-b", least=1)
     batches_per_update: int = of_optimization(16, "Batches of one optimizer step.", "--accumulate", "-a", least=1)
-    network: str = of_network("paper", "Network; columns is a U-Net.", "--network", known=("paper", "columns"))
+    network: str = of_network(
+        "paper",
+        "Network; columns and share are U-Nets.",
+        "--network",
+        known=("paper", "columns", "share"),
+    )
     physical_loss: str | type = setting("ScaledDensityLoss", "Name of a PhysicalLoss; from Python also the class.")
-    density_normalization_kg_m3: float = setting(1e-19, "Density by which the loss divides residuals.", above=0)
+    density_normalization: str = of_network(
+        "fixed",
+        "Density by which the loss divides: the configured one, or of the training set.",
+        "--density-normalization",
+        choices=("fixed", "auto"),
+    )
+    density_normalization_kg_m3: float = setting(
+        1e-19, "Density by which the loss divides residuals; auto replaces it.", above=0
+    )
     precision: str = of_network(
         "fp32", "Precision in training; weights and metrics: float32.", "--precision", choices=("fp32", "bf16", "fp16")
     )

@@ -24,6 +24,7 @@ from iris_cli.config.toml import from_dict, to_dict
 from iris_cli.console import warn
 from iris_cli.errors import DataError
 from iris_cli.observers.observer import Observer
+from iris_cli.observers.registry import make_observer
 from iris_cli.observers.top_down import top_down_density
 from iris_cli.pairs.overlap import TEST, TRAIN, VALIDATION, Marks, digests, few_galaxies
 from iris_cli.pairs.pair import DENSITY, OBSERVATION, check_alike, check_arrays, schemas
@@ -368,11 +369,12 @@ class InfiniteDataset(IterableDataset):
 # --- what a program passes --------------------------------------------------------------------------------------------
 
 
-def pairs_of(dataset: Any, observer: Observer | None = None, *, any_grid: bool = False) -> Pairs:
+def pairs_of(dataset: Any, observer: Observer | str | None = None, *, any_grid: bool = False) -> Pairs:
     """The pairs of a PreObservedDataset, of a StandardDataset with an observer, or of a ConcatDataset of them.
 
-    With `any_grid` a standard data set is observed on its own grid, whatever the observer's. ValueError when a standard
-    data set comes without an observer, or for any other type.
+    An observer may be given by its name, "simple" or "synthetic". With `any_grid` a standard data set is observed on
+    its own grid, whatever the observer's. ValueError when a standard data set comes without an observer, or for any
+    other type.
     """
     if isinstance(dataset, ConcatDataset):
         return JoinedPairs([pairs_of(part, observer, any_grid=any_grid) for part in dataset.datasets])
@@ -384,10 +386,12 @@ def pairs_of(dataset: Any, observer: Observer | None = None, *, any_grid: bool =
         raise ValueError(f"cannot learn from a {kind}: give a PreObservedDataset or a StandardDataset")
     if observer is None:
         raise ValueError("a StandardDataset must be observed: give an observer, or pre-observe it")
+    if isinstance(observer, str):
+        observer = make_observer(dataset.grid, observer)
     return ObservedPairs(dataset, observer.on_grid(dataset.grid) if any_grid else observer)
 
 
-def litter_of(litter: Any, observer: Observer | None, pairs: Pairs) -> Pairs | None:
+def litter_of(litter: Any, observer: Observer | str | None, pairs: Pairs) -> Pairs | None:
     """The pairs that litter for `pairs` is drawn from. ValueError when `litter` is not an InfiniteDataset, DataError
     when its observations cannot be added to those of `pairs`.
     """

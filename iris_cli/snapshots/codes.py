@@ -6,6 +6,23 @@ Units and on each dataset. In each table the first name that a file has is used.
 
 from __future__ import annotations
 
+#: Dataset of PartType0 -> its names in a plain set of arrays: one name, or those of the three components.
+ARRAYS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "Coordinates": (("x", "y", "z"),),
+    "Density": (("density",), ("dens",), ("rho",)),
+    "Velocities": (("velocity_x", "velocity_y", "velocity_z"), ("velx", "vely", "velz")),
+    "Temperature": (("temperature",), ("temp",)),
+    "InternalEnergy": (("specific_thermal_energy",),),
+    "DustTemperature": (("dust_temperature",),),
+    "x_H2": (("x_h2",),),
+    "x_H_plus": (("x_h_plus",),),
+    "x_CO": (("x_co",),),
+    "Masses": (("mass",), ("cell_mass",)),
+    "Volume": (("cell_volume",), ("volume",)),
+    "Width": (("dx",),),
+}
+ARRAY_NAMES = tuple(name for choices in ARRAYS.values() for names in choices for name in names)
+
 #: Groups with parameters and units.
 GROUPS = ("Header", "Parameters", "Units", "Cosmology", "RuntimePars", "Config")
 
@@ -18,7 +35,11 @@ DATASETS: dict[str, tuple[str, ...]] = {
     "volume": ("Volume", "Volumes"),
     "energy": ("InternalEnergy", "InternalEnergies"),
     "temperature": ("Temperature", "Temperatures", "GasTemperature"),
+    "width": ("Width",),
     "abundances": ("ChemicalAbundances",),
+    "H2": ("x_H2",),
+    "H+": ("x_H_plus",),
+    "CO": ("x_CO",),
     "ions": ("HII",),
     "electrons": ("ElectronAbundance",),
     "molecular": ("MolecularMassFraction",),

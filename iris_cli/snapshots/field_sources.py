@@ -6,16 +6,26 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from iris_cli.config.ingest import IngestConfig
 from iris_cli.errors import DataError
-from iris_cli.snapshots.codes import COORDINATES, DATASETS
+from iris_cli.snapshots.arrays import ArraySet, GasFile, gas
+from iris_cli.snapshots.codes import ARRAYS, DATASETS
 from iris_cli.snapshots.gas import temperature_K
-from iris_cli.snapshots.hdf5 import numbers
-from iris_cli.snapshots.units import DENSITY, ENERGY, MASS, PURE, TEMPERATURE, VELOCITY, VOLUME, Kind, SnapshotUnits
+from iris_cli.snapshots.units import (
+    DENSITY,
+    ENERGY,
+    LENGTH,
+    MASS,
+    PURE,
+    TEMPERATURE,
+    VELOCITY,
+    VOLUME,
+    Kind,
+    SnapshotUnits,
+)
 from iris_cli.standard.density_relations import DENSITY_PER_N_H_CM3, temperature_and_molecules
 
 Arrays = Mapping[str, NDArray]
@@ -104,7 +114,7 @@ class FieldSources:
 class SourceChooser:
     """Chooses the sources from one file of a snapshot. DataError names a missing field and the option to set it."""
 
-    file: h5py.File
+    file: GasFile
     units: SnapshotUnits
     config: IngestConfig
     warnings: list[str] = field(default_factory=list)
@@ -119,31 +129,38 @@ class SourceChooser:
         return FieldSources(fields, self.weight(), tuple(self.warnings))
 
     def weight(self) -> tuple[Column, ...]:
-        mass = self.column("mass", MASS)
-        return (mass,) if mass else ()
+        if mass := self.column("mass", MASS):
+            return (mass,)
+        density, volume = self.column("density", DENSITY), self.column("volume", VOLUME)
+        if density is None or not isinstance(self.file, ArraySet):
+            return ()
+        if self.file.edges:
+            return (density,)  # the cells are equal
+        width = self.column("width", LENGTH)
+        return (density, volume) if volume else (density, width, width, width) if width else ()
 
     @property
     def cells(self) -> int:
-        return len(numbers(self.file, COORDINATES))
+        return len(gas(self.file, "Coordinates"))
 
     def column(self, quantity: str, kind: Kind, width: int | None = None) -> Column | None:
         """The dataset of a quantity under the first name that the file has, or None."""
         for name in DATASETS[quantity]:
-            dataset = numbers(self.file, f"PartType0/{name}")
+            dataset = gas(self.file, name)
             if dataset is None:
                 continue
             wanted = (self.cells,) if width is None else (self.cells, width)
             if dataset.shape != wanted:
-                raise DataError(f"{self.file.filename}: PartType0/{name} has shape {dataset.shape}, not {wanted}")
+                raise DataError(f"{self.file.filename}: {dataset.name} has shape {dataset.shape}, not {wanted}")
             return Column(name, self.units.inner_per_file(dataset, kind))
         return None
 
     def abundance_column(self, species: str) -> Column | None:
         """The column of ChemicalAbundances that the configuration names, or None."""
         name = DATASETS["abundances"][0]
-        dataset = numbers(self.file, f"PartType0/{name}")
+        dataset = gas(self.file, name)
         if dataset is None or species not in self.config.columns:
-            return None
+            return self.column(species, PURE)
         place = self.config.columns.index(species)
         if len(dataset.shape) != 2 or len(dataset) != self.cells or place >= dataset.shape[1]:
             wanted = f"{species} should be column {place + 1} of {self.cells} cells"
@@ -182,7 +199,8 @@ class SourceChooser:
             return stored(column), no_ions
         if column := self.column("energy", ENERGY):
             return FieldSource((column,), _from_energy, f"from {column.label}"), self.ions()
-        return self.formula(0, "energy", "set a temperature with --temperature 50 or --formulas cmz"), no_ions
+        quantity = "temperature" if isinstance(self.file, ArraySet) else "energy"
+        return self.formula(0, quantity, "set a temperature with --temperature 50 or --formulas cmz"), no_ions
 
     def ions(self) -> FieldSource:
         if self.config.x_H_plus is not None:
@@ -200,7 +218,8 @@ class SourceChooser:
         if species == "H2" and (molecular := self.molecular()):
             return molecular
         hint = f"set {species} with {option} or --formulas cmz; --columns names the columns in order"
-        return self.formula(which, "abundances", hint, f" for {species}")
+        quantity = species if isinstance(self.file, ArraySet) else "abundances"
+        return self.formula(which, quantity, hint, f" for {species}")
 
     def molecular(self) -> FieldSource | None:
         """x_H2 of GIZMO, whose MolecularMassFraction is the share of neutral hydrogen that is in molecules.
@@ -221,5 +240,8 @@ class SourceChooser:
         raise self.missing(quantity, hint, purpose)
 
     def missing(self, quantity: str, hint: str, purpose: str = "") -> DataError:
+        if isinstance(self.file, ArraySet):
+            choices = [", ".join(names) for name in DATASETS[quantity] for names in ARRAYS.get(name, ())]
+            return DataError(f"{self.file.filename} has no array {' or '.join(choices)}{purpose}", hint)
         names = " or ".join(DATASETS[quantity])
         return DataError(f"{self.file.filename} has no PartType0/{names}{purpose}", hint)

@@ -11,10 +11,11 @@ from pathlib import Path
 import h5py
 
 from iris_cli.errors import DataError
+from iris_cli.snapshots.arrays import ArraySet, GasFile, is_fits
 from iris_cli.snapshots.codes import COORDINATES
 from iris_cli.snapshots.hdf5 import count, damage_of, member, opened, virtual_files
 
-_ENDINGS = (".hdf5", ".h5")
+_ENDINGS = (".hdf5", ".h5", ".fits")
 _PART = re.compile(r"(?P<stem>.+)\.(?P<number>\d+)(?P<ending>\.hdf5|\.h5)")
 
 
@@ -43,13 +44,15 @@ def _files(path: Path) -> list[Path]:
     if path.is_dir():
         inside = sorted(p for p in path.iterdir() if p.suffix in _ENDINGS and p.is_file())
         if not inside:
-            raise DataError(f"{path} holds no snapshot (*.hdf5)")
+            raise DataError(f"{path} holds no snapshot (*{', *'.join(_ENDINGS)})")
         return inside
     first = path.with_name(f"{path.name}.0.hdf5")
     return [first] if not path.exists() and first.exists() else [path]
 
 
 def _snapshot(path: Path) -> SnapshotFiles:
+    if is_fits(path):
+        return SnapshotFiles(path.stem, (path,))
     with opened(path) as file:
         files = count(member(file, "Header"), "NumFilesPerSnapshot") or 1
         shown = _files_shown(file)
@@ -98,11 +101,13 @@ def _of_virtual(path: Path, shown: Sequence[str]) -> SnapshotFiles:
     return SnapshotFiles(path.stem, parts)
 
 
-def cells_in(file: h5py.File, cutout: bool = False) -> int:
+def cells_in(file: GasFile, cutout: bool = False) -> int:
     """The number of gas cells in a file. Raises DataError when its header gives another number, unless `cutout`.
 
     A number of 0 in the header of a file with gas was not filled in.
     """
+    if isinstance(file, ArraySet):
+        return file.cells
     coordinates = member(file, COORDINATES)
     held = len(coordinates) if isinstance(coordinates, h5py.Dataset) and coordinates.shape else 0
     listed = None if cutout else count(member(file, "Header"), "NumPart_ThisFile")
@@ -114,11 +119,11 @@ def cells_in(file: h5py.File, cutout: bool = False) -> int:
     return held
 
 
-def cells_listed(file: h5py.File) -> int | None:
+def cells_listed(file: GasFile) -> int | None:
     """The number of gas cells in all files of a snapshot, according to the header of one of them; None if not given.
 
     Cut-outs have 0.
     """
-    header = member(file, "Header")
+    header = None if isinstance(file, ArraySet) else member(file, "Header")
     total = count(header, "NumPart_Total")
     return total + ((count(header, "NumPart_Total_HighWord") or 0) << 32) if total is not None else None

@@ -87,6 +87,12 @@ def _warnings(snapshot: Snapshot, near: Gas, reach_pc: float, config: IngestConf
     drift = float(np.linalg.norm(bulk_velocity_km_s(near)))
     if config.bulk_velocity == "none" and drift > 50.0:
         found.append(f"the gas moves as a whole at {drift:.0f} km/s; --bulk-velocity auto subtracts that")
+    if snapshot.edges:
+        low, high = (np.array(edge) for edge in snapshot.edges)
+        room = np.minimum(high - snapshot.centre, snapshot.centre - low)[:2].min() * snapshot.pc_per_file
+        if room < reach_pc:
+            ends = f"the grid ends {room:.0f} pc from the centre, and the views reach {reach_pc:.0f} pc"
+            found.append(f"{ends}: beyond its edge the nearest cell is repeated")
     if config.centre == "auto":
         gas = snapshot.centre_of_gas()
         off_pc = float(np.linalg.norm(snapshot.offsets_pc(np.array([gas]))))

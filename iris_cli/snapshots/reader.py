@@ -1,4 +1,4 @@
-"""Snapshots of AREPO, GADGET, GIZMO, EAGLE and SWIFT: HDF5 files in, gas in inner units out.
+"""Snapshots of AREPO, GADGET, GIZMO, EAGLE and SWIFT, and sets of arrays: files in, gas in inner units out.
 
 The codes write the same layout under different names, which are tables in `codes`; one class reads them all. A reader
 of another format needs the members of `Snapshot` that `galaxy.load_galaxy` and `ingest` use: `files`, `digest`,
@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-import h5py
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from iris_cli.config.ingest import IngestConfig, vector
 from iris_cli.console import plural
 from iris_cli.errors import DataError
+from iris_cli.snapshots.arrays import ArraySet, GasFile, Vector, gas, open_gas
 from iris_cli.snapshots.codes import COORDINATES
 from iris_cli.snapshots.field_sources import FieldSources, SourceChooser
 from iris_cli.snapshots.files import SnapshotFiles, cells_in, cells_listed
 from iris_cli.snapshots.gas import NOT_NEGATIVE, POSITIVE, Gas, check_abundances, check_cells, densest, estimated_masses
-from iris_cli.snapshots.hdf5 import damage_of, numbers, numbers_of, opened
+from iris_cli.snapshots.hdf5 import damage_of, numbers_of
 from iris_cli.snapshots.units import LENGTH, groups, read_units
 
 #: Rows read at once.
@@ -33,8 +34,6 @@ BYTES_PER_CELL = 320
 _SMALLEST_SPHERE_PC = 250.0
 
 _FLOORS = {"density": POSITIVE, "temperature": POSITIVE, "dust": NOT_NEGATIVE}
-
-Vector = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -54,6 +53,8 @@ class Snapshot:
     h: float
     a: float
     sources: FieldSources
+    #: Edges of a uniform grid, in the file's unit of length.
+    edges: tuple[Vector, Vector] | None = None
 
     @classmethod
     def open(cls, files: SnapshotFiles, config: IngestConfig) -> Snapshot:
@@ -62,8 +63,10 @@ class Snapshot:
         cells, with_gas = sum(counts), [path for path, count in zip(files.parts, counts, strict=True) if count]
         if not with_gas:
             what = f"{files.parts[0]} holds no gas: no cells in {COORDINATES}"
-            raise DataError(what, "is it a snapshot with PartType0?")
-        with opened(with_gas[0]) as file:
+            raise DataError(
+                what, "is it a snapshot with PartType0, or a set of arrays with 'density'? See docs/ingest.md"
+            )
+        with open_gas(with_gas[0]) as file:
             listed = None if config.cutouts else cells_listed(file)
             if listed and listed != cells:
                 held = f"{plural(len(counts), 'file holds', 'files hold')} {cells}"
@@ -74,9 +77,13 @@ class Snapshot:
             sample = np.concatenate([_sample(path) for path in with_gas])
             box = _box(file, sample, config.centre)
             sources = SourceChooser(file, units, config).choose()
-        centre = _centre(config.centre, box, sample, str(with_gas[0]))
-        digest = xxhash.xxh3_64_hexdigest(np.ascontiguousarray(sample, "<f8").tobytes() + str(cells).encode())
-        made = cls(files, cells, digest, pc_per_file, box, centre, units.h, units.a, sources)
+            edges = file.edges if isinstance(file, ArraySet) else None
+            # the positions of a grid say nothing about its galaxy
+            more = _sample_of(gas(file, "Density")) if isinstance(file, ArraySet) else np.zeros(0)
+        centre = _centre(config.centre, box or edges, sample, str(with_gas[0]))
+        seen = b"".join(np.ascontiguousarray(each, "<f8").tobytes() for each in (sample, more))
+        digest = xxhash.xxh3_64_hexdigest(seen + str(cells).encode())
+        made = cls(files, cells, digest, pc_per_file, box, centre, units.h, units.a, sources, edges)
         return replace(made, centre=made.centre_of_gas()) if config.centre == "mass" else made
 
     @property
@@ -95,7 +102,7 @@ class Snapshot:
         pieces: list[tuple[NDArray, dict[str, NDArray]]] = []
         held = 0
         for file, rows in self._slabs():
-            position = self.offsets_pc(_rows(numbers(file, COORDINATES), rows))
+            position = self.offsets_pc(_rows(_coordinates(file), rows))
             inside = ~((position**2).sum(axis=1) > radius_pc**2)  # keeps NaN, which is reported below
             if inside.any():
                 pieces.append((position[inside], self._raw(file, rows, inside)))
@@ -118,13 +125,13 @@ class Snapshot:
         what = f"no gas within {radius_pc:.0f} pc of the centre {as_option(self.centre)}; the gas lies around {there}"
         return DataError(f"{self.where}: {what}", f"if that is the galaxy, --centre {there}; else check the units")
 
-    def _slabs(self) -> Iterator[tuple[h5py.File, slice]]:
+    def _slabs(self) -> Iterator[tuple[GasFile, slice]]:
         for path in self.files.parts:
-            with opened(path) as file:
+            with open_gas(path) as file:
                 for start in range(0, cells_in(file, cutout=True), _ROWS):
                     yield file, slice(start, start + _ROWS)
 
-    def _raw(self, file: h5py.File, rows: slice, inside: NDArray[np.bool_]) -> dict[str, NDArray[np.float32]]:
+    def _raw(self, file: GasFile, rows: slice, inside: NDArray[np.bool_]) -> dict[str, NDArray[np.float32]]:
         """The columns of some cells in inner units. Numbers too large for float32 become infinite."""
         read = {name: _rows(_dataset(file, name), rows)[inside] for name in {c.dataset for c in self.sources.columns}}
         with np.errstate(over="ignore"):
@@ -179,7 +186,7 @@ class Snapshot:
         one would end in a cloud. If there is no gas within it, as between two galaxies, the cell in the densest place.
         """
         step = max(1, self.cells // 2_000_000)
-        found = np.concatenate([_rows(numbers(f, COORDINATES), rows)[::step] for f, rows in self._slabs()])
+        found = np.concatenate([_rows(_coordinates(f), rows)[::step] for f, rows in self._slabs()])
         found = found[np.isfinite(found).all(axis=1)].astype(np.float64)
         if not len(found):
             raise DataError(f"{self.where}: no cell has finite coordinates")
@@ -222,41 +229,44 @@ def as_option(position: Vector) -> str:
 
 
 def _count(path: Path, cutout: bool) -> int:
-    with opened(path) as file:
+    with open_gas(path) as file:
         if cells_in(file, cutout=True):
             _coordinates(file)
         return cells_in(file, cutout)
 
 
-def _coordinates(file: h5py.File) -> h5py.Dataset:
-    found = numbers(file, COORDINATES)
+def _coordinates(file: GasFile) -> Any:
+    found = gas(file, "Coordinates")
     if found is None or len(found.shape) != 2 or found.shape[1] != 3:
         shape = "missing" if found is None else f"of shape {found.shape}"
         raise DataError(f"{file.filename}: {COORDINATES} is {shape}; it should be (cells, 3)")
     return found
 
 
-def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
-    found = numbers(file, f"PartType0/{name}")
+def _dataset(file: GasFile, name: str) -> Any:
+    found = gas(file, name)
     if found is None:
         raise DataError(f"{file.filename} lacks PartType0/{name}, which other parts of the snapshot hold")
     return found
 
 
-def _rows(dataset: h5py.Dataset, rows: slice) -> NDArray:
+def _rows(dataset: Any, rows: slice) -> NDArray:
     with damage_of(dataset.file.filename, dataset.name):  # a damaged chunk, a compression that is not installed
         return dataset[rows]
 
 
 def _sample(path: Path, rows: int = 1024) -> NDArray[np.float64]:
     """Positions of the first, middle and last cells of a file."""
-    with opened(path) as file:
-        all_rows = _coordinates(file)
-        starts = sorted({0, max(0, len(all_rows) // 2 - rows // 2), max(0, len(all_rows) - rows)})
-        return np.concatenate([_rows(all_rows, slice(start, start + rows)) for start in starts]).astype(np.float64)
+    with open_gas(path) as file:
+        return _sample_of(_coordinates(file), rows)
 
 
-def _box(file: h5py.File, sample: NDArray, centre: str) -> Vector | None:
+def _sample_of(dataset: Any, rows: int = 1024) -> NDArray[np.float64]:
+    starts = sorted({0, max(0, len(dataset) // 2 - rows // 2), max(0, len(dataset) - rows)})
+    return np.concatenate([_rows(dataset, slice(start, start + rows)) for start in starts]).astype(np.float64)
+
+
+def _box(file: GasFile, sample: NDArray, centre: str) -> Vector | None:
     """BoxSize, if the coordinates are in a box that starts at zero. An unreadable one is ignored for a given centre."""
     found = (v for g in groups(file) if (v := numbers_of(g, "BoxSize", "give --centre x,y,z")) is not None)
     try:
@@ -273,13 +283,14 @@ def _box(file: h5py.File, sample: NDArray, centre: str) -> Vector | None:
     return tuple(float(s) for s in size)  # type: ignore[return-value]
 
 
-def _centre(chosen: str, box: Vector | None, sample: NDArray, where: str) -> Vector:
+def _centre(chosen: str, box: Vector | tuple[Vector, Vector] | None, sample: NDArray, where: str) -> Vector:
     """The centre in the file's unit of length; `mass` is computed later. Raises DataError if `auto` is ambiguous."""
     if chosen == "origin" or chosen == "mass":
         return (0.0, 0.0, 0.0)
     if chosen in ("auto", "box"):
         if box is not None:
-            return (box[0] / 2, box[1] / 2, box[2] / 2)
+            x, y, z = np.mean(box, axis=0).tolist() if np.ndim(box) == 2 else (0.5 * np.array(box)).tolist()
+            return (x, y, z)
         around_zero = (np.nanmin(sample, axis=0) < 0).all() and (np.nanmax(sample, axis=0) > 0).all()
         if chosen == "auto" and around_zero:
             return (0.0, 0.0, 0.0)

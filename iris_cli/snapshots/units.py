@@ -23,6 +23,7 @@ from iris_cli.config.ingest import (
 )
 from iris_cli.errors import DataError
 from iris_cli.snapshots import codes
+from iris_cli.snapshots.arrays import ArraySet, GasFile
 from iris_cli.snapshots.hdf5 import attribute, member, number
 
 _CM_PER_PC = 100.0 * units.M_PER_PC
@@ -80,6 +81,8 @@ class SnapshotUnits:
         unit = on_dataset or from_header
         if unit is None:
             missing = "no UnitLength_in_cm and the like in Header, Parameters or Units, no to_cgs"
+            if isinstance(dataset.file, ArraySet):
+                missing = f"its attribute units is '{dataset.attrs['units']}', not a unit such as '{kind.cgs}'"
             raise DataError(f"{self.where} does not say in which unit {dataset.name} is: {missing}", f"give {_FLAGS}")
         p, q = (kind.a if power_a is None else power_a), (kind.h if power_h is None else power_h)
         with np.errstate(all="ignore"):
@@ -101,8 +104,11 @@ class SnapshotUnits:
         return float(product)
 
 
-def read_units(file: h5py.File, config: IngestConfig) -> SnapshotUnits:
+def read_units(file: GasFile, config: IngestConfig) -> SnapshotUnits:
     """The units of the header, unless the configuration overrides them. Raises DataError for contradictions."""
+    if isinstance(file, ArraySet) and (config.hubble_param or config.cosmic_scale_factor):
+        what = f"{file.filename} is a set of arrays, which have physical units without h and a"
+        raise DataError(what, "leave out --hubble-param and --cosmic-scale-factor")
     length = config.unit_length_cm or _unit(file, codes.LENGTH_UNIT, "--unit-length-cm")
     mass = config.unit_mass_g or _unit(file, codes.MASS_UNIT, "--unit-mass-g")
     velocity = config.unit_velocity_cm_s or _unit(file, codes.VELOCITY_UNIT, "--unit-velocity-cm-s")
@@ -114,12 +120,14 @@ def read_units(file: h5py.File, config: IngestConfig) -> SnapshotUnits:
     return SnapshotUnits(file.filename, length, mass, velocity, h, a, given)
 
 
-def groups(file: h5py.File) -> list[Any]:
+def groups(file: GasFile) -> list[Any]:
+    if isinstance(file, ArraySet):
+        return []
     found = (member(file, name) for name in codes.GROUPS)
     return [group for group in found if group is not None]
 
 
-def parameter(file: h5py.File, name: str) -> float | None:
+def parameter(file: GasFile, name: str) -> float | None:
     """A parameter of the header, or None. Raises DataError when two groups give different values."""
     hint = f"set it: {_PARAMETER_FLAGS.get(name, _SCALE_FLAG)}"
     found = [(group.name, value) for group in groups(file) if (value := number(group, name, hint)) is not None]
@@ -130,7 +138,7 @@ def parameter(file: h5py.File, name: str) -> float | None:
     return found[0][1] if found else None
 
 
-def _unit(file: h5py.File, names: Sequence[str], flag: str) -> float | None:
+def _unit(file: GasFile, names: Sequence[str], flag: str) -> float | None:
     """A unit in cgs, or None. Raises DataError for impossible values and for groups that disagree."""
     numbers = ((g.name, number(g, name, f"give {flag}")) for g in groups(file) for name in names)
     found = [(group, value) for group, value in numbers if value is not None]
@@ -143,7 +151,7 @@ def _unit(file: h5py.File, names: Sequence[str], flag: str) -> float | None:
     return found[0][1] if found else None
 
 
-def hubble_param(file: h5py.File) -> float:
+def hubble_param(file: GasFile) -> float:
     """h = H0 / (100 km/s/Mpc); 1 for a run without h, which has 0 or none. Raises DataError for an impossible one."""
     h = parameter(file, "HubbleParam") or 1.0
     if not MIN_HUBBLE_PARAM <= h <= MAX_HUBBLE_PARAM:
@@ -153,7 +161,7 @@ def hubble_param(file: h5py.File) -> float:
     return h
 
 
-def scale_factor(file: h5py.File) -> float:
+def scale_factor(file: GasFile) -> float:
     """The cosmic scale factor a = 1/(1 + z), 1 for a run that is not cosmological. Raises DataError if ambiguous."""
     found = {name: value for name in codes.SCALE_FACTOR if (value := parameter(file, name))}
     time, redshift, comoving = (parameter(file, n) for n in ("Time", "Redshift", "ComovingIntegrationOn"))
@@ -181,7 +189,7 @@ def scale_factor(file: h5py.File) -> float:
     return a
 
 
-def _cosmological(file: h5py.File) -> bool:
+def _cosmological(file: GasFile) -> bool:
     return parameter(file, "HubbleParam") not in (None, 0.0, 1.0) or bool(parameter(file, "OmegaLambda"))
 
 
@@ -202,8 +210,11 @@ def _named_unit(dataset: h5py.Dataset, kind: Kind) -> float | None:
     from astropy import units as u
 
     parse: Callable[[str], Any] = u.Unit
+    own = getattr(dataset.file, "code_units", {})
     try:
-        unit = parse(text)
+        used = {name: known for name, known in own.items() if name in text}
+        with u.add_enabled_units([u.def_unit(name, value * parse(unit)) for name, (value, unit) in used.items()]):
+            unit = parse(text)
     except (ValueError, TypeError):
         return None  # not a unit; the header decides
     try:

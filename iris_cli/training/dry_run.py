@@ -20,6 +20,7 @@ from iris_cli.reverter.reverter import Reverter
 from iris_cli.training.optimizer import learning_rate, optimizer_and_scheduler
 from iris_cli.training.tensorboard import check_installed
 from iris_cli.training.train import check_sizes
+from iris_cli.training.training_data import TrainingData
 
 #: Bytes of a float32 number; numbers per weight (itself, its gradient, Adam's two means; several ranks and an EMA add
 #: one each) and per output of a layer (itself, kept for the backward pass, and its gradient).
@@ -27,7 +28,10 @@ FLOAT, PER_WEIGHT, PER_ACTIVATION = 4, 4, 2
 
 
 def of_training(hyper: TrainConfig, out: Path, *, members: int = 1, ranks: int = 1) -> DryRun:
-    """Opens and divides the data sets and looks up all names, as a training does, but reads no pairs."""
+    """Opens and divides the data sets and looks up all names, as a training does, and looks at a few pairs.
+
+    Pairs that would have to be observed are not.
+    """
     check_installed(hyper.log)
     dataset, observer = open_data(hyper.data, hyper.observer)
     pairs, litter = pairs_of(dataset, observer), open_litter(hyper)
@@ -38,6 +42,10 @@ def of_training(hyper: TrainConfig, out: Path, *, members: int = 1, ranks: int =
     physical_loss(hyper), optimizer_and_scheduler(reverter.parameters(), hyper), learning_rate(0.0, hyper)
     train, validation = divide(pairs, hyper)
     check_sizes(hyper, pairs.name, len(train), len(validation), ranks)
+    looked_at = TrainingData.of(pairs, train, most=0 if pairs.on_the_fly else None)
+    if not pairs.on_the_fly:
+        hyper = looked_at.normalized(hyper)
+    problems = looked_at.problems(hyper.density_normalization_kg_m3)
     rows = min(hyper.batch_size, math.ceil(len(train) / ranks))
     steps = math.ceil(len(train) / (hyper.batch_size * hyper.batches_per_update * ranks))
     weights = FLOAT * sum(p.numel() for p in reverter.parameters())
@@ -53,7 +61,7 @@ def of_training(hyper: TrainConfig, out: Path, *, members: int = 1, ranks: int =
         writes={out: members * (hyper.keep_checkpoints + 1) * checkpoint},
         memory=ranks * (WITH_TORCH + per_weight * weights + held),
         processes=ranks,
-        notes=(f"{out} exists: the run would need --resume or --overwrite",) if out.exists() else (),
+        notes=(*problems, *([f"{out} exists: the run would need --resume or --overwrite"] if out.exists() else [])),
     )
 
 

@@ -37,6 +37,7 @@ from iris_cli.training.precision import Precision, compile_in_place
 from iris_cli.training.run_folder import RunFolder, check_room_for_members
 from iris_cli.training.step import Learner
 from iris_cli.training.tensorboard import Board, check_installed
+from iris_cli.training.training_data import TrainingData
 from shards.order import Numbers
 from shards.owner import owned
 from shards.stream import BadSamples
@@ -50,7 +51,7 @@ def train_reverter(
     dataset: Any,
     noise: Noise | None = None,
     litter: InfiniteDataset | None = None,
-    observer: Observer | None = None,
+    observer: Observer | str | None = None,
     hyper: TrainConfig | None = None,
     checkpoint_directory: str | Path | None = None,
     checkpoint_name: str | None = None,
@@ -69,12 +70,18 @@ def train_reverter(
     ----------
     dataset
         A PreObservedDataset, a StandardDataset (with an `observer`), or a ConcatDataset of such.
+    observer
+        Of `iris_cli.observers.make_observer`, or its name: "simple" or "synthetic".
+    hyper
+        `optimizer` may be a function of the reverter's parameters that returns (optimizer, scheduler): the scheduler is
+        stepped after each epoch, or is None. `physical_loss` may be a class derived from PhysicalLoss.
     noise, litter
         Are added to the observations. Without `noise`, that of `hyper` is.
     checkpoint_directory, checkpoint_name
         With both, the run is kept in the folder of that name.
     auto_startup, auto_cleanup
-        Create and destroy the process group. Under torchrun or srun all ranks call this function alike.
+        Create and destroy the process group; one that the caller has created is used and kept. Under torchrun or srun
+        all ranks call this function alike, also several times. `reverter` may be wrapped in DistributedDataParallel.
     resume
         "auto" resumes from the newest checkpoint, "none" starts from scratch, else the path of a checkpoint file.
     overwrite
@@ -111,6 +118,10 @@ def train_reverter(
     check_fits(reverter, pairs)
     image_noise = image_noise_of(noise or hyper.noise, pairs)
     train, validation = divide(pairs, hyper)
+    looked_at = TrainingData.of(pairs, train)
+    hyper = looked_at.normalized(hyper)
+    if hyper.density_normalization == "auto":
+        reverter.set_density_scale(hyper.density_normalization_kg_m3)
     pieces = litter_parts(litter_pairs, hyper) if litter_pairs else {}
     folder = None
     if checkpoint_directory is not None and checkpoint_name is not None:
@@ -146,6 +157,7 @@ def train_reverter(
         data = DataDescription.of(pairs, litter_pairs, image_noise)
         trainer = Trainer(learner, validating, flag, data, folder, quiet=quiet)
         here.on_rank_0(lambda: check_sizes(hyper, pairs.name, len(train), len(validation), here.size))
+        here.on_rank_0(lambda: looked_at.report(hyper.density_normalization_kg_m3))
         if folder:
             own = owned(folder.path, while_waiting=flag.check)
             here.on_rank_0(lambda: trainer.own(stack.enter_context(own)))
