@@ -92,10 +92,13 @@ def _kind(header: Mapping[str, Any], k: int) -> str:
 def _axis(path: Path, header: fits.Header, k: int, steps: int, notes: list[str]) -> Axis:
     """Axis k of a FITS header, in degrees or km/s, in the order of its pixels. DataError for other kinds."""
     kind = _kind(header, k)
-    unit = str(header.get(f"CUNIT{k}", "")).strip() or ("m/s" if kind == "velocity" else "deg")
-    read = read_unit(unit, _STANDARD[kind]) if kind in _UNITS else None
-    if read is None:
-        raise DataError(f"{path}: axis {k} is '{header.get(f'CTYPE{k}', '')}' in '{unit}'", _HINT)
+    ctype, unit = str(header.get(f"CTYPE{k}", "")), str(header.get(f"CUNIT{k}", "")).strip()
+    if kind == "velocity" and not unit:
+        unit = "m/s"
+        notes.append(f"{path.name} has no unit for its velocities (CUNIT{k}); m/s is assumed, as in the FITS standard")
+    read = read_unit(unit or "deg", _STANDARD[kind]) if kind in _UNITS else None
+    if read is None or (kind == "velocity" and len(ctype) > 4):  # VOPT-F2W is not linear
+        raise DataError(f"{path}: axis {k} is '{ctype}' in '{unit}'", _HINT)
     kinds = {_kind(header, other) for other in range(1, int(header["NAXIS"]) + 1)}
     if kind == "velocity" or not {"longitude", "latitude"} <= kinds:
         world = _linear(path, header, k, steps) * read.to(_STANDARD[kind])

@@ -45,7 +45,10 @@ def test_a_cloud_keeps_its_position_for_any_direction_of_the_axes(tmp_path: Path
     stokes = write(tmp_path / "d.fits", point((1, 4, 3, 5)), CTYPE4="STOKES", CRVAL4=1.0, CDELT4=1.0, CRPIX4=1.0)
     cd = write(tmp_path / "e.fits", point(), CDELT1=None, CDELT2=None, CDELT3=None, CD1_1=-0.1, CD2_2=0.1, CD3_3=10e3)
     pc = write(tmp_path / "f.fits", point(), CDELT3=10.0, PC3_3=1e3)
-    for path in (plain, flipped, in_km_s, stokes, cd, pc):
+    text = write(tmp_path / "h.fits", point(), CRVAL3="-20000.0", CUNIT3="M/S", CTYPE3="vrad", CRPIX1="3")
+    sky_cd = write(tmp_path / "i.fits", point(), CDELT1=None, CDELT2=None, CD1_1=-0.1, CD2_2=0.1, RESTFRQ=220.4)
+    gildas = write(tmp_path / "j.fits", point(), CTYPE3="VELOCITY")
+    for path in (plain, flipped, in_km_s, stokes, cd, pc, text, sky_cd, gildas):
         found = lv_image(path, Selection())
         assert found.lon.centres() == pytest.approx([-0.2, -0.1, 0.0, 0.1, 0.2]), path
         assert found.v.centres() == pytest.approx([-20, -10, 0, 10]), path
@@ -101,6 +104,9 @@ def test_a_spectrum_is_that_of_the_requested_pixel(tmp_path: Path) -> None:
         ({"CTYPE3": "FREQ", "CUNIT3": "Hz"}, "axis 3 is 'FREQ'"),
         ({"SPECSYS": "HELIOCEN"}, "HELIOCEN"),
         ({"SPECSYS": None, "CTYPE3": "VELO-HEL"}, "HELIOCEN"),
+        ({"SPECSYS": None, "VELREF": 258}, "HELIOCEN"),
+        ({"CTYPE3": "FELO-LSR"}, "axis 3 is 'VOPT-F2W'"),
+        ({"CUNIT3": "m"}, "axis 3 is 'VRAD' in 'm'"),
         ({"PC3_1": 0.1}, "rotated into another"),
         ({"CRVAL3": None}, "CRVAL3 is missing"),
         ({"CRPIX3": "one"}, "CRPIX3 is 'one'"),
@@ -128,9 +134,10 @@ def test_simulations_are_distinguished_from_the_sky(tmp_path: Path) -> None:
 def test_optical_velocities_that_hardly_differ_are_accepted_and_a_missing_frame_gives_a_warning(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    found = read_fits(write(tmp_path / "a.fits", point(), CTYPE3="VOPT", SPECSYS=None))
+    found = read_fits(write(tmp_path / "a.fits", point(), CTYPE3="VOPT", SPECSYS=None, CUNIT3=None))
     assert found.names == ("velocity", "latitude", "longitude")
-    assert "SPECSYS" in capfd.readouterr().err
+    said = capfd.readouterr().err
+    assert "SPECSYS" in said and "CUNIT3" in said
 
 
 def test_files_without_an_image_are_refused(tmp_path: Path) -> None:
