@@ -13,8 +13,9 @@ def import_nothing_from_here() -> None:
     """
     try:
         here = os.getcwd()  # noqa: PTH109
-    except FileNotFoundError:  # it was removed
-        here = ""
+    except FileNotFoundError:
+        print("error: the current folder was removed\nhint: cd to another", file=sys.stderr)
+        sys.exit(1)
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
     named = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path not in ("", ".")]
     if package == here and here not in named:

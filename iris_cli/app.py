@@ -30,8 +30,12 @@ from iris_cli.commands.slurm import app as slurm
 from iris_cli.commands.train import TrainCommand, train
 from iris_cli.console import guard_streams, say, say_error, verbose
 from iris_cli.errors import EXIT_FAILURE, EXIT_INTERRUPTED, IrisError, of_system
+from iris_cli.machine import address_space_limit, in_bytes
 from iris_cli.signals import reported_by_another_rank
 from shards.errors import ShardError
+
+#: Bytes of addresses that a command needs which imports torch, and commands that do not.
+LEAST_ADDRESS_SPACE, LIGHT = 1_200_000_000, ("config", "doctor", "molecule", "shards", "slurm", "--version")
 
 #: Groups of commands in `iris --help`.
 DATA, TRAINING, TELESCOPE, TOOLS = "Data sets", "Training", "Telescope data", "Figures and tools"
@@ -102,8 +106,20 @@ def main() -> None:
         _fail(known.message, known.hint, known.exit_code)
 
 
+def _check_address_space(words: list[str]) -> None:
+    """IrisError where `ulimit -v` leaves no room for torch and scipy: the latter's OpenBLAS would wait forever."""
+    limit = address_space_limit()
+    if limit is None or limit >= LEAST_ADDRESS_SPACE or not words or words[0] in LIGHT or {"-h", "--help"} & {*words}:
+        return
+    what = (
+        f"not enough memory: ulimit -v allows {in_bytes(limit)}, and torch alone takes {in_bytes(LEAST_ADDRESS_SPACE)}"
+    )
+    raise IrisError(what, "raise the limit: ulimit -v unlimited, or more memory for the job")
+
+
 def _run() -> None:
     """Runs the command and flushes its result, so that a failed write is still reported."""
+    _check_address_space(sys.argv[1:])
     try:
         app(prog_name="iris")
     except SystemExit as end:

@@ -54,13 +54,16 @@ def naming(path: Path) -> Iterator[None]:
         raise
 
 
-#: Words of errors that carry no number: numpy's, HDF5's and torch's for a full disk, torch's for memory, the loader's.
+#: Words of errors that carry no number: numpy's, HDF5's and torch's for a full disk; torch's, threads', the loader's
+#: and oneDNN's for memory.
 _FULL = (" requested and ", "No space left on device", "PytorchStreamWriter failed writing")
-_NO_MEMORY = ("can't allocate memory", "Cannot allocate memory", "cannot allocate memory", "can't start new thread")
+_NO_MEMORY = ("can't allocate memory", "annot allocate memory", "can't start new thread")
+_NO_MEMORY_TOO = ("failed to map segment", "could not create a primitive")
 _NO_MEMORY_KINDS = ("OutOfMemoryError", "bad_alloc")
 #: Error numbers of the system -> what to do.
 _HINTS = {
-    (errno.ENOSPC, errno.EDQUOT, errno.EFBIG): "no partial output was left; free some space, and run it again",
+    (errno.ENOSPC, errno.EDQUOT): "no partial output was left; free some space, and run it again",
+    (errno.EFBIG,): "no partial output was left; allow larger files: ulimit -f unlimited",
     (errno.EACCES, errno.EPERM, errno.EROFS): "no partial output was left; change the permissions, or choose a folder",
     (errno.ENAMETOOLONG,): "choose a shorter name: file systems allow 255 bytes",
     (errno.EMFILE, errno.ENFILE): "allow more open files: ulimit -n 4096",
@@ -76,7 +79,7 @@ def of_system(error: BaseException) -> IrisError | None:
         isinstance(error, MemoryError)
         or type(error).__name__ in _NO_MEMORY_KINDS
         or getattr(error, "errno", None) == errno.ENOMEM
-        or any(words in text for words in (*_NO_MEMORY, *_NO_MEMORY_KINDS))
+        or any(words in text for words in (*_NO_MEMORY, *_NO_MEMORY_TOO, *_NO_MEMORY_KINDS))
     ):
         first = text.strip().partition("\n")[0]
         hint = "use a smaller --batch-size or fewer --workers; --dry-run prints what is needed"

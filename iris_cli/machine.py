@@ -47,7 +47,7 @@ def _cpu_quota(cgroups: Path, proc: Path) -> float | None:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of the machine, available to this process now, and the `limit` of the control group, if any."""
+    """Bytes of the machine, available to this process now, and the `limit` of control group or `ulimit -v`, if any."""
 
     total: int
     available: int
@@ -68,7 +68,17 @@ def memory(cgroups: Path = CGROUPS, proc: Path = PROC) -> Memory:
         for name in ("memory.max", "memory.limit_in_bytes")
         if (text := _text(folder / name)).isdigit() and int(text) < total
     ]
+    if (address_space := address_space_limit()) is not None:
+        limits.append(address_space)
     return Memory(total, 1024 * kB["MemAvailable"] if "MemAvailable" in kB else total, min(limits, default=None))
+
+
+def address_space_limit() -> int | None:
+    """Bytes that `ulimit -v` allows to this process; None if it is unlimited."""
+    import resource
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return None if soft == resource.RLIM_INFINITY else soft
 
 
 def _groups(cgroups: Path, proc: Path, controller: str) -> Iterator[Path]:

@@ -190,7 +190,9 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         temporary.replace(path)
         _sync_folder(path.parent)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError):
+            error.filename = str(path) if error.filename in (None, str(temporary)) else error.filename
         temporary.unlink(missing_ok=True)
         raise
 

@@ -13,6 +13,7 @@ import typer
 from iris_cli.commands import options, provenance
 from iris_cli.commands.help import Command, Group
 from iris_cli.config.figure import FigureConfig
+from iris_cli.config.setting import read_interval
 from iris_cli.console import plural
 from iris_cli.errors import UsageError
 
@@ -132,6 +133,12 @@ def moments(
     data: Annotated[Path, typer.Argument(help="FITS cube, or standard data set (weighted by H2 mass).")],
     *,
     out: Out,
+    clip_sigma: Annotated[
+        float, typer.Option(min=0, metavar="<float>", help="Of a cube: only values above so many times its noise.")
+    ] = 0.0,
+    velocity_range: Annotated[
+        str | None, typer.Option(metavar="LOW:HIGH", help="Of a cube: only channels within, km/s.  [default: all]")
+    ] = None,
     number: Number,
     look: ImageLook,
     output: options.Output,
@@ -140,9 +147,28 @@ def moments(
 
     Examples:
         iris plot moments cube.fits --out moments.png
+        iris plot moments cube.fits --clip-sigma 3 --velocity-range -150:150 --out moments.png
         iris plot moments STANDARD --number 3 --out moments.png
     """
-    _draw("moments 0, 1 and 2", lambda draw, config: draw.moments(data, number.selection(), config), out, look, output)
+    velocities = _velocities(velocity_range) if velocity_range is not None else None
+    which = number.selection()
+    _draw(
+        "moments 0, 1 and 2",
+        lambda draw, config: draw.moments(data, which, config, clip_sigma, velocities),
+        out,
+        look,
+        output,
+    )
+
+
+def _velocities(text: str) -> tuple[float, float]:
+    try:
+        low, high = read_interval(text)
+    except ValueError as error:
+        raise UsageError(f"--velocity-range is '{text}', {error}", "e.g. --velocity-range -150:150") from None
+    if not low < high:
+        raise UsageError(f"--velocity-range {text} is empty", "give LOW:HIGH, e.g. -150:150")
+    return low, high
 
 
 @app.command(cls=Command)

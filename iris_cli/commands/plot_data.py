@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,8 +27,8 @@ from iris_cli.standard.dataset import INDEX, StandardDataset
 from iris_cli.standard.paper_format import ATTRIBUTES
 from iris_cli.telescope.density_map import load_caption, load_map
 from iris_cli.telescope.fits_image import SkyImage, axis, read_fits, transposed
-from iris_cli.telescope.lv_image import load_lv
-from iris_cli.training.run_folder import member_folders
+from iris_cli.telescope.lv_image import LvImage, load_lv
+from iris_cli.training.run_folder import member_folders, parsed_line, text_lines
 from iris_cli.units import H2_MASS_SHARE
 
 Floats = NDArray[np.floating]
@@ -145,22 +144,26 @@ def lv_image(path: Path, selection: Selection) -> LvData:
         grid = sample.grid
         return LvData(sample.observation, grid.longitude, grid.velocity, label(sample.quantity), sample.key)
     if path.suffix.lower() == ".npz":
-        return _of_npz(path)
+        made = load_lv(path)
+        assert made is not None  # None is for FITS files only
+        return _of_cubes(path, made)
     image = read_fits(path)
     if "latitude" in image.names:
         lv = _mean(transposed(image, "longitude", "velocity", "latitude"), axis=-1)
+    elif made := load_lv(path):
+        return _of_cubes(path, made)
     else:
         lv = transposed(image, "longitude", "velocity")
     lon, v = axis(image, "longitude"), axis(image, "velocity")
     return LvData(lv, lon, v, brightness(image.unit), image.name, _place_of(image))
 
 
-def _of_npz(path: Path) -> LvData:
-    made = load_lv(path)
-    assert made is not None  # None is for FITS files only
+def _of_cubes(path: Path, made: LvImage) -> LvData:
+    """NaN where no cube observed."""
     lon = made.grid.longitude
     on_sky = Axis(lon.name, lon.unit, lon.first + made.centre_deg[0], lon.last + made.centre_deg[0], lon.steps)
-    return LvData(made.image, on_sky, made.grid.velocity, brightness("K"), path.name, ON_SKY)
+    seen = np.where(made.coverage > 0.0, made.image, np.float32(np.nan))
+    return LvData(seen, on_sky, made.grid.velocity, brightness("K"), path.name, ON_SKY)
 
 
 def _place_of(image: SkyImage) -> Place:
@@ -209,16 +212,31 @@ def top_down(path: Path, selection: Selection) -> TopDown:
 # --- moments ----------------------------------------------------------------------------------------------------------
 
 
-def moments(path: Path, selection: Selection) -> MomentMaps:
-    """Of a FITS cube, weighted by brightness; of a tensor, by H2 mass along each line of sight."""
-    return _mass_moments(path, selection) if path.is_dir() else _cube_moments(path)
+def moments(
+    path: Path, selection: Selection, clip_sigma: float = 0.0, velocities: tuple[float, float] | None = None
+) -> MomentMaps:
+    """Of a FITS cube, weighted by brightness; of a tensor, by H2 mass along each line of sight.
+
+    Of a cube, only values above `clip_sigma` times the noise and channels with centres within `velocities` (km/s).
+    UsageError when there is no such channel.
+    """
+    if not path.is_dir():
+        return _cube_moments(path, clip_sigma, velocities)
+    if clip_sigma or velocities:
+        raise UsageError(f"{path} is not a FITS cube", "leave out --clip-sigma and --velocity-range")
+    return _mass_moments(path, selection)
 
 
-def _cube_moments(path: Path) -> MomentMaps:
+def _cube_moments(path: Path, clip_sigma: float, velocities: tuple[float, float] | None) -> MomentMaps:
     image = read_fits(path)
-    cube = np.nan_to_num(transposed(image, "velocity", "latitude", "longitude"))
-    v = axis(image, "velocity")
-    found = fits_cube.moments(cube, v.centres(), v.step)
+    cube, v = transposed(image, "velocity", "latitude", "longitude"), axis(image, "velocity")
+    cube = fits_cube.clipped(cube, clip_sigma) if clip_sigma else cube
+    low, high = velocities or (-np.inf, np.inf)
+    kept = (v.centres() >= low) & (v.centres() <= high)
+    if not kept.any():
+        ends = f"{v.first:.5g} … {v.last:.5g}"
+        raise UsageError(f"{path} has no channel within {low:g} … {high:g} km/s", f"it has {ends} km/s")
+    found = fits_cube.moments(cube[kept], v.centres()[kept], v.step)
     name = f"integrated intensity\n[{as_label(image.unit) or '?'} km/s]"
     lon, lat = axis(image, "longitude"), axis(image, "latitude")
     return MomentMaps(dict(found), lon, lat, name, image.name, _place_of(image))
@@ -317,7 +335,7 @@ def _history(folder: Path) -> History:
     path = folder / METRICS
     if not path.is_file():
         raise DataError(f"{folder} holds no {METRICS}", "name the folder of `iris train --out`")
-    lines = [found for text in path.read_text(encoding="utf-8").splitlines() if (found := _json(text))]
+    lines = [found for text in text_lines(path) if (found := parsed_line(text))]
     steps = [(line["step"], line["loss"]) for line in lines if line["kind"] == "step" and line["loss"] is not None]
     epochs = [line for line in lines if line["kind"] == "epoch"]
     if not steps:
@@ -326,12 +344,3 @@ def _history(folder: Path) -> History:
     named = {"loss_zero": "predicting nothing", "loss_mean_image": "the mean image"}
     trivial = {name: epochs[-1][key] for key, name in named.items() if epochs and epochs[-1].get(key) is not None}
     return History(steps, validation, trivial)
-
-
-def _json(text: str) -> dict | None:
-    """A line of metrics; None for the last one of a run that is being written."""
-    try:
-        found = json.loads(text)
-    except json.JSONDecodeError:
-        return None
-    return found if isinstance(found, dict) and {"step", "kind"} <= found.keys() else None

@@ -85,8 +85,14 @@ def pair(path: Path, selection: Selection, look: FigureConfig, run: Path | None 
     return draw_predictions(shown, [_titled(key, look)], **how)
 
 
-def moments(path: Path, selection: Selection, look: FigureConfig) -> Figure:
-    found = plot_data.moments(path, selection)
+def moments(
+    path: Path,
+    selection: Selection,
+    look: FigureConfig,
+    clip_sigma: float = 0.0,
+    velocities: tuple[float, float] | None = None,
+) -> Figure:
+    found = plot_data.moments(path, selection, clip_sigma, velocities)
     appearance = _appearance(found.name, found.maps[0], found.place, look)
     return draw_moments(found.maps, found.lon, found.lat, found.label, appearance)
 

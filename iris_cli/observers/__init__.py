@@ -1,6 +1,7 @@
 """Observers: the matter of a galaxy in, spectral cubes and longitude-velocity images out.
 
-`observe_arrays` is the synthetic observer for plain arrays. Start with `observer.py`, the interface; `synthetic.py`
+`observe_arrays` is the synthetic observer for plain arrays; `make_observer` makes an observer for tensors of standard
+data by its name. Start with `observer.py`, the interface; `synthetic.py`
 follows a tensor from level populations (`populations`, `level_table`) through emission and absorption (`emission`,
 `line_profile`) and the transfer along rays (`transfer`, `backends/`) to the beam.
 """
@@ -11,14 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from iris_cli.observers.arrays import observe_arrays
+    from iris_cli.observers.registry import make_observer
 
-__all__ = ["observe_arrays"]
+__all__ = ["make_observer", "observe_arrays"]
 
 
 def __getattr__(name: str) -> Any:
-    """Imports `observe_arrays`, and torch with it, on first use."""
+    """Imports a function, and torch with it, on first use."""
     if name == "observe_arrays":
         from iris_cli.observers.arrays import observe_arrays
 
         return observe_arrays
+    if name == "make_observer":
+        from iris_cli.observers.registry import make_observer
+
+        return make_observer
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

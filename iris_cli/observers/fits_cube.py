@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from iris_cli import __version__
 from iris_cli.config.grid import Grid
+from iris_cli.errors import DataError
 from iris_cli.files import add_history, atomic_file
 
 _M_S_PER_KM_S = 1e3
@@ -47,15 +48,35 @@ def on_sky(cube: NDArray) -> NDArray[np.float32]:
 def moments(cube: NDArray, v_km_s: NDArray, dv_km_s: float) -> dict[int, NDArray[np.float32]]:
     """Moments of (V, B, L): 0 in [cube] km/s; 1 mean velocity and 2 dispersion, km/s.
 
-    The latter two are NaN where moment 0 is below 1e-4 of its maximum, or negative (absorption).
+    All are NaN where no channel is finite. The latter two are NaN, too, where moment 0 is below 1e-4 of its maximum or
+    negative (absorption), and where noise makes the variance negative or moves the mean out of the axis.
     """
-    total = cube.sum(axis=0, dtype=np.float64) * dv_km_s
-    lit = total > 1e-4 * max(total.max(), 0.0)
+    observed = np.isfinite(cube).any(axis=0)
+    cube = np.nan_to_num(cube, posinf=0.0, neginf=0.0)
+    total = np.where(observed, cube.sum(axis=0, dtype=np.float64) * dv_km_s, np.nan)
+    lit = total > 1e-4 * max(np.fmax.reduce(total, axis=None), 0.0)
     weight = np.where(lit, dv_km_s / np.where(lit, total, 1.0), np.nan)
     mean = np.einsum("vbl,v->bl", cube, v_km_s, dtype=np.float64) * weight
-    square = np.einsum("vbl,v->bl", cube, v_km_s**2, dtype=np.float64) * weight
-    spread = np.sqrt(np.maximum(square - mean**2, 0.0))
+    variance = np.einsum("vbl,v->bl", cube, v_km_s**2, dtype=np.float64) * weight - mean**2
+    within = (mean >= np.min(v_km_s) - dv_km_s) & (mean <= np.max(v_km_s) + dv_km_s)
+    real = within & (variance > -1e-6 * dv_km_s**2)  # rounding aside
+    mean, spread = np.where(within, mean, np.nan), np.sqrt(np.where(real, np.maximum(variance, 0.0), np.nan))
     return {0: total.astype(np.float32), 1: mean.astype(np.float32), 2: spread.astype(np.float32)}
+
+
+def clipped(cube: NDArray, sigmas: float) -> NDArray:
+    """A cube whose values below so many standard deviations of its noise are 0; NaN stays.
+
+    The noise is that of the negative values: their median is 0.6745 standard deviations below 0, also where a part of
+    the cube emits. DataError when fewer than one in a hundred values are negative.
+    """
+    negative = cube[cube < 0.0]
+    if len(negative) < 0.01 * np.isfinite(cube).sum():
+        raise DataError(
+            "the cube has hardly any negative values, so that its noise is unknown", "leave out --clip-sigma"
+        )
+    noise = -float(np.median(negative)) / 0.6745
+    return np.where(cube < sigmas * noise, 0.0, cube)
 
 
 def write_cube(path: Path, cube: NDArray, h: Any, history: Sequence[str]) -> None:

@@ -20,7 +20,7 @@ from iris_cli.config.preobserve import PreobserveConfig
 from iris_cli.observers.backends.backend import Spectra, backend
 from iris_cli.observers.beam import beam_weights, convolve
 from iris_cli.observers.brightness import UNITS, channel_frequencies_Hz
-from iris_cli.observers.checks import check_matter, warn_if_atomic, warn_if_outside
+from iris_cli.observers.checks import check_matter, warn_if_atomic, warn_if_outside, warn_if_untrapped
 from iris_cli.observers.device import resolve_backend
 from iris_cli.observers.emission import LineSetup, Matter, line_setup
 from iris_cli.observers.molecules import load_molecule, tracer_abundance
@@ -43,7 +43,10 @@ class SyntheticObserver(Observer):
         self, grid: Grid, latitude: str = "mean", smooth_velocity: bool = True, config: SyntheticConfig | None = None
     ) -> None:
         super().__init__(grid, latitude, smooth_velocity)
-        self.config = resolve_backend(config or SyntheticConfig())  # raises if a GPU is asked for and missing
+        config = config or SyntheticConfig()
+        self.config = resolve_backend(config)  # raises if a GPU is asked for and missing
+        #: Computes where gas records gradients: `auto` may otherwise be a backend without them.
+        self._with_gradients = "torch" if config.backend == "auto" else self.config.backend
         self.lines = len(self.config.lines)
 
     @classmethod
@@ -106,7 +109,9 @@ class SyntheticObserver(Observer):
         dr_m = self.grid.distance.step * units.M_PER_PC
         chosen = setup(line, c)
         warn_if_atomic(matter, chosen)
-        return backend(c.backend).spectra(matter, chosen, REGIMES[c.regime], dr_m, self._edges_km_s(), accuracy)
+        warn_if_untrapped(matter, chosen, dr_m)
+        name = self._with_gradients if matter.records_gradients else c.backend
+        return backend(name).spectra(matter, chosen, REGIMES[c.regime], dr_m, self._edges_km_s(), accuracy)
 
     def _cubes(self, matter: Matter, unit: str) -> Tensor:
         return torch.stack([self._cube(matter, line, unit) for line in self.config.lines])

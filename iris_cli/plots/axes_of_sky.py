@@ -128,10 +128,12 @@ def ticks_outside(ax: Axes) -> None:
 def draw_lv(
     ax: Axes, image: NDArray, sky: Grid | tuple[Axis, Axis], norm: Normalize | None = None, colours: str = COLOURS
 ) -> AxesImage:
-    """An observation (L, V), on a grid or on its own axes of longitude and velocity."""
+    """An observation (L, V), on a grid or on its own axes of longitude and velocity; hatched where it is NaN."""
     lon, v = (sky.longitude, sky.velocity) if isinstance(sky, Grid) else sky
     drawn = draw_image(ax, image.T, lon, v, norm or stretch(image), colours)
     ax.set(xlabel=LONGITUDE, ylabel=VELOCITY)
+    if np.isnan(image).any():
+        ax.patch.set(facecolor="0.92", edgecolor="0.6", hatch="///", gid="not observed")
     return drawn
 
 

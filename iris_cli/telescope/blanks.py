@@ -16,6 +16,8 @@ Floats = NDArray[np.float64]
 
 #: No line that the model knows is brighter.
 MAX_KELVIN = 1e4
+#: In any unit.
+BEYOND_ANY = 1e15
 #: Noise and absorption are not below this in several voxels with one value: such values are blanks.
 REPEATED_KELVIN = -10.0
 
@@ -60,14 +62,18 @@ class Blanks:
         limit_K, worst = self.max_kelvin or MAX_KELVIN, low if -low > high else high
         if abs(worst) * to_K > limit_K:
             self._refuse(values, worst, to_K, f"the limit is {limit_K:g} K")
-        if self.max_kelvin is not None or not low < 0.0:
-            return
-        if self.lowest is not None and low <= self.zero + self.scale * self.lowest:
-            self._refuse(values, low, to_K, "it is the lowest of such integers")
+        if self.max_kelvin is None and (why := self.repeated(values, low, to_K)):
+            self._refuse(values, low, to_K, why)
+
+    def repeated(self, values: NDArray, low: float, to_K: float) -> str:
+        """Why the lowest value is a blank; "" if it is not."""
+        if low < 0.0 and self.lowest is not None and low <= self.zero + self.scale * self.lowest:
+            return "it is the lowest of such integers"
         if low * to_K < REPEATED_KELVIN:
             far_below = values[values < 0.5 * low]
             if len(far_below) > 1 and (far_below == low).all():
-                self._refuse(values, low, to_K, "all others are far above it")
+                return "all others are far above it"
+        return ""
 
     def _refuse(self, values: NDArray, worst: float, to_K: float, why: str) -> None:
         number, kelvin = (worst - self.zero) / self.scale, worst * to_K
@@ -105,3 +111,19 @@ def read_blanks(path: Path, header: fits.Header, unit: str, config: CubeConfig) 
     doubtful = bits > 8 and stated is None and config.blank is None
     lowest = -(2.0 ** (bits - 1)) if doubtful else None
     return Blanks(path, scale, zero, tuple(numbers), bits > 0, lowest, config.max_kelvin, unit), tuple(notes)
+
+
+def mask_blanks(path: Path, header: fits.Header, values: NDArray[np.float32]) -> list[str]:
+    """For a figure: values that stand for no measurement become NaN, those that show only by their size with a note."""
+    blanks, notes = read_blanks(path, header, "", CubeConfig())
+    for number in blanks.numbers:
+        values[np.isclose(values, number, rtol=1e-6, atol=0.0)] = np.nan
+    said = list(notes)
+    for _ in range(4):
+        low, high = _extremes(values)
+        worst = low if blanks.repeated(values, low, 1.0) or -low > high else high
+        if not abs(worst) > BEYOND_ANY and not (worst == low and blanks.repeated(values, low, 1.0)):
+            break
+        said.append(f"{path.name} has {int((values == worst).sum())} values of {worst:.9g}, which are not drawn")
+        values[values == worst] = np.nan
+    return said

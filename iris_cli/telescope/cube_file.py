@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy import units as u
 from astropy.io import fits
 from astropy.wcs import WCS
 from numpy.typing import NDArray
@@ -23,9 +22,9 @@ from iris_cli.console import warn
 from iris_cli.errors import DataError, UsageError
 from iris_cli.telescope.blanks import Blanks, read_blanks
 from iris_cli.telescope.brightness_unit import read_brightness
-from iris_cli.telescope.fits_file import is_image, open_fits, reading
+from iris_cli.telescope.fits_file import choose_image, open_fits, reading
 from iris_cli.telescope.fits_header import clean_header, world_coordinates
-from iris_cli.telescope.header_units import fits_spelling, read_unit
+from iris_cli.telescope.header_units import spell_units
 from iris_cli.telescope.sky_pixels import galactic_positions, pixels_at
 from iris_cli.telescope.spectral_axis import check_frame, read_spectral_axis
 from iris_cli.telescope.spectral_cards import repair_spectral_cards, replaced_cards
@@ -128,41 +127,27 @@ def open_cube(path: Path, config: CubeConfig) -> Iterator[CubeFile]:
     with ExitStack() as stack:
         file = stack.enter_context(open_fits(path, mapped=True, notes=notes))
         with reading(path, notes):
-            hdu = _image(path, file, config.hdu)
+            hdu = _image(path, file, config.hdu, notes)
             mapped = not any(card in hdu.header for card in ("BSCALE", "BZERO", "BLANK"))
         if not mapped:
             file = stack.enter_context(open_fits(path, mapped=False, notes=notes))
             with reading(path, notes):
-                hdu = _image(path, file, config.hdu)
+                hdu = _image(path, file, config.hdu, notes)
         with reading(path, notes):
             beams = next((table for table in file if table.name == "BEAMS" and not table.is_image), None)
-            notes += _choice(path, file, hdu)
         yield _described(path, hdu, beams, mapped, config, notes)
 
 
-def _image(path: Path, file: Any, number: int | None) -> Any:
-    """The requested HDU, or the first with three axes longer than a pixel, or the first with three axes."""
+def _image(path: Path, file: Any, number: int | None, notes: list[str]) -> Any:
+    """The image to read. UsageError for a number that the file has not, DataError for one without three axes."""
     if number is not None and not 0 <= number < len(file):
         raise UsageError(f"{path} has no HDU {number}", f"it has {len(file)}, from 0")
-    hdus = file if number is None else [file[number]]
-    cubes = [hdu for hdu in hdus if is_image(hdu, 3)]
-    for hdu in cubes:
-        if sum(n > 1 for n in hdu.shape) >= 3:
-            return hdu
-    if cubes:
-        return cubes[0]
-    where = f"HDU {number}" if number is not None else "any HDU"
-    raise DataError(f"{path} holds no cube: there is no image of three axes in {where}", "--hdu N names another HDU")
-
-
-def _choice(path: Path, file: Any, used: Any) -> list[str]:
-    """A note on which image is read, if the file has several."""
-    images = [k for k, hdu in enumerate(file) if hdu.is_image and hdu.header.get("NAXIS", 0) >= 2]
-    number = next(k for k, hdu in enumerate(file) if hdu is used)
-    if images == [number]:
-        return []
-    name = f" ({used.name})" if used.name else ""
-    return [f"{path.name} has images in the HDUs {', '.join(map(str, images))}; {number}{name} is read (--hdu)"]
+    hdu = choose_image(path, file, number, notes, " (--hdu)")
+    if hdu is None or len(hdu.shape) < 3:
+        where = f"HDU {number}" if number is not None else "any HDU"
+        message = f"{path} holds no cube: there is no image of three axes in {where}"
+        raise DataError(message, "--hdu N names another HDU")
+    return hdu
 
 
 def _described(path: Path, hdu: Any, beams: Any, mapped: bool, config: CubeConfig, notes: list[str]) -> CubeFile:
@@ -214,9 +199,7 @@ def _centre(path: Path, sky: WCS, shape: tuple[int, int, int], notes: list[str])
 def _cube_coordinates(path: Path, header: fits.Header, config: CubeConfig, notes: list[str]) -> WCS:
     """The WCS of a header whose spectral cards and units are repaired with the flags."""
     notes += repair_spectral_cards(path, header, config)
-    for k in range(1, header["NAXIS"] + 1):
-        if (unit := read_unit(str(header.get(f"CUNIT{k}", "")), u.deg)) is not None and (text := fits_spelling(unit)):
-            header[f"CUNIT{k}"] = text
+    spell_units(header)
     flag = "" if "RESTFRQ" in header else ", or give --rest-frequency-ghz if that is what it lacks"
     return world_coordinates(path, header, notes, f"fix the header{flag}")
 

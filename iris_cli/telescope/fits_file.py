@@ -78,6 +78,23 @@ def reading(path: Path, notes: list[str], wrong: str = "is damaged", hint: str =
             notes.append(line)
 
 
+def choose_image(path: Path, file: fits.HDUList, number: int | None, notes: list[str], hint: str = "") -> Any:
+    """The HDU of that number, else the first image with three axes longer than a pixel, else with three axes, or two.
+
+    None if there is no image. A note says which image was chosen, if there are several.
+    """
+    images = {k: hdu for k, hdu in enumerate(file) if is_image(hdu, 2)}
+    axes = {k: (min(sum(n > 1 for n in hdu.shape), 3), min(len(hdu.shape), 3)) for k, hdu in images.items()}
+    chosen = number if number is not None else max(axes, key=lambda k: (axes[k], -k), default=None)
+    if chosen is None or chosen not in images:
+        return None
+    name = f" ({images[chosen].name})" if images[chosen].name else ""
+    line = f"{path.name} has images in the HDUs {', '.join(map(str, images))}; {chosen}{name} is read{hint}"
+    if len(images) > 1 and line not in notes:
+        notes.append(line)
+    return images[chosen]
+
+
 def is_image(hdu: Any, axes: int) -> bool:
     """Whether an HDU is an image with so many axes, or more; astropy takes some damaged HDUs for images."""
     return isinstance(hdu, fits.PrimaryHDU | fits.ImageHDU | fits.CompImageHDU) and len(hdu.shape) >= axes

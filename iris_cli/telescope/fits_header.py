@@ -54,6 +54,7 @@ def clean_header(path: Path, header: fits.Header, notes: list[str], replaced: Co
         for k in _axes(clean):
             if (ctype := str(clean.get(f"CTYPE{k}", ""))) != ctype.upper():
                 clean[f"CTYPE{k}"] = ctype.upper()
+        _check_sky(path, clean, notes)
         _equinox(path, clean, notes)
         _steps(path, clean, notes)
         _rotations(path, clean, notes)
@@ -191,6 +192,19 @@ def _take_alternate(path: Path, header: fits.Header, notes: list[str]) -> None:
                 f"{path.name} describes its axes under the key {letter} alone (CTYPE1{letter}), which is taken"
             )
             return
+
+
+def _check_sky(path: Path, header: fits.Header, notes: list[str]) -> None:
+    """DataError for coordinates that astropy would take for right ascension; a note on distortions without a code."""
+    for k in _axes(header):
+        if found := re.match(r"([EHST]LON|[EHST]LAT|AZAL|ALON|ALAT)", ctype := str(header.get(f"CTYPE{k}", ""))):
+            hint = "convert them to GLON and GLAT, or RA and DEC"
+            raise DataError(f"{path}: positions in {found[1]} ({ctype}) are not converted", hint)
+    sip = [name for name in header if re.fullmatch(r"[AB]P?_(ORDER|DMAX|\d+_\d+)", name)]
+    if sip and not any(str(header.get(f"CTYPE{k}", "")).endswith("-SIP") for k in _axes(header)):
+        notes.append(f"{path.name}: distortions ({sip[0]}, …) are not used, as no CTYPE ends in -SIP")
+        for name in sip:
+            del header[name]
 
 
 # --- the sky's frame --------------------------------------------------------------------------------------------------

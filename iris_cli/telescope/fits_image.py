@@ -12,24 +12,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from astropy import units as u
 from astropy.io import fits
 from numpy.typing import NDArray
 
 from iris_cli.axes import Axis
 from iris_cli.console import warn
 from iris_cli.errors import DataError, UsageError
-from iris_cli.telescope.fits_file import is_image, open_fits, reading
+from iris_cli.telescope.blanks import mask_blanks
+from iris_cli.telescope.fits_file import choose_image, open_fits, reading
 from iris_cli.telescope.fits_header import clean_header, world_coordinates
+from iris_cli.telescope.header_units import read_unit, spell_units
 from iris_cli.telescope.lv_image import METADATA_CARD
 from iris_cli.telescope.sky_pixels import within_half_a_turn
+from iris_cli.telescope.spectral_cards import repair_velocity_cards
 from iris_cli.units import LIGHT_SPEED_M_S
 
 #: The beginning of CTYPE -> kind of axis.
 _KINDS = {"GLON": "longitude", "GLAT": "latitude", "VRAD": "velocity", "VELO": "velocity", "VOPT": "velocity"}
 _UNITS = {"longitude": "deg", "latitude": "deg", "velocity": "km / s"}
-_PER_UNIT = {"deg": 1.0, "": 1.0, "arcsec": 1.0 / 3600.0, "m/s": 1e-3, "m s-1": 1e-3, "km/s": 1.0, "km s-1": 1.0}
-#: The ends of AIPS's velocity CTYPEs -> SPECSYS; -LSR aside.
-_AIPS_SYSTEMS = {"-HEL": "HELIOCEN", "-OBS": "TOPOCENT", "-TOP": "TOPOCENT", "-GEO": "GEOCENTR", "-BAR": "BARYCENT"}
+_STANDARD = {"longitude": u.deg, "latitude": u.deg, "velocity": u.km / u.s}
 #: The largest deviation from even spacing that a figure may ignore, in steps.
 _CURVED = 0.5
 _HINT = "`iris cube` makes an l-v image of it, on Galactic longitude and radio velocity"
@@ -57,11 +59,15 @@ def read_fits(path: Path) -> SkyImage:
     """The first image of a file. DataError when it is no FITS file, or has axes that a figure cannot use."""
     notes: list[str] = []
     with open_fits(path, mapped=False, notes=notes) as hdus, reading(path, notes, "is cut short or damaged"):
-        hdu = next((h for h in hdus if is_image(h, 2) and h.size > 0), None)
-        if hdu is None:
+        choice: list[str] = []
+        if (hdu := choose_image(path, hdus, None, choice)) is None or hdu.size == 0:
             raise DataError(f"{path} holds no image")
         header = clean_header(path, hdu.header, notes)
-        data = np.asarray(hdu.data, np.float32)
+        notes += [] if str(header.get("ORIGIN", "")).startswith("IRIS") else choice
+        repair_velocity_cards(path, header)
+        spell_units(header)
+        data = np.array(hdu.data, np.float32)
+        notes += mask_blanks(path, header, data)
     kept = [k for k in range(1, data.ndim + 1) if header[f"NAXIS{k}"] > 1 or _kind(header, k) in _UNITS]
     data = data.reshape([header[f"NAXIS{k}"] for k in reversed(kept)])
     axes = []
@@ -86,12 +92,16 @@ def _kind(header: Mapping[str, Any], k: int) -> str:
 def _axis(path: Path, header: fits.Header, k: int, steps: int, notes: list[str]) -> Axis:
     """Axis k of a FITS header, in degrees or km/s, in the order of its pixels. DataError for other kinds."""
     kind = _kind(header, k)
-    unit = str(header.get(f"CUNIT{k}", "")).strip() or ("m/s" if kind == "velocity" else "deg")
-    if kind not in _UNITS or unit not in _PER_UNIT:
-        raise DataError(f"{path}: axis {k} is '{header.get(f'CTYPE{k}', '')}' in '{unit}'", _HINT)
+    ctype, unit = str(header.get(f"CTYPE{k}", "")), str(header.get(f"CUNIT{k}", "")).strip()
+    if kind == "velocity" and not unit:
+        unit = "m/s"
+        notes.append(f"{path.name} has no unit for its velocities (CUNIT{k}); m/s is assumed, as in the FITS standard")
+    read = read_unit(unit or "deg", _STANDARD[kind]) if kind in _UNITS else None
+    if read is None or (kind == "velocity" and len(ctype) > 4):  # VOPT-F2W is not linear
+        raise DataError(f"{path}: axis {k} is '{ctype}' in '{unit}'", _HINT)
     kinds = {_kind(header, other) for other in range(1, int(header["NAXIS"]) + 1)}
     if kind == "velocity" or not {"longitude", "latitude"} <= kinds:
-        world = _linear(path, header, k, steps) * _PER_UNIT[unit]
+        world = _linear(path, header, k, steps) * read.to(_STANDARD[kind])
         rows = world[None]
     else:
         rows = _celestial(path, header, kind, steps, notes)
@@ -143,11 +153,10 @@ def _celestial(path: Path, header: fits.Header, kind: str, steps: int, notes: li
 
 def _check_velocity(path: Path, header: Mapping[str, Any], k: int, v_km_s: NDArray) -> None:
     """DataError for velocities that are not LSR, or optical ones that differ visibly from radio velocities."""
-    suffix = str(header[f"CTYPE{k}"])[4:8].strip().upper()  # AIPS: VELO-HEL etc.
-    system = str(header.get("SPECSYS", "")).strip().upper() or _AIPS_SYSTEMS.get(suffix, "")
+    system = str(header.get("SPECSYS", ""))
     if system and not system.startswith("LSR"):
         raise DataError(f"{path}: velocities are in the system {system}", "convert them to the local standard of rest")
-    if not system and "LSR" not in str(header[f"CTYPE{k}"]):
+    if not system:
         warn(f"{path} has no frame for its velocities (SPECSYS); the figure assumes LSR")
     shift = np.abs(v_km_s).max() ** 2 / (LIGHT_SPEED_M_S * 1e-3)  # cz against c dnu/nu, to first order
     if str(header[f"CTYPE{k}"]).startswith("VOPT") and shift > 0.5 * abs(v_km_s[-1] - v_km_s[0]) / (len(v_km_s) - 1):

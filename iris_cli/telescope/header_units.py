@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from astropy import units as u
+from astropy.io import fits
 
 #: Words in capital letters -> astropy's spelling. Only words are here that mean one unit in any letter case.
 _PLAIN = ("K", "Jy", "beam", "sr", "pix", "W", "erg", "Hz", "kHz", "MHz", "GHz", "km", "m", "cm", "mm", "um", "nm", "s")
@@ -47,6 +48,14 @@ def fits_spelling(unit: u.UnitBase) -> str | None:
         return str(unit.to_string("fits"))
     except ValueError:
         return None
+
+
+def spell_units(header: fits.Header) -> None:
+    """Replace the units of axes by wcslib's spelling, where they are angles, velocities, frequencies or lengths."""
+    for k in range(1, header["NAXIS"] + 1):
+        unit = read_unit(str(header.get(f"CUNIT{k}", "")), u.deg, u.m / u.s, u.Hz, u.m)
+        if unit is not None and (text := fits_spelling(unit)):
+            header[f"CUNIT{k}"] = text
 
 
 def _spellings(text: str) -> Iterator[str]:

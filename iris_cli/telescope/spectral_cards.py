@@ -61,6 +61,12 @@ def repair_spectral_cards(path: Path, header: fits.Header, config: CubeConfig) -
     return tuple(notes)
 
 
+def repair_velocity_cards(path: Path, header: fits.Header) -> None:
+    """CTYPE and SPECSYS alone, for figures: these show velocities of any convention and unit."""
+    if (k := _axis_number(header, CubeConfig())) is not None:
+        list(_type_and_frame(path, header, k, CubeConfig()))
+
+
 # --- rest frequency ---------------------------------------------------------------------------------------------------
 
 

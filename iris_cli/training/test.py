@@ -47,7 +47,7 @@ def test_reverter(
     dataset: Any,
     noise: Noise | None = None,
     litter: InfiniteDataset | None = None,
-    observer: Observer | None = None,
+    observer: Observer | str | None = None,
     hyper: TrainConfig | None = None,
     auto_startup: bool = True,
     auto_cleanup: bool = True,
@@ -84,7 +84,7 @@ def test_stream(
     hyper: TrainConfig,
     litter: InfiniteDataset | None = None,
     noise: Noise | None = None,
-    observer: Observer | None = None,
+    observer: Observer | str | None = None,
     seen: Seen | None = None,
 ) -> PairStream:
     """Every pair of a data set once, in order, with the noise of a test and litter that was not `seen` in training.

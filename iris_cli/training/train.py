@@ -51,7 +51,7 @@ def train_reverter(
     dataset: Any,
     noise: Noise | None = None,
     litter: InfiniteDataset | None = None,
-    observer: Observer | None = None,
+    observer: Observer | str | None = None,
     hyper: TrainConfig | None = None,
     checkpoint_directory: str | Path | None = None,
     checkpoint_name: str | None = None,
@@ -70,12 +70,18 @@ def train_reverter(
     ----------
     dataset
         A PreObservedDataset, a StandardDataset (with an `observer`), or a ConcatDataset of such.
+    observer
+        Of `iris_cli.observers.make_observer`, or its name: "simple" or "synthetic".
+    hyper
+        `optimizer` may be a function of the reverter's parameters that returns (optimizer, scheduler): the scheduler is
+        stepped after each epoch, or is None. `physical_loss` may be a class derived from PhysicalLoss.
     noise, litter
         Are added to the observations. Without `noise`, that of `hyper` is.
     checkpoint_directory, checkpoint_name
         With both, the run is kept in the folder of that name.
     auto_startup, auto_cleanup
-        Create and destroy the process group. Under torchrun or srun all ranks call this function alike.
+        Create and destroy the process group; one that the caller has created is used and kept. Under torchrun or srun
+        all ranks call this function alike, also several times. `reverter` may be wrapped in DistributedDataParallel.
     resume
         "auto" resumes from the newest checkpoint, "none" starts from scratch, else the path of a checkpoint file.
     overwrite

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import threading
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -64,6 +65,20 @@ def test_two_ranks_of_torchrun_with_half_the_batch_take_the_steps_of_one(shards:
     differ = {name.rpartition(".")[2] for name in one if not torch.equal(one[name], other[name])}
     assert "running_mean" in {name.rpartition(".")[2] for name in one}
     assert differ <= {"num_batches_tracked"}, differ  # a count that nothing is computed from
+
+
+@pytest.mark.parametrize("group", ["with", pytest.param("without", marks=pytest.mark.slow)])
+def test_a_script_trains_and_tests_twice_with_a_wrapped_network(shards: Path, tmp_path: Path, group: str) -> None:
+    script = (ROOT / "tests" / "end_to_end" / "ten_lines.py", shards, tmp_path, group)
+    ran = run("--standalone", "--nproc-per-node=2", *script, module="torch.distributed.run")
+    assert ran.returncode == 0, ran.stderr
+    said = [tuple(line.split()) for line in ran.stdout.splitlines()]
+    assert len(said) == 4 and len(set(said)) == 2, "both ranks have the same numbers"
+    lines = (tmp_path / "first/metrics.jsonl").read_text().splitlines()
+    rates = [line["learning_rate"] for line in map(json.loads, lines) if line["kind"] == "step"]
+    assert rates[-1] == 5e-4 and rates[0] == 1e-3
+    config = tomllib.loads((tmp_path / "first/config.toml").read_text())
+    assert config["physical_loss"] == "Squares" and config["optimizer"]["name"] == "__main__.halving_adam"
 
 
 @pytest.mark.parametrize(("on_nan", "code"), [pytest.param("stop", 1, marks=pytest.mark.slow), ("skip", 0)])

@@ -5,6 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from iris_cli import axes
+from iris_cli.config.grid import Grid
+from iris_cli.config.observer import SyntheticConfig
+from iris_cli.errors import UsageError
+from iris_cli.observers import make_observer
 from iris_cli.observers.backends.backend import backend
 from iris_cli.observers.builtin_molecules import builtin_molecule
 from iris_cli.observers.emission import Matter, line_setup
@@ -62,3 +67,24 @@ def test_both_differentiable_backends_have_the_same_gradient() -> None:
     for field in FIELDS:
         one, other = (getattr(gas, field).grad for gas in found)
         assert (one - other).abs().max() < 5e-3 * other.abs().max()
+
+
+def test_auto_takes_a_backend_with_gradients_where_they_are_asked_for_and_compiled_refuses() -> None:
+    grid = Grid().scaled(4, 2, 2, 8)
+    tensor = torch.zeros(grid.tensor_shape)
+    tensor[axes.V_LOS], tensor[axes.RHO], tensor[axes.T_GAS], tensor[axes.T_DUST] = 5.0, 3.0, 30.0, 20.0
+    tensor[axes.X_H2], tensor[axes.X_CO] = 0.4, 5e-5
+    auto, compiled = (
+        make_observer(grid, "synthetic", synthetic=SyntheticConfig(backend=name, device="cpu"))
+        for name in ("auto", "compiled")
+    )
+    assert auto.describe()["backend"] == "compiled"
+    recording = tensor.clone().requires_grad_()
+    image = auto.observe(recording)
+    image.sum().backward()
+    assert recording.grad is not None and recording.grad[axes.RHO].abs().sum() > 0
+    torch.testing.assert_close(image.detach(), auto.observe(tensor), rtol=1e-4, atol=1e-5)
+    with pytest.raises(UsageError, match="'compiled' computes no gradients"):
+        compiled.observe(recording)
+    with torch.no_grad():
+        assert torch.equal(compiled.observe(recording), auto.observe(tensor))

@@ -9,6 +9,7 @@ import torch
 from iris_cli.axes import RHO, V_LOS, X_H2
 from iris_cli.config.grid import GRID_PRESETS
 from iris_cli.config.mock import MockConfig
+from iris_cli.config.observer import SyntheticConfig
 from iris_cli.config.preobserve import PreobserveConfig
 from iris_cli.errors import UsageError
 from iris_cli.mock.draw import draw_galaxy
@@ -112,6 +113,14 @@ def test_the_view_from_above_is_the_mean_molecular_density_over_latitude(galaxy:
     assert above[0].numpy() == pytest.approx((galaxy[RHO] * galaxy[X_H2] * share).mean(dim=-1).numpy(), rel=1e-5)
     cropped = top_down_density(galaxy, replace(GRID, r_crop_min=16, r_crop_max=48))
     assert torch.equal(cropped, above[:, 16:48])
+
+
+def test_an_observer_is_made_by_its_name_or_a_configuration(galaxy: torch.Tensor) -> None:
+    by_name = make_observer(GRID, "simple", latitude="max")
+    config = PreobserveConfig(observer="simple", latitude="max")
+    assert torch.equal(by_name.observe(galaxy), make_observer(GRID, config).observe(galaxy))
+    with pytest.raises(UsageError, match="the observer 'simple' has no lines"):
+        make_observer(GRID, "simple", synthetic=SyntheticConfig())
 
 
 def test_an_unknown_observer_is_an_error_with_similar_names() -> None:

@@ -45,7 +45,10 @@ def test_a_cloud_keeps_its_position_for_any_direction_of_the_axes(tmp_path: Path
     stokes = write(tmp_path / "d.fits", point((1, 4, 3, 5)), CTYPE4="STOKES", CRVAL4=1.0, CDELT4=1.0, CRPIX4=1.0)
     cd = write(tmp_path / "e.fits", point(), CDELT1=None, CDELT2=None, CDELT3=None, CD1_1=-0.1, CD2_2=0.1, CD3_3=10e3)
     pc = write(tmp_path / "f.fits", point(), CDELT3=10.0, PC3_3=1e3)
-    for path in (plain, flipped, in_km_s, stokes, cd, pc):
+    text = write(tmp_path / "h.fits", point(), CRVAL3="-20000.0", CUNIT3="M/S", CTYPE3="vrad", CRPIX1="3")
+    sky_cd = write(tmp_path / "i.fits", point(), CDELT1=None, CDELT2=None, CD1_1=-0.1, CD2_2=0.1, RESTFRQ=220.4)
+    gildas = write(tmp_path / "j.fits", point(), CTYPE3="VELOCITY")
+    for path in (plain, flipped, in_km_s, stokes, cd, pc, text, sky_cd, gildas):
         found = lv_image(path, Selection())
         assert found.lon.centres() == pytest.approx([-0.2, -0.1, 0.0, 0.1, 0.2]), path
         assert found.v.centres() == pytest.approx([-20, -10, 0, 10]), path
@@ -101,6 +104,9 @@ def test_a_spectrum_is_that_of_the_requested_pixel(tmp_path: Path) -> None:
         ({"CTYPE3": "FREQ", "CUNIT3": "Hz"}, "axis 3 is 'FREQ'"),
         ({"SPECSYS": "HELIOCEN"}, "HELIOCEN"),
         ({"SPECSYS": None, "CTYPE3": "VELO-HEL"}, "HELIOCEN"),
+        ({"SPECSYS": None, "VELREF": 258}, "HELIOCEN"),
+        ({"CTYPE3": "FELO-LSR"}, "axis 3 is 'VOPT-F2W'"),
+        ({"CUNIT3": "m"}, "axis 3 is 'VRAD' in 'm'"),
         ({"PC3_1": 0.1}, "rotated into another"),
         ({"CRVAL3": None}, "CRVAL3 is missing"),
         ({"CRPIX3": "one"}, "CRPIX3 is 'one'"),
@@ -128,9 +134,10 @@ def test_simulations_are_distinguished_from_the_sky(tmp_path: Path) -> None:
 def test_optical_velocities_that_hardly_differ_are_accepted_and_a_missing_frame_gives_a_warning(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    found = read_fits(write(tmp_path / "a.fits", point(), CTYPE3="VOPT", SPECSYS=None))
+    found = read_fits(write(tmp_path / "a.fits", point(), CTYPE3="VOPT", SPECSYS=None, CUNIT3=None))
     assert found.names == ("velocity", "latitude", "longitude")
-    assert "SPECSYS" in capfd.readouterr().err
+    said = capfd.readouterr().err
+    assert "SPECSYS" in said and "CUNIT3" in said
 
 
 def test_files_without_an_image_are_refused(tmp_path: Path) -> None:
@@ -153,3 +160,75 @@ def test_real_cubes_have_their_known_features(shared_data: Path) -> None:
     assert np.nanmean(v[:, found.lon.centres() > 0.5]) > 30 > -30 > np.nanmean(v[:, found.lon.centres() < -0.45])
     grs = lv_image(shared_data / "grs_13co10_galactic.fits", Selection())
     assert 55.3 < grs.lon.first < grs.lon.last < 55.5
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"CTYPE3": "VELOCITY"}, {"CTYPE3": "VELO-LSR", "SPECSYS": None}, {"CUNIT3": "M/S"}, {"VELREF": 257}],
+    ids=str,
+)
+def test_velocities_are_read_as_for_a_cube(tmp_path: Path, changes: dict[str, Any]) -> None:
+    found = axis(read_fits(write(tmp_path / "a.fits", point(), **changes)), "velocity")
+    assert found.centres() == pytest.approx([-20, -10, 0, 10])
+
+
+@pytest.mark.parametrize(
+    "changes", [{"VELREF": 258}, {"CTYPE3": "VELO-HEL"}, {"CTYPE3": "VHEL"}, {"VELDEF": "RADI-OBS"}]
+)
+def test_velocities_of_another_frame_are_not_drawn(tmp_path: Path, changes: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match="velocities are in the system"):
+        read_fits(write(tmp_path / "a.fits", point(), SPECSYS=None, **changes))
+
+
+@pytest.mark.parametrize(("number", "cards"), [(-1000.0, {"BLANK": -1000}), (-1000.0, {}), (-3.4e38, {}), (1e30, {})])
+def test_finite_blanks_are_not_drawn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], number: float, cards: dict[str, Any]
+) -> None:
+    cube = point()
+    cube[:, 2] = number
+    found = read_fits(write(tmp_path / "a.fits", cube, **cards))
+    assert np.isnan(found.data[:, 2]).all() and np.isfinite(found.data[:, :2]).all()
+    said = capsys.readouterr().err
+    assert ("(BLANK) count as missing" if cards else "20 values of") in said
+
+
+def test_a_cube_is_drawn_before_a_map_and_before_a_second_cube(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with fits.open(write(tmp_path / "a.fits", point())) as file:
+        cube = fits.ImageHDU(file[0].data, file[0].header)
+        hdus = [fits.PrimaryHDU(np.ones((3, 5), np.float32)), cube, fits.ImageHDU(0 * file[0].data, file[0].header)]
+        fits.HDUList(hdus).writeto(tmp_path / "b.fits")
+    assert read_fits(tmp_path / "b.fits").data.max() == 3.0
+    assert "HDUs 0, 1, 2; 1 is read" in capsys.readouterr().err
+
+
+def test_moments_of_chosen_velocities(tmp_path: Path) -> None:
+    cube = np.zeros((4, 3, 5))
+    cube[:, 1, 2] = 1.0, 5.0, 1.0, 3.0
+    path = write(tmp_path / "a.fits", cube)
+    found = moments(path, Selection(), velocities=(-15.0, 5.0))
+    assert (found.maps[0][1, 2], found.maps[1][1, 2]) == pytest.approx((60.0, -50.0 / 6.0))
+    with pytest.raises(UsageError, match="no channel within 50 … 60"):
+        moments(path, Selection(), velocities=(50.0, 60.0))
+    with pytest.raises(UsageError, match="not a FITS cube"):
+        moments(tmp_path, Selection(), clip_sigma=3.0)
+
+
+@pytest.mark.parametrize("ending", [".npz", ".fits"])
+def test_what_no_cube_observed_is_hatched_in_an_lv_image(tmp_path: Path, ending: str) -> None:
+    from matplotlib.figure import Figure
+
+    from iris_cli.plots.axes_of_sky import draw_lv
+    from iris_cli.telescope.lv_image import LvImage, save_lv
+    from tests.telescope.sky import GRID
+
+    coverage = np.ones((GRID.lon_steps, GRID.v_steps), np.float32)
+    coverage[:5] = 0.0
+    save_lv(LvImage(0.0 * coverage, coverage, GRID, "mean"), tmp_path / f"lv{ending}")
+    found = lv_image(tmp_path / f"lv{ending}", Selection())
+    assert np.isnan(found.image[:5]).all() and (found.image[5:] == 0.0).all()
+    for image, hatch in ((found.image, "///"), (found.image[5:], None)):
+        axes = Figure().subplots()
+        draw_lv(axes, image, (found.lon, found.v))
+        assert axes.patch.get_hatch() == hatch

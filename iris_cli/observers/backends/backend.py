@@ -33,14 +33,19 @@ class Backend(ABC):
 
     name: ClassVar[str]
     regimes: ClassVar[tuple[type, ...]]
+    differentiable: ClassVar[bool] = True
 
     def spectra(
         self, matter: Matter, setup: LineSetup, regime: Regime, dr_m: float, edges_km_s: Tensor, accuracy: Accuracy
     ) -> Spectra:
         """Spectra of matter (R, ray) in the channels between `edges_km_s` (V+1,).
 
-        Raises UsageError for a regime that this backend does not compute.
+        Raises UsageError for a regime that this backend does not compute, and for gas that records gradients if it
+        computes none.
         """
+        if not self.differentiable and matter.records_gradients:
+            what = f"the backend '{self.name}' computes no gradients, and a field of the gas records them"
+            raise UsageError(what, "use backend auto or torch, or call it within torch.no_grad()")
         if type(regime) not in self.regimes:
             known = [name for name, other in REGIMES.items() if type(other) in self.regimes]
             what = f"the backend '{self.name}' does not compute the regime '{regime.name}'"

@@ -50,6 +50,7 @@ _SHALLOW = np.float32(0.1)
 
 class CompiledBackend(Backend):
     name = "compiled"
+    differentiable = False
     regimes = (Thick, Selective, Thin)
 
     def _spectra(

@@ -1,0 +1,33 @@
+"""Run by `torchrun ten_lines.py SHARDS OUT`: train and test twice, with a wrapped network and a callable optimizer."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import torch
+from torch.nn.parallel import DistributedDataParallel
+
+from iris_cli.training import PhysicalLoss, PreObservedDataset, Reverter, TrainConfig, test_reverter, train_reverter
+
+
+class Squares(PhysicalLoss):
+    def forward(self, pred: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
+        return self.normed_residual(pred, true).square().mean()
+
+
+def halving_adam(parameters: Any) -> tuple[Any, Any]:
+    adam = torch.optim.Adam(parameters, lr=1e-3)
+    return adam, torch.optim.lr_scheduler.MultiStepLR(adam, [1], gamma=0.5)
+
+
+if __name__ == "__main__":
+    torch.distributed.init_process_group("gloo")
+    data = PreObservedDataset(sys.argv[1])
+    hyper = TrainConfig(epochs=2, batch_size=2, batches_per_update=2, optimizer=halving_adam, physical_loss=Squares)
+    model = DistributedDataParallel(Reverter(image_size=32, quantity=data.quantity))
+    if "without" in sys.argv:  # a group of the caller
+        torch.distributed.destroy_process_group()
+    for time in ("first", "second"):
+        train_reverter(model, data, hyper=hyper, checkpoint_directory=sys.argv[2], checkpoint_name=time)
+        print(time, test_reverter(model, PreObservedDataset(sys.argv[1], "test"), hyper=hyper).loss, flush=True)
