@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -29,7 +28,7 @@ from iris_cli.standard.paper_format import ATTRIBUTES
 from iris_cli.telescope.density_map import load_caption, load_map
 from iris_cli.telescope.fits_image import SkyImage, axis, read_fits, transposed
 from iris_cli.telescope.lv_image import LvImage, load_lv
-from iris_cli.training.run_folder import member_folders
+from iris_cli.training.run_folder import member_folders, parsed_line, text_lines
 from iris_cli.units import H2_MASS_SHARE
 
 Floats = NDArray[np.floating]
@@ -351,7 +350,7 @@ def _history(folder: Path) -> History:
     path = folder / METRICS
     if not path.is_file():
         raise DataError(f"{folder} holds no {METRICS}", "name the folder of `iris train --out`")
-    lines = [found for text in path.read_text(encoding="utf-8").splitlines() if (found := _json(text))]
+    lines = [found for text in text_lines(path) if (found := parsed_line(text))]
     steps = [(line["step"], line["loss"]) for line in lines if line["kind"] == "step" and line["loss"] is not None]
     epochs = [line for line in lines if line["kind"] == "epoch"]
     if not steps:
@@ -361,12 +360,3 @@ def _history(folder: Path) -> History:
     trivial = {name: epochs[-1][key] for key, name in named.items() if epochs and epochs[-1].get(key) is not None}
     rates = [(line["step"], rate) for line in lines if line["kind"] == "step" and (rate := line.get("learning_rate"))]
     return History(steps, validation, trivial, rates)
-
-
-def _json(text: str) -> dict | None:
-    """A line of metrics; None for the last one of a run that is being written."""
-    try:
-        found = json.loads(text)
-    except json.JSONDecodeError:
-        return None
-    return found if isinstance(found, dict) and {"step", "kind"} <= found.keys() else None

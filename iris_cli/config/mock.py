@@ -58,7 +58,7 @@ class MockConfig:
     open_precession_deg: Range = not_negative(10.0, 25.0, "Advance of its apocentre in a half turn.", most=90)
 
     lopsidedness: Range = interval(
-        0.0, 1.6, "ln(density) of streams and envelope is this towards positive longitude and minus this opposite."
+        0.0, 1.4, "ln(density) of streams and envelope is this towards positive longitude and minus this opposite."
     )
 
     clouds: tuple[int, int] = not_negative(50, 110, "Number of clouds.")
@@ -72,15 +72,15 @@ class MockConfig:
         5.0, 20.0, "Standard deviation of a cloud's velocity about that of its stream, in each direction."
     )
     cloud_off_streams: Range = not_negative(0.05, 0.3, "Share of the clouds that are in the envelope.", most=1)
-    cloud_in_complexes: Range = not_negative(0.05, 0.3, "Share of the clouds that are in complexes.", most=1)
+    cloud_in_complexes: Range = not_negative(0.05, 0.5, "Share of the clouds that are in complexes.", most=1)
 
     complex_mass_Msun: Range = not_negative(
-        2e6, 1.4e7, "Gas between the clouds of both complexes beyond the orbits, like the 1.3-degree complex."
+        2e6, 1.5e7, "Gas between the clouds of both complexes beyond the orbits, like the 1.3-degree complex."
     )
     complex_imbalance: Range = interval(
         0.0, 1.0, "That at positive longitude has 1 + this, the other 1 - this times their mean.", least=-1, most=1
     )
-    complex_distance_pc: Range = positive(110.0, 215.0)
+    complex_distance_pc: Range = positive(85.0, 215.0)
     complex_azimuth_deg: Range = whole_turn(-40.0, 20.0, "From positive longitude towards the far side.")
     complex_radius_pc: Range = positive(15.0, 30.0)
     complex_v_km_s: Range = interval(20.0, 150.0, "Speed away from the observer at positive longitude.")

@@ -119,7 +119,12 @@ class TrainConfig:
     epochs: int = of_optimization(32, "Passes over the training set.", "--epochs", "-e", least=1)
     batch_size: int = of_optimization(8, "Samples in a batch, per process.", "--batch-size", "-b", least=1)
     batches_per_update: int = of_optimization(16, "Batches of one optimizer step.", "--accumulate", "-a", least=1)
-    network: str = of_network("paper", "Network; columns is a U-Net.", "--network", known=("paper", "columns"))
+    network: str = of_network(
+        "paper",
+        "Network; columns and share are U-Nets.",
+        "--network",
+        known=("paper", "columns", "share"),
+    )
     physical_loss: str | type = setting("ScaledDensityLoss", "Name of a PhysicalLoss; from Python also the class.")
     density_normalization: str = of_network(
         "fixed",

@@ -41,9 +41,10 @@ class Opening:
 
 @dataclass(frozen=True)
 class Stream:
-    """A tube of Gaussian cross-section.
+    """A tube of Gaussian cross-section, in which as much gas flows in as out: n_H is `n_H_cm3` times v0/speed.
 
-    ln(density) varies along it by `ripples`, and by `lopsided` (along x and y) times the unit vector from the centre.
+    On top of that, ln(density) varies along it by `ripples`, and by `lopsided` (along x and y) times the unit vector
+    from the centre.
     """
 
     orbit: Orbit
@@ -109,6 +110,7 @@ def _tube(
     square = across**2 + (z - orbit.height_pc * (sin_a * cos_2 - cos_a * sin_2)) ** 2
     side = (stream.lopsided[0] * x + stream.lopsided[1] * y) / np.maximum(np.hypot(x, y), 1e-6)
     n_H = stream.n_H_cm3 * np.exp(_ripple(stream.ripples, cos, sin) + side - 0.5 / stream.width_pc**2 * square)
+    n_H = n_H / np.maximum(np.hypot(sin, b / a * cos), 1e-6)
     rate = orbit.v0_km_s / a
     inwards = orbit.drift_km_s / np.maximum(np.hypot(cos, b / a * sin), 1e-6)
     v_p, v_q = -orbit.v0_km_s * sin - inwards * cos, b / a * (orbit.v0_km_s * cos - inwards * sin)
@@ -181,6 +183,7 @@ def track(stream: Stream, points: int = 720) -> Track:
     if opening is None:
         to_next = (np.roll(p, -1) - np.roll(p, 1)) / 2.0, (np.roll(q, -1) - np.roll(q, 1)) / 2.0
     side = np.exp((stream.lopsided[0] * x + stream.lopsided[1] * y) / np.hypot(x, y))
-    weight = np.hypot(*to_next) * np.exp(_ripple(stream.ripples, np.cos(phi), np.sin(phi))) * side
+    slow = 1.0 / np.hypot(np.sin(phi), orbit.semi_minor_pc / orbit.semi_major_pc * np.cos(phi))
+    weight = np.hypot(*to_next) * slow * np.exp(_ripple(stream.ripples, np.cos(phi), np.sin(phi))) * side
     position = np.stack([x, y, orbit.height(phi)], axis=1)
     return Track(position, np.stack([v_x, v_y, v_z], axis=1), weight / weight.sum(), float(weight.sum()))

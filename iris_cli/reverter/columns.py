@@ -16,13 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from iris_cli.errors import UsageError
-from iris_cli.reverter.layers import SIZES, PixelAttention
-from iris_cli.units import INNER
+from iris_cli.reverter.layers import SIZES, DensityScale, PixelAttention
 
 #: Initial scales of asinh(image/scale), inner units: the brightness of a `small` galaxy, a decade below and above.
 SCALES = {"temperature": (0.03, 0.3, 3.0), "v_density": (0.3, 3.0, 30.0), "intensity": (1e-20, 1e-19, 1e-18)}
-#: Unit of the last layer's output, in inner units: the density by which the loss normalizes by default, 1e-19 kg/m3.
-DENSITY = 1e-19 * INNER.density_per_SI
 #: Channels at S/2, S/4, ... 4 pixels across.
 WIDTHS = (16, 32, 64, 128, 192, 256, 256)
 GROUPS = 8
@@ -68,9 +65,9 @@ def doubled(channels: int, out: int) -> nn.Module:
 
 
 class UNet(nn.Module):
-    """(N, channels_in, S, S) -> (N, 1, S, S): each level halves the image, down to 4 pixels across, and up again."""
+    """(N, channels_in, S, S) -> (N, channels_out, S, S): levels halve the image down to 4 pixels, and up again."""
 
-    def __init__(self, channels_in: int, image_size: int) -> None:
+    def __init__(self, channels_in: int, image_size: int, channels_out: int = 1) -> None:
         super().__init__()
         pixels = [image_size >> k for k in range(1, image_size.bit_length() - 2)]  # S/2, S/4, ... 4
         widths = WIDTHS[: len(pixels)]
@@ -82,7 +79,7 @@ class UNet(nn.Module):
         self.down = nn.ModuleList(nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in pairwise(widths))
         self.up = nn.ModuleList(doubled(b, a) for a, b in pairwise(widths))
         self.join = nn.ModuleList(Block(2 * w, w) for w in widths[:-1])
-        self.leave = nn.Sequential(nn.GroupNorm(GROUPS, widths[0]), nn.SiLU(), doubled(widths[0], 1))
+        self.leave = nn.Sequential(nn.GroupNorm(GROUPS, widths[0]), nn.SiLU(), doubled(widths[0], channels_out))
 
     def forward(self, image: Tensor) -> Tensor:
         image, kept = self.enter(image), []
@@ -95,22 +92,21 @@ class UNet(nn.Module):
         return self.leave(image)
 
 
-class Density(nn.Module):
-    """Any number -> a density above zero, on the scale of the loss; an output of 0 is close to zero density."""
-
-    scale: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("scale", torch.tensor(DENSITY, dtype=torch.float32))
+class Density(DensityScale):
+    """Any number -> a density above zero; an output of 0 is close to zero density."""
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.scale * F.softplus(image.float() - 3.0)
+        return super().forward(F.softplus(image.float() - 3.0))
 
 
 def columns(image_size: int, quantity: str) -> dict[str, nn.Module]:
     """Modules for square images of this size. UsageError for a size that is not in SIZES."""
-    if image_size not in SIZES:
-        raise UsageError(f"the network takes square images of {', '.join(map(str, SIZES))} pixels, not {image_size}")
+    check_size(image_size)
     scales = SCALES[quantity]
     return {"asinh": Asinh(scales), "unet": UNet(len(scales), image_size), "density_scale": Density()}
+
+
+def check_size(image_size: int) -> None:
+    """UsageError for a size that is not in SIZES."""
+    if image_size not in SIZES:
+        raise UsageError(f"the network takes square images of {', '.join(map(str, SIZES))} pixels, not {image_size}")

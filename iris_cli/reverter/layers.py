@@ -5,11 +5,28 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from iris_cli.units import INNER
+
 #: Image sizes that the networks are defined for, pixels across.
 SIZES = (32, 64, 128, 256, 512)
 #: Channels that each attention head works on, as in the IRIS paper (arXiv:2607.01338).
 CHANNELS_PER_HEAD = 32
 LEAKY_SLOPE = 0.01
+#: The density by which the loss normalizes by default, 1e-19 kg/m3, in inner units.
+DENSITY = 1e-19 * INNER.density_per_SI
+
+
+class DensityScale(nn.Module):
+    """A number on the scale of the loss -> a density in inner units; see `Reverter.set_density_scale`."""
+
+    scale: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.tensor(DENSITY, dtype=torch.float32))
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.scale * image
 
 
 class PixelAttention(nn.Module):

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from iris_cli.errors import UsageError, nearest
-from iris_cli.reverter.columns import Density
 from iris_cli.reverter.cpu_layers import MATRIX_LAYERS
-from iris_cli.reverter.layers import initialise
+from iris_cli.reverter.layers import DensityScale, initialise
 from iris_cli.reverter.networks import make_network
 from iris_cli.units import INNER, UnitSystem
 
@@ -63,7 +62,7 @@ class Reverter(nn.Module):
     def set_density_scale(self, density_kg_m3: float) -> None:
         """Give the outputs of a network that is yet to be trained the scale of the loss, if they have a scale."""
         for part in self.modules():
-            if isinstance(part, Density):
+            if isinstance(part, DensityScale):
                 part.scale.fill_(density_kg_m3 * float(self.density))
 
     def table(self) -> dict[str, Any]:

@@ -55,7 +55,7 @@ class Orbit:
 
     def offset(self, p: NDArray, q: NDArray) -> NDArray:
         """Distance in the plane from the ellipse in pc, to first order (positive outside)."""
-        u = np.hypot(p / self.semi_major_pc, q / self.semi_minor_pc)
+        u = np.maximum(np.hypot(p / self.semi_major_pc, q / self.semi_minor_pc), 1e-9)  # the centre is not on the orbit
         steepness = np.hypot(p / self.semi_major_pc**2, q / self.semi_minor_pc**2)
         return (u - 1.0) * u / np.maximum(steepness, 1e-12)
 

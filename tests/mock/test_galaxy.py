@@ -190,12 +190,13 @@ def test_the_gas_of_a_stream_moves_along_its_track(opening: Opening | None) -> N
     made = track(stream, 4000)
     n_H, velocity = stream_gas(stream, *made.position_pc.T)
     inner = slice(700, -700)
-    assert n_H[inner] == pytest.approx(1e3, rel=0.01)
     along = np.gradient(made.position_pc, axis=0)[inner]
     moving = np.stack(velocity, axis=1)[inner]
     cosine = (along * moving).sum(axis=1) / np.linalg.norm(along, axis=1) / np.linalg.norm(moving, axis=1)
     assert cosine.min() > 0.999
     assert np.abs(moving - made.velocity_km_s[inner]).max() < 0.5
+    if opening is None:  # the flow is the same all along: gas piles up where it is slow
+        assert n_H[inner] * np.linalg.norm(moving[:, :2], axis=1) == pytest.approx(1e3 * 130.0, rel=0.01)
     x, y, _ = made.position_pc[inner].T  # constant angular momentum, clockwise
     assert x * moving[:, 1] - y * moving[:, 0] == pytest.approx(-130.0 * 60.0, rel=1e-3)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from iris_cli.reverter.columns import doubled
+from iris_cli.reverter.layers import initialise
 from iris_cli.reverter.reverter import Reverter
 
 
@@ -18,7 +20,7 @@ def test_the_outermost_level_keeps_gas_at_its_longitude() -> None:
     reverter = Reverter(64, network="columns")
     unet = reverter.unet
     for up in unet.up:  # type: ignore[union-attr]
-        torch.nn.init.zeros_(up.weight)  # cut all but the outermost skip connection
+        torch.nn.init.zeros_(up[1].weight)  # cut all but the outermost skip connection
     for norm in (m for m in unet.modules() if isinstance(m, torch.nn.GroupNorm)):  # type: ignore[union-attr]
         norm.forward = lambda x: x  # type: ignore[method-assign]  # a norm depends on the whole image
     dark, lit = torch.zeros(1, 1, 64, 64), torch.zeros(1, 1, 64, 64)
@@ -33,3 +35,11 @@ def test_a_network_is_rebuilt_from_its_table() -> None:
     again = Reverter(**reverter.table())
     again.load_state_dict(reverter.state_dict())
     assert again.table() == {"image_size": 32, "quantity": "v_density", "network": "columns"}
+
+
+def test_enlarging_leaves_no_lattice() -> None:
+    layer = doubled(8, 4)
+    initialise(layer, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        inner = layer(torch.ones(1, 8, 6, 6))[..., 2:-2, 2:-2]
+    torch.testing.assert_close(inner, inner[..., :1, :1].expand_as(inner))

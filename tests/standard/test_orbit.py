@@ -80,3 +80,7 @@ def test_gas_rotates_clockwise_and_drifts_inwards_at_constant_angular_momentum()
     momentum = -WALKER_2025.v0_km_s * WALKER_2025.semi_minor_pc
     assert x * v_y0 - y * v_x0 == pytest.approx(momentum) and x * v_y - y * v_x == pytest.approx(momentum)
     assert ((v_x - v_x0) * x + (v_y - v_y0) * y) / np.hypot(x, y) == pytest.approx(-20.0)
+
+
+def test_the_centre_is_not_on_the_orbit() -> None:
+    assert WALKER_2025.offset(np.zeros(1), np.zeros(1)) < -30.0
