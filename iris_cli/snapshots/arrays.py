@@ -217,7 +217,7 @@ def _on_lattice(made: ArraySet) -> ArraySet:
 
 def _unit_text(array: h5py.Dataset) -> str:
     text = next((v for name in codes.UNIT_TEXTS if (v := attribute(array, name)) is not None), "")
-    return str(text).strip()
+    return one_line(text)
 
 
 def _code_units(file: h5py.File) -> dict[str, tuple[float, str]]:
@@ -238,7 +238,7 @@ def _fits_arrays(path: Path) -> Iterator[ArraySet]:
     from astropy.io import fits
 
     try:
-        with warnings.catch_warnings(), fits.open(path, memmap=True) as hdus:
+        with warnings.catch_warnings(), path.open("rb") as stream, fits.open(stream, memmap=True) as hdus:
             warnings.simplefilter("error")
             made = _images(path, hdus)
             yield made
