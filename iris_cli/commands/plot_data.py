@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -227,6 +227,21 @@ def moments(
     return _mass_moments(path, selection)
 
 
+def sky_map(path: Path, selection: Selection, velocities: tuple[float, float] | None = None) -> MomentMaps:
+    """Only moment 0 of a cube or a tensor; of an image of longitude and latitude (a continuum map), the image.
+
+    UsageError for velocities where there are none.
+    """
+    if path.is_dir() or "velocity" in (image := read_fits(path)).names:
+        found = moments(path, selection, velocities=velocities)
+        return replace(found, maps={0: found.maps[0]})
+    if velocities:
+        raise UsageError(f"{path} has no axis of velocity", "leave out --velocity-range")
+    lon, lat = axis(image, "longitude"), axis(image, "latitude")
+    maps = {0: transposed(image, "latitude", "longitude")}
+    return MomentMaps(maps, lon, lat, brightness(image.unit), image.name, _place_of(image))
+
+
 def _cube_moments(path: Path, clip_sigma: float, velocities: tuple[float, float] | None) -> MomentMaps:
     image = read_fits(path)
     cube, v = transposed(image, "velocity", "latitude", "longitude"), axis(image, "velocity")
@@ -343,4 +358,5 @@ def _history(folder: Path) -> History:
     validation = [(line["step"], line["loss"]) for line in epochs if line.get("loss") is not None]
     named = {"loss_zero": "predicting nothing", "loss_mean_image": "the mean image"}
     trivial = {name: epochs[-1][key] for key, name in named.items() if epochs and epochs[-1].get(key) is not None}
-    return History(steps, validation, trivial)
+    rates = [(line["step"], rate) for line in lines if line["kind"] == "step" and (rate := line.get("learning_rate"))]
+    return History(steps, validation, trivial, rates)
