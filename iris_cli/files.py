@@ -7,7 +7,7 @@ import json
 import shutil
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 from zipfile import BadZipFile
@@ -101,6 +101,9 @@ def check_output(path: Path, overwrite: bool, suffixes: Sequence[str] = ()) -> N
         raise UsageError(f"{path} is a folder", "name a file")
     if path.exists() and not overwrite:
         raise UsageError(f"{path} exists already", "--overwrite replaces it")
+    for left in layout.leftovers(path.absolute().parent):  # of killed commands
+        with suppress(OSError):
+            left.unlink()
 
 
 def file_sha256(path: Path) -> str:

@@ -49,8 +49,8 @@ def plain_dtype(name: Any, what: str) -> np.dtype:
     """A little-endian number type. ShardError for objects, strings, records, big-endian numbers."""
     try:
         dtype = np.dtype(name)
-    except TypeError:
-        raise ShardError(f"{what} has the unknown dtype {name!r}") from None
+    except (TypeError, ValueError, SyntaxError):
+        raise ShardError(f"{what} has the unknown dtype {repr(name)[:40]}") from None
     if dtype.kind not in NUMBERS or dtype.newbyteorder("<") != dtype:
         raise ShardError(f"{what} is of dtype {dtype}; shards hold little-endian numbers", "convert it first")
     return dtype
@@ -137,7 +137,8 @@ class Float16(Codec):
         scale, scaled = read_npys(head, 2)
         if scale.shape or not SMALLEST <= scale < np.inf or scaled.shape != out.shape or scaled.dtype != np.float16:
             raise ValueError(f"holds {scaled.dtype} {scaled.shape} instead of a scale and float16 {out.shape}")
-        np.multiply(scaled, np.float32(scale), out=out, dtype=np.float32)
+        with np.errstate(all="ignore"):  # infinity, which only a changed member holds, is found where numbers are used
+            np.multiply(scaled, np.float32(scale), out=out, dtype=np.float32)
 
 
 class ShuffledZlib(Codec):
@@ -171,9 +172,10 @@ def _inflate(data: Buffer, size: int) -> bytes:
     engine = zlib.decompressobj()
     try:
         inflated = engine.decompress(data, size)
+        more = engine.decompress(engine.unconsumed_tail, 1)
     except zlib.error as error:
         raise ValueError(f"cannot be inflated: {error}") from None
-    if len(inflated) != size or engine.decompress(engine.unconsumed_tail, 1) or not engine.eof or engine.unused_data:
+    if len(inflated) != size or more or not engine.eof or engine.unused_data:
         raise ValueError(f"does not inflate to {size} bytes")
     return inflated
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,11 @@ from shards import layout
 from shards.codec import ArraySchema, Codec, codec_named
 from shards.errors import ShardError
 from shards.statistics import Statistics
+from shards.tar import BLOCK
+from shards.typed import typed
 
+#: Bytes of a file name.
+LONGEST_NAME = 255
 #: The hint of errors about an index.
 REBUILD_INDEX = "rebuild it with `iris shards verify --repair FOLDER`, or copy the folder again"
 
@@ -43,8 +47,12 @@ class StoredArray:
     @staticmethod
     def by_name(bodies: Sequence[Mapping[str, Any]]) -> dict[str, StoredArray]:
         """The arrays of a list in JSON."""
-        schemas = [ArraySchema(b["name"], tuple(b["shape"]), b["dtype"], b["attributes"]) for b in bodies]
-        return {s.name: StoredArray(s, b["encoding"], b["member"]) for s, b in zip(schemas, bodies, strict=True)}
+        made = {}
+        for body in typed(list[dict[str, Any]], bodies):
+            schema = {name: body[name] for name in ("name", "shape", "dtype", "attributes")}
+            stored = StoredArray(typed(ArraySchema, schema), typed(str, body["encoding"]), typed(str, body["member"]))
+            made[stored.schema.name] = stored
+        return made
 
 
 @dataclass(frozen=True)
@@ -115,16 +123,30 @@ class ShardRecord:
         hint = f"build {path.stem} again (`--resume`), or run `iris shards verify --repair {path.parent}`"
         body = layout.read_checksummed_json(path, "shard", hint)
         plain = ("name", "split", "size", "checksum", "keys", "groups", "build_digest", "attributes", "software")
+        hints = get_type_hints(cls)
         try:
-            return cls(
-                **{name: body[name] for name in plain},
-                failed=[Failure(body["name"], f["item"], f["reason"]) for f in body["failed"]],
+            record = cls(
+                **{name: typed(hints[name], body[name]) for name in plain},
+                failed=[typed(Failure, {"shard": body["name"], **f}) for f in body["failed"]],
                 arrays=StoredArray.by_name(body["arrays"]),
-                members={name: Members(**m) for name, m in body["members"].items()},
+                members=typed(dict[str, Members], body["members"]),
                 statistics={name: Statistics.from_json(s) for name, s in body["statistics"].items()},
             )
-        except (KeyError, TypeError, AttributeError) as error:
+            check_file_name(record.name, path)
+            record.check()
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ShardError(f"{path} is not the record of a shard: {error!r}", hint) from None
+        return record
+
+    def check(self) -> None:
+        """ValueError unless all columns have a row per sample, and all members are within the file."""
+        columns = [column for m in self.members.values() for column in (m.offset, m.size, m.checksum)]
+        if any(len(column) != self.count for column in (self.groups, *columns)) or set(self.arrays) - set(self.members):
+            raise ValueError(f"its columns do not have {self.count} rows each")
+        for members in self.members.values():
+            for offset, size in zip(members.offset, members.size, strict=True):
+                if not BLOCK <= offset <= self.size - size:
+                    raise ValueError(f"a member of {size} bytes at {offset} is not within {self.size} bytes")
 
 
 @dataclass(frozen=True)
@@ -183,16 +205,21 @@ class Index:
             raise ShardError(f"{folder} has no {layout.INDEX}", _why_unfinished(folder))
         body = layout.read_checksummed_json(path, "index", REBUILD_INDEX)
         try:
-            shards = tuple(ShardEntry(**entry) for entry in body["shards"])
+            shards = typed(tuple[ShardEntry, ...], body["shards"])
             for entry in shards:
-                check_file_name(entry.name, folder)
+                check_file_name(entry.name, path)
+                layout.check_split(entry.split)
             statistics = {
                 split: {name: Statistics.from_json(s) for name, s in of_arrays.items()}
                 for split, of_arrays in body["statistics"].items()
             }
-            plain = {name: body[name] for name in ("attributes", "failed", "made_from", "software")}
-            return cls(folder, shards, StoredArray.by_name(body["arrays"]), statistics, **plain)
-        except (KeyError, TypeError, AttributeError) as error:
+            hints, names = get_type_hints(cls), ("attributes", "failed", "made_from", "software")
+            plain = {name: typed(hints[name], body[name]) for name in names}
+            made = cls(folder, shards, StoredArray.by_name(body["arrays"]), statistics, **plain)
+            if missing := [s for s in made.splits if set(made.stored) - set(statistics.get(s, {}))]:
+                raise ValueError(f"no statistics of {', '.join(missing)}")
+            return made
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ShardError(f"{path} is not the index of a set: {error!r}", REBUILD_INDEX) from None
 
     def to_bytes(self) -> bytes:
@@ -279,10 +306,10 @@ class Index:
         )
 
 
-def check_file_name(name: str, folder: Path) -> None:
-    """ShardError unless the name is that of a file beside the index: not of another folder, a URL or a pipe."""
-    if not isinstance(name, str) or name in ("", ".", "..") or "/" in name or "\0" in name:
-        raise ShardError(f"{folder / layout.INDEX} names the shard {name!r}, which is not a file beside it")
+def check_file_name(name: str, path: Path) -> None:
+    """ShardError unless the name is that of a file beside `path`: not of another folder, a URL or a pipe."""
+    if name in ("", ".", "..") or "/" in name or "\0" in name or len(name.encode("utf-8", "replace")) > LONGEST_NAME:
+        raise ShardError(f"{path} names the shard {name[:40]!r}, which is not a file beside it")
 
 
 def _why_unfinished(folder: Path) -> str:

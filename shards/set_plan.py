@@ -15,7 +15,8 @@ import numpy as np
 from shards import layout
 from shards.codec import ArraySchema, codec_named
 from shards.errors import ShardError
-from shards.index import StoredArray
+from shards.index import StoredArray, check_file_name
+from shards.typed import typed
 
 Item = Any
 
@@ -110,9 +111,12 @@ class PlanRecord:
         path, hint = folder / layout.PLAN, "is that a shard folder? Write it again with `--resume` to renew its plan"
         body = layout.read_checksummed_json(path, "plan", hint)
         try:
-            shards = tuple(PlannedShard(**shard) for shard in body["shards"])
-            return cls(shards, StoredArray.by_name(body["arrays"]), body["made_from"], body["attributes"])
-        except (KeyError, TypeError) as error:
+            shards = typed(tuple[PlannedShard, ...], body["shards"])
+            for shard in shards:
+                check_file_name(shard.name, path)
+            attributes = typed(dict[str, Any], body["attributes"])
+            return cls(shards, StoredArray.by_name(body["arrays"]), body["made_from"], attributes)
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ShardError(f"{path} is not the plan of a set: {error!r}", hint) from None
 
     def unfinished(self, folder: Path) -> list[str]:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shards.typed import made
+
 
 @dataclass(frozen=True)
 class Statistics:
@@ -37,7 +39,7 @@ class Statistics:
 
     @classmethod
     def from_json(cls, body: dict[str, Any]) -> Statistics:
-        return cls(**{name: value for name, value in body.items() if name != "mean"})
+        return made(cls, {name: value for name, value in body.items() if name != "mean"})
 
 
 def measure(array: NDArray, errors: tuple[float, float] = (0.0, 0.0)) -> Statistics:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from iris_cli.errors import DataError, UsageError
 from iris_cli.files import check_output
+from shards import layout
 
 
 def test_an_output_file_has_a_known_suffix_an_existing_folder_and_a_free_name(tmp_path: Path) -> None:
@@ -23,3 +27,14 @@ def test_an_output_file_has_a_known_suffix_an_existing_folder_and_a_free_name(tm
     ):
         with pytest.raises(error, match=message):
             check_output(tmp_path / name, overwrite=False, suffixes=(".png", ".pdf"))
+
+
+def test_files_of_killed_commands_are_removed_before_an_output_is_made(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    host = layout.temporary_name(tmp_path / "a.png").name.split(".")[3]
+    left, running = (tmp_path / f".a.png.{host}.{pid}.part" for pid in (ended.pid, os.getpid()))
+    left.touch()
+    running.touch()
+    check_output(tmp_path / "b.png", overwrite=False)
+    assert running.exists() and not left.exists()

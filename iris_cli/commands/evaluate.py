@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from iris_cli.commands.train import Data, Processes, absolute
 from iris_cli.config.train import TrainConfig
 from iris_cli.dry_run import show
 from iris_cli.errors import DataError, UsageError
+from shards.owner import owned
 
 #: What of a training may differ in a test.
 KEYS = ("litter", "noise", "observer", "overlap", "on_bad_sample", "max_bad", "checksums", "batch_size", "seed")
@@ -73,22 +75,23 @@ def evaluate(
         reverters = [member.checkpoint.make_reverter() for member in members]
         show(of_test(config, reverters, shown, ranks=processes.ranks), output.as_json)
         return
-    inputs = inputs_of(config, split, stress=report is not None, against=absolute(against), members=members)
-    tested = test_run(members, config, inputs, device=processes.device, quiet=output.quiet)
-    if not is_rank_0():
-        return
-    save_headline(run, tested, members)
-    result = tested.headline()
-    if report:
-        from iris_cli.evaluation.report_folder import write_report
-        from iris_cli.signals import START_AGAIN, stop_on_signal
+    with owned(report, beside=True) if report and is_rank_0() else nullcontext():
+        inputs = inputs_of(config, split, stress=report is not None, against=absolute(against), members=members)
+        tested = test_run(members, config, inputs, device=processes.device, quiet=output.quiet)
+        if not is_rank_0():
+            return
+        save_headline(run, tested, members)
+        result = tested.headline()
+        if report:
+            from iris_cli.evaluation.report_folder import write_report
+            from iris_cli.signals import START_AGAIN, stop_on_signal
 
-        history = provenance.history(config, dated=False)
-        with stop_on_signal(START_AGAIN):
-            samples = report_predictions(members, inputs)
-            made = write_report(report, run, tested, samples, overwrite=overwrite, history=history)
-        result["report"] = str(made)
-        provenance.record(report, config)
+            history = provenance.history(config, dated=False)
+            with stop_on_signal(START_AGAIN):
+                samples = report_predictions(members, inputs)
+                made = write_report(report, run, tested, samples, overwrite=overwrite, history=history)
+            result["report"] = str(made)
+            provenance.record(report, config)
     title = f"{run} on {', '.join(config.data)}, {tested.settings.split} split"
     if output.as_json:
         emit(result)

@@ -58,7 +58,7 @@ def ingest(
         show(_dry_run(snapshots, out, config, memory, workers, continues=resume or overwrite), output.as_json)
         return
     try:
-        with stop_on_signal("finished tensors are kept: continue with --resume"):
+        with stop_on_signal(f"finished tensors are kept: {provenance.again('--resume')}"):
             report = work.ingest(
                 snapshots,
                 out,
@@ -88,7 +88,7 @@ def ingest(
         say(f"{plural(tensors, 'tensor')}{'' if report.complete else ' (other processes make the rest)'}: {out}")
     if report.failed:
         message = f"{len(report.failed)} of the galaxies failed; the first: {report.failed[0]}"
-        raise DataError(message, "fix that, then --resume")
+        raise DataError(message, f"fix that, then: {provenance.again('--resume')}")
 
 
 def _dry_run(

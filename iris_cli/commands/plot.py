@@ -1,4 +1,4 @@
-"""`iris plot lv|top-down|pair|losses|moments|spectrum`"""
+"""`iris plot lv|lb|top-down|pair|losses|moments|spectrum`"""
 
 from __future__ import annotations
 
@@ -66,6 +66,30 @@ def lv(
         iris plot lv cube.fits --orbit walker --stretch log --out lv.pdf
     """
     _draw("an l-v image", lambda draw, config: draw.lv(data, sample.selection(), config), out, look, output)
+
+
+@app.command(cls=Command)
+@options.command
+def lb(
+    data: Annotated[Path, typer.Argument(help="FITS cube, FITS image of the sky, or standard data set.")],
+    *,
+    out: Out,
+    velocity_range: Annotated[
+        str | None, typer.Option(metavar="LOW:HIGH", help="Of a cube: only channels within, km/s.  [default: all]")
+    ] = None,
+    number: Number,
+    look: ImageLook,
+    output: options.Output,
+) -> None:
+    """Draw a map of the sky: integrated intensity, H2 column, or an image such as a continuum map.
+
+    Examples:
+        iris plot lb cube.fits --velocity-range -150:150 --out lb.png
+        iris plot lb dust.fits --stretch log --orbit walker --out dust.pdf
+    """
+    velocities = _velocities(velocity_range) if velocity_range is not None else None
+    which = number.selection()
+    _draw("a map of the sky", lambda draw, config: draw.lb(data, which, config, velocities), out, look, output)
 
 
 @app.command("top-down", cls=Command)

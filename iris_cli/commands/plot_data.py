@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +28,7 @@ from iris_cli.standard.paper_format import ATTRIBUTES
 from iris_cli.telescope.density_map import load_caption, load_map
 from iris_cli.telescope.fits_image import SkyImage, axis, read_fits, transposed
 from iris_cli.telescope.lv_image import LvImage, load_lv
-from iris_cli.training.run_folder import member_folders
+from iris_cli.training.run_folder import member_folders, parsed_line, text_lines
 from iris_cli.units import H2_MASS_SHARE
 
 Floats = NDArray[np.floating]
@@ -228,6 +227,21 @@ def moments(
     return _mass_moments(path, selection)
 
 
+def sky_map(path: Path, selection: Selection, velocities: tuple[float, float] | None = None) -> MomentMaps:
+    """Only moment 0 of a cube or a tensor; of an image of longitude and latitude (a continuum map), the image.
+
+    UsageError for velocities where there are none.
+    """
+    if path.is_dir() or "velocity" in (image := read_fits(path)).names:
+        found = moments(path, selection, velocities=velocities)
+        return replace(found, maps={0: found.maps[0]})
+    if velocities:
+        raise UsageError(f"{path} has no axis of velocity", "leave out --velocity-range")
+    lon, lat = axis(image, "longitude"), axis(image, "latitude")
+    maps = {0: transposed(image, "latitude", "longitude")}
+    return MomentMaps(maps, lon, lat, brightness(image.unit), image.name, _place_of(image))
+
+
 def _cube_moments(path: Path, clip_sigma: float, velocities: tuple[float, float] | None) -> MomentMaps:
     image = read_fits(path)
     cube, v = transposed(image, "velocity", "latitude", "longitude"), axis(image, "velocity")
@@ -336,7 +350,7 @@ def _history(folder: Path) -> History:
     path = folder / METRICS
     if not path.is_file():
         raise DataError(f"{folder} holds no {METRICS}", "name the folder of `iris train --out`")
-    lines = [found for text in path.read_text(encoding="utf-8").splitlines() if (found := _json(text))]
+    lines = [found for text in text_lines(path) if (found := parsed_line(text))]
     steps = [(line["step"], line["loss"]) for line in lines if line["kind"] == "step" and line["loss"] is not None]
     epochs = [line for line in lines if line["kind"] == "epoch"]
     if not steps:
@@ -344,13 +358,5 @@ def _history(folder: Path) -> History:
     validation = [(line["step"], line["loss"]) for line in epochs if line.get("loss") is not None]
     named = {"loss_zero": "predicting nothing", "loss_mean_image": "the mean image"}
     trivial = {name: epochs[-1][key] for key, name in named.items() if epochs and epochs[-1].get(key) is not None}
-    return History(steps, validation, trivial)
-
-
-def _json(text: str) -> dict | None:
-    """A line of metrics; None for the last one of a run that is being written."""
-    try:
-        found = json.loads(text)
-    except json.JSONDecodeError:
-        return None
-    return found if isinstance(found, dict) and {"step", "kind"} <= found.keys() else None
+    rates = [(line["step"], rate) for line in lines if line["kind"] == "step" and (rate := line.get("learning_rate"))]
+    return History(steps, validation, trivial, rates)

@@ -19,6 +19,7 @@ from iris_cli.console import warn
 from iris_cli.errors import DataError
 from iris_cli.evaluation.figures import draw_predictions
 from iris_cli.plots.axes_of_sky import Appearance, stretch
+from iris_cli.plots.lb import draw_lb_figure
 from iris_cli.plots.losses import draw_losses
 from iris_cli.plots.lv import draw_lv_figure
 from iris_cli.plots.moments import draw_moments
@@ -95,6 +96,12 @@ def moments(
     found = plot_data.moments(path, selection, clip_sigma, velocities)
     appearance = _appearance(found.name, found.maps[0], found.place, look)
     return draw_moments(found.maps, found.lon, found.lat, found.label, appearance)
+
+
+def lb(path: Path, selection: Selection, look: FigureConfig, velocities: tuple[float, float] | None = None) -> Figure:
+    found = plot_data.sky_map(path, selection, velocities)
+    appearance = _appearance(found.name, found.maps[0], found.place, look)
+    return draw_lb_figure(found.maps[0], found.lon, found.lat, found.label, appearance)
 
 
 def spectrum(path: Path, selection: Selection, places: Places, look: FigureConfig) -> Figure:

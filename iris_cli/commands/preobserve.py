@@ -54,7 +54,7 @@ def preobserve(
         show(_dry_run(standard, out, config, workers, resume or overwrite or retry_failed), output.as_json)
         return
     try:
-        with stop_on_signal("finished shards are kept: continue with --resume"):
+        with stop_on_signal(f"finished shards are kept: {provenance.again('--resume')}"):
             report = work.preobserve(
                 standard,
                 out,
@@ -73,7 +73,7 @@ def preobserve(
     output.result(made, f"{plural(made['pairs'], 'pair')} in {plural(made['shards'], 'shard')}: {out}")
     if report.failed:
         share = f"{len(report.failed)} of {plural(report.samples + len(report.failed), 'input')}"
-        hint = f"{out / 'failures.jsonl'} lists all; fix them, then --retry-failed"
+        hint = f"{out / 'failures.jsonl'} lists all; fix them, then: {provenance.again('--retry-failed')}"
         raise DataError(f"{share} failed; the first: {report.failed[0].reason}", hint)
 
 

@@ -30,6 +30,12 @@ def command_line() -> str:
     return shlex.join(["iris", *sys.argv[1:]])
 
 
+def again(*options: str) -> str:
+    """The command line with these options, as a hint: without --overwrite, which would discard what is finished."""
+    dropped = {"--overwrite", "--resume", "--retry-failed"}
+    return shlex.join(["iris", *(word for word in sys.argv[1:] if word not in dropped), *options])
+
+
 def software() -> dict[str, str]:
     """Versions, from the metadata of the installed packages, so that none is imported."""
     # Imported here because it imports the e-mail parser, which help pages do not need.

@@ -56,11 +56,13 @@ def to_toml(config: Any) -> str:
 
 def from_dict(cls: type[T], values: dict[str, Any], where: str = "configuration") -> T:
     """A `cls` of these values. UsageError for an unknown key or a wrong type, with `where` and the nearest key."""
+    if not isinstance(values, dict):
+        raise UsageError(f"{where} must be a table, not {values!r}")
     hints = typing.get_type_hints(cls)
     known = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in values:
         if key not in known:
-            raise UsageError(f"{where}: unknown key '{key}'", nearest(key, known))
+            raise UsageError(f"{where}: unknown key '{key}'", nearest(str(key), known))
     made = {key: _typed(hints[key], value, f"{where}: {key}") for key, value in values.items()}
     return cls(**made)
 
@@ -70,8 +72,6 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
         inner = [h for h in typing.get_args(hint) if h is not type(None)]
         return _typed(inner[0], value, where)
     if dataclasses.is_dataclass(hint):
-        if not isinstance(value, dict):
-            raise UsageError(f"{where} must be a table, not {value!r}")
         return from_dict(hint, value, where)  # type: ignore[arg-type]
     if typing.get_origin(hint) is tuple:
         if not isinstance(value, list):

@@ -12,7 +12,7 @@ from torch import Tensor
 from iris_cli.errors import DataError, UsageError, choose
 from iris_cli.observers.backends.backend import backend
 from iris_cli.observers.brightness import UNITS, channel_frequencies_Hz
-from iris_cli.observers.checks import check_matter, warn_if_atomic, warn_if_outside
+from iris_cli.observers.checks import check_matter, warn_if_atomic, warn_if_outside, warn_if_untrapped
 from iris_cli.observers.device import choose_backend
 from iris_cli.observers.emission import Matter, line_setup
 from iris_cli.observers.molecules import load_molecule, tracer_abundance
@@ -117,6 +117,7 @@ def observe_arrays(
         temperature_ceiling_K=temperature_ceiling_K,
     )
     warn_if_atomic(matter, setup)
+    warn_if_untrapped(matter, setup, dr_m)
     if backend_name == "auto":
         matter = matter.to(torch.float32)
     backend_name, device = choose_backend(backend_name, device)

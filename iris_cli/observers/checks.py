@@ -8,7 +8,7 @@ from torch import Tensor
 
 from iris_cli.console import warn
 from iris_cli.errors import DataError
-from iris_cli.observers.emission import LineSetup, Matter
+from iris_cli.observers.emission import LineSetup, Matter, cells
 from iris_cli.units import LIGHT_SPEED_M_S
 
 #: Field -> (lowest, highest, the rule in words). NaN is outside every range.
@@ -24,6 +24,8 @@ _POSSIBLE = {
 _ATOMIC = 0.4
 #: A sample of this many cells is enough for a mean.
 _MEAN_CELLS = 1 << 20
+#: A sample of this many rays shows whether a line is opaque.
+_RAYS = 256
 #: Lines that this process has warned about: otherwise every tensor of a data set would repeat the warning.
 _warned_lines: set[str] = set()
 
@@ -70,6 +72,23 @@ def warn_if_atomic(matter: Matter, setup: LineSetup) -> None:
             f"the gas that holds the tracer is partly atomic (mean x_H2 {x_H2:.2f}; 0.5 is all molecular), and the "
             f"excitation of {name} by hydrogen atoms is not included: the line is too faint; use a LAMDA file with H "
             "rates and populations non-lte"
+        )
+
+
+def warn_if_untrapped(matter: Matter, setup: LineSetup, dr_m: float) -> None:
+    """Warns, once per line, if most of it comes from opaque cells, whose levels are those of optically thin gas."""
+    name = f"{setup.line.name} at {setup.line.frequency_Hz / 1e9:.1f} GHz"
+    if not setup.photons_escape or f"{name}, thin" in _warned_lines:
+        return
+    every = max(1, matter.rho_kg_m3.numel() // (len(matter.rho_kg_m3) * _RAYS))
+    these = cells(matter.rays(slice(None, None, every)), setup, dr_m)
+    line_K_km_s, width_km_s = these.line_K_km_s.detach(), torch.maximum(these.width_km_s, these.spread_km_s)
+    share = line_K_km_s[these.depth_km_s.abs() > width_km_s].sum() / line_K_km_s.sum()
+    if share > 0.5:
+        _warned_lines.add(f"{name}, thin")
+        warn(
+            f"{share:.0%} of {name} comes from cells with an optical depth above 1, but with populations non-lte all "
+            "photons escape, and opaque gas is too cold or inverted; populations lvg traps them"
         )
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from iris_cli.observers.level_table import LevelTable, level_table
 from iris_cli.observers.molecule import Line, Molecule
-from iris_cli.observers.populations import LargeVelocityGradient, Populations
+from iris_cli.observers.populations import LargeVelocityGradient, Populations, ThinEquilibrium
 from iris_cli.units import ATOMIC_MASS_KG, BOLTZMANN_J_K, LIGHT_SPEED_M_S, M_PER_PC, MASS_PER_H_KG, PLANCK_J_S
 
 KM_S_PER_M_S = 1e-3
@@ -72,6 +72,8 @@ class LineSetup:
     temperature_ceiling_K: float = 5e4
     #: |dv/ds| of the large-velocity-gradient table, km/s per cm; 0 for the other populations.
     gradient_km_s_cm: float = 0.0
+    #: Whether all photons of the line escape in the balance of the levels.
+    photons_escape: bool = False
 
     @property
     def emission_K_km_s(self) -> float:
@@ -118,8 +120,9 @@ def line_setup(molecule: Molecule, transition: str, populations: Populations, **
     """With the level table of the transition, from the cache or computed now. `options` are the other fields."""
     line = molecule.line(transition)
     gradient = populations.velocity_gradient_km_s_pc if isinstance(populations, LargeVelocityGradient) else 0.0
+    thin = isinstance(populations, ThinEquilibrium) and not populations.depends_on_column
     table = level_table(molecule, line, populations)
-    return LineSetup(line=line, table=table, gradient_km_s_cm=gradient / _CM_PER_PC, **options)
+    return LineSetup(line=line, table=table, gradient_km_s_cm=gradient / _CM_PER_PC, photons_escape=thin, **options)
 
 
 def rayleigh_jeans_K(T_K: Tensor, quantum_K: float | Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from iris_cli.config.preobserve import PreobserveConfig
 from iris_cli.observers.backends.backend import Spectra, backend
 from iris_cli.observers.beam import beam_weights, convolve
 from iris_cli.observers.brightness import UNITS, channel_frequencies_Hz
-from iris_cli.observers.checks import check_matter, warn_if_atomic, warn_if_outside
+from iris_cli.observers.checks import check_matter, warn_if_atomic, warn_if_outside, warn_if_untrapped
 from iris_cli.observers.device import resolve_backend
 from iris_cli.observers.emission import LineSetup, Matter, line_setup
 from iris_cli.observers.molecules import load_molecule, tracer_abundance
@@ -109,6 +109,7 @@ class SyntheticObserver(Observer):
         dr_m = self.grid.distance.step * units.M_PER_PC
         chosen = setup(line, c)
         warn_if_atomic(matter, chosen)
+        warn_if_untrapped(matter, chosen, dr_m)
         name = self._with_gradients if matter.records_gradients else c.backend
         return backend(name).spectra(matter, chosen, REGIMES[c.regime], dr_m, self._edges_km_s(), accuracy)
 

@@ -37,6 +37,7 @@ from shards.layout import member_checksum
 from shards.order import Numbers, random_below, stream_key
 from shards.reader import Reader
 from shards.splits import empty_splits, group_split
+from shards.typed import typed
 
 
 class Pairs(ABC):
@@ -131,20 +132,25 @@ class PreObservedDataset(Pairs, Dataset):
         self.attributes = self.index.attributes
         self.numbers, self.sizes = self.index.numbers(split), self.index.sizes(split)
         self.fingerprint = f"{self.index.fingerprint}:{split or ''}"
-        self.lines = spectral_lines(self.attributes.get("observer", {}))
-        self.grid = from_dict(Grid, _attribute(self.attributes, "grid", self.name), f"{self.folder}: grid")
+        try:
+            self.lines = spectral_lines(self.attributes.get("observer", {}))
+        except (KeyError, TypeError, AttributeError):
+            raise DataError(f"the index of {self.name} has a wrong 'observer'", "write the folder again") from None
+        self.grid = from_dict(
+            Grid, _attribute(self.attributes, "grid", self.name, dict[str, Any]), f"{self.folder}: grid"
+        )
         found = self.index.arrays
         if OBSERVATION not in found:
             raise DataError(f"{self.folder} holds no array '{OBSERVATION}'", f"it has: {', '.join(found)}")
         names = [name for name in (OBSERVATION, DENSITY) if name in found]
         self.litter = DENSITY not in names
-        self.quantity = self._schema_attribute(OBSERVATION, "quantity")
+        self.quantity = self._schema_attribute(OBSERVATION, "quantity", str)
         self.factors = {name: self._factor(name) for name in names}
         self.reader = Reader(self.index, names, checksums=checksums)
 
     @property
     def latitude(self) -> str:  # type: ignore[override]  # sets from elsewhere can be opened without it
-        return _attribute(self.attributes, "latitude", self.name)
+        return _attribute(self.attributes, "latitude", self.name, str)
 
     def read(self, number: int, rows: Mapping[str, NDArray]) -> None:
         self.reader.read(int(self.numbers[number]), rows)
@@ -212,22 +218,27 @@ class PreObservedDataset(Pairs, Dataset):
             if self.factors[name] != 1.0:
                 row *= np.float32(self.factors[name])
 
-    def _schema_attribute(self, array: str, name: str) -> Any:
-        return _attribute(self.index.arrays[array].attributes, name, self.name, f" of '{array}'")
+    def _schema_attribute(self, array: str, name: str, kind: Any) -> Any:
+        return _attribute(self.index.arrays[array].attributes, name, self.name, kind, f" of '{array}'")
 
     def _factor(self, array: str) -> float:
         """Inner units per unit of the shards; exactly 1 where they are the same."""
-        quantity = self._schema_attribute(array, "quantity")
-        factor = INNER.per_SI(quantity) * float(self._schema_attribute(array, "SI_per_unit"))
+        quantity = self._schema_attribute(array, "quantity", str)
+        factor = INNER.per_SI(quantity) * self._schema_attribute(array, "SI_per_unit", float)
+        if not 1e-37 < factor < 1e37:  # float32 has no other numbers
+            raise DataError(f"the unit of '{array}' in {self.name} is {factor:g} inner units", "write the set again")
         return 1.0 if abs(factor - 1.0) < 1e-9 else factor
 
 
-def _attribute(attributes: Mapping[str, Any], name: str, folder: str, of: str = "") -> Any:
+def _attribute(attributes: Mapping[str, Any], name: str, folder: str, kind: Any, of: str = "") -> Any:
     if name not in attributes:
         index = f"`iris shards index {folder} --overwrite --preset NAME --quantity NAME`"
         hint = f"write the folder with `iris preobserve`; for tars of another program: {index}"
         raise DataError(f"the index of {folder} lacks '{name}'{of}", hint)
-    return attributes[name]
+    try:
+        return typed(kind, attributes[name])
+    except TypeError as error:
+        raise DataError(f"the index of {folder}: '{name}'{of} is wrong: {error}", "write the folder again") from None
 
 
 def observed_pair(observer: Observer, tensor: Tensor, *, litter: bool = False) -> dict[str, NDArray[np.float32]]:

@@ -1,4 +1,4 @@
-"""Training and validation loss against optimizer steps, and the losses of trivial predictors."""
+"""Training and validation loss and the learning rate against optimizer steps; the losses of trivial predictors."""
 
 from __future__ import annotations
 
@@ -17,12 +17,19 @@ class History:
     training: Sequence[tuple[int, float]]
     validation: Sequence[tuple[int, float]]
     trivial: Mapping[str, float]
+    #: (step, learning rate)
+    learning_rates: Sequence[tuple[int, float]] = ()
 
 
 def draw_losses(histories: Mapping[str, History], *, title: str = "", style: Style = STYLES["screen"]) -> Figure:
-    """A colour for each run: thin lines for training, thick lines for validation, a dot for the best epoch."""
+    """A colour for each run: thin lines for training, thick lines for validation, a dot for the best epoch.
+
+    The learning rate, where it is known, is in a panel below.
+    """
     figure = style.figure()
-    ax = figure.subplots()
+    rates = any(history.learning_rates for history in histories.values())
+    panels = figure.subplots(1 + rates, 1, sharex=True, squeeze=False, height_ratios=(4, 1)[: 1 + rates])[:, 0]
+    ax = panels[0]
     several = len(histories) > 1
     for (name, history), colour in zip(histories.items(), LINES * len(histories), strict=False):
         steps, losses = zip(*history.training, strict=True) if history.training else ((), ())
@@ -33,11 +40,16 @@ def draw_losses(histories: Mapping[str, History], *, title: str = "", style: Sty
             ax.plot(steps, losses, color=colour, linewidth=thick, label=name if several else "validation")
             best = min(history.validation, key=lambda point: point[1])
             ax.plot(*best, "o", color=colour, label=None if several else "best epoch")
+        if history.learning_rates:
+            panels[1].plot(*zip(*history.learning_rates, strict=True), color=colour, linewidth=thick)
     first = next(iter(histories.values()))
     for (name, loss), dashes in zip(first.trivial.items(), DASHES[1:], strict=False):
         ax.axhline(loss, color="0.45", linestyle=dashes, linewidth=0.75 * style.line_pt, label=name)
     ax.set_yscale("log")
-    ax.set(xlabel="optimizer steps", ylabel="loss")
+    ax.set(ylabel="loss")
+    if rates:
+        panels[1].set(ylabel="learning rate", ylim=(0.0, None))
+    panels[-1].set_xlabel("optimizer steps")
     plain_ticks(ax.yaxis)
     ax.legend(ncols=1 + len(histories) // 6, frameon=True, framealpha=0.85, edgecolor="none")
     ax.set_title(title)

@@ -60,8 +60,13 @@ def estimated_masses(position_pc: NDArray, rho: NDArray, most: int = 50_000) -> 
     neighbour = min(5, len(sample))
     distance = cKDTree(sample).query(sample, k=[neighbour])[0][:, 0]
     weight = np.zeros(len(position_pc))
-    weight[::step] = distance**3 * rho[::step]
-    return weight.astype(np.float32)
+    weight[::step] = distance**3 * rho[::step].astype(np.float64)
+    return relative(weight)
+
+
+def relative(weight: NDArray[np.float64]) -> NDArray[np.float32]:
+    """(N,): weights as shares of the largest."""
+    return (weight / max(float(weight.max()), 1e-300)).astype(np.float32)
 
 
 def densest(position: NDArray, most: int = 50_000) -> NDArray:
@@ -74,6 +79,27 @@ def densest(position: NDArray, most: int = 50_000) -> NDArray:
 #: Floors for `check_cells`: a density must be above zero, a dust temperature may be zero.
 POSITIVE, NOT_NEGATIVE = 0.0, -1e-300
 _BAD = {None: "not finite", POSITIVE: "zero, negative or not finite", NOT_NEGATIVE: "negative or not finite"}
+
+
+#: Values in inner units that no gas has; of velocities the speed of light.
+CEILINGS = {
+    "density": (1e20, "M_sun/pc^3"),
+    "velocity": (299_792.458, "km/s"),
+    "temperature": (1e12, "K"),
+    "dust": (1e6, "K"),
+}
+
+
+def check_ceilings(columns: Mapping[str, NDArray]) -> tuple[NDArray[np.bool_], str]:
+    """As `check_cells`, for finite columns above their ceiling."""
+    good, problem = np.ones(len(next(iter(columns.values()))), bool), ""
+    for name, (ceiling, unit) in CEILINGS.items():
+        high = np.abs(columns[name]) > np.float32(ceiling)
+        high = high if high.ndim == 1 else high.any(axis=1)
+        if not problem and high.any():
+            problem = f"{name}: {high.sum()} of {len(high)} cells are above {ceiling:g} {unit}"
+        good &= ~high
+    return good, problem
 
 
 def check_cells(raw: Mapping[str, NDArray], floors: Mapping[str, float]) -> tuple[NDArray[np.bool_], str]:

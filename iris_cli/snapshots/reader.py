@@ -23,7 +23,18 @@ from iris_cli.snapshots.arrays import ArraySet, GasFile, Vector, gas, open_gas
 from iris_cli.snapshots.codes import COORDINATES
 from iris_cli.snapshots.field_sources import FieldSources, SourceChooser
 from iris_cli.snapshots.files import SnapshotFiles, cells_in, cells_listed
-from iris_cli.snapshots.gas import NOT_NEGATIVE, POSITIVE, Gas, check_abundances, check_cells, densest, estimated_masses
+from iris_cli.snapshots.gas import (
+    CEILINGS,
+    NOT_NEGATIVE,
+    POSITIVE,
+    Gas,
+    check_abundances,
+    check_ceilings,
+    check_cells,
+    densest,
+    estimated_masses,
+    relative,
+)
 from iris_cli.snapshots.hdf5 import damage_of, numbers_of
 from iris_cli.snapshots.units import LENGTH, groups, read_units
 
@@ -134,7 +145,7 @@ class Snapshot:
     def _raw(self, file: GasFile, rows: slice, inside: NDArray[np.bool_]) -> dict[str, NDArray[np.float32]]:
         """The columns of some cells in inner units. Numbers too large for float32 become infinite."""
         read = {name: _rows(_dataset(file, name), rows)[inside] for name in {c.dataset for c in self.sources.columns}}
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):  # _valid checks the results
             return {
                 c.label: np.multiply(
                     read[c.dataset] if c.column is None else read[c.dataset][:, c.column],
@@ -160,11 +171,11 @@ class Snapshot:
         if not good.all():
             return self._gas(position[good], {label: column[good] for label, column in raw.items()}, config)
         warnings = check_abundances(single["x_H2"], single["x_H_plus"], single["x_CO"], self.where)
-        weights = [raw[column.label] for column in self.sources.weight]
-        weight = np.prod(weights, axis=0) if weights else estimated_masses(position, single["density"])
+        weights = [raw[column.label].astype(np.float64) for column in self.sources.weight]
+        weight = relative(np.prod(weights, axis=0)) if weights else estimated_masses(position, single["density"])
         velocity, rho, T_gas, T_dust = (single[name] for name in ("velocity", "density", "temperature", "dust"))
         x_H2, x_CO = single["x_H2"].clip(0.0, 0.5), single["x_CO"].clip(0.0)
-        gas = Gas(position, velocity, rho, T_gas, x_H2, x_CO, T_dust, weight.astype(np.float32))
+        gas = Gas(position, velocity, rho, T_gas, x_H2, x_CO, T_dust, weight)
         return gas, (*self.sources.warnings, *warnings)
 
     def _valid(
@@ -172,8 +183,11 @@ class Snapshot:
     ) -> NDArray[np.bool_]:
         """(N,): the cells with possible numbers. Raises DataError for other cells, unless these may be left out."""
         good, problem = check_cells(columns, floors)
+        hint = "--drop-bad-cells leaves them out; their neighbours fill the gaps"
+        if not problem and columns.keys() >= CEILINGS.keys():
+            good, problem = check_ceilings(columns)
+            hint = f"are the units right (--unit-velocity-cm-s and the like)? If so, {hint}"
         if problem and not config.drop_bad_cells:
-            hint = "--drop-bad-cells leaves them out; their neighbours fill the gaps"
             raise DataError(f"{self.where}: {problem}", hint)
         if not good.any():
             raise DataError(f"{self.where}: {problem}; no cell is left")

@@ -24,7 +24,7 @@ from iris_cli.config.ingest import (
 from iris_cli.errors import DataError
 from iris_cli.snapshots import codes
 from iris_cli.snapshots.arrays import ArraySet, GasFile
-from iris_cli.snapshots.hdf5 import attribute, member, number
+from iris_cli.snapshots.hdf5 import attribute, member, number, one_line
 
 _CM_PER_PC = 100.0 * units.M_PER_PC
 _G_PER_CM3_INNER = 1e3 * units.INNER.density_per_SI
@@ -220,5 +220,5 @@ def _named_unit(dataset: h5py.Dataset, kind: Kind) -> float | None:
     try:
         return float(unit.to(parse(kind.cgs)))
     except u.UnitConversionError:
-        what = f"is in '{text}', which cannot be converted to {kind.cgs or 'a pure number'}"
+        what = f"is in '{one_line(text)}', which cannot be converted to {kind.cgs or 'a pure number'}"
         raise DataError(f"{dataset.file.filename}: {dataset.name} {what}", f"give {_FLAGS}") from None

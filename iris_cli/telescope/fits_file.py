@@ -188,8 +188,6 @@ def _data_size(path: Path, header: fits.Header, number: int, most: int) -> int:
 
     if header.get("ZIMAGE") is True and array("Z") > most:
         raise DataError(f"{path} is damaged: the image packed in HDU {number} is larger than the file can hold", COPY)
-    size = array("")
-    if header.get("XTENSION") is None and header.get("GROUPS") is not True:
-        return size
-    bits = abs(whole("BITPIX", -64, 64)) // 8
-    return whole("GCOUNT", 0, 2**63 - 1, 1) * (size + bits * whole("PCOUNT", 0, 2**63 - 1, 0))
+    # astropy multiplies by GCOUNT in every HDU, and walks backwards for -1.
+    groups, more = (whole(card, 0, 2**63 - 1, absent) for card, absent in (("GCOUNT", 1), ("PCOUNT", 0)))
+    return groups * (array("") + abs(whole("BITPIX", -64, 64)) // 8 * more)

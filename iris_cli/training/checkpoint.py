@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import pickle
 import platform
 import sys
 import warnings
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor
@@ -119,10 +121,10 @@ class Checkpoint:
 
     def make_reverter(self) -> Reverter:
         """The network with these weights, in eval mode on the CPU. DataError when network and weights do not fit."""
-        reverter = Reverter(**self.reverter)
         try:
+            reverter = Reverter(**self.reverter)
             reverter.load_state_dict(self.model)
-        except RuntimeError as error:
+        except (RuntimeError, TypeError, ValueError, OverflowError, MemoryError) as error:
             raise DataError(f"the weights in the checkpoint belong to another network: {_first_line(error)}") from None
         return reverter.eval()
 
@@ -163,10 +165,44 @@ def load(path: Path) -> Checkpoint:
     try:
         progress, data = Progress(**body["progress"]), DataDescription.from_dict(body["data"])
         seen = Seen.from_tensors(body["seen"]) if body["seen"] is not None else None
-        return Checkpoint(**{**body, "progress": progress, "data": data, "seen": seen})
-    except (KeyError, TypeError, AttributeError, UsageError) as error:
+        return checked(Checkpoint(**{**body, "progress": progress, "data": data, "seen": seen}))
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError, UsageError) as error:
         hint = "it was modified, or written by another program: use an older one"
         raise DataError(f"{path} does not hold what a checkpoint holds: {_first_line(error)}", hint) from None
+
+
+def checked(checkpoint: Checkpoint) -> Checkpoint:
+    """TypeError or ValueError when a field holds something of another type, or a number that cannot be."""
+    for record in (checkpoint, checkpoint.progress, checkpoint.data, checkpoint.data.noise):
+        if record is not None:
+            for name, hint in get_type_hints(type(record)).items():
+                if not _fits(hint, getattr(record, name)):
+                    raise TypeError(f"{name} is of another type")
+    counts = [value for value in vars(checkpoint.progress).values() if value is not None]
+    if min(counts) < 0 or not all(map(math.isfinite, counts)):
+        raise ValueError("its position in the training is none")
+    size = checkpoint.reverter.get("image_size")
+    if size is not None and size != checkpoint.data.grid.lon_steps:
+        raise ValueError(f"its network takes images of {size} pixels, which its grid has not")
+    return checkpoint
+
+
+def _fits(hint: Any, value: Any) -> bool:
+    """Whether a value has the type of an annotation."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return True
+    if origin in (Union, UnionType):
+        return any(_fits(one, value) for one in inner)
+    if origin is dict:
+        return isinstance(value, dict) and all(_fits(inner[0], k) and _fits(inner[1], v) for k, v in value.items())
+    if origin is list:
+        return isinstance(value, list) and all(_fits(inner[0], one) for one in value)
+    if origin is tuple:
+        return isinstance(value, tuple) and len(value) == len(inner) and all(map(_fits, inner, value))
+    if origin is not None:
+        return True
+    return isinstance(value, (int, float) if hint is float else hint) and (hint is bool or not isinstance(value, bool))
 
 
 def read_tensors(path: Path, what: str, hint: str) -> Any:

@@ -29,6 +29,8 @@ from iris_cli.training.checkpoint import Checkpoint, Progress, load, save
 from iris_cli.training.tensorboard import event_files
 from shards.layout import leftovers
 
+#: Of these in a line of metrics, the losses may be None.
+NUMBERS = {"step", "loss", "loss_zero", "loss_mean_image"}
 #: In a run folder: statistics of the training's inputs, and the headline numbers of its latest test.
 TRAINING_INPUTS, TEST = "training_inputs.npz", "test.json"
 #: Keys of a configuration that `iris train` has written; one written by hand rarely has all of them.
@@ -55,12 +57,31 @@ def check_room_for_members(run: Path, members: int) -> None:
         raise UsageError(f"{run} holds {found} members, more than the {members} to train", hint)
 
 
+def text_lines(path: Path) -> list[str]:
+    """The lines of a text file, whatever damage it has."""
+    return path.read_bytes().decode("utf-8", "replace").split("\n")
+
+
+def parsed_line(text: str) -> dict[str, Any] | None:
+    """A line of metrics; None for one that is damaged, such as the last one of a run that is being written."""
+    with suppress(ValueError, RecursionError):
+        found = json.loads(text)
+        complete = isinstance(found, dict) and {"kind", "step", "epoch", "loss"} <= found.keys()
+        if complete and all(_is_number(found[key]) for key in NUMBERS & found.keys() if found[key] is not None):
+            return found if found["step"] is not None else None
+    return None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
+
+
 def _is_before(line: str, progress: Progress) -> bool:
     """Whether a line of metrics is complete, and of a step or an epoch that is done."""
-    with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        found = json.loads(line)
-        return found["step"] <= progress.step and (found.get("kind") != "epoch" or found["epoch"] < progress.epoch)
-    return False
+    found = parsed_line(line)
+    if found is None or found["step"] > progress.step:
+        return False
+    return found["kind"] != "epoch" or (_is_number(found["epoch"]) and found["epoch"] < progress.epoch)
 
 
 @dataclass(frozen=True)
@@ -118,7 +139,7 @@ class RunFolder:
         with atomic_file(self.path / CONFIG) as file:
             file.write(to_toml(hyper).encode())
         metrics = self.path / METRICS
-        lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.exists() else []
+        lines = text_lines(metrics) if metrics.exists() else []
         kept = [line + "\n" for line in lines if _is_before(line, progress)]
         if lines:
             with atomic_file(metrics) as file:

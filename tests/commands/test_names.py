@@ -112,7 +112,10 @@ COMMANDS = [
     ("molecule", "{}"),
     ("doctor", "{}"),
     *(("shards", name, "{}") for name in ("index", "info", "verify", "preview")),
-    *(("plot", name, "{}", "--out", "{}.png") for name in ("lv", "top-down", "pair", "losses", "moments", "spectrum")),
+    *(
+        ("plot", name, "{}", "--out", "{}.png")
+        for name in ("lb", "lv", "top-down", "pair", "losses", "moments", "spectrum")
+    ),
     *(("slurm", name, "{}", "--out", "{}2") for name in ("train", "preobserve")),
     ("config", "show", "{}"),
     ("config", "validate", "{}"),

@@ -20,6 +20,7 @@ from iris_cli.mock.generate import Galaxies, write_mock
 from tests.commands.errors import Iris
 from tests.commands.pages import ROOT, Reader, commands, sections
 from tests.snapshots.snapshots import galaxy, write
+from tests.snapshots.test_arrays import write_hdf5
 from tests.telescope import runs, sky
 from tests.training.makers import write_pairs
 
@@ -69,6 +70,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
         sky.cube(folder / f"{name}.fits")
     for k in (101, 102):
         write(folder / f"snap_{k}.hdf5", galaxy(seed=k))
+    write_hdf5(folder / "grid.h5")
     (text,) = re.findall(r"^```toml\n(.*?)^```$", (ROOT / "docs/howto.md").read_text(), flags=re.M | re.S)
     (folder / "hcn.toml").write_text(text.replace("hcn.dat", "13co"))
     (folder / "train.toml").write_text(to_toml(TrainConfig()))

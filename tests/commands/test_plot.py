@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from matplotlib.figure import Figure
 from pytest import MonkeyPatch
 
@@ -87,6 +88,21 @@ def test_views_from_north_of_shards_and_tensors_agree(iris: Iris, tmp_path: Path
     assert iris("plot", "moments", tmp_path / "standard", "-n", 1, "-o", tmp_path / "m.png").code == 0
     column = np.asarray(drawn[2].axes[0].images[0].get_array())
     assert column.shape == (16, 64) and 10 < column.max() < 1e6
+    assert iris("plot", "lb", tmp_path / "standard", "-n", 1, "-o", tmp_path / "m.png").code == 0
+    np.testing.assert_array_equal(drawn[3].axes[0].images[0].get_array(), column)
+
+
+def test_a_continuum_map_is_drawn_as_it_is(iris: Iris, tmp_path: Path, drawn: list[Figure]) -> None:
+    image, header = np.arange(6, dtype=np.float32).reshape(2, 3), fits.Header()
+    for k, kind in enumerate(("GLON-CAR", "GLAT-CAR"), start=1):
+        header[f"CTYPE{k}"], header[f"CUNIT{k}"], header[f"CRVAL{k}"], header[f"CRPIX{k}"] = kind, "deg", 0.0, 1.0
+    header["CDELT1"], header["CDELT2"], header["BUNIT"] = -0.1, 0.1, "MJy/sr"
+    fits.PrimaryHDU(image, header).writeto(tmp_path / "dust.fits")
+    assert iris("plot", "lb", tmp_path / "dust.fits", "-o", tmp_path / "lb.png").code == 0
+    np.testing.assert_array_equal(drawn[0].axes[0].images[0].get_array(), image[:, ::-1])
+    assert drawn[0].axes[1].get_ylabel() == "brightness [MJy/sr]"
+    ran = iris("plot", "lb", tmp_path / "dust.fits", "--velocity-range", "-10:10", "-o", tmp_path / "lb.png")
+    assert "has no axis of velocity" in error_of(ran, 2)
 
 
 def test_a_pair_and_its_prediction(
@@ -113,6 +129,7 @@ def test_losses_of_a_run_and_of_an_ensemble(iris: Iris, ensemble: Path, tmp_path
     one, two = ([text.get_text() for text in figure.axes[0].get_legend().get_texts()] for figure in drawn)
     assert one == ["training", "validation", "best epoch", "predicting nothing", "the mean image"]
     assert two[:2] == ["member-01", "member-02"]
+    assert all(figure.axes[1].get_ylabel() == "learning rate" and figure.axes[1].lines for figure in drawn)
 
 
 def test_a_cube_is_drawn_with_orbits(iris: Iris, shared_data: Path, tmp_path: Path, drawn: list[Figure]) -> None:

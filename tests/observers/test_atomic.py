@@ -49,6 +49,14 @@ def test_a_lamda_file_with_rates_for_atoms_causes_no_warning(warnings: Callable[
     assert warnings(uniform(x_H2=0.1), molecule=lamda_13co, tracer_per_CO=0.04) == 0
 
 
+def test_an_opaque_line_of_thin_populations_causes_one_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    def warned(n_H_cm3: float, populations: str) -> int:
+        see(uniform(n_H_cm3=n_H_cm3), populations=populations)
+        return capsys.readouterr().err.count("an optical depth above 1")
+
+    assert [warned(1.0, "non-lte"), warned(1e4, "lte"), warned(1e4, "non-lte"), warned(1e4, "non-lte")] == [0, 0, 1, 0]
+
+
 def test_gas_without_tracer_or_too_hot_for_it_does_not_count(warnings: Callable[..., int]) -> None:
     for other, expected in (({"x_CO": 0.0}, 0), ({"T_K": np.inf}, 0), ({}, 1)):
         assert warnings(stacked(uniform(x_H2=0.5), uniform(20, x_H2=0.0, **other))) == expected

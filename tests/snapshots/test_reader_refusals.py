@@ -116,6 +116,11 @@ BAD = {
     "a dataset without values": (replaced("Density", h5py.Empty("f4")), "Density holds no numbers"),
     "a density never written": (unwritten, "but only 0 bytes of it are in the file"),
     "a density too large": (damaged("InternalEnergy", 3e38), "temperature: 1 of 3000 cells are zero, negative or not"),
+    "faster than light": (
+        replaced("Velocities", np.full((3000, 3), 4e5)),
+        "velocity: 3000 of 3000 cells are above 2",
+    ),
+    "denser than any gas": (damaged("Density", 1e30), "density: 1 of 3000 cells are above 1e+20 M_sun/pc^3"),
     "a negative mass": (added("Masses", np.linspace(-1.0, 1.0, 3000)), "Masses: 1500 of 3000 cells are negative"),
 }
 

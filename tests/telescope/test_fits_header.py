@@ -117,6 +117,7 @@ def test_a_card_that_can_be_read_in_no_way_or_in_two_is_refused_by_name(
         ("RESTFRQ = 879252\x0e8000.0", "RESTFRQ"),
         ("BSCALE  = '0.001'", "BSCALE is the text '0.001'"),
         ("BLANK   = 'none'", "BLANK is the text 'none'"),
+        ("GCOUNT  = -1", "GCOUNT of HDU 0 is -1"),
         ("CRPIX3  = NAN", "the card CRPIX3 cannot be read"),
         ("CRVAL2  = 1E400", "CRVAL2 is inf"),
         ("BITPIX  = 1000000000", "BITPIX of HDU 0 appears twice"),

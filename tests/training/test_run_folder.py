@@ -38,7 +38,7 @@ def steps(folder: RunFolder) -> list[int]:
 
 def test_a_resumed_run_drops_later_metrics_and_a_truncated_line(folder: RunFolder) -> None:
     for step in (1, 2, 3):
-        folder.log(step=step, loss=0.5)
+        folder.log(kind="step", step=step, epoch=0, loss=0.5)
     metrics = folder.path / "metrics.jsonl"
     metrics.write_text(metrics.read_text() + '{"step": 2, "lo')
     folder.begin(TrainConfig(epochs=7), Progress(step=2))

@@ -1,0 +1,134 @@
+"""Damaged checkpoints, run folders and configurations: errors of the program, and no others."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from iris_cli.commands import names
+from iris_cli.commands.plot_data import histories
+from iris_cli.commands.train import configuration_of
+from iris_cli.config import catalogue
+from iris_cli.config.toml import from_dict, to_dict, to_toml
+from iris_cli.config.train import TrainConfig, planned_members
+from iris_cli.errors import IrisError
+from iris_cli.evaluation.out_of_distribution import TrainingInputs
+from iris_cli.training import checkpoint as checkpoints
+from iris_cli.training.checkpoint import Progress
+from iris_cli.training.run_folder import RunFolder
+from iris_cli.training.trained_run import open_run
+from shards.errors import ShardError
+from tests.fuzz import damaged_bytes, damaged_text, within
+
+INPUTS = 2000
+ODD: list[Any] = [None, True, 0, -1, 1.5, math.nan, math.inf, 10**30, 2**63, "", "x", "\0", "../x", [], [1], ["a"], {}]
+ODD += [{"a": 1}, {1: 2}, [[[]]], (), torch.zeros(2), torch.zeros(0), torch.tensor(math.nan), torch.ones(3).bool()]
+
+pytestmark = pytest.mark.slow
+
+
+def changed(value: Any, rng: np.random.Generator) -> Any:
+    """A copy with one to three inner values replaced, removed, renamed or exchanged."""
+    value = copy.deepcopy(value)
+    for _ in range(rng.integers(1, 4)):
+        here = value
+        while True:
+            keys = list(here) if isinstance(here, dict) else list(range(len(here)))
+            if not keys:
+                break
+            key = keys[int(rng.integers(len(keys)))]
+            if isinstance(here[key], (dict, list)) and rng.random() < 0.7:
+                here = here[key]
+                continue
+            match rng.integers(4):
+                case 0:
+                    del here[key]
+                case 1 if isinstance(here, dict):
+                    here[f"{key}s"] = here.pop(key)
+                case _:
+                    here[key] = ODD[int(rng.integers(len(ODD)))]
+            break
+    return value
+
+
+def only_own_errors(read: Callable[[], object], seconds: float = 10.0) -> None:
+    with within(seconds), suppress(IrisError, ShardError):
+        read()
+
+
+def body_of(path: Path) -> dict[str, Any]:
+    body: dict[str, Any] = torch.load(path, weights_only=True)
+    return body
+
+
+def test_a_checkpoint_with_other_values_is_refused_or_read(trained_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    body, rng = body_of(trained_run / "checkpoints/best.pt"), np.random.default_rng(0)
+    weights = body["model"]
+    for k in range(INPUTS):
+        # the weights are as they are, except in one case of ten: copies of all of them take long
+        damaged = changed({**body, "model": weights if k % 10 == 0 else {}, "optimizer": {}}, rng)
+        if k % 10 and isinstance(damaged.get("model"), dict):
+            damaged["model"] = dict(weights)
+        monkeypatch.setattr(checkpoints, "read_tensors", lambda *about, found=damaged: found)
+        only_own_errors(lambda: use(trained_run / "checkpoints/best.pt"))
+
+
+def use(path: Path) -> None:
+    run = open_run(path)
+    run.checkpoint.make_reverter()
+    run.training_inputs()
+    assert run.checkpoint.progress.step >= 0
+    assert str(to_dict(run.hyper)) and run.checkpoint.data.key
+
+
+def test_a_checkpoint_with_other_bytes_is_refused_or_read(tmp_path: Path, trained_run: Path) -> None:
+    whole, rng = checkpoints.load(trained_run / "checkpoints/best.pt"), np.random.default_rng(1)
+    small = replace(whole, model={"a": torch.arange(4.0)}, last_model={}, optimizer={})
+    path = tmp_path / "small.pt"
+    checkpoints.save(small, path)
+    data = path.read_bytes()
+    for _ in range(INPUTS):
+        path.write_bytes(damaged_bytes(data, rng))
+        only_own_errors(lambda: use(path))
+
+
+@pytest.mark.parametrize("file", ["config.toml", "metrics.jsonl", "members.json", "training_inputs.npz"])
+def test_a_run_folder_with_a_damaged_file_is_refused_or_read(tmp_path: Path, trained_run: Path, file: str) -> None:
+    run = Path(shutil.copytree(trained_run, tmp_path / "run"))
+    (run / "members.json").write_text(json.dumps({"members": 3}))
+    data, rng = (run / file).read_bytes(), np.random.default_rng(2)
+    folder, key = RunFolder(run), checkpoints.load(run / "checkpoints/best.pt").data.key
+    readers: dict[str, list[Callable[[], object]]] = {
+        "config.toml": [lambda: configuration_of("auto", run)],
+        "metrics.jsonl": [lambda: histories([run]), lambda: folder.begin(TrainConfig(), Progress(epoch=1, step=3))],
+        "members.json": [lambda: planned_members(run)],
+        "training_inputs.npz": [lambda: TrainingInputs.load(folder.training_inputs, key)],
+    }
+    for k in range(INPUTS):
+        damage = damaged_bytes if k % 2 or file.endswith("npz") else damaged_text
+        (run / file).write_bytes(damage(data, rng))
+        for read in readers[file]:
+            only_own_errors(read)
+
+
+@pytest.mark.parametrize("name", sorted(catalogue.CONFIGS))
+def test_a_damaged_configuration_is_refused_or_read(tmp_path: Path, name: str) -> None:
+    config, file, rng = catalogue.named(name), tmp_path / "file.toml", np.random.default_rng(3)
+    text = to_toml(config).encode()
+    for k in range(INPUTS):
+        file.write_bytes((damaged_text, damaged_bytes)[k % 2](text, rng))
+        only_own_errors(lambda: names.check(name, catalogue.read(file, name)[1]))
+        only_own_errors(lambda: catalogue.read(file))
+        values = changed(to_dict(config), rng)
+        only_own_errors(lambda values=values: names.check(name, from_dict(catalogue.CONFIGS[name].cls, values)))
