@@ -31,7 +31,7 @@ def place(group: Hashable, seed: int) -> float:
 
 @lru_cache(maxsize=1 << 16)
 def _start(family: str, seed: int) -> int:
-    text = f"line {seed}:{family}".encode("utf-8", "surrogateescape")
+    text = f"place {seed}:{family}".encode("utf-8", "surrogateescape")
     return int.from_bytes(hashlib.sha256(text).digest()[:8], "big")
 
 

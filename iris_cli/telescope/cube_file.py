@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
+from astropy.wcs.utils import proj_plane_pixel_scales
 from numpy.typing import NDArray
 
 from iris_cli.config.cube import CubeConfig
@@ -23,13 +24,17 @@ from iris_cli.errors import DataError, UsageError
 from iris_cli.telescope.blanks import Blanks, read_blanks
 from iris_cli.telescope.brightness_unit import read_brightness
 from iris_cli.telescope.fits_file import choose_image, open_fits, reading
-from iris_cli.telescope.fits_header import clean_header, world_coordinates
+from iris_cli.telescope.fits_header import clean_header, set_card, world_coordinates
 from iris_cli.telescope.header_units import spell_units
 from iris_cli.telescope.sky_pixels import galactic_positions, pixels_at
 from iris_cli.telescope.spectral_axis import check_frame, read_spectral_axis
 from iris_cli.telescope.spectral_cards import repair_spectral_cards, replaced_cards
 
 Floats = NDArray[np.float64]
+
+
+#: Numbers in arcsec, where CUNIT says deg, make larger ones; maps of the whole sky can have empty margins.
+LARGEST_PIXEL_DEG, LARGEST_CUBE_DEG = 3.0, 720.0
 
 
 @dataclass(frozen=True)
@@ -160,6 +165,7 @@ def _described(path: Path, hdu: Any, beams: Any, mapped: bool, config: CubeConfi
         raise DataError(f"{path} holds {shape[0]} channels of {shape[1]} x {shape[2]} pixels", "name another cube")
     axis = read_spectral_axis(path, wcs, shape[0], config)
     sky = wcs.sub([lon + 1, lat + 1])
+    _check_pixels(path, sky, shape)
     centre = _centre(path, sky, shape, notes)
     notes += check_frame(path, axis.frame, centre, config)
     brightness = read_brightness(path, header, beams, wcs, shape[0], config)
@@ -175,6 +181,15 @@ def _described(path: Path, hdu: Any, beams: Any, mapped: bool, config: CubeConfi
     origin = (config.centre_lon_deg, config.centre_lat_deg)
     v_low, v_high = axis.v_low, axis.v_high
     return CubeFile(path, hdu, mapped, axes, sky, v_low, v_high, brightness.to_K, origin, info, blanks, notes)
+
+
+def _check_pixels(path: Path, sky: WCS, shape: tuple[int, int, int]) -> None:
+    """DataError for pixels that are larger than any survey's, or a cube that is larger than the sky."""
+    across, up = (float(size) for size in proj_plane_pixel_scales(sky))
+    if max(across, up) > LARGEST_PIXEL_DEG or max(shape[2] * across, shape[1] * up) > LARGEST_CUBE_DEG:
+        message = f"{path}: {shape[2]} x {shape[1]} pixels of {across:g} x {up:g} deg are doubtful"
+        hint = f"fix CDELT, or CUNIT: {set_card(path, 'CUNIT1', repr('arcsec'))}, and CUNIT2"
+        raise DataError(message, hint)
 
 
 def _centre(path: Path, sky: WCS, shape: tuple[int, int, int], notes: list[str]) -> tuple[float, float]:

@@ -41,7 +41,7 @@ def test_the_demonstration_writes_a_report_a_figure_and_folders_that_each_comman
     assert json.loads((out / "commands.jsonl").read_text())["config"]["galaxies"] == 24
     report = json.loads((out / "report.json").read_text())
     assert report == json.loads(ran.out)
-    assert report["pairs"] == 7 and report["split"] == "test"
+    assert report["pairs"] == 6 and report["split"] == "test"
     trivial = min(report["loss_zero"], report["loss_mean_image"])
     assert report["skill"] == pytest.approx(1 - report["loss"] / trivial)
     assert "command: iris demo" in Image.open(out / "pairs.png").info["Description"]
@@ -66,7 +66,7 @@ def test_pairs_of_the_paper_code_are_trained_on_and_tested(iris: Callable, share
     """Pre-observed pairs, and tensors that are observed here, from folder to report."""
     for name, options in (
         ("reference-preobserved", ()),
-        ("reference-standard", ("--test-fraction", 0.34, "--split-seed", 14)),
+        ("reference-standard", ("--test-fraction", 0.34, "--split-seed", 2)),
     ):
         shards, run = tmp_path / f"{name}-shards", tmp_path / f"{name}-run"
         ran = iris("preobserve", shared_data / name, shards, "--views-per-source", 1, "--turn-over", *options)

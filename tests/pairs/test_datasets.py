@@ -73,7 +73,7 @@ def test_dividing_never_separates_the_views_of_a_galaxy(tmp_path: Path) -> None:
     pairs = pairs_in(write_pairs(tmp_path / "set", {"train": range(20)}), "train")
     train, validation = divide(pairs, TrainConfig(validation_data_fraction=0.3))
     groups = pairs.groups()
-    assert len(train) + len(validation) == 20 and len(validation) == 6
+    assert len(train) + len(validation) == 20 and 4 <= len(validation) <= 8
     assert not {groups[i] for i in train} & {groups[i] for i in validation}
 
 

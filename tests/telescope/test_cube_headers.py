@@ -316,6 +316,15 @@ def test_a_doubtful_number_is_an_error_that_the_named_flag_fixes(
     assert middle_km_s(path, cards, **flags) == pytest.approx(CLOUD.v_km_s, abs=0.2)
 
 
+@pytest.mark.parametrize("step", [39.6, 7.0, 3.5])
+def test_pixels_in_arcseconds_whose_unit_says_degrees_are_refused(path: Path, step: float) -> None:
+    with pytest.raises(DataError, match=r"pixels of .* deg are doubtful") as caught:
+        image(path, {"CDELT1": -step, "CDELT2": step})
+    assert "CUNIT1" in caught.value.hint
+    cards = {"CDELT1": -39.6, "CDELT2": 39.6, "CUNIT1": "arcsec", "CUNIT2": "arcsec"}
+    assert middle_km_s(path, cards) == pytest.approx(CLOUD.v_km_s, abs=0.2)
+
+
 def test_a_doubtful_unit_can_be_confirmed(path: Path) -> None:
     wide = {"CDELT3": 150.0, "CRVAL3": -8925.0}
     with pytest.raises(DataError, match="150 km/s wide"):
