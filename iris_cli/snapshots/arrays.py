@@ -236,12 +236,13 @@ def _code_units(file: h5py.File) -> dict[str, tuple[float, str]]:
 @contextmanager
 def _fits_arrays(path: Path) -> Iterator[ArraySet]:
     from astropy.io import fits
+    from astropy.utils.exceptions import AstropyWarning
 
     try:
-        with warnings.catch_warnings(), path.open("rb") as stream, fits.open(stream, memmap=True) as hdus:
-            warnings.simplefilter("error")
-            made = _images(path, hdus)
-            yield made
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", AstropyWarning)
+            with path.open("rb") as stream, fits.open(stream, memmap=True) as hdus:
+                yield _images(path, hdus)
     except DataError:
         raise
     except (OSError, ValueError, TypeError, KeyError, IndexError, Warning) as error:

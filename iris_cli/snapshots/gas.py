@@ -81,7 +81,7 @@ POSITIVE, NOT_NEGATIVE = 0.0, -1e-300
 _BAD = {None: "not finite", POSITIVE: "zero, negative or not finite", NOT_NEGATIVE: "negative or not finite"}
 
 
-#: Highest possible values in inner units: beyond all gas, the speed of light, nuclei that fuse.
+#: Values in inner units that no gas has; of velocities the speed of light.
 CEILINGS = {
     "density": (1e20, "M_sun/pc^3"),
     "velocity": (299_792.458, "km/s"),
