@@ -121,9 +121,9 @@ class TrainConfig:
     batches_per_update: int = of_optimization(16, "Batches of one optimizer step.", "--accumulate", "-a", least=1)
     network: str = of_network(
         "paper",
-        "Network; columns and share are U-Nets.",
+        "Network; columns is a U-Net.",
         "--network",
-        known=("paper", "columns", "share"),
+        known=("paper", "columns"),
     )
     physical_loss: str | type = setting("ScaledDensityLoss", "Name of a PhysicalLoss; from Python also the class.")
     density_normalization: str = of_network(

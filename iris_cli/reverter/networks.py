@@ -9,12 +9,11 @@ from torch import nn
 from iris_cli.errors import choose
 from iris_cli.reverter.columns import columns
 from iris_cli.reverter.paper import paper
-from iris_cli.reverter.share import share
 
 #: (image size in pixels, observed quantity) -> named modules, in the order in which they are applied.
 Network = Callable[[int, str], dict[str, nn.Module]]
 
-NETWORKS: dict[str, Network] = {"paper": paper, "columns": columns, "share": share}
+NETWORKS: dict[str, Network] = {"paper": paper, "columns": columns}
 
 
 def make_network(name: str, image_size: int, quantity: str) -> dict[str, nn.Module]:
