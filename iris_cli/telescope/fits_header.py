@@ -113,7 +113,8 @@ def _readable(path: Path, header: fits.Header, notes: list[str], replaced: Conta
             if name in replaced:
                 continue
             if _matters(name):
-                message = f"{path}: the card {name} cannot be read: {first_line(error)}"
+                reason = first_line(error).split(", fix it")[0]  # with a call of astropy
+                message = f"{path}: the card {name} cannot be read: {reason}"
                 raise DataError(message, f"{_option(name)}{set_card(path, name, 'VALUE')}") from None
             ignored.append(name)
     if ignored:

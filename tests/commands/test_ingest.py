@@ -51,7 +51,7 @@ def test_snapshots_become_a_set_that_preobserve_reads(iris: Iris, snapshot: Path
     ran = iris("preobserve", tmp_path / "standard", tmp_path / "pairs", *halves)
     assert ran.code == 0 and "anticlockwise" not in ran.err
     index = Index.open(tmp_path / "pairs")
-    assert index.splits == {"train": 2, "validation": 2}
+    assert index.count() == 4 and set(index.splits.values()) <= {2, 4}  # views of a galaxy stay together
     assert index.attributes["inputs"][0]["origin"]["maker"] == "ingest"
 
 
