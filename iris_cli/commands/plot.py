@@ -1,4 +1,4 @@
-"""`iris plot lv|lb|top-down|pair|losses|moments|spectrum`"""
+"""`iris plot lv|lb|top-down|pair|compare|losses|moments|spectrum`"""
 
 from __future__ import annotations
 
@@ -20,12 +20,17 @@ from iris_cli.errors import UsageError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+COMPARED = "FITS cube, l-v image (.npz, FITS), map of `iris revert`, image of the sky, shard folder or data set"
+
 app = typer.Typer(cls=Group, help="Draw figures as PNG, PDF or SVG, by the ending of the name.", no_args_is_help=True)
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="PNG, PDF or SVG to write.")]
 #: Fonts; fonts and colours; and all that an image with a single colour scale and orbits over it has.
 Look = Annotated[options.Settings[FigureConfig], options.Only("style", "title")]
 ColourLook = Annotated[options.Settings[FigureConfig], options.Only("style", "title", "stretch", "colours")]
+ScaledLook = Annotated[
+    options.Settings[FigureConfig], options.Only("style", "title", "stretch", "low", "high", "colours")
+]
 ImageLook = options.Settings[FigureConfig]
 
 
@@ -131,6 +136,27 @@ def pair(
     """
     what = "a pair" + (" and the prediction of a network" if run else "")
     _draw(what, lambda draw, config: draw.pair(data, sample.selection(), config, run, clean), out, look, output)
+
+
+@app.command(cls=Command)
+@options.command
+def compare(
+    one: Annotated[Path, typer.Argument(metavar="A", help=f"{COMPARED}.")],
+    other: Annotated[Path, typer.Argument(metavar="B", help="The same, on the same grid and in the same unit.")],
+    *,
+    out: Out,
+    number: Number,
+    look: ScaledLook,
+    output: options.Output,
+) -> None:
+    """Draw two images side by side, with their difference B - A and ratio B / A; of a cube, the mean over latitude.
+
+    Examples:
+        iris plot compare thick.fits thin.fits --out compare.png
+        iris plot compare RUN1/map.fits RUN2/map.fits --stretch log --out maps.pdf
+    """
+    which = number.number
+    _draw("a comparison", lambda draw, config: draw.compare(one, other, which, config), out, look, output)
 
 
 @app.command(cls=Command)

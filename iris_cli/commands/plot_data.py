@@ -20,12 +20,14 @@ from iris_cli.observers.top_down import top_down_density
 from iris_cli.pairs.datasets import PreObservedDataset
 from iris_cli.pairs.open_data import shards_folder
 from iris_cli.plots.axes_of_sky import label
+from iris_cli.plots.compare import Picture
 from iris_cli.plots.losses import History
 from iris_cli.plots.orbits import CENTRED, ON_SKY, Place
 from iris_cli.plots.style import as_label
 from iris_cli.standard.dataset import INDEX, StandardDataset
 from iris_cli.standard.paper_format import ATTRIBUTES
-from iris_cli.telescope.density_map import load_caption, load_map
+from iris_cli.standard.top_down_plane import cropped_distance
+from iris_cli.telescope.density_map import is_map, load_caption, load_map
 from iris_cli.telescope.fits_image import SkyImage, axis, read_fits, transposed
 from iris_cli.telescope.lv_image import LvImage, load_lv
 from iris_cli.training.run_folder import member_folders, parsed_line, text_lines
@@ -214,6 +216,31 @@ def top_down(path: Path, selection: Selection) -> TopDown:
         return TopDown(top_down_density(torch.from_numpy(fields), grid)[0].numpy(), grid, source)
     sample = shard_sample(path, selection)
     return TopDown(density_of(sample, path), sample.grid, sample.key)
+
+
+# --- two images -------------------------------------------------------------------------------------------------------
+
+
+def pictures(one: Path, other: Path, number: int) -> tuple[Picture, Picture]:
+    """Two images to compare, with the names of their files, or the whole paths of files with one name."""
+    names = (one.name, other.name) if one.name != other.name else (str(one), str(other))
+    first, second = (_picture(path, Selection(number)) for path in (one, other))
+    return replace(first, name=as_label(names[0])), replace(second, name=as_label(names[1]))
+
+
+def _picture(path: Path, selection: Selection) -> Picture:
+    """A map of `iris revert`, a tensor seen from above, an image of longitude and latitude, else an l-v image."""
+    in_fits = not path.is_dir() and path.suffix.lower() != ".npz"
+    if is_standard(path) or (in_fits and is_map(path)):
+        seen = top_down(path, selection)
+        lon, at = seen.grid.longitude, (seen.centre_deg or (0.0, 0.0))[0]
+        lon = replace(lon, first=lon.first + at, last=lon.last + at)
+        return Picture(seen.density, lon, cropped_distance(seen.grid), label("density"), seen.name)
+    if in_fits and "velocity" not in (image := read_fits(path)).names:
+        values = transposed(image, "latitude", "longitude")
+        return Picture(values, axis(image, "longitude"), axis(image, "latitude"), brightness(image.unit), image.name)
+    lv = lv_image(path, selection)
+    return Picture(lv.image.T, lv.lon, lv.v, lv.label, lv.name)
 
 
 # --- moments ----------------------------------------------------------------------------------------------------------

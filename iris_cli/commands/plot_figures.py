@@ -19,11 +19,12 @@ from iris_cli.console import warn
 from iris_cli.errors import DataError
 from iris_cli.evaluation.figures import draw_predictions
 from iris_cli.plots.axes_of_sky import Appearance, stretch
+from iris_cli.plots.compare import check_same_grid, draw_comparison
 from iris_cli.plots.lb import draw_lb_figure
 from iris_cli.plots.losses import draw_losses
 from iris_cli.plots.lv import draw_lv_figure
 from iris_cli.plots.moments import draw_moments
-from iris_cli.plots.orbits import Place, tracks
+from iris_cli.plots.orbits import CENTRED, Place, tracks
 from iris_cli.plots.pairs import draw_pairs
 from iris_cli.plots.spectrum import draw_spectra
 from iris_cli.plots.style import as_label, style_of
@@ -102,6 +103,13 @@ def lb(path: Path, selection: Selection, look: FigureConfig, velocities: tuple[f
     found = plot_data.sky_map(path, selection, velocities)
     appearance = _appearance(found.name, found.maps[0], found.place, look)
     return draw_lb_figure(found.maps[0], found.lon, found.lat, found.label, appearance)
+
+
+def compare(one: Path, other: Path, number: int, look: FigureConfig) -> Figure:
+    first, second = plot_data.pictures(one, other, number)
+    check_same_grid(first, second)
+    appearance = _appearance("", np.stack([first.image, second.image]), CENTRED, look)
+    return draw_comparison(first, second, appearance)
 
 
 def spectrum(path: Path, selection: Selection, places: Places, look: FigureConfig) -> Figure:

@@ -195,6 +195,13 @@ def _mask(lv: LvImage, header: fits.Header) -> fits.ImageHDU:
     return hdu
 
 
+def is_map(path: Path) -> bool:
+    """Whether a FITS file is a map of `iris revert`. DataError when it cannot be read."""
+    notes: list[str] = []
+    with open_fits(path, False, notes) as hdus, reading(path, notes):
+        return "OBSERVED" in hdus
+
+
 def load_map(path: Path) -> tuple[NDArray[np.float32], LvImage]:
     """(R', L) in inner units, also where nothing was observed, and the l-v image.
 

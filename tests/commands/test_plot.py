@@ -106,6 +106,54 @@ def test_a_continuum_map_is_drawn_as_it_is(iris: Iris, tmp_path: Path, drawn: li
     assert "has no axis of velocity" in error_of(ran, 2)
 
 
+def header_of(up: str, **changes: object) -> fits.Header:
+    """Of an image whose second axis is a latitude or a velocity."""
+    header = fits.Header({"CTYPE1": "GLON-CAR", "CUNIT1": "deg", "CRVAL1": 0.0, "CRPIX1": 1.0, "CDELT1": -0.1})
+    header.update({"CTYPE2": up, "CUNIT2": "deg" if up.startswith("GLAT") else "m/s", "CRVAL2": 0.0, "CRPIX2": 1.0})
+    header.update({"CDELT2": 0.1 if up.startswith("GLAT") else 1000.0, "BUNIT": "K", "SPECSYS": "LSRK"})
+    header.update(changes)
+    return header
+
+
+@pytest.mark.parametrize("up", ["VRAD", "GLAT-CAR"])
+def test_two_images_of_one_grid_are_compared(up: str, iris: Iris, tmp_path: Path, drawn: list[Figure]) -> None:
+    """Twice as bright everywhere: B / A is 2, B - A is A; one pixel of B is not observed, one of A is faint."""
+    one = np.arange(1.0, 13.0, dtype=np.float32).reshape(3, 4) + 10.0
+    one[1, 2] = 0.01
+    other = 2.0 * one
+    other[0, 0] = np.nan
+    for name, values in (("a.fits", one), ("b.fits", other)):
+        fits.writeto(tmp_path / name, values, header_of(up))
+    ran = iris("plot", "compare", tmp_path / "a.fits", tmp_path / "b.fits", "--out", tmp_path / "c.png")
+    assert ran.code == 0, ran.err
+    a, b, difference, ratio = (np.ma.filled(ax.images[0].get_array(), np.nan) for ax in drawn[0].axes[:4])
+    np.testing.assert_allclose(b - a, difference)
+    assert np.isnan(difference).sum() == 1 and np.isnan(ratio).sum() == 2
+    np.testing.assert_allclose(ratio[np.isfinite(ratio)], 2.0)
+    norms = [ax.images[0].norm for ax in drawn[0].axes[:4]]
+    assert norms[0].vmax == norms[1].vmax == 44.0 and norms[2].vmin == -norms[2].vmax
+    titles = [ax.get_title() for ax in drawn[0].axes[:4]]
+    assert titles == ["A: a.fits", "B: b.fits", "B - A", "B / A"]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"CRVAL1": 0.3}, "longitude of the pixels"),
+        ({"BUNIT": "Jy/sr"}, "brightness [Jy/sr]"),
+        ({"CDELT2": 2000.0}, "velocity of the pixels"),
+        ({"cut": 3}, "pixels along longitude: 4 and 3"),
+    ],
+)
+def test_images_of_different_grids_are_not_compared(change: dict, says: str, iris: Iris, tmp_path: Path) -> None:
+    values = np.ones((3, 4), np.float32)
+    fits.writeto(tmp_path / "a.fits", values, header_of("VRAD"))
+    cards = {card: value for card, value in change.items() if card != "cut"}
+    fits.writeto(tmp_path / "b.fits", values[:, : change.get("cut", 4)], header_of("VRAD", **cards))
+    ran = iris("plot", "compare", tmp_path / "a.fits", tmp_path / "b.fits", "--out", tmp_path / "c.png")
+    assert ran.code == 1 and says in ran.err and not (tmp_path / "c.png").exists(), ran.err
+
+
 def test_a_pair_and_its_prediction(
     iris: Iris, shards: Path, ensemble: Path, tmp_path: Path, drawn: list[Figure]
 ) -> None:
