@@ -84,7 +84,9 @@ def of_system(error: BaseException) -> IrisError | None:
         first = text.strip().partition("\n")[0]
         hint = "use a smaller --batch-size or fewer --workers; --dry-run prints what is needed"
         return IrisError(f"not enough memory{f': {first}' if first else ''}", hint)
-    full = any(words in text for words in _FULL)
+    full = any(
+        words in f"{text} {error.args}" for words in _FULL
+    )  # with a file name, str() omits a text without number
     if full and getattr(error, "errno", None) is None:
         return IrisError(os.strerror(errno.ENOSPC) + _where(error), _hint(errno.ENOSPC))
     if isinstance(error, OSError) and error.errno:

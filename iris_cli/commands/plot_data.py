@@ -29,9 +29,14 @@ from iris_cli.telescope.density_map import load_caption, load_map
 from iris_cli.telescope.fits_image import SkyImage, axis, read_fits, transposed
 from iris_cli.telescope.lv_image import LvImage, load_lv
 from iris_cli.training.run_folder import member_folders, parsed_line, text_lines
-from iris_cli.units import H2_MASS_SHARE
+from iris_cli.units import H2_MASS_SHARE, QUANTITIES
 
 Floats = NDArray[np.floating]
+
+#: BUNIT of the moment 0 of a cube by the simple observer.
+COLUMN_UNIT = "solMass pc-2"
+#: BUNIT of cubes and moments of the simple observer -> label.
+GAS_LABELS = {QUANTITIES["v_density"]: label("v_density"), COLUMN_UNIT: "gas column\n[M$_\\odot$ pc$^{-2}$]"}
 
 
 @dataclass(frozen=True)
@@ -171,7 +176,9 @@ def _place_of(image: SkyImage) -> Place:
 
 
 def brightness(unit: str) -> str:
-    return f"{'brightness temperature' if unit.startswith('K') else 'brightness'} [{as_label(unit) or '?'}]"
+    """The label of a colour bar for values of this BUNIT."""
+    kind = "brightness temperature" if unit.startswith("K") else "brightness"
+    return GAS_LABELS.get(unit, f"{kind} [{as_label(unit) or '?'}]")
 
 
 def _mean(values: Floats, axis: int | tuple[int, ...]) -> Floats:
@@ -253,6 +260,7 @@ def _cube_moments(path: Path, clip_sigma: float, velocities: tuple[float, float]
         raise UsageError(f"{path} has no channel within {low:g} … {high:g} km/s", f"it has {ends} km/s")
     found = fits_cube.moments(cube[kept], v.centres()[kept], v.step)
     name = f"integrated intensity\n[{as_label(image.unit) or '?'} km/s]"
+    name = GAS_LABELS[COLUMN_UNIT] if image.unit == QUANTITIES["v_density"] else name
     lon, lat = axis(image, "longitude"), axis(image, "latitude")
     return MomentMaps(dict(found), lon, lat, name, image.name, _place_of(image))
 

@@ -18,11 +18,16 @@ from iris_cli.errors import DataError
 from iris_cli.files import add_history, atomic_file
 
 _M_S_PER_KM_S = 1e3
+#: BTYPE of the moments.
+_MOMENTS = ("Integral over velocity", "Mean velocity", "Velocity dispersion")
 _AXIS_CARDS = ("CTYPE", "CUNIT", "CRVAL", "CDELT", "CRPIX")
 
 
-def header(grid: Grid, frequency_Hz: float, unit: str, beam_fwhm_arcsec: float) -> Any:
-    """The header of a cube (V, B, L). Both axes refer to 0, because CAR is undistorted only there."""
+def header(grid: Grid, unit: str, frequency_Hz: float | None = None, beam_fwhm_arcsec: float | None = None) -> Any:
+    """The header of a cube (V, B, L). Both axes refer to 0, because CAR is undistorted only there.
+
+    Without a frequency or a beam, the cube is not of a line or not of a telescope, and has no such cards.
+    """
     from astropy.io import fits
 
     h = fits.Header()
@@ -34,9 +39,12 @@ def header(grid: Grid, frequency_Hz: float, unit: str, beam_fwhm_arcsec: float) 
     )
     for k, axis in enumerate(axes, start=1):
         h.update({f"{card}{k}": value for card, value in zip(_AXIS_CARDS, axis, strict=True)})
-    h["SPECSYS"], h["RESTFRQ"], h["BUNIT"] = "LSRK", (frequency_Hz, "[Hz]"), unit
-    h["BMAJ"] = h["BMIN"] = beam_fwhm_arcsec / 3600.0
-    h["BPA"], h["ORIGIN"] = 0.0, f"IRIS {__version__}"
+    h["SPECSYS"], h["BUNIT"], h["ORIGIN"] = "LSRK", unit, f"IRIS {__version__}"
+    if frequency_Hz is not None:
+        h["RESTFRQ"] = (frequency_Hz, "[Hz]")
+    if beam_fwhm_arcsec is not None:
+        h["BMAJ"] = h["BMIN"] = beam_fwhm_arcsec / 3600.0
+        h["BPA"] = 0.0
     return h
 
 
@@ -96,11 +104,13 @@ def moment_names(path: Path) -> dict[int, Path]:
 
 def write_moments(path: Path, cube: NDArray, grid: Grid, h: Any, history: Sequence[str]) -> list[Path]:
     """`cube.fits` -> `cube.mom0.fits`, `cube.mom1.fits`, `cube.mom2.fits`."""
-    names = moment_names(path)
+    from astropy.units import Unit
+
+    names, total = moment_names(path), (Unit(h["BUNIT"]) * Unit("km/s")).to_string("fits")
     for order, image in moments(cube, grid.velocity.centres(), grid.velocity.step).items():
         flat = h.copy()
         for card in _AXIS_CARDS:
             del flat[f"{card}3"]
-        flat["BUNIT"] = "km/s" if order else f"{h['BUNIT']} km/s"
+        flat["BUNIT"], flat["BTYPE"] = "km/s" if order else total, _MOMENTS[order]
         write_cube(names[order], image, flat, history)
     return list(names.values())

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 import torch
 from astropy.io import fits
+from astropy.units import Unit
 from pytest import MonkeyPatch
 
+from iris_cli.axes import RHO
+from iris_cli.standard.dataset import StandardDataset
 from tests.commands.errors import Iris
 
 
@@ -64,9 +67,32 @@ def test_observe_writes_a_cube_and_its_moments_for_each_line(iris: Iris, galaxie
     assert again.code == 2 and "--overwrite" in again.err
 
 
+def test_the_simple_observer_writes_all_gas_per_velocity(iris: Iris, galaxies: Path, tmp_path: Path) -> None:
+    """Its integral over velocity is the gas column of the tensor, at the same places of the sky."""
+    out = tmp_path / "gas.fits"
+    ran = iris("observe", galaxies, 0, "--observer", "simple", "--moments", "--out", out)
+    assert ran.code == 0, ran.err
+    cube, total = fits.open(out)[0], fits.open(tmp_path / "gas.mom0.fits")[0]
+    assert Unit(cube.header["BUNIT"]) == Unit("Msun pc-2 km-1 s") and Unit(total.header["BUNIT"]) == Unit("Msun pc-2")
+    assert not {"RESTFRQ", "BMAJ"} & set(cube.header), "no line, no telescope"
+    data = StandardDataset.open(galaxies)
+    column = data[0][RHO].sum(axis=0) * data.grid.distance.step  # (L, B)
+    seen = fits.getdata(tmp_path / "gas.mom0.fits")
+    assert seen == pytest.approx(column.T[:, ::-1], rel=0.3, abs=0.01 * float(column.max()))  # some gas is too fast
+    assert 0.95 * column.sum() < seen.sum() <= 1.0001 * column.sum()
+    for kind in ("lv", "lb"):
+        assert iris("plot", kind, out, "--out", tmp_path / f"{kind}.png").code == 0
+    refused = iris("cube", out, "--preset", "tiny", "--out", tmp_path / "lv.npz")
+    assert refused.code == 1 and "not in a unit of brightness" in refused.err
+
+
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
+        ((0, "--out", "cube.fits", "--observer", "simple", "--molecule", "13co"), 2, "has no lines"),
+        ((0, "--out", "cube.fits", "--observer", "simple", "--unit", "K"), 2, "has no lines"),
+        ((0, "--out", "cube.fits", "--observer", "simple", "--backend", "torch"), 2, "has no lines"),
+        ((0, "--out", "cube.fits", "--observer", "simpel"), 2, "did you mean 'simple'"),
         ((7, "--out", "cube.fits"), 2, "has no tensor 7"),
         ((0, "--out", "cube.dat"), 2, "not a FITS name"),
         ((0, "--out", "nowhere/cube.fits"), 1, "is not a folder"),

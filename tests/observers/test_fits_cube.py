@@ -19,7 +19,7 @@ GRID = GRID_PRESETS["tiny"].scaled(8, 20, 6, 48)
 def test_a_bright_pixel_has_its_coordinates(tmp_path: Path) -> None:
     cube = np.zeros((20, 6, 48), dtype=np.float32)
     cube[3, 4, 40] = 1.0
-    write_cube(tmp_path / "cube.fits", on_sky(cube), header(GRID, 220.4e9, "K", 30.0), ("made here",))
+    write_cube(tmp_path / "cube.fits", on_sky(cube), header(GRID, "K", 220.4e9, 30.0), ("made here",))
     with fits.open(tmp_path / "cube.fits") as file:
         v, b, lon = (int(i[0]) for i in np.nonzero(file[0].data))
         world = WCS(file[0].header).wcs_pix2world([[lon, b, v]], 0)[0]
