@@ -38,7 +38,8 @@ def divide(pairs: Pairs, hyper: TrainConfig) -> tuple[Numbers, Numbers]:
         held_out = np.union1d(held_out, marks.of(splits[name]).known)
         before = f"{before} or {name}" if before else f"its {name}"
     if len(splits[TRAIN]) == 0:
-        raise DataError(f"{pairs.name} holds no sample to train on", "it needs a split 'train' with galaxies in it")
+        hint = "of data without splits, `--validation-fraction 0` trains on all; shards need a split 'train'"
+        raise DataError(f"{pairs.name} holds no sample to train on", hint)
     return splits[TRAIN], splits[VALIDATION]
 
 

@@ -123,5 +123,6 @@ def few_galaxies(
     """How many galaxies are in each split, and a seed with which none is empty."""
     counts = ", ".join(f"{len({groups[i] for i in parts[s]})} {s}" for s, share in fractions.items() if share > 0)
     other = filling_seed(groups, fractions)
-    advice = "there are too few galaxies" if other is None else f"with --split-seed {other} none is empty"
+    too_few = "there are too few galaxies; --validation-fraction 0 needs none to validate with"
+    advice = too_few if other is None else f"with --split-seed {other} none is empty"
     return f"the galaxies of {name} with split seed {seed}: {counts}; {advice}"

@@ -142,6 +142,7 @@ def inputs_of(
         stream = open_stream(hyper, data, split, seen)
         if not members:
             return stream
+        ensemble_for(members, stream.pairs)  # a network that cannot read them is the first thing to know
         return replace(stream, numbers=pairs_to_test(stream.pairs, split, seen, hyper.overlap))
 
     split = (split or "") if hyper.observer else split_to_test(hyper.data, split)

@@ -13,6 +13,7 @@ from pytest import MonkeyPatch
 
 from iris_cli import __version__
 from iris_cli.commands import provenance
+from iris_cli.config.mock import MockConfig
 from iris_cli.ranks import is_rank_0
 from tests.commands.errors import Iris
 from tests.snapshots.snapshots import galaxy, write
@@ -47,7 +48,7 @@ def test_every_folder_has_the_command_that_made_it(iris: Iris, tmp_path: Path, m
         assert line["command"] == " ".join(["iris", *quoted]) and line["exit_code"] == 0
         assert line["software"].keys() == {"iris", "python", "numpy", "torch"} and line["folder"] == str(Path.cwd())
         assert line["time"].endswith("Z") and line["config"]
-    assert lines_of(standard)[0]["config"]["clouds"] == [4, 10], "defaults are filled in"
+    assert lines_of(standard)[0]["config"]["clouds"] == list(MockConfig().clouds), "defaults are filled in"
     assert lines_of(shards)[0]["config"]["test_fraction"] == 0.2, "flags are taken in"
     assert lines_of(run)[0]["config"]["epochs"] == lines_of(report)[0]["config"]["epochs"] == 1
 
