@@ -1,4 +1,4 @@
-"""`iris slurm preobserve|train|test … > job.sh`: a complete batch script on stdout; `sbatch job.sh` starts it.
+"""`iris slurm ingest|preobserve|train|test … > job.sh`: a complete batch script on stdout; `sbatch job.sh` starts it.
 
 All scripts work in the same way. The work runs in the background, so that the shell receives signals: SLURM's own some
 time before the time limit (`--signal=B:USR1@…`), or the TERM of a pre-emption. The shell passes them on, the work saves
@@ -21,6 +21,7 @@ import typer
 from iris_cli.commands import names, options
 from iris_cli.commands.evaluate import evaluate as test_command
 from iris_cli.commands.help import Command, Group
+from iris_cli.commands.ingest import ingest as ingest_command
 from iris_cli.commands.preobserve import preobserve as preobserve_command
 from iris_cli.commands.train import TrainCommand, absolute
 from iris_cli.commands.train import train as train_command
@@ -47,6 +48,26 @@ RanksSettings = Annotated[options.Settings[SlurmConfig], options.Only(*RANKS_KEY
 
 @app.command(cls=Command, context_settings=OWN_OPTIONS_FIRST)
 @options.command
+def ingest(
+    words: Words, *, settings: ArraySettings, quiet: options.Quiet = False, verbose: options.Verbose = False
+) -> None:
+    """Write a job array whose tasks share the views of snapshots; the last task to finish writes the index.
+
+    Examples:
+        iris slurm ingest --array 16 snapshots/ STANDARD --views 64 > job.sh
+    """
+    given = parsed("ingest", ingest_command, words)
+    given["settings"].resolve()
+    job = replace(_job(settings, "ingest", cpus=4, time="24:00:00"), nodes=1, gpus_per_node=0)
+    ending = (
+        "# The last task to finish writes standard.json. If it is missing when all have ended, read the logs, then",
+        "# submit this script again: finished tensors are kept.",
+    )
+    say_exactly(array_script("ingest", words, job, ending))
+
+
+@app.command(cls=Command, context_settings=OWN_OPTIONS_FIRST)
+@options.command
 def preobserve(
     words: Words, *, settings: ArraySettings, quiet: options.Quiet = False, verbose: options.Verbose = False
 ) -> None:
@@ -61,7 +82,13 @@ def preobserve(
         raise UsageError("a batch job has no standard input", "write the list into a file: @FILE")
     names.check("preobserve", given["settings"].resolve())  # an unknown name is an error now, not in the queue
     job = replace(_job(settings, "preobserve", cpus=4, time="24:00:00"), nodes=1, gpus_per_node=0)
-    say_exactly(preobserve_script(words, job, given["out"]))
+    many = _given(words, "--workers") or any(_WORKERS.fullmatch(word) for word in words)
+    workers = () if many else ("--workers", Raw('"${SLURM_CPUS_PER_TASK:-1}"'))
+    ending = (
+        "# The last task to finish writes index.json. If it is missing when all have ended, read the logs, then:",
+        f"#   {_line([*_iris(), 'shards', 'merge', str(given['out'])])}",
+    )
+    say_exactly(array_script("preobserve", words, job, ending, workers))
 
 
 @app.command(cls=Command, context_settings=OWN_OPTIONS_FIRST)
@@ -164,20 +191,16 @@ def _directive(value: str) -> str:
     return f'"{value}"' if re.search(r"[\s#]", value) else value
 
 
-def preobserve_script(words: Sequence[str], job: SlurmConfig, out: Path) -> str:
-    """`words` are those of `iris preobserve`. Array tasks divide the shards of `out`; the last writes the index."""
-    given = _given(words, "--workers") or any(_WORKERS.fullmatch(word) for word in words)
-    many = () if given else ("--workers", Raw('"${SLURM_CPUS_PER_TASK:-1}"'))
+def array_script(
+    command: str, words: Sequence[str], job: SlurmConfig, ending: Sequence[str], workers: Sequence[str] = ()
+) -> str:
+    """`words` are those of the command, whose work array tasks divide; `workers` are further ones."""
     first, again = _restartable(words, "--resume")
     if "--overwrite" not in words:
         first = again
-    body = _work(["preobserve", *first, *many], ["preobserve", *again, *many])
-    ending = (
-        "# The last task to finish writes index.json. If it is missing when all have ended, read the logs, then:",
-        f"#   {_line([*_iris(), 'shards', 'merge', str(out)])}",
-    )
+    body = _work([command, *first, *workers], [command, *again, *workers])
     threads = "export OMP_NUM_THREADS=1  # the workers share the cores"
-    return _script("preobserve", words, job, [threads, *body], ending)
+    return _script(command, words, job, [threads, *body], ending)
 
 
 class Raw(str):
@@ -279,7 +302,7 @@ exit "$code"
 def _script(
     command: str, words: Sequence[str], job: SlurmConfig, work: Sequence[str], ending: Sequence[str] = ()
 ) -> str:
-    directives = _directives(job, tasks=command == "preobserve")
+    directives = _directives(job, tasks=command in ("ingest", "preobserve"))
     parts = [
         ["#!/bin/bash", f"# Runs: {_line(['iris', command, *words])}", *directives],
         list(_environment(os.environ)),

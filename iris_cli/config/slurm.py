@@ -28,14 +28,14 @@ def seconds(time: str) -> float:
 
 @dataclass(frozen=True)
 class SlurmConfig:
-    """Values that are left out depend on the job: `iris slurm preobserve` requests no GPU, `iris slurm train` one."""
+    """Values that are left out depend on the job: `iris slurm ingest` requests no GPU, `iris slurm train` one."""
 
     partition: str = of_job("", "Queue.", "--partition", "-p")
     account: str = of_job("", "Account that is charged.", "--account", "-A")
     time: str | None = of_job(None, "Time limit of one start, h:mm:ss.", "--time", "-t", unset="24 h; test: 4 h")
     cpus: int | None = of_job(None, "Cores of each node.", "--cpus", least=1, unset="4; training and test: 8")
     memory: str = of_job("", "Memory of each node, e.g. 32G.", "--mem")
-    array: int = of_job(8, "Tasks that share the work of `iris slurm preobserve`.", "--array", least=1)
+    array: int = of_job(8, "Tasks that share an ingestion or a pre-observation.", "--array", least=1)
     at_once: int = of_job(0, "Tasks that run at the same time; 0: as many as the cluster allows.", "--at-once", least=0)
     nodes: int = of_job(1, "Nodes of a training or a test; torchrun joins their ranks.", "--nodes", least=1)
     gpus_per_node: int = of_job(1, "GPUs of each node.", "--gpus", least=0)

@@ -49,15 +49,18 @@ def check_same_grid(one: Picture, other: Picture) -> None:
     """DataError with the two numbers, or units, that differ."""
     hint = "make both on one grid (`iris cube --preset …` for telescope cubes), in one unit"
     for a, b in ((one.across, other.across), (one.up, other.up)):
-        found = [("kind of axis", a.name, b.name), (f"pixels along {a.name}", a.steps, b.steps)]
-        if max(abs(a.first - b.first), abs(a.last - b.last)) > _SAME * abs(a.step):
-            ends = [f"{axis.first:.8g} … {axis.last:.8g} {axis.unit}" for axis in (a, b)]
-            found.append((f"{a.name} of the pixels", *ends))
+        ends_differ = max(abs(a.first - b.first), abs(a.last - b.last)) > _SAME * abs(a.step)
+        found = [("kind of axis", a.name, b.name), (f"pixels along {a.name}", str(a.steps), str(b.steps))]
+        found += [(f"{a.name} of the pixels", _ends(a), _ends(b))] if ends_differ else []
         for what, x, y in found:
             if x != y:
                 raise DataError(f"{one.name} and {other.name} differ in {what}: {x} and {y}", hint)
     if one.label != other.label:
         raise DataError(f"{one.name} shows {_plain(one)}, {other.name} {_plain(other)}", hint)
+
+
+def _ends(axis: Axis) -> str:
+    return f"{axis.first:.8g} … {axis.last:.8g} {axis.unit}"
 
 
 def _plain(picture: Picture) -> str:

@@ -19,6 +19,7 @@ from iris_cli.config.slurm import seconds
 from iris_cli.mock.generate import Galaxies, write_mock
 from shards.index import Index
 from tests.end_to_end import launches
+from tests.snapshots.snapshots import galaxy, write
 from tests.training.makers import write_pairs
 
 Iris = Callable
@@ -75,6 +76,23 @@ def test_two_array_tasks_with_a_pre_emption_write_the_same_set_as_one_command(
     assert bytes_of(tmp_path / "shards") == bytes_of(tmp_path / "single")
 
 
+def test_two_array_tasks_ingest_the_same_set_as_one_command(
+    iris: Iris, cluster: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my snapshots").mkdir()
+    for seed in range(2):
+        write(tmp_path / "my snapshots" / f"snap_{seed}.hdf5", galaxy(1000, seed))
+    words = ("my snapshots", "standard", "--preset", "tiny", "--views", 2, "--x-co", 1e-4)
+    script = iris("slurm", "ingest", "--array", 2, "--cpus", 1, *words).out
+    shell_check(script)
+    assert "--array=0-1" in script and "--resume" in script
+    assert cluster(script) == {"0": [0, 0], "1": [0, 0]}
+    assert iris("ingest", "my snapshots", "single", *words[2:], "-q").code == 0
+    both = [{p.name: p.read_bytes() for p in Path(name).glob("*.npy")} for name in ("standard", "single")]
+    assert both[0] == both[1] and len(both[0]) == 4 and Path("standard/standard.json").is_file()
+
+
 @pytest.mark.slow
 def test_a_training_on_two_nodes_continues_after_a_pre_emption_to_the_same_weights(
     iris: Iris, cluster: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -108,9 +126,10 @@ def test_a_command_that_fails_is_not_queued_again(iris: Iris, cluster: Callable,
     assert "nowhere is not a folder" in (tmp_path / "iris-train-4200.log").read_text()
 
 
-@pytest.mark.parametrize("command", ["preobserve", "train", "test"])
+@pytest.mark.parametrize("command", ["ingest", "preobserve", "train", "test"])
 def test_a_script_contains_all_options_and_quotes_all_arguments(iris: Iris, command: str) -> None:
     words = {
+        "ingest": ("a b", "$(touch gone)", "--views", 4),
         "preobserve": ("a b", "$(touch gone)"),
         "train": ("$(touch gone)", "--out", "r;un", "--overwrite"),
         "test": ("r;un", "$(touch gone)", "--split", "`x`"),
@@ -140,6 +159,8 @@ def test_a_script_contains_all_options_and_quotes_all_arguments(iris: Iris, comm
         (("train", "shards", "--out", "run", "--precision", "fp8"), "unknown precision 'fp8'"),
         (("train", "shards", "--out", "run", "--network", "papr"), "did you mean 'paper'"),
         (("train", "shards", "--out", "run", "--nproc-per-node", 2), "--ranks"),
+        (("ingest", "snapshots"), "out"),
+        (("ingest", "snapshots", "standard", "--formulas", "cmzz"), "did you mean 'cmz'"),
         (("preobserve", "standard"), "out"),
         (("preobserve", "-", "shards"), "standard input"),
         (("preobserve", "standard", "shards", "--latitude", "median"), "unknown latitude 'median'"),
