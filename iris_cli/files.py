@@ -59,14 +59,6 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         yield file
 
 
-def write_array(path: Path, array: NDArray[np.float32]) -> None:
-    """Writes `.npy`. (numpy's own writer ignores a full disk.)"""
-    array = np.ascontiguousarray(array)
-    with atomic_file(path) as file:
-        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
-        file.write(array.data)
-
-
 def write_text(path: Path, text: str) -> None:
     """Writes UTF-8; a byte of a name that is not UTF-8 becomes an escape."""
     with atomic_file(path) as file:

@@ -17,7 +17,8 @@ from iris_cli.dry_run import PLAIN, DryRun, exists, show
 if TYPE_CHECKING:
     from iris_cli.mock.generate import Foregrounds, Galaxies
 
-#: Making a galaxy holds so many times its tensor in memory, mostly double-precision fields.
+#: Making a slab of a galaxy, or a whole foreground, holds so many times its tensor in memory, mostly double-precision
+#: fields.
 TENSORS_HELD = 15
 
 
@@ -69,15 +70,18 @@ def mock(
 
 
 def _dry_run(maker: Foregrounds | Galaxies, out: Path, count: int, workers: int, overwrite: bool) -> DryRun:
-    from iris_cli.mock.generate import check_replaceable
+    from iris_cli.mock.galaxy import SLAB_CELLS
+    from iris_cli.mock.generate import Foregrounds, check_replaceable
 
     check_replaceable(out)
-    tensor, views = 4 * math.prod(maker.grid.tensor_shape), getattr(maker, "views", 1)
+    shape, views = maker.grid.tensor_shape, getattr(maker, "views", 1)
+    tensor, row = 4 * math.prod(shape), 4 * math.prod(shape) // shape[1]
+    at_once = tensor if isinstance(maker, Foregrounds) else min(tensor, max(4 * shape[0] * SLAB_CELLS, row))
     return DryRun(
         computes=f"{plural(count, 'galaxy', 'galaxies')} x {plural(views, 'view')}, "
         f"tensors of {' x '.join(map(str, maker.grid.tensor_shape))}",
         writes={out: count * views * (tensor + 128)},
-        memory=workers * (PLAIN + TENSORS_HELD * tensor),
+        memory=workers * (PLAIN + TENSORS_HELD * at_once),
         processes=workers,
         notes=() if overwrite else exists(out, "--overwrite"),
     )

@@ -23,7 +23,7 @@ from iris_cli.commands.evaluate import evaluate as test_command
 from iris_cli.commands.help import Command, Group
 from iris_cli.commands.ingest import ingest as ingest_command
 from iris_cli.commands.preobserve import preobserve as preobserve_command
-from iris_cli.commands.train import TrainCommand, absolute
+from iris_cli.commands.train import TrainCommand, absolute, resumed
 from iris_cli.commands.train import train as train_command
 from iris_cli.config.slurm import SlurmConfig
 from iris_cli.console import say_exactly
@@ -103,6 +103,7 @@ def train(
         iris slurm train --nodes 2 --time 12:00:00 SHARDS --out RUN > job.sh
     """
     given = parsed("train", train_command, words)
+    resumed(given["resume"], given["out"])
     config = given["settings"].resolve(data=absolute(given["data"]))
     names.check("train", config)
     if "TERM" not in config.stop_signals:

@@ -7,6 +7,7 @@ distinguishes near from far gas is the orientation of bar and orbits, the lanes,
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,8 @@ from iris_cli.mock.turbulence import Turbulence
 from iris_cli.standard.density_relations import DENSITY_PER_N_H_CM3, temperature_and_molecules
 from iris_cli.standard.grid import cells, slabs
 
+#: Cells that are computed at once; the numbers do not depend on it.
+SLAB_CELLS = 4_000_000
 #: cm^-3; there is no vacuum.
 LEAST_N_H_CM3 = 1e-2
 #: Inside this radius the envelope rotates rigidly.
@@ -62,11 +65,16 @@ class MockGalaxy:
         return [round(low + (high - low) * ((first + k / count) % 1.0), 6) + 0.0 if k else 0.0 for k in range(count)]
 
     def tensor(self, grid: Grid, view_deg: float) -> NDArray[np.float32]:
-        """(6, R, L, B) in inner units, as seen from azimuth `view_deg`; filled slab by slab."""
+        """(6, R, L, B) in inner units, as seen from azimuth `view_deg`."""
         tensor = np.empty(grid.tensor_shape, np.float32)
-        for rows in slabs(grid.r_steps, grid.lon_steps * grid.lat_steps):
-            tensor[:, rows] = self._slab(grid, view_deg, rows)
+        for rows, slab in self.slabs(grid, view_deg):
+            tensor[:, rows] = slab
         return tensor
+
+    def slabs(self, grid: Grid, view_deg: float) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """The same in slabs (6, rows, L, B) of at most about SLAB_CELLS cells, for tensors larger than memory."""
+        for rows in slabs(grid.r_steps, grid.lon_steps * grid.lat_steps, SLAB_CELLS):
+            yield rows, self._slab(grid, view_deg, rows)
 
     def _slab(self, grid: Grid, view_deg: float, rows: slice) -> NDArray[np.float32]:
         where = cells(grid, view_deg, rows)

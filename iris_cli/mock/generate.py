@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from iris_cli.errors import DataError
 from iris_cli.files import atomic_folder
 from iris_cli.mock.draw import draw_galaxy
 from iris_cli.mock.foreground import draw_foreground
-from iris_cli.standard.dataset import Entry, write_index, write_tensor
+from iris_cli.standard.dataset import Entry, write_index, write_slabs
 from shards.pool import worker_pool
 
 
@@ -37,7 +38,7 @@ class Galaxies:
             info = {"seed": self.seed, "scale": round(galaxy.scale, 6)}
             file, source = f"tensor_{number * self.views + k:06d}.npy", f"mock-{self.seed}-{number:06d}"
             entries.append(Entry(file, source, view_deg, info))
-            _write(folder, entries[-1], galaxy.tensor(self.grid, view_deg))
+            _write(folder, entries[-1], self.grid, galaxy.slabs(self.grid, view_deg))
         return entries
 
 
@@ -52,15 +53,21 @@ class Foregrounds:
     def write(self, folder: Path, number: int) -> list[Entry]:
         foreground = draw_foreground(self.config, self.grid, self.seed, number)
         entry = Entry(f"tensor_{number:06d}.npy", f"foreground-{self.seed}-{number:06d}", None, {"seed": self.seed})
-        _write(folder, entry, foreground.tensor(self.grid))
+        _write(folder, entry, self.grid, [(slice(0, self.grid.r_steps), foreground.tensor(self.grid))])
         return [entry]
 
 
-def _write(folder: Path, entry: Entry, tensor: NDArray[np.float32]) -> None:
+def _write(folder: Path, entry: Entry, grid: Grid, slabs: Iterable[tuple[slice, NDArray[np.float32]]]) -> None:
     """Raises DataError when the values of a configuration exceed the range of float32 or of the formulas."""
-    if not np.isfinite(tensor).all():
-        raise DataError(f"{entry.source} holds values that are not finite", "its configuration has too large values")
-    write_tensor(folder, entry.file, tensor)
+
+    def finite() -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        for rows, slab in slabs:
+            if not np.isfinite(slab).all():
+                what = f"{entry.source} holds values that are not finite"
+                raise DataError(what, "its configuration has too large values")
+            yield rows, slab
+
+    write_slabs(folder / entry.file, grid.tensor_shape, finite())
 
 
 #: The files of a data set by `iris mock` or `iris ingest`.

@@ -8,24 +8,24 @@ records writes standard.json.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from iris_cli import __version__, axes, units
+from iris_cli import __version__
 from iris_cli.config.grid import Grid
 from iris_cli.config.ingest import IngestConfig
 from iris_cli.config.toml import from_dict, to_dict
 from iris_cli.console import plural, progress, warn
 from iris_cli.errors import DataError, IrisError
-from iris_cli.files import atomic_file, read_json, to_json, write_text
+from iris_cli.files import read_json, to_json, write_text
 from iris_cli.machine import cores, disk
 from iris_cli.ranks import share_of_job
 from iris_cli.snapshots.augment import draw_sight
@@ -33,7 +33,7 @@ from iris_cli.snapshots.files import find_snapshots
 from iris_cli.snapshots.galaxy import FOR_CELLS, Galaxy, GalaxyFacts, load_galaxy
 from iris_cli.snapshots.reader import Snapshot
 from iris_cli.snapshots.view import View, h2_mass_per_row
-from iris_cli.standard.dataset import INDEX, Entry, check_tensor, write_index
+from iris_cli.standard.dataset import INDEX, Entry, write_index, write_slabs
 from shards.layout import leftovers
 from shards.owner import owned
 from shards.pool import worker_pool
@@ -166,31 +166,14 @@ class TensorMaker:
 def write_view(view: View, path: Path, memory_bytes: float, threads: int) -> float:
     """Writes a view in SI units without holding all of it in memory. Returns the mass of H2 on the grid, M_sun."""
     grid, masses = view.cone.grid, []
-    with atomic_file(path) as file:
-        write = TensorRows(file, grid.tensor_shape)
+
+    def weighed() -> Iterator[tuple[slice, NDArray[np.float32]]]:
         for rows, slab in view.slabs(memory_bytes, threads):
             masses.append(h2_mass_per_row(slab, grid, rows))
-            for channel, quantity in enumerate(axes.CHANNEL_QUANTITIES):
-                with np.errstate(over="ignore"):  # checked below
-                    slab[channel] *= np.float32(units.convert(quantity, units.INNER, units.SI) if quantity else 1.0)
-            check_tensor(slab, path)
-            for channel, values in enumerate(slab):
-                write(channel, rows, values)
+            yield rows, slab
+
+    write_slabs(path, grid.tensor_shape, weighed())
     return float(f"{np.concatenate(masses).sum():.6g}")
-
-
-class TensorRows:
-    """Writes the float32 .npy file of a tensor (6, R, L, B) by rows of distance."""
-
-    def __init__(self, file: BinaryIO, shape: tuple[int, int, int, int]) -> None:
-        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
-        self.file, self.shape, self.start = file, shape, file.tell()
-
-    def __call__(self, channel: int, rows: slice, values: NDArray[np.float32]) -> None:
-        _, r, lon, lat = self.shape
-        self.file.seek(self.start + 4 * lon * lat * (channel * r + rows.start))
-        self.file.write(np.ascontiguousarray(values, "<f4").data)
 
 
 # --- the data set -----------------------------------------------------------------------------------------------------

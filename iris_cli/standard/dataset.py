@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +16,7 @@ from iris_cli.config.grid import Grid
 from iris_cli.config.toml import from_dict, to_dict
 from iris_cli.console import plural
 from iris_cli.errors import DataError, UsageError
-from iris_cli.files import read_array, read_json, to_json, write_array, write_text
+from iris_cli.files import atomic_file, read_array, read_json, to_json, write_text
 from iris_cli.standard.paper_format import PaperDataset, open_paper_dataset
 
 INDEX = "standard.json"
@@ -159,13 +160,28 @@ def sense_of_rotation(tensor: NDArray[np.float32], grid: Grid) -> float:
 
 def write_tensor(folder: Path, file: str, tensor: NDArray[np.float32]) -> None:
     """Writes a tensor in inner units to disk, in SI units. Raises DataError for impossible numbers."""
-    on_disk = tensor.copy()
-    for channel, quantity in enumerate(axes.CHANNEL_QUANTITIES):
-        if quantity:
-            with np.errstate(over="ignore"):  # checked below
-                on_disk[channel] *= units.convert(quantity, units.INNER, units.SI)
-    check_tensor(on_disk, folder / file)
-    write_array(folder / file, on_disk)
+    write_slabs(folder / file, tensor.shape, [(slice(0, tensor.shape[1]), tensor.copy())])
+
+
+def write_slabs(path: Path, shape: tuple[int, ...], slabs: Iterable[tuple[slice, NDArray[np.float32]]]) -> None:
+    """Writes a tensor (6, R, L, B) by slabs of its distance rows, which need not fit into memory together.
+
+    Slabs are in inner units, are changed in place, and become SI units on disk. Raises DataError for impossible numbers
+    and leaves no file then.
+    """
+    steps, row = shape[1], 4 * shape[2] * shape[3]
+    with atomic_file(path) as file:
+        header = {"descr": "<f4", "fortran_order": False, "shape": tuple(shape)}
+        np.lib.format.write_array_header_1_0(file, header)
+        start = file.tell()
+        for rows, slab in slabs:
+            for channel, quantity in enumerate(axes.CHANNEL_QUANTITIES):
+                with np.errstate(over="ignore"):  # checked below
+                    slab[channel] *= np.float32(units.convert(quantity, units.INNER, units.SI) if quantity else 1.0)
+            check_tensor(slab, path)
+            for channel, values in enumerate(slab):
+                file.seek(start + row * (channel * steps + rows.start))
+                file.write(np.ascontiguousarray(values, "<f4").data)  # numpy's own writer ignores a full disk
 
 
 def write_index(folder: Path, grid: Grid, entries: tuple[Entry, ...], origin: dict[str, Any]) -> None:

@@ -35,6 +35,8 @@ def test_mock_prints_what_it_then_writes(iris: Iris, tmp_path: Path) -> None:
     iris("mock", out, "-n", 3, "-m", 2, "-q")
     assert planned["writes"][str(out)] == pytest.approx(size(out), rel=0.01)
     assert "would need --overwrite" in iris("mock", out, "-n", 3, "--dry-run").out
+    cone = json.loads(iris("mock", tmp_path / "cone", "-n", 1, "--preset", "full-cone", "--dry-run", "--json").out)
+    assert cone["memory_bytes"] < 2e9 < 25e9 < cone["writes"][str(tmp_path / "cone")], "written slab by slab"
 
 
 @pytest.mark.parametrize("options", [("--litter",), ("--encoding", "float16-scaled")])

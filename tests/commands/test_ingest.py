@@ -262,14 +262,14 @@ def test_a_full_disk_can_be_resumed_from(iris: Iris, snapshot: Path, tmp_path: P
 
     assert iris("ingest", snapshot, tmp_path / "whole", *TINY).code == 0
     with monkeypatch.context() as patched:
-        patched.setattr("iris_cli.snapshots.ingest.TensorRows.__call__", full)
+        patched.setattr("iris_cli.standard.dataset.check_tensor", full)
         one_error(iris("ingest", snapshot, tmp_path / "out", *TINY), 1, "No space left")
     assert sorted(bytes_of(tmp_path / "out")) == ["ingest.json"]
     assert iris("ingest", snapshot, tmp_path / "out", *TINY, "--resume").code == 0
     assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "whole")
     (tmp_path / "out/tensor_000001.npy").unlink()
     with monkeypatch.context() as patched:
-        patched.setattr("iris_cli.snapshots.ingest.TensorRows.__call__", full)
+        patched.setattr("iris_cli.standard.dataset.check_tensor", full)
         assert iris("ingest", snapshot, tmp_path / "out", *TINY, "--resume").code == 1
     assert not (tmp_path / "out/standard.json").exists()  # it would promise a tensor that is not there
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,10 +10,12 @@ from iris_cli import units
 from iris_cli.axes import RHO, T_DUST, T_GAS, V_LOS, X_CO, X_H2
 from iris_cli.config.grid import GRID_PRESETS, Grid
 from iris_cli.config.mock import ForegroundConfig, MockConfig
+from iris_cli.errors import DataError
 from iris_cli.mock.clouds import Cloud
 from iris_cli.mock.draw import draw_galaxy
 from iris_cli.mock.foreground import draw_foreground
 from iris_cli.mock.galaxy import Envelope, MockGalaxy
+from iris_cli.mock.generate import Galaxies, write_mock
 from iris_cli.mock.lanes import Lane, lane_gas
 from iris_cli.mock.streams import Opening, Stream, stream_gas, track
 from iris_cli.mock.turbulence import random_field, sample
@@ -240,8 +243,39 @@ def test_filling_slab_by_slab_gives_the_same_tensor(monkeypatch: pytest.MonkeyPa
     galaxy = draw_galaxy(MockConfig(), 0, 0)
     whole = galaxy.tensor(TINY, 20.0)
     fives = [slice(r, r + 5) for r in range(0, 64, 5)]
-    monkeypatch.setattr("iris_cli.mock.galaxy.slabs", lambda steps, cells_per_row: fives)
+    monkeypatch.setattr("iris_cli.mock.galaxy.slabs", lambda steps, cells_per_row, most_cells: fives)
     assert np.array_equal(galaxy.tensor(TINY, 20.0), whole)
+
+
+def test_a_cone_is_written_by_slabs_and_never_held_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bytes are those of the whole tensor, and the peak of memory is far below its size."""
+    cone = GRID_PRESETS["full-cone"].scaled(1024, 32, 8, 32)
+    maker = Galaxies(MockConfig(), cone, seed=0, views=1)
+    write_mock(maker, tmp_path / "whole", 1, quiet=True)
+    monkeypatch.setattr("iris_cli.mock.galaxy.SLAB_CELLS", 4 * 32 * 8)
+    shapes = []
+
+    def seen(tensor: np.ndarray, path: Path) -> None:
+        shapes.append(tensor.shape)
+
+    monkeypatch.setattr("iris_cli.standard.dataset.check_tensor", seen)
+    write_mock(maker, tmp_path / "slabs", 1, quiet=True)
+    assert shapes == [(6, 4, 32, 8)] * 256
+    whole, slabs = ((tmp_path / name / "tensor_000000.npy").read_bytes() for name in ("whole", "slabs"))
+    assert whole == slabs
+
+
+def test_impossible_numbers_in_a_later_slab_leave_no_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("iris_cli.mock.galaxy.SLAB_CELLS", 4 * 64 * 16)
+    made = MockGalaxy._slab
+
+    def broken(self: MockGalaxy, grid: Grid, view_deg: float, rows: slice) -> np.ndarray:
+        return made(self, grid, view_deg, rows) * np.float32(np.nan if rows.start > 30 else 1.0)
+
+    monkeypatch.setattr(MockGalaxy, "_slab", broken)
+    with pytest.raises(DataError, match="not finite"):
+        write_mock(Galaxies(MockConfig(), TINY, seed=0, views=1), tmp_path / "out", 1, quiet=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_cells_have_the_positions_of_their_coordinates() -> None:
