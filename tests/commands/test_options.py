@@ -138,7 +138,7 @@ LACKING: dict[str, dict[str, str]] = {
         "doctor": NO_SETTINGS,
         "config show": "it is about configurations",
         "config validate": "it is about configurations",
-        **{f"shards {name}": NO_SETTINGS for name in ("info", "verify", "preview", "merge", "index")},
+        **{f"shards {name}": NO_SETTINGS for name in ("info", "verify", "preview", "merge")},
     },
     "--json": {f"slurm {name}": SCRIPT for name in ("ingest", "preobserve", "train", "test")},
     "--quiet": {},

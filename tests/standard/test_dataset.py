@@ -143,7 +143,7 @@ def test_the_error_names_a_missing_empty_or_incomplete_folder(tmp_path: Path, mo
         (lambda index: index.pop("grid"), "'grid'"),
         (lambda index: index.pop("tensors"), "'tensors'"),
         (lambda index: index.pop("origin"), "'origin'"),
-        (lambda index: index.update(grid=[1]), "missing or wrong"),
+        (lambda index: index.update(grid=[1]), "grid must be a table"),
         (lambda index: index["tensors"][0].pop("file"), "file"),
         (lambda index: index["grid"].update(r_min_pc=-100.0), "r_min_pc = -100"),
         (lambda index: index["tensors"][0].update(file="../mock/tensor_000000.npy"), "not a file of this folder"),
