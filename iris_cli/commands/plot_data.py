@@ -154,7 +154,10 @@ def lv_image(path: Path, selection: Selection) -> LvData:
         made = load_lv(path)
         assert made is not None  # None is for FITS files only
         return _of_cubes(path, made)
-    image = read_fits(path)
+    return _lv_of(path, read_fits(path))
+
+
+def _lv_of(path: Path, image: SkyImage) -> LvData:
     if "latitude" in image.names:
         lv = _mean(transposed(image, "longitude", "velocity", "latitude"), axis=-1)
     elif made := load_lv(path):
@@ -236,10 +239,11 @@ def _picture(path: Path, selection: Selection) -> Picture:
         lon, at = seen.grid.longitude, (seen.centre_deg or (0.0, 0.0))[0]
         lon = replace(lon, first=lon.first + at, last=lon.last + at)
         return Picture(seen.density, lon, cropped_distance(seen.grid), label("density"), seen.name)
-    if in_fits and "velocity" not in (image := read_fits(path)).names:
+    image = read_fits(path) if in_fits else None
+    if image and "velocity" not in image.names:
         values = transposed(image, "latitude", "longitude")
         return Picture(values, axis(image, "longitude"), axis(image, "latitude"), brightness(image.unit), image.name)
-    lv = lv_image(path, selection)
+    lv = _lv_of(path, image) if image else lv_image(path, selection)
     return Picture(lv.image.T, lv.lon, lv.v, lv.label, lv.name)
 
 
