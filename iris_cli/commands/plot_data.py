@@ -228,7 +228,7 @@ def pictures(one: Path, other: Path, number: int) -> tuple[Picture, Picture]:
     """Two images to compare, with the names of their files, or the whole paths of files with one name."""
     names = (one.name, other.name) if one.name != other.name else (str(one), str(other))
     first, second = (_picture(path, Selection(number)) for path in (one, other))
-    return replace(first, name=as_label(names[0])), replace(second, name=as_label(names[1]))
+    return replace(first, name=names[0]), replace(second, name=names[1])
 
 
 def _picture(path: Path, selection: Selection) -> Picture:

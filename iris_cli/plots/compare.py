@@ -25,12 +25,12 @@ from iris_cli.plots.axes_of_sky import (
     draw_image,
     stretch,
 )
-from iris_cli.plots.style import plain_ticks, write_below
+from iris_cli.plots.style import as_label, plain_ticks, write_below
 
 _LABELS = {"longitude": LONGITUDE, "latitude": LATITUDE, "velocity": VELOCITY, "distance": DISTANCE}
 #: Axes agree if their ends differ by less than this share of a step.
 _SAME = 0.01
-#: The ratio is drawn where both images exceed this share of their common maximum.
+#: The ratio is drawn where both images exceed this share of their maxima.
 FAINT = 0.01
 
 
@@ -69,19 +69,18 @@ def _plain(picture: Picture) -> str:
 
 
 def ratio(one: NDArray, other: NDArray) -> NDArray[np.float64]:
-    """other / one, NaN where one of them is fainter than FAINT of the common maximum."""
-    least = FAINT * max(np.fmax.reduce(one, axis=None), np.fmax.reduce(other, axis=None))
-    bright = (one > max(least, 0.0)) & (other > max(least, 0.0))
+    """other / one, NaN where one of them is fainter than FAINT of its maximum."""
+    first, second = (image > FAINT * max(np.fmax.reduce(image, axis=None), 0.0) for image in (one, other))
+    bright = first & second
     return np.divide(other, one, out=np.full(one.shape, np.nan), where=bright)
 
 
 def draw_comparison(one: Picture, other: Picture, look: Appearance = PLAIN) -> Figure:
-    """A, B on one colour scale (`look.norm`); B - A; and B / A where both are bright.
+    """A, B on one colour scale (`look.norm`); B - A; and B / A where both are bright. They have one grid and one unit.
 
     The text below has the ratio of the sums and the root mean square of the difference, over pixels that both have.
-    DataError when grids or units differ.
+    DataError when there is no such pixel.
     """
-    check_same_grid(one, other)
     a, b = (np.asarray(each.image, np.float64) for each in (one, other))
     difference, ratios = b - a, ratio(a, b)
     both = np.isfinite(difference)
@@ -93,8 +92,8 @@ def draw_comparison(one: Picture, other: Picture, look: Appearance = PLAIN) -> F
     figure = look.style.figure(2, 2, aspect=0.7)
     panels = figure.subplots(2, 2, sharex=True, sharey=True)
     shown: Sequence[tuple[NDArray, Normalize, str, str, str]] = (
-        (a, norm, look.colours, f"A: {one.name}", one.label),
-        (b, norm, look.colours, f"B: {other.name}", one.label),
+        (a, norm, look.colours, f"A: {as_label(one.name)}", one.label),
+        (b, norm, look.colours, f"B: {as_label(other.name)}", one.label),
         (difference, Normalize(-far, far), VELOCITY_COLOURS, "B - A", one.label),
         (ratios, LogNorm(1.0 / factor, factor), VELOCITY_COLOURS, "B / A", "B / A"),
     )
@@ -111,6 +110,6 @@ def draw_comparison(one: Picture, other: Picture, look: Appearance = PLAIN) -> F
     write_below(
         figure,
         f"Sum of B over sum of A: {total:.4g}. Root mean square of the difference: {rms:.4g}, in the "
-        f"unit of the images. Ratio where both exceed {FAINT:.0%} of the maximum; grey: no value.",
+        f"unit of the images. Ratio where both exceed {FAINT:.0%} of their maxima; grey: no value.",
     )
     return figure
