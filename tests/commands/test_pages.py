@@ -66,7 +66,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, k in {"RUN": 1, "RUN1": 1, "RUN2": 2}.items():
         (folder / name).symlink_to(folder / f"ENSEMBLE/member-{k:02d}")
     runs.train(folder / "RUN3", shards, seed=3)
-    for name in ("cube", "east", "west"):
+    for name in ("thick", "thin", "cube", "east", "west"):
         sky.cube(folder / f"{name}.fits")
     for k in (101, 102):
         write(folder / f"snap_{k}.hdf5", galaxy(seed=k))
