@@ -38,7 +38,6 @@ def observe(
 
     Examples:
         iris observe STANDARD 0 --out cube.fits --moments
-        iris observe STANDARD 0 --molecule 12co --transition 1-0 --out co.fits
         iris observe STANDARD 0 --molecule 13co --molecule c18o --out lines.fits
         iris observe STANDARD 0 --observer simple --out gas.fits
     """

@@ -197,7 +197,7 @@ def moments(
 
     Examples:
         iris plot moments cube.fits --out moments.png
-        iris plot moments cube.fits --clip-sigma 3 --velocity-range -150:150 --out moments.png
+        iris plot moments cube.fits --velocity-range -150:150 --out moments.png
         iris plot moments STANDARD --number 3 --out moments.png
     """
     velocities = _velocities(velocity_range) if velocity_range is not None else None

@@ -165,7 +165,7 @@ def index_folder(
     docs/conventions.md.
 
     Examples:
-        iris shards index FOLDER --preset small --quantity temperature --unit-density "kg / m3"
+        iris shards index FOLDER --preset small --unit-density "kg / m3"
         iris shards index FOLDER --config grid.toml --latitude max --overwrite
         iris shards index FOLDER --split train
     """

@@ -30,7 +30,7 @@ def _single_commands(path: str, command: Any) -> Iterator[tuple[str, Any]]:
 COMMANDS: Mapping[str, Any] = dict(_single_commands("", get_command(app)))
 
 SMALL: Mapping[str, tuple[str, ...]] = {
-    "mock": ("--galaxies", "10", "--views", "1", "--preset", "tiny"),
+    "mock": ("--galaxies", "12", "--views", "1", "--preset", "tiny"),
     "ingest": ("--views", "2", "--preset", "tiny"),
     "train": ("--epochs", "1", "--batch-size", "4", "--accumulate", "1"),
     "revert": ("--min-coverage", "0.01"),
@@ -65,7 +65,7 @@ def outputs(words: list[str]) -> set[str]:
     if words[0] == "preobserve":
         named.add(words[2])
     if words[0] == "ingest":
-        named.add(next(word for word in words[1:] if not word.endswith(".hdf5")))
+        named.add(next(word for word in words[1:] if not word.endswith((".hdf5", ".h5"))))
     return named
 
 

@@ -42,6 +42,9 @@ NOT_RUN = {
     "iris import-checkpoint chp_31.pt RUN --preset paper": "takes a checkpoint of the paper's code",
     "iris train pairs --litter litter --noise-sigma-k 1 --epochs 4 --accumulate 2 --batch-size 4 --nproc-per-node 2 "
     "--out run2": "tests/end_to_end/test_ranks.py trains in two processes",
+    "iris shards index FOLDER --config grid.toml --quantity temperature --latitude mean --unit-density 'kg / m3'": (
+        "takes tars of another program: tests/pairs/test_external.py"
+    ),
     "srun iris ingest 'run/snap_*.hdf5' STANDARD --views 64": "needs a queue",
 }
 """Lines of the pages that are not run here, and why."""
@@ -54,7 +57,7 @@ INSTEAD = {"hcn.dat": "13co", "orbits/": "walker", "paper": "tiny", "0.67": "0.1
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The inputs that the pages assume, under the names that they use, and a home folder with the cache."""
     folder = tmp_path_factory.mktemp("workshop")
-    write_mock(Galaxies(MockConfig(), grid_preset("tiny", False), 1, 1), folder / "STANDARD", 10, quiet=True)
+    write_mock(Galaxies(MockConfig(), grid_preset("tiny", False), 1, 1), folder / "STANDARD", 12, quiet=True)
     (folder / "demo").mkdir()
     (folder / "demo/standard").symlink_to(folder / "STANDARD")
     shards = runs.write_shards(folder / "SHARDS")

@@ -30,4 +30,6 @@ if __name__ == "__main__":
         torch.distributed.destroy_process_group()
     for time in ("first", "second"):
         train_reverter(model, data, hyper=hyper, checkpoint_directory=sys.argv[2], checkpoint_name=time)
-        print(time, test_reverter(model, PreObservedDataset(sys.argv[1], "test"), hyper=hyper).loss, flush=True)
+        loss = test_reverter(model, PreObservedDataset(sys.argv[1], "test"), hyper=hyper).loss
+        sys.stdout.write(f"{time} {loss}\n")  # whole lines: both ranks write to one pipe
+        sys.stdout.flush()
