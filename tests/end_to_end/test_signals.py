@@ -32,7 +32,7 @@ def test_a_signal_to_the_launcher_saves_and_asks_to_be_queued_again(shards: Path
     code, errors = end_of(process, signal.SIGUSR1)
     assert code == 75 and "saved in" in errors and "Traceback" not in errors, errors
     step = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])["step"]
-    assert RunFolder(tmp_path / "run").newest().progress.step == step
+    assert RunFolder(tmp_path / "run").newest().progress.step >= step > 0  # a line may hold several steps
 
 
 def test_ctrl_c_saves_although_no_signal_is_configured(shards: Path, tmp_path: Path) -> None:
