@@ -205,7 +205,7 @@ def train(
 
 
 def absolute(folders: list[Path] | None) -> list[str]:
-    return [str(folder.resolve()) for folder in folders or []]
+    return [str(Path(folder).resolve()) for folder in folders or []]
 
 
 def run(config: TrainConfig, out: Path, members: int, *, again: str, **how: Any) -> RunSummary | EnsembleSummary:
