@@ -31,6 +31,9 @@ ColourLook = Annotated[options.Settings[FigureConfig], options.Only("style", "ti
 ScaledLook = Annotated[
     options.Settings[FigureConfig], options.Only("style", "title", "stretch", "low", "high", "colours")
 ]
+VelocityRange = Annotated[
+    str | None, typer.Option(metavar="LOW:HIGH", help="Of a cube: only channels within, km/s.  [default: all]")
+]
 ImageLook = options.Settings[FigureConfig]
 
 
@@ -79,9 +82,7 @@ def lb(
     data: Annotated[Path, typer.Argument(help="FITS cube, FITS image of the sky, or standard data set.")],
     *,
     out: Out,
-    velocity_range: Annotated[
-        str | None, typer.Option(metavar="LOW:HIGH", help="Of a cube: only channels within, km/s.  [default: all]")
-    ] = None,
+    velocity_range: VelocityRange = None,
     number: Number,
     look: ImageLook,
     output: options.Output,
@@ -186,9 +187,7 @@ def moments(
     clip_sigma: Annotated[
         float, typer.Option(min=0, metavar="<float>", help="Of a cube: only values above so many times its noise.")
     ] = 0.0,
-    velocity_range: Annotated[
-        str | None, typer.Option(metavar="LOW:HIGH", help="Of a cube: only channels within, km/s.  [default: all]")
-    ] = None,
+    velocity_range: VelocityRange = None,
     number: Number,
     look: ImageLook,
     output: options.Output,

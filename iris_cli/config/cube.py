@@ -31,9 +31,7 @@ class CubeConfig:
     efficiency: float | None = of_cubes(
         None, "Main-beam efficiency to divide by.", "--efficiency", above=0, most=1, hint="give a fraction: 0.75"
     )
-    blank: float | None = of_cubes(
-        None, "Number that stands for no measurement, as BLANK: before BSCALE and BZERO.", "--blank"
-    )
+    blank: float | None = of_cubes(None, "Number of unmeasured voxels, as BLANK: before BSCALE and BZERO.", "--blank")
     max_kelvin: float | None = of_cubes(
         None,
         "Stop at values that are brighter, or as far below 0.",

@@ -7,7 +7,7 @@ the smallest leave-one-out error. Two numbers describe a map:
 - `unexplained`, the share of the image's variation about the mean training image that the re-observed map leaves;
 - `fine_structure`, the contrast between neighbouring pixels, as a multiple of that of true maps. A map that is a mean
   over many possible ones (as those of deterministic networks are) is smoother than a true map, and reproduces the image
-  no worse: `unexplained` alone does not tell them apart.
+  no worse: `unexplained` alone does not separate them.
 
 `distance` is in factors of two: the root of the sum of squares of log2(unexplained / its median for true maps), if that
 is positive, and log2(fine_structure). It is about 0.3 for a true map of a galaxy that was not trained on.

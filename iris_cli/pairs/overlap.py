@@ -28,7 +28,7 @@ LEAVE_OUT = "`--overlap leave-out` leaves these out, `--overlap allow` uses them
 
 
 def digests(texts: Iterable[str]) -> Digests:
-    """64 bits of each text; 0 of an empty one, which stands for "not known"."""
+    """64 bits of each text; 0 of an empty one, which means "not known"."""
     values = (xxhash.xxh3_64_intdigest(t.encode("utf-8", "surrogateescape")) if t else 0 for t in texts)
     return np.fromiter(values, np.uint64)
 

@@ -82,7 +82,7 @@ class Blanks:
             f"{self.path} has the number {stored} in {int((values == worst).sum())} voxels, {kelvin:.4g} K in its unit"
         )
         real = f"--max-kelvin {max(1.1 * abs(kelvin), MAX_KELVIN):.2g} if it is real; " if abs(kelvin) < 1e29 else ""
-        hint = f"--blank {stored} if it stands for no measurement; {real}--unit if '{self.unit}' is wrong"
+        hint = f"--blank {stored} if it means no measurement; {real}--unit if '{self.unit}' is wrong"
         raise DataError(f"{message} '{self.unit}'; {why}", hint)
 
 

@@ -150,7 +150,7 @@ class MapRecord:
         return [what, *self._unobserved(), *self.quality.sentences()]
 
     def _unobserved(self) -> list[str]:
-        """The mass that the map does not count, if there are longitudes that nobody observed."""
+        """The mass that the map does not count, if there are longitudes that were not observed."""
         mass = self.summary.unobserved_mass_Msun
         if mass.mean == 0:
             return []

@@ -1,4 +1,4 @@
-"""What tells a network near gas from far gas? `python -m tests.benchmarks.near_far --help`.
+"""How does a network know near gas from far gas? `python -m tests.benchmarks.near_far --help`.
 
 A fixed small network is trained on mock galaxies of several kinds to say which share of the gas at each longitude and
 velocity is on the near side of the Galactic Centre, and is tested on held-out galaxies of its own kind and of the
@@ -64,7 +64,7 @@ def make(config: MockConfig, seed: int, count: int) -> Galaxies:
 
 
 class Network(nn.Module):
-    """A small U-Net: four sizes, 16 to 64 channels; also told each pixel's longitude and velocity."""
+    """A small U-Net: four sizes, 16 to 64 channels; also given each pixel's longitude and velocity."""
 
     def __init__(self) -> None:
         super().__init__()

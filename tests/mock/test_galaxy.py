@@ -58,7 +58,7 @@ def test_a_galaxy_turns_like_the_milky_way_from_every_side() -> None:
 
 
 def test_orbiting_gas_hardly_drifts_inwards() -> None:
-    """Otherwise near and far would be told apart by a motion that does not exist in the Milky Way."""
+    """Otherwise near and far would be distinguished by a motion that does not exist in the Milky Way."""
     side = np.arange(-150.0, 151.0, 10.0)
     x, y, z = np.meshgrid(side, side, np.arange(-30.0, 31.0, 10.0), indexing="ij")
     inner, flows = np.hypot(x, y) < 110.0, []
