@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from iris_cli.observers.compiled_math import kernel
+from iris_cli.compiled_math import kernel
 
 
 def balanced(

@@ -19,8 +19,8 @@ from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
+from iris_cli.compiled_math import erf32, erf_integral32, exp32, kernel
 from iris_cli.observers.backends.backend import Backend, Spectra
-from iris_cli.observers.compiled_math import erf32, erf_integral32, exp32, kernel
 from iris_cli.observers.emission import CM3_PER_M3, LineSetup, Matter, rayleigh_jeans_K
 from iris_cli.observers.level_table import LevelTable
 from iris_cli.observers.line_profile import GUARD, MOST_SAMPLES, NARROW

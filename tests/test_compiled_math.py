@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 from scipy.special import erf
 
-from iris_cli.observers.compiled_math import erf32, erf_integral32, exp32
+from iris_cli.compiled_math import erf32, erf_integral32, exp32
 
 X = np.concatenate([np.linspace(-6.0, 6.0, 4001), [-1e4, -80.0, -9.0, 9.0, 80.0, 1e4]]).astype(np.float32)
 

@@ -40,7 +40,8 @@ def kernel(function: Callable) -> Callable:
 
 def _sources() -> str:
     """A hash of the code: numba itself checks only a kernel's own file, not the functions that it takes from others."""
-    names = ("compiled_math.py", "level_balance.py", "line_profile.py", "backends/compiled.py")
+    observers = ("level_balance.py", "line_profile.py", "backends/compiled.py")
+    names = ("compiled_math.py", *(f"observers/{name}" for name in observers))
     files = (Path(__file__).parent / name for name in names)
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
