@@ -38,31 +38,40 @@ def worker_pool(function: Callable[[Any], Any], workers: int) -> Iterator[Map]:
     if workers == 1:
         yield lambda items: map(function, items)
         return
+    try:
+        with submitting(function, workers) as submit:
+            yield lambda items: _in_order(submit, iter(items), workers * _AHEAD)
+    except BrokenProcessPool:
+        hint = "try fewer workers, with `--resume`"
+        raise ShardError("a worker process died, perhaps because memory ran out", hint) from None
+
+
+@contextmanager
+def submitting(function: Callable[[Any], Any], workers: int) -> Iterator[Callable[[Any], Future]]:
+    """`with submitting(make, 4) as submit: submit(item).result()`, from any thread; the workers are those above."""
+    starting = threading.Lock()
+
+    def submit(item: Any) -> Future:
+        """This may start a worker, which ignores the blocked signals from its first instruction on."""
+        with starting, _group_signals_blocked(), _safe_path():
+            return pool.submit(_apply, item)
+
     with _group_signals_blocked(), _safe_path():
         resource_tracker.ensure_running()  # multiprocessing's own process, which would print a traceback at a signal
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(function,))
     try:
-        yield lambda items: _in_order(pool, iter(items), workers * _AHEAD)
-    except BrokenProcessPool:
-        hint = "try fewer workers, with `--resume`"
-        raise ShardError("a worker process died, perhaps because memory ran out", hint) from None
+        yield submit
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _in_order(pool: ProcessPoolExecutor, items: Iterator[Any], ahead: int) -> Iterator[Any]:
-    waiting: deque[Future] = deque(_submit(pool, item) for item in islice(items, ahead))
+def _in_order(submit: Callable[[Any], Future], items: Iterator[Any], ahead: int) -> Iterator[Any]:
+    waiting: deque[Future] = deque(submit(item) for item in islice(items, ahead))
     while waiting:
         result = waiting.popleft().result()
-        waiting.extend(_submit(pool, item) for item in islice(items, 1))
+        waiting.extend(submit(item) for item in islice(items, 1))
         yield result
-
-
-def _submit(pool: ProcessPoolExecutor, item: Any) -> Future:
-    """This may start a worker, which inherits the blocked signals and so ignores them from its first instruction on."""
-    with _group_signals_blocked(), _safe_path():
-        return pool.submit(_apply, item)
 
 
 @contextmanager

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from iris_cli.config.mock import MockConfig
 from iris_cli.config.setting import check, panel, read_words, setting, table
+from iris_cli.config.toml import read_toml
 from iris_cli.errors import UsageError
 
 #: Galactic CO-to-mass factor, M_sun pc^-2 (K km/s)^-1, helium included (Bolatto, Wolfire & Leroy 2013, their alpha_CO).
@@ -39,6 +41,11 @@ def planned_members(run: Path) -> int:
 def read_path(text: str) -> str:
     """An absolute path, so that a run can be continued from another folder."""
     return str(Path(text).resolve())
+
+
+def read_mock(text: str) -> dict[str, Any]:
+    """The ranges of mock galaxies in a file; those built in of `default`."""
+    return {} if text == "default" else read_toml(Path(text))
 
 
 @dataclass(frozen=True)
@@ -180,6 +187,23 @@ class TrainConfig:
     litter: str = of_data("", "Folder of litter, added at random.", "--litter", metavar="FOLDER", read=read_path)
     observer: str = of_data(
         "", "Observe standard data sets during training: slow, no shards.", "--observer", known=("synthetic", "simple")
+    )
+
+    fresh: MockConfig | None = of_data(
+        None,
+        "Train on mock galaxies that are made as they are needed, each met once, with the ranges of this file (that of "
+        "`iris mock --config`), or the default ones; the data are to validate with.",
+        "--fresh",
+        metavar="[default|FILE]",
+        read=read_mock,
+    )
+    fresh_galaxies: int = of_data(2000, "Fresh galaxies of an epoch.", "--fresh-galaxies", least=1)
+    fresh_workers: int | None = of_data(
+        None,
+        "Processes that make galaxies, for each rank; 0: the rank itself makes them.",
+        "--fresh-workers",
+        least=0,
+        unset="a rank's share of the cores, but one",
     )
 
     def __post_init__(self) -> None:

@@ -206,16 +206,16 @@ def fit(training: Reduced, held_out: Reduced, reobservation: Reobservation) -> T
 
 
 def summarize_inputs(
-    train: PairStream, held_out: Numbers, quiet: bool = True, check: Callable[[], None] = lambda: None
+    train: PairStream, held_out: PairStream, quiet: bool = True, check: Callable[[], None] = lambda: None
 ) -> TrainingInputs:
-    """Statistics of inputs as the network saw them, with the noise and the litter of the `train` stream.
+    """Statistics of inputs as the network saw them, with the noise and the litter of each stream.
 
-    Reads at most MOST_TRAINING of its pairs and MOST_HELD_OUT of the `held_out` ones, evenly over each. `check` is
-    called at each batch and while one is late, and may raise. ShardError for a pair that cannot be read.
+    Reads at most MOST_TRAINING and MOST_HELD_OUT pairs of them, evenly over each. `check` is called at each batch and
+    while one is late, and may raise. ShardError for a pair that cannot be read.
     """
-    alone = replace(train, name=STREAM, batch=BATCH, rank=0, world=1, shuffle=False, litter_seed=0, pinned=False)
-    chosen = _evenly(train.numbers, MOST_TRAINING), _evenly(held_out, MOST_HELD_OUT)
-    streams = [replace(alone, numbers=numbers) for numbers in chosen]
+    alone: dict[str, Any] = {"name": STREAM, "batch": BATCH, "rank": 0, "world": 1, "shuffle": False, "pinned": False}
+    chosen = (train, MOST_TRAINING), (held_out, MOST_HELD_OUT)
+    streams = [replace(each, numbers=_evenly(each.numbers, most), litter_seed=0, **alone) for each, most in chosen]
     reduced: list[list[Reduced]] = [[], []]
     seen: list[list[Seen]] = [[], []]
     with progress("statistics of the inputs", sum(stream.count for stream in streams), quiet=quiet) as bar:

@@ -58,6 +58,8 @@ class Pairs(ABC):
     lines: dict[str, float]
     #: Whether reading an item observes it, which takes long.
     on_the_fly: bool = False
+    #: Whether every epoch has other items: those of epoch e are number e * len and more.
+    fresh: bool = False
     #: Whether it consists of several sets.
     joined: bool = False
 

@@ -22,7 +22,7 @@ from iris_cli.distributed import World
 from iris_cli.pairs.datasets import Pairs
 from iris_cli.pairs.noise import ImageNoise, noise_key
 from iris_cli.pairs.pair import DENSITY, OBSERVATION
-from shards.order import EpochPlan, Numbers, Share, stream_key
+from shards.order import Draw, EpochPlan, Numbers, Share, stream_key
 from shards.stream import BadSamples, Batch, Draws, ReadAhead
 
 T = TypeVar("T")
@@ -109,7 +109,7 @@ class PairStream:
     def stages(self, epoch: int, position: int) -> DataPipeline:
         """The stream as a list of stages, each of which maps an iterator to an iterator."""
         reading = self._reading(self.pairs, self.bad)
-        stages = [lambda: self.draws.epoch(epoch, position), reading, partial(to_tensors, pinned=self.pinned)]
+        stages = [partial(self._drawn, epoch, position), reading, partial(to_tensors, pinned=self.pinned)]
         if self.litter is not None:
             key = stream_key("litter", self.name, self.litter_seed, self.seed)
             pool = np.arange(len(self.litter)) if self.litter_numbers is None else self.litter_numbers
@@ -119,6 +119,11 @@ class PairStream:
         if self.noise is not None:
             stages.append(partial(add_noise, noise=self.noise, key=noise_key(self.seed, self.name, epoch)))
         return DataPipeline(*stages)
+
+    def _drawn(self, epoch: int, position: int) -> Iterator[Draw]:
+        if self.pairs.fresh:
+            return self.plan(position).draws(self.numbers + epoch * self.count)
+        return self.draws.epoch(epoch, position)
 
     def _draws(self, numbers: Numbers, pairs: Pairs, seed: int, shuffle: bool = False) -> Draws:
         return Draws(numbers, pairs.sizes, seed, self.rows, self.rank, self.world, shuffle)

@@ -14,7 +14,8 @@ from iris_cli.console import plural
 from iris_cli.dry_run import WITH_TORCH, DryRun, size_of
 from iris_cli.evaluation.loss import physical_loss
 from iris_cli.pairs.datasets import Pairs, image_size, litter_of, pairs_of
-from iris_cli.pairs.divide import divide, litter_parts
+from iris_cli.pairs.divide import litter_parts
+from iris_cli.pairs.fresh import training_set, workers_of
 from iris_cli.pairs.open_data import open_data, open_litter
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.training.optimizer import learning_rate, optimizer_and_scheduler
@@ -40,10 +41,10 @@ def of_training(hyper: TrainConfig, out: Path, *, members: int = 1, ranks: int =
         litter_parts(drawn, hyper) if drawn else None
     reverter = Reverter(image_size(pairs), pairs.quantity, network=hyper.network)
     physical_loss(hyper), optimizer_and_scheduler(reverter.parameters(), hyper), learning_rate(0.0, hyper)
-    train, validation = divide(pairs, hyper)
+    training, train, validation = training_set(pairs, hyper)
     check_sizes(hyper, pairs.name, len(train), len(validation), ranks)
-    looked_at = TrainingData.of(pairs, train, most=0 if pairs.on_the_fly else None)
-    if not pairs.on_the_fly:
+    looked_at = TrainingData.of(training, train, most=0 if training.on_the_fly else None)
+    if not training.on_the_fly:
         hyper = looked_at.normalized(hyper)
     problems = looked_at.problems(hyper.density_normalization_kg_m3)
     rows = min(hyper.batch_size, math.ceil(len(train) / ranks))
@@ -53,14 +54,16 @@ def of_training(hyper: TrainConfig, out: Path, *, members: int = 1, ranks: int =
     held = rows * (PER_ACTIVATION * activations(reverter) + _in_flight(hyper, pairs))
     checkpoint = (3 + (hyper.ema_decay > 0)) * weights
     each = f"{members} members, each " if members > 1 else ""
-    data = f"{plural(len(train), 'pair')} to train on, {len(validation)} to validate with"
+    makers = workers_of(hyper, {"LOCAL_WORLD_SIZE": str(ranks)}) if training.fresh else 0
+    kind = ("fresh galaxy", "fresh galaxies") if training.fresh else ("pair", "pairs")
+    data = f"{plural(len(train), *kind)} to train on, {len(validation)} to validate with"
     network = f"network {hyper.network} of {weights // FLOAT} parameters"
     return DryRun(
         computes=f"{each}{plural(hyper.epochs, 'epoch')} of {plural(steps, 'step')}: {data}, {network}",
         reads=_read(hyper),
         writes={out: members * (hyper.keep_checkpoints + 1) * checkpoint},
-        memory=ranks * (WITH_TORCH + per_weight * weights + held),
-        processes=ranks,
+        memory=ranks * ((1 + makers) * WITH_TORCH + per_weight * weights + held),
+        processes=ranks * (1 + makers),
         notes=(*problems, *([f"{out} exists: the run would need --resume or --overwrite"] if out.exists() else [])),
     )
 

@@ -33,6 +33,8 @@ from iris_cli.training.throughput import Throughput
 from shards.errors import ShardError
 from shards.owner import Held
 
+#: Fresh galaxies of which the statistics of the inputs are computed.
+MOST_FRESH = 300
 #: Steps between two lines of metrics.jsonl.
 LOG_EVERY = 10
 
@@ -211,10 +213,12 @@ class Trainer:
 
         Not of pairs that are observed on the fly: observing them once more would take too long.
         """
-        train, folder = self.learner.train, self.folder
-        held_out = np.concatenate([self.validation.numbers, train.pairs.own_split("test")])
+        train, validation, folder = self.learner.train, self.validation, self.folder
+        held_out = np.concatenate([validation.numbers, validation.pairs.own_split("test")])
         if folder is None or train.pairs.on_the_fly or not len(held_out):
             return
+        if train.pairs.fresh:  # they are made once more
+            train = replace(train, numbers=train.numbers[:MOST_FRESH])
 
         def check() -> None:
             if self.stop_flag.is_set:
@@ -222,7 +226,9 @@ class Trainer:
 
         try:
             if TrainingInputs.load(folder.training_inputs, self.data.key) is None:
-                summarize_inputs(train, held_out, self.quiet, check).save(folder.training_inputs, self.data.key)
+                summarize_inputs(train, replace(validation, numbers=held_out), self.quiet, check).save(
+                    folder.training_inputs, self.data.key
+                )
         except Stopped:
             signals.write_note(signals.STOPPED)
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -22,7 +23,8 @@ from iris_cli.evaluation.loss import physical_loss
 from iris_cli.files import to_json, write_text
 from iris_cli.observers.observer import Observer
 from iris_cli.pairs.datasets import InfiniteDataset, Pairs, image_size, litter_of, pairs_of
-from iris_cli.pairs.divide import divide, litter_parts
+from iris_cli.pairs.divide import litter_parts
+from iris_cli.pairs.fresh import FreshPairs, training_set, workers_of
 from iris_cli.pairs.noise import ImageNoise
 from iris_cli.pairs.open_data import open_data, open_litter
 from iris_cli.pairs.overlap import NONE, TRAIN, VALIDATION, Seen, digests
@@ -117,8 +119,8 @@ def train_reverter(
     litter_pairs = litter_of(litter, observer, pairs)
     check_fits(reverter, pairs)
     image_noise = image_noise_of(noise or hyper.noise, pairs)
-    train, validation = divide(pairs, hyper)
-    looked_at = TrainingData.of(pairs, train)
+    training, train, validation = training_set(pairs, hyper)
+    looked_at = TrainingData.of(training, train)
     hyper = looked_at.normalized(hyper)
     if hyper.density_normalization == "auto":
         reverter.set_density_scale(hyper.density_normalization_kg_m3)
@@ -147,14 +149,20 @@ def train_reverter(
             scheduler=scheduler,
             precision=Precision(hyper.precision, here.device, compiled=hyper.compile),
             train=stream_of(
-                "train", pairs, train, hyper, shuffle=True, litter_numbers=pieces.get(TRAIN), **share, **added
+                "train", training, train, hyper, shuffle=True, litter_numbers=pieces.get(TRAIN), **share, **added
             ),
             ema=ema,
-            seen=seen_of(pairs, train, validation, litter_pairs, pieces),
+            seen=seen_of(pairs, train[:0] if training.fresh else train, validation, litter_pairs, pieces),
         )
+        if isinstance(training, FreshPairs):
+            made_by = workers_of(hyper, os.environ)
+            learner.train = replace(learner.train, threads=made_by + 1, bad=BadSamples())
+            stack.enter_context(training.workers(made_by))
         held_out = {"litter_numbers": pieces.get(VALIDATION)}
         validating = stream_of("validation", pairs, validation, hyper, **held_out, **share, **added)
         data = DataDescription.of(pairs, litter_pairs, image_noise)
+        if training.fresh:
+            data = replace(data, fingerprint=f"{training.fingerprint}:{pairs.fingerprint}")
         trainer = Trainer(learner, validating, flag, data, folder, quiet=quiet)
         here.on_rank_0(lambda: check_sizes(hyper, pairs.name, len(train), len(validation), here.size))
         here.on_rank_0(lambda: looked_at.report(hyper.density_normalization_kg_m3))
@@ -250,7 +258,15 @@ def _open_run(trainer: Trainer, folder: RunFolder, resume: str, overwrite: bool,
 #: Fields of a configuration that may change when a run is resumed. Paths may: the data's fingerprint is compared.
 _MAY_CHANGE = {"epochs", "patience_epochs", "batch_size", "batches_per_update", "data", "litter", "observer"}
 _MAY_CHANGE |= {"checkpoint_every_steps", "checkpoint_every_minutes", "keep_checkpoints", "log", "stop_signals"}
-_MAY_CHANGE |= {"on_nan", "on_bad_sample", "max_bad", "checksums", "read_threads", "read_ahead_batches"}
+_MAY_CHANGE |= {
+    "fresh_workers",
+    "on_nan",
+    "on_bad_sample",
+    "max_bad",
+    "checksums",
+    "read_threads",
+    "read_ahead_batches",
+}
 
 
 def _check_same_run(checkpoint: Checkpoint, trainer: Trainer, force: bool) -> None:

@@ -110,6 +110,7 @@ def test_statistics_are_saved_and_loaded_for_the_same_data_only(inputs: Training
 
 def test_a_single_pair_to_train_on_is_too_few(tiny_shards: Path) -> None:
     pairs = PreObservedDataset(tiny_shards)
-    train = PairStream("train", pairs, pairs.own_split("train")[:1], 0, 4)
+    train, held_out = pairs.own_split("train")[:1], pairs.own_split("validation")
+    streams = [PairStream("train", pairs, numbers, 0, 4) for numbers in (train, held_out)]
     with pytest.raises(DataError, match="1 finite pairs to train on and 4 held out are too few"):
-        summarize_inputs(train, pairs.own_split("validation"))
+        summarize_inputs(*streams)

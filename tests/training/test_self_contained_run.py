@@ -25,7 +25,6 @@ from iris_cli.training.run_folder import RunFolder
 from iris_cli.training.train import train_run
 from iris_cli.training.trained_run import open_run
 from shards.errors import ShardError
-from shards.order import Numbers
 from tests.telescope import sky
 from tests.telescope.runs import GRID, write_shards
 from tests.training.makers import write_pairs
@@ -107,7 +106,7 @@ def test_a_signal_during_the_statistics_stops_the_run(folder: Path, monkeypatch:
     run = open_run(folder)
     (folder / "training_inputs.npz").unlink()
 
-    def interrupted(train: PairStream, held_out: Numbers, quiet: bool, check: Callable[[], None]) -> TrainingInputs:
+    def interrupted(train: PairStream, held_out: PairStream, quiet: bool, check: Callable[[], None]) -> TrainingInputs:
         signal.raise_signal(signal.SIGTERM)
         return summarize_inputs(train, held_out, quiet, check)
 
