@@ -25,6 +25,7 @@ from iris_cli.commands.observe import observe
 from iris_cli.commands.plot import app as plot
 from iris_cli.commands.preobserve import preobserve
 from iris_cli.commands.revert import revert
+from iris_cli.commands.runs import runs
 from iris_cli.commands.shards import app as shards
 from iris_cli.commands.slurm import app as slurm
 from iris_cli.commands.train import TrainCommand, train
@@ -35,7 +36,7 @@ from iris_cli.signals import reported_by_another_rank
 from shards.errors import ShardError
 
 #: Bytes of addresses that a command needs which imports torch, and commands that do not.
-LEAST_ADDRESS_SPACE, LIGHT = 1_200_000_000, ("config", "doctor", "molecule", "shards", "slurm", "--version")
+LEAST_ADDRESS_SPACE, LIGHT = 1_200_000_000, ("config", "doctor", "molecule", "runs", "shards", "slurm", "--version")
 
 #: Groups of commands in `iris --help`.
 DATA, TRAINING, TELESCOPE, TOOLS = "Data sets", "Training", "Telescope data", "Figures and tools"
@@ -76,6 +77,7 @@ _add(DATA, mock, ingest, preobserve, observe)
 app.add_typer(shards, name="shards", rich_help_panel=DATA)
 _add(TRAINING, train, cls=TrainCommand)
 _add(TRAINING, evaluate, name="test")
+_add(TRAINING, runs)
 _add(TRAINING, import_checkpoint, name="import-checkpoint")
 app.add_typer(slurm, name="slurm", rich_help_panel=TRAINING)
 _add(TELESCOPE, cube, revert)

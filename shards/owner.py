@@ -125,6 +125,17 @@ def owned(
                 each.rmdir()
 
 
+def writer_of(folder: Path) -> Owner | None:
+    """The process that writes a folder now, as far as this machine can see: one of another machine has given a sign in
+    the last SILENCE_S by this machine's clock.
+    """
+    for path in _files(Path(os.path.realpath(folder))):
+        owner, renewed = Owner.read(path), _time_of(path)
+        if owner and (owner.lives() if owner.here else renewed and time.time() - renewed * 1e-9 < SILENCE_S):
+            return owner
+    return None
+
+
 def _take(folder: Path, me: Owner, beside: bool, while_waiting: Callable[[], None]) -> Path:
     """Create this process's file. ShardError when another process has one."""
     left = _refuse_others(folder, me, while_waiting)

@@ -15,6 +15,7 @@ from iris_cli.axes import RHO, V_LOS, X_H2, Axis
 from iris_cli.config.grid import Grid
 from iris_cli.config.train import METRICS
 from iris_cli.errors import DataError, UsageError
+from iris_cli.metrics_log import read_lines
 from iris_cli.observers import fits_cube
 from iris_cli.observers.top_down import top_down_density
 from iris_cli.pairs.datasets import PreObservedDataset
@@ -30,7 +31,7 @@ from iris_cli.standard.top_down_plane import cropped_distance
 from iris_cli.telescope.density_map import is_map, load_caption, load_map
 from iris_cli.telescope.fits_image import SkyImage, axis, read_fits, transposed
 from iris_cli.telescope.lv_image import LvImage, load_lv
-from iris_cli.training.run_folder import member_folders, parsed_line, text_lines
+from iris_cli.training.run_folder import member_folders
 from iris_cli.units import H2_MASS_SHARE, QUANTITIES
 
 Floats = NDArray[np.floating]
@@ -389,7 +390,7 @@ def _history(folder: Path) -> History:
     path = folder / METRICS
     if not path.is_file():
         raise DataError(f"{folder} holds no {METRICS}", "name the folder of `iris train --out`")
-    lines = [found for text in text_lines(path) if (found := parsed_line(text))]
+    lines = read_lines(path)
     steps = [(line["step"], line["loss"]) for line in lines if line["kind"] == "step" and line["loss"] is not None]
     epochs = [line for line in lines if line["kind"] == "epoch"]
     if not steps:

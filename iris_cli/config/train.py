@@ -17,7 +17,7 @@ from iris_cli.errors import UsageError
 MASS_PER_K_KM_S = 4.35
 
 #: Files of a run folder.
-CONFIG, METRICS, CHECKPOINTS, BEST = "config.toml", "metrics.jsonl", "checkpoints", "best.pt"
+CONFIG, METRICS, CHECKPOINTS, BEST, TEST = "config.toml", "metrics.jsonl", "checkpoints", "best.pt", "test.json"
 #: An ensemble's folder holds a run folder for each of its members, numbered from 1, and their number.
 MEMBER, MEMBERS = "member-{:02d}", "members.json"
 

@@ -21,18 +21,17 @@ from pathlib import Path
 from typing import Any
 
 from iris_cli.config.toml import to_toml
-from iris_cli.config.train import BEST, CHECKPOINTS, CONFIG, MEMBER, METRICS, TrainConfig
+from iris_cli.config.train import BEST, CHECKPOINTS, CONFIG, MEMBER, METRICS, TEST, TrainConfig
 from iris_cli.console import warn
 from iris_cli.errors import DataError, UsageError, naming
 from iris_cli.files import atomic_file
+from iris_cli.metrics_log import is_number, parsed_line, text_lines
 from iris_cli.training.checkpoint import Checkpoint, Progress, load, save
 from iris_cli.training.tensorboard import event_files
 from shards.layout import leftovers
 
-#: Of these in a line of metrics, the losses may be None.
-NUMBERS = {"step", "loss", "loss_zero", "loss_mean_image"}
-#: In a run folder: statistics of the training's inputs, and the headline numbers of its latest test.
-TRAINING_INPUTS, TEST = "training_inputs.npz", "test.json"
+#: Statistics of the training's inputs.
+TRAINING_INPUTS = "training_inputs.npz"
 #: Keys of a configuration that `iris train` has written; one written by hand rarely has all of them.
 RESOLVED = {"data", "epochs", "network", "seed", "optimizer", "schedule", "noise"}
 
@@ -57,31 +56,12 @@ def check_room_for_members(run: Path, members: int) -> None:
         raise UsageError(f"{run} holds {found} members, more than the {members} to train", hint)
 
 
-def text_lines(path: Path) -> list[str]:
-    """The lines of a text file, whatever damage it has."""
-    return path.read_bytes().decode("utf-8", "replace").split("\n")
-
-
-def parsed_line(text: str) -> dict[str, Any] | None:
-    """A line of metrics; None for one that is damaged, such as the last one of a run that is being written."""
-    with suppress(ValueError, RecursionError):
-        found = json.loads(text)
-        complete = isinstance(found, dict) and {"kind", "step", "epoch", "loss"} <= found.keys()
-        if complete and all(_is_number(found[key]) for key in NUMBERS & found.keys() if found[key] is not None):
-            return found if found["step"] is not None else None
-    return None
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
-
-
 def _is_before(line: str, progress: Progress) -> bool:
     """Whether a line of metrics is complete, and of a step or an epoch that is done."""
     found = parsed_line(line)
     if found is None or found["step"] > progress.step:
         return False
-    return found["kind"] != "epoch" or (_is_number(found["epoch"]) and found["epoch"] < progress.epoch)
+    return found["kind"] != "epoch" or (is_number(found["epoch"]) and found["epoch"] < progress.epoch)
 
 
 @dataclass(frozen=True)

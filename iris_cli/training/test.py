@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 from torch import Tensor
 
-from iris_cli.config.train import CHECKPOINTS, Noise, TrainConfig
+from iris_cli.config.train import CHECKPOINTS, TEST, Noise, TrainConfig
 from iris_cli.console import plural, progress, warn
 from iris_cli.distributed import unwrap, world
 from iris_cli.errors import DataError
@@ -36,7 +36,7 @@ from iris_cli.pairs.open_data import open_data, open_litter
 from iris_cli.pairs.overlap import Seen
 from iris_cli.pairs.stream import PairStream
 from iris_cli.reverter.reverter import Reverter
-from iris_cli.training.run_folder import TEST, numbered_members
+from iris_cli.training.run_folder import numbered_members
 from iris_cli.training.test_split import litter_to_test, pairs_to_test, seen_by, split_to_test
 from iris_cli.training.train import check_fits, image_noise_of, stream_of, threads_for
 from iris_cli.training.trained_run import TrainedRun, ensemble_for, open_members

@@ -1,0 +1,216 @@
+"""`iris runs FOLDER…`: the runs in some folders, side by side."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from iris_cli.commands import options
+from iris_cli.config.toml import read_toml
+from iris_cli.config.train import CHECKPOINTS, CONFIG, METRICS, TEST
+from iris_cli.console import clock, emit, say, with_codes
+from iris_cli.errors import DataError, IrisError, choose
+from iris_cli.machine import in_bytes
+from iris_cli.metrics_log import read_lines
+from iris_cli.text import printable
+from shards.owner import writer_of
+
+#: Folders are searched for runs so deep.
+DEPTH = 3
+TRAINING = "training"
+#: Columns of words.
+TEXT = ("run", "state", "data", "network")
+#: Columns that are best when they are low; of the other numbers, the highest is first.
+LOWEST_FIRST = ("run", "state", "data", "network", "loss")
+
+
+@dataclass(frozen=True)
+class RunState:
+    """A run at this moment. `loss` and `skill` are those of the best epoch, or of the latest test; `mass` is predicted
+    over true mass, `near_far` the share of galaxies whose heavier half is predicted heavier, `coverage` the share of
+    true densities inside the central interval of an ensemble or sampler that should hold 68 % of them.
+    """
+
+    run: str
+    state: str
+    epoch: int
+    epochs: int | None
+    data: str
+    network: str
+    loss: float | None
+    skill: float | None
+    near_far: float | None
+    mass: float | None
+    coverage: float | None
+    seconds: float
+    left_seconds: float | None
+    bytes: int
+
+    def row(self) -> tuple[str, ...]:
+        """As text, in the order of HEADER."""
+        left = f", {clock(self.left_seconds)} left" if self.left_seconds is not None else ""
+        epoch = str(self.epoch) if self.epochs is None else f"{self.epoch}/{self.epochs}"
+        numbers = (self.loss, self.skill, self.near_far, self.mass, self.coverage)
+        scores = ("-" if value is None else f"{value:.3g}" for value in numbers)
+        took = f"{clock(self.seconds)}{left}"
+        return (self.run, self.state, epoch, self.data, self.network, *scores, took, in_bytes(self.bytes))
+
+
+HEADER = ("run", "state", "epoch", "data", "network", "loss", "skill", "near/far", "mass", "coverage", "time", "size")
+SORTED_BY = ("run", "state", "epoch", "data", "network", "loss", "skill", "near_far", "mass", "coverage", "seconds")
+
+
+@options.command
+def runs(
+    folders: Annotated[list[Path] | None, typer.Argument(help="Runs, or folders that hold some.  [default: .]")] = None,
+    *,
+    sort: Annotated[
+        str, typer.Option("--sort", metavar=f"[{'|'.join(SORTED_BY)}]", help="Column, the best first.")
+    ] = "run",
+    watch: Annotated[bool, typer.Option("--watch", help="Show it again every few seconds while one trains.")] = False,
+    every: Annotated[float, typer.Option("--every", min=0.2, help="Seconds between two looks, with --watch.")] = 5.0,
+    output: options.Output,
+) -> None:
+    """List runs: state, epoch, scores, time and size. It imports no torch, and reads no checkpoint.
+
+    Examples:
+        iris runs
+        iris runs RUNS --sort skill
+        iris runs RUN --watch
+    """
+    choose("column", sort, dict.fromkeys(SORTED_BY))
+    places = options.paths_of(folders or [Path()])
+    found = states(places, sort)
+    if output.as_json:
+        emit({"runs": [asdict(state) for state in found]})
+    elif watch and sys.stdout.isatty():
+        _watch(places, sort, every)
+    else:
+        say(*lines(found))
+        while watch and training(found):
+            time.sleep(every)
+            found = states(places, sort)
+            say("", *lines(found))
+
+
+def _watch(places: Sequence[Path], sort: str, every: float) -> None:
+    """In one place of the terminal, until no run trains any more."""
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    with Live(auto_refresh=False, console=Console(file=with_codes(sys.stdout))) as live:
+        while True:
+            found = states(places, sort)
+            live.update(Text("\n".join(map(printable, lines(found)))), refresh=True)
+            if not training(found):
+                return
+            time.sleep(every)
+
+
+def training(found: Sequence[RunState]) -> bool:
+    return any(state.state == TRAINING for state in found)
+
+
+def lines(found: Sequence[RunState]) -> list[str]:
+    """A line for each run, in columns; without columns in which no run has a value."""
+    rows = [HEADER, *(state.row() for state in found)]
+    kept = [column for column in zip(*rows, strict=True) if any(cell != "-" for cell in column[1:])]
+    widths = [max(map(len, column)) for column in kept]
+    padded = [
+        [f"{cell:<{width}}" if column[0] in TEXT else f"{cell:>{width}}" for cell in column]
+        for column, width in zip(kept, widths, strict=True)
+    ]
+    return ["  ".join(cells).rstrip() for cells in zip(*padded, strict=True)]
+
+
+def states(folders: Sequence[Path], sort: str = "run") -> list[RunState]:
+    """The runs in these folders. DataError for a folder that is absent or holds none."""
+    found: dict[Path, RunState] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            raise DataError(f"{folder} is not a folder", "name runs of `iris train`, or a folder that holds some")
+        held = {path: state_of(path) for path in run_folders(folder)}
+        if not held:
+            raise DataError(f"{folder} holds no run", "name the folder of `iris train --out`")
+        found |= held
+
+    def key(state: RunState) -> tuple[bool, Any]:
+        value = getattr(state, sort)
+        return value is None, value if sort in LOWEST_FIRST or value is None else -value
+
+    return sorted(sorted(found.values(), key=lambda state: state.run), key=key)
+
+
+def run_folders(folder: Path, depth: int = DEPTH) -> Iterator[Path]:
+    """The run folders in a folder, or the folder itself; an ensemble is followed by its members."""
+    with suppress(OSError):
+        if (folder / CONFIG).is_file() and ((folder / CHECKPOINTS).is_dir() or (folder / METRICS).is_file()):
+            yield folder
+        elif depth:
+            inner = (path for path in sorted(folder.iterdir()) if path.is_dir() and not path.is_symlink())
+            for path in inner:
+                yield from run_folders(path, depth - 1)
+
+
+def state_of(run: Path) -> RunState:
+    """What the files of a run say, also while they are written or where they are damaged."""
+    config: dict[str, Any] = {}
+    state = "damaged"
+    with suppress(IrisError):
+        config, state = read_toml(run / CONFIG), "stopped"
+    lines = read_lines(run / METRICS)
+    steps, epochs = ([line for line in lines if line["kind"] == kind] for kind in ("step", "epoch"))
+    done, planned = len({line["epoch"] for line in epochs}), config.get("epochs")
+    if writer_of(run):
+        state = TRAINING
+    elif planned is not None and done >= planned:
+        state = "finished"
+    losses = [line for line in epochs if line["loss"] is not None]
+    best = min(losses, key=lambda line: line["loss"], default={})
+    tested = _tested(run)
+    seconds = sum(
+        (line["step"] - before["step"]) * line.get("step_s", 0.0)
+        for before, line in zip([{"step": 0}, *steps], steps, strict=False)
+    )
+    share = steps[-1]["step"] / max(1, epochs[-1]["step"]) * done if epochs else 0.0
+    left = seconds * (planned / share - 1.0) if state == TRAINING and planned and share else None
+    return RunState(
+        run=str(run),
+        state=state,
+        epoch=done,
+        epochs=planned,
+        data=", ".join(Path(name).name for name in config.get("data", ())) or "-",
+        network=config.get("network", "-"),
+        loss=best.get("loss"),
+        skill=tested.get("skill", best.get("skill")),
+        near_far=tested.get("near_far_sign_right"),
+        mass=tested.get("mass_ratio"),
+        coverage=_coverage(tested),
+        seconds=round(seconds, 1),
+        left_seconds=None if left is None else round(max(0.0, left), 1),
+        bytes=sum(path.stat().st_size for path in run.rglob("*") if path.is_file()),
+    )
+
+
+def _tested(run: Path) -> dict[str, Any]:
+    with suppress(OSError, ValueError, RecursionError):
+        if isinstance(found := json.loads((run / TEST).read_bytes()), dict):
+            return found
+    return {}
+
+
+def _coverage(tested: dict[str, Any]) -> float | None:
+    """Of the interval that is nearest to 68 %, if it is near."""
+    found = tested.get("ensemble") or {}
+    pairs = zip(found.get("nominal_coverage", ()), found.get("coverage", ()), strict=False)
+    distance, covered = min(((abs(nominal - 0.68), covered) for nominal, covered in pairs), default=(1.0, None))
+    return covered if distance < 0.1 else None
