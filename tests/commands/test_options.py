@@ -136,6 +136,7 @@ SCRIPT = "its result is a script on stdout, for bash"
 LACKING: dict[str, dict[str, str]] = {
     "--config": {
         "doctor": NO_SETTINGS,
+        "runs": NO_SETTINGS,
         "config show": "it is about configurations",
         "config validate": "it is about configurations",
         **{f"shards {name}": NO_SETTINGS for name in ("info", "verify", "preview", "merge")},
