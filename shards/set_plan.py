@@ -67,8 +67,11 @@ class SetSpec:
 
     @classmethod
     def of(cls, schema: Sequence[ArraySchema], encoding: str, made_from: Any, software: Mapping[str, str]) -> SetSpec:
-        suffix = codec_named(encoding).suffix
-        stored = {a.name: StoredArray(a, encoding, f"{a.name}.{suffix}") for a in schema}
+        """`encoding` is for arrays of float32; others keep their type, unless it is one for all types."""
+        stored = {}
+        for array in schema:
+            chosen = encoding if array.dtype == "float32" or encoding == "shuffle-zlib" else array.dtype
+            stored[array.name] = StoredArray(array, chosen, f"{array.name}.{codec_named(chosen).suffix}")
         return cls(stored, made_from, {"python": platform.python_version(), "numpy": np.__version__, **software})
 
     def digest(self, job: ShardJob) -> str:

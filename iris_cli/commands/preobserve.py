@@ -88,7 +88,8 @@ def _dry_run(folders: list[Path], out: Path, config: PreobserveConfig, workers: 
     plan, arrays = work.plan_set(inputs, config), work.set_schema(inputs, config)
     splits = ", ".join(f"{len(items)} {split}" for split, items in plan.splits.items())
     pairs = sum(map(len, plan.splits.values()))
-    pair_bytes = sum(math.prod(array.shape) for array in arrays) * (2 if config.encoding == "float16-scaled" else 4)
+    half = 2 if config.encoding == "float16-scaled" else 1
+    pair_bytes = sum(array.nbytes // (half if array.dtype == "float32" else 1) for array in arrays)
     compiled = config.observer == "synthetic" and config.synthetic.backend == "compiled"
     working = 0 if config.observer != "synthetic" or compiled else int(config.synthetic.memory_GiB * 2**30)
     held = TENSORS_HELD * 4 * math.prod(inputs[0].grid.tensor_shape) + working

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from iris_cli.axes import Axis
 from iris_cli.config.setting import check, setting
 from iris_cli.errors import UsageError, choose
+
+if TYPE_CHECKING:  # as in `iris_cli.axes`
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,16 @@ class Grid:
     def density_shape(self) -> tuple[int, int, int]:
         """(1, R', L)"""
         return (1, self.r_crop_max - self.r_crop_min, self.lon_steps)
+
+    def latitude_weights(self) -> NDArray[np.float64]:
+        """(3, B) (b/b0)^k/B: the sums of T over latitude with them are the means of T, T b/b0 and T (b/b0)^2.
+
+        b0 is the farthest edge from the Galactic plane, so that |b/b0| is at most 1.
+        """
+        import numpy as np
+
+        b = self.latitude.centres() / np.abs(self.latitude.edges()).max()
+        return np.stack([b**k for k in range(3)]) / self.lat_steps
 
     def turned_over(self) -> Grid:
         """The same cells after l -> -l and b -> -b."""

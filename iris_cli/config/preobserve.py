@@ -10,7 +10,10 @@ from iris_cli.errors import UsageError
 
 #: How single-precision numbers are stored, as shards.codec knows it.
 ENCODINGS = ("float32", "float16-scaled", "shuffle-zlib")
-LATITUDE_REDUCTIONS = ("mean", "max")
+#: Reductions over latitude, and the number of images that each makes of a line: moments are the means of T, T b/b0 and
+#: T (b/b0)^2, with b0 the farthest latitude of the grid.
+LATITUDE_CHANNELS = {"mean": 1, "max": 1, "moments": 3}
+LATITUDE_REDUCTIONS = tuple(LATITUDE_CHANNELS)
 OBSERVER_NAMES = ("synthetic", "simple")
 of_observing, of_shards = panel("Observing"), panel("Splits and shards")
 
@@ -27,6 +30,9 @@ class PreobserveConfig:
         True, "Smooth velocities over neighbouring cells before observing.", "--smooth-velocity/--no-smooth-velocity"
     )
     litter: bool = of_observing(False, "Write observations only, to be added to others.", "--litter")
+    distances: bool = of_observing(
+        True, "Write where the gas at each (l, v) is, and its velocity from above.", "--distances/--no-distances"
+    )
     turn_over: bool = of_observing(False, "l -> -l and b -> -b, which reverses the sense of rotation.", "--turn-over")
     validation_fraction: float = of_shards(
         0.2, "Share of the sources for validation; views of a galaxy stay together.", "--validation-fraction", least=0

@@ -28,7 +28,6 @@ from iris_cli.observers.observer import LATITUDE_REDUCTIONS, Observer
 from iris_cli.observers.populations import choose_populations
 from iris_cli.observers.sampling import Accuracy
 from iris_cli.observers.transfer import REGIMES
-from iris_cli.observers.velocity_smoothing import smooth
 
 _UNIT = {"rayleigh-jeans": "K", "planck": "K (Planck)"}
 
@@ -59,17 +58,17 @@ class SyntheticObserver(Observer):
 
     def cube_in(self, tensor: Tensor, unit: str) -> Tensor:
         """The same in one of `brightness.UNITS`, with velocities smoothed if `smooth_velocity` is set."""
-        return self._cubes(self._matter(tensor, self._velocity(tensor)), unit)
+        return self._cubes(self._matter(tensor, self.velocity(tensor)), unit)
 
     def observe(self, tensor: Tensor) -> Tensor:
-        """(6, R, L, B) -> (lines, L, V).
+        """(6, R, L, B) -> (channels, L, V).
 
         A mean of Rayleigh-Jeans temperatures needs no cube: the beam along latitude does not change it, and the beam
         along longitude may be applied after it.
         """
-        matter = self._matter(tensor, self._velocity(tensor))
+        matter = self._matter(tensor, self.velocity(tensor))
         if self.latitude != "mean" or self.config.brightness != "rayleigh-jeans":
-            return LATITUDE_REDUCTIONS[self.latitude](self._cubes(matter, _UNIT[self.config.brightness]))
+            return LATITUDE_REDUCTIONS[self.latitude](self._cubes(matter, _UNIT[self.config.brightness]), self.grid)
         return torch.stack([self._mean_image(matter, line) for line in self.config.lines])
 
     def describe(self) -> dict[str, Any]:
@@ -88,9 +87,6 @@ class SyntheticObserver(Observer):
             "tracer_per_CO": tracer_abundance(line.molecule, line.tracer_per_CO),
             "frequency_GHz": molecule.line(line.transition).frequency_Hz / 1e9,
         }
-
-    def _velocity(self, tensor: Tensor) -> Tensor:
-        return smooth(tensor[axes.V_LOS]) if self.smooth_velocity else tensor[axes.V_LOS]
 
     def _matter(self, tensor: Tensor, v_km_s: Tensor) -> Matter:
         rho = tensor[axes.RHO] * units.convert("density", units.INNER, units.SI)

@@ -14,6 +14,9 @@ def top_down_density(tensor: Tensor, grid: Grid) -> Tensor:
 
     `x_H2` is n(H2)/n_H, 0 to 0.5.
     """
-    cropped = tensor[..., grid.r_crop_min : grid.r_crop_max, :, :]
-    rho_H2 = cropped[..., RHO, :, :, :] * cropped[..., X_H2, :, :, :] * units.H2_MASS_SHARE
-    return rho_H2.mean(dim=-1).unsqueeze(-3)
+    return h2_density(tensor[..., grid.r_crop_min : grid.r_crop_max, :, :]).mean(dim=-1).unsqueeze(-3)
+
+
+def h2_density(tensor: Tensor) -> Tensor:
+    """(…, 6, R, L, B) -> (…, R, L, B) mass density of H2, M_sun/pc^3."""
+    return tensor[..., RHO, :, :, :] * tensor[..., X_H2, :, :, :] * units.H2_MASS_SHARE

@@ -25,9 +25,17 @@ from iris_cli.console import warn
 from iris_cli.errors import DataError
 from iris_cli.observers.observer import Observer
 from iris_cli.observers.registry import make_observer
-from iris_cli.observers.top_down import top_down_density
 from iris_cli.pairs.overlap import TEST, TRAIN, VALIDATION, Marks, digests, few_galaxies
-from iris_cli.pairs.pair import DENSITY, OBSERVATION, check_alike, check_arrays, schemas
+from iris_cli.pairs.pair import (
+    DENSITY,
+    FURTHER,
+    LV_NEARER,
+    OBSERVATION,
+    check_alike,
+    check_arrays,
+    observed_pair,
+    schemas,
+)
 from iris_cli.standard.dataset import StandardDataset
 from iris_cli.units import INNER
 from shards.codec import ArraySchema
@@ -44,7 +52,8 @@ class Pairs(ABC):
     """Items 0 ... len - 1 in inner units; litter has observations only.
 
     `sizes` are the numbers of items that are together on disk; `latitude` is the reduction of the cubes to images,
-    "mean" or "max". Equal fingerprints mean equal items.
+    "mean", "max" or "moments". `channels` are the images of an observation, `further` the arrays of `pair.FURTHER` that
+    items have. Equal fingerprints mean equal items.
     """
 
     name: str
@@ -52,6 +61,8 @@ class Pairs(ABC):
     quantity: str
     latitude: str
     litter: bool
+    channels: int = 1
+    further: tuple[str, ...] = ()
     sizes: list[int]
     fingerprint: str
     #: Name -> GHz of the spectral lines in the observations; none where they are not known.
@@ -65,7 +76,7 @@ class Pairs(ABC):
 
     @abstractmethod
     def read(self, number: int, rows: Mapping[str, NDArray]) -> None:
-        """Fill `rows["observation"]` (1, L, V) and, if asked for, `rows["density"]` (1, R', L).
+        """Fill `rows["observation"]` (channel, L, V) and, where asked for, "density" (1, R', L) and further arrays.
 
         ShardError when the item is bad.
         """
@@ -117,14 +128,15 @@ class Pairs(ABC):
 
     @property
     def arrays(self) -> dict[str, ArraySchema]:
-        return {schema.name: schema for schema in schemas(self.grid, self.quantity, litter=self.litter)}
+        made = schemas(self.grid, self.quantity, channels=self.channels, litter=self.litter, further=self.further)
+        return {schema.name: schema for schema in made}
 
 
 class PreObservedDataset(Pairs, Dataset):
     """The pairs of a shard folder, or the observations of a litter folder, in inner units.
 
-    An item is (observation (1, L, V), density (1, R', L)), or the observation alone if there is no density. Opening
-    reads the index and nothing else. ShardError or DataError when the folder is no such thing.
+    An item is (observation (channel, L, V), density (1, R', L)), or the observation alone if there is no density.
+    Opening reads the index and nothing else. ShardError or DataError when the folder is no such thing.
     """
 
     def __init__(self, folder: Path | str, split: str | None = None, *, checksums: bool = True) -> None:
@@ -146,9 +158,11 @@ class PreObservedDataset(Pairs, Dataset):
             raise DataError(f"{self.folder} holds no array '{OBSERVATION}'", f"it has: {', '.join(found)}")
         names = [name for name in (OBSERVATION, DENSITY) if name in found]
         self.litter = DENSITY not in names
+        self.channels = found[OBSERVATION].shape[0] if len(found[OBSERVATION].shape) == 3 else 1
+        self.further = () if self.litter else tuple(name for name in FURTHER if name in found)
         self.quantity = self._schema_attribute(OBSERVATION, "quantity", str)
-        self.factors = {name: self._factor(name) for name in names}
-        self.reader = Reader(self.index, names, checksums=checksums)
+        self.factors = {name: self._factor(name) for name in (*names, *self.further)}
+        self.reader = Reader(self.index, self.factors, checksums=checksums)
 
     @property
     def latitude(self) -> str:  # type: ignore[override]  # sets from elsewhere can be opened without it
@@ -209,9 +223,11 @@ class PreObservedDataset(Pairs, Dataset):
         return self.index.numbers(name)
 
     def __getitem__(self, item: int) -> tuple[Tensor, ...] | Tensor:
-        rows = self.reader.read_new(int(self.numbers[item]))
+        names = (OBSERVATION,) if self.litter else (OBSERVATION, DENSITY)
+        rows = {name: np.empty(self.arrays[name].shape, np.float32) for name in names}
+        self.reader.read(int(self.numbers[item]), rows)
         self._to_inner(rows)
-        tensors = tuple(torch.from_numpy(rows[name]) for name in self.factors)
+        tensors = tuple(map(torch.from_numpy, rows.values()))
         return tensors[0] if self.litter else tensors
 
     def _to_inner(self, rows: Mapping[str, NDArray]) -> None:
@@ -224,7 +240,9 @@ class PreObservedDataset(Pairs, Dataset):
         return _attribute(self.index.arrays[array].attributes, name, self.name, kind, f" of '{array}'")
 
     def _factor(self, array: str) -> float:
-        """Inner units per unit of the shards; exactly 1 where they are the same."""
+        """Inner units per unit of the shards; exactly 1 where they are the same, and for pure numbers."""
+        if array == LV_NEARER:
+            return 1.0
         quantity = self._schema_attribute(array, "quantity", str)
         factor = INNER.per_SI(quantity) * self._schema_attribute(array, "SI_per_unit", float)
         if not 1e-37 < factor < 1e37:  # float32 has no other numbers
@@ -243,24 +261,18 @@ def _attribute(attributes: Mapping[str, Any], name: str, folder: str, kind: Any,
         raise DataError(f"the index of {folder}: '{name}'{of} is wrong: {error}", "write the folder again") from None
 
 
-def observed_pair(observer: Observer, tensor: Tensor, *, litter: bool = False) -> dict[str, NDArray[np.float32]]:
-    """The arrays of a pair, made from a tensor (6, R, L, B) on the observer's grid; litter has no density."""
-    arrays = {OBSERVATION: observer.observe(tensor).numpy()}
-    if not litter:
-        arrays[DENSITY] = top_down_density(tensor, observer.grid).numpy()
-    return arrays
-
-
 class ObservedPairs(Pairs):
     """Tensors of a standard data set, observed when they are read: the same numbers as from shards, more slowly."""
 
     litter = False
     on_the_fly = True
+    further = FURTHER
 
     def __init__(self, dataset: StandardDataset, observer: Observer) -> None:
         """DataError unless the observer is made for the data set's grid."""
         self.dataset, self.observer, self.name = dataset, observer, str(dataset.folder)
         self.grid, self.quantity, self.latitude = dataset.grid, observer.quantity, observer.latitude
+        self.channels = observer.channels
         self.lines, self.sizes = spectral_lines(observer.describe()), [1] * len(dataset)
         entries = [to_dict(entry) for entry in dataset.entries]
         what = [to_dict(self.grid), entries, dataset.origin, observer.describe(), observer.latitude]
@@ -273,7 +285,7 @@ class ObservedPairs(Pairs):
             tensor = torch.from_numpy(self.dataset[number])
         except DataError as error:  # as a bad sample, which a stream may leave out
             raise ShardError(error.message, error.hint) from None
-        for name, array in observed_pair(self.observer, tensor, litter=DENSITY not in rows).items():
+        for name, array in observed_pair(self.observer, tensor, rows).items():
             rows[name][...] = array
 
     def groups(self) -> list[str]:
@@ -306,6 +318,8 @@ class JoinedPairs(Pairs):
             seen[part.fingerprint] = part.name
         self.parts, self.name = parts, " + ".join(part.name for part in parts)
         self.grid, self.quantity, self.latitude, self.litter = first.grid, first.quantity, first.latitude, first.litter
+        self.channels = first.channels
+        self.further = tuple(name for name in first.further if all(name in part.further for part in parts))
         self.sizes = [size for part in parts for size in part.sizes]
         self.lines = {name: frequency for part in parts for name, frequency in part.lines.items()}
         self.on_the_fly = any(part.on_the_fly for part in parts)
@@ -409,6 +423,7 @@ def litter_of(litter: Any, observer: Observer | str | None, pairs: Pairs) -> Pai
 # --- checks -----------------------------------------------------------------------------------------------------------
 
 _SKY = ("lon_min_deg", "lon_max_deg", "lon_steps", "v_min_km_s", "v_max_km_s", "v_steps")
+_LATITUDES = ("lat_min_deg", "lat_max_deg", "lat_steps")
 
 
 def check_pairs(a: Pairs, b: Pairs) -> None:
@@ -420,8 +435,12 @@ def check_pairs(a: Pairs, b: Pairs) -> None:
 
 
 def check_litter(pairs: Pairs, litter: Pairs) -> None:
-    """DataError unless litter is on the longitude and velocity axes of the observations, and of their quantity."""
-    check_alike(pairs, litter, "cannot be added", "observe the litter on that grid, and alike", _SKY)
+    """DataError unless litter is on the longitude and velocity axes of the observations, and of their quantity.
+
+    Latitude moments are of one range of latitudes.
+    """
+    names = (*_SKY, *_LATITUDES) if pairs.latitude == "moments" else _SKY
+    check_alike(pairs, litter, "cannot be added", "observe the litter on that grid, and alike", names)
 
 
 def image_size(pairs: Pairs) -> int:

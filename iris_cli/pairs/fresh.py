@@ -27,9 +27,10 @@ from iris_cli.machine import cores
 from iris_cli.mock.draw import draw_galaxy
 from iris_cli.observers.observer import Observer
 from iris_cli.observers.registry import make_observer
-from iris_cli.pairs.datasets import JoinedPairs, ObservedPairs, Pairs, PreObservedDataset, observed_pair, spectral_lines
+from iris_cli.pairs.datasets import JoinedPairs, ObservedPairs, Pairs, PreObservedDataset, spectral_lines
 from iris_cli.pairs.divide import divide
 from iris_cli.pairs.overlap import Marks, digests
+from iris_cli.pairs.pair import FURTHER, observed_pair
 from shards.errors import ShardError
 from shards.order import Numbers, stream_key
 from shards.pool import submitting
@@ -37,17 +38,18 @@ from shards.pool import submitting
 
 @dataclass(frozen=True)
 class MakePair:
-    """The number of a galaxy -> the arrays of its pair, in any process."""
+    """The number of a galaxy, and names -> these arrays of its pair, in any process."""
 
     config: MockConfig
     observer: Observer
     seed: int
 
-    def __call__(self, number: int) -> dict[str, NDArray[np.float32]]:
+    def __call__(self, wanted: tuple[int, tuple[str, ...]]) -> dict[str, NDArray]:
         """DataError for values that are not finite."""
+        number, names = wanted
         galaxy = draw_galaxy(self.config, self.seed, number)
         tensor = galaxy.tensor(self.observer.grid, galaxy.views_deg(1)[0])
-        arrays = observed_pair(self.observer, torch.from_numpy(tensor))
+        arrays = observed_pair(self.observer, torch.from_numpy(tensor), names)
         if not all(np.isfinite(array).all() for array in arrays.values()):
             raise DataError(
                 f"fresh galaxy {number} holds values that are not finite", "are those of [fresh] too large?"
@@ -61,9 +63,9 @@ class _InWorker:
 
     make: MakePair
 
-    def __call__(self, number: int) -> dict[str, NDArray[np.float32]]:
+    def __call__(self, wanted: tuple[int, tuple[str, ...]]) -> dict[str, NDArray]:
         torch.set_num_threads(1)
-        return self.make(number)
+        return self.make(wanted)
 
 
 class FreshPairs(Pairs):
@@ -71,15 +73,17 @@ class FreshPairs(Pairs):
 
     litter = False
     fresh = True
+    further = FURTHER
 
     def __init__(self, config: MockConfig, observer: Observer, seed: int, count: int) -> None:
         self.make = MakePair(config, observer, stream_key("fresh", seed) >> 1)
         self.name = "the fresh galaxies"
         self.grid, self.quantity, self.latitude = observer.grid, observer.quantity, observer.latitude
+        self.channels = observer.channels
         self.lines, self.sizes = spectral_lines(observer.describe()), [count]
         what = [to_dict(config), to_dict(self.grid), observer.describe(), observer.latitude, self.make.seed]
         self.fingerprint = f"{stream_key(what):016x}"
-        self._submit: Callable[[int], Future] | None = None
+        self._submit: Callable[[tuple[int, tuple[str, ...]]], Future] | None = None
 
     @contextmanager
     def workers(self, count: int) -> Iterator[None]:
@@ -94,8 +98,9 @@ class FreshPairs(Pairs):
                 self._submit = None
 
     def read(self, number: int, rows: Mapping[str, NDArray]) -> None:
+        wanted = number, tuple(rows)
         try:
-            arrays = self._submit(number).result() if self._submit else self.make(number)
+            arrays = self._submit(wanted).result() if self._submit else self.make(wanted)
         except BrokenProcessPool:
             hint = "try fewer of them: --fresh-workers"
             raise ShardError("a process that makes galaxies died, perhaps because memory ran out", hint) from None

@@ -35,24 +35,32 @@ def independent_latitudes(steps: int, beam_sigma_cells: float) -> float:
 
     A beam of sigma s gives neighbours d cells apart the correlation exp(-d^2 / (4 s^2)).
     """
+    return steps**2 / float(latitude_correlation(steps, beam_sigma_cells).sum())
+
+
+def latitude_correlation(steps: int, beam_sigma_cells: float) -> NDArray[np.float64]:
+    """(steps, steps) correlation of the noise of neighbouring latitudes."""
     if beam_sigma_cells <= 0:
-        return float(steps)
+        return np.eye(steps)
     cells = np.arange(steps)
-    correlation = np.exp(-((cells[:, None] - cells) ** 2) / (4.0 * beam_sigma_cells**2))
-    return steps**2 / float(correlation.sum())
+    return np.exp(-((cells[:, None] - cells) ** 2) / (4.0 * beam_sigma_cells**2))
 
 
 @dataclass(frozen=True)
 class ImageNoise:
     """Gaussian noise of an l-v image: `sigma` and `mean` of a pixel in its own unit, correlated along longitude.
 
-    With `fade`, each sample's noise is multiplied by one factor drawn from U(0, 1).
+    With `fade`, each sample's noise is multiplied by one factor drawn from U(0, 1). The images of a line have the
+    common noise of one cube: `mixing` (channel, channel) makes their noise from independent noise of unit variance,
+    in units of `sigma`; a channel's mean is `mean` times its value in `means`.
     """
 
     sigma: float
     mean: float = 0.0
     fade: bool = True
     beam_sigma_cells: float = 0.0
+    mixing: tuple[tuple[float, ...], ...] = ((1.0,),)
+    means: tuple[float, ...] = (1.0,)
 
     @classmethod
     def of(cls, config: Noise, quantity: str, grid: Grid, reduction: str) -> ImageNoise:
@@ -63,19 +71,28 @@ class ImageNoise:
             raise UsageError(what, "give the value of a kelvin in its unit: --noise-observed-per-k")
         beam_deg = config.beam_fwhm_arcsec / 3600.0 / FWHM_PER_SIGMA
         lon_sigma, lat_sigma = beam_deg / grid.longitude.step, beam_deg / grid.latitude.step
-        sigma = pixel_sigma(config.sigma_K * per_K, independent_latitudes(grid.lat_steps, lat_sigma), reduction)
-        return cls(sigma, config.mean_K * per_K, config.fade, lon_sigma)
+        voxel, mean = config.sigma_K * per_K, config.mean_K * per_K
+        if reduction == "moments":
+            weights = grid.latitude_weights()
+            covariance = weights @ latitude_correlation(grid.lat_steps, lat_sigma) @ weights.T
+            mixing = np.linalg.cholesky(covariance + 1e-12 * covariance[0, 0] * np.eye(3))  # two latitudes: singular
+            means = tuple(weights.sum(axis=1).tolist())
+            return cls(voxel, mean, config.fade, lon_sigma, tuple(map(tuple, mixing.tolist())), means)
+        sigma = pixel_sigma(voxel, independent_latitudes(grid.lat_steps, lat_sigma), reduction)
+        return cls(sigma, mean, config.fade, lon_sigma)
 
     def draw(self, shape: Sequence[int], key: int, position: int) -> NDArray[np.float32]:
-        """(line, L, V) the noise of the sample at `position` of the stream `key` (64 bits)."""
+        """(channel, L, V) the noise of the sample at `position` of the stream `key` (64 bits)."""
         generator = np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, position]))
         fade = generator.random() if self.fade else 1.0
         image = generator.standard_normal(shape, dtype=np.float32)
         if self.beam_sigma_cells > 0:
             image = _correlate(image, self.beam_sigma_cells)
-        image *= self.sigma * fade
-        image += self.mean * fade
-        return image
+        lines = image.reshape(-1, len(self.means), *image.shape[1:])
+        mixing, means = (np.asarray(values, np.float64) for values in (self.mixing, self.means))
+        mixed = np.einsum("ij,njlv->nilv", (self.sigma * fade * mixing).astype(np.float32), lines)
+        mixed += (self.mean * fade * means).astype(np.float32)[:, None, None]
+        return mixed.reshape(image.shape)
 
 
 def _correlate(image: NDArray[np.float32], sigma_cells: float) -> NDArray[np.float32]:

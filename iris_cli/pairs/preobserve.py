@@ -29,9 +29,8 @@ from iris_cli.errors import DataError, UsageError
 from iris_cli.observers.device import resolve_backend
 from iris_cli.observers.observer import Observer
 from iris_cli.observers.registry import make_observer
-from iris_cli.pairs.datasets import observed_pair
 from iris_cli.pairs.overlap import VALIDATION, few_galaxies
-from iris_cli.pairs.pair import DENSITY, OBSERVATION, check_alike, schemas
+from iris_cli.pairs.pair import DENSITY, FURTHER, OBSERVATION, check_alike, observed_pair, schemas
 from iris_cli.ranks import share_of_job
 from iris_cli.standard import paper_format
 from iris_cli.standard.dataset import INDEX, StandardDataset, sense_of_rotation
@@ -82,15 +81,15 @@ def preobserve(
         "inputs": [each.describe() for each in inputs],
         "config": to_dict(config),
     }
-    jobs = plan.jobs[rank::world]
+    jobs, schema = plan.jobs[rank::world], set_schema(inputs, config)
     total = sum(len(job.items) for job in jobs)
     detail(f"part {rank + 1} of {world}: {plural(total, 'pair')} of {plural(len(jobs), 'shard')}; {to_dict(config)}")
     with progress("observing", total, quiet=quiet) as bar:
         return write_set(
             out,
             plan,
-            MakeSample(inputs, single_threaded=workers > 1),
-            schema=set_schema(inputs, config),
+            MakeSample(inputs, tuple(array.name for array in schema), single_threaded=workers > 1),
+            schema=schema,
             attributes=attributes,
             made_from=attributes,
             encoding=config.encoding,
@@ -147,15 +146,18 @@ class Input(ABC):
     grid: Grid
     quantity: str
     latitude: str
-    line_count: int
+    channels: int
+    #: Arrays of `pair.FURTHER` that can be made.
+    further: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         return str(self.folder)
 
-    def sample(self, number: int, key: str) -> Sample:
-        arrays, info = self._observed(number)
-        units = {name: QUANTITIES[self.quantity if name == OBSERVATION else "density"] for name in arrays}
+    def sample(self, number: int, key: str, names: Sequence[str]) -> Sample:
+        arrays, info = self._observed(number, names)
+        units = {OBSERVATION: QUANTITIES[self.quantity], DENSITY: QUANTITIES["density"]}
+        units = {name: units[name] for name in arrays if name in units}
         source = self.sources[number]
         info = {"source": source, "input": self.folder.resolve().name, **info, "units": units}
         for name, array in arrays.items():
@@ -166,8 +168,8 @@ class Input(ABC):
         return Sample(key, self.identities[number], contiguous, info)
 
     @abstractmethod
-    def _observed(self, number: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """The arrays of a pair, without density for litter, and what else is known about it."""
+    def _observed(self, number: int, names: Sequence[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """The arrays `names` of a pair, and what else is known about it."""
 
     @abstractmethod
     def rotation(self) -> float:
@@ -179,19 +181,20 @@ class Input(ABC):
 
 
 class Tensors(Input):
-    """A standard data set and its observer; litter is observed without its density."""
+    """A standard data set and its observer."""
 
-    def __init__(self, dataset: StandardDataset, observer: Observer, litter: bool) -> None:
-        self.dataset, self.observer, self.litter = dataset, observer, litter
+    further = FURTHER
+
+    def __init__(self, dataset: StandardDataset, observer: Observer) -> None:
+        self.dataset, self.observer = dataset, observer
         self.folder, self.sources, self.grid = dataset.folder, dataset.sources, dataset.grid
         self.identities = dataset.identities
-        self.quantity, self.latitude, self.line_count = observer.quantity, observer.latitude, observer.lines
+        self.quantity, self.latitude, self.channels = observer.quantity, observer.latitude, observer.channels
 
-    def _observed(self, number: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    def _observed(self, number: int, names: Sequence[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         entry, tensor = self.dataset.entries[number], torch.from_numpy(self.dataset[number])
         view = {} if entry.view_deg is None else {"view_deg": entry.view_deg}
-        arrays = observed_pair(self.observer, tensor, litter=self.litter)
-        return arrays, {"file": entry.file, **view, **entry.info}
+        return observed_pair(self.observer, tensor, names), {"file": entry.file, **view, **entry.info}
 
     def rotation(self) -> float:
         return sense_of_rotation(self.dataset[0], self.grid)
@@ -208,24 +211,25 @@ class Tensors(Input):
 class PaperPairs(Input):
     """Pairs that the paper code has observed: converted to inner units and signs, not observed again."""
 
-    quantity, line_count = "temperature", 1
+    quantity, channels = "temperature", 1
 
-    def __init__(self, made: paper_format.PaperDataset, turned_over: bool, litter: bool) -> None:
-        self.made, self.turned_over, self.litter = made, turned_over, litter
+    def __init__(self, made: paper_format.PaperDataset, turned_over: bool) -> None:
+        self.made, self.turned_over = made, turned_over
         self.folder, self.latitude = made.folder, made.latitude
         self.sources, self.identities = [made.source(i) for i in range(len(made.files))], made.identities
         self.grid = made.grid.turned_over() if turned_over else made.grid
 
-    def _observed(self, number: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    def _observed(self, number: int, names: Sequence[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         observation, density = self.made.pair(number)
         if self.turned_over:  # longitude is the second axis of an observation and the last of a density
             observation, density = observation[:, ::-1], density[..., ::-1]
-        arrays = {OBSERVATION: observation} if self.litter else {OBSERVATION: observation, DENSITY: density}
-        return arrays, {"file": self.made.files[number][1], "density_file": self.made.files[number][0]}
+        arrays = {OBSERVATION: observation, DENSITY: density}
+        density_file, file = self.made.files[number][:2]
+        return {name: arrays[name] for name in names}, {"file": file, "density_file": density_file}
 
     def rotation(self) -> float:
         """Weighted with the brightness."""
-        image = self._observed(0)[0][OBSERVATION][0].astype(np.float64)
+        image = self._observed(0, [OBSERVATION])[0][OBSERVATION][0].astype(np.float64)
         lon, v = self.grid.longitude.centres()[:, None], self.grid.velocity.centres()[None, :]
         scale = np.sqrt((image * lon**2).sum() * (image * v**2).sum())
         return float((image * lon * v).sum() / scale) if scale > 0 else 0.0
@@ -245,10 +249,10 @@ def open_input(folder: Path, config: PreobserveConfig) -> Input:
     if folder.is_dir() and not (folder / INDEX).exists() and (folder / paper_format.ATTRIBUTES).exists():
         made = paper_format.open_paper_dataset(folder, config.views_per_source)
         if made.preobserved:
-            return PaperPairs(made, config.turn_over, config.litter)
+            return PaperPairs(made, config.turn_over)
     dataset = StandardDataset.open(folder, config.views_per_source)
     dataset = dataset.turn_over() if config.turn_over else dataset
-    return Tensors(dataset, make_observer(dataset.grid, config), config.litter)
+    return Tensors(dataset, make_observer(dataset.grid, config))
 
 
 def check_inputs(inputs: Sequence[Input]) -> None:
@@ -288,7 +292,9 @@ def checked_rotation(chosen: Input) -> float:
 
 def set_schema(inputs: Sequence[Input], config: PreobserveConfig) -> list[ArraySchema]:
     """The arrays of every sample of the set, in inner units."""
-    return schemas(inputs[0].grid, inputs[0].quantity, lines=inputs[0].line_count, litter=config.litter)
+    first, known = inputs[0], [name for name in FURTHER if all(name in each.further for each in inputs)]
+    further = known if config.distances and not config.litter else []
+    return schemas(first.grid, first.quantity, channels=first.channels, litter=config.litter, further=further)
 
 
 def plan_set(inputs: Sequence[Input], config: PreobserveConfig) -> SetPlan:
@@ -313,13 +319,14 @@ class MakeSample:
     """Item of the plan -> sample, in any process: the item names an input and a number in it."""
 
     inputs: tuple[Input, ...]
+    arrays: tuple[str, ...]
     single_threaded: bool
 
     def __call__(self, item: dict[str, Any]) -> Sample:
         if self.single_threaded:
             torch.set_num_threads(1)  # the workers share the cores already
         chosen, number = self.inputs[item["input"]], item["number"]
-        return chosen.sample(number, sample_key(item["input"], number, chosen.sources[number]))
+        return chosen.sample(number, sample_key(item["input"], number, chosen.sources[number]), self.arrays)
 
 
 def sample_key(position: int, number: int, source: str) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -32,9 +32,10 @@ POLL_S = 0.1
 
 @dataclass(frozen=True)
 class PairBatch:
-    """`observation` (n, 1, L, V) with litter and noise, `density` (n, 1, R', L), item numbers; n may be 0.
+    """`observation` (n, channel, L, V) with litter and noise, `density` (n, 1, R', L), item numbers; n may be 0.
 
-    `positions` are the items' places in the epoch; `end` is where the next global batch begins.
+    `positions` are the items' places in the epoch; `end` is where the next global batch begins. `further` are the
+    arrays of `pair.FURTHER` that the stream reads.
     """
 
     observation: Tensor
@@ -42,6 +43,7 @@ class PairBatch:
     ids: Numbers
     positions: Numbers
     end: int
+    further: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -59,6 +61,8 @@ class PairStream:
     rank: int = 0
     world: int = 1
     shuffle: bool = False
+    #: Arrays of `pair.FURTHER` to read as well.
+    further: tuple[str, ...] = ()
     noise: ImageNoise | None = None
     litter: Pairs | None = None
     #: The items of the litter to draw from; None: all.
@@ -108,7 +112,7 @@ class PairStream:
 
     def stages(self, epoch: int, position: int) -> DataPipeline:
         """The stream as a list of stages, each of which maps an iterator to an iterator."""
-        reading = self._reading(self.pairs, self.bad)
+        reading = self._reading(self.pairs, self.bad, OBSERVATION, DENSITY, *self.further)
         stages = [partial(self._drawn, epoch, position), reading, partial(to_tensors, pinned=self.pinned)]
         if self.litter is not None:
             key = stream_key("litter", self.name, self.litter_seed, self.seed)
@@ -129,7 +133,7 @@ class PairStream:
         return Draws(numbers, pairs.sizes, seed, self.rows, self.rank, self.world, shuffle)
 
     def _reading(self, pairs: Pairs, bad: BadSamples, *arrays: str) -> ReadAhead:
-        return ReadAhead(pairs, self.rows, arrays=arrays or None, threads=self.threads, depth=self.ahead, bad=bad)
+        return ReadAhead(pairs, self.rows, arrays=arrays, threads=self.threads, depth=self.ahead, bad=bad)
 
     def bad_over_ranks(self, world: World) -> list[int]:
         """The stream's samples that could not be read so far, by any rank; all ranks must call it together."""
@@ -154,9 +158,9 @@ def _over_ranks(found: Iterable[int], count: int, world: World) -> list[int]:
 def to_tensors(batches: Iterator[Batch], *, pinned: bool) -> Iterator[PairBatch]:
     """Copies out of the buffers of `ReadAhead`, which are used again, into memory that a batch owns."""
     for batch in batches:
-        shared = (torch.from_numpy(batch.arrays[name]) for name in (OBSERVATION, DENSITY))
-        observation, density = (rows.pin_memory() if pinned else rows.clone() for rows in shared)
-        yield PairBatch(observation, density, batch.ids, batch.positions, batch.end)
+        shared = {name: torch.from_numpy(rows) for name, rows in batch.arrays.items()}
+        own = {name: rows.pin_memory() if pinned else rows.clone() for name, rows in shared.items()}
+        yield PairBatch(own.pop(OBSERVATION), own.pop(DENSITY), batch.ids, batch.positions, batch.end, own)
 
 
 def add_litter(batches: Iterator[PairBatch], *, litter: Iterator[Batch]) -> Iterator[PairBatch]:

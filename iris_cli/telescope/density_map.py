@@ -25,7 +25,15 @@ from iris_cli.evaluation.out_of_distribution import InputScore
 from iris_cli.evaluation.reobservation import Consistency
 from iris_cli.files import add_history, atomic_file, fits_cards, json_card
 from iris_cli.telescope.fits_file import COPY, open_fits, reading
-from iris_cli.telescope.lv_image import LvImage, from_fits_axes, longitude_cards, lv_header, read_hdus, to_fits_axes
+from iris_cli.telescope.lv_image import (
+    LvImage,
+    from_fits_axes,
+    longitude_cards,
+    lv_header,
+    moment_hdus,
+    read_hdus,
+    to_fits_axes,
+)
 from iris_cli.text import in_ascii
 from iris_cli.units import INNER, SI, convert
 
@@ -183,6 +191,7 @@ def save_map(
     hdus.append(_mask(lv, plain))
     for name, image, unit in (("OBSERVED", lv.image, "K"), ("COVERAGE", lv.coverage, "")):
         hdus.append(fits.ImageHDU(to_fits_axes(image), header=lv_header(lv, unit), name=name))
+    hdus += moment_hdus(lv)
     with atomic_file(path) as file:
         hdus.writeto(file)
 

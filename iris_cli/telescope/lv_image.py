@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from iris_cli import __version__
 from iris_cli.config.cube import LEAST_COVERAGE, CubeConfig
 from iris_cli.config.grid import Grid
+from iris_cli.config.preobserve import LATITUDE_CHANNELS
 from iris_cli.config.toml import from_dict, to_dict
 from iris_cli.errors import DataError
 from iris_cli.files import add_history, atomic_file, json_card
@@ -27,6 +28,8 @@ from iris_cli.telescope.fits_file import open_fits, reading
 
 FORMAT = "iris-lv-image-2"
 SUFFIXES = (".fits", ".npz")
+#: HDUs of the moments 1 and 2 along latitude.
+MOMENTS = ("LATMOM1", "LATMOM2")
 #: FITS card with the grid, the latitude reduction, the cubes and the options of an image as JSON.
 METADATA_CARD = "IRISLV"
 
@@ -35,8 +38,9 @@ METADATA_CARD = "IRISLV"
 class LvImage:
     """`image` (L, V) brightness temperature in K, `coverage` (L, V) the share of each pixel that the cubes fill.
 
-    Ascending axes of `grid`; `latitude` is the reduction along the third axis, "mean" or "max". `cubes` and `options`
-    describe what the image was made from.
+    Ascending axes of `grid`; `latitude` is the reduction along the third axis, "mean", "max" or "moments". `cubes` and
+    `options` describe what the image was made from. `moments` (2, L, V) are the means of T b/b0 and T (b/b0)^2, with b0
+    the grid's farthest latitude; (0, L, V) for other reductions.
     """
 
     image: NDArray[np.float32]
@@ -45,6 +49,12 @@ class LvImage:
     latitude: str
     cubes: tuple[CubeInput, ...] = ()
     options: CubeConfig = field(default_factory=CubeConfig)
+    moments: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0, 0), np.float32))
+
+    @property
+    def channels(self) -> NDArray[np.float32]:
+        """(channel, L, V) what a network takes."""
+        return np.stack([self.image, *self.moments])
 
     @property
     def sampled(self) -> float:
@@ -83,13 +93,22 @@ def save_lv(lv: LvImage, path: Path, history: Sequence[str] = ()) -> None:
         arrays = {name: np.array(text, dtype=np.str_) for name, text in texts.items()}
         axes = {"longitude_deg": lv.grid.longitude.centres(), "velocity_km_s": lv.grid.velocity.centres()}
         with atomic_file(path) as file:
-            np.savez(file, allow_pickle=False, image=lv.image, coverage=lv.coverage, **axes, **arrays)
+            images = {"image": lv.image, "coverage": lv.coverage, "moments": lv.moments}
+            np.savez(file, allow_pickle=False, **images, **axes, **arrays)
         return
     image = fits.PrimaryHDU(to_fits_axes(lv.image), header=lv_header(lv, "K"))
     coverage = fits.ImageHDU(to_fits_axes(lv.coverage), header=lv_header(lv, ""), name="COVERAGE")
     add_history(image.header, history)
     with atomic_file(path) as file:
-        fits.HDUList([image, coverage]).writeto(file)
+        fits.HDUList([image, coverage, *moment_hdus(lv)]).writeto(file)
+
+
+def moment_hdus(lv: LvImage) -> list[fits.ImageHDU]:
+    """Images of the latitude moments, if there are any."""
+    return [
+        fits.ImageHDU(to_fits_axes(image), header=lv_header(lv, "K"), name=name)
+        for name, image in zip(MOMENTS, lv.moments, strict=False)
+    ]
 
 
 def load_lv(path: Path) -> LvImage | None:
@@ -103,7 +122,9 @@ def load_lv(path: Path) -> LvImage | None:
         with np.load(path, allow_pickle=False) as arrays:
             if str(arrays["format"]) != FORMAT:
                 raise DataError(f"{path} holds no l-v image", "write one with `iris cube`")
-            return _described(path, arrays["image"], arrays["coverage"], str(arrays["metadata"]))
+            return _described(
+                path, arrays["image"], arrays["coverage"], str(arrays["metadata"]), list(arrays["moments"])
+            )
     except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
         reason = str(error).splitlines()[0] if str(error) else repr(error)
         raise DataError(f"{path} is not a whole l-v image: {reason}", again) from None
@@ -142,7 +163,8 @@ def lv_header(lv: LvImage, unit: str) -> fits.Header:
 def read_hdus(path: Path, hdus: fits.HDUList, image: int | str) -> LvImage:
     """The l-v image in one HDU of an open file, and its coverage in another. KeyError where a card is missing."""
     coverage = from_fits_axes(hdus["COVERAGE"].data)
-    return _described(path, from_fits_axes(hdus[image].data), coverage, hdus[image].header[METADATA_CARD])
+    moments = [from_fits_axes(hdus[name].data) for name in MOMENTS if name in hdus]
+    return _described(path, from_fits_axes(hdus[image].data), coverage, hdus[image].header[METADATA_CARD], moments)
 
 
 @dataclass(frozen=True)
@@ -160,9 +182,12 @@ def _metadata(lv: LvImage) -> str:
     return json_card(to_dict(_Metadata(lv.grid, lv.latitude, lv.cubes, lv.options)))
 
 
-def _described(path: Path, image: NDArray, coverage: NDArray, metadata: str) -> LvImage:
-    lv = LvImage(image, coverage, **vars(from_dict(_Metadata, json.loads(metadata), str(path))))
-    for array in (image, coverage):
+def _described(path: Path, image: NDArray, coverage: NDArray, metadata: str, moments: list[NDArray]) -> LvImage:
+    stacked = np.stack(moments) if moments else np.zeros((0, *image.shape), np.float32)
+    lv = LvImage(image, coverage, **vars(from_dict(_Metadata, json.loads(metadata), str(path))), moments=stacked)
+    if len(moments) != LATITUDE_CHANNELS[lv.latitude] - 1:
+        raise DataError(f"{path} does not hold the images of latitude = {lv.latitude}", "write it again")
+    for array in (image, coverage, *moments):
         if array.shape != lv.grid.observation_shape[1:] or not np.isfinite(array).all():
             raise DataError(f"{path} does not hold finite images of {lv.grid.observation_shape[1:]} pixels")
     return lv

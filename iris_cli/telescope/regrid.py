@@ -27,7 +27,12 @@ from iris_cli.telescope.cube_file import CubeFile, CubeInput, open_cube
 from iris_cli.telescope.lv_image import SUFFIXES, LvImage, save_lv
 from iris_cli.telescope.overlap import Floats, disjoint, overlap_outside, quad_overlap
 
-REDUCTIONS: dict[str, Callable[..., NDArray]] = {"mean": np.mean, "max": np.max}
+#: Name -> (brightness (L, B, V), grid) -> images (channel, L, V).
+REDUCTIONS: dict[str, Callable[[NDArray, Grid], NDArray]] = {
+    "mean": lambda brightness, grid: brightness.mean(axis=1)[None],
+    "max": lambda brightness, grid: brightness.max(axis=1)[None],
+    "moments": lambda brightness, grid: np.einsum("lbv,kb->klv", brightness, grid.latitude_weights()),
+}
 #: Below this share of the image that the cubes fill, a warning says that the rest is dark.
 NEARLY_ALL = 0.95
 #: Memory of a voxel of a slab: as read, in kelvin, masked, its mask, and copies in C order.
@@ -143,8 +148,8 @@ def regrid(
 ) -> LvImage:
     """Read, stitch and regrid cubes.
 
-    `latitude`: "mean" over the grid's latitudes (dark where no cube observed), or "max". DataError when a header leaves
-    out what is needed, or the cubes fill too little of the image.
+    `latitude`: "mean" over the grid's latitudes (dark where no cube observed), "max", or "moments". DataError when a
+    header leaves out what is needed, or the cubes fill too little of the image.
     """
     config = config or CubeConfig()
     _check_arguments(paths, latitude)
@@ -154,13 +159,13 @@ def regrid(
         brightness, filled = _accumulate(cubes, grid, config, quiet)
     shape = (grid.lon_steps, grid.lat_steps, grid.v_steps)
     np.divide(brightness, filled, out=brightness, where=filled > 1.0)  # cells that were covered twice hold a mean
-    image = REDUCTIONS[latitude](brightness.reshape(shape), axis=1).astype(np.float32)
-    if not np.isfinite(image).all():
+    images = REDUCTIONS[latitude](brightness.reshape(shape), grid).astype(np.float32)
+    if not np.isfinite(images).all():
         raise DataError(
             "the brightness of the image is beyond 3e38 K", "lower --max-kelvin, which lets such values pass"
         )
     coverage = np.minimum(filled, 1.0, out=filled).reshape(shape).mean(axis=1).astype(np.float32)
-    lv = LvImage(image, coverage, grid, latitude, tuple(cube.info for cube in cubes), config)
+    lv = LvImage(images[0], coverage, grid, latitude, tuple(cube.info for cube in cubes), config, images[1:])
     _check_coverage(lv)
     return lv
 

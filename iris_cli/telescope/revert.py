@@ -85,7 +85,7 @@ def revert(
     grid, latitude = common_grid(members)
     observed = _observe([Path(c) for c in cubes], grid, latitude, config, quiet)
     report_coverage(observed)
-    image = torch.from_numpy(observed.image)[None, None]
+    image = torch.from_numpy(observed.channels)[None]
     with torch.no_grad():
         predicted = [member.checkpoint.make_reverter().multi_unit_call(image, INNER, INNER) for member in members]
     maps = np.stack([map_[0, 0].float().numpy() for map_ in predicted])

@@ -198,6 +198,8 @@ def _fits(hint: Any, value: Any) -> bool:
         return isinstance(value, dict) and all(_fits(inner[0], k) and _fits(inner[1], v) for k, v in value.items())
     if origin is list:
         return isinstance(value, list) and all(_fits(inner[0], one) for one in value)
+    if origin is tuple and inner[-1] is ...:
+        return isinstance(value, tuple) and all(_fits(inner[0], one) for one in value)
     if origin is tuple:
         return isinstance(value, tuple) and len(value) == len(inner) and all(map(_fits, inner, value))
     if origin is not None:

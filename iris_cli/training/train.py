@@ -196,6 +196,9 @@ def check_fits(network: Reverter | Ensemble, pairs: Pairs) -> None:
     if (n := network.image_size) != size:
         what = f"the reverter takes images of {n} x {n} pixels; {pairs.name} has {size} x {size}"
         raise DataError(what, "test it on the grid that it was trained on")
+    if pairs.channels != 1:
+        what = f"{pairs.name} holds {pairs.channels} images of each galaxy; the reverter takes one"
+        raise DataError(what, "observe one line, with --latitude mean or max")
     if network.quantity != pairs.quantity:
         what = f"the reverter reads a {network.quantity}; the observations of {pairs.name} are of {pairs.quantity}"
         raise DataError(what, "observe with the observer that it was trained on")

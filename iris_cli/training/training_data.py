@@ -117,10 +117,8 @@ class TrainingData:
 
 def _read(pairs: Pairs, numbers: Numbers) -> Iterator[tuple[NDArray, NDArray]]:
     """Observation and density of each item that can be read."""
-    grid = pairs.grid
-    shapes = {OBSERVATION: grid.observation_shape, DENSITY: grid.density_shape}
     for number in numbers:
-        rows = {name: np.empty(shape, np.float32) for name, shape in shapes.items()}
+        rows = {name: np.empty(pairs.arrays[name].shape, np.float32) for name in (OBSERVATION, DENSITY)}
         try:
             pairs.read(int(number), rows)
         except ShardError:

@@ -17,6 +17,7 @@ from iris_cli.observers.simple import SimpleObserver
 from iris_cli.pairs.datasets import JoinedPairs, Pairs, check_litter, check_pairs, image_size, pairs_of
 from iris_cli.pairs.divide import divide
 from iris_cli.pairs.open_data import open_data, open_litter
+from iris_cli.pairs.pair import FURTHER
 from iris_cli.standard.dataset import StandardDataset
 from iris_cli.training import InfiniteDataset, PreObservedDataset, test_reverter, train_reverter
 from shards.errors import ShardError
@@ -27,7 +28,7 @@ SMALL = {"train": range(6)}
 
 
 def read(pairs: Pairs, number: int) -> dict[str, np.ndarray]:
-    rows = {name: np.empty(s.shape, np.float32) for name, s in pairs.arrays.items()}
+    rows = {name: np.empty(s.shape, s.dtype) for name, s in pairs.arrays.items()}
     pairs.read(number, rows)
     return rows
 
@@ -157,7 +158,9 @@ def test_observing_on_the_fly_gives_the_pairs_of_the_shards(iris: Callable, stan
     assert len(observed) == len(stored) == 2 and sorted(observed.groups()) == sorted(stored.groups())
     numbers = [observed.groups().index(group) for group in stored.groups()]
     for here, there in enumerate(numbers):
-        for name, image in read(observed, there).items():
+        arrays = read(observed, there)
+        assert arrays.keys() == {"observation", "density", *FURTHER}
+        for name, image in arrays.items():
             np.testing.assert_allclose(image, read(stored, here)[name], rtol=1e-6)
 
 

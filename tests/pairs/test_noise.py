@@ -8,7 +8,7 @@ import pytest
 from iris_cli.config.grid import Grid
 from iris_cli.config.train import MASS_PER_K_KM_S, Noise
 from iris_cli.errors import UsageError
-from iris_cli.pairs.noise import ImageNoise, independent_latitudes, noise_key, pixel_sigma
+from iris_cli.pairs.noise import FWHM_PER_SIGMA, ImageNoise, independent_latitudes, noise_key, pixel_sigma
 
 GRID = Grid().scaled(64, 64, 16, 64)
 
@@ -71,3 +71,19 @@ def test_a_kelvin_is_converted_to_the_velocity_density_of_equal_brightness() -> 
     assert own.sigma == pytest.approx(0.25)
     with pytest.raises(UsageError, match="intensity"):
         ImageNoise.of(Noise(sigma_K=1.0), "intensity", GRID, "mean")
+
+
+@pytest.mark.parametrize("beam_cells", [0.0, 1.5])
+def test_latitude_moments_have_the_noise_of_the_moments_of_a_noisy_cube(beam_cells: float) -> None:
+    from scipy.ndimage import gaussian_filter1d
+
+    cube = np.random.default_rng(2).normal(size=(20_000, 60))
+    cube = gaussian_filter1d(cube, beam_cells, axis=1)[:, 22:38] if beam_cells else cube[:, 22:38]
+    moments = 3.0 * cube / cube.std() @ GRID.latitude_weights().T
+    fwhm = beam_cells * FWHM_PER_SIGMA * GRID.latitude.step * 3600.0
+    noise = ImageNoise.of(Noise(3.0, 2.0, beam_fwhm_arcsec=fwhm, fade=False), "temperature", GRID, "moments")
+    drawn = noise.draw((6, 256, 256), key=4, position=0)
+    found = np.cov(drawn.reshape(6, -1))
+    np.testing.assert_allclose(found[:3, :3], np.cov(moments.T), atol=0.05 * found[0, 0])
+    np.testing.assert_allclose(found[3:, :3], 0.0, atol=0.02 * found[0, 0])  # another line has noise of its own
+    np.testing.assert_allclose(drawn.mean(axis=(1, 2))[:3], 2.0 * GRID.latitude_weights().sum(axis=1), atol=0.05)

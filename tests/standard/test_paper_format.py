@@ -19,6 +19,7 @@ from iris_cli.axes import RHO
 from iris_cli.config.grid import Grid
 from iris_cli.config.preobserve import PreobserveConfig
 from iris_cli.errors import DataError
+from iris_cli.pairs.pair import DENSITY, OBSERVATION
 from iris_cli.pairs.preobserve import check_inputs, open_input
 from iris_cli.standard.dataset import Entry, StandardDataset, write_index, write_tensor
 from iris_cli.standard.paper_format import open_paper_dataset
@@ -51,7 +52,7 @@ def pairs(folder: Path, count: int = 2) -> Path:
 def test_an_import_changes_only_units_and_the_sign_of_velocity(tmp_path: Path) -> None:
     chosen = open_input(pairs(tmp_path / "a set"), PreobserveConfig())
     assert chosen.grid == GRID
-    pair = chosen.sample(1, "").arrays
+    pair = chosen.sample(1, "", (OBSERVATION, DENSITY)).arrays
     seen, dense = (np.load(tmp_path / "a set" / f"{name}_1.npy") for name in ("observed", "columnized"))
     assert np.array_equal(pair["observation"], seen[..., ::-1] * np.float32(1.0 / 11.4))
     per_SI = 1e3 / 9.2e-6**3
@@ -72,7 +73,7 @@ def test_turned_over_pairs_have_opposite_longitudes(tmp_path: Path) -> None:
     found = []
     for turned in (False, True):
         chosen = open_input(folder, PreobserveConfig(turn_over=turned))
-        pair, lon = chosen.sample(0, "").arrays, chosen.grid.longitude.centres()
+        pair, lon = chosen.sample(0, "", (OBSERVATION, DENSITY)).arrays, chosen.grid.longitude.centres()
         found.append((lon[pair["observation"][0].max(axis=1).argmax()], lon[pair["density"][0].max(axis=0).argmax()]))
     assert found[1] == (-found[0][0], -found[0][1])
 
@@ -126,8 +127,8 @@ def test_values_that_become_infinite_in_inner_units_are_refused(tmp_path: Path) 
 
 def test_inputs_with_different_numbers_of_lines_do_not_fit_together(tmp_path: Path) -> None:
     def seen(name: str, lines: int) -> Any:
-        seen = {"grid": GRID, "quantity": "temperature", "latitude": "mean", "line_count": lines}
+        seen = {"grid": GRID, "quantity": "temperature", "latitude": "mean", "channels": lines}
         return SimpleNamespace(name=name, folder=tmp_path / name, identities=[], sources=[], **seen)
 
-    with pytest.raises(DataError, match="do not fit into one set: line_count = 2 and 1"):
+    with pytest.raises(DataError, match="do not fit into one set: channels = 2 and 1"):
         check_inputs([seen("a", 2), seen("b", 1)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,14 @@ def record(lv: LvImage, unit: str) -> MapRecord:
 
 @pytest.mark.parametrize("suffix", [".npz", ".fits"])
 def test_an_image_is_read_back_whole(lv: LvImage, path: Path, tmp_path: Path, suffix: str) -> None:
-    file = tmp_path / f"lv{suffix}"
+    file, with_moments = tmp_path / f"lv{suffix}", tmp_path / f"moments{suffix}"
+    save_lv(replace(lv, latitude="moments", moments=np.stack([0.5 * lv.image, 0.3 * lv.image])), with_moments)
+    found = load_lv(with_moments)
+    assert found is not None
+    np.testing.assert_array_equal(found.channels, np.stack([lv.image, 0.5 * lv.image, 0.3 * lv.image]))
+    save_lv(replace(lv, latitude="moments"), with_moments)
+    with pytest.raises(DataError, match="does not hold the images of latitude = moments"):
+        load_lv(with_moments)
     save_lv(lv, file)
     again = load_lv(file)
     assert again is not None

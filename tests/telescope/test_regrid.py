@@ -106,6 +106,17 @@ def test_latitude_is_a_mean_or_a_maximum(path: Path) -> None:
     assert "max" in str(caught.value.hint)
 
 
+def test_moments_of_latitude_give_the_height_of_a_cloud_and_its_thickness(path: Path) -> None:
+    sky.cube(path)
+    made = regrid([path], GRID, "moments")
+    np.testing.assert_allclose(made.image, regrid([path], GRID).image, atol=1e-6)
+    total, first, second = (float(image.sum()) for image in made.channels)
+    b0 = np.abs(GRID.latitude.edges()).max()
+    assert b0 * first / total == pytest.approx(CLOUD.lat_deg, abs=1e-3)
+    spread = b0 * np.sqrt(second / total - (first / total) ** 2)
+    assert spread == pytest.approx(np.hypot(CLOUD.size_deg, GRID.latitude.step / np.sqrt(12.0)), rel=0.1)
+
+
 def assert_same(one: list[Path], other: list[Path]) -> None:
     """Both make the same image."""
     a, b = regrid(one, GRID), regrid(other, GRID)
