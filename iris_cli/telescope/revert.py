@@ -224,18 +224,15 @@ def _quality(inputs: TrainingInputs | str, observed: LvImage, density: NDArray) 
     if isinstance(inputs, str):
         log(f"note: no comparison of this input and its map with the training set: {inputs}")
         return MapQuality(observed.sampled, None, inputs, None)
-    found, consistency = inputs.score(observed.image), inputs.consistency(density, observed.image, observed.coverage)
-    if found.unlike:
-        far = {name.replace("_", " "): s.percentile for name, s in found.summaries.items()}
-        unusual = ", ".join(f"{name} (percentile {p:.0f})" for name, p in far.items() if not 1.0 <= p <= 99.0)
-        warn(
-            f"this input is unlike the training set: distance {found.score:.2f}, held-out inputs "
-            f"{found.median_held_out:.2f} in the median, {found.percentile:.0f} % of them nearer"
-            f"{f'; unusual: {unusual}' if unusual else ''}. Do not trust the map"
-        )
+    known = inputs.images.seen_with(observed.coverage)
+    found = known.score(observed.image) if known is not None else None
+    consistency = inputs.consistency(density, observed.image, observed.coverage)
+    if found is not None and found.unlike:
+        warn(f"this input is unlike the training set: {found}. Do not trust the map")
     if consistency is not None and consistency.unlike:
         warn(f"the map does not fit its input as true maps do: {consistency}. Do not trust the map")
-    return MapQuality(observed.sampled, found, "", consistency)
+    reason = "" if found is not None else "too little of the input was observed"
+    return MapQuality(observed.sampled, found, reason, consistency)
 
 
 def _save_figure(made: Reversion, path: Path, history: Sequence[str]) -> None:

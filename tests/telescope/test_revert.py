@@ -126,7 +126,7 @@ def test_the_command_reports_the_map_and_its_quality(iris: Callable, folder: Pat
     again = iris(*words)
     assert again.code == 2 and "--overwrite" in again.err
     made = json.loads(iris(*words, "--overwrite", "--json", "-q").out)
-    assert made["quality"]["input_score"]["unlike"] is True and made["quality"]["input_score"]["held_out"] == 16
+    assert made["quality"]["input_score"]["unlike"] is True and made["quality"]["input_score"]["held_out"] == 40
     consistency = made["quality"]["consistency"]
     assert consistency["true_maps"] == 16 and consistency["unexplained"] > 0 and consistency["uniform"] > 3.9
     assert "explains" not in ran.out and "consistency distance" in ran.out
