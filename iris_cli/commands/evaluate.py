@@ -97,6 +97,7 @@ def evaluate(
         emit(result)
     else:
         table(title, ("", "", ""), tested.rows())
+        table("posterior of each predictor", *tested.posterior())
         if report:
             say(result["report"])
 

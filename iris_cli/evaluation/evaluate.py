@@ -23,16 +23,19 @@ from iris_cli.errors import DataError
 from iris_cli.evaluation.ensemble import Ensemble
 from iris_cli.evaluation.loss import PhysicalLoss
 from iris_cli.evaluation.metrics import Maps, Measure, pixel_volume
-from iris_cli.evaluation.per_pair import Quantity
 from iris_cli.pairs.stream import PairBatch, PairStream, bad_litter_over_ranks
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """A batch of pairs, and the maps that were predicted from it; both on the CPU."""
+    """A batch of pairs, and the maps that were predicted from it; both on the CPU.
+
+    `maps` are those of the best predictor, the last of `predicted`: name -> (K, n, 1, R', L) of each.
+    """
 
     batch: PairBatch
     maps: Maps
+    predicted: dict[str, Tensor]
 
 
 Batches = Generator[Evaluated, None, None]
@@ -65,11 +68,13 @@ def evaluate(
                 hint = "write the set again without it"
                 check_finite("the density of", batch.density.flatten(1), batch, stream, hint)
                 observation = batch.observation.to(world.device, non_blocking=True)
-                members = ensemble(observation).cpu().double()
+                keys = [stream.pairs.key(int(number)) for number in batch.ids]
+                predicted = {k: maps.cpu().double() for k, maps in ensemble.predict(observation, keys).items()}
                 hint = "was it trained on another unit, or did its training diverge?"
-                sums = members.flatten(2).sum(dim=(0, 2))[:, None]
+                sums = torch.stack([maps.flatten(2).sum(dim=(0, 2)) for maps in predicted.values()], dim=1)
                 check_finite("the reverter's prediction for", sums, batch, stream, hint)
-                yield Evaluated(batch, Maps(members, batch.density.double(), loss, image, volume))
+                members = list(predicted.values())[-1]
+                yield Evaluated(batch, Maps(members, batch.density.double(), loss, image, volume), predicted)
             if bar:
                 bar.advance()
 
@@ -115,6 +120,17 @@ def mean_scores(batches: Batches, measures: Mapping[str, Measure], stream: PairS
     return totals
 
 
+@dataclass(frozen=True)
+class Quantity:
+    """Numbers that are measured together. `measure` maps a batch to (n, width) of each name.
+
+    `widths` are declared because a rank without pairs needs them, too.
+    """
+
+    widths: dict[str, int]
+    measure: Callable[[Evaluated], dict[str, Tensor]]
+
+
 #: Name -> (pairs, width)
 Arrays = dict[str, NDArray[np.float64]]
 
@@ -130,7 +146,7 @@ def gather_per_pair(batches: Batches, quantities: Sequence[Quantity], stream: Pa
     table = torch.zeros(stream.count, 1 + sum(widths.values()), dtype=torch.float64)  # column 0: how often it was seen
     with closing(batches):
         for evaluated in batches:
-            values = {name: v for quantity in quantities for name, v in quantity.measure(evaluated.maps).items()}
+            values = {name: v for quantity in quantities for name, v in quantity.measure(evaluated).items()}
             ones = torch.ones(len(evaluated.batch), 1, dtype=torch.float64)
             rows = torch.from_numpy(evaluated.batch.positions)
             table[rows] += torch.cat([ones, *(values[name].double() for name in widths)], dim=1)
@@ -146,7 +162,8 @@ def gather_per_pair(batches: Batches, quantities: Sequence[Quantity], stream: Pa
 class Predictions:
     """A few galaxies with what was predicted for them: (L, V), (R', L), (R', L) each, in inner units.
 
-    `predicted` is the mean of an ensemble's members and `spread` their standard deviation; a single network has none.
+    `predicted` is the mean of the samples, or of an ensemble's members, and `spread` their standard deviation; a single
+    network has none.
     """
 
     grid: Grid
@@ -183,7 +200,7 @@ def sample_predictions(
         shown.observations.append(evaluated.batch.observation[0, 0].numpy())
         shown.true.append(evaluated.batch.density[0, 0].numpy())
         shown.predicted.append(members.mean(dim=0).numpy())
-        if len(ensemble) > 1:
+        if len(members) > 1:
             shown.spread.append(members.std(dim=0).numpy())
         shown.sources.append(stream.pairs.source(int(stream.numbers[item])))
         if len(shown.sources) == most:

@@ -7,10 +7,12 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from iris_cli.config.grid import Grid
 from iris_cli.evaluation.evaluate import Predictions
+from iris_cli.evaluation.posterior import RANKED, SIDES, TARP
 from iris_cli.evaluation.report import RunReport
-from iris_cli.evaluation.statistics import Curve
-from iris_cli.plots.calibration import draw_calibration
+from iris_cli.evaluation.summaries import Curve
+from iris_cli.plots.calibration import draw_calibration, draw_coverage_maps, draw_rank_histograms, draw_reliability
 from iris_cli.plots.curves import Line
 from iris_cli.plots.pairs import draw_pairs
 from iris_cli.plots.power_spectra import draw_power_spectra
@@ -65,18 +67,49 @@ def draw_report(report: RunReport, shown: Mapping[str, Predictions]) -> Iterator
         draw_threshold_overlap(_each(report, "iou")),
         "Overlap of predicted and true gas above a density threshold; pairs in which neither has any are left out.",
     )
-    if "coverage" in normal.curves:
-        coverage, ranks = (
-            {"occupied pixels": _line(normal.curves[what]), "dense pixels": _line(normal.curves[f"{what}_dense"])}
-            for what in ("coverage", "rank_share")
-        )
-        yield (
-            "calibration",
-            draw_calibration(coverage, ranks, _each(report, "error_of_spread")),
-            "Calibration of the ensemble. Left: share of truths inside its central intervals. Middle: how many members "
-            "are below the truth; flat if calibrated, a bowl if overconfident. Right: error of the mean against the "
-            "spread of the members. Grey lines are perfect calibration.",
-        )
+    yield from _draw_posterior(report, shown[normal.name].grid)
+
+
+def _draw_posterior(report: RunReport, grid: Grid) -> Iterator[tuple[str, Figure, str]]:
+    """Of the normal set; nothing if the best predictor gives single maps."""
+    normal = report.normal
+    sampled = {name: found for name, found in normal.predictors.items() if found.samples > 1}
+    best = sampled.get(normal.best)
+    if best is None:
+        return
+
+    def each(curve: str) -> dict[str, Line]:
+        return {name: _line(found.curves[curve]) for name, found in sampled.items() if curve in found.curves}
+
+    errors = {as_label(f.name): _line(f.predictors[f.best].curves["error_of_spread"]) for f in report.sets}
+    yield (
+        "calibration",
+        draw_calibration(
+            {of: _line(best.curves[f"coverage_{what}"]) for what, of in RANKED.items()}, each(TARP), errors
+        ),
+        f"Calibration. Left: truths inside central intervals ({normal.best}). Middle: TARP, the rank of the truth's "
+        "distance from other galaxies' maps among the samples' distances. Right: error of the mean against the spread "
+        "of the samples, for each set of inputs. Grey lines are perfect calibration. An overconfident posterior is "
+        "below the line on the left and above it on the right.",
+    )
+    yield (
+        "ranks",
+        draw_rank_histograms({of: each(f"ranks_{what}") for what, of in RANKED.items()}),
+        "How many samples are below the truth: flat if calibrated, a bowl if overconfident, a hill if underconfident, "
+        "a slope if biased (falling: too much gas is predicted).",
+    )
+    yield (
+        "reliability",
+        draw_reliability({f"heavier half of a {side}": each(f"reliability_{side}") for side in SIDES}),
+        "Near or far: how often the near half is the heavier one where this share of the samples has it so. On the "
+        "grey line the shares are probabilities.",
+    )
+    maps = {name: f.coverage_map for name, f in sampled.items() if f.coverage_level == best.coverage_level}
+    yield (
+        "coverage",
+        draw_coverage_maps({k: m for k, m in maps.items() if m is not None}, best.coverage_level or 0.0, grid),
+        "Where the intervals hold: share of occupied pixels whose truth is inside, by place. Blue is overconfident.",
+    )
 
 
 def _line(curve: Curve) -> Line:

@@ -50,16 +50,20 @@ class Maps:
         return self.members.mean(dim=0)
 
     def mass(self, image: Tensor) -> Tensor:
-        return (image * self.volume).flatten(1).sum(dim=1)
+        """(..., n, 1, R', L) -> (..., n)"""
+        return (image * self.volume).sum(dim=(-3, -2, -1))
+
+    def halves(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """(..., n, 1, R', L) -> (..., n, L) twice: the mass at each longitude in the near and the far half."""
+        half, mass = image.shape[-2] // 2, (image * self.volume).squeeze(-3)
+        return mass[..., :half, :].sum(dim=-2), mass[..., -half:, :].sum(dim=-2)
 
     def asinh(self, image: Tensor) -> Tensor:
         return torch.asinh(image / float(self.loss.normalization))
 
     def split(self, image: Tensor) -> Tensor:
         """(near - far)/(near + far) of the mass in the two halves of distance; NaN for an empty map."""
-        half = image.shape[-2] // 2
-        masses = (image * self.volume).sum(dim=(1, 3))
-        near, far = masses[:, :half].sum(dim=1), masses[:, -half:].sum(dim=1)
+        near, far = (half.sum(dim=-1) for half in self.halves(image))
         return (near - far) / (near + far)
 
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from iris_cli.config.toml import to_dict
 from iris_cli.config.train import Noise
+from iris_cli.evaluation import runs
+from iris_cli.evaluation.bootstrap import Summary
 from iris_cli.evaluation.evaluate import Totals
 from iris_cli.evaluation.metrics import EVEN_SPLIT, MEASURES
+from iris_cli.evaluation.posterior import Predictive, meaning
 from iris_cli.evaluation.statistics import Statistics
+from iris_cli.evaluation.summaries import plain_numbers
+from iris_cli.evaluation.trivial import EMPTY_MAP, MEAN_MAP
 
 #: What a plain test reports.
 MEANING = {
@@ -28,16 +33,6 @@ MEANING = {
     "near_far_sign_right": "share of pairs whose heavier half is predicted heavier",
     "near_far_pairs": f"pairs whose split is not even (above {EVEN_SPLIT:g})",
 }
-#: What an ensemble has beside the measures of a single network.
-ENSEMBLE_MEANING = {
-    "crps": "continuous ranked probability score of asinh maps",
-    "mean_absolute_error": "the same score of the first member alone",
-    "spread": "rms standard deviation of the members, asinh maps",
-    "error_of_mean": "rms error of the members' mean, asinh maps",
-    "spread_skill": "spread / error; 1 if calibrated, below 1 if overconfident",
-}
-#: Curves of the share of truths inside central intervals, and of which pixels.
-COVERAGES = {"coverage": "occupied pixels", "coverage_dense": "dense pixels"}
 
 
 def text(value: float | int | None) -> str:
@@ -134,25 +129,47 @@ class RunReport:
         return {**self.means.to_dict(), **self.settings.to_dict(), "sets": sets}
 
     def headline(self) -> dict[str, Any]:
-        """The means and the settings alone; of an ensemble, its calibration as well."""
-        values = {**self.means.to_dict(), **self.settings.to_dict()}
-        found = self.normal.to_dict()
-        if "coverage" in found["curves"]:
-            numbers = {name: found["numbers"][name]["mean"] for name in ENSEMBLE_MEANING}
-            covered = {name: found["curves"][name]["mean"] for name in COVERAGES}
-            values["ensemble"] = {**numbers, "nominal_coverage": found["curves"]["coverage"]["x"], **covered}
-        return values
+        """The means and the settings alone; of each predictor its posterior, and the consistency of several runs."""
+        found = self.normal
+        predictors = {name: {"samples": p.samples, **_means(p.numbers)} for name, p in found.predictors.items()}
+        values = {**self.means.to_dict(), **self.settings.to_dict(), "predictors": predictors}
+        return {**values, "runs": _means(found.runs)} if found.runs else values
 
     def rows(self) -> list[tuple[str, ...]]:
         """Name, value, meaning: for people."""
-        numbers, curves = self.normal.numbers, self.normal.curves
-        rows = self.means.rows()
-        if "coverage" in curves:
-            rows += [(name, text(float(numbers[name].mean[0])), meaning) for name, meaning in ENSEMBLE_MEANING.items()]
-        for name, pixels in COVERAGES.items():
-            if name in curves:
-                rows += [
-                    (name, text(float(y)), f"of the central {x:.0%} of the members, {pixels}")
-                    for x, y in zip(curves[name].x, curves[name].y.mean, strict=True)
-                ]
-        return rows
+        numbers = ((name, text(float(n.mean[0])), runs.MEANING[name]) for name, n in self.normal.runs.items())
+        return [*self.means.rows(), *numbers]
+
+    def posterior(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+        """Header and rows: a column for each predictor, side by side; of trivial ones the prior alone."""
+        return posterior_table({k: p for k, p in self.normal.predictors.items() if k not in (MEAN_MAP, EMPTY_MAP)})
+
+
+def posterior_table(
+    predictors: Mapping[str, Predictive], intervals: bool = False
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Header and rows of numbers, a column for each predictor; with `intervals`, and with the numbers' meanings."""
+    names = list(dict.fromkeys(name for found in predictors.values() for name in found.numbers))
+
+    def cell(found: Predictive, name: str) -> str:
+        number = found.numbers.get(name)
+        if number is None:
+            return "-"
+        return text(float(number.mean[0])) + (f" ({interval(number)})" if intervals else "")
+
+    header = ("", *predictors)
+    rows = [("samples", *(str(found.samples) for found in predictors.values()))]
+    rows += [(name, *(cell(found, name) for found in predictors.values())) for name in names]
+    if not intervals:
+        return header, rows
+    return (*header, "meaning"), [(*row, meaning(row[0])) for row in rows]
+
+
+def interval(y: Summary, at: int = 0) -> str:
+    """The bounds of a mean; "-" where there are none."""
+    low, high = float(y.low[at]), float(y.high[at])
+    return "-" if math.isnan(low + high) else f"{text(low)} … {text(high)}"
+
+
+def _means(numbers: Mapping[str, Summary]) -> dict[str, float | None]:
+    return {name: number["mean"] for name, number in plain_numbers(dict(numbers)).items()}

@@ -5,32 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from iris_cli.console import plural
+from iris_cli.evaluation import runs
 from iris_cli.evaluation.bootstrap import LEVEL, RESAMPLES, Summary
 from iris_cli.evaluation.evaluate import Predictions
 from iris_cli.evaluation.figures import draw_report
 from iris_cli.evaluation.page import Block, Heading, Paragraph, Picture, Table, html, markdown
-from iris_cli.evaluation.report import ENSEMBLE_MEANING, MEANING, RunReport, text
-from iris_cli.evaluation.statistics import Curve, Statistics
+from iris_cli.evaluation.report import MEANING, RunReport, interval, posterior_table, text
+from iris_cli.evaluation.statistics import Statistics
+from iris_cli.evaluation.summaries import Curve
 from iris_cli.files import atomic_folder, to_json, write_text
 from iris_cli.plots.style import STYLES, save
 
-FORMAT, VERSION = "iris-report", 1
-#: The numbers in which sets of inputs are compared, where they are known.
-COMPARED = (
-    *(name for name in MEANING if name not in ("pairs", "near_far_pairs")),
-    *(name for name in ENSEMBLE_MEANING if name != "mean_absolute_error"),
-)
+FORMAT, VERSION = "iris-report", 2
+#: The numbers in which sets of inputs are compared, and those of the best predictor's posterior.
+COMPARED = tuple(name for name in MEANING if name not in ("pairs", "near_far_pairs"))
+COMPARED_POSTERIOR = ("crps", "energy_score", "spread", "error_of_mean", "spread_skill", "brier_near", "tarp_deviation")
 #: Curves that the page has as tables.
 CURVES = {
     "enclosed_mass_ratio": "Predicted / true H2 mass within a radius",
     "power_ratio": "Power ratio",
     "cross_correlation": "Cross-correlation",
     "iou": "Intersection over union above a density",
-    "coverage": "Coverage of the members' central intervals, occupied pixels",
-    "coverage_dense": "Coverage of the members' central intervals, dense pixels",
 }
 #: With fewer galaxies than this, a percentile interval is too narrow.
 MANY_SOURCES = 20
@@ -77,10 +73,21 @@ def page(run: Path, report: RunReport, pictures: Sequence[Picture]) -> Iterator[
     settings = {"run": str(run), **report.settings.to_dict()}
     yield Table(("setting", "value"), [(name, _setting(value)) for name, value in settings.items()])
     yield Heading("Numbers")
-    yield _numbers(normal, {name: MEANING[name] for name in MEANING if name in normal.numbers})
-    if "crps" in normal.numbers:
-        yield Heading("Calibration of the ensemble")
-        yield _numbers(normal, ENSEMBLE_MEANING)
+    yield _numbers(normal.numbers, MEANING)
+    yield Heading("Posterior")
+    yield Paragraph(
+        "Every predictor as samples of maps. The trivial ones use no image: the prior's "
+        "samples are the true maps of other galaxies of the set, the mean map is that of the training set. A single "
+        "map is scored as a certain prediction and has no calibration. In brackets: intervals of the means."
+    )
+    yield Table(*posterior_table(normal.predictors, intervals=True))
+    if normal.runs:
+        yield Heading("Consistency between runs")
+        yield Paragraph(
+            "How far the posteriors of runs lie apart that differ in their seed alone, on the same images: 0 if they "
+            "agree. Their samples are pooled in all other numbers."
+        )
+        yield _numbers(normal.runs, runs.MEANING)
     if len(report.sets) > 1:
         yield Heading("Other inputs")
         yield Paragraph(
@@ -106,27 +113,24 @@ def _setting(value: object) -> str:
     return "none" if value is None else str(value)
 
 
-def _numbers(found: Statistics, meaning: dict[str, str]) -> Table:
+def _numbers(numbers: Mapping[str, Summary], meaning: Mapping[str, str]) -> Table:
     header = ("name", "mean", "median", f"{LEVEL:.0%} interval of the mean", "pairs", "meaning")
-    return Table(header, [(name, *_cells(found.numbers[name]), meaning[name]) for name in meaning])
+    return Table(header, [(name, *_cells(numbers[name]), meaning[name]) for name in meaning if name in numbers])
 
 
 def _cells(y: Summary, at: int = 0) -> tuple[str, str, str, str]:
-    return text(float(y.mean[at])), text(float(y.median[at])), _interval(y, at), str(y.pairs[at])
-
-
-def _interval(y: Summary, at: int = 0) -> str:
-    low, high = float(y.low[at]), float(y.high[at])
-    return "-" if np.isnan([low, high]).any() else f"{text(low)} … {text(high)}"
+    return text(float(y.mean[at])), text(float(y.median[at])), interval(y, at), str(y.pairs[at])
 
 
 def _comparison(sets: Sequence[Statistics]) -> Table:
     """Means with their intervals, a column for each set."""
     rows = [("pairs (galaxies)", *(f"{found.pairs} ({found.sources})" for found in sets))]
-    for name in COMPARED:
-        if name in sets[0].numbers:
-            numbers = [found.numbers[name] for found in sets]
-            rows.append((name, *(f"{text(float(y.mean[0]))} ({_interval(y)})" for y in numbers)))
+    best = [found.predictors[found.best].numbers for found in sets]
+    for names, tables in ((COMPARED, [found.numbers for found in sets]), (COMPARED_POSTERIOR, best)):
+        for name in names:
+            if all(name in numbers for numbers in tables):
+                means = [numbers[name] for numbers in tables]
+                rows.append((name, *(f"{text(float(y.mean[0]))} ({interval(y)})" for y in means)))
     return Table(("name", *(found.name for found in sets)), rows)
 
 

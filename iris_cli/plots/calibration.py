@@ -1,28 +1,33 @@
-"""Calibration of an ensemble: coverage, ranks, and the error of the mean against the spread."""
+"""Calibration of samples: coverage, TARP, error against spread, rank histograms, reliability, and a map of coverage."""
 
 from __future__ import annotations
 
-import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from collections.abc import Mapping
 
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from iris_cli.axes import Axis
+from iris_cli.config.grid import Grid
+from iris_cli.plots.axes_of_sky import DISTANCE, LONGITUDE, VELOCITY_COLOURS, colour_bar, draw_image
 from iris_cli.plots.curves import Lines, draw_curves, mark_perfect
 from iris_cli.plots.style import STYLES, Style
+from iris_cli.standard.top_down_plane import cropped_distance
 
 
-def draw_calibration(coverage: Lines, ranks: Lines, error: Lines, style: Style = STYLES["screen"]) -> Figure:
-    """Coverage of central intervals, rank histograms, and the error of the mean in bins of the ensemble's spread."""
+def draw_calibration(coverage: Lines, tarp: Lines, error: Lines, style: Style = STYLES["screen"]) -> Figure:
+    """Coverage of central intervals, the TARP curve, and the error of the mean in bins of the samples' spread."""
     figure = style.figure(3, aspect=0.9)
     first, second, third = figure.subplots(1, 3)
-    draw_curves(first, coverage, style, "o")
-    first.plot([0, 1], [0, 1], color="0.5", linewidth=0.8, zorder=0)
-    first.set(xlabel="nominal coverage of central intervals", ylabel="truths inside", xlim=(0, 1), ylim=(0, 1))
-    draw_curves(second, ranks, style, "o")
-    members = len(next(iter(ranks.values())).x) - 1
-    mark_perfect(second, 1.0 / (members + 1))
-    second.xaxis.set_major_locator(MaxNLocator(integer=True))
-    second.tick_params(axis="x", which="minor", bottom=False, top=False)
-    second.set(xlabel=f"members below the truth (of {members})", ylabel="share of pixels", ylim=(0.0, None))
+    draw_curves(first, coverage, style)
+    first.set(xlabel="probability of the central interval", ylabel="truths inside")
+    draw_curves(second, tarp, style)
+    second.set(xlabel="credibility (TARP)", ylabel="truths inside")
+    for ax in (first, second):
+        _diagonal(ax)
     draw_curves(third, error, style, "o")
     known = [v[np.isfinite(v) & (v > 0)] for line in error.values() for v in (line.x, line.mean)]
     known = [v for v in known if v.size]
@@ -30,7 +35,64 @@ def draw_calibration(coverage: Lines, ranks: Lines, error: Lines, style: Style =
         limits = 0.7 * min(v.min() for v in known), 1.4 * max(v.max() for v in known)
         third.plot(limits, limits, color="0.5", linewidth=0.8, zorder=0)
         third.set(xlim=limits, ylim=limits, xscale="log", yscale="log")
-    third.set(xlabel="members' spread (asinh maps)", ylabel="rms error of their mean")
+    third.set(xlabel="samples' spread (asinh maps)", ylabel="rms error of their mean")
     for ax in (first, second, third):
+        if ax.lines:
+            ax.legend()
+    return figure
+
+
+def draw_rank_histograms(ranks: Mapping[str, Lines], style: Style = STYLES["screen"]) -> Figure:
+    """A panel for each quantity: the density of the truth's rank among the samples, 1 everywhere if calibrated."""
+    figure = style.figure(3, -(-len(ranks) // 3), aspect=0.6)
+    panels = figure.subplots(-(-len(ranks) // 3), 3, squeeze=False).ravel()
+    for ax, (what, lines) in zip(panels, ranks.items(), strict=False):
+        draw_curves(ax, lines, style, "o")
+        mark_perfect(ax)
+        ax.set(title=what, xlim=(0, 1), ylim=(0, None))
+        ax.set(xlabel="share of samples below the truth", ylabel="density")
+    for ax in panels[len(ranks) :]:
+        ax.remove()
+    panels[0].legend()
+    return figure
+
+
+def draw_reliability(reliability: Mapping[str, Lines], style: Style = STYLES["screen"]) -> Figure:
+    """A panel for each kind of event: how often it happens when samples give it a probability."""
+    figure = style.figure(max(len(reliability), 2), aspect=0.8)
+    for ax, (what, lines) in zip(
+        figure.subplots(1, len(reliability), squeeze=False)[0], reliability.items(), strict=True
+    ):
+        draw_curves(ax, lines, style, "o")
+        _diagonal(ax)
+        ax.set(title=what, xlabel="probability of 'near'", ylabel="share that is near")
         ax.legend()
     return figure
+
+
+def draw_coverage_maps(
+    maps: Mapping[str, NDArray], level: float, grid: Grid, style: Style = STYLES["screen"]
+) -> Figure:
+    """(blocks, blocks) of each predictor: share of truths inside the interval of a probability, by place."""
+    figure = style.figure(max(len(maps), 2), aspect=0.8)
+    panels = list(figure.subplots(1, len(maps), squeeze=False)[0])
+    for ax, (name, image) in zip(panels, maps.items(), strict=True):
+        away, across = (
+            _coarse(axis, n) for axis, n in zip((cropped_distance(grid), grid.longitude), image.shape, strict=True)
+        )
+        drawn = draw_image(ax, image, across, away, Normalize(2.0 * level - 1.0, 1.0), VELOCITY_COLOURS)
+        ax.set(title=name, xlabel=LONGITUDE, ylabel=DISTANCE, facecolor="0.85")
+    colour_bar(drawn, panels, f"truths inside the central {level:.0%}")
+    return figure
+
+
+def _coarse(axis: Axis, steps: int) -> Axis:
+    """The same range in so many steps."""
+    low, high = axis.edges()[[0, -1]]
+    half = 0.5 * (high - low) / steps
+    return Axis(axis.name, axis.unit, low + half, high - half, steps)
+
+
+def _diagonal(ax: Axes) -> None:
+    ax.plot([0, 1], [0, 1], color="0.5", linewidth=0.8, zorder=0)
+    ax.set(xlim=(0, 1), ylim=(0, 1))

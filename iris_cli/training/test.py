@@ -29,6 +29,7 @@ from iris_cli.evaluation.per_pair import quantities
 from iris_cli.evaluation.report import Report, RunReport, Settings
 from iris_cli.evaluation.statistics import statistics_of
 from iris_cli.evaluation.stress import Altered, has_symmetric_velocities, mirror_velocity, remove_emission
+from iris_cli.evaluation.trivial import Trivial
 from iris_cli.files import to_json, write_text
 from iris_cli.observers.observer import Observer
 from iris_cli.pairs.datasets import InfiniteDataset, litter_of, pairs_of
@@ -183,7 +184,8 @@ def test_run(
             title = "testing" if name == NORMAL else f"testing, {name}"
             with progress(title, stream.plan().steps, quiet=quiet) as bar:
                 batches = evaluate(ensemble, loss, stream, here, mean_image, bar)
-                arrays = gather_per_pair(batches, quantities(pairs.grid, len(members)), stream, here)
+                of = quantities(pairs.grid, ensemble.sizes, Trivial.of(stream, mean_image), len(members))
+                arrays = gather_per_pair(batches, of, stream, here)
             normalization = hyper.density_normalization_kg_m3
             sets.append(statistics_of(name, arrays, stream.groups, pairs.grid, normalization, hyper.seed))
             warn_of_unreadable(stream.count - sets[-1].pairs, stream.count)

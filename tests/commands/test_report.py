@@ -18,17 +18,20 @@ from pytest import MonkeyPatch
 from iris_cli.app import main
 from iris_cli.console import LOG_EVERY, QUIET, VERBOSE
 from iris_cli.evaluation.metrics import MEASURES
-from iris_cli.evaluation.report import ENSEMBLE_MEANING
+from iris_cli.evaluation.posterior import RANKED
 from iris_cli.plots.style import save
 from tests.commands.errors import Iris, error_of
 from tests.training.makers import another_sky, write_pairs
 
-NUMBERS = {*MEASURES, "skill", *ENSEMBLE_MEANING}
+NUMBERS = {*MEASURES, "skill"}
 CURVES = (
     "iou enclosed_mass_true enclosed_mass_pred enclosed_mass_ratio surface_density_true surface_density_pred "
-    "power_ratio cross_correlation rank_share rank_share_dense coverage coverage_dense error_of_spread"
+    "power_ratio cross_correlation"
 )
-FIGURES = {"pairs", "stress", "profiles", "spectra", "overlap", "calibration"}
+POSTERIOR_CURVES = {*(f"{kind}_{what}" for what in RANKED for kind in ("ranks", "coverage"))}
+POSTERIOR_CURVES |= {"tarp", "reliability_map", "reliability_longitude", "error_of_spread"}
+PREDICTORS = ["network", "ensemble", "prior", "mean map", "empty map"]
+FIGURES = {"pairs", "stress", "profiles", "spectra", "overlap", "calibration", "ranks", "reliability", "coverage"}
 
 
 @dataclass(frozen=True)
@@ -64,14 +67,18 @@ def save_without_layout(figure: Figure, path: Path, **how: Any) -> None:
 def test_a_report_agrees_with_the_test(iris: Iris, report: Written, trained_ensemble: Path, tiny_shards: Path) -> None:
     plain = json.loads(iris("test", trained_ensemble, tiny_shards, "--json", "-q").out)
     assert {**plain, "report": str(report.folder / "report.html")} == report.printed
-    calibration = plain.pop("ensemble")
+    predictors, runs = plain.pop("predictors"), plain.pop("runs")
     assert {name: report.values[name] for name in plain} == plain  # to the last digit
-    assert plain["members"] == 2 and calibration["nominal_coverage"] == [pytest.approx(1 / 3)]
-    assert calibration["spread"] > 0 and calibration["crps"] < calibration["mean_absolute_error"]
+    assert plain["members"] == 2 and list(predictors) == PREDICTORS
+    ensemble = predictors["ensemble"]
+    assert ensemble["samples"] == 2 and ensemble["spread"] > 0 and "coverage_33_mass" in ensemble
+    assert ensemble["crps"] < predictors["network"]["crps"]
+    assert ensemble["mass_ratio"] == pytest.approx(plain["mass_ratio"]) and runs["difference_over_error"] > 0
     table = iris("test", trained_ensemble, tiny_shards, "-q").out
-    assert "spread_skill" in table and "coverage_dense" in table
+    assert "spread_skill" in table and "coverage_33_bright" in table and "difference_over_error" in table
     alone = json.loads(iris("test", trained_ensemble / "member-01", tiny_shards, "--json", "-q").out)
-    assert "ensemble" not in alone and alone["loss"] != plain["loss"]
+    assert "runs" not in alone and alone["loss"] != plain["loss"]
+    assert alone["predictors"]["network"] == predictors["network"]
 
 
 def test_every_set_of_inputs_has_numbers_and_curves_with_intervals(report: Written) -> None:
@@ -81,6 +88,10 @@ def test_every_set_of_inputs_has_numbers_and_curves_with_intervals(report: Writt
         assert found["numbers"].keys() == NUMBERS and found["curves"].keys() == set(CURVES.split())
         for curve in found["curves"].values():
             assert len(curve["x"]) == len(curve["mean"]) == len(curve["low"]) == len(curve["median"])
+        few = found["sources"] < 3  # no galaxy is left for the prior
+        assert list(found["predictors"]) == [name for name in PREDICTORS if not (few and name == "prior")]
+        ensemble = found["predictors"]["ensemble"]
+        assert ensemble["curves"].keys() == POSTERIOR_CURVES and len(ensemble["coverage_map"]) == 16
     assert (sets["normal"]["pairs"], sets["normal"]["sources"], sets["against family"]["sources"]) == (5, 3, 2)
     for name in MEASURES:
         number = sets["normal"]["numbers"][name]

@@ -1,4 +1,4 @@
-"""Calibration of ensembles that are known to be calibrated, or not."""
+"""Calibration of samples that are known to be calibrated, or not."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torchmetrics.functional import regression
 
 from iris_cli.evaluation import calibration
 
@@ -16,7 +15,8 @@ def normal(*shape: int, seed: int = 0, scale: float = 1.0) -> Tensor:
 
 
 def ranks(members: Tensor, true: Tensor, occupied: float = -100.0) -> np.ndarray:
-    return calibration.ranks(members, true, occupied).mean(dim=0).numpy()
+    counted = calibration.reached(members, true, occupied)
+    return calibration.ranks(members, true, counted).mean(dim=0).numpy()
 
 
 @pytest.mark.parametrize(("size", "occupied"), [(128, -100.0), (256, 1.5)])
@@ -45,25 +45,60 @@ def test_ties_are_divided_among_the_ranks() -> None:
     assert np.isnan(ranks(empty, empty[0], occupied=1.0)).all()
 
 
-def test_crps_of_a_calibrated_normal_ensemble_is_one_over_root_pi_and_of_one_member_its_absolute_error() -> None:
-    for members in (2, 3, 10):
-        score = calibration.crps(normal(members, 4, 1, 200, 200), normal(4, 1, 200, 200, seed=1)).mean().item()
-        assert score == pytest.approx(1 / np.sqrt(np.pi), rel=0.01)  # whatever the number of members
-    member, true = normal(1, 3, 1, 8, 8), normal(3, 1, 8, 8, seed=1)
-    torch.testing.assert_close(calibration.crps(member, true), (member[0] - true).abs().flatten(1).mean(1))
+@pytest.mark.parametrize("members", [7, 24, 64])
+def test_the_coverage_of_any_interval_is_its_probability_whatever_the_number_of_members(members: int) -> None:
+    """68 and 92 % fall between two members."""
+    samples, true = normal(members, 8, 1, 128, 128), normal(8, 1, 128, 128, seed=1)
+    shares = ranks(samples, true)
+    for level in (0.3, *calibration.levels(members)):
+        assert calibration.coverage_at(shares, level) == pytest.approx(level, abs=0.006)
+        mean = calibration.inside(samples, true, level).mean().item()
+        assert mean == pytest.approx(calibration.coverage_at(shares, level), abs=1e-9)
+    too_narrow = ranks(0.5 * samples, true)
+    assert calibration.coverage_at(too_narrow, 0.68) == pytest.approx(0.38, abs=0.06)
+    np.testing.assert_allclose(calibration.rank_histogram(shares), 1.0, atol=0.1)
+    assert calibration.rank_histogram(shares).mean() == pytest.approx(1.0)
 
 
-@pytest.mark.skipif(
-    not hasattr(regression, "continuous_ranked_probability_score"), reason="the oldest torchmetrics has no CRPS"
-)
-def test_crps_is_that_of_torchmetrics_without_its_bias() -> None:
-    """torchmetrics divides the members' distances by 2 K^2, the fair form by 2 K (K - 1)."""
-    members, true = normal(6, 1, 1, 30, 30), normal(1, 1, 30, 30, seed=1)
-    flat = members.flatten(1).T
-    biased = regression.continuous_ranked_probability_score(flat, true.flatten())
-    distances = (flat[:, :, None] - flat[:, None, :]).abs().sum(dim=(1, 2)).mean()
-    fair = biased + distances / (2 * 36) - distances / (2 * 30)
-    assert calibration.crps(members, true).item() == pytest.approx(fair.item(), rel=1e-9)
+def test_an_interval_wider_than_the_members_is_not_reported() -> None:
+    assert calibration.levels(64) == calibration.levels(24) == [0.68, 0.92]
+    assert calibration.levels(23) == calibration.levels(6) == [0.68]
+    assert calibration.levels(3) == [0.5] and calibration.levels(1) == []
+
+
+def test_tarp_is_the_diagonal_for_an_exact_posterior_and_off_it_for_a_narrow_or_shifted_one() -> None:
+    """y = x + noise with Gaussian x: the posterior is known exactly; references are other x."""
+    x, pairs, dimensions = normal(400, 1, 3, 3, seed=2), 400, (1, 3, 3)
+    y = x + normal(pairs, *dimensions, seed=3)
+    exact = 0.5 * y + 0.5**0.5 * normal(50, pairs, *dimensions, seed=4)
+    references = normal(4, pairs, *dimensions, seed=5)
+
+    def deviation(samples: Tensor) -> float:
+        shares = calibration.tarp_ranks(samples, x, references).mean(dim=0).numpy()
+        return float(np.abs(np.cumsum(shares) - np.arange(1, 52) / 51).max())
+
+    mean = exact.mean(dim=0)
+    assert deviation(exact) < 0.05
+    assert deviation(mean + 0.5 * (exact - mean)) > 0.12 and deviation(exact + 1.0) > 0.12
+    prior = normal(50, pairs, *dimensions, seed=6)  # calibrated, though it knows nothing
+    assert deviation(prior) < 0.05
+
+
+def test_tarp_is_that_of_its_definition() -> None:
+    """f, the share of samples nearer to the reference than the truth is (Lemos et al. 2023, algorithm 2)."""
+    samples, true, reference = normal(9, 5, 1, 2, 2), normal(5, 1, 2, 2, seed=1), normal(1, 5, 1, 2, 2, seed=2)
+    near = ((samples - reference).flatten(2).norm(dim=2) < (true - reference[0]).flatten(1).norm(dim=1)).sum(dim=0)
+    assert calibration.tarp_ranks(samples, true, reference).argmax(dim=1).tolist() == near.tolist()
+
+
+def test_probabilities_that_come_true_are_on_the_diagonal() -> None:
+    chance = torch.rand(500, 20, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    happened = (torch.rand(500, 20, generator=torch.Generator().manual_seed(1)) < chance).double()
+    happened[0, :5] = torch.nan
+    count, probability, events = calibration.reliability(chance, happened).sum(dim=0)
+    assert count.sum() == 9995 and len(count) == 10
+    torch.testing.assert_close(events / count, probability / count, atol=0.05, rtol=0)
+    assert (calibration.reliability(torch.ones(1, 1).double(), torch.ones(1, 1).double())[0, 0] > 0).tolist()[-1]
 
 
 def test_spread_is_skill_for_a_calibrated_ensemble_of_any_size() -> None:

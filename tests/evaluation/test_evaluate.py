@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from iris_cli.distributed import World
 from iris_cli.errors import DataError
@@ -21,6 +21,7 @@ from iris_cli.evaluation.metrics import MEASURES
 from iris_cli.evaluation.per_pair import quantities
 from iris_cli.evaluation.report import Report
 from iris_cli.evaluation.statistics import Statistics, statistics_of
+from iris_cli.evaluation.trivial import Trivial
 from iris_cli.pairs.datasets import PreObservedDataset
 from iris_cli.pairs.noise import ImageNoise
 from iris_cli.pairs.stream import PairStream
@@ -30,6 +31,7 @@ from tests.pairs.test_bad_samples import damage
 from tests.training.makers import GRID, small_reverter, write_pairs
 
 ALONE, Patch = World(), pytest.MonkeyPatch
+MEAN = torch.ones(1, 32, 32)
 
 
 def stream_of(folder: Path, **more: Any) -> PairStream:
@@ -46,7 +48,8 @@ def stream(tiny_shards: Path) -> PairStream:
 def per_pair(stream: PairStream, members: Sequence[Any] = (), world: World = ALONE) -> dict[str, np.ndarray]:
     ensemble = Ensemble(members or [small_reverter()]).on(ALONE.device)
     batches = evaluate(ensemble, ScaledDensityLoss(), stream, world)
-    return gather_per_pair(batches, quantities(stream.pairs.grid, len(ensemble)), stream, world)
+    of = quantities(stream.pairs.grid, ensemble.sizes, Trivial.of(stream, MEAN), len(ensemble))
+    return gather_per_pair(batches, of, stream, world)
 
 
 def statistics(arrays: dict[str, np.ndarray], stream: PairStream) -> Statistics:
@@ -121,9 +124,12 @@ def test_pairs_that_may_be_skipped_are_left_out_of_the_numbers(tmp_path: Path) -
 
 
 def test_quantities_have_the_widths_that_they_declare(stream: PairStream) -> None:
-    found = per_pair(stream, [small_reverter(0), small_reverter(1)])
-    widths = {name: (5, width) for quantity in quantities(GRID, 2) for name, width in quantity.widths.items()}
+    members = [small_reverter(0), small_reverter(1)]
+    found, sizes = per_pair(stream, members), Ensemble(members).sizes
+    of = quantities(GRID, sizes, Trivial.of(stream, MEAN), 2)
+    widths = {name: (5, width) for quantity in of for name, width in quantity.widths.items()}
     assert {name: values.shape for name, values in found.items()} == widths and set(MEASURES) <= set(found)
+    assert list(sizes.items()) == [("network", 1), ("ensemble", 2)]
 
 
 def test_an_ensemble_of_equal_members_is_its_member_and_has_no_spread(stream: PairStream) -> None:
@@ -131,17 +137,65 @@ def test_an_ensemble_of_equal_members_is_its_member_and_has_no_spread(stream: Pa
     alone, both = per_pair(stream), per_pair(stream, members)
     assert not members[0].training
     np.testing.assert_allclose(both["loss"], alone["loss"], rtol=1e-6)
-    assert both["variance"].max() < 1e-12
-    np.testing.assert_allclose(both["crps"], both["mean_absolute_error"], rtol=1e-6)
+    assert both["ensemble/variance"].max() < 1e-12
+    np.testing.assert_allclose(both["ensemble/crps"], both["network/crps"], rtol=1e-6)
+    np.testing.assert_allclose(both["runs/square"], 0.0, atol=1e-9)
 
 
 def test_members_that_differ_have_a_spread_and_are_scored_together(stream: PairStream) -> None:
     found = statistics(per_pair(stream, [small_reverter(seed) for seed in range(3)]), stream)
-    assert found.numbers["spread"].mean[0] > 0 and found.numbers["spread_skill"].mean[0] > 0
-    coverage = found.curves["coverage"]
-    np.testing.assert_allclose(found.curves["rank_share"].y.mean.sum(), 1.0)
-    np.testing.assert_allclose(coverage.x, [0.5])
-    assert coverage.y.low[0] <= coverage.y.mean[0] <= coverage.y.high[0]
+    ensemble = found.predictors["ensemble"]
+    assert ensemble.numbers["spread"].mean[0] > 0 and ensemble.numbers["spread_skill"].mean[0] > 0
+    covered = ensemble.numbers["coverage_50_pixels"]
+    assert covered.low[0] <= covered.mean[0] <= covered.high[0] and found.best == "ensemble"
+    assert list(found.predictors) == ["network", "ensemble", "prior", "mean map", "empty map"]
+    assert found.runs["difference"].mean[0] > 0 and "shift_of_mean" not in found.runs
+
+
+class Drawn(nn.Module):
+    """A sampler whose samples are the observation with noise that depends on the key and the number of the sample."""
+
+    def samples(self, observation: Tensor, count: int, keys: Sequence[str]) -> Tensor:
+        seeds = [hash_of(f"{key} {number}") for number in range(count) for key in keys]
+        noise = [torch.randn(observation.shape[1:], generator=torch.Generator().manual_seed(s)) for s in seeds]
+        return (observation + torch.stack(noise).unflatten(0, (count, -1))).abs()
+
+
+def hash_of(text: str) -> int:
+    return int.from_bytes(text.encode()[-6:], "big")
+
+
+def test_samples_are_scored_in_the_place_of_members(stream: PairStream) -> None:
+    """Two runs with samplers: three predictors, the pooled samples the best, in batches of any size."""
+    members = [small_reverter(0), small_reverter(1)]
+    tables = []
+    for batch in (2, 5):
+        ensemble = Ensemble(members, [Drawn(), Drawn()], count=4)
+        batched = replace(stream, batch=batch)
+        of = quantities(GRID, ensemble.sizes, Trivial.of(batched, MEAN), 2)
+        tables.append(gather_per_pair(evaluate(ensemble, ScaledDensityLoss(), batched, ALONE), of, batched, ALONE))
+    for name, values in tables[0].items():
+        np.testing.assert_allclose(values, tables[1][name], rtol=1e-4, atol=1e-6, err_msg=name)
+    found = statistics(tables[0], stream)
+    assert found.best == "samples" and found.predictors["samples"].samples == 8
+    assert found.runs["shift_of_mean"].mean[0] < 1e-6  # both draw the same
+    assert found.numbers["mass_ratio"].mean[0] == pytest.approx(
+        found.predictors["samples"].numbers["mass_ratio"].mean[0]
+    )
+
+
+def test_the_prior_is_other_galaxies_and_references_are_none_of_its_samples(stream: PairStream) -> None:
+    trivial = Trivial.of(stream)
+    batch = next(replace(stream, batch=5).epoch())
+    references, found = trivial.predict(batch)
+    assert trivial.sizes == {"prior": 1, "empty map": 1} and trivial.references == 1 and len(trivial.galaxies) == 3
+    for other in (references[0], found["prior"][0]):
+        assert not (other == batch.density).flatten(1).all(dim=1).any()
+    assert not (references[0] == found["prior"][0]).flatten(1).all(dim=1).any()
+    assert found["empty map"].shape == (1, *batch.density.shape) and found["empty map"].sum() == 0
+    one = Trivial.of(replace(stream, numbers=stream.numbers[:1]))  # no other galaxy: no prior and no TARP
+    references, found = one.predict(batch)
+    assert one.sizes == {"empty map": 1} and references.shape == (0, *batch.density.shape)
 
 
 def test_members_for_other_images_are_refused() -> None:

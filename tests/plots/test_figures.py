@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from iris_cli.axes import Axis
 from iris_cli.config.grid import GRID_PRESETS
 from iris_cli.errors import UsageError
-from iris_cli.plots.calibration import draw_calibration
+from iris_cli.plots.calibration import draw_calibration, draw_coverage_maps, draw_rank_histograms, draw_reliability
 from iris_cli.plots.curves import Line
 from iris_cli.plots.losses import History, draw_losses
 from iris_cli.plots.moments import draw_moments
@@ -115,14 +115,24 @@ def test_bands_are_the_intervals() -> None:
 
 
 def test_calibration_shows_the_lines_of_perfect_calibration() -> None:
-    ranks = Line(np.arange(5.0), np.full(5, 0.2), np.full(5, np.nan), np.full(5, np.nan))
     coverage = Line(np.array([0.6, 0.2]), np.array([0.5, 0.1]), np.array([0.4, 0.1]), np.array([0.6, 0.2]))
     empty = Line(*np.full((4, 1), np.nan))
     for error in (line(0.3), empty):
-        first, second, third = draw_calibration({"a": coverage}, {"a": ranks}, {"a": error}).axes
-        assert any(np.array_equal(one.get_xdata(), one.get_ydata()) for one in first.lines)
-        assert any(set(np.asarray(one.get_ydata())) == {0.2} for one in second.lines)
-        assert "spread" in third.get_xlabel() and "of 4" in second.get_xlabel()
+        first, second, third = draw_calibration({"a": coverage}, {"a": coverage}, {"a": error}).axes
+        for ax in (first, second, *draw_reliability({"map": {"a": coverage}}).axes):
+            assert any(np.array_equal(one.get_xdata(), one.get_ydata()) for one in ax.lines)
+        assert "spread" in third.get_xlabel() and "TARP" in second.get_xlabel()
+    panels = draw_rank_histograms({"mass": {"a": line(1.1)}, "pixels": {"a": line(0.9)}}).axes
+    assert [ax.get_title() for ax in panels[:2]] == ["mass", "pixels"]
+    assert any(set(np.asarray(one.get_ydata())) == {1.0} for one in panels[0].lines)
+
+
+def test_a_map_of_coverage_is_centred_on_its_probability_and_looks_like_a_map() -> None:
+    ax = draw_coverage_maps({"samples": np.full((4, 4), 0.6)}, 0.68, GRID).axes[0]
+    low, high = ax.images[0].norm.vmin, ax.images[0].norm.vmax
+    assert 0.5 * (low + high) == pytest.approx(0.68) and ax.get_xlim()[0] > ax.get_xlim()[1]
+    edges = GRID.longitude.edges()
+    assert sorted(ax.images[0].get_extent()[:2]) == pytest.approx([edges[0], edges[-1]])
 
 
 def test_a_journal_style_has_the_width_of_its_column() -> None:

@@ -1,0 +1,70 @@
+"""Predictors that need no training, to compare with: other galaxies as samples, the mean map, an empty map."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from iris_cli.pairs.stream import PairBatch, PairStream
+from shards.stream import BadSamples
+
+TRIVIAL = PRIOR, MEAN_MAP, EMPTY_MAP = "prior", "mean map", "empty map"
+#: Galaxies that are samples of the prior, and those from whose maps distances are measured (TARP), at most.
+MOST_SAMPLES, MOST_REFERENCES = 32, 8
+
+
+@dataclass(frozen=True)
+class Trivial:
+    """The true maps (G, 1, R', L) of G galaxies of a set, a view of each, and the mean map of the training set.
+
+    For a pair, the maps of other galaxies than its own are samples of the prior: what is known without the image. Some
+    are the points of reference of TARP instead. `groups` are the galaxies of all items, `mean_image` is (1, R', L).
+    """
+
+    maps: Tensor
+    galaxies: tuple[str, ...]
+    groups: Sequence[str]
+    mean_image: Tensor | None
+
+    @classmethod
+    def of(cls, stream: PairStream, mean_image: Tensor | None = None) -> Trivial:
+        """At most as many as are needed, evenly over the set; the same on every rank."""
+        first = {name: position for position, name in reversed(list(enumerate(stream.groups)))}
+        places, most = np.sort(list(first.values())), 1 + MOST_SAMPLES + MOST_REFERENCES
+        some = places[np.linspace(0, len(places) - 1, min(len(places), most)).round().astype(int)]
+        chosen = replace(stream, numbers=stream.numbers[some], rank=0, world=1, batch=1, noise=None, litter=None)
+        groups, maps, galaxies = stream.pairs.groups(), [], []
+        with closing(replace(chosen, bad=BadSamples(len(some))).epoch()) as batches:
+            for batch in batches:
+                maps += list(batch.density.double())
+                galaxies += [groups[number] for number in batch.ids]
+        stacked = torch.stack(maps) if maps else torch.zeros(0, *stream.pairs.grid.density_shape).double()
+        return cls(stacked, tuple(galaxies), groups, None if mean_image is None else mean_image.double())
+
+    @property
+    def references(self) -> int:
+        """Galaxies for TARP, if there are any others."""
+        return min(MOST_REFERENCES, len(self.galaxies) // 2)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Name -> maps of each trivial predictor."""
+        samples = max(min(MOST_SAMPLES, len(self.galaxies) - 1 - self.references), 0)
+        found = {PRIOR: samples, MEAN_MAP: int(self.mean_image is not None), EMPTY_MAP: 1}
+        return {name: size for name, size in found.items() if size}
+
+    def predict(self, batch: PairBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """References (M, n, 1, R', L), and (K, n, 1, R', L) of each trivial predictor."""
+        own, most = [self.groups[number] for number in batch.ids], max(len(self.galaxies) - 1, 0)
+        others = [[k for k, name in enumerate(self.galaxies) if name != galaxy][:most] for galaxy in own]
+        maps = self.maps[torch.tensor(others, dtype=torch.int64).T]
+        empty = batch.density.new_zeros(1, *batch.density.shape).double()
+        found = {PRIOR: maps[self.references :][: self.sizes.get(PRIOR, 0)], EMPTY_MAP: empty}
+        if self.mean_image is not None:
+            found[MEAN_MAP] = self.mean_image.expand_as(empty)
+        return maps[: self.references], found
