@@ -20,9 +20,13 @@ MASS_PER_K_KM_S = 4.35
 CONFIG, METRICS, CHECKPOINTS, BEST, TEST = "config.toml", "metrics.jsonl", "checkpoints", "best.pt", "test.json"
 #: An ensemble's folder holds a run folder for each of its members, numbered from 1, and their number.
 MEMBER, MEMBERS = "member-{:02d}", "members.json"
+#: Sub-folders of the later stages of a run.
+SAMPLES = "samples"
+LATER_STAGES = (SAMPLES,)
 
 of_data, of_network = panel("Data, litter and noise"), panel("Network")
 of_optimization, of_saving = panel("Optimization"), panel("Checkpoints and log")
+of_stages = panel("Later stages")
 
 
 def planned_members(run: Path) -> int:
@@ -99,6 +103,35 @@ class ScheduleConfig:
 
     def __post_init__(self) -> None:
         check(self, "schedule: ")
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """A later stage of a run, trained beside the frozen network; the learning rate falls by a cosine."""
+
+    epochs: int = setting(32, "Passes over its galaxies.", least=1)
+    batch_size: int = setting(16, "Pairs in a batch, per process.", least=1)
+    batches_per_update: int = setting(1, "Batches of one optimizer step.", least=1)
+    learning_rate: float = setting(2e-3, "Highest learning rate of Adam.", above=0)
+    ema_decay: float = setting(0.99, "Decay of the averaged weights (EMA).", least=0, below=1)
+    gradient_clip: float = setting(5.0, "Gradients are cut to this length; 0: never.", least=0)
+
+
+@dataclass(frozen=True)
+class SamplesConfig(StageConfig):
+    """The sampler: a second network that draws maps that fit an image."""
+
+    train: bool = of_stages(False, "Train a sampler of the possible maps, too.", "--samples/--no-samples")
+    unseen_fraction: float = setting(
+        0.5,
+        "Share of the training galaxies that the first network does not see, for the sampler; 0: both see all.",
+        least=0,
+        below=1,
+    )
+    samples_per_pair: int = setting(2, "Maps that are drawn of each pair and scored together.", least=2)
+
+    def __post_init__(self) -> None:
+        check(self, "samples: ")
 
 
 #: Signals that may make a run save and stop: names without their SIG.
@@ -183,6 +216,7 @@ class TrainConfig:
     optimizer: OptimizerConfig | Callable[[Any], Any] = table(OptimizerConfig)
     schedule: ScheduleConfig = table(ScheduleConfig)
     noise: Noise = table(Noise)
+    samples: SamplesConfig = table(SamplesConfig)
     data: tuple[str, ...] = setting((), "Folders of the command line; a program passes data as objects.")
     litter: str = of_data("", "Folder of litter, added at random.", "--litter", metavar="FOLDER", read=read_path)
     observer: str = of_data(
@@ -205,6 +239,11 @@ class TrainConfig:
         least=0,
         unset="a rank's share of the cores, but one",
     )
+
+    @property
+    def unseen_fraction(self) -> float:
+        """Share of the training galaxies that the first network does not see."""
+        return self.samples.unseen_fraction if self.samples.train else 0.0
 
     def __post_init__(self) -> None:
         check(self)

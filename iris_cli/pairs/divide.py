@@ -9,7 +9,7 @@ from iris_cli.console import plural
 from iris_cli.errors import DataError
 from iris_cli.pairs.datasets import Pairs
 from iris_cli.pairs.overlap import NONE, TEST, TRAIN, VALIDATION, once, resolved
-from shards.order import Numbers
+from shards.order import Numbers, stream_key
 from shards.splits import group_split, place
 
 #: Shares of the pieces of litter.
@@ -41,6 +41,24 @@ def divide(pairs: Pairs, hyper: TrainConfig) -> tuple[Numbers, Numbers]:
         hint = "of data without splits, `--validation-fraction 0` trains on all; shards need a split 'train'"
         raise DataError(f"{pairs.name} holds no sample to train on", hint)
     return splits[TRAIN], splits[VALIDATION]
+
+
+def set_aside(pairs: Pairs, train: Numbers, hyper: TrainConfig) -> tuple[Numbers, Numbers]:
+    """The items to train the first network on, and those for a stage whose galaxies it has not seen.
+
+    Both are all items where no stage needs it. A galaxy's part depends on its identity and `split_seed` alone.
+    DataError when one part is empty.
+    """
+    share, groups = hyper.unseen_fraction, pairs.groups()
+    if share == 0.0 or pairs.fresh:  # no fresh galaxy is met twice
+        return train, train
+    unseen = np.array([stream_key("unseen", hyper.split_seed, groups[i]) < share * 2.0**64 for i in train])
+    if unseen.all() or not unseen.any():
+        what = (
+            f"a share of {share:g} of {plural(len(train), 'training sample')} leaves none for a stage of the training"
+        )
+        raise DataError(what, "add galaxies, or set unseen_fraction = 0 in the table [samples]")
+    return train[~unseen], train[unseen]
 
 
 def litter_parts(litter: Pairs, hyper: TrainConfig) -> dict[str, Numbers]:

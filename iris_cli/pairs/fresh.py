@@ -97,6 +97,10 @@ class FreshPairs(Pairs):
             finally:
                 self._submit = None
 
+    def others(self, name: str) -> FreshPairs:
+        """As many others, for a stage of this name."""
+        return FreshPairs(self.make.config, self.make.observer, stream_key(self.make.seed, name), self.sizes[0])
+
     def read(self, number: int, rows: Mapping[str, NDArray]) -> None:
         wanted = number, tuple(rows)
         try:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -21,7 +21,7 @@ from webdataset import DataPipeline
 from iris_cli.distributed import World
 from iris_cli.pairs.datasets import Pairs
 from iris_cli.pairs.noise import ImageNoise, noise_key
-from iris_cli.pairs.pair import DENSITY, OBSERVATION
+from iris_cli.pairs.pair import DENSITY, OBSERVATION, schemas
 from shards.order import Draw, EpochPlan, Numbers, Share, stream_key
 from shards.stream import BadSamples, Batch, Draws, ReadAhead
 
@@ -47,6 +47,21 @@ class PairBatch:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @classmethod
+    def blank(cls, pairs: Pairs, further: Collection[str] = ()) -> PairBatch:
+        """One pair of zeros, such as `pairs` are, with these further arrays."""
+        known = schemas(pairs.grid, pairs.quantity, channels=pairs.channels, further=further)
+        arrays = {each.name: torch.zeros(1, *each.shape, dtype=getattr(torch, each.dtype)) for each in known}
+        observation, density = arrays.pop(OBSERVATION), arrays.pop(DENSITY)
+        zero = np.zeros(1, np.int64)
+        return cls(observation, density, zero, zero, 0, arrays)
+
+    def to(self, device: torch.device) -> PairBatch:
+        """The batch with its arrays on a device; from page-locked memory the copy does not make the CPU wait."""
+        observation, density = (rows.to(device, non_blocking=True) for rows in (self.observation, self.density))
+        further = {name: rows.to(device, non_blocking=True) for name, rows in self.further.items()}
+        return replace(self, observation=observation, density=density, further=further)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from iris_cli.reverter.cpu_layers import MATRIX_LAYERS
 from iris_cli.units import INNER
 
 #: Image sizes that the networks are defined for, pixels across.
@@ -27,6 +28,14 @@ class DensityScale(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         return self.scale * image
+
+
+def on_device(module: nn.Module, device: torch.device) -> nn.Module:
+    """Move to a device and give each convolution's weights the memory format that is fastest there."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) and not isinstance(layer, MATRIX_LAYERS):
+            layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return module.to(device)
 
 
 class PixelAttention(nn.Module):

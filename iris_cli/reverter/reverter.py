@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from iris_cli.errors import UsageError, nearest
-from iris_cli.reverter.cpu_layers import MATRIX_LAYERS
-from iris_cli.reverter.layers import DensityScale, initialise
+from iris_cli.reverter.layers import DensityScale, initialise, on_device
 from iris_cli.reverter.networks import make_network
 from iris_cli.units import INNER, UnitSystem
 
@@ -70,11 +69,9 @@ class Reverter(nn.Module):
         return {"image_size": self.image_size, "quantity": self.quantity, "network": self.network}
 
     def on(self, device: torch.device) -> Reverter:
-        """Move to a device and give each convolution's weights the memory format that is fastest there."""
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) and not isinstance(layer, MATRIX_LAYERS):
-                layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return self.to(device)
+        """Move to a device, in the memory format that is fastest there."""
+        on_device(self, device)
+        return self
 
     def multi_unit_call(self, observation: Tensor, input_units: UnitSystem, output_units: UnitSystem) -> Tensor:
         """`forward` for an observation in `input_units`; returns the density in `output_units`."""

@@ -5,6 +5,7 @@ A file is a `torch.save` of tensors and plain values, loaded with `weights_only=
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import math
@@ -15,10 +16,10 @@ import warnings
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from iris_cli import __version__
 from iris_cli.config.grid import Grid
@@ -31,6 +32,8 @@ from iris_cli.pairs.overlap import Seen
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.units import INNER
 from shards.order import stream_key
+
+N = TypeVar("N", bound=nn.Module)
 
 FORMAT = "iris-checkpoint"
 VERSION = 5
@@ -121,12 +124,24 @@ class Checkpoint:
 
     def make_reverter(self) -> Reverter:
         """The network with these weights, in eval mode on the CPU. DataError when network and weights do not fit."""
+        return self.make(Reverter)
+
+    def make(self, network: type[N]) -> N:
+        """The same of another kind of network, that of a later stage."""
         try:
-            reverter = Reverter(**self.reverter)
-            reverter.load_state_dict(self.model)
+            made = network(**self.reverter)
+            made.load_state_dict(self.model)
         except (RuntimeError, TypeError, ValueError, OverflowError, MemoryError) as error:
             raise DataError(f"the weights in the checkpoint belong to another network: {_first_line(error)}") from None
-        return reverter.eval()
+        return made.eval()
+
+    @property
+    def digest(self) -> str:
+        """32 hexadecimal digits of the weights to test and revert with."""
+        found = hashlib.blake2b(digest_size=16)
+        for name, value in sorted(self.model.items()):
+            found.update(name.encode() + value.contiguous().numpy().tobytes())
+        return found.hexdigest()
 
 
 def save(checkpoint: Checkpoint, path: Path) -> None:

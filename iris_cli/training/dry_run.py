@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,11 +17,13 @@ from iris_cli.console import plural
 from iris_cli.dry_run import WITH_TORCH, DryRun, size_of
 from iris_cli.evaluation.loss import physical_loss
 from iris_cli.pairs.datasets import Pairs, image_size, litter_of, pairs_of
-from iris_cli.pairs.divide import litter_parts
+from iris_cli.pairs.divide import litter_parts, set_aside
 from iris_cli.pairs.fresh import training_set, workers_of
 from iris_cli.pairs.open_data import open_data, open_litter
+from iris_cli.pairs.stream import PairBatch
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.training.optimizer import learning_rate, optimizer_and_scheduler
+from iris_cli.training.stages import later_stages
 from iris_cli.training.tensorboard import check_installed
 from iris_cli.training.train import check_sizes
 from iris_cli.training.training_data import TrainingData
@@ -42,30 +47,58 @@ def of_training(hyper: TrainConfig, out: Path, *, members: int = 1, ranks: int =
     reverter = Reverter(image_size(pairs), pairs.quantity, network=hyper.network)
     physical_loss(hyper), optimizer_and_scheduler(reverter.parameters(), hyper), learning_rate(0.0, hyper)
     training, train, validation = training_set(pairs, hyper)
-    check_sizes(hyper, pairs.name, len(train), len(validation), ranks)
+    seen, unseen = set_aside(training, train, hyper)
+    check_sizes(hyper, pairs.name, len(seen), len(validation), ranks)
     looked_at = TrainingData.of(training, train, most=0 if training.on_the_fly else None)
     if not training.on_the_fly:
         hyper = looked_at.normalized(hyper)
     problems = looked_at.problems(hyper.density_normalization_kg_m3)
-    rows = min(hyper.batch_size, math.ceil(len(train) / ranks))
-    steps = math.ceil(len(train) / (hyper.batch_size * hyper.batches_per_update * ranks))
-    weights = FLOAT * sum(p.numel() for p in reverter.parameters())
-    per_weight = PER_WEIGHT + (ranks > 1) + (hyper.ema_decay > 0)
-    held = rows * (PER_ACTIVATION * activations(reverter) + _in_flight(hyper, pairs))
-    checkpoint = (3 + (hyper.ema_decay > 0)) * weights
+    plans = [_plan(hyper, reverter, None, len(seen), ranks, training)]
+    stages = list(later_stages(hyper))
+    for stage in stages:
+        network, task = stage.build(hyper, reverter, "", pairs.grid)
+        inputs = task.inputs(PairBatch.blank(pairs, task.further), 0)
+        own, items = stage.hyper(hyper), unseen if stage.unseen else train
+        check_sizes(own, pairs.name, len(items), len(validation), ranks)
+        plans.append(_plan(own, network, inputs, len(items), ranks, training))
     each = f"{members} members, each " if members > 1 else ""
     makers = workers_of(hyper, {"LOCAL_WORLD_SIZE": str(ranks)}) if training.fresh else 0
-    kind = ("fresh galaxy", "fresh galaxies") if training.fresh else ("pair", "pairs")
-    data = f"{plural(len(train), *kind)} to train on, {len(validation)} to validate with"
-    network = f"network {hyper.network} of {weights // FLOAT} parameters"
+    what = [f"{plans[0].text}, {len(validation)} to validate with, network {hyper.network} of {plans[0].parameters}"]
+    later = zip(stages, plans[1:], strict=True)
+    what += [f"then {stage.name}: {plan.text}, {plan.parameters}" for stage, plan in later]
+    folders = [out, *(out / stage.name for stage in stages)]
     return DryRun(
-        computes=f"{each}{plural(hyper.epochs, 'epoch')} of {plural(steps, 'step')}: {data}, {network}",
+        computes=each + "; ".join(f"{one} parameters" for one in what),
         reads=_read(hyper),
-        writes={out: members * (hyper.keep_checkpoints + 1) * checkpoint},
-        memory=ranks * ((1 + makers) * WITH_TORCH + per_weight * weights + held),
+        writes={folder: members * plan.disk for folder, plan in zip(folders, plans, strict=True)},
+        memory=ranks * ((1 + makers) * WITH_TORCH + max(plan.memory for plan in plans)),
         processes=ranks * (1 + makers),
         notes=(*problems, *([f"{out} exists: the run would need --resume or --overwrite"] if out.exists() else [])),
     )
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Of one stage: its epochs, steps and pairs in words, and bytes."""
+
+    text: str
+    parameters: int
+    memory: int
+    disk: int
+
+
+def _plan(
+    hyper: TrainConfig, network: nn.Module, inputs: Sequence[Tensor] | None, items: int, ranks: int, pairs: Pairs
+) -> _Plan:
+    rows = min(hyper.batch_size, math.ceil(items / ranks))
+    steps = math.ceil(items / (hyper.batch_size * hyper.batches_per_update * ranks))
+    parameters = sum(p.numel() for p in network.parameters())
+    per_weight = PER_WEIGHT + (ranks > 1) + (hyper.ema_decay > 0)
+    held = rows * (PER_ACTIVATION * activations(network, inputs) + _in_flight(hyper, pairs))
+    checkpoint = (3 + (hyper.ema_decay > 0)) * FLOAT * parameters
+    kind = ("fresh galaxy", "fresh galaxies") if pairs.fresh else ("pair", "pairs")
+    text = f"{plural(hyper.epochs, 'epoch')} of {plural(steps, 'step')}: {plural(items, *kind)} to train on"
+    return _Plan(text, parameters, FLOAT * per_weight * parameters + held, (hyper.keep_checkpoints + 1) * checkpoint)
 
 
 def of_test(hyper: TrainConfig, reverters: Sequence[Reverter], split: str | None, *, ranks: int = 1) -> DryRun:
@@ -82,9 +115,10 @@ def of_test(hyper: TrainConfig, reverters: Sequence[Reverter], split: str | None
     )
 
 
-def activations(reverter: Reverter) -> int:
-    """Bytes of the outputs of all layers for one image, counted on the meta device."""
-    network = Reverter(**reverter.table()).to("meta")
+def activations(network: Any, inputs: Sequence[Tensor] | None = None) -> int:
+    """Bytes of the outputs of all layers for one pair, counted on the meta device; by default for one image."""
+    inputs = inputs or [torch.empty(1, 1, network.image_size, network.image_size)]
+    network = deepcopy(network).to("meta")
     total = 0
 
     def count(layer: nn.Module, inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
@@ -95,7 +129,7 @@ def activations(reverter: Reverter) -> int:
         if not list(layer.children()):
             layer.register_forward_hook(count)
     with torch.no_grad():
-        network(torch.empty(1, 1, reverter.image_size, reverter.image_size, device="meta"))
+        network(*(each.to("meta") for each in inputs))
     return FLOAT * total
 
 

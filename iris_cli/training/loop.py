@@ -12,22 +12,20 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from iris_cli import signals
 from iris_cli.console import log, plural, progress, warn
 from iris_cli.errors import DataError, IrisError
-from iris_cli.evaluation.ensemble import Ensemble
-from iris_cli.evaluation.evaluate import evaluate, mean_scores
-from iris_cli.evaluation.metrics import SCORES
 from iris_cli.evaluation.out_of_distribution import TrainingInputs, summarize_inputs
-from iris_cli.evaluation.report import skill
 from iris_cli.pairs.stream import PairBatch, PairStream, bad_litter_over_ranks
 from iris_cli.signals import StopFlag, Stopped
 from iris_cli.training.checkpoint import Checkpoint, DataDescription, Progress
 from iris_cli.training.nonfinite import STEPS_AHEAD
 from iris_cli.training.optimizer import step_scheduler
 from iris_cli.training.run_folder import RunFolder
-from iris_cli.training.step import Learner, seed_torch
+from iris_cli.training.step import Learner, input_key, seed_torch
+from iris_cli.training.task import Scores, Validation
 from iris_cli.training.tensorboard import Board
 from iris_cli.training.throughput import Throughput
 from shards.errors import ShardError
@@ -41,7 +39,7 @@ LOG_EVERY = 10
 
 @dataclass
 class Trainer:
-    """A training run. Without a `folder` nothing is saved."""
+    """A training run, or a later stage of one, which has a `name`. Without a `folder` nothing is saved."""
 
     learner: Learner
     validation: PairStream
@@ -50,6 +48,7 @@ class Trainer:
     folder: RunFolder | None = None
     board: Board | None = None
     quiet: bool = False
+    name: str = ""
     #: The folder, while this rank writes it.
     held: Held | None = None
     throughput: Throughput = field(default_factory=Throughput)
@@ -76,15 +75,16 @@ class Trainer:
             self._save()
             self.world.on_rank_0(lambda: signals.write_note(signals.STOPPED))
             raise
-        if self.world.is_main:  # the other ranks are done: none waits in a collective, which has a timeout
-            self._save_training_inputs()
+
+    def _title(self, what: str) -> str:
+        return f"{self.name}: {what}" if self.name else what
 
     def _train_epoch(self) -> None:
         self.learner.module.train()
         epoch, train = self.progress.epoch, self.learner.train
         windows, throughput = self.learner.windows(), self.throughput
         throughput.start_clock()
-        bars = progress(f"epoch {epoch + 1}/{self.hyper.epochs}", len(windows), quiet=self.quiet)
+        bars = progress(self._title(f"epoch {epoch + 1}/{self.hyper.epochs}"), len(windows), quiet=self.quiet)
         with closing(train.epoch(epoch, self.progress.position, self._while_waiting)) as batches, bars as bar:
             for begin, end in windows:
                 self._step(batches, begin, end, throughput)
@@ -113,25 +113,24 @@ class Trainer:
             self.learner.progress = replace(self.progress, best_loss=loss, best_epoch=epoch)
         self._log(kind="epoch", epoch=epoch, **scores, bad_samples=self._count_bad_samples())
         if loss is not None and not self.quiet:
-            gain = "" if scores["skill"] is None else f", skill {scores['skill']:.3f}"
-            log(f"epoch {epoch + 1}/{self.hyper.epochs}: validation loss {loss:.5g}{gain}")
+            gain = "" if scores.get("skill") is None else f", skill {scores['skill']:.3f}"
+            log(self._title(f"epoch {epoch + 1}/{self.hyper.epochs}: validation loss {loss:.5g}{gain}"))
         if self.learner.scheduler:
             step_scheduler(self.learner.scheduler, loss)
         self.learner.progress = replace(self.progress, epoch=epoch + 1, position=0)
         self._save(best=is_best)
 
-    def _validate(self) -> dict[str, float | None]:
+    def _validate(self) -> Scores:
         if self.validation.count == 0:
-            return dict.fromkeys((*SCORES, "skill"))
-        learner, stream, world, ensemble = self.learner, self.validation, self.world, Ensemble([self.learner.reverter])
-        mean = learner.mean_image.over_ranks(world).mean()
-        bars = progress("validating", stream.plan().steps, quiet=self.quiet)
-        seed_torch(self.hyper.seed, world.rank, "validation", self.progress.epoch)
-        with bars as bar, learner.precision.eager():
+            return {"loss": None}
+        learner, stream, world, seed = self.learner, self.validation, self.world, self.hyper.seed
+        mean, key = learner.mean_image.over_ranks(world).mean(), input_key(seed, stream.name, 0)
+        bars = progress(self._title("validating"), stream.plan().steps, quiet=self.quiet)
+        seed_torch(seed, world.rank, "validation", self.progress.epoch)
+        with bars as bar, learner.precision.eager(), torch.no_grad():
             checks = self._check_signals, self._while_waiting
-            batches = evaluate(ensemble, learner.loss, stream, world, mean, bar, *checks)
-            means = mean_scores(batches, SCORES, stream, world).means()
-        return {**means, "skill": skill(means["loss"], means["loss_zero"], means["loss_mean_image"])}
+            validation = Validation(stream, world, mean, key, bar, *checks)
+            return learner.task.validate(learner.trained.eval(), validation)
 
     def _out_of_patience(self) -> bool:
         patience, best = self.hyper.patience_epochs, self.progress.best_epoch
@@ -208,8 +207,8 @@ class Trainer:
             if self.board:
                 self.board.log(self.progress.step, line)
 
-    def _save_training_inputs(self) -> None:
-        """Write the statistics of the inputs into the run folder. A failure is only a warning.
+    def save_training_inputs(self) -> None:
+        """Write the statistics of the inputs into the run folder, by rank 0 alone. A failure is only a warning.
 
         Not of pairs that are observed on the fly: observing them once more would take too long.
         """

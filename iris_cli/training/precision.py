@@ -28,11 +28,11 @@ class Precision:
         # float16 underflows below 6e-8: the loss is scaled up, and a step whose gradients overflow is skipped
         self.scaler = torch.amp.GradScaler(device.type, enabled=name == "fp16")
 
-    def forward(self, module: nn.Module, image: Tensor, *, usual_size: bool) -> Tensor:
+    def forward(self, module: nn.Module, *inputs: Tensor, usual_size: bool) -> Tensor:
         """The module's prediction, float32. A batch of another size than usual is not compiled for."""
         cast = torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not torch.float32)
         with nullcontext() if usual_size else self.eager(), cast:
-            return module(image).float()
+            return module(*inputs).float()
 
     def eager(self) -> AbstractContextManager[Any]:
         """A block in which a compiled module runs eagerly."""

@@ -3,6 +3,7 @@
 config.toml              the resolved configuration
 metrics.jsonl            a line per logged step and per epoch
 checkpoints/step-*.pt    the newest few; best.pt is the one with the lowest validation loss
+samples/                 the same for a later stage, if there is one: the sampler
 training_inputs.npz      statistics of the training's inputs, for the comparison with other inputs
 test.json                numbers of the latest test
 tensorboard/             event files, with `log = "tensorboard"`
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from iris_cli.config.toml import to_toml
-from iris_cli.config.train import BEST, CHECKPOINTS, CONFIG, MEMBER, METRICS, TEST, TrainConfig
+from iris_cli.config.train import BEST, CHECKPOINTS, CONFIG, LATER_STAGES, MEMBER, METRICS, TEST, TrainConfig
 from iris_cli.console import warn
 from iris_cli.errors import DataError, UsageError, naming
 from iris_cli.files import atomic_file
@@ -109,6 +110,9 @@ class RunFolder:
         named = [self.path / name for name in (CONFIG, METRICS, TRAINING_INPUTS, TEST)]
         for path in (*named, self.checkpoints / BEST, *self._steps(), *event_files(self.path)):
             path.unlink(missing_ok=True)
+        for later in (self.path / name for name in LATER_STAGES):
+            if later.is_dir():
+                RunFolder(later)._clear()
 
     @property
     def training_inputs(self) -> Path:
@@ -184,9 +188,11 @@ class RunFolder:
         self._drop_test()
 
     def _drop_test(self) -> None:
-        """Remove the numbers of a test of another checkpoint, also of an ensemble that this run is a member of."""
+        """Remove the numbers of a test of another checkpoint, also of a run or an ensemble that this one is part of."""
         (self.path / TEST).unlink(missing_ok=True)
-        if self.path in numbered_members(self.path.parent):
+        if self.path.name in LATER_STAGES:
+            RunFolder(self.path.parent)._drop_test()
+        elif self.path in numbered_members(self.path.parent):
             (self.path.parent / TEST).unlink(missing_ok=True)
 
     def _steps(self) -> list[Path]:

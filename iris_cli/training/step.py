@@ -32,7 +32,6 @@ from iris_cli.config.train import OptimizerConfig, TrainConfig
 from iris_cli.console import warn
 from iris_cli.distributed import World, no_sync, unwrap
 from iris_cli.errors import EXIT_FAILURE, DataError
-from iris_cli.evaluation.loss import PhysicalLoss
 from iris_cli.pairs.overlap import Seen
 from iris_cli.pairs.stream import PairBatch, PairStream
 from iris_cli.training.checkpoint import Checkpoint, DataDescription, Progress
@@ -41,17 +40,18 @@ from iris_cli.training.mean_image import MeanImage
 from iris_cli.training.nonfinite import FiniteCheck, restore_buffers
 from iris_cli.training.optimizer import learning_rate, resume_optimizer
 from iris_cli.training.precision import Precision
+from iris_cli.training.task import Task
 from shards.order import stream_key
 
 
 @dataclass
 class Learner:
-    """A network in training and everything that a step changes. `module` is the reverter, perhaps wrapped in DDP."""
+    """A network in training and everything that a step changes. `module` is the network, perhaps wrapped in DDP."""
 
     hyper: TrainConfig
     world: World
     module: nn.Module
-    loss: PhysicalLoss
+    task: Task
     optimizer: Optimizer
     precision: Precision
     train: PairStream
@@ -68,8 +68,8 @@ class Learner:
         self.mean_image = MeanImage.zeros(self.train.pairs.grid.density_shape)
 
     @property
-    def reverter(self) -> Any:
-        """The Reverter to validate: the EMA, if there is one."""
+    def trained(self) -> Any:
+        """The network to validate: the EMA, if there is one."""
         return self.ema.module if self.ema else unwrap(self.module)
 
     @property
@@ -155,7 +155,7 @@ class Learner:
         network: Any = unwrap(self.module)
         return Checkpoint(
             reverter=network.table(),
-            model=_state_of(self.reverter),
+            model=_state_of(self.trained),
             last_model=_state_of(network) if self.ema else {},
             ema_steps=self.ema.steps if self.ema else 0,
             scaler=self.precision.scaler.state_dict(),
@@ -230,20 +230,25 @@ class Step:
             self.densities.add(batch.density)
 
     def _backward(self, batch: PairBatch) -> None:
-        learner, device = self.learner, self.learner.world.device
-        observation, full = batch.observation.to(device, non_blocking=True), len(batch) == learner.train.rows
-        pred = learner.precision.forward(learner.module, observation, usual_size=full)
-        loss = learner.loss.per_sample(pred, batch.density.to(device, non_blocking=True)).sum()
+        learner = self.learner
+        full, batch = len(batch) == learner.train.rows, batch.to(learner.world.device)
+        pred = learner.precision.forward(learner.module, *self._inputs(batch), usual_size=full)
+        loss = learner.task.per_sample(pred, batch).sum()
         learner.precision.backward(loss * (learner.world.size / (self.end - self.begin)))
         self.loss += loss.detach()
 
+    def _inputs(self, batch: PairBatch) -> tuple[Tensor, ...]:
+        learner = self.learner
+        return learner.task.inputs(batch, input_key(learner.hyper.seed, learner.train.name, learner.progress.epoch))
+
     def _backward_without_samples(self) -> None:
         """Contribute zeros: this rank has no sample left, but the others wait for its gradients."""
-        learner, shape = self.learner, self.learner.train.pairs.grid.observation_shape
+        learner = self.learner
         norms = [layer for layer in learner.module.modules() if isinstance(layer, _BatchNorm) and layer.training]
         for layer in norms:
             layer.eval()  # running statistics are used, and not updated
-        pred = learner.precision.forward(learner.module, torch.zeros(1, *shape), usual_size=False)
+        inputs = self._inputs(PairBatch.blank(learner.train.pairs, learner.train.further).to(learner.world.device))
+        pred = learner.precision.forward(learner.module, *inputs, usual_size=False)
         learner.precision.backward(pred.sum() * 0.0)
         for layer in norms:
             layer.train()
@@ -251,6 +256,11 @@ class Step:
 
 def _state_of(module: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().cpu() for name, value in module.state_dict().items()}
+
+
+def input_key(seed: int, stream: str, epoch: int) -> int:
+    """64 bits for the random inputs of a network in one epoch of one stream."""
+    return stream_key("inputs", stream, seed, epoch)
 
 
 def seed_torch(seed: int, rank: int, *position: Any) -> None:

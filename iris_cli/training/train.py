@@ -14,16 +14,16 @@ import torch
 from torch import nn
 
 from iris_cli.config.toml import from_dict, to_dict
-from iris_cli.config.train import MEMBER, MEMBERS, Noise, TrainConfig
+from iris_cli.config.train import LATER_STAGES, MEMBER, MEMBERS, Noise, TrainConfig
 from iris_cli.console import log, plural, warn
-from iris_cli.distributed import unwrap, world
+from iris_cli.distributed import World, unwrap, world
 from iris_cli.errors import DataError, UsageError, choose
 from iris_cli.evaluation.ensemble import Ensemble
 from iris_cli.evaluation.loss import physical_loss
 from iris_cli.files import to_json, write_text
 from iris_cli.observers.observer import Observer
 from iris_cli.pairs.datasets import InfiniteDataset, Pairs, image_size, litter_of, pairs_of
-from iris_cli.pairs.divide import litter_parts
+from iris_cli.pairs.divide import litter_parts, set_aside
 from iris_cli.pairs.fresh import FreshPairs, training_set, workers_of
 from iris_cli.pairs.noise import ImageNoise
 from iris_cli.pairs.open_data import open_data, open_litter
@@ -37,7 +37,9 @@ from iris_cli.training.loop import Trainer
 from iris_cli.training.optimizer import SCHEDULES, optimizer_and_scheduler
 from iris_cli.training.precision import Precision, compile_in_place
 from iris_cli.training.run_folder import RunFolder, check_room_for_members
+from iris_cli.training.stages import later_stages
 from iris_cli.training.step import Learner
+from iris_cli.training.task import DensityTask, Task
 from iris_cli.training.tensorboard import Board, check_installed
 from iris_cli.training.training_data import TrainingData
 from shards.order import Numbers
@@ -120,8 +122,12 @@ def train_reverter(
     check_fits(reverter, pairs)
     image_noise = image_noise_of(noise or hyper.noise, pairs)
     training, train, validation = training_set(pairs, hyper)
+    seen, unseen = set_aside(training, train, hyper)
     looked_at = TrainingData.of(training, train)
     hyper = looked_at.normalized(hyper)
+    stages = list(later_stages(hyper))
+    if stages and checkpoint_directory is None:
+        raise ValueError(f"the stage '{stages[0].name}' needs a run folder: give checkpoint_directory")
     if hyper.density_normalization == "auto":
         reverter.set_density_scale(hyper.density_normalization_kg_m3)
     pieces = litter_parts(litter_pairs, hyper) if litter_pairs else {}
@@ -134,44 +140,61 @@ def train_reverter(
         stack.enter_context(torch.random.fork_rng(devices=[]))  # each step seeds torch
         share = {"rank": here.rank, "world": here.size, "pinned": here.device.type == "cuda"}
         added = {"noise": image_noise, "litter": litter_pairs, "litter_seed": litter.seed if litter else 0}
-        reverter.on(here.device)
-        ema = EMA(reverter, hyper.ema_decay) if hyper.ema_decay > 0 else None  # before it is compiled and wrapped
-        if hyper.compile:
-            compile_in_place(reverter, here.device)
-        module = here.parallel(reverter)
-        optimizer, scheduler = optimizer_and_scheduler(module.parameters(), hyper)
-        learner = Learner(
-            hyper=hyper,
-            world=here,
-            module=module,
-            loss=physical_loss(hyper).to(here.device),
-            optimizer=optimizer,
-            scheduler=scheduler,
-            precision=Precision(hyper.precision, here.device, compiled=hyper.compile),
-            train=stream_of(
-                "train", training, train, hyper, shuffle=True, litter_numbers=pieces.get(TRAIN), **share, **added
-            ),
-            ema=ema,
-            seen=seen_of(pairs, train[:0] if training.fresh else train, validation, litter_pairs, pieces),
-        )
-        if isinstance(training, FreshPairs):
-            made_by = workers_of(hyper, os.environ)
-            learner.train = replace(learner.train, threads=made_by + 1, bad=BadSamples())
-            stack.enter_context(training.workers(made_by))
-        held_out = {"litter_numbers": pieces.get(VALIDATION)}
-        validating = stream_of("validation", pairs, validation, hyper, **held_out, **share, **added)
         data = DataDescription.of(pairs, litter_pairs, image_noise)
-        if training.fresh:
-            data = replace(data, fingerprint=f"{training.fingerprint}:{pairs.fingerprint}")
-        trainer = Trainer(learner, validating, flag, data, folder, quiet=quiet)
-        here.on_rank_0(lambda: check_sizes(hyper, pairs.name, len(train), len(validation), here.size))
+        met = seen_of(pairs, train[:0] if training.fresh else train, validation, litter_pairs, pieces)
+
+        def trainer_of(
+            training: Pairs, network: Any, task: Task, hyper: TrainConfig, numbers: Numbers, name: str = ""
+        ) -> Trainer:
+            own_folder = RunFolder(folder.path / name, folder.keep) if folder else None
+            here.on_rank_0(lambda: check_sizes(hyper, pairs.name, len(numbers), len(validation), here.size))
+            of_train, of_validation = (
+                {"litter_numbers": pieces.get(part), "further": task.further, **share, **added}
+                for part in (TRAIN, VALIDATION)
+            )
+            train_on = stream_of("train", training, numbers, hyper, shuffle=True, **of_train)
+            validating = stream_of("validation", pairs, validation, hyper, **of_validation)
+            made_from = data
+            if isinstance(training, FreshPairs):
+                makers = workers_of(hyper, os.environ)
+                train_on = replace(train_on, threads=makers + 1, bad=BadSamples())
+                stack.enter_context(training.workers(makers))
+                made_from = replace(data, fingerprint=f"{training.fingerprint}:{pairs.fingerprint}")
+            learner = learner_of(network, task, hyper, here, train_on, met)
+            return Trainer(learner, validating, flag, made_from, own_folder, quiet=quiet, name=name)
+
+        task = DensityTask(physical_loss(hyper).to(here.device))
+        trainer = trainer_of(training, reverter, task, hyper, seen)
         here.on_rank_0(lambda: looked_at.report(hyper.density_normalization_kg_m3))
         if folder:
             own = owned(folder.path, while_waiting=flag.check)
             here.on_rank_0(lambda: trainer.own(stack.enter_context(own)))
             _open_run(trainer, folder, resume, overwrite, force)
         trainer.run()
-        return unwrap(module).cpu().eval(), here.rank
+        for stage in stages if folder else ():
+            first = cast(RunFolder, folder).best()[1]
+            built = stage.build(hyper, first.make_reverter().on(here.device), first.digest, pairs.grid)
+            galaxies = training.others(stage.name) if isinstance(training, FreshPairs) else training
+            numbers = unseen if stage.unseen else train
+            later = trainer_of(galaxies, *built, stage.hyper(hyper), numbers, stage.name)
+            later.held = trainer.held
+            _open_stage(later, first.digest, resume != "none", force)
+            later.run()
+        if here.is_main:  # the other ranks are done: none waits in a collective, which has a timeout
+            trainer.save_training_inputs()
+        return unwrap(trainer.learner.module).cpu().eval(), here.rank
+
+
+def learner_of(network: Any, task: Task, hyper: TrainConfig, here: World, train: PairStream, seen: Seen) -> Learner:
+    """A network on the device of this rank, with its optimizer, and with EMA, compiled and wrapped where configured."""
+    network = network.on(here.device)
+    ema = EMA(network, hyper.ema_decay) if hyper.ema_decay > 0 else None  # before it is compiled and wrapped
+    if hyper.compile:
+        compile_in_place(network, here.device)
+    module = here.parallel(network)
+    optimizer, scheduler = optimizer_and_scheduler(module.parameters(), hyper)
+    precision = Precision(hyper.precision, here.device, compiled=hyper.compile)
+    return Learner(hyper, here, module, task, optimizer, precision, train, ema, scheduler, seen)
 
 
 @contextmanager
@@ -258,6 +281,17 @@ def _open_run(trainer: Trainer, folder: RunFolder, resume: str, overwrite: bool,
         trainer.board = Board(folder.path, learner.progress.step)
 
 
+def _open_stage(trainer: Trainer, digest: str, resumed: bool, force: bool) -> None:
+    """Continue a stage whose first network has this digest; without such a checkpoint it is begun anew."""
+    folder = cast(RunFolder, trainer.folder)
+    then = folder.latest() if resumed and folder.path.is_dir() else None
+    same = then is not None and then.reverter.get("digest") == digest
+    if then and not same:
+        trainer.world.on_rank_0(lambda: log(f"{trainer.name}: the first network has changed: trained anew"))
+    fresh = folder.path.is_dir() and not same
+    _open_run(trainer, folder, "auto" if same else "none", overwrite=fresh, force=force)
+
+
 #: Fields of a configuration that may change when a run is resumed. Paths may: the data's fingerprint is compared.
 _MAY_CHANGE = {"epochs", "patience_epochs", "batch_size", "batches_per_update", "data", "litter", "observer"}
 _MAY_CHANGE |= {"checkpoint_every_steps", "checkpoint_every_minutes", "keep_checkpoints", "log", "stop_signals"}
@@ -279,7 +313,8 @@ def _check_same_run(checkpoint: Checkpoint, trainer: Trainer, force: bool) -> No
     if checkpoint.reverter != {**checkpoint.reverter, **network.table()}:
         what = f"the checkpoint of step {step} has another network: {checkpoint.reverter}, not {network.table()}"
         raise DataError(what, "train it in a folder of its own")
-    now, then = to_dict(trainer.hyper), to_dict(from_dict(TrainConfig, checkpoint.config, "the checkpoint"))
+    trained = from_dict(TrainConfig, checkpoint.config, "the checkpoint")
+    now, then = (_compared(hyper, trainer.name) for hyper in (trainer.hyper, trained))
     names = [name for name in {**then, **now} if name not in _MAY_CHANGE and then.get(name) != now.get(name)]
     differences = [f"{name}: {then.get(name)} in the checkpoint, {now.get(name)} now" for name in names]
     if checkpoint.data.fingerprint != trainer.data.fingerprint:
@@ -291,6 +326,14 @@ def _check_same_run(checkpoint: Checkpoint, trainer: Trainer, force: bool) -> No
     if differences and not force:
         what = f"the checkpoint of step {step} is from another run: {'; '.join(differences)}"
         raise DataError(what, "leave these options out, or give the same; --force resumes nevertheless")
+
+
+def _compared(hyper: TrainConfig, stage: str) -> dict[str, Any]:
+    """What a run must keep: of the tables of later stages, only what this one depends on."""
+    values = to_dict(hyper)
+    tables = {name: values.pop(name) for name in LATER_STAGES}
+    own = {f"{stage}.{key}": value for key, value in tables.get(stage, {}).items() if key not in _MAY_CHANGE}
+    return {**values, **own, "unseen_fraction": hyper.unseen_fraction}
 
 
 def _named(folders: Sequence[str]) -> str:
@@ -316,6 +359,7 @@ class RunSummary:
     steps: int
     best_epoch: int | None
     best_validation_loss: float | None
+    stages: tuple[RunSummary, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -324,7 +368,8 @@ class RunSummary:
         best = ""
         if self.best_epoch is not None:
             best = f", best validation loss {self.best_validation_loss:.5g} after epoch {self.best_epoch}"
-        return f"{plural(self.epochs, 'epoch')}, {plural(self.steps, 'step')}{best}: {self.run}"
+        own = f"{plural(self.epochs, 'epoch')}, {plural(self.steps, 'step')}{best}: {self.run}"
+        return "\n".join((own, *map(str, self.stages)))
 
 
 @dataclass(frozen=True)
@@ -381,4 +426,5 @@ def summary(folder: RunFolder) -> RunSummary:
     """The state of a run by its newest checkpoint. DataError when it has none."""
     progress = folder.newest().progress
     best_epoch = None if progress.best_epoch is None else progress.best_epoch + 1
-    return RunSummary(str(folder.path), progress.epoch, progress.step, best_epoch, progress.best_loss)
+    stages = tuple(summary(stage) for name in LATER_STAGES if (stage := RunFolder(folder.path / name)).latest())
+    return RunSummary(str(folder.path), progress.epoch, progress.step, best_epoch, progress.best_loss, stages)

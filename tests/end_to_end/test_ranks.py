@@ -17,8 +17,8 @@ import torch
 
 from iris_cli.distributed import launch
 from tests.end_to_end.launches import ROOT, SHORT, TWO_RANKS, end_of, run, start
-from tests.end_to_end.ranks import train_without_batch_norm
-from tests.training.makers import set_nan, write_pairs
+from tests.end_to_end.ranks import train_with_sampler, train_without_batch_norm
+from tests.training.makers import logged, set_nan, write_pairs
 
 
 @pytest.mark.slow
@@ -65,6 +65,10 @@ def test_two_ranks_of_torchrun_with_half_the_batch_take_the_steps_of_one(shards:
     differ = {name.rpartition(".")[2] for name in one if not torch.equal(one[name], other[name])}
     assert "running_mean" in {name.rpartition(".")[2] for name in one}
     assert differ <= {"num_batches_tracked"}, differ  # a count that nothing is computed from
+    train_with_sampler(str(shards), 4, str(tmp_path / "one"))
+    losses = [[line["loss"] for line in logged(tmp_path / name / "sampled" / "samples")] for name in ("one", "two")]
+    assert len(losses[0]) == 2 and losses[1] == pytest.approx(losses[0], rel=2e-3)
+    assert losses[1][0] == pytest.approx(losses[0][0], rel=1e-5)
 
 
 @pytest.mark.parametrize("group", ["with", pytest.param("without", marks=pytest.mark.slow)])
