@@ -28,6 +28,7 @@ from iris_cli.commands.revert import revert
 from iris_cli.commands.runs import runs
 from iris_cli.commands.shards import app as shards
 from iris_cli.commands.slurm import app as slurm
+from iris_cli.commands.surveys import surveys
 from iris_cli.commands.train import TrainCommand, train
 from iris_cli.console import guard_streams, say, say_error, verbose
 from iris_cli.errors import EXIT_FAILURE, EXIT_INTERRUPTED, IrisError, of_system
@@ -36,7 +37,8 @@ from iris_cli.signals import reported_by_another_rank
 from shards.errors import ShardError
 
 #: Bytes of addresses that a command needs which imports torch, and commands that do not.
-LEAST_ADDRESS_SPACE, LIGHT = 1_200_000_000, ("config", "doctor", "molecule", "runs", "shards", "slurm", "--version")
+LIGHT = ("config", "doctor", "molecule", "runs", "shards", "slurm", "surveys", "--version")
+LEAST_ADDRESS_SPACE = 1_200_000_000
 
 #: Groups of commands in `iris --help`.
 DATA, TRAINING, TELESCOPE, TOOLS = "Data sets", "Training", "Telescope data", "Figures and tools"
@@ -83,7 +85,7 @@ app.add_typer(slurm, name="slurm", rich_help_panel=TRAINING)
 _add(TELESCOPE, cube, revert)
 _add(TOOLS, demo)
 app.add_typer(plot, name="plot", rich_help_panel=TOOLS)
-_add(TOOLS, molecule)
+_add(TOOLS, molecule, surveys)
 app.add_typer(config, name="config", rich_help_panel=TOOLS)
 _add(TOOLS, doctor)
 

@@ -11,6 +11,7 @@ import typer
 from iris_cli.commands import names, options
 from iris_cli.commands.help import Command, Group
 from iris_cli.config import catalogue
+from iris_cli.config.survey import surveys
 from iris_cli.config.toml import from_dict, to_dict, to_toml
 from iris_cli.console import emit, say
 from iris_cli.errors import DataError, IrisError, UsageError
@@ -42,7 +43,7 @@ class Shown:
 @options.command
 def show(
     what: Annotated[
-        str | None, typer.Argument(help="A configuration, a preset, a TOML file, or a run, shard or standard folder.")
+        str | None, typer.Argument(help="A configuration, preset, survey, TOML file, or run, shard or standard folder.")
     ] = None,
     *,
     name: For = None,
@@ -92,11 +93,12 @@ def _checked(file: Path, name: str | None) -> str:
 def _print_catalogue(as_json: bool) -> None:
     if as_json:
         commands = {name: config.command for name, config in catalogue.CONFIGS.items()}
-        emit({"configurations": commands, "presets": list(catalogue.PRESETS)})
+        emit({"configurations": commands, "presets": list(catalogue.PRESETS), "surveys": list(surveys())})
         return
     for name, config in catalogue.CONFIGS.items():
         say(f"{name:<12}{config.command:<24}{config.about}")
     say(f"presets of the grid: {', '.join(catalogue.PRESETS)}")
+    say(f"surveys, for iris preobserve --survey: {', '.join(surveys())}")
 
 
 def _print(shown: Shown) -> None:
@@ -120,7 +122,7 @@ def _resolve(what: str, name: str | None) -> Shown:
         return _of_folder(path)
     if path.is_file() or path.suffix == ".toml":
         return Shown(*catalogue.read(path, name))
-    return Shown(what, catalogue.named(what))
+    return Shown("preobserve" if what in surveys() else what, catalogue.named(what))
 
 
 def _of_folder(folder: Path) -> Shown:

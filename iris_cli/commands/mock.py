@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from iris_cli.commands import options, provenance
-from iris_cli.config.grid import GRID_PRESETS, grid_preset
+from iris_cli.config.grid import GRID_PRESETS, Grid, grid_preset
 from iris_cli.config.mock import ForegroundConfig, MockConfig
+from iris_cli.config.survey import survey_grid
 from iris_cli.console import plural
 from iris_cli.dry_run import PLAIN, DryRun, exists, show
+from iris_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from iris_cli.mock.generate import Foregrounds, Galaxies
@@ -35,7 +37,8 @@ def mock(
     galaxies: Annotated[int, typer.Option("--galaxies", "-n", min=1, help="Number of galaxies.")] = 16,
     views: Annotated[int, typer.Option("--views", "-m", min=1, help="Number of directions to observe from.")] = 1,
     seed: options.Seed = 0,
-    preset: Annotated[str, preset_option()] = "tiny",
+    preset: Annotated[str | None, preset_option("tiny")] = None,
+    survey: options.Survey = None,
     foreground: Annotated[bool, typer.Option("--foreground", help="Gas before the centre instead: litter.")] = False,
     workers: options.Workers = 1,
     overwrite: options.Overwrite = False,
@@ -48,17 +51,19 @@ def mock(
     Examples:
         iris mock STANDARD --galaxies 1000 --workers 2
         iris mock FOREGROUND --foreground -n 32
+        iris mock STANDARD --survey mopra-hnco --preset small
         iris config show mock > mock.toml
     """
     from iris_cli.mock.generate import Foregrounds, Galaxies, write_mock
     from iris_cli.signals import stop_on_signal
 
-    grid = grid_preset(preset, foreground)
     maker: Foregrounds | Galaxies
     if foreground:
-        maker = Foregrounds(options.Settings(ForegroundConfig, config).resolve(), grid, seed)
+        layers = options.Settings(ForegroundConfig, config).resolve()
+        maker = Foregrounds(layers, _grid(layers.grid, preset, survey, foreground), seed)
     else:
-        maker = Galaxies(options.Settings(MockConfig, config).resolve(), grid, seed, views)
+        galaxy = options.Settings(MockConfig, config).resolve()
+        maker = Galaxies(galaxy, _grid(galaxy.grid, preset, survey, foreground), seed, views)
     if dry_run:
         show(_dry_run(maker, out, galaxies, workers, overwrite), output.as_json)
         return
@@ -67,6 +72,14 @@ def mock(
     provenance.record(out, maker.config)
     text = f"{plural(count, 'tensor')} of {plural(galaxies, 'galaxy', 'galaxies')}: {out}"
     output.result({"folder": str(out), "galaxies": galaxies, "tensors": count}, text)
+
+
+def _grid(own: Grid | None, preset: str | None, survey: str | None, foreground: bool) -> Grid:
+    """That of the configuration or the preset, or the part of it that the survey covers."""
+    if own and preset:
+        raise UsageError("--preset and [grid] of the configuration both give a grid", "leave out one of them")
+    grid = own or grid_preset(preset or "tiny", foreground)
+    return survey_grid(survey, grid) if survey else grid
 
 
 def _dry_run(maker: Foregrounds | Galaxies, out: Path, count: int, workers: int, overwrite: bool) -> DryRun:

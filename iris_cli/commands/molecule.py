@@ -13,7 +13,7 @@ from iris_cli.console import emit, plural, say, table
 
 @options.command
 def molecule(
-    name: Annotated[str, typer.Argument(help="12co, 13co, c18o, or a LAMDA file.")],
+    name: Annotated[str, typer.Argument(help="12co, 13co, c18o, hcn, cs, hnco, nh3, or a LAMDA file.")],
     *,
     settings: options.Settings[MoleculeConfig],
     output: options.Output,
@@ -45,8 +45,11 @@ def _print(described: dict[str, Any], rows: int) -> None:
         (p["collider"], str(p["transitions"]), f"{p['from_K']:g} … {p['to_K']:g}", p["reference"])
         for p in described["partners"]
     ]
-    table("collisions", ("with", "lines", "temperatures / K", "source"), rates)
-    if not described["collides_with_H"]:
+    if rates:
+        table("collisions", ("with", "lines", "temperatures / K", "source"), rates)
+    else:
+        say("There are no collision rates: only populations 'lte' can be computed. LAMDA files have rates.")
+    if rates and not described["collides_with_H"]:
         say(
             "There are no collision rates with atomic hydrogen. Where x_H2 is well below 0.5, non-lte lines are too",
             "faint: 13CO(2-1), optically thin, up to four times at x_H2 = 0.1. A LAMDA file with these rates fixes it.",

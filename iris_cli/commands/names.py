@@ -25,6 +25,7 @@ def check(configuration: str, config: Any) -> None:
 
 
 def _train(config: Any) -> None:
+    from iris_cli.config.survey import surveys
     from iris_cli.evaluation.loss import physical_loss
     from iris_cli.observers.registry import OBSERVERS
     from iris_cli.reverter.networks import NETWORKS
@@ -33,7 +34,7 @@ def _train(config: Any) -> None:
     choose("network", config.network, NETWORKS)
     choose("optimizer", config.optimizer.name, OPTIMIZERS)
     choose("schedule", config.schedule.name, SCHEDULES)
-    choose("observer", config.observer, {"": None, **OBSERVERS})
+    choose("observer", config.observer, {"": None, **OBSERVERS, **surveys()})
     physical_loss(config)
 
 

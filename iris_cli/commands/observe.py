@@ -11,6 +11,7 @@ import typer
 from iris_cli.commands import options, provenance
 from iris_cli.config.observer import LineConfig, SyntheticConfig
 from iris_cli.config.preobserve import OBSERVER_NAMES, PreobserveConfig
+from iris_cli.config.survey import survey as find_survey
 from iris_cli.console import plural
 from iris_cli.errors import UsageError, choose
 
@@ -31,6 +32,7 @@ def observe(
     smooth_velocity: Annotated[bool, typer.Option(help="Smooth velocities over neighbouring cells.")] = True,
     moments: Annotated[bool, typer.Option("--moments", help="Also write moments 0, 1 and 2, a file each.")] = False,
     overwrite: options.Overwrite = False,
+    survey: options.Survey = None,
     settings: options.Settings[SyntheticConfig],
     output: options.Output,
 ) -> None:
@@ -39,13 +41,14 @@ def observe(
     Examples:
         iris observe STANDARD 0 --out cube.fits --moments
         iris observe STANDARD 0 --molecule 13co --molecule c18o --out lines.fits
+        iris observe STANDARD 0 --survey mopra-hnco --out hnco.fits
         iris observe STANDARD 0 --observer simple --out gas.fits
     """
-    config = settings.resolve()
+    config = settings.resolve(find_survey(survey).observing() if survey else None)
     config = replace(config, lines=_lines(config.lines, molecule, transition, tracer_per_CO))
     simple = choose("observer", observer or "synthetic", {name: name for name in OBSERVER_NAMES}) == "simple"
-    if simple and any((unit, molecule, transition, tracer_per_CO, settings.file, settings.flags)):
-        hint = "leave out --config and the options of lines, unit, telescope and computing"
+    if simple and any((unit, molecule, transition, tracer_per_CO, survey, settings.file, settings.flags)):
+        hint = "leave out --config, --survey and the options of lines, unit, telescope and computing"
         raise UsageError("the simple observer has no lines: its cube is the gas column per velocity", hint)
     from iris_cli.observers.device import resolve_backend
     from iris_cli.observers.observe import observe_to_fits  # imports torch

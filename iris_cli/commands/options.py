@@ -47,6 +47,7 @@ def _common(*flags: str, **about: Any) -> Any:
 
 Seed = Annotated[int, typer.Option("--seed", help="Seed; the same seed gives the same bytes.")]
 Workers = Annotated[int, typer.Option("--workers", "-w", min=1, help="Worker processes.")]
+Survey = Annotated[str | None, typer.Option("--survey", help="Survey to observe as; `iris surveys` lists them.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing output.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Keep the finished part of an earlier run and continue it.")]
 ConfigFile = Annotated[Path | None, _common("--config", help="Configuration file (TOML); flags override it.")]

@@ -10,6 +10,7 @@ import typer
 
 from iris_cli.commands import options, provenance
 from iris_cli.config.preobserve import PreobserveConfig
+from iris_cli.config.survey import survey as find_survey
 from iris_cli.console import plural
 from iris_cli.dry_run import WITH_NUMBA, WITH_TORCH, DryRun, show, size_of
 from iris_cli.errors import EXIT_DONE, EXIT_FAILURE, EXIT_REQUEUE, DataError
@@ -29,6 +30,7 @@ def preobserve(
     ],
     out: Annotated[Path, typer.Argument(help="Shard folder to write.")],
     *,
+    survey: options.Survey = None,
     settings: options.Settings[PreobserveConfig],
     workers: options.Workers = 1,
     resume: options.Resume = False,
@@ -42,9 +44,10 @@ def preobserve(
     Examples:
         iris preobserve STANDARD SHARDS --test-fraction 0.1 --workers 2
         iris preobserve FOREGROUND LITTER --litter
+        iris preobserve STANDARD SHARDS --survey mopra-hnco
         iris preobserve @folders.txt SHARDS --resume
     """
-    config = settings.resolve()
+    config = settings.resolve(find_survey(survey).preobserving() if survey else None)
     from iris_cli.pairs import preobserve as work  # imports torch
     from iris_cli.signals import stop_on_signal
 

@@ -18,6 +18,7 @@ from iris_cli.config.molecule import MoleculeConfig
 from iris_cli.config.observer import SyntheticConfig
 from iris_cli.config.preobserve import PreobserveConfig
 from iris_cli.config.slurm import SlurmConfig
+from iris_cli.config.survey import surveys
 from iris_cli.config.toml import from_dict, read_toml
 from iris_cli.config.train import TrainConfig
 from iris_cli.errors import UsageError, nearest
@@ -53,13 +54,15 @@ PRESETS: dict[str, Grid] = {**GRID_PRESETS, **{f"{name}-foreground": grid for na
 
 
 def named(name: str) -> Any:
-    """The defaults of a configuration, or a preset. UsageError with the nearest name."""
+    """The defaults of a configuration, a grid preset, or how a survey is pre-observed. UsageError for another name."""
     if name in CONFIGS:
         return CONFIGS[name].cls()
     if name in PRESETS:
         return PRESETS[name]
-    known = [*CONFIGS, *PRESETS]
-    raise UsageError(f"there is no configuration or preset '{name}', and no such file", nearest(name, known))
+    if name in surveys():
+        return surveys()[name].preobserve_config()
+    known = [*CONFIGS, *PRESETS, *surveys()]
+    raise UsageError(f"there is no configuration, preset or survey '{name}', and no such file", nearest(name, known))
 
 
 def read(path: Path, name: str | None = None) -> tuple[str, Any]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from iris_cli.axes import Axis
-from iris_cli.config.setting import check, setting
+from iris_cli.config.setting import Range, check, setting
 from iris_cli.errors import UsageError, choose
 
 if TYPE_CHECKING:  # as in `iris_cli.axes`
@@ -100,6 +100,22 @@ class Grid:
     def scaled(self, r: int, lon: int, lat: int, v: int) -> Grid:
         """The same sky with other numbers of cells."""
         return replace(self, r_steps=r, lon_steps=lon, lat_steps=lat, v_steps=v, r_crop_min=0, r_crop_max=r)
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """The part of the sky that was observed, from edge to edge; images are dark elsewhere. Left out: everything."""
+
+    lon_deg: Range | None = setting(None, "Galactic longitudes.", interval=True)
+    lat_deg: Range | None = setting(None, "Galactic latitudes.", interval=True)
+    v_km_s: Range | None = setting(None, "Velocities.", interval=True)
+
+    def __post_init__(self) -> None:
+        check(self, "coverage: ")
+
+    @property
+    def is_everything(self) -> bool:
+        return not (self.lon_deg or self.lat_deg or self.v_km_s)
 
 
 #: Name -> grid; the tensor is (6, R, L, B), the cube has V channels.

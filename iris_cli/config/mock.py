@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
+from iris_cli.config.grid import Grid
 from iris_cli.config.setting import Range, check, interval, setting
 from iris_cli.errors import UsageError
 
@@ -13,6 +14,8 @@ LATTICE_BOX_PC = (384.0, 384.0, 128.0)
 
 #: Orientations: that of the Milky Way within its uncertainty, or one from all around.
 VIEWS = ("milky-way", "any")
+
+of_tensors = setting(None, "Grid of the tensors, in place of --preset.")
 
 #: A quantity that gas is divided by, or whose logarithm is taken; one that may vanish; `interval` itself: either sign.
 positive, not_negative = partial(interval, above=0), partial(interval, least=0)
@@ -105,6 +108,7 @@ class MockConfig:
     largest_eddy_pc: float = setting(40.0, above=0)
     gas_temperature_scatter: Range = not_negative(0.15, 0.4, "Standard deviation of ln(T_gas) at one density.")
     dust_temperature_scatter: Range = not_negative(0.05, 0.15, "Standard deviation of ln(T_dust) at one density.")
+    grid: Grid | None = of_tensors
 
     def __post_init__(self) -> None:
         _check(self)
@@ -133,6 +137,7 @@ class ForegroundConfig:
     velocity_slope: float = setting(3.6666666666666665)
     density_slope: float = setting(2.7)
     largest_eddy_pc: float = setting(150.0, above=0)
+    grid: Grid | None = of_tensors
 
     def __post_init__(self) -> None:
         _check(self)

@@ -19,12 +19,45 @@ DEVICE_NAMES = ("auto", "cpu", "cuda")
 of_lines, of_computing = panel("Lines and physics"), panel("Computing")
 
 
+#: n(CO)/n(H2) where all carbon is in CO, as in mock galaxies: converts abundances per H2 to abundances per CO.
+CO_PER_H2 = 2.8e-4
+
+
+@dataclass(frozen=True)
+class TracerConfig:
+    """How the abundance of the tracer varies: log-normal scatter between galaxies, and within each.
+
+    Drawn from the seed and the identity of the galaxy, so that all its views have the same; several lines share it.
+    The simple observer sees the gas times this scatter.
+    """
+
+    per_H2: float | None = setting(
+        None, "n(molecule)/n(H2) where all carbon is in CO, in place of tracer_per_CO.", above=0, unset="tracer_per_CO"
+    )
+    galaxy_dex: float = setting(0.0, "Standard deviation of log10(abundance) between galaxies.", least=0, most=2)
+    cloud_dex: float = setting(0.0, "Standard deviation of log10(abundance) within a galaxy.", least=0, most=2)
+    correlation_pc: float = setting(
+        20.0, "Distance over which the correlation within a galaxy falls to 1/e.", least=6, most=100
+    )
+    seed: int = setting(0, "Seed of the scatter.", least=0)
+
+    def __post_init__(self) -> None:
+        check(self, "tracer: ")
+
+    @property
+    def is_constant(self) -> bool:
+        return self.galaxy_dex == 0 and self.cloud_dex == 0
+
+
 @dataclass(frozen=True)
 class LineConfig:
     """A spectral line of a built-in molecule or of a LAMDA file."""
 
     molecule: str = of_lines(
-        "13co", "12co, 13co, c18o, or a LAMDA file; may be given several times.", "--molecule", metavar="<str>"
+        "13co",
+        "A built-in molecule (12co, 13co, c18o, hcn, cs, hnco, nh3) or a LAMDA file; may be given several times.",
+        "--molecule",
+        metavar="<str>",
     )
     transition: str = of_lines(
         "2-1", "Transition as `iris molecule` prints it, one for each molecule.", "--transition", metavar="<str>"
@@ -48,6 +81,9 @@ class SyntheticConfig:
         "Level populations: lvg (photons trapped by the velocity gradient), non-lte (optically thin), or lte.",
         "--populations",
         choices=POPULATIONS,
+    )
+    excitation_K: float | None = setting(
+        None, 'Excitation temperature of populations = "lte".', above=0, unset="the gas temperature"
     )
     pumping: bool = setting(True, "Let the background radiation excite the levels.")
     ortho_per_para: float = setting(3.0, "Ortho-to-para ratio of H2 as a collision partner.", least=0)
@@ -83,5 +119,9 @@ class SyntheticConfig:
         if not self.lines:
             raise UsageError("observer: no line to observe", "name at least one: [[lines]] molecule, transition")
         check(self, "observer: ")
+        if self.excitation_K is not None and self.populations != "lte":
+            raise UsageError(
+                f"observer: excitation_K does not apply to populations '{self.populations}'", "leave it out"
+            )
         if self.device == "cuda" and self.backend not in ("auto", "torch"):
             raise UsageError(f"observer: the backend '{self.backend}' runs on no GPU", "--backend torch --device cuda")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from iris_cli.config.observer import SyntheticConfig
+from iris_cli.config.grid import Coverage
+from iris_cli.config.observer import SyntheticConfig, TracerConfig
 from iris_cli.config.setting import check, panel, table
 from iris_cli.errors import UsageError
 
@@ -48,8 +49,14 @@ class PreobserveConfig:
         SyntheticConfig, 'The lines and the telescope of observer = "synthetic".', flags=("backend", "device")
     )
 
+    tracer: TracerConfig = table(TracerConfig)
+    coverage: Coverage = table(Coverage)
+
     def __post_init__(self) -> None:
         check(self, "preobserve: ")
+        if self.tracer.per_H2 is not None and (self.observer != "synthetic" or len(self.synthetic.lines) > 1):
+            hint = "of several lines: tracer_per_CO of each"
+            raise UsageError('tracer: per_H2 applies to a single line of observer = "synthetic"', hint)
         if not self.validation_fraction + self.test_fraction < 1:
             kept = f"validation_fraction = {self.validation_fraction} and test_fraction = {self.test_fraction}"
             raise UsageError(f"preobserve: {kept} leave no training data", "their sum must be below 1")

@@ -10,6 +10,7 @@ from typing import Any
 
 from iris_cli.config.mock import MockConfig
 from iris_cli.config.setting import check, panel, read_words, setting, table
+from iris_cli.config.survey import survey
 from iris_cli.config.toml import read_toml
 from iris_cli.errors import UsageError
 
@@ -56,6 +57,11 @@ def read_mock(text: str) -> dict[str, Any]:
 class Noise:
     """Gaussian noise of the cube that the observed image was made from (IRIS paper: mean 0 K, sigma 1 K, with fade)."""
 
+    survey: str = of_data(
+        "",
+        "Noise of a survey on the grid of the data, in place of --noise-sigma-k; `iris surveys` lists them.",
+        "--noise-survey",
+    )
     sigma_K: float = of_data(0.0, "Noise of the cube per voxel.", "--noise-sigma-k", least=0)
     mean_K: float = setting(0.0, "Mean of the noise.")
     fade: bool = of_data(
@@ -72,10 +78,17 @@ class Noise:
 
     def __post_init__(self) -> None:
         check(self, "noise: ")
+        if self.survey:
+            chosen = survey(self.survey)
+            if self.sigma_K or self.beam_fwhm_arcsec:
+                raise UsageError(
+                    f"noise: survey = '{self.survey}' has its own sigma ({chosen.noise_K:g} K) and beam",
+                    "leave out sigma_K and beam_fwhm_arcsec, or the survey",
+                )
 
     @property
     def is_zero(self) -> bool:
-        return self.sigma_K == 0 and self.mean_K == 0
+        return not self.survey and self.sigma_K == 0 and self.mean_K == 0
 
 
 @dataclass(frozen=True)
@@ -220,7 +233,10 @@ class TrainConfig:
     data: tuple[str, ...] = setting((), "Folders of the command line; a program passes data as objects.")
     litter: str = of_data("", "Folder of litter, added at random.", "--litter", metavar="FOLDER", read=read_path)
     observer: str = of_data(
-        "", "Observe standard data sets during training: slow, no shards.", "--observer", known=("synthetic", "simple")
+        "",
+        "Observe standard data sets during training, also as a survey: slow, no shards.",
+        "--observer",
+        known=("synthetic", "simple"),
     )
 
     fresh: MockConfig | None = of_data(
@@ -249,6 +265,8 @@ class TrainConfig:
         check(self)
         if not isinstance(self.optimizer, OptimizerConfig) and not callable(self.optimizer):
             raise UsageError(f"optimizer = {self.optimizer!r}; it must be an OptimizerConfig, or a function")
+        if self.fresh is not None and self.fresh.grid is not None:
+            raise UsageError("fresh: galaxies are made on the grid of the data", "leave out [grid]")
         if self.schedule.warmup_epochs > self.epochs:
             warmup = self.schedule.warmup_epochs
             raise UsageError(f"schedule: warmup_epochs = {warmup}; it must be within the {self.epochs} epochs")

@@ -61,13 +61,18 @@ class Populations(ABC):
 
 @dataclass(frozen=True)
 class LTE(Populations):
-    """The Boltzmann distribution at the gas temperature."""
+    """The Boltzmann distribution at the gas temperature, or at one excitation temperature."""
 
     name = "lte"
     depends_on_density = False
+    excitation_K: float | None = None
 
     def fractions(self, molecule: Molecule, state: State) -> NDArray[np.float64]:
-        return boltzmann(molecule, state.T_K)
+        return boltzmann(molecule, np.full_like(state.T_K, self.excitation_K) if self.excitation_K else state.T_K)
+
+    def balance(self) -> dict[str, Any]:
+        fixed = {"excitation_K": self.excitation_K} if self.excitation_K else {}
+        return {"populations": self.name, **fixed}
 
 
 @dataclass(frozen=True)
@@ -120,11 +125,15 @@ class LargeVelocityGradient(ThinEquilibrium):
 
 
 def choose_populations(
-    name: str, pumping_K: float | None, ortho_per_para: float, velocity_gradient_km_s_pc: float
+    name: str,
+    pumping_K: float | None,
+    ortho_per_para: float,
+    velocity_gradient_km_s_pc: float,
+    excitation_K: float | None = None,
 ) -> Populations:
     """The model called `name`: "lte", "non-lte" or "lvg". Raises UsageError for another name."""
     models = (
-        LTE(),
+        LTE(excitation_K),
         ThinEquilibrium(pumping_K, ortho_per_para),
         LargeVelocityGradient(pumping_K, ortho_per_para, velocity_gradient_km_s_pc),
     )

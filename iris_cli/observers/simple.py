@@ -36,6 +36,7 @@ class SimpleObserver(Observer):
 
     name = "simple"
     quantity = "v_density"
+    tracer_channel = RHO
 
     def cube(self, tensor: Tensor) -> Tensor:
         """(6, R, L, B) -> (1, L, B, V), summed in float64."""
@@ -45,4 +46,4 @@ class SimpleObserver(Observer):
         return rays.view(1, self.grid.lon_steps, self.grid.lat_steps, axis.steps).to(tensor.dtype)
 
     def describe(self) -> dict[str, Any]:
-        return {"name": self.name}
+        return {"name": self.name, **self._seen()}

@@ -6,7 +6,7 @@ temperature.
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import lru_cache
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from iris_cli import axes, units
 from iris_cli.config.grid import Grid
-from iris_cli.config.observer import LineConfig, SyntheticConfig
+from iris_cli.config.observer import CO_PER_H2, LineConfig, SyntheticConfig
 from iris_cli.config.preobserve import PreobserveConfig
 from iris_cli.observers.backends.backend import Spectra, backend
 from iris_cli.observers.beam import beam_weights, convolve
@@ -24,7 +24,7 @@ from iris_cli.observers.checks import check_matter, warn_if_atomic, warn_if_outs
 from iris_cli.observers.device import resolve_backend
 from iris_cli.observers.emission import LineSetup, Matter, line_setup
 from iris_cli.observers.molecules import load_molecule, tracer_abundance
-from iris_cli.observers.observer import LATITUDE_REDUCTIONS, Observer
+from iris_cli.observers.observer import Observer
 from iris_cli.observers.populations import choose_populations
 from iris_cli.observers.sampling import Accuracy
 from iris_cli.observers.transfer import REGIMES
@@ -49,8 +49,12 @@ class SyntheticObserver(Observer):
         self.lines = len(self.config.lines)
 
     @classmethod
-    def from_config(cls, grid: Grid, config: PreobserveConfig) -> SyntheticObserver:
-        return cls(grid, config.latitude, config.smooth_velocity, config.synthetic)
+    def _from_config(cls, grid: Grid, config: PreobserveConfig) -> SyntheticObserver:
+        observing = config.synthetic
+        if config.tracer.per_H2 is not None:
+            (line,) = observing.lines
+            observing = replace(observing, lines=(replace(line, tracer_per_CO=config.tracer.per_H2 / CO_PER_H2),))
+        return cls(grid, config.latitude, config.smooth_velocity, observing)
 
     def cube(self, tensor: Tensor) -> Tensor:
         """(6, R, L, B) -> (lines, L, B, V). Raises DataError with the first impossible cell."""
@@ -67,8 +71,8 @@ class SyntheticObserver(Observer):
         along longitude may be applied after it.
         """
         matter = self._matter(tensor, self.velocity(tensor))
-        if self.latitude != "mean" or self.config.brightness != "rayleigh-jeans":
-            return LATITUDE_REDUCTIONS[self.latitude](self._cubes(matter, _UNIT[self.config.brightness]), self.grid)
+        if self.latitude != "mean" or self.config.brightness != "rayleigh-jeans" or not self.coverage.is_everything:
+            return self.reduced(self._cubes(matter, _UNIT[self.config.brightness]))
         return torch.stack([self._mean_image(matter, line) for line in self.config.lines])
 
     def describe(self) -> dict[str, Any]:
@@ -76,7 +80,8 @@ class SyntheticObserver(Observer):
         settings = asdict(self.config)
         for irrelevant in ("threads", "memory_GiB"):
             del settings[irrelevant]
-        return {"name": self.name, **settings, "lines": [self._describe_line(line) for line in self.config.lines]}
+        lines = [self._describe_line(line) for line in self.config.lines]
+        return {"name": self.name, **settings, "lines": lines, **self._seen()}
 
     def _describe_line(self, line: LineConfig) -> dict[str, Any]:
         molecule = load_molecule(line.molecule)
@@ -139,7 +144,13 @@ def setup(line: LineConfig, config: SyntheticConfig) -> LineSetup:
     return line_setup(
         load_molecule(line.molecule),
         line.transition,
-        choose_populations(config.populations, pumping_K, config.ortho_per_para, config.velocity_gradient_km_s_pc),
+        choose_populations(
+            config.populations,
+            pumping_K,
+            config.ortho_per_para,
+            config.velocity_gradient_km_s_pc,
+            config.excitation_K,
+        ),
         tracer_per_CO=tracer_abundance(line.molecule, line.tracer_per_CO),
         dust_opacity_m2_kg=line.dust_opacity_m2_kg,
         background_K=config.background_K,

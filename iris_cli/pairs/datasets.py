@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Dataset, IterableDataset
 
-from iris_cli.config.grid import Grid
+from iris_cli.config.grid import Coverage, Grid
 from iris_cli.config.toml import from_dict, to_dict
 from iris_cli.console import warn
 from iris_cli.errors import DataError
@@ -67,6 +67,8 @@ class Pairs(ABC):
     fingerprint: str
     #: Name -> GHz of the spectral lines in the observations; none where they are not known.
     lines: dict[str, float]
+    #: The part of the sky that was observed; observations are dark elsewhere.
+    coverage: Coverage = Coverage()
     #: Whether reading an item observes it, which takes long.
     on_the_fly: bool = False
     #: Whether every epoch has other items: those of epoch e are number e * len and more.
@@ -153,6 +155,8 @@ class PreObservedDataset(Pairs, Dataset):
         self.grid = from_dict(
             Grid, _attribute(self.attributes, "grid", self.name, dict[str, Any]), f"{self.folder}: grid"
         )
+        observing = self.attributes.get("config", {})
+        self.coverage = from_dict(Coverage, observing.get("coverage", {}), f"{self.folder}: coverage")
         found = self.index.arrays
         if OBSERVATION not in found:
             raise DataError(f"{self.folder} holds no array '{OBSERVATION}'", f"it has: {', '.join(found)}")
@@ -272,7 +276,7 @@ class ObservedPairs(Pairs):
         """DataError unless the observer is made for the data set's grid."""
         self.dataset, self.observer, self.name = dataset, observer, str(dataset.folder)
         self.grid, self.quantity, self.latitude = dataset.grid, observer.quantity, observer.latitude
-        self.channels = observer.channels
+        self.channels, self.coverage = observer.channels, observer.coverage
         self.lines, self.sizes = spectral_lines(observer.describe()), [1] * len(dataset)
         entries = [to_dict(entry) for entry in dataset.entries]
         what = [to_dict(self.grid), entries, dataset.origin, observer.describe(), observer.latitude]
@@ -285,7 +289,8 @@ class ObservedPairs(Pairs):
             tensor = torch.from_numpy(self.dataset[number])
         except DataError as error:  # as a bad sample, which a stream may leave out
             raise ShardError(error.message, error.hint) from None
-        for name, array in observed_pair(self.observer, tensor, rows).items():
+        entry, galaxy = self.dataset.entries[number], self.dataset.identities[number]
+        for name, array in observed_pair(self.observer, tensor, rows, galaxy, entry.view_deg).items():
             rows[name][...] = array
 
     def groups(self) -> list[str]:
@@ -321,6 +326,7 @@ class JoinedPairs(Pairs):
         self.channels = first.channels
         self.further = tuple(name for name in first.further if all(name in part.further for part in parts))
         self.sizes = [size for part in parts for size in part.sizes]
+        self.coverage = first.coverage
         self.lines = {name: frequency for part in parts for name, frequency in part.lines.items()}
         self.on_the_fly = any(part.on_the_fly for part in parts)
         self.fingerprint = ":".join(part.fingerprint for part in parts)

@@ -44,12 +44,16 @@ class MakePair:
     observer: Observer
     seed: int
 
+    def name(self, number: int) -> str:
+        return f"mock-{self.seed}-{number:06d}"
+
     def __call__(self, wanted: tuple[int, tuple[str, ...]]) -> dict[str, NDArray]:
         """DataError for values that are not finite."""
         number, names = wanted
         galaxy = draw_galaxy(self.config, self.seed, number)
-        tensor = galaxy.tensor(self.observer.grid, galaxy.views_deg(1)[0])
-        arrays = observed_pair(self.observer, torch.from_numpy(tensor), names)
+        view_deg = galaxy.views_deg(1)[0]
+        tensor = torch.from_numpy(galaxy.tensor(self.observer.grid, view_deg))
+        arrays = observed_pair(self.observer, tensor, names, self.name(number), view_deg)
         if not all(np.isfinite(array).all() for array in arrays.values()):
             raise DataError(
                 f"fresh galaxy {number} holds values that are not finite", "are those of [fresh] too large?"
@@ -79,7 +83,7 @@ class FreshPairs(Pairs):
         self.make = MakePair(config, observer, stream_key("fresh", seed) >> 1)
         self.name = "the fresh galaxies"
         self.grid, self.quantity, self.latitude = observer.grid, observer.quantity, observer.latitude
-        self.channels = observer.channels
+        self.channels, self.coverage = observer.channels, observer.coverage
         self.lines, self.sizes = spectral_lines(observer.describe()), [count]
         what = [to_dict(config), to_dict(self.grid), observer.describe(), observer.latitude, self.make.seed]
         self.fingerprint = f"{stream_key(what):016x}"
@@ -122,7 +126,7 @@ class FreshPairs(Pairs):
         return Marks(digests(self.groups()), unknown, unknown)
 
     def key(self, number: int) -> str:
-        return f"mock-{self.make.seed}-{number:06d}"
+        return self.make.name(number)
 
     source = key
 

@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
-from iris_cli.config.grid import Grid
+from iris_cli.config.grid import Coverage, Grid
+from iris_cli.config.survey import survey
 from iris_cli.config.train import MASS_PER_K_KM_S, Noise
 from iris_cli.errors import UsageError
+from iris_cli.observers.coverage import covered
 from iris_cli.units import INNER
 from shards.order import stream_key
 
@@ -30,12 +32,13 @@ def pixel_sigma(sigma: float, latitudes: float, reduction: str) -> float:
     return sigma / math.sqrt(latitudes) if reduction == "mean" else sigma
 
 
-def independent_latitudes(steps: int, beam_sigma_cells: float) -> float:
-    """The number of independent values among `steps` neighbours whose noise a Gaussian beam has correlated.
+def independent_latitudes(observed: NDArray, beam_sigma_cells: float) -> float:
+    """The number of independent values in the mean over latitudes whose noise a Gaussian beam has correlated.
 
-    A beam of sigma s gives neighbours d cells apart the correlation exp(-d^2 / (4 s^2)).
+    A beam of sigma s gives neighbours d cells apart the correlation exp(-d^2 / (4 s^2)). `observed` (B,) is the share
+    of each latitude that was observed: dark ones make the mean less noisy.
     """
-    return steps**2 / float(latitude_correlation(steps, beam_sigma_cells).sum())
+    return len(observed) ** 2 / float(observed @ latitude_correlation(len(observed), beam_sigma_cells) @ observed)
 
 
 def latitude_correlation(steps: int, beam_sigma_cells: float) -> NDArray[np.float64]:
@@ -63,22 +66,35 @@ class ImageNoise:
     means: tuple[float, ...] = (1.0,)
 
     @classmethod
-    def of(cls, config: Noise, quantity: str, grid: Grid, reduction: str) -> ImageNoise:
-        """The noise of an image, given a configuration in kelvin. UsageError where a kelvin cannot be converted."""
+    def of(
+        cls, config: Noise, quantity: str, grid: Grid, reduction: str, coverage: Coverage | None = None
+    ) -> ImageNoise:
+        """The noise of an image, given a configuration in kelvin, where its longitude and velocity were observed.
+
+        UsageError where a kelvin cannot be converted.
+        """
         per_K = config.observed_per_K or OBSERVED_PER_K.get(quantity)
         if per_K is None:
             what = f"noise is given in kelvin, but the observation is an {quantity}"
             raise UsageError(what, "give the value of a kelvin in its unit: --noise-observed-per-k")
-        beam_deg = config.beam_fwhm_arcsec / 3600.0 / FWHM_PER_SIGMA
+        sigma_K, beam_arcsec = config.sigma_K, config.beam_fwhm_arcsec
+        if config.survey:
+            sigma_K, beam_arcsec = survey(config.survey).voxel_noise_K(grid), survey(config.survey).beam_arcsec
+        beam_deg = beam_arcsec / 3600.0 / FWHM_PER_SIGMA
         lon_sigma, lat_sigma = beam_deg / grid.longitude.step, beam_deg / grid.latitude.step
-        voxel, mean = config.sigma_K * per_K, config.mean_K * per_K
+        voxel, mean, seen = (
+            sigma_K * per_K,
+            config.mean_K * per_K,
+            covered(grid.latitude, coverage and coverage.lat_deg),
+        )
         if reduction == "moments":
-            weights = grid.latitude_weights()
+            weights = grid.latitude_weights() * seen
             covariance = weights @ latitude_correlation(grid.lat_steps, lat_sigma) @ weights.T
             mixing = np.linalg.cholesky(covariance + 1e-12 * covariance[0, 0] * np.eye(3))  # two latitudes: singular
             means = tuple(weights.sum(axis=1).tolist())
             return cls(voxel, mean, config.fade, lon_sigma, tuple(map(tuple, mixing.tolist())), means)
-        sigma = pixel_sigma(voxel, independent_latitudes(grid.lat_steps, lat_sigma), reduction)
+        mean *= float(seen.mean()) if reduction == "mean" else 1.0
+        sigma = pixel_sigma(voxel, independent_latitudes(seen, lat_sigma), reduction)
         return cls(sigma, mean, config.fade, lon_sigma)
 
     def draw(self, shape: Sequence[int], key: int, position: int) -> NDArray[np.float32]:

@@ -10,6 +10,7 @@ from typing import Any
 from torch.utils.data import ConcatDataset
 
 from iris_cli.config.preobserve import PreobserveConfig
+from iris_cli.config.survey import surveys
 from iris_cli.config.train import CHECKPOINTS, TrainConfig
 from iris_cli.errors import DataError, UsageError
 from iris_cli.observers.observer import Observer
@@ -21,17 +22,21 @@ from iris_cli.standard.dataset import StandardDataset
 def open_data(
     folders: Sequence[str], observer: str = "", split: str | None = None, *, checksums: bool = True
 ) -> tuple[Any, Observer | None]:
-    """The data set of shard folders, or of standard data sets with the observer of that name; several are joined."""
+    """The data set of shard folders, or of standard data sets with the observer or the survey of that name.
+
+    Several data sets are joined.
+    """
     if not observer:
         return _joined([open_shards(folder, split, checksums=checksums) for folder in folders]), None
     if split:
         raise UsageError("a standard data set has no splits", "test on shards, or on all tensors")
+    how = surveys()[observer].preobserve_config() if observer in surveys() else PreobserveConfig(observer=observer)
     standard = []
     for folder in folders:
         if (Path(folder) / "index.json").exists():
             raise UsageError(f"{folder} holds shards, which are observed already", "leave out --observer")
         standard.append(StandardDataset.open(folder))
-    return _joined(standard), make_observer(standard[0].grid, PreobserveConfig(observer=observer))
+    return _joined(standard), make_observer(standard[0].grid, how)
 
 
 def open_shards(folder: str, split: str | None = None, *, checksums: bool = True) -> PreObservedDataset:

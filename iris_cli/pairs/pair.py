@@ -65,11 +65,16 @@ def _schema(
     return ArraySchema(name, shape, dtype, attributes)
 
 
-def observed_pair(observer: Observer, tensor: Tensor, names: Collection[str]) -> dict[str, NDArray]:
-    """The arrays `names` of a pair, made from a tensor (6, R, L, B) on the observer's grid."""
+def observed_pair(
+    observer: Observer, tensor: Tensor, names: Collection[str], galaxy: str, view_deg: float | None
+) -> dict[str, NDArray]:
+    """The arrays `names` of a pair, made from a tensor (6, R, L, B) on the observer's grid.
+
+    The identity of the galaxy, and its view, decide the abundance of the tracer where that varies.
+    """
     grid, made = observer.grid, dict[str, Tensor]()
     if OBSERVATION in names:
-        made[OBSERVATION] = observer.observe(tensor)
+        made[OBSERVATION] = observer.observe(observer.with_abundance(tensor, galaxy, view_deg))
     if DENSITY in names:
         made[DENSITY] = top_down_density(tensor, grid)
     if not made.keys() >= set(names):
@@ -112,7 +117,7 @@ def check_alike(a: Viewed, b: Viewed, what: str, hint: str, axes: Iterable[str] 
     """DataError that lists all differences of two sets in their grids, or in some fields of these, and observations."""
     mine, theirs = to_dict(a.grid), to_dict(b.grid)
     differ = [f"{name} = {mine[name]} and {theirs[name]}" for name in axes or mine if mine[name] != theirs[name]]
-    for name in ("quantity", "latitude", "channels"):
+    for name in ("quantity", "latitude", "channels", "coverage"):
         one, other = getattr(a, name, None), getattr(b, name, None)
         if one != other:
             differ.append(f"{name} = {one} and {other}")

@@ -22,6 +22,7 @@ import torch
 
 from iris_cli import __version__
 from iris_cli.config.grid import Grid
+from iris_cli.config.observer import TracerConfig
 from iris_cli.config.preobserve import PreobserveConfig
 from iris_cli.config.toml import to_dict
 from iris_cli.console import detail, log, plural, progress, warn
@@ -29,6 +30,7 @@ from iris_cli.errors import DataError, UsageError
 from iris_cli.observers.device import resolve_backend
 from iris_cli.observers.observer import Observer
 from iris_cli.observers.registry import make_observer
+from iris_cli.observers.tracer import galaxy_dex
 from iris_cli.pairs.overlap import VALIDATION, few_galaxies
 from iris_cli.pairs.pair import DENSITY, FURTHER, OBSERVATION, check_alike, observed_pair, schemas
 from iris_cli.ranks import share_of_job
@@ -194,7 +196,10 @@ class Tensors(Input):
     def _observed(self, number: int, names: Sequence[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         entry, tensor = self.dataset.entries[number], torch.from_numpy(self.dataset[number])
         view = {} if entry.view_deg is None else {"view_deg": entry.view_deg}
-        return observed_pair(self.observer, tensor, names), {"file": entry.file, **view, **entry.info}
+        galaxy, scatter = self.identities[number], self.observer.tracer
+        tracer = {} if scatter.is_constant else {"tracer_dex": round(galaxy_dex(scatter, galaxy), 6)}
+        arrays = observed_pair(self.observer, tensor, names, galaxy, entry.view_deg)
+        return arrays, {"file": entry.file, **view, **tracer, **entry.info}
 
     def rotation(self) -> float:
         return sense_of_rotation(self.dataset[0], self.grid)
@@ -249,6 +254,8 @@ def open_input(folder: Path, config: PreobserveConfig) -> Input:
     if folder.is_dir() and not (folder / INDEX).exists() and (folder / paper_format.ATTRIBUTES).exists():
         made = paper_format.open_paper_dataset(folder, config.views_per_source)
         if made.preobserved:
+            if not (config.coverage.is_everything and config.tracer == TracerConfig()):
+                raise DataError(f"{folder} is observed already", "leave out [coverage] and [tracer]")
             return PaperPairs(made, config.turn_over)
     dataset = StandardDataset.open(folder, config.views_per_source)
     dataset = dataset.turn_over() if config.turn_over else dataset

@@ -15,10 +15,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from webdataset import DataPipeline
 
 from iris_cli.distributed import World
+from iris_cli.observers.coverage import image_share
 from iris_cli.pairs.datasets import Pairs
 from iris_cli.pairs.noise import ImageNoise, noise_key
 from iris_cli.pairs.pair import DENSITY, OBSERVATION, schemas
@@ -136,7 +138,12 @@ class PairStream:
             litter = self._reading(self.litter, self.bad_litter, OBSERVATION)(drawn)
             stages.append(partial(add_litter, litter=litter))
         if self.noise is not None:
-            stages.append(partial(add_noise, noise=self.noise, key=noise_key(self.seed, self.name, epoch)))
+            key = noise_key(self.seed, self.name, epoch)
+            pairs = self.pairs
+            share = None
+            if not pairs.coverage.is_everything:
+                share = image_share(pairs.coverage, pairs.grid)
+            stages.append(partial(add_noise, noise=self.noise, key=key, share=share))
         return DataPipeline(*stages)
 
     def _drawn(self, epoch: int, position: int) -> Iterator[Draw]:
@@ -186,11 +193,14 @@ def add_litter(batches: Iterator[PairBatch], *, litter: Iterator[Batch]) -> Iter
         yield batch
 
 
-def add_noise(batches: Iterator[PairBatch], *, noise: ImageNoise, key: int) -> Iterator[PairBatch]:
-    """Adds the noise of stream `key` at each position."""
+def add_noise(
+    batches: Iterator[PairBatch], *, noise: ImageNoise, key: int, share: NDArray[np.float32] | None = None
+) -> Iterator[PairBatch]:
+    """Adds the noise of stream `key` at each position, times its `share` (L, V): none where nothing was observed."""
     for batch in batches:
         for row, position in zip(batch.observation, batch.positions.tolist(), strict=True):
-            row.add_(torch.from_numpy(noise.draw(row.shape, key, position)))
+            drawn = noise.draw(row.shape, key, position)
+            row.add_(torch.from_numpy(drawn if share is None else drawn * share))
         yield batch
 
 

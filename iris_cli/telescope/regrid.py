@@ -19,10 +19,11 @@ from scipy.sparse import csr_array
 
 from iris_cli.axes import Axis
 from iris_cli.config.cube import CubeConfig, RegridConfig
-from iris_cli.config.grid import Grid, grid_preset
+from iris_cli.config.grid import Coverage, Grid, grid_preset
 from iris_cli.console import log, progress, warn
 from iris_cli.errors import DataError, UsageError, choose
 from iris_cli.files import check_output, file_sha256
+from iris_cli.observers.coverage import shares
 from iris_cli.telescope.cube_file import CubeFile, CubeInput, open_cube
 from iris_cli.telescope.lv_image import SUFFIXES, LvImage, save_lv
 from iris_cli.telescope.overlap import Floats, disjoint, overlap_outside, quad_overlap
@@ -126,13 +127,21 @@ def target_grid(
     return config.grid or grid_preset(str(preset)), latitude or config.latitude
 
 
-def report_coverage(lv: LvImage) -> None:
-    """Log the assumptions behind an image, and a warning if the cubes fill too little of it."""
+def report_coverage(lv: LvImage, trained: Coverage | None = None) -> None:
+    """Log the assumptions behind an image, and a warning if the cubes fill too little of it.
+
+    `trained` is the coverage of a network's training images: the cubes should fill as much, and not more.
+    """
     for note in (note for cube in lv.cubes for note in cube.notes):
         log(f"note: {note}")
-    if lv.sampled < NEARLY_ALL:
+    expected = float(np.prod([share.mean() for share in shares(trained or Coverage(), lv.grid)]))
+    if lv.sampled < NEARLY_ALL * expected:
+        known = f", the training images {expected:.1%}" if expected < 1.0 else ""
         rest = "the unobserved rest is dark, which the network takes for empty"
-        warn(f"the cubes fill {lv.sampled:.1%} of the model's image; {rest}")
+        warn(f"the cubes fill {lv.sampled:.1%} of the model's image{known}; {rest}")
+    elif lv.sampled * NEARLY_ALL > expected:
+        what = f"the cubes fill {lv.sampled:.1%} of the model's image, the training images {expected:.1%}"
+        warn(f"{what}: the network has never seen gas in the difference; cut the cubes to the coverage of the survey")
 
 
 # --- cubes -> l-v image -----------------------------------------------------------------------------------------------

@@ -84,7 +84,7 @@ def revert(
     members = open_members(*map(Path, runs))
     grid, latitude = common_grid(members)
     observed = _observe([Path(c) for c in cubes], grid, latitude, config, quiet)
-    report_coverage(observed)
+    report_coverage(observed, members[0].checkpoint.data.coverage)
     image = torch.from_numpy(observed.channels)[None]
     with torch.no_grad():
         predicted = [member.checkpoint.make_reverter().multi_unit_call(image, INNER, INNER) for member in members]

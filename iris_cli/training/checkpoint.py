@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from iris_cli import __version__
-from iris_cli.config.grid import Grid
+from iris_cli.config.grid import Coverage, Grid
 from iris_cli.config.toml import from_dict, to_dict
 from iris_cli.errors import DataError, UsageError
 from iris_cli.files import atomic_file
@@ -69,15 +69,19 @@ class DataDescription:
     litter: str | None = None
     noise: ImageNoise | None = None
     lines: dict[str, float] = field(default_factory=dict)
+    #: The part of the sky that was observed; images are dark elsewhere.
+    coverage: Coverage = field(default_factory=Coverage)
 
     @classmethod
     def of(cls, pairs: Pairs, litter: Pairs | None = None, noise: ImageNoise | None = None) -> DataDescription:
         fingerprint = litter.fingerprint if litter else None
-        return cls(pairs.fingerprint, pairs.grid, pairs.quantity, pairs.latitude, fingerprint, noise, pairs.lines)
+        how = pairs.grid, pairs.quantity, pairs.latitude, fingerprint, noise, pairs.lines, pairs.coverage
+        return cls(pairs.fingerprint, *how)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as a checkpoint file holds them."""
-        return {**vars(self), "grid": to_dict(self.grid), "noise": asdict(self.noise) if self.noise else None}
+        noise = asdict(self.noise) if self.noise else None
+        return {**vars(self), "grid": to_dict(self.grid), "noise": noise, "coverage": to_dict(self.coverage)}
 
     @property
     def key(self) -> str:
@@ -89,7 +93,8 @@ class DataDescription:
         """Inverse of `to_dict`. KeyError or TypeError for missing or unknown keys."""
         grid = from_dict(Grid, values["grid"], "the checkpoint's grid")
         noise = ImageNoise(**values["noise"]) if values["noise"] else None
-        return cls(**{**values, "grid": grid, "noise": noise})
+        coverage = from_dict(Coverage, values["coverage"], "the checkpoint's coverage")
+        return cls(**{**values, "grid": grid, "noise": noise, "coverage": coverage})
 
 
 @dataclass(frozen=True)

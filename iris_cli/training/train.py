@@ -258,7 +258,7 @@ def seen_of(
 
 
 def image_noise_of(noise: Noise, pairs: Pairs) -> ImageNoise | None:
-    return None if noise.is_zero else ImageNoise.of(noise, pairs.quantity, pairs.grid, pairs.latitude)
+    return None if noise.is_zero else ImageNoise.of(noise, pairs.quantity, pairs.grid, pairs.latitude, pairs.coverage)
 
 
 def _open_run(trainer: Trainer, folder: RunFolder, resume: str, overwrite: bool, force: bool) -> None:

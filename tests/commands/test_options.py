@@ -83,7 +83,8 @@ def test_the_help_of_a_flag_is_that_of_its_key_with_unit_and_default() -> None:
 
 
 def test_only_some_flags_can_be_taken() -> None:
-    assert list(flags(TrainConfig, "noise", "seed")) == ["seed", "noise.sigma_K", "noise.fade", "noise.observed_per_K"]
+    noise = ["noise.survey", "noise.sigma_K", "noise.fade", "noise.observed_per_K"]
+    assert list(flags(TrainConfig, "noise", "seed")) == ["seed", *noise]
     assert {key for key in flags(CONFIGS["preobserve"].cls) if "." in key} == {"synthetic.backend", "synthetic.device"}
 
 
@@ -137,6 +138,7 @@ LACKING: dict[str, dict[str, str]] = {
     "--config": {
         "doctor": NO_SETTINGS,
         "runs": NO_SETTINGS,
+        "surveys": NO_SETTINGS,
         "config show": "it is about configurations",
         "config validate": "it is about configurations",
         **{f"shards {name}": NO_SETTINGS for name in ("info", "verify", "preview", "merge")},

@@ -26,8 +26,8 @@ def test_the_mean_over_latitude_of_beam_correlated_noise_divides_by_fewer() -> N
     rng = np.random.default_rng(1).normal(size=(4000, 200))
     correlated = gaussian_filter1d(rng, 2.0, axis=1)[:, 80:96]
     correlated /= correlated.std()
-    assert independent_latitudes(16, 2.0) == pytest.approx(1.0 / correlated.mean(axis=1).var(), rel=0.1)
-    assert independent_latitudes(16, 0.0) == 16
+    assert independent_latitudes(np.ones(16), 2.0) == pytest.approx(1.0 / correlated.mean(axis=1).var(), rel=0.1)
+    assert independent_latitudes(np.ones(16), 0.0) == 16
 
 
 def test_a_beam_correlates_neighbouring_longitudes_and_keeps_the_sigma() -> None:

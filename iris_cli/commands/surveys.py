@@ -1,0 +1,46 @@
+"""`iris surveys`"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from iris_cli.commands import options
+from iris_cli.config import survey as table
+from iris_cli.config.toml import to_dict
+from iris_cli.console import emit, say
+
+COLUMNS = "{:<18}{:<19}{:>8}  {:<16}{:<16}{:<13}{:>6}{:>6}{:>6}"
+
+
+@options.command
+def surveys(
+    name: Annotated[str | None, typer.Argument(help="One of them, for all that is known of it.")] = None,
+    *,
+    output: options.Output,
+) -> None:
+    """Print the surveys that come with IRIS: line, coverage, beam and noise, for --survey.
+
+    Examples:
+        iris surveys
+        iris surveys mopra-hnco
+        iris config show mopra-hnco > hnco.toml
+    """
+    shown = {name: table.survey(name)} if name else table.surveys()
+    rows = {key: to_dict(each) for key, each in shown.items()}
+    if output.as_json:
+        emit(rows)
+    elif name:
+        say(*(f"{key:<16}{_plain(value)}" for key, value in {"name": name, **rows[name]}.items()))
+    else:
+        say(COLUMNS.format("name", "line", "GHz", "l / deg", "b / deg", "v / km/s", "km/s", "beam", "K"))
+        for key, each in shown.items():
+            line = f"{each.molecule} {each.transition}"
+            limits = (_plain(list(x)) for x in (each.lon_deg, each.lat_deg, each.v_km_s))
+            numbers = (f"{x:g}" for x in (each.channel_km_s, each.beam_arcsec, each.noise_K))
+            say(COLUMNS.format(key, line, f"{each.frequency_GHz:.4f}", *limits, *numbers))
+
+
+def _plain(value: object) -> str:
+    return " … ".join(f"{x:g}" for x in value) if isinstance(value, list) else str(value)
