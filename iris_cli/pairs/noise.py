@@ -85,7 +85,7 @@ class ImageNoise:
         voxel, mean, seen = (
             sigma_K * per_K,
             config.mean_K * per_K,
-            covered(grid.latitude, coverage and coverage.lat_deg),
+            covered(grid.latitude, coverage.lat_deg if coverage else None),
         )
         if reduction == "moments":
             weights = grid.latitude_weights() * seen
