@@ -57,11 +57,6 @@ def read_mock(text: str) -> dict[str, Any]:
 class Noise:
     """Gaussian noise of the cube that the observed image was made from (IRIS paper: mean 0 K, sigma 1 K, with fade)."""
 
-    survey: str = of_data(
-        "",
-        "Noise of a survey on the grid of the data, in place of --noise-sigma-k; `iris surveys` lists them.",
-        "--noise-survey",
-    )
     sigma_K: float = of_data(0.0, "Noise of the cube per voxel.", "--noise-sigma-k", least=0)
     mean_K: float = setting(0.0, "Mean of the noise.")
     fade: bool = of_data(
@@ -75,6 +70,11 @@ class Noise:
         unset=f"1 for a temperature, {MASS_PER_K_KM_S} Msun/pc^2 per K km/s for a v_density",
     )
     beam_fwhm_arcsec: float = setting(0.0, "FWHM of a beam that correlates noise; 0: pixels are independent.", least=0)
+    survey: str = of_data(
+        "",
+        "Noise of a survey on the grid of the data, in place of --noise-sigma-k; `iris surveys` lists them.",
+        "--noise-survey",
+    )
 
     def __post_init__(self) -> None:
         check(self, "noise: ")

@@ -83,7 +83,7 @@ def test_the_help_of_a_flag_is_that_of_its_key_with_unit_and_default() -> None:
 
 
 def test_only_some_flags_can_be_taken() -> None:
-    noise = ["noise.survey", "noise.sigma_K", "noise.fade", "noise.observed_per_K"]
+    noise = ["noise.sigma_K", "noise.fade", "noise.observed_per_K", "noise.survey"]
     assert list(flags(TrainConfig, "noise", "seed")) == ["seed", *noise]
     assert {key for key in flags(CONFIGS["preobserve"].cls) if "." in key} == {"synthetic.backend", "synthetic.device"}
 
