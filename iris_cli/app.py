@@ -29,6 +29,7 @@ from iris_cli.commands.runs import runs
 from iris_cli.commands.shards import app as shards
 from iris_cli.commands.slurm import app as slurm
 from iris_cli.commands.surveys import surveys
+from iris_cli.commands.sweep import sweep
 from iris_cli.commands.train import TrainCommand, train
 from iris_cli.console import guard_streams, say, say_error, verbose
 from iris_cli.errors import EXIT_FAILURE, EXIT_INTERRUPTED, IrisError, of_system
@@ -79,7 +80,7 @@ _add(DATA, mock, ingest, preobserve, observe)
 app.add_typer(shards, name="shards", rich_help_panel=DATA)
 _add(TRAINING, train, cls=TrainCommand)
 _add(TRAINING, evaluate, name="test")
-_add(TRAINING, runs)
+_add(TRAINING, sweep, runs)
 _add(TRAINING, import_checkpoint, name="import-checkpoint")
 app.add_typer(slurm, name="slurm", rich_help_panel=TRAINING)
 _add(TELESCOPE, cube, revert)

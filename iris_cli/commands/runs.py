@@ -21,7 +21,6 @@ from iris_cli.errors import DataError, IrisError, choose
 from iris_cli.machine import in_bytes
 from iris_cli.metrics_log import read_lines
 from iris_cli.text import printable
-from shards.owner import writer_of
 
 #: Folders are searched for runs so deep.
 DEPTH = 3
@@ -163,6 +162,8 @@ def run_folders(folder: Path, depth: int = DEPTH) -> Iterator[Path]:
 
 def state_of(run: Path) -> RunState:
     """What the files of a run say, also while they are written or where they are damaged."""
+    from shards.owner import writer_of
+
     config: dict[str, Any] = {}
     state = "damaged"
     with suppress(IrisError):

@@ -23,6 +23,7 @@ from iris_cli.commands.evaluate import evaluate as test_command
 from iris_cli.commands.help import Command, Group
 from iris_cli.commands.ingest import ingest as ingest_command
 from iris_cli.commands.preobserve import preobserve as preobserve_command
+from iris_cli.commands.sweep import CONFIGS, RUNS, read_runs
 from iris_cli.commands.train import TrainCommand, absolute, resumed
 from iris_cli.commands.train import train as train_command
 from iris_cli.config.slurm import SlurmConfig
@@ -39,10 +40,12 @@ _WORKERS = re.compile(r"-[qv]*w(\d.*|=.*)?")
 OWN_OPTIONS_FIRST = {"allow_interspersed_args": False}
 #: Keys of SlurmConfig that only arrays, or only ranks, have.
 ARRAY_KEYS, RANKS_KEYS = ("array", "at_once"), ("nodes", "gpus_per_node", "ranks_per_node")
+SWEEP_KEYS = ("at_once", "gpus_per_node", "ranks_per_node")
 COMMON_KEYS = ("cpus", "memory", "time", "partition", "account", "name", "log", "lead_s", "sbatch")
 
 Words = Annotated[list[str], typer.Argument(help="What follows `iris COMMAND`: data first, then its options.")]
 ArraySettings = Annotated[options.Settings[SlurmConfig], options.Only(*ARRAY_KEYS, *COMMON_KEYS)]
+SweepSettings = Annotated[options.Settings[SlurmConfig], options.Only(*SWEEP_KEYS, *COMMON_KEYS)]
 RanksSettings = Annotated[options.Settings[SlurmConfig], options.Only(*RANKS_KEYS, *COMMON_KEYS)]
 
 
@@ -111,7 +114,29 @@ def train(
         raise UsageError(message, "add TERM")
     first, again = _restartable(words, "--resume", "auto")
     job = _ranks_job("train", given, settings, time="24:00:00")
-    say_exactly(_script("train", words, job, _ranks("train", first, again, job)))
+    say_exactly(_script(["train", *words], job, _ranks("train", first, again, job)))
+
+
+@app.command(cls=Command, context_settings=OWN_OPTIONS_FIRST)
+@options.command
+def sweep(
+    folder: Annotated[Path, typer.Argument(help="Folder that `iris sweep` has written.")],
+    *,
+    settings: SweepSettings,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Write a job array that trains the runs of a sweep, one in each task; each resumes as a single training does.
+
+    Examples:
+        iris slurm sweep --gpus 1 --at-once 4 SWEEP > job.sh
+    """
+    count = len(read_runs(folder))
+    job = replace(_job(settings, "sweep", cpus=8, time="24:00:00"), array=count, nodes=1)
+    place = _quoted(str(folder.resolve()))
+    chosen = f'run=$(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" {place}/{RUNS})'
+    work = ["--config", Raw(f'{place}/{CONFIGS}/"$run".toml'), "--out", Raw(f'{place}/"$run"'), "--resume", "auto"]
+    say_exactly(_script(["train", *work], job, [chosen, *_ranks("train", work, work, job)], tasks=True))
 
 
 @app.command("test", cls=Command, context_settings=OWN_OPTIONS_FIRST)
@@ -126,7 +151,7 @@ def evaluate(
     """
     given = parsed("test", test_command, words)
     job = _ranks_job("test", given, settings, time="4:00:00")  # a test that is stopped starts again
-    say_exactly(_script("test", words, job, _ranks("test", words, words, job)))
+    say_exactly(_script(["test", *words], job, _ranks("test", words, words, job)))
 
 
 def _ranks_job(command: str, given: dict[str, Any], settings: options.Settings[SlurmConfig], time: str) -> SlurmConfig:
@@ -201,7 +226,7 @@ def array_script(
         first = again
     body = _work([command, *first, *workers], [command, *again, *workers])
     threads = "export OMP_NUM_THREADS=1  # the workers share the cores"
-    return _script(command, words, job, [threads, *body], ending)
+    return _script([command, *words], job, [threads, *body], ending, tasks=True)
 
 
 class Raw(str):
@@ -301,11 +326,10 @@ exit "$code"
 
 
 def _script(
-    command: str, words: Sequence[str], job: SlurmConfig, work: Sequence[str], ending: Sequence[str] = ()
+    command: Sequence[str], job: SlurmConfig, work: Sequence[str], ending: Sequence[str] = (), *, tasks: bool = False
 ) -> str:
-    directives = _directives(job, tasks=command in ("ingest", "preobserve"))
     parts = [
-        ["#!/bin/bash", f"# Runs: {_line(['iris', command, *words])}", *directives],
+        ["#!/bin/bash", f"# Runs: {_line(['iris', *command])}", *_directives(job, tasks)],
         list(_environment(os.environ)),
         [f"cd {_quoted(str(Path.cwd()))} || exit 1"],
         [_SIGNALS.format(requeue=EXIT_REQUEUE)],

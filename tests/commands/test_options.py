@@ -143,7 +143,7 @@ LACKING: dict[str, dict[str, str]] = {
         "config validate": "it is about configurations",
         **{f"shards {name}": NO_SETTINGS for name in ("info", "verify", "preview", "merge")},
     },
-    "--json": {f"slurm {name}": SCRIPT for name in ("ingest", "preobserve", "train", "test")},
+    "--json": {f"slurm {name}": SCRIPT for name in ("ingest", "preobserve", "train", "sweep", "test")},
     "--quiet": {},
     "--verbose": {},
 }
