@@ -65,9 +65,9 @@ def doubled(channels: int, out: int) -> nn.Module:
 
 
 class UNet(nn.Module):
-    """(N, channels_in, S, S) -> (N, 1, S, S): each level halves the image, down to 4 pixels across, and up again."""
+    """(N, channels_in, S, S) -> (N, channels_out, S, S): levels halve the image, down to 4 pixels, and up again."""
 
-    def __init__(self, channels_in: int, image_size: int) -> None:
+    def __init__(self, channels_in: int, image_size: int, channels_out: int = 1) -> None:
         super().__init__()
         pixels = [image_size >> k for k in range(1, image_size.bit_length() - 2)]  # S/2, S/4, ... 4
         widths = WIDTHS[: len(pixels)]
@@ -79,7 +79,7 @@ class UNet(nn.Module):
         self.down = nn.ModuleList(nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in pairwise(widths))
         self.up = nn.ModuleList(doubled(b, a) for a, b in pairwise(widths))
         self.join = nn.ModuleList(Block(2 * w, w) for w in widths[:-1])
-        self.leave = nn.Sequential(nn.GroupNorm(GROUPS, widths[0]), nn.SiLU(), doubled(widths[0], 1))
+        self.leave = nn.Sequential(nn.GroupNorm(GROUPS, widths[0]), nn.SiLU(), doubled(widths[0], channels_out))
 
     def forward(self, image: Tensor) -> Tensor:
         image, kept = self.enter(image), []

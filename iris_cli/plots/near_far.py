@@ -1,0 +1,81 @@
+"""Near or far of Sgr A*: the observed l-v image with clouds, P(near), and what the training set alone says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from iris_cli.config.grid import Grid
+from iris_cli.plots.axes_of_sky import colour_bar, draw_lv
+from iris_cli.plots.style import write_below
+
+#: Blue is near, as gas that is drawn in front.
+NEAR_FAR_COLOURS, NEAR, FAR, UNKNOWN = "RdBu", "#2166ac", "#b2182b", "white"
+
+
+@dataclass(frozen=True)
+class Marker:
+    """A cloud on the l-v image; `near` is the literature's side, None where it has none, or not with one sigma."""
+
+    lon_deg: float
+    v_km_s: float
+    near: bool | None
+
+
+def draw_near_far(
+    observed: NDArray,
+    p_near: NDArray,
+    prior: NDArray,
+    shown: NDArray[np.bool_],
+    unseen: NDArray[np.bool_],
+    grid: Grid,
+    clouds: Sequence[Marker] = (),
+    caption: str = "",
+) -> Figure:
+    """All images (L, V). P(near) is drawn in the pixels that are `shown`; `unseen` ones are hatched."""
+    figure = Figure(figsize=(15.6, 5.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, 3, sharex=True, sharey=True)
+    drawn = draw_lv(axes[0], np.where(unseen, np.nan, observed), grid)
+    colour_bar(drawn, axes[0], "brightness temperature [K]")
+    norm = Normalize(0.0, 1.0)
+    for ax, image in zip(axes[1:], (p_near, prior), strict=True):
+        drawn = draw_lv(ax, np.where(shown & ~unseen, image, np.nan), grid, norm, NEAR_FAR_COLOURS)
+        ax.patch.set(facecolor="0.85", hatch=None)
+        lon, v = grid.longitude.centres(), grid.velocity.centres()
+        ax.contour(lon, v, np.where(shown & ~unseen, image, np.nan).T, [0.25, 0.5, 0.75], colors="0.2", linewidths=0.7)
+        ax.set_ylabel("")
+    colour_bar(drawn, list(axes[1:]), "P(near): probability of being nearer than Sgr A*")
+    titles = "observed", "P(near)", "prior: the training galaxies, without this image"
+    for ax, title in zip(axes, titles, strict=True):
+        ax.set_title(title, fontsize="medium")
+        _mark(ax, clouds, legend=ax is axes[0])
+    bright = np.argwhere(shown & ~unseen)
+    if len(bright):
+        low, high = grid.velocity.edges()[bright[:, 1].min()], grid.velocity.edges()[bright[:, 1].max() + 1]
+        axes[0].set_ylim(low, high)
+    if caption:
+        write_below(figure, caption)
+    return figure
+
+
+def _mark(ax: Axes, clouds: Sequence[Marker], legend: bool) -> None:
+    limits = ax.get_xlim(), ax.get_ylim()
+    sides = ((True, NEAR, "near in the literature"), (False, FAR, "far"), (None, UNKNOWN, "within 1 sigma, or unknown"))
+    for side, colour, label in sides:
+        chosen = [cloud for cloud in clouds if cloud.near is side]
+        size, edge = (22, 0.8) if side is None else (42, 1.1)
+        places = [cloud.lon_deg for cloud in chosen], [cloud.v_km_s for cloud in chosen]
+        if chosen:
+            ax.scatter(*places, s=size, c=colour, edgecolors="black", linewidths=edge, label=label, zorder=3)
+    ax.set_xlim(limits[0])
+    ax.set_ylim(limits[1])
+    if legend and clouds:
+        ax.legend(loc="lower left", fontsize="x-small", framealpha=0.9)
