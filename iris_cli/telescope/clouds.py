@@ -73,8 +73,8 @@ def clouds_of(source: str, image: NDArray, grid: Grid, centre_deg: tuple[float, 
     """`cmz`, `auto` for the structures of the image (L, V), or a file: .ecsv, .csv, or a DS9 region file .reg.
 
     A table has the columns name, l_deg and v_km_s, and may have id, b_deg, sigma_v_km_s, radius_pc, los_pc and
-    los_sigma_pc. Regions are circles in Galactic coordinates, with a velocity in their text: `text={Brick v=38 sigma=9}`. UsageError
-    or DataError for anything else.
+    los_sigma_pc. Regions are circles in Galactic coordinates, with a velocity in their text: `text={Brick v=38
+    sigma=9}`. UsageError or DataError for anything else.
     """
     if source == AUTO:
         return structures(image, grid, centre_deg)
