@@ -23,7 +23,8 @@ CONFIG, METRICS, CHECKPOINTS, BEST, TEST = "config.toml", "metrics.jsonl", "chec
 MEMBER, MEMBERS = "member-{:02d}", "members.json"
 #: Sub-folders of the later stages of a run.
 SAMPLES = "samples"
-LATER_STAGES = (SAMPLES,)
+DISTANCES = "distances"
+LATER_STAGES = (SAMPLES, DISTANCES)
 
 of_data, of_network = panel("Data, litter and noise"), panel("Network")
 of_optimization, of_saving = panel("Optimization"), panel("Checkpoints and log")
@@ -147,6 +148,16 @@ class SamplesConfig(StageConfig):
         check(self, "samples: ")
 
 
+@dataclass(frozen=True)
+class DistancesConfig(StageConfig):
+    """The distance network: where along the line of sight is the gas at each (l, v)?"""
+
+    train: bool = of_stages(False, "Train a network for P(near) at each (l, v), too.", "--distances/--no-distances")
+
+    def __post_init__(self) -> None:
+        check(self, "distances: ")
+
+
 #: Signals that may make a run save and stop: names without their SIG.
 SIGNALS = ("HUP", "QUIT", "TERM", "USR1", "USR2", "XCPU")
 
@@ -230,6 +241,7 @@ class TrainConfig:
     schedule: ScheduleConfig = table(ScheduleConfig)
     noise: Noise = table(Noise)
     samples: SamplesConfig = table(SamplesConfig)
+    distances: DistancesConfig = table(DistancesConfig)
     data: tuple[str, ...] = setting((), "Folders of the command line; a program passes data as objects.")
     litter: str = of_data("", "Folder of litter, added at random.", "--litter", metavar="FOLDER", read=read_path)
     observer: str = of_data(

@@ -7,20 +7,41 @@ where a pixel holds near and far gas, no probability scores perfectly.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from iris_cli.pairs.pair import LV_COLUMN, LV_NEARER
-from iris_cli.pairs.stream import PairBatch
+from iris_cli.pairs.stream import PairBatch, PairStream
 from iris_cli.reverter.distances import nearer as log_nearer
 
 #: Intervals of P(near) in which it is compared with the share that is near.
 TENTHS = 10
+#: Pairs from which the prior is made.
+MOST_READ = 2000
 
 
 def truth(batch: PairBatch) -> tuple[Tensor, Tensor]:
     """`column` and `nearer` of a batch."""
     return batch.further[LV_COLUMN][:, 0], batch.further[LV_NEARER].float() / 255.0
+
+
+@torch.no_grad()
+def mean_columns(stream: PairStream) -> Tensor:
+    """(bins, L, V) where the gas of the galaxies of a stream is, each with the same mass: the mean over at most
+    MOST_READ of its pairs.
+    """
+    numbers = stream.numbers[np.linspace(0, stream.count - 1, min(MOST_READ, stream.count)).round().astype(int)]
+    whole = replace(stream, name="prior", numbers=numbers, rank=0, world=1, shuffle=False, noise=None, litter=None)
+    total = torch.zeros(())
+    for batch in whole.epoch():
+        column, near = truth(batch)
+        ends = torch.zeros_like(near[:, :1]), torch.ones_like(near[:, :1])
+        shares = torch.cat([ends[0], near, ends[1]], dim=1).diff(dim=1)
+        total = total + (weights(column)[:, None] * shares).double().sum(dim=0)
+    return (total / max(len(numbers), 1)).float()
 
 
 def weights(column: Tensor) -> Tensor:

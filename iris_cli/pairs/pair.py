@@ -91,7 +91,7 @@ def check_arrays(found: Mapping[str, ArraySchema], wanted: Iterable[ArraySchema]
         if schema.name not in found:
             continue
         array = found[schema.name]
-        if schema.name == OBSERVATION and array.shape[:1] > (1,) and array.shape[1:] == schema.shape[1:]:
+        if schema.name == OBSERVATION and array.shape[:1] > schema.shape[:1] and array.shape[1:] == schema.shape[1:]:
             what = f"{name} holds observations of {array.shape[0]} spectral lines; a reverter takes one"
             raise DataError(what, "its data are sound; for a training observe each line into a set of its own")
         if (array.shape, array.dtype) != (schema.shape, schema.dtype):

@@ -20,7 +20,7 @@ OBSERVED_QUANTITIES = ("temperature", "intensity", "v_density")
 
 
 class Reverter(nn.Module):
-    """(N, 1, S, S) longitude-velocity images -> (N, 1, S, S) top-down H2 densities, S = `image_size`.
+    """(N, channel, S, S) longitude-velocity images -> (N, 1, S, S) top-down H2 densities, S = `image_size`.
 
     Both are in the units that the network was trained in. The buffers `density`, `temperature`, `intensity` and
     `v_density` hold the value of one SI unit in these units, so a state dict alone is enough to call the network in
@@ -54,6 +54,7 @@ class Reverter(nn.Module):
             self.register_buffer(name, torch.tensor(units.per_SI(name), dtype=torch.float64))
 
     def forward(self, observation: Tensor) -> Tensor:
+        observation = observation[:, :1]  # of latitude moments the mean: only distance networks know the others
         for name in self._parts:
             observation = getattr(self, name)(observation)
         return observation

@@ -56,7 +56,7 @@ def of_training(hyper: TrainConfig, out: Path, *, members: int = 1, ranks: int =
     plans = [_plan(hyper, reverter, None, len(seen), ranks, training)]
     stages = list(later_stages(hyper))
     for stage in stages:
-        network, task = stage.build(hyper, reverter, "", pairs.grid)
+        network, task = stage.build(hyper, reverter, "", pairs)
         inputs = task.inputs(PairBatch.blank(pairs, task.further), 0)
         own, items = stage.hyper(hyper), unseen if stage.unseen else train
         check_sizes(own, pairs.name, len(items), len(validation), ranks)

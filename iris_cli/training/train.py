@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from iris_cli.config.preobserve import LATITUDE_CHANNELS
 from iris_cli.config.toml import from_dict, to_dict
-from iris_cli.config.train import LATER_STAGES, MEMBER, MEMBERS, Noise, TrainConfig
+from iris_cli.config.train import DISTANCES, LATER_STAGES, MEMBER, MEMBERS, Noise, TrainConfig
 from iris_cli.console import log, plural, warn
 from iris_cli.distributed import World, unwrap, world
 from iris_cli.errors import DataError, UsageError, choose
@@ -173,12 +174,14 @@ def train_reverter(
         trainer.run()
         for stage in stages if folder else ():
             first = cast(RunFolder, folder).best()[1]
-            built = stage.build(hyper, first.make_reverter().on(here.device), first.digest, pairs.grid)
+            built = stage.build(hyper, first.make_reverter().on(here.device), first.digest, pairs)
             galaxies = training.others(stage.name) if isinstance(training, FreshPairs) else training
             numbers = unseen if stage.unseen else train
             later = trainer_of(galaxies, *built, stage.hyper(hyper), numbers, stage.name)
             later.held = trainer.held
             _open_stage(later, first.digest, resume != "none", force)
+            if later.progress.step == 0:
+                stage.prepare(built[0], later.learner.train)
             later.run()
         if here.is_main:  # the other ranks are done: none waits in a collective, which has a timeout
             trainer.save_training_inputs()
@@ -219,9 +222,9 @@ def check_fits(network: Reverter | Ensemble, pairs: Pairs) -> None:
     if (n := network.image_size) != size:
         what = f"the reverter takes images of {n} x {n} pixels; {pairs.name} has {size} x {size}"
         raise DataError(what, "test it on the grid that it was trained on")
-    if pairs.channels != 1:
-        what = f"{pairs.name} holds {pairs.channels} images of each galaxy; the reverter takes one"
-        raise DataError(what, "observe one line, with --latitude mean or max")
+    if pairs.channels != LATITUDE_CHANNELS[pairs.latitude]:
+        what = f"{pairs.name} holds observations of several lines; the reverter takes one"
+        raise DataError(what, "observe each line into a set of its own")
     if network.quantity != pairs.quantity:
         what = f"the reverter reads a {network.quantity}; the observations of {pairs.name} are of {pairs.quantity}"
         raise DataError(what, "observe with the observer that it was trained on")
@@ -285,7 +288,7 @@ def _open_stage(trainer: Trainer, digest: str, resumed: bool, force: bool) -> No
     """Continue a stage whose first network has this digest; without such a checkpoint it is begun anew."""
     folder = cast(RunFolder, trainer.folder)
     then = folder.latest() if resumed and folder.path.is_dir() else None
-    same = then is not None and then.reverter.get("digest") == digest
+    same = then is not None and then.reverter.get("digest", digest) == digest  # or it uses no first network
     if then and not same:
         trainer.world.on_rank_0(lambda: log(f"{trainer.name}: the first network has changed: trained anew"))
     fresh = folder.path.is_dir() and not same
@@ -295,6 +298,7 @@ def _open_stage(trainer: Trainer, digest: str, resumed: bool, force: bool) -> No
 #: Fields of a configuration that may change when a run is resumed. Paths may: the data's fingerprint is compared.
 _MAY_CHANGE = {"epochs", "patience_epochs", "batch_size", "batches_per_update", "data", "litter", "observer"}
 _MAY_CHANGE |= {"checkpoint_every_steps", "checkpoint_every_minutes", "keep_checkpoints", "log", "stop_signals"}
+_MAY_CHANGE |= {DISTANCES}
 _MAY_CHANGE |= {
     "fresh_workers",
     "on_nan",

@@ -19,7 +19,9 @@ from iris_cli.config.grid import Grid
 from iris_cli.config.toml import to_dict
 from iris_cli.config.train import TrainConfig
 from iris_cli.distributed import CPUGroup
+from iris_cli.observers.line_of_sight import BINS
 from iris_cli.pairs.datasets import PreObservedDataset
+from iris_cli.pairs.pair import schemas
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.training import train_reverter
 from iris_cli.training.checkpoint import Checkpoint
@@ -46,12 +48,16 @@ def _bump(cells: int, place: float) -> np.ndarray:
     return np.exp(-0.5 * ((np.arange(cells) - place * (cells - 1)) / 2.0) ** 2)
 
 
-def make(number: int, grid: Grid, litter: bool, scale: float) -> Sample:
+def make(number: int, grid: Grid, litter: bool, scale: float, distances: bool = False) -> Sample:
     galaxy, view = divmod(number, VIEWS)
     observation, density = images(number, grid)
     arrays = {"observation": observation * np.float32(scale)}
     if not litter:
         arrays["density"] = density
+    if distances:  # all gas is near where the image is brighter at small longitudes
+        near = 255 * (observation[0, : grid.lon_steps // 2].sum() > 0.5 * observation.sum())
+        arrays["lv_column"] = observation
+        arrays["lv_nearer"] = np.full((BINS - 1, *observation.shape[1:]), near, np.uint8)
     return Sample(f"g{galaxy:04d}_v{view}", f"g{galaxy:04d}", arrays, {"view": view})
 
 
@@ -63,15 +69,19 @@ def write_pairs(
     litter: bool = False,
     quantity: str = "v_density",
     scale: float = 1.0,
+    distances: bool = False,
     attributes: dict[str, Any] | None = None,
 ) -> Path:
     """A shard folder with the samples of those numbers; `scale` is what one inner unit of the observation is in it."""
     schema = [_array("observation", grid.observation_shape, quantity, scale)]
     if not litter:
         schema.append(_array("density", grid.density_shape, "density", 1.0))
+    if distances:
+        schema += schemas(grid, quantity, further=("lv_column", "lv_nearer"))[2:]
     what = {"grid": to_dict(grid), "latitude": "mean", "litter": litter, **(attributes or {})}
     plan = SetPlan(splits, samples_per_shard=5)
-    write_set(folder, plan, partial(make, grid=grid, litter=litter, scale=scale), schema=schema, attributes=what)
+    maker = partial(make, grid=grid, litter=litter, scale=scale, distances=distances)
+    write_set(folder, plan, maker, schema=schema, attributes=what)
     return folder
 
 
