@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from iris_cli import __version__
+from iris_cli.commands.compare_sky import compare_sky
 from iris_cli.commands.config import app as config
 from iris_cli.commands.cube import cube
 from iris_cli.commands.demo import demo
@@ -83,7 +84,9 @@ _add(TRAINING, evaluate, name="test")
 _add(TRAINING, sweep, runs)
 _add(TRAINING, import_checkpoint, name="import-checkpoint")
 app.add_typer(slurm, name="slurm", rich_help_panel=TRAINING)
-_add(TELESCOPE, cube, revert)
+_add(TELESCOPE, cube)
+_add(TELESCOPE, compare_sky, name="compare-sky")
+_add(TELESCOPE, revert)
 _add(TOOLS, demo)
 app.add_typer(plot, name="plot", rich_help_panel=TOOLS)
 _add(TOOLS, molecule, surveys)

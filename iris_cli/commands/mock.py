@@ -60,10 +60,10 @@ def mock(
     maker: Foregrounds | Galaxies
     if foreground:
         layers = options.Settings(ForegroundConfig, config).resolve()
-        maker = Foregrounds(layers, _grid(layers.grid, preset, survey, foreground), seed)
+        maker = Foregrounds(layers, grid_of(layers.grid, preset, survey, foreground), seed)
     else:
         galaxy = options.Settings(MockConfig, config).resolve()
-        maker = Galaxies(galaxy, _grid(galaxy.grid, preset, survey, foreground), seed, views)
+        maker = Galaxies(galaxy, grid_of(galaxy.grid, preset, survey, foreground), seed, views)
     if dry_run:
         show(_dry_run(maker, out, galaxies, workers, overwrite), output.as_json)
         return
@@ -74,7 +74,7 @@ def mock(
     output.result({"folder": str(out), "galaxies": galaxies, "tensors": count}, text)
 
 
-def _grid(own: Grid | None, preset: str | None, survey: str | None, foreground: bool) -> Grid:
+def grid_of(own: Grid | None, preset: str | None, survey: str | None, foreground: bool = False) -> Grid:
     """That of the configuration or the preset, or the part of it that the survey covers."""
     if own and preset:
         raise UsageError("--preset and [grid] of the configuration both give a grid", "leave out one of them")

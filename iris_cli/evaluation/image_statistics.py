@@ -17,6 +17,8 @@ from iris_cli.axes import Axis
 
 #: Pixels below so many times the noise count as dark.
 NOISE_CUT = 3.0
+#: A smaller share of negative pixels is no noise.
+LEAST_NEGATIVE = 0.05
 #: Wavelengths between which slopes of power spectra are fitted: shares of the axis at most, pixels at least.
 LONGEST, SHORTEST_PIXELS = 0.25, 2.5
 #: A maximum along velocity is a component if it exceeds this share of the largest one at its longitude.
@@ -104,9 +106,11 @@ def in_blocks(images: NDArray, pixels: int) -> NDArray:
 
 
 def noise_of(images: Floats) -> Floats:
-    """(n, L, V) -> (n,) rms of the negative pixels; 0 where there are none."""
+    """(n, L, V) -> (n,) rms of the negative pixels; 0 where these are fewer than LEAST_NEGATIVE: absorption."""
     below = images < 0
-    return np.sqrt((images**2 * below).sum(axis=(1, 2)) / np.maximum(below.sum(axis=(1, 2)), 1))
+    share = below.mean(axis=(1, 2))
+    rms = np.sqrt((images**2 * below).mean(axis=(1, 2)) / np.maximum(share, 1e-12))
+    return np.where(share > LEAST_NEGATIVE, rms, 0.0)
 
 
 def _brightness(images: Floats, observed: NDArray[np.bool_]) -> dict[str, Floats]:

@@ -22,7 +22,7 @@ from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from iris_cli.axes import Axis
 from iris_cli.config.grid import Grid
@@ -196,6 +196,10 @@ class Comparison:
     velocity: Axis
     statistics: Floats
     distances: Floats
+
+    def deviations(self, statistics: ArrayLike) -> Floats:
+        """(n, STATISTICS) or (STATISTICS,) -> the same, from this set."""
+        return Spread.of(self.statistics).deviations(np.asarray(statistics))
 
     def score(self, image: NDArray) -> InputScore:
         """The distance of an image (L, V), of the same survey, from the set and its rank."""

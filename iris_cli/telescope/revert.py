@@ -83,7 +83,7 @@ def revert(
     _check_outputs(out, figure, unit, overwrite)
     members = open_members(*map(Path, runs))
     grid, latitude = common_grid(members)
-    observed = _observe([Path(c) for c in cubes], grid, latitude, config, quiet)
+    observed = observed_image([Path(c) for c in cubes], grid, latitude, config, quiet)
     report_coverage(observed, members[0].checkpoint.data.coverage)
     image = torch.from_numpy(observed.channels)[None]
     with torch.no_grad():
@@ -160,7 +160,7 @@ def common_grid(members: Sequence[TrainedRun]) -> tuple[Grid, str]:
 SAME_LINE = 2e-3
 
 
-def _observe(cubes: list[Path], grid: Grid, latitude: str, config: CubeConfig, quiet: bool) -> LvImage:
+def observed_image(cubes: list[Path], grid: Grid, latitude: str, config: CubeConfig, quiet: bool) -> LvImage:
     """The l-v image of the cubes, or the image that `iris cube` has already made."""
     lv = load_lv(cubes[0]) if len(cubes) == 1 and cubes[0].is_file() else None
     if lv is None:
