@@ -75,6 +75,10 @@ class StatisticRank:
     percentile: float
     deviation: float
 
+    def text(self, name: str) -> str:
+        """The value with its unit, and those of the set."""
+        return f"{self.value:.3g} ({self.low:.3g} … {self.high:.3g}) {STATISTICS[name].unit}".rstrip()
+
 
 @dataclass(frozen=True)
 class InputScore:
@@ -94,11 +98,8 @@ class InputScore:
 
     def unusual(self, most: int = 6) -> str:
         """The statistics beyond UNUSUAL in words, at most so many of them; empty if there are none."""
-        said = []
-        for name, rank in self.statistics.items():
-            if abs(rank.deviation) > UNUSUAL:
-                unit = f" {STATISTICS[name].unit}".rstrip()
-                said.append(f"{name} {rank.value:.3g}{unit} ({rank.low:.3g} … {rank.high:.3g}, {rank.deviation:+.1f})")
+        found = [(name, rank) for name, rank in self.statistics.items() if abs(rank.deviation) > UNUSUAL]
+        said = [f"{name} {rank.text(name)} {rank.deviation:+.1f}" for name, rank in found]
         return ", ".join(said[:most]) + (f", and {len(said) - most} more" if len(said) > most else "")
 
     def __str__(self) -> str:

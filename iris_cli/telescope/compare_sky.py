@@ -19,7 +19,17 @@ from iris_cli.config.mock import MockConfig
 from iris_cli.config.preobserve import PreobserveConfig
 from iris_cli.console import progress
 from iris_cli.errors import DataError
-from iris_cli.evaluation.out_of_distribution import MOST_IMAGES, Comparison, ImageSet, InputScore, evenly
+from iris_cli.evaluation.image_statistics import STATISTICS, in_blocks
+from iris_cli.evaluation.out_of_distribution import (
+    MOST_IMAGES,
+    PIXELS,
+    SIGMAS_OF_95,
+    UNUSUAL,
+    Comparison,
+    ImageSet,
+    InputScore,
+    evenly,
+)
 from iris_cli.files import check_output
 from iris_cli.observers.registry import make_observer
 from iris_cli.pairs.datasets import Pairs
@@ -117,10 +127,7 @@ def compare_sky(
         raise DataError("the cubes fill too little of the image", "choose a grid that they fill")
     made = SkyComparison(known.name, observed, comparison, comparison.score(observed.image))
     if figure is not None:
-        from iris_cli.plots.sky_statistics import draw_sky_statistics
-        from iris_cli.plots.style import save
-
-        save(draw_sky_statistics(made.score, comparison, known.images, observed.image), figure, history=history)
+        _save_figure(made, known.images, figure, history)
     return made
 
 
@@ -130,3 +137,22 @@ def check_figure(figure: Path | None, overwrite: bool) -> None:
 
     if figure is not None:
         check_output(figure, overwrite, FORMATS)
+
+
+def _save_figure(made: SkyComparison, known: ImageSet, path: Path, history: Sequence[str]) -> None:
+    from iris_cli.plots.sky_statistics import Deviation, draw_sky_statistics
+    from iris_cli.plots.style import save
+
+    comparison, names = made.comparison, list(STATISTICS)
+    of_set = comparison.deviations(comparison.statistics)
+    rows = [
+        Deviation(name, rank.text(name), rank.deviation, of_set[:, names.index(name)], abs(rank.deviation) > UNUSUAL)
+        for name, rank in made.score.statistics.items()
+    ]
+    own = np.array([made.score.statistics[name].deviation for name in names])
+    nearest = known.images[int(np.argmin(((of_set - own) ** 2).sum(axis=1)))]
+    images = in_blocks(made.observed.image[None], PIXELS)[0], nearest
+    sky, similar = (np.where(comparison.observed, image, np.nan) for image in images)
+    axes = comparison.longitude, comparison.velocity
+    figure = draw_sky_statistics(rows, (sky, similar), axes, SIGMAS_OF_95, f"{made.score}.".capitalize())
+    save(figure, path, history=history)
