@@ -17,6 +17,7 @@ from iris_cli.commands.cube import cube
 from iris_cli.commands.demo import demo
 from iris_cli.commands.doctor import doctor
 from iris_cli.commands.evaluate import evaluate
+from iris_cli.commands.export import export
 from iris_cli.commands.help import Command, Group
 from iris_cli.commands.import_checkpoint import import_checkpoint
 from iris_cli.commands.ingest import ingest
@@ -82,6 +83,7 @@ app.add_typer(shards, name="shards", rich_help_panel=DATA)
 _add(TRAINING, train, cls=TrainCommand)
 _add(TRAINING, evaluate, name="test")
 _add(TRAINING, sweep, runs)
+_add(TRAINING, export)
 _add(TRAINING, import_checkpoint, name="import-checkpoint")
 app.add_typer(slurm, name="slurm", rich_help_panel=TRAINING)
 _add(TELESCOPE, cube)

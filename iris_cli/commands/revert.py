@@ -26,7 +26,7 @@ HEADER_BYTES = 20_000
 def revert(
     inputs: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN... CUBE...", help="Runs (folders, .pt), then FITS cubes or an l-v image."),
+        typer.Argument(metavar="RUN... CUBE...", help="Runs (folders, .iris, .pt), then FITS cubes or an l-v image."),
     ],
     *,
     out: Annotated[Path, typer.Option("--out", "-o", help="FITS map to write.")],
@@ -73,8 +73,8 @@ def revert(
 
 
 def divided(inputs: list[Path]) -> tuple[list[Path], list[Path]]:
-    """Runs and cubes: folders and .pt files are runs. UsageError when one of the two is missing."""
-    runs = [path for path in inputs if path.is_dir() or path.suffix == ".pt"]
+    """Runs and cubes: folders, .pt and .iris files are runs. UsageError when one of the two is missing."""
+    runs = [path for path in inputs if path.is_dir() or path.suffix in (".pt", ".iris")]
     cubes = [path for path in inputs if path not in runs]
     if not runs:
         raise UsageError(f"no run among {', '.join(map(str, inputs))}", "name the folder of `iris train --out` first")

@@ -80,7 +80,7 @@ class DataDescription:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as a checkpoint file holds them."""
-        noise = asdict(self.noise) if self.noise else None
+        noise = to_dict(self.noise) if self.noise else None
         return {**vars(self), "grid": to_dict(self.grid), "noise": noise, "coverage": to_dict(self.coverage)}
 
     @property
@@ -92,7 +92,7 @@ class DataDescription:
     def from_dict(cls, values: dict[str, Any]) -> DataDescription:
         """Inverse of `to_dict`. KeyError or TypeError for missing or unknown keys."""
         grid = from_dict(Grid, values["grid"], "the checkpoint's grid")
-        noise = ImageNoise(**values["noise"]) if values["noise"] else None
+        noise = from_dict(ImageNoise, values["noise"], "the checkpoint's noise") if values["noise"] else None
         coverage = from_dict(Coverage, values["coverage"], "the checkpoint's coverage")
         return cls(**{**values, "grid": grid, "noise": noise, "coverage": coverage})
 
@@ -151,12 +151,24 @@ class Checkpoint:
 
 def save(checkpoint: Checkpoint, path: Path) -> None:
     """Write atomically: an existing file survives a full disk."""
-    seen = checkpoint.seen.to_tensors() if checkpoint.seen else None
-    plain = {"progress": asdict(checkpoint.progress), "data": checkpoint.data.to_dict(), "seen": seen}
     packed = io.BytesIO()
-    torch.save(_unshared({**vars(checkpoint), **plain, "format": FORMAT, "version": VERSION}), packed)
+    torch.save(_unshared(to_plain(checkpoint) | {"format": FORMAT, "version": VERSION}), packed)
     with atomic_file(path) as file:
         file.write(packed.getbuffer())  # in one piece: within torch, a full disk would be another error than OSError
+
+
+def to_plain(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Nested dictionaries of tensors and plain values."""
+    seen = checkpoint.seen.to_tensors() if checkpoint.seen else None
+    plain = {"progress": asdict(checkpoint.progress), "data": checkpoint.data.to_dict(), "seen": seen}
+    return {**vars(checkpoint), **plain}
+
+
+def from_plain(values: dict[str, Any]) -> Checkpoint:
+    """Inverse of `to_plain`. KeyError, TypeError, ValueError and the like for anything else."""
+    progress, data = Progress(**values["progress"]), DataDescription.from_dict(values["data"])
+    seen = Seen.from_tensors(values["seen"]) if values["seen"] is not None else None
+    return checked(Checkpoint(**{**values, "progress": progress, "data": data, "seen": seen}))
 
 
 def _unshared(value: Any) -> Any:
@@ -183,9 +195,7 @@ def load(path: Path) -> Checkpoint:
         reads = f"; this program reads up to {VERSION}" if newer else ", which this program no longer reads"
         raise DataError(found + reads, "install a newer release" if newer else "train it again")
     try:
-        progress, data = Progress(**body["progress"]), DataDescription.from_dict(body["data"])
-        seen = Seen.from_tensors(body["seen"]) if body["seen"] is not None else None
-        return checked(Checkpoint(**{**body, "progress": progress, "data": data, "seen": seen}))
+        return from_plain(body)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError, UsageError) as error:
         hint = "it was modified, or written by another program: use an older one"
         raise DataError(f"{path} does not hold what a checkpoint holds: {_first_line(error)}", hint) from None

@@ -14,6 +14,7 @@ from iris_cli.evaluation.ensemble import Ensemble
 from iris_cli.evaluation.out_of_distribution import TrainingInputs
 from iris_cli.pairs.datasets import Pairs
 from iris_cli.training.checkpoint import Checkpoint, load
+from iris_cli.training.model_file import SUFFIX, unpacked
 from iris_cli.training.run_folder import TRAINING_INPUTS, RunFolder, member_folders
 from iris_cli.training.train import check_fits
 
@@ -58,10 +59,14 @@ def open_run(run: Path) -> TrainedRun:
 
 
 def open_members(*runs: Path) -> list[TrainedRun]:
-    """The best checkpoint of every run, and of every member of an ensemble. DataError where there is none."""
+    """The best checkpoint of every run, every member of an ensemble, and every network in a file of `iris export`.
+
+    DataError where there is none.
+    """
     if not runs:
         raise UsageError("no run was named", "name the folder of `iris train --out`, or a checkpoint in it")
-    return [open_run(folder) for run in runs for folder in member_folders(run)]
+    folders = [unpacked(run) if run.suffix == SUFFIX and run.is_file() else run for run in runs]
+    return [open_run(folder) for run in folders for folder in member_folders(run)]
 
 
 def ensemble_for(members: Sequence[TrainedRun], *sets: Pairs) -> Ensemble:

@@ -138,6 +138,7 @@ LACKING: dict[str, dict[str, str]] = {
     "--config": {
         "doctor": NO_SETTINGS,
         "runs": NO_SETTINGS,
+        "export": NO_SETTINGS,
         "surveys": NO_SETTINGS,
         "config show": "it is about configurations",
         "config validate": "it is about configurations",

@@ -1,0 +1,239 @@
+"""A trained network as one file to share: a run, or an ensemble, without what only its training needs.
+
+The file is a zip archive, not compressed, that any tool opens:
+
+card.md                           what the network is, for people: data, line, grid, test results, licence
+model.json                        format and version, and the folders below
+FOLDER/weights.safetensors        all tensors of the best checkpoint; FOLDER is `run`, `run/samples`, `member-01` ...
+FOLDER/checkpoint.json            the rest of it: network, grid, lines, units, progress, configuration
+FOLDER/training_inputs.npz        statistics of the training's inputs
+FOLDER/test.json                  numbers of the latest test
+
+A command that takes a run takes such a file: it is unpacked once, as a run folder, into the cache.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from iris_cli import __version__
+from iris_cli.cache import private_folder
+from iris_cli.config.toml import dumps
+from iris_cli.config.train import BEST, CHECKPOINTS, CONFIG, LATER_STAGES, TEST
+from iris_cli.errors import DataError
+from iris_cli.files import atomic_file, atomic_folder, file_sha256, to_json, write_text
+from iris_cli.training.checkpoint import Checkpoint, from_plain, to_plain
+from iris_cli.training.checkpoint import save as save_checkpoint
+from iris_cli.training.run_folder import TRAINING_INPUTS, RunFolder, numbered_members
+
+SUFFIX, FORMAT, VERSION = ".iris", "iris-model", 1
+CARD, INDEX, WEIGHTS, REST = "card.md", "model.json", "weights.safetensors", "checkpoint.json"
+#: The folder of a single run, within the file.
+SINGLE = "run"
+#: Of a test, what names folders of the machine.
+PLACES = ("checkpoint", "data", "litter")
+#: Bytes: a larger file is none of these.
+MOST_BYTES = 1 << 33
+#: What only the training needs of a checkpoint.
+_DROPPED: dict[str, Any] = {
+    "optimizer": {},
+    "scheduler": {},
+    "scaler": {},
+    "last_model": {},
+    "ema_steps": 0,
+    "density_sum": None,
+}
+_DROPPED |= {"unlogged": [], "bad": {}}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file that was written."""
+
+    file: str
+    networks: int
+    parameters: int
+    bytes: int
+
+
+def export(run: Path, out: Path, licence: str = "", about: str = "") -> Exported:
+    """Write the best checkpoints of a run or an ensemble, with their later stages. DataError where there is none."""
+    members = numbered_members(run)
+    places = {member.name: member for member in members} or {SINGLE: run}
+    stages = {f"{name}/{s}": place / s for name, place in places.items() for s in LATER_STAGES if (place / s).is_dir()}
+    found = {name: RunFolder(place).best()[1] for name, place in (places | stages).items()}
+    first = found[next(iter(places))]
+    tested = _tested(run)
+    with atomic_file(out) as file, zipfile.ZipFile(file, "w") as archive:
+        put(archive, CARD, card(_shareable(first), len(places), tested, licence, about))
+        index = {"format": FORMAT, "version": VERSION, "iris": __version__, "folders": list(found), "licence": licence}
+        put(archive, INDEX, to_json(index))
+        if tested and members:
+            put(archive, TEST, to_json(tested))
+        for name, checkpoint in found.items():
+            tensors: dict[str, Tensor] = {}
+            plain = _without_tensors(to_plain(_shareable(checkpoint)), "", tensors)
+            put(archive, f"{name}/{REST}", to_json(plain))
+            put(archive, f"{name}/{WEIGHTS}", save({key: value.contiguous() for key, value in tensors.items()}))
+            if (statistics := (places | stages)[name] / TRAINING_INPUTS).is_file():
+                put(archive, f"{name}/{TRAINING_INPUTS}", statistics.read_bytes())
+            if numbers := _tested((places | stages)[name]):
+                put(archive, f"{name}/{TEST}", to_json(numbers))
+    parameters = sum(value.numel() for value in first.model.values())
+    return Exported(str(out), len(places), parameters, out.stat().st_size)
+
+
+def put(archive: zipfile.ZipFile, name: str, content: str | bytes) -> None:
+    """Without the time, so that equal networks have equal bytes."""
+    archive.writestr(zipfile.ZipInfo(name), content)
+
+
+def _tested(run: Path) -> dict[str, Any]:
+    """The numbers of the latest test, if there are any."""
+    try:
+        found = dict(json.loads((run / TEST).read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return {}
+    return {name: value for name, value in found.items() if name not in PLACES}
+
+
+def _shareable(checkpoint: Checkpoint) -> Checkpoint:
+    """Without what only the training needs, and without the paths of its folders."""
+    config: dict[str, Any] = {**checkpoint.config, "data": [Path(d).name for d in checkpoint.config.get("data", ())]}
+    if config.get("litter"):
+        config["litter"] = Path(config["litter"]).name
+    return replace(checkpoint, config=config, **_DROPPED)
+
+
+def _without_tensors(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
+    """The same with `{"tensor": PATH}` for each tensor, which is put into `tensors`."""
+    if isinstance(value, Tensor):
+        tensors[path] = value
+        return {"tensor": path}
+    if isinstance(value, dict):
+        return {key: _without_tensors(inner, f"{path}/{key}" if path else key, tensors) for key, inner in value.items()}
+    return value
+
+
+def _with_tensors(value: Any, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(value, dict):
+        if value.keys() == {"tensor"}:
+            return tensors[value["tensor"]]
+        return {key: _with_tensors(inner, tensors) for key, inner in value.items()}
+    return value
+
+
+def unpacked(file: Path) -> Path:
+    """The run folder, or the ensemble's, that a file holds. DataError when it is damaged or no such file."""
+    kept = private_folder("models")
+    folder = (kept or _temporary()) / file_sha256(file)[:16] / file.name
+    if not folder.is_dir():
+        folder.parent.mkdir(exist_ok=True)
+        with _opened(file) as (archive, index), atomic_folder(folder, overwrite=True) as partial:
+            for name in index["folders"]:
+                _unpack(archive, name, partial)
+            if TEST in archive.namelist():
+                write_text(partial / TEST, archive.read(TEST).decode())
+    return folder
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, Any]]]:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            if sum(info.file_size for info in archive.infolist()) > MOST_BYTES:
+                raise ValueError("it is too large")
+            index = json.loads(archive.read(INDEX))
+            if index["format"] != FORMAT or index["version"] != VERSION:
+                raise ValueError(f"it is of format {index['format']} version {index['version']}")
+            yield archive, index
+    except (zipfile.BadZipFile, KeyError, ValueError, TypeError, RuntimeError, SafetensorError, EOFError) as error:
+        what = f"{file} is not a network of `iris export`, or damaged: {error}"
+        raise DataError(what, "copy or export it again") from None
+
+
+def _unpack(archive: zipfile.ZipFile, name: str, out: Path) -> None:
+    """One folder of the file, whose name is `run`, `member-01`, or one of these and a stage."""
+    member, _, stage = name.partition("/")
+    if not (member == SINGLE or member.removeprefix("member-").isdigit()) or (stage and stage not in LATER_STAGES):
+        raise ValueError(f"it names a folder {name!r}")
+    folder = out / ("" if member == SINGLE else member) / stage
+    (folder / CHECKPOINTS).mkdir(parents=True)
+    tensors = load(archive.read(f"{name}/{WEIGHTS}"))
+    checkpoint = from_plain(_with_tensors(json.loads(archive.read(f"{name}/{REST}")), tensors))
+    save_checkpoint(checkpoint, folder / CHECKPOINTS / BEST)
+    write_text(folder / CONFIG, dumps(checkpoint.config))
+    for copied in {f"{name}/{each}" for each in (TRAINING_INPUTS, TEST)} & {*archive.namelist()}:
+        (folder / Path(copied).name).write_bytes(archive.read(copied))
+
+
+@cache
+def _temporary() -> Path:
+    """Of this process, where no cache is safe; removed at its end."""
+    import atexit
+
+    folder = Path(tempfile.mkdtemp(prefix="iris-models-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+# --- the card ---------------------------------------------------------------------------------------------------------
+
+#: Keys of a test, and what they mean.
+_SCORES = {
+    "pairs": "galaxies of the test",
+    "skill": "1 - loss / loss of the best trivial map",
+    "mass_ratio": "predicted / true mass",
+    "near_far_sign_right": "share of galaxies whose heavier half, near or far, is predicted heavier",
+}
+
+
+def card(first: Checkpoint, networks: int, tested: dict[str, Any], licence: str, about: str) -> str:
+    """Markdown: what a reader needs to know before using the network."""
+    data, progress, grid = first.data, first.progress, first.data.grid
+    lon, v = grid.longitude, grid.velocity
+    lines = ", ".join(f"{name} ({GHz:.6g} GHz)" for name, GHz in data.lines.items()) or "not stated"
+    noise, litter = f"{data.noise.sigma:g} inner units" if data.noise else "none", "some" if data.litter else "none"
+    rows = {
+        "input": f"longitude-velocity image of a {data.quantity}, {grid.lon_steps} x {grid.v_steps} pixels",
+        "longitude": f"{lon.first:.4g} to {lon.last:.4g} deg",
+        "velocity": f"{v.first:.4g} to {v.last:.4g} km/s",
+        "latitude": f"{data.latitude} over {grid.lat_min_deg:g} to {grid.lat_max_deg:g} deg",
+        "spectral lines": lines,
+        "output": f"density of H2 from above, {grid.r_steps} distances x {grid.lon_steps} longitudes",
+        "network": f"{networks} x {first.reverter['network']}, {sum(t.numel() for t in first.model.values())} numbers",
+        "training": f"{progress.step} steps, {progress.epoch} epochs; noise: {noise}; litter: {litter}",
+        "data": ", ".join(first.config["data"]) or "not stated",
+        "made with": ", ".join(f"{name} {version}" for name, version in first.software.items()),
+        "licence": licence or "not stated",
+    }
+    scores = {name: tested[name] for name in _SCORES if tested.get(name) is not None}
+    parts = ["# A reverter of IRIS", *([about] if about else []), _table(rows)]
+    if scores:
+        parts += ["## Test", _table({f"{name}: {_SCORES[name]}": f"{value:.4g}" for name, value in scores.items()})]
+    else:
+        parts += ["It was not tested on held-out galaxies."]
+    parts += [
+        "## Limits",
+        "What an observation leaves open, the training galaxies decide. `iris revert` compares each observation with "
+        "them and says where it is unlike. Do not use the map of an observation of another line or quantity.",
+        f"## Use\n\n    iris revert FILE{SUFFIX} cube.fits --out map.fits --figure map.png",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(rows: dict[str, str]) -> str:
+    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())])
