@@ -30,7 +30,7 @@ def export(
     Examples:
         iris export RUN model.iris --licence CC-BY-4.0
         iris revert model.iris cube.fits --out map.fits
-        unzip -p model.iris card.md
+        iris test model.iris SHARDS
     """
     from iris_cli.files import check_output
     from iris_cli.training import model_file  # imports torch

@@ -68,7 +68,7 @@ def test_help_has_a_usage_line_groups_of_options_and_examples(iris: Iris, name: 
     out = iris(*name.split(), "--help").out
     assert f"iris {name} [OPTIONS]" in out and f"\n{COMMON}:\n" in out
     examples = out.partition("\nExamples:\n")[2].splitlines()
-    assert 1 <= len(examples) <= 3 and all(line.startswith("  iris ") and len(line) <= 80 for line in examples)
+    assert 1 <= len(examples) <= 4 and all(line.startswith("  iris ") and len(line) <= 80 for line in examples)
 
 
 def test_the_program_lists_all_commands_and_prints_its_version(iris: Iris) -> None:
@@ -79,7 +79,10 @@ def test_the_program_lists_all_commands_and_prints_its_version(iris: Iris) -> No
 
 def test_unknown_words_are_usage_errors(iris: Iris) -> None:
     assert iris("observ").code == iris("mock", "--galaxi", 3).code == iris("config", "show", "nowhere.toml").code == 2
-    ran, message = iris("config", "show", "tine"), "there is no configuration or preset 'tine', and no such file"
+    ran, message = (
+        iris("config", "show", "tine"),
+        "there is no configuration, preset or survey 'tine', and no such file",
+    )
     assert ran.code == 2 and ran.err == f"error: {message}\nhint: did you mean 'tiny'?\n"
 
 
