@@ -38,6 +38,7 @@ def evaluate(
         typer.Option(metavar="<path>", help="For the report: shards of other galaxies; may be given several times."),
     ] = None,
     overwrite: options.Overwrite = False,
+    samples: Annotated[int, typer.Option(min=0, help="Maps that a run's sampler draws of each pair.")] = 32,
     no_litter: Annotated[bool, typer.Option("--no-litter", help="Without the litter of the training.")] = False,
     settings: Annotated[options.Settings[TrainConfig], SHOWN],
     processes: Processes,
@@ -77,7 +78,7 @@ def evaluate(
         return
     with owned(report, beside=True) if report and is_rank_0() else nullcontext():
         inputs = inputs_of(config, split, stress=report is not None, against=absolute(against), members=members)
-        tested = test_run(members, config, inputs, device=processes.device, quiet=output.quiet)
+        tested = test_run(members, config, inputs, samples=samples, device=processes.device, quiet=output.quiet)
         if not is_rank_0():
             return
         save_headline(run, tested, members)
@@ -88,8 +89,8 @@ def evaluate(
 
             history = provenance.history(config, dated=False)
             with stop_on_signal(START_AGAIN):
-                samples = report_predictions(members, inputs)
-                made = write_report(report, run, tested, samples, overwrite=overwrite, history=history)
+                predictions = report_predictions(members, inputs)
+                made = write_report(report, run, tested, predictions, overwrite=overwrite, history=history)
             result["report"] = str(made)
             provenance.record(report, config)
     title = f"{run} on {', '.join(config.data)}, {tested.settings.split} split"

@@ -32,6 +32,7 @@ def revert(
     out: Annotated[Path, typer.Option("--out", "-o", help="FITS map to write.")],
     figure: Annotated[Path | None, typer.Option("--figure", help="Figure to write: .png, .pdf or .svg.")] = None,
     density_unit: Annotated[str, typer.Option(metavar="[kg/m3|Msun/pc3]", help="Unit of the map.")] = "kg/m3",
+    samples: Annotated[int, typer.Option(min=0, help="Maps that each run's sampler draws; 0: none.")] = 64,
     overwrite: options.Overwrite = False,
     settings: Annotated[options.Settings[RegridConfig], options.Only("cube")],
     dry_run: options.DryRun = False,
@@ -54,7 +55,7 @@ def revert(
 
     outputs = [str(path) for path in (out, figure) if path is not None]
     if dry_run:
-        plan = work.plan_revert(runs, cubes, out, figure, config, density_unit, overwrite)
+        plan = work.plan_revert(runs, cubes, out, figure, config, density_unit, samples, overwrite)
         show(_dry_run(plan, inputs, out, figure), output.as_json, **asdict(plan.input), networks=plan.networks)
         return
     with stop_on_signal(START_AGAIN):
@@ -65,6 +66,7 @@ def revert(
             figure=figure,
             config=config,
             unit=density_unit,
+            samples=samples,
             overwrite=overwrite,
             quiet=output.quiet,
             history=provenance.history(config),
@@ -84,10 +86,12 @@ def divided(inputs: list[Path]) -> tuple[list[Path], list[Path]]:
 
 
 def _dry_run(plan: RevertPlan, reads: list[Path], out: Path, figure: Path | None) -> DryRun:
-    """Writes map, mask, observation and coverage, and with several networks their spread."""
+    """Writes map, mask, observation and coverage, with several networks their spread, and samples and quantiles."""
     cubes, image = plan.input.cubes, plan.input.image
-    images = 4 + (len(plan.networks) > 1)
-    written = {out: images * (4 * math.prod(image) + HEADER_BYTES)}
+    hdus, planes = 4 + (len(plan.networks) > 1), 0
+    if plan.samples:
+        hdus, planes = 7, plan.samples + 5 - 2  # in SAMPLES and QUANTILES
+    written = {out: (hdus + planes) * 4 * math.prod(image) + hdus * HEADER_BYTES}
     source = f" from {plural(len(cubes), 'cube')}, latitude by {plan.input.latitude}" if cubes else ""
     return DryRun(
         computes=f"a map of {' x '.join(map(str, image))} pixels{source}",

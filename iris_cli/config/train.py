@@ -123,7 +123,7 @@ class ScheduleConfig:
 class StageConfig:
     """A later stage of a run, trained beside the frozen network; the learning rate falls by a cosine."""
 
-    epochs: int = setting(32, "Passes over its galaxies.", least=1)
+    epochs: int = setting(24, "Passes over its galaxies.", least=1)
     batch_size: int = setting(16, "Pairs in a batch, per process.", least=1)
     batches_per_update: int = setting(1, "Batches of one optimizer step.", least=1)
     learning_rate: float = setting(2e-3, "Highest learning rate of Adam.", above=0)

@@ -35,26 +35,34 @@ def draw_map(
     unit: str,
     centre_deg: tuple[float, float] = (0.0, 0.0),
     caption: str = "",
+    samples: NDArray | None = None,
 ) -> Figure:
     """Densities (R', L) in `unit`, observation and coverage (L, V). `centre_deg` is the position of the grid's centre.
 
+    Three `samples` (3, R', L), if there are any, are a row of their own; mean and spread are then those of samples.
     Longitudes without coverage are hatched, and hold no gas. Without a `spread`, that panel is left out. Orbit models
     are shown at the Galactic Centre only.
     """
     panels = 2 if spread is None else 3
-    figure = Figure(figsize=(5.6 * panels, 5.4), layout="constrained")
+    rows = 1 if samples is None else 2
+    figure = Figure(figsize=(5.6 * panels, 5.4 * rows), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(1, panels)
+    axes, *below = figure.subplots(rows, panels, squeeze=False)
+    whose = "networks" if samples is None else "samples"
     unseen = coverage.max(axis=1) < LEAST_COVERAGE
     density, spread = np.where(unseen, np.nan, density), None if spread is None else np.where(unseen, np.nan, spread)
     norm = stretch(density)
     drawn = draw_from_above(axes[0], density, grid, centre_deg, norm)
     colour_bar(drawn, axes[0], f"mean H$_2$ density [{UNIT_LABELS[unit]}]")
-    axes[0].set_title("from above" if spread is None else "from above, mean of the networks", fontsize="medium")
+    axes[0].set_title("from above" if spread is None else f"from above, mean of the {whose}", fontsize="medium")
     if spread is not None:
         drawn = draw_from_above(axes[1], spread, grid, centre_deg, norm, orbits=False)
         colour_bar(drawn, axes[1], f"standard deviation [{UNIT_LABELS[unit]}]")
-        axes[1].set_title("spread of the networks", fontsize="medium")
+        axes[1].set_title(f"spread of the {whose}", fontsize="medium")
+    for k, (ax, sample) in enumerate(zip(*below, samples, strict=True), start=1) if samples is not None else ():
+        drawn = draw_from_above(ax, np.where(unseen, np.nan, sample), grid, centre_deg, norm, orbits=False)
+        colour_bar(drawn, ax, f"H$_2$ density [{UNIT_LABELS[unit]}]")
+        ax.set_title(f"sample {k}", fontsize="medium")
     seen = _draw_observed(axes[-1], observed, coverage, density, grid, centre_deg)
     colour_bar(seen, axes[-1], "brightness temperature [K]")
     if caption:

@@ -13,6 +13,7 @@ channel at each size.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -27,6 +28,8 @@ from shards.order import stream_key
 
 #: Numbers of noise that scale and shift channels.
 LATENTS = 32
+#: Pixels of the samples that are drawn together.
+AT_ONCE = 2**20
 #: A longitude's sum over velocity counts as at least this share of the image's mean sum.
 FAINTEST = 1e-3
 
@@ -139,3 +142,25 @@ class Sampler(nn.Module):
     def table(self) -> dict[str, Any]:
         """The arguments for `Sampler(**table)` to build the same network, without its weights."""
         return {"image_size": self.image_size, "quantity": self.quantity, "digest": self.digest}
+
+
+class PosteriorSampler(nn.Module):
+    """A sampler with its frozen first network: draws maps from the posterior of an image.
+
+    The random numbers of a sample depend on `seed`, the key of the image and the number of the sample alone.
+    """
+
+    def __init__(self, first: nn.Module, sampler: Sampler, seed: int) -> None:
+        super().__init__()
+        self.first, self.sampler, self.seed = first, sampler, seed
+
+    @torch.no_grad()
+    def samples(self, observation: Tensor, count: int, keys: Sequence[str]) -> Tensor:
+        """(n, C, L, V) and n keys -> (count, n, 1, R', L) densities, in inner units."""
+        first, size = self.first(observation), self.sampler.image_size
+        numbers, together = [stream_key("samples", self.seed, key) for key in keys], max(1, AT_ONCE // size**2)
+        images, parts = [], range(0, count, together)
+        for image, map_, number in zip(observation.split(1), first.split(1), numbers, strict=True):
+            noise = (noise_of(size, [number], range(k, min(k + together, count))) for k in parts)
+            images.append(torch.cat([self.sampler(image, map_, *(x.to(image.device) for x in z))[0] for z in noise]))
+        return torch.stack(images, dim=1)[:, :, None]

@@ -1,7 +1,8 @@
 """The reverted map: the record of its making and its quality, and its FITS file.
 
-HDU 0 of the file is the mean over the networks (distance upwards, longitude falling), SPREAD, if there are several
-networks, their standard deviation, MASK is 1 at longitudes where nothing was observed. OBSERVED and COVERAGE are the
+HDU 0 of the file is the mean (distance upwards, longitude falling): of the samples, which are in SAMPLES, with their
+standard deviation in STD and their QUANTILES; without samples, of the networks, with their standard deviation in SPREAD
+if there are several. MASK is 1 at longitudes where nothing was observed. OBSERVED and COVERAGE are the
 l-v image that was reverted.
 """
 
@@ -39,6 +40,8 @@ from iris_cli.units import INNER, SI, convert
 
 #: Name of a unit in options -> (BUNIT, factor from inner units).
 DENSITY_UNITS = {"kg/m3": ("kg m-3", convert("density", INNER, SI)), "Msun/pc3": ("solMass pc-3", 1.0)}
+#: Probabilities of the planes of QUANTILES: median, 68 % and 95 %.
+QUANTILES = (0.025, 0.16, 0.5, 0.84, 0.975)
 
 
 def density_unit(name: str) -> tuple[str, float]:
@@ -83,16 +86,31 @@ class MapProvenance:
     #: Name -> GHz of the lines that the networks were trained on; empty if unknown.
     trained_lines_GHz: dict[str, float]
     unit: str
+    #: Of all samplers together; 0 without.
+    samples: int = 0
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Mean over the networks, and their standard deviation; None for a single network."""
+    """Mean over the samples or networks, and their standard deviation, None for a single network.
+
+    `low` and `high` are the limits of the central 68 % of samples.
+    """
 
     mean: float
     spread: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+    @classmethod
+    def of(cls, values: NDArray, sampled: bool) -> Estimate:
+        spread = float(values.std(ddof=1)) if len(values) > 1 else None
+        limits = (float(limit) for limit in np.quantile(values, (0.16, 0.84))) if sampled else ()
+        return cls(float(values.mean()), spread, *limits)
 
     def __str__(self) -> str:
+        if self.low is not None and self.high is not None:
+            return f"{self.mean:.3g} ({self.low:.3g} to {self.high:.3g})"
         return f"{self.mean:.3g}" + ("" if self.spread is None else f" ± {self.spread:.2g}")
 
 
@@ -154,7 +172,8 @@ class MapRecord:
     def sentences(self) -> list[str]:
         """The result in words."""
         mass, near = self.summary.mass_Msun, self.summary.near_share
-        what = f"{self._networks()}: {mass} solar masses of H2, {near} of it on the near side"
+        intervals = " (mean and central 68 %)" if self.provenance.samples else ""
+        what = f"{self._networks()}{intervals}: {mass} solar masses of H2, {near} of it on the near side"
         return [what, *self._unobserved(), *self.quality.sentences()]
 
     def _unobserved(self) -> list[str]:
@@ -166,13 +185,20 @@ class MapRecord:
         return [f"not counted: {mass} solar masses ({share:.0%}) predicted at longitudes that were not observed"]
 
     def _networks(self) -> str:
-        return plural(len(self.provenance.networks), "network")
+        sampled = f"{self.provenance.samples} samples of " if self.provenance.samples else ""
+        return sampled + plural(len(self.provenance.networks), "network")
 
 
 def save_map(
-    path: Path, density: NDArray, spread: NDArray | None, lv: LvImage, record: MapRecord, history: Iterable[str] = ()
+    path: Path,
+    density: NDArray,
+    spread: NDArray | None,
+    lv: LvImage,
+    record: MapRecord,
+    history: Iterable[str] = (),
+    samples: NDArray | None = None,
 ) -> None:
-    """Write densities (R', L) in inner units as a FITS file in the unit of `record`.
+    """Write densities (R', L) and `samples` (K, R', L) in inner units as a FITS file in the unit of `record`.
 
     The header holds the record as JSON, its main entries as cards, its caption as COMMENT cards, and `history` (how the
     file was made) as HISTORY cards.
@@ -185,9 +211,15 @@ def save_map(
         header.add_comment(line)
     add_history(header, history)
     hdus = fits.HDUList([fits.PrimaryHDU((to_fits_axes(density.T) * factor).astype(np.float32), header=header)])
-    if spread is not None:
-        image = (to_fits_axes(spread.T) * factor).astype(np.float32)
-        hdus.append(fits.ImageHDU(image, header=plain, name="SPREAD"))
+    images = {} if spread is None else {"SPREAD" if samples is None else "STD": spread}
+    if samples is not None:
+        images |= {"QUANTILES": np.quantile(samples, QUANTILES, axis=0), "SAMPLES": samples}
+    for name, values in images.items():
+        image = np.stack([to_fits_axes(one.T) for one in values.reshape(-1, *density.shape)])
+        hdus.append(fits.ImageHDU((image.reshape(values.shape) * factor).astype(np.float32), plain, name))
+        if name == "QUANTILES":
+            for k, quantile in enumerate(QUANTILES, start=1):
+                hdus[name].header[f"QUANT{k}"] = (quantile, f"probability of plane {k}")
     hdus.append(_mask(lv, plain))
     for name, image, unit in (("OBSERVED", lv.image, "K"), ("COVERAGE", lv.coverage, "")):
         hdus.append(fits.ImageHDU(to_fits_axes(image), header=lv_header(lv, unit), name=name))

@@ -11,8 +11,9 @@ from __future__ import annotations
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -23,8 +24,10 @@ from iris_cli.config.cube import CubeConfig, at_galactic_centre
 from iris_cli.config.grid import Grid
 from iris_cli.console import log, warn
 from iris_cli.errors import DataError, UsageError
+from iris_cli.evaluation.ensemble import SAMPLES as SAMPLED
 from iris_cli.evaluation.out_of_distribution import TrainingInputs
 from iris_cli.files import check_output, file_sha256
+from iris_cli.reverter.reverter import Reverter
 from iris_cli.telescope.density_map import (
     Estimate,
     FileInput,
@@ -38,22 +41,28 @@ from iris_cli.telescope.density_map import (
 )
 from iris_cli.telescope.lv_image import LvImage, load_lv
 from iris_cli.telescope.regrid import RegridPlan, plan_regrid, regrid, report_coverage
-from iris_cli.training.trained_run import TrainedRun, open_members
+from iris_cli.training.trained_run import TrainedRun, ensemble_for, open_members
 from iris_cli.units import INNER
+
+#: Maps that each sampler draws, by default.
+SAMPLES = 64
 
 
 @dataclass(frozen=True)
 class Reversion:
-    """`density` (R', L) is the mean over the networks, `spread` their standard deviation, None for one network.
+    """`samples` (K, R', L) are maps that the samplers of all networks drew; None where a network has no sampler.
 
-    Both hold what the networks predict also at longitudes that were not observed (`observed.observed_longitudes`).
-    Inner units (M_sun pc^-3), ascending axes of `observed.grid`. `record` describes its making and its quality.
+    `density` (R', L) is their mean, `spread` their standard deviation; without samples, those of the networks' maps,
+    and None for one network. All hold what is predicted also at longitudes that were not observed
+    (`observed.observed_longitudes`). Inner units (M_sun pc^-3), ascending axes of `observed.grid`. `record` describes
+    the making of the map and its quality.
     """
 
     density: NDArray[np.float32]
     spread: NDArray[np.float32] | None
     observed: LvImage
     record: MapRecord
+    samples: NDArray[np.float32] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The result for JSON, without its images."""
@@ -68,13 +77,15 @@ def revert(
     figure: Path | str | None = None,
     config: CubeConfig | None = None,
     unit: str = "kg/m3",
+    samples: int = SAMPLES,
     overwrite: bool = False,
     quiet: bool = True,
     history: Sequence[str] = (),
 ) -> Reversion:
     """Revert FITS cubes, or one l-v image of `iris cube`, with the best checkpoint of each run.
 
-    `runs` are run folders, folders of an ensemble or checkpoint files; several give mean and spread. `out` is a FITS
+    `runs` are run folders, folders of an ensemble or checkpoint files; several give mean and spread. Where all have a
+    sampler, so many `samples` are drawn by each; the same input and runs give the same samples. `out` is a FITS
     map in `unit` ("kg/m3" or "Msun/pc3"), `figure` a PNG, PDF or SVG; `history`, how they were made, is written
     into both. UsageError or DataError, before anything is written, when the quantity of a network is not a temperature,
     when networks have different grids, when a cube cannot be regridded, or an output exists.
@@ -85,23 +96,31 @@ def revert(
     grid, latitude = common_grid(members)
     observed = observed_image([Path(c) for c in cubes], grid, latitude, config, quiet)
     report_coverage(observed, members[0].checkpoint.data.coverage)
-    image = torch.from_numpy(observed.channels)[None]
-    with torch.no_grad():
-        predicted = [member.checkpoint.make_reverter().multi_unit_call(image, INNER, INNER) for member in members]
-    maps = np.stack([map_[0, 0].float().numpy() for map_ in predicted])
+    maps, drawn = _predict(members, observed, samples)
     density = maps.mean(axis=0)
     spread = maps.std(axis=0, ddof=1).astype(np.float32) if len(maps) > 1 else None
     record = MapRecord(
-        _provenance(members, cubes, observed, unit),
-        summarise_maps(maps, grid, observed.observed_longitudes),
+        replace(_provenance(members, cubes, observed, unit), samples=len(maps) if drawn else 0),
+        summarise_maps(maps, grid, observed.observed_longitudes, sampled=drawn),
         _quality(members[0].training_inputs(), observed, density),
     )
-    made = Reversion(density, spread, observed, record)
+    made = Reversion(density, spread, observed, record, maps if drawn else None)
     if out is not None:
-        save_map(Path(out), density, spread, observed, record, history)
+        save_map(Path(out), density, spread, observed, record, history, made.samples)
     if figure is not None:
         _save_figure(made, Path(figure), history)
     return made
+
+
+def _predict(members: Sequence[TrainedRun], observed: LvImage, samples: int) -> tuple[NDArray[np.float32], bool]:
+    """(K, R', L) samples of all networks, and True; or the map of each network, and False."""
+    image, ensemble = torch.from_numpy(observed.channels)[None], ensemble_for(members, samples=samples)
+    with torch.no_grad():
+        if ensemble.samplers:
+            key = blake2b(observed.channels.tobytes(), digest_size=16).hexdigest()
+            return ensemble.predict(image, [key])[SAMPLED][:, 0, 0].numpy(), True
+        networks = [cast(Reverter, one).multi_unit_call(image, INNER, INNER) for one in ensemble.members]
+    return np.stack([map_[0, 0].float().numpy() for map_ in networks]), False
 
 
 @dataclass(frozen=True)
@@ -110,10 +129,18 @@ class RevertPlan:
 
     networks: tuple[str, ...]
     input: RegridPlan
+    samples: int
 
 
 def plan_revert(
-    runs: list[Path], cubes: list[Path], out: Path, figure: Path | None, config: CubeConfig, unit: str, overwrite: bool
+    runs: list[Path],
+    cubes: list[Path],
+    out: Path,
+    figure: Path | None,
+    config: CubeConfig,
+    unit: str,
+    samples: int,
+    overwrite: bool,
 ) -> RevertPlan:
     """Performs the checks of `revert` that need no computation."""
     _check_outputs(out, figure, unit, overwrite)
@@ -123,7 +150,8 @@ def plan_revert(
         planned = RegridPlan(tuple(grid.observation_shape[1:]), latitude)
     else:
         planned = plan_regrid(cubes, grid, latitude, config)
-    return RevertPlan(tuple(str(m.path) for m in members), planned)
+    drawn = len(ensemble_for(members, samples=samples).samplers) * samples
+    return RevertPlan(tuple(str(m.path) for m in members), planned, drawn)
 
 
 def _check_outputs(out: Path | str | None, figure: Path | str | None, unit: str, overwrite: bool) -> None:
@@ -199,8 +227,11 @@ def _trained_lines(trained: TrainedRun, observed: LvImage) -> dict[str, float]:
     return lines
 
 
-def summarise_maps(maps: NDArray, grid: Grid, observed: NDArray[np.bool_]) -> MapSummary:
-    """Densities (members, R', L) in inner units -> their summary; `observed` (L,) longitudes count."""
+def summarise_maps(maps: NDArray, grid: Grid, observed: NDArray[np.bool_], sampled: bool = False) -> MapSummary:
+    """Densities (members, R', L) in inner units -> their summary; `observed` (L,) longitudes count.
+
+    If they are `sampled` from a posterior, estimates have intervals.
+    """
     r = grid.distance.centres()[grid.r_crop_min : grid.r_crop_max]
     height, width = (np.deg2rad(a.step) * n for a, n in ((grid.latitude, grid.lat_steps), (grid.longitude, 1)))
     volume_pc3 = (r**2 * grid.distance.step * height * width)[:, None]
@@ -210,8 +241,7 @@ def summarise_maps(maps: NDArray, grid: Grid, observed: NDArray[np.bool_]) -> Ma
     near = seen[:, r < grid.observer_distance_pc].sum(axis=(1, 2)) / np.where(total > 0, total, 1.0)
     peak = maps[..., observed].max(axis=(1, 2), initial=0.0).astype(np.float64)
     values = total, near, peak, unobserved
-    spreads = [float(v.std(ddof=1)) if len(v) > 1 else None for v in values]
-    return MapSummary(*(Estimate(float(v.mean()), spread) for v, spread in zip(values, spreads, strict=True)))
+    return MapSummary(*(Estimate.of(v, sampled) for v in values))
 
 
 def _quality(inputs: TrainingInputs | str, observed: LvImage, density: NDArray) -> MapQuality:
@@ -242,7 +272,8 @@ def _save_figure(made: Reversion, path: Path, history: Sequence[str]) -> None:
     unit, seen, caption = made.record.provenance.unit, made.observed, made.record.caption()
     _, factor = density_unit(unit)
     spread = None if made.spread is None else made.spread * factor
+    samples = None if made.samples is None else made.samples[:3] * factor
     figure = draw_map(
-        made.density * factor, spread, seen.image, seen.coverage, seen.grid, unit, seen.centre_deg, caption
+        made.density * factor, spread, seen.image, seen.coverage, seen.grid, unit, seen.centre_deg, caption, samples
     )
     save(figure, path, replace(STYLES["screen"], dpi=150), history)

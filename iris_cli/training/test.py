@@ -169,13 +169,20 @@ def open_stream(hyper: TrainConfig, data: Sequence[str], split: str, seen: Seen 
 
 
 def test_run(
-    members: Sequence[TrainedRun], hyper: TrainConfig, inputs: Inputs, *, device: str = "auto", quiet: bool = False
+    members: Sequence[TrainedRun],
+    hyper: TrainConfig,
+    inputs: Inputs,
+    *,
+    samples: int = 32,
+    device: str = "auto",
+    quiet: bool = False,
 ) -> RunReport:
     """Evaluate a run, or an ensemble's members together, on every pair of each set of inputs once.
 
+    With so many `samples` by each sampler, where all members have one.
     The same numbers on any number of ranks. DataError when an input does not fit the network.
     """
-    ensemble = ensemble_for(members, *(stream.pairs for stream in inputs.streams.values()))
+    ensemble = ensemble_for(members, *(stream.pairs for stream in inputs.streams.values()), samples=samples)
     loss, mean_image, sets = physical_loss(hyper), members[0].checkpoint.mean_image, []
     with world(device) as here, threads_for(ensemble.image_size):
         ensemble = ensemble.on(here.device)

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from iris_cli.config.toml import from_dict, to_dict
-from iris_cli.config.train import TrainConfig
+from iris_cli.config.train import SAMPLES, TrainConfig
 from iris_cli.console import warn
 from iris_cli.errors import DataError, UsageError
 from iris_cli.evaluation.ensemble import Ensemble
 from iris_cli.evaluation.out_of_distribution import TrainingInputs
 from iris_cli.pairs.datasets import Pairs
+from iris_cli.reverter.reverter import Reverter
+from iris_cli.reverter.sampler import PosteriorSampler, Sampler
 from iris_cli.training.checkpoint import Checkpoint, load
 from iris_cli.training.model_file import SUFFIX, unpacked
 from iris_cli.training.run_folder import TRAINING_INPUTS, RunFolder, member_folders
@@ -32,6 +34,17 @@ class TrainedRun:
         """The run folder that the checkpoint belongs to, if any."""
         folder = RunFolder(self.path.absolute().parent.parent)
         return folder if self.path.absolute().parent == folder.checkpoints else None
+
+    def sampler(self, first: Reverter) -> PosteriorSampler | None:
+        """That of the run folder, for the run's own network; None with a warning if it belongs to other weights."""
+        folder = RunFolder(self.folder.path / SAMPLES) if self.folder else None
+        if folder is None or not any(folder.checkpoints.glob("*.pt")):
+            return None
+        path, checkpoint = folder.best()
+        if checkpoint.reverter.get("digest") != self.checkpoint.digest:
+            warn(f"{path} was trained for other weights than those of {self.path}: no samples are drawn")
+            return None
+        return PosteriorSampler(first, checkpoint.make(Sampler), self.hyper.seed).eval()
 
     def training_inputs(self) -> TrainingInputs | str:
         """Statistics of the training's inputs, from the run folder; the reason, where there are none."""
@@ -69,12 +82,19 @@ def open_members(*runs: Path) -> list[TrainedRun]:
     return [open_run(folder) for run in folders for folder in member_folders(run)]
 
 
-def ensemble_for(members: Sequence[TrainedRun], *sets: Pairs) -> Ensemble:
-    """The networks of all members. DataError when pairs have another size, quantity or grid than the training's.
+def ensemble_for(members: Sequence[TrainedRun], *sets: Pairs, samples: int = 0) -> Ensemble:
+    """The networks of all members, and the samplers of all for so many `samples` each, if all have one.
 
-    Latitudes that differ are only a warning: pixels stay at their places, but hold other gas.
+    DataError when pairs have another size, quantity or grid than the training's. Latitudes that differ are only a
+    warning: pixels stay at their places, but hold other gas.
     """
-    ensemble = Ensemble([member.checkpoint.make_reverter() for member in members])
+    reverters = [member.checkpoint.make_reverter() for member in members]
+    found = [member.sampler(first) for member, first in zip(members, reverters, strict=True)] if samples else []
+    samplers = [sampler for sampler in found if sampler is not None]
+    if 0 < len(samplers) < len(members):
+        warn(f"{len(samplers)} of {len(members)} networks have a sampler: no samples are drawn")
+        samplers = []
+    ensemble = Ensemble(reverters, samplers, samples)
     for pairs in sets:
         check_fits(ensemble, pairs)
         for member in members:

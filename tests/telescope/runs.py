@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from iris_cli.config.train import TrainConfig
+from iris_cli.config.train import SamplesConfig, TrainConfig
 from iris_cli.training.train import train_run
 from tests.telescope import sky
 from tests.training.makers import write_pairs
@@ -19,7 +19,8 @@ def write_shards(folder: Path) -> Path:
     return write_pairs(folder, splits, grid=GRID, quantity="temperature", attributes={"observer": observer})
 
 
-def train(folder: Path, shards: Path, seed: int = 0) -> Path:
-    hyper = TrainConfig(epochs=1, batch_size=8, batches_per_update=1, seed=seed, data=(str(shards),))
+def train(folder: Path, shards: Path, seed: int = 0, sampler: bool = False) -> Path:
+    samples = SamplesConfig(train=sampler, epochs=1)
+    hyper = TrainConfig(epochs=1, batch_size=8, batches_per_update=1, seed=seed, data=(str(shards),), samples=samples)
     train_run(hyper, folder, quiet=True)
     return folder

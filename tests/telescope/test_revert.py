@@ -23,7 +23,7 @@ from iris_cli.telescope.regrid import regrid
 from iris_cli.telescope.revert import revert, summarise_maps
 from iris_cli.training.checkpoint import load, save
 from iris_cli.training.trained_run import open_run
-from tests.telescope import sky
+from tests.telescope import runs, sky
 from tests.telescope.runs import GRID
 
 
@@ -69,6 +69,54 @@ def test_the_fits_map_carries_units_axes_and_provenance(folder: Path, tmp_path: 
         assert h["V_TORCH"] == torch.__version__ and h["ORIGIN"].startswith("IRIS")
         assert json.loads(file["OBSERVED"].header["IRISLV"])["options"]["centre_lon_deg"] == 0.02
         assert json.loads(h["IRISMAP"])["quality"]["input_score"]["unlike"] is True
+
+
+@pytest.fixture(scope="module")
+def sampled(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with a sampler."""
+    return runs.train(tmp_path_factory.mktemp("sampled") / "run", folder / "shards", sampler=True)
+
+
+def test_a_run_with_a_sampler_gives_samples_and_what_follows_from_them(
+    iris: Callable, folder: Path, sampled: Path, tmp_path: Path
+) -> None:
+    out, figure = tmp_path / "map.fits", tmp_path / "map.png"
+    words = ("revert", sampled, folder / "cube.fits", "-o", out, "--samples", 12)
+    ran = iris(*words, "--figure", figure)
+    assert (
+        ran.code == 0
+        and "12 samples of 1 network (mean and central 68 %)" in ran.out
+        and " to " in ran.out
+        and figure.stat().st_size > 20_000
+    )
+    made = revert([sampled], [folder / "cube.fits"], samples=12)
+    assert made.samples is not None and made.samples.shape == (12, 32, 32)
+    np.testing.assert_allclose(made.density, made.samples.mean(axis=0), rtol=1e-5)
+    with fits.open(out) as file:
+        names = ["PRIMARY", "STD", "QUANTILES", "SAMPLES", "MASK", "OBSERVED", "COVERAGE"]
+        assert [hdu.name for hdu in file] == names
+        samples = file["SAMPLES"].data.astype(np.float64)
+        np.testing.assert_allclose(samples[:, :, ::-1], made.samples * 6.7682e-20, rtol=1e-3)
+        np.testing.assert_allclose(file[0].data, samples.mean(axis=0), rtol=1e-4)
+        np.testing.assert_allclose(file["STD"].data, samples.std(axis=0, ddof=1), rtol=1e-3)
+        np.testing.assert_allclose(file["QUANTILES"].data[2], np.median(samples, axis=0), rtol=1e-4)
+        assert file["QUANTILES"].header["QUANT2"] == 0.16 and file["SAMPLES"].header["BUNIT"] == "kg m-3"
+        mass = json.loads(file[0].header["IRISMAP"])["summary"]["mass_Msun"]
+        assert mass["low"] < mass["mean"] < mass["high"]
+    more = revert([sampled], [folder / "cube.fits"], samples=20).samples
+    np.testing.assert_allclose(more[:12], made.samples, rtol=1e-4)  # type: ignore[index]
+    assert revert([sampled], [folder / "cube.fits"], samples=0).samples is None
+    both = revert([folder / "run", sampled], [folder / "cube.fits"])  # not all have a sampler
+    assert both.samples is None and both.spread is not None
+    planned = json.loads(iris(*words, "--overwrite", "--dry-run", "--json").out)
+    assert planned["writes"][str(out)] == pytest.approx(out.stat().st_size, abs=100_000)
+
+
+def test_a_sampler_of_other_weights_is_not_used(iris: Callable, folder: Path, sampled: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(sampled, tmp_path / "run"))
+    shutil.copy(folder / "run/checkpoints/best.pt", run / "checkpoints/best.pt")
+    ran = iris("revert", run, folder / "cube.fits", "-o", tmp_path / "map.fits")
+    assert ran.code == 0 and "was trained for other weights" in ran.err and "samples" not in ran.out
 
 
 def test_a_regridded_image_gives_the_same_map_as_its_cube(iris: Callable, folder: Path, tmp_path: Path) -> None:
