@@ -31,6 +31,16 @@ def revert(
     *,
     out: Annotated[Path, typer.Option("--out", "-o", help="FITS map to write.")],
     figure: Annotated[Path | None, typer.Option("--figure", help="Figure to write: .png, .pdf or .svg.")] = None,
+    near_far: Annotated[
+        Path | None, typer.Option("--near-far", help="Figure of P(near) at each (l, v), its prior, and the clouds.")
+    ] = None,
+    clouds: Annotated[
+        str,
+        typer.Option(
+            metavar="[cmz|auto|none|FILE]",
+            help="Clouds for tables beside the map: the packaged catalogue, structures of the image, or a file.",
+        ),
+    ] = "cmz",
     density_unit: Annotated[str, typer.Option(metavar="[kg/m3|Msun/pc3]", help="Unit of the map.")] = "kg/m3",
     samples: Annotated[int, typer.Option(min=0, help="Maps that each run's sampler draws; 0: none.")] = 64,
     overwrite: options.Overwrite = False,
@@ -44,6 +54,7 @@ def revert(
         iris revert RUN cube.fits --out map.fits --figure map.png
         iris revert ENSEMBLE east.fits west.fits --out map.fits
         iris revert RUN lv.npz --out map.fits --density-unit Msun/pc3
+        iris revert RUN cube.fits --out map.fits --near-far near_far.png
     """
     regrid = settings.resolve()
     if regrid.grid is not None:
@@ -52,8 +63,9 @@ def revert(
     runs, cubes = divided(inputs)
     from iris_cli.signals import START_AGAIN, stop_on_signal
     from iris_cli.telescope import revert as work  # imports torch
+    from iris_cli.telescope.near_far import table_paths
 
-    outputs = [str(path) for path in (out, figure) if path is not None]
+    outputs = [str(path) for path in (out, figure, near_far) if path is not None]
     if dry_run:
         plan = work.plan_revert(runs, cubes, out, figure, config, density_unit, samples, overwrite)
         show(_dry_run(plan, inputs, out, figure), output.as_json, **asdict(plan.input), networks=plan.networks)
@@ -64,6 +76,8 @@ def revert(
             cubes,
             out=out,
             figure=figure,
+            near_far_figure=near_far,
+            clouds=clouds,
             config=config,
             unit=density_unit,
             samples=samples,
@@ -71,6 +85,8 @@ def revert(
             quiet=output.quiet,
             history=provenance.history(config),
         )
+    if made.clouds is not None:
+        outputs += map(str, table_paths(out))
     output.result({"outputs": outputs, **made.to_dict()}, *made.record.sentences(), *outputs)
 
 

@@ -2,8 +2,8 @@
 
 HDU 0 of the file is the mean (distance upwards, longitude falling): of the samples, which are in SAMPLES, with their
 standard deviation in STD and their QUANTILES; without samples, of the networks, with their standard deviation in SPREAD
-if there are several. MASK is 1 at longitudes where nothing was observed. OBSERVED and COVERAGE are the
-l-v image that was reverted.
+if there are several. MASK is 1 at longitudes where nothing was observed. OBSERVED and COVERAGE are the l-v image that
+was reverted, P_NEAR, P_PRIOR and DISTANCE the answers of distance networks on it (`near_far`).
 """
 
 from __future__ import annotations
@@ -161,6 +161,8 @@ class MapRecord:
     provenance: MapProvenance
     summary: MapSummary
     quality: MapQuality
+    #: What the distance networks say of the light, in words; empty without such networks.
+    near_far: str = ""
 
     def caption(self) -> str:
         """The text below every figure of the map: what it shows, from which cubes, by which runs, and its quality."""
@@ -174,7 +176,7 @@ class MapRecord:
         mass, near = self.summary.mass_Msun, self.summary.near_share
         intervals = " (mean and central 68 %)" if self.provenance.samples else ""
         what = f"{self._networks()}{intervals}: {mass} solar masses of H2, {near} of it on the near side"
-        return [what, *self._unobserved(), *self.quality.sentences()]
+        return [what, *filter(None, [self.near_far]), *self._unobserved(), *self.quality.sentences()]
 
     def _unobserved(self) -> list[str]:
         """The mass that the map does not count, if there are longitudes that were not observed."""
@@ -197,6 +199,7 @@ def save_map(
     record: MapRecord,
     history: Iterable[str] = (),
     samples: NDArray | None = None,
+    extensions: Iterable[fits.ImageHDU] = (),
 ) -> None:
     """Write densities (R', L) and `samples` (K, R', L) in inner units as a FITS file in the unit of `record`.
 
@@ -223,7 +226,7 @@ def save_map(
     hdus.append(_mask(lv, plain))
     for name, image, unit in (("OBSERVED", lv.image, "K"), ("COVERAGE", lv.coverage, "")):
         hdus.append(fits.ImageHDU(to_fits_axes(image), header=lv_header(lv, unit), name=name))
-    hdus += moment_hdus(lv)
+    hdus += [*moment_hdus(lv), *extensions]
     with atomic_file(path) as file:
         hdus.writeto(file)
 

@@ -17,17 +17,20 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from astropy.table import Table
 from numpy.typing import NDArray
 
 from iris_cli import __version__
-from iris_cli.config.cube import CubeConfig, at_galactic_centre
+from iris_cli.config.cube import LEAST_COVERAGE, CubeConfig, at_galactic_centre
 from iris_cli.config.grid import Grid
 from iris_cli.console import log, warn
 from iris_cli.errors import DataError, UsageError
 from iris_cli.evaluation.ensemble import SAMPLES as SAMPLED
 from iris_cli.evaluation.out_of_distribution import TrainingInputs
 from iris_cli.files import check_output, file_sha256
+from iris_cli.reverter.distances import Distances
 from iris_cli.reverter.reverter import Reverter
+from iris_cli.telescope.clouds import CMZ, NONE, clouds_of
 from iris_cli.telescope.density_map import (
     Estimate,
     FileInput,
@@ -40,6 +43,15 @@ from iris_cli.telescope.density_map import (
     save_map,
 )
 from iris_cli.telescope.lv_image import LvImage, load_lv
+from iris_cli.telescope.near_far import (
+    FAINTEST,
+    NearFar,
+    cloud_table,
+    near_far,
+    near_far_hdus,
+    table_paths,
+    write_table,
+)
 from iris_cli.telescope.regrid import RegridPlan, plan_regrid, regrid, report_coverage
 from iris_cli.training.trained_run import TrainedRun, ensemble_for, open_members
 from iris_cli.units import INNER
@@ -63,10 +75,15 @@ class Reversion:
     observed: LvImage
     record: MapRecord
     samples: NDArray[np.float32] | None = None
+    #: Where the gas at (l, v) is, and the clouds in it; None unless each run has a distance network.
+    near_far: NearFar | None = None
+    clouds: Table | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The result for JSON, without its images."""
-        return {"input": self.observed.to_dict(), **asdict(self.record)}
+        names = self.clouds.colnames if self.clouds else ()
+        clouds = [dict(zip(names, map(_plain, row), strict=True)) for row in self.clouds or ()]
+        return {"input": self.observed.to_dict(), **asdict(self.record), **({"clouds": clouds} if clouds else {})}
 
 
 def revert(
@@ -75,6 +92,8 @@ def revert(
     *,
     out: Path | str | None = None,
     figure: Path | str | None = None,
+    near_far_figure: Path | str | None = None,
+    clouds: str = CMZ,
     config: CubeConfig | None = None,
     unit: str = "kg/m3",
     samples: int = SAMPLES,
@@ -87,13 +106,19 @@ def revert(
     `runs` are run folders, folders of an ensemble or checkpoint files; several give mean and spread. Where all have a
     sampler, so many `samples` are drawn by each; the same input and runs give the same samples. `out` is a FITS
     map in `unit` ("kg/m3" or "Msun/pc3"), `figure` a PNG, PDF or SVG; `history`, how they were made, is written
-    into both. UsageError or DataError, before anything is written, when the quantity of a network is not a temperature,
-    when networks have different grids, when a cube cannot be regridded, or an output exists.
+    into both. Where all runs have a distance network, P(near) is written as well, to `near_far_figure` drawn, and for
+    `clouds` ("cmz", "auto", "none" or a file, see `clouds_of`) as tables beside `out`. UsageError or DataError, before
+    anything is written, when the quantity of a network is not a temperature, when networks have different grids, when a
+    cube cannot be regridded, or an output exists.
     """
     config = config or CubeConfig()
-    _check_outputs(out, figure, unit, overwrite)
+    _check_outputs(out, figure, unit, overwrite, near_far_figure)
     members = open_members(*map(Path, runs))
     grid, latitude = common_grid(members)
+    answering = distance_networks(members, near_far_figure)
+    if answering and out is not None and clouds != NONE:
+        for path in table_paths(Path(out)):
+            check_output(path, overwrite)
     observed = observed_image([Path(c) for c in cubes], grid, latitude, config, quiet)
     report_coverage(observed, members[0].checkpoint.data.coverage)
     maps, drawn = _predict(members, observed, samples)
@@ -105,10 +130,17 @@ def revert(
         _quality(members[0].training_inputs(), observed, density),
     )
     made = Reversion(density, spread, observed, record, maps if drawn else None)
+    if answering:
+        made = _with_distances(made, answering, clouds)
     if out is not None:
-        save_map(Path(out), density, spread, observed, record, history, made.samples)
+        extensions = near_far_hdus(made.near_far, observed) if made.near_far else ()
+        save_map(Path(out), density, spread, observed, made.record, history, made.samples, extensions)
+        if made.clouds is not None:
+            write_table(made.clouds, Path(out), made.record.near_far, history)
     if figure is not None:
         _save_figure(made, Path(figure), history)
+    if near_far_figure is not None:
+        _save_near_far(made, Path(near_far_figure), history)
     return made
 
 
@@ -121,6 +153,37 @@ def _predict(members: Sequence[TrainedRun], observed: LvImage, samples: int) -> 
             return ensemble.predict(image, [key])[SAMPLED][:, 0, 0].numpy(), True
         networks = [cast(Reverter, one).multi_unit_call(image, INNER, INNER) for one in ensemble.members]
     return np.stack([map_[0, 0].float().numpy() for map_ in networks]), False
+
+
+def distance_networks(members: Sequence[TrainedRun], figure: Path | str | None = None) -> list[tuple[Distances, str]]:
+    """Those of the runs, and their validation in words; none unless each run has one. UsageError if a `figure` of them
+    is asked for then.
+    """
+    found = [network for member in members if (network := member.distances())]
+    if len(found) == len(members):
+        return found
+    if figure is not None:
+        without = next(member.path for member in members if member.distances() is None)
+        raise UsageError(f"{without} has no distance network", "train one: `iris train … --distances --resume RUN`")
+    return []
+
+
+def _with_distances(made: Reversion, networks: Sequence[tuple[Distances, str]], clouds: str) -> Reversion:
+    """Adds P(near), the clouds and their sentence; the packaged catalogue is used at the Galactic Centre only."""
+    lv, held_out = made.observed, networks[0][1]
+    if len(networks) > 1 and held_out:
+        held_out = f"{held_out} (the first of {len(networks)} networks)"
+    found = near_far([network for network, _ in networks], lv, held_out)
+    named = None
+    if clouds != NONE and not (clouds == CMZ and not at_galactic_centre(*lv.centre_deg)):
+        named = cloud_table(clouds_of(clouds, lv.image, lv.grid, lv.centre_deg), found, lv)
+    return replace(made, near_far=found, clouds=named, record=replace(made.record, near_far=found.sentence(lv.image)))
+
+
+def _plain(value: Any) -> Any:
+    """For JSON: a cell of a table; None for NaN."""
+    value = value.item() if hasattr(value, "item") else value
+    return None if value != value else value
 
 
 @dataclass(frozen=True)
@@ -154,14 +217,16 @@ def plan_revert(
     return RevertPlan(tuple(str(m.path) for m in members), planned, drawn)
 
 
-def _check_outputs(out: Path | str | None, figure: Path | str | None, unit: str, overwrite: bool) -> None:
+def _check_outputs(
+    out: Path | str | None, figure: Path | str | None, unit: str, overwrite: bool, *figures: Path | str | None
+) -> None:
     density_unit(unit)
     if out is not None:
         check_output(Path(out), overwrite, (".fits",))
-    if figure is not None:
+    for path in (path for path in (figure, *figures) if path is not None):
         from iris_cli.plots.style import FORMATS
 
-        check_output(Path(figure), overwrite, FORMATS)
+        check_output(Path(path), overwrite, FORMATS)
 
 
 def common_grid(members: Sequence[TrainedRun]) -> tuple[Grid, str]:
@@ -276,4 +341,24 @@ def _save_figure(made: Reversion, path: Path, history: Sequence[str]) -> None:
     figure = draw_map(
         made.density * factor, spread, seen.image, seen.coverage, seen.grid, unit, seen.centre_deg, caption, samples
     )
+    save(figure, path, replace(STYLES["screen"], dpi=150), history)
+
+
+def _save_near_far(made: Reversion, path: Path, history: Sequence[str]) -> None:
+    from iris_cli.plots.near_far import Marker, draw_near_far
+    from iris_cli.plots.style import STYLES, save
+
+    assert made.near_far is not None
+    lv, found, lon0 = made.observed, made.near_far, made.observed.centre_deg[0]
+    shown, unseen = lv.image > FAINTEST * lv.image.max(), lv.coverage < LEAST_COVERAGE
+    markers = [
+        Marker(row["l"] - lon0, row["v"], row["literature_los"] < 0 if decisive else None)
+        for row in made.clouds or ()
+        if np.isfinite(row["v"])
+        for decisive in [abs(row["literature_los"]) > row["literature_sigma"]]
+    ]
+    files = ", ".join(Path(file.file).name for file in made.record.provenance.files)
+    caption = f"Near or far of Sgr A*, from {files}: {made.record.near_far}; drawn where the image is above "
+    caption += f"{FAINTEST:.1%} of its maximum"
+    figure = draw_near_far(lv.image, found.p_near, found.prior_p_near, shown, unseen, lv.grid, markers, caption)
     save(figure, path, replace(STYLES["screen"], dpi=150), history)

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from iris_cli.config.toml import from_dict, to_dict
-from iris_cli.config.train import SAMPLES, TrainConfig
+from iris_cli.config.train import DISTANCES, METRICS, SAMPLES, TrainConfig
 from iris_cli.console import warn
 from iris_cli.errors import DataError, UsageError
 from iris_cli.evaluation.ensemble import Ensemble
 from iris_cli.evaluation.out_of_distribution import TrainingInputs
+from iris_cli.metrics_log import read_lines
 from iris_cli.pairs.datasets import Pairs
+from iris_cli.reverter.distances import Distances
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.reverter.sampler import PosteriorSampler, Sampler
 from iris_cli.training.checkpoint import Checkpoint, load
@@ -45,6 +47,23 @@ class TrainedRun:
             warn(f"{path} was trained for other weights than those of {self.path}: no samples are drawn")
             return None
         return PosteriorSampler(first, checkpoint.make(Sampler), self.hyper.seed).eval()
+
+    def distances(self) -> tuple[Distances, str] | None:
+        """The distance network of the run folder, and its validation in words; None where there is none."""
+        folder = RunFolder(self.folder.path / DISTANCES) if self.folder else None
+        if folder is None or not any(folder.checkpoints.glob("*.pt")):
+            return None
+        _, checkpoint = folder.best()
+        epoch = checkpoint.progress.best_epoch
+        lines = [line for line in read_lines(folder.path / METRICS) if line["kind"] == "epoch"]
+        found = next((line for line in lines if line["epoch"] == epoch and line.get("log_score") is not None), None)
+        said = ""
+        if found:
+            said = (
+                f"on held-out galaxies like the training set, the log score of P(near) is {found['log_score']:.2f} "
+                f"(prior {found['prior_log_score']:.2f}) and it is off by {found['calibration']:.2f} in the mean"
+            )
+        return checkpoint.make(Distances), said
 
     def training_inputs(self) -> TrainingInputs | str:
         """Statistics of the training's inputs, from the run folder; the reason, where there are none."""

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from astropy.table import Table
 
+from iris_cli.config.cube import LEAST_COVERAGE
 from iris_cli.config.grid import Grid
+from iris_cli.config.train import DistancesConfig, TrainConfig
 from iris_cli.errors import DataError, UsageError
 from iris_cli.observers.line_of_sight import BINS, distance_edges
 from iris_cli.telescope.clouds import Cloud, clouds_of, structures
 from iris_cli.telescope.lv_image import LvImage, from_fits_axes
 from iris_cli.telescope.near_far import NearFar, cloud_table, near_far_hdus, table_paths, write_table
+from iris_cli.telescope.revert import revert
+from iris_cli.training.train import train_run
+from tests.telescope import runs, sky
+from tests.training.makers import write_pairs
 
 GRID = Grid().scaled(32, 32, 8, 32)
 LON, V = GRID.longitude.centres(), GRID.velocity.centres()
@@ -147,3 +157,62 @@ def test_extensions_hold_the_answers_where_something_was_observed(lv: LvImage, f
     assert distance.data.shape == (3, 32, 32) and (np.diff(distance.data[:, :, :20], axis=0) > 0).all()
     assert distance.header["BUNIT"] == "pc" and distance.header["QUANT2"] == 0.5
     assert "100% of the light" not in found.sentence(lv.image) and "tested" in found.sentence(lv.image)
+
+
+# --- iris revert ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def two_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """run-0 and run-1 with distance networks, plain without, and cube.fits."""
+    folder = tmp_path_factory.mktemp("near_far")
+    grid = runs.GRID
+    splits = {"train": range(12), "validation": range(100, 104)}
+    shards = write_pairs(folder / "shards", splits, grid=grid, quantity="temperature", distances=True)
+    stage = DistancesConfig(train=True, epochs=1, batch_size=4)
+    plain = TrainConfig(epochs=1, batch_size=8, batches_per_update=1, network="columns", data=(str(shards),))
+    train_run(plain, folder / "plain", quiet=True)
+    for seed in (0, 1):
+        train_run(replace(plain, distances=stage, seed=seed), folder / f"run-{seed}", quiet=True)
+    sky.cube(folder / "cube.fits", cards={"BMAJ": 0.01})
+    return folder
+
+
+def test_revert_writes_p_near_its_prior_distances_and_clouds(iris: Callable, two_runs: Path, tmp_path: Path) -> None:
+    both, out = (two_runs / "run-0", two_runs / "run-1"), tmp_path / "map.fits"
+    ran = iris("revert", *both, two_runs / "cube.fits", "-o", out, "--near-far", tmp_path / "nf.png", "--json", "-q")
+    assert ran.code == 0, ran.err
+    made = json.loads(ran.out)
+    names = "map.fits", "nf.png", "map.clouds.ecsv", "map.clouds.tex"
+    assert made["outputs"] == [str(tmp_path / name) for name in names]
+    assert "the log score of P(near) is" in made["near_far"] and "first of 2 networks" in made["near_far"]
+    assert len(made["clouds"]) == 47 and made["clouds"][0]["p_near"] is None  # outside the cube
+    each = [revert([run], [two_runs / "cube.fits"]).near_far for run in both]
+    with fits.open(out) as file:
+        file.verify("exception")
+        assert [hdu.name for hdu in file][-3:] == ["P_NEAR", "P_PRIOR", "DISTANCE"]
+        p_near, covered = from_fits_axes(file["P_NEAR"].data), from_fits_axes(file["COVERAGE"].data) >= LEAST_COVERAGE
+        assert "P(near)" in file[0].header["IRISMAP"]
+    pooled = np.mean([one.p_near for one in each if one], axis=0)
+    np.testing.assert_allclose(p_near[covered], pooled[covered], atol=1e-6)
+    assert np.isnan(p_near[~covered]).all() and covered.any() and np.abs(each[0].p_near - each[1].p_near).max() > 1e-3
+    again = iris("revert", *both, two_runs / "cube.fits", "-o", tmp_path / "map2.fits", "--clouds", "auto", "-q")
+    assert again.code == 0 and list(Table.read(tmp_path / "map2.clouds.ecsv")["name"]) == ["structure 1"]
+
+
+def test_without_a_distance_network_there_is_no_p_near(iris: Callable, two_runs: Path, tmp_path: Path) -> None:
+    made = revert([two_runs / "run-0", two_runs / "plain"], [two_runs / "cube.fits"], out=tmp_path / "map.fits")
+    assert made.near_far is None and [path.name for path in tmp_path.iterdir()] == ["map.fits"]
+    figure = "--near-far", tmp_path / "a.png"
+    ran = iris("revert", two_runs / "plain", two_runs / "cube.fits", "-o", tmp_path / "a.fits", *figure)
+    assert ran.code == 2 and "has no distance network" in ran.err and not (tmp_path / "a.fits").exists()
+
+
+def test_a_bad_catalogue_leaves_nothing_behind(iris: Callable, two_runs: Path, tmp_path: Path) -> None:
+    asked = ("revert", two_runs / "run-0", two_runs / "cube.fits", "-o", tmp_path / "map.fits")
+    ran = iris(*asked, "--clouds", "none.csv")
+    assert ran.code == 1 and "none.csv does not exist" in ran.err and not list(tmp_path.iterdir())
+    (tmp_path / "map.clouds.tex").write_text("mine")
+    ran = iris(*asked)
+    assert ran.code == 2 and "map.clouds.tex" in ran.err and (tmp_path / "map.clouds.tex").read_text() == "mine"
+    assert iris(*asked, "--clouds", "none", "-q").code == 0 and len(list(tmp_path.iterdir())) == 2
