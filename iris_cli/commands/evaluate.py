@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from iris_cli.commands import options, provenance
-from iris_cli.commands.train import Data, Processes, absolute
-from iris_cli.config.train import TrainConfig
+from iris_cli.commands.train import DATA, Processes, absolute
+from iris_cli.config.train import CHECKPOINTS, MEMBER, TrainConfig
 from iris_cli.dry_run import show
 from iris_cli.errors import DataError, UsageError
 from shards.owner import owned
@@ -22,10 +23,15 @@ SHOWN = options.Only(*KEYS, default="as in training")
 
 @options.command
 def evaluate(
-    run: Annotated[
-        Path, typer.Argument(help="Run folder of `iris train`, one of its checkpoints, or the folder of an ensemble.")
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN... DATA...",
+            help="Run folders of `iris train`, checkpoints, or folders of ensembles; then "
+            + DATA[0].lower()
+            + DATA[1:],
+        ),
     ],
-    data: Data,
     *,
     split: Annotated[
         str | None, typer.Option(help="Which pairs.  [default: test; validation if there are none; else all]")
@@ -47,9 +53,12 @@ def evaluate(
 ) -> None:
     """Test a reverter on every pair once. Noise and litter are those of its training, unless given here.
 
+    Several runs are tested together: their samples are pooled, and compared between runs.
+
     Examples:
         iris test RUN SHARDS
         iris test RUN SHARDS --report REPORT
+        iris test RUN1 RUN2 SHARDS
         iris test RUN OTHER_SHARDS --split all --no-litter
     """
     if against and not report:
@@ -58,6 +67,7 @@ def evaluate(
         raise UsageError("--litter and --no-litter contradict each other", "give one of them")
     if report:
         check_free(report, overwrite)
+    runs, data = divided(inputs)
     if not dry_run:
         processes.start()
     from iris_cli.console import emit, say, table
@@ -65,7 +75,7 @@ def evaluate(
     from iris_cli.training.test import inputs_of, report_predictions, save_headline, test_run
     from iris_cli.training.trained_run import open_members
 
-    members = open_members(run)
+    members = open_members(*runs)
     trained = {**members[0].checkpoint.config, "observer": "", "overlap": "refuse"}
     config = settings.resolve(trained, data=absolute(data), **({"litter": ""} if no_litter else {}))
     if dry_run:
@@ -77,11 +87,12 @@ def evaluate(
         show(of_test(config, reverters, shown, ranks=processes.ranks), output.as_json)
         return
     with owned(report, beside=True) if report and is_rank_0() else nullcontext():
-        inputs = inputs_of(config, split, stress=report is not None, against=absolute(against), members=members)
-        tested = test_run(members, config, inputs, samples=samples, device=processes.device, quiet=output.quiet)
+        tested_on = inputs_of(config, split, stress=report is not None, against=absolute(against), members=members)
+        tested = test_run(members, config, tested_on, samples=samples, device=processes.device, quiet=output.quiet)
         if not is_rank_0():
             return
-        save_headline(run, tested, members)
+        if len(runs) == 1:
+            save_headline(runs[0], tested, members)
         result = tested.headline()
         if report:
             from iris_cli.evaluation.report_folder import write_report
@@ -89,11 +100,11 @@ def evaluate(
 
             history = provenance.history(config, dated=False)
             with stop_on_signal(START_AGAIN):
-                predictions = report_predictions(members, inputs)
-                made = write_report(report, run, tested, predictions, overwrite=overwrite, history=history)
+                predictions = report_predictions(members, tested_on)
+                made = write_report(report, runs, tested, predictions, overwrite=overwrite, history=history)
             result["report"] = str(made)
             provenance.record(report, config)
-    title = f"{run} on {', '.join(config.data)}, {tested.settings.split} split"
+    title = f"{', '.join(map(str, runs))} on {', '.join(config.data)}, {tested.settings.split} split"
     if output.as_json:
         emit(result)
     else:
@@ -101,6 +112,24 @@ def evaluate(
         table("posterior of each predictor", *tested.posterior())
         if report:
             say(result["report"])
+
+
+def divided(inputs: list[Path]) -> tuple[list[Path], list[Path]]:
+    """Runs and data: the first is a run, and those after it that look like runs. UsageError without data."""
+    others = list(takewhile(is_run, inputs[1:]))
+    data = inputs[1 + len(others) :]
+    if not data:
+        raise UsageError("no data were named", "name a shard folder after the run")
+    return [inputs[0], *others], data
+
+
+def is_run(path: Path) -> bool:
+    """A checkpoint, or the folder of a run or an ensemble."""
+    return (
+        path.suffix == ".pt"
+        or (path / CHECKPOINTS).is_dir()
+        or any(path.glob(f"{MEMBER.format(0)[:-2]}*/{CHECKPOINTS}"))
+    )
 
 
 def check_free(folder: Path, overwrite: bool) -> None:

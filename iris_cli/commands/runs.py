@@ -210,8 +210,7 @@ def _tested(run: Path) -> dict[str, Any]:
 
 
 def _coverage(tested: dict[str, Any]) -> float | None:
-    """Of the interval that is nearest to 68 %, if it is near."""
-    found = tested.get("ensemble") or {}
-    pairs = zip(found.get("nominal_coverage", ()), found.get("coverage", ()), strict=False)
-    distance, covered = min(((abs(nominal - 0.68), covered) for nominal, covered in pairs), default=(1.0, None))
-    return covered if distance < 0.1 else None
+    """Of the 68 % interval of occupied pixels, by the best predictor that has one."""
+    found = tested.get("predictors") or {}
+    known = (found.get(name, {}).get("coverage_68_pixels") for name in ("samples", "ensemble"))
+    return next((covered for covered in known if covered is not None), None)

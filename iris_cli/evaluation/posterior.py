@@ -20,7 +20,7 @@ from iris_cli.evaluation import calibration, scores
 from iris_cli.evaluation.bootstrap import Floats, Resampling, Summary, divided
 from iris_cli.evaluation.calibration import PROBABILITY_EDGES, SPREAD_EDGES
 from iris_cli.evaluation.metrics import DENSE, FLOOR, OCCUPIED, Maps
-from iris_cli.evaluation.summaries import Curve, plain, plain_numbers
+from iris_cli.evaluation.summaries import Curve, plain_list, plain_numbers
 
 #: What ranks and coverage are computed of, and what is ranked against other galaxies' maps (TARP).
 RANKED = {
@@ -78,7 +78,7 @@ class Predictive:
     coverage_map: Floats | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        covered = None if self.coverage_map is None else [plain(row) for row in self.coverage_map]
+        covered = None if self.coverage_map is None else [plain_list(row) for row in self.coverage_map]
         values = {"samples": self.samples, "numbers": plain_numbers(self.numbers)}
         values |= {"curves": {name: curve.to_dict() for name, curve in self.curves.items()}}
         return {**values, "coverage_level": self.coverage_level, "coverage_map": covered}

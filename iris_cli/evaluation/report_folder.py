@@ -34,7 +34,7 @@ MANY_SOURCES = 20
 
 def write_report(
     out: Path,
-    run: Path,
+    tested: Sequence[Path],
     report: RunReport,
     shown: Mapping[str, Predictions],
     *,
@@ -47,30 +47,30 @@ def write_report(
     the figures.
     """
     with atomic_folder(out, overwrite) as folder:
-        record = {"format": FORMAT, "version": VERSION, "run": str(run), **report.to_dict()}
+        record = {"format": FORMAT, "version": VERSION, "runs": [*map(str, tested)], **report.to_dict()}
         write_text(folder / "report.json", to_json(record))
         pictures = []
         with STYLES["screen"].applied():
             for name, figure, caption in draw_report(report, shown):
                 pictures.append(Picture(f"{name}.png", caption))
                 save(figure, folder / pictures[-1].file, history=history)
-        blocks = list(page(run, report, pictures))
+        blocks = list(page(tested, report, pictures))
         write_text(folder / "report.md", markdown(blocks))
-        write_text(folder / "report.html", html(f"Test of {run.name}", blocks, folder))
+        write_text(folder / "report.html", html(_title(tested), blocks, folder))
     return out / "report.html"
 
 
-def page(run: Path, report: RunReport, pictures: Sequence[Picture]) -> Iterator[Block]:
+def page(tested: Sequence[Path], report: RunReport, pictures: Sequence[Picture]) -> Iterator[Block]:
     """Headings, tables and figures, from top to bottom."""
     normal = report.normal
-    yield Heading(f"Test of {run.name}", 1)
+    yield Heading(_title(tested), 1)
     yield Paragraph(
         f"{plural(normal.pairs, 'pair')} of {plural(normal.sources, 'galaxy', 'galaxies')}, "
         f"{report.settings.split} split, each evaluated once. The intervals contain the mean with {LEVEL:.0%} "
         f"confidence: a bootstrap with {RESAMPLES} draws over galaxies, because views of a galaxy are not independent."
         + (" With so few galaxies the intervals are too narrow." if normal.sources < MANY_SOURCES else "")
     )
-    settings = {"run": str(run), **report.settings.to_dict()}
+    settings = {"runs": [*map(str, tested)], **report.settings.to_dict()}
     yield Table(("setting", "value"), [(name, _setting(value)) for name, value in settings.items()])
     yield Heading("Numbers")
     yield _numbers(normal.numbers, MEANING)
@@ -103,6 +103,10 @@ def page(run: Path, report: RunReport, pictures: Sequence[Picture]) -> Iterator[
         if name in normal.curves:
             yield Heading(title, 3)
             yield _curve(normal.curves[name])
+
+
+def _title(tested: Sequence[Path]) -> str:
+    return f"Test of {', '.join(run.name for run in tested)}"
 
 
 def _setting(value: object) -> str:

@@ -9,7 +9,8 @@ unit, and maps are compared with their error instead.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -33,18 +34,29 @@ MEANING = {
 LEAST_DEVIATION = OCCUPIED
 #: The number of samples that a standard deviation of a run needs.
 FEWEST_SAMPLES = 3
-#: Sums of squares and counts per pair, of which the numbers are functions.
-SQUARES = {
-    "shift_of_mean": ("shift", "pixels"),
-    "near_difference": ("near", "maps"),
-    "near_difference_columns": ("near_columns", "columns"),
-    "difference": ("square", "pixels"),
-    "difference_over_error": ("square", "error"),
+
+
+def _root_ratio(total: Floats, count: Floats) -> Floats:
+    return np.sqrt(np.maximum(divided(total, count), 0.0))
+
+
+def _excess(between: Floats, within: Floats) -> Floats:
+    return divided(between, within) - 1.0
+
+
+#: Number -> its function of two sums over pairs, and the names of these.
+FUNCTIONS: dict[str, tuple[Callable[[Floats, Floats], Floats], str, str]] = {
+    "shift_of_mean": (_root_ratio, "shift", "pixels"),
+    "near_difference": (_root_ratio, "near", "maps"),
+    "near_difference_columns": (_root_ratio, "near_columns", "columns"),
+    "energy_distance": (_excess, "between", "within"),
+    "difference": (_root_ratio, "square", "pixels"),
+    "difference_over_error": (_root_ratio, "square", "error"),
 }
 
 
 def between_runs(maps: Maps, runs: int) -> dict[str, Tensor]:
-    """(n,) sums of squares and counts, see SQUARES; `maps.members` are K samples of the first run, of the second, …
+    """(n,) sums of squares and counts, see FUNCTIONS; `maps.members` are K samples of the first run, of the second, …
 
     `error` is that of a run's mean, NaN where the truth is.
     """
@@ -91,28 +103,23 @@ def _mean(parts: Iterable[Tensor]) -> Tensor:
     return torch.stack(list(parts)).mean(dim=0)
 
 
-def statistics(arrays: dict[str, Floats], draw: Resampling) -> dict[str, Summary]:
-    """The numbers of MEANING that are known, over all pairs, from (pairs, 1) of each name."""
-    found = {
-        name: draw.derived(_root_ratio, arrays[top], arrays[bottom])
-        for name, (top, bottom) in SQUARES.items()
-        if top in arrays and not np.isnan(arrays[bottom]).all()
-    }
-    if "between" in arrays:
-        found["energy_distance"] = draw.derived(_excess, arrays["between"], arrays["within"])
-    return {name: found[name] for name in MEANING if name in found}
+def of_each_map(arrays: Mapping[str, Floats]) -> dict[str, Floats]:
+    """(pairs, 1) of the numbers of MEANING that are known, from those of `between_runs`."""
+    known = {name: f for name, f in FUNCTIONS.items() if f[1] in arrays and not np.isnan(arrays[f[2]]).all()}
+    return {name: function(arrays[top], arrays[bottom]) for name, (function, top, bottom) in known.items()}
 
 
-def _root_ratio(total: Floats, count: Floats) -> Floats:
-    return np.sqrt(np.maximum(divided(total, count), 0.0))
-
-
-def _excess(between: Floats, within: Floats) -> Floats:
-    return divided(between, within) - 1.0
+def statistics(arrays: Mapping[str, Floats], draw: Resampling) -> dict[str, Summary]:
+    """The numbers of MEANING over all pairs; their median is over maps."""
+    found = {}
+    for name, values in of_each_map(arrays).items():
+        function, *sums = FUNCTIONS[name]
+        whole = draw.derived(function, *(arrays[each] for each in sums))
+        found[name] = replace(whole, median=draw.summary(values).median)
+    return found
 
 
 def of_one_map(maps: Maps, runs: int) -> dict[str, float]:
     """The numbers of MEANING that are known of a single image; without a truth (NaN), none that need it."""
     arrays = {name: value[:, None].numpy() for name, value in between_runs(maps, runs).items()}
-    numbers = statistics(arrays, Resampling.of(["this map"]))
-    return {name: float(number.mean[0]) for name, number in numbers.items() if math.isfinite(number.mean[0])}
+    return {name: float(value[0, 0]) for name, value in of_each_map(arrays).items() if math.isfinite(value[0, 0])}

@@ -17,7 +17,7 @@ from iris_cli.evaluation.per_pair import RUNS
 from iris_cli.evaluation.posterior import Posterior, Predictive
 from iris_cli.evaluation.power_spectra import Wavenumbers
 from iris_cli.evaluation.radial_profiles import Annuli
-from iris_cli.evaluation.summaries import Curve, plain_numbers
+from iris_cli.evaluation.summaries import Curve, plain_list, plain_numbers
 from iris_cli.evaluation.trivial import TRIVIAL
 
 
@@ -25,8 +25,7 @@ from iris_cli.evaluation.trivial import TRIVIAL
 class Statistics:
     """Results on one set of inputs; each of the `numbers` is a Summary of width 1.
 
-    `predictors` are the posterior of each predictor, trivial ones included; `runs` their consistency, if there are
-    several.
+    `predictors` are the posterior of each predictor, trivial ones included; `runs` the consistency of several.
     """
 
     name: str
@@ -36,6 +35,8 @@ class Statistics:
     curves: dict[str, Curve]
     predictors: dict[str, Predictive]
     runs: dict[str, Summary]
+    #: The same for each pair, (pairs,).
+    runs_by_pair: dict[str, Floats]
 
     @property
     def best(self) -> str:
@@ -48,7 +49,8 @@ class Statistics:
         predictors = {name: each.to_dict() for name, each in self.predictors.items()}
         counts = {"pairs": self.pairs, "sources": self.sources}
         plain = {name: plain_numbers(getattr(self, name)) for name in ("numbers", "runs")}
-        return {**counts, **plain, "curves": curves, "predictors": predictors}
+        by_pair = {name: plain_list(values) for name, values in self.runs_by_pair.items()}
+        return {**counts, **plain, "runs_by_pair": by_pair, "curves": curves, "predictors": predictors}
 
 
 def statistics_of(
@@ -69,8 +71,9 @@ def statistics_of(
     posteriors = {key: Posterior.of(own).statistics(own, draw) for key, own in predictors.items()}
     read = ~np.isnan(arrays["loss"][:, 0])
     galaxies = len({s for s, r in zip(sources, read, strict=True) if r})
-    consistency = runs.statistics(between, draw) if between else {}
-    return Statistics(name, int(read.sum()), galaxies, numbers, curves, posteriors, consistency)
+    apart = runs.statistics(between, draw) if between else {}
+    each = {key: values[:, 0] for key, values in runs.of_each_map(between).items()} if between else {}
+    return Statistics(name, int(read.sum()), galaxies, numbers, curves, posteriors, apart, each)
 
 
 def _curves(

@@ -21,15 +21,15 @@ class Curve:
     y: Summary
 
     def to_dict(self) -> dict[str, Any]:
-        y = {key: plain(part) for key, part in vars(self.y).items()}
-        return {"of": self.of, "unit": self.unit, "x": plain(self.x), **y}
+        y = {key: plain_list(part) for key, part in vars(self.y).items()}
+        return {"of": self.of, "unit": self.unit, "x": plain_list(self.x), **y}
 
 
-def plain(numbers: NDArray) -> list[float | int | None]:
+def plain_list(numbers: NDArray) -> list[float | int | None]:
     """For JSON; None in place of NaN."""
     return [None if isinstance(n, float) and not math.isfinite(n) else n for n in numbers.tolist()]
 
 
 def plain_numbers(numbers: dict[str, Summary]) -> dict[str, dict[str, float | int | None]]:
     """Of Summaries of width 1, for JSON."""
-    return {name: {key: plain(part)[0] for key, part in vars(number).items()} for name, number in numbers.items()}
+    return {name: {key: plain_list(part)[0] for key, part in vars(number).items()} for name, number in numbers.items()}

@@ -122,5 +122,5 @@ def test_a_mean_that_is_not_finite_is_none_in_a_report() -> None:
     one, infinite = np.ones(1), np.full(1, np.inf)
     numbers = {name: Summary(one, one, one, one, np.ones(1, np.int64)) for name in MEASURES}
     numbers["mass_ratio"] = Summary(infinite, one, one, one, np.ones(1, np.int64))
-    report = Report.of_statistics(Statistics("normal", 1, 1, numbers, {}, {}, {}))
+    report = Report.of_statistics(Statistics("normal", 1, 1, numbers, {}, {}, {}, {}))
     assert report.mass_ratio is None and report.rmse_dex == 1.0
