@@ -81,6 +81,20 @@ def test_a_report_agrees_with_the_test(iris: Iris, report: Written, trained_ense
     assert alone["predictors"]["network"] == predictors["network"]
 
 
+def test_several_runs_are_tested_as_their_ensemble_and_no_run_is_marked(
+    iris: Iris, trained_ensemble: Path, tiny_shards: Path
+) -> None:
+    members = [trained_ensemble / "member-01", trained_ensemble / "member-02" / "checkpoints" / "best.pt"]
+    before = [(run / "test.json").read_bytes() for run in members[:1] if (run / "test.json").exists()]
+    together = json.loads(iris("test", *members, tiny_shards, "--json", "-q").out)
+    assert {**together, "checkpoint": ""} == {
+        **json.loads(iris("test", trained_ensemble, tiny_shards, "--json", "-q").out),
+        "checkpoint": "",
+    }
+    assert [(run / "test.json").read_bytes() for run in members[:1] if (run / "test.json").exists()] == before
+    assert "no data" in error_of(iris("test", *members, "-q"), 2)
+
+
 def test_every_set_of_inputs_has_numbers_and_curves_with_intervals(report: Written) -> None:
     sets = report.values["sets"]
     assert list(sets) == ["normal", "noise only", "velocity mirrored", "against family"]
@@ -92,6 +106,7 @@ def test_every_set_of_inputs_has_numbers_and_curves_with_intervals(report: Writt
         assert list(found["predictors"]) == [name for name in PREDICTORS if not (few and name == "prior")]
         ensemble = found["predictors"]["ensemble"]
         assert ensemble["curves"].keys() == POSTERIOR_CURVES and len(ensemble["coverage_map"]) == 16
+        assert len(found["runs_by_pair"]["difference"]) == found["pairs"]
     assert (sets["normal"]["pairs"], sets["normal"]["sources"], sets["against family"]["sources"]) == (5, 3, 2)
     for name in MEASURES:
         number = sets["normal"]["numbers"][name]
