@@ -34,7 +34,7 @@ from iris_cli.files import atomic_file
 from iris_cli.pairs.stream import PairStream
 from shards.order import Numbers
 
-VERSION = 3
+VERSION = 4
 #: Names the random draws of noise and litter: another name would give other draws.
 STREAM = "novelty"
 #: The distance is the mean of so many deviations: one statistic alone counts, but not as all.
@@ -232,9 +232,9 @@ class TrainingInputs:
     images: ImageSet
     reobservation: Reobservation
 
-    def consistency(self, density: NDArray, image: NDArray, coverage: NDArray) -> Consistency | None:
-        """Of a map (R', L) with the image (L, V) that it was predicted from; None where nothing was observed."""
-        return self.reobservation.check(density, image, coverage, RARE)
+    def consistency(self, maps: NDArray, image: NDArray, coverage: NDArray) -> Consistency | None:
+        """Of maps (K, R', L) with the image (L, V) that they were predicted from; None where nothing was observed."""
+        return self.reobservation.check(maps, image, coverage, RARE)
 
     def save(self, path: Path, key: str) -> None:
         """Write an .npz file, whole or not at all. `key` identifies the training's data."""

@@ -2,15 +2,15 @@
 
 A map has no velocities. Which l-v image belongs to a map is learned from the true maps and the images of the training
 set: a ridge regression from the pooled map to the pooled image, both stretched by asinh. Its penalty is the one with
-the smallest leave-one-out error. Two numbers describe a map:
+the smallest leave-one-out error. What the regression leaves of the images, leave-one-out, has a covariance, as have the
+images themselves, so that both the probability of an image given a map, and that without a map, are those of a normal
+distribution. Two numbers describe a map:
 
-- `unexplained`, the share of the image's variation about the mean training image that the re-observed map leaves;
+- `nats`, the logarithm of the ratio of these probabilities: by how much the map makes its image more probable. It is
+  ranked among the true maps of galaxies that were not trained on.
 - `fine_structure`, the contrast between neighbouring pixels, as a multiple of that of true maps. A map that is a mean
-  over many possible ones (as those of deterministic networks are) is smoother than a true map, and reproduces the image
-  no worse: `unexplained` alone does not separate them.
+  over many possible ones (as those of deterministic networks are) is smoother than a true map.
 
-`distance` is in factors of two: the root of the sum of squares of log2(unexplained / its median for true maps), if that
-is positive, and log2(fine_structure). It is about 0.3 for a true map of a galaxy that was not trained on.
 docs/benchmarks/consistency.md has the values for trained networks, random weights and others.
 """
 
@@ -23,17 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
-from iris_cli.evaluation.image_statistics import in_blocks
-
 POOLED = 16
 #: Penalties to choose from, in units of the mean squared singular value of the training maps.
 PENALTIES = np.geomspace(1e-4, 1e4, 25)
-#: A fine structure beyond this factor counts as this factor, so that the distance of a uniform map is finite.
-MOST_DIFFERENT = 16.0
 #: Blocks of the image with a smaller share of observed pixels are left out.
 LEAST_COVERED = 0.5
-
-#: Smaller shares of an image and contrasts of a map count as these.
+#: Smaller contrasts of a map, and variances of an image relative to its mean square, count as these.
 SMALLEST = 1e-6
 
 Floats = NDArray[np.float64]
@@ -41,7 +36,10 @@ Floats = NDArray[np.float64]
 
 def pooled(images: NDArray) -> Floats:
     """(n, A, B) -> (n, P P) means over blocks."""
-    return np.asarray(in_blocks(images, POOLED), np.float64).reshape(len(images), -1)
+    n, lon, v = images.shape
+    a, b = max(lon // POOLED, 1), max(v // POOLED, 1)
+    blocks = images[:, : lon // a * a, : v // b * b].reshape(n, lon // a, a, v // b, b).mean(axis=(2, 4))
+    return np.asarray(blocks, np.float64).reshape(n, -1)
 
 
 def contrast(maps: NDArray) -> Floats:
@@ -72,15 +70,15 @@ class Seen:
 
 @dataclass(frozen=True)
 class Consistency:
-    """Agreement of a map with its image; see the module. `percentile`: true maps with a smaller distance, in percent.
+    """Agreement of a map with its image; see the module. Of several maps (samples), medians.
 
-    `true_maps_5_50_95` are quantiles of the distance of true maps of held-out galaxies, `uniform` is the distance of a
-    uniform map with the same mean density. `unlike`: nearly all true maps have a smaller distance.
+    `percentile`: true maps with fewer nats, in percent; `true_maps_5_50_95` are quantiles of the nats of true maps of
+    held-out galaxies, `uniform` are those of a uniform map of the same mean density. `unlike`: nearly all true maps
+    have more.
     """
 
-    unexplained: float
+    nats: float
     fine_structure: float
-    distance: float
     percentile: float
     true_maps: int
     true_maps_5_50_95: tuple[float, float, float]
@@ -88,11 +86,11 @@ class Consistency:
     unlike: bool
 
     def __str__(self) -> str:
-        low, middle, high = self.true_maps_5_50_95
+        low, _, high = self.true_maps_5_50_95
         return (
-            f"consistency distance {self.distance:.2f} (true maps {middle:.2f}, 5-95 %: {low:.2f}-{high:.2f}; "
-            f"a uniform map {self.uniform:.2f}): observed again, it leaves {self.unexplained:.0%} of the image "
-            f"unexplained, and it has {self.fine_structure:.2f} times the fine structure of true maps"
+            f"observed again, the map makes the input {self.nats:.0f} nats more probable (true maps of galaxies like "
+            f"the training set: {low:.0f} to {high:.0f}; a uniform map: {self.uniform:.0f}); it has "
+            f"{self.fine_structure:.2f} times the fine structure of true maps"
         )
 
 
@@ -100,8 +98,9 @@ class Consistency:
 class Reobservation:
     """The regression from maps to images, and what it leaves of the images of held-out galaxies, given true maps.
 
-    `left` and `about_mean` (m, b) are squared residuals of their blocks, from the re-observed map and from the mean
-    image; `contrasts` (m,) those of their maps, `usual_contrast` the median of the training maps.
+    `covariance_left` and `covariance` (b, b) are those of the blocks of training images about the re-observed map and
+    about the mean image; `left` and `about_mean` (m, b) are these deviations of m held-out images. `usual_contrast` is
+    the median of the training maps.
     """
 
     map_scale: float
@@ -109,10 +108,11 @@ class Reobservation:
     map_mean: Floats
     image_mean: Floats
     weights: Floats
+    covariance_left: Floats
+    covariance: Floats
     usual_contrast: float
     left: Floats
     about_mean: Floats
-    contrasts: Floats
 
     @classmethod
     def fit(cls, training: Seen, held_out: Seen) -> Reobservation:
@@ -120,65 +120,77 @@ class Reobservation:
         x, y = (np.arcsinh(part / scale) for part, scale in zip((training.maps, training.images), scales, strict=True))
         found: dict[str, Any] = {"map_scale": scales[0], "image_scale": scales[1]}
         found |= {"map_mean": x.mean(axis=0), "image_mean": y.mean(axis=0)}
-        weights = ridge(x - found["map_mean"], y - found["image_mean"])
-        usual = float(np.median(training.contrasts))
+        found["weights"], left = ridge(x - found["map_mean"], y - found["image_mean"])
+        found |= {"covariance_left": covariance(left), "covariance": covariance(y - found["image_mean"])}
+        found["usual_contrast"] = float(np.median(training.contrasts))
         empty = np.zeros((0, y.shape[1]))
-        made = cls(**found, weights=weights, usual_contrast=usual, left=empty, about_mean=empty, contrasts=empty[:, 0])
-        left, about_mean = made.residuals(held_out)
-        return cls(**{**vars(made), "left": left, "about_mean": about_mean, "contrasts": held_out.contrasts})
+        left, about_mean = cls(**found, left=empty, about_mean=empty).deviations(held_out)
+        return cls(**found, left=left, about_mean=about_mean)
 
-    def residuals(self, seen: Seen) -> tuple[Floats, Floats]:
-        """(n, b) twice: squared residuals of the images from re-observed maps, and from the mean image."""
+    def deviations(self, seen: Seen) -> tuple[Floats, Floats]:
+        """(n, b) twice: the images minus the re-observed maps, and minus the mean image."""
         images = np.arcsinh(seen.images / self.image_scale) - self.image_mean
         again = (np.arcsinh(seen.maps / self.map_scale) - self.map_mean) @ self.weights
-        return (images - again) ** 2, images**2
+        return images - again, images
 
-    def check(self, density: NDArray, image: NDArray, coverage: NDArray, rare: float) -> Consistency | None:
-        """The consistency of a map (R', L) with an image (L, V), where this was observed; None where nothing was.
+    def check(self, maps: NDArray, image: NDArray, coverage: NDArray, rare: float) -> Consistency | None:
+        """The consistency of maps (K, R', L) with an image (L, V), where this was observed; None where nothing was.
 
         Those of held-out true maps are computed on the same part of the image. `unlike`: a smaller share of them than
-        `rare` has such a distance.
+        `rare` has so few nats.
         """
         blocks = pooled(coverage[None])[0] >= LEAST_COVERED
         if not blocks.any():
             return None
-        usual = float(np.median(_unexplained(self.left[:, blocks], self.about_mean[:, blocks])))
-        others = np.sort(self._distances(self.left[:, blocks], self.about_mean[:, blocks], self.contrasts, usual))
-        pair = np.stack([density, np.full_like(density, density.mean())])
-        seen = Seen.of(pair, np.stack([image, image]))
-        left, about_mean = (part[:, blocks] for part in self.residuals(seen))
-        distance, uniform = self._distances(left, about_mean, seen.contrasts, usual).tolist()
+        others = np.sort(self._nats(self.left, self.about_mean, blocks))
+        uniform = np.full_like(maps[:1], maps.mean())
+        seen = Seen.of(np.concatenate([maps, uniform]), np.repeat(image[None], len(maps) + 1, axis=0))
+        *nats, of_uniform = self._nats(*self.deviations(seen), blocks).tolist()
+        found = float(np.median(nats))
         return Consistency(
-            unexplained=float(_unexplained(left, about_mean)[0]),
-            fine_structure=float(seen.contrasts[0] / max(self.usual_contrast, SMALLEST)),
-            distance=distance,
-            percentile=100.0 * float(np.mean(others < distance)),
+            nats=found,
+            fine_structure=float(np.median(seen.contrasts[:-1])) / max(self.usual_contrast, SMALLEST),
+            percentile=100.0 * float(np.mean(others < found)),
             true_maps=len(others),
             true_maps_5_50_95=tuple(np.percentile(others, [5, 50, 95]).tolist()),
-            uniform=uniform,
-            unlike=bool(np.mean(others >= distance) < rare),
+            uniform=of_uniform,
+            unlike=bool(np.mean(others <= found) < rare),
         )
 
-    def _distances(self, left: Floats, about_mean: Floats, contrasts: Floats, usual: float) -> Floats:
-        fine = np.clip(contrasts / max(self.usual_contrast, SMALLEST), 1.0 / MOST_DIFFERENT, MOST_DIFFERENT)
-        worse = _unexplained(left, about_mean) / max(usual, SMALLEST)
-        return np.hypot(np.log2(np.maximum(worse, 1.0)), np.log2(fine))
+    def _nats(self, left: Floats, about_mean: Floats, blocks: NDArray[np.bool_]) -> Floats:
+        """(n, b) twice -> (n,) ln of the probability of the `blocks` of an image given its map, minus that without."""
+        both = ((left, self.covariance_left), (about_mean, self.covariance))
+        given, without = (log_density(part[:, blocks], c[np.ix_(blocks, blocks)]) for part, c in both)
+        return given - without
 
 
-def _unexplained(left: Floats, about_mean: Floats) -> Floats:
-    return left.sum(axis=1) / np.maximum(about_mean.sum(axis=1), 1e-30)
+def covariance(deviations: Floats) -> Floats:
+    """(n, b) with mean 0 -> (b, b); with few n it is shrunk towards a multiple of the identity."""
+    n, b = deviations.shape
+    found, shrinkage = deviations.T @ deviations / n, b / (b + n)
+    return (1.0 - shrinkage) * found + (shrinkage * np.trace(found) / b + SMALLEST) * np.eye(b)
 
 
-def ridge(x: Floats, y: Floats) -> Floats:
-    """(n, a) and (n, b), both with mean 0 -> weights (a, b) of the penalty with the least leave-one-out error."""
+def log_density(deviations: Floats, covariance: Floats) -> Floats:
+    """(n, b) -> (n,) of the normal distribution about 0, without its constant."""
+    lower = np.linalg.cholesky(covariance)
+    scaled = np.linalg.solve(lower, deviations.T)
+    return -0.5 * (scaled**2).sum(axis=0) - np.log(np.diag(lower)).sum()
+
+
+def ridge(x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """(n, a) and (n, b), both with mean 0 -> the weights (a, b) of the penalty with the least leave-one-out error, and
+    these errors (n, b).
+    """
     u, s, directions = np.linalg.svd(x, full_matrices=False)
     along = u.T @ y
 
-    def left_out(penalty: float) -> float:
+    def left_out(penalty: float) -> Floats:
         kept = s**2 / (s**2 + penalty)
         leverage = np.minimum(1.0 / len(x) + (u**2 * kept).sum(axis=1), 1.0 - 1e-6)
-        return float(np.square((y - u @ (kept[:, None] * along)) / (1.0 - leverage)[:, None]).sum())
+        return np.asarray((y - u @ (kept[:, None] * along)) / (1.0 - leverage)[:, None], np.float64)
 
     unit = max(float(np.mean(s**2)), 1e-30)
-    penalty = min(PENALTIES * unit, key=left_out)
-    return np.asarray(directions.T @ ((s / (s**2 + penalty))[:, None] * along), np.float64)
+    penalty = min(PENALTIES * unit, key=lambda p: float(np.square(left_out(p)).sum()))
+    weights = np.asarray(directions.T @ ((s / (s**2 + penalty))[:, None] * along), np.float64)
+    return weights, left_out(penalty)

@@ -127,7 +127,7 @@ def revert(
     record = MapRecord(
         replace(_provenance(members, cubes, observed, unit), samples=len(maps) if drawn else 0),
         summarise_maps(maps, grid, observed.observed_longitudes, sampled=drawn),
-        _quality(members[0].training_inputs(), observed, density),
+        _quality(members[0].training_inputs(), observed, maps),
     )
     made = Reversion(density, spread, observed, record, maps if drawn else None)
     if answering:
@@ -309,8 +309,8 @@ def summarise_maps(maps: NDArray, grid: Grid, observed: NDArray[np.bool_], sampl
     return MapSummary(*(Estimate.of(v, sampled) for v in values))
 
 
-def _quality(inputs: TrainingInputs | str, observed: LvImage, density: NDArray) -> MapQuality:
-    """`inputs` describes the training set; a string is the reason why it is unknown."""
+def _quality(inputs: TrainingInputs | str, observed: LvImage, maps: NDArray) -> MapQuality:
+    """`inputs` describes the training set; a string is the reason why it is unknown. `maps` are (K, R', L)."""
     if not at_galactic_centre(*observed.centre_deg):
         warn(
             "the model's centre is moved to l {:g}, b {:g}: the network was trained on the Galactic Centre, and its "
@@ -321,7 +321,7 @@ def _quality(inputs: TrainingInputs | str, observed: LvImage, density: NDArray) 
         return MapQuality(observed.sampled, None, inputs, None)
     known = inputs.images.seen_with(observed.coverage)
     found = known.score(observed.image) if known is not None else None
-    consistency = inputs.consistency(density, observed.image, observed.coverage)
+    consistency = inputs.consistency(maps, observed.image, observed.coverage)
     if found is not None and found.unlike:
         warn(f"this input is unlike the training set: {found}. Do not trust the map")
     if consistency is not None and consistency.unlike:

@@ -160,7 +160,7 @@ def test_statistics_are_saved_and_loaded_for_the_same_data_only(known: ImageSet,
     assert loaded is not None
     one, other = (scores(i.images, image[None])[0] for i in (loaded, inputs))
     assert one.score == pytest.approx(other.score, rel=1e-2) and one.held_out == 200
-    checked = [i.consistency(image, image, EVERYWHERE) for i in (loaded, inputs)]
+    checked = [i.consistency(image[None], image, EVERYWHERE) for i in (loaded, inputs)]
     assert checked[0] == checked[1] is not None
     assert TrainingInputs.load(file, "other") is None
     file.write_bytes(b"damaged")
