@@ -37,7 +37,7 @@ def tests(session: nox.Session) -> None:
 def slow(session: nox.Session) -> None:
     """The tests that `tests` leaves out, then the package and the oldest libraries."""
     session.install(TORCH)
-    session.install("-e", ".[dev]")
+    session.install("-e", ".[dev]", "moto[server]>=5.0")  # a server for s3://
     session.run("pytest", "-m", "slow", *session.posargs, env=ONE_THREAD)
     session.notify("package")
     session.notify("oldest")
@@ -94,7 +94,7 @@ def oldest(session: nox.Session) -> None:
     """The tests with the lowest release of everything that pyproject.toml allows (torch alone brings 5 GB)."""
     project = nox.project.load_toml("pyproject.toml")["project"]
     extras = project["optional-dependencies"]
-    bounds = [*project["dependencies"], *extras["tensorboard"]]
+    bounds = [*project["dependencies"], *extras["tensorboard"], *extras["remote"]]
     testing = [
         bound for bound in extras["dev"] if bound.startswith(("pytest", "hypothesis", "reproject", "spectral-cube"))
     ]

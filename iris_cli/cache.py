@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+from functools import cache
 from pathlib import Path
 
 
@@ -23,3 +24,19 @@ def private_folder(kind: str) -> Path | None:
         return None
     private = status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
     return folder if private and os.access(folder, os.W_OK) else None
+
+
+def safe_folder(kind: str) -> Path:
+    """The same; where no folder is safe, one of this process, which is removed at its end."""
+    return private_folder(kind) or _of_this_process(kind)
+
+
+@cache
+def _of_this_process(kind: str) -> Path:
+    import atexit
+    import shutil
+    import tempfile
+
+    folder = Path(tempfile.mkdtemp(prefix=f"iris-{kind}-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder

@@ -18,6 +18,14 @@ _IN_ASCII = {"…": "...", "×": "x", "±": "+-", "°": " deg", "²": "2", "³":
 #: Name of the error handler with which text is encoded for such a terminal.
 PLAIN = "iris.plain"
 _SURROGATE = re.compile("[\ud800-\udfff]")
+#: `s3://bucket/shards`, also after Path has made one slash of two.
+_URL = re.compile(r"([a-z][a-z0-9+.-]+):/{1,2}(?=[^/])")
+
+
+def url_of(text: str) -> str:
+    """The URL that a word of the command line is; "" of a path."""
+    found = _URL.match(text)
+    return f"{found[1]}://{text[found.end() :]}" if found else ""
 
 
 def printable(text: str, keep: str = "") -> str:

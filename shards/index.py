@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from shards import layout
 from shards.codec import ArraySchema, Codec, codec_named
 from shards.errors import ShardError
+from shards.remote import fetch
 from shards.statistics import Statistics
 from shards.tar import BLOCK
 from shards.typed import typed
@@ -283,6 +284,7 @@ class Index:
         """The record of a shard, compared with this index."""
         entry = self.shards[shard]
         path = self.folder / layout.record_name(entry.name)
+        fetch(path)
         record = ShardRecord.read(path)
         if ShardEntry.of(record) != entry:
             what = f"{path} disagrees with {layout.INDEX}: it is of another set, or one of them is old"

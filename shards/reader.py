@@ -22,6 +22,7 @@ from shards import layout
 from shards.codec import ArraySchema
 from shards.errors import ShardError
 from shards.index import Index, Members, ShardRecord, StoredArray
+from shards.remote import fetch
 from shards.tar import BLOCK
 
 #: Shards held open at once; most systems allow a process 1024 files.
@@ -54,6 +55,7 @@ def rebuild_hint(path: Path) -> str:
 
 def open_regular(path: Path) -> int:
     """A file descriptor. ShardError unless there is a regular file (or a link to one) of that name."""
+    fetch(path)
     try:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:

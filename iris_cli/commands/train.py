@@ -16,12 +16,13 @@ import typer
 from iris_cli.commands import options, provenance
 from iris_cli.commands.help import Command
 from iris_cli.config.toml import from_dict, read_toml
-from iris_cli.config.train import CHECKPOINTS, CONFIG, MEMBER, TrainConfig, planned_members
+from iris_cli.config.train import CHECKPOINTS, CONFIG, MEMBER, TrainConfig, planned_members, read_path
 from iris_cli.console import log, plural
 from iris_cli.dry_run import show
 from iris_cli.errors import EXIT_REQUEUE, DataError, UsageError
 from iris_cli.ranks import is_rank_0
 from iris_cli.signals import end_with_launcher, signals_by_name, stop_on_signal
+from iris_cli.text import url_of
 
 if TYPE_CHECKING:
     from iris_cli.training.train import EnsembleSummary, RunSummary
@@ -144,7 +145,7 @@ def check_data(config: TrainConfig, run: Path, given: bool) -> None:
     if not config.data:
         raise UsageError("no data are named", "iris train SHARDS --out RUN")
     for folder in () if given else config.data:
-        if not Path(folder).is_dir():
+        if not (url_of(folder) or Path(folder).is_dir()):
             hint = f"name their new folder: {shlex.join(['iris', 'train', 'SHARDS', '--resume', str(run)])}"
             raise DataError(f"{folder}, the data of {run}, is not a folder", hint)
 
@@ -205,7 +206,7 @@ def train(
 
 
 def absolute(folders: list[Path] | None) -> list[str]:
-    return [str(Path(folder).resolve()) for folder in folders or []]
+    return [read_path(str(folder)) for folder in folders or []]
 
 
 def run(config: TrainConfig, out: Path, members: int, *, again: str, **how: Any) -> RunSummary | EnsembleSummary:

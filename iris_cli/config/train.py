@@ -13,6 +13,7 @@ from iris_cli.config.setting import check, panel, read_words, setting, table
 from iris_cli.config.survey import survey
 from iris_cli.config.toml import read_toml
 from iris_cli.errors import UsageError
+from iris_cli.text import url_of
 
 #: Galactic CO-to-mass factor, M_sun pc^-2 (K km/s)^-1, helium included (Bolatto, Wolfire & Leroy 2013, their alpha_CO).
 MASS_PER_K_KM_S = 4.35
@@ -45,8 +46,8 @@ def planned_members(run: Path) -> int:
 
 
 def read_path(text: str) -> str:
-    """An absolute path, so that a run can be continued from another folder."""
-    return str(Path(text).resolve())
+    """An absolute path, so that a run can be continued from another folder; a URL as it is."""
+    return url_of(text) or str(Path(text).resolve())
 
 
 def read_mock(text: str) -> dict[str, Any]:

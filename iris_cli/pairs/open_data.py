@@ -9,6 +9,7 @@ from typing import Any
 
 from torch.utils.data import ConcatDataset
 
+from iris_cli.cache import safe_folder
 from iris_cli.config.preobserve import PreobserveConfig
 from iris_cli.config.survey import surveys
 from iris_cli.config.train import CHECKPOINTS, TrainConfig
@@ -17,6 +18,8 @@ from iris_cli.observers.observer import Observer
 from iris_cli.observers.registry import make_observer
 from iris_cli.pairs.datasets import InfiniteDataset, PreObservedDataset
 from iris_cli.standard.dataset import StandardDataset
+from iris_cli.text import url_of
+from shards.remote import mirror
 
 
 def open_data(
@@ -40,14 +43,16 @@ def open_data(
 
 
 def open_shards(folder: str, split: str | None = None, *, checksums: bool = True) -> PreObservedDataset:
-    return PreObservedDataset(shards_folder(folder), split, checksums=checksums)
+    dataset = PreObservedDataset(shards_folder(folder), split, checksums=checksums)
+    dataset.name = url_of(folder) or dataset.name
+    return dataset
 
 
 def open_litter(hyper: TrainConfig) -> InfiniteDataset | None:
     """The litter of a configuration, if any. DataError when its folder is empty."""
     if not hyper.litter:
         return None
-    if not Path(hyper.litter).is_dir():
+    if not (url_of(hyper.litter) or Path(hyper.litter).is_dir()):
         hint = "name its folder by --litter; without litter: `iris test --no-litter`, `iris plot pair --clean`"
         raise DataError(f"the litter {hyper.litter} is not there", hint)
     dataset: Any = None
@@ -64,10 +69,12 @@ def open_litter(hyper: TrainConfig) -> InfiniteDataset | None:
 
 
 def shards_folder(folder: str) -> Path:
-    """The path of a shard folder.
+    """The path of a shard folder; of a URL, that of a local folder that fetches its files.
 
     DataError when there is no such folder, UsageError for a run, or a standard data set without an observer.
     """
+    if url := url_of(folder):
+        return mirror(url, safe_folder("shards"))
     path = Path(folder)
     if not path.is_dir():
         raise DataError(f"{path} is not a folder", "name the output of `iris preobserve`")

@@ -15,13 +15,10 @@ A command that takes a run takes such a file: it is unpacked once, as a run fold
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +27,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from iris_cli import __version__
-from iris_cli.cache import private_folder
+from iris_cli.cache import safe_folder
 from iris_cli.config.toml import dumps
 from iris_cli.config.train import BEST, CHECKPOINTS, CONFIG, LATER_STAGES, TEST
 from iris_cli.errors import DataError
@@ -138,8 +135,7 @@ def _with_tensors(value: Any, tensors: dict[str, Tensor]) -> Any:
 
 def unpacked(file: Path) -> Path:
     """The run folder, or the ensemble's, that a file holds. DataError when it is damaged or no such file."""
-    kept = private_folder("models")
-    folder = (kept or _temporary()) / file_sha256(file)[:16] / file.name
+    folder = safe_folder("models") / file_sha256(file)[:16] / file.name
     if not folder.is_dir():
         folder.parent.mkdir(exist_ok=True)
         with _opened(file) as (archive, index), atomic_folder(folder, overwrite=True) as partial:
@@ -178,16 +174,6 @@ def _unpack(archive: zipfile.ZipFile, name: str, out: Path) -> None:
     write_text(folder / CONFIG, dumps(checkpoint.config))
     for copied in {f"{name}/{each}" for each in (TRAINING_INPUTS, TEST)} & {*archive.namelist()}:
         (folder / Path(copied).name).write_bytes(archive.read(copied))
-
-
-@cache
-def _temporary() -> Path:
-    """Of this process, where no cache is safe; removed at its end."""
-    import atexit
-
-    folder = Path(tempfile.mkdtemp(prefix="iris-models-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
 
 
 # --- the card ---------------------------------------------------------------------------------------------------------

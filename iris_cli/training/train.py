@@ -15,7 +15,7 @@ from torch import nn
 
 from iris_cli.config.preobserve import LATITUDE_CHANNELS
 from iris_cli.config.toml import from_dict, to_dict
-from iris_cli.config.train import DISTANCES, LATER_STAGES, MEMBER, MEMBERS, Noise, TrainConfig
+from iris_cli.config.train import DISTANCES, LATER_STAGES, MEMBER, MEMBERS, Noise, TrainConfig, read_path
 from iris_cli.console import log, plural, warn
 from iris_cli.distributed import World, unwrap, world
 from iris_cli.errors import DataError, UsageError, choose
@@ -395,8 +395,8 @@ def train_run(hyper: TrainConfig, out: Path, **options: Any) -> RunSummary:
 
     The run's configuration holds absolute paths, so that later commands find the litter from any folder.
     """
-    absolute = tuple(str(Path(folder).absolute()) for folder in hyper.data)
-    hyper = replace(hyper, data=absolute, litter=str(Path(hyper.litter).absolute()) if hyper.litter else "")
+    places = tuple(map(read_path, hyper.data))
+    hyper = replace(hyper, data=places, litter=read_path(hyper.litter) if hyper.litter else "")
     dataset, observer = open_data(hyper.data, hyper.observer, checksums=hyper.checksums)
     litter = open_litter(hyper)
     pairs = pairs_of(dataset, observer)

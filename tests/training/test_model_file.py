@@ -114,7 +114,7 @@ def test_it_is_unpacked_once_and_without_a_safe_cache_into_a_folder_of_its_own(
     folder = unpacked(model)
     inode = (folder / "config.toml").stat().st_ino
     assert (unpacked(model) / "config.toml").stat().st_ino == inode
-    monkeypatch.setattr("iris_cli.training.model_file.private_folder", lambda kind: None)
+    monkeypatch.setattr("iris_cli.cache.private_folder", lambda kind: None)
     other = unpacked(model)
     assert other != folder and (other / "config.toml").is_file()
     shutil.rmtree(other.parent)
