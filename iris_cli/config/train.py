@@ -186,9 +186,9 @@ class TrainConfig:
     batches_per_update: int = of_optimization(16, "Batches of one optimizer step.", "--accumulate", "-a", least=1)
     network: str = of_network(
         "paper",
-        "Network; columns is a U-Net.",
+        "Network; columns is a U-Net, sightlines a transformer whose tokens are longitudes.",
         "--network",
-        known=("paper", "columns"),
+        known=("paper", "columns", "sightlines"),
     )
     physical_loss: str | type = setting("ScaledDensityLoss", "Name of a PhysicalLoss; from Python also the class.")
     density_normalization: str = of_network(
@@ -245,6 +245,13 @@ class TrainConfig:
     distances: DistancesConfig = table(DistancesConfig)
     data: tuple[str, ...] = setting((), "Folders of the command line; a program passes data as objects.")
     litter: str = of_data("", "Folder of litter, added at random.", "--litter", metavar="FOLDER", read=read_path)
+    hide_longitudes: float = of_data(
+        0.0,
+        "Share of the training's images in which a range of longitudes is hidden, as outside of a survey.",
+        "--hide-longitudes",
+        least=0,
+        most=1,
+    )
     observer: str = of_data(
         "",
         "Observe standard data sets during training, also as a survey: slow, no shards.",

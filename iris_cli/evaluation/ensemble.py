@@ -31,11 +31,11 @@ class Ensemble(nn.Module):
     """
 
     def __init__(self, members: Sequence[Reverter], samplers: Sequence[Sampler] = (), count: int = 64) -> None:
-        """DataError unless all members take images of one size and quantity."""
+        """DataError unless all members take images of one size, quantity and number."""
         super().__init__()
         first = members[0]
         for number, member in enumerate(members[1:], start=2):
-            for what in ("image_size", "quantity"):
+            for what in ("image_size", "quantity", "channels"):
                 one, other = getattr(first, what), getattr(member, what)
                 if one != other:
                     hint = "all members of an ensemble take the same images"
@@ -43,7 +43,7 @@ class Ensemble(nn.Module):
         self.members = nn.ModuleList(members)
         self.samplers = nn.ModuleList(samplers)  # type: ignore[arg-type]
         self.count = count
-        self.image_size, self.quantity = first.image_size, first.quantity
+        self.image_size, self.quantity, self.channels = first.image_size, first.quantity, first.channels
 
     def __len__(self) -> int:
         return len(self.members)

@@ -1,4 +1,4 @@
-"""Batches of pairs: draws -> read ahead -> tensors -> litter -> noise, the same stages for shards and observed data.
+"""Batches of pairs: draws -> read ahead -> tensors -> litter -> noise -> hidden longitudes, the same stages for shards and observed data.
 
 What a batch holds depends on (seed, name of the stream, epoch, position) alone: not on ranks, threads or interruptions.
 """
@@ -81,6 +81,8 @@ class PairStream:
     #: Arrays of `pair.FURTHER` to read as well.
     further: tuple[str, ...] = ()
     noise: ImageNoise | None = None
+    #: Share of the images in which a range of longitudes is dark.
+    hide: float = 0.0
     litter: Pairs | None = None
     #: The items of the litter to draw from; None: all.
     litter_numbers: Numbers | None = None
@@ -144,6 +146,9 @@ class PairStream:
             if not pairs.coverage.is_everything:
                 share = image_share(pairs.coverage, pairs.grid)
             stages.append(partial(add_noise, noise=self.noise, key=key, share=share))
+        if self.hide:
+            key = stream_key("hide", self.name, self.seed, epoch)
+            stages.append(partial(hide_longitudes, share=self.hide, key=key))
         return DataPipeline(*stages)
 
     def _drawn(self, epoch: int, position: int) -> Iterator[Draw]:
@@ -201,6 +206,21 @@ def add_noise(
         for row, position in zip(batch.observation, batch.positions.tolist(), strict=True):
             drawn = noise.draw(row.shape, key, position)
             row.add_(torch.from_numpy(drawn if share is None else drawn * share))
+        yield batch
+
+
+def hide_longitudes(batches: Iterator[PairBatch], *, share: float, key: int) -> Iterator[PairBatch]:
+    """Sets a range of up to a third of the longitudes to zero in a `share` of the images, as outside of a survey.
+
+    The range may begin before the first longitude or end after the last one, so that it often lies at an edge.
+    """
+    for batch in batches:
+        for row, position in zip(batch.observation, batch.positions.tolist(), strict=True):
+            generator = np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, position]))
+            if generator.random() < share:
+                width = int(generator.integers(1, row.shape[1] // 3, endpoint=True))
+                first = int(generator.integers(1 - width, row.shape[1]))
+                row[:, max(first, 0) : first + width] = 0.0
         yield batch
 
 

@@ -15,8 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from iris_cli.errors import UsageError
-from iris_cli.reverter.layers import SIZES, DensityScale, PixelAttention
+from iris_cli.reverter.layers import DensityScale, PixelAttention, check_size
 
 #: Initial scales of asinh(image/scale), inner units: the brightness of a `small` galaxy, a decade below and above.
 SCALES = {"temperature": (0.03, 0.3, 3.0), "v_density": (0.3, 3.0, 30.0), "intensity": (1e-20, 1e-19, 1e-18)}
@@ -99,9 +98,8 @@ class Density(DensityScale):
         return super().forward(F.softplus(image.float() - 3.0))
 
 
-def columns(image_size: int, quantity: str) -> dict[str, nn.Module]:
-    """Modules for square images of this size. UsageError for a size that is not in SIZES."""
-    if image_size not in SIZES:
-        raise UsageError(f"the network takes square images of {', '.join(map(str, SIZES))} pixels, not {image_size}")
+def columns(image_size: int, quantity: str, channels: int = 1) -> dict[str, nn.Module]:
+    """Modules for square images of this size. UsageError as of `check_size`."""
+    check_size(image_size)
     scales = SCALES[quantity]
     return {"asinh": Asinh(scales), "unet": UNet(len(scales), image_size), "density_scale": Density()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from iris_cli.errors import UsageError
 from iris_cli.reverter.cpu_layers import MATRIX_LAYERS
 from iris_cli.units import INNER
 
@@ -30,12 +31,23 @@ class DensityScale(nn.Module):
         return self.scale * image
 
 
+def check_size(image_size: int) -> None:
+    """UsageError for an image size that is not in SIZES."""
+    if image_size not in SIZES:
+        message = f"the reverter takes square images of {', '.join(map(str, SIZES))} pixels, not {image_size}"
+        raise UsageError(message, "choose a grid whose distance, longitude and velocity steps are one of these")
+
+
 def on_device(module: nn.Module, device: torch.device) -> nn.Module:
     """Move to a device and give each convolution's weights the memory format that is fastest there."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) and not isinstance(layer, MATRIX_LAYERS):
             layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return module.to(device)
+
+
+class ZeroLinear(nn.Linear):
+    """A linear map that is zero at first, so that the branch of a residual block that it ends adds nothing."""
 
 
 class PixelAttention(nn.Module):
@@ -64,7 +76,10 @@ def initialise(module: nn.Module, generator: torch.Generator) -> None:
     """Kaiming-uniform weights and zero biases for every convolution and linear map, drawn from `generator` alone."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            nn.init.kaiming_uniform_(layer.weight, a=LEAKY_SLOPE, nonlinearity="leaky_relu", generator=generator)
+            if isinstance(layer, ZeroLinear):
+                nn.init.zeros_(layer.weight)
+            else:
+                nn.init.kaiming_uniform_(layer.weight, a=LEAKY_SLOPE, nonlinearity="leaky_relu", generator=generator)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
         elif isinstance(layer, nn.MultiheadAttention):

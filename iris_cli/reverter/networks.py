@@ -6,16 +6,23 @@ from collections.abc import Callable
 
 from torch import nn
 
-from iris_cli.errors import choose
+from iris_cli.errors import UsageError, choose
 from iris_cli.reverter.columns import columns
 from iris_cli.reverter.paper import paper
+from iris_cli.reverter.sightlines import sightlines
 
-#: (image size in pixels, observed quantity) -> named modules, in the order in which they are applied.
-Network = Callable[[int, str], dict[str, nn.Module]]
+#: (image size in pixels, observed quantity, channels) -> named modules, in the order in which they are applied.
+Network = Callable[[int, str, int], dict[str, nn.Module]]
 
-NETWORKS: dict[str, Network] = {"paper": paper, "columns": columns}
+NETWORKS: dict[str, Network] = {"paper": paper, "columns": columns, "sightlines": sightlines}
 
 
-def make_network(name: str, image_size: int, quantity: str) -> dict[str, nn.Module]:
-    """UsageError for an unknown name, or for an image size that the network does not support."""
-    return choose("network", name, NETWORKS)(image_size, quantity)
+#: Networks that read all images of an observation; the others read the first.
+SEVERAL_CHANNELS = ("sightlines",)
+
+
+def make_network(name: str, image_size: int, quantity: str, channels: int = 1) -> dict[str, nn.Module]:
+    """UsageError for an unknown name, and for an image size or a number of channels that the network does not take."""
+    if channels > 1 and name not in SEVERAL_CHANNELS:
+        raise UsageError(f"the network '{name}' reads one image, not {channels}", "choose --network sightlines")
+    return choose("network", name, NETWORKS)(image_size, quantity, channels)

@@ -10,9 +10,8 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
-from iris_cli.errors import UsageError
 from iris_cli.reverter.cpu_layers import FEW_CHANNELS, FEW_PIXELS, FewChannelNorm, MatrixConv2d, MatrixConvTranspose2d
-from iris_cli.reverter.layers import LEAKY_SLOPE, SIZES, PixelAttention
+from iris_cli.reverter.layers import LEAKY_SLOPE, PixelAttention, check_size
 
 
 @dataclass(frozen=True)
@@ -45,8 +44,9 @@ PAPER_STAGES = (
 PAPER_SIZE = 512
 
 
-def paper(image_size: int, quantity: str) -> dict[str, nn.Module]:
-    """Encoder and decoder for square images of this size. UsageError for a size that is not in SIZES."""
+def paper(image_size: int, quantity: str, channels: int = 1) -> dict[str, nn.Module]:
+    """Encoder and decoder for square images of this size. UsageError as of `check_size`."""
+    check_size(image_size)
     stages = stages_for(image_size)
     return {"encoder": _named(_encoder_layers(stages)), "decoder": _named(_decoder_layers(stages))}
 
@@ -56,11 +56,8 @@ def stages_for(image_size: int) -> tuple[Stage, ...]:
 
     Below 256 pixels the channels shrink with the image, down to 16 in the first stage. Attention stays at 32, 16 and 8
     pixels across, where these are at most a quarter of the image: attention between all pixels of a small image would
-    cost ten times as much as the rest of the network. UsageError for a size that is not in SIZES.
+    cost ten times as much as the rest of the network.
     """
-    if image_size not in SIZES:
-        message = f"the reverter takes square images of {', '.join(map(str, SIZES))} pixels, not {image_size}"
-        raise UsageError(message, "choose a grid whose distance, longitude and velocity steps are one of these")
     rows = PAPER_STAGES[(PAPER_SIZE // image_size).bit_length() - 1 :]
     shrink = max(1, 256 // image_size)
     across = [image_size >> k for k in range(1, len(rows) + 1)]

@@ -22,6 +22,9 @@ OBSERVED_QUANTITIES = ("temperature", "intensity", "v_density")
 class Reverter(nn.Module):
     """(N, channel, S, S) longitude-velocity images -> (N, 1, S, S) top-down H2 densities, S = `image_size`.
 
+    The first `channels` images are read: one of each line, or the moments in latitude of each. Only the networks in
+    SEVERAL_CHANNELS can read more than the first image.
+
     Both are in the units that the network was trained in. The buffers `density`, `temperature`, `intensity` and
     `v_density` hold the value of one SI unit in these units, so a state dict alone is enough to call the network in
     other units.
@@ -39,13 +42,14 @@ class Reverter(nn.Module):
         units: UnitSystem = INNER,
         seed: int = 0,
         network: str = "paper",
+        channels: int = 1,
     ) -> None:
         """UsageError when no such network exists for this size, or no observer delivers the quantity."""
         super().__init__()
         if quantity not in OBSERVED_QUANTITIES:
             raise UsageError(f"a reverter cannot read a '{quantity}'", nearest(quantity, OBSERVED_QUANTITIES))
-        self.image_size, self.quantity, self.network = image_size, quantity, network
-        parts = make_network(network, image_size, quantity)
+        self.image_size, self.quantity, self.network, self.channels = image_size, quantity, network, channels
+        parts = make_network(network, image_size, quantity, channels)
         self._parts = tuple(parts)
         for name, part in parts.items():
             self.add_module(name, part)
@@ -54,7 +58,7 @@ class Reverter(nn.Module):
             self.register_buffer(name, torch.tensor(units.per_SI(name), dtype=torch.float64))
 
     def forward(self, observation: Tensor) -> Tensor:
-        observation = observation[:, :1]  # of latitude moments the mean: only distance networks know the others
+        observation = observation[:, : self.channels]
         for name in self._parts:
             observation = getattr(self, name)(observation)
         return observation
@@ -67,7 +71,8 @@ class Reverter(nn.Module):
 
     def table(self) -> dict[str, Any]:
         """The arguments for `Reverter(**table)` to build the same network, without its weights."""
-        return {"image_size": self.image_size, "quantity": self.quantity, "network": self.network}
+        names = ("image_size", "quantity", "network", "channels")
+        return {name: getattr(self, name) for name in names}
 
     def on(self, device: torch.device) -> Reverter:
         """Move to a device, in the memory format that is fastest there."""

@@ -44,7 +44,7 @@ def of_training(hyper: TrainConfig, out: Path, *, members: int = 1, ranks: int =
     if litter is not None:
         drawn = litter_of(litter, observer, pairs)
         litter_parts(drawn, hyper) if drawn else None
-    reverter = Reverter(image_size(pairs), pairs.quantity, network=hyper.network)
+    reverter = new_reverter(pairs, hyper)
     physical_loss(hyper), optimizer_and_scheduler(reverter.parameters(), hyper), learning_rate(0.0, hyper)
     training, train, validation = training_set(pairs, hyper)
     seen, unseen = set_aside(training, train, hyper)
@@ -117,7 +117,7 @@ def of_test(hyper: TrainConfig, reverters: Sequence[Reverter], split: str | None
 
 def activations(network: Any, inputs: Sequence[Tensor] | None = None) -> int:
     """Bytes of the outputs of all layers for one pair, counted on the meta device; by default for one image."""
-    inputs = inputs or [torch.empty(1, 1, network.image_size, network.image_size)]
+    inputs = inputs or [torch.empty(1, network.channels, network.image_size, network.image_size)]
     network = deepcopy(network).to("meta")
     total = 0
 

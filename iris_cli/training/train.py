@@ -30,6 +30,7 @@ from iris_cli.pairs.noise import ImageNoise
 from iris_cli.pairs.open_data import open_data, open_litter
 from iris_cli.pairs.overlap import NONE, TRAIN, VALIDATION, Seen, digests
 from iris_cli.pairs.stream import PairStream
+from iris_cli.reverter.networks import SEVERAL_CHANNELS
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.signals import catch_signals
 from iris_cli.training.checkpoint import Checkpoint, DataDescription, load
@@ -153,7 +154,7 @@ def train_reverter(
                 {"litter_numbers": pieces.get(part), "further": task.further, **share, **added}
                 for part in (TRAIN, VALIDATION)
             )
-            train_on = stream_of("train", training, numbers, hyper, shuffle=True, **of_train)
+            train_on = stream_of("train", training, numbers, hyper, shuffle=True, hide=hyper.hide_longitudes, **of_train)
             validating = stream_of("validation", pairs, validation, hyper, **of_validation)
             made_from = data
             if isinstance(training, FreshPairs):
@@ -216,15 +217,24 @@ def threads_for(image_size: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def new_reverter(pairs: Pairs, hyper: TrainConfig) -> Reverter:
+    """A network that is yet to be trained on these pairs. UsageError when no such network exists for them."""
+    channels = pairs.channels if hyper.network in SEVERAL_CHANNELS else 1
+    return Reverter(image_size(pairs), pairs.quantity, seed=hyper.seed, network=hyper.network, channels=channels)
+
+
 def check_fits(network: Reverter | Ensemble, pairs: Pairs) -> None:
-    """DataError when the network is for another image size or another quantity."""
+    """DataError when the network is for another image size, another quantity, or other lines."""
     size = image_size(pairs)
     if (n := network.image_size) != size:
         what = f"the reverter takes images of {n} x {n} pixels; {pairs.name} has {size} x {size}"
         raise DataError(what, "test it on the grid that it was trained on")
-    if pairs.channels != LATITUDE_CHANNELS[pairs.latitude]:
+    if network.channels == 1 and pairs.channels != LATITUDE_CHANNELS[pairs.latitude]:
         what = f"{pairs.name} holds observations of several lines; the reverter takes one"
-        raise DataError(what, "observe each line into a set of its own")
+        raise DataError(what, "choose --network sightlines, or observe each line into a set of its own")
+    if network.channels not in (1, pairs.channels):
+        what = f"the reverter takes {network.channels} images of each galaxy; {pairs.name} has {pairs.channels}"
+        raise DataError(what, "observe the lines that it was trained on, with the same --latitude")
     if network.quantity != pairs.quantity:
         what = f"the reverter reads a {network.quantity}; the observations of {pairs.name} are of {pairs.quantity}"
         raise DataError(what, "observe with the observer that it was trained on")
@@ -400,7 +410,7 @@ def train_run(hyper: TrainConfig, out: Path, **options: Any) -> RunSummary:
     dataset, observer = open_data(hyper.data, hyper.observer, checksums=hyper.checksums)
     litter = open_litter(hyper)
     pairs = pairs_of(dataset, observer)
-    reverter = Reverter(image_size(pairs), pairs.quantity, seed=hyper.seed, network=hyper.network)
+    reverter = new_reverter(pairs, hyper)
     where: dict[str, Any] = {"checkpoint_directory": out.parent, "checkpoint_name": out.name}
     train_reverter(reverter, dataset, litter=litter, observer=observer, hyper=hyper, **where, **options)
     return summary(RunFolder(out))
