@@ -1,4 +1,6 @@
-"""Batches of pairs: draws -> read ahead -> tensors -> litter -> noise -> hidden longitudes, the same stages for shards and observed data.
+"""Batches of pairs: draws -> read ahead -> tensors -> litter -> noise -> hidden longitudes.
+
+The stages are the same for shards and observed data.
 
 What a batch holds depends on (seed, name of the stream, epoch, position) alone: not on ranks, threads or interruptions.
 """

@@ -16,7 +16,7 @@ from iris_cli.config.train import TrainConfig
 from iris_cli.console import plural
 from iris_cli.dry_run import WITH_TORCH, DryRun, size_of
 from iris_cli.evaluation.loss import physical_loss
-from iris_cli.pairs.datasets import Pairs, image_size, litter_of, pairs_of
+from iris_cli.pairs.datasets import Pairs, litter_of, pairs_of
 from iris_cli.pairs.divide import litter_parts, set_aside
 from iris_cli.pairs.fresh import training_set, workers_of
 from iris_cli.pairs.open_data import open_data, open_litter
@@ -25,7 +25,7 @@ from iris_cli.reverter.reverter import Reverter
 from iris_cli.training.optimizer import learning_rate, optimizer_and_scheduler
 from iris_cli.training.stages import later_stages
 from iris_cli.training.tensorboard import check_installed
-from iris_cli.training.train import check_sizes
+from iris_cli.training.train import check_sizes, new_reverter
 from iris_cli.training.training_data import TrainingData
 
 #: Bytes of a float32 number; numbers per weight (itself, its gradient, Adam's two means; several ranks and an EMA add

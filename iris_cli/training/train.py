@@ -154,7 +154,9 @@ def train_reverter(
                 {"litter_numbers": pieces.get(part), "further": task.further, **share, **added}
                 for part in (TRAIN, VALIDATION)
             )
-            train_on = stream_of("train", training, numbers, hyper, shuffle=True, hide=hyper.hide_longitudes, **of_train)
+            train_on = stream_of(
+                "train", training, numbers, hyper, shuffle=True, hide=hyper.hide_longitudes, **of_train
+            )
             validating = stream_of("validation", pairs, validation, hyper, **of_validation)
             made_from = data
             if isinstance(training, FreshPairs):

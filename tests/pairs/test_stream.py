@@ -56,6 +56,19 @@ def test_an_epoch_can_be_resumed_at_any_batch(stream: PairStream) -> None:
     assert_same(steps_of([stream], epoch=2, position=8), steps_of([stream], epoch=2)[1:])
 
 
+def test_hidden_longitudes_are_ranges_that_depend_on_the_position_alone(stream: PairStream) -> None:
+    hiding = replace(stream, hide=0.5)
+    shown, hidden = (
+        torch.stack([image for step in steps_of([s]) for image in step.values()]) for s in (stream, hiding)
+    )
+    dark = (hidden == 0).all(dim=3)[:, 0]  # (pair, longitude); noise leaves no pixel dark
+    assert not (shown == 0).all(dim=3).any() and 5 <= int(dark.any(dim=1).sum()) <= 17
+    assert all(len(row.unique_consecutive()) <= 3 and row.sum() <= dark.shape[1] // 3 for row in dark)
+    torch.testing.assert_close(hidden[~dark[:, None]], shown[~dark[:, None]])
+    shared = [replace(hiding, rank=r, world=2, batch=4) for r in range(2)]
+    assert_same(steps_of(shared, epoch=1), steps_of([hiding], epoch=1))
+
+
 def test_noise_and_litter_are_reproducible_and_change_with_epoch_and_stream(stream: PairStream) -> None:
     assert_same(steps_of([stream]), steps_of([stream]))
     ordered = replace(stream, shuffle=False)

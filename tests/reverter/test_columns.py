@@ -34,7 +34,7 @@ def test_a_network_is_rebuilt_from_its_table() -> None:
     reverter = Reverter(32, "v_density", network="columns")
     again = Reverter(**reverter.table())
     again.load_state_dict(reverter.state_dict())
-    assert again.table() == {"image_size": 32, "quantity": "v_density", "network": "columns"}
+    assert again.table() == {"image_size": 32, "quantity": "v_density", "network": "columns", "channels": 1}
 
 
 def test_enlarging_leaves_no_lattice() -> None:

@@ -32,7 +32,10 @@ def test_every_size_ends_in_one_latent_pixel(size: int) -> None:
     assert size == 1 and stages[-1].groups == 4
 
 
-@pytest.mark.parametrize(("size", "network"), [(32, "paper"), (64, "paper"), (128, "paper"), (64, "columns")])
+@pytest.mark.parametrize(
+    ("size", "network"),
+    [(32, "paper"), (64, "paper"), (128, "paper"), (64, "columns"), (32, "sightlines"), (128, "sightlines")],
+)
 def test_a_density_is_never_negative_and_has_the_size_of_its_observation(size: int, network: str) -> None:
     reverter = Reverter(size, network=network)
     for scale in (1.0, 100.0):

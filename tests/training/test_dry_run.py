@@ -15,10 +15,11 @@ from iris_cli.training.dry_run import activations, of_training
 HYPER = TrainConfig(epochs=3, batch_size=4, batches_per_update=2)
 
 
-@pytest.mark.parametrize("network", ["paper", "columns"])
-def test_activations_grow_with_the_pixels(network: str) -> None:
+@pytest.mark.parametrize(("network", "growth"), [("paper", 3), ("columns", 3), ("sightlines", 2)])
+def test_activations_grow_with_the_pixels(network: str, growth: int) -> None:
+    """Those of `sightlines` with the number of longitudes and the width of a token."""
     small, large = (activations(Reverter(size, network=network)) for size in (32, 64))
-    assert large > 3 * small > 3 * 32 * 32 * 4
+    assert large > growth * small > growth * 32 * 32 * 4
 
 
 def test_a_dry_run_counts_steps_weights_and_checkpoints(shards: Path, tmp_path: Path) -> None:
