@@ -15,7 +15,7 @@ import typer
 
 from iris_cli.commands import options
 from iris_cli.config.toml import read_toml
-from iris_cli.config.train import CHECKPOINTS, CONFIG, METRICS, TEST
+from iris_cli.config.train import CHECKPOINTS, CONFIG, LATER_STAGES, METRICS, TEST
 from iris_cli.console import clock, emit, say, with_codes
 from iris_cli.errors import DataError, IrisError, choose
 from iris_cli.machine import in_bytes
@@ -150,10 +150,11 @@ def states(folders: Sequence[Path], sort: str = "run") -> list[RunState]:
 
 
 def run_folders(folder: Path, depth: int = DEPTH) -> Iterator[Path]:
-    """The run folders in a folder, or the folder itself; an ensemble is followed by its members."""
+    """The run folders in a folder, or the folder itself; a run is followed by its later stages."""
     with suppress(OSError):
         if (folder / CONFIG).is_file() and ((folder / CHECKPOINTS).is_dir() or (folder / METRICS).is_file()):
             yield folder
+            yield from (stage for name in LATER_STAGES if ((stage := folder / name) / CONFIG).is_file())
         elif depth:
             inner = (path for path in sorted(folder.iterdir()) if path.is_dir() and not path.is_symlink())
             for path in inner:
@@ -171,10 +172,11 @@ def state_of(run: Path) -> RunState:
     lines = read_lines(run / METRICS)
     steps, epochs = ([line for line in lines if line["kind"] == kind] for kind in ("step", "epoch"))
     done, planned = len({line["epoch"] for line in epochs}), config.get("epochs")
-    if writer_of(run):
-        state = TRAINING
-    elif planned is not None and done >= planned:
+    stage = run.name if run.name in LATER_STAGES and (run.parent / CONFIG).is_file() else None
+    if planned is not None and done >= planned:
         state = "finished"
+    elif writer_of(run.parent if stage else run):
+        state = TRAINING
     losses = [line for line in epochs if line["loss"] is not None]
     best = min(losses, key=lambda line: line["loss"], default={})
     tested = _tested(run)
@@ -190,7 +192,7 @@ def state_of(run: Path) -> RunState:
         epoch=done,
         epochs=planned,
         data=", ".join(Path(name).name for name in config.get("data", ())) or "-",
-        network=config.get("network", "-"),
+        network=stage or config.get("network", "-"),
         loss=best.get("loss"),
         skill=tested.get("skill", best.get("skill")),
         near_far=tested.get("near_far_sign_right"),

@@ -202,7 +202,7 @@ def train(
         again = shlex.join(["iris", "train", "--resume", str(out), *processes.words()])
         trained = run(config, out, members, again=again, device=processes.device, **how)
     if is_rank_0():
-        output.result(trained.to_dict(), trained)
+        output.result(trained.to_dict(), *str(trained).splitlines())
 
 
 def absolute(folders: list[Path] | None) -> list[str]:

@@ -56,6 +56,16 @@ def test_a_run_that_is_written_has_its_time_left(runs: Path) -> None:
     assert state_of(runs / "group/member-01").state == "stopped"
 
 
+def test_a_later_stage_has_a_line_of_its_own(runs: Path) -> None:
+    write_run(runs / "good/samples", epochs=4, losses=[1.2])
+    with owned(runs / "good"):
+        found = states([runs / "good"])
+    assert [(state.network, state.state, state.epoch) for state in found] == [
+        ("columns", "finished", 2),
+        ("samples", "training", 1),
+    ]
+
+
 def test_watching_ends_with_the_training(runs: Path, iris: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     with owned(runs / "new") as held:
         monkeypatch.setattr("time.sleep", lambda s: held.file.unlink(missing_ok=True))

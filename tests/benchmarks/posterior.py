@@ -1,0 +1,131 @@
+"""How good are the samples? `python -m tests.benchmarks.posterior SHARDS OUT`.
+
+For each seed: a run of the network with a sampler, and a run of the network alone on all galaxies that takes as much
+CPU time as both stages. In: shards with a test split. Out: a Markdown table of CPU times and scores of the network at
+equal time, the samples of each run, those of all runs pooled, and the prior; then the consistency between runs.
+Finished runs in OUT are kept. Results: docs/benchmarks/posterior.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from iris_cli.config.train import Noise, OptimizerConfig, SamplesConfig, ScheduleConfig, TrainConfig
+from iris_cli.evaluation.bootstrap import Summary
+from iris_cli.evaluation.statistics import Statistics
+from iris_cli.training.loop import Trainer
+from iris_cli.training.test import inputs_of, test_run
+from iris_cli.training.train import train_run
+from iris_cli.training.trained_run import open_members
+
+NUMBERS = ("crps", "energy_score", "crps_mass_dex", "mass_ratio", "mass_scatter_dex", "spread_skill", "tarp_deviation")
+NUMBERS += ("brier_near", "brier_near_columns")
+KINDS = ("pixels", "bright", "columns", "mass", "near")
+
+
+def train(hyper: TrainConfig, run: Path) -> dict[str, float]:
+    """Stage -> CPU seconds of a run, "" for the first; those of a finished run are read from its folder."""
+    record = run / "cpu_s.json"
+    if record.exists():
+        return json.loads(record.read_text())
+    found: dict[str, float] = {}
+    original = Trainer.run
+
+    def timed(self: Trainer) -> None:
+        begin = time.process_time()
+        original(self)
+        found[self.name] = time.process_time() - begin
+
+    Trainer.run = timed  # type: ignore[method-assign]
+    try:
+        train_run(hyper, run, overwrite=True, quiet=True)
+    finally:
+        Trainer.run = original  # type: ignore[method-assign]
+    record.write_text(json.dumps(found))
+    return found
+
+
+def test(runs: Sequence[Path], hyper: TrainConfig, samples: int) -> Statistics:
+    members = open_members(*runs)
+    inputs = inputs_of(hyper, "test", members=members)
+    return test_run(members, hyper, inputs, samples=samples, quiet=True).normal
+
+
+def value(number: Summary | None) -> str:
+    return "-" if number is None else f"{float(number.mean[0]):.3f}"
+
+
+def row(name: str, cpu_s: float, found: Statistics, predictor: str) -> str:
+    numbers = found.predictors[predictor].numbers
+    covered = [
+        "/".join(value(numbers.get(f"coverage_{level}_{kind}")).removeprefix("0.") for level in (68, 92))
+        for kind in KINDS
+    ]
+    skill = value(found.numbers["skill"]) if predictor == found.best else "-"
+    cells = [name, f"{cpu_s:.0f}" if cpu_s else "-", skill, *(value(numbers.get(each)) for each in NUMBERS), *covered]
+    return "| " + " | ".join(cells) + " |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("shards", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--network", default="columns")
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs-samples", type=int, default=10)
+    parser.add_argument("--unseen-fraction", type=float, default=0.5)
+    parser.add_argument("--noise-K", type=float, default=0.0)
+    parser.add_argument("--samples", type=int, default=24)
+    parser.add_argument("--alone", type=int, help="seeds with a network alone at equal CPU time; by default all")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    sampler = SamplesConfig(train=True, epochs=args.epochs_samples, unseen_fraction=args.unseen_fraction)
+    base = TrainConfig(
+        epochs=args.epochs,
+        batch_size=16,
+        batches_per_update=1,
+        network=args.network,
+        optimizer=OptimizerConfig(learning_rate=2e-3),
+        schedule=ScheduleConfig("cosine", warmup_epochs=1.0),
+        ema_decay=0.99,
+        noise=Noise(sigma_K=args.noise_K),
+        data=(str(args.shards),),
+        checksums=False,
+    )
+    header = ["", "CPU s", "skill", *NUMBERS, *(f"{kind} in 68/92 %" for kind in KINDS)]
+    print("| " + " | ".join(header) + " |\n" + "|---" * len(header) + "|", flush=True)
+    runs, prior = [], None
+    for seed in range(args.seeds):
+        hyper = replace(base, seed=seed, samples=sampler)
+        cpu_s = train(hyper, args.out / f"samples-{seed}")
+        if args.alone is None or seed < args.alone:
+            share = (1.0 - args.unseen_fraction) * sum(cpu_s.values()) / cpu_s[""]
+            alone = replace(base, seed=seed, epochs=max(1, round(args.epochs * share)))
+            equal = train(alone, args.out / f"alone-{seed}")
+            found = test([args.out / f"alone-{seed}"], alone, 0)
+            print(row(f"{args.network}, seed {seed}", equal[""], found, "network"), flush=True)
+        runs.append(args.out / f"samples-{seed}")
+        prior = test(runs[-1:], hyper, args.samples)
+        stages = f"{cpu_s['']:.0f} + {cpu_s['samples']:.0f} s"
+        print(row(f"samples, seed {seed} ({stages})", sum(cpu_s.values()), prior, "samples"), flush=True)
+        print(row(f"first network, seed {seed}", cpu_s[""], prior, "network"), flush=True)
+    for size in range(2, len(runs) + 1):
+        pooled = test(runs[:size], base, args.samples)
+        print(row(f"{size} runs pooled", 0.0, pooled, "samples"), flush=True)
+        print(row(f"{size} networks as an ensemble", 0.0, pooled, "ensemble"), flush=True)
+        print("between runs: ", {name: value(number) for name, number in pooled.runs.items()}, flush=True)
+    if prior is not None:
+        print(row("prior", 0.0, prior, "prior"), flush=True)
+
+
+if __name__ == "__main__":
+    main()
