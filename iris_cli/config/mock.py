@@ -46,7 +46,7 @@ class MockConfig:
 
     streams: tuple[int, int] = not_negative(2, 3, "Number of closed streams of gas on nested x2 orbits.")
     open_streams: tuple[int, int] = not_negative(0, 1, "Number of open streams.")
-    stream_mass_Msun: Range = not_negative(1.0e7, 2.6e7, "Of all streams together, without clouds.")
+    stream_mass_Msun: Range = not_negative(6e6, 2e7, "Of all streams together, without clouds.")
     semi_major_pc: Range = positive(
         72.0, 146.0, "a of an orbit: x = a cos(phi), y = b sin(phi), z = z0 sin(alpha - 2 phi), v_phi = v0 b / R."
     )
@@ -75,10 +75,10 @@ class MockConfig:
         5.0, 20.0, "Standard deviation of a cloud's velocity about that of its stream, in each direction."
     )
     cloud_off_streams: Range = not_negative(0.05, 0.3, "Share of the clouds that are in the envelope.", most=1)
-    cloud_in_complexes: Range = not_negative(0.05, 0.5, "Share of the clouds that are in complexes.", most=1)
+    cloud_in_complexes: Range = not_negative(0.1, 0.6, "Share of the clouds that are in complexes.", most=1)
 
     complex_mass_Msun: Range = not_negative(
-        2e6, 1.5e7, "Gas between the clouds of both complexes beyond the orbits, like the 1.3-degree complex."
+        2e6, 2e7, "Gas between the clouds of both complexes beyond the orbits, like the 1.3-degree complex."
     )
     complex_imbalance: Range = interval(
         0.0, 1.0, "That at positive longitude has 1 + this, the other 1 - this times their mean.", least=-1, most=1
