@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from iris_cli import __version__
+from iris_cli.commands.compare import compare
 from iris_cli.commands.compare_sky import compare_sky
 from iris_cli.commands.config import app as config
 from iris_cli.commands.cube import cube
@@ -82,7 +83,7 @@ _add(DATA, mock, ingest, preobserve, observe)
 app.add_typer(shards, name="shards", rich_help_panel=DATA)
 _add(TRAINING, train, cls=TrainCommand)
 _add(TRAINING, evaluate, name="test")
-_add(TRAINING, sweep, runs)
+_add(TRAINING, sweep, runs, compare)
 _add(TRAINING, export)
 _add(TRAINING, import_checkpoint, name="import-checkpoint")
 app.add_typer(slurm, name="slurm", rich_help_panel=TRAINING)

@@ -126,7 +126,7 @@ def divided(inputs: list[Path]) -> tuple[list[Path], list[Path]]:
 def is_run(path: Path) -> bool:
     """A checkpoint, or the folder of a run or an ensemble."""
     return (
-        path.suffix == ".pt"
+        path.suffix in (".iris", ".pt")
         or (path / CHECKPOINTS).is_dir()
         or any(path.glob(f"{MEMBER.format(0)[:-2]}*/{CHECKPOINTS}"))
     )

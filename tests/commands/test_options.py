@@ -137,6 +137,7 @@ SCRIPT = "its result is a script on stdout, for bash"
 LACKING: dict[str, dict[str, str]] = {
     "--config": {
         "doctor": NO_SETTINGS,
+        "compare": NO_SETTINGS,
         "runs": NO_SETTINGS,
         "export": NO_SETTINGS,
         "surveys": NO_SETTINGS,

@@ -1,0 +1,71 @@
+"""`iris compare RUN RUN…`: what distinguishes some runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from iris_cli.commands import options
+from iris_cli.commands.train import absolute
+from iris_cli.console import emit, table
+from iris_cli.errors import UsageError
+
+
+@options.command
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Runs, ensembles or files of `iris export`.")],
+    *,
+    on: Annotated[
+        list[Path] | None,
+        typer.Option("--on", metavar="SHARDS", help="Test all of them on the same pairs; may be repeated."),
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Which pairs of --on.  [default: test, else validation]")] = None,
+    output: options.LongOutput,
+) -> None:
+    """Compare runs: settings that differ, states and best losses; with --on, the differences of their scores.
+
+    A difference has an interval that bounds it with 95 % confidence (bootstrap over galaxies, on the same pairs).
+
+    Examples:
+        iris compare RUN1 RUN2
+        iris compare RUN1 RUN2 RUN3 --on SHARDS
+        iris plot losses RUN1 RUN2 RUN3 --out losses.png
+    """
+    if len(runs) < 2:
+        raise UsageError("one run cannot be compared", "name two or more; `iris runs` lists all runs of a folder")
+    from iris_cli.config.toml import from_dict
+    from iris_cli.config.train import TrainConfig
+    from iris_cli.training.compare import differing, paired
+    from iris_cli.training.trained_run import open_members
+
+    opened = [open_members(run) for run in runs]
+    names = [str(run) for run in runs]
+    settings = differing([members[0].checkpoint.config for members in opened])
+    states = [
+        {"networks": len(m), "epoch": m[0].checkpoint.progress.epoch, "best_loss": m[0].checkpoint.progress.best_loss}
+        for m in opened
+    ]
+    result: dict[str, Any] = {"runs": names, "settings": settings, "states": states}
+    if on:
+        base = {**opened[0][0].checkpoint.config, "observer": "", "overlap": "refuse", "data": absolute(on)}
+        hyper = from_dict(TrainConfig, base, names[0])
+        scores = paired(opened, hyper, split, quiet=output.quiet)
+        result["scores"] = [{name: d.to_dict() for name, d in of_run.items()} for of_run in scores]
+    if output.as_json:
+        emit(result)
+        return
+    header = ("", *names)
+    table("settings that differ", header, [(key, *map(_text, values)) for key, values in settings.items()])
+    table("training", header, [(key, *(_text(state[key]) for state in states)) for key in states[0]])
+    if on:
+        rows = []
+        for name in scores[0]:
+            first, others = scores[0][name], [s[name] for s in scores[1:]]
+            rows.append((name, f"{first.score:.4g}", *map(str, others)))
+        table("scores of the first run, and differences from it (*: clear)", header, rows)
+
+
+def _text(value: Any) -> str:
+    return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
