@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 
+from iris_cli.commands.options import Settings
 from iris_cli.config.grid import grid_preset
+from iris_cli.config.preobserve import PreobserveConfig
 from iris_cli.config.survey import survey, survey_grid, surveys
 from iris_cli.config.train import Noise
 from iris_cli.errors import UsageError
@@ -55,3 +58,13 @@ def test_a_survey_and_a_sigma_are_one_too_many() -> None:
         Noise(survey="mopra-hnco", sigma_K=1.0)
     with pytest.raises(UsageError, match="unknown survey 'mopra-hncq'"):
         Noise(survey="mopra-hncq")
+
+
+def test_a_file_brings_collision_rates_to_a_survey(tmp_path: Path) -> None:
+    file = tmp_path / "own.toml"
+    file.write_text('[synthetic]\npopulations = "lvg"\nexcitation_K = 0\n[[synthetic.lines]]\nmolecule = "hnco.dat"\n')
+    made = Settings(PreobserveConfig, file).resolve(survey("mopra-hnco").preobserving())
+    assert made.synthetic.lines[0].molecule == "hnco.dat" and made.synthetic.beam_fwhm_arcsec == 40.0
+    file.write_text('[synthetic]\npopulations = "lvg"\n')
+    with pytest.raises(UsageError, match="excitation_K = 15 does not apply"):
+        Settings(PreobserveConfig, file).resolve(survey("mopra-hnco").preobserving())
