@@ -82,8 +82,8 @@ class SyntheticConfig:
         "--populations",
         choices=POPULATIONS,
     )
-    excitation_K: float | None = setting(
-        None, 'Excitation temperature of populations = "lte".', above=0, unset="the gas temperature"
+    excitation_K: float = setting(
+        0.0, 'Excitation temperature of populations = "lte"; 0 is the gas temperature.', least=0
     )
     pumping: bool = setting(True, "Let the background radiation excite the levels.")
     ortho_per_para: float = setting(3.0, "Ortho-to-para ratio of H2 as a collision partner.", least=0)
@@ -119,9 +119,8 @@ class SyntheticConfig:
         if not self.lines:
             raise UsageError("observer: no line to observe", "name at least one: [[lines]] molecule, transition")
         check(self, "observer: ")
-        if self.excitation_K is not None and self.populations != "lte":
-            raise UsageError(
-                f"observer: excitation_K does not apply to populations '{self.populations}'", "leave it out"
-            )
+        if self.excitation_K and self.populations != "lte":
+            what = f"observer: excitation_K = {self.excitation_K:g} does not apply to populations '{self.populations}'"
+            raise UsageError(what, "excitation_K = 0")
         if self.device == "cuda" and self.backend not in ("auto", "torch"):
             raise UsageError(f"observer: the backend '{self.backend}' runs on no GPU", "--backend torch --device cuda")

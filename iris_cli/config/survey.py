@@ -38,7 +38,7 @@ class Survey:
     noise_K: float
     reference: str
     populations: str = "lvg"
-    excitation_K: float | None = None
+    excitation_K: float = 0.0
     galaxy_dex: float = 0.1
     cloud_dex: float = 0.0
     note: str = ""
@@ -80,8 +80,8 @@ class Survey:
         dust = DUST_M2_KG * (self.frequency_GHz / DUST_GHz) ** DUST_BETA
         line = {"molecule": self.molecule, "transition": self.transition, "dust_opacity_m2_kg": float(f"{dust:.2g}")}
         values = {"lines": [line], "beam_fwhm_arcsec": self.beam_arcsec, "turbulence_km_s": TURBULENCE_KM_S}
-        values |= {"populations": self.populations}
-        return values if self.excitation_K is None else {**values, "excitation_K": self.excitation_K}
+        values |= {"populations": self.populations, "excitation_K": self.excitation_K}
+        return values
 
     def preobserving(self) -> dict[str, Any]:
         """Values of a PreobserveConfig."""

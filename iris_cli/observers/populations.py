@@ -61,11 +61,11 @@ class Populations(ABC):
 
 @dataclass(frozen=True)
 class LTE(Populations):
-    """The Boltzmann distribution at the gas temperature, or at one excitation temperature."""
+    """The Boltzmann distribution at one excitation temperature, or at that of the gas if it is 0."""
 
     name = "lte"
     depends_on_density = False
-    excitation_K: float | None = None
+    excitation_K: float = 0.0
 
     def fractions(self, molecule: Molecule, state: State) -> NDArray[np.float64]:
         return boltzmann(molecule, np.full_like(state.T_K, self.excitation_K) if self.excitation_K else state.T_K)
@@ -129,7 +129,7 @@ def choose_populations(
     pumping_K: float | None,
     ortho_per_para: float,
     velocity_gradient_km_s_pc: float,
-    excitation_K: float | None = None,
+    excitation_K: float = 0.0,
 ) -> Populations:
     """The model called `name`: "lte", "non-lte" or "lvg". Raises UsageError for another name."""
     models = (
