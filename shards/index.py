@@ -7,6 +7,7 @@ together with the first of its samples.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -142,8 +143,10 @@ class ShardRecord:
     def check(self) -> None:
         """ValueError unless all columns have a row per sample, and all members are within the file."""
         columns = [column for m in self.members.values() for column in (m.offset, m.size, m.checksum)]
-        if any(len(column) != self.count for column in (self.groups, *columns)) or set(self.arrays) - set(self.members):
+        if any(len(column) != self.count for column in (self.groups, *columns)):
             raise ValueError(f"its columns do not have {self.count} rows each")
+        if missing := set(self.arrays) - (self.members.keys() & self.statistics.keys()):
+            raise ValueError(f"no members or no statistics of {', '.join(sorted(missing))}")
         for members in self.members.values():
             for offset, size in zip(members.offset, members.size, strict=True):
                 if not BLOCK <= offset <= self.size - size:
@@ -297,20 +300,22 @@ class Index:
         """All records of a split as columns, to group samples or look up keys; a stream does not need it."""
         chosen = self.shard_numbers(split)
         records = [self.record(i) for i in chosen]
-        text = np.dtypes.StringDType()
         offset = {n: np.array([o for r in records for o in r.members[n].offset], np.int64) for n in self.stored}
         return SampleTable(
             number=self.numbers(split),
             shard=np.repeat(np.array(chosen, np.int32), [r.count for r in records]),
-            key=np.array([key for r in records for key in r.keys], text),
-            group=np.array([group for r in records for group in r.groups], text),
+            key=np.array([key for r in records for key in r.keys], object),
+            group=np.array([group for r in records for group in r.groups], object),
             offset=offset,
         )
 
 
 def check_file_name(name: str, path: Path) -> None:
-    """ShardError unless the name is that of a file beside `path`: not of another folder, a URL or a pipe."""
-    if name in ("", ".", "..") or "/" in name or "\0" in name or len(name.encode("utf-8", "replace")) > LONGEST_NAME:
+    """ShardError unless the name is that of a file beside `path`: not of another folder, a URL or a pipe.
+
+    UnicodeEncodeError, a ValueError, when no file can have it.
+    """
+    if name in ("", ".", "..") or "/" in name or "\0" in name or len(os.fsencode(name)) > LONGEST_NAME:
         raise ShardError(f"{path} names the shard {name[:40]!r}, which is not a file beside it")
 
 

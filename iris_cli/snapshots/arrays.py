@@ -197,11 +197,12 @@ def _hdf5_arrays(file: h5py.File) -> ArraySet | None:
         what = f"{file.filename} has no arrays x, y, z, nor attributes left_edge and right_edge of a 3-D grid"
         raise DataError(what, _HINT)
     low, high = numbers_of(holder, "left_edge"), numbers_of(holder, "right_edge")
-    texts = {attribute(holder, f"{edge}_edge_units") for edge in ("left", "right")} - {None}
+    found_units = (attribute(holder, f"{edge}_edge_units") for edge in ("left", "right"))
+    texts = {one_line(text) for text in found_units if text is not None}
     if low is None or high is None or low.shape != (3,) or high.shape != (3,) or len(texts) != 1:
         what = f"{file.filename}: left_edge and right_edge are not three numbers each with one unit in left_edge_units"
         raise DataError(what, _HINT)
-    return _with_lattice(made, low, high, str(texts.pop()), (0, 1, 2))
+    return _with_lattice(made, low, high, texts.pop(), (0, 1, 2))
 
 
 def _on_lattice(made: ArraySet) -> ArraySet:

@@ -112,11 +112,12 @@ def numbers(file: h5py.File, path: str) -> Any:
 
 
 def attribute(holder: Any, name: str) -> Any:
-    """An attribute's value (bytes as text), or None."""
+    """An attribute's value (bytes as text, an array of one value as that value), or None."""
     if holder is None:
         return None
     with damage_of(holder.file.filename, f"attribute {name} of {holder.name}"):
         value = holder.attrs.get(name)
+        value = value.item() if isinstance(value, np.ndarray) and value.size == 1 else value
         return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 

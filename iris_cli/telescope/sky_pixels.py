@@ -53,7 +53,8 @@ def within_half_a_turn(sky: WCS, x: Floats, y: Floats) -> tuple[Floats, Floats]:
     away = np.stack([x - sky.wcs.crpix[0] + 1.0, y - sky.wcs.crpix[1] + 1.0], axis=-1)
     turns = np.round(away @ sky.pixel_scale_matrix[sky.wcs.lng] / 360.0)
     turns = np.where(np.abs(turns) <= MOST_TURNS, turns, 0.0)
-    return x - turns * turn[0], y - turns * turn[1]
+    with np.errstate(invalid="ignore"):  # pixels without a width are nowhere: NaN
+        return x - turns * turn[0], y - turns * turn[1]
 
 
 def _turn(sky: WCS) -> Floats | None:

@@ -166,6 +166,9 @@ def to_plain(checkpoint: Checkpoint) -> dict[str, Any]:
 
 def from_plain(values: dict[str, Any]) -> Checkpoint:
     """Inverse of `to_plain`. KeyError, TypeError, ValueError and the like for anything else."""
+    for name in ("progress", "data"):
+        if not isinstance(values[name], dict):
+            raise TypeError(f"{name} is of another type")
     progress, data = Progress(**values["progress"]), DataDescription.from_dict(values["data"])
     seen = Seen.from_tensors(values["seen"]) if values["seen"] is not None else None
     return checked(Checkpoint(**{**values, "progress": progress, "data": data, "seen": seen}))

@@ -9,6 +9,7 @@ from shards import layout
 from shards.errors import ShardError
 from shards.index import Index, ShardRecord
 from shards.set_plan import PlanRecord
+from shards.writer import Sample
 from tests.shards.damage import rewrite
 from tests.shards.makers import ATTRIBUTES, SCHEMA, arrays, write
 
@@ -36,6 +37,11 @@ def test_the_sample_table_names_shard_key_and_group_of_each_sample(written):
     assert table.group[0] == "g0033"
     assert [index.shards[i].name for i in table.shard[[0, -1]]] == ["validation-000000.tar", "validation-000001.tar"]
     assert all(np.all(offset % 512 == 0) for offset in table.offset.values())
+
+
+def test_the_group_of_a_sample_may_be_a_name_that_is_not_utf8(tmp_path):
+    write(tmp_path, lambda number: Sample(f"k{number}", f"g\udcff{number}", arrays(number), {}), 3)
+    assert Index.open(tmp_path).samples().group.tolist() == ["g\udcff0", "g\udcff1", "g\udcff2"]
 
 
 def test_the_fingerprint_depends_on_the_data_and_not_on_the_folder(written, copied, tmp_path):
@@ -106,6 +112,10 @@ def test_a_record_and_an_index_of_different_encodings_are_refused(copied, name, 
     ("name", "change", "message"),
     [
         ("train-000001.json", lambda body: body.pop("keys"), r"not the record of a shard: KeyError\('keys'\)"),
+        ("train-000001.json", lambda body: body["statistics"].pop("density"), ".* no statistics of density"),
+        ("train-000001.json", lambda body: body["members"].pop("density"), ".* no statistics of density"),
+        ("train-000001.json", lambda body: body.update(name="\ud800.tar"), ".* UnicodeEncodeError"),
+        ("index.json", lambda body: body["shards"][0].update(name="\ud800.tar"), ".* UnicodeEncodeError"),
         ("index.json", lambda body: body.pop("failed"), r"not the index of a set: KeyError\('failed'\)"),
         ("plan.json", lambda body: body.pop("shards"), r"not the plan of a set: KeyError\('shards'\)"),
         ("plan.json", lambda body: body.update(kind="index"), "of kind 'index', not 'plan'"),

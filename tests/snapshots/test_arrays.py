@@ -169,10 +169,21 @@ BAD: dict[str, tuple[Callable[[h5py.File], object], str]] = {
     "no edges": (attribute("/", "left_edge", h5py.Empty("f8")), "left_edge of / is"),
     "edges of a plane": (attribute("/", "right_edge", LOW * PC_CM), "has no volume"),
     "edges of two axes": (attribute("/", "right_edge", [1.0, 1.0]), "are not three numbers each"),
+    "edges without a unit": (attribute("/", "left_edge_units", h5py.Empty("f4")), "are not three numbers each"),
+    "edges with units in a list": (attribute("/", "left_edge_units", [b"cm", b"kpc"]), "are not three numbers each"),
+    "an empty unit": (attribute("grid/density", "units", np.zeros(0)), "'[]', not a unit such as"),
     "edges in two units": (attribute("/", "right_edge_units", "kpc"), "are not three numbers each"),
     "NaN": (lambda file: file["grid/density"].__setitem__((3, 3, 3), np.nan), "Density: 1 of 6000 cells are zero, neg"),
     "velocities in two units": (attribute("grid/velocity_x", "units", "km/s"), "are in cm/s and km/s"),
 }
+
+
+def test_a_unit_in_a_list_of_one_is_that_unit(tmp_path: Path) -> None:
+    path = write_hdf5(tmp_path / "grid.h5")
+    with h5py.File(path, "r+") as file:
+        for name, key in (("grid/density", "units"), ("/", "left_edge_units")):
+            file[name].attrs[key] = [file[name].attrs[key]]
+    assert_grid(read(path, config=replace(CONFIG, **FIXED)))
 
 
 @pytest.mark.parametrize(("damage", "said"), BAD.values(), ids=BAD)

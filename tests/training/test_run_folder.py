@@ -96,6 +96,7 @@ def test_without_a_best_the_newest_is_used(folder: RunFolder, capsys: pytest.Cap
         ({"version": VERSION - 1}, "no longer reads", "train it again"),
         ({"format": "another"}, "is not a checkpoint of this program", "RUN/checkpoints"),
         ({"progress": {"epochs": 3}}, "does not hold what a checkpoint holds", "use an older one"),
+        ({"data": torch.zeros(2)}, "holds: data is of another type", "use an older one"),
         ({"colour": "red"}, "does not hold what a checkpoint holds", "use an older one"),
     ],
 )
