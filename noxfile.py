@@ -19,8 +19,9 @@ nox.options.default_venv_backend = "venv"
 #: The release that the numbers in docs/benchmarks were made with; pyproject.toml says which others are allowed.
 TORCH = "torch==2.13.0"
 
-#: The tests of a file stay in one process, which makes their shared fixtures once.
-TWO_PROCESSES = ("-n", "2", "--dist", "loadfile")
+#: The tests of a file stay in one process, which makes their shared fixtures once. The order of files is kept, in which
+#: long ones come early: xdist would run files of few, but long tests last, when the other process has no work.
+TWO_PROCESSES = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
 #: Two processes with threads of their own would wait for each other.
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 

@@ -1,15 +1,22 @@
-"""Run on each rank by `torchrun ranks.py SHARDS OUT BATCH`: train without and with batch norm, and a sampler."""
+"""Run on each rank by `torchrun ranks.py SHARDS OUT NAN_SHARDS`: everything for which tests need two ranks of a script.
+
+Train without and with batch norm, and a sampler, test, train with a sample that is NaN, and run ten_lines.py; weights
+and numbers are saved in OUT.
+"""
 
 from __future__ import annotations
 
+import json
+import runpy
 import sys
+from pathlib import Path
 
 import torch
 from torch import nn
 
 from iris_cli.config.train import Noise, OptimizerConfig, SamplesConfig, TrainConfig
 from iris_cli.reverter.reverter import Reverter
-from iris_cli.training import PreObservedDataset, train_reverter
+from iris_cli.training import PreObservedDataset, test_reverter, train_reverter
 from tests.training.makers import small_reverter, without_batch_norm
 
 
@@ -27,11 +34,22 @@ def train_with_sampler(shards: str, batch: int, folder: str, **how: bool) -> Non
     train_reverter(reverter, PreObservedDataset(shards), hyper=hyper, **where, **how)  # type: ignore[arg-type]
 
 
+def numbers_of_test(shards: str) -> dict[str, float]:
+    hyper = TrainConfig(noise=Noise(sigma_K=0.3), batch_size=2)
+    report = test_reverter(small_reverter(), PreObservedDataset(shards, "test"), hyper=hyper, quiet=True)
+    return {name: number for name, number in report.to_dict().items() if number is not None}
+
+
 if __name__ == "__main__":
-    module, rank = train_without_batch_norm(sys.argv[1], int(sys.argv[3]), auto_cleanup=False)
-    torch.save(module.state_dict(), f"{sys.argv[2]}-{rank}.pt")
+    shards, out, nan_shards = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
+    module, rank = train_without_batch_norm(shards, 2, auto_cleanup=False)
+    torch.save(module.state_dict(), out / f"plain-{rank}.pt")
     hyper = TrainConfig(epochs=1, batch_size=2, batches_per_update=2)
     kept = {"auto_startup": False, "auto_cleanup": False}
-    module, _ = train_reverter(small_reverter(), PreObservedDataset(sys.argv[1]), hyper=hyper, **kept)
-    torch.save(module.state_dict(), f"{sys.argv[2]}-normed-{rank}.pt")
-    train_with_sampler(sys.argv[1], int(sys.argv[3]), sys.argv[2], auto_startup=False)
+    module, _ = train_reverter(small_reverter(), PreObservedDataset(shards), hyper=hyper, **kept)
+    torch.save(module.state_dict(), out / f"normed-{rank}.pt")
+    train_with_sampler(shards, 2, str(out), auto_startup=False)
+    (out / f"test-{rank}.json").write_text(json.dumps(numbers_of_test(shards)))
+    skipping = TrainConfig(epochs=1, batch_size=2, batches_per_update=2, on_nan="skip")
+    train_reverter(small_reverter(), PreObservedDataset(nan_shards, checksums=False), hyper=skipping)
+    runpy.run_path(str(Path(__file__).with_name("ten_lines.py")), run_name="__main__")

@@ -27,7 +27,12 @@ def iris(*words: object, cwd: Path, limits: dict[int, int] | None = None, **envi
     return ran.returncode, ran.stdout, ran.stderr
 
 
-@pytest.mark.parametrize("path", [str(ROOT), f":{ROOT}:", f".:{ROOT}"])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "path", [f".:{ROOT}:", *(pytest.param(path, marks=SLOW) for path in (str(ROOT), f":{ROOT}:", f".:{ROOT}"))]
+)
 def test_no_file_of_the_current_folder_is_imported_by_a_command_or_its_workers(tmp_path: Path, path: str) -> None:
     # Python itself imports the modules that `-m` needs before any line of the program
     for name in ("torch", "random", "queue", "numpy", "shards", "typer", "secrets", "multiprocessing"):
@@ -73,11 +78,16 @@ def test_a_current_folder_that_was_removed_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "environment",
     [
-        {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "LC_ALL": "C"},
-        {"PYTHONIOENCODING": "latin-1"},
-        {"COLUMNS": "20"},
+        {
+            "PYTHONIOENCODING": "ascii",
+            "PYTHONUTF8": "0",
+            "LC_ALL": "C",
+            "TMPDIR": "/nonexistent",
+            "HOME": "/nonexistent",
+        },
+        pytest.param({"PYTHONIOENCODING": "latin-1"}, marks=SLOW),
+        pytest.param({"COLUMNS": "20"}, marks=SLOW),
         {"COLUMNS": "1", "TERM": "dumb"},
-        {"TMPDIR": "/nonexistent", "HOME": "/nonexistent"},
     ],
     ids=str,
 )

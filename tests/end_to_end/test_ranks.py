@@ -6,9 +6,11 @@ import json
 import logging
 import os
 import signal
+import subprocess
 import threading
 import tomllib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ import torch
 
 from iris_cli.distributed import launch
 from tests.end_to_end.launches import ROOT, SHORT, TWO_RANKS, end_of, run, start
-from tests.end_to_end.ranks import train_with_sampler, train_without_batch_norm
+from tests.end_to_end.ranks import numbers_of_test, train_with_sampler, train_without_batch_norm
 from tests.training.makers import logged, set_nan, write_pairs
 
 
@@ -41,7 +43,8 @@ def test_a_report_of_an_ensemble_has_the_same_numbers_on_two_ranks_and_is_writte
     assert again.code == 1 and again.err.count("error:") == 1 and "exists" in again.err  # no rank was started
 
 
-@pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [2, 3])
 def test_numbers_are_equal_on_any_number_of_ranks(iris: Callable, trained_run: Path, shards: Path, ranks: int) -> None:
     words = ("test", trained_run, shards, "--json", "-q")
     one, many = json.loads(iris(*words).out), run(*words, "--nproc-per-node", ranks)
@@ -52,50 +55,98 @@ def test_numbers_are_equal_on_any_number_of_ranks(iris: Callable, trained_run: P
     assert {name: report[name] for name in numbers} == pytest.approx({name: one[name] for name in numbers}, rel=1e-6)
 
 
-def test_two_ranks_of_torchrun_with_half_the_batch_take_the_steps_of_one(shards: Path, tmp_path: Path) -> None:
-    script = (ROOT / "tests" / "end_to_end" / "ranks.py", shards, tmp_path / "two", 2)
-    ran = run("--standalone", "--nproc-per-node=2", *script, module="torch.distributed.run")
+@dataclass(frozen=True)
+class Ended:
+    """What two ranks of ranks.py have printed, and the folder of what they have saved."""
+
+    folder: Path
+    out: str
+    err: str
+
+
+def torchrun(*words: object) -> subprocess.CompletedProcess[str]:
+    ran = run("--standalone", "--nproc-per-node=2", *words, module="torch.distributed.run")
     assert ran.returncode == 0, ran.stderr
+    return ran
+
+
+@pytest.fixture(scope="module")
+def nan_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The second of the first four samples is NaN."""
+    folder = tmp_path_factory.mktemp("nan") / "shards"
+    write_pairs(folder, {"train": range(13), "validation": range(100, 105)})
+    set_nan(folder, "g0002_v1")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ended(shards: Path, nan_shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    folder = tmp_path_factory.mktemp("ranks")
+    ran = torchrun(ROOT / "tests/end_to_end/ranks.py", shards, folder, nan_shards)
+    return Ended(folder, ran.stdout, ran.stderr)
+
+
+def test_two_ranks_with_half_the_batch_take_the_steps_of_one(shards: Path, tmp_path: Path, ended: Ended) -> None:
     single, _ = train_without_batch_norm(str(shards), batch=4)
-    first, second = (torch.load(tmp_path / f"two-{rank}.pt", weights_only=True) for rank in (0, 1))
+    first, second = (torch.load(ended.folder / f"plain-{rank}.pt", weights_only=True) for rank in (0, 1))
     for name, value in single.state_dict().items():
         torch.testing.assert_close(first[name], value, rtol=1e-5, atol=1e-6)
         assert torch.equal(first[name], second[name])
-    one, other = (torch.load(tmp_path / f"two-normed-{rank}.pt", weights_only=True) for rank in (0, 1))
+    one, other = (torch.load(ended.folder / f"normed-{rank}.pt", weights_only=True) for rank in (0, 1))
     differ = {name.rpartition(".")[2] for name in one if not torch.equal(one[name], other[name])}
     assert "running_mean" in {name.rpartition(".")[2] for name in one}
     assert differ <= {"num_batches_tracked"}, differ  # a count that nothing is computed from
-    train_with_sampler(str(shards), 4, str(tmp_path / "one"))
-    losses = [[line["loss"] for line in logged(tmp_path / name / "sampled" / "samples")] for name in ("one", "two")]
+    train_with_sampler(str(shards), 4, str(tmp_path))
+    losses = [[line["loss"] for line in logged(folder / "sampled" / "samples")] for folder in (tmp_path, ended.folder)]
     assert len(losses[0]) == 2 and losses[1] == pytest.approx(losses[0], rel=2e-3)
     assert losses[1][0] == pytest.approx(losses[0][0], rel=1e-5)
 
 
-@pytest.mark.parametrize("group", ["with", pytest.param("without", marks=pytest.mark.slow)])
-def test_a_script_trains_and_tests_twice_with_a_wrapped_network(shards: Path, tmp_path: Path, group: str) -> None:
-    script = (ROOT / "tests" / "end_to_end" / "ten_lines.py", shards, tmp_path, group)
-    ran = run("--standalone", "--nproc-per-node=2", *script, module="torch.distributed.run")
-    assert ran.returncode == 0, ran.stderr
-    said = [tuple(line.split()) for line in ran.stdout.splitlines()]
+def test_the_numbers_of_a_test_on_two_ranks_are_those_of_one(shards: Path, ended: Ended) -> None:
+    first, second = (json.loads((ended.folder / f"test-{rank}.json").read_text()) for rank in (0, 1))
+    assert first == second and first["pairs"] == 7
+    assert first == pytest.approx(numbers_of_test(str(shards)), rel=1e-6)
+
+
+def test_a_script_trains_and_tests_twice_with_a_wrapped_network(ended: Ended) -> None:
+    assert_trained_twice(ended.out, ended.folder)
+
+
+@pytest.mark.slow
+def test_a_script_trains_and_tests_twice_with_groups_of_the_program(shards: Path, tmp_path: Path) -> None:
+    assert_trained_twice(torchrun(ROOT / "tests/end_to_end/ten_lines.py", shards, tmp_path, "without").stdout, tmp_path)
+
+
+def assert_trained_twice(printed: str, folder: Path) -> None:
+    said = [tuple(line.split()) for line in printed.splitlines()]
     assert len(said) == 4 and len(set(said)) == 2, "both ranks have the same numbers"
-    lines = (tmp_path / "first/metrics.jsonl").read_text().splitlines()
+    lines = (folder / "first/metrics.jsonl").read_text().splitlines()
     rates = [line["learning_rate"] for line in map(json.loads, lines) if line["kind"] == "step"]
     assert rates[-1] == 5e-4 and rates[0] == 1e-3
-    config = tomllib.loads((tmp_path / "first/config.toml").read_text())
+    config = tomllib.loads((folder / "first/config.toml").read_text())
     assert config["physical_loss"] == "Squares" and config["optimizer"]["name"] == "__main__.halving_adam"
 
 
-@pytest.mark.parametrize(("on_nan", "code"), [pytest.param("stop", 1, marks=pytest.mark.slow), ("skip", 0)])
-def test_a_loss_that_is_not_finite_is_reported_once_with_its_samples(tmp_path: Path, on_nan: str, code: int) -> None:
-    """Also for another rank than rank 0: the bad sample is in the share of rank 1 of the first step."""
-    folder = write_pairs(tmp_path / "shards", {"train": range(13), "validation": range(100, 105)})
-    set_nan(folder, "g0002_v1")
+def test_a_loss_that_is_not_finite_is_reported_once_with_its_samples(ended: Ended) -> None:
+    assert_reported_once(ended.err)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("on_nan", "code"), [("stop", 1), ("skip", 0)])
+def test_a_command_reports_a_loss_that_is_not_finite_once(
+    nan_shards: Path, tmp_path: Path, on_nan: str, code: int
+) -> None:
     options = ("--epochs", 1, "--no-checksums", "--on-nan", on_nan, *SHORT, *TWO_RANKS)
-    ran = run("train", folder, "--out", tmp_path / "run", *options)
+    ran = run("train", nan_shards, "--out", tmp_path / "run", *options)
     assert ran.returncode == code, ran.stderr
-    reports = [line for line in ran.stderr.splitlines() if "is not finite" in line]
+    assert_reported_once(ran.stderr)
+
+
+def assert_reported_once(errors: str) -> None:
+    """Also for another rank than rank 0: the bad sample is in the share of rank 1 of the first step."""
+    reports = [line for line in errors.splitlines() if "is not finite" in line]
     assert len(reports) == 1 and "g0002_v1" in reports[0] and reports[0].count("_v") == 4
-    assert "Traceback" not in ran.stderr
+    assert "Traceback" not in errors
 
 
 @pytest.mark.slow

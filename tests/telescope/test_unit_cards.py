@@ -121,7 +121,8 @@ def test_any_value_of_a_card_opens_a_cube_or_is_refused(path: Path) -> None:
     assert 300 < opened < 2700
 
 
-@settings(max_examples=60, deadline=2000, derandomize=True)
+@pytest.mark.slow
+@settings(max_examples=300, deadline=2000, derandomize=True)
 @given(st.text(alphabet=st.characters(min_codepoint=32, max_codepoint=126), max_size=30))
 def test_any_text_is_a_unit_or_none(text: str) -> None:
     for wanted in (KINDS, (u.m / u.s,), (u.Hz,)):
