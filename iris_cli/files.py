@@ -134,11 +134,13 @@ def _atomic_folder(path: Path, overwrite: bool) -> Iterator[Path]:
     partial, old = layout.temporary_name(path), layout.temporary_name(replaced)
     partial.mkdir()
     try:
-        with naming(path):
-            yield partial
+        yield partial
         if path.exists():
             path.replace(old)
         partial.replace(path)
+    except OSError as error:  # is of the folder under its own name
+        error.filename = str(error.filename or path).replace(str(partial), str(path))
+        raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import textwrap
 import warnings
 from collections.abc import Iterator, Sequence
@@ -122,13 +123,16 @@ def save(figure: Figure, path: Path, style: Style = STYLES["screen"], history: S
     """
     text, dates = _METADATA_FIELDS[path.suffix.lower()]
     metadata = {**dates, text: "\n".join(map(printable, history))} if history else dates
-    with style.applied(), atomic_file(path) as file, warnings.catch_warnings():
+    drawn = io.BytesIO()  # on a full disk, matplotlib's own writer of PDF fails with another error
+    with style.applied(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # of a name in a script that the font does not have
         try:
-            figure.savefig(file, format=path.suffix[1:].lower(), dpi=style.dpi, metadata=metadata)
+            figure.savefig(drawn, format=path.suffix[1:].lower(), dpi=style.dpi, metadata=metadata)
         except ValueError as error:
             if "ParseException" not in str(error) and "ParseFatalException" not in str(error):
                 raise
             formula, *_, reason = str(error).strip().splitlines()
             what = f"the formula {formula} cannot be drawn: {reason}"
             raise UsageError(what, "write \\$ for a dollar sign") from None
+    with atomic_file(path) as file:
+        file.write(drawn.getbuffer())

@@ -1,0 +1,89 @@
+"""Errors of the disk while a command writes: one line that names the file, and no part of a file is left."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from iris_cli.config.grid import grid_preset
+from iris_cli.config.mock import MockConfig
+from iris_cli.mock.generate import Galaxies, write_mock
+from iris_cli.plots.style import FORMATS
+from shards import layout
+from tests.commands.errors import Iris, error_of
+from tests.snapshots.snapshots import galaxy, write
+
+#: A command with RUN, SHARDS … for inputs, and the output that its error names.
+COMMANDS = {
+    "mock OUT -n 2 --preset tiny": "OUT/tensor_000000.npy",
+    "ingest SNAPSHOT OUT --preset tiny --views 1": "OUT/ingest.json",
+    "preobserve STANDARD OUT --observer simple": "OUT/plan.json",
+    "train SHARDS --epochs 1 --accumulate 1 -o OUT": "OUT/config.toml",
+    "test RUN SHARDS --report OUT": "OUT/report.json",
+    "revert RUN CUBE --out OUT.fits": "OUT.fits",
+    "cube CUBE --run RUN --out OUT.npz": "OUT.npz",
+    "cube CUBE --run RUN --out OUT.fits": "OUT.fits",
+    "observe STANDARD 0 --populations lte --out OUT.fits": "OUT.fits",
+    "plot lv CUBE -o OUT.png": "OUT.png",
+}
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory, temperature_runs: Path) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("inputs")
+    write_mock(Galaxies(MockConfig(), grid_preset("tiny"), 0, 1), folder / "standard", 3, quiet=True)
+    made = {name: temperature_runs / name.lower() for name in ("RUN", "SHARDS")}
+    snapshot = write(folder / "snap_101.hdf5", galaxy())
+    return {**made, "CUBE": temperature_runs / "cube.fits", "STANDARD": folder / "standard", "SNAPSHOT": snapshot}
+
+
+def failing(number: int) -> Callable[..., NoReturn]:
+    def fail(path: Any = None, *others: Any) -> NoReturn:
+        raise OSError(number, os.strerror(number), path if isinstance(path, str) else None)
+
+    return fail
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    ("number", "where"), [(errno.EDQUOT, "fsync"), pytest.param(errno.EROFS, "open", marks=pytest.mark.slow)]
+)
+def test_a_disk_that_is_full_or_read_only_is_one_error(
+    iris: Iris,
+    inputs: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    number: int,
+    where: str,
+) -> None:
+    monkeypatch.setattr("iris_cli.evaluation.report_folder.draw_report", lambda *given: [])
+    monkeypatch.setattr(*((os, "fsync") if where == "fsync" else (layout, "_exclusive")), failing(number))
+    out = str(tmp_path / "out")
+    words = [str(inputs.get(word, word.replace("OUT", out))) for word in command.split()]
+    said = error_of(iris(*words, *(() if words[0] == "plot" else ("-q",))), 1)
+    assert f"{os.strerror(number)}: {COMMANDS[command].replace('OUT', out)}" in said
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".lock"], said
+
+
+class Full(io.FileIO):
+    """A file on a disk with 5 kB left."""
+
+    def write(self, data: Any) -> int:
+        if self.tell() + len(data) > 5000:
+            failing(errno.ENOSPC)()
+        return super().write(data)
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_figure_on_a_full_disk_is_one_error(
+    iris: Iris, inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    monkeypatch.setattr("iris_cli.plots.style.atomic_file", lambda path: Full(path, "wb"))
+    assert "No space left on device" in error_of(iris("plot", "lv", inputs["CUBE"], "-o", tmp_path / f"a{suffix}"), 1)
