@@ -6,11 +6,14 @@ Read from /proc and /sys on Linux; on other systems, unknown values are None.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+#: Spaces and the like in /proc/self/mountinfo.
+_OCTAL = re.compile(r"\\([0-7]{3})")
 PROC, CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 
 
@@ -93,8 +96,8 @@ def _groups(cgroups: Path, proc: Path, controller: str) -> Iterator[Path]:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError):
+        return path.read_text(encoding="utf-8", errors="surrogateescape").strip()
+    except OSError:
         return ""
 
 
@@ -118,9 +121,9 @@ def disk(path: Path) -> Disk:
 def file_system(path: Path, proc: Path = PROC) -> str:
     """`ext4`, `nfs4`, `lustre` …: the type of the innermost mount that contains `path`."""
     best, kind = "", ""
-    for line in _text(proc / "self/mountinfo").splitlines():
+    for line in filter(None, _text(proc / "self/mountinfo").split("\n")):  # a name may hold other ends of lines
         before, _, after = line.partition(" - ")
-        mount = before.split()[4].encode().decode("unicode_escape")
+        mount = _OCTAL.sub(lambda found: chr(int(found[1], 8)), before.split(" ")[4])
         if path.resolve().is_relative_to(mount) and len(mount) >= len(best):
             best, kind = mount, after.split()[0]
     return kind

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+import pytest
 
 from iris_cli import machine
 
@@ -42,12 +45,14 @@ def test_without_a_control_group_nothing_is_limited(tmp_path: Path) -> None:
     assert machine.cores().usable >= 1
 
 
-def test_the_file_system_is_that_of_the_innermost_mount(tmp_path: Path) -> None:
-    outer, inner = tmp_path, tmp_path / "scratch disk"
+@pytest.mark.parametrize("name", ["scratch disk", "größe\u2028\xa0 é", "\udcff\\"])
+def test_the_file_system_is_that_of_the_innermost_mount(tmp_path: Path, name: str) -> None:
+    outer, inner = tmp_path, tmp_path / name
     inner.mkdir()
-    escaped = str(inner).replace(" ", "\\040")
+    escaped = str(inner).replace("\\", "\\134").replace(" ", "\\040")
     lines = [f"22 21 0:2 / {escaped} rw shared:1 - lustre mds:/fs rw", "21 1 0:1 / / rw - ext4 /dev/sda rw"]
-    proc = write(tmp_path / "proc", {"self/mountinfo": "\n".join(lines)})
+    proc = write(tmp_path / "proc", {"self/mountinfo": ""})
+    (proc / "self/mountinfo").write_bytes(os.fsencode("\n".join(lines)))
     assert machine.file_system(inner, proc) == "lustre" and machine.file_system(outer, proc) == "ext4"
 
 

@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from unittest.mock import Mock
+from unittest.mock import Mock, patch
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from iris_cli.commands import plot_figures
 from iris_cli.commands.plot_data import Selection
 from iris_cli.config.figure import FigureConfig
 from iris_cli.config.train import Noise, TrainConfig
+from iris_cli.errors import IrisError
 from iris_cli.evaluation.out_of_distribution import TrainingInputs, summarize_inputs
 from iris_cli.pairs.stream import PairStream
 from iris_cli.signals import Stopped
@@ -78,6 +79,17 @@ def test_relative_paths_are_recorded_as_absolute_ones(tmp_path: Path, monkeypatc
     train_run(TrainConfig(epochs=1, data=("shards",), litter="litter"), Path("run"), quiet=True)
     hyper = open_run(Path("run")).hyper
     assert (hyper.data, hyper.litter) == ((str(tmp_path / "shards"),), str(tmp_path / "litter"))
+
+
+def test_the_litter_of_held_out_inputs_is_not_that_of_the_training(
+    tmp_path: Path, tiny_shards: Path, tiny_litter: Path
+) -> None:
+    with patch("iris_cli.training.loop.summarize_inputs", side_effect=IrisError("not now")) as called:
+        hyper = TrainConfig(epochs=1, batches_per_update=1, data=(str(tiny_shards),), litter=str(tiny_litter))
+        train_run(hyper, tmp_path / "run", quiet=True)
+    train, held_out = called.call_args.args[:2]
+    assert len(held_out.litter_numbers) and not np.intersect1d(train.litter_numbers, held_out.litter_numbers).size
+    assert len(held_out.numbers) == 9, "the test split, too"
 
 
 @pytest.fixture
