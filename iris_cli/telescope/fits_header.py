@@ -146,9 +146,11 @@ def _of_kind(path: Path, name: str, value: Any, notes: list[str]) -> Any:
         raise DataError(
             f"{path}: {name} is the text {value!r}, not a number", set_card(path, name, value.strip() or "0")
         )
-    if not _NUMBERS.fullmatch(plain):
+    if not _NUMBERS.fullmatch(plain) and plain not in _BEAM:
         return value
     number = _as_number(value, whole=plain in _WHOLE)
+    if number is None and plain in _BEAM:  # `read_beam` refuses it, if a beam is needed
+        return value
     if number is None:
         raise DataError(f"{path}: {name} is {value!r}, not a number", set_card(path, name, "NUMBER"))
     if isinstance(value, str):

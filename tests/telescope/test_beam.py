@@ -106,6 +106,11 @@ def test_in_kelvin_a_doubtful_beam_is_only_noted(path: Path) -> None:
     assert "36 deg is doubtful" in " ".join(made.cubes[0].notes) and made.cubes[0].beam_arcsec is None
 
 
+def test_a_beam_written_as_a_text_is_that_beam(path: Path, one_beam: NDArray) -> None:
+    sky.cube(path, cards=JANSKYS | {"BMAJ": f" {60 / 3600:.12E}", "BMIN": f"{60 / 3600:.12f}"})
+    np.testing.assert_allclose(image(path), one_beam, rtol=1e-5, atol=1e-6)
+
+
 def test_the_beam_of_a_clean_that_aips_noted_is_used(path: Path, one_beam: NDArray) -> None:
     history = "AIPS   CLEAN BMAJ=  1.6667E-02 BMIN=  1.6667E-02 BPA=   0.00"
     made = regrid([sky.cube(path, cards={"BUNIT": "JY/BEAM", "HISTORY": history})], sky.GRID)
