@@ -25,24 +25,44 @@ _P = np.float32(0.3275911)
 _A1, _A2, _A3, _A4, _A5 = (np.float32(a) for a in (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429))
 _HALF, _ONE, _ZERO, _FOUR = np.float32(0.5), np.float32(1.0), np.float32(0.0), np.float32(4.0)
 _PER_SQRT_PI = np.float32(1.0 / math.sqrt(math.pi))
+_LN_2, _SQRT_2 = np.float32(_LN2), np.float32(math.sqrt(2.0))
+_THIRD, _FIFTH, _SEVENTH, _NINTH = (np.float32(1.0 / k) for k in (3, 5, 7, 9))
+#: Terms of the series of sin y / y; for |y| <= pi/2 these seven are exact in float32.
+_S1, _S2, _S3, _S4, _S5, _S6 = (np.float32((-1.0) ** k / math.factorial(2 * k + 1)) for k in range(1, 7))
+#: Abramowitz & Stegun 4.4.49, |error| < 2e-8.
+_T1, _T2, _T3, _T4 = (np.float32(a) for a in (-0.3333314528, 0.1999355085, -0.1420889944, 0.1065626393))
+_T5, _T6, _T7, _T8 = (np.float32(a) for a in (-0.0752896400, 0.0429096138, -0.0161657367, 0.0028662257))
+_PI, _HALF_PI, _PER_TURN = np.float32(math.pi), np.float32(math.pi / 2), np.float32(0.5 / math.pi)
+#: 2 pi in two parts, of which few bits are used by the first.
+_TURN, _TURN_REST = np.float32(6.28125), np.float32(2.0 * math.pi - 6.28125)
+_LEAST_NORMAL = np.float32(1.2e-38)
+
+
+#: A vectorized loop has no branches for division by zero, and may add in any order.
+_VECTORIZED = {"error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz", "arcp"}}
 
 
 def kernel(function: Callable) -> Callable:
     """`njit` without the interpreter's lock, cached between runs in a folder that only the user can write to."""
     folder, before = private_folder(f"compiled-{_sources()}"), config.CACHE_DIR
     config.CACHE_DIR = str(folder) if folder else before
-    fastmath = {"contract", "reassoc", "nsz", "arcp"}
     try:
-        return njit(nogil=True, error_model="numpy", fastmath=fastmath, cache=folder is not None)(function)
+        return njit(nogil=True, cache=folder is not None, **_VECTORIZED)(function)
     finally:
         config.CACHE_DIR = before
 
 
+def part(function: Callable) -> Callable:
+    """`njit` for a function that kernels call."""
+    return njit(**_VECTORIZED)(function)
+
+
 def _sources() -> str:
     """A hash of the code: numba itself checks only a kernel's own file, not the functions that it takes from others."""
-    observers = ("level_balance.py", "line_profile.py", "backends/compiled.py")
-    names = ("compiled_math.py", *(f"observers/{name}" for name in observers))
-    files = (Path(__file__).parent / name for name in names)
+    here = Path(__file__).parent
+    observers = ("level_balance.py", "line_profile.py", "simple.py", "backends/compiled.py")
+    files = [here / "compiled_math.py", *(here / "observers" / name for name in observers)]
+    files += [here / "standard" / "density_relations.py", *sorted((here / "mock").glob("*.py"))]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 
@@ -68,3 +88,45 @@ def erf32(x):
 @njit(inline="always")
 def erf_integral32(x):
     return x * erf32(x) + exp32(-x * x) * _PER_SQRT_PI
+
+
+@njit(inline="always")
+def log32(x):
+    """ln x of a normal number x > 0; of x = m 2^k with m in 1/sqrt(2) … sqrt(2), by the series of artanh."""
+    bits = np.float32(x).view(np.int32)
+    m = np.int32((bits & np.int32(0x7FFFFF)) | np.int32(0x3F800000)).view(np.float32)
+    k = np.float32((bits >> np.int32(23)) - np.int32(127))
+    large = m > _SQRT_2
+    m, k = m * _HALF if large else m, k + _ONE if large else k
+    s = (m - _ONE) / (m + _ONE)
+    q = s * s
+    return _LN_2 * k + (s + s) * (_ONE + q * (_THIRD + q * (_FIFTH + q * (_SEVENTH + q * _NINTH))))
+
+
+@njit(inline="always")
+def cos_sin32(x):
+    """(cos x, sin x) for a few turns."""
+    n = np.float32(math.floor(x * _PER_TURN + _HALF))
+    r = (x - n * _TURN) - n * _TURN_REST
+    a = abs(r)
+    y = a if a < _HALF_PI else _PI - a
+    return _sin_series(_HALF_PI - a), _sin_series(y) if r >= _ZERO else -_sin_series(y)
+
+
+@njit(inline="always")
+def _sin_series(y):
+    q = y * y
+    return y * (((((_S6 * q + _S5) * q + _S4) * q + _S3) * q + _S2) * q + _S1) * q + y
+
+
+@njit(inline="always")
+def atan2_32(y, x):
+    """The angle of (x, y) in -pi … pi."""
+    a, b = abs(x), abs(y)
+    t = min(a, b) / max(max(a, b), _LEAST_NORMAL)
+    q = t * t
+    series = ((((((_T8 * q + _T7) * q + _T6) * q + _T5) * q + _T4) * q + _T3) * q + _T2) * q + _T1
+    angle = t * series * q + t
+    angle = angle if a >= b else _HALF_PI - angle
+    angle = angle if x >= _ZERO else _PI - angle
+    return angle if y >= _ZERO else -angle

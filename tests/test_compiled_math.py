@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 from scipy.special import erf
 
-from iris_cli.compiled_math import erf32, erf_integral32, exp32
+from iris_cli.compiled_math import atan2_32, cos_sin32, erf32, erf_integral32, exp32, log32
 
 X = np.concatenate([np.linspace(-6.0, 6.0, 4001), [-1e4, -80.0, -9.0, 9.0, 80.0, 1e4]]).astype(np.float32)
 
@@ -24,6 +24,24 @@ def test_the_functions_are_accurate_to_float32() -> None:
     assert (
         np.abs(over(erf_integral32, X) / np.maximum(integral, 1.0) - integral / np.maximum(integral, 1.0)).max() < 1e-6
     )
+
+
+def test_angles_and_logarithms_are_accurate_to_float32() -> None:
+    angles = np.linspace(-25.0, 25.0, 20_001, dtype=np.float32)
+    cos, sin = np.array([cos_sin32(angle) for angle in angles]).T
+    x = angles.astype(np.float64)
+    assert np.abs(cos - np.cos(x)).max() < 5e-7 and np.abs(sin - np.sin(x)).max() < 5e-7
+    y = np.float32([0.0, 1.0, -1.0, 0.0, 2.0, -2.0, 1e-6, 0.0])
+    x = np.float32([0.0, 0.0, 0.0, -1.0, 2.0, -2.0, 1e6, 3.0])
+    more = np.random.default_rng(0).normal(size=(2, 9999)).astype(np.float32)
+    y, x = np.append(y, more[0]), np.append(x, more[1])
+    found = np.array([atan2_32(*place) for place in zip(y, x, strict=True)])
+    assert np.abs(found - np.arctan2(y.astype(np.float64), x)).max() < 5e-7
+    positive = np.exp(np.linspace(-80.0, 80.0, 20_001)).astype(np.float32)
+    exact = np.log(positive.astype(np.float64))
+    assert np.abs(over(log32, positive) - exact).max() < 1e-5
+    near_1 = (np.abs(exact) > 1e-6) & (np.abs(exact) < 1.0)
+    assert np.abs(over(log32, positive[near_1]) / exact[near_1] - 1.0).max() < 5e-7
 
 
 def test_no_tail_is_subnormal() -> None:

@@ -19,9 +19,8 @@ from iris_cli.errors import UsageError
 if TYPE_CHECKING:
     from iris_cli.mock.generate import Foregrounds, Galaxies
 
-#: Making a slab of a galaxy, or a whole foreground, holds so many times its tensor in memory, mostly double-precision
-#: fields.
-TENSORS_HELD = 15
+#: Making a slab of a galaxy, or a whole foreground (in double precision), holds so many times its tensor in memory.
+SLABS_HELD, FOREGROUNDS_HELD = 3, 7
 
 
 def preset_option(unset: str = "") -> Any:
@@ -89,12 +88,14 @@ def _dry_run(maker: Foregrounds | Galaxies, out: Path, count: int, workers: int,
     check_replaceable(out)
     shape, views = maker.grid.tensor_shape, getattr(maker, "views", 1)
     tensor, row = 4 * math.prod(shape), 4 * math.prod(shape) // shape[1]
-    at_once = tensor if isinstance(maker, Foregrounds) else min(tensor, max(4 * shape[0] * SLAB_CELLS, row))
+    held = SLABS_HELD * min(tensor, max(4 * shape[0] * SLAB_CELLS, row))
+    if isinstance(maker, Foregrounds):
+        held = FOREGROUNDS_HELD * tensor
     return DryRun(
         computes=f"{plural(count, 'galaxy', 'galaxies')} x {plural(views, 'view')}, "
         f"tensors of {' x '.join(map(str, maker.grid.tensor_shape))}",
         writes={out: count * views * (tensor + 128)},
-        memory=workers * (PLAIN + TENSORS_HELD * at_once),
+        memory=workers * (PLAIN + held),
         processes=workers,
         notes=() if overwrite else exists(out, "--overwrite"),
     )

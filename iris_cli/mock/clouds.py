@@ -6,89 +6,105 @@ Masses follow a power law up to that of Sgr B2 (1.4e6 M_sun; 2e24 H2 per cm^2 in
 velocity gradient, of random direction, which gives the line width also where a cell is as large as the cloud.
 """
 
+# mypy: allow-untyped-defs
+
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
-from scipy.special import erf
 
-from iris_cli.config.grid import Grid
+from iris_cli.compiled_math import kernel, part
 
 #: A cloud is followed to so many of its radii.
 REACH = 4.0
 
+Floats = NDArray[np.float64]
+
 
 @dataclass(frozen=True)
-class Cloud:
-    """`radius_pc` is the standard deviation of the Gaussian, `n_H_cm3` its peak.
+class Clouds:
+    """Positions and velocities (clouds, 3) along x, y, z; `radius_pc` is the standard deviation of a Gaussian ball.
 
-    `gradient_km_s_pc[i][j]` is the derivative of velocity i along direction j of (x, y, z).
+    `n_H_cm3` is its peak; `gradient_km_s_pc[:, i, j]` is the derivative of velocity i along direction j.
     """
 
-    position_pc: tuple[float, float, float]
-    velocity_km_s: tuple[float, float, float]
-    n_H_cm3: float
-    radius_pc: float
-    gradient_km_s_pc: tuple[tuple[float, float, float], ...] = ((0.0,) * 3,) * 3
+    position_pc: Floats
+    velocity_km_s: Floats
+    n_H_cm3: Floats
+    radius_pc: Floats
+    gradient_km_s_pc: Floats
+
+    def __len__(self) -> int:
+        return len(self.radius_pc)
+
+    def __add__(self, other: Clouds) -> Clouds:
+        names = [each.name for each in fields(self)]
+        return Clouds(*(np.concatenate([getattr(self, name), getattr(other, name)]) for name in names))
 
 
-def add_clouds(
-    clouds: tuple[Cloud, ...],
-    centre_pc: tuple[float, float, float],
-    scale: float,
-    grid: Grid,
-    view_deg: float,
-    rows: slice,
-    n_H: NDArray,
-    flux: NDArray,
-) -> None:
-    """Adds the n_H and the n_H v_los of clouds, in place, to the distance rows `rows` (R, L, B) of a grid.
+NO_CLOUDS = Clouds(np.empty((0, 3)), np.empty((0, 3)), np.empty(0), np.empty(0), np.empty((0, 3, 3)))
 
-    Exact means over cells: a cloud has its mass on any grid. Positions count from `centre_pc`; lengths and velocities
-    are multiplied by `scale`. The curvature of the cells within a cloud is neglected (0.01 pc).
+
+@kernel
+def add_clouds(position, velocity, n_H, radius, gradient, scale, frame, steps, r, lon, lat, density, flux):
+    """Adds the n_H and the n_H v_los of clouds, in place, to the cells (R, L, B) of a grid.
+
+    Exact means over cells: a cloud has its mass on any grid. Positions are galactocentric; lengths and velocities are
+    multiplied by `scale`. `frame` holds cos and sin of the view and the distance of the observer, `steps` the sides of
+    a cell: pc and radians. The curvature of the cells within a cloud is neglected (0.01 pc).
     """
-    cos, sin = math.cos(math.radians(view_deg)), math.sin(math.radians(view_deg))
-    all_lon, all_lat = (np.deg2rad(axis.centres()) for axis in (grid.longitude, grid.latitude))
-    all_r = grid.distance.centres()[rows]
-    steps = grid.distance.step, math.radians(grid.longitude.step), math.radians(grid.latitude.step)
-    for cloud in clouds:
-        x, y, z = (scale * (q + c) for q, c in zip(cloud.position_pc, centre_pc, strict=True))
-        away, left = grid.observer_distance_pc - cos * x - sin * y, sin * x - cos * y
-        flat = math.hypot(away, left)
-        distance = math.hypot(flat, z)
-        lon, lat = math.atan2(left, away), math.asin(z / distance)
+    cos, sin, observer_pc = frame
+    for k in range(len(radius)):
+        x, y, z = scale * position[k, 0], scale * position[k, 1], scale * position[k, 2]
+        away, left = observer_pc - cos * x - sin * y, sin * x - cos * y
+        flat = math.sqrt(away * away + left * left)
+        distance = math.sqrt(flat * flat + z * z)
+        longitude, latitude = math.atan2(left, away), math.asin(z / distance)
         # Unit vectors (x, y, z) of growing distance, longitude and latitude there.
         out = ((sin * left - cos * away) / distance, (-sin * away - cos * left) / distance, z / distance)
         east = ((cos * left + sin * away) / flat, (sin * left - cos * away) / flat, 0.0)
         north = (-out[2] * east[1], out[2] * east[0], out[0] * east[1] - out[1] * east[0])
-        radius = scale * cloud.radius_pc
-        block_r, a, da = _profile(all_r - distance, steps[0], radius)
-        block_l, b, db = _profile((all_lon - lon) * flat, steps[1] * flat, radius)
-        block_b, c, dc = _profile((all_lat - lat) * distance, steps[2] * distance, radius)
-        n = (cloud.n_H_cm3 * a)[:, None, None] * (b[:, None] * c)
-        gradient = [_dot(out, column) for column in zip(*cloud.gradient_km_s_pc, strict=True)]
-        v = scale * _dot(out, cloud.velocity_km_s) + _dot(gradient, out) * da[:, None, None]
-        v = v + (_dot(gradient, east) * db[:, None] + _dot(gradient, north) * dc)
-        n_H[block_r, block_l, block_b] += n
-        flux[block_r, block_l, block_b] += n * v
+        size = scale * radius[k]
+        r0, a, da = _profile(r, distance, 1.0, steps[0], size)
+        l0, b, db = _profile(lon, longitude, flat, steps[1], size)
+        b0, c, dc = _profile(lat, latitude, distance, steps[2], size)
+        g = gradient[k]
+        per_pc = (_along(g[:, 0], out), _along(g[:, 1], out), _along(g[:, 2], out))
+        per_out, per_east, per_north = _along(per_pc, out), _along(per_pc, east), _along(per_pc, north)
+        v0 = scale * _along(velocity[k], out)
+        for i in range(a.size):
+            for j in range(b.size):
+                peak, v = n_H[k] * a[i] * b[j], v0 + per_out * da[i] + per_east * db[j]
+                for m in range(c.size):
+                    density[r0 + i, l0 + j, b0 + m] += peak * c[m]
+                    flux[r0 + i, l0 + j, b0 + m] += peak * c[m] * (v + per_north * dc[m])
 
 
-def _dot(a: Sequence[float], b: Sequence[float]) -> float:
-    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+@njit(inline="always")
+def _along(vector, direction):
+    return vector[0] * direction[0] + vector[1] * direction[1] + vector[2] * direction[2]
 
 
-def _profile(offset_pc: NDArray, step_pc: float, radius_pc: float) -> tuple[slice, NDArray, NDArray]:
-    """The cells within reach, the means of a unit Gaussian over them, and their offsets, from those of all cells."""
+@part
+def _profile(centres, middle, pc_per_unit, step, radius_pc):
+    """The first cell within reach, the means of a unit Gaussian over the cells there, and their offsets in pc."""
+    step_pc = step * pc_per_unit
     reach = REACH * radius_pc + 0.5 * step_pc
-    first, last = np.searchsorted(offset_pc, (-reach, reach))
-    near = offset_pc[first:last]
-    edges = erf((np.append(near, near[-1:] + step_pc) - 0.5 * step_pc) / (math.sqrt(2.0) * radius_pc))
-    return (
-        slice(int(first), int(last)),
-        (edges[1:] - edges[:-1]) * (math.sqrt(0.5 * math.pi) * radius_pc / step_pc),
-        near,
+    first, last = (
+        np.searchsorted(centres, middle - reach / pc_per_unit),
+        np.searchsorted(centres, middle + reach / pc_per_unit),
     )
+    offset_pc = (centres[first:last] - middle) * pc_per_unit
+    mean = np.empty(last - first)
+    narrow, below = 1.0 / (math.sqrt(2.0) * radius_pc), 0.0
+    for i in range(mean.size):
+        if i == 0:
+            below = math.erf((offset_pc[0] - 0.5 * step_pc) * narrow)
+        above = math.erf((offset_pc[i] + 0.5 * step_pc) * narrow)
+        mean[i] = (above - below) * (math.sqrt(0.5 * math.pi) * radius_pc / step_pc)
+        below = above
+    return first, mean, offset_pc

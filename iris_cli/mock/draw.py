@@ -6,6 +6,7 @@ Angles `..._deg` in the plane count from positive longitude towards the far side
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import fields, replace
 
 import numpy as np
@@ -13,11 +14,11 @@ from numpy.typing import NDArray
 
 from iris_cli.config.mock import LATTICE_BOX_PC, MockConfig
 from iris_cli.config.setting import setting_of
-from iris_cli.mock.clouds import Cloud
+from iris_cli.mock.clouds import Clouds
 from iris_cli.mock.galaxy import Envelope, MockGalaxy
 from iris_cli.mock.lanes import Lane
 from iris_cli.mock.streams import Opening, Stream, Track, track
-from iris_cli.mock.turbulence import Turbulence, random_field
+from iris_cli.mock.turbulence import Turbulence, random_fields
 from iris_cli.standard.density_relations import DENSITY_PER_N_H_CM3
 from iris_cli.standard.orbit import Orbit
 
@@ -34,29 +35,37 @@ LOPSIDED_SCATTER_DEG = 25.0
 #: Share of the v0 of the orbits with which the envelope rotates.
 ENVELOPE_ROTATION = 0.8
 
+_RANGES = tuple(each.name for each in fields(MockConfig) if setting_of(each).interval)
+_OF_COMPLEXES = tuple(name for name in _RANGES if name.startswith("complex_"))
+
 
 def draw_galaxy(config: MockConfig, seed: int, number: int) -> MockGalaxy:
     """Galaxy `number` of a seed; it does not depend on other galaxies."""
     rng = np.random.default_rng([seed, number])
-    u = {each.name: rng.uniform(*getattr(config, each.name)) for each in fields(config) if setting_of(each).interval}
+    u = _uniform(config, _RANGES, rng)
     turn_deg, room = _orientation(config, u, rng)
     u["tilt_deg"], volume = u["tilt_deg"] + turn_deg, u["scale"] ** 3
     side = u["lopsidedness"] * _direction(turn_deg + rng.normal(0.0, LOPSIDED_SCATTER_DEG))
-    streams = _streams(config, u, side, volume, rng)
+    streams, tracks = _streams(config, u, side, volume, rng)
     envelope = _envelope(u, side, volume)
     complexes = _complexes(config, u, turn_deg, volume, rng)
-    clouds = _clouds(config, u, streams, envelope, complexes, volume, rng)
+    clouds = _clouds(config, u, streams, tracks, envelope, complexes, volume, rng)
     offset = u["centre_offset_pc"] * _direction(rng.uniform(0.0, 360.0))
     return MockGalaxy(
         u["scale"],
         streams,
         envelope,
         _lanes(u, streams, turn_deg, volume),
-        (*complexes, *clouds),
+        complexes + clouds,
         _turbulence(config, u, rng),
         (float(offset[0]), float(offset[1]), u["centre_height_pc"]),
         room,
     )
+
+
+def _uniform(config: MockConfig, names: Sequence[str], rng: np.random.Generator) -> dict[str, float]:
+    low, high = zip(*(getattr(config, name) for name in names), strict=True)
+    return dict(zip(names, rng.uniform(low, high).tolist(), strict=True))
 
 
 def _orientation(
@@ -81,23 +90,23 @@ def _direction(angle_deg: float) -> NDArray[np.float64]:
 
 def _streams(
     config: MockConfig, u: dict[str, float], side: NDArray, volume: float, rng: np.random.Generator
-) -> tuple[Stream, ...]:
+) -> tuple[tuple[Stream, ...], list[Track]]:
     closed, opened = (rng.integers(low, high + 1) for low, high in (config.streams, config.open_streams))
     streams = [_stream(config, u, side, None, rng) for _ in range(closed)]
     streams += [_stream(config, u, side, _opening(config, rng), rng) for _ in range(opened)]
     shares = rng.uniform(0.4, 1.0, len(streams)) * [stream.orbit.semi_major_pc for stream in streams]
     shares /= max(shares.sum(), 1e-30)
-    return tuple(
-        replace(stream, n_H_cm3=_peak_n_H(share * u["stream_mass_Msun"] / volume, 2.0, stream.width_pc, track(stream)))
-        for stream, share in zip(streams, shares, strict=True)
+    tracks = [track(stream) for stream in streams]
+    filled = tuple(
+        replace(stream, n_H_cm3=_peak_n_H(share * u["stream_mass_Msun"] / volume, stream.width_pc, along))
+        for stream, share, along in zip(streams, shares, tracks, strict=True)
     )
+    return filled, tracks
 
 
-def _peak_n_H(mass_Msun: float, dimensions: float, width_pc: float, along: Track) -> float:
+def _peak_n_H(mass_Msun: float, width_pc: float, along: Track) -> float:
     """n_H in the middle of a tube of Gaussian cross-section."""
-    return (
-        float(mass_Msun / ((2.0 * math.pi) ** (dimensions / 2.0) * width_pc**2 * along.length_pc)) / DENSITY_PER_N_H_CM3
-    )
+    return float(mass_Msun / (2.0 * math.pi * width_pc**2 * along.length_pc)) / DENSITY_PER_N_H_CM3
 
 
 def _stream(
@@ -160,70 +169,62 @@ def _lanes(u: dict[str, float], streams: tuple[Stream, ...], turn_deg: float, vo
 
 def _complexes(
     config: MockConfig, u: dict[str, float], turn_deg: float, volume: float, rng: np.random.Generator
-) -> tuple[Cloud, ...]:
+) -> Clouds:
     """Diffuse gas of the complexes at both ends of the orbits, where gas that overshoots them collides."""
 
-    def at_end(sign: float) -> Cloud:
-        draw = {name: rng.uniform(*getattr(config, name)) for name in u if name.startswith("complex_")}
+    def at_end(sign: float) -> Clouds:
+        draw = _uniform(config, _OF_COMPLEXES, rng)
         place = sign * draw["complex_distance_pc"] * _direction(turn_deg + draw["complex_azimuth_deg"])
         away = sign * draw["complex_v_km_s"] * _direction(turn_deg + 90.0)
         mass = 0.5 * u["complex_mass_Msun"] * (1.0 + sign * u["complex_imbalance"]) / volume
         height = rng.normal(0.0, COMPLEX_HEIGHT_PC)
-        sigma = draw["complex_km_s"]
-        return _ball(mass, draw["complex_radius_pc"], np.append(place, height), np.append(away, 0.0), sigma, rng)
+        numbers = np.array([[mass], [draw["complex_radius_pc"]], [draw["complex_km_s"]]])
+        return _balls(
+            numbers[0], numbers[1], numbers[2], np.append(place, height)[None], np.append(away, 0.0)[None], rng
+        )
 
-    return at_end(1.0), at_end(-1.0)
+    return at_end(1.0) + at_end(-1.0)
 
 
-def _ball(
-    mass_Msun: float, radius_pc: float, place: NDArray, velocity: NDArray, sigma_km_s: float, rng: np.random.Generator
-) -> Cloud:
-    """A Gaussian cloud; each component of its velocity has a gradient of random direction, of this dispersion."""
+def _balls(
+    mass_Msun: NDArray, radius_pc: NDArray, sigma_km_s: NDArray, place: NDArray, v: NDArray, rng: np.random.Generator
+) -> Clouds:
+    """Gaussian clouds; each component of a velocity has a gradient of random direction, of this dispersion."""
     n_H = mass_Msun / ((2.0 * math.pi) ** 1.5 * radius_pc**3 * DENSITY_PER_N_H_CM3)
-    gradient = rng.standard_normal((3, 3))
-    gradient *= sigma_km_s / radius_pc / np.linalg.norm(gradient, axis=1, keepdims=True)
-    return Cloud(_three(place), _three(velocity), float(n_H), float(radius_pc), _three_rows(gradient))
-
-
-def _three(vector: NDArray) -> tuple[float, float, float]:
-    x, y, z = vector.tolist()
-    return x, y, z
-
-
-def _three_rows(matrix: NDArray) -> tuple[tuple[float, float, float], ...]:
-    return tuple(_three(row) for row in matrix)
+    gradient = rng.standard_normal((len(n_H), 3, 3))
+    gradient *= (sigma_km_s / radius_pc)[:, None, None] / np.linalg.norm(gradient, axis=2, keepdims=True)
+    return Clouds(place, v, n_H, radius_pc, gradient)
 
 
 def _clouds(
     config: MockConfig,
     u: dict[str, float],
     streams: tuple[Stream, ...],
+    tracks: list[Track],
     envelope: Envelope,
-    complexes: tuple[Cloud, ...],
+    complexes: Clouds,
     volume: float,
     rng: np.random.Generator,
-) -> tuple[Cloud, ...]:
+) -> Clouds:
     """Most on streams, where these are dense; some in the envelope, some in the complexes."""
     count = int(rng.integers(config.clouds[0], config.clouds[1] + 1))
     masses = _power_law(config.cloud_mass_Msun, config.cloud_mass_slope, rng.uniform(size=count)) / volume
     n_H = _power_law(config.cloud_n_H_cm3, 1.0, rng.uniform(size=count))
     radii = (masses / ((2.0 * math.pi) ** 1.5 * n_H * DENSITY_PER_N_H_CM3)) ** (1.0 / 3.0)
-    where, tracks = rng.uniform(size=count), [track(stream) for stream in streams]
     shares = np.array([s.n_H_cm3 * s.width_pc**2 * t.length_pc for s, t in zip(streams, tracks, strict=True)])
-    off = u["cloud_off_streams"] if shares.sum() > 0 else 1.0 - u["cloud_in_complexes"]
-    weights = np.array([c.n_H_cm3 for c in complexes])
-    made = []
-    for k in range(count):
-        if where[k] < u["cloud_in_complexes"] and weights.sum() > 0:
-            place, velocity = _in_complex(complexes[rng.choice(len(weights), p=weights / weights.sum())], u, rng)
-        elif where[k] < u["cloud_in_complexes"] + off:
-            place, velocity = _in_envelope(envelope, rng)
-        else:
-            chosen = rng.choice(len(shares), p=shares / shares.sum())
-            place, velocity = _on_stream(streams[chosen], tracks[chosen], u["cloud_scatter_km_s"], rng)
-        sigma = u["cloud_km_s"] * math.sqrt(radii[k] / LARSON_PC)
-        made.append(_ball(masses[k], radii[k], place, velocity, sigma, rng))
-    return tuple(made)
+    within = u["cloud_in_complexes"] if complexes.n_H_cm3.any() else 0.0
+    off = u["cloud_off_streams"] if shares.any() else 1.0 - within
+    where = rng.uniform(size=count)
+    place, velocity = np.empty((2, count, 3))
+    groups = (
+        (where < within, lambda n: _in_complexes(complexes, n, u, rng)),
+        ((where >= within) & (where < within + off), lambda n: _in_envelope(envelope, n, rng)),
+        (where >= within + off, lambda n: _on_streams(streams, tracks, shares, n, u["cloud_scatter_km_s"], rng)),
+    )
+    for chosen, draw in groups:
+        if chosen.any():
+            place[chosen], velocity[chosen] = draw(np.count_nonzero(chosen))
+    return _balls(masses, radii, u["cloud_km_s"] * np.sqrt(radii / LARSON_PC), place, velocity, rng)
 
 
 def _power_law(limits: tuple[float, float], slope: float, uniform: NDArray) -> NDArray:
@@ -235,35 +236,46 @@ def _power_law(limits: tuple[float, float], slope: float, uniform: NDArray) -> N
     return low * (1.0 + uniform * ((high / low) ** power - 1.0)) ** (1.0 / power)
 
 
-def _on_stream(stream: Stream, along: Track, scatter_km_s: float, rng: np.random.Generator) -> tuple[NDArray, NDArray]:
-    point = rng.choice(len(along.share), p=along.share)
-    place = along.position_pc[point] + rng.normal(0.0, 0.5 * stream.width_pc, 3)
-    return place, along.velocity_km_s[point] + rng.normal(0.0, scatter_km_s, 3)
+def _on_streams(
+    streams: tuple[Stream, ...],
+    tracks: list[Track],
+    shares: NDArray,
+    count: int,
+    scatter_km_s: float,
+    rng: np.random.Generator,
+) -> tuple[NDArray, NDArray]:
+    share = np.concatenate([s / shares.sum() * along.share for s, along in zip(shares, tracks, strict=True)])
+    at = rng.choice(len(share), count, p=share)
+    position = np.concatenate([along.position_pc for along in tracks])
+    velocity = np.concatenate([along.velocity_km_s for along in tracks])
+    width = np.repeat([stream.width_pc for stream in streams], [len(along.share) for along in tracks])[at]
+    place = position[at] + 0.5 * width[:, None] * rng.standard_normal((count, 3))
+    return place, velocity[at] + rng.normal(0.0, scatter_km_s, (count, 3))
 
 
-def _in_envelope(envelope: Envelope, rng: np.random.Generator) -> tuple[NDArray, NDArray]:
-    """Like the gas there; rejected draws give the lopsidedness."""
-    side, most = np.array(envelope.lopsided), math.hypot(*envelope.lopsided)
-    while True:
-        direction = _direction(rng.uniform(0.0, 360.0))
-        if rng.uniform() <= math.exp(float(side @ direction) - most):
-            break
-    radius = rng.gamma(2.0, envelope.radius_pc)
-    x, y = radius * direction
-    place = np.array([x, y, rng.normal(0.0, envelope.height_pc)])
-    velocity = envelope.v_km_s * np.array([direction[1], -direction[0], 0.0])
-    return place, velocity + rng.normal(0.0, ENVELOPE_SCATTER_KM_S, 3)
+def _in_envelope(envelope: Envelope, count: int, rng: np.random.Generator) -> tuple[NDArray, NDArray]:
+    """Like the gas there: exp(lopsided . direction) is the distribution of von Mises."""
+    side_x, side_y = envelope.lopsided
+    angle = rng.vonmises(math.atan2(side_y, side_x), math.hypot(side_x, side_y), count)
+    x, y = np.cos(angle), np.sin(angle)
+    radius = rng.gamma(2.0, envelope.radius_pc, count)
+    place = np.stack([radius * x, radius * y, rng.normal(0.0, envelope.height_pc, count)], axis=1)
+    velocity = envelope.v_km_s * np.stack([y, -x, np.zeros(count)], axis=1)
+    return place, velocity + rng.normal(0.0, ENVELOPE_SCATTER_KM_S, (count, 3))
 
 
-def _in_complex(host: Cloud, u: dict[str, float], rng: np.random.Generator) -> tuple[NDArray, NDArray]:
-    place = np.array(host.position_pc) + rng.normal(0.0, 0.7 * host.radius_pc, 3)
-    return place, np.array(host.velocity_km_s) + rng.normal(0.0, 0.7 * u["complex_km_s"], 3)
+def _in_complexes(
+    complexes: Clouds, count: int, u: dict[str, float], rng: np.random.Generator
+) -> tuple[NDArray, NDArray]:
+    host = rng.choice(len(complexes), count, p=complexes.n_H_cm3 / complexes.n_H_cm3.sum())
+    place = complexes.position_pc[host] + 0.7 * complexes.radius_pc[host, None] * rng.standard_normal((count, 3))
+    return place, complexes.velocity_km_s[host] + rng.normal(0.0, 0.7 * u["complex_km_s"], (count, 3))
 
 
 def _turbulence(config: MockConfig, u: dict[str, float], rng: np.random.Generator) -> Turbulence:
     cell = config.turbulence_cell_pc
     nx, ny, nz = (round(box / cell) for box in LATTICE_BOX_PC)
     slopes = (config.density_slope, *[config.velocity_slope] * 3, config.density_slope)
-    fields_ = [random_field(rng, (nx, ny, nz), cell, slope, config.largest_eddy_pc) for slope in slopes]
+    lattice = random_fields(rng, (nx, ny, nz), cell, slopes, config.largest_eddy_pc)
     scatters = (u["gas_temperature_scatter"], u["dust_temperature_scatter"])
-    return Turbulence(np.stack(fields_, axis=-1), cell, u["turbulence_contrast"], u["turbulence_km_s"], *scatters)
+    return Turbulence(lattice, cell, u["turbulence_contrast"], u["turbulence_km_s"], *scatters)

@@ -5,21 +5,26 @@ of the bar. Closed orbits alone look the same when they are mirrored along the l
 distinguishes near from far gas is the orientation of bar and orbits, the lanes, latitude, opacity and perspective.
 """
 
+# mypy: allow-untyped-defs
+
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from iris_cli.axes import RHO, T_DUST, T_GAS, V_LOS, X_CO, X_H2
+from iris_cli.compiled_math import exp32, kernel, part
 from iris_cli.config.grid import Grid
-from iris_cli.mock.clouds import Cloud, add_clouds
-from iris_cli.mock.lanes import Lane, lane_gas
-from iris_cli.mock.streams import Gas, Stream, stream_gas
-from iris_cli.mock.turbulence import Turbulence
-from iris_cli.standard.density_relations import DENSITY_PER_N_H_CM3, temperature_and_molecules
-from iris_cli.standard.grid import cells, slabs
+from iris_cli.mock.clouds import NO_CLOUDS, Clouds, add_clouds
+from iris_cli.mock.lanes import Lane, add_lane, packed_lanes
+from iris_cli.mock.streams import Stream, add_stream, packed_streams
+from iris_cli.mock.turbulence import CALM, Turbulence, sample
+from iris_cli.standard.density_relations import DENSITY_PER_N_H_CM3, relations
+from iris_cli.standard.grid import directions, slabs
 
 #: Cells that are computed at once; the numbers do not depend on it.
 SLAB_CELLS = 4_000_000
@@ -27,6 +32,11 @@ SLAB_CELLS = 4_000_000
 LEAST_N_H_CM3 = 1e-2
 #: Inside this radius the envelope rotates rigidly.
 RIGID_PC = 40.0
+#: Cells that are computed together, with their intermediate numbers in the cache.
+_CHUNK = 256
+
+_f = np.float32
+_RHO_PER_CM3, _RIGID, _LEAST_N_H = _f(DENSITY_PER_N_H_CM3), _f(RIGID_PC), _f(LEAST_N_H_CM3)
 
 
 @dataclass(frozen=True)
@@ -53,8 +63,8 @@ class MockGalaxy:
     streams: tuple[Stream, ...]
     envelope: Envelope
     lanes: tuple[Lane, ...] = ()
-    clouds: tuple[Cloud, ...] = ()
-    turbulence: Turbulence | None = None
+    clouds: Clouds = NO_CLOUDS
+    turbulence: Turbulence = CALM
     centre_pc: tuple[float, float, float] = (0.0, 0.0, 0.0)
     room_deg: tuple[float, float] = (0.0, 360.0)
 
@@ -66,10 +76,7 @@ class MockGalaxy:
 
     def tensor(self, grid: Grid, view_deg: float) -> NDArray[np.float32]:
         """(6, R, L, B) in inner units, as seen from azimuth `view_deg`."""
-        tensor = np.empty(grid.tensor_shape, np.float32)
-        for rows, slab in self.slabs(grid, view_deg):
-            tensor[:, rows] = slab
-        return tensor
+        return self._slab(grid, view_deg, slice(0, grid.r_steps))
 
     def slabs(self, grid: Grid, view_deg: float) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         """The same in slabs (6, rows, L, B) of at most about SLAB_CELLS cells, for tensors larger than memory."""
@@ -77,45 +84,140 @@ class MockGalaxy:
             yield rows, self._slab(grid, view_deg, rows)
 
     def _slab(self, grid: Grid, view_deg: float, rows: slice) -> NDArray[np.float32]:
-        where = cells(grid, view_deg, rows)
-        shape = np.broadcast_shapes(where.x.shape, where.y.shape, where.z.shape)
-        x, y, z = (np.broadcast_to(q, shape).astype(np.float32) / self.scale for q in (where.x, where.y, where.z))
-        nx, ny, nz = (q.astype(np.float32) for q in (where.nx, where.ny, where.nz))
-        n_H, (v_x, v_y, v_z) = self.gas(x, y, z)
-        flux = n_H * (v_x * nx + v_y * ny + v_z * nz) * self.scale
-        add_clouds(self.clouds, self.centre_pc, self.scale, grid, view_deg, rows, n_H, flux)
-        v_los, heat = flux / n_H, None
-        if self.turbulence is not None:
-            stirred = self.turbulence.at(x, y, z)
-            n_H = n_H * stirred.density
-            kick_x, kick_y, kick_z = stirred.velocity_km_s
-            v_los += (kick_x * nx + kick_y * ny + kick_z * nz) * self.scale
-            heat = stirred.heat
-        T_gas, x_H2, x_CO, T_dust = temperature_and_molecules(n_H)
-        if heat is not None:
-            T_gas, T_dust = T_gas * heat[0], T_dust * heat[1]
-        return np.stack([v_los, n_H * DENSITY_PER_N_H_CM3, T_gas, x_H2, x_CO, T_dust]).astype(np.float32)
+        r, azimuth = grid.distance.centres()[rows], math.radians(view_deg)
+        frame = (math.cos(azimuth), math.sin(azimuth), grid.observer_distance_pc)
+        rays = tuple(np.ascontiguousarray(each).reshape(-1) for each in directions(grid))
+        tensor = np.empty((6, len(r), grid.lon_steps, grid.lat_steps), np.float32)
+        _add_smooth_gas(r, rays, frame, self.scale, self.centre_pc, self._packed(), tensor.reshape(6, len(r), -1))
+        self._add_clouds(grid, frame, r, tensor)
+        t = self.turbulence
+        numbers = (t.contrast, t.sigma_km_s, t.gas_scatter, t.dust_scatter)
+        stirring = np.array(numbers, np.float32)
+        _stir(r, rays, frame, self.scale, t.fields, _f(t.cell_pc), stirring, tensor.reshape(6, len(r), -1))
+        return tensor
 
-    def gas(self, x: NDArray, y: NDArray, z: NDArray) -> Gas:
-        """n_H in cm^-3 and the mass-weighted velocity in km/s of the smooth gas, without clouds and turbulence.
+    def _add_clouds(self, grid: Grid, frame: tuple[float, float, float], r: NDArray, tensor: NDArray) -> None:
+        c = self.clouds
+        balls = (c.position_pc + self.centre_pc, c.velocity_km_s, c.n_H_cm3, c.radius_pc, c.gradient_km_s_pc)
+        lon, lat = (np.deg2rad(axis.centres()) for axis in (grid.longitude, grid.latitude))
+        steps = grid.distance.step, math.radians(grid.longitude.step), math.radians(grid.latitude.step)
+        add_clouds(*balls, self.scale, frame, steps, r, lon, lat, tensor[RHO], tensor[V_LOS])
+
+    def gas(self, x: NDArray, y: NDArray, z: NDArray) -> tuple[NDArray, tuple[NDArray, NDArray, NDArray]]:
+        """n_H in cm^-3 and the mass-weighted velocity (v_x, v_y, v_z) in km/s of the gas without clouds and turbulence.
 
         Positions are galactocentric, before they are multiplied by `scale`.
         """
-        x, y, z = (q - float(centre) for q, centre in zip((x, y, z), self.centre_pc, strict=True))
-        parts = [envelope_gas(self.envelope, x, y, z)]
-        parts += [stream_gas(stream, x, y, z) for stream in self.streams]
-        parts += [lane_gas(lane, x, y, z) for lane in self.lanes]
-        n_H = np.add.reduce([n for n, _ in parts])
-        share = 1.0 / n_H
-        v_x, v_y, v_z = (np.add.reduce([n * v[k] for n, v in parts]) * share for k in range(3))
-        return n_H, (v_x, v_y, v_z)
+        places = [np.float32(q - centre).ravel() for q, centre in zip((x, y, z), self.centre_pc, strict=True)]
+        n_H, flux = np.empty((3, x.size), np.float32), np.empty((3, x.size), np.float32)
+        for direction, n, f in zip(np.eye(3, dtype=np.float32), n_H, flux, strict=True):
+            smooth_gas(*places, *(np.full(x.size, each) for each in direction), *self._packed(), n, f)
+        v_x, v_y, v_z = (flux / n_H).reshape(3, *x.shape)
+        return n_H[0].reshape(x.shape), (v_x, v_y, v_z)
+
+    def _packed(self) -> tuple[NDArray, NDArray, NDArray]:
+        e = self.envelope
+        numbers = (e.n_H_cm3, e.radius_pc, e.height_pc, e.v_km_s, e.drift_km_s, *e.lopsided)
+        return np.array(numbers, np.float32), packed_streams(self.streams), packed_lanes(self.lanes)
 
 
-def envelope_gas(envelope: Envelope, x: NDArray, y: NDArray, z: NDArray) -> Gas:
+# --- kernels ----------------------------------------------------------------------------------------------------------
+
+
+@kernel
+def smooth_gas(x, y, z, nx, ny, nz, envelope, streams, lanes, n_H, flux):
+    """Fills n_H and n_H times the velocity along (nx, ny, nz) of cells at (x, y, z) from the centre of the orbits."""
+    _fill_envelope(envelope, x, y, z, nx, ny, nz, n_H, flux)
+    for k in range(len(streams)):
+        add_stream(streams[k], x, y, z, nx, ny, nz, n_H, flux)
+    for k in range(len(lanes)):
+        add_lane(lanes[k], x, y, z, nx, ny, nz, n_H, flux)
+
+
+@part
+def _fill_envelope(envelope, x, y, z, nx, ny, nz, n_H, flux):
     """Diffuse gas between and around the streams; it rotates and may drift towards the centre."""
-    radius = np.hypot(x, y)
-    soft = np.maximum(radius, RIGID_PC)
-    side = (envelope.lopsided[0] * x + envelope.lopsided[1] * y) / soft
-    n_H = envelope.n_H_cm3 * np.exp(side - radius / envelope.radius_pc - 0.5 / envelope.height_pc**2 * z**2)
-    turn, drift = envelope.v_km_s / soft, envelope.drift_km_s / soft
-    return n_H + LEAST_N_H_CM3, (y * turn - x * drift, -x * turn - y * drift, np.zeros_like(n_H))
+    peak, speed, drift, side_x, side_y = envelope[0], envelope[3], envelope[4], envelope[5], envelope[6]
+    per_radius, per_square = _f(-1) / envelope[1], _f(-0.5) / (envelope[2] * envelope[2])
+    for i in range(x.size):
+        distance = _f(math.sqrt(x[i] * x[i] + y[i] * y[i]))
+        soft = max(distance, _RIGID)
+        side = (side_x * x[i] + side_y * y[i]) / soft
+        n_H[i] = peak * exp32(side + per_radius * distance + per_square * z[i] * z[i]) + _LEAST_N_H
+        turn, inwards = speed / soft, drift / soft
+        flux[i] = n_H[i] * ((y[i] * turn - x[i] * inwards) * nx[i] - (x[i] * turn + y[i] * inwards) * ny[i])
+
+
+@part
+def _place(r, away, left, up, frame, scale, centre, at):
+    """Fills `at`: positions (x, y, z) from a centre, before `scale`, and unit vectors (nx, ny, nz) times `scale`."""
+    cos, sin, observer_pc = frame
+    for i in range(away.size):
+        toward, aside = observer_pc - r * away[i], r * left[i]
+        at[0, i] = (cos * toward + sin * aside) / scale - centre[0]
+        at[1, i] = (sin * toward - cos * aside) / scale - centre[1]
+        at[2, i] = r * up[i] / scale - centre[2]
+        at[3, i] = (sin * left[i] - cos * away[i]) * scale
+        at[4, i] = (-sin * away[i] - cos * left[i]) * scale
+        at[5, i] = up[i] * scale
+
+
+@kernel
+def _add_smooth_gas(r, rays, frame, scale, centre, packed, tensor):
+    """Fills the density (R, ray) with n_H and the velocity with n_H v_los."""
+    away, left, up = rays
+    at = np.empty((6, _CHUNK), np.float32)
+    for row in range(r.size):
+        for first in range(0, away.size, _CHUNK):
+            size = min(_CHUNK, away.size - first)
+            these = slice(first, first + size)
+            _place(r[row], away[these], left[these], up[these], frame, scale, centre, at)
+            x, y, z, nx, ny, nz = at[0, :size], at[1, :size], at[2, :size], at[3, :size], at[4, :size], at[5, :size]
+            smooth_gas(x, y, z, nx, ny, nz, *packed, tensor[RHO, row, these], tensor[V_LOS, row, these])
+
+
+@kernel
+def _stir(r, rays, frame, scale, fields, cell_pc, numbers, tensor):
+    """Turns n_H and n_H v_los into the six channels, with log-normal density and temperatures.
+
+    The mean density and the median temperatures do not change.
+    """
+    away, left, up = rays
+    at, values = np.empty((6, _CHUNK), np.float32), np.empty((5, _CHUNK), np.float32)
+    for row in range(r.size):
+        for first in range(0, away.size, _CHUNK):
+            size = min(_CHUNK, away.size - first)
+            these = slice(first, first + size)
+            _place(r[row], away[these], left[these], up[these], frame, scale, (0.0, 0.0, 0.0), at)
+            sample(fields, cell_pc, at[0, :size], at[1, :size], at[2, :size], values)
+            density, v_los = tensor[RHO, row, these], tensor[V_LOS, row, these]
+            _move(
+                numbers[0], numbers[1], values[0], values[1], values[2], values[3], at[3], at[4], at[5], density, v_los
+            )
+            T_gas, T_dust = tensor[T_GAS, row, these], tensor[T_DUST, row, these]
+            _heat(
+                numbers[2],
+                numbers[3],
+                values[4],
+                density,
+                T_gas,
+                tensor[X_H2, row, these],
+                tensor[X_CO, row, these],
+                T_dust,
+            )
+
+
+@part
+def _move(contrast, sigma_km_s, log_density, v_x, v_y, v_z, nx, ny, nz, density, v_los):
+    mean = _f(0.5) * contrast * contrast
+    for i in range(density.size):
+        v_los[i] = v_los[i] / density[i] + sigma_km_s * (v_x[i] * nx[i] + v_y[i] * ny[i] + v_z[i] * nz[i])
+        density[i] *= exp32(contrast * log_density[i] - mean)
+
+
+@part
+def _heat(gas_scatter, dust_scatter, heat, density, T_gas, x_H2, x_CO, T_dust):
+    for i in range(density.size):
+        gas, x_H2[i], x_CO[i], dust = relations(density[i])
+        T_gas[i], T_dust[i] = gas * exp32(gas_scatter * heat[i]), dust * exp32(dust_scatter * heat[i])
+        density[i] *= _RHO_PER_CM3

@@ -5,17 +5,23 @@ in the CMZ (Sormani & Barnes 2019, arXiv:1901.00867; Hatchfield et al. 2021, arX
 positive longitude and recedes.
 """
 
+# mypy: allow-untyped-defs
+
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from iris_cli.mock.streams import Gas
+from iris_cli.compiled_math import exp32, part
 
 #: Length over which a lane begins at the tip of the orbit.
 BEGIN_PC = 6.0
+
+_f = np.float32
+_LANE = np.dtype([(name, np.float32) for name in ("x0", "y0", "out_x", "out_y", "n_H", "width", "speed")])
 
 
 @dataclass(frozen=True)
@@ -29,11 +35,19 @@ class Lane:
     speed_km_s: float
 
 
-def lane_gas(lane: Lane, x: NDArray, y: NDArray, z: NDArray) -> Gas:
-    """The gas of a lane at galactocentric positions in pc. The mass flux is the same all along it."""
-    (x0, y0), (u, v) = lane.start_pc, lane.outwards
-    along, across = (x - x0) * u + (y - y0) * v, (y - y0) * u - (x - x0) * v
-    begun = 1.0 / (1.0 + np.exp(np.clip(-along / BEGIN_PC, -60.0, 60.0)))
-    n_H = lane.n_H_cm3 * begun * np.exp(-0.5 / lane.width_pc**2 * (across**2 + z**2))
-    speed = np.full_like(n_H, lane.speed_km_s)
-    return n_H, (-u * speed, -v * speed, np.zeros_like(n_H))
+def packed_lanes(lanes: Sequence[Lane]) -> NDArray:
+    rows = [(*lane.start_pc, *lane.outwards, lane.n_H_cm3, lane.width_pc, lane.speed_km_s) for lane in lanes]
+    return np.array(rows, _LANE)
+
+
+@part
+def add_lane(lane, x, y, z, nx, ny, nz, n_H, flux):
+    """Adds the gas of a lane to cells, see `galaxy.gas_along`. The mass flux is the same all along it."""
+    x0, y0, out_x, out_y, per_cm3 = lane.x0, lane.y0, lane.out_x, lane.out_y, lane.n_H
+    per_square, speed, per_begin = _f(-0.5) / (lane.width * lane.width), lane.speed, _f(-1 / BEGIN_PC)
+    for i in range(x.size):
+        along = (x[i] - x0) * out_x + (y[i] - y0) * out_y
+        across = (y[i] - y0) * out_x - (x[i] - x0) * out_y
+        n = per_cm3 * exp32(per_square * (across * across + z[i] * z[i])) / (_f(1) + exp32(per_begin * along))
+        n_H[i] += n
+        flux[i] -= n * speed * (out_x * nx[i] + out_y * ny[i])

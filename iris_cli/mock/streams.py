@@ -6,25 +6,31 @@ apocentre advances in every half turn, by 18 degrees in the model of Kruijssen, 
 pericentre 59 pc, apocentre 121 pc, radial and azimuthal periods of 2.03 and 3.69 Myr).
 """
 
+# mypy: allow-untyped-defs
+
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
+from iris_cli.compiled_math import atan2_32, cos_sin32, exp32, kernel, part
 from iris_cli.standard.orbit import Orbit
 
 #: Azimuth over which the end of an open stream fades.
 END_RAD = 0.15
 #: A tube is followed to so many of its widths.
 REACH = 4.5
-#: Avoids 0/0 where there is no gas.
-TINY = 1e-30
+#: ln(density) along a stream varies with at most so many harmonics.
+HARMONICS = 6
 
-#: n_H in cm^-3 and velocities (v_x, v_y, v_z) in km/s.
-Gas = tuple[NDArray, tuple[NDArray, NDArray, NDArray]]
+_f = np.float32
+_LEAST, _PER_END = _f(1e-6), _f(1.0 / END_RAD)
 
 
 @dataclass(frozen=True)
@@ -55,31 +61,49 @@ class Stream:
     opening: Opening | None = None
 
 
-def stream_gas(stream: Stream, x: NDArray, y: NDArray, z: NDArray) -> Gas:
-    """The gas of a stream at galactocentric positions in pc; none beyond REACH of its widths."""
-    orbit, opening = stream.orbit, stream.opening
-    p, q = orbit.plane(x, y)
-    if opening is None:
-        return _tube(stream, x, y, z, p, q)
-    radius, azimuth = np.hypot(p, q), np.arctan2(q, p)
-    total, flux_x, flux_y, flux_z = (np.zeros_like(z) for _ in range(4))
-    for turn in _turns(opening):
-        along = azimuth + 2.0 * math.pi * turn
-        begun = (along - opening.start_rad) / END_RAD
-        left = (opening.start_rad + opening.length_rad - along) / END_RAD
-        part = _fade(begun) * _fade(left)
-        turned = opening.precession * along
-        n, v = _tube(stream, x, y, z, radius * np.cos(turned), radius * np.sin(turned), along - turned)
-        n *= part
-        total += n
-        for flux, component in zip((flux_x, flux_y, flux_z), v, strict=True):
-            flux += n * component
-    some = np.maximum(total, TINY)
-    return total, (flux_x / some, flux_y / some, flux_z / some)
+class _Tube(NamedTuple):
+    """The numbers of a stream that a cell needs, in float32; `cos` and `sin` of the tilt, `up` and `over` of alpha."""
+
+    a: float
+    b: float
+    height: float
+    up: float
+    over: float
+    cos: float
+    sin: float
+    v0: float
+    drift: float
+    n_H: float
+    width: float
+    side_x: float
+    side_y: float
+    precession: float
+    start: float
+    end: float
+    first_turn: float
+    last_turn: float
 
 
-def _fade(begun: NDArray) -> NDArray:
-    return 1.0 / (1.0 + np.exp(np.clip(-begun, -60.0, 60.0)))
+_STREAM = np.dtype([(name, np.float32) for name in _Tube._fields] + [("ripples", np.float32, (HARMONICS, 2))])
+
+
+def packed_streams(streams: Sequence[Stream]) -> NDArray:
+    packed = np.zeros(len(streams), _STREAM)
+    for record, stream in zip(packed, streams, strict=True):
+        orbit, opening = stream.orbit, stream.opening
+        alpha, tilt = orbit.height_phase_rad, math.radians(orbit.tilt_deg)
+        ellipse = (orbit.semi_major_pc, orbit.semi_minor_pc, orbit.height_pc, math.sin(alpha), math.cos(alpha))
+        gas = (orbit.v0_km_s, orbit.drift_km_s, stream.n_H_cm3, stream.width_pc, *stream.lopsided)
+        part = (1.0, 0.0, 0.0, 0.0, -1.0)  # a closed stream has no turns
+        if opening is not None:
+            turns = _turns(opening)
+            end = opening.start_rad + opening.length_rad
+            part = (opening.precession, opening.start_rad, end, turns.start, turns.stop - 1)
+        values = _Tube(*ellipse, math.cos(tilt), math.sin(tilt), *gas, *part)
+        for name, value in zip(_Tube._fields, values, strict=True):
+            record[name] = value
+        record["ripples"][: len(stream.ripples)] = np.reshape(stream.ripples, (-1, 2))
+    return packed
 
 
 def _turns(opening: Opening) -> range:
@@ -89,65 +113,103 @@ def _turns(opening: Opening) -> range:
     return range(first, last + 1)
 
 
-def _tube(
-    stream: Stream, x: NDArray, y: NDArray, z: NDArray, p: NDArray, q: NDArray, ahead: NDArray | None = None
-) -> Gas:
-    """The tube around the whole ellipse, with positions (p, q) in its own axes.
+@part
+def add_stream(record, x, y, z, nx, ny, nz, n_H, flux):
+    """Adds the gas of a stream to cells, see `galaxy.gas_along`; none beyond REACH of its widths."""
+    t, ripples = _tube(record), record.ripples
+    if not _reaches(t, x, y):
+        return
+    if t.last_turn < t.first_turn:
+        for i in range(x.size):
+            p, q = t.sin * -x[i] - t.cos * y[i], t.sin * y[i] - t.cos * x[i]
+            n, cos, sin, v_z = _ridge(t, ripples, x[i], y[i], z[i], p, q)
+            v_p, v_q = _around(t, cos, sin)
+            n_H[i] += n
+            flux[i] += n * _along(t, v_p, v_q, v_z, nx[i], ny[i], nz[i])
+        return
+    for turn in range(int(t.first_turn), int(t.last_turn) + 1):
+        for i in range(x.size):
+            p, q = t.sin * -x[i] - t.cos * y[i], t.sin * y[i] - t.cos * x[i]
+            radius = max(_f(math.sqrt(p * p + q * q)), _LEAST)
+            azimuth = atan2_32(q, p) + _f(2.0 * math.pi) * _f(turn)
+            part = (_f(1) + exp32((t.start - azimuth) * _PER_END)) * (_f(1) + exp32((azimuth - t.end) * _PER_END))
+            cos, sin = cos_sin32(t.precession * azimuth)
+            p, q = radius * cos, radius * sin
+            n, cos, sin, v_z = _ridge(t, ripples, x[i], y[i], z[i], p, q)
+            v_p, v_q = _around(t, cos, sin)
+            v_p, v_q = _turned(t, v_p, v_q, p, q, radius, (_f(1) - t.precession) * azimuth)
+            n_H[i] += n / part
+            flux[i] += n / part * _along(t, v_p, v_q, t.precession * v_z, nx[i], ny[i], nz[i])
 
-    That of an open stream where the gas is ahead of these axes by `ahead` (rad). cos and sin of the phase need no
-    trigonometry.
+
+@part
+def _reaches(t, x, y):
+    """False if all cells are farther from the centre than the stream."""
+    farthest, inside = t.a + _f(REACH) * t.width, 0
+    for i in range(x.size):
+        inside += 1 if x[i] * x[i] + y[i] * y[i] < farthest * farthest else 0
+    return inside > 0
+
+
+@njit(inline="always")
+def _tube(s):
+    ellipse = (s.a, s.b, s.height, s.up, s.over, s.cos, s.sin)
+    gas = (s.v0, s.drift, s.n_H, s.width, s.side_x, s.side_y)
+    return _Tube(*ellipse, *gas, s.precession, s.start, s.end, s.first_turn, s.last_turn)
+
+
+@njit(inline="always")
+def _ridge(t, ripples, x, y, z, p, q):
+    """(n_H, cos and sin of the phase, v_z) of the tube around the whole ellipse, at (p, q) in the ellipse's own axes.
+
+    cos and sin of the phase need no trigonometry.
     """
-    orbit, shape, dtype = stream.orbit, z.shape, z.dtype
-    across = orbit.offset(p, q)
-    reach = REACH * stream.width_pc
-    near = (np.abs(across) < reach) & (np.abs(z) < reach + orbit.height_pc)
-    x, y, z, p, q, across = (a[near] for a in (x, y, z, p, q, across))
-    a, b = orbit.semi_major_pc, orbit.semi_minor_pc
-    u = np.maximum(np.hypot(p / a, q / b), 1e-6)
-    cos, sin = p / (a * u), q / (b * u)
-    sin_2, cos_2 = 2.0 * sin * cos, cos * cos - sin * sin
-    sin_a, cos_a = math.sin(orbit.height_phase_rad), math.cos(orbit.height_phase_rad)
-    square = across**2 + (z - orbit.height_pc * (sin_a * cos_2 - cos_a * sin_2)) ** 2
-    side = (stream.lopsided[0] * x + stream.lopsided[1] * y) / np.maximum(np.hypot(x, y), 1e-6)
-    n_H = stream.n_H_cm3 * np.exp(_ripple(stream.ripples, cos, sin) + side - 0.5 / stream.width_pc**2 * square)
-    n_H = n_H / np.maximum(np.hypot(sin, b / a * cos), 1e-6)
-    rate = orbit.v0_km_s / a
-    inwards = orbit.drift_km_s / np.maximum(np.hypot(cos, b / a * sin), 1e-6)
-    v_p, v_q = -orbit.v0_km_s * sin - inwards * cos, b / a * (orbit.v0_km_s * cos - inwards * sin)
-    v_z = -2.0 * orbit.height_pc * rate * (cos_a * cos_2 + sin_a * sin_2)
-    if stream.opening is not None and ahead is not None:
-        v_p, v_q = _turn(v_p, v_q, p, q, ahead[near], stream)
-        v_z = stream.opening.precession * v_z
-    v_x, v_y = orbit.galactocentric(v_p, v_q)
-
-    def whole(values: NDArray) -> NDArray:
-        everywhere = np.zeros(shape, dtype)
-        everywhere[near] = values
-        return everywhere
-
-    return whole(n_H), (whole(v_x), whole(v_y), whole(v_z))
+    u_p, u_q = p / t.a, q / t.b
+    u = max(_f(math.sqrt(u_p * u_p + u_q * u_q)), _LEAST)
+    steepness = _f(math.sqrt(u_p * u_p / (t.a * t.a) + u_q * u_q / (t.b * t.b)))
+    across = (u - _f(1)) * u / max(steepness, _f(1e-12))  # the centre is not on the orbit
+    reach = _f(REACH) * t.width
+    near = (abs(across) < reach) & (abs(z) < reach + t.height)
+    cos, sin = u_p / u, u_q / u
+    sin_2, cos_2 = _f(2) * sin * cos, cos * cos - sin * sin
+    above = z - t.height * (t.up * cos_2 - t.over * sin_2)
+    exponent = (t.side_x * x + t.side_y * y) / max(_f(math.sqrt(x * x + y * y)), _LEAST)
+    exponent -= _f(0.5) / (t.width * t.width) * (across * across + above * above)
+    real, imaginary = _f(0), _f(0)  # the sum of c cos(m phi) + s sin(m phi), by Horner's rule in exp(i phi)
+    for m in range(HARMONICS - 1, -1, -1):
+        c, s = real + ripples[m, 0], imaginary - ripples[m, 1]
+        real, imaginary = c * cos - s * sin, c * sin + s * cos
+    ratio = t.b / t.a
+    slow = max(_f(math.sqrt(sin * sin + ratio * ratio * cos * cos)), _LEAST)
+    n = t.n_H * exp32(exponent + real) / slow if near else _f(0)
+    return n, cos, sin, _f(-2) * t.height * t.v0 / t.a * (t.over * cos_2 + t.up * sin_2)
 
 
-def _turn(
-    v_p: NDArray, v_q: NDArray, p: NDArray, q: NDArray, ahead: NDArray, stream: Stream
-) -> tuple[NDArray, NDArray]:
-    """Velocities on a turning ellipse: radial ones are slower by its precession, the angular momentum is the same."""
-    assert stream.opening is not None
-    radius = np.maximum(np.hypot(p, q), 1e-6)
-    outwards = stream.opening.precession * (v_p * p + v_q * q) / radius
-    around = stream.orbit.v0_km_s * stream.orbit.semi_minor_pc / radius
-    cos, sin = np.cos(ahead), np.sin(ahead)
+@njit(inline="always")
+def _around(t, cos, sin):
+    """(v_p, v_q): the phase grows evenly; the gas drifts inwards."""
+    ratio = t.b / t.a
+    inwards = t.drift / max(_f(math.sqrt(cos * cos + ratio * ratio * sin * sin)), _LEAST)
+    return -t.v0 * sin - inwards * cos, ratio * (t.v0 * cos - inwards * sin)
+
+
+@njit(inline="always")
+def _turned(t, v_p, v_q, p, q, radius, ahead):
+    """Velocities on an ellipse that turns: radial ones are slower, the angular momentum is the same.
+
+    The gas is ahead of the ellipse's axes by the angle `ahead`.
+    """
+    cos, sin = cos_sin32(ahead)
+    outwards = t.precession * (v_p * p + v_q * q) / radius
+    around = t.v0 * t.b / radius
     along_p, along_q = (cos * p - sin * q) / radius, (sin * p + cos * q) / radius
     return outwards * along_p - around * along_q, outwards * along_q + around * along_p
 
 
-def _ripple(ripples: tuple[tuple[float, float], ...], cos: NDArray, sin: NDArray) -> NDArray:
-    """The sum of c cos(m phi) + s sin(m phi) over m = 1, 2, …, by Horner's rule in exp(i phi)."""
-    real, imaginary = np.zeros_like(cos), np.zeros_like(cos)
-    for c, s in reversed(ripples):
-        a, b = real + c, imaginary - s
-        real, imaginary = a * cos - b * sin, a * sin + b * cos
-    return real
+@njit(inline="always")
+def _along(t, v_p, v_q, v_z, nx, ny, nz):
+    """The velocity along (nx, ny, nz)."""
+    return v_z * nz - (t.sin * v_p + t.cos * v_q) * nx - (t.cos * v_p - t.sin * v_q) * ny
 
 
 @dataclass(frozen=True)
@@ -162,28 +224,34 @@ class Track:
 
 
 def track(stream: Stream, points: int = 720) -> Track:
-    """The ridge of a stream; closed ones from phase 0."""
-    orbit, opening = stream.orbit, stream.opening
-    if opening is None:
-        phi = np.linspace(0.0, 2.0 * np.pi, points, endpoint=False)
-        p, q = orbit.semi_major_pc * np.cos(phi), orbit.semi_minor_pc * np.sin(phi)
-    else:
-        azimuth = opening.start_rad + opening.length_rad * (np.arange(points) + 0.5) / points
-        turned = opening.precession * azimuth
-        radius = 1.0 / np.hypot(np.cos(turned) / orbit.semi_major_pc, np.sin(turned) / orbit.semi_minor_pc)
-        phi = np.arctan2(np.sin(turned) / orbit.semi_minor_pc, np.cos(turned) / orbit.semi_major_pc)
-        p, q = radius * np.cos(azimuth), radius * np.sin(azimuth)
-    x, y = orbit.galactocentric(p, q)
-    v_p, v_q, v_z = orbit.velocity(phi)
-    if opening is not None:
-        v_p, v_q = _turn(v_p, v_q, radius * np.cos(turned), radius * np.sin(turned), azimuth - turned, stream)
-        v_z = opening.precession * v_z
-    v_x, v_y = orbit.galactocentric(v_p, v_q)
-    to_next = np.gradient(p), np.gradient(q)
-    if opening is None:
-        to_next = (np.roll(p, -1) - np.roll(p, 1)) / 2.0, (np.roll(q, -1) - np.roll(q, 1)) / 2.0
-    side = np.exp((stream.lopsided[0] * x + stream.lopsided[1] * y) / np.hypot(x, y))
-    slow = 1.0 / np.hypot(np.sin(phi), orbit.semi_minor_pc / orbit.semi_major_pc * np.cos(phi))
-    weight = np.hypot(*to_next) * slow * np.exp(_ripple(stream.ripples, np.cos(phi), np.sin(phi))) * side
-    position = np.stack([x, y, orbit.height(phi)], axis=1)
-    return Track(position, np.stack([v_x, v_y, v_z], axis=1), weight / weight.sum(), float(weight.sum()))
+    """The ridge of a stream, divided evenly in azimuth; a closed one begins on its major axis."""
+    orbit = stream.orbit
+    part = stream.opening or Opening(0.0, 2.0 * math.pi, 1.0)
+    azimuth = part.start_rad + part.length_rad / (2 * points) * np.arange(2 * points + 1)  # ends and middles of steps
+    cos, sin = np.cos(part.precession * azimuth), np.sin(part.precession * azimuth)
+    radius = 1.0 / np.hypot(cos / orbit.semi_major_pc, sin / orbit.semi_minor_pc)
+    p, q = radius * np.cos(azimuth), radius * np.sin(azimuth)
+    step_pc = np.hypot(p[2::2] - p[:-1:2], q[2::2] - q[:-1:2])
+    own_p, own_q, middle = (radius * cos)[1::2], (radius * sin)[1::2], azimuth[1::2]
+    x, y = orbit.galactocentric(p[1::2], q[1::2])
+    position = np.stack([x, y, orbit.height(orbit.phase(own_p, own_q))], axis=1)
+    density, velocity = np.empty(points, np.float32), np.empty((points, 3), np.float32)
+    ahead = (1.0 - part.precession) * middle
+    places = (each.astype(np.float32) for each in (*position.T, own_p, own_q, ahead))
+    _follow(packed_streams([replace(stream, n_H_cm3=1.0)])[0], *places, density, velocity)
+    weight = step_pc * density
+    return Track(position, velocity.astype(np.float64), weight / weight.sum(), float(weight.sum()))
+
+
+@kernel
+def _follow(record, x, y, z, p, q, ahead, n_H, velocity):
+    t, ripples = _tube(record), record.ripples
+    for i in range(x.size):
+        n_H[i], cos, sin, v_z = _ridge(t, ripples, x[i], y[i], z[i], p[i], q[i])
+        v_p, v_q = _around(t, cos, sin)
+        if t.last_turn >= t.first_turn:
+            radius = _f(math.sqrt(p[i] * p[i] + q[i] * q[i]))
+            v_p, v_q = _turned(t, v_p, v_q, p[i], q[i], radius, ahead[i])
+        velocity[i, 0] = _along(t, v_p, v_q, v_z, _f(1), _f(0), _f(0))
+        velocity[i, 1] = _along(t, v_p, v_q, v_z, _f(0), _f(1), _f(0))
+        velocity[i, 2] = t.precession * v_z

@@ -44,14 +44,13 @@ def columns_by_distance(tensor: Tensor, v_km_s: Tensor, grid: Grid) -> Tensor:
 
     The mean over latitude, as an observation's. Gas beyond the distances of the density image is left out.
     """
-    crop, axis = slice(grid.r_crop_min, grid.r_crop_max), grid.velocity
+    crop = slice(grid.r_crop_min, grid.r_crop_max)
     column = h2_density(tensor[:, crop]) * (grid.distance.step / grid.lat_steps)
     found = []
     for share in _shares(grid):
         inside = share > 0
-        parts = (v_km_s[crop][inside], column[inside] * share[inside][:, None, None])
-        v, mass = (part.transpose(1, 2).flatten(0, 1) for part in parts)  # (R' B, L)
-        found.append(velocity_density(v, mass, axis.first, axis.step, axis.steps))
+        mass = column[inside] * share[inside][:, None, None]
+        found.append(velocity_density(v_km_s[crop][inside], mass, grid.velocity, 1)[:, 0])
     return torch.stack(found)
 
 

@@ -1,34 +1,33 @@
 """The simple observer: the gas at each velocity, as if all gas emitted equally and none absorbed."""
 
+# mypy: allow-untyped-defs
+
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from iris_cli.axes import RHO, V_LOS
+from iris_cli.axes import RHO, V_LOS, Axis
+from iris_cli.compiled_math import kernel
 from iris_cli.observers.observer import Observer
 
 
-def velocity_density(v_los_km_s: Tensor, column: Tensor, v_first_km_s: float, dv_km_s: float, channels: int) -> Tensor:
-    """Distributes columns over velocity channels: (R, rays) and (R, rays) -> (rays, channels), in [column] per km/s.
+def velocity_density(v_km_s: Tensor, column: Tensor, axis: Axis, latitudes: int) -> Tensor:
+    """Distributes columns (R, L, B) over velocity channels: (L, B, V) float64, in [column] per km/s, on the CPU.
 
-    With c = (v - v_first)/dv measured from channel centres, the lower channel gets 1 - frac(c), the upper frac(c). A
-    cell more than half a channel outside the range adds nothing; one in the outer half of an end channel adds all its
-    column to that channel, so that mass inside the range is conserved. Velocities that are not finite add nothing.
+    With 1 in place of B `latitudes`, it is the sum over latitude, (L, 1, V). With c = (v - first)/step measured from
+    channel centres, the lower channel gets 1 - frac(c), the upper frac(c). A cell more than half a channel outside the
+    range adds nothing; one in the outer half of an end channel adds all its column to that channel, so that mass inside
+    the range is conserved. Velocities that are not finite add nothing.
     """
-    c = (v_los_km_s - v_first_km_s) / dv_km_s
-    inside = (c >= -0.5) & (c < channels - 0.5)
-    c = torch.where(inside, c.clamp(0.0, channels - 1.0), 0.0)
-    column = torch.where(inside, column, 0.0)
-    lower = c.floor().clamp(max=channels - 2.0)
-    upper_share = c - lower
-    index = lower.long().T.contiguous()
-    cube = torch.zeros(v_los_km_s.shape[1], channels, dtype=torch.float64, device=column.device)
-    cube.scatter_add_(1, index, (column * (1.0 - upper_share)).T.double())
-    cube.scatter_add_(1, index + 1, (column * upper_share).T.double())
-    return cube / dv_km_s
+    spectra = np.zeros((v_km_s.shape[1], latitudes, axis.steps))
+    v, columns = (np.ascontiguousarray(field.cpu().numpy()) for field in (v_km_s, column))
+    _distribute(v, columns, v.dtype.type(axis.first), v.dtype.type(axis.step), spectra)
+    return torch.from_numpy(spectra / axis.step)
 
 
 class SimpleObserver(Observer):
@@ -40,10 +39,32 @@ class SimpleObserver(Observer):
 
     def cube(self, tensor: Tensor) -> Tensor:
         """(6, R, L, B) -> (1, L, B, V), summed in float64."""
-        v, column = tensor[V_LOS].flatten(1), tensor[RHO].flatten(1) * self.grid.distance.step
-        axis = self.grid.velocity
-        rays = velocity_density(v, column, axis.first, axis.step, axis.steps)
-        return rays.view(1, self.grid.lon_steps, self.grid.lat_steps, axis.steps).to(tensor.dtype)
+        return self._spectra(tensor, tensor[V_LOS], self.grid.lat_steps)
+
+    def observe(self, tensor: Tensor) -> Tensor:
+        """(6, R, L, B) -> (1, L, V); a mean over latitude needs no cube."""
+        if self.latitude != "mean" or not self.coverage.is_everything:
+            return super().observe(tensor)
+        return self._spectra(tensor, self.velocity(tensor), 1)[:, :, 0] / self.grid.lat_steps
+
+    def _spectra(self, tensor: Tensor, v_km_s: Tensor, latitudes: int) -> Tensor:
+        spectra = velocity_density(v_km_s, tensor[RHO], self.grid.velocity, latitudes)
+        return (spectra[None] * self.grid.distance.step).to(tensor)
 
     def describe(self) -> dict[str, Any]:
         return {"name": self.name, **self._seen()}
+
+
+@kernel
+def _distribute(v_km_s, column, first_km_s, step_km_s, spectra):
+    last, every = spectra.shape[2] - 1.0, spectra.shape[1] > 1
+    for j in range(column.shape[1]):
+        for r in range(column.shape[0]):
+            for b in range(column.shape[2]):
+                c = (v_km_s[r, j, b] - first_km_s) / step_km_s
+                if -0.5 <= c < last + 0.5:
+                    c = min(max(c, 0.0), last)
+                    lower = min(math.floor(c), last - 1.0)
+                    k, spectrum = int(lower), spectra[j, b if every else 0]
+                    spectrum[k] += column[r, j, b] * (1.0 - (c - lower))
+                    spectrum[k + 1] += column[r, j, b] * (c - lower)

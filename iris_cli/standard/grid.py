@@ -36,9 +36,7 @@ def cells(
     latitude (lon0_deg, lat0_deg).
     """
     r = grid.distance.centres()[rows, None, None]
-    lon = np.deg2rad(grid.longitude.centres() - lon0_deg)[None, :, None]
-    lat = np.deg2rad(grid.latitude.centres() - lat0_deg)[None, None, :]
-    away, left, up = np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat) + 0.0 * lon
+    away, left, up = (each[None] for each in directions(grid, lon0_deg, lat0_deg))
     toward = grid.observer_distance_pc - r * away
     cos, sin = np.cos(np.deg2rad(view_deg)), np.sin(np.deg2rad(view_deg))
     return Cells(
@@ -49,6 +47,13 @@ def cells(
         ny=-sin * away - cos * left,
         nz=up,
     )
+
+
+def directions(grid: Grid, lon0_deg: float = 0.0, lat0_deg: float = 0.0) -> tuple[NDArray, NDArray, NDArray]:
+    """(L, B) components of the lines of sight: away from the observer at (lon0_deg, lat0_deg), left and up."""
+    lon = np.deg2rad(grid.longitude.centres() - lon0_deg)[:, None]
+    lat = np.deg2rad(grid.latitude.centres() - lat0_deg)[None, :]
+    return np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat) + 0.0 * lon
 
 
 def slabs(steps: int, cells_per_row: int, most_cells: int = 4_000_000) -> Iterator[slice]:

@@ -25,8 +25,8 @@ from iris_cli.config.grid import Grid, grid_preset
 from iris_cli.config.mock import MockConfig
 from iris_cli.config.observer import LineConfig, SyntheticConfig
 from iris_cli.mock.draw import draw_galaxy
-from iris_cli.mock.galaxy import MockGalaxy
-from iris_cli.mock.lanes import lane_gas
+from iris_cli.mock.galaxy import Envelope, MockGalaxy
+from iris_cli.mock.turbulence import CALM
 from iris_cli.observers.simple import SimpleObserver
 from iris_cli.observers.synthetic import SyntheticObserver
 from iris_cli.standard.density_relations import DENSITY_PER_N_H_CM3
@@ -124,12 +124,12 @@ def of_galaxy(galaxy: MockGalaxy, step_pc: float = 6.0) -> dict[str, float]:
     shell = (radius > 150.0) & (radius < 180.0)
     flux, lane_mass, lane_speed = 0.0, 0.0, 0.0
     for lane in galaxy.lanes:
-        n, (v_x, v_y, _) = lane_gas(lane, x, y, z)
+        n, (v_x, v_y, _) = MockGalaxy(1.0, (), Envelope(0.0, 1.0, 1.0, 0.0), (lane,)).gas(x, y, z)
         flux += float((n * -(v_x * x + v_y * y) / radius)[shell].sum())
         lane_mass, lane_speed = lane_mass + n[shell].sum(), lane_speed + (n * np.hypot(v_x, v_y))[shell].sum()
     to_msun_yr = DENSITY_PER_N_H_CM3 * step_pc**3 / 30.0 * MSUN_YR * galaxy.scale**3
     coarse = grid_preset("tiny")
-    stirred, smooth = (each.tensor(coarse, 0.0)[RHO] for each in (galaxy, replace(galaxy, turbulence=None)))
+    stirred, smooth = (each.tensor(coarse, 0.0)[RHO] for each in (galaxy, replace(galaxy, turbulence=CALM)))
     dense = smooth > 1500.0 * DENSITY_PER_N_H_CM3
     return {
         "inward drift inside 110 pc, km/s": float((inner * inwards).sum() / inner.sum()) * galaxy.scale,

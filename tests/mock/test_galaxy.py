@@ -11,18 +11,19 @@ from iris_cli.axes import RHO, T_DUST, T_GAS, V_LOS, X_CO, X_H2
 from iris_cli.config.grid import GRID_PRESETS, Grid
 from iris_cli.config.mock import ForegroundConfig, MockConfig
 from iris_cli.errors import DataError
-from iris_cli.mock.clouds import Cloud
+from iris_cli.mock.clouds import Clouds
 from iris_cli.mock.draw import draw_galaxy
 from iris_cli.mock.foreground import draw_foreground
-from iris_cli.mock.galaxy import Envelope, MockGalaxy
+from iris_cli.mock.galaxy import LEAST_N_H_CM3, Envelope, MockGalaxy
 from iris_cli.mock.generate import Galaxies, write_mock
-from iris_cli.mock.lanes import Lane, lane_gas
-from iris_cli.mock.streams import Opening, Stream, stream_gas, track
-from iris_cli.mock.turbulence import random_field, sample
+from iris_cli.mock.lanes import Lane
+from iris_cli.mock.streams import Opening, Stream, track
+from iris_cli.mock.turbulence import random_fields, sample
 from iris_cli.standard.dataset import sense_of_rotation
 from iris_cli.standard.density_relations import DENSITY_PER_N_H_CM3, temperature_and_molecules
 from iris_cli.standard.grid import cells
 from iris_cli.standard.orbit import WALKER_2025, Orbit
+from tests.mock import reference
 
 TINY = GRID_PRESETS["tiny"]
 NO_GAS = Envelope(0.0, 100.0, 20.0, 100.0)
@@ -134,14 +135,13 @@ def test_the_lanes_carry_the_inflow_of_the_configuration() -> None:
     """A mass flux, through a circle of any radius beyond the orbits."""
     config = MockConfig(lane_inflow_Msun_yr=(2.7, 2.7), scale=(1.2, 1.2))
     galaxy = draw_galaxy(config, 0, 4)
+    lanes = MockGalaxy(galaxy.scale, (), NO_GAS, galaxy.lanes)
     for radius in (185.0, 215.0):
         phi = np.linspace(0.0, 2.0 * np.pi, 4001)[:-1, None]
         z = np.arange(-60.0, 60.1, 2.0)[None, :]
         x, y = radius * np.cos(phi) + 0.0 * z, radius * np.sin(phi) + 0.0 * z
-        through = 0.0
-        for lane in galaxy.lanes:
-            n_H, (v_x, v_y, _) = lane_gas(lane, x, y, z + 0.0 * phi)
-            through -= float((n_H * (v_x * np.cos(phi) + v_y * np.sin(phi))).sum())
+        n_H, (v_x, v_y, _) = lanes.gas(x, y, z + 0.0 * phi)
+        through = -float((n_H * (v_x * np.cos(phi) + v_y * np.sin(phi))).sum())
         area = 2.0 * np.pi * radius / 4000 * 2.0
         yearly = through * area * DENSITY_PER_N_H_CM3 * 1.0227e-6 * galaxy.scale**3
         assert yearly == pytest.approx(2.7, rel=0.02)
@@ -150,18 +150,19 @@ def test_the_lanes_carry_the_inflow_of_the_configuration() -> None:
 def test_a_lane_has_a_gaussian_cross_section_and_flows_inwards() -> None:
     lane = Lane(start_pc=(0.0, -90.0), outwards=(1.0, 0.0), n_H_cm3=500.0, width_pc=12.0, speed_km_s=160.0)
     x, y = np.full(3, 120.0), np.array([-90.0, -78.0, -90.0])
-    n_H, (v_x, v_y, v_z) = lane_gas(lane, x, y, np.array([0.0, 0.0, -24.0]))
-    assert n_H == pytest.approx(500.0 * np.array([1.0, np.exp(-0.5), np.exp(-2.0)]))
-    assert v_x == pytest.approx(-160.0) and not v_y.any() and not v_z.any()
+    n_H, (v_x, v_y, v_z) = MockGalaxy(1.0, (), NO_GAS, (lane,)).gas(x, y, np.array([0.0, 0.0, -24.0]))
+    assert n_H == pytest.approx(500.0 * np.array([1.0, np.exp(-0.5), np.exp(-2.0)]) + LEAST_N_H_CM3)
+    assert v_x == pytest.approx(-160.0, rel=2e-4) and np.abs(v_y).max() < 0.02 and not v_z.any()
 
 
 @pytest.mark.parametrize("grid", [TINY, TINY.scaled(128, 128, 32, 64)])
 def test_a_cloud_has_its_mass_width_and_velocity_on_any_grid(grid: Grid) -> None:
     """Also one that is smaller than a cell."""
     for radius in (2.0, 9.0):
-        gradient = ((0.0, 3.0, 0.0), (0.0, 0.0, 0.0), (0.0, 0.0, 0.0))
-        cloud = Cloud((30.0, -60.0, 5.0), (-40.0, 70.0, 0.0), 1e4, radius, gradient)
-        tensor = MockGalaxy(1.0, (), NO_GAS, clouds=(cloud,)).tensor(grid, 0.0)
+        gradient = np.array([[[0.0, 3.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]])
+        place, velocity = np.array([[30.0, -60.0, 5.0]]), np.array([[-40.0, 70.0, 0.0]])
+        cloud = Clouds(place, velocity, np.array([1e4]), np.array([radius]), gradient)
+        tensor = MockGalaxy(1.0, (), NO_GAS, clouds=cloud).tensor(grid, 0.0)
         dense = tensor[RHO] > 1.0 * DENSITY_PER_N_H_CM3
         mass = np.where(dense, tensor[RHO].astype(float), 0.0) * cell_volumes_pc3(grid)
         expected = (2.0 * np.pi) ** 1.5 * radius**3 * 1e4 * DENSITY_PER_N_H_CM3
@@ -182,7 +183,8 @@ def test_a_stream_has_the_mass_that_its_track_says() -> None:
         orbit, ripples = Orbit(100.0, 60.0, 10.0, 0.4, -20.0, 130.0), ((0.5, 0.2), (0.0, 0.3))
         stream = Stream(orbit, 1e3, 7.0, ripples, (0.0, -0.8), opening)
         side = np.arange(-160.0, 160.1, 4.0)
-        n_H, _ = stream_gas(stream, *np.meshgrid(side, side, np.arange(-60.0, 60.1, 4.0), indexing="ij"))
+        places = np.meshgrid(side, side, np.arange(-60.0, 60.1, 4.0), indexing="ij")
+        n_H, _ = MockGalaxy(1.0, (stream,), NO_GAS).gas(*places)
         expected = 1e3 * 2.0 * np.pi * 7.0**2 * track(stream).length_pc
         assert n_H.sum() * 4.0**3 == pytest.approx(expected, rel=0.05)
 
@@ -191,7 +193,7 @@ def test_a_stream_has_the_mass_that_its_track_says() -> None:
 def test_the_gas_of_a_stream_moves_along_its_track(opening: Opening | None) -> None:
     stream = Stream(Orbit(100.0, 60.0, 10.0, 0.4, -20.0, 130.0), 1e3, 7.0, opening=opening)
     made = track(stream, 4000)
-    n_H, velocity = stream_gas(stream, *made.position_pc.T)
+    n_H, velocity = MockGalaxy(1.0, (stream,), NO_GAS).gas(*made.position_pc.T)
     inner = slice(700, -700)
     along = np.gradient(made.position_pc, axis=0)[inner]
     moving = np.stack(velocity, axis=1)[inner]
@@ -206,8 +208,8 @@ def test_the_gas_of_a_stream_moves_along_its_track(opening: Opening | None) -> N
 
 def test_cloud_masses_follow_the_power_law_of_the_configuration() -> None:
     config = MockConfig(clouds=(4000, 4000), scale=(1.0, 1.0), cloud_mass_Msun=(1e4, 1e6), cloud_mass_slope=1.7)
-    clouds = draw_galaxy(config, 0, 0).clouds[2:]
-    mass = np.array([(2 * np.pi) ** 1.5 * c.radius_pc**3 * c.n_H_cm3 * DENSITY_PER_N_H_CM3 for c in clouds])
+    clouds = draw_galaxy(config, 0, 0).clouds
+    mass = ((2 * np.pi) ** 1.5 * clouds.radius_pc**3 * clouds.n_H_cm3 * DENSITY_PER_N_H_CM3)[2:]
     assert mass.min() > 0.99e4 and mass.max() < 1.01e6
     slope = 1.0 + len(mass) / np.log(mass[mass < 1e5] / 1e4).sum() * (mass < 1e5).mean()
     expected = (1.0 - 10**-0.7) / (1.0 - 10**-1.4)
@@ -216,10 +218,10 @@ def test_cloud_masses_follow_the_power_law_of_the_configuration() -> None:
 
 def test_each_ingredient_is_left_out_by_its_range() -> None:
     everything = draw_galaxy(MockConfig(), 0, 0)
-    assert everything.streams and everything.lanes[0].n_H_cm3 and everything.clouds[0].n_H_cm3
+    assert everything.streams and everything.lanes[0].n_H_cm3 and everything.clouds.n_H_cm3.all()
     none = {"stream_mass_Msun": (0.0, 0.0), "lane_inflow_Msun_yr": (0.0, 0.0), "complex_mass_Msun": (0.0, 0.0)}
     galaxy = draw_galaxy(MockConfig(**none, clouds=(0, 0)), 0, 0)
-    assert not sum(part.n_H_cm3 for part in (*galaxy.streams, *galaxy.lanes, *galaxy.clouds))
+    assert not sum(part.n_H_cm3 for part in (*galaxy.streams, *galaxy.lanes)) and not galaxy.clouds.n_H_cm3.any()
     assert galaxy.envelope.n_H_cm3 == everything.envelope.n_H_cm3 > 0
 
 
@@ -234,6 +236,18 @@ def test_temperatures_scatter_at_one_density() -> None:
 # --- drawing ----------------------------------------------------------------------------------------------------------
 
 
+def test_a_tensor_follows_the_formulas() -> None:
+    """Those of the reference, in float64: closed and open streams, lanes, clouds and turbulence."""
+    grid = TINY.scaled(24, 20, 16, 16)
+    for number in range(3):
+        galaxy = draw_galaxy(MockConfig(open_streams=(1, 2)), 7, number)
+        made, expected = galaxy.tensor(grid, 30.0), reference.tensor(galaxy, grid, 30.0)
+        for channel in (RHO, T_GAS, X_H2, X_CO, T_DUST):
+            relative = np.abs(made[channel] / expected[channel] - 1.0)
+            assert np.median(relative) < 2e-6 and relative.max() < 5e-5
+        assert np.abs(made[V_LOS] - expected[V_LOS]).max() < 1e-3  # km/s
+
+
 def test_a_draw_depends_on_seed_and_number_alone() -> None:
     first, *others = (draw_galaxy(MockConfig(), *of).tensor(TINY, 0.0) for of in ((5, 7), (5, 8), (6, 7), (5, 7)))
     assert [np.array_equal(first, other) for other in others] == [False, False, True]
@@ -242,9 +256,9 @@ def test_a_draw_depends_on_seed_and_number_alone() -> None:
 def test_filling_slab_by_slab_gives_the_same_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
     galaxy = draw_galaxy(MockConfig(), 0, 0)
     whole = galaxy.tensor(TINY, 20.0)
-    fives = [slice(r, r + 5) for r in range(0, 64, 5)]
-    monkeypatch.setattr("iris_cli.mock.galaxy.slabs", lambda steps, cells_per_row, most_cells: fives)
-    assert np.array_equal(galaxy.tensor(TINY, 20.0), whole)
+    monkeypatch.setattr("iris_cli.mock.galaxy.SLAB_CELLS", 5 * 64 * 16)
+    rows, fives = zip(*galaxy.slabs(TINY, 20.0), strict=True)
+    assert rows[1] == slice(5, 10) and np.array_equal(np.concatenate(fives, axis=1), whole)
 
 
 def test_a_cone_is_written_by_slabs_and_never_held_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,16 +302,30 @@ def test_cells_have_the_positions_of_their_coordinates() -> None:
 
 
 def test_turbulence_has_the_requested_power_law() -> None:
-    field = random_field(np.random.default_rng(0), (64, 64, 64), 1.0, 11 / 3, 32.0)
-    power = np.abs(np.fft.fftn(field)) ** 2
+    field = random_fields(np.random.default_rng(0), (64, 64, 64), 1.0, [11 / 3], 32.0)
+    power = np.abs(np.fft.fftn(field[0])) ** 2
     k = np.sqrt(sum(q**2 for q in np.meshgrid(*[np.fft.fftfreq(64)] * 3, indexing="ij")))
     bins = [(k > low) & (k <= 1.25 * low) for low in (0.05, 0.1, 0.2, 0.35)]
     slope = np.polyfit(np.log([k[b].mean() for b in bins]), np.log([power[b].mean() for b in bins]), 1)[0]
     assert slope == pytest.approx(-11 / 3, abs=0.2)
-    places = np.random.default_rng(1).uniform(0.0, 64.0, (3, 100_000))
-    assert sample(field, 1.0, *places).std() == pytest.approx(1.0, rel=0.01)  # between lattice points, not on them
-    x = np.arange(3.0)
-    assert sample(field, 1.0, x, x, x) == pytest.approx(field[[0, 1, 2], [0, 1, 2], [0, 1, 2]], abs=1e-6)
+    places = np.random.default_rng(1).uniform(0.0, 64.0, (3, 100_000)).astype(np.float32)
+    values = np.empty((1, 100_000), np.float32)
+    sample(field, np.float32(1.0), *places, values)
+    assert values.std() == pytest.approx(1.0, rel=0.01)  # between lattice points, not on them
+
+
+@pytest.mark.parametrize("nz", [8, 7])
+def test_all_modes_of_turbulence_are_complex_normal_numbers_of_the_same_variance(nz: int) -> None:
+    """Also those of the planes kz = 0 and kz = nz/2, of which the inverse transform takes the Hermitian half."""
+    rng, shape = np.random.default_rng(3), (6, 8, nz)
+    k = np.sqrt(sum(q**2 for q in np.meshgrid(*(np.fft.fftfreq(n) for n in shape), indexing="ij")))
+    made = [random_fields(rng, shape, 1.0, [2.0], 1e3)[0] for _ in range(3000)]
+    modes = np.fft.fftn(made, axes=(1, 2, 3))[:, k > 0] * k[k > 0]
+    power = (np.abs(modes) ** 2).mean(axis=0)
+    assert power == pytest.approx(power.mean(), rel=0.12)
+    parts = np.stack([modes.real, modes.imag])[:, :, power > 0] / np.sqrt(power.mean() / 2.0)
+    whole = parts.var(axis=1).min(axis=0) > 0.5  # not the real ones
+    assert (parts[..., whole] ** 4).mean() == pytest.approx(3.0, abs=0.1)
 
 
 def test_foreground_is_cold_slow_and_crosses_the_whole_field() -> None:

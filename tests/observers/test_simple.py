@@ -78,7 +78,8 @@ def test_a_mirrored_galaxy_gives_the_mirrored_image_and_the_order_along_the_ray_
 def test_latitude_is_reduced_by_mean_or_maximum(galaxy: torch.Tensor) -> None:
     cube = SimpleObserver(GRID, smooth_velocity=False).cube(galaxy)
     assert torch.equal(SimpleObserver(GRID, "max", False).observe(galaxy), cube.max(dim=2).values)
-    assert torch.equal(SimpleObserver(GRID, "mean", False).observe(galaxy), cube.mean(dim=2))
+    mean = SimpleObserver(GRID, "mean", False).observe(galaxy)
+    assert mean.numpy() == pytest.approx(cube.double().mean(dim=2).numpy(), rel=1e-6, abs=1e-12)
     with pytest.raises(UsageError):
         SimpleObserver(GRID, "median")
 
