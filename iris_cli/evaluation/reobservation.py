@@ -9,7 +9,8 @@ distribution. Two numbers describe a map:
 - `nats`, the logarithm of the ratio of these probabilities: by how much the map makes its image more probable. It is
   ranked among the true maps of galaxies that were not trained on.
 - `fine_structure`, the contrast between neighbouring pixels, as a multiple of that of true maps. A map that is a mean
-  over many possible ones (as those of deterministic networks are) is smoother than a true map.
+  over many possible ones (as those of deterministic networks are) is smoother than a true map; one that is rougher than
+  nearly all true maps was not made by their kind of galaxy.
 
 docs/benchmarks/consistency.md has the values for trained networks, random weights and others.
 """
@@ -74,7 +75,7 @@ class Consistency:
 
     `percentile`: true maps with fewer nats, in percent; `true_maps_5_50_95` are quantiles of the nats of true maps of
     held-out galaxies, `uniform` are those of a uniform map of the same mean density. `unlike`: nearly all true maps
-    have more.
+    have more nats, or are smoother.
     """
 
     nats: float
@@ -99,8 +100,8 @@ class Reobservation:
     """The regression from maps to images, and what it leaves of the images of held-out galaxies, given true maps.
 
     `covariance_left` and `covariance` (b, b) are those of the blocks of training images about the re-observed map and
-    about the mean image; `left` and `about_mean` (m, b) are these deviations of m held-out images. `usual_contrast` is
-    the median of the training maps.
+    about the mean image; `left` and `about_mean` (m, b) are these deviations of m held-out images, `contrasts` (m,) are
+    those of their maps. `usual_contrast` is the median of the training maps.
     """
 
     map_scale: float
@@ -113,6 +114,7 @@ class Reobservation:
     usual_contrast: float
     left: Floats
     about_mean: Floats
+    contrasts: Floats
 
     @classmethod
     def fit(cls, training: Seen, held_out: Seen) -> Reobservation:
@@ -124,8 +126,8 @@ class Reobservation:
         found |= {"covariance_left": covariance(left), "covariance": covariance(y - found["image_mean"])}
         found["usual_contrast"] = float(np.median(training.contrasts))
         empty = np.zeros((0, y.shape[1]))
-        left, about_mean = cls(**found, left=empty, about_mean=empty).deviations(held_out)
-        return cls(**found, left=left, about_mean=about_mean)
+        left, about_mean = cls(**found, left=empty, about_mean=empty, contrasts=empty).deviations(held_out)
+        return cls(**found, left=left, about_mean=about_mean, contrasts=held_out.contrasts)
 
     def deviations(self, seen: Seen) -> tuple[Floats, Floats]:
         """(n, b) twice: the images minus the re-observed maps, and minus the mean image."""
@@ -137,7 +139,7 @@ class Reobservation:
         """The consistency of maps (K, R', L) with an image (L, V), where this was observed; None where nothing was.
 
         Those of held-out true maps are computed on the same part of the image. `unlike`: a smaller share of them than
-        `rare` has so few nats.
+        `rare` has so few nats, or is so rough.
         """
         blocks = pooled(coverage[None])[0] >= LEAST_COVERED
         if not blocks.any():
@@ -146,15 +148,15 @@ class Reobservation:
         uniform = np.full_like(maps[:1], maps.mean())
         seen = Seen.of(np.concatenate([maps, uniform]), np.repeat(image[None], len(maps) + 1, axis=0))
         *nats, of_uniform = self._nats(*self.deviations(seen), blocks).tolist()
-        found = float(np.median(nats))
+        found, rough = float(np.median(nats)), float(np.median(seen.contrasts[:-1]))
         return Consistency(
             nats=found,
-            fine_structure=float(np.median(seen.contrasts[:-1])) / max(self.usual_contrast, SMALLEST),
+            fine_structure=rough / max(self.usual_contrast, SMALLEST),
             percentile=100.0 * float(np.mean(others < found)),
             true_maps=len(others),
             true_maps_5_50_95=tuple(np.percentile(others, [5, 50, 95]).tolist()),
             uniform=of_uniform,
-            unlike=bool(np.mean(others <= found) < rare),
+            unlike=bool(min(np.mean(others <= found), np.mean(self.contrasts >= rough)) < rare),
         )
 
     def _nats(self, left: Floats, about_mean: Floats, blocks: NDArray[np.bool_]) -> Floats:

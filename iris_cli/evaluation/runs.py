@@ -123,3 +123,15 @@ def of_one_map(maps: Maps, runs: int) -> dict[str, float]:
     """The numbers of MEANING that are known of a single image; without a truth (NaN), none that need it."""
     arrays = {name: value[:, None].numpy() for name, value in between_runs(maps, runs).items()}
     return {name: float(value[0, 0]) for name, value in of_each_map(arrays).items() if math.isfinite(value[0, 0])}
+
+
+def in_words(numbers: Mapping[str, float]) -> str:
+    """How far the runs lie apart for one input: a part of a caption."""
+    words = {
+        "shift_of_mean": "{:.2f} standard deviations of the posterior (rms)",
+        "difference": "{:.2f} (rms of asinh maps)",
+        "near_difference_columns": "{:.2f} in the probability that the near half of a longitude is the heavier one",
+    }
+    if "shift_of_mean" in numbers:
+        del words["difference"]
+    return "the runs differ by " + " and by ".join(text.format(numbers[k]) for k, text in words.items() if k in numbers)

@@ -9,7 +9,7 @@ was reverted, P_NEAR, P_PRIOR and DISTANCE the answers of distance networks on i
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from iris_cli.console import plural
 from iris_cli.errors import DataError, choose
 from iris_cli.evaluation.out_of_distribution import InputScore
 from iris_cli.evaluation.reobservation import Consistency
+from iris_cli.evaluation.runs import in_words
 from iris_cli.files import add_history, atomic_file, fits_cards, json_card
 from iris_cli.telescope.fits_file import COPY, open_fits, reading
 from iris_cli.telescope.lv_image import (
@@ -132,13 +133,15 @@ class MapQuality:
     """How reliable a map is.
 
     `sampled` is the share of the input that was observed. `input_score` compares the input with the training set,
-    `consistency` the map with the input; where they are None, `no_score` says why.
+    `consistency` the map with the input; where they are None, `no_score` says why. `runs` are the numbers of
+    evaluation/runs.py that say how far several runs lie apart.
     """
 
     sampled: float
     input_score: InputScore | None
     no_score: str
     consistency: Consistency | None
+    runs: dict[str, float] = field(default_factory=dict)
 
     def sentences(self) -> list[str]:
         """The quality in words: part of every figure's caption."""
@@ -151,7 +154,7 @@ class MapQuality:
             said.append(f"{like} the training set (farther than {rank:.0f} % of held-out inputs)")
         if self.consistency is not None:
             said.append(str(self.consistency))
-        return said
+        return said + ([in_words(self.runs)] if self.runs else [])
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,10 @@ from iris_cli.config.grid import Grid
 from iris_cli.console import log, warn
 from iris_cli.errors import DataError, UsageError
 from iris_cli.evaluation.ensemble import SAMPLES as SAMPLED
+from iris_cli.evaluation.loss import physical_loss
+from iris_cli.evaluation.metrics import Maps, pixel_volume
 from iris_cli.evaluation.out_of_distribution import TrainingInputs
+from iris_cli.evaluation.runs import of_one_map
 from iris_cli.files import check_output, file_sha256
 from iris_cli.reverter.distances import Distances
 from iris_cli.reverter.reverter import Reverter
@@ -127,7 +130,7 @@ def revert(
     record = MapRecord(
         replace(_provenance(members, cubes, observed, unit), samples=len(maps) if drawn else 0),
         summarise_maps(maps, grid, observed.observed_longitudes, sampled=drawn),
-        _quality(members[0].training_inputs(), observed, maps),
+        replace(_quality(members[0].training_inputs(), observed, maps), runs=_between_runs(members, observed, maps)),
     )
     made = Reversion(density, spread, observed, record, maps if drawn else None)
     if answering:
@@ -328,6 +331,16 @@ def _quality(inputs: TrainingInputs | str, observed: LvImage, maps: NDArray) -> 
         warn(f"the map does not fit its input as true maps do: {consistency}. Do not trust the map")
     reason = "" if found is not None else "too little of the input was observed"
     return MapQuality(observed.sampled, found, reason, consistency)
+
+
+def _between_runs(members: Sequence[TrainedRun], observed: LvImage, maps: NDArray) -> dict[str, float]:
+    """How far the runs' maps (K, R', L) lie apart where the input was observed; nothing of a single run."""
+    if len(members) == 1 or not observed.observed_longitudes.any():
+        return {}
+    seen = torch.from_numpy(maps[..., observed.observed_longitudes]).double()[:, None, None]
+    unknown = torch.full_like(seen[0], torch.nan)
+    loss, volume = physical_loss(members[0].hyper), pixel_volume(observed.grid)
+    return of_one_map(Maps(seen, unknown, loss, None, volume), len(members))
 
 
 def _save_figure(made: Reversion, path: Path, history: Sequence[str]) -> None:

@@ -94,6 +94,10 @@ def larger(a: NDArray, b: NDArray) -> float:
     return float(np.mean(a[:, None] > b) + 0.5 * np.mean(a[:, None] == b))
 
 
+def quantiles(values: NDArray, digits: int) -> str:
+    return " ".join(f"{q:.{digits}f}" for q in np.percentile(values, [5, 50, 95]))
+
+
 def main(shards: Path, *runs: Path) -> None:
     rng = np.random.default_rng(0)
     training, held_out, test = (Split.read(shards, name, rng) for name in MOST)
@@ -121,27 +125,24 @@ def main(shards: Path, *runs: Path) -> None:
     kinds["mirrored in distance"] = true[:, ::-1]
     kinds["half the density"] = 0.5 * true
     physical = None if training.velocity is None else ByVelocity(training, pairs.grid)
-    best: NDArray | None = None
-    least: NDArray | None = None
+    first: dict[str, NDArray] = {}
     columns = " true velocities: unexplained, 5/50/95 % | AUC |" if physical else ""
-    print(f"| map | nats, 5/50/95 % | AUC | warned | fine structure |{columns}")
+    print(f"| map | nats, 5/50/95 % | AUC | fine structure | AUC (rougher) | warned |{columns}")
     for name, maps in kinds.items():
         seen = images[..., ::-1] if "v reversed" in name else images
         everywhere = np.ones_like(images[0])
         checked = [again.check(m[None], i, everywhere, 0.01) for m, i in zip(maps, seen, strict=True)]
         found = [each for each in checked if each]
         nats = np.array([each.nats for each in found])
-        best = nats if best is None else best
-        low, middle, high = np.percentile(nats, [5, 50, 95])
-        fine, warned = np.median([each.fine_structure for each in found]), np.mean([each.unlike for each in found])
-        line = f"| {name} | {low:.0f} {middle:.0f} {high:.0f} | {larger(best, nats):.3f} | {warned:.2f} | {fine:.2f} |"
+        fine, warned = np.array([each.fine_structure for each in found]), np.mean([each.unlike for each in found])
+        best, usual = first.setdefault("nats", nats), first.setdefault("fine", fine)
+        line = f"| {name} | {quantiles(nats, 0)} | {larger(best, nats):.3f} "
+        line += f"| {np.median(fine):.2f} | {larger(fine, usual):.3f} | {warned:.2f} |"
         if physical is not None and test.velocity is not None:
             velocity = test.velocity[:, :, :, ::-1] if "l reversed" in name else test.velocity
             velocity = velocity[:, :, ::-1] if "mirrored" in name else velocity
             left = physical.unexplained(maps, seen, velocity)
-            least = left if least is None else least
-            low, middle, high = np.percentile(left, [5, 50, 95])
-            line += f" {low:.2f} {middle:.2f} {high:.2f} | {larger(left, least):.3f} |"
+            line += f" {quantiles(left, 2)} | {larger(left, first.setdefault('left', left)):.3f} |"
         print(line, flush=True)
 
 

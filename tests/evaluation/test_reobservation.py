@@ -70,6 +70,9 @@ def test_true_maps_pass_and_a_smooth_map_is_known_by_its_fine_structure(fitted: 
     assert np.mean([each.unlike for each in found if each]) < 0.1
     smooth = fitted.check(gaussian_filter(maps[:1], (0, 1, 1)), images[0], np.ones((32, 32)), RARE)
     assert found[0] and smooth and smooth.fine_structure < 0.6 < 0.8 < found[0].fine_structure < 1.25
+    board = 1.0 + np.indices((32, 32)).sum(axis=0) % 2
+    rough = fitted.check(maps[:1] * board, images[0], np.ones((32, 32)), RARE)
+    assert not found[0].unlike and rough and rough.unlike and rough.nats > 0.5 * found[0].nats
 
 
 def test_of_samples_the_median_counts(fitted: Reobservation) -> None:

@@ -177,7 +177,9 @@ def test_the_command_reports_the_map_and_its_quality(iris: Callable, folder: Pat
     assert made["quality"]["input_score"]["unlike"] is True and made["quality"]["input_score"]["held_out"] == 40
     consistency = made["quality"]["consistency"]
     assert consistency["true_maps"] == 16 and len(consistency["true_maps_5_50_95"]) == 3
-    assert "explains" not in ran.out and "nats more probable" in ran.out
+    runs = made["quality"]["runs"]
+    assert set(runs) == {"difference", "near_difference", "near_difference_columns"} and runs["difference"] > 0
+    assert "explains" not in ran.out and "nats more probable" in ran.out and "the runs differ by" in ran.out
     assert made["provenance"]["trained_lines_GHz"] == pytest.approx({"13CO 2-1": 220.3986841})
 
 
