@@ -68,6 +68,13 @@ SKY = {
     "T_dust by mass, K": Row(17, 28, "range", "Molinari+ 2011"),
 }
 
+#: Of fluxes in K km/s. The second is 12CO/C18O over the first, the third that of single clouds.
+RATIOS = {
+    "12CO/13CO (2-1)": Row(7, 13, "range", "Sawada+ 2001: 10"),
+    "13CO/C18O (2-1)": Row(6, 12, "range", "Dahmen+ 1998: 60 to 80 over the above"),
+    "13CO (2-1)/(1-0)": Row(0.5, 1.5, "range", "Rodriguez-Fernandez+ 2006, table 1"),
+}
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -216,7 +223,8 @@ def correlation(image: Floats, lon: Floats, v: Floats) -> float:
 def observed_rows(args: argparse.Namespace, grid: Grid) -> dict[str, tuple[list[float], Row]]:
     """The statistics of mock images beside those of the cube."""
     observers = {"thin": SimpleObserver(grid), "13CO(2-1)": SyntheticObserver(grid)}
-    ratio = SyntheticObserver(grid, config=SyntheticConfig(lines=(LineConfig("12co", "2-1"), LineConfig())))
+    four = (LineConfig("12co", "2-1"), LineConfig(), LineConfig("c18o", "2-1"), LineConfig("13co", "1-0"))
+    isotopes = SyntheticObserver(grid, config=SyntheticConfig(lines=four))
     if args.molecule:
         line = LineConfig(args.molecule, args.transition, args.tracer_per_co)
         turbulent = SyntheticConfig(lines=(line,), turbulence_km_s=args.turbulence)
@@ -226,16 +234,17 @@ def observed_rows(args: argparse.Namespace, grid: Grid) -> dict[str, tuple[list[
         real = regrid([args.cube], grid, "mean", CubeConfig(), quiet=True)
         sky = of_image(real.image, grid)
     rows: dict[str, tuple[list[float], Row]] = {}
-    ratios: list[float] = []
+    ratios: dict[str, list[float]] = {name: [] for name in RATIOS}
     for number in range(args.observed):
         tensor = torch.from_numpy(draw_galaxy(MockConfig(), args.seed, number).tensor(grid, 0.0))
         for name, observer in observers.items():
             for key, value in of_image(observer.observe(tensor)[0].numpy(), grid).items():
                 row = Row(sky.get(key, np.nan), sky.get(key, np.nan), "value", "the cube")
                 rows.setdefault(f"{name}: {key}", ([], row))[0].append(value)
-        co, co13 = ratio.observe(tensor).sum(dim=(1, 2)).tolist()
-        ratios.append(co / co13)
-    return {**rows, "12CO/13CO(2-1)": (ratios, Row(7, 13, "range", "Sawada+ 2001"))}
+        co, co13, c18o, co13_low = isotopes.observe(tensor).sum(dim=(1, 2)).tolist()
+        for name, value in zip(RATIOS, (co / co13, co13 / c18o, co13 / co13_low), strict=True):
+            ratios[name].append(value)
+    return {**rows, **{name: (ratios[name], row) for name, row in RATIOS.items()}}
 
 
 if __name__ == "__main__":

@@ -45,6 +45,7 @@ NOT_RUN = {
     "iris shards index FOLDER --config grid.toml --quantity temperature --latitude mean --unit-density 'kg / m3'": (
         "takes tars of another program: tests/pairs/test_external.py"
     ),
+    "iris preobserve STANDARD SHARDS --survey mopra-hnco --config hnco.toml": "takes LAMDA's file of HNCO",
     "srun iris ingest 'run/snap_*.hdf5' STANDARD --views 64": "needs a queue",
 }
 """Lines of the pages that are not run here, and why."""
