@@ -39,8 +39,9 @@ def _train(config: Any) -> None:
 
 
 def _observe(config: Any) -> None:
-    from iris_cli.observers.molecules import load_molecule, tracer_abundance
+    from iris_cli.observers.molecules import check_rates, load_molecule, tracer_abundance
 
     for line in config.lines:
         load_molecule(line.molecule).line(line.transition)
         tracer_abundance(line.molecule, line.tracer_per_CO)
+    check_rates(config)

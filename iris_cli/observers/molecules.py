@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from iris_cli.config.observer import SyntheticConfig
 from iris_cli.errors import UsageError, nearest
 from iris_cli.observers.builtin_molecules import BUILTIN, builtin_molecule
 from iris_cli.observers.lamda import read_lamda
 from iris_cli.observers.molecule import Molecule, critical_densities_cm3
+from iris_cli.observers.populations import populations_of
 
 
 def load_molecule(name_or_path: str) -> Molecule:
@@ -35,6 +37,12 @@ def tracer_abundance(molecule: str, tracer_per_CO: float | None) -> float:
         return BUILTIN[molecule.lower()].per_CO
     what = f"the abundance of {molecule} relative to CO is not known"
     raise UsageError(what, "set tracer_per_CO, or --tracer-per-co on the command line")
+
+
+def check_rates(config: SyntheticConfig) -> None:
+    """DataError when a molecule lacks the collision rates that the populations need."""
+    for line in config.lines:
+        populations_of(config).collider_shares(load_molecule(line.molecule))
 
 
 def summary(molecule: Molecule, temperature_K: float) -> dict[str, Any]:

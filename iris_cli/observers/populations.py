@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from iris_cli.config.observer import SyntheticConfig
 from iris_cli.errors import choose
 from iris_cli.observers.molecule import Molecule, collider_shares
 from iris_cli.units import BOLTZMANN_J_K, LIGHT_SPEED_M_S, PLANCK_J_S
@@ -139,6 +140,13 @@ def choose_populations(
     )
     by_name: dict[str, Populations] = {model.name: model for model in models}
     return choose("populations", name, by_name)
+
+
+def populations_of(config: SyntheticConfig) -> Populations:
+    """The model of a configuration."""
+    pumping_K = config.background_K if config.pumping else None
+    gradient, excitation_K = config.velocity_gradient_km_s_pc, config.excitation_K
+    return choose_populations(config.populations, pumping_K, config.ortho_per_para, gradient, excitation_K)
 
 
 def boltzmann(molecule: Molecule, T_K: NDArray) -> NDArray[np.float64]:

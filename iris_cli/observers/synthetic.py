@@ -23,9 +23,9 @@ from iris_cli.observers.brightness import UNITS, channel_frequencies_Hz
 from iris_cli.observers.checks import check_matter, warn_if_atomic, warn_if_outside, warn_if_untrapped
 from iris_cli.observers.device import resolve_backend
 from iris_cli.observers.emission import LineSetup, Matter, line_setup
-from iris_cli.observers.molecules import load_molecule, tracer_abundance
+from iris_cli.observers.molecules import check_rates, load_molecule, tracer_abundance
 from iris_cli.observers.observer import Observer
-from iris_cli.observers.populations import choose_populations
+from iris_cli.observers.populations import populations_of
 from iris_cli.observers.sampling import Accuracy
 from iris_cli.observers.transfer import REGIMES
 
@@ -54,6 +54,7 @@ class SyntheticObserver(Observer):
         if config.tracer.per_H2 is not None:
             (line,) = observing.lines
             observing = replace(observing, lines=(replace(line, tracer_per_CO=config.tracer.per_H2 / CO_PER_H2),))
+        check_rates(observing)
         return cls(grid, config.latitude, config.smooth_velocity, observing)
 
     def cube(self, tensor: Tensor) -> Tensor:
@@ -140,17 +141,10 @@ class SyntheticObserver(Observer):
 @lru_cache(maxsize=16)
 def setup(line: LineConfig, config: SyntheticConfig) -> LineSetup:
     """The line with its level table; cached, so that a process loads the table once for all tensors."""
-    pumping_K = config.background_K if config.pumping else None
     return line_setup(
         load_molecule(line.molecule),
         line.transition,
-        choose_populations(
-            config.populations,
-            pumping_K,
-            config.ortho_per_para,
-            config.velocity_gradient_km_s_pc,
-            config.excitation_K,
-        ),
+        populations_of(config),
         tracer_per_CO=tracer_abundance(line.molecule, line.tracer_per_CO),
         dust_opacity_m2_kg=line.dust_opacity_m2_kg,
         background_K=config.background_K,

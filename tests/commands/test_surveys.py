@@ -53,6 +53,18 @@ def test_a_mock_set_is_observed_as_a_survey(iris: Iris, tmp_path: Path) -> None:
     assert any(np.array_equal(rows["observation"], image) for image in images)
 
 
+def test_a_molecule_without_rates_is_refused_before_anything_is_observed(iris: Iris, tmp_path: Path) -> None:
+    assert iris("mock", tmp_path / "standard", "-n", 2, "--preset", "tiny").code == 0
+    (tmp_path / "hcn.toml").write_text('[[synthetic.lines]]\nmolecule = "hcn"\ntransition = "1-0"\n')
+    for words in (
+        ("preobserve", tmp_path / "standard", tmp_path / "shards", "--config", tmp_path / "hcn.toml"),
+        ("config", "validate", tmp_path / "hcn.toml", "--for", "preobserve"),
+    ):
+        ran = iris(*words)
+        assert ran.code != 0 and "no collision rates with H2" in ran.err and "populations 'lte'" in ran.err
+    assert not (tmp_path / "shards").exists()
+
+
 def test_a_grid_is_given_once(iris: Iris, tmp_path: Path) -> None:
     (tmp_path / "mock.toml").write_text("[grid]\nr_steps = 16\nr_crop_max = 16\n")
     ran = iris("mock", tmp_path / "s", "--preset", "tiny", "--config", tmp_path / "mock.toml")
