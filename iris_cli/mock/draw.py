@@ -11,6 +11,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import i0
 
 from iris_cli.config.mock import LATTICE_BOX_PC, MockConfig
 from iris_cli.config.setting import setting_of
@@ -143,7 +144,7 @@ def _envelope(u: dict[str, float], side: NDArray, volume: float) -> Envelope:
     half = 0.5 * side
     size, height = u["envelope_radius_pc"], u["envelope_height_pc"]
     radius = (np.arange(800) + 0.5) * size / 80.0
-    lopsided = np.i0(np.hypot(*half) * np.minimum(radius / 40.0, 1.0))
+    lopsided = i0(np.hypot(*half) * np.minimum(radius / 40.0, 1.0))
     area = 2.0 * math.pi * float((radius * np.exp(-radius / size) * lopsided).sum()) * size / 80.0
     n_H = u["envelope_mass_Msun"] / volume / (area * math.sqrt(2.0 * math.pi) * height) / DENSITY_PER_N_H_CM3
     speed = ENVELOPE_ROTATION * u["v0_km_s"]

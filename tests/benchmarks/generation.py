@@ -31,7 +31,7 @@ def serve() -> None:
     from iris_cli.config.mock import MockConfig
     from iris_cli.mock.draw import draw_galaxy
     from iris_cli.observers.registry import make_observer
-    from iris_cli.pairs.datasets import observed_pair
+    from iris_cli.observers.top_down import top_down_density
 
     torch.set_num_threads(1)
     config = MockConfig()
@@ -46,7 +46,7 @@ def serve() -> None:
             tensor = torch.from_numpy(galaxy.tensor(grid, 0.0))
             times.append(time.process_time())
             for observer in observers:
-                observed_pair(observer, tensor)
+                observer.observe(tensor), top_down_density(tensor, grid)
                 times.append(time.process_time())
             total = [t + b - a for t, a, b in zip(total, times[:-1], times[1:], strict=True)]
         print(json.dumps([1e3 * t / COUNT[preset] for t in total]), flush=True)

@@ -25,7 +25,7 @@ from iris_cli.config.grid import Grid, grid_preset
 from iris_cli.config.mock import MockConfig
 from iris_cli.config.observer import LineConfig, SyntheticConfig
 from iris_cli.mock.draw import draw_galaxy
-from iris_cli.mock.galaxy import Envelope, MockGalaxy
+from iris_cli.mock.galaxy import LEAST_N_H_CM3, Envelope, MockGalaxy
 from iris_cli.mock.turbulence import CALM
 from iris_cli.observers.simple import SimpleObserver
 from iris_cli.observers.synthetic import SyntheticObserver
@@ -132,6 +132,7 @@ def of_galaxy(galaxy: MockGalaxy, step_pc: float = 6.0) -> dict[str, float]:
     flux, lane_mass, lane_speed = 0.0, 0.0, 0.0
     for lane in galaxy.lanes:
         n, (v_x, v_y, _) = MockGalaxy(1.0, (), Envelope(0.0, 1.0, 1.0, 0.0), (lane,)).gas(x, y, z)
+        n -= LEAST_N_H_CM3
         flux += float((n * -(v_x * x + v_y * y) / radius)[shell].sum())
         lane_mass, lane_speed = lane_mass + n[shell].sum(), lane_speed + (n * np.hypot(v_x, v_y))[shell].sum()
     to_msun_yr = DENSITY_PER_N_H_CM3 * step_pc**3 / 30.0 * MSUN_YR * galaxy.scale**3
