@@ -61,13 +61,13 @@ class MockConfig:
     open_precession_deg: Range = not_negative(10.0, 25.0, "Advance of its apocentre in a half turn.", most=90)
 
     lopsidedness: Range = interval(
-        0.0, 1.4, "ln(density) of streams and envelope is this towards positive longitude and minus this opposite."
+        0.0, 1.7, "ln(density) of streams and envelope is this towards positive longitude and minus this opposite."
     )
 
     clouds: tuple[int, int] = not_negative(50, 110, "Number of clouds.")
     cloud_mass_Msun: Range = positive(2e4, 2e6, "The number of clouds by mass is a power law.")
     cloud_mass_slope: float = setting(1.7, "dN/dM ~ M^-slope.", least=0, most=5)
-    cloud_n_H_cm3: Range = positive(8e3, 2e5, "Density in the middle of a cloud, log-uniform.")
+    cloud_n_H_cm3: Range = positive(7e3, 2e5, "Density in the middle of a cloud, log-uniform.")
     cloud_km_s: Range = not_negative(
         8.0, 15.0, "Velocity dispersion of a cloud with a radius of 3 pc; it grows with the square root of the radius."
     )
@@ -101,7 +101,7 @@ class MockConfig:
     envelope_height_pc: Range = positive(15.0, 30.0)
 
     turbulence_km_s: Range = not_negative(8.0, 15.0, "Turbulence: log-normal density, Gaussian velocity, power laws.")
-    turbulence_contrast: Range = not_negative(0.8, 1.2, "Standard deviation of ln(density).")
+    turbulence_contrast: Range = not_negative(0.6, 1.2, "Standard deviation of ln(density).")
     turbulence_cell_pc: float = setting(4.0, above=0)
     velocity_slope: float = setting(3.6666666666666665, "Of the 3D power spectrum; 11/3 is Kolmogorov's.")
     density_slope: float = setting(2.7)
