@@ -81,7 +81,7 @@ class SamplerTask:
         device = batch.observation.device
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
             first = self.first.to(device)(batch.observation)
-        return (batch.observation[:, :1], first, *(numbers.to(device, non_blocking=True) for numbers in noise))
+        return (batch.observation, first, *(numbers.to(device, non_blocking=True) for numbers in noise))
 
     def per_sample(self, prediction: Tensor, batch: PairBatch) -> Tensor:
         scores = self._scores(prediction, batch)
@@ -104,7 +104,7 @@ class SamplerTask:
 
 
 def _samples(hyper: TrainConfig, first: Reverter, digest: str, pairs: Pairs) -> tuple[nn.Module, Task]:
-    sampler = Sampler(first.image_size, first.quantity, digest, seed=hyper.seed)
+    sampler = Sampler(first.image_size, first.quantity, digest, first.channels, hyper.seed)
     normalization = physical_loss(hyper).normalization
     sampler.density_scale.scale.copy_(normalization)
     volume = pixel_volume(pairs.grid).float()
