@@ -11,19 +11,22 @@ import torch
 from torch import Tensor
 
 from iris_cli.pairs.stream import PairBatch, PairStream
+from shards.order import stream_key
 from shards.stream import BadSamples
 
 TRIVIAL = PRIOR, MEAN_MAP, EMPTY_MAP = "prior", "mean map", "empty map"
-#: Galaxies that are samples of the prior, and those from whose maps distances are measured (TARP), at most.
+#: Galaxies that are samples of the prior for a pair, and those from whose maps distances are measured (TARP), at most.
 MOST_SAMPLES, MOST_REFERENCES = 32, 8
+#: Pixels of the maps that are kept, at most, of which each pair takes its own; at least as many maps as a pair needs.
+MOST_PIXELS = 2**24
 
 
 @dataclass(frozen=True)
 class Trivial:
     """The true maps (G, 1, R', L) of G galaxies of a set, a view of each, and the mean map of the training set.
 
-    For a pair, the maps of other galaxies than its own are samples of the prior: what is known without the image. Some
-    are the points of reference of TARP instead. `groups` are the galaxies of all items, `mean_image` is (1, R', L).
+    For a pair, random ones of other galaxies than its own are samples of the prior: what is known without the image.
+    Others are its points of reference of TARP. `groups` are the galaxies of all items, `mean_image` is (1, R', L).
     """
 
     maps: Tensor
@@ -35,7 +38,8 @@ class Trivial:
     def of(cls, stream: PairStream, mean_image: Tensor | None = None) -> Trivial:
         """At most as many as are needed, evenly over the set; the same on every rank."""
         first = {name: position for position, name in reversed(list(enumerate(stream.groups)))}
-        places, most = np.sort(list(first.values())), 1 + MOST_SAMPLES + MOST_REFERENCES
+        places, pixels = np.sort(list(first.values())), int(np.prod(stream.pairs.grid.density_shape))
+        most = max(1 + MOST_SAMPLES + MOST_REFERENCES, MOST_PIXELS // pixels)
         some = places[np.linspace(0, len(places) - 1, min(len(places), most)).round().astype(int)]
         chosen = replace(stream, numbers=stream.numbers[some], rank=0, world=1, batch=1, noise=None, litter=None)
         groups, maps, galaxies = stream.pairs.groups(), [], []
@@ -60,11 +64,15 @@ class Trivial:
 
     def predict(self, batch: PairBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """References (M, n, 1, R', L), and (K, n, 1, R', L) of each trivial predictor."""
-        own, most = [self.groups[number] for number in batch.ids], max(len(self.galaxies) - 1, 0)
-        others = [[k for k, name in enumerate(self.galaxies) if name != galaxy][:most] for galaxy in own]
-        maps = self.maps[torch.tensor(others, dtype=torch.int64).T]
+        maps = self.maps[torch.tensor([self._others(self.groups[k]) for k in batch.ids], dtype=torch.int64).T]
         empty = batch.density.new_zeros(1, *batch.density.shape).double()
-        found = {PRIOR: maps[self.references :][: self.sizes.get(PRIOR, 0)], EMPTY_MAP: empty}
+        found = {PRIOR: maps[self.references :], EMPTY_MAP: empty}
         if self.mean_image is not None:
             found[MEAN_MAP] = self.mean_image.expand_as(empty)
         return maps[: self.references], found
+
+    def _others(self, galaxy: str) -> list[int]:
+        """References and samples, in random order that depends on the galaxy alone."""
+        others = [k for k, name in enumerate(self.galaxies) if name != galaxy]
+        dice = np.random.Generator(np.random.Philox(stream_key("other galaxies", galaxy)))
+        return dice.permutation(others)[: self.references + self.sizes.get(PRIOR, 0)].tolist()

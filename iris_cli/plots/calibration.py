@@ -17,6 +17,9 @@ from iris_cli.plots.curves import Lines, draw_curves, mark_perfect
 from iris_cli.plots.style import STYLES, Style
 from iris_cli.standard.top_down_plane import cropped_distance
 
+#: Smaller spreads are those of rounding.
+LEAST_SPREAD = 1e-3
+
 
 def draw_calibration(coverage: Lines, tarp: Lines, error: Lines, style: Style = STYLES["screen"]) -> Figure:
     """Coverage of central intervals, the TARP curve, and the error of the mean in bins of the samples' spread."""
@@ -29,7 +32,7 @@ def draw_calibration(coverage: Lines, tarp: Lines, error: Lines, style: Style = 
     for ax in (first, second):
         _diagonal(ax)
     draw_curves(third, error, style, "o")
-    known = [v[np.isfinite(v) & (v > 0)] for line in error.values() for v in (line.x, line.mean)]
+    known = [v[np.isfinite(v) & (v > LEAST_SPREAD)] for line in error.values() for v in (line.x, line.mean)]
     known = [v for v in known if v.size]
     if known:
         limits = 0.7 * min(v.min() for v in known), 1.4 * max(v.max() for v in known)
