@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from iris_cli.errors import DataError
 from iris_cli.pairs.datasets import Pairs, PreObservedDataset
 from iris_cli.pairs.overlap import Marks, digests
 from iris_cli.reverter.reverter import Reverter
+from iris_cli.training.train import check_fits, new_reverter
 from iris_cli.training.training_data import LEARNABLE, MOST_READ, TrainingData
 from iris_cli.units import INNER
 from shards.errors import ShardError
@@ -144,3 +147,15 @@ def test_the_command_and_its_dry_run_name_the_problem(iris: Callable, tmp_path: 
     assert any("are of one galaxy" in note for note in json.loads(planned.out)["notes"])
     ran = iris("train", shards, "--out", tmp_path / "run", "-e", 1, "-q", "--density-normalization", "auto")
     assert ran.code == 0 and "are of one galaxy" in ran.err
+
+
+def test_only_sightlines_is_trained_on_several_lines_and_then_takes_no_others() -> None:
+    two: Any = SimpleNamespace(name="two", litter=False, grid=GRID, quantity="v_density", channels=2, latitude="mean")
+    one: Any = SimpleNamespace(**{**vars(two), "name": "one", "channels": 1})
+    network = new_reverter(two, TrainConfig(network="sightlines"))
+    check_fits(network, two)
+    with pytest.raises(DataError, match="takes 2 images of each galaxy; one has 1"):
+        check_fits(network, one)
+    with pytest.raises(DataError, match="two holds observations of several lines; the reverter takes one") as refused:
+        check_fits(new_reverter(two, TrainConfig(network="columns")), two)
+    assert "--network sightlines" in refused.value.hint
