@@ -46,6 +46,9 @@ NOT_RUN = {
         "takes tars of another program: tests/pairs/test_external.py"
     ),
     "iris preobserve STANDARD SHARDS --survey mopra-hnco --config hnco.toml": "takes LAMDA's file of HNCO",
+    "iris compare-sky cube.fits --mock default --survey mopra-hnco-fitted --preset small -n 200": (
+        "makes many galaxies: tests/telescope/test_compare_sky.py"
+    ),
     "srun iris ingest 'run/snap_*.hdf5' STANDARD --views 64": "needs a queue",
 }
 """Lines of the pages that are not run here, and why."""
