@@ -1,21 +1,20 @@
 """The sampler: a second network that turns an l-v image, the first network's map of it and noise into one map.
 
 The first network predicts one map; many maps fit an image. The sampler is trained by proper scores
-(`iris_cli.evaluation.sampler_loss`), so that each draw of the noise gives another of these maps, in one pass. It is a
-transformer whose tokens are longitudes, like `sightlines`. A sample is made of shares over distance, which add up to
-one at each longitude, times the total of each longitude. The image determines this total of thin gas up to a few per
-cent; of thick gas it leaves a wide distribution, which is learned as well: the total is the image's sum over velocity
-times a factor that depends on the noise.
+(`iris_cli.evaluation.sampler_loss`), so that each draw of the noise gives another of these maps, in one pass. A sample
+is made of shares over distance, which are positive and add up to one at each longitude, times the total of each
+longitude. The image determines this total of thin gas up to a few per cent; of thick gas it leaves a wide distribution,
+which is learned as well: the total is the image's sum over velocity times a factor that depends on the noise.
 
-The first blocks see no noise, so that they are computed once for all samples of an image. Then noise enters: 32 numbers
-scale and shift the channels of each further block (FiLM, Perez et al. 2018, arXiv:1709.07871), the same at all
-longitudes, and each longitude has S numbers of its own.
+The encoder sees no noise, so that it runs once for all samples of an image. The noise enters the decoder: 32 numbers
+scale and shift the channels of each block (FiLM, Perez et al. 2018, arXiv:1709.07871), and a noise image is one more
+channel at each size.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -23,17 +22,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from iris_cli.reverter.columns import SCALES
-from iris_cli.reverter.layers import DensityScale, check_size, initialise, on_device
-from iris_cli.reverter.sightlines import FACTOR_GAIN, WIDTHS, Block, Spectra
+from iris_cli.reverter.columns import GROUPS, MAX_ATTENDED, SCALES, WIDTHS, Asinh, Block, doubled
+from iris_cli.reverter.layers import DensityScale, PixelAttention, initialise, on_device
 from shards.order import stream_key
 
 #: Numbers of noise that scale and shift channels.
 LATENTS = 32
-#: Blocks before and after the noise enters.
-KNOWN, DRAWN = 2, 3
 #: Pixels of the samples that are drawn together.
 AT_ONCE = 2**20
+#: A longitude's sum over velocity counts as at least this share of the image's mean sum.
+FAINTEST = 1e-3
 
 
 def noise_of(size: int, keys: list[int], numbers: range) -> tuple[Tensor, Tensor]:
@@ -50,54 +48,92 @@ def noise_of(size: int, keys: list[int], numbers: range) -> tuple[Tensor, Tensor
 
 
 class NoisyBlock(nn.Module):
-    """A block whose result is scaled and shifted by noise: (N, L, D), (N, 32) -> (N, L, D)."""
+    """`Block` whose inner channels are scaled and shifted by noise: (N, C, H, W), (N, 32) -> (N, C', H, W)."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, channels: int, out: int) -> None:
         super().__init__()
-        self.block, self.film = Block(width), nn.Linear(LATENTS, 2 * width)
+        self.before = nn.Sequential(nn.GroupNorm(GROUPS, channels), nn.SiLU(), nn.Conv2d(channels, out, 3, padding=1))
+        self.norm = nn.GroupNorm(GROUPS, out, affine=False)
+        self.film = nn.Linear(LATENTS, 2 * out)
+        self.after = nn.Sequential(nn.SiLU(), nn.Conv2d(out, out, 3, padding=1))
+        self.across = nn.Conv2d(channels, out, 1) if channels != out else nn.Identity()
 
-    def forward(self, tokens: Tensor, latents: Tensor) -> Tensor:
-        scale, shift = (0.3 * self.film(latents))[:, None].chunk(2, dim=2)
-        return self.block(tokens) * (1.0 + scale) + shift
+    def forward(self, image: Tensor, latents: Tensor) -> Tensor:
+        scale, shift = self.film(latents)[:, :, None, None].chunk(2, dim=1)
+        return self.across(image) + self.after(self.norm(self.before(image)) * (1.0 + scale) + shift)
 
 
 class Sampler(nn.Module):
-    """M maps (n, M, S, S) of each image (n, C, S, S).
+    """M maps (n, M, S, S) of each image (n, channel, S, S), of which the first channel is used.
 
     The other inputs are first maps (n, 1, S, S) and noise (n, M, 32) and (n, M, S, S). Images and maps are in the units
     of the first network; `digest` identifies its weights.
     """
 
-    def __init__(self, image_size: int, quantity: str, digest: str, channels: int = 1, seed: int = 0) -> None:
+    def __init__(self, image_size: int, quantity: str, digest: str, seed: int = 0) -> None:
         super().__init__()
-        check_size(image_size)
-        self.image_size, self.quantity, self.digest, self.channels = image_size, quantity, digest, channels
-        width, scale = WIDTHS[image_size], SCALES[quantity][1]
-        self.spectra, self.density_scale = Spectra(channels, image_size, scale, width), DensityScale()
-        self.first = nn.Linear(2 * image_size, width)
-        self.known = nn.ModuleList(Block(width) for _ in range(KNOWN))
-        self.grain = nn.Linear(image_size, width)
-        self.drawn = nn.ModuleList(NoisyBlock(width) for _ in range(DRAWN))
-        self.norm, self.leave = nn.LayerNorm(width), nn.Linear(width, image_size + 1)
+        self.image_size, self.quantity, self.digest = image_size, quantity, digest
+        pixels = [image_size >> k for k in range(1, image_size.bit_length() - 2)]  # S/2, S/4, ... 4
+        widths = WIDTHS[: len(pixels)]
+        scales = SCALES[quantity]
+        self.asinh, self.density_scale = Asinh(scales), DensityScale()
+        self.enter = nn.Conv2d(len(scales) + 4, widths[0], 4, stride=2, padding=1)
+        self.levels = nn.ModuleList(
+            nn.Sequential(Block(w, w), PixelAttention(w)) if p <= MAX_ATTENDED else Block(w, w)
+            for w, p in zip(widths, pixels, strict=True)
+        )
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in pairwise(widths))
+        self.bottom = NoisyBlock(widths[-1], widths[-1])
+        self.up = nn.ModuleList(doubled(b, a) for a, b in pairwise(widths))
+        self.mix = nn.ModuleList(nn.Conv2d(1, w, 1, bias=False) for w in widths)
+        self.join = nn.ModuleList(NoisyBlock(2 * w, w) for w in widths[:-1])
+        self.last = NoisyBlock(widths[0], widths[0])
+        self.leave = nn.Conv2d(widths[0] + 3, widths[0], 3, padding=1)
+        self.output = nn.Conv2d(widths[0], 2, 3, padding=1)
         #: ln(density summed over distance / image summed over velocity); pixels are about as many pc as km/s.
-        self.log_factor = nn.Parameter(torch.tensor(math.log(SCALES["v_density"][1] / scale)))
+        self.log_factor = nn.Parameter(torch.tensor(SCALES["v_density"][1] / scales[1]).log())
         initialise(self, torch.Generator().manual_seed(seed))
+        with torch.no_grad():  # at first all samples are nearly the same even map
+            self.output.weight.mul_(0.1)
 
     def forward(self, image: Tensor, first: Tensor, latents: Tensor, noise: Tensor) -> Tensor:
-        members = latents.shape[1]
-        tokens, log_sums = self.spectra(image[:, : self.channels])
-        lines = (first.float() / self.density_scale.scale)[:, 0].transpose(1, 2)  # (n, L, R')
-        tokens = tokens + self.first(torch.cat([torch.asinh(lines), torch.asinh(10.0 * lines)], dim=2))
-        for block in self.known:
-            tokens = block(tokens)
-        tokens = tokens.repeat_interleave(members, dim=0) + self.grain(noise.flatten(0, 1))
-        for block in self.drawn:
-            tokens = block(tokens, latents.flatten(0, 1))
-        x = self.leave(self.norm(tokens)).float()
-        weights, log_sums = F.softplus(x[..., :-1]), log_sums.repeat_interleave(members, dim=0)
-        total = (FACTOR_GAIN * x[..., -1] + self.log_factor + log_sums).clamp(max=50.0).exp()
-        maps = weights / (weights.sum(dim=2, keepdim=True) + 1e-6) * total[..., None]
-        return maps.transpose(1, 2).unflatten(0, (-1, members))
+        image, members = image[:, :1], latents.shape[1]
+        known, kept = self._encode(image, first)
+        log_total = self._log_total(image)
+
+        def each(x: Tensor) -> Tensor:
+            return x.repeat_interleave(members, dim=0)
+
+        z, grain = latents.flatten(0, 1), noise.flatten(0, 1)[:, None]
+        grains = [grain * 1.0]
+        for _ in kept:
+            grains.append(2.0 * F.avg_pool2d(grains[-1], 2))  # of unit variance again
+        x = self.bottom(each(kept[-1]) + self.mix[-1](grains[-1]), z)
+        for k in reversed(range(len(self.up))):
+            x = self.join[k](torch.cat([self.up[k](x) + self.mix[k](grains[k + 1]), each(kept[k])], dim=1), z)
+        x = F.interpolate(self.last(x, z), scale_factor=2.0, mode="nearest")
+        x = self.output(F.silu(self.leave(torch.cat([x, each(known), grains[0]], dim=1)))).float()
+        shares, factor = x[:, 0].softmax(dim=1), x[:, 1].mean(dim=1)  # over distance
+        maps = shares * (each(log_total) + factor).clamp(max=50.0).exp()[:, None]
+        return maps.unflatten(0, (-1, members))
+
+    def _encode(self, image: Tensor, first: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The first map at two scales (n, 2, S, S), and features of the image at S/2, S/4 ... 4 pixels across."""
+        first = first.float() / self.density_scale.scale
+        known = torch.cat([torch.asinh(first), torch.asinh(10.0 * first)], dim=1)
+        line = torch.linspace(-1.0, 1.0, self.image_size, device=image.device)
+        places = torch.stack(torch.meshgrid(line, line, indexing="ij")).expand(len(image), -1, -1, -1)
+        x, kept = self.enter(torch.cat([self.asinh(image), known, places], dim=1)), []
+        for level, down in zip(self.levels, self.down, strict=False):
+            kept.append(level(x))
+            x = down(kept[-1])
+        return known, [*kept, self.levels[-1](x)]
+
+    def _log_total(self, image: Tensor) -> Tensor:
+        """(n, L) ln of the density's sum over distance, as the image's sum over velocity has it for thin gas."""
+        sums = image.float().sum(dim=3).squeeze(1)
+        floor = FAINTEST * sums.clamp(min=0.0).mean(dim=1, keepdim=True) + 1e-30
+        return torch.maximum(sums, floor).log() + self.log_factor
 
     def on(self, device: torch.device) -> Sampler:
         on_device(self, device)
@@ -105,7 +141,7 @@ class Sampler(nn.Module):
 
     def table(self) -> dict[str, Any]:
         """The arguments for `Sampler(**table)` to build the same network, without its weights."""
-        return {name: getattr(self, name) for name in ("image_size", "quantity", "digest", "channels")}
+        return {"image_size": self.image_size, "quantity": self.quantity, "digest": self.digest}
 
 
 class PosteriorSampler(nn.Module):

@@ -104,7 +104,7 @@ class SamplerTask:
 
 
 def _samples(hyper: TrainConfig, first: Reverter, digest: str, pairs: Pairs) -> tuple[nn.Module, Task]:
-    sampler = Sampler(first.image_size, first.quantity, digest, first.channels, hyper.seed)
+    sampler = Sampler(first.image_size, first.quantity, digest, hyper.seed)
     normalization = physical_loss(hyper).normalization
     sampler.density_scale.scale.copy_(normalization)
     volume = pixel_volume(pairs.grid).float()
