@@ -214,13 +214,13 @@ def _clouds(
     radii = (masses / ((2.0 * math.pi) ** 1.5 * n_H * DENSITY_PER_N_H_CM3)) ** (1.0 / 3.0)
     shares = np.array([s.n_H_cm3 * s.width_pc**2 * t.length_pc for s, t in zip(streams, tracks, strict=True)])
     within = u["cloud_in_complexes"] if complexes.n_H_cm3.any() else 0.0
-    off = u["cloud_off_streams"] if shares.any() else 1.0 - within
+    beyond = u["cloud_in_complexes"] + u["cloud_off_streams"] if shares.any() else 1.0
     where = rng.uniform(size=count)
     place, velocity = np.empty((2, count, 3))
     groups = (
         (where < within, lambda n: _in_complexes(complexes, n, u, rng)),
-        ((where >= within) & (where < within + off), lambda n: _in_envelope(envelope, n, rng)),
-        (where >= within + off, lambda n: _on_streams(streams, tracks, shares, n, u["cloud_scatter_km_s"], rng)),
+        ((where >= within) & (where < beyond), lambda n: _in_envelope(envelope, n, rng)),
+        (where >= beyond, lambda n: _on_streams(streams, tracks, shares, n, u["cloud_scatter_km_s"], rng)),
     )
     for chosen, draw in groups:
         if chosen.any():
