@@ -160,7 +160,7 @@ class PosteriorSampler(nn.Module):
         first, size = self.first(observation), self.sampler.image_size
         numbers, together = [stream_key("samples", self.seed, key) for key in keys], max(1, AT_ONCE // size**2)
         images, parts = [], range(0, count, together)
-        for image, map_, number in zip(observation.split(1), first.split(1), numbers, strict=True):
+        for image, map_, number in zip(observation[:, :1].split(1), first.split(1), numbers, strict=True):
             noise = (noise_of(size, [number], range(k, min(k + together, count))) for k in parts)
             images.append(torch.cat([self.sampler(image, map_, *(x.to(image.device) for x in z))[0] for z in noise]))
         return torch.stack(images, dim=1)[:, :, None]
