@@ -110,6 +110,9 @@ def evaluate(
     else:
         table(title, ("", "", ""), tested.rows())
         table("posterior of each predictor", *tested.posterior())
+        if tested.distances:
+            table("near or far at each (l, v)", *tested.distances.table())
+            say(*tested.distances.sentences())
         if report:
             say(result["report"])
 

@@ -7,18 +7,34 @@ where a pixel holds near and far gas, no probability scores perfectly.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from iris_cli.config.grid import Grid
+from iris_cli.console import Progress
+from iris_cli.distributed import World
+from iris_cli.evaluation.bootstrap import Resampling, Summary
+from iris_cli.observers.line_of_sight import distance_edges
 from iris_cli.pairs.pair import LV_COLUMN, LV_NEARER
 from iris_cli.pairs.stream import PairBatch, PairStream
+from iris_cli.reverter.distances import Distances
 from iris_cli.reverter.distances import nearer as log_nearer
 
 #: Intervals of P(near) in which it is compared with the share that is near.
 TENTHS = 10
+#: Scores of a predictor; see `scores`.
+SCORES = ("log_score", "brier", "crps_pc", "right")
+#: Predictors beside the networks: the training galaxies at this (l, v), and the truth of each pixel, which no
+#: probability for a pixel can beat.
+PRIOR, FLOOR, POOLED = "prior", "floor", "pooled"
 #: Pairs from which the prior is made.
 MOST_READ = 2000
 
@@ -78,3 +94,98 @@ def reliability(p_near: Tensor, column: Tensor, near: Tensor) -> Tensor:
     for k, part in enumerate(parts):
         table[:, k].scatter_add_(1, tenth, part)
     return table
+
+
+def bins_of(grid: Grid) -> tuple[int, Tensor]:
+    """The number of the inner edge at the Galactic Centre, and the widths (bins,) of the bins in pc."""
+    edges = distance_edges(grid)
+    centre = int(np.searchsorted(edges, grid.observer_distance_pc - 1e-6)) - 1
+    return centre, torch.from_numpy(np.diff(edges)).float()
+
+
+@dataclass(frozen=True)
+class DistanceScores:
+    """A test of distance networks: means over galaxies with intervals of a bootstrap.
+
+    `predictors` are the networks, several also POOLED, PRIOR and FLOOR: name -> score -> number. `tenths` (3, TENTHS)
+    are gas, its mean P(near) and the share of it that is near, by tenths of the P(near) of the pool. `apart` is how far
+    the P(near) of two networks are apart, in the mean over their pairs.
+    """
+
+    predictors: dict[str, dict[str, Summary]]
+    tenths: NDArray[np.float64]
+    apart: Summary | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers: mean, low and high of each score."""
+        numbers = {name: {k: _plain(n) for k, n in scores.items()} for name, scores in self.predictors.items()}
+        names = ("gas", "p_near", "near")
+        tenths = {name: np.nan_to_num(part).round(4).tolist() for name, part in zip(names, self.tenths, strict=True)}
+        return {**numbers, "reliability": tenths, "apart": None if self.apart is None else _plain(self.apart)}
+
+    def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+        """Header and rows: means of the scores, a row for each predictor."""
+        rows = [(name, *(f"{n.mean[0]:.3f}" for n in scores.values())) for name, scores in self.predictors.items()]
+        return ("", *SCORES), rows
+
+    def sentences(self) -> list[str]:
+        """How reliable P(near) is, and how far the networks are apart."""
+        shown = ", ".join(f"{p:.2f} -> {near:.2f}" for gas, p, near in self.tenths.T if gas >= 0.01)
+        said = [f"P(near) -> share that is near: {shown}"]
+        if self.apart is not None:
+            said.append(f"P(near) of two networks differs by {self.apart.mean[0]:.3f} in the mean")
+        return said
+
+
+def _plain(number: Summary) -> dict[str, float | None]:
+    found = {"mean": number.mean, "low": number.low, "high": number.high}
+    return {name: float(value[0]) if np.isfinite(value[0]) else None for name, value in found.items()}
+
+
+@torch.no_grad()
+def score_distances(networks: Sequence[Distances], stream: PairStream, world: World, bar: Progress) -> DistanceScores:
+    """Score networks on every pair of a stream once, on any number of ranks. The pairs need LV_COLUMN and LV_NEARER."""
+    centre, width = bins_of(stream.pairs.grid)
+    networks = [network.to(world.device).eval() for network in networks]
+    names = [f"network {k}" for k in range(1, len(networks) + 1)] if len(networks) > 1 else ["network"]
+    names += [POOLED, PRIOR, FLOOR] if len(networks) > 1 else [PRIOR, FLOOR]
+    table = torch.zeros(stream.count, 2 + len(names) * len(SCORES) + 3 * TENTHS, dtype=torch.float64)
+    with closing(replace(stream, further=(LV_COLUMN, LV_NEARER)).epoch()) as batches:
+        for batch in batches:
+            if len(batch):
+                image = batch.observation.to(world.device)
+                answers = torch.stack([network(image) for network in networks]).cpu()
+                priors = torch.stack([network.prior for network in networks]).cpu()
+                table[torch.from_numpy(batch.positions)] = _row(answers, priors, batch, centre, width)
+            bar.advance()
+    world.sum(table)
+    numbers = table.numpy()
+    numbers[numbers[:, 0] == 0] = np.nan  # could not be read
+    resampling = Resampling.of(stream.groups)
+    found = numbers[:, 2 : 2 + len(names) * len(SCORES)].reshape(len(numbers), len(names), len(SCORES))
+    summaries = {
+        name: {score: resampling.summary(found[:, k, j : j + 1]) for j, score in enumerate(SCORES)}
+        for k, name in enumerate(names)
+    }
+    gas, said, near = np.nansum(numbers[:, -3 * TENTHS :], axis=0).reshape(3, TENTHS)
+    with np.errstate(invalid="ignore"):
+        tenths = np.stack([gas / gas.sum(), said / gas, near / gas])
+    apart = resampling.summary(numbers[:, 1:2]) if len(networks) > 1 else None
+    return DistanceScores(summaries, tenths, apart)
+
+
+def _row(answers: Tensor, priors: Tensor, batch: PairBatch, centre: int, width: Tensor) -> Tensor:
+    """(n, columns) for answers (networks, n, bins, L, V): 1, gap of networks, scores of predictors, reliability."""
+    column, near = truth(batch)
+    count = np.log(len(answers))
+    pool, prior = answers.logsumexp(dim=0) - count, (priors.logsumexp(dim=0) - count).expand_as(answers[0])
+    ends = torch.zeros_like(near[:, :1]), torch.ones_like(near[:, :1])
+    floor = torch.cat([ends[0], near, ends[1]], dim=1).diff(dim=1).clamp(min=1e-9).log()
+    each = [*answers, *([pool] if len(answers) > 1 else []), prior, floor]
+    p_near = [answer[:, : centre + 1].exp().sum(dim=1) for answer in (*answers, pool)]
+    gaps = [(weights(column) * (a - b).abs()).sum(dim=(1, 2)) for a, b in combinations(p_near[:-1], 2)]
+    apart = torch.stack(gaps).mean(dim=0) if gaps else torch.zeros(len(column))
+    parts = [torch.ones(len(column)), apart]
+    parts += [value for answer in each for value in scores(answer, column, near, centre, width).values()]
+    tenths = reliability(p_near[-1], column, near[:, centre]).flatten(1)
+    return torch.cat([torch.stack([part.double() for part in parts], dim=1), tenths], dim=1)

@@ -11,6 +11,7 @@ from iris_cli.config.toml import to_dict
 from iris_cli.config.train import Noise
 from iris_cli.evaluation import runs
 from iris_cli.evaluation.bootstrap import Summary
+from iris_cli.evaluation.distances import DistanceScores
 from iris_cli.evaluation.evaluate import Totals
 from iris_cli.evaluation.metrics import EVEN_SPLIT, MEASURES
 from iris_cli.evaluation.posterior import Predictive, meaning
@@ -113,6 +114,8 @@ class RunReport:
 
     sets: Sequence[Statistics]
     settings: Settings
+    #: Of the distance networks on the normal set, where all runs have one and the pairs the arrays for it.
+    distances: DistanceScores | None = None
 
     @property
     def normal(self) -> Statistics:
@@ -126,13 +129,16 @@ class RunReport:
     def to_dict(self) -> dict[str, Any]:
         """The means over the normal set, the settings, and all statistics of each set."""
         sets = {found.name: found.to_dict() for found in self.sets}
-        return {**self.means.to_dict(), **self.settings.to_dict(), "sets": sets}
+        return {**self.means.to_dict(), **self.settings.to_dict(), **self._distances(), "sets": sets}
+
+    def _distances(self) -> dict[str, Any]:
+        return {"distances": self.distances.to_dict()} if self.distances else {}
 
     def headline(self) -> dict[str, Any]:
         """The means and the settings alone; of each predictor its posterior, and the consistency of several runs."""
         found = self.normal
         predictors = {name: {"samples": p.samples, **_means(p.numbers)} for name, p in found.predictors.items()}
-        values = {**self.means.to_dict(), **self.settings.to_dict(), "predictors": predictors}
+        values = {**self.means.to_dict(), **self.settings.to_dict(), "predictors": predictors, **self._distances()}
         return {**values, "runs": _means(found.runs)} if found.runs else values
 
     def rows(self) -> list[tuple[str, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -191,10 +192,16 @@ def write_table(table: Table, out: Path, caption: str, history: Sequence[str] = 
     table.meta["comments"] = [caption, *history]
     for path, how in zip(table_paths(out), ({"format": "ascii.ecsv"}, {"format": "ascii.latex"}), strict=True):
         text = io.StringIO()
-        options = {"latexdict": {"caption": caption, "tabletype": "table"}} if path.suffix == ".tex" else {}
+        options = {"latexdict": {"caption": _in_latex(caption), "tabletype": "table"}} if path.suffix == ".tex" else {}
         named = table.copy()
         if path.suffix == ".tex":
             named.rename_columns(named.colnames, [name.replace("_", " ") for name in named.colnames])
+            named["name"] = [_in_latex(str(name)) for name in named["name"]]
         named.write(text, **how, **options)
         with atomic_file(path) as file:
             file.write(text.getvalue().encode())
+
+
+def _in_latex(text: str) -> str:
+    """With the characters escaped that LaTeX takes as commands."""
+    return re.sub(r"([%&_#$])", r"\\\1", text)

@@ -365,7 +365,7 @@ def _save_near_far(made: Reversion, path: Path, history: Sequence[str]) -> None:
     lv, found, lon0 = made.observed, made.near_far, made.observed.centre_deg[0]
     shown, unseen = lv.image > FAINTEST * lv.image.max(), lv.coverage < LEAST_COVERAGE
     markers = [
-        Marker(row["l"] - lon0, row["v"], row["literature_los"] < 0 if decisive else None)
+        Marker(row["l"] - lon0, row["v"], bool(row["literature_los"] < 0) if decisive else None)
         for row in made.clouds or ()
         if np.isfinite(row["v"])
         for decisive in [abs(row["literature_los"]) > row["literature_sigma"]]

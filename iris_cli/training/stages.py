@@ -19,7 +19,6 @@ from iris_cli.errors import DataError
 from iris_cli.evaluation import distances, sampler_loss
 from iris_cli.evaluation.loss import physical_loss
 from iris_cli.evaluation.metrics import pixel_volume
-from iris_cli.observers.line_of_sight import distance_edges
 from iris_cli.pairs.datasets import Pairs
 from iris_cli.pairs.pair import LV_COLUMN, LV_NEARER
 from iris_cli.pairs.stream import PairBatch, PairStream
@@ -157,11 +156,10 @@ def _distances(hyper: TrainConfig, first: Reverter, digest: str, pairs: Pairs) -
     if missing := [name for name in (LV_COLUMN, LV_NEARER) if name not in pairs.further]:
         hint = "write the pairs again: `iris preobserve --distances` does so from tensors"
         raise DataError(f"{pairs.name} holds no {missing[0]}, from which a distance network learns", hint)
-    edges = distance_edges(pairs.grid)
+    centre, width = distances.bins_of(pairs.grid)
     moments = pairs.latitude == "moments"
-    network = Distances(first.image_size, first.quantity, len(edges) - 1, pairs.channels, moments, hyper.seed)
-    centre = int(np.searchsorted(edges, pairs.grid.observer_distance_pc - 1e-6)) - 1
-    return network, DistancesTask(centre, torch.from_numpy(np.diff(edges)).float())
+    network = Distances(first.image_size, first.quantity, len(width), pairs.channels, moments, hyper.seed)
+    return network, DistancesTask(centre, width)
 
 
 def _with_prior(network: Distances, stream: PairStream) -> None:

@@ -14,6 +14,7 @@ from iris_cli.config.train import CHECKPOINTS, TEST, Noise, TrainConfig
 from iris_cli.console import plural, progress, warn
 from iris_cli.distributed import unwrap, world
 from iris_cli.errors import DataError
+from iris_cli.evaluation.distances import score_distances
 from iris_cli.evaluation.ensemble import Ensemble
 from iris_cli.evaluation.evaluate import (
     Predictions,
@@ -35,6 +36,7 @@ from iris_cli.observers.observer import Observer
 from iris_cli.pairs.datasets import InfiniteDataset, litter_of, pairs_of
 from iris_cli.pairs.open_data import open_data, open_litter
 from iris_cli.pairs.overlap import Seen
+from iris_cli.pairs.pair import LV_COLUMN, LV_NEARER
 from iris_cli.pairs.stream import PairStream
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.training.run_folder import numbered_members
@@ -197,10 +199,16 @@ def test_run(
             sets.append(statistics_of(name, arrays, stream.groups, pairs.grid, normalization, hyper.seed))
             warn_of_unreadable(stream.count - sets[-1].pairs, stream.count)
         warn_of_bad_litter(list(inputs.streams.values()), here)
+        normal = replace(inputs.normal, rank=here.rank, world=here.size)
+        networks = [found[0] for member in members if (found := member.distances())]
+        where = None
+        if len(networks) == len(members) and {LV_COLUMN, LV_NEARER} <= {*normal.pairs.further}:
+            with progress("testing, near or far", normal.plan().steps, quiet=quiet) as bar:
+                where = score_distances(networks, normal, here, bar)
     path, epoch = str(members[0].path), members[0].checkpoint.progress.epoch
     data, litter = tuple(hyper.data), hyper.litter or None
     settings = Settings(inputs.split or "all", path, len(members), epoch, hyper.noise, litter, data, hyper.seed)
-    return RunReport(sets, settings)
+    return RunReport(sets, settings, where)
 
 
 def warn_of_unreadable(missing: int, count: int) -> None:

@@ -139,13 +139,13 @@ def test_the_interval_of_a_cloud_holds_the_differences_between_networks(lv: LvIm
 
 
 def test_tables_are_read_back_with_units_and_compile_as_latex(lv: LvImage, found: NearFar, tmp_path: Path) -> None:
-    table = cloud_table([Cloud("G0.143-0.083 (Straw)", 0.143, v_km_s=57.0)], found, lv)
-    write_table(table, tmp_path / "map.fits", "P(near) of two networks")
+    table = cloud_table([Cloud("G0.143-0.083 (Straw_1 & 2)", 0.143, v_km_s=57.0)], found, lv)
+    write_table(table, tmp_path / "map.fits", "64% of P(near)")
     ecsv, tex = table_paths(tmp_path / "map.fits")
     again = Table.read(ecsv)
     assert str(again["los_50"].unit) == "pc" and again["p_near"][0] == pytest.approx(table["p_near"][0])
     text = tex.read_text()
-    assert r"\begin{table}" in text and "Straw" in text and "_" not in text.replace(r"\_", "")
+    assert r"\begin{table}" in text and r"(Straw\_1 \& 2)" in text and r"\caption{64\% of P(near)}" in text
 
 
 def test_extensions_hold_the_answers_where_something_was_observed(lv: LvImage, found: NearFar) -> None:

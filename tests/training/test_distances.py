@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -113,3 +115,24 @@ def test_reliability_of_a_calibrated_answer_is_on_the_diagonal() -> None:
     table = reliability(p, column, (torch.rand(3, 64, 64) < p).float()).sum(dim=0)
     assert table.shape == (3, TENTHS) and table[0].sum() == pytest.approx(3.0)
     np.testing.assert_allclose(table[1] / table[0], table[2] / table[0], atol=0.06)
+
+
+def test_a_test_scores_several_runs_their_pool_and_their_prior(
+    iris: Callable, run: Path, near_shards: Path, shards: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    hyper = replace(HYPER, seed=1, distances=replace(STAGE, epochs=1))
+    train(near_shards, hyper, other, Reverter(32, "v_density", network="columns", seed=1))
+    ran = iris("test", run, other, near_shards, "--split", "validation", "--overlap", "allow", "--json", "-q")
+    assert ran.code == 0, ran.err
+    found = json.loads(ran.out)["distances"]
+    assert [*found] == ["network 1", "network 2", "pooled", "prior", "floor", "reliability", "apart"]
+    mean = {name: found[name]["log_score"]["mean"] for name in list(found)[:5]}
+    assert mean["floor"] < 1e-4 and mean["pooled"] <= 0.5 * (mean["network 1"] + mean["network 2"]) + 1e-6
+    best = min(logged(run / "distances", "epoch"), key=lambda line: line["loss"])
+    assert mean["network 1"] == pytest.approx(best["log_score"], rel=1e-4)
+    assert 0.0 < found["apart"]["mean"] < 0.5 and sum(found["reliability"]["gas"]) == pytest.approx(1.0, abs=1e-3)
+    shown = iris("test", run, near_shards, "--split", "validation", "--overlap", "allow", "-q")
+    assert shown.code == 0 and "P(near) -> share" in shown.out and "two networks" not in shown.out
+    plain = iris("test", run, shards, "--json", "-q")
+    assert plain.code == 0 and "distances" not in json.loads(plain.out)
