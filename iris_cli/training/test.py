@@ -110,6 +110,8 @@ test_stream.__test__ = False  # type: ignore[attr-defined]
 
 #: Names of the sets of inputs; another family of galaxies has the name of its folder.
 NORMAL, NOISE_ONLY, MIRRORED = "normal", "noise only", "velocity mirrored"
+#: Numbers in the samples of a batch, at most: 0.3 GB in float64, a few times as much while they are measured.
+MOST_NUMBERS = 2**25
 #: Galaxies of the normal set in the figures of a report; one of each other set.
 SHOWN = 3
 
@@ -189,7 +191,8 @@ def test_run(
     with world(device) as here, threads_for(ensemble.image_size):
         ensemble = ensemble.on(here.device)
         for name, stream in inputs.streams.items():
-            stream, pairs = replace(stream, rank=here.rank, world=here.size), stream.pairs
+            batch = min(stream.batch, max(1, MOST_NUMBERS // (max(ensemble.sizes.values()) * ensemble.image_size**2)))
+            stream, pairs = replace(stream, rank=here.rank, world=here.size, batch=batch), stream.pairs
             title = "testing" if name == NORMAL else f"testing, {name}"
             with progress(title, stream.plan().steps, quiet=quiet) as bar:
                 batches = evaluate(ensemble, loss, stream, here, mean_image, bar)
