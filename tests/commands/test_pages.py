@@ -49,6 +49,7 @@ NOT_RUN = {
     "iris compare-sky cube.fits --mock default --survey mopra-hnco-fitted --preset small -n 200": (
         "makes many galaxies: tests/telescope/test_compare_sky.py"
     ),
+    "iris train s3://bucket/shards --litter https://host/litter --out RUN": "tests/shards/test_remote.py has a server",
     "srun iris ingest 'run/snap_*.hdf5' STANDARD --views 64": "needs a queue",
 }
 """Lines of the pages that are not run here, and why."""
@@ -72,6 +73,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
         runs.train(folder / f"ENSEMBLE/member-{k:02d}", shards, seed=k)
     for name, k in {"RUN": 1, "RUN1": 1, "RUN2": 2}.items():
         (folder / name).symlink_to(folder / f"ENSEMBLE/member-{k:02d}")
+    (folder / "RUNS").symlink_to(folder / "ENSEMBLE")
     runs.train(folder / "RUN3", shards, seed=3)
     for name in ("thick", "thin", "cube", "east", "west"):
         sky.cube(folder / f"{name}.fits")
