@@ -53,8 +53,12 @@ def kernel(function: Callable) -> Callable:
 
 
 def part(function: Callable) -> Callable:
-    """`njit` for a function that kernels call."""
-    return njit(**_VECTORIZED)(function)
+    """`njit` for a function that kernels call; kernels do not call each other.
+
+    LLVM inlines it. Otherwise a process that compiles a kernel itself would call another copy of the function than one
+    that takes the kernel from the cache, and it might round differently.
+    """
+    return njit(forceinline=True, **_VECTORIZED)(function)
 
 
 def _sources() -> str:

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
+import pytest
 from numba import njit
 from scipy.special import erf
 
+import iris_cli
 from iris_cli.compiled_math import atan2_32, cos_sin32, erf32, erf_integral32, exp32, log32
 
 X = np.concatenate([np.linspace(-6.0, 6.0, 4001), [-1e4, -80.0, -9.0, 9.0, 80.0, 1e4]]).astype(np.float32)
@@ -50,3 +58,36 @@ def test_no_tail_is_subnormal() -> None:
     assert (over(exp32, X) > 1e3 * smallest).all()
     tails = 1.0 - np.abs(over(erf32, X[np.abs(X) > 4.0]))
     assert (tails == 0.0).all()
+
+
+def decorated(tree: ast.Module) -> dict[str, tuple[str, set[str]]]:
+    """The compiled functions of a file: name -> decorator, and the names that it calls."""
+    found = {}
+    for each in ast.walk(tree):
+        if isinstance(each, ast.FunctionDef) and each.decorator_list:
+            by = ast.unparse(each.decorator_list[0])
+            calls = {ast.unparse(call.func) for call in ast.walk(each) if isinstance(call, ast.Call)}
+            if by in ("kernel", "part") or by.startswith("njit"):
+                found[each.name] = (by, calls)
+    return found
+
+
+def test_no_kernel_calls_a_kernel_and_what_kernels_call_is_inlined() -> None:
+    """Else the numbers depend on whether the code comes from the cache; the slow test below shows it."""
+    package = Path(iris_cli.__file__).parent
+    files = [decorated(ast.parse(path.read_text())) for path in package.rglob("*.py")]
+    functions = {name: about for file in files for name, about in file.items()}
+    kernels = {name for name, (by, _) in functions.items() if by == "kernel"}
+    assert len(kernels) > 8
+    assert not [(name, calls & kernels) for name, (_, calls) in functions.items() if calls & kernels]
+    assert {by for by, _ in functions.values()} == {"kernel", "part", "njit(inline='always')"}
+
+
+@pytest.mark.slow
+def test_galaxies_are_the_same_with_kernels_that_were_just_compiled(tmp_path: Path) -> None:
+    for name in ("compiled", "cached"):
+        words = [sys.executable, "-P", "-m", "iris_cli", "mock", str(tmp_path / name), "-n", "2", "--seed", "7"]
+        (tmp_path / "cache").mkdir(mode=0o700, exist_ok=True)
+        subprocess.run(words, check=True, env={**os.environ, "IRIS_CACHE_DIR": str(tmp_path / "cache")})
+    for file in (tmp_path / "compiled").glob("*.npy"):
+        assert file.read_bytes() == (tmp_path / "cached" / file.name).read_bytes()

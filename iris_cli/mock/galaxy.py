@@ -22,7 +22,7 @@ from iris_cli.config.grid import Grid
 from iris_cli.mock.clouds import NO_CLOUDS, Clouds, add_clouds
 from iris_cli.mock.lanes import Lane, add_lane, packed_lanes
 from iris_cli.mock.streams import Stream, add_stream, packed_streams
-from iris_cli.mock.turbulence import CALM, Turbulence, sample
+from iris_cli.mock.turbulence import CALM, Turbulence, interpolate
 from iris_cli.standard.density_relations import DENSITY_PER_N_H_CM3, relations
 from iris_cli.standard.grid import directions, slabs
 
@@ -111,7 +111,7 @@ class MockGalaxy:
         places = [np.float32(q - centre).ravel() for q, centre in zip((x, y, z), self.centre_pc, strict=True)]
         n_H, flux = np.empty((3, x.size), np.float32), np.empty((3, x.size), np.float32)
         for direction, n, f in zip(np.eye(3, dtype=np.float32), n_H, flux, strict=True):
-            smooth_gas(*places, *(np.full(x.size, each) for each in direction), *self._packed(), n, f)
+            _gas_at(*places, *(np.full(x.size, each) for each in direction), *self._packed(), n, f)
         v_x, v_y, v_z = (flux / n_H).reshape(3, *x.shape)
         return n_H[0].reshape(x.shape), (v_x, v_y, v_z)
 
@@ -125,6 +125,11 @@ class MockGalaxy:
 
 
 @kernel
+def _gas_at(x, y, z, nx, ny, nz, envelope, streams, lanes, n_H, flux):
+    smooth_gas(x, y, z, nx, ny, nz, envelope, streams, lanes, n_H, flux)
+
+
+@part
 def smooth_gas(x, y, z, nx, ny, nz, envelope, streams, lanes, n_H, flux):
     """Fills n_H and n_H times the velocity along (nx, ny, nz) of cells at (x, y, z) from the centre of the orbits."""
     _fill_envelope(envelope, x, y, z, nx, ny, nz, n_H, flux)
@@ -189,7 +194,7 @@ def _stir(r, rays, frame, scale, fields, cell_pc, numbers, tensor):
             size = min(_CHUNK, away.size - first)
             these = slice(first, first + size)
             _place(r[row], away[these], left[these], up[these], frame, scale, (0.0, 0.0, 0.0), at)
-            sample(fields, cell_pc, at[0, :size], at[1, :size], at[2, :size], values)
+            interpolate(fields, cell_pc, at[0, :size], at[1, :size], at[2, :size], values)
             density, v_los = tensor[RHO, row, these], tensor[V_LOS, row, these]
             _move(
                 numbers[0], numbers[1], values[0], values[1], values[2], values[3], at[3], at[4], at[5], density, v_los

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import fft
 from scipy.special import ndtri
 
-from iris_cli.compiled_math import kernel
+from iris_cli.compiled_math import kernel, part
 
 _f = np.float32
 #: As many values of the normal distribution as 16 bits can number, in equal steps of probability.
@@ -103,6 +103,11 @@ def _normalize(field, kept, out):
 
 @kernel
 def sample(fields, cell_pc, x, y, z, values):
+    interpolate(fields, cell_pc, x, y, z, values)
+
+
+@part
+def interpolate(fields, cell_pc, x, y, z, values):
     """Fills (fields, place) with trilinear values of periodic fields (fields, nx, ny, nz) at places in pc."""
     nx, ny, nz = fields.shape[1:]
     column, share = np.empty((4, _CHUNK), np.int32), np.empty((3, _CHUNK), np.float32)
