@@ -37,6 +37,7 @@ SMALL: Mapping[str, tuple[str, ...]] = {
     "cube": ("--min-coverage", "0.01"),
 }
 """Appended to the words of a page; the last value of an option is used."""
+FRESH = ("--fresh-galaxies", "4", "--fresh-workers", "0")
 
 
 def commands(text: str) -> Iterator[str]:
@@ -81,7 +82,8 @@ class Reader:
         command, _, kept = line.partition(" > ")
         words = shlex.split(command)[1:]
         self._link_inputs(words)
-        ran = self.iris(*words, *SMALL.get(words[0], ()))
+        small = (*SMALL.get(words[0], ()), *(FRESH if "--fresh" in words else ()))
+        ran = self.iris(*words, *small)
         assert ran.code == 0 and "Traceback" not in ran.err, f"{line}\n{ran.err[-1500:]}"
         if kept:
             (self.folder / kept).write_text(ran.out)
