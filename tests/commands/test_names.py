@@ -72,7 +72,7 @@ def test_a_name_goes_through_the_whole_chain(iris: Iris, folder: Path, monkeypat
     check(iris("test", made["run"], made["shards"], "--json", "-q"), 0)
     page = (made["report"] / "report.md").read_text(encoding="utf-8")
     assert "<b>" not in page + (made["report"] / "report.html").read_text(encoding="utf-8") and "\\[red\\]" in page
-    assert json.loads((made["report"] / "report.json").read_text())["run"] == str(made["run"])
+    assert json.loads((made["report"] / "report.json").read_text())["runs"] == [str(made["run"])]
     data = made["shards"]
     for words in (
         ("plot", "lv", data, "--out", folder / f"{NASTY}.png"),
