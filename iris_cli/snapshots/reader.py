@@ -305,7 +305,7 @@ def _centre(chosen: str, box: Vector | tuple[Vector, Vector] | None, sample: NDA
         if box is not None:
             x, y, z = np.mean(box, axis=0).tolist() if np.ndim(box) == 2 else (0.5 * np.array(box)).tolist()
             return (x, y, z)
-        around_zero = (np.nanmin(sample, axis=0) < 0).all() and (np.nanmax(sample, axis=0) > 0).all()
+        around_zero = (sample < 0).any(axis=0).all() and (sample > 0).any(axis=0).all()  # also with NaN
         if chosen == "auto" and around_zero:
             return (0.0, 0.0, 0.0)
         beyond = "" if chosen == "box" else ", nor around zero"
