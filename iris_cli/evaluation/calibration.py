@@ -94,7 +94,7 @@ def coverage_at(rank_shares: Floats, level: float) -> Floats:
 def ranks_inside(members: int, level: float) -> Floats:
     """(K + 1,) the part of each rank that is inside the central interval of this probability.
 
-    Rank r stands for the probabilities r/(K + 1) ... (r + 1)/(K + 1), so that the ends of the interval may be between
+    Rank r is the probabilities r/(K + 1) ... (r + 1)/(K + 1), so that the ends of the interval may be between
     members. Exact for any distribution and any K, if the level is one of `levels`.
     """
     edges = np.linspace(0.0, 1.0, members + 2)

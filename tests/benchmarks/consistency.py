@@ -1,4 +1,4 @@
-"""Is a map told from its image to be wrong? On the test galaxies of a shard folder: docs/benchmarks/consistency.md.
+"""Does its image show that a map is wrong? On the test galaxies of a shard folder: docs/benchmarks/consistency.md.
 
 python tests/benchmarks/consistency.py SHARDS [RUN…]
 

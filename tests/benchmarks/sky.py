@@ -112,10 +112,10 @@ def show(rows: dict[str, tuple[list[float], Row]]) -> None:
         made = np.asarray(values)
         below = 100.0 * float(np.mean(made < 0.5 * (row.low + row.high)))
         inside = row.low <= np.median(made) <= row.high if row.kind == "range" else 10.0 <= below <= 90.0
-        verdict = f"{'inside' if inside else 'OUTSIDE'}: {row.source}" if np.isfinite(row.low) else "no cube"
+        result = f"{'inside' if inside else 'OUTSIDE'}: {row.source}" if np.isfinite(row.low) else "no cube"
         quantiles = "".join(f"{q:8.3g}" for q in np.quantile(made, [0.05, 0.5, 0.95]))
         observed = f"{row.low:.3g} … {row.high:.3g}"
-        print(f"{name:<46}{quantiles}{observed:>16}{below:>8.0f} %  {verdict}")
+        print(f"{name:<46}{quantiles}{observed:>16}{below:>8.0f} %  {result}")
 
 
 # --- the gas ----------------------------------------------------------------------------------------------------------
