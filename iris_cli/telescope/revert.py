@@ -56,6 +56,7 @@ from iris_cli.telescope.near_far import (
     write_table,
 )
 from iris_cli.telescope.regrid import RegridPlan, plan_regrid, regrid, report_coverage
+from iris_cli.training.model_file import packaged
 from iris_cli.training.trained_run import TrainedRun, ensemble_for, open_members
 from iris_cli.units import INNER
 
@@ -106,29 +107,31 @@ def revert(
 ) -> Reversion:
     """Revert FITS cubes, or one l-v image of `iris cube`, with the best checkpoint of each run.
 
-    `runs` are run folders, folders of an ensemble or checkpoint files; several give mean and spread. Where all have a
-    sampler, so many `samples` are drawn by each; the same input and runs give the same samples. `out` is a FITS
-    map in `unit` ("kg/m3" or "Msun/pc3"), `figure` a PNG, PDF or SVG; `history`, how they were made, is written
-    into both. Where all runs have a distance network, P(near) is written as well, to `near_far_figure` drawn, and for
-    `clouds` ("cmz", "auto", "none" or a file, see `clouds_of`) as tables beside `out`. UsageError or DataError, before
+    `runs` are run folders, folders of an ensemble or checkpoint files; several give mean and spread. Without any, the
+    network of the package is used, which refuses cubes of another line. Where all have a sampler, so many `samples` are
+    drawn by each; the same input and runs give the same samples. `out` is a FITS map in `unit` ("kg/m3" or "Msun/pc3"),
+    `figure` a PNG, PDF or SVG; `history`, how they were made, is written into both. Where all runs have a distance
+    network, P(near) is written as well, to `near_far_figure` drawn, and for `clouds` ("cmz", "auto", "none" or a file,
+    see `clouds_of`) as tables beside `out`. UsageError or DataError, before
     anything is written, when the quantity of a network is not a temperature, when networks have different grids, when a
     cube cannot be regridded, or an output exists.
     """
     config = config or CubeConfig()
     _check_outputs(out, figure, unit, overwrite, near_far_figure)
-    members = open_members(*map(Path, runs))
+    members = _members(runs)
     grid, latitude = common_grid(members)
     answering = distance_networks(members, near_far_figure)
     if answering and out is not None and clouds != NONE:
         for path in table_paths(Path(out)):
             check_output(path, overwrite)
     observed = observed_image([Path(c) for c in cubes], grid, latitude, config, quiet)
+    trained = _trained_lines(members[0], observed, only=not runs)
     report_coverage(observed, members[0].checkpoint.data.coverage)
     maps, drawn = _predict(members, observed, samples)
     density = maps.mean(axis=0)
     spread = maps.std(axis=0, ddof=1).astype(np.float32) if len(maps) > 1 else None
     record = MapRecord(
-        replace(_provenance(members, cubes, observed, unit), samples=len(maps) if drawn else 0),
+        replace(_provenance(members, cubes, trained, unit), samples=len(maps) if drawn else 0),
         summarise_maps(maps, grid, observed.observed_longitudes, sampled=drawn),
         replace(_quality(members[0].training_inputs(), observed, maps), runs=_between_runs(members, observed, maps)),
     )
@@ -145,6 +148,22 @@ def revert(
     if near_far_figure is not None:
         _save_near_far(made, Path(near_far_figure), history)
     return made
+
+
+def _members(runs: Sequence[Path | str]) -> list[TrainedRun]:
+    """Those of the runs; the network of the package where there are none, with a note that describes it."""
+    if runs:
+        return open_members(*map(Path, runs))
+    file = packaged()
+    (member,) = open_members(file)
+    data, found = member.checkpoint.data, member.tested()
+    lines = ", ".join(f"{name} at {GHz:.4f} GHz" for name, GHz in data.lines.items())
+    log(
+        f"note: no run was named: the network of the package is used ({file}). It was trained on mock galaxies in "
+        f"{lines}, {data.grid.lon_steps} x {data.grid.v_steps} pixels"
+        + (f"; on {found['pairs']} held-out ones its skill is {found['skill']:.2f}" if found else "")
+    )
+    return [member]
 
 
 def _predict(members: Sequence[TrainedRun], observed: LvImage, samples: int) -> tuple[NDArray[np.float32], bool]:
@@ -210,7 +229,7 @@ def plan_revert(
 ) -> RevertPlan:
     """Performs the checks of `revert` that need no computation."""
     _check_outputs(out, figure, unit, overwrite)
-    members = open_members(*runs)
+    members = _members(runs)
     grid, latitude = common_grid(members)
     if len(cubes) == 1 and load_lv(cubes[0]) is not None:
         planned = RegridPlan(tuple(grid.observation_shape[1:]), latitude)
@@ -270,7 +289,7 @@ def observed_image(cubes: list[Path], grid: Grid, latitude: str, config: CubeCon
 
 
 def _provenance(
-    members: Sequence[TrainedRun], cubes: Sequence[Path | str], observed: LvImage, unit: str
+    members: Sequence[TrainedRun], cubes: Sequence[Path | str], trained: dict[str, float], unit: str
 ) -> MapProvenance:
     import astropy
 
@@ -281,17 +300,24 @@ def _provenance(
         for m in members
     )
     files = tuple(FileInput(str(cube), file_sha256(Path(cube))) for cube in cubes)
-    return MapProvenance(software, networks, files, _trained_lines(members[0], observed), unit)
+    return MapProvenance(software, networks, files, trained, unit)
 
 
-def _trained_lines(trained: TrainedRun, observed: LvImage) -> dict[str, float]:
-    """Name -> GHz of the lines that the network was trained on; a warning if a cube is of another line."""
+def _trained_lines(trained: TrainedRun, observed: LvImage, only: bool) -> dict[str, float]:
+    """Name -> GHz of the lines that the network was trained on; a warning if a cube is of another line, and a DataError
+    if the network is for these lines `only`.
+    """
     lines = trained.checkpoint.data.lines
-    for frequency in (cube.rest_frequency_GHz for cube in observed.cubes):
+    names = ", ".join(f"{name} at {f:.4f} GHz" for name, f in lines.items())
+    for cube in observed.cubes:
+        frequency = cube.rest_frequency_GHz
         if frequency and lines and all(abs(frequency / f - 1.0) > SAME_LINE for f in lines.values()):
-            names = ", ".join(f"{name} at {f:.4f} GHz" for name, f in lines.items())
-            consequence = "another line has another brightness, and so another density"
-            warn(f"the cube is of a line at {frequency:.4f} GHz, the network was trained on {names}: {consequence}")
+            said = f"{cube.file} is of a line at {frequency:.4f} GHz, the network was trained on {names}"
+            if only:
+                raise DataError(said, "train a network on this line, and name its run first: `iris train --help`")
+            warn(f"{said}: another line has another brightness, and so another density")
+        if only and not frequency:
+            warn(f"{cube.file} has no rest frequency: a line other than {names} gives a wrong map")
     return lines
 
 

@@ -6,10 +6,12 @@ card.md                           what the network is, for people: data, line, g
 model.json                        format and version, and the folders below
 FOLDER/weights.safetensors        all tensors of the best checkpoint; FOLDER is `run`, `run/samples`, `member-01` ...
 FOLDER/checkpoint.json            the rest of it: network, grid, lines, units, progress, configuration
+FOLDER/metrics.jsonl              the validation of the best epoch
 FOLDER/training_inputs.npz        statistics of the training's inputs
 FOLDER/test.json                  numbers of the latest test
 
-A command that takes a run takes such a file: it is unpacked once, as a run folder, into the cache.
+A command that takes a run takes such a file: it is unpacked once, as a run folder, into the cache. One comes with the
+package (PACKAGED).
 """
 
 from __future__ import annotations
@@ -29,14 +31,21 @@ from torch import Tensor
 from iris_cli import __version__
 from iris_cli.cache import safe_folder
 from iris_cli.config.toml import dumps
-from iris_cli.config.train import BEST, CHECKPOINTS, CONFIG, LATER_STAGES, TEST
+from iris_cli.config.train import BEST, CHECKPOINTS, CONFIG, LATER_STAGES, METRICS, TEST
 from iris_cli.errors import DataError
+from iris_cli.evaluation.ensemble import SAMPLES
+from iris_cli.evaluation.posterior import meaning
+from iris_cli.evaluation.trivial import PRIOR
 from iris_cli.files import atomic_file, atomic_folder, file_sha256, to_json, write_text
+from iris_cli.metrics_log import read_lines
 from iris_cli.training.checkpoint import Checkpoint, from_plain, to_plain
 from iris_cli.training.checkpoint import save as save_checkpoint
 from iris_cli.training.run_folder import TRAINING_INPUTS, RunFolder, numbered_members
 
 SUFFIX, FORMAT, VERSION = ".iris", "iris-model", 1
+#: The network that comes with the package, made by docs/make_packaged_network.py; its SHA-256 is in a file beside it.
+PACKAGED = Path(__file__).parents[1] / "networks" / f"mopra-hnco{SUFFIX}"
+DIGEST_SUFFIX = ".sha256"
 CARD, INDEX, WEIGHTS, REST = "card.md", "model.json", "weights.safetensors", "checkpoint.json"
 #: The folder of a single run, within the file.
 SINGLE = "run"
@@ -73,21 +82,24 @@ def export(run: Path, out: Path, licence: str = "", about: str = "") -> Exported
     stages = {f"{name}/{s}": place / s for name, place in places.items() for s in LATER_STAGES if (place / s).is_dir()}
     found = {name: RunFolder(place).best()[1] for name, place in (places | stages).items()}
     first = found[next(iter(places))]
-    tested = _tested(run)
+    numbers = tested(run)
     with atomic_file(out) as file, zipfile.ZipFile(file, "w") as archive:
-        put(archive, CARD, card(_shareable(first), len(places), tested, licence, about))
+        put(archive, CARD, card(_shareable(first), len(places), numbers, licence, about))
         index = {"format": FORMAT, "version": VERSION, "iris": __version__, "folders": list(found), "licence": licence}
         put(archive, INDEX, to_json(index))
-        if tested and members:
-            put(archive, TEST, to_json(tested))
+        if numbers and members:
+            put(archive, TEST, to_json(numbers))
         for name, checkpoint in found.items():
             tensors: dict[str, Tensor] = {}
             plain = _without_tensors(to_plain(_shareable(checkpoint)), "", tensors)
             put(archive, f"{name}/{REST}", to_json(plain))
             put(archive, f"{name}/{WEIGHTS}", save({key: value.contiguous() for key, value in tensors.items()}))
-            if (statistics := (places | stages)[name] / TRAINING_INPUTS).is_file():
+            folder, epoch = (places | stages)[name], checkpoint.progress.best_epoch
+            if best := [n for n in read_lines(folder / METRICS) if n["kind"] == "epoch" and n["epoch"] == epoch]:
+                put(archive, f"{name}/{METRICS}", f"{json.dumps(best[-1])}\n")
+            if (statistics := folder / TRAINING_INPUTS).is_file():
                 put(archive, f"{name}/{TRAINING_INPUTS}", statistics.read_bytes())
-            if numbers := _tested((places | stages)[name]):
+            if numbers := tested(folder):
                 put(archive, f"{name}/{TEST}", to_json(numbers))
     parameters = sum(value.numel() for value in first.model.values())
     return Exported(str(out), len(places), parameters, out.stat().st_size)
@@ -98,7 +110,7 @@ def put(archive: zipfile.ZipFile, name: str, content: str | bytes) -> None:
     archive.writestr(zipfile.ZipInfo(name), content)
 
 
-def _tested(run: Path) -> dict[str, Any]:
+def tested(run: Path) -> dict[str, Any]:
     """The numbers of the latest test, if there are any."""
     try:
         found = dict(json.loads((run / TEST).read_bytes()))
@@ -146,6 +158,18 @@ def unpacked(file: Path) -> Path:
     return folder
 
 
+def packaged() -> Path:
+    """The file of the network that comes with the package. DataError when it is missing or damaged."""
+    digest = PACKAGED.with_name(PACKAGED.name + DIGEST_SUFFIX)
+    try:
+        intact = file_sha256(PACKAGED) == digest.read_text().split()[0]
+    except OSError as error:
+        raise DataError(f"{error.filename}: {error.strerror}", "install IRIS again, or name a run") from None
+    if not intact:
+        raise DataError(f"{PACKAGED} does not have the SHA-256 of {digest.name}", "install IRIS again, or name a run")
+    return PACKAGED
+
+
 @contextmanager
 def _opened(file: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, Any]]]:
     try:
@@ -172,7 +196,7 @@ def _unpack(archive: zipfile.ZipFile, name: str, out: Path) -> None:
     checkpoint = from_plain(_with_tensors(json.loads(archive.read(f"{name}/{REST}")), tensors))
     save_checkpoint(checkpoint, folder / CHECKPOINTS / BEST)
     write_text(folder / CONFIG, dumps(checkpoint.config))
-    for copied in {f"{name}/{each}" for each in (TRAINING_INPUTS, TEST)} & {*archive.namelist()}:
+    for copied in {f"{name}/{each}" for each in (METRICS, TRAINING_INPUTS, TEST)} & {*archive.namelist()}:
         (folder / Path(copied).name).write_bytes(archive.read(copied))
 
 
@@ -185,6 +209,9 @@ _SCORES = {
     "mass_ratio": "predicted / true mass",
     "near_far_sign_right": "share of galaxies whose heavier half, near or far, is predicted heavier",
 }
+#: Keys of the samples' scores, which are beside those of the prior.
+_OF_SAMPLES = ("crps", "energy_score", "mass_ratio", "mass_scatter_dex", "brier_near", "spread_skill")
+_COVERED = ("coverage_68_pixels", "coverage_68_mass", "coverage_68_near", "tarp_deviation")
 
 
 def card(first: Checkpoint, networks: int, tested: dict[str, Any], licence: str, about: str) -> str:
@@ -206,12 +233,7 @@ def card(first: Checkpoint, networks: int, tested: dict[str, Any], licence: str,
         "made with": ", ".join(f"{name} {version}" for name, version in first.software.items()),
         "licence": licence or "not stated",
     }
-    scores = {name: tested[name] for name in _SCORES if tested.get(name) is not None}
-    parts = ["# A reverter of IRIS", *([about] if about else []), _table(rows)]
-    if scores:
-        parts += ["## Test", _table({f"{name}: {_SCORES[name]}": f"{value:.4g}" for name, value in scores.items()})]
-    else:
-        parts += ["It was not tested on held-out galaxies."]
+    parts = ["# A reverter of IRIS", *([about] if about else []), _table(rows), *_scores(tested)]
     parts += [
         "## Limits",
         "What an observation leaves open, the training galaxies decide. `iris revert` compares each observation with "
@@ -221,5 +243,35 @@ def card(first: Checkpoint, networks: int, tested: dict[str, Any], licence: str,
     return "\n\n".join(parts) + "\n"
 
 
-def _table(rows: dict[str, str]) -> str:
-    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())])
+def _scores(tested: dict[str, Any]) -> Iterator[str]:
+    scores = {f"{name}: {what}": _text(tested[name]) for name, what in _SCORES.items() if tested.get(name) is not None}
+    if not scores:
+        yield "It was not tested on held-out galaxies."
+        return
+    yield f"## Test\n\nOn held-out galaxies like those of the training.\n\n{_table(scores)}"
+    predictors = tested.get("predictors", {})
+    if SAMPLES in predictors:
+        both = [predictors[SAMPLES], predictors.get(PRIOR, {})]
+        found = {
+            f"{name}: {meaning(name)}": " | ".join(_text(n.get(name)) for n in both) for name in _OF_SAMPLES + _COVERED
+        }
+        yield f"Samples, and maps of other galaxies (the prior):\n\n{_table(found, ('samples', 'prior'))}"
+    if distances := tested.get("distances"):
+        names = [name for name in distances if name not in ("reliability", "apart")]
+        found = {
+            score: " | ".join(_text(distances[name][score]["mean"]) for name in names) for score in distances[names[0]]
+        }
+        yield f"Near or far at each (l, v), per mass of gas:\n\n{_table(found, tuple(names))}"
+        shown = zip(*distances["reliability"].values(), strict=True)
+        said = ", ".join(f"{p:.2f} -> {near:.2f}" for gas, p, near in shown if gas >= 0.01)
+        yield f"P(near) -> the share that is near: {said}"
+
+
+def _text(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
+
+
+def _table(rows: dict[str, str], columns: tuple[str, ...] = ("",)) -> str:
+    """Markdown of names and their cells, which `|` separates."""
+    head = [f"| | {' | '.join(columns)} |".replace("|  |", "| |"), f"|{'---|' * (1 + len(columns))}"]
+    return "\n".join([*head, *(f"| {name} | {value} |" for name, value in rows.items())])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from iris_cli.config.toml import from_dict, to_dict
 from iris_cli.config.train import DISTANCES, METRICS, SAMPLES, TrainConfig
@@ -18,7 +19,7 @@ from iris_cli.reverter.distances import Distances
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.reverter.sampler import PosteriorSampler, Sampler
 from iris_cli.training.checkpoint import Checkpoint, load
-from iris_cli.training.model_file import SUFFIX, unpacked
+from iris_cli.training.model_file import SUFFIX, tested, unpacked
 from iris_cli.training.run_folder import TRAINING_INPUTS, RunFolder, member_folders
 from iris_cli.training.train import check_fits
 
@@ -64,6 +65,10 @@ class TrainedRun:
                 f"(prior {found['prior_log_score']:.2f}) and it is off by {found['calibration']:.2f} in the mean"
             )
         return checkpoint.make(Distances), said
+
+    def tested(self) -> dict[str, Any]:
+        """The numbers of the latest test; empty without one."""
+        return tested(self.folder.path) if self.folder else {}
 
     def training_inputs(self) -> TrainingInputs | str:
         """Statistics of the training's inputs, from the run folder; the reason, where there are none."""

@@ -22,6 +22,7 @@ from iris_cli.telescope.lv_image import save_lv
 from iris_cli.telescope.regrid import regrid
 from iris_cli.telescope.revert import revert, summarise_maps
 from iris_cli.training.checkpoint import load, save
+from iris_cli.training.model_file import export
 from iris_cli.training.trained_run import open_run
 from tests.telescope import runs, sky
 from tests.telescope.runs import GRID
@@ -230,7 +231,6 @@ def test_networks_and_images_of_another_kind_are_refused(folder: Path, tmp_path:
     ("words", "code", "message"),
     [
         (("RUN", "-o", "map.fits"), 2, "no cube was named"),
-        (("CUBE", "-o", "map.fits"), 2, "no run among"),
         (("RUN", "CUBE", "-o", "map.png"), 2, "ends in none of .fits"),
         (("RUN", "CUBE", "-o", "map.fits", "--figure", "map.gif"), 2, ".png"),
         (("RUN", "CUBE", "-o", "nowhere/map.fits"), 1, "is not a folder"),
@@ -248,3 +248,64 @@ def test_an_impossible_reversion_is_one_line_and_leaves_nothing(
     ran = iris("revert", *(named.get(word, word) for word in words))
     assert ran.code == code and message in ran.err and "Traceback" not in ran.err
     assert not list(tmp_path.iterdir())
+
+
+# --- the network of the package ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small network in place of the packaged one, of 13CO."""
+    file = tmp_path_factory.mktemp("package") / "small.iris"
+    export(folder / "run", file)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    file.with_name("small.iris.sha256").write_text(f"{digest}  small.iris\n")
+    return file
+
+
+@pytest.fixture
+def in_package(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("iris_cli.training.model_file.PACKAGED", model)
+    monkeypatch.setenv("IRIS_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    return model
+
+
+def test_without_a_run_the_network_of_the_package_gives_the_map(iris: Callable, folder: Path, in_package: Path) -> None:
+    ran = iris("revert", folder / "cube.fits")
+    assert ran.code == 0 and "no run was named" in ran.err and "13co" in ran.err.lower() and str(in_package) in ran.err
+    iris("revert", in_package, folder / "cube.fits", "-o", "named.fits")
+    np.testing.assert_array_equal(fits.getdata("map.fits"), fits.getdata("named.fits"))
+    assert "gone does not exist" in iris("revert", "gone", folder / "cube.fits", "-o", "other.fits").err
+    planned = iris("revert", folder / "cube.fits", "-o", "other.fits", "--dry-run")
+    assert planned.code == 0 and "no run was named" in planned.err
+
+
+def test_a_cube_of_another_line_is_refused_by_the_network_of_the_package(
+    iris: Callable, folder: Path, in_package: Path
+) -> None:
+    shutil.copy(folder / "cube.fits", "other.fits")
+    fits.setval("other.fits", "RESTFRQ", value=110.201354e9)
+    ran = iris("revert", "other.fits")
+    assert ran.code == 1 and "of a line at 110.2014 GHz" in ran.err and "iris train" in ran.err
+    assert not Path("map.fits").exists()
+    assert iris("revert", folder / "run", "other.fits").code == 0, "whoever names a network is only warned"
+    fits.delval("other.fits", "RESTFRQ")
+    ran = iris("revert", "other.fits", "--overwrite")
+    assert ran.code == 0 and "other.fits has no rest frequency" in ran.err
+
+
+def test_a_damaged_network_of_the_package_is_refused(
+    iris: Callable, folder: Path, in_package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("small.iris", "small.iris.sha256"):
+        shutil.copy(in_package.with_name(name), name)
+    monkeypatch.setattr("iris_cli.training.model_file.PACKAGED", Path("small.iris"))
+    with Path("small.iris").open("r+b") as file:
+        file.seek(-2000, 2)
+        file.write(b"x")
+    ran = iris("revert", folder / "cube.fits")
+    assert ran.code == 1 and "does not have the SHA-256" in ran.err and "install IRIS again" in ran.err
+    Path("small.iris").unlink()
+    assert "small.iris: No such file" in iris("revert", folder / "cube.fits").err
+    assert not Path("map.fits").exists()

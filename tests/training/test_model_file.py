@@ -15,7 +15,8 @@ from astropy.io import fits
 from safetensors.torch import load
 
 from iris_cli.errors import DataError
-from iris_cli.training.model_file import export, unpacked
+from iris_cli.metrics_log import read_lines
+from iris_cli.training.model_file import card, export, unpacked
 from iris_cli.training.trained_run import open_members
 from tests.training.makers import assert_equal
 
@@ -44,6 +45,7 @@ def test_it_is_the_run_without_what_only_training_needs(model: Path, temperature
     image = torch.rand(1, 1, 32, 32)
     maps = [each.checkpoint.make_reverter()(image) for each in (one, other)]
     assert torch.equal(*maps)
+    assert [line["kind"] for line in read_lines(unpacked(model) / "metrics.jsonl")] == ["epoch"]
     assert str(temperature_runs) not in model.read_bytes().decode("latin-1"), "no paths of the training's machine"
 
 
@@ -58,6 +60,17 @@ def test_the_card_and_the_weights_are_open_to_any_tool(model: Path, tmp_path: Pa
     with zipfile.ZipFile(model) as one, zipfile.ZipFile(again) as other:
         names = [name for name in one.namelist() if name.endswith(".safetensors")]
         assert names and all(one.read(name) == other.read(name) for name in names)
+
+
+def test_the_card_has_the_scores_of_samples_and_distances_beside_their_priors(temperature_runs: Path) -> None:
+    first = open_members(temperature_runs / "run")[0].checkpoint
+    predictors = {"samples": {"crps": 0.25, "coverage_68_mass": 0.7}, "prior": {"crps": 0.5}}
+    scores = {name: {"log_score": {"mean": mean}} for name, mean in (("network", 0.5), ("prior", 0.625))}
+    reliability = {"gas": [0.005, 0.5], "p_near": [0.05, 0.75], "near": [0.5, 0.625]}
+    tested = {"pairs": 7, "predictors": predictors, "distances": {**scores, "reliability": reliability, "apart": None}}
+    said = card(first, 1, tested, "", "")
+    assert "per pixel | 0.25 | 0.5 |" in said and "central 68 % of the samples, total mass | 0.7 | - |" in said
+    assert "| log_score | 0.5 | 0.625 |" in said and "is near: 0.75 -> 0.62\n" in said and "not tested" not in said
 
 
 def test_a_map_of_the_file_is_that_of_the_run(model: Path, temperature_runs: Path, iris: Iris, tmp_path: Path) -> None:
