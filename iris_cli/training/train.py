@@ -97,7 +97,7 @@ def train_reverter(
 
     Returns
     -------
-    The module on the CPU in eval mode, and the rank of this process.
+    The module on the CPU in eval mode, with averaged weights where `hyper` has an EMA, and the rank of this process.
 
     Raises
     ------
@@ -188,7 +188,10 @@ def train_reverter(
             later.run()
         if here.is_main:  # the other ranks are done: none waits in a collective, which has a timeout
             trainer.save_training_inputs()
-        return unwrap(trainer.learner.module).cpu().eval(), here.rank
+        module = unwrap(trainer.learner.module)
+        if trainer.learner.ema:
+            module.load_state_dict(trainer.learner.ema.module.state_dict())
+        return module.cpu().eval(), here.rank
 
 
 def learner_of(network: Any, task: Task, hyper: TrainConfig, here: World, train: PairStream, seen: Seen) -> Learner:

@@ -175,8 +175,13 @@ def test_the_ema_of_the_weights_follows_its_formula(shards: Path, tmp_path: Path
     assert torch.equal(newest.last_model[name], steps[-1]) and newest.ema_steps == 4
 
 
-def test_the_ema_is_validated(shards: Path, tmp_path: Path) -> None:
-    run = train(shards, replace(HYPER, epochs=1, ema_decay=0.9), tmp_path / "run")
+def test_the_ema_is_validated_and_returned(shards: Path, tmp_path: Path) -> None:
+    reverter = Reverter(32, "v_density", seed=HYPER.seed, network=HYPER.network)
+    returned = makers.train(shards, replace(HYPER, epochs=1, ema_decay=0.9), tmp_path / "run", reverter)
+    run = RunFolder(tmp_path / "run")
+    assert returned is reverter
+    for name, value in returned.state_dict().items():
+        assert torch.equal(value, run.newest().model[name])
     newest, validation = run.newest(), PreObservedDataset(shards, "validation")
     mean, learning = newest.make_reverter(), replace(newest, model=newest.last_model).make_reverter()
     losses = [test_reverter(network, validation, hyper=HYPER, quiet=True).loss for network in (mean, learning)]
