@@ -12,6 +12,7 @@ import pytest
 
 from iris_cli.app import main
 from iris_cli.console import LOG_EVERY, QUIET, VERBOSE
+from iris_cli.plugins import TRUST
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -28,7 +29,7 @@ def iris(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> 
     """`iris("mock", folder, "-n", 2)` runs a command as the console script would and returns what it said."""
 
     def run(*words: object) -> Ran:
-        for name in (LOG_EVERY, QUIET, VERBOSE):  # options set them; afterwards they are what they were
+        for name in (LOG_EVERY, QUIET, TRUST, VERBOSE):  # options set them; afterwards they are what they were
             monkeypatch.setenv(name, "")
         monkeypatch.setattr("sys.argv", ["iris", *map(str, words)])
         capfd.readouterr()

@@ -22,6 +22,7 @@ def compare(
         typer.Option("--on", metavar="SHARDS", help="Test all of them on the same pairs; may be repeated."),
     ] = None,
     split: Annotated[str | None, typer.Option(help="Which pairs of --on.  [default: test, else validation]")] = None,
+    trust: options.Trust = None,
     output: options.LongOutput,
 ) -> None:
     """Compare runs: settings that differ, states and best losses; with --on, the differences of their scores.

@@ -66,7 +66,11 @@ def show(
 @app.command(cls=Command)
 @options.command
 def validate(
-    files: Annotated[list[Path], typer.Argument(help="TOML files.")], *, name: For = None, output: options.Output
+    files: Annotated[list[Path], typer.Argument(help="TOML files.")],
+    *,
+    name: For = None,
+    trust: options.Trust = None,
+    output: options.Output,
 ) -> None:
     """Check keys, types, values and names in files, and print the command that each belongs to.
 

@@ -47,6 +47,7 @@ def evaluate(
     samples: Annotated[int, typer.Option(min=0, help="Maps that a run's sampler draws of each pair.")] = 32,
     no_litter: Annotated[bool, typer.Option("--no-litter", help="Without the litter of the training.")] = False,
     settings: Annotated[options.Settings[TrainConfig], SHOWN],
+    trust: options.Trust = None,
     processes: Processes,
     dry_run: options.DryRun = False,
     output: options.LongOutput,

@@ -11,6 +11,8 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
+from iris_cli.plugins import GROUPS, OWN, installed
+
 #: Group of the options that nearly all commands have.
 COMMON = "Common options"
 #: The heading in a docstring from which on lines are examples.
@@ -81,11 +83,20 @@ def by_panel(params: Iterable[Any]) -> dict[str, list[Any]]:
     return dict(sorted(panels.items(), key=lambda item: item[0] == COMMON))
 
 
+def _record(param: Any, ctx: Any) -> Any:
+    """(names, help) of an option. Only a help page looks for the networks and losses of installed packages."""
+    record = param.get_help_record(ctx)
+    if param.name in GROUPS and (names := installed(param.name)):
+        known = param.metavar.strip("[]").split("|")
+        return (record[0].replace(OWN, "|".join([*(name for name in names if name not in known), OWN])), record[1])
+    return record
+
+
 def _write_params(params: Iterable[Any], ctx: Any, formatter: Any) -> None:
     for panel, inner in by_panel(params).items():
         if panel == "Arguments":
             records = [(word(param), param.help or "") for param in inner]
         else:
-            records = [record for param in inner if (record := param.get_help_record(ctx))]
+            records = [record for param in inner if (record := _record(param, ctx))]
         with formatter.section(panel):
             formatter.write_dl(records)

@@ -28,10 +28,10 @@ def _train(config: Any) -> None:
     from iris_cli.config.survey import surveys
     from iris_cli.evaluation.loss import physical_loss
     from iris_cli.observers.registry import OBSERVERS
-    from iris_cli.reverter.networks import NETWORKS
+    from iris_cli.reverter.networks import network_named
     from iris_cli.training.optimizer import OPTIMIZERS, SCHEDULES
 
-    choose("network", config.network, NETWORKS)
+    network_named(config.network)
     choose("optimizer", config.optimizer.name, OPTIMIZERS)
     choose("schedule", config.schedule.name, SCHEDULES)
     choose("observer", config.observer, {"": None, **OBSERVERS, **surveys()})

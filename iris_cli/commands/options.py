@@ -26,6 +26,7 @@ from iris_cli.config.setting import Setting, setting_of, unit_of
 from iris_cli.config.toml import from_dict, merged, read_toml
 from iris_cli.console import LOG_EVERY, QUIET, VERBOSE, emit, say
 from iris_cli.errors import UsageError
+from iris_cli.plugins import GROUPS, OWN, installed, trust
 
 T = TypeVar("T")
 
@@ -41,6 +42,12 @@ def _set(variable: str) -> Callable[[Any], Any]:
     return callback
 
 
+def _trust(modules: list[str] | None) -> list[str] | None:
+    for module in modules or ():
+        trust(module)
+    return modules
+
+
 def _common(*flags: str, **about: Any) -> Any:
     return typer.Option(*flags, rich_help_panel=COMMON, **about)
 
@@ -52,6 +59,15 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing o
 Resume = Annotated[bool, typer.Option("--resume", help="Keep the finished part of an earlier run and continue it.")]
 ConfigFile = Annotated[Path | None, _common("--config", help="Configuration file (TOML); flags override it.")]
 DryRun = Annotated[bool, _common("--dry-run", help="Print what would be read, written and needed, and stop.")]
+Trust = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--trust",
+        metavar="MODULE",
+        callback=_trust,
+        help="Import this module where a run or a configuration names a network or a loss in it; may be repeated.",
+    ),
+]
 Json = Annotated[bool, _common("--json", help="Print the result as JSON on stdout.")]
 Quiet = Annotated[bool, _common("--quiet", "-q", callback=_set(QUIET), help="No progress on stderr.")]
 Verbose = Annotated[
@@ -143,8 +159,13 @@ class Flag:
         return Annotated[kind | None, self.option(default)]
 
     def option(self, default: str = "") -> Any:
-        about: Any = {"help": self._help(default), "metavar": self._metavar()}
+        about: Any = {"help": self._help(default), "metavar": self._metavar(), "autocompletion": self._complete}
         return typer.Option(*self.setting.flags, rich_help_panel=self.setting.panel or None, **about)
+
+    def _complete(self, incomplete: str) -> list[str]:
+        """Names that a shell proposes."""
+        names = [*(self.setting.choices or self.setting.known), *(installed(self.key) if self.key in GROUPS else ())]
+        return [name for name in dict.fromkeys(names) if name and name != OWN and name.startswith(incomplete)]
 
     def value(self, given: Any) -> Any:
         """The value of a configuration. UsageError for text that cannot be read."""

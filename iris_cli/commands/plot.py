@@ -125,6 +125,7 @@ def pair(
     out: Out,
     run: Annotated[Path | None, typer.Option(help="Run or ensemble whose prediction is drawn, of a test pair.")] = None,
     clean: Annotated[bool, typer.Option("--clean", help="Without noise and litter of the training.")] = False,
+    trust: options.Trust = None,
     sample: Sample,
     look: ColourLook,
     output: options.Output,

@@ -47,6 +47,7 @@ def revert(
     density_unit: Annotated[str, typer.Option(metavar="[kg/m3|Msun/pc3]", help="Unit of the map.")] = "kg/m3",
     samples: Annotated[int, typer.Option(min=0, help="Maps that each run's sampler draws; 0: none.")] = 64,
     overwrite: options.Overwrite = False,
+    trust: options.Trust = None,
     settings: Annotated[options.Settings[RegridConfig], options.Only("cube")],
     dry_run: options.DryRun = False,
     output: options.Output,

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from iris_cli.commands import names, options
-from iris_cli.commands.train import absolute
+from iris_cli.commands.train import absolute, trusting
 from iris_cli.config.toml import from_dict, merged, to_dict, to_toml
 from iris_cli.config.train import TrainConfig
 from iris_cli.console import plural
@@ -34,6 +34,7 @@ def sweep(
             "--set", metavar="KEY=VALUE,…", help="A key of the configuration and its values; may be repeated."
         ),
     ],
+    trust: options.Trust = None,
     settings: options.Settings[TrainConfig],
     output: options.Output,
 ) -> None:
@@ -56,7 +57,7 @@ def sweep(
     for name, config in runs.items():
         write_text(out / CONFIGS / f"{name}.toml", to_toml(config))
     write_text(out / RUNS, "".join(f"{name}\n" for name in runs))
-    again = f"iris train --config {out / CONFIGS}/{{}}.toml --out {out}/{{}} --resume auto"
+    again = " ".join((f"iris train --config {out / CONFIGS}/{{}}.toml --out {out}/{{}} --resume auto", *trusting()))
     one_by_one = f"xargs -I{{}} {again} < {out / RUNS}"
     output.result(
         {"folder": str(out), "runs": list(runs)},

@@ -20,6 +20,7 @@ from iris_cli.config.train import CHECKPOINTS, CONFIG, MEMBER, TrainConfig, plan
 from iris_cli.console import log, plural
 from iris_cli.dry_run import show
 from iris_cli.errors import EXIT_REQUEUE, DataError, UsageError
+from iris_cli.plugins import trusted
 from iris_cli.ranks import is_rank_0
 from iris_cli.signals import end_with_launcher, signals_by_name, stop_on_signal
 from iris_cli.text import url_of
@@ -172,6 +173,7 @@ def train(
     ] = "none",
     overwrite: options.Overwrite = False,
     force: Annotated[bool, typer.Option("--force", help="Resume although configuration or data differ.")] = False,
+    trust: options.Trust = None,
     processes: Processes,
     dry_run: options.DryRun = False,
     output: options.LongOutput,
@@ -199,10 +201,15 @@ def train(
     with stop_on_signal(f"start again: {provenance.command_line()}", signals):
         processes.start()
         how = {"resume": resume, "overwrite": overwrite, "force": force, "quiet": output.quiet}
-        again = shlex.join(["iris", "train", "--resume", str(out), *processes.words()])
+        again = shlex.join(["iris", "train", "--resume", str(out), *processes.words(), *trusting()])
         trained = run(config, out, members, again=again, device=processes.device, **how)
     if is_rank_0():
         output.result(trained.to_dict(), *str(trained).splitlines())
+
+
+def trusting() -> list[str]:
+    """The options by which a command may import the modules that this one may."""
+    return [word for module in trusted() for word in ("--trust", module)]
 
 
 def absolute(folders: list[Path] | None) -> list[str]:

@@ -33,8 +33,9 @@ def _plain(value: Any) -> Any:
         return to_dict(value)
     if isinstance(value, tuple):
         return [_plain(v) for v in value]
-    if isinstance(value, type):
-        return value.__name__
+    if isinstance(value, type):  # of a program itself, or of IRIS: only by name
+        alone = value.__module__ == "__main__" or value.__module__.startswith("iris_cli.")
+        return value.__name__ if alone else f"{value.__module__}:{value.__qualname__}"
     if callable(value):  # in place of a table
         return {"name": f"{value.__module__}.{getattr(value, '__qualname__', type(value).__qualname__)}"}
     return value

@@ -13,6 +13,7 @@ from iris_cli.config.setting import check, panel, read_words, setting, table
 from iris_cli.config.survey import survey
 from iris_cli.config.toml import read_toml
 from iris_cli.errors import UsageError
+from iris_cli.plugins import OWN, typed
 from iris_cli.text import url_of
 
 #: Galactic CO-to-mass factor, M_sun pc^-2 (K km/s)^-1, helium included (Bolatto, Wolfire & Leroy 2013, their alpha_CO).
@@ -188,11 +189,14 @@ class TrainConfig:
     batches_per_update: int = of_optimization(16, "Batches of one optimizer step.", "--accumulate", "-a", least=1)
     network: str = of_network(
         "paper",
-        "Network; columns is a U-Net, sightlines a transformer whose tokens are longitudes.",
+        "Network; columns is a U-Net, sightlines a transformer whose tokens are longitudes; or one of your own.",
         "--network",
-        known=("paper", "columns", "sightlines"),
+        known=("paper", "columns", "sightlines", OWN),
+        read=typed,
     )
-    physical_loss: str | type = setting("ScaledDensityLoss", "Name of a PhysicalLoss; from Python also the class.")
+    physical_loss: str | type = of_network(
+        "ScaledDensityLoss", "Loss; from Python also its class.", "--loss", known=("ScaledDensityLoss", OWN), read=typed
+    )
     density_normalization: str = of_network(
         "fixed",
         "Density by which the loss divides: the configured one, or of the training set.",

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from iris_cli.config.train import TrainConfig
-from iris_cli.errors import UsageError, choose
+from iris_cli.errors import IrisError, UsageError
+from iris_cli.plugins import find
 from iris_cli.units import INNER
 
 #: Larger residuals are clamped to this value, whose fourth power is still finite in float32.
@@ -19,7 +20,7 @@ _LARGEST = 1e9
 class PhysicalLoss(nn.Module, ABC):
     """A loss that does not depend on units: residuals are divided by `normalization`, a density in the data's unit.
 
-    Subclasses register themselves by name, so that `physical_loss = "MyLoss"` in a configuration finds them.
+    A subclass in a program is found by its name, or by MODULE:NAME, as a configuration holds it.
     """
 
     normalization: Tensor
@@ -27,7 +28,7 @@ class PhysicalLoss(nn.Module, ABC):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        PhysicalLoss.known[cls.__name__] = cls
+        PhysicalLoss.known[cls.__name__] = PhysicalLoss.known[f"{cls.__module__}:{cls.__qualname__}"] = cls
 
     def __init__(self, hyper: TrainConfig | None = None, density_per_SI: float = INNER.density_per_SI) -> None:
         """`density_per_SI` is the data's density unit: what 1 kg/m^3 is in it."""
@@ -95,10 +96,35 @@ def asinh_of_square(r: Tensor) -> Tensor:
 
 
 def physical_loss(hyper: TrainConfig) -> PhysicalLoss:
-    """The loss of a configuration: a class, or its name. UsageError when no such class is defined."""
+    """The loss of a configuration: a class, or its name. UsageError when there is none, or it is not a loss."""
     loss = hyper.physical_loss
     if isinstance(loss, str):
-        return choose("physical loss", loss, PhysicalLoss.known)(hyper)
+        loss = find("physical_loss", loss, PhysicalLoss.known)
     if not (isinstance(loss, type) and issubclass(loss, PhysicalLoss)):
         raise UsageError(f"physical_loss = {loss!r}; it must be a class derived from PhysicalLoss, or its name")
-    return loss(hyper)
+    if loss.__module__.startswith("iris_cli."):
+        return loss(hyper)
+    try:
+        made = loss(hyper)
+        _check(made)
+    except IrisError:
+        raise
+    except Exception as error:
+        name = f"{loss.__module__}:{loss.__qualname__}"
+        raise UsageError(f"the loss {name} cannot be computed: {type(error).__name__}: {error}", _CONTRACT) from error
+    return made
+
+
+_CONTRACT = "forward(pred, true) takes (N, 1, R', L) twice and returns the mean over the N images"
+
+
+def _check(loss: PhysicalLoss) -> None:
+    """UsageError unless there is a number for each image that depends on the prediction."""
+    density = torch.linspace(0.0, 2.0, 2 * 32 * 32).reshape(2, 1, 32, 32) * float(loss.normalization)
+    pred = density.clone().requires_grad_()
+    found = loss.per_sample(pred, density.flip(0))
+    name = f"{type(loss).__module__}:{type(loss).__qualname__}"
+    if found.shape != (2,):
+        raise UsageError(f"the loss {name} of 2 images is of shape {tuple(found.shape)}, not (2,)", _CONTRACT)
+    if not found.requires_grad:
+        raise UsageError(f"the loss {name} does not depend on the prediction", _CONTRACT)

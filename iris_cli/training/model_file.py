@@ -93,7 +93,7 @@ def export(run: Path, out: Path, licence: str = "", about: str = "") -> Exported
             tensors: dict[str, Tensor] = {}
             plain = _without_tensors(to_plain(_shareable(checkpoint)), "", tensors)
             put(archive, f"{name}/{REST}", to_json(plain))
-            put(archive, f"{name}/{WEIGHTS}", save({key: value.contiguous() for key, value in tensors.items()}))
+            put(archive, f"{name}/{WEIGHTS}", save({key: value.contiguous().clone() for key, value in tensors.items()}))
             folder, epoch = (places | stages)[name], checkpoint.progress.best_epoch
             if best := [n for n in read_lines(folder / METRICS) if n["kind"] == "epoch" and n["epoch"] == epoch]:
                 put(archive, f"{name}/{METRICS}", f"{json.dumps(best[-1])}\n")
@@ -234,11 +234,15 @@ def card(first: Checkpoint, networks: int, tested: dict[str, Any], licence: str,
         "licence": licence or "not stated",
     }
     parts = ["# A reverter of IRIS", *([about] if about else []), _table(rows), *_scores(tested)]
+    foreign = [name for name in (first.reverter["network"], first.config.get("physical_loss", "")) if ":" in str(name)]
+    trust = "".join(f" --trust {module}" for module in dict.fromkeys(name.partition(":")[0] for name in foreign))
+    if foreign:
+        parts += [f"It needs code outside of IRIS, which has to be installed: {', '.join(foreign)}."]
     parts += [
         "## Limits",
         "What an observation leaves open, the training galaxies decide. `iris revert` compares each observation with "
         "them and says where it is unlike. Do not use the map of an observation of another line or quantity.",
-        f"## Use\n\n    iris revert FILE{SUFFIX} cube.fits --out map.fits --figure map.png",
+        f"## Use\n\n    iris revert FILE{SUFFIX} cube.fits --out map.fits --figure map.png{trust}",
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -30,7 +30,7 @@ from iris_cli.pairs.noise import ImageNoise
 from iris_cli.pairs.open_data import open_data, open_litter
 from iris_cli.pairs.overlap import NONE, TRAIN, VALIDATION, Seen, digests
 from iris_cli.pairs.stream import PairStream
-from iris_cli.reverter.networks import SEVERAL_CHANNELS
+from iris_cli.reverter.networks import reads_several
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.signals import catch_signals
 from iris_cli.training.checkpoint import Checkpoint, DataDescription, load
@@ -119,6 +119,7 @@ def train_reverter(
     check_installed(hyper.log)
     choose("schedule", hyper.schedule.name, SCHEDULES)
     reverter = cast(Reverter, unwrap(reverter))
+    hyper = replace(hyper, network=reverter.network)
     pairs = pairs_of(dataset, observer)
     litter_pairs = litter_of(litter, observer, pairs)
     check_fits(reverter, pairs)
@@ -224,7 +225,7 @@ def threads_for(image_size: int) -> Iterator[None]:
 
 def new_reverter(pairs: Pairs, hyper: TrainConfig) -> Reverter:
     """A network that is yet to be trained on these pairs. UsageError when no such network exists for them."""
-    channels = pairs.channels if hyper.network in SEVERAL_CHANNELS else 1
+    channels = pairs.channels if reads_several(hyper.network) else 1
     return Reverter(image_size(pairs), pairs.quantity, seed=hyper.seed, network=hyper.network, channels=channels)
 
 

@@ -20,6 +20,7 @@ from iris_cli.config.catalogue import CONFIGS
 from iris_cli.config.ingest import IngestConfig
 from iris_cli.config.train import TrainConfig
 from iris_cli.errors import UsageError
+from iris_cli.plugins import OWN
 from tests.commands.errors import Iris
 from tests.commands.pages import COMMANDS
 
@@ -78,7 +79,7 @@ def test_the_help_of_a_flag_is_that_of_its_key_with_unit_and_default() -> None:
     assert found["optimizer.learning_rate"].option().help == ("Learning rate.  [default: 0.001]")
     assert found["noise.sigma_K"].option().help == "Noise of the cube per voxel.  [K; default: 0]"
     assert found["checksums"].option().help.endswith("[default: checksums]")
-    assert found["network"].option().metavar == "[paper|columns|sightlines]"
+    assert found["network"].option().metavar == "[paper|columns|sightlines|MODULE:NAME]"
     assert found["epochs"].option("as in training").help.endswith("[default: as in training]")
 
 
@@ -126,7 +127,7 @@ def test_known_names_are_those_of_the_packages_that_define_them() -> None:
 
     found = flags(TrainConfig)
     known = {key: set(flag.setting.known) for key, flag in found.items()}
-    assert known["network"] == set(NETWORKS) and known["observer"] == set(OBSERVERS)
+    assert known["network"] - {OWN} == set(NETWORKS) and known["observer"] == set(OBSERVERS)
     assert known["optimizer.name"] == set(OPTIMIZERS) and known["schedule.name"] == set(SCHEDULES)
 
 

@@ -84,6 +84,10 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_hdf5(folder / "grid.h5")
     (text,) = re.findall(r"^```toml\n(.*?)^```$", (ROOT / "docs/howto.md").read_text(), flags=re.M | re.S)
     (folder / "hcn.toml").write_text(text.replace("hcn.dat", "13co").replace("1-0", "2-1"))
+    (module,) = re.findall(
+        r"^```python\n(# my_networks.py\n.*?)^```$", (ROOT / "docs/howto.md").read_text(), re.M | re.S
+    )
+    (folder / "my_networks.py").write_text(module)
     (folder / "train.toml").write_text(to_toml(TrainConfig()))
     (folder / "snapshots.txt").write_text(f"{folder / 'STANDARD'}\n")
     (folder / "folders.txt").write_text(f"{shards}\n{folder / 'LITTER'}\n")
@@ -97,6 +101,7 @@ def test_each_command_works(page: Path, iris: Iris, workshop: Path, tmp_path: Pa
         folder = tmp_path / f"section-{number}"
         folder.mkdir()
         monkeypatch.chdir(folder)
+        monkeypatch.syspath_prepend(str(workshop))  # my_networks.py
         reader = Reader(iris, workshop, folder)
         for line in commands(section):
             if line not in NOT_RUN:
