@@ -14,6 +14,7 @@ from iris_cli.config.mock import MockConfig
 from iris_cli.config.preobserve import PreobserveConfig
 from iris_cli.config.toml import from_dict, read_toml, to_toml
 from iris_cli.config.train import TrainConfig
+from iris_cli.evaluation.loss import PhysicalLoss
 from iris_cli.mock.generate import Galaxies, write_mock
 from iris_cli.reverter.networks import NETWORKS
 from iris_cli.training.optimizer import OPTIMIZERS, SCHEDULES
@@ -120,7 +121,8 @@ def test_the_python_programs_of_how_to_run_one_after_the_other(
     splits = {"train": range(8), "validation": range(100, 102), "test": range(200, 202)}
     write_pairs(tmp_path / "pairs", splits, grid=grid_preset("tiny", False))
     monkeypatch.chdir(tmp_path)
-    with patch.dict(NETWORKS), patch.dict(OPTIMIZERS), patch.dict(SCHEDULES):  # the programs add to them
+    added = patch.dict(NETWORKS), patch.dict(OPTIMIZERS), patch.dict(SCHEDULES), patch.dict(PhysicalLoss.known)
+    with added[0], added[1], added[2], added[3]:
         exec("\n".join(blocks).replace("epochs=2", "epochs=1"), {"__name__": "__main__"})
     loss, shapes = capsys.readouterr().out.strip().splitlines()
     assert 0.0 < float(loss) < 10.0 and shapes == "torch.Size([8, 1, 64, 64]) torch.Size([8, 1, 64, 64])"
