@@ -2,7 +2,7 @@
 
 `nox -s slow` runs what takes long, before a release: tests with many seeds, kills and several processes, then `package`
 (builds and tries the sdist and the wheel) and `oldest` (the oldest libraries that pyproject.toml allows).
-`nox -s pythons-3.13` tests with another Python.
+`nox -s pythons-3.13` tests with another Python, `nox -s gpu` checks what needs a GPU.
 """
 
 from __future__ import annotations
@@ -42,6 +42,14 @@ def slow(session: nox.Session) -> None:
     session.run("pytest", "-m", "slow", *session.posargs, env=ONE_THREAD)
     session.notify("package")
     session.notify("oldest")
+
+
+@nox.session
+def gpu(session: nox.Session) -> None:
+    """What needs a GPU, in at most ten minutes; `nox -s gpu -- --device cpu --quick` tries the script without one."""
+    session.install(TORCH)
+    session.install("-e", ".[dev]")
+    session.run("python", "-m", "tests.benchmarks.gpu", *session.posargs)
 
 
 @nox.session
