@@ -26,7 +26,6 @@ from iris_cli.observers.line_of_sight import distance_edges
 from iris_cli.pairs.pair import LV_COLUMN, LV_NEARER
 from iris_cli.pairs.stream import PairBatch, PairStream
 from iris_cli.reverter.distances import Distances
-from iris_cli.reverter.distances import nearer as log_nearer
 
 #: Intervals of P(near) in which it is compared with the share that is near.
 TENTHS = 10
@@ -72,12 +71,12 @@ def scores(log_shares: Tensor, column: Tensor, nearer: Tensor, centre: int, widt
     `centre` is the number of the inner edge at the Galactic Centre, `width_pc` (bins,) the widths of the bins. The CRPS
     is the integral over distance of (F - 1)^2 beyond and F^2 before the gas, by the trapezoidal rule.
     """
-    log_near, log_far = log_nearer(log_shares)
-    weight, near, p = weights(column), nearer[:, centre], log_near[:, centre].exp()
+    log_near, log_far = log_shares[:, : centre + 1].logsumexp(dim=1), log_shares[:, centre + 1 :].logsumexp(dim=1)
+    weight, near, p = weights(column), nearer[:, centre], log_near.exp()
     steps = 0.5 * (width_pc[:-1] + width_pc[1:])
-    crossed = (log_near.exp() - nearer).square() + nearer * (1.0 - nearer)
+    crossed = (log_shares.exp().cumsum(dim=1)[:, :-1] - nearer).square() + nearer * (1.0 - nearer)
     found = {
-        "log_score": -(near * log_near[:, centre] + (1.0 - near) * log_far[:, centre]),
+        "log_score": -(near * log_near + (1.0 - near) * log_far),
         "brier": near * (1.0 - p).square() + (1.0 - near) * p.square(),
         "crps_pc": (crossed * steps[:, None, None]).sum(dim=1),
         "right": torch.where(p > 0.5, near, 1.0 - near),

@@ -94,10 +94,3 @@ class Distances(nn.Module):
         """The arguments for `Distances(**table)` to build the same network, without its weights."""
         names = ("image_size", "quantity", "bins", "channels", "moments")
         return {name: getattr(self, name) for name in names}
-
-
-def nearer(log_shares: Tensor) -> tuple[Tensor, Tensor]:
-    """(N, bins, L, V) -> the logarithms (N, bins - 1, L, V) of the shares nearer and farther than each inner edge."""
-    near = log_shares.logcumsumexp(dim=1)[:, :-1]
-    far = log_shares.flip(1).logcumsumexp(dim=1).flip(1)[:, 1:]
-    return near, far

@@ -17,7 +17,7 @@ from iris_cli.errors import DataError
 from iris_cli.evaluation.distances import TENTHS, mean_columns, reliability, scores
 from iris_cli.observers.line_of_sight import BINS, distance_edges
 from iris_cli.pairs.stream import PairStream
-from iris_cli.reverter.distances import Distances, nearer
+from iris_cli.reverter.distances import Distances
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.training.run_folder import RunFolder
 from tests.training.makers import GRID, assert_equal, logged, newest, pairs_in, train, write_pairs
@@ -106,8 +106,6 @@ def test_scores_are_those_of_an_atom_of_the_gas() -> None:
     width = float(WIDTHS[CENTRE : CENTRE + 2].mean())
     expected = {"log_score": log_score, "brier": 0.3125, "crps_pc": 0.3125 * width, "right": 0.5}
     assert found == pytest.approx(expected, rel=1e-4)
-    log_near, log_far = nearer(shares.log())
-    torch.testing.assert_close(log_near.exp() + log_far.exp(), torch.ones_like(log_near), atol=1e-5, rtol=0.0)
 
 
 def test_reliability_of_a_calibrated_answer_is_on_the_diagonal() -> None:
