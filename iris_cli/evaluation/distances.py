@@ -21,7 +21,7 @@ from torch import Tensor
 from iris_cli.config.grid import Grid
 from iris_cli.console import Progress
 from iris_cli.distributed import World
-from iris_cli.evaluation.bootstrap import Resampling, Summary
+from iris_cli.evaluation.bootstrap import Resampling, Summary, divided
 from iris_cli.observers.line_of_sight import distance_edges
 from iris_cli.pairs.pair import LV_COLUMN, LV_NEARER
 from iris_cli.pairs.stream import PairBatch, PairStream
@@ -103,33 +103,60 @@ def bins_of(grid: Grid) -> tuple[int, Tensor]:
 
 
 @dataclass(frozen=True)
+class Tenths:
+    """By tenths of P(near), (TENTHS,) each: the share of the gas in it, its mean P(near), and the share of it that is
+    near; NaN where there is no gas.
+    """
+
+    gas: NDArray[np.float64]
+    p_near: NDArray[np.float64]
+    near: Summary
+
+    @classmethod
+    def of(cls, table: NDArray[np.float64], resampling: Resampling) -> Tenths:
+        """The rows (pairs, 3 TENTHS) of `reliability`."""
+        gas, said, near = np.split(table, 3, axis=1)
+        whole = np.nansum(gas, axis=0)
+        return cls(whole / whole.sum(), divided(np.nansum(said, axis=0), whole), resampling.derived(divided, near, gas))
+
+    def to_dict(self) -> dict[str, list[float]]:
+        parts = {"gas": self.gas, "p_near": self.p_near, "near": self.near.mean}
+        parts |= {"near_low": self.near.low, "near_high": self.near.high}
+        return {name: np.nan_to_num(part).round(4).tolist() for name, part in parts.items()}
+
+
+@dataclass(frozen=True)
 class DistanceScores:
     """A test of distance networks: means over galaxies with intervals of a bootstrap.
 
-    `predictors` are the networks, several also POOLED, PRIOR and FLOOR: name -> score -> number. `tenths` (3, TENTHS)
-    are gas, its mean P(near) and the share of it that is near, by tenths of the P(near) of the pool. `apart` is how far
-    the P(near) of two networks are apart, in the mean over their pairs.
+    `predictors` are the networks, several also POOLED, PRIOR and FLOOR: name -> score -> number. `tenths` are those of
+    the networks together, `prior_tenths` those of the prior. `apart` is how far the P(near) of two networks are apart,
+    in the mean over their pairs.
     """
 
     predictors: dict[str, dict[str, Summary]]
-    tenths: NDArray[np.float64]
+    tenths: Tenths
+    prior_tenths: Tenths
     apart: Summary | None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers: mean, low and high of each score."""
         numbers = {name: {k: _plain(n) for k, n in scores.items()} for name, scores in self.predictors.items()}
-        names = ("gas", "p_near", "near")
-        tenths = {name: np.nan_to_num(part).round(4).tolist() for name, part in zip(names, self.tenths, strict=True)}
-        return {**numbers, "reliability": tenths, "apart": None if self.apart is None else _plain(self.apart)}
+        reliable = {"reliability": self.tenths.to_dict(), "prior_reliability": self.prior_tenths.to_dict()}
+        return {**numbers, **reliable, "apart": None if self.apart is None else _plain(self.apart)}
 
-    def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    def table(self, intervals: bool = False) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         """Header and rows: means of the scores, a row for each predictor."""
-        rows = [(name, *(f"{n.mean[0]:.3f}" for n in scores.values())) for name, scores in self.predictors.items()]
-        return ("", *SCORES), rows
+
+        def cell(n: Summary) -> str:
+            return f"{n.mean[0]:.3f}" + (f" ({n.low[0]:.3f} … {n.high[0]:.3f})" if intervals else "")
+
+        return ("", *SCORES), [(name, *map(cell, scores.values())) for name, scores in self.predictors.items()]
 
     def sentences(self) -> list[str]:
         """How reliable P(near) is, and how far the networks are apart."""
-        shown = ", ".join(f"{p:.2f} -> {near:.2f}" for gas, p, near in self.tenths.T if gas >= 0.01)
+        tenths = zip(self.tenths.gas, self.tenths.p_near, self.tenths.near.mean, strict=True)
+        shown = ", ".join(f"{p:.2f} -> {near:.2f}" for gas, p, near in tenths if gas >= 0.01)
         said = [f"P(near) -> share that is near: {shown}"]
         if self.apart is not None:
             said.append(f"P(near) of two networks differs by {self.apart.mean[0]:.3f} in the mean")
@@ -148,7 +175,7 @@ def score_distances(networks: Sequence[Distances], stream: PairStream, world: Wo
     networks = [network.to(world.device).eval() for network in networks]
     names = [f"network {k}" for k in range(1, len(networks) + 1)] if len(networks) > 1 else ["network"]
     names += [POOLED, PRIOR, FLOOR] if len(networks) > 1 else [PRIOR, FLOOR]
-    table = torch.zeros(stream.count, 2 + len(names) * len(SCORES) + 3 * TENTHS, dtype=torch.float64)
+    table = torch.zeros(stream.count, 2 + len(names) * len(SCORES) + 6 * TENTHS, dtype=torch.float64)
     with closing(replace(stream, further=(LV_COLUMN, LV_NEARER)).epoch()) as batches:
         for batch in batches:
             if len(batch):
@@ -166,11 +193,9 @@ def score_distances(networks: Sequence[Distances], stream: PairStream, world: Wo
         name: {score: resampling.summary(found[:, k, j : j + 1]) for j, score in enumerate(SCORES)}
         for k, name in enumerate(names)
     }
-    gas, said, near = np.nansum(numbers[:, -3 * TENTHS :], axis=0).reshape(3, TENTHS)
-    with np.errstate(invalid="ignore"):
-        tenths = np.stack([gas / gas.sum(), said / gas, near / gas])
+    tenths, of_prior = (Tenths.of(part, resampling) for part in np.split(numbers[:, -6 * TENTHS :], 2, axis=1))
     apart = resampling.summary(numbers[:, 1:2]) if len(networks) > 1 else None
-    return DistanceScores(summaries, tenths, apart)
+    return DistanceScores(summaries, tenths, of_prior, apart)
 
 
 def _row(answers: Tensor, priors: Tensor, batch: PairBatch, centre: int, width: Tensor) -> Tensor:
@@ -181,10 +206,44 @@ def _row(answers: Tensor, priors: Tensor, batch: PairBatch, centre: int, width: 
     ends = torch.zeros_like(near[:, :1]), torch.ones_like(near[:, :1])
     floor = torch.cat([ends[0], near, ends[1]], dim=1).diff(dim=1).clamp(min=1e-9).log()
     each = [*answers, *([pool] if len(answers) > 1 else []), prior, floor]
-    p_near = [answer[:, : centre + 1].exp().sum(dim=1) for answer in (*answers, pool)]
-    gaps = [(weights(column) * (a - b).abs()).sum(dim=(1, 2)) for a, b in combinations(p_near[:-1], 2)]
+    p_near = [answer[:, : centre + 1].exp().sum(dim=1) for answer in (*answers, pool, prior)]
+    gaps = [(weights(column) * (a - b).abs()).sum(dim=(1, 2)) for a, b in combinations(p_near[:-2], 2)]
     apart = torch.stack(gaps).mean(dim=0) if gaps else torch.zeros(len(column))
     parts = [torch.ones(len(column)), apart]
     parts += [value for answer in each for value in scores(answer, column, near, centre, width).values()]
-    tenths = reliability(p_near[-1], column, near[:, centre]).flatten(1)
-    return torch.cat([torch.stack([part.double() for part in parts], dim=1), tenths], dim=1)
+    tenths = [reliability(p, column, near[:, centre]).flatten(1) for p in p_near[-2:]]
+    return torch.cat([torch.stack([part.double() for part in parts], dim=1), *tenths], dim=1)
+
+
+@dataclass(frozen=True)
+class NearImages:
+    """A galaxy on the l-v plane, (L, V) each: its image, its gas and the share of it that is near, P(near) of the
+    networks together, and that of their prior.
+    """
+
+    source: str
+    observation: NDArray[np.float32]
+    gas: NDArray[np.float32]
+    near: NDArray[np.float32]
+    p_near: NDArray[np.float32]
+    prior: NDArray[np.float32]
+
+
+@torch.no_grad()
+def near_images(networks: Sequence[Distances], stream: PairStream, most: int) -> list[NearImages]:
+    """The first pairs of a stream, of different galaxies."""
+    centre, _ = bins_of(stream.pairs.grid)
+    found: dict[str, NearImages] = {}
+    with closing(replace(stream, further=(LV_COLUMN, LV_NEARER), batch=1).epoch()) as batches:
+        for batch in batches:
+            if len(found) == most:
+                break
+            source = stream.pairs.source(int(batch.ids[0])) if len(batch) else ""
+            if source and source not in found:
+                gas, nearer = truth(batch)
+                answers = torch.stack([network.cpu().eval()(batch.observation)[0] for network in networks])
+                priors = torch.stack([network.prior for network in networks])
+                p_near, prior = (part[:, : centre + 1].exp().sum(dim=1).mean(dim=0) for part in (answers, priors))
+                images = batch.observation[0, 0], gas[0], nearer[0, centre], p_near, prior
+                found[source] = NearImages(source, *(image.numpy() for image in images))
+    return list(found.values())

@@ -20,6 +20,7 @@ from iris_cli.config.grid import Grid
 from iris_cli.console import Progress, plural, warn
 from iris_cli.distributed import World
 from iris_cli.errors import DataError
+from iris_cli.evaluation.distances import NearImages
 from iris_cli.evaluation.ensemble import Ensemble
 from iris_cli.evaluation.loss import PhysicalLoss
 from iris_cli.evaluation.metrics import Maps, Measure, pixel_volume
@@ -163,7 +164,7 @@ class Predictions:
     """A few galaxies with what was predicted for them: (L, V), (R', L), (R', L) each, in inner units.
 
     `predicted` is the mean of the samples, or of an ensemble's members, and `spread` their standard deviation; a single
-    network has none.
+    network has none. `near` is what distance networks answer for the same galaxies.
     """
 
     grid: Grid
@@ -173,6 +174,7 @@ class Predictions:
     predicted: list[NDArray[np.float32]] = field(default_factory=list)
     spread: list[NDArray[np.float32]] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
+    near: list[NearImages] = field(default_factory=list)
 
     @classmethod
     def joined(cls, parts: Sequence[Predictions]) -> Predictions:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from iris_cli.config.grid import Grid
@@ -14,6 +15,7 @@ from iris_cli.evaluation.report import RunReport
 from iris_cli.evaluation.summaries import Curve
 from iris_cli.plots.calibration import draw_calibration, draw_coverage_maps, draw_rank_histograms, draw_reliability
 from iris_cli.plots.curves import Line
+from iris_cli.plots.near_far import FAINTEST, draw_near_far_pairs, draw_tenths
 from iris_cli.plots.pairs import draw_pairs
 from iris_cli.plots.power_spectra import draw_power_spectra
 from iris_cli.plots.radial_profiles import draw_radial_profiles
@@ -68,6 +70,7 @@ def draw_report(report: RunReport, shown: Mapping[str, Predictions]) -> Iterator
         "Overlap of predicted and true gas above a density threshold; pairs in which neither has any are left out.",
     )
     yield from _draw_posterior(report, shown[normal.name].grid)
+    yield from _draw_distances(report, shown[normal.name])
 
 
 def _draw_posterior(report: RunReport, grid: Grid) -> Iterator[tuple[str, Figure, str]]:
@@ -110,6 +113,36 @@ def _draw_posterior(report: RunReport, grid: Grid) -> Iterator[tuple[str, Figure
         draw_coverage_maps({k: m for k, m in maps.items() if m is not None}, best.coverage_level or 0.0, grid),
         "Where the intervals hold: share of occupied pixels whose truth is inside, by place. Blue is overconfident.",
     )
+
+
+def _draw_distances(report: RunReport, shown: Predictions) -> Iterator[tuple[str, Figure, str]]:
+    """Of the distance networks on the normal set, where there are any."""
+    if (found := report.distances) is None:
+        return
+    tenths = {"distance network": found.tenths, "prior, without the image": found.prior_tenths}
+    yield (
+        "near_far_reliability",
+        draw_tenths(
+            {name: Line(one.p_near, one.near.mean, one.near.low, one.near.high) for name, one in tenths.items()},
+            {name: Line(one.p_near, one.gas, one.gas, one.gas) for name, one in tenths.items()},
+        ),
+        "P(near) at each (l, v). Left: the share of the gas that is near, by tenths of P(near). On the grey line "
+        "P(near) is a probability; flatter is overconfident. Right: how much gas has such a P(near); the image helps "
+        "where the network is more often close to 0 or 1 than its prior.",
+    )
+    rows = []
+    for one in shown.near:
+        drawn = one.gas > FAINTEST * one.gas.max()
+        rows.append([one.observation, *(np.where(drawn, part, np.nan) for part in (one.near, one.p_near, one.prior))])
+    if rows:
+        names = [as_label(one.source) for one in shown.near]
+        yield (
+            "near_far",
+            draw_near_far_pairs(rows, names, shown.grid, shown.quantity),
+            "Galaxies on the plane of longitude and velocity: the input, the share of the gas that is nearer than the "
+            "Galactic Centre, the network's P(near), and that of all training galaxies at the same place. Blue is "
+            f"near; grey has less than {FAINTEST:.1%} of the highest column; the line is at 0.5.",
+        )
 
 
 def _line(curve: Curve) -> Line:

@@ -88,6 +88,15 @@ def page(tested: Sequence[Path], report: RunReport, pictures: Sequence[Picture])
             "agree. Their samples are pooled in all other numbers."
         )
         yield _numbers(normal.runs, runs.MEANING)
+    if report.distances:
+        yield Heading("Near or far at each (l, v)")
+        yield Paragraph(
+            "P(near), the probability that gas at a longitude and velocity is nearer than the Galactic Centre, and its "
+            "distance (CRPS in pc), as scores of a random atom of a galaxy's gas. The prior is where the gas of all "
+            "training galaxies at this place is. The floor is the truth of each pixel, which mixes near and far gas."
+        )
+        yield Table(*report.distances.table(intervals=True))
+        yield from map(Paragraph, report.distances.sentences())
     if len(report.sets) > 1:
         yield Heading("Other inputs")
         yield Paragraph(

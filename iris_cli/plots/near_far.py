@@ -10,12 +10,17 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
 from iris_cli.config.grid import Grid
 from iris_cli.plots.axes_of_sky import colour_bar, draw_lv
-from iris_cli.plots.style import write_below
+from iris_cli.plots.axes_of_sky import label as label_of
+from iris_cli.plots.curves import Lines, draw_curves
+from iris_cli.plots.style import STYLES, Style, write_below
 
+#: P(near) is drawn where there is more than this share of the brightest pixel's light or gas.
+FAINTEST = 5e-3
 #: Blue is near, as gas that is drawn in front.
 NEAR_FAR_COLOURS, NEAR, FAR, UNKNOWN = "RdBu", "#2166ac", "#b2182b", "white"
 
@@ -45,13 +50,8 @@ def draw_near_far(
     axes = figure.subplots(1, 3, sharex=True, sharey=True)
     drawn = draw_lv(axes[0], np.where(unseen, np.nan, observed), grid)
     colour_bar(drawn, axes[0], "brightness temperature [K]")
-    norm = Normalize(0.0, 1.0)
     for ax, image in zip(axes[1:], (p_near, prior), strict=True):
-        drawn = draw_lv(ax, np.where(shown & ~unseen, image, np.nan), grid, norm, NEAR_FAR_COLOURS)
-        ax.patch.set(facecolor="0.85", hatch=None)
-        lon, v = grid.longitude.centres(), grid.velocity.centres()
-        ax.contour(lon, v, np.where(shown & ~unseen, image, np.nan).T, [0.25, 0.5, 0.75], colors="0.2", linewidths=0.7)
-        ax.set_ylabel("")
+        drawn = _draw_p_near(ax, np.where(shown & ~unseen, image, np.nan), grid, [0.25, 0.5, 0.75])
     colour_bar(drawn, list(axes[1:]), "P(near): probability of being nearer than Sgr A*")
     titles = "observed", "P(near)", "prior: the training galaxies, without this image"
     for ax, title in zip(axes, titles, strict=True):
@@ -64,6 +64,50 @@ def draw_near_far(
     if caption:
         write_below(figure, caption)
     return figure
+
+
+def draw_near_far_pairs(
+    rows: Sequence[Sequence[NDArray]], names: Sequence[str], grid: Grid, quantity: str, style: Style = STYLES["screen"]
+) -> Figure:
+    """A row for each mock galaxy: its image, the near share of its gas, P(near) and the prior, (L, V) each; shares are
+    NaN where they are not drawn.
+    """
+    figure = style.figure(4, len(rows), aspect=0.9)
+    panels = figure.subplots(len(rows), 4, squeeze=False)
+    for row, name, (image, *shares) in zip(panels, names, rows, strict=True):
+        colour_bar(draw_lv(row[0], image, grid), row[0], label_of(quantity))
+        for ax, share in zip(row[1:], shares, strict=True):
+            drawn = _draw_p_near(ax, share, grid, [0.5])
+        colour_bar(drawn, list(row[1:]), "near share of the gas")
+        titles = f"observation of {name}", "true", "P(near)", "prior, without the image"
+        for ax, title in zip(row, titles, strict=True):
+            ax.set_title(title)
+    return figure
+
+
+def draw_tenths(near: Lines, gas: Lines, style: Style = STYLES["screen"]) -> Figure:
+    """By tenths of P(near), of each predictor: the share of the gas that is near, and the share of all gas."""
+    figure = style.figure(2, aspect=0.8)
+    first, second = figure.subplots(1, 2)
+    draw_curves(first, near, style, "o")
+    first.plot([0, 1], [0, 1], color="0.5", linewidth=0.8, zorder=0)
+    first.set(ylim=(0, 1), ylabel="share that is near")
+    draw_curves(second, gas, style, "o")
+    second.set(ylim=(0, None), ylabel="share of the gas, in tenths of P(near)")
+    for ax in (first, second):
+        ax.set(xlim=(0, 1), xlabel="P(near)")
+        ax.legend()
+    return figure
+
+
+def _draw_p_near(ax: Axes, image: NDArray, grid: Grid, levels: Sequence[float]) -> AxesImage:
+    drawn = draw_lv(ax, image, grid, Normalize(0.0, 1.0), NEAR_FAR_COLOURS)
+    ax.patch.set(facecolor="0.85", hatch=None)
+    if np.nanmin(image) < levels[0] < np.nanmax(image):
+        lon, v = grid.longitude.centres(), grid.velocity.centres()
+        ax.contour(lon, v, image.T, levels, colors="0.2", linewidths=0.7)
+    ax.set_ylabel("")
+    return drawn
 
 
 def _mark(ax: Axes, clouds: Sequence[Marker], legend: bool) -> None:

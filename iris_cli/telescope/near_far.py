@@ -24,8 +24,6 @@ from iris_cli.telescope.lv_image import LvImage, lv_header, to_fits_axes
 
 #: Of the distance, and of P(near) within a cloud and between networks.
 QUANTILES = (0.16, 0.5, 0.84)
-#: Figures show P(near) where the image is brighter than this share of its maximum.
-FAINTEST = 5e-3
 
 Floats = NDArray[np.float64]
 

@@ -46,15 +46,7 @@ from iris_cli.telescope.density_map import (
     save_map,
 )
 from iris_cli.telescope.lv_image import LvImage, load_lv
-from iris_cli.telescope.near_far import (
-    FAINTEST,
-    NearFar,
-    cloud_table,
-    near_far,
-    near_far_hdus,
-    table_paths,
-    write_table,
-)
+from iris_cli.telescope.near_far import NearFar, cloud_table, near_far, near_far_hdus, table_paths, write_table
 from iris_cli.telescope.regrid import RegridPlan, plan_regrid, regrid, report_coverage
 from iris_cli.training.model_file import packaged
 from iris_cli.training.trained_run import TrainedRun, ensemble_for, open_members
@@ -384,7 +376,7 @@ def _save_figure(made: Reversion, path: Path, history: Sequence[str]) -> None:
 
 
 def _save_near_far(made: Reversion, path: Path, history: Sequence[str]) -> None:
-    from iris_cli.plots.near_far import Marker, draw_near_far
+    from iris_cli.plots.near_far import FAINTEST, Marker, draw_near_far
     from iris_cli.plots.style import STYLES, save
 
     assert made.near_far is not None

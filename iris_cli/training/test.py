@@ -14,7 +14,7 @@ from iris_cli.config.train import CHECKPOINTS, TEST, Noise, TrainConfig
 from iris_cli.console import plural, progress, warn
 from iris_cli.distributed import unwrap, world
 from iris_cli.errors import DataError
-from iris_cli.evaluation.distances import score_distances
+from iris_cli.evaluation.distances import near_images, score_distances
 from iris_cli.evaluation.ensemble import Ensemble
 from iris_cli.evaluation.evaluate import (
     Predictions,
@@ -38,6 +38,7 @@ from iris_cli.pairs.open_data import open_data, open_litter
 from iris_cli.pairs.overlap import Seen
 from iris_cli.pairs.pair import LV_COLUMN, LV_NEARER
 from iris_cli.pairs.stream import PairStream
+from iris_cli.reverter.distances import Distances
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.training.run_folder import numbered_members
 from iris_cli.training.test_split import litter_to_test, pairs_to_test, seen_by, split_to_test
@@ -203,15 +204,20 @@ def test_run(
             warn_of_unreadable(stream.count - sets[-1].pairs, stream.count)
         warn_of_bad_litter(list(inputs.streams.values()), here)
         normal = replace(inputs.normal, rank=here.rank, world=here.size)
-        networks = [found[0] for member in members if (found := member.distances())]
         where = None
-        if len(networks) == len(members) and {LV_COLUMN, LV_NEARER} <= {*normal.pairs.further}:
+        if networks := _distance_networks(members, normal):
             with progress("testing, near or far", normal.plan().steps, quiet=quiet) as bar:
                 where = score_distances(networks, normal, here, bar)
     path, epoch = str(members[0].path), members[0].checkpoint.progress.epoch
     data, litter = tuple(hyper.data), hyper.litter or None
     settings = Settings(inputs.split or "all", path, len(members), epoch, hyper.noise, litter, data, hyper.seed)
     return RunReport(sets, settings, where)
+
+
+def _distance_networks(members: Sequence[TrainedRun], stream: PairStream) -> list[Distances]:
+    """Those of the runs; none unless each run has one, and the pairs hold what they are tested on."""
+    found = [network[0] for member in members if (network := member.distances())]
+    return found if len(found) == len(members) and {LV_COLUMN, LV_NEARER} <= {*stream.pairs.further} else []
 
 
 def warn_of_unreadable(missing: int, count: int) -> None:
@@ -241,7 +247,10 @@ def save_headline(run: Path, report: RunReport, members: Sequence[TrainedRun]) -
 def report_predictions(members: Sequence[TrainedRun], inputs: Inputs) -> dict[str, Predictions]:
     """A few galaxies of each set of inputs with their predictions, for the figures of a report."""
     most = {name: SHOWN if name == NORMAL else 1 for name in inputs.streams}
-    return {name: predictions_of(members, stream, most=most[name]) for name, stream in inputs.streams.items()}
+    found = {name: predictions_of(members, stream, most=most[name]) for name, stream in inputs.streams.items()}
+    if networks := _distance_networks(members, inputs.normal):
+        found[NORMAL].near.extend(near_images(networks, inputs.normal, SHOWN))
+    return found
 
 
 def predictions_of(

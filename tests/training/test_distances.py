@@ -14,7 +14,7 @@ import torch
 
 from iris_cli.config.train import DistancesConfig, TrainConfig
 from iris_cli.errors import DataError
-from iris_cli.evaluation.distances import TENTHS, mean_columns, reliability, scores
+from iris_cli.evaluation.distances import TENTHS, mean_columns, near_images, reliability, scores
 from iris_cli.observers.line_of_sight import BINS, distance_edges
 from iris_cli.pairs.stream import PairStream
 from iris_cli.reverter.distances import Distances
@@ -115,6 +115,16 @@ def test_reliability_of_a_calibrated_answer_is_on_the_diagonal() -> None:
     np.testing.assert_allclose(table[1] / table[0], table[2] / table[0], atol=0.06)
 
 
+def test_images_of_a_report_are_those_of_the_first_galaxies(run: Path, near_shards: Path) -> None:
+    network = RunFolder(run / "distances").best()[1].make(Distances)
+    pairs = pairs_in(near_shards, "validation")
+    first, second = near_images([network], PairStream("test", pairs, np.arange(6), 0, 5), 2)
+    assert first.source == pairs.source(0) and second.source == pairs.source(2)  # two views of each
+    answer = network(torch.from_numpy(first.observation)[None, None]).detach()[0, : CENTRE + 1].exp().sum(dim=0)
+    np.testing.assert_allclose(first.p_near, answer, atol=1e-6)
+    assert first.gas.max() > 0.0 and set(np.unique(first.near)) <= {0.0, 1.0}
+
+
 def test_a_test_scores_several_runs_their_pool_and_their_prior(
     iris: Callable, run: Path, near_shards: Path, shards: Path, tmp_path: Path
 ) -> None:
@@ -124,13 +134,26 @@ def test_a_test_scores_several_runs_their_pool_and_their_prior(
     ran = iris("test", run, other, near_shards, "--split", "validation", "--overlap", "allow", "--json", "-q")
     assert ran.code == 0, ran.err
     found = json.loads(ran.out)["distances"]
-    assert [*found] == ["network 1", "network 2", "pooled", "prior", "floor", "reliability", "apart"]
+    assert [*found] == [
+        "network 1",
+        "network 2",
+        "pooled",
+        "prior",
+        "floor",
+        "reliability",
+        "prior_reliability",
+        "apart",
+    ]
     mean = {name: found[name]["log_score"]["mean"] for name in list(found)[:5]}
     assert mean["floor"] < 1e-4 and mean["pooled"] <= 0.5 * (mean["network 1"] + mean["network 2"]) + 1e-6
     best = min(logged(run / "distances", "epoch"), key=lambda line: line["loss"])
     assert mean["network 1"] == pytest.approx(best["log_score"], rel=1e-4)
     assert 0.0 < found["apart"]["mean"] < 0.5 and sum(found["reliability"]["gas"]) == pytest.approx(1.0, abs=1e-3)
-    shown = iris("test", run, near_shards, "--split", "validation", "--overlap", "allow", "-q")
+    report = tmp_path / "report"
+    shown = iris("test", run, near_shards, "--split", "validation", "--overlap", "allow", "-q", "--report", report)
     assert shown.code == 0 and "P(near) -> share" in shown.out and "two networks" not in shown.out
+    page = (report / "report.md").read_text(encoding="utf-8")
+    assert "Near or far at each (l, v)" in page and f"{found['network 1']['log_score']['mean']:.3f} (" in page
+    assert {"near_far.png", "near_far_reliability.png"} <= {file.name for file in report.iterdir()}
     plain = iris("test", run, shards, "--json", "-q")
     assert plain.code == 0 and "distances" not in json.loads(plain.out)
