@@ -156,7 +156,7 @@ class DistancesConfig(StageConfig):
     """The distance network: where along the line of sight is the gas at each (l, v)?"""
 
     train: bool = of_stages(False, "Train a network for P(near) at each (l, v), too.", "--distances/--no-distances")
-    epochs: int = setting(12, "Passes over the training galaxies.", least=1)
+    epochs: int = setting(3, "Passes over the training galaxies.", least=1)
 
     def __post_init__(self) -> None:
         check(self, "distances: ")

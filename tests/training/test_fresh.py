@@ -14,15 +14,18 @@ import torch
 from iris_cli.config.grid import grid_preset
 from iris_cli.config.mock import MockConfig
 from iris_cli.config.preobserve import PreobserveConfig
-from iris_cli.config.train import Noise, TrainConfig
+from iris_cli.config.train import DistancesConfig, Noise, TrainConfig
 from iris_cli.errors import DataError
+from iris_cli.evaluation.distances import mean_columns
 from iris_cli.mock.generate import Galaxies, write_mock
+from iris_cli.observers.line_of_sight import BINS
 from iris_cli.observers.registry import make_observer
 from iris_cli.pairs.datasets import ObservedPairs, PreObservedDataset, pairs_of
 from iris_cli.pairs.fresh import FreshPairs, observer_of, workers_of
-from iris_cli.pairs.pair import VELOCITY
+from iris_cli.pairs.pair import LV_COLUMN, LV_NEARER, VELOCITY
 from iris_cli.pairs.preobserve import preobserve
 from iris_cli.pairs.stream import PairStream
+from iris_cli.reverter.distances import Distances
 from iris_cli.standard.dataset import StandardDataset
 from iris_cli.training.checkpoint import load
 from iris_cli.training.run_folder import RunFolder
@@ -103,6 +106,20 @@ def test_a_resumed_training_gives_the_same_weights(whole: Path, hyper: TrainConf
     for name in ("model", "optimizer", "progress", "mean_image"):
         assert_equal(getattr(resumed, name), getattr(expected, name))
     assert (run / "metrics.jsonl").read_text().count('"kind": "epoch"') == 2
+
+
+def test_distances_are_learned_from_further_galaxies_and_their_prior(
+    whole: Path, hyper: TrainConfig, held_out: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(whole, tmp_path / "run"))
+    train_run(replace(hyper, distances=DistancesConfig(train=True, epochs=1)), run, resume="auto", quiet=True)
+    stage = fresh_of(held_out, 6).others("distances")
+    assert stage.make.seed != fresh_of(held_out, 6).make.seed
+    expected = Distances(32, "v_density", BINS)
+    stream = replace(PairStream("train", stage, np.arange(6), 0, 2), further=(LV_COLUMN, LV_NEARER))
+    expected.set_prior(mean_columns(stream))
+    torch.testing.assert_close(RunFolder(run / "distances").best()[1].make(Distances).prior, expected.prior)
+    assert len(newest(run / "distances").seen.trained) == 0
 
 
 def test_other_galaxies_are_another_run(whole: Path, hyper: TrainConfig, tmp_path: Path) -> None:
