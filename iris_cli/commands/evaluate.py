@@ -11,9 +11,11 @@ import typer
 
 from iris_cli.commands import options, provenance
 from iris_cli.commands.train import DATA, Processes, absolute
-from iris_cli.config.train import CHECKPOINTS, MEMBER, TrainConfig
+from iris_cli.config.figure import STYLE_NAMES
+from iris_cli.config.toml import to_dict, to_toml
+from iris_cli.config.train import CHECKPOINTS, MEMBER, METRICS, TrainConfig
 from iris_cli.dry_run import show
-from iris_cli.errors import DataError, UsageError
+from iris_cli.errors import DataError, UsageError, choose
 from shards.owner import owned
 
 #: What of a training may differ in a test.
@@ -43,6 +45,9 @@ def evaluate(
         list[Path] | None,
         typer.Option(metavar="<path>", help="For the report: shards of other galaxies; may be given several times."),
     ] = None,
+    style: Annotated[
+        str, typer.Option(metavar=f"[{'|'.join(STYLE_NAMES)}]", help="For the report: also figures for a paper (PDF).")
+    ] = "screen",
     overwrite: options.Overwrite = False,
     samples: Annotated[int, typer.Option(min=0, help="Maps that a run's sampler draws of each pair.")] = 32,
     no_litter: Annotated[bool, typer.Option("--no-litter", help="Without the litter of the training.")] = False,
@@ -58,12 +63,15 @@ def evaluate(
 
     Examples:
         iris test RUN SHARDS
-        iris test RUN SHARDS --report REPORT
+        iris test RUN SHARDS --report REPORT --style apj
         iris test RUN1 RUN2 SHARDS
         iris test RUN OTHER_SHARDS --split all --no-litter
     """
     if against and not report:
         raise UsageError("--against needs a report", "name its folder: --report FOLDER")
+    choose("style", style, dict.fromkeys(STYLE_NAMES))
+    if style != "screen" and not report:
+        raise UsageError("--style needs a report", "name its folder: --report FOLDER")
     if no_litter and "litter" in settings.flags:
         raise UsageError("--litter and --no-litter contradict each other", "give one of them")
     if report:
@@ -96,14 +104,18 @@ def evaluate(
             save_headline(runs[0], tested, members)
         result = tested.headline()
         if report:
-            from iris_cli.evaluation.report_folder import write_report
+            from iris_cli.commands.plot_data import histories
+            from iris_cli.evaluation.report_folder import Made, write_report
             from iris_cli.signals import START_AGAIN, stop_on_signal
 
-            history = provenance.history(config, dated=False)
+            here = provenance.Provenance(to_dict(config))
+            made = Made(here.rows(), to_toml(config), here.lines(dated=False))
+            trainings = [f.path for member in members if (f := member.folder) and (f.path / METRICS).is_file()]
             with stop_on_signal(START_AGAIN):
-                predictions = report_predictions(members, tested_on)
-                made = write_report(report, runs, tested, predictions, overwrite=overwrite, history=history)
-            result["report"] = str(made)
+                examples = report_predictions(members, tested_on)
+                losses = histories(trainings)
+                page = write_report(report, runs, tested, examples, losses, made, style=style, overwrite=overwrite)
+            result["report"] = str(page)
             provenance.record(report, config)
     title = f"{', '.join(map(str, runs))} on {', '.join(config.data)}, {tested.settings.split} split"
     if output.as_json:

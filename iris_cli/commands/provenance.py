@@ -65,10 +65,17 @@ class Provenance:
 
     def lines(self, dated: bool = True) -> tuple[str, ...]:
         """As text, for the header of a file. Figures are undated, so that the same figure has the same bytes."""
-        versions = ", ".join(f"{name} {number}" for name, number in self.software.items())
         written = (f"written {self.time} in {self.folder}",) if dated else ()
         configuration = f"configuration: {json.dumps(self.config)}"
-        return (f"command: {self.command}", *written, f"software: {versions}", configuration)
+        return (f"command: {self.command}", *written, f"software: {self.versions}", configuration)
+
+    def rows(self) -> tuple[tuple[str, str], ...]:
+        """Name and value, for the page of a report."""
+        return ("command", self.command), ("written", f"{self.time} in {self.folder}"), ("software", self.versions)
+
+    @property
+    def versions(self) -> str:
+        return ", ".join(f"{name} {number}" for name, number in self.software.items())
 
 
 def record(folder: Path, config: Any = None, exit_code: int = EXIT_DONE) -> None:

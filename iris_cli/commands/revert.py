@@ -11,9 +11,10 @@ import typer
 
 from iris_cli.commands import options, provenance
 from iris_cli.config.cube import RegridConfig
+from iris_cli.config.figure import STYLE_NAMES
 from iris_cli.console import log, plural
 from iris_cli.dry_run import FIGURE_BYTES, WITH_TORCH, DryRun, show, size_of
-from iris_cli.errors import UsageError
+from iris_cli.errors import UsageError, choose
 
 if TYPE_CHECKING:
     from iris_cli.telescope.revert import RevertPlan
@@ -44,8 +45,11 @@ def revert(
             help="Clouds for tables beside the map: the packaged catalogue, structures of the image, or a file.",
         ),
     ] = "cmz",
-    density_unit: Annotated[str, typer.Option(metavar="[kg/m3|Msun/pc3]", help="Unit of the map.")] = "kg/m3",
+    density_unit: Annotated[str, typer.Option(metavar="[Msun/pc3|kg/m3]", help="Unit of the map.")] = "Msun/pc3",
     samples: Annotated[int, typer.Option(min=0, help="Maps that each run's sampler draws; 0: none.")] = 64,
+    style: Annotated[
+        str, typer.Option(metavar=f"[{'|'.join(STYLE_NAMES)}]", help="Width and fonts of the figures.")
+    ] = "screen",
     overwrite: options.Overwrite = False,
     trust: options.Trust = None,
     settings: Annotated[options.Settings[RegridConfig], options.Only("cube")],
@@ -59,10 +63,11 @@ def revert(
 
     Examples:
         iris revert cube.fits --figure map.png
-        iris revert RUN cube.fits --out map.fits --figure map.png
+        iris revert RUN cube.fits --out map.fits --figure map.pdf --style mnras
         iris revert ENSEMBLE east.fits west.fits --out map.fits
         iris revert RUN cube.fits --out map.fits --near-far near_far.png
     """
+    choose("style", style, dict.fromkeys(STYLE_NAMES))
     regrid = settings.resolve()
     if regrid.grid is not None:
         log(f"note: the grid of the run is used; that of {settings.file} is for `iris cube`")
@@ -88,6 +93,7 @@ def revert(
             config=config,
             unit=density_unit,
             samples=samples,
+            style=style,
             overwrite=overwrite,
             quiet=output.quiet,
             history=provenance.history(config),

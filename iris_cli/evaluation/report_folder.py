@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+
+from matplotlib.figure import Figure
 
 from iris_cli.console import plural
 from iris_cli.evaluation import runs
 from iris_cli.evaluation.bootstrap import LEVEL, RESAMPLES, Summary
 from iris_cli.evaluation.evaluate import Predictions
 from iris_cli.evaluation.figures import draw_report
-from iris_cli.evaluation.page import Block, Heading, Paragraph, Picture, Table, html, markdown
+from iris_cli.evaluation.page import Block, Code, Heading, Paragraph, Picture, Table, html, markdown
 from iris_cli.evaluation.report import MEANING, RunReport, interval, posterior_table, text
 from iris_cli.evaluation.statistics import Statistics
 from iris_cli.evaluation.summaries import Curve
 from iris_cli.files import atomic_folder, to_json, write_text
+from iris_cli.plots.losses import History, draw_losses
 from iris_cli.plots.style import STYLES, save
 
 FORMAT, VERSION = "iris-report", 2
@@ -28,8 +32,23 @@ CURVES = {
     "cross_correlation": "Cross-correlation",
     "iou": "Intersection over union above a density",
 }
+LOSSES = (
+    "Training. The loss of the training pairs (thin) and of the validation pairs (thick) against optimizer steps; the "
+    "dot is the tested epoch. Horizontal lines are the losses of predictions that use no image."
+)
 #: With fewer galaxies than this, a percentile interval is too narrow.
 MANY_SOURCES = 20
+
+
+@dataclass(frozen=True)
+class Made:
+    """How a report was made: `rows` (name, value) such as command and date, the configuration as TOML, and the lines
+    that each figure's metadata keeps.
+    """
+
+    rows: Sequence[tuple[str, str]] = ()
+    configuration: str = ""
+    history: Sequence[str] = ()
 
 
 def write_report(
@@ -37,30 +56,45 @@ def write_report(
     tested: Sequence[Path],
     report: RunReport,
     shown: Mapping[str, Predictions],
+    losses: Mapping[str, History],
+    made: Made,
     *,
+    style: str = "screen",
     overwrite: bool = False,
-    history: Sequence[str] = (),
 ) -> Path:
     """Write the folder `out`, whole or not at all, and return its report.html. DataError when it exists.
 
-    `shown` has a few galaxies of each set for the figures; `history` says how the report was made and is stored in
-    the figures.
+    `shown` has a few galaxies of each set for the figures, `losses` the trainings of the runs. In a `style` other than
+    that of the page, the figures are also PDF files in the folder `figures`, with captions for a paper.
     """
     with atomic_folder(out, overwrite) as folder:
         record = {"format": FORMAT, "version": VERSION, "runs": [*map(str, tested)], **report.to_dict()}
         write_text(folder / "report.json", to_json(record))
         pictures = []
-        with STYLES["screen"].applied():
-            for name, figure, caption in draw_report(report, shown):
-                pictures.append(Picture(f"{name}.png", caption))
-                save(figure, folder / pictures[-1].file, history=history)
-        blocks = list(page(tested, report, pictures))
+        for number, (name, figure, caption) in enumerate(_figures(report, shown, losses, "screen"), 1):
+            pictures.append(Picture(number, f"{name}.png", caption))
+            save(figure, folder / pictures[-1].file, history=made.history)
+        if style != "screen":
+            (folder / "figures").mkdir()
+            for name, figure, caption in _figures(report, shown, losses, style):
+                save(figure, folder / "figures" / f"{name}.pdf", STYLES[style], made.history, caption)
+        blocks = list(page(tested, report, pictures, made))
         write_text(folder / "report.md", markdown(blocks))
         write_text(folder / "report.html", html(_title(tested), blocks, folder))
     return out / "report.html"
 
 
-def page(tested: Sequence[Path], report: RunReport, pictures: Sequence[Picture]) -> Iterator[Block]:
+def _figures(
+    report: RunReport, shown: Mapping[str, Predictions], losses: Mapping[str, History], style: str
+) -> Iterator[tuple[str, Figure, str]]:
+    """Name, figure and caption."""
+    with STYLES[style].applied():
+        yield from draw_report(report, shown, STYLES[style])
+        if losses:
+            yield "losses", draw_losses(losses, style=STYLES[style]), LOSSES
+
+
+def page(tested: Sequence[Path], report: RunReport, pictures: Sequence[Picture], made: Made) -> Iterator[Block]:
     """Headings, tables and figures, from top to bottom."""
     normal = report.normal
     yield Heading(_title(tested), 1)
@@ -70,8 +104,9 @@ def page(tested: Sequence[Path], report: RunReport, pictures: Sequence[Picture])
         f"confidence: a bootstrap with {RESAMPLES} draws over galaxies, because views of a galaxy are not independent."
         + (" With so few galaxies the intervals are too narrow." if normal.sources < MANY_SOURCES else "")
     )
+    yield Heading("Settings")
     settings = {"runs": [*map(str, tested)], **report.settings.to_dict()}
-    yield Table(("setting", "value"), [(name, _setting(value)) for name, value in settings.items()])
+    yield Table(("setting", "value"), [*made.rows, *((name, _setting(value)) for name, value in settings.items())])
     yield Heading("Numbers")
     yield _numbers(normal.numbers, MEANING)
     yield Heading("Posterior")
@@ -112,6 +147,9 @@ def page(tested: Sequence[Path], report: RunReport, pictures: Sequence[Picture])
         if name in normal.curves:
             yield Heading(title, 3)
             yield _curve(normal.curves[name])
+    if made.configuration:
+        yield Heading("Configuration")
+        yield Code(made.configuration)
 
 
 def _title(tested: Sequence[Path]) -> str:

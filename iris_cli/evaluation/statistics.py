@@ -19,6 +19,7 @@ from iris_cli.evaluation.power_spectra import Wavenumbers
 from iris_cli.evaluation.radial_profiles import Annuli
 from iris_cli.evaluation.summaries import Curve, plain_list, plain_numbers
 from iris_cli.evaluation.trivial import TRIVIAL
+from iris_cli.units import INNER, SI, convert
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,8 @@ def _curves(
     def named(*names: str) -> dict[str, Floats]:
         return {name: arrays[name] for name in names}
 
-    yield ("H2 density threshold", "kg m^-3", np.array(THRESHOLDS) * normalization_kg_m3), named("iou")
+    thresholds = np.array(THRESHOLDS) * normalization_kg_m3 * convert("density", SI, INNER)
+    yield ("H2 density threshold", "M_sun pc^-3", thresholds), named("iou")
     if annuli := Annuli.of(grid):
         ratio = divided(arrays["enclosed_mass_pred"], arrays["enclosed_mass_true"])
         enclosed = named("enclosed_mass_true", "enclosed_mass_pred") | {"enclosed_mass_ratio": ratio}

@@ -182,9 +182,8 @@ def draw_from_north(
     ax.set_xlim(float(left.max()), float(left.min()))
     ax.set_ylim(float(away.min()), float(away.max()))
     narrow = is_tall(left, away)
-    between = "\n" if narrow else " "
     ax.set(
-        xlabel=LEFT if centre_deg is None else f"offset from {name}{between}towards growing longitude [pc]",
+        xlabel=LEFT if centre_deg is None else f"offset from {name}\ntowards growing longitude [pc]",
         ylabel=AWAY if centre_deg is None else f"distance beyond {name} [pc]",
     )
     outlined: dict[str, Any] = {"color": "white", "path_effects": [withStroke(linewidth=2.5, foreground="black")]}

@@ -41,7 +41,7 @@ def draw_calibration(coverage: Lines, tarp: Lines, error: Lines, style: Style = 
     third.set(xlabel="samples' spread (asinh maps)", ylabel="rms error of their mean")
     for ax in (first, second, third):
         if ax.lines:
-            ax.legend()
+            ax.legend(fontsize="x-small", frameon=True, framealpha=0.7, edgecolor="none")
     return figure
 
 

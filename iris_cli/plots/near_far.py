@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
@@ -43,26 +43,26 @@ def draw_near_far(
     grid: Grid,
     clouds: Sequence[Marker] = (),
     caption: str = "",
+    style: Style = STYLES["screen"],
 ) -> Figure:
     """All images (L, V). P(near) is drawn in the pixels that are `shown`; `unseen` ones are hatched."""
-    figure = Figure(figsize=(15.6, 5.2), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = style.figure(3, aspect=1.0)
     axes = figure.subplots(1, 3, sharex=True, sharey=True)
     drawn = draw_lv(axes[0], np.where(unseen, np.nan, observed), grid)
     colour_bar(drawn, axes[0], "brightness temperature [K]")
     for ax, image in zip(axes[1:], (p_near, prior), strict=True):
         drawn = _draw_p_near(ax, np.where(shown & ~unseen, image, np.nan), grid, [0.25, 0.5, 0.75])
-    colour_bar(drawn, list(axes[1:]), "P(near): probability of being nearer than Sgr A*")
-    titles = "observed", "P(near)", "prior: the training galaxies, without this image"
+    colour_bar(drawn, list(axes[1:]), "P(near): probability of being in front")
+    titles = "observed", "P(near)", "prior, without the image"
     for ax, title in zip(axes, titles, strict=True):
         ax.set_title(title, fontsize="medium")
-        _mark(ax, clouds, legend=ax is axes[0])
+        _mark(ax, clouds, style, legend=ax is axes[0])
     bright = np.argwhere(shown & ~unseen)
     if len(bright):
         low, high = grid.velocity.edges()[bright[:, 1].min()], grid.velocity.edges()[bright[:, 1].max() + 1]
         axes[0].set_ylim(low, high)
     if caption:
-        write_below(figure, caption)
+        write_below(figure, caption, style)
     return figure
 
 
@@ -110,16 +110,17 @@ def _draw_p_near(ax: Axes, image: NDArray, grid: Grid, levels: Sequence[float]) 
     return drawn
 
 
-def _mark(ax: Axes, clouds: Sequence[Marker], legend: bool) -> None:
+def _mark(ax: Axes, clouds: Sequence[Marker], style: Style, legend: bool) -> None:
     limits = ax.get_xlim(), ax.get_ylim()
     sides = ((True, NEAR, "near in the literature"), (False, FAR, "far"), (None, UNKNOWN, "within 1 sigma, or unknown"))
     for side, colour, label in sides:
         chosen = [cloud for cloud in clouds if cloud.near is side]
-        size, edge = (22, 0.8) if side is None else (42, 1.1)
+        size, edge = (2.2, 0.08) if side is None else (4.2, 0.11)
         places = [cloud.lon_deg for cloud in chosen], [cloud.v_km_s for cloud in chosen]
         if chosen:
-            ax.scatter(*places, s=size, c=colour, edgecolors="black", linewidths=edge, label=label, zorder=3)
+            scaled: dict[str, Any] = {"s": size * style.line_pt * 6.0, "linewidths": edge * style.font_pt}
+            ax.scatter(*places, c=colour, edgecolors="black", label=label, zorder=3, **scaled)
     ax.set_xlim(limits[0])
     ax.set_ylim(limits[1])
     if legend and clouds:
-        ax.legend(loc="lower left", fontsize="x-small", framealpha=0.9)
+        ax.legend(loc="lower left", fontsize="x-small", frameon=True, framealpha=0.9)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import QuadMesh
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from iris_cli.config.cube import LEAST_COVERAGE, at_galactic_centre
 from iris_cli.config.grid import Grid
 from iris_cli.plots.axes_of_sky import colour_bar, draw_from_north, draw_lv, stretch
-from iris_cli.plots.style import write_below
+from iris_cli.plots.style import STYLES, Style, write_below
 from iris_cli.standard.orbit_footprint import ORBITS, footprint_of, reobserve
 
 #: A field that is longer in one direction by more than this factor has different scales along its axes.
@@ -36,6 +35,7 @@ def draw_map(
     centre_deg: tuple[float, float] = (0.0, 0.0),
     caption: str = "",
     samples: NDArray | None = None,
+    style: Style = STYLES["screen"],
 ) -> Figure:
     """Densities (R', L) in `unit`, observation and coverage (L, V). `centre_deg` is the position of the grid's centre.
 
@@ -44,10 +44,11 @@ def draw_map(
     are shown at the Galactic Centre only.
     """
     panels = 2 if spread is None else 3
-    rows = 1 if samples is None else 2
-    figure = Figure(figsize=(5.6 * panels, 5.4 * rows), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes, *below = figure.subplots(rows, panels, squeeze=False)
+    shown = panels if samples is None else 2 * panels
+    columns = min(panels, 2) if style.paper else panels  # on a page of a journal, three are too narrow
+    figure = style.figure(columns, -(-shown // columns), aspect=0.9, layout="compressed")
+    places = figure.add_gridspec(-(-shown // columns), columns)
+    axes = [figure.add_subplot(places[k // columns, k % columns]) for k in range(shown)]
     whose = "networks" if samples is None else "samples"
     unseen = coverage.max(axis=1) < LEAST_COVERAGE
     density, spread = np.where(unseen, np.nan, density), None if spread is None else np.where(unseen, np.nan, spread)
@@ -59,14 +60,14 @@ def draw_map(
         drawn = draw_from_above(axes[1], spread, grid, centre_deg, norm, orbits=False)
         colour_bar(drawn, axes[1], f"standard deviation [{UNIT_LABELS[unit]}]")
         axes[1].set_title(f"spread of the {whose}", fontsize="medium")
-    for k, (ax, sample) in enumerate(zip(*below, samples, strict=True), start=1) if samples is not None else ():
+    for k, (ax, sample) in enumerate(zip(axes[panels:], samples, strict=True), 1) if samples is not None else ():
         drawn = draw_from_above(ax, np.where(unseen, np.nan, sample), grid, centre_deg, norm, orbits=False)
         colour_bar(drawn, ax, f"H$_2$ density [{UNIT_LABELS[unit]}]")
         ax.set_title(f"sample {k}", fontsize="medium")
-    seen = _draw_observed(axes[-1], observed, coverage, density, grid, centre_deg)
-    colour_bar(seen, axes[-1], "brightness temperature [K]")
+    seen = _draw_observed(axes[panels - 1], observed, coverage, density, grid, centre_deg)
+    colour_bar(seen, axes[panels - 1], "brightness temperature [K]")
     if caption:
-        write_below(figure, caption)
+        write_below(figure, caption, style)
     return figure
 
 
@@ -89,7 +90,7 @@ def draw_from_above(
             x, y = orbit.track()[:, :2].T
             colour, style = _LINES[name]
             ax.plot(np.append(-y, -y[0]), np.append(-x, -x[0]), color=colour, ls=style, lw=0.9, alpha=0.8, label=name)
-        ax.legend(loc="upper right", fontsize="x-small", facecolor="0.35", labelcolor="white")
+        ax.legend(loc="upper right", fontsize="x-small", facecolor="0.35", labelcolor="white", frameon=True)
     return drawn
 
 
@@ -111,7 +112,7 @@ def _draw_observed(
             ax.contour(lon, v, footprint, levels=[0.5], colors=colour, linestyles=style, linewidths=0.9)
             ax.plot([], [], color=colour, ls=style, lw=0.9, label=f"the map's gas, {name}")
     if ax.get_legend_handles_labels()[0]:
-        ax.legend(loc="upper right", fontsize="x-small", facecolor="0.35", labelcolor="white")
+        ax.legend(loc="upper right", fontsize="x-small", facecolor="0.35", labelcolor="white", frameon=True)
     if centre_deg[0]:
         ax.set_xlabel(f"Galactic longitude from l = {centre_deg[0]:g}° [deg]")
     ax.set_title("observed", fontsize="medium")

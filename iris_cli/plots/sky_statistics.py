@@ -56,7 +56,7 @@ def draw_sky_statistics(
     panels[0].set_xlabel("")
     colour_bar(drawn, panels, "brightness temperature [K]")
     if caption:
-        write_below(figure, caption)
+        write_below(figure, caption, style)
     return figure
 
 

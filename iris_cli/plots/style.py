@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import textwrap
 import warnings
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from iris_cli.errors import UsageError, choose
-from iris_cli.files import atomic_file
+from iris_cli.files import atomic_file, write_text
 from iris_cli.text import printable
 
 _MM_PER_INCH = 25.4
@@ -36,13 +37,17 @@ Layout = Literal["constrained", "compressed"]
 
 @dataclass(frozen=True)
 class Style:
-    """Width of a column and of a page, font size, line width, and resolution of a PNG."""
+    """Width of a column and of a page, font size, line width, and resolution of a PNG.
+
+    In a `paper`, a caption is not part of the figure: `save` writes it into a file of LaTeX.
+    """
 
     column_mm: float = 165.0
     page_mm: float = 315.0
     font_pt: float = 10.0
     line_pt: float = 1.5
     dpi: int = 130
+    paper: bool = False
 
     @contextmanager
     def applied(self) -> Iterator[Style]:
@@ -77,15 +82,21 @@ def plain_ticks(axis: Axis) -> None:
 #: Widths are those of the journals' instructions for authors.
 STYLES = {
     "screen": Style(),
-    "mnras": Style(84.0, 177.0, 8.0, 1.0, 300),
-    "aanda": Style(88.0, 180.0, 8.0, 1.0, 300),
-    "apj": Style(85.0, 180.0, 8.0, 1.0, 300),
+    "mnras": Style(84.0, 177.0, 8.0, 1.0, 300, paper=True),
+    "aanda": Style(88.0, 180.0, 8.0, 1.0, 300, paper=True),
+    "apj": Style(85.0, 180.0, 8.0, 1.0, 300, paper=True),
     "talk": Style(200.0, 330.0, 16.0, 2.5, 150),
 }
 
 
-def write_below(figure: Figure, caption: str) -> None:
-    """Write a caption in a small font, wrapped at the figure's width; a dollar sign does not start a formula."""
+def write_below(figure: Figure, caption: str, style: Style = STYLES["screen"]) -> None:
+    """Write a caption in a small font, wrapped at the figure's width; a dollar sign does not start a formula.
+
+    The label of the figure, which is not drawn, keeps it for `save`.
+    """
+    figure.set_label(caption)
+    if style.paper:
+        return
     letter_pt = 0.54 * 0.83 * matplotlib.rcParams["font.size"]  # the average width of a letter in a small font
     columns = int(72 * figure.get_figwidth() / letter_pt)
     figure.supxlabel(textwrap.fill(printable(caption), columns), fontsize="small", parse_math=False)
@@ -116,10 +127,13 @@ _METADATA_FIELDS: dict[str, tuple[str, dict[str, str | None]]] = {
 }
 
 
-def save(figure: Figure, path: Path, style: Style = STYLES["screen"], history: Sequence[str] = ()) -> None:
+def save(
+    figure: Figure, path: Path, style: Style = STYLES["screen"], history: Sequence[str] = (), caption: str = ""
+) -> None:
     """Write a PNG, PDF or SVG, by its suffix. The same figure gives the same bytes: no date is written.
 
-    `history` says how the figure was made and becomes part of the file's metadata.
+    `history` says how the figure was made and becomes part of the file's metadata. For a paper, the caption (or that of
+    `write_below`) is written beside it, as a figure of LaTeX in a file with the suffix .tex.
     """
     text, dates = _METADATA_FIELDS[path.suffix.lower()]
     metadata = {**dates, text: "\n".join(map(printable, history))} if history else dates
@@ -136,3 +150,23 @@ def save(figure: Figure, path: Path, style: Style = STYLES["screen"], history: S
             raise UsageError(what, "write \\$ for a dollar sign") from None
     with atomic_file(path) as file:
         file.write(drawn.getbuffer())
+    if style.paper and (caption := caption or str(figure.get_label())):
+        wide = "*" if figure.get_figwidth() * _MM_PER_INCH > 1.1 * style.column_mm else ""
+        write_text(path.with_suffix(".tex"), latex_figure(path, caption, wide))
+
+
+def latex_figure(path: Path, caption: str, wide: str = "") -> str:
+    """A figure of LaTeX, for `\\input`; `wide` is "*" for one across both columns. The width is that of the file."""
+    lines = f"\\begin{{figure{wide}}}", "  \\centering", f"  \\includegraphics{{{path.name}}}"
+    ends = f"  \\caption{{{in_latex(caption)}}}", f"  \\label{{fig:{path.stem}}}", f"\\end{{figure{wide}}}"
+    return "\n".join((*lines, *ends)) + "\n"
+
+
+_LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$"}
+_LATEX |= {c: f"\\{c}" for c in "#$%&_{}"} | {"…": r"\ldots{}", "±": r"$\pm$", "°": r"$^\circ$", "→": r"$\to$"}
+
+
+def in_latex(text: str) -> str:
+    """A caption in which no character has a meaning for LaTeX, with H2 as a formula."""
+    plain = "".join(_LATEX.get(c, c) for c in printable(text))
+    return re.sub(r"\bH2\b", "H$_2$", plain).replace("Sgr A*", "Sgr~A*")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+import numpy as np
 from matplotlib.figure import Figure
 
 from iris_cli.plots.curves import Lines, draw_curves
 from iris_cli.plots.style import STYLES, Style
+from iris_cli.units import INNER, SI, convert
 
 
 def draw_threshold_overlap(overlap: Lines, style: Style = STYLES["screen"]) -> Figure:
@@ -13,8 +17,11 @@ def draw_threshold_overlap(overlap: Lines, style: Style = STYLES["screen"]) -> F
     figure = style.figure(aspect=0.7)
     ax = figure.subplots()
     draw_curves(ax, overlap, style, "o")
-    ax.set(
-        xlabel=r"H$_2$ density threshold [kg m$^{-3}$]", ylabel="intersection / union", xscale="log", ylim=(0.0, 1.0)
-    )
+    ax.set(ylabel="intersection / union", xscale="log", ylim=(0.0, 1.0))
+    ax.set_xlabel(r"H$_2$ density threshold [M$_\odot$ pc$^{-3}$]")
+    kg_m3 = convert("density", INNER, SI)
+    above = ax.secondary_xaxis("top", functions=(partial(np.multiply, kg_m3), partial(np.multiply, 1.0 / kg_m3)))
+    above.set_xlabel(r"[kg m$^{-3}$]")
+    ax.tick_params(which="both", top=False)
     ax.legend()
     return figure

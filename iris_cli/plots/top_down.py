@@ -31,5 +31,5 @@ def draw_top_down_figure(
     over_from_north(ax, look.orbits)
     ax.set_title(look.title)
     if caption:
-        write_below(figure, caption)
+        write_below(figure, caption, look.style)
     return figure

@@ -40,7 +40,7 @@ from iris_cli.text import in_ascii
 from iris_cli.units import INNER, SI, convert
 
 #: Name of a unit in options -> (BUNIT, factor from inner units).
-DENSITY_UNITS = {"kg/m3": ("kg m-3", convert("density", INNER, SI)), "Msun/pc3": ("solMass pc-3", 1.0)}
+DENSITY_UNITS = {"Msun/pc3": ("solMass pc-3", 1.0), "kg/m3": ("kg m-3", convert("density", INNER, SI))}
 #: Probabilities of the planes of QUANTILES: median, 68 % and 95 %.
 QUANTILES = (0.025, 0.16, 0.5, 0.84, 0.975)
 

@@ -91,22 +91,23 @@ def revert(
     near_far_figure: Path | str | None = None,
     clouds: str = CMZ,
     config: CubeConfig | None = None,
-    unit: str = "kg/m3",
+    unit: str = "Msun/pc3",
     samples: int = SAMPLES,
+    style: str = "screen",
     overwrite: bool = False,
     quiet: bool = True,
     history: Sequence[str] = (),
 ) -> Reversion:
     """Revert FITS cubes, or one l-v image of `iris cube`, with the best checkpoint of each run.
 
-    `runs` are run folders, folders of an ensemble or checkpoint files; several give mean and spread. Without any, the
-    network of the package is used, which refuses cubes of another line. Where all have a sampler, so many `samples` are
-    drawn by each; the same input and runs give the same samples. `out` is a FITS map in `unit` ("kg/m3" or "Msun/pc3"),
-    `figure` a PNG, PDF or SVG; `history`, how they were made, is written into both. Where all runs have a distance
-    network, P(near) is written as well, to `near_far_figure` drawn, and for `clouds` ("cmz", "auto", "none" or a file,
-    see `clouds_of`) as tables beside `out`. UsageError or DataError, before
-    anything is written, when the quantity of a network is not a temperature, when networks have different grids, when a
-    cube cannot be regridded, or an output exists.
+    `runs` are run folders, folders of an ensemble or checkpoint files; several give mean and spread. Without any,
+    the network of the package is used, which refuses cubes of another line. Where all have a sampler, so many
+    `samples` are drawn by each; the same input and runs give the same samples. `out` is a FITS map in `unit`
+    ("Msun/pc3" or "kg/m3"), `figure` a PNG, PDF or SVG in a `style` of plots/style.py; `history`, how they were
+    made, is written into both. Where all runs have a distance network, P(near) is written as well, to
+    `near_far_figure` drawn, and for `clouds` ("cmz", "auto", "none" or a file, see `clouds_of`) as tables beside
+    `out`. UsageError or DataError, before anything is written, when the quantity of a network is not a temperature,
+    when networks have different grids, when a cube cannot be regridded, or an output exists.
     """
     config = config or CubeConfig()
     _check_outputs(out, figure, unit, overwrite, near_far_figure)
@@ -136,9 +137,9 @@ def revert(
         if made.clouds is not None:
             write_table(made.clouds, Path(out), made.record.near_far, history)
     if figure is not None:
-        _save_figure(made, Path(figure), history)
+        _save_figure(made, Path(figure), style, history)
     if near_far_figure is not None:
-        _save_near_far(made, Path(near_far_figure), history)
+        _save_near_far(made, Path(near_far_figure), style, history)
     return made
 
 
@@ -361,23 +362,22 @@ def _between_runs(members: Sequence[TrainedRun], observed: LvImage, maps: NDArra
     return of_one_map(Maps(seen, unknown, loss, None, volume), len(members))
 
 
-def _save_figure(made: Reversion, path: Path, history: Sequence[str]) -> None:
+def _save_figure(made: Reversion, path: Path, style: str, history: Sequence[str]) -> None:
     from iris_cli.plots.reverted_map import draw_map
-    from iris_cli.plots.style import STYLES, save
+    from iris_cli.plots.style import save, style_of
 
     unit, seen, caption = made.record.provenance.unit, made.observed, made.record.caption()
     _, factor = density_unit(unit)
     spread = None if made.spread is None else made.spread * factor
     samples = None if made.samples is None else made.samples[:3] * factor
-    figure = draw_map(
-        made.density * factor, spread, seen.image, seen.coverage, seen.grid, unit, seen.centre_deg, caption, samples
-    )
-    save(figure, path, replace(STYLES["screen"], dpi=150), history)
+    shown = made.density * factor, spread, seen.image, seen.coverage, seen.grid, unit, seen.centre_deg, caption
+    with style_of(style).applied() as look:
+        save(draw_map(*shown, samples, look), path, look, history)
 
 
-def _save_near_far(made: Reversion, path: Path, history: Sequence[str]) -> None:
+def _save_near_far(made: Reversion, path: Path, style: str, history: Sequence[str]) -> None:
     from iris_cli.plots.near_far import FAINTEST, Marker, draw_near_far
-    from iris_cli.plots.style import STYLES, save
+    from iris_cli.plots.style import save, style_of
 
     assert made.near_far is not None
     lv, found, lon0 = made.observed, made.near_far, made.observed.centre_deg[0]
@@ -391,5 +391,6 @@ def _save_near_far(made: Reversion, path: Path, history: Sequence[str]) -> None:
     files = ", ".join(Path(file.file).name for file in made.record.provenance.files)
     caption = f"Near or far of Sgr A*, from {files}: {made.record.near_far}; drawn where the image is above "
     caption += f"{FAINTEST:.1%} of its maximum"
-    figure = draw_near_far(lv.image, found.p_near, found.prior_p_near, shown, unseen, lv.grid, markers, caption)
-    save(figure, path, replace(STYLES["screen"], dpi=150), history)
+    drawn = lv.image, found.p_near, found.prior_p_near, shown, unseen, lv.grid, markers, caption
+    with style_of(style).applied() as look:
+        save(draw_near_far(*drawn, look), path, look, history)

@@ -15,11 +15,13 @@ from matplotlib.figure import Figure
 from PIL import Image
 from pytest import MonkeyPatch
 
+from iris_cli import __version__
 from iris_cli.app import main
 from iris_cli.console import LOG_EVERY, QUIET, VERBOSE
 from iris_cli.evaluation.metrics import MEASURES
 from iris_cli.evaluation.posterior import RANKED
 from iris_cli.plots.style import save
+from tests.browser import after, needs_browser
 from tests.commands.errors import Iris, error_of
 from tests.training.makers import another_sky, write_pairs
 
@@ -31,7 +33,8 @@ CURVES = (
 POSTERIOR_CURVES = {*(f"{kind}_{what}" for what in RANKED for kind in ("ranks", "coverage"))}
 POSTERIOR_CURVES |= {"tarp", "reliability_map", "reliability_longitude", "error_of_spread"}
 PREDICTORS = ["network", "ensemble", "prior", "mean map", "empty map"]
-FIGURES = {"pairs", "stress", "profiles", "spectra", "overlap", "calibration", "ranks", "reliability", "coverage"}
+FIGURES = ["pairs", "stress", "profiles", "spectra", "overlap"]
+FIGURES += ["calibration", "ranks", "reliability", "coverage", "losses"]
 
 
 @dataclass(frozen=True)
@@ -122,12 +125,56 @@ def test_the_page_shows_every_table_and_embeds_its_figures(report: Written) -> N
     for text in ("loss", "crps", "velocity mirrored", "noise only", "median", "95% interval", "too narrow", loss):
         assert text in html and text in markdown, text
     assert html.count("data:image/png;base64,") == len(FIGURES)
-    assert not re.search(r'(src|href)="(?!data:)', html)  # nothing outside the file
-    linked = set(re.findall(r"\]\((\w+)\.png\)", markdown))
-    assert linked == FIGURES == {path.stem for path in report.folder.glob("*.png")}
+    assert not re.search(r'(src|href)="(?!data:|#)', html)  # nothing outside the file
+    assert re.findall(r"\]\((\w+)\.png\)", markdown) == FIGURES
+    assert {path.stem for path in report.folder.glob("*.png")} == {*FIGURES}
     for path in report.folder.glob("*.png"):  # a copy in a paper still has its origin
         assert f"--report {report.folder}" in Image.open(path).info["Description"]
     assert [path.name for path in report.folder.parent.iterdir()] == ["report"]
+
+
+def test_the_page_says_how_it_was_made_and_its_contents_lead_to_headings_and_figures(report: Written) -> None:
+    html = (report.folder / "report.html").read_text()
+    ids = re.findall(r'id="([^"]+)"', html)
+    linked = re.findall(r'href="#([^"]+)"', html)
+    assert len(linked) == len({*linked}) > len(FIGURES) and {*linked} <= {*ids} and len(ids) == len({*ids})
+    for text in (f"iris test {report.values['runs'][0]}", f"iris {__version__}, python", "learning_rate = "):
+        assert text in html, text
+    assert re.search(r"written</td><td>\d{4}-\d\d-\d\dT.*Z in ", html) and 'name="viewport"' in html
+    captions = re.findall(r"<figcaption><b>Figure (\d+): [^<]+\.</b> ([^<]+)</figcaption>", html)
+    assert [int(number) for number, _ in captions] == [*range(1, len(FIGURES) + 1)]
+    assert all(len(text) > 60 for _, text in captions)
+
+
+@pytest.mark.slow
+@needs_browser
+@pytest.mark.parametrize("width", [500, 1280])  # the narrowest window of Chromium, and a desktop
+def test_nothing_is_wider_than_the_window_of_a_browser(report: Written, width: int) -> None:
+    script = """
+        const broken = [...document.images].filter((image) => !image.naturalWidth).length;
+        const targets = [...document.querySelectorAll('nav a')].filter((a) => !document.querySelector(a.hash)).length;
+        return [document.documentElement.scrollWidth <= innerWidth, broken, targets];"""
+    assert json.loads(after(report.folder / "report.html", script, width)) == [[True, 0, 0], []]
+
+
+def test_figures_for_a_paper_are_as_wide_as_its_columns_and_have_captions(
+    iris: Iris, trained_run: Path, tiny_shards: Path, tmp_path: Path, monkeypatch: MonkeyPatch
+) -> None:
+    drawn = Figure(figsize=(85 / 25.4, 2)), Figure(figsize=(180 / 25.4, 2))
+    figures = [("one", drawn[0], "H2 & 50 %. {Sgr A*}"), ("two", drawn[1], "wide")]
+    monkeypatch.setattr("iris_cli.evaluation.report_folder.draw_report", lambda *given: figures)
+    ran = iris("test", trained_run, tiny_shards, "--report", tmp_path / "report", "--style", "apj", "-q")
+    assert ran.code == 0, ran.err
+    folder = tmp_path / "report" / "figures"
+    assert {path.name for path in folder.iterdir()} == {
+        f"{n}.{s}" for n in ("one", "two", "losses") for s in ("pdf", "tex")
+    }
+    assert re.search(rb"/MediaBox \[ 0 0 240\.9\d* 144 \]", (folder / "one.pdf").read_bytes())
+    one, two = ((folder / f"{name}.tex").read_text() for name in ("one", "two"))
+    assert r"\caption{H$_2$ \& 50 \%. \{Sgr~A*\}}" in one and r"\begin{figure}" in one and "one.pdf" in one
+    assert r"\begin{figure*}" in two
+    assert "known: aanda" in refused(iris, 2, trained_run, tiny_shards, "--report", tmp_path / "r", "--style", "nature")
+    assert "--report" in refused(iris, 2, trained_run, tiny_shards, "--style", "apj")
 
 
 def refused(iris: Iris, code: int, *words: object) -> str:

@@ -111,7 +111,7 @@ def test_bands_are_the_intervals() -> None:
     ax = draw_threshold_overlap({"normal": line(0.5)}).axes[0]
     y = ax.collections[0].get_paths()[0].vertices[:, 1]
     assert y.min() == pytest.approx(0.4) and y.max() == pytest.approx(0.6)
-    assert ax.get_ylim() == (0.0, 1.0) and "kg m$^{-3}$" in ax.get_xlabel()
+    assert ax.get_ylim() == (0.0, 1.0) and r"M$_\odot$ pc$^{-3}$" in ax.get_xlabel()
 
 
 def test_calibration_shows_the_lines_of_perfect_calibration() -> None:
