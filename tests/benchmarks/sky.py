@@ -68,7 +68,14 @@ SKY = {
     "T_dust by mass, K": Row(17, 28, "range", "Molinari+ 2011"),
 }
 
-#: Of fluxes in K km/s. The second is 12CO/C18O over the first, the third that of single clouds.
+#: Of fluxes in K km/s, means over the box. That of 12CO is 3.9e22 per cm^2, the mean of the molecular gas, over an
+#: X(CO) of 2.4e19 to 6.3e19; the other two are this by the ratios. The second ratio is 12CO/C18O over the first, the
+#: third that of single clouds.
+FLUXES = {
+    "12CO (2-1), K km/s": Row(600, 1600, "range", "X(CO): Dahmen+ 1998, Kohno & Sofue 2024"),
+    "13CO (2-1), K km/s": Row(60, 160, "range", "Sawada+ 2001: a tenth of it"),
+    "C18O (2-1), K km/s": Row(9, 23, "range", "Dahmen+ 1998: a 70th of it"),
+}
 RATIOS = {
     "12CO/13CO (2-1)": Row(7, 13, "range", "Sawada+ 2001: 10"),
     "13CO/C18O (2-1)": Row(6, 12, "range", "Dahmen+ 1998: 60 to 80 over the above"),
@@ -86,7 +93,7 @@ def main() -> None:
     parser.add_argument("--molecule", help="LAMDA file of its molecule")
     parser.add_argument("--transition", default="4-3")
     parser.add_argument("--tracer-per-co", type=float, default=2e-5)
-    parser.add_argument("--turbulence", type=float, default=0.0, help="km/s inside cells, for these images")
+    parser.add_argument("--turbulence", type=float, default=0.0, help="km/s inside cells, for lines but 13CO alone")
     args = parser.parse_args()
     grid = grid_preset(args.preset)
     numbers: dict[str, list[float]] = {}
@@ -226,7 +233,7 @@ def observed_rows(args: argparse.Namespace, grid: Grid) -> dict[str, tuple[list[
     """The statistics of mock images beside those of the cube."""
     observers = {"thin": SimpleObserver(grid), "13CO(2-1)": SyntheticObserver(grid)}
     four = (LineConfig("12co", "2-1"), LineConfig(), LineConfig("c18o", "2-1"), LineConfig("13co", "1-0"))
-    isotopes = SyntheticObserver(grid, config=SyntheticConfig(lines=four))
+    isotopes = SyntheticObserver(grid, config=SyntheticConfig(lines=four, turbulence_km_s=args.turbulence))
     if args.molecule:
         line = LineConfig(args.molecule, args.transition, args.tracer_per_co)
         turbulent = SyntheticConfig(lines=(line,), turbulence_km_s=args.turbulence)
@@ -236,17 +243,19 @@ def observed_rows(args: argparse.Namespace, grid: Grid) -> dict[str, tuple[list[
         real = regrid([args.cube], grid, "mean", CubeConfig(), quiet=True)
         sky = of_image(real.image, grid)
     rows: dict[str, tuple[list[float], Row]] = {}
-    ratios: dict[str, list[float]] = {name: [] for name in RATIOS}
+    isotopologues = {**FLUXES, **RATIOS}
+    made: dict[str, list[float]] = {name: [] for name in isotopologues}
     for number in range(args.observed):
         tensor = torch.from_numpy(draw_galaxy(MockConfig(), args.seed, number).tensor(grid, 0.0))
         for name, observer in observers.items():
             for key, value in of_image(observer.observe(tensor)[0].numpy(), grid).items():
                 row = Row(sky.get(key, np.nan), sky.get(key, np.nan), "value", "the cube")
                 rows.setdefault(f"{name}: {key}", ([], row))[0].append(value)
-        co, co13, c18o, co13_low = isotopes.observe(tensor).sum(dim=(1, 2)).tolist()
-        for name, value in zip(RATIOS, (co / co13, co13 / c18o, co13 / co13_low), strict=True):
-            ratios[name].append(value)
-    return {**rows, **{name: (ratios[name], row) for name, row in RATIOS.items()}}
+        co, co13, c18o, co13_low = (isotopes.observe(tensor).mean(dim=1).sum(dim=1) * grid.velocity.step).tolist()
+        values = (co, co13, c18o, co / co13, co13 / c18o, co13 / co13_low)
+        for name, value in zip(isotopologues, values, strict=True):
+            made[name].append(value)
+    return {**rows, **{name: (made[name], row) for name, row in isotopologues.items()}}
 
 
 if __name__ == "__main__":
