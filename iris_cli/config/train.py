@@ -129,6 +129,7 @@ class StageConfig:
     batch_size: int = setting(16, "Pairs in a batch, per process.", least=1)
     batches_per_update: int = setting(1, "Batches of one optimizer step.", least=1)
     learning_rate: float = setting(2e-3, "Highest learning rate of Adam.", above=0)
+    warmup_epochs: float = setting(1.0, "Length of a linear warm-up.", least=0)
     ema_decay: float = setting(0.99, "Decay of the averaged weights (EMA).", least=0, below=1)
     gradient_clip: float = setting(5.0, "Gradients are cut to this length; 0: never.", least=0)
 
@@ -157,6 +158,7 @@ class DistancesConfig(StageConfig):
 
     train: bool = of_stages(False, "Train a network for P(near) at each (l, v), too.", "--distances/--no-distances")
     epochs: int = setting(3, "Passes over the training galaxies.", least=1)
+    warmup_epochs: float = setting(0.2, "Length of a linear warm-up.", least=0)
 
     def __post_init__(self) -> None:
         check(self, "distances: ")
@@ -293,6 +295,8 @@ class TrainConfig:
             raise UsageError(f"optimizer = {self.optimizer!r}; it must be an OptimizerConfig, or a function")
         if self.fresh is not None and self.fresh.grid is not None:
             raise UsageError("fresh: galaxies are made on the grid of the data", "leave out [grid]")
-        if self.schedule.warmup_epochs > self.epochs:
-            warmup = self.schedule.warmup_epochs
-            raise UsageError(f"schedule: warmup_epochs = {warmup}; it must be within the {self.epochs} epochs")
+        stages = {name: getattr(self, name) for name in LATER_STAGES}
+        lengths = {name: (stage.warmup_epochs, stage.epochs) for name, stage in stages.items()}
+        for name, (warmup, epochs) in {"schedule": (self.schedule.warmup_epochs, self.epochs), **lengths}.items():
+            if warmup > epochs:
+                raise UsageError(f"{name}: warmup_epochs = {warmup}; it must be within the {epochs} epochs")

@@ -55,7 +55,7 @@ class Stage:
             ema_decay=own.ema_decay,
             patience_epochs=0,
             optimizer=OptimizerConfig("adam", own.learning_rate),
-            schedule=ScheduleConfig("cosine", warmup_epochs=1.0),
+            schedule=ScheduleConfig("cosine", warmup_epochs=own.warmup_epochs),
         )
 
 

@@ -22,7 +22,7 @@ from iris_cli.reverter.reverter import Reverter
 from iris_cli.training.run_folder import RunFolder
 from tests.training.makers import GRID, assert_equal, logged, newest, pairs_in, train, write_pairs
 
-STAGE = DistancesConfig(train=True, epochs=12, batch_size=8, learning_rate=4e-3)
+STAGE = DistancesConfig(train=True, epochs=12, batch_size=8, learning_rate=4e-3, warmup_epochs=1.0)
 HYPER = TrainConfig(epochs=1, batch_size=8, batches_per_update=1, network="columns", distances=STAGE)
 CENTRE = BINS // 2 - 1
 WIDTHS = torch.from_numpy(np.diff(distance_edges(GRID))).float()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from iris_cli.config.train import OptimizerConfig, ScheduleConfig, TrainConfig
+from iris_cli.config.train import DistancesConfig, OptimizerConfig, ScheduleConfig, TrainConfig
 from iris_cli.errors import UsageError
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.training.optimizer import OPTIMIZERS, learning_rate, make_optimizer
@@ -30,6 +30,8 @@ def test_schedules_have_their_rates(epochs: int, schedule: ScheduleConfig, rates
 def test_a_warm_up_longer_than_the_training_is_refused() -> None:
     with pytest.raises(UsageError, match=r"warmup_epochs = 11.0; it must be within the 10 epochs"):
         TrainConfig(epochs=10, schedule=ScheduleConfig("cosine", warmup_epochs=11.0))
+    with pytest.raises(UsageError, match=r"distances: warmup_epochs = 2.0; it must be within the 1 epochs"):
+        TrainConfig(distances=DistancesConfig(epochs=1, warmup_epochs=2.0))
 
 
 def test_every_optimizer_can_be_made() -> None:
