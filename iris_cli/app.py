@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from iris_cli import __version__
+from iris_cli.commands.batch import app as batch
 from iris_cli.commands.compare import compare
 from iris_cli.commands.compare_sky import compare_sky
 from iris_cli.commands.config import app as config
@@ -30,7 +31,6 @@ from iris_cli.commands.preobserve import preobserve
 from iris_cli.commands.revert import revert
 from iris_cli.commands.runs import runs
 from iris_cli.commands.shards import app as shards
-from iris_cli.commands.slurm import app as slurm
 from iris_cli.commands.surveys import surveys
 from iris_cli.commands.sweep import sweep
 from iris_cli.commands.train import TrainCommand, train
@@ -41,7 +41,7 @@ from iris_cli.signals import reported_by_another_rank
 from shards.errors import ShardError
 
 #: Bytes of addresses that a command needs which imports torch, and commands that do not.
-LIGHT = ("config", "doctor", "molecule", "runs", "shards", "slurm", "surveys", "--version")
+LIGHT = ("config", "doctor", "molecule", "runs", "shards", "batch", "surveys", "--version")
 LEAST_ADDRESS_SPACE = 1_200_000_000
 
 #: Groups of commands in `iris --help`.
@@ -86,7 +86,7 @@ _add(TRAINING, evaluate, name="test")
 _add(TRAINING, sweep, runs, compare)
 _add(TRAINING, export)
 _add(TRAINING, import_checkpoint, name="import-checkpoint")
-app.add_typer(slurm, name="slurm", rich_help_panel=TRAINING)
+app.add_typer(batch, name="batch", rich_help_panel=TRAINING)
 _add(TELESCOPE, cube)
 _add(TELESCOPE, compare_sky, name="compare-sky")
 _add(TELESCOPE, revert)

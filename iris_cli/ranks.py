@@ -1,4 +1,4 @@
-"""Which rank a process is, and its share of a job, from the variables of torchrun and SLURM; imports no torch."""
+"""Which rank a process is, and its share of a job, by the variables of its launcher; imports no torch."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from iris_cli.errors import UsageError
 _TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
 _SRUN = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID")
 _ARRAY = ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_MIN", "SLURM_ARRAY_TASK_MAX", "SLURM_ARRAY_TASK_COUNT")
+#: Part of a job and number of parts: the scripts of `iris batch` set them, on any queue.
+_PART = ("IRIS_PART", "IRIS_PARTS")
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def _integer(environment: Mapping[str, str], name: str, names: Sequence[str]) ->
 
 
 def share_of_job(environment: Mapping[str, str]) -> tuple[int, int]:
-    """(rank, world) of this process among torchrun ranks or srun tasks, times the tasks of a SLURM array.
+    """(rank, world) of this process among torchrun ranks or srun tasks, times the tasks of a job array.
 
     These processes write parts of one data set and never communicate. UsageError when the ids of an array are not
     evenly spaced, so that the parts are not known.
@@ -65,6 +67,11 @@ def share_of_job(environment: Mapping[str, str]) -> tuple[int, int]:
     both = (names for names in (_TORCHRUN, _SRUN) if names[0] in environment and names[1] in environment)
     names = next(both, None)
     found = _rank_info(environment, names) if names else RankInfo()
+    if _PART[0] in environment:
+        part, parts = (_integer(environment, name, _PART) for name in _PART)
+        if part >= parts:
+            raise UsageError(f"IRIS_PART = {part} is not below IRIS_PARTS = {parts}", "unset both")
+        return part * found.size + found.rank, parts * found.size
     if _ARRAY[0] not in environment:
         return found.rank, found.size
     task, first, last, count = (_integer(environment, name, _ARRAY) for name in _ARRAY)

@@ -25,6 +25,8 @@ def array(task: int, first: int = 0, last: int = 3, count: int = 4) -> dict[str,
         (array(2) | {"RANK": "1", "WORLD_SIZE": "2"}, (5, 8)),
         (array(7, 1, 7, 3), (2, 3)),  # --array=1-7:3
         (array(5, 5, 5, 1), (0, 1)),  # one task of an array, submitted again by itself
+        ({"IRIS_PART": "2", "IRIS_PARTS": "4"}, (2, 4)),
+        ({"IRIS_PART": "2", "IRIS_PARTS": "4", "RANK": "1", "WORLD_SIZE": "3"}, (7, 12)),
     ],
 )
 def test_the_share_of_a_job_follows_from_the_environment(environment: dict[str, str], share: tuple[int, int]) -> None:
@@ -41,6 +43,8 @@ def test_the_tasks_of_an_array_of_ranks_have_different_shares() -> None:
     [
         (array(1, last=9), "are not evenly spaced"),
         ({"SLURM_ARRAY_TASK_ID": "1"}, "SLURM_ARRAY_TASK_MIN = None is not a number"),
+        ({"IRIS_PART": "1"}, "IRIS_PARTS = None is not a number"),
+        ({"IRIS_PART": "4", "IRIS_PARTS": "4"}, "IRIS_PART = 4 is not below IRIS_PARTS = 4"),
         ({"RANK": "one", "WORLD_SIZE": "2"}, "RANK = 'one' is not a number"),
         ({"RANK": "4", "WORLD_SIZE": "4"}, "RANK = 4 is not below WORLD_SIZE = 4"),
     ],

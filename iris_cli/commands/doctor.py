@@ -29,9 +29,9 @@ LEAST_MEMORY, LEAST_DISK, LEAST_INODES, LEAST_FILES = 2e9, 1e9, 10_000, 256
 #: File systems on which many small files or renames are slow, or locks are unreliable.
 SHARED = ("nfs", "lustre", "gpfs", "beegfs", "ceph", "fuse", "afs", "9p", "cifs", "smb")
 LIBRARIES = "numpy scipy h5py astropy matplotlib numba torchmetrics typer webdataset xxhash"
-#: Variables by which torchrun and SLURM number processes.
+#: Variables by which torchrun, SLURM and the scripts of `iris batch` number processes.
 OF_TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR")
-OF_SLURM = ("SLURM_JOB_ID", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_ARRAY_TASK_ID")
+OF_QUEUE = ("SLURM_JOB_ID", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_ARRAY_TASK_ID", "IRIS_PART")
 
 
 @dataclass(frozen=True)
@@ -206,7 +206,7 @@ def _files() -> Iterator[Finding]:
 
 def launcher(environment: Mapping[str, str]) -> Iterator[Finding]:
     """Variables that make a single process behave as one of many."""
-    there = [f"{name}={environment[name]}" for name in (*OF_TORCHRUN, *OF_SLURM) if name in environment]
+    there = [f"{name}={environment[name]}" for name in (*OF_TORCHRUN, *OF_QUEUE) if name in environment]
     try:
         from iris_cli.ranks import rank_info, share_of_job
 

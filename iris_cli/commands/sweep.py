@@ -38,11 +38,11 @@ def sweep(
     settings: options.Settings[TrainConfig],
     output: options.Output,
 ) -> None:
-    """Write the configurations of all combinations of some values. `iris slurm sweep` makes a job array of them.
+    """Write the configurations of all combinations of some values. `iris batch sweep` makes a job array of them.
 
     Examples:
         iris sweep SWEEP SHARDS --set network=columns,paper --set seed=0,1,2
-        iris slurm sweep SWEEP > job.sh
+        iris batch sweep SWEEP > job.sh
         iris runs SWEEP --sort skill
     """
     from iris_cli.files import write_text
@@ -62,7 +62,7 @@ def sweep(
     output.result(
         {"folder": str(out), "runs": list(runs)},
         f"{plural(len(runs), 'configuration')} in {out / CONFIGS}",
-        f"as a job array: iris slurm sweep {out} > job.sh",
+        f"as a job array: iris batch sweep {out} > job.sh",
         f"one after the other: {one_by_one}",
     )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from iris_cli.config.batch import BatchConfig
 from iris_cli.config.cube import RegridConfig
 from iris_cli.config.demo import DemoConfig
 from iris_cli.config.figure import FigureConfig
@@ -17,7 +18,6 @@ from iris_cli.config.mock import ForegroundConfig, MockConfig
 from iris_cli.config.molecule import MoleculeConfig
 from iris_cli.config.observer import SyntheticConfig
 from iris_cli.config.preobserve import PreobserveConfig
-from iris_cli.config.slurm import SlurmConfig
 from iris_cli.config.survey import surveys
 from iris_cli.config.toml import from_dict, read_toml
 from iris_cli.config.train import TrainConfig
@@ -45,7 +45,7 @@ CONFIGS: dict[str, Config] = {
     ),
     "cube": Config(RegridConfig, "iris cube", "how telescope cubes become an l-v image; also for iris revert"),
     "figure": Config(FigureConfig, "iris plot", "how figures look"),
-    "slurm": Config(SlurmConfig, "iris slurm", "what a batch job requests"),
+    "batch": Config(BatchConfig, "iris batch", "what a batch job requests"),
     "demo": Config(DemoConfig, "iris demo", "the size of the demonstration"),
 }
 

@@ -87,11 +87,11 @@ class Reader:
         assert ran.code == 0 and "Traceback" not in ran.err, f"{line}\n{ran.err[-1500:]}"
         if kept:
             (self.folder / kept).write_text(ran.out)
-        for name in outputs(words) if "--dry-run" not in words and words[0] != "slurm" else ():
+        for name in outputs(words) if "--dry-run" not in words and words[0] != "batch" else ():
             assert (self.folder / name).exists(), f"{line}\nleft no {name}"
 
     def _link_inputs(self, words: list[str]) -> None:
-        written = outputs(words) if words[0] != "slurm" else set()
+        written = outputs(words) if words[0] != "batch" else set()
         for word in words:
             name = word.removeprefix("@")
             here = self.folder / name

@@ -53,7 +53,7 @@ def test_help_imports_less_than_twice_what_typer_imports() -> None:
         ("iris shards ver", "verify"),
         ("iris preobserve --litt", "--litter"),
         ("iris plot lv --colo", "--colours"),
-        ("iris slurm train --part", "--partition"),
+        ("iris batch train --part", "--partition"),
     ],
 )
 def test_a_shell_completes_words(iris: Iris, monkeypatch: MonkeyPatch, typed: str, offered: str) -> None:

@@ -47,7 +47,7 @@ def test_every_command_and_option_that_a_page_names_exists(page: Path) -> None:
         while hasattr(command, "commands"):
             assert words[0] in command.commands, line
             command = command.commands[words.pop(0)]
-        passed_on = root.commands[command.name].params if line.split()[1] == "slurm" else []  # type: ignore[attr-defined]
+        passed_on = root.commands[command.name].params if line.split()[1] == "batch" else []  # type: ignore[attr-defined]
         known = {name for p in (*command.params, *passed_on) for name in (*p.opts, *p.secondary_opts)} | {"--help"}
         for word in words:
             if re.match(r"-[-a-z]", word):
@@ -76,7 +76,7 @@ def test_every_option_in_the_prose_of_a_page_exists(page: Path) -> None:
                 command = getattr(command, "commands", {}).get(word, command)
         elif not re.match(r"--[a-z]", span):
             continue
-        known = options_of(command) | (options_of(root) if "slurm" in words else {"--version"})
+        known = options_of(command) | (options_of(root) if "batch" in words else {"--version"})
         for word in words:
             if re.match(r"--[a-z]", word) and '"' not in span:  # words in quotes are torchrun's
                 assert word.split("=")[0] in known, span

@@ -116,7 +116,7 @@ COMMANDS = [
         ("plot", name, "{}", "--out", "{}.png")
         for name in ("lb", "lv", "top-down", "pair", "losses", "moments", "spectrum")
     ),
-    *(("slurm", name, "{}", "--out", "{}2") for name in ("train", "preobserve")),
+    *(("batch", name, "{}", "--out", "{}2") for name in ("train", "preobserve")),
     ("config", "show", "{}"),
     ("config", "validate", "{}"),
     ("{}",),
@@ -133,7 +133,7 @@ def test_an_absent_file_is_an_error_of_ours(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     ran = check(iris(*(word.replace("{}", name) for word in words)), 0, 1, 2)
-    assert ran.code or words[0] in ("mock", "slurm", "doctor"), ran
+    assert ran.code or words[0] in ("mock", "batch", "doctor"), ran
     assert not list(tmp_path.rglob("*.part"))
     assert ran.code == 0 or len(ran.err) < 8000
 

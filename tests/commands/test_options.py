@@ -146,7 +146,7 @@ LACKING: dict[str, dict[str, str]] = {
         "config validate": "it is about configurations",
         **{f"shards {name}": NO_SETTINGS for name in ("info", "verify", "preview", "merge")},
     },
-    "--json": {f"slurm {name}": SCRIPT for name in ("ingest", "preobserve", "train", "sweep", "test")},
+    "--json": {f"batch {name}": SCRIPT for name in ("ingest", "preobserve", "train", "sweep", "test")},
     "--quiet": {},
     "--verbose": {},
 }
@@ -180,14 +180,14 @@ WORDS: dict[str, tuple[str, ...]] = {
     "revert": ("run.pt", "cube.fits", "-o", "map.fits"),
     "import-checkpoint": ("chp_1.pt", "run"),
     "plot losses": ("run", "-o", "losses.png"),
-    "slurm train": ("shards", "--out", "run"),
+    "batch train": ("shards", "--out", "run"),
 }
 
 
 @pytest.mark.parametrize("name", WORDS)
 def test_an_unknown_key_in_a_configuration_is_an_error(iris: Iris, tmp_path: Path, name: str) -> None:
     (tmp_path / "c.toml").write_text("colour_of_the_sky = 1\n")
-    before = ("--config", tmp_path / "c.toml") if name.startswith("slurm") else ()
+    before = ("--config", tmp_path / "c.toml") if name.startswith("batch") else ()
     ran = iris(*name.split(), *before, *WORDS[name], *(() if before else ("--config", tmp_path / "c.toml")))
     assert ran.code == 2 and ran.out == "" and len(ran.err.splitlines()) == 2
     assert "unknown key 'colour_of_the_sky'" in ran.err and ("known:" in ran.err or "did you mean" in ran.err)
@@ -195,17 +195,17 @@ def test_an_unknown_key_in_a_configuration_is_an_error(iris: Iris, tmp_path: Pat
 
 def test_a_file_of_a_site_fills_in_batch_scripts_and_flags_win(iris: Iris, tmp_path: Path) -> None:
     (tmp_path / "site.toml").write_text(
-        'partition = "long"\naccount = "p17"\nnodes = 2\ncpus = 3\nsbatch = ["--qos=high"]\n'
+        'partition = "long"\naccount = "p17"\nnodes = 2\ncpus = 3\ndirectives = ["--qos=high"]\n'
     )
     site = ("--config", tmp_path / "site.toml")
-    train = iris("slurm", "train", *site, "--account", "p18", "shards", "--out", "run").out
+    train = iris("batch", "train", *site, "--account", "p18", "shards", "--out", "run").out
     for line in ("partition=long", "account=p18", "nodes=2", "cpus-per-task=3", "gpus-per-node=1", "time=24:00:00"):
         assert f"#SBATCH --{line}\n" in train, line
     assert "#SBATCH --qos=high\n" in train and "srun" in train
-    array = iris("slurm", "preobserve", *site, "standard", "shards").out
+    array = iris("batch", "preobserve", *site, "standard", "shards").out
     assert "#SBATCH --account=p17\n" in array and "nodes=1\n" in array and "gpus" not in array
     (tmp_path / "site.toml").write_text("nodes = 0\n")
-    assert "nodes = 0; it must be 1 or more" in iris("slurm", "train", *site, "shards", "--out", "run").err
+    assert "nodes = 0; it must be 1 or more" in iris("batch", "train", *site, "shards", "--out", "run").err
 
 
 def test_the_looks_of_a_figure_are_those_that_can_be_drawn() -> None:

@@ -38,7 +38,7 @@ def test_every_combination_is_a_configuration(swept: Path, tiny_shards: Path, ir
 
 
 def test_a_task_of_the_array_trains_one_run(swept: Path, iris: Callable, tmp_path: Path) -> None:
-    script = iris("slurm", "sweep", "--gpus", 0, "--at-once", 2, swept).out
+    script = iris("batch", "sweep", "--gpus", 0, "--at-once", 2, swept).out
     assert "#SBATCH --array=0-3%2" in script
     start = script.replace(f"{shlex.quote(sys.executable)} -P -m iris_cli", "echo")
     place = {"SLURM_ARRAY_TASK_ID": "3", "PATH": "/usr/bin:/bin"}
@@ -70,4 +70,4 @@ def test_mistakes_write_nothing(iris: Callable, tiny_shards: Path, tmp_path: Pat
         ran = iris("sweep", tmp_path / "sweep", tiny_shards, "--set", change)
         assert ran.code == 2 and text in ran.err, ran.err
     assert not (tmp_path / "sweep").exists()
-    assert "holds no sweep" in iris("slurm", "sweep", tmp_path).err
+    assert "holds no sweep" in iris("batch", "sweep", tmp_path).err

@@ -133,11 +133,11 @@ def test_stop_signals_are_names_and_may_change_when_resumed(iris: Callable, shar
 
 def test_a_batch_script_needs_the_signal_that_it_forwards(iris: Callable, shards: Path, tmp_path: Path) -> None:
     training = (shards, "--out", tmp_path / "run")
-    ran = iris("slurm", "train", *training, "--stop-signals", "USR1")
+    ran = iris("batch", "train", *training, "--stop-signals", "USR1")
     assert ran.code == 2 and "as TERM, which is not among the training's stop_signals" in ran.err and not ran.out
     (tmp_path / "hyper.toml").write_text('stop_signals = ["USR1"]\n')
-    assert iris("slurm", "train", *training, "--config", tmp_path / "hyper.toml").code == 2
-    assert iris("slurm", "train", *training, "--config", tmp_path / "hyper.toml", "--stop-signals", "TERM").code == 0
+    assert iris("batch", "train", *training, "--config", tmp_path / "hyper.toml").code == 2
+    assert iris("batch", "train", *training, "--config", tmp_path / "hyper.toml", "--stop-signals", "TERM").code == 0
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""What a batch job requests from SLURM: one file for all jobs of a site."""
+"""What a batch job requests from its queue: one file for all jobs of a site."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ def seconds(time: str) -> float:
         return float("inf")
     found = _TIME.fullmatch(time)
     if not found:
-        raise UsageError(f"slurm: time = '{time}' is not a duration", "write h:mm:ss or d-h:mm:ss")
+        raise UsageError(f"batch: time = '{time}' is not a duration", "write h:mm:ss or d-h:mm:ss")
     d, h, m, s, minutes, m2, s2, h3, m3, s3 = (float(part or 0) for part in found.groups())
     return 60.0 * (60.0 * (24.0 * d + h + h3) + m + minutes + m2 + m3) + s + s2 + s3
 
 
 @dataclass(frozen=True)
-class SlurmConfig:
-    """Values that are left out depend on the job: `iris slurm ingest` requests no GPU, `iris slurm train` one."""
+class BatchConfig:
+    """Values that are left out depend on the job: `iris batch ingest` requests no GPU, `iris batch train` one."""
 
+    scheduler: str = of_job("slurm", "Queueing system.", "--scheduler", choices=("slurm", "pbs", "lsf"))
     partition: str = of_job("", "Queue.", "--partition", "-p")
     account: str = of_job("", "Account that is charged.", "--account", "-A")
     time: str | None = of_job(None, "Time limit of one start, h:mm:ss.", "--time", "-t", unset="24 h; test: 4 h")
@@ -43,13 +44,21 @@ class SlurmConfig:
     name: str | None = of_job(None, "Name of the job.", "--name", unset="iris-COMMAND")
     log: str = of_job("", "Log file, appended to; its folder must exist.", "--log", unset="NAME-ID.log")
     lead_s: int = of_job(120, "Seconds before the time limit at which the job saves and stops.", "--lead", least=10)
-    sbatch: tuple[str, ...] = of_job((), "Option of sbatch, e.g. --sbatch=--qos=long; may be repeated.", "--sbatch")
+    chain: int = of_job(
+        1,
+        "Jobs that `bash job.sh` submits, each after the one before, where jobs cannot be requeued.",
+        "--chain",
+        least=1,
+    )
+    directives: tuple[str, ...] = of_job(
+        (), "Further option in the header, e.g. --directive=--qos=long; may be repeated.", "--directive"
+    )
 
     def __post_init__(self) -> None:
-        check(self, "slurm: ")
+        check(self, "batch: ")
         if self.time is not None and seconds(self.time) <= self.lead_s:
-            message = f"slurm: time = '{self.time}' is not longer than the {self.lead_s} s that a job has to save"
+            message = f"batch: time = '{self.time}' is not longer than the {self.lead_s} s that a job has to save"
             raise UsageError(message, "plain numbers are minutes; write h:mm:ss")
         if self.memory and not _MEMORY.fullmatch(self.memory):
             hint = "write a number with K, M, G or T: 32G"
-            raise UsageError(f"slurm: memory = '{self.memory}' is not an amount of memory", hint)
+            raise UsageError(f"batch: memory = '{self.memory}' is not an amount of memory", hint)

@@ -1,8 +1,9 @@
-"""`iris slurm ingest|preobserve|train|test … > job.sh`: a complete batch script on stdout; `sbatch job.sh` starts it.
+"""`iris batch ingest|preobserve|train|test … > job.sh`: a complete batch script on stdout, for SLURM, PBS Pro or LSF.
 
 All scripts work in the same way. The work runs in the background, so that the shell receives signals: SLURM's own some
-time before the time limit (`--signal=B:USR1@…`), or the TERM of a pre-emption. The shell passes them on, the work saves
-and exits with code 75, and the job goes back into the queue, where it resumes from what was saved.
+time before the time limit (`--signal=B:USR1@…`), or the TERM of a pre-emption; on other queues `timeout` sends TERM to
+the work. The work saves and exits with code 75, and the job goes back into the queue, or ends for the next of a chain.
+Each start is a resume: the first one finds nothing to resume.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Annotated, Any
 
 import typer
 
-from iris_cli.commands import names, options
+from iris_cli.commands import names, options, schedulers
 from iris_cli.commands.evaluate import evaluate as test_command
 from iris_cli.commands.help import Command, Group
 from iris_cli.commands.ingest import ingest as ingest_command
@@ -26,27 +27,27 @@ from iris_cli.commands.preobserve import preobserve as preobserve_command
 from iris_cli.commands.sweep import CONFIGS, RUNS, read_runs
 from iris_cli.commands.train import TrainCommand, absolute, resumed
 from iris_cli.commands.train import train as train_command
-from iris_cli.config.slurm import SlurmConfig
+from iris_cli.config.batch import BatchConfig
+from iris_cli.config.train import MEMBER
 from iris_cli.console import say_exactly
 from iris_cli.errors import EXIT_INTERRUPTED, EXIT_REQUEUE, UsageError
 
-app = typer.Typer(cls=Group, help="Write batch scripts for a cluster with SLURM.", no_args_is_help=True)
+app = typer.Typer(cls=Group, help="Write batch scripts for a cluster with SLURM, PBS Pro or LSF.", no_args_is_help=True)
 
-#: A job that was requeued so often is not pre-empted, it is broken.
-MOST_RESTARTS = 100
 #: `-w 4`, `-w4`, `-qw4`: the option's short form, alone or joined to its value and to flags.
 _WORKERS = re.compile(r"-[qv]*w(\d.*|=.*)?")
 #: The script's options come first; from the first word of the other command on, everything is that command's.
 OWN_OPTIONS_FIRST = {"allow_interspersed_args": False}
-#: Keys of SlurmConfig that only arrays, or only ranks, have.
-ARRAY_KEYS, RANKS_KEYS = ("array", "at_once"), ("nodes", "gpus_per_node", "ranks_per_node")
+#: Keys of BatchConfig that only arrays, or only ranks, have.
+ARRAY_KEYS, RANKS_KEYS = ("array", "at_once"), ("nodes", "gpus_per_node", "ranks_per_node", "at_once")
 SWEEP_KEYS = ("at_once", "gpus_per_node", "ranks_per_node")
-COMMON_KEYS = ("cpus", "memory", "time", "partition", "account", "name", "log", "lead_s", "sbatch")
+OF_QUEUE, OF_SCRIPT = ("scheduler", "partition", "account", "directives"), ("name", "log", "lead_s", "chain")
+COMMON_KEYS = ("cpus", "memory", "time", *OF_QUEUE, *OF_SCRIPT)
 
 Words = Annotated[list[str], typer.Argument(help="What follows `iris COMMAND`: data first, then its options.")]
-ArraySettings = Annotated[options.Settings[SlurmConfig], options.Only(*ARRAY_KEYS, *COMMON_KEYS)]
-SweepSettings = Annotated[options.Settings[SlurmConfig], options.Only(*SWEEP_KEYS, *COMMON_KEYS)]
-RanksSettings = Annotated[options.Settings[SlurmConfig], options.Only(*RANKS_KEYS, *COMMON_KEYS)]
+ArraySettings = Annotated[options.Settings[BatchConfig], options.Only(*ARRAY_KEYS, *COMMON_KEYS)]
+SweepSettings = Annotated[options.Settings[BatchConfig], options.Only(*SWEEP_KEYS, *COMMON_KEYS)]
+RanksSettings = Annotated[options.Settings[BatchConfig], options.Only(*RANKS_KEYS, *COMMON_KEYS)]
 
 
 @app.command(cls=Command, context_settings=OWN_OPTIONS_FIRST)
@@ -57,7 +58,7 @@ def ingest(
     """Write a job array whose tasks share the views of snapshots; the last task to finish writes the index.
 
     Examples:
-        iris slurm ingest --array 16 snapshots/ STANDARD --views 64 > job.sh
+        iris batch ingest --array 16 snapshots/ STANDARD --views 64 > job.sh
     """
     given = parsed("ingest", ingest_command, words)
     given["settings"].resolve()
@@ -66,7 +67,7 @@ def ingest(
         "# The last task to finish writes standard.json. If it is missing when all have ended, read the logs, then",
         "# submit this script again: finished tensors are kept.",
     )
-    say_exactly(array_script("ingest", words, job, ending))
+    say_exactly(array_script("ingest", resuming(words), job, ending))
 
 
 @app.command(cls=Command, context_settings=OWN_OPTIONS_FIRST)
@@ -77,8 +78,8 @@ def preobserve(
     """Write a job array whose tasks share the shards of a data set; the last task to finish writes the index.
 
     Examples:
-        iris slurm preobserve --array 16 STANDARD SHARDS > job.sh
-        iris slurm preobserve --config site.toml STANDARD SHARDS -w 8 > job.sh
+        iris batch preobserve --array 16 STANDARD SHARDS > job.sh
+        iris batch preobserve --config site.toml STANDARD SHARDS -w 8 > job.sh
     """
     given = parsed("preobserve", preobserve_command, words)
     if "-" in map(str, given["standard"]):
@@ -86,12 +87,12 @@ def preobserve(
     names.check("preobserve", given["settings"].resolve())  # an unknown name is an error now, not in the queue
     job = replace(_job(settings, "preobserve", cpus=4, time="24:00:00"), nodes=1, gpus_per_node=0)
     many = _given(words, "--workers") or any(_WORKERS.fullmatch(word) for word in words)
-    workers = () if many else ("--workers", Raw('"${SLURM_CPUS_PER_TASK:-1}"'))
+    workers = () if many else ("--workers", str(job.cpus))
     ending = (
         "# The last task to finish writes index.json. If it is missing when all have ended, read the logs, then:",
         f"#   {_line([*_iris(), 'shards', 'merge', str(given['out'])])}",
     )
-    say_exactly(array_script("preobserve", words, job, ending, workers))
+    say_exactly(array_script("preobserve", [*resuming(words), *workers], job, ending))
 
 
 @app.command(cls=Command, context_settings=OWN_OPTIONS_FIRST)
@@ -101,20 +102,34 @@ def train(
 ) -> None:
     """Write a job that trains on one node or several, and resumes after each time limit or pre-emption.
 
+    With --members, it is a job array that trains a member of the ensemble in each task.
+
     Examples:
-        iris slurm train --gpus 4 SHARDS --out RUN > job.sh
-        iris slurm train --nodes 2 --time 12:00:00 SHARDS --out RUN > job.sh
+        iris batch train --gpus 4 SHARDS --out RUN > job.sh
+        iris batch train --nodes 2 --time 12:00:00 SHARDS --out RUN > job.sh
+        iris batch train --scheduler pbs --chain 5 SHARDS --out RUN > job.sh
+        iris batch train --at-once 2 SHARDS --out RUN --members 4 > job.sh
     """
     given = parsed("train", train_command, words)
-    resumed(given["resume"], given["out"])
+    resume, out = resumed(given["resume"], given["out"])
+    if resume.endswith(".pt"):
+        raise UsageError(f"each start would resume from {resume}", "begin the run first, then give its folder")
     config = given["settings"].resolve(data=absolute(given["data"]))
     names.check("train", config)
     if "TERM" not in config.stop_signals:
         message = "the script passes each signal on as TERM, which is not among the training's stop_signals"
         raise UsageError(message, "add TERM")
-    first, again = _restartable(words, "--resume", "auto")
-    job = _ranks_job("train", given, settings, time="24:00:00")
-    say_exactly(_script(["train", *words], job, _ranks("train", first, again, job)))
+    job, work = _ranks_job("train", given, settings, time="24:00:00"), resuming(words, "auto")
+    members = given["members"] or 1
+    if members == 1:
+        say_exactly(_script(["train", *words], job, _ranks(["train", *work], job)))
+        return
+    place = f"{_quoted(str(out.resolve()))}/{MEMBER.partition('{')[0]}"
+    number = f'member=$(printf %02d "$((part + 1))") seed=$(({config.seed} + part))'
+    work += ["--members", "1", "--seed", Raw('"$seed"'), "--out", Raw(f'{place}"$member"')]
+    say_exactly(
+        _script(["train", *words], replace(job, array=members), [number, *_ranks(["train", *work], job)], tasks=True)
+    )
 
 
 @app.command(cls=Command, context_settings=OWN_OPTIONS_FIRST)
@@ -129,14 +144,14 @@ def sweep(
     """Write a job array that trains the runs of a sweep, one in each task; each resumes as a single training does.
 
     Examples:
-        iris slurm sweep --gpus 1 --at-once 4 SWEEP > job.sh
+        iris batch sweep --gpus 1 --at-once 4 SWEEP > job.sh
     """
     count = len(read_runs(folder))
     job = replace(_job(settings, "sweep", cpus=8, time="24:00:00"), array=count, nodes=1)
     place = _quoted(str(folder.resolve()))
-    chosen = f'run=$(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" {place}/{RUNS})'
-    work = ["--config", Raw(f'{place}/{CONFIGS}/"$run".toml'), "--out", Raw(f'{place}/"$run"'), "--resume", "auto"]
-    say_exactly(_script(["train", *work], job, [chosen, *_ranks("train", work, work, job)], tasks=True))
+    chosen = f'run=$(sed -n "$((part + 1))p" {place}/{RUNS})'
+    work = ["train", "--config", Raw(f'{place}/{CONFIGS}/"$run".toml'), "--out", Raw(f'{place}/"$run"')]
+    say_exactly(_script(work, job, [chosen, *_ranks([*work, "--resume", "auto"], job)], tasks=True))
 
 
 @app.command("test", cls=Command, context_settings=OWN_OPTIONS_FIRST)
@@ -147,23 +162,25 @@ def evaluate(
     """Write a job that tests on one node or several.
 
     Examples:
-        iris slurm test --gpus 1 RUN SHARDS --report REPORT > job.sh
+        iris batch test --gpus 1 RUN SHARDS --report REPORT > job.sh
     """
     given = parsed("test", test_command, words)
     job = _ranks_job("test", given, settings, time="4:00:00")  # a test that is stopped starts again
-    say_exactly(_script(["test", *words], job, _ranks("test", words, words, job)))
+    say_exactly(_script(["test", *words], job, _ranks(["test", *words], job)))
 
 
-def _ranks_job(command: str, given: dict[str, Any], settings: options.Settings[SlurmConfig], time: str) -> SlurmConfig:
+def _ranks_job(command: str, given: dict[str, Any], settings: options.Settings[BatchConfig], time: str) -> BatchConfig:
     """UsageError for options of the other command that the script sets itself."""
     job = _job(settings, command, cpus=8, time=time)
+    if job.nodes > 1 and job.scheduler != "slurm":
+        raise UsageError(f"--scheduler {job.scheduler}: several nodes need SLURM's srun", "leave out --nodes")
     if given["processes"].nproc_per_node or (given["processes"].torchrun and job.nodes > 1):
-        hint = f"iris slurm {command} --nodes N --ranks M …"
+        hint = f"iris batch {command} --nodes N --ranks M …"
         raise UsageError("the script itself sets --nproc-per-node and --torchrun", hint)
     return job
 
 
-def _job(settings: options.Settings[SlurmConfig], command: str, cpus: int, time: str) -> SlurmConfig:
+def _job(settings: options.Settings[BatchConfig], command: str, cpus: int, time: str) -> BatchConfig:
     """What a job requests; `cpus` and `time` are the defaults of this one."""
     job = settings.resolve()
     return replace(job, cpus=job.cpus or cpus, time=job.time or time, name=job.name or f"iris-{command}")
@@ -188,68 +205,34 @@ def parsed(name: str, function: Callable, words: list[str]) -> dict[str, Any]:
 # --- scripts ----------------------------------------------------------------------------------------------------------
 
 
-def _directives(job: SlurmConfig, tasks: bool) -> Iterator[str]:
-    """The #SBATCH lines of a job, or of an array of tasks. UsageError for text that such a line cannot hold."""
-    requested = {
-        "job-name": job.name,
-        "array": f"0-{job.array - 1}{f'%{job.at_once}' if job.at_once else ''}" if tasks else "",
-        "nodes": job.nodes,
-        "ntasks-per-node": 1,
-        "gpus-per-node": job.gpus_per_node or "",
-        "cpus-per-task": job.cpus,
-        "mem": job.memory,
-        "time": job.time,
-        "partition": job.partition,
-        "account": job.account,
-        "output": job.log or ("%x-%A_%a.log" if tasks else "%x-%j.log"),
-        "open-mode": "append",
-        "signal": f"B:USR1@{job.lead_s}",
-    }
-    yield from (f"#SBATCH --{name}={_directive(str(value))}" for name, value in requested.items() if value != "")
-    yield "#SBATCH --requeue"
-    yield from (f"#SBATCH {_directive(option)}" for option in job.sbatch)
-
-
-def _directive(value: str) -> str:
-    """A value as sbatch, which reads these lines itself, quotes it; for the shell they are comments."""
-    if re.search(r"[\n\r\"'\\]", value):
-        raise UsageError(f"{value!r} cannot be used in a line of #SBATCH", "remove quotes, backslashes and line breaks")
-    return f'"{value}"' if re.search(r"[\s#]", value) else value
-
-
-def array_script(
-    command: str, words: Sequence[str], job: SlurmConfig, ending: Sequence[str], workers: Sequence[str] = ()
-) -> str:
-    """`words` are those of the command, whose work array tasks divide; `workers` are further ones."""
-    first, again = _restartable(words, "--resume")
-    if "--overwrite" not in words:
-        first = again
-    body = _work([command, *first, *workers], [command, *again, *workers])
-    threads = "export OMP_NUM_THREADS=1  # the workers share the cores"
-    return _script([command, *words], job, [threads, *body], ending, tasks=True)
+def array_script(command: str, words: Sequence[str], job: BatchConfig, ending: Sequence[str]) -> str:
+    """`words` are those of the command, whose work array tasks divide."""
+    lines = ["export OMP_NUM_THREADS=1  # the workers share the cores", *_work([command, *words], job)]
+    return _script([command, *words], job, lines, ending, tasks=True)
 
 
 class Raw(str):
     """A word that the shell expands."""
 
 
-def _restartable(words: Sequence[str], *resume: str) -> tuple[list[str], list[str]]:
-    """The words of the first start, as given, and of those after it, which resume instead of overwriting."""
-    kept = [word for word in words if word != "--overwrite"]
-    return list(words), kept if _given(words, "--resume") else [*kept, *resume]
+def resuming(words: Sequence[str], *value: str) -> list[str]:
+    """The words with `--resume`. UsageError for --overwrite: each start would remove the work of the last."""
+    if "--overwrite" in words:
+        raise UsageError("a job that is started again would overwrite its own work", "remove the old output yourself")
+    return list(words) if _given(words, "--resume") else [*words, "--resume", *value]
 
 
 def _given(words: Iterable[str], *options: str) -> bool:
     return any(word == option or word.startswith(f"{option}=") for word in words for option in options)
 
 
-def _ranks(command: str, first: Sequence[str], again: Sequence[str], job: SlurmConfig) -> list[str]:
+def _ranks(words: Sequence[str], job: BatchConfig) -> list[str]:
     """On several nodes, srun starts a torchrun on each, and they join their ranks."""
     ranks_per_node = job.ranks_per_node or max(1, job.gpus_per_node)
     threads = f"export OMP_NUM_THREADS={max(1, (job.cpus or 1) // ranks_per_node)}  # for each rank"
     if job.nodes == 1:
         ranks = ["--nproc-per-node", str(ranks_per_node)] if ranks_per_node > 1 else []
-        return [threads, *_work([command, *first, *ranks], [command, *again, *ranks])]
+        return [threads, *_work([*words, *ranks], job)]
     rendezvous = (
         f"--nnodes={job.nodes} --rdzv-backend=c10d --rdzv-endpoint=$head:$port "
         "--rdzv-id=$SLURM_JOB_ID-${SLURM_RESTART_COUNT:-0}"
@@ -261,7 +244,7 @@ def _ranks(command: str, first: Sequence[str], again: Sequence[str], job: SlurmC
         "# The rendezvous of the ranks of all nodes.",
         'head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)',
         "port=$((20000 + SLURM_JOB_ID % 20000))",
-        *_work([command, *first, *ranks], [command, *again, *ranks], srun),
+        *_work([*words, *ranks], job, srun),
     ]
 
 
@@ -269,18 +252,8 @@ def _iris() -> list[str]:
     return [sys.executable, "-P", "-m", "iris_cli"]
 
 
-def _work(first: Sequence[str], again: Sequence[str], launcher: Sequence[str] = ()) -> list[str]:
-    """Lines that start the work as requested, and after a restart so that it resumes."""
-    starter = [*launcher, *_iris()]
-    if list(first) == list(again):
-        return [f"{_line([*starter, *first])} &"]
-    return [
-        'if [ "${SLURM_RESTART_COUNT:-0}" -eq 0 ]; then',
-        f"    {_line([*starter, *first])} &",
-        "else",
-        f"    {_line([*starter, *again])} &",
-        "fi",
-    ]
+def _work(words: Sequence[str], job: BatchConfig, launcher: Sequence[str] = ()) -> list[str]:
+    return [f"{_line([*schedulers.limited(job), *launcher, *_iris(), *words])} &"]
 
 
 def _line(words: Iterable[str]) -> str:
@@ -316,25 +289,26 @@ done
 # {interrupted} is the exit code of nodes without rank 0 after a signal: rank 0 saves.
 [ "$code" -ne 0 ] && [ "$signals" -gt 0 ] && code={requeue}
 if [ "$code" -eq {requeue} ] || [ "$code" -eq {interrupted} ]; then
-    if [ "${{SLURM_RESTART_COUNT:-0}}" -lt {most} ]; then
-        echo "$(date +%Y-%m-%dT%H:%M:%S) saved and stopped: back into the queue" >&2
-        scontrol requeue "$SLURM_JOB_ID" && exit 0
-    fi
+{again}
 fi
 exit "$code"
 """
 
 
 def _script(
-    command: Sequence[str], job: SlurmConfig, work: Sequence[str], ending: Sequence[str] = (), *, tasks: bool = False
+    command: Sequence[str], job: BatchConfig, work: Sequence[str], ending: Sequence[str] = (), *, tasks: bool = False
 ) -> str:
+    count = job.array if tasks else 0
+    again = "\n".join(f"    {line}" for line in schedulers.requeue(job))
     parts = [
-        ["#!/bin/bash", f"# Runs: {_line(['iris', *command])}", *_directives(job, tasks)],
+        ["#!/bin/bash", f"# Runs: {_line(['iris', *command])}", *schedulers.header(job, count)],
+        schedulers.chained(job),
         list(_environment(os.environ)),
         [f"cd {_quoted(str(Path.cwd()))} || exit 1"],
+        schedulers.numbered(job, count) if tasks else [],
         [_SIGNALS.format(requeue=EXIT_REQUEUE)],
         list(work),
-        [_END.format(requeue=EXIT_REQUEUE, interrupted=EXIT_INTERRUPTED, most=MOST_RESTARTS)],
+        [_END.format(requeue=EXIT_REQUEUE, interrupted=EXIT_INTERRUPTED, again=again)],
         list(ending),
     ]
     return "\n\n".join("\n".join(part).strip() for part in parts if part) + "\n"
