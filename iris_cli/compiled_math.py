@@ -8,11 +8,14 @@ import hashlib
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numba import config, njit
+from numba.core import event
 
 from iris_cli.cache import private_folder
+from iris_cli.console import note
 
 _LN2 = math.log(2.0)
 #: 2^f = sum (f ln 2)^k / k!; for |f| <= 1/2 eight terms are exact in float32.
@@ -40,6 +43,23 @@ _LEAST_NORMAL = np.float32(1.2e-38)
 
 #: A vectorized loop has no branches for division by zero, and may add in any order.
 _VECTORIZED = {"error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz", "arcp"}}
+
+
+class _Announcement(event.Listener):  # type: ignore[misc]
+    """Says once in a process that kernels are compiled. The event does not happen for one from the cache."""
+
+    said = False
+
+    def on_start(self, event: Any) -> None:
+        if not self.said:
+            note("compiling loops for this processor, about 10 s, once: the next commands find them in the cache")
+        self.said = True
+
+    def on_end(self, event: Any) -> None:
+        pass
+
+
+event.register("numba:compile", _Announcement())
 
 
 def kernel(function: Callable) -> Callable:

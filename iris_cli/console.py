@@ -35,44 +35,95 @@ class _Silent:
         pass
 
 
-class _Bar:
-    def __init__(self, bar: Any, task: Any) -> None:
-        self._bar, self._task = bar, task
+class _Counted:
+    """Steps done, their rate over the last few marks, and the time left: for all steps, or what `left` says."""
 
-    def advance(self, steps: int = 1, text: str = "") -> None:
-        self._bar.update(self._task, advance=steps, **({"text": printable(text)} if text else {}))
-
-
-class _Lines:
-    """A line every `every_s` seconds and one at the end. (rich prints nothing into a batch log until the end.)"""
-
-    def __init__(self, title: str, total: int | None, every_s: float) -> None:
-        self.title, self.total, self.every_s = title, total, every_s
+    def __init__(self, title: str, total: int | None, left: Callable[[], float | None] | None = None) -> None:
+        self.title, self.total, self._of_all = title, total, left
         self.done, self.text, self.start = 0, "", time.monotonic()
-        #: Times and steps of the last few lines, which give the rate: the steps that a resumed job kept took no time.
+        #: Times and steps, which give the rate: the steps that a resumed job kept took no time.
         self.marks = deque([(self.start, 0)], maxlen=6)
 
-    def advance(self, steps: int = 1, text: str = "") -> None:
+    def count(self, steps: int, text: str) -> None:
         self.done, self.text = self.done + steps, text or self.text
-        if time.monotonic() - self.marks[-1][0] >= self.every_s:
-            self._log(self._left())
 
-    def end(self) -> None:
-        self._log(f", {clock(time.monotonic() - self.start)} in all")
-
-    def _log(self, time_text: str) -> None:
+    def mark(self) -> None:
         self.marks.append((time.monotonic(), self.done))
-        of = "" if self.total is None else f"/{self.total}"
-        text = f", {self.text}" if self.text else ""
-        log(f"{self.title} {self.done}{of}, {self._rate():.3g}/s{time_text}{text}")
 
-    def _rate(self) -> float:
+    def rate(self) -> float:
         (then, before), now = self.marks[0], time.monotonic()
         return (self.done - before) / (now - then) if now > then else 0.0
 
-    def _left(self) -> str:
-        rate = self._rate()
-        return f", {clock((self.total - self.done) / rate)} left" if self.total and rate else ""
+    def left(self) -> str:
+        """`0:12:03 left`; empty where it is not known."""
+        rate = self.rate()
+        own = (self.total - self.done) / rate if self.total and rate else None
+        seconds = self._of_all() if self._of_all else own
+        return "" if seconds is None else f"{clock(seconds)} left"
+
+    @property
+    def of_total(self) -> str:
+        return f"{self.done}" + ("" if self.total is None else f"/{self.total}")
+
+
+class _Bar(_Counted):
+    """Lines for a terminal of any width: a bar with its numbers, the text, and what `below` draws."""
+
+    def __init__(self, title: str, total: int | None, left: Any, below: Callable[[int], Sequence[str]] | None) -> None:
+        super().__init__(title, total, left)
+        self._below = below
+
+    def advance(self, steps: int = 1, text: str = "") -> None:
+        self.count(steps, text)
+        if time.monotonic() - self.marks[-1][0] > 1.0:
+            self.mark()
+
+    def lines(self, width: int, full: str = "━", empty: str = "─") -> list[str]:
+        """None is longer than the terminal is wide: the bar is the first to give way, then the rate, then the title."""
+        rate = self.rate()
+        numbers = [self.of_total, *([f"{rate:.3g}/s"] if rate else []), *filter(None, [self.left()])]
+        if len(numbers) > 2 and len(" ".join([self.title, *numbers])) > width:
+            del numbers[1]
+        parts = [self.title, *numbers]
+        room = min(20, width - len(" ".join(parts)) - 1)
+        if self.total and room >= 3:
+            filled = min(room, room * self.done // self.total)
+            parts.insert(1, full * filled + empty * (room - filled))
+        found = " ".join(parts)
+        lines = [found if len(found) <= width else " ".join(numbers)]
+        lines += _wrapped(self.text, width)
+        return [line[:width] for line in [*lines, *(self._below(width) if self._below else ())]]
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Broken after commas."""
+    lines: list[str] = []
+    for part in filter(None, text.split(", ")):
+        if lines and len(lines[-1]) + 2 + len(part) <= width:
+            lines[-1] += f", {part}"
+        else:
+            lines.append(part)
+    return lines
+
+
+class _Lines(_Counted):
+    """A line every `every_s` seconds and one at the end. (rich prints nothing into a batch log until the end.)"""
+
+    def __init__(self, title: str, total: int | None, every_s: float, left: Any = None) -> None:
+        super().__init__(title, total, left)
+        self.every_s = every_s
+
+    def advance(self, steps: int = 1, text: str = "") -> None:
+        self.count(steps, text)
+        if time.monotonic() - self.marks[-1][0] >= self.every_s:
+            self._log(self.left())
+
+    def end(self) -> None:
+        self._log(f"{clock(time.monotonic() - self.start)} in all")
+
+    def _log(self, time_text: str) -> None:
+        self.mark()
+        log(", ".join(filter(None, (f"{self.title} {self.of_total}", f"{self.rate():.3g}/s", time_text, self.text))))
 
 
 def plural(number: int, one: str, many: str = "") -> str:
@@ -98,6 +149,12 @@ def log(message: str, every_rank: bool = False) -> None:
     stamp = "" if on_terminal() else time.strftime("%Y-%m-%dT%H:%M:%S ")
     with suppress(BrokenPipeError):  # where `guard_streams` was not called
         print(f"{stamp}{printable(message)}", file=sys.stderr, flush=True)
+
+
+def note(message: str) -> None:
+    """One line on stderr, unless `-q` was given."""
+    if not _is_set(QUIET):
+        log(message)
 
 
 def say(*lines: object) -> None:
@@ -154,35 +211,43 @@ def seconds_between_lines() -> float:
 
 
 @contextmanager
-def progress(title: str, total: int | None = None, *, quiet: bool = False) -> Iterator[Progress]:
-    """`with progress("observing", 640) as p: p.advance()`"""
+def progress(
+    title: str,
+    total: int | None = None,
+    *,
+    quiet: bool = False,
+    left: Callable[[], float | None] | None = None,
+    below: Callable[[int], Sequence[str]] | None = None,
+    last_line: bool = True,
+) -> Iterator[Progress]:
+    """`with progress("observing", 640) as p: p.advance()`
+
+    `left` gives the seconds that the whole job needs, if this is a part of it; `below` lines that are drawn below a bar
+    on a terminal of a width. Without `last_line`, nothing remains when it is done.
+    """
     if quiet or _is_set(QUIET) or not is_rank_0():
         yield _Silent()
     elif on_terminal():
-        with _rich_bar(title, total) as bar:
+        with _live(_Bar(printable(title), total, left, below), last_line) as bar:
             yield bar
     else:
-        lines = _Lines(title, total, seconds_between_lines())
+        lines = _Lines(title, total, seconds_between_lines(), left)
         try:
             yield lines
         finally:
-            lines.end()
+            if last_line:
+                lines.end()
 
 
 @contextmanager
-def _rich_bar(title: str, total: int | None) -> Iterator[Progress]:
+def _live(bar: _Bar, remains: bool) -> Iterator[Progress]:
     """A bar whose cursor is left at the start of its line. When a terminal is made narrower, the line is broken into
     several, which can all be erased from there.
     """
     from rich.console import Console, RenderHook
-    from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as RichProgress
+    from rich.live import Live
     from rich.segment import ControlType, Segment, Segments
     from rich.text import Text
-
-    class Rate(ProgressColumn):
-        def render(self, task: Task) -> Text:
-            return Text("" if task.speed is None else f"{task.speed:.3g}/s")
 
     class FromLineStart(RenderHook):
         def process_renderables(self, renderables: list[Any]) -> list[Any]:
@@ -191,19 +256,19 @@ def _rich_bar(title: str, total: int | None) -> Iterator[Progress]:
     def _control(code: str) -> Segments:
         return Segments([Segment(code, None, [(ControlType.CARRIAGE_RETURN,)])])
 
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        Rate(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[text]}", markup=False),
-    )
-    console = Console(file=with_codes(sys.stderr))
-    with RichProgress(*columns, console=console) as bar:
+    console = Console(file=with_codes(sys.stderr), highlight=False)
+    signs = ("#", "-") if console.options.ascii_only else ("━", "─")
+
+    def drawn() -> Text:
+        text = Text("\n".join(map(printable, bar.lines(console.width - 1, *signs))), no_wrap=True)
+        text.highlight_regex(f"{signs[0]}{{2,}}", "green")
+        text.highlight_regex("─{2,}", "bright_black")
+        return text
+
+    with Live(get_renderable=drawn, console=console, refresh_per_second=10, transient=not remains):
         console.push_render_hook(FromLineStart())
         try:
-            yield _Bar(bar, bar.add_task(printable(title), total=total, text=""))
+            yield bar
         finally:
             console.pop_render_hook()
 

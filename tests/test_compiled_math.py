@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numba import njit
+from numba.core import event
 from scipy.special import erf
 
 import iris_cli
+from iris_cli import compiled_math
 from iris_cli.compiled_math import atan2_32, cos_sin32, erf32, erf_integral32, exp32, log32
 
 X = np.concatenate([np.linspace(-6.0, 6.0, 4001), [-1e4, -80.0, -9.0, 9.0, 80.0, 1e4]]).astype(np.float32)
@@ -91,3 +93,11 @@ def test_galaxies_are_the_same_with_kernels_that_were_just_compiled(tmp_path: Pa
         subprocess.run(words, check=True, env={**os.environ, "IRIS_CACHE_DIR": str(tmp_path / "cache")})
     for file in (tmp_path / "compiled").glob("*.npy"):
         assert file.read_bytes() == (tmp_path / "cached" / file.name).read_bytes()
+
+
+def test_a_compilation_is_announced_once_and_a_compiled_loop_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+    with event.install_listener("numba:compile", compiled_math._Announcement()):
+        for loop in (njit(lambda x: x + 1.0), njit(lambda x: x + 2.0)):
+            loop(1.0)
+            loop(2.0)
+    assert capsys.readouterr().err.count("compiling loops for this processor") == 1

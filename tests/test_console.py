@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from pytest import MonkeyPatch
@@ -107,13 +108,37 @@ def test_on_a_terminal_a_bar_waits_at_the_start_of_its_line_so_that_resizing_lea
     drawn = said.split(b"\r\x1b[J")[2:]  # before the first, the line has not been drawn
     assert len(drawn) >= 3 and b"observing" in drawn[0]
     assert all(part.endswith(b"\r") for part in drawn[:-1]), drawn
-    assert b"2 failed" in said and b"8/8" in said and b"\x1b[38" in said
+    assert b"2 failed" in said and b"8/8" in said and b"\x1b[32m" in said
 
 
 def test_a_dumb_terminal_gets_lines_and_no_colour_no_colours() -> None:
     assert b"\x1b" not in _on_a_terminal(SLOW, TERM="dumb")
     plain = _on_a_terminal(SLOW, TERM="xterm-256color", NO_COLOR="1")
-    assert b"observing" in plain and b"\x1b[38" not in plain
+    assert b"observing" in plain and b"\x1b[32m" not in plain
+
+
+@pytest.mark.parametrize("width", [24, 40, 80, 200])
+def test_no_line_of_a_bar_is_longer_than_the_terminal_is_wide(width: int) -> None:
+    bar = console._Bar("samples: epoch 112/400", 2000, lambda: 5000.0, lambda wide: ["#" * wide])
+    bar.start -= 100.0
+    bar.marks[0] = (bar.start, 0)
+    bar.advance(1000, "loss 2.309, 0.183 s/step, 1% waiting, 76.3/s, 0.6 GiB")
+    first, *others = bar.lines(width)
+    assert max(map(len, (first, *others))) <= width and others[-1] == "#" * width
+    assert "1:23:20 left" in first and ("1000/2000" in first) and ("10/s" in first) == (width >= 80)
+    assert ("━" * 10 + "─" * 10 in first) == (width >= 80) and ("epoch" in first) == (width > 40)
+    assert ", ".join(others[:-1]) == bar.text
+
+
+def test_a_part_of_a_job_leaves_no_last_line_and_shows_the_time_that_the_whole_job_needs(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with console.progress("epoch 1/4", 2, left=lambda: 61.0, last_line=False) as bar:
+        bar.advance()
+        cast(Any, bar).every_s = 0.0
+        bar.advance(1, "loss 1")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(STAMP + r"epoch 1/4 2/2, .*/s, 0:01:01 left, loss 1", line)
 
 
 def test_plurals() -> None:

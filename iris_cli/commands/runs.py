@@ -109,10 +109,23 @@ def _watch(places: Sequence[Path], sort: str, every: float) -> None:
     with Live(auto_refresh=False, console=Console(file=with_codes(sys.stdout))) as live:
         while True:
             found = states(places, sort)
-            live.update(Text("\n".join(map(printable, lines(found)))), refresh=True)
+            width = live.console.width
+            drawn = [*lines(found), *(_losses(Path(found[0].run), width) if len(found) == 1 else ())]
+            live.update(Text("\n".join(map(printable, drawn)), no_wrap=True, overflow="ellipsis"), refresh=True)
             if not training(found):
                 return
             time.sleep(every)
+
+
+def _losses(run: Path, width: int) -> list[str]:
+    """The losses of a run as a curve of characters, over optimizer steps."""
+    from iris_cli.plots.terminal import curves
+
+    found: dict[str, list[tuple[float, float]]] = {"training": [], "validation": []}
+    for line in read_lines(run / METRICS):
+        if line["loss"] is not None and line["kind"] in ("step", "epoch"):
+            found["training" if line["kind"] == "step" else "validation"].append((line["step"], line["loss"]))
+    return curves(found, width)
 
 
 def training(found: Sequence[RunState]) -> bool:

@@ -1,8 +1,8 @@
-"""Images drawn with characters: coloured half blocks on a terminal, shades of ASCII elsewhere."""
+"""Images and curves drawn with characters: half blocks in colour on a terminal, ASCII elsewhere."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,3 +58,26 @@ def _in_colour(image: NDArray, width: int) -> list[str]:
     cell = "\033[38;2;{};{};{};48;2;{};{};{}m▀"
     pairs = np.concatenate([rgb[::2], rgb[1::2]], axis=-1).tolist()
     return ["".join(cell.format(*pair) for pair in line) + "\033[0m" for line in pairs]
+
+
+def curves(series: Mapping[str, Sequence[tuple[float, float]]], width: int, height: int = 6) -> list[str]:
+    """Lines of at most `width` characters with points (x, y > 0): the first letter of a series' name marks its points,
+    a later series is above an earlier one. The scale of y is logarithmic; where points share a column, it has the mean.
+    """
+    points = {name: np.array([p for p in found if np.isfinite(p).all() and p[1] > 0]) for name, found in series.items()}
+    points = {name: found for name, found in points.items() if len(found)}
+    columns = min(width - 9, 64)
+    if not points or columns < 8:
+        return []
+    x, y = np.concatenate(list(points.values())).T
+    low, high = np.log(y.min()), np.log(y.max())
+    grid = np.full((height, columns), " ")
+    for name, found in points.items():
+        place = np.round((found[:, 0] - x.min()) / max(np.ptp(x), 1e-9) * (columns - 1)).astype(int)
+        for column in np.unique(place):
+            value = np.log(found[place == column, 1]).mean()
+            row = (height - 1) * (0.5 if high == low else (high - value) / (high - low))
+            grid[round(row), column] = name[0]
+    labels = [f"{np.exp(high):.3g}", *[""] * (height - 2), f"{np.exp(low):.3g}"]
+    drawn = [f"{label:>7} |{''.join(row)}".rstrip() for label, row in zip(labels, grid, strict=True)]
+    return [*drawn, f"{'':>8}{', '.join(f'{name[0]}: {name}' for name in points)}"[:width]]

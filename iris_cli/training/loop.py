@@ -15,10 +15,13 @@ import numpy as np
 import torch
 
 from iris_cli import signals
-from iris_cli.console import log, plural, progress, warn
+from iris_cli.config.train import METRICS
+from iris_cli.console import clock, log, plural, progress, warn
 from iris_cli.errors import DataError, IrisError
 from iris_cli.evaluation.out_of_distribution import TrainingInputs, summarize_inputs
+from iris_cli.metrics_log import read_lines
 from iris_cli.pairs.stream import PairBatch, PairStream, bad_litter_over_ranks
+from iris_cli.plots.terminal import curves
 from iris_cli.signals import StopFlag, Stopped
 from iris_cli.training.checkpoint import Checkpoint, DataDescription, Progress
 from iris_cli.training.nonfinite import STEPS_AHEAD
@@ -33,6 +36,8 @@ from shards.owner import Held
 
 #: Fresh galaxies of which the statistics of the inputs are computed.
 MOST_FRESH = 300
+#: A training that takes longer says how long, after its first steps.
+WORTH_SAYING_S = 30.0
 #: Steps between two lines of metrics.jsonl.
 LOG_EVERY = 10
 
@@ -53,6 +58,11 @@ class Trainer:
     held: Held | None = None
     throughput: Throughput = field(default_factory=Throughput)
     _last_save_s: float = field(default_factory=time.monotonic)
+    #: When this process began to train, and the epochs that were done then.
+    _began: tuple[float, float] = (0.0, 0.0)
+    _estimated: bool = False
+    #: (epochs, loss) of what is logged, for the curve on a terminal.
+    _losses: dict[str, list[tuple[float, float]]] = field(default_factory=lambda: {"training": [], "validation": []})
 
     def __post_init__(self) -> None:
         self.hyper, self.world = self.learner.hyper, self.learner.world
@@ -67,6 +77,10 @@ class Trainer:
     def run(self) -> None:
         """Train to the last epoch. Stopped when a signal was received and everything is saved."""
         signals.write_note(signals.BEGUN)
+        self._began = time.monotonic(), self._epochs_done()
+        if not self.quiet:
+            self._announce()
+            self._remember()
         try:
             while self.progress.epoch < self.hyper.epochs and not self._out_of_patience():
                 self._train_epoch()
@@ -79,17 +93,65 @@ class Trainer:
     def _title(self, what: str) -> str:
         return f"{self.name}: {what}" if self.name else what
 
+    def _epochs_done(self) -> float:
+        return self.progress.epoch + self.progress.position / max(1, self.learner.train.count)
+
+    def _seconds_left(self) -> float | None:
+        """Until the last epoch, as fast as since the start of this process."""
+        (began, before), done = self._began, self._epochs_done()
+        if done == before:
+            return None
+        return (self.hyper.epochs - done) / (done - before) * (time.monotonic() - began)
+
+    def _announce(self) -> None:
+        """What is trained, on what, and where its log is."""
+        learner = self.learner
+        weights = sum(weight.numel() for weight in learner.module.parameters())
+        where = str(self.world.device) + (f", {self.world.size} ranks" if self.world.size > 1 else "")
+        pairs = f"{plural(learner.train.count, 'pair')}, {self.validation.count} to validate"
+        steps = -(-learner.train.count // (learner.global_batch * self.hyper.batches_per_update))
+        epochs = f"{plural(self.hyper.epochs, 'epoch')} of {plural(steps, 'step')}"
+        log(self._title(f"{weights / 1e6:.3g} M parameters on {where}; {pairs}; {epochs}"))
+        if self.folder and not self.name:
+            log(f"log: {self.folder.path / METRICS}; from another terminal: iris runs {self.folder.path} --watch")
+
+    def _remember(self) -> None:
+        """The losses that a resumed run has logged before."""
+        for line in read_lines(self.folder.path / METRICS) if self.folder else ():
+            if line["loss"] is not None and line["kind"] == "step":
+                place = line["epoch"] + line.get("position", 0) / max(1, self.learner.train.count)
+                self._losses["training"].append((place, line["loss"]))
+            elif line["loss"] is not None:
+                self._losses["validation"].append((line["epoch"] + 1, line["loss"]))
+
+    def _estimate(self) -> None:
+        """Once, after the first logged steps of this process: how long all of it takes, if that is long."""
+        left, (began, before) = self._seconds_left(), self._began
+        if left is not None and left > WORTH_SAYING_S and not self._estimated:
+            each = (time.monotonic() - began) / (self._epochs_done() - before)
+            log(self._title(f"about {clock(left)} in all, {clock(each)} an epoch, without validation"))
+        self._estimated = True
+
     def _train_epoch(self) -> None:
         self.learner.module.train()
         epoch, train = self.progress.epoch, self.learner.train
         windows, throughput = self.learner.windows(), self.throughput
         throughput.start_clock()
-        bars = progress(self._title(f"epoch {epoch + 1}/{self.hyper.epochs}"), len(windows), quiet=self.quiet)
+        bars = progress(
+            self._title(f"epoch {epoch + 1}/{self.hyper.epochs}"),
+            len(windows),
+            quiet=self.quiet,
+            left=self._seconds_left,
+            below=lambda width: curves(self._losses, width),
+            last_line=False,
+        )
         with closing(train.epoch(epoch, self.progress.position, self._while_waiting)) as batches, bars as bar:
             for begin, end in windows:
                 self._step(batches, begin, end, throughput)
                 due = self.progress.step % LOG_EVERY == 0 or end == train.count
                 bar.advance(1, self._log_steps(throughput) if due else "")
+                if due and not self.quiet:
+                    self._estimate()
                 if end < train.count and self._checkpoint_due():
                     self._save()
 
@@ -112,20 +174,30 @@ class Trainer:
         if is_best:
             self.learner.progress = replace(self.progress, best_loss=loss, best_epoch=epoch)
         self._log(kind="epoch", epoch=epoch, **scores, bad_samples=self._count_bad_samples())
-        if loss is not None and not self.quiet:
-            gain = "" if scores.get("skill") is None else f", skill {scores['skill']:.3f}"
-            log(self._title(f"epoch {epoch + 1}/{self.hyper.epochs}: validation loss {loss:.5g}{gain}"))
+        if loss is not None:
+            self._losses["validation"].append((epoch + 1, loss))
+        if not self.quiet:
+            log(self._title(f"epoch {epoch + 1}/{self.hyper.epochs}: {self._epoch_in_words(scores)}"))
         if self.learner.scheduler:
             step_scheduler(self.learner.scheduler, loss)
         self.learner.progress = replace(self.progress, epoch=epoch + 1, position=0)
         self._save(best=is_best)
+
+    def _epoch_in_words(self, scores: Scores) -> str:
+        trained, loss, skill = self._losses["training"][-1:], scores["loss"], scores.get("skill")
+        (began, before), done = self._began, self.progress.epoch + 1
+        left = (time.monotonic() - began) / (done - before) * (self.hyper.epochs - done)
+        said = [f"loss {y:.4g}" for _, y in trained]
+        said += [] if loss is None else [f"validation {loss:.5g}"]
+        said += [] if skill is None else [f"skill {skill:.3f}"]
+        return ", ".join([*said, f"{clock(left)} left"])
 
     def _validate(self) -> Scores:
         if self.validation.count == 0:
             return {"loss": None}
         learner, stream, world, seed = self.learner, self.validation, self.world, self.hyper.seed
         mean, key = learner.mean_image.over_ranks(world).mean(), input_key(seed, stream.name, 0)
-        bars = progress(self._title("validating"), stream.plan().steps, quiet=self.quiet)
+        bars = progress(self._title("validating"), stream.plan().steps, quiet=self.quiet, last_line=False)
         seed_torch(seed, world.rank, "validation", self.progress.epoch)
         with bars as bar, learner.precision.eager(), torch.no_grad():
             checks = self._check_signals, self._while_waiting
@@ -199,6 +271,8 @@ class Trainer:
         learning_rate = self.learner.optimizer.param_groups[0]["lr"]
         position = {"epoch": self.progress.epoch, "position": self.progress.position}
         self._log(kind="step", **position, learning_rate=learning_rate, **vars(rates))
+        if rates.loss is not None:
+            self._losses["training"].append((self._epochs_done(), rates.loss))
         return str(rates)
 
     def _log(self, **line: Any) -> None:

@@ -274,10 +274,18 @@ def test_the_learning_rate_of_a_step_is_that_of_its_middle(shards: Path, tmp_pat
     assert rates == pytest.approx([0.1 * 19 / 44, 0.1 * (22 + 19) / 44])
 
 
-def test_the_validation_loss_is_printed_unless_quiet(shards: Path, tmp_path: Path, capsys: Capture) -> None:
+def test_the_start_and_one_line_an_epoch_are_printed_unless_quiet(
+    shards: Path, tmp_path: Path, capsys: Capture
+) -> None:
     for quiet in (False, True):
         train(shards, HYPER, tmp_path / f"{quiet}", quiet=quiet)
         printed = " ".join(capsys.readouterr().err.split())
         (epoch,) = logged(tmp_path / f"{quiet}", "epoch")
-        line = f"epoch 1/1: validation loss {epoch['loss']:.5g}, skill {epoch['skill']:.3f}"
-        assert (line in printed) != quiet
+        line = f"validation {epoch['loss']:.5g}, skill {epoch['skill']:.3f}, 0:00:0"
+        for words in (
+            line,
+            "epoch 1/1: loss ",
+            "M parameters on cpu; 22 pairs",
+            f"iris runs {tmp_path / str(quiet)} --watch",
+        ):
+            assert (words in printed) != quiet, words
