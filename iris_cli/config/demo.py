@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from iris_cli.config.grid import grid_preset
 from iris_cli.config.preobserve import PreobserveConfig
 from iris_cli.config.setting import check, setting, table
-from iris_cli.config.train import Noise, OptimizerConfig, ScheduleConfig, TrainConfig
+from iris_cli.config.train import Noise, TrainConfig
 from iris_cli.errors import UsageError
 
 _PREOBSERVE = PreobserveConfig(observer="simple", validation_fraction=0.05, test_fraction=0.1)
@@ -15,11 +15,7 @@ _PREOBSERVE = PreobserveConfig(observer="simple", validation_fraction=0.05, test
 
 def _train() -> TrainConfig:
     return TrainConfig(
-        epochs=16,
-        batch_size=8,
-        batches_per_update=2,
-        optimizer=OptimizerConfig(learning_rate=1e-3),
-        schedule=ScheduleConfig(halve_after_epochs=(10.0, 12.0, 14.0)),
+        epochs=12,
         noise=Noise(sigma_K=1.0),
     )
 

@@ -109,12 +109,12 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """The learning-rate schedule. Default: the paper's three halvings."""
+    """The learning-rate schedule."""
 
     name: str = of_optimization(
-        "halvings", "Learning-rate schedule.", "--schedule", known=("halvings", "cosine", "constant")
+        "cosine", "Learning-rate schedule.", "--schedule", known=("cosine", "halvings", "constant")
     )
-    warmup_epochs: float = setting(0.0, "Length of a linear warm-up.", least=0)
+    warmup_epochs: float = setting(0.5, "Length of a linear warm-up.", least=0)
     halve_after_epochs: tuple[float, ...] = setting((16.0, 17.0, 18.0), "Epochs after which halvings halves the rate.")
 
     def __post_init__(self) -> None:
@@ -129,8 +129,8 @@ class StageConfig:
     batch_size: int = setting(16, "Pairs in a batch, per process.", least=1)
     batches_per_update: int = setting(1, "Batches of one optimizer step.", least=1)
     learning_rate: float = setting(2e-3, "Highest learning rate of Adam.", above=0)
-    warmup_epochs: float = setting(1.0, "Length of a linear warm-up.", least=0)
-    ema_decay: float = setting(0.99, "Decay of the averaged weights (EMA).", least=0, below=1)
+    warmup_epochs: float = setting(0.5, "Length of a linear warm-up.", least=0)
+    ema_decay: float = setting(0.999, "Decay of the averaged weights (EMA).", least=0, below=1)
     gradient_clip: float = setting(5.0, "Gradients are cut to this length; 0: never.", least=0)
 
 
@@ -175,7 +175,7 @@ def read_signals(text: str) -> list[str]:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Everything that the numbers of a training depend on beside the data. Defaults: the IRIS paper's."""
+    """Everything that the numbers of a training depend on beside the data."""
 
     validation_data_fraction: float = of_data(
         0.2, "Share of sources for validation, where data have no splits.", "--validation-fraction", least=0, below=1
@@ -187,13 +187,13 @@ class TrainConfig:
         choices=("refuse", "leave-out", "allow"),
     )
     epochs: int = of_optimization(32, "Passes over the training set.", "--epochs", "-e", least=1)
-    batch_size: int = of_optimization(8, "Samples in a batch, per process.", "--batch-size", "-b", least=1)
-    batches_per_update: int = of_optimization(16, "Batches of one optimizer step.", "--accumulate", "-a", least=1)
+    batch_size: int = of_optimization(16, "Samples in a batch, per process.", "--batch-size", "-b", least=1)
+    batches_per_update: int = of_optimization(1, "Batches of one optimizer step.", "--accumulate", "-a", least=1)
     network: str = of_network(
-        "paper",
-        "Network; columns is a U-Net, sightlines a transformer whose tokens are longitudes; or one of your own.",
+        "sightlines",
+        "Network: sightlines (a transformer over longitudes), columns (a U-Net), paper, or one of your own.",
         "--network",
-        known=("paper", "columns", "sightlines", OWN),
+        known=("sightlines", "columns", "paper", OWN),
         read=typed,
     )
     physical_loss: str | type = of_network(
@@ -214,7 +214,7 @@ class TrainConfig:
     compile: bool = of_network(False, "torch.compile the network: minutes once, then faster steps.", "--compile")
     gradient_clip: float = of_optimization(0.0, "Gradients are cut to this length; 0: never.", "--grad-clip", least=0)
     ema_decay: float = of_optimization(
-        0.0, "Decay of the averaged weights (EMA) that are used, e.g. 0.999; 0: none.", "--ema", least=0, below=1
+        0.999, "Decay of the averaged weights (EMA) that are used; 0: no average.", "--ema", least=0, below=1
     )
     patience_epochs: int = of_optimization(
         0, "Stop after so many epochs without a better validation loss; 0: never.", "--patience", least=0

@@ -18,7 +18,7 @@ from iris_cli.reverter.sightlines import sightlines
 #: applied. The class of a module is one, too.
 Network = Callable[[int, str, int], nn.Module | dict[str, nn.Module]]
 
-NETWORKS: dict[str, Network] = {"paper": paper, "columns": columns, "sightlines": sightlines}
+NETWORKS: dict[str, Network] = {"sightlines": sightlines, "columns": columns, "paper": paper}
 
 #: Networks that read all images of an observation; the others read the first. A network of another package has an
 #: attribute `several_channels = True` instead.

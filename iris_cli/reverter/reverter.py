@@ -1,7 +1,4 @@
-"""The reverter: l-v image -> top-down map, a network together with its units.
-
-Its default network is that of the IRIS paper (arXiv:2607.01338).
-"""
+"""The reverter: l-v image -> top-down map, a network together with its units."""
 
 from __future__ import annotations
 
@@ -41,7 +38,7 @@ class Reverter(nn.Module):
         quantity: str = "temperature",
         units: UnitSystem = INNER,
         seed: int = 0,
-        network: str | Network = "paper",
+        network: str | Network = "sightlines",
         channels: int = 1,
     ) -> None:
         """`network` is a name, or the class or function of a network itself.

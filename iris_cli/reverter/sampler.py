@@ -1,20 +1,22 @@
 """The sampler: a second network that turns an l-v image, the first network's map of it and noise into one map.
 
 The first network predicts one map; many maps fit an image. The sampler is trained by proper scores
-(`iris_cli.evaluation.sampler_loss`), so that each draw of the noise gives another of these maps, in one pass. A sample
-is made of shares over distance, which are positive and add up to one at each longitude, times the total of each
-longitude. The image determines this total of thin gas up to a few per cent; of thick gas it leaves a wide distribution,
-which is learned as well: the total is the image's sum over velocity times a factor that depends on the noise.
+(`iris_cli.evaluation.sampler_loss`), so that each draw of the noise gives another of these maps, in one pass. Like the
+network `sightlines`, it is a transformer whose tokens are longitudes, and a sample is made of shares over distance
+times the total of each longitude, which is the image's sum over velocity times a factor. Where the first network is a
+`sightlines`, the sampler begins with its weights.
 
 The encoder sees no noise, so that it runs once for all samples of an image. The noise enters the decoder: 32 numbers
-scale and shift the channels of each block (FiLM, Perez et al. 2018, arXiv:1709.07871), and a noise image is one more
-channel at each size.
+scale and shift the tokens of each block (FiLM, Perez et al. 2018, arXiv:1709.07871), and a noise image is added to the
+tokens and is an input of the last convolutions, which draw the structure of single pixels. The factor of the totals is
+lognormal given the image. Its width, and what longitudes have in common, are predicted without noise: the sum of a thin
+image determines the totals up to a few per cent, that of a thick one leaves a wide distribution.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -22,16 +24,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from iris_cli.reverter.columns import GROUPS, MAX_ATTENDED, SCALES, WIDTHS, Asinh, Block, doubled
-from iris_cli.reverter.layers import DensityScale, PixelAttention, initialise, on_device
+from iris_cli.reverter.columns import SCALES
+from iris_cli.reverter.layers import DensityScale, initialise, on_device
+from iris_cli.reverter.reverter import Reverter
+from iris_cli.reverter.sightlines import DEPTH, FACTOR_GAIN, WIDTHS, Block, Sightlines, Spectra
 from shards.order import stream_key
 
-#: Numbers of noise that scale and shift channels.
-LATENTS = 32
+#: Numbers of noise that scale and shift tokens; the first ones also change the totals of several longitudes together.
+LATENTS, OF_TOTALS = 32, 8
+#: Blocks of the decoder.
+NOISY_BLOCKS = 2
+#: Images of a token's line of sight, and channels of the last convolutions.
+PLANES, CHANNELS = 4, 16
+#: Standard deviation of ln of a longitude's total at first.
+FIRST_WIDTH = 0.05
 #: Pixels of the samples that are drawn together.
 AT_ONCE = 2**20
-#: A longitude's sum over velocity counts as at least this share of the image's mean sum.
-FAINTEST = 1e-3
 
 
 def noise_of(size: int, keys: list[int], numbers: range) -> tuple[Tensor, Tensor]:
@@ -47,93 +55,78 @@ def noise_of(size: int, keys: list[int], numbers: range) -> tuple[Tensor, Tensor
     return latents, images.unflatten(2, (size, size))
 
 
-class NoisyBlock(nn.Module):
-    """`Block` whose inner channels are scaled and shifted by noise: (N, C, H, W), (N, 32) -> (N, C', H, W)."""
+class NoisyBlock(Block):
+    """A `Block` whose normalised tokens are scaled and shifted by noise: (N, L, D), (N, 32) -> (N, L, D)."""
 
-    def __init__(self, channels: int, out: int) -> None:
-        super().__init__()
-        self.before = nn.Sequential(nn.GroupNorm(GROUPS, channels), nn.SiLU(), nn.Conv2d(channels, out, 3, padding=1))
-        self.norm = nn.GroupNorm(GROUPS, out, affine=False)
-        self.film = nn.Linear(LATENTS, 2 * out)
-        self.after = nn.Sequential(nn.SiLU(), nn.Conv2d(out, out, 3, padding=1))
-        self.across = nn.Conv2d(channels, out, 1) if channels != out else nn.Identity()
+    def __init__(self, width: int) -> None:
+        super().__init__(width)
+        self.norm_in, self.norm_out = (nn.LayerNorm(width, elementwise_affine=False) for _ in range(2))
+        self.film = nn.Linear(LATENTS, 4 * width)
 
-    def forward(self, image: Tensor, latents: Tensor) -> Tensor:
-        scale, shift = self.film(latents)[:, :, None, None].chunk(2, dim=1)
-        return self.across(image) + self.after(self.norm(self.before(image)) * (1.0 + scale) + shift)
+    def forward(self, tokens: Tensor, latents: Tensor) -> Tensor:  # type: ignore[override]
+        scale_in, shift_in, scale_out, shift_out = self.film(latents)[:, None].chunk(4, dim=2)
+        tokens = tokens + self.between(self.norm_in(tokens) * (1.0 + scale_in) + shift_in)
+        return tokens + self.within(self.norm_out(tokens) * (1.0 + scale_out) + shift_out)
 
 
 class Sampler(nn.Module):
-    """M maps (n, M, S, S) of each image (n, channel, S, S), of which the first channel is used.
+    """M maps (n, M, R', L) of each observation (n, channel, L, V).
 
-    The other inputs are first maps (n, 1, S, S) and noise (n, M, 32) and (n, M, S, S). Images and maps are in the units
-    of the first network; `digest` identifies its weights.
+    The other inputs are first maps (n, 1, R', L) and noise (n, M, 32) and (n, M, R', L). Observations and maps are in
+    the units of the first network; `digest` identifies its weights.
     """
 
-    def __init__(self, image_size: int, quantity: str, digest: str, seed: int = 0) -> None:
+    def __init__(self, image_size: int, quantity: str, digest: str, channels: int = 1, seed: int = 0) -> None:
         super().__init__()
-        self.image_size, self.quantity, self.digest = image_size, quantity, digest
-        pixels = [image_size >> k for k in range(1, image_size.bit_length() - 2)]  # S/2, S/4, ... 4
-        widths = WIDTHS[: len(pixels)]
-        scales = SCALES[quantity]
-        self.asinh, self.density_scale = Asinh(scales), DensityScale()
-        self.enter = nn.Conv2d(len(scales) + 4, widths[0], 4, stride=2, padding=1)
-        self.levels = nn.ModuleList(
-            nn.Sequential(Block(w, w), PixelAttention(w)) if p <= MAX_ATTENDED else Block(w, w)
-            for w, p in zip(widths, pixels, strict=True)
-        )
-        self.down = nn.ModuleList(nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in pairwise(widths))
-        self.bottom = NoisyBlock(widths[-1], widths[-1])
-        self.up = nn.ModuleList(doubled(b, a) for a, b in pairwise(widths))
-        self.mix = nn.ModuleList(nn.Conv2d(1, w, 1, bias=False) for w in widths)
-        self.join = nn.ModuleList(NoisyBlock(2 * w, w) for w in widths[:-1])
-        self.last = NoisyBlock(widths[0], widths[0])
-        self.leave = nn.Conv2d(widths[0] + 3, widths[0], 3, padding=1)
-        self.output = nn.Conv2d(widths[0], 2, 3, padding=1)
-        #: ln(density summed over distance / image summed over velocity); pixels are about as many pc as km/s.
-        self.log_factor = nn.Parameter(torch.tensor(SCALES["v_density"][1] / scales[1]).log())
+        self.image_size, self.quantity, self.digest, self.channels = image_size, quantity, digest, channels
+        width, scale = WIDTHS[image_size], SCALES[quantity][1]
+        self.spectra = Spectra(channels, image_size, scale, width)
+        self.density_scale, self.first = DensityScale(), nn.Linear(2 * image_size, width, bias=False)
+        self.blocks = nn.ModuleList(Block(width) for _ in range(DEPTH))
+        total, last = nn.Linear(width, 2 + OF_TOTALS), nn.Conv2d(CHANNELS, 1, 3, padding=1)
+        self.total = nn.Sequential(nn.LayerNorm(width), total)
+        self.grain = nn.Linear(image_size, width, bias=False)
+        self.noisy_blocks = nn.ModuleList(NoisyBlock(width) for _ in range(NOISY_BLOCKS))
+        self.leave = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, PLANES * image_size))
+        inner = nn.Conv2d(PLANES + 3, CHANNELS, 3, padding=1), nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1)
+        self.draw = nn.Sequential(inner[0], nn.SiLU(), inner[1], nn.SiLU(), last)
+        self.log_factor = nn.Parameter(torch.tensor(math.log(SCALES["v_density"][1] / scale)))
         initialise(self, torch.Generator().manual_seed(seed))
-        with torch.no_grad():  # at first all samples are nearly the same even map
-            self.output.weight.mul_(0.1)
+        with torch.no_grad():  # at first samples differ little
+            last.weight.mul_(0.3)
+            total.weight.mul_(0.1)
+            total.bias[1] = math.log(math.expm1(FIRST_WIDTH))
 
-    def forward(self, image: Tensor, first: Tensor, latents: Tensor, noise: Tensor) -> Tensor:
-        image, members = image[:, :1], latents.shape[1]
-        known, kept = self._encode(image, first)
-        log_total = self._log_total(image)
+    @torch.no_grad()
+    def begin_with(self, first: Reverter) -> None:
+        """Take the weights of the first network for the encoder, if it is a `sightlines`."""
+        if first.network == "sightlines":
+            trained: Sightlines = first.sightlines  # type: ignore[assignment]
+            self.spectra.load_state_dict(trained.spectra.state_dict())
+            self.blocks.load_state_dict(trained.blocks.state_dict())
+            self.log_factor.copy_(trained.log_factor)
 
-        def each(x: Tensor) -> Tensor:
-            return x.repeat_interleave(members, dim=0)
-
-        z, grain = latents.flatten(0, 1), noise.flatten(0, 1)[:, None]
-        grains = [grain * 1.0]
-        for _ in kept:
-            grains.append(2.0 * F.avg_pool2d(grains[-1], 2))  # of unit variance again
-        x = self.bottom(each(kept[-1]) + self.mix[-1](grains[-1]), z)
-        for k in reversed(range(len(self.up))):
-            x = self.join[k](torch.cat([self.up[k](x) + self.mix[k](grains[k + 1]), each(kept[k])], dim=1), z)
-        x = F.interpolate(self.last(x, z), scale_factor=2.0, mode="nearest")
-        x = self.output(F.silu(self.leave(torch.cat([x, each(known), grains[0]], dim=1)))).float()
-        shares, factor = x[:, 0].softmax(dim=1), x[:, 1].mean(dim=1)  # over distance
-        maps = shares * (each(log_total) + factor).clamp(max=50.0).exp()[:, None]
+    def forward(self, observation: Tensor, first: Tensor, latents: Tensor, grain: Tensor) -> Tensor:
+        members, first = latents.shape[1], first.float() / self.density_scale.scale
+        known = torch.cat([torch.asinh(first), torch.asinh(10.0 * first)], dim=1)  # (n, 2, R', L)
+        tokens, log_sums = self.spectra(observation[:, : self.channels])
+        tokens = tokens + self.first(known.flatten(1, 2).transpose(1, 2))
+        for block in self.blocks:
+            tokens = block(tokens)
+        of_image = tokens, self.total(tokens).float(), log_sums, known
+        tokens, total, log_sums, known = (x.repeat_interleave(members, dim=0) for x in of_image)
+        latents, grain = latents.flatten(0, 1), grain.flatten(0, 1)
+        own = grain.mean(dim=1) * math.sqrt(self.image_size)  # one normal number for each longitude
+        common = (total[..., 2:] * latents[:, None, :OF_TOTALS]).sum(dim=2)
+        factor = FACTOR_GAIN * (total[..., 0] + common) + F.softplus(total[..., 1]) * own
+        tokens = tokens + self.grain(grain.transpose(1, 2))
+        for block in self.noisy_blocks:
+            tokens = block(tokens, latents)
+        planes = self.leave(tokens).unflatten(2, (PLANES, -1)).permute(0, 2, 3, 1)  # (n M, planes, R', L)
+        drawn = planes[:, :1] + self.draw(torch.cat([planes, known, grain[:, None]], dim=1))
+        shares = drawn[:, 0].float().softmax(dim=1)  # over distance
+        maps = shares * (factor + self.log_factor + log_sums).clamp(max=50.0).exp()[:, None]
         return maps.unflatten(0, (-1, members))
-
-    def _encode(self, image: Tensor, first: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The first map at two scales (n, 2, S, S), and features of the image at S/2, S/4 ... 4 pixels across."""
-        first = first.float() / self.density_scale.scale
-        known = torch.cat([torch.asinh(first), torch.asinh(10.0 * first)], dim=1)
-        line = torch.linspace(-1.0, 1.0, self.image_size, device=image.device)
-        places = torch.stack(torch.meshgrid(line, line, indexing="ij")).expand(len(image), -1, -1, -1)
-        x, kept = self.enter(torch.cat([self.asinh(image), known, places], dim=1)), []
-        for level, down in zip(self.levels, self.down, strict=False):
-            kept.append(level(x))
-            x = down(kept[-1])
-        return known, [*kept, self.levels[-1](x)]
-
-    def _log_total(self, image: Tensor) -> Tensor:
-        """(n, L) ln of the density's sum over distance, as the image's sum over velocity has it for thin gas."""
-        sums = image.float().sum(dim=3).squeeze(1)
-        floor = FAINTEST * sums.clamp(min=0.0).mean(dim=1, keepdim=True) + 1e-30
-        return torch.maximum(sums, floor).log() + self.log_factor
 
     def on(self, device: torch.device) -> Sampler:
         on_device(self, device)
@@ -141,13 +134,13 @@ class Sampler(nn.Module):
 
     def table(self) -> dict[str, Any]:
         """The arguments for `Sampler(**table)` to build the same network, without its weights."""
-        return {"image_size": self.image_size, "quantity": self.quantity, "digest": self.digest}
+        return {name: getattr(self, name) for name in ("image_size", "quantity", "digest", "channels")}
 
 
 class PosteriorSampler(nn.Module):
-    """A sampler with its frozen first network: draws maps from the posterior of an image.
+    """A sampler with its frozen first network: draws maps from the posterior of an observation.
 
-    The random numbers of a sample depend on `seed`, the key of the image and the number of the sample alone.
+    The random numbers of a sample depend on `seed`, the key of the observation and the number of the sample alone.
     """
 
     def __init__(self, first: nn.Module, sampler: Sampler, seed: int) -> None:
@@ -160,7 +153,7 @@ class PosteriorSampler(nn.Module):
         first, size = self.first(observation), self.sampler.image_size
         numbers, together = [stream_key("samples", self.seed, key) for key in keys], max(1, AT_ONCE // size**2)
         images, parts = [], range(0, count, together)
-        for image, map_, number in zip(observation[:, :1].split(1), first.split(1), numbers, strict=True):
+        for image, map_, number in zip(observation.split(1), first.split(1), numbers, strict=True):
             noise = (noise_of(size, [number], range(k, min(k + together, count))) for k in parts)
             images.append(torch.cat([self.sampler(image, map_, *(x.to(image.device) for x in z))[0] for z in noise]))
         return torch.stack(images, dim=1)[:, :, None]

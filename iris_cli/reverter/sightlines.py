@@ -76,11 +76,17 @@ class Block(nn.Module):
         self.widen, self.narrow = nn.Linear(width, 2 * width), ZeroLinear(2 * width, width)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        x = self.norm_in(tokens)
+        tokens = tokens + self.between(self.norm_in(tokens))
+        return tokens + self.within(self.norm_out(tokens))
+
+    def between(self, x: Tensor) -> Tensor:
+        """What each token reads from the others."""
         x = x + self.neighbours(x.transpose(1, 2)).transpose(1, 2)
         query, key, value = self.attend(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        tokens = tokens + self.attended(F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2))
-        return tokens + self.narrow(F.gelu(self.widen(self.norm_out(tokens))))
+        return self.attended(F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2))
+
+    def within(self, x: Tensor) -> Tensor:
+        return self.narrow(F.gelu(self.widen(x)))
 
 
 class Sightlines(nn.Module):

@@ -82,7 +82,7 @@ def import_checkpoint(path: Path, out: Path, options: ImportOptions, *, overwrit
     size, r, v = options.grid.lon_steps, options.grid.density_shape[1], options.grid.v_steps
     if not r == size == v:
         raise UsageError(f"the grid has {r} distances, {size} longitudes and {v} velocities; images must be square")
-    state, reverter = read_state(path), Reverter(size, options.quantity)
+    state, reverter = read_state(path), Reverter(size, options.quantity, network="paper")
     weights = matched(state, reverter.state_dict(), path, size)
     factors = {name: _scalar(state, name, path) for name in SCALARS}
     _check_reasonable(factors, path)
@@ -90,10 +90,10 @@ def import_checkpoint(path: Path, out: Path, options: ImportOptions, *, overwrit
     model |= {name: torch.tensor(INNER.per_SI(name), dtype=torch.float64) for name in SCALARS}
     digest = file_sha256(path)
     checkpoint = Checkpoint(
-        reverter={"image_size": size, "quantity": options.quantity},
+        reverter={"image_size": size, "quantity": options.quantity, "network": "paper"},
         model=model,
         progress=Progress(epoch=int(number[0]) if (number := re.findall(r"\d+$", path.stem)) else 0),
-        config=to_dict(TrainConfig()),
+        config=to_dict(TrainConfig(network="paper")),
         data=DataDescription(f"imported:{digest}", options.grid, options.quantity, options.latitude),
     )
     written = _write(checkpoint, out, overwrite)
@@ -233,7 +233,7 @@ def _write(checkpoint: Checkpoint, out: Path, overwrite: bool) -> Path:
         return out
     folder = RunFolder(out)
     folder.prepare(resume=False, overwrite=overwrite)
-    folder.begin(TrainConfig(), Progress())
+    folder.begin(TrainConfig(network="paper"), Progress())
     folder.save(checkpoint, best=True)
     log("the noise of its training is not known: give it to `iris test` as --noise-sigma-k")
     return out

@@ -23,6 +23,7 @@ from iris_cli.pairs.datasets import Pairs
 from iris_cli.pairs.pair import LV_COLUMN, LV_NEARER
 from iris_cli.pairs.stream import PairBatch, PairStream
 from iris_cli.reverter.distances import Distances
+from iris_cli.reverter.networks import reads_several
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.reverter.sampler import Sampler, noise_of
 from iris_cli.training.task import Scores, Task, Validation
@@ -103,10 +104,11 @@ class SamplerTask:
 
 
 def _samples(hyper: TrainConfig, first: Reverter, digest: str, pairs: Pairs) -> tuple[nn.Module, Task]:
-    sampler = Sampler(first.image_size, first.quantity, digest, hyper.seed)
-    normalization = physical_loss(hyper).normalization
+    channels = first.channels if reads_several(first.network) else pairs.channels
+    sampler = Sampler(first.image_size, first.quantity, digest, channels, hyper.seed)
+    sampler.begin_with(first)
+    normalization, volume = physical_loss(hyper).normalization, pixel_volume(pairs.grid).float()
     sampler.density_scale.scale.copy_(normalization)
-    volume = pixel_volume(pairs.grid).float()
     return sampler, SamplerTask(first, normalization, volume, hyper.samples.samples_per_pair)
 
 

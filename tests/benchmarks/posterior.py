@@ -1,4 +1,4 @@
-"""How good are the samples? `python -m tests.benchmarks.posterior SHARDS OUT`.
+"""How good are the samples? `python -m tests.benchmarks.posterior OUT SHARDS...`; the first set is the one to test on.
 
 For each seed: a run of the network with a sampler, and a run of the network alone on all galaxies that takes as much
 CPU time as both stages. In: shards with a test split. Out: a Markdown table of CPU times and scores of the network at
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from iris_cli.config.train import Noise, OptimizerConfig, SamplesConfig, ScheduleConfig, TrainConfig
+from iris_cli.config.train import Noise, OptimizerConfig, SamplesConfig, TrainConfig
 from iris_cli.evaluation.bootstrap import Summary
 from iris_cli.evaluation.statistics import Statistics
 from iris_cli.training.loop import Trainer
@@ -54,7 +54,7 @@ def train(hyper: TrainConfig, run: Path) -> dict[str, float]:
 
 def test(runs: Sequence[Path], hyper: TrainConfig, samples: int) -> Statistics:
     members = open_members(*runs)
-    inputs = inputs_of(hyper, "test", members=members)
+    inputs = inputs_of(replace(hyper, data=hyper.data[:1]), "test", members=members)
     return test_run(members, hyper, inputs, samples=samples, quiet=True).normal
 
 
@@ -75,13 +75,15 @@ def row(name: str, cpu_s: float, found: Statistics, predictor: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("shards", type=Path)
     parser.add_argument("out", type=Path)
+    parser.add_argument("shards", type=Path, nargs="+")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--network", default="columns")
+    parser.add_argument("--network", default=TrainConfig().network)
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--epochs-samples", type=int, default=10)
     parser.add_argument("--unseen-fraction", type=float, default=0.5)
+    parser.add_argument("--alone-network", default="columns", help="the network alone, at equal CPU time")
+    parser.add_argument("--alone-speed", type=float, default=1.0, help="time of an epoch of --network over its time")
     parser.add_argument("--noise-K", type=float, default=0.0)
     parser.add_argument("--samples", type=int, default=24)
     parser.add_argument("--alone", type=int, help="seeds with a network alone at equal CPU time; by default all")
@@ -91,14 +93,10 @@ def main() -> None:
     sampler = SamplesConfig(train=True, epochs=args.epochs_samples, unseen_fraction=args.unseen_fraction)
     base = TrainConfig(
         epochs=args.epochs,
-        batch_size=16,
-        batches_per_update=1,
         network=args.network,
         optimizer=OptimizerConfig(learning_rate=2e-3),
-        schedule=ScheduleConfig("cosine", warmup_epochs=1.0),
-        ema_decay=0.99,
         noise=Noise(sigma_K=args.noise_K),
-        data=(str(args.shards),),
+        data=tuple(map(str, args.shards)),
         checksums=False,
     )
     header = ["", "CPU s", "skill", *NUMBERS, *(f"{kind} in 68/92 %" for kind in KINDS)]
@@ -108,11 +106,12 @@ def main() -> None:
         hyper = replace(base, seed=seed, samples=sampler)
         cpu_s = train(hyper, args.out / f"samples-{seed}")
         if args.alone is None or seed < args.alone:
-            share = (1.0 - args.unseen_fraction) * sum(cpu_s.values()) / cpu_s[""]
-            alone = replace(base, seed=seed, epochs=max(1, round(args.epochs * share)))
+            share = (1.0 - args.unseen_fraction) * sum(cpu_s.values()) / cpu_s[""] * args.alone_speed
+            epochs = max(1, round(args.epochs * share))
+            alone = replace(base, seed=seed, network=args.alone_network, epochs=epochs)
             equal = train(alone, args.out / f"alone-{seed}")
             found = test([args.out / f"alone-{seed}"], alone, 0)
-            print(row(f"{args.network}, seed {seed}", equal[""], found, "network"), flush=True)
+            print(row(f"{args.alone_network}, seed {seed}", equal[""], found, "network"), flush=True)
         runs.append(args.out / f"samples-{seed}")
         prior = test(runs[-1:], hyper, args.samples)
         stages = f"{cpu_s['']:.0f} + {cpu_s['samples']:.0f} s"

@@ -49,7 +49,7 @@ def images(size: int, batch: int, device: torch.device) -> tuple[Tensor, Tensor]
 
 def plain(size: int, batch: int, device: torch.device) -> Step:
     """The network in plain PyTorch."""
-    reverter = Reverter(size).to(device)
+    reverter = Reverter(size, network="paper").to(device)
     for layer in reverter.modules():
         layer.__class__ = BASES.get(type(layer), type(layer))
     optimizer = torch.optim.Adam(reverter.parameters(), 1e-3)
@@ -68,7 +68,7 @@ def plain(size: int, batch: int, device: torch.device) -> Step:
 
 def optimized(precision: str, compiled: bool, size: int, batch: int, device: torch.device) -> Step:
     hyper = TrainConfig()
-    reverter, loss = Reverter(size).on(device), physical_loss(hyper).to(device)
+    reverter, loss = Reverter(size, network="paper").on(device), physical_loss(hyper).to(device)
     if compiled:
         compile_in_place(reverter, device)
     optimizer = optimizer_and_scheduler(reverter.parameters(), hyper)[0]

@@ -39,7 +39,7 @@ def test_a_file_is_shown_with_all_its_defaults_and_its_comments(iris: Iris, tmp_
     out = iris("config", "show", tmp_path / "t.toml").out
     shown = from_dict(TrainConfig, tomllib.loads(out))
     assert shown == TrainConfig(epochs=3, noise=Noise(sigma_K=0.5))
-    assert "# Batches of one optimizer step.\nbatches_per_update = 16" in out
+    assert "# Batches of one optimizer step.\nbatches_per_update = 1" in out
 
 
 def test_a_table_that_may_be_left_out_is_shown_when_it_is_there(iris: Iris, tmp_path: Path) -> None:

@@ -200,4 +200,4 @@ def test_the_prior_is_other_galaxies_and_references_are_none_of_its_samples(stre
 
 def test_members_for_other_images_are_refused() -> None:
     with pytest.raises(DataError, match="members 1 and 2 differ in quantity"):
-        Ensemble([small_reverter(), Reverter(32, "temperature")])
+        Ensemble([small_reverter(), Reverter(32, "temperature", network="paper")])

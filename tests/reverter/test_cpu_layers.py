@@ -38,7 +38,7 @@ def test_matrix_layers_have_the_values_and_gradients_of_convolutions(
 
 
 def test_only_stages_of_few_pixels_use_matrix_layers() -> None:
-    layers = [layer for layer in Reverter(512).modules() if isinstance(layer, MATRIX_LAYERS)]
+    layers = [layer for layer in Reverter(512, network="paper").modules() if isinstance(layer, MATRIX_LAYERS)]
     assert [(type(m).__name__, m.in_channels, m.out_channels) for m in layers] == [  # type: ignore[union-attr]
         ("MatrixConv2d", 256, 512),
         ("MatrixConv2d", 512, 1024),
@@ -50,7 +50,7 @@ def test_only_stages_of_few_pixels_use_matrix_layers() -> None:
 
 def test_channels_last_changes_predictions_by_rounding_alone() -> None:
     image = torch.rand(2, 1, 64, 64)
-    plain, fast = Reverter(64, seed=3), Reverter(64, seed=3).on(torch.device("cpu"))
+    plain, fast = Reverter(64, seed=3, network="paper"), Reverter(64, seed=3, network="paper").on(torch.device("cpu"))
     weights = [p for p in fast.parameters() if p.dim() == 4 and not p.is_contiguous()]
     assert any(p.is_contiguous(memory_format=torch.channels_last) for p in weights)
     expected = plain(image)
@@ -63,4 +63,4 @@ def test_few_channel_norm_is_batch_norm() -> None:
     image = torch.rand(3, 4, 8, 8).to(memory_format=torch.channels_last)
     torch.testing.assert_close(few(image), plain(image))
     torch.testing.assert_close(few.running_var, plain.running_var)
-    assert sum(isinstance(layer, FewChannelNorm) for layer in Reverter(512).modules()) == 2
+    assert sum(isinstance(layer, FewChannelNorm) for layer in Reverter(512, network="paper").modules()) == 2

@@ -16,7 +16,7 @@ from iris_cli.units import INNER, SI
 
 
 def test_the_paper_network_has_the_published_number_of_parameters() -> None:
-    assert sum(p.numel() for p in Reverter(512).parameters() if p.requires_grad) == 14_339_641
+    assert sum(p.numel() for p in Reverter(512, network="paper").parameters() if p.requires_grad) == 14_339_641
 
 
 def test_the_paper_network_attends_with_two_four_and_eight_heads_at_32_16_and_8_pixels() -> None:
@@ -45,21 +45,21 @@ def test_a_density_is_never_negative_and_has_the_size_of_its_observation(size: i
 
 
 def test_one_image_gives_finite_gradients_and_each_of_its_pixels_has_one() -> None:
-    reverter, observation = Reverter(32), torch.rand(1, 1, 32, 32, requires_grad=True)
+    reverter, observation = Reverter(32, network="paper"), torch.rand(1, 1, 32, 32, requires_grad=True)
     reverter(observation.detach()).sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in reverter.parameters())
-    Reverter(32).eval()(observation).sum().backward()
+    Reverter(32, network="paper").eval()(observation).sum().backward()
     assert observation.grad is not None and (observation.grad != 0).all()
 
 
 def test_parameters_have_the_names_of_the_paper_code() -> None:
     name = re.compile(r"(encoder|decoder)\._[1-9]_\d_(convolution|transpose_convolution|batch_norm|attention)\.\S+")
     scalars = {"temperature", "intensity", "v_density", "density"}
-    assert all(name.fullmatch(key) or key in scalars for key in Reverter(512).state_dict())
+    assert all(name.fullmatch(key) or key in scalars for key in Reverter(512, network="paper").state_dict())
 
 
 def test_a_reverter_called_in_other_units_sees_the_same_gas() -> None:
-    reverter = Reverter(32, "v_density").eval()
+    reverter = Reverter(32, "v_density", network="paper").eval()
     inner = torch.rand(1, 1, 32, 32, dtype=torch.float64)
     SI_image = inner / INNER.v_density_per_SI
     reverter.double()
@@ -68,15 +68,15 @@ def test_a_reverter_called_in_other_units_sees_the_same_gas() -> None:
 
 
 def test_a_state_dict_holds_the_units() -> None:
-    other = Reverter(32, units=SI)
-    other.load_state_dict(Reverter(32, units=INNER).state_dict())
+    other = Reverter(32, units=SI, network="paper")
+    other.load_state_dict(Reverter(32, units=INNER, network="paper").state_dict())
     assert float(other.density) == INNER.density_per_SI
 
 
 def test_initial_weights_depend_on_the_seed_alone() -> None:
-    first = Reverter(32, seed=4)
+    first = Reverter(32, seed=4, network="paper")
     torch.rand(17)
-    second, other = Reverter(32, seed=4), Reverter(32, seed=5)
+    second, other = Reverter(32, seed=4, network="paper"), Reverter(32, seed=5, network="paper")
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
     assert not torch.equal(next(first.parameters()), next(other.parameters()))
 

@@ -3,22 +3,23 @@ from __future__ import annotations
 import pytest
 import torch
 
-from iris_cli.reverter.sampler import Sampler, noise_of
+from iris_cli.reverter.reverter import Reverter
+from iris_cli.reverter.sampler import FIRST_WIDTH, Sampler, noise_of
 
 KEYS = [11, 12, 13]
 
 
 @pytest.fixture(scope="module")
 def sampler() -> Sampler:
-    return Sampler(32, "v_density", "", seed=1).eval()
+    return Sampler(32, "v_density", "", channels=2, seed=1).eval()
 
 
 @pytest.fixture(scope="module")
 def images() -> tuple[torch.Tensor, torch.Tensor]:
-    """Images with nothing at longitude 3, and first maps."""
+    """Images of two lines, the first with little gas at longitude 3, and first maps."""
     generator = torch.Generator().manual_seed(0)
-    image, first = (10.0 * torch.rand(3, 1, 32, 32, generator=generator) for _ in range(2))
-    image[:, :, 3] = 0.0
+    image, first = (10.0 * torch.rand(3, channels, 32, 32, generator=generator) for channels in (2, 1))
+    image[:, 0, 3] *= 1e-3
     return image, first
 
 
@@ -44,14 +45,32 @@ def test_a_sample_is_the_same_in_any_batch(sampler: Sampler, images: tuple[torch
 
 
 @torch.no_grad()
-def test_the_total_of_a_longitude_follows_the_image(
+def test_the_total_of_a_longitude_follows_the_image_of_the_first_line(
     sampler: Sampler, images: tuple[torch.Tensor, torch.Tensor]
 ) -> None:
-    image, first = images
-    noise = noise_of(32, KEYS, range(2))
-    totals = sampler(image, first, *noise).sum(dim=2)
+    totals = sampler(*images, *noise_of(32, KEYS, range(40))).sum(dim=2)
     assert float((totals[..., 3] / totals.mean(dim=2)).max()) < 0.01
-    assert float(totals.mean() / image.sum(dim=3).mean()) == pytest.approx(1.0, rel=0.5)
+    assert float(totals.mean() / images[0][:, 0].sum(dim=2).mean()) == pytest.approx(1.0, rel=0.5)
+    widths = totals.log().std(dim=1)
+    assert bool((widths > 0.5 * FIRST_WIDTH).all()) and float(widths.mean()) < 10 * FIRST_WIDTH
+
+
+@torch.no_grad()
+def test_every_channel_changes_the_samples(sampler: Sampler, images: tuple[torch.Tensor, torch.Tensor]) -> None:
+    noise, other = noise_of(32, KEYS, range(2)), images[0].clone()
+    other[:, 1, 7] *= 2.0
+    assert bool((sampler(other, images[1], *noise) != sampler(*images, *noise)).any())
+
+
+def test_the_encoder_begins_with_the_weights_of_a_sightlines() -> None:
+    sampler, first = Sampler(32, "v_density", "", 2, seed=1), Reverter(32, "v_density", seed=5, channels=2)
+    sampler.begin_with(first)
+    for name, value in sampler.state_dict().items():
+        if name.startswith(("spectra", "blocks")):
+            assert torch.equal(value, first.state_dict()[f"sightlines.{name}"])
+    before = {name: value.clone() for name, value in sampler.state_dict().items()}
+    sampler.begin_with(Reverter(32, "v_density", network="columns"))
+    assert all(torch.equal(value, before[name]) for name, value in sampler.state_dict().items())
 
 
 def test_gradients_reach_every_weight(sampler: Sampler, images: tuple[torch.Tensor, torch.Tensor]) -> None:

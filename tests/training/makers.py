@@ -106,7 +106,7 @@ def pairs_in(folder: Path, split: str | None = None) -> PreObservedDataset:
 
 
 def small_reverter(seed: int = 0) -> Reverter:
-    return Reverter(32, "v_density", seed=seed)
+    return Reverter(32, "v_density", seed=seed, network="paper")
 
 
 def without_batch_norm() -> Reverter:

@@ -12,7 +12,7 @@ from iris_cli.errors import UsageError
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.training.dry_run import activations, of_training
 
-HYPER = TrainConfig(epochs=3, batch_size=4, batches_per_update=2)
+HYPER = TrainConfig(epochs=3, batch_size=4, batches_per_update=2, ema_decay=0.0)
 
 
 @pytest.mark.parametrize(("network", "growth"), [("paper", 3), ("columns", 3), ("sightlines", 2)])

@@ -15,8 +15,12 @@ from iris_cli.training.optimizer import OPTIMIZERS, learning_rate, make_optimize
 @pytest.mark.parametrize(
     ("epochs", "schedule", "rates"),
     [
-        (32, ScheduleConfig(), {0: 1e-3, 15.99: 1e-3, 16.01: 5e-4, 17.01: 2.5e-4, 18.01: 1.25e-4, 31.9: 1.25e-4}),
-        (10, ScheduleConfig("cosine"), {0: 1e-3, 5: 5e-4, 10: 0.0}),
+        (
+            32,
+            ScheduleConfig("halvings", 0.0),
+            {0: 1e-3, 15.99: 1e-3, 16.01: 5e-4, 17.01: 2.5e-4, 18.01: 1.25e-4, 31.9: 1.25e-4},
+        ),
+        (10, ScheduleConfig("cosine", 0.0), {0: 1e-3, 5: 5e-4, 10: 0.0}),
         (10, ScheduleConfig("cosine", warmup_epochs=2.0), {1: 5e-4, 2: 1e-3, 6: 5e-4, 10: 0.0}),
         (32, ScheduleConfig("constant", warmup_epochs=2.0), {0.5: 2.5e-4, 1: 5e-4, 2: 1e-3, 9: 1e-3}),
     ],

@@ -25,7 +25,7 @@ UNITS = {"density": 1e19, "temperature": 0.2, "intensity": 3.0, "v_density": 1e6
 
 def state(size: int = 32, seed: int = 3) -> dict[str, Tensor]:
     """A state dict as the paper's code saves it, with running statistics that are not the initial ones."""
-    reverter = Reverter(size, "temperature", seed=seed)
+    reverter = Reverter(size, "temperature", seed=seed, network="paper")
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for _ in range(3):
@@ -42,7 +42,7 @@ def file(tmp_path: Path) -> Path:
 
 def original() -> Callable[[Tensor], Tensor]:
     """The network of the file, in its own units, with velocities towards the observer."""
-    reverter = Reverter(32, "temperature")
+    reverter = Reverter(32, "temperature", network="paper")
     reverter.load_state_dict({**state(), **{n: torch.tensor(v, dtype=torch.float64) for n, v in UNITS.items()}})
     return reverter.eval()
 
@@ -150,7 +150,7 @@ def test_the_command_needs_the_grid_and_refuses_native_checkpoints(iris: Callabl
 
 
 def test_the_size_of_the_paper_is_imported(tmp_path: Path) -> None:
-    weights = {k: v for k, v in Reverter(512, "temperature").state_dict().items() if k not in UNITS}
+    weights = {k: v for k, v in Reverter(512, "temperature", network="paper").state_dict().items() if k not in UNITS}
     torch.save({**weights, **{n: torch.tensor(v) for n, v in UNITS.items()}}, tmp_path / "chp_31.pt")
     made = import_checkpoint(tmp_path / "chp_31.pt", tmp_path / "imported.pt", ImportOptions(Grid()))
     assert made.parameters == 14_339_641 and made.grid.lon_steps == GRID_PRESETS["paper"].lon_steps

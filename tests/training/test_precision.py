@@ -6,7 +6,6 @@ import os
 import shutil
 from copy import deepcopy
 from dataclasses import replace
-from functools import reduce
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -29,7 +28,15 @@ from tests.training import makers
 from tests.training.makers import pairs_in, without_batch_norm, write_pairs
 
 CPU = torch.device("cpu")
-HYPER = TrainConfig(epochs=2, batch_size=4, batches_per_update=2, seed=1, schedule=ScheduleConfig("constant"))
+HYPER = TrainConfig(
+    epochs=2,
+    batch_size=4,
+    batches_per_update=2,
+    seed=1,
+    network="paper",
+    ema_decay=0.0,
+    schedule=ScheduleConfig("constant", warmup_epochs=0.0),
+)
 LEARNING = replace(HYPER, epochs=4, batches_per_update=1, schedule=ScheduleConfig("cosine"))
 
 
@@ -164,13 +171,15 @@ def test_compiling_without_a_compiler_is_refused(monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_ema_of_the_weights_follows_its_formula(shards: Path, tmp_path: Path) -> None:
-    """One step an epoch, 4 steps: m1 = w1, then m <- 0.5 m + 0.5 w."""
+    """One step an epoch, 4 steps: m <- m + weight (w - m), whose weight falls from 1 to 1 - decay."""
     hyper = replace(HYPER, epochs=4, batches_per_update=6, keep_checkpoints=9, optimizer=OptimizerConfig("sgd", 0.1))
     plain = train(shards, hyper, tmp_path / "plain")
-    mean = train(shards, replace(hyper, ema_decay=0.5), tmp_path / "mean")
+    mean = train(shards, replace(hyper, ema_decay=0.2), tmp_path / "mean")
     name = next(n for n in plain.newest().model if n.endswith("convolution.weight"))
     steps = [torch.load(p, weights_only=True)["model"][name] for p in sorted(plain.checkpoints.glob("step-*.pt"))]
-    expected, newest = reduce(lambda mean, step: 0.5 * mean + 0.5 * step, steps), mean.newest()
+    expected, newest = torch.zeros_like(steps[0]), mean.newest()
+    for step, weight in zip(steps, (1.0, 10 / 11, 10 / 12, 0.8), strict=True):
+        expected = expected.lerp(step, weight)
     torch.testing.assert_close(newest.model[name], expected, rtol=1e-6, atol=1e-7)
     assert torch.equal(newest.last_model[name], steps[-1]) and newest.ema_steps == 4
 
