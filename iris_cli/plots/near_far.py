@@ -25,6 +25,9 @@ FAINTEST = 5e-3
 NEAR_FAR_COLOURS, NEAR, FAR, UNKNOWN = "RdBu", "#2166ac", "#b2182b", "white"
 
 
+P_NEAR = "P(near): probability of being in front"
+
+
 @dataclass(frozen=True)
 class Marker:
     """A cloud on the l-v image; `near` is the literature's side, None where it has none, or not with one sigma."""
@@ -51,8 +54,9 @@ def draw_near_far(
     drawn = draw_lv(axes[0], np.where(unseen, np.nan, observed), grid)
     colour_bar(drawn, axes[0], "brightness temperature [K]")
     for ax, image in zip(axes[1:], (p_near, prior), strict=True):
-        drawn = _draw_p_near(ax, np.where(shown & ~unseen, image, np.nan), grid, [0.25, 0.5, 0.75])
-    colour_bar(drawn, list(axes[1:]), "P(near): probability of being in front")
+        drawn = draw_p_near(ax, np.where(shown & ~unseen, image, np.nan), grid)
+        ax.set_ylabel("")
+    colour_bar(drawn, list(axes[1:]), P_NEAR)
     titles = "observed", "P(near)", "prior, without the image"
     for ax, title in zip(axes, titles, strict=True):
         ax.set_title(title, fontsize="medium")
@@ -77,7 +81,8 @@ def draw_near_far_pairs(
     for row, name, (image, *shares) in zip(panels, names, rows, strict=True):
         colour_bar(draw_lv(row[0], image, grid), row[0], label_of(quantity))
         for ax, share in zip(row[1:], shares, strict=True):
-            drawn = _draw_p_near(ax, share, grid, [0.5])
+            drawn = draw_p_near(ax, share, grid, [0.5])
+            ax.set_ylabel("")
         colour_bar(drawn, list(row[1:]), "near share of the gas")
         titles = f"observation of {name}", "true", "P(near)", "prior, without the image"
         for ax, title in zip(row, titles, strict=True):
@@ -100,13 +105,13 @@ def draw_tenths(near: Lines, gas: Lines, style: Style = STYLES["screen"]) -> Fig
     return figure
 
 
-def _draw_p_near(ax: Axes, image: NDArray, grid: Grid, levels: Sequence[float]) -> AxesImage:
+def draw_p_near(ax: Axes, image: NDArray, grid: Grid, levels: Sequence[float] = (0.25, 0.5, 0.75)) -> AxesImage:
+    """P(near) (L, V), grey where it is NaN, with contours."""
     drawn = draw_lv(ax, image, grid, Normalize(0.0, 1.0), NEAR_FAR_COLOURS)
     ax.patch.set(facecolor="0.85", hatch=None)
     if np.nanmin(image) < levels[0] < np.nanmax(image):
         lon, v = grid.longitude.centres(), grid.velocity.centres()
         ax.contour(lon, v, image.T, levels, colors="0.2", linewidths=0.7)
-    ax.set_ylabel("")
     return drawn
 
 

@@ -77,3 +77,10 @@ class Plane:
     @property
     def radius_pc(self) -> NDArray[np.float64]:
         return np.hypot(self.left_pc, self.away_pc)
+
+
+def pixel_volume_pc3(grid: Grid) -> NDArray[np.float64]:
+    """(R', 1) pc^3: the volume of a pixel of a map, over all latitudes of the grid."""
+    r = grid.distance.centres()[grid.r_crop_min : grid.r_crop_max]
+    height, width = (np.deg2rad(a.step) * n for a, n in ((grid.latitude, grid.lat_steps), (grid.longitude, 1)))
+    return np.asarray(r**2 * grid.distance.step * height * width)[:, None]

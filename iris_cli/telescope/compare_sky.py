@@ -36,9 +36,10 @@ from iris_cli.pairs.datasets import Pairs
 from iris_cli.pairs.fresh import FreshPairs
 from iris_cli.pairs.open_data import open_shards
 from iris_cli.pairs.pair import OBSERVATION
+from iris_cli.telescope.loaded_run import observed_image
 from iris_cli.telescope.lv_image import LvImage
 from iris_cli.telescope.regrid import report_coverage
-from iris_cli.telescope.revert import common_grid, observed_image
+from iris_cli.telescope.revert import common_grid
 from iris_cli.training.trained_run import open_members
 
 

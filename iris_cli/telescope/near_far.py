@@ -16,6 +16,7 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from iris_cli.config.cube import LEAST_COVERAGE
+from iris_cli.config.grid import Grid
 from iris_cli.files import atomic_file
 from iris_cli.observers.line_of_sight import distance_edges
 from iris_cli.reverter.distances import Distances
@@ -79,13 +80,11 @@ class NearFar:
         return "; ".join([f"{what}{self.difference(image):.2f}", *filter(None, [self.held_out])])
 
 
-def near_far(networks: Sequence[Distances], observed: LvImage, held_out: str = "") -> NearFar:
-    """What distance networks answer for an image; several count alike."""
-    image = torch.from_numpy(observed.channels)[None]
+def near_far(networks: Sequence[Distances], image: torch.Tensor, grid: Grid, held_out: str = "") -> NearFar:
+    """What distance networks answer for an image (1, channel, L, V); several count alike."""
     with torch.no_grad():
         shares = [network(image)[0].double().exp().numpy() for network in networks]
     priors = [network.prior.double().exp().numpy() for network in networks]
-    grid = observed.grid
     return NearFar(np.stack(shares), np.stack(priors), distance_edges(grid), grid.observer_distance_pc, held_out)
 
 

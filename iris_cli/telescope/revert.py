@@ -11,9 +11,8 @@ from __future__ import annotations
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from hashlib import blake2b
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,14 +24,12 @@ from iris_cli.config.cube import LEAST_COVERAGE, CubeConfig, at_galactic_centre
 from iris_cli.config.grid import Grid
 from iris_cli.console import log, warn
 from iris_cli.errors import DataError, UsageError
-from iris_cli.evaluation.ensemble import SAMPLES as SAMPLED
 from iris_cli.evaluation.loss import physical_loss
 from iris_cli.evaluation.metrics import Maps, pixel_volume
 from iris_cli.evaluation.out_of_distribution import TrainingInputs
 from iris_cli.evaluation.runs import of_one_map
 from iris_cli.files import check_output, file_sha256
-from iris_cli.reverter.distances import Distances
-from iris_cli.reverter.reverter import Reverter
+from iris_cli.standard.top_down_plane import pixel_volume_pc3
 from iris_cli.telescope.clouds import CMZ, NONE, clouds_of
 from iris_cli.telescope.density_map import (
     Estimate,
@@ -45,12 +42,17 @@ from iris_cli.telescope.density_map import (
     density_unit,
     save_map,
 )
+from iris_cli.telescope.loaded_run import LoadedRun, members_of, observed_image
 from iris_cli.telescope.lv_image import LvImage, load_lv
-from iris_cli.telescope.near_far import NearFar, cloud_table, near_far, near_far_hdus, table_paths, write_table
-from iris_cli.telescope.regrid import RegridPlan, plan_regrid, regrid, report_coverage
-from iris_cli.training.model_file import packaged
-from iris_cli.training.trained_run import TrainedRun, ensemble_for, open_members
-from iris_cli.units import INNER
+from iris_cli.telescope.near_far import (
+    NearFar,
+    cloud_table,
+    near_far_hdus,
+    table_paths,
+    write_table,
+)
+from iris_cli.telescope.regrid import RegridPlan, plan_regrid, report_coverage
+from iris_cli.training.trained_run import TrainedRun, ensemble_for
 
 #: Maps that each sampler draws, by default.
 SAMPLES = 64
@@ -111,16 +113,17 @@ def revert(
     """
     config = config or CubeConfig()
     _check_outputs(out, figure, unit, overwrite, near_far_figure)
-    members = _members(runs)
+    run = LoadedRun(tuple(members := members_of(runs)))
     grid, latitude = common_grid(members)
-    answering = distance_networks(members, near_far_figure)
+    _check_distances(run, near_far_figure)
+    answering = bool(run.distance_networks)
     if answering and out is not None and clouds != NONE:
         for path in table_paths(Path(out)):
             check_output(path, overwrite)
     observed = observed_image([Path(c) for c in cubes], grid, latitude, config, quiet)
     trained = _trained_lines(members[0], observed, only=not runs)
     report_coverage(observed, members[0].checkpoint.data.coverage)
-    maps, drawn = _predict(members, observed, samples)
+    maps, drawn = _predict(run, observed, samples)
     density = maps.mean(axis=0)
     spread = maps.std(axis=0, ddof=1).astype(np.float32) if len(maps) > 1 else None
     record = MapRecord(
@@ -130,7 +133,7 @@ def revert(
     )
     made = Reversion(density, spread, observed, record, maps if drawn else None)
     if answering:
-        made = _with_distances(made, answering, clouds)
+        made = _with_distances(made, run, clouds)
     if out is not None:
         extensions = near_far_hdus(made.near_far, observed) if made.near_far else ()
         save_map(Path(out), density, spread, observed, made.record, history, made.samples, extensions)
@@ -143,52 +146,24 @@ def revert(
     return made
 
 
-def _members(runs: Sequence[Path | str]) -> list[TrainedRun]:
-    """Those of the runs; the network of the package where there are none, with a note that describes it."""
-    if runs:
-        return open_members(*map(Path, runs))
-    file = packaged()
-    (member,) = open_members(file)
-    data, found = member.checkpoint.data, member.tested()
-    lines = ", ".join(f"{name} at {GHz:.4f} GHz" for name, GHz in data.lines.items())
-    log(
-        f"note: no run was named: the network of the package is used ({file}). It was trained on mock galaxies in "
-        f"{lines}, {data.grid.lon_steps} x {data.grid.v_steps} pixels"
-        + (f"; on {found['pairs']} held-out ones its skill is {found['skill']:.2f}" if found else "")
-    )
-    return [member]
-
-
-def _predict(members: Sequence[TrainedRun], observed: LvImage, samples: int) -> tuple[NDArray[np.float32], bool]:
+def _predict(run: LoadedRun, observed: LvImage, samples: int) -> tuple[NDArray[np.float32], bool]:
     """(K, R', L) samples of all networks, and True; or the map of each network, and False."""
-    image, ensemble = torch.from_numpy(observed.channels)[None], ensemble_for(members, samples=samples)
-    with torch.no_grad():
-        if ensemble.samplers:
-            key = blake2b(observed.channels.tobytes(), digest_size=16).hexdigest()
-            return ensemble.predict(image, [key])[SAMPLED][:, 0, 0].numpy(), True
-        networks = [cast(Reverter, one).multi_unit_call(image, INNER, INNER) for one in ensemble.members]
-    return np.stack([map_[0, 0].float().numpy() for map_ in networks]), False
+    if samples and run.can_sample:
+        return run.samples(observed, samples), True
+    return run.maps(observed), False
 
 
-def distance_networks(members: Sequence[TrainedRun], figure: Path | str | None = None) -> list[tuple[Distances, str]]:
-    """Those of the runs, and their validation in words; none unless each run has one. UsageError if a `figure` of them
-    is asked for then.
-    """
-    found = [network for member in members if (network := member.distances())]
-    if len(found) == len(members):
-        return found
-    if figure is not None:
-        without = next(member.path for member in members if member.distances() is None)
+def _check_distances(run: LoadedRun, figure: Path | str | None) -> None:
+    """UsageError if a `figure` of distances is asked for, and a run has no network for it."""
+    if figure is not None and not run.distance_networks:
+        without = next(member.path for member in run.members if member.distances() is None)
         raise UsageError(f"{without} has no distance network", "train one: `iris train … --distances --resume RUN`")
-    return []
 
 
-def _with_distances(made: Reversion, networks: Sequence[tuple[Distances, str]], clouds: str) -> Reversion:
+def _with_distances(made: Reversion, run: LoadedRun, clouds: str) -> Reversion:
     """Adds P(near), the clouds and their sentence; the packaged catalogue is used at the Galactic Centre only."""
-    lv, held_out = made.observed, networks[0][1]
-    if len(networks) > 1 and held_out:
-        held_out = f"{held_out} (the first of {len(networks)} networks)"
-    found = near_far([network for network, _ in networks], lv, held_out)
+    lv = made.observed
+    found = run.distances(lv)
     named = None
     if clouds != NONE and not (clouds == CMZ and not at_galactic_centre(*lv.centre_deg)):
         named = cloud_table(clouds_of(clouds, lv.image, lv.grid, lv.centre_deg), found, lv)
@@ -222,7 +197,7 @@ def plan_revert(
 ) -> RevertPlan:
     """Performs the checks of `revert` that need no computation."""
     _check_outputs(out, figure, unit, overwrite)
-    members = _members(runs)
+    members = members_of(runs)
     grid, latitude = common_grid(members)
     if len(cubes) == 1 and load_lv(cubes[0]) is not None:
         planned = RegridPlan(tuple(grid.observation_shape[1:]), latitude)
@@ -268,19 +243,6 @@ def common_grid(members: Sequence[TrainedRun]) -> tuple[Grid, str]:
 SAME_LINE = 2e-3
 
 
-def observed_image(cubes: list[Path], grid: Grid, latitude: str, config: CubeConfig, quiet: bool) -> LvImage:
-    """The l-v image of the cubes, or the image that `iris cube` has already made."""
-    lv = load_lv(cubes[0]) if len(cubes) == 1 and cubes[0].is_file() else None
-    if lv is None:
-        return regrid(cubes, grid, latitude, config, quiet=quiet)
-    for name, here, there in (("latitude reduction", lv.latitude, latitude), ("grid", lv.grid, grid)):
-        if here != there:
-            raise DataError(f"{cubes[0]} and the run differ in their {name}", "make it again: iris cube … --run RUN")
-    if config != CubeConfig():
-        raise UsageError(f"{cubes[0]} is regridded already", "give such flags to `iris cube`")
-    return lv
-
-
 def _provenance(
     members: Sequence[TrainedRun], cubes: Sequence[Path | str], trained: dict[str, float], unit: str
 ) -> MapProvenance:
@@ -320,9 +282,7 @@ def summarise_maps(maps: NDArray, grid: Grid, observed: NDArray[np.bool_], sampl
     If they are `sampled` from a posterior, estimates have intervals.
     """
     r = grid.distance.centres()[grid.r_crop_min : grid.r_crop_max]
-    height, width = (np.deg2rad(a.step) * n for a, n in ((grid.latitude, grid.lat_steps), (grid.longitude, 1)))
-    volume_pc3 = (r**2 * grid.distance.step * height * width)[:, None]
-    masses = maps.astype(np.float64) * volume_pc3
+    masses = maps.astype(np.float64) * pixel_volume_pc3(grid)
     seen = masses[..., observed]
     total, unobserved = seen.sum(axis=(1, 2)), masses[..., ~observed].sum(axis=(1, 2))
     near = seen[:, r < grid.observer_distance_pc].sum(axis=(1, 2)) / np.where(total > 0, total, 1.0)
