@@ -34,6 +34,7 @@ from iris_cli.commands.shards import app as shards
 from iris_cli.commands.surveys import surveys
 from iris_cli.commands.sweep import sweep
 from iris_cli.commands.train import TrainCommand, train
+from iris_cli.commands.view import view
 from iris_cli.console import guard_streams, say, say_error, verbose
 from iris_cli.errors import EXIT_FAILURE, EXIT_INTERRUPTED, IrisError, of_system
 from iris_cli.machine import address_space_limit, in_bytes
@@ -92,6 +93,7 @@ _add(TELESCOPE, compare_sky, name="compare-sky")
 _add(TELESCOPE, revert)
 _add(TOOLS, demo)
 app.add_typer(plot, name="plot", rich_help_panel=TOOLS)
+_add(TOOLS, view)
 _add(TOOLS, molecule, surveys)
 app.add_typer(config, name="config", rich_help_panel=TOOLS)
 _add(TOOLS, doctor)

@@ -142,6 +142,7 @@ LACKING: dict[str, dict[str, str]] = {
         "runs": NO_SETTINGS,
         "export": NO_SETTINGS,
         "surveys": NO_SETTINGS,
+        "view": NO_SETTINGS,
         "config show": "it is about configurations",
         "config validate": "it is about configurations",
         **{f"shards {name}": NO_SETTINGS for name in ("info", "verify", "preview", "merge")},
