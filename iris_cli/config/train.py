@@ -139,7 +139,7 @@ class SamplesConfig(StageConfig):
     """The sampler: a second network that draws maps that fit an image."""
 
     train: bool = of_stages(False, "Train a sampler of the possible maps, too.", "--samples/--no-samples")
-    epochs: int = setting(18, "Passes over its galaxies.", least=1)
+    epochs: int = setting(12, "Passes over its galaxies.", least=1)
     unseen_fraction: float = setting(
         0.5,
         "Share of the training galaxies that the first network does not see, for the sampler; 0: both see all.",

@@ -91,6 +91,9 @@ class Sampler(nn.Module):
         inner = nn.Conv2d(PLANES + 3, CHANNELS, 3, padding=1), nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1)
         self.draw = nn.Sequential(inner[0], nn.SiLU(), inner[1], nn.SiLU(), last)
         self.log_factor = nn.Parameter(torch.tensor(math.log(SCALES["v_density"][1] / scale)))
+        #: ln of what multiplies all widths of totals, own and common: the loss depends little on a width, and so many
+        #: weights would learn it slowly.
+        self.log_widths = nn.Parameter(torch.zeros(2))
         initialise(self, torch.Generator().manual_seed(seed))
         with torch.no_grad():  # at first samples differ little
             last.weight.mul_(0.3)
@@ -118,7 +121,8 @@ class Sampler(nn.Module):
         latents, grain = latents.flatten(0, 1), grain.flatten(0, 1)
         own = grain.mean(dim=1) * math.sqrt(self.image_size)  # one normal number for each longitude
         common = (total[..., 2:] * latents[:, None, :OF_TOTALS]).sum(dim=2)
-        factor = FACTOR_GAIN * (total[..., 0] + common) + F.softplus(total[..., 1]) * own
+        wide_own, wide_common = self.log_widths.exp()
+        factor = FACTOR_GAIN * (total[..., 0] + wide_common * common) + wide_own * F.softplus(total[..., 1]) * own
         tokens = tokens + self.grain(grain.transpose(1, 2))
         for block in self.noisy_blocks:
             tokens = block(tokens, latents)

@@ -21,7 +21,7 @@ from iris_cli.config.train import Noise, OptimizerConfig, SamplesConfig, TrainCo
 from iris_cli.evaluation.bootstrap import Summary
 from iris_cli.evaluation.statistics import Statistics
 from iris_cli.training.loop import Trainer
-from iris_cli.training.test import inputs_of, test_run
+from iris_cli.training.test import NORMAL, inputs_of, test_run
 from iris_cli.training.train import train_run
 from iris_cli.training.trained_run import open_members
 
@@ -52,9 +52,11 @@ def train(hyper: TrainConfig, run: Path) -> dict[str, float]:
     return found
 
 
-def test(runs: Sequence[Path], hyper: TrainConfig, samples: int) -> Statistics:
+def test(runs: Sequence[Path], hyper: TrainConfig, samples: int, pairs: int) -> Statistics:
     members = open_members(*runs)
     inputs = inputs_of(replace(hyper, data=hyper.data[:1]), "test", members=members)
+    stream = inputs.normal
+    inputs.streams[NORMAL] = replace(stream, numbers=stream.numbers[:pairs])
     return test_run(members, hyper, inputs, samples=samples, quiet=True).normal
 
 
@@ -86,6 +88,7 @@ def main() -> None:
     parser.add_argument("--alone-speed", type=float, default=1.0, help="time of an epoch of --network over its time")
     parser.add_argument("--noise-K", type=float, default=0.0)
     parser.add_argument("--samples", type=int, default=24)
+    parser.add_argument("--pairs", type=int, default=1000, help="pairs to test on, at most")
     parser.add_argument("--alone", type=int, help="seeds with a network alone at equal CPU time; by default all")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -110,15 +113,15 @@ def main() -> None:
             epochs = max(1, round(args.epochs * share))
             alone = replace(base, seed=seed, network=args.alone_network, epochs=epochs)
             equal = train(alone, args.out / f"alone-{seed}")
-            found = test([args.out / f"alone-{seed}"], alone, 0)
+            found = test([args.out / f"alone-{seed}"], alone, 0, args.pairs)
             print(row(f"{args.alone_network}, seed {seed}", equal[""], found, "network"), flush=True)
         runs.append(args.out / f"samples-{seed}")
-        prior = test(runs[-1:], hyper, args.samples)
+        prior = test(runs[-1:], hyper, args.samples, args.pairs)
         stages = f"{cpu_s['']:.0f} + {cpu_s['samples']:.0f} s"
         print(row(f"samples, seed {seed} ({stages})", sum(cpu_s.values()), prior, "samples"), flush=True)
         print(row(f"first network, seed {seed}", cpu_s[""], prior, "network"), flush=True)
     for size in range(2, len(runs) + 1):
-        pooled = test(runs[:size], base, args.samples)
+        pooled = test(runs[:size], base, args.samples, args.pairs)
         print(row(f"{size} runs pooled", 0.0, pooled, "samples"), flush=True)
         print(row(f"{size} networks as an ensemble", 0.0, pooled, "ensemble"), flush=True)
         print("between runs: ", {name: value(number) for name, number in pooled.runs.items()}, flush=True)

@@ -134,4 +134,4 @@ def test_a_dry_run_shows_the_stage(iris: Callable, shards: Path, tmp_path: Path)
         tmp_path / "run/samples",
     }
     asked = iris("train", shards, "--out", tmp_path / "run", "--network", "columns", "--samples", "--dry-run")
-    assert asked.code == 0 and "then samples: 18 epochs of 1 step" in asked.out.replace("\n", " ")
+    assert asked.code == 0 and "then samples: 12 epochs of 1 step" in asked.out.replace("\n", " ")
