@@ -61,7 +61,9 @@ def draw_near_far(
     for ax, title in zip(axes, titles, strict=True):
         ax.set_title(title, fontsize="medium")
         _mark(ax, clouds, style, legend=ax is axes[0])
-    bright = np.argwhere(shown & ~unseen)
+    bright, seen = np.argwhere(shown & ~unseen), np.flatnonzero(~unseen.all(axis=1))
+    if len(seen):
+        axes[0].set_xlim(grid.longitude.edges()[seen[-1] + 1], grid.longitude.edges()[seen[0]])
     if len(bright):
         low, high = grid.velocity.edges()[bright[:, 1].min()], grid.velocity.edges()[bright[:, 1].max() + 1]
         axes[0].set_ylim(low, high)

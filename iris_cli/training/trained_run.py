@@ -62,7 +62,7 @@ class TrainedRun:
         if found:
             said = (
                 f"on held-out galaxies like the training set, the log score of P(near) is {found['log_score']:.2f} "
-                f"(prior {found['prior_log_score']:.2f}) and it is off by {found['calibration']:.2f} in the mean"
+                f"(prior {found['prior_log_score']:.2f}) and it is off by {found['calibration']:.3f} in the mean"
             )
         return checkpoint.make(Distances), said
 
