@@ -11,7 +11,7 @@ from iris_cli.pairs.datasets import Pairs
 from iris_cli.pairs.overlap import Marks
 from iris_cli.pairs.pair import OBSERVATION
 
-#: Changes an observation (1, L, V) in place, before litter and noise are added.
+#: Changes an observation (channel, L, V) in place, before litter and noise are added.
 Alteration = Callable[[NDArray], None]
 
 
@@ -23,6 +23,7 @@ class Altered(Pairs):
         self.grid, self.quantity, self.latitude = pairs.grid, pairs.quantity, pairs.latitude
         self.sizes, self.fingerprint, self.litter = pairs.sizes, pairs.fingerprint, pairs.litter
         self.lines, self.on_the_fly = pairs.lines, pairs.on_the_fly
+        self.channels, self.coverage = pairs.channels, pairs.coverage
 
     def read(self, number: int, rows: Mapping[str, NDArray]) -> None:
         self.pairs.read(number, rows)
