@@ -147,7 +147,8 @@ def _draw_distances(report: RunReport, shown: Predictions, style: Style) -> Iter
     rows = []
     for one in shown.near:
         drawn = one.gas > FAINTEST * one.gas.max()
-        rows.append([one.observation, *(np.where(drawn, part, np.nan) for part in (one.near, one.p_near, one.prior))])
+        seen = np.where((one.observation != 0).any(axis=1, keepdims=True), one.observation, np.nan)
+        rows.append([seen, *(np.where(drawn, part, np.nan) for part in (one.near, one.p_near, one.prior))])
     if rows:
         names = [as_label(one.source) for one in shown.near]
         yield (
