@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from iris_cli.commands import options
+from iris_cli.commands import complete, options
 from iris_cli.commands.train import absolute
 from iris_cli.console import emit, table
 from iris_cli.errors import UsageError
@@ -15,13 +15,18 @@ from iris_cli.errors import UsageError
 
 @options.command
 def compare(
-    runs: Annotated[list[Path], typer.Argument(help="Runs, ensembles or files of `iris export`.")],
+    runs: Annotated[
+        list[Path], typer.Argument(help="Runs, ensembles or files of `iris export`.", autocompletion=complete.runs)
+    ],
     *,
     on: Annotated[
         list[Path] | None,
         typer.Option("--on", metavar="SHARDS", help="Test all of them on the same pairs; may be repeated."),
     ] = None,
-    split: Annotated[str | None, typer.Option(help="Which pairs of --on.  [default: test, else validation]")] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(autocompletion=complete.splits, help="Which pairs of --on.  [default: test, else validation]"),
+    ] = None,
     trust: options.Trust = None,
     output: options.LongOutput,
 ) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from iris_cli.commands import options, provenance
+from iris_cli.commands import complete, options, provenance
 from iris_cli.commands.mock import grid_of
 from iris_cli.config.cube import RegridConfig
 from iris_cli.config.mock import MockConfig
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 def compare_sky(
     cubes: Annotated[list[Path], typer.Argument(help="FITS cubes, or an l-v image of `iris cube`.")],
     *,
-    run: Annotated[Path | None, typer.Option(help="Compare with the inputs of a training run.")] = None,
+    run: Annotated[
+        Path | None, typer.Option(autocompletion=complete.runs, help="Compare with the inputs of a training run.")
+    ] = None,
     shards: Annotated[Path | None, typer.Option(help="Compare with a shard folder, or with litter.")] = None,
     mock: Annotated[
         str | None,

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from iris_cli.commands import names, options
+from iris_cli.commands import complete, names, options
 from iris_cli.commands.help import Command, Group
 from iris_cli.config import catalogue
 from iris_cli.config.survey import surveys
@@ -43,7 +43,11 @@ class Shown:
 @options.command
 def show(
     what: Annotated[
-        str | None, typer.Argument(help="A configuration, preset, survey, TOML file, or run, shard or standard folder.")
+        str | None,
+        typer.Argument(
+            autocompletion=complete.configurations,
+            help="A configuration, preset, survey, TOML file, or run, shard or standard folder.",
+        ),
     ] = None,
     *,
     name: For = None,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from iris_cli.commands import options, provenance
+from iris_cli.commands import complete, options, provenance
 from iris_cli.config.cube import RegridConfig
 
 
@@ -17,8 +17,12 @@ def cube(
     *,
     out: Annotated[Path, typer.Option("--out", "-o", help="l-v image to write: .npz or .fits.")],
     preset: Annotated[str | None, typer.Option(metavar="[paper|small|tiny]", help="Grid by name.")] = None,
-    run: Annotated[Path | None, typer.Option(help="Grid and latitude reduction of a training run.")] = None,
-    shards: Annotated[Path | None, typer.Option(help="Grid and latitude reduction of a shard folder.")] = None,
+    run: Annotated[
+        Path | None, typer.Option(autocompletion=complete.runs, help="Grid and latitude reduction of a training run.")
+    ] = None,
+    shards: Annotated[
+        Path | None, typer.Option(autocompletion=complete.runs, help="Grid and latitude reduction of a shard folder.")
+    ] = None,
     overwrite: options.Overwrite = False,
     settings: options.Settings[RegridConfig],
     output: options.Output,

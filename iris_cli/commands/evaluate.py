@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from iris_cli.commands import options, provenance
+from iris_cli.commands import complete, options, provenance
 from iris_cli.commands.train import DATA, Processes, absolute
 from iris_cli.config.figure import STYLE_NAMES
 from iris_cli.config.toml import to_dict, to_toml
@@ -29,6 +29,7 @@ def evaluate(
         list[Path],
         typer.Argument(
             metavar="RUN... DATA...",
+            autocompletion=complete.inputs,
             help="Run folders of `iris train`, checkpoints, or folders of ensembles; then "
             + DATA[0].lower()
             + DATA[1:],
@@ -36,7 +37,10 @@ def evaluate(
     ],
     *,
     split: Annotated[
-        str | None, typer.Option(help="Which pairs.  [default: test; validation if there are none; else all]")
+        str | None,
+        typer.Option(
+            autocompletion=complete.splits, help="Which pairs.  [default: test; validation if there are none; else all]"
+        ),
     ] = None,
     report: Annotated[
         Path | None, typer.Option(help="Folder for a report: report.json, report.md, report.html and figures.")

@@ -8,14 +8,14 @@ from typing import Annotated
 
 import typer
 
-from iris_cli.commands import options
+from iris_cli.commands import complete, options
 from iris_cli.console import plural
 from iris_cli.machine import in_bytes
 
 
 @options.command
 def export(
-    run: Annotated[Path, typer.Argument(help="Run folder or ensemble.")],
+    run: Annotated[Path, typer.Argument(help="Run folder or ensemble.", autocompletion=complete.runs)],
     out: Annotated[Path, typer.Argument(help="File to write, ending in .iris.")],
     *,
     licence: Annotated[str, typer.Option("--licence", help="Terms under which others may use it: CC-BY-4.0 …")] = "",

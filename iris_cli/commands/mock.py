@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from iris_cli.commands import options, provenance
+from iris_cli.commands import complete, options, provenance
 from iris_cli.config.grid import GRID_PRESETS, Grid, grid_preset
 from iris_cli.config.mock import ForegroundConfig, MockConfig
 from iris_cli.config.survey import survey_grid
@@ -26,7 +26,8 @@ SLABS_HELD, FOREGROUNDS_HELD = 3, 7
 def preset_option(unset: str = "") -> Any:
     """`unset` is printed as the default of an option that has none."""
     note = f"  [default: {unset}]" if unset else ""
-    return typer.Option("--preset", metavar=f"[{'|'.join(GRID_PRESETS)}]", help=f"Size of the grid.{note}")
+    about: dict[str, Any] = {"metavar": f"[{'|'.join(GRID_PRESETS)}]", "autocompletion": complete.presets}
+    return typer.Option("--preset", help=f"Size of the grid.{note}", **about)
 
 
 @options.command

@@ -6,14 +6,19 @@ from typing import Annotated, Any
 
 import typer
 
-from iris_cli.commands import options
+from iris_cli.commands import complete, options
 from iris_cli.config.molecule import MoleculeConfig
 from iris_cli.console import emit, plural, say, table
 
 
 @options.command
 def molecule(
-    name: Annotated[str, typer.Argument(help="12co, 13co, c18o, hcn, cs, hnco, nh3, or a LAMDA file.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            autocompletion=complete.molecules, help="12co, 13co, c18o, hcn, cs, hnco, nh3, or a LAMDA file."
+        ),
+    ],
     *,
     settings: options.Settings[MoleculeConfig],
     output: options.Output,

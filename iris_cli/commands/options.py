@@ -21,6 +21,7 @@ from typing import Annotated, Any, Generic, TypeVar, get_args, get_origin, get_t
 
 import typer
 
+from iris_cli.commands.complete import surveys
 from iris_cli.commands.help import COMMON
 from iris_cli.config.setting import Setting, setting_of, unit_of
 from iris_cli.config.toml import from_dict, merged, read_toml
@@ -54,7 +55,10 @@ def _common(*flags: str, **about: Any) -> Any:
 
 Seed = Annotated[int, typer.Option("--seed", help="Seed; the same seed gives the same bytes.")]
 Workers = Annotated[int, typer.Option("--workers", "-w", min=1, help="Worker processes.")]
-Survey = Annotated[str | None, typer.Option("--survey", help="Survey to observe as; `iris surveys` lists them.")]
+Survey = Annotated[
+    str | None,
+    typer.Option("--survey", autocompletion=surveys, help="Survey to observe as; `iris surveys` lists them."),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing output.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Keep the finished part of an earlier run and continue it.")]
 ConfigFile = Annotated[Path | None, _common("--config", help="Configuration file (TOML); flags override it.")]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from iris_cli.commands import options, provenance
+from iris_cli.commands import complete, options, provenance
 from iris_cli.commands.help import Command, Group
 from iris_cli.config.figure import FigureConfig
 from iris_cli.config.setting import read_interval
@@ -53,7 +53,10 @@ class Number:
 class Sample(Number):
     """Options that select a sample of a shard folder, or a tensor of a data set."""
 
-    split: Annotated[str | None, typer.Option(help="Count within this split of the shards.  [default: all]")] = None
+    split: Annotated[
+        str | None,
+        typer.Option(autocompletion=complete.splits, help="Count within this split of the shards.  [default: all]"),
+    ] = None
     key: Annotated[str | None, typer.Option("--key", help="Key of the sample, instead of its number.")] = None
 
 
@@ -123,7 +126,10 @@ def pair(
     data: Annotated[Path, typer.Argument(help="Shard folder.")],
     *,
     out: Out,
-    run: Annotated[Path | None, typer.Option(help="Run or ensemble whose prediction is drawn, of a test pair.")] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(autocompletion=complete.runs, help="Run or ensemble whose prediction is drawn, of a test pair."),
+    ] = None,
     clean: Annotated[bool, typer.Option("--clean", help="Without noise and litter of the training.")] = False,
     trust: options.Trust = None,
     sample: Sample,
@@ -164,7 +170,9 @@ def compare(
 @app.command(cls=Command)
 @options.command
 def losses(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders of ensembles.")],
+    runs: Annotated[
+        list[Path], typer.Argument(help="Run folders, or folders of ensembles.", autocompletion=complete.runs)
+    ],
     *,
     out: Out,
     look: Look,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from iris_cli.commands import options, provenance
+from iris_cli.commands import complete, options, provenance
 from iris_cli.config.cube import RegridConfig
 from iris_cli.config.figure import STYLE_NAMES
 from iris_cli.console import log, plural
@@ -29,6 +29,7 @@ def revert(
         list[Path],
         typer.Argument(
             metavar="[RUN...] CUBE...",
+            autocompletion=complete.inputs,
             help="Runs (folders, .iris, .pt; none: the network of the package), then FITS cubes or an l-v image.",
         ),
     ],

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from iris_cli.commands import options
+from iris_cli.commands import complete, options
 from iris_cli.config.toml import read_toml
 from iris_cli.config.train import CHECKPOINTS, CONFIG, LATER_STAGES, METRICS, TEST
 from iris_cli.console import clock, emit, say, with_codes
@@ -69,7 +69,10 @@ SORTED_BY = ("run", "state", "epoch", "data", "network", "loss", "skill", "near_
 
 @options.command
 def runs(
-    folders: Annotated[list[Path] | None, typer.Argument(help="Runs, or folders that hold some.  [default: .]")] = None,
+    folders: Annotated[
+        list[Path] | None,
+        typer.Argument(autocompletion=complete.runs, help="Runs, or folders that hold some.  [default: .]"),
+    ] = None,
     *,
     sort: Annotated[
         str, typer.Option("--sort", metavar=f"[{'|'.join(SORTED_BY)}]", help="Column, the best first.")

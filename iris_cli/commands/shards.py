@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from iris_cli.commands import options, provenance
+from iris_cli.commands import complete, options, provenance
 from iris_cli.commands.help import Command, Group
 from iris_cli.commands.mock import preset_option
 from iris_cli.config.cube import RegridConfig
@@ -90,7 +90,9 @@ def preview(
     folder: Folder,
     *,
     number: Annotated[int, typer.Option("--number", "-n", min=0, help="Number within the split, from 0.")] = 0,
-    split: Annotated[str | None, typer.Option(help="Split of the sample.  [default: the first]")] = None,
+    split: Annotated[
+        str | None, typer.Option(autocompletion=complete.splits, help="Split of the sample.  [default: the first]")
+    ] = None,
     key: Annotated[str | None, typer.Option(help="Key of the sample, instead of its number.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="PNG, PDF or SVG to write.")] = None,
     output: options.Output,

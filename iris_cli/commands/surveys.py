@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from iris_cli.commands import options
+from iris_cli.commands import complete, options
 from iris_cli.config import survey as table
 from iris_cli.config.toml import to_dict
 from iris_cli.console import emit, say
@@ -16,7 +16,9 @@ COLUMNS = "{:<18}{:<19}{:>8}  {:<16}{:<16}{:<13}{:>6}{:>6}{:>6}"
 
 @options.command
 def surveys(
-    name: Annotated[str | None, typer.Argument(help="One of them, for all that is known of it.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(autocompletion=complete.surveys, help="One of them, for all that is known of it.")
+    ] = None,
     *,
     output: options.Output,
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from iris_cli.commands import options
+from iris_cli.commands import complete, options
 from iris_cli.errors import UsageError
 
 
@@ -15,14 +15,19 @@ from iris_cli.errors import UsageError
 def view(
     what: Annotated[
         Path,
-        typer.Argument(metavar="X", help="Shard folder, FITS cube, l-v image, run, or map of `iris revert`."),
+        typer.Argument(
+            metavar="X",
+            autocompletion=complete.inputs,
+            help="Shard folder, FITS cube, l-v image, run, or map of `iris revert`.",
+        ),
     ],
     *,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Page to write.  [default: X.html]")] = None,
     window: Annotated[bool, typer.Option("--window", help="Open a window instead.")] = False,
     most: Annotated[int, typer.Option("--most", "-n", min=1, help="Pairs, or samples of a map, at most.")] = 24,
     split: Annotated[
-        str | None, typer.Option(help="Which pairs.  [default: all; of a run, those of iris test]")
+        str | None,
+        typer.Option(autocompletion=complete.splits, help="Which pairs.  [default: all; of a run, those of iris test]"),
     ] = None,
     samples: Annotated[int, typer.Option(min=0, help="Maps that a run's sampler draws of each pair.")] = 8,
     overwrite: options.Overwrite = False,
