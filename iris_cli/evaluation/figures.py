@@ -156,7 +156,8 @@ def _draw_distances(report: RunReport, shown: Predictions, style: Style) -> Iter
             draw_near_far_pairs(rows, names, shown.grid, shown.quantity, style),
             "Near or far at each (l, v) of some galaxies. The input, the share of the gas that is nearer than the "
             "Galactic Centre, the network's P(near), and that of all training galaxies at the same place. Blue is "
-            f"near; grey has less than {FAINTEST:.1%} of the highest column; the line is at 0.5.",
+            f"near; grey has less than {FAINTEST:.1%} of the highest column; the line is at 0.5; hatched longitudes "
+            "were not observed.",
         )
 
 
