@@ -1,7 +1,8 @@
-"""Networks at equal CPU time, for docs/benchmarks/networks.md: `networks.py SHARDS --seconds 40 --seeds 3`
+"""Networks at equal CPU time, for docs/benchmarks/networks.md: `networks.py SHARDS... --seconds 40 --seeds 3`
 
-Each network is trained by Adam on batches of 16 of the same pairs, in one thread, for as many steps as its own time
-per step leaves room for in the given CPU seconds. The times per step are measured in turn, before the first training.
+Each network is trained by Adam on batches of 16 of the same pairs, in one thread, for `--steps`, or for as many steps
+as its own time per step leaves room for in the given CPU seconds. The times per step are measured in turn, before the
+first training. The test is of the test split of the first folder; the training is on the others, if there are any.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import math
 import time
+from collections.abc import Sequence
 from itertools import chain, repeat
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from iris_cli.evaluation.metrics import MEASURES, Maps, pixel_volume
 from iris_cli.pairs.datasets import PreObservedDataset
 from iris_cli.reverter.networks import NETWORKS
 from iris_cli.reverter.reverter import Reverter
+from iris_cli.training.ema import EMA
 from tests.benchmarks.lattice import fixed_pattern
 
 BATCH = 16
@@ -27,20 +30,20 @@ LOSS = ScaledDensityLoss()
 SHOWN = ("mass_ratio", "pearson_asinh", "near_far_error", "near_far_sign_right")
 
 
-def pairs(shards: Path, split: str) -> tuple[Tensor, Tensor]:
+def pairs(folders: Sequence[Path], split: str) -> tuple[Tensor, Tensor]:
     """(n, 1, L, V) images and (n, 1, R', L) densities."""
-    found = PreObservedDataset(shards, split)
-    images, densities = zip(*(found[i] for i in range(len(found))), strict=True)
+    sets = [PreObservedDataset(folder, split) for folder in folders]
+    images, densities = zip(*(found[i] for found in sets for i in range(len(found))), strict=True)
     return torch.stack(images)[:, :1], torch.stack(densities)
 
 
 class Training:
-    """A network with its optimizer; the learning rate falls by a cosine to zero."""
+    """A network with its optimizer and EMA; the learning rate falls by a cosine to zero."""
 
     def __init__(self, name: str, seed: int, images: Tensor, densities: Tensor, quantity: str, rate: float) -> None:
         self.network = Reverter(images.shape[2], quantity, seed=seed, network=name).on(torch.device("cpu"))
         self.optimizer, self.rate = torch.optim.Adam(self.network.parameters(), lr=rate), rate
-        self.images, self.densities = images, densities
+        self.images, self.densities, self.ema = images, densities, EMA(self.network, 0.999)
         generator = torch.Generator().manual_seed(seed)
         orders = (torch.randperm(len(images), generator=generator).split(BATCH) for _ in repeat(None))
         self.batches = (batch for batch in chain.from_iterable(orders) if len(batch) == BATCH)
@@ -54,33 +57,36 @@ class Training:
             self.optimizer.zero_grad(set_to_none=True)
             LOSS(self.network(self.images[batch]), self.densities[batch]).backward()
             self.optimizer.step()
+            self.ema.update(self.network, torch.zeros(()))
         return time.process_time() - start
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("shards", type=Path)
+    parser.add_argument("shards", type=Path, nargs="+")
     parser.add_argument("--seconds", type=float, default=40.0)
+    parser.add_argument("--steps", type=int)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS))
     args = parser.parse_args()
     torch.set_num_threads(1)
-    found = PreObservedDataset(args.shards, "test")
-    (images, densities), (test_images, truth) = pairs(args.shards, "train"), pairs(args.shards, "test")
+    found = PreObservedDataset(args.shards[0], "test")
+    images, densities = pairs(args.shards[1:] or args.shards, "train")
+    test_images, truth = pairs(args.shards[:1], "test")
     what = (images, densities, found.quantity, args.rate)
     timed = {name: Training(name, 0, *what) for name in args.networks}
     seconds = {name: [one.train(8) for one in (training,) * 3][1:] for name, training in timed.items()}
     for _ in range(3):  # in turn, so that other processes on the machine slow all networks alike
         for name, training in timed.items():
             seconds[name].append(training.train(8))
-    steps = {name: int(args.seconds * 8 / min(values)) for name, values in seconds.items()}
+    steps = {name: args.steps or int(args.seconds * 8 / min(values)) for name, values in seconds.items()}
     mean, volume = densities.double().mean(dim=0, keepdim=True), pixel_volume(found.grid)
     for seed in range(args.seeds):
         for name in args.networks:
             training = Training(name, seed, *what)
             spent = training.train(steps[name])
-            network = training.network.eval()
+            network = training.ema.module.eval()
             with torch.no_grad():
                 maps = torch.cat([network(part) for part in test_images.split(64)]).double()
             measured = Maps(maps[None], truth.double(), LOSS, mean, volume)
