@@ -49,7 +49,7 @@ def view(
 
     if window and out:
         raise UsageError("--window writes no page", "leave out --out or --window")
-    page = out or Path(f"{Path(what.name).stem or 'view'}.html")
+    page = out or Path(f"{Path(what.name.removesuffix('.gz')).stem or 'view'}.html")
     if not window:
         check_output(page, overwrite, (".html",))
     found = view_data.view_of(what, most, split, samples)
