@@ -185,12 +185,11 @@ class Trainer:
 
     def _epoch_in_words(self, scores: Scores) -> str:
         trained, loss, skill = self._losses["training"][-1:], scores["loss"], scores.get("skill")
-        (began, before), done = self._began, self.progress.epoch + 1
-        left = (time.monotonic() - began) / (done - before) * (self.hyper.epochs - done)
+        left = self._seconds_left()  # unknown where a run resumes between an epoch and its validation
         said = [f"loss {y:.4g}" for _, y in trained]
         said += [] if loss is None else [f"validation {loss:.5g}"]
         said += [] if skill is None else [f"skill {skill:.3f}"]
-        return ", ".join([*said, f"{clock(left)} left"])
+        return ", ".join([*said, *([] if left is None else [f"{clock(left)} left"])])
 
     def _validate(self) -> Scores:
         if self.validation.count == 0:

@@ -162,7 +162,7 @@ def test_a_stopped_run_resumed_equals_a_whole_one(whole: Path, shards: Path, tmp
     with pytest.raises(Stopped):
         train(shards, HYPER, tmp_path / "run")
     assert newest(tmp_path / "run").progress.epoch < 2
-    train(shards, HYPER, tmp_path / "run", resume="auto")
+    train(shards, HYPER, tmp_path / "run", resume="auto", quiet=False)  # also the time left of an epoch without steps
     expected, resumed = newest(whole), newest(tmp_path / "run")
     for name in ("model", "optimizer", "progress", "mean_image", "density_sum", "config"):
         assert_equal(getattr(resumed, name), getattr(expected, name))
