@@ -93,7 +93,9 @@ def package(session: nox.Session) -> None:
     home = {"HOME": str(folder)}
     session.run("iris", "--help", env=home)
     session.run("iris", "doctor", env=home)
-    session.run("iris", "mock", "standard", "-n", "2", env=home)
+    session.run("iris", "mock", "standard", "-n", "1", "--preset", "tiny", "--survey", "mopra-hnco-fitted", env=home)
+    session.run("iris", "observe", "standard", "0", "--survey", "mopra-hnco-fitted", "--out", "hnco.fits", env=home)
+    session.run("iris", "revert", "hnco.fits", env=home)  # with the packaged network
     for built in (sdist, wheel):
         built.unlink()
 

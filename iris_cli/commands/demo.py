@@ -1,7 +1,9 @@
-"""`iris demo`: mock galaxies -> standard data set -> shards -> training -> report and figure."""
+"""`iris demo`: mock galaxies -> standard data set -> shards -> training -> report, and a cube of the sky -> map."""
 
 from __future__ import annotations
 
+import shlex
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,15 +17,24 @@ from iris_cli.commands import options, provenance
 from iris_cli.config.demo import DemoConfig
 from iris_cli.config.grid import grid_preset
 from iris_cli.config.mock import ForegroundConfig, MockConfig
+from iris_cli.config.observer import SyntheticConfig
+from iris_cli.config.survey import survey, survey_grid
+from iris_cli.config.toml import from_dict, to_toml
 from iris_cli.console import clock, emit, log, say, table
 from iris_cli.errors import DataError
+from iris_cli.machine import in_bytes
 
 if TYPE_CHECKING:
     from iris_cli.evaluation.report import Report
 
-#: What the demonstration writes, in the order of its stages; --overwrite removes only these.
+#: What the demonstration writes, in the order of its stages; --overwrite replaces only these. The tensors, most of the
+#: bytes, are removed as soon as they are observed.
 STANDARD, FOREGROUND, SHARDS, LITTER, RUN = "standard", "foreground", "shards", "litter", "run"
-REPORT, FIGURE = "report.json", "pairs.png"
+NUMBERS, FIGURE, REPORT = "report.json", "pairs.png", "report"
+#: A galaxy that no network has met, as a telescope would observe it, and what the packaged network makes of it.
+GALAXY, CUBE, MAP, MAP_FIGURE, NEAR_FAR = "galaxy", "cube.fits", "map.fits", "map.png", "near_far.png"
+#: The line and the coverage of the packaged network, and what keeps the galaxy apart from those of its training.
+SURVEY, OTHER_SEEDS = "mopra-hnco-fitted", 1_000_000
 
 
 @options.command
@@ -36,7 +47,9 @@ def demo(
     overwrite: options.Overwrite = False,
     output: options.LongOutput,
 ) -> None:
-    """Run every stage on mock galaxies, from data to a tested network, in minutes; all files are kept.
+    """Run every stage on mock galaxies, from data to a tested network, in minutes; then turn a cube into a map.
+
+    The cube is that of a galaxy that no network has met; the packaged network reverts it, as it would revert yours.
 
     Examples:
         iris demo
@@ -58,7 +71,13 @@ def demo(
         emit(made)
     else:
         table("galaxies of the test split", ("", "", ""), report.rows())
-        say(out / REPORT, out / FIGURE)
+        say(*(out / name for name in (FIGURE, f"{REPORT}/report.html", MAP_FIGURE, NEAR_FAR)))
+        say(
+            f"{in_bytes(made['bytes'])} in {out}, which may be removed: rm -r {shlex.quote(str(out))}. Try next:",
+            "  iris revert cube.fits --figure map.png          # your own cube, of HNCO (4-3)",
+            f"  iris plot top-down {out / GALAXY} --out truth.png  # the galaxy of {MAP_FIGURE} as it is",
+            f"  iris train {out / SHARDS} --litter {out / LITTER} --noise-sigma-k 1 --samples --out run",
+        )
 
 
 @dataclass
@@ -83,12 +102,14 @@ def run_demo(
     `how` has workers, overwrite and quiet; `history` describes the command and is written into the figure. DataError
     when `out` holds something and is not to be overwritten.
     """
+    from iris_cli.commands.plot_data import histories
     from iris_cli.evaluation.figures import draw_predictions
+    from iris_cli.evaluation.report_folder import Made, write_report
     from iris_cli.files import to_json, write_text
     from iris_cli.mock.generate import Foregrounds, Galaxies, write_mock
     from iris_cli.plots.style import save
     from iris_cli.standard.dataset import StandardDataset
-    from iris_cli.training.test import inputs_of, predictions_of, test_run
+    from iris_cli.training.test import inputs_of, predictions_of, report_predictions, test_run
     from iris_cli.training.train import train_run
     from iris_cli.training.trained_run import open_run
     from shards.splits import filling_seed
@@ -108,6 +129,8 @@ def run_demo(
         preobserve = replace(config.preobserve, split_seed=seed if split_seed is None else split_seed)
         _observe(out / STANDARD, out / SHARDS, preobserve, how)
         _observe(out / FOREGROUND, out / LITTER, replace(config.preobserve, litter=True), how)
+        for tensors in (STANDARD, FOREGROUND):
+            shutil.rmtree(out / tensors)
     hyper = replace(config.train, seed=seed, data=(str(out / SHARDS),), litter=str(out / LITTER))
     with watch.stage("training"):
         train_run(hyper, out / RUN, overwrite=overwrite, quiet=quiet)
@@ -117,9 +140,31 @@ def run_demo(
         tested = test_run(members, hyper, inputs, quiet=quiet)
         figure = draw_predictions(predictions_of(members, inputs.normal, most=3))  # the first, not chosen ones
         save(figure, out / FIGURE, history=history)
+        described = Made(configuration=to_toml(hyper), history=history)
+        shown, losses = report_predictions(members, inputs), histories([out / RUN])
+        write_report(out / REPORT, [out / RUN], tested, shown, losses, described, overwrite=overwrite)
+    with watch.stage("a cube of the sky"):
+        _revert(out, seed, how, history)
     made = {**tested.headline(), "seed": seed, "seconds": watch.seconds, "figure": str(out / FIGURE)}
-    write_text(out / REPORT, to_json(made))
+    made["bytes"] = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
+    write_text(out / NUMBERS, to_json(made))
     return tested.means, made
+
+
+def _revert(out: Path, seed: int, how: dict[str, Any], history: Sequence[str]) -> None:
+    """A galaxy observed as a FITS cube, and its map with the packaged network."""
+    from iris_cli.mock.generate import Galaxies, write_mock
+    from iris_cli.observers.device import resolve_backend
+    from iris_cli.observers.observe import observe_to_fits
+    from iris_cli.telescope.revert import revert
+
+    again: dict[str, Any] = {"overwrite": how["overwrite"], "quiet": how["quiet"], "history": history}
+    galaxy = Galaxies(MockConfig(), survey_grid(SURVEY, grid_preset("tiny")), seed + OTHER_SEEDS, 1)
+    write_mock(galaxy, out / GALAXY, 1, overwrite=how["overwrite"], quiet=True)
+    observer = from_dict(SyntheticConfig, survey(SURVEY).observing(), SURVEY)
+    observe_to_fits(out / GALAXY, 0, out / CUBE, resolve_backend(observer), **again)
+    figure, near_far = out / MAP_FIGURE, out / NEAR_FAR
+    revert([], [out / CUBE], out=out / MAP, figure=figure, near_far_figure=near_far, clouds="none", **again)
 
 
 def _observe(standard: Path, shards: Path, config: Any, how: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
+from astropy.io import fits
 from pytest import MonkeyPatch
 
 from iris_cli.config.grid import grid_preset
@@ -66,8 +67,6 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The inputs that the pages assume, under the names that they use."""
     folder = tmp_path_factory.mktemp("workshop")
     write_mock(Galaxies(MockConfig(), grid_preset("tiny", False), 1, 1), folder / "STANDARD", 12, quiet=True)
-    (folder / "demo").mkdir()
-    (folder / "demo/standard").symlink_to(folder / "STANDARD")
     shards = runs.write_shards(folder / "SHARDS")
     (folder / "OTHER_SHARDS").symlink_to(shards)
     write_pairs(folder / "LITTER", {"litter": range(300, 304)}, litter=True, grid=runs.GRID, quantity="temperature")
@@ -80,6 +79,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs.train(folder / "RUN3", shards, seed=3)
     for name in ("thick", "thin", "cube", "east", "west"):
         sky.cube(folder / f"{name}.fits")
+    fits.setval(sky.cube(folder / "hnco.fits"), "RESTFRQ", value=87.925238e9)
     for k in (101, 102):
         write(folder / f"snap_{k}.hdf5", galaxy(seed=k))
     write_hdf5(folder / "grid.h5")
