@@ -31,7 +31,7 @@ epochs = 3
 learning_rate = 1.5e-3
 [samples]
 train = true
-epochs = 1
+epochs = 3
 [distances]
 train = true
 epochs = 1

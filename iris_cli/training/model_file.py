@@ -261,12 +261,12 @@ def _scores(tested: dict[str, Any]) -> Iterator[str]:
         }
         yield f"Samples, and maps of other galaxies (the prior):\n\n{_table(found, ('samples', 'prior'))}"
     if distances := tested.get("distances"):
-        names = [name for name in distances if name not in ("reliability", "apart")]
+        names = [name for name, scores in distances.items() if scores and "log_score" in scores]
         found = {
             score: " | ".join(_text(distances[name][score]["mean"]) for name in names) for score in distances[names[0]]
         }
         yield f"Near or far at each (l, v), per mass of gas:\n\n{_table(found, tuple(names))}"
-        shown = zip(*distances["reliability"].values(), strict=True)
+        shown = zip(*(distances["reliability"][name] for name in ("gas", "p_near", "near")), strict=True)
         said = ", ".join(f"{p:.2f} -> {near:.2f}" for gas, p, near in shown if gas >= 0.01)
         yield f"P(near) -> the share that is near: {said}"
 

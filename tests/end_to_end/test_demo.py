@@ -55,6 +55,7 @@ def test_the_demonstration_writes_a_report_a_figure_and_folders_that_each_comman
     assert {"galaxy", "shards", "litter", "run"} < kept and not kept & {"standard", "foreground"}
     assert report["bytes"] == pytest.approx(sum(f.stat().st_size for f in out.rglob("*") if f.is_file()), rel=0.01)
 
+    assert iris("plot", "top-down", out / "galaxy", "--out", tmp_path / "truth.png").code == 0
     tested = iris("test", out / "run", out / "shards", "--json", "-q")
     again = json.loads(tested.out)
     assert [again[k] for k in ("pairs", "loss", "skill")] == [report[k] for k in ("pairs", "loss", "skill")]
