@@ -1,6 +1,6 @@
 """A trained network as one file to share: a run, or an ensemble, without what only its training needs.
 
-The file is a zip archive, not compressed, that any tool opens:
+The file is a zip archive that any tool opens; only the statistics are compressed:
 
 card.md                           what the network is, for people: data, line, grid, test results, licence
 model.json                        format and version, and the folders below
@@ -98,16 +98,16 @@ def export(run: Path, out: Path, licence: str = "", about: str = "") -> Exported
             if best := [n for n in read_lines(folder / METRICS) if n["kind"] == "epoch" and n["epoch"] == epoch]:
                 put(archive, f"{name}/{METRICS}", f"{json.dumps(best[-1])}\n")
             if (statistics := folder / TRAINING_INPUTS).is_file():
-                put(archive, f"{name}/{TRAINING_INPUTS}", statistics.read_bytes())
+                put(archive, f"{name}/{TRAINING_INPUTS}", statistics.read_bytes(), zipfile.ZIP_DEFLATED)
             if numbers := tested(folder):
                 put(archive, f"{name}/{TEST}", to_json(numbers))
     parameters = sum(value.numel() for value in first.model.values())
     return Exported(str(out), len(places), parameters, out.stat().st_size)
 
 
-def put(archive: zipfile.ZipFile, name: str, content: str | bytes) -> None:
+def put(archive: zipfile.ZipFile, name: str, content: str | bytes, compression: int = zipfile.ZIP_STORED) -> None:
     """Without the time, so that equal networks have equal bytes."""
-    archive.writestr(zipfile.ZipInfo(name), content)
+    archive.writestr(zipfile.ZipInfo(name), content, compression)
 
 
 def tested(run: Path) -> dict[str, Any]:
