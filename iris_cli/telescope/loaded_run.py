@@ -27,6 +27,7 @@ from iris_cli.console import log
 from iris_cli.errors import DataError, UsageError
 from iris_cli.evaluation.ensemble import SAMPLES, Ensemble
 from iris_cli.evaluation.report import RunReport
+from iris_cli.evaluation.trivial import PRIOR
 from iris_cli.plugins import trust as trust_module
 from iris_cli.reverter.distances import Distances
 from iris_cli.reverter.reverter import Reverter
@@ -198,13 +199,14 @@ def members_of(runs: Sequence[Path | str]) -> list[TrainedRun]:
         return open_members(*map(Path, runs))
     file = packaged()
     (member,) = open_members(file)
-    data, found = member.checkpoint.data, member.tested()
+    data, found = member.checkpoint.data, member.tested().get("predictors", {})
     lines = ", ".join(f"{name} at {GHz:.4f} GHz" for name, GHz in data.lines.items())
-    log(
-        f"note: no run was named: the network of the package is used ({file}). It was trained on mock galaxies in "
-        f"{lines}, {data.grid.lon_steps} x {data.grid.v_steps} pixels"
-        + (f"; on {found['pairs']} held-out ones its skill is {found['skill']:.2f}" if found else "")
-    )
+    said = f"note: no run was named: the network of the package is used ({file}). It was trained on mock galaxies in "
+    said += f"{lines}, {data.grid.lon_steps} x {data.grid.v_steps} pixels"
+    if SAMPLES in found:
+        scores = [f"{found[name]['crps']:.3f}" for name in (SAMPLES, PRIOR)]
+        said += f"; on held-out ones the CRPS of its samples is {scores[0]}, that of other galaxies' maps {scores[1]}"
+    log(said)
     return [member]
 
 
