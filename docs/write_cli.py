@@ -34,6 +34,9 @@ The output of a command records how it was made, with the command line, the vers
 folder in its `commands.jsonl`, a line for each command that wrote there; FITS files in HISTORY cards; `.npz` files in
 an array `history`; figures, also those of a report and of the demo, in their description, without the time.
 
+`iris --version --verbose` prints the versions of Python and the libraries, the device, cores and memory, in one block
+for the report of a bug.
+
 If a result cannot be written, because standard output is closed or its disk is full, the exit code is 1.
 """
 

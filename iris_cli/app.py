@@ -17,7 +17,7 @@ from iris_cli.commands.compare_sky import compare_sky
 from iris_cli.commands.config import app as config
 from iris_cli.commands.cube import cube
 from iris_cli.commands.demo import demo
-from iris_cli.commands.doctor import doctor
+from iris_cli.commands.doctor import about, doctor
 from iris_cli.commands.evaluate import evaluate
 from iris_cli.commands.export import export
 from iris_cli.commands.help import Command, Group
@@ -36,7 +36,7 @@ from iris_cli.commands.sweep import sweep
 from iris_cli.commands.train import TrainCommand, train
 from iris_cli.commands.view import view
 from iris_cli.console import guard_streams, say, say_error, verbose
-from iris_cli.errors import EXIT_FAILURE, EXIT_INTERRUPTED, IrisError, of_system
+from iris_cli.errors import EXIT_FAILURE, EXIT_INTERRUPTED, IrisError, UsageError, of_system
 from iris_cli.machine import address_space_limit, in_bytes
 from iris_cli.signals import reported_by_another_rank
 from shards.errors import ShardError
@@ -60,19 +60,19 @@ app = typer.Typer(
 )
 
 
-def _version(given: bool) -> None:
-    if given:
-        say(f"iris {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
+@app.callback(invoke_without_command=True)
 def iris(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    details: Annotated[
+        bool, typer.Option("--verbose", "-v", help="With --version: what the report of a bug should hold.")
     ] = False,
 ) -> None:
-    pass
+    if version:
+        say(*(about() if details else [f"iris {__version__}"]))
+        raise typer.Exit
+    if details or context.invoked_subcommand is None:
+        raise UsageError("no command was named first", "iris --help lists them; options of a command follow its name")
 
 
 def _add(panel: str, *commands: Callable[..., None], name: str | None = None, cls: type[Command] = Command) -> None:

@@ -28,7 +28,7 @@ OK, NOTE, WRONG = "ok", "note", "WRONG"
 LEAST_MEMORY, LEAST_DISK, LEAST_INODES, LEAST_FILES = 2e9, 1e9, 10_000, 256
 #: File systems on which many small files or renames are slow, or locks are unreliable.
 SHARED = ("nfs", "lustre", "gpfs", "beegfs", "ceph", "fuse", "afs", "9p", "cifs", "smb")
-LIBRARIES = "numpy scipy h5py astropy matplotlib numba torchmetrics typer webdataset xxhash"
+LIBRARIES = "numpy scipy h5py astropy matplotlib numba rich safetensors torchmetrics typer webdataset xxhash"
 #: Variables by which torchrun, SLURM and the scripts of `iris batch` number processes.
 OF_TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR")
 OF_QUEUE = ("SLURM_JOB_ID", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_ARRAY_TASK_ID", "IRIS_PART")
@@ -85,6 +85,12 @@ def examine(folder: Path, shards: Path | None, seconds: float) -> list[Finding]:
     """All findings about this process, the machine, `folder` (where output will go) and perhaps a shard folder."""
     found = [*_python(), *_libraries(), *_torch(), *_cores(os.environ), *_memory(), *_disk(folder), *_files()]
     return [*found, *launcher(os.environ), *(reading(shards, seconds) if shards else ())]
+
+
+def about() -> list[str]:
+    """Lines for a report of a bug: versions, and what the machine grants."""
+    found = [*_python(), *_libraries(), *_torch(), *_cores(os.environ), *_memory()]
+    return [f"{finding.topic:<11}{finding.what}" for finding in found]
 
 
 # --- the program ------------------------------------------------------------------------------------------------------

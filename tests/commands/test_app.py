@@ -14,7 +14,7 @@ from pytest import MonkeyPatch
 
 import iris_cli
 from iris_cli.commands.help import COMMON
-from tests.commands.errors import Iris
+from tests.commands.errors import Iris, one_error
 from tests.commands.pages import COMMANDS
 
 #: Each costs more time than everything else that a help page needs.
@@ -75,6 +75,14 @@ def test_the_program_lists_all_commands_and_prints_its_version(iris: Iris) -> No
     out = iris("--help").out
     assert all(f"\n  {name.split()[0]} " in out for name in COMMANDS)
     assert iris("--version").out.strip() == f"iris {iris_cli.__version__}"
+    lines = iris("--version", "--verbose").out.splitlines()
+    assert lines == iris("-v", "--version").out.splitlines()
+    assert lines[0].startswith(f"iris       {iris_cli.__version__}, in ")
+    text = "\n".join(lines)
+    names = ("python", "torch", "numba", "numpy", "webdataset", "astropy", "cores", "memory", sys.executable)
+    assert [name for name in names if name not in text] == []
+    for words in (("--verbose",), ("-v", "runs"), ("--",)):
+        one_error(iris(*words), 2, "no command was named first")
 
 
 def test_unknown_words_are_usage_errors(iris: Iris) -> None:

@@ -18,6 +18,7 @@ from iris_cli.config.train import Noise, TrainConfig
 from iris_cli.pairs.open_data import open_shards
 from iris_cli.text import url_of
 from iris_cli.training.train import train_run
+from iris_cli.training.trained_run import open_run
 from shards.errors import ShardError
 from shards.index import Index
 from shards.reader import Reader
@@ -108,7 +109,9 @@ def test_words_that_are_addresses() -> None:
 
 
 @pytest.mark.slow
-def test_shards_in_a_bucket(tiny_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shards_in_a_bucket_give_the_weights_of_shards_on_disk(
+    tiny_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """s3:// as of a local server that speaks its protocol."""
     server = pytest.importorskip("moto.server").ThreadedMotoServer(port=0)
     s3fs = pytest.importorskip("s3fs")
@@ -125,5 +128,13 @@ def test_shards_in_a_bucket(tiny_shards: Path, tmp_path: Path, monkeypatch: pyte
         dataset, local = open_shards("s3://bucket/shards"), open_shards(str(tiny_shards))
         for number in range(0, len(local), 4):
             assert all(torch.equal(*both) for both in zip(dataset[number], local[number], strict=True))
+        found = []
+        for name, data in (("remote", "s3://bucket/shards"), ("local", str(tiny_shards))):
+            monkeypatch.setenv("IRIS_CACHE_DIR", str(tmp_path / name))  # empty: the training itself fetches
+            hyper = TrainConfig(epochs=2, batch_size=4, batches_per_update=1, noise=Noise(sigma_K=1.0), data=(data,))
+            train_run(hyper, tmp_path / f"run-{name}", quiet=True)
+            found.append(open_run(tmp_path / f"run-{name}").checkpoint)
+        assert found[0].digest == found[1].digest and found[0].config["data"] == ["s3://bucket/shards"]
+        assert found[0].data == found[1].data
     finally:
         server.stop()

@@ -71,6 +71,7 @@ def write_pairs(
     scale: float = 1.0,
     distances: bool = False,
     attributes: dict[str, Any] | None = None,
+    samples_per_shard: int = 5,
 ) -> Path:
     """A shard folder with the samples of those numbers; `scale` is what one inner unit of the observation is in it."""
     schema = [_array("observation", grid.observation_shape, quantity, scale)]
@@ -79,7 +80,7 @@ def write_pairs(
     if distances:
         schema += schemas(grid, quantity, further=("lv_column", "lv_nearer"))[2:]
     what = {"grid": to_dict(grid), "latitude": "mean", "litter": litter, **(attributes or {})}
-    plan = SetPlan(splits, samples_per_shard=5)
+    plan = SetPlan(splits, samples_per_shard)
     maker = partial(make, grid=grid, litter=litter, scale=scale, distances=distances)
     write_set(folder, plan, maker, schema=schema, attributes=what)
     return folder
