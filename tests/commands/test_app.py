@@ -76,7 +76,7 @@ def test_the_program_lists_all_commands_and_prints_its_version(iris: Iris) -> No
     assert all(f"\n  {name.split()[0]} " in out for name in COMMANDS)
     assert iris("--version").out.strip() == f"iris {iris_cli.__version__}"
     lines = iris("--version", "--verbose").out.splitlines()
-    assert lines == iris("-v", "--version").out.splitlines()
+    assert lines[:-1] == iris("-v", "--version").out.splitlines()[:-1]  # the last is the free memory
     assert lines[0].startswith(f"iris       {iris_cli.__version__}, in ")
     text = "\n".join(lines)
     names = ("python", "torch", "numba", "numpy", "webdataset", "astropy", "cores", "memory", sys.executable)
