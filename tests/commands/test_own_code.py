@@ -176,12 +176,13 @@ def test_a_checkpoint_that_names_other_code_imports_and_calls_nothing(
 ) -> None:
     """Also where the module is loaded already, as `os` is, or holds a network that was trusted as another one."""
     body = torch.load(trained_run / "checkpoints/best.pt", weights_only=True)
+    network = body["reverter"]["network"]
     for name in ("os:system", "broken:A", "torch.nn:Linear", ["os", "system"]):
         body["reverter"]["network"] = name
         torch.save(body, tmp_path / "bad.pt")
         ran = iris("test", tmp_path / "bad.pt", tiny_shards, "--trust", "my_networks", "--trust", "bro")
         assert ran.code in (1, 2) and ran.err.count("error:") == 1 and "Traceback" not in ran.err
-    body["reverter"]["network"] = "paper"
+    body["reverter"]["network"] = network
     body["config"]["physical_loss"] = "broken:A"
     torch.save(body, tmp_path / "bad.pt")
     one_error(iris("test", tmp_path / "bad.pt", tiny_shards), 2, "broken:A is code outside of IRIS")
