@@ -60,7 +60,7 @@ def test_the_first_ten_minutes_run_in_a_shell(folder: Path) -> None:
     lines = [line[4:] for line in page.splitlines() if line.startswith("    ")]
     kept = [line for line in lines if not line.startswith("iris demo") and "their_folder" not in line]
     assert len(lines) - len(kept) == 2
-    script = "\n".join(["set -eu", *kept]).replace("--galaxies 200", "--galaxies 6")
+    script = "\n".join(["set -eu", *kept]).replace("--galaxies 200", "--galaxies 12")
     path = f"{folder.parent}/bin:{Path(sys.executable).parent}:{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", "-c", script],
