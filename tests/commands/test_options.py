@@ -79,7 +79,7 @@ def test_the_help_of_a_flag_is_that_of_its_key_with_unit_and_default() -> None:
     assert found["optimizer.learning_rate"].option().help == ("Learning rate.  [default: 0.001]")
     assert found["noise.sigma_K"].option().help == "Noise of the cube per voxel.  [K; default: 0]"
     assert found["checksums"].option().help.endswith("[default: checksums]")
-    assert found["network"].option().metavar == "[paper|columns|sightlines|MODULE:NAME]"
+    assert found["network"].option().metavar == "[sightlines|columns|paper|MODULE:NAME]"
     assert found["epochs"].option("as in training").help.endswith("[default: as in training]")
 
 
