@@ -125,7 +125,7 @@ def test_the_python_programs_of_how_to_run_one_after_the_other(
     with added[0], added[1], added[2], added[3]:
         exec("\n".join(blocks).replace("epochs=2", "epochs=1"), {"__name__": "__main__"})
     loss, shapes = capsys.readouterr().out.strip().splitlines()
-    assert 0.0 < float(loss) < 10.0 and shapes == "torch.Size([8, 1, 64, 64]) torch.Size([8, 1, 64, 64])"
+    assert 0.0 < float(loss) < 10.0 and shapes == "torch.Size([12, 1, 64, 64]) torch.Size([12, 1, 64, 64])"
 
 
 def test_the_line_of_how_to_is_a_configuration(tmp_path: Path) -> None:

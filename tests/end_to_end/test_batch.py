@@ -248,7 +248,7 @@ def run_with(script: str, work: str, folder: Path, **environment: str) -> subpro
     return subprocess.run(["bash", folder / "job.sh"], capture_output=True, text=True, timeout=30, env=here)
 
 
-SAVES = "trap 'exit 75' TERM; sleep 20 & wait"
+SAVES = "trap 'kill $!; exit 75' TERM; sleep 20 & wait"
 
 
 @pytest.mark.parametrize(

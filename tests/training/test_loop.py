@@ -292,14 +292,15 @@ def test_the_newest_complete_checkpoint_is_found(copy: Path) -> None:
 
 
 def test_minutes_are_counted_from_the_last_checkpoint(shards: Path, tmp_path: Path, monkeypatch: Patch) -> None:
-    """With a clock that advances by 25 s whenever it is read: after a step, and when a checkpoint is written."""
+    """With a clock that advances by 25 s whenever it is read: at the start, after a step, and when a checkpoint is
+    written."""
     start, reads = time.monotonic(), itertools.count()
     clock = SimpleNamespace(monotonic=lambda: start + 25.0 * next(reads))
     monkeypatch.setattr("iris_cli.training.loop.time", clock)
     hyper = replace(HYPER, epochs=1, batch_size=1, batches_per_update=1, keep_checkpoints=99, checkpoint_every_steps=0)
     train(shards, replace(hyper, checkpoint_every_minutes=1.0), tmp_path / "run")
     steps = sorted(int(path.stem[5:]) for path in (tmp_path / "run" / "checkpoints").glob("step-*.pt"))
-    assert steps == [4, 7, 10, 13, 16, 19, 22]
+    assert steps == [3, 6, 9, 12, 15, 18, 21, 22]
 
 
 def test_a_full_disk_leaves_the_previous_checkpoint(copy: Path, shards: Path, monkeypatch: Patch) -> None:

@@ -41,8 +41,8 @@ class NaNLoss(ScaledDensityLoss):
     """NaN in the batches with these numbers, counted from 1, and a signal in one."""
 
     nan_in: frozenset[int] = frozenset()
-    signal_at = 0
-    calls = 0
+    signal_at = -1
+    calls = -1
 
     def per_sample(self, pred: Tensor, true: Tensor) -> Tensor:
         NaNLoss.calls += 1
@@ -57,8 +57,9 @@ def finite() -> None:
     nan_in()
 
 
-def nan_in(*batches: int, signal_at: int = 0) -> None:
-    NaNLoss.calls, NaNLoss.nan_in, NaNLoss.signal_at = 0, frozenset(batches), signal_at
+def nan_in(*batches: int, signal_at: int = -1) -> None:
+    """A training first calls a loss once to check its results: batch 0."""
+    NaNLoss.calls, NaNLoss.nan_in, NaNLoss.signal_at = -1, frozenset(batches), signal_at
 
 
 @pytest.fixture
