@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -71,7 +72,9 @@ def test_a_name_goes_through_the_whole_chain(iris: Iris, folder: Path, monkeypat
     assert "[red]x[]" in ran.out.replace("\n", "")
     check(iris("test", made["run"], made["shards"], "--json", "-q"), 0)
     page = (made["report"] / "report.md").read_text(encoding="utf-8")
-    assert "<b>" not in page + (made["report"] / "report.html").read_text(encoding="utf-8") and "\\[red\\]" in page
+    prose = re.sub("^    .*", "", page, flags=re.M)  # without code
+    assert prose != page and "\\[red\\]" in prose
+    assert "<b>|" in NASTY and "<b>|" not in prose + (made["report"] / "report.html").read_text(encoding="utf-8")
     assert json.loads((made["report"] / "report.json").read_text())["runs"] == [str(made["run"])]
     data = made["shards"]
     for words in (

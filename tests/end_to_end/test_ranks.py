@@ -168,7 +168,7 @@ def test_an_ensemble_on_two_ranks_has_a_complete_run_for_each_member(shards: Pat
     assert [Path(m["run"]).name for m in members] == ["member-01", "member-02"]
     first, second = (torch.load(Path(m["run"]) / "checkpoints" / "best.pt", weights_only=True) for m in members)
     assert (first["config"]["seed"], second["config"]["seed"]) == (0, 1)
-    name = "decoder._1_1_transpose_convolution.weight"
+    name = "sightlines.spectra.enter.weight"
     assert not torch.equal(first["model"][name], second["model"][name])
     assert (tmp_path / "logs").is_dir()  # an option of torchrun itself
     again = run(*words, "--resume")
