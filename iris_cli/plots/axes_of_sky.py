@@ -192,7 +192,7 @@ def draw_from_north(
     ax.annotate("", (0.08, 0.03), (0.08, 0.16), xycoords="axes fraction", arrowprops=arrow, gid="to the Sun")
     kpc = f", {grid.observer_distance_pc / 1e3:.2f} kpc" if centre_deg is not None and name == "Sgr A*" else ""
     side, turn = (0.3, 90) if narrow else (0.11, 0)
-    ax.text(side, 0.05, f"to the Sun{kpc}", transform=ax.transAxes, rotation=turn, **outlined)
+    ax.text(side, 0.05, f"to the Sun{kpc}", transform=ax.transAxes, rotation=turn, fontsize="small", **outlined)
     ticks_outside(ax)
     if narrow:
         ax.tick_params(axis="x", labelrotation=90)

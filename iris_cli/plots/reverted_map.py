@@ -110,9 +110,9 @@ def _draw_observed(
         footprint = footprint_of(reobserve(np.nan_to_num(density), grid, orbit)).T.astype(float)
         if footprint.any():
             ax.contour(lon, v, footprint, levels=[0.5], colors=colour, linestyles=style, linewidths=0.9)
-            ax.plot([], [], color=colour, ls=style, lw=0.9, label=f"the map's gas, {name}")
+            ax.plot([], [], color=colour, ls=style, lw=0.9, label=f"map, {name}")
     if ax.get_legend_handles_labels()[0]:
-        ax.legend(loc="upper right", fontsize="x-small", facecolor="0.35", labelcolor="white", frameon=True)
+        ax.legend(loc="upper right", fontsize="xx-small", facecolor="0.35", labelcolor="white", frameon=True)
     if centre_deg[0]:
         ax.set_xlabel(f"Galactic longitude from l = {centre_deg[0]:g}° [deg]")
     ax.set_title("observed", fontsize="medium")

@@ -48,8 +48,8 @@ TESTS = (
 )
 #: The device computes in float32: its spectra and those of the CPU differ in the sixth digit.
 SAME_SPECTRA = 1e-4
-#: A validation loss in bf16, or compiled, differs from that in float32 by at most this share.
-SAME_LOSS = 0.05
+#: After a short training in bf16, or compiled, the validation loss differs from that in float32 by at most this share.
+SAME_LOSS = 0.1
 
 
 @dataclass(frozen=True)
