@@ -1,4 +1,4 @@
-"""What bounds near and far? `python -m tests.benchmarks.velocity_told SET0 SET1`, for docs/benchmarks/posterior.md.
+"""What bounds near and far? `python -m tests.benchmarks.velocity_given SET0 SET1`, for docs/benchmarks/posterior.md.
 
 A sampler is trained on SET1 from scratch and tested on SET0: once with the image alone, once with two more images, the
 mean velocity and the dispersion of the gas at each place, seen from above. The pairs need the array `velocity`.
@@ -34,10 +34,10 @@ def batches(folder: Path, split: str, shuffle: bool) -> PairStream:
     return PairStream(split, pairs, torch.arange(len(pairs)).numpy(), 0, BATCH, shuffle=shuffle, further=(VELOCITY,))
 
 
-def images(batch: PairBatch, told: bool) -> Tensor:
+def images(batch: PairBatch, given: bool) -> Tensor:
     """(n, 1, L, V), or (n, 3, L, V) with the velocity field (n, 2, R', L) turned over."""
     field = batch.further[VELOCITY].float().transpose(2, 3) / SCALE
-    return torch.cat([batch.observation[:, :1], field], dim=1) if told else batch.observation[:, :1]
+    return torch.cat([batch.observation[:, :1], field], dim=1) if given else batch.observation[:, :1]
 
 
 def main() -> None:
@@ -50,15 +50,15 @@ def main() -> None:
     torch.set_num_threads(1)
     stream, testing = batches(args.train, "train", True), batches(args.test, "test", False)
     loss, volume = ScaledDensityLoss(), pixel_volume(stream.pairs.grid).float()
-    for told in (False, True):
-        network = Sampler(stream.pairs.grid.lon_steps, stream.pairs.quantity, "", 3 if told else 1)
+    for given in (False, True):
+        network = Sampler(stream.pairs.grid.lon_steps, stream.pairs.quantity, "", 3 if given else 1)
         ema, adam = EMA(network, 0.999), torch.optim.Adam(network.parameters(), RATE, fused=True)
         done = 0
         while done < args.steps:
             for batch in islice(stream.epoch(done), args.steps - done):
                 adam.param_groups[0]["lr"] = 0.5 * RATE * (1.0 + math.cos(math.pi * done / args.steps))
                 noise = noise_of(network.image_size, (done * 10**6 + batch.positions).tolist(), range(2))
-                samples = network(images(batch, told), torch.zeros_like(batch.density), *noise)
+                samples = network(images(batch, given), torch.zeros_like(batch.density), *noise)
                 found = sampler_loss.scores(samples, batch.density, loss.normalization, volume)
                 adam.zero_grad()
                 sum(weight * found[name].mean() for name, weight in sampler_loss.WEIGHTS.items()).backward()  # type: ignore[union-attr]
@@ -70,7 +70,7 @@ def main() -> None:
         with torch.no_grad():
             for batch in testing.epoch():
                 noise = noise_of(network.image_size, batch.ids.tolist(), range(args.samples))
-                drawn = ema.module(images(batch, told), torch.zeros_like(batch.density), *noise)
+                drawn = ema.module(images(batch, given), torch.zeros_like(batch.density), *noise)
                 maps = Maps(
                     drawn.transpose(0, 1)[:, :, None].double(),
                     batch.density.double(),
@@ -81,7 +81,7 @@ def main() -> None:
                 found = measure.measure(maps)
                 means.append([float(found[name].nanmean()) for name in ("crps", "brier_near", "crps_near")])
         crps, brier, near = torch.tensor(means).mean(dim=0).tolist()
-        name = "image and velocity field" if told else "image alone"
+        name = "image and velocity field" if given else "image alone"
         print(f"| {name} | {crps:.3f} | {brier:.3f} | {near:.3f} |", flush=True)
 
 
