@@ -81,23 +81,18 @@ def tiny_litter(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def trained_run(tmp_path_factory: pytest.TempPathFactory, tiny_shards: Path) -> Path:
-    """A read-only run folder: one epoch of three steps on `tiny_shards`, with noise of 1 K."""
-    return train_tiny(tmp_path_factory.mktemp("trained") / "run", tiny_shards)
-
-
-@pytest.fixture(scope="session")
-def trained_ensemble(tmp_path_factory: pytest.TempPathFactory, trained_run: Path, tiny_shards: Path) -> Path:
-    """A read-only ensemble of two members, the first of which is `trained_run`."""
-    folder = tmp_path_factory.mktemp("trained") / "ensemble"
-    shutil.copytree(trained_run, folder / "member-01")
-    train_tiny(folder / "member-02", tiny_shards, seed=1)
+def trained_once(tmp_path_factory: pytest.TempPathFactory, tiny_shards: Path) -> Path:
+    """The folder of `trained_run` and `trained_ensemble`, as run and ensemble."""
+    folder = tmp_path_factory.mktemp("trained")
+    train_tiny(folder / "run", tiny_shards)
+    shutil.copytree(folder / "run", folder / "ensemble/member-01")
+    train_tiny(folder / "ensemble/member-02", tiny_shards, seed=1)
     return folder
 
 
 @pytest.fixture(scope="session")
-def temperature_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A read-only folder for `iris revert`: shards, run, ensemble/member-01 (the same run) and -02, and cube.fits."""
+def temperature_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of `temperature_runs`."""
     from tests.telescope import runs, sky
 
     folder = tmp_path_factory.mktemp("temperature")
@@ -107,6 +102,27 @@ def temperature_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs.train(folder / "ensemble/member-02", folder / "shards", seed=1)
     sky.cube(folder / "cube.fits")
     return folder
+
+
+# --- copies of these for each test file: a command that writes into a run changes no result of another file -----------
+
+
+@pytest.fixture(scope="module")
+def trained_run(trained_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder: one epoch of three steps on `tiny_shards`, with noise of 1 K."""
+    return Path(shutil.copytree(trained_once / "run", tmp_path_factory.mktemp("trained") / "run"))
+
+
+@pytest.fixture(scope="module")
+def trained_ensemble(trained_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An ensemble of two members, the first of which is `trained_run`."""
+    return Path(shutil.copytree(trained_once / "ensemble", tmp_path_factory.mktemp("trained") / "ensemble"))
+
+
+@pytest.fixture(scope="module")
+def temperature_runs(temperature_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for `iris revert`: shards, run, ensemble/member-01 (the same run) and -02, and cube.fits."""
+    return Path(shutil.copytree(temperature_once, tmp_path_factory.mktemp("temperature") / "all"))
 
 
 def train_tiny(folder: Path, shards: Path, seed: int = 0) -> Path:

@@ -19,7 +19,7 @@ from tests.commands.errors import Iris
 from tests.snapshots.snapshots import galaxy, write
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def made(temperature_runs: Path) -> Path:
     """shards, run, cube.fits; none of them made by a command."""
     return temperature_runs

@@ -10,6 +10,6 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "cube.fits"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def folder(temperature_runs: Path) -> Path:
     return temperature_runs

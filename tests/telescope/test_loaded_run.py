@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -48,12 +49,10 @@ def test_maps_are_those_of_iris_revert(temperature_runs: Path) -> None:
     assert masses.sum() == pytest.approx(made.record.summary.mass_Msun.mean, rel=1e-3)
 
 
-def test_a_test_is_that_of_iris_test(temperature_runs: Path, iris: Callable) -> None:
-    shards = temperature_runs / "shards"
-    ran = iris(
-        "test", temperature_runs / "run", shards, "--noise-sigma-k", "0.5", "--split", "validation", "--json", "-q"
-    )
-    run = load_run(temperature_runs / "run")
+def test_a_test_is_that_of_iris_test(temperature_runs: Path, iris: Callable, tmp_path: Path) -> None:
+    shards, copy = temperature_runs / "shards", shutil.copytree(temperature_runs / "run", tmp_path / "run")
+    ran = iris("test", copy, shards, "--noise-sigma-k", "0.5", "--split", "validation", "--json", "-q")
+    run = load_run(copy)
     report = run.test(shards, split="validation", noise=Noise(sigma_K=0.5))
     assert {**report.headline()} == {**json.loads(ran.out)}
     with pytest.raises(DataError):
