@@ -19,8 +19,9 @@ DEVICE_NAMES = ("auto", "cpu", "cuda")
 of_lines, of_computing = panel("Lines and physics"), panel("Computing")
 
 
-#: n(CO)/n(H2) where all carbon is in CO, as in mock galaxies: converts abundances per H2 to abundances per CO.
-CO_PER_H2 = 2.8e-4
+#: n(CO)/n(H2) of shielded gas (Frerking, Langer & Wilson 1982, ApJ 262, 590), as in mock galaxies: converts abundances
+#: per H2 to abundances per CO.
+CO_PER_H2 = 8.5e-5
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class TracerConfig:
     """
 
     per_H2: float | None = setting(
-        None, "n(molecule)/n(H2) where all carbon is in CO, in place of tracer_per_CO.", above=0, unset="tracer_per_CO"
+        None, "n(molecule)/n(H2) of shielded gas, in place of tracer_per_CO.", above=0, unset="tracer_per_CO"
     )
     galaxy_dex: float = setting(0.0, "Standard deviation of log10(abundance) between galaxies.", least=0, most=2)
     cloud_dex: float = setting(0.0, "Standard deviation of log10(abundance) within a galaxy.", least=0, most=2)
@@ -97,6 +98,10 @@ class SyntheticConfig:
     masers: str = setting("exact", 'Negative opacities: kept, or set to zero by "clip".', choices=MASERS)
     background_K: float = setting(2.73, "Temperature of the black body behind everything.", least=0)
     turbulence_km_s: float = setting(0.0, "Line width of a cell in addition to its thermal width.", least=0)
+    clump_n_H_cm3: float = setting(
+        700.0, "Gas is in clumps of its mean density plus this, for the level populations; 0: it is even.", least=0
+    )
+    clump_km_s: float = setting(30.0, "Line width of a cell with few clumps, from their motions; 0 in litter.", least=0)
     in_cell_gradient: bool = setting(True, "Spread a line over the velocities between a cell and its neighbours.")
     temperature_ceiling_K: float = setting(5e4, "Gas hotter than this holds no tracer.", above=0)
     beam_fwhm_arcsec: float = of_lines(30.0, "FWHM of the beam; 0 for a perfect telescope.", "--beam-arcsec", least=0)

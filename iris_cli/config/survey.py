@@ -15,7 +15,7 @@ from iris_cli.config.toml import from_dict, read_toml
 from iris_cli.errors import UsageError, choose
 
 #: Line width inside cells that are coarser than clumps of gas; docs/benchmarks/sky.md has its measurement.
-TURBULENCE_KM_S = 9.0
+TURBULENCE_KM_S = 7.0
 #: Dust opacity per kg of gas at 13CO(2-1), the paper's, and its power law in frequency.
 DUST_M2_KG, DUST_GHz, DUST_BETA = 1e-3, 220.398684, 1.75
 #: Distance over which the abundance within a galaxy is correlated: that of cloud complexes.

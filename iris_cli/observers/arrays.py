@@ -46,6 +46,8 @@ def observe_arrays(
     regime: str = "thick",
     masers: str = "exact",
     turbulence_m_s: float = 0.0,
+    clump_n_H_cm3: float = 0.0,
+    clump_m_s: float = 0.0,
     in_cell_gradient: bool = False,
     temperature_ceiling_K: float = 5e4,
     unit: str = "K",
@@ -68,10 +70,12 @@ def observe_arrays(
     blackbody of `background_K` unless `pumping` is False; "lvg", the same with Sobolev's escape probability at
     `velocity_gradient_km_s_pc`. The background is also the radiation behind the gas (0: none). `regime`: "thick",
     "thin" (emission only) or "selective" (dust absorbs the line, the line does not absorb itself). `masers`: "exact",
-    or "clip" (absorption coefficients below 0 become 0). With `in_cell_gradient` the velocity varies from face to face
-    inside each cell. `subsamples` per channel; 0 uses as many as the narrowest line of a ray needs. `backend_name`:
-    "compiled", "torch", "reference" or "auto", which is "torch" in float32 if a GPU is found, else "compiled". "torch"
-    works in the precision of the arrays, on a GPU if there is one (`device`: "auto", "cpu", "cuda").
+    or "clip" (absorption coefficients below 0 become 0). `clump_n_H_cm3` and `clump_m_s`: the density of clumps inside
+    cells above the mean, and the line width from their motions (`emission`); 0 by default: cells are even. With
+    `in_cell_gradient` the velocity varies from face to face inside each cell. `subsamples` per channel; 0 uses as many
+    as the narrowest line of a ray needs. `backend_name`: "compiled", "torch", "reference" or "auto", which is "torch"
+    in float32 if a GPU is found, else "compiled". "torch" works in the precision of the arrays, on a GPU if there is
+    one (`device`: "auto", "cpu", "cuda").
 
     Returns float32 (float64 from the reference, and from "torch" for float64 arrays) in `unit`: "K" (Rayleigh-Jeans at
     the channel's frequency), "K (Planck)" or "Jy/sr". A channel holds the mean intensity over the channel.
@@ -95,6 +99,7 @@ def observe_arrays(
     given["temperature_ceiling_K"] = min(temperature_ceiling_K, _HOTTEST_K)
     _check_numbers(given, "dr_m", "velocity_gradient_km_s_pc", "memory_GiB", "temperature_ceiling_K", above_0=True)
     _check_numbers(given, "tracer_per_CO", "dust_opacity_m2_kg", "background_K", "ortho_per_para", "turbulence_m_s")
+    _check_numbers(given, "clump_n_H_cm3", "clump_m_s")
     _check_numbers(given, "subsamples", "threads")
     fields = {"v_los_m_s": v_los_m_s, "rho_kg_m3": rho_kg_m3, "T_gas_K": T_gas_K}
     fields |= {"x_H2": x_H2, "x_CO": x_CO, "T_dust_K": T_dust_K}
@@ -112,6 +117,8 @@ def observe_arrays(
         dust_opacity_m2_kg=dust_opacity_m2_kg,
         background_K=background_K,
         turbulence_km_s=turbulence_m_s * 1e-3,
+        clump_n_H_cm3=clump_n_H_cm3,
+        clump_km_s=clump_m_s * 1e-3,
         in_cell_gradient=in_cell_gradient,
         clip_masers=choose("masers", masers, {"exact": False, "clip": True}),
         temperature_ceiling_K=temperature_ceiling_K,

@@ -8,6 +8,10 @@ numbers stay near 1. With u = n_u N (upper-state column) a cell adds, integrated
 
 which is j = h nu/4pi n_u A phi and alpha = h nu/4pi (n_l B_lu - n_u B_ul) phi along the cell (Rybicki & Lightman
 1979, ch. 1).
+
+Gas of the mean density n is in clumps of the density n + n_clump, which fill f = n / (n + n_clump) of the cell: the
+tracer exists only where it is shielded. Collisions and trapped photons are those inside clumps. There are so many
+clumps that each line of sight has the cell's mean column. They move: b^2 = thermal + turbulence^2 + (1 - f) clump^2.
 """
 
 from __future__ import annotations
@@ -67,6 +71,8 @@ class LineSetup:
     dust_opacity_m2_kg: float
     background_K: float
     turbulence_km_s: float = 0.0
+    clump_n_H_cm3: float = 0.0
+    clump_km_s: float = 0.0
     in_cell_gradient: bool = False
     clip_masers: bool = False
     temperature_ceiling_K: float = 5e4
@@ -137,16 +143,18 @@ def cells(matter: Matter, setup: LineSetup, dr_m: float) -> Cells:
     T_K = torch.where(hot, torch.full_like(matter.T_K, setup.temperature_ceiling_K), matter.T_K)
     T_K = torch.where(matter.rho_kg_m3 > 0, T_K, torch.ones_like(T_K))  # an empty cell may have no temperature
     n_H_m3 = matter.rho_kg_m3 / MASS_PER_H_KG
-    tracer_m3 = n_H_m3 * matter.x_CO * setup.tracer_per_CO
-    velocity_column = tracer_m3 * CM3_PER_M3 / setup.gradient_km_s_cm if setup.gradient_km_s_cm else None
-    log_upper, beta = setup.table.lookup(n_H_m3 * CM3_PER_M3, matter.x_H2, T_K, velocity_column)
-    upper = torch.where(hot, 0.0, torch.exp(log_upper)) * tracer_m3 * dr_m
+    tracer_per_H = matter.x_CO * setup.tracer_per_CO
+    clump_cm3 = n_H_m3 * CM3_PER_M3 + setup.clump_n_H_cm3
+    velocity_column = clump_cm3 * tracer_per_H / setup.gradient_km_s_cm if setup.gradient_km_s_cm else None
+    log_upper, beta = setup.table.lookup(clump_cm3, matter.x_H2, T_K, velocity_column)
+    upper = torch.where(hot, 0.0, torch.exp(log_upper)) * n_H_m3 * tracer_per_H * dr_m
+    between = setup.clump_n_H_cm3 / clump_cm3.clamp(min=1e-30)
     depth = setup.absorption_km_s * upper * torch.expm1(beta)
     v_km_s, spread_km_s = velocity_ranges(matter.v_km_s, setup.in_cell_gradient)
     return Cells(
         v_km_s=v_km_s,
         spread_km_s=spread_km_s,
-        width_km_s=torch.sqrt(setup.thermal_km2_s2_K * T_K + setup.turbulence_km_s**2),
+        width_km_s=torch.sqrt(setup.thermal_km2_s2_K * T_K + setup.turbulence_km_s**2 + between * setup.clump_km_s**2),
         line_K_km_s=setup.emission_K_km_s * upper,
         depth_km_s=depth.clamp(min=0.0) if setup.clip_masers else depth,
         dust_depth=setup.dust_opacity_m2_kg * dr_m * matter.rho_kg_m3,

@@ -54,6 +54,8 @@ class SyntheticObserver(Observer):
         if config.tracer.per_H2 is not None:
             (line,) = observing.lines
             observing = replace(observing, lines=(replace(line, tracer_per_CO=config.tracer.per_H2 / CO_PER_H2),))
+        if config.litter:
+            observing = replace(observing, clump_km_s=0.0)  # gas of the disc is calm
         check_rates(observing)
         return cls(grid, config.latitude, config.smooth_velocity, observing)
 
@@ -149,6 +151,8 @@ def setup(line: LineConfig, config: SyntheticConfig) -> LineSetup:
         dust_opacity_m2_kg=line.dust_opacity_m2_kg,
         background_K=config.background_K,
         turbulence_km_s=config.turbulence_km_s,
+        clump_n_H_cm3=config.clump_n_H_cm3,
+        clump_km_s=config.clump_km_s,
         in_cell_gradient=config.in_cell_gradient,
         clip_masers=config.masers == "clip",
         temperature_ceiling_K=config.temperature_ceiling_K,

@@ -33,12 +33,12 @@ def relations(n_H_cm3):
     """The same for one cell.
 
     Smooth relations between the limits that are observed in the CMZ: T_gas 30 to 150 K, T_dust 15 to 30 K, x_H2 up to
-    0.5, x_CO up to 1.4e-4.
+    0.5, x_CO up to 4.25e-5 (CO_PER_H2 / 2).
     """
     T_gas = _f(30) + _f(120) / (_f(1) + exp32(_f(0.6) * log32(n_H_cm3 * _f(1 / 300))))
     a, b = _f(30) / n_H_cm3, _f(200) / n_H_cm3
     x_H2 = _f(0.5) / (_f(1) + a * _f(math.sqrt(a)))
-    x_CO = _f(1.4e-4) / (_f(1) + b * b)
+    x_CO = _f(4.25e-5) / (_f(1) + b * b)
     T_dust = _f(15) + _f(15) / (_f(1) + _f(math.sqrt(n_H_cm3 * _f(1e-3))))
     return T_gas, x_H2, x_CO, T_dust
 

@@ -34,7 +34,7 @@ def tensor(galaxy: MockGalaxy, grid: Grid, view_deg: float) -> NDArray:
     n_H = n_H * np.exp(t.contrast * log - 0.5 * t.contrast**2)
     T_gas = (30.0 + 120.0 / (1.0 + (n_H / 300.0) ** 0.6)) * np.exp(t.gas_scatter * heat)
     T_dust = (15.0 + 15.0 / (1.0 + (n_H / 1e3) ** 0.5)) * np.exp(t.dust_scatter * heat)
-    x_H2, x_CO = 0.5 / (1.0 + (30.0 / n_H) ** 1.5), 1.4e-4 / (1.0 + (200.0 / n_H) ** 2)
+    x_H2, x_CO = 0.5 / (1.0 + (30.0 / n_H) ** 1.5), 4.25e-5 / (1.0 + (200.0 / n_H) ** 2)
     return np.stack([v_los, n_H * DENSITY_PER_N_H_CM3, T_gas, x_H2, x_CO, T_dust])
 
 

@@ -32,6 +32,7 @@ def matter(seed: int = 0) -> Matter:
 
 def brightness(name: str, gas: Matter, regime: str, gradient: bool, subsamples: int = 12) -> torch.Tensor:
     options = {"tracer_per_CO": 0.04, "dust_opacity_m2_kg": 1e-3, "background_K": 2.73, "in_cell_gradient": gradient}
+    options |= {"clump_n_H_cm3": 300.0, "clump_km_s": 1.5}
     setup = line_setup(builtin_molecule("13co"), "2-1", ThinEquilibrium(), **options)
     weights = torch.linspace(0.5, 2.0, len(EDGES) - 1, dtype=torch.float64)
     accuracy = Accuracy(subsamples=subsamples)

@@ -16,10 +16,11 @@ from iris_cli import axes, units
 from iris_cli.config.grid import GRID_PRESETS
 from iris_cli.config.mock import MockConfig
 from iris_cli.config.observer import LineConfig, SyntheticConfig
+from iris_cli.config.preobserve import PreobserveConfig
 from iris_cli.config.toml import from_dict, to_dict
 from iris_cli.errors import DataError, IrisError, UsageError
 from iris_cli.mock.draw import draw_galaxy
-from iris_cli.observers import observe_arrays
+from iris_cli.observers import make_observer, observe_arrays
 from iris_cli.observers.synthetic import SyntheticObserver
 from tests.observers.gas import BACKENDS, CHANNEL_KM_S, cube, see, uniform
 
@@ -45,6 +46,8 @@ def test_the_observer_agrees_with_observe_arrays_in_si_units(galaxy: torch.Tenso
         dr_m=GRID.distance.step * units.M_PER_PC,
         v_edges_m_s=GRID.velocity.edges() * 1e3,
         in_cell_gradient=True,
+        clump_n_H_cm3=700.0,
+        clump_m_s=30e3,
     )
     assert seen.shape == (20, 6, 48)
     assert seen.permute(2, 0, 1).numpy() == pytest.approx(arrays, abs=1e-4 * float(arrays.max()))
@@ -105,6 +108,12 @@ def test_the_description_is_plain_json_and_depends_on_the_physics_alone() -> Non
     for changed in ({"regime": "thin"}, {"lines": (LineConfig("c18o"),)}, {"beam_fwhm_arcsec": 20.0}):
         assert observer(**changed).describe() != description
     assert observer(threads=2, memory_GiB=1.0).describe() == description
+
+
+def test_litter_is_gas_of_the_disc_without_the_wide_lines_of_the_centre() -> None:
+    made = {litter: make_observer(GRID, PreobserveConfig(litter=litter)).describe() for litter in (False, True)}
+    assert (made[False]["clump_km_s"], made[True]["clump_km_s"]) == (30.0, 0.0)
+    assert made[False]["clump_n_H_cm3"] == made[True]["clump_n_H_cm3"] == 700.0
 
 
 def test_the_configuration_survives_toml() -> None:

@@ -78,7 +78,7 @@ def test_an_observation_follows_the_abundance_and_the_density_does_not(name: str
 
 
 def test_an_abundance_per_H2_replaces_that_per_CO() -> None:
-    made = make_observer(SMALL, PreobserveConfig(tracer=TracerConfig(per_H2=2.8e-6)))
+    made = make_observer(SMALL, PreobserveConfig(tracer=TracerConfig(per_H2=8.5e-7)))
     assert made.describe()["lines"][0]["tracer_per_CO"] == pytest.approx(0.01)
     with pytest.raises(UsageError, match="per_H2"):
         PreobserveConfig("simple", tracer=TracerConfig(per_H2=1e-9))

@@ -55,6 +55,17 @@ def test_an_opaque_isothermal_ray_shows_its_temperature_less_the_background(seen
     assert spectrum.max() == pytest.approx(rayleigh_jeans(50.0) - rayleigh_jeans(2.73), rel=1e-4)
 
 
+@pytest.mark.parametrize("populations", ["lte", "non-lte", "lvg"])
+def test_clumps_shine_as_a_thinner_layer_of_their_density_with_wider_lines(seen: See, populations: str) -> None:
+    """A mean of 300 per cm^3 in clumps of 1000 is 0.3 of the cell; 0.7 of it lies between clumps that move."""
+    clumpy = seen(uniform(2, n_H_cm3=300.0), populations=populations, clump_n_H_cm3=700.0, clump_m_s=4e3)
+    full = uniform(2, n_H_cm3=1000.0), {"dr_m": 0.3 * M_PER_PC, "turbulence_m_s": np.sqrt(0.7) * 4e3}
+    layer = seen(full[0], populations=populations, **full[1])
+    assert clumpy == pytest.approx(layer, rel=2e-3, abs=1e-4 * layer.max())
+    even = seen(uniform(2, n_H_cm3=300.0), populations=populations, turbulence_m_s=np.sqrt(0.7) * 4e3)
+    assert (clumpy.max() > 1.5 * even.max()) == (populations != "lte")  # Boltzmann's law knows no density
+
+
 @pytest.mark.parametrize("regime", ["thin", "thick"])
 def test_a_thin_ray_gives_the_column_integral(seen: See, regime: str) -> None:
     molecule = builtin_molecule("13co")

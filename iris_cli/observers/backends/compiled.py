@@ -34,8 +34,8 @@ _CELLS_PER_BLOCK = 32_768
 V, SPREAD, WIDTH, LINE, DEPTH, DUST, DUST_K, FRONT = range(8)
 #: Places in the vector of constants.
 PER_CM3, EMISSION, ABSORPTION, QUANTUM_K, THERMAL, TURBULENCE2, CEILING_K, DUST_PER_RHO = range(8)
-SHARE_0, SHARE_1, GRADIENT, CLIP, BACKGROUND_K = range(8, 13)
-CONSTANTS = 13
+SHARE_0, SHARE_1, GRADIENT, CLIP, BACKGROUND_K, CLUMP_N_H, CLUMP2 = range(8, 15)
+CONSTANTS = 15
 #: Samples are processed in groups of a vector register's size.
 LANES = 8
 
@@ -99,6 +99,7 @@ def constants(setup: LineSetup, dr_m: float) -> NDArray[np.float32]:
     k[QUANTUM_K] = setup.quantum_K
     k[THERMAL] = setup.thermal_km2_s2_K
     k[TURBULENCE2] = setup.turbulence_km_s**2
+    k[CLUMP_N_H], k[CLUMP2] = setup.clump_n_H_cm3, setup.clump_km_s**2
     k[CEILING_K] = setup.temperature_ceiling_K
     k[DUST_PER_RHO] = setup.dust_opacity_m2_kg * dr_m
     k[SHARE_0], k[SHARE_1] = setup.table.shares
@@ -179,12 +180,13 @@ def _records(first, last, fields, table, axes, k, gradient, cell):
                 exp32(min(k[QUANTUM_K] / max(T_dust[r, p], np.float32(1e-3)), np.float32(80))) - _F1
             )
             at[LINE], at[DEPTH], at[WIDTH] = _F0, _F0, _F1
-            tracer = k[PER_CM3] * rho[r, p] * x_CO[r, p]
+            n_H = k[PER_CM3] * rho[r, p]
+            tracer, clump = n_H * x_CO[r, p], n_H + k[CLUMP_N_H]
             if tracer > _F0 and T[r, p] <= k[CEILING_K]:
-                colliders = k[PER_CM3] * rho[r, p] * (k[SHARE_0] + k[SHARE_1] * x_H2[r, p])
+                colliders = clump * (k[SHARE_0] + k[SHARE_1] * x_H2[r, p])
                 log_column = _F0
                 if k[GRADIENT] > _F0:
-                    log_column = np.float32(math.log10(tracer * k[GRADIENT]))
+                    log_column = np.float32(math.log10(clump * x_CO[r, p] * k[GRADIENT]))
                 log_density = np.float32(math.log10(max(colliders, np.float32(1e-30))))
                 log_T = np.float32(math.log(T[r, p]))
                 upper, beta = _levels(table, axes, log_density, x_H2[r, p], log_column, log_T)
@@ -193,7 +195,8 @@ def _records(first, last, fields, table, axes, k, gradient, cell):
                 at[DEPTH] = k[ABSORPTION] * u * np.float32(math.expm1(beta))
                 if k[CLIP] > _F0:
                     at[DEPTH] = max(at[DEPTH], _F0)
-                at[WIDTH] = np.float32(math.sqrt(k[THERMAL] * T[r, p] + k[TURBULENCE2]))
+                between = k[CLUMP_N_H] / clump
+                at[WIDTH] = np.float32(math.sqrt(k[THERMAL] * T[r, p] + k[TURBULENCE2] + between * k[CLUMP2]))
 
 
 @njit(inline="always")
