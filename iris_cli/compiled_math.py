@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable
+from multiprocessing import current_process
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +47,13 @@ _VECTORIZED = {"error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz"
 
 
 class _Announcement(event.Listener):  # type: ignore[misc]
-    """Says once in a process that kernels are compiled. The event does not happen for one from the cache."""
+    """Says once that kernels are compiled; of worker processes, the first. There is no event for one from the cache."""
 
     said = False
 
     def on_start(self, event: Any) -> None:
-        if not self.said:
-            note("compiling loops for this processor, about 10 s, once: the next commands find them in the cache")
+        if not self.said and current_process().name in ("MainProcess", "SpawnProcess-1"):
+            note("compiling loops for this processor, about 10 s, once: they are cached")
         self.said = True
 
     def on_end(self, event: Any) -> None:

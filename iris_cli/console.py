@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from textwrap import wrap
 from typing import Any, Protocol, cast
 
 from iris_cli.errors import IrisError, UsageError
@@ -80,8 +81,9 @@ class _Bar(_Counted):
 
     def lines(self, width: int, full: str = "━", empty: str = "─") -> list[str]:
         """None is longer than the terminal is wide: the bar is the first to give way, then the rate, then the title."""
-        rate = self.rate()
-        numbers = [self.of_total, *([f"{rate:.3g}/s"] if rate else []), *filter(None, [self.left()])]
+        rate, is_done = self.rate(), self.done == self.total and not self._of_all
+        times = f"{clock(time.monotonic() - self.start)} in all" if is_done else self.left()
+        numbers = [self.of_total, *([f"{rate:.3g}/s"] if rate else []), *filter(None, [times])]
         if len(numbers) > 2 and len(" ".join([self.title, *numbers])) > width:
             del numbers[1]
         parts = [self.title, *numbers]
@@ -142,13 +144,23 @@ def on_terminal() -> bool:
     return sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
 
+def paragraph(text: str, stream: Any = None) -> list[str]:
+    """Prose in lines that a terminal, by default that of stdout, does not break within a word; elsewhere one line."""
+    stream = stream or sys.stdout
+    text = printable(text)
+    if not stream.isatty():
+        return [text]
+    width = os.get_terminal_size(stream.fileno()).columns
+    return wrap(text, width, break_long_words=False, break_on_hyphens=False) if 0 < width < len(text) else [text]
+
+
 def log(message: str, every_rank: bool = False) -> None:
     """One line on stderr, from rank 0 only unless `every_rank`; in a log with the time in front."""
     if not (every_rank or is_rank_0()):
         return
     stamp = "" if on_terminal() else time.strftime("%Y-%m-%dT%H:%M:%S ")
     with suppress(BrokenPipeError):  # where `guard_streams` was not called
-        print(f"{stamp}{printable(message)}", file=sys.stderr, flush=True)
+        print(*paragraph(f"{stamp}{message}", sys.stderr), sep="\n", file=sys.stderr, flush=True)
 
 
 def note(message: str) -> None:
@@ -178,7 +190,8 @@ def say_in_colour(lines: Iterable[str]) -> None:
 def say_error(message: str, hint: str) -> None:
     """Prints an error, red on a terminal, and a hint, a line each."""
     red, plain = ("\033[31m", "\033[0m") if sys.stderr.isatty() and "NO_COLOR" not in os.environ else ("", "")
-    print(f"{red}error:{plain} {printable(message)}", file=with_codes(sys.stderr))
+    first, *rest = paragraph(f"error: {message}", sys.stderr)
+    print(f"{red}error:{plain}{first.removeprefix('error:')}", *rest, sep="\n", file=with_codes(sys.stderr))
     if hint:
         print(f"hint: {printable(hint)}", file=sys.stderr)
 
@@ -375,9 +388,9 @@ def table(title: str, header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) 
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(title=Text(printable(title)))
+    drawn = Table()
     for name in header:
         drawn.add_column(Text(printable(name)), overflow="fold")
     for row in rows:
         drawn.add_row(*(Text(printable(cell)) for cell in row))
-    Console(file=with_codes(sys.stdout)).print(drawn)
+    Console(file=with_codes(sys.stdout)).print(Text(printable(title)), drawn)

@@ -31,6 +31,7 @@ from iris_cli.config.batch import BatchConfig
 from iris_cli.config.train import MEMBER
 from iris_cli.console import say_exactly
 from iris_cli.errors import EXIT_INTERRUPTED, EXIT_REQUEUE, UsageError
+from iris_cli.plugins import TRUST
 
 app = typer.Typer(cls=Group, help="Write batch scripts for a cluster with SLURM, PBS Pro or LSF.", no_args_is_help=True)
 
@@ -137,6 +138,7 @@ def train(
 def sweep(
     folder: Annotated[Path, typer.Argument(help="Folder that `iris sweep` has written.")],
     *,
+    trust: options.Trust = None,
     settings: SweepSettings,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -146,8 +148,12 @@ def sweep(
     Examples:
         iris batch sweep --gpus 1 --at-once 4 SWEEP > job.sh
     """
-    count = len(read_runs(folder))
-    job = replace(_job(settings, "sweep", cpus=8, time="24:00:00"), array=count, nodes=1)
+    from iris_cli.config.catalogue import read
+
+    runs = read_runs(folder)
+    for run in runs:
+        names.check(*read(folder / CONFIGS / f"{run}.toml", "train"))
+    job = replace(_job(settings, "sweep", cpus=8, time="24:00:00"), array=len(runs), nodes=1)
     place = _quoted(str(folder.resolve()))
     chosen = f'run=$(sed -n "$((part + 1))p" {place}/{RUNS})'
     work = ["train", "--config", Raw(f'{place}/{CONFIGS}/"$run".toml'), "--out", Raw(f'{place}/"$run"')]
@@ -301,7 +307,7 @@ def _script(
     count = job.array if tasks else 0
     again = "\n".join(f"    {line}" for line in schedulers.requeue(job))
     parts = [
-        ["#!/bin/bash", f"# Runs: {_line(['iris', *command])}", *schedulers.header(job, count)],
+        ["#!/bin/bash", *schedulers.usage(job), f"# Runs: {_line(['iris', *command])}", *schedulers.header(job, count)],
         schedulers.chained(job),
         list(_environment(os.environ)),
         [f"cd {_quoted(str(Path.cwd()))} || exit 1"],
@@ -315,7 +321,10 @@ def _script(
 
 
 def _environment(environment: Mapping[str, str]) -> Iterator[str]:
-    """As comments: the modules and environments that were loaded where the script was written."""
+    """What Python needs to find the same code; as comments, the modules and environments that were loaded here."""
+    for name in ("PYTHONPATH", TRUST, "IRIS_CACHE_DIR"):
+        if environment.get(name):
+            yield f"export {name}={_quoted(environment[name])}"
     yield "# Load the modules and the environment of your site here, unless the job inherits those of the login shell:"
     modules = [name for name in environment.get("LOADEDMODULES", "").split(":") if name]
     yield f"# module load {' '.join(map(_quoted, modules)) or '…'}"

@@ -9,7 +9,7 @@ import typer
 
 from iris_cli.commands import complete, options
 from iris_cli.commands.train import absolute
-from iris_cli.console import emit, table
+from iris_cli.console import emit, say, table
 from iris_cli.errors import UsageError
 
 
@@ -62,13 +62,16 @@ def compare(
     if output.as_json:
         emit(result)
         return
-    header = ("", *names)
+    say(*(f"{number}: {name}" for number, name in enumerate(names, 1)))  # long names would leave no room for numbers
+    header = ("", *map(str, range(1, len(names) + 1)))
     table("settings that differ", header, [(key, *map(_text, values)) for key, values in settings.items()])
     table("training", header, [(key, *(_text(state[key]) for state in states)) for key in states[0]])
     if on:
         rows = []
         for name in scores[0]:
             first, others = scores[0][name], [s[name] for s in scores[1:]]
+            if name.startswith("loss_") and not any(other.difference for other in others):
+                continue  # of a trivial predictor
             rows.append((name, f"{first.score:.4g}", *map(str, others)))
         table("scores of the first run, and differences from it (*: clear)", header, rows)
 

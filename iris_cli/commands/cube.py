@@ -44,5 +44,5 @@ def cube(
         made = write_lv_image(
             cubes, out, grid, reduction, config.cube, overwrite=overwrite, quiet=output.quiet, history=history
         ).to_dict()
-    text = f"{made['sampled']:.1%} of the image filled, peak {made['peak_K']:.4g} K: {out}"
+    text = f"{100 * made['sampled']:.1f} % of the image filled, peak {made['peak_K']:.4g} K: {out}"
     output.result({"file": str(out), **made}, text)

@@ -1,9 +1,8 @@
-"""`iris demo`: mock galaxies -> standard data set -> shards -> training -> report, and a cube of the sky -> map."""
+"""`iris demo`: mock galaxies -> shards -> training -> report, and a cube of the sky -> map."""
 
 from __future__ import annotations
 
 import shlex
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,11 +24,12 @@ from iris_cli.errors import DataError
 from iris_cli.machine import in_bytes
 
 if TYPE_CHECKING:
+    from iris_cli.config.preobserve import PreobserveConfig
     from iris_cli.evaluation.report import Report
+    from iris_cli.mock.generate import Foregrounds, Galaxies
 
-#: What the demonstration writes, in the order of its stages; --overwrite replaces only these. The tensors, most of the
-#: bytes, are removed as soon as they are observed.
-STANDARD, FOREGROUND, SHARDS, LITTER, RUN = "standard", "foreground", "shards", "litter", "run"
+#: What the demonstration writes, in the order of its stages; --overwrite replaces only these. Tensors are not kept.
+SHARDS, LITTER, RUN = "shards", "litter", "run"
 NUMBERS, FIGURE, REPORT = "report.json", "pairs.png", "report"
 #: A galaxy that no network has met, as a telescope would observe it, and what the packaged network makes of it.
 GALAXY, CUBE, MAP, MAP_FIGURE, NEAR_FAR = "galaxy", "cube.fits", "map.fits", "map.png", "near_far.png"
@@ -74,9 +74,12 @@ def demo(
         say(*(out / name for name in (FIGURE, f"{REPORT}/report.html", MAP_FIGURE, NEAR_FAR)))
         say(
             f"{in_bytes(made['bytes'])} in {out}, which may be removed: rm -r {shlex.quote(str(out))}. Try next:",
-            "  iris revert cube.fits --figure map.png          # your own cube, of HNCO (4-3)",
-            f"  iris plot top-down {out / GALAXY} --out truth.png  # the galaxy of {MAP_FIGURE} as it is",
-            f"  iris train {out / SHARDS} --litter {out / LITTER} --noise-sigma-k 1 --samples --out run",
+            "  your own cube, of HNCO (4-3):",
+            "    iris revert cube.fits --figure map.png",
+            f"  the galaxy of {MAP_FIGURE} as it is:",
+            f"    iris plot top-down {out / GALAXY} --out truth.png",
+            "  a network with samples of the possible maps:",
+            f"    iris train {out / SHARDS} --noise-sigma-k 1 --samples --out run",
         )
 
 
@@ -106,9 +109,8 @@ def run_demo(
     from iris_cli.evaluation.figures import draw_predictions
     from iris_cli.evaluation.report_folder import Made, write_report
     from iris_cli.files import to_json, write_text
-    from iris_cli.mock.generate import Foregrounds, Galaxies, write_mock
+    from iris_cli.mock.generate import Foregrounds, Galaxies
     from iris_cli.plots.style import save
-    from iris_cli.standard.dataset import StandardDataset
     from iris_cli.training.test import inputs_of, predictions_of, report_predictions, test_run
     from iris_cli.training.train import train_run
     from iris_cli.training.trained_run import open_run
@@ -119,18 +121,13 @@ def run_demo(
         raise DataError(f"{out} exists", "choose another folder with --out, or --overwrite it")
     out.mkdir(parents=True, exist_ok=True)
     watch = Stopwatch()
-    with watch.stage("mock galaxies"):
+    with watch.stage("mock galaxies, observed"):
         galaxies = Galaxies(MockConfig(), grid_preset(config.preset), seed, config.views)
-        write_mock(galaxies, out / STANDARD, config.galaxies, **how)
         foregrounds = Foregrounds(ForegroundConfig(), grid_preset(config.preset, foreground=True), seed)
-        write_mock(foregrounds, out / FOREGROUND, config.foregrounds, **how)
-    with watch.stage("observation"):
-        split_seed = filling_seed(StandardDataset.open(out / STANDARD).identities, config.preobserve.fractions, seed)
-        preobserve = replace(config.preobserve, split_seed=seed if split_seed is None else split_seed)
-        _observe(out / STANDARD, out / SHARDS, preobserve, how)
-        _observe(out / FOREGROUND, out / LITTER, replace(config.preobserve, litter=True), how)
-        for tensors in (STANDARD, FOREGROUND):
-            shutil.rmtree(out / tensors)
+        split_seed = filling_seed([galaxies.name(k) for k in range(config.galaxies)], config.preobserve.fractions, seed)
+        preobserved = replace(config.preobserve, split_seed=seed if split_seed is None else split_seed)
+        _observe(galaxies, config.galaxies, out / SHARDS, preobserved, how)
+        _observe(foregrounds, config.foregrounds, out / LITTER, replace(config.preobserve, litter=True), how)
     hyper = replace(config.train, seed=seed, data=(str(out / SHARDS),), litter=str(out / LITTER))
     with watch.stage("training"):
         train_run(hyper, out / RUN, overwrite=overwrite, quiet=quiet)
@@ -167,9 +164,10 @@ def _revert(out: Path, seed: int, how: dict[str, Any], history: Sequence[str]) -
     revert([], [out / CUBE], out=out / MAP, figure=figure, near_far_figure=near_far, clouds="none", **again)
 
 
-def _observe(standard: Path, shards: Path, config: Any, how: dict[str, Any]) -> None:
-    from iris_cli.pairs.preobserve import preobserve
+def _observe(maker: Galaxies | Foregrounds, count: int, shards: Path, config: PreobserveConfig, how: Any) -> None:
+    from iris_cli.observers.registry import make_observer
+    from iris_cli.pairs.preobserve import Mock, preobserve
 
-    report = preobserve([standard], shards, config, **how)
+    report = preobserve([Mock(maker, count, make_observer(maker.grid, config))], shards, config, **how)
     if report.failed:
-        raise DataError(f"{standard}: {report.failed[0].reason}")
+        raise DataError(f"{shards}: {report.failed[0].reason}")

@@ -12,7 +12,7 @@ import typer
 from iris_cli.commands import complete, options, provenance
 from iris_cli.config.cube import RegridConfig
 from iris_cli.config.figure import STYLE_NAMES
-from iris_cli.console import log, plural
+from iris_cli.console import log, paragraph, plural
 from iris_cli.dry_run import FIGURE_BYTES, WITH_TORCH, DryRun, show, size_of
 from iris_cli.errors import UsageError, choose
 
@@ -101,7 +101,8 @@ def revert(
         )
     if made.clouds is not None:
         outputs += map(str, table_paths(out))
-    output.result({"outputs": outputs, **made.to_dict()}, *made.record.sentences(), *outputs)
+    sentences = (line for sentence in made.record.sentences() for line in paragraph(sentence))
+    output.result({"outputs": outputs, **made.to_dict()}, *sentences, *outputs)
 
 
 def divided(inputs: list[Path]) -> tuple[list[Path], list[Path]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -27,6 +28,8 @@ DEPTH = 3
 TRAINING = "training"
 #: Columns of words.
 TEXT = ("run", "state", "data", "network")
+#: Columns that a narrow terminal does without, the first of them first.
+EXPENDABLE = ("size", "data", "network", "coverage", "mass")
 #: Columns that are best when they are low; of the other numbers, the highest is first.
 LOWEST_FIRST = ("run", "state", "data", "network", "loss")
 
@@ -96,7 +99,7 @@ def runs(
     elif watch and sys.stdout.isatty():
         _watch(places, sort, every)
     else:
-        say(*lines(found))
+        say(*lines(found, shutil.get_terminal_size().columns if sys.stdout.isatty() else None))
         while watch and training(found):
             time.sleep(every)
             found = states(places, sort)
@@ -113,7 +116,7 @@ def _watch(places: Sequence[Path], sort: str, every: float) -> None:
         while True:
             found = states(places, sort)
             width = live.console.width
-            drawn = [*lines(found), *(_losses(Path(found[0].run), width) if len(found) == 1 else ())]
+            drawn = [*lines(found, width), *(_losses(Path(found[0].run), width) if len(found) == 1 else ())]
             live.update(Text("\n".join(map(printable, drawn)), no_wrap=True, overflow="ellipsis"), refresh=True)
             if not training(found):
                 return
@@ -135,14 +138,17 @@ def training(found: Sequence[RunState]) -> bool:
     return any(state.state == TRAINING for state in found)
 
 
-def lines(found: Sequence[RunState]) -> list[str]:
-    """A line for each run, in columns; without columns in which no run has a value."""
+def lines(found: Sequence[RunState], width: int | None = None) -> list[str]:
+    """A line for each run, without columns in which no run has a value, or for which `width` has no room."""
     rows = [HEADER, *(state.row() for state in found)]
-    kept = [column for column in zip(*rows, strict=True) if any(cell != "-" for cell in column[1:])]
-    widths = [max(map(len, column)) for column in kept]
+    kept = {column[0]: column for column in zip(*rows, strict=True) if any(cell != "-" for cell in column[1:])}
+    widths = {name: max(map(len, column)) for name, column in kept.items()}
+    for name in EXPENDABLE:
+        if width is not None and sum(widths.values()) + 2 * (len(widths) - 1) > width:
+            widths.pop(name, None)
     padded = [
-        [f"{cell:<{width}}" if column[0] in TEXT else f"{cell:>{width}}" for cell in column]
-        for column, width in zip(kept, widths, strict=True)
+        [f"{cell:<{size}}" if name in TEXT else f"{cell:>{size}}" for cell in kept[name]]
+        for name, size in widths.items()
     ]
     return ["  ".join(cells).rstrip() for cells in zip(*padded, strict=True)]
 

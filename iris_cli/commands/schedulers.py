@@ -27,6 +27,8 @@ class Scheduler:
     task: str
     #: Set in each job.
     job_id: str
+    #: How a user submits a script.
+    by_hand: str
     #: Submits this script with further options and prints the number of the job.
     submit: str
     #: The options of a job that starts when job $last has ended.
@@ -37,6 +39,11 @@ class Scheduler:
     warns: bool = False
     #: Its variables number the tasks of an array for `iris_cli.ranks`; else the script does.
     numbers_tasks: bool = False
+
+
+def usage(job: BatchConfig) -> list[str]:
+    """A line for a job that is not a chain, which has its own."""
+    return [f"# Submit it with `{SCHEDULERS[job.scheduler].by_hand}`."] if job.chain == 1 else []
 
 
 def header(job: BatchConfig, tasks: int) -> Iterator[str]:
@@ -60,7 +67,7 @@ def chained(job: BatchConfig) -> list[str]:
         f"    submit() {{ {chosen.submit}; }}",
         '    last=$(submit) && [ -n "$last" ] || exit 1',
         f'    for _ in $(seq 2 {job.chain}); do last=$(submit {chosen.after}) && [ -n "$last" ] || exit 1; done',
-        f'    echo "{job.chain} jobs were submitted, the last is $last"',
+        f'    echo "{job.chain} jobs were submitted, the last is ${{last%%;*}}"',
         "    exit 0",
         "fi",
     ]
@@ -163,6 +170,7 @@ SCHEDULERS = {
         _slurm,
         task="$SLURM_ARRAY_TASK_ID",
         job_id="SLURM_JOB_ID",
+        by_hand="sbatch FILE",
         submit='sbatch --parsable "$@" "$0"',
         after='--dependency=afterany:"${last%%;*}"',
         requeue=[
@@ -179,6 +187,7 @@ SCHEDULERS = {
         _pbs,
         task="${PBS_ARRAY_INDEX:-0}",
         job_id="PBS_JOBID",
+        by_hand="qsub FILE",
         submit='qsub "$@" "$0"',
         after='-W depend=afterany:"$last"',
         requeue=[f'{_SAVED}submit this script again, and it resumes" >&2'],
@@ -188,6 +197,7 @@ SCHEDULERS = {
         _lsf,
         task="$((LSB_JOBINDEX - 1))",
         job_id="LSB_JOBID",
+        by_hand="bsub < FILE",
         submit='bsub "$@" < "$0" | sed \'s/[^<]*<\\([0-9]*\\)>.*/\\1/\'',
         after='-w "ended($last)"',
         requeue=[f'{_SAVED}back into the queue, by option -Q" >&2', "code=75"],

@@ -11,7 +11,7 @@ from iris_cli.config import survey as table
 from iris_cli.config.toml import to_dict
 from iris_cli.console import emit, say
 
-COLUMNS = "{:<18}{:<19}{:>8}  {:<16}{:<16}{:<13}{:>6}{:>6}{:>6}"
+COLUMNS = "{:<17} {:<16} {:<10} {:<10} {:<8} {:>5} {:>4} {:>4}"
 
 
 @options.command
@@ -36,12 +36,15 @@ def surveys(
     elif name:
         say(*(f"{key:<16}{_plain(value)}" for key, value in {"name": name, **rows[name]}.items()))
     else:
-        say(COLUMNS.format("name", "line", "GHz", "l / deg", "b / deg", "v / km/s", "km/s", "beam", "K"))
+        say(COLUMNS.format("name", "line", "l / deg", "b / deg", "v / km/s", "km/s", '"', "K"))
         for key, each in shown.items():
             line = f"{each.molecule} {each.transition}"
-            limits = (_plain(list(x)) for x in (each.lon_deg, each.lat_deg, each.v_km_s))
-            numbers = (f"{x:g}" for x in (each.channel_km_s, each.beam_arcsec, each.noise_K))
-            say(COLUMNS.format(key, line, f"{each.frequency_GHz:.4f}", *limits, *numbers))
+            limits = (
+                "…".join(f"{round(x, 2):g}" for x in limit) for limit in (each.lon_deg, each.lat_deg, each.v_km_s)
+            )
+            numbers = (f"{x:.2g}" for x in (each.channel_km_s, each.beam_arcsec, each.noise_K))
+            say(COLUMNS.format(key, line, *limits, *numbers).rstrip())
+        say('km/s: a channel; ": the beam; K: noise of a channel. More: iris surveys NAME')
 
 
 def _plain(value: object) -> str:

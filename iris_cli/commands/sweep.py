@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from iris_cli import plugins
 from iris_cli.commands import names, options
 from iris_cli.commands.train import absolute, trusting
 from iris_cli.config.toml import from_dict, merged, to_dict, to_toml
@@ -47,8 +48,11 @@ def sweep(
     """
     from iris_cli.files import write_text
 
-    base = settings.resolve(data=absolute(data))
-    runs = combinations(base, dict(map(values_of, changes)))
+    base, values = settings.resolve(data=absolute(data)), dict(map(values_of, changes))
+    for key in plugins.GROUPS:
+        for name in values.get(key, ()):
+            plugins.typed(str(name))
+    runs = combinations(base, values)
     if (out / RUNS).exists() and read_runs(out) != list(runs):
         raise DataError(f"{out} holds another sweep", "choose another folder")
     for config in runs.values():
@@ -62,7 +66,7 @@ def sweep(
     output.result(
         {"folder": str(out), "runs": list(runs)},
         f"{plural(len(runs), 'configuration')} in {out / CONFIGS}",
-        f"as a job array: iris batch sweep {out} > job.sh",
+        f"as a job array: {' '.join(('iris batch sweep', *trusting(), str(out)))} > job.sh",
         f"one after the other: {one_by_one}",
     )
 

@@ -42,7 +42,7 @@ def draw_report(report: RunReport, shown: Mapping[str, Predictions], style: Styl
     """
     normal = report.normal
     tested = f"{plural(normal.pairs, 'pair')} of {plural(normal.sources, 'galaxy', 'galaxies')}"
-    bands = f"Means over {tested}, with {LEVEL:.0%} intervals."
+    bands = f"Means over {tested}, with {100 * LEVEL:.0f} % intervals."
     yield (
         "pairs",
         draw_predictions(shown[normal.name], style=style),
@@ -156,8 +156,8 @@ def _draw_distances(report: RunReport, shown: Predictions, style: Style) -> Iter
             draw_near_far_pairs(rows, names, shown.grid, shown.quantity, style),
             "Near or far at each (l, v) of some galaxies. The input, the share of the gas that is nearer than the "
             "Galactic Centre, the network's P(near), and that of all training galaxies at the same place. Blue is "
-            f"near; grey has less than {FAINTEST:.1%} of the highest column; the line is at 0.5; hatched longitudes "
-            "were not observed.",
+            f"near; grey has less than {100 * FAINTEST:.1f} % of the highest column; the line is at 0.5; hatched "
+            "longitudes were not observed.",
         )
 
 

@@ -100,7 +100,7 @@ def page(tested: Sequence[Path], report: RunReport, pictures: Sequence[Picture],
     yield Heading(_title(tested), 1)
     yield Paragraph(
         f"{plural(normal.pairs, 'pair')} of {plural(normal.sources, 'galaxy', 'galaxies')}, "
-        f"{report.settings.split} split, each evaluated once. The intervals contain the mean with {LEVEL:.0%} "
+        f"{report.settings.split} split, each evaluated once. The intervals contain the mean with {100 * LEVEL:.0f} % "
         f"confidence: a bootstrap with {RESAMPLES} draws over galaxies, because views of a galaxy are not independent."
         + (" With so few galaxies the intervals are too narrow." if normal.sources < MANY_SOURCES else "")
     )
@@ -165,7 +165,7 @@ def _setting(value: object) -> str:
 
 
 def _numbers(numbers: Mapping[str, Summary], meaning: Mapping[str, str]) -> Table:
-    header = ("name", "mean", "median", f"{LEVEL:.0%} interval of the mean", "pairs", "meaning")
+    header = ("name", "mean", "median", f"{100 * LEVEL:.0f} % interval of the mean", "pairs", "meaning")
     return Table(header, [(name, *_cells(numbers[name]), meaning[name]) for name in meaning if name in numbers])
 
 

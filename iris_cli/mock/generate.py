@@ -32,12 +32,15 @@ class Galaxies:
     seed: int
     views: int
 
+    def name(self, number: int) -> str:
+        return f"mock-{self.seed}-{number:06d}"
+
     def write(self, folder: Path, number: int) -> list[Entry]:
         galaxy, entries = draw_galaxy(self.config, self.seed, number), []
         for k, view_deg in enumerate(galaxy.views_deg(self.views)):
             info = {"seed": self.seed, "scale": round(galaxy.scale, 6)}
-            file, source = f"tensor_{number * self.views + k:06d}.npy", f"mock-{self.seed}-{number:06d}"
-            entries.append(Entry(file, source, view_deg, info))
+            file = f"tensor_{number * self.views + k:06d}.npy"
+            entries.append(Entry(file, self.name(number), view_deg, info))
             _write(folder, entries[-1], self.grid, galaxy.slabs(self.grid, view_deg))
         return entries
 
@@ -50,9 +53,12 @@ class Foregrounds:
     grid: Grid
     seed: int
 
+    def name(self, number: int) -> str:
+        return f"foreground-{self.seed}-{number:06d}"
+
     def write(self, folder: Path, number: int) -> list[Entry]:
         foreground = draw_foreground(self.config, self.grid, self.seed, number)
-        entry = Entry(f"tensor_{number:06d}.npy", f"foreground-{self.seed}-{number:06d}", None, {"seed": self.seed})
+        entry = Entry(f"tensor_{number:06d}.npy", self.name(number), None, {"seed": self.seed})
         _write(folder, entry, self.grid, [(slice(0, self.grid.r_steps), foreground.tensor(self.grid))])
         return [entry]
 
@@ -68,6 +74,11 @@ def _write(folder: Path, entry: Entry, grid: Grid, slabs: Iterable[tuple[slice, 
             yield rows, slab
 
     write_slabs(folder / entry.file, grid.tensor_shape, finite())
+
+
+def origin(maker: Galaxies | Foregrounds) -> dict[str, Any]:
+    """What a data set says of how it was made."""
+    return {"maker": type(maker).__name__, "seed": maker.seed, "config": to_dict(maker.config)}
 
 
 #: The files of a data set by `iris mock` or `iris ingest`.
@@ -99,7 +110,6 @@ def write_mock(
     """
     check_replaceable(out)
     entries: list[Entry] = []
-    origin: dict[str, Any] = {"maker": type(maker).__name__, "seed": maker.seed, "config": to_dict(maker.config)}
     with (
         atomic_folder(out, overwrite) as folder,
         worker_pool(partial(maker.write, folder), workers) as mapped,
@@ -108,5 +118,5 @@ def write_mock(
         for made in mapped(range(count)):
             entries += made
             bar.advance()
-        write_index(folder, maker.grid, tuple(entries), origin)
+        write_index(folder, maker.grid, tuple(entries), origin(maker))
     return len(entries)

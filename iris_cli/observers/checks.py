@@ -87,8 +87,8 @@ def warn_if_untrapped(matter: Matter, setup: LineSetup, dr_m: float) -> None:
     if share > 0.5:
         _warned_lines.add(f"{name}, thin")
         warn(
-            f"{share:.0%} of {name} comes from cells with an optical depth above 1, but with populations non-lte all "
-            "photons escape, and opaque gas is too cold or inverted; populations lvg traps them"
+            f"{100 * share:.0f} % of {name} comes from cells with an optical depth above 1, but with "
+            "populations non-lte all photons escape, and opaque gas is too cold or inverted; populations lvg traps them"
         )
 
 

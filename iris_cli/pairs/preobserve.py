@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from iris_cli.config.preobserve import PreobserveConfig
 from iris_cli.config.toml import to_dict
 from iris_cli.console import detail, log, plural, progress, warn
 from iris_cli.errors import DataError, UsageError
+from iris_cli.mock.generate import Foregrounds, Galaxies, origin
 from iris_cli.observers.device import resolve_backend
 from iris_cli.observers.observer import Observer
 from iris_cli.observers.registry import make_observer
@@ -36,7 +38,7 @@ from iris_cli.pairs.pair import DENSITY, FURTHER, OBSERVATION, check_alike, obse
 from iris_cli.ranks import share_of_job
 from iris_cli.standard import paper_format
 from iris_cli.standard.dataset import INDEX, StandardDataset, sense_of_rotation
-from iris_cli.units import QUANTITIES
+from iris_cli.units import QUANTITIES, SI
 from shards.encode_sample import Sample
 from shards.errors import ShardError
 from shards.set_plan import PlanRecord
@@ -48,7 +50,7 @@ CLEAR_ROTATION = 0.2
 
 
 def preobserve(
-    folders: Sequence[Path],
+    folders: Sequence[Path | Input],
     out: Path,
     config: PreobserveConfig,
     *,
@@ -65,7 +67,7 @@ def preobserve(
     """
     check_output(Path(out))
     config = with_backend(config, Path(out), overwrite)
-    inputs = tuple(open_input(Path(folder), config) for folder in folders)
+    inputs = tuple(each if isinstance(each, Input) else open_input(Path(each), config) for each in folders)
     check_inputs(inputs)
     rotations = [checked_rotation(each) for each in inputs] if not config.litter else []
     if any(isinstance(each, PaperPairs) for each in inputs):
@@ -211,6 +213,37 @@ class Tensors(Input):
             "origin": self.dataset.origin,
             "turned_over": self.dataset.turned_over,
         }
+
+
+class Mock(Input):
+    """Mock galaxies, or litter, whose tensors exist while they are observed only: the pairs of `iris mock` and
+    `iris preobserve`.
+    """
+
+    further = FURTHER
+
+    def __init__(self, maker: Galaxies | Foregrounds, count: int, observer: Observer) -> None:
+        self.maker, self.count, self.observer = maker, count, observer
+        self.folder, self.grid = Path(type(maker).__name__.lower()), maker.grid
+        self.views = maker.views if isinstance(maker, Galaxies) else 1
+        self.sources = [maker.name(number) for number in range(count) for _ in range(self.views)]
+        self.identities = self.sources
+        self.quantity, self.latitude, self.channels = observer.quantity, observer.latitude, observer.channels
+
+    def _tensors(self, number: int, folder: str) -> Tensors:
+        entries = self.maker.write(Path(folder), number // self.views)
+        return Tensors(StandardDataset(Path(folder), self.grid, SI, tuple(entries)), self.observer)
+
+    def _observed(self, number: int, names: Sequence[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        with TemporaryDirectory(prefix="iris-") as folder:
+            return self._tensors(number, folder)._observed(number % self.views, names)
+
+    def rotation(self) -> float:
+        with TemporaryDirectory(prefix="iris-") as folder:
+            return self._tensors(0, folder).rotation()
+
+    def describe(self) -> dict[str, Any]:
+        return {"folder": "", "tensors": len(self.sources), "origin": origin(self.maker), "turned_over": False}
 
 
 class PaperPairs(Input):

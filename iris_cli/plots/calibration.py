@@ -85,7 +85,7 @@ def draw_coverage_maps(
         )
         drawn = draw_image(ax, image, across, away, Normalize(2.0 * level - 1.0, 1.0), VELOCITY_COLOURS)
         ax.set(title=name, xlabel=LONGITUDE, ylabel=DISTANCE, facecolor="0.85")
-    colour_bar(drawn, panels, f"truths inside the central {level:.0%}")
+    colour_bar(drawn, panels, f"truths inside the central {100 * level:.0f} %")
     return figure
 
 

@@ -110,7 +110,7 @@ def draw_comparison(one: Picture, other: Picture, look: Appearance = PLAIN) -> F
     write_below(
         figure,
         f"Sum of B over sum of A: {total:.4g}. Root mean square of the difference: {rms:.4g}, in the "
-        f"unit of the images. Ratio where both exceed {FAINT:.0%} of their maxima; grey: no value.",
+        f"unit of the images. Ratio where both exceed {100 * FAINT:.0f} % of their maxima; grey: no value.",
         look.style,
     )
     return figure

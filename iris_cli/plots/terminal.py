@@ -63,6 +63,7 @@ def _in_colour(image: NDArray, width: int) -> list[str]:
 def curves(series: Mapping[str, Sequence[tuple[float, float]]], width: int, height: int = 6) -> list[str]:
     """Lines of at most `width` characters with points (x, y > 0): the first letter of a series' name marks its points,
     a later series is above an earlier one. The scale of y is logarithmic; where points share a column, it has the mean.
+    The highest twentieth, which are those of the first steps of a training, may be above the scale: in its first row.
     """
     points = {name: np.array([p for p in found if np.isfinite(p).all() and p[1] > 0]) for name, found in series.items()}
     points = {name: found for name, found in points.items() if len(found)}
@@ -70,14 +71,14 @@ def curves(series: Mapping[str, Sequence[tuple[float, float]]], width: int, heig
     if not points or columns < 8:
         return []
     x, y = np.concatenate(list(points.values())).T
-    low, high = np.log(y.min()), np.log(y.max())
+    low, high = np.log([y.min(), np.quantile(y, 0.95)])
     grid = np.full((height, columns), " ")
     for name, found in points.items():
         place = np.round((found[:, 0] - x.min()) / max(np.ptp(x), 1e-9) * (columns - 1)).astype(int)
         for column in np.unique(place):
             value = np.log(found[place == column, 1]).mean()
             row = (height - 1) * (0.5 if high == low else (high - value) / (high - low))
-            grid[round(row), column] = name[0]
+            grid[max(0, round(row)), column] = name[0]
     labels = [f"{np.exp(high):.3g}", *[""] * (height - 2), f"{np.exp(low):.3g}"]
     drawn = [f"{label:>7} |{''.join(row)}".rstrip() for label, row in zip(labels, grid, strict=True)]
     return [*drawn, f"{'':>8}{', '.join(f'{name[0]}: {name}' for name in points)}"[:width]]

@@ -145,7 +145,7 @@ class MapQuality:
 
     def sentences(self) -> list[str]:
         """The quality in words: part of every figure's caption."""
-        said = [f"{self.sampled:.0%} of the input observed"]
+        said = [f"{100 * self.sampled:.0f} % of the input observed"]
         if self.input_score is None:
             said.append("likeness to the training set unknown")
         else:
@@ -187,7 +187,9 @@ class MapRecord:
         if mass.mean == 0:
             return []
         share = mass.mean / (mass.mean + self.summary.mass_Msun.mean)
-        return [f"not counted: {mass} solar masses ({share:.0%}) predicted at longitudes that were not observed"]
+        return [
+            f"not counted: {mass} solar masses ({100 * share:.0f} %) predicted at longitudes that were not observed"
+        ]
 
     def _networks(self) -> str:
         sampled = f"{self.provenance.samples} samples of " if self.provenance.samples else ""

@@ -76,7 +76,7 @@ class NearFar:
         """The answer and its quality in words."""
         light = np.maximum(image, 0.0)
         near = float((light * self.p_near).sum() / max(light.sum(), 1e-30))
-        what = f"{near:.0%} of the light is from the near side, and P(near) differs from the prior's by "
+        what = f"{100 * near:.0f} % of the light is from the near side, and P(near) differs from the prior's by "
         return "; ".join([f"{what}{self.difference(image):.2f}", *filter(None, [self.held_out])])
 
 

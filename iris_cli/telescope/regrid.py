@@ -136,11 +136,13 @@ def report_coverage(lv: LvImage, trained: Coverage | None = None) -> None:
         log(f"note: {note}")
     expected = float(np.prod([share.mean() for share in shares(trained or Coverage(), lv.grid)]))
     if lv.sampled < NEARLY_ALL * expected:
-        known = f", the training images {expected:.1%}" if expected < 1.0 else ""
+        known = f", the training images {100 * expected:.1f} %" if expected < 1.0 else ""
         rest = "the unobserved rest is dark, which the network takes for empty"
-        warn(f"the cubes fill {lv.sampled:.1%} of the model's image{known}; {rest}")
+        warn(f"the cubes fill {100 * lv.sampled:.1f} % of the model's image{known}; {rest}")
     elif lv.sampled * NEARLY_ALL > expected:
-        what = f"the cubes fill {lv.sampled:.1%} of the model's image, the training images {expected:.1%}"
+        what = (
+            f"the cubes fill {100 * lv.sampled:.1f} % of the model's image, the training images {100 * expected:.1f} %"
+        )
         warn(f"{what}: the network has never seen gas in the difference; cut the cubes to the coverage of the survey")
 
 
@@ -193,8 +195,8 @@ def _check_coverage(lv: LvImage) -> None:
         lon, lat = (g.lon_min_deg + lon0, g.lon_max_deg + lon0), (g.lat_min_deg + lat0, g.lat_max_deg + lat0)
         field = "l {:g} … {:g}, b {:g} … {:g} deg, v {:g} … {:g} km/s".format(*lon, *lat, g.v_min_km_s, g.v_max_km_s)
         raise DataError(
-            f"{', '.join(cubes)} fill{'s' if len(cubes) == 1 else ''} {share:.2%} of the model's image "
-            f"({field}); the minimum is {asked:.0%}",
+            f"{', '.join(cubes)} fill{'s' if len(cubes) == 1 else ''} {100 * share:.2f} % of the model's image "
+            f"({field}); the minimum is {100 * asked:.0f} %",
             "name further cubes, lower --min-coverage, or move the model's centre there: --centre-lon, --centre-lat",
         )
 

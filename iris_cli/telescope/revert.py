@@ -350,7 +350,7 @@ def _save_near_far(made: Reversion, path: Path, style: str, history: Sequence[st
     ]
     files = ", ".join(Path(file.file).name for file in made.record.provenance.files)
     caption = f"Near or far of Sgr A*, from {files}: {made.record.near_far}; drawn where the image is above "
-    caption += f"{FAINTEST:.1%} of its maximum, with lines at 0.25, 0.5 and 0.75"
+    caption += f"{100 * FAINTEST:.1f} % of its maximum, with lines at 0.25, 0.5 and 0.75"
     drawn = lv.image, found.p_near, found.prior_p_near, shown, unseen, lv.grid, markers, caption
     with style_of(style).applied() as look:
         save(draw_near_far(*drawn, look), path, look, history)

@@ -39,7 +39,11 @@ class Difference:
         return {name: value if math.isfinite(value) else None for name, value in vars(self).items()}
 
     def __str__(self) -> str:
-        return f"{self.difference:+.4g} ({self.low:+.3g} to {self.high:+.3g}){' *' if self.is_clear else ''}"
+        """Rounded to two digits of the interval's width."""
+        width = self.high - self.low
+        digits = max(0, 1 - math.floor(math.log10(width))) if 0.0 < width < math.inf else 2
+        numbers = (f"{x:+.{digits}f}" for x in (self.difference, self.low, self.high))
+        return "{} ({} to {})".format(*numbers) + (" *" if self.is_clear else "")
 
 
 def flat(config: Mapping[str, Any], path: str = "") -> dict[str, Any]:

@@ -187,7 +187,7 @@ class Trainer:
         trained, loss, skill = self._losses["training"][-1:], scores["loss"], scores.get("skill")
         left = self._seconds_left()  # unknown where a run resumes between an epoch and its validation
         said = [f"loss {y:.4g}" for _, y in trained]
-        said += [] if loss is None else [f"validation {loss:.5g}"]
+        said += [] if loss is None else [f"validation {loss:.4g}"]
         said += [] if skill is None else [f"skill {skill:.3f}"]
         return ", ".join([*said, *([] if left is None else [f"{clock(left)} left"])])
 

@@ -33,7 +33,7 @@ class Rates:
 
     def __str__(self) -> str:
         loss = "none" if self.loss is None else f"{self.loss:.4g}"
-        speed = f"{self.step_s:.3g} s/step, {self.data_wait:.0%} waiting, {self.samples_per_s:.3g}/s"
+        speed = f"{self.step_s:.3g} s/step, {100 * self.data_wait:.0f} % waiting, {self.samples_per_s:.3g}/s"
         return f"loss {loss}, {speed}, {self.memory_GiB:.1f} GiB"
 
 

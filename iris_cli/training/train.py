@@ -387,7 +387,7 @@ class RunSummary:
     def __str__(self) -> str:
         best = ""
         if self.best_epoch is not None:
-            best = f", best validation loss {self.best_validation_loss:.5g} after epoch {self.best_epoch}"
+            best = f", best validation loss {self.best_validation_loss:.4g} after epoch {self.best_epoch}"
         own = f"{plural(self.epochs, 'epoch')}, {plural(self.steps, 'step')}{best}: {self.run}"
         return "\n".join((own, *map(str, self.stages)))
 

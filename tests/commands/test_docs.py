@@ -89,7 +89,7 @@ def test_each_message_on_the_errors_page_is_in_the_program() -> None:
     assert len(listed) > 20
     for message in re.findall(r"`([^`]+)`", " ".join(listed)):
         if not message.startswith("iris "):
-            for part in re.split(r"[…;:,?()]|\b[NM]\b|0\.00%", message):
+            for part in re.split(r"[…;:,?()]|\b[NM]\b|0\.00 %", message):
                 assert part.strip(" '") in said, f"{message}: {part}"
 
 

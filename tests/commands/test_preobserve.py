@@ -21,9 +21,10 @@ from iris_cli.config.mock import MockConfig
 from iris_cli.config.preobserve import ENCODINGS, LATITUDE_REDUCTIONS, PreobserveConfig
 from iris_cli.mock.generate import Galaxies, write_mock
 from iris_cli.observers import observer
+from iris_cli.observers.registry import make_observer
 from iris_cli.observers.simple import SimpleObserver
 from iris_cli.observers.top_down import top_down_density
-from iris_cli.pairs.preobserve import preobserve
+from iris_cli.pairs.preobserve import Mock, preobserve
 from iris_cli.standard.dataset import StandardDataset
 from shards import codec
 from shards.index import Index
@@ -63,6 +64,19 @@ def pairs(standard: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pairs") / "pairs"
     preobserve([standard], folder, PreobserveConfig(observer="simple", test_fraction=0.2), quiet=True)
     return folder
+
+
+def test_galaxies_whose_tensors_are_not_kept_give_the_same_pairs(standard: Path, pairs: Path, tmp_path: Path) -> None:
+    config = PreobserveConfig(observer="simple", test_fraction=0.2)
+    maker = Galaxies(MockConfig(), grid_preset("tiny"), 7, 2)
+    preobserve([Mock(maker, 5, make_observer(maker.grid, config))], tmp_path / "made", config, quiet=True)
+    made, kept = (Index.open(folder) for folder in (tmp_path / "made", pairs))
+    for shard in range(len(kept.shards)):
+        one, other = made.record(shard), kept.record(shard)
+        assert (one.keys, one.groups, one.statistics) == (other.keys, other.groups, other.statistics)
+        assert all(one.members[name].checksum == other.members[name].checksum for name in kept.arrays)
+    about = made.attributes["inputs"][0]["origin"]
+    assert about.items() <= kept.attributes["inputs"][0]["origin"].items() and about["seed"] == 7
 
 
 def test_numbers_that_overflow_in_an_observation_are_a_failure(iris: Iris, standard: Path, tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def test_every_set_of_inputs_has_numbers_and_curves_with_intervals(report: Writt
 def test_the_page_shows_every_table_and_embeds_its_figures(report: Written) -> None:
     html, markdown = (report.folder / "report.html").read_text(), (report.folder / "report.md").read_text()
     loss = f"{report.values['loss']:.4g}"
-    for text in ("loss", "crps", "velocity mirrored", "noise only", "median", "95% interval", "too narrow", loss):
+    for text in ("loss", "crps", "velocity mirrored", "noise only", "median", "95 % interval", "too narrow", loss):
         assert text in html and text in markdown, text
     assert html.count("data:image/png;base64,") == len(FIGURES)
     assert not re.search(r'(src|href)="(?!data:|#)', html)  # nothing outside the file

@@ -84,7 +84,7 @@ def test_usual_spellings_are_understood(path: Path, cards: dict[str, Any]) -> No
         ({"PC3_1": 0.1}, {}, "must not be coupled to those of the sky"),
         ({"CRVAL1": 40.0}, {}, "--centre-lon"),
         ({"CRVAL3": 9000.0}, {}, "--min-coverage"),
-        ({}, {"min_coverage": 0.9}, "the minimum is 90%"),
+        ({}, {"min_coverage": 0.9}, "the minimum is 90 %"),
         ({}, {"hdu": 4}, "has no HDU 4"),
     ],
 )

@@ -156,7 +156,7 @@ def test_extensions_hold_the_answers_where_something_was_observed(lv: LvImage, f
     assert np.nanmax(np.abs(from_fits_axes(prior.data)[4:] - 0.5)) < 1e-6
     assert distance.data.shape == (3, 32, 32) and (np.diff(distance.data[:, :, :20], axis=0) > 0).all()
     assert distance.header["BUNIT"] == "pc" and distance.header["QUANT2"] == 0.5
-    assert "100% of the light" not in found.sentence(lv.image) and "tested" in found.sentence(lv.image)
+    assert "100 % of the light" not in found.sentence(lv.image) and "tested" in found.sentence(lv.image)
 
 
 # --- iris revert ------------------------------------------------------------------------------------------------------

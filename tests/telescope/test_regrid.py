@@ -69,7 +69,7 @@ def test_gas_opposite_to_the_galactic_centre_is_not_seen_there(path: Path) -> No
     """A pixel across l = 180 deg has corners at +179.5 and -179.5, and is one degree wide all the same."""
     h = sky.header(pixel_deg=1.0, shape=(120, 3, 5))
     h["CRVAL1"] = 180.0
-    with pytest.raises(DataError, match=r"fills 0\.00% of the model's image"):
+    with pytest.raises(DataError, match=r"fills 0\.00 % of the model's image"):
         regrid([sky.write(path, np.full((120, 3, 5), 7.0), h)], GRID)
     h = sky.header(pixel_deg=1.0, shape=(120, 3, 200))  # from -9.5 to 189.5 deg
     h["CRVAL1"] = 90.0

@@ -149,7 +149,7 @@ def test_gas_where_nobody_looked_is_counted_apart_and_masked(iris: Callable, fol
     assert found == seen and 0 < found.unobserved_mass_Msun.mean < whole.mass_Msun.mean
     assert found.mass_Msun.mean + found.unobserved_mass_Msun.mean == pytest.approx(whole.mass_Msun.mean)
     share = found.unobserved_mass_Msun.mean / whole.mass_Msun.mean
-    assert f"({share:.0%}) predicted at longitudes that were not observed" in made.record.caption()
+    assert f"({100 * share:.0f} %) predicted at longitudes that were not observed" in made.record.caption()
     with fits.open(tmp_path / "map.fits") as file:
         same = [[hdu.header[f"{card}{k}"] for card in ("CTYPE", "CRVAL", "CDELT") for k in (1, 2)] for hdu in file[:2]]
         assert file[1].name == "MASK" and same[0] == same[1]
