@@ -139,6 +139,23 @@ def spread_and_error(members: Tensor, true: Tensor) -> dict[str, Tensor]:
     return {name: _binned(value, bins) / error.shape[1] for name, value in values.items()}
 
 
+def along_rows(members: Tensor, true: Tensor) -> dict[str, Tensor]:
+    """How far a deviation from the members' mean goes with those at the same distance, far away in longitude.
+
+    (n, 2), of members and truth: the mean product of the deviation of a pixel of (..., R', L) and the mean one of its
+    row at a quarter of the map away or more, and the mean square. What a whole longitude has in common is subtracted.
+    """
+    place = torch.arange(true.shape[-1])
+    away = ((place - place[:, None]).abs() >= len(place) / 4).to(true)
+    away, mean = away / away.sum(dim=0), members.mean(dim=0)
+    found: dict[str, list[Tensor]] = {"row_products": [], "row_squares": []}
+    for one in (members - mean, true - mean):
+        one = one - one.mean(dim=-2, keepdim=True)
+        for values, product in zip(found.values(), (one * (one @ away), one.square()), strict=True):
+            values.append(product.mean(dim=(-3, -2, -1)).reshape(-1, len(true)).mean(dim=0))
+    return {name: torch.stack(values, dim=1) for name, values in found.items()}
+
+
 def _binned(values: Tensor, bins: Tensor) -> Tensor:
     """(n, pixels) -> (n, bins + 1): sums over the pixels of each bin, and over all."""
     sums = values.new_zeros(len(values), len(SPREAD_EDGES) - 1).scatter_add_(1, bins, values)

@@ -50,6 +50,8 @@ MEANING = {
     "error_of_mean": "rms error of the samples' mean, asinh maps",
     "spread_skill": "spread / error; 1 if calibrated, below 1 if overconfident",
     "tarp_deviation": "largest distance of the TARP curve from the diagonal",
+    "row_correlation": "of deviations in pixels at one distance, far apart in longitude; 1 in samples of stripes",
+    "row_correlation_true": "the same of the true maps; equal if calibrated",
 }
 #: Blocks along each axis of the map of coverage.
 BLOCKS = 16
@@ -108,6 +110,7 @@ class Posterior:
             return found
         bins = len(PROBABILITY_EDGES) - 1
         found |= {f"reliability{end}": 3 * bins for end in SIDES.values()}
+        found |= {"row_products": 2, "row_squares": 2}
         found |= {f"ranks_{what}": self.samples + 1 for what in (*RANKED, *([TARP] if self.tarp else []))}
         return found | {"inside": BLOCKS**2, "counted": BLOCKS**2}
 
@@ -151,6 +154,7 @@ class Posterior:
             found |= {f"ranks_{what}": calibration.ranks(*of) for what, of in ranked.items()}
             inside = calibration.inside(samples, true, calibration.levels(self.samples)[0]) * occupied
             found |= {"inside": blocks(inside), "counted": blocks(occupied.double())}
+            found |= calibration.along_rows(asinh, asinh_true)
             if self.tarp and references is not None:
                 found["ranks_tarp"] = calibration.tarp_ranks(asinh, asinh_true, maps.asinh(references))
         return {name: value.reshape(len(true), -1) for name, value in found.items()}
@@ -169,6 +173,8 @@ class Posterior:
         numbers["spread_skill"] = draw.derived(
             lambda v, e: calibration.spread_skill(v, e, self.samples), variance[:, -1:], error[:, -1:]
         )
+        for k, name in enumerate(("row_correlation", "row_correlation_true")):
+            numbers[name] = draw.derived(divided, *(arrays[f"row_{x}"][:, k : k + 1] for x in ("products", "squares")))
         curves: dict[str, Curve] = {}
         for what in RANKED:
             shares = arrays[f"ranks_{what}"]

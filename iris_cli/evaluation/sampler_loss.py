@@ -13,7 +13,7 @@ from torch import Tensor
 
 #: Pixels across over which densities are averaged before they are scored; those that fit into the map.
 SCALES = (1, 2, 4, 8, 16)
-#: Pixels across of a patch.
+#: A patch is so many averages across, at each scale.
 PATCH = 4
 #: Masses count as at least this density in every pixel, as a share of the loss's normalization.
 FLOOR = 1e-3
@@ -55,9 +55,11 @@ def scores(samples: Tensor, true: Tensor, normalization: Tensor, volume: Tensor)
         found[name] = how(x[:, :-1], x[:, -1:])
 
     for size in (s for s in SCALES if s <= both.shape[-1]):
-        score(f"crps_{size}", torch.asinh(F.avg_pool2d(both, size)))
-    patches = F.unfold(torch.asinh(both).flatten(0, 1)[:, None], PATCH, stride=PATCH).transpose(1, 2)
-    score("patches", patches.unflatten(0, both.shape[:2]), fair_energy_score)
+        means = torch.asinh(F.avg_pool2d(both, size))
+        score(f"crps_{size}", means)
+        if means.shape[-1] >= PATCH:
+            patches = F.unfold(means.flatten(0, 1)[:, None], PATCH, stride=PATCH).transpose(1, 2)
+            score(f"patches_{size}", patches.unflatten(0, both.shape[:2]), fair_energy_score)
     masses = both * volume
     columns, half = masses.mean(dim=2), masses.shape[2] // 2
     near, far = masses[:, :, :half].mean(dim=2), masses[:, :, -half:].mean(dim=2)
@@ -70,5 +72,5 @@ def scores(samples: Tensor, true: Tensor, normalization: Tensor, volume: Tensor)
 
 #: Of each score in the loss. The scores of masses become small when they are learned: with weights of 0.1 and 0.3 the
 #: samples' total masses were still spread three times too widely after 600 steps.
-WEIGHTS = {**{f"crps_{size}": 1.0 for size in SCALES}, "patches": 1.0}
+WEIGHTS = {f"{score}_{size}": 1.0 for score in ("crps", "patches") for size in SCALES}
 WEIGHTS |= {"ln_columns": 1.0, "ln_mass": 3.0, "near": 2.0, "near_columns": 0.2}

@@ -8,9 +8,11 @@ times the total of each longitude, which is the image's sum over velocity times 
 
 The encoder sees no noise, so that it runs once for all samples of an image. The noise enters the decoder: 32 numbers
 scale and shift the tokens of each block (FiLM, Perez et al. 2018, arXiv:1709.07871), and a noise image is added to the
-tokens and is an input of the last convolutions, which draw the structure of single pixels. The factor of the totals is
-lognormal given the image. Its width, and what longitudes have in common, are predicted without noise: the sum of a thin
-image determines the totals up to a few per cent, that of a thick one leaves a wide distribution.
+tokens and is an input of the last convolutions, which draw the structure of single pixels. Each of the 32 numbers is
+multiplied by a wave along longitude: tokens that were all shifted alike would draw stripes of gas at one distance. The
+factor of the totals is lognormal given the image. Its width, and what longitudes have in common, are predicted without
+noise: the sum of a thin image determines the totals up to a few per cent, that of a thick one leaves a wide
+distribution.
 """
 
 from __future__ import annotations
@@ -55,8 +57,16 @@ def noise_of(size: int, keys: list[int], numbers: range) -> tuple[Tensor, Tensor
     return latents, images.unflatten(2, (size, size))
 
 
+def waves_of_noise(size: int) -> Tensor:
+    """(S, 32) of mean square 1: four constant numbers, and four with each of 0.5, 1 ... 3.5 periods along longitude."""
+    longitude, number = (torch.arange(size)[:, None] + 0.5) / size, torch.arange(LATENTS)
+    periods, phase = number.div(4, rounding_mode="floor") / 2, number % 2 / 4
+    waves = math.sqrt(2.0) * torch.cos(2.0 * math.pi * (longitude * periods + phase))
+    return torch.where(periods == 0, 1.0, waves)
+
+
 class NoisyBlock(Block):
-    """A `Block` whose normalised tokens are scaled and shifted by noise: (N, L, D), (N, 32) -> (N, L, D)."""
+    """A `Block` whose normalised tokens are scaled and shifted by noise: (N, L, D), (N, L, 32) -> (N, L, D)."""
 
     def __init__(self, width: int) -> None:
         super().__init__(width)
@@ -64,7 +74,7 @@ class NoisyBlock(Block):
         self.film = nn.Linear(LATENTS, 4 * width)
 
     def forward(self, tokens: Tensor, latents: Tensor) -> Tensor:  # type: ignore[override]
-        scale_in, shift_in, scale_out, shift_out = self.film(latents)[:, None].chunk(4, dim=2)
+        scale_in, shift_in, scale_out, shift_out = self.film(latents).chunk(4, dim=2)
         tokens = tokens + self.between(self.norm_in(tokens) * (1.0 + scale_in) + shift_in)
         return tokens + self.within(self.norm_out(tokens) * (1.0 + scale_out) + shift_out)
 
@@ -86,6 +96,7 @@ class Sampler(nn.Module):
         total, last = nn.Linear(width, 2 + OF_TOTALS), nn.Conv2d(CHANNELS, 1, 3, padding=1)
         self.total = nn.Sequential(nn.LayerNorm(width), total)
         self.grain = nn.Linear(image_size, width, bias=False)
+        self.waves = nn.Parameter(waves_of_noise(image_size))
         self.noisy_blocks = nn.ModuleList(NoisyBlock(width) for _ in range(NOISY_BLOCKS))
         self.leave = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, PLANES * image_size))
         inner = nn.Conv2d(PLANES + 3, CHANNELS, 3, padding=1), nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1)
@@ -125,7 +136,7 @@ class Sampler(nn.Module):
         factor = FACTOR_GAIN * (total[..., 0] + wide_common * common) + wide_own * F.softplus(total[..., 1]) * own
         tokens = tokens + self.grain(grain.transpose(1, 2))
         for block in self.noisy_blocks:
-            tokens = block(tokens, latents)
+            tokens = block(tokens, latents[:, None] * self.waves)
         planes = self.leave(tokens).unflatten(2, (PLANES, -1)).permute(0, 2, 3, 1)  # (n M, planes, R', L)
         drawn = planes[:, :1] + self.draw(torch.cat([planes, known, grain[:, None]], dim=1))
         shares = drawn[:, 0].float().softmax(dim=1)  # over distance

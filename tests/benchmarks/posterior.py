@@ -26,7 +26,7 @@ from iris_cli.training.train import train_run
 from iris_cli.training.trained_run import open_members
 
 NUMBERS = ("crps", "energy_score", "crps_mass_dex", "mass_ratio", "mass_scatter_dex", "spread_skill", "tarp_deviation")
-NUMBERS += ("brier_near", "brier_near_columns")
+NUMBERS += ("row_correlation", "row_correlation_true", "brier_near", "brier_near_columns")
 KINDS = ("pixels", "bright", "columns", "mass", "near")
 
 

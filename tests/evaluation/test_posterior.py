@@ -89,6 +89,14 @@ def test_samples_that_are_too_narrow_are_found_by_every_measure(calibrated: Pred
     assert all(meaning(name) for name in narrow.numbers)
 
 
+def test_stripes_in_samples_are_correlations_along_rows_that_true_maps_do_not_have(calibrated: Predictive) -> None:
+    even, true = (calibrated.numbers[name] for name in ("row_correlation", "row_correlation_true"))
+    assert true.low[0] < even.mean[0] < true.high[0]
+    stripes = fields(SAMPLES, PAIRS, seed=2)[..., :1].expand(-1, -1, -1, -1, 4)
+    striped = found_for(replace(maps_of(0.5), members=densities(CENTRE + 0.5 * stripes))).numbers
+    assert striped["row_correlation"].mean[0] > 0.5 > 0.2 > striped["row_correlation_true"].high[0]
+
+
 def test_samples_of_too_little_mass_are_found(calibrated: Predictive) -> None:
     low = found_for(maps_of(0.5, shift=-0.3)).numbers
     assert low["mass_ratio"].mean[0] == pytest.approx(np.exp(-0.3) * calibrated.numbers["mass_ratio"].mean[0], rel=1e-6)

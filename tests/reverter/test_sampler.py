@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from iris_cli.evaluation.calibration import along_rows
 from iris_cli.reverter.reverter import Reverter
-from iris_cli.reverter.sampler import FIRST_WIDTH, Sampler, noise_of
+from iris_cli.reverter.sampler import FIRST_WIDTH, LATENTS, Sampler, noise_of
 
 KEYS = [11, 12, 13]
 
@@ -53,6 +54,20 @@ def test_the_total_of_a_longitude_follows_the_image_of_the_first_line(
     assert float(totals.mean() / images[0][:, 0].sum(dim=2).mean()) == pytest.approx(1.0, rel=0.5)
     widths = totals.log().std(dim=1)
     assert bool((widths > 0.5 * FIRST_WIDTH).all()) and float(widths.mean()) < 10 * FIRST_WIDTH
+
+
+@torch.no_grad()
+def test_the_noise_that_all_longitudes_share_draws_no_stripes(images: tuple[torch.Tensor, torch.Tensor]) -> None:
+    sampler, (latents, grains) = Sampler(32, "v_density", "", channels=2, seed=1), noise_of(32, KEYS, range(40))
+    for block in sampler.noisy_blocks:  # at first they change nothing
+        torch.nn.init.normal_(block.narrow.weight, std=0.1, generator=torch.Generator().manual_seed(2))
+    found = []
+    for waves in (sampler.waves.clone(), torch.ones(32, LATENTS)):
+        sampler.waves.copy_(waves)
+        samples = sampler(*images, latents, 0.0 * grains).transpose(0, 1)[:, :, None].log()
+        sums = along_rows(samples, samples[0])
+        found.append(float(sums["row_products"][:, 0].sum() / sums["row_squares"][:, 0].sum()))
+    assert abs(found[0]) < 0.2 and found[1] > 0.5, found
 
 
 @torch.no_grad()
