@@ -43,6 +43,10 @@ def draw_report(report: RunReport, shown: Mapping[str, Predictions], style: Styl
     normal = report.normal
     tested = f"{plural(normal.pairs, 'pair')} of {plural(normal.sources, 'galaxy', 'galaxies')}"
     bands = f"Means over {tested}, with {100 * LEVEL:.0f} % intervals."
+    if len(report.sets) > 1:
+        bands += (
+            f" {' and '.join(found.name for found in report.sets[1:])}: other inputs, to which true maps do not belong."
+        )
     yield (
         "pairs",
         draw_predictions(shown[normal.name], style=style),
@@ -68,7 +72,7 @@ def draw_report(report: RunReport, shown: Mapping[str, Predictions], style: Styl
             "profiles",
             draw_radial_profiles(surface, enclosed, _each(report, "enclosed_mass_ratio"), style),
             "Mass around Sgr A*. Left and middle: surface density in rings and enclosed mass of H2, true and "
-            f"predicted. Right: predicted over true enclosed mass for each set of inputs. {bands}",
+            f"predicted. Right: predicted over true enclosed mass. {bands}",
         )
     yield (
         "spectra",

@@ -22,7 +22,8 @@ td:nth-child(n+3):last-child:not(.n) { min-width: 10rem; }
 .table, pre { overflow-x: auto; margin: 1rem 0; } td small { color: #555; } td small, .n { white-space: nowrap; }
 figure { margin: 1.5rem 0; } img { max-width: 100%; } figcaption { color: #333; font-size: 0.9rem; }
 pre { font-size: 0.8rem; background: #f6f6f6; padding: 0.5rem; }
-nav ul { padding-left: 1.2rem; margin: 0; columns: 17rem; } nav a { color: #024ea2; text-decoration: none; }
+nav > ul { columns: 17rem; } nav ul { padding-left: 1.2rem; margin: 0; }
+nav a { color: #024ea2; text-decoration: none; }
 @media (max-width: 40rem) {
   body { font-size: 15px; margin: 1rem auto; padding: 0 0.7rem; } h1 { font-size: 1.5rem; } h2 { font-size: 1.25rem; }
   table { font-size: 0.8rem; } th, td { padding-right: 0.5rem; }
@@ -38,6 +39,8 @@ nav ul { padding-left: 1.2rem; margin: 0; columns: 17rem; } nav a { color: #024e
 """
 
 
+#: The heading above the pictures.
+FIGURES = "Figures"
 #: Figures of more pixels than this have several panels: a phone scrolls them.
 WIDE = 1000
 #: Characters with a meaning in Markdown; an underscore has none between letters.
@@ -58,8 +61,8 @@ def _id(text: str) -> str:
     return re.sub(r"\W+", "-", text.lower()).strip("-")
 
 
-def _link(name: str) -> str:
-    return f'<li><a href="#{_id(name)}">{_html(name)}</a></li>'
+def _link(name: str, within: str = "") -> str:
+    return f'<li><a href="#{_id(name)}">{_html(name)}</a>{within}</li>'
 
 
 @dataclass(frozen=True)
@@ -158,11 +161,11 @@ def markdown(blocks: Sequence[Block]) -> str:
 
 def html(title: str, blocks: Sequence[Block], folder: Path) -> str:
     """The page for a screen, a phone and print; its contents are listed below the first heading and its paragraph."""
-    headings = [block.text for block in blocks if isinstance(block, Heading) and block.level == 2]
-    titles = [block.title for block in blocks if isinstance(block, Picture)]
-    lists = "".join(f"<ul>{''.join(map(_link, names))}</ul>" for names in (headings, titles))
+    pictures = "".join(_link(block.title) for block in blocks if isinstance(block, Picture))
+    chapters = (block.text for block in blocks if isinstance(block, Heading) and block.level == 2)
+    listed = "".join(_link(name, f"<ul>{pictures}</ul>" if name == FIGURES else "") for name in chapters)
     made = [block.html(folder) for block in blocks]
-    body = "\n".join([*made[:1], f"<nav>{lists}</nav>", *made[1:]])
+    body = "\n".join([*made[:1], f"<nav><ul>{listed}</ul></nav>", *made[1:]])
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{_html(title)}</title>\n'

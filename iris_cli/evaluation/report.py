@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from iris_cli.config.toml import to_dict
 from iris_cli.config.train import Noise
 from iris_cli.evaluation import runs
@@ -161,7 +164,7 @@ def posterior_table(
         number = found.numbers.get(name)
         if number is None:
             return "-"
-        return text(float(number.mean[0])) + (f" ({interval(number)})" if intervals else "")
+        return with_interval(name, number) if intervals else text(float(number.mean[0]))
 
     header = ("", *predictors)
     rows = [("samples", *(str(found.samples) for found in predictors.values()))]
@@ -171,10 +174,27 @@ def posterior_table(
     return (*header, "meaning"), [(*row, meaning(row[0])) for row in rows]
 
 
+def with_interval(name: str, y: Summary) -> str:
+    """A mean and its interval, if it has one."""
+    if np.isclose(y.low[0], y.high[0], equal_nan=True):
+        return text(float(y.mean[0]))
+    if name == "tarp_deviation":  # the largest of several numbers: those of resampled pairs are larger
+        return rounded(y.mean, y)
+    return f"{rounded(y.mean, y)} ({interval(y)})"
+
+
 def interval(y: Summary, at: int = 0) -> str:
     """The bounds of a mean; "-" where there are none."""
     low, high = float(y.low[at]), float(y.high[at])
-    return "-" if math.isnan(low + high) else f"{text(low)} … {text(high)}"
+    return "-" if math.isnan(low + high) else f"{rounded(y.low, y, at)} … {rounded(y.high, y, at)}"
+
+
+def rounded(values: NDArray[np.float64], y: Summary, at: int = 0) -> str:
+    """A value with as many decimals as show two digits of the interval's width; else four digits."""
+    value, width = float(values[at]), float(y.high[at] - y.low[at])
+    if not (1e-4 < width < math.inf and abs(value) < 1e4):
+        return text(value)
+    return f"{value:.{max(0, 1 - math.floor(math.log10(width)))}f}"
 
 
 def _means(numbers: Mapping[str, Summary]) -> dict[str, float | None]:

@@ -13,8 +13,8 @@ from iris_cli.evaluation import runs
 from iris_cli.evaluation.bootstrap import LEVEL, RESAMPLES, Summary
 from iris_cli.evaluation.evaluate import Predictions
 from iris_cli.evaluation.figures import draw_report
-from iris_cli.evaluation.page import Block, Code, Heading, Paragraph, Picture, Table, html, markdown
-from iris_cli.evaluation.report import MEANING, RunReport, interval, posterior_table, text
+from iris_cli.evaluation.page import FIGURES, Block, Code, Heading, Paragraph, Picture, Table, html, markdown
+from iris_cli.evaluation.report import MEANING, RunReport, interval, posterior_table, rounded, text, with_interval
 from iris_cli.evaluation.statistics import Statistics
 from iris_cli.evaluation.summaries import Curve
 from iris_cli.files import atomic_folder, to_json, write_text
@@ -106,6 +106,8 @@ def page(tested: Sequence[Path], report: RunReport, pictures: Sequence[Picture],
     )
     yield Heading("Settings")
     settings = {"runs": [*map(str, tested)], **report.settings.to_dict()}
+    if report.settings.noise.is_zero:
+        settings["noise"] = None
     yield Table(("setting", "value"), [*made.rows, *((name, _setting(value)) for name, value in settings.items())])
     yield Heading("Numbers")
     yield _numbers(normal.numbers, MEANING)
@@ -139,7 +141,7 @@ def page(tested: Sequence[Path], report: RunReport, pictures: Sequence[Picture],
             "its input must score worse on noise alone, and on a galaxy that rotates the other way."
         )
         yield _comparison(report.sets)
-    yield Heading("Figures")
+    yield Heading(FIGURES)
     yield from pictures
     yield Heading("Curves")
     yield Paragraph("Of the normal set; those of the other sets are in report.json.")
@@ -157,8 +159,10 @@ def _title(tested: Sequence[Path]) -> str:
 
 
 def _setting(value: object) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {_setting(inner)}" for name, inner in value.items())
+    if isinstance(value, dict):  # without what has no effect
+        return ", ".join(f"{name} {_setting(inner)}" for name, inner in value.items() if inner) or "none"
+    if value is True:
+        return "yes"
     if isinstance(value, list):
         return ", ".join(map(_setting, value))
     return "none" if value is None else str(value)
@@ -166,11 +170,14 @@ def _setting(value: object) -> str:
 
 def _numbers(numbers: Mapping[str, Summary], meaning: Mapping[str, str]) -> Table:
     header = ("name", "mean", "median", f"{100 * LEVEL:.0f} % interval of the mean", "pairs", "meaning")
-    return Table(header, [(name, *_cells(numbers[name]), meaning[name]) for name in meaning if name in numbers])
+    rows = {name: (name, *_cells(numbers[name]), meaning[name]) for name in meaning if name in numbers}
+    for name in rows.keys() & {"near_far_sign_right"}:  # 0 or 1 for each pair
+        rows[name] = (*rows[name][:2], "-", *rows[name][3:])
+    return Table(header, list(rows.values()))
 
 
 def _cells(y: Summary, at: int = 0) -> tuple[str, str, str, str]:
-    return text(float(y.mean[at])), text(float(y.median[at])), interval(y, at), str(y.pairs[at])
+    return rounded(y.mean, y, at), rounded(y.median, y, at), interval(y, at), str(y.pairs[at])
 
 
 def _comparison(sets: Sequence[Statistics]) -> Table:
@@ -181,7 +188,7 @@ def _comparison(sets: Sequence[Statistics]) -> Table:
         for name in names:
             if all(name in numbers for numbers in tables):
                 means = [numbers[name] for numbers in tables]
-                rows.append((name, *(f"{text(float(y.mean[0]))} ({interval(y)})" for y in means)))
+                rows.append((name, *(with_interval(name, y) for y in means)))
     return Table(("name", *(found.name for found in sets)), rows)
 
 

@@ -35,6 +35,12 @@ def draw_curves(ax: Axes, lines: Lines, style: Style, marker: str = "") -> None:
         ax.plot(line.x, line.mean, label=name, linewidth=style.line_pt, markersize=3 * style.line_pt, **look)
 
 
+def legend(ax: Axes) -> None:
+    """Names the lines, if there are several."""
+    if len(ax.get_legend_handles_labels()[1]) > 1:
+        ax.legend()
+
+
 def mark_perfect(ax: Axes, y: float = 1.0) -> None:
     """A thin horizontal line where the curve of a perfect prediction is."""
     ax.axhline(y, color="0.5", linewidth=0.8, zorder=0)

@@ -49,24 +49,26 @@ def draw_near_far(
     style: Style = STYLES["screen"],
 ) -> Figure:
     """All images (L, V). P(near) is drawn in the pixels that are `shown`; `unseen` ones are hatched."""
-    figure = style.figure(3, aspect=1.0)
+    figure = style.figure(3, aspect=1.2 if style.paper else 1.0)
     axes = figure.subplots(1, 3, sharex=True, sharey=True)
     drawn = draw_lv(axes[0], np.where(unseen, np.nan, observed), grid)
-    colour_bar(drawn, axes[0], "brightness temperature [K]")
+    colour_bar(drawn, axes[0], "$T_B$ [K]" if style.paper else "brightness temperature [K]")
     for ax, image in zip(axes[1:], (p_near, prior), strict=True):
         drawn = draw_p_near(ax, np.where(shown & ~unseen, image, np.nan), grid)
         ax.set_ylabel("")
-    colour_bar(drawn, list(axes[1:]), P_NEAR)
+    colour_bar(drawn, list(axes[1:]), "P(near)" if style.paper else P_NEAR)
     titles = "observed", "P(near)", "prior, without the image"
     for ax, title in zip(axes, titles, strict=True):
         ax.set_title(title, fontsize="medium")
-        _mark(ax, clouds, style, legend=ax is axes[0])
+        _mark(ax, clouds, style)
     bright, seen = np.argwhere(shown & ~unseen), np.flatnonzero(~unseen.all(axis=1))
     if len(seen):
         axes[0].set_xlim(grid.longitude.edges()[seen[-1] + 1], grid.longitude.edges()[seen[0]])
     if len(bright):
         low, high = grid.velocity.edges()[bright[:, 1].min()], grid.velocity.edges()[bright[:, 1].max() + 1]
         axes[0].set_ylim(low, high)
+    if clouds:
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize="small")
     if caption:
         write_below(figure, caption, style)
     return figure
@@ -117,7 +119,7 @@ def draw_p_near(ax: Axes, image: NDArray, grid: Grid, levels: Sequence[float] = 
     return drawn
 
 
-def _mark(ax: Axes, clouds: Sequence[Marker], style: Style, legend: bool) -> None:
+def _mark(ax: Axes, clouds: Sequence[Marker], style: Style) -> None:
     limits = ax.get_xlim(), ax.get_ylim()
     sides = ((True, NEAR, "near in the literature"), (False, FAR, "far"), (None, UNKNOWN, "within 1 sigma, or unknown"))
     for side, colour, label in sides:
@@ -129,5 +131,3 @@ def _mark(ax: Axes, clouds: Sequence[Marker], style: Style, legend: bool) -> Non
             ax.scatter(*places, c=colour, edgecolors="black", label=label, zorder=3, **scaled)
     ax.set_xlim(limits[0])
     ax.set_ylim(limits[1])
-    if legend and clouds:
-        ax.legend(loc="lower left", fontsize="x-small", frameon=True, framealpha=0.9)

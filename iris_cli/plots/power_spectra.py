@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from iris_cli.plots.curves import Lines, draw_curves, mark_perfect
+from iris_cli.plots.curves import Lines, draw_curves, legend, mark_perfect
 from iris_cli.plots.style import STYLES, Style, plain_ticks
 
 
@@ -29,7 +29,7 @@ def draw_power_spectra(ratio: Lines, correlation: Lines, style: Style = STYLES["
         for axis in (ax.xaxis, above.xaxis):
             plain_ticks(axis)
         ax.tick_params(which="both", top=False)
-        ax.legend()
+        legend(ax)
     return figure
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from iris_cli.plots.curves import Lines, draw_curves, mark_perfect
+from iris_cli.plots.curves import Lines, draw_curves, legend, mark_perfect
 from iris_cli.plots.style import STYLES, Style
 
 
@@ -21,5 +21,5 @@ def draw_radial_profiles(surface: Lines, enclosed: Lines, ratio: Lines, style: S
     third.set(xlabel="radius [pc]", ylabel="predicted / true mass within", ylim=(0.0, None))
     for ax in (first, second, third):
         ax.set_xlim(0.0, None)
-        ax.legend()
+        legend(ax)
     return figure

@@ -67,7 +67,8 @@ def draw_map(
     seen = _draw_observed(axes[panels - 1], observed, coverage, density, grid, centre_deg)
     colour_bar(seen, axes[panels - 1], "brightness temperature [K]")
     if caption:
-        write_below(figure, caption, style)
+        contours = "; contours: where the gas of the map would be seen if it moved on these orbits"
+        write_below(figure, caption + (contours if at_galactic_centre(*centre_deg) else ""), style)
     return figure
 
 

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 from matplotlib.figure import Figure
 
-from iris_cli.plots.curves import Lines, draw_curves
+from iris_cli.plots.curves import Lines, draw_curves, legend
 from iris_cli.plots.style import STYLES, Style
 from iris_cli.units import INNER, SI, convert
 
@@ -23,5 +23,5 @@ def draw_threshold_overlap(overlap: Lines, style: Style = STYLES["screen"]) -> F
     above = ax.secondary_xaxis("top", functions=(partial(np.multiply, kg_m3), partial(np.multiply, 1.0 / kg_m3)))
     above.set_xlabel(r"[kg m$^{-3}$]")
     ax.tick_params(which="both", top=False)
-    ax.legend()
+    legend(ax)
     return figure

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import re
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -121,7 +122,9 @@ def test_every_set_of_inputs_has_numbers_and_curves_with_intervals(report: Writt
 
 def test_the_page_shows_every_table_and_embeds_its_figures(report: Written) -> None:
     html, markdown = (report.folder / "report.html").read_text(), (report.folder / "report.md").read_text()
-    loss = f"{report.values['loss']:.4g}"
+    number = report.values["sets"]["normal"]["numbers"]["loss"]
+    decimals = 1 - math.floor(math.log10(number["high"] - number["low"]))
+    loss = f"{number['mean']:.{decimals}f}"
     for text in ("loss", "crps", "velocity mirrored", "noise only", "median", "95 % interval", "too narrow", loss):
         assert text in html and text in markdown, text
     assert html.count("data:image/png;base64,") == len(FIGURES)
