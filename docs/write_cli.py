@@ -6,9 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from typer.main import get_command
-
-from iris_cli.app import app
+from iris_cli.app import program
 from iris_cli.commands.help import COMMON, by_panel, parts, word
 
 PAGE = Path(__file__).with_name("cli.md")
@@ -42,7 +40,7 @@ If a result cannot be written, because standard output is closed or its disk is 
 
 
 def render() -> str:
-    return "\n".join([HEAD, *_commands("iris", get_command(app))])
+    return "\n".join([HEAD, *_commands("iris", program())])
 
 
 def _commands(path: str, command: Any) -> Iterator[str]:

@@ -6,9 +6,11 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Annotated
+from functools import cache
+from typing import Annotated, Any
 
 import typer
+from typer.main import get_command
 
 from iris_cli import __version__
 from iris_cli.commands.batch import app as batch
@@ -99,6 +101,12 @@ app.add_typer(config, name="config", rich_help_panel=TOOLS)
 _add(TOOLS, doctor)
 
 
+@cache
+def program() -> Any:
+    """click's group of all commands; typer needs 50 ms to make it."""
+    return get_command(app)
+
+
 def main() -> None:
     """Runs a command. An error that the user can fix is one red line and a hint, without a traceback."""
     try:
@@ -134,7 +142,7 @@ def _run() -> None:
     """Runs the command and flushes its result, so that a failed write is still reported."""
     _check_address_space(sys.argv[1:])
     try:
-        app(prog_name="iris")
+        program()(prog_name="iris")
     except SystemExit as end:
         sys.stdout.flush()
         if end.code == EXIT_INTERRUPTED:  # typer's, which prints nothing

@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from typer.main import get_command
-
-from iris_cli.app import app
+from iris_cli.app import program
 from tests.commands.errors import Iris
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,7 +25,7 @@ def _single_commands(path: str, command: Any) -> Iterator[tuple[str, Any]]:
 
 
 #: All commands by their words: `train`, `shards info`, …
-COMMANDS: Mapping[str, Any] = dict(_single_commands("", get_command(app)))
+COMMANDS: Mapping[str, Any] = dict(_single_commands("", program()))
 
 SMALL: Mapping[str, tuple[str, ...]] = {
     "mock": ("--galaxies", "12", "--views", "1", "--preset", "tiny"),

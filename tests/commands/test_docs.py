@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.main import get_command
 
 from iris_cli import errors
-from iris_cli.app import app
+from iris_cli.app import program
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -40,7 +39,7 @@ def test_ci_runs_the_test_command_of_the_readme() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_command_and_option_that_a_page_names_exists(page: Path) -> None:
-    root = get_command(app)
+    root = program()
     for line in re.findall(r"^    (?:\$ )?iris .*$", page.read_text(), flags=re.M):
         words = line.split("#")[0].split()[1:]
         command = root
@@ -67,7 +66,7 @@ def options_of(command: Any) -> set[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_option_in_the_prose_of_a_page_exists(page: Path) -> None:
-    root = get_command(app)
+    root = program()
     for span in spans(page):
         words = [word.strip("[](),;") for word in span.split()]
         command: Any = root
