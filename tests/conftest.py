@@ -17,6 +17,21 @@ from iris_cli.plugins import TRUST
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+#: Compile the loops of the mock galaxies and of the observer: one in each of two processes, at the same time.
+FIRST = ("mock/test_galaxy.py", "against/test_integration.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not item.path.as_posix().endswith(FIRST))
+
+
+@pytest.fixture(autouse=True)
+def no_layout(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are laid out in tests of figures alone: it takes half of their time."""
+    if "plots" not in request.path.parts:
+        monkeypatch.setattr("matplotlib.layout_engine.ConstrainedLayoutEngine.execute", lambda *given: None)
+
+
 @dataclass(frozen=True)
 class Ran:
     code: int

@@ -25,9 +25,9 @@ def test_help_imports_no_heavy_library() -> None:
     pages = [[], *(name.split() for name in COMMANDS)]
     code = (
         "import sys\n"
-        "from iris_cli.app import app\n"
+        "from iris_cli.app import program\n"
         f"for words in {pages!r}:\n"
-        "    app([*words, '--help'], standalone_mode=False)\n"
+        "    program()([*words, '--help'], standalone_mode=False)\n"
         f"    print(words, sorted({HEAVY!r} & set(sys.modules)), file=sys.stderr)"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

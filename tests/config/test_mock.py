@@ -69,6 +69,7 @@ def test_the_extremes_that_are_allowed_give_finite_gas(extreme: dict) -> None:
     assert np.isfinite(draw_galaxy(MockConfig(**extreme), 0, 0).tensor(GRID, 0.0)).all()
 
 
+@pytest.mark.filterwarnings("ignore:overflow")
 def test_more_than_float32_can_hold_leaves_no_data_set(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="mock-0-000000 holds values that are not finite"):
         write_mock(Galaxies(MockConfig(envelope_mass_Msun=(1e60, 1e60)), GRID, 0, 1), tmp_path / "out", 1, quiet=True)

@@ -35,6 +35,7 @@ def test_a_signal_to_the_launcher_saves_and_asks_to_be_queued_again(shards: Path
     assert RunFolder(tmp_path / "run").newest().progress.step >= step > 0  # a line may hold several steps
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_although_no_signal_is_configured(shards: Path, tmp_path: Path) -> None:
     process = start(shards, tmp_path / "run", "--stop-signals", "")
     code, errors = end_of(process, signal.SIGINT)
