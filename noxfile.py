@@ -63,7 +63,7 @@ def lint(session: nox.Session) -> None:
     """Style, types, import rules, and the documentation."""
     session.run(ENVIRONMENT / "ruff", "format", "--check", ".")
     session.run(ENVIRONMENT / "ruff", "check", ".")
-    session.run(ENVIRONMENT / "mypy", "--num-workers", "2")
+    session.run(ENVIRONMENT / "mypy")
     session.run(ENVIRONMENT / "lint-imports")
     build_docs(session)
 
