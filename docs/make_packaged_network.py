@@ -53,8 +53,9 @@ What it is not:
 
 - **It is not a measurement.** It was trained on [mock galaxies](mock.md) alone: they decide what the image leaves open.
 - **Its samples have stripes.** Some have a line of gas at one distance over all longitudes, and the mean map shows it
-  faintly, an artefact of the sampler's short training. On held-out galaxies the distance with most gas has 0.10 of the
-  mass of a sample (median; 95 %: 0.33), of true maps 0.08 (0.20).
+  faintly: in this network, noise moves all longitudes alike. Networks that you train have
+  [noise that varies](decisions/0047-noise-that-varies-with-longitude.md). On held-out galaxies the distance with most
+  gas has 0.10 of the mass of a sample (median; 95 %: 0.33), of true maps 0.08 (0.20).
 - It is not for other lines: a cube with the rest frequency of another line is refused. It is not for other coverage: a
   warning says how much of its image a cube fills. Elsewhere than at the Galactic Centre its distances mean nothing.
 - It is not trained to the end: 20 minutes of a core, 8 000 galaxies. The skill below is that of the mean of its

@@ -58,11 +58,10 @@ def noise_of(size: int, keys: list[int], numbers: range) -> tuple[Tensor, Tensor
 
 
 def waves_of_noise(size: int) -> Tensor:
-    """(S, 32) of mean square 1: four constant numbers, and four with each of 0.5, 1 ... 3.5 periods along longitude."""
+    """(S, 32) of mean square 1: four waves with each of 0.5, 1 ... 4 periods along longitude."""
     longitude, number = (torch.arange(size)[:, None] + 0.5) / size, torch.arange(LATENTS)
-    periods, phase = number.div(4, rounding_mode="floor") / 2, number % 2 / 4
-    waves = math.sqrt(2.0) * torch.cos(2.0 * math.pi * (longitude * periods + phase))
-    return torch.where(periods == 0, 1.0, waves)
+    periods, phase = (number.div(4, rounding_mode="floor") + 1) / 2, number % 2 / 4
+    return math.sqrt(2.0) * torch.cos(2.0 * math.pi * (longitude * periods + phase))
 
 
 class NoisyBlock(Block):
