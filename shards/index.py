@@ -113,7 +113,7 @@ class ShardRecord:
             **vars(self),
             "count": self.count,
             "arrays": [stored.to_json() for stored in self.arrays.values()],
-            "members": {name: asdict(members) for name, members in self.members.items()},
+            "members": {name: vars(members) for name, members in self.members.items()},
             "statistics": {name: s.to_json() for name, s in self.statistics.items()},
             "failed": [{"item": f.item, "reason": f.reason} for f in self.failed],
         }

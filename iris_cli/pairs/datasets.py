@@ -6,8 +6,11 @@ In: a shard folder, or a standard data set and an observer, or several of them. 
 
 from __future__ import annotations
 
+import json
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence, Sized
+from contextlib import suppress
 from functools import cached_property
 from itertools import count
 from pathlib import Path
@@ -25,7 +28,7 @@ from iris_cli.console import warn
 from iris_cli.errors import DataError
 from iris_cli.observers.observer import Observer
 from iris_cli.observers.registry import make_observer
-from iris_cli.pairs.overlap import TEST, TRAIN, VALIDATION, Marks, digests, few_galaxies
+from iris_cli.pairs.overlap import NONE, TEST, TRAIN, VALIDATION, Marks, digests, few_galaxies
 from iris_cli.pairs.pair import (
     DENSITY,
     FURTHER,
@@ -40,7 +43,7 @@ from iris_cli.standard.dataset import StandardDataset
 from iris_cli.units import INNER
 from shards.codec import ArraySchema
 from shards.errors import ShardError
-from shards.index import Index, ShardEntry, ShardRecord
+from shards.index import Index
 from shards.layout import member_checksum
 from shards.order import Numbers, random_below, stream_key
 from shards.reader import Reader
@@ -180,35 +183,31 @@ class PreObservedDataset(Pairs, Dataset):
         self._to_inner(rows)
 
     @cached_property
-    def _records(self) -> list[tuple[ShardEntry, ShardRecord | None]]:
-        """Of each shard; None where it cannot be read, and neither can its samples."""
-        found: list[tuple[ShardEntry, ShardRecord | None]] = []
-        for shard in self.index.shard_numbers(self.split):
-            try:
-                record = self.index.record(shard)
-            except ShardError:
-                record = None
-            found.append((self.index.shards[shard], record))
-        return found
-
-    def groups(self) -> list[str]:
-        unknown = ((f"{entry.name} {row}" for row in range(entry.count)) for entry, _ in self._records)
-        known = (record.groups if record else names for (_, record), names in zip(self._records, unknown, strict=True))
-        return [group for groups in known for group in groups]
-
-    @cached_property
-    def marks(self) -> Marks:
-        observations, densities = (self._checksums(name) for name in (OBSERVATION, DENSITY))
-        pairs = digests(a and a + b for a, b in zip(observations, densities, strict=True))
+    def _identities(self) -> tuple[list[bytes], Marks]:
+        """The galaxies' names of each shard, packed, and the marks: 30 bytes a pair, 1.2 kB are in a record."""
         blank = {
             member_checksum(self.index.stored[n].codec.encode(self._blank(n))) for n in self.factors if n == DENSITY
         }
-        return Marks(digests(self.groups()), digests("" if d in blank else d for d in densities), pairs)
+        names, parts = [], [Marks(NONE, NONE, NONE)]
+        for shard in self.index.shard_numbers(self.split):
+            entry = self.index.shards[shard]
+            groups, sums = [f"{entry.name} {row}" for row in range(entry.count)], {}
+            with suppress(ShardError):  # a shard that cannot be read has no samples that can
+                record = self.index.record(shard)
+                groups, sums = record.groups, {name: record.members[name].checksum for name in self.factors}
+            observations, densities = (sums.get(name, [""] * entry.count) for name in (OBSERVATION, DENSITY))
+            pairs = (a and a + b for a, b in zip(observations, densities, strict=True))
+            known = ("" if d in blank else d for d in densities)
+            parts.append(Marks(digests(groups), digests(known), digests(pairs)))
+            names.append(zlib.compress(json.dumps(groups).encode(), 1))
+        return names, Marks.joined(parts)
 
-    def _checksums(self, name: str) -> list[str]:
-        """Of an array of each item; empty where there is none."""
-        sums = (r.members[name].checksum if r and name in self.factors else [""] * e.count for e, r in self._records)
-        return [checksum for of_shard in sums for checksum in of_shard]
+    def groups(self) -> list[str]:
+        return [group for of_shard in self._identities[0] for group in json.loads(zlib.decompress(of_shard))]
+
+    @property
+    def marks(self) -> Marks:
+        return self._identities[1]
 
     def _blank(self, name: str) -> NDArray:
         """An empty map: those of different galaxies are equal."""

@@ -49,9 +49,10 @@ def set_aside(pairs: Pairs, train: Numbers, hyper: TrainConfig) -> tuple[Numbers
     Both are all items where no stage needs it. A galaxy's part depends on its identity and `split_seed` alone.
     DataError when one part is empty.
     """
-    share, groups = hyper.unseen_fraction, pairs.groups()
+    share = hyper.unseen_fraction
     if share == 0.0 or pairs.fresh:  # no fresh galaxy is met twice
         return train, train
+    groups = pairs.groups()
     unseen = np.array([stream_key("unseen", hyper.split_seed, groups[i]) < share * 2.0**64 for i in train])
     if unseen.all() or not unseen.any():
         what = (

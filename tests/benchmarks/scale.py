@@ -1,6 +1,7 @@
 """An index of millions of pairs: its size, the time to open it and to draw the order of an epoch, and memory.
 
     python -m tests.benchmarks.scale --pairs 100000 10000000
+    python -m tests.benchmarks.scale --pairs --shards SHARDS      # time and memory for a pair of its records
 
 No pair is written: an index names shards, and what opens it reads nothing else. A training also reads the record beside
 each shard once, for the identities of galaxies; real records of one small shard are written and read for this.
@@ -12,6 +13,7 @@ import argparse
 import resource
 import tempfile
 import time
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -37,9 +39,19 @@ def timed(work: Callable[[], Any]) -> tuple[Any, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pairs", type=int, nargs="+", default=[100_000, 10_000_000])
+    parser.add_argument("--pairs", type=int, nargs="*", default=[100_000, 10_000_000])
     parser.add_argument("--records", type=int, default=20, help="Times that the marks of a shard are made.")
+    parser.add_argument("--shards", type=Path, nargs="*", default=[])
     given = parser.parse_args()
+    for folder in given.shards:
+        pairs = PreObservedDataset(folder)
+        _, took = timed(lambda pairs=pairs: pairs.marks)
+        tracemalloc.start()
+        pairs = PreObservedDataset(folder)
+        before = tracemalloc.get_traced_memory()[0]
+        count, kept = len(pairs.marks.galaxy), tracemalloc.get_traced_memory()[0] - before
+        tracemalloc.stop()
+        print(f"{folder}: {count} pairs, {1e6 * took / count:.1f} us and {kept / count:.0f} bytes a pair")
     with tempfile.TemporaryDirectory() as folder:
         one = write_pairs(
             Path(folder) / "one", {"train": range(PER_SHARD)}, grid=GRID, distances=True, samples_per_shard=PER_SHARD
