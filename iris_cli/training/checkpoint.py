@@ -13,6 +13,8 @@ import pickle
 import platform
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import UnionType
@@ -24,6 +26,7 @@ from torch import Tensor, nn
 from iris_cli import __version__
 from iris_cli.config.grid import Coverage, Grid
 from iris_cli.config.toml import from_dict, to_dict
+from iris_cli.config.train import TrainConfig
 from iris_cli.errors import DataError, UsageError
 from iris_cli.files import atomic_file
 from iris_cli.pairs.datasets import Pairs
@@ -133,12 +136,28 @@ class Checkpoint:
 
     def make(self, network: type[N]) -> N:
         """The same of another kind of network, that of a later stage."""
-        try:
+        with self.of_this_version():
             made = network(**self.reverter)
             made.load_state_dict(self.model)
-        except (RuntimeError, TypeError, ValueError, OverflowError, MemoryError) as error:
-            raise DataError(f"the weights in the checkpoint belong to another network: {_first_line(error)}") from None
         return made.eval()
+
+    def settings(self, path: str) -> TrainConfig:
+        """The configuration of the training. DataError as for weights."""
+        with self.of_this_version():
+            try:
+                return from_dict(TrainConfig, self.config, path)
+            except UsageError as error:  # others, of a network that is not trusted, have hints of their own
+                raise ValueError(error.message) from None
+
+    @contextmanager
+    def of_this_version(self) -> Iterator[None]:
+        """DataError where network, weights and settings do not fit together, as after a change of the program."""
+        try:
+            yield
+        except (RuntimeError, TypeError, ValueError, OverflowError, MemoryError) as error:
+            made = f"iris {self.software.get('iris', 'unknown')}, this is iris {__version__}"
+            what = f"the checkpoint belongs to another network or version (made by {made}): {_first_line(error)}"
+            raise DataError(what, "train again, or use the version that made it") from None
 
     @property
     def digest(self) -> str:
@@ -200,7 +219,7 @@ def load(path: Path) -> Checkpoint:
     try:
         return from_plain(body)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError, UsageError) as error:
-        hint = "it was modified, or written by another program: use an older one"
+        hint = "it was modified, or written by another version: use an older one, or train again"
         raise DataError(f"{path} does not hold what a checkpoint holds: {_first_line(error)}", hint) from None
 
 
@@ -256,4 +275,6 @@ def read_tensors(path: Path, what: str, hint: str) -> Any:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    """Of torch's message about a `state_dict`, the second one, which has the reason."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines["loading state_dict" in lines[0] and len(lines) > 1].strip()[:200]

@@ -173,9 +173,10 @@ class Learner:
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Continue from a checkpoint, on this world's number of ranks."""
-        unwrap(self.module).load_state_dict(checkpoint.last_model or checkpoint.model)
-        if self.ema:
-            self.ema.load(checkpoint.model, checkpoint.ema_steps)
+        with checkpoint.of_this_version():
+            unwrap(self.module).load_state_dict(checkpoint.last_model or checkpoint.model)
+            if self.ema:
+                self.ema.load(checkpoint.model, checkpoint.ema_steps)
         if checkpoint.scaler:
             self.precision.scaler.load_state_dict(checkpoint.scaler)
         if isinstance(self.hyper.optimizer, OptimizerConfig):

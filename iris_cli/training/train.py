@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from iris_cli.config.preobserve import LATITUDE_CHANNELS
-from iris_cli.config.toml import from_dict, to_dict
+from iris_cli.config.toml import to_dict
 from iris_cli.config.train import DISTANCES, LATER_STAGES, MEMBER, MEMBERS, Noise, TrainConfig, read_path
 from iris_cli.console import log, plural, warn
 from iris_cli.distributed import World, unwrap, world
@@ -333,7 +333,7 @@ def _check_same_run(checkpoint: Checkpoint, trainer: Trainer, force: bool) -> No
     if checkpoint.reverter != {**checkpoint.reverter, **network.table()}:
         what = f"the checkpoint of step {step} has another network: {checkpoint.reverter}, not {network.table()}"
         raise DataError(what, "train it in a folder of its own")
-    trained = from_dict(TrainConfig, checkpoint.config, "the checkpoint")
+    trained = checkpoint.settings("the checkpoint")
     now, then = (_compared(hyper, trainer.name) for hyper in (trainer.hyper, trained))
     names = [name for name in {**then, **now} if name not in _MAY_CHANGE and then.get(name) != now.get(name)]
     differences = [f"{name}: {then.get(name)} in the checkpoint, {now.get(name)} now" for name in names]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from iris_cli.config.toml import from_dict, to_dict
+from iris_cli.config.toml import to_dict
 from iris_cli.config.train import DISTANCES, METRICS, SAMPLES, TrainConfig
 from iris_cli.console import warn
 from iris_cli.errors import DataError, UsageError
@@ -92,7 +92,7 @@ def open_run(run: Path) -> TrainedRun:
         path, checkpoint = RunFolder(run).best()
     else:
         raise DataError(f"{run} does not exist", "name the folder of `iris train --out`, or a checkpoint in it")
-    return TrainedRun(path, checkpoint, from_dict(TrainConfig, checkpoint.config, str(path)))
+    return TrainedRun(path, checkpoint, checkpoint.settings(str(path)))
 
 
 def open_members(*runs: Path) -> list[TrainedRun]:

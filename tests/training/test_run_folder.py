@@ -112,8 +112,11 @@ def test_a_checkpoint_of_another_format_is_refused(folder: RunFolder, change: di
 
 
 def test_weights_that_do_not_fit_the_network_are_refused() -> None:
-    with pytest.raises(DataError, match="belong to another network"):
-        replace(checkpoint(1), reverter=Reverter(32).table()).make_reverter()
+    with pytest.raises(DataError, match=r"another network or version \(made by iris 0.0.7, .*\): \w.* key") as caught:
+        replace(checkpoint(1), reverter=Reverter(32).table(), software={"iris": "0.0.7"}).make_reverter()
+    assert caught.value.hint.startswith("train again")
+    with pytest.raises(DataError, match="unknown key 'colour'"):
+        replace(checkpoint(1), config={"colour": "red"}).settings("run")
 
 
 def test_the_best_checkpoint_of_a_resumed_run_is_found_among_the_steps(folder: RunFolder) -> None:
