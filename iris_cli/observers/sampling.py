@@ -11,6 +11,9 @@ from iris_cli.errors import IrisError
 from iris_cli.observers.emission import Cells
 from iris_cli.observers.line_profile import MOST_SAMPLES
 
+#: Channels of at most this many times the step that the narrowest line needs have one sample.
+FINE_CHANNELS = 0.4
+
 
 @dataclass(frozen=True)
 class Accuracy:
@@ -32,7 +35,8 @@ def samples_per_ray(these: Cells, edges_km_s: Tensor, accuracy: Accuracy) -> Ten
     """(ray,) samples per channel: as many as the narrowest significant line needs, more where lines are opaque.
 
     Midpoints closer than the width b reproduce a Gaussian's flux to 1e-4. The flanks of a saturated line are steeper
-    than those of the Gaussian, by the square root of the logarithm of its depth.
+    than those of the Gaussian, by the square root of the logarithm of its depth. A channel has two samples at least,
+    or one where that is fine enough for the edge corrections as well (1e-4 of the peak).
     """
     if accuracy.subsamples:
         return torch.full((these.v_km_s.shape[1],), accuracy.subsamples, device=edges_km_s.device)
@@ -43,7 +47,8 @@ def samples_per_ray(these: Cells, edges_km_s: Tensor, accuracy: Accuracy) -> Ten
     narrowest = torch.where(matters, width, torch.inf).amin(dim=0)
     steep = (1.2 / torch.log(opaque.clamp(min=1.0)).sqrt()).clamp(max=1.0)
     needed = edges_km_s.diff().mean() / (accuracy.step_per_width * narrowest * steep)
-    return needed.ceil().clamp(2, MOST_SAMPLES // (len(edges_km_s) - 1)).long()
+    fewest = torch.where(needed <= FINE_CHANNELS, 1.0, 2.0)
+    return torch.maximum(needed.ceil(), fewest).clamp(max=MOST_SAMPLES // (len(edges_km_s) - 1)).long()
 
 
 def rays_per_bundle(field: Tensor, numbers_per_ray: int, memory_GiB: float) -> int:

@@ -178,6 +178,17 @@ def test_halving_the_cells_of_a_smooth_ray_changes_nothing(seen: See) -> None:
 
 
 @FAST
+@pytest.mark.parametrize("width_km_s", [2.0, 4.0, 12.0])
+def test_one_sample_is_enough_in_channels_that_are_fine_for_the_line(seen: See, width_km_s: float) -> None:
+    gas = uniform(4, n_H_cm3=3e4, v_los_m_s=np.array([0.0, 1e3, -2e3, 4e3]))
+    options = {"turbulence_m_s": 1e3 * width_km_s, "in_cell_gradient": True}
+    truth = see(gas, **options, backend_name="reference", subsamples=64)
+    assert seen(gas, **options) == pytest.approx(truth, abs=5e-4 * truth.max())
+    if width_km_s > 5.0:
+        assert np.array_equal(seen(gas, **options), seen(gas, **options, subsamples=1))
+
+
+@FAST
 @pytest.mark.parametrize("regime", ["thick", "selective", "thin"])
 @pytest.mark.parametrize("gradient", [False, True])
 def test_the_fast_backends_agree_with_the_reference_for_random_cells(seen: See, regime: str, gradient: bool) -> None:

@@ -24,7 +24,7 @@ from iris_cli.observers.backends.backend import Backend, Spectra
 from iris_cli.observers.emission import CM3_PER_M3, LineSetup, Matter, rayleigh_jeans_K
 from iris_cli.observers.level_table import LevelTable
 from iris_cli.observers.line_profile import GUARD, MOST_SAMPLES, NARROW
-from iris_cli.observers.sampling import Accuracy
+from iris_cli.observers.sampling import FINE_CHANNELS, Accuracy
 from iris_cli.observers.transfer import Regime, Selective, Thick, Thin
 from iris_cli.units import MASS_PER_H_KG
 
@@ -42,6 +42,7 @@ LANES = 8
 _F0, _F1, _HALF = np.float32(0.0), np.float32(1.0), np.float32(0.5)
 _PER_SQRT_PI = np.float32(1.0 / math.sqrt(math.pi))
 _NARROW = np.float32(NARROW)
+_FINE_CHANNELS = np.float32(FINE_CHANNELS)
 #: A window ends where the profile has fallen to e^-12.5 of 1/max(1, tau): 1e-6 of a line's flux.
 _WINDOW = np.float32(12.5)
 #: Below this depth four terms of a series are exact in float32.
@@ -240,7 +241,7 @@ def _samples_needed(cell, channel, coarsest, most):
     step = coarsest * width
     if opaque > _F1:
         step = min(step, np.float32(1.2) * coarsest * width / np.float32(math.sqrt(math.log(opaque) + 1e-6)))
-    return int(max(math.ceil(min(channel / step, most)), 2))
+    return int(max(math.ceil(min(channel / step, most)), 1 if channel <= _FINE_CHANNELS * step else 2))
 
 
 @njit(inline="always")
