@@ -20,7 +20,7 @@ nox.options.default_venv_backend = "venv"
 TORCH = "torch==2.13.0"
 
 #: The environment that sessions share which need no other. Modules are compiled when they are first imported: pip would
-#: spend 50 s on all of them.
+#: spend half a minute on all of them.
 ENVIRONMENT = Path(__file__).parent / ".nox" / "environment" / "bin"
 INSTALL = ("--no-compile", TORCH, "-e")
 
