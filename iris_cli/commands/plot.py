@@ -43,7 +43,11 @@ class Number:
 
     number: Annotated[int, typer.Option("--number", "-n", min=0, help="Number of the sample or tensor, from 0.")] = 0
 
-    def selection(self) -> Any:
+    def selection(self, data: Path) -> Any:
+        """UsageError for a choice where there is none."""
+        if data.is_file() and any(vars(self).values()):
+            what = f"{data} is a file with one image; --number, --key and --split choose among those of a folder"
+            raise UsageError(what, "leave them out")
         from iris_cli.commands.plot_data import Selection
 
         return Selection(**vars(self))
@@ -76,7 +80,7 @@ def lv(
         iris plot lv SHARDS --number 3 --out lv.png
         iris plot lv cube.fits --orbit walker --stretch log --out lv.pdf
     """
-    _draw("an l-v image", lambda draw, config: draw.lv(data, sample.selection(), config), out, look, output)
+    _draw("an l-v image", lambda draw, config: draw.lv(data, sample.selection(data), config), out, look, output)
 
 
 @app.command(cls=Command)
@@ -97,7 +101,7 @@ def lb(
         iris plot lb dust.fits --stretch log --orbit walker --out dust.pdf
     """
     velocities = _velocities(velocity_range) if velocity_range is not None else None
-    which = number.selection()
+    which = number.selection(data)
     _draw("a map of the sky", lambda draw, config: draw.lb(data, which, config, velocities), out, look, output)
 
 
@@ -117,7 +121,9 @@ def top_down(
         iris plot top-down map.fits --orbit walker --out map.png
         iris plot top-down SHARDS --split test --out truth.png
     """
-    _draw("a view from above", lambda draw, config: draw.top_down(data, sample.selection(), config), out, look, output)
+    _draw(
+        "a view from above", lambda draw, config: draw.top_down(data, sample.selection(data), config), out, look, output
+    )
 
 
 @app.command(cls=Command)
@@ -143,7 +149,7 @@ def pair(
         iris plot pair SHARDS --run RUN --number 2 --out pair.png
     """
     what = "a pair" + (" and the prediction of a network" if run else "")
-    _draw(what, lambda draw, config: draw.pair(data, sample.selection(), config, run, clean), out, look, output)
+    _draw(what, lambda draw, config: draw.pair(data, sample.selection(data), config, run, clean), out, look, output)
 
 
 @app.command(cls=Command)
@@ -209,7 +215,7 @@ def moments(
         iris plot moments STANDARD --number 3 --out moments.png
     """
     velocities = _velocities(velocity_range) if velocity_range is not None else None
-    which = number.selection()
+    which = number.selection(data)
     _draw(
         "moments 0, 1 and 2",
         lambda draw, config: draw.moments(data, which, config, clip_sigma, velocities),
@@ -252,7 +258,7 @@ def spectrum(
         raise UsageError(given, "give one --lat for each --lon, or none")
     places = list(zip_longest(lon or [], lat or []))
     what = plural(max(1, len(places)), "spectrum", "spectra")
-    _draw(what, lambda draw, config: draw.spectrum(data, sample.selection(), places, config), out, look, output)
+    _draw(what, lambda draw, config: draw.spectrum(data, sample.selection(data), places, config), out, look, output)
 
 
 def _draw(

@@ -93,7 +93,8 @@ def _sampled_digest(path: Path, pieces: int = 64, size: int = 4096) -> str:
 def open_paper_dataset(folder: Path, views_per_source: int | None = None) -> PaperDataset:
     """Reads and checks the two JSON files. Raises DataError for other folders, and when listed files are missing."""
     if not (folder / ATTRIBUTES).exists():
-        raise DataError(f"{folder} is not a data set: it has neither standard.json nor {ATTRIBUTES}")
+        what = f"{folder} is not a data set: it has neither standard.json nor {ATTRIBUTES}"
+        raise DataError(what, "name the output of `iris mock` or `iris ingest`; shards hold no tensors")
     attributes, hyper = read_json(folder / ATTRIBUTES), _Hyper(folder / HYPER, read_json(folder / HYPER))
     files = _files(folder, attributes.get("index"), attributes.get("cardinality"))
     grid, system, views = _grid(hyper), _units(hyper), views_per_source or _views(hyper)

@@ -214,6 +214,7 @@ def test_invalid_words_are_an_error_and_leave_nothing(iris: Iris, shards: Path, 
     assert "did you mean 'walker'" in refused(iris, 2, "lv", shards, *out, "--orbit", "walkr")
     assert "does not exist" in refused(iris, 1, "lv", tmp_path / "none.fits", *out)
     assert "metrics.jsonl" in refused(iris, 1, "losses", shards, *out)
+    assert "a file with one image" in refused(iris, 2, "lv", shards / "index.json", *out, "--number", 3)
     assert "1 latitude for 0 longitudes" in refused(iris, 2, "spectrum", shards, *out, "--lat", 0)
     assert "1 latitude for 2 longitudes" in refused(
         iris, 2, "spectrum", shards, *out, "--lon", 0, "--lon", 1, "--lat", 0
