@@ -70,7 +70,7 @@ def demo(
     if output.as_json:
         emit(made)
     else:
-        table("galaxies of the test split", ("", "", ""), report.rows())
+        table("galaxies of the test split", ("", "mean", "meaning"), report.rows())
         say(*(out / name for name in (FIGURE, f"{REPORT}/report.html", MAP_FIGURE, NEAR_FAR)))
         say(
             f"{in_bytes(made['bytes'])} in {out}, which may be removed: rm -r {shlex.quote(str(out))}. Try next:",

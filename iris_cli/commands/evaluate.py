@@ -121,11 +121,11 @@ def evaluate(
                 page = write_report(report, runs, tested, examples, losses, made, style=style, overwrite=overwrite)
             result["report"] = str(page)
             provenance.record(report, config)
-    title = f"{', '.join(map(str, runs))} on {', '.join(config.data)}, {tested.settings.split} split"
+    title = f"{', '.join(map(str, runs))} on {', '.join(config.data)}, {tested.settings.split} split: {tested.map}"
     if output.as_json:
         emit(result)
     else:
-        table(title, ("", "", ""), tested.rows())
+        table(title, ("", "mean", "meaning"), tested.rows())
         table("posterior of each predictor", *tested.posterior())
         if tested.distances:
             table("near or far at each (l, v)", *tested.distances.table())

@@ -15,6 +15,7 @@ from iris_cli.config.train import Noise
 from iris_cli.evaluation import runs
 from iris_cli.evaluation.bootstrap import Summary
 from iris_cli.evaluation.distances import DistanceScores
+from iris_cli.evaluation.ensemble import ENSEMBLE, SAMPLES
 from iris_cli.evaluation.evaluate import Totals
 from iris_cli.evaluation.metrics import EVEN_SPLIT, MEASURES
 from iris_cli.evaluation.posterior import Predictive, meaning
@@ -25,7 +26,7 @@ from iris_cli.evaluation.trivial import EMPTY_MAP, MEAN_MAP
 #: What a plain test reports.
 MEANING = {
     "pairs": "galaxy views evaluated, each once",
-    "loss": "loss of the network",
+    "loss": "loss of the map",
     "loss_zero": "loss of an empty prediction",
     "loss_mean_image": "loss of predicting the training set's mean image",
     "skill": "1 - loss / min(loss_zero, loss_mean_image)",
@@ -128,6 +129,12 @@ class RunReport:
     def means(self) -> Report:
         """Over the normal set."""
         return Report.of_statistics(self.normal)
+
+    @property
+    def map(self) -> str:
+        """Which map the means are of: they are the losses of one, where a predictor has several."""
+        several = {SAMPLES: "the mean of the samples", ENSEMBLE: "the mean map of the networks"}
+        return next((what for name, what in several.items() if name in self.normal.predictors), "the network's map")
 
     def to_dict(self) -> dict[str, Any]:
         """The means over the normal set, the settings, and all statistics of each set."""

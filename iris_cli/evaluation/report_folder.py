@@ -110,6 +110,7 @@ def page(tested: Sequence[Path], report: RunReport, pictures: Sequence[Picture],
         settings["noise"] = None
     yield Table(("setting", "value"), [*made.rows, *((name, _setting(value)) for name, value in settings.items())])
     yield Heading("Numbers")
+    yield Paragraph(f"Of {report.map}.")
     yield _numbers(normal.numbers, MEANING)
     yield Heading("Posterior")
     yield Paragraph(
