@@ -282,7 +282,7 @@ def test_the_start_and_one_line_an_epoch_are_printed_unless_quiet(
         train(shards, HYPER, tmp_path / f"{quiet}", quiet=quiet)
         printed = " ".join(capsys.readouterr().err.split())
         (epoch,) = logged(tmp_path / f"{quiet}", "epoch")
-        line = f"validation {epoch['loss']:.5g}, skill {epoch['skill']:.3f}, 0:00:0"
+        line = f"validation {epoch['loss']:.4g}, skill {epoch['skill']:.3f}, 0:00:0"
         for words in (
             line,
             "epoch 1/1: loss ",
