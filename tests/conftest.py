@@ -68,11 +68,14 @@ def iris(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.fixture
-def hangups_are_heard() -> Iterator[None]:
-    """Also where the tests themselves were started with `nohup`."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+def signals_arrive() -> Iterator[None]:
+    """Also where the tests were started with `nohup` or in the background, and these signals are ignored."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGINT)}
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
-    signal.signal(signal.SIGHUP, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

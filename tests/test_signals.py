@@ -22,7 +22,7 @@ from iris_cli.signals import catch_signals, stop_on_signal
 from iris_cli.training import Stopped
 from tests.snapshots.snapshots import galaxy, write
 
-pytestmark = pytest.mark.usefixtures("hangups_are_heard")
+pytestmark = pytest.mark.usefixtures("signals_arrive")
 ROOT = Path(__file__).resolve().parents[1]
 
 

@@ -22,7 +22,7 @@ from tests.end_to_end.launches import ROOT, TWO_RANKS, end_of, endless, environm
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="signals and terminals of Linux"),
-    pytest.mark.usefixtures("hangups_are_heard"),
+    pytest.mark.usefixtures("signals_arrive"),
 ]
 ONE_AND_TWO_RANKS = pytest.mark.parametrize("ranks", [(), TWO_RANKS], ids=["1 rank", "2 ranks"])
 
