@@ -14,6 +14,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -196,15 +197,19 @@ def parsed(name: str, function: Callable, words: list[str]) -> dict[str, Any]:
     """The arguments of a command, with its own usage errors now rather than after hours in the queue."""
     from typer.main import get_command
 
+    @wraps(function)
+    def collect(**given: Any) -> dict[str, Any]:
+        return function.collected(given)  # type: ignore[attr-defined]
+
     alone = typer.Typer(add_completion=False, rich_markup_mode=None)
-    alone.command(cls=TrainCommand if name == "train" else Command)(function)
+    alone.command(cls=TrainCommand if name == "train" else Command)(collect)
     context = get_command(alone).make_context(f"iris {name}", list(words))
     config = context.params.get("config")
     if config is not None:
         from iris_cli.config.catalogue import read
 
         read(Path(config), "train" if name == "test" else name)
-    collected: dict[str, Any] = function.collected(context.params)  # type: ignore[attr-defined]
+    collected: dict[str, Any] = context.invoke(context.command.callback, **context.params)  # type: ignore[arg-type]
     return collected
 
 

@@ -33,6 +33,11 @@ def digests(texts: Iterable[str]) -> Digests:
     return np.fromiter(values, np.uint64)
 
 
+def is_in(some: Digests, known: Digests) -> NDArray[np.bool_]:
+    """Which of `some` are known. NumPy 2.0's other method overflows with digests of the upper half."""
+    return np.isin(some, known, kind="sort")
+
+
 @dataclass(frozen=True)
 class Marks:
     """Digests of each item: of its galaxy's identity, of its density, and of the whole pair; 0 where not known."""
@@ -60,7 +65,7 @@ class Marks:
 
     def among(self, known: Digests) -> NDArray[np.bool_]:
         """Of each item, whether its galaxy or its density is known."""
-        return np.isin(self.galaxy, known) | np.isin(self.density, known)
+        return is_in(self.galaxy, known) | is_in(self.density, known)
 
     def first_time(self) -> NDArray[np.bool_]:
         """Of each item, whether no earlier one is the same pair."""

@@ -14,7 +14,7 @@ from iris_cli.errors import DataError
 from iris_cli.pairs.datasets import Pairs
 from iris_cli.pairs.divide import litter_parts
 from iris_cli.pairs.open_data import shards_folder
-from iris_cli.pairs.overlap import TEST, VALIDATION, Seen, digests, once, resolved
+from iris_cli.pairs.overlap import TEST, VALIDATION, Seen, digests, is_in, once, resolved
 from iris_cli.training.checkpoint import Checkpoint
 from shards.index import Index
 from shards.order import Numbers
@@ -75,7 +75,7 @@ def litter_to_test(litter: Pairs, hyper: TrainConfig, seen: Seen | None) -> Numb
     """
     if seen is None or hyper.overlap == "allow":
         return litter_parts(litter, hyper)[TEST]
-    met = np.isin(digests(litter.groups()), seen.litter) | np.isin(digests(litter.views()), seen.litter)
+    met = is_in(digests(litter.groups()), seen.litter) | is_in(digests(litter.views()), seen.litter)
     if met.all():
         what = (
             f"the network was trained or validated with all {plural(len(litter), 'image')} of litter of {litter.name}"
