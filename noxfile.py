@@ -12,6 +12,7 @@ from pathlib import Path
 
 import nox
 
+nox.needs_version = ">=2025.2.9"  # sessions that require others
 nox.options.sessions = ["tests", "lint"]
 nox.options.reuse_existing_virtualenvs = True
 nox.options.default_venv_backend = "venv"

@@ -184,7 +184,7 @@ class PreObservedDataset(Pairs, Dataset):
 
     @cached_property
     def _identities(self) -> tuple[list[bytes], Marks]:
-        """The galaxies' names of each shard, packed, and the marks: 30 bytes a pair, 1.2 kB are in a record."""
+        """The galaxies' names of each shard, packed, and the marks: 41 bytes a pair; its record has 1.2 kB."""
         blank = {
             member_checksum(self.index.stored[n].codec.encode(self._blank(n))) for n in self.factors if n == DENSITY
         }
