@@ -5,8 +5,6 @@
 `nox -s pythons-3.13` tests with another Python, `nox -s gpu` checks what needs a GPU.
 """
 
-from __future__ import annotations
-
 import tarfile
 from pathlib import Path
 

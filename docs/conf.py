@@ -1,7 +1,5 @@
 """The documentation site. `nox -s docs` builds it into docs/_build/html; a warning is an error."""
 
-from __future__ import annotations
-
 import re
 
 from docutils import nodes

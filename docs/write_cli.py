@@ -1,7 +1,5 @@
 """Writes docs/cli.md from the commands themselves: `python docs/write_cli.py`. A test compares the two."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

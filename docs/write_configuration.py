@@ -1,7 +1,5 @@
 """Writes docs/configuration.md from the dataclasses: `python docs/write_configuration.py`. A test compares the two."""
 
-from __future__ import annotations
-
 import dataclasses
 import importlib
 import pkgutil

@@ -1,7 +1,5 @@
 """The command line: registers the commands of `commands/`, and prints an error as one line and a hint."""
 
-from __future__ import annotations
-
 import os
 import sys
 import traceback

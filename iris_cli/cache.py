@@ -4,8 +4,6 @@
 other user can write to it, because compiled code is loaded from there.
 """
 
-from __future__ import annotations
-
 import os
 import stat
 from functools import cache

@@ -3,8 +3,6 @@
 Everything that is printed passes through `text.printable`: names and titles from outside cannot act on the terminal.
 """
 
-from __future__ import annotations
-
 import errno
 import io
 import json

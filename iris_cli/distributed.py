@@ -5,8 +5,6 @@ the variables that torchrun sets (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MAS
 `launch` starts the processes.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import shlex

@@ -1,7 +1,5 @@
 """`--dry-run`: what a command would read, compute, write and need, without doing any of it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path

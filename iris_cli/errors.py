@@ -62,10 +62,7 @@ _NO_MEMORY_TOO = ("failed to map segment", "could not create a primitive")
 _NO_MEMORY_KINDS = ("OutOfMemoryError", "bad_alloc")
 #: Error numbers of the system -> what to do.
 _HINTS = {
-    (
-        errno.ENOSPC,
-        errno.EDQUOT,
-    ): "no partial file was left; free some space, and run it again (or --resume it)",
+    (errno.ENOSPC, errno.EDQUOT): "no partial file was left; free some space, and run it again (or --resume it)",
     (errno.EFBIG,): "no partial output was left; allow larger files: ulimit -f unlimited",
     (errno.EACCES, errno.EPERM, errno.EROFS): "no partial output was left; change the permissions, or choose a folder",
     (errno.ENAMETOOLONG,): "choose a shorter name: file systems allow 255 bytes",

@@ -1,7 +1,5 @@
 """Reading and atomic writing of the files of a data set, without pickles."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil

@@ -3,8 +3,6 @@
 Read from /proc and /sys on Linux; on other systems, unknown values are None.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

@@ -1,7 +1,5 @@
 """The lines of a run's metrics.jsonl, whatever damage the file has; imports no torch."""
 
-from __future__ import annotations
-
 import json
 from contextlib import suppress
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Which rank a process is, and its share of a job, by the variables of its launcher; imports no torch."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ Two ways to stop. `stop_on_signal` is for work that keeps what is finished: the 
 sets a flag (`catch_signals`), reads it between steps, saves, and raises `Stopped`.
 """
 
-from __future__ import annotations
-
 import ctypes
 import os
 import signal

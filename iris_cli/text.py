@@ -4,8 +4,6 @@ A name of a file is bytes. Python has each byte that is not UTF-8 as half of a s
 or written to a text file. Control characters would act on the terminal.
 """
 
-from __future__ import annotations
-
 import codecs
 import re
 import unicodedata

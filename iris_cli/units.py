@@ -6,8 +6,6 @@ and are converted when read. A number in a file is described by its quantity ("d
 factor to the SI; conversions use the factor, not the name, so that they do not depend on the value of a solar mass.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from iris_cli.errors import DataError, nearest

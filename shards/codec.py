@@ -3,8 +3,6 @@
 Every encoding can be read without this library: .npy, two .npy arrays after one another, or zlib after a .npy header.
 """
 
-from __future__ import annotations
-
 import io
 import math
 import re

@@ -1,7 +1,5 @@
 """Sample -> encoded members with checksums and statistics, ready to append to a tar: what worker processes compute."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Finishing a set: when every planned shard is complete, index.json is written. Any process may try it at any time."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Records for tars that have none, by reading each member: for tars of other programs, and for repair."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -7,8 +7,6 @@ train-000007.json   the finished shard's record: offset and checksum of every me
 failures.jsonl      inputs that could not be made into a sample, if any
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -8,8 +8,6 @@ The last step of an epoch takes the rest: ranks differ by one sample at most and
 number of batches.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

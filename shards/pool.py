@@ -1,7 +1,5 @@
 """A function applied to many items by worker processes, with the results in the items' order."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import signal

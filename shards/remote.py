@@ -7,8 +7,6 @@
 Whole files are kept: a shard is read many times. What is read is compared with its checksums like any shard.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import threading

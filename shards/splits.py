@@ -3,8 +3,6 @@
 A set that grows therefore never moves a group, and two sets that are written with the same seed agree.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Hashable, Mapping, Sequence

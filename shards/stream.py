@@ -10,8 +10,6 @@ threads. To resume a stream, save the seed, the epoch and the `end` of the last 
 continues with the next sample, on any number of ranks.
 """
 
-from __future__ import annotations
-
 import queue
 import threading
 from collections import deque

@@ -1,7 +1,5 @@
 """Plain tar: a writer of ustar headers without time or owner, and a strict walk through any uncompressed tar."""
 
-from __future__ import annotations
-
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """JSON values as the fields of dataclasses, so that a file that was changed by hand fails where it is read."""
 
-from __future__ import annotations
-
 import dataclasses
 import sys
 import types

@@ -1,7 +1,5 @@
 """Verification of a shard folder: every checksum, header and member; and repair of what its tars can restore."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress

@@ -4,8 +4,6 @@ Any worker, rank or array task can therefore build any shard, in any order, and 
 finished when its record (JSON) exists beside it; the process that finishes the last one writes index.json.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field

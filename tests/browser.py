@@ -1,7 +1,5 @@
 """A headless Chromium, where there is one: a page as the browser has made it, and a picture of it."""
 
-from __future__ import annotations
-
 import re
 import shutil
 import subprocess

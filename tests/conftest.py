@@ -1,7 +1,5 @@
 """What many tests use: the command line in this process, the reference data, small mock data sets."""
 
-from __future__ import annotations
-
 import shutil
 import signal
 from collections.abc import Callable, Iterator

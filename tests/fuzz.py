@@ -1,7 +1,5 @@
 """Damage of files at random, and a time limit, for tests that read many damaged inputs."""
 
-from __future__ import annotations
-
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager

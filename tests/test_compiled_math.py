@@ -1,7 +1,5 @@
 """The compiled elementary functions against scipy, and far from zero."""
 
-from __future__ import annotations
-
 import ast
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """Progress and messages: on a terminal, in a log, and on closed streams."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

@@ -1,7 +1,5 @@
 """Collectives, process groups, and the launcher."""
 
-from __future__ import annotations
-
 import logging
 import os
 import signal

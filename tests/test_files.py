@@ -1,7 +1,5 @@
 """Names of output files, checked before any work."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

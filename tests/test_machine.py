@@ -1,7 +1,5 @@
 """Resources of a machine, from files like those of /proc and /sys."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

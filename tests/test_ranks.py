@@ -1,7 +1,5 @@
 """The rank of a process, and its share of a job, follow from the environment alone."""
 
-from __future__ import annotations
-
 import pytest
 
 from iris_cli.distributed import first_node

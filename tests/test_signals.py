@@ -1,7 +1,5 @@
 """Commands stop at a signal: at once, without leaving incomplete files, and with exit code 75."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

@@ -1,7 +1,5 @@
 """Text from outside is shown harmless, and names that are not UTF-8 survive every kind of file."""
 
-from __future__ import annotations
-
 import ast
 import json
 from dataclasses import dataclass

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import pytest
 from astropy import units as u
 from astropy.constants import codata2018

@@ -6,8 +6,6 @@ the work. The work saves and exits with code 75, and the job goes back into the 
 Each start is a resume: the first one finds nothing to resume.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import shlex

@@ -1,7 +1,5 @@
 """`iris compare RUN RUN…`: what distinguishes some runs."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any
 

@@ -1,7 +1,5 @@
 """What a shell proposes for an argument or an option; without a proposal it completes file names."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Iterable

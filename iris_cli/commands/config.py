@@ -1,7 +1,5 @@
 """`iris config show|validate`: the defaults of a command, and whether a file is valid."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any

@@ -1,7 +1,5 @@
 """`iris cube FITS… --out lv.npz`"""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

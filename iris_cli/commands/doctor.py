@@ -1,7 +1,5 @@
 """`iris doctor`: checks this machine for everything that IRIS needs, and how fast a shard folder can be read."""
 
-from __future__ import annotations
-
 import os
 import platform
 import resource

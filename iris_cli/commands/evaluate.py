@@ -1,7 +1,5 @@
 """`iris test RUN SHARDS…` (pytest would collect a function called `test`)."""
 
-from __future__ import annotations
-
 from contextlib import nullcontext
 from itertools import takewhile
 from pathlib import Path

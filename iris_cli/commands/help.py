@@ -4,8 +4,6 @@ typer's own groups need rich, which adds half to the time that a help page takes
 of an 80-column line.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

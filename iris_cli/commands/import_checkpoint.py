@@ -1,7 +1,5 @@
 """`iris import-checkpoint chp_31.pt RUN`"""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated

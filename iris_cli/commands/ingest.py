@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 @options.command
 def ingest(
     snapshots: Annotated[
-        list[Path],
-        typer.Argument(help="Snapshots (any part) or sets of arrays, HDF5 or FITS, or folders of them."),
+        list[Path], typer.Argument(help="Snapshots (any part) or sets of arrays, HDF5 or FITS, or folders of them.")
     ],
     out: Annotated[Path, typer.Argument(help="Folder of the standard data set to write.")],
     *,

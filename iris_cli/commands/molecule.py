@@ -1,7 +1,5 @@
 """`iris molecule 13co`"""
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 import typer

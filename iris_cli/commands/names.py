@@ -1,7 +1,5 @@
 """Checks the names in a configuration that other packages define: networks, losses, lines, orbits."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from iris_cli.errors import choose

@@ -1,7 +1,5 @@
 """`iris observe STANDARD INDEX --out cube.fits`"""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any

@@ -5,8 +5,6 @@ dataclass whose fields are options), or `Settings[TrainConfig]`: all flags that 
 `--config`.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import inspect

@@ -1,7 +1,5 @@
 """The data of a figure, read from a shard folder, a standard data set, a FITS file, an .npz or a run folder."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """The figures of `iris plot`: each function reads the data of one kind of figure and draws it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`iris preobserve STANDARD… OUT`"""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from typing import Annotated

@@ -4,8 +4,6 @@ A folder keeps it in `commands.jsonl`, a line for each command that wrote there.
 have the same bytes for the same inputs. Other files keep it as text in their headers.
 """
 
-from __future__ import annotations
-
 import json
 import shlex
 import sys

@@ -1,7 +1,5 @@
 """`iris runs FOLDER…`: the runs in some folders, side by side."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import sys

@@ -3,8 +3,6 @@
 Sources: the manual pages of sbatch, of qsub and qrerun (OpenPBS), and of bsub (IBM Spectrum LSF 10.1).
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence

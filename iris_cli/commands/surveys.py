@@ -1,7 +1,5 @@
 """`iris surveys`"""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

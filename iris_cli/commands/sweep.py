@@ -1,7 +1,5 @@
 """`iris sweep SWEEP SHARDS… --set KEY=VALUE,VALUE`: the configurations of trainings that differ in a few values."""
 
-from __future__ import annotations
-
 import re
 import tomllib
 from itertools import product

@@ -1,7 +1,5 @@
 """`iris view X`: pairs, a cube, a run or a map to browse, as a page with sliders or in a window."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """What `iris view` shows of a shard folder, a run, a cube, an l-v image or a map."""
 
-from __future__ import annotations
-
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path

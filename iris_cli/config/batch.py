@@ -1,7 +1,5 @@
 """What a batch job requests from its queue: one file for all jobs of a site."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 

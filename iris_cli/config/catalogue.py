@@ -1,7 +1,5 @@
 """All configurations and presets by name, and the configuration that a file belongs to."""
 
-from __future__ import annotations
-
 import dataclasses
 import difflib
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """How telescope cubes are read: what a header lacks or has wrong, and how much of the image they must fill."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from iris_cli.config.grid import Grid

@@ -1,7 +1,5 @@
 """The size of the demonstration: large enough to show that a network learns, in minutes on two cores."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from iris_cli.config.grid import grid_preset

@@ -1,7 +1,5 @@
 """The fields of a configuration as a reader sees them: name, type, default, unit and help."""
 
-from __future__ import annotations
-
 import dataclasses
 import inspect
 import textwrap

@@ -1,7 +1,5 @@
 """How figures look: fonts, colours, the range of the colour scale, and the orbits over an image."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from iris_cli.config.setting import check, panel

@@ -1,7 +1,5 @@
 """What `iris ingest` does with a snapshot: grid, views, perturbations, and values that the file lacks."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """What mock galaxies and foregrounds are made of: every draw is uniform within its interval."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import partial
 

@@ -1,7 +1,5 @@
 """What `iris molecule` prints."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from iris_cli.config.setting import check, setting

@@ -3,8 +3,6 @@
 Defaults: the IRIS paper's (arXiv:2607.01338), for SEDIGISM's 13CO(2-1).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from iris_cli.config.setting import check, panel, setting

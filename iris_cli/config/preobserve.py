@@ -1,7 +1,5 @@
 """What `iris preobserve` does: the observer, and how the pairs are divided into splits and stored."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from iris_cli.config.grid import Coverage

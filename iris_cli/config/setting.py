@@ -5,8 +5,6 @@ read this declaration: the command line (`iris_cli.commands.options`), the comme
 (`iris_cli.config.describe`), and `check`, which `__post_init__` calls.
 """
 
-from __future__ import annotations
-
 import math
 import numbers
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Surveys of molecular lines as presets: the packaged table `surveys.toml`, and the configurations made from it."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, replace
 from functools import cache

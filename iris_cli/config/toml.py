@@ -1,7 +1,5 @@
 """Frozen dataclasses from TOML and back. An unknown key is an error with the nearest known one."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import re

@@ -1,7 +1,5 @@
 """How a reverter is trained: read from TOML, and written to every run folder."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from dataclasses import dataclass

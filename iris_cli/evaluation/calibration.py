@@ -5,8 +5,6 @@ among them is uniform, for any distribution (Hamill 2001). So is the rank of any
 pixel, a mass, the distance from another map.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from numpy.typing import NDArray

@@ -1,7 +1,5 @@
 """The figures of a report: pairs with their predictions, and curves of statistics for each set of inputs."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 

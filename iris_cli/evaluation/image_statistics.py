@@ -5,8 +5,6 @@ depends on the unit of the images; all others describe their shape. Pixels below
 count as dark, and so do pixels that were not observed, in all images.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -3,8 +3,6 @@
 A measure that a pair does not define (the split of an empty map) is NaN for it.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

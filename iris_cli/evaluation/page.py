@@ -1,7 +1,5 @@
 """A page of headings, paragraphs, tables and figures, written as Markdown or as one self-contained HTML file."""
 
-from __future__ import annotations
-
 import base64
 import re
 import struct

@@ -3,8 +3,6 @@
 All numbers are kept for every pair, so that medians and intervals can be computed afterwards.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 

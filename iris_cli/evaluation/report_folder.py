@@ -1,7 +1,5 @@
 """The report of a test -> a folder with report.json, report.md, report.html and figures."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

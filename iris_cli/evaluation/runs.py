@@ -6,8 +6,6 @@ the samples of one run differ by 0. Of several runs, all pairs are averaged. Wit
 unit, and maps are compared with their error instead.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace

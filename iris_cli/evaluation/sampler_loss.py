@@ -5,8 +5,6 @@ neighbours be independent; so it is taken at several scales, of masses, of the b
 (Gneiting & Raftery 2007, doi:10.1198/016214506000001437; trained so for weather: Lang et al. 2024, arXiv:2412.15832).
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor

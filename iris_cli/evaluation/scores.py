@@ -5,8 +5,6 @@ infinitely many samples, so that one map, an ensemble of three and 64 samples ca
 as a certain prediction.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor

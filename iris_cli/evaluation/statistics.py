@@ -1,7 +1,5 @@
 """Per-pair results -> statistics: numbers and curves with medians and confidence intervals."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Inputs for which a network should give another result: noise alone, mirrored velocities."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 
 from numpy.typing import NDArray

@@ -1,7 +1,5 @@
 """Curves of means with their intervals, and plain values for JSON."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Any

@@ -3,8 +3,6 @@
 Angles `..._deg` in the plane count from positive longitude towards the far side, the direction of rotation.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import fields, replace

@@ -4,8 +4,6 @@ Each sheet is a piece of an arm. It crosses the whole field of view at nearly co
 appears as horizontal bands in an l-v image.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

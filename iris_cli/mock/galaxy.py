@@ -7,8 +7,6 @@ distinguishes near from far gas is the orientation of bar and orbits, the lanes,
 
 # mypy: allow-untyped-defs
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -7,8 +7,6 @@ positive longitude and recedes.
 
 # mypy: allow-untyped-defs
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -8,8 +8,6 @@ pericentre 59 pc, apocentre 121 pc, radial and azimuthal periods of 2.03 and 3.6
 
 # mypy: allow-untyped-defs
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

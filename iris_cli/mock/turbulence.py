@@ -2,8 +2,6 @@
 
 # mypy: allow-untyped-defs
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -6,8 +6,6 @@ follows a tensor from level populations (`populations`, `level_table`) through e
 `line_profile`) and the transfer along rays (`transfer`, `backends/`) to the beam.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:

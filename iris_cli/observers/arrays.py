@@ -1,7 +1,5 @@
 """`observe_arrays`: the synthetic observer for plain arrays, without grids, tensors or configuration files."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The telescope's beam: a convolution with a Gaussian along longitude and latitude that conserves flux."""
 
-from __future__ import annotations
-
 import math
 
 import torch

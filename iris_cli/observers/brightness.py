@@ -1,7 +1,5 @@
 """Conversion from Rayleigh-Jeans kelvin at the rest frequency, the unit of the transfer, to other units."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

@@ -9,8 +9,6 @@ file all models can be computed. A line has one component: the hyperfine structu
 NH3 (1,1) (half of the line at +-8 and +-19 km/s) is left out.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache

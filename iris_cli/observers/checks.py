@@ -1,7 +1,5 @@
 """Checks of matter before it is observed: values that are possible, gas in the velocity range, molecular gas."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor

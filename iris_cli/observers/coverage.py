@@ -1,7 +1,5 @@
 """What of an image a survey has observed: the share of each cell that lies inside its coverage."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

@@ -1,7 +1,5 @@
 """The choice of backend and device on this machine, and the memory that the torch backend may use."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from dataclasses import replace

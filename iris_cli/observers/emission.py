@@ -14,8 +14,6 @@ tracer exists only where it is shielded. Collisions and trapped photons are thos
 clumps that each line of sight has the cell's mean column. They move: b^2 = thermal + turbulence^2 + (1 - f) clump^2.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, Self
 

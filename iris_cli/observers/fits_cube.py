@@ -3,8 +3,6 @@
 On the sky longitude increases to the left and the first pixel is the leftmost: arrays are reversed along longitude.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

@@ -6,8 +6,6 @@ comment, tabs, a byte-order mark, Fortran's exponents (1.0D-11, 1.0-105), partne
 columns, long rows that continue in the next line, levels numbered in any order, notes after the last table.
 """
 
-from __future__ import annotations
-
 import codecs
 import re
 from pathlib import Path

@@ -6,8 +6,6 @@ uses.
 
 # mypy: allow-untyped-defs
 
-from __future__ import annotations
-
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np

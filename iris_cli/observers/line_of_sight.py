@@ -1,7 +1,5 @@
 """Where the gas that shines at (l, v) is: H2 at each longitude and velocity by distance, and its motion from above."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 
 import numpy as np

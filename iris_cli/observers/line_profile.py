@@ -9,8 +9,6 @@ differences across the channel's two edges. The corrections of neighbouring chan
 that of the midpoints, which for a Gaussian sampled finer than its width is accurate to 1e-4 and better.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Protocol
 

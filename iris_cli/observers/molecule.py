@@ -3,8 +3,6 @@
 LAMDA: Schoier et al. 2005, A&A 432, 369.
 """
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 

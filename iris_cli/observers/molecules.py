@@ -1,7 +1,5 @@
 """Loading a molecule by name or from a LAMDA file, and its description as JSON."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The work of `iris observe`: one tensor of a standard data set in, FITS cubes out, of each line or of the gas."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """The observers by name."""
 
-from __future__ import annotations
-
 from iris_cli.config.grid import Grid
 from iris_cli.config.observer import SyntheticConfig
 from iris_cli.config.preobserve import PreobserveConfig

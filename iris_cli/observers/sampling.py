@@ -1,7 +1,5 @@
 """How finely a ray's spectrum is sampled, and how many rays fit into the memory together."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

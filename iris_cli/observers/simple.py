@@ -2,8 +2,6 @@
 
 # mypy: allow-untyped-defs
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The view from above: mean H2 density over latitude, the image that a reverter predicts."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from iris_cli import units

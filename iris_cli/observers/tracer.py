@@ -1,7 +1,5 @@
 """The abundance of a tracer in a galaxy: a log-normal factor for the galaxy, and one that varies in its space."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates

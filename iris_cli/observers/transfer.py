@@ -12,8 +12,6 @@ e^-d. The fast backends multiply each cell's contribution by the dust transmissi
 remains to be computed outside the line.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass

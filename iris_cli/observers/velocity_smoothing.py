@@ -4,8 +4,6 @@ It reduces the jumps between cells, which otherwise leave gaps between their lin
 density image that belongs to the observation stays sharp, as in the IRIS paper's data (checked on its files to 1e-7).
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -4,8 +4,6 @@ In: a shard folder, or a standard data set and an observer, or several of them. 
 `PreObservedDataset` and `InfiniteDataset` are torch data sets as well.
 """
 
-from __future__ import annotations
-
 import json
 import zlib
 from abc import ABC, abstractmethod

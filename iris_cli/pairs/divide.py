@@ -1,7 +1,5 @@
 """What a training and a test are made on: items of pairs, and pieces of litter, of which none is in two splits."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from iris_cli.config.train import TrainConfig

@@ -1,7 +1,5 @@
 """Pairs of another program: what its tars do not say about their arrays, and whether the arrays fit."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any

@@ -1,7 +1,5 @@
 """Folders named in a command -> data sets to train or test on."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Sequence
 from pathlib import Path

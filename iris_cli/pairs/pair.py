@@ -1,7 +1,5 @@
 """The arrays of a pair on one grid, in inner units: what the telescope sees, what is really there, further truth."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Mapping
 from typing import Protocol
 
@@ -12,12 +10,7 @@ from iris_cli import axes, units
 from iris_cli.config.grid import Grid
 from iris_cli.config.toml import to_dict
 from iris_cli.errors import DataError
-from iris_cli.observers.line_of_sight import (
-    columns_by_distance,
-    distance_edges,
-    total_and_nearer,
-    velocity_from_above,
-)
+from iris_cli.observers.line_of_sight import columns_by_distance, distance_edges, total_and_nearer, velocity_from_above
 from iris_cli.observers.observer import Observer
 from iris_cli.observers.top_down import top_down_density
 from shards.codec import ArraySchema

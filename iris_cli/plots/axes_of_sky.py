@@ -1,7 +1,5 @@
 """Panels with the axes of the sky: longitude increases to the left, velocity and distance increase upwards."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Calibration of samples: coverage, TARP, error against spread, rank histograms, reliability, and a map of coverage."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

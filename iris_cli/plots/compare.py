@@ -1,7 +1,5 @@
 """Two images of one grid side by side, their difference, and their ratio."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass

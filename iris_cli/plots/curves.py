@@ -1,7 +1,5 @@
 """Curves in the figures of a report: means with their confidence intervals, for each of several sets of inputs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

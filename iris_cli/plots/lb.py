@@ -1,7 +1,5 @@
 """A map of the sky: integrated intensity, gas column, or an image of the continuum."""
 
-from __future__ import annotations
-
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray

@@ -1,7 +1,5 @@
 """Training and validation loss and the learning rate against optimizer steps; the losses of trivial predictors."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

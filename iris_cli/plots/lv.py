@@ -1,7 +1,5 @@
 """A longitude-velocity image, with orbits of published models."""
 
-from __future__ import annotations
-
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 

@@ -1,7 +1,5 @@
 """Moment maps of the sky: total along each line of sight, mean velocity, and velocity dispersion."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

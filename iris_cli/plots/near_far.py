@@ -1,7 +1,5 @@
 """Near or far of Sgr A*: the observed l-v image with clouds, P(near), and what the training set alone says."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

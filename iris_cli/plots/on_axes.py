@@ -1,7 +1,5 @@
 """Arrays on axes, for programs and notebooks: each function draws one panel with a colour bar and returns its axes."""
 
-from __future__ import annotations
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize

@@ -1,7 +1,5 @@
 """Published models of the orbit of gas around Sgr A*, drawn over a figure: near parts solid, far parts dashed."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass

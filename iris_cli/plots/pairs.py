@@ -1,7 +1,5 @@
 """Observation, truth and prediction side by side, a row for each galaxy."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

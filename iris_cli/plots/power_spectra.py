@@ -1,7 +1,5 @@
 """Power spectra of predicted maps, relative to those of true ones."""
 
-from __future__ import annotations
-
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray

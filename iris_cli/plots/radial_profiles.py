@@ -1,7 +1,5 @@
 """Radial profiles of true and predicted maps: surface density and enclosed mass."""
 
-from __future__ import annotations
-
 from matplotlib.figure import Figure
 
 from iris_cli.plots.curves import Lines, draw_curves, legend, mark_perfect

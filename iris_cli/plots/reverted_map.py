@@ -3,8 +3,6 @@
 Longitude increases to the left. Pixels are drawn in their true shape, as wedges.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh

@@ -1,7 +1,5 @@
 """One sample of a shard folder: each of its arrays as an image, on the axes of the sky if they are known."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

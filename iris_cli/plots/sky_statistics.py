@@ -1,7 +1,5 @@
 """Statistics of an observed l-v image beside those of a set of images, and the image beside the most similar one."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

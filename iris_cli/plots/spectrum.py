@@ -1,7 +1,5 @@
 """Spectra: brightness against velocity, as a histogram of channels."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from matplotlib.figure import Figure

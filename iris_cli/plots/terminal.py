@@ -1,7 +1,5 @@
 """Images and curves drawn with characters: half blocks in colour on a terminal, ASCII elsewhere."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

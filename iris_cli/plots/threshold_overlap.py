@@ -1,7 +1,5 @@
 """Overlap of the dense parts of true and predicted maps, against the density threshold."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import numpy as np

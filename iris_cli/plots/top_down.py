@@ -1,7 +1,5 @@
 """The view from Galactic north: H2 density in its true shape around Sgr A*, the Sun below."""
 
-from __future__ import annotations
-
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 

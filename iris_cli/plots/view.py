@@ -1,7 +1,5 @@
 """Arrays to browse: one HTML file with sliders, a colour scale and the value under the pointer, or a window."""
 
-from __future__ import annotations
-
 import base64
 import json
 from collections.abc import Mapping, Sequence

@@ -7,8 +7,6 @@ so that faint and bright gas have similar values; group norm replaces batch norm
 depend on the others in its batch; the output is on the scale of the loss.
 """
 
-from __future__ import annotations
-
 from itertools import pairwise
 
 import torch

@@ -7,8 +7,6 @@ channels_last memory format when there are few channels, as in the outermost sta
 on a contiguous image.
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """Layers, image sizes and initial weights that all networks share."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

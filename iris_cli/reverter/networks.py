@@ -1,7 +1,5 @@
 """The registry of networks: a name -> the modules that an l-v image passes one after the other to become a map."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

@@ -3,8 +3,6 @@
 The paper gives the table for 512 x 512 pixels. Smaller images have fewer stages; `stages_for` selects them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 

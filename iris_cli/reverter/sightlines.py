@@ -14,8 +14,6 @@ A longitude whose pixels are all exactly zero was not observed. The network know
 over them with the mean sum of the others.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,7 +1,5 @@
 """Orientation, stretching and viewing directions of a snapshot; random draws depend on seed and digest alone."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import numpy as np

@@ -4,8 +4,6 @@ AREPO and GADGET keep units in Header or Parameters, GIZMO alike, EAGLE as attri
 Units and on each dataset. In each table the first name that a file has is used.
 """
 
-from __future__ import annotations
-
 #: Dataset of PartType0 -> its names in a plain set of arrays: one name, or those of the three components.
 ARRAYS: dict[str, tuple[tuple[str, ...], ...]] = {
     "Coordinates": (("x", "y", "z"),),

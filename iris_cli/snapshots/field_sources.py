@@ -1,7 +1,5 @@
 """The source of each field of the gas: the file, the user, or a formula. Chosen before any data are read."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial

@@ -1,7 +1,5 @@
 """The files of a snapshot: one, or the numbered parts that the processes of a simulation wrote."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass

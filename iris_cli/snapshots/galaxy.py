@@ -1,7 +1,5 @@
 """The gas of a snapshot, oriented to rotate like the Milky Way, with the variation drawn for it and its properties."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Safe reading of HDF5 files from others: links out of the file are not followed, errors are one line."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path

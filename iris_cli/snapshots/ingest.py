@@ -5,8 +5,6 @@ an interrupted run can be resumed. A tensor is finished when its record is in `r
 records writes standard.json.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress

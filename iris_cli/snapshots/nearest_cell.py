@@ -7,8 +7,6 @@ its points is within d + 2h of the centre: |p - cell| <= d + h for the nearest o
 there are few such cells, one query of the tree for the centre and a comparison of those few replace 64 queries.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@ Simulation codes write `value` for `value x unit x a^p x h^q`. The unit is in th
 or Units, or in the attributes of each dataset together with p and q (`codes`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,13 +12,7 @@ import h5py
 import numpy as np
 
 from iris_cli import units
-from iris_cli.config.ingest import (
-    MAX_HUBBLE_PARAM,
-    MAX_SCALE_FACTOR,
-    MIN_HUBBLE_PARAM,
-    MIN_SCALE_FACTOR,
-    IngestConfig,
-)
+from iris_cli.config.ingest import MAX_HUBBLE_PARAM, MAX_SCALE_FACTOR, MIN_HUBBLE_PARAM, MIN_SCALE_FACTOR, IngestConfig
 from iris_cli.errors import DataError
 from iris_cli.snapshots import codes
 from iris_cli.snapshots.arrays import ArraySet, GasFile

@@ -1,7 +1,5 @@
 """Positions of the cells of a physical tensor in the galaxy, and their lines of sight."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

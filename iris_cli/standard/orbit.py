@@ -1,7 +1,5 @@
 """The CMZ orbit: an ellipse with vertical oscillation and constant angular momentum."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

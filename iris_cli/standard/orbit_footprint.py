@@ -5,8 +5,6 @@ has the orbit's velocities at equal phase), its gas gets a place in the l-v imag
 the map: evaluation/reobservation.py has that.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

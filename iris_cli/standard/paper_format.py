@@ -5,8 +5,6 @@ the SI, velocities are positive *towards* the observer, and tensors of the same 
 of `points_per_snapshot` views).
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property

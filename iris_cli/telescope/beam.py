@@ -1,7 +1,5 @@
 """The beam of a cube: one for all channels, or one for each channel (CASA's table BEAMS)."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Numbers of a cube that stand for no measurement: masked where header or flag say so, else refused when they show."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

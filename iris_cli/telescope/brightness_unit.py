@@ -1,7 +1,5 @@
 """The brightness unit of a cube: the factor to main-beam brightness temperatures in kelvin (Rayleigh-Jeans)."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from pathlib import Path

@@ -5,8 +5,6 @@ arXiv:2603.23327; github.com/CentralMolecularZone/3D_CMZ, CC0). Its line-of-sigh
 star counts and X-ray echoes, not from a model of the kinematics.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Sequence

@@ -4,8 +4,6 @@ In: cubes or an l-v image, and the set: what a run folder kept of its inputs, a 
 observed now. Out: an `InputScore`, and a figure. `iris revert` uses the same statistics and the same distance.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path

@@ -4,8 +4,6 @@ In: a FITS file and the flags of `CubeConfig`. Out: a `CubeFile`, whose slabs ar
 quantity that a number depends on, an error names the flag for it. World coordinates are astropy's (wcslib's).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ astropy takes the cards that describe an array as they are, so that a damaged on
 2147483647 axes, or to an array of exabytes.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -4,8 +4,6 @@ In: the header of an HDU as astropy read it. Out: a copy that wcslib reads as it
 change; DataError by the card's name where a number depends on a card that can be read in two ways or in none.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Container

@@ -3,8 +3,6 @@
 In: a FITS file of a telescope, of `iris observe` or of `iris cube`. Out: a `SkyImage`.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass

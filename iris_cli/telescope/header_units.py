@@ -1,7 +1,5 @@
 """Units as they are spelt in FITS headers: by the FITS standard, else as CASA, GILDAS, MIRIAD, AIPS and CLASS do."""
 
-from __future__ import annotations
-
 import re
 import warnings
 from collections.abc import Iterator

@@ -6,8 +6,6 @@ image = read_cube("cube.fits", run)
 run.predict(image)        # (R', L) M_sun / pc^3
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property

@@ -3,8 +3,6 @@
 `.npz` is for numpy, `.fits` for everything else; both hold the whole image and can be read back and reverted.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field

@@ -1,7 +1,5 @@
 """Near or far of Sgr A*? The networks' answer for an l-v image, for each pixel and for clouds, beside the prior."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Sequence

@@ -3,8 +3,6 @@
 Coarsening is then a mean over everything that a cell covers (no aliasing), and refining repeats values.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array, csr_array

@@ -6,8 +6,6 @@ made.density      # (R', L) M_sun / pc^3, mean over the networks
 made.record.quality.input_score
 """
 
-from __future__ import annotations
-
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -44,13 +42,7 @@ from iris_cli.telescope.density_map import (
 )
 from iris_cli.telescope.loaded_run import LoadedRun, members_of, observed_image
 from iris_cli.telescope.lv_image import LvImage, load_lv
-from iris_cli.telescope.near_far import (
-    NearFar,
-    cloud_table,
-    near_far_hdus,
-    table_paths,
-    write_table,
-)
+from iris_cli.telescope.near_far import NearFar, cloud_table, near_far_hdus, table_paths, write_table
 from iris_cli.telescope.regrid import RegridPlan, plan_regrid, report_coverage
 from iris_cli.training.trained_run import TrainedRun, ensemble_for
 

@@ -4,8 +4,6 @@ Longitudes are angles: a cylindrical image whose reference is at 180 degrees goe
 further along the native longitude is at the same place. wcslib takes native longitudes of -180 … 180 degrees only.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from astropy import units as u
 from astropy.coordinates import SkyCoord

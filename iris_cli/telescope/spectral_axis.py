@@ -1,7 +1,5 @@
 """The spectral axis of a cube, of any kind, as velocities: km/s in the LSR, radio convention, positive receding."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -4,8 +4,6 @@ Type, frame and unit of the axis and the rest frequency are read as AIPS, CASA, 
 them. A note says what was assumed or not used; what is doubtful is an error that names the option.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from pathlib import Path

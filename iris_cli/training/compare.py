@@ -1,7 +1,5 @@
 """Runs side by side: settings that differ, and differences of their scores on the same pairs."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

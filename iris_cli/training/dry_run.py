@@ -1,7 +1,5 @@
 """`--dry-run` of a training or a test: what it would read and write, and its memory, without taking a step."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from copy import deepcopy

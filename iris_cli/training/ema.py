@@ -1,7 +1,5 @@
 """Exponential moving average (EMA) of the weights during training: less noisy than the weights of the last step."""
 
-from __future__ import annotations
-
 from copy import deepcopy
 
 import torch

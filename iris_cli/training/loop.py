@@ -3,8 +3,6 @@
 A run stops between steps only, so that resuming it repeats no sample and misses none.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 from contextlib import closing

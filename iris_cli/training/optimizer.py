@@ -4,8 +4,6 @@ A schedule by name is a function of the epochs done, without a state. A schedule
 epoch.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable
 from functools import partial

@@ -8,8 +8,6 @@ M_sun/pc^3 (ReLU commutes with a positive factor), and kernels are mirrored wher
 (attention does not depend on the order of pixels).
 """
 
-from __future__ import annotations
-
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping

@@ -4,8 +4,6 @@ Weights, gradients, loss and optimizer stay float32, and so do validation and te
 the training only through the weights.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 from contextlib import AbstractContextManager, nullcontext

@@ -9,8 +9,6 @@ test.json                numbers of the latest test
 tensorboard/             event files, with `log = "tensorboard"`
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shlex

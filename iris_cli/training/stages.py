@@ -4,8 +4,6 @@ A stage is a second network beside the frozen first one, with a task and a confi
 layout of a run folder. To add one, write a row of STAGES and a table of `TrainConfig`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any

@@ -1,7 +1,5 @@
 """What a module is trained for: its inputs, its loss and its validation. Loop and step are the same for every task."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The metrics of a run as TensorBoard event files; the package is an optional dependency."""
 
-from __future__ import annotations
-
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Test a reverter from Python (`test_reverter`), and a run or an ensemble from folders on disk (`test_run`)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path

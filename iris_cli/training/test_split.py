@@ -1,7 +1,5 @@
 """Which pairs of a data set, and which pieces of litter, to test on: those that the network has not met."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import reduce
 from operator import or_

@@ -1,7 +1,5 @@
 """Loss, time and memory of the steps between two lines of the log."""
 
-from __future__ import annotations
-
 import math
 import resource
 import sys

@@ -1,7 +1,5 @@
 """Trained runs, opened for testing and reverting: folder or file in; networks, configuration and statistics out."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

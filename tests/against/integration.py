@@ -4,8 +4,6 @@ through fine pieces of each cell in float64, from constants, a Boltzmann sum or 
 Populations take energies, weights, Einstein coefficients and collision rates from a molecule; nothing else.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

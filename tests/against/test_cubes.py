@@ -1,7 +1,5 @@
 """Regridding beside `reproject` and `spectral-cube`, which share no code with it."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The ingested reference snapshot against the published orbit, the paper's tensors, and a Monte-Carlo integral."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

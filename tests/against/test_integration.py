@@ -1,7 +1,5 @@
 """Every backend against a plain float64 integration (`integration.py`): populations, regimes, masers, dust."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path

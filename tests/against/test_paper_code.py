@@ -1,7 +1,5 @@
 """Against numbers from the IRIS paper's own code: its tensors and its pairs are of the same snapshot."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Against RADMC-3D and a float64 integration that agree to 2e-6: 13CO(2-1), LTE, dust and CMB."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -3,8 +3,6 @@
 python -m tests.benchmarks.cubes FOLDER [--channels 900]
 """
 
-from __future__ import annotations
-
 import argparse
 import threading
 import time

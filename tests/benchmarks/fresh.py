@@ -4,8 +4,6 @@ One network takes equal numbers of steps on the first 125, 500 and 2 000 galaxie
 tested on the set's test split.
 """
 
-from __future__ import annotations
-
 import argparse
 import time
 

@@ -8,8 +8,6 @@ Each version runs in a process of its own with one thread; the two make the same
 mean processor time of a round counts. Results: docs/benchmarks/generation.md.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

@@ -5,8 +5,6 @@ Each check prints Markdown: what was measured, or why it failed; the others go o
 mistake in it is found before a GPU is at hand. Exit code 1 if a check failed. Results: docs/benchmarks/gpu.md.
 """
 
-from __future__ import annotations
-
 import argparse
 import io
 import json

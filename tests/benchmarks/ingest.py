@@ -5,8 +5,6 @@ same run. Each form runs in its own process, to measure its largest resident set
 they are for writing. Results: docs/benchmarks/ingest.md.
 """
 
-from __future__ import annotations
-
 import argparse
 import multiprocessing
 import os

@@ -1,7 +1,5 @@
 """The pixel lattice in the maps of runs, for docs/benchmarks/networks.md: `lattice.py SHARDS RUN...`"""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

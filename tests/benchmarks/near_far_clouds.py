@@ -6,8 +6,6 @@ truth the near share of its gas. Out: a table of scores with 95 % intervals of a
 docs/benchmarks/near_far.md.
 """
 
-from __future__ import annotations
-
 import argparse
 from dataclasses import replace
 from pathlib import Path

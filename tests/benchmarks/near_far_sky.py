@@ -6,8 +6,6 @@ components that are decisive (|los| > 15 pc and above one sigma) are the test. O
 95 % intervals of a bootstrap over clouds. Results: docs/benchmarks/near_far.md.
 """
 
-from __future__ import annotations
-
 import argparse
 import re
 from collections.abc import Callable

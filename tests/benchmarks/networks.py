@@ -5,8 +5,6 @@ as its own time per step leaves room for in the given CPU seconds. The times per
 first training. The test is of the test split of the first folder; the training is on the others, if there are any.
 """
 
-from __future__ import annotations
-
 import argparse
 import math
 import time

@@ -6,8 +6,6 @@ Prints the median percentile of the changed images, the shares beyond 95 and 99 
 come first. Results: docs/benchmarks/out_of_distribution.md.
 """
 
-from __future__ import annotations
-
 import argparse
 from collections import Counter
 from dataclasses import replace

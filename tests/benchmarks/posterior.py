@@ -6,8 +6,6 @@ equal time, the samples of each run, those of all runs pooled, and the prior; th
 Finished runs in OUT are kept. Results: docs/benchmarks/posterior.md.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import time

@@ -6,8 +6,6 @@ gradient; the cosine between the two gradients of a batch. With --fresh, with un
 docs/benchmarks/training.md.
 """
 
-from __future__ import annotations
-
 import argparse
 from dataclasses import replace
 from itertools import islice

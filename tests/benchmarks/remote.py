@@ -6,8 +6,6 @@ The server (moto) is a process of its own on this machine, so the network costs 
 fetching and keeping files. Times are CPU time of the reading process; wall time of the first read is printed as well.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import socket

@@ -7,8 +7,6 @@ No pair is written: an index names shards, and what opens it reads nothing else.
 each shard once, for the identities of galaxies; real records of one small shard are written and read for this.
 """
 
-from __future__ import annotations
-
 import argparse
 import resource
 import tempfile

@@ -4,8 +4,6 @@ pip install scoringrules tarp    # neither is a dependency
 python tests/benchmarks/scores.py
 """
 
-from __future__ import annotations
-
 import time
 
 import numpy as np

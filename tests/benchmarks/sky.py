@@ -6,8 +6,6 @@ percentile of the middle of that range among the mocks, and "inside" or "OUTSIDE
 when between 10 and 90 % of the mocks lie below it. Results and sources: docs/benchmarks/sky.md.
 """
 
-from __future__ import annotations
-
 import argparse
 import time
 from dataclasses import dataclass, replace

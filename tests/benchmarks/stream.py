@@ -4,8 +4,6 @@ All ways run after one another in each round, so that a busy machine slows all o
 rounds of the ratio within a round.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import platform

@@ -6,8 +6,6 @@ median over rounds of the ratio within a round. Then come complete runs from sha
 data, and two ranks compared with one. On a GPU: `--device cuda`.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

@@ -4,8 +4,6 @@ A sampler is trained on SET1 from scratch and tested on SET0: once with the imag
 mean velocity and the dispersion of the gas at each place, seen from above. The pairs need the array `velocity`.
 """
 
-from __future__ import annotations
-
 import argparse
 import math
 from itertools import islice

@@ -1,7 +1,5 @@
 """The error that a command ends with, and the bytes that it leaves."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The commands of the program and of the pages of the docs, and a reader that runs the latter with small inputs."""
 
-from __future__ import annotations
-
 import re
 import shlex
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,5 @@
 """The program as a whole: help, completion, exit codes, closed streams and interruptions."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

@@ -1,7 +1,5 @@
 """`iris compare`: settings that differ, and differences of scores on the same pairs with intervals."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

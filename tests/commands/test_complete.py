@@ -1,7 +1,5 @@
 """What the shell proposes, asked as bash asks."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

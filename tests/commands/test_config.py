@@ -1,7 +1,5 @@
 """`iris config`: defaults, presets, files and folders."""
 
-from __future__ import annotations
-
 import json
 import tomllib
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`iris cube`."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

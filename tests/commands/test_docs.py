@@ -1,7 +1,5 @@
 """The docs agree with the program."""
 
-from __future__ import annotations
-
 import importlib.util
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`iris doctor` finds what is wrong, and advises what to do."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import sys

@@ -1,7 +1,5 @@
 """`--dry-run` prints what the run itself then does, and writes nothing; inputs may be lists in files."""
 
-from __future__ import annotations
-
 import io
 import json
 import shutil

@@ -1,7 +1,5 @@
 """Errors of the disk while a command writes: one line that names the file, and no part of a file is left."""
 
-from __future__ import annotations
-
 import errno
 import io
 import os

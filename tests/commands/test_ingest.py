@@ -1,7 +1,5 @@
 """`iris ingest`."""
 
-from __future__ import annotations
-
 import errno
 import json
 import os

@@ -1,7 +1,5 @@
 """All commands with a name that a terminal, rich, matplotlib, TOML, FITS, Markdown and HTML could misread."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """`iris molecule` and `iris observe`."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Options that commands share, groups of them, and the flags of configurations."""
 
-from __future__ import annotations
-
 import inspect
 import json
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """A network and a loss of a module outside of the package: trained, tested, exported and reverted with."""
 
-from __future__ import annotations
-
 import json
 import re
 import sys

@@ -1,7 +1,5 @@
 """A command that would write a folder, which another process or thread writes, is refused at once."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager

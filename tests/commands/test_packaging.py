@@ -1,7 +1,5 @@
 """The packaged network, the container's definition and the conda recipe are those of this package."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 import subprocess

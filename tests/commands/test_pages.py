@@ -1,7 +1,5 @@
 """The commands and programs on the pages of the docs work, line after line, with small inputs."""
 
-from __future__ import annotations
-
 import re
 import sys
 from pathlib import Path

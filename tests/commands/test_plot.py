@@ -1,7 +1,5 @@
 """`iris plot`: from folders and files to figures."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The outputs of commands record how they were made: command line, versions, configuration, time."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

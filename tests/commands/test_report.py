@@ -1,7 +1,5 @@
 """`iris test --report`: the contents of the folder, their agreement with the plain test, and what is refused."""
 
-from __future__ import annotations
-
 import io
 import json
 import math

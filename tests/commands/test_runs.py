@@ -1,7 +1,5 @@
 """`iris runs`: what the files of runs say, also while these are written or where they are damaged."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

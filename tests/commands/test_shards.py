@@ -1,7 +1,5 @@
 """`iris shards`: what it prints, and its exit codes."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Surveys on the command line: the table, a mock on a survey's grid, shards that are masked to its coverage."""
 
-from __future__ import annotations
-
 import json
 import tomllib
 from pathlib import Path

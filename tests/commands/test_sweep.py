@@ -1,7 +1,5 @@
 """`iris sweep`: configurations of trainings that differ in a few values, and a job array of them."""
 
-from __future__ import annotations
-
 import shlex
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """`iris train` and `iris test`: what they write and print, and what they refuse."""
 
-from __future__ import annotations
-
 import json
 import os
 import shlex

@@ -1,7 +1,5 @@
 """The tutorial and the first ten minutes in a real shell; test_pages.py runs their commands in this process."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

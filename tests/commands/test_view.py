@@ -1,7 +1,5 @@
 """`iris view`: the page holds the data with their axes, and a browser shows them."""
 
-from __future__ import annotations
-
 import base64
 import json
 import re

@@ -1,7 +1,5 @@
 """A mock configuration that no gas has is refused before a galaxy is drawn, and what is drawn is finite."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

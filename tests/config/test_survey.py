@@ -1,7 +1,5 @@
 """Surveys as presets: their lines exist, their grids and noise are those of the table."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 

@@ -5,8 +5,6 @@ array task (0 where there is no array) gets USR1 on its first start as soon as t
 some time before the end.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

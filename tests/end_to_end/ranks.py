@@ -4,8 +4,6 @@ Train without and with batch norm, and a sampler, test, train with a sample that
 and numbers are saved in OUT.
 """
 
-from __future__ import annotations
-
 import json
 import runpy
 import sys

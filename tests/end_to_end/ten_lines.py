@@ -1,7 +1,5 @@
 """Run by `torchrun ten_lines.py SHARDS OUT`: train and test twice, with a wrapped network and a callable optimizer."""
 
-from __future__ import annotations
-
 import sys
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Scripts of `iris batch` run on a cluster, and after a pre-emption continue to the same result."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """From mock galaxies to a report, small: `iris demo`, and each command on its folders."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

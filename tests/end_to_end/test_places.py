@@ -1,7 +1,5 @@
 """Files of the current folder are not imported, and limits of the machine end in one line."""
 
-from __future__ import annotations
-
 import os
 import resource
 import subprocess

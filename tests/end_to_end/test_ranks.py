@@ -1,7 +1,5 @@
 """The same numbers and the same exit codes on any number of processes."""
 
-from __future__ import annotations
-
 import json
 import logging
 import os

@@ -1,7 +1,5 @@
 """Which signals make a training save and stop, with one process and with ranks."""
 
-from __future__ import annotations
-
 import json
 import os
 import pty

@@ -1,7 +1,5 @@
 """Intervals over sources, compared with the bootstrap of scipy and with normal distributions."""
 
-from __future__ import annotations
-
 from inspect import signature
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Calibration of samples that are known to be calibrated, or not."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """The evaluation loop: every pair once on any number of ranks, what is not finite, and ensembles."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path

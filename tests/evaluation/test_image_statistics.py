@@ -1,7 +1,5 @@
 """Each statistic of an l-v image has the value that is known for a simple one."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray

@@ -1,7 +1,5 @@
 """The distance of an input from the training set: small for inputs of the same kind, large for others."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The posterior of predictors whose calibration is known, and of trivial ones."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

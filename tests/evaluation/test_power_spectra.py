@@ -1,7 +1,5 @@
 """Power spectra of waves and filters whose spectra are known."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter

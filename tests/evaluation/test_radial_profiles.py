@@ -1,7 +1,5 @@
 """Mass around Sgr A*, against discs and rings whose mass is known."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

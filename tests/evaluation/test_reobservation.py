@@ -1,7 +1,5 @@
 """Consistency of a map with its image: true maps agree best, uniform ones least, on galaxies made by one rule."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

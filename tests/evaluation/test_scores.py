@@ -1,7 +1,5 @@
 """Proper scores against closed forms and other codes."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

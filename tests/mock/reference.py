@@ -1,7 +1,5 @@
 """The formulas of mock galaxies in plain NumPy and float64, with which those of the compiled kernels are compared."""
 
-from __future__ import annotations
-
 import math
 from itertools import product
 

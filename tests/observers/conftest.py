@@ -1,7 +1,5 @@
 """Fixtures of several observer tests."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

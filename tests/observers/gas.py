@@ -1,7 +1,5 @@
 """Gas for the tests of the synthetic observer: uniform cells along a few rays, in SI units."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -5,8 +5,6 @@ the largest difference between the kernel's cube and that of float64 torch opera
 the number of kernel calls. "check" holds the errors that the kernel's own check finds.
 """
 
-from __future__ import annotations
-
 import json
 from typing import Any
 from unittest import mock

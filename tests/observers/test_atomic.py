@@ -1,7 +1,5 @@
 """The warning for partly atomic gas and molecules without rates for hydrogen atoms, whose lines are too faint."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

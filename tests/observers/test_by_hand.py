@@ -5,8 +5,6 @@ In LTE, N = 3 h / (8 pi^3 S mu^2) Q / g_u e^(E_u/kT) / (e^(h nu/kT) - 1) times t
 cgs units, with published constants, and without the code under test.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """The choice of backend and device. The GPU is simulated, because most machines that run the tests have none."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

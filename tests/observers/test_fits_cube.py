@@ -1,7 +1,5 @@
 """FITS cubes: coordinates of a bright cell, and moments."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

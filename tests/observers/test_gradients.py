@@ -1,7 +1,5 @@
 """Gradients of the differentiable backends against finite differences."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

@@ -1,7 +1,5 @@
 """Where the gas at (l, v) is, its motion from above, and what latitude adds to an observation."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -1,7 +1,5 @@
 """LAMDA files in their variants, and the built-in molecules."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Level populations against known limits, and tables against direct solutions."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 

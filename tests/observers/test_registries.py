@@ -1,7 +1,5 @@
 """The names in configurations are those of the registries."""
 
-from __future__ import annotations
-
 import pytest
 
 from iris_cli.config import observer as config

@@ -1,7 +1,5 @@
 """The synthetic observer on tensors and grids, and errors for impossible input."""
 
-from __future__ import annotations
-
 import inspect
 import json
 import pickle

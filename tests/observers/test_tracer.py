@@ -1,7 +1,5 @@
 """The abundance of a tracer within and between galaxies, and the part of the sky that a survey covers."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Facts about the transfer of radiation through gas, checked for every backend."""
 
-from __future__ import annotations
-
 import math
 from functools import partial
 

@@ -1,7 +1,5 @@
 """The Triton kernel without a GPU: interpreted and compared with torch operations, and compiled for real GPUs."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

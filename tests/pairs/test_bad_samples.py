@@ -1,7 +1,5 @@
 """Damaged shards: a run stops at them, or leaves them out, counts them, and takes the mean over the rest."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """Data sets as numbered pairs: units, splits, joining, and what is refused."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Tars of another program: with grid, quantity, latitude and units they are trained on; and sets of several lines."""
 
-from __future__ import annotations
-
 import io
 import re
 import tarfile

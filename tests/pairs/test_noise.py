@@ -1,7 +1,5 @@
 """Noise of l-v images: its sigma, its correlation along longitude, and that it is drawn by position."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

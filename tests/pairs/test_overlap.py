@@ -1,7 +1,5 @@
 """No galaxy in two splits of a run, whatever the folders that it is in; and litter likewise."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """The stream of pairs: which batches, litter and noise each rank gets, and how batches are prefetched."""
 
-from __future__ import annotations
-
 import itertools
 import threading
 import time

@@ -1,7 +1,5 @@
 """Axes, stretches and colour bars of every figure."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Figures of spectra, moments, losses and reports: labels, directions, ranges; styles and files."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import matplotlib

@@ -1,7 +1,5 @@
 """Orbits of published models over a figure."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

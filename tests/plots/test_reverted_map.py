@@ -1,7 +1,5 @@
 """The figure of a reverted map: position of the Sun, direction of longitude, panels and labels."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from matplotlib.figure import Figure

@@ -1,7 +1,5 @@
 """Curves drawn with characters."""
 
-from __future__ import annotations
-
 from iris_cli.plots.terminal import curves
 
 

@@ -1,7 +1,5 @@
 """The network `columns`."""
 
-from __future__ import annotations
-
 import torch
 
 from iris_cli.reverter.columns import doubled

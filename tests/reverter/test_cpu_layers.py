@@ -1,7 +1,5 @@
 """Layers for the CPU: the values and gradients of PyTorch's own layers."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import nn

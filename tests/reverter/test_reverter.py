@@ -1,7 +1,5 @@
 """The reverter and the network `paper`: sizes, units, names and initial weights."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

@@ -1,7 +1,5 @@
 """The network `sightlines`."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

@@ -1,7 +1,5 @@
 """Damage to a shard folder; random damage returns a description: bits flipped, files cut, swapped, lost, emptied."""
 
-from __future__ import annotations
-
 import json
 import os
 import random

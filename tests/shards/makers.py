@@ -1,7 +1,5 @@
 """Small samples that are a pure function of their number; here, so that worker processes can import them."""
 
-from __future__ import annotations
-
 import io
 import os
 import time

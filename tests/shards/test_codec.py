@@ -1,7 +1,5 @@
 """Encodings: lossless ones return every bit, lossy ones keep their precision, damaged bytes are never misread."""
 
-from __future__ import annotations
-
 import io
 import zlib
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """The index and the records of a set, and splits by group."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

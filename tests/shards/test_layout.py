@@ -1,7 +1,5 @@
 """Names, JSON with checksums, and atomic files."""
 
-from __future__ import annotations
-
 import tarfile
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Files of a shard folder that were changed at random, with a right checksum: an error of this library, or data."""
 
-from __future__ import annotations
-
 import copy
 import json
 import random

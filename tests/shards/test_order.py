@@ -1,7 +1,5 @@
 """The order of samples and the shares of ranks: facts about the arithmetic alone."""
 
-from __future__ import annotations
-
 import time
 import tracemalloc
 

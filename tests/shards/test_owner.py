@@ -1,7 +1,5 @@
 """One process, or the parts of one job, writes a folder."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """Worker processes: results are in order, and no process is left behind."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """One sample at a time: which bytes are read, in how many reads, and which damage is detected."""
 
-from __future__ import annotations
-
 import os
 
 import numpy as np

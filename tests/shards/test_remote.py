@@ -1,7 +1,5 @@
 """Shards on a server: the same numbers as from disk, each file fetched once, and errors that name the address."""
 
-from __future__ import annotations
-
 import shutil
 import threading
 from collections.abc import Callable, Iterator

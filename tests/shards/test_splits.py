@@ -1,7 +1,5 @@
 """Splits by group: a pure function of the group's name, the seed and the fractions."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given

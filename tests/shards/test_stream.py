@@ -1,7 +1,5 @@
 """Batches hold the right arrays, in an order that depends on seed and epoch alone; damage is always detected."""
 
-from __future__ import annotations
-
 import os
 import threading
 import time

@@ -1,7 +1,5 @@
 """All damage is detected without a crash, and repair restores what the tars allow; tars of other programs."""
 
-from __future__ import annotations
-
 import io
 import os
 import random

@@ -1,7 +1,5 @@
 """Shards are complete, have the same bytes on any number of processes, and can be resumed after a kill."""
 
-from __future__ import annotations
-
 import errno
 import filecmp
 import io

@@ -1,7 +1,5 @@
 """Sets of arrays, as yt writes them from grids, and as a user's script may."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -158,10 +156,7 @@ BAD: dict[str, tuple[Callable[[h5py.File], object], str]] = {
     "no unit": (attribute("grid/density", "units", ""), "does not say in which unit density is"),
     "an unknown unit": (attribute("grid/density", "units", "code_density"), "'code_density', not a unit such as"),
     "a unit of another quantity": (attribute("grid/density", "units", "K"), "density is in 'K', which cannot be"),
-    "another shape": (
-        replaced("grid/temperature", np.ones((30, 20, 11))),
-        "temperature has shape (30, 20, 11), dens",
-    ),
+    "another shape": (replaced("grid/temperature", np.ones((30, 20, 11))), "temperature has shape (30, 20, 11), dens"),
     "two densities": (moved("grid/temperature", "gas/Density"), "holds gas/Density and grid/density"),
     "no velocity": (moved("grid/velocity_z", "grid/vz"), "has velocity_x, but no velocity_z"),
     "no temperature": (moved("grid/temperature", "grid/T"), "has no array temperature or temp"),

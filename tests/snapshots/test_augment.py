@@ -1,7 +1,5 @@
 """Orientation of galaxies to rotate like the Milky Way, and their random variations."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

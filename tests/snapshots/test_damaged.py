@@ -1,7 +1,5 @@
 """Snapshots and sets of arrays that are damaged at random are read, or refused in one line."""
 
-from __future__ import annotations
-
 import warnings
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The nearest cells found by pruning, in blocks and in slabs, against direct queries."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

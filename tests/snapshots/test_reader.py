@@ -1,7 +1,5 @@
 """Snapshots of many styles with the same galaxy, and errors for missing fields and units."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path

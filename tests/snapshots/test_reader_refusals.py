@@ -1,7 +1,5 @@
 """Errors for snapshots that are contradictory, link to other files, or are damaged."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -108,18 +106,12 @@ BAD = {
     "a billion files": (attribute("Header", "NumFilesPerSnapshot", 10**9), "its name holds no number"),
     "an infinite redshift": (attribute("Header", "Redshift", np.inf), "Redshift of /Header is inf, not a number"),
     "an empty attribute": (attribute("Header", "Time", h5py.Empty("f4")), "Time of /Header is"),
-    "a unit out of range": (
-        attribute("Header", "UnitLength_in_cm", 1e300),
-        "unit of /PartType0/Density is 0",
-    ),
+    "a unit out of range": (attribute("Header", "UnitLength_in_cm", 1e300), "unit of /PartType0/Density is 0"),
     "a box of nothing": (attribute("Header", "BoxSize", h5py.Empty("f4")), "BoxSize of /Header is"),
     "a dataset without values": (replaced("Density", h5py.Empty("f4")), "Density holds no numbers"),
     "a density never written": (unwritten, "but only 0 bytes of it are in the file"),
     "a density too large": (damaged("InternalEnergy", 3e38), "temperature: 1 of 3000 cells are zero, negative or not"),
-    "faster than light": (
-        replaced("Velocities", np.full((3000, 3), 4e5)),
-        "velocity: 3000 of 3000 cells are above 2",
-    ),
+    "faster than light": (replaced("Velocities", np.full((3000, 3), 4e5)), "velocity: 3000 of 3000 cells are above 2"),
     "denser than any gas": (damaged("Density", 1e30), "density: 1 of 3000 cells are above 1e+20 M_sun/pc^3"),
     "a negative mass": (added("Masses", np.linspace(-1.0, 1.0, 3000)), "Masses: 1500 of 3000 cells are negative"),
 }

@@ -1,7 +1,5 @@
 """Standard data sets in native and paper-code format, and errors for damaged ones."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

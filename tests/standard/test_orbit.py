@@ -1,7 +1,5 @@
 """The Walker et al. ellipse against the published track: longitude, latitude, velocity, near and far."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

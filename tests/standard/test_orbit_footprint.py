@@ -1,7 +1,5 @@
 """The footprint of gas on the published orbits."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 The axes have different lengths and none is symmetric, so that no two of them can be confused.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

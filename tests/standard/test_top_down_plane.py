@@ -1,7 +1,5 @@
 """Positions and sizes of the pixels of a view from above."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

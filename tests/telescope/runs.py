@@ -1,7 +1,5 @@
 """Small runs on brightness temperatures, on a grid that the cubes of `sky` fill."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

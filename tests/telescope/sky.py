@@ -1,7 +1,5 @@
 """Cubes of a sky whose flux is known: Gaussian clouds, sampled by astropy's world coordinates alone."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The beam of a cube: one for all channels, one for each, and one that cannot be."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Numbers that stand for no measurement are masked where a header or a flag says so, else refused."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

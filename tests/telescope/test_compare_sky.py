@@ -1,7 +1,5 @@
 """`iris compare-sky`: the statistics of a cube beside those of a run, of shards, and of mock galaxies made now."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

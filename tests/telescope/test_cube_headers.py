@@ -1,7 +1,5 @@
 """Headers of cubes: units, frames and conventions are understood, and nothing is assumed without a note."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Thousands of damaged FITS files: each is read or refused in one line, in bounded time and memory."""
 
-from __future__ import annotations
-
 import gzip
 import random
 import resource

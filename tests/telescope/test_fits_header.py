@@ -1,7 +1,5 @@
 """Headers as real programs write them are read as they were meant; what can be read in two ways is refused by name."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
 from pathlib import Path

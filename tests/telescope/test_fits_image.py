@@ -1,7 +1,5 @@
 """FITS cubes and l-v images, as telescopes and programs write them."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Units as programs write them: each is understood or refused, none is taken for another."""
 
-from __future__ import annotations
-
 import pytest
 from astropy import units as u
 

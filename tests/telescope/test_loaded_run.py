@@ -1,7 +1,5 @@
 """Trained networks from Python: the same numbers as those of the commands, and the notebook of the docs."""
 
-from __future__ import annotations
-
 import json
 import re
 import runpy

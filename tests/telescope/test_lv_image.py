@@ -1,7 +1,5 @@
 """Files of l-v images and of maps: what is written is read back, and `iris plot` draws it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Clouds, P(near) and distance of an l-v image: catalogues in, tables and FITS extensions out."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Callable

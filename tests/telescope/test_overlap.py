@@ -1,7 +1,5 @@
 """Areas of pixels in cells: known areas, and no gap between neighbours."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given, settings

@@ -1,7 +1,5 @@
 """Regridding of cubes to l-v images: flux is conserved on the way, and gas keeps its position."""
 
-from __future__ import annotations
-
 import gzip
 import tracemalloc
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """From a cube to a map: units, provenance, ensembles, warnings; and what is refused."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil

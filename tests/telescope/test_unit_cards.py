@@ -1,7 +1,5 @@
 """Cards of units, frames, beams and blanks with any value: a cube is opened or refused, never anything else."""
 
-from __future__ import annotations
-
 import random
 from pathlib import Path
 from typing import Any

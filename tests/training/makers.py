@@ -1,7 +1,5 @@
 """Small sets of pairs that are a pure function of their number: clouds, seen as an l-v image and from above."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from functools import partial

@@ -1,7 +1,5 @@
 """The distance network: a later stage of a run that learns where the gas at (l, v) is."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Callable

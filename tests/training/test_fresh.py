@@ -1,7 +1,5 @@
 """Training on galaxies that are made as they are needed."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Callable
 from dataclasses import replace

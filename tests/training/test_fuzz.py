@@ -1,7 +1,5 @@
 """Damaged checkpoints, run folders and configurations: errors of the program, and no others."""
 
-from __future__ import annotations
-
 import copy
 import json
 import math

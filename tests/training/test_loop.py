@@ -1,7 +1,5 @@
 """The training loop: steps, resumption to the same bits, checkpoints, and the run folder."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import os

@@ -1,7 +1,5 @@
 """A network as one file: what it holds, that it does the same as its run, and that no other file passes for one."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import zipfile

@@ -1,7 +1,5 @@
 """A step whose loss is not finite changes nothing, and no step waits for its own loss."""
 
-from __future__ import annotations
-
 import signal
 from dataclasses import replace
 from pathlib import Path

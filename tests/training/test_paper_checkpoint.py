@@ -1,7 +1,5 @@
 """Import of checkpoints of the paper's code: the same function in native units and directions."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

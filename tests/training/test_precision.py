@@ -1,7 +1,5 @@
 """Precision, compilation, EMA, patience and the log of a run."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from copy import deepcopy

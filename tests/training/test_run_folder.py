@@ -1,7 +1,5 @@
 """Which files of a run folder are kept, deleted, or never touched."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A run folder holds all that later commands need of its training: shards and litter may be gone, the folder moved."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import signal

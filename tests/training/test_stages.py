@@ -1,7 +1,5 @@
 """A later stage of a run, the sampler: trained, stopped, resumed and replaced like the first network."""
 
-from __future__ import annotations
-
 import shutil
 import signal
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """The inputs of a test: the normal set, changed inputs, another family of galaxies."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Any

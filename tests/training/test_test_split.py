@@ -1,7 +1,5 @@
 """Which pairs and which litter a test uses: none that the network has met, unless that is allowed."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path

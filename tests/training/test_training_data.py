@@ -1,7 +1,5 @@
 """Training sets that a network cannot learn from are named before the first step; the automatic normalization."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace

@@ -5,8 +5,6 @@ a cell only at the samples that its line reaches, on any device; `compiled` does
 two are differentiable.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from importlib import import_module

@@ -7,8 +7,6 @@ Then each ray is followed from its far end, with its spectrum in the cache. floa
 
 # mypy: allow-untyped-defs
 
-from __future__ import annotations
-
 import math
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache

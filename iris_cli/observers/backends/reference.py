@@ -1,7 +1,5 @@
 """The reference backend: float64, every cell at every Gauss-Legendre node, a continuum that depends on frequency."""
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -8,8 +8,6 @@ backward pass: autograd would keep a copy of every whole spectrum for every row.
 On a GPU, in float32 and without gradients, one kernel computes a bundle in the thick regime: `triton_kernel`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache

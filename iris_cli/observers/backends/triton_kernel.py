@@ -8,8 +8,6 @@ narrow line far from the first edge.
 
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-decorators
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import torch

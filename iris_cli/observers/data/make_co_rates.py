@@ -8,8 +8,6 @@ LAMDA's file is in the wheel of spectralradex 1.1.5 (MIT licence) as `spectralra
     python -m iris_cli.observers.data.make_co_rates wheel/spectralradex/radex/data/co.dat
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 
