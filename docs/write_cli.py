@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from iris_cli.app import program
-from iris_cli.commands.help import COMMON, by_panel, parts, word
+from iris_cli.commands.help import COMMON, by_panel, parts, usage, word
 
 PAGE = Path(__file__).with_name("cli.md")
 HEAD = """# The command line
@@ -53,7 +53,7 @@ def _section(path: str, command: Any) -> Iterator[str]:
     about, examples = parts(command.help)
     arguments = [p for p in command.params if p.param_type_name == "argument"]
     yield f"## `{path}`\n\n{_plain(about)}\n"
-    yield f"```\n{' '.join([path, *map(word, arguments), '[options]'])}\n```\n"
+    yield f"```\n{' '.join([path, *usage(arguments), '[options]'])}\n```\n"
     yield "".join(f"    {line}\n" for line in examples)
     for p in arguments:
         yield f"- `{word(p)}`: {_plain(p.help)}"

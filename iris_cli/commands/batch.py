@@ -82,9 +82,13 @@ def preobserve(
         iris batch preobserve --config site.toml STANDARD SHARDS -w 8 > job.sh
     """
     given = parsed("preobserve", preobserve_command, words)
-    if "-" in map(str, given["standard"]):
+    if "-" in map(str, given["standard"] or ()):
         raise UsageError("a batch job has no standard input", "write the list into a file: @FILE")
-    names.check("preobserve", given["settings"].resolve())  # an unknown name is an error now, not in the queue
+    config, made_now = given["settings"].resolve(), given["made_now"]
+    names.check("preobserve", config)  # an unknown name is an error now, not in the queue
+    made_now.check(given["standard"] or [])
+    if made_now.mock:
+        made_now.maker(config.litter, given["survey"])
     job = replace(_job(settings, "preobserve", cpus=4, time="24:00:00"), nodes=1, gpus_per_node=0)
     many = _given(words, "--workers") or any(_WORKERS.fullmatch(word) for word in words)
     workers = () if many else ("--workers", str(job.cpus))

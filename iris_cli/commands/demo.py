@@ -165,9 +165,8 @@ def _revert(out: Path, seed: int, how: dict[str, Any], history: Sequence[str]) -
 
 
 def _observe(maker: Galaxies | Foregrounds, count: int, shards: Path, config: PreobserveConfig, how: Any) -> None:
-    from iris_cli.observers.registry import make_observer
     from iris_cli.pairs.preobserve import Mock, preobserve
 
-    report = preobserve([Mock(maker, count, make_observer(maker.grid, config))], shards, config, **how)
+    report = preobserve([Mock(maker, count, config)], shards, config, **how)
     if report.failed:
         raise DataError(f"{shards}: {report.failed[0].reason}")

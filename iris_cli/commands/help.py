@@ -26,7 +26,7 @@ def parts(text: str | None) -> tuple[str, list[str]]:
 class Command(TyperCommand):
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         arguments = [param for param in self.params if param.param_type_name == "argument"]
-        return ["[OPTIONS]", *(word(param) if param.required else f"[{word(param)}]" for param in arguments)]
+        return ["[OPTIONS]", *usage(arguments)]
 
     def format_help_text(self, ctx: Any, formatter: Any) -> None:
         whole, self.help = self.help, parts(self.help)[0]
@@ -69,6 +69,10 @@ class Group(TyperGroup):
 def word(argument: Any) -> str:
     """An argument as usage and documentation name it: OUT, DATA..."""
     return argument.metavar or argument.name.upper() + ("..." if argument.nargs == -1 else "")
+
+
+def usage(arguments: Iterable[Any]) -> list[str]:
+    return [word(each) if each.required else f"[{word(each)}]" for each in arguments]
 
 
 def by_panel(params: Iterable[Any]) -> dict[str, list[Any]]:

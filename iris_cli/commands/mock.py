@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,20 +22,21 @@ if TYPE_CHECKING:
 
 #: Making a slab of a galaxy, or a whole foreground (in double precision), holds so many times its tensor in memory.
 SLABS_HELD, FOREGROUNDS_HELD = 3, 7
+GALAXIES = 16
 
 
-def preset_option(unset: str = "") -> Any:
+def preset_option(unset: str = "", panel: str | None = None) -> Any:
     """`unset` is printed as the default of an option that has none."""
     note = f"  [default: {unset}]" if unset else ""
     about: dict[str, Any] = {"metavar": f"[{'|'.join(GRID_PRESETS)}]", "autocompletion": complete.presets}
-    return typer.Option("--preset", help=f"Size of the grid.{note}", **about)
+    return typer.Option("--preset", help=f"Size of the grid.{note}", rich_help_panel=panel, **about)
 
 
 @options.command
 def mock(
     out: Annotated[Path, typer.Argument(help="Folder of the standard data set to write.")],
     *,
-    galaxies: Annotated[int, typer.Option("--galaxies", "-n", min=1, help="Number of galaxies.")] = 16,
+    galaxies: Annotated[int, typer.Option("--galaxies", "-n", min=1, help="Number of galaxies.")] = GALAXIES,
     views: Annotated[int, typer.Option("--views", "-m", min=1, help="Number of directions to observe from.")] = 1,
     seed: options.Seed = 0,
     preset: Annotated[str | None, preset_option("tiny")] = None,
@@ -54,16 +56,10 @@ def mock(
         iris mock STANDARD --survey mopra-hnco --preset small
         iris config show mock > mock.toml
     """
-    from iris_cli.mock.generate import Foregrounds, Galaxies, write_mock
+    from iris_cli.mock.generate import write_mock
     from iris_cli.signals import stop_on_signal
 
-    maker: Foregrounds | Galaxies
-    if foreground:
-        layers = options.Settings(ForegroundConfig, config).resolve()
-        maker = Foregrounds(layers, grid_of(layers.grid, preset, survey, foreground), seed)
-    else:
-        galaxy = options.Settings(MockConfig, config).resolve()
-        maker = Galaxies(galaxy, grid_of(galaxy.grid, preset, survey, foreground), seed, views)
+    maker = maker_of(config, foreground, preset, survey, seed, views)
     if dry_run:
         show(_dry_run(maker, out, galaxies, workers, overwrite), output.as_json)
         return
@@ -72,6 +68,67 @@ def mock(
     provenance.record(out, maker.config)
     text = f"{plural(count, 'tensor')} of {plural(galaxies, 'galaxy', 'galaxies')}: {out}"
     output.result({"folder": str(out), "galaxies": galaxies, "tensors": count}, text)
+
+
+MADE_NOW = "Mock galaxies, made now"
+
+
+def _made_now(*flags: str, **about: Any) -> Any:
+    return typer.Option(*flags, rich_help_panel=MADE_NOW, **about)
+
+
+@dataclass(frozen=True)
+class MadeNow:
+    """Mock galaxies as the input of a command, without files; those of `iris mock` with the same options."""
+
+    mock: Annotated[
+        str | None,
+        _made_now(
+            "--mock",
+            metavar="[default|FILE]",
+            help="Instead of data sets: ranges of `iris mock`, and no tensors on disk.",
+        ),
+    ] = None
+    galaxies: Annotated[
+        int | None, _made_now("--galaxies", "-n", min=1, help=f"Number of galaxies.  [default: {GALAXIES}]")
+    ] = None
+    views: Annotated[
+        int | None, _made_now("--views", "-m", min=1, help="Number of directions to observe from.  [default: 1]")
+    ] = None
+    seed: Annotated[int | None, _made_now("--seed", help="Seed of the galaxies.  [default: 0]")] = None
+    preset: Annotated[str | None, preset_option("tiny", MADE_NOW)] = None
+
+    @property
+    def count(self) -> int:
+        return self.galaxies or GALAXIES
+
+    def maker(self, foreground: bool, survey: str | None) -> Galaxies | Foregrounds:
+        file = None if self.mock == "default" else Path(str(self.mock))
+        return maker_of(file, foreground, self.preset, survey, self.seed or 0, self.views or 1)
+
+    def check(self, data: list[Path]) -> None:
+        """UsageError unless data are named or galaxies are made, and not both."""
+        if not self.mock and not data:
+            raise UsageError("no data set is named", "iris preobserve STANDARD SHARDS, or --mock default SHARDS")
+        if self.mock and data:
+            raise UsageError(f"--mock makes the galaxies, and {data[0]} holds others", "leave out one of them")
+        if not self.mock and self != MadeNow():
+            raise UsageError("--galaxies, --views, --seed and --preset are for --mock", "add --mock default")
+
+
+def maker_of(
+    file: Path | None, foreground: bool, preset: str | None, survey: str | None, seed: int, views: int
+) -> Galaxies | Foregrounds:
+    """Makes mock galaxies, or foregrounds, with the ranges in a file or the default ones."""
+    from iris_cli.mock.generate import Foregrounds, Galaxies
+
+    if foreground:
+        if views > 1:
+            raise UsageError("a foreground has one view", "leave out --views")
+        layers = options.Settings(ForegroundConfig, file).resolve()
+        return Foregrounds(layers, grid_of(layers.grid, preset, survey, foreground), seed)
+    galaxy = options.Settings(MockConfig, file).resolve()
+    return Galaxies(galaxy, grid_of(galaxy.grid, preset, survey, foreground), seed, views)
 
 
 def grid_of(own: Grid | None, preset: str | None, survey: str | None, foreground: bool = False) -> Grid:

@@ -1,17 +1,23 @@
 """`iris preobserve STANDARD… OUT`"""
 
+from __future__ import annotations
+
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from iris_cli.commands import options, provenance
+from iris_cli.commands.mock import MadeNow
 from iris_cli.config.preobserve import PreobserveConfig
 from iris_cli.config.survey import survey as find_survey
 from iris_cli.console import plural
 from iris_cli.dry_run import WITH_NUMBA, WITH_TORCH, DryRun, show, size_of
 from iris_cli.errors import EXIT_DONE, EXIT_FAILURE, EXIT_REQUEUE, DataError
+
+if TYPE_CHECKING:
+    from iris_cli.pairs.preobserve import Input
 
 #: Observing holds so many times a tensor in memory.
 TENSORS_HELD = 5
@@ -22,14 +28,15 @@ BESIDE_ARRAYS, BESIDE_SAMPLES = 5000, 15_000
 
 @options.command
 def preobserve(
-    standard: Annotated[
-        list[Path],
-        typer.Argument(help="Data sets: standard, of the paper's code, or pre-observed; - or @FILE for a list."),
-    ],
-    out: Annotated[Path, typer.Argument(help="Shard folder to write.")],
     *,
+    standard: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Data sets: standard, of the paper's code, or pre-observed; - or @FILE for a list."),
+    ] = None,
+    out: Annotated[Path, typer.Argument(help="Shard folder to write.")],
     survey: options.Survey = None,
     settings: options.Settings[PreobserveConfig],
+    made_now: MadeNow,
     workers: options.Workers = 1,
     resume: options.Resume = False,
     overwrite: options.Overwrite = False,
@@ -41,23 +48,27 @@ def preobserve(
 
     Examples:
         iris preobserve STANDARD SHARDS --test-fraction 0.1 --workers 2
-        iris preobserve FOREGROUND LITTER --litter
         iris preobserve STANDARD SHARDS --survey mopra-hnco
-        iris preobserve @folders.txt SHARDS --resume
+        iris preobserve --mock default -n 4000 SHARDS --workers 2
+        iris preobserve --mock default -n 32 LITTER --litter
     """
     config = settings.resolve(find_survey(survey).preobserving() if survey else None)
+    data = options.paths_of(standard or [])
+    made_now.check(data)
     from iris_cli.pairs import preobserve as work  # imports torch
     from iris_cli.signals import stop_on_signal
 
-    standard = options.paths_of(standard)
     config = work.with_backend(config, out, overwrite)
+    inputs: list[Path | Input] = [*data]
+    if made_now.mock:
+        inputs = [work.Mock(made_now.maker(config.litter, survey), made_now.count, config)]
     if dry_run:
-        show(_dry_run(standard, out, config, workers, resume or overwrite or retry_failed), output.as_json)
+        show(_dry_run(inputs, out, config, workers, resume or overwrite or retry_failed), output.as_json)
         return
     try:
         with stop_on_signal(f"finished shards are kept: {provenance.again('--resume')}"):
             report = work.preobserve(
-                standard,
+                inputs,
                 out,
                 config,
                 workers=workers,
@@ -78,13 +89,13 @@ def preobserve(
         raise DataError(f"{share} failed; the first: {report.failed[0].reason}", hint)
 
 
-def _dry_run(folders: list[Path], out: Path, config: PreobserveConfig, workers: int, continues: bool) -> DryRun:
+def _dry_run(given: list[Path | Input], out: Path, config: PreobserveConfig, workers: int, continues: bool) -> DryRun:
     """Opens and compares the inputs as the run does, but reads no tensor."""
     from iris_cli.pairs import preobserve as work
     from shards.layout import record_name
 
     work.check_output(out)
-    inputs = [work.open_input(folder, config) for folder in folders]
+    inputs = [work.opened(each, config) for each in given]
     work.check_inputs(inputs)
     plan, arrays = work.plan_set(inputs, config), work.set_schema(inputs, config)
     splits = ", ".join(f"{len(items)} {split}" for split, items in plan.splits.items())
@@ -100,7 +111,7 @@ def _dry_run(folders: list[Path], out: Path, config: PreobserveConfig, workers: 
     note = f"{out} exists and has {kept} of {plural(len(plan.jobs), 'shard')}{asks}"
     return DryRun(
         computes=f"{plural(pairs, 'pair')} ({splits}) in {plural(len(plan.jobs), 'shard')}, {config.observer} observer",
-        reads={chosen.folder: size_of(chosen.folder.glob("*.npy")) for chosen in inputs},
+        reads={each: size_of(each.glob("*.npy")) for each in given if isinstance(each, Path)},
         writes={out: pairs * (pair_bytes + BESIDE_ARRAYS) + len(plan.jobs) * BESIDE_SAMPLES},
         memory=processes * (WITH_NUMBA if compiled else WITH_TORCH) + workers * held,
         processes=processes,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,16 @@ from iris_cli.errors import DataError
 from iris_cli.files import atomic_folder
 from iris_cli.mock.draw import draw_galaxy
 from iris_cli.mock.foreground import draw_foreground
-from iris_cli.standard.dataset import Entry, write_index, write_slabs
+from iris_cli.mock.galaxy import MockGalaxy
+from iris_cli.standard.dataset import Entry, to_SI, write_index, write_slabs
 from shards.pool import worker_pool
+
+Slabs = Iterable[tuple[slice, NDArray[np.float32]]]
 
 
 @dataclass(frozen=True)
 class Galaxies:
-    """Writes all views of a galaxy, evenly spaced in the azimuths that its orientation allows."""
+    """Makes all views of a galaxy, evenly spaced in the azimuths that its orientation allows."""
 
     config: MockConfig
     grid: Grid
@@ -36,44 +39,65 @@ class Galaxies:
         return f"mock-{self.seed}-{number:06d}"
 
     def write(self, folder: Path, number: int) -> list[Entry]:
-        galaxy, entries = draw_galaxy(self.config, self.seed, number), []
-        for k, view_deg in enumerate(galaxy.views_deg(self.views)):
-            info = {"seed": self.seed, "scale": round(galaxy.scale, 6)}
-            file = f"tensor_{number * self.views + k:06d}.npy"
-            entries.append(Entry(file, self.name(number), view_deg, info))
-            _write(folder, entries[-1], self.grid, galaxy.slabs(self.grid, view_deg))
-        return entries
+        galaxy = draw_galaxy(self.config, self.seed, number)
+        views = [self._view(galaxy, number, view) for view in range(self.views)]
+        return [_write(folder, self.grid, entry, slabs) for entry, slabs in views]
+
+    def tensor(self, number: int, view: int) -> tuple[Entry, NDArray[np.float32]]:
+        """A tensor of `write`, with the numbers that it has on disk."""
+        return _in_memory(self.grid, *self._view(draw_galaxy(self.config, self.seed, number), number, view))
+
+    def _view(self, galaxy: MockGalaxy, number: int, view: int) -> tuple[Entry, Slabs]:
+        info = {"seed": self.seed, "scale": round(galaxy.scale, 6)}
+        file, view_deg = f"tensor_{number * self.views + view:06d}.npy", galaxy.views_deg(self.views)[view]
+        return Entry(file, self.name(number), view_deg, info), galaxy.slabs(self.grid, view_deg)
 
 
 @dataclass(frozen=True)
 class Foregrounds:
-    """Writes litter, with one view of each foreground."""
+    """Makes litter, with one view of each foreground."""
 
     config: ForegroundConfig
     grid: Grid
     seed: int
+    views: int = field(default=1, init=False)
 
     def name(self, number: int) -> str:
         return f"foreground-{self.seed}-{number:06d}"
 
     def write(self, folder: Path, number: int) -> list[Entry]:
+        return [_write(folder, self.grid, *self._view(number))]
+
+    def tensor(self, number: int, view: int = 0) -> tuple[Entry, NDArray[np.float32]]:
+        """As of galaxies."""
+        return _in_memory(self.grid, *self._view(number))
+
+    def _view(self, number: int) -> tuple[Entry, Slabs]:
         foreground = draw_foreground(self.config, self.grid, self.seed, number)
         entry = Entry(f"tensor_{number:06d}.npy", self.name(number), None, {"seed": self.seed})
-        _write(folder, entry, self.grid, [(slice(0, self.grid.r_steps), foreground.tensor(self.grid))])
-        return [entry]
+        return entry, [(slice(0, self.grid.r_steps), foreground.tensor(self.grid))]
 
 
-def _write(folder: Path, entry: Entry, grid: Grid, slabs: Iterable[tuple[slice, NDArray[np.float32]]]) -> None:
+def _write(folder: Path, grid: Grid, entry: Entry, slabs: Slabs) -> Entry:
+    write_slabs(folder / entry.file, grid.tensor_shape, _finite(entry, slabs))
+    return entry
+
+
+def _in_memory(grid: Grid, entry: Entry, slabs: Slabs) -> tuple[Entry, NDArray[np.float32]]:
+    tensor = np.empty(grid.tensor_shape, np.float32)
+    for rows, slab in _finite(entry, slabs):
+        tensor[:, rows] = slab
+    to_SI(tensor)
+    return entry, tensor
+
+
+def _finite(entry: Entry, slabs: Slabs) -> Slabs:
     """Raises DataError when the values of a configuration exceed the range of float32 or of the formulas."""
-
-    def finite() -> Iterator[tuple[slice, NDArray[np.float32]]]:
-        for rows, slab in slabs:
-            if not np.isfinite(slab).all():
-                what = f"{entry.source} holds values that are not finite"
-                raise DataError(what, "its configuration has too large values")
-            yield rows, slab
-
-    write_slabs(folder / entry.file, grid.tensor_shape, finite())
+    for rows, slab in slabs:
+        if not np.isfinite(slab).all():
+            what = f"{entry.source} holds values that are not finite"
+            raise DataError(what, "its configuration has too large values")
+        yield rows, slab
 
 
 def origin(maker: Galaxies | Foregrounds) -> dict[str, Any]:

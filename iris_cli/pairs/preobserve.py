@@ -15,7 +15,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -30,14 +29,13 @@ from iris_cli.console import detail, log, plural, progress, warn
 from iris_cli.errors import DataError, UsageError
 from iris_cli.mock.generate import Foregrounds, Galaxies, origin
 from iris_cli.observers.device import resolve_backend
-from iris_cli.observers.observer import Observer
 from iris_cli.observers.registry import make_observer
 from iris_cli.observers.tracer import galaxy_dex
 from iris_cli.pairs.overlap import VALIDATION, few_galaxies
 from iris_cli.pairs.pair import DENSITY, FURTHER, OBSERVATION, check_alike, observed_pair, schemas
 from iris_cli.ranks import share_of_job
 from iris_cli.standard import paper_format
-from iris_cli.standard.dataset import INDEX, StandardDataset, sense_of_rotation
+from iris_cli.standard.dataset import INDEX, Entry, StandardDataset, sense_of_rotation
 from iris_cli.units import QUANTITIES, SI
 from shards.encode_sample import Sample
 from shards.errors import ShardError
@@ -67,7 +65,7 @@ def preobserve(
     """
     check_output(Path(out))
     config = with_backend(config, Path(out), overwrite)
-    inputs = tuple(each if isinstance(each, Input) else open_input(Path(each), config) for each in folders)
+    inputs = tuple(opened(each, config) for each in folders)
     check_inputs(inputs)
     rotations = [checked_rotation(each) for each in inputs] if not config.litter else []
     if any(isinstance(each, PaperPairs) for each in inputs):
@@ -189,61 +187,49 @@ class Tensors(Input):
 
     further = FURTHER
 
-    def __init__(self, dataset: StandardDataset, observer: Observer) -> None:
-        self.dataset, self.observer = dataset, observer
-        self.folder, self.sources, self.grid = dataset.folder, dataset.sources, dataset.grid
+    def __init__(self, dataset: StandardDataset, config: PreobserveConfig) -> None:
+        self.dataset = dataset.turn_over() if config.turn_over else dataset
+        self.folder, self.sources, self.grid = dataset.folder, dataset.sources, self.dataset.grid
         self.identities = dataset.identities
+        self.observer = observer = make_observer(self.grid, config)
         self.quantity, self.latitude, self.channels = observer.quantity, observer.latitude, observer.channels
 
+    def _tensor(self, number: int) -> tuple[Entry, np.ndarray]:
+        """In inner units."""
+        return self.dataset.entries[number], self.dataset[number]
+
     def _observed(self, number: int, names: Sequence[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        entry, tensor = self.dataset.entries[number], torch.from_numpy(self.dataset[number])
+        entry, tensor = self._tensor(number)
         view = {} if entry.view_deg is None else {"view_deg": entry.view_deg}
         galaxy, scatter = self.identities[number], self.observer.tracer
         tracer = {} if scatter.is_constant else {"tracer_dex": round(galaxy_dex(scatter, galaxy), 6)}
-        arrays = observed_pair(self.observer, tensor, names, galaxy, entry.view_deg)
+        arrays = observed_pair(self.observer, torch.from_numpy(tensor), names, galaxy, entry.view_deg)
         return arrays, {"file": entry.file, **view, **tracer, **entry.info}
 
     def rotation(self) -> float:
-        return sense_of_rotation(self.dataset[0], self.grid)
+        return sense_of_rotation(self._tensor(0)[1], self.grid)
 
     def describe(self) -> dict[str, Any]:
         return {
             "folder": self.folder.resolve().name,
-            "tensors": len(self.dataset),
+            "tensors": len(self.sources),
             "origin": self.dataset.origin,
             "turned_over": self.dataset.turned_over,
         }
 
 
-class Mock(Input):
-    """Mock galaxies, or litter, whose tensors exist while they are observed only: the pairs of `iris mock` and
-    `iris preobserve`.
-    """
+class Mock(Tensors):
+    """The data set of mock galaxies or litter that `iris mock` would write, made in memory one tensor at a time."""
 
-    further = FURTHER
-
-    def __init__(self, maker: Galaxies | Foregrounds, count: int, observer: Observer) -> None:
-        self.maker, self.count, self.observer = maker, count, observer
-        self.folder, self.grid = Path(type(maker).__name__.lower()), maker.grid
-        self.views = maker.views if isinstance(maker, Galaxies) else 1
-        self.sources = [maker.name(number) for number in range(count) for _ in range(self.views)]
+    def __init__(self, maker: Galaxies | Foregrounds, count: int, config: PreobserveConfig) -> None:
+        name, self.maker = Path(f"mock {type(maker).__name__.lower()}"), maker
+        super().__init__(StandardDataset(name, maker.grid, SI, (), origin=origin(maker)), config)
+        self.sources = [maker.name(number) for number in range(count) for _ in range(maker.views)]
         self.identities = self.sources
-        self.quantity, self.latitude, self.channels = observer.quantity, observer.latitude, observer.channels
 
-    def _tensors(self, number: int, folder: str) -> Tensors:
-        entries = self.maker.write(Path(folder), number // self.views)
-        return Tensors(StandardDataset(Path(folder), self.grid, SI, tuple(entries)), self.observer)
-
-    def _observed(self, number: int, names: Sequence[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        with TemporaryDirectory(prefix="iris-") as folder:
-            return self._tensors(number, folder)._observed(number % self.views, names)
-
-    def rotation(self) -> float:
-        with TemporaryDirectory(prefix="iris-") as folder:
-            return self._tensors(0, folder).rotation()
-
-    def describe(self) -> dict[str, Any]:
-        return {"folder": "", "tensors": len(self.sources), "origin": origin(self.maker), "turned_over": False}
+    def _tensor(self, number: int) -> tuple[Entry, np.ndarray]:
+        entry, tensor = self.maker.tensor(*divmod(number, self.maker.views))
+        return entry, self.dataset.in_inner_units(tensor, Path(entry.source))
 
 
 class PaperPairs(Input):
@@ -290,9 +276,11 @@ def open_input(folder: Path, config: PreobserveConfig) -> Input:
             if not (config.coverage.is_everything and config.tracer == TracerConfig()):
                 raise DataError(f"{folder} is observed already", "leave out [coverage] and [tracer]")
             return PaperPairs(made, config.turn_over)
-    dataset = StandardDataset.open(folder, config.views_per_source)
-    dataset = dataset.turn_over() if config.turn_over else dataset
-    return Tensors(dataset, make_observer(dataset.grid, config))
+    return Tensors(StandardDataset.open(folder, config.views_per_source), config)
+
+
+def opened(given: Path | Input, config: PreobserveConfig) -> Input:
+    return given if isinstance(given, Input) else open_input(Path(given), config)
 
 
 def check_inputs(inputs: Sequence[Input]) -> None:

@@ -119,7 +119,10 @@ class StandardDataset:
     def __getitem__(self, number: int) -> NDArray[np.float32]:
         """(6, R, L, B) float32 in inner units, receding positive. Raises DataError for impossible numbers."""
         path = self.folder / self.entries[number].file
-        tensor = read_array(path, self.grid.tensor_shape)
+        return self.in_inner_units(read_array(path, self.grid.tensor_shape), path)
+
+    def in_inner_units(self, tensor: NDArray[np.float32], path: Path) -> NDArray[np.float32]:
+        """The tensor of a file of this data set, changed in place. Raises DataError for impossible numbers."""
         check_tensor(tensor, path)
         tensor = axes.turn_over(tensor).copy() if self.turned_over else tensor
         for channel, quantity in enumerate(axes.CHANNEL_QUANTITIES):
@@ -175,13 +178,18 @@ def write_slabs(path: Path, shape: tuple[int, ...], slabs: Iterable[tuple[slice,
         np.lib.format.write_array_header_1_0(file, header)
         start = file.tell()
         for rows, slab in slabs:
-            for channel, quantity in enumerate(axes.CHANNEL_QUANTITIES):
-                with np.errstate(over="ignore"):  # checked below
-                    slab[channel] *= np.float32(units.convert(quantity, units.INNER, units.SI) if quantity else 1.0)
+            to_SI(slab)
             check_tensor(slab, path)
             for channel, values in enumerate(slab):
                 file.seek(start + row * (channel * steps + rows.start))
                 file.write(np.ascontiguousarray(values, "<f4").data)  # numpy's own writer ignores a full disk
+
+
+def to_SI(tensor: NDArray[np.float32]) -> None:
+    """Converts a tensor, or a slab of one, from inner units in place; numbers that are too large become infinite."""
+    for channel, quantity in enumerate(axes.CHANNEL_QUANTITIES):
+        with np.errstate(over="ignore"):
+            tensor[channel] *= np.float32(units.convert(quantity, units.INNER, units.SI) if quantity else 1.0)
 
 
 def write_index(folder: Path, grid: Grid, entries: tuple[Entry, ...], origin: dict[str, Any]) -> None:

@@ -34,6 +34,7 @@ SMALL: Mapping[str, tuple[str, ...]] = {
 }
 """Appended to the words of a page; the last value of an option is used."""
 FRESH = ("--fresh-galaxies", "4", "--fresh-workers", "0")
+MADE_NOW = ("-n", "12", "-w", "1", "--seed", "1")
 
 
 def commands(text: str) -> Iterator[str]:
@@ -60,7 +61,7 @@ def outputs(words: list[str]) -> set[str]:
     if words[0] == "mock":
         named.add(words[1])
     if words[0] == "preobserve":
-        named.add(words[2])
+        named.add(words[5] if words[1] == "--mock" else words[2])
     if words[0] == "ingest":
         named.add(next(word for word in words[1:] if not word.endswith((".hdf5", ".h5"))))
     return named
@@ -78,7 +79,8 @@ class Reader:
         command, _, kept = line.partition(" > ")
         words = shlex.split(command)[1:]
         self._link_inputs(words)
-        small = (*SMALL.get(words[0], ()), *(FRESH if "--fresh" in words else ()))
+        added = {"--fresh": FRESH, "--mock": MADE_NOW if words[0] == "preobserve" else ()}
+        small = [*SMALL.get(words[0], ()), *(word for option in added if option in words for word in added[option])]
         ran = self.iris(*words, *small)
         assert ran.code == 0 and "Traceback" not in ran.err, f"{line}\n{ran.err[-1500:]}"
         if kept:

@@ -22,6 +22,9 @@ def standard(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+VARYING = ("memory_available_bytes", "disk_free_bytes")
+
+
 def size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.iterdir())
 
@@ -47,6 +50,13 @@ def test_preobserve_prints_what_it_does(iris: Iris, standard: Path, tmp_path: Pa
     assert f"{ran['pairs']} pairs" in planned["computes"] and f"{ran['shards']} shards" in planned["computes"]
     assert planned["writes"][str(tmp_path / "shards")] == pytest.approx(size(tmp_path / "shards"), rel=0.3)
     assert f"has {ran['shards']} of {ran['shards']} shards" in iris(*command, "--dry-run").out
+
+
+def test_mock_galaxies_that_are_observed_at_once_are_not_read(iris: Iris, standard: Path, tmp_path: Path) -> None:
+    words = ("preobserve", tmp_path / "shards", "--observer", "simple", "--dry-run", "--json")
+    made = json.loads(iris(*words, "--mock", "default", "-n", 6).out)
+    kept = json.loads(iris(words[0], standard, *words[1:]).out)
+    assert made["reads"] == {} and {**made, "reads": kept["reads"]} == {**kept, **{k: made[k] for k in VARYING}}
 
 
 def test_ingest_reads_headers_and_prints_what_it_then_writes(iris: Iris, tmp_path: Path) -> None:

@@ -162,7 +162,8 @@ def test_a_script_contains_all_options_and_quotes_all_arguments(iris: Iris, comm
         (("train", "--scheduler", "pbx", "shards", "--out", "run"), "did you mean 'pbs'"),
         (("ingest", "snapshots"), "out"),
         (("ingest", "snapshots", "standard", "--formulas", "cmzz"), "did you mean 'cmz'"),
-        (("preobserve", "standard"), "out"),
+        (("preobserve", "standard"), "no data set is named"),
+        (("preobserve", "shards", "--mock", "absent.toml"), "absent.toml"),
         (("preobserve", "-", "shards"), "standard input"),
         (("preobserve", "standard", "shards", "--latitude", "median"), "unknown latitude 'median'"),
         (("preobserve", "--account", "3'2", "standard", "shards"), "#SBATCH"),
@@ -182,6 +183,12 @@ def test_durations_are_read_as_sbatch_reads_them() -> None:
     hours = {"90": 1.5, "90:30": 1.5083333, "24:00:00": 24, "2-12": 60, "2-12:30": 60.5, "1-00:00:36": 24.01}
     for time, expected in {**hours, "UNLIMITED": float("inf")}.items():
         assert seconds(time) == pytest.approx(3600 * expected), time
+
+
+def test_a_script_makes_the_mock_galaxies_that_its_tasks_observe(iris: Iris) -> None:
+    words = ("shards", "--mock", "default", "-n", 4000, "--seed", 3)
+    ran = iris("batch", "preobserve", "--array", 20, *words)
+    assert ran.code == 0 and f"preobserve {' '.join(map(str, words))} --resume --workers 4 &" in ran.out, ran.err
 
 
 @pytest.mark.parametrize("own", [("-w", "3"), ("-w3",), ("-qw3",), ("--workers", "3"), ("--workers=3",)])
