@@ -17,14 +17,13 @@ from iris_cli.metrics_log import read_lines
 from iris_cli.observers import fits_cube
 from iris_cli.observers.top_down import top_down_density
 from iris_cli.pairs.datasets import PreObservedDataset
-from iris_cli.pairs.open_data import shards_folder
+from iris_cli.pairs.open_data import is_standard, shards_folder
 from iris_cli.plots.axes_of_sky import label
 from iris_cli.plots.compare import Picture
 from iris_cli.plots.losses import History
 from iris_cli.plots.orbits import CENTRED, ON_SKY, Place
 from iris_cli.plots.style import as_label
-from iris_cli.standard.dataset import INDEX, StandardDataset
-from iris_cli.standard.paper_format import ATTRIBUTES
+from iris_cli.standard.dataset import StandardDataset
 from iris_cli.standard.top_down_plane import cropped_distance
 from iris_cli.telescope.density_map import is_map, load_caption, load_map
 from iris_cli.telescope.fits_image import SkyImage, axis, read_fits, transposed
@@ -73,11 +72,6 @@ class MomentMaps:
     name: str
     #: Position of the centre of an orbit.
     place: Place = CENTRED
-
-
-def is_standard(path: Path) -> bool:
-    """Whether a folder is a data set of tensors, in the native or the paper-code format."""
-    return (path / INDEX).exists() or ((path / ATTRIBUTES).exists() and not (path / "index.json").exists())
 
 
 # --- shards -----------------------------------------------------------------------------------------------------------

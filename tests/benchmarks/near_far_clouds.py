@@ -12,8 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from iris_cli.evaluation.bootstrap import Resampling
 from iris_cli.evaluation.distances import bins_of, truth
@@ -21,6 +19,7 @@ from iris_cli.pairs.pair import LV_COLUMN, LV_NEARER
 from iris_cli.telescope.clouds import structures
 from iris_cli.training.test import open_stream
 from iris_cli.training.trained_run import open_members
+from tests.benchmarks.near_far_sky import auc
 
 #: A cloud is decided if so much of its gas is on one side.
 CLEAR = 0.8
@@ -69,12 +68,6 @@ def main() -> None:
     tenth = np.minimum((10 * answers[0]).astype(int), 9)
     shown = (f"{answers[0][tenth == k].mean():.2f} -> {near[tenth == k].mean():.2f}" for k in np.unique(tenth))
     print(f"\nP(near) -> near share of the clouds: {', '.join(shown)}")
-
-
-def auc(p: NDArray[np.float64], near: NDArray[np.bool_]) -> float:
-    """The share of pairs of a near and a far cloud in which the near one has the higher P(near)."""
-    n = int(near.sum())
-    return float((rankdata(p)[near].sum() - n * (n + 1) / 2) / max(n * (len(near) - n), 1))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """How fast do shards become batches? `python -m tests.benchmarks.stream --help`. Results: docs/benchmarks/stream.md.
 
 All ways run after one another in each round, so that a busy machine slows all of them; what counts is the median over
-rounds of the ratio within a round.
+rounds of the ratio within a round. Processor time, of threads and worker processes too, holds on a busy machine.
 """
 
 import argparse
 import os
 import platform
+import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -87,12 +88,18 @@ def thrown_away(folder: Path) -> Iterator[torch.Tensor]:
     yield torch.zeros(0)
 
 
-def seconds(batches: Iterator[torch.Tensor]) -> float:
-    """Of a whole epoch, from asking for the first batch to the end of the last."""
-    start = time.perf_counter()
+def cpu_s() -> float:
+    """Processor time of this process, and of worker processes that have ended."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(u.ru_utime + u.ru_stime for u in used)
+
+
+def seconds(batches: Iterator[torch.Tensor]) -> tuple[float, float]:
+    """Of a whole epoch, from asking for the first batch to the end of the last: elapsed, and processor time."""
+    start, cpu = time.perf_counter(), cpu_s()
     for _ in batches:
         pass
-    return time.perf_counter() - start
+    return time.perf_counter() - start, cpu_s() - cpu
 
 
 def drop_pages(folder: Path) -> None:
@@ -107,16 +114,17 @@ def drop_pages(folder: Path) -> None:
 # --- the tables -----------------------------------------------------------------------------------------------------
 
 Ways = dict[str, Callable[[int], Iterator[torch.Tensor]]]
-Rates = dict[str, list[float]]
+Rates = dict[str, list[tuple[float, float]]]
 BYTES = "(c) the bytes, thrown away"
 
 
 def measure(ways: Ways, pairs: int, rounds: int) -> Rates:
-    """Pairs per second of every way, all ways in each round."""
+    """Pairs per second, elapsed and of processor time, of every way; all ways in each round."""
     rates: Rates = {name: [] for name in ways}
     for r in range(rounds):
         for name, way in ways.items():
-            rates[name].append(pairs / seconds(way(r)))
+            elapsed, cpu = seconds(way(r))
+            rates[name].append((pairs / elapsed, pairs / cpu))
     return rates
 
 
@@ -171,17 +179,18 @@ def delayed(seconds: float) -> Callable[..., bool]:
 
 
 def show(title: str, rates: Rates, against: str | None = None) -> None:
-    print(f"\n### {title}\n\n| way | pairs/s | MB/s | share of (c) |\n|---|---|---|---|")
+    print(f"\n### {title}\n\n| way | pairs/s | MB/s | share of (c) | processor time a pair |\n|---|---|---|---|---|")
     for name, values in rates.items():
-        share = f"{median(v / c for v, c in zip(values, rates[against], strict=True)):.0%}" if against else ""
-        rate = median(values)
-        print(f"| {name} | {rate:.0f} | {rate * MIB_PER_PAIR * 1.048576:.0f} | {share} |")
+        share = f"{median(v[0] / c[0] for v, c in zip(values, rates[against], strict=True)):.0%}" if against else ""
+        rate, of_cpu = (median(column) for column in zip(*values, strict=True))
+        print(f"| {name} | {rate:.0f} | {rate * MIB_PER_PAIR * 1.048576:.0f} | {share} | {1e3 / of_cpu:.2f} ms |")
 
 
-def ratio(rates: Rates, way: str, others: str) -> float:
+def ratio(rates: Rates, way: str, others: str, column: int) -> float:
     """Median over rounds of the rate of a way, divided by the best rate of the others in the same round."""
-    best = [max(values) for values in zip(*(v for name, v in rates.items() if name.startswith(others)), strict=True)]
-    return median(o / t for o, t in zip(rates[way], best, strict=True))
+    rounds = zip(*(values for name, values in rates.items() if name.startswith(others)), strict=True)
+    best = [max(values[column] for values in of_round) for of_round in rounds]
+    return median(own[column] / other for own, other in zip(rates[way], best, strict=True))
 
 
 def main() -> None:
@@ -209,8 +218,9 @@ def run(folder: Path, pairs: int, rounds: int, delay_s: float) -> None:
     rates = measure(ways, pairs, rounds)
     show("Warm pages", rates, BYTES)
     best = "stream, 2 threads"
-    gain_a, gain_b = (ratio(rates, best, others) for others in ("(a)", "(b)"))
-    print(f"\n{best}: {gain_a:.1f} x the best of (a), {gain_b:.1f} x the best of (b)")
+    for column, what in enumerate(("", " per processor time")):
+        gain_a, gain_b = (ratio(rates, best, others, column) for others in ("(a)", "(b)"))
+        print(f"\n{best}{what}: {gain_a:.1f} x the best of (a), {gain_b:.1f} x the best of (b)")
     show("Cold pages", measure(cold_ways(folder), pairs, max(rounds // 2, 1)), BYTES)
     true_read = reader.read_exactly
     reader.read_exactly = delayed(delay_s)

@@ -2,8 +2,8 @@
 
 The paper's network in plain PyTorch (eager float32, NCHW, library convolutions, the loss as its formula, Adam with its
 defaults) and the forms of this program take steps in turn, so that a busy machine slows all of them; the result is the
-median over rounds of the ratio within a round. Then come complete runs from shards: the share of a step that waits for
-data, and two ranks compared with one. On a GPU: `--device cuda`.
+median over rounds of the ratio within a round, of elapsed and of processor time. Then come complete runs from shards:
+the share of a step that waits for data, and two ranks compared with one. On a GPU: `--device cuda`.
 """
 
 import argparse
@@ -100,22 +100,26 @@ def steps(size: int, batch: int, device: torch.device, rounds: int, most: int = 
     """A table of step times; the first steps also say how far the losses of the forms are apart."""
     forms = {name: make(size, batch, device) for name, make in FORMS.items()}
     losses = {name: [step() for _ in range(4)] for name, step in forms.items()}  # compiles, too
-    seconds: dict[str, list[float]] = {name: [] for name in forms}
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in forms}
     for _ in range(rounds):
         for name, step in forms.items():
             seconds[name].append(min(timed(step) for _ in range(most)))
     first = next(iter(forms))
-    print(f"{'form':22s} {'s/step':>8s} {'samples/s':>10s} {'ratio':>7s}  loss of steps 1 to 4, relative to plain")
+    head = ("form", "s/step", "ratio", "CPU s", "ratio", "loss of steps 1 to 4, relative to plain")
+    print("{:22s} {:>8s} {:>7s} {:>8s} {:>7s}  {}".format(*head))
     for name, values in seconds.items():
-        ratio = median(a / b for a, b in zip(seconds[first], values, strict=True))
+        numbers = []
+        for plain, own in zip(zip(*seconds[first], strict=True), zip(*values, strict=True), strict=True):
+            numbers += [median(own), median(a / b for a, b in zip(plain, own, strict=True))]
         apart = " ".join(f"{b / a - 1:+.0e}" for a, b in zip(losses[first], losses[name], strict=True))
-        print(f"{name:22s} {median(values):8.3f} {batch / median(values):10.1f} {ratio:7.2f}  {apart}", flush=True)
+        print("{:22s} {:8.3f} {:7.2f} {:8.3f} {:7.2f}  {}".format(name, *numbers, apart), flush=True)
 
 
-def timed(step: Step) -> float:
-    start = time.perf_counter()
+def timed(step: Step) -> tuple[float, float]:
+    """Elapsed and processor time."""
+    start, cpu = time.perf_counter(), time.process_time()
     step()
-    return time.perf_counter() - start
+    return time.perf_counter() - start, time.process_time() - cpu
 
 
 def runs(size: int, batch: int, device: str, pairs: int) -> None:

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from pytest import MonkeyPatch
 
 import iris_cli
 from iris_cli.commands.help import COMMON
@@ -42,23 +41,6 @@ def test_help_imports_less_than_twice_what_typer_imports() -> None:
     """Seconds are in docs/benchmarks/startup.md."""
     typer_alone = imported_modules("-c", "import typer, typer.main")
     assert imported_modules("-m", "iris_cli", "train", "--help") < 2 * typer_alone
-
-
-@pytest.mark.parametrize(
-    ("typed", "offered"),
-    [
-        ("iris tr", "train"),
-        ("iris shards ver", "verify"),
-        ("iris preobserve --litt", "--litter"),
-        ("iris plot lv --colo", "--colours"),
-        ("iris batch train --part", "--partition"),
-    ],
-)
-def test_a_shell_completes_words(iris: Iris, monkeypatch: MonkeyPatch, typed: str, offered: str) -> None:
-    monkeypatch.setenv("_IRIS_COMPLETE", "complete_bash")
-    monkeypatch.setenv("COMP_WORDS", typed)
-    monkeypatch.setenv("COMP_CWORD", str(len(typed.split()) - 1))
-    assert iris().out.split() == [offered]
 
 
 @pytest.mark.parametrize("name", COMMANDS)

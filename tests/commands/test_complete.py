@@ -26,6 +26,9 @@ def folder(tmp_path: Path, monkeypatch: MonkeyPatch) -> Path:
     ("typed", "proposed"),
     [
         ("iris trai", "train"),
+        ("iris shards ver", "verify"),
+        ("iris preobserve --litt", "--litter"),
+        ("iris batch train --part", "--partition"),
         ("iris mock out --preset pa", "paper"),
         ("iris train data --network si", "sightlines"),
         ("iris preobserve a b --survey mopra-hnco-", "mopra-hnco-fitted"),

@@ -74,6 +74,8 @@ def test_a_table_that_may_be_left_out_is_shown_when_it_is_there(iris: Iris, tmp_
         ("data = " + "[" * 5000, ("not valid TOML",)),
         ("rows = 3\ntemperature_K = nan", ("temperature_K = nan; it must be finite",)),
         ("high = inf\nlow = 1.0\n", ("high = inf; it must be finite",)),
+        ("[schedule]\nhalve_after_epochs = [1.0, nan]", ("halve_after_epochs",)),
+        ("epochs = 3\n[noise]\nobserved_per_K = 0.0", ("noise: observed_per_K = 0.0; it must be above 0",)),
     ],
 )
 def test_an_invalid_file_is_a_named_error(iris: Iris, tmp_path: Path, text: str, words: tuple[str, ...]) -> None:
@@ -114,11 +116,6 @@ def test_validate_and_the_command_refuse_a_value_with_the_same_message(iris: Iri
     used = iris("preobserve", tmp_path / "s", tmp_path / "out", "--config", tmp_path / "p.toml")
     assert checked.code == used.code == 2
     assert "unknown encoding 'zip'" in checked.err and "unknown encoding 'zip'" in used.err
-
-
-def test_the_page_shows_values_as_in_a_file() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
-    assert "| `pumping` | `true` |" in page and "| `[[lines]]` |" in page
 
 
 def test_without_a_name_all_names_are_listed(iris: Iris) -> None:

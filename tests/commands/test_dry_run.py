@@ -73,15 +73,6 @@ def test_ingest_reads_headers_and_prints_what_it_then_writes(iris: Iris, tmp_pat
     assert "need --resume or --overwrite" in iris(*words, "--dry-run").out
 
 
-def test_a_plan_is_printed_and_is_json(iris: Iris, tiny_shards: Path, trained_run: Path, tmp_path: Path) -> None:
-    for words in (("train", tiny_shards, "-o", tmp_path / "run"), ("test", trained_run, tiny_shards)):
-        ran = iris(*words, "--dry-run")
-        assert ran.code == 0 and "would compute" in ran.out and "would need" in ran.out, (words, ran.err)
-        planned = json.loads(iris(*words, "--dry-run", "--json").out)
-        assert planned["dry_run"] and planned["memory_bytes"] > 0 and planned["fits"], words
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_what_does_not_fit_is_a_warning(iris: Iris, tmp_path: Path) -> None:
     ran = iris("mock", tmp_path / "huge", "-n", 100_000_000, "--preset", "paper", "-w", 4096, "--dry-run")
     assert ran.code == 0 and "free there" in ran.err and "of memory are needed" in ran.err

@@ -27,14 +27,8 @@ def cube(path: Path, source: bytes = b"$\\a_{ [/]") -> Path:
     ):
         header[f"CTYPE{k}"], header[f"CUNIT{k}"], header[f"CRVAL{k}"] = kind, unit, middle
         header[f"CRPIX{k}"], header[f"CDELT{k}"] = 6.0, step
-    header["BUNIT"], header["SPECSYS"], header["OBJECT"], header["BMAJ"], header["BMIN"] = (
-        "K",
-        "LSRK",
-        "@" * 9,
-        0.1,
-        0.1,
-    )
-    header["RESTFRQ"] = 220.398684e9
+    header["BUNIT"], header["SPECSYS"], header["OBJECT"], header["RESTFRQ"] = "K", "LSRK", "@" * 9, 220.398684e9
+    header["BMAJ"] = header["BMIN"] = 0.1
     fits.PrimaryHDU(np.ones((11, 11, 11), np.float32), header).writeto(path)
     path.write_bytes(path.read_bytes().replace(b"@" * 9, source))
     return path

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from astropy.io import fits
 from astropy.units import Unit
 from pytest import MonkeyPatch
@@ -33,17 +32,6 @@ def test_a_molecule_without_collisions_with_hydrogen_atoms_has_a_note(iris: Iris
     assert json.loads(iris("molecule", "13co", "--json").out)["collides_with_H"] is False
     if (path := shared_data / "13co_lamda.dat").exists():
         assert "no collision rates with atomic hydrogen" not in iris("molecule", path).out
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-@pytest.mark.parametrize("command", ["observe", "preobserve"])
-def test_a_missing_gpu_is_an_error(command: str, iris: Iris, galaxies: Path, tmp_path: Path) -> None:
-    out = tmp_path / ("cube.fits" if command == "observe" else "pairs")
-    words = ["observe", galaxies, 0, "--out", out] if command == "observe" else ["preobserve", galaxies, out]
-    for backend, message in (("torch", "no GPU"), ("compiled", "runs on no GPU")):
-        ran = iris(*words, "--backend", backend, "--device", "cuda")
-        assert ran.code == 2 and message in ran.err and "Traceback" not in ran.err
-        assert not out.exists()
 
 
 def test_an_unknown_molecule_is_one_line_and_code_2(iris: Iris) -> None:

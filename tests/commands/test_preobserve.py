@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import json
 import shutil
@@ -13,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 import webdataset
-from pytest import MonkeyPatch
 
 from iris_cli import units
 from iris_cli.config.grid import grid_preset
@@ -300,17 +298,3 @@ def test_a_damaged_first_tensor_is_an_error(iris: Iris, standard: Path, tmp_path
     np.save(damaged / "tensor_000000.npy", np.load(damaged / "tensor_000000.npy") * np.nan)
     one_error(iris(*PREOBSERVE, damaged, tmp_path / "out"), 1, "tensor_000000.npy", "NaN", "the sense of rotation")
     assert not (tmp_path / "out").exists()
-
-
-def test_a_full_disk_leaves_no_shards(iris: Iris, standard: Path, tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    with monkeypatch.context() as patched:
-        patched.setattr("os.fsync", full)
-        one_error(iris("mock", tmp_path / "mock", "-n", 1), 1, "No space left")
-        assert list(tmp_path.iterdir()) == []
-        ran = iris(*PREOBSERVE, standard, tmp_path / "out")
-        one_error(ran, 1, "No space left")
-    assert not [p for p in (tmp_path / "out").glob("*") if p.suffix == ".tar" or p.name.startswith(".")]
-    assert iris(*PREOBSERVE, standard, tmp_path / "out", "--resume").code == 0

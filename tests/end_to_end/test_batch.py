@@ -17,6 +17,7 @@ from iris_cli.config.grid import Grid
 from iris_cli.config.mock import MockConfig
 from iris_cli.mock.generate import Galaxies, write_mock
 from shards.index import Index
+from tests.commands.errors import bytes_of
 from tests.end_to_end import launches
 from tests.snapshots.snapshots import galaxy, write
 from tests.training.makers import write_pairs
@@ -48,11 +49,6 @@ def cluster(tmp_path: Path) -> Callable[..., dict[str, list[int]]]:
 
 def shell_check(script: str) -> None:
     subprocess.run(["bash", "-n"], input=script, text=True, check=True)
-
-
-def bytes_of(folder: Path) -> dict[str, bytes]:
-    """Of the data: how they were made, in commands.jsonl, differs from command line to command line."""
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name != "commands.jsonl"}
 
 
 @pytest.mark.slow

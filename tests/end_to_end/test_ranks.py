@@ -1,7 +1,6 @@
 """The same numbers and the same exit codes on any number of processes."""
 
 import json
-import logging
 import os
 import signal
 import subprocess
@@ -174,28 +173,6 @@ def test_an_ensemble_on_two_ranks_has_a_complete_run_for_each_member(shards: Pat
 
 
 # --- the launcher -----------------------------------------------------------------------------------------------------
-
-
-def state_of_this_process() -> tuple[object, ...]:
-    numbers = [signal.Signals[f"SIG{name}"] for name in ("TERM", "INT", "HUP", "QUIT", "USR1", "USR2", "XCPU")]
-    root, handlers = logging.getLogger(), [signal.getsignal(number) for number in numbers]
-    return handlers, dict(os.environ), root.manager.disable, root.level, root.handlers[:]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("epochs", ["1", "none"])
-def test_a_launch_restores_handlers_environment_and_logging(
-    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epochs: str
-) -> None:
-    monkeypatch.chdir(ROOT)
-    previous = signal.signal(signal.SIGUSR1, lambda number, frame: None)
-    try:
-        before = state_of_this_process()
-        code = launch(2, ["train", str(shards), "--out", str(tmp_path / "run"), "--epochs", epochs, *SHORT])
-        assert code == (0 if epochs == "1" else 2)
-        assert state_of_this_process() == before
-    finally:
-        signal.signal(signal.SIGUSR1, previous)
 
 
 @pytest.mark.slow

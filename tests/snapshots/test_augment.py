@@ -90,14 +90,6 @@ def test_a_skew_conserves_areas_and_a_scale_multiplies_lengths() -> None:
     assert np.linalg.svd(change.matrix, compute_uv=False) == pytest.approx(0.5 * np.array([1.7**0.5, 1.0, 1.7**-0.5]))
 
 
-@pytest.mark.parametrize("farther_pc", [-100.0, 0.0, 100.0])
-def test_a_jitter_in_distance_moves_the_galaxy_away_from_the_observer(farther_pc: float) -> None:
-    places = Cone(Sight(0.0, farther_pc, 0.0).seen(GRID), 0.0).points(slice(None))
-    nearest_to_centre = np.linalg.norm(places, axis=-1).min(axis=(1, 2)).argmin()
-    where = GRID.distance.centres()[nearest_to_centre]
-    assert where == pytest.approx(GRID.observer_distance_pc + farther_pc, abs=GRID.distance.step)
-
-
 def test_reach_is_the_farthest_point_of_any_view() -> None:
     config = IngestConfig(grid=GRID, jitter_distance_pc=(-40.0, 10.0), jitter_longitude_deg=(0.0, 0.3))
     farthest = max(

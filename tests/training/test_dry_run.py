@@ -40,6 +40,7 @@ def test_the_commands_write_nothing(iris: Callable, trained_run: Path, shards: P
     assert "exists: the run would need" in again.out
     tested = iris("test", trained_run, shards, "--dry-run")
     assert tested.code == 0 and "7 pairs (test), each once, by 1 network\n" in tested.out
+    assert json.loads(iris("test", trained_run, shards, "--dry-run", "--json").out)["memory_bytes"] > 0
 
 
 def test_a_dry_run_raises_the_errors_of_the_run(shards: Path, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import os
 import shutil
 import signal
 import threading
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor
 
 from iris_cli.config.train import Noise, OptimizerConfig, ScheduleConfig, TrainConfig
-from iris_cli.errors import DataError, UsageError
+from iris_cli.errors import DataError
 from iris_cli.training import InfiniteDataset, PreObservedDataset, ScaledDensityLoss, Stopped, test_reverter
 from iris_cli.training.checkpoint import load
 from iris_cli.training.loop import Trainer
@@ -258,15 +257,6 @@ def test_a_second_ctrl_c_ends_a_run_that_waits_for_readers(shards: Path, tmp_pat
 # --- the run folder ---------------------------------------------------------------------------------------------------
 
 
-def test_an_existing_run_is_kept_unless_it_may_be_overwritten(copy: Path, shards: Path) -> None:
-    short = replace(HYPER, epochs=1)
-    with pytest.raises(UsageError, match="exists"):
-        train(shards, short, copy)
-    (copy / "notes.txt").write_text("mine")
-    train(shards, short, copy, overwrite=True)
-    assert (copy / "notes.txt").read_text() == "mine" and newest(copy).progress.epoch == 1
-
-
 def test_a_checkpoint_of_another_run_is_refused_unless_forced(copy: Path, shards: Path, litter: Path) -> None:
     optimizer = OptimizerConfig(weight_decay=0.5, momentum=0.5)
     other = replace(HYPER, epochs=3, noise=Noise(sigma_K=0.2), optimizer=optimizer)
@@ -280,15 +270,6 @@ def test_a_checkpoint_of_another_run_is_refused_unless_forced(copy: Path, shards
     assert group["weight_decay"] == 0.5 and tuple(group["betas"]) == (0.5, 0.999)
 
 
-def test_the_newest_complete_checkpoint_is_found(copy: Path) -> None:
-    last = after_step(copy, 6)
-    last.write_bytes(last.read_bytes()[:-500])
-    after_step(copy, 999).write_bytes(b"")
-    assert newest(copy).progress.step == 5
-    with pytest.raises(DataError, match="not a complete checkpoint"):
-        load(last)
-
-
 def test_minutes_are_counted_from_the_last_checkpoint(shards: Path, tmp_path: Path, monkeypatch: Patch) -> None:
     """With a clock that advances by 25 s whenever it is read: at the start, after a step, and when a checkpoint is
     written."""
@@ -299,18 +280,6 @@ def test_minutes_are_counted_from_the_last_checkpoint(shards: Path, tmp_path: Pa
     train(shards, replace(hyper, checkpoint_every_minutes=1.0), tmp_path / "run")
     steps = sorted(int(path.stem[5:]) for path in (tmp_path / "run" / "checkpoints").glob("step-*.pt"))
     assert steps == [3, 6, 9, 12, 15, 18, 21, 22]
-
-
-def test_a_full_disk_leaves_the_previous_checkpoint(copy: Path, shards: Path, monkeypatch: Patch) -> None:
-    def full(file: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match=r"No space.*config\.toml"):
-        train(shards, HYPER, copy, resume="auto")
-    monkeypatch.undo()
-    assert newest(copy).progress.epoch == 2
-    assert not list(copy.rglob(".*.part"))
 
 
 def test_a_run_resumed_from_an_older_checkpoint_drops_later_ones(shards: Path, tmp_path: Path) -> None:
