@@ -59,7 +59,7 @@ class Group(TyperGroup):
         width = max(len(command.name) for command in commands)
         panels: dict[str, list[tuple[str, str]]] = {}
         for command in commands:
-            record = (f"{command.name:<{width}}", command.get_short_help_str(limit=100))
+            record = (f"{command.name:<{width}}", command.get_short_help_str(limit=120))
             panels.setdefault(command.rich_help_panel or "Commands", []).append(record)
         for panel, records in panels.items():
             with formatter.section(panel):

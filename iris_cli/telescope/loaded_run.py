@@ -188,24 +188,26 @@ def load_run(*runs: str | Path, trust: Sequence[str] = ()) -> LoadedRun:
     """
     for module in trust:
         trust_module(module)
-    return LoadedRun(tuple(members_of(runs)))
+    members = members_of(runs)
+    if not runs:
+        log_packaged(members[0])
+    return LoadedRun(tuple(members))
 
 
 def members_of(runs: Sequence[Path | str]) -> list[TrainedRun]:
-    """Those of the runs; the network of the package where there are none, with a note that describes it."""
-    if runs:
-        return open_members(*map(Path, runs))
-    file = packaged()
-    (member,) = open_members(file)
+    """Those of the runs; the network of the package where there are none, which `log_packaged` describes."""
+    return open_members(*(map(Path, runs) if runs else (packaged(),)))
+
+
+def log_packaged(member: TrainedRun) -> None:
     data, found = member.checkpoint.data, member.tested().get("predictors", {})
     lines = ", ".join(f"{name} at {GHz:.4f} GHz" for name, GHz in data.lines.items())
-    said = f"note: no run was named: the network of the package is used ({file}). It was trained on mock galaxies in "
-    said += f"{lines}, {data.grid.lon_steps} x {data.grid.v_steps} pixels"
+    said = f"note: no run was named: the network of the package is used ({packaged()}). It was trained on "
+    said += f"mock galaxies in {lines}, {data.grid.lon_steps} x {data.grid.v_steps} pixels"
     if SAMPLES in found:
         scores = [f"{found[name]['crps']:.3f}" for name in (SAMPLES, PRIOR)]
         said += f"; on held-out ones the CRPS of its samples is {scores[0]}, that of other galaxies' maps {scores[1]}"
     log(said)
-    return [member]
 
 
 def read_cube(

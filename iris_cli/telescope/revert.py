@@ -40,7 +40,7 @@ from iris_cli.telescope.density_map import (
     density_unit,
     save_map,
 )
-from iris_cli.telescope.loaded_run import LoadedRun, members_of, observed_image
+from iris_cli.telescope.loaded_run import LoadedRun, log_packaged, members_of, observed_image
 from iris_cli.telescope.lv_image import LvImage, load_lv
 from iris_cli.telescope.near_far import NearFar, cloud_table, near_far_hdus, table_paths, write_table
 from iris_cli.telescope.regrid import RegridPlan, plan_regrid, report_coverage
@@ -114,6 +114,8 @@ def revert(
             check_output(path, overwrite)
     observed = observed_image([Path(c) for c in cubes], grid, latitude, config, quiet)
     trained = _trained_lines(members[0], observed, only=not runs)
+    if not runs:
+        log_packaged(members[0])
     report_coverage(observed, members[0].checkpoint.data.coverage)
     maps, drawn = _predict(run, observed, samples)
     density = maps.mean(axis=0)
@@ -195,6 +197,8 @@ def plan_revert(
         planned = RegridPlan(tuple(grid.observation_shape[1:]), latitude)
     else:
         planned = plan_regrid(cubes, grid, latitude, config)
+    if not runs:
+        log_packaged(members[0])
     drawn = len(ensemble_for(members, samples=samples).samplers) * samples
     return RevertPlan(tuple(str(m.path) for m in members), planned, drawn)
 

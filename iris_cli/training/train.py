@@ -171,6 +171,9 @@ def train_reverter(
         task = DensityTask(physical_loss(hyper).to(here.device))
         trainer = trainer_of(training, reverter, task, hyper, seen)
         here.on_rank_0(lambda: looked_at.report(hyper.density_normalization_kg_m3))
+        if len(seen) < len(train):
+            parts = f"{len(seen)} train the first network, {len(unseen)} the sampler"
+            here.on_rank_0(lambda: log(f"of {plural(len(train), 'training pair')}, {parts}"))
         if folder:
             own = owned(folder.path, while_waiting=flag.check)
             here.on_rank_0(lambda: trainer.own(stack.enter_context(own)))

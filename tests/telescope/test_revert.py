@@ -277,6 +277,9 @@ def test_without_a_run_the_network_of_the_package_gives_the_map(iris: Callable, 
     assert "gone does not exist" in iris("revert", "gone", folder / "cube.fits", "-o", "other.fits").err
     planned = iris("revert", folder / "cube.fits", "-o", "other.fits", "--dry-run")
     assert planned.code == 0 and "no run was named" in planned.err
+    for words in ((), ("--dry-run",)):
+        ran = iris("revert", "absent.fits", "-o", "other.fits", *words)
+        assert ran.code == 1 and ran.err.startswith("error: absent.fits does not exist"), ran.err
 
 
 def test_a_cube_of_another_line_is_refused_by_the_network_of_the_package(

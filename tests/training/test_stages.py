@@ -1,5 +1,6 @@
 """A later stage of a run, the sampler: trained, stopped, resumed and replaced like the first network."""
 
+import re
 import shutil
 import signal
 from collections.abc import Callable
@@ -96,7 +97,9 @@ def test_a_finished_stage_is_unchanged_trained_longer_or_anew_for_another_first_
     train_both(shards, copy, resume="auto")
     assert last_file(copy / "samples") == last_file(whole / "samples")
     train_both(shards, copy, replace(HYPER, samples=replace(SAMPLES, epochs=3)), resume="auto")
-    assert newest(copy / "samples").progress.epoch == 3 and "anew" not in capsys.readouterr().err
+    log = capsys.readouterr().err
+    assert newest(copy / "samples").progress.epoch == 3 and "anew" not in log
+    assert re.search(r"of 22 training pairs, (\d+) train the first network, (\d+) the sampler", log)
     train_both(shards, copy, replace(HYPER, epochs=2), resume="auto")
     assert (
         newest(copy / "samples").progress.epoch == 2
