@@ -19,22 +19,23 @@ from iris_cli.training.model_file import CARD, DIGEST_SUFFIX, PACKAGED
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, FIGURES = ROOT / "docs/packaged_network.md", ROOT / "docs/figures"
-SETS, SURVEY = range(3), "mopra-hnco-fitted"
+SETS, SURVEY = range(5), "mopra-hnco-fitted"
 #: The first set holds the galaxies to validate and to test with.
 HELD_OUT, NONE = "--validation-fraction 0.25 --test-fraction 0.7", "--validation-fraction 0 --test-fraction 0"
 SHARDS = [f"shards-{k}" for k in SETS]
 TRAIN = f"iris train {' '.join(SHARDS)} --config train.toml --out run --resume"
 TEST = f"iris test run {SHARDS[0]} --seed 1 --samples 16"
 TRAIN_TOML = """\
-epochs = 3
+epochs = 10
+checkpoint_every_minutes = 3.0
 [optimizer]
 learning_rate = 1.5e-3
 [samples]
 train = true
-epochs = 3
+epochs = 8
 [distances]
 train = true
-epochs = 1
+epochs = 3
 """
 ABOUT = "A first map of HNCO (4-3) cubes of the Galactic Centre; it comes with IRIS. Trained on mock galaxies."
 
@@ -52,14 +53,11 @@ output has the mean map, 64 samples, and P(near) and distance at each longitude 
 What it is not:
 
 - **It is not a measurement.** It was trained on [mock galaxies](mock.md) alone: they decide what the image leaves open.
-- **Its samples have stripes.** Some have a line of gas at one distance over all longitudes, and the mean map shows it
-  faintly: in this network, noise moves all longitudes alike. Networks that you train have
-  [noise that varies](decisions/0047-noise-that-varies-with-longitude.md). On held-out galaxies the distance with most
-  gas has 0.10 of the mass of a sample (median; 95 %: 0.33), of true maps 0.08 (0.20).
 - It is not for other lines: a cube with the rest frequency of another line is refused. It is not for other coverage: a
   warning says how much of its image a cube fills. Elsewhere than at the Galactic Centre its distances mean nothing.
-- It is not trained to the end: 20 minutes of a core, 8 000 galaxies. The skill below is that of the mean of its
-  samples; the map of its first network had 0.27 in the validation. Its samples are little better than the prior.
+- It is a small network with a short training: 17 200 galaxies, three quarters of an hour of a core. Its samples are
+  better than the prior and nearly calibrated (below), but the score of near or far at each velocity is 91 % of the
+  prior's: mostly it says what is usual.
 - It is not for publication. [Train a network](training.md) on the grid, line, noise and coverage of your survey, with
   galaxies that you believe in, and compare several of them.
 

@@ -212,6 +212,7 @@ _SCORES = {
 #: Keys of the samples' scores, which are beside those of the prior.
 _OF_SAMPLES = ("crps", "energy_score", "mass_ratio", "mass_scatter_dex", "brier_near", "spread_skill")
 _COVERED = ("coverage_68_pixels", "coverage_68_mass", "coverage_68_near", "tarp_deviation")
+_STRIPES = ("row_correlation", "row_correlation_true")
 
 
 def card(first: Checkpoint, networks: int, tested: dict[str, Any], licence: str, about: str) -> str:
@@ -257,7 +258,8 @@ def _scores(tested: dict[str, Any]) -> Iterator[str]:
     if SAMPLES in predictors:
         both = [predictors[SAMPLES], predictors.get(PRIOR, {})]
         found = {
-            f"{name}: {meaning(name)}": " | ".join(_text(n.get(name)) for n in both) for name in _OF_SAMPLES + _COVERED
+            f"{name}: {meaning(name)}": " | ".join(_text(n.get(name)) for n in both)
+            for name in _OF_SAMPLES + _COVERED + _STRIPES
         }
         yield f"Samples, and maps of other galaxies (the prior):\n\n{_table(found, ('samples', 'prior'))}"
     if distances := tested.get("distances"):
