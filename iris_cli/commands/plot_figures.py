@@ -67,7 +67,7 @@ def pair(path: Path, selection: Selection, look: FigureConfig, run: Path | None 
         sample = plot_data.shard_sample(path, selection)
         density = plot_data.density_of(sample, path)
         return draw_pairs(
-            [sample.observation], [density], [], sample.grid, sample.quantity, [_titled(sample.key, look)], **how
+            [sample.observation], {"true": [density]}, sample.grid, sample.quantity, [_titled(sample.key, look)], **how
         )
     members = open_members(run)
     config = replace(members[0].hyper, observer="")

@@ -161,27 +161,27 @@ def gather_per_pair(batches: Batches, quantities: Sequence[Quantity], stream: Pa
 
 @dataclass(frozen=True)
 class Predictions:
-    """A few galaxies with what was predicted for them: (L, V), (R', L), (R', L) each, in inner units.
+    """A few galaxies, (L, V) each, with their `maps`, (R', L) each, in inner units.
 
-    `predicted` is the mean of the samples, or of an ensemble's members, and `spread` their standard deviation; a single
-    network has none. `near` is what distance networks answer for the same galaxies.
+    `maps` has a list for each title: the truth first, then what was predicted. `near` is what distance networks answer
+    for the same galaxies.
     """
 
     grid: Grid
     quantity: str
     observations: list[NDArray[np.float32]] = field(default_factory=list)
-    true: list[NDArray[np.float32]] = field(default_factory=list)
-    predicted: list[NDArray[np.float32]] = field(default_factory=list)
-    spread: list[NDArray[np.float32]] = field(default_factory=list)
+    maps: dict[str, list[NDArray[np.float32]]] = field(default_factory=dict)
     sources: list[str] = field(default_factory=list)
     near: list[NearImages] = field(default_factory=list)
 
     @classmethod
     def joined(cls, parts: Sequence[Predictions]) -> Predictions:
         """Several on one grid as one."""
-        names = ("observations", "true", "predicted", "spread", "sources")
-        lists = {name: [one for part in parts for one in getattr(part, name)] for name in names}
-        return cls(parts[0].grid, parts[0].quantity, **lists)
+        observations, sources = (
+            [one for part in parts for one in getattr(part, n)] for n in ("observations", "sources")
+        )
+        maps = {title: [one for part in parts for one in part.maps[title]] for title in parts[0].maps}
+        return cls(parts[0].grid, parts[0].quantity, observations, maps, sources)
 
 
 def sample_predictions(
@@ -198,16 +198,23 @@ def sample_predictions(
             evaluated = next(batches, None)
         if evaluated is None or evaluated.batch.positions[0] != item:  # it could not be read
             continue
-        members = evaluated.maps.members[:, 0, 0].float()
         shown.observations.append(evaluated.batch.observation[0, 0].numpy())
-        shown.true.append(evaluated.batch.density[0, 0].numpy())
-        shown.predicted.append(members.mean(dim=0).numpy())
-        if len(members) > 1:
-            shown.spread.append(members.std(dim=0).numpy())
+        columns = {"true": evaluated.batch.density[0, 0]} | _titled(ensemble, evaluated.maps.members[:, 0, 0].float())
+        for title, column in columns.items():
+            shown.maps.setdefault(title, []).append(column.numpy())
         shown.sources.append(stream.pairs.source(int(stream.numbers[item])))
         if len(shown.sources) == most:
             break
     return shown
+
+
+def _titled(ensemble: Ensemble, maps: Tensor) -> dict[str, Tensor]:
+    """What is shown of the maps (K, R', L) of the best predictor."""
+    if len(maps) == 1:
+        return {"predicted": maps[0]}
+    if ensemble.samplers:
+        return {"mean of the samples": maps.mean(dim=0), "one sample": maps[0]}
+    return {"predicted": maps.mean(dim=0), "members' spread": maps.std(dim=0)}
 
 
 def check_finite(what: str, values: Tensor, batch: PairBatch, stream: PairStream, hint: str) -> None:

@@ -24,13 +24,12 @@ from iris_cli.plots.threshold_overlap import draw_threshold_overlap
 
 
 def draw_predictions(shown: Predictions, names: Sequence[str] | None = None, **style: Any) -> Figure:
-    """A row for each galaxy: observation, truth, prediction and, of an ensemble, the members' spread.
+    """A row for each galaxy: observation, truth, and what was predicted: a map, or several's mean and spread.
 
     `names` are the titles of the rows, instead of the galaxies' own; `style` goes to `draw_pairs`.
     """
     rows = [as_label(source) for source in shown.sources] if names is None else names
-    images = shown.observations, shown.true, shown.predicted
-    return draw_pairs(*images, shown.grid, shown.quantity, rows, shown.spread, **style)
+    return draw_pairs(shown.observations, shown.maps, shown.grid, shown.quantity, rows, **style)
 
 
 def draw_report(report: RunReport, shown: Mapping[str, Predictions], style: Style) -> Iterator[tuple[str, Figure, str]]:
@@ -49,7 +48,7 @@ def draw_report(report: RunReport, shown: Mapping[str, Predictions], style: Styl
         "pairs",
         draw_predictions(shown[normal.name], style=style),
         "Maps of some galaxies. The first ones of the set, in its order: the input of the network, the true map of H2 "
-        "density and the predicted one, seen from Galactic north with the Sun below. A galaxy's maps have one scale.",
+        "density and what was predicted, seen from Galactic north with the Sun below. A galaxy's maps have one scale.",
     )
     others = {name: one for name, one in shown.items() if name != normal.name}
     if others:

@@ -1,6 +1,6 @@
 """Observation, truth and prediction side by side, a row for each galaxy."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -10,36 +10,32 @@ from iris_cli.config.grid import Grid
 from iris_cli.plots.axes_of_sky import COLOURS, colour_bar, draw_lv, draw_top_down, label, stretch
 from iris_cli.plots.style import STYLES, Style
 
-TITLES = ("observation", "true", "predicted", "members' spread")
-
 
 def draw_pairs(
     observations: Sequence[NDArray],
-    true: Sequence[NDArray],
-    predicted: Sequence[NDArray],
+    maps: Mapping[str, Sequence[NDArray]],
     grid: Grid,
     quantity: str,
     names: Sequence[str],
-    spread: Sequence[NDArray] = (),
     style: Style = STYLES["screen"],
     *,
     colours: str = COLOURS,
     stretched: str = "asinh",
 ) -> Figure:
-    """Observations (L, V), densities (R', L) in inner units; empty sequences of predictions or spreads get no column.
+    """Observations (L, V), and a column of densities (R', L) in inner units for each title; an empty one is left out.
 
-    Truth, prediction and spread of a galaxy have the same colour scale.
+    The maps of a galaxy have the same colour scale, that of the first two.
     """
-    rows, maps = len(observations), [column for column in (true, predicted, spread) if len(column)]
+    rows, maps = len(observations), {title: column for title, column in maps.items() if len(column)}
     figure = style.figure(1 + len(maps), rows, aspect=0.9)
     panels = figure.subplots(rows, 1 + len(maps), squeeze=False)
     for row, (observation, name) in enumerate(zip(observations, names, strict=True)):
         seen = draw_lv(panels[row, 0], observation, grid, stretch(observation, None, stretched), colours)
         colour_bar(seen, panels[row, 0], label(quantity))
-        panels[row, 0].set_title(f"{TITLES[0]} of {name}" if name else TITLES[0])
-        images = [column[row] for column in maps]
+        panels[row, 0].set_title(f"observation of {name}" if name else "observation")
+        images = [column[row] for column in maps.values()]
         norm = stretch(images[0], float(np.max(images[:2])), stretched)
-        for panel, image, title in zip(panels[row, 1:], images, TITLES[1:], strict=False):
+        for panel, image, title in zip(panels[row, 1:], images, maps, strict=True):
             drawn = draw_top_down(panel, image, grid, norm, colours)
             panel.set_title(title)
             if panel is not panels[row, 1]:

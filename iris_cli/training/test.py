@@ -113,6 +113,8 @@ NORMAL, NOISE_ONLY, MIRRORED = "normal", "noise only", "velocity mirrored"
 MOST_NUMBERS = 2**25
 #: Galaxies of the normal set in the figures of a report; one of each other set.
 SHOWN = 3
+#: Samples that each sampler draws for these.
+DRAWN = 32
 
 
 @dataclass(frozen=True)
@@ -254,5 +256,9 @@ def report_predictions(members: Sequence[TrainedRun], inputs: Inputs) -> dict[st
 def predictions_of(
     members: Sequence[TrainedRun], stream: PairStream, items: Sequence[int] | None = None, most: int = 1
 ) -> Predictions:
-    """The first `most` readable pairs among these items (positions), or of different galaxies, of a stream."""
-    return sample_predictions(ensemble_for(members, stream.pairs), physical_loss(members[0].hyper), stream, items, most)
+    """The first `most` readable pairs among these items (positions), or of different galaxies, of a stream.
+
+    The maps are those of the samplers, where all members have one.
+    """
+    ensemble = ensemble_for(members, stream.pairs, samples=DRAWN)
+    return sample_predictions(ensemble, physical_loss(members[0].hyper), stream, items, most)

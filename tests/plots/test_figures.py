@@ -51,18 +51,15 @@ def test_moment_maps_share_longitude_and_receding_gas_is_red() -> None:
     assert panels[2].get_xlabel() and not panels[0].get_xlabel()
 
 
-def test_truth_and_prediction_have_one_scale_and_units_and_the_spread_a_panel() -> None:
+def test_truth_and_prediction_have_one_scale_and_units() -> None:
     true, predicted = np.full((8, 6), 2.0), np.full((8, 6), 5.0)
-    figure = draw_pairs([np.ones((6, 10))], [true], [predicted], GRID, "v_density", ["galaxy-7"])
+    figure = draw_pairs([np.ones((6, 10))], {"true": [true], "predicted": [predicted]}, GRID, "v_density", ["galaxy-7"])
     panels = [ax for ax in figure.axes if ax.images]
     assert [ax.get_title() for ax in panels] == ["observation of galaxy-7", "true", "predicted"]
     assert panels[1].images[0].norm.vmax == panels[2].images[0].norm.vmax == 5.0
     labels = [ax.get_ylabel() for ax in figure.axes if not ax.images]
     assert any("pc$^{-3}$" in label for label in labels) and any("(km/s)$^{-1}$" in label for label in labels)
-    one = [true]
-    with_spread = draw_pairs([np.ones((6, 10))], one, one, GRID, "v_density", ["g"], one)
-    assert [ax.get_title() for ax in with_spread.axes if ax.images][3] == "members' spread"
-    alone = draw_pairs([np.ones((6, 10))], one, [], GRID, "v_density", ["g"])
+    alone = draw_pairs([np.ones((6, 10))], {"true": [true], "predicted": []}, GRID, "v_density", ["g"])
     assert [ax.get_title() for ax in alone.axes if ax.images] == ["observation of g", "true"]
 
 
