@@ -1,6 +1,6 @@
 """Pixels of an image of the sky <-> Galactic positions, also of images that go around the sky.
 
-Longitudes are angles: a cylindrical image whose reference is at 180 degrees goes on to -180, and a pixel 360 degrees
+Longitudes are angles: a cylindrical image whose reference is at 180 degrees continues to -180, and a pixel 360 degrees
 further along the native longitude is at the same place. wcslib takes native longitudes of -180 … 180 degrees only.
 """
 

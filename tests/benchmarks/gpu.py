@@ -1,6 +1,6 @@
 """Everything that needs a GPU, in one script: `nox -s gpu`, or `python -m tests.benchmarks.gpu [--device cpu --quick]`.
 
-Each check prints Markdown: what was measured, or why it failed; the others go on. A part that was not reached after
+Each check prints Markdown: what was measured, or why it failed; the others continue. A part that was not reached after
 `--minutes` is left out by name. On the CPU (`--device cpu --quick`) the same code runs on small images, so that a
 mistake in it is found before a GPU is at hand. Exit code 1 if a check failed. Results: docs/benchmarks/gpu.md.
 """
@@ -257,7 +257,7 @@ def main() -> int:
             try:
                 for line in check(bench):
                     print(line, flush=True)
-            except Exception as error:  # the others go on
+            except Exception as error:  # the others continue
                 print(f"\n**FAILED**: {error}\n\n```\n{traceback.format_exc()[-1500:]}\n```", flush=True)
                 failed.append(check.__name__)
             print(f"\n({time.monotonic() - start:.0f} s)", flush=True)

@@ -21,7 +21,7 @@ SCHEMA = (
 
 
 def make(number: int) -> Sample:
-    """A bright corner tells which way up an image is drawn: near, high longitude, high velocity."""
+    """A bright corner shows which way up an image is drawn: near, high longitude, high velocity."""
     observation, density = (np.zeros(schema.shape, np.float32) for schema in SCHEMA)
     observation[0, 40:, 48:] = 10.0
     density[0, :16, 40:] = 5.0

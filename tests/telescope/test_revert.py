@@ -290,7 +290,7 @@ def test_a_cube_of_another_line_is_refused_by_the_network_of_the_package(
     ran = iris("revert", "other.fits")
     assert ran.code == 1 and "of a line at 110.2014 GHz" in ran.err and "iris train" in ran.err
     assert not Path("map.fits").exists()
-    assert iris("revert", folder / "run", "other.fits").code == 0, "whoever names a network is only warned"
+    assert iris("revert", folder / "run", "other.fits").code == 0, "a network that is named is used, with a warning"
     fits.delval("other.fits", "RESTFRQ")
     ran = iris("revert", "other.fits", "--overwrite")
     assert ran.code == 0 and "other.fits has no rest frequency" in ran.err
