@@ -96,14 +96,11 @@ class InputScore:
     unlike: bool
     statistics: dict[str, StatisticRank]
 
-    def unusual(self, most: int = 6) -> str:
-        """The statistics beyond UNUSUAL in words, at most so many of them; empty if there are none."""
+    def __str__(self) -> str:
+        """The statistics beyond UNUSUAL, at most six of them."""
         found = [(name, rank) for name, rank in self.statistics.items() if abs(rank.deviation) > UNUSUAL]
         said = [f"{name} {rank.text(name)} {rank.deviation:+.1f}" for name, rank in found]
-        return ", ".join(said[:most]) + (f", and {len(said) - most} more" if len(said) > most else "")
-
-    def __str__(self) -> str:
-        unusual = self.unusual()
+        unusual = ", ".join(said[:6]) + (f", and {len(said) - 6} more" if len(said) > 6 else "")
         what = f"outside (5 … 95 % of the set, deviation): {unusual}" if unusual else "no single statistic is outside"
         rank = f"larger than those of {self.percentile:.0f} % of {self.held_out} images"
         return f"distance {self.score:.2f}, {rank}; {what}"

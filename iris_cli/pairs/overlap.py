@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from iris_cli.console import log, plural, warn
-from iris_cli.errors import DataError, IrisError
+from iris_cli.errors import DataError
 from shards.order import Numbers
 from shards.splits import filling_seed
 
@@ -101,12 +101,10 @@ class Seen:
         return cls(**{name: tensor.numpy().view(np.uint64) for name, tensor in tensors.items()})
 
 
-def resolved(
-    numbers: Numbers, found: NDArray[np.bool_], what: str, rule: str, hint: str = "", error: type[IrisError] = DataError
-) -> Numbers:
+def resolved(numbers: Numbers, found: NDArray[np.bool_], what: str, rule: str, hint: str = "") -> Numbers:
     """The items that remain when those `found` are refused, left out or allowed."""
     if rule == "refuse":
-        raise error(what, f"{hint or 'write all folders with one --split-seed and equal fractions'}; {LEAVE_OUT}")
+        raise DataError(what, f"{hint or 'write all folders with one --split-seed and equal fractions'}; {LEAVE_OUT}")
     if rule == "allow":
         warn(f"{what}: allowed by --overlap allow")
         return numbers

@@ -161,11 +161,6 @@ def sense_of_rotation(tensor: NDArray[np.float32], grid: Grid) -> float:
     return float(((rho * v).sum(axis=(0, 2)) * lon).sum() / scale) if scale > 0 else 0.0
 
 
-def write_tensor(folder: Path, file: str, tensor: NDArray[np.float32]) -> None:
-    """Writes a tensor in inner units to disk, in SI units. Raises DataError for impossible numbers."""
-    write_slabs(folder / file, tensor.shape, [(slice(0, tensor.shape[1]), tensor.copy())])
-
-
 def write_slabs(path: Path, shape: tuple[int, ...], slabs: Iterable[tuple[slice, NDArray[np.float32]]]) -> None:
     """Writes a tensor (6, R, L, B) by slabs of its distance rows, which need not fit into memory together.
 

@@ -77,9 +77,9 @@ class PaperDataset:
         return observation, density
 
 
-def _sampled_digest(path: Path, pieces: int = 64, size: int = 4096) -> str:
+def _sampled_digest(path: Path) -> str:
     """Of the length of a file and of some pieces, evenly over it: its tensors are too large to be read for a name."""
-    length = path.stat().st_size
+    length, pieces, size = path.stat().st_size, 64, 4096
     digest = xxhash.xxh3_64(str(length).encode())
     with path.open("rb") as file:
         for start in sorted({k * max(0, length - size) // (pieces - 1) for k in range(pieces)}):

@@ -19,7 +19,7 @@ from iris_cli.observers.simple import SimpleObserver
 from iris_cli.pairs.datasets import InfiniteDataset, Pairs, litter_of, pairs_of
 from iris_cli.pairs.divide import divide, litter_parts
 from iris_cli.pairs.preobserve import open_input, plan_set
-from iris_cli.standard.dataset import Entry, StandardDataset, write_index, write_tensor
+from iris_cli.standard.dataset import Entry, StandardDataset, write_index, write_slabs
 from iris_cli.training import PreObservedDataset
 from shards.index import Index
 from tests.training.makers import newest, pairs_in, train, write_pairs
@@ -129,7 +129,8 @@ def standard(tmp_path_factory: pytest.TempPathFactory) -> Path:
     grid = GRID_PRESETS["tiny"]
     folder.mkdir()
     for i in range(8):
-        write_tensor(folder, f"t{i}.npy", np.full(grid.tensor_shape, 1e-3 * i, np.float32))
+        tensor = np.full(grid.tensor_shape, 1e-3 * i, np.float32)
+        write_slabs(folder / f"t{i}.npy", tensor.shape, [(slice(0, None), tensor)])
     entries = tuple(Entry(f"t{i}.npy", f"name {i // 2}", None, {}, f"galaxy-{i // 2}") for i in range(8))
     write_index(folder, grid, entries, {})
     return folder

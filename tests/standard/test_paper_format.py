@@ -19,7 +19,7 @@ from iris_cli.config.preobserve import PreobserveConfig
 from iris_cli.errors import DataError
 from iris_cli.pairs.pair import DENSITY, OBSERVATION
 from iris_cli.pairs.preobserve import check_inputs, open_input
-from iris_cli.standard.dataset import Entry, StandardDataset, write_index, write_tensor
+from iris_cli.standard.dataset import Entry, StandardDataset, write_index, write_slabs
 from iris_cli.standard.paper_format import open_paper_dataset
 
 LIMITS_DEG = {"lon_min_deg": -1.0, "lon_max_deg": 2.0, "lat_min_deg": -0.2, "lat_max_deg": 0.4}
@@ -79,7 +79,7 @@ def test_turned_over_pairs_have_opposite_longitudes(tmp_path: Path) -> None:
 def test_a_turned_over_tensor_has_opposite_positions(tmp_path: Path) -> None:
     tensor = np.zeros(GRID.tensor_shape, np.float32)
     tensor[RHO, 2, 5, 3] = 1.0
-    write_tensor(tmp_path, "tensor_000000.npy", tensor)
+    write_slabs(tmp_path / "tensor_000000.npy", tensor.shape, [(slice(0, None), tensor.copy())])
     write_index(tmp_path, GRID, (Entry("tensor_000000.npy", "one"),), {})
     dataset = StandardDataset.open(tmp_path).turn_over()
     _, r, lon, lat = np.unravel_index(dataset[0].argmax(), GRID.tensor_shape)
