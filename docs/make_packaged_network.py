@@ -4,8 +4,6 @@ Runs the commands below in the folder WORK, for hours of a core. What is finishe
 started again. With the cube of the CMZ in HNCO, the page also says how the network does on the sky.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import shlex

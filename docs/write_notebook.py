@@ -1,7 +1,5 @@
 """Writes docs/from_mock_to_map.ipynb from docs/notebook.md: `python docs/write_notebook.py`. A test compares them."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Mock data sets on disk: N galaxies from M viewing angles each; the same seed gives the same bytes."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial

@@ -88,10 +88,11 @@ class Pairs(ABC):
     def groups(self) -> list[str]:
         """The identity of each item's galaxy: a split never separates its views."""
 
-    @property
-    @abstractmethod
+    @cached_property
     def marks(self) -> Marks:
-        """What each item is recognized by in other sets."""
+        """What each item is recognized by in other sets: its galaxy, where its content is not known."""
+        unknown = np.zeros(len(self), np.uint64)
+        return Marks(digests(self.groups()), unknown, unknown)
 
     @abstractmethod
     def key(self, number: int) -> str:
@@ -292,11 +293,6 @@ class ObservedPairs(Pairs):
 
     def groups(self) -> list[str]:
         return self.dataset.identities
-
-    @cached_property
-    def marks(self) -> Marks:
-        unknown = np.zeros(len(self), np.uint64)
-        return Marks(digests(self.groups()), unknown, unknown)
 
     def key(self, number: int) -> str:
         return self.dataset.entries[number].file

@@ -11,7 +11,6 @@ from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -29,7 +28,6 @@ from iris_cli.observers.observer import Observer
 from iris_cli.observers.registry import make_observer
 from iris_cli.pairs.datasets import JoinedPairs, ObservedPairs, Pairs, PreObservedDataset, spectral_lines
 from iris_cli.pairs.divide import divide
-from iris_cli.pairs.overlap import Marks, digests
 from iris_cli.pairs.pair import FURTHER, observed_pair
 from shards.errors import ShardError
 from shards.order import Numbers, stream_key
@@ -119,11 +117,6 @@ class FreshPairs(Pairs):
 
     def groups(self) -> list[str]:
         return [self.key(number) for number in range(len(self))]
-
-    @cached_property
-    def marks(self) -> Marks:
-        unknown = np.zeros(len(self), np.uint64)
-        return Marks(digests(self.groups()), unknown, unknown)
 
     def key(self, number: int) -> str:
         return self.make.name(number)

@@ -14,8 +14,6 @@ A command that takes a run takes such a file: it is unpacked once, as a run fold
 package (PACKAGED).
 """
 
-from __future__ import annotations
-
 import json
 import zipfile
 from collections.abc import Iterator

@@ -6,8 +6,6 @@ sample, with as many midpoints per channel as the fast forms use, in bundles of 
 docs/benchmarks/observer.md.
 """
 
-from __future__ import annotations
-
 import argparse
 import math
 import platform

@@ -1,7 +1,5 @@
 """`iris mock` and `iris preobserve`."""
 
-from __future__ import annotations
-
 import io
 import json
 import shutil
