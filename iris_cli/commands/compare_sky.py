@@ -28,7 +28,9 @@ def compare_sky(
     run: Annotated[
         Path | None, typer.Option(autocompletion=complete.runs, help="Compare with the inputs of a training run.")
     ] = None,
-    shards: Annotated[Path | None, typer.Option(help="Compare with a shard folder, or with litter.")] = None,
+    shards: Annotated[
+        Path | None, typer.Option(autocompletion=complete.shards, help="Compare with a shard folder, or with litter.")
+    ] = None,
     mock: Annotated[
         str | None,
         typer.Option(metavar="[default|FILE]", help="Compare with mock galaxies made now: ranges of `iris mock`."),

@@ -11,8 +11,8 @@ from iris_cli.config.train import CHECKPOINTS
 
 MOLECULES = ("12co", "13co", "c18o", "hcn", "cs", "hnco", "nh3")
 SPLITS = ("train", "validation", "test")
-#: Files that hold a network, a cube, or an l-v image.
-FILES = (".iris", ".pt", ".fits", ".fits.gz", ".npz")
+#: Files that hold a network; a cube, an l-v image or a map.
+NETWORKS, IMAGES = (".iris", ".pt"), (".fits", ".fits.gz", ".npz")
 #: Entries of a folder that are looked at.
 MOST = 2000
 
@@ -60,19 +60,35 @@ def runs(incomplete: str) -> list[str]:
     return _beginning(incomplete, (str(path) for path in _entries(incomplete) if is_run(path)))
 
 
+def shards(incomplete: str) -> list[str]:
+    """Shard folders, also one level down."""
+    return _beginning(incomplete, (str(path) for path in _entries(incomplete) if is_shards(path)))
+
+
+def tested(incomplete: str) -> list[str]:
+    """Runs, files of networks, and shard folders."""
+    return _inputs(incomplete, NETWORKS)
+
+
 def inputs(incomplete: str) -> list[str]:
-    """Runs, shard folders, and files of networks, cubes and images."""
-    entries = (
-        str(path)
-        for path in _entries(incomplete)
-        if is_run(path) or (path / "index.json").is_file() or path.name.lower().endswith(FILES)
-    )
-    return _beginning(incomplete, entries)
+    """The same, and cubes and images."""
+    return _inputs(incomplete, NETWORKS + IMAGES)
+
+
+def _inputs(incomplete: str, endings: tuple[str, ...]) -> list[str]:
+    known = (p for p in _entries(incomplete) if is_run(p) or is_shards(p) or p.name.lower().endswith(endings))
+    return _beginning(incomplete, map(str, known))
 
 
 def is_run(path: Path) -> bool:
     with suppress(OSError):
         return (path / CHECKPOINTS).is_dir() or (path / "member-01").is_dir()
+    return False
+
+
+def is_shards(path: Path) -> bool:
+    with suppress(OSError):
+        return (path / "index.json").is_file()
     return False
 
 

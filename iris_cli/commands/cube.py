@@ -19,7 +19,7 @@ def cube(
         Path | None, typer.Option(autocompletion=complete.runs, help="Grid and latitude reduction of a training run.")
     ] = None,
     shards: Annotated[
-        Path | None, typer.Option(autocompletion=complete.runs, help="Grid and latitude reduction of a shard folder.")
+        Path | None, typer.Option(autocompletion=complete.shards, help="Grid and latitude reduction of a shard folder.")
     ] = None,
     overwrite: options.Overwrite = False,
     settings: options.Settings[RegridConfig],

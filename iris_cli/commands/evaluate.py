@@ -27,7 +27,7 @@ def evaluate(
         list[Path],
         typer.Argument(
             metavar="RUN... DATA...",
-            autocompletion=complete.inputs,
+            autocompletion=complete.tested,
             help="Run folders of `iris train`, checkpoints, or folders of ensembles; then "
             + DATA[0].lower()
             + DATA[1:],

@@ -57,7 +57,7 @@ def of_training(hyper: TrainConfig, out: Path, *, members: int = 1, ranks: int =
         network, task = stage.build(hyper, reverter, "", pairs)
         inputs = task.inputs(PairBatch.blank(pairs, task.further), 0)
         own, items = stage.hyper(hyper), unseen if stage.unseen else train
-        check_sizes(own, pairs.name, len(items), len(validation), ranks)
+        check_sizes(own, pairs.name, len(items), len(validation), ranks, stage.name)
         plans.append(_plan(own, network, inputs, len(items), ranks, training))
     each = f"{members} members, each " if members > 1 else ""
     makers = workers_of(hyper, {"LOCAL_WORLD_SIZE": str(ranks)}) if training.fresh else 0

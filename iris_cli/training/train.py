@@ -150,7 +150,7 @@ def train_reverter(
             training: Pairs, network: Any, task: Task, hyper: TrainConfig, numbers: Numbers, name: str = ""
         ) -> Trainer:
             own_folder = RunFolder(folder.path / name, folder.keep) if folder else None
-            here.on_rank_0(lambda: check_sizes(hyper, pairs.name, len(numbers), len(validation), here.size))
+            here.on_rank_0(lambda: check_sizes(hyper, pairs.name, len(numbers), len(validation), here.size, name))
             of_train, of_validation = (
                 {"litter_numbers": pieces.get(part), "further": task.further, **share, **added}
                 for part in (TRAIN, VALIDATION)
@@ -249,13 +249,14 @@ def check_fits(network: Reverter | Ensemble, pairs: Pairs) -> None:
         raise DataError(what, "observe with the observer that it was trained on")
 
 
-def check_sizes(hyper: TrainConfig, name: str, train: int, validation: int, ranks: int) -> None:
+def check_sizes(hyper: TrainConfig, name: str, train: int, validation: int, ranks: int, stage: str = "") -> None:
     """UsageError when there are more ranks than samples; a warning when steps are smaller than configured."""
     if ranks > train:
         raise UsageError(f"{ranks} ranks are more than the {plural(train, 'training sample')}", "start fewer ranks")
     per_step = hyper.batch_size * ranks * hyper.batches_per_update
     if per_step > train:
-        warn(f"a step takes {per_step} samples, but there are only {train} to train on: every epoch is one step")
+        what = f"a step takes {per_step} samples, but there are only {train} to train on: every epoch is one step"
+        warn(f"{stage}: {what}" if stage else what)
     if validation == 0 and hyper.patience_epochs:
         raise UsageError("patience needs validation samples, and there are none", "add some, or omit --patience")
     if validation == 0:
