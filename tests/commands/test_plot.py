@@ -15,11 +15,6 @@ from tests.training.makers import GRID, images, write_pairs
 
 
 @pytest.fixture
-def shards(tiny_shards: Path) -> Path:
-    return tiny_shards
-
-
-@pytest.fixture
 def drawn(monkeypatch: MonkeyPatch) -> list[Figure]:
     """The figures that a command saves."""
     figures: list[Figure] = []
@@ -33,18 +28,13 @@ def drawn(monkeypatch: MonkeyPatch) -> list[Figure]:
     return figures
 
 
-@pytest.fixture
-def ensemble(trained_ensemble: Path) -> Path:
-    return trained_ensemble
-
-
 def panels(figure: Figure) -> list:
     return [ax for ax in figure.axes if ax.images or ax.collections]
 
 
-def test_an_lv_image_of_a_shard(iris: Iris, shards: Path, tmp_path: Path, drawn: list[Figure]) -> None:
+def test_an_lv_image_of_a_shard(iris: Iris, tiny_shards: Path, tmp_path: Path, drawn: list[Figure]) -> None:
     out = tmp_path / "lv.png"
-    ran = iris("plot", "lv", shards, "--number", 3, "--orbit", "walker", "-o", out)
+    ran = iris("plot", "lv", tiny_shards, "--number", 3, "--orbit", "walker", "-o", out)
     assert ran.code == 0 and ran.out.strip() == str(out) and out.read_bytes()[:4] == b"\x89PNG", ran.err
     ax = drawn[0].axes[0]
     np.testing.assert_array_equal(ax.images[0].get_array(), images(3, GRID)[0][0].T)
@@ -52,10 +42,10 @@ def test_an_lv_image_of_a_shard(iris: Iris, shards: Path, tmp_path: Path, drawn:
     assert "(km/s)$^{-1}$" in drawn[0].axes[1].get_ylabel() and len(ax.lines) >= 2
 
 
-def test_a_file_sets_the_look_and_flags_win(iris: Iris, shards: Path, tmp_path: Path, drawn: list[Figure]) -> None:
+def test_a_file_sets_the_look_and_flags_win(iris: Iris, tiny_shards: Path, tmp_path: Path, drawn: list[Figure]) -> None:
     text = 'colours = "magma"\nhigh = 5.0\nstyle = "mnras"\ntitle = ""\norbits = ["walker"]\n'
     (tmp_path / "paper.toml").write_text(text)
-    words = (shards, "-o", tmp_path / "a.png", "--config", tmp_path / "paper.toml")
+    words = (tiny_shards, "-o", tmp_path / "a.png", "--config", tmp_path / "paper.toml")
     result = json.loads(iris("plot", "lv", *words, "--json").out)
     assert result == {"figure": str(tmp_path / "a.png"), "shows": "an l-v image"}
     assert iris("plot", "lv", *words, "--colours", "gray", "--low", 1, "--title", "mine").code == 0
@@ -67,9 +57,9 @@ def test_a_file_sets_the_look_and_flags_win(iris: Iris, shards: Path, tmp_path: 
     assert all(figure.get_figwidth() == pytest.approx(84 / 25.4) for figure in drawn)
 
 
-def test_a_sample_is_found_by_key_or_number(iris: Iris, shards: Path, tmp_path: Path, drawn: list[Figure]) -> None:
+def test_a_sample_is_found_by_key_or_number(iris: Iris, tiny_shards: Path, tmp_path: Path, drawn: list[Figure]) -> None:
     for words in (("--key", "g0101_v0"), ("--split", "test", "-n", 2)):
-        assert iris("plot", "lv", shards, *words, "-o", tmp_path / "lv.pdf", "--title", "").code == 0
+        assert iris("plot", "lv", tiny_shards, *words, "-o", tmp_path / "lv.pdf", "--title", "").code == 0
     for figure in drawn:
         np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), images(202, GRID)[0][0].T)
         assert figure.axes[0].get_title() == ""
@@ -153,12 +143,12 @@ def test_images_of_different_grids_are_not_compared(change: dict, says: str, iri
 
 
 def test_a_pair_and_its_prediction(
-    iris: Iris, shards: Path, ensemble: Path, tmp_path: Path, drawn: list[Figure]
+    iris: Iris, tiny_shards: Path, trained_ensemble: Path, tmp_path: Path, drawn: list[Figure]
 ) -> None:
-    assert iris("plot", "pair", shards, "-n", 1, "-o", tmp_path / "a.png").code == 0
-    for run in (ensemble, ensemble / "member-01", ensemble / "member-02"):
+    assert iris("plot", "pair", tiny_shards, "-n", 1, "-o", tmp_path / "a.png").code == 0
+    for run in (trained_ensemble, trained_ensemble / "member-01", trained_ensemble / "member-02"):
         words = ("--clean", "-n", 1, "-o", tmp_path / "a.png", "--style", "mnras")
-        ran = iris("plot", "pair", shards, "--run", run, *words)
+        ran = iris("plot", "pair", tiny_shards, "--run", run, *words)
         assert ran.code == 0, ran.err
     titles = [[ax.get_title() for ax in panels(figure) if ax.get_title()] for figure in drawn]
     assert titles[0][1:] == ["true"] and titles[2][1:] == ["true", "predicted"]
@@ -170,9 +160,11 @@ def test_a_pair_and_its_prediction(
     np.testing.assert_array_equal(drawn[2].axes[1].images[0].get_array(), images(201, GRID)[1][0])
 
 
-def test_losses_of_a_run_and_of_an_ensemble(iris: Iris, ensemble: Path, tmp_path: Path, drawn: list[Figure]) -> None:
-    assert iris("plot", "losses", ensemble / "member-01", "-o", tmp_path / "a.png").code == 0
-    assert iris("plot", "losses", ensemble, "-o", tmp_path / "b.png").code == 0
+def test_losses_of_a_run_and_of_an_ensemble(
+    iris: Iris, trained_ensemble: Path, tmp_path: Path, drawn: list[Figure]
+) -> None:
+    assert iris("plot", "losses", trained_ensemble / "member-01", "-o", tmp_path / "a.png").code == 0
+    assert iris("plot", "losses", trained_ensemble, "-o", tmp_path / "b.png").code == 0
     one, two = ([text.get_text() for text in figure.axes[0].get_legend().get_texts()] for figure in drawn)
     assert one == ["training", "validation", "best epoch", "predicting nothing", "the mean image"]
     assert two[:2] == ["member-01", "member-02"]
@@ -199,23 +191,23 @@ def refused(iris: Iris, code: int, *words: object) -> str:
     return error_of(iris("plot", *words), code)
 
 
-def test_invalid_words_are_an_error_and_leave_nothing(iris: Iris, shards: Path, tmp_path: Path) -> None:
+def test_invalid_words_are_an_error_and_leave_nothing(iris: Iris, tiny_shards: Path, tmp_path: Path) -> None:
     out = ("-o", tmp_path / "a.png")
-    assert "a.jpg ends in none of .png" in refused(iris, 2, "lv", shards, "-o", tmp_path / "a.jpg")
-    assert "is not a folder" in refused(iris, 1, "lv", shards, "-o", tmp_path / "no" / "a.png")
-    assert "did you mean 'mnras'" in refused(iris, 2, "lv", shards, *out, "--style", "mnra")
-    assert "did you mean 'viridis'" in refused(iris, 2, "lv", shards, *out, "--colours", "virids")
-    assert "did you mean 'asinh'" in refused(iris, 2, "lv", shards, *out, "--stretch", "asin")
-    assert "low = 9 is not below high = 3" in refused(iris, 2, "lv", shards, *out, "--low", 9, "--high", 3)
-    assert "no sample 99" in refused(iris, 2, "lv", shards, *out, "-n", 99)
-    assert "no sample 'x'" in refused(iris, 2, "lv", shards, *out, "--key", "x")
-    assert "did you mean 'walker'" in refused(iris, 2, "lv", shards, *out, "--orbit", "walkr")
+    assert "a.jpg ends in none of .png" in refused(iris, 2, "lv", tiny_shards, "-o", tmp_path / "a.jpg")
+    assert "is not a folder" in refused(iris, 1, "lv", tiny_shards, "-o", tmp_path / "no" / "a.png")
+    assert "did you mean 'mnras'" in refused(iris, 2, "lv", tiny_shards, *out, "--style", "mnra")
+    assert "did you mean 'viridis'" in refused(iris, 2, "lv", tiny_shards, *out, "--colours", "virids")
+    assert "did you mean 'asinh'" in refused(iris, 2, "lv", tiny_shards, *out, "--stretch", "asin")
+    assert "low = 9 is not below high = 3" in refused(iris, 2, "lv", tiny_shards, *out, "--low", 9, "--high", 3)
+    assert "no sample 99" in refused(iris, 2, "lv", tiny_shards, *out, "-n", 99)
+    assert "no sample 'x'" in refused(iris, 2, "lv", tiny_shards, *out, "--key", "x")
+    assert "did you mean 'walker'" in refused(iris, 2, "lv", tiny_shards, *out, "--orbit", "walkr")
     assert "does not exist" in refused(iris, 1, "lv", tmp_path / "none.fits", *out)
-    assert "metrics.jsonl" in refused(iris, 1, "losses", shards, *out)
-    assert "a file with one image" in refused(iris, 2, "lv", shards / "index.json", *out, "--number", 3)
-    assert "1 latitude for 0 longitudes" in refused(iris, 2, "spectrum", shards, *out, "--lat", 0)
+    assert "metrics.jsonl" in refused(iris, 1, "losses", tiny_shards, *out)
+    assert "a file with one image" in refused(iris, 2, "lv", tiny_shards / "index.json", *out, "--number", 3)
+    assert "1 latitude for 0 longitudes" in refused(iris, 2, "spectrum", tiny_shards, *out, "--lat", 0)
     assert "1 latitude for 2 longitudes" in refused(
-        iris, 2, "spectrum", shards, *out, "--lon", 0, "--lon", 1, "--lat", 0
+        iris, 2, "spectrum", tiny_shards, *out, "--lon", 0, "--lon", 1, "--lat", 0
     )
     assert list(tmp_path.iterdir()) == []
 

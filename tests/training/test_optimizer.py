@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import pytest
 import torch
 from torch import nn
@@ -61,11 +59,3 @@ def test_momentum_that_starts_at_zero_gives_the_steps_of_torch() -> None:
             (parameter**3).sum().backward()
             optimizer.step()
     assert torch.equal(weights, expected)
-
-
-def test_unknown_names_are_refused_with_the_nearest() -> None:
-    with pytest.raises(UsageError) as refused:
-        make_optimizer(Reverter(32).parameters(), OptimizerConfig("adamm"))
-    assert "adam" in refused.value.hint
-    with pytest.raises(UsageError):
-        learning_rate(0.0, replace(TrainConfig(), schedule=ScheduleConfig("cosin")))
