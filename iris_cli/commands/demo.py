@@ -78,8 +78,9 @@ def demo(
             "    iris revert cube.fits --figure map.png",
             f"  the galaxy of {MAP_FIGURE} as it is:",
             f"    iris plot top-down {out / GALAXY} --out truth.png",
-            "  a network with samples of the possible maps:",
-            f"    iris train {out / SHARDS} --noise-sigma-k 1 --samples --out run",
+            "  a network for your survey, with samples of the possible maps:",
+            "    iris preobserve --mock default -n 1000 shards --survey mopra-hnco",
+            "    iris train shards --noise-survey mopra-hnco --samples --out run",
         )
 
 

@@ -117,6 +117,7 @@ def revert(
     if not runs:
         log_packaged(members[0])
     report_coverage(observed, members[0].checkpoint.data.coverage)
+    _check_skill(members)
     maps, drawn = _predict(run, observed, samples)
     density = maps.mean(axis=0)
     spread = maps.std(axis=0, ddof=1).astype(np.float32) if len(maps) > 1 else None
@@ -306,6 +307,15 @@ def _quality(inputs: TrainingInputs | str, observed: LvImage, maps: NDArray) -> 
         warn(f"the map does not fit its input as true maps do: {consistency}. Do not trust the map")
     reason = "" if found is not None else "too little of the input was observed"
     return MapQuality(observed.sampled, found, reason, consistency)
+
+
+def _check_skill(members: Sequence[TrainedRun]) -> None:
+    """Warns of networks whose own test they did not pass."""
+    for member in members:
+        skill = member.tested().get("skill")
+        if skill is not None and skill <= 0.0:
+            what = f"in the latest test of {member.path}, a map that uses no image was as good (skill {skill:.2f})"
+            warn(f"{what}. Do not trust the map; train it for longer, or on more galaxies")
 
 
 def _between_runs(members: Sequence[TrainedRun], observed: LvImage, maps: NDArray) -> dict[str, float]:

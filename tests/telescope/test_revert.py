@@ -251,6 +251,16 @@ def test_an_impossible_reversion_is_one_line_and_leaves_nothing(
 # --- the network of the package ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("skill", "warned"), [(-0.02, True), (0.02, False)])
+def test_a_network_that_failed_its_test_is_a_warning(
+    iris: Callable, folder: Path, tmp_path: Path, skill: float, warned: bool
+) -> None:
+    run = shutil.copytree(folder / "run", tmp_path / "run")
+    (run / "test.json").write_text(json.dumps({"skill": skill}))
+    ran = iris("revert", run, folder / "cube.fits", "-o", tmp_path / "map.fits")
+    assert ran.code == 0 and (f"(skill {skill:.2f}). Do not trust the map" in ran.err) == warned, ran.err
+
+
 @pytest.fixture(scope="module")
 def model(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small network in place of the packaged one, of 13CO."""
