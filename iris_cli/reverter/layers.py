@@ -48,6 +48,25 @@ class ZeroLinear(nn.Linear):
     """A linear map that is zero at first, so that the branch of a residual block that it ends adds nothing."""
 
 
+class LinesOfSight(nn.Linear):
+    """A linear map to lines of sight of so many distances, and to further numbers after them.
+
+    Its first weights are smooth along distance: single distances that begin with much gas keep it in short trainings.
+    """
+
+    def __init__(self, width: int, distances: int, lines: int = 1, further: int = 0) -> None:
+        super().__init__(width, lines * distances + further)
+        self.lines, self.distances = lines, distances
+
+    @torch.no_grad()
+    def smooth(self) -> None:
+        """Smooth the weights by a Gaussian of 1/16 of the distances, and keep the size of each distance's."""
+        weight = self.weight.detach()[: self.lines * self.distances].unflatten(0, (self.lines, self.distances))
+        pixel, size = torch.arange(self.distances), weight.norm(dim=2, keepdim=True)
+        smooth = torch.exp(-0.5 * ((pixel[:, None] - pixel) * (16.0 / self.distances)) ** 2) @ weight
+        weight.copy_(smooth * (size / smooth.norm(dim=2, keepdim=True)))
+
+
 class PixelAttention(nn.Module):
     """Self-attention between all pixels, `LayerNorm(x + MHA(LayerNorm(x)))`: (N, C, H, W) -> the same shape."""
 
@@ -78,6 +97,8 @@ def initialise(module: nn.Module, generator: torch.Generator) -> None:
                 nn.init.zeros_(layer.weight)
             else:
                 nn.init.kaiming_uniform_(layer.weight, a=LEAKY_SLOPE, nonlinearity="leaky_relu", generator=generator)
+            if isinstance(layer, LinesOfSight):
+                layer.smooth()
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
         elif isinstance(layer, nn.MultiheadAttention):

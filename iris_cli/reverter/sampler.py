@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from iris_cli.reverter.columns import SCALES
-from iris_cli.reverter.layers import DensityScale, initialise, on_device
+from iris_cli.reverter.layers import DensityScale, LinesOfSight, initialise, on_device
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.reverter.sightlines import DEPTH, FACTOR_GAIN, WIDTHS, Block, Sightlines, Spectra
 from shards.order import stream_key
@@ -97,7 +97,7 @@ class Sampler(nn.Module):
         self.grain = nn.Linear(image_size, width, bias=False)
         self.waves = nn.Parameter(waves_of_noise(image_size))
         self.noisy_blocks = nn.ModuleList(NoisyBlock(width) for _ in range(NOISY_BLOCKS))
-        self.leave = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, PLANES * image_size))
+        self.leave = nn.Sequential(nn.LayerNorm(width), LinesOfSight(width, image_size, PLANES))
         inner = nn.Conv2d(PLANES + 3, CHANNELS, 3, padding=1), nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1)
         self.draw = nn.Sequential(inner[0], nn.SiLU(), inner[1], nn.SiLU(), last)
         self.log_factor = nn.Parameter(torch.tensor(math.log(SCALES["v_density"][1] / scale)))

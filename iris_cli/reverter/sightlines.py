@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from iris_cli.reverter.columns import SCALES
-from iris_cli.reverter.layers import CHANNELS_PER_HEAD, SIZES, ZeroLinear, check_size
+from iris_cli.reverter.layers import CHANNELS_PER_HEAD, SIZES, LinesOfSight, ZeroLinear, check_size
 
 #: Numbers of a token, for each image size.
 WIDTHS = dict(zip(SIZES, (128, 160, 192, 256, 384), strict=True))
@@ -96,7 +96,7 @@ class Sightlines(nn.Module):
         self.spectra = Spectra(channels, image_size, scale, width)
         self.blocks = nn.ModuleList(Block(width) for _ in range(DEPTH))
         self.norm = nn.LayerNorm(width)
-        self.leave = nn.Linear(width, image_size + 1)
+        self.leave = LinesOfSight(width, image_size, further=1)
         #: ln(density summed over distance / image summed over velocity); pixels are about as many pc as km/s.
         self.log_factor = nn.Parameter(torch.tensor(math.log(SCALES["v_density"][1] / scale)))
 
