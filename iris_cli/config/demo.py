@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from iris_cli.config.grid import grid_preset
 from iris_cli.config.preobserve import PreobserveConfig
 from iris_cli.config.setting import check, setting, table
-from iris_cli.config.train import Noise, OptimizerConfig, TrainConfig
+from iris_cli.config.train import Noise, TrainConfig
 from iris_cli.errors import UsageError
 
 _PREOBSERVE = PreobserveConfig(observer="simple", validation_fraction=0.05, test_fraction=0.1)
 
 
 def _train() -> TrainConfig:
-    return TrainConfig(epochs=12, optimizer=OptimizerConfig(learning_rate=2e-3), noise=Noise(sigma_K=1.0))
+    return TrainConfig(epochs=12, noise=Noise(sigma_K=1.0))
 
 
 @dataclass(frozen=True)

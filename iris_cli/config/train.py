@@ -97,7 +97,7 @@ class OptimizerConfig:
     """The optimizer and its parameters."""
 
     name: str = of_optimization("adam", "Optimizer.", "--optimizer", known=("adam", "adamw", "sgd"))
-    learning_rate: float = of_optimization(1e-3, "Learning rate.", "--learning-rate", above=0)
+    learning_rate: float = of_optimization(2e-3, "Learning rate.", "--learning-rate", above=0)
     weight_decay: float = setting(0.0, "Weight decay.", least=0)
     momentum: float = setting(0.9, "Momentum of SGD, or first beta of Adam and AdamW.", least=0, below=1)
 

@@ -74,7 +74,7 @@ def test_flags_win_over_a_file_in_a_configuration(tmp_path: Path, capsys: pytest
 
 def test_the_help_of_a_flag_is_that_of_its_key_with_unit_and_default() -> None:
     found = flags(TrainConfig)
-    assert found["optimizer.learning_rate"].option().help == ("Learning rate.  [default: 0.001]")
+    assert found["optimizer.learning_rate"].option().help == ("Learning rate.  [default: 0.002]")
     assert found["noise.sigma_K"].option().help == "Noise of the cube per voxel.  [K; default: 0]"
     assert found["checksums"].option().help.endswith("[default: checksums]")
     assert found["network"].option().metavar == "[sightlines|columns|paper|MODULE:NAME]"
