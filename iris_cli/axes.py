@@ -10,8 +10,6 @@ Galactocentric frame: x from the centre to the observer, z to Galactic north, y 
 towards -y, and gas that turns clockwise seen from north recedes at positive longitude, as in the Milky Way.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -45,7 +43,7 @@ class Axis:
         """Distance between two centres; for a single cell, the whole range."""
         return (self.last - self.first) / max(self.steps - 1, 1)
 
-    def centres(self) -> NDArray[np.float64]:
+    def centres(self) -> "NDArray[np.float64]":
         """(steps,) ascending."""
         import numpy as np
 
@@ -53,7 +51,7 @@ class Axis:
             return np.array([0.5 * (self.first + self.last)])
         return np.linspace(self.first, self.last, self.steps)
 
-    def edges(self) -> NDArray[np.float64]:
+    def edges(self) -> "NDArray[np.float64]":
         """(steps + 1,) ascending; the outer ones half a step beyond the limits."""
         import numpy as np
 
@@ -61,12 +59,12 @@ class Axis:
         return np.append(centres - half, centres[-1] + half)
 
 
-def reverse_velocity(observation: NDArray) -> NDArray:
+def reverse_velocity(observation: "NDArray") -> "NDArray":
     """Reverses the sign of velocity in an image (..., velocity), on a velocity axis that is symmetric about zero."""
     return observation[..., ::-1]
 
 
-def turn_over(tensor: NDArray) -> NDArray:
+def turn_over(tensor: "NDArray") -> "NDArray":
     """Rotates a galaxy (..., distance, longitude, latitude) by 180 degrees about the line of sight: l -> -l, b -> -b.
 
     This reverses the sense of rotation seen from north; line-of-sight velocities do not change.

@@ -1,7 +1,5 @@
 """Errors that the user can fix: a message with the two numbers that disagree, and a hint. Exit codes."""
 
-from __future__ import annotations
-
 import difflib
 import errno
 import os
@@ -30,7 +28,7 @@ class IrisError(Exception):
         self.message = message
         self.hint = hint
 
-    def __reduce__(self) -> tuple[type[IrisError], tuple[str, str]]:
+    def __reduce__(self) -> "tuple[type[IrisError], tuple[str, str]]":
         return type(self), (self.message, self.hint)  # pickled between processes
 
 

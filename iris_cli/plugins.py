@@ -5,8 +5,6 @@ file holds is imported only if the user names its module: with --network or --lo
 IRIS_TRUST. Entry points need no such word: a package that declares one was installed for IRIS.
 """
 
-from __future__ import annotations
-
 import importlib
 import os
 import re
@@ -44,7 +42,7 @@ def typed(name: str) -> str:
     return name
 
 
-def installed(key: str) -> dict[str, EntryPoint]:
+def installed(key: str) -> "dict[str, EntryPoint]":
     """The entry points for a key of the configuration, by name."""
     from importlib.metadata import entry_points  # takes 40 ms
 

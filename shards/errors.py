@@ -1,7 +1,5 @@
 """The error of a shard folder: `message` says what is wrong and where, `hint` how to fix it."""
 
-from __future__ import annotations
-
 
 class ShardError(Exception):
     """A shard, its index or a member is damaged, missing or inconsistent, or cannot be written as asked."""
@@ -11,7 +9,7 @@ class ShardError(Exception):
         self.message = message
         self.hint = hint
 
-    def __reduce__(self) -> tuple[type[ShardError], tuple[str, str]]:
+    def __reduce__(self) -> "tuple[type[ShardError], tuple[str, str]]":
         return type(self), (self.message, self.hint)
 
 

@@ -4,8 +4,6 @@ Opening a set reads index.json alone, whatever its size. The record of a shard, 
 together with the first of its samples.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
@@ -47,7 +45,7 @@ class StoredArray:
         return {**asdict(self.schema), "encoding": self.encoding, "member": self.member}
 
     @staticmethod
-    def by_name(bodies: Sequence[Mapping[str, Any]]) -> dict[str, StoredArray]:
+    def by_name(bodies: Sequence[Mapping[str, Any]]) -> "dict[str, StoredArray]":
         """The arrays of a list in JSON."""
         made = {}
         for body in typed(list[dict[str, Any]], bodies):
@@ -120,7 +118,7 @@ class ShardRecord:
         return layout.checksummed_json("shard", body)
 
     @classmethod
-    def read(cls, path: Path) -> ShardRecord:
+    def read(cls, path: Path) -> "ShardRecord":
         """ShardError when the record is absent, damaged or not the record of a shard."""
         hint = f"build {path.stem} again (`--resume`), or run `iris shards verify --repair {path.parent}`"
         body = layout.read_checksummed_json(path, "shard", hint)
@@ -165,7 +163,7 @@ class ShardEntry:
     record: str
 
     @classmethod
-    def of(cls, record: ShardRecord) -> ShardEntry:
+    def of(cls, record: ShardRecord) -> "ShardEntry":
         digest = layout.checksum(record.to_bytes())
         return cls(record.name, record.split, record.count, record.size, record.checksum, digest)
 
@@ -198,7 +196,7 @@ class Index:
     software: list[dict[str, str]]
 
     @classmethod
-    def open(cls, folder: Path | str) -> Index:
+    def open(cls, folder: Path | str) -> "Index":
         """Read index.json. ShardError names what is missing, damaged or newer, and how to fix it."""
         folder = Path(folder).absolute()
         if not folder.is_dir():

@@ -10,8 +10,6 @@ replaced), with its machine, process and start time. No `flock` is needed, which
 - A file that was left is replaced by one with the next number, so that only one process can take over.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re
@@ -48,7 +46,7 @@ class Owner:
     since: str = field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
 
     @classmethod
-    def read(cls, path: Path) -> Owner | None:
+    def read(cls, path: Path) -> "Owner | None":
         """None for a file that is absent or just being written, or damaged."""
         try:
             return cls(**json.loads(path.read_bytes()))
@@ -65,7 +63,7 @@ class Owner:
         start = _process_start(self.process)
         return start is not None and (not start or not self.process_start or start == self.process_start)
 
-    def shares_with(self, other: Owner) -> bool:
+    def shares_with(self, other: "Owner") -> bool:
         """Whether both are parts of one job."""
         same = (self.work, self.parts) == (other.work, other.parts)
         return same and self.parts > 1 and self.part != other.part

@@ -3,8 +3,6 @@
 Safe to call from many threads at once. Only regular files beside the index are opened.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import stat
@@ -168,7 +166,7 @@ class Reader:
                 self._open.popitem(last=False)
         return opened
 
-    def _check(self, shard: OpenShard, row: int, piece: _Piece, number: int) -> None:
+    def _check(self, shard: OpenShard, row: int, piece: "_Piece", number: int) -> None:
         """The tar header before the member must have its name, the checksum must match, and the bytes must decode."""
         member, name = piece.stored.member, f"{shard.record.keys[row]}.{piece.stored.member}".encode()
         if len(name) < LONGEST_PLAIN_NAME and not piece.block.startswith(name + b"\0"):

@@ -1,7 +1,5 @@
 """The plan of a set, fixed before work starts: which item belongs to which shard, and what all shards are made of."""
 
-from __future__ import annotations
-
 import hashlib
 import platform
 from collections.abc import Mapping, Sequence
@@ -66,7 +64,7 @@ class SetSpec:
     software: dict[str, str]
 
     @classmethod
-    def of(cls, schema: Sequence[ArraySchema], encoding: str, made_from: Any, software: Mapping[str, str]) -> SetSpec:
+    def of(cls, schema: Sequence[ArraySchema], encoding: str, made_from: Any, software: Mapping[str, str]) -> "SetSpec":
         """`encoding` is for arrays of float32; others keep their type, unless it is one for all types."""
         stored = {}
         for array in schema:
@@ -109,7 +107,7 @@ class PlanRecord:
         return layout.checksummed_json("plan", body)
 
     @classmethod
-    def read(cls, folder: Path) -> PlanRecord:
+    def read(cls, folder: Path) -> "PlanRecord":
         """ShardError when plan.json is absent, damaged or something else."""
         path, hint = folder / layout.PLAN, "is that a shard folder? Write it again with `--resume` to renew its plan"
         body = layout.read_checksummed_json(path, "plan", hint)

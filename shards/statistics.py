@@ -1,7 +1,5 @@
 """Minimum, maximum, mean and NaN count of an array, and how to merge those of parts."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -38,7 +36,7 @@ class Statistics:
         return {**asdict(self), "mean": self.mean}
 
     @classmethod
-    def from_json(cls, body: dict[str, Any]) -> Statistics:
+    def from_json(cls, body: dict[str, Any]) -> "Statistics":
         return made(cls, {name: value for name, value in body.items() if name != "mean"})
 
 

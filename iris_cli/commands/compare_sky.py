@@ -1,7 +1,5 @@
 """`iris compare-sky CUBE… --run RUN`"""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -99,7 +97,7 @@ def compare_sky(
     output.result({}, str(made.score), *([str(figure)] if figure else []))
 
 
-def _print(score: InputScore, name: str) -> None:
+def _print(score: "InputScore", name: str) -> None:
     from iris_cli.evaluation.image_statistics import STATISTICS  # imports numpy
 
     rows = [

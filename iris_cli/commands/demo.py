@@ -1,7 +1,5 @@
 """`iris demo`: mock galaxies -> shards -> training -> report, and a cube of the sky -> map."""
 
-from __future__ import annotations
-
 import shlex
 import time
 from collections.abc import Iterator, Sequence
@@ -100,7 +98,7 @@ class Stopwatch:
 
 def run_demo(
     out: Path, config: DemoConfig, seed: int, how: dict[str, Any], history: Sequence[str]
-) -> tuple[Report, dict[str, Any]]:
+) -> "tuple[Report, dict[str, Any]]":
     """Makes everything in the folder `out`; returns the test's report, and the same with conditions and times as JSON.
 
     `how` has workers, overwrite and quiet; `history` describes the command and is written into the figure. DataError
@@ -165,7 +163,7 @@ def _revert(out: Path, seed: int, how: dict[str, Any], history: Sequence[str]) -
     revert([], [out / CUBE], out=out / MAP, figure=figure, near_far_figure=near_far, clouds="none", **again)
 
 
-def _observe(maker: Galaxies | Foregrounds, count: int, shards: Path, config: PreobserveConfig, how: Any) -> None:
+def _observe(maker: "Galaxies | Foregrounds", count: int, shards: Path, config: "PreobserveConfig", how: Any) -> None:
     from iris_cli.pairs.preobserve import Mock, preobserve
 
     report = preobserve([Mock(maker, count, config)], shards, config, **how)

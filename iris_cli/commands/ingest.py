@@ -1,7 +1,5 @@
 """`iris ingest SNAPSHOT… OUT`"""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -110,7 +108,7 @@ def _dry_run(
     )
 
 
-def rotation(facts: GalaxyFacts) -> str:
+def rotation(facts: "GalaxyFacts") -> str:
     """The snapshot's own sense of rotation."""
     if facts.spin_order == 0.0:
         return "does not rotate"

@@ -1,7 +1,5 @@
 """`iris mock OUT`"""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,7 +100,7 @@ class MadeNow:
     def count(self) -> int:
         return self.galaxies or GALAXIES
 
-    def maker(self, foreground: bool, survey: str | None) -> Galaxies | Foregrounds:
+    def maker(self, foreground: bool, survey: str | None) -> "Galaxies | Foregrounds":
         file = None if self.mock == "default" else Path(str(self.mock))
         return maker_of(file, foreground, self.preset, survey, self.seed or 0, self.views or 1)
 
@@ -118,7 +116,7 @@ class MadeNow:
 
 def maker_of(
     file: Path | None, foreground: bool, preset: str | None, survey: str | None, seed: int, views: int
-) -> Galaxies | Foregrounds:
+) -> "Galaxies | Foregrounds":
     """Makes mock galaxies, or foregrounds, with the ranges in a file or the default ones."""
     from iris_cli.mock.generate import Foregrounds, Galaxies
 
@@ -139,7 +137,7 @@ def grid_of(own: Grid | None, preset: str | None, survey: str | None, foreground
     return survey_grid(survey, grid) if survey else grid
 
 
-def _dry_run(maker: Foregrounds | Galaxies, out: Path, count: int, workers: int, overwrite: bool) -> DryRun:
+def _dry_run(maker: "Foregrounds | Galaxies", out: Path, count: int, workers: int, overwrite: bool) -> DryRun:
     from iris_cli.mock.galaxy import SLAB_CELLS
     from iris_cli.mock.generate import Foregrounds, check_replaceable
 

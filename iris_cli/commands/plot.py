@@ -1,7 +1,5 @@
 """`iris plot lv|lb|top-down|pair|compare|losses|moments|spectrum`"""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -263,7 +261,7 @@ def spectrum(
 
 def _draw(
     what: str,
-    drawn: Callable[[Any, FigureConfig], Figure],
+    drawn: "Callable[[Any, FigureConfig], Figure]",
     out: Path,
     look: options.Settings[FigureConfig],
     output: options.Output,

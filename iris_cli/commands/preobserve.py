@@ -1,7 +1,5 @@
 """`iris preobserve STANDARD… OUT`"""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -89,7 +87,7 @@ def preobserve(
         raise DataError(f"{share} failed; the first: {report.failed[0].reason}", hint)
 
 
-def _dry_run(given: list[Path | Input], out: Path, config: PreobserveConfig, workers: int, continues: bool) -> DryRun:
+def _dry_run(given: "list[Path | Input]", out: Path, config: PreobserveConfig, workers: int, continues: bool) -> DryRun:
     """Opens and compares the inputs as the run does, but reads no tensor."""
     from iris_cli.pairs import preobserve as work
     from shards.layout import record_name

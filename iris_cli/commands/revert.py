@@ -1,7 +1,5 @@
 """`iris revert RUN… CUBE… --out map.fits --figure map.png`"""
 
-from __future__ import annotations
-
 import math
 from dataclasses import asdict
 from pathlib import Path
@@ -114,7 +112,7 @@ def divided(inputs: list[Path]) -> tuple[list[Path], list[Path]]:
     return runs, cubes
 
 
-def _dry_run(plan: RevertPlan, reads: list[Path], out: Path, figure: Path | None) -> DryRun:
+def _dry_run(plan: "RevertPlan", reads: list[Path], out: Path, figure: Path | None) -> DryRun:
     """Writes map, mask, observation and coverage, with several networks their spread, and samples and quantiles."""
     cubes, image = plan.input.cubes, plan.input.image
     hdus, planes = 4 + (len(plan.networks) > 1), 0

@@ -1,7 +1,5 @@
 """`iris shards info|verify|preview|merge|index`: the contents of a shard folder, and whether it is intact."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -71,7 +69,7 @@ def verify(
         raise typer.Exit(EXIT_UNVERIFIED)
 
 
-def _verify(folder: Path, repair: bool, quiet: bool) -> VerifyReport:
+def _verify(folder: Path, repair: bool, quiet: bool) -> "VerifyReport":
     from shards import verify as checks
 
     tars = len(list(folder.glob("*.tar")))
@@ -199,7 +197,7 @@ def index_folder(
 # --- info -------------------------------------------------------------------------------------------------------------
 
 
-def summary(index: Index) -> dict[str, Any]:
+def summary(index: "Index") -> dict[str, Any]:
     """Everything in the index except the single shards, as JSON."""
     sizes = {split: sum(e.size for e in index.shards if e.split == split) for split in index.splits}
     return {
@@ -221,7 +219,7 @@ def summary(index: Index) -> dict[str, Any]:
     }
 
 
-def _print_info(index: Index, as_json: bool) -> None:
+def _print_info(index: "Index", as_json: bool) -> None:
     if as_json:
         emit(summary(index))
         return
@@ -245,7 +243,7 @@ def _print_info(index: Index, as_json: bool) -> None:
         say(f"failed inputs: {index.failed} (failures.jsonl)")
 
 
-def _statistics_row(split: str, name: str, s: Statistics) -> tuple[str, ...]:
+def _statistics_row(split: str, name: str, s: "Statistics") -> tuple[str, ...]:
     worst = f"{s.worst_relative_error:.2%}" if s.worst_relative_error else ""
     values = ("" if value is None else f"{value:.4g}" for value in (s.min, s.mean, s.max))
     return (split, name, *values, str(s.nan), worst)
@@ -271,7 +269,7 @@ def _lines(path: str, value: Any) -> Iterator[str]:
 # --- verify -----------------------------------------------------------------------------------------------------------
 
 
-def _print_result(folder: Path, result: VerifyReport) -> None:
+def _print_result(folder: Path, result: "VerifyReport") -> None:
     for note in result.notes:
         say(f"note: {note}")
     for fault in result.faults:
@@ -284,7 +282,7 @@ def _print_result(folder: Path, result: VerifyReport) -> None:
 # --- preview ----------------------------------------------------------------------------------------------------------
 
 
-def _chosen(index: Index, number: int, split: str | None, key: str | None) -> int:
+def _chosen(index: "Index", number: int, split: str | None, key: str | None) -> int:
     """Number of a sample in the data set. DataError when there is no sample of that number or key."""
     if key is not None:
         samples = index.samples(split)
@@ -299,7 +297,7 @@ def _chosen(index: Index, number: int, split: str | None, key: str | None) -> in
     return int(numbers[number])
 
 
-def _grid(index: Index) -> Grid | None:
+def _grid(index: "Index") -> "Grid | None":
     """The grid in the attributes of the data set; None for data sets of other programs."""
     from iris_cli.config.grid import Grid
     from iris_cli.config.toml import from_dict
@@ -310,7 +308,7 @@ def _grid(index: Index) -> Grid | None:
         return None
 
 
-def _save_figure(index: Index, arrays: Mapping[str, Any], title: str, out: Path) -> None:
+def _save_figure(index: "Index", arrays: Mapping[str, Any], title: str, out: Path) -> None:
     from iris_cli.files import check_output
     from iris_cli.plots.sample import draw_sample
     from iris_cli.plots.style import FORMATS, as_label, save
@@ -321,7 +319,7 @@ def _save_figure(index: Index, arrays: Mapping[str, Any], title: str, out: Path)
     save(draw_sample(arrays, labels, _grid(index), as_label(title)), out, history=provenance.history(dated=False))
 
 
-def _draw_in_terminal(index: Index, arrays: Mapping[str, Any], title: str) -> None:
+def _draw_in_terminal(index: "Index", arrays: Mapping[str, Any], title: str) -> None:
     import os
     import shutil
 

@@ -1,7 +1,5 @@
 """`iris train SHARDS… --out RUN`"""
 
-from __future__ import annotations
-
 import os
 import shlex
 import sys
@@ -216,7 +214,7 @@ def absolute(folders: list[Path] | None) -> list[str]:
     return [read_path(str(folder)) for folder in folders or []]
 
 
-def run(config: TrainConfig, out: Path, members: int, *, again: str, **how: Any) -> RunSummary | EnsembleSummary:
+def run(config: TrainConfig, out: Path, members: int, *, again: str, **how: Any) -> "RunSummary | EnsembleSummary":
     """The result of a training, or of all members of an ensemble. Exits with 75 after a signal, when all is saved.
 
     `again` is the command that resumes it.

@@ -1,7 +1,5 @@
 """The observer's grid: positions of the cells of a physical tensor, and the channels of an observation."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -77,7 +75,7 @@ class Grid:
         """(1, R', L)"""
         return (1, self.r_crop_max - self.r_crop_min, self.lon_steps)
 
-    def latitude_weights(self) -> NDArray[np.float64]:
+    def latitude_weights(self) -> "NDArray[np.float64]":
         """(3, B) (b/b0)^k/B: the sums of T over latitude with them are the means of T, T b/b0 and T (b/b0)^2.
 
         b0 is the farthest edge from the Galactic plane, so that |b/b0| is at most 1.
@@ -87,7 +85,7 @@ class Grid:
         b = self.latitude.centres() / np.abs(self.latitude.edges()).max()
         return np.stack([b**k for k in range(3)]) / self.lat_steps
 
-    def turned_over(self) -> Grid:
+    def turned_over(self) -> "Grid":
         """The same cells after l -> -l and b -> -b."""
         return replace(
             self,
@@ -97,7 +95,7 @@ class Grid:
             lat_max_deg=0.0 - self.lat_min_deg,
         )
 
-    def scaled(self, r: int, lon: int, lat: int, v: int) -> Grid:
+    def scaled(self, r: int, lon: int, lat: int, v: int) -> "Grid":
         """The same sky with other numbers of cells."""
         return replace(self, r_steps=r, lon_steps=lon, lat_steps=lat, v_steps=v, r_crop_min=0, r_crop_max=r)
 

@@ -1,7 +1,5 @@
 """Confidence intervals of means: a bootstrap over sources, because views of one galaxy are not independent."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -45,7 +43,7 @@ class Resampling:
     draws: Floats
 
     @classmethod
-    def of(cls, sources: Sequence[str], seed: int = 0, resamples: int = RESAMPLES) -> Resampling:
+    def of(cls, sources: Sequence[str], seed: int = 0, resamples: int = RESAMPLES) -> "Resampling":
         names, number = np.unique(np.asarray(sources, dtype=object).astype(str), return_inverse=True)
         resamples = min(resamples, max(FEWEST_RESAMPLES, MOST_DRAWS // len(names)))
         dice = np.random.Generator(np.random.Philox(seed))

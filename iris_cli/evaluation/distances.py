@@ -5,8 +5,6 @@
 where a pixel holds near and far gas, no probability scores perfectly.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -113,7 +111,7 @@ class Tenths:
     near: Summary
 
     @classmethod
-    def of(cls, table: NDArray[np.float64], resampling: Resampling) -> Tenths:
+    def of(cls, table: NDArray[np.float64], resampling: Resampling) -> "Tenths":
         """The rows (pairs, 3 TENTHS) of `reliability`."""
         gas, said, near = np.split(table, 3, axis=1)
         whole = np.nansum(gas, axis=0)

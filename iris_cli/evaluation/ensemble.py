@@ -1,7 +1,5 @@
 """What predicts maps: several networks, or one, and the samplers that were trained on top of them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -54,7 +52,7 @@ class Ensemble(nn.Module):
         sizes = {NETWORK: 1} | ({ENSEMBLE: len(self)} if len(self) > 1 else {})
         return sizes | ({SAMPLES: len(self.samplers) * self.count} if self.samplers else {})
 
-    def on(self, device: torch.device) -> Ensemble:
+    def on(self, device: torch.device) -> "Ensemble":
         """Move each member to a device, in the memory format that is fastest there; returns itself."""
         for member in self.members:
             member.on(device)  # type: ignore[operator]

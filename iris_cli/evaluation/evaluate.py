@@ -4,8 +4,6 @@
 and for the plain test, `gather_per_pair` for the whole test of a run, `sample_predictions` for figures.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from copy import deepcopy
@@ -175,7 +173,7 @@ class Predictions:
     near: list[NearImages] = field(default_factory=list)
 
     @classmethod
-    def joined(cls, parts: Sequence[Predictions]) -> Predictions:
+    def joined(cls, parts: "Sequence[Predictions]") -> "Predictions":
         """Several on one grid as one."""
         observations, sources = (
             [one for part in parts for one in getattr(part, n)] for n in ("observations", "sources")

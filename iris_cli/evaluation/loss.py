@@ -1,7 +1,5 @@
 """The loss between a predicted and a true top-down density: a number without units."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
@@ -24,7 +22,7 @@ class PhysicalLoss(nn.Module, ABC):
     """
 
     normalization: Tensor
-    known: ClassVar[dict[str, type[PhysicalLoss]]] = {}
+    known: ClassVar[dict[str, "type[PhysicalLoss]"]] = {}
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

@@ -11,8 +11,6 @@ A training keeps images of its inputs, noise and litter included, in the run fol
 relation between maps and images (reobservation.py), so that no later command reads its data.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -113,7 +111,7 @@ class Spread:
     quantiles: Floats
 
     @classmethod
-    def of(cls, statistics: Floats) -> Spread:
+    def of(cls, statistics: Floats) -> "Spread":
         """(n, statistics)"""
         return cls(np.quantile(statistics, [0.05, 0.5, 0.95], axis=0))
 
@@ -149,7 +147,7 @@ class ImageSet:
     velocity: Axis
 
     @classmethod
-    def of(cls, images: NDArray, galaxies: Sequence[str], grid: Grid) -> ImageSet:
+    def of(cls, images: NDArray, galaxies: Sequence[str], grid: Grid) -> "ImageSet":
         """Images on the axes of a grid, which may be `in_blocks` already. DataError for less than two galaxies."""
         _, number = np.unique(np.asarray(galaxies, np.str_), return_inverse=True)
         if len(np.unique(number)) < 2:
@@ -157,7 +155,7 @@ class ImageSet:
         axes = (coarse(axis) for axis in (grid.longitude, grid.velocity))
         return cls(in_blocks(images, PIXELS), number.astype(np.int64), *axes)
 
-    def seen_with(self, coverage: NDArray) -> Comparison | None:
+    def seen_with(self, coverage: NDArray) -> "Comparison | None":
         """The set as a survey would have observed it; None where it covers too little of the image.
 
         `coverage` (L, V) is the share of each pixel that was observed.
@@ -177,7 +175,7 @@ class ImageSet:
         return {"images": images, "scale": np.array(scale), "galaxies": self.galaxies, "axes": np.array(axes)}
 
     @classmethod
-    def of_arrays(cls, arrays: Any) -> ImageSet:
+    def of_arrays(cls, arrays: Any) -> "ImageSet":
         images = arrays["images"].astype(np.float32) * arrays["scale"]
         return cls(images, arrays["galaxies"], *(Axis(**axis) for axis in json.loads(str(arrays["axes"]))))
 
@@ -240,7 +238,7 @@ class TrainingInputs:
             np.savez(file, allow_pickle=False, key=np.array(f"{VERSION}:{key}"), **self.images.arrays(), **again)
 
     @classmethod
-    def load(cls, path: Path, key: str) -> TrainingInputs | None:
+    def load(cls, path: Path, key: str) -> "TrainingInputs | None":
         """None when there is no such file, when it is damaged, or when it belongs to other data."""
         try:
             with np.load(path, allow_pickle=False) as arrays:

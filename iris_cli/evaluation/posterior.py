@@ -5,8 +5,6 @@ numbers are computed for each of them, so that they can stand side by side with 
 are compared as asinh(density / normalization), so that faint gas counts beside bright clouds.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -94,7 +92,7 @@ class Posterior:
     tarp: bool = False
 
     @classmethod
-    def of(cls, arrays: dict[str, Floats]) -> Posterior:
+    def of(cls, arrays: dict[str, Floats]) -> "Posterior":
         """The one that measured these per-pair results."""
         ranks = arrays.get("ranks_mass")
         return cls(1 if ranks is None else ranks.shape[1] - 1, "ranks_tarp" in arrays)
@@ -222,7 +220,7 @@ class Sides:
     near: Tensor
 
     @classmethod
-    def of(cls, maps: Maps, image: Tensor) -> Sides:
+    def of(cls, maps: Maps, image: Tensor) -> "Sides":
         near, far = maps.halves(image)
         halves = [(near, far), tuple(half.sum(dim=-1, keepdim=True) for half in (near, far))]
         (share_column, near_column), (share, heavier) = (_side(*pair) for pair in halves)

@@ -1,7 +1,5 @@
 """Power spectra of predicted and true maps, and their cross-correlation: accuracy by size of structure."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,7 +53,7 @@ class Wavenumbers:
     window: Tensor
 
     @classmethod
-    def of(cls, grid: Grid) -> Wavenumbers:
+    def of(cls, grid: Grid) -> "Wavenumbers":
         rows, columns = grid.density_shape[1:]
         dr, dl = Plane.of(grid).step_pc
         k = np.hypot(np.fft.fftfreq(rows, dr)[:, None], np.fft.rfftfreq(columns, dl)[None, :])

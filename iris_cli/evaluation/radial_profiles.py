@@ -1,7 +1,5 @@
 """Mass and surface density as a function of the distance from Sgr A*, of predicted and true views from above."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,7 +30,7 @@ class Annuli:
     area_pc2: Tensor
 
     @classmethod
-    def of(cls, grid: Grid) -> Annuli | None:
+    def of(cls, grid: Grid) -> "Annuli | None":
         """None when the map does not contain two rings around Sgr A*."""
         plane = Plane.of(grid)
         rings = min(MOST_ANNULI, int(plane.complete_radius_pc / (LEAST_PIXELS * max(plane.step_pc))))

@@ -15,8 +15,6 @@ distribution. Two numbers describe a map:
 docs/benchmarks/consistency.md has the values for trained networks, random weights and others.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,12 +58,12 @@ class Seen:
     contrasts: Floats
 
     @classmethod
-    def of(cls, maps: NDArray, images: NDArray) -> Seen:
+    def of(cls, maps: NDArray, images: NDArray) -> "Seen":
         """(n, R', L) and (n, L, V)"""
         return cls(pooled(maps), pooled(images), contrast(maps))
 
     @classmethod
-    def joined(cls, parts: list[Seen]) -> Seen:
+    def joined(cls, parts: "list[Seen]") -> "Seen":
         return cls(*(np.concatenate([vars(part)[name] for part in parts]) for name in ("maps", "images", "contrasts")))
 
 
@@ -117,7 +115,7 @@ class Reobservation:
     contrasts: Floats
 
     @classmethod
-    def fit(cls, training: Seen, held_out: Seen) -> Reobservation:
+    def fit(cls, training: Seen, held_out: Seen) -> "Reobservation":
         scales = [float(np.sqrt(np.mean(np.square(part)))) or 1.0 for part in (training.maps, training.images)]
         x, y = (np.arcsinh(part / scale) for part, scale in zip((training.maps, training.images), scales, strict=True))
         found: dict[str, Any] = {"map_scale": scales[0], "image_scale": scales[1]}

@@ -1,7 +1,5 @@
 """The report of a test: records with the numbers for JSON, and the same as table rows for people."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -72,17 +70,17 @@ class Report:
     near_far_pairs: int
 
     @classmethod
-    def of(cls, totals: Totals) -> Report:
+    def of(cls, totals: Totals) -> "Report":
         return cls.of_means(totals.means(), totals.count(), totals.count("near_far_sign_right"))
 
     @classmethod
-    def of_statistics(cls, found: Statistics) -> Report:
+    def of_statistics(cls, found: Statistics) -> "Report":
         numbers = {name: float(found.numbers[name].mean[0]) for name in MEASURES}
         means = {name: mean if math.isfinite(mean) else None for name, mean in numbers.items()}
         return cls.of_means(means, found.pairs, int(found.numbers["near_far_sign_right"].pairs[0]))
 
     @classmethod
-    def of_means(cls, means: dict[str, float | None], pairs: int, near_far_pairs: int) -> Report:
+    def of_means(cls, means: dict[str, float | None], pairs: int, near_far_pairs: int) -> "Report":
         """`means` of all MEASURES."""
         total = skill(means["loss"], means["loss_zero"], means["loss_mean_image"])
         return cls(pairs=pairs, skill=total, near_far_pairs=near_far_pairs, **means)

@@ -1,7 +1,5 @@
 """Predictors that need no training, to compare with: other galaxies as samples, the mean map, an empty map."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -35,7 +33,7 @@ class Trivial:
     mean_image: Tensor | None
 
     @classmethod
-    def of(cls, stream: PairStream, mean_image: Tensor | None = None) -> Trivial:
+    def of(cls, stream: PairStream, mean_image: Tensor | None = None) -> "Trivial":
         """At most as many as are needed, evenly over the set; the same on every rank."""
         first = {name: position for position, name in reversed(list(enumerate(stream.groups)))}
         places, pixels = np.sort(list(first.values())), int(np.prod(stream.pairs.grid.density_shape))

@@ -8,8 +8,6 @@ velocity gradient, of random direction, which gives the line width also where a 
 
 # mypy: allow-untyped-defs
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, fields
 
@@ -41,7 +39,7 @@ class Clouds:
     def __len__(self) -> int:
         return len(self.radius_pc)
 
-    def __add__(self, other: Clouds) -> Clouds:
+    def __add__(self, other: "Clouds") -> "Clouds":
         names = [each.name for each in fields(self)]
         return Clouds(*(np.concatenate([getattr(self, name), getattr(other, name)]) for name in names))
 

@@ -8,8 +8,6 @@ interpolation is accurate, and compared with direct solutions at random points. 
 error is below the tolerance.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from contextlib import suppress
@@ -54,7 +52,7 @@ class Range:
             start = end
         return np.append(np.concatenate(pieces), start)
 
-    def axis(self, refinement: float) -> TableAxis:
+    def axis(self, refinement: float) -> "TableAxis":
         """Axis of the fine grid."""
         length = self.coarse[-1][0] - self.first
         count = round(length * self.fine * refinement)

@@ -1,7 +1,5 @@
 """The interface of observers: matter in, spectral cube and l-v image out. Each kind of physics is a subclass."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from copy import copy
@@ -59,7 +57,7 @@ class Observer(ABC):
         self.smooth_velocity = smooth_velocity
 
     @classmethod
-    def from_config(cls, grid: Grid, config: PreobserveConfig) -> Observer:
+    def from_config(cls, grid: Grid, config: PreobserveConfig) -> "Observer":
         """With the tracer and the coverage of a configuration. DataError when the grid is outside the coverage."""
         made = cls._from_config(grid, config)
         made.tracer, made.coverage = config.tracer, config.coverage
@@ -72,7 +70,7 @@ class Observer(ABC):
         return made
 
     @classmethod
-    def _from_config(cls, grid: Grid, config: PreobserveConfig) -> Observer:
+    def _from_config(cls, grid: Grid, config: PreobserveConfig) -> "Observer":
         return cls(grid, config.latitude, config.smooth_velocity)
 
     @abstractmethod
@@ -118,7 +116,7 @@ class Observer(ABC):
         found = {} if self.tracer == TracerConfig() else {"tracer": to_dict(self.tracer)}
         return found if self.coverage.is_everything else {**found, "coverage": to_dict(self.coverage)}
 
-    def on_grid(self, grid: Grid) -> Observer:
+    def on_grid(self, grid: Grid) -> "Observer":
         """The same observer on another grid. Override it where the constructor computes something from the grid."""
         other = copy(self)
         other.grid = grid

@@ -5,8 +5,6 @@ equilibrium the rates into and out of a level are equal. They consist of collisi
 upward rates by detailed balance), spontaneous emission, and the radiation at the molecules. float64 throughout.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -32,7 +30,7 @@ class State:
     T_K: NDArray[np.float64]
     column_cm2_km_s: NDArray[np.float64] | None = None
 
-    def part(self, which: slice) -> State:
+    def part(self, which: slice) -> "State":
         column = None if self.column_cm2_km_s is None else self.column_cm2_km_s[which]
         return State(self.n_H_cm3[which], self.x_H2[which], self.T_K[which], column)
 

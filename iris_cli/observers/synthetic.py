@@ -4,8 +4,6 @@ Physical tensor -> level populations -> emission and absorption -> transfer alon
 temperature.
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict, replace
 from functools import lru_cache
 from typing import Any
@@ -49,7 +47,7 @@ class SyntheticObserver(Observer):
         self.lines = len(self.config.lines)
 
     @classmethod
-    def _from_config(cls, grid: Grid, config: PreobserveConfig) -> SyntheticObserver:
+    def _from_config(cls, grid: Grid, config: PreobserveConfig) -> "SyntheticObserver":
         observing = config.synthetic
         if config.tracer.per_H2 is not None:
             (line,) = observing.lines

@@ -4,8 +4,6 @@ Galaxy n of epoch e is number `e * count + n` of a seed, so that it depends on n
 interruptions. The seed is derived from that of the training and belongs to no data set of `iris mock`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
@@ -99,7 +97,7 @@ class FreshPairs(Pairs):
             finally:
                 self._submit = None
 
-    def others(self, name: str) -> FreshPairs:
+    def others(self, name: str) -> "FreshPairs":
         """As many others, for a stage of this name."""
         return FreshPairs(self.make.config, self.make.observer, stream_key(self.make.seed, name), self.sizes[0])
 

@@ -1,7 +1,5 @@
 """Noise of an observed image, drawn by counter: it depends on the key of the stream and the position alone."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -68,7 +66,7 @@ class ImageNoise:
     @classmethod
     def of(
         cls, config: Noise, quantity: str, grid: Grid, reduction: str, coverage: Coverage | None = None
-    ) -> ImageNoise:
+    ) -> "ImageNoise":
         """The noise of an image, given a configuration in kelvin, where its longitude and velocity were observed.
 
         UsageError where a kelvin cannot be converted.

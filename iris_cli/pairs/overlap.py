@@ -4,8 +4,6 @@ A galaxy is known by its identity, which its views, augmented copies and observa
 which finds copies under another name.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 
@@ -46,11 +44,11 @@ class Marks:
     density: Digests
     pair: Digests
 
-    def of(self, numbers: Numbers) -> Marks:
+    def of(self, numbers: Numbers) -> "Marks":
         return Marks(self.galaxy[numbers], self.density[numbers], self.pair[numbers])
 
     @classmethod
-    def joined(cls, parts: Iterable[Marks]) -> Marks:
+    def joined(cls, parts: "Iterable[Marks]") -> "Marks":
         columns = zip(*((part.galaxy, part.density, part.pair) for part in parts), strict=True)
         return cls(*(np.concatenate(column) for column in columns))
 
@@ -84,7 +82,7 @@ class Seen:
     litter_trained: Digests = field(default_factory=lambda: NONE)
     litter_validated: Digests = field(default_factory=lambda: NONE)
 
-    def __or__(self, other: Seen) -> Seen:
+    def __or__(self, other: "Seen") -> "Seen":
         return Seen(*(np.union1d(getattr(self, f.name), getattr(other, f.name)) for f in fields(Seen)))
 
     @property
@@ -96,7 +94,7 @@ class Seen:
         return {f.name: torch.from_numpy(getattr(self, f.name).view(np.int64).copy()) for f in fields(Seen)}
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Seen:
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> "Seen":
         """Inverse of `to_tensors`. KeyError or TypeError for missing or unknown names."""
         return cls(**{name: tensor.numpy().view(np.uint64) for name, tensor in tensors.items()})
 

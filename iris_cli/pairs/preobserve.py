@@ -4,8 +4,6 @@
 galaxies among the splits, then let `shards.writer` call `MakeSample` for each pair.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from abc import ABC, abstractmethod
@@ -48,7 +46,7 @@ CLEAR_ROTATION = 0.2
 
 
 def preobserve(
-    folders: Sequence[Path | Input],
+    folders: "Sequence[Path | Input]",
     out: Path,
     config: PreobserveConfig,
     *,

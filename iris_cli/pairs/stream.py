@@ -5,8 +5,6 @@ The stages are the same for shards and observed data.
 What a batch holds depends on (seed, name of the stream, epoch, position) alone: not on ranks, threads or interruptions.
 """
 
-from __future__ import annotations
-
 import queue
 import threading
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
@@ -53,7 +51,7 @@ class PairBatch:
         return len(self.ids)
 
     @classmethod
-    def blank(cls, pairs: Pairs, further: Collection[str] = ()) -> PairBatch:
+    def blank(cls, pairs: Pairs, further: Collection[str] = ()) -> "PairBatch":
         """One pair of zeros, such as `pairs` are, with these further arrays."""
         known = schemas(pairs.grid, pairs.quantity, channels=pairs.channels, further=further)
         arrays = {each.name: torch.zeros(1, *each.shape, dtype=getattr(torch, each.dtype)) for each in known}
@@ -61,7 +59,7 @@ class PairBatch:
         zero = np.zeros(1, np.int64)
         return cls(observation, density, zero, zero, 0, arrays)
 
-    def to(self, device: torch.device) -> PairBatch:
+    def to(self, device: torch.device) -> "PairBatch":
         """The batch with its arrays on a device; from page-locked memory the copy does not make the CPU wait."""
         observation, density = (rows.to(device, non_blocking=True) for rows in (self.observation, self.density))
         further = {name: rows.to(device, non_blocking=True) for name, rows in self.further.items()}

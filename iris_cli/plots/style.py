@@ -1,7 +1,5 @@
 """Sizes and fonts of figures, for a screen or the columns of a journal; and how figures are saved."""
 
-from __future__ import annotations
-
 import io
 import re
 import textwrap
@@ -50,7 +48,7 @@ class Style:
     paper: bool = False
 
     @contextmanager
-    def applied(self) -> Iterator[Style]:
+    def applied(self) -> "Iterator[Style]":
         """Sets fonts, lines and ticks while a figure is drawn and saved."""
         large = ("font.size", "axes.titlesize", "axes.labelsize", "figure.titlesize")
         small = ("legend.fontsize", "xtick.labelsize", "ytick.labelsize")

@@ -5,8 +5,6 @@ U-Net on the l-v plane predicts by how much the logarithms of the shares differ 
 the gas of all training galaxies at this (l, v) is. P(near) is the sum of the shares in front of the Galactic Centre.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch
@@ -86,7 +84,7 @@ class Distances(nn.Module):
         shares = (shares + LEAST_SHARE) / (1.0 + LEAST_SHARE * len(shares))
         self.prior.copy_(shares.log())
 
-    def on(self, device: torch.device) -> Distances:
+    def on(self, device: torch.device) -> "Distances":
         on_device(self, device)
         return self
 

@@ -1,7 +1,5 @@
 """The reverter: l-v image -> top-down map, a network together with its units."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch
@@ -78,7 +76,7 @@ class Reverter(nn.Module):
         names = ("image_size", "quantity", "network", "channels")
         return {name: getattr(self, name) for name in names}
 
-    def on(self, device: torch.device) -> Reverter:
+    def on(self, device: torch.device) -> "Reverter":
         """Move to a device, in the memory format that is fastest there."""
         on_device(self, device)
         return self

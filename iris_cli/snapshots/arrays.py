@@ -4,8 +4,6 @@ yt writes such files. An array is found by its name (`codes.ARRAYS`) and has its
 one shape: (x, y, z) for a uniform grid, or (cells,) with arrays x, y and z for cells of any size.
 """
 
-from __future__ import annotations
-
 import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -65,7 +63,7 @@ class Lattice:
 class Column:
     """A quantity of all cells, like a dataset of h5py: (cells,), or (cells, 3) of three parts."""
 
-    file: ArraySet
+    file: "ArraySet"
     name: str
     parts: tuple[Values, ...]
     attrs: Mapping[str, Any]

@@ -1,7 +1,5 @@
 """The gas of a snapshot in memory, formulas for quantities that a file lacks, and checks of the values."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
@@ -35,7 +33,7 @@ class Gas:
     def __len__(self) -> int:
         return len(self.position_pc)
 
-    def of(self, chosen: NDArray) -> Gas:
+    def of(self, chosen: NDArray) -> "Gas":
         """The chosen cells, by mask or index."""
         return Gas(**{f.name: getattr(self, f.name)[chosen] for f in fields(self)})
 

@@ -5,8 +5,6 @@ of another format needs the members of `Snapshot` that `galaxy.load_galaxy` and 
 `where`, `centre_of_gas`, `offsets_pc`, `read` and `describe`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -68,7 +66,7 @@ class Snapshot:
     edges: tuple[Vector, Vector] | None = None
 
     @classmethod
-    def open(cls, files: SnapshotFiles, config: IngestConfig) -> Snapshot:
+    def open(cls, files: SnapshotFiles, config: IngestConfig) -> "Snapshot":
         """Raises DataError for files that are no snapshot, are contradictory, or lack a required field."""
         counts = [_count(path, config.cutouts) for path in files.parts]
         cells, with_gas = sum(counts), [path for path, count in zip(files.parts, counts, strict=True) if count]

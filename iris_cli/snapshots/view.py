@@ -1,7 +1,5 @@
 """A snapshot's gas on the grid of one observer: (6, R, L, B), slab by slab, in limited memory."""
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -37,7 +35,7 @@ class View:
     bound_pc: float
 
     @classmethod
-    def of(cls, gas: Gas, change: Change, sight: Sight, grid: Grid, where: str) -> View:
+    def of(cls, gas: Gas, change: Change, sight: Sight, grid: Grid, where: str) -> "View":
         """The view of `gas` in the galaxy's axes. Raises DataError when no cell is in the cone."""
         cone = Cone(sight.seen(grid), sight.view_deg, sight.longitude_deg)
         keep, bound = needed(cone, gas.position_pc, change.matrix)

@@ -1,7 +1,5 @@
 """Standard data sets: folders of physical tensors (6, R, L, B), native or paper-code format, read in inner units."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -57,7 +55,7 @@ class StandardDataset:
     paper: PaperDataset | None = None
 
     @classmethod
-    def open(cls, folder: Path | str, views_per_source: int | None = None) -> StandardDataset:
+    def open(cls, folder: Path | str, views_per_source: int | None = None) -> "StandardDataset":
         """Opens a folder in native (standard.json) or paper-code format (attributes.json); DataError for others."""
         folder = Path(folder)
         if not folder.is_dir():
@@ -72,7 +70,7 @@ class StandardDataset:
         return made
 
     @classmethod
-    def _open_native(cls, folder: Path) -> StandardDataset:
+    def _open_native(cls, folder: Path) -> "StandardDataset":
         index = read_json(folder / INDEX)
         if index.get("format") != FORMAT or index.get("version") != VERSION:
             what = f"{index.get('format')} version {index.get('version')}"
@@ -90,7 +88,7 @@ class StandardDataset:
         return cls(folder, grid, units.SI, entries, origin=origin)
 
     @classmethod
-    def _open_paper_code(cls, folder: Path, views_per_source: int | None) -> StandardDataset:
+    def _open_paper_code(cls, folder: Path, views_per_source: int | None) -> "StandardDataset":
         made = open_paper_dataset(folder, views_per_source)
         if made.preobserved:
             what = f"{folder} holds pairs that are already observed, not tensors"
@@ -98,7 +96,7 @@ class StandardDataset:
         entries = tuple(Entry(name, made.source(i)) for i, (name,) in enumerate(made.files))
         return cls(folder, made.grid, made.units, entries, velocity_towards=True, origin=made.origin, paper=made)
 
-    def turn_over(self) -> StandardDataset:
+    def turn_over(self) -> "StandardDataset":
         """The same galaxies turned by 180 degrees about the line of sight, which reverses their sense of rotation."""
         return replace(self, turned_over=not self.turned_over, grid=self.grid.turned_over())
 

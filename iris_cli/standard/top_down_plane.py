@@ -4,8 +4,6 @@ In a simulated galaxy Sgr A* is the centre: longitude 0, at the grid's observer 
 l = -0.056 deg, 8 pc from longitude 0; maps of telescope data are relative to that (`corners_pc` with a `centre_deg`).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,7 +60,7 @@ class Plane:
     step_pc: tuple[float, float]
 
     @classmethod
-    def of(cls, grid: Grid) -> Plane:
+    def of(cls, grid: Grid) -> "Plane":
         distance = cropped_distance(grid)
         left, away = position_pc(distance.centres()[:, None], grid.longitude.centres()[None, :], grid)
         r, lon_step = distance.edges(), np.deg2rad(grid.longitude.step)

@@ -6,8 +6,6 @@ if there are several. MASK is 1 at longitudes where nothing was observed. OBSERV
 was reverted, P_NEAR, P_PRIOR and DISTANCE the answers of distance networks on it (`near_far`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -104,7 +102,7 @@ class Estimate:
     high: float | None = None
 
     @classmethod
-    def of(cls, values: NDArray, sampled: bool) -> Estimate:
+    def of(cls, values: NDArray, sampled: bool) -> "Estimate":
         spread = float(values.std(ddof=1)) if len(values) > 1 else None
         limits = (float(limit) for limit in np.quantile(values, (0.16, 0.84))) if sampled else ()
         return cls(float(values.mean()), spread, *limits)

@@ -6,8 +6,6 @@ count as dark; the coverage is recorded. Where cubes overlap, the first one in t
 of channels, so their size is not limited by memory.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -252,7 +250,7 @@ class _Sky:
         return self.shares.shape[1]
 
     @classmethod
-    def of(cls, cube: CubeFile, grid: Grid) -> _Sky:
+    def of(cls, cube: CubeFile, grid: Grid) -> "_Sky":
         """Works on a few rows at a time and keeps only pixels inside the grid."""
         _, rows, columns = cube.shape
         step = max(1, PIXELS_AT_ONCE // columns)

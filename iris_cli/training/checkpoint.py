@@ -3,8 +3,6 @@
 A file is a `torch.save` of tensors and plain values, loaded with `weights_only=True` and written atomically.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json
@@ -76,7 +74,7 @@ class DataDescription:
     coverage: Coverage = field(default_factory=Coverage)
 
     @classmethod
-    def of(cls, pairs: Pairs, litter: Pairs | None = None, noise: ImageNoise | None = None) -> DataDescription:
+    def of(cls, pairs: Pairs, litter: Pairs | None = None, noise: ImageNoise | None = None) -> "DataDescription":
         fingerprint = litter.fingerprint if litter else None
         how = pairs.grid, pairs.quantity, pairs.latitude, fingerprint, noise, pairs.lines, pairs.coverage
         return cls(pairs.fingerprint, *how)
@@ -92,7 +90,7 @@ class DataDescription:
         return f"{stream_key(json.dumps(self.to_dict(), sort_keys=True)):016x}"
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> DataDescription:
+    def from_dict(cls, values: dict[str, Any]) -> "DataDescription":
         """Inverse of `to_dict`. KeyError or TypeError for missing or unknown keys."""
         grid = from_dict(Grid, values["grid"], "the checkpoint's grid")
         noise = from_dict(ImageNoise, values["noise"], "the checkpoint's noise") if values["noise"] else None

@@ -1,7 +1,5 @@
 """The mean density of the training set, summed during the first epoch, in which each sample occurs once."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +16,7 @@ class MeanImage:
     count: int = 0
 
     @classmethod
-    def zeros(cls, shape: tuple[int, ...]) -> MeanImage:
+    def zeros(cls, shape: tuple[int, ...]) -> "MeanImage":
         return cls(torch.zeros(shape, dtype=torch.float64))
 
     def add(self, density: Tensor) -> None:
@@ -26,12 +24,12 @@ class MeanImage:
         self.total += density.double().sum(dim=0)
         self.count += len(density)
 
-    def merge(self, other: MeanImage) -> None:
+    def merge(self, other: "MeanImage") -> None:
         if other.count:
             self.total += other.total
             self.count += other.count
 
-    def over_ranks(self, world: World) -> MeanImage:
+    def over_ranks(self, world: World) -> "MeanImage":
         """The sum over all ranks; a collective."""
         joined = world.sum(torch.cat([self.total.flatten(), torch.tensor([float(self.count)], dtype=torch.float64)]))
         return MeanImage(joined[:-1].view_as(self.total), int(joined[-1]))

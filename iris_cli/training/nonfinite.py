@@ -4,8 +4,6 @@ The mark on the device lets a step leave everything unchanged without waiting fo
 stops the run or gives a warning.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch
@@ -26,7 +24,7 @@ class FiniteCheck:
     _copied: torch.cuda.Event | None
 
     @classmethod
-    def of(cls, loss: Tensor, world: World) -> FiniteCheck:
+    def of(cls, loss: Tensor, world: World) -> "FiniteCheck":
         """Check this rank's summed `loss` (). A collective over all ranks; on CUDA none waits for its device."""
         own = (~torch.isfinite(loss)).float()
         skip = world.max_tensor(own.clone())

@@ -14,8 +14,6 @@ window, on any number of ranks and however short the last window of an epoch is.
   for its loss; the host finds out in `Learner.wait`, which also adds the densities of a finite step to the mean image.
 """
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -62,7 +60,7 @@ class Learner:
     progress: Progress = field(default_factory=Progress)
     mean_image: MeanImage = field(init=False)
     #: Finished steps whose finite check the host has not read, the oldest first.
-    _unread: deque[Step] = field(default_factory=deque)
+    _unread: "deque[Step]" = field(default_factory=deque)
 
     def __post_init__(self) -> None:
         self.mean_image = MeanImage.zeros(self.train.pairs.grid.density_shape)
@@ -84,7 +82,7 @@ class Learner:
         return [(begin, min(begin + size, self.train.count)) for begin in starts]
 
     @contextmanager
-    def step(self, begin: int, end: int) -> Iterator[Step]:
+    def step(self, begin: int, end: int) -> "Iterator[Step]":
         """One step from the samples at the positions [begin, end) of the epoch; see the module's docstring."""
         buffers = [buffer.clone() for buffer in self.module.buffers()]  # running statistics change with each batch
         self.optimizer.zero_grad(set_to_none=True)
@@ -107,7 +105,7 @@ class Learner:
         self._update(step, buffers)
         self._unread.append(step)
 
-    def _update(self, step: Step, buffers: list[Tensor]) -> None:
+    def _update(self, step: "Step", buffers: list[Tensor]) -> None:
         """Weights, optimizer, running statistics and EMA; none of them where `step.skip` is 1."""
         if (factor := (step.end - step.begin) / step.samples) != 1.0:  # fewer were read: the mean is over those
             for parameter in self.module.parameters():
@@ -136,7 +134,7 @@ class Learner:
             else:
                 self.mean_image.merge(step.densities)
 
-    def _report_nonfinite(self, step: Step, own: bool) -> None:
+    def _report_nonfinite(self, step: "Step", own: bool) -> None:
         what, stop = f"the loss of step {step.number} is not finite; its samples", self.hyper.on_nan == "stop"
         if stop and not own:
             raise SystemExit(EXIT_FAILURE)  # the rank whose loss it is reports it

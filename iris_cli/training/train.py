@@ -1,7 +1,5 @@
 """Train a reverter: from Python (`train_reverter`), and from folders on disk (`train_run`, `train_members`)."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -383,7 +381,7 @@ class RunSummary:
     steps: int
     best_epoch: int | None
     best_validation_loss: float | None
-    stages: tuple[RunSummary, ...] = ()
+    stages: "tuple[RunSummary, ...]" = ()
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

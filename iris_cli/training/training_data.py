@@ -5,8 +5,6 @@ index. All ranks read the same pairs, so that `density_normalization = "auto"` g
 resume.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -52,7 +50,7 @@ class TrainingData:
     typical_kg_m3: float
 
     @classmethod
-    def of(cls, pairs: Pairs, numbers: Numbers, most: int | None = None) -> TrainingData:
+    def of(cls, pairs: Pairs, numbers: Numbers, most: int | None = None) -> "TrainingData":
         """Reads at most `most` pairs; pairs that cannot be read are left out."""
         marks = pairs.marks.of(numbers)
         if most is None:

@@ -6,8 +6,6 @@ The regression from maps to images is fitted to the training split, with noise o
 holds velocities seen from above, maps are also observed again with these, as a thin line.
 """
 
-from __future__ import annotations
-
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +35,7 @@ class Split:
     velocity: NDArray | None
 
     @classmethod
-    def read(cls, shards: Path, name: str, rng: np.random.Generator) -> Split:
+    def read(cls, shards: Path, name: str, rng: np.random.Generator) -> "Split":
         pairs = PreObservedDataset(shards, name)
         grid, rows = pairs.grid, []
         for number in range(min(len(pairs), MOST[name])):

@@ -6,8 +6,6 @@ others. In: thin images (simple observer) of 32 x 32 pixels with noise. Out: a t
 standard errors over galaxies. Results: docs/benchmarks/sky.md.
 """
 
-from __future__ import annotations
-
 import argparse
 import time
 from dataclasses import dataclass, replace
@@ -51,7 +49,7 @@ class Galaxies:
     near: Tensor
     weights: Tensor
 
-    def part(self, chosen: slice) -> Galaxies:
+    def part(self, chosen: slice) -> "Galaxies":
         return Galaxies(self.images[chosen], self.near[chosen], self.weights[chosen])
 
 

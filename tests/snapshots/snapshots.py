@@ -1,7 +1,5 @@
 """Snapshots of the same small galaxy in the styles of different codes."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -62,7 +60,7 @@ class Style:
     header: dict[str, Any] = field(default_factory=dict)
     compressed: bool = False
 
-    def but(self, **changes: Any) -> Style:
+    def but(self, **changes: Any) -> "Style":
         return replace(self, **changes)
 
 
