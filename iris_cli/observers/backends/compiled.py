@@ -45,6 +45,10 @@ _FINE_CHANNELS = np.float32(FINE_CHANNELS)
 _WINDOW = np.float32(12.5)
 #: Below this depth four terms of a series are exact in float32.
 _SHALLOW = np.float32(0.1)
+#: A run of faint cells: most of its depth at the peak, range of its velocities in widths, and ratio of squared widths.
+_RUN_DEPTH, _RUN_RANGE, _RUN_WIDTHS = np.float32(2.5e-4), np.float32(0.35), np.float32(1.03)
+#: Half the window of a run, in widths.
+_RUN_REACH = np.float32(math.sqrt(12.5) + 0.2)
 
 
 class CompiledBackend(Backend):
@@ -208,10 +212,16 @@ def _fill_front(cell):
 
 
 @njit(inline="always")
+def _width2(at):
+    """Squared width of a line that contains a narrow range of velocities."""
+    return at[WIDTH] * at[WIDTH] + at[SPREAD] * at[SPREAD] / np.float32(6)
+
+
+@njit(inline="always")
 def _shape(at):
     """(effective width, half the velocity range in widths, 0 if narrow)"""
     if at[SPREAD] < _NARROW * at[WIDTH]:
-        return np.float32(math.sqrt(at[WIDTH] * at[WIDTH] + at[SPREAD] * at[SPREAD] / np.float32(6))), _F0
+        return np.float32(math.sqrt(_width2(at))), _F0
     return at[WIDTH], _HALF * at[SPREAD] / at[WIDTH]
 
 
@@ -270,6 +280,17 @@ def _escape(t, loss):
 
 
 @njit(inline="always")
+def _amplitude(at, behind, dusty):
+    """K km/s that a cell adds where the line does not absorb itself."""
+    if not dusty:
+        return at[LINE]
+    through = exp32(-at[DUST])
+    escape = _escape(at[DUST], _F1 - through)
+    seen = at[DUST_K] * escape + (behind - at[DUST_K]) * through
+    return at[FRONT] * (at[LINE] * escape - at[DEPTH] * seen)
+
+
+@njit(inline="always")
 def _pass_cell(spectrum, profile, groups, at, behind):
     """Apply one cell to the window of a spectrum. `behind` is the continuum behind the cell."""
     line, depth, d, front = at[LINE], at[DEPTH], at[DUST], at[FRONT]
@@ -296,26 +317,109 @@ def _pass_cell(spectrum, profile, groups, at, behind):
 
 
 @njit(inline="always")
-def _march_thick(cell, first_edge, channel, samples, spectrum, profile, background):
+def _faint(at):
+    """Whether a cell has a line of a narrow range of velocities, and is shallow."""
+    faint = abs(at[DEPTH]) * _PER_SQRT_PI + at[DUST] * at[WIDTH] < _SHALLOW * at[WIDTH]
+    return faint and at[SPREAD] < _NARROW * at[WIDTH] and at[LINE] != _F0
+
+
+@njit(inline="always")
+def _run(cell, far):
+    """The run of faint cells that begins at `far`, one at least: its nearest cell, its middle and its width."""
+    near, peak = far, abs(cell[far, DEPTH]) * _PER_SQRT_PI
+    low, high = cell[far, V], cell[far, V]
+    narrowest, widest = _width2(cell[far]), _width2(cell[far])
+    for r in range(far - 1, -1, -1):
+        at = cell[r]
+        if at[LINE] != _F0:
+            peak += abs(at[DEPTH]) * _PER_SQRT_PI
+            lowest, highest = min(low, at[V]), max(high, at[V])
+            least, most = min(narrowest, _width2(at)), max(widest, _width2(at))
+            limit = _RUN_RANGE * _RUN_RANGE * least
+            if not _faint(at) or most > _RUN_WIDTHS * least or (highest - lowest) * (highest - lowest) > limit:
+                break
+            if peak * peak > _RUN_DEPTH * _RUN_DEPTH * least:
+                break
+            near, low, high, narrowest, widest = r, lowest, highest, least, most
+    return near, _HALF * (low + high), np.float32(math.sqrt(_HALF * (narrowest + widest)))
+
+
+@njit(inline="always")
+def _add_to_run(run, at, behind, middle, width):
+    """Add a cell's amplitude and depth, as series in the distance x from the middle of the run in widths."""
+    ratio = width * width / _width2(at)
+    away = (at[V] - middle) / width
+    a, g = away * ratio, _F1 - ratio
+    share = np.float32(math.sqrt(ratio)) * exp32(-a * away)
+    c2, c3 = np.float32(2) * a * a + g, a * (np.float32(4 / 3) * a * a + np.float32(2) * g)
+    c4 = np.float32(2 / 3) * a * a * a * a + np.float32(2) * a * a * g + _HALF * g * g
+    for which in range(2):
+        amount = share * (at[DEPTH] if which else _amplitude(at, behind, True))
+        run[which, 0] += amount
+        run[which, 1] += amount * np.float32(2) * a
+        run[which, 2] += amount * c2
+        run[which, 3] += amount * c3
+        run[which, 4] += amount * c4
+
+
+@njit(inline="always")
+def _pass_run(spectrum, run, groups, start, step, width):
+    """Apply a run to the window of a spectrum whose samples begin `start` widths from its middle."""
+    scale = _PER_SQRT_PI / width
+    a0, a1, a2, a3, a4 = run[0, 0], run[0, 1], run[0, 2], run[0, 3], run[0, 4]
+    t0, t1, t2, t3, t4 = run[1, 0], run[1, 1], run[1, 2], run[1, 3], run[1, 4]
+    for i in range(groups * LANES):
+        x = start + np.float32(i) * step
+        gauss = scale * exp32(-x * x)
+        y = gauss * ((((t4 * x + t3) * x + t2) * x + t1) * x + t0)
+        added = gauss * ((((a4 * x + a3) * x + a2) * x + a1) * x + a0)
+        spectrum[i] += (added - spectrum[i] * y) * _escape_series(y)
+
+
+@njit(inline="always")
+def _window(v, reach, first_edge, step, total):
+    """(first sample, groups of samples, distance of the first one from the velocity in km/s)"""
+    middle = (v - first_edge) / step + np.float32(GUARD) - _HALF
+    low = max(math.ceil(middle - reach / step), 0)
+    high = min(math.floor(middle + reach / step), total - 1)
+    groups = int(high - low) // LANES + 1 if high >= low else 0
+    return int(low), groups, (np.float32(low) - middle) * step
+
+
+@njit(inline="always")
+def _march_thick(cell, first_edge, channel, samples, spectrum, profile, run, background):
     """Fill `spectrum` (sample,) of one ray. Returns the continuum at the observer."""
     total = spectrum.size - LANES
     step = channel / np.float32(samples)
-    continuum = background
-    for r in range(cell.shape[0] - 1, -1, -1):
-        at = cell[r]
-        if at[LINE] != _F0:
-            width, half = _shape(at)
-            middle = (at[V] - first_edge) / step + np.float32(GUARD) - _HALF
-            reach = _reach(at, width, half) / step
-            low = max(math.ceil(middle - reach), 0)
-            high = min(math.floor(middle + reach), total - 1)
-            if high >= low:
-                low, groups = int(low), int(high - low) // LANES + 1
-                _fill_profile(profile, groups, (np.float32(low) - middle) * step / width, step / width, width, half)
-                _pass_cell(spectrum[low:], profile, groups, at, continuum)
-        through = exp32(-at[DUST])
-        continuum = continuum * through + at[DUST_K] * (_F1 - through)
+    continuum, far = background, cell.shape[0] - 1
+    while far >= 0:
+        at, near = cell[far], far
+        if _faint(at):
+            near, middle, width = _run(cell, far)
+            run[:] = _F0
+            for r in range(far, near - 1, -1):
+                if cell[r, LINE] != _F0:
+                    _add_to_run(run, cell[r], continuum, middle, width)
+                continuum = _next_continuum(cell[r], continuum)
+            low, groups, start = _window(middle, width * _RUN_REACH, first_edge, step, total)
+            _pass_run(spectrum[low:], run, groups, start / width, step / width, width)
+        else:
+            if at[LINE] != _F0:
+                width, half = _shape(at)
+                low, groups, start = _window(at[V], _reach(at, width, half), first_edge, step, total)
+                if groups > 0:
+                    _fill_profile(profile, groups, start / width, step / width, width, half)
+                    _pass_cell(spectrum[low:], profile, groups, at, continuum)
+            continuum = _next_continuum(at, continuum)
+        far = near - 1
     return continuum
+
+
+@njit(inline="always")
+def _next_continuum(at, continuum):
+    """The continuum in front of a cell, given that behind it."""
+    through = exp32(-at[DUST])
+    return continuum * through + at[DUST_K] * (_F1 - through)
 
 
 @njit(inline="always")
@@ -352,13 +456,13 @@ def thick_block(first, last, fields, table, axes, k, gradient, grid, samples, co
         for p in range(last - first):
             needed[p] = _samples_needed(cell[p], channel, coarsest, np.float32(MOST_SAMPLES // channels))
     buffer = np.empty(channels * needed.max() + 2 * GUARD + LANES, np.float32)
-    profile = np.empty(buffer.size, np.float32)
+    profile, run = np.empty(buffer.size, np.float32), np.empty((2, 5), np.float32)
     for p in range(first, last):
         ray, n = cell[p - first], needed[p - first]
         _fill_front(ray)
         spectrum = buffer[: channels * n + 2 * GUARD + LANES]
         spectrum[:] = _F0
-        continuum[p] = _march_thick(ray, first_edge, channel, n, spectrum, profile, k[BACKGROUND_K])
+        continuum[p] = _march_thick(ray, first_edge, channel, n, spectrum, profile, run, k[BACKGROUND_K])
         _to_channels(spectrum, n, out[p])
 
 
@@ -373,17 +477,6 @@ def _fill_below(below, count, start, step, half):
         for i in range(count):
             x = start + np.float32(i) * step
             below[i] = scale * (erf_integral32(x + half) - erf_integral32(x - half))
-
-
-@njit(inline="always")
-def _amplitude(at, behind, dusty):
-    """K km/s that a cell adds where the line does not absorb itself."""
-    if not dusty:
-        return at[LINE]
-    through = exp32(-at[DUST])
-    escape = _escape(at[DUST], _F1 - through)
-    seen = at[DUST_K] * escape + (behind - at[DUST_K]) * through
-    return at[FRONT] * (at[LINE] * escape - at[DEPTH] * seen)
 
 
 @kernel
@@ -411,6 +504,5 @@ def linear_block(first, last, fields, table, axes, k, gradient, grid, dusty, out
                     scale = _amplitude(at, behind, dusty) / channel
                     for i in range(high - low):
                         out[p, low + i] += scale * (below[i + 1] - below[i])
-            through = exp32(-at[DUST])
-            behind = behind * through + at[DUST_K] * (_F1 - through)
+            behind = _next_continuum(at, behind)
         continuum[p] = behind
