@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from iris_cli.commands import complete, options
-from iris_cli.commands.train import absolute
+from iris_cli.commands.train import absolute, is_run
 from iris_cli.console import emit, say, table
 from iris_cli.errors import UsageError
 
@@ -14,7 +14,10 @@ from iris_cli.errors import UsageError
 @options.command
 def compare(
     runs: Annotated[
-        list[Path], typer.Argument(help="Runs, ensembles or files of `iris export`.", autocompletion=complete.runs)
+        list[Path],
+        typer.Argument(
+            help="Runs, ensembles or files of `iris export`, or a folder of some.", autocompletion=complete.runs
+        ),
     ],
     *,
     on: Annotated[
@@ -35,8 +38,10 @@ def compare(
     Examples:
         iris compare RUN1 RUN2
         iris compare RUN1 RUN2 RUN3 --on SHARDS
+        iris compare SWEEP --on SHARDS
         iris plot losses RUN1 RUN2 RUN3 --out losses.png
     """
+    runs = [run for given in runs for run in runs_in(given)]
     if len(runs) < 2:
         raise UsageError("one run cannot be compared", "name two or more; `iris runs` lists all runs of a folder")
     from iris_cli.config.toml import from_dict
@@ -72,6 +77,12 @@ def compare(
                 continue  # of a trivial predictor
             rows.append((name, f"{first.score:.4g}", *map(str, others)))
         table("scores of the first run, and differences from it (*: clear)", header, rows)
+
+
+def runs_in(given: Path) -> list[Path]:
+    """The runs in a folder of some, such as a sweep; a run, an ensemble or a file is itself."""
+    inner = sorted(given.iterdir()) if given.is_dir() and not is_run(given) else []
+    return [path for path in inner if is_run(path)] or [given]
 
 
 def _text(value: Any) -> str:

@@ -28,6 +28,7 @@ def view(
         typer.Option(autocompletion=complete.splits, help="Which pairs.  [default: all; of a run, those of iris test]"),
     ] = None,
     samples: Annotated[int, typer.Option(min=0, help="Maps that a run's sampler draws of each pair.")] = 8,
+    trust: options.Trust = None,
     overwrite: options.Overwrite = False,
     output: options.Output,
 ) -> None:

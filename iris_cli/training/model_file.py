@@ -30,6 +30,7 @@ from iris_cli import __version__
 from iris_cli.cache import safe_folder
 from iris_cli.config.toml import dumps
 from iris_cli.config.train import BEST, CHECKPOINTS, CONFIG, LATER_STAGES, METRICS, TEST
+from iris_cli.console import plural
 from iris_cli.errors import DataError
 from iris_cli.evaluation.ensemble import SAMPLES
 from iris_cli.evaluation.posterior import meaning
@@ -39,6 +40,7 @@ from iris_cli.metrics_log import read_lines
 from iris_cli.training.checkpoint import Checkpoint, from_plain, to_plain
 from iris_cli.training.checkpoint import save as save_checkpoint
 from iris_cli.training.run_folder import TRAINING_INPUTS, RunFolder, numbered_members
+from iris_cli.units import QUANTITIES
 
 SUFFIX, FORMAT, VERSION = ".iris", "iris-model", 1
 #: The network that comes with the package, made by docs/make_packaged_network.py; its SHA-256 is in a file beside it.
@@ -218,7 +220,11 @@ def card(first: Checkpoint, networks: int, tested: dict[str, Any], licence: str,
     data, progress, grid = first.data, first.progress, first.data.grid
     lon, v = grid.longitude, grid.velocity
     lines = ", ".join(f"{name} ({GHz:.6g} GHz)" for name, GHz in data.lines.items()) or "not stated"
-    noise, litter = f"{data.noise.sigma:g} inner units" if data.noise else "none", "some" if data.litter else "none"
+    noise, litter = (
+        f"{data.noise.sigma:g} {QUANTITIES[data.quantity]}" if data.noise else "none",
+        "some" if data.litter else "none",
+    )
+    done = f"{plural(progress.step, 'step')}, {plural(progress.epoch, 'epoch')}"
     rows = {
         "input": f"longitude-velocity image of a {data.quantity}, {grid.lon_steps} x {grid.v_steps} pixels",
         "longitude": f"{lon.first:.4g} to {lon.last:.4g} deg",
@@ -227,7 +233,7 @@ def card(first: Checkpoint, networks: int, tested: dict[str, Any], licence: str,
         "spectral lines": lines,
         "output": f"density of H2 from above, {grid.r_steps} distances x {grid.lon_steps} longitudes",
         "network": f"{networks} x {first.reverter['network']}, {sum(t.numel() for t in first.model.values())} numbers",
-        "training": f"{progress.step} steps, {progress.epoch} epochs; noise: {noise}; litter: {litter}",
+        "training": f"{done}; noise: {noise}; litter: {litter}",
         "data": ", ".join(first.config["data"]) or "not stated",
         "made with": ", ".join(f"{name} {version}" for name, version in first.software.items()),
         "licence": licence or "not stated",

@@ -28,6 +28,15 @@ def test_two_seeds_differ_in_their_seed_and_their_scores(
     assert change["low"] <= change["difference"] <= change["high"]
 
 
+def test_a_folder_of_runs_is_its_runs(trained_ensemble: Path, iris: Callable, tmp_path: Path) -> None:
+    (tmp_path / "configs").mkdir()
+    for number in (1, 2):
+        (tmp_path / f"seed={number}").symlink_to(trained_ensemble / f"member-0{number}")
+    found = json.loads(iris("compare", tmp_path, "--json").out)
+    assert found["runs"] == [str(tmp_path / f"seed={number}") for number in (1, 2)]
+    assert found["settings"] == {"seed": [0, 1]}
+
+
 def test_the_interval_is_that_of_paired_differences(trained_ensemble: Path, tiny_shards: Path) -> None:
     """Galaxies differ far more from each other than two networks do on one galaxy."""
     runs = [open_members(trained_ensemble / f"member-0{k}") for k in (1, 2)]

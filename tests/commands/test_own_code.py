@@ -125,6 +125,7 @@ def test_a_run_remembers_them_and_imports_them_only_if_the_user_says_so(
     assert np.isfinite(fits.getdata(maps[0])).any()
     assert np.array_equal(*map(fits.getdata, maps), equal_nan=True)
     assert iris("config", "validate", run / "config.toml", *trust).code == 0
+    assert iris("view", run, "-o", tmp_path / "view.html", *trust).code == 0
     assert iris("train", "--resume", run, "--epochs", "2", "-q", *trust).code == 0
     monkeypatch.setenv("IRIS_TRUST", "")
     (modules / "my_networks.py").unlink()
