@@ -47,9 +47,7 @@ def folder(tmp_path: Path, monkeypatch: MonkeyPatch) -> Path:
         ("iris plot lv cube.fits --style m", "mnras"),
     ],
 )
-def test_names_and_folders_are_proposed(
-    typed: str, proposed: str, iris: Iris, folder: Path, monkeypatch: MonkeyPatch
-) -> None:
+def test_what_is_proposed(typed: str, proposed: str, iris: Iris, folder: Path, monkeypatch: MonkeyPatch) -> None:
     monkeypatch.setenv("_IRIS_COMPLETE", "complete_bash")
     monkeypatch.setenv("COMP_WORDS", typed)
     monkeypatch.setenv("COMP_CWORD", str(len(typed.split(" ")) - 1))

@@ -160,9 +160,7 @@ def test_a_pair_and_its_prediction(
     np.testing.assert_array_equal(drawn[2].axes[1].images[0].get_array(), images(201, GRID)[1][0])
 
 
-def test_losses_of_a_run_and_of_an_ensemble(
-    iris: Iris, trained_ensemble: Path, tmp_path: Path, drawn: list[Figure]
-) -> None:
+def test_losses_of_runs_and_ensembles(iris: Iris, trained_ensemble: Path, tmp_path: Path, drawn: list[Figure]) -> None:
     assert iris("plot", "losses", trained_ensemble / "member-01", "-o", tmp_path / "a.png").code == 0
     assert iris("plot", "losses", trained_ensemble, "-o", tmp_path / "b.png").code == 0
     one, two = ([text.get_text() for text in figure.axes[0].get_legend().get_texts()] for figure in drawn)

@@ -130,9 +130,7 @@ def test_a_loss_that_is_not_finite_is_reported_once_with_its_samples(ended: Ende
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("on_nan", "code"), [("stop", 1), ("skip", 0)])
-def test_a_command_reports_a_loss_that_is_not_finite_once(
-    nan_shards: Path, tmp_path: Path, on_nan: str, code: int
-) -> None:
+def test_a_command_reports_a_nonfinite_loss_once(nan_shards: Path, tmp_path: Path, on_nan: str, code: int) -> None:
     options = ("--epochs", 1, "--no-checksums", "--on-nan", on_nan, *SHORT, *TWO_RANKS)
     ran = run("train", nan_shards, "--out", tmp_path / "run", *options)
     assert ran.returncode == code, ran.stderr

@@ -40,7 +40,7 @@ def area_under_curve(better: NDArray, worse: NDArray) -> float:
     return float(np.mean(better[:, None] > worse))
 
 
-def test_true_maps_are_told_from_random_weights_uniform_shuffled_and_wrongly_turning_maps(
+def test_true_maps_differ_from_random_uniform_shuffled_and_wrongly_turning_ones(
     fitted: Reobservation,
 ) -> None:
     maps, images = galaxies(60, 2)

@@ -149,9 +149,7 @@ def test_a_test_reports_the_samples_that_it_leaves_out(iris: Callable, trained_r
 # --- the stream ---
 
 
-def test_litter_keeps_its_position_when_an_earlier_sample_is_left_out(
-    tiny_shards: Path, tiny_litter: Path, folder: Path
-) -> None:
+def test_litter_keeps_its_position_after_a_sample_left_out(tiny_shards: Path, tiny_litter: Path, folder: Path) -> None:
     damage(folder, 3)
     litter, seen = pairs_in(tiny_litter), {}
     for where in (tiny_shards, folder):

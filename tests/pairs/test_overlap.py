@@ -106,9 +106,7 @@ def test_maps_that_are_empty_are_not_taken_for_one_galaxy(tmp_path: Path, monkey
     assert [len(numbers) for numbers in divide(pairs_in(empty), HYPER)] == [8, 4]
 
 
-def test_a_run_is_not_resumed_with_galaxies_of_its_training_as_validation(
-    sets: dict[str, Path], tmp_path: Path
-) -> None:
+def test_a_run_is_not_resumed_with_training_galaxies_as_validation(sets: dict[str, Path], tmp_path: Path) -> None:
     hyper = TrainConfig(epochs=1, batch_size=4, batches_per_update=1)
     train(sets["a"], hyper, tmp_path / "run")
     with pytest.raises(DataError, match="was trained on 1 of the validation's galaxies"):
@@ -162,9 +160,7 @@ def test_galaxies_that_are_in_two_inputs_are_named(iris: Callable, standard: Pat
     assert pairs_in(tmp_path / "out").source(0).startswith("name ")
 
 
-def test_an_empty_test_split_is_refused_with_a_seed_that_fills_it(
-    iris: Callable, standard: Path, tmp_path: Path
-) -> None:
+def test_an_empty_test_split_is_refused_with_a_better_seed(iris: Callable, standard: Path, tmp_path: Path) -> None:
     words = ("preobserve", standard, tmp_path / "out", "--observer", "simple", "--validation-fraction", 0.2)
     for seed in range(20):
         ran = iris(*words, "--test-fraction", 0.1, "--split-seed", seed, "-q", "--dry-run")
@@ -201,9 +197,7 @@ def test_few_pieces_of_litter_are_divided_so_that_no_part_is_empty(tmp_path: Pat
     assert [len(n) for n in litter_parts(two, replace(HYPER, overlap="allow")).values()] == [2, 2, 2]
 
 
-def test_training_and_validation_draw_from_the_pieces_that_the_checkpoint_holds(
-    sets: dict[str, Path], tmp_path: Path
-) -> None:
+def test_litter_of_training_and_validation_is_that_of_the_checkpoint(sets: dict[str, Path], tmp_path: Path) -> None:
     folder = write_pairs(tmp_path / "litter", {"litter": range(300, 312)}, litter=True)
     hyper = TrainConfig(epochs=1, batch_size=4, batches_per_update=1)
     train(sets["a"], hyper, tmp_path / "run", litter=InfiniteDataset(PreObservedDataset(folder), 0))
@@ -212,9 +206,7 @@ def test_training_and_validation_draw_from_the_pieces_that_the_checkpoint_holds(
     assert not set(seen.litter_trained) & set(seen.litter_validated) and len(seen.litter) < 6
 
 
-def test_litter_from_a_standard_data_set_is_observed_on_a_grid_of_its_own(
-    iris: Callable, standard: Path, tmp_path: Path
-) -> None:
+def test_litter_of_tensors_is_observed_on_its_own_grid(iris: Callable, standard: Path, tmp_path: Path) -> None:
     dataset = StandardDataset.open(standard)
     near = Path(shutil.copytree(standard, tmp_path / "near"))
     index = json.loads((near / "standard.json").read_text())

@@ -61,7 +61,7 @@ def test_a_reader_fetches_what_it_needs_once(served: tuple[str, Path], tiny_shar
     assert Handler.asked[1:] == [f"/shards/{first}".replace(".tar", ".json"), f"/shards/{first}"]
 
 
-def test_training_from_a_server_gives_the_same_weights(
+def test_training_from_a_server_gives_equal_weights(
     served: tuple[str, Path], tiny_shards: Path, tmp_path: Path
 ) -> None:
     hyper = TrainConfig(epochs=1, batch_size=4, batches_per_update=1, noise=Noise(sigma_K=1.0))

@@ -42,9 +42,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> NDArray:
 
 
 @pytest.mark.parametrize("number", [-3.4e38, -1.27e30, 9.96921e36, 1e20, -99999, -9999, -1000, -999, -99, 1e7])
-def test_a_finite_blank_is_refused_and_the_flag_of_the_hint_masks_it(
-    path: Path, expected: NDArray, number: float
-) -> None:
+def test_a_finite_blank_is_refused_and_the_hint_masks_it(path: Path, expected: NDArray, number: float) -> None:
     blanked(path, number)
     with pytest.raises(DataError) as caught:
         image(path)

@@ -26,9 +26,7 @@ def test_a_run_gives_the_score_that_revert_gives(folder: Path) -> None:
     assert made.score.unlike and made.score.held_out == 40
 
 
-def test_the_command_prints_a_table_with_the_most_unusual_first_and_draws_it(
-    iris: Callable, folder: Path, tmp_path: Path
-) -> None:
+def test_the_command_prints_the_most_unusual_first_and_draws_it(iris: Callable, folder: Path, tmp_path: Path) -> None:
     words = ("compare-sky", folder / "cube.fits", "--shards", folder / "shards", "--figure", tmp_path / "sky.png")
     ran = iris(*words, "-q")
     assert ran.code == 0, ran.err

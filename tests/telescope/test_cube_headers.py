@@ -358,9 +358,7 @@ def test_of_several_images_the_first_cube_is_read_and_said(path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("text", ["= 1 2 3 / no value", "= T", "= 'abc'"])
-def test_the_flag_takes_the_place_of_a_card_that_cannot_be_read(
-    path: Path, card: str, flags: dict[str, Any], text: str
-) -> None:
+def test_a_flag_replaces_a_card_that_cannot_be_read(path: Path, card: str, flags: dict[str, Any], text: str) -> None:
     expected = image(path, {"BMAJ": 0.01})
     raw = path.read_bytes()
     start = next(k for k in range(0, len(raw), 80) if raw[k : k + 8] == card.ljust(8).encode())

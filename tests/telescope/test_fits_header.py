@@ -102,9 +102,7 @@ def test_a_number_written_as_a_text_is_read_with_a_note(path: Path, card: str, f
     ids=str,
 )
 @pytest.mark.filterwarnings("error::RuntimeWarning")
-def test_a_card_that_can_be_read_in_no_way_or_in_two_is_refused_by_name(
-    path: Path, cards: dict[str, Any], said: str
-) -> None:
+def test_an_ambiguous_or_unreadable_card_is_refused_by_name(path: Path, cards: dict[str, Any], said: str) -> None:
     assert said in refusal(cube(path, cards))
 
 
@@ -286,9 +284,7 @@ def test_a_second_description_is_taken_where_it_is_the_only_one(path: Path) -> N
     ],
     ids=str,
 )
-def test_the_equinox_is_that_of_the_header_in_every_spelling(
-    path: Path, frame: Any, cards: dict[str, Any], note: str
-) -> None:
+def test_the_equinox_is_read_in_every_spelling(path: Path, frame: Any, cards: dict[str, Any], note: str) -> None:
     """The reference position, computed by astropy's frames, is at l = 0.2, b = 0.05."""
     place = SkyCoord(l=0.2 * u.deg, b=0.05 * u.deg, frame="galactic").transform_to(frame)
     h = sky.header("RA---TAN", **HOW)

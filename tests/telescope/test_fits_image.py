@@ -190,9 +190,7 @@ def test_finite_blanks_are_not_drawn(
     assert ("(BLANK) count as missing" if cards else "20 values of") in said
 
 
-def test_a_cube_is_drawn_before_a_map_and_before_a_second_cube(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_cube_is_drawn_before_a_map_or_a_second_cube(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with fits.open(write(tmp_path / "a.fits", point())) as file:
         cube = fits.ImageHDU(file[0].data, file[0].header)
         hdus = [fits.PrimaryHDU(np.ones((3, 5), np.float32)), cube, fits.ImageHDU(0 * file[0].data, file[0].header)]

@@ -292,9 +292,7 @@ def test_without_a_run_the_network_of_the_package_gives_the_map(iris: Callable, 
         assert ran.code == 1 and ran.err.startswith("error: absent.fits does not exist"), ran.err
 
 
-def test_a_cube_of_another_line_is_refused_by_the_network_of_the_package(
-    iris: Callable, folder: Path, in_package: Path
-) -> None:
+def test_the_packaged_network_refuses_a_cube_of_another_line(iris: Callable, folder: Path, in_package: Path) -> None:
     shutil.copy(folder / "cube.fits", "other.fits")
     fits.setval("other.fits", "RESTFRQ", value=110.201354e9)
     ran = iris("revert", "other.fits")

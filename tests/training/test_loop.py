@@ -183,7 +183,7 @@ def newest_file(run: Path) -> Path:
 
 
 @pytest.mark.parametrize("call", [pytest.param(1, marks=slow), 3, 7])  # in the first step, the second, validation
-def test_random_numbers_of_an_interruption_are_drawn_again(
+def test_random_numbers_are_drawn_again_on_resuming(
     whole_random: Path, shards: Path, tmp_path: Path, call: int
 ) -> None:
     interrupt_at(call)

@@ -273,9 +273,7 @@ def test_the_learning_rate_of_a_step_is_that_of_its_middle(shards: Path, tmp_pat
     assert rates == pytest.approx([0.1 * 19 / 44, 0.1 * (22 + 19) / 44])
 
 
-def test_the_start_and_one_line_an_epoch_are_printed_unless_quiet(
-    shards: Path, tmp_path: Path, capsys: Capture
-) -> None:
+def test_the_start_and_each_epoch_are_printed_unless_quiet(shards: Path, tmp_path: Path, capsys: Capture) -> None:
     for quiet in (False, True):
         train(shards, HYPER, tmp_path / f"{quiet}", quiet=quiet)
         printed = " ".join(capsys.readouterr().err.split())

@@ -113,9 +113,7 @@ def _without(key: str) -> dict[str, Tensor]:
         (lambda: {"a": "text"}, "not tensors"),
     ],
 )
-def test_other_files_are_refused_and_nothing_is_written(
-    tmp_path: Path, content: Callable[[], object], message: str
-) -> None:
+def test_other_files_are_refused_without_output(tmp_path: Path, content: Callable[[], object], message: str) -> None:
     torch.save(content(), tmp_path / "chp_1.pt")
     with pytest.raises((DataError, UsageError)) as caught:
         import_checkpoint(tmp_path / "chp_1.pt", tmp_path / "run", ImportOptions(GRID))

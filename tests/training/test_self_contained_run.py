@@ -79,9 +79,7 @@ def test_relative_paths_are_recorded_as_absolute_ones(tmp_path: Path, monkeypatc
     assert (hyper.data, hyper.litter) == ((str(tmp_path / "shards"),), str(tmp_path / "litter"))
 
 
-def test_the_litter_of_held_out_inputs_is_not_that_of_the_training(
-    tmp_path: Path, tiny_shards: Path, tiny_litter: Path
-) -> None:
+def test_held_out_inputs_have_litter_of_their_own(tmp_path: Path, tiny_shards: Path, tiny_litter: Path) -> None:
     with patch("iris_cli.training.loop.summarize_inputs", side_effect=IrisError("not now")) as called:
         hyper = TrainConfig(epochs=1, batches_per_update=1, data=(str(tiny_shards),), litter=str(tiny_litter))
         train_run(hyper, tmp_path / "run", quiet=True)

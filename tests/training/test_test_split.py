@@ -55,7 +55,7 @@ def test_a_copy_under_other_names_is_recognized_by_its_maps(sets: Sets) -> None:
         pairs_to_test(pairs_in(sets["one"]), "", seen, "refuse")
 
 
-def test_galaxies_of_the_validation_may_be_in_a_test_of_validation_only(
+def test_validation_galaxies_may_be_in_a_test_of_validation_only(
     sets: Sets, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pairs, seen = pairs_in(sets["one"]), seen_of(sets["other"], sets["one"])
