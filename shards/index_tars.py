@@ -193,9 +193,8 @@ def index_tars(
     if split is not None:
         layout.check_split(split)
     if (folder / layout.PLAN).exists():
-        raise ShardError(
-            f"{folder} holds shards of this program", f"to rebuild: `iris shards verify {folder} --repair`"
-        )
+        hint = f"to rebuild: `iris shards verify {folder} --repair`"
+        raise ShardError(f"{folder} holds shards of this program", hint)
     if (folder / layout.INDEX).exists() and not overwrite:
         hint = f"to rebuild it: `iris shards verify {folder} --repair`; to describe the tars anew: --overwrite"
         raise ShardError(f"{folder} has an {layout.INDEX} already", hint)

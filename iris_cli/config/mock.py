@@ -115,9 +115,8 @@ class MockConfig:
             raise UsageError(f"mock: turbulence_cell_pc = {cell:g}; two cells must fit into {height:g} pc")
         if self.streams[0] + self.open_streams[0] < 1 < 2 * self.stream_mass_Msun[1]:
             hint = "stream_mass_Msun = [0.0, 0.0] leaves streams out"
-            raise UsageError(
-                "mock: streams and open_streams may both be 0, which leaves stream_mass_Msun no place", hint
-            )
+            what = "mock: streams and open_streams may both be 0, which leaves stream_mass_Msun no place"
+            raise UsageError(what, hint)
 
 
 @dataclass(frozen=True)

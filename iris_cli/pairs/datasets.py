@@ -154,9 +154,8 @@ class PreObservedDataset(Pairs, Dataset):
             self.lines = spectral_lines(self.attributes.get("observer", {}))
         except (KeyError, TypeError, AttributeError):
             raise DataError(f"the index of {self.name} has a wrong 'observer'", "write the folder again") from None
-        self.grid = from_dict(
-            Grid, _attribute(self.attributes, "grid", self.name, dict[str, Any]), f"{self.folder}: grid"
-        )
+        grid = _attribute(self.attributes, "grid", self.name, dict[str, Any])
+        self.grid = from_dict(Grid, grid, f"{self.folder}: grid")
         observing = self.attributes.get("config", {})
         self.coverage = from_dict(Coverage, observing.get("coverage", {}), f"{self.folder}: coverage")
         found = self.index.arrays

@@ -51,9 +51,8 @@ class MakePair:
         tensor = torch.from_numpy(galaxy.tensor(self.observer.grid, view_deg))
         arrays = observed_pair(self.observer, tensor, names, self.name(number), view_deg)
         if not all(np.isfinite(array).all() for array in arrays.values()):
-            raise DataError(
-                f"fresh galaxy {number} holds values that are not finite", "are those of [fresh] too large?"
-            )
+            what = f"fresh galaxy {number} holds values that are not finite"
+            raise DataError(what, "are those of [fresh] too large?")
         return arrays
 
 
@@ -129,9 +128,8 @@ def observer_of(pairs: Pairs) -> Observer:
     if isinstance(pairs, JoinedPairs):
         observers = [observer_of(part) for part in pairs.parts]
         if any(other.describe() != observers[0].describe() for other in observers):
-            raise DataError(
-                f"{pairs.name} were not observed alike", "name one of them, as --fresh observes its galaxies"
-            )
+            hint = "name one of them, as --fresh observes its galaxies"
+            raise DataError(f"{pairs.name} were not observed alike", hint)
         return observers[0]
     assert isinstance(pairs, PreObservedDataset)
     made: dict[str, Any] = pairs.attributes.get("observer", {})

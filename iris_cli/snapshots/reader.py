@@ -72,9 +72,8 @@ class Snapshot:
         cells, with_gas = sum(counts), [path for path, count in zip(files.parts, counts, strict=True) if count]
         if not with_gas:
             what = f"{files.parts[0]} holds no gas: no cells in {COORDINATES}"
-            raise DataError(
-                what, "is it a snapshot with PartType0, or a set of arrays with 'density'? See docs/ingest.md"
-            )
+            hint = "is it a snapshot with PartType0, or a set of arrays with 'density'? See docs/ingest.md"
+            raise DataError(what, hint)
         with open_gas(with_gas[0]) as file:
             listed = None if config.cutouts else cells_listed(file)
             if listed and listed != cells:

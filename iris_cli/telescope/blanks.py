@@ -97,9 +97,8 @@ def read_blanks(path: Path, header: fits.Header, unit: str, config: CubeConfig) 
     bits, stated = header["BITPIX"], header.get("BLANK")
     scale, zero = float(header.get("BSCALE", 1.0)), float(header.get("BZERO", 0.0))
     if scale == 0.0 or not np.isfinite([scale, zero]).all():
-        raise DataError(
-            f"{path}: BSCALE is {scale:g} and BZERO {zero:g}; no values can be made of its numbers", "fix them"
-        )
+        what = f"{path}: BSCALE is {scale:g} and BZERO {zero:g}; no values can be made of its numbers"
+        raise DataError(what, "fix them")
     numbers, notes = [], []
     if bits < 0 and isinstance(stated, int | float):
         numbers.append(float(stated))

@@ -203,9 +203,8 @@ def _centre(path: Path, sky: WCS, shape: tuple[int, int, int], notes: list[str])
     if len(on_sky) == 0:
         raise DataError(f"{path}: none of its pixels is on the sky", "fix CRPIX, CDELT and CRVAL")
     if len(on_sky) < 0.75 * len(lon):  # an ellipse in a rectangle has 79 %
-        notes.append(
-            f"{path.name}: {100 * (1.0 - len(on_sky) / len(lon)):.0f} % of its pixels are off the sky: not used"
-        )
+        off = 100 * (1.0 - len(on_sky) / len(lon))
+        notes.append(f"{path.name}: {off:.0f} % of its pixels are off the sky: not used")
     away = np.hypot(x - 0.5 * (shape[2] - 1), y - 0.5 * (shape[1] - 1))
     middle = on_sky[away[on_sky].argmin()]
     return round(float(lon[middle]), 4), round(float(lat[middle]), 4)

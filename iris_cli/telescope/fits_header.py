@@ -141,9 +141,8 @@ def _of_kind(path: Path, name: str, value: Any, notes: list[str]) -> Any:
             raise DataError(f"{path}: {name} is {value!r}, not a text", set_card(path, name, "'TEXT'"))
         return value
     if plain in _SCALES and isinstance(value, str):  # astropy has scaled the values without it
-        raise DataError(
-            f"{path}: {name} is the text {value!r}, not a number", set_card(path, name, value.strip() or "0")
-        )
+        hint = set_card(path, name, value.strip() or "0")
+        raise DataError(f"{path}: {name} is the text {value!r}, not a number", hint)
     if not _NUMBERS.fullmatch(plain) and plain not in _BEAM:
         return value
     number = _as_number(value, whole=plain in _WHOLE)
@@ -189,9 +188,8 @@ def _take_alternate(path: Path, header: fits.Header, notes: list[str]) -> None:
                 if _ALTERNATE.fullmatch(f"{name}A"):
                     del header[name]
             header.update(cards)
-            notes.append(
-                f"{path.name} describes its axes under the key {letter} alone (CTYPE1{letter}), which is taken"
-            )
+            alone = f"under the key {letter} alone (CTYPE1{letter}), which is taken"
+            notes.append(f"{path.name} describes its axes {alone}")
             return
 
 
@@ -303,9 +301,8 @@ def _rotations(path: Path, header: fits.Header, notes: list[str]) -> None:
     lat = next((k for k in axes if re.match(r"DEC-|.LAT", str(header.get(f"CTYPE{k}", "")))), 0)
     for k, angle in turned.items():
         if kinds:
-            notes.append(
-                f"{path.name}: CROTA{k} = {angle:g} is not used beside {'CDi_j' if 'CD' in kinds else 'PCi_j'}"
-            )
+            matrix = "CDi_j" if "CD" in kinds else "PCi_j"
+            notes.append(f"{path.name}: CROTA{k} = {angle:g} is not used beside {matrix}")
         elif k == lat:
             header[f"CROTA{k}"] = angle
         elif re.match(r"RA--|.LON", str(header.get(f"CTYPE{k}", ""))):

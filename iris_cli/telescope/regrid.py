@@ -170,9 +170,8 @@ def regrid(
     np.divide(brightness, filled, out=brightness, where=filled > 1.0)  # cells that were covered twice hold a mean
     images = REDUCTIONS[latitude](brightness.reshape(shape), grid).astype(np.float32)
     if not np.isfinite(images).all():
-        raise DataError(
-            "the brightness of the image is beyond 3e38 K", "lower --max-kelvin, which lets such values pass"
-        )
+        hint = "lower --max-kelvin, which lets such values pass"
+        raise DataError("the brightness of the image is beyond 3e38 K", hint)
     coverage = np.minimum(filled, 1.0, out=filled).reshape(shape).mean(axis=1).astype(np.float32)
     lv = LvImage(images[0], coverage, grid, latitude, tuple(cube.info for cube in cubes), config, images[1:])
     _check_coverage(lv)

@@ -226,9 +226,8 @@ def common_grid(members: Sequence[TrainedRun]) -> tuple[Grid, str]:
         data = member.checkpoint.data
         if data.quantity != "temperature":
             message = f"{member.path} takes a {data.quantity}; a telescope's cube holds brightness temperatures"
-            raise DataError(
-                message, "train on pairs of the synthetic observer (`iris preobserve --observer synthetic`)"
-            )
+            hint = "train on pairs of the synthetic observer (`iris preobserve --observer synthetic`)"
+            raise DataError(message, hint)
         for name in ("grid", "latitude"):
             if getattr(data, name) != getattr(first.checkpoint.data, name):
                 raise DataError(f"{first.path} and {member.path} differ in their {name}", "revert with one of them")

@@ -70,9 +70,7 @@ def paired(
     """
     stream = inputs_of(hyper, split, members=[member for members in runs for member in members]).normal
     stream, tables = replace(stream, batch=max(stream.batch, 8)), []
-    measured = Quantity(
-        dict.fromkeys(MEASURES, 1), lambda e: {name: m(e.maps)[:, None] for name, m in MEASURES.items()}
-    )
+    measured = Quantity(dict.fromkeys(MEASURES, 1), lambda e: {k: m(e.maps)[:, None] for k, m in MEASURES.items()})
     for members in runs:
         ensemble, mean_image = ensemble_for(members, stream.pairs), members[0].checkpoint.mean_image
         with threads_for(ensemble.image_size), progress("testing", stream.plan().steps, quiet=quiet) as bar:

@@ -296,9 +296,8 @@ class Trainer:
 
         try:
             if TrainingInputs.load(folder.training_inputs, self.data.key) is None:
-                summarize_inputs(train, replace(validation, numbers=held_out), self.quiet, check).save(
-                    folder.training_inputs, self.data.key
-                )
+                found = summarize_inputs(train, replace(validation, numbers=held_out), self.quiet, check)
+                found.save(folder.training_inputs, self.data.key)
         except Stopped:
             signals.write_note(signals.STOPPED)
             raise

@@ -78,7 +78,6 @@ def litter_to_test(litter: Pairs, hyper: TrainConfig, seen: Seen | None) -> Numb
         what = (
             f"the network was trained or validated with all {plural(len(litter), 'image')} of litter of {litter.name}"
         )
-        raise DataError(
-            what, "`iris test` with --litter OTHER, --no-litter or --overlap allow; `iris plot pair --clean`"
-        )
+        hint = "`iris test` with --litter OTHER, --no-litter or --overlap allow; `iris plot pair --clean`"
+        raise DataError(what, hint)
     return np.flatnonzero(~met)
