@@ -51,9 +51,6 @@ NOT_RUN = {
         "makes many galaxies: tests/telescope/test_compare_sky.py"
     ),
     "iris train s3://bucket/shards --litter https://host/litter --out RUN": "tests/shards/test_remote.py has a server",
-    "iris train SHARDS --litter LITTER --noise-sigma-k 1 --samples --distances --out RUN": (
-        "tests/training/test_stages.py trains all stages"
-    ),
     "iris train SHARDS --out RUN --samples": "tests/training/test_stages.py trains a sampler",
     "iris train SHARDS --out RUN --distances": "tests/training/test_distances.py trains such a network",
     "srun iris ingest 'run/snap_*.hdf5' STANDARD --views 64": "needs a queue",
