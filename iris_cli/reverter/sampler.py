@@ -15,8 +15,6 @@ noise: the sum of a thin image determines the totals up to a few per cent, that 
 distribution.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -142,7 +140,7 @@ class Sampler(nn.Module):
         maps = shares * (factor + self.log_factor + log_sums).clamp(max=50.0).exp()[:, None]
         return maps.unflatten(0, (-1, members))
 
-    def on(self, device: torch.device) -> Sampler:
+    def on(self, device: torch.device) -> "Sampler":
         on_device(self, device)
         return self
 
