@@ -28,9 +28,7 @@ def evaluate(
         typer.Argument(
             metavar="RUN... DATA...",
             autocompletion=complete.tested,
-            help="Run folders of `iris train`, checkpoints, or folders of ensembles; then "
-            + DATA[0].lower()
-            + DATA[1:],
+            help=f"Run folders of `iris train`, checkpoints, or folders of ensembles; then {DATA}.",
         ),
     ],
     *,

@@ -26,8 +26,7 @@ from iris_cli.text import url_of
 if TYPE_CHECKING:
     from iris_cli.training.train import EnsembleSummary, RunSummary
 
-DATA = "Shard folders; or standard data sets, with --observer."
-Data = Annotated[list[Path], typer.Argument(help=DATA)]
+DATA = "shard folders, or standard data sets with --observer"
 
 PROCESSES = "Processes"
 
@@ -152,7 +151,7 @@ def check_data(config: TrainConfig, run: Path, given: bool) -> None:
 @options.command
 def train(
     data: Annotated[
-        list[Path] | None, typer.Argument(help="As for a test; by default those of the resumed run.")
+        list[Path] | None, typer.Argument(help=f"{DATA.capitalize()}; by default those of the resumed run.")
     ] = None,
     *,
     out: Annotated[

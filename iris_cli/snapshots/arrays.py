@@ -21,7 +21,6 @@ from iris_cli.snapshots import codes
 from iris_cli.snapshots.hdf5 import attribute, damage_of, member, number, numbers, numbers_of, one_line, opened
 
 Vector = tuple[float, float, float]
-_AXES = ("x", "y", "z")
 _HINT = "docs/ingest.md describes sets of arrays"
 
 

@@ -11,7 +11,7 @@ from iris_cli.training.trained_run import open_members
 
 
 def test_two_seeds_differ_in_their_seed_and_their_scores(
-    trained_ensemble: Path, tiny_shards: Path, iris: Callable, tmp_path: Path
+    trained_ensemble: Path, tiny_shards: Path, iris: Callable
 ) -> None:
     runs = [trained_ensemble / "member-01", trained_ensemble / "member-02"]
     ran = iris("compare", *runs, "--on", tiny_shards, "-q")
@@ -37,7 +37,7 @@ def test_a_folder_of_runs_is_its_runs(trained_ensemble: Path, iris: Callable, tm
     assert found["settings"] == {"seed": [0, 1]}
 
 
-def test_the_interval_is_that_of_paired_differences(trained_ensemble: Path, tiny_shards: Path) -> None:
+def test_the_interval_is_that_of_paired_differences(trained_ensemble: Path) -> None:
     """Galaxies differ far more from each other than two networks do on one galaxy."""
     runs = [open_members(trained_ensemble / f"member-0{k}") for k in (1, 2)]
     hyper = runs[0][0].hyper

@@ -93,7 +93,7 @@ def test_the_cube_of_a_mock_galaxy_is_the_image_that_networks_are_trained_on(iri
 
 
 @pytest.mark.parametrize("name", ["cmz_hnco_recon_lbv.fits.gz", "grs_13co10_galactic.fits"])
-def test_real_cubes_keep_their_flux(iris: Iris, shared_data: Path, tmp_path: Path, name: str) -> None:
+def test_real_cubes_keep_their_flux(shared_data: Path, name: str) -> None:
     from astropy.io import fits
 
     from iris_cli.config.grid import Grid

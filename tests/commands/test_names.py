@@ -50,7 +50,7 @@ def check(ran: Ran, *codes: int) -> Ran:
 
 
 @pytest.mark.slow
-def test_a_name_goes_through_the_whole_chain(iris: Iris, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_goes_through_the_whole_chain(iris: Iris, folder: Path) -> None:
     made = {name: folder / f"{name}{NASTY}" for name in ("standard", "shards", "run", "report")}
     train = ("--epochs", 1, "--batch-size", 2, "--device", "cpu", "-q")
     check(iris("mock", made["standard"], "-n", 4, "--preset", "tiny", "-q"), 0)

@@ -35,7 +35,7 @@ def test_every_combination_is_a_configuration(swept: Path, tiny_shards: Path, ir
     assert "another sweep" in iris("sweep", swept, tiny_shards, *TWO[:2]).err
 
 
-def test_a_task_of_the_array_trains_one_run(swept: Path, iris: Callable, tmp_path: Path) -> None:
+def test_a_task_of_the_array_trains_one_run(swept: Path, iris: Callable) -> None:
     script = iris("batch", "sweep", "--gpus", 0, "--at-once", 2, swept).out
     assert "#SBATCH --array=0-3%2" in script
     start = script.replace(f"{shlex.quote(sys.executable)} -P -m iris_cli", "echo")

@@ -102,7 +102,7 @@ def test_averaging_keeps_the_mean_and_the_places() -> None:
     assert rows == V and columns.centres() == pytest.approx([1.0, 3.0, 5.0, 7.0, 9.0, 11.0])
 
 
-def test_a_window_has_a_slider_that_changes_its_image(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_window_has_a_slider_that_changes_its_image() -> None:
     drawn, (slider,) = figure(PAIRS)
     image = drawn.axes[0].images[0]
     np.testing.assert_array_equal(image.get_array(), VALUES[0].T)

@@ -26,8 +26,7 @@ KG_M3 = 6.768_5e-20  # of a solar mass per cubic parsec
 def grid(tmp_path: Path) -> Path:
     """A configuration with the grid of the tars."""
     path = tmp_path / "grid.toml"
-    body = "".join(f"{line}\n" for line in to_toml(GRID).splitlines())
-    path.write_text(f'latitude = "max"\n[grid]\n{body}')
+    path.write_text(f'latitude = "max"\n[grid]\n{to_toml(GRID)}')
     return path
 
 

@@ -75,9 +75,7 @@ def test_a_folder_named_twice_and_its_copy_are_refused(sets: dict[str, Path], tm
             joined(sets["a"], other)
 
 
-def test_a_pair_that_is_in_two_folders_is_used_once(
-    sets: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_pair_that_is_in_two_folders_is_used_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     more = write_pairs(tmp_path / "more", {"train": range(4, 12), "validation": range(50, 54)})
     part = write_pairs(tmp_path / "part", {"train": range(8)})
     numbers, _ = divide(joined(part, more), HYPER)

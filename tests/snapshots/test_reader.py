@@ -169,7 +169,7 @@ def test_the_temperature_depends_on_the_number_of_particles() -> None:
     assert temperature_K(np.array(u), 0.0, 1.0) == pytest.approx(100.0 * 1.1 / 2.1)
 
 
-def test_estimated_volumes_are_accurate_for_sums(gas: dict[str, NDArray]) -> None:
+def test_estimated_volumes_are_accurate_for_sums() -> None:
     """Cells in a ten times denser arrangement have a tenth of the weight each."""
     rng = np.random.default_rng(0)
     loose = rng.uniform(0.0, 100.0, (1000, 3))

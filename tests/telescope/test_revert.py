@@ -137,7 +137,7 @@ def test_the_mass_is_that_of_the_wedge() -> None:
     assert summary.unobserved_mass_Msun.mean == 0
 
 
-def test_gas_where_nobody_looked_is_counted_apart_and_masked(iris: Callable, folder: Path, tmp_path: Path) -> None:
+def test_gas_where_nobody_looked_is_counted_apart_and_masked(folder: Path, tmp_path: Path) -> None:
     made = revert([folder / "run"], [folder / "cube.fits"], out=tmp_path / "map.fits", figure=tmp_path / "map.png")
     observed = made.observed.observed_longitudes
     lon = GRID.longitude.centres()

@@ -137,7 +137,7 @@ def test_other_galaxies_are_another_run(whole: Path, hyper: TrainConfig, tmp_pat
         train_run(other, run, resume="auto", quiet=True)
 
 
-def test_the_run_knows_its_galaxies_and_its_inputs(whole: Path, held_out: Path) -> None:
+def test_the_run_knows_its_galaxies_and_its_inputs(whole: Path) -> None:
     checkpoint = load(whole / "checkpoints" / "best.pt")
     assert checkpoint.config["fresh"]["clouds"] == [2, 3]
     assert checkpoint.seen is not None and len(checkpoint.seen.trained) == 0 < len(checkpoint.seen.validated)

@@ -62,7 +62,7 @@ def weights(run: RunFolder) -> torch.Tensor:
     return torch.cat([v.flatten().double() for v in run.newest().model.values()])
 
 
-def test_steps_are_those_of_gradient_descent_written_by_hand(shards: Path, tmp_path: Path) -> None:
+def test_steps_are_those_of_gradient_descent_written_by_hand(shards: Path) -> None:
     """Three of them: w <- w - 0.1 dL/dw, where L is the mean over a step's samples."""
     hyper = replace(HYPER, epochs=1, optimizer=OptimizerConfig("sgd", 0.1, momentum=0.0))
     trained = makers.train(shards, hyper, reverter=without_batch_norm())

@@ -89,7 +89,7 @@ def test_a_checkpoint_keeps_the_galaxies_of_training_and_validation(trained_run:
     assert not np.isin(pairs_in(tiny_shards, "test").marks.known, np.union1d(seen.trained, seen.validated)).any()
 
 
-def test_test_litter_was_not_met_in_training(tiny_shards: Path, tiny_litter: Path, tmp_path: Path) -> None:
+def test_test_litter_was_not_met_in_training(tiny_litter: Path) -> None:
     hyper, litter = TrainConfig(), pairs_in(tiny_litter)  # 4 images of 2 pieces
     known = np.unique(digests(litter.pieces()[:3]))
     assert litter_to_test(litter, hyper, Seen(litter_trained=known[:2], litter_validated=known[2:])).tolist() == [3]
