@@ -78,7 +78,7 @@ def draw_near_far_pairs(
     """A row for each mock galaxy: its image, the near share of its gas, P(near) and the prior, (L, V) each; shares are
     NaN where they are not drawn.
     """
-    figure = style.figure(4, len(rows), aspect=0.9)
+    figure = style.figure(4, len(rows), aspect=1.3 if style.paper else 0.9)
     panels = figure.subplots(len(rows), 4, squeeze=False)
     for row, name, (image, *shares) in zip(panels, names, rows, strict=True):
         colour_bar(draw_lv(row[0], image, grid), row[0], label_of(quantity))
@@ -86,9 +86,11 @@ def draw_near_far_pairs(
             drawn = draw_p_near(ax, share, grid, [0.5])
             ax.set_ylabel("")
         colour_bar(drawn, list(row[1:]), "near share of the gas")
-        titles = f"observation of {name}", "true", "P(near)", "prior, without the image"
+        titles = name if style.paper else f"observation of {name}", "true", "P(near)", "prior, without the image"
         for ax, title in zip(row, titles, strict=True):
             ax.set_title(title)
+        for ax in row[1::2] if style.paper else ():  # panels are narrower than labels
+            ax.set_xlabel("")
     return figure
 
 

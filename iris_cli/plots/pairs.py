@@ -27,12 +27,13 @@ def draw_pairs(
     The maps of a galaxy have the same colour scale, that of the first two.
     """
     rows, maps = len(observations), {title: column for title, column in maps.items() if len(column)}
-    figure = style.figure(1 + len(maps), rows, aspect=0.9)
+    narrow = style.paper and len(maps) > 2  # panels are narrower than labels
+    figure = style.figure(1 + len(maps), rows, aspect=1.3 if narrow else 0.9)
     panels = figure.subplots(rows, 1 + len(maps), squeeze=False)
     for row, (observation, name) in enumerate(zip(observations, names, strict=True)):
         seen = draw_lv(panels[row, 0], observation, grid, stretch(observation, None, stretched), colours)
         colour_bar(seen, panels[row, 0], label(quantity))
-        panels[row, 0].set_title(f"observation of {name}" if name else "observation")
+        panels[row, 0].set_title(name if style.paper else f"observation of {name}" if name else "observation")
         images = [column[row] for column in maps.values()]
         norm = stretch(images[0], float(np.max(images[:2])), stretched)
         for panel, image, title in zip(panels[row, 1:], images, maps, strict=True):
@@ -41,5 +42,7 @@ def draw_pairs(
             if panel is not panels[row, 1]:
                 panel.set_ylabel("")
                 panel.tick_params(labelleft=False)
+        for panel in panels[row, 1::2] if narrow else ():
+            panel.set_xlabel("")
         colour_bar(drawn, list(panels[row, 1:]), label("density"))
     return figure

@@ -152,7 +152,7 @@ def test_a_pair_and_its_prediction(
         assert ran.code == 0, ran.err
     titles = [[ax.get_title() for ax in panels(figure) if ax.get_title()] for figure in drawn]
     assert titles[0][1:] == ["true"] and titles[2][1:] == ["true", "predicted"]
-    assert titles[1] == ["observation of g0100_v1", "true", "predicted", "members' spread"]  # of the test split
+    assert titles[1] == ["g0100_v1", "true", "predicted", "members' spread"]  # of the test split
     both, one, other = (figure.axes[2].images[0].get_array() for figure in drawn[1:])
     np.testing.assert_allclose(both, 0.5 * (one + other), rtol=1e-5, atol=1e-6)
     spread = drawn[1].axes[3].images[0].get_array()

@@ -1,5 +1,6 @@
 """Figures of spectra, moments, losses and reports: labels, directions, ranges; styles and files."""
 
+import itertools
 from pathlib import Path
 
 import matplotlib
@@ -61,6 +62,19 @@ def test_truth_and_prediction_have_one_scale_and_units() -> None:
     assert any("pc$^{-3}$" in label for label in labels) and any("(km/s)$^{-1}$" in label for label in labels)
     alone = draw_pairs([np.ones((6, 10))], {"true": [true], "predicted": []}, GRID, "v_density", ["g"])
     assert [ax.get_title() for ax in alone.axes if ax.images] == ["observation of g", "true"]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_labels_of_pairs_do_not_overlap_on_a_page_of_a_journal(count: int) -> None:
+    maps = {f"map {k}": [np.ones((8, 6))] for k in range(count)}
+    with STYLES["apj"].applied() as style:
+        figure = draw_pairs([np.ones((6, 10))], maps, GRID, "v_density", ["mock-0-000002"], style)
+        figure.draw_without_rendering()
+    axes = [ax for ax in figure.axes if ax.images]
+    for texts in ([ax.title for ax in axes], [ax.xaxis.label for ax in axes], [ax.yaxis.label for ax in figure.axes]):
+        boxes = [text.get_window_extent() for text in texts if text.get_text()]
+        assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+        assert all(figure.bbox.x0 <= box.x0 and figure.bbox.y0 <= box.y0 for box in boxes)
 
 
 def test_a_spectrum_is_a_histogram_of_channels() -> None:
