@@ -1,8 +1,8 @@
 """Samples of maps against true maps: what a test measures of each pair, and the statistics over pairs.
 
 A predictor gives K samples for every image: those of a sampler, the maps of several networks, or a single map. The same
-numbers are computed for each of them, so that they can stand side by side with trivial predictors (trivial.py). Maps
-are compared as asinh(density / normalization), so that faint gas counts beside bright clouds.
+numbers are computed for each of them, so that they can be compared with trivial predictors (trivial.py). Maps are
+transformed by asinh(density / normalization), so that faint gas counts beside bright clouds.
 """
 
 import math
