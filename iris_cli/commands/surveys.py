@@ -9,7 +9,7 @@ from iris_cli.config import survey as table
 from iris_cli.config.toml import to_dict
 from iris_cli.console import emit, say
 
-COLUMNS = "{:<17} {:<16} {:<10} {:<10} {:<8} {:>5} {:>4} {:>4}"
+COLUMNS = "{:<17} {:<12} {:<10} {:<10} {:<8} {:>5} {:>4} {:>4}"
 
 
 @options.command
@@ -36,7 +36,7 @@ def surveys(
     else:
         say(COLUMNS.format("name", "line", "l / deg", "b / deg", "v / km/s", "km/s", '"', "K"))
         for key, each in shown.items():
-            line = f"{each.molecule} {each.transition}"
+            line = f"{each.molecule} {each.transition.replace('_', '')}"
             limits = (
                 "…".join(f"{round(x, 2):g}" for x in limit) for limit in (each.lon_deg, each.lat_deg, each.v_km_s)
             )

@@ -17,7 +17,7 @@ from tests.commands.errors import Iris
 
 def test_surveys_are_listed_and_shown(iris: Iris) -> None:
     out = iris("surveys").out
-    assert all(name in out for name in surveys()) and max(map(len, out.splitlines())) <= 120
+    assert all(name in out for name in surveys()) and max(map(len, out.splitlines())) <= 80
     assert "Jones et al. 2012" in iris("surveys", "mopra-hnco").out
     assert json.loads(iris("surveys", "--json").out)["grs-13co10"]["beam_arcsec"] == 46.0
     assert "did you mean 'mopra-hnco'" in iris("surveys", "mopra-hnc0").err
