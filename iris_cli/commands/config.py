@@ -11,7 +11,7 @@ from iris_cli.commands.help import Command, Group
 from iris_cli.config import catalogue
 from iris_cli.config.survey import surveys
 from iris_cli.config.toml import from_dict, to_dict, to_toml
-from iris_cli.console import emit, say
+from iris_cli.console import emit, paragraph, say
 from iris_cli.errors import DataError, IrisError, UsageError
 
 app = typer.Typer(cls=Group, help="Show configurations, or check a file.", no_args_is_help=True)
@@ -102,9 +102,9 @@ def _print_catalogue(as_json: bool) -> None:
         emit({"configurations": commands, "presets": list(catalogue.PRESETS), "surveys": list(surveys())})
         return
     for name, config in catalogue.CONFIGS.items():
-        say(f"{name:<12}{config.command:<24}{config.about}")
-    say(f"presets of the grid: {', '.join(catalogue.PRESETS)}")
-    say(f"surveys, for iris preobserve --survey: {', '.join(surveys())}")
+        say(*paragraph(f"{name:<12}{config.command:<24}{config.about}"))
+    say(*paragraph(f"presets of the grid: {', '.join(catalogue.PRESETS)}"))
+    say(*paragraph(f"surveys, for iris preobserve --survey: {', '.join(surveys())}"))
 
 
 def _print(shown: Shown) -> None:

@@ -6,7 +6,7 @@ import typer
 
 from iris_cli.commands import complete, options
 from iris_cli.config.molecule import MoleculeConfig
-from iris_cli.console import emit, plural, say, table
+from iris_cli.console import emit, paragraph, plural, say, table
 
 
 @options.command
@@ -38,7 +38,7 @@ def _print(described: dict[str, Any], rows: int) -> None:
     partners = [p["collider"] for p in described["partners"]]
     levels, transitions = plural(len(described["levels"]), "level"), plural(len(described["lines"]), "transition")
     say(f"{described['name']}, {described['mass_u']:g} u; {levels}, {transitions}")
-    say(described["source"])
+    say(*paragraph(described["source"]))
     shown = [(row["label"], f"{row['energy_K']:.4f}", f"{row['weight']:g}") for row in described["levels"][:rows]]
     table("levels", ("level", "energy / K", "weight"), shown)
     title = f"transitions; critical densities n in cm^-3 at {described['critical_density_temperature_K']:g} K"
@@ -53,10 +53,11 @@ def _print(described: dict[str, Any], rows: int) -> None:
     else:
         say("There are no collision rates: only populations 'lte' can be computed. LAMDA files have rates.")
     if rates and not described["collides_with_H"]:
-        say(
-            "There are no collision rates with atomic hydrogen. Where x_H2 is well below 0.5, non-lte lines are too",
-            "faint: 13CO(2-1), optically thin, up to four times at x_H2 = 0.1. A LAMDA file with these rates fixes it.",
+        what = "There are no collision rates with atomic hydrogen. Where x_H2 is well below 0.5, non-lte lines are too "
+        what += (
+            "faint: 13CO(2-1), optically thin, up to four times at x_H2 = 0.1. A LAMDA file with these rates fixes it."
         )
+        say(*paragraph(what))
     if (hidden := len(described["lines"]) - rows) > 0:
         say(f"{plural(hidden, 'more transition')}: --rows {len(described['levels'])}")
 
