@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from iris_cli.axes import Axis
 from iris_cli.config.grid import Grid
 from iris_cli.plots.axes_of_sky import DISTANCE, LONGITUDE, VELOCITY_COLOURS, colour_bar, draw_image
-from iris_cli.plots.curves import Lines, draw_curves, mark_perfect
+from iris_cli.plots.curves import Lines, draw_curves, mark_diagonal, mark_perfect
 from iris_cli.plots.style import STYLES, Style
 from iris_cli.standard.top_down_plane import cropped_distance
 
@@ -28,14 +27,14 @@ def draw_calibration(coverage: Lines, tarp: Lines, error: Lines, style: Style = 
     draw_curves(second, tarp, style)
     second.set(xlabel="credibility (TARP)", ylabel="truths inside")
     for ax in (first, second):
-        _diagonal(ax)
+        mark_diagonal(ax)
     draw_curves(third, error, style, "o")
     known = [v[np.isfinite(v) & (v > LEAST_SPREAD)] for line in error.values() for v in (line.x, line.mean)]
     known = [v for v in known if v.size]
     if known:
         limits = 0.7 * min(v.min() for v in known), 1.4 * max(v.max() for v in known)
-        third.plot(limits, limits, color="0.5", linewidth=0.8, zorder=0)
-        third.set(xlim=limits, ylim=limits, xscale="log", yscale="log")
+        mark_diagonal(third, limits)
+        third.set(xscale="log", yscale="log")
     third.set(xlabel="samples' spread (asinh maps)", ylabel="rms error of their mean")
     for ax in (first, second, third):
         if ax.lines:
@@ -65,7 +64,7 @@ def draw_reliability(reliability: Mapping[str, Lines], style: Style = STYLES["sc
         figure.subplots(1, len(reliability), squeeze=False)[0], reliability.items(), strict=True
     ):
         draw_curves(ax, lines, style, "o")
-        _diagonal(ax)
+        mark_diagonal(ax)
         ax.set(title=what, xlabel="probability of 'near'", ylabel="share that is near")
         ax.legend()
     return figure
@@ -92,8 +91,3 @@ def _coarse(axis: Axis, steps: int) -> Axis:
     low, high = axis.edges()[[0, -1]]
     half = 0.5 * (high - low) / steps
     return Axis(axis.name, axis.unit, low + half, high - half, steps)
-
-
-def _diagonal(ax: Axes) -> None:
-    ax.plot([0, 1], [0, 1], color="0.5", linewidth=0.8, zorder=0)
-    ax.set(xlim=(0, 1), ylim=(0, 1))

@@ -42,3 +42,9 @@ def legend(ax: Axes) -> None:
 def mark_perfect(ax: Axes, y: float = 1.0) -> None:
     """A thin horizontal line where the curve of a perfect prediction is."""
     ax.axhline(y, color="0.5", linewidth=0.8, zorder=0)
+
+
+def mark_diagonal(ax: Axes, limits: tuple[float, float] = (0.0, 1.0)) -> None:
+    """A thin line where x and y are equal; the limits are those of both axes."""
+    ax.plot(limits, limits, color="0.5", linewidth=0.8, zorder=0)
+    ax.set(xlim=limits, ylim=limits)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from iris_cli.config.grid import Grid
 from iris_cli.plots.axes_of_sky import colour_bar, draw_lv
 from iris_cli.plots.axes_of_sky import label as label_of
-from iris_cli.plots.curves import Lines, draw_curves
+from iris_cli.plots.curves import Lines, draw_curves, mark_diagonal
 from iris_cli.plots.style import STYLES, Style, write_below
 
 #: P(near) is drawn where there is more than this share of the brightest pixel's light or gas.
@@ -99,8 +99,8 @@ def draw_tenths(near: Lines, gas: Lines, style: Style = STYLES["screen"]) -> Fig
     figure = style.figure(2, aspect=0.8)
     first, second = figure.subplots(1, 2)
     draw_curves(first, near, style, "o")
-    first.plot([0, 1], [0, 1], color="0.5", linewidth=0.8, zorder=0)
-    first.set(ylim=(0, 1), ylabel="share that is near")
+    mark_diagonal(first)
+    first.set(ylabel="share that is near")
     draw_curves(second, gas, style, "o")
     second.set(ylim=(0, None), ylabel="share of the gas, in tenths of P(near)")
     for ax in (first, second):
