@@ -12,7 +12,7 @@ from iris_cli.config.cube import RegridConfig
 from iris_cli.config.figure import STYLE_NAMES
 from iris_cli.console import log, paragraph, plural
 from iris_cli.dry_run import FIGURE_BYTES, WITH_TORCH, DryRun, show, size_of
-from iris_cli.errors import UsageError, choose
+from iris_cli.errors import DataError, UsageError, choose
 
 if TYPE_CHECKING:
     from iris_cli.telescope.revert import RevertPlan
@@ -104,11 +104,13 @@ def revert(
 
 
 def divided(inputs: list[Path]) -> tuple[list[Path], list[Path]]:
-    """Runs and cubes: folders, .pt and .iris files are runs. UsageError when there is no cube."""
+    """Runs and cubes: folders, .pt and .iris files are runs. UsageError without a cube, DataError for an absent run."""
     runs = [path for path in inputs if path.is_dir() or path.suffix in (".pt", ".iris")]
     cubes = [path for path in inputs if path not in runs]
     if not cubes:
         raise UsageError("no cube was named", "name a FITS cube after the run")
+    if absent := [path for path in cubes if not (path.suffix or path.exists())]:
+        raise DataError(f"{absent[0]} does not exist", "name runs, then FITS cubes")
     return runs, cubes
 
 

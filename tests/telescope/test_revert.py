@@ -284,7 +284,8 @@ def test_without_a_run_the_network_of_the_package_gives_the_map(iris: Callable, 
     assert ran.code == 0 and "no run was named" in ran.err and "13co" in ran.err.lower() and str(in_package) in ran.err
     iris("revert", in_package, folder / "cube.fits", "-o", "named.fits")
     np.testing.assert_array_equal(fits.getdata("map.fits"), fits.getdata("named.fits"))
-    assert "gone does not exist" in iris("revert", "gone", folder / "cube.fits", "-o", "other.fits").err
+    absent = iris("revert", "gone", folder / "cube.fits", "-o", "other.fits")
+    assert absent.code == 1 and absent.err == "error: gone does not exist\nhint: name runs, then FITS cubes\n"
     planned = iris("revert", folder / "cube.fits", "-o", "other.fits", "--dry-run")
     assert planned.code == 0 and "no run was named" in planned.err
     for words in ((), ("--dry-run",)):
