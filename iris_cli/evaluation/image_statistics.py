@@ -15,6 +15,8 @@ from iris_cli.axes import Axis
 
 #: Pixels below so many times the noise count as dark.
 NOISE_CUT = 3.0
+#: The noise of an image without bright pixels, over their mean.
+MOST_NOISE = 10.0
 #: A smaller share of negative pixels is no noise.
 LEAST_NEGATIVE = 0.05
 #: Wavelengths between which slopes of power spectra are fitted: shares of the axis at most, pixels at least.
@@ -79,13 +81,13 @@ def statistics_of(images: NDArray, observed: NDArray[np.bool_], longitude: Axis,
 
     At least a few pixels must be observed along each axis.
     """
-    rows, columns = (slice(int(i[0]), int(i[-1]) + 1) for i in map(np.flatnonzero, (observed.any(1), observed.any(0))))
+    rows, columns = _bounds(observed)
     seen = np.where(observed, images, 0.0)[:, rows, columns].astype(np.float64)
     area, lon, v = float(observed.sum()), longitude.centres()[rows], velocity.centres()[columns]
     noise = noise_of(seen)
     bright = np.where(seen > NOISE_CUT * noise[:, None, None], seen, 0.0)
     mean = np.maximum(bright.sum(axis=(1, 2)) / area, 1e-12)
-    found = {"brightness": np.log10(mean), "noise": noise / mean}
+    found = {"brightness": np.log10(mean), "noise": np.minimum(noise / mean, MOST_NOISE)}
     bright /= mean[:, None, None]
     found |= _brightness(bright, observed[rows, columns]) | _position(bright, lon, v) | _lines(bright, lon, v)
     found |= _texture(bright, longitude.step, velocity.step) | _structures(bright)
@@ -101,6 +103,18 @@ def in_blocks(images: NDArray, pixels: int) -> NDArray:
     a, b = max(rows // pixels, 1), max(columns // pixels, 1)
     cut = images[:, : rows // a * a, : columns // b * b]
     return cut.reshape(n, rows // a, a, columns // b, b).mean(axis=(2, 4))
+
+
+def _bounds(observed: NDArray[np.bool_]) -> tuple[slice, slice]:
+    rows, columns = (np.flatnonzero(observed.any(axis=axis)) for axis in (1, 0))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def with_noise_like(images: NDArray[np.float32], image: NDArray, observed: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Images (n, L, V) plus white noise of the rms of `image` (L, V), by `noise_of`; the same noise in each call."""
+    rows, columns = _bounds(observed)
+    rms = noise_of(np.where(observed, image, 0.0)[None, rows, columns].astype(np.float64))[0]
+    return images + np.random.default_rng(0).normal(0.0, rms, images.shape).astype(np.float32)
 
 
 def noise_of(images: Floats) -> Floats:

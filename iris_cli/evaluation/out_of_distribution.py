@@ -26,7 +26,7 @@ from iris_cli.axes import Axis
 from iris_cli.config.grid import Grid
 from iris_cli.console import progress
 from iris_cli.errors import DataError
-from iris_cli.evaluation.image_statistics import STATISTICS, in_blocks, statistics_of
+from iris_cli.evaluation.image_statistics import STATISTICS, in_blocks, statistics_of, with_noise_like
 from iris_cli.evaluation.reobservation import Consistency, Reobservation, Seen
 from iris_cli.files import atomic_file
 from iris_cli.pairs.stream import PairStream
@@ -155,16 +155,20 @@ class ImageSet:
         axes = (coarse(axis) for axis in (grid.longitude, grid.velocity))
         return cls(in_blocks(images, PIXELS), number.astype(np.int64), *axes)
 
-    def seen_with(self, coverage: NDArray) -> "Comparison | None":
+    def seen_with(self, coverage: NDArray, noise_of: NDArray | None = None) -> "Comparison | None":
         """The set as a survey would have observed it; None where it covers too little of the image.
 
-        `coverage` (L, V) is the share of each pixel that was observed.
+        `coverage` (L, V) is the share of each pixel that was observed. A set of images without noise gets that of the
+        image `noise_of` (L, V).
         """
         seen = (coverage >= LEAST_FILLED * coverage.max(initial=0.0)) & (coverage > 0)
         observed = in_blocks(seen[None].astype(np.float32), PIXELS)[0] >= 1.0
         if min(observed.any(axis=1).sum(), observed.any(axis=0).sum()) < LEAST_PIXELS:
             return None
-        known = statistics_of(self.images, observed, self.longitude, self.velocity)
+        images = self.images
+        if noise_of is not None:
+            images = with_noise_like(images, in_blocks(noise_of[None], PIXELS)[0], observed)
+        known = statistics_of(images, observed, self.longitude, self.velocity)
         return Comparison(observed, self.longitude, self.velocity, known, cross_validated(known, self.galaxies))
 
     def arrays(self) -> dict[str, NDArray]:

@@ -43,12 +43,13 @@ from iris_cli.training.trained_run import open_members
 
 @dataclass(frozen=True)
 class MockSet:
-    """A set of images of mock observations, their grid, and their reduction over latitude."""
+    """A set of images of mock observations, their grid, and their reduction over latitude. `noisy`: with noise."""
 
     name: str
     images: ImageSet
     grid: Grid
     latitude: str
+    noisy: bool
 
 
 def set_of_run(run: Path) -> MockSet:
@@ -58,7 +59,7 @@ def set_of_run(run: Path) -> MockSet:
     inputs = member.training_inputs()
     if isinstance(inputs, str):
         raise DataError(f"no images of the training's inputs: {inputs}", "compare with its shards: --shards")
-    return MockSet(str(run), inputs.images, grid, latitude)
+    return MockSet(str(run), inputs.images, grid, latitude, noisy=True)
 
 
 def set_of_shards(folder: Path, quiet: bool = True) -> MockSet:
@@ -86,7 +87,7 @@ def set_of_pairs(pairs: Pairs, quiet: bool = True) -> MockSet:
             pairs.read(number, {OBSERVATION: image})
             bar.advance()
     made = ImageSet.of(images[:, 0], [groups[number] for number in numbers], pairs.grid)
-    return MockSet(pairs.name, made, pairs.grid, pairs.latitude)
+    return MockSet(pairs.name, made, pairs.grid, pairs.latitude, noisy=False)
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def compare_sky(
     quiet: bool = True,
     history: Sequence[str] = (),
 ) -> SkyComparison:
-    """Compare FITS cubes, or one l-v image of `iris cube`, with a set.
+    """Compare FITS cubes, or one l-v image of `iris cube`, with a set, which gets their noise unless it has its own.
 
     UsageError for a figure that exists or has another format; DataError when a cube cannot be regridded, or covers too
     little of the image.
@@ -121,7 +122,7 @@ def compare_sky(
     check_figure(figure, overwrite)
     observed = observed_image([Path(cube) for cube in cubes], known.grid, known.latitude, config or CubeConfig(), quiet)
     report_coverage(observed)
-    comparison = known.images.seen_with(observed.coverage)
+    comparison = known.images.seen_with(observed.coverage, None if known.noisy else observed.image)
     if comparison is None:
         raise DataError("the cubes fill too little of the image", "choose a grid that they fill")
     made = SkyComparison(known.name, observed, comparison, comparison.score(observed.image))

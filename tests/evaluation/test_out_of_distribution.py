@@ -49,6 +49,18 @@ def scores(known: ImageSet, images: NDArray, coverage: NDArray = EVERYWHERE) -> 
     return [comparison.score(image) for image in images]
 
 
+def test_a_set_without_noise_gets_that_of_the_image() -> None:
+    smooth = np.maximum(galaxies(60, seed=2), 0.2)
+    known = ImageSet.of(smooth[1:], [str(k) for k in range(59)], GRID)
+    noisy = smooth[0] - 0.2 + np.random.default_rng(1).normal(0.0, 0.1, smooth[0].shape).astype(np.float32)
+    known = replace(known, images=known.images - np.float32(0.2))
+    coverage = EVERYWHERE.copy()
+    coverage[:20] = 0.0  # most pixels are not observed: dark, and no noise
+    plain, with_noise = (known.seen_with(coverage, noise).score(noisy) for noise in (None, noisy))  # type: ignore[union-attr]
+    assert plain.statistics["noise"].deviation > 10.0 and plain.unlike
+    assert abs(with_noise.statistics["noise"].deviation) < 2.0 and not with_noise.unlike
+
+
 def shuffled(images: NDArray, block: int = 4) -> NDArray:
     """The pixels of each block of an image in random order: its texture is lost, its shape kept."""
     n, lon, v = images.shape

@@ -217,7 +217,7 @@ def test_faint_neighbours_of_any_order_agree_with_the_reference(seen: See, kind:
         n_H_cm3 = 700.0 * 10.0 ** rng.uniform(-3.0, -1.5, cells)
         gas["x_CO"] = 3e-6
         options |= {"turbulence_m_s": 0.0, "clump_n_H_cm3": 700.0, "clump_m_s": 8e3}
-    elif kind == "dust":  # transmission from 1 to e^-3, warm before cold, and every third cell without CO
+    elif kind == "dust":  # transmission from 1 to e^-3, warm before cold, every third cell without CO
         n_H_cm3 = np.full(cells, 0.05 / (1e6 * MASS_PER_H_KG * M_PER_PC))
         gas["x_CO"] = np.where(np.arange(cells) % 3 == 0, 0.0, 1e-8)
         gas["T_dust_K"] = np.where(np.arange(cells) < 30, 30.0, 5.0)
@@ -231,6 +231,15 @@ def test_faint_neighbours_of_any_order_agree_with_the_reference(seen: See, kind:
     gas = uniform(cells, v_los_m_s=1e3 * v_km_s, rho_kg_m3=n_H_cm3 * 1e6 * MASS_PER_H_KG, **gas)
     truth = see(gas, **options, backend_name="reference", subsamples=8)
     assert seen(gas, **options) == pytest.approx(truth, abs=5e-5 * np.abs(truth).max(), rel=0.0)
+
+
+@FAST
+def test_a_shallow_line_of_cold_gas_absorbs_the_warm_dust_of_its_own_cell(seen: See) -> None:
+    gas = uniform(1, T_K=4.0, T_dust_K=200.0, x_CO=1e-5)
+    options = {"turbulence_m_s": 8e3, "dust_opacity_m2_kg": opacity(gas, 0.05), "background_K": 0.0}
+    truth = see(gas, **options, backend_name="reference", subsamples=8)
+    assert truth.min() < -0.05 and truth.max() < 0.0
+    assert seen(gas, **options) == pytest.approx(truth, abs=3e-4 * np.abs(truth).max(), rel=0.0)
 
 
 def test_trapped_photons_brighten_the_line_equally_in_every_backend(coarse_lvg: None) -> None:

@@ -3,6 +3,22 @@
 For each block of rays, the cells are first turned into one record each, in the order in which they lie in memory.
 Then each ray is followed from its far end, with its spectrum in the cache. float32, not differentiable. Formulas:
 `emission`, `line_profile`, `transfer`.
+
+Faint neighbours along a ray share one pass over the spectrum, a *run*. Of a cell with a small depth y at the peak, all
+that matters is its amplitude A, in K km/s: its emission less the continuum that it absorbs, with the dust in and in
+front of it (`_amplitude`). A run has the profiles sum A_i phi_i and sum tau_i phi_i. Each phi_i is a Gaussian of the
+run's middle velocity and width times e^(2 a x + g x^2), where x is the distance from the middle in widths, a the cell's
+own distance and g its excess of squared width; these factors are summed as series to x^4. Two errors remain:
+
+- The series: in a run whose velocities cover 0.35 widths and whose squared widths differ by 3 %, at most 1.6e-4 of the
+  peak of a cell, in the corners of this range.
+- The order of the cells: cells of depths y1, y2 and source temperatures S1, S2 change places with an error of
+  (S1 - S2) y1 y2 / 2, at most half the run's depth times its emission. The depth is below 2.5e-4: at most 1.3e-4.
+
+Errors of runs add like the runs themselves, so that a spectrum is wrong by less than 3e-4 of the peak of what its cells
+emit and absorb. A run of one cell has neither error and may have any depth y + d < 0.1, where d is that of the dust:
+the amplitude times (1 - e^-y)/y is exact for d = 0. To second order in y it lacks (W - J tau) tau d phi^2 / 12, which
+is added for each cell.
 """
 
 # mypy: allow-untyped-defs
@@ -45,7 +61,7 @@ _FINE_CHANNELS = np.float32(FINE_CHANNELS)
 _WINDOW = np.float32(12.5)
 #: Below this depth four terms of a series are exact in float32.
 _SHALLOW = np.float32(0.1)
-#: A run of faint cells: most of its depth at the peak, range of its velocities in widths, and ratio of squared widths.
+#: Most of a run's depth at the peak, range of its velocities in widths, ratio of its squared widths: see above.
 _RUN_DEPTH, _RUN_RANGE, _RUN_WIDTHS = np.float32(2.5e-4), np.float32(0.35), np.float32(1.03)
 #: Half the window of a run, in widths.
 _RUN_REACH = np.float32(math.sqrt(12.5) + 0.2)
@@ -353,6 +369,7 @@ def _add_to_run(run, at, behind, middle, width):
     share = np.float32(math.sqrt(ratio)) * exp32(-a * away)
     c2, c3 = np.float32(2) * a * a + g, a * (np.float32(4 / 3) * a * a + np.float32(2) * g)
     c4 = np.float32(2 / 3) * a * a * a * a + np.float32(2) * a * a * g + _HALF * g * g
+    run[2, 0] += at[FRONT] * (at[LINE] - at[DUST_K] * at[DEPTH]) * at[DEPTH] * at[DUST] * np.float32(1 / 12)
     for which in range(2):
         amount = share * (at[DEPTH] if which else _amplitude(at, behind, True))
         run[which, 0] += amount
@@ -368,11 +385,12 @@ def _pass_run(spectrum, run, groups, start, step, width):
     scale = _PER_SQRT_PI / width
     a0, a1, a2, a3, a4 = run[0, 0], run[0, 1], run[0, 2], run[0, 3], run[0, 4]
     t0, t1, t2, t3, t4 = run[1, 0], run[1, 1], run[1, 2], run[1, 3], run[1, 4]
+    second = run[2, 0]
     for i in range(groups * LANES):
         x = start + np.float32(i) * step
         gauss = scale * exp32(-x * x)
         y = gauss * ((((t4 * x + t3) * x + t2) * x + t1) * x + t0)
-        added = gauss * ((((a4 * x + a3) * x + a2) * x + a1) * x + a0)
+        added = gauss * ((((a4 * x + a3) * x + a2) * x + a1) * x + a0 + second * gauss)
         spectrum[i] += (added - spectrum[i] * y) * _escape_series(y)
 
 
@@ -456,7 +474,7 @@ def thick_block(first, last, fields, table, axes, k, gradient, grid, samples, co
         for p in range(last - first):
             needed[p] = _samples_needed(cell[p], channel, coarsest, np.float32(MOST_SAMPLES // channels))
     buffer = np.empty(channels * needed.max() + 2 * GUARD + LANES, np.float32)
-    profile, run = np.empty(buffer.size, np.float32), np.empty((2, 5), np.float32)
+    profile, run = np.empty(buffer.size, np.float32), np.empty((3, 5), np.float32)
     for p in range(first, last):
         ray, n = cell[p - first], needed[p - first]
         _fill_front(ray)
