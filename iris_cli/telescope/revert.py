@@ -22,10 +22,12 @@ from iris_cli.config.cube import LEAST_COVERAGE, CubeConfig, at_galactic_centre
 from iris_cli.config.grid import Grid
 from iris_cli.console import log, warn
 from iris_cli.errors import DataError, UsageError
+from iris_cli.evaluation.ensemble import SAMPLES
 from iris_cli.evaluation.loss import physical_loss
 from iris_cli.evaluation.metrics import Maps, pixel_volume
 from iris_cli.evaluation.out_of_distribution import TrainingInputs
 from iris_cli.evaluation.runs import of_one_map
+from iris_cli.evaluation.trivial import PRIOR
 from iris_cli.files import check_output, file_sha256
 from iris_cli.standard.top_down_plane import pixel_volume_pc3
 from iris_cli.telescope.clouds import CMZ, NONE, clouds_of
@@ -47,7 +49,7 @@ from iris_cli.telescope.regrid import RegridPlan, plan_regrid, report_coverage
 from iris_cli.training.trained_run import TrainedRun, ensemble_for
 
 #: Maps that each sampler draws, by default.
-SAMPLES = 64
+DRAWN = 64
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def revert(
     clouds: str = CMZ,
     config: CubeConfig | None = None,
     unit: str = "Msun/pc3",
-    samples: int = SAMPLES,
+    samples: int = DRAWN,
     style: str = "screen",
     overwrite: bool = False,
     quiet: bool = True,
@@ -309,12 +311,19 @@ def _quality(inputs: TrainingInputs | str, observed: LvImage, maps: NDArray) -> 
 
 
 def _check_skill(members: Sequence[TrainedRun]) -> None:
-    """Warns of networks whose own test they did not pass."""
+    """Warns of networks whose own test they did not pass; the skill of a mean of samples says little of these."""
     for member in members:
-        skill = member.tested().get("skill")
-        if skill is not None and skill <= 0.0:
-            what = f"in the latest test of {member.path}, a map that uses no image was as good (skill {skill:.2f})"
-            warn(f"{what}. Do not trust the map; train it for longer, or on more galaxies")
+        tested = member.tested()
+        scores = [tested.get("predictors", {}).get(name, {}).get("crps") for name in (SAMPLES, PRIOR)]
+        skill, what = tested.get("skill"), ""
+        if None not in scores:
+            if scores[0] >= scores[1]:
+                what = f"maps of other galaxies were as good as its samples (CRPS {scores[1]:.3f} and {scores[0]:.3f})"
+        elif skill is not None and skill <= 0.0:
+            what = f"a map that uses no image was as good (skill {skill:.2f})"
+        if what:
+            trained = "Do not trust the map; train it for longer, or on more galaxies"
+            warn(f"in the latest test of {member.path}, {what}. {trained}")
 
 
 def _between_runs(members: Sequence[TrainedRun], observed: LvImage, maps: NDArray) -> dict[str, float]:
