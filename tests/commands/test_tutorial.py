@@ -47,7 +47,7 @@ def test_the_tutorial_runs_in_a_shell(folder: Path) -> None:
     done = subprocess.run(["bash", "-c", script], cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "Traceback" not in done.stderr
-    promised = set(re.findall(r"--(?:out|figure) (\S+)", script)) | {"galaxies", "unseen", "pairs", "truth", "report"}
+    promised = set(re.findall(r"--(?:out|figure) (\S+)", script)) | {"unseen", "pairs", "truth", "report"}
     assert promised <= {path.name for path in folder.iterdir()}
     assert (folder / "report/report.html").is_file()
 
