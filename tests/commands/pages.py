@@ -80,6 +80,8 @@ class Reader:
         words = shlex.split(command)[1:]
         self._link_inputs(words)
         added = {"--fresh": FRESH, "--mock": MADE_NOW if words[0] == "preobserve" else ()}
+        if words[0] == "train":
+            added["--samples"] = ("--config", str(self.workshop / "stages.toml"))
         small = [*SMALL.get(words[0], ()), *(word for option in added if option in words for word in added[option])]
         ran = self.iris(*words, *small)
         assert ran.code == 0 and "Traceback" not in ran.err, f"{line}\n{ran.err[-1500:]}"

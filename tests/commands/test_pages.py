@@ -88,6 +88,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
         r"^```python\n(# my_networks.py\n.*?)^```$", (ROOT / "docs/howto.md").read_text(), re.M | re.S
     )
     (folder / "my_networks.py").write_text(module)
+    (folder / "stages.toml").write_text("[samples]\nepochs = 1\n[distances]\nepochs = 1\n")
     (folder / "train.toml").write_text(to_toml(TrainConfig()))
     (folder / "snapshots.txt").write_text(f"{folder / 'STANDARD'}\n")
     (folder / "folders.txt").write_text(f"{shards}\n{folder / 'LITTER'}\n")

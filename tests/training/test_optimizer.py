@@ -23,7 +23,7 @@ from iris_cli.training.optimizer import OPTIMIZERS, learning_rate, make_optimize
     ids=["the paper's halvings", "cosine", "cosine after a warm-up", "linear warm-up"],
 )
 def test_schedules_have_their_rates(epochs: int, schedule: ScheduleConfig, rates: dict[float, float]) -> None:
-    hyper = TrainConfig(epochs=epochs, schedule=schedule)
+    hyper = TrainConfig(epochs=epochs, optimizer=OptimizerConfig(learning_rate=1e-3), schedule=schedule)
     assert [learning_rate(done, hyper) for done in rates] == pytest.approx(list(rates.values()), abs=1e-15)
 
 
