@@ -6,7 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from iris_cli.commands import complete, options
-from iris_cli.commands.train import absolute, is_run
+from iris_cli.commands.train import absolute
+from iris_cli.config.train import is_run
 from iris_cli.console import emit, say, table
 from iris_cli.errors import UsageError
 

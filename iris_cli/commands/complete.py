@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from iris_cli.config.grid import GRID_PRESETS
-from iris_cli.config.train import CHECKPOINTS
+from iris_cli.config.train import is_run
 
 MOLECULES = ("12co", "13co", "c18o", "hcn", "cs", "hnco", "nh3")
 SPLITS = ("train", "validation", "test")
@@ -78,12 +78,6 @@ def inputs(incomplete: str) -> list[str]:
 def _inputs(incomplete: str, endings: tuple[str, ...]) -> list[str]:
     known = (p for p in _entries(incomplete) if is_run(p) or is_shards(p) or p.name.lower().endswith(endings))
     return _beginning(incomplete, map(str, known))
-
-
-def is_run(path: Path) -> bool:
-    with suppress(OSError):
-        return (path / CHECKPOINTS).is_dir() or (path / "member-01").is_dir()
-    return False
 
 
 def is_shards(path: Path) -> bool:

@@ -11,7 +11,7 @@ from iris_cli.commands import complete, options, provenance
 from iris_cli.commands.train import DATA, Processes, absolute
 from iris_cli.config.figure import STYLE_NAMES
 from iris_cli.config.toml import to_dict, to_toml
-from iris_cli.config.train import CHECKPOINTS, MEMBER, METRICS, TrainConfig
+from iris_cli.config.train import METRICS, TrainConfig, is_run
 from iris_cli.dry_run import show
 from iris_cli.errors import DataError, UsageError, choose
 from shards.owner import owned
@@ -132,20 +132,11 @@ def evaluate(
 
 def divided(inputs: list[Path]) -> tuple[list[Path], list[Path]]:
     """Runs and data: the first is a run, and those after it that look like runs. UsageError without data."""
-    others = list(takewhile(is_run, inputs[1:]))
+    others = list(takewhile(lambda path: path.suffix in complete.NETWORKS or is_run(path), inputs[1:]))
     data = inputs[1 + len(others) :]
     if not data:
         raise UsageError("no data were named", "name a shard folder after the run")
     return [inputs[0], *others], data
-
-
-def is_run(path: Path) -> bool:
-    """A checkpoint, or the folder of a run or an ensemble."""
-    return (
-        path.suffix in (".iris", ".pt")
-        or (path / CHECKPOINTS).is_dir()
-        or any(path.glob(f"{MEMBER.format(0)[:-2]}*/{CHECKPOINTS}"))
-    )
 
 
 def check_free(folder: Path, overwrite: bool) -> None:

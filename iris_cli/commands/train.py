@@ -14,7 +14,7 @@ import typer
 from iris_cli.commands import options, provenance
 from iris_cli.commands.help import Command
 from iris_cli.config.toml import from_dict, read_toml
-from iris_cli.config.train import CHECKPOINTS, CONFIG, MEMBER, TrainConfig, planned_members, read_path
+from iris_cli.config.train import CONFIG, MEMBER, TrainConfig, is_run, planned_members, read_path
 from iris_cli.console import log, plural
 from iris_cli.dry_run import show
 from iris_cli.errors import EXIT_REQUEUE, DataError, UsageError
@@ -100,12 +100,6 @@ def with_resume_value(arguments: list[str]) -> Iterator[str]:
         named = following in ("auto", "none") or following.endswith(".pt") or is_run(Path(following))
         if this == "--resume" and not named and (out or not following or following.startswith("-")):
             yield "auto"
-
-
-def is_run(folder: Path) -> bool:
-    """Whether a folder holds a run or an ensemble, perhaps one that has just begun."""
-    first = folder / MEMBER.format(1)
-    return any((each / name).exists() for each in (folder, first) for name in (CONFIG, CHECKPOINTS))
 
 
 def resumed(resume: str, out: Path | None) -> tuple[str, Path]:

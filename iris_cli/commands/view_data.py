@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iris_cli.axes import Axis
+from iris_cli.commands.complete import NETWORKS
 from iris_cli.commands.plot_data import Selection, lv_image
 from iris_cli.config.grid import Grid
-from iris_cli.config.train import CHECKPOINTS
+from iris_cli.config.train import is_run
 from iris_cli.console import log, progress
 from iris_cli.distributed import World
 from iris_cli.errors import DataError, UsageError
@@ -24,7 +25,6 @@ from iris_cli.telescope.density_map import is_map, load_caption, load_map
 from iris_cli.telescope.fits_file import open_fits
 from iris_cli.telescope.fits_image import axis, read_fits, transposed
 from iris_cli.telescope.lv_image import from_fits_axes
-from iris_cli.training.run_folder import numbered_members
 from iris_cli.training.test import inputs_of
 from iris_cli.training.trained_run import ensemble_for, open_members
 
@@ -36,7 +36,7 @@ def view_of(path: Path, most: int, split: str | None, samples: int) -> View:
     """UsageError or DataError, with a hint, for what cannot be shown."""
     if not path.exists():
         raise DataError(f"{path} does not exist", "name a shard folder, a run, a cube or a map")
-    if path.suffix in (".pt", ".iris") or (path / CHECKPOINTS).is_dir() or numbered_members(path):
+    if path.suffix in NETWORKS or is_run(path):
         return _of_run(path, most, split, samples)
     if path.is_dir():
         return _of_shards(path, most, split)

@@ -31,6 +31,16 @@ of_optimization, of_saving = panel("Optimization"), panel("Checkpoints and log")
 of_stages = panel("Later stages")
 
 
+def numbered_members(run: Path) -> list[Path]:
+    """The run folders of an ensemble, in order; none of a single run."""
+    return sorted(path for path in run.glob(MEMBER.partition("{")[0] + "*") if path.is_dir())
+
+
+def is_run(path: Path) -> bool:
+    """Whether a path is the folder of a run or an ensemble, also of one that has just begun."""
+    return any(path.glob(CHECKPOINTS)) or bool(numbered_members(path))
+
+
 def planned_members(run: Path) -> int:
     """The number of members that an ensemble was begun with; 1 of a single run. UsageError for a damaged file."""
     if not (run / MEMBERS).is_file():

@@ -10,7 +10,7 @@ from torch.utils.data import ConcatDataset
 from iris_cli.cache import safe_folder
 from iris_cli.config.preobserve import PreobserveConfig
 from iris_cli.config.survey import surveys
-from iris_cli.config.train import CHECKPOINTS, TrainConfig
+from iris_cli.config.train import CHECKPOINTS, TrainConfig, is_run
 from iris_cli.errors import DataError, UsageError
 from iris_cli.observers.observer import Observer
 from iris_cli.observers.registry import make_observer
@@ -76,7 +76,7 @@ def shards_folder(folder: str) -> Path:
     path = Path(folder)
     if not path.is_dir():
         raise DataError(f"{path} is not a folder", "name the output of `iris preobserve`")
-    if (path / CHECKPOINTS).is_dir() or path.name == CHECKPOINTS:
+    if is_run(path) or path.name == CHECKPOINTS:
         run = path.parent if path.name == CHECKPOINTS else path
         raise UsageError(f"{path} is a run, not shards", f"`{shlex.join(['iris', 'train', '--resume', str(run)])}`")
     if is_standard(path):

@@ -29,7 +29,7 @@ from torch import Tensor
 from iris_cli import __version__
 from iris_cli.cache import safe_folder
 from iris_cli.config.toml import dumps
-from iris_cli.config.train import BEST, CHECKPOINTS, CONFIG, LATER_STAGES, METRICS, TEST
+from iris_cli.config.train import BEST, CHECKPOINTS, CONFIG, LATER_STAGES, METRICS, TEST, numbered_members
 from iris_cli.console import plural
 from iris_cli.errors import DataError
 from iris_cli.evaluation.ensemble import SAMPLES
@@ -39,7 +39,7 @@ from iris_cli.files import atomic_file, atomic_folder, file_sha256, to_json, wri
 from iris_cli.metrics_log import read_lines
 from iris_cli.training.checkpoint import Checkpoint, from_plain, to_plain
 from iris_cli.training.checkpoint import save as save_checkpoint
-from iris_cli.training.run_folder import TRAINING_INPUTS, RunFolder, numbered_members
+from iris_cli.training.run_folder import TRAINING_INPUTS, RunFolder
 from iris_cli.units import QUANTITIES
 
 SUFFIX, FORMAT, VERSION = ".iris", "iris-model", 1

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from iris_cli.config.toml import to_toml
-from iris_cli.config.train import BEST, CHECKPOINTS, CONFIG, LATER_STAGES, MEMBER, METRICS, TEST, TrainConfig
+from iris_cli.config.train import BEST, CHECKPOINTS, CONFIG, LATER_STAGES, METRICS, TEST, TrainConfig, numbered_members
 from iris_cli.console import warn
 from iris_cli.errors import DataError, UsageError, naming
 from iris_cli.files import atomic_file
@@ -33,11 +33,6 @@ from shards.layout import leftovers
 TRAINING_INPUTS = "training_inputs.npz"
 #: Keys of a configuration that `iris train` has written; one written by hand rarely has all of them.
 RESOLVED = {"data", "epochs", "network", "seed", "optimizer", "schedule", "noise"}
-
-
-def numbered_members(run: Path) -> list[Path]:
-    """The run folders of an ensemble, in order; none of a single run."""
-    return sorted(path for path in run.glob(MEMBER.format(0)[:-2] + "*") if path.is_dir())
 
 
 def member_folders(run: Path) -> list[Path]:

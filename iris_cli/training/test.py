@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 from torch import Tensor
 
-from iris_cli.config.train import CHECKPOINTS, TEST, Noise, TrainConfig
+from iris_cli.config.train import TEST, Noise, TrainConfig, is_run
 from iris_cli.console import plural, progress, warn
 from iris_cli.distributed import unwrap, world
 from iris_cli.errors import DataError
@@ -38,7 +38,6 @@ from iris_cli.pairs.pair import LV_COLUMN, LV_NEARER
 from iris_cli.pairs.stream import PairStream
 from iris_cli.reverter.distances import Distances
 from iris_cli.reverter.reverter import Reverter
-from iris_cli.training.run_folder import numbered_members
 from iris_cli.training.test_split import litter_to_test, pairs_to_test, seen_by, split_to_test
 from iris_cli.training.train import check_fits, image_noise_of, stream_of, threads_for
 from iris_cli.training.trained_run import TrainedRun, ensemble_for, open_members
@@ -233,7 +232,7 @@ def save_headline(run: Path, report: RunReport, members: Sequence[TrainedRun]) -
 
     Numbers of weights that a training has replaced meanwhile are not written.
     """
-    if not (run / CHECKPOINTS).is_dir() and not numbered_members(run):
+    if not is_run(run):
         return  # a checkpoint file
     if [now.checkpoint.progress for now in open_members(run)] != [then.checkpoint.progress for then in members]:
         warn(f"{run / TEST} is not written: a training has replaced the tested weights meanwhile")
