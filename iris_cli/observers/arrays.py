@@ -96,9 +96,8 @@ def observe_arrays(
     given = {**locals(), "tracer_per_CO": tracer_per_CO or 0.0}
     given["temperature_ceiling_K"] = min(temperature_ceiling_K, _HOTTEST_K)
     _check_numbers(given, "dr_m", "velocity_gradient_km_s_pc", "memory_GiB", "temperature_ceiling_K", above_0=True)
-    _check_numbers(given, "tracer_per_CO", "dust_opacity_m2_kg", "background_K", "ortho_per_para", "turbulence_m_s")
-    _check_numbers(given, "clump_n_H_cm3", "clump_m_s")
-    _check_numbers(given, "subsamples", "threads")
+    _check_numbers(given, "tracer_per_CO", "dust_opacity_m2_kg", "background_K", "ortho_per_para", "subsamples")
+    _check_numbers(given, "turbulence_m_s", "clump_n_H_cm3", "clump_m_s", "threads")
     fields = {"v_los_m_s": v_los_m_s, "rho_kg_m3": rho_kg_m3, "T_gas_K": T_gas_K}
     fields |= {"x_H2": x_H2, "x_CO": x_CO, "T_dust_K": T_dust_K}
     shape = _common_shape(fields)

@@ -28,7 +28,7 @@ from iris_cli.observers.molecule import Line, Molecule
 from iris_cli.observers.populations import Populations, State
 
 #: Incremented when the numbers in a table change.
-TABLE_VERSION = 4
+TABLE_VERSION = 5
 WORST_ERROR = 1.5e-3
 _PROBES = 400
 _ROUNDS = 4
@@ -82,7 +82,7 @@ class TableAxis:
 
     @property
     def nodes(self) -> NDArray[np.float64]:
-        return np.asarray(self.first + self.step * np.arange(self.count), dtype=np.float64)
+        return self.first + self.step * np.arange(self.count, dtype=np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,11 +140,11 @@ def level_table(molecule: Molecule, line: Line, populations: Populations) -> Lev
     return table
 
 
-def build(molecule: Molecule, line: Line, populations: Populations, worst_error: float = WORST_ERROR) -> LevelTable:
-    """Refines the grids until n_u and n_l at random points are within `worst_error` of direct solutions."""
+def build(molecule: Molecule, line: Line, populations: Populations) -> LevelTable:
+    """Refines the grids until n_u and n_l at random points are within WORST_ERROR of direct solutions."""
     table = _round(molecule, line, populations, 1.0)
     for refinement in range(1, 1 if populations.depends_on_column else _ROUNDS):
-        if table.worst_error <= worst_error:
+        if table.worst_error <= WORST_ERROR:
             break
         table = _round(molecule, line, populations, 1.5**refinement)
     return table
@@ -217,7 +217,7 @@ def line_pair(molecule: Molecule, line: Line, populations: Populations, state: S
 
 
 def _interpolate(values: NDArray, coarse: list[NDArray], fine: list[TableAxis]) -> NDArray:
-    from scipy.interpolate import CubicSpline
+    from scipy.interpolate import CubicSpline  # takes a while, and most tables are cached
 
     for k, (few, many) in enumerate(zip(coarse, fine, strict=True)):
         if len(few) > 1:

@@ -9,8 +9,8 @@ differences across the channel's two edges. The corrections of neighbouring chan
 that of the midpoints, which for a Gaussian sampled finer than its width is accurate to 1e-4 and better.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -60,19 +60,28 @@ def _erf_integral(x: Tensor) -> Tensor:
     return x * torch.erf(x) + torch.exp(-(x**2)) / _SQRT_PI
 
 
-class Sampling(Protocol):
-    """The samples (…, sample) of a ray's spectrum, and their reduction to channels (…, channel)."""
+@dataclass(frozen=True, eq=False)
+class Sampling(ABC):
+    """Samples of a ray's spectrum in the channels between `edges` (V+1,)."""
 
-    def profile(self, centre: Tensor, width: Tensor, spread: Tensor) -> Tensor: ...
-    def velocities_km_s(self) -> Tensor: ...
-    def reduce(self, spectrum: Tensor) -> Tensor: ...
+    edges: Tensor
+
+    @abstractmethod
+    def velocities_km_s(self) -> Tensor:
+        """(sample,)"""
+
+    @abstractmethod
+    def reduce(self, spectrum: Tensor) -> Tensor:
+        """(…, sample) -> (…, channel)"""
+
+    def profile(self, centre: Tensor, width: Tensor, spread: Tensor) -> Tensor:
+        return profile_at(self.velocities_km_s(), centre[..., None], width[..., None], spread[..., None])
 
 
 @dataclass(frozen=True, eq=False)
-class GaussLegendre:
+class GaussLegendre(Sampling):
     """`panels` in each channel between `edges` (V+1,), with `order` nodes each: the reference."""
 
-    edges: Tensor
     order: int
     panels: int = 1
 
@@ -85,18 +94,14 @@ class GaussLegendre:
         left = self.edges[:-1, None] + width * torch.arange(self.panels).to(width)
         return (left[..., None] + 0.5 * width[..., None] * (1.0 + self._nodes()[0])).reshape(-1)
 
-    def profile(self, centre: Tensor, width: Tensor, spread: Tensor) -> Tensor:
-        return profile_at(self.velocities_km_s(), centre[..., None], width[..., None], spread[..., None])
-
     def reduce(self, spectrum: Tensor) -> Tensor:
         return (spectrum.unflatten(-1, (-1, self.panels, self.order)) @ self._nodes()[1]).mean(dim=-1)
 
 
 @dataclass(frozen=True, eq=False)
-class Midpoints:
+class Midpoints(Sampling):
     """`count` evenly spaced samples in each channel, and GUARD more beyond either end."""
 
-    edges: Tensor
     count: int
 
     @property
@@ -110,9 +115,6 @@ class Midpoints:
     def velocities_km_s(self) -> Tensor:
         k = torch.arange(self.total, dtype=self.edges.dtype, device=self.edges.device)
         return self.edges[0] + (k - GUARD + 0.5) * self.step_km_s
-
-    def profile(self, centre: Tensor, width: Tensor, spread: Tensor) -> Tensor:
-        return profile_at(self.velocities_km_s(), centre[..., None], width[..., None], spread[..., None])
 
     def reduce(self, spectrum: Tensor) -> Tensor:
         inner = spectrum[..., GUARD:-GUARD].unflatten(-1, (-1, self.count)).sum(dim=-1)
@@ -128,10 +130,8 @@ def edge_correction(spectrum: Tensor, count: int) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class WholeChannels:
+class WholeChannels(Sampling):
     """Exact channel means, for spectra that are sums of profiles."""
-
-    edges: Tensor
 
     def velocities_km_s(self) -> Tensor:
         return 0.5 * (self.edges[1:] + self.edges[:-1])

@@ -18,7 +18,6 @@ from iris_cli.observers.brightness import UNITS
 from iris_cli.observers.fits_cube import header, moment_names, on_sky, write_cube, write_moments
 from iris_cli.observers.simple import SimpleObserver
 from iris_cli.observers.synthetic import SyntheticObserver
-from iris_cli.observers.velocity_smoothing import smooth_velocity as smoothed
 from iris_cli.standard.dataset import StandardDataset
 from iris_cli.units import QUANTITIES
 
@@ -97,7 +96,7 @@ def _gas_cube(observer: SimpleObserver, tensor: Tensor) -> _Cube:
     unit = QUANTITIES[observer.quantity]
     h = header(observer.grid, unit)
     h["BTYPE"] = "Gas column per velocity"
-    cube = observer.cube(smoothed(tensor) if observer.smooth_velocity else tensor)[0]
+    cube = observer.cube(observer.smoothed(tensor))[0]
     return _Cube(cube, h, {**observer.describe(), "unit": unit}, "gas column per velocity")
 
 

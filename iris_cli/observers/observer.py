@@ -90,10 +90,13 @@ class Observer(ABC):
         """(6, R, L, B) -> (R, L, B) line-of-sight velocities, smoothed if `smooth_velocity` is set."""
         return smooth(tensor[V_LOS]) if self.smooth_velocity else tensor[V_LOS]
 
+    def smoothed(self, tensor: Tensor) -> Tensor:
+        """(6, R, L, B) with these velocities."""
+        return torch.cat([self.velocity(tensor)[None], tensor[V_LOS + 1 :]]) if self.smooth_velocity else tensor
+
     def observe(self, tensor: Tensor) -> Tensor:
         """(6, R, L, B) -> (channels, L, V); velocities are smoothed first if `smooth_velocity` is set."""
-        moved = torch.cat([self.velocity(tensor)[None], tensor[V_LOS + 1 :]]) if self.smooth_velocity else tensor
-        return self.reduced(self.cube(moved))
+        return self.reduced(self.cube(self.smoothed(tensor)))
 
     def reduced(self, cube: Tensor) -> Tensor:
         """(lines, L, B, V) -> (channels, L, V): dark outside the coverage, then reduced over latitude."""

@@ -19,6 +19,8 @@ from iris_cli.units import BOLTZMANN_J_K, LIGHT_SPEED_M_S, PLANCK_J_S
 
 #: Points solved together: 256 systems of 41 levels are 3.4 MB, about a core's cache.
 _BATCH = 256
+#: Of the iteration with trapped photons.
+_MOST_ROUNDS = 120
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,7 @@ class State:
     n_H_cm3: NDArray[np.float64]
     x_H2: NDArray[np.float64]
     T_K: NDArray[np.float64]
-    column_cm2_km_s: NDArray[np.float64] | None = None
-
-    def part(self, which: slice) -> "State":
-        column = None if self.column_cm2_km_s is None else self.column_cm2_km_s[which]
-        return State(self.n_H_cm3[which], self.x_H2[which], self.T_K[which], column)
+    column_cm2_km_s: NDArray[np.float64]
 
 
 class Populations(ABC):
@@ -53,9 +51,6 @@ class Populations(ABC):
     def balance(self) -> dict[str, Any]:
         """What the populations depend on besides density, mixture, temperature and column."""
         return {"populations": self.name}
-
-    def describe(self) -> dict[str, Any]:
-        return self.balance()
 
 
 @dataclass(frozen=True)
@@ -86,8 +81,18 @@ class ThinEquilibrium(Populations):
         return collider_shares(molecule, self.ortho_per_para)
 
     def fractions(self, molecule: Molecule, state: State) -> NDArray[np.float64]:
-        radiation = radiative_rates(molecule, background_occupation(molecule, self.background_K))
-        return _solve(molecule, self.collider_shares(molecule), state, lambda _, rates: stationary(rates + radiation))
+        """Solved in batches; the collision matrices, one per temperature and collider, are built once."""
+        shares = self.collider_shares(molecule)
+        temperatures, place = np.unique(state.T_K, return_inverse=True)
+        matrices = {c: np.stack([collision_rates(molecule, c, t) for t in temperatures]) for c in shares}
+        found = np.empty((len(place), len(molecule.energies_K)))
+        for start in range(0, len(place), _BATCH):
+            which = slice(start, start + _BATCH)
+            density = {c: state.n_H_cm3[which] * (c0 + c1 * state.x_H2[which]) for c, (c0, c1) in shares.items()}
+            rates = sum((n[:, None, None] * matrices[c][place[which]] for c, n in density.items()), np.zeros(()))
+            column = state.column_cm2_km_s[which] if self.depends_on_column else None
+            found[which] = _balance(molecule, rates, background_occupation(molecule, self.background_K), column)
+        return found
 
     def balance(self) -> dict[str, Any]:
         return {"populations": self.name, "pumping_K": self.background_K or 0.0, "ortho_per_para": self.ortho_per_para}
@@ -110,18 +115,6 @@ class LargeVelocityGradient(ThinEquilibrium):
     def collider_shares(self, molecule: Molecule) -> dict[str, tuple[float, float]]:
         return {name: share for name, share in super().collider_shares(molecule).items() if name.endswith("H2")}
 
-    def fractions(self, molecule: Molecule, state: State) -> NDArray[np.float64]:
-        background = background_occupation(molecule, self.background_K)
-
-        def balance(part: State, rates: NDArray) -> NDArray:
-            assert part.column_cm2_km_s is not None
-            return _escape_balance(molecule, rates, background, part.column_cm2_km_s)
-
-        return _solve(molecule, self.collider_shares(molecule), state, balance)
-
-    def describe(self) -> dict[str, Any]:
-        return {**self.balance(), "velocity_gradient_km_s_pc": self.velocity_gradient_km_s_pc}
-
 
 def choose_populations(
     name: str,
@@ -131,13 +124,12 @@ def choose_populations(
     excitation_K: float = 0.0,
 ) -> Populations:
     """The model called `name`: "lte", "non-lte" or "lvg". Raises UsageError for another name."""
-    models = (
+    models: tuple[Populations, ...] = (
         LTE(excitation_K),
         ThinEquilibrium(pumping_K, ortho_per_para),
         LargeVelocityGradient(pumping_K, ortho_per_para, velocity_gradient_km_s_pc),
     )
-    by_name: dict[str, Populations] = {model.name: model for model in models}
-    return choose("populations", name, by_name)
+    return choose("populations", name, {model.name: model for model in models})
 
 
 def populations_of(config: SyntheticConfig) -> Populations:
@@ -160,17 +152,6 @@ def background_occupation(molecule: Molecule, background_K: float | None) -> NDA
     return 1.0 / np.expm1(PLANCK_J_S * molecule.frequency_Hz / (BOLTZMANN_J_K * background_K))
 
 
-def radiative_rates(molecule: Molecule, occupation: NDArray, escape: NDArray | float = 1.0) -> NDArray[np.float64]:
-    """(..., level, level) rates from row to column, 1/s: A (1 + n) down and A (g_u/g_l) n up, times the escape."""
-    up, low = molecule.line_upper, molecule.line_lower
-    down = molecule.einstein_a_s * escape
-    levels = len(molecule.energies_K)
-    rates = np.zeros((*np.shape(down)[:-1], levels, levels))
-    rates[..., up, low] = down * (1.0 + occupation)
-    rates[..., low, up] = down * occupation * (molecule.weights[up] / molecule.weights[low])
-    return rates
-
-
 def collision_rates(molecule: Molecule, collider: str, T_K: float) -> NDArray[np.float64]:
     """(level, level) cm^3/s from row to column; upward C_lu = C_ul (g_u/g_l) e^(-E_ul/kT)."""
     partner = next(p for p in molecule.partners if p.collider == collider)
@@ -180,39 +161,6 @@ def collision_rates(molecule: Molecule, collider: str, T_K: float) -> NDArray[np
     rates[up, low] = down
     rates[low, up] = down * (g[up] / g[low]) * np.exp(-(e[up] - e[low]) / T_K)
     return rates
-
-
-def stationary(rates: NDArray) -> NDArray[np.float64]:
-    """The stationary populations (..., level), with unit sum, for rates (..., level, level) from row to column.
-
-    Grassmann, Taksar & Heyman 1985 (Oper. Res. 33, 1107): elimination without subtractions, so that even populations
-    of 1e-30 are accurate to the last digits, where a general solver returns noise of either sign.
-    """
-    q = rates.copy()
-    levels = q.shape[-1]
-    for k in range(levels - 1, 0, -1):
-        leaving = q[..., k, :k].sum(axis=-1, keepdims=True)
-        q[..., :k, k] /= np.where(leaving > 0, leaving, 1.0)
-        q[..., :k, :k] += q[..., :k, k, None] * q[..., k, None, :k]
-    populations = np.zeros(q.shape[:-1])
-    populations[..., 0] = 1.0
-    for k in range(1, levels):
-        populations[..., k] = (populations[..., :k] * q[..., :k, k]).sum(axis=-1)
-    return populations / populations.sum(axis=-1, keepdims=True)
-
-
-def _solve(molecule: Molecule, shares: dict, state: State, balance: Any) -> NDArray[np.float64]:
-    """Solves points in batches; the collision matrices, one per temperature and collider, are built once."""
-    temperatures, place = np.unique(state.T_K, return_inverse=True)
-    matrices = {c: np.stack([collision_rates(molecule, c, t) for t in temperatures]) for c in shares}
-    found = np.empty((len(state.T_K), len(molecule.energies_K)))
-    for start in range(0, len(place), _BATCH):
-        which = slice(start, start + _BATCH)
-        part = state.part(which)
-        density = {c: part.n_H_cm3 * (c0 + c1 * part.x_H2) for c, (c0, c1) in shares.items()}
-        rates = sum(n[:, None, None] * matrices[c][place[which]] for c, n in density.items())
-        found[which] = balance(part, rates)
-    return found
 
 
 def escape_probability(tau: NDArray) -> NDArray[np.float64]:
@@ -230,15 +178,15 @@ def sobolev_depth(molecule: Molecule, populations: NDArray, column_cm2_km_s: NDA
     return molecule.einstein_a_s * LIGHT_SPEED_M_S**3 / (8.0 * np.pi * molecule.frequency_Hz**3) * net * column_m2_m_s
 
 
-def _escape_balance(
-    molecule: Molecule, collisions: NDArray, background: NDArray, column: NDArray, rounds: int = 120
+def _balance(
+    molecule: Molecule, collisions: NDArray, background: NDArray, column: NDArray | None
 ) -> NDArray[np.float64]:
-    """Iterates populations and escape until no line's ln(beta) changes by more than 1e-5.
+    """(point, level) for collisions (point, level, level) and, where photons are trapped, columns (point,).
 
-    Of the line's own photons, only those that do not escape excite: down A beta (1 + n), up A beta (g_u/g_l) n (van der
-    Tak et al. 2007, A&A 468, 627, eqs. 12-13). Plain iteration oscillates where a line changes from inverted to thick;
-    therefore each line has its own step size towards the new ln(beta), halved when the direction reverses and
-    otherwise increased.
+    Trapped, populations and escape are iterated until no line's ln(beta) changes by more than 1e-5. Of the line's own
+    photons, only those that do not escape excite: down A beta (1 + n), up A beta (g_u/g_l) n (van der Tak et al. 2007,
+    A&A 468, 627, eqs. 12-13). Plain iteration oscillates where a line changes from inverted to thick; therefore each
+    line has its own step size towards the new ln(beta), halved when the direction reverses and otherwise increased.
     """
     from iris_cli.observers.level_balance import balanced
 
@@ -249,11 +197,13 @@ def _escape_balance(
     def solved(which: NDArray, escape: NDArray) -> NDArray[np.float64]:
         return balanced(collisions, which, up, low, escape * down_s, escape * up_s)
 
-    moving = np.arange(len(column))
-    log_beta = np.zeros((len(column), len(background)))
+    moving = np.arange(len(collisions))
+    log_beta = np.zeros((len(collisions), len(background)))
     populations = solved(moving, np.exp(log_beta))
+    if column is None:
+        return populations
     step, last = np.full_like(log_beta, 0.5), np.zeros_like(log_beta)
-    for _ in range(rounds):
+    for _ in range(_MOST_ROUNDS):
         target = np.log(escape_probability(sobolev_depth(molecule, populations[moving], column[moving])))
         change = target - log_beta[moving]
         reverses = change * last[moving] < 0

@@ -7,8 +7,6 @@ density image that belongs to the observation stays sharp, as in the IRIS paper'
 import torch
 from torch import Tensor
 
-from iris_cli.axes import V_LOS
-
 KERNEL = (3, 5, 3)  # cells in (R, L, B)
 SIGMA_PER_KERNEL = 0.33
 
@@ -38,10 +36,3 @@ def _smooth_axis(field: Tensor, axis: int, weights: Tensor) -> Tensor:
     for shift, weight in enumerate(weights.tolist()):
         smooth.add_(padded.narrow(axis, shift, cells), alpha=weight)
     return smooth
-
-
-def smooth_velocity(tensor: Tensor) -> Tensor:
-    """(6, R, L, B) -> the same with smoothed `v_los`."""
-    smoothed = tensor.clone()
-    smoothed[V_LOS] = smooth(tensor[V_LOS])
-    return smoothed

@@ -12,18 +12,7 @@ from iris_cli.errors import DataError
 from iris_cli.snapshots.arrays import ArraySet, GasFile, gas
 from iris_cli.snapshots.codes import ARRAYS, DATASETS
 from iris_cli.snapshots.gas import temperature_K
-from iris_cli.snapshots.units import (
-    DENSITY,
-    ENERGY,
-    LENGTH,
-    MASS,
-    PURE,
-    TEMPERATURE,
-    VELOCITY,
-    VOLUME,
-    Kind,
-    SnapshotUnits,
-)
+from iris_cli.snapshots.units import SnapshotUnits
 from iris_cli.standard.density_relations import DENSITY_PER_N_H_CM3, temperature_and_molecules
 
 Arrays = Mapping[str, NDArray]
@@ -52,16 +41,12 @@ class FieldSource:
 
 
 def stored(column: Column) -> FieldSource:
-    return FieldSource((column,), _as_stored, column.label)
+    return FieldSource((column,), _product, column.label)
 
 
 def constant(value: float, parts: tuple[int, ...] = ()) -> FieldSource:
     """One number for all cells, and for all `parts` of a vector."""
     return FieldSource((), partial(_constant, value, parts), f"{value:g}")
-
-
-def _as_stored(raw: Sequence[NDArray], known: Arrays) -> NDArray:
-    return raw[0]
 
 
 def _constant(value: float, parts: tuple[int, ...], raw: Sequence[NDArray], known: Arrays) -> NDArray:
@@ -127,30 +112,30 @@ class SourceChooser:
         return FieldSources(fields, self.weight(), tuple(self.warnings))
 
     def weight(self) -> tuple[Column, ...]:
-        if mass := self.column("mass", MASS):
+        if mass := self.column("mass"):
             return (mass,)
-        density, volume = self.column("density", DENSITY), self.column("volume", VOLUME)
+        density, volume = self.column("density"), self.column("volume")
         if density is None or not isinstance(self.file, ArraySet):
             return ()
         if self.file.edges:
             return (density,)  # the cells are equal
-        width = self.column("width", LENGTH)
+        width = self.column("width")
         return (density, volume) if volume else (density, width, width, width) if width else ()
 
     @property
     def cells(self) -> int:
         return len(gas(self.file, "Coordinates"))
 
-    def column(self, quantity: str, kind: Kind, width: int | None = None) -> Column | None:
+    def column(self, quantity: str) -> Column | None:
         """The dataset of a quantity under the first name that the file has, or None."""
         for name in DATASETS[quantity]:
             dataset = gas(self.file, name)
             if dataset is None:
                 continue
-            wanted = (self.cells,) if width is None else (self.cells, width)
+            wanted = (self.cells, 3) if quantity == "velocity" else (self.cells,)
             if dataset.shape != wanted:
                 raise DataError(f"{self.file.filename}: {dataset.name} has shape {dataset.shape}, not {wanted}")
-            return Column(name, self.units.inner_per_file(dataset, kind))
+            return Column(name, self.units.inner_per_file(dataset, quantity))
         return None
 
     def abundance_column(self, species: str) -> Column | None:
@@ -158,18 +143,18 @@ class SourceChooser:
         name = DATASETS["abundances"][0]
         dataset = gas(self.file, name)
         if dataset is None or species not in self.config.columns:
-            return self.column(species, PURE)
+            return self.column(species)
         place = self.config.columns.index(species)
         if len(dataset.shape) != 2 or len(dataset) != self.cells or place >= dataset.shape[1]:
             wanted = f"{species} should be column {place + 1} of {self.cells} cells"
             what = f"{self.file.filename}: {dataset.name} has shape {dataset.shape}; {wanted}"
             raise DataError(what, "--columns names them in order")
-        return Column(name, self.units.inner_per_file(dataset, PURE), place)
+        return Column(name, self.units.inner_per_file(dataset, species), place)
 
     def density(self) -> FieldSource:
-        if column := self.column("density", DENSITY):
+        if column := self.column("density"):
             return stored(column)
-        mass, volume = self.column("mass", MASS), self.column("volume", VOLUME)
+        mass, volume = self.column("mass"), self.column("volume")
         if mass and volume:
             return FieldSource((mass, volume), _mass_per_volume, f"{mass.label} / {volume.label}")
         raise self.missing("density", "a density cannot be set by an option; Masses and Volume would also do")
@@ -177,14 +162,14 @@ class SourceChooser:
     def velocity(self) -> FieldSource:
         if self.config.zero_velocity:
             return constant(0.0, (3,))
-        if column := self.column("velocity", VELOCITY, 3):
+        if column := self.column("velocity"):
             return stored(column)
         raise self.missing("velocity", "--zero-velocity sets the gas at rest")
 
     def dust(self) -> FieldSource:
         if self.config.dust_temperature_K is not None:
             return constant(self.config.dust_temperature_K)
-        if column := self.column("dust", TEMPERATURE):
+        if column := self.column("dust"):
             return stored(column)
         return self.formula(3, "dust", "set it with --dust-temperature 20 or --formulas cmz")
 
@@ -193,9 +178,9 @@ class SourceChooser:
         no_ions = constant(0.0)
         if self.config.temperature_K is not None:
             return constant(self.config.temperature_K), no_ions
-        if column := self.column("temperature", TEMPERATURE):
+        if column := self.column("temperature"):
             return stored(column), no_ions
-        if column := self.column("energy", ENERGY):
+        if column := self.column("energy"):
             return FieldSource((column,), _from_energy, f"from {column.label}"), self.ions()
         quantity = "temperature" if isinstance(self.file, ArraySet) else "energy"
         return self.formula(0, quantity, "set a temperature with --temperature 50 or --formulas cmz"), no_ions
@@ -203,7 +188,7 @@ class SourceChooser:
     def ions(self) -> FieldSource:
         if self.config.x_H_plus is not None:
             return constant(self.config.x_H_plus)
-        if column := self.abundance_column("H+") or self.column("ions", PURE) or self.column("electrons", PURE):
+        if column := self.abundance_column("H+") or self.column("ions") or self.column("electrons"):
             return stored(column)
         self.warnings.append("no abundance of H+: 0 is used for the computation of temperatures (--x-h-plus sets it)")
         return constant(0.0)
@@ -224,7 +209,7 @@ class SourceChooser:
 
         NeutralHydrogenAbundance is the share of H nuclei in neutral species (documentation of STARFORGE's snapshots).
         """
-        molecular, neutral = self.column("molecular", PURE), self.column("neutral", PURE)
+        molecular, neutral = self.column("molecular"), self.column("neutral")
         if molecular is None:
             return None
         half = replace(molecular, inner_per_file=0.5 * molecular.inner_per_file)

@@ -77,10 +77,8 @@ def densest(position: NDArray, most: int = 50_000) -> NDArray:
 #: Floors for `check_cells`: a density must be above zero, a dust temperature may be zero.
 POSITIVE, NOT_NEGATIVE = 0.0, -1e-300
 _BAD = {None: "not finite", POSITIVE: "zero, negative or not finite", NOT_NEGATIVE: "negative or not finite"}
-
-
 #: Values in inner units that no gas has; of velocities the speed of light.
-CEILINGS = {
+_CEILINGS = {
     "density": (1e20, "M_sun/pc^3"),
     "velocity": (299_792.458, "km/s"),
     "temperature": (1e12, "K"),
@@ -88,30 +86,28 @@ CEILINGS = {
 }
 
 
-def check_ceilings(columns: Mapping[str, NDArray]) -> tuple[NDArray[np.bool_], str]:
-    """As `check_cells`, for finite columns above their ceiling."""
-    good, problem = np.ones(len(next(iter(columns.values()))), bool), ""
-    for name, (ceiling, unit) in CEILINGS.items():
-        high = np.abs(columns[name]) > np.float32(ceiling)
-        high = high if high.ndim == 1 else high.any(axis=1)
-        if not problem and high.any():
-            problem = f"{name}: {high.sum()} of {len(high)} cells are above {ceiling:g} {unit}"
-        good &= ~high
-    return good, problem
-
-
-def check_cells(raw: Mapping[str, NDArray], floors: Mapping[str, float]) -> tuple[NDArray[np.bool_], str]:
-    """(N,): whether every column (N,) or (N, 3) is finite, and above its floor if it has one; and the first problem,
-    such as `Density: 3 of 100 cells are zero, negative or not finite`.
+def check_cells(columns: Mapping[str, NDArray], floors: Mapping[str, float]) -> tuple[NDArray[np.bool_], str]:
+    """(N,): whether every column (N,) or (N, 3) is finite, above its floor and below its ceiling if it has one; and the
+    first problem, such as `Density: 3 of 100 cells are zero, negative or not finite`.
     """
-    good, problem = np.ones(len(next(iter(raw.values()))), bool), ""
-    for name, column in raw.items():
+    good, problem = np.ones(len(next(iter(columns.values()))), bool), ""
+    for name, column in columns.items():
         floor = floors.get(name)
         fine = np.isfinite(column) if floor is None else np.isfinite(column) & (column.astype(np.float64) > floor)
-        fine = fine if fine.ndim == 1 else fine.all(axis=1)
-        if not problem and not fine.all():
-            problem = f"{name}: {(~fine).sum()} of {len(column)} cells are {_BAD[floor]}"
-        good &= fine
+        checks = [(fine, _BAD[floor])]
+        if name in _CEILINGS:
+            ceiling, unit = _CEILINGS[name]
+            checks.append(
+                (
+                    np.abs(column) <= np.float32(ceiling),
+                    f"above {ceiling:g} {unit}; are the units right (--unit-velocity-cm-s and the like)?",
+                )
+            )
+        for passed, wrong in checks:
+            each = passed if passed.ndim == 1 else passed.all(axis=1)
+            if not problem and not each.all():
+                problem = f"{name}: {(~each).sum()} of {len(each)} cells are {wrong}"
+            good &= each
     return good, problem
 
 

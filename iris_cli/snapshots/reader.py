@@ -22,22 +22,22 @@ from iris_cli.snapshots.codes import COORDINATES
 from iris_cli.snapshots.field_sources import FieldSources, SourceChooser
 from iris_cli.snapshots.files import SnapshotFiles, cells_in, cells_listed
 from iris_cli.snapshots.gas import (
-    CEILINGS,
     NOT_NEGATIVE,
     POSITIVE,
     Gas,
     check_abundances,
-    check_ceilings,
     check_cells,
     densest,
     estimated_masses,
     relative,
 )
 from iris_cli.snapshots.hdf5 import damage_of, numbers_of
-from iris_cli.snapshots.units import LENGTH, groups, read_units
+from iris_cli.snapshots.units import groups, read_units
 
 #: Rows read at once.
 _ROWS = 1 << 20
+#: Rows at the start, in the middle and at the end of a file whose positions tell one galaxy from another.
+_SAMPLE = 1024
 #: Bytes that a cell takes in memory: read, computed, cut to a cone, in a search tree.
 BYTES_PER_CELL = 320
 _SMALLEST_SPHERE_PC = 250.0
@@ -81,7 +81,7 @@ class Snapshot:
                 what = f"{with_gas[0]} lists {listed} gas cells in all; {held}"
                 raise DataError(what, "name the snapshot with all its parts; if it is a cut-out, --cutouts")
             units = read_units(file, config)
-            pc_per_file = units.inner_per_file(_coordinates(file), LENGTH)
+            pc_per_file = units.inner_per_file(_coordinates(file), "position")
             sample = np.concatenate([_sample(path) for path in with_gas])
             box = _box(file, sample, config.centre)
             sources = SourceChooser(file, units, config).choose()
@@ -180,11 +180,8 @@ class Snapshot:
     ) -> NDArray[np.bool_]:
         """(N,): the cells with possible numbers. Raises DataError for other cells, unless these may be left out."""
         good, problem = check_cells(columns, floors)
-        hint = "--drop-bad-cells leaves them out; their neighbours fill the gaps"
-        if not problem and columns.keys() >= CEILINGS.keys():
-            good, problem = check_ceilings(columns)
-            hint = f"are the units right (--unit-velocity-cm-s and the like)? If so, {hint}"
         if problem and not config.drop_bad_cells:
+            hint = "--drop-bad-cells leaves them out; their neighbours fill the gaps"
             raise DataError(f"{self.where}: {problem}", hint)
         if not good.any():
             raise DataError(f"{self.where}: {problem}; no cell is left")
@@ -266,15 +263,15 @@ def _rows(dataset: Any, rows: slice) -> NDArray:
         return dataset[rows]
 
 
-def _sample(path: Path, rows: int = 1024) -> NDArray[np.float64]:
+def _sample(path: Path) -> NDArray[np.float64]:
     """Positions of the first, middle and last cells of a file."""
     with open_gas(path) as file:
-        return _sample_of(_coordinates(file), rows)
+        return _sample_of(_coordinates(file))
 
 
-def _sample_of(dataset: Any, rows: int = 1024) -> NDArray[np.float64]:
-    starts = sorted({0, max(0, len(dataset) // 2 - rows // 2), max(0, len(dataset) - rows)})
-    return np.concatenate([_rows(dataset, slice(start, start + rows)) for start in starts]).astype(np.float64)
+def _sample_of(dataset: Any) -> NDArray[np.float64]:
+    starts = sorted({0, max(0, len(dataset) // 2 - _SAMPLE // 2), max(0, len(dataset) - _SAMPLE)})
+    return np.concatenate([_rows(dataset, slice(start, start + _SAMPLE)) for start in starts]).astype(np.float64)
 
 
 def _box(file: GasFile, sample: NDArray, centre: str) -> Vector | None:

@@ -19,7 +19,6 @@ from iris_cli.snapshots.arrays import ArraySet, GasFile
 from iris_cli.snapshots.hdf5 import attribute, member, number, one_line
 
 _CM_PER_PC = 100.0 * units.M_PER_PC
-_G_PER_CM3_INNER = 1e3 * units.INNER.density_per_SI
 
 
 @dataclass(frozen=True)
@@ -35,20 +34,25 @@ class Kind:
     cgs: str
 
 
-LENGTH = Kind(1, 0, 0, 1.0, -1.0, 1.0 / _CM_PER_PC, "cm")
-VELOCITY = Kind(0, 0, 1, 0.5, 0.0, 1e-5, "cm / s")
-DENSITY = Kind(-3, 1, 0, -3.0, 2.0, _G_PER_CM3_INNER, "g / cm3")
-MASS = Kind(0, 1, 0, 0.0, -1.0, 1e-3 * units.INNER.mass_per_SI, "g")
-VOLUME = Kind(3, 0, 0, 3.0, -3.0, _CM_PER_PC**-3, "cm3")
-#: Energy per mass; its inner unit is (km/s)^2.
-ENERGY = Kind(0, 0, 2, 0.0, 0.0, 1e-10, "cm2 / s2")
-TEMPERATURE = Kind(0, 0, 0, 0.0, 0.0, 1.0, "K")
-PURE = Kind(0, 0, 0, 0.0, 0.0, 1.0, "")
+_LENGTH = Kind(1, 0, 0, 1.0, -1.0, 1.0 / _CM_PER_PC, "cm")
+_TEMPERATURE = Kind(0, 0, 0, 0.0, 0.0, 1.0, "K")
+_PURE = Kind(0, 0, 0, 0.0, 0.0, 1.0, "")
+#: Of the quantities that are not pure numbers.
+_KINDS = {
+    "position": _LENGTH,
+    "width": _LENGTH,
+    "velocity": Kind(0, 0, 1, 0.5, 0.0, 1e-5, "cm / s"),
+    "density": Kind(-3, 1, 0, -3.0, 2.0, 1e3 * units.INNER.density_per_SI, "g / cm3"),
+    "mass": Kind(0, 1, 0, 0.0, -1.0, 1e-3 * units.INNER.mass_per_SI, "g"),
+    "volume": Kind(3, 0, 0, 3.0, -3.0, _CM_PER_PC**-3, "cm3"),
+    "energy": Kind(0, 0, 2, 0.0, 0.0, 1e-10, "cm2 / s2"),  # per mass; its inner unit is (km/s)^2
+    "temperature": _TEMPERATURE,
+    "dust": _TEMPERATURE,
+}
 
 _FLAGS = "--unit-length-cm, --unit-mass-g, --unit-velocity-cm-s"
 _LONGEST_UNIT = 80
 _SCALE_FLAG = "--cosmic-scale-factor"
-_PARAMETER_FLAGS = {"HubbleParam": "--hubble-param"}
 
 
 @dataclass(frozen=True)
@@ -63,8 +67,9 @@ class SnapshotUnits:
     a: float
     given_by_user: bool
 
-    def inner_per_file(self, dataset: h5py.Dataset, kind: Kind) -> float:
+    def inner_per_file(self, dataset: h5py.Dataset, quantity: str) -> float:
         """The factor from a dataset's values to inner units. Raises DataError for unknown or contradictory units."""
+        kind = _KINDS.get(quantity, _PURE)
         on_dataset, power_a, power_h = (None, None, None) if self.given_by_user else _dataset_unit(dataset, kind)
         from_header = self._from_header(kind)
         if on_dataset and from_header and not abs(on_dataset - from_header) <= 1e-2 * from_header:
@@ -121,25 +126,25 @@ def groups(file: GasFile) -> list[Any]:
 
 def parameter(file: GasFile, name: str) -> float | None:
     """A parameter of the header, or None. Raises DataError when two groups give different values."""
-    hint = f"set it: {_PARAMETER_FLAGS.get(name, _SCALE_FLAG)}"
-    found = [(group.name, value) for group in groups(file) if (value := number(group, name, hint)) is not None]
-    for group, value in found:
-        if not abs(value - found[0][1]) <= 1e-3 * abs(found[0][1]) + 1e-9:
-            both = f"{found[0][1]:g} in {found[0][0]} and {value:g} in {group}"
-            raise DataError(f"{file.filename}: {name} is {both}", hint)
-    return found[0][1] if found else None
+    return _agreed(file, (name,), f"set it: {'--hubble-param' if name == 'HubbleParam' else _SCALE_FLAG}")
 
 
 def _unit(file: GasFile, names: Sequence[str], flag: str) -> float | None:
     """A unit in cgs, or None. Raises DataError for impossible values and for groups that disagree."""
-    numbers = ((g.name, number(g, name, f"give {flag}")) for g in groups(file) for name in names)
+    value = _agreed(file, names, f"set it: {flag}")
+    if value is not None and not value > 0.0:
+        raise DataError(f"{file.filename}: {names[0]} is {value:g}", f"set it: {flag}")
+    return value
+
+
+def _agreed(file: GasFile, names: Sequence[str], hint: str) -> float | None:
+    """The number that the groups give under one of these names."""
+    numbers = ((group.name, number(group, name, hint)) for group in groups(file) for name in names)
     found = [(group, value) for group, value in numbers if value is not None]
     for group, value in found:
-        if not value > 0.0:
-            raise DataError(f"{file.filename}: {names[0]} of {group} is {value:g}", f"give {flag}")
-        if not abs(value - found[0][1]) <= 1e-3 * found[0][1]:
+        if not abs(value - found[0][1]) <= 1e-3 * abs(found[0][1]) + 1e-9:
             both = f"{found[0][1]:g} in {found[0][0]} and {value:g} in {group}"
-            raise DataError(f"{file.filename}: {names[0]} is {both}", f"set it: {flag}")
+            raise DataError(f"{file.filename}: {names[0]} is {both}", hint)
     return found[0][1] if found else None
 
 
@@ -174,15 +179,12 @@ def scale_factor(file: GasFile) -> float:
             both = f"{first} is {a:g}, {name} is {other:g}"
             what = f"{file.filename} gives two cosmic scale factors: {both}"
             raise DataError(what, f"set it: {_SCALE_FLAG} {a:g}, or {_SCALE_FLAG} {other:g}")
-    if not found and _cosmological(file):
+    cosmological = parameter(file, "HubbleParam") not in (None, 0.0, 1.0) or parameter(file, "OmegaLambda")
+    if not found and cosmological:
         seen = f"whether Time = {time:g} is a scale factor" if time is not None else "the cosmic scale factor"
         likely = f"{time:g}, or 1" if time is not None and 0.0 < time < 1.0 else "1, if lengths are not comoving"
         raise DataError(f"{file.filename} does not say {seen}", f"give {_SCALE_FLAG} {likely}")
     return a
-
-
-def _cosmological(file: GasFile) -> bool:
-    return parameter(file, "HubbleParam") not in (None, 0.0, 1.0) or bool(parameter(file, "OmegaLambda"))
 
 
 def _dataset_unit(dataset: h5py.Dataset, kind: Kind) -> tuple[float | None, float | None, float | None]:

@@ -75,13 +75,6 @@ class View:
                 pending.extend(pool.submit(self.slab, other) for other in islice(ahead, 1))
                 yield part, pending.popleft().result()
 
-    def tensor(self, memory_bytes: float = 2e9, threads: int = 1) -> NDArray[np.float32]:
-        """(6, R, L, B) in one piece."""
-        whole = np.empty(self.cone.grid.tensor_shape, np.float32)
-        for rows, slab in self.slabs(memory_bytes, threads):
-            whole[:, rows] = slab
-        return whole
-
 
 def h2_mass_per_row(slab: NDArray[np.float32], grid: Grid, rows: slice) -> NDArray[np.float64]:
     """(rows,) M_sun of H2 in each row of distances: rho_H2 R^2 cos(b) dR dl db."""

@@ -14,7 +14,7 @@ from iris_cli.mock.draw import draw_galaxy
 from iris_cli.observers.registry import make_observer
 from iris_cli.observers.simple import SimpleObserver
 from iris_cli.observers.top_down import top_down_density
-from iris_cli.observers.velocity_smoothing import KERNEL, gaussian_kernel, smooth, smooth_velocity
+from iris_cli.observers.velocity_smoothing import KERNEL, gaussian_kernel, smooth
 
 GRID = GRID_PRESETS["tiny"]
 
@@ -83,7 +83,7 @@ def test_latitude_is_reduced_by_mean_or_maximum(galaxy: torch.Tensor) -> None:
 
 
 def test_velocity_smoothing_changes_velocities_only(galaxy: torch.Tensor) -> None:
-    smoothed = smooth_velocity(galaxy)
+    smoothed = SimpleObserver(GRID).smoothed(galaxy)
     assert torch.equal(smoothed[1:], galaxy[1:])
     assert smoothed[V_LOS].diff(dim=1).abs().mean() < 0.8 * galaxy[V_LOS].diff(dim=1).abs().mean()
     assert torch.equal(top_down_density(smoothed, GRID), top_down_density(galaxy, GRID))

@@ -102,19 +102,11 @@ def test_an_image_is_the_mean_over_latitude_of_what_was_observed(name: str) -> N
     tensor[RHO], tensor[X_CO], tensor[2], tensor[3] = torch.rand(SMALL.tensor_shape[1:]), 1e-4, 40.0, 0.5
     tensor[0] = 80.0 * torch.randn(SMALL.tensor_shape[1:])
     observer = make_observer(SMALL, config)
-    whole = make_observer(SMALL, replace(config, coverage=Coverage(), smooth_velocity=False)).cube(
-        observer_smooth(tensor)
-    )
+    whole = make_observer(SMALL, replace(config, coverage=Coverage())).cube(observer.smoothed(tensor))
     lon, lat, v = (torch.from_numpy(s) for s in shares(seen, SMALL))
     expected = (whole * lon[:, None, None] * lat[:, None] * v).mean(dim=2)
     torch.testing.assert_close(observer.observe(tensor), expected, rtol=1e-4, atol=1e-6)
     assert not observer.observe(tensor)[0, 0].any() and observer.describe()["coverage"]["lat_deg"] == [-0.25, 0.2]
-
-
-def observer_smooth(tensor: torch.Tensor) -> torch.Tensor:
-    from iris_cli.observers.velocity_smoothing import smooth_velocity
-
-    return smooth_velocity(tensor)
 
 
 def test_noise_is_that_of_the_observed_part() -> None:

@@ -21,6 +21,7 @@ from iris_cli.snapshots.view import View, h2_mass_per_row
 GRID = GRID_PRESETS["tiny"].scaled(13, 10, 6, 8)  # no multiples of the block's size
 PLAIN = Change(1.0, 1.0, 1.0, 0.0, 0.0)
 CENTRAL = Sight(0.0, 0.0, 0.0)
+WHOLE = slice(None)
 
 
 def cloud(cells: int, seed: int, spread_pc: float = 400.0) -> NDArray[np.float64]:
@@ -64,7 +65,7 @@ def test_pruning_never_loses_a_nearest_cell(cells: int, seed: int, sight: Sight,
     velocity = gas.velocity_km_s @ change.matrix.T.astype(np.float32)
     values = np.column_stack([velocity, gas.rho, gas.T_gas_K, gas.x_H2, gas.x_CO, gas.T_dust_K])
     whole = replace(pruned, tree=cKDTree(gas.position_pc), values=values)
-    assert np.array_equal(pruned.tensor(), whole.tensor())
+    assert np.array_equal(pruned.slab(WHOLE), whole.slab(WHOLE))
 
 
 def test_cells_far_outside_the_cone_are_pruned() -> None:
@@ -77,25 +78,26 @@ def test_cells_far_outside_the_cone_are_pruned() -> None:
 
 def test_the_inside_of_a_cone_is_that_of_the_grid() -> None:
     cone = Cone(GRID, 77.0, 0.3)
-    assert cone.excess_pc(cone.points(slice(None)).reshape(-1, 3)).max() < 1e-9
+    assert cone.excess_pc(cone.points(WHOLE).reshape(-1, 3)).max() < 1e-9
     sky = {"lat_min_deg": -0.5, "lat_max_deg": 0.5, "lon_min_deg": -2.0, "lon_max_deg": 2.0}
     wider = replace(GRID, **sky, r_min_pc=8000.0, r_max_pc=8600.0)
-    shell = Cone(wider, 77.0, 0.3).points(slice(None))
+    shell = Cone(wider, 77.0, 0.3).points(WHOLE)
     for face in (shell[0], shell[-1], shell[:, 0], shell[:, -1], shell[:, :, 0], shell[:, :, -1]):
         assert cone.excess_pc(face.reshape(-1, 3)).min() > 5.0
 
 
 def test_scipys_interpolator_gives_the_same_tensor() -> None:
     gas = gas_of(cloud(3000, 5))
-    tensor = view_of(gas, sight=Sight(200.0, 0.0, 0.0)).tensor()
-    points = Cone(GRID, 200.0).points(slice(None))
+    tensor = view_of(gas, sight=Sight(200.0, 0.0, 0.0)).slab(WHOLE)
+    points = Cone(GRID, 200.0).points(WHOLE)
     assert np.array_equal(tensor[RHO], NearestNDInterpolator(gas.position_pc, gas.rho)(points))
 
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_memory_and_threads_do_not_change_the_tensor(threads: int) -> None:
     view = view_of(gas_of(cloud(2000, 1)), sight=Sight(10.0, 0.0, 0.0))
-    assert np.array_equal(view.tensor(memory_bytes=1.0, threads=threads), view.tensor())
+    rows, slabs = zip(*view.slabs(1.0, threads), strict=True)
+    assert rows[1] == slice(4, 8) and np.array_equal(np.concatenate(slabs, axis=1), view.slab(WHOLE))
 
 
 def test_an_empty_cone_is_an_error() -> None:
@@ -108,7 +110,7 @@ def test_gas_that_moves_away_from_the_observer_recedes_in_every_view() -> None:
     for view_deg in (0.0, 90.0, 215.0):
         away = -np.array([np.cos(np.deg2rad(view_deg)), np.sin(np.deg2rad(view_deg)), 0.0])
         gas = replace(gas_of(position), velocity_km_s=np.tile(100.0 * away, (2000, 1)).astype(np.float32))
-        v_los = view_of(gas, sight=Sight(view_deg, 0.0, 0.0)).tensor()[V_LOS]
+        v_los = view_of(gas, sight=Sight(view_deg, 0.0, 0.0)).slab(WHOLE)[V_LOS]
         assert v_los.min() > 99.9
 
 
@@ -133,7 +135,7 @@ def centroid(tensor: NDArray) -> tuple[float, ...]:
 
 def test_a_scale_changes_lengths_and_velocities_but_not_densities() -> None:
     gas = galaxy_of_a_point(np.array([0.0, -200.0, 20.0]), np.array([-100.0, 0.0, 0.0]))
-    tensor = view_of(gas, Change(0.5, 1.0, 1.0, 0.0, 0.0), grid=FINE).tensor()
+    tensor = view_of(gas, Change(0.5, 1.0, 1.0, 0.0, 0.0), grid=FINE).slab(WHOLE)
     _, lon, lat = centroid(tensor)
     assert lon == pytest.approx(np.rad2deg(100.0 / 8277.0), abs=0.05)
     assert lat == pytest.approx(np.rad2deg(10.0 / 8277.0), abs=0.03)
@@ -143,20 +145,20 @@ def test_a_scale_changes_lengths_and_velocities_but_not_densities() -> None:
 
 def test_a_density_factor_changes_only_the_density() -> None:
     gas = gas_of(cloud(1000, 3))
-    one, two = (view_of(gas, Change(1.0, factor, 1.0, 0.0, 0.0)).tensor() for factor in (1.0, 2.0))
+    one, two = (view_of(gas, Change(1.0, factor, 1.0, 0.0, 0.0)).slab(WHOLE) for factor in (1.0, 2.0))
     assert np.array_equal(two[RHO], 2.0 * one[RHO]) and np.array_equal(np.delete(two, RHO, 0), np.delete(one, RHO, 0))
 
 
 def test_a_skew_stretches_along_its_axis_and_shrinks_across_it() -> None:
     gas = galaxy_of_a_point(np.array([0.0, -100.0, 0.0]), np.zeros(3))
     for axis_deg, expected_pc in ((90.0, 120.0), (0.0, 100.0 / 1.2)):
-        tensor = view_of(gas, Change(1.0, 1.0, 1.44, axis_deg, 0.0), grid=FINE).tensor()
+        tensor = view_of(gas, Change(1.0, 1.0, 1.44, axis_deg, 0.0), grid=FINE).slab(WHOLE)
         assert centroid(tensor)[1] == pytest.approx(np.rad2deg(expected_pc / 8277.0), abs=0.05)
 
 
 def test_jitter_moves_the_galaxy_and_not_the_grid() -> None:
     gas = galaxy_of_a_point(np.zeros(3), np.zeros(3))
-    r, lon, _ = centroid(view_of(gas, sight=Sight(0.0, 60.0, 0.4), grid=FINE).tensor())
+    r, lon, _ = centroid(view_of(gas, sight=Sight(0.0, 60.0, 0.4), grid=FINE).slab(WHOLE))
     assert r == pytest.approx(8337.0, abs=5.0) and lon == pytest.approx(0.4, abs=0.05)
 
 
@@ -166,4 +168,4 @@ def test_the_mass_on_the_grid_is_density_times_volume() -> None:
     area = np.deg2rad(3.0 * 10 / 9) * np.deg2rad(0.75 * 6 / 5)
     volume = area * 450.0 * 13 / 12 * 8277.0**2
     share = 2 * 1.00784 / (1.00784 + 0.1 * 4.002602)
-    assert h2_mass_per_row(slab, GRID, slice(None)).sum() == pytest.approx(2.0 * 0.25 * share * volume, rel=1e-3)
+    assert h2_mass_per_row(slab, GRID, WHOLE).sum() == pytest.approx(2.0 * 0.25 * share * volume, rel=1e-3)

@@ -91,7 +91,7 @@ BAD = {
     "a total that lists more": (attribute("Header", "NumPart_Total", [9000, 0]), "lists 9000 gas cells in all"),
     "parts without numbers": (attribute("Header", "NumFilesPerSnapshot", 4), "its name holds no number"),
     "two units": (attribute("Parameters", "UnitLength_in_cm", 1.0), "UnitLength_in_cm is 3.08568e+18 in /Header"),
-    "a unit of zero": (attribute("Header", "UnitMass_in_g", 0.0), "UnitMass_in_g of /Header is 0"),
+    "a unit of zero": (attribute("Header", "UnitMass_in_g", 0.0), "UnitMass_in_g is 0"),
     "a unit in words": (attribute("Header", "UnitMass_in_g", "sun"), "is 'sun', not a number"),
     "units that disagree": (attribute("PartType0/Density", "to_cgs", 1.0), "unit of /PartType0/Density is 1 g / cm3"),
     "a negative h": (attribute("Header", "HubbleParam", -0.7), "HubbleParam is -0.7"),
