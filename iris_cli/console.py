@@ -5,7 +5,6 @@ Everything that is printed passes through `text.printable`: names and titles fro
 
 import errno
 import io
-import json
 import os
 import sys
 import time
@@ -17,7 +16,7 @@ from typing import Any, Protocol, cast
 
 from iris_cli.errors import IrisError, UsageError
 from iris_cli.ranks import is_rank_0
-from iris_cli.text import PLAIN, printable
+from iris_cli.text import PLAIN, printable, to_json
 
 #: Environment variables behind `--log-every`, `-v` and `-q`, so that processes started from here have them, too.
 LOG_EVERY, VERBOSE, QUIET = "IRIS_LOG_EVERY", "IRIS_VERBOSE", "IRIS_QUIET"
@@ -375,9 +374,9 @@ def with_codes(stream: Any) -> Any:
     return stream.with_codes() if isinstance(stream, _Stdout) else stream
 
 
-def emit(result: dict[str, Any]) -> None:
-    """Prints a result as JSON on stdout."""
-    print(json.dumps(result, indent=2, allow_nan=False), flush=True)
+def emit(result: Any) -> None:
+    """Prints a record, or dicts and lists of records, as JSON on stdout."""
+    print(to_json(result), end="", flush=True)
 
 
 def table(title: str, header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:

@@ -30,13 +30,13 @@ class DryRun:
         return {
             "dry_run": True,
             "computes": self.computes,
-            "reads": {str(path): size for path, size in self.reads.items()},
-            "writes": {str(path): size for path, size in self.writes.items()},
+            "reads": self.reads,
+            "writes": self.writes,
             "memory_bytes": self.memory,
             "processes": self.processes,
             "memory_available_bytes": memory().usable,
-            "disk_free_bytes": {str(path): disk(path).free for path in self.writes},
-            "notes": list(self.notes),
+            "disk_free_bytes": {path: disk(path).free for path in self.writes},
+            "notes": self.notes,
             "fits": not list(self.too_large()),
         }
 

@@ -107,10 +107,6 @@ def json_card(value: Any) -> str:
     return json.dumps(value).replace("\x7f", "\\u007f")
 
 
-def to_json(value: Any) -> str:
-    return json.dumps(value, indent=2, allow_nan=False) + "\n"
-
-
 @contextmanager
 def atomic_folder(path: Path, overwrite: bool) -> Iterator[Path]:
     """A folder to fill that becomes `path` when the block succeeds, and is removed when it fails.

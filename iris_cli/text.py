@@ -5,8 +5,14 @@ or written to a text file. Control characters would act on the terminal.
 """
 
 import codecs
+import json
+import math
 import re
 import unicodedata
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
 
 #: Unicode categories of characters that are invisible or act on a terminal: controls, directions of writing, halves of
 #: surrogate pairs, private and unassigned characters, separators of lines.
@@ -58,3 +64,22 @@ def in_ascii(text: str) -> str:
 def utf8(text: str) -> bytes:
     """UTF-8 in which a byte of a name that is not UTF-8 is an escape. For files that people read."""
     return _SURROGATE.sub(lambda found: _escape(found[0]), text).encode()
+
+
+def to_json(value: Any) -> str:
+    """A record, or dicts and lists of records, arrays and plain values; undefined numbers are null."""
+    return json.dumps(_values(value), indent=2, allow_nan=False) + "\n"
+
+
+def _values(value: Any) -> Any:
+    if is_dataclass(value):
+        return {f.name: _values(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _values(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_values(inner) for inner in value]
+    if hasattr(value, "tolist"):  # numpy's arrays and numbers
+        return _values(value.tolist())
+    if isinstance(value, Path):
+        return str(value)
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -2,14 +2,16 @@
 
 import ast
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from iris_cli.config.toml import from_dict, read_toml, to_toml
 from iris_cli.files import fits_cards, json_card, write_text
-from iris_cli.text import PLAIN, in_ascii, printable, utf8
+from iris_cli.text import PLAIN, in_ascii, printable, to_json, utf8
 
 ROOT = Path(__file__).resolve().parents[1]
 LATIN = "caf\udce9"  # é in latin-1, as Python has the name of such a file
@@ -54,6 +56,16 @@ def test_other_files_hold_it_as_an_escape(tmp_path: Path) -> None:
     )
     assert fits_cards(f"command: iris {LATIN}\x1b[2J\n") == [r"command: iris caf\xe9\x1b[2J\n"]
     assert json.loads(json_card([LATIN, "\x7f\n"])) == [LATIN, "\x7f\n"] and json_card(["\x7f"]).isprintable()
+
+
+def test_records_become_json() -> None:
+    @dataclass(frozen=True)
+    class Record:
+        values: object
+        files: dict[Path, np.integer]
+
+    record = Record(([1.0, math.nan], np.array([[np.inf]]), np.float32(0.5), None, "a"), {Path("b"): np.int64(3)})
+    assert json.loads(to_json([record])) == [{"values": [[1.0, None], [[None]], 0.5, None, "a"], "files": {"b": 3}}]
 
 
 def test_only_the_console_prints() -> None:

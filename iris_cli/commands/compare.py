@@ -62,7 +62,7 @@ def compare(
         base = {**opened[0][0].checkpoint.config, "observer": "", "overlap": "refuse", "data": absolute(on)}
         hyper = from_dict(TrainConfig, base, names[0])
         scores = paired(opened, hyper, split, quiet=output.quiet)
-        result["scores"] = [{name: d.to_dict() for name, d in of_run.items()} for of_run in scores]
+        result["scores"] = scores
     if output.as_json:
         emit(result)
         return

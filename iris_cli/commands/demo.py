@@ -107,9 +107,10 @@ def run_demo(
     from iris_cli.commands.plot_data import histories
     from iris_cli.evaluation.figures import draw_predictions
     from iris_cli.evaluation.report_folder import Made, write_report
-    from iris_cli.files import to_json, write_text
+    from iris_cli.files import write_text
     from iris_cli.mock.generate import Foregrounds, Galaxies
     from iris_cli.plots.style import save
+    from iris_cli.text import to_json
     from iris_cli.training.test import inputs_of, predictions_of, report_predictions, test_run
     from iris_cli.training.train import train_run
     from iris_cli.training.trained_run import open_run

@@ -8,7 +8,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -60,7 +60,7 @@ def doctor(
     findings = examine(out, shards, seconds)
     sound = all(finding.state != WRONG for finding in findings)
     if output.as_json:
-        emit({"ok": sound, "findings": [asdict(finding) for finding in findings]})
+        emit({"ok": sound, "findings": findings})
     else:
         for finding in findings:
             _print(f"{finding.state:<6}{finding.topic:<11}", finding.what)

@@ -1,6 +1,5 @@
 """`iris export RUN model.iris`"""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -36,4 +35,4 @@ def export(
     check_output(out, overwrite, (model_file.SUFFIX,))
     made = model_file.export(run, out, licence, about)
     size = f"{plural(made.networks, 'network')} of {plural(made.parameters, 'number')}, {in_bytes(made.bytes)}"
-    output.result(asdict(made), f"{size}: {out}")
+    output.result(made, f"{size}: {out}")

@@ -54,4 +54,4 @@ def import_checkpoint(
     made = import_checkpoint(file, out, what, overwrite=overwrite)
     provenance.record(out, replace(config, grid=grid))
     text = f"{plural(made.parameters, 'parameter')} for {made.image_size} pixels, epoch {made.epoch}: {out}"
-    output.result(made.to_dict(), text)
+    output.result(made, text)

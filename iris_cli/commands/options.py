@@ -89,7 +89,7 @@ class Output:
     quiet: Quiet = False
     verbose: Verbose = False
 
-    def result(self, values: dict[str, Any], *lines: object) -> None:
+    def result(self, values: Any, *lines: object) -> None:
         """Prints a result on stdout: the values as JSON, or the lines."""
         emit(values) if self.as_json else say(*lines)
 

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -93,7 +93,7 @@ def runs(
     places = options.paths_of(folders or [Path()])
     found = states(places, sort)
     if output.as_json:
-        emit({"runs": [asdict(state) for state in found]})
+        emit({"runs": found})
     elif watch and sys.stdout.isatty():
         _watch(places, sort, every)
     else:

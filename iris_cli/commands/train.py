@@ -195,7 +195,7 @@ def train(
         again = shlex.join(["iris", "train", "--resume", str(out), *processes.words(), *trusting()])
         trained = run(config, out, members, again=again, device=processes.device, **how)
     if is_rank_0():
-        output.result(trained.to_dict(), *str(trained).splitlines())
+        output.result(trained, *str(trained).splitlines())
 
 
 def trusting() -> list[str]:

@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Summary:
-    """A number or a curve, (width,) each: mean and median over the `pairs` that define it; NaN where no pair does.
+    """Of numbers, (width,) each, or of one: mean and median over the `pairs` that define it; NaN where no pair does.
 
     `low` and `high` bound the mean with a confidence of LEVEL (percentile interval); NaN with a single source.
     """
@@ -28,6 +28,19 @@ class Summary:
     low: Floats
     high: Floats
     pairs: NDArray[np.int64]
+
+    def __getitem__(self, number: int) -> "Summary":
+        return Summary(*(part[number] for part in vars(self).values()))
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Numbers along `x`, which is `of` something in `unit`."""
+
+    of: str
+    unit: str
+    x: Floats
+    y: Summary
 
 
 @dataclass(frozen=True)

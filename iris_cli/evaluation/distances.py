@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import torch
@@ -117,11 +116,6 @@ class Tenths:
         whole = np.nansum(gas, axis=0)
         return cls(whole / whole.sum(), divided(np.nansum(said, axis=0), whole), resampling.derived(divided, near, gas))
 
-    def to_dict(self) -> dict[str, list[float]]:
-        parts = {"gas": self.gas, "p_near": self.p_near, "near": self.near.mean}
-        parts |= {"near_low": self.near.low, "near_high": self.near.high}
-        return {name: np.nan_to_num(part).round(4).tolist() for name, part in parts.items()}
-
 
 @dataclass(frozen=True)
 class DistanceScores:
@@ -137,17 +131,11 @@ class DistanceScores:
     prior_tenths: Tenths
     apart: Summary | None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain numbers: mean, low and high of each score."""
-        numbers = {name: {k: _plain(n) for k, n in scores.items()} for name, scores in self.predictors.items()}
-        reliable = {"reliability": self.tenths.to_dict(), "prior_reliability": self.prior_tenths.to_dict()}
-        return {**numbers, **reliable, "apart": None if self.apart is None else _plain(self.apart)}
-
     def table(self, intervals: bool = False) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         """Header and rows: means of the scores, a row for each predictor."""
 
         def cell(n: Summary) -> str:
-            return f"{n.mean[0]:.3f}" + (f" ({n.low[0]:.3f} … {n.high[0]:.3f})" if intervals else "")
+            return f"{n.mean:.3f}" + (f" ({n.low:.3f} … {n.high:.3f})" if intervals else "")
 
         return ("", *SCORES), [(name, *map(cell, scores.values())) for name, scores in self.predictors.items()]
 
@@ -157,13 +145,8 @@ class DistanceScores:
         shown = ", ".join(f"{p:.2f} -> {near:.2f}" for gas, p, near in tenths if gas >= 0.01)
         said = [f"P(near) -> share that is near: {shown}"]
         if self.apart is not None:
-            said.append(f"P(near) of two networks differs by {self.apart.mean[0]:.3f} in the mean")
+            said.append(f"P(near) of two networks differs by {self.apart.mean:.3f} in the mean")
         return said
-
-
-def _plain(number: Summary) -> dict[str, float | None]:
-    found = {"mean": number.mean, "low": number.low, "high": number.high}
-    return {name: float(value[0]) if np.isfinite(value[0]) else None for name, value in found.items()}
 
 
 @torch.no_grad()
@@ -188,11 +171,11 @@ def score_distances(networks: Sequence[Distances], stream: PairStream, world: Wo
     resampling = Resampling.of(stream.groups)
     found = numbers[:, 2 : 2 + len(names) * len(SCORES)].reshape(len(numbers), len(names), len(SCORES))
     summaries = {
-        name: {score: resampling.summary(found[:, k, j : j + 1]) for j, score in enumerate(SCORES)}
+        name: {score: resampling.summary(found[:, k, j : j + 1])[0] for j, score in enumerate(SCORES)}
         for k, name in enumerate(names)
     }
     tenths, of_prior = (Tenths.of(part, resampling) for part in np.split(numbers[:, -6 * TENTHS :], 2, axis=1))
-    apart = resampling.summary(numbers[:, 1:2]) if len(networks) > 1 else None
+    apart = resampling.summary(numbers[:, 1:2])[0] if len(networks) > 1 else None
     return DistanceScores(summaries, tenths, of_prior, apart)
 
 

@@ -8,11 +8,10 @@ from matplotlib.figure import Figure
 
 from iris_cli.config.grid import Grid
 from iris_cli.console import plural
-from iris_cli.evaluation.bootstrap import LEVEL
+from iris_cli.evaluation.bootstrap import LEVEL, Curve
 from iris_cli.evaluation.evaluate import Predictions
 from iris_cli.evaluation.posterior import RANKED, SIDES, TARP
 from iris_cli.evaluation.report import RunReport
-from iris_cli.evaluation.summaries import Curve
 from iris_cli.plots.calibration import draw_calibration, draw_coverage_maps, draw_rank_histograms, draw_reliability
 from iris_cli.plots.curves import Line
 from iris_cli.plots.near_far import FAINTEST, draw_near_far_pairs, draw_tenths

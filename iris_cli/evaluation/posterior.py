@@ -7,7 +7,6 @@ transformed by asinh(density / normalization), so that faint gas counts beside b
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,10 +14,9 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from iris_cli.evaluation import calibration, scores
-from iris_cli.evaluation.bootstrap import Floats, Resampling, Summary, divided
+from iris_cli.evaluation.bootstrap import Curve, Floats, Resampling, Summary, divided
 from iris_cli.evaluation.calibration import PROBABILITY_EDGES, SPREAD_EDGES
 from iris_cli.evaluation.metrics import DENSE, FLOOR, OCCUPIED, Maps
-from iris_cli.evaluation.summaries import Curve, plain_list, plain_numbers
 
 #: What ranks and coverage are computed of, and what is ranked against other galaxies' maps (TARP).
 RANKED = {
@@ -76,12 +74,6 @@ class Predictive:
     curves: dict[str, Curve]
     coverage_level: float | None = None
     coverage_map: Floats | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        covered = None if self.coverage_map is None else [plain_list(row) for row in self.coverage_map]
-        values = {"samples": self.samples, "numbers": plain_numbers(self.numbers)}
-        values |= {"curves": {name: curve.to_dict() for name, curve in self.curves.items()}}
-        return {**values, "coverage_level": self.coverage_level, "coverage_map": covered}
 
 
 @dataclass(frozen=True)
@@ -159,26 +151,27 @@ class Posterior:
 
     def statistics(self, arrays: dict[str, Floats], draw: Resampling) -> Predictive:
         """Of per-pair results (pairs, width)."""
-        numbers = {name: draw.summary(arrays[name]) for name in MEANING if name in arrays}
+        numbers = {name: draw.summary(arrays[name])[0] for name in MEANING if name in arrays}
         ratio = arrays["mass_ratio"]
         log = np.log10(ratio, out=np.full_like(ratio, np.nan), where=ratio > 0)
-        numbers["mass_scatter_dex"] = draw.derived(_scatter, log, log**2, np.where(np.isnan(log), np.nan, 1.0))
+        numbers["mass_scatter_dex"] = draw.derived(_scatter, log, log**2, np.where(np.isnan(log), np.nan, 1.0))[0]
         variance, error, pixels = (arrays[name] for name in ("variance", "squared_error", "pixels"))
-        numbers["error_of_mean"] = draw.derived(_root_mean, error[:, -1:], pixels[:, -1:])
+        numbers["error_of_mean"] = draw.derived(_root_mean, error[:, -1:], pixels[:, -1:])[0]
         if self.samples == 1:
             return Predictive(1, numbers, {})
-        numbers["spread"] = draw.derived(_root_mean, variance[:, -1:], pixels[:, -1:])
+        numbers["spread"] = draw.derived(_root_mean, variance[:, -1:], pixels[:, -1:])[0]
         numbers["spread_skill"] = draw.derived(
             lambda v, e: calibration.spread_skill(v, e, self.samples), variance[:, -1:], error[:, -1:]
-        )
+        )[0]
         for k, name in enumerate(("row_correlation", "row_correlation_true")):
-            numbers[name] = draw.derived(divided, *(arrays[f"row_{x}"][:, k : k + 1] for x in ("products", "squares")))
+            sums = (arrays[f"row_{x}"][:, k : k + 1] for x in ("products", "squares"))
+            numbers[name] = draw.derived(divided, *sums)[0]
         curves: dict[str, Curve] = {}
         for what in RANKED:
             shares = arrays[f"ranks_{what}"]
             for level in calibration.levels(self.samples):
                 covered = calibration.coverage_at(shares, level)[:, None]
-                numbers[f"coverage_{100 * level:.0f}_{what}"] = draw.summary(covered)
+                numbers[f"coverage_{100 * level:.0f}_{what}"] = draw.summary(covered)[0]
             density = calibration.rank_histogram(shares)
             middle = (np.arange(density.shape[1]) + 0.5) / density.shape[1]
             curves[f"ranks_{what}"] = Curve("share of samples below the truth", "1", middle, draw.summary(density))
@@ -191,7 +184,7 @@ class Posterior:
             known = np.where(np.isnan(reached[:, :1]), np.nan, 1.0)
             numbers["tarp_deviation"] = draw.derived(
                 lambda r, n: np.abs(divided(r, n) - nominal).max(axis=1, keepdims=True), reached, known
-            )
+            )[0]
         for side, end in SIDES.items():
             count, chance, happened = np.moveaxis(arrays[f"reliability{end}"].reshape(len(ratio), 3, -1), 1, 0)
             empty = np.where(count > 0, 0.0, np.nan)

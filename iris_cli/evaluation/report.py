@@ -2,23 +2,20 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from iris_cli.config.toml import to_dict
 from iris_cli.config.train import Noise
 from iris_cli.evaluation import runs
-from iris_cli.evaluation.bootstrap import Summary
+from iris_cli.evaluation.bootstrap import Floats, Summary
 from iris_cli.evaluation.distances import DistanceScores
 from iris_cli.evaluation.ensemble import ENSEMBLE, SAMPLES
 from iris_cli.evaluation.evaluate import Totals
 from iris_cli.evaluation.metrics import EVEN_SPLIT, MEASURES
 from iris_cli.evaluation.posterior import Predictive, meaning
 from iris_cli.evaluation.statistics import Statistics
-from iris_cli.evaluation.summaries import plain_numbers
 from iris_cli.evaluation.trivial import EMPTY_MAP, MEAN_MAP
 
 #: What a plain test reports.
@@ -75,18 +72,15 @@ class Report:
 
     @classmethod
     def of_statistics(cls, found: Statistics) -> "Report":
-        numbers = {name: float(found.numbers[name].mean[0]) for name in MEASURES}
+        numbers = {name: float(found.numbers[name].mean) for name in MEASURES}
         means = {name: mean if math.isfinite(mean) else None for name, mean in numbers.items()}
-        return cls.of_means(means, found.pairs, int(found.numbers["near_far_sign_right"].pairs[0]))
+        return cls.of_means(means, found.pairs, int(found.numbers["near_far_sign_right"].pairs))
 
     @classmethod
     def of_means(cls, means: dict[str, float | None], pairs: int, near_far_pairs: int) -> "Report":
         """`means` of all MEASURES."""
         total = skill(means["loss"], means["loss_zero"], means["loss_mean_image"])
         return cls(pairs=pairs, skill=total, near_far_pairs=near_far_pairs, **means)
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
     def rows(self) -> list[tuple[str, ...]]:
         """Name, value, meaning."""
@@ -105,9 +99,6 @@ class Settings:
     litter: str | None
     data: tuple[str, ...]
     seed: int
-
-    def to_dict(self) -> dict[str, Any]:
-        return {**vars(self), "noise": to_dict(self.noise), "data": list(self.data)}
 
 
 @dataclass(frozen=True)
@@ -134,24 +125,22 @@ class RunReport:
         several = {SAMPLES: "the mean of the samples", ENSEMBLE: "the mean map of the networks"}
         return next((what for name, what in several.items() if name in self.normal.predictors), "the network's map")
 
-    def to_dict(self) -> dict[str, Any]:
+    def everything(self) -> dict[str, Any]:
         """The means over the normal set, the settings, and all statistics of each set."""
-        sets = {found.name: found.to_dict() for found in self.sets}
-        return {**self.means.to_dict(), **self.settings.to_dict(), **self._distances(), "sets": sets}
-
-    def _distances(self) -> dict[str, Any]:
-        return {"distances": self.distances.to_dict()} if self.distances else {}
+        return {**self._means(), "sets": {found.name: found for found in self.sets}}
 
     def headline(self) -> dict[str, Any]:
-        """The means and the settings alone; of each predictor its posterior, and the consistency of several runs."""
+        """The means and the settings; of each predictor its posterior, and the consistency of several runs."""
         found = self.normal
         predictors = {name: {"samples": p.samples, **_means(p.numbers)} for name, p in found.predictors.items()}
-        values = {**self.means.to_dict(), **self.settings.to_dict(), "predictors": predictors, **self._distances()}
-        return {**values, "runs": _means(found.runs)} if found.runs else values
+        return {**self._means(), "predictors": predictors, "runs": _means(found.runs)}
+
+    def _means(self) -> dict[str, Any]:
+        return {**vars(self.means), **vars(self.settings), "distances": self.distances}
 
     def rows(self) -> list[tuple[str, ...]]:
         """Name, value, meaning: for people."""
-        numbers = ((name, text(float(n.mean[0])), runs.MEANING[name]) for name, n in self.normal.runs.items())
+        numbers = ((name, text(float(n.mean)), runs.MEANING[name]) for name, n in self.normal.runs.items())
         return [*self.means.rows(), *numbers]
 
     def posterior(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
@@ -169,7 +158,7 @@ def posterior_table(
         number = found.numbers.get(name)
         if number is None:
             return "-"
-        return with_interval(name, number) if intervals else text(float(number.mean[0]))
+        return with_interval(name, number) if intervals else text(float(number.mean))
 
     header = ("", *predictors)
     rows = [("samples", *(str(found.samples) for found in predictors.values()))]
@@ -181,26 +170,25 @@ def posterior_table(
 
 def with_interval(name: str, y: Summary) -> str:
     """A mean and its interval, if it has one."""
-    if np.isclose(y.low[0], y.high[0], equal_nan=True):
-        return text(float(y.mean[0]))
+    if np.isclose(y.low, y.high, equal_nan=True):
+        return text(float(y.mean))
     if name == "tarp_deviation":  # the largest of several numbers: those of resampled pairs are larger
         return rounded(y.mean, y)
     return f"{rounded(y.mean, y)} ({interval(y)})"
 
 
-def interval(y: Summary, at: int = 0) -> str:
+def interval(y: Summary) -> str:
     """The bounds of a mean; "-" where there are none."""
-    low, high = float(y.low[at]), float(y.high[at])
-    return "-" if math.isnan(low + high) else f"{rounded(y.low, y, at)} … {rounded(y.high, y, at)}"
+    return "-" if np.isnan(y.low + y.high) else f"{rounded(y.low, y)} … {rounded(y.high, y)}"
 
 
-def rounded(values: NDArray[np.float64], y: Summary, at: int = 0) -> str:
+def rounded(number: Floats, y: Summary) -> str:
     """A value with as many decimals as show two digits of the interval's width; else four digits."""
-    value, width = float(values[at]), float(y.high[at] - y.low[at])
+    value, width = float(number), float(y.high - y.low)
     if not (1e-4 < width < math.inf and abs(value) < 1e4):
         return text(value)
     return f"{value:.{max(0, 1 - math.floor(math.log10(width)))}f}"
 
 
-def _means(numbers: Mapping[str, Summary]) -> dict[str, float | None]:
-    return {name: number["mean"] for name, number in plain_numbers(dict(numbers)).items()}
+def _means(numbers: Mapping[str, Summary]) -> dict[str, Floats]:
+    return {name: number.mean for name, number in numbers.items()}

@@ -6,20 +6,21 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from iris_cli.config.toml import to_dict
 from iris_cli.console import plural
 from iris_cli.evaluation import runs
-from iris_cli.evaluation.bootstrap import LEVEL, RESAMPLES, Summary
+from iris_cli.evaluation.bootstrap import LEVEL, RESAMPLES, Curve, Summary
 from iris_cli.evaluation.evaluate import Predictions
 from iris_cli.evaluation.figures import draw_report
 from iris_cli.evaluation.page import FIGURES, Block, Code, Heading, Paragraph, Picture, Table, html, markdown
 from iris_cli.evaluation.report import MEANING, RunReport, interval, posterior_table, rounded, text, with_interval
 from iris_cli.evaluation.statistics import Statistics
-from iris_cli.evaluation.summaries import Curve
-from iris_cli.files import atomic_folder, to_json, write_text
+from iris_cli.files import atomic_folder, write_text
 from iris_cli.plots.losses import History, draw_losses
 from iris_cli.plots.style import STYLES, save
+from iris_cli.text import to_json
 
-FORMAT, VERSION = "iris-report", 2
+FORMAT, VERSION = "iris-report", 3
 #: The numbers in which sets of inputs are compared, and those of the best predictor's posterior.
 COMPARED = tuple(name for name in MEANING if name not in ("pairs", "near_far_pairs"))
 COMPARED_POSTERIOR = ("crps", "energy_score", "spread", "error_of_mean", "spread_skill", "brier_near", "tarp_deviation")
@@ -66,7 +67,7 @@ def write_report(
     that of the page, the figures are also PDF files in the folder `figures`, with captions for a paper.
     """
     with atomic_folder(out, overwrite) as folder:
-        record = {"format": FORMAT, "version": VERSION, "runs": [*map(str, tested)], **report.to_dict()}
+        record = {"format": FORMAT, "version": VERSION, "runs": [*map(str, tested)], **report.everything()}
         write_text(folder / "report.json", to_json(record))
         pictures = []
         for number, (name, figure, caption) in enumerate(_figures(report, shown, losses, "screen"), 1):
@@ -103,9 +104,8 @@ def page(tested: Sequence[Path], report: RunReport, pictures: Sequence[Picture],
         + (" With so few galaxies the intervals are too narrow." if normal.sources < MANY_SOURCES else "")
     )
     yield Heading("Settings")
-    settings = {"runs": [*map(str, tested)], **report.settings.to_dict()}
-    if report.settings.noise.is_zero:
-        settings["noise"] = None
+    settings = {"runs": [*map(str, tested)], **vars(report.settings)}
+    settings["noise"] = None if report.settings.noise.is_zero else to_dict(report.settings.noise)
     yield Table(("setting", "value"), [*made.rows, *((name, _setting(value)) for name, value in settings.items())])
     yield Heading("Numbers")
     yield Paragraph(f"Of {report.map}.")
@@ -162,7 +162,7 @@ def _setting(value: object) -> str:
         return ", ".join(f"{name} {_setting(inner)}" for name, inner in value.items() if inner) or "none"
     if value is True:
         return "yes"
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return ", ".join(map(_setting, value))
     return "none" if value is None else str(value)
 
@@ -175,8 +175,8 @@ def _numbers(numbers: Mapping[str, Summary], meaning: Mapping[str, str]) -> Tabl
     return Table(header, list(rows.values()))
 
 
-def _cells(y: Summary, at: int = 0) -> tuple[str, str, str, str]:
-    return rounded(y.mean, y, at), rounded(y.median, y, at), interval(y, at), str(y.pairs[at])
+def _cells(y: Summary) -> tuple[str, str, str, str]:
+    return rounded(y.mean, y), rounded(y.median, y), interval(y), str(y.pairs)
 
 
 def _comparison(sets: Sequence[Statistics]) -> Table:
@@ -193,4 +193,4 @@ def _comparison(sets: Sequence[Statistics]) -> Table:
 
 def _curve(curve: Curve) -> Table:
     header = (f"{curve.of} [{curve.unit}]" if curve.unit != "1" else curve.of, "mean", "median", "interval", "pairs")
-    return Table(header, [(text(float(x)), *_cells(curve.y, i)) for i, x in enumerate(curve.x)])
+    return Table(header, [(text(float(x)), *_cells(curve.y[i])) for i, x in enumerate(curve.x)])

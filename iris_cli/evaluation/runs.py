@@ -112,8 +112,8 @@ def statistics(arrays: Mapping[str, Floats], draw: Resampling) -> dict[str, Summ
     found = {}
     for name, values in of_each_map(arrays).items():
         function, *sums = FUNCTIONS[name]
-        whole = draw.derived(function, *(arrays[each] for each in sums))
-        found[name] = replace(whole, median=draw.summary(values).median)
+        whole = draw.derived(function, *(arrays[each] for each in sums))[0]
+        found[name] = replace(whole, median=draw.summary(values)[0].median)
     return found
 
 

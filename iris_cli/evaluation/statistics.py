@@ -2,27 +2,25 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from iris_cli.config.grid import Grid
 from iris_cli.evaluation import runs
-from iris_cli.evaluation.bootstrap import Floats, Resampling, Summary, divided
+from iris_cli.evaluation.bootstrap import Curve, Floats, Resampling, Summary, divided
 from iris_cli.evaluation.evaluate import Arrays
 from iris_cli.evaluation.metrics import MEASURES, THRESHOLDS
 from iris_cli.evaluation.per_pair import RUNS
 from iris_cli.evaluation.posterior import Posterior, Predictive
 from iris_cli.evaluation.power_spectra import Wavenumbers
 from iris_cli.evaluation.radial_profiles import Annuli
-from iris_cli.evaluation.summaries import Curve, plain_list, plain_numbers
 from iris_cli.evaluation.trivial import TRIVIAL
 from iris_cli.units import INNER, SI, convert
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """Results on one set of inputs; each of the `numbers` is a Summary of width 1.
+    """Results on one set of inputs.
 
     `predictors` are the posterior of each predictor, trivial ones included; `runs` the consistency of several.
     """
@@ -42,22 +40,13 @@ class Statistics:
         """The predictor whose mean map the `numbers` measure: the last that is not trivial."""
         return [name for name in self.predictors if name not in TRIVIAL][-1]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; None instead of NaN."""
-        curves = {name: curve.to_dict() for name, curve in self.curves.items()}
-        predictors = {name: each.to_dict() for name, each in self.predictors.items()}
-        counts = {"pairs": self.pairs, "sources": self.sources}
-        plain = {name: plain_numbers(getattr(self, name)) for name in ("numbers", "runs")}
-        by_pair = {name: plain_list(values) for name, values in self.runs_by_pair.items()}
-        return {**counts, **plain, "runs_by_pair": by_pair, "curves": curves, "predictors": predictors}
-
 
 def statistics_of(
     name: str, arrays: Arrays, sources: Sequence[str], grid: Grid, normalization_kg_m3: float, seed: int
 ) -> Statistics:
     """The statistics of per-pair results, (pairs, width) each, with the source of each pair."""
     draw = Resampling.of(sources, seed)
-    numbers = {measure: draw.summary(arrays[measure]) for measure in MEASURES} | {"skill": _skill(arrays, draw)}
+    numbers = {name: draw.summary(arrays[name])[0] for name in MEASURES} | {"skill": _skill(arrays, draw)}
     curves: dict[str, Curve] = {}
     for axis, each in _curves(arrays, grid, normalization_kg_m3):
         curves |= {curve: Curve(*axis, draw.summary(values)) for curve, values in each.items()}
@@ -100,4 +89,4 @@ def _skill(arrays: Arrays, draw: Resampling) -> Summary:
         return 1.0 - divided(loss, np.minimum.reduce(trivial))
 
     trivial = [arrays["loss_zero"], *([] if np.isnan(m := arrays["loss_mean_image"]).all() else [m])]
-    return draw.derived(skill, arrays["loss"], *trivial)
+    return draw.derived(skill, arrays["loss"], *trivial)[0]

@@ -23,7 +23,7 @@ from iris_cli.config.ingest import IngestConfig
 from iris_cli.config.toml import from_dict, to_dict
 from iris_cli.console import plural, progress, warn
 from iris_cli.errors import DataError, IrisError
-from iris_cli.files import read_json, to_json, write_text
+from iris_cli.files import read_json, write_text
 from iris_cli.machine import cores, disk
 from iris_cli.ranks import share_of_job
 from iris_cli.snapshots.augment import draw_sight
@@ -32,6 +32,7 @@ from iris_cli.snapshots.galaxy import FOR_CELLS, Galaxy, GalaxyFacts, load_galax
 from iris_cli.snapshots.reader import Snapshot
 from iris_cli.snapshots.view import View, h2_mass_per_row
 from iris_cli.standard.dataset import INDEX, Entry, write_index, write_slabs
+from iris_cli.text import to_json
 from shards.layout import leftovers
 from shards.owner import owned
 from shards.pool import worker_pool

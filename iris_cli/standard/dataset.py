@@ -14,8 +14,9 @@ from iris_cli.config.grid import Grid
 from iris_cli.config.toml import from_dict, to_dict
 from iris_cli.console import plural
 from iris_cli.errors import DataError, UsageError
-from iris_cli.files import atomic_file, read_array, read_json, to_json, write_text
+from iris_cli.files import atomic_file, read_array, read_json, write_text
 from iris_cli.standard.paper_format import PaperDataset, open_paper_dataset
+from iris_cli.text import to_json
 
 INDEX = "standard.json"
 FORMAT = "iris-standard"

@@ -5,7 +5,7 @@ observed now. Out: an `InputScore`, and a figure. `iris revert` uses the same st
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +101,7 @@ class SkyComparison:
 
     def to_dict(self) -> dict[str, Any]:
         """The result for JSON, without its images."""
-        return {"input": self.observed.to_dict(), "set": self.name, **asdict(self.score)}
+        return {"input": self.observed.to_dict(), "set": self.name, **vars(self.score)}
 
 
 def compare_sky(

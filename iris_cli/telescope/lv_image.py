@@ -76,10 +76,10 @@ class LvImage:
             "peak_K": float(self.image.max()),
             "mean_K": float(self.image.mean(dtype="float64")),
             "latitude": self.latitude,
-            "shape": list(self.image.shape),
-            "grid": asdict(self.grid),
-            "cubes": [asdict(cube) for cube in self.cubes],
-            "options": asdict(self.options),
+            "shape": self.image.shape,
+            "grid": self.grid,
+            "cubes": self.cubes,
+            "options": self.options,
         }
 
 

@@ -8,7 +8,7 @@ made.record.quality.input_score
 
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,9 +73,8 @@ class Reversion:
 
     def to_dict(self) -> dict[str, Any]:
         """The result for JSON, without its images."""
-        names = self.clouds.colnames if self.clouds else ()
-        clouds = [dict(zip(names, map(_plain, row), strict=True)) for row in self.clouds or ()]
-        return {"input": self.observed.to_dict(), **asdict(self.record), **({"clouds": clouds} if clouds else {})}
+        clouds = [dict(zip(row.colnames, row, strict=True)) for row in self.clouds or ()]
+        return {"input": self.observed.to_dict(), **vars(self.record), **({"clouds": clouds} if clouds else {})}
 
 
 def revert(
@@ -165,12 +164,6 @@ def _with_distances(made: Reversion, run: LoadedRun, clouds: str) -> Reversion:
     if clouds != NONE and not (clouds == CMZ and not at_galactic_centre(*lv.centre_deg)):
         named = cloud_table(clouds_of(clouds, lv.image, lv.grid, lv.centre_deg), found, lv)
     return replace(made, near_far=found, clouds=named, record=replace(made.record, near_far=found.sentence(lv.image)))
-
-
-def _plain(value: Any) -> Any:
-    """For JSON: a cell of a table; None for NaN."""
-    value = value.item() if hasattr(value, "item") else value
-    return None if value != value else value
 
 
 @dataclass(frozen=True)

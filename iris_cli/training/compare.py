@@ -33,9 +33,6 @@ class Difference:
         """Whether the interval excludes zero."""
         return self.low > 0.0 or self.high < 0.0
 
-    def to_dict(self) -> dict[str, float | None]:
-        return {name: value if math.isfinite(value) else None for name, value in vars(self).items()}
-
     def __str__(self) -> str:
         """Rounded to two digits of the interval's width."""
         width = self.high - self.low
@@ -80,8 +77,7 @@ def paired(
     for table in tables:
         of_run = {}
         for name, values in table.items():
-            summary = resampling.summary(values - tables[0][name])
-            numbers = (float(np.nanmean(values)), *(float(x[0]) for x in (summary.mean, summary.low, summary.high)))
-            of_run[name] = Difference(*numbers)
+            y = resampling.summary(values - tables[0][name])[0]
+            of_run[name] = Difference(float(np.nanmean(values)), float(y.mean), float(y.low), float(y.high))
         found.append(of_run)
     return found

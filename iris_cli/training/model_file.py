@@ -35,8 +35,9 @@ from iris_cli.errors import DataError
 from iris_cli.evaluation.ensemble import SAMPLES
 from iris_cli.evaluation.posterior import meaning
 from iris_cli.evaluation.trivial import PRIOR
-from iris_cli.files import atomic_file, atomic_folder, file_sha256, to_json, write_text
+from iris_cli.files import atomic_file, atomic_folder, file_sha256, write_text
 from iris_cli.metrics_log import read_lines
+from iris_cli.text import to_json
 from iris_cli.training.checkpoint import Checkpoint, from_plain, to_plain
 from iris_cli.training.checkpoint import save as save_checkpoint
 from iris_cli.training.run_folder import TRAINING_INPUTS, RunFolder
@@ -267,12 +268,11 @@ def _scores(tested: dict[str, Any]) -> Iterator[str]:
         }
         yield f"Samples, and maps of other galaxies (the prior):\n\n{_table(found, ('samples', 'prior'))}"
     if distances := tested.get("distances"):
-        names = [name for name, scores in distances.items() if scores and "log_score" in scores]
-        found = {
-            score: " | ".join(_text(distances[name][score]["mean"]) for name in names) for score in distances[names[0]]
-        }
-        yield f"Near or far at each (l, v), per mass of gas:\n\n{_table(found, tuple(names))}"
-        shown = zip(*(distances["reliability"][name] for name in ("gas", "p_near", "near")), strict=True)
+        scores = distances["predictors"]
+        found = {score: " | ".join(_text(each[score]["mean"]) for each in scores.values()) for score in scores["prior"]}
+        yield f"Near or far at each (l, v), per mass of gas:\n\n{_table(found, tuple(scores))}"
+        tenths = distances["tenths"]
+        shown = zip(tenths["gas"], tenths["p_near"], tenths["near"]["mean"], strict=True)
         said = ", ".join(f"{p:.2f} -> {near:.2f}" for gas, p, near in shown if gas >= 0.01)
         yield f"P(near) -> the share that is near: {said}"
 

@@ -13,7 +13,6 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -66,9 +65,6 @@ class ImportedCheckpoint:
     turned_over: bool
     units_per_SI: dict[str, float]
     parameters: int
-
-    def to_dict(self) -> dict[str, Any]:
-        return {**vars(self), "grid": to_dict(self.grid)}
 
 
 def import_checkpoint(path: Path, out: Path, options: ImportOptions, *, overwrite: bool = False) -> ImportedCheckpoint:

@@ -29,7 +29,7 @@ from iris_cli.evaluation.report import Report, RunReport, Settings
 from iris_cli.evaluation.statistics import statistics_of
 from iris_cli.evaluation.stress import Altered, has_symmetric_velocities, mirror_velocity, remove_emission
 from iris_cli.evaluation.trivial import Trivial
-from iris_cli.files import to_json, write_text
+from iris_cli.files import write_text
 from iris_cli.observers.observer import Observer
 from iris_cli.pairs.datasets import InfiniteDataset, litter_of, pairs_of
 from iris_cli.pairs.open_data import open_data, open_litter
@@ -38,6 +38,7 @@ from iris_cli.pairs.pair import LV_COLUMN, LV_NEARER
 from iris_cli.pairs.stream import PairStream
 from iris_cli.reverter.distances import Distances
 from iris_cli.reverter.reverter import Reverter
+from iris_cli.text import to_json
 from iris_cli.training.test_split import litter_to_test, pairs_to_test, seen_by, split_to_test
 from iris_cli.training.train import check_fits, image_noise_of, stream_of, threads_for
 from iris_cli.training.trained_run import TrainedRun, ensemble_for, open_members

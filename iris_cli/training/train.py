@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +19,7 @@ from iris_cli.distributed import World, unwrap, world
 from iris_cli.errors import DataError, UsageError, choose
 from iris_cli.evaluation.ensemble import Ensemble
 from iris_cli.evaluation.loss import physical_loss
-from iris_cli.files import to_json, write_text
+from iris_cli.files import write_text
 from iris_cli.observers.observer import Observer
 from iris_cli.pairs.datasets import InfiniteDataset, Pairs, image_size, litter_of, pairs_of
 from iris_cli.pairs.divide import litter_parts, set_aside
@@ -31,6 +31,7 @@ from iris_cli.pairs.stream import PairStream
 from iris_cli.reverter.networks import reads_several
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.signals import catch_signals
+from iris_cli.text import to_json
 from iris_cli.training.checkpoint import Checkpoint, DataDescription, load
 from iris_cli.training.ema import EMA
 from iris_cli.training.loop import Trainer
@@ -383,9 +384,6 @@ class RunSummary:
     best_validation_loss: float | None
     stages: "tuple[RunSummary, ...]" = ()
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
     def __str__(self) -> str:
         best = ""
         if self.best_epoch is not None:
@@ -400,9 +398,6 @@ class EnsembleSummary:
 
     run: str
     members: tuple[RunSummary, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.members))

@@ -59,7 +59,7 @@ def test(runs: Sequence[Path], hyper: TrainConfig, samples: int, pairs: int) -> 
 
 
 def value(number: Summary | None) -> str:
-    return "-" if number is None else f"{float(number.mean[0]):.3f}"
+    return "-" if number is None else f"{float(number.mean):.3f}"
 
 
 def row(name: str, cpu_s: float, found: Statistics, predictor: str) -> str:

@@ -79,7 +79,7 @@ def test_a_report_agrees_with_the_test(iris: Iris, report: Written, trained_ense
     table = iris("test", trained_ensemble, tiny_shards, "-q").out
     assert "spread_skill" in table and "coverage_33_bright" in table and "difference_over_error" in table
     alone = json.loads(iris("test", trained_ensemble / "member-01", tiny_shards, "--json", "-q").out)
-    assert "runs" not in alone and alone["loss"] != plain["loss"]
+    assert not alone["runs"] and alone["loss"] != plain["loss"]
     assert alone["predictors"]["network"] == predictors["network"]
 
 
@@ -103,7 +103,7 @@ def test_every_set_of_inputs_has_numbers_and_curves_with_intervals(report: Writt
     for found in sets.values():
         assert found["numbers"].keys() == NUMBERS and found["curves"].keys() == set(CURVES.split())
         for curve in found["curves"].values():
-            assert len(curve["x"]) == len(curve["mean"]) == len(curve["low"]) == len(curve["median"])
+            assert len(curve["x"]) == len(curve["y"]["mean"]) == len(curve["y"]["low"]) == len(curve["y"]["median"])
         few = found["sources"] < 3  # no galaxy is left for the prior
         assert list(found["predictors"]) == [name for name in PREDICTORS if not (few and name == "prior")]
         ensemble = found["predictors"]["ensemble"]

@@ -35,7 +35,7 @@ def train_with_sampler(shards: str, batch: int, folder: str, **how: bool) -> Non
 def numbers_of_test(shards: str) -> dict[str, float]:
     hyper = TrainConfig(noise=Noise(sigma_K=0.3), batch_size=2)
     report = test_reverter(small_reverter(), PreObservedDataset(shards, "test"), hyper=hyper, quiet=True)
-    return {name: number for name, number in report.to_dict().items() if number is not None}
+    return {name: number for name, number in vars(report).items() if number is not None}
 
 
 if __name__ == "__main__":

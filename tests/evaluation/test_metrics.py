@@ -117,8 +117,8 @@ def test_overlap_above_a_threshold_is_that_of_torchmetrics() -> None:
 
 
 def test_a_mean_that_is_not_finite_is_none_in_a_report() -> None:
-    one, infinite = np.ones(1), np.full(1, np.inf)
-    numbers = {name: Summary(one, one, one, one, np.ones(1, np.int64)) for name in MEASURES}
-    numbers["mass_ratio"] = Summary(infinite, one, one, one, np.ones(1, np.int64))
+    one, infinite = np.array(1.0), np.array(np.inf)
+    numbers = dict.fromkeys(MEASURES, Summary(one, one, one, one, np.array(1)))
+    numbers["mass_ratio"] = Summary(infinite, one, one, one, np.array(1))
     report = Report.of_statistics(Statistics("normal", 1, 1, numbers, {}, {}, {}, {}))
     assert report.mass_ratio is None and report.rmse_dex == 1.0

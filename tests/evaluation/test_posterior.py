@@ -64,13 +64,11 @@ def test_calibrated_samples_cover_what_they_should_in_every_respect(calibrated: 
     for what in RANKED:
         for level in (0.68, 0.92):
             number = calibrated.numbers[f"coverage_{100 * level:.0f}_{what}"]
-            assert (
-                number.mean[0] == pytest.approx(level, abs=0.09) and number.low[0] <= number.mean[0] <= number.high[0]
-            )
+            assert number.mean == pytest.approx(level, abs=0.09) and number.low <= number.mean <= number.high
         np.testing.assert_allclose(calibrated.curves[f"ranks_{what}"].y.mean, 1.0, atol=0.75)
-    assert calibrated.numbers["tarp_deviation"].mean[0] < 0.07
-    assert calibrated.numbers["spread_skill"].mean[0] == pytest.approx(1.0, abs=0.05)
-    assert calibrated.numbers["mass_ratio"].mean[0] == pytest.approx(1.0, abs=0.03)
+    assert calibrated.numbers["tarp_deviation"].mean < 0.07
+    assert calibrated.numbers["spread_skill"].mean == pytest.approx(1.0, abs=0.05)
+    assert calibrated.numbers["mass_ratio"].mean == pytest.approx(1.0, abs=0.03)
     reliable = calibrated.curves["reliability_longitude"]
     np.testing.assert_allclose(reliable.y.mean, reliable.x, atol=0.15)
     assert calibrated.coverage_level == 0.68 and calibrated.coverage_map is not None
@@ -80,35 +78,35 @@ def test_calibrated_samples_cover_what_they_should_in_every_respect(calibrated: 
 def test_samples_that_are_too_narrow_are_found_by_every_measure(calibrated: Predictive, narrow: Predictive) -> None:
     for what in RANKED:
         number = narrow.numbers[f"coverage_68_{what}"]
-        assert number.high[0] < 0.55, what
-    assert narrow.numbers["tarp_deviation"].mean[0] > 0.2 and narrow.numbers["spread_skill"].mean[0] < 0.5
+        assert number.high < 0.55, what
+    assert narrow.numbers["tarp_deviation"].mean > 0.2 and narrow.numbers["spread_skill"].mean < 0.5
     for score in ("crps", "energy_score", "crps_mass_dex", "crps_near", "brier_near", "log_near"):
-        assert narrow.numbers[score].mean[0] > calibrated.numbers[score].mean[0], score
+        assert narrow.numbers[score].mean > calibrated.numbers[score].mean, score
     assert all(meaning(name) for name in narrow.numbers)
 
 
 def test_stripes_in_samples_are_correlations_along_rows_that_true_maps_do_not_have(calibrated: Predictive) -> None:
     even, true = (calibrated.numbers[name] for name in ("row_correlation", "row_correlation_true"))
-    assert true.low[0] < even.mean[0] < true.high[0]
+    assert true.low < even.mean < true.high
     stripes = fields(SAMPLES, PAIRS, seed=2)[..., :1].expand(-1, -1, -1, -1, 4)
     striped = found_for(replace(maps_of(0.5), members=densities(CENTRE + 0.5 * stripes))).numbers
-    assert striped["row_correlation"].mean[0] > 0.5 > 0.2 > striped["row_correlation_true"].high[0]
+    assert striped["row_correlation"].mean > 0.5 > 0.2 > striped["row_correlation_true"].high
 
 
 def test_samples_of_too_little_mass_are_found(calibrated: Predictive) -> None:
     low = found_for(maps_of(0.5, shift=-0.3)).numbers
-    assert low["mass_ratio"].mean[0] == pytest.approx(np.exp(-0.3) * calibrated.numbers["mass_ratio"].mean[0], rel=1e-6)
-    assert low["mass_scatter_dex"].mean[0] == pytest.approx(calibrated.numbers["mass_scatter_dex"].mean[0], rel=1e-6)
-    assert low["coverage_68_mass"].high[0] < 0.5
+    assert low["mass_ratio"].mean == pytest.approx(np.exp(-0.3) * calibrated.numbers["mass_ratio"].mean, rel=1e-6)
+    assert low["mass_scatter_dex"].mean == pytest.approx(calibrated.numbers["mass_scatter_dex"].mean, rel=1e-6)
+    assert low["coverage_68_mass"].high < 0.5
 
 
 def test_a_single_map_has_scores_and_no_calibration(calibrated: Predictive) -> None:
     one = found_for(replace(maps_of(0.5), members=maps_of(0.5).members[:1]))
     assert not one.curves and "spread" not in one.numbers and one.coverage_map is None
-    assert one.numbers["crps"].mean[0] > 1.3 * calibrated.numbers["crps"].mean[0]
+    assert one.numbers["crps"].mean > 1.3 * calibrated.numbers["crps"].mean
     empty = found_for(replace(maps_of(0.5), members=torch.zeros(1, *TRUE.shape, dtype=torch.float64)))
-    assert empty.numbers["brier_near"].mean[0] == 0.25 and empty.numbers["mass_ratio"].mean[0] == 0.0
-    assert np.isfinite(empty.numbers["crps_mass_dex"].mean[0]) and np.isnan(empty.numbers["mass_scatter_dex"].mean[0])
+    assert empty.numbers["brier_near"].mean == 0.25 and empty.numbers["mass_ratio"].mean == 0.0
+    assert np.isfinite(empty.numbers["crps_mass_dex"].mean) and np.isnan(empty.numbers["mass_scatter_dex"].mean)
 
 
 # --- consistency between runs -----------------------------------------------------------------------------------------
@@ -119,7 +117,7 @@ def consistency(*runs: Maps) -> dict[str, float]:
     arrays = {name: value[:, None].numpy() for name, value in between_runs(maps, len(runs)).items()}
     assert set(arrays) == set(names(len(runs[0].members)))
     found = statistics(arrays, Resampling.of([str(pair) for pair in range(PAIRS)], resamples=50))
-    return {name: float(number.mean[0]) for name, number in found.items()}
+    return {name: float(number.mean) for name, number in found.items()}
 
 
 @pytest.mark.parametrize("samples", [8, 26])

@@ -132,26 +132,17 @@ def test_a_test_scores_several_runs_their_pool_and_their_prior(
     ran = iris("test", run, other, near_shards, "--split", "validation", "--overlap", "allow", "--json", "-q")
     assert ran.code == 0, ran.err
     found = json.loads(ran.out)["distances"]
-    assert [*found] == [
-        "network 1",
-        "network 2",
-        "pooled",
-        "prior",
-        "floor",
-        "reliability",
-        "prior_reliability",
-        "apart",
-    ]
-    mean = {name: found[name]["log_score"]["mean"] for name in list(found)[:5]}
+    mean = {name: scores["log_score"]["mean"] for name, scores in found["predictors"].items()}
+    assert [*mean] == ["network 1", "network 2", "pooled", "prior", "floor"]
     assert mean["floor"] < 1e-4 and mean["pooled"] <= 0.5 * (mean["network 1"] + mean["network 2"]) + 1e-6
     best = min(logged(run / "distances", "epoch"), key=lambda line: line["loss"])
     assert mean["network 1"] == pytest.approx(best["log_score"], rel=1e-4)
-    assert 0.0 < found["apart"]["mean"] < 0.5 and sum(found["reliability"]["gas"]) == pytest.approx(1.0, abs=1e-3)
+    assert 0.0 < found["apart"]["mean"] < 0.5 and sum(found["tenths"]["gas"]) == pytest.approx(1.0, abs=1e-3)
     report = tmp_path / "report"
     shown = iris("test", run, near_shards, "--split", "validation", "--overlap", "allow", "-q", "--report", report)
     assert shown.code == 0 and "P(near) -> share" in shown.out and "two networks" not in shown.out
     page = (report / "report.md").read_text(encoding="utf-8")
-    assert "Near or far at each (l, v)" in page and f"{found['network 1']['log_score']['mean']:.3f} (" in page
+    assert "Near or far at each (l, v)" in page and f"{mean['network 1']:.3f} (" in page
     assert {"near_far.png", "near_far_reliability.png"} <= {file.name for file in report.iterdir()}
     plain = iris("test", run, shards, "--json", "-q")
-    assert plain.code == 0 and "distances" not in json.loads(plain.out)
+    assert plain.code == 0 and json.loads(plain.out)["distances"] is None

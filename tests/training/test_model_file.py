@@ -64,9 +64,8 @@ def test_the_card_has_the_scores_of_samples_and_distances_beside_their_priors(te
     first = open_members(temperature_runs / "run")[0].checkpoint
     predictors = {"samples": {"crps": 0.25, "coverage_68_mass": 0.7}, "prior": {"crps": 0.5}}
     scores = {name: {"log_score": {"mean": mean}} for name, mean in (("network", 0.5), ("prior", 0.625))}
-    reliability = {"gas": [0.005, 0.5], "p_near": [0.05, 0.75], "near": [0.5, 0.625], "near_low": [0.25, 0.5]}
-    both = {"reliability": reliability, "prior_reliability": reliability}
-    tested = {"pairs": 7, "predictors": predictors, "distances": {**scores, **both, "apart": None}}
+    tenths = {"gas": [0.005, 0.5], "p_near": [0.05, 0.75], "near": {"mean": [0.5, 0.625]}}
+    tested = {"pairs": 7, "predictors": predictors, "distances": {"predictors": scores, "tenths": tenths}}
     said = card(first, 1, tested, "", "")
     assert "per pixel | 0.25 | 0.5 |" in said and "central 68 % of the samples, total mass | 0.7 | - |" in said
     assert "| log_score | 0.5 | 0.625 |" in said and "is near: 0.75 -> 0.62\n" in said and "not tested" not in said
