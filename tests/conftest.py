@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
@@ -82,6 +83,13 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"no reference data at {SHARED_DATA}")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def orbit_track(shared_data: Path) -> tuple[np.ndarray, ...]:
+    """The published track of the orbit of Walker et al. 2025 on the sky: l, b in deg, v in km/s, far (bool)."""
+    rows = [line.split() for line in (shared_data / "cmz_orbits/ellipse_resampled_300.txt").read_text().splitlines()]
+    return *np.array([row[:3] for row in rows], float).T, np.array([row[3] == "Far" for row in rows])
 
 
 # --- made once in a session; tests only read them, or copy them with shutil.copytree ----------------------------------

@@ -51,12 +51,6 @@ class Orbit:
         v_q = self.v0_km_s * self.semi_minor_pc / self.semi_major_pc * np.cos(phi)
         return -self.v0_km_s * np.sin(phi) - inwards * p, v_q - inwards * q, v_z
 
-    def offset(self, p: NDArray, q: NDArray) -> NDArray:
-        """Distance in the plane from the ellipse in pc, to first order (positive outside)."""
-        u = np.maximum(np.hypot(p / self.semi_major_pc, q / self.semi_minor_pc), 1e-9)  # the centre is not on the orbit
-        steepness = np.hypot(p / self.semi_major_pc**2, q / self.semi_minor_pc**2)
-        return (u - 1.0) * u / np.maximum(steepness, 1e-12)
-
     def track(self, points: int = 720) -> NDArray[np.float64]:
         """(points, 6): x, y, z in pc and velocities in km/s along the orbit, from phi = 0."""
         phi = np.linspace(0.0, 2.0 * np.pi, points, endpoint=False)

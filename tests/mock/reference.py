@@ -15,6 +15,7 @@ from iris_cli.mock.streams import END_RAD, Stream
 from iris_cli.mock.streams import REACH as WIDTHS
 from iris_cli.standard.density_relations import DENSITY_PER_N_H_CM3
 from iris_cli.standard.grid import Cells, cells
+from iris_cli.standard.orbit import Orbit
 
 Gas = tuple[NDArray, tuple[NDArray, NDArray, NDArray]]
 
@@ -84,7 +85,7 @@ def stream(each: Stream, x: NDArray, y: NDArray, z: NDArray) -> Gas:
 
 def tube(each: Stream, x: NDArray, y: NDArray, z: NDArray, p: NDArray, q: NDArray, ahead: NDArray | None = None) -> Gas:
     """The gas around an ellipse with positions (p, q) in its own axes, of which that of an open stream is ahead."""
-    orbit, phi, across = each.orbit, each.orbit.phase(p, q), each.orbit.offset(p, q)
+    orbit, phi, across = each.orbit, each.orbit.phase(p, q), across_pc(each.orbit, p, q)
     side = (each.lopsided[0] * x + each.lopsided[1] * y) / np.hypot(x, y)
     ripple = sum(c * np.cos(m * phi) + s * np.sin(m * phi) for m, (c, s) in enumerate(each.ripples, 1))
     exponent = ripple + side - 0.5 * (across**2 + (z - orbit.height(phi)) ** 2) / each.width_pc**2
@@ -104,6 +105,12 @@ def tube(each: Stream, x: NDArray, y: NDArray, z: NDArray, p: NDArray, q: NDArra
             outwards * np.sin(azimuth) + around * np.cos(azimuth),
         )
     return n_H, (*orbit.galactocentric(v_p, v_q), v_z)
+
+
+def across_pc(orbit: Orbit, p: NDArray, q: NDArray) -> NDArray:
+    """Distance in the plane from the ellipse, to first order; positive outside."""
+    u = np.hypot(p / orbit.semi_major_pc, q / orbit.semi_minor_pc)
+    return (u - 1.0) * u / np.hypot(p / orbit.semi_major_pc**2, q / orbit.semi_minor_pc**2)
 
 
 def add_clouds(galaxy: MockGalaxy, grid: Grid, where: Cells, view_deg: float, n_H: NDArray, flux: NDArray) -> None:

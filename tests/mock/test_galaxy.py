@@ -9,13 +9,11 @@ from iris_cli.axes import RHO, T_DUST, T_GAS, V_LOS, X_CO, X_H2
 from iris_cli.config.grid import GRID_PRESETS, Grid
 from iris_cli.config.mock import ForegroundConfig, MockConfig
 from iris_cli.config.observer import CO_PER_H2
-from iris_cli.errors import DataError
 from iris_cli.mock.clouds import Clouds
 from iris_cli.mock.draw import draw_galaxy
 from iris_cli.mock.foreground import draw_foreground
-from iris_cli.mock.galaxy import LEAST_N_H_CM3, Envelope, MockGalaxy
+from iris_cli.mock.galaxy import Envelope, MockGalaxy
 from iris_cli.mock.generate import Galaxies, write_mock
-from iris_cli.mock.lanes import Lane
 from iris_cli.mock.streams import Opening, Stream, track
 from iris_cli.mock.turbulence import random_fields, sample
 from iris_cli.standard.dataset import sense_of_rotation
@@ -146,14 +144,6 @@ def test_the_lanes_carry_the_inflow_of_the_configuration() -> None:
         assert yearly == pytest.approx(2.7, rel=0.02)
 
 
-def test_a_lane_has_a_gaussian_cross_section_and_flows_inwards() -> None:
-    lane = Lane(start_pc=(0.0, -90.0), outwards=(1.0, 0.0), n_H_cm3=500.0, width_pc=12.0, speed_km_s=160.0)
-    x, y = np.full(3, 120.0), np.array([-90.0, -78.0, -90.0])
-    n_H, (v_x, v_y, v_z) = MockGalaxy(1.0, (), NO_GAS, (lane,)).gas(x, y, np.array([0.0, 0.0, -24.0]))
-    assert n_H == pytest.approx(500.0 * np.array([1.0, np.exp(-0.5), np.exp(-2.0)]) + LEAST_N_H_CM3)
-    assert v_x == pytest.approx(-160.0, rel=2e-4) and np.abs(v_y).max() < 0.02 and not v_z.any()
-
-
 @pytest.mark.parametrize("grid", [TINY, TINY.scaled(128, 128, 32, 64)])
 def test_a_cloud_has_its_mass_width_and_velocity_on_any_grid(grid: Grid) -> None:
     """Also one that is smaller than a cell."""
@@ -210,9 +200,7 @@ def test_cloud_masses_follow_the_power_law_of_the_configuration() -> None:
     clouds = draw_galaxy(config, 0, 0).clouds
     mass = ((2 * np.pi) ** 1.5 * clouds.radius_pc**3 * clouds.n_H_cm3 * DENSITY_PER_N_H_CM3)[2:]
     assert mass.min() > 0.99e4 and mass.max() < 1.01e6
-    slope = 1.0 + len(mass) / np.log(mass[mass < 1e5] / 1e4).sum() * (mass < 1e5).mean()
-    expected = (1.0 - 10**-0.7) / (1.0 - 10**-1.4)
-    assert (mass < 1e5).mean() == pytest.approx(expected, abs=0.02) and slope > 1.0
+    assert (mass < 1e5).mean() == pytest.approx((1.0 - 10**-0.7) / (1.0 - 10**-1.4), abs=0.02)
 
 
 def test_each_ingredient_is_left_out_by_its_range() -> None:
@@ -252,43 +240,18 @@ def test_a_draw_depends_on_seed_and_number_alone() -> None:
     assert [np.array_equal(first, other) for other in others] == [False, False, True]
 
 
-def test_filling_slab_by_slab_gives_the_same_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
-    galaxy = draw_galaxy(MockConfig(), 0, 0)
-    whole = galaxy.tensor(TINY, 20.0)
-    monkeypatch.setattr("iris_cli.mock.galaxy.SLAB_CELLS", 5 * 64 * 16)
-    rows, fives = zip(*galaxy.slabs(TINY, 20.0), strict=True)
-    assert rows[1] == slice(5, 10) and np.array_equal(np.concatenate(fives, axis=1), whole)
-
-
 def test_a_cone_is_written_by_slabs_and_never_held_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The bytes are those of the whole tensor, and the peak of memory is far below its size."""
     cone = GRID_PRESETS["full-cone"].scaled(1024, 32, 8, 32)
     maker = Galaxies(MockConfig(), cone, seed=0, views=1)
     write_mock(maker, tmp_path / "whole", 1, quiet=True)
     monkeypatch.setattr("iris_cli.mock.galaxy.SLAB_CELLS", 4 * 32 * 8)
-    shapes = []
-
-    def seen(tensor: np.ndarray, path: Path) -> None:
-        shapes.append(tensor.shape)
-
-    monkeypatch.setattr("iris_cli.standard.dataset.check_tensor", seen)
+    shapes: list[tuple[int, ...]] = []
+    monkeypatch.setattr("iris_cli.standard.dataset.check_tensor", lambda tensor, _: shapes.append(tensor.shape))
     write_mock(maker, tmp_path / "slabs", 1, quiet=True)
     assert shapes == [(6, 4, 32, 8)] * 256
     whole, slabs = ((tmp_path / name / "tensor_000000.npy").read_bytes() for name in ("whole", "slabs"))
     assert whole == slabs
-
-
-def test_impossible_numbers_in_a_later_slab_leave_no_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("iris_cli.mock.galaxy.SLAB_CELLS", 4 * 64 * 16)
-    made = MockGalaxy._slab
-
-    def broken(self: MockGalaxy, grid: Grid, view_deg: float, rows: slice) -> np.ndarray:
-        return made(self, grid, view_deg, rows) * np.float32(np.nan if rows.start > 30 else 1.0)
-
-    monkeypatch.setattr(MockGalaxy, "_slab", broken)
-    with pytest.raises(DataError, match="not finite"):
-        write_mock(Galaxies(MockConfig(), TINY, seed=0, views=1), tmp_path / "out", 1, quiet=True)
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_cells_have_the_positions_of_their_coordinates() -> None:

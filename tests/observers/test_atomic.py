@@ -1,14 +1,14 @@
 """The warning for partly atomic gas and molecules without rates for hydrogen atoms, whose lines are too faint."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from iris_cli import axes
-from iris_cli.observers import checks
+from iris_cli.config.grid import Grid
+from iris_cli.observers import checks, make_observer
 from iris_cli.observers.checks import tracer_mean_x_H2
 from iris_cli.observers.emission import Matter
 from tests.observers.gas import see, stacked, uniform
@@ -68,15 +68,11 @@ def test_the_mean_is_weighted_with_the_tracer() -> None:
     assert tracer_mean_x_H2(matter, 5e4) == pytest.approx(0.4)
 
 
-def test_preobserve_and_observe_warn_once(iris: Callable, tmp_path: Path) -> None:
-    galaxies = tmp_path / "galaxies"
-    assert iris("mock", galaxies, "-n", 2, "--views", 1, "--preset", "tiny", "-q").code == 0
-    assert WARNING not in iris("observe", galaxies, 0, "--out", tmp_path / "molecular.fits").err
-    for path in galaxies.glob("*.npy"):
-        tensor = np.load(path)
-        tensor[axes.X_H2] *= 0.3
-        np.save(path, tensor)
-    assert iris("observe", galaxies, 0, "--out", tmp_path / "atomic.fits").err.count(WARNING) == 1
-    checks._warned_lines.clear()
-    ran = iris("preobserve", galaxies, tmp_path / "pairs")
-    assert ran.code == 0 and ran.err.count(WARNING) == 1
+def test_the_observer_of_tensors_warns_once(capsys: pytest.CaptureFixture[str]) -> None:
+    grid = Grid().scaled(4, 2, 2, 8)
+    observer, tensor = make_observer(grid, "synthetic"), torch.full(grid.tensor_shape, 20.0)
+    tensor[axes.X_CO] = 1e-4
+    for x_H2, expected in ((0.48, 0), (0.1, 1), (0.1, 0)):
+        tensor[axes.X_H2] = x_H2
+        observer.observe(tensor)
+        assert capsys.readouterr().err.count(WARNING) == expected

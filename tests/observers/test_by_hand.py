@@ -8,9 +8,8 @@ cgs units, with published constants, and without the code under test.
 import numpy as np
 import pytest
 
-from iris_cli.observers import observe_arrays
 from iris_cli.observers.builtin_molecules import builtin_molecule
-from iris_cli.units import MASS_PER_H_KG
+from tests.observers.gas import see, uniform
 
 H, K, C, PC = 6.62607015e-27, 1.380649e-16, 2.99792458e10, 3.0856776e18
 
@@ -42,22 +41,14 @@ def test_a_cloud_is_as_deep_and_as_bright_as_by_hand(
 ) -> None:
     """A cloud like the Brick: n(H2) = 1e4 per cm^3 over 3 pc, 60 K, b = 10 km/s: N(H2) = 9.3e22 per cm^2."""
     T_K, b_km_s, depth_pc = 60.0, 10.0, 3.0
-    seen = observe_arrays(
-        v_los_m_s=np.zeros((1, 1, 1)),
-        rho_kg_m3=np.full((1, 1, 1), 2e10 * MASS_PER_H_KG),
-        T_gas_K=np.full((1, 1, 1), T_K),
-        x_H2=np.full((1, 1, 1), 0.5),
-        x_CO=np.full((1, 1, 1), 1.4e-4),
-        T_dust_K=np.full((1, 1, 1), 20.0),
+    seen = see(
+        uniform(1, n_H_cm3=2e4, T_K=T_K),
         dr_m=depth_pc * PC / 100.0,
         v_edges_m_s=np.linspace(-30.05e3, 30.05e3, 602),
         molecule=molecule,
         transition=transition,
         tracer_per_CO=per_CO,
-        dust_opacity_m2_kg=0.0,
-        background_K=2.73,
         turbulence_m_s=b_km_s * 1e3,
-        populations="lte",
         backend_name="reference",
     )
     N_cm2 = 1e4 * depth_pc * PC * 2.8e-4 * per_CO
@@ -91,6 +82,10 @@ def test_partition_functions_are_those_of_the_databases(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "transition", "GHz", "A_s", "upper_K"),
     [
+        ("12co", "1-0", 115.2712018, 7.203e-8, 5.53),
+        ("12co", "2-1", 230.538, 6.910e-7, 16.60),
+        ("13co", "2-1", 220.3986841, 6.038e-7, 15.87),
+        ("c18o", "2-1", 219.5603541, 6.012e-7, 15.81),
         ("hcn", "3-2", 265.886434, 8.356e-4, 25.52),
         ("cs", "3-2", 146.969029, 6.071e-5, 14.1),
         ("hnco", "4_0_4-3_0_3", 87.925237, 9.02e-6, 10.55),
@@ -100,10 +95,10 @@ def test_partition_functions_are_those_of_the_databases(name: str) -> None:
         ("nh3", "3_3_a-3_3_s", 23.870129, 2.57e-7, 123.5),
     ],
 )
-def test_lines_of_tops_and_rotors_are_those_of_the_databases(
+def test_lines_of_rotors_and_tops_are_those_of_the_databases(
     name: str, transition: str, GHz: float, A_s: float, upper_K: float
 ) -> None:
     line = builtin_molecule(name).line(transition)
-    assert line.frequency_Hz == pytest.approx(GHz * 1e9, rel=1e-7)
+    assert line.frequency_Hz == pytest.approx(GHz * 1e9, abs=6e3)
     assert line.einstein_a_s == pytest.approx(A_s, rel=0.01)
     assert builtin_molecule(name).energies_K[line.upper] == pytest.approx(upper_K, abs=0.1)

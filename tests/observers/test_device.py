@@ -28,11 +28,26 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
 
-def test_auto_uses_a_gpu_and_most_of_its_free_memory(gpu: None) -> None:
-    assert choose_device("auto").type == choose_device("cuda").type == "cuda"
-    assert choose_device("cpu").type == "cpu"
+def test_auto_is_torch_on_a_gpu_with_most_of_its_free_memory(gpu: None) -> None:
+    assert choose_backend("auto", "auto") == choose_backend("auto", "cuda") == ("torch", "cuda")
+    assert choose_backend("auto", "cpu") == choose_backend("compiled", "auto") == ("compiled", "cpu")
+    assert choose_backend("torch", "cpu") == ("torch", "cpu")
+    description = SyntheticObserver(GRID_PRESETS["tiny"]).describe()
+    assert (description["backend"], description["device"]) == ("torch", "cuda")
     assert working_memory_GiB(torch.device("cuda"), 4.0) == pytest.approx(6.0)
     assert working_memory_GiB(torch.device("cpu"), 4.0) == 4.0
+
+
+def test_auto_is_the_compiled_backend_without_a_gpu_and_asking_for_one_an_error(no_gpu: None) -> None:
+    assert choose_backend("auto", "auto") == choose_backend("auto", "cpu") == ("compiled", "cpu")
+    description = SyntheticObserver(GRID_PRESETS["tiny"]).describe()
+    assert (description["backend"], description["device"]) == ("compiled", "cpu")
+    gas = uniform(5, v_los_m_s=np.arange(5) * 2e3)
+    auto, compiled = cube(gas), cube(gas, backend_name="compiled")
+    assert auto.tobytes() == compiled.tobytes() and auto.max() > 1
+    for device, said in (("cuda", "no GPU"), ("gpu", "unknown device")):
+        with pytest.raises(UsageError, match=said):
+            choose_backend("auto", device)
 
 
 def test_the_ranks_of_a_machine_use_its_gpus_in_turn(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,38 +61,11 @@ def test_the_ranks_of_a_machine_use_its_gpus_in_turn(gpu: None, monkeypatch: pyt
     assert choose_backend("auto", "auto") == ("torch", "cuda")  # a record does not depend on the rank
 
 
-def test_without_a_gpu_asking_for_one_is_an_error(no_gpu: None) -> None:
-    assert choose_device("auto").type == "cpu"
-    with pytest.raises(UsageError, match="no GPU"):
-        choose_device("cuda")
-    with pytest.raises(UsageError, match="unknown device"):
-        choose_device("gpu")
-
-
 def test_only_torch_runs_on_a_gpu() -> None:
     assert SyntheticConfig(backend="torch", device="cuda").device == SyntheticConfig(device="cuda").device == "cuda"
     for backend in ("compiled", "reference"):
         with pytest.raises(UsageError, match=backend):
             SyntheticConfig(backend=backend, device="cuda")
-
-
-def test_auto_is_torch_on_a_gpu(gpu: None) -> None:
-    assert choose_backend("auto", "auto") == choose_backend("auto", "cuda") == ("torch", "cuda")
-    assert choose_backend("auto", "cpu") == choose_backend("compiled", "auto") == ("compiled", "cpu")
-    assert choose_backend("torch", "cpu") == ("torch", "cpu")
-    description = SyntheticObserver(GRID_PRESETS["tiny"]).describe()
-    assert (description["backend"], description["device"]) == ("torch", "cuda")
-
-
-def test_auto_is_the_compiled_backend_without_a_gpu(no_gpu: None) -> None:
-    assert choose_backend("auto", "auto") == choose_backend("auto", "cpu") == ("compiled", "cpu")
-    with pytest.raises(UsageError, match="no GPU"):
-        choose_backend("auto", "cuda")
-    description = SyntheticObserver(GRID_PRESETS["tiny"]).describe()
-    assert (description["backend"], description["device"]) == ("compiled", "cpu")
-    gas = uniform(5, v_los_m_s=np.arange(5) * 2e3)
-    auto, compiled = cube(gas), cube(gas, backend_name="compiled")
-    assert auto.tobytes() == compiled.tobytes() and auto.max() > 1
 
 
 def test_on_a_gpu_auto_gives_torch_single_precision(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:

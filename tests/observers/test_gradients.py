@@ -20,21 +20,21 @@ EDGES = torch.linspace(-6.0, 6.0, 17, dtype=torch.float64)
 FIELDS = ("v_km_s", "rho_kg_m3", "T_K", "x_CO")
 
 
-def matter(seed: int = 0) -> Matter:
+def matter() -> Matter:
     """Three rays of five cells that record gradients."""
-    g = torch.Generator().manual_seed(seed)
+    g = torch.Generator().manual_seed(0)
     ranges = ((-3, 3), (2e-19, 4e-18), (12, 60), (0.2, 0.5), (1e-5, 9e-5), (15, 30))
     fields = (low + (high - low) * torch.rand(5, 3, dtype=torch.float64, generator=g) for low, high in ranges)
     return Matter(*(field.requires_grad_() for field in fields))
 
 
-def brightness(name: str, gas: Matter, regime: str, gradient: bool, subsamples: int = 12) -> torch.Tensor:
+def brightness(name: str, gas: Matter, regime: str, gradient: bool) -> torch.Tensor:
     options = {"tracer_per_CO": 0.04, "dust_opacity_m2_kg": 1e-3, "background_K": 2.73, "in_cell_gradient": gradient}
     options |= {"clump_n_H_cm3": 300.0, "clump_km_s": 1.5}
     setup = line_setup(builtin_molecule("13co"), "2-1", ThinEquilibrium(), **options)
     weights = torch.linspace(0.5, 2.0, len(EDGES) - 1, dtype=torch.float64)
-    accuracy = Accuracy(subsamples=subsamples)
-    return (backend(name).spectra(gas, setup, REGIMES[regime], M_PER_PC, EDGES, accuracy).line_K * weights).sum()
+    spectra = backend(name).spectra(gas, setup, REGIMES[regime], M_PER_PC, EDGES, Accuracy(subsamples=12))
+    return (spectra.line_K * weights).sum()
 
 
 @pytest.mark.parametrize("name", ["torch", "reference"])
@@ -56,16 +56,6 @@ def test_gradients_agree_with_finite_differences(name: str, regime: str, gradien
             difference = ((sides[0] - sides[1]) / (2 * step)).item()
             largest = value.grad.abs().max().item()
             assert value.grad[cell].item() == pytest.approx(difference, rel=2e-3, abs=2e-4 * largest), (field, cell)
-
-
-def test_both_differentiable_backends_have_the_same_gradient() -> None:
-    found = []
-    for name in ("torch", "reference"):
-        found.append(matter(seed=3))
-        brightness(name, found[-1], "thick", False, subsamples=40).backward()
-    for field in FIELDS:
-        one, other = (getattr(gas, field).grad for gas in found)
-        assert (one - other).abs().max() < 5e-3 * other.abs().max()
 
 
 def test_auto_takes_a_backend_with_gradients_where_they_are_asked_for_and_compiled_refuses() -> None:

@@ -120,9 +120,5 @@ def test_an_observer_is_made_by_its_name_or_a_configuration(galaxy: torch.Tensor
     assert torch.equal(by_name.observe(galaxy), make_observer(GRID, config).observe(galaxy))
     with pytest.raises(UsageError, match="the observer 'simple' has no lines"):
         make_observer(GRID, "simple", synthetic=SyntheticConfig())
-
-
-def test_an_unknown_observer_is_an_error_with_similar_names() -> None:
-    with pytest.raises(UsageError) as error:
-        make_observer(GRID, PreobserveConfig(observer="simpel"))
-    assert "simple" in error.value.hint
+    with pytest.raises(UsageError, match="unknown observer 'simpel'"):
+        make_observer(GRID, "simpel")

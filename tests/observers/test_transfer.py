@@ -9,10 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from iris_cli.errors import UsageError
-from iris_cli.observers.builtin_molecules import builtin_molecule
-from iris_cli.observers.populations import boltzmann
 from iris_cli.observers.transfer import REGIMES, Thick
-from iris_cli.units import BOLTZMANN_J_K, LIGHT_SPEED_M_S, M_PER_PC, MASS_PER_H_KG, PLANCK_J_S
+from iris_cli.units import BOLTZMANN_J_K, M_PER_PC, MASS_PER_H_KG
 from tests.observers.gas import BACKENDS, CHANNEL_KM_S, EDGES_M_S, flux, rayleigh_jeans, see, stacked, uniform
 
 See = partial[NDArray]
@@ -63,17 +61,6 @@ def test_clumps_shine_as_a_thinner_layer_of_their_density_with_wider_lines(seen:
     assert clumpy == pytest.approx(layer, rel=2e-3, abs=1e-4 * layer.max())
     even = seen(uniform(2, n_H_cm3=300.0), populations=populations, turbulence_m_s=np.sqrt(0.7) * 4e3)
     assert (clumpy.max() > 1.5 * even.max()) == (populations != "lte")  # Boltzmann's law knows no density
-
-
-@pytest.mark.parametrize("regime", ["thin", "thick"])
-def test_a_thin_ray_gives_the_column_integral(seen: See, regime: str) -> None:
-    molecule = builtin_molecule("13co")
-    line = molecule.line("2-1")
-    upper = boltzmann(molecule, np.array([20.0]))[0, line.upper]
-    column_m2 = 1e3 * 1e6 * 1.4e-4 * 4e-2 * 1e-6 * 4 * M_PER_PC * upper  # a millionth of the usual abundance
-    expected = PLANCK_J_S * LIGHT_SPEED_M_S**3 * line.einstein_a_s / (8 * np.pi * BOLTZMANN_J_K * line.frequency_Hz**2)
-    spectrum = seen(uniform(x_CO=1.4e-10), regime=regime, background_K=0.0)
-    assert flux(spectrum) == pytest.approx(expected * column_m2 * 1e-3, rel=2e-4)
 
 
 def test_thick_and_selective_and_thin_agree_where_nothing_is_opaque(seen: See) -> None:
@@ -189,8 +176,7 @@ def test_one_sample_is_enough_in_channels_that_are_fine_for_the_line(seen: See, 
 
 @FAST
 @pytest.mark.parametrize("regime", ["thick", "selective", "thin"])
-@pytest.mark.parametrize("gradient", [False, True])
-def test_the_fast_backends_agree_with_the_reference_for_random_cells(seen: See, regime: str, gradient: bool) -> None:
+def test_the_fast_backends_agree_with_the_reference_for_random_cells(seen: See, regime: str) -> None:
     rng, cells = np.random.default_rng(1), 24
     gas = uniform(
         cells,
@@ -200,7 +186,7 @@ def test_the_fast_backends_agree_with_the_reference_for_random_cells(seen: See, 
         T_dust_K=rng.uniform(10, 50, cells),
         v_los_m_s=rng.uniform(-25e3, 25e3, cells),
     )
-    options = {"regime": regime, "in_cell_gradient": gradient, "populations": "non-lte", "dust_opacity_m2_kg": 1e-3}
+    options = {"regime": regime, "in_cell_gradient": True, "populations": "non-lte", "dust_opacity_m2_kg": 1e-3}
     truth = see(gas, **options, backend_name="reference", subsamples=64)
     assert np.sqrt(((seen(gas, **options) - truth) ** 2).mean()) < 1e-3 * np.sqrt((truth**2).mean())
 
@@ -265,5 +251,3 @@ def test_a_regime_that_a_backend_does_not_compute_is_refused_by_name(
     with pytest.raises(UsageError, match=f"backend '{name}' does not compute the regime 'thicker'") as refused:
         see(uniform(), regime="thicker", backend_name=name)
     assert refused.value.hint == "did you mean 'thick'?"
-    with pytest.raises(UsageError, match="unknown regime 'thinn'"):
-        see(uniform(), regime="thinn", backend_name=name)

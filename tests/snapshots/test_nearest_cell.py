@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy.interpolate import NearestNDInterpolator
 from scipy.spatial import cKDTree
 
 from iris_cli.axes import RHO, V_LOS
@@ -84,13 +83,6 @@ def test_the_inside_of_a_cone_is_that_of_the_grid() -> None:
     shell = Cone(wider, 77.0, 0.3).points(WHOLE)
     for face in (shell[0], shell[-1], shell[:, 0], shell[:, -1], shell[:, :, 0], shell[:, :, -1]):
         assert cone.excess_pc(face.reshape(-1, 3)).min() > 5.0
-
-
-def test_scipys_interpolator_gives_the_same_tensor() -> None:
-    gas = gas_of(cloud(3000, 5))
-    tensor = view_of(gas, sight=Sight(200.0, 0.0, 0.0)).slab(WHOLE)
-    points = Cone(GRID, 200.0).points(WHOLE)
-    assert np.array_equal(tensor[RHO], NearestNDInterpolator(gas.position_pc, gas.rho)(points))
 
 
 @pytest.mark.parametrize("threads", [1, 3])
