@@ -10,8 +10,6 @@ import functools
 import inspect
 import os
 import sys
-import types
-import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +20,7 @@ import typer
 from iris_cli.commands.complete import surveys
 from iris_cli.commands.help import COMMON
 from iris_cli.config.setting import Setting, setting_of, unit_of
-from iris_cli.config.toml import from_dict, merged, read_toml
+from iris_cli.config.toml import from_dict, merged, plain_type, read_toml
 from iris_cli.console import LOG_EVERY, QUIET, VERBOSE, emit, say
 from iris_cli.errors import UsageError
 from iris_cli.plugins import GROUPS, OWN, installed, trust
@@ -213,14 +211,8 @@ def flags_of(config: Any, only: Only | None = None, table: str = "") -> Iterator
                 if inner is None or flag.key.removeprefix(f"{key}.") in inner:
                     yield flag
         elif setting.flags and (only is None or only.has(key)):
-            yield Flag(key, setting, _plain(hints[each.name]), default)
-
-
-def _plain(hint: Any) -> Any:
-    """`float` of `float | None`, `tuple` of `tuple[str, ...]`."""
-    if get_origin(hint) in (typing.Union, types.UnionType):
-        hint = next(inner for inner in get_args(hint) if inner is not type(None))
-    return get_origin(hint) or hint
+            kind = plain_type(hints[each.name])
+            yield Flag(key, setting, get_origin(kind) or kind, default)
 
 
 def option(cls: type, key: str) -> Any:

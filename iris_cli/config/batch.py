@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from iris_cli.config.setting import check, panel
+from iris_cli.config.setting import Checked, panel
 from iris_cli.errors import UsageError
 
 #: Durations of sbatch: minutes, m:ss, h:mm:ss, d-h, d-h:mm, d-h:mm:ss; and its words for no limit.
@@ -25,7 +25,7 @@ def seconds(time: str) -> float:
 
 
 @dataclass(frozen=True)
-class BatchConfig:
+class BatchConfig(Checked, where="batch: "):
     """Values that are left out depend on the job: `iris batch ingest` requests no GPU, `iris batch train` one."""
 
     scheduler: str = of_job("slurm", "Queueing system.", "--scheduler", choices=("slurm", "pbs", "lsf"))
@@ -53,7 +53,7 @@ class BatchConfig:
     )
 
     def __post_init__(self) -> None:
-        check(self, "batch: ")
+        super().__post_init__()
         if self.time is not None and seconds(self.time) <= self.lead_s:
             message = f"batch: time = '{self.time}' is not longer than the {self.lead_s} s that a job has to save"
             raise UsageError(message, "plain numbers are minutes; write h:mm:ss")

@@ -4,14 +4,14 @@ from dataclasses import dataclass
 
 from iris_cli.config.grid import Grid
 from iris_cli.config.preobserve import LATITUDE_REDUCTIONS
-from iris_cli.config.setting import check, panel, setting, table
+from iris_cli.config.setting import Checked, panel, setting, table
 
 CONVENTIONS = ("radio", "optical", "relativistic")
 of_cubes = panel("How cubes are read")
 
 
 @dataclass(frozen=True)
-class CubeConfig:
+class CubeConfig(Checked, where="cube: "):
     """A value that is left out is read from the header of the cube."""
 
     unit: str | None = of_cubes(None, "Unit, where BUNIT is missing or wrong: K, mJy/beam, MJy/sr, ...", "--unit")
@@ -46,9 +46,6 @@ class CubeConfig:
     min_coverage: float = of_cubes(0.1, "Stop if less of the image is filled.", "--min-coverage", least=0, most=1)
     memory_GiB: float = of_cubes(2.0, "Working memory.", "--memory", above=0)
 
-    def __post_init__(self) -> None:
-        check(self, "cube: ")
-
 
 #: A pixel of an l-v image with a smaller share covered by the cubes counts as not observed.
 LEAST_COVERAGE = 0.05
@@ -60,7 +57,7 @@ def at_galactic_centre(lon_deg: float, lat_deg: float) -> bool:
 
 
 @dataclass(frozen=True)
-class RegridConfig:
+class RegridConfig(Checked):
     """What `iris cube` and `iris revert` read from a file: the cubes, and the image to make of them."""
 
     latitude: str = setting(
@@ -71,6 +68,3 @@ class RegridConfig:
     )
     grid: Grid | None = setting(None, "Grid of the image, for `iris cube`.")
     cube: CubeConfig = table(CubeConfig)
-
-    def __post_init__(self) -> None:
-        check(self)

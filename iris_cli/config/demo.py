@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from iris_cli.config.grid import grid_preset
 from iris_cli.config.preobserve import PreobserveConfig
-from iris_cli.config.setting import check, setting, table
+from iris_cli.config.setting import Checked, setting, table
 from iris_cli.config.train import Noise, TrainConfig
 from iris_cli.errors import UsageError
 
@@ -16,7 +16,7 @@ def _train() -> TrainConfig:
 
 
 @dataclass(frozen=True)
-class DemoConfig:
+class DemoConfig(Checked, where="demo: "):
     """A tenth of the mock galaxies is kept for the test."""
 
     preset: str = setting("tiny", "Name of the grid.")
@@ -28,6 +28,6 @@ class DemoConfig:
 
     def __post_init__(self) -> None:
         grid_preset(self.preset)
-        check(self, "demo: ")
+        super().__post_init__()
         if self.preobserve.litter:
             raise UsageError("demo: preobserve.litter = true leaves no pairs to train on", "leave it out")

@@ -3,13 +3,12 @@
 import dataclasses
 import inspect
 import textwrap
-import types
 import typing
 from dataclasses import dataclass
 from typing import Any
 
 from iris_cli.config.setting import Setting, default_of, setting_of, unit_of
-from iris_cli.config.toml import dumps
+from iris_cli.config.toml import dumps, plain_type
 
 
 @dataclass(frozen=True)
@@ -51,16 +50,14 @@ def many(cls: type, name: str) -> bool:
 
 
 def _table(hint: Any) -> type | None:
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return next((table for inner in typing.get_args(hint) if (table := _table(inner))), None)
-    inner = (typing.get_args(hint) or (None,))[0] if typing.get_origin(hint) is tuple else hint
+    hint = plain_type(hint)
+    inner = typing.get_args(hint)[0] if typing.get_origin(hint) is tuple else hint
     return inner if dataclasses.is_dataclass(inner) and isinstance(inner, type) else None
 
 
 def kind(hint: Any) -> str:
     """`float`, `[float, float]`, `list of str`; that of `float | None` is `float`."""
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return kind(next(inner for inner in typing.get_args(hint) if inner is not type(None)))
+    hint = plain_type(hint)
     if typing.get_origin(hint) is tuple:
         inner = typing.get_args(hint)
         return f"list of {kind(inner[0])}" if inner[-1] is Ellipsis else f"[{', '.join(map(kind, inner))}]"

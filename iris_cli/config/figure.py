@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from iris_cli.config.setting import check, panel
+from iris_cli.config.setting import Checked, panel
 from iris_cli.errors import UsageError
 
 STRETCHES = ("asinh", "log", "sqrt", "linear")
@@ -13,7 +13,7 @@ of_look = panel("Look")
 
 
 @dataclass(frozen=True)
-class FigureConfig:
+class FigureConfig(Checked):
     """The look of the figures of `iris plot`. Each figure uses the keys that apply to it: a spectrum has no colours."""
 
     style: str = of_look("screen", "Width and fonts.", "--style", choices=STYLE_NAMES)
@@ -30,6 +30,6 @@ class FigureConfig:
     )
 
     def __post_init__(self) -> None:
-        check(self)
+        super().__post_init__()
         if self.high is not None and not self.low < self.high:
             raise UsageError(f"low = {self.low:g} is not below high = {self.high:g}", "low must be below high")

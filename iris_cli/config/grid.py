@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from iris_cli.axes import Axis
-from iris_cli.config.setting import Range, check, setting
+from iris_cli.config.setting import Checked, Range, setting
 from iris_cli.errors import UsageError, choose
 
 if TYPE_CHECKING:  # as in `iris_cli.axes`
@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # as in `iris_cli.axes`
 
 
 @dataclass(frozen=True)
-class Grid:
+class Grid(Checked, where="grid: "):
     """Limits are cell centres (see `iris_cli.axes`). Defaults: the IRIS paper's, arXiv:2607.01338."""
 
     observer_distance_pc: float = setting(8277.0, "Distance from the observer to the Galactic Centre.", above=0)
@@ -33,7 +33,7 @@ class Grid:
     v_steps: int = setting(512, "Number of velocity channels of the cube.", least=2)
 
     def __post_init__(self) -> None:
-        check(self, "grid: ")
+        super().__post_init__()
         for axis, unit in (("r", "pc"), ("lon", "deg"), ("lat", "deg"), ("v", "km_s")):
             low, high = f"{axis}_min_{unit}", f"{axis}_max_{unit}"
             if not getattr(self, low) < getattr(self, high):
@@ -101,15 +101,12 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class Coverage:
+class Coverage(Checked, where="coverage: "):
     """The part of the sky that was observed, from edge to edge; images are dark elsewhere. Left out: everything."""
 
     lon_deg: Range | None = setting(None, "Galactic longitudes.", interval=True)
     lat_deg: Range | None = setting(None, "Galactic latitudes.", interval=True)
     v_km_s: Range | None = setting(None, "Velocities.", interval=True)
-
-    def __post_init__(self) -> None:
-        check(self, "coverage: ")
 
     @property
     def is_everything(self) -> bool:

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from iris_cli.config.grid import GRID_PRESETS, Grid
-from iris_cli.config.setting import Range, check, interval, panel, read_words, setting, table
+from iris_cli.config.setting import Checked, Range, interval, panel, read_words, setting, table
 from iris_cli.errors import UsageError
 
 SPINS = ("auto", "clockwise", "anticlockwise", "align")
@@ -18,7 +18,7 @@ MIN_SCALE_FACTOR, MAX_SCALE_FACTOR = 1e-3, 1e3
 
 
 @dataclass(frozen=True)
-class IngestConfig:
+class IngestConfig(Checked, where="ingest: "):
     """Intervals are [low, high] of a uniform draw, per snapshot; jitters are drawn per view. See docs/ingest.md."""
 
     views: int = of_views(64, "Number of directions from which each galaxy is observed.", "--views", least=1)
@@ -77,7 +77,7 @@ class IngestConfig:
     grid: Grid = table(lambda: GRID_PRESETS["small"])
 
     def __post_init__(self) -> None:
-        check(self, "ingest: ")
+        super().__post_init__()
         if self.centre not in ("auto", "box", "origin", "mass"):
             vector(self.centre, "centre", "auto, box, origin, mass")
         if self.bulk_velocity not in ("none", "auto"):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from iris_cli.config.grid import Grid
-from iris_cli.config.setting import Range, check, interval, setting
+from iris_cli.config.setting import Checked, Range, interval, setting
 from iris_cli.errors import UsageError
 
 #: Of the periodic lattice of a galaxy's turbulence: lengths along x, y and z.
@@ -20,8 +20,21 @@ positive, not_negative = partial(interval, above=0), partial(interval, least=0)
 whole_turn = partial(interval, least=-360, most=360)
 
 
+class _Turbulent(Checked):
+    """Gas with turbulence on a lattice."""
+
+    turbulence_cell_pc: float
+    largest_eddy_pc: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.largest_eddy_pc < 2.0 * self.turbulence_cell_pc:
+            cells = f"two cells of turbulence_cell_pc = {self.turbulence_cell_pc:g}"
+            raise UsageError(f"mock: largest_eddy_pc = {self.largest_eddy_pc:g} is less than {cells}")
+
+
 @dataclass(frozen=True)
-class MockConfig:
+class MockConfig(_Turbulent, where="mock: "):
     """Ranges in which our Central Molecular Zone is an ordinary draw; docs/mock.md has their sources.
 
     Masses are of gas with its helium, before turbulence; they and the inflow are those of the whole galaxy, after its
@@ -109,7 +122,7 @@ class MockConfig:
     grid: Grid | None = of_tensors
 
     def __post_init__(self) -> None:
-        _check(self)
+        super().__post_init__()
         cell, height = self.turbulence_cell_pc, min(LATTICE_BOX_PC)
         if cell > height / 2.0:
             raise UsageError(f"mock: turbulence_cell_pc = {cell:g}; two cells must fit into {height:g} pc")
@@ -120,7 +133,7 @@ class MockConfig:
 
 
 @dataclass(frozen=True)
-class ForegroundConfig:
+class ForegroundConfig(_Turbulent, where="mock: "):
     """Sheets of spiral-arm gas in front of the Galactic Centre, as dense and fast as the arms of the inner disc."""
 
     sheets: tuple[int, int] = not_negative(2, 4, "Number of sheets, both limits included.")
@@ -135,13 +148,3 @@ class ForegroundConfig:
     density_slope: float = setting(2.7)
     largest_eddy_pc: float = setting(150.0, above=0)
     grid: Grid | None = of_tensors
-
-    def __post_init__(self) -> None:
-        _check(self)
-
-
-def _check(config: MockConfig | ForegroundConfig) -> None:
-    check(config, "mock: ")
-    eddy, cell = config.largest_eddy_pc, config.turbulence_cell_pc
-    if eddy < 2.0 * cell:
-        raise UsageError(f"mock: largest_eddy_pc = {eddy:g} is less than two cells of turbulence_cell_pc = {cell:g}")

@@ -5,7 +5,7 @@ Defaults: the IRIS paper's (arXiv:2607.01338), for SEDIGISM's 13CO(2-1).
 
 from dataclasses import dataclass
 
-from iris_cli.config.setting import check, panel, setting
+from iris_cli.config.setting import Checked, panel, setting
 from iris_cli.errors import UsageError
 
 POPULATIONS = ("lte", "non-lte", "lvg")
@@ -23,7 +23,7 @@ CO_PER_H2 = 8.5e-5
 
 
 @dataclass(frozen=True)
-class TracerConfig:
+class TracerConfig(Checked, where="tracer: "):
     """How the abundance of the tracer varies: log-normal scatter between galaxies, and within each.
 
     Drawn from the seed and the identity of the galaxy, so that all its views have the same; several lines share it.
@@ -40,16 +40,13 @@ class TracerConfig:
     )
     seed: int = setting(0, "Seed of the scatter.", least=0)
 
-    def __post_init__(self) -> None:
-        check(self, "tracer: ")
-
     @property
     def is_constant(self) -> bool:
         return self.galaxy_dex == 0 and self.cloud_dex == 0
 
 
 @dataclass(frozen=True)
-class LineConfig:
+class LineConfig(Checked, where="observer: "):
     """A spectral line of a built-in molecule or of a LAMDA file."""
 
     molecule: str = of_lines(
@@ -66,12 +63,9 @@ class LineConfig:
     )
     dust_opacity_m2_kg: float = setting(1e-3, "Dust opacity at the line, per kg of gas.", least=0)
 
-    def __post_init__(self) -> None:
-        check(self, "observer: ")
-
 
 @dataclass(frozen=True)
-class SyntheticConfig:
+class SyntheticConfig(Checked, where="observer: "):
     """The lines, the gas physics, the telescope, and the means of computing."""
 
     lines: tuple[LineConfig, ...] = (LineConfig(),)
@@ -121,7 +115,7 @@ class SyntheticConfig:
     def __post_init__(self) -> None:
         if not self.lines:
             raise UsageError("observer: no line to observe", "name at least one: [[lines]] molecule, transition")
-        check(self, "observer: ")
+        super().__post_init__()
         if self.excitation_K and self.populations != "lte":
             what = f"observer: excitation_K = {self.excitation_K:g} does not apply to populations '{self.populations}'"
             raise UsageError(what, "excitation_K = 0")

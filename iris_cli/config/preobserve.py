@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from iris_cli.config.grid import Coverage
 from iris_cli.config.observer import SyntheticConfig, TracerConfig
-from iris_cli.config.setting import check, panel, table
+from iris_cli.config.setting import Checked, panel, table
 from iris_cli.errors import UsageError
 
 #: How single-precision numbers are stored, as shards.codec knows it.
@@ -18,7 +18,7 @@ of_observing, of_shards = panel("Observing"), panel("Splits and shards")
 
 
 @dataclass(frozen=True)
-class PreobserveConfig:
+class PreobserveConfig(Checked, where="preobserve: "):
     """The observer, its input, and the data set made of its pairs. Defaults: the IRIS paper's."""
 
     observer: str = of_observing(
@@ -51,7 +51,7 @@ class PreobserveConfig:
     coverage: Coverage = table(Coverage)
 
     def __post_init__(self) -> None:
-        check(self, "preobserve: ")
+        super().__post_init__()
         if self.tracer.per_H2 is not None and (self.observer != "synthetic" or len(self.synthetic.lines) > 1):
             hint = "of several lines: tracer_per_CO of each"
             raise UsageError('tracer: per_H2 applies to a single line of observer = "synthetic"', hint)

@@ -2,7 +2,7 @@
 
 A field is declared as `epochs: int = setting(32, "Passes over the training set.", "--epochs", least=1)`. Three places
 read this declaration: the command line (`iris_cli.commands.options`), the commented TOML and docs/configuration.md
-(`iris_cli.config.describe`), and `check`, which `__post_init__` calls.
+(`iris_cli.config.describe`), and `Checked`, the base of all configurations.
 """
 
 import math
@@ -10,7 +10,7 @@ import numbers
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from iris_cli.errors import UsageError, nearest
 
@@ -83,26 +83,23 @@ class Setting:
 
     def check(self, name: str, value: Any, where: str) -> None:
         """UsageError when the value is not allowed."""
+        if self.interval and not (len(value) == 2 and -math.inf < value[0] <= value[1] < math.inf):
+            raise UsageError(f"{where}{name} = {list(value)} is not a range [low, high]")
         for item in value if isinstance(value, tuple) else (value,):
             if self.choices and item not in self.choices:
                 raise UsageError(f"{where}unknown {name} '{item}'", nearest(str(item), filter(None, self.choices)))
-        if self.interval and not (len(value) == 2 and -math.inf < value[0] <= value[1] < math.inf):
-            raise UsageError(f"{where}{name} = {list(value)} is not a range [low, high]")
-        for number in value if isinstance(value, tuple) else (value,):
-            if isinstance(number, numbers.Real) and not isinstance(number, bool):
-                self._check_number(name, value, number, where)
+            if isinstance(item, numbers.Real) and not isinstance(item, bool) and not self._fits(item):
+                shown = list(value) if isinstance(value, tuple) else value
+                raise UsageError(f"{where}{name} = {shown}; it must be {self._limits()}", self.hint)
 
-    def _check_number(self, name: str, value: Any, number: Any, where: str) -> None:
-        fits = (
+    def _fits(self, number: Any) -> bool:
+        return (
             -math.inf < number < math.inf
             and (self.least is None or number >= self.least)
             and (self.above is None or number > self.above)
             and (self.most is None or number <= self.most)
             and (self.below is None or number < self.below)
         )
-        if not fits:
-            shown = list(value) if isinstance(value, tuple) else value
-            raise UsageError(f"{where}{name} = {shown}; it must be {self._limits()}", self.hint)
 
     def _limits(self) -> str:
         low, high = self.least if self.above is None else self.above, self.most if self.below is None else self.below
@@ -147,12 +144,19 @@ def default_of(each: Any) -> Any:
     return None if each.default is MISSING else each.default
 
 
-def check(config: Any, where: str = "") -> None:
-    """UsageError for the first field whose value its setting does not allow; `where` precedes the field's name."""
-    for each in fields(config):
-        value = getattr(config, each.name)
-        if value is not None:
-            setting_of(each).check(each.name, value, where)
+class Checked:
+    """A configuration. UsageError, which begins with `where`, for the first value that its setting does not allow."""
+
+    _where = ""
+
+    def __init_subclass__(cls, where: str = "") -> None:
+        cls._where = where
+
+    def __post_init__(self) -> None:
+        for each in fields(cast(Any, self)):
+            value = getattr(self, each.name)
+            if value is not None:
+                setting_of(each).check(each.name, value, self._where)
 
 
 def read_interval(text: str) -> list[float]:

@@ -66,10 +66,13 @@ def from_dict(cls: type[T], values: dict[str, Any], where: str = "configuration"
     return cls(**made)
 
 
+def plain_type(hint: Any) -> Any:
+    """`float` of `float | None`: the first type of a union."""
+    return typing.get_args(hint)[0] if typing.get_origin(hint) in (typing.Union, types.UnionType) else hint
+
+
 def _typed(hint: Any, value: Any, where: str) -> Any:
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        inner = [h for h in typing.get_args(hint) if h is not type(None)]
-        return _typed(inner[0], value, where)
+    hint = plain_type(hint)
     if dataclasses.is_dataclass(hint):
         return from_dict(hint, value, where)  # type: ignore[arg-type]
     if typing.get_origin(hint) is tuple:

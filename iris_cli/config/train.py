@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from iris_cli.config.mock import MockConfig
-from iris_cli.config.setting import check, panel, read_words, setting, table
+from iris_cli.config.setting import Checked, panel, read_words, setting, table
 from iris_cli.config.survey import survey
 from iris_cli.config.toml import read_toml
 from iris_cli.errors import UsageError
@@ -65,7 +65,7 @@ def read_mock(text: str) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Noise:
+class Noise(Checked, where="noise: "):
     """Gaussian noise of the cube that the observed image was made from (IRIS paper: mean 0 K, sigma 1 K, with fade)."""
 
     sigma_K: float = of_data(0.0, "Noise of the cube per voxel.", "--noise-sigma-k", least=0)
@@ -88,7 +88,7 @@ class Noise:
     )
 
     def __post_init__(self) -> None:
-        check(self, "noise: ")
+        super().__post_init__()
         if self.survey:
             chosen = survey(self.survey)
             if self.sigma_K or self.beam_fwhm_arcsec:
@@ -103,7 +103,7 @@ class Noise:
 
 
 @dataclass(frozen=True)
-class OptimizerConfig:
+class OptimizerConfig(Checked, where="optimizer: "):
     """The optimizer and its parameters."""
 
     name: str = of_optimization("adam", "Optimizer.", "--optimizer", known=("adam", "adamw", "sgd"))
@@ -111,12 +111,9 @@ class OptimizerConfig:
     weight_decay: float = setting(0.0, "Weight decay.", least=0)
     momentum: float = setting(0.9, "Momentum of SGD, or first beta of Adam and AdamW.", least=0, below=1)
 
-    def __post_init__(self) -> None:
-        check(self, "optimizer: ")
-
 
 @dataclass(frozen=True)
-class ScheduleConfig:
+class ScheduleConfig(Checked, where="schedule: "):
     """The learning-rate schedule."""
 
     name: str = of_optimization(
@@ -125,12 +122,9 @@ class ScheduleConfig:
     warmup_epochs: float = setting(0.5, "Length of a linear warm-up.", least=0)
     halve_after_epochs: tuple[float, ...] = setting((16.0, 17.0, 18.0), "Epochs after which halvings halves the rate.")
 
-    def __post_init__(self) -> None:
-        check(self, "schedule: ")
-
 
 @dataclass(frozen=True)
-class StageConfig:
+class StageConfig(Checked):
     """A later stage of a run, trained beside the frozen network; the learning rate falls by a cosine."""
 
     epochs: int = setting(24, "Passes over its galaxies.", least=1)
@@ -143,7 +137,7 @@ class StageConfig:
 
 
 @dataclass(frozen=True)
-class SamplesConfig(StageConfig):
+class SamplesConfig(StageConfig, where="samples: "):
     """The sampler: a second network that draws maps that fit an image."""
 
     train: bool = of_stages(False, "Train a sampler of the possible maps, too.", "--samples/--no-samples")
@@ -156,20 +150,14 @@ class SamplesConfig(StageConfig):
     )
     samples_per_pair: int = setting(2, "Maps that are drawn of each pair and scored together.", least=2)
 
-    def __post_init__(self) -> None:
-        check(self, "samples: ")
-
 
 @dataclass(frozen=True)
-class DistancesConfig(StageConfig):
+class DistancesConfig(StageConfig, where="distances: "):
     """The distance network: where along the line of sight is the gas at each (l, v)?"""
 
     train: bool = of_stages(False, "Train a network for P(near) at each (l, v), too.", "--distances/--no-distances")
     epochs: int = setting(3, "Passes over the training galaxies.", least=1)
     warmup_epochs: float = setting(0.2, "Length of a linear warm-up.", least=0)
-
-    def __post_init__(self) -> None:
-        check(self, "distances: ")
 
 
 #: Signals that may make a run save and stop: names without their SIG.
@@ -182,7 +170,7 @@ def read_signals(text: str) -> list[str]:
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Checked):
     """Everything that the numbers of a training depend on beside the data."""
 
     validation_data_fraction: float = of_data(
@@ -298,7 +286,7 @@ class TrainConfig:
         return self.samples.unseen_fraction if self.samples.train else 0.0
 
     def __post_init__(self) -> None:
-        check(self)
+        super().__post_init__()
         if not isinstance(self.optimizer, OptimizerConfig) and not callable(self.optimizer):
             raise UsageError(f"optimizer = {self.optimizer!r}; it must be an OptimizerConfig, or a function")
         if self.fresh is not None and self.fresh.grid is not None:
