@@ -5,7 +5,7 @@
 import hashlib
 import math
 from collections.abc import Callable
-from multiprocessing import current_process
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from numba.core import event
 
 from iris_cli.cache import private_folder
 from iris_cli.console import note
+from shards import pool
 
 _LN2 = math.log(2.0)
 #: 2^f = sum (f ln 2)^k / k!; for |f| <= 1/2 eight terms are exact in float32.
@@ -45,12 +46,12 @@ _VECTORIZED = {"error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz"
 
 
 class _Announcement(event.Listener):  # type: ignore[misc]
-    """Says once that kernels are compiled; of worker processes, the first. There is no event for one from the cache."""
+    """Says once that kernels are compiled; of a pool, its first worker. There is no event for one from the cache."""
 
     said = False
 
     def on_start(self, event: Any) -> None:
-        if not self.said and current_process().name in ("MainProcess", "SpawnProcess-1"):
+        if not self.said and (pool.is_first or parent_process() is None):
             note("compiling loops for this processor, about 10 s, once: they are cached")
         self.said = True
 

@@ -57,7 +57,7 @@ def submitting(function: Callable[[Any], Any], workers: int) -> Iterator[Callabl
     with _group_signals_blocked(), _safe_path():
         resource_tracker.ensure_running()  # multiprocessing's own process, which would print a traceback at a signal
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(function,))
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(function, context.Lock()))
     try:
         yield submit
     finally:
@@ -113,11 +113,13 @@ def _safe_path() -> Iterator[None]:
 
 
 _function: Callable[[Any], Any]
+#: Whether this process is the first worker of its pool, which reports what all of them do.
+is_first = False
 
 
-def _begin(function: Callable[[Any], Any]) -> None:
-    global _function
-    _function = function
+def _begin(function: Callable[[Any], Any], unclaimed: Any) -> None:
+    global _function, is_first
+    _function, is_first = function, unclaimed.acquire(block=False)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

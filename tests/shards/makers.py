@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from shards import pool
 from shards.index import Index
 from shards.reader import Reader
 from shards.stream import BadSamples, Batch, Draws, ReadAhead
@@ -113,3 +114,7 @@ def stream(
     draws = Draws(index.numbers(split), index.sizes(), batch=batch, **order)
     reader = Reader(index, arrays, checksums=checksums)
     return Stream(draws, ReadAhead(reader, batch, threads=threads, depth=depth, keep=keep, bad=bad))
+
+
+def process_and_whether_it_is_first(number: int) -> tuple[int, bool]:
+    return pid_slowly(number), pool.is_first

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from shards.errors import ShardError
+from shards import pool
 from shards.pool import worker_pool
-from tests.shards.makers import backwards
+from tests.shards.makers import backwards, process_and_whether_it_is_first
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -24,6 +25,14 @@ def test_results_come_in_the_order_of_the_items_and_errors_in_their_place(worker
         assert next(results) == -1
         with pytest.raises(TypeError):
             next(results)
+
+
+def test_one_worker_of_each_pool_is_the_first():
+    for _ in range(2):
+        with worker_pool(process_and_whether_it_is_first, 2) as mapped:
+            first = dict(mapped(range(12)))
+        assert list(first.values()).count(True) == 1
+    assert not pool.is_first
 
 
 def test_zero_workers_are_refused():
