@@ -17,7 +17,7 @@ from typing import Annotated, Any, Generic, TypeVar, get_args, get_origin, get_t
 
 import typer
 
-from iris_cli.commands.complete import surveys
+from iris_cli.commands.complete import splits, surveys
 from iris_cli.commands.help import COMMON
 from iris_cli.config.setting import Setting, setting_of, unit_of
 from iris_cli.config.toml import from_dict, merged, plain_type, read_toml
@@ -97,6 +97,28 @@ class LongOutput(Output):
     """The same for a command that takes long."""
 
     log_every: LogEvery = None
+
+
+Number = Annotated[int, typer.Option("--number", "-n", min=0, help="Number of the sample or tensor, from 0.")]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A sample of a shard folder, by key or by number within a split; a tensor of a data set, by number."""
+
+    number: Number = 0
+    split: Annotated[
+        str | None,
+        typer.Option(autocompletion=splits, help="Count within this split of the shards.  [default: all]"),
+    ] = None
+    key: Annotated[str | None, typer.Option("--key", help="Key of the sample, instead of its number.")] = None
+
+    def of(self, data: Path) -> "Sample":
+        """The same. UsageError for a choice where there is none."""
+        if data.is_file() and self != Sample():
+            what = f"{data} is a file with one image; --number, --key and --split choose among those of a folder"
+            raise UsageError(what, "leave them out")
+        return self
 
 
 # --- options that a configuration declares ----------------------------------------------------------------------------

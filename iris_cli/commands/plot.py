@@ -1,7 +1,6 @@
 """`iris plot lv|lb|top-down|pair|compare|losses|moments|spectrum`"""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -35,40 +34,13 @@ VelocityRange = Annotated[
 ImageLook = options.Settings[FigureConfig]
 
 
-@dataclass(frozen=True)
-class Number:
-    """Options that select a tensor of a data set."""
-
-    number: Annotated[int, typer.Option("--number", "-n", min=0, help="Number of the sample or tensor, from 0.")] = 0
-
-    def selection(self, data: Path) -> Any:
-        """UsageError for a choice where there is none."""
-        if data.is_file() and any(vars(self).values()):
-            what = f"{data} is a file with one image; --number, --key and --split choose among those of a folder"
-            raise UsageError(what, "leave them out")
-        from iris_cli.commands.plot_data import Selection
-
-        return Selection(**vars(self))
-
-
-@dataclass(frozen=True)
-class Sample(Number):
-    """Options that select a sample of a shard folder, or a tensor of a data set."""
-
-    split: Annotated[
-        str | None,
-        typer.Option(autocompletion=complete.splits, help="Count within this split of the shards.  [default: all]"),
-    ] = None
-    key: Annotated[str | None, typer.Option("--key", help="Key of the sample, instead of its number.")] = None
-
-
 @app.command(cls=Command)
 @options.command
 def lv(
     data: Annotated[Path, typer.Argument(help="Shard folder, l-v image (.npz, FITS) or FITS cube.")],
     *,
     out: Out,
-    sample: Sample,
+    sample: options.Sample,
     look: ImageLook,
     output: options.Output,
 ) -> None:
@@ -78,7 +50,7 @@ def lv(
         iris plot lv SHARDS --number 3 --out lv.png
         iris plot lv cube.fits --orbit walker --stretch log --out lv.pdf
     """
-    _draw("an l-v image", lambda draw, config: draw.lv(data, sample.selection(data), config), out, look, output)
+    _draw("an l-v image", lambda draw, config: draw.lv(data, sample.of(data), config), out, look, output)
 
 
 @app.command(cls=Command)
@@ -88,7 +60,7 @@ def lb(
     *,
     out: Out,
     velocity_range: VelocityRange = None,
-    number: Number,
+    number: options.Number = 0,
     look: ImageLook,
     output: options.Output,
 ) -> None:
@@ -99,7 +71,7 @@ def lb(
         iris plot lb dust.fits --stretch log --orbit walker --out dust.pdf
     """
     velocities = _velocities(velocity_range) if velocity_range is not None else None
-    which = number.selection(data)
+    which = options.Sample(number).of(data)
     _draw("a map of the sky", lambda draw, config: draw.lb(data, which, config, velocities), out, look, output)
 
 
@@ -109,7 +81,7 @@ def top_down(
     data: Annotated[Path, typer.Argument(help="Shard folder, standard data set, or map of `iris revert`.")],
     *,
     out: Out,
-    sample: Sample,
+    sample: options.Sample,
     look: ImageLook,
     output: options.Output,
 ) -> None:
@@ -119,9 +91,7 @@ def top_down(
         iris plot top-down map.fits --orbit walker --out map.png
         iris plot top-down SHARDS --split test --out truth.png
     """
-    _draw(
-        "a view from above", lambda draw, config: draw.top_down(data, sample.selection(data), config), out, look, output
-    )
+    _draw("a view from above", lambda draw, config: draw.top_down(data, sample.of(data), config), out, look, output)
 
 
 @app.command(cls=Command)
@@ -136,7 +106,7 @@ def pair(
     ] = None,
     clean: Annotated[bool, typer.Option("--clean", help="Without noise and litter of the training.")] = False,
     trust: options.Trust = None,
-    sample: Sample,
+    sample: options.Sample,
     look: ColourLook,
     output: options.Output,
 ) -> None:
@@ -147,7 +117,7 @@ def pair(
         iris plot pair SHARDS --run RUN --number 2 --out pair.png
     """
     what = "a pair" + (" and the prediction of a network" if run else "")
-    _draw(what, lambda draw, config: draw.pair(data, sample.selection(data), config, run, clean), out, look, output)
+    _draw(what, lambda draw, config: draw.pair(data, sample.of(data), config, run, clean), out, look, output)
 
 
 @app.command(cls=Command)
@@ -157,7 +127,7 @@ def compare(
     other: Annotated[Path, typer.Argument(metavar="B", help="The same, on the same grid and in the same unit.")],
     *,
     out: Out,
-    number: Number,
+    number: options.Number = 0,
     look: ScaledLook,
     output: options.Output,
 ) -> None:
@@ -167,8 +137,7 @@ def compare(
         iris plot compare thick.fits thin.fits --out compare.png
         iris plot compare RUN1/map.fits RUN2/map.fits --stretch log --out maps.pdf
     """
-    which = number.number
-    _draw("a comparison", lambda draw, config: draw.compare(one, other, which, config), out, look, output)
+    _draw("a comparison", lambda draw, config: draw.compare(one, other, number, config), out, look, output)
 
 
 @app.command(cls=Command)
@@ -201,7 +170,7 @@ def moments(
         float, typer.Option(min=0, metavar="<float>", help="Of a cube: only values above so many times its noise.")
     ] = 0.0,
     velocity_range: VelocityRange = None,
-    number: Number,
+    number: options.Number = 0,
     look: ImageLook,
     output: options.Output,
 ) -> None:
@@ -213,7 +182,7 @@ def moments(
         iris plot moments STANDARD --number 3 --out moments.png
     """
     velocities = _velocities(velocity_range) if velocity_range is not None else None
-    which = number.selection(data)
+    which = options.Sample(number).of(data)
     _draw(
         "moments 0, 1 and 2",
         lambda draw, config: draw.moments(data, which, config, clip_sigma, velocities),
@@ -241,7 +210,7 @@ def spectrum(
     out: Out,
     lon: Annotated[list[float] | None, typer.Option(metavar="<float>", help="Longitude, deg; may be repeated.")] = None,
     lat: Annotated[list[float] | None, typer.Option(metavar="<float>", help="Latitude of each --lon, deg.")] = None,
-    sample: Sample,
+    sample: options.Sample,
     look: Look,
     output: options.Output,
 ) -> None:
@@ -256,7 +225,7 @@ def spectrum(
         raise UsageError(given, "give one --lat for each --lon, or none")
     places = list(zip_longest(lon or [], lat or []))
     what = plural(max(1, len(places)), "spectrum", "spectra")
-    _draw(what, lambda draw, config: draw.spectrum(data, sample.selection(data), places, config), out, look, output)
+    _draw(what, lambda draw, config: draw.spectrum(data, sample.of(data), places, config), out, look, output)
 
 
 def _draw(

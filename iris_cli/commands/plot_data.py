@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from iris_cli.axes import RHO, V_LOS, X_H2, Axis
+from iris_cli.commands.options import Sample
 from iris_cli.config.grid import Grid
 from iris_cli.config.train import METRICS
 from iris_cli.errors import DataError, UsageError
@@ -18,10 +19,9 @@ from iris_cli.observers import fits_cube
 from iris_cli.observers.top_down import top_down_density
 from iris_cli.pairs.datasets import PreObservedDataset
 from iris_cli.pairs.open_data import is_standard, shards_folder
-from iris_cli.plots.axes_of_sky import label
-from iris_cli.plots.compare import Picture
+from iris_cli.plots.axes_of_sky import Picture, label
 from iris_cli.plots.losses import History
-from iris_cli.plots.orbits import CENTRED, ON_SKY, Place
+from iris_cli.plots.orbits import CENTRED, ON_SKY
 from iris_cli.plots.style import as_label
 from iris_cli.standard.dataset import StandardDataset
 from iris_cli.standard.top_down_plane import cropped_distance
@@ -39,41 +39,6 @@ COLUMN_UNIT = "solMass pc-2"
 GAS_LABELS = {QUANTITIES["v_density"]: label("v_density"), COLUMN_UNIT: "gas column\n[M$_\\odot$ pc$^{-2}$]"}
 
 
-@dataclass(frozen=True)
-class Selection:
-    """A sample of a folder: by key, or by number within a split (shards) or the data set (tensors)."""
-
-    number: int = 0
-    split: str | None = None
-    key: str | None = None
-
-
-@dataclass(frozen=True)
-class LvData:
-    """An image (L, V) with its axes and labels."""
-
-    image: Floats
-    lon: Axis
-    v: Axis
-    label: str
-    name: str
-    #: Position of the centre of an orbit.
-    place: Place = CENTRED
-
-
-@dataclass(frozen=True)
-class MomentMaps:
-    """Maps (B, L) of moments 0, 1 and 2; `label` names moment 0."""
-
-    maps: dict[int, Floats]
-    lon: Axis
-    lat: Axis
-    label: str
-    name: str
-    #: Position of the centre of an orbit.
-    place: Place = CENTRED
-
-
 # --- shards -----------------------------------------------------------------------------------------------------------
 
 
@@ -88,7 +53,7 @@ class ShardSample:
     key: str
 
 
-def shard_sample(folder: Path, selection: Selection) -> ShardSample:
+def shard_sample(folder: Path, selection: Sample) -> ShardSample:
     """UsageError when there is no such sample."""
     dataset = PreObservedDataset(shards_folder(str(folder)), selection.split)
     item = _item(dataset, selection)
@@ -97,7 +62,7 @@ def shard_sample(folder: Path, selection: Selection) -> ShardSample:
     return ShardSample(observation[0].numpy(), density, dataset.grid, dataset.quantity, dataset.key(item))
 
 
-def shard_item(folder: Path, selection: Selection) -> tuple[int, str]:
+def shard_item(folder: Path, selection: Sample) -> tuple[int, str]:
     """A sample's number within its split, and its key. UsageError when there is no such sample."""
     dataset = PreObservedDataset(shards_folder(str(folder)), selection.split)
     item = _item(dataset, selection)
@@ -111,7 +76,7 @@ def density_of(sample: ShardSample, folder: Path) -> Floats:
     return sample.density
 
 
-def _item(dataset: PreObservedDataset, selection: Selection) -> int:
+def _item(dataset: PreObservedDataset, selection: Sample) -> int:
     """A sample's number within the split."""
     if selection.key is not None:
         table = dataset.index.samples(selection.split)
@@ -124,7 +89,7 @@ def _item(dataset: PreObservedDataset, selection: Selection) -> int:
     return selection.number
 
 
-def tensor(folder: Path, selection: Selection) -> tuple[NDArray[np.float32], Grid, str]:
+def tensor(folder: Path, selection: Sample) -> tuple[NDArray[np.float32], Grid, str]:
     """A tensor of a standard data set, its grid and its source. UsageError when there is none of that number."""
     if selection.key is not None or selection.split is not None:
         raise UsageError("tensors of a standard data set have neither keys nor splits", "choose by --number")
@@ -137,12 +102,12 @@ def tensor(folder: Path, selection: Selection) -> tuple[NDArray[np.float32], Gri
 # --- l-v images -------------------------------------------------------------------------------------------------------
 
 
-def lv_image(path: Path, selection: Selection) -> LvData:
+def lv_image(path: Path, selection: Sample) -> Picture:
     """The observation of a shard; the l-v image of a FITS file or of `iris cube`, or a cube's mean over latitude."""
     if path.is_dir():
-        sample = shard_sample(path, selection)
-        grid = sample.grid
-        return LvData(sample.observation, grid.longitude, grid.velocity, label(sample.quantity), sample.key)
+        found = shard_sample(path, selection)
+        grid = found.grid
+        return Picture(found.observation.T, grid.longitude, grid.velocity, label(found.quantity), found.key)
     if path.suffix.lower() == ".npz":
         made = load_lv(path)
         assert made is not None  # None is for FITS files only
@@ -150,27 +115,31 @@ def lv_image(path: Path, selection: Selection) -> LvData:
     return _lv_of(path, read_fits(path))
 
 
-def _lv_of(path: Path, image: SkyImage) -> LvData:
+def _lv_of(path: Path, image: SkyImage) -> Picture:
     if "latitude" in image.names:
-        lv = _mean(transposed(image, "longitude", "velocity", "latitude"), axis=-1)
-    elif made := load_lv(path):
+        return _picture_of(image, _mean(transposed(image, "velocity", "longitude", "latitude"), axis=-1), "velocity")
+    if made := load_lv(path):
         return _of_cubes(path, made)
-    else:
-        lv = transposed(image, "longitude", "velocity")
-    lon, v = axis(image, "longitude"), axis(image, "velocity")
-    return LvData(lv, lon, v, brightness(image.unit), image.name, _place_of(image))
+    return _picture_of(image, transposed(image, "velocity", "longitude"), "velocity")
 
 
-def _of_cubes(path: Path, made: LvImage) -> LvData:
+def _of_cubes(path: Path, made: LvImage) -> Picture:
     """NaN where no cube observed."""
-    lon = made.grid.longitude
-    on_sky = Axis(lon.name, lon.unit, lon.first + made.centre_deg[0], lon.last + made.centre_deg[0], lon.steps)
     seen = np.where(made.coverage > 0.0, made.image, np.float32(np.nan))
-    return LvData(seen, on_sky, made.grid.velocity, brightness("K"), path.name, ON_SKY)
+    lon = _moved(made.grid.longitude, made.centre_deg[0])
+    return Picture(seen.T, lon, made.grid.velocity, brightness("K"), path.name, ON_SKY)
 
 
-def _place_of(image: SkyImage) -> Place:
-    return CENTRED if image.simulated else ON_SKY
+def _moved(axis: Axis, by: float) -> Axis:
+    return replace(axis, first=axis.first + by, last=axis.last + by)
+
+
+def _picture_of(image: SkyImage, values: Floats, up: str, label: str = "") -> Picture:
+    """Values (up, longitude) on the axes of a FITS file."""
+    place = CENTRED if image.simulated else ON_SKY
+    return Picture(
+        values, axis(image, "longitude"), axis(image, up), label or brightness(image.unit), image.name, place
+    )
 
 
 def brightness(unit: str) -> str:
@@ -201,7 +170,7 @@ class TopDown:
     caption: str = ""
 
 
-def top_down(path: Path, selection: Selection) -> TopDown:
+def top_down(path: Path, selection: Sample) -> TopDown:
     """Of a shard, a tensor or a reverted map."""
     if not path.is_dir():
         density, seen = load_map(path)
@@ -220,32 +189,33 @@ def top_down(path: Path, selection: Selection) -> TopDown:
 def pictures(one: Path, other: Path, number: int) -> tuple[Picture, Picture]:
     """Two images to compare, with the names of their files, or the whole paths of files with one name."""
     names = (one.name, other.name) if one.name != other.name else (str(one), str(other))
-    first, second = (_picture(path, Selection(number)) for path in (one, other))
+    first, second = (_picture(path, Sample(number)) for path in (one, other))
     return replace(first, name=names[0]), replace(second, name=names[1])
 
 
-def _picture(path: Path, selection: Selection) -> Picture:
+def _picture(path: Path, selection: Sample) -> Picture:
     """A map of `iris revert`, a tensor seen from above, an image of longitude and latitude, else an l-v image."""
     in_fits = not path.is_dir() and path.suffix.lower() != ".npz"
     if is_standard(path) or (in_fits and is_map(path)):
         seen = top_down(path, selection)
-        lon, at = seen.grid.longitude, (seen.centre_deg or (0.0, 0.0))[0]
-        lon = replace(lon, first=lon.first + at, last=lon.last + at)
+        lon = _moved(seen.grid.longitude, seen.centre_deg[0] if seen.centre_deg else 0.0)
         return Picture(seen.density, lon, cropped_distance(seen.grid), label("density"), seen.name)
     image = read_fits(path) if in_fits else None
     if image and "velocity" not in image.names:
-        values = transposed(image, "latitude", "longitude")
-        return Picture(values, axis(image, "longitude"), axis(image, "latitude"), brightness(image.unit), image.name)
-    lv = _lv_of(path, image) if image else lv_image(path, selection)
-    return Picture(lv.image.T, lv.lon, lv.v, lv.label, lv.name)
+        return _picture_of(image, transposed(image, "latitude", "longitude"), "latitude")
+    return _lv_of(path, image) if image else lv_image(path, selection)
 
 
 # --- moments ----------------------------------------------------------------------------------------------------------
 
 
+#: Moment 0, and moments 1 and 2 (B, L) on its axes.
+Moments = tuple[Picture, Floats, Floats]
+
+
 def moments(
-    path: Path, selection: Selection, clip_sigma: float = 0.0, velocities: tuple[float, float] | None = None
-) -> MomentMaps:
+    path: Path, selection: Sample, clip_sigma: float = 0.0, velocities: tuple[float, float] | None = None
+) -> Moments:
     """Of a FITS cube, weighted by brightness; of a tensor, by H2 mass along each line of sight.
 
     Of a cube, only values above `clip_sigma` times the noise and channels with centres within `velocities` (km/s).
@@ -258,22 +228,19 @@ def moments(
     return _mass_moments(path, selection)
 
 
-def sky_map(path: Path, selection: Selection, velocities: tuple[float, float] | None = None) -> MomentMaps:
+def sky_map(path: Path, selection: Sample, velocities: tuple[float, float] | None = None) -> Picture:
     """Only moment 0 of a cube or a tensor; of an image of longitude and latitude (a continuum map), the image.
 
     UsageError for velocities where there are none.
     """
     if path.is_dir() or "velocity" in (image := read_fits(path)).names:
-        found = moments(path, selection, velocities=velocities)
-        return replace(found, maps={0: found.maps[0]})
+        return moments(path, selection, velocities=velocities)[0]
     if velocities:
         raise UsageError(f"{path} has no axis of velocity", "leave out --velocity-range")
-    lon, lat = axis(image, "longitude"), axis(image, "latitude")
-    maps = {0: transposed(image, "latitude", "longitude")}
-    return MomentMaps(maps, lon, lat, brightness(image.unit), image.name, _place_of(image))
+    return _picture_of(image, transposed(image, "latitude", "longitude"), "latitude")
 
 
-def _cube_moments(path: Path, clip_sigma: float, velocities: tuple[float, float] | None) -> MomentMaps:
+def _cube_moments(path: Path, clip_sigma: float, velocities: tuple[float, float] | None) -> Moments:
     image = read_fits(path)
     cube, v = transposed(image, "velocity", "latitude", "longitude"), axis(image, "velocity")
     cube = fits_cube.clipped(cube, clip_sigma) if clip_sigma else cube
@@ -285,11 +252,10 @@ def _cube_moments(path: Path, clip_sigma: float, velocities: tuple[float, float]
     found = fits_cube.moments(cube[kept], v.centres()[kept], v.step)
     name = f"integrated intensity\n[{as_label(image.unit) or '?'} km/s]"
     name = GAS_LABELS[COLUMN_UNIT] if image.unit == QUANTITIES["v_density"] else name
-    lon, lat = axis(image, "longitude"), axis(image, "latitude")
-    return MomentMaps(dict(found), lon, lat, name, image.name, _place_of(image))
+    return _picture_of(image, found[0], "latitude", name), found[1], found[2]
 
 
-def _mass_moments(path: Path, selection: Selection) -> MomentMaps:
+def _mass_moments(path: Path, selection: Sample) -> Moments:
     """Column density of H2, and the mean and the dispersion of its velocity; NaN where there is no H2."""
     fields, grid, source = tensor(path, selection)
     rho = fields[RHO].astype(np.float64) * fields[X_H2] * H2_MASS_SHARE
@@ -299,40 +265,18 @@ def _mass_moments(path: Path, selection: Selection) -> MomentMaps:
     share = rho / np.where(filled, total, np.nan)
     mean = (share * v).sum(axis=0)
     spread = np.sqrt((share * (v - mean) ** 2).sum(axis=0))
-    maps = {0: (total * grid.distance.step).T, 1: mean.T, 2: spread.T}
-    return MomentMaps(maps, grid.longitude, grid.latitude, "H$_2$ column\n[M$_\\odot$ pc$^{-2}$]", source)
+    column, label = (total * grid.distance.step).T, "H$_2$ column\n[M$_\\odot$ pc$^{-2}$]"
+    return Picture(column, grid.longitude, grid.latitude, label, source), mean.T, spread.T
 
 
 # --- spectra ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Spectra:
-    """Name -> (V,) on one axis."""
+class Cube:
+    """Values (L, B, V); of an l-v image, a single latitude of unknown position."""
 
-    spectra: dict[str, Floats]
-    v: Axis
-    label: str
-    name: str
-
-
-def spectra(path: Path, selection: Selection, places: Sequence[tuple[float, float | None]]) -> Spectra:
-    """The spectrum of the pixel at each (longitude, latitude); without places, the mean over all pixels.
-
-    Without a latitude, the mean over all latitudes. UsageError for a place outside the data.
-    """
-    data, found = _cube(path, selection), {}
-    for lon, lat in places:
-        found[f"l = {lon:g}°" + ("" if lat is None else f", b = {lat:g}°")] = _at(data, lon, lat)
-    found = found or {"mean": _mean(data.cube, (0, 1))}
-    return Spectra(found, data.v, data.label, data.name)
-
-
-@dataclass(frozen=True)
-class _Cube:
-    """(L, B, V); of an l-v image, a single latitude of unknown position."""
-
-    cube: Floats
+    values: Floats
     lon: Axis
     lat: Axis | None
     v: Axis
@@ -340,18 +284,28 @@ class _Cube:
     name: str
 
 
-def _cube(path: Path, selection: Selection) -> _Cube:
+def cube(path: Path, selection: Sample) -> Cube:
+    """Of a FITS cube, an l-v image or a shard."""
     image = None if path.is_dir() or path.suffix.lower() == ".npz" else read_fits(path)
     if image is None or "latitude" not in image.names:
         lv = lv_image(path, selection)
-        return _Cube(lv.image[:, None, :], lv.lon, None, lv.v, lv.label, lv.name)
+        return Cube(lv.image.T[:, None, :], lv.across, None, lv.up, lv.label, lv.name)
     lon, lat, v = (axis(image, name) for name in ("longitude", "latitude", "velocity"))
-    cube = transposed(image, "longitude", "latitude", "velocity")
-    return _Cube(cube, lon, lat, v, brightness(image.unit), image.name)
+    values = transposed(image, "longitude", "latitude", "velocity")
+    return Cube(values, lon, lat, v, brightness(image.unit), image.name)
 
 
-def _at(data: _Cube, lon: float, lat: float | None) -> Floats:
-    column = data.cube[_pixel(data.lon, lon)]
+def spectra(data: Cube, places: Sequence[tuple[float, float | None]]) -> dict[str, Floats]:
+    """The spectrum (V,) of the pixel at each (longitude, latitude); without places, the mean over all pixels.
+
+    Without a latitude, the mean over all latitudes. UsageError for a place outside the data.
+    """
+    found = {f"l = {lon:g}°" + ("" if lat is None else f", b = {lat:g}°"): _at(data, lon, lat) for lon, lat in places}
+    return found or {"mean": _mean(data.values, (0, 1))}
+
+
+def _at(data: Cube, lon: float, lat: float | None) -> Floats:
+    column = data.values[_pixel(data.lon, lon)]
     if lat is None:
         return _mean(column, 0)
     if data.lat is None:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from iris_cli.commands import plot_data
-from iris_cli.commands.plot_data import Selection
+from iris_cli.commands.options import Sample
 from iris_cli.config.figure import FigureConfig
 from iris_cli.config.train import Noise
 from iris_cli.console import warn
@@ -18,15 +18,12 @@ from iris_cli.errors import DataError
 from iris_cli.evaluation.figures import draw_predictions
 from iris_cli.plots.axes_of_sky import Appearance, stretch
 from iris_cli.plots.compare import check_same_grid, draw_comparison
-from iris_cli.plots.lb import draw_lb_figure
+from iris_cli.plots.images import draw_lb_figure, draw_lv_figure, draw_moments, draw_top_down_figure
 from iris_cli.plots.losses import draw_losses
-from iris_cli.plots.lv import draw_lv_figure
-from iris_cli.plots.moments import draw_moments
 from iris_cli.plots.orbits import CENTRED, Place, tracks
 from iris_cli.plots.pairs import draw_pairs
 from iris_cli.plots.spectrum import draw_spectra
 from iris_cli.plots.style import as_label, style_of
-from iris_cli.plots.top_down import draw_top_down_figure
 from iris_cli.training.test import open_stream, predictions_of
 from iris_cli.training.test_split import seen_by, split_to_test
 from iris_cli.training.trained_run import open_members
@@ -45,19 +42,18 @@ def _titled(name: str, look: FigureConfig) -> str:
     return as_label(name) if look.title is None else look.title
 
 
-def lv(path: Path, selection: Selection, look: FigureConfig) -> Figure:
+def lv(path: Path, selection: Sample, look: FigureConfig) -> Figure:
     found = plot_data.lv_image(path, selection)
-    appearance = _appearance(found.name, found.image, found.place, look)
-    return draw_lv_figure(found.image, found.lon, found.v, found.label, appearance)
+    return draw_lv_figure(found, _appearance(found.name, found.image, found.place, look))
 
 
-def top_down(path: Path, selection: Selection, look: FigureConfig) -> Figure:
+def top_down(path: Path, selection: Sample, look: FigureConfig) -> Figure:
     found = plot_data.top_down(path, selection)
     appearance = _appearance(found.name, found.density, Place(found.grid.observer_distance_pc), look)
     return draw_top_down_figure(found.density, found.grid, appearance, found.centre_deg, found.caption)
 
 
-def pair(path: Path, selection: Selection, look: FigureConfig, run: Path | None = None, clean: bool = False) -> Figure:
+def pair(path: Path, selection: Sample, look: FigureConfig, run: Path | None = None, clean: bool = False) -> Figure:
     """Observation and truth; with a run or an ensemble also its prediction.
 
     The noise and the litter of the training are added, as in a test, unless `clean`.
@@ -87,20 +83,18 @@ def pair(path: Path, selection: Selection, look: FigureConfig, run: Path | None 
 
 def moments(
     path: Path,
-    selection: Selection,
+    selection: Sample,
     look: FigureConfig,
     clip_sigma: float = 0.0,
     velocities: tuple[float, float] | None = None,
 ) -> Figure:
-    found = plot_data.moments(path, selection, clip_sigma, velocities)
-    appearance = _appearance(found.name, found.maps[0], found.place, look)
-    return draw_moments(found.maps, found.lon, found.lat, found.label, appearance)
+    total, mean, dispersion = plot_data.moments(path, selection, clip_sigma, velocities)
+    return draw_moments(total, mean, dispersion, _appearance(total.name, total.image, total.place, look))
 
 
-def lb(path: Path, selection: Selection, look: FigureConfig, velocities: tuple[float, float] | None = None) -> Figure:
+def lb(path: Path, selection: Sample, look: FigureConfig, velocities: tuple[float, float] | None = None) -> Figure:
     found = plot_data.sky_map(path, selection, velocities)
-    appearance = _appearance(found.name, found.maps[0], found.place, look)
-    return draw_lb_figure(found.maps[0], found.lon, found.lat, found.label, appearance)
+    return draw_lb_figure(found, _appearance(found.name, found.image, found.place, look))
 
 
 def compare(one: Path, other: Path, number: int, look: FigureConfig) -> Figure:
@@ -110,11 +104,10 @@ def compare(one: Path, other: Path, number: int, look: FigureConfig) -> Figure:
     return draw_comparison(first, second, appearance)
 
 
-def spectrum(path: Path, selection: Selection, places: Places, look: FigureConfig) -> Figure:
-    found = plot_data.spectra(path, selection, places)
-    return draw_spectra(
-        found.spectra, found.v, found.label, title=_titled(found.name, look), style=style_of(look.style)
-    )
+def spectrum(path: Path, selection: Sample, places: Places, look: FigureConfig) -> Figure:
+    data = plot_data.cube(path, selection)
+    spectra, title = plot_data.spectra(data, places), _titled(data.name, look)
+    return draw_spectra(spectra, data.v, data.label, title=title, style=style_of(look.style))
 
 
 def losses(runs: Sequence[Path], look: FigureConfig) -> Figure:

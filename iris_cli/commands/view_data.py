@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from iris_cli.axes import Axis
 from iris_cli.commands.complete import NETWORKS
-from iris_cli.commands.plot_data import Selection, lv_image
+from iris_cli.commands.options import Sample
+from iris_cli.commands.plot_data import lv_image
 from iris_cli.config.grid import Grid
 from iris_cli.config.train import is_run
 from iris_cli.console import log, progress
@@ -46,10 +47,10 @@ def view_of(path: Path, most: int, split: str | None, samples: int) -> View:
         return _of_map(path, most)
     if path.suffix.lower() != ".npz" and len(read_fits(path).axes) == 3:
         return _of_cube(path)
-    found = lv_image(path, Selection())
+    found = lv_image(path, Sample())
     unit = found.label.partition("[")[2].rstrip("]") or "?"
-    layer = Layer("observation", unit, found.image, ("longitude", "velocity"), "observation")
-    return View(found.name, [Panel(layer, "longitude", "velocity")], {"longitude": found.lon, "velocity": found.v})
+    layer = Layer("observation", unit, found.image.T, ("longitude", "velocity"), "observation")
+    return View(found.name, [Panel(layer, "longitude", "velocity")], {"longitude": found.across, "velocity": found.up})
 
 
 def _sky(grid: Grid) -> dict[str, Axis]:

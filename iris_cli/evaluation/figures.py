@@ -13,13 +13,10 @@ from iris_cli.evaluation.evaluate import Predictions
 from iris_cli.evaluation.posterior import RANKED, SIDES, TARP
 from iris_cli.evaluation.report import RunReport
 from iris_cli.plots.calibration import draw_calibration, draw_coverage_maps, draw_rank_histograms, draw_reliability
-from iris_cli.plots.curves import Line
+from iris_cli.plots.curves import Line, draw_power_spectra, draw_radial_profiles, draw_threshold_overlap
 from iris_cli.plots.near_far import FAINTEST, draw_near_far_pairs, draw_tenths
 from iris_cli.plots.pairs import draw_pairs
-from iris_cli.plots.power_spectra import draw_power_spectra
-from iris_cli.plots.radial_profiles import draw_radial_profiles
 from iris_cli.plots.style import Style, as_label
-from iris_cli.plots.threshold_overlap import draw_threshold_overlap
 
 
 def draw_predictions(shown: Predictions, names: Sequence[str] | None = None, **style: Any) -> Figure:

@@ -19,7 +19,7 @@ from iris_cli import units
 from iris_cli.axes import Axis
 from iris_cli.config.grid import Grid
 from iris_cli.errors import UsageError, choose
-from iris_cli.plots.orbits import Track
+from iris_cli.plots.orbits import CENTRED, Place, Track
 from iris_cli.plots.style import STYLES, Style
 from iris_cli.standard.top_down_plane import corners_pc, cropped_distance
 
@@ -84,6 +84,19 @@ class Appearance:
 
 
 PLAIN = Appearance()
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image (up, across) with its axes; NaN where nothing was observed. `label` is its quantity with the unit."""
+
+    image: NDArray
+    across: Axis
+    up: Axis
+    label: str
+    name: str
+    #: Position of the centre of an orbit.
+    place: Place = CENTRED
 
 
 def colour_bar(drawn: ScalarMappable, ax: Axes | Sequence[Axes], label: str) -> Colorbar:

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.colors import LogNorm, Normalize
@@ -19,6 +18,7 @@ from iris_cli.plots.axes_of_sky import (
     VELOCITY,
     VELOCITY_COLOURS,
     Appearance,
+    Picture,
     colour_bar,
     draw_image,
     stretch,
@@ -30,17 +30,6 @@ _LABELS = {"longitude": LONGITUDE, "latitude": LATITUDE, "velocity": VELOCITY, "
 _SAME = 0.01
 #: The ratio is drawn where both images exceed this share of their maxima.
 FAINT = 0.01
-
-
-@dataclass(frozen=True)
-class Picture:
-    """An image (up, across) with its axes; NaN where nothing was observed. `label` is its quantity with the unit."""
-
-    image: NDArray
-    across: Axis
-    up: Axis
-    label: str
-    name: str
 
 
 def check_same_grid(one: Picture, other: Picture) -> None:

@@ -12,7 +12,7 @@ from iris_cli.config.grid import GRID_PRESETS
 from iris_cli.errors import UsageError
 from iris_cli.plots import axes_of_sky
 from iris_cli.plots.axes_of_sky import colour_bar, draw_from_north, draw_lb, draw_lv, draw_top_down, stretch
-from iris_cli.plots.top_down import draw_top_down_figure
+from iris_cli.plots.images import draw_top_down_figure
 
 GRID = GRID_PRESETS["tiny"].scaled(16, 12, 4, 10)
 

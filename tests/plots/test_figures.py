@@ -11,16 +11,14 @@ from matplotlib.figure import Figure
 from iris_cli.axes import Axis
 from iris_cli.config.grid import GRID_PRESETS
 from iris_cli.errors import UsageError
+from iris_cli.plots.axes_of_sky import Picture
 from iris_cli.plots.calibration import draw_calibration, draw_coverage_maps, draw_rank_histograms, draw_reliability
-from iris_cli.plots.curves import Line
+from iris_cli.plots.curves import Line, draw_power_spectra, draw_radial_profiles, draw_threshold_overlap
+from iris_cli.plots.images import draw_moments
 from iris_cli.plots.losses import History, draw_losses
-from iris_cli.plots.moments import draw_moments
 from iris_cli.plots.pairs import draw_pairs
-from iris_cli.plots.power_spectra import draw_power_spectra
-from iris_cli.plots.radial_profiles import draw_radial_profiles
 from iris_cli.plots.spectrum import draw_spectra
 from iris_cli.plots.style import STYLES, save, style_of
-from iris_cli.plots.threshold_overlap import draw_threshold_overlap
 
 GRID = GRID_PRESETS["tiny"].scaled(8, 6, 4, 10)
 LON, LAT = Axis("longitude", "deg", -1.0, 1.0, 6), Axis("latitude", "deg", -0.3, 0.3, 4)
@@ -40,7 +38,7 @@ def test_moment_maps_share_longitude_and_receding_gas_is_red() -> None:
     velocity = np.full((4, 6), -50.0)
     velocity[:, 3:] = 80.0
     velocity[0, 0] = np.nan
-    figure = draw_moments({0: np.ones((4, 6)), 1: velocity, 2: np.full((4, 6), 9.0)}, LON, LAT, "column [x]")
+    figure = draw_moments(Picture(np.ones((4, 6)), LON, LAT, "column [x]", ""), velocity, np.full((4, 6), 9.0))
     panels = [ax for ax in figure.axes if ax.images]
     assert len(panels) == 3 and all(ax.get_xlim()[0] > ax.get_xlim()[1] for ax in panels)
     norm, colours = panels[1].images[0].norm, panels[1].images[0].get_cmap()

@@ -6,9 +6,9 @@ from matplotlib.figure import Figure
 
 from iris_cli.config.grid import FOREGROUND_PRESETS, GRID_PRESETS, Grid
 from iris_cli.plots.axes_of_sky import Appearance
+from iris_cli.plots.images import draw_top_down_figure
 from iris_cli.plots.reverted_map import draw_from_above, draw_map
 from iris_cli.plots.style import STYLES
-from iris_cli.plots.top_down import draw_top_down_figure
 from iris_cli.standard.top_down_plane import SGR_A_LON_DEG, corners_pc
 
 GRID = GRID_PRESETS["tiny"]

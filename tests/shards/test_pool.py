@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from shards.errors import ShardError
 from shards import pool
+from shards.errors import ShardError
 from shards.pool import worker_pool
 from tests.shards.makers import backwards, process_and_whether_it_is_first
 

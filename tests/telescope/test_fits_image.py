@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from iris_cli.commands.plot_data import Selection, lv_image, moments, spectra
+from iris_cli.commands.options import Sample
+from iris_cli.commands.plot_data import cube as cube_of
+from iris_cli.commands.plot_data import lv_image, moments, spectra
 from iris_cli.errors import DataError, UsageError
 from iris_cli.telescope.fits_image import axis, read_fits, transposed
 
@@ -47,10 +49,10 @@ def test_a_cloud_keeps_its_position_for_any_direction_of_the_axes(tmp_path: Path
     sky_cd = write(tmp_path / "i.fits", point(), CDELT1=None, CDELT2=None, CD1_1=-0.1, CD2_2=0.1, RESTFRQ=220.4)
     gildas = write(tmp_path / "j.fits", point(), CTYPE3="VELOCITY")
     for path in (plain, flipped, in_km_s, stokes, cd, pc, text, sky_cd, gildas):
-        found = lv_image(path, Selection())
-        assert found.lon.centres() == pytest.approx([-0.2, -0.1, 0.0, 0.1, 0.2]), path
-        assert found.v.centres() == pytest.approx([-20, -10, 0, 10]), path
-        assert found.image[4, 3] == found.image.sum() == pytest.approx(1.0), path  # 3 K in one of 3 rows
+        found = lv_image(path, Sample())
+        assert found.across.centres() == pytest.approx([-0.2, -0.1, 0.0, 0.1, 0.2]), path
+        assert found.up.centres() == pytest.approx([-20, -10, 0, 10]), path
+        assert found.image[3, 4] == found.image.sum() == pytest.approx(1.0), path  # 3 K in one of 3 rows
         assert found.label == "brightness temperature [K]"
     across = write(tmp_path / "g.fits", point(), CRVAL1=359.95)  # longitudes on both sides of zero
     assert axis(read_fits(across), "longitude").centres() == pytest.approx([-0.25, -0.15, -0.05, 0.05, 0.15])
@@ -60,8 +62,8 @@ def test_unobserved_pixels_do_not_enter_means(tmp_path: Path) -> None:
     cube = np.ones((4, 3, 5))
     cube[:, 0] = np.nan
     cube[:, :, 2] = np.nan
-    found = lv_image(write(tmp_path / "a.fits", cube), Selection())
-    assert np.isnan(found.image[2]).all() and (found.image[[0, 1, 3, 4]] == 1.0).all()
+    found = lv_image(write(tmp_path / "a.fits", cube), Sample())
+    assert np.isnan(found.image[:, 2]).all() and (found.image[:, [0, 1, 3, 4]] == 1.0).all()
 
 
 def test_an_lv_image_is_not_changed(tmp_path: Path) -> None:
@@ -69,30 +71,30 @@ def test_an_lv_image_is_not_changed(tmp_path: Path) -> None:
     image = np.zeros((4, 5))
     image[3, 0] = 2.0
     fits.PrimaryHDU(image.astype(np.float32), fits.Header(header)).writeto(tmp_path / "lv.fits")
-    found = lv_image(tmp_path / "lv.fits", Selection())
-    assert found.image.shape == (5, 4) and found.image[4, 3] == 2.0
+    found = lv_image(tmp_path / "lv.fits", Sample())
+    assert found.image.shape == (4, 5) and found.image[3, 4] == 2.0
     with pytest.raises(UsageError, match="no latitudes"):
-        spectra(tmp_path / "lv.fits", Selection(), [(0.1, 0.0)])
+        spectra(cube_of(tmp_path / "lv.fits", Sample()), [(0.1, 0.0)])
     with pytest.raises(UsageError, match="needs a latitude axis"):
-        moments(tmp_path / "lv.fits", Selection())
+        moments(tmp_path / "lv.fits", Sample())
 
 
 def test_moments_of_a_cloud_are_its_integral_and_its_velocity(tmp_path: Path) -> None:
-    found = moments(write(tmp_path / "a.fits", point()), Selection())
-    assert found.maps[0][0, 4] == pytest.approx(30.0)  # 3 K in a channel of 10 km/s
-    assert found.maps[1][0, 4] == pytest.approx(10.0) and found.maps[2][0, 4] == pytest.approx(0.0, abs=1e-3)
-    assert np.isnan(found.maps[1][1, 1]) and "K km/s" in found.label
+    total, mean, dispersion = moments(write(tmp_path / "a.fits", point()), Sample())
+    assert total.image[0, 4] == pytest.approx(30.0)  # 3 K in a channel of 10 km/s
+    assert mean[0, 4] == pytest.approx(10.0) and dispersion[0, 4] == pytest.approx(0.0, abs=1e-3)
+    assert np.isnan(mean[1, 1]) and "K km/s" in total.label
 
 
 def test_a_spectrum_is_that_of_the_requested_pixel(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.fits", point())
-    found = spectra(path, Selection(), [(0.2, -0.1), (0.2, None), (-0.2, 0.0)])
-    assert [round(float(s[3]), 6) for s in found.spectra.values()] == [3.0, 1.0, 0.0]
-    assert next(iter(found.spectra)) == "l = 0.2°, b = -0.1°"
-    assert spectra(path, Selection(), [(360.2, -0.1)]).spectra["l = 360.2°, b = -0.1°"][3] == 3.0
-    assert spectra(path, Selection(), []).spectra["mean"][3] == pytest.approx(3.0 / 15.0)
+    data = cube_of(write(tmp_path / "a.fits", point()), Sample())
+    found = spectra(data, [(0.2, -0.1), (0.2, None), (-0.2, 0.0)])
+    assert [round(float(s[3]), 6) for s in found.values()] == [3.0, 1.0, 0.0]
+    assert next(iter(found)) == "l = 0.2°, b = -0.1°"
+    assert spectra(data, [(360.2, -0.1)])["l = 360.2°, b = -0.1°"][3] == 3.0
+    assert spectra(data, [])["mean"][3] == pytest.approx(3.0 / 15.0)
     with pytest.raises(UsageError, match=r"longitude 3 is outside -0\.25 … 0\.25"):
-        spectra(path, Selection(), [(3.0, None)])
+        spectra(data, [(3.0, None)])
 
 
 @pytest.mark.parametrize(
@@ -151,13 +153,13 @@ def test_files_without_an_image_are_refused(tmp_path: Path) -> None:
 def test_real_cubes_have_their_known_features(shared_data: Path) -> None:
     hnco = read_fits(shared_data / "cmz_hnco_recon_lbv.fits.gz")
     assert not hnco.simulated and transposed(hnco, "longitude", "latitude", "velocity").shape == (202, 54, 101)
-    found = moments(shared_data / "cmz_hnco_recon_lbv.fits.gz", Selection())
-    sgr_b2 = found.maps[0][:, np.abs(found.lon.centres() - 0.67) < 0.05]
-    assert sgr_b2.max() == pytest.approx(found.maps[0].max(), rel=0.2)  # the brightest cloud of the CMZ
-    v = found.maps[1]
-    assert np.nanmean(v[:, found.lon.centres() > 0.5]) > 30 > -30 > np.nanmean(v[:, found.lon.centres() < -0.45])
-    grs = lv_image(shared_data / "grs_13co10_galactic.fits", Selection())
-    assert 55.3 < grs.lon.first < grs.lon.last < 55.5
+    total, v, _ = moments(shared_data / "cmz_hnco_recon_lbv.fits.gz", Sample())
+    lon = total.across.centres()
+    sgr_b2 = total.image[:, np.abs(lon - 0.67) < 0.05]
+    assert sgr_b2.max() == pytest.approx(total.image.max(), rel=0.2)  # the brightest cloud of the CMZ
+    assert np.nanmean(v[:, lon > 0.5]) > 30 > -30 > np.nanmean(v[:, lon < -0.45])
+    grs = lv_image(shared_data / "grs_13co10_galactic.fits", Sample())
+    assert 55.3 < grs.across.first < grs.across.last < 55.5
 
 
 @pytest.mark.parametrize(
@@ -203,12 +205,12 @@ def test_moments_of_chosen_velocities(tmp_path: Path) -> None:
     cube = np.zeros((4, 3, 5))
     cube[:, 1, 2] = 1.0, 5.0, 1.0, 3.0
     path = write(tmp_path / "a.fits", cube)
-    found = moments(path, Selection(), velocities=(-15.0, 5.0))
-    assert (found.maps[0][1, 2], found.maps[1][1, 2]) == pytest.approx((60.0, -50.0 / 6.0))
+    total, mean, _ = moments(path, Sample(), velocities=(-15.0, 5.0))
+    assert (total.image[1, 2], mean[1, 2]) == pytest.approx((60.0, -50.0 / 6.0))
     with pytest.raises(UsageError, match="no channel within 50 … 60"):
-        moments(path, Selection(), velocities=(50.0, 60.0))
+        moments(path, Sample(), velocities=(50.0, 60.0))
     with pytest.raises(UsageError, match="not a FITS cube"):
-        moments(tmp_path, Selection(), clip_sigma=3.0)
+        moments(tmp_path, Sample(), clip_sigma=3.0)
 
 
 @pytest.mark.parametrize("ending", [".npz", ".fits"])
@@ -222,9 +224,10 @@ def test_what_no_cube_observed_is_hatched_in_an_lv_image(tmp_path: Path, ending:
     coverage = np.ones((GRID.lon_steps, GRID.v_steps), np.float32)
     coverage[:5] = 0.0
     save_lv(LvImage(0.0 * coverage, coverage, GRID, "mean"), tmp_path / f"lv{ending}")
-    found = lv_image(tmp_path / f"lv{ending}", Selection())
-    assert np.isnan(found.image[:5]).all() and (found.image[5:] == 0.0).all()
-    for image, hatch in ((found.image, "///"), (found.image[5:], None)):
+    found = lv_image(tmp_path / f"lv{ending}", Sample())
+    lv = found.image.T
+    assert np.isnan(lv[:5]).all() and (lv[5:] == 0.0).all()
+    for image, hatch in ((lv, "///"), (lv[5:], None)):
         axes = Figure().subplots()
-        draw_lv(axes, image, (found.lon, found.v))
+        draw_lv(axes, image, (found.across, found.up))
         assert axes.patch.get_hatch() == hatch

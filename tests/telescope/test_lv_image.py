@@ -10,7 +10,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from iris_cli.commands import plot_data
-from iris_cli.commands.plot_data import Selection
+from iris_cli.commands.options import Sample
 from iris_cli.config.cube import CubeConfig
 from iris_cli.errors import DataError
 from iris_cli.standard.top_down_plane import corners_pc
@@ -74,10 +74,10 @@ def test_the_header_of_an_image_says_where_its_pixels_are(lv: LvImage, tmp_path:
 def test_plots_of_an_image_are_the_same_from_npz_and_fits(iris: Callable, lv: LvImage, tmp_path: Path) -> None:
     for name in ("lv.npz", "lv.NPZ", "lv.fits"):
         save_lv(lv, tmp_path / name)
-    one, other = (plot_data.lv_image(tmp_path / name, Selection()) for name in ("lv.NPZ", "lv.fits"))
+    one, other = (plot_data.lv_image(tmp_path / name, Sample()) for name in ("lv.NPZ", "lv.fits"))
     np.testing.assert_array_equal(one.image, other.image)
     assert one.label == other.label and one.place == other.place
-    np.testing.assert_allclose(one.lon.centres(), other.lon.centres(), atol=1e-9)
+    np.testing.assert_allclose(one.across.centres(), other.across.centres(), atol=1e-9)
     for kind in ("lv", "spectrum"):
         ran = iris("plot", kind, tmp_path / "lv.npz", "-o", tmp_path / "a.png")
         assert ran.code == 0, ran.err
@@ -86,7 +86,7 @@ def test_plots_of_an_image_are_the_same_from_npz_and_fits(iris: Callable, lv: Lv
 def test_a_map_is_read_back_in_inner_units_and_drawn_around_sgr_a(iris: Callable, lv: LvImage, tmp_path: Path) -> None:
     for unit in ("Msun/pc3", "kg/m3"):
         save_map(tmp_path / "map.fits", DENSITY, None, lv, record(lv, unit))
-        found = plot_data.top_down(tmp_path / "map.fits", Selection())
+        found = plot_data.top_down(tmp_path / "map.fits", Sample())
         np.testing.assert_allclose(found.density, np.where(lv.observed_longitudes, DENSITY, np.nan), rtol=1e-5)
     grid, centre = found.grid, found.centre_deg
     assert centre == (0.0, 0.0) and corners_pc(grid, centre)[0].mean() > corners_pc(grid)[0].mean() + 7

@@ -15,6 +15,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from iris_cli.commands import plot_data
+from iris_cli.commands.options import Sample
 from iris_cli.config.cube import CubeConfig
 from iris_cli.errors import DataError
 from iris_cli.telescope.lv_image import save_lv
@@ -154,7 +155,7 @@ def test_gas_where_nobody_looked_is_counted_apart_and_masked(folder: Path, tmp_p
         assert file[1].name == "MASK" and same[0] == same[1]
         np.testing.assert_array_equal(file["MASK"].data[:, ::-1], np.broadcast_to(~observed, (32, 32)))
         assert file["MASK"].data.dtype == np.uint8
-    shown = plot_data.top_down(tmp_path / "map.fits", plot_data.Selection()).density
+    shown = plot_data.top_down(tmp_path / "map.fits", Sample()).density
     np.testing.assert_array_equal(np.isnan(shown).all(axis=0), ~observed)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from iris_cli.commands import plot_figures
-from iris_cli.commands.plot_data import Selection
+from iris_cli.commands.options import Sample
 from iris_cli.config.figure import FigureConfig
 from iris_cli.config.train import Noise, TrainConfig
 from iris_cli.errors import IrisError
@@ -67,7 +67,7 @@ def test_a_test_on_other_pairs_needs_the_litter_or_no_litter_and_nothing_else(ir
 def test_figures_of_the_run_need_no_shards_of_the_training(moved: Path) -> None:
     look = FigureConfig()
     assert plot_figures.losses([moved / "run"], look).axes
-    assert plot_figures.pair(moved / "other", Selection(), look, moved / "run", clean=True).axes
+    assert plot_figures.pair(moved / "other", Sample(), look, moved / "run", clean=True).axes
 
 
 def test_relative_paths_are_recorded_as_absolute_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
