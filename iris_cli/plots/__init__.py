@@ -1,4 +1,4 @@
-"""Figures, one per file: l-v images, views from above, moments, spectra, pairs, losses, reverted maps, and those of a
+"""Figures, one kind per file: l-v images, views from above, moments, spectra, pairs, losses, maps, and those of a
 report.
 
 In: arrays with the grid or the axes that they are on. Out: matplotlib figures, which `style.save` writes as PNG, PDF or
