@@ -1,5 +1,4 @@
-"""Figures, one kind per file: l-v images, views from above, moments, spectra, pairs, losses, maps, and those of a
-report.
+"""Figures, a kind in each file: images, spectra, pairs, losses, reverted maps, and those of a report.
 
 In: arrays with the grid or the axes that they are on. Out: matplotlib figures, which `style.save` writes as PNG, PDF or
 SVG; or, for programs and notebooks, the axes of a single panel (`on_axes.py`). Start with `axes_of_sky.py`, which has
