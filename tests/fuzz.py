@@ -1,27 +1,36 @@
 """Damage of files at random, and a time limit, for tests that read many damaged inputs."""
 
+import copy
+import math
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 import numpy as np
 
-WORDS = [
-    b"0",
-    b"-1",
-    b"1e308",
-    b"nan",
-    b"inf",
-    b"99999999999",
-    b"1.0-105",
-    b"x",
-    b"",
-    b"!",
-    b"\xff",
-    b"\x1b[3m",
-    b"[/b]",
+WORDS = [*b"0 -1 1e308 nan inf 99999999999 1.0-105 x ! \xff \x1b[3m [/b]".split(), b""]
+#: Values that a field of a file may hold by mistake.
+ODD: list[Any] = [
+    None,
+    True,
+    0,
+    -1,
+    1.5,
+    math.nan,
+    1e308,
+    10**30,
+    10**400,
+    "",
+    "x",
+    "\0",
+    "../x",
+    "\ud800",
+    "[red]",
+    [],
 ]
+ODD += [[[]], [1, "x"], {}, {"a": 1}]
 
 
 @contextmanager
@@ -74,3 +83,28 @@ def damaged_text(data: bytes, rng: np.random.Generator) -> bytes:
                 words[int(rng.integers(len(words)))] = WORDS[int(rng.integers(len(WORDS)))]
                 lines[place] = b" ".join(words)
     return b"\n".join(lines)
+
+
+def changed(value: Any, rng: np.random.Generator, odd: Sequence[Any] = ODD) -> Any:
+    """A copy of nested dicts and lists with one to three inner values replaced, removed, renamed or exchanged."""
+    value = copy.deepcopy(value)
+    for _ in range(rng.integers(1, 4)):
+        here, inner = value, value
+        while isinstance(inner, (dict, list)) and len(inner) and (inner is value or rng.random() < 0.7):
+            here, keys = inner, list(inner) if isinstance(inner, dict) else list(range(len(inner)))
+            key = keys[int(rng.integers(len(keys)))]
+            inner = here[key]
+        match rng.integers(6) if len(here) else -1:
+            case -1:
+                pass
+            case 0:
+                del here[key]
+            case 1 if isinstance(here, dict):
+                here[f"{key}s"] = here.pop(key)
+            case 2 if type(inner) is int:
+                here[key] += int(rng.choice([-512, -1, 1, 511, 512, 1 << 40]))
+            case 3 if isinstance(inner, list):
+                here[key] = inner + inner
+            case _:
+                here[key] = odd[int(rng.integers(len(odd)))]
+    return value

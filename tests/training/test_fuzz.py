@@ -1,6 +1,5 @@
 """Damaged checkpoints, run folders and configurations: errors of the program, and no others."""
 
-import copy
 import json
 import math
 import shutil
@@ -8,7 +7,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -27,37 +25,23 @@ from iris_cli.training.checkpoint import Progress
 from iris_cli.training.run_folder import RunFolder
 from iris_cli.training.trained_run import open_run
 from shards.errors import ShardError
-from tests.fuzz import damaged_bytes, damaged_text, within
+from tests import fuzz
+from tests.fuzz import changed, damaged_bytes, damaged_text, within
 
 INPUTS = 2000
-ODD: list[Any] = [None, True, 0, -1, 1.5, math.nan, math.inf, 10**30, 2**63, "", "x", "\0", "../x", [], [1], ["a"], {}]
-ODD += [{"a": 1}, {1: 2}, [[[]]], (), torch.zeros(2), torch.zeros(0), torch.tensor(math.nan), torch.ones(3).bool()]
+ODD = [
+    *fuzz.ODD,
+    2**63,
+    math.inf,
+    {1: 2},
+    (),
+    torch.zeros(2),
+    torch.zeros(0),
+    torch.tensor(math.nan),
+    torch.ones(3) > 0,
+]
 
 pytestmark = pytest.mark.slow
-
-
-def changed(value: Any, rng: np.random.Generator) -> Any:
-    """A copy with one to three inner values replaced, removed, renamed or exchanged."""
-    value = copy.deepcopy(value)
-    for _ in range(rng.integers(1, 4)):
-        here = value
-        while True:
-            keys = list(here) if isinstance(here, dict) else list(range(len(here)))
-            if not keys:
-                break
-            key = keys[int(rng.integers(len(keys)))]
-            if isinstance(here[key], (dict, list)) and rng.random() < 0.7:
-                here = here[key]
-                continue
-            match rng.integers(4):
-                case 0:
-                    del here[key]
-                case 1 if isinstance(here, dict):
-                    here[f"{key}s"] = here.pop(key)
-                case _:
-                    here[key] = ODD[int(rng.integers(len(ODD)))]
-            break
-    return value
 
 
 def only_own_errors(read: Callable[[], object], seconds: float = 10.0) -> None:
@@ -65,17 +49,12 @@ def only_own_errors(read: Callable[[], object], seconds: float = 10.0) -> None:
         read()
 
 
-def body_of(path: Path) -> dict[str, Any]:
-    body: dict[str, Any] = torch.load(path, weights_only=True)
-    return body
-
-
 def test_a_checkpoint_with_other_values_is_refused_or_read(trained_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    body, rng = body_of(trained_run / "checkpoints/best.pt"), np.random.default_rng(0)
+    body, rng = torch.load(trained_run / "checkpoints/best.pt", weights_only=True), np.random.default_rng(0)
     weights = body["model"]
     for k in range(INPUTS):
         # the weights are as they are, except in one case of ten: copies of all of them take long
-        damaged = changed({**body, "model": weights if k % 10 == 0 else {}, "optimizer": {}}, rng)
+        damaged = changed({**body, "model": weights if k % 10 == 0 else {}, "optimizer": {}}, rng, ODD)
         if k % 10 and isinstance(damaged.get("model"), dict):
             damaged["model"] = dict(weights)
         monkeypatch.setattr(checkpoints, "read_tensors", lambda *about, found=damaged: found)
@@ -128,5 +107,5 @@ def test_a_damaged_configuration_is_refused_or_read(tmp_path: Path, name: str) -
         file.write_bytes((damaged_text, damaged_bytes)[k % 2](text, rng))
         only_own_errors(lambda: names.check(name, catalogue.read(file, name)[1]))
         only_own_errors(lambda: catalogue.read(file))
-        values = changed(to_dict(config), rng)
+        values = changed(to_dict(config), rng, ODD)
         only_own_errors(lambda values=values: names.check(name, from_dict(catalogue.CONFIGS[name].cls, values)))
