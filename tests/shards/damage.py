@@ -1,4 +1,4 @@
-"""Damage to a shard folder; random damage returns a description: bits flipped, files cut, swapped, lost, emptied."""
+"""Damage to a shard folder: bits flipped, files cut, swapped, lost, emptied."""
 
 import json
 import os
@@ -41,108 +41,67 @@ def swap(a: Path, b: Path) -> None:
     aside.rename(b)
 
 
-def _any(rng: random.Random, folder: Path, pattern: str = "*") -> Path:
-    return rng.choice(sorted(folder.glob(pattern)))
+def _file(dice: random.Random, folder: Path, pattern: str = "*") -> Path:
+    return dice.choice(sorted(folder.glob(pattern)))
 
 
-def _flip_in(rng: random.Random, path: Path, low: int = 0, high: int | None = None) -> str:
-    offset, bit = rng.randrange(low, path.stat().st_size if high is None else high), rng.randrange(8)
-    flip(path, offset, bit)
-    return f"bit {bit} of byte {offset} of {path.name} flipped"
+def _flip_in(dice: random.Random, path: Path, low: int = 0, high: int | None = None) -> None:
+    flip(path, dice.randrange(low, path.stat().st_size if high is None else high), dice.randrange(8))
 
 
-def _member(rng: random.Random, folder: Path) -> tuple[Path, int, int]:
+def _member(dice: random.Random, folder: Path) -> tuple[Path, int, int]:
     """A tar, and offset and size of one of its members."""
     index = Index.open(folder)
-    shard = rng.randrange(len(index.shards))
-    record = index.record(shard)
-    members = record.members[rng.choice(sorted(record.members))]
-    row = rng.randrange(record.count)
+    record = index.record(dice.randrange(len(index.shards)))
+    members = record.members[dice.choice(sorted(record.members))]
+    row = dice.randrange(record.count)
     return folder / record.name, members.offset[row], members.size[row]
 
 
-def in_header(rng: random.Random, folder: Path) -> str:
-    path, offset, _ = _member(rng, folder)
-    return _flip_in(rng, path, offset - 512, offset)
+def in_header(dice: random.Random, folder: Path) -> None:
+    path, offset, _ = _member(dice, folder)
+    _flip_in(dice, path, offset - 512, offset)
 
 
-def in_payload(rng: random.Random, folder: Path) -> str:
-    path, offset, size = _member(rng, folder)
-    return _flip_in(rng, path, offset, offset + size)
+def in_payload(dice: random.Random, folder: Path) -> None:
+    path, offset, size = _member(dice, folder)
+    _flip_in(dice, path, offset, offset + size)
 
 
-def anywhere_in_tar(rng: random.Random, folder: Path) -> str:
-    return _flip_in(rng, _any(rng, folder, "*.tar"))
-
-
-def in_index(rng: random.Random, folder: Path) -> str:
-    return _flip_in(rng, folder / "index.json")
-
-
-def in_record(rng: random.Random, folder: Path) -> str:
-    return _flip_in(rng, _any(rng, folder, "*.json"))
-
-
-def cut(rng: random.Random, folder: Path) -> str:
-    path = _any(rng, folder)
-    size = rng.randrange(path.stat().st_size)
-    os.truncate(path, size)
-    return f"{path.name} cut to {size} bytes"
-
-
-def lengthened(rng: random.Random, folder: Path) -> str:
-    path = _any(rng, folder)
-    with path.open("ab") as file:
-        file.write(b"\0" * rng.randrange(1, 20_000))
-    return f"{path.name} lengthened"
-
-
-def lost(rng: random.Random, folder: Path) -> str:
-    path = _any(rng, folder)
-    path.unlink()
-    return f"{path.name} lost"
-
-
-def emptied(rng: random.Random, folder: Path) -> str:
-    path = _any(rng, folder)
-    path.write_bytes(b"")
-    return f"{path.name} emptied"
-
-
-def zeroed(rng: random.Random, folder: Path) -> str:
+def zeroed(dice: random.Random, folder: Path) -> None:
     """A hole, as a lost block of a file system leaves it."""
-    path, offset, size = _member(rng, folder)
+    path, offset, size = _member(dice, folder)
     with path.open("r+b") as file:
         file.seek(offset)
         file.write(b"\0" * size)
-    return f"{path.name}: {size} bytes at {offset} zeroed"
 
 
-def swapped(rng: random.Random, folder: Path) -> str:
-    a, b = rng.sample(sorted(folder.glob(rng.choice(["*.tar", "*-*.json"]))), 2)
-    swap(a, b)
-    return f"{a.name} and {b.name} swapped"
+def lengthened(dice: random.Random, folder: Path) -> None:
+    with _file(dice, folder).open("ab") as file:
+        file.write(b"\0" * dice.randrange(1, 20_000))
 
 
-def both_swapped(rng: random.Random, folder: Path) -> str:
+def cut(dice: random.Random, folder: Path) -> None:
+    path = _file(dice, folder)
+    os.truncate(path, dice.randrange(path.stat().st_size))
+
+
+def swapped(dice: random.Random, folder: Path) -> None:
+    swap(*dice.sample(sorted(folder.glob(dice.choice(["*.tar", "*-*.json"]))), 2))
+
+
+def both_swapped(dice: random.Random, folder: Path) -> None:
     """Two shards with their records: each pair is sound by itself."""
-    a, b = rng.sample(sorted(folder.glob("*.tar")), 2)
+    a, b = dice.sample(sorted(folder.glob("*.tar")), 2)
     swap(a, b)
     swap(a.with_suffix(".json"), b.with_suffix(".json"))
-    return f"{a.stem} and {b.stem} swapped with their records"
 
 
-DAMAGES: tuple[Callable[[random.Random, Path], str], ...] = (
-    in_header,
-    in_payload,
-    anywhere_in_tar,
-    in_index,
-    in_record,
-    cut,
-    lengthened,
-    lost,
-    emptied,
-    zeroed,
-    swapped,
-    both_swapped,
-)
+DAMAGES: dict[str, Callable[[random.Random, Path], object]] = {
+    **{damage.__name__: damage for damage in (in_header, in_payload, zeroed, lengthened, cut, swapped, both_swapped)},
+    "anywhere in a tar": lambda dice, folder: _flip_in(dice, _file(dice, folder, "*.tar")),
+    "in the index": lambda dice, folder: _flip_in(dice, folder / "index.json"),
+    "in a record": lambda dice, folder: _flip_in(dice, _file(dice, folder, "*.json")),
+    "lost": lambda dice, folder: _file(dice, folder).unlink(),
+    "emptied": lambda dice, folder: _file(dice, folder).write_bytes(b""),
+}

@@ -102,6 +102,7 @@ def test_encoded_members_can_be_read_without_this_library():
     assert np.array_equal(np.ascontiguousarray(planes.T).view(dtype).reshape(shape), array)
 
 
+@pytest.mark.filterwarnings("ignore:invalid:DeprecationWarning")  # of numpy, for a damaged header
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_damaged_bytes_give_an_error_or_an_array_of_the_right_shape(encoding):
     array, codec, rng = arrays(1)["density"], codec_named(encoding), np.random.default_rng(0)
@@ -125,6 +126,9 @@ def test_unsupported_dtypes_and_unknown_encodings_are_refused():
     for encoding in ("float32", "float16-scaled"):
         with pytest.raises(ValueError, match="cannot hold dtype float64"):
             codec_named(encoding).encode(np.zeros(3))
+    for dtype in ("object", "U5", ">f4", "datetime64[s]", "nonsense"):
+        with pytest.raises(ShardError, match="dtype"):
+            ArraySchema("observation", (1,), dtype, {})
     with pytest.raises(ShardError, match="unknown encoding 'float8'") as caught:
         codec_named("float8")
     assert "float32, float16-scaled, shuffle-zlib" in caught.value.hint

@@ -44,22 +44,6 @@ def test_epochs_are_shuffled_differently_or_not_at_all(written):
     assert ids(stream(written, "validation", shuffle=False).epoch(0)) == list(range(37, 48))
 
 
-def test_a_window_of_one_shard_reads_one_file_after_another(written):
-    changes = {}
-    for window in (1, 5):
-        files = stream(written, window=window).draws.order(0) // 8
-        changes[window] = int((np.diff(files) != 0).sum())
-    assert changes[1] == 4 < changes[5]
-
-
-@pytest.mark.parametrize(("world", "batch"), [(1, 8), (2, 4), (4, 2), (8, 1)])
-def test_ranks_together_see_the_same_samples_in_the_same_steps(written, world, batch):
-    ranks = [list(stream(written, batch=batch, rank=r, world=world, depth=9).epoch(2)) for r in range(world)]
-    together = [sorted(ids(step)) for step in zip(*ranks, strict=True)]
-    assert together == [sorted(ids([step])) for step in stream(written, depth=9).epoch(2)]
-    assert [len(step) for step in together] == [8, 8, 8, 8, 5]
-
-
 def test_a_rank_without_samples_gets_an_empty_batch(written):
     last = [list(stream(written, "test", batch=1, rank=r, world=5, shuffle=False).epoch()) for r in range(5)]
     assert [len(batches) for batches in last] == [1] * 5
@@ -67,13 +51,11 @@ def test_a_rank_without_samples_gets_an_empty_batch(written):
     assert last[4][0].arrays["density"].shape == (0, 1, 6, 10)
 
 
-@pytest.mark.parametrize("world", [1, 2, 3])
-def test_resuming_at_the_end_of_a_batch_is_exact_on_another_number_of_ranks(written, world):
-    whole = stream(written)
-    first = [batch for _, batch in zip(range(2), whole.epoch(4), strict=False)]
-    assert first[-1].end == 16
-    rest = [i for r in range(world) for i in ids(stream(written, rank=r, world=world, batch=3).epoch(4, 16))]
-    assert sorted(rest) == sorted(whole.draws.order(4)[16:].tolist())
+def test_a_position_continues_an_epoch_or_resampled_draws(written):
+    training = stream(written)
+    assert ids(training.epoch(4, 16)) == training.draws.order(4)[16:].tolist()
+    single = [batch.ids.tolist() for _, batch in zip(range(4), training.resampled(1), strict=False)]
+    assert next(training.resampled(1, position=24)).ids.tolist() == single[3]
 
 
 def test_any_samples_can_be_chosen_by_number(written):
@@ -93,20 +75,6 @@ def test_only_the_arrays_that_are_asked_for_are_read(written):
         assert list(batch.arrays) == ["density"]
     with pytest.raises(ShardError, match="no array 'densty'"):
         stream(written, arrays=["densty"])
-
-
-# --- litter ---
-
-
-def test_draws_with_replacement_are_endless_and_do_not_depend_on_ranks(written):
-    single = [batch for _, batch in zip(range(20), stream(written).resampled(1), strict=False)]
-    assert all(len(batch) == 8 for batch in single)
-    assert len(set(ids(single))) < 160  # with replacement
-    assert next(stream(written).resampled(1, position=24)).ids.tolist() == single[3].ids.tolist()
-    pair = [zip(range(20), stream(written, batch=4, rank=r, world=2).resampled(1), strict=False) for r in (0, 1)]
-    for one, ((_, a), (_, b)) in zip(single, zip(*pair, strict=True), strict=True):
-        joined = dict(zip([*a.positions, *b.positions], [*a.ids, *b.ids], strict=True))
-        assert joined == dict(zip(one.positions, one.ids, strict=True))
 
 
 # --- buffers and threads ---
