@@ -3,7 +3,6 @@
 python -m tests.benchmarks.cubes FOLDER [--channels 900]
 """
 
-import argparse
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import typer
 from astropy import units as u
 from astropy.wcs import WCS
 
@@ -91,21 +91,18 @@ def time_reproject(path: Path, grid: Grid, channels: int) -> None:
     print(f"reproject_exact: {cost.seconds / 2:.2f} s per channel, {cost.seconds / 2 * channels:.0f} s for all")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--channels", type=int, default=900)
-    given = parser.parse_args()
-    path = given.folder / "benchmark.fits"
-    write_cube(path, given.channels)
-    print(f"{path.stat().st_size / 1e9:.2f} GB, {given.channels} x {ROWS} x {COLUMNS}")
+def main(folder: Path, channels: int = 900) -> None:
+    path = folder / "benchmark.fits"
+    write_cube(path, channels)
+    print(f"{path.stat().st_size / 1e9:.2f} GB, {channels} x {ROWS} x {COLUMNS}")
     try:
         time_iris(path, grid_preset("small"), 0.3)
         time_iris(path, grid_preset("paper"), 1.0)
-        time_reproject(path, grid_preset("small"), given.channels)
+        time_reproject(path, grid_preset("small"), channels)
     finally:
         path.unlink()
 
 
 if __name__ == "__main__":
-    main()
+    main.__doc__ = __doc__
+    typer.run(main)

@@ -6,12 +6,12 @@ others. In: thin images (simple observer) of 32 x 32 pixels with noise. Out: a t
 standard errors over galaxies. Results: docs/benchmarks/sky.md.
 """
 
-import argparse
 import time
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+import typer
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, interpolate
 
@@ -135,33 +135,29 @@ def prior(data: Galaxies, like: Galaxies) -> Tensor:
     return torch.logit(mean.clamp(1e-3, 1 - 1e-3)).expand_as(like.images)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--galaxies", type=int, default=4000)
-    parser.add_argument("--test", type=int, default=1000)
-    parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--seeds", type=int, default=2, help="of the network; galaxies are the same")
-    parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=list(KINDS), help="to train on")
-    args = parser.parse_args()
+def main(galaxies: int = 4000, test: int = 1000, steps: int = 1000, seeds: int = 2, kinds: str = "") -> None:
+    """`seeds` are of the network; the galaxies are the same. `kinds` of galaxies to train on have `;` between them."""
     torch.set_flush_denormal(True)
-    tests = {name: make(config, 1000, args.test) for name, config in {**KINDS, **SHIFTED}.items()}
+    tests = {name: make(config, 1000, test) for name, config in {**KINDS, **SHIFTED}.items()}
     print(
         "cross-entropy in nats; gain: that of the prior minus it; right: share of clear gas; seeds: largest difference"
     )
     print(f"{'trained on':<28}{'tested on':<28}{'floor':>7}{'cross-entropy':>14}{'gain':>19}{'right':>9}", end="")
     print(f"{'gain in right':>19}{'seeds':>9}")
-    for name in args.kinds:
-        data = make(KINDS[name], 0, args.galaxies)
-        networks = [train(data, args.steps, seed) for seed in range(args.seeds)]
-        for other, test in tests.items():
-            noisy = test.images + NOISE * torch.randn(test.images.shape, generator=torch.Generator().manual_seed(1))
+    for name in kinds.split(";") if kinds else KINDS:
+        data = make(KINDS[name], 0, galaxies)
+        networks = [train(data, steps, seed) for seed in range(seeds)]
+        for other, test_set in tests.items():
+            noisy = test_set.images + NOISE * torch.randn(
+                test_set.images.shape, generator=torch.Generator().manual_seed(1)
+            )
             with torch.no_grad():
-                made = [scores(torch.cat([net(part) for part in noisy.split(64)]), test) for net in networks]
+                made = [scores(torch.cat([net(part) for part in noisy.split(64)]), test_set) for net in networks]
             entropies, rights = (torch.stack(each) for each in zip(*made, strict=True))
             entropy, right = entropies.mean(dim=0), rights.mean(dim=0)
             floor, prior_right = (
-                scores(torch.logit(test.near.clamp(1e-6, 1 - 1e-6)), test)[0],
-                scores(prior(data, test), test),
+                scores(torch.logit(test_set.near.clamp(1e-6, 1 - 1e-6)), test_set)[0],
+                scores(prior(data, test_set), test_set),
             )
             gains = with_error(prior_right[0] - entropy), with_error(right - prior_right[1])
             spread = float(entropies.mean(dim=1).max() - entropies.mean(dim=1).min())
@@ -174,4 +170,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     np.seterr(all="ignore")
-    main()
+    main.__doc__ = __doc__
+    typer.run(main)

@@ -6,12 +6,12 @@ truth the near share of its gas. Out: a table of scores with 95 % intervals of a
 docs/benchmarks/near_far.md.
 """
 
-import argparse
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+import typer
 
 from iris_cli.evaluation.bootstrap import Resampling
 from iris_cli.evaluation.distances import bins_of, truth
@@ -25,16 +25,11 @@ from tests.benchmarks.near_far_sky import auc
 CLEAR = 0.8
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", type=Path)
-    parser.add_argument("shards", type=Path)
-    parser.add_argument("--test", type=int, default=500, help="galaxies")
-    args = parser.parse_args()
-    members = open_members(*args.runs)
+def main(runs: list[Path], shards: Path, test: int = 500) -> None:
+    members = open_members(*runs)
     networks = [found[0].eval() for member in members if (found := member.distances())]
-    stream = open_stream(members[0].hyper, [str(args.shards)], "test")
-    stream = replace(stream, further=(LV_COLUMN, LV_NEARER), numbers=stream.numbers[: args.test])
+    stream = open_stream(members[0].hyper, [str(shards)], "test")
+    stream = replace(stream, further=(LV_COLUMN, LV_NEARER), numbers=stream.numbers[:test])
     centre, _ = bins_of(stream.pairs.grid)
     rows, galaxies = [], []
     with torch.no_grad():
@@ -71,4 +66,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main.__doc__ = __doc__
+    typer.run(main)

@@ -6,12 +6,13 @@ components that are decisive (|los| > 15 pc and above one sigma) are the test. O
 95 % intervals of a bootstrap over clouds. Results: docs/benchmarks/near_far.md.
 """
 
-import argparse
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import typer
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
@@ -47,14 +48,13 @@ def log_score(p: Floats, near: Floats) -> float:
 SCORES: dict[str, Callable[[Floats, Floats], float]] = {"AUC": auc, "Brier": brier, "log score": log_score}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", type=Path)
-    parser.add_argument("--cube", type=Path, required=True)
-    parser.add_argument("--orbits", type=Path, help="folder of orbit models")
-    parser.add_argument("--figure", type=Path)
-    args = parser.parse_args()
-    made = revert(args.runs, [args.cube], clouds=CMZ, near_far_figure=args.figure, overwrite=True)
+def main(
+    runs: list[Path],
+    cube: Annotated[Path, typer.Option()],
+    orbits: Annotated[Path | None, typer.Option(help="folder of orbit models")] = None,
+    figure: Path | None = None,
+) -> None:
+    made = revert(runs, [cube], clouds=CMZ, near_far_figure=figure, overwrite=True)
     assert made.clouds is not None and made.near_far is not None
     print(made.near_far.sentence(made.observed.image))
     for sentence in made.record.quality.sentences():
@@ -62,13 +62,13 @@ def main() -> None:
     los, sigma, covered = (np.array(made.clouds[name]) for name in ("literature_los", "literature_sigma", "p_near"))
     chosen = made.clouds[(np.abs(los) > LEAST_PC) & (np.abs(los) > sigma) & np.isfinite(covered)]
     near = (np.array(chosen["literature_los"]) < 0).astype(float)
-    answers = {f"{len(args.runs)} networks": np.array(chosen["p_near"]), "prior": np.array(chosen["prior"])}
-    for run in args.runs if len(args.runs) > 1 else ():
-        alone = revert([run], [args.cube], clouds=CMZ).clouds
+    answers = {f"{len(runs)} networks": np.array(chosen["p_near"]), "prior": np.array(chosen["prior"])}
+    for run in runs if len(runs) > 1 else ():
+        alone = revert([run], [cube], clouds=CMZ).clouds
         answers[f"network of {run.name}"] = np.array([row["p_near"] for row in alone if row["name"] in chosen["name"]])
     answers["constant"] = np.full(len(near), near.mean())
     places = np.stack([chosen["l"] / DEG, chosen["v"] / KM_S], axis=1)
-    for orbit in tracks(["walker", "lipman"], ON_SKY) + (tracks([str(args.orbits)]) if args.orbits else []):
+    for orbit in tracks(["walker", "lipman"], ON_SKY) + (tracks([str(orbits)]) if orbits else []):
         points = np.stack([orbit.lon_deg / DEG, orbit.v_km_s / KM_S], axis=1)
         nearest = np.linalg.norm(places[:, None] - points[None], axis=2).argmin(axis=1)
         answers[f"orbit: {orbit.name}"] = orbit.near[nearest].astype(float)
@@ -79,7 +79,7 @@ def main() -> None:
         print(f"| {name} | {' | '.join(_interval(score, p, near, clouds) for score in SCORES.values())} |")
     each = [
         np.array([log_score(p, n) for p, n in zip(answers[name][:, None], near[:, None], strict=True)])
-        for name in ("prior", f"{len(args.runs)} networks")
+        for name in ("prior", f"{len(runs)} networks")
     ]
     gain = _interval(lambda g, _: float(g.mean()), each[0] - each[1], near, clouds)
     print(f"\ngain of the networks over the prior in log score: {gain}\n")
@@ -103,4 +103,5 @@ def _interval(score: Callable[[Floats, Floats], float], p: Floats, near: Floats,
 
 
 if __name__ == "__main__":
-    main()
+    main.__doc__ = __doc__
+    typer.run(main)

@@ -5,7 +5,6 @@ as its own time per step leaves room for in the given CPU seconds. The times per
 first training. The test is of the test split of the first folder; the training is on the others, if there are any.
 """
 
-import argparse
 import math
 import time
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from itertools import chain, repeat
 from pathlib import Path
 
 import torch
+import typer
 from torch import Tensor
 
 from iris_cli.evaluation.loss import ScaledDensityLoss
@@ -59,31 +59,27 @@ class Training:
         return time.process_time() - start
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("shards", type=Path, nargs="+")
-    parser.add_argument("--seconds", type=float, default=40.0)
-    parser.add_argument("--steps", type=int)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--rate", type=float, default=1e-3)
-    parser.add_argument("--networks", nargs="+", default=list(NETWORKS))
-    args = parser.parse_args()
+def main(
+    shards: list[Path], seconds: float = 40.0, steps: int = 0, seeds: int = 3, rate: float = 1e-3, networks: str = ""
+) -> None:
+    """`networks` are names with commas between them; by default all."""
+    names = networks.split(",") if networks else list(NETWORKS)
     torch.set_num_threads(1)
-    found = PreObservedDataset(args.shards[0], "test")
-    images, densities = pairs(args.shards[1:] or args.shards, "train")
-    test_images, truth = pairs(args.shards[:1], "test")
-    what = (images, densities, found.quantity, args.rate)
-    timed = {name: Training(name, 0, *what) for name in args.networks}
-    seconds = {name: [one.train(8) for one in (training,) * 3][1:] for name, training in timed.items()}
+    found = PreObservedDataset(shards[0], "test")
+    images, densities = pairs(shards[1:] or shards, "train")
+    test_images, truth = pairs(shards[:1], "test")
+    what = (images, densities, found.quantity, rate)
+    timed = {name: Training(name, 0, *what) for name in names}
+    took = {name: [one.train(8) for one in (training,) * 3][1:] for name, training in timed.items()}
     for _ in range(3):  # in turn, so that other processes on the machine slow all networks alike
         for name, training in timed.items():
-            seconds[name].append(training.train(8))
-    steps = {name: args.steps or int(args.seconds * 8 / min(values)) for name, values in seconds.items()}
+            took[name].append(training.train(8))
+    planned = {name: steps or int(seconds * 8 / min(values)) for name, values in took.items()}
     mean, volume = densities.double().mean(dim=0, keepdim=True), pixel_volume(found.grid)
-    for seed in range(args.seeds):
-        for name in args.networks:
+    for seed in range(seeds):
+        for name in names:
             training = Training(name, seed, *what)
-            spent = training.train(steps[name])
+            spent = training.train(planned[name])
             network = training.ema.module.eval()
             with torch.no_grad():
                 maps = torch.cat([network(part) for part in test_images.split(64)]).double()
@@ -97,7 +93,7 @@ def main() -> None:
             lattice = [fixed_pattern(measured.asinh(image)[:, 0].numpy(), 2) for image in (maps, truth.double())]
             row = [f"{means[key]:.3f}" for key in SHOWN]
             print(
-                f"| {name} | {seed} | {steps[name]} | {spent:.0f} | {skill:.4f} | {error:.4f} | {scatter:.3f} | "
+                f"| {name} | {seed} | {planned[name]} | {spent:.0f} | {skill:.4f} | {error:.4f} | {scatter:.3f} | "
                 f"{' | '.join(row)} | {lattice[0]:.3f} of {lattice[1]:.3f} |",
                 flush=True,
             )
@@ -107,4 +103,5 @@ if __name__ == "__main__":
     print(
         f"| network | seed | steps | CPU s | skill | asinh error | mass scatter, dex | {' | '.join(SHOWN)} | lattice |"
     )
-    main()
+    main.__doc__ = __doc__
+    typer.run(main)

@@ -6,7 +6,6 @@ sample, with as many midpoints per channel as the fast forms use, in bundles of 
 docs/benchmarks/observer.md.
 """
 
-import argparse
 import math
 import platform
 import time
@@ -17,6 +16,7 @@ from typing import Any
 from unittest import mock
 
 import torch
+import typer
 from torch import Tensor
 
 from iris_cli import axes
@@ -196,21 +196,19 @@ def clumps_and_even_cells(grid: Grid) -> None:
         print(f"  {name:28s} {t.processor_s:8.2f} s processor, {t.wall_s:7.2f} s wall")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--paper", action="store_true", help="also 512 x 512 x 128 x 512; needs 6 GiB")
-    parser.add_argument("--device", default="", help="also the torch backend there, without and with its kernel: cuda")
-    options = parser.parse_args()
+def main(paper: bool = False, device: str = "") -> None:
+    """`paper`: also 512 x 512 x 128 x 512, in 6 GiB. `device`: also the torch backend there, with and without kernel."""
     print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     print("128 x 128 x 32 x 128, transfer alone:")
-    compare_forms(GRID_PRESETS["small"], options.device)
+    compare_forms(GRID_PRESETS["small"], device)
     print("128 x 128 x 32 x 128, one observation:")
     whole_observation(GRID_PRESETS["small"])
-    if options.paper:
+    if paper:
         print("512 x 512 x 128 x 512, one observation:")
         whole_observation(GRID_PRESETS["paper"])
         clumps_and_even_cells(GRID_PRESETS["paper"])
 
 
 if __name__ == "__main__":
-    main()
+    main.__doc__ = __doc__
+    typer.run(main)

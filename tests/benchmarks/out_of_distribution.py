@@ -6,13 +6,14 @@ Prints the median percentile of the changed images, the shares beyond 95 and 99 
 come first. Results: docs/benchmarks/out_of_distribution.md.
 """
 
-import argparse
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
+import typer
 from numpy.typing import NDArray
 
 from iris_cli.config.grid import Grid, grid_preset
@@ -48,21 +49,20 @@ FAMILIES = {
 COVERED_DEG = (-0.58, 1.09)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--galaxies", type=int, default=400)
-    parser.add_argument("--test", type=int, default=100)
-    parser.add_argument("--preset", default="tiny")
-    parser.add_argument("--molecule", type=Path, help="LAMDA file of HNCO; without it, 13CO(2-1)")
-    parser.add_argument("--simple", action="store_true", help="the simple observer")
-    args = parser.parse_args()
-    grid = grid_preset(args.preset)
-    line = LineConfig(str(args.molecule), "4-3", 2e-5) if args.molecule else LineConfig()
-    turbulence = 8.0 if args.molecule else 0.0
+def main(
+    galaxies: int = 400,
+    test: int = 100,
+    preset: str = "tiny",
+    molecule: Annotated[Path | None, typer.Option(help="LAMDA file of HNCO; without it, 13CO(2-1)")] = None,
+    simple: bool = False,
+) -> None:
+    grid = grid_preset(preset)
+    line = LineConfig(str(molecule), "4-3", 2e-5) if molecule else LineConfig()
+    turbulence = 8.0 if molecule else 0.0
     observer: Observer = SyntheticObserver(grid, config=SyntheticConfig((line,), turbulence_km_s=turbulence))
-    observer = SimpleObserver(grid) if args.simple else observer
-    known = images(MockConfig(), grid, observer, args.galaxies, 0)
-    same = images(MockConfig(), grid, observer, args.test, 1)
+    observer = SimpleObserver(grid) if simple else observer
+    known = images(MockConfig(), grid, observer, galaxies, 0)
+    same = images(MockConfig(), grid, observer, test, 1)
     changed = {
         "the same kind": same,
         "pixels shuffled in 4 x 4": shuffled(same),
@@ -70,7 +70,7 @@ def main() -> None:
         "wrong sense of rotation": same[:, :, ::-1],
         "turned by 180 degrees in l-v": same[:, ::-1, ::-1],
         **{f"brightness x {factor:g}": factor * same for factor in (0.2, 0.5, 2.0, 5.0)},
-        **{name: images(config, grid, observer, args.test, 2) for name, config in FAMILIES.items()},
+        **{name: images(config, grid, observer, test, 2) for name, config in FAMILIES.items()},
     }
     lon = grid.longitude.centres()
     part = ((lon > COVERED_DEG[0]) & (lon < COVERED_DEG[1]))[:, None] & np.ones(grid.v_steps, bool)
@@ -93,4 +93,5 @@ def images(config: MockConfig, grid: Grid, observer: Observer, count: int, seed:
 
 
 if __name__ == "__main__":
-    main()
+    main.__doc__ = __doc__
+    typer.run(main)

@@ -6,14 +6,15 @@ equal time, the samples of each run, those of all runs pooled, and the prior; th
 Finished runs in OUT are kept. Results: docs/benchmarks/posterior.md.
 """
 
-import argparse
 import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
 import torch
+import typer
 
 from iris_cli.config.train import Noise, OptimizerConfig, SamplesConfig, TrainConfig
 from iris_cli.evaluation.bootstrap import Summary
@@ -73,53 +74,51 @@ def row(name: str, cpu_s: float, found: Statistics, predictor: str) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("shards", type=Path, nargs="+")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--network", default=TrainConfig().network)
-    parser.add_argument("--epochs", type=int, default=12)
-    parser.add_argument("--epochs-samples", type=int, default=10)
-    parser.add_argument("--unseen-fraction", type=float, default=0.5)
-    parser.add_argument("--alone-network", default="columns", help="the network alone, at equal CPU time")
-    parser.add_argument("--alone-speed", type=float, default=1.0, help="time of an epoch of --network over its time")
-    parser.add_argument("--noise-K", type=float, default=0.0)
-    parser.add_argument("--samples", type=int, default=24)
-    parser.add_argument("--pairs", type=int, default=1000, help="pairs to test on, at most")
-    parser.add_argument("--alone", type=int, help="seeds with a network alone at equal CPU time; by default all")
-    args = parser.parse_args()
+def main(
+    out: Path,
+    shards: list[Path],
+    seeds: int = 3,
+    network: str = TrainConfig().network,
+    epochs: int = 12,
+    epochs_samples: int = 10,
+    unseen_fraction: float = 0.5,
+    alone_network: Annotated[str, typer.Option(help="the network alone, at equal CPU time")] = "columns",
+    alone_speed: Annotated[float, typer.Option(help="time of an epoch of --network over its time")] = 1.0,
+    noise_K: float = 0.0,
+    samples: int = 24,
+    pairs: Annotated[int, typer.Option(help="pairs to test on, at most")] = 1000,
+    alone: Annotated[int | None, typer.Option(help="seeds with a network alone; by default all")] = None,
+) -> None:
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
-    sampler = SamplesConfig(train=True, epochs=args.epochs_samples, unseen_fraction=args.unseen_fraction)
+    sampler = SamplesConfig(train=True, epochs=epochs_samples, unseen_fraction=unseen_fraction)
     base = TrainConfig(
-        epochs=args.epochs,
-        network=args.network,
+        epochs=epochs,
+        network=network,
         optimizer=OptimizerConfig(learning_rate=2e-3),
-        noise=Noise(sigma_K=args.noise_K),
-        data=tuple(map(str, args.shards)),
+        noise=Noise(sigma_K=noise_K),
+        data=tuple(map(str, shards)),
         checksums=False,
     )
     header = ["", "CPU s", "skill", *NUMBERS, *(f"{kind} in 68/92 %" for kind in KINDS)]
     print("| " + " | ".join(header) + " |\n" + "|---" * len(header) + "|", flush=True)
     runs, prior = [], None
-    for seed in range(args.seeds):
+    for seed in range(seeds):
         hyper = replace(base, seed=seed, samples=sampler)
-        cpu_s = train(hyper, args.out / f"samples-{seed}")
-        if args.alone is None or seed < args.alone:
-            share = (1.0 - args.unseen_fraction) * sum(cpu_s.values()) / cpu_s[""] * args.alone_speed
-            epochs = max(1, round(args.epochs * share))
-            alone = replace(base, seed=seed, network=args.alone_network, epochs=epochs)
-            equal = train(alone, args.out / f"alone-{seed}")
-            found = test([args.out / f"alone-{seed}"], alone, 0, args.pairs)
-            print(row(f"{args.alone_network}, seed {seed}", equal[""], found, "network"), flush=True)
-        runs.append(args.out / f"samples-{seed}")
-        prior = test(runs[-1:], hyper, args.samples, args.pairs)
+        cpu_s = train(hyper, out / f"samples-{seed}")
+        if alone is None or seed < alone:
+            share = (1.0 - unseen_fraction) * sum(cpu_s.values()) / cpu_s[""] * alone_speed
+            single = replace(base, seed=seed, network=alone_network, epochs=max(1, round(epochs * share)))
+            equal = train(single, out / f"alone-{seed}")
+            found = test([out / f"alone-{seed}"], single, 0, pairs)
+            print(row(f"{alone_network}, seed {seed}", equal[""], found, "network"), flush=True)
+        runs.append(out / f"samples-{seed}")
+        prior = test(runs[-1:], hyper, samples, pairs)
         stages = f"{cpu_s['']:.0f} + {cpu_s['samples']:.0f} s"
         print(row(f"samples, seed {seed} ({stages})", sum(cpu_s.values()), prior, "samples"), flush=True)
         print(row(f"first network, seed {seed}", cpu_s[""], prior, "network"), flush=True)
     for size in range(2, len(runs) + 1):
-        pooled = test(runs[:size], base, args.samples, args.pairs)
+        pooled = test(runs[:size], base, samples, pairs)
         print(row(f"{size} runs pooled", 0.0, pooled, "samples"), flush=True)
         print(row(f"{size} networks as an ensemble", 0.0, pooled, "ensemble"), flush=True)
         print("between runs: ", {name: value(number) for name, number in pooled.runs.items()}, flush=True)
@@ -128,4 +127,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main.__doc__ = __doc__
+    typer.run(main)

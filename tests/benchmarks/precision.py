@@ -6,12 +6,12 @@ gradient; the cosine between the two gradients of a batch. With --fresh, with un
 docs/benchmarks/training.md.
 """
 
-import argparse
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 import torch
+import typer
 from torch import Tensor, nn
 
 from iris_cli.evaluation.loss import PhysicalLoss, physical_loss
@@ -48,15 +48,10 @@ def compare(checkpoint: Path, shards: str, batches: int, fresh: bool) -> str:
     return f"rounding / choice of batch {rounding / choice:.3f}, mean gradient off by {off:.3f}, cosine {cosine:.4f}"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("shards")
-    parser.add_argument("--batches", type=int, default=24)
-    parser.add_argument("--fresh", action="store_true", help="use untrained weights")
-    options = parser.parse_args()
-    print(compare(options.checkpoint, options.shards, options.batches, options.fresh))
+def main(checkpoint: Path, shards: str, batches: int = 24, fresh: bool = False) -> None:
+    print(compare(checkpoint, shards, batches, fresh))
 
 
 if __name__ == "__main__":
-    main()
+    main.__doc__ = __doc__
+    typer.run(main)

@@ -6,7 +6,6 @@ The server (moto) is a process of its own on this machine, so the network costs 
 fetching and keeping files. Times are CPU time of the reading process; wall time of the first read is printed as well.
 """
 
-import argparse
 import os
 import socket
 import statistics
@@ -17,6 +16,7 @@ import time
 from pathlib import Path
 
 import s3fs
+import typer
 
 from iris_cli.pairs.open_data import open_shards
 
@@ -30,11 +30,7 @@ def read_all(folder: str) -> tuple[float, float, int]:
     return time.process_time() - cpu, time.perf_counter() - wall, len(dataset)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("shards", type=Path)
-    parser.add_argument("--rounds", type=int, default=3)
-    given = parser.parse_args()
+def main(shards: Path, rounds: int = 3) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -51,16 +47,16 @@ def main() -> None:
             time.sleep(0.2)
         bucket = s3fs.S3FileSystem()
         bucket.mkdir("bucket")
-        bucket.put(str(given.shards), "bucket/shards", recursive=True)
-        size = sum(file.stat().st_size for file in given.shards.glob("*.tar"))
+        bucket.put(str(shards), "bucket/shards", recursive=True)
+        size = sum(file.stat().st_size for file in shards.glob("*.tar"))
         rows: dict[str, list[tuple[float, float, int]]] = {"disk": [], "s3, first time": [], "s3, from the cache": []}
-        for _ in range(given.rounds):
+        for _ in range(rounds):
             with tempfile.TemporaryDirectory() as cache:
                 os.environ["IRIS_CACHE_DIR"] = cache
-                rows["disk"].append(read_all(str(given.shards)))
+                rows["disk"].append(read_all(str(shards)))
                 rows["s3, first time"].append(read_all("s3://bucket/shards"))
                 rows["s3, from the cache"].append(read_all("s3://bucket/shards"))
-        print(f"{rows['disk'][0][2]} pairs, {size / 1e6:.0f} MB; medians of {given.rounds} rounds")
+        print(f"{rows['disk'][0][2]} pairs, {size / 1e6:.0f} MB; medians of {rounds} rounds")
         for name, found in rows.items():
             ratio = statistics.median(cpu / disk for (cpu, *_), (disk, *_) in zip(found, rows["disk"], strict=True))
             cpu, wall = (statistics.median(times) for times in list(zip(*found, strict=True))[:2])
@@ -72,4 +68,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main.__doc__ = __doc__
+    typer.run(main)

@@ -6,13 +6,14 @@ percentile of the middle of that range among the mocks, and "inside" or "OUTSIDE
 when between 10 and 90 % of the mocks lie below it. Results and sources: docs/benchmarks/sky.md.
 """
 
-import argparse
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
+import typer
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
@@ -81,34 +82,34 @@ RATIOS = {
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--galaxies", type=int, default=100)
-    parser.add_argument("--observed", type=int, default=0, help="so many of them in 13CO(2-1), and in HNCO if given")
-    parser.add_argument("--preset", default="small")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--cube", type=Path, help="a cube of the sky, for the rows of the l-v image")
-    parser.add_argument("--molecule", help="LAMDA file of its molecule")
-    parser.add_argument("--transition", default="4-3")
-    parser.add_argument("--tracer-per-co", type=float, default=2e-5)
-    parser.add_argument("--turbulence", type=float, default=0.0, help="km/s inside cells, for lines but 13CO alone")
-    args = parser.parse_args()
-    grid = grid_preset(args.preset)
+def main(
+    galaxies: int = 100,
+    observed: Annotated[int, typer.Option(help="so many of them in 13CO(2-1), and in HNCO if given")] = 0,
+    preset: str = "small",
+    seed: int = 0,
+    cube: Annotated[Path | None, typer.Option(help="of the sky, for the rows of the l-v image")] = None,
+    molecule: Annotated[str, typer.Option(help="LAMDA file of its molecule")] = "",
+    transition: str = "4-3",
+    tracer_per_co: float = 2e-5,
+    turbulence: Annotated[float, typer.Option(help="km/s inside cells, for lines but 13CO alone")] = 0.0,
+) -> None:
+    grid = grid_preset(preset)
     numbers: dict[str, list[float]] = {}
     seconds = np.zeros(2)
-    for number in range(args.galaxies):
+    for number in range(galaxies):
         begin = time.perf_counter()
-        galaxy = draw_galaxy(MockConfig(), args.seed, number)
+        galaxy = draw_galaxy(MockConfig(), seed, number)
         drawn = time.perf_counter()
         tensor = galaxy.tensor(grid, 0.0)
         seconds += drawn - begin, time.perf_counter() - drawn
         for name, value in {**of_galaxy(galaxy), **of_tensor(tensor, grid)}.items():
             numbers.setdefault(name, []).append(value)
-    print(f"{args.galaxies} galaxies, {args.preset}, seed {args.seed}; ", end="")
-    print("ms to draw and to fill: {:.0f}, {:.0f}".format(*1e3 * seconds / args.galaxies))
+    print(f"{galaxies} galaxies, {preset}, seed {seed}; ", end="")
+    print("ms to draw and to fill: {:.0f}, {:.0f}".format(*1e3 * seconds / galaxies))
     show({name: (numbers[name], row) for name, row in SKY.items()})
-    if args.observed:
-        show(observed_rows(args, grid))
+    if observed:
+        line = (LineConfig(molecule, transition, tracer_per_co),) if molecule else ()
+        show(observed_rows(grid, observed, seed, line, turbulence, cube))
 
 
 def show(rows: dict[str, tuple[list[float], Row]]) -> None:
@@ -227,24 +228,25 @@ def correlation(image: Floats, lon: Floats, v: Floats) -> float:
     return float(l_off @ weights @ v_off / spread)
 
 
-def observed_rows(args: argparse.Namespace, grid: Grid) -> dict[str, tuple[list[float], Row]]:
+def observed_rows(
+    grid: Grid, count: int, seed: int, line: tuple[LineConfig, ...], turbulence: float, cube: Path | None
+) -> dict[str, tuple[list[float], Row]]:
     """The statistics of mock images beside those of the cube."""
     observers = {"thin": SimpleObserver(grid), "13CO(2-1)": SyntheticObserver(grid)}
     four = (LineConfig("12co", "2-1"), LineConfig(), LineConfig("c18o", "2-1"), LineConfig("13co", "1-0"))
-    isotopes = SyntheticObserver(grid, config=SyntheticConfig(lines=four, turbulence_km_s=args.turbulence))
-    if args.molecule:
-        line = LineConfig(args.molecule, args.transition, args.tracer_per_co)
-        turbulent = SyntheticConfig(lines=(line,), turbulence_km_s=args.turbulence)
+    isotopes = SyntheticObserver(grid, config=SyntheticConfig(lines=four, turbulence_km_s=turbulence))
+    if line:
+        turbulent = SyntheticConfig(lines=line, turbulence_km_s=turbulence)
         observers["cube's line"] = SyntheticObserver(grid, config=turbulent)
     sky = {}
-    if args.cube:
-        real = regrid([args.cube], grid, "mean", CubeConfig(), quiet=True)
+    if cube:
+        real = regrid([cube], grid, "mean", CubeConfig(), quiet=True)
         sky = of_image(real.image, grid)
     rows: dict[str, tuple[list[float], Row]] = {}
     isotopologues = {**FLUXES, **RATIOS}
     made: dict[str, list[float]] = {name: [] for name in isotopologues}
-    for number in range(args.observed):
-        tensor = torch.from_numpy(draw_galaxy(MockConfig(), args.seed, number).tensor(grid, 0.0))
+    for number in range(count):
+        tensor = torch.from_numpy(draw_galaxy(MockConfig(), seed, number).tensor(grid, 0.0))
         for name, observer in observers.items():
             for key, value in of_image(observer.observe(tensor)[0].numpy(), grid).items():
                 row = Row(sky.get(key, np.nan), sky.get(key, np.nan), "value", "the cube")
@@ -257,4 +259,5 @@ def observed_rows(args: argparse.Namespace, grid: Grid) -> dict[str, tuple[list[
 
 
 if __name__ == "__main__":
-    main()
+    main.__doc__ = __doc__
+    typer.run(main)

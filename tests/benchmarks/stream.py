@@ -4,7 +4,6 @@ All ways run after one another in each round, so that a busy machine slows all o
 rounds of the ratio within a round. Processor time, of threads and worker processes too, holds on a busy machine.
 """
 
-import argparse
 import os
 import platform
 import resource
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import typer
 import webdataset
 from torch.utils.data import DataLoader, Dataset
 
@@ -193,18 +193,12 @@ def ratio(rates: Rates, way: str, others: str, column: int) -> float:
     return median(own[column] / other for own, other in zip(rates[way], best, strict=True))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pairs", type=int, default=512)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--folder", type=Path, help="where to put the data; a temporary folder by default")
-    parser.add_argument("--delay-ms", type=float, default=5.0)
-    given = parser.parse_args()
+def main(pairs: int = 512, rounds: int = 7, folder: Path | None = None, delay_ms: float = 5.0) -> None:
+    """The data are put into `folder`; into a temporary one by default."""
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory(dir=given.folder) as name:
-        folder = Path(name)
-        prepare(folder, given.pairs)
-        run(folder, given.pairs, given.rounds, given.delay_ms / 1e3)
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        prepare(Path(name), pairs)
+        run(Path(name), pairs, rounds, delay_ms / 1e3)
 
 
 def run(folder: Path, pairs: int, rounds: int, delay_s: float) -> None:
@@ -229,4 +223,5 @@ def run(folder: Path, pairs: int, rounds: int, delay_s: float) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main.__doc__ = __doc__
+    typer.run(main)

@@ -6,7 +6,6 @@ median over rounds of the ratio within a round, of elapsed and of processor time
 the share of a step that waits for data, and two ranks compared with one. On a GPU: `--device cuda`.
 """
 
-import argparse
 import json
 import os
 import subprocess
@@ -19,6 +18,7 @@ from pathlib import Path
 from statistics import median
 
 import torch
+import typer
 from torch import Tensor, nn
 
 from iris_cli.config.grid import Grid
@@ -143,22 +143,18 @@ def runs(size: int, batch: int, device: str, pairs: int) -> None:
             print(f"efficiency of two ranks: {speeds[2] / speeds[1]:.2f} of one rank with two threads")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", type=int, default=512)
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--pairs", type=int, default=96)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--only", choices=("steps", "runs"), default=None)
-    options = parser.parse_args()
-    threads, pixels = torch.get_num_threads(), f"{options.size}^2 pixels"
-    print(f"torch {torch.__version__}, {threads} threads, {pixels}, batch {options.batch}")
-    if options.only != "runs":
-        steps(options.size, options.batch, torch.device(options.device), options.rounds)
-    if options.only != "steps":
-        runs(options.size, options.batch, options.device, options.pairs)
+def main(
+    size: int = 512, batch: int = 8, rounds: int = 7, pairs: int = 96, device: str = "cpu", only: str = ""
+) -> None:
+    """`only` is "steps" or "runs"."""
+    threads, pixels = torch.get_num_threads(), f"{size}^2 pixels"
+    print(f"torch {torch.__version__}, {threads} threads, {pixels}, batch {batch}")
+    if only != "runs":
+        steps(size, batch, torch.device(device), rounds)
+    if only != "steps":
+        runs(size, batch, device, pairs)
 
 
 if __name__ == "__main__":
-    main()
+    main.__doc__ = __doc__
+    typer.run(main)

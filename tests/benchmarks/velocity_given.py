@@ -4,12 +4,12 @@ A sampler is trained on SET1 from scratch and tested on SET0: once with the imag
 mean velocity and the dispersion of the gas at each place, seen from above. The pairs need the array `velocity`.
 """
 
-import argparse
 import math
 from itertools import islice
 from pathlib import Path
 
 import torch
+import typer
 from torch import Tensor
 
 from iris_cli.evaluation import sampler_loss
@@ -38,36 +38,30 @@ def images(batch: PairBatch, given: bool) -> Tensor:
     return torch.cat([batch.observation[:, :1], field], dim=1) if given else batch.observation[:, :1]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("test", type=Path)
-    parser.add_argument("train", type=Path)
-    parser.add_argument("--steps", type=int, default=500)
-    parser.add_argument("--samples", type=int, default=16)
-    args = parser.parse_args()
+def main(test: Path, train: Path, steps: int = 500, samples: int = 16) -> None:
     torch.set_num_threads(1)
-    stream, testing = batches(args.train, "train", True), batches(args.test, "test", False)
+    stream, testing = batches(train, "train", True), batches(test, "test", False)
     loss, volume = ScaledDensityLoss(), pixel_volume(stream.pairs.grid).float()
     for given in (False, True):
         network = Sampler(stream.pairs.grid.lon_steps, stream.pairs.quantity, "", 3 if given else 1)
         ema, adam = EMA(network, 0.999), torch.optim.Adam(network.parameters(), RATE, fused=True)
         done = 0
-        while done < args.steps:
-            for batch in islice(stream.epoch(done), args.steps - done):
-                adam.param_groups[0]["lr"] = 0.5 * RATE * (1.0 + math.cos(math.pi * done / args.steps))
+        while done < steps:
+            for batch in islice(stream.epoch(done), steps - done):
+                adam.param_groups[0]["lr"] = 0.5 * RATE * (1.0 + math.cos(math.pi * done / steps))
                 noise = noise_of(network.image_size, (done * 10**6 + batch.positions).tolist(), range(2))
-                samples = network(images(batch, given), torch.zeros_like(batch.density), *noise)
-                found = sampler_loss.scores(samples, batch.density, loss.normalization, volume)
+                drawn = network(images(batch, given), torch.zeros_like(batch.density), *noise)
+                found = sampler_loss.scores(drawn, batch.density, loss.normalization, volume)
                 adam.zero_grad()
                 sum(weight * found[name].mean() for name, weight in sampler_loss.WEIGHTS.items()).backward()  # type: ignore[union-attr]
                 torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
                 adam.step()
                 ema.update(network, torch.zeros(()))
                 done += 1
-        measure, means = Posterior(args.samples), []
+        measure, means = Posterior(samples), []
         with torch.no_grad():
             for batch in testing.epoch():
-                noise = noise_of(network.image_size, batch.ids.tolist(), range(args.samples))
+                noise = noise_of(network.image_size, batch.ids.tolist(), range(samples))
                 drawn = ema.module(images(batch, given), torch.zeros_like(batch.density), *noise)
                 maps = Maps(
                     drawn.transpose(0, 1)[:, :, None].double(),
@@ -84,4 +78,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main.__doc__ = __doc__
+    typer.run(main)
