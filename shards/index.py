@@ -169,17 +169,6 @@ class ShardEntry:
 
 
 @dataclass(frozen=True)
-class SampleTable:
-    """A row per sample: number, number of its shard, key, group, and the offset of each array's member."""
-
-    number: NDArray[np.int64]
-    shard: NDArray[np.int32]
-    key: NDArray
-    group: NDArray
-    offset: dict[str, NDArray[np.int64]]
-
-
-@dataclass(frozen=True)
 class Index:
     """A finished set of shards. Samples are numbered through the shards in the order of `shards`, from 0.
 
@@ -294,18 +283,9 @@ class Index:
             raise ShardError(f"{path} holds other arrays or encodings than {layout.INDEX}", REBUILD_INDEX)
         return record
 
-    def samples(self, split: str | None = None) -> SampleTable:
-        """All records of a split as columns, to group samples or look up keys; a stream does not need it."""
-        chosen = self.shard_numbers(split)
-        records = [self.record(i) for i in chosen]
-        offset = {n: np.array([o for r in records for o in r.members[n].offset], np.int64) for n in self.stored}
-        return SampleTable(
-            number=self.numbers(split),
-            shard=np.repeat(np.array(chosen, np.int32), [r.count for r in records]),
-            key=np.array([key for r in records for key in r.keys], object),
-            group=np.array([group for r in records for group in r.groups], object),
-            offset=offset,
-        )
+    def keys(self, split: str | None = None) -> list[str]:
+        """The key of each sample of a split, from all records; a stream does not need them."""
+        return [key for shard in self.shard_numbers(split) for key in self.record(shard).keys]
 
 
 def check_file_name(name: str, path: Path) -> None:

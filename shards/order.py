@@ -130,29 +130,18 @@ class Share:
         """This rank's positions of the global step [start, stop)."""
         return np.arange(start + self.rank, stop, self.world)
 
-
-@dataclass(frozen=True)
-class EpochPlan:
-    """`count` positions cut into global steps, from the share's position on."""
-
-    count: int
-    share: Share
-
-    def __post_init__(self) -> None:
-        if self.share.position > self.count:
-            what = f"position {self.share.position} is beyond the epoch's {self.count} samples"
-            raise ShardError(what, "the data set or its split is not the one that the position belongs to")
-
-    @property
-    def steps(self) -> int:
-        """Batches left, the same number on every rank."""
-        return -((self.share.position - self.count) // self.share.step)
+    def steps(self, count: int) -> int:
+        """Batches that are left of an epoch of `count` samples, the same number on every rank."""
+        return -((self.position - count) // self.step)
 
     def draws(self, order: Numbers) -> Iterator[Draw]:
-        """This rank's samples, step by step; `order` holds the sample number at each position."""
-        for start in range(self.share.position, self.count, self.share.step):
-            stop = min(start + self.share.step, self.count)
-            positions = self.share.positions(start, stop)
+        """This rank's samples of an epoch, step by step; `order` holds the sample number at each position."""
+        if self.position > len(order):
+            what = f"position {self.position} is beyond the epoch's {len(order)} samples"
+            raise ShardError(what, "the data set or its split is not the one that the position belongs to")
+        for start in range(self.position, len(order), self.step):
+            stop = min(start + self.step, len(order))
+            positions = self.positions(start, stop)
             yield Draw(order[positions], positions, stop)
 
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from shards.codec import ArraySchema
 from shards.errors import ShardError
-from shards.order import DEFAULT_WINDOW, Draw, EpochPlan, Numbers, Share, epoch_order, resampled_draws
+from shards.order import DEFAULT_WINDOW, Draw, Numbers, Share, epoch_order, resampled_draws
 
 #: After so many draws in a row without a readable sample the stream gives up.
 MOST_ATTEMPTS = 64
@@ -69,17 +69,8 @@ class Draws:
         if self.shuffle and (np.diff(found) <= 0).any():
             raise ShardError("the sample numbers to shuffle do not ascend", "sort them, each once")
 
-    @property
-    def count(self) -> int:
-        """Samples of an epoch, over all ranks."""
-        return len(self.numbers)
-
     def share(self, position: int = 0) -> Share:
         return Share(self.batch, self.rank, self.world, position)
-
-    def plan(self, position: int = 0) -> EpochPlan:
-        """The steps that are left from `position` on."""
-        return EpochPlan(self.count, self.share(position))
 
     def order(self, epoch: int) -> Numbers:
         """The sample number at each position of an epoch, (count,)."""
@@ -89,7 +80,7 @@ class Draws:
 
     def epoch(self, epoch: int = 0, position: int = 0) -> Iterator[Draw]:
         """Every sample from `position` on, once."""
-        return self.plan(position).draws(self.order(epoch))
+        return self.share(position).draws(self.order(epoch))
 
     def resampled(self, epoch: int = 0, position: int = 0) -> Iterator[Draw]:
         """Endless full batches, drawn with replacement; position p is the same sample on any number of ranks."""
@@ -158,8 +149,8 @@ class _Pending:
 class ReadAhead:
     """A stage: draws become batches, read by `threads` up to `depth` batches before they are asked for.
 
-    Each sample is read straight into its row of a ring of batch buffers. A batch's buffers stay untouched while up to
-    `keep` further batches are asked for, also of a following iteration. `arrays` chooses some of the source's arrays by
+    Each sample is read straight into its row of a ring of batch buffers. A batch's buffers stay untouched while one
+    further batch is asked for, also of a following iteration. `arrays` chooses some of the source's arrays by
     name. With `threads` = 0 the caller's own thread reads.
     """
 
@@ -171,12 +162,11 @@ class ReadAhead:
         arrays: Iterable[str] | None = None,
         threads: int = 4,
         depth: int = 4,
-        keep: int = 1,
         bad: BadSamples | None = None,
     ) -> None:
-        if batch < 1 or threads < 0 or depth < 1 or keep < 0:
-            raise ShardError(f"impossible read-ahead: batch {batch}, threads {threads}, depth {depth}, keep {keep}")
-        self.source, self.batch, self.threads, self.depth, self.keep = source, batch, threads, depth, keep
+        if batch < 1 or threads < 0 or depth < 1:
+            raise ShardError(f"impossible read-ahead: batch {batch}, threads {threads}, depth {depth}")
+        self.source, self.batch, self.threads, self.depth = source, batch, threads, depth
         self.schemas = [source.arrays[name] for name in (arrays if arrays is not None else source.arrays)]
         self.bad = bad if bad is not None else BadSamples()
         self._rings: list[deque[Buffers]] = []  # those not in use; at most one, unless iterations overlap
@@ -186,7 +176,7 @@ class ReadAhead:
         threads = [threading.Thread(target=self._work, args=(tasks,), daemon=True) for _ in range(self.threads)]
         for thread in threads:
             thread.start()
-        ring = self._rings.pop() if self._rings else deque(self._buffers() for _ in range(self.depth + self.keep))
+        ring = self._rings.pop() if self._rings else deque(self._buffers() for _ in range(self.depth + 1))
         try:
             yield from self._batches(iter(draws), tasks, ring)
         finally:

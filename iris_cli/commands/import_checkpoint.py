@@ -53,5 +53,5 @@ def import_checkpoint(
     what = ImportOptions(grid, quantity, config.latitude, not velocity_receding, turn_over)
     made = import_checkpoint(file, out, what, overwrite=overwrite)
     provenance.record(out, replace(config, grid=grid))
-    text = f"{plural(made.parameters, 'parameter')} for {made.image_size} pixels, epoch {made.epoch}: {out}"
+    text = f"{plural(made.parameters, 'parameter')} for {made.options.grid.lon_steps} pixels, epoch {made.epoch}: {out}"
     output.result(made, text)

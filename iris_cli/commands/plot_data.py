@@ -79,11 +79,10 @@ def density_of(sample: ShardSample, folder: Path) -> Floats:
 def _item(dataset: PreObservedDataset, selection: Sample) -> int:
     """A sample's number within the split."""
     if selection.key is not None:
-        table = dataset.index.samples(selection.split)
-        found = np.flatnonzero(np.isin(dataset.numbers, table.number[table.key == selection.key]))
-        if not len(found):
+        keys = dataset.index.keys(selection.split)
+        if selection.key not in keys:
             raise UsageError(f"{dataset.folder} has no sample '{selection.key}'", f"the first is '{dataset.key(0)}'")
-        return int(found[0])
+        return keys.index(selection.key)
     if selection.number >= len(dataset):
         raise UsageError(f"{dataset.folder} has no sample {selection.number}", f"there are {len(dataset)}, from 0")
     return selection.number

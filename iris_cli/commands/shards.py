@@ -285,12 +285,11 @@ def _print_result(folder: Path, result: "VerifyReport") -> None:
 def _chosen(index: "Index", number: int, split: str | None, key: str | None) -> int:
     """Number of a sample in the data set. DataError when there is no sample of that number or key."""
     if key is not None:
-        samples = index.samples(split)
-        found = samples.number[samples.key == key]
-        if not len(found):
-            hint = f"the first is '{samples.key[0]}'" if len(samples.key) else "it holds no sample"
+        keys = index.keys(split)
+        if key not in keys:
+            hint = f"the first is '{keys[0]}'" if keys else "it holds no sample"
             raise DataError(f"{index.folder} has no sample '{key}'", hint)
-        return int(found[0])
+        return int(index.numbers(split)[keys.index(key)])
     numbers = index.numbers(split if split is not None else next(iter(index.splits), None))
     if number >= len(numbers):
         raise DataError(f"there is no sample {number}; the split has {len(numbers)}, counted from 0")

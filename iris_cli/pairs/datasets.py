@@ -183,10 +183,7 @@ class PreObservedDataset(Pairs, Dataset):
     @cached_property
     def _identities(self) -> tuple[list[bytes], Marks]:
         """The galaxies' names of each shard, packed, and the marks: 41 bytes a pair; its record has 1.2 kB."""
-        blank = {
-            member_checksum(self.index.stored[n].codec.encode(self._blank(n))) for n in self.factors if n == DENSITY
-        }
-        names, parts = [], [Marks(NONE, NONE, NONE)]
+        names, parts, empty = [], [Marks(NONE, NONE, NONE)], self._empty_map()
         for shard in self.index.shard_numbers(self.split):
             entry = self.index.shards[shard]
             groups, sums = [f"{entry.name} {row}" for row in range(entry.count)], {}
@@ -195,10 +192,17 @@ class PreObservedDataset(Pairs, Dataset):
                 groups, sums = record.groups, {name: record.members[name].checksum for name in self.factors}
             observations, densities = (sums.get(name, [""] * entry.count) for name in (OBSERVATION, DENSITY))
             pairs = (a and a + b for a, b in zip(observations, densities, strict=True))
-            known = ("" if d in blank else d for d in densities)
+            known = ("" if d == empty else d for d in densities)
             parts.append(Marks(digests(groups), digests(known), digests(pairs)))
             names.append(zlib.compress(json.dumps(groups).encode(), 1))
         return names, Marks.joined(parts)
+
+    def _empty_map(self) -> str:
+        """The checksum of an empty map: those of different galaxies are equal."""
+        density = self.index.stored.get(DENSITY)
+        if density is None:
+            return ""
+        return member_checksum(density.codec.encode(np.zeros(density.schema.shape, density.schema.dtype)))
 
     def groups(self) -> list[str]:
         return [group for of_shard in self._identities[0] for group in json.loads(zlib.decompress(of_shard))]
@@ -206,11 +210,6 @@ class PreObservedDataset(Pairs, Dataset):
     @property
     def marks(self) -> Marks:
         return self._identities[1]
-
-    def _blank(self, name: str) -> NDArray:
-        """An empty map: those of different galaxies are equal."""
-        schema = self.index.arrays[name]
-        return np.zeros(schema.shape, schema.dtype)
 
     def key(self, number: int) -> str:
         return self.reader.key(int(self.numbers[number]))

@@ -53,9 +53,7 @@ def set_aside(pairs: Pairs, train: Numbers, hyper: TrainConfig) -> tuple[Numbers
     groups = pairs.groups()
     unseen = np.array([stream_key("unseen", hyper.split_seed, groups[i]) < share * 2.0**64 for i in train])
     if unseen.all() or not unseen.any():
-        what = (
-            f"a share of {share:g} of {plural(len(train), 'training sample')} leaves none for a stage of the training"
-        )
+        what = f"a share of {share:g} of {plural(len(train), 'training sample')} leaves none for a stage"
         raise DataError(what, "add galaxies, or set unseen_fraction = 0 in the table [samples]")
     return train[~unseen], train[unseen]
 
@@ -71,9 +69,7 @@ def litter_parts(litter: Pairs, hyper: TrainConfig) -> dict[str, Numbers]:
         return dict.fromkeys(LITTER_FRACTIONS, everything)
     pieces = litter.pieces()
     if len(set(pieces)) < len(LITTER_FRACTIONS):
-        what = (
-            f"{litter.name} holds {plural(len(litter), 'image')} of litter; training, validation and test need one each"
-        )
+        what = f"{litter.name} holds {plural(len(litter), 'image')} of litter; training, validation and test need some"
         raise DataError(what, "write more, or `--overlap allow` uses the same in all")
     parts = group_split(pieces, LITTER_FRACTIONS, hyper.split_seed)
     for empty in [name for name, items in parts.items() if not items]:

@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -56,15 +57,10 @@ class MakePair:
         return arrays
 
 
-@dataclass(frozen=True)
-class _InWorker:
+def _in_worker(make: MakePair, wanted: tuple[int, tuple[str, ...]]) -> dict[str, NDArray]:
     """The same in a worker process, which has its core to itself."""
-
-    make: MakePair
-
-    def __call__(self, wanted: tuple[int, tuple[str, ...]]) -> dict[str, NDArray]:
-        torch.set_num_threads(1)
-        return self.make(wanted)
+    torch.set_num_threads(1)
+    return make(wanted)
 
 
 class FreshPairs(Pairs):
@@ -90,7 +86,7 @@ class FreshPairs(Pairs):
         if count == 0:
             yield
             return
-        with submitting(_InWorker(self.make), count) as self._submit:
+        with submitting(partial(_in_worker, self.make), count) as self._submit:
             try:
                 yield
             finally:

@@ -80,11 +80,8 @@ class ImageNoise:
             sigma_K, beam_arcsec = survey(config.survey).voxel_noise_K(grid), survey(config.survey).beam_arcsec
         beam_deg = beam_arcsec / 3600.0 / FWHM_PER_SIGMA
         lon_sigma, lat_sigma = beam_deg / grid.longitude.step, beam_deg / grid.latitude.step
-        voxel, mean, seen = (
-            sigma_K * per_K,
-            config.mean_K * per_K,
-            covered(grid.latitude, coverage.lat_deg if coverage else None),
-        )
+        voxel, mean = sigma_K * per_K, config.mean_K * per_K
+        seen = covered(grid.latitude, coverage.lat_deg if coverage else None)
         if reduction == "moments":
             weights = grid.latitude_weights() * seen
             covariance = weights @ latitude_correlation(grid.lat_steps, lat_sigma) @ weights.T

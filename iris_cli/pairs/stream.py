@@ -24,7 +24,7 @@ from iris_cli.observers.coverage import image_share
 from iris_cli.pairs.datasets import Pairs
 from iris_cli.pairs.noise import ImageNoise, noise_key
 from iris_cli.pairs.pair import DENSITY, OBSERVATION, schemas
-from shards.order import Draw, EpochPlan, Numbers, Share, stream_key
+from shards.order import Draw, Numbers, Share, stream_key
 from shards.stream import BadSamples, Batch, Draws, ReadAhead
 
 T = TypeVar("T")
@@ -111,9 +111,13 @@ class PairStream:
         """Of a batch: as many as asked for, but no more than a rank has items in an epoch."""
         return max(1, min(self.batch, -(-self.count // self.world)))
 
-    def plan(self, position: int = 0) -> EpochPlan:
-        """The steps that are left from `position` on; unlike `draws` it costs nothing, however many items there are."""
-        return EpochPlan(self.count, Share(self.rows, self.rank, self.world, position))
+    def share(self, position: int = 0) -> Share:
+        return Share(self.rows, self.rank, self.world, position)
+
+    @property
+    def steps(self) -> int:
+        """Batches of an epoch, the same number on every rank."""
+        return self.share().steps(self.count)
 
     @property
     def draws(self) -> Draws:
@@ -153,7 +157,7 @@ class PairStream:
 
     def _drawn(self, epoch: int, position: int) -> Iterator[Draw]:
         if self.pairs.fresh:
-            return self.plan(position).draws(self.numbers + epoch * self.count)
+            return self.share(position).draws(self.numbers + epoch * self.count)
         return self.draws.epoch(epoch, position)
 
     def _draws(self, numbers: Numbers, pairs: Pairs, seed: int, shuffle: bool = False) -> Draws:

@@ -5,15 +5,13 @@ U-Net on the l-v plane predicts by how much the logarithms of the shares differ 
 the gas of all training galaxies at this (l, v) is. P(near) is the sum of the shares in front of the Galactic Centre.
 """
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from iris_cli.errors import UsageError
 from iris_cli.reverter.columns import GROUPS, SCALES, WIDTHS, UNet
-from iris_cli.reverter.layers import SIZES, initialise, on_device
+from iris_cli.reverter.layers import SIZES, Rebuildable, initialise
 
 #: Initial scales of asinh(image/scale): those of `columns`, and one for the faintest emission.
 FAINTER = 0.1
@@ -21,13 +19,14 @@ FAINTER = 0.1
 LEAST_SHARE = 1e-3
 
 
-class Distances(nn.Module):
+class Distances(Rebuildable):
     """(N, channels, L, V) observations -> (N, bins, L, V) logarithms of the shares of the gas in each bin of distance.
 
     Bins ascend with distance. With `moments` every three channels are the means of T, T b/b0 and T (b/b0)^2 of a line.
     The buffer `prior` (bins, L, V) holds the same logarithms for the training galaxies together.
     """
 
+    arguments = ("image_size", "quantity", "bins", "channels", "moments")
     prior: Tensor
 
     def __init__(
@@ -83,12 +82,3 @@ class Distances(nn.Module):
         shares = filled / filled.sum(dim=0)
         shares = (shares + LEAST_SHARE) / (1.0 + LEAST_SHARE * len(shares))
         self.prior.copy_(shares.log())
-
-    def on(self, device: torch.device) -> "Distances":
-        on_device(self, device)
-        return self
-
-    def table(self) -> dict[str, Any]:
-        """The arguments for `Distances(**table)` to build the same network, without its weights."""
-        names = ("image_size", "quantity", "bins", "channels", "moments")
-        return {name: getattr(self, name) for name in names}

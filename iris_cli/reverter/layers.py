@@ -1,5 +1,7 @@
 """Layers, image sizes and initial weights that all networks share."""
 
+from typing import Any, Self
+
 import torch
 from torch import Tensor, nn
 
@@ -36,12 +38,22 @@ def check_size(image_size: int) -> None:
         raise UsageError(message, "choose a grid whose distance, longitude and velocity steps are one of these")
 
 
-def on_device(module: nn.Module, device: torch.device) -> nn.Module:
-    """Move to a device and give each convolution's weights the memory format that is fastest there."""
-    for layer in module.modules():
-        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) and not isinstance(layer, MATRIX_LAYERS):
-            layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return module.to(device)
+class Rebuildable(nn.Module):
+    """A network whose class, called with `table()`, builds it again."""
+
+    #: Names of the arguments, each of which is an attribute.
+    arguments: tuple[str, ...]
+
+    def table(self) -> dict[str, Any]:
+        """The arguments to build the same network, without its weights."""
+        return {name: getattr(self, name) for name in self.arguments}
+
+    def on(self, device: torch.device) -> Self:
+        """Move to a device, and give each convolution's weights the memory format that is fastest there."""
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) and not isinstance(layer, MATRIX_LAYERS):
+                layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return self.to(device)
 
 
 class ZeroLinear(nn.Linear):

@@ -1,12 +1,10 @@
 """The reverter: l-v image -> top-down map, a network together with its units."""
 
-from typing import Any
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from iris_cli.errors import UsageError, nearest
-from iris_cli.reverter.layers import DensityScale, on_device
+from iris_cli.reverter.layers import DensityScale, Rebuildable
 from iris_cli.reverter.networks import Network, make_network, name_of
 from iris_cli.units import INNER, UnitSystem
 
@@ -14,7 +12,7 @@ from iris_cli.units import INNER, UnitSystem
 OBSERVED_QUANTITIES = ("temperature", "intensity", "v_density")
 
 
-class Reverter(nn.Module):
+class Reverter(Rebuildable):
     """(N, channel, S, S) longitude-velocity images -> (N, 1, S, S) top-down H2 densities, S = `image_size`.
 
     The first `channels` images are read: one of each line, or the moments in latitude of each. Only some networks
@@ -25,6 +23,7 @@ class Reverter(nn.Module):
     other units.
     """
 
+    arguments = ("image_size", "quantity", "network", "channels")
     density: Tensor
     temperature: Tensor
     intensity: Tensor
@@ -70,16 +69,6 @@ class Reverter(nn.Module):
         for part in self.modules():
             if isinstance(part, DensityScale):
                 part.scale.fill_(density_kg_m3 * float(self.density))
-
-    def table(self) -> dict[str, Any]:
-        """The arguments for `Reverter(**table)` to build the same network, without its weights."""
-        names = ("image_size", "quantity", "network", "channels")
-        return {name: getattr(self, name) for name in names}
-
-    def on(self, device: torch.device) -> "Reverter":
-        """Move to a device, in the memory format that is fastest there."""
-        on_device(self, device)
-        return self
 
     def multi_unit_call(self, observation: Tensor, input_units: UnitSystem, output_units: UnitSystem) -> Tensor:
         """`forward` for an observation in `input_units`; returns the density in `output_units`."""

@@ -17,7 +17,6 @@ distribution.
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from iris_cli.reverter.columns import SCALES
-from iris_cli.reverter.layers import DensityScale, LinesOfSight, initialise, on_device
+from iris_cli.reverter.layers import DensityScale, LinesOfSight, Rebuildable, initialise
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.reverter.sightlines import DEPTH, FACTOR_GAIN, WIDTHS, Block, Sightlines, Spectra
 from shards.order import stream_key
@@ -76,12 +75,14 @@ class NoisyBlock(Block):
         return tokens + self.within(self.norm_out(tokens) * (1.0 + scale_out) + shift_out)
 
 
-class Sampler(nn.Module):
+class Sampler(Rebuildable):
     """M maps (n, M, R', L) of each observation (n, channel, L, V).
 
     The other inputs are first maps (n, 1, R', L) and noise (n, M, 32) and (n, M, R', L). Observations and maps are in
     the units of the first network; `digest` identifies its weights.
     """
+
+    arguments = ("image_size", "quantity", "digest", "channels")
 
     def __init__(self, image_size: int, quantity: str, digest: str, channels: int = 1, seed: int = 0) -> None:
         super().__init__()
@@ -139,14 +140,6 @@ class Sampler(nn.Module):
         shares = drawn[:, 0].float().softmax(dim=1)  # over distance
         maps = shares * (factor + self.log_factor + log_sums).clamp(max=50.0).exp()[:, None]
         return maps.unflatten(0, (-1, members))
-
-    def on(self, device: torch.device) -> "Sampler":
-        on_device(self, device)
-        return self
-
-    def table(self) -> dict[str, Any]:
-        """The arguments for `Sampler(**table)` to build the same network, without its weights."""
-        return {name: getattr(self, name) for name in ("image_size", "quantity", "digest", "channels")}
 
 
 class PosteriorSampler(nn.Module):

@@ -6,7 +6,6 @@ A file is a `torch.save` of tensors and plain values, loaded with `weights_only=
 import hashlib
 import io
 import json
-import math
 import pickle
 import platform
 import sys
@@ -15,8 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +31,7 @@ from iris_cli.pairs.overlap import Seen
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.units import INNER
 from shards.order import stream_key
+from shards.typed import typed
 
 N = TypeVar("N", bound=nn.Module)
 
@@ -224,37 +223,12 @@ def load(path: Path) -> Checkpoint:
 def checked(checkpoint: Checkpoint) -> Checkpoint:
     """TypeError or ValueError when a field holds something of another type, or a number that cannot be."""
     for record in (checkpoint, checkpoint.progress, checkpoint.data, checkpoint.data.noise):
-        if record is not None:
-            for name, hint in get_type_hints(type(record)).items():
-                if not _fits(hint, getattr(record, name)):
-                    raise TypeError(f"{name} is of another type")
-    counts = [value for value in vars(checkpoint.progress).values() if value is not None]
-    if min(counts) < 0 or not all(map(math.isfinite, counts)):
-        raise ValueError("its position in the training is none")
+        for name, hint in get_type_hints(type(record)).items() if record else ():
+            typed(hint, getattr(record, name))
     size = checkpoint.reverter.get("image_size")
     if size is not None and size != checkpoint.data.grid.lon_steps:
         raise ValueError(f"its network takes images of {size} pixels, which its grid has not")
     return checkpoint
-
-
-def _fits(hint: Any, value: Any) -> bool:
-    """Whether a value has the type of an annotation."""
-    origin, inner = get_origin(hint), get_args(hint)
-    if hint is Any:
-        return True
-    if origin in (Union, UnionType):
-        return any(_fits(one, value) for one in inner)
-    if origin is dict:
-        return isinstance(value, dict) and all(_fits(inner[0], k) and _fits(inner[1], v) for k, v in value.items())
-    if origin is list:
-        return isinstance(value, list) and all(_fits(inner[0], one) for one in value)
-    if origin is tuple and inner[-1] is ...:
-        return isinstance(value, tuple) and all(_fits(inner[0], one) for one in value)
-    if origin is tuple:
-        return isinstance(value, tuple) and len(value) == len(inner) and all(map(_fits, inner, value))
-    if origin is not None:
-        return True
-    return isinstance(value, (int, float) if hint is float else hint) and (hint is bool or not isinstance(value, bool))
 
 
 def read_tensors(path: Path, what: str, hint: str) -> Any:

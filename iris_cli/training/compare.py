@@ -70,7 +70,7 @@ def paired(
     measured = Quantity(dict.fromkeys(MEASURES, 1), lambda e: {k: m(e.maps)[:, None] for k, m in MEASURES.items()})
     for members in runs:
         ensemble, mean_image = ensemble_for(members, stream.pairs), members[0].checkpoint.mean_image
-        with threads_for(ensemble.image_size), progress("testing", stream.plan().steps, quiet=quiet) as bar:
+        with threads_for(ensemble.image_size), progress("testing", stream.steps, quiet=quiet) as bar:
             batches = evaluate(ensemble, physical_loss(hyper), stream, World(), mean_image, bar)
             tables.append(gather_per_pair(batches, [measured], stream, World()))
     resampling, found = Resampling.of(stream.groups, hyper.seed), []

@@ -194,7 +194,7 @@ class Trainer:
             return {"loss": None}
         learner, stream, world, seed = self.learner, self.validation, self.world, self.hyper.seed
         mean, key = learner.mean_image.over_ranks(world).mean(), input_key(seed, stream.name, 0)
-        bars = progress(self._title("validating"), stream.plan().steps, quiet=self.quiet, last_line=False)
+        bars = progress(self._title("validating"), stream.steps, quiet=self.quiet, last_line=False)
         seed_torch(seed, world.rank, "validation", self.progress.epoch)
         with bars as bar, learner.precision.eager(), torch.no_grad():
             checks = self._check_signals, self._while_waiting

@@ -55,15 +55,8 @@ PLACES = ("checkpoint", "data", "litter")
 #: Bytes: a larger file is none of these.
 MOST_BYTES = 1 << 33
 #: What only the training needs of a checkpoint.
-_DROPPED: dict[str, Any] = {
-    "optimizer": {},
-    "scheduler": {},
-    "scaler": {},
-    "last_model": {},
-    "ema_steps": 0,
-    "density_sum": None,
-}
-_DROPPED |= {"unlogged": [], "bad": {}}
+_DROPPED: dict[str, Any] = {"optimizer": {}, "scheduler": {}, "scaler": {}, "last_model": {}, "ema_steps": 0}
+_DROPPED |= {"density_sum": None, "unlogged": [], "bad": {}}
 
 
 @dataclass(frozen=True)
@@ -221,10 +214,7 @@ def card(first: Checkpoint, networks: int, tested: dict[str, Any], licence: str,
     data, progress, grid = first.data, first.progress, first.data.grid
     lon, v = grid.longitude, grid.velocity
     lines = ", ".join(f"{name} ({GHz:.6g} GHz)" for name, GHz in data.lines.items()) or "not stated"
-    noise, litter = (
-        f"{data.noise.sigma:g} {QUANTITIES[data.quantity]}" if data.noise else "none",
-        "some" if data.litter else "none",
-    )
+    noise = f"{data.noise.sigma:g} {QUANTITIES[data.quantity]}" if data.noise else "none"
     done = f"{plural(progress.step, 'step')}, {plural(progress.epoch, 'epoch')}"
     rows = {
         "input": f"longitude-velocity image of a {data.quantity}, {grid.lon_steps} x {grid.v_steps} pixels",
@@ -234,7 +224,7 @@ def card(first: Checkpoint, networks: int, tested: dict[str, Any], licence: str,
         "spectral lines": lines,
         "output": f"density of H2 from above, {grid.r_steps} distances x {grid.lon_steps} longitudes",
         "network": f"{networks} x {first.reverter['network']}, {sum(t.numel() for t in first.model.values())} numbers",
-        "training": f"{done}; noise: {noise}; litter: {litter}",
+        "training": f"{done}; noise: {noise}; litter: {'some' if data.litter else 'none'}",
         "data": ", ".join(first.config["data"]) or "not stated",
         "made with": ", ".join(f"{name} {version}" for name, version in first.software.items()),
         "licence": licence or "not stated",

@@ -57,12 +57,7 @@ class ImportedCheckpoint:
     sha256: str
     written: str
     epoch: int
-    image_size: int
-    quantity: str
-    latitude: str
-    grid: Grid
-    velocity_reversed: bool
-    turned_over: bool
+    options: ImportOptions
     units_per_SI: dict[str, float]
     parameters: int
 
@@ -90,21 +85,9 @@ def import_checkpoint(path: Path, out: Path, options: ImportOptions, *, overwrit
         config=to_dict(TrainConfig(network="paper")),
         data=DataDescription(f"imported:{digest}", options.grid, options.quantity, options.latitude),
     )
-    written = _write(checkpoint, out, overwrite)
-    return ImportedCheckpoint(
-        file=str(path),
-        sha256=digest,
-        written=str(written),
-        epoch=checkpoint.progress.epoch,
-        image_size=size,
-        quantity=options.quantity,
-        latitude=options.latitude,
-        grid=options.grid,
-        velocity_reversed=options.velocity_towards,
-        turned_over=options.turn_over,
-        units_per_SI=factors,
-        parameters=sum(p.numel() for p in reverter.parameters()),
-    )
+    written, epoch = str(_write(checkpoint, out, overwrite)), checkpoint.progress.epoch
+    parameters = sum(p.numel() for p in reverter.parameters())
+    return ImportedCheckpoint(str(path), digest, written, epoch, options, factors, parameters)
 
 
 def read_state(path: Path) -> dict[str, Tensor]:

@@ -34,12 +34,42 @@ from iris_cli.pairs.overlap import Seen
 from iris_cli.pairs.stream import PairBatch, PairStream
 from iris_cli.training.checkpoint import Checkpoint, DataDescription, Progress
 from iris_cli.training.ema import EMA
-from iris_cli.training.mean_image import MeanImage
 from iris_cli.training.nonfinite import FiniteCheck, restore_buffers
 from iris_cli.training.optimizer import learning_rate, resume_optimizer
 from iris_cli.training.precision import Precision
 from iris_cli.training.task import Task
 from shards.order import stream_key
+
+
+@dataclass
+class MeanImage:
+    """The training set's mean density, from the first epoch: the sum on this rank, (1, R', L) float64, and a count."""
+
+    total: Tensor
+    count: int = 0
+
+    @classmethod
+    def zeros(cls, shape: tuple[int, ...]) -> "MeanImage":
+        return cls(torch.zeros(shape, dtype=torch.float64))
+
+    def add(self, density: Tensor) -> None:
+        """Add a batch (n, 1, R', L)."""
+        self.total += density.double().sum(dim=0)
+        self.count += len(density)
+
+    def merge(self, other: "MeanImage") -> None:
+        if other.count:
+            self.total += other.total
+            self.count += other.count
+
+    def over_ranks(self, world: World) -> "MeanImage":
+        """The sum over all ranks; a collective."""
+        joined = world.sum(torch.cat([self.total.flatten(), torch.tensor([float(self.count)], dtype=torch.float64)]))
+        return MeanImage(joined[:-1].view_as(self.total), int(joined[-1]))
+
+    def mean(self) -> Tensor | None:
+        """(1, R', L) float32, or None before the first sample."""
+        return (self.total / self.count).float() if self.count else None
 
 
 @dataclass
@@ -73,7 +103,7 @@ class Learner:
     @property
     def global_batch(self) -> int:
         """Samples of a batch, over all ranks."""
-        return self.train.plan().share.step
+        return self.train.share().step
 
     def windows(self) -> list[tuple[int, int]]:
         """The positions [begin, end) of each step that is left in this epoch."""

@@ -72,7 +72,7 @@ def test_reverter(
         raise ValueError(f"mean_image is of shape {tuple(mean_image.shape)}; a density of these pairs is of {wanted}")
     with world(device, auto_startup, auto_cleanup) as here, threads_for(reverter.image_size):
         stream = replace(whole, rank=here.rank, world=here.size)
-        with progress("testing", stream.plan().steps, quiet=quiet) as bar:
+        with progress("testing", stream.steps, quiet=quiet) as bar:
             ensemble = Ensemble([reverter]).on(here.device)
             batches = evaluate(ensemble, physical_loss(hyper), stream, here, mean_image, bar)
             totals = mean_scores(batches, MEASURES, stream, here)
@@ -195,7 +195,7 @@ def test_run(
             batch = min(stream.batch, max(1, MOST_NUMBERS // (max(ensemble.sizes.values()) * ensemble.image_size**2)))
             stream, pairs = replace(stream, rank=here.rank, world=here.size, batch=batch), stream.pairs
             title = "testing" if name == NORMAL else f"testing, {name}"
-            with progress(title, stream.plan().steps, quiet=quiet) as bar:
+            with progress(title, stream.steps, quiet=quiet) as bar:
                 batches = evaluate(ensemble, loss, stream, here, mean_image, bar)
                 of = quantities(pairs.grid, ensemble.sizes, Trivial.of(stream, mean_image), len(members))
                 arrays = gather_per_pair(batches, of, stream, here)
@@ -206,7 +206,7 @@ def test_run(
         normal = replace(inputs.normal, rank=here.rank, world=here.size)
         where = None
         if networks := _distance_networks(members, normal):
-            with progress("testing, near or far", normal.plan().steps, quiet=quiet) as bar:
+            with progress("testing, near or far", normal.steps, quiet=quiet) as bar:
                 where = score_distances(networks, normal, here, bar)
     path, epoch = str(members[0].path), members[0].checkpoint.progress.epoch
     data, litter = tuple(hyper.data), hyper.litter or None

@@ -75,9 +75,8 @@ def litter_to_test(litter: Pairs, hyper: TrainConfig, seen: Seen | None) -> Numb
         return litter_parts(litter, hyper)[TEST]
     met = is_in(digests(litter.groups()), seen.litter) | is_in(digests(litter.views()), seen.litter)
     if met.all():
-        what = (
-            f"the network was trained or validated with all {plural(len(litter), 'image')} of litter of {litter.name}"
-        )
+        images = plural(len(litter), "image")
+        what = f"the network was trained or validated with all {images} of litter of {litter.name}"
         hint = "`iris test` with --litter OTHER, --no-litter or --overlap allow; `iris plot pair --clean`"
         raise DataError(what, hint)
     return np.flatnonzero(~met)

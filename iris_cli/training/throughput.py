@@ -43,14 +43,10 @@ class Throughput:
     """
 
     def __init__(self, unlogged: Sequence[tuple[float, int]] = ()) -> None:
+        self.restart(unlogged)
+
+    def restart(self, unlogged: Sequence[tuple[float, int]] = ()) -> None:
         self._before = list(unlogged)
-        self._restart()
-
-    def restart(self) -> None:
-        self._before = []
-        self._restart()
-
-    def _restart(self) -> None:
         self.start_clock()
         self.steps = self.samples = 0
         self._losses: list[Tensor] = []

@@ -317,16 +317,8 @@ def _open_stage(trainer: Trainer, digest: str, resumed: bool, force: bool) -> No
 #: Fields of a configuration that may change when a run is resumed. Paths may: the data's fingerprint is compared.
 _MAY_CHANGE = {"epochs", "patience_epochs", "batch_size", "batches_per_update", "data", "litter", "observer"}
 _MAY_CHANGE |= {"checkpoint_every_steps", "checkpoint_every_minutes", "keep_checkpoints", "log", "stop_signals"}
-_MAY_CHANGE |= {DISTANCES}
-_MAY_CHANGE |= {
-    "fresh_workers",
-    "on_nan",
-    "on_bad_sample",
-    "max_bad",
-    "checksums",
-    "read_threads",
-    "read_ahead_batches",
-}
+_MAY_CHANGE |= {DISTANCES, "fresh_workers", "on_nan", "on_bad_sample", "max_bad", "checksums"}
+_MAY_CHANGE |= {"read_threads", "read_ahead_batches"}
 
 
 def _check_same_run(checkpoint: Checkpoint, trainer: Trainer, force: bool) -> None:

@@ -197,7 +197,7 @@ def clumps_and_even_cells(grid: Grid) -> None:
 
 
 def main(paper: bool = False, device: str = "") -> None:
-    """`paper`: also 512 x 512 x 128 x 512, in 6 GiB. `device`: also the torch backend there, with and without kernel."""
+    """`paper`: also 512 x 512 x 128 x 512, 6 GiB. `device`: also the torch backend there, twice."""
     print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     print("128 x 128 x 32 x 128, transfer alone:")
     compare_forms(GRID_PRESETS["small"], device)

@@ -125,7 +125,7 @@ def test_numbers_that_overflow_in_an_observation_are_a_failure(iris: Iris, stand
     ran = iris(*PREOBSERVE, folder, tmp_path / "pairs")
     one_error(ran, 1, "1 of 10 ", "of tensor_000003.npy holds", "values that are not finite")
     index = Index.open(tmp_path / "pairs")
-    assert index.samples().group.size == 9
+    assert index.count() == 9
 
 
 def test_plain_webdataset_and_tar_read_the_shards(pairs: Path, standard: Path) -> None:

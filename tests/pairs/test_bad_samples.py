@@ -21,8 +21,8 @@ from iris_cli.pairs.stream import PairStream, bad_litter_over_ranks
 from iris_cli.training import InfiniteDataset, PreObservedDataset, test_reverter, train_reverter
 from iris_cli.training.run_folder import RunFolder
 from shards.errors import ShardError
-from shards.index import Index
 from shards.stream import BadSamples
+from tests.shards.damage import flip, payload_of
 from tests.training.makers import OtherRank, pairs_in, small_reverter, without_batch_norm, write_pairs
 
 PLAIN = OptimizerConfig("sgd", 0.1, momentum=0.0)
@@ -37,13 +37,8 @@ def folder(tiny_shards: Path, tmp_path: Path) -> Path:
 
 def damage(folder: Path, *numbers: int) -> Path:
     """Flip a bit in the payload of the observation of some samples."""
-    index = Index.open(folder)
-    samples = index.samples()
     for number in numbers:
-        tar = folder / index.shards[samples.shard[number]].name
-        data = bytearray(tar.read_bytes())
-        data[int(samples.offset["observation"][number]) + 300] ^= 1
-        tar.write_bytes(data)
+        flip(*payload_of(folder, number, "observation"), 0)
     return folder
 
 

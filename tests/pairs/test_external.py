@@ -14,9 +14,8 @@ from iris_cli.config.toml import to_toml
 from iris_cli.errors import DataError
 from iris_cli.pairs.datasets import pairs_of
 from iris_cli.training import PreObservedDataset
-from shards.index import Index
 from shards.verify import verify
-from tests.shards.makers import npy
+from tests.shards.makers import groups_of, npy
 from tests.training.makers import GRID, images, pairs_in
 
 KG_M3 = 6.768_5e-20  # of a solar mass per cubic parsec
@@ -109,5 +108,5 @@ def test_samples_without_a_group_are_known_by_their_content(iris: Callable, tmp_
     for name, keys in (("a", range(3)), ("b", range(3)), ("c", range(10, 13))):
         folder = tar(tmp_path / name / "train-0.tar", keys)
         assert iris("shards", "index", folder).code == 0
-        names.append(Index.open(folder).samples().group.tolist())
+        names.append(groups_of(folder))
     assert names[0] == names[1] and not set(names[0]) & set(names[2]) and len(set(names[0])) == 3

@@ -22,6 +22,7 @@ from iris_cli.pairs.preobserve import open_input, plan_set
 from iris_cli.standard.dataset import Entry, StandardDataset, write_index, write_slabs
 from iris_cli.training import PreObservedDataset
 from shards.index import Index
+from tests.shards.makers import groups_of
 from tests.training.makers import newest, pairs_in, train, write_pairs
 
 HYPER = TrainConfig()
@@ -153,8 +154,7 @@ def test_galaxies_that_are_in_two_inputs_are_named(iris: Callable, standard: Pat
     assert "4 galaxies are in" in ran.err and "such as name 0: their views stay in one split" in " ".join(
         ran.err.split()
     )
-    table = Index.open(tmp_path / "out").samples()
-    assert set(table.group) == {f"galaxy-{i}" for i in range(4)}
+    assert set(groups_of(tmp_path / "out")) == {f"galaxy-{i}" for i in range(4)}
     assert pairs_in(tmp_path / "out").source(0).startswith("name ")
 
 

@@ -128,5 +128,5 @@ def test_a_batch_is_never_larger_than_the_epoch(stream: PairStream) -> None:
     """10^9 rows would be terabytes, and as many draws of litter."""
     for ranks in (1, 3):
         large = [replace(stream, rank=r, world=ranks, batch=10**9) for r in range(ranks)]
-        assert all(one.plan().share.step <= 22 + 2 for one in large)
+        assert all(one.share().step <= 22 + 2 for one in large)
         assert_same(steps_of(large), steps_of([replace(stream, batch=22)]))

@@ -9,6 +9,7 @@ from typing import Any
 
 from shards import layout
 from shards.index import Index
+from tests.shards.makers import records_of
 
 
 def flip(path: Path, offset: int, bit: int) -> None:
@@ -27,11 +28,10 @@ def rewrite(folder: Path, change: Callable[[dict[str, Any]], Any], name: str = "
     (folder / name).write_bytes(layout.checksummed_json(body["kind"], body))
 
 
-def payload_of(folder: Path, number: int) -> tuple[Path, int]:
-    """Tar and offset of a byte in the middle of a sample's density."""
-    index = Index.open(folder)
-    table = index.samples()
-    return folder / index.shards[table.shard[number]].name, int(table.offset["density"][number]) + 200
+def payload_of(folder: Path, number: int, array: str = "density") -> tuple[Path, int]:
+    """Tar and offset of a byte in the middle of one of a sample's arrays."""
+    record, row = [(record, row) for record in records_of(folder) for row in range(record.count)][number]
+    return folder / record.name, record.members[array].offset[row] + 200
 
 
 def swap(a: Path, b: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from shards import pool
-from shards.index import Index
+from shards.index import Index, ShardRecord
 from shards.reader import Reader
 from shards.stream import BadSamples, Batch, Draws, ReadAhead
 from shards.writer import ArraySchema, Sample, SetPlan, SetReport, write_set
@@ -76,6 +76,16 @@ def write(folder: Path, make: Callable[[Any], Sample] = make, plan: SetPlan | in
     return write_set(folder, plan, make, **{"schema": SCHEMA, "attributes": ATTRIBUTES, **options})
 
 
+def records_of(folder: Path, split: str | None = None) -> list[ShardRecord]:
+    index = Index.open(folder)
+    return [index.record(shard) for shard in index.shard_numbers(split)]
+
+
+def groups_of(folder: Path, split: str | None = None) -> list[str]:
+    """The group of each sample."""
+    return [group for record in records_of(folder, split) for group in record.groups]
+
+
 def assert_true(batch: Batch, items: Sequence[int] | None = None) -> None:
     """The arrays of a batch are those that were made, from 0, 1, … or from the numbers `items`."""
     for row, number in enumerate(batch.ids.tolist()):
@@ -106,14 +116,13 @@ def stream(
     checksums: bool = True,
     threads: int = 4,
     depth: int = 4,
-    keep: int = 1,
     bad: BadSamples | None = None,
     **order: Any,
 ) -> Stream:
     index = index if isinstance(index, Index) else Index.open(index)
     draws = Draws(index.numbers(split), index.sizes(), batch=batch, **order)
     reader = Reader(index, arrays, checksums=checksums)
-    return Stream(draws, ReadAhead(reader, batch, threads=threads, depth=depth, keep=keep, bad=bad))
+    return Stream(draws, ReadAhead(reader, batch, threads=threads, depth=depth, bad=bad))
 
 
 def process_and_whether_it_is_first(number: int) -> tuple[int, bool]:

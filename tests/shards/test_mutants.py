@@ -37,7 +37,6 @@ def use_index(folder: Path) -> None:
 
 def use_samples(index: Index) -> None:
     reader = Reader(index)
-    index.samples()
     for number in range(min(index.count(), 3)):
         reader.read_new(number)
         reader.info(number)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shards.errors import ShardError
-from shards.order import EpochPlan, Share, epoch_order, random_below, random_bits, resampled_draws, stream_key
+from shards.order import Share, epoch_order, random_below, random_bits, resampled_draws, stream_key
 
 sizes_of_shards = st.lists(st.integers(0, 40), max_size=12)
 worlds = st.integers(1, 16)
@@ -21,7 +21,8 @@ def steps_of(count: int, batch: int, world: int, position: int = 0) -> list[list
     """Positions by step and rank."""
     shares = [Share(batch, rank, world, position) for rank in range(world)]
     order = np.arange(count)
-    ranks = [[d.positions for d in EpochPlan(count, share).draws(order)] for share in shares]
+    assert len({share.steps(count) for share in shares}) == 1
+    ranks = [[d.positions for d in share.draws(order)] for share in shares]
     assert len({len(rank) for rank in ranks}) == 1, "every rank must have the same number of batches"
     return [list(step) for step in zip(*ranks, strict=True)]
 
@@ -79,7 +80,7 @@ def test_a_global_step_holds_the_same_samples_on_any_number_of_ranks(count, layo
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: EpochPlan(10, Share(2, position=11)), "position 11 is beyond the epoch's 10 samples"),
+        (lambda: next(Share(2, position=11).draws(np.arange(10))), "position 11 is beyond the epoch's 10 samples"),
         (lambda: Share(0), "impossible share"),
         (lambda: Share(1, rank=2, world=2), "impossible share"),
         (lambda: Share(1, position=-1), "impossible share"),
@@ -112,7 +113,7 @@ def test_a_bad_sample_has_a_substitute_in_draws_with_replacement_only():
     draw = next(resampled_draws(np.arange(1000), Share(4), seed=1, epoch=0))
     again = [draw.again(0, attempt) for attempt in (1, 2, 3)]
     assert len({int(draw.numbers[0]), *again}) == 4
-    assert next(EpochPlan(4, Share(4)).draws(np.arange(4))).again(0, 1) is None
+    assert next(Share(4).draws(np.arange(4))).again(0, 1) is None
 
 
 def test_samples_are_mixed_well():

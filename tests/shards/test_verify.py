@@ -20,7 +20,7 @@ from shards.reader import Reader
 from shards.stream import BadSamples
 from shards.verify import repair, verify
 from tests.shards.damage import DAMAGES, flip, payload_of, rewrite, swap
-from tests.shards.makers import ATTRIBUTES, SCHEMA, arrays, assert_true, npy, stream
+from tests.shards.makers import ATTRIBUTES, SCHEMA, arrays, assert_true, groups_of, npy, stream
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -124,7 +124,7 @@ def test_a_set_without_json_files_is_rebuilt_from_its_tars(written, copied):
     original = Index.open(written)
     assert index.splits == {"test": 3, "train": 37, "validation": 11}
     assert index.statistics == original.statistics
-    assert sorted(index.samples().group) == sorted(original.samples().group)
+    assert sorted(groups_of(copied)) == sorted(groups_of(written))
     assert verify(copied).sound
     assert read_all(copied) == 51
 
@@ -185,7 +185,7 @@ def test_tars_written_by_webdataset_can_be_indexed(tmp_path):
                 writer.write({"__key__": f"sub.dir/{i:03d}", "image.npy": arrays(i)["density"], "json": {"group": "g"}})
     index = index_tars(tmp_path)
     assert index.splits == {"val": 10}
-    assert set(index.samples().group) == {"g"}
+    assert set(groups_of(tmp_path)) == {"g"}
     for batch in stream(index, batch=4).epoch():
         for row, number in enumerate(batch.ids):
             assert np.array_equal(batch.arrays["image"][row], arrays(int(number))["density"])

@@ -24,8 +24,8 @@ from iris_cli.reverter.reverter import Reverter
 from iris_cli.training import train_reverter
 from iris_cli.training.checkpoint import Checkpoint
 from iris_cli.training.run_folder import RunFolder
-from shards.index import Index
 from shards.writer import ArraySchema, Sample, SetPlan, write_set
+from tests.shards.makers import records_of
 
 GRID = Grid().scaled(32, 32, 16, 32)
 VIEWS = 2
@@ -91,10 +91,9 @@ def _array(name: str, shape: tuple[int, ...], quantity: str, scale: float) -> Ar
 
 def set_nan(folder: Path, key: str) -> None:
     """Write NaN into a sample's observation."""
-    table = Index.open(folder).samples()
-    number = int(np.flatnonzero(table.key == key)[0])
-    tar = sorted(folder.glob("*.tar"))[int(table.shard[number])]
-    data, start = bytearray(tar.read_bytes()), int(table.offset["observation"][number])
+    (record,) = (record for record in records_of(folder) if key in record.keys)
+    tar, start = folder / record.name, record.members["observation"].offset[record.keys.index(key)]
+    data = bytearray(tar.read_bytes())
     values = np.frombuffer(data, np.float32, count=32 * 32, offset=start + 128)
     values[:] = np.nan
     tar.write_bytes(data)

@@ -65,7 +65,7 @@ def test_a_run_folder_can_be_tested_and_used_for_reverting(iris: Callable, file:
     assert "iris import-checkpoint" in (tmp_path / "run" / "commands.jsonl").read_text()
     assert ran.code == 0, ran.err
     made = json.loads(ran.out)
-    assert made["epoch"] == 17 and made["velocity_reversed"] and made["units_per_SI"]["density"] == pytest.approx(1e19)
+    assert made["epoch"] == 17 and made["options"]["velocity_towards"] and made["units_per_SI"]["density"] == pytest.approx(1e19)
     shards = write_pairs(tmp_path / "shards", {"test": range(6)}, grid=GRID, quantity="temperature")
     report = iris("test", tmp_path / "run", shards, "--json", "-q")
     assert report.code == 0, report.err
@@ -149,4 +149,4 @@ def test_the_size_of_the_paper_is_imported(tmp_path: Path) -> None:
     weights = {k: v for k, v in Reverter(512, "temperature", network="paper").state_dict().items() if k not in UNITS}
     torch.save({**weights, **{n: torch.tensor(v) for n, v in UNITS.items()}}, tmp_path / "chp_31.pt")
     made = import_checkpoint(tmp_path / "chp_31.pt", tmp_path / "imported.pt", ImportOptions(Grid()))
-    assert made.parameters == 14_339_641 and made.grid.lon_steps == GRID_PRESETS["paper"].lon_steps
+    assert made.parameters == 14_339_641 and made.options.grid.lon_steps == GRID_PRESETS["paper"].lon_steps
