@@ -69,7 +69,8 @@ def litter_parts(litter: Pairs, hyper: TrainConfig) -> dict[str, Numbers]:
         return dict.fromkeys(LITTER_FRACTIONS, everything)
     pieces = litter.pieces()
     if len(set(pieces)) < len(LITTER_FRACTIONS):
-        what = f"{litter.name} holds {plural(len(litter), 'image')} of litter; training, validation and test need some"
+        images = plural(len(litter), "image")
+        what = f"{litter.name} holds {images} of litter; training, validation and test need one each"
         raise DataError(what, "write more, or `--overlap allow` uses the same in all")
     parts = group_split(pieces, LITTER_FRACTIONS, hyper.split_seed)
     for empty in [name for name, items in parts.items() if not items]:
