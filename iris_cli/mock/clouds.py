@@ -92,10 +92,8 @@ def _profile(centres, middle, pc_per_unit, step, radius_pc):
     """The first cell within reach, the means of a unit Gaussian over the cells there, and their offsets in pc."""
     step_pc = step * pc_per_unit
     reach = REACH * radius_pc + 0.5 * step_pc
-    first, last = (
-        np.searchsorted(centres, middle - reach / pc_per_unit),
-        np.searchsorted(centres, middle + reach / pc_per_unit),
-    )
+    first = np.searchsorted(centres, middle - reach / pc_per_unit)
+    last = np.searchsorted(centres, middle + reach / pc_per_unit)
     offset_pc = (centres[first:last] - middle) * pc_per_unit
     mean = np.empty(last - first)
     narrow, below = 1.0 / (math.sqrt(2.0) * radius_pc), 0.0

@@ -157,9 +157,8 @@ def _lanes(u: dict[str, float], streams: tuple[Stream, ...], turn_deg: float, vo
     section = 2.0 * math.pi * u["lane_width_pc"] ** 2 * DENSITY_PER_N_H_CM3
 
     def lane(sign: float) -> Lane:
-        mass_per_pc = (
-            0.5 * u["lane_inflow_Msun_yr"] * (1.0 + sign * u["lane_imbalance"]) / PC_YR_PER_KM_S / u["lane_km_s"]
-        )
+        flow = 0.5 * u["lane_inflow_Msun_yr"] * (1.0 + sign * u["lane_imbalance"])
+        mass_per_pc = flow / PC_YR_PER_KM_S / u["lane_km_s"]
         start, outwards = ((sign * float(x), sign * float(y)) for x, y in (tip, out))
         return Lane(start, outwards, mass_per_pc / volume / section, u["lane_width_pc"], u["lane_km_s"])
 
@@ -177,10 +176,8 @@ def _complexes(
         away = sign * draw["complex_v_km_s"] * _direction(turn_deg + 90.0)
         mass = 0.5 * u["complex_mass_Msun"] * (1.0 + sign * u["complex_imbalance"]) / volume
         height = rng.normal(0.0, COMPLEX_HEIGHT_PC)
-        numbers = np.array([[mass], [draw["complex_radius_pc"]], [draw["complex_km_s"]]])
-        return _balls(
-            numbers[0], numbers[1], numbers[2], np.append(place, height)[None], np.append(away, 0.0)[None], rng
-        )
+        radius, sigma = np.array([draw["complex_radius_pc"]]), np.array([draw["complex_km_s"]])
+        return _balls(np.array([mass]), radius, sigma, np.append(place, height)[None], np.append(away, 0.0)[None], rng)
 
     return at_end(1.0) + at_end(-1.0)
 

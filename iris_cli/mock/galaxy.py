@@ -89,9 +89,8 @@ class MockGalaxy:
         _add_smooth_gas(r, rays, frame, self.scale, self.centre_pc, self._packed(), tensor.reshape(6, len(r), -1))
         self._add_clouds(grid, frame, r, tensor)
         t = self.turbulence
-        numbers = (t.contrast, t.sigma_km_s, t.gas_scatter, t.dust_scatter)
-        stirring = np.array(numbers, np.float32)
-        _stir(r, rays, frame, self.scale, t.fields, _f(t.cell_pc), stirring, tensor.reshape(6, len(r), -1))
+        numbers = (_f(t.contrast), _f(t.sigma_km_s), _f(t.gas_scatter), _f(t.dust_scatter))
+        _stir(r, rays, frame, self.scale, t.fields, _f(t.cell_pc), numbers, tensor.reshape(6, len(r), -1))
         return tensor
 
     def _add_clouds(self, grid: Grid, frame: tuple[float, float, float], r: NDArray, tensor: NDArray) -> None:
@@ -186,6 +185,8 @@ def _stir(r, rays, frame, scale, fields, cell_pc, numbers, tensor):
     The mean density and the median temperatures do not change.
     """
     away, left, up = rays
+    contrast, sigma_km_s, gas_scatter, dust_scatter = numbers
+    mean = _f(0.5) * contrast * contrast
     at, values = np.empty((6, _CHUNK), np.float32), np.empty((5, _CHUNK), np.float32)
     for row in range(r.size):
         for first in range(0, away.size, _CHUNK):
@@ -194,33 +195,14 @@ def _stir(r, rays, frame, scale, fields, cell_pc, numbers, tensor):
             _place(r[row], away[these], left[these], up[these], frame, scale, (0.0, 0.0, 0.0), at)
             interpolate(fields, cell_pc, at[0, :size], at[1, :size], at[2, :size], values)
             density, v_los = tensor[RHO, row, these], tensor[V_LOS, row, these]
-            _move(
-                numbers[0], numbers[1], values[0], values[1], values[2], values[3], at[3], at[4], at[5], density, v_los
-            )
             T_gas, T_dust = tensor[T_GAS, row, these], tensor[T_DUST, row, these]
-            _heat(
-                numbers[2],
-                numbers[3],
-                values[4],
-                density,
-                T_gas,
-                tensor[X_H2, row, these],
-                tensor[X_CO, row, these],
-                T_dust,
-            )
-
-
-@part
-def _move(contrast, sigma_km_s, log_density, v_x, v_y, v_z, nx, ny, nz, density, v_los):
-    mean = _f(0.5) * contrast * contrast
-    for i in range(density.size):
-        v_los[i] = v_los[i] / density[i] + sigma_km_s * (v_x[i] * nx[i] + v_y[i] * ny[i] + v_z[i] * nz[i])
-        density[i] *= exp32(contrast * log_density[i] - mean)
-
-
-@part
-def _heat(gas_scatter, dust_scatter, heat, density, T_gas, x_H2, x_CO, T_dust):
-    for i in range(density.size):
-        gas, x_H2[i], x_CO[i], dust = relations(density[i])
-        T_gas[i], T_dust[i] = gas * exp32(gas_scatter * heat[i]), dust * exp32(dust_scatter * heat[i])
-        density[i] *= _RHO_PER_CM3
+            x_H2, x_CO = tensor[X_H2, row, these], tensor[X_CO, row, these]
+            log_density, v_x, v_y, v_z, heat = values[0], values[1], values[2], values[3], values[4]
+            nx, ny, nz = at[3], at[4], at[5]
+            for i in range(size):
+                v_los[i] = v_los[i] / density[i] + sigma_km_s * (v_x[i] * nx[i] + v_y[i] * ny[i] + v_z[i] * nz[i])
+                density[i] *= exp32(contrast * log_density[i] - mean)
+            for i in range(size):
+                gas, x_H2[i], x_CO[i], dust = relations(density[i])
+                T_gas[i], T_dust[i] = gas * exp32(gas_scatter * heat[i]), dust * exp32(dust_scatter * heat[i])
+                density[i] *= _RHO_PER_CM3

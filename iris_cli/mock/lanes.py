@@ -40,7 +40,7 @@ def packed_lanes(lanes: Sequence[Lane]) -> NDArray:
 
 @part
 def add_lane(lane, x, y, z, nx, ny, nz, n_H, flux):
-    """Adds the gas of a lane to cells, see `galaxy.gas_along`. The mass flux is the same all along it."""
+    """Adds the gas of a lane to cells, see `galaxy.smooth_gas`. The mass flux is the same all along it."""
     x0, y0, out_x, out_y, per_cm3 = lane.x0, lane.y0, lane.out_x, lane.out_y, lane.n_H
     per_square, speed, per_begin = _f(-0.5) / (lane.width * lane.width), lane.speed, _f(-1 / BEGIN_PC)
     for i in range(x.size):

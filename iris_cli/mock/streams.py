@@ -9,9 +9,9 @@ pericentre 59 pc, apocentre 121 pc, radial and azimuthal periods of 2.03 and 3.6
 # mypy: allow-untyped-defs
 
 import math
+from collections import namedtuple
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -59,29 +59,11 @@ class Stream:
     opening: Opening | None = None
 
 
-class _Tube(NamedTuple):
-    """The numbers of a stream that a cell needs, in float32; `cos` and `sin` of the tilt, `up` and `over` of alpha."""
-
-    a: float
-    b: float
-    height: float
-    up: float
-    over: float
-    cos: float
-    sin: float
-    v0: float
-    drift: float
-    n_H: float
-    width: float
-    side_x: float
-    side_y: float
-    precession: float
-    start: float
-    end: float
-    first_turn: float
-    last_turn: float
-
-
+#: The numbers of a stream that a cell needs, in float32; `cos` and `sin` of the tilt, `up` and `over` of alpha.
+_Tube = namedtuple(
+    "_Tube",
+    "a b height up over cos sin v0 drift n_H width side_x side_y precession start end first_turn last_turn",
+)
 _STREAM = np.dtype([(name, np.float32) for name in _Tube._fields] + [("ripples", np.float32, (HARMONICS, 2))])
 
 
@@ -98,7 +80,7 @@ def packed_streams(streams: Sequence[Stream]) -> NDArray:
             end = opening.start_rad + opening.length_rad
             part = (opening.precession, opening.start_rad, end, turns.start, turns.stop - 1)
         values = _Tube(*ellipse, math.cos(tilt), math.sin(tilt), *gas, *part)
-        for name, value in zip(_Tube._fields, values, strict=True):
+        for name, value in values._asdict().items():
             record[name] = value
         record["ripples"][: len(stream.ripples)] = np.reshape(stream.ripples, (-1, 2))
     return packed
@@ -113,7 +95,7 @@ def _turns(opening: Opening) -> range:
 
 @part
 def add_stream(record, x, y, z, nx, ny, nz, n_H, flux):
-    """Adds the gas of a stream to cells, see `galaxy.gas_along`; none beyond REACH of its widths."""
+    """Adds the gas of a stream to cells, see `galaxy.smooth_gas`; none beyond REACH of its widths."""
     t, ripples = _tube(record), record.ripples
     if not _reaches(t, x, y):
         return

@@ -121,13 +121,8 @@ def hnco() -> Molecule:
         B, D = np.linalg.solve([[8.0, -256.0], [20.0, -4000.0]], [first, second])
         for j in range(k, _LEVELS):
             x = j * (j + 1.0)
-            levels.append(
-                (
-                    f"{j}_{k}_{j - k + (k > 0 and not is_upper)}",
-                    origin_K + (B * x - D * x**2) * _K_PER_MHz,
-                    2.0 * j + 1.0,
-                )
-            )
+            label, energy_K = f"{j}_{k}_{j - k + (k > 0 and not is_upper)}", origin_K + (B * x - D * x**2) * _K_PER_MHz
+            levels.append((label, energy_K, 2.0 * j + 1.0))
             if j > k:
                 n = len(levels) - 1
                 lines.append((n, n - 1, 2.0 * B * j - 4.0 * D * j**3, (j**2 - k**2) / (j * (2.0 * j + 1.0))))

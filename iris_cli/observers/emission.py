@@ -39,6 +39,10 @@ class _Fields:
     def rays(self, which: slice | Tensor) -> Self:
         return type(self)(*(field[:, which] for field in self.fields()))
 
+    def at(self, rows: int | slice) -> Self:
+        """Rows of cells, to broadcast with their profiles (…, sample)."""
+        return type(self)(*(field[rows][..., None] for field in self.fields()))
+
     def to(self, *device_or_dtype: Any) -> Self:
         return type(self)(*(field.to(*device_or_dtype) for field in self.fields()))
 

@@ -14,7 +14,7 @@ remains to be computed outside the line.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -22,16 +22,6 @@ from torch import Tensor
 
 from iris_cli.observers.emission import Cells
 from iris_cli.observers.line_profile import Sampling
-
-
-@dataclass(frozen=True)
-class Slab:
-    """One cell of each ray, with fields that broadcast with a profile (…, sample)."""
-
-    line_K_km_s: Tensor
-    depth_km_s: Tensor
-    dust_depth: Tensor
-    dust_K: Tensor
 
 
 class Regime(ABC):
@@ -42,7 +32,7 @@ class Regime(ABC):
     dusty: ClassVar[bool] = True
 
     @abstractmethod
-    def step(self, profile: Tensor, cell: Slab, continuum: Tensor) -> tuple[Tensor, Tensor]:
+    def step(self, profile: Tensor, cell: Cells, continuum: Tensor) -> tuple[Tensor, Tensor]:
         """(transmission of the line e^-y, what the cell adds to D)"""
 
 
@@ -52,7 +42,7 @@ class Thick(Regime):
     name = "thick"
     linear = False
 
-    def step(self, profile: Tensor, cell: Slab, continuum: Tensor) -> tuple[Tensor, Tensor]:
+    def step(self, profile: Tensor, cell: Cells, continuum: Tensor) -> tuple[Tensor, Tensor]:
         y, d = cell.depth_km_s * profile, cell.dust_depth
         dust = cell.dust_K * d
         absorbed = continuum * torch.exp(-d) * torch.expm1(-y)
@@ -65,7 +55,7 @@ class Selective(Regime):
 
     name = "selective"
 
-    def step(self, profile: Tensor, cell: Slab, continuum: Tensor) -> tuple[Tensor, Tensor]:
+    def step(self, profile: Tensor, cell: Cells, continuum: Tensor) -> tuple[Tensor, Tensor]:
         return torch.ones_like(profile), selective_amplitude(cell, continuum) * profile
 
 
@@ -75,7 +65,7 @@ class Thin(Regime):
     name = "thin"
     dusty = False
 
-    def step(self, profile: Tensor, cell: Slab, continuum: Tensor) -> tuple[Tensor, Tensor]:
+    def step(self, profile: Tensor, cell: Cells, continuum: Tensor) -> tuple[Tensor, Tensor]:
         return torch.ones_like(profile), cell.line_K_km_s * profile
 
 
@@ -89,7 +79,7 @@ def mean_escape(t: Tensor) -> Tensor:
     return torch.where(small, 1.0 - 0.5 * t, -torch.expm1(-safe) / safe)
 
 
-def selective_amplitude(cell: Slab, continuum: Tensor) -> Tensor:
+def selective_amplitude(cell: Cells, continuum: Tensor) -> Tensor:
     """K km/s that a cell adds: its emission minus the continuum that its line absorbs."""
     escape, through = mean_escape(cell.dust_depth), torch.exp(-cell.dust_depth)
     seen = cell.dust_K * escape + (continuum - cell.dust_K) * through
@@ -119,11 +109,10 @@ def march(
     """
     continuum, spectrum = background_K, torch.zeros((), dtype=cells.v_km_s.dtype)
     for k in range(len(cells.v_km_s) - 1, -1, -1):
-        line, depth, dust = (getattr(cells, name)[k][:, None] for name in ("line_K_km_s", "depth_km_s", "dust_depth"))
-        cell = Slab(line, depth, dust, dust_K(k))
+        cell = replace(cells.at(k), dust_K=dust_K(k))
         profile = sampling.profile(cells.v_km_s[k], cells.width_km_s[k], cells.spread_km_s[k])
         transmission, added = regime.step(profile, cell, continuum)
-        fade = torch.exp(-dust) if regime.dusty else torch.ones_like(dust)
+        fade = torch.exp(-cell.dust_depth) if regime.dusty else 1.0
         spectrum = spectrum * transmission * fade + added
-        continuum = continuum * torch.exp(-dust) - cell.dust_K * torch.expm1(-dust)
+        continuum = continuum * torch.exp(-cell.dust_depth) - cell.dust_K * torch.expm1(-cell.dust_depth)
     return sampling.reduce(spectrum)

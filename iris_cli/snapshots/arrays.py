@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import h5py
 import numpy as np
@@ -22,12 +22,6 @@ from iris_cli.snapshots.hdf5 import attribute, damage_of, member, number, number
 
 Vector = tuple[float, float, float]
 _HINT = "docs/ingest.md describes sets of arrays"
-
-
-class Values(Protocol):
-    """Values of cells in order; (cells,) after reading."""
-
-    def __getitem__(self, rows: slice) -> NDArray: ...
 
 
 @dataclass(frozen=True)
@@ -45,26 +39,12 @@ class Flat:
 
 
 @dataclass(frozen=True)
-class Lattice:
-    """One coordinate of the cell centres of a uniform grid of this shape; it changes along `axis`."""
-
-    shape: tuple[int, ...]
-    axis: int
-    first: float
-    step: float
-
-    def __getitem__(self, rows: slice) -> NDArray[np.float64]:
-        place = np.arange(*rows.indices(math.prod(self.shape)))
-        return self.first + self.step * np.unravel_index(place, self.shape)[self.axis].astype(np.float64)
-
-
-@dataclass(frozen=True)
 class Column:
     """A quantity of all cells, like a dataset of h5py: (cells,), or (cells, 3) of three parts."""
 
     file: "ArraySet"
     name: str
-    parts: tuple[Values, ...]
+    parts: tuple[Flat, ...]
     attrs: Mapping[str, Any]
 
     @property
@@ -95,7 +75,7 @@ class ArraySet:
     def cells(self) -> int:
         return math.prod(self.shape)
 
-    def add(self, name: str, parts: Sequence[Values], unit: str, shown: str) -> None:
+    def add(self, name: str, parts: Sequence[Flat], unit: str, shown: str) -> None:
         self.columns[name] = Column(self, shown, tuple(parts), {"units": unit})
 
 
@@ -154,7 +134,9 @@ def _with_lattice(made: ArraySet, low: NDArray, high: NDArray, unit: str, axes: 
     step = (high - low) / cells
     if not (np.isfinite(low).all() and np.isfinite(high).all() and (step > 0).all()):
         raise DataError(f"{made.filename}: a grid from {low.tolist()} to {high.tolist()} has no volume", _HINT)
-    parts = [Lattice(made.shape, axes[k], low[k] + 0.5 * step[k], step[k]) for k in range(3)]
+    centres = [low[k] + 0.5 * step[k] + step[k] * np.arange(cells[k], dtype=np.float64) for k in range(3)]
+    along = [np.moveaxis(centre[:, None, None], 0, axis) for centre, axis in zip(centres, axes, strict=True)]
+    parts = [Flat(np.broadcast_to(centre, made.shape)) for centre in along]
     made.add("Coordinates", parts, unit, "the grid")
     (x0, y0, z0), (x1, y1, z1) = low.tolist(), high.tolist()
     made.edges = ((x0, y0, z0), (x1, y1, z1))

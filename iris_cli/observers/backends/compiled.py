@@ -144,18 +144,9 @@ def _place(value, axis):
 def _plane(table, x, c, d, ds, t, ts):
     """ln n_u and beta, bilinear in density and temperature."""
     w00, w01, w10, w11 = (_F1 - ds) * (_F1 - ts), (_F1 - ds) * ts, ds * (_F1 - ts), ds * ts
-    upper = (
-        w00 * table[x, c, d, t, 0]
-        + w01 * table[x, c, d, t + 1, 0]
-        + w10 * table[x, c, d + 1, t, 0]
-        + w11 * table[x, c, d + 1, t + 1, 0]
-    )
-    beta = (
-        w00 * table[x, c, d, t, 1]
-        + w01 * table[x, c, d, t + 1, 1]
-        + w10 * table[x, c, d + 1, t, 1]
-        + w11 * table[x, c, d + 1, t + 1, 1]
-    )
+    low, high = table[x, c, d], table[x, c, d + 1]
+    upper = w00 * low[t, 0] + w01 * low[t + 1, 0] + w10 * high[t, 0] + w11 * high[t + 1, 0]
+    beta = w00 * low[t, 1] + w01 * low[t + 1, 1] + w10 * high[t, 1] + w11 * high[t + 1, 1]
     return upper, beta
 
 

@@ -24,7 +24,7 @@ from iris_cli.observers.device import choose_device, working_memory_GiB
 from iris_cli.observers.emission import Cells, LineSetup, Matter, cells, rayleigh_jeans_K
 from iris_cli.observers.line_profile import GUARD, Midpoints, effective_width_km_s, profile_at, share_below
 from iris_cli.observers.sampling import Accuracy, rays_per_bundle, samples_per_ray
-from iris_cli.observers.transfer import Regime, Selective, Slab, Thick, Thin, continuum_behind, transmission_in_front
+from iris_cli.observers.transfer import Regime, Selective, Thick, Thin, continuum_behind, transmission_in_front
 
 #: A window ends where the profile has fallen to e^-12.5 of 1/max(1, tau): 1e-6 of a line's flux.
 WINDOW = 12.5
@@ -173,8 +173,9 @@ def _scan(these: Cells, regime: Regime, grid: Midpoints, behind: Tensor, front: 
     starts: list[Tensor] = []
     for rows, low, k in _windows(these, edges[0] - GUARD * grid.step_km_s, grid.step_km_s, grid.total):
         v = edges[0] + (low[..., None] + k - GUARD + 0.5) * grid.step_km_s
-        shape = (getattr(these, name)[rows][..., None] for name in ("v_km_s", "width_km_s", "spread_km_s"))
-        transmission, added = regime.step(profile_at(v, *shape), _slab(these, rows), behind[rows][..., None])
+        here = these.at(rows)
+        profile = profile_at(v, here.v_km_s, here.width_km_s, here.spread_km_s)
+        transmission, added = regime.step(profile, here, behind[rows][..., None])
         transmissions += transmission.unbind(0)
         additions += (added * front[rows][..., None]).unbind(0)
         starts += low.unbind(0)
@@ -186,18 +187,13 @@ def _sum(these: Cells, regime: Regime, edges: Tensor, behind: Tensor, front: Ten
     channel, channels = edges.diff().mean().item(), len(edges) - 1
     total = torch.zeros(these.v_km_s.shape[1], channels, dtype=edges.dtype, device=edges.device)
     for rows, low, k in _windows(these, edges[0], channel, channels, margin=0.5 * channel):
-        shape = [getattr(these, name)[rows][..., None] for name in ("v_km_s", "width_km_s", "spread_km_s")]
-        ends = torch.cat([k, k[-1:] + 1])
-        profile = share_below(edges[0] + (low[..., None] + ends) * channel, *shape).diff(dim=-1) / channel
-        added = regime.step(profile, _slab(these, rows), behind[rows][..., None])[1] * front[rows][..., None]
+        here, ends = these.at(rows), edges[0] + (low[..., None] + torch.cat([k, k[-1:] + 1])) * channel
+        below = share_below(ends, here.v_km_s, here.width_km_s, here.spread_km_s)
+        added = regime.step(below.diff(dim=-1) / channel, here, behind[rows][..., None])[1] * front[rows][..., None]
         at = (low[..., None] + k).clamp(max=channels - 1).expand_as(added)
         added = torch.where(low[..., None] + k < channels, added, torch.zeros_like(added))
         total = total.scatter_add(1, at.transpose(0, 1).flatten(1), added.transpose(0, 1).flatten(1))
     return total
-
-
-def _slab(these: Cells, rows: slice) -> Slab:
-    return Slab(*(getattr(these, name)[rows][..., None] for name in Slab.__dataclass_fields__))
 
 
 def _windows(
