@@ -18,63 +18,15 @@ from iris_cli.telescope.cube_file import open_cube
 from iris_cli.telescope.header_units import read_unit
 from tests.telescope import sky
 
-CARDS = ("BUNIT", "BTYPE", "LABEL", "TEMPSCAL", "CUNIT3", "CTYPE3", "SPECSYS", "VELREF", "VELDEF", "VELO-LSR")
-CARDS += (
-    "RESTFRQ",
-    "RESTFREQ",
-    "RESTWAV",
-    "BMAJ",
-    "BMIN",
-    "CASAMBM",
-    "BLANK",
-    "HISTORY",
-    "COMMENT",
-    "BEAMEFF",
-    "FORWEFF",
-)
-WORDS = (
-    "K",
-    "mK",
-    "MK",
-    "Jy/beam",
-    "JY/BEAM",
-    "K (Tmb)",
-    "K (Ta*)",
-    "K km/s",
-    "km/s",
-    "KM S-1",
-    "m",
-    "Hz",
-    "GHZ",
-    "T*A",
-)
-WORDS += (
-    "VELOCITY",
-    "VELO-LSR",
-    "FELO-HEL",
-    "VRAD",
-    "VOPT-F2W",
-    "FREQ",
-    "ZOPT",
-    "WAVE",
-    "V",
-    "LSRK",
-    "BARY",
-    "TOPO",
-    "",
-)
-WORDS += (
-    "BMAJ=  1E-2 BMIN=  x",
-    "BMAJ=  1E-2 BMIN=  1E-2",
-    "(((",
-    "K**",
-    "10**99 K",
-    "Jy/",
-    "/",
-    "main beam",
-    "nan",
-    "*",
-)
+CARDS = """
+BUNIT|BTYPE|LABEL|TEMPSCAL|CUNIT3|CTYPE3|SPECSYS|VELREF|VELDEF|VELO-LSR|RESTFRQ|RESTFREQ|RESTWAV|BMAJ|BMIN|CASAMBM
+|BLANK|HISTORY|COMMENT|BEAMEFF|FORWEFF
+""".replace("\n", "").split("|")
+WORDS = """
+K|mK|MK|Jy/beam|JY/BEAM|K (Tmb)|K (Ta*)|K km/s|km/s|KM S-1|m|Hz|GHZ|T*A|VELOCITY|VELO-LSR|FELO-HEL|VRAD|VOPT-F2W
+|FREQ|ZOPT|WAVE|V|LSRK|BARY|TOPO||BMAJ=  1E-2 BMIN=  x|BMAJ=  1E-2 BMIN=  1E-2|(((|K**|10**99 K|Jy/|/|main beam|nan
+|*
+""".replace("\n", "").split("|")
 NUMBERS = (0, 1, -1, 257, 258, 1e300, -1e300, 1e-300, 0.01, 36.0, 220.4, 2.2e11, 2**31, True, False)
 FLAGS: tuple[dict[str, Any], ...] = (
     {},
