@@ -22,6 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
+from iris_cli.evaluation.image_statistics import in_blocks
+
 POOLED = 16
 #: Penalties to choose from, in units of the mean squared singular value of the training maps.
 PENALTIES = np.geomspace(1e-4, 1e4, 25)
@@ -35,10 +37,7 @@ Floats = NDArray[np.float64]
 
 def pooled(images: NDArray) -> Floats:
     """(n, A, B) -> (n, P P) means over blocks."""
-    n, lon, v = images.shape
-    a, b = max(lon // POOLED, 1), max(v // POOLED, 1)
-    blocks = images[:, : lon // a * a, : v // b * b].reshape(n, lon // a, a, v // b, b).mean(axis=(2, 4))
-    return np.asarray(blocks, np.float64).reshape(n, -1)
+    return np.asarray(in_blocks(images, POOLED), np.float64).reshape(len(images), -1)
 
 
 def contrast(maps: NDArray) -> Floats:

@@ -1,4 +1,4 @@
-"""Batches of pairs: draws -> read ahead -> tensors -> litter -> noise -> hidden longitudes.
+"""Batches of pairs: draws -> read ahead -> tensors -> alteration -> litter -> noise -> hidden longitudes.
 
 The stages are the same for shards and observed data.
 
@@ -80,6 +80,8 @@ class PairStream:
     shuffle: bool = False
     #: Arrays of `pair.FURTHER` to read as well.
     further: tuple[str, ...] = ()
+    #: Changes observations (n, channel, L, V) in place, for tests with other inputs.
+    alter: Callable[[Tensor], None] | None = None
     noise: ImageNoise | None = None
     #: Share of the images in which a range of longitudes is dark.
     hide: float = 0.0
@@ -137,6 +139,8 @@ class PairStream:
         """The stream as a list of stages, each of which maps an iterator to an iterator."""
         reading = self._reading(self.pairs, self.bad, OBSERVATION, DENSITY, *self.further)
         stages = [partial(self._drawn, epoch, position), reading, partial(to_tensors, pinned=self.pinned)]
+        if self.alter is not None:
+            stages.append(partial(alter_observations, alter=self.alter))
         if self.litter is not None:
             key = stream_key("litter", self.name, self.litter_seed, self.seed)
             pool = np.arange(len(self.litter)) if self.litter_numbers is None else self.litter_numbers
@@ -144,11 +148,8 @@ class PairStream:
             litter = self._reading(self.litter, self.bad_litter, OBSERVATION)(drawn)
             stages.append(partial(add_litter, litter=litter))
         if self.noise is not None:
-            key = noise_key(self.seed, self.name, epoch)
-            pairs = self.pairs
-            share = None
-            if not pairs.coverage.is_everything:
-                share = image_share(pairs.coverage, pairs.grid)
+            key, coverage = noise_key(self.seed, self.name, epoch), self.pairs.coverage
+            share = None if coverage.is_everything else image_share(coverage, self.pairs.grid)
             stages.append(partial(add_noise, noise=self.noise, key=key, share=share))
         if self.hide:
             key = stream_key("hide", self.name, self.seed, epoch)
@@ -192,6 +193,12 @@ def to_tensors(batches: Iterator[Batch], *, pinned: bool) -> Iterator[PairBatch]
         shared = {name: torch.from_numpy(rows) for name, rows in batch.arrays.items()}
         own = {name: rows.pin_memory() if pinned else rows.clone() for name, rows in shared.items()}
         yield PairBatch(own.pop(OBSERVATION), own.pop(DENSITY), batch.ids, batch.positions, batch.end, own)
+
+
+def alter_observations(batches: Iterator[PairBatch], *, alter: Callable[[Tensor], None]) -> Iterator[PairBatch]:
+    for batch in batches:
+        alter(batch.observation)
+        yield batch
 
 
 def add_litter(batches: Iterator[PairBatch], *, litter: Iterator[Batch]) -> Iterator[PairBatch]:

@@ -27,7 +27,7 @@ from iris_cli.evaluation.metrics import MEASURES
 from iris_cli.evaluation.per_pair import quantities
 from iris_cli.evaluation.report import Report, RunReport, Settings
 from iris_cli.evaluation.statistics import statistics_of
-from iris_cli.evaluation.stress import Altered, has_symmetric_velocities, mirror_velocity, remove_emission
+from iris_cli.evaluation.stress import has_symmetric_velocities, mirror_velocity, remove_emission
 from iris_cli.evaluation.trivial import Trivial
 from iris_cli.files import write_text
 from iris_cli.observers.observer import Observer
@@ -155,9 +155,9 @@ def inputs_of(
     normal = unseen(hyper.data, split)
     streams = {NORMAL: normal}
     if stress:
-        streams[NOISE_ONLY] = replace(normal, pairs=Altered(normal.pairs, remove_emission), litter=None)
-        if has_symmetric_velocities(normal.pairs):
-            streams[MIRRORED] = replace(normal, pairs=Altered(normal.pairs, mirror_velocity))
+        streams[NOISE_ONLY] = replace(normal, alter=remove_emission, litter=None)
+        if has_symmetric_velocities(normal.pairs.grid):
+            streams[MIRRORED] = replace(normal, alter=mirror_velocity)
         else:
             warn(f"the velocity axis of {normal.pairs.name} is not symmetric about zero: no mirrored inputs")
     for folder in against:

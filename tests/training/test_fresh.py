@@ -15,11 +15,10 @@ from iris_cli.config.preobserve import PreobserveConfig
 from iris_cli.config.train import DistancesConfig, Noise, TrainConfig
 from iris_cli.errors import DataError
 from iris_cli.evaluation.distances import mean_columns
-from iris_cli.evaluation.stress import Altered, mirror_velocity
 from iris_cli.mock.generate import Galaxies, write_mock
 from iris_cli.observers.line_of_sight import BINS
 from iris_cli.observers.registry import make_observer
-from iris_cli.pairs.datasets import ObservedPairs, Pairs, PreObservedDataset, pairs_of
+from iris_cli.pairs.datasets import ObservedPairs, PreObservedDataset, pairs_of
 from iris_cli.pairs.fresh import FreshPairs, observer_of, workers_of
 from iris_cli.pairs.pair import LV_COLUMN, LV_NEARER, VELOCITY
 from iris_cli.pairs.preobserve import preobserve
@@ -119,15 +118,6 @@ def test_distances_are_learned_from_further_galaxies_and_their_prior(
     expected.set_prior(mean_columns(stream))
     torch.testing.assert_close(RunFolder(run / "distances").best()[1].make(Distances).prior, expected.prior)
     assert len(newest(run / "distances").seen.trained) == 0
-
-
-def test_inputs_of_a_stress_test_have_the_channels_and_the_coverage_of_the_set() -> None:
-    observer = make_observer(GRID, PreobserveConfig(observer="simple", latitude="moments"))
-    pairs = FreshPairs(MOCK, observer, 0, 4)
-    altered = Altered(pairs, mirror_velocity)
-    assert altered.channels == pairs.channels == 3
-    others = {*Pairs.__annotations__} - {"further", "fresh", "joined"}
-    assert {name: getattr(altered, name) for name in others} == {name: getattr(pairs, name) for name in others}
 
 
 def test_other_galaxies_are_another_run(whole: Path, hyper: TrainConfig, tmp_path: Path) -> None:

@@ -8,9 +8,8 @@ import pytest
 import torch
 
 from iris_cli.config.train import Noise, TrainConfig
-from iris_cli.evaluation.stress import has_symmetric_velocities
 from iris_cli.training.test import MIRRORED, NOISE_ONLY, NORMAL, inputs_of
-from tests.training.makers import another_sky, pairs_in, write_pairs
+from tests.training.makers import another_sky, write_pairs
 
 
 def hyper_of(shards: Path, **changes: Any) -> TrainConfig:
@@ -30,15 +29,12 @@ def test_mirrored_inputs_have_reversed_velocities_and_the_same_truth(tiny_shards
     normal, mirrored = (next(inputs.streams[name].epoch()) for name in (NORMAL, MIRRORED))
     assert torch.equal(mirrored.observation, normal.observation.flip(-1))
     assert torch.equal(mirrored.density, normal.density)
-    pairs, altered = inputs.normal.pairs, inputs.streams[MIRRORED].pairs
-    assert altered.groups() == pairs.groups() and altered.key(3) == pairs.key(3) and len(altered) == len(pairs)
 
 
 def test_an_axis_that_is_not_symmetric_is_not_mirrored(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     lopsided = write_pairs(tmp_path / "pairs", {"test": range(4)}, grid=another_sky(v_max_km_s=150.0))
     assert MIRRORED not in inputs_of(hyper_of(lopsided), stress=True).streams
     assert "not symmetric" in capfd.readouterr().err
-    assert not has_symmetric_velocities(pairs_in(lopsided))
 
 
 def test_another_family_is_a_set_of_its_own(tiny_shards: Path, tmp_path: Path) -> None:
