@@ -124,7 +124,3 @@ class Observer(ABC):
         other = copy(self)
         other.grid = grid
         return other
-
-    def __call__(self, tensors: Tensor) -> Tensor:
-        """(N, 6, R, L, B) -> (N, channels, L, V)"""
-        return torch.stack([self.observe(tensor) for tensor in tensors])

@@ -34,7 +34,7 @@ from iris_cli.pairs.pair import DENSITY, FURTHER, OBSERVATION, check_alike, obse
 from iris_cli.ranks import share_of_job
 from iris_cli.standard import paper_format
 from iris_cli.standard.dataset import INDEX, Entry, StandardDataset, sense_of_rotation
-from iris_cli.units import QUANTITIES, SI
+from iris_cli.units import QUANTITIES
 from shards.encode_sample import Sample
 from shards.errors import ShardError
 from shards.set_plan import PlanRecord
@@ -221,7 +221,7 @@ class Mock(Tensors):
 
     def __init__(self, maker: Galaxies | Foregrounds, count: int, config: PreobserveConfig) -> None:
         name, self.maker = Path(f"mock {type(maker).__name__.lower()}"), maker
-        super().__init__(StandardDataset(name, maker.grid, SI, (), origin=origin(maker)), config)
+        super().__init__(StandardDataset(name, maker.grid, (), origin=origin(maker)), config)
         self.sources = [maker.name(number) for number in range(count) for _ in range(maker.views)]
         self.identities = self.sources
 

@@ -40,19 +40,14 @@ class Entry:
 
 @dataclass(frozen=True)
 class StandardDataset:
-    """A sequence of tensors. `open` reads only the index; `dataset[k]` reads tensor k.
-
-    `velocity_towards`: velocities in the files are positive towards the observer.
-    """
+    """A sequence of tensors. `open` reads only the index; `dataset[k]` reads tensor k."""
 
     folder: Path
     grid: Grid
-    units: units.UnitSystem
     entries: tuple[Entry, ...]
-    velocity_towards: bool = False
     turned_over: bool = False
     origin: dict[str, Any] = field(default_factory=dict)
-    #: The data set of the paper code that this one is.
+    #: The data set of the paper code that this one is: with units of its own, and velocities towards the observer.
     paper: PaperDataset | None = None
 
     @classmethod
@@ -86,7 +81,7 @@ class StandardDataset:
         for entry in entries:
             if Path(entry.file).is_absolute() or ".." in Path(entry.file).parts:
                 raise DataError(f"{folder / INDEX} names {entry.file!r}, which is not a file of this folder")
-        return cls(folder, grid, units.SI, entries, origin=origin)
+        return cls(folder, grid, entries, origin=origin)
 
     @classmethod
     def _open_paper_code(cls, folder: Path, views_per_source: int | None) -> "StandardDataset":
@@ -95,7 +90,7 @@ class StandardDataset:
             what = f"{folder} holds pairs that are already observed, not tensors"
             raise DataError(what, "import it: iris preobserve")
         entries = tuple(Entry(name, made.source(i)) for i, (name,) in enumerate(made.files))
-        return cls(folder, made.grid, made.units, entries, velocity_towards=True, origin=made.origin, paper=made)
+        return cls(folder, made.grid, entries, origin=made.origin, paper=made)
 
     def turn_over(self) -> "StandardDataset":
         """The same galaxies turned by 180 degrees about the line of sight, which reverses their sense of rotation."""
@@ -124,15 +119,16 @@ class StandardDataset:
         """The tensor of a file of this data set, changed in place. Raises DataError for impossible numbers."""
         check_tensor(tensor, path)
         tensor = axes.turn_over(tensor).copy() if self.turned_over else tensor
+        system = self.paper.units if self.paper else units.SI
         for channel, quantity in enumerate(axes.CHANNEL_QUANTITIES):
-            factor = units.convert(quantity, self.units, units.INNER) if quantity else 1.0
+            factor = units.convert(quantity, system, units.INNER) if quantity else 1.0
             if factor != 1.0:  # saves a pass over memory for most channels of native data sets
                 highest = max(float(tensor[channel].max()), -float(tensor[channel].min())) if factor > 1.0 else 0.0
                 if np.isfinite(highest) and highest * factor > float(np.finfo(np.float32).max):
                     what = f"{axes.CHANNELS[channel]} reaches {highest:g}, or {highest * factor:g} in inner units"
                     raise DataError(f"{path}: {what}, which float32 cannot hold", "is its unit right?")
                 tensor[channel] *= factor
-        if self.velocity_towards:
+        if self.paper:
             np.negative(tensor[axes.V_LOS], out=tensor[axes.V_LOS])
         return tensor
 

@@ -95,14 +95,23 @@ Change = Callable[[dict[str, Any], dict[str, Any]], object]
 @pytest.mark.parametrize(
     ("change", "said"),
     [
+        (lambda a, h: a.update(cardinality=20), "announces 20 entries and lists 2"),
+        (lambda a, h: a.update(cardinality=1, index=[["columnized_9.npy", "observed_0.npy"]]), "9.npy is missing"),
+        (lambda a, h: a.update(cardinality=1, index=["../a.npy"]), "not a file of this folder"),
+        (lambda a, h: a.update(index=[["a.npy"], ["b.npy", "c.npy"]]), "mixes tensors and pairs"),
+        (lambda a, h: a.update(index=[1, 2]), "not a list of file names"),
+        (lambda a, h: a.update(index=None), "not a list of file names"),
+        (lambda a, h: a["index"].__setitem__(1, a["index"][0]), "columnized_0.npy and observed_0.npy more than once"),
         (lambda a, h: h["dataset_hyper"].update(_mass_iris_per_SI=1e-60), "a density of 1 in its units would be"),
-        (lambda a, h: h["dataset_hyper"].update(_temperature_iris_per_SI=1e60), "a temperature of 1 in its units"),
+        (lambda a, h: h["dataset_hyper"].update(_temperature_iris_per_SI=0.0), "is not a positive factor"),
         (lambda a, h: h["dataset_hyper"].update(_length_iris_per_SI=1e-99), "of 1 in its units would be"),
         (lambda a, h: h["dataset_hyper"].update(_mass_iris_per_SI=10**400), "_mass_iris_per_SI is 1000"),
         (lambda a, h: h["coordinate_hyper"].update(r_min=True), "r_min is True, not a number"),
-        (lambda a, h: h.update(writer_hyper={"points_per_snapshot": True}), "points_per_snapshot is True"),
+        (lambda a, h: h["coordinate_hyper"].update(r_steps=32.5), "r_steps is 32.5"),
+        (lambda a, h: h["coordinate_hyper"].update(r_crop_min_index=-1), "the crop"),
+        (lambda a, h: h.update(writer_hyper={"points_per_snapshot": -3}), "points_per_snapshot is -3"),
+        (lambda a, h: h.update(writer_hyper=3), "has no section writer_hyper"),
         (lambda a, h: h["cube_hyper"].update(reduction="sum"), "supported are mean and max"),
-        (lambda a, h: a["index"].__setitem__(1, a["index"][0]), "columnized_0.npy and observed_0.npy more than once"),
     ],
 )
 def test_impossible_settings_are_refused(tmp_path: Path, change: Change, said: str) -> None:
