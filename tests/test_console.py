@@ -1,9 +1,12 @@
 """Progress and messages: on a terminal, in a log, and on closed streams."""
 
 import os
+import pty
 import re
 import subprocess
 import sys
+import termios
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -77,26 +80,16 @@ def test_details_are_printed_with_verbose_only(capsys: pytest.CaptureFixture[str
 
 def _on_a_terminal(code: str, **environment: str) -> bytes:
     """What a program writes to a terminal of 80 columns."""
-    import fcntl
-    import pty
-    import struct
-    import termios
-
     ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    termios.tcsetwinsize(theirs, (24, 80))
     inherited = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "COLUMNS")}
     line, env = [sys.executable, "-c", code], {**inherited, **environment}
     with subprocess.Popen(line, stdin=theirs, stdout=theirs, stderr=theirs, cwd=ROOT, env=env):
         os.close(theirs)
         said = b""
-        while True:
-            try:
-                read = os.read(ours, 65536)
-            except OSError:  # Linux's word for: the other side is closed
-                break
-            if not read:
-                break
-            said += read
+        with suppress(OSError):  # Linux's word for: the other side is closed
+            while read := os.read(ours, 65536):
+                said += read
     os.close(ours)
     return said
 

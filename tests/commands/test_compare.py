@@ -48,10 +48,3 @@ def test_the_interval_is_that_of_paired_differences(trained_ensemble: Path) -> N
 
 def test_keys_that_one_run_lacks_differ() -> None:
     assert differing([{"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}, "d": 4}]) == {"b.c": [2, 3], "d": [None, 4]}
-
-
-def test_one_run_is_nothing_to_compare(trained_run: Path, tiny_shards: Path, iris: Callable, tmp_path: Path) -> None:
-    assert iris("compare", trained_run).code == 2
-    assert "does not exist" in iris("compare", trained_run, tmp_path / "absent").err
-    trained_on = iris("compare", trained_run, trained_run, "--on", tiny_shards, "--split", "train")
-    assert trained_on.code == 1 and "overlap" in trained_on.err

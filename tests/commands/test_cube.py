@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pytest import MonkeyPatch
 
 from iris_cli.config.cube import CubeConfig
 from iris_cli.config.grid import GRID_PRESETS
@@ -51,29 +50,6 @@ def test_from_python_an_image_is_written_once_unless_it_may_be_replaced(cube: Pa
     for work in (lambda: write_lv_image([], tmp_path / "none.npz", *how), lambda: plan_regrid([], *how)):
         with pytest.raises(UsageError, match="no cube was named"):
             work()
-
-
-@pytest.mark.parametrize(
-    ("words", "code", "says"),
-    [
-        (("-o", "lv.npz"), 2, "--preset, --run, --shards"),
-        (("-o", "lv.npz", "--preset", "tiny", "--shards", "."), 2, "more than one grid"),
-        (("-o", "lv.npz", "--preset", "tinny"), 2, "did you mean 'tiny'"),
-        (("-o", "lv.dat", "--preset", "tiny"), 2, ".npz"),
-        (("-o", "lv.npz", "--preset", "tiny", "--latitude", "sum"), 2, "mean"),
-        (("-o", "lv.npz", "--preset", "tiny", "--velocity-convention", "radoi"), 2, "did you mean 'radio'"),
-        (("-o", "lv.npz", "--preset", "paper", "--memory", 0.01), 1, "GiB"),
-        (("-o", "lv.npz", "--run", "."), 1, "checkpoint"),
-    ],
-)
-def test_what_cannot_be_regridded_is_one_line_and_leaves_nothing(
-    iris: Iris, cube: Path, tmp_path: Path, monkeypatch: MonkeyPatch, words: tuple, code: int, says: str
-) -> None:
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    ran = iris("cube", cube, *words)
-    assert ran.code == code and says in ran.err and "Traceback" not in ran.err
-    assert not list((tmp_path / "here").iterdir())
 
 
 def test_the_cube_of_a_mock_galaxy_is_the_image_that_networks_are_trained_on(iris: Iris, tmp_path: Path) -> None:

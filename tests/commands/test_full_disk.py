@@ -9,13 +9,9 @@ from typing import Any, NoReturn
 
 import pytest
 
-from iris_cli.config.grid import grid_preset
-from iris_cli.config.mock import MockConfig
-from iris_cli.mock.generate import Galaxies, write_mock
 from iris_cli.plots.style import FORMATS
 from shards import layout
 from tests.commands.errors import Iris, error_of
-from tests.snapshots.snapshots import galaxy, write
 
 #: A command with RUN, SHARDS … for inputs, and the output that its error names.
 COMMANDS = {
@@ -30,15 +26,6 @@ COMMANDS = {
     "observe STANDARD 0 --populations lte --out OUT.fits": "OUT.fits",
     "plot lv CUBE -o OUT.png": "OUT.png",
 }
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory, temperature_runs: Path) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("inputs")
-    write_mock(Galaxies(MockConfig(), grid_preset("tiny"), 0, 1), folder / "standard", 3, quiet=True)
-    made = {name: temperature_runs / name.lower() for name in ("RUN", "SHARDS")}
-    snapshot = write(folder / "snap_101.hdf5", galaxy())
-    return {**made, "CUBE": temperature_runs / "cube.fits", "STANDARD": folder / "standard", "SNAPSHOT": snapshot}
 
 
 def failing(number: int) -> Callable[..., NoReturn]:

@@ -6,11 +6,11 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 from astropy.io import fits
 
 from tests.conftest import Ran
+from tests.telescope import sky
 
 Iris = Callable[..., Ran]
 
@@ -20,17 +20,9 @@ ESCAPED = "\\x1b[31m\\n é\\xe9"
 
 
 def cube(path: Path, source: bytes = b"$\\a_{ [/]") -> Path:
-    """A cube of the Galactic Centre of a source of this name."""
-    header = fits.Header()
-    for k, (kind, unit, middle, step) in enumerate(
-        [("GLON-CAR", "deg", 0.0, -0.1), ("GLAT-CAR", "deg", 0.0, 0.1), ("VRAD", "m/s", 0.0, 2e4)], start=1
-    ):
-        header[f"CTYPE{k}"], header[f"CUNIT{k}"], header[f"CRVAL{k}"] = kind, unit, middle
-        header[f"CRPIX{k}"], header[f"CDELT{k}"] = 6.0, step
-    header["BUNIT"], header["SPECSYS"], header["OBJECT"], header["RESTFRQ"] = "K", "LSRK", "@" * 9, 220.398684e9
-    header["BMAJ"] = header["BMIN"] = 0.1
-    fits.PrimaryHDU(np.ones((11, 11, 11), np.float32), header).writeto(path)
-    path.write_bytes(path.read_bytes().replace(b"@" * 9, source))
+    """A cube of a source of this name."""
+    sky.cube(path, cards={"OBJECT": "@" * 9})
+    path.write_bytes(path.read_bytes().replace(b"@" * 9, source.ljust(9)))
     return path
 
 

@@ -14,12 +14,6 @@ from iris_cli.standard.dataset import StandardDataset
 from tests.commands.errors import Iris
 
 
-@pytest.fixture
-def galaxies(iris: Iris, tmp_path: Path) -> Path:
-    assert iris("mock", tmp_path / "galaxies", "-n", 1, "-q").code == 0
-    return tmp_path / "galaxies"
-
-
 def test_molecule_prints_levels_lines_and_source(iris: Iris) -> None:
     printed = json.loads(iris("molecule", "13co", "--json").out)
     assert len(printed["levels"]) == 41 and printed["lines"][1]["frequency_GHz"] == pytest.approx(220.3986841)
@@ -34,16 +28,10 @@ def test_a_molecule_without_collisions_with_hydrogen_atoms_has_a_note(iris: Iris
         assert "no collision rates with atomic hydrogen" not in iris("molecule", path).out
 
 
-def test_an_unknown_molecule_is_one_line_and_code_2(iris: Iris) -> None:
-    ran = iris("molecule", "14co")
-    assert (ran.code == 2 and "12co, 13co, c18o" in ran.err) or "did you mean" in ran.err
-    assert "Traceback" not in ran.err
-
-
-def test_observe_writes_a_cube_and_its_moments_for_each_line(iris: Iris, galaxies: Path, tmp_path: Path) -> None:
+def test_observe_writes_a_cube_and_its_moments_for_each_line(iris: Iris, mocked: Path, tmp_path: Path) -> None:
     lines = ("--molecule", "13co", "--molecule", "c18o", "--transition", "2-1", "--transition", "1-0")
     lines += ("--populations", "lte")  # the tables of lvg take 20 s for each line
-    words = ["observe", galaxies, 0, "--out", tmp_path / "cube.fits", *lines, "--moments"]
+    words = ["observe", mocked, 0, "--out", tmp_path / "cube.fits", *lines, "--moments"]
     ran = iris(*words)
     assert ran.code == 0, ran.err
     assert len(ran.out.split()) == 8
@@ -54,15 +42,15 @@ def test_observe_writes_a_cube_and_its_moments_for_each_line(iris: Iris, galaxie
     assert again.code == 2 and "--overwrite" in again.err
 
 
-def test_the_simple_observer_writes_all_gas_per_velocity(iris: Iris, galaxies: Path, tmp_path: Path) -> None:
+def test_the_simple_observer_writes_all_gas_per_velocity(iris: Iris, mocked: Path, tmp_path: Path) -> None:
     """Its integral over velocity is the gas column of the tensor, at the same places of the sky."""
     out = tmp_path / "gas.fits"
-    ran = iris("observe", galaxies, 0, "--observer", "simple", "--moments", "--out", out)
+    ran = iris("observe", mocked, 0, "--observer", "simple", "--moments", "--out", out)
     assert ran.code == 0, ran.err
     cube, total = fits.open(out)[0], fits.open(tmp_path / "gas.mom0.fits")[0]
     assert Unit(cube.header["BUNIT"]) == Unit("Msun pc-2 km-1 s") and Unit(total.header["BUNIT"]) == Unit("Msun pc-2")
     assert not {"RESTFRQ", "BMAJ"} & set(cube.header), "no line, no telescope"
-    data = StandardDataset.open(galaxies)
+    data = StandardDataset.open(mocked)
     column = data[0][RHO].sum(axis=0) * data.grid.distance.step  # (L, B)
     seen = fits.getdata(tmp_path / "gas.mom0.fits")
     assert seen == pytest.approx(column.T[:, ::-1], rel=0.3, abs=0.01 * float(column.max()))  # some gas is too fast
@@ -73,51 +61,15 @@ def test_the_simple_observer_writes_all_gas_per_velocity(iris: Iris, galaxies: P
     assert refused.code == 1 and "not in a unit of brightness" in refused.err
 
 
-@pytest.mark.parametrize(
-    ("words", "code", "says"),
-    [
-        ((0, "--out", "cube.fits", "--observer", "simple", "--molecule", "13co"), 2, "has no lines"),
-        ((0, "--out", "cube.fits", "--observer", "simple", "--unit", "K"), 2, "has no lines"),
-        ((0, "--out", "cube.fits", "--observer", "simple", "--backend", "torch"), 2, "has no lines"),
-        ((0, "--out", "cube.fits", "--observer", "simpel"), 2, "did you mean 'simple'"),
-        ((7, "--out", "cube.fits"), 2, "has no tensor 7"),
-        ((0, "--out", "cube.dat"), 2, "not a FITS name"),
-        ((0, "--out", "nowhere/cube.fits"), 1, "is not a folder"),
-        ((0, "--out", "cube.fits", "--transition", "77-76"), 2, "no transition '77-76'"),
-        ((0, "--out", "cube.fits", "--unit", "erg"), 2, "unknown unit"),
-        ((0, "--out", "cube.fits", "--regime", "thn"), 2, "did you mean 'thin'"),
-    ],
-)
-def test_what_cannot_be_observed_is_an_error_and_leaves_nothing(
-    iris: Iris, galaxies: Path, tmp_path: Path, monkeypatch: MonkeyPatch, words: tuple, code: int, says: str
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    ran = iris("observe", galaxies, *words)
-    assert ran.code == code and says in ran.err and "Traceback" not in ran.err
-    assert [path.name for path in tmp_path.iterdir()] == ["galaxies"]
-
-
-def test_existing_moments_are_kept_without_overwrite(iris: Iris, galaxies: Path, tmp_path: Path) -> None:
+def test_existing_moments_are_kept_without_overwrite(iris: Iris, mocked: Path, tmp_path: Path) -> None:
     (tmp_path / "cube.mom1.fits").write_text("mine")
-    ran = iris("observe", galaxies, 0, "--out", tmp_path / "cube.fits", "--moments")
+    ran = iris("observe", mocked, 0, "--out", tmp_path / "cube.fits", "--moments")
     assert ran.code == 2 and "cube.mom1.fits exists already" in ran.err
     assert (tmp_path / "cube.mom1.fits").read_text() == "mine" and not (tmp_path / "cube.fits").exists()
 
 
-def test_a_folder_is_refused_as_an_output_file(iris: Iris, galaxies: Path, tmp_path: Path) -> None:
-    for name in ("cube.fits", "lv.npz", "lv.png"):
-        (tmp_path / name).mkdir()
-    for words in (
-        ("observe", galaxies, 0, "--out", tmp_path / "cube.fits", "--overwrite"),
-        ("cube", tmp_path / "a.fits", "--preset", "tiny", "--out", tmp_path / "lv.npz", "--overwrite"),
-        ("plot", "lv", tmp_path / "a.fits", "--out", tmp_path / "lv.png"),
-    ):
-        ran = iris(*words)
-        assert ran.code == 2 and "is a folder" in ran.err and "Traceback" not in ran.err
-
-
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk that is always full")
-def test_a_full_disk_is_one_error(iris: Iris, galaxies: Path, tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
+def test_a_full_disk_is_one_error(iris: Iris, mocked: Path, tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
     """numpy, which astropy calls, raises an OSError without a number."""
 
     def full(*_: object, **__: object) -> None:
@@ -125,14 +77,14 @@ def test_a_full_disk_is_one_error(iris: Iris, galaxies: Path, tmp_path: Path, mo
             np.zeros(100_000).tofile(file)
 
     monkeypatch.setattr("astropy.io.fits.PrimaryHDU.writeto", full)
-    ran = iris("observe", galaxies, 0, "--out", tmp_path / "cube.fits")
+    ran = iris("observe", mocked, 0, "--out", tmp_path / "cube.fits")
     assert ran.code == 1 and "No space left" in ran.err and "Traceback" not in ran.err
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["galaxies"]
+    assert not list(tmp_path.iterdir())
 
 
-def test_a_cube_in_planck_temperatures_is_refused_by_iris_cube(iris: Iris, galaxies: Path, tmp_path: Path) -> None:
+def test_a_cube_in_planck_temperatures_is_refused_by_iris_cube(iris: Iris, mocked: Path, tmp_path: Path) -> None:
     """BUNIT is K in both cases; a network that was trained on Rayleigh-Jeans temperatures must not be given it."""
     out = tmp_path / "cube.fits"
-    assert iris("observe", galaxies, 0, "--out", out, "--unit", "K (Planck)").code == 0
+    assert iris("observe", mocked, 0, "--out", out, "--unit", "K (Planck)").code == 0
     ran = iris("cube", out, "--preset", "tiny", "--out", tmp_path / "lv.npz")
     assert ran.code == 1 and "Planck" in ran.err

@@ -95,12 +95,6 @@ def test_every_key_with_a_flag_has_a_help_and_no_flag_is_used_twice(name: str) -
     assert len(used) == len(set(used))
 
 
-@pytest.mark.parametrize("text", ["1:x", "many"])
-def test_a_range_that_cannot_be_read_is_a_usage_error_with_its_flag(iris: Iris, text: str) -> None:
-    ran = iris("ingest", "snapshot.hdf5", "out", "--scale", text)
-    assert ran.code == 2 and f"--scale {text}: neither a number nor LOW:HIGH" in ran.err
-
-
 def test_an_empty_name_keeps_the_place_of_its_column() -> None:
     columns = next(flag for flag in flags_of(IngestConfig()) if flag.key == "columns")
     assert columns.value("H2,, CO") == ["H2", "", "CO"]

@@ -102,20 +102,6 @@ def test_a_mock_without_tensors_on_disk_is_that_of_the_same_options(
     same_pairs(tmp_path / "made", tmp_path / "kept")
 
 
-@pytest.mark.parametrize(
-    ("words", "parts"),
-    [
-        (["shards"], ["no data set is named", "--mock default"]),
-        (["standard", "shards", "--mock", "default"], ["standard holds others"]),
-        (["standard", "shards", "--seed", 3], ["are for --mock"]),
-        (["shards", "--mock", "default", "--litter", "--views", 2], ["a foreground has one view"]),
-        (["shards", "--mock", "absent.toml"], ["absent.toml"]),
-    ],
-)
-def test_either_data_sets_or_mock_galaxies_are_observed(iris: Iris, words: list[object], parts: list[str]) -> None:
-    one_error(iris("preobserve", *words), 2, *parts)
-
-
 def test_numbers_that_overflow_in_an_observation_are_a_failure(iris: Iris, standard: Path, tmp_path: Path) -> None:
     """A density that float32 can hold, whose sum along a ray it cannot."""
     folder = shutil.copytree(standard, tmp_path / "standard")
@@ -252,21 +238,6 @@ def test_mock_galaxies_replace_a_data_set_and_nothing_else(iris: Iris, standard:
 def test_two_grids_do_not_go_into_one_set(iris: Iris, standard: Path, shared_data: Path, tmp_path: Path) -> None:
     ran = iris(*PREOBSERVE, standard, shared_data / "reference-standard", tmp_path / "out")
     one_error(ran, 1, "do not fit into one set", "lon_steps = 64 and 32")
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (("--validation-fraction", "nan"), "validation_fraction = nan; it must be finite"),
-        (("--test-fraction", "nan"), "test_fraction = nan; it must be finite"),
-        (("--validation-fraction", 0.6, "--test-fraction", 0.4), "no training data"),
-        (("--latitude", "median"), "'median'"),
-        (("--encoding", "float16"), "'float16'"),
-    ],
-)
-def test_invalid_words_are_refused(iris: Iris, standard: Path, tmp_path: Path, words: tuple, said: str) -> None:
-    one_error(iris(*PREOBSERVE, standard, tmp_path / "out", *words), 2, said)
     assert not (tmp_path / "out").exists()
 
 

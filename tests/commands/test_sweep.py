@@ -55,17 +55,3 @@ def test_values_are_those_of_toml_or_words() -> None:
     for wrong in ("seed", "seed=", "=1", "network=a,,b"):
         with pytest.raises(UsageError, match="KEY=VALUE"):
             values_of(wrong)
-
-
-def test_mistakes_write_nothing(iris: Callable, tiny_shards: Path, tmp_path: Path) -> None:
-    for change, text in {
-        "learning_rate=1": "unknown key 'learning_rate'",
-        "network=colums": "columns",
-        "epochs=0": "epochs",
-        "seed=1,1": "two runs",
-        "epochs.a=1": "epochs",
-    }.items():
-        ran = iris("sweep", tmp_path / "sweep", tiny_shards, "--set", change)
-        assert ran.code == 2 and text in ran.err, ran.err
-    assert not (tmp_path / "sweep").exists()
-    assert "holds no sweep" in iris("batch", "sweep", tmp_path).err

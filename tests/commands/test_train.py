@@ -168,20 +168,6 @@ def test_a_test_on_other_images_than_the_training_is_refused(iris: Iris, trained
     assert "v_max_km_s = 200.0" in error and "150.0" in error
 
 
-def test_folders_of_another_kind_are_refused(iris: Iris, tiny_shards: Path, trained_run: Path, tmp_path: Path) -> None:
-    out = ("--out", tmp_path / "x", *SHORT)
-    assert "is not a folder" in refused(iris, 1, "train", tmp_path / "absent", *out)
-    (tmp_path / "empty").mkdir()
-    assert "index.json" in refused(iris, 1, "train", tmp_path / "empty", *out)
-    (tmp_path / "standard.json").write_text("{}")
-    assert "--observer" in refused(iris, 2, "train", tmp_path, *out)
-    assert "holds no checkpoint" in refused(iris, 1, "test", tmp_path / "empty", tiny_shards, "-q")
-    ran = iris("test", trained_run, tiny_shards, "--split", "tests", "-q")
-    assert "no split 'tests'" in error_of(ran, 1) and "trained on" not in ran.err
-    words = ("test", trained_run, tiny_shards, "--litter", tiny_shards, "--no-litter")
-    assert "contradict" in refused(iris, 2, *words)
-
-
 def test_a_tensor_that_cannot_be_read_during_training_is_an_error_or_skipped(iris: Iris, tmp_path: Path) -> None:
     assert iris("mock", tmp_path / "standard", "-n", 4, "-q").code == 0
     damaged = tmp_path / "standard" / "tensor_000000.npy"
@@ -198,51 +184,7 @@ def test_a_tensor_that_cannot_be_read_during_training_is_an_error_or_skipped(iri
 # --- options ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("words", "says"),
-    [
-        (("--epochs", 0), "epochs = 0; it must be 1 or more"),
-        (("--device", "cudo"), "cuda"),
-        (("--torchrun", "'open"), "--torchrun cannot be split into words"),
-        (("--torchrun=--nnodes=many",), "torchrun refuses '--nnodes=many'"),
-        (("--torchrun=--rdzv-backend=nope",), "'nope' is not registered"),
-        (("--seed", 2**63), "below 2^63"),
-        (("--observer", "simple"), "--observer"),
-    ],
-)
-def test_an_invalid_value_is_refused(iris: Iris, tiny_shards: Path, tmp_path: Path, words: tuple, says: str) -> None:
-    assert says in refused(iris, 2, "train", tiny_shards, "--out", tmp_path / "x", *SHORT, *words)
-    assert not (tmp_path / "x").exists()
-
-
 # --- run folders and checkpoints --------------------------------------------------------------------------------------
-
-
-def test_a_run_folder_that_cannot_be_written_is_an_error(iris: Iris, tiny_shards: Path, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    assert "file" in refused(iris, 2, "train", tiny_shards, "--out", tmp_path / "file", *SHORT)
-    assert "/proc/nowhere" in refused(iris, 1, "train", tiny_shards, "--out", "/proc/nowhere/run", *SHORT)
-
-
-def test_refused_commands_leave_a_run_as_it_was(iris: Iris, tiny_shards: Path, run_copy: Path, tmp_path: Path) -> None:
-    before = {path: path.read_bytes() for path in run_copy.rglob("*") if path.is_file()}
-    words = ("train", tiny_shards, "--out", run_copy, "--config", run_copy / "config.toml", "-q")
-    assert "unknown network 'papre'" in refused(iris, 2, *words, "--overwrite", "--network", "papre")
-    assert "--resume or --overwrite" in refused(iris, 2, *words, "--resume", "--overwrite")
-    assert "holds a single run" in refused(iris, 2, *words, "--members", 2)
-    error = refused(iris, 2, "train", run_copy, "--out", tmp_path / "new", "-q")
-    assert f"{run_copy} is a run, not shards hint: `iris train --resume {run_copy}`" in error
-    assert "are two folders" in refused(iris, 2, "train", "--resume", run_copy, "--out", tmp_path / "new")
-    assert "holds no run" in refused(iris, 1, "train", "--resume", tmp_path / "new")
-    assert "no run folder is named" in refused(iris, 2, "train", tiny_shards, "--resume")
-    best = run_copy / "checkpoints" / "best.pt"
-    new = ("train", tiny_shards, "--out", tmp_path / "new", *SHORT)
-    error = refused(iris, 2, *new, "--members", 2, "--resume", best, "--force")
-    assert "2 members cannot all resume from" in error
-    assert "does not exist" in refused(iris, 1, *new, "--resume", tmp_path / "nope.pt")
-    refused(iris, 1, *new, "--resume", best, "--seed", 7)
-    assert {path: path.read_bytes() for path in run_copy.rglob("*") if path.is_file()} == before
-    assert not (tmp_path / "new").exists()
 
 
 def test_overwrite_keeps_files_of_others(iris: Iris, tiny_shards: Path, run_copy: Path) -> None:

@@ -17,7 +17,7 @@ from iris_cli.plots.view import STEPS, Layer, Panel, View, figure, fitting, html
 from iris_cli.telescope.density_map import save_map
 from iris_cli.telescope.regrid import regrid
 from tests.browser import after, needs_browser
-from tests.commands.errors import Iris, error_of
+from tests.commands.errors import Iris
 from tests.telescope import sky
 from tests.telescope.test_lv_image import DENSITY, GRID, record
 
@@ -109,22 +109,6 @@ def test_a_window_has_a_slider_that_changes_its_image() -> None:
     slider.set_val(1)
     np.testing.assert_array_equal(image.get_array(), VALUES[1].T)
     assert drawn.axes[0].get_xlim() == (1.5, -1.5)  # longitude increases to the left
-
-
-def test_what_cannot_be_shown_is_refused_in_one_line(iris: Iris, tiny_shards: Path, tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "text.fits").write_text("no image")
-    sky.cube(tmp_path / "cube.fits")
-    for words, code, said in (
-        ((tmp_path / "none",), 1, "does not exist"),
-        ((tmp_path / "empty",), 1, "empty"),
-        ((tmp_path / "text.fits",), 1, "text.fits"),
-        ((tmp_path / "cube.fits", "--split", "test"), 2, "has no splits"),
-        ((tiny_shards, "--window", "--out", "page.html"), 2, "--window writes no page"),
-        ((tiny_shards, "--window"), 2, "no display"),
-        ((tiny_shards, "--out", "page.txt"), 2, "page.txt"),
-    ):
-        assert said in error_of(iris("view", *words, "-q"), code)
 
 
 @pytest.mark.slow

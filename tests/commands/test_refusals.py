@@ -1,0 +1,156 @@
+"""What commands refuse: one line that names the mistake, the right exit code, and nothing is written."""
+
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.commands.errors import Iris, bytes_of, error_of
+
+#: A command whose inputs are those of the fixture `inputs`, its exit code, and words of its error.
+REFUSED = [
+    ("mock OUT --survey grs-13co10", 2, "not the Galactic Centre"),
+    ("ingest SNAPSHOT OUT --scale 1:0.5", 2, "scale = [1.0, 0.5] is not a range"),
+    ("ingest SNAPSHOT OUT --scale 1:x", 2, "--scale 1:x: neither a number nor LOW:HIGH"),
+    ("ingest SNAPSHOT OUT --scale 0", 2, "must be above 0"),
+    ("ingest SNAPSHOT OUT --spin left", 2, "unknown spin 'left'"),
+    ("ingest SNAPSHOT OUT --centre 1,2", 2, "neither x,y,z nor one of"),
+    ("ingest SNAPSHOT OUT --centre nan,0,0", 2, "not finite"),
+    ("ingest SNAPSHOT OUT --x-h2 0.7", 2, "x_H2 = 0.7; it must be in [0, 0.5]"),
+    ("ingest SNAPSHOT OUT --temperature 0", 2, "temperature_K = 0"),
+    ("ingest SNAPSHOT OUT --preset huge", 2, "unknown grid preset"),
+    ("ingest SNAPSHOT OUT --formulas cmc", 2, "did you mean 'cmz'?"),
+    ("ingest SNAPSHOT OUT --memory 0", 2, "--memory 0; it must be above 0"),
+    ("ingest SNAPSHOT OUT --preset tiny --views 1 --memory 1e-6", 1, "too many for the memory"),
+    ("ingest SNAPSHOT OUT --preset tiny --views 1 --centre 0.1,0.1,0.1", 1, "the gas lies around 99"),
+    ("ingest SNAPSHOT OUT --preset tiny --views 1 --unit-length-cm 3e21", 1, "no gas within"),
+    ("preobserve OUT", 2, "no data set is named hint: iris preobserve STANDARD SHARDS, or --mock default"),
+    ("preobserve STANDARD OUT --mock default", 2, "standard holds others"),
+    ("preobserve STANDARD OUT --seed 3", 2, "are for --mock"),
+    ("preobserve OUT --mock default --litter --views 2", 2, "a foreground has one view"),
+    ("preobserve OUT --mock absent.toml", 2, "absent.toml"),
+    ("preobserve @nowhere.txt OUT", 2, "nowhere.txt cannot be read"),
+    ("preobserve nothing OUT", 1, "is not a folder"),
+    ("preobserve nothing OUT --dry-run", 1, "is not a folder"),
+    ("preobserve STANDARD OUT --validation-fraction nan", 2, "validation_fraction = nan; it must be finite"),
+    ("preobserve STANDARD OUT --validation-fraction 0.6 --test-fraction 0.4", 2, "no training data"),
+    ("preobserve STANDARD OUT --latitude median --dry-run", 2, "'median'"),
+    ("preobserve STANDARD OUT --encoding float16", 2, "'float16'"),
+    ("observe STANDARD 0 --out cube.fits --observer simple --molecule 13co", 2, "has no lines"),
+    ("observe STANDARD 0 --out cube.fits --observer simple --unit K", 2, "has no lines"),
+    ("observe STANDARD 0 --out cube.fits --observer simple --backend torch", 2, "has no lines"),
+    ("observe STANDARD 0 --out cube.fits --observer simpel", 2, "did you mean 'simple'"),
+    ("observe STANDARD 7 --out cube.fits", 2, "has no tensor 7"),
+    ("observe STANDARD 0 --out cube.dat", 2, "not a FITS name"),
+    ("observe STANDARD 0 --out nowhere/cube.fits", 1, "is not a folder"),
+    ("observe STANDARD 0 --out FOLDER.fits --overwrite", 2, "is a folder"),
+    ("observe STANDARD 0 --out cube.fits --transition 77-76", 2, "no transition '77-76'"),
+    ("observe STANDARD 0 --out cube.fits --unit erg", 2, "unknown unit"),
+    ("observe STANDARD 0 --out cube.fits --regime thn", 2, "did you mean 'thin'"),
+    ("molecule 14co", 2, "did you mean '13co'"),
+    ("shards preview SHARDS --split train -n 24", 1, "there is no sample 24; the split has 24"),
+    ("shards preview SHARDS --key nobody", 1, "has no sample 'nobody'"),
+    ("shards preview SHARDS --split absent", 1, "no split 'absent'"),
+    ("shards preview SHARDS --out /nowhere/a.png", 1, "/nowhere is not a folder"),
+    ("shards preview SHARDS --out a.bmq", 2, "a.bmq ends in none of .png"),
+    ("train SHARDS -o OUT --epochs 0", 2, "epochs = 0; it must be 1 or more"),
+    ("train SHARDS -o OUT --seed 9223372036854775808", 2, "below 2^63"),
+    ("train SHARDS -o OUT --network papre", 2, "unknown network 'papre' hint: did you mean 'paper'"),
+    ("train SHARDS -o OUT --device cudo", 2, "cuda"),
+    ('train SHARDS -o OUT --torchrun "\'open"', 2, "--torchrun cannot be split into words"),
+    ("train SHARDS -o OUT --torchrun=--nnodes=many", 2, "torchrun refuses '--nnodes=many'"),
+    ("train SHARDS -o OUT --torchrun=--rdzv-backend=nope", 2, "'nope' is not registered"),
+    ("train SHARDS -o OUT --observer simple", 2, "--observer"),
+    ("train SHARDS -o TEXT", 2, "text.fits"),
+    ("train SHARDS -o /proc/nowhere/run", 1, "/proc/nowhere"),
+    ("train absent -o OUT", 1, "is not a folder"),
+    ("train EMPTY -o OUT", 1, "index.json"),
+    ("train STANDARD -o OUT", 2, "--observer"),
+    ("train RUN -o OUT", 2, "is a run, not shards hint: `iris train --resume "),
+    ("train SHARDS -o OUT --resume absent.pt", 1, "does not exist"),
+    ("train SHARDS -o OUT --resume RUN/checkpoints/best.pt --force --members 2", 2, "2 members cannot all resume from"),
+    ("train SHARDS -o OUT --resume RUN/checkpoints/best.pt --seed 7", 1, "seed: 0 in the checkpoint, 7 now"),
+    ("train SHARDS -o RUN --resume --overwrite", 2, "--resume or --overwrite"),
+    ("train SHARDS -o RUN --members 2", 2, "holds a single run"),
+    ("train --resume RUN -o OUT", 2, "are two folders"),
+    ("train --resume EMPTY", 1, "holds no run"),
+    ("train SHARDS --resume", 2, "no run folder is named"),
+    ("train -o OUT", 2, "no data are named"),
+    ("test RUN", 2, "no data were named"),
+    ("test EMPTY SHARDS", 1, "holds no checkpoint"),
+    ("test RUN SHARDS --split tests", 1, "no split 'tests'"),
+    ("test RUN SHARDS --litter SHARDS --no-litter", 2, "contradict"),
+    ("test RUN SHARDS --against SHARDS", 2, "--report"),
+    ("test RUN SHARDS --style apj", 2, "--report"),
+    ("test RUN SHARDS --report OUT --style nature", 2, "known: aanda"),
+    ("test RUN SHARDS --report OUT --against absent", 1, "is not a folder"),
+    ("sweep OUT SHARDS --set learning_rate=1", 2, "unknown key 'learning_rate'"),
+    ("sweep OUT SHARDS --set network=colums", 2, "unknown network 'colums'"),
+    ("sweep OUT SHARDS --set epochs=0", 2, "epochs"),
+    ("sweep OUT SHARDS --set seed=1,1", 2, "two runs"),
+    ("sweep OUT SHARDS --set epochs.a=1", 2, "epochs"),
+    ("batch sweep EMPTY", 1, "holds no sweep"),
+    ("runs EMPTY", 1, "holds no run"),
+    ("runs absent", 1, "is not a folder"),
+    ("runs RUN --sort los", 2, "did you mean 'loss'"),
+    ("compare RUN", 2, "one run cannot be compared"),
+    ("compare RUN absent", 1, "does not exist"),
+    ("compare RUN RUN --on SHARDS --split train", 1, "overlap"),
+    ("import-checkpoint TEXT OUT --preset tiny", 1, "not a complete state dict"),
+    ("cube CUBE -o lv.npz", 2, "--preset, --run, --shards"),
+    ("cube CUBE -o lv.npz --preset tiny --shards SHARDS", 2, "more than one grid"),
+    ("cube CUBE -o lv.npz --preset tinny", 2, "did you mean 'tiny'"),
+    ("cube CUBE -o lv.dat --preset tiny", 2, ".npz"),
+    ("cube CUBE -o FOLDER.npz --preset tiny --overwrite", 2, "is a folder"),
+    ("cube CUBE -o lv.npz --preset tiny --latitude sum", 2, "mean"),
+    ("cube CUBE -o lv.npz --preset tiny --velocity-convention radoi", 2, "did you mean 'radio'"),
+    ("cube CUBE -o lv.npz --preset paper --memory 0.01", 1, "GiB"),
+    ("cube CUBE -o lv.npz --run EMPTY", 1, "checkpoint"),
+    ("plot lv SHARDS -o a.jpg", 2, "a.jpg ends in none of .png"),
+    ("plot lv SHARDS -o no/a.png", 1, "is not a folder"),
+    ("plot lv SHARDS -o FOLDER.png", 2, "is a folder"),
+    ("plot lv SHARDS -o a.png --style mnra", 2, "did you mean 'mnras'"),
+    ("plot lv SHARDS -o a.png --colours virids", 2, "did you mean 'viridis'"),
+    ("plot lv SHARDS -o a.png --stretch asin", 2, "did you mean 'asinh'"),
+    ("plot lv SHARDS -o a.png --low 9 --high 3", 2, "low = 9 is not below high = 3"),
+    ("plot lv SHARDS -o a.png -n 99", 2, "no sample 99"),
+    ("plot lv SHARDS -o a.png --key x", 2, "no sample 'x'"),
+    ("plot lv SHARDS -o a.png --orbit walkr", 2, "did you mean 'walker'"),
+    ("plot lv none.fits -o a.png", 1, "does not exist"),
+    ("plot lv TEXT -o a.png --number 3", 2, "a file with one image"),
+    ("plot losses SHARDS -o a.png", 1, "metrics.jsonl"),
+    ("plot spectrum SHARDS -o a.png --lat 0", 2, "1 latitude for 0 longitudes"),
+    ("plot spectrum SHARDS -o a.png --lon 0 --lon 1 --lat 0", 2, "1 latitude for 2 longitudes"),
+    ("view none", 1, "does not exist"),
+    ("view EMPTY", 1, "EMPTY"),
+    ("view TEXT", 1, "text.fits"),
+    ("view CUBE --split test", 2, "has no splits"),
+    ("view SHARDS --window --out page.html", 2, "--window writes no page"),
+    ("view SHARDS --window", 2, "no display"),
+    ("view SHARDS --out page.txt", 2, "page.txt"),
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def inputs_stay_as_they_are(inputs: dict[str, Path]) -> Iterator[None]:
+    before = {name: bytes_of(inputs[name]) for name in ("RUN", "SHARDS", "STANDARD")}
+    yield
+    assert all(bytes_of(inputs[name]) == files for name, files in before.items())
+
+
+@pytest.mark.parametrize(("command", "code", "words"), REFUSED, ids=[row[0] for row in REFUSED])
+def test_a_mistake_is_one_line_and_nothing_is_written(
+    iris: Iris,
+    inputs: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    code: int,
+    words: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = [word.partition("/") for word in shlex.split(command)]
+    ran = iris(*(f"{inputs.get(first, first)}{slash}{rest}" for first, slash, rest in given))
+    assert words in error_of(ran, code)
+    assert not list(tmp_path.iterdir())
