@@ -26,7 +26,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory, temperature_once: Path, moc
     for path in made.values():
         path.mkdir()
     (folder / "text.fits").write_text("hello world\n")
+    (folder / "unknown.toml").write_text("colour_of_the_sky = 1\n")
     snapshot = write(folder / "snap_101.hdf5", galaxy())
     made |= {name: temperature_once / name.lower() for name in ("RUN", "SHARDS", "ENSEMBLE")}
     made |= {"CUBE": temperature_once / "cube.fits", "STANDARD": mocked, "SNAPSHOT": snapshot}
-    return made | {"TEXT": folder / "text.fits"}
+    return made | {"TEXT": folder / "text.fits", "UNKNOWN_KEY": folder / "unknown.toml"}

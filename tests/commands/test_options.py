@@ -160,32 +160,6 @@ def test_long_commands_have_a_dry_run() -> None:
     assert {name for name in COMMANDS if has(name, "--dry-run")} == LONG
 
 
-#: What each command needs so that it gets as far as its configuration.
-WORDS: dict[str, tuple[str, ...]] = {
-    "demo": (),
-    "ingest": ("snapshot.hdf5", "out"),
-    "mock": ("out",),
-    "molecule": ("13co",),
-    "observe": ("standard", "0", "-o", "cube.fits"),
-    "preobserve": ("standard", "out"),
-    "train": ("shards", "-o", "run"),
-    "cube": ("cube.fits", "-o", "lv.npz"),
-    "revert": ("run.pt", "cube.fits", "-o", "map.fits"),
-    "import-checkpoint": ("chp_1.pt", "run"),
-    "plot losses": ("run", "-o", "losses.png"),
-    "batch train": ("shards", "--out", "run"),
-}
-
-
-@pytest.mark.parametrize("name", WORDS)
-def test_an_unknown_key_in_a_configuration_is_an_error(iris: Iris, tmp_path: Path, name: str) -> None:
-    (tmp_path / "c.toml").write_text("colour_of_the_sky = 1\n")
-    before = ("--config", tmp_path / "c.toml") if name.startswith("batch") else ()
-    ran = iris(*name.split(), *before, *WORDS[name], *(() if before else ("--config", tmp_path / "c.toml")))
-    assert ran.code == 2 and ran.out == "" and len(ran.err.splitlines()) == 2
-    assert "unknown key 'colour_of_the_sky'" in ran.err and ("known:" in ran.err or "did you mean" in ran.err)
-
-
 def test_a_file_of_a_site_fills_in_batch_scripts_and_flags_win(iris: Iris, tmp_path: Path) -> None:
     (tmp_path / "site.toml").write_text(
         'partition = "long"\naccount = "p17"\nnodes = 2\ncpus = 3\ndirectives = ["--qos=high"]\n'

@@ -129,6 +129,18 @@ REFUSED = [
     ("view SHARDS --window --out page.html", 2, "--window writes no page"),
     ("view SHARDS --window", 2, "no display"),
     ("view SHARDS --out page.txt", 2, "page.txt"),
+    ("demo --config UNKNOWN_KEY", 2, "unknown key 'colour_of_the_sky'"),
+    ("ingest SNAPSHOT OUT --config UNKNOWN_KEY", 2, "unknown key 'colour_of_the_sky'"),
+    ("mock OUT --config UNKNOWN_KEY", 2, "unknown key 'colour_of_the_sky'"),
+    ("molecule 13co --config UNKNOWN_KEY", 2, "unknown key 'colour_of_the_sky'"),
+    ("observe STANDARD 0 -o cube.fits --config UNKNOWN_KEY", 2, "unknown key 'colour_of_the_sky'"),
+    ("preobserve STANDARD OUT --config UNKNOWN_KEY", 2, "unknown key 'colour_of_the_sky'"),
+    ("train SHARDS -o OUT --config UNKNOWN_KEY", 2, "unknown key 'colour_of_the_sky'"),
+    ("cube CUBE -o lv.npz --config UNKNOWN_KEY", 2, "unknown key 'colour_of_the_sky'"),
+    ("revert RUN CUBE -o map.fits --config UNKNOWN_KEY", 2, "unknown key 'colour_of_the_sky'"),
+    ("import-checkpoint TEXT OUT --config UNKNOWN_KEY", 2, "unknown key 'colour_of_the_sky'"),
+    ("plot losses RUN -o losses.png --config UNKNOWN_KEY", 2, "unknown key 'colour_of_the_sky'"),
+    ("batch train --config UNKNOWN_KEY SHARDS --out OUT", 2, "unknown key 'colour_of_the_sky'"),
 ]
 
 

@@ -46,23 +46,6 @@ def test_the_observer_is_below_the_map_of_the_network() -> None:
     assert drawn.get_array()[0, 0] == 1.0 and drawn.get_extent()[2:] == pytest.approx((bottom, top))
 
 
-def test_the_view_from_north_has_the_sun_below_and_longitude_increases_to_the_left() -> None:
-    image = np.zeros((16, 12))
-    image[-1, -1] = 1.0  # farthest, greatest longitude
-    ax = panel()
-    drawn = draw_from_north(ax, image, GRID)
-    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
-    assert left > 0 > right and bottom < 0 < top
-    corners = drawn.get_coordinates()[-2:, -2:].reshape(-1, 2)  # of the bright cell
-    assert (corners[:, 0] > 0.8 * left).all() and (corners[:, 1] > 0.8 * top).all()
-    assert float(drawn.get_array()[-1, -1]) == 1.0
-    arrow = next(text for text in ax.texts if text.get_gid() == "to the Sun")
-    assert arrow.xy[1] < arrow.get_position()[1]  # it points down
-    centre = next(line for line in ax.lines if line.get_gid() == "Sgr A*")
-    assert (centre.get_xdata()[0], centre.get_ydata()[0]) == (0, 0)
-    assert "[pc]" in ax.get_xlabel() and "[pc]" in ax.get_ylabel() and ax.get_aspect() == 1.0
-
-
 def test_a_wedge_is_narrower_where_it_is_near_and_a_crop_of_it_keeps_its_position() -> None:
     drawn = draw_from_north(panel(), np.ones((16, 12)), GRID)
     across = np.ptp(drawn.get_coordinates()[..., 0], axis=1)

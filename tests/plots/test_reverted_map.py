@@ -42,6 +42,10 @@ def test_the_sun_is_below_and_longitude_increases_to_the_left() -> None:
     assert left > 150 and far < -190
     assert value_at(ax, left, far) == 7.0 and value_at(ax, -left, far) == 0.0 and value_at(ax, left, -far) == 0.0
     assert any("to the Sun, 8.28 kpc" in t.get_text() for t in ax.texts)
+    arrow = next(text for text in ax.texts if text.get_gid() == "to the Sun")
+    assert arrow.xy[1] < arrow.get_position()[1]  # type: ignore[attr-defined]
+    centre = next(line for line in ax.lines if line.get_gid() == "Sgr A*")
+    assert (centre.get_xdata()[0], centre.get_ydata()[0]) == (0, 0)
     assert "Sgr A*" in ax.get_xlabel() and "[pc]" in ax.get_xlabel() and "[pc]" in ax.get_ylabel()
     assert ax.get_aspect() == 1.0
 
