@@ -178,7 +178,7 @@ def index_tars(
     known: Mapping[str, Mapping[str, Any]] | None = None,
     check: Callable[[Mapping[str, ArraySchema]], None] = lambda arrays: None,
     overwrite: bool = False,
-    on_progress: Callable[[int, str], None] | None = None,
+    on_progress: Callable[[int, str], None] = lambda steps, message: None,
 ) -> Index:
     """Index the tars of a folder that another program wrote; `split` overrides the split in their names.
 
@@ -205,8 +205,7 @@ def index_tars(
     records = []
     for path in tars:
         records.append(scan_tar(path, split or split_of(path.name), known, attributes))
-        if on_progress:
-            on_progress(1, path.name)
+        on_progress(1, path.name)
     index = make_index(folder, records, records[0].arrays, dict(attributes or {}), None)
     check(index.arrays)
     write_records(folder, records)

@@ -137,7 +137,9 @@ def writer_of(folder: Path) -> Owner | None:
 def _take(folder: Path, me: Owner, beside: bool, while_waiting: Callable[[], None]) -> Path:
     """Create this process's file. ShardError when another process has one."""
     left = _refuse_others(folder, me, while_waiting)
-    mine = [int(found["number"]) for path in left if (found := _parsed(path)) and int(found["part"]) == me.part]
+    mine = [
+        int(found["number"]) for path in left if (found := _FILE.fullmatch(path.name)) and int(found["part"]) == me.part
+    ]
     if not beside:
         folder.mkdir(parents=True, exist_ok=True)
     name = f".in-use.{me.part}.{max(mine, default=0) + 1}.part"
@@ -185,11 +187,7 @@ def _read_later(path: Path) -> Owner | None:
 def _files(folder: Path) -> list[Path]:
     inside = sorted(folder.glob(".in-use.*.part")) if folder.is_dir() else []
     beside = sorted(folder.parent.glob(f".in-use-{_short(folder)}.*.part")) if folder.parent.is_dir() else []
-    return [path for path in (*inside, *beside) if _parsed(path)]
-
-
-def _parsed(path: Path) -> re.Match[str] | None:
-    return _FILE.fullmatch(path.name)
+    return [path for path in (*inside, *beside) if _FILE.fullmatch(path.name)]
 
 
 def _short(folder: Path) -> str:

@@ -38,7 +38,7 @@ def mirror(url: str, cache: Path) -> Path:
 
 
 def fetch(path: Path) -> None:
-    """Make a file of a mirror be there; nothing for any other file. ShardError when it cannot be read."""
+    """Fetch a file of a mirror that is not there yet, and no other file. ShardError when it cannot be read."""
     if path.exists():
         return
     try:

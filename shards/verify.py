@@ -57,7 +57,7 @@ class VerifyReport:
         return {"sound": self.sound, **asdict(self)}
 
 
-def verify(folder: Path | str, *, on_progress: Progress | None = None) -> VerifyReport:
+def verify(folder: Path | str, *, on_progress: Progress = lambda steps, message: None) -> VerifyReport:
     """Read everything in a shard folder and compare. Faults are listed, not raised; the folder is not changed."""
     folder = _folder(folder)
     report = VerifyReport()
@@ -67,8 +67,7 @@ def verify(folder: Path | str, *, on_progress: Progress | None = None) -> Verify
     for name in sorted(entries.keys() | _tars(folder)):
         record = _check_shard(folder, name, entries.get(name), index, report)
         records += [record] if record else []
-        if on_progress:
-            on_progress(1, name)
+        on_progress(1, name)
     if any(record.build_digest for record in records) or (folder / layout.PLAN).exists():
         _check_plan(folder, index, report)
     if index:
@@ -207,7 +206,7 @@ def _check_set(folder: Path, index: Index, records: list[ShardRecord], report: V
 # --- repair -----------------------------------------------------------------------------------------------------------
 
 
-def repair(folder: Path | str, *, on_progress: Progress | None = None) -> Index:
+def repair(folder: Path | str, *, on_progress: Progress = lambda steps, message: None) -> Index:
     """Rebuild records, plan and index from the tars that are sound; others are not touched and not in the index.
 
     ShardError when no tar is sound, when sound ones do not fit together, or for files of another version of the format.
@@ -243,7 +242,7 @@ def _first_nonempty(sources: Iterable[Index | PlanRecord | ShardRecord | None]) 
     return next((source.attributes for source in sources if source and source.attributes), {})
 
 
-def _sound_records(folder: Path, old: Index | PlanRecord | None, on_progress: Progress | None) -> list[ShardRecord]:
+def _sound_records(folder: Path, old: Index | PlanRecord | None, on_progress: Progress) -> list[ShardRecord]:
     """Sound records first: they hold the attributes of the arrays, which tars without a record lack."""
     names = sorted(_tars(folder))
     sound = {name: _sound_record(folder, name) for name in names}
@@ -253,8 +252,7 @@ def _sound_records(folder: Path, old: Index | PlanRecord | None, on_progress: Pr
     for name in names:
         record = sound[name] or _scanned(folder, name, known, attributes)
         records += [record] if record else []
-        if on_progress:
-            on_progress(1, name)
+        on_progress(1, name)
     return records
 
 

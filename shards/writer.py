@@ -64,7 +64,7 @@ def write_set(
     resume: bool = False,
     overwrite: bool = False,
     retry_failed: bool = False,
-    on_progress: Progress | None = None,
+    on_progress: Progress = lambda steps, message: None,
 ) -> SetReport:
     """Build this rank's shards (every `world`-th), and finish the set if all shards exist.
 
@@ -77,8 +77,7 @@ def write_set(
     if not 0 <= rank < world:
         raise ShardError(f"there is no rank {rank} among {world}", "ranks count from 0")
     spec = SetSpec.of(schema, encoding, made_from, software or {})
-    progress = on_progress or (lambda steps, message: None)
-    run = _SetWriter(Path(folder).absolute(), plan, spec, dict(attributes), rank, world, retry_failed, progress)
+    run = _SetWriter(Path(folder).absolute(), plan, spec, dict(attributes), rank, world, retry_failed, on_progress)
     with owned(run.folder, work=run.work, part=rank, parts=world):
         run.prepare(resume=resume or retry_failed, overwrite=overwrite)
         return run.write(partial(_try_to_make, make, tuple(spec.stored.values())), workers)

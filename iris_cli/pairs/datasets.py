@@ -174,11 +174,14 @@ class PreObservedDataset(Pairs, Dataset):
         return _attribute(self.attributes, "latitude", self.name, str)
 
     def read(self, number: int, rows: Mapping[str, NDArray]) -> None:
+        """Converts arrays from the unit of the shards to inner units."""
         self.reader.read(int(self.numbers[number]), rows)
         if DENSITY in rows and (low := rows[DENSITY].min()) < 0:  # NaN is reported by the loss
             what = f"{self.name}: the density of {self.key(number)} goes down to {low:g}"
             raise ShardError(what, "none can be negative: write the shards again, or --on-bad-sample skip")
-        self._to_inner(rows)
+        for name, row in rows.items():
+            if self.factors[name] != 1.0:
+                row *= np.float32(self.factors[name])
 
     @cached_property
     def _identities(self) -> tuple[list[bytes], Marks]:
@@ -225,16 +228,9 @@ class PreObservedDataset(Pairs, Dataset):
     def __getitem__(self, item: int) -> tuple[Tensor, ...] | Tensor:
         names = (OBSERVATION,) if self.litter else (OBSERVATION, DENSITY)
         rows = {name: np.empty(self.arrays[name].shape, np.float32) for name in names}
-        self.reader.read(int(self.numbers[item]), rows)
-        self._to_inner(rows)
+        self.read(item, rows)
         tensors = tuple(map(torch.from_numpy, rows.values()))
         return tensors[0] if self.litter else tensors
-
-    def _to_inner(self, rows: Mapping[str, NDArray]) -> None:
-        """Convert arrays from the unit of the shards to inner units, in place."""
-        for name, row in rows.items():
-            if self.factors[name] != 1.0:
-                row *= np.float32(self.factors[name])
 
     def _schema_attribute(self, array: str, name: str, kind: Any) -> Any:
         return _attribute(self.index.arrays[array].attributes, name, self.name, kind, f" of '{array}'")

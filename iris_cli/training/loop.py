@@ -34,8 +34,8 @@ from shards.owner import Held
 
 #: Fresh galaxies of which the statistics of the inputs are computed.
 MOST_FRESH = 300
-#: A training that takes longer says how long, after its first steps.
-WORTH_SAYING_S = 30.0
+#: A longer training logs an estimate of its time, after its first steps.
+SHORT_S = 30.0
 #: Steps between two lines of metrics.jsonl.
 LOG_EVERY = 10
 
@@ -125,7 +125,7 @@ class Trainer:
     def _estimate(self) -> None:
         """Once, after the first logged steps of this process: how long all of it takes, if that is long."""
         left, (began, before) = self._seconds_left(), self._began
-        if left is not None and left > WORTH_SAYING_S and not self._estimated:
+        if left is not None and left > SHORT_S and not self._estimated:
             each = (time.monotonic() - began) / (self._epochs_done() - before)
             log(self._title(f"about {clock(left)} in all, {clock(each)} an epoch, without validation"))
         self._estimated = True
