@@ -8,7 +8,7 @@ from shards import layout
 from shards.errors import ShardError
 from shards.index import Index, ShardEntry, ShardRecord, StoredArray
 from shards.set_plan import PlanRecord
-from shards.statistics import Statistics, merge
+from shards.statistics import merge
 
 
 def finalize_set(folder: Path) -> bool:
@@ -73,12 +73,14 @@ def make_index(
             what = f"{folder}: key '{key}' is in {seen[key]} and in {name}"
             raise ShardError(what, "give the inputs different names and write again")
         seen[key] = name
+    splits = dict.fromkeys(r.split for r in records)
+    of_split = {split: [r.statistics for r in records if r.split == split] for split in splits}
     software = {layout.canonical(r.software): r.software for r in records}
     return Index(
         folder=folder,
         shards=tuple(ShardEntry.of(r) for r in records if r.count),
         stored=stored,
-        statistics=_by_split(records, stored),
+        statistics={split: {a: merge(s[a] for s in each) for a in stored} for split, each in of_split.items()},
         attributes=attributes,
         failed=sum(len(r.failed) for r in records),
         made_from=made_from,
@@ -89,11 +91,6 @@ def make_index(
 def in_order(records: Iterable[ShardRecord]) -> list[ShardRecord]:
     """The shards of a set in the order of its index, whatever the order in which they were written."""
     return sorted(records, key=lambda r: (layout.split_order(r.split), r.name))
-
-
-def _by_split(records: Sequence[ShardRecord], arrays: Iterable[str]) -> dict[str, dict[str, Statistics]]:
-    splits = dict.fromkeys(r.split for r in records)
-    return {split: {a: merge(r.statistics[a] for r in records if r.split == split) for a in arrays} for split in splits}
 
 
 def write_failures(folder: Path, records: Iterable[ShardRecord]) -> None:

@@ -41,12 +41,8 @@ _ROOM = 160
 STALE_AFTER_S = 24 * 3600.0
 
 
-def shard_name(split: str, number: int) -> str:
-    """`train-000007.tar`. ShardError when the split's name cannot be part of a file name."""
-    return f"{check_split(split)}-{number:06d}.tar"
-
-
 def check_split(split: str) -> str:
+    """ShardError when the split's name cannot be part of a file name."""
     if not _SPLIT.fullmatch(split):
         raise ShardError(f"split name '{split}' is not usable in a file name", "use lower-case letters, digits and _")
     return split

@@ -137,9 +137,8 @@ def writer_of(folder: Path) -> Owner | None:
 def _take(folder: Path, me: Owner, beside: bool, while_waiting: Callable[[], None]) -> Path:
     """Create this process's file. ShardError when another process has one."""
     left = _refuse_others(folder, me, while_waiting)
-    mine = [
-        int(found["number"]) for path in left if (found := _FILE.fullmatch(path.name)) and int(found["part"]) == me.part
-    ]
+    names = [found for path in left if (found := _FILE.fullmatch(path.name))]
+    mine = [int(found["number"]) for found in names if int(found["part"]) == me.part]
     if not beside:
         folder.mkdir(parents=True, exist_ok=True)
     name = f".in-use.{me.part}.{max(mine, default=0) + 1}.part"
@@ -167,7 +166,9 @@ def _refuse_others(folder: Path, me: Owner, while_waiting: Callable[[], None], b
     """The files of processes that have ended. ShardError for one of a process that runs and does not belong to us."""
     left = []
     for path in _files(folder):
-        owner = Owner.read(path) or _read_later(path)
+        if (owner := Owner.read(path)) is None:
+            time.sleep(0.1)  # a file without content may just be written
+            owner = Owner.read(path)
         if path == but or (owner and owner.shares_with(me) and not owner.here):
             continue
         if owner.lives() if owner and owner.here else _renewed(path, while_waiting):
@@ -176,12 +177,6 @@ def _refuse_others(folder: Path, me: Owner, while_waiting: Callable[[], None], b
         else:
             left.append(path)
     return left
-
-
-def _read_later(path: Path) -> Owner | None:
-    """A file without content may just be written."""
-    time.sleep(0.1)
-    return Owner.read(path)
 
 
 def _files(folder: Path) -> list[Path]:

@@ -49,7 +49,7 @@ class SetPlan:
     def jobs(self) -> tuple[ShardJob, ...]:
         size = self.samples_per_shard
         return tuple(
-            ShardJob(layout.shard_name(split, start // size), split, tuple(items[start : start + size]))
+            ShardJob(f"{layout.check_split(split)}-{start // size:06d}.tar", split, tuple(items[start : start + size]))
             for split, items in sorted(self.splits.items(), key=lambda entry: layout.split_order(entry[0]))
             for start in range(0, len(items), size)
         )

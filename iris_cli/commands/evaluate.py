@@ -88,8 +88,8 @@ def evaluate(
     trained = {**members[0].checkpoint.config, "observer": "", "overlap": "refuse"}
     config = settings.resolve(trained, data=absolute(data), **({"litter": ""} if no_litter else {}))
     if dry_run:
+        from iris_cli.pairs.divide import split_to_test
         from iris_cli.training.dry_run import of_test
-        from iris_cli.training.test_split import split_to_test
 
         shown = (split or "") if config.observer else split_to_test(config.data, split)
         reverters = [member.checkpoint.make_reverter() for member in members]

@@ -16,6 +16,7 @@ from iris_cli.config.train import Noise
 from iris_cli.console import warn
 from iris_cli.errors import DataError
 from iris_cli.evaluation.figures import draw_predictions
+from iris_cli.pairs.divide import seen_by_any, split_to_test
 from iris_cli.plots.axes_of_sky import Appearance, stretch
 from iris_cli.plots.compare import check_same_grid, draw_comparison
 from iris_cli.plots.images import draw_lb_figure, draw_lv_figure, draw_moments, draw_top_down_figure
@@ -25,7 +26,6 @@ from iris_cli.plots.pairs import draw_pairs
 from iris_cli.plots.spectrum import draw_spectra
 from iris_cli.plots.style import as_label, style_of
 from iris_cli.training.test import open_stream, predictions_of
-from iris_cli.training.test_split import seen_by, split_to_test
 from iris_cli.training.trained_run import open_members
 
 #: (longitude, latitude) in deg; None: the mean over all latitudes.
@@ -71,7 +71,7 @@ def pair(path: Path, selection: Sample, look: FigureConfig, run: Path | None = N
     split = split_to_test([str(path)], selection.split)
     selection = replace(selection, split=split or None)
     item, key = plot_data.shard_item(path, selection)
-    seen = seen_by([member.checkpoint for member in members])
+    seen = seen_by_any([member.checkpoint.seen for member in members])
     stream = open_stream(config, [str(path)], selection.split or "", seen)
     if seen is None or stream.pairs.marks.of(np.array([item])).among(seen.trained).any():
         warn(f"the network {'may have been' if seen is None else 'was'} trained on the galaxy of {key}")

@@ -32,6 +32,7 @@ from iris_cli.evaluation.trivial import Trivial
 from iris_cli.files import write_text
 from iris_cli.observers.observer import Observer
 from iris_cli.pairs.datasets import InfiniteDataset, litter_of, pairs_of
+from iris_cli.pairs.divide import litter_to_test, pairs_to_test, seen_by_any, split_to_test
 from iris_cli.pairs.open_data import open_data, open_litter
 from iris_cli.pairs.overlap import Seen
 from iris_cli.pairs.pair import LV_COLUMN, LV_NEARER
@@ -39,7 +40,6 @@ from iris_cli.pairs.stream import PairStream
 from iris_cli.reverter.distances import Distances
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.text import to_json
-from iris_cli.training.test_split import litter_to_test, pairs_to_test, seen_by, split_to_test
 from iris_cli.training.train import check_fits, image_noise_of, stream_of, threads_for
 from iris_cli.training.trained_run import TrainedRun, ensemble_for, open_members
 
@@ -142,7 +142,7 @@ def inputs_of(
     `against` are folders of other families of galaxies, each a set of its own. DataError for galaxies that the
     `members` have met, unless `hyper.overlap` leaves them out or allows them.
     """
-    seen = seen_by([member.checkpoint for member in members])
+    seen = seen_by_any([member.checkpoint.seen for member in members])
 
     def unseen(data: Sequence[str], split: str) -> PairStream:
         stream = open_stream(hyper, data, split, seen)

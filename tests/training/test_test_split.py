@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 
 from iris_cli.config.train import TrainConfig
 from iris_cli.errors import DataError
+from iris_cli.pairs.divide import litter_to_test, pairs_to_test, seen_by_any, split_to_test
 from iris_cli.pairs.overlap import Seen, digests
 from iris_cli.training.test import inputs_of
-from iris_cli.training.test_split import litter_to_test, pairs_to_test, seen_by, split_to_test
 from iris_cli.training.trained_run import open_members
 from tests.training.makers import pairs_in, write_pairs
 
@@ -69,15 +69,15 @@ def test_a_network_without_a_record_of_its_training_has_a_warning(
     sets: Sets, trained_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     known = open_members(trained_run)[0].checkpoint
-    assert seen_by([known, replace(known, seen=None)]) is None and seen_by([]) is None
+    assert seen_by_any([known.seen, None]) is None and seen_by_any([]) is None
     assert len(pairs_to_test(pairs_in(sets["one"]), "", None, "refuse")) == 8
     assert "may be what the network was trained on" in capsys.readouterr().err
 
 
 def test_members_of_an_ensemble_are_tested_on_what_none_of_them_has_met(trained_run: Path) -> None:
     one = open_members(trained_run)[0].checkpoint
-    other = replace(one, seen=Seen(trained=digests(["x"])))
-    both = seen_by([one, other])
+    other = Seen(trained=digests(["x"]))
+    both = seen_by_any([one.seen, other])
     assert both and one.seen and set(both.trained) == {*one.seen.trained.tolist(), int(digests(["x"])[0])}
 
 
