@@ -40,18 +40,6 @@ def test_a_report_of_an_ensemble_has_the_same_numbers_on_two_ranks_and_is_writte
     assert again.code == 1 and again.err.count("error:") == 1 and "exists" in again.err  # no rank was started
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("ranks", [2, 3])
-def test_numbers_are_equal_on_any_number_of_ranks(iris: Callable, trained_run: Path, shards: Path, ranks: int) -> None:
-    words = ("test", trained_run, shards, "--json", "-q")
-    one, many = json.loads(iris(*words).out), run(*words, "--nproc-per-node", ranks)
-    assert many.returncode == 0, many.stderr
-    report = json.loads(many.stdout)
-    assert report["pairs"] == one["pairs"] == 7
-    numbers = [name for name, value in one.items() if isinstance(value, float)]
-    assert {name: report[name] for name in numbers} == pytest.approx({name: one[name] for name in numbers}, rel=1e-6)
-
-
 @dataclass(frozen=True)
 class Ended:
     """What two ranks of ranks.py have printed, and the folder of what they have saved."""

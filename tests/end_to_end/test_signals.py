@@ -34,27 +34,17 @@ def test_a_signal_to_the_launcher_saves_and_asks_to_be_queued_again(shards: Path
 
 
 @pytest.mark.slow
-def test_ctrl_c_saves_although_no_signal_is_configured(shards: Path, tmp_path: Path) -> None:
-    process = start(shards, tmp_path / "run", "--stop-signals", "")
-    code, errors = end_of(process, signal.SIGINT)
-    assert code == 75 and "saved in" in errors and "Traceback" not in errors, errors
-    assert RunFolder(tmp_path / "run").newest().progress.step > 0
-
-
-@pytest.mark.slow
 @ONE_AND_TWO_RANKS
-def test_a_configured_signal_saves(shards: Path, tmp_path: Path, ranks: tuple) -> None:
-    process = start(shards, tmp_path / "run", "--stop-signals", "term,SIGXCPU", *ranks)
-    code, errors = end_of(process, signal.SIGXCPU)
-    assert code == 75 and "saved in" in errors and "Traceback" not in errors, errors
-
-
-@pytest.mark.slow
-@ONE_AND_TWO_RANKS
-def test_a_signal_that_is_not_configured_ends_a_run_at_once(shards: Path, tmp_path: Path, ranks: tuple) -> None:
-    process = start(shards, tmp_path / "run", "--stop-signals", "TERM", *ranks)
-    code, errors = end_of(process, signal.SIGUSR1)
-    assert code == (130 if ranks else -signal.SIGUSR1) and "saved" not in errors, errors
+@pytest.mark.parametrize(
+    ("configured", "sent", "saves"),
+    [("", signal.SIGINT, True), ("term,SIGXCPU", signal.SIGXCPU, True), ("TERM", signal.SIGUSR1, False)],
+)
+def test_ctrl_c_and_configured_signals_save_and_others_end_a_run_at_once(
+    shards: Path, tmp_path: Path, ranks: tuple, configured: str, sent: signal.Signals, saves: bool
+) -> None:
+    code, errors = end_of(start(shards, tmp_path / "run", "--stop-signals", configured, *ranks), sent)
+    assert code == (75 if saves else 130 if ranks else -sent) and ("saved in" in errors) == saves, errors
+    assert "Traceback" not in errors or not saves, errors
 
 
 @pytest.mark.slow

@@ -78,10 +78,6 @@ def test_tarfile_reads_a_tar_of_this_writer(tmp_path):
     assert [(m.name, m.size, m.offset_data) for m in members] == places
     assert all(m.mtime == m.uid == 0 for m in members)
     assert [(m.name, m.size, m.offset) for m in walk(tmp_path / "a.tar")] == places
-
-
-def test_a_header_depends_on_name_and_size_alone():
-    assert header("a", 1) == header("a", 1) != header("a", 2)
     assert len(header("k" * layout.LONGEST_KEY + ".observation.f16.npy", 2**32)) == 512
 
 

@@ -34,15 +34,13 @@ def test_a_warm_up_longer_than_the_training_is_refused() -> None:
         TrainConfig(distances=DistancesConfig(epochs=1, warmup_epochs=2.0))
 
 
-def test_every_optimizer_can_be_made() -> None:
+def test_every_optimizer_can_be_made_with_its_rate_and_momentum_that_starts_at_zero() -> None:
     for name in OPTIMIZERS:
         made = make_optimizer(Reverter(32).parameters(), OptimizerConfig(name, learning_rate=0.5))
         assert made.param_groups[0]["lr"] == 0.5
-
-
-def test_the_momentum_of_sgd_can_be_set_and_starts_at_zero() -> None:
-    usual = make_optimizer(Reverter(32).parameters(), OptimizerConfig("sgd"))
-    chosen = make_optimizer(Reverter(32).parameters(), OptimizerConfig("sgd", momentum=0.5))
+    usual, chosen = (
+        make_optimizer(Reverter(32).parameters(), OptimizerConfig("sgd", **other)) for other in ({}, {"momentum": 0.5})
+    )
     assert (usual.param_groups[0]["momentum"], chosen.param_groups[0]["momentum"]) == (0.9, 0.5)
     assert not any(state["momentum_buffer"].any() for state in usual.state.values())
 
