@@ -28,11 +28,6 @@ class Progress(Protocol):
     def advance(self, steps: int = 1, text: str = "") -> None: ...
 
 
-class _Silent:
-    def advance(self, steps: int = 1, text: str = "") -> None:
-        pass
-
-
 class _Counted:
     """Steps done, their rate over the last few marks, and the time left: for all steps, or what `left` says."""
 
@@ -42,7 +37,7 @@ class _Counted:
         #: Times and steps, which give the rate: the steps that a resumed job kept took no time.
         self.marks = deque([(self.start, 0)], maxlen=6)
 
-    def count(self, steps: int, text: str) -> None:
+    def advance(self, steps: int = 1, text: str = "") -> None:
         self.done, self.text = self.done + steps, text or self.text
 
     def mark(self) -> None:
@@ -72,7 +67,7 @@ class _Bar(_Counted):
         self._below = below
 
     def advance(self, steps: int = 1, text: str = "") -> None:
-        self.count(steps, text)
+        super().advance(steps, text)
         if time.monotonic() - self.marks[-1][0] > 1.0:
             self.mark()
 
@@ -113,7 +108,7 @@ class _Lines(_Counted):
         self.every_s = every_s
 
     def advance(self, steps: int = 1, text: str = "") -> None:
-        self.count(steps, text)
+        super().advance(steps, text)
         if time.monotonic() - self.marks[-1][0] >= self.every_s:
             self._log(self.left())
 
@@ -236,7 +231,7 @@ def progress(
     on a terminal of a width. Without `last_line`, nothing remains when it is done.
     """
     if quiet or _is_set(QUIET) or not is_rank_0():
-        yield _Silent()
+        yield _Counted(title, total)
     elif on_terminal():
         with _live(_Bar(printable(title), total, left, below), last_line) as bar:
             yield bar

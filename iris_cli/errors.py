@@ -55,9 +55,11 @@ def naming(path: Path) -> Iterator[None]:
 #: Words of errors that carry no number: numpy's, HDF5's and torch's for a full disk; torch's, threads', the loader's
 #: and oneDNN's for memory.
 _FULL = (" requested and ", "No space left on device", "PytorchStreamWriter failed writing")
-_NO_MEMORY = ("can't allocate memory", "annot allocate memory", "can't start new thread")
-_NO_MEMORY_TOO = ("failed to map segment", "could not create a primitive")
 _NO_MEMORY_KINDS = ("OutOfMemoryError", "bad_alloc")
+_NO_MEMORY = (
+    *("can't allocate memory", "annot allocate memory", "can't start new thread", "failed to map segment"),
+    *("could not create a primitive", *_NO_MEMORY_KINDS),
+)
 #: Error numbers of the system -> what to do.
 _HINTS = {
     (errno.ENOSPC, errno.EDQUOT): "no partial file was left; free some space, and run it again (or --resume it)",
@@ -77,15 +79,13 @@ def of_system(error: BaseException) -> IrisError | None:
         isinstance(error, MemoryError)
         or type(error).__name__ in _NO_MEMORY_KINDS
         or getattr(error, "errno", None) == errno.ENOMEM
-        or any(words in text for words in (*_NO_MEMORY, *_NO_MEMORY_TOO, *_NO_MEMORY_KINDS))
+        or any(words in text for words in _NO_MEMORY)
     ):
         first = text.strip().partition("\n")[0]
         hint = "use a smaller --batch-size or fewer --workers; --dry-run prints what is needed"
         return IrisError(f"not enough memory{f': {first}' if first else ''}", hint)
-    full = any(
-        words in f"{text} {error.args}" for words in _FULL
-    )  # with a file name, str() omits a text without number
-    if full and getattr(error, "errno", None) is None:
+    said = f"{text} {error.args}"  # with a file name, str() omits a text without number
+    if any(words in said for words in _FULL) and getattr(error, "errno", None) is None:
         return IrisError(os.strerror(errno.ENOSPC) + _where(error), _hint(errno.ENOSPC))
     if isinstance(error, OSError) and error.errno:
         return IrisError((error.strerror or os.strerror(error.errno)) + _where(error), _hint(error.errno))

@@ -38,11 +38,9 @@ def compare_sky(
     ] = None,
     survey: Annotated[
         str | None,
-        typer.Option(help="Their line, beam and coverage: a survey of `iris surveys`, in place of --observing."),
+        typer.Option(autocompletion=complete.surveys, help="Survey whose line, beam and coverage they have instead."),
     ] = None,
-    preset: Annotated[
-        str | None, typer.Option(metavar="[paper|small|tiny]", help="Their grid, unless --config has a [grid].")
-    ] = None,
+    preset: Annotated[str | None, options.preset("Their grid, unless --config has a [grid].")] = None,
     galaxies: Annotated[int, typer.Option("--galaxies", "-n", min=2, help="Their number.")] = 100,
     seed: options.Seed = 0,
     figure: Annotated[Path | None, typer.Option("--figure", help="Figure to write: .png, .pdf or .svg.")] = None,

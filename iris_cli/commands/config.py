@@ -16,6 +16,7 @@ from iris_cli.errors import DataError, IrisError, UsageError
 
 app = typer.Typer(cls=Group, help="Show configurations, or check a file.", no_args_is_help=True)
 
+WHAT = "A configuration, preset, survey, TOML file, or run, shard or standard folder."
 For = Annotated[str | None, typer.Option("--for", help="Name of the configuration, where several fit the file.")]
 
 #: Program that made a standard data set, as its index names it, and the configuration of that program.
@@ -40,13 +41,7 @@ class Shown:
 @app.command(cls=Command)
 @options.command
 def show(
-    what: Annotated[
-        str | None,
-        typer.Argument(
-            autocompletion=complete.configurations,
-            help="A configuration, preset, survey, TOML file, or run, shard or standard folder.",
-        ),
-    ] = None,
+    what: Annotated[str | None, typer.Argument(autocompletion=complete.configurations, help=WHAT)] = None,
     *,
     name: For = None,
     output: options.Output,
@@ -81,9 +76,8 @@ def validate(
         iris config validate mock.toml --for foreground
     """
     found = {str(file): _checked(file, name) for file in options.paths_of(files)}
-    commands = {file: catalogue.CONFIGS[name].command for file, name in found.items()}
-    described = {file: {"configuration": name, "command": commands[file]} for file, name in found.items()}
-    output.result({"files": described}, *(f"{file}: fits `{command} --config`" for file, command in commands.items()))
+    described = {f: {"configuration": name, "command": catalogue.CONFIGS[name].command} for f, name in found.items()}
+    output.result({"files": described}, *(f"{f}: fits `{each['command']} --config`" for f, each in described.items()))
 
 
 def _checked(file: Path, name: str | None) -> str:
@@ -133,18 +127,14 @@ def _resolve(what: str, name: str | None) -> Shown:
 
 def _of_folder(folder: Path) -> Shown:
     """DataError when the folder is neither a run, nor a shard folder, nor a standard data set."""
-    for file, read in ((RUN, _of_run), (SHARDS, _of_shards), (STANDARD, _of_standard), (PAPER_FORMAT, _of_paper)):
+    for file, read in ((SHARDS, _of_shards), (STANDARD, _of_standard), (PAPER_FORMAT, _of_paper)):
         if (folder / file).is_file():
             return read(folder)
-    first = next(iter(sorted(folder.glob(f"member-*/{RUN}"))), None)
-    if first is not None:
-        return _of_run(first.parent)
+    for run in (folder / RUN, *sorted(folder.glob(f"member-*/{RUN}"))):
+        if run.is_file():
+            return Shown(*catalogue.read(run, "train"))
     hint = f"such a folder holds {RUN}, {SHARDS} or {STANDARD}"
     raise DataError(f"{folder} is not a run, a shard folder or a standard data set", hint)
-
-
-def _of_run(folder: Path) -> Shown:
-    return Shown(*catalogue.read(folder / RUN, "train"))
 
 
 def _of_shards(folder: Path) -> Shown:

@@ -14,7 +14,7 @@ def cube(
     cubes: Annotated[list[Path], typer.Argument(help="FITS cubes; where they overlap, the first one counts.")],
     *,
     out: Annotated[Path, typer.Option("--out", "-o", help="l-v image to write: .npz or .fits.")],
-    preset: Annotated[str | None, typer.Option(metavar="[paper|small|tiny]", help="Grid by name.")] = None,
+    preset: Annotated[str | None, options.preset("Grid by name.")] = None,
     run: Annotated[
         Path | None, typer.Option(autocompletion=complete.runs, help="Grid and latitude reduction of a training run.")
     ] = None,

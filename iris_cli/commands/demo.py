@@ -4,7 +4,7 @@ import shlex
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -82,18 +82,13 @@ def demo(
         )
 
 
-@dataclass
-class Stopwatch:
-    """Seconds of each stage, logged when it ends."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        start = time.monotonic()
-        yield
-        self.seconds[name] = round(time.monotonic() - start, 1)
-        log(f"{name}: {clock(self.seconds[name])}")
+@contextmanager
+def timed(stage: str, seconds: dict[str, float]) -> Iterator[None]:
+    """Adds the seconds of a stage, and logs them when it ends."""
+    start = time.monotonic()
+    yield
+    seconds[stage] = round(time.monotonic() - start, 1)
+    log(f"{stage}: {clock(seconds[stage])}")
 
 
 def run_demo(
@@ -120,8 +115,8 @@ def run_demo(
     if out.exists() and not overwrite and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out} exists", "choose another folder with --out, or --overwrite it")
     out.mkdir(parents=True, exist_ok=True)
-    watch = Stopwatch()
-    with watch.stage("mock galaxies, observed"):
+    seconds: dict[str, float] = {}
+    with timed("mock galaxies, observed", seconds):
         galaxies = Galaxies(MockConfig(), grid_preset(config.preset), seed, config.views)
         foregrounds = Foregrounds(ForegroundConfig(), grid_preset(config.preset, foreground=True), seed)
         split_seed = filling_seed([galaxies.name(k) for k in range(config.galaxies)], config.preobserve.fractions, seed)
@@ -129,9 +124,9 @@ def run_demo(
         _observe(galaxies, config.galaxies, out / SHARDS, preobserved, how)
         _observe(foregrounds, config.foregrounds, out / LITTER, replace(config.preobserve, litter=True), how)
     hyper = replace(config.train, seed=seed, data=(str(out / SHARDS),), litter=str(out / LITTER))
-    with watch.stage("training"):
+    with timed("training", seconds):
         train_run(hyper, out / RUN, overwrite=overwrite, quiet=quiet)
-    with watch.stage("test"):
+    with timed("test", seconds):
         members = [open_run(out / RUN)]
         inputs = inputs_of(hyper, members=members)
         tested = test_run(members, hyper, inputs, quiet=quiet)
@@ -140,9 +135,9 @@ def run_demo(
         described = Made(configuration=to_toml(hyper), history=history)
         shown, losses = report_predictions(members, inputs), histories([out / RUN])
         write_report(out / REPORT, [out / RUN], tested, shown, losses, described, overwrite=overwrite)
-    with watch.stage("a cube of the sky"):
+    with timed("a cube of the sky", seconds):
         _revert(out, seed, how, history)
-    made = {**tested.headline(), "seed": seed, "seconds": watch.seconds, "figure": str(out / FIGURE)}
+    made = {**tested.headline(), "seed": seed, "seconds": seconds, "figure": str(out / FIGURE)}
     made["bytes"] = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
     write_text(out / NUMBERS, to_json(made))
     return tested.means, made

@@ -10,7 +10,7 @@ import typer
 from iris_cli.commands import complete, options, provenance
 from iris_cli.commands.train import DATA, Processes, absolute
 from iris_cli.config.figure import STYLE_NAMES
-from iris_cli.config.toml import to_dict, to_toml
+from iris_cli.config.toml import to_toml
 from iris_cli.config.train import METRICS, TrainConfig, is_run
 from iris_cli.dry_run import show
 from iris_cli.errors import DataError, UsageError, choose
@@ -108,7 +108,7 @@ def evaluate(
             from iris_cli.evaluation.report_folder import Made, write_report
             from iris_cli.signals import START_AGAIN, stop_on_signal
 
-            here = provenance.Provenance(to_dict(config))
+            here = provenance.made(config)
             made = Made(here.rows(), to_toml(config), here.lines(dated=False))
             trainings = [f.path for member in members if (f := member.folder) and (f.path / METRICS).is_file()]
             with stop_on_signal(START_AGAIN):

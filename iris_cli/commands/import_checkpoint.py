@@ -18,7 +18,7 @@ def import_checkpoint(
     file: Annotated[Path, typer.Argument(help="State dict of the IRIS paper's code, chp_<epoch>.pt.")],
     out: Annotated[Path, typer.Argument(help="Run folder to write, or a checkpoint (.pt).")],
     *,
-    preset: Annotated[str | None, typer.Option(metavar="[paper|small|tiny]", help="Grid of its training.")] = None,
+    preset: Annotated[str | None, options.preset("Grid of its training.")] = None,
     quantity: Annotated[
         str, typer.Option(metavar="[temperature|v_density]", help="Quantity of its observations.")
     ] = "temperature",

@@ -2,18 +2,17 @@
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from iris_cli.commands import options, provenance
-from iris_cli.commands.mock import preset_option
 from iris_cli.config.grid import grid_preset
 from iris_cli.config.ingest import IngestConfig
 from iris_cli.config.toml import to_dict
 from iris_cli.console import emit, plural, say
 from iris_cli.dry_run import DryRun, exists, show, size_of
-from iris_cli.errors import EXIT_DONE, EXIT_FAILURE, EXIT_REQUEUE, DataError, UsageError
+from iris_cli.errors import EXIT_DONE, EXIT_FAILURE, DataError, UsageError
 
 if TYPE_CHECKING:
     from iris_cli.snapshots.galaxy import GalaxyFacts
@@ -26,7 +25,7 @@ def ingest(
     ],
     out: Annotated[Path, typer.Argument(help="Folder of the standard data set to write.")],
     *,
-    preset: Annotated[str | None, preset_option("small")] = None,
+    preset: Annotated[str | None, options.preset("Size of the grid.  [default: small]")] = None,
     foreground: Annotated[bool, typer.Option("--foreground", help="Gas at 6000 to 7500 pc instead: litter.")] = False,
     settings: options.Settings[IngestConfig],
     memory: Annotated[float, typer.Option(help="Memory of all workers together, GiB.")] = 8.0,
@@ -48,28 +47,14 @@ def ingest(
     config = settings.resolve(grid=grid)
     if not memory > 0:
         raise UsageError(f"--memory {memory:g}; it must be above 0")
-    from iris_cli.signals import stop_on_signal
     from iris_cli.snapshots import ingest as work  # imports scipy and h5py
 
     if dry_run:
         show(_dry_run(snapshots, out, config, memory, workers, continues=resume or overwrite), output.as_json)
         return
-    try:
-        with stop_on_signal(f"finished tensors are kept: {provenance.again('--resume')}"):
-            report = work.ingest(
-                snapshots,
-                out,
-                config,
-                memory_GiB=memory,
-                threads=threads,
-                workers=workers,
-                resume=resume,
-                overwrite=overwrite,
-                quiet=output.quiet,
-            )
-    except SystemExit:
-        provenance.record(out, config, EXIT_REQUEUE)
-        raise
+    how: dict[str, Any] = {"workers": workers, "resume": resume, "overwrite": overwrite, "quiet": output.quiet}
+    with provenance.resumable(out, config, "finished tensors are kept"):
+        report = work.ingest(snapshots, out, config, memory_GiB=memory, threads=threads, **how)
     tensors = report.made + report.kept
     if report.failed and not tensors:
         raise DataError(f"nothing was made: {report.failed[0]}")

@@ -2,13 +2,14 @@
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from iris_cli.commands import complete, options, provenance
-from iris_cli.config.grid import GRID_PRESETS, Grid, grid_preset
+from iris_cli.commands import options, provenance
+from iris_cli.config.grid import Grid, grid_preset
 from iris_cli.config.mock import ForegroundConfig, MockConfig
 from iris_cli.config.survey import survey_grid
 from iris_cli.console import plural
@@ -23,13 +24,6 @@ SLABS_HELD, FOREGROUNDS_HELD = 3, 7
 GALAXIES = 16
 
 
-def preset_option(unset: str = "", panel: str | None = None) -> Any:
-    """`unset` is printed as the default of an option that has none."""
-    note = f"  [default: {unset}]" if unset else ""
-    about: dict[str, Any] = {"metavar": f"[{'|'.join(GRID_PRESETS)}]", "autocompletion": complete.presets}
-    return typer.Option("--preset", help=f"Size of the grid.{note}", rich_help_panel=panel, **about)
-
-
 @options.command
 def mock(
     out: Annotated[Path, typer.Argument(help="Folder of the standard data set to write.")],
@@ -37,7 +31,7 @@ def mock(
     galaxies: Annotated[int, typer.Option("--galaxies", "-n", min=1, help="Number of galaxies.")] = GALAXIES,
     views: Annotated[int, typer.Option("--views", "-m", min=1, help="Number of directions to observe from.")] = 1,
     seed: options.Seed = 0,
-    preset: Annotated[str | None, preset_option("tiny")] = None,
+    preset: Annotated[str | None, options.preset("Size of the grid.  [default: tiny]")] = None,
     survey: options.Survey = None,
     foreground: Annotated[bool, typer.Option("--foreground", help="Gas before the centre instead: litter.")] = False,
     workers: options.Workers = 1,
@@ -71,8 +65,7 @@ def mock(
 MADE_NOW = "Mock galaxies, made now"
 
 
-def _made_now(*flags: str, **about: Any) -> Any:
-    return typer.Option(*flags, rich_help_panel=MADE_NOW, **about)
+_made_now = partial(typer.Option, rich_help_panel=MADE_NOW)
 
 
 @dataclass(frozen=True)
@@ -94,7 +87,7 @@ class MadeNow:
         int | None, _made_now("--views", "-m", min=1, help="Number of directions to observe from.  [default: 1]")
     ] = None
     seed: Annotated[int | None, _made_now("--seed", help="Seed of the galaxies.  [default: 0]")] = None
-    preset: Annotated[str | None, preset_option("tiny", MADE_NOW)] = None
+    preset: Annotated[str | None, options.preset("Size of the grid.  [default: tiny]", MADE_NOW)] = None
 
     @property
     def count(self) -> int:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from iris_cli.commands import complete, options
-from iris_cli.config.molecule import MoleculeConfig
+from iris_cli.config.observer import MoleculeConfig
 from iris_cli.console import emit, paragraph, plural, say, table
 
 

@@ -17,8 +17,9 @@ from typing import Annotated, Any, Generic, TypeVar, get_args, get_origin, get_t
 
 import typer
 
-from iris_cli.commands.complete import splits, surveys
+from iris_cli.commands.complete import presets, splits, surveys
 from iris_cli.commands.help import COMMON
+from iris_cli.config.grid import GRID_PRESETS
 from iris_cli.config.setting import Setting, setting_of, unit_of
 from iris_cli.config.toml import from_dict, merged, plain_type, read_toml
 from iris_cli.console import LOG_EVERY, QUIET, VERBOSE, emit, say
@@ -45,10 +46,13 @@ def _trust(modules: list[str] | None) -> list[str] | None:
     return modules
 
 
-def _common(*flags: str, **about: Any) -> Any:
-    return typer.Option(*flags, rich_help_panel=COMMON, **about)
+def preset(help: str, panel: str | None = None) -> Any:
+    """An option for the name of a grid."""
+    about: dict[str, Any] = {"metavar": f"[{'|'.join(GRID_PRESETS)}]", "autocompletion": presets}
+    return typer.Option("--preset", help=help, rich_help_panel=panel, **about)
 
 
+_common = functools.partial(typer.Option, rich_help_panel=COMMON)
 Seed = Annotated[int, typer.Option("--seed", help="Seed; the same seed gives the same bytes.")]
 Workers = Annotated[int, typer.Option("--workers", "-w", min=1, help="Worker processes.")]
 Survey = Annotated[

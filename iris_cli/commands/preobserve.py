@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,7 +12,7 @@ from iris_cli.config.preobserve import PreobserveConfig
 from iris_cli.config.survey import survey as find_survey
 from iris_cli.console import plural
 from iris_cli.dry_run import WITH_NUMBA, WITH_TORCH, DryRun, show, size_of
-from iris_cli.errors import EXIT_DONE, EXIT_FAILURE, EXIT_REQUEUE, DataError
+from iris_cli.errors import EXIT_DONE, EXIT_FAILURE, DataError
 
 if TYPE_CHECKING:
     from iris_cli.pairs.preobserve import Input
@@ -54,7 +54,6 @@ def preobserve(
     data = options.paths_of(standard or [])
     made_now.check(data)
     from iris_cli.pairs import preobserve as work  # imports torch
-    from iris_cli.signals import stop_on_signal
 
     config = work.with_backend(config, out, overwrite)
     inputs: list[Path | Input] = [*data]
@@ -63,21 +62,9 @@ def preobserve(
     if dry_run:
         show(_dry_run(inputs, out, config, workers, resume or overwrite or retry_failed), output.as_json)
         return
-    try:
-        with stop_on_signal(f"finished shards are kept: {provenance.again('--resume')}"):
-            report = work.preobserve(
-                inputs,
-                out,
-                config,
-                workers=workers,
-                resume=resume,
-                overwrite=overwrite,
-                retry_failed=retry_failed,
-                quiet=output.quiet,
-            )
-    except SystemExit:
-        provenance.record(out, config, EXIT_REQUEUE)
-        raise
+    how: dict[str, Any] = {"workers": workers, "resume": resume, "overwrite": overwrite, "quiet": output.quiet}
+    with provenance.resumable(out, config, "finished shards are kept"):
+        report = work.preobserve(inputs, out, config, retry_failed=retry_failed, **how)
     provenance.record(out, config, EXIT_FAILURE if report.failed else EXIT_DONE)
     made = work.describe_report(report, out)
     output.result(made, f"{plural(made['pairs'], 'pair')} in {plural(made['shards'], 'shard')}: {out}")

@@ -7,7 +7,8 @@ have the same bytes for the same inputs. Other files keep it as text in their he
 import json
 import shlex
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,8 +18,9 @@ from typing import Any
 from iris_cli import __version__
 from iris_cli.config.toml import to_dict
 from iris_cli.console import warn
-from iris_cli.errors import EXIT_DONE
+from iris_cli.errors import EXIT_DONE, EXIT_REQUEUE
 from iris_cli.ranks import is_rank_0
+from iris_cli.signals import stop_on_signal
 
 FILE = "commands.jsonl"
 
@@ -85,12 +87,27 @@ def record(folder: Path, config: Any = None, exit_code: int = EXIT_DONE) -> None
         return
     try:
         with (folder / FILE).open("ab", buffering=0) as file:
-            made = Provenance({} if config is None else to_dict(config), exit_code)
-            file.write(f"{json.dumps(asdict(made))}\n".encode())
+            file.write(f"{json.dumps(asdict(made(config, exit_code)))}\n".encode())
     except OSError as error:  # the output is complete without it
         warn(f"{folder / FILE} cannot be written, so {folder} has no record of this command: {error.strerror}")
 
 
+def made(config: Any = None, exit_code: int = EXIT_DONE) -> Provenance:
+    """The provenance of what this command makes."""
+    return Provenance({} if config is None else to_dict(config), exit_code)
+
+
 def history(config: Any = None, dated: bool = True) -> tuple[str, ...]:
     """The same as text, for the header of a file."""
-    return Provenance({} if config is None else to_dict(config)).lines(dated)
+    return made(config).lines(dated)
+
+
+@contextmanager
+def resumable(out: Path, config: Any, kept: str) -> Iterator[None]:
+    """Work that a signal may stop: it reports what is kept and how to resume, and the folder records the command."""
+    try:
+        with stop_on_signal(f"{kept}: {again('--resume')}"):
+            yield
+    except SystemExit:
+        record(out, config, EXIT_REQUEUE)
+        raise

@@ -9,11 +9,11 @@ import typer
 
 from iris_cli.commands import complete, options, provenance
 from iris_cli.commands.help import Command, Group
-from iris_cli.commands.mock import preset_option
 from iris_cli.config.cube import RegridConfig
 from iris_cli.config.grid import grid_preset
 from iris_cli.console import emit, log, plural, progress, say, say_in_colour, table
 from iris_cli.errors import EXIT_UNVERIFIED, DataError, IrisError, UsageError
+from iris_cli.machine import in_bytes
 from iris_cli.text import printable
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def index_folder(
     split: Annotated[
         str | None, typer.Option(help="Split of all tars.  [default: from names like validation-0001.tar, else train]")
     ] = None,
-    preset: Annotated[str | None, preset_option("none")] = None,
+    preset: Annotated[str | None, options.preset("Size of the grid.  [default: none]")] = None,
     quantity: Annotated[
         str, typer.Option(metavar="[temperature|v_density|intensity]", help="Quantity of the observations.")
     ] = "temperature",
@@ -224,7 +224,7 @@ def _print_info(index: "Index", as_json: bool) -> None:
         emit(summary(index))
         return
     splits = summary(index)["splits"]
-    sizes = [(split, str(v["samples"]), str(v["shards"]), _bytes(v["bytes"])) for split, v in splits.items()]
+    sizes = [(split, str(v["samples"]), str(v["shards"]), in_bytes(v["bytes"])) for split, v in splits.items()]
     statistics = [(split, index.statistics[split]) for split in index.splits]
     table(str(index.folder), ("split", "samples", "shards", "size"), sizes)
     arrays = []
@@ -249,11 +249,6 @@ def _statistics_row(split: str, name: str, s: "Statistics") -> tuple[str, ...]:
     return (split, name, *values, str(s.nan), worst)
 
 
-def _bytes(size: int) -> str:
-    unit, name = next(((u, n) for u, n in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB")) if size >= u), (1e3, "kB"))
-    return f"{size / unit:.1f} {name}"
-
-
 def _lines(path: str, value: Any) -> Iterator[str]:
     """`grid.v_steps: 512`, one line per leaf; short lists in one line."""
     if isinstance(value, Mapping) and value:
@@ -276,7 +271,7 @@ def _print_result(folder: Path, result: "VerifyReport") -> None:
         say(f"fault: {fault}")
     state = "sound" if result.sound else f"NOT SOUND, {plural(len(result.faults), 'fault')}"
     samples, shards = plural(result.samples, "sample"), plural(result.shards, "shard")
-    say(f"{folder}: {state}; {samples} in {shards}, {_bytes(result.bytes)}")
+    say(f"{folder}: {state}; {samples} in {shards}, {in_bytes(result.bytes)}")
 
 
 # --- preview ----------------------------------------------------------------------------------------------------------

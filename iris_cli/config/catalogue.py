@@ -13,8 +13,7 @@ from iris_cli.config.figure import FigureConfig
 from iris_cli.config.grid import FOREGROUND_PRESETS, GRID_PRESETS, Grid
 from iris_cli.config.ingest import IngestConfig
 from iris_cli.config.mock import ForegroundConfig, MockConfig
-from iris_cli.config.molecule import MoleculeConfig
-from iris_cli.config.observer import SyntheticConfig
+from iris_cli.config.observer import MoleculeConfig, SyntheticConfig
 from iris_cli.config.preobserve import PreobserveConfig
 from iris_cli.config.survey import surveys
 from iris_cli.config.toml import from_dict, read_toml

@@ -65,6 +65,14 @@ class LineConfig(Checked, where="observer: "):
 
 
 @dataclass(frozen=True)
+class MoleculeConfig(Checked, where="molecule: "):
+    """What `iris molecule` prints: the length of its tables, and the temperature of the critical densities."""
+
+    temperature_K: float = setting(50.0, "Gas temperature of the critical densities.", "--temperature", "-t", least=2)
+    rows: int = setting(12, "Number of levels and transitions to print.", "--rows", least=1)
+
+
+@dataclass(frozen=True)
 class SyntheticConfig(Checked, where="observer: "):
     """The lines, the gas physics, the telescope, and the means of computing."""
 
