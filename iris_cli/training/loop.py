@@ -22,10 +22,9 @@ from iris_cli.pairs.stream import PairBatch, PairStream, bad_litter_over_ranks
 from iris_cli.plots.terminal import curves
 from iris_cli.signals import StopFlag, Stopped
 from iris_cli.training.checkpoint import Checkpoint, DataDescription, Progress
-from iris_cli.training.nonfinite import STEPS_AHEAD
 from iris_cli.training.optimizer import step_scheduler
 from iris_cli.training.run_folder import RunFolder
-from iris_cli.training.step import Learner, input_key, seed_torch
+from iris_cli.training.step import STEPS_AHEAD, Learner, input_key, seed_torch
 from iris_cli.training.task import Scores, Validation
 from iris_cli.training.tensorboard import Board
 from iris_cli.training.throughput import Throughput

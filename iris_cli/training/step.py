@@ -34,11 +34,13 @@ from iris_cli.pairs.overlap import Seen
 from iris_cli.pairs.stream import PairBatch, PairStream
 from iris_cli.training.checkpoint import Checkpoint, DataDescription, Progress
 from iris_cli.training.ema import EMA
-from iris_cli.training.nonfinite import FiniteCheck, restore_buffers
 from iris_cli.training.optimizer import learning_rate, resume_optimizer
 from iris_cli.training.precision import Precision
 from iris_cli.training.task import Task
 from shards.order import stream_key
+
+#: Steps after which the host reads a check. On the CPU the loss is there at once; a GPU works two steps ahead.
+STEPS_AHEAD = {"cpu": 0, "cuda": 2}
 
 
 @dataclass
@@ -70,6 +72,43 @@ class MeanImage:
     def mean(self) -> Tensor | None:
         """(1, R', L) float32, or None before the first sample."""
         return (self.total / self.count).float() if self.count else None
+
+
+@dataclass(frozen=True, eq=False)
+class FiniteCheck:
+    """`skip` () float32 is on the loss's device: 1 when the loss of any rank is not finite, 0 otherwise."""
+
+    skip: Tensor
+    _on_host: Tensor
+    _copied: torch.cuda.Event | None
+
+    @classmethod
+    def of(cls, loss: Tensor, world: World) -> "FiniteCheck":
+        """Check this rank's summed `loss` (). A collective over all ranks; on CUDA none waits for its device."""
+        own = (~torch.isfinite(loss)).float()
+        skip = world.max_tensor(own.clone())
+        on_host = torch.stack([own, skip]).to("cpu", non_blocking=True)  # from a GPU into page-locked memory
+        copied = torch.cuda.Event() if loss.is_cuda else None
+        if copied:
+            copied.record()
+        return cls(skip, on_host, copied)
+
+    def read(self) -> tuple[bool, bool]:
+        """Whether this rank's loss, and that of any rank, is not finite. Waits for that step, not for later ones."""
+        if self._copied:
+            self._copied.synchronize()
+        own, any_rank = self._on_host.tolist()
+        return own > 0, any_rank > 0
+
+
+@torch.no_grad()
+def restore_buffers(module: nn.Module, before: list[Tensor], skip: Tensor | None = None) -> None:
+    """Set the running statistics to `before`; with `skip`, only where that is 1, decided on the device."""
+    for buffer, value in zip(module.buffers(), before, strict=True):
+        if skip is None:
+            buffer.copy_(value)
+        else:
+            torch.where(skip > 0, value, buffer, out=buffer)
 
 
 @dataclass

@@ -27,9 +27,9 @@ from iris_cli.distributed import World
 from iris_cli.evaluation.loss import physical_loss
 from iris_cli.reverter.cpu_layers import FewChannelNorm, MatrixConv2d, MatrixConvTranspose2d
 from iris_cli.reverter.reverter import Reverter
-from iris_cli.training.nonfinite import FiniteCheck, restore_buffers
 from iris_cli.training.optimizer import optimizer_and_scheduler
 from iris_cli.training.precision import Precision, compile_in_place
+from iris_cli.training.step import FiniteCheck, restore_buffers
 from tests.training.makers import write_pairs
 
 Step = Callable[[], float]

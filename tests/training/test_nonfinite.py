@@ -16,8 +16,8 @@ from iris_cli.errors import DataError
 from iris_cli.training import ScaledDensityLoss, Stopped
 from iris_cli.training.checkpoint import Checkpoint, load
 from iris_cli.training.loop import Trainer
-from iris_cli.training.nonfinite import STEPS_AHEAD, FiniteCheck
 from iris_cli.training.optimizer import OPTIMIZERS
+from iris_cli.training.step import STEPS_AHEAD, FiniteCheck
 from iris_cli.training.train import train_run
 from tests.training.makers import assert_equal, logged, newest, set_nan, small_reverter, train, write_pairs
 
