@@ -3,6 +3,7 @@
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -10,18 +11,16 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-import torch
 
 from iris_cli.config.train import Noise, TrainConfig
 from iris_cli.pairs.open_data import open_shards
 from iris_cli.text import url_of
 from iris_cli.training.train import train_run
-from iris_cli.training.trained_run import open_run
 from shards.errors import ShardError
 from shards.index import Index
 from shards.reader import Reader
 from shards.remote import mirror
-from tests.training.makers import assert_equal, newest
+from tests.training.makers import newest
 
 pytest.importorskip("aiohttp")
 
@@ -61,15 +60,31 @@ def test_a_reader_fetches_what_it_needs_once(served: tuple[str, Path], tiny_shar
     assert Handler.asked[1:] == [f"/shards/{first}".replace(".tar", ".json"), f"/shards/{first}"]
 
 
-def test_training_from_a_server_gives_equal_weights(
-    served: tuple[str, Path], tiny_shards: Path, tmp_path: Path
-) -> None:
+@pytest.fixture(params=["http", pytest.param("s3", marks=pytest.mark.slow)])
+def remote(request: pytest.FixtureRequest, served: tuple[str, Path], monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of `tiny_shards` on a web server, or in a bucket of a local server that speaks the protocol of s3://."""
+    if request.param == "http":
+        return served[0]
+    server, s3fs = pytest.importorskip("moto.server").ThreadedMotoServer(port=0), pytest.importorskip("s3fs")
+    server.start()
+    request.addfinalizer(server.stop)
+    host, port = server.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    bucket = s3fs.S3FileSystem()
+    bucket.mkdir("bucket")
+    bucket.put(str(served[1]), "bucket/shards", recursive=True)
+    return "s3://bucket/shards"
+
+
+def test_training_from_a_server_gives_equal_weights(remote: str, tiny_shards: Path, tmp_path: Path) -> None:
     hyper = TrainConfig(epochs=1, batch_size=4, batches_per_update=1, noise=Noise(sigma_K=1.0))
-    for name, data in (("remote", served[0]), ("local", str(tiny_shards))):
-        train_run(TrainConfig(**{**vars(hyper), "data": (data,)}), tmp_path / name, quiet=True)
-    assert_equal(newest(tmp_path / "remote").model, newest(tmp_path / "local").model)
-    assert newest(tmp_path / "remote").config["data"] == [served[0]]
-    assert len(Handler.asked) == len(set(Handler.asked)) + Handler.asked.count("/shards/index.json") - 1
+    for name, data in (("remote", remote), ("local", str(tiny_shards))):
+        train_run(replace(hyper, data=(data,)), tmp_path / name, quiet=True)
+    there, here = newest(tmp_path / "remote"), newest(tmp_path / "local")
+    assert there.digest == here.digest and there.data == here.data and there.config["data"] == [remote]
+    assert len(Handler.asked) == len(set(Handler.asked)) + max(0, Handler.asked.count("/shards/index.json") - 1)
 
 
 def test_a_set_that_was_written_again_is_another_folder(served: tuple[str, Path], tmp_path: Path) -> None:
@@ -104,35 +119,3 @@ def test_words_that_are_addresses() -> None:
     assert url_of("s3://bucket/a b") == url_of(str(Path("s3://bucket/a b"))) == "s3://bucket/a b"
     assert url_of("https:/host/x") == "https://host/x"
     assert [url_of(text) for text in ("/data/x", "data", "c:/x", "s3:", "s3:///x", "a b://c")] == [""] * 6
-
-
-@pytest.mark.slow
-def test_shards_in_a_bucket_give_the_weights_of_shards_on_disk(
-    tiny_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """s3:// as of a local server that speaks its protocol."""
-    server = pytest.importorskip("moto.server").ThreadedMotoServer(port=0)
-    s3fs = pytest.importorskip("s3fs")
-    server.start()
-    host, port = server.get_host_and_port()
-    for name, value in {"AWS_ENDPOINT_URL": f"http://{host}:{port}", "IRIS_CACHE_DIR": str(tmp_path / "cache")}.items():
-        monkeypatch.setenv(name, value)
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "test")
-    try:
-        bucket = s3fs.S3FileSystem()
-        bucket.mkdir("bucket")
-        bucket.put(str(tiny_shards), "bucket/shards", recursive=True)
-        dataset, local = open_shards("s3://bucket/shards"), open_shards(str(tiny_shards))
-        for number in range(0, len(local), 4):
-            assert all(torch.equal(*both) for both in zip(dataset[number], local[number], strict=True))
-        found = []
-        for name, data in (("remote", "s3://bucket/shards"), ("local", str(tiny_shards))):
-            monkeypatch.setenv("IRIS_CACHE_DIR", str(tmp_path / name))  # empty: the training itself fetches
-            hyper = TrainConfig(epochs=2, batch_size=4, batches_per_update=1, noise=Noise(sigma_K=1.0), data=(data,))
-            train_run(hyper, tmp_path / f"run-{name}", quiet=True)
-            found.append(open_run(tmp_path / f"run-{name}").checkpoint)
-        assert found[0].digest == found[1].digest and found[0].config["data"] == ["s3://bucket/shards"]
-        assert found[0].data == found[1].data
-    finally:
-        server.stop()
