@@ -90,11 +90,9 @@ class DataDescription:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "DataDescription":
-        """Inverse of `to_dict`. KeyError or TypeError for missing or unknown keys."""
-        grid = from_dict(Grid, values["grid"], "the checkpoint's grid")
-        noise = from_dict(ImageNoise, values["noise"], "the checkpoint's noise") if values["noise"] else None
-        coverage = from_dict(Coverage, values["coverage"], "the checkpoint's coverage")
-        return cls(**{**values, "grid": grid, "noise": noise, "coverage": coverage})
+        """Inverse of `to_dict`. TypeError for missing keys, UsageError for unknown keys and other types."""
+        known = {key: value for key, value in values.items() if value is not None}
+        return from_dict(cls, known, "the checkpoint's data")
 
 
 @dataclass(frozen=True)
