@@ -23,7 +23,7 @@ from iris_cli.reverter.reverter import Reverter
 from iris_cli.training.optimizer import learning_rate, optimizer_and_scheduler
 from iris_cli.training.stages import later_stages
 from iris_cli.training.tensorboard import check_installed
-from iris_cli.training.train import check_sizes, new_reverter
+from iris_cli.training.train import check_sizes, image_noise_of, new_reverter
 from iris_cli.training.training_data import TrainingData
 
 #: Bytes of a float32 number; numbers per weight (itself, its gradient, Adam's two means; several ranks and an EMA add
@@ -38,11 +38,11 @@ def of_training(hyper: TrainConfig, out: Path, *, members: int = 1, ranks: int =
     """
     check_installed(hyper.log)
     dataset, observer = open_data(hyper.data, hyper.observer)
-    pairs, litter = pairs_of(dataset, observer), open_litter(hyper)
-    if litter is not None:
-        drawn = litter_of(litter, observer, pairs)
-        litter_parts(drawn, hyper) if drawn else None
+    pairs = pairs_of(dataset, observer)
+    if litter := litter_of(open_litter(hyper), observer, pairs):
+        litter_parts(litter, hyper)
     reverter = new_reverter(pairs, hyper)
+    image_noise_of(hyper.noise, pairs)
     physical_loss(hyper), optimizer_and_scheduler(reverter.parameters(), hyper), learning_rate(0.0, hyper)
     training, train, validation = training_set(pairs, hyper)
     seen, unseen = set_aside(training, train, hyper)

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from iris_cli.config.train import OptimizerConfig, TrainConfig
+from iris_cli.config.train import Noise, OptimizerConfig, TrainConfig
 from iris_cli.errors import UsageError
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.training.dry_run import activations, of_training
+from tests.training.makers import write_pairs
 
 HYPER = TrainConfig(epochs=3, batch_size=4, batches_per_update=2, ema_decay=0.0)
 
@@ -49,5 +50,8 @@ def test_a_dry_run_raises_the_errors_of_the_run(shards: Path, tmp_path: Path) ->
         of_training(replace(hyper, network="colums"), out)
     with pytest.raises(UsageError, match="unknown optimizer"):
         of_training(replace(hyper, optimizer=OptimizerConfig("rmsprop")), out)
+    intensities = write_pairs(tmp_path / "intensities", {"train": range(4)}, quantity="intensity")
+    with pytest.raises(UsageError, match="noise is given in kelvin, but the observation is an intensity"):
+        of_training(replace(hyper, data=(str(intensities),), noise=Noise(sigma_K=1.0)), out)
     with pytest.raises(UsageError, match="23 ranks are more than the 22"):
         of_training(hyper, out, ranks=23)
