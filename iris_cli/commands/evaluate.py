@@ -88,12 +88,10 @@ def evaluate(
     trained = {**members[0].checkpoint.config, "observer": "", "overlap": "refuse"}
     config = settings.resolve(trained, data=absolute(data), **({"litter": ""} if no_litter else {}))
     if dry_run:
-        from iris_cli.pairs.divide import split_to_test
         from iris_cli.training.dry_run import of_test
 
-        shown = (split or "") if config.observer else split_to_test(config.data, split)
-        reverters = [member.checkpoint.make_reverter() for member in members]
-        show(of_test(config, reverters, shown, ranks=processes.ranks), output.as_json)
+        tested_on = inputs_of(config, split, stress=report is not None, against=absolute(against), members=members)
+        show(of_test(config, tested_on, members, ranks=processes.ranks), output.as_json)
         return
     with owned(report, beside=True) if report and is_rank_0() else nullcontext():
         tested_on = inputs_of(config, split, stress=report is not None, against=absolute(against), members=members)

@@ -19,11 +19,12 @@ from iris_cli.pairs.divide import litter_parts, set_aside
 from iris_cli.pairs.fresh import training_set, workers_of
 from iris_cli.pairs.open_data import open_data, open_litter
 from iris_cli.pairs.stream import PairBatch
-from iris_cli.reverter.reverter import Reverter
 from iris_cli.training.optimizer import learning_rate, optimizer_and_scheduler
 from iris_cli.training.stages import later_stages
 from iris_cli.training.tensorboard import check_installed
+from iris_cli.training.test import Inputs
 from iris_cli.training.train import check_sizes, image_noise_of, new_reverter
+from iris_cli.training.trained_run import TrainedRun
 from iris_cli.training.training_data import TrainingData
 
 #: Bytes of a float32 number; numbers per weight (itself, its gradient, Adam's two means; several ranks and an EMA add
@@ -99,14 +100,14 @@ def _plan(
     return _Plan(text, parameters, FLOAT * per_weight * parameters + held, (hyper.keep_checkpoints + 1) * checkpoint)
 
 
-def of_test(hyper: TrainConfig, reverters: Sequence[Reverter], split: str | None, *, ranks: int = 1) -> DryRun:
-    dataset, observer = open_data(hyper.data, hyper.observer, split or None)
-    pairs = pairs_of(dataset, observer)
+def of_test(hyper: TrainConfig, inputs: Inputs, members: Sequence[TrainedRun], *, ranks: int = 1) -> DryRun:
+    reverters, count = [member.checkpoint.make_reverter() for member in members], inputs.normal.count
     weights = FLOAT * sum(p.numel() for reverter in reverters for p in reverter.parameters())
-    rows = min(hyper.batch_size, math.ceil(len(pairs) / ranks))
-    held = rows * (activations(reverters[0]) + _in_flight(hyper, pairs))
+    rows = min(hyper.batch_size, math.ceil(count / ranks))
+    held = rows * (activations(reverters[0]) + _in_flight(hyper, inputs.normal.pairs))
+    networks = plural(len(reverters), "network")
     return DryRun(
-        computes=f"{plural(len(pairs), 'pair')} ({split or 'all'}), each once, by {plural(len(reverters), 'network')}",
+        computes=f"{plural(count, 'pair')} ({inputs.split or 'all'}), each once, by {networks}",
         reads=_read(hyper),
         memory=ranks * (WITH_TORCH + weights + held),
         processes=ranks,

@@ -42,6 +42,10 @@ def test_the_commands_write_nothing(iris: Callable, trained_run: Path, shards: P
     tested = iris("test", trained_run, shards, "--dry-run")
     assert tested.code == 0 and "7 pairs (test), each once, by 1 network\n" in tested.out
     assert json.loads(iris("test", trained_run, shards, "--dry-run", "--json").out)["memory_bytes"] > 0
+    met = iris("test", trained_run, shards, "--split", "train", "--dry-run")
+    assert met.code == 1 and "the network was trained on" in met.err
+    lost = iris("test", trained_run, shards, "--litter", "nowhere", "--dry-run")
+    assert lost.code == 1 and "nowhere is not there" in lost.err
 
 
 def test_a_dry_run_raises_the_errors_of_the_run(shards: Path, tmp_path: Path) -> None:
