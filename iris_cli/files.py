@@ -96,6 +96,12 @@ def check_output(path: Path, overwrite: bool, suffixes: Sequence[str] = ()) -> N
             left.unlink()
 
 
+def check_folder(path: Path, overwrite: bool) -> None:
+    """DataError when an output folder exists and is not empty, or is a file, unless `overwrite` is set."""
+    if path.exists() and not overwrite and (not path.is_dir() or any(path.iterdir())):
+        raise DataError(f"{path} exists", "choose another folder, or --overwrite it")
+
+
 def file_sha256(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
@@ -123,8 +129,7 @@ def atomic_folder(path: Path, overwrite: bool) -> Iterator[Path]:
 def _atomic_folder(path: Path, overwrite: bool) -> Iterator[Path]:
     replaced = path.with_name(f"{path.name}.old")
     _recover(path, replaced)
-    if path.exists() and not overwrite and (not path.is_dir() or any(path.iterdir())):
-        raise DataError(f"{path} exists", "choose another folder, or --overwrite it")
+    check_folder(path, overwrite)
     partial, old = layout.temporary_name(path), layout.temporary_name(replaced)
     partial.mkdir()
     try:

@@ -102,7 +102,7 @@ def run_demo(
     from iris_cli.commands.plot_data import histories
     from iris_cli.evaluation.figures import draw_predictions
     from iris_cli.evaluation.report_folder import Made, write_report
-    from iris_cli.files import write_text
+    from iris_cli.files import check_folder, write_text
     from iris_cli.mock.generate import Foregrounds, Galaxies
     from iris_cli.plots.style import save
     from iris_cli.text import to_json
@@ -112,8 +112,7 @@ def run_demo(
     from shards.splits import filling_seed
 
     overwrite, quiet = how["overwrite"], how["quiet"]
-    if out.exists() and not overwrite and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(f"{out} exists", "choose another folder with --out, or --overwrite it")
+    check_folder(out, overwrite)
     out.mkdir(parents=True, exist_ok=True)
     seconds: dict[str, float] = {}
     with timed("mock galaxies, observed", seconds):

@@ -139,9 +139,8 @@ def divided(inputs: list[Path]) -> tuple[list[Path], list[Path]]:
 
 def check_free(folder: Path, overwrite: bool) -> None:
     """DataError when a report cannot be written there; called before the test, which takes long."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    if not overwrite:
-        raise DataError(f"{folder} exists", "choose another folder, or --overwrite it")
-    if not (folder / "report.json").is_file():
+    from iris_cli.files import check_folder  # imports numpy
+
+    check_folder(folder, overwrite)
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / "report.json").is_file()):
         raise DataError(f"{folder} contains something other than a report", "choose another folder")

@@ -20,7 +20,7 @@ from iris_cli.evaluation.evaluate import evaluate
 from iris_cli.evaluation.loss import physical_loss
 from iris_cli.pairs.datasets import PreObservedDataset
 from iris_cli.pairs.open_data import shards_folder
-from iris_cli.plots.view import MOST_VALUES, Layer, Panel, View, fitting, numbered
+from iris_cli.plots.view import MOST_VALUES, Layer, Panel, View, fitting
 from iris_cli.standard.top_down_plane import cropped_distance
 from iris_cli.telescope.density_map import is_map, load_caption, load_map
 from iris_cli.telescope.fits_file import open_fits
@@ -86,13 +86,12 @@ def _of_shards(path: Path, most: int, split: str | None) -> View:
 
 def _pairs(path: Path, panels: list[Panel], grid: Grid, keys: list[str], of: int, samples: int = 0) -> View:
     names = {"pair": keys} | ({"sample": [""] * samples} if samples else {})
-    axes = _sky(grid) | {name: numbered(name, found) for name, found in names.items()}
     if of > len(keys):
         log(f"{len(keys)} of {of} pairs: --most shows more")
     caption = (
         f"{len(keys)} of {of} pairs. Density is the mean of H2 over latitude, seen from Galactic north, the Sun below."
     )
-    return View(str(path), panels, axes, names, caption)
+    return View(str(path), panels, _sky(grid), names, caption)
 
 
 def _of_run(path: Path, most: int, split: str | None, samples: int) -> View:
@@ -169,5 +168,4 @@ def _of_map(path: Path, most: int) -> View:
             image = from_fits_axes(found[name])
             layer = Layer(title, "probability", image, ("longitude", "velocity"), title, fraction=True)
             panels.append(Panel(layer, "longitude", "velocity"))
-    axes = _sky(lv.grid) | {"longitude": lon} | {name: numbered(name, each) for name, each in names.items()}
-    return View(path.name, panels, axes, names, load_caption(path))
+    return View(path.name, panels, _sky(lv.grid) | {"longitude": lon}, names, load_caption(path))

@@ -54,24 +54,24 @@ class Panel:
 
 @dataclass(frozen=True)
 class View:
-    """`axes` are those of all layers by name; an axis of `names` (pairs, samples) is one of numbers 0, 1, … there."""
+    """`places` are axes by name; an axis of things with `names` (pairs, samples) is one of numbers 0, 1, …"""
 
     title: str
     panels: Sequence[Panel]
-    axes: dict[str, Axis]
+    places: Mapping[str, Axis]
     names: Mapping[str, Sequence[str]] = field(default_factory=dict)
     caption: str = ""
+
+    @property
+    def axes(self) -> dict[str, Axis]:
+        numbered = {name: Axis(name, "", 0, max(0, len(each) - 1), len(each)) for name, each in self.names.items()}
+        return {**self.places, **numbered}
 
     @property
     def sliders(self) -> list[str]:
         """Axes that some panel does not show."""
         hidden = (d for p in self.panels for d in p.layer.dims if d not in (p.across, p.up))
         return list(dict.fromkeys(hidden))
-
-
-def numbered(name: str, names: Sequence[str]) -> Axis:
-    """The axis of things with names."""
-    return Axis(name, "", 0, max(0, len(names) - 1), len(names))
 
 
 def fitting(values: NDArray, axes: Sequence[Axis], most: int) -> tuple[NDArray, list[Axis]]:
@@ -96,13 +96,8 @@ def html(view: View) -> str:
     places = {key: k for k, key in enumerate(layers)}
     record = {
         "axes": {
-            name: {
-                "label": LABELS.get(name, name),
-                "unit": axis.unit.replace(" ", ""),
-                "first": axis.first,
-                "last": axis.last,
-            }
-            | {"steps": axis.steps, "names": [printable(n) for n in view.names.get(name, ())]}
+            name: {"label": LABELS.get(name, name), "unit": axis.unit.replace(" ", ""), "first": axis.first}
+            | {"last": axis.last, "steps": axis.steps, "names": [printable(n) for n in view.names.get(name, ())]}
             for name, axis in view.axes.items()
         },
         "layers": [_encoded(layer) for layer in layers.values()],
