@@ -24,12 +24,6 @@ def test_turning_over_reverses_longitude_and_latitude_only() -> None:
     assert np.array_equal(axes.turn_over(turned), tensor)
 
 
-def test_every_channel_has_a_quantity_or_is_a_pure_number() -> None:
-    assert len(axes.CHANNELS) == len(axes.CHANNEL_QUANTITIES) == 6
-    assert axes.CHANNELS[axes.RHO] == "rho"
-    assert axes.CHANNEL_QUANTITIES[axes.V_LOS] == "velocity"
-
-
 @pytest.mark.parametrize("steps", [2, 7, 512])
 def test_the_step_is_the_distance_between_neighbours(steps: int) -> None:
     axis = Axis("distance", "pc", 8052.0, 8502.0, steps)

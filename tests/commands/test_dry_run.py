@@ -46,10 +46,10 @@ def test_mock_galaxies_that_are_observed_at_once_are_not_read(iris: Iris, mocked
     assert made["reads"] == {} and {**made, "reads": kept["reads"]} == {**kept, **{k: made[k] for k in VARYING}}
 
 
-def test_ingest_reads_headers_and_prints_what_it_then_writes(iris: Iris, tmp_path: Path) -> None:
-    from tests.snapshots.snapshots import galaxy, write
-
-    snapshot = write(tmp_path / "snap_101.hdf5", galaxy())
+def test_ingest_reads_headers_and_prints_what_it_then_writes(
+    iris: Iris, inputs: dict[str, Path], tmp_path: Path
+) -> None:
+    snapshot = inputs["SNAPSHOT"]
     words = ("ingest", snapshot, tmp_path / "out", "--preset", "tiny", "--views", 2, "--memory", 1)
     planned = json.loads(iris(*words, "--dry-run", "--json").out)
     assert not (tmp_path / "out").exists() and planned["reads"] == {str(snapshot): snapshot.stat().st_size}

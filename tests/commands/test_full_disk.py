@@ -1,4 +1,4 @@
-"""Errors of the disk while a command writes: one line that names the file, and no part of a file is left."""
+"""Errors of the system, such as a full disk: one line that names the file, and no part of a file is left."""
 
 import errno
 import io
@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+import torch
 
+from iris_cli import errors
 from iris_cli.plots.style import FORMATS
 from shards import layout
 from tests.commands.errors import Iris, error_of
@@ -55,6 +57,21 @@ def test_a_disk_that_is_full_or_read_only_is_one_error(
     said = error_of(iris(*words, *(() if words[0] == "plot" else ("-q",))), 1)
     assert f"{os.strerror(number)}: {COMMANDS[command].replace('OUT', out)}" in said
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".lock"], said
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError("Unable to allocate 9 TiB"), "not enough memory: Unable to allocate 9 TiB"),
+        (torch.OutOfMemoryError("CUDA out of memory.\nTried 9 TiB"), "not enough memory: CUDA out of memory."),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes"), "not enough memory: DefaultCPUAllocator"),
+        (OSError("100000 requested and 0 written"), "No space left on device"),  # numpy's, which has no number
+        (OSError(errno.ENAMETOOLONG, "File name too long", b"x" * 300), f"File name too long: {'x' * 300}"),
+    ],
+)
+def test_errors_of_the_system_are_one_line_with_a_hint(error: Exception, said: str) -> None:
+    known = errors.of_system(error)
+    assert known is not None and known.message.startswith(said) and known.hint and "\n" not in known.message
 
 
 class Full(io.FileIO):

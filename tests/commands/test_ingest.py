@@ -2,9 +2,6 @@
 
 import errno
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import h5py
@@ -85,17 +82,6 @@ def test_ranks_share_the_job_and_the_last_writes_the_index(
         assert iris("ingest", snapshot, second, tmp_path / "shared", *TINY).code == 0
         assert (tmp_path / "shared/standard.json").exists() == (rank == 1)
     assert bytes_of(tmp_path / "one") == bytes_of(tmp_path / "shared")
-
-
-@pytest.mark.slow
-def test_two_ranks_at_once_make_the_set_of_one(snapshot: Path, second: Path, tmp_path: Path, iris: Iris) -> None:
-    assert iris("ingest", snapshot, second, tmp_path / "one", *TINY).code == 0
-    words = map(str, ("ingest", snapshot, second, tmp_path / "both", *TINY, "-q"))
-    command = [sys.executable, "-m", "iris_cli", *words]
-    environments = [{**os.environ, "RANK": rank, "WORLD_SIZE": "2"} for rank in "01"]
-    ranks = [subprocess.Popen(command, env=each, stdout=subprocess.DEVNULL) for each in environments]
-    assert [rank.wait() for rank in ranks] == [0, 0]
-    assert bytes_of(tmp_path / "one") == bytes_of(tmp_path / "both")
 
 
 def test_an_interrupted_run_resumes_to_the_same_bytes(iris: Iris, snapshot: Path, second: Path, tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """Options that commands share, groups of them, and the flags of configurations."""
 
 import inspect
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -183,11 +182,3 @@ def test_the_looks_of_a_figure_are_those_that_can_be_drawn() -> None:
 
     assert set(figure.STRETCHES) == set(STRETCHES) and set(figure.STYLE_NAMES) == set(STYLES)
     assert set(figure.COLOURS) <= set(colormaps)
-
-
-def test_molecules_are_printed_as_in_the_file_unless_a_flag_differs(iris: Iris, tmp_path: Path) -> None:
-    (tmp_path / "m.toml").write_text("temperature_K = 20\nrows = 3\n")
-    printed = json.loads(iris("molecule", "13co", "--config", tmp_path / "m.toml", "--json").out)
-    assert printed["critical_density_temperature_K"] == 20.0
-    out = iris("molecule", "13co", "--config", tmp_path / "m.toml", "-t", 30).out
-    assert "at 30 K" in out and "37 more transitions" in out

@@ -15,7 +15,6 @@ from astropy.io import fits
 
 from iris_cli.evaluation.loss import PhysicalLoss
 from iris_cli.training.checkpoint import load
-from iris_cli.training.trained_run import open_run
 from tests.commands.errors import Iris, one_error
 from tests.commands.pages import ROOT
 
@@ -132,17 +131,6 @@ def test_a_run_remembers_them_and_imports_them_only_if_the_user_says_so(
     sys.modules.pop("my_networks")
     missing = iris("test", run, shards, *trust)
     one_error(missing, 2, "my_networks:Shallow cannot be imported", "No module named 'my_networks'", "PYTHONPATH")
-
-
-def test_equal_seeds_give_equal_weights_and_others_give_others(
-    run: Path, iris: Iris, temperature_runs: Path, tmp_path: Path
-) -> None:
-    torch.rand(7)
-    for name, seed in (("again", 0), ("other", 1)):
-        words = ("--out", tmp_path / name, *SMALL, "--seed", seed)
-        assert iris("train", temperature_runs / "shards", *OWN, *words).code == 0
-    digests = [open_run(tmp_path / name).checkpoint.digest for name in ("run", "again", "other")]
-    assert digests[0] == digests[1] != digests[2]
 
 
 @pytest.mark.parametrize(

@@ -164,13 +164,3 @@ def test_a_map_is_drawn_with_its_caption(iris: Iris, made: Path, tmp_path: Path,
     assert " ".join(ours.split()) == caption and theirs == ""
     longest = max(len(line) for line in ours.splitlines())
     assert longest < len(caption), "it is broken into lines"
-
-
-def test_a_map_without_a_caption_is_drawn_without_one(made: Path, tmp_path: Path) -> None:
-    from iris_cli.telescope.density_map import load_caption
-    from iris_cli.telescope.revert import revert
-
-    revert([made / "run"], [made / "cube.fits"], out=tmp_path / "map.fits")
-    with fits.open(tmp_path / "map.fits", mode="update") as hdus:
-        del hdus[0].header["COMMENT"]
-    assert load_caption(tmp_path / "map.fits") == ""

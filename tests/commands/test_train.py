@@ -230,25 +230,6 @@ def test_unconnected_ranks_fail(iris: Iris, tiny_shards: Path, tmp_path: Path, m
     assert "The connection has failed hint: " in error
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        MemoryError("Unable to allocate 9 TiB"),
-        torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 9 TiB"),
-        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
-    ],
-)
-def test_a_lack_of_memory_is_an_error_with_a_hint(
-    iris: Iris, tiny_shards: Path, tmp_path: Path, monkeypatch: MonkeyPatch, error: Exception
-) -> None:
-    def greedy(*words: object, **how: object) -> None:
-        raise error
-
-    monkeypatch.setattr("iris_cli.training.train.train_reverter", greedy)
-    text = refused(iris, 1, "train", tiny_shards, "--out", tmp_path / "x", *SHORT)
-    assert "error: not enough memory: " in text and "--dry-run" in text
-
-
 def test_ctrl_c_during_the_start_is_no_traceback() -> None:
     script = (
         "import runpy, sys\n"

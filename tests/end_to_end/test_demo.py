@@ -65,20 +65,3 @@ def test_the_demonstration_writes_a_report_a_figure_and_folders_that_each_comman
 
     refused = iris("demo", "--out", out, "--config", config)
     assert refused.code == 1 and "exists" in refused.err
-
-
-def test_pairs_of_the_paper_code_are_trained_on_and_tested(iris: Callable, shared_data: Path, tmp_path: Path) -> None:
-    """Pre-observed pairs, and tensors that are observed here, from folder to report."""
-    for name, options in (
-        ("reference-preobserved", ()),
-        ("reference-standard", ("--test-fraction", 0.34, "--split-seed", 2)),
-    ):
-        shards, run = tmp_path / f"{name}-shards", tmp_path / f"{name}-run"
-        ran = iris("preobserve", shared_data / name, shards, "--views-per-source", 1, "--turn-over", *options)
-        assert ran.code == 0, ran.err
-        ran = iris("train", shards, "--epochs", 2, "--batch-size", 2, "--accumulate", 1, "--out", run)
-        assert ran.code == 0, ran.err
-        ran = iris("test", run, shards, "--json")
-        assert ran.code == 0, ran.err
-        report = json.loads(ran.out)
-        assert report["pairs"] >= 1 and 0 < report["loss"] < 10
