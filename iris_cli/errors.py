@@ -73,7 +73,7 @@ _HINTS = {
 
 
 def of_system(error: BaseException) -> IrisError | None:
-    """The error of the system (memory, disk, permissions, names of files) as one of ours; None for any other."""
+    """The error of the system (memory, disk, permissions, names of files) as an IrisError; None for any other."""
     text = str(error)
     if (
         isinstance(error, MemoryError)

@@ -176,7 +176,7 @@ def _cores(environment: Mapping[str, str]) -> Iterator[Finding]:
 
 def _memory() -> Iterator[Finding]:
     here = memory()
-    limit = "" if here.limit is None else f", control group grants {in_bytes(here.limit)}"
+    limit = "" if here.limit is None else f", limited to {in_bytes(here.limit)} by the control group or ulimit -v"
     what = f"{in_bytes(here.available)} of {in_bytes(here.total)} available{limit}"
     little = here.usable < LEAST_MEMORY
     yield Finding("memory", WRONG if little else OK, what, "request more: --mem in a batch job" if little else "")

@@ -125,11 +125,11 @@ def _lv_of(path: Path, image: SkyImage) -> Picture:
 def _of_cubes(path: Path, made: LvImage) -> Picture:
     """NaN where no cube observed."""
     seen = np.where(made.coverage > 0.0, made.image, np.float32(np.nan))
-    lon = _moved(made.grid.longitude, made.centre_deg[0])
+    lon = moved(made.grid.longitude, made.centre_deg[0])
     return Picture(seen.T, lon, made.grid.velocity, brightness("K"), path.name, ON_SKY)
 
 
-def _moved(axis: Axis, by: float) -> Axis:
+def moved(axis: Axis, by: float) -> Axis:
     return replace(axis, first=axis.first + by, last=axis.last + by)
 
 
@@ -197,7 +197,7 @@ def _picture(path: Path, selection: Sample) -> Picture:
     in_fits = not path.is_dir() and path.suffix.lower() != ".npz"
     if is_standard(path) or (in_fits and is_map(path)):
         seen = top_down(path, selection)
-        lon = _moved(seen.grid.longitude, seen.centre_deg[0] if seen.centre_deg else 0.0)
+        lon = moved(seen.grid.longitude, seen.centre_deg[0] if seen.centre_deg else 0.0)
         return Picture(seen.density, lon, cropped_distance(seen.grid), label("density"), seen.name)
     image = read_fits(path) if in_fits else None
     if image and "velocity" not in image.names:

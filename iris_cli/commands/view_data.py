@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from iris_cli.axes import Axis
 from iris_cli.commands.complete import NETWORKS
 from iris_cli.commands.options import Sample
-from iris_cli.commands.plot_data import lv_image
+from iris_cli.commands.plot_data import lv_image, moved
 from iris_cli.config.grid import Grid
 from iris_cli.config.train import is_run
 from iris_cli.console import log, progress
@@ -147,8 +147,7 @@ def _of_cube(path: Path) -> View:
 def _of_map(path: Path, most: int) -> View:
     density, lv = load_map(path)
     seen = lv.observed_longitudes
-    lon = replace(lv.grid.longitude, first=lv.grid.longitude.first + lv.centre_deg[0])
-    lon = replace(lon, last=lv.grid.longitude.last + lv.centre_deg[0])
+    lon = moved(lv.grid.longitude, lv.centre_deg[0])
     panels = [_above("mean H2 density", np.where(seen, density, np.nan))]
     names, factor = {}, 1.0
     with open_fits(path, False, []) as hdus:

@@ -158,7 +158,7 @@ def test_litter_is_observed_without_density(iris: Iris, tmp_path: Path) -> None:
     assert list(index.arrays) == ["observation"] and index.attributes["litter"] is True
 
 
-def test_the_fields_data_sets_are_observed_and_imported(iris: Iris, shared_data: Path, tmp_path: Path) -> None:
+def test_data_sets_of_the_paper_code_are_observed_and_imported(iris: Iris, shared_data: Path, tmp_path: Path) -> None:
     ran = iris(*PREOBSERVE, shared_data / "reference-standard", tmp_path / "s", "--views-per-source", 1)
     assert ran.code == 0 and "turns anticlockwise" in ran.err and "--turn-over" in ran.err
     ran = iris(*PREOBSERVE, shared_data / "reference-standard", tmp_path / "t", "--views-per-source", 1, "--turn-over")
