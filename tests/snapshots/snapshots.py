@@ -137,6 +137,16 @@ def write(
     return path
 
 
+def with_columns(**columns: Any) -> Callable[[h5py.File], None]:
+    """Adds datasets to the gas."""
+
+    def add(file: h5py.File) -> None:
+        for name, values in columns.items():
+            file[f"PartType0/{name}"] = values
+
+    return add
+
+
 def write_split(folder: Path, gas: dict[str, NDArray], cuts: Sequence[int], style: Style = Style()) -> list[Path]:
     """Writes snap_007.0.hdf5, …; a part between two equal cuts holds no gas."""
     edges = [0, *cuts, len(gas["H2"])]

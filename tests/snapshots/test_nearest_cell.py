@@ -15,7 +15,7 @@ from iris_cli.errors import DataError
 from iris_cli.snapshots.augment import Change, Sight
 from iris_cli.snapshots.gas import Gas
 from iris_cli.snapshots.nearest_cell import Cone, nearest, needed
-from iris_cli.snapshots.view import View, h2_mass_per_row
+from iris_cli.snapshots.view import View
 
 GRID = GRID_PRESETS["tiny"].scaled(13, 10, 6, 8)  # no multiples of the block's size
 PLAIN = Change(1.0, 1.0, 1.0, 0.0, 0.0)
@@ -152,12 +152,3 @@ def test_jitter_moves_the_galaxy_and_not_the_grid() -> None:
     gas = galaxy_of_a_point(np.zeros(3), np.zeros(3))
     r, lon, _ = centroid(view_of(gas, sight=Sight(0.0, 60.0, 0.4), grid=FINE).slab(WHOLE))
     assert r == pytest.approx(8337.0, abs=5.0) and lon == pytest.approx(0.4, abs=0.05)
-
-
-def test_the_mass_on_the_grid_is_density_times_volume() -> None:
-    slab = np.zeros(GRID.tensor_shape, np.float32)
-    slab[RHO], slab[3] = 2.0, 0.25
-    area = np.deg2rad(3.0 * 10 / 9) * np.deg2rad(0.75 * 6 / 5)
-    volume = area * 450.0 * 13 / 12 * 8277.0**2
-    share = 2 * 1.00784 / (1.00784 + 0.1 * 4.002602)
-    assert h2_mass_per_row(slab, GRID, WHOLE).sum() == pytest.approx(2.0 * 0.25 * share * volume, rel=1e-3)

@@ -15,7 +15,19 @@ from iris_cli.snapshots.files import find_snapshots
 from iris_cli.snapshots.galaxy import load_galaxy
 from iris_cli.snapshots.ingest import source_names
 from iris_cli.snapshots.reader import Snapshot
-from tests.snapshots.snapshots import CONFIG, KPC, PC_CM, SUN_G, Style, assert_same, galaxy, read, write, write_split
+from tests.snapshots.snapshots import (
+    CONFIG,
+    KPC,
+    PC_CM,
+    SUN_G,
+    Style,
+    assert_same,
+    galaxy,
+    read,
+    with_columns,
+    write,
+    write_split,
+)
 
 
 def attribute(where: str, name: str, value: object) -> Callable[[h5py.File], None]:
@@ -35,10 +47,6 @@ def replaced(name: str, value: object) -> Callable[[h5py.File], None]:
 
 def damaged(name: str, value: float) -> Callable[[h5py.File], None]:
     return lambda file: file[f"PartType0/{name}"].__setitem__(5, value)
-
-
-def added(name: str, value: object) -> Callable[[h5py.File], None]:
-    return lambda file: file["PartType0"].__setitem__(name, value)
 
 
 def unwritten(file: h5py.File) -> None:
@@ -81,7 +89,7 @@ BAD = {
     "zero density": (damaged("Density", 0.0), "Density: 1 of 3000 cells are zero"),
     "infinite velocity": (damaged("Velocities", np.inf), "Velocities: 1 of 3000 cells are not finite"),
     "negative energy": (damaged("InternalEnergy", -1.0), "InternalEnergy: 1 of 3000"),
-    "a negative mass": (added("Masses", np.linspace(-1.0, 1.0, 3000)), "Masses: 1500 of 3000 cells are negative"),
+    "a negative mass": (with_columns(Masses=np.linspace(-1.0, 1.0, 3000)), "Masses: 1500 of 3000 cells are negative"),
     "too hot for float32": (damaged("InternalEnergy", 3e38), "temperature: 1 of 3000 cells are zero, negative or not"),
     "faster than light": (replaced("Velocities", np.full((3000, 3), 4e5)), "velocity: 3000 of 3000 cells are above 2"),
     "denser than any gas": (damaged("Density", 1e30), "density: 1 of 3000 cells are above 1e+20 M_sun/pc^3"),
