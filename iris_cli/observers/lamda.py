@@ -33,12 +33,9 @@ class _Lines:
     """The lines with data, one after the other, with their numbers for error messages."""
 
     def __init__(self, path: Path) -> None:
-        try:
-            if path.stat().st_size > _LARGEST_FILE:
-                raise DataError(f"{path} is larger than {_LARGEST_FILE >> 20} MiB", "is it a LAMDA file?")
-            data = path.read_bytes()
-        except OSError as error:
-            raise DataError(f"{path} cannot be read: {error.strerror}") from None
+        if path.stat().st_size > _LARGEST_FILE:
+            raise DataError(f"{path} is larger than {_LARGEST_FILE >> 20} MiB", "is it a LAMDA file?")
+        data = path.read_bytes()
         wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         text = data.decode("utf-16" if wide else "utf-8-sig", errors="replace")
         self.path, self.number, self._next = path, 0, 0

@@ -26,7 +26,7 @@ from iris_cli.errors import DataError, IrisError
 from iris_cli.files import read_json, write_text
 from iris_cli.machine import cores, disk
 from iris_cli.ranks import share_of_job
-from iris_cli.snapshots.augment import draw_sight
+from iris_cli.snapshots.augment import Sight, draw_sight
 from iris_cli.snapshots.files import find_snapshots
 from iris_cli.snapshots.galaxy import FOR_CELLS, Galaxy, GalaxyFacts, load_galaxy
 from iris_cli.snapshots.reader import Snapshot
@@ -133,11 +133,11 @@ class TensorMaker:
 
     def make(self, item: Item) -> TensorRecord:
         snapshot, config = self.snapshots[item.snapshot], self.config
-        galaxy, view = self.view(item, 1.0)
+        galaxy, sight, view = self.view(item, 1.0)
         if view.bound_pc > galaxy.margin_pc:  # cells so far apart that the nearest may not have been read
-            galaxy, view = self.view(item, float("inf"))
+            galaxy, sight, view = self.view(item, float("inf"))
         mass = write_view(view, self.folder / item.file, (1.0 - FOR_CELLS) * self.memory_bytes, self.threads)
-        change, sight = galaxy.change, draw_sight(config, snapshot.digest, galaxy.change, item.view)
+        change = galaxy.change
         info = {
             "seed": config.seed,
             "scale": round(change.scale, 6),
@@ -149,17 +149,16 @@ class TensorMaker:
             "snapshot": snapshot.files.name,
             "h2_mass_M_sun": mass,
         }
-        identity = f"cells-{snapshot.digest}"
-        entry = Entry(item.file, self.sources[item.snapshot], round(sight.view_deg, 6), info, identity)
-        return TensorRecord(entry, galaxy.facts)
+        source, identity = self.sources[item.snapshot], f"cells-{snapshot.digest}"
+        return TensorRecord(Entry(item.file, source, round(sight.view_deg, 6), info, identity), galaxy.facts)
 
-    def view(self, item: Item, margin: float) -> tuple[Galaxy, View]:
+    def view(self, item: Item, margin: float) -> tuple[Galaxy, Sight, View]:
         snapshot, config = self.snapshots[item.snapshot], self.config
         galaxy = _galaxy(snapshot, config, self.memory_bytes, margin)
         if isinstance(galaxy, DataError):
             raise galaxy
         sight = draw_sight(config, snapshot.digest, galaxy.change, item.view)
-        return galaxy, View.of(galaxy.gas, galaxy.change, sight, config.grid, snapshot.where)
+        return galaxy, sight, View.of(galaxy.gas, galaxy.change, sight, config.grid, snapshot.where)
 
 
 def write_view(view: View, path: Path, memory_bytes: float, threads: int) -> float:
@@ -201,7 +200,9 @@ def ingest(
     items = tuple(Item(s * config.views + v, s, v) for s in range(len(snapshots)) for v in range(config.views))
     rank, world = share_of_job(os.environ)
     own = items[rank * len(items) // world : (rank + 1) * len(items) // world]
-    folder = IngestFolder(out, plan_text(snapshots, names, config), items, own, world > 1)
+    galaxies = [{"source": name, **s.describe()} for name, s in zip(names, snapshots, strict=True)]
+    plan = {"format": "iris-ingest", "version": 1, "snapshots": galaxies, "config": to_dict(config)}
+    folder = IngestFolder(out, to_json(plan), items, own, world > 1)
     with owned(out, work=folder.plan_hash, part=rank, parts=world):
         folder.prepare(resume, overwrite, 4.0 * float(np.prod(config.grid.tensor_shape)))
         unfinished = folder.unfinished()
@@ -237,15 +238,11 @@ def source_names(snapshots: Sequence[Snapshot]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def plan_text(snapshots: Sequence[Snapshot], names: Sequence[str], config: IngestConfig) -> str:
-    """ingest.json: all that the tensors depend on."""
-    galaxies = [{"source": n, **s.describe()} for s, n in zip(snapshots, names, strict=True)]
-    return to_json({"format": "iris-ingest", "version": 1, "snapshots": galaxies, "config": to_dict(config)})
-
-
 @dataclass(frozen=True)
 class IngestFolder:
-    """The output folder: the plan is written first, then tensors with their records, then the index."""
+    """The output folder: the plan, which is all that the tensors depend on, is written first, then tensors with their
+    records, then the index.
+    """
 
     path: Path
     plan: str

@@ -51,11 +51,9 @@ class PaperDataset:
     @cached_property
     def identities(self) -> list[str]:
         """Of the galaxy of each entry: the content of its first view's first file, whatever the folder's name."""
-        firsts = {first: f"paper-{_sampled_digest(self.folder / self.files[first][0])}" for first in self._firsts()}
-        return [firsts[i - i % self.views_per_source] for i in range(len(self.files))]
-
-    def _firsts(self) -> range:
-        return range(0, len(self.files), self.views_per_source)
+        views = self.views_per_source
+        firsts = [f"paper-{_sampled_digest(self.folder / first)}" for first, *_ in self.files[::views]]
+        return [firsts[number // views] for number in range(len(self.files))]
 
     def pair(self, number: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """(observation (1, L, V), density (1, R', L)) of a pre-observed folder: inner units, receding positive.
