@@ -26,7 +26,6 @@ _ROUNDING_CM = 0.01
 _INTEGER = re.compile(r"[-+]?[0-9]+")
 #: Fortran writes D for E, and neither where the exponent has three digits.
 _NUMBER = re.compile(r"([-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))(?:[eEdD]([-+]?[0-9]+)|([-+][0-9]{3}))?")
-_NOT_FINITE = re.compile(r"[-+]?(nan|inf(inity)?)", re.IGNORECASE)
 
 
 class _Lines:
@@ -97,15 +96,12 @@ class _Lines:
 
     def numbers(self, words: list[str], what: str, *, above_zero: bool = False) -> list[float]:
         found = [_NUMBER.fullmatch(word) for word in words]
-        if not all(match or _NOT_FINITE.fullmatch(word) for match, word in zip(found, words, strict=True)):
+        if not all(found):
             raise self.error(f"'{_shown(words)}' where {what} should be")
-        values = [float(f"{m[1]}e{m[2] or m[3] or 0}") if m else float("nan") for m in found]
-        if not np.isfinite(values).all() or min(values, default=0.0) < 0:
-            raise self.error(f"a negative or infinite number where {what} should be")
-        if max(values, default=0.0) > _LARGEST_NUMBER:
-            raise self.error(f"{max(values):g} where {what} should be")
-        if above_zero and min(values, default=1.0) == 0:
-            raise self.error(f"0 where {what} should be")
+        values = [float(f"{m[1]}e{m[2] or m[3] or 0}") for m in found if m]
+        for value in values:
+            if not 0.0 <= value <= _LARGEST_NUMBER or (above_zero and value == 0.0):
+                raise self.error(f"{value:g} where {what} should be")
         return values
 
     def error(self, what: str) -> DataError:

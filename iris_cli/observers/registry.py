@@ -3,7 +3,7 @@
 from iris_cli.config.grid import Grid
 from iris_cli.config.observer import SyntheticConfig
 from iris_cli.config.preobserve import PreobserveConfig
-from iris_cli.errors import UsageError, choose
+from iris_cli.errors import UsageError
 from iris_cli.observers.observer import Observer
 from iris_cli.observers.simple import SimpleObserver
 from iris_cli.observers.synthetic import SyntheticObserver
@@ -21,8 +21,8 @@ def make_observer(
 ) -> Observer:
     """An observer for a grid, by its name ("synthetic", "simple") or by the configuration of `iris preobserve`.
 
-    `latitude` is the reduction of cubes to images ("mean", "max"); with `smooth_velocity`, velocities are smoothed over
-    neighbouring cells first; `synthetic` holds the lines and the telescope of the synthetic observer.
+    `latitude` is the reduction of cubes to images ("mean", "max", "moments"); with `smooth_velocity`, velocities are
+    smoothed over neighbouring cells first; `synthetic` holds the lines and the telescope of the synthetic observer.
 
         observer = make_observer(dataset.grid, "simple")
         image = observer.observe(torch.from_numpy(dataset[0]))                  # (6, R, L, B) -> (lines, L, V)
@@ -33,8 +33,7 @@ def make_observer(
     if isinstance(observer, PreobserveConfig):
         config = observer
     else:
-        choose("observer", observer, OBSERVERS)
         if synthetic is not None and observer != SyntheticObserver.name:
             raise UsageError(f"the observer '{observer}' has no lines", "leave out `synthetic`")
         config = PreobserveConfig(observer, latitude, smooth_velocity, synthetic=synthetic or SyntheticConfig())
-    return choose("observer", config.observer, OBSERVERS).from_config(grid, config)
+    return OBSERVERS[config.observer].from_config(grid, config)

@@ -187,9 +187,6 @@ def _units(hyper: _Hyper) -> units.UnitSystem:
     """Raises DataError for factors that would make every value 0 or infinite."""
     names = ("length", "time", "mass", "temperature")
     factors = {f"{name}_per_SI": float(hyper.number("dataset_hyper", f"_{name}_iris_per_SI")) for name in names}
-    for name, value in factors.items():
-        if not value > 0:
-            raise hyper.error(f"{name} = {value} is not a positive factor")
     system = units.UnitSystem(**factors)
     for quantity in ("velocity", "density", "temperature"):
         try:

@@ -103,7 +103,10 @@ Change = Callable[[dict[str, Any], dict[str, Any]], object]
         (lambda a, h: a.update(index=None), "not a list of file names"),
         (lambda a, h: a["index"].__setitem__(1, a["index"][0]), "columnized_0.npy and observed_0.npy more than once"),
         (lambda a, h: h["dataset_hyper"].update(_mass_iris_per_SI=1e-60), "a density of 1 in its units would be"),
-        (lambda a, h: h["dataset_hyper"].update(_temperature_iris_per_SI=0.0), "is not a positive factor"),
+        (
+            lambda a, h: h["dataset_hyper"].update(_temperature_iris_per_SI=0.0),
+            "a temperature of 1 in its units would be inf K",
+        ),
         (lambda a, h: h["dataset_hyper"].update(_length_iris_per_SI=1e-99), "of 1 in its units would be"),
         (lambda a, h: h["dataset_hyper"].update(_mass_iris_per_SI=10**400), "_mass_iris_per_SI is 1000"),
         (lambda a, h: h["coordinate_hyper"].update(r_min=True), "r_min is True, not a number"),
