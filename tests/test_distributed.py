@@ -4,10 +4,7 @@ import logging
 import os
 import signal
 import weakref
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
 from unittest.mock import Mock
 
 import pytest
@@ -18,14 +15,14 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 from torch.distributed.elastic.rendezvous import RendezvousError
 
 from iris_cli import distributed, signals
-from iris_cli.distributed import CPUGroup, World, launch, pick_device, world
+from iris_cli.distributed import World, launch, pick_device, world
 from iris_cli.errors import EXIT_INTERRUPTED, EXIT_REQUEUE, DataError, IrisError, UsageError
 from iris_cli.ranks import rank_info
 from tests.training.makers import OtherRank
 
 
 @pytest.fixture
-def single_group(tmp_path: Path) -> Iterator[None]:
+def single_group(tmp_path):
     """A process group of one."""
     dist.init_process_group("gloo", init_method=f"file://{tmp_path / 'rendezvous'}", rank=0, world_size=1)
     yield
@@ -33,13 +30,13 @@ def single_group(tmp_path: Path) -> Iterator[None]:
         dist.destroy_process_group()
 
 
-def group_of(here: World) -> CPUGroup:
+def group_of(here):
     assert here.group is not None
     return here.group
 
 
 @pytest.mark.usefixtures("single_group")
-def test_collectives_work_in_place_for_any_shape() -> None:
+def test_collectives_work_in_place_for_any_shape():
     with world("cpu") as here:
         for shape in ((), (1,), (3,), (2, 5), (0,), (1, 7, 3)):
             values = torch.rand(shape, dtype=torch.float64)
@@ -51,10 +48,10 @@ def test_collectives_work_in_place_for_any_shape() -> None:
 
 
 @pytest.mark.usefixtures("single_group")
-def test_collectives_use_a_few_buffers_that_stay_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_collectives_use_a_few_buffers_that_stay_alive(monkeypatch):
     sent, send = set(), dist.all_reduce
 
-    def recorded(tensor: torch.Tensor, **how: Any) -> Any:
+    def recorded(tensor, **how):
         sent.add(id(tensor))
         return send(tensor, **how)
 
@@ -68,7 +65,7 @@ def test_collectives_use_a_few_buffers_that_stay_alive(monkeypatch: pytest.Monke
 
 
 @pytest.mark.usefixtures("single_group")
-def test_the_group_is_destroyed_with_the_world_and_before_its_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_group_is_destroyed_with_the_world_and_before_its_buffers(monkeypatch):
     monkeypatch.setattr(distributed._joined, "here", True)
     with world("cpu") as here:
         group = group_of(here)
@@ -80,8 +77,8 @@ def test_the_group_is_destroyed_with_the_world_and_before_its_buffers(monkeypatc
 
 
 @pytest.mark.usefixtures("single_group")
-def test_the_group_is_destroyed_although_the_error_of_a_collective_is_kept() -> None:
-    def collective(group: Any) -> None:
+def test_the_group_is_destroyed_although_the_error_of_a_collective_is_kept():
+    def collective(group):
         reference = group
         raise RuntimeError("gloo: connection closed by peer", len(str(reference)))
 
@@ -92,7 +89,7 @@ def test_the_group_is_destroyed_although_the_error_of_a_collective_is_kept() -> 
 
 
 @pytest.mark.usefixtures("single_group")
-def test_a_process_group_of_the_caller_is_not_destroyed() -> None:
+def test_a_process_group_of_the_caller_is_not_destroyed():
     with world("cpu") as here:
         group = weakref.ref(group_of(here)._group)
     assert group() is None and dist.is_initialized()
@@ -101,9 +98,9 @@ def test_a_process_group_of_the_caller_is_not_destroyed() -> None:
 # --- two ranks, one of them simulated ---------------------------------------------------------------------------------
 
 
-def test_a_failure_of_rank_0_ends_all_ranks_with_its_exit_code() -> None:
+def test_a_failure_of_rank_0_ends_all_ranks_with_its_exit_code():
     refuse, fail = Mock(side_effect=DataError("no")), Mock(side_effect=OSError(28, "No space left on device"))
-    done: list[int] = []
+    done = []
     World(0, 2, group=OtherRank(0)).on_rank_0(lambda: done.append(0))
     World(1, 2, group=OtherRank(0)).on_rank_0(lambda: done.append(1))
     assert done == [0]
@@ -117,18 +114,18 @@ def test_a_failure_of_rank_0_ends_all_ranks_with_its_exit_code() -> None:
     assert ended.value.code == 2
 
 
-def test_running_statistics_are_averaged_over_the_ranks_and_counts_are_not() -> None:
+def test_running_statistics_are_averaged_over_the_ranks_and_counts_are_not():
     norm = torch.nn.BatchNorm2d(3)
-    norm.running_mean.copy_(torch.tensor([1.0, 2.0, 3.0]))  # type: ignore[union-attr]
+    norm.running_mean.copy_(torch.tensor([1.0, 2.0, 3.0]))
     World(1, 2, group=OtherRank(5.0)).average_buffers(norm)
-    assert norm.running_mean.tolist() == [3.0, 3.5, 4.0]  # type: ignore[union-attr]
-    assert norm.running_var.tolist() == [3.0, 3.0, 3.0]  # type: ignore[union-attr]
-    assert norm.num_batches_tracked.item() == 0  # type: ignore[union-attr]
+    assert norm.running_mean.tolist() == [3.0, 3.5, 4.0]
+    assert norm.running_var.tolist() == [3.0, 3.0, 3.0]
+    assert norm.num_batches_tracked.item() == 0
     World().average_buffers(norm)
-    assert norm.running_mean.tolist() == [3.0, 3.5, 4.0]  # type: ignore[union-attr]
+    assert norm.running_mean.tolist() == [3.0, 3.5, 4.0]
 
 
-def test_sums_and_maxima_are_over_all_ranks() -> None:
+def test_sums_and_maxima_are_over_all_ranks():
     here = World(0, 2, group=OtherRank(2.0))
     assert here.sum(torch.tensor([1.0, 5.0], dtype=torch.float64)).tolist() == [3.0, 7.0]
     assert (here.max(1), here.max(7)) == (2, 7)
@@ -149,7 +146,7 @@ def test_sums_and_maxima_are_over_all_ranks() -> None:
         ({"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "-1"}, "LOCAL_RANK = '-1' is not a number"),
     ],
 )
-def test_inconsistent_variables_are_refused(variables: dict[str, str], says: str) -> None:
+def test_inconsistent_variables_are_refused(variables, says):
     info = rank_info({"RANK": "0", "WORLD_SIZE": "1"})  # needs neither master address nor local rank
     assert (info.rank, info.size, info.local) == (0, 1, 0)
     with pytest.raises(UsageError, match=says) as caught:
@@ -157,7 +154,7 @@ def test_inconsistent_variables_are_refused(variables: dict[str, str], says: str
     assert "unset" in str(caught.value.hint)
 
 
-def test_the_ranks_of_a_machine_are_distributed_over_its_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_ranks_of_a_machine_are_distributed_over_its_gpus(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert [pick_device("auto", local) for local in range(3)] == [torch.device("cuda", k) for k in (0, 1, 0)]
@@ -171,9 +168,9 @@ def test_the_ranks_of_a_machine_are_distributed_over_its_gpus(monkeypatch: pytes
         pick_device("gpu", 0)
 
 
-def test_runs_use_a_port_of_their_own_unless_a_rendezvous_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_use_a_port_of_their_own_unless_a_rendezvous_is_given(monkeypatch):
     """Otherwise two runs on one machine would join each other."""
-    calls: list[Any] = []
+    calls = []
     monkeypatch.setattr("torch.distributed.run.run", calls.append)
     rendezvous = ["--nnodes=2", "--rdzv-endpoint=node1:29400", "--rdzv-backend=c10d"]
     assert [launch(2, ["train", "pairs"], more) for more in ((), ["--max-restarts=0"], rendezvous)] == [0, 0, 0]
@@ -183,7 +180,7 @@ def test_runs_use_a_port_of_their_own_unless_a_rendezvous_is_given(monkeypatch: 
     assert calls[2].rdzv_endpoint == "node1:29400"
 
 
-def _failed(*codes: int) -> ChildFailedError:
+def _failed(*codes):
     return ChildFailedError("ranks", {k: ProcessFailure(k, 1, code, "") for k, code in enumerate(codes)})
 
 
@@ -197,10 +194,8 @@ def _failed(*codes: int) -> ChildFailedError:
         (SignalException("", signal.SIGINT), EXIT_INTERRUPTED),
     ],
 )
-def test_a_launch_restores_handlers_environment_and_logging_however_it_ends(
-    monkeypatch: pytest.MonkeyPatch, raised: BaseException | None, code: int
-) -> None:
-    def torchrun(options: Any) -> None:
+def test_a_launch_restores_handlers_environment_and_logging_however_it_ends(monkeypatch, raised, code):
+    def torchrun(options):
         os.environ["LEFT_BY_TORCHRUN"] = "1"
         logging.getLogger().addHandler(logging.NullHandler())
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -208,7 +203,7 @@ def test_a_launch_restores_handlers_environment_and_logging_however_it_ends(
         if raised is not None:
             raise raised
 
-    def state() -> tuple[object, ...]:
+    def state():
         root, handlers = logging.getLogger(), [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGUSR1)]
         return handlers, dict(os.environ), root.manager.disable, root.level, root.handlers[:]
 
@@ -218,7 +213,7 @@ def test_a_launch_restores_handlers_environment_and_logging_however_it_ends(
     assert state() == before
 
 
-def test_errors_of_torchrun_itself_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_of_torchrun_itself_are_reported(monkeypatch):
     for raised, error, message in (
         (ValueError("no"), UsageError, "torchrun refuses"),
         (RendezvousError("No. Way"), IrisError, "could not join: No$"),
@@ -229,8 +224,8 @@ def test_errors_of_torchrun_itself_are_reported(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize(("note", "code"), [(signals.STOPPED, EXIT_REQUEUE), (signals.BEGUN, EXIT_INTERRUPTED)])
-def test_after_a_signal_notes_decide_the_exit_code(monkeypatch: pytest.MonkeyPatch, note: str, code: int) -> None:
-    def torchrun(options: Any) -> None:
+def test_after_a_signal_notes_decide_the_exit_code(monkeypatch, note, code):
+    def torchrun(options):
         signals.write_note(note)
         signal.raise_signal(signal.SIGUSR1)
 
@@ -238,14 +233,14 @@ def test_after_a_signal_notes_decide_the_exit_code(monkeypatch: pytest.MonkeyPat
     assert launch(2, ["train", "pairs"]) == code
 
 
-def test_ranks_can_be_launched_from_any_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ranks_can_be_launched_from_any_thread(monkeypatch):
     """Only the main thread may set signal handlers."""
     monkeypatch.setattr("torch.distributed.run.run", Mock())
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(launch, 2, ["train", "pairs"]).result() == 0
 
 
-def test_ranks_leave_notes_and_report_a_common_error_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ranks_leave_notes_and_report_a_common_error_once(tmp_path, monkeypatch):
     monkeypatch.delenv(signals.NOTES_FOLDER, raising=False)
     signals.write_note(signals.STOPPED)
     assert [signals.reported_by_another_rank("no data") for _ in range(2)] == [False, False]

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -12,7 +11,7 @@ from iris_cli.files import check_output
 from shards import layout
 
 
-def test_an_output_file_has_a_known_suffix_an_existing_folder_and_a_free_name(tmp_path: Path) -> None:
+def test_an_output_file_has_a_known_suffix_an_existing_folder_and_a_free_name(tmp_path):
     (tmp_path / "a.png").mkdir()
     (tmp_path / "b.png").touch()
     check_output(tmp_path / "c.PNG", overwrite=False, suffixes=(".png", ".pdf"))
@@ -27,7 +26,7 @@ def test_an_output_file_has_a_known_suffix_an_existing_folder_and_a_free_name(tm
             check_output(tmp_path / name, overwrite=False, suffixes=(".png", ".pdf"))
 
 
-def test_files_of_killed_commands_are_removed_before_an_output_is_made(tmp_path: Path) -> None:
+def test_files_of_killed_commands_are_removed_before_an_output_is_made(tmp_path):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     host = layout.temporary_name(tmp_path / "a.png").name.split(".")[3]

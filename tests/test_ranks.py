@@ -7,7 +7,7 @@ from iris_cli.errors import UsageError
 from iris_cli.ranks import share_of_job
 
 
-def array(task: int, first: int = 0, last: int = 3, count: int = 4) -> dict[str, str]:
+def array(task, first=0, last=3, count=4):
     values = {"ID": task, "MIN": first, "MAX": last, "COUNT": count}
     return {f"SLURM_ARRAY_TASK_{name}": str(value) for name, value in values.items()}
 
@@ -27,11 +27,11 @@ def array(task: int, first: int = 0, last: int = 3, count: int = 4) -> dict[str,
         ({"IRIS_PART": "2", "IRIS_PARTS": "4", "RANK": "1", "WORLD_SIZE": "3"}, (7, 12)),
     ],
 )
-def test_the_share_of_a_job_follows_from_the_environment(environment: dict[str, str], share: tuple[int, int]) -> None:
+def test_the_share_of_a_job_follows_from_the_environment(environment, share):
     assert share_of_job(environment) == share
 
 
-def test_the_tasks_of_an_array_of_ranks_have_different_shares() -> None:
+def test_the_tasks_of_an_array_of_ranks_have_different_shares():
     tasks = [{"SLURM_PROCID": str(p), "SLURM_STEP_NUM_TASKS": "3", **array(t)} for t in range(4) for p in range(3)]
     assert sorted(map(share_of_job, tasks)) == [(rank, 12) for rank in range(12)]
 
@@ -47,7 +47,7 @@ def test_the_tasks_of_an_array_of_ranks_have_different_shares() -> None:
         ({"RANK": "4", "WORLD_SIZE": "4"}, "RANK = 4 is not below WORLD_SIZE = 4"),
     ],
 )
-def test_an_inconsistent_environment_is_refused(environment: dict[str, str], message: str) -> None:
+def test_an_inconsistent_environment_is_refused(environment, message):
     with pytest.raises(UsageError, match=message):
         share_of_job(environment)
 
@@ -55,5 +55,5 @@ def test_an_inconsistent_environment_is_refused(environment: dict[str, str], mes
 @pytest.mark.parametrize(
     ("nodes", "first"), [("gpu[07-09,12],cpu1", "gpu07"), ("a1,a2", "a1"), ("one", "one"), ("c[3,5]-x", "c3")]
 )
-def test_the_first_node_of_a_slurm_list_is_found(nodes: str, first: str) -> None:
+def test_the_first_node_of_a_slurm_list_is_found(nodes, first):
     assert first_node(nodes) == first

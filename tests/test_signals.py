@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -24,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("signals_arrive")
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def test_a_signal_unwinds_the_work_and_is_not_caught_as_a_failure(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_signal_unwinds_the_work_and_is_not_caught_as_a_failure(capsys):
     unwound = False
     with pytest.raises(SystemExit) as ended, stop_on_signal("resume with --resume"):
         try:
@@ -40,7 +39,7 @@ def test_a_signal_unwinds_the_work_and_is_not_caught_as_a_failure(capsys: pytest
     assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
 
 
-def test_under_nohup_sighup_stays_ignored_and_other_signals_are_handled() -> None:
+def test_under_nohup_sighup_stays_ignored_and_other_signals_are_handled():
     before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGHUP, signal.SIGTERM)}
     try:
         with stop_on_signal("resume with --resume"):
@@ -57,8 +56,8 @@ def test_under_nohup_sighup_stays_ignored_and_other_signals_are_handled() -> Non
             signal.signal(number, handler)
 
 
-def test_work_in_another_thread_ignores_signals() -> None:
-    def work() -> object:
+def test_work_in_another_thread_ignores_signals():
+    def work():
         with stop_on_signal("resume with --resume"), catch_signals(["TERM"]) as flag:
             return flag.is_set, signal.getsignal(signal.SIGTERM)
 
@@ -74,7 +73,7 @@ def test_work_in_another_thread_ignores_signals() -> None:
         (["TERM", "XCPU"], [signal.SIGTERM, signal.SIGXCPU, signal.SIGINT, signal.SIGTERM]),
     ],
 )
-def test_a_training_catches_the_configured_signals_and_the_first_ctrl_c(caught: list, sent: list) -> None:
+def test_a_training_catches_the_configured_signals_and_the_first_ctrl_c(caught, sent):
     with catch_signals(caught) as flag:
         assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL and not flag.is_set
         for number in sent:
@@ -85,12 +84,12 @@ def test_a_training_catches_the_configured_signals_and_the_first_ctrl_c(caught: 
     assert signal.getsignal(signal.SIGXCPU) is signal.SIG_DFL
 
 
-def standard_data(folder: Path) -> Path:
+def standard_data(folder):
     write_mock(Galaxies(MockConfig(), Grid().scaled(32, 32, 8, 32), seed=3, views=10), folder / "in", 4, quiet=True)
     return folder / "in"
 
 
-def snapshot(folder: Path) -> Path:
+def snapshot(folder):
     write(folder / "s_001.hdf5", galaxy(20000))
     return folder / "s_001.hdf5"
 
@@ -107,7 +106,7 @@ SIMPLE = ("--observer", "simple", "--samples-per-shard", 1)
     ids=["preobserve", "ingest"],
 )
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_stopped_work_is_resumed_to_the_same_bytes(iris: Callable, tmp_path: Path, case: tuple, workers: int) -> None:
+def test_stopped_work_is_resumed_to_the_same_bytes(iris, tmp_path, case, workers):
     command, source, options, done, kept, index = case
     given, out, whole = source(tmp_path), tmp_path / "out", tmp_path / "whole"
     words = [sys.executable, "-m", "iris_cli", command, given, out, *options, "-w", workers]
@@ -138,7 +137,7 @@ def test_stopped_work_is_resumed_to_the_same_bytes(iris: Callable, tmp_path: Pat
         pytest.param(signal.SIGHUP, EXIT_REQUEUE, "workers work", marks=pytest.mark.slow),
     ],
 )
-def test_the_parent_alone_handles_a_signal_to_all(tmp_path: Path, sent: signal.Signals, code: int, moment: str) -> None:
+def test_the_parent_alone_handles_a_signal_to_all(tmp_path, sent, code, moment):
     """As a terminal sends Ctrl-C, and a batch system its warning to a step. No process prints a traceback."""
     command = [sys.executable, "-m", "iris_cli", "mock", str(tmp_path / "out"), "-n", "1000", "-w", "2", "-q"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True) as running:
@@ -163,13 +162,11 @@ def test_the_parent_alone_handles_a_signal_to_all(tmp_path: Path, sent: signal.S
         ("commands.demo.run_demo", ("demo",)),
     ],
 )
-def test_commands_without_partial_results_are_unwound_at_a_signal(
-    iris: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: str, words: tuple[str, ...]
-) -> None:
+def test_commands_without_partial_results_are_unwound_at_a_signal(iris, tmp_path, monkeypatch, work, words):
     monkeypatch.chdir(tmp_path)
     unwound = []
 
-    def stopped(*given: object, **more: object) -> None:
+    def stopped(*given, **more):
         try:
             signal.raise_signal(signal.SIGTERM)
         finally:
@@ -180,10 +177,8 @@ def test_commands_without_partial_results_are_unwound_at_a_signal(
     assert ran.code == EXIT_REQUEUE and unwound and "start again" in ran.err
 
 
-def test_a_demonstration_stopped_in_its_training_suggests_its_own_options(
-    iris: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def stopped(*given: object, **more: object) -> None:
+def test_a_demonstration_stopped_in_its_training_suggests_its_own_options(iris, tmp_path, monkeypatch):
+    def stopped(*given, **more):
         raise Stopped("stopped by a signal after step 4", "resume with --resume auto")
 
     monkeypatch.setattr("iris_cli.commands.demo.run_demo", stopped)
@@ -192,9 +187,7 @@ def test_a_demonstration_stopped_in_its_training_suggests_its_own_options(
     assert "stopped by a signal after step 4\nhint: start again with --overwrite" in ran.err
 
 
-def test_a_report_stopped_while_it_is_written_leaves_no_file(
-    iris: Callable, trained_run: Path, tiny_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_report_stopped_while_it_is_written_leaves_no_file(iris, trained_run, tiny_shards, tmp_path, monkeypatch):
     monkeypatch.setattr("iris_cli.evaluation.report_folder.to_json", lambda *given: signal.raise_signal(signal.SIGTERM))
     ran = iris("test", trained_run, tiny_shards, "--report", tmp_path / "report", "-q")
     assert ran.code == EXIT_REQUEUE and "start again" in ran.err

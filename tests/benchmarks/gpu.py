@@ -184,7 +184,7 @@ def nccl(bench: Bench) -> Iterator[str]:
     finally:
         dist.destroy_process_group()
     pairs = zip(bare.parameters(), wrapped.parameters(), strict=True)
-    apart = max(float((a.grad - b.grad).abs().max() / (a.grad.abs().max() + 1e-30)) for a, b in pairs)  # type: ignore[union-attr, operator]
+    apart = max(float((a.grad - b.grad).abs().max() / (a.grad.abs().max() + 1e-30)) for a, b in pairs)
     yield f"- {backend}: gradients differ by at most {apart:.1e} of the largest of a tensor"
     assert apart < 1e-3
 

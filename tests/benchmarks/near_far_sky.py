@@ -72,7 +72,7 @@ def main(
         points = np.stack([orbit.lon_deg / DEG, orbit.v_km_s / KM_S], axis=1)
         nearest = np.linalg.norm(places[:, None] - points[None], axis=2).argmin(axis=1)
         answers[f"orbit: {orbit.name}"] = orbit.near[nearest].astype(float)
-    clouds = np.array([re.match(r"\d*", name)[0] for name in chosen["name"]])  # type: ignore[index]
+    clouds = np.array([re.match(r"\d*", name)[0] for name in chosen["name"]])
     print(f"{len(near)} components of {len(set(clouds))} clouds, {int(near.sum())} near\n")
     print(f"| | {' | '.join(SCORES)} |\n|---|{'---|' * len(SCORES)}")
     for name, p in answers.items():

@@ -42,11 +42,11 @@ def train(hyper: TrainConfig, run: Path) -> dict[str, float]:
         original(self)
         found[self.name] = time.process_time() - begin
 
-    Trainer.run = timed  # type: ignore[method-assign]
+    Trainer.run = timed
     try:
         train_run(hyper, run, overwrite=True, quiet=True)
     finally:
-        Trainer.run = original  # type: ignore[method-assign]
+        Trainer.run = original
     record.write_text(json.dumps(found))
     return found
 

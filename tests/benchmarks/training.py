@@ -42,7 +42,7 @@ BASES: dict[type[nn.Module], type[nn.Module]] = {
 
 def images(size: int, batch: int, device: torch.device) -> tuple[Tensor, Tensor]:
     dice = torch.Generator().manual_seed(0)
-    return tuple(torch.rand(batch, 1, size, size, generator=dice).to(device) for _ in range(2))  # type: ignore[return-value]
+    return tuple(torch.rand(batch, 1, size, size, generator=dice).to(device) for _ in range(2))
 
 
 def plain(size: int, batch: int, device: torch.device) -> Step:

@@ -53,7 +53,7 @@ def main(test: Path, train: Path, steps: int = 500, samples: int = 16) -> None:
                 drawn = network(images(batch, given), torch.zeros_like(batch.density), *noise)
                 found = sampler_loss.scores(drawn, batch.density, loss.normalization, volume)
                 adam.zero_grad()
-                sum(weight * found[name].mean() for name, weight in sampler_loss.WEIGHTS.items()).backward()  # type: ignore[union-attr]
+                sum(weight * found[name].mean() for name, weight in sampler_loss.WEIGHTS.items()).backward()
                 torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
                 adam.step()
                 ema.update(network, torch.zeros(()))

@@ -29,7 +29,7 @@ def train_with_sampler(shards: str, batch: int, folder: str, **how: bool) -> Non
     samples = SamplesConfig(train=True, epochs=2, batch_size=batch)
     hyper = TrainConfig(epochs=1, batch_size=batch, batches_per_update=2, optimizer=sgd, samples=samples)
     where = {"checkpoint_directory": folder, "checkpoint_name": "sampled", "quiet": True}
-    train_reverter(reverter, PreObservedDataset(shards), hyper=hyper, **where, **how)  # type: ignore[arg-type]
+    train_reverter(reverter, PreObservedDataset(shards), hyper=hyper, **where, **how)
 
 
 def numbers_of_test(shards: str) -> dict[str, float]:

@@ -6,7 +6,6 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,11 +21,9 @@ from tests.end_to_end import launches
 from tests.snapshots.snapshots import galaxy, write
 from tests.training.makers import write_pairs
 
-Iris = Callable
-
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Callable[..., dict[str, list[int]]]:
+def cluster(tmp_path):
     """`cluster(script, **environment)` submits a script; {task: [exit code, restarts]}."""
     (tmp_path / "bin").mkdir()
     for name in ("sbatch", "srun", "scontrol"):
@@ -35,7 +32,7 @@ def cluster(tmp_path: Path) -> Callable[..., dict[str, list[int]]]:
         command.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
         command.chmod(0o755)
 
-    def submit(script: str, **environment: str) -> dict[str, list[int]]:
+    def submit(script, **environment):
         (tmp_path / "job.sh").write_text(script)
         here = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "CLUSTER_STATE": str(tmp_path), **environment}
         words = ["sbatch", str(tmp_path / "job.sh")]
@@ -47,14 +44,12 @@ def cluster(tmp_path: Path) -> Callable[..., dict[str, list[int]]]:
     return submit
 
 
-def shell_check(script: str) -> None:
+def shell_check(script):
     subprocess.run(["bash", "-n"], input=script, text=True, check=True)
 
 
 @pytest.mark.slow
-def test_two_array_tasks_with_a_pre_emption_write_the_same_set_as_one_command(
-    iris: Iris, cluster: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_array_tasks_with_a_pre_emption_write_the_same_set_as_one_command(iris, cluster, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     standard = tmp_path / "my galaxies"  # a name that must be quoted
     write_mock(Galaxies(MockConfig(), Grid().scaled(32, 32, 8, 32), seed=3, views=10), standard, 5, quiet=True)
@@ -71,9 +66,7 @@ def test_two_array_tasks_with_a_pre_emption_write_the_same_set_as_one_command(
     assert bytes_of(tmp_path / "shards") == bytes_of(tmp_path / "single")
 
 
-def test_two_array_tasks_ingest_the_same_set_as_one_command(
-    iris: Iris, cluster: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_array_tasks_ingest_the_same_set_as_one_command(iris, cluster, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my snapshots").mkdir()
     for seed in range(2):
@@ -90,8 +83,8 @@ def test_two_array_tasks_ingest_the_same_set_as_one_command(
 
 @pytest.mark.slow
 def test_a_training_on_two_nodes_continues_after_a_pre_emption_to_the_same_weights(
-    iris: Iris, cluster: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    iris, cluster, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     write_pairs(tmp_path / "pairs", {"train": range(24), "validation": range(100, 104)})
     short = ("--epochs", 6, "--batch-size", 2, "--accumulate", 1, "--noise-sigma-k", 0.5, "--device", "cpu", "-q")
@@ -113,7 +106,7 @@ def test_a_training_on_two_nodes_continues_after_a_pre_emption_to_the_same_weigh
     assert one["density_count"] == other["density_count"] == 24, "the mean image is over each pair once"
 
 
-def test_a_command_that_fails_is_not_queued_again(iris: Iris, cluster: Callable, tmp_path: Path) -> None:
+def test_a_command_that_fails_is_not_queued_again(iris, cluster, tmp_path):
     script = iris("batch", "train", "--gpus", 0, "nowhere", "--out", tmp_path / "run", "-q").out
     assert "srun" not in script and "torch.distributed" not in script
     ended = cluster(script.replace("--output=", f"--output={tmp_path}/"))
@@ -122,7 +115,7 @@ def test_a_command_that_fails_is_not_queued_again(iris: Iris, cluster: Callable,
 
 
 @pytest.mark.parametrize("command", ["ingest", "preobserve", "train", "test"])
-def test_a_script_contains_all_options_and_quotes_all_arguments(iris: Iris, command: str) -> None:
+def test_a_script_contains_all_options_and_quotes_all_arguments(iris, command):
     words = {
         "ingest": ("a b", "$(touch gone)", "--views", 4),
         "preobserve": ("a b", "$(touch gone)"),
@@ -170,25 +163,25 @@ def test_a_script_contains_all_options_and_quotes_all_arguments(iris: Iris, comm
         (("preobserve", "standard", "shards", "--config", "nowhere.toml"), "does not exist"),
     ],
 )
-def test_errors_of_the_command_are_reported_before_it_is_queued(iris: Iris, words: tuple, message: str) -> None:
+def test_errors_of_the_command_are_reported_before_it_is_queued(iris, words, message):
     ran = iris("batch", *words)
     assert ran.code == 2 and ran.out == "" and message in ran.err.lower().replace("#sbatch", "#SBATCH"), ran.err
 
 
-def test_durations_are_read_as_sbatch_reads_them() -> None:
+def test_durations_are_read_as_sbatch_reads_them():
     hours = {"90": 1.5, "90:30": 1.5083333, "24:00:00": 24, "2-12": 60, "2-12:30": 60.5, "1-00:00:36": 24.01}
     for time, expected in {**hours, "UNLIMITED": float("inf")}.items():
         assert seconds(time) == pytest.approx(3600 * expected), time
 
 
-def test_a_script_makes_the_mock_galaxies_that_its_tasks_observe(iris: Iris) -> None:
+def test_a_script_makes_the_mock_galaxies_that_its_tasks_observe(iris):
     words = ("shards", "--mock", "default", "-n", 4000, "--seed", 3)
     ran = iris("batch", "preobserve", "--array", 20, *words)
     assert ran.code == 0 and f"preobserve {' '.join(map(str, words))} --resume --workers 4 &" in ran.out, ran.err
 
 
 @pytest.mark.parametrize("own", [("-w", "3"), ("-w3",), ("-qw3",), ("--workers", "3"), ("--workers=3",)])
-def test_a_number_of_workers_in_any_spelling_is_kept(iris: Iris, tmp_path: Path, own: tuple) -> None:
+def test_a_number_of_workers_in_any_spelling_is_kept(iris, tmp_path, own):
     script = iris("batch", "preobserve", tmp_path / "in", tmp_path / "out", *own).out
     assert "--workers 4" not in script and "--workers 4" in iris("batch", "preobserve", "in", "out").out
 
@@ -209,7 +202,7 @@ HEADERS = {
 
 
 @pytest.mark.parametrize("scheduler", HEADERS)
-def test_a_header_has_the_options_of_its_queue(iris: Iris, scheduler: str) -> None:
+def test_a_header_has_the_options_of_its_queue(iris, scheduler):
     words = ("--scheduler", scheduler, *ASKED, "--gpus", 2, "--directive=-m ae")
     script = iris("batch", "train", *words, "shards", "--out", "run").out
     shell_check(script)
@@ -228,9 +221,7 @@ def test_a_header_has_the_options_of_its_queue(iris: Iris, scheduler: str) -> No
         ("lsf", '#BSUB -J "iris-train[1-3]%2"', "LSB_JOBINDEX", "2"),
     ],
 )
-def test_each_task_of_an_array_trains_a_member_of_an_ensemble(
-    iris: Iris, tmp_path: Path, scheduler: str, line: str, variable: str, task: str
-) -> None:
+def test_each_task_of_an_array_trains_a_member_of_an_ensemble(iris, tmp_path, scheduler, line, variable, task):
     words = ("--scheduler", scheduler, "--gpus", 0, "--at-once", 2, "a b", "--out", tmp_path / "r n", "--members", 3)
     script = iris("batch", "train", *words, "--seed", 5).out
     shell_check(script)
@@ -240,7 +231,7 @@ def test_each_task_of_an_array_trains_a_member_of_an_ensemble(
     assert ended.stdout.strip() == f"1/3 train a b --out {tmp_path}/r n --members 3 --seed 5 {last}"
 
 
-def run_with(script: str, work: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def run_with(script, work, folder, **environment):
     """Run a script with a program of the shell in the place of iris."""
     (folder / "work").write_text(f"#!/bin/sh\n{work}\n")
     (folder / "work").chmod(0o755)
@@ -260,7 +251,7 @@ SAVES = "trap 'kill $!; exit 75' TERM; sleep 20 & wait"
         (("--scheduler", "lsf"), "back into the queue"),
     ],
 )
-def test_before_the_time_limit_the_work_is_asked_to_save(iris: Iris, tmp_path: Path, words: tuple, said: str) -> None:
+def test_before_the_time_limit_the_work_is_asked_to_save(iris, tmp_path, words, said):
     script = iris("batch", "train", *words, "--time", "0:00:11", "--lead", 10, "shards", "--out", "run").out
     ended = run_with(script, SAVES, tmp_path, PBS_JOBID="7", LSB_JOBID="7")
     assert ended.returncode == 75 and said in ended.stderr
@@ -276,9 +267,7 @@ def test_before_the_time_limit_the_work_is_asked_to_save(iris: Iris, tmp_path: P
         ("lsf", "bsub", "Job <$n> is submitted to queue <long>.", ["-w", "ended({})"]),
     ],
 )
-def test_a_chain_submits_jobs_that_wait_for_each_other(
-    iris: Iris, tmp_path: Path, scheduler: str, submits: str, answer: str, after: list[str]
-) -> None:
+def test_a_chain_submits_jobs_that_wait_for_each_other(iris, tmp_path, scheduler, submits, answer, after):
     script = iris("batch", "train", "--scheduler", scheduler, "--chain", 3, "shards", "--out", "run").out
     shell_check(script)
     counted = f'printf \'%s\\n\' "$@" end >> {tmp_path}/asked; n=$(grep -cx end {tmp_path}/asked); echo "{answer}"'

@@ -1,8 +1,6 @@
 """From mock galaxies to a report, small: `iris demo`, and each command on its folders."""
 
 import json
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from astropy.io import fits
@@ -25,15 +23,13 @@ sigma_K = 1.0
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def config(tmp_path_factory):
     file = tmp_path_factory.mktemp("config") / "small.toml"
     file.write_text(SMALL)
     return file
 
 
-def test_the_demonstration_writes_a_report_a_figure_and_folders_that_each_command_can_use(
-    iris: Callable, config: Path, tmp_path: Path
-) -> None:
+def test_the_demonstration_writes_a_report_a_figure_and_folders_that_each_command_can_use(iris, config, tmp_path):
     out = tmp_path / "demo"
     ran = iris("demo", "--out", out, "--config", config, "-w", 1, "--json")
     assert ran.code == 0, ran.err

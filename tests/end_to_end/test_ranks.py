@@ -3,10 +3,8 @@
 import json
 import os
 import signal
-import subprocess
 import threading
 import tomllib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +20,8 @@ from tests.training.makers import logged, set_nan, write_pairs
 
 @pytest.mark.slow
 def test_a_report_of_an_ensemble_has_the_same_numbers_on_two_ranks_and_is_written_once(
-    iris: Callable, trained_ensemble: Path, shards: Path, tmp_path: Path
-) -> None:
+    iris, trained_ensemble, shards, tmp_path
+):
     words = ("test", trained_ensemble, shards, "-q", "--report")
     assert iris(*words, tmp_path / "one").code == 0
     both = run(*words, tmp_path / "two", *TWO_RANKS)
@@ -49,14 +47,14 @@ class Ended:
     err: str
 
 
-def torchrun(*words: object) -> subprocess.CompletedProcess[str]:
+def torchrun(*words):
     ran = run("--standalone", "--nproc-per-node=2", *words, module="torch.distributed.run")
     assert ran.returncode == 0, ran.stderr
     return ran
 
 
 @pytest.fixture(scope="module")
-def nan_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def nan_shards(tmp_path_factory):
     """The second of the first four samples is NaN."""
     folder = tmp_path_factory.mktemp("nan") / "shards"
     write_pairs(folder, {"train": range(13), "validation": range(100, 105)})
@@ -65,13 +63,13 @@ def nan_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def ended(shards: Path, nan_shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Ended:
+def ended(shards, nan_shards, tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
     ran = torchrun(ROOT / "tests/end_to_end/ranks.py", shards, folder, nan_shards)
     return Ended(folder, ran.stdout, ran.stderr)
 
 
-def test_two_ranks_with_half_the_batch_take_the_steps_of_one(shards: Path, tmp_path: Path, ended: Ended) -> None:
+def test_two_ranks_with_half_the_batch_take_the_steps_of_one(shards, tmp_path, ended):
     single, _ = train_without_batch_norm(str(shards), batch=4)
     first, second = (torch.load(ended.folder / f"plain-{rank}.pt", weights_only=True) for rank in (0, 1))
     for name, value in single.state_dict().items():
@@ -87,22 +85,22 @@ def test_two_ranks_with_half_the_batch_take_the_steps_of_one(shards: Path, tmp_p
     assert losses[1][0] == pytest.approx(losses[0][0], rel=1e-5)
 
 
-def test_the_numbers_of_a_test_on_two_ranks_are_those_of_one(shards: Path, ended: Ended) -> None:
+def test_the_numbers_of_a_test_on_two_ranks_are_those_of_one(shards, ended):
     first, second = (json.loads((ended.folder / f"test-{rank}.json").read_text()) for rank in (0, 1))
     assert first == second and first["pairs"] == 7
     assert first == pytest.approx(numbers_of_test(str(shards)), rel=1e-6)
 
 
-def test_a_script_trains_and_tests_twice_with_a_wrapped_network(ended: Ended) -> None:
+def test_a_script_trains_and_tests_twice_with_a_wrapped_network(ended):
     assert_trained_twice(ended.out, ended.folder)
 
 
 @pytest.mark.slow
-def test_a_script_trains_and_tests_twice_with_groups_of_the_program(shards: Path, tmp_path: Path) -> None:
+def test_a_script_trains_and_tests_twice_with_groups_of_the_program(shards, tmp_path):
     assert_trained_twice(torchrun(ROOT / "tests/end_to_end/ten_lines.py", shards, tmp_path, "without").stdout, tmp_path)
 
 
-def assert_trained_twice(printed: str, folder: Path) -> None:
+def assert_trained_twice(printed, folder):
     said = [tuple(line.split()) for line in printed.splitlines()]
     assert len(said) == 4 and len(set(said)) == 2, "both ranks have the same numbers"
     lines = (folder / "first/metrics.jsonl").read_text().splitlines()
@@ -112,20 +110,20 @@ def assert_trained_twice(printed: str, folder: Path) -> None:
     assert config["physical_loss"] == "Squares" and config["optimizer"]["name"] == "__main__.halving_adam"
 
 
-def test_a_loss_that_is_not_finite_is_reported_once_with_its_samples(ended: Ended) -> None:
+def test_a_loss_that_is_not_finite_is_reported_once_with_its_samples(ended):
     assert_reported_once(ended.err)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("on_nan", "code"), [("stop", 1), ("skip", 0)])
-def test_a_command_reports_a_nonfinite_loss_once(nan_shards: Path, tmp_path: Path, on_nan: str, code: int) -> None:
+def test_a_command_reports_a_nonfinite_loss_once(nan_shards, tmp_path, on_nan, code):
     options = ("--epochs", 1, "--no-checksums", "--on-nan", on_nan, *SHORT, *TWO_RANKS)
     ran = run("train", nan_shards, "--out", tmp_path / "run", *options)
     assert ran.returncode == code, ran.stderr
     assert_reported_once(ran.stderr)
 
 
-def assert_reported_once(errors: str) -> None:
+def assert_reported_once(errors):
     """Also for another rank than rank 0: the bad sample is in the share of rank 1 of the first step."""
     reports = [line for line in errors.splitlines() if "is not finite" in line]
     assert len(reports) == 1 and "g0002_v1" in reports[0] and reports[0].count("_v") == 4
@@ -134,7 +132,7 @@ def assert_reported_once(errors: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("error", ["run folder", "network"])
-def test_an_error_on_all_ranks_is_printed_once(shards: Path, tmp_path: Path, error: str) -> None:
+def test_an_error_on_all_ranks_is_printed_once(shards, tmp_path, error):
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     out, network = ("run", "paper") if error == "run folder" else ("new", "papr")
     ran = run("train", shards, "--out", tmp_path / out, "--network", network, *SHORT, *TWO_RANKS)
@@ -143,7 +141,7 @@ def test_an_error_on_all_ranks_is_printed_once(shards: Path, tmp_path: Path, err
 
 
 @pytest.mark.slow
-def test_an_ensemble_on_two_ranks_has_a_complete_run_for_each_member(shards: Path, tmp_path: Path) -> None:
+def test_an_ensemble_on_two_ranks_has_a_complete_run_for_each_member(shards, tmp_path):
     words = ("train", shards, "--out", tmp_path / "run", "--epochs", 1, "--members", 2, "--json", *SHORT)
     ran = run(*words, *TWO_RANKS, "--torchrun", f"--max-restarts=0 --log-dir={tmp_path / 'logs'}")
     assert ran.returncode == 0, ran.stderr
@@ -162,7 +160,7 @@ def test_an_ensemble_on_two_ranks_has_a_complete_run_for_each_member(shards: Pat
 
 
 @pytest.mark.slow
-def test_ranks_can_be_launched_from_any_thread(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ranks_can_be_launched_from_any_thread(shards, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     codes = []
     words = ["train", str(shards), "--out", str(tmp_path / "run"), "--epochs", "1", *SHORT]
@@ -172,7 +170,7 @@ def test_ranks_can_be_launched_from_any_thread(shards: Path, tmp_path: Path, mon
     assert codes == [0]
 
 
-def test_an_unknown_option_of_torchrun_is_refused(iris: Callable, shards: Path, tmp_path: Path) -> None:
+def test_an_unknown_option_of_torchrun_is_refused(iris, shards, tmp_path):
     ran = iris("train", shards, "--out", tmp_path / "run", "--torchrun=--no-such-option", *SHORT)
     assert ran.code == 2 and "--no-such-option" in ran.err and not (tmp_path / "run").exists()
 
@@ -183,9 +181,7 @@ def test_an_unknown_option_of_torchrun_is_refused(iris: Callable, shards: Path, 
     ("number", "code", "message"),
     [(signal.SIGTERM, 75, "saved in"), (signal.SIGKILL, 1, "rank 0 has lost another rank")],
 )
-def test_a_signal_to_one_rank_stops_all_and_a_rank_that_dies_fails_all(
-    shards: Path, tmp_path: Path, number: signal.Signals, code: int, message: str
-) -> None:
+def test_a_signal_to_one_rank_stops_all_and_a_rank_that_dies_fails_all(shards, tmp_path, number, code, message):
     process = start(shards, tmp_path / "run", *TWO_RANKS)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     (rank_1,) = (pid for pid in children if "RANK=1" in Path(f"/proc/{pid}/environ").read_text().split("\0"))

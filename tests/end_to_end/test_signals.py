@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,7 +24,7 @@ pytestmark = [
 ONE_AND_TWO_RANKS = pytest.mark.parametrize("ranks", [(), TWO_RANKS], ids=["1 rank", "2 ranks"])
 
 
-def test_a_signal_to_the_launcher_saves_and_asks_to_be_queued_again(shards: Path, tmp_path: Path) -> None:
+def test_a_signal_to_the_launcher_saves_and_asks_to_be_queued_again(shards, tmp_path):
     process = start(shards, tmp_path / "run", *TWO_RANKS)
     code, errors = end_of(process, signal.SIGUSR1)
     assert code == 75 and "saved in" in errors and "Traceback" not in errors, errors
@@ -40,8 +39,8 @@ def test_a_signal_to_the_launcher_saves_and_asks_to_be_queued_again(shards: Path
     [("", signal.SIGINT, True), ("term,SIGXCPU", signal.SIGXCPU, True), ("TERM", signal.SIGUSR1, False)],
 )
 def test_ctrl_c_and_configured_signals_save_and_others_end_a_run_at_once(
-    shards: Path, tmp_path: Path, ranks: tuple, configured: str, sent: signal.Signals, saves: bool
-) -> None:
+    shards, tmp_path, ranks, configured, sent, saves
+):
     code, errors = end_of(start(shards, tmp_path / "run", "--stop-signals", configured, *ranks), sent)
     assert code == (75 if saves else 130 if ranks else -sent) and ("saved in" in errors) == saves, errors
     assert "Traceback" not in errors or not saves, errors
@@ -49,7 +48,7 @@ def test_ctrl_c_and_configured_signals_save_and_others_end_a_run_at_once(
 
 @pytest.mark.slow
 @ONE_AND_TWO_RANKS
-def test_under_nohup_a_run_continues_when_its_terminal_closes(shards: Path, tmp_path: Path, ranks: tuple) -> None:
+def test_under_nohup_a_run_continues_when_its_terminal_closes(shards, tmp_path, ranks):
     from torch.distributed.run import get_args_parser
 
     if ranks and "--signals-to-handle" not in get_args_parser().format_help():
@@ -64,7 +63,7 @@ def test_under_nohup_a_run_continues_when_its_terminal_closes(shards: Path, tmp_
 
 @pytest.mark.slow
 @ONE_AND_TWO_RANKS
-def test_a_run_is_saved_when_its_terminal_closes(shards: Path, tmp_path: Path, ranks: tuple) -> None:
+def test_a_run_is_saved_when_its_terminal_closes(shards, tmp_path, ranks):
     """Its output can no longer be written, which must not prevent it from saving."""
     process, terminal = pty.fork()
     if process == 0:
@@ -88,13 +87,13 @@ def test_a_run_is_saved_when_its_terminal_closes(shards: Path, tmp_path: Path, r
 
 @pytest.mark.parametrize("where", ["open_data", "summary"])
 def test_a_signal_before_the_first_step_or_after_the_last_asks_to_start_again(
-    iris: Callable, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
-) -> None:
+    iris, shards, tmp_path, monkeypatch, where
+):
     from iris_cli.training import train
 
     original = getattr(train, where)
 
-    def interrupted(*given: object, **named: object) -> object:
+    def interrupted(*given, **named):
         signal.raise_signal(signal.SIGTERM)
         return original(*given, **named)
 
@@ -107,7 +106,7 @@ def test_a_signal_before_the_first_step_or_after_the_last_asks_to_start_again(
     assert iris("train", shards, *short, "--resume").code == 0
 
 
-def test_stop_signals_are_names_and_may_change_when_resumed(iris: Callable, shards: Path, tmp_path: Path) -> None:
+def test_stop_signals_are_names_and_may_change_when_resumed(iris, shards, tmp_path):
     short = ("--out", tmp_path / "run", "-b", 4, "-q")
     ran = iris("train", shards, *short, "--stop-signals", "TERM,KILL")
     assert ran.code == 2 and "unknown stop_signals 'KILL'" in ran.err
@@ -120,7 +119,7 @@ def test_stop_signals_are_names_and_may_change_when_resumed(iris: Callable, shar
     assert iris("train", shards, *short, "--epochs", 1, "--resume").code == 0
 
 
-def test_a_batch_script_needs_the_signal_that_it_forwards(iris: Callable, shards: Path, tmp_path: Path) -> None:
+def test_a_batch_script_needs_the_signal_that_it_forwards(iris, shards, tmp_path):
     training = (shards, "--out", tmp_path / "run")
     ran = iris("batch", "train", *training, "--stop-signals", "USR1")
     assert ran.code == 2 and "as TERM, which is not among the training's stop_signals" in ran.err and not ran.out
@@ -130,7 +129,7 @@ def test_a_batch_script_needs_the_signal_that_it_forwards(iris: Callable, shards
 
 
 @pytest.mark.slow
-def test_ranks_that_are_stopped_while_they_start_ask_to_start_again(shards: Path, tmp_path: Path) -> None:
+def test_ranks_that_are_stopped_while_they_start_ask_to_start_again(shards, tmp_path):
     """There is nothing to save yet, but a job that is pre-empted at once must be queued again."""
     blocked = tmp_path / "shards"
     shutil.copytree(shards, blocked)
@@ -145,7 +144,7 @@ def test_ranks_that_are_stopped_while_they_start_ask_to_start_again(shards: Path
 
 
 @pytest.mark.slow
-def test_ranks_end_when_their_launcher_is_killed(shards: Path, tmp_path: Path) -> None:
+def test_ranks_end_when_their_launcher_is_killed(shards, tmp_path):
     """Otherwise they would continue to write into a folder that the next start resumes."""
     process = start(shards, tmp_path / "run", *TWO_RANKS)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
@@ -159,7 +158,7 @@ def test_ranks_end_when_their_launcher_is_killed(shards: Path, tmp_path: Path) -
     assert len(children) == 2
 
 
-def _is_alive(process: str) -> bool:
+def _is_alive(process):
     try:
         return "State:\tZ" not in Path(f"/proc/{process}/status").read_text()
     except OSError:

@@ -1,9 +1,5 @@
 """Data sets as numbered pairs: units, splits, joining, and what is refused."""
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -12,7 +8,7 @@ from torch.utils.data import ConcatDataset
 from iris_cli.config.train import TrainConfig
 from iris_cli.errors import DataError, UsageError
 from iris_cli.observers.simple import SimpleObserver
-from iris_cli.pairs.datasets import JoinedPairs, Pairs, check_litter, check_pairs, image_size, pairs_of
+from iris_cli.pairs.datasets import JoinedPairs, check_litter, check_pairs, image_size, pairs_of
 from iris_cli.pairs.divide import divide
 from iris_cli.pairs.open_data import open_data, open_litter
 from iris_cli.pairs.pair import FURTHER
@@ -25,19 +21,19 @@ from tests.training.makers import GRID, another_sky, images, pairs_in, small_rev
 SMALL = {"train": range(6)}
 
 
-def read(pairs: Pairs, number: int) -> dict[str, np.ndarray]:
+def read(pairs, number):
     rows = {name: np.empty(s.shape, s.dtype) for name, s in pairs.arrays.items()}
     pairs.read(number, rows)
     return rows
 
 
-def test_an_item_is_the_pair_that_was_written(shards: Path) -> None:
+def test_an_item_is_the_pair_that_was_written(shards):
     observation, density = PreObservedDataset(shards, "validation")[2]
     for tensor, array in zip((observation, density), images(102, GRID), strict=True):
         np.testing.assert_array_equal(tensor, array)
 
 
-def test_other_units_are_converted_to_inner_units(tmp_path: Path) -> None:
+def test_other_units_are_converted_to_inner_units(tmp_path):
     own = pairs_in(write_pairs(tmp_path / "own", SMALL))
     other = pairs_in(write_pairs(tmp_path / "other", SMALL, scale=250.0))
     np.testing.assert_allclose(read(other, 3)["observation"], read(own, 3)["observation"], rtol=1e-6)
@@ -45,11 +41,11 @@ def test_other_units_are_converted_to_inner_units(tmp_path: Path) -> None:
     assert stored == pytest.approx(own.index.arrays["observation"].attributes["SI_per_unit"] / 250.0)
 
 
-def test_a_negative_density_is_refused(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_negative_density_is_refused(shards, monkeypatch):
     """`iris preobserve` writes none, but another program may."""
     pairs, fill = pairs_in(shards), Reader.read
 
-    def negative(self: Reader, number: int, rows: dict[str, np.ndarray]) -> None:
+    def negative(self, number, rows):
         fill(self, number, rows)
         rows["density"][0, 0, 0] = -0.5
 
@@ -58,7 +54,7 @@ def test_a_negative_density_is_refused(shards: Path, monkeypatch: pytest.MonkeyP
         read(pairs, 3)
 
 
-def test_several_sets_are_read_as_one(shards: Path, tmp_path: Path) -> None:
+def test_several_sets_are_read_as_one(shards, tmp_path):
     more = write_pairs(tmp_path / "more", {"train": range(50, 54)})
     joined = pairs_of(ConcatDataset([PreObservedDataset(shards), PreObservedDataset(more)]))
     assert len(joined) == 35 + 4
@@ -68,7 +64,7 @@ def test_several_sets_are_read_as_one(shards: Path, tmp_path: Path) -> None:
     assert len(train) == 22 + 4 and len(validation) == 6 and train[-1] == 38
 
 
-def test_dividing_never_separates_the_views_of_a_galaxy(tmp_path: Path) -> None:
+def test_dividing_never_separates_the_views_of_a_galaxy(tmp_path):
     pairs = pairs_in(write_pairs(tmp_path / "set", {"train": range(20)}), "train")
     train, validation = divide(pairs, TrainConfig(validation_data_fraction=0.3))
     groups = pairs.groups()
@@ -76,7 +72,7 @@ def test_dividing_never_separates_the_views_of_a_galaxy(tmp_path: Path) -> None:
     assert not {groups[i] for i in train} & {groups[i] for i in validation}
 
 
-def test_the_splits_of_a_data_set_are_kept(shards: Path) -> None:
+def test_the_splits_of_a_data_set_are_kept(shards):
     pairs = pairs_in(shards)
     train, validation = divide(pairs, TrainConfig())
     own = PreObservedDataset(shards, "validation")
@@ -84,7 +80,7 @@ def test_the_splits_of_a_data_set_are_kept(shards: Path) -> None:
     assert len(train) == 22
 
 
-def test_litter_may_have_another_distance(shards: Path, tmp_path: Path) -> None:
+def test_litter_may_have_another_distance(shards, tmp_path):
     near = another_sky(r_min_pc=6000.0, r_max_pc=7500.0)
     check_litter(pairs_in(shards), pairs_in(write_pairs(tmp_path / "near", SMALL, grid=near, litter=True)))
 
@@ -105,14 +101,12 @@ def test_litter_may_have_another_distance(shards: Path, tmp_path: Path) -> None:
         ),
     ],
 )
-def test_sets_that_do_not_fit_are_refused(
-    shards: Path, tmp_path: Path, options: dict[str, Any], use: Callable, message: str
-) -> None:
+def test_sets_that_do_not_fit_are_refused(shards, tmp_path, options, use, message):
     with pytest.raises(DataError, match=message):
         use(pairs_in(shards), pairs_in(write_pairs(tmp_path / "set", **{"splits": SMALL, **options})))
 
 
-def test_folders_that_cannot_be_opened_are_refused(shards: Path, tmp_path: Path) -> None:
+def test_folders_that_cannot_be_opened_are_refused(shards, tmp_path):
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     for use, message in (
         (lambda: open_data([str(tmp_path / "nowhere")]), "nowhere is not a folder"),
@@ -125,7 +119,7 @@ def test_folders_that_cannot_be_opened_are_refused(shards: Path, tmp_path: Path)
             use()
 
 
-def test_a_folder_with_unknown_or_missing_metadata_is_refused(tmp_path: Path) -> None:
+def test_a_folder_with_unknown_or_missing_metadata_is_refused(tmp_path):
     silent = write_pairs(tmp_path / "set", SMALL, attributes={"grid": {"v_stepz": 3}})
     with pytest.raises(UsageError, match="unknown key 'v_stepz'"):
         PreObservedDataset(silent)
@@ -133,8 +127,8 @@ def test_a_folder_with_unknown_or_missing_metadata_is_refused(tmp_path: Path) ->
         PreObservedDataset(tmp_path)
 
 
-def test_an_infinite_data_set_depends_on_its_seed(shards: Path) -> None:
-    def first(seed: int) -> list[float]:
+def test_an_infinite_data_set_depends_on_its_seed(shards):
+    def first(seed):
         draws = iter(InfiniteDataset(PreObservedDataset(shards, "test"), seed))
         return [float(next(draws)[0].sum()) for _ in range(20)]
 
@@ -143,12 +137,12 @@ def test_an_infinite_data_set_depends_on_its_seed(shards: Path) -> None:
 
 
 @pytest.fixture
-def standard(iris: Callable, tmp_path: Path) -> Path:
+def standard(iris, tmp_path):
     iris("mock", tmp_path / "standard", "-n", 2, "--preset", "tiny", "-q")
     return tmp_path / "standard"
 
 
-def test_observing_on_the_fly_gives_the_pairs_of_the_shards(iris: Callable, standard: Path, tmp_path: Path) -> None:
+def test_observing_on_the_fly_gives_the_pairs_of_the_shards(iris, standard, tmp_path):
     iris("preobserve", standard, tmp_path / "shards", "--observer", "simple", "--validation-fraction", 0, "-q")
     stored = pairs_in(tmp_path / "shards")
     dataset = StandardDataset.open(standard)
@@ -162,7 +156,7 @@ def test_observing_on_the_fly_gives_the_pairs_of_the_shards(iris: Callable, stan
             np.testing.assert_allclose(image, read(stored, here)[name], rtol=1e-6)
 
 
-def test_unusable_arguments_are_value_errors(shards: Path, standard: Path, tmp_path: Path) -> None:
+def test_unusable_arguments_are_value_errors(shards, standard, tmp_path):
     reverter, pairs = small_reverter(), PreObservedDataset(shards)
     for function in (train_reverter, test_reverter):
         with pytest.raises(ValueError, match="observer"):
@@ -170,7 +164,7 @@ def test_unusable_arguments_are_value_errors(shards: Path, standard: Path, tmp_p
         with pytest.raises(ValueError, match="Tensor"):
             function(reverter, torch.zeros(3))
         with pytest.raises(ValueError, match="InfiniteDataset"):
-            function(reverter, pairs, litter=pairs)  # type: ignore[arg-type]
+            function(reverter, pairs, litter=pairs)
     with pytest.raises(ValueError, match=r"mean_image is of shape \(32, 32\); .* \(1, 32, 32\)"):
         test_reverter(reverter, pairs, mean_image=torch.zeros(32, 32))
     with pytest.raises(ValueError, match="both"):

@@ -3,9 +3,7 @@
 import io
 import re
 import tarfile
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,14 +20,14 @@ KG_M3 = 6.768_5e-20  # of a solar mass per cubic parsec
 
 
 @pytest.fixture
-def grid(tmp_path: Path) -> Path:
+def grid(tmp_path):
     """A configuration with the grid of the tars."""
     path = tmp_path / "grid.toml"
     path.write_text(f'latitude = "max"\n[grid]\n{to_toml(GRID)}')
     return path
 
 
-def tar(path: Path, keys: range, lines: int = 1, dtype: str = "f4", json: str = "") -> Path:
+def tar(path, keys, lines=1, dtype="f4", json=""):
     """Pairs with densities in kg/m^3, and a folder as the last entry."""
     path.parent.mkdir(exist_ok=True)
     with tarfile.open(path, "w") as archive:
@@ -47,7 +45,7 @@ def tar(path: Path, keys: range, lines: int = 1, dtype: str = "f4", json: str = 
     return path.parent
 
 
-def test_tars_of_another_program_are_trained_on_in_their_units(iris: Callable, grid: Path, tmp_path: Path) -> None:
+def test_tars_of_another_program_are_trained_on_in_their_units(iris, grid, tmp_path):
     folder = tar(tmp_path / "tars" / "train-0.tar", range(12))
     plain = iris("shards", "index", folder)
     assert plain.code == 0 and "not trained on: --preset NAME, or a [grid] table" in plain.err
@@ -76,22 +74,20 @@ def test_tars_of_another_program_are_trained_on_in_their_units(iris: Callable, g
         (("--quantity", "mass"), {}, "unknown quantity 'mass'"),
     ],
 )
-def test_what_does_not_fit_is_refused_before_anything_is_written(
-    iris: Callable, grid: Path, tmp_path: Path, options: tuple, how: dict, message: str
-) -> None:
+def test_what_does_not_fit_is_refused_before_anything_is_written(iris, grid, tmp_path, options, how, message):
     folder = tar(tmp_path / "tars" / "train-0.tar", range(3), **how)
     ran = iris("shards", "index", folder, "--config", grid, *options)
     assert ran.code in (1, 2) and re.search(message, " ".join(ran.err.split())), ran.err
     assert [path.name for path in folder.iterdir()] == ["train-0.tar"]
 
 
-def test_arrays_on_another_grid_than_the_preset_are_refused(iris: Callable, tmp_path: Path) -> None:
+def test_arrays_on_another_grid_than_the_preset_are_refused(iris, tmp_path):
     folder = tar(tmp_path / "tars" / "train-0.tar", range(3))
     ran = iris("shards", "index", folder, "--preset", "tiny")
     assert ran.code == 1 and "its grid has float32 (1, 64, 64)" in " ".join(ran.err.split())
 
 
-def test_sound_shards_of_two_lines_are_not_called_damaged(iris: Callable, grid: Path, tmp_path: Path) -> None:
+def test_sound_shards_of_two_lines_are_not_called_damaged(iris, grid, tmp_path):
     folder = tar(tmp_path / "tars" / "train-0.tar", range(3), json='{"group": "g"}')
     assert iris("shards", "index", folder, "--config", grid, "--quantity", "v_density").code == 0
     two = PreObservedDataset(folder)
@@ -103,7 +99,7 @@ def test_sound_shards_of_two_lines_are_not_called_damaged(iris: Callable, grid: 
     assert "sound" in caught.value.hint and "delete" not in caught.value.hint
 
 
-def test_samples_without_a_group_are_known_by_their_content(iris: Callable, tmp_path: Path) -> None:
+def test_samples_without_a_group_are_known_by_their_content(iris, tmp_path):
     names = []
     for name, keys in (("a", range(3)), ("b", range(3)), ("c", range(10, 13))):
         folder = tar(tmp_path / name / "train-0.tar", keys)

@@ -11,14 +11,14 @@ from iris_cli.pairs.noise import FWHM_PER_SIGMA, ImageNoise, independent_latitud
 GRID = Grid().scaled(64, 64, 16, 64)
 
 
-def test_the_mean_over_latitude_divides_noise_by_the_root_of_the_latitudes() -> None:
+def test_the_mean_over_latitude_divides_noise_by_the_root_of_the_latitudes():
     cube = np.random.default_rng(0).normal(0.0, 3.0, (64, 16, 64))
     noise = ImageNoise.of(Noise(sigma_K=3.0), "temperature", GRID, "mean")
     assert noise.sigma == pytest.approx(cube.mean(axis=1).std(), rel=0.05)
     assert pixel_sigma(3.0, 16, "max") == 3.0
 
 
-def test_the_mean_over_latitude_of_beam_correlated_noise_divides_by_fewer() -> None:
+def test_the_mean_over_latitude_of_beam_correlated_noise_divides_by_fewer():
     from scipy.ndimage import gaussian_filter1d
 
     rng = np.random.default_rng(1).normal(size=(4000, 200))
@@ -28,7 +28,7 @@ def test_the_mean_over_latitude_of_beam_correlated_noise_divides_by_fewer() -> N
     assert independent_latitudes(np.ones(16), 0.0) == 16
 
 
-def test_a_beam_correlates_neighbouring_longitudes_and_keeps_the_sigma() -> None:
+def test_a_beam_correlates_neighbouring_longitudes_and_keeps_the_sigma():
     image = ImageNoise(2.0, fade=False, beam_sigma_cells=2.0).draw((1, 512, 512), key=1, position=0)[0]
     assert image.std() == pytest.approx(2.0, rel=0.03) and abs(image.mean()) < 0.02
     neighbours = np.corrcoef(image[:-1].ravel(), image[1:].ravel())[0, 1]
@@ -36,7 +36,7 @@ def test_a_beam_correlates_neighbouring_longitudes_and_keeps_the_sigma() -> None
     assert abs(np.corrcoef(image[:, :-1].ravel(), image[:, 1:].ravel())[0, 1]) < 0.02
 
 
-def test_noise_one_beam_apart_is_correlated_by_a_quarter() -> None:
+def test_noise_one_beam_apart_is_correlated_by_a_quarter():
     """The autocorrelation of a Gaussian beam is a Gaussian sqrt(2) wider: at its own FWHM it has fallen to 2^-2."""
     beam_arcsec = 6 * GRID.longitude.step * 3600.0
     noise = ImageNoise.of(Noise(sigma_K=1.0, beam_fwhm_arcsec=beam_arcsec, fade=False), "temperature", GRID, "mean")
@@ -44,7 +44,7 @@ def test_noise_one_beam_apart_is_correlated_by_a_quarter() -> None:
     assert np.corrcoef(image[:-6].ravel(), image[6:].ravel())[0, 1] == pytest.approx(0.25, abs=0.02)
 
 
-def test_fade_scales_each_sample_by_one_factor_between_zero_and_one() -> None:
+def test_fade_scales_each_sample_by_one_factor_between_zero_and_one():
     faded = ImageNoise(1.0, mean=5.0)
     draws = [faded.draw((1, 64, 64), key=2, position=p) for p in range(200)]
     factors = np.array([d.mean() / 5.0 for d in draws])
@@ -53,7 +53,7 @@ def test_fade_scales_each_sample_by_one_factor_between_zero_and_one() -> None:
     np.testing.assert_allclose([d.std() for d in draws], factors, atol=0.05)
 
 
-def test_noise_is_a_function_of_key_and_position_alone() -> None:
+def test_noise_is_a_function_of_key_and_position_alone():
     noise = ImageNoise(1.0)
     first = noise.draw((1, 8, 8), key=7, position=3)
     noise.draw((1, 8, 8), key=7, position=9)
@@ -62,7 +62,7 @@ def test_noise_is_a_function_of_key_and_position_alone() -> None:
         assert not np.intersect1d(noise.draw((1, 8, 8), key=key, position=position), first).size
 
 
-def test_a_kelvin_is_converted_to_the_velocity_density_of_equal_brightness() -> None:
+def test_a_kelvin_is_converted_to_the_velocity_density_of_equal_brightness():
     noise = ImageNoise.of(Noise(sigma_K=2.0), "v_density", GRID, "mean")
     assert noise.sigma == pytest.approx(2.0 * MASS_PER_K_KM_S / 4.0)
     own = ImageNoise.of(Noise(sigma_K=2.0, observed_per_K=0.5), "v_density", GRID, "mean")
@@ -72,7 +72,7 @@ def test_a_kelvin_is_converted_to_the_velocity_density_of_equal_brightness() -> 
 
 
 @pytest.mark.parametrize("beam_cells", [0.0, 1.5])
-def test_latitude_moments_have_the_noise_of_the_moments_of_a_noisy_cube(beam_cells: float) -> None:
+def test_latitude_moments_have_the_noise_of_the_moments_of_a_noisy_cube(beam_cells):
     from scipy.ndimage import gaussian_filter1d
 
     cube = np.random.default_rng(2).normal(size=(20_000, 60))

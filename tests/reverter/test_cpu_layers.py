@@ -18,9 +18,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("matrix", "plain", "pixels", "shape", "groups"), CASES)
-def test_matrix_layers_have_the_values_and_gradients_of_convolutions(
-    matrix: type[nn.Module], plain: type[nn.Module], pixels: int, shape: tuple[int, ...], groups: int
-) -> None:
+def test_matrix_layers_have_the_values_and_gradients_of_convolutions(matrix, plain, pixels, shape, groups):
     layers = matrix(*shape, groups=groups), plain(*shape, groups=groups)
     layers[0].load_state_dict(layers[1].state_dict())
     image = torch.rand(3, shape[0], pixels, pixels)
@@ -35,9 +33,9 @@ def test_matrix_layers_have_the_values_and_gradients_of_convolutions(
         torch.testing.assert_close(a.grad, b.grad, rtol=1e-5, atol=1e-5)
 
 
-def test_only_stages_of_few_pixels_use_matrix_layers() -> None:
+def test_only_stages_of_few_pixels_use_matrix_layers():
     layers = [layer for layer in Reverter(512, network="paper").modules() if isinstance(layer, MATRIX_LAYERS)]
-    assert [(type(m).__name__, m.in_channels, m.out_channels) for m in layers] == [  # type: ignore[union-attr]
+    assert [(type(m).__name__, m.in_channels, m.out_channels) for m in layers] == [
         ("MatrixConv2d", 256, 512),
         ("MatrixConv2d", 512, 1024),
         ("MatrixConvTranspose2d", 2048, 1024),
@@ -46,7 +44,7 @@ def test_only_stages_of_few_pixels_use_matrix_layers() -> None:
     ]
 
 
-def test_channels_last_changes_predictions_by_rounding_alone() -> None:
+def test_channels_last_changes_predictions_by_rounding_alone():
     image = torch.rand(2, 1, 64, 64)
     plain, fast = Reverter(64, seed=3, network="paper"), Reverter(64, seed=3, network="paper").on(torch.device("cpu"))
     weights = [p for p in fast.parameters() if p.dim() == 4 and not p.is_contiguous()]
@@ -56,7 +54,7 @@ def test_channels_last_changes_predictions_by_rounding_alone() -> None:
     assert len(stages_for(64)) == 6
 
 
-def test_few_channel_norm_is_batch_norm() -> None:
+def test_few_channel_norm_is_batch_norm():
     few, plain = FewChannelNorm(4), nn.BatchNorm2d(4)
     image = torch.rand(3, 4, 8, 8).to(memory_format=torch.channels_last)
     torch.testing.assert_close(few(image), plain(image))

@@ -14,17 +14,17 @@ from iris_cli.reverter.reverter import Reverter
 from iris_cli.units import INNER, SI
 
 
-def test_the_paper_network_has_the_published_number_of_parameters() -> None:
+def test_the_paper_network_has_the_published_number_of_parameters():
     assert sum(p.numel() for p in Reverter(512, network="paper").parameters() if p.requires_grad) == 14_339_641
 
 
-def test_the_paper_network_attends_with_two_four_and_eight_heads_at_32_16_and_8_pixels() -> None:
+def test_the_paper_network_attends_with_two_four_and_eight_heads_at_32_16_and_8_pixels():
     attending = {512 >> k: heads(row.channels) for k, row in enumerate(PAPER_STAGES, start=1) if row.attends}
     assert attending == {32: 2, 16: 4, 8: 8}
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_every_size_ends_in_one_latent_pixel(size: int) -> None:
+def test_every_size_ends_in_one_latent_pixel(size):
     stages = stages_for(size)
     for row in stages:
         size = (size + 2 * row.padding - row.kernel) // row.stride + 1
@@ -35,7 +35,7 @@ def test_every_size_ends_in_one_latent_pixel(size: int) -> None:
     ("size", "network"),
     [(32, "paper"), (64, "paper"), (128, "paper"), (64, "columns"), (32, "sightlines"), (128, "sightlines")],
 )
-def test_a_density_is_never_negative_and_has_the_size_of_its_observation(size: int, network: str) -> None:
+def test_a_density_is_never_negative_and_has_the_size_of_its_observation(size, network):
     reverter = Reverter(size, network=network)
     for scale in (1.0, 100.0):
         density = reverter(scale * torch.randn(2, 1, size, size))
@@ -43,7 +43,7 @@ def test_a_density_is_never_negative_and_has_the_size_of_its_observation(size: i
         assert density.min() >= 0 and density.max() > 0
 
 
-def test_one_image_gives_finite_gradients_and_each_of_its_pixels_has_one() -> None:
+def test_one_image_gives_finite_gradients_and_each_of_its_pixels_has_one():
     reverter, observation = Reverter(32, network="paper"), torch.rand(1, 1, 32, 32, requires_grad=True)
     reverter(observation.detach()).sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in reverter.parameters())
@@ -51,13 +51,13 @@ def test_one_image_gives_finite_gradients_and_each_of_its_pixels_has_one() -> No
     assert observation.grad is not None and (observation.grad != 0).all()
 
 
-def test_parameters_have_the_names_of_the_paper_code() -> None:
+def test_parameters_have_the_names_of_the_paper_code():
     name = re.compile(r"(encoder|decoder)\._[1-9]_\d_(convolution|transpose_convolution|batch_norm|attention)\.\S+")
     scalars = {"temperature", "intensity", "v_density", "density"}
     assert all(name.fullmatch(key) or key in scalars for key in Reverter(512, network="paper").state_dict())
 
 
-def test_a_reverter_called_in_other_units_sees_the_same_gas() -> None:
+def test_a_reverter_called_in_other_units_sees_the_same_gas():
     reverter = Reverter(32, "v_density", network="paper").eval()
     inner = torch.rand(1, 1, 32, 32, dtype=torch.float64)
     SI_image = inner / INNER.v_density_per_SI
@@ -66,13 +66,13 @@ def test_a_reverter_called_in_other_units_sees_the_same_gas() -> None:
     torch.testing.assert_close(reverter.multi_unit_call(SI_image, SI, SI), expected, rtol=1e-9, atol=0.0)
 
 
-def test_a_state_dict_holds_the_units() -> None:
+def test_a_state_dict_holds_the_units():
     other = Reverter(32, units=SI, network="paper")
     other.load_state_dict(Reverter(32, units=INNER, network="paper").state_dict())
     assert float(other.density) == INNER.density_per_SI
 
 
-def test_initial_weights_depend_on_the_seed_alone() -> None:
+def test_initial_weights_depend_on_the_seed_alone():
     first = Reverter(32, seed=4, network="paper")
     torch.rand(17)
     second, other = Reverter(32, seed=4, network="paper"), Reverter(32, seed=5, network="paper")
@@ -80,7 +80,7 @@ def test_initial_weights_depend_on_the_seed_alone() -> None:
     assert not torch.equal(next(first.parameters()), next(other.parameters()))
 
 
-def test_an_unknown_size_quantity_or_network_is_refused_with_the_known_ones() -> None:
+def test_an_unknown_size_quantity_or_network_is_refused_with_the_known_ones():
     for network in NETWORKS:
         with pytest.raises(UsageError, match="32, 64, 128, 256, 512 pixels, not 100"):
             Reverter(100, network=network)
@@ -93,20 +93,20 @@ def test_an_unknown_size_quantity_or_network_is_refused_with_the_known_ones() ->
 # --- columns ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_map_of_a_galaxy_does_not_depend_on_its_batch() -> None:
+def test_the_map_of_a_galaxy_does_not_depend_on_its_batch():
     reverter = Reverter(32, network="columns").train()
     images = torch.rand(3, 1, 32, 32)
     torch.testing.assert_close(reverter(images)[1:2], reverter(images[1:2]), rtol=1e-4, atol=1e-6)
 
 
-def test_the_outermost_level_keeps_gas_at_its_longitude() -> None:
+def test_the_outermost_level_keeps_gas_at_its_longitude():
     """Without attention and deeper levels, gas at one longitude changes the map near that longitude alone."""
     reverter = Reverter(64, network="columns")
     unet = reverter.unet
-    for up in unet.up:  # type: ignore[union-attr]
+    for up in unet.up:
         torch.nn.init.zeros_(up[1].weight)  # cut all but the outermost skip connection
-    for norm in (m for m in unet.modules() if isinstance(m, torch.nn.GroupNorm)):  # type: ignore[union-attr]
-        norm.forward = lambda x: x  # type: ignore[method-assign]  # a norm depends on the whole image
+    for norm in (m for m in unet.modules() if isinstance(m, torch.nn.GroupNorm)):
+        norm.forward = lambda x: x  # a norm depends on the whole image
     dark, lit = torch.zeros(1, 1, 64, 64), torch.zeros(1, 1, 64, 64)
     lit[0, 0, 40, 20] = 5.0  # (longitude, velocity)
     change = (reverter(lit) - reverter(dark)).abs().amax(dim=(0, 1, 2))  # by longitude, the map's last axis
@@ -114,14 +114,14 @@ def test_the_outermost_level_keeps_gas_at_its_longitude() -> None:
     assert seen.min() >= 40 - 14 and seen.max() <= 40 + 14 and int(change.argmax()) in range(34, 47)
 
 
-def test_a_network_is_rebuilt_from_its_table() -> None:
+def test_a_network_is_rebuilt_from_its_table():
     reverter = Reverter(32, "v_density", network="columns")
     again = Reverter(**reverter.table())
     again.load_state_dict(reverter.state_dict())
     assert again.table() == {"image_size": 32, "quantity": "v_density", "network": "columns", "channels": 1}
 
 
-def test_enlarging_leaves_no_lattice() -> None:
+def test_enlarging_leaves_no_lattice():
     layer = doubled(8, 4)
     initialise(layer, torch.Generator().manual_seed(0))
     with torch.no_grad():

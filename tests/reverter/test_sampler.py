@@ -9,12 +9,12 @@ KEYS = [11, 12, 13]
 
 
 @pytest.fixture(scope="module")
-def sampler() -> Sampler:
+def sampler():
     return Sampler(32, "v_density", "", channels=2, seed=1).eval()
 
 
 @pytest.fixture(scope="module")
-def images() -> tuple[torch.Tensor, torch.Tensor]:
+def images():
     """Images of two lines, the first with little gas at longitude 3, and first maps."""
     generator = torch.Generator().manual_seed(0)
     image, first = (10.0 * torch.rand(3, channels, 32, 32, generator=generator) for channels in (2, 1))
@@ -22,7 +22,7 @@ def images() -> tuple[torch.Tensor, torch.Tensor]:
     return image, first
 
 
-def test_noise_depends_on_the_key_and_the_number_of_the_sample_alone() -> None:
+def test_noise_depends_on_the_key_and_the_number_of_the_sample_alone():
     latents, grains = noise_of(32, KEYS, range(6))
     assert latents.shape == (3, 6, 32) and grains.shape == (3, 6, 32, 32)
     for some in (noise_of(32, [12], range(6)), noise_of(32, [13, 12], range(6))):
@@ -35,7 +35,7 @@ def test_noise_depends_on_the_key_and_the_number_of_the_sample_alone() -> None:
 
 
 @torch.no_grad()
-def test_a_sample_is_the_same_in_any_batch(sampler: Sampler, images: tuple[torch.Tensor, torch.Tensor]) -> None:
+def test_a_sample_is_the_same_in_any_batch(sampler, images):
     whole = sampler(*images, *noise_of(32, KEYS, range(4)))
     assert whole.shape == (3, 4, 32, 32) and bool((whole >= 0).all())
     alone = sampler(*(x[1:2] for x in images), *noise_of(32, KEYS[1:2], range(2, 4)))
@@ -44,9 +44,7 @@ def test_a_sample_is_the_same_in_any_batch(sampler: Sampler, images: tuple[torch
 
 
 @torch.no_grad()
-def test_the_total_of_a_longitude_follows_the_image_of_the_first_line(
-    sampler: Sampler, images: tuple[torch.Tensor, torch.Tensor]
-) -> None:
+def test_the_total_of_a_longitude_follows_the_image_of_the_first_line(sampler, images):
     totals = sampler(*images, *noise_of(32, KEYS, range(40))).sum(dim=2)
     assert float((totals[..., 3] / totals.mean(dim=2)).max()) < 0.01
     assert float(totals.mean() / images[0][:, 0].sum(dim=2).mean()) == pytest.approx(1.0, rel=0.5)
@@ -55,7 +53,7 @@ def test_the_total_of_a_longitude_follows_the_image_of_the_first_line(
 
 
 @torch.no_grad()
-def test_the_noise_that_all_longitudes_share_draws_no_stripes(images: tuple[torch.Tensor, torch.Tensor]) -> None:
+def test_the_noise_that_all_longitudes_share_draws_no_stripes(images):
     sampler, (latents, grains) = Sampler(32, "v_density", "", channels=2, seed=1), noise_of(32, KEYS, range(40))
     for block in sampler.noisy_blocks:  # at first they change nothing
         torch.nn.init.normal_(block.narrow.weight, std=0.1, generator=torch.Generator().manual_seed(2))
@@ -69,13 +67,13 @@ def test_the_noise_that_all_longitudes_share_draws_no_stripes(images: tuple[torc
 
 
 @torch.no_grad()
-def test_every_channel_changes_the_samples(sampler: Sampler, images: tuple[torch.Tensor, torch.Tensor]) -> None:
+def test_every_channel_changes_the_samples(sampler, images):
     noise, other = noise_of(32, KEYS, range(2)), images[0].clone()
     other[:, 1, 7] *= 2.0
     assert bool((sampler(other, images[1], *noise) != sampler(*images, *noise)).any())
 
 
-def test_the_encoder_begins_with_the_weights_of_a_sightlines() -> None:
+def test_the_encoder_begins_with_the_weights_of_a_sightlines():
     sampler, first = Sampler(32, "v_density", "", 2, seed=1), Reverter(32, "v_density", seed=5, channels=2)
     sampler.begin_with(first)
     for name, value in sampler.state_dict().items():
@@ -86,6 +84,6 @@ def test_the_encoder_begins_with_the_weights_of_a_sightlines() -> None:
     assert all(torch.equal(value, before[name]) for name, value in sampler.state_dict().items())
 
 
-def test_gradients_reach_every_weight(sampler: Sampler, images: tuple[torch.Tensor, torch.Tensor]) -> None:
+def test_gradients_reach_every_weight(sampler, images):
     sampler(*images, *noise_of(32, KEYS, range(2))).square().sum().backward()
     assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in sampler.parameters())

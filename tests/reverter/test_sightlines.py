@@ -7,36 +7,36 @@ from iris_cli.errors import UsageError
 from iris_cli.reverter.reverter import Reverter
 
 
-def network(channels: int = 1, quantity: str = "v_density") -> Reverter:
+def network(channels=1, quantity="v_density"):
     """One whose blocks do something, as after a training."""
     made = Reverter(32, quantity, network="sightlines", channels=channels)
     torch.manual_seed(1)
     for weight in made.parameters():
         if not weight.any():
             torch.nn.init.normal_(weight, std=0.1)
-    assert made.sightlines.blocks[0].attended.weight.any()  # type: ignore[union-attr, index]
+    assert made.sightlines.blocks[0].attended.weight.any()
     return made.eval()
 
 
-def test_brighter_gas_has_the_same_shares_over_distance_if_the_brightness_is_not_read() -> None:
+def test_brighter_gas_has_the_same_shares_over_distance_if_the_brightness_is_not_read():
     made, image = network(), torch.rand(2, 1, 32, 32)
-    brightness = made.sightlines.spectra.enter.weight[:, 32 * 3 : 32 * 3 + 1]  # type: ignore[union-attr, index]
+    brightness = made.sightlines.spectra.enter.weight[:, 32 * 3 : 32 * 3 + 1]
     with torch.no_grad():
         assert not torch.allclose(made(5.0 * image), 5.0 * made(image), rtol=1e-2)
         brightness.zero_()
         torch.testing.assert_close(made(5.0 * image), 5.0 * made(image), rtol=1e-4, atol=1e-5)
 
 
-def test_a_new_network_gives_each_longitude_mass_in_proportion_to_its_sum_over_velocity() -> None:
+def test_a_new_network_gives_each_longitude_mass_in_proportion_to_its_sum_over_velocity():
     made = Reverter(32, "v_density", network="sightlines")
     with torch.no_grad():
-        made.sightlines.leave.weight[-1] = 0.0  # type: ignore[union-attr, index]
+        made.sightlines.leave.weight[-1] = 0.0
         image = torch.rand(1, 1, 32, 32) * torch.rand(1, 1, 32, 1)
         columns = made(image).sum(dim=2)[0, 0]
     torch.testing.assert_close(columns, image.sum(dim=3)[0, 0], rtol=1e-4, atol=1e-4)
 
 
-def test_the_map_continues_over_longitudes_that_were_not_observed() -> None:
+def test_the_map_continues_over_longitudes_that_were_not_observed():
     made, image = network(), torch.rand(1, 1, 32, 32)
     image[:, :, 10:20] = 0.0
     with torch.no_grad():
@@ -47,7 +47,7 @@ def test_the_map_continues_over_longitudes_that_were_not_observed() -> None:
     assert masses[10:20].min() > 0.05 * masses.mean() and dark[10:20].max() < 0.01 * dark.mean()
 
 
-def test_noise_below_zero_and_empty_images_give_finite_maps_and_gradients() -> None:
+def test_noise_below_zero_and_empty_images_give_finite_maps_and_gradients():
     made = network()
     for image in (torch.zeros(1, 1, 32, 32), torch.randn(1, 1, 32, 32), -torch.rand(1, 1, 32, 32)):
         made.zero_grad()
@@ -57,7 +57,7 @@ def test_noise_below_zero_and_empty_images_give_finite_maps_and_gradients() -> N
         assert all(p.grad is not None and p.grad.isfinite().all() for p in made.parameters())
 
 
-def test_every_channel_matters_and_other_networks_refuse_several() -> None:
+def test_every_channel_matters_and_other_networks_refuse_several():
     made, image = network(channels=2), torch.rand(1, 2, 32, 32)
     other = image.clone()
     other[:, 1, :, 5] *= 2.0
@@ -69,7 +69,7 @@ def test_every_channel_matters_and_other_networks_refuse_several() -> None:
         Reverter(32, network="columns", channels=2)
 
 
-def test_gas_at_one_longitude_changes_the_map_at_all() -> None:
+def test_gas_at_one_longitude_changes_the_map_at_all():
     """Attention joins all longitudes: where gas is follows from the pattern of the whole image."""
     made, image = network(), torch.rand(1, 1, 32, 32)
     other = image.clone()

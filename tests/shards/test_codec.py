@@ -22,12 +22,12 @@ floats = npst.arrays(np.float32, npst.array_shapes(max_dims=3, max_side=8), elem
 tame = npst.arrays(np.float32, (5, 7), elements=st.floats(-(2.0**60), 2.0**60, width=32))
 
 
-def stored_as(encoding: str, array: np.ndarray) -> StoredArray:
+def stored_as(encoding, array):
     schema = ArraySchema("a", array.shape, array.dtype.name, {})
     return StoredArray(schema, encoding, f"a.{codec_named(encoding).suffix}")
 
 
-def there_and_back(encoding: str, array: np.ndarray) -> np.ndarray:
+def there_and_back(encoding, array):
     return decode(codec_named(encoding).encode(array), stored_as(encoding, array))
 
 

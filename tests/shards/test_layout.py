@@ -81,7 +81,7 @@ def test_tarfile_reads_a_tar_of_this_writer(tmp_path):
     assert len(header("k" * layout.LONGEST_KEY + ".observation.f16.npy", 2**32)) == 512
 
 
-def test_no_link_in_the_place_of_a_temporary_file_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_link_in_the_place_of_a_temporary_file_is_followed(tmp_path, monkeypatch):
     other = tmp_path / "other"
     other.write_bytes(b"of another user")
     monkeypatch.setattr(Path, "unlink", lambda path, missing_ok=False: None)  # the link comes back after its removal

@@ -2,9 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,7 +24,7 @@ MUTANTS = 2000
 VALUES = [*ODD, "a\0b", "9" * 5000, "train-000000.tar", "float16-scaled", ">f8", "O"]
 
 
-def use_index(folder: Path) -> None:
+def use_index(folder):
     index = Index.open(folder)
     _print_info(index, False)
     json.dumps({"fingerprint": index.fingerprint, "splits": index.splits})
@@ -35,26 +33,26 @@ def use_index(folder: Path) -> None:
     use_samples(index)
 
 
-def use_samples(index: Index) -> None:
+def use_samples(index):
     reader = Reader(index)
     for number in range(min(index.count(), 3)):
         reader.read_new(number)
         reader.info(number)
 
 
-def use_record(folder: Path) -> None:
+def use_record(folder):
     ShardRecord.read(folder / "train-000000.json").to_bytes()
     use_samples(finished_and_repaired(folder))
 
 
-def use_plan(folder: Path) -> None:
+def use_plan(folder):
     plan = PlanRecord.read(folder)
     plan.to_bytes()
     plan.unfinished(folder)
     finished_and_repaired(folder)
 
 
-def finished_and_repaired(folder: Path) -> Index:
+def finished_and_repaired(folder):
     with suppress(ShardError):
         finalize_set(folder)
     (folder / "index.json").unlink(missing_ok=True)
@@ -66,9 +64,7 @@ def finished_and_repaired(folder: Path) -> Index:
 @pytest.mark.parametrize(
     ("name", "use"), [("index.json", use_index), ("train-000000.json", use_record), ("plan.json", use_plan)]
 )
-def test_changed_json_is_refused_or_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, use: Callable[[Path], None]
-) -> None:
+def test_changed_json_is_refused_or_read(tmp_path, monkeypatch, name, use):
     monkeypatch.setattr("os.fsync", lambda handle: None)
     original, folder = write_pairs(tmp_path / "set", {"train": range(5)}), tmp_path / "changed"
     body, rng = json.loads((original / name).read_text()), np.random.default_rng(list(name.encode()))

@@ -17,7 +17,7 @@ batches = st.integers(1, 9)
 seeds = st.integers(0, 2**40)
 
 
-def steps_of(count: int, batch: int, world: int, position: int = 0) -> list[list[np.ndarray]]:
+def steps_of(count, batch, world, position=0):
     """Positions by step and rank."""
     shares = [Share(batch, rank, world, position) for rank in range(world)]
     order = np.arange(count)

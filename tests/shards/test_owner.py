@@ -5,10 +5,8 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import pytest
 
@@ -20,18 +18,18 @@ OTHER_MACHINE = replace(Owner(), host="node07", machine="node07 another-boot pid
 
 
 @pytest.fixture
-def ended_process() -> int:
+def ended_process():
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     return process.pid
 
 
 @pytest.fixture(autouse=True)
-def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+def quickly(monkeypatch):
     monkeypatch.setattr(owner, "SILENCE_S", 0.3)
 
 
-def left(folder: Path, by: Owner, name: str = ".in-use.0.1.part") -> Path:
+def left(folder, by, name=".in-use.0.1.part"):
     folder.mkdir(exist_ok=True)
     file = folder / name
     file.write_text(json.dumps(asdict(by)))
@@ -39,7 +37,7 @@ def left(folder: Path, by: Owner, name: str = ".in-use.0.1.part") -> Path:
 
 
 @contextmanager
-def another_process(folder: Path, **how: object) -> Iterator[None]:
+def another_process(folder, **how):
     script = (
         f"import pathlib, shards.owner as o\nwith o.owned(pathlib.Path({str(folder)!r}), **{how!r}):\n"
         " print('held', flush=True)\n input()"
@@ -52,7 +50,7 @@ def another_process(folder: Path, **how: object) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("beside", [False, True])
-def test_a_second_process_is_refused_at_once_and_a_third_comes_after_the_first(tmp_path: Path, beside: bool) -> None:
+def test_a_second_process_is_refused_at_once_and_a_third_comes_after_the_first(tmp_path, beside):
     folder = tmp_path / "run"
     with another_process(folder, beside=beside):
         for also in (False, True):
@@ -64,7 +62,7 @@ def test_a_second_process_is_refused_at_once_and_a_third_comes_after_the_first(t
 
 
 @pytest.mark.parametrize("how", ["ended", "number used again"])
-def test_a_file_of_a_process_that_has_ended_is_replaced(tmp_path: Path, ended_process: int, how: str) -> None:
+def test_a_file_of_a_process_that_has_ended_is_replaced(tmp_path, ended_process, how):
     gone = replace(Owner(), process=ended_process) if how == "ended" else replace(Owner(), process_start="1")
     left(tmp_path, gone)
     with owned(tmp_path):
@@ -72,7 +70,7 @@ def test_a_file_of_a_process_that_has_ended_is_replaced(tmp_path: Path, ended_pr
     assert not list(tmp_path.iterdir())
 
 
-def test_a_process_that_ended_and_was_not_waited_for_has_ended() -> None:
+def test_a_process_that_ended_and_was_not_waited_for_has_ended():
     process = subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE)
     assert process.stdout and process.stdout.read() == b""  # closed at its end, so that it is a zombie
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
@@ -80,13 +78,13 @@ def test_a_process_that_ended_and_was_not_waited_for_has_ended() -> None:
     process.wait()
 
 
-def test_a_process_of_another_machine_counts_as_ended_when_it_is_silent(tmp_path: Path) -> None:
+def test_a_process_of_another_machine_counts_as_ended_when_it_is_silent(tmp_path):
     left(tmp_path, OTHER_MACHINE)
     with owned(tmp_path):
         assert [path.name for path in tmp_path.iterdir()] == [".in-use.0.2.part"]
 
 
-def test_a_process_of_another_machine_that_renews_its_file_keeps_the_folder(tmp_path: Path) -> None:
+def test_a_process_of_another_machine_that_renews_its_file_keeps_the_folder(tmp_path):
     file = left(tmp_path, OTHER_MACHINE)
     with pytest.raises(ShardError, match=f"process {os.getpid()} on node07"):
         owned(tmp_path, while_waiting=lambda: os.utime(file)).__enter__()
@@ -94,22 +92,22 @@ def test_a_process_of_another_machine_that_renews_its_file_keeps_the_folder(tmp_
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1]", '{"process": 1, "colour": 2}', "[" * 100_000])
-def test_a_damaged_file_counts_as_one_of_another_machine(tmp_path: Path, content: str) -> None:
+def test_a_damaged_file_counts_as_one_of_another_machine(tmp_path, content):
     left(tmp_path, Owner()).write_text(content)
     with owned(tmp_path):
         assert Owner.read(tmp_path / ".in-use.0.2.part") is not None
 
 
-def test_the_parts_of_a_job_share_a_folder_and_no_other_job_does(tmp_path: Path) -> None:
+def test_the_parts_of_a_job_share_a_folder_and_no_other_job_does(tmp_path):
     with another_process(tmp_path, work="a", part=1, parts=3):
         with owned(tmp_path, work="a", part=0, parts=3):
             assert len(list(tmp_path.iterdir())) == 2
         for other in ({"work": "a", "part": 1, "parts": 3}, {"work": "b", "parts": 3}, {"work": "a"}):
             with pytest.raises(ShardError, match="being written"):
-                owned(tmp_path, **other).__enter__()  # type: ignore[arg-type]
+                owned(tmp_path, **other).__enter__()
 
 
-def test_a_process_that_lost_the_folder_finds_out_and_leaves_the_new_file(tmp_path: Path) -> None:
+def test_a_process_that_lost_the_folder_finds_out_and_leaves_the_new_file(tmp_path):
     with owned(tmp_path) as held:
         held.check()
         held.file.write_text(json.dumps(asdict(OTHER_MACHINE)))
@@ -118,10 +116,10 @@ def test_a_process_that_lost_the_folder_finds_out_and_leaves_the_new_file(tmp_pa
     assert held.file.exists()
 
 
-def test_the_same_thread_may_enter_again_and_another_may_not(tmp_path: Path) -> None:
-    refused: list[ShardError] = []
+def test_the_same_thread_may_enter_again_and_another_may_not(tmp_path):
+    refused = []
 
-    def enter() -> None:
+    def enter():
         try:
             owned(tmp_path).__enter__()
         except ShardError as error:
@@ -134,7 +132,7 @@ def test_the_same_thread_may_enter_again_and_another_may_not(tmp_path: Path) -> 
     assert len(refused) == 1
 
 
-def test_the_file_is_renewed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_file_is_renewed(tmp_path, monkeypatch):
     monkeypatch.setattr(owner, "RENEW_EVERY_S", 0.01)
     with owned(tmp_path) as held:
         before = held.file.stat().st_mtime_ns
@@ -147,7 +145,7 @@ def test_the_file_is_renewed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.slow
-def test_of_many_processes_that_start_together_one_has_the_folder(tmp_path: Path) -> None:
+def test_of_many_processes_that_start_together_one_has_the_folder(tmp_path):
     script = (
         "import pathlib, sys, time, shards.owner as o\n"
         "try:\n with o.owned(pathlib.Path(sys.argv[1])):\n  print('held'); time.sleep(3)\n"

@@ -41,7 +41,7 @@ def test_zero_workers_are_refused():
 
 
 @pytest.mark.slow
-def test_workers_end_when_their_parent_is_killed(tmp_path: Path):
+def test_workers_end_when_their_parent_is_killed(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         "import os, time\n"
@@ -64,7 +64,7 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path):
     assert not any(map(alive, workers))
 
 
-def alive(pid: int) -> bool:
+def alive(pid):
     """Whether the process exists and is not a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"

@@ -2,7 +2,6 @@
 
 import shutil
 import threading
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -28,16 +27,16 @@ pytest.importorskip("aiohttp")
 class Handler(SimpleHTTPRequestHandler):
     asked: ClassVar[list[str]] = []
 
-    def do_GET(self) -> None:
+    def do_GET(self):
         Handler.asked.append(self.path)
         super().do_GET()
 
-    def log_message(self, *words: object) -> None:
+    def log_message(self, *words):
         pass
 
 
 @pytest.fixture
-def served(tiny_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Path]]:
+def served(tiny_shards, tmp_path, monkeypatch):
     """The URL of a copy of `tiny_shards`, and the folder that is served."""
     monkeypatch.setenv("IRIS_CACHE_DIR", str(tmp_path / "cache"))
     folder = Path(shutil.copytree(tiny_shards, tmp_path / "www/shards"))
@@ -48,7 +47,7 @@ def served(tiny_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     server.shutdown()
 
 
-def test_a_reader_fetches_what_it_needs_once(served: tuple[str, Path], tiny_shards: Path, tmp_path: Path) -> None:
+def test_a_reader_fetches_what_it_needs_once(served, tiny_shards, tmp_path):
     url, _ = served
     index = Index.open(mirror(url, tmp_path / "cache"))
     assert Handler.asked == ["/shards/index.json"]
@@ -61,7 +60,7 @@ def test_a_reader_fetches_what_it_needs_once(served: tuple[str, Path], tiny_shar
 
 
 @pytest.fixture(params=["http", pytest.param("s3", marks=pytest.mark.slow)])
-def remote(request: pytest.FixtureRequest, served: tuple[str, Path], monkeypatch: pytest.MonkeyPatch) -> str:
+def remote(request, served, monkeypatch):
     """The URL of `tiny_shards` on a web server, or in a bucket of a local server that speaks the protocol of s3://."""
     if request.param == "http":
         return served[0]
@@ -78,7 +77,7 @@ def remote(request: pytest.FixtureRequest, served: tuple[str, Path], monkeypatch
     return "s3://bucket/shards"
 
 
-def test_training_from_a_server_gives_equal_weights(remote: str, tiny_shards: Path, tmp_path: Path) -> None:
+def test_training_from_a_server_gives_equal_weights(remote, tiny_shards, tmp_path):
     hyper = TrainConfig(epochs=1, batch_size=4, batches_per_update=1, noise=Noise(sigma_K=1.0))
     for name, data in (("remote", remote), ("local", str(tiny_shards))):
         train_run(replace(hyper, data=(data,)), tmp_path / name, quiet=True)
@@ -87,14 +86,14 @@ def test_training_from_a_server_gives_equal_weights(remote: str, tiny_shards: Pa
     assert len(Handler.asked) == len(set(Handler.asked)) + max(0, Handler.asked.count("/shards/index.json") - 1)
 
 
-def test_a_set_that_was_written_again_is_another_folder(served: tuple[str, Path], tmp_path: Path) -> None:
+def test_a_set_that_was_written_again_is_another_folder(served, tmp_path):
     before = mirror(served[0], tmp_path)
     assert mirror(served[0] + "/", tmp_path) == before
     (served[1] / "index.json").write_bytes((served[1] / "index.json").read_bytes() + b"\n")
     assert mirror(served[0], tmp_path) != before
 
 
-def test_errors_name_the_address(served: tuple[str, Path], tmp_path: Path, iris: Callable) -> None:
+def test_errors_name_the_address(served, tmp_path, iris):
     url, folder = served
     ran = iris("test", tmp_path, f"{url}-absent")
     with pytest.raises(ShardError, match=f"{url}-absent/index.json does not exist"):
@@ -115,7 +114,7 @@ def test_errors_name_the_address(served: tuple[str, Path], tmp_path: Path, iris:
             dataset.reader.read_new(number)
 
 
-def test_words_that_are_addresses() -> None:
+def test_words_that_are_addresses():
     assert url_of("s3://bucket/a b") == url_of(str(Path("s3://bucket/a b"))) == "s3://bucket/a b"
     assert url_of("https:/host/x") == "https://host/x"
     assert [url_of(text) for text in ("/data/x", "data", "c:/x", "s3:", "s3:///x", "a b://c")] == [""] * 6

@@ -17,11 +17,11 @@ from tests.shards.damage import flip, payload_of, swap
 from tests.shards.makers import assert_true, write
 
 
-def stream(folder, split="train", **options) -> makers.Stream:
+def stream(folder, split="train", **options):
     return makers.stream(folder, split, **{"seed": 5, **options})
 
 
-def ids(batches) -> list[int]:
+def ids(batches):
     return [int(i) for batch in batches for i in batch.ids]
 
 

@@ -5,7 +5,6 @@ import os
 import random
 import shutil
 import tarfile
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from tests.shards.damage import DAMAGES, flip, payload_of, rewrite, swap
 from tests.shards.makers import ATTRIBUTES, SCHEMA, arrays, assert_true, groups_of, npy, stream
 
 
-def contents(folder: Path) -> dict[str, bytes]:
+def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
@@ -31,7 +30,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 ITEMS = [*range(37), *range(100, 111), *range(200, 203)]
 
 
-def read_all(folder: Path, bad: BadSamples | None = None, items: Sequence[int] = ITEMS) -> int:
+def read_all(folder, bad=None, items=ITEMS):
     """How many samples can be read; each must be the true one."""
     read = 0
     for batch in stream(folder, batch=4, bad=bad, threads=2).epoch():
@@ -157,7 +156,7 @@ def test_repair_without_a_sound_tar_is_an_error(copied):
 # --- tars of other programs ---
 
 
-def tar_of(path: Path, members: dict[str, bytes], **types: bytes) -> None:
+def tar_of(path, members, **types):
     """A tar of these files, and before them entries that are links, devices or folders."""
     with tarfile.open(path, "w") as archive:
         for name, kind in types.items():
@@ -170,7 +169,7 @@ def tar_of(path: Path, members: dict[str, bytes], **types: bytes) -> None:
             archive.addfile(entry, io.BytesIO(data))
 
 
-def other_members(keys: str) -> dict[str, bytes]:
+def other_members(keys):
     members = {}
     for key in keys:
         members |= {f"{key}.image.npy": npy(arrays(len(members))["density"]), f"{key}.cls": b"3"}

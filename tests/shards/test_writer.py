@@ -28,7 +28,7 @@ from tests.shards.damage import rewrite
 from tests.shards.makers import SCHEMA, arrays, die_at_13, make, make_but_13, write
 
 
-def same(a: Path, b: Path) -> bool:
+def same(a, b):
     """Same names, same bytes."""
     names = sorted(p.name for p in a.iterdir())
     return names == sorted(p.name for p in b.iterdir()) and filecmp.cmpfiles(a, b, names, shallow=False)[0] == names
@@ -288,7 +288,7 @@ def test_a_killed_run_loses_only_the_shard_that_it_was_writing(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
     environment, rng = {**os.environ, "PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": "1"}, random.Random(0)
 
-    def start(folder: Path) -> subprocess.Popen:
+    def start(folder):
         return subprocess.Popen([sys.executable, tmp_path / "script.py", folder], env=environment)
 
     assert start(tmp_path / "whole").wait() == 0

@@ -156,7 +156,7 @@ class OtherRank(CPUGroup):
     """Collectives of two ranks, the other of which always contributes `value`; `sent` is what this rank contributed."""
 
     def __init__(self, value: float) -> None:
-        self.value, self.sent = value, []  # type: ignore[var-annotated]
+        self.value, self.sent = value, []
 
     def all_reduce(self, values: torch.Tensor, op: Any = dist.ReduceOp.SUM) -> torch.Tensor:
         self.sent.append(values.clone())

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,19 +26,19 @@ WIDTHS = torch.from_numpy(np.diff(distance_edges(GRID))).float()
 
 
 @pytest.fixture(scope="module")
-def near_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def near_shards(tmp_path_factory):
     splits = {"train": range(22), "validation": range(100, 106)}
     return write_pairs(tmp_path_factory.mktemp("near") / "shards", splits, distances=True)
 
 
 @pytest.fixture(scope="module")
-def run(near_shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(near_shards, tmp_path_factory):
     run = tmp_path_factory.mktemp("run") / "run"
     train(near_shards, HYPER, run, Reverter(32, "v_density", network="columns"))
     return run
 
 
-def test_the_stage_learns_more_than_the_prior_knows(run: Path) -> None:
+def test_the_stage_learns_more_than_the_prior_knows(run):
     first, *_, last = logged(run / "distances", "epoch")
     assert first["prior_log_score"] == last["prior_log_score"] > 0.5
     steps = [line["loss"] for line in logged(run / "distances")]
@@ -47,7 +46,7 @@ def test_the_stage_learns_more_than_the_prior_knows(run: Path) -> None:
     assert {"log_score", "brier", "crps_pc", "right", "prior_crps_pc", "calibration"} <= last.keys()
 
 
-def test_a_changed_first_network_leaves_the_stage_as_it_is(run: Path, near_shards: Path, tmp_path: Path) -> None:
+def test_a_changed_first_network_leaves_the_stage_as_it_is(run, near_shards, tmp_path):
     copy = Path(shutil.copytree(run, tmp_path / "run"))
     hyper = replace(HYPER, epochs=2)
     train(near_shards, hyper, copy, Reverter(32, "v_density", network="columns"), resume="auto")
@@ -55,7 +54,7 @@ def test_a_changed_first_network_leaves_the_stage_as_it_is(run: Path, near_shard
     assert_equal(newest(copy / "distances").model, newest(run / "distances").model)
 
 
-def test_a_stage_can_be_added_to_a_finished_run(near_shards: Path, tmp_path: Path) -> None:
+def test_a_stage_can_be_added_to_a_finished_run(near_shards, tmp_path):
     hyper = replace(HYPER, distances=DistancesConfig())
     train(near_shards, hyper, tmp_path / "run", Reverter(32, "v_density", network="columns"))
     hyper = replace(HYPER, distances=replace(STAGE, epochs=1))
@@ -63,13 +62,13 @@ def test_a_stage_can_be_added_to_a_finished_run(near_shards: Path, tmp_path: Pat
     assert newest(tmp_path / "run/distances").progress.epoch == 1 and len(logged(tmp_path / "run", "epoch")) == 1
 
 
-def test_pairs_without_distances_are_refused(shards: Path, tmp_path: Path) -> None:
+def test_pairs_without_distances_are_refused(shards, tmp_path):
     with pytest.raises(DataError, match="holds no lv_column, from which a distance network learns") as caught:
         train(shards, HYPER, tmp_path / "run", Reverter(32, "v_density", network="columns"))
     assert "--distances" in caught.value.hint
 
 
-def test_the_prior_is_where_the_gas_of_the_training_galaxies_is(run: Path, near_shards: Path) -> None:
+def test_the_prior_is_where_the_gas_of_the_training_galaxies_is(run, near_shards):
     stream = PairStream("train", pairs_in(near_shards, "train"), np.arange(22), 0, 5)
     stream = replace(stream, further=("lv_column", "lv_nearer"))
     columns = mean_columns(stream)
@@ -81,7 +80,7 @@ def test_the_prior_is_where_the_gas_of_the_training_galaxies_is(run: Path, near_
     assert prior.sum(dim=0).sub(1.0).abs().max() < 1e-5 and prior.min() > 1e-4
 
 
-def test_latitude_moments_and_several_lines_are_inputs() -> None:
+def test_latitude_moments_and_several_lines_are_inputs():
     network = Distances(32, "temperature", BINS, 6, moments=True)
     image = torch.rand(2, 6, 32, 32)
     answer = network(image)
@@ -92,7 +91,7 @@ def test_latitude_moments_and_several_lines_are_inputs() -> None:
     torch.testing.assert_close(Distances(**network.table())(image).exp().mean(), answer.exp().mean())
 
 
-def test_scores_are_those_of_an_atom_of_the_gas() -> None:
+def test_scores_are_those_of_an_atom_of_the_gas():
     """Near with probability 3/4 in the two bins at the centre, for gas of which half is near."""
     shares = torch.full((1, BINS, 4, 4), 1e-9)
     shares[:, CENTRE], shares[:, CENTRE + 1] = 0.75, 0.25
@@ -106,14 +105,14 @@ def test_scores_are_those_of_an_atom_of_the_gas() -> None:
     assert found == pytest.approx(expected, rel=1e-4)
 
 
-def test_reliability_of_a_calibrated_answer_is_on_the_diagonal() -> None:
+def test_reliability_of_a_calibrated_answer_is_on_the_diagonal():
     p, column = torch.rand(3, 64, 64), torch.rand(3, 64, 64)
     table = reliability(p, column, (torch.rand(3, 64, 64) < p).float()).sum(dim=0)
     assert table.shape == (3, TENTHS) and table[0].sum() == pytest.approx(3.0)
     np.testing.assert_allclose(table[1] / table[0], table[2] / table[0], atol=0.06)
 
 
-def test_images_of_a_report_are_those_of_the_first_galaxies(run: Path, near_shards: Path) -> None:
+def test_images_of_a_report_are_those_of_the_first_galaxies(run, near_shards):
     network = RunFolder(run / "distances").best()[1].make(Distances)
     pairs = pairs_in(near_shards, "validation")
     first, second = near_images([network], PairStream("test", pairs, np.arange(6), 0, 5), 2)
@@ -123,9 +122,7 @@ def test_images_of_a_report_are_those_of_the_first_galaxies(run: Path, near_shar
     assert first.gas.max() > 0.0 and set(np.unique(first.near)) <= {0.0, 1.0}
 
 
-def test_a_test_scores_several_runs_their_pool_and_their_prior(
-    iris: Callable, run: Path, near_shards: Path, shards: Path, tmp_path: Path
-) -> None:
+def test_a_test_scores_several_runs_their_pool_and_their_prior(iris, run, near_shards, shards, tmp_path):
     other = tmp_path / "other"
     hyper = replace(HYPER, seed=1, distances=replace(STAGE, epochs=1))
     train(near_shards, hyper, other, Reverter(32, "v_density", network="columns", seed=1))

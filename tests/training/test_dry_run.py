@@ -1,7 +1,5 @@
 import json
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -15,13 +13,13 @@ HYPER = TrainConfig(epochs=3, batch_size=4, batches_per_update=2, ema_decay=0.0)
 
 
 @pytest.mark.parametrize(("network", "growth"), [("paper", 3), ("columns", 3), ("sightlines", 2)])
-def test_activations_grow_with_the_pixels(network: str, growth: int) -> None:
+def test_activations_grow_with_the_pixels(network, growth):
     """Those of `sightlines` with the number of longitudes and the width of a token."""
     small, large = (activations(Reverter(size, network=network)) for size in (32, 64))
     assert large > growth * small > growth * 32 * 32 * 4
 
 
-def test_a_dry_run_counts_steps_weights_and_checkpoints(shards: Path, tmp_path: Path) -> None:
+def test_a_dry_run_counts_steps_weights_and_checkpoints(shards, tmp_path):
     one = of_training(replace(HYPER, data=(str(shards),)), tmp_path / "run")
     weights = 4 * sum(p.numel() for p in Reverter(32).parameters())
     assert "3 epochs of 3 steps: 22 pairs to train on, 6 to validate with" in one.computes
@@ -34,7 +32,7 @@ def test_a_dry_run_counts_steps_weights_and_checkpoints(shards: Path, tmp_path: 
     assert larger.memory == all_pairs.memory
 
 
-def test_the_commands_write_nothing(iris: Callable, trained_run: Path, shards: Path, tmp_path: Path) -> None:
+def test_the_commands_write_nothing(iris, trained_run, shards, tmp_path):
     would = iris("train", shards, "--out", tmp_path / "run", "--dry-run", "--json", "--nproc-per-node", 2)
     assert would.code == 0 and json.loads(would.out)["processes"] == 2 and not (tmp_path / "run").exists()
     again = iris("train", shards, "--out", trained_run, "--dry-run")
@@ -48,7 +46,7 @@ def test_the_commands_write_nothing(iris: Callable, trained_run: Path, shards: P
     assert lost.code == 1 and "nowhere is not there" in lost.err
 
 
-def test_a_dry_run_raises_the_errors_of_the_run(shards: Path, tmp_path: Path) -> None:
+def test_a_dry_run_raises_the_errors_of_the_run(shards, tmp_path):
     hyper, out = replace(HYPER, data=(str(shards),)), tmp_path / "run"
     with pytest.raises(UsageError, match="unknown network"):
         of_training(replace(hyper, network="colums"), out)

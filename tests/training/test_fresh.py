@@ -1,7 +1,6 @@
 """Training on galaxies that are made as they are needed."""
 
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,14 +35,14 @@ GRID = grid_preset("tiny").scaled(32, 32, 8, 32)
 
 
 @pytest.fixture(scope="module")
-def standard(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def standard(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fresh") / "standard"
     write_mock(Galaxies(MOCK, GRID, 0, 1), folder, 6, quiet=True)
     return folder
 
 
 @pytest.fixture(scope="module")
-def held_out(standard: Path) -> Path:
+def held_out(standard):
     """Shards of the simple observer, of which a training validates with some."""
     folder = standard.parent / "shards"
     preobserve([standard], folder, PreobserveConfig(observer="simple", validation_fraction=0.4), quiet=True)
@@ -51,7 +50,7 @@ def held_out(standard: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def hyper(held_out: Path) -> TrainConfig:
+def hyper(held_out):
     """Two epochs of 3 steps of 2 galaxies, with a checkpoint after each step."""
     config = TrainConfig(epochs=2, batch_size=2, batches_per_update=1, network="columns", noise=Noise(sigma_K=0.1))
     config = replace(config, checkpoint_every_steps=1, keep_checkpoints=9, data=(str(held_out),))
@@ -59,17 +58,17 @@ def hyper(held_out: Path) -> TrainConfig:
 
 
 @pytest.fixture(scope="module")
-def whole(hyper: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(hyper, tmp_path_factory):
     run = tmp_path_factory.mktemp("fresh") / "whole"
     train_run(hyper, run, quiet=True)
     return run
 
 
-def fresh_of(folder: Path, count: int = 4, seed: int = 0) -> FreshPairs:
+def fresh_of(folder, count=4, seed=0):
     return FreshPairs(MOCK, observer_of(PreObservedDataset(folder)), seed, count)
 
 
-def test_a_galaxy_is_observed_like_those_of_the_shards(standard: Path, held_out: Path) -> None:
+def test_a_galaxy_is_observed_like_those_of_the_shards(standard, held_out):
     """Number n of a seed is the galaxy that `iris mock` writes, up to the rounding of its file."""
     fresh, mock = fresh_of(held_out), pairs_of(StandardDataset.open(standard), make_observer(GRID, "simple"))
     object.__setattr__(fresh.make, "seed", 0)  # that of `standard`
@@ -82,7 +81,7 @@ def test_a_galaxy_is_observed_like_those_of_the_shards(standard: Path, held_out:
             np.testing.assert_allclose(rows[0][name], rows[1][name], rtol=rtol, atol=1e-5 * rows[1][name].max())
 
 
-def test_no_galaxy_is_met_twice_and_none_is_that_of_a_data_set(held_out: Path) -> None:
+def test_no_galaxy_is_met_twice_and_none_is_that_of_a_data_set(held_out):
     fresh = fresh_of(held_out)
     stream = PairStream("train", fresh, np.arange(4), 0, 3)
     batches = [batch for epoch in (0, 1) for batch in stream.epoch(epoch)]
@@ -93,7 +92,7 @@ def test_no_galaxy_is_met_twice_and_none_is_that_of_a_data_set(held_out: Path) -
     assert fresh_of(held_out, seed=1).make.seed != fresh.make.seed
 
 
-def test_a_resumed_training_gives_the_same_weights(whole: Path, hyper: TrainConfig, tmp_path: Path) -> None:
+def test_a_resumed_training_gives_the_same_weights(whole, hyper, tmp_path):
     """From within the second epoch, and with the galaxies made by a process of their own."""
     run = Path(shutil.copytree(whole, tmp_path / "run"))
     for path in sorted((run / "checkpoints").glob("step-*.pt"))[4:]:
@@ -106,9 +105,7 @@ def test_a_resumed_training_gives_the_same_weights(whole: Path, hyper: TrainConf
     assert (run / "metrics.jsonl").read_text().count('"kind": "epoch"') == 2
 
 
-def test_distances_are_learned_from_further_galaxies_and_their_prior(
-    whole: Path, hyper: TrainConfig, held_out: Path, tmp_path: Path
-) -> None:
+def test_distances_are_learned_from_further_galaxies_and_their_prior(whole, hyper, held_out, tmp_path):
     run = Path(shutil.copytree(whole, tmp_path / "run"))
     train_run(replace(hyper, distances=DistancesConfig(train=True, epochs=1)), run, resume="auto", quiet=True)
     stage = fresh_of(held_out, 6).others("distances")
@@ -120,14 +117,14 @@ def test_distances_are_learned_from_further_galaxies_and_their_prior(
     assert len(newest(run / "distances").seen.trained) == 0
 
 
-def test_other_galaxies_are_another_run(whole: Path, hyper: TrainConfig, tmp_path: Path) -> None:
+def test_other_galaxies_are_another_run(whole, hyper, tmp_path):
     run = Path(shutil.copytree(whole, tmp_path / "run"))
     other = replace(hyper, fresh=replace(MOCK, clouds=(3, 3)), epochs=3)
     with pytest.raises(DataError, match=r"fresh: .*other pairs"):
         train_run(other, run, resume="auto", quiet=True)
 
 
-def test_the_run_knows_its_galaxies_and_its_inputs(whole: Path) -> None:
+def test_the_run_knows_its_galaxies_and_its_inputs(whole):
     checkpoint = load(whole / "checkpoints" / "best.pt")
     assert checkpoint.config["fresh"]["clouds"] == [2, 3]
     assert checkpoint.seen is not None and len(checkpoint.seen.trained) == 0 < len(checkpoint.seen.validated)
@@ -135,7 +132,7 @@ def test_the_run_knows_its_galaxies_and_its_inputs(whole: Path) -> None:
     assert (whole / "training_inputs.npz").exists()
 
 
-def test_the_command_takes_a_file_of_ranges(iris: Callable, held_out: Path, tmp_path: Path) -> None:
+def test_the_command_takes_a_file_of_ranges(iris, held_out, tmp_path):
     (tmp_path / "mock.toml").write_text("clouds = [2, 3]\n")
     words = ["train", held_out, "--out", tmp_path / "run", "--fresh-galaxies", 8, "--dry-run"]
     ran = iris(*words, "--fresh", tmp_path / "mock.toml", "--fresh-workers", 2)
@@ -145,7 +142,7 @@ def test_the_command_takes_a_file_of_ranges(iris: Callable, held_out: Path, tmp_
     assert "clouds" in (wrong := iris(*words, "--fresh", tmp_path / "wrong.toml")).err and wrong.code == 2
 
 
-def test_pairs_whose_observer_is_not_known_are_refused(tiny_shards: Path, standard: Path, held_out: Path) -> None:
+def test_pairs_whose_observer_is_not_known_are_refused(tiny_shards, standard, held_out):
     with pytest.raises(DataError, match=r"how .* was observed cannot be repeated"):
         observer_of(PreObservedDataset(tiny_shards))
     dataset = PreObservedDataset(held_out)
@@ -156,7 +153,7 @@ def test_pairs_whose_observer_is_not_known_are_refused(tiny_shards: Path, standa
     assert observer_of(observed) is observed.observer
 
 
-def test_galaxies_are_made_by_the_cores_that_training_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_galaxies_are_made_by_the_cores_that_training_leaves(monkeypatch):
     monkeypatch.setattr("iris_cli.pairs.fresh.cores", lambda: type("Cores", (), {"usable": 16}))
     assert workers_of(TrainConfig(), {}) == 15
     assert workers_of(TrainConfig(), {"LOCAL_WORLD_SIZE": "4"}) == 3

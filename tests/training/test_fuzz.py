@@ -3,7 +3,6 @@
 import json
 import math
 import shutil
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -44,12 +43,12 @@ ODD = [
 pytestmark = pytest.mark.slow
 
 
-def only_own_errors(read: Callable[[], object], seconds: float = 10.0) -> None:
+def only_own_errors(read, seconds=10.0):
     with within(seconds), suppress(IrisError, ShardError):
         read()
 
 
-def test_a_checkpoint_with_other_values_is_refused_or_read(trained_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_with_other_values_is_refused_or_read(trained_run, monkeypatch):
     body, rng = torch.load(trained_run / "checkpoints/best.pt", weights_only=True), np.random.default_rng(0)
     weights = body["model"]
     for k in range(INPUTS):
@@ -61,7 +60,7 @@ def test_a_checkpoint_with_other_values_is_refused_or_read(trained_run: Path, mo
         only_own_errors(lambda: use(trained_run / "checkpoints/best.pt"))
 
 
-def use(path: Path) -> None:
+def use(path):
     run = open_run(path)
     run.checkpoint.make_reverter()
     run.training_inputs()
@@ -69,7 +68,7 @@ def use(path: Path) -> None:
     assert str(to_dict(run.hyper)) and run.checkpoint.data.key
 
 
-def test_a_checkpoint_with_other_bytes_is_refused_or_read(tmp_path: Path, trained_run: Path) -> None:
+def test_a_checkpoint_with_other_bytes_is_refused_or_read(tmp_path, trained_run):
     whole, rng = checkpoints.load(trained_run / "checkpoints/best.pt"), np.random.default_rng(1)
     small = replace(whole, model={"a": torch.arange(4.0)}, last_model={}, optimizer={})
     path = tmp_path / "small.pt"
@@ -81,12 +80,12 @@ def test_a_checkpoint_with_other_bytes_is_refused_or_read(tmp_path: Path, traine
 
 
 @pytest.mark.parametrize("file", ["config.toml", "metrics.jsonl", "members.json", "training_inputs.npz"])
-def test_a_run_folder_with_a_damaged_file_is_refused_or_read(tmp_path: Path, trained_run: Path, file: str) -> None:
+def test_a_run_folder_with_a_damaged_file_is_refused_or_read(tmp_path, trained_run, file):
     run = Path(shutil.copytree(trained_run, tmp_path / "run"))
     (run / "members.json").write_text(json.dumps({"members": 3}))
     data, rng = (run / file).read_bytes(), np.random.default_rng(2)
     folder, key = RunFolder(run), checkpoints.load(run / "checkpoints/best.pt").data.key
-    readers: dict[str, list[Callable[[], object]]] = {
+    readers = {
         "config.toml": [lambda: configuration_of("auto", run)],
         "metrics.jsonl": [lambda: histories([run]), lambda: folder.begin(TrainConfig(), Progress(epoch=1, step=3))],
         "members.json": [lambda: planned_members(run)],
@@ -100,7 +99,7 @@ def test_a_run_folder_with_a_damaged_file_is_refused_or_read(tmp_path: Path, tra
 
 
 @pytest.mark.parametrize("name", sorted(catalogue.CONFIGS))
-def test_a_damaged_configuration_is_refused_or_read(tmp_path: Path, name: str) -> None:
+def test_a_damaged_configuration_is_refused_or_read(tmp_path, name):
     config, file, rng = catalogue.named(name), tmp_path / "file.toml", np.random.default_rng(3)
     text = to_toml(config).encode()
     for k in range(INPUTS):

@@ -9,11 +9,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, ClassVar
 
 import pytest
 import torch
-from torch import Tensor
 
 from iris_cli.config.train import Noise, OptimizerConfig, ScheduleConfig, TrainConfig
 from iris_cli.errors import DataError
@@ -29,18 +27,17 @@ HYPER = replace(HYPER, physical_loss="InterruptedLoss", checkpoint_every_steps=1
 #: A step follows the gradient of its samples alone.
 PLAIN = replace(HYPER, epochs=1, optimizer=OptimizerConfig("sgd", 0.1, momentum=0.0))
 RANDOM = replace(HYPER, physical_loss="RandomLoss")
-Patch = pytest.MonkeyPatch
 slow = pytest.mark.slow
 
 
 class InterruptedLoss(ScaledDensityLoss):
     """Raises a signal at a call of that number."""
 
-    signal_at: ClassVar[int] = -1
-    number: ClassVar[signal.Signals] = signal.SIGTERM
-    calls: ClassVar[int] = 0
+    signal_at = -1
+    number = signal.SIGTERM
+    calls = 0
 
-    def per_sample(self, pred: Tensor, true: Tensor) -> Tensor:
+    def per_sample(self, pred, true):
         InterruptedLoss.calls += 1
         if InterruptedLoss.calls == InterruptedLoss.signal_at:
             signal.raise_signal(InterruptedLoss.number)
@@ -50,21 +47,21 @@ class InterruptedLoss(ScaledDensityLoss):
 class RandomLoss(InterruptedLoss):
     """Weighs samples at random, as a user's loss may."""
 
-    def per_sample(self, pred: Tensor, true: Tensor) -> Tensor:
+    def per_sample(self, pred, true):
         return super().per_sample(pred, true) * torch.rand(len(pred))
 
 
 @pytest.fixture(autouse=True)
-def uninterrupted() -> None:
+def uninterrupted():
     interrupt_at(-1)
 
 
-def interrupt_at(call: int, number: signal.Signals = signal.SIGTERM) -> None:
+def interrupt_at(call, number=signal.SIGTERM):
     InterruptedLoss.calls, InterruptedLoss.signal_at, InterruptedLoss.number = 0, call, number
 
 
 @pytest.fixture(scope="module")
-def whole(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(shards, tmp_path_factory):
     """A run of HYPER that was not interrupted; tests only read it, or copy it."""
     run = tmp_path_factory.mktemp("whole") / "run"
     train(shards, HYPER, run)
@@ -72,7 +69,7 @@ def whole(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole_random(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole_random(shards, tmp_path_factory):
     """The same with RandomLoss, from torch's seed 0."""
     run = tmp_path_factory.mktemp("whole") / "random"
     torch.manual_seed(0)
@@ -81,11 +78,11 @@ def whole_random(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 @pytest.fixture
-def copy(whole: Path, tmp_path: Path) -> Path:
+def copy(whole, tmp_path):
     return Path(shutil.copytree(whole, tmp_path / "run"))
 
 
-def after_step(run: Path, step: int) -> Path:
+def after_step(run, step):
     return run / "checkpoints" / f"step-{step:09d}.pt"
 
 
@@ -96,7 +93,7 @@ def after_step(run: Path, step: int) -> Path:
     ("batch", "accumulate", "size"),
     [(4, 6, 22), (5, 5, 22), pytest.param(1, 22, 22, marks=slow), (8, 4, 22), (4, 4, 16)],
 )
-def test_accumulated_batches_step_as_one_big_batch(shards: Path, batch: int, accumulate: int, size: int) -> None:
+def test_accumulated_batches_step_as_one_big_batch(shards, batch, accumulate, size):
     """Also in a short last window: of 22 samples in windows of 16, the second step's 6 weigh as a batch of 6."""
     parts, big = (
         train(shards, replace(PLAIN, batch_size=b, batches_per_update=n), reverter=without_batch_norm())
@@ -106,7 +103,7 @@ def test_accumulated_batches_step_as_one_big_batch(shards: Path, batch: int, acc
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
 
 
-def test_gradients_are_clipped_to_the_configured_length(shards: Path) -> None:
+def test_gradients_are_clipped_to_the_configured_length(shards):
     sgd = OptimizerConfig("sgd", 1.0, momentum=0.0)
     after = train(shards, replace(PLAIN, batch_size=22, batches_per_update=1, gradient_clip=1e-3, optimizer=sgd))
     before = small_reverter().parameters()
@@ -114,7 +111,7 @@ def test_gradients_are_clipped_to_the_configured_length(shards: Path) -> None:
     assert moved.norm().item() == pytest.approx(1e-3, rel=1e-2)
 
 
-def test_training_lowers_the_loss(shards: Path, tmp_path: Path) -> None:
+def test_training_lowers_the_loss(shards, tmp_path):
     hyper = replace(HYPER, epochs=10, batches_per_update=1, schedule=ScheduleConfig("cosine"), keep_checkpoints=3)
     train(shards, replace(hyper, checkpoint_every_steps=0), tmp_path / "run")
     losses = [line["loss"] for line in logged(tmp_path / "run")]
@@ -126,7 +123,7 @@ def test_training_lowers_the_loss(shards: Path, tmp_path: Path) -> None:
     assert path.name == "best.pt" and best.progress.epoch == (best.progress.best_epoch or 0) + 1
 
 
-def test_the_same_seed_gives_the_same_bits(shards: Path, litter: Path, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_bits(shards, litter, tmp_path):
     for name in ("a", "b"):
         torch.rand(1)  # the random state of the caller has no influence
         train(shards, replace(HYPER, epochs=1), tmp_path / name, litter=InfiniteDataset(PreObservedDataset(litter), 2))
@@ -134,7 +131,7 @@ def test_the_same_seed_gives_the_same_bits(shards: Path, litter: Path, tmp_path:
     assert_same_metrics(tmp_path / "a", tmp_path / "b")
 
 
-def test_the_mean_image_is_the_mean_of_the_training_densities(whole: Path, shards: Path) -> None:
+def test_the_mean_image_is_the_mean_of_the_training_densities(whole, shards):
     data = PreObservedDataset(shards, "train")
     mean = torch.stack([data[i][1] for i in range(len(data))]).double().mean(dim=0)
     image = newest(whole).mean_image
@@ -142,7 +139,7 @@ def test_the_mean_image_is_the_mean_of_the_training_densities(whole: Path, shard
     torch.testing.assert_close(image.double(), mean, rtol=1e-6, atol=1e-6)
 
 
-def test_validation_repeats_to_the_last_bit_and_batches_do_not_matter(shards: Path) -> None:
+def test_validation_repeats_to_the_last_bit_and_batches_do_not_matter(shards):
     data, hypers = PreObservedDataset(shards, "test"), (replace(HYPER, batch_size=b) for b in (2, 2, 3, 7))
     noise = Noise(sigma_K=1.0)
     losses = [test_reverter(small_reverter(), data, noise, hyper=hyper, quiet=True).loss for hyper in hypers]
@@ -154,7 +151,7 @@ def test_validation_repeats_to_the_last_bit_and_batches_do_not_matter(shards: Pa
 
 
 @pytest.mark.parametrize("call", [2, 3, 7, 14, *(pytest.param(call, marks=slow) for call in (1, 6, 10, 13, 18))])
-def test_a_stopped_run_resumed_equals_a_whole_one(whole: Path, shards: Path, tmp_path: Path, call: int) -> None:
+def test_a_stopped_run_resumed_equals_a_whole_one(whole, shards, tmp_path, call):
     interrupt_at(call)
     with pytest.raises(Stopped):
         train(shards, HYPER, tmp_path / "run")
@@ -171,21 +168,19 @@ def test_a_stopped_run_resumed_equals_a_whole_one(whole: Path, shards: Path, tmp
 MEASURED = {"step_s", "samples_per_s", "data_wait", "memory_GiB"}
 
 
-def assert_same_metrics(run: Path, whole: Path) -> None:
+def assert_same_metrics(run, whole):
     """Line by line, to the last bit."""
     lines = ([json.loads(line) for line in (r / "metrics.jsonl").read_text().splitlines()] for r in (run, whole))
     found, expected = ([{k: v for k, v in line.items() if k not in MEASURED} for line in of] for of in lines)
     assert found == expected
 
 
-def newest_file(run: Path) -> Path:
+def newest_file(run):
     return max((run / "checkpoints").glob("step-*.pt"))
 
 
 @pytest.mark.parametrize("call", [pytest.param(1, marks=slow), 3, 7])  # in the first step, the second, validation
-def test_random_numbers_are_drawn_again_on_resuming(
-    whole_random: Path, shards: Path, tmp_path: Path, call: int
-) -> None:
+def test_random_numbers_are_drawn_again_on_resuming(whole_random, shards, tmp_path, call):
     interrupt_at(call)
     torch.manual_seed(0)
     with pytest.raises(Stopped):
@@ -196,16 +191,14 @@ def test_random_numbers_are_drawn_again_on_resuming(
 
 
 @pytest.mark.parametrize(("run", "hyper", "step", "at"), [("whole", HYPER, 2, 16), ("whole_random", RANDOM, 4, 8)])
-def test_a_run_resumed_within_an_epoch_equals_the_whole_one(
-    shards: Path, tmp_path: Path, request: pytest.FixtureRequest, run: str, hyper: TrainConfig, step: int, at: int
-) -> None:
-    whole: Path = request.getfixturevalue(run)
+def test_a_run_resumed_within_an_epoch_equals_the_whole_one(shards, tmp_path, request, run, hyper, step, at):
+    whole = request.getfixturevalue(run)
     assert load(after_step(whole, step)).progress.position == at
     train(shards, hyper, tmp_path / "constant", resume=str(after_step(whole, step)))
     assert_equal(newest(tmp_path / "constant").model, newest(whole).model)
 
 
-def test_a_finished_run_is_unchanged_or_trained_longer(whole: Path, copy: Path, shards: Path, tmp_path: Path) -> None:
+def test_a_finished_run_is_unchanged_or_trained_longer(whole, copy, shards, tmp_path):
     train(shards, HYPER, copy, resume="auto")
     assert_equal(newest(copy).model, newest(whole).model)
     hyper = replace(HYPER, schedule=ScheduleConfig("constant"))  # a cosine is stretched by further epochs
@@ -215,17 +208,17 @@ def test_a_finished_run_is_unchanged_or_trained_longer(whole: Path, copy: Path, 
     assert_equal(newest(tmp_path / "constant").model, newest(tmp_path / "longer").model)
 
 
-def test_a_signal_is_handled_while_reading_hangs(whole: Path, shards: Path, tmp_path: Path, monkeypatch: Patch) -> None:
+def test_a_signal_is_handled_while_reading_hangs(whole, shards, tmp_path, monkeypatch):
     read, reads, hanging, released = PreObservedDataset.read, itertools.count(), threading.Event(), threading.Event()
     while_waiting, waits = Trainer._while_waiting, itertools.count()
 
-    def hang(self: PreObservedDataset, number: int, rows: Any) -> None:
+    def hang(self, number, rows):
         if threading.current_thread() is not threading.main_thread() and next(reads) == 12:
             hanging.set()
             released.wait()
         read(self, number, rows)
 
-    def waiting(self: Trainer) -> None:
+    def waiting(self):
         if hanging.is_set():
             signal.raise_signal(signal.SIGUSR2)
             assert next(waits) < 20, "the signal was ignored"
@@ -240,10 +233,10 @@ def test_a_signal_is_handled_while_reading_hangs(whole: Path, shards: Path, tmp_
     assert_equal(newest(tmp_path / "run").model, newest(whole).model)
 
 
-def test_a_second_ctrl_c_ends_a_run_that_waits_for_readers(shards: Path, tmp_path: Path, monkeypatch: Patch) -> None:
+def test_a_second_ctrl_c_ends_a_run_that_waits_for_readers(shards, tmp_path, monkeypatch):
     join, again = threading.Thread.join, iter([True])
 
-    def interrupted(self: threading.Thread, timeout: float | None = None) -> None:
+    def interrupted(self, timeout=None):
         if threading.current_thread() is threading.main_thread() and next(again, False):
             signal.raise_signal(signal.SIGINT)
         join(self, timeout)
@@ -257,7 +250,7 @@ def test_a_second_ctrl_c_ends_a_run_that_waits_for_readers(shards: Path, tmp_pat
 # --- the run folder ---------------------------------------------------------------------------------------------------
 
 
-def test_a_checkpoint_of_another_run_is_refused_unless_forced(copy: Path, shards: Path, litter: Path) -> None:
+def test_a_checkpoint_of_another_run_is_refused_unless_forced(copy, shards, litter):
     optimizer = OptimizerConfig(weight_decay=0.5, momentum=0.5)
     other = replace(HYPER, epochs=3, noise=Noise(sigma_K=0.2), optimizer=optimizer)
     with pytest.raises(DataError, match=r"noise: .*0\.1.* in the checkpoint, .*0\.2.* now"):
@@ -270,7 +263,7 @@ def test_a_checkpoint_of_another_run_is_refused_unless_forced(copy: Path, shards
     assert group["weight_decay"] == 0.5 and tuple(group["betas"]) == (0.5, 0.999)
 
 
-def test_minutes_are_counted_from_the_last_checkpoint(shards: Path, tmp_path: Path, monkeypatch: Patch) -> None:
+def test_minutes_are_counted_from_the_last_checkpoint(shards, tmp_path, monkeypatch):
     """With a clock that advances by 25 s whenever it is read: at the start, after a step, and when a checkpoint is
     written."""
     start, reads = time.monotonic(), itertools.count()
@@ -282,7 +275,7 @@ def test_minutes_are_counted_from_the_last_checkpoint(shards: Path, tmp_path: Pa
     assert steps == [3, 6, 9, 12, 15, 18, 21, 22]
 
 
-def test_a_run_resumed_from_an_older_checkpoint_drops_later_ones(shards: Path, tmp_path: Path) -> None:
+def test_a_run_resumed_from_an_older_checkpoint_drops_later_ones(shards, tmp_path):
     """Its checkpoints are not deleted in favour of the abandoned ones, and best.pt is its own best."""
     run, hyper = tmp_path / "run", replace(HYPER, keep_checkpoints=3, checkpoint_every_steps=0)
     train(shards, replace(hyper, epochs=4, keep_checkpoints=9), run, without_batch_norm())
@@ -295,7 +288,7 @@ def test_a_run_resumed_from_an_older_checkpoint_drops_later_ones(shards: Path, t
     assert len(list((run / "checkpoints").glob("step-*.pt"))) == 2
 
 
-def test_a_run_resumed_in_another_folder_has_its_best_there(whole: Path, shards: Path, tmp_path: Path) -> None:
+def test_a_run_resumed_in_another_folder_has_its_best_there(whole, shards, tmp_path):
     first = after_step(whole, 3)
     train(shards, replace(HYPER, epochs=1), tmp_path / "other", resume=str(first))
     assert_equal(RunFolder(tmp_path / "other").best()[1].model, load(first).model)

@@ -3,8 +3,6 @@
 import json
 import shutil
 import zipfile
-from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,22 +16,20 @@ from iris_cli.training.model_file import card, export, unpacked
 from iris_cli.training.trained_run import open_members
 from tests.training.makers import assert_equal
 
-Iris = Callable
-
 
 @pytest.fixture(scope="module")
-def model(temperature_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model(temperature_runs, tmp_path_factory):
     file = tmp_path_factory.mktemp("model") / "my [net].iris"
     export(temperature_runs / "run", file, "CC-BY-4.0", "For a test.")
     return file
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("IRIS_CACHE_DIR", str(tmp_path / "cache"))
 
 
-def test_it_is_the_run_without_what_only_training_needs(model: Path, temperature_runs: Path) -> None:
+def test_it_is_the_run_without_what_only_training_needs(model, temperature_runs):
     (one,), (other,) = open_members(model), open_members(temperature_runs / "run")
     for name in ("reverter", "model", "mean_image", "data", "progress", "units", "software"):
         assert_equal(getattr(one.checkpoint, name), getattr(other.checkpoint, name))
@@ -47,7 +43,7 @@ def test_it_is_the_run_without_what_only_training_needs(model: Path, temperature
     assert str(temperature_runs) not in model.read_bytes().decode("latin-1"), "no paths of the training's machine"
 
 
-def test_the_card_and_the_weights_are_open_to_any_tool(model: Path, tmp_path: Path) -> None:
+def test_the_card_and_the_weights_are_open_to_any_tool(model, tmp_path):
     with zipfile.ZipFile(model) as archive:
         card = archive.read("card.md").decode()
         weights = load(archive.read("run/weights.safetensors"))
@@ -60,7 +56,7 @@ def test_the_card_and_the_weights_are_open_to_any_tool(model: Path, tmp_path: Pa
         assert names and all(one.read(name) == other.read(name) for name in names)
 
 
-def test_the_card_has_the_scores_of_samples_and_distances_beside_their_priors(temperature_runs: Path) -> None:
+def test_the_card_has_the_scores_of_samples_and_distances_beside_their_priors(temperature_runs):
     first = open_members(temperature_runs / "run")[0].checkpoint
     predictors = {"samples": {"crps": 0.25, "coverage_68_mass": 0.7}, "prior": {"crps": 0.5}}
     scores = {name: {"log_score": {"mean": mean}} for name, mean in (("network", 0.5), ("prior", 0.625))}
@@ -71,7 +67,7 @@ def test_the_card_has_the_scores_of_samples_and_distances_beside_their_priors(te
     assert "| log_score | 0.5 | 0.625 |" in said and "is near: 0.75 -> 0.62\n" in said and "not tested" not in said
 
 
-def test_a_map_of_the_file_is_that_of_the_run(model: Path, temperature_runs: Path, iris: Iris, tmp_path: Path) -> None:
+def test_a_map_of_the_file_is_that_of_the_run(model, temperature_runs, iris, tmp_path):
     cube, outs = temperature_runs / "cube.fits", [tmp_path / "a.fits", tmp_path / "b.fits"]
     for run, out in zip((model, temperature_runs / "run"), outs, strict=True):
         assert iris("revert", run, cube, "-o", out).code == 0
@@ -80,7 +76,7 @@ def test_a_map_of_the_file_is_that_of_the_run(model: Path, temperature_runs: Pat
     assert "my [net].iris" in str(fits.getheader(outs[0]))
 
 
-def test_an_ensemble_keeps_its_members(temperature_runs: Path, iris: Iris, tmp_path: Path) -> None:
+def test_an_ensemble_keeps_its_members(temperature_runs, iris, tmp_path):
     ran = iris("export", temperature_runs / "ensemble", tmp_path / "two.iris")
     assert ran.code == 0 and "2 networks of" in ran.out
     assert len(open_members(tmp_path / "two.iris")) == 2
@@ -90,7 +86,7 @@ def test_an_ensemble_keeps_its_members(temperature_runs: Path, iris: Iris, tmp_p
     assert not (tmp_path / "three.iris").exists()
 
 
-def altered(model: Path, out: Path, **members: bytes) -> Path:
+def altered(model, out, **members):
     """The file with other contents of some of its members."""
     with zipfile.ZipFile(model) as archive, zipfile.ZipFile(out, "w") as new:
         for name in archive.namelist():
@@ -98,7 +94,7 @@ def altered(model: Path, out: Path, **members: bytes) -> Path:
     return out
 
 
-def test_other_files_are_refused_and_leave_nothing(model: Path, tmp_path: Path) -> None:
+def test_other_files_are_refused_and_leave_nothing(model, tmp_path):
     bad = tmp_path / "bad.iris"
     index = {"format": "iris-model", "version": 1}
     cases = {
@@ -119,9 +115,7 @@ def test_other_files_are_refused_and_leave_nothing(model: Path, tmp_path: Path) 
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
 
 
-def test_it_is_unpacked_once_and_without_a_safe_cache_into_a_folder_of_its_own(
-    model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_is_unpacked_once_and_without_a_safe_cache_into_a_folder_of_its_own(model, monkeypatch):
     folder = unpacked(model)
     inode = (folder / "config.toml").stat().st_ino
     assert (unpacked(model) / "config.toml").stat().st_ino == inode

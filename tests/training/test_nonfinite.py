@@ -2,19 +2,16 @@
 
 import signal
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from iris_cli.config.train import Noise, OptimizerConfig, ScheduleConfig, TrainConfig
 from iris_cli.distributed import World
 from iris_cli.errors import DataError
 from iris_cli.training import ScaledDensityLoss, Stopped
-from iris_cli.training.checkpoint import Checkpoint, load
+from iris_cli.training.checkpoint import load
 from iris_cli.training.loop import Trainer
 from iris_cli.training.optimizer import OPTIMIZERS
 from iris_cli.training.step import STEPS_AHEAD, FiniteCheck
@@ -25,7 +22,6 @@ from tests.training.makers import assert_equal, logged, newest, set_nan, small_r
 HYPER = TrainConfig(epochs=1, batch_size=4, batches_per_update=2, seed=1, noise=Noise(sigma_K=0.1), ema_decay=0.9)
 HYPER = replace(HYPER, physical_loss="NaNLoss", on_nan="skip", gradient_clip=10.0)
 EACH_STEP = replace(HYPER, checkpoint_every_steps=1, keep_checkpoints=9)
-Patch, Capture = pytest.MonkeyPatch, pytest.CaptureFixture[str]
 slow = pytest.mark.slow
 #: AdamW takes the same path as Adam.
 EACH_OPTIMIZER = pytest.mark.parametrize("name", ["adam", "sgd", pytest.param("adamw", marks=slow)])
@@ -42,7 +38,7 @@ class NaNLoss(ScaledDensityLoss):
     signal_at = -1
     calls = -1
 
-    def per_sample(self, pred: Tensor, true: Tensor) -> Tensor:
+    def per_sample(self, pred, true):
         NaNLoss.calls += 1
         if NaNLoss.calls == NaNLoss.signal_at:
             signal.raise_signal(signal.SIGTERM)
@@ -51,23 +47,23 @@ class NaNLoss(ScaledDensityLoss):
 
 
 @pytest.fixture(autouse=True)
-def finite() -> None:
+def finite():
     nan_in()
 
 
-def nan_in(*batches: int, signal_at: int = -1) -> None:
+def nan_in(*batches, signal_at=-1):
     """A training first calls a loss once to check its results: batch 0."""
     NaNLoss.calls, NaNLoss.nan_in, NaNLoss.signal_at = -1, frozenset(batches), signal_at
 
 
 @pytest.fixture
-def ahead(monkeypatch: Patch) -> Patch:
+def ahead(monkeypatch):
     """As on a GPU: finite checks are read two steps later."""
     monkeypatch.setitem(STEPS_AHEAD, "cpu", 2)
     return monkeypatch
 
 
-def changeable(checkpoint: Checkpoint) -> dict[str, Tensor]:
+def changeable(checkpoint):
     """Every tensor that a step may change, by name."""
     found = {f"mean {k}": v for k, v in checkpoint.model.items()}
     found |= {f"learning {k}": v for k, v in checkpoint.last_model.items()}
@@ -83,20 +79,20 @@ class CountReads(TorchDispatchMode):
 
     count = 0
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         self.count += func is torch.ops.aten._local_scalar_dense.default
         return func(*args, **(kwargs or {}))
 
 
 @OPTIMIZERS_AND_PRECISIONS
-def test_no_step_reads_a_number(shards: Path, tmp_path: Path, ahead: Patch, name: str, precision: str) -> None:
+def test_no_step_reads_a_number(shards, tmp_path, ahead, name, precision):
     step, counts = Trainer._step, []
     with CountReads() as two:
         float(torch.ones(()))
         assert not torch.zeros(1)
     assert two.count == 2
 
-    def counted(self: Trainer, *arguments: Any) -> None:
+    def counted(self, *arguments):
         with CountReads() as reads:
             step(self, *arguments)
         counts.append(reads.count)
@@ -108,11 +104,11 @@ def test_no_step_reads_a_number(shards: Path, tmp_path: Path, ahead: Patch, name
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("name", sorted(OPTIMIZERS))
-def test_no_step_waits_for_the_gpu(shards: Path, tmp_path: Path, monkeypatch: Patch, name: str) -> None:
+def test_no_step_waits_for_the_gpu(shards, tmp_path, monkeypatch, name):
     """torch raises an error for anything that waits, from the second step on."""
     step, steps = Trainer._step, []
 
-    def guarded(self: Trainer, *arguments: Any) -> Any:
+    def guarded(self, *arguments):
         torch.cuda.set_sync_debug_mode("error" if steps else "default")
         try:
             steps.append(step(self, *arguments))
@@ -126,14 +122,14 @@ def test_no_step_waits_for_the_gpu(shards: Path, tmp_path: Path, monkeypatch: Pa
     assert len(steps) == 6 and newest(tmp_path / "run").ema_steps == 5
 
 
-def test_finite_checks_are_read_two_steps_later_or_at_a_log_line(shards: Path, tmp_path: Path, ahead: Patch) -> None:
+def test_finite_checks_are_read_two_steps_later_or_at_a_log_line(shards, tmp_path, ahead):
     of, read, made, lags = FiniteCheck.of, FiniteCheck.read, [], []
 
-    def making(loss: Tensor, world: World) -> FiniteCheck:
+    def making(loss, world):
         made.append(of(loss, world))
         return made[-1]
 
-    def reading(self: FiniteCheck) -> tuple[bool, bool]:
+    def reading(self):
         lags.append(len(made) - 1 - made.index(self))
         return read(self)
 
@@ -145,7 +141,7 @@ def test_finite_checks_are_read_two_steps_later_or_at_a_log_line(shards: Path, t
 
 
 @OPTIMIZERS_AND_PRECISIONS
-def test_a_step_that_is_not_finite_changes_no_bit(shards: Path, tmp_path: Path, name: str, precision: str) -> None:
+def test_a_step_that_is_not_finite_changes_no_bit(shards, tmp_path, name, precision):
     """The second of three steps: its second batch is NaN, the first is finite."""
     nan_in(4)
     optimizer = OptimizerConfig(name, weight_decay=0.01)
@@ -158,7 +154,7 @@ def test_a_step_that_is_not_finite_changes_no_bit(shards: Path, tmp_path: Path, 
 
 
 @EACH_OPTIMIZER
-def test_a_first_step_that_is_not_finite_leaves_the_initial_state(shards: Path, tmp_path: Path, name: str) -> None:
+def test_a_first_step_that_is_not_finite_leaves_the_initial_state(shards, tmp_path, name):
     nan_in(1)
     train(shards, replace(EACH_STEP, optimizer=OptimizerConfig(name)), tmp_path / "run")
     first = load(tmp_path / "run" / "checkpoints" / "step-000000001.pt")
@@ -170,9 +166,9 @@ def test_a_first_step_that_is_not_finite_leaves_the_initial_state(shards: Path, 
     assert states and not any(value.any() for value in states)
 
 
-def test_a_check_covers_the_losses_of_all_ranks() -> None:
+def test_a_check_covers_the_losses_of_all_ranks():
     class TwoRanks(World):
-        def max_tensor(self, values: Tensor) -> Tensor:
+        def max_tensor(self, values):
             return values.fill_(1.0)  # the loss of the other rank is not finite
 
     check = FiniteCheck.of(torch.tensor(3.0), TwoRanks(0, 2))
@@ -180,7 +176,7 @@ def test_a_check_covers_the_losses_of_all_ranks() -> None:
     assert FiniteCheck.of(torch.tensor(float("inf")), World()).read() == (True, True)
 
 
-def test_the_result_does_not_depend_on_when_checks_are_read(shards: Path, tmp_path: Path, monkeypatch: Patch) -> None:
+def test_the_result_does_not_depend_on_when_checks_are_read(shards, tmp_path, monkeypatch):
     for name, steps in (("late", 2), ("at once", 0)):
         monkeypatch.setitem(STEPS_AHEAD, "cpu", steps)
         nan_in(1, 5)
@@ -191,7 +187,7 @@ def test_the_result_does_not_depend_on_when_checks_are_read(shards: Path, tmp_pa
 
 
 @pytest.mark.usefixtures("ahead")
-def test_a_run_that_skips_a_step_continues_with_one_warning(shards: Path, tmp_path: Path, capsys: Capture) -> None:
+def test_a_run_that_skips_a_step_continues_with_one_warning(shards, tmp_path, capsys):
     nan_in(3)
     reverter = train(shards, HYPER, tmp_path / "run")
     assert all(value.isfinite().all() for value in reverter.state_dict().values())
@@ -201,8 +197,8 @@ def test_a_run_that_skips_a_step_continues_with_one_warning(shards: Path, tmp_pa
 
 @pytest.mark.parametrize(("steps", "batches"), [(0, 2), (2, 6)])
 def test_a_run_that_stops_names_the_samples_and_saves_no_later_checkpoint(
-    shards: Path, tmp_path: Path, monkeypatch: Patch, steps: int, batches: int
-) -> None:
+    shards, tmp_path, monkeypatch, steps, batches
+):
     monkeypatch.setitem(STEPS_AHEAD, "cpu", steps)
     nan_in(2)
     with pytest.raises(DataError, match=r"rank 0: the loss of step 1 is not finite; its samples: g\d{4}_v\d, g"):
@@ -212,7 +208,7 @@ def test_a_run_that_stops_names_the_samples_and_saves_no_later_checkpoint(
 
 
 @pytest.mark.usefixtures("ahead")
-def test_a_checkpoint_waits_for_all_checks(shards: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_waits_for_all_checks(shards, tmp_path):
     nan_in(4)
     with pytest.raises(DataError, match="step 2"):
         train(shards, replace(EACH_STEP, on_nan="stop"), tmp_path / "run")
@@ -220,7 +216,7 @@ def test_a_checkpoint_waits_for_all_checks(shards: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.usefixtures("ahead")
-def test_a_run_stopped_before_its_checks_are_read_resumes_correctly(shards: Path, tmp_path: Path) -> None:
+def test_a_run_stopped_before_its_checks_are_read_resumes_correctly(shards, tmp_path):
     nan_in(2)
     train(shards, HYPER, tmp_path / "whole")
     nan_in(2, signal_at=5)
@@ -233,14 +229,14 @@ def test_a_run_stopped_before_its_checks_are_read_resumes_correctly(shards: Path
         train(shards, replace(HYPER, on_nan="stop"), tmp_path / "run")
 
 
-def test_pairs_that_are_not_finite_are_left_out_of_the_statistics_of_the_inputs(tmp_path: Path) -> None:
+def test_pairs_that_are_not_finite_are_left_out_of_the_statistics_of_the_inputs(tmp_path):
     folder = write_pairs(tmp_path / "shards", {"train": range(6), "validation": range(100, 103)})
     set_nan(folder, "g0001_v1")
     train_run(replace(HYPER, data=(str(folder),), checksums=False), tmp_path / "run", quiet=True)
     assert (tmp_path / "run" / "training_inputs.npz").exists()
 
 
-def test_the_logged_loss_is_the_mean_over_finite_steps(shards: Path, tmp_path: Path) -> None:
+def test_the_logged_loss_is_the_mean_over_finite_steps(shards, tmp_path):
     """At a negligible learning rate, the losses of the other steps equal those of a run without NaN."""
     hyper = replace(HYPER, optimizer=OptimizerConfig("sgd", 1e-30), batches_per_update=1)
     train(shards, hyper, tmp_path / "finite")
@@ -252,20 +248,20 @@ def test_the_logged_loss_is_the_mean_over_finite_steps(shards: Path, tmp_path: P
     assert 0 < without["loss"] * 18 < whole["loss"] * 22
 
 
-def test_a_line_without_a_finite_step_has_no_loss(shards: Path, tmp_path: Path) -> None:
+def test_a_line_without_a_finite_step_has_no_loss(shards, tmp_path):
     nan_in(*range(1, 7))
     train(shards, HYPER, tmp_path / "run")
     assert [(line["loss"], line["samples"], line["step"]) for line in logged(tmp_path / "run")] == [(None, 0, 3)]
 
 
-def test_a_line_is_logged_every_ten_steps_and_at_the_end_of_an_epoch(shards: Path, tmp_path: Path) -> None:
+def test_a_line_is_logged_every_ten_steps_and_at_the_end_of_an_epoch(shards, tmp_path):
     train(shards, replace(HYPER, epochs=2, batch_size=1, batches_per_update=1), tmp_path / "run")
     expected = {"step": [10, 20, 22, 30, 40, 44], "epoch": [0, 0, 0, 1, 1, 1], "position": [10, 20, 22, 8, 18, 22]}
     expected["samples"] = [10, 10, 2, 8, 10, 4]
     assert {name: [line[name] for line in logged(tmp_path / "run")] for name in expected} == expected
 
 
-def test_the_learning_rate_of_a_step_is_that_of_its_middle(shards: Path, tmp_path: Path) -> None:
+def test_the_learning_rate_of_a_step_is_that_of_its_middle(shards, tmp_path):
     """Warm-up to 0.1 over two epochs of 22 samples: the last step of the first epoch has samples 16 to 22."""
     warmup = ScheduleConfig("constant", warmup_epochs=2)
     train(shards, replace(HYPER, optimizer=OptimizerConfig("sgd", 0.1), schedule=warmup, epochs=2), tmp_path / "run")
@@ -273,7 +269,7 @@ def test_the_learning_rate_of_a_step_is_that_of_its_middle(shards: Path, tmp_pat
     assert rates == pytest.approx([0.1 * 19 / 44, 0.1 * (22 + 19) / 44])
 
 
-def test_the_start_and_each_epoch_are_printed_unless_quiet(shards: Path, tmp_path: Path, capsys: Capture) -> None:
+def test_the_start_and_each_epoch_are_printed_unless_quiet(shards, tmp_path, capsys):
     for quiet in (False, True):
         train(shards, HYPER, tmp_path / f"{quiet}", quiet=quiet)
         printed = " ".join(capsys.readouterr().err.split())

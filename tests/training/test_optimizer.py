@@ -22,19 +22,19 @@ from iris_cli.training.optimizer import OPTIMIZERS, learning_rate, make_optimize
     ],
     ids=["the paper's halvings", "cosine", "cosine after a warm-up", "linear warm-up"],
 )
-def test_schedules_have_their_rates(epochs: int, schedule: ScheduleConfig, rates: dict[float, float]) -> None:
+def test_schedules_have_their_rates(epochs, schedule, rates):
     hyper = TrainConfig(epochs=epochs, optimizer=OptimizerConfig(learning_rate=1e-3), schedule=schedule)
     assert [learning_rate(done, hyper) for done in rates] == pytest.approx(list(rates.values()), abs=1e-15)
 
 
-def test_a_warm_up_longer_than_the_training_is_refused() -> None:
+def test_a_warm_up_longer_than_the_training_is_refused():
     with pytest.raises(UsageError, match=r"warmup_epochs = 11.0; it must be within the 10 epochs"):
         TrainConfig(epochs=10, schedule=ScheduleConfig("cosine", warmup_epochs=11.0))
     with pytest.raises(UsageError, match=r"distances: warmup_epochs = 2.0; it must be within the 1 epochs"):
         TrainConfig(distances=DistancesConfig(epochs=1, warmup_epochs=2.0))
 
 
-def test_every_optimizer_can_be_made_with_its_rate_and_momentum_that_starts_at_zero() -> None:
+def test_every_optimizer_can_be_made_with_its_rate_and_momentum_that_starts_at_zero():
     for name in OPTIMIZERS:
         made = make_optimizer(Reverter(32).parameters(), OptimizerConfig(name, learning_rate=0.5))
         assert made.param_groups[0]["lr"] == 0.5
@@ -45,7 +45,7 @@ def test_every_optimizer_can_be_made_with_its_rate_and_momentum_that_starts_at_z
     assert not any(state["momentum_buffer"].any() for state in usual.state.values())
 
 
-def test_momentum_that_starts_at_zero_gives_the_steps_of_torch() -> None:
+def test_momentum_that_starts_at_zero_gives_the_steps_of_torch():
     """torch takes the first momentum from the first gradient: the steps are equal to the bit."""
     weights = nn.Parameter(torch.linspace(-1.0, 1.0, 50))
     expected = nn.Parameter(weights.detach().clone())

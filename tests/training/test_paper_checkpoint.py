@@ -1,12 +1,10 @@
 """Import of checkpoints of the paper's code: the same function in native units and directions."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
 from iris_cli.config.grid import GRID_PRESETS, Grid
 from iris_cli.errors import DataError, UsageError
@@ -21,7 +19,7 @@ from tests.training.makers import write_pairs
 UNITS = {"density": 1e19, "temperature": 0.2, "intensity": 3.0, "v_density": 1e6}
 
 
-def state(size: int = 32, seed: int = 3) -> dict[str, Tensor]:
+def state(size=32, seed=3):
     """A state dict as the paper's code saves it, with running statistics that are not the initial ones."""
     reverter = Reverter(size, "temperature", seed=seed, network="paper")
     generator = torch.Generator().manual_seed(seed)
@@ -33,12 +31,12 @@ def state(size: int = 32, seed: int = 3) -> dict[str, Tensor]:
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Path:
+def file(tmp_path):
     torch.save(state(), tmp_path / "chp_17.pt")
     return tmp_path / "chp_17.pt"
 
 
-def original() -> Callable[[Tensor], Tensor]:
+def original():
     """The network of the file, in its own units, with velocities towards the observer."""
     reverter = Reverter(32, "temperature", network="paper")
     reverter.load_state_dict({**state(), **{n: torch.tensor(v, dtype=torch.float64) for n, v in UNITS.items()}})
@@ -47,7 +45,7 @@ def original() -> Callable[[Tensor], Tensor]:
 
 @pytest.mark.parametrize("towards", [True, False])
 @pytest.mark.parametrize("turn_over", [True, False])
-def test_the_imported_network_is_the_same_function(file: Path, tmp_path: Path, towards: bool, turn_over: bool) -> None:
+def test_the_imported_network_is_the_same_function(file, tmp_path, towards, turn_over):
     import_checkpoint(file, tmp_path / "imported.pt", ImportOptions(GRID, "temperature", "mean", towards, turn_over))
     imported = load(tmp_path / "imported.pt").make_reverter()
     kelvin = 4.0 * torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(9))
@@ -59,7 +57,7 @@ def test_the_imported_network_is_the_same_function(file: Path, tmp_path: Path, t
     assert float(expected.max()) > 0
 
 
-def test_a_run_folder_can_be_tested_and_used_for_reverting(iris: Callable, file: Path, tmp_path: Path) -> None:
+def test_a_run_folder_can_be_tested_and_used_for_reverting(iris, file, tmp_path):
     (tmp_path / "grid.toml").write_text("[grid]\n" + "".join(f"{k} = {v}\n" for k, v in vars(GRID).items()))
     ran = iris("import-checkpoint", file, tmp_path / "run", "--config", tmp_path / "grid.toml", "--json")
     assert "iris import-checkpoint" in (tmp_path / "run" / "commands.jsonl").read_text()
@@ -80,7 +78,7 @@ def test_a_run_folder_can_be_tested_and_used_for_reverting(iris: Callable, file:
 
 
 @pytest.mark.parametrize("norms_last", [False, True])
-def test_prefixes_places_and_names_of_attention_may_differ(tmp_path: Path, norms_last: bool) -> None:
+def test_prefixes_places_and_names_of_attention_may_differ(tmp_path, norms_last):
     names = {"norm_in": "first_norm", "norm_out": "second_norm", "attention": "multi_head"}
     renamed = {}
     for key, value in sorted(state().items(), key=lambda item: norms_last and ".norm_" in item[0]):
@@ -96,7 +94,7 @@ def test_prefixes_places_and_names_of_attention_may_differ(tmp_path: Path, norms
     torch.testing.assert_close(models[0], dict(models[1]))
 
 
-def _without(key: str) -> dict[str, Tensor]:
+def _without(key):
     return {k: v for k, v in state().items() if k != key}
 
 
@@ -114,7 +112,7 @@ def _without(key: str) -> dict[str, Tensor]:
         (lambda: {"a": "text"}, "not tensors"),
     ],
 )
-def test_other_files_are_refused_without_output(tmp_path: Path, content: Callable[[], object], message: str) -> None:
+def test_other_files_are_refused_without_output(tmp_path, content, message):
     torch.save(content(), tmp_path / "chp_1.pt")
     with pytest.raises((DataError, UsageError)) as caught:
         import_checkpoint(tmp_path / "chp_1.pt", tmp_path / "run", ImportOptions(GRID))
@@ -125,18 +123,18 @@ def test_other_files_are_refused_without_output(tmp_path: Path, content: Callabl
 class Payload:
     """Code in a pickle."""
 
-    def __reduce__(self) -> tuple[Callable, tuple[str]]:
-        return Path.touch, (Path("/tmp/iris-was-here"),)  # type: ignore[return-value]
+    def __reduce__(self):
+        return Path.touch, (Path("/tmp/iris-was-here"),)
 
 
-def test_code_in_a_pickle_is_never_run(tmp_path: Path) -> None:
+def test_code_in_a_pickle_is_never_run(tmp_path):
     torch.save({"encoder": Payload()}, tmp_path / "chp_1.pt")
     with pytest.raises(DataError, match="not a complete state dict"):
         import_checkpoint(tmp_path / "chp_1.pt", tmp_path / "run", ImportOptions(GRID))
     assert not Path("/tmp/iris-was-here").exists()
 
 
-def test_the_command_needs_the_grid_and_refuses_native_checkpoints(iris: Callable, file: Path, tmp_path: Path) -> None:
+def test_the_command_needs_the_grid_and_refuses_native_checkpoints(iris, file, tmp_path):
     ran = iris("import-checkpoint", file, tmp_path / "run")
     assert ran.code == 2 and "--preset" in ran.err
     ran = iris("import-checkpoint", file, tmp_path / "run", "--preset", "tiny")
@@ -146,7 +144,7 @@ def test_the_command_needs_the_grid_and_refuses_native_checkpoints(iris: Callabl
     assert ran.code == 2 and "already" in ran.err
 
 
-def test_the_size_of_the_paper_is_imported(tmp_path: Path) -> None:
+def test_the_size_of_the_paper_is_imported(tmp_path):
     weights = {k: v for k, v in Reverter(512, "temperature", network="paper").state_dict().items() if k not in UNITS}
     torch.save({**weights, **{n: torch.tensor(v) for n, v in UNITS.items()}}, tmp_path / "chp_31.pt")
     made = import_checkpoint(tmp_path / "chp_31.pt", tmp_path / "imported.pt", ImportOptions(Grid()))

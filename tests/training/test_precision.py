@@ -5,13 +5,12 @@ import shutil
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from iris_cli.config.train import OptimizerConfig, ScheduleConfig, TrainConfig
 from iris_cli.errors import DataError, UsageError
@@ -31,31 +30,31 @@ HYPER = replace(HYPER, schedule=ScheduleConfig("constant", warmup_epochs=0.0))
 LEARNING = replace(HYPER, epochs=4, batches_per_update=1, schedule=ScheduleConfig("cosine"))
 
 
-def train(shards: Path, hyper: TrainConfig, run: Path, **options: Any) -> RunFolder:
+def train(shards, hyper, run, **options):
     makers.train(shards, hyper, run, Reverter(32, "v_density", seed=hyper.seed, network=hyper.network), **options)
     return RunFolder(run)
 
 
 @pytest.fixture(scope="module")
-def whole(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+def whole(shards, tmp_path_factory):
     """A run of HYPER; tests only read it, or copy it."""
     return train(shards, HYPER, tmp_path_factory.mktemp("whole") / "run")
 
 
 @pytest.fixture
-def copy(whole: RunFolder, tmp_path: Path) -> Path:
+def copy(whole, tmp_path):
     return Path(shutil.copytree(whole.path, tmp_path / "run"))
 
 
-def logged(run: RunFolder, kind: str, name: str) -> list[float]:
+def logged(run, kind, name):
     return [line[name] for line in makers.logged(run.path, kind)]
 
 
-def weights(run: RunFolder) -> torch.Tensor:
+def weights(run):
     return torch.cat([v.flatten().double() for v in run.newest().model.values()])
 
 
-def test_steps_are_those_of_gradient_descent_written_by_hand(shards: Path) -> None:
+def test_steps_are_those_of_gradient_descent_written_by_hand(shards):
     """Three of them: w <- w - 0.1 dL/dw, where L is the mean over a step's samples."""
     hyper = replace(HYPER, epochs=1, optimizer=OptimizerConfig("sgd", 0.1, momentum=0.0))
     trained = makers.train(shards, hyper, reverter=without_batch_norm())
@@ -73,13 +72,13 @@ def test_steps_are_those_of_gradient_descent_written_by_hand(shards: Path) -> No
 
 
 @pytest.fixture(scope="module")
-def full(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+def full(shards, tmp_path_factory):
     """A run in float32 that lowers the loss."""
     return train(shards, LEARNING, tmp_path_factory.mktemp("full") / "run")
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_half_precision_learns_but_for_rounding(full: RunFolder, shards: Path, tmp_path: Path, precision: str) -> None:
+def test_half_precision_learns_but_for_rounding(full, shards, tmp_path, precision):
     half = train(shards, replace(LEARNING, precision=precision), tmp_path / "half")
     expected, losses = logged(full, "step", "loss"), logged(half, "step", "loss")
     assert losses[-1] < 0.9 * losses[0] and losses == pytest.approx(expected, rel=0.15)
@@ -87,7 +86,7 @@ def test_half_precision_learns_but_for_rounding(full: RunFolder, shards: Path, t
     assert all(v.dtype != torch.bfloat16 and v.dtype != torch.float16 for v in half.newest().model.values())
 
 
-def test_a_resumed_run_continues_the_ema_and_the_scale_of_half_precision(shards: Path, tmp_path: Path) -> None:
+def test_a_resumed_run_continues_the_ema_and_the_scale_of_half_precision(shards, tmp_path):
     hyper = replace(HYPER, precision="fp16", ema_decay=0.7)
     whole = train(shards, hyper, tmp_path / "whole")
     train(shards, replace(hyper, epochs=1), tmp_path / "stopped")
@@ -98,9 +97,7 @@ def test_a_resumed_run_continues_the_ema_and_the_scale_of_half_precision(shards:
 
 
 @pytest.mark.parametrize(("slope", "clip", "moved"), [(torch.inf, 0.0, 0.0), (7.0, 0.5, -0.5)])
-def test_a_step_in_half_precision_is_clipped_after_unscaling_and_skipped_at_an_overflow(
-    slope: float, clip: float, moved: float
-) -> None:
+def test_a_step_in_half_precision_is_clipped_after_unscaling_and_skipped_at_an_overflow(slope, clip, moved):
     precision, weight = Precision("fp16", CPU), nn.Parameter(torch.zeros(1))
     scale = precision.scaler.get_scale()
     precision.backward(weight.sum() * slope)
@@ -109,14 +106,14 @@ def test_a_step_in_half_precision_is_clipped_after_unscaling_and_skipped_at_an_o
 
 
 @pytest.fixture
-def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+def cache(monkeypatch, tmp_path):
     """The private cache folder, which torch does not use yet."""
     monkeypatch.setenv("IRIS_CACHE_DIR", str(tmp_path))
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
     return tmp_path
 
 
-def test_compiling_uses_a_private_cache_and_static_shapes(cache: Path) -> None:
+def test_compiling_uses_a_private_cache_and_static_shapes(cache):
     module = Mock(spec=nn.Module)
     compile_in_place(module, torch.device("cuda"))
     module.compile.assert_called_once_with(dynamic=False)
@@ -128,17 +125,17 @@ def test_compiling_uses_a_private_cache_and_static_shapes(cache: Path) -> None:
 class Small(nn.Module):
     """A module of its own: torch.compile passes over an nn.Sequential without compiling it."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
         self.convolution, self.norm = nn.Conv2d(1, 4, 4, 2, 1), nn.BatchNorm2d(4)
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
+    def forward(self, image):
         return torch.nn.functional.leaky_relu(self.norm(self.convolution(image)))
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("cache")
-def test_a_compiled_network_is_the_same_network() -> None:
+def test_a_compiled_network_is_the_same_network():
     reverter = Small()
     plain = deepcopy(reverter)
     names = list(reverter.state_dict())
@@ -154,14 +151,14 @@ def test_a_compiled_network_is_the_same_network() -> None:
     assert list(reverter.state_dict()) == names
 
 
-def test_compiling_without_a_compiler_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiling_without_a_compiler_is_refused(monkeypatch):
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CXX", raising=False)
     with pytest.raises(UsageError, match="compiler"):
         compile_in_place(nn.Identity(), CPU)
 
 
-def test_the_ema_of_the_weights_follows_its_formula(shards: Path, tmp_path: Path) -> None:
+def test_the_ema_of_the_weights_follows_its_formula(shards, tmp_path):
     """One step an epoch, 4 steps: m <- m + weight (w - m), whose weight falls from 1 to 1 - decay."""
     hyper = replace(HYPER, epochs=4, batches_per_update=6, keep_checkpoints=9, optimizer=OptimizerConfig("sgd", 0.1))
     plain = train(shards, hyper, tmp_path / "plain")
@@ -175,7 +172,7 @@ def test_the_ema_of_the_weights_follows_its_formula(shards: Path, tmp_path: Path
     assert torch.equal(newest.last_model[name], steps[-1]) and newest.ema_steps == 4
 
 
-def test_the_ema_is_validated_and_returned(shards: Path, tmp_path: Path) -> None:
+def test_the_ema_is_validated_and_returned(shards, tmp_path):
     reverter = Reverter(32, "v_density", seed=HYPER.seed, network=HYPER.network)
     returned = makers.train(shards, replace(HYPER, epochs=1, ema_decay=0.9), tmp_path / "run", reverter)
     run = RunFolder(tmp_path / "run")
@@ -192,11 +189,11 @@ def test_the_ema_is_validated_and_returned(shards: Path, tmp_path: Path) -> None
 class SameLoss(ScaledDensityLoss):
     """1, whatever is predicted."""
 
-    def per_sample(self, pred: Tensor, true: Tensor) -> Tensor:
+    def per_sample(self, pred, true):
         return 0.0 * super().per_sample(pred, true) + 1.0
 
 
-def test_an_equal_loss_is_no_improvement_and_a_run_out_of_patience_stays_stopped(shards: Path, tmp_path: Path) -> None:
+def test_an_equal_loss_is_no_improvement_and_a_run_out_of_patience_stays_stopped(shards, tmp_path):
     hyper = replace(HYPER, epochs=9, patience_epochs=2, physical_loss="SameLoss")
     run = train(shards, hyper, tmp_path / "run")
     assert logged(run, "epoch", "loss") == [1.0, 1.0, 1.0]
@@ -208,18 +205,18 @@ def test_an_equal_loss_is_no_improvement_and_a_run_out_of_patience_stays_stopped
         train(alone, replace(HYPER, patience_epochs=1), tmp_path / "other")
 
 
-def test_a_checkpoint_of_another_network_is_refused_even_with_force(copy: Path, shards: Path) -> None:
+def test_a_checkpoint_of_another_network_is_refused_even_with_force(copy, shards):
     with pytest.raises(DataError, match="another network"):
         train(shards, replace(HYPER, network="columns"), copy, resume="auto", force=True)
 
 
-def test_the_log_contains_time_waiting_speed_and_memory(whole: RunFolder) -> None:
+def test_the_log_contains_time_waiting_speed_and_memory(whole):
     limits = {"step_s": (0, 60), "data_wait": (0, 1), "samples_per_s": (0, 1e6), "memory_GiB": (0.05, 64)}
     for name, (low, high) in limits.items():
         assert all(low <= value <= high for value in logged(whole, "step", name)), name
 
 
-def test_tensorboard_gets_the_numbers_of_the_log(shards: Path, tmp_path: Path) -> None:
+def test_tensorboard_gets_the_numbers_of_the_log(shards, tmp_path):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     run = train(shards, replace(HYPER, log="tensorboard"), tmp_path / "run")
     events = accumulator.EventAccumulator(str(run.path / "tensorboard")).Reload()
@@ -230,23 +227,23 @@ def test_tensorboard_gets_the_numbers_of_the_log(shards: Path, tmp_path: Path) -
     assert before and not event_files(run.path)  # TensorBoard would show two runs as one
 
 
-def test_without_tensorboard_no_run_is_overwritten(copy: Path, shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_tensorboard_no_run_is_overwritten(copy, shards, monkeypatch):
     monkeypatch.setattr("iris_cli.training.tensorboard.find_spec", lambda name: None)
     with pytest.raises(UsageError, match="needs the package tensorboard"):
         train(shards, replace(HYPER, log="tensorboard"), copy, overwrite=True)
     assert (copy / "checkpoints" / "best.pt").exists()
 
 
-def test_the_validation_galaxies_do_not_depend_on_the_seed(tmp_path: Path) -> None:
+def test_the_validation_galaxies_do_not_depend_on_the_seed(tmp_path):
     pairs = pairs_in(write_pairs(tmp_path / "whole", {"all": range(40)}))
     splits = [divide(pairs, replace(HYPER, seed=s, split_seed=t))[1].tolist() for s, t in ((0, 0), (5, 0), (0, 1))]
     assert splits[0] == splits[1] != splits[2]
 
 
 @pytest.mark.parametrize("make", [torch.optim.RMSprop, torch.optim.SGD, torch.optim.Adam])
-def test_an_optimizer_that_is_not_fused_skips_a_step_as_well(make: type[torch.optim.Optimizer]) -> None:
+def test_an_optimizer_that_is_not_fused_skips_a_step_as_well(make):
     precision, weight = Precision("fp32", CPU), nn.Parameter(torch.ones(1))
-    optimizer = make([weight], lr=0.1)  # type: ignore[call-arg]
+    optimizer = make([weight], lr=0.1)
     precision.backward(weight.sum() * torch.nan)
     precision.update(optimizer, clip=0.0, skip=torch.ones(()))
     assert weight.item() == 1.0 and not optimizer.state

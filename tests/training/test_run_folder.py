@@ -19,22 +19,22 @@ DATA = DataDescription("0" * 64, GRID_PRESETS["tiny"], "v_density", "mean")
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> RunFolder:
+def folder(tmp_path):
     made = RunFolder(tmp_path / "run", keep=2)
     made.prepare(resume=False, overwrite=False)
     return made
 
 
-def checkpoint(step: int, epoch: int = 0, best: int | None = None) -> Checkpoint:
+def checkpoint(step, epoch=0, best=None):
     progress = Progress(epoch, 0, step, None if best is None else 0.5, best)
     return Checkpoint({}, {"weight": torch.full((3,), float(step))}, progress, {}, DATA)
 
 
-def steps(folder: RunFolder) -> list[int]:
+def steps(folder):
     return sorted(int(path.stem[5:]) for path in folder.checkpoints.glob("step-*.pt"))
 
 
-def test_a_resumed_run_drops_later_metrics_and_a_truncated_line(folder: RunFolder) -> None:
+def test_a_resumed_run_drops_later_metrics_and_a_truncated_line(folder):
     for step in (1, 2, 3):
         folder.log(kind="step", step=step, epoch=0, loss=0.5)
     metrics = folder.path / "metrics.jsonl"
@@ -46,7 +46,7 @@ def test_a_resumed_run_drops_later_metrics_and_a_truncated_line(folder: RunFolde
     assert json.loads(metrics.read_text().splitlines()[-1]) == {"step": 3, "loss": 0.4}
 
 
-def test_incomplete_files_of_a_killed_process_are_deleted_and_no_others(folder: RunFolder) -> None:
+def test_incomplete_files_of_a_killed_process_are_deleted_and_no_others(folder):
     folder.save(checkpoint(1))
     for name in (".step-000000002.pt.node.1.part", "notes.part"):
         (folder.checkpoints / name).touch()
@@ -54,7 +54,7 @@ def test_incomplete_files_of_a_killed_process_are_deleted_and_no_others(folder: 
     assert sorted(path.name for path in folder.checkpoints.iterdir()) == ["notes.part", "step-000000001.pt"]
 
 
-def test_the_newest_checkpoints_are_kept_and_abandoned_later_ones_are_not(folder: RunFolder) -> None:
+def test_the_newest_checkpoints_are_kept_and_abandoned_later_ones_are_not(folder):
     for step in (1, 2, 3, 9):
         folder.save(checkpoint(step))
     assert steps(folder) == [3, 9]
@@ -63,7 +63,7 @@ def test_the_newest_checkpoints_are_kept_and_abandoned_later_ones_are_not(folder
 
 
 @pytest.mark.parametrize("links", [True, False])
-def test_best_is_a_separate_file(folder: RunFolder, monkeypatch: pytest.MonkeyPatch, links: bool) -> None:
+def test_best_is_a_separate_file(folder, monkeypatch, links):
     if not links:
         monkeypatch.setattr(Path, "hardlink_to", Mock(side_effect=OSError(95, "Operation not supported")))
     folder.save(checkpoint(1, 1, 0), best=True)
@@ -76,7 +76,7 @@ def test_best_is_a_separate_file(folder: RunFolder, monkeypatch: pytest.MonkeyPa
     assert not list(folder.checkpoints.glob(".*"))
 
 
-def test_without_a_best_the_newest_is_used(folder: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_best_the_newest_is_used(folder, capsys):
     with pytest.raises(DataError, match="holds no checkpoint"):
         folder.best()
     for step in (1, 2):
@@ -98,7 +98,7 @@ def test_without_a_best_the_newest_is_used(folder: RunFolder, capsys: pytest.Cap
         ({"colour": "red"}, "does not hold what a checkpoint holds", "use an older one"),
     ],
 )
-def test_a_checkpoint_of_another_format_is_refused(folder: RunFolder, change: dict, message: str, hint: str) -> None:
+def test_a_checkpoint_of_another_format_is_refused(folder, change, message, hint):
     folder.save(checkpoint(1))
     path = folder.checkpoints / "step-000000001.pt"
     torch.save(torch.load(path, weights_only=True) | change, path)
@@ -109,7 +109,7 @@ def test_a_checkpoint_of_another_format_is_refused(folder: RunFolder, change: di
         load(folder.checkpoints / "none.pt")
 
 
-def test_weights_that_do_not_fit_the_network_are_refused() -> None:
+def test_weights_that_do_not_fit_the_network_are_refused():
     with pytest.raises(DataError, match=r"another network or version \(made by iris 0.0.7, .*\): \w.* key") as caught:
         replace(checkpoint(1), reverter=Reverter(32).table(), software={"iris": "0.0.7"}).make_reverter()
     assert caught.value.hint.startswith("train again")
@@ -117,7 +117,7 @@ def test_weights_that_do_not_fit_the_network_are_refused() -> None:
         replace(checkpoint(1), config={"colour": "red"}).settings("run")
 
 
-def test_the_best_checkpoint_of_a_resumed_run_is_found_among_the_steps(folder: RunFolder) -> None:
+def test_the_best_checkpoint_of_a_resumed_run_is_found_among_the_steps(folder):
     folder.save(checkpoint(1, 1, 0), best=True)
     folder.save(checkpoint(2, 2, 1), best=True)
     folder.keep_best_of(load(folder.checkpoints / "step-000000001.pt"))
@@ -128,7 +128,7 @@ def test_the_best_checkpoint_of_a_resumed_run_is_found_among_the_steps(folder: R
     assert folder.best()[1].progress.step == 7
 
 
-def test_a_run_folder_is_created_resumed_or_replaced(tmp_path: Path) -> None:
+def test_a_run_folder_is_created_resumed_or_replaced(tmp_path):
     folder = RunFolder(tmp_path / "run")
     folder.prepare(resume=True, overwrite=False)  # there is nothing to resume yet
     with pytest.raises(UsageError, match="exists"):
@@ -148,7 +148,7 @@ def test_a_run_folder_is_created_resumed_or_replaced(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("config", [None, "epochs = 3\n", "epochs ="])
-def test_files_that_do_not_belong_to_a_run_are_not_replaced(tmp_path: Path, config: str | None) -> None:
+def test_files_that_do_not_belong_to_a_run_are_not_replaced(tmp_path, config):
     (tmp_path / "metrics.jsonl").write_text("mine")
     if config is not None:
         (tmp_path / "config.toml").write_text(config)
@@ -157,7 +157,7 @@ def test_files_that_do_not_belong_to_a_run_are_not_replaced(tmp_path: Path, conf
     assert (tmp_path / "metrics.jsonl").read_text() == "mine"
 
 
-def test_members_are_numbered_folders_and_a_larger_ensemble_is_not_overwritten(tmp_path: Path) -> None:
+def test_members_are_numbered_folders_and_a_larger_ensemble_is_not_overwritten(tmp_path):
     assert member_folders(tmp_path) == [tmp_path]
     for number in (2, 1, 10):
         (tmp_path / f"member-{number:02d}").mkdir()
@@ -173,7 +173,7 @@ def test_members_are_numbered_folders_and_a_larger_ensemble_is_not_overwritten(t
         check_room_for_members(tmp_path / "single", 3)
 
 
-def test_a_line_of_metrics_is_written_completely_or_not_at_all(tmp_path: Path) -> None:
+def test_a_line_of_metrics_is_written_completely_or_not_at_all(tmp_path):
     resource, folder = pytest.importorskip("resource"), RunFolder(tmp_path)
     folder.log(step=1, loss=0.5)
     before = (tmp_path / "metrics.jsonl").read_text()

@@ -3,7 +3,6 @@
 import json
 import shutil
 import signal
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock, patch
@@ -17,7 +16,6 @@ from iris_cli.config.figure import FigureConfig
 from iris_cli.config.train import Noise, TrainConfig
 from iris_cli.errors import IrisError
 from iris_cli.evaluation.out_of_distribution import TrainingInputs, summarize_inputs
-from iris_cli.pairs.stream import PairStream
 from iris_cli.signals import Stopped
 from iris_cli.telescope.revert import revert
 from iris_cli.training.run_folder import RunFolder
@@ -28,11 +26,9 @@ from tests.telescope import sky
 from tests.telescope.runs import GRID, write_shards
 from tests.training.makers import write_pairs
 
-Patch, Capture = pytest.MonkeyPatch, pytest.CaptureFixture[str]
-
 
 @pytest.fixture(scope="module")
-def moved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def moved(tmp_path_factory):
     """A folder with a moved `run` whose shards and litter are gone, `other` pairs to test on, and `cube.fits`."""
     here = tmp_path_factory.mktemp("here")
     shards = write_shards(here / "shards")
@@ -47,7 +43,7 @@ def moved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return there
 
 
-def test_revert_compares_a_cube_with_the_training_set_and_knows_its_line(moved: Path) -> None:
+def test_revert_compares_a_cube_with_the_training_set_and_knows_its_line(moved):
     made = revert([moved / "run"], [moved / "cube.fits"])
     score, consistency = made.record.quality.input_score, made.record.quality.consistency
     assert score is not None and score.held_out == 40 and score.score > 0
@@ -55,7 +51,7 @@ def test_revert_compares_a_cube_with_the_training_set_and_knows_its_line(moved: 
     assert consistency is not None and consistency.true_maps == 16
 
 
-def test_a_test_on_other_pairs_needs_the_litter_or_no_litter_and_nothing_else(iris: Callable, moved: Path) -> None:
+def test_a_test_on_other_pairs_needs_the_litter_or_no_litter_and_nothing_else(iris, moved):
     missing = iris("test", moved / "run", moved / "other", "-q")
     assert missing.code == 1 and "litter is not there" in missing.err and "--no-litter" in missing.err
     ran = iris("test", moved / "run", moved / "other", "--no-litter", "--json", "-q")
@@ -64,13 +60,13 @@ def test_a_test_on_other_pairs_needs_the_litter_or_no_litter_and_nothing_else(ir
     assert headline == json.loads(ran.out) and headline["pairs"] == 4 and headline["loss_mean_image"] > 0
 
 
-def test_figures_of_the_run_need_no_shards_of_the_training(moved: Path) -> None:
+def test_figures_of_the_run_need_no_shards_of_the_training(moved):
     look = FigureConfig()
     assert plot_figures.losses([moved / "run"], look).axes
     assert plot_figures.pair(moved / "other", Sample(), look, moved / "run", clean=True).axes
 
 
-def test_relative_paths_are_recorded_as_absolute_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relative_paths_are_recorded_as_absolute_ones(tmp_path, monkeypatch):
     write_pairs(tmp_path / "shards", {"train": range(4)})
     write_pairs(tmp_path / "litter", {"litter": range(300, 304)}, litter=True)
     monkeypatch.chdir(tmp_path)
@@ -79,7 +75,7 @@ def test_relative_paths_are_recorded_as_absolute_ones(tmp_path: Path, monkeypatc
     assert (hyper.data, hyper.litter) == ((str(tmp_path / "shards"),), str(tmp_path / "litter"))
 
 
-def test_held_out_inputs_have_litter_of_their_own(tmp_path: Path, tiny_shards: Path, tiny_litter: Path) -> None:
+def test_held_out_inputs_have_litter_of_their_own(tmp_path, tiny_shards, tiny_litter):
     with patch("iris_cli.training.loop.summarize_inputs", side_effect=IrisError("not now")) as called:
         hyper = TrainConfig(epochs=1, batches_per_update=1, data=(str(tiny_shards),), litter=str(tiny_litter))
         train_run(hyper, tmp_path / "run", quiet=True)
@@ -89,12 +85,12 @@ def test_held_out_inputs_have_litter_of_their_own(tmp_path: Path, tiny_shards: P
 
 
 @pytest.fixture
-def folder(trained_run: Path, tmp_path: Path) -> Path:
+def folder(trained_run, tmp_path):
     """A copy of `trained_run`."""
     return Path(shutil.copytree(trained_run, tmp_path / "run"))
 
 
-def test_damaged_statistics_are_reported_and_a_resumed_run_writes_them_anew(folder: Path) -> None:
+def test_damaged_statistics_are_reported_and_a_resumed_run_writes_them_anew(folder):
     run, file = open_run(folder), folder / "training_inputs.npz"
     first, written = run.training_inputs(), file.stat().st_mtime_ns
     assert isinstance(first, TrainingInputs)
@@ -110,11 +106,11 @@ def test_damaged_statistics_are_reported_and_a_resumed_run_writes_them_anew(fold
     assert "did not finish" in str(run.training_inputs())
 
 
-def test_a_signal_during_the_statistics_stops_the_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_during_the_statistics_stops_the_run(folder, monkeypatch):
     run = open_run(folder)
     (folder / "training_inputs.npz").unlink()
 
-    def interrupted(train: PairStream, held_out: PairStream, quiet: bool, check: Callable[[], None]) -> TrainingInputs:
+    def interrupted(train, held_out, quiet, check):
         signal.raise_signal(signal.SIGTERM)
         return summarize_inputs(train, held_out, quiet, check)
 
@@ -126,7 +122,7 @@ def test_a_signal_during_the_statistics_stops_the_run(folder: Path, monkeypatch:
     assert isinstance(run.training_inputs(), TrainingInputs)
 
 
-def test_statistics_that_fail_are_a_warning(folder: Path, monkeypatch: Patch, capfd: Capture) -> None:
+def test_statistics_that_fail_are_a_warning(folder, monkeypatch, capfd):
     (folder / "training_inputs.npz").unlink()
     failing = Mock(side_effect=ShardError("sample 3 is torn"))
     monkeypatch.setattr("iris_cli.training.loop.summarize_inputs", failing)
@@ -134,14 +130,14 @@ def test_statistics_that_fail_are_a_warning(folder: Path, monkeypatch: Patch, ca
     assert "warning" in (said := capfd.readouterr().err) and "sample 3 is torn" in said
 
 
-def test_a_run_without_statistics_has_a_reason(trained_run: Path) -> None:
+def test_a_run_without_statistics_has_a_reason(trained_run):
     run = open_run(trained_run)
     assert "on the fly" in str(replace(run, hyper=replace(run.hyper, observer="simple")).training_inputs())
     imported = replace(run.checkpoint, data=replace(run.checkpoint.data, fingerprint="imported:0"))
     assert "was imported" in str(replace(run, checkpoint=imported).training_inputs())
 
 
-def test_overwriting_a_run_removes_its_statistics_and_its_test(folder: Path) -> None:
+def test_overwriting_a_run_removes_its_statistics_and_its_test(folder):
     (folder / "test.json").write_text("{}")
     RunFolder(folder).prepare(resume=False, overwrite=True)
     assert not any(path.is_file() for path in folder.iterdir())

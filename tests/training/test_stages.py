@@ -3,14 +3,11 @@
 import re
 import shutil
 import signal
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from torch import Tensor
 
 from iris_cli.config.train import Noise, SamplesConfig, TrainConfig
 from iris_cli.errors import DataError, UsageError
@@ -30,29 +27,27 @@ HYPER = TrainConfig(epochs=1, batch_size=4, batches_per_update=2, network="colum
 HYPER = replace(HYPER, noise=Noise(sigma_K=0.1), checkpoint_every_steps=1, keep_checkpoints=9)
 
 
-def train_both(shards: Path, run: Path, hyper: TrainConfig = HYPER, **options: Any) -> None:
+def train_both(shards, run, hyper=HYPER, **options):
     train(shards, hyper, run, Reverter(32, "v_density", network="columns"), **options)
 
 
 @pytest.fixture(scope="module")
-def whole(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(shards, tmp_path_factory):
     run = tmp_path_factory.mktemp("whole") / "run"
     train_both(shards, run)
     return run
 
 
 @pytest.fixture
-def copy(whole: Path, tmp_path: Path) -> Path:
+def copy(whole, tmp_path):
     return Path(shutil.copytree(whole, tmp_path / "run"))
 
 
-def last_file(run: Path) -> bytes:
+def last_file(run):
     return max((run / "checkpoints").glob("step-*.pt")).read_bytes()
 
 
-def test_a_stage_is_a_run_in_a_sub_folder_and_trains_on_galaxies_that_the_first_network_has_not_seen(
-    whole: Path, shards: Path
-) -> None:
+def test_a_stage_is_a_run_in_a_sub_folder_and_trains_on_galaxies_that_the_first_network_has_not_seen(whole, shards):
     stage = whole / "samples"
     assert {path.name for path in stage.iterdir()} == {"config.toml", "metrics.jsonl", "checkpoints"}
     pairs = pairs_of(pairs_in(shards))
@@ -68,12 +63,10 @@ def test_a_stage_is_a_run_in_a_sub_folder_and_trains_on_galaxies_that_the_first_
 
 
 @pytest.mark.parametrize("call", [2, 4, 6])  # in a step, or a validation
-def test_a_stage_that_was_stopped_resumes_to_the_same_bits(
-    whole: Path, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int
-) -> None:
+def test_a_stage_that_was_stopped_resumes_to_the_same_bits(whole, shards, tmp_path, monkeypatch, call):
     scores, calls = SamplerTask.per_sample, iter(range(1, 99))
 
-    def interrupted(self: SamplerTask, *arguments: Any) -> Tensor:
+    def interrupted(self, *arguments):
         if next(calls) == call:
             signal.raise_signal(signal.SIGTERM)
         return scores(self, *arguments)
@@ -91,9 +84,7 @@ def test_a_stage_that_was_stopped_resumes_to_the_same_bits(
     assert_equal(RunFolder(tmp_path / "run" / "samples").best()[1].model, RunFolder(whole / "samples").best()[1].model)
 
 
-def test_a_finished_stage_is_unchanged_trained_longer_or_anew_for_another_first_network(
-    whole: Path, copy: Path, shards: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_finished_stage_is_unchanged_trained_longer_or_anew_for_another_first_network(whole, copy, shards, capsys):
     train_both(shards, copy, resume="auto")
     assert last_file(copy / "samples") == last_file(whole / "samples")
     train_both(shards, copy, replace(HYPER, samples=replace(SAMPLES, epochs=3)), resume="auto")
@@ -108,7 +99,7 @@ def test_a_finished_stage_is_unchanged_trained_longer_or_anew_for_another_first_
     assert newest(copy / "samples").reverter["digest"] == RunFolder(copy).best()[1].digest
 
 
-def test_what_a_stage_depends_on_must_not_change(copy: Path, shards: Path) -> None:
+def test_what_a_stage_depends_on_must_not_change(copy, shards):
     with pytest.raises(DataError, match=r"samples\.samples_per_pair: 2 in the checkpoint, 3 now"):
         train_both(shards, copy, replace(HYPER, samples=replace(SAMPLES, samples_per_pair=3)), resume="auto")
     with pytest.raises(DataError, match=r"unseen_fraction: 0\.5 in the checkpoint, 0\.0 now"):
@@ -120,7 +111,7 @@ def test_what_a_stage_depends_on_must_not_change(copy: Path, shards: Path) -> No
         train(shards, HYPER, None, Reverter(32, "v_density", network="columns"))
 
 
-def test_a_run_that_is_replaced_loses_its_stage(copy: Path, shards: Path) -> None:
+def test_a_run_that_is_replaced_loses_its_stage(copy, shards):
     (copy / "samples" / "notes.txt").write_text("mine")
     with pytest.raises(UsageError, match="exists"):
         train_both(shards, copy)
@@ -128,7 +119,7 @@ def test_a_run_that_is_replaced_loses_its_stage(copy: Path, shards: Path) -> Non
     assert [path.name for path in (copy / "samples").rglob("*") if path.is_file()] == ["notes.txt"]
 
 
-def test_a_dry_run_shows_the_stage(iris: Callable, shards: Path, tmp_path: Path) -> None:
+def test_a_dry_run_shows_the_stage(iris, shards, tmp_path):
     would = of_training(replace(HYPER, data=(str(shards),)), tmp_path / "run")
     assert "; then samples: 2 epochs of " in would.computes and set(would.writes) == {
         tmp_path / "run",

@@ -1,12 +1,9 @@
 """Training sets that a network cannot learn from are named before the first step; the automatic normalization."""
 
 import json
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -33,31 +30,31 @@ class Listed(Pairs):
 
     name, grid, quantity, latitude, litter, fingerprint, lines = "data", GRID, "v_density", "mean", False, "", {}
 
-    def __init__(self, items: list[Images]) -> None:
+    def __init__(self, items):
         self.items, self.sizes, self.reads = items, [len(items)], 0
 
-    def read(self, number: int, rows: Mapping[str, NDArray]) -> None:
+    def read(self, number, rows):
         self.reads += 1
         if self.items[number] is UNREADABLE:
             raise ShardError("torn")
         rows["observation"][...], rows["density"][...] = self.items[number]
 
-    def groups(self) -> list[str]:
+    def groups(self):
         return [f"galaxy {k // 2}" for k in range(len(self))]
 
     @cached_property
-    def marks(self) -> Marks:
+    def marks(self):
         pairs = digests(f"{hash(o.tobytes())} {hash(d.tobytes())}" for o, d in self.items)
         return Marks(digests(self.groups()), pairs, pairs)
 
-    def key(self, number: int) -> str:
+    def key(self, number):
         return str(number)
 
-    def source(self, number: int) -> str:
+    def source(self, number):
         return self.groups()[number]
 
 
-def found(items: list[Images]) -> TrainingData:
+def found(items):
     return TrainingData.of(Listed(items), np.arange(len(items)))
 
 
@@ -65,7 +62,7 @@ USUAL = [images(k, GRID) for k in range(8)]
 NOTHING = np.zeros_like(USUAL[0][0])
 
 
-def test_a_usual_set_has_no_problem() -> None:
+def test_a_usual_set_has_no_problem():
     facts = found(USUAL)
     assert facts.problems(1e-19) == [] and (facts.pairs, facts.galaxies, facts.read) == (8, 4, 8)
 
@@ -86,11 +83,11 @@ def test_a_usual_set_has_no_problem() -> None:
         ([(o, 1e4 * d) for o, d in USUAL], "--density-normalization auto"),
     ],
 )  # fmt: skip
-def test_data_that_cannot_be_learned_are_named(items: list[Images], message: str) -> None:
+def test_data_that_cannot_be_learned_are_named(items, message):
     assert any(message in problem for problem in found(items).problems(1e-19)), found(items)
 
 
-def test_few_pairs_are_read_and_unreadable_ones_are_left_to_the_stream() -> None:
+def test_few_pairs_are_read_and_unreadable_ones_are_left_to_the_stream():
     pairs = Listed([*USUAL, UNREADABLE] * 50)
     facts = TrainingData.of(pairs, np.arange(len(pairs)))
     assert pairs.reads == MOST_READ and 0 < facts.read < MOST_READ
@@ -99,7 +96,7 @@ def test_few_pairs_are_read_and_unreadable_ones_are_left_to_the_stream() -> None
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 3e5])
-def test_the_automatic_normalization_follows_the_densities(scale: float) -> None:
+def test_the_automatic_normalization_follows_the_densities(scale):
     facts = found([(o, np.float32(scale) * d) for o, d in USUAL])
     hyper = facts.normalized(TrainConfig(density_normalization="auto"))
     assert hyper.density_normalization_kg_m3 == pytest.approx(
@@ -110,12 +107,12 @@ def test_the_automatic_normalization_follows_the_densities(scale: float) -> None
     assert facts.normalized(TrainConfig()) == TrainConfig()
 
 
-def test_empty_maps_have_no_automatic_normalization() -> None:
+def test_empty_maps_have_no_automatic_normalization():
     with pytest.raises(DataError, match="the maps that were read are empty"):
         found([(o, NOTHING) for o, _ in USUAL]).normalized(TrainConfig(density_normalization="auto"))
 
 
-def test_the_outputs_of_columns_take_the_scale_and_the_paper_network_stays_as_it_is() -> None:
+def test_the_outputs_of_columns_take_the_scale_and_the_paper_network_stays_as_it_is():
     image = torch.rand(1, 1, 32, 32)
     for name, factor in (("columns", 1e3), ("paper", 1.0)):
         one, other = (Reverter(32, network=name).eval() for _ in range(2))
@@ -125,7 +122,7 @@ def test_the_outputs_of_columns_take_the_scale_and_the_paper_network_stays_as_it
     assert float(other.density) == INNER.density_per_SI
 
 
-def test_a_run_records_its_normalization_and_resumes_with_it(shards: Path, tmp_path: Path) -> None:
+def test_a_run_records_its_normalization_and_resumes_with_it(shards, tmp_path):
     hyper = TrainConfig(epochs=1, batch_size=8, batches_per_update=1, density_normalization="auto")
     reverter = Reverter(32, "v_density", network="columns")
     train(shards, hyper, tmp_path / "run", reverter)
@@ -139,7 +136,7 @@ def test_a_run_records_its_normalization_and_resumes_with_it(shards: Path, tmp_p
     assert newest(tmp_path / "run").config["density_normalization_kg_m3"] == value
 
 
-def test_the_command_and_its_dry_run_name_the_problem(iris: Callable, tmp_path: Path) -> None:
+def test_the_command_and_its_dry_run_name_the_problem(iris, tmp_path):
     shards = write_pairs(tmp_path / "one", {"train": range(2), "validation": range(100, 102)})
     planned = iris("train", shards, "--out", tmp_path / "run", "--dry-run", "--json")
     assert any("are of one galaxy" in note for note in json.loads(planned.out)["notes"])
@@ -147,9 +144,9 @@ def test_the_command_and_its_dry_run_name_the_problem(iris: Callable, tmp_path: 
     assert ran.code == 0 and "are of one galaxy" in ran.err
 
 
-def test_only_sightlines_is_trained_on_several_lines_and_then_takes_no_others() -> None:
-    two: Any = SimpleNamespace(name="two", litter=False, grid=GRID, quantity="v_density", channels=2, latitude="mean")
-    one: Any = SimpleNamespace(**{**vars(two), "name": "one", "channels": 1})
+def test_only_sightlines_is_trained_on_several_lines_and_then_takes_no_others():
+    two = SimpleNamespace(name="two", litter=False, grid=GRID, quantity="v_density", channels=2, latitude="mean")
+    one = SimpleNamespace(**{**vars(two), "name": "one", "channels": 1})
     network = new_reverter(two, TrainConfig(network="sightlines"))
     check_fits(network, two)
     with pytest.raises(DataError, match="takes 2 images of each galaxy; one has 1"):
