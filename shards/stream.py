@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from shards.codec import ArraySchema
 from shards.errors import ShardError
-from shards.order import DEFAULT_WINDOW, Draw, Numbers, Share, epoch_order, resampled_draws
+from shards.order import Draw, Numbers, Share, epoch_order, resampled_draws
 
 #: After so many draws in a row without a readable sample the stream gives up.
 MOST_ATTEMPTS = 64
@@ -48,7 +48,7 @@ class Draws:
     """Which samples one rank reads for each step: an order of `numbers`, and the rank's share of every global step.
 
     `numbers` are the samples to choose from, ascending if they are shuffled; `sizes` are the numbers of samples in all
-    shards of the set. Samples are mixed within windows of `window` shards. Ranks, batch and threads do not change
+    shards of the set. Samples are mixed within windows of shards. Ranks, batch and threads do not change
     which samples a global step holds, as long as batch x world stays the same.
     """
 
@@ -59,7 +59,6 @@ class Draws:
     rank: int = 0
     world: int = 1
     shuffle: bool = True
-    window: int = DEFAULT_WINDOW
 
     def __post_init__(self) -> None:
         """ShardError unless the numbers belong to the set, and ascend where they are shuffled by shards."""
@@ -75,7 +74,7 @@ class Draws:
     def order(self, epoch: int) -> Numbers:
         """The sample number at each position of an epoch, (count,)."""
         sizes = np.diff(np.searchsorted(self.numbers, np.cumsum([0, *self.sizes])))
-        order = epoch_order(sizes[sizes > 0], self.seed, epoch, window=self.window, shuffle=self.shuffle)
+        order = epoch_order(sizes[sizes > 0], self.seed, epoch, shuffle=self.shuffle)
         return self.numbers[order]
 
     def epoch(self, epoch: int = 0, position: int = 0) -> Iterator[Draw]:

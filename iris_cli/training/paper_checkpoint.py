@@ -157,10 +157,9 @@ def _attention_names(given: Collection[str], known: Collection[str]) -> dict[str
     return renamed
 
 
-def _few(words: Iterable[str], most: int = 4) -> str:
-    all_words = list(words)
-    more = f" and {len(all_words) - most} more" if len(all_words) > most else ""
-    return ", ".join(all_words[:most]) + more
+def _few(words: Iterable[str]) -> str:
+    found = list(words)
+    return ", ".join(found[:4]) + (f" and {len(found) - 4} more" if len(found) > 4 else "")
 
 
 def converted(weights: Mapping[str, Tensor], options: ImportOptions, factors: Mapping[str, float]) -> dict[str, Tensor]:

@@ -188,7 +188,7 @@ def test_a_read_only_folder_can_be_streamed(copied):
 def test_a_set_may_have_more_shards_than_can_be_open(tmp_path, monkeypatch):
     monkeypatch.setattr("shards.reader.MOST_OPEN", 3)
     write(tmp_path / "set", plan=SetPlan({"train": range(12)}, 1))
-    assert sorted(ids(stream(tmp_path / "set", window=12, threads=8).epoch())) == list(range(12))
+    assert sorted(ids(stream(tmp_path / "set", threads=8).epoch())) == list(range(12))
 
 
 # --- damage ---
