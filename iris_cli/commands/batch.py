@@ -311,14 +311,16 @@ exit "$code"
 def _script(
     command: Sequence[str], job: BatchConfig, work: Sequence[str], ending: Sequence[str] = (), *, tasks: bool = False
 ) -> str:
-    count = job.array if tasks else 0
+    count, queue = job.array if tasks else 0, schedulers.SCHEDULERS[job.scheduler]
+    by_hand = [f"# Submit it with `{queue.by_hand}`."] if job.chain == 1 else []
+    numbered = [] if queue.numbers_tasks else [f'export IRIS_PART="$part" IRIS_PARTS={count}']
     again = "\n".join(f"    {line}" for line in schedulers.requeue(job))
     parts = [
-        ["#!/bin/bash", *schedulers.usage(job), f"# Runs: {_line(['iris', *command])}", *schedulers.header(job, count)],
+        ["#!/bin/bash", *by_hand, f"# Runs: {_line(['iris', *command])}", *schedulers.header(job, count)],
         schedulers.chained(job),
         list(_environment(os.environ)),
         [f"cd {_quoted(str(Path.cwd()))} || exit 1"],
-        schedulers.numbered(job, count) if tasks else [],
+        [f"part={queue.task}  # from 0", *numbered] if tasks else [],
         [_SIGNALS.format(requeue=EXIT_REQUEUE)],
         list(work),
         [_END.format(requeue=EXIT_REQUEUE, interrupted=EXIT_INTERRUPTED, again=again)],

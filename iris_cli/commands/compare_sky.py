@@ -10,8 +10,7 @@ from iris_cli.commands.mock import grid_of
 from iris_cli.config.cube import RegridConfig
 from iris_cli.config.mock import MockConfig
 from iris_cli.config.preobserve import PreobserveConfig
-from iris_cli.config.survey import survey as find_survey
-from iris_cli.config.toml import from_dict, read_toml
+from iris_cli.config.survey import preobserving_of
 from iris_cli.console import table
 from iris_cli.errors import UsageError
 
@@ -74,9 +73,8 @@ def compare_sky(
         elif shards is not None:
             known = work.set_of_shards(shards, output.quiet)
         else:
-            ranges = from_dict(MockConfig, {} if mock == "default" else read_toml(Path(str(mock))), str(mock))
-            how = from_dict(PreobserveConfig, read_toml(observing) if observing else {}, str(observing))
-            how = find_survey(survey).preobserve_config() if survey else how
+            ranges = options.Settings(MockConfig, None if mock == "default" else Path(str(mock))).resolve()
+            how = options.Settings(PreobserveConfig, observing).resolve(preobserving_of(survey))
             grid = grid_of(config.grid or ranges.grid, preset, survey)
             known = work.set_of_mock(ranges, how, grid, galaxies, seed, output.quiet)
         made = work.compare_sky(

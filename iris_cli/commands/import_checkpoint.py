@@ -8,7 +8,6 @@ import typer
 
 from iris_cli.commands import options, provenance
 from iris_cli.config.cube import RegridConfig
-from iris_cli.config.grid import grid_preset
 from iris_cli.console import plural
 from iris_cli.errors import UsageError
 
@@ -41,13 +40,12 @@ def import_checkpoint(
         iris import-checkpoint chp_31.pt RUN --preset paper --turn-over
         iris import-checkpoint chp_31.pt RUN --config grid.toml
     """
-    if (preset is None) == (settings.file is None):
-        given = "not given" if preset is None else "given twice"
-        raise UsageError(f"the grid of the checkpoint is {given}", "give --preset paper, or a [grid] table in --config")
     config = settings.resolve()
-    if settings.file and config.grid is None:
-        raise UsageError(f"{settings.file} has no [grid] table", "add one, or give --preset")
-    grid = config.grid or grid_preset(preset or "paper")
+    grid = options.one_grid(config.grid, preset)
+    if grid is None:
+        raise UsageError(
+            "the grid of the checkpoint is not given", "give --preset paper, or a [grid] table in --config"
+        )
     from iris_cli.training.paper_checkpoint import ImportOptions, import_checkpoint  # imports torch
 
     what = ImportOptions(grid, quantity, config.latitude, not velocity_receding, turn_over)

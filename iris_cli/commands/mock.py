@@ -124,9 +124,7 @@ def maker_of(
 
 def grid_of(own: Grid | None, preset: str | None, survey: str | None, foreground: bool = False) -> Grid:
     """That of the configuration or the preset, or the part of it that the survey covers."""
-    if own and preset:
-        raise UsageError("--preset and [grid] of the configuration both give a grid", "leave out one of them")
-    grid = own or grid_preset(preset or "tiny", foreground)
+    grid = options.one_grid(own, preset, foreground) or grid_preset("tiny", foreground)
     return survey_grid(survey, grid) if survey else grid
 
 

@@ -19,7 +19,7 @@ import typer
 
 from iris_cli.commands.complete import presets, splits, surveys
 from iris_cli.commands.help import COMMON
-from iris_cli.config.grid import GRID_PRESETS
+from iris_cli.config.grid import GRID_PRESETS, Grid, grid_preset
 from iris_cli.config.setting import Setting, setting_of, unit_of
 from iris_cli.config.toml import from_dict, merged, plain_type, read_toml
 from iris_cli.console import LOG_EVERY, QUIET, VERBOSE, emit, say
@@ -50,6 +50,13 @@ def preset(help: str, panel: str | None = None) -> Any:
     """An option for the name of a grid."""
     about: dict[str, Any] = {"metavar": f"[{'|'.join(GRID_PRESETS)}]", "autocompletion": presets}
     return typer.Option("--preset", help=help, rich_help_panel=panel, **about)
+
+
+def one_grid(own: Grid | None, preset: str | None, foreground: bool = False) -> Grid | None:
+    """The grid of a configuration or a preset, if either is given. UsageError for both."""
+    if own and preset:
+        raise UsageError("--preset and [grid] of the configuration both give a grid", "leave out one of them")
+    return grid_preset(preset, foreground) if preset else own
 
 
 _common = functools.partial(typer.Option, rich_help_panel=COMMON)

@@ -9,7 +9,7 @@ import typer
 from iris_cli.commands import options, provenance
 from iris_cli.commands.mock import MadeNow
 from iris_cli.config.preobserve import PreobserveConfig
-from iris_cli.config.survey import survey as find_survey
+from iris_cli.config.survey import preobserving_of
 from iris_cli.console import plural
 from iris_cli.dry_run import WITH_NUMBA, WITH_TORCH, DryRun, show, size_of
 from iris_cli.errors import EXIT_DONE, EXIT_FAILURE, DataError
@@ -50,7 +50,7 @@ def preobserve(
         iris preobserve --mock default -n 4000 SHARDS --workers 2
         iris preobserve --mock default -n 32 LITTER --litter
     """
-    config = settings.resolve(find_survey(survey).preobserving() if survey else None)
+    config = settings.resolve(preobserving_of(survey))
     data = options.paths_of(standard or [])
     made_now.check(data)
     from iris_cli.pairs import preobserve as work  # imports torch

@@ -39,11 +39,6 @@ class Scheduler:
     numbers_tasks: bool = False
 
 
-def usage(job: BatchConfig) -> list[str]:
-    """A line for a job that is not a chain, which has its own."""
-    return [f"# Submit it with `{SCHEDULERS[job.scheduler].by_hand}`."] if job.chain == 1 else []
-
-
 def header(job: BatchConfig, tasks: int) -> Iterator[str]:
     """The lines for the queue. UsageError for text that such a line cannot hold."""
     chosen = SCHEDULERS[job.scheduler]
@@ -76,13 +71,6 @@ def requeue(job: BatchConfig) -> list[str]:
     if job.chain > 1:
         return ['echo "$(date +%Y-%m-%dT%H:%M:%S) saved and stopped: the next job of the chain resumes" >&2']
     return list(SCHEDULERS[job.scheduler].requeue)
-
-
-def numbered(job: BatchConfig, tasks: int) -> list[str]:
-    """Lines that set the number of a task, from 0."""
-    chosen = SCHEDULERS[job.scheduler]
-    exported = [] if chosen.numbers_tasks else [f'export IRIS_PART="$part" IRIS_PARTS={tasks}']
-    return [f"part={chosen.task}  # from 0", *exported]
 
 
 def limited(job: BatchConfig) -> list[str]:

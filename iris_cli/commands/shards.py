@@ -10,7 +10,6 @@ import typer
 from iris_cli.commands import complete, options, provenance
 from iris_cli.commands.help import Command, Group
 from iris_cli.config.cube import RegridConfig
-from iris_cli.config.grid import grid_preset
 from iris_cli.console import emit, log, plural, progress, say, say_in_colour, table
 from iris_cli.errors import EXIT_UNVERIFIED, DataError, IrisError, UsageError
 from iris_cli.machine import in_bytes
@@ -172,9 +171,7 @@ def index_folder(
     from shards.index_tars import index_tars
 
     config = settings.resolve()
-    grid = config.grid or (grid_preset(preset) if preset else None)
-    if preset and config.grid:
-        raise UsageError("the grid of the pairs is given twice", "give --preset, or a [grid] table in --config")
+    grid = options.one_grid(config.grid, preset)
     described: dict[str, Any] = {}
     if grid:
         from iris_cli.pairs.external import attributes_of, check_external

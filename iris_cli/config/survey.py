@@ -103,6 +103,11 @@ def survey(name: str) -> Survey:
     return choose("survey", name, surveys())
 
 
+def preobserving_of(name: str | None) -> dict[str, Any]:
+    """Values of a PreobserveConfig for a survey; none without one."""
+    return survey(name).preobserving() if name else {}
+
+
 def survey_grid(name: str, grid: Grid) -> Grid:
     """The part of a grid that a survey covers. UsageError when it is elsewhere."""
     chosen = survey(name)

@@ -68,7 +68,7 @@ def test_tars_of_another_program_are_trained_on_in_their_units(iris, grid, tmp_p
     [
         (("--unit-density", "kg / m2"), {}, "'kg / m2' is not a unit of a density"),
         (("--unit-observation", "Kelvins of old"), {}, "is not a unit of a temperature"),
-        (("--preset", "tiny"), {}, "the grid of the pairs is given twice"),
+        (("--preset", "tiny"), {}, "both give a grid"),
         ((), {"dtype": "f8"}, "the observation of .* is float64"),
         ((), {"lines": 2}, "holds observations of 2 spectral lines"),
         (("--quantity", "mass"), {}, "unknown quantity 'mass'"),
