@@ -75,7 +75,7 @@ def demo(
             "  your own cube, of HNCO (4-3):",
             "    iris revert cube.fits --figure map.png",
             f"  the galaxy of {MAP_FIGURE} as it is:",
-            f"    iris plot top-down {out / GALAXY} --out truth.png",
+            f"    iris plot top-down {shlex.quote(str(out / GALAXY))} --out truth.png",
             "  a network for your survey, with samples of the possible maps:",
             "    iris preobserve --mock default -n 1000 shards --survey mopra-hnco",
             "    iris train shards --noise-survey mopra-hnco --samples --out run",

@@ -1,6 +1,7 @@
 """`iris sweep SWEEP SHARDS… --set KEY=VALUE,VALUE`: the configurations of trainings that differ in a few values."""
 
 import re
+import shlex
 import tomllib
 from itertools import product
 from pathlib import Path
@@ -59,13 +60,13 @@ def sweep(
     for name, config in runs.items():
         write_text(out / CONFIGS / f"{name}.toml", to_toml(config))
     write_text(out / RUNS, "".join(f"{name}\n" for name in runs))
-    again = " ".join((f"iris train --config {out / CONFIGS}/{{}}.toml --out {out}/{{}} --resume auto", *trusting()))
-    one_by_one = f"xargs -I{{}} {again} < {out / RUNS}"
+    place, trusted = shlex.quote(str(out)), shlex.join(["", *trusting()]).removeprefix("''")
+    train = f"iris train --config {place}/{CONFIGS}/{{}}.toml --out {place}/{{}} --resume auto{trusted}"
     output.result(
         {"folder": str(out), "runs": list(runs)},
         f"{plural(len(runs), 'configuration')} in {out / CONFIGS}",
-        f"as a job array: {' '.join(('iris batch sweep', *trusting(), str(out)))} > job.sh",
-        f"one after the other: {one_by_one}",
+        f"as a job array: iris batch sweep{trusted} {place} > job.sh",
+        f"one after the other: xargs -I{{}} {train} < {place}/{RUNS}",
     )
 
 

@@ -45,6 +45,16 @@ def test_a_task_of_the_array_trains_one_run(swept: Path, iris: Callable) -> None
     assert ran.stdout.strip() == f"train --config {swept}/configs/{run}.toml --out {swept}/{run} --resume auto"
 
 
+def test_the_printed_command_trains_all_runs_one_after_the_other(
+    swept: Path, tiny_shards: Path, iris: Callable
+) -> None:
+    line = iris("sweep", swept, tiny_shards, *TWO, "--trust", "mine").out.rpartition("one after the other: ")[2]
+    shown = subprocess.run(["sh", "-c", line.replace(" iris ", " echo ")], capture_output=True, text=True, check=True)
+    runs = (swept / "runs.txt").read_text().split()
+    options = [f"train --config {swept}/configs/{run}.toml --out {swept}/{run} --resume auto" for run in runs]
+    assert shown.stdout.splitlines() == [f"{words} --trust mine" for words in options]
+
+
 def test_values_are_those_of_toml_or_words() -> None:
     assert values_of("seed=0,1") == ("seed", [0, 1])
     assert values_of("noise.sigma_K=0.1, 1e-3") == ("noise.sigma_K", [0.1, 0.001])
