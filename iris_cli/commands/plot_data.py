@@ -313,12 +313,12 @@ def _at(data: Cube, lon: float, lat: float | None) -> Floats:
 
 
 def _pixel(axis: Axis, value: float) -> int:
-    edges = axis.edges()
+    edges, place = axis.edges(), value
     if axis.name == "longitude":  # 359.5 is -0.5
-        value += 360.0 * round((0.5 * (edges[0] + edges[-1]) - value) / 360.0)
-    if not edges[0] <= value <= edges[-1]:
+        place += 360.0 * round((0.5 * (edges[0] + edges[-1]) - value) / 360.0)
+    if not edges[0] <= place <= edges[-1]:
         raise UsageError(f"{axis.name} {value:g} is outside {edges[0]:.4g} … {edges[-1]:.4g} deg")
-    return min(int((value - edges[0]) / axis.step), axis.steps - 1)
+    return min(int((place - edges[0]) / axis.step), axis.steps - 1)
 
 
 # --- trainings --------------------------------------------------------------------------------------------------------

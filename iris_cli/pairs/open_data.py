@@ -80,7 +80,8 @@ def shards_folder(folder: str) -> Path:
         run = path.parent if path.name == CHECKPOINTS else path
         raise UsageError(f"{path} is a run, not shards", f"`{shlex.join(['iris', 'train', '--resume', str(run)])}`")
     if is_standard(path):
-        hint = f"run `{shlex.join(['iris', 'preobserve', str(path), 'SHARDS'])}`, or add --observer simple"
+        made = shlex.join(["iris", "preobserve", str(path), "SHARDS"])
+        hint = f"run `{made}`; only iris train and iris test take it as it is, with --observer simple"
         raise UsageError(f"{path} is a standard data set, not shards", hint)
     return path
 

@@ -111,6 +111,7 @@ REFUSED = [
     ("plot lv SHARDS -o a.png --orbit walkr", 2, "did you mean 'walker'"),
     ("plot lv none.fits -o a.png", 1, "does not exist"),
     ("plot lv TEXT -o a.png --number 3", 2, "a file with one image"),
+    ("plot lv STANDARD -o a.png", 2, "only iris train and iris test take it as it is"),
     ("plot losses SHARDS -o a.png", 1, "metrics.jsonl"),
     ("plot spectrum SHARDS -o a.png --lat 0", 2, "1 latitude for 0 longitudes"),
     ("plot spectrum SHARDS -o a.png --lon 0 --lon 1 --lat 0", 2, "1 latitude for 2 longitudes"),

@@ -93,8 +93,8 @@ def test_a_spectrum_is_that_of_the_requested_pixel(tmp_path: Path) -> None:
     assert next(iter(found)) == "l = 0.2°, b = -0.1°"
     assert spectra(data, [(360.2, -0.1)])["l = 360.2°, b = -0.1°"][3] == 3.0
     assert spectra(data, [])["mean"][3] == pytest.approx(3.0 / 15.0)
-    with pytest.raises(UsageError, match=r"longitude 3 is outside -0\.25 … 0\.25"):
-        spectra(data, [(3.0, None)])
+    with pytest.raises(UsageError, match=r"longitude 363 is outside -0\.25 … 0\.25"):
+        spectra(data, [(363.0, None)])
 
 
 @pytest.mark.parametrize(
