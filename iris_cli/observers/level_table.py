@@ -267,6 +267,4 @@ def _read(path: Path, line: Line) -> LevelTable | None:
             log_upper, beta = stored["log_upper"], stored["beta"]
     except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         return None
-    if log_upper.shape != tuple(axis.count for axis in axes) or beta.shape != log_upper.shape:
-        return None
     return LevelTable(line, (meta["shares"][0], meta["shares"][1]), axes, log_upper, beta, float(meta["worst_error"]))

@@ -48,9 +48,9 @@ class Populations(ABC):
     def fractions(self, molecule: Molecule, state: State) -> NDArray[np.float64]:
         """(point, level)"""
 
+    @abstractmethod
     def balance(self) -> dict[str, Any]:
         """What the populations depend on besides density, mixture, temperature and column."""
-        return {"populations": self.name}
 
 
 @dataclass(frozen=True)

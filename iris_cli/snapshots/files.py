@@ -93,9 +93,6 @@ def _of_virtual(path: Path, shown: Sequence[str]) -> SnapshotFiles:
     if missing:
         what = f"{path} is a virtual file of {len(shown)} others; not beside it: {_some(missing)}"
         raise DataError(what, "copy them beside it, or name them instead of it")
-    with opened(parts[0]) as file:
-        if _files_shown(file):
-            raise DataError(f"{path} is a virtual file of virtual files", "name the files that hold the data")
     return SnapshotFiles(path.stem, parts)
 
 

@@ -5,7 +5,7 @@ of another format needs the members of `Snapshot` that `galaxy.load_galaxy` and 
 `where`, `centre_of_gas`, `offsets_pc`, `read` and `describe`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -122,9 +122,6 @@ class Snapshot:
             raise self.no_gas(radius_pc)
         position = np.concatenate([piece[0] for piece in pieces])
         raw = {label: np.concatenate([piece[1][label] for piece in pieces]) for label in pieces[0][1]}
-        good = self._valid({"Coordinates": position, **raw}, self._floors(), config)
-        if not good.all():
-            position, raw = position[good], {label: column[good] for label, column in raw.items()}
         return self._gas(position, raw, config)
 
     def no_gas(self, radius_pc: float) -> DataError:
@@ -142,7 +139,7 @@ class Snapshot:
     def _raw(self, file: GasFile, rows: slice, inside: NDArray[np.bool_]) -> dict[str, NDArray[np.float32]]:
         """The columns of some cells in inner units. Numbers too large for float32 become infinite."""
         read = {name: _rows(_dataset(file, name), rows)[inside] for name in {c.dataset for c in self.sources.columns}}
-        with np.errstate(over="ignore", invalid="ignore"):  # _valid checks the results
+        with np.errstate(over="ignore", invalid="ignore"):  # _gas checks the results
             return {
                 c.label: np.multiply(
                     read[c.dataset] if c.column is None else read[c.dataset][:, c.column],
@@ -164,7 +161,12 @@ class Snapshot:
         with np.errstate(all="ignore"):  # the results are checked below
             made = self.sources.compute(raw, position)
             single = {name: values.astype(np.float32) for name, values in made.items() if name != "position"}
-        good = self._valid(single, _FLOORS, config)
+        good, problem = check_cells({"Coordinates": position, **raw, **single}, self._floors() | _FLOORS)
+        if problem and not config.drop_bad_cells:
+            hint = "--drop-bad-cells leaves them out; their neighbours fill the gaps"
+            raise DataError(f"{self.where}: {problem}", hint)
+        if not good.any():
+            raise DataError(f"{self.where}: {problem}; no cell is left")
         if not good.all():
             return self._gas(position[good], {label: column[good] for label, column in raw.items()}, config)
         warnings = check_abundances(single["x_H2"], single["x_H_plus"], single["x_CO"], self.where)
@@ -174,18 +176,6 @@ class Snapshot:
         x_H2, x_CO = single["x_H2"].clip(0.0, 0.5), single["x_CO"].clip(0.0)
         gas = Gas(position, velocity, rho, T_gas, x_H2, x_CO, T_dust, weight)
         return gas, (*self.sources.warnings, *warnings)
-
-    def _valid(
-        self, columns: dict[str, NDArray], floors: Mapping[str, float], config: IngestConfig
-    ) -> NDArray[np.bool_]:
-        """(N,): the cells with possible numbers. Raises DataError for other cells, unless these may be left out."""
-        good, problem = check_cells(columns, floors)
-        if problem and not config.drop_bad_cells:
-            hint = "--drop-bad-cells leaves them out; their neighbours fill the gaps"
-            raise DataError(f"{self.where}: {problem}", hint)
-        if not good.any():
-            raise DataError(f"{self.where}: {problem}; no cell is left")
-        return good
 
     def centre_of_gas(self) -> Vector:
         """A centre of the cells, with gas around it, in the file's unit of length.

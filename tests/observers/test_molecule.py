@@ -188,6 +188,8 @@ def test_unknown_transitions_and_molecules_without_h2_rates_are_refused(lamda: R
     only_hydrogen = PLAIN.replace("2 TOY-pH2", "5 TOY-H").replace("3 TOY-oH2", "6 TOY-He")
     with pytest.raises(DataError, match="no collision rates with H2"):
         collider_shares(lamda(only_hydrogen), 3.0)
+    with_atoms = lamda(PLAIN.replace("3 TOY-oH2", "5 TOY-H"))
+    assert collider_shares(with_atoms, 3.0) == {"p-H2": (0.0, 1.0), "H": (1.0, -2.0)}
 
 
 def test_rates_are_linear_between_temperatures_and_constant_beyond(lamda: Read) -> None:

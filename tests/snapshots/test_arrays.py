@@ -162,7 +162,9 @@ BAD: dict[str, tuple[Callable[[h5py.File], object], str]] = {
     "no velocity": (moved("grid/velocity_z", "grid/vz"), "has velocity_x, but no velocity_z"),
     "no temperature": (moved("grid/temperature", "grid/T"), "has no array temperature or temp"),
     "no molecules": (moved("grid/x_H2", "grid/H2"), "has no array x_h2 for H2"),
-    "no edges": (attribute("/", "left_edge", h5py.Empty("f8")), "left_edge of / is"),
+    "no cells": (replaced("grid/density", np.ones((0, 20, 10))), "density is empty"),
+    "no edges": (lambda file: file.attrs.__delitem__("left_edge"), "nor attributes left_edge and right_edge"),
+    "an empty edge": (attribute("/", "left_edge", h5py.Empty("f8")), "left_edge of / is"),
     "edges of a plane": (attribute("/", "right_edge", LOW * PC_CM), "has no volume"),
     "edges without a unit": (attribute("/", "left_edge_units", h5py.Empty("f4")), "are not three numbers each"),
     "NaN": (lambda file: file["grid/density"].__setitem__((3, 3, 3), np.nan), "Density: 1 of 6000 cells are zero, neg"),
@@ -208,5 +210,12 @@ def test_an_image_of_the_sky_and_cosmological_options_are_refused(tmp_path: Path
     fits.writeto(tmp_path / "cube.fits", np.ones((3, 4, 5), np.float32))
     with pytest.raises(DataError, match=r"no 3-D image 'density'.* it has: without a name"):
         read(tmp_path / "cube.fits")
+    (tmp_path / "bad.fits").write_bytes(b"SIMPLE  =" + bytes(2871))
+    with pytest.raises(DataError, match="cannot be read as FITS"):
+        read(tmp_path / "bad.fits")
+    with fits.open(write_fits(tmp_path / "grid.fits"), mode="update") as hdus:
+        hdus["x_H2"].header["CRVAL3"] += 20.0
+    with pytest.raises(DataError, match="x_h2 is on another grid than density"):
+        read(tmp_path / "grid.fits")
     with pytest.raises(DataError, match="without h and a"):
         read(write_hdf5(tmp_path / "a.h5"), config=replace(CONFIG, cosmic_scale_factor=0.5))

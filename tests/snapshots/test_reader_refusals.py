@@ -133,6 +133,9 @@ def test_a_soft_link_within_the_file_is_followed(gas: dict, tmp_path: Path) -> N
 def test_bad_cells_can_be_left_out(gas: dict, tmp_path: Path) -> None:
     path = write(tmp_path / "snap.hdf5", gas, damage=damaged("Density", np.nan))
     assert len(read(path, config=replace(CONFIG, drop_bad_cells=True))) == 2999
+    path = write(tmp_path / "none.hdf5", gas, damage=replaced("Density", np.zeros(3000)))
+    with pytest.raises(DataError, match="no cell is left"):
+        read(path, config=replace(CONFIG, drop_bad_cells=True))
 
 
 def test_an_ambiguous_time_needs_an_option(gas: dict, tmp_path: Path) -> None:
@@ -213,6 +216,13 @@ def test_a_centre_without_gas_is_an_error_with_the_position_of_the_gas(gas: dict
     said = r"no gas within .* of the centre 10000,10000,10000; the gas lies around"
     with pytest.raises(DataError, match=said) as error:
         load_galaxy(snapshot, CONFIG, 1e9)
+    assert "--centre" in error.value.hint
+
+
+def test_a_galaxy_neither_in_a_box_nor_around_zero_needs_a_centre(gas: dict, tmp_path: Path) -> None:
+    style = Style(box_pc=0.0, centre_pc=(5000.0, 0.0, 0.0))
+    with pytest.raises(DataError, match="not in a box from 0 to BoxSize, nor around zero") as error:
+        read(write(tmp_path / "snap.hdf5", gas, style))
     assert "--centre" in error.value.hint
 
 

@@ -133,6 +133,7 @@ def test_the_error_names_a_missing_empty_or_incomplete_folder(tmp_path: Path, mo
     [
         (lambda index: index.update(version=0), "this program reads iris-standard 1"),
         (lambda index: index.pop("grid"), "'grid'"),
+        (lambda index: index.update(tensors=[]), "holds no tensors"),
         (lambda index: index.update(grid=[1]), "grid must be a table"),
         (lambda index: index["tensors"][0].pop("file"), "file"),
         (lambda index: index["grid"].update(r_min_pc=-100.0), "r_min_pc = -100"),

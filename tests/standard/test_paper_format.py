@@ -49,6 +49,8 @@ def pairs(folder: Path, count: int = 2) -> Path:
 
 def test_an_import_changes_only_units_and_the_sign_of_velocity(tmp_path: Path) -> None:
     chosen = open_input(pairs(tmp_path / "a set"), PreobserveConfig())
+    with pytest.raises(DataError, match="holds pairs that are already observed"):
+        StandardDataset.open(tmp_path / "a set")
     assert chosen.grid == GRID
     pair = chosen.sample(1, "", (OBSERVATION, DENSITY)).arrays
     seen, dense = (np.load(tmp_path / "a set" / f"{name}_1.npy") for name in ("observed", "columnized"))
