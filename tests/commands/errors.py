@@ -23,6 +23,12 @@ def one_error(ran: Any, code: int, *parts: str) -> None:
     assert all(part in error for part in parts), error
 
 
+def done(ran: Any) -> Any:
+    """A command that has ended without an error."""
+    assert ran.code == 0, ran.err
+    return ran
+
+
 def bytes_of(folder: Path) -> dict[str, bytes]:
     """Of the data, without commands.jsonl, which differs between command lines."""
     files = (p for p in sorted(folder.rglob("*")) if p.is_file() and p.name != "commands.jsonl")

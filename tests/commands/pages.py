@@ -50,6 +50,13 @@ def commands(text: str) -> Iterator[str]:
         yield shlex.join(words).replace("'>'", ">")
 
 
+def blocks(page: str, language: str, begins: str = "") -> list[str]:
+    """The fenced blocks of a page of the docs, or those that begin with some words."""
+    text = (ROOT / "docs" / page).read_text()
+    found = re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.M | re.S)
+    return [block for block in found if block.startswith(begins)]
+
+
 def sections(page: Path) -> list[str]:
     """A page's text, divided at its headings of the second order."""
     return re.split(r"^(?=## )", page.read_text(), flags=re.M)

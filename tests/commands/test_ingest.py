@@ -12,7 +12,7 @@ from pytest import MonkeyPatch
 from iris_cli.axes import RHO, T_DUST, V_LOS
 from iris_cli.standard.dataset import StandardDataset, sense_of_rotation
 from shards.index import Index
-from tests.commands.errors import Iris, bytes_of, one_error
+from tests.commands.errors import Iris, bytes_of, done, one_error
 from tests.snapshots.snapshots import Style, galaxy, write, write_split
 
 TINY = ("--preset", "tiny", "--views", 2)
@@ -33,8 +33,7 @@ def second(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_snapshots_become_a_set_that_preobserve_reads(iris: Iris, snapshot: Path, second: Path, tmp_path: Path) -> None:
-    ran = iris("ingest", snapshot, second, tmp_path / "standard", *TINY, "--json")
-    assert ran.code == 0, ran.err
+    ran = done(iris("ingest", snapshot, second, tmp_path / "standard", *TINY, "--json"))
     result = json.loads(ran.out)
     assert result["tensors"] == 4 and result["complete"] and len(result["galaxies"]) == 2
     dataset = StandardDataset.open(tmp_path / "standard")
@@ -191,8 +190,7 @@ def test_cells_farther_apart_than_the_view_is_wide_are_all_considered(iris: Iris
     place[10:] = 1500.0 * place[10:] / np.linalg.norm(place[10:], axis=1)[:, None]
     place[:10] = [100.0, 0.0, 0.0]
     path = write(tmp_path / "snap.hdf5", gas, Style(box_pc=4000.0, centre_pc=(2000.0, 2000.0, 2000.0)))
-    ran = iris("ingest", path, tmp_path / "out", *TINY, "--spin", "clockwise")
-    assert ran.code == 0, ran.err
+    done(iris("ingest", path, tmp_path / "out", *TINY, "--spin", "clockwise"))
     facts = json.loads((tmp_path / "out/standard.json").read_text())["origin"]["facts"]
     assert next(iter(facts.values()))["cells"] == 3000
 

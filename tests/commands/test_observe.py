@@ -9,7 +9,7 @@ from astropy.units import Unit
 
 from iris_cli.axes import RHO
 from iris_cli.standard.dataset import StandardDataset
-from tests.commands.errors import Iris
+from tests.commands.errors import Iris, done
 
 
 def test_molecule_prints_levels_lines_and_source(iris: Iris) -> None:
@@ -30,8 +30,7 @@ def test_observe_writes_a_cube_and_its_moments_for_each_line(iris: Iris, mocked:
     lines = ("--molecule", "13co", "--molecule", "c18o", "--transition", "2-1", "--transition", "1-0")
     lines += ("--populations", "lte")  # the tables of lvg take 20 s for each line
     words = ["observe", mocked, 0, "--out", tmp_path / "cube.fits", *lines, "--moments"]
-    ran = iris(*words)
-    assert ran.code == 0, ran.err
+    ran = done(iris(*words))
     assert len(ran.out.split()) == 8
     with fits.open(tmp_path / "cube.c18o-1-0.fits") as file:
         assert file[0].header["RESTFRQ"] == pytest.approx(109.782e9, rel=1e-5)
@@ -43,8 +42,7 @@ def test_observe_writes_a_cube_and_its_moments_for_each_line(iris: Iris, mocked:
 def test_the_simple_observer_writes_all_gas_per_velocity(iris: Iris, mocked: Path, tmp_path: Path) -> None:
     """Its integral over velocity is the gas column of the tensor, at the same places of the sky."""
     out = tmp_path / "gas.fits"
-    ran = iris("observe", mocked, 0, "--observer", "simple", "--moments", "--out", out)
-    assert ran.code == 0, ran.err
+    done(iris("observe", mocked, 0, "--observer", "simple", "--moments", "--out", out))
     cube, total = fits.open(out)[0], fits.open(tmp_path / "gas.mom0.fits")[0]
     assert Unit(cube.header["BUNIT"]) == Unit("Msun pc-2 km-1 s") and Unit(total.header["BUNIT"]) == Unit("Msun pc-2")
     assert not {"RESTFRQ", "BMAJ"} & set(cube.header), "no line, no telescope"

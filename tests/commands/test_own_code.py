@@ -1,7 +1,6 @@
 """A network and a loss of a module outside of the package: trained, tested, exported and reverted with."""
 
 import json
-import re
 import sys
 import zipfile
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from astropy.io import fits
 from iris_cli.evaluation.loss import PhysicalLoss
 from iris_cli.training.checkpoint import load
 from tests.commands.errors import Iris, one_error
-from tests.commands.pages import ROOT
+from tests.commands.pages import blocks
 
 SMALL = ("--epochs", "1", "--batch-size", "4", "--accumulate", "1", "-q")
 OWN = ("--network", "my_networks:Shallow", "--loss", "my_networks:AbsoluteLoss")
@@ -72,9 +71,7 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder on Python's path with the module of the docs, and one of things that are wrong."""
     folder = tmp_path / "my_code"
     folder.mkdir()
-    (block,) = re.findall(
-        r"^```python\n(# my_networks.py\n.*?)^```$", (ROOT / "docs/howto.md").read_text(), re.M | re.S
-    )
+    (block,) = blocks("howto.md", "python", "# my_networks.py")
     (folder / "my_networks.py").write_text(block)
     (folder / "others.py").write_text(OTHERS)
     (folder / "broken.py").write_text("raise RuntimeError('two\\nlines')")
@@ -189,7 +186,7 @@ def test_names_of_an_installed_package_need_no_trust_and_are_listed(
     modules: Path, iris: Iris, temperature_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The package declares `paper`, too, which remains the built-in one."""
-    (block,) = re.findall(r"^```\n(\[project.entry-points.*?)^```$", (ROOT / "docs/howto.md").read_text(), re.M | re.S)
+    (block,) = blocks("howto.md", "", "[project.entry-points")
     info = modules / "my_networks-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my_networks\nVersion: 1.0\n")

@@ -1,6 +1,5 @@
 """The commands and programs on the pages of the docs work, line after line, with small inputs."""
 
-import re
 import sys
 from pathlib import Path
 from unittest.mock import patch
@@ -19,7 +18,7 @@ from iris_cli.mock.generate import Galaxies, write_mock
 from iris_cli.reverter.networks import NETWORKS
 from iris_cli.training.optimizer import OPTIMIZERS, SCHEDULES
 from tests.commands.errors import Iris
-from tests.commands.pages import ROOT, Reader, commands, sections
+from tests.commands.pages import ROOT, Reader, blocks, commands, sections
 from tests.snapshots.snapshots import galaxy, write
 from tests.snapshots.test_arrays import write_hdf5
 from tests.telescope import runs, sky
@@ -82,11 +81,9 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for k in (101, 102):
         write(folder / f"snap_{k}.hdf5", galaxy(seed=k))
     write_hdf5(folder / "grid.h5")
-    (text,) = re.findall(r"^```toml\n(.*?)^```$", (ROOT / "docs/howto.md").read_text(), flags=re.M | re.S)
+    (text,) = blocks("howto.md", "toml")
     (folder / "hcn.toml").write_text(text.replace("hcn.dat", "13co").replace("1-0", "2-1"))
-    (module,) = re.findall(
-        r"^```python\n(# my_networks.py\n.*?)^```$", (ROOT / "docs/howto.md").read_text(), re.M | re.S
-    )
+    (module,) = blocks("howto.md", "python", "# my_networks.py")
     (folder / "my_networks.py").write_text(module)
     (folder / "stages.toml").write_text("[samples]\nepochs = 1\n[distances]\nepochs = 1\n")
     (folder / "train.toml").write_text(to_toml(TrainConfig()))
@@ -119,19 +116,18 @@ def test_lines_that_are_not_run_are_on_a_page() -> None:
 def test_the_python_programs_of_how_to_run_one_after_the_other(
     tmp_path: Path, monkeypatch: MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    blocks = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs/howto.md").read_text(), flags=re.M | re.S)
     splits = {"train": range(8), "validation": range(100, 102), "test": range(200, 202)}
     write_pairs(tmp_path / "pairs", splits, grid=grid_preset("tiny", False))
     monkeypatch.chdir(tmp_path)
     added = patch.dict(NETWORKS), patch.dict(OPTIMIZERS), patch.dict(SCHEDULES), patch.dict(PhysicalLoss.known)
     with added[0], added[1], added[2], added[3]:
-        exec("\n".join(blocks).replace("epochs=2", "epochs=1"), {"__name__": "__main__"})
+        exec("\n".join(blocks("howto.md", "python")).replace("epochs=2", "epochs=1"), {"__name__": "__main__"})
     loss, shapes = capsys.readouterr().out.strip().splitlines()
     assert 0.0 < float(loss) < 10.0 and shapes == "torch.Size([12, 1, 64, 64]) torch.Size([12, 1, 64, 64])"
 
 
 def test_the_line_of_how_to_is_a_configuration(tmp_path: Path) -> None:
-    (text,) = re.findall(r"^```toml\n(.*?)^```$", (ROOT / "docs/howto.md").read_text(), flags=re.M | re.S)
+    (text,) = blocks("howto.md", "toml")
     (tmp_path / "hcn.toml").write_text(text)
     config = from_dict(PreobserveConfig, read_toml(tmp_path / "hcn.toml"), "hcn.toml")
     assert config.synthetic.lines[0].tracer_per_CO == 2e-4

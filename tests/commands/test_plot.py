@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from pytest import MonkeyPatch
 
 from iris_cli.plots import style
-from tests.commands.errors import Iris, error_of
+from tests.commands.errors import Iris, done, error_of
 from tests.training.makers import GRID, images, write_pairs
 
 
@@ -70,8 +70,7 @@ def test_views_from_north_of_shards_and_tensors_agree(iris: Iris, tmp_path: Path
     one_split = ("--observer", "simple", "--validation-fraction", 0)
     assert iris("preobserve", tmp_path / "standard", tmp_path / "shards", *one_split, "-q").code == 0
     for folder in ("standard", "shards"):
-        ran = iris("plot", "top-down", tmp_path / folder, "-n", 0, "--orbit", "lipman", "-o", tmp_path / "a.svg")
-        assert ran.code == 0, ran.err
+        done(iris("plot", "top-down", tmp_path / folder, "-n", 0, "--orbit", "lipman", "-o", tmp_path / "a.svg"))
     maps = [np.asarray(figure.axes[0].collections[0].get_array()) for figure in drawn]
     np.testing.assert_allclose(maps[0], maps[1], rtol=1e-5)
     assert iris("plot", "moments", tmp_path / "standard", "-n", 1, "-o", tmp_path / "m.png").code == 0
@@ -112,8 +111,7 @@ def test_two_images_of_one_grid_are_compared(up: str, iris: Iris, tmp_path: Path
     other[0, 0] = np.nan
     for name, values in (("a.fits", one), ("b.fits", other)):
         fits.writeto(tmp_path / name, values, header_of(up))
-    ran = iris("plot", "compare", tmp_path / "a.fits", tmp_path / "b.fits", "--out", tmp_path / "c.png")
-    assert ran.code == 0, ran.err
+    done(iris("plot", "compare", tmp_path / "a.fits", tmp_path / "b.fits", "--out", tmp_path / "c.png"))
     a, b, difference, ratio = (np.ma.filled(ax.images[0].get_array(), np.nan) for ax in drawn[0].axes[:4])
     np.testing.assert_allclose(b - a, difference)
     assert np.isnan(difference).sum() == 1 and np.isnan(ratio).sum() == 2
@@ -148,8 +146,7 @@ def test_a_pair_and_its_prediction(
     assert iris("plot", "pair", tiny_shards, "-n", 1, "-o", tmp_path / "a.png").code == 0
     for run in (trained_ensemble, trained_ensemble / "member-01", trained_ensemble / "member-02"):
         words = ("--clean", "-n", 1, "-o", tmp_path / "a.png", "--style", "mnras")
-        ran = iris("plot", "pair", tiny_shards, "--run", run, *words)
-        assert ran.code == 0, ran.err
+        done(iris("plot", "pair", tiny_shards, "--run", run, *words))
     titles = [[ax.get_title() for ax in panels(figure) if ax.get_title()] for figure in drawn]
     assert titles[0][1:] == ["true"] and titles[2][1:] == ["true", "predicted"]
     assert titles[1] == ["g0100_v1", "true", "predicted", "members' spread"]  # of the test split
@@ -176,8 +173,7 @@ def test_a_cube_is_drawn_with_orbits(iris: Iris, shared_data: Path, tmp_path: Pa
         ("moments", cube, "--orbit", "walker"),
         ("spectrum", cube, "--lon", 0.67, "--lat", -0.03, "--lon", "-0.5", "--lat", "-0.1"),
     ):
-        ran = iris("plot", *words, "-o", tmp_path / "a.png")
-        assert ran.code == 0, ran.err
+        done(iris("plot", *words, "-o", tmp_path / "a.png"))
     named = {text.get_text() for text in drawn[0].axes[0].get_legend().get_texts()}
     assert {"ellipse", "kdl", "molinari", "sofue"} <= named
     sgr_b2, sgr_c = (patch.get_data().values for patch in drawn[2].axes[0].patches)

@@ -23,7 +23,7 @@ from iris_cli.pairs.preobserve import preobserve
 from iris_cli.standard.dataset import StandardDataset
 from shards import codec
 from shards.index import Index
-from tests.commands.errors import Iris, bytes_of, one_error
+from tests.commands.errors import Iris, bytes_of, done, one_error
 
 PREOBSERVE = ("preobserve", "--observer", "simple")
 
@@ -41,8 +41,7 @@ def test_the_same_seed_gives_the_same_bytes_on_one_and_two_workers(iris: Iris, s
     iris("mock", tmp_path / "other", "-n", 1, "--seed", 8)
     assert bytes_of(tmp_path / "other")["tensor_000000.npy"] != bytes_of(standard)["tensor_000000.npy"]
     for workers in (1, 2):
-        ran = iris(*PREOBSERVE, standard, tmp_path / f"shards{workers}", "-w", workers, "--samples-per-shard", 3)
-        assert ran.code == 0, ran.err
+        done(iris(*PREOBSERVE, standard, tmp_path / f"shards{workers}", "-w", workers, "--samples-per-shard", 3))
     assert bytes_of(tmp_path / "shards1") == bytes_of(tmp_path / "shards2")
 
 
@@ -64,8 +63,7 @@ def pairs(standard: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_galaxies_without_tensors_on_disk_give_the_same_pairs(iris: Iris, pairs: Path, tmp_path: Path) -> None:
     made, shard = tmp_path / "made", "train-000000.json"
     words = [*PREOBSERVE, "--mock", "default", "-n", 5, "-m", 2, "--seed", 7, "--test-fraction", 0.2, made]
-    ran = iris(*words, "-w", 2)
-    assert ran.code == 0, ran.err
+    done(iris(*words, "-w", 2))
     same_pairs(made, pairs)
     whole = bytes_of(made)
     one_error(iris(*words), 1, "--resume")
@@ -97,8 +95,7 @@ def test_a_mock_without_tensors_on_disk_is_that_of_the_same_options(
     survey = ("--survey", "mopra-hnco-fitted")
     assert iris("mock", tmp_path / "standard", "-n", 2, *survey, *mock).code == 0
     assert iris(*PREOBSERVE, tmp_path / "standard", tmp_path / "kept", *survey, *observing).code == 0
-    ran = iris(*PREOBSERVE, "--mock", "default", "-n", 2, tmp_path / "made", *survey, *observing)
-    assert ran.code == 0, ran.err
+    done(iris(*PREOBSERVE, "--mock", "default", "-n", 2, tmp_path / "made", *survey, *observing))
     same_pairs(tmp_path / "made", tmp_path / "kept")
 
 

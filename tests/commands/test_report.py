@@ -21,7 +21,7 @@ from iris_cli.evaluation.metrics import MEASURES
 from iris_cli.evaluation.posterior import RANKED
 from iris_cli.plots.style import save
 from tests.browser import after, needs_browser
-from tests.commands.errors import Iris, error_of
+from tests.commands.errors import Iris, done, error_of
 from tests.training.makers import another_sky, write_pairs
 
 NUMBERS = {*MEASURES, "skill"}
@@ -164,8 +164,7 @@ def test_figures_for_a_paper_are_as_wide_as_its_columns_and_have_captions(
     drawn = Figure(figsize=(85 / 25.4, 2)), Figure(figsize=(180 / 25.4, 2))
     figures = [("one", drawn[0], "H2 & 50 %. {Sgr A*}"), ("two", drawn[1], "wide")]
     monkeypatch.setattr("iris_cli.evaluation.report_folder.draw_report", lambda *given: figures)
-    ran = iris("test", trained_run, tiny_shards, "--report", tmp_path / "report", "--style", "apj", "-q")
-    assert ran.code == 0, ran.err
+    done(iris("test", trained_run, tiny_shards, "--report", tmp_path / "report", "--style", "apj", "-q"))
     folder = tmp_path / "report" / "figures"
     assert {path.name for path in folder.iterdir()} == {
         f"{n}.{s}" for n in ("one", "two", "losses") for s in ("pdf", "tex")

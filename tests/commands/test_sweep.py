@@ -11,6 +11,7 @@ import pytest
 
 from iris_cli.commands.sweep import values_of
 from iris_cli.errors import UsageError
+from tests.commands.errors import done
 
 TWO = ("--set", "optimizer.learning_rate=1e-3,3e-4", "--set", "network=columns,paper")
 
@@ -18,8 +19,7 @@ TWO = ("--set", "optimizer.learning_rate=1e-3,3e-4", "--set", "network=columns,p
 @pytest.fixture
 def swept(iris: Callable, tiny_shards: Path, tmp_path: Path) -> Path:
     folder = tmp_path / "my sweep"
-    ran = iris("sweep", folder, tiny_shards, *TWO, "--epochs", 1, "--batch-size", 4)
-    assert ran.code == 0, ran.err
+    done(iris("sweep", folder, tiny_shards, *TWO, "--epochs", 1, "--batch-size", 4))
     return folder
 
 

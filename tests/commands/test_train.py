@@ -17,7 +17,7 @@ from pytest import MonkeyPatch
 from torch.distributed.elastic.rendezvous import RendezvousConnectionError
 
 from iris_cli.commands.train import with_resume_value
-from tests.commands.errors import Iris, error_of
+from tests.commands.errors import Iris, done, error_of
 from tests.training.makers import another_sky, write_pairs
 
 SHORT = ("--epochs", 1, "--batch-size", 4, "--accumulate", 2, "-q")
@@ -48,8 +48,7 @@ def test_a_training_writes_a_run_and_resumes(iris: Iris, tiny_shards: Path, tiny
     assert sorted(p.name for p in (tmp_path / "run/checkpoints").iterdir()) == ["best.pt", "step-000000002.pt"]
 
     again = tmp_path / "again"
-    ran = iris("train", *config["data"], "--config", tmp_path / "run/config.toml", "--out", again, "-q", "--json")
-    assert ran.code == 0, ran.err
+    done(iris("train", *config["data"], "--config", tmp_path / "run/config.toml", "--out", again, "-q", "--json"))
     lines = [(folder / "metrics.jsonl").read_text().splitlines()[-1] for folder in (tmp_path / "run", again)]
     assert lines[0] == lines[1], "its configuration trains the same again"
 
@@ -91,17 +90,14 @@ def test_a_test_has_its_own_configuration(iris: Iris, trained_run: Path, tiny_sh
 
 
 def test_data_of_the_paper_code_are_trained_on_and_tested(iris: Iris, shared_data: Path, tmp_path: Path) -> None:
-    observed = iris("preobserve", shared_data / "reference-preobserved", tmp_path / "pairs", "-q")
-    assert observed.code == 0, observed.err
-    trained = iris("train", tmp_path / "pairs", "--out", tmp_path / "run", "--noise-sigma-k", 0.1, *SHORT)
-    assert trained.code == 0, trained.err
+    done(iris("preobserve", shared_data / "reference-preobserved", tmp_path / "pairs", "-q"))
+    done(iris("train", tmp_path / "pairs", "--out", tmp_path / "run", "--noise-sigma-k", 0.1, *SHORT))
     test = ("test", tmp_path / "run", tmp_path / "pairs", "-q")
     assert "trained on" in refused(iris, 1, *test)
     assert json.loads(iris(*test, "--overlap", "allow", "--json").out)["pairs"] == 8
     standard = shared_data / "reference-standard"
     one_galaxy = ("--observer", "simple", "--validation-fraction", 0)
-    slow = iris("train", standard, *one_galaxy, "--out", tmp_path / "slow", *SHORT)
-    assert slow.code == 0, slow.err
+    done(iris("train", standard, *one_galaxy, "--out", tmp_path / "slow", *SHORT))
     again = iris("test", tmp_path / "slow", standard, "--observer", "simple", "--overlap", "allow", "--json", "-q")
     assert json.loads(again.out)["pairs"] == 3
     assert "was trained on" in again.err  # also of tensors that are observed during training
@@ -150,8 +146,7 @@ def test_an_ensemble_is_resumed_by_its_name_with_all_members(iris: Iris, tiny_sh
 
 def test_the_run_folder_may_be_here(iris: Iris, tiny_shards: Path, tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    ran = iris("train", tiny_shards, "--out", ".", *SHORT)
-    assert ran.code == 0, ran.err
+    done(iris("train", tiny_shards, "--out", ".", *SHORT))
     assert (tmp_path / "checkpoints" / "best.pt").exists()
 
 

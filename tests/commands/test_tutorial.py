@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands.pages import blocks
+
 pytestmark = pytest.mark.slow
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -36,7 +38,7 @@ def run(script: str, folder: Path, **variables: str) -> str:
 
 def test_the_tutorial_runs_in_a_shell(folder: Path) -> None:
     page = (DOCS / "tutorial.md").read_text()
-    script = "".join(re.findall(r"^```sh\n(.*?)^```$", page, flags=re.M | re.S))
+    script = "".join(blocks("tutorial.md", "sh"))
     (quick,) = re.findall(r"^    export (.*)$", page, flags=re.M)  # variables for a quick run
     run(script, folder, **dict(word.split("=") for word in quick.split()))
     promised = set(re.findall(r"--(?:out|figure) (\S+)", script)) | {"unseen", "pairs", "truth", "report"}
