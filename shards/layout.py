@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 import xxhash
 
 from shards.errors import ShardError, VersionError
+from shards.owner import process_start
 
 FORMAT = "iris-shards"
 #: To be raised when a reader of the old version could misunderstand a new folder.
@@ -229,18 +230,8 @@ def _abandoned_in(folder: Path) -> list[Path]:
 
 def _abandoned(path: Path, found: re.Match[str]) -> bool:
     if found["host"] == _host():
-        return not _alive(int(found["pid"]))
+        return process_start(int(found["pid"])) is None
     try:
         return time.time() - path.lstat().st_mtime > STALE_AFTER_S
     except FileNotFoundError:
         return False
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass
-    return True

@@ -42,7 +42,7 @@ class Owner:
     host: str = field(default_factory=socket.gethostname)
     machine: str = field(default_factory=lambda: _machine())
     process: int = field(default_factory=os.getpid)
-    process_start: str = field(default_factory=lambda: _process_start(os.getpid()) or "")
+    process_start: str = field(default_factory=lambda: process_start(os.getpid()) or "")
     since: str = field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
 
     @classmethod
@@ -60,7 +60,7 @@ class Owner:
 
     def lives(self) -> bool:
         """Whether a process of this machine still runs; another one may have its number by now."""
-        start = _process_start(self.process)
+        start = process_start(self.process)
         return start is not None and (not start or not self.process_start or start == self.process_start)
 
     def shares_with(self, other: "Owner") -> bool:
@@ -237,7 +237,7 @@ def _machine() -> str:
     return " ".join(parts)
 
 
-def _process_start(process: int) -> str | None:
+def process_start(process: int) -> str | None:
     """A process's start, in ticks since boot; "" where that is not known, None when it has ended."""
     try:
         os.kill(process, 0)

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from iris_cli.training.run_folder import RunFolder
+from shards.owner import process_start
 from tests.end_to_end.launches import ROOT, TWO_RANKS, end_of, endless, environment, finished_an_epoch, start
 
 pytestmark = [
@@ -152,14 +153,7 @@ def test_ranks_end_when_their_launcher_is_killed(shards, tmp_path):
     code, errors = end_of(process)
     assert code == -signal.SIGKILL and "saved in" in errors, errors
     deadline = time.monotonic() + 30
-    while any(_is_alive(child) for child in children):
+    while any(process_start(int(child)) is not None for child in children):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert len(children) == 2
-
-
-def _is_alive(process):
-    try:
-        return "State:\tZ" not in Path(f"/proc/{process}/status").read_text()
-    except OSError:
-        return False

@@ -11,6 +11,7 @@ import pytest
 
 from shards import pool
 from shards.errors import ShardError
+from shards.owner import process_start
 from shards.pool import worker_pool
 from tests.shards.makers import backwards, process_and_whether_it_is_first
 
@@ -59,14 +60,6 @@ def test_workers_end_when_their_parent_is_killed(tmp_path):
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     deadline = time.monotonic() + 10.0
-    while any(map(alive, workers)) and time.monotonic() < deadline:
+    while any(process_start(worker) is not None for worker in workers) and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert not any(map(alive, workers))
-
-
-def alive(pid):
-    """Whether the process exists and is not a zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
-    except FileNotFoundError:
-        return False
+    assert not any(process_start(worker) is not None for worker in workers)
