@@ -107,14 +107,25 @@ def test_a_record_and_an_index_of_different_encodings_are_refused(copied, name, 
         ("train-000001.json", lambda body: body.update(name="\ud800.tar"), ".* UnicodeEncodeError"),
         ("index.json", lambda body: body["shards"][0].update(name="\ud800.tar"), ".* UnicodeEncodeError"),
         ("index.json", lambda body: body.pop("failed"), r"not the index of a set: KeyError\('failed'\)"),
+        ("index.json", lambda body: body["shards"][0].update(count=None), "not the index of a set: TypeError"),
+        ("index.json", lambda body: body["shards"][0].update(size=1 << 70), "not the index of a set: TypeError"),
+        ("index.json", lambda body: body["shards"][0].update(colour="red"), "not the index of a set: KeyError"),
+        ("index.json", lambda body: body.update(statistics=[]), "not the index of a set: AttributeError"),
+        ("index.json", lambda body: body["statistics"].pop("test"), ".*no statistics of test"),
+        ("index.json", lambda body: body["arrays"][0].update(shape=[[1]]), "not the index of a set: TypeError"),
+        ("train-000000.json", lambda body: body["groups"].pop(), ".* columns do not have 8 rows"),
+        ("train-000000.json", lambda body: body.update(failed=[3]), "not the record of a shard: TypeError"),
+        ("train-000000.json", lambda body: body["members"]["json"]["offset"].__setitem__(0, 1), ".* is not within"),
+        ("plan.json", lambda body: body["shards"][0].update(items=-1), "not the plan of a set: TypeError"),
         ("plan.json", lambda body: body.pop("shards"), r"not the plan of a set: KeyError\('shards'\)"),
         ("plan.json", lambda body: body.update(kind="index"), "of kind 'index', not 'plan'"),
     ],
 )
-def test_a_file_that_lacks_a_key_is_refused(copied, name, change, message):
+def test_a_file_with_a_missing_key_or_another_value_is_refused(copied, name, change, message):
     rewrite(copied, change, name)
     with pytest.raises(ShardError, match=f"{name} is {message}"):
         Index.open(copied)
+        ShardRecord.read(copied / "train-000000.json")
         ShardRecord.read(copied / "train-000001.json")
         PlanRecord.read(copied)
 

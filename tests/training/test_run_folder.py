@@ -1,6 +1,7 @@
 """Which files of a run folder are kept, deleted, or never touched."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
@@ -11,6 +12,7 @@ import torch
 from iris_cli.config.grid import GRID_PRESETS
 from iris_cli.config.train import TrainConfig
 from iris_cli.errors import DataError, UsageError
+from iris_cli.metrics_log import parsed_line
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.training.checkpoint import VERSION, Checkpoint, DataDescription, Progress, load
 from iris_cli.training.run_folder import RunFolder, check_room_for_members, member_folders
@@ -107,6 +109,58 @@ def test_a_checkpoint_of_another_format_is_refused(folder, change, message, hint
     assert hint in str(caught.value.hint) and "\n" not in caught.value.message
     with pytest.raises(DataError, match=r"checkpoint .*none\.pt does not exist"):
         load(folder.checkpoints / "none.pt")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"unlogged": 3},
+        {"unlogged": [(1.0,)]},
+        {"bad": {"train": ["x"]}},
+        {"progress": {"step": -1}},
+        {"progress": {"best_loss": math.nan}},
+        {"progress": None},
+        {"model": {"weight": 1.0}},
+        {"seen": {"trained": 3}},
+        {"ema_steps": 1 << 70},
+        {"ema_steps": True},
+        {"reverter": {"image_size": 33}},
+    ],
+    ids=str,
+)
+def test_a_checkpoint_with_a_value_of_another_type_is_refused(folder, change):
+    folder.save(checkpoint(1))
+    path = folder.checkpoints / "step-000000001.pt"
+    torch.save(torch.load(path, weights_only=True) | change, path)
+    with pytest.raises(DataError, match="does not hold what a checkpoint holds"):
+        load(path)
+
+
+def test_a_damaged_checkpoint_is_refused(folder):
+    folder.save(checkpoint(1))
+    path = folder.checkpoints / "step-000000001.pt"
+    data = path.read_bytes()
+    for damaged in (b"", b"text", *(data[:size] for size in range(1, len(data), len(data) // 9))):
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match="is not a complete checkpoint"):
+            load(path)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "[]",
+        '{"kind": "step", "step": 2, "lo',
+        '{"kind": "step", "step": null, "epoch": 0, "loss": 0.5}',
+        '{"kind": "step", "step": true, "epoch": 0, "loss": 0.5}',
+        '{"kind": "step", "step": 1, "epoch": 0, "loss": "0.5"}',
+        '{"kind": "step", "step": 1, "epoch": 0, "loss": 1e999}',
+        "[" * 100_000,
+    ],
+)
+def test_a_damaged_line_of_metrics_is_no_line(line):
+    assert parsed_line(line) is None
 
 
 def test_weights_that_do_not_fit_the_network_are_refused():
