@@ -17,7 +17,7 @@ from iris_cli.mock.generate import Galaxies, write_mock
 from iris_cli.mock.streams import Opening, Stream, track
 from iris_cli.mock.turbulence import random_fields, sample
 from iris_cli.standard.dataset import sense_of_rotation
-from iris_cli.standard.density_relations import DENSITY_PER_N_H_CM3
+from iris_cli.standard.density_relations import DENSITY_PER_N_H_CM3, temperature_and_molecules
 from iris_cli.standard.grid import cells
 from iris_cli.standard.orbit import WALKER_2025, Orbit
 from tests.mock import reference
@@ -200,6 +200,14 @@ def test_each_ingredient_is_left_out_by_its_range() -> None:
     galaxy = draw_galaxy(MockConfig(**none, clouds=(0, 0)), 0, 0)
     assert not sum(part.n_H_cm3 for part in (*galaxy.streams, *galaxy.lanes)) and not galaxy.clouds.n_H_cm3.any()
     assert galaxy.envelope.n_H_cm3 == everything.envelope.n_H_cm3 > 0
+
+
+def test_temperatures_scatter_at_one_density() -> None:
+    scatter = {"gas_temperature_scatter": (0.3, 0.3), "dust_temperature_scatter": (0.1, 0.1)}
+    tensor = draw_galaxy(MockConfig(**scatter), 0, 0).tensor(TINY, 0.0)
+    T_gas, _, _, T_dust = temperature_and_molecules(tensor[RHO] / DENSITY_PER_N_H_CM3)
+    assert np.log(tensor[T_GAS] / T_gas).std() == pytest.approx(0.3, rel=0.1)
+    assert np.log(tensor[T_DUST] / T_dust).std() == pytest.approx(0.1, rel=0.1)
 
 
 # --- drawing ----------------------------------------------------------------------------------------------------------

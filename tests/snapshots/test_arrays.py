@@ -166,6 +166,7 @@ BAD: dict[str, tuple[Callable[[h5py.File], object], str]] = {
     "no edges": (lambda file: file.attrs.__delitem__("left_edge"), "nor attributes left_edge and right_edge"),
     "an empty edge": (attribute("/", "left_edge", h5py.Empty("f8")), "left_edge of / is"),
     "edges of a plane": (attribute("/", "right_edge", LOW * PC_CM), "has no volume"),
+    "edges of two axes": (attribute("/", "right_edge", [1.0, 1.0]), "are not three numbers each"),
     "edges without a unit": (attribute("/", "left_edge_units", h5py.Empty("f4")), "are not three numbers each"),
     "NaN": (lambda file: file["grid/density"].__setitem__((3, 3, 3), np.nan), "Density: 1 of 6000 cells are zero, neg"),
     "velocities in two units": (attribute("grid/velocity_x", "units", "km/s"), "are in cm/s and km/s"),

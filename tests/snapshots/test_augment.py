@@ -1,6 +1,7 @@
 """Orientation of galaxies to rotate like the Milky Way, and their random variations."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,11 +11,14 @@ from iris_cli.config.grid import GRID_PRESETS
 from iris_cli.config.ingest import IngestConfig
 from iris_cli.errors import DataError
 from iris_cli.snapshots.augment import Change, Sight, Spin, draw_change, draw_sight, measure_spin, orientation, reach_pc
+from iris_cli.snapshots.files import find_snapshots
+from iris_cli.snapshots.galaxy import load_galaxy
 from iris_cli.snapshots.gas import Gas
 from iris_cli.snapshots.nearest_cell import Cone
+from iris_cli.snapshots.reader import Snapshot
 from iris_cli.snapshots.view import View
 from iris_cli.standard.dataset import sense_of_rotation
-from tests.snapshots.snapshots import galaxy
+from tests.snapshots.snapshots import CONFIG, galaxy, write
 
 GRID = GRID_PRESETS["tiny"].scaled(16, 16, 8, 8)
 CLOCKWISE = Spin((0.0, 0.0, -1.0), 0.9)
@@ -58,6 +62,15 @@ def test_a_galaxy_is_turned_as_its_tilt_and_the_user_require() -> None:
     ):
         assert np.array_equal(orientation(choice, spin, "snap"), np.diag(signs))
     assert orientation("align", upright, "snap") @ upright.axis == pytest.approx([0.0, 0.0, -1.0], abs=1e-9)
+
+
+def test_a_snapshot_that_turns_the_other_way_is_turned_over(tmp_path: Path) -> None:
+    mirrored = {name: values * [1, -1, 1] if values.ndim == 2 else values for name, values in galaxy().items()}
+    (files,) = find_snapshots([write(tmp_path / "snap.hdf5", mirrored)])
+    for spin, sign in (("auto", -1.0), ("clockwise", 1.0)):
+        config = replace(CONFIG, spin=spin)
+        found = measure_spin(load_galaxy(Snapshot.open(files, config), config, 1e9).gas)
+        assert sign * found.order * found.axis[2] > 0.9
 
 
 def test_random_motion_has_no_rotation_to_detect() -> None:

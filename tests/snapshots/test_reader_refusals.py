@@ -87,6 +87,7 @@ BAD = {
     "a virtual dataset": (virtual, "are in other files"),
     "NaN": (damaged("Density", np.nan), "Density: 1 of 3000 cells are zero, negative or not finite"),
     "zero density": (damaged("Density", 0.0), "Density: 1 of 3000 cells are zero"),
+    "NaN position": (damaged("Coordinates", np.nan), "Coordinates: 1 of 3000 cells are not finite"),
     "infinite velocity": (damaged("Velocities", np.inf), "Velocities: 1 of 3000 cells are not finite"),
     "negative energy": (damaged("InternalEnergy", -1.0), "InternalEnergy: 1 of 3000"),
     "a negative mass": (with_columns(Masses=np.linspace(-1.0, 1.0, 3000)), "Masses: 1500 of 3000 cells are negative"),
