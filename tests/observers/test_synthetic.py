@@ -179,6 +179,8 @@ def test_unknown_choices_are_refused() -> None:
     for option, name in wrong.items():
         with pytest.raises(UsageError, match=f"'{name}'"):
             see(uniform(), **{option: name})
+    with pytest.raises(UsageError, match="no line to observe"):
+        SyntheticConfig(lines=())
 
 
 def test_the_molecule_of_a_file_needs_an_abundance(lamda_13co: str) -> None:

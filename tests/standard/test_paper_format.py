@@ -68,6 +68,11 @@ def test_pairs_in_inner_units_are_read_bit_for_bit(tmp_path: Path) -> None:
     assert density.tobytes() == np.load(folder / "columnized_0.npy").tobytes()
 
 
+def test_a_galaxy_is_recognized_by_the_content_of_its_first_view(tmp_path: Path) -> None:
+    a, b, c, d = found = open_paper_dataset(pairs(tmp_path / "set", 4), views_per_source=2).identities
+    assert a == b != c == d and found == open_paper_dataset(pairs(tmp_path / "copy", 4), 2).identities
+
+
 def test_turned_over_pairs_have_opposite_longitudes(tmp_path: Path) -> None:
     folder = pairs(tmp_path / "set")
     found = []
