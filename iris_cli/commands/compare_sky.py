@@ -37,7 +37,10 @@ def compare_sky(
     ] = None,
     survey: Annotated[
         str | None,
-        typer.Option(autocompletion=complete.surveys, help="Survey whose line, beam and coverage they have instead."),
+        typer.Option(
+            autocompletion=complete.surveys,
+            help="Survey that gives their line, beam and coverage, in place of --observing.",
+        ),
     ] = None,
     preset: Annotated[str | None, options.preset("Their grid, unless --config has a [grid].")] = None,
     galaxies: Annotated[int, typer.Option("--galaxies", "-n", min=2, help="Their number.")] = 100,
