@@ -1,9 +1,6 @@
 """The evaluation loop: every pair once on any number of ranks, what is not finite, and ensembles."""
 
-from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +15,7 @@ from iris_cli.evaluation.loss import ScaledDensityLoss
 from iris_cli.evaluation.metrics import MEASURES
 from iris_cli.evaluation.per_pair import quantities
 from iris_cli.evaluation.report import Report
-from iris_cli.evaluation.statistics import Statistics, statistics_of
+from iris_cli.evaluation.statistics import statistics_of
 from iris_cli.evaluation.trivial import Trivial
 from iris_cli.pairs.datasets import PreObservedDataset
 from iris_cli.pairs.noise import ImageNoise
@@ -32,29 +29,29 @@ ALONE, Patch = World(), pytest.MonkeyPatch
 MEAN = torch.ones(1, 32, 32)
 
 
-def stream_of(folder: Path, **more: Any) -> PairStream:
+def stream_of(folder, **more):
     """Batches of 2 of the test split, with noise."""
     pairs = PreObservedDataset(folder, "test")
     return PairStream("test", pairs, np.arange(len(pairs)), 0, 2, noise=ImageNoise(0.3), **more)
 
 
 @pytest.fixture(scope="module")
-def stream(tiny_shards: Path) -> PairStream:
+def stream(tiny_shards):
     return stream_of(tiny_shards)
 
 
-def per_pair(stream: PairStream, members: Sequence[Any] = (), world: World = ALONE) -> dict[str, np.ndarray]:
+def per_pair(stream, members=(), world=ALONE):
     ensemble = Ensemble(members or [small_reverter()]).on(ALONE.device)
     batches = evaluate(ensemble, ScaledDensityLoss(), stream, world)
     of = quantities(stream.pairs.grid, ensemble.sizes, Trivial.of(stream, MEAN), len(ensemble))
     return gather_per_pair(batches, of, stream, world)
 
 
-def statistics(arrays: dict[str, np.ndarray], stream: PairStream) -> Statistics:
+def statistics(arrays, stream):
     return statistics_of("normal", arrays, stream.pairs.groups(), stream.pairs.grid, 1e-19, 0)
 
 
-def test_the_means_of_a_validation_are_those_of_the_results_of_each_pair(stream: PairStream) -> None:
+def test_the_means_of_a_validation_are_those_of_the_results_of_each_pair(stream):
     batches = evaluate(Ensemble([small_reverter()]).on(ALONE.device), ScaledDensityLoss(), stream, ALONE)
     means = Report.of(mean_scores(batches, MEASURES, stream, ALONE))
     found = Report.of_statistics(statistics(per_pair(stream), stream))
@@ -64,12 +61,12 @@ def test_the_means_of_a_validation_are_those_of_the_results_of_each_pair(stream:
 
 
 @pytest.mark.parametrize("ranks", [2, 3])
-def test_every_pair_has_its_own_row_on_any_number_of_ranks(stream: PairStream, ranks: int) -> None:
+def test_every_pair_has_its_own_row_on_any_number_of_ranks(stream, ranks):
     """One rank after the other: each adds its table to the sum, the last takes the sum."""
     tables: list[Tensor] = []
 
     class Rank(World):
-        def sum(self, values: Tensor) -> Tensor:
+        def sum(self, values):
             if values.dim() < 2:  # not the table
                 return values
             tables.append(values.clone())
@@ -86,13 +83,13 @@ def test_every_pair_has_its_own_row_on_any_number_of_ranks(stream: PairStream, r
         np.testing.assert_allclose(joined[name], values, rtol=1e-5, atol=rounding, err_msg=name)
 
 
-def test_a_pair_that_is_seen_twice_is_an_error(stream: PairStream, monkeypatch: Patch) -> None:
+def test_a_pair_that_is_seen_twice_is_an_error(stream, monkeypatch):
     monkeypatch.setattr(World, "sum", lambda world, values: values.mul_(2))
     with pytest.raises(DataError, match="5 of 5 samples"):
         per_pair(stream)
 
 
-def test_a_prediction_that_is_not_finite_is_an_error_that_names_the_pair(stream: PairStream) -> None:
+def test_a_prediction_that_is_not_finite_is_an_error_that_names_the_pair(stream):
     broken = small_reverter()
     next(broken.parameters()).data.fill_(torch.nan)
     with pytest.raises(DataError, match=r"g0100_v0.*not finite"):
@@ -100,10 +97,10 @@ def test_a_prediction_that_is_not_finite_is_an_error_that_names_the_pair(stream:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_true_density_that_is_not_finite_is_an_error(stream: PairStream, monkeypatch: Patch, value: float) -> None:
+def test_a_true_density_that_is_not_finite_is_an_error(stream, monkeypatch, value):
     read = PreObservedDataset.read
 
-    def spoiled(self: PreObservedDataset, number: int, rows: Any) -> None:
+    def spoiled(self, number, rows):
         read(self, number, rows)
         if self.key(number) == "g0101_v0":
             rows["density"][0, 3, 3] = value
@@ -113,7 +110,7 @@ def test_a_true_density_that_is_not_finite_is_an_error(stream: PairStream, monke
         per_pair(stream)
 
 
-def test_pairs_that_may_be_skipped_are_left_out_of_the_numbers(tmp_path: Path) -> None:
+def test_pairs_that_may_be_skipped_are_left_out_of_the_numbers(tmp_path):
     folder = write_pairs(tmp_path / "pairs", {"test": range(200, 206)})
     damage(folder, 1)
     stream = stream_of(folder, bad=BadSamples(2))
@@ -121,7 +118,7 @@ def test_pairs_that_may_be_skipped_are_left_out_of_the_numbers(tmp_path: Path) -
     assert found.pairs == 5 and found.numbers["loss"].pairs == 5 and np.isfinite(found.numbers["skill"].mean)
 
 
-def test_quantities_have_the_widths_that_they_declare(stream: PairStream) -> None:
+def test_quantities_have_the_widths_that_they_declare(stream):
     members = [small_reverter(0), small_reverter(1)]
     found, sizes = per_pair(stream, members), Ensemble(members).sizes
     of = quantities(GRID, sizes, Trivial.of(stream, MEAN), 2)
@@ -130,7 +127,7 @@ def test_quantities_have_the_widths_that_they_declare(stream: PairStream) -> Non
     assert list(sizes.items()) == [("network", 1), ("ensemble", 2)]
 
 
-def test_an_ensemble_of_equal_members_is_its_member_and_has_no_spread(stream: PairStream) -> None:
+def test_an_ensemble_of_equal_members_is_its_member_and_has_no_spread(stream):
     members = [small_reverter().train(), small_reverter()]
     alone, both = per_pair(stream), per_pair(stream, members)
     assert not members[0].training
@@ -140,7 +137,7 @@ def test_an_ensemble_of_equal_members_is_its_member_and_has_no_spread(stream: Pa
     np.testing.assert_allclose(both["runs/square"], 0.0, atol=1e-9)
 
 
-def test_members_that_differ_have_a_spread_and_are_scored_together(stream: PairStream) -> None:
+def test_members_that_differ_have_a_spread_and_are_scored_together(stream):
     found = statistics(per_pair(stream, [small_reverter(seed) for seed in range(3)]), stream)
     ensemble = found.predictors["ensemble"]
     assert ensemble.numbers["spread"].mean > 0 and ensemble.numbers["spread_skill"].mean > 0
@@ -153,17 +150,17 @@ def test_members_that_differ_have_a_spread_and_are_scored_together(stream: PairS
 class Drawn(nn.Module):
     """A sampler whose samples are the observation with noise that depends on the key and the number of the sample."""
 
-    def samples(self, observation: Tensor, count: int, keys: Sequence[str]) -> Tensor:
+    def samples(self, observation, count, keys):
         seeds = [hash_of(f"{key} {number}") for number in range(count) for key in keys]
         noise = [torch.randn(observation.shape[1:], generator=torch.Generator().manual_seed(s)) for s in seeds]
         return (observation + torch.stack(noise).unflatten(0, (count, -1))).abs()
 
 
-def hash_of(text: str) -> int:
+def hash_of(text):
     return int.from_bytes(text.encode()[-6:], "big")
 
 
-def test_samples_are_scored_in_the_place_of_members(stream: PairStream) -> None:
+def test_samples_are_scored_in_the_place_of_members(stream):
     """Two runs with samplers: three predictors, the pooled samples the best, in batches of any size."""
     members = [small_reverter(0), small_reverter(1)]
     tables = []
@@ -180,7 +177,7 @@ def test_samples_are_scored_in_the_place_of_members(stream: PairStream) -> None:
     assert found.numbers["mass_ratio"].mean == pytest.approx(found.predictors["samples"].numbers["mass_ratio"].mean)
 
 
-def test_the_prior_is_other_galaxies_and_references_are_none_of_its_samples(stream: PairStream) -> None:
+def test_the_prior_is_other_galaxies_and_references_are_none_of_its_samples(stream):
     trivial = Trivial.of(stream)
     batch = next(replace(stream, batch=5).epoch())
     references, found = trivial.predict(batch)
@@ -194,6 +191,6 @@ def test_the_prior_is_other_galaxies_and_references_are_none_of_its_samples(stre
     assert one.sizes == {"empty map": 1} and references.shape == (0, *batch.density.shape)
 
 
-def test_members_for_other_images_are_refused() -> None:
+def test_members_for_other_images_are_refused():
     with pytest.raises(DataError, match="members 1 and 2 differ in quantity"):
         Ensemble([small_reverter(), Reverter(32, "temperature", network="paper")])

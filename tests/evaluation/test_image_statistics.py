@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from iris_cli.axes import Axis
 from iris_cli.evaluation.image_statistics import STATISTICS, half_width, in_blocks, spectral_slope, statistics_of
@@ -11,15 +10,15 @@ LON, V = Axis("longitude", "deg", -1.5, 1.5, 61), Axis("velocity", "km/s", -200.
 EVERYWHERE = np.ones((61, 81), bool)
 
 
-def gauss(axis: Axis, mean: float, sigma: float) -> NDArray:
+def gauss(axis, mean, sigma):
     return np.exp(-0.5 * ((axis.centres() - mean) / sigma) ** 2)
 
 
-def of(image: NDArray, observed: NDArray = EVERYWHERE) -> dict[str, float]:
+def of(image, observed=EVERYWHERE):
     return dict(zip(STATISTICS, statistics_of(image[None], observed, LON, V)[0].tolist(), strict=True))
 
 
-def test_a_cloud_has_its_position_widths_and_sizes() -> None:
+def test_a_cloud_has_its_position_widths_and_sizes():
     found = of(10.0 * np.outer(gauss(LON, 0.4, 0.2), gauss(V, 50.0, 20.0)))
     assert found["longitude of 50 %"] == pytest.approx(0.4, abs=0.03)
     assert found["longitude of 90 %"] - found["longitude of 10 %"] == pytest.approx(2 * 1.2816 * 0.2, rel=0.03)
@@ -36,7 +35,7 @@ def test_a_cloud_has_its_position_widths_and_sizes() -> None:
     assert found["l-v correlation"] == pytest.approx(0.0, abs=1e-6) and found["noise"] == 0
 
 
-def test_a_rotating_disc_has_a_gradient_a_correlation_and_a_symmetry() -> None:
+def test_a_rotating_disc_has_a_gradient_a_correlation_and_a_symmetry():
     lon, v = np.meshgrid(LON.centres(), V.centres(), indexing="ij")
     disc = np.exp(-0.5 * (lon / 0.5) ** 2 - 0.5 * ((v - 100.0 * lon) / 15.0) ** 2)
     found, mirrored, turned = of(disc), of(disc[:, ::-1]), of(disc[::-1, ::-1])
@@ -49,14 +48,14 @@ def test_a_rotating_disc_has_a_gradient_a_correlation_and_a_symmetry() -> None:
     assert of(shifted)["point symmetry"] == pytest.approx(0.0, abs=1e-3)
 
 
-def test_two_streams_are_two_components_and_two_structures() -> None:
+def test_two_streams_are_two_components_and_two_structures():
     found = of(np.outer(gauss(LON, 0.0, 0.3), gauss(V, -80.0, 15.0) + gauss(V, 80.0, 15.0)))
     assert found["components"] == 2 and found["structures"] == 2
     assert found["largest structure"] == pytest.approx(0.5)
     assert found["line width"] == pytest.approx(np.hypot(80.0, 15.0), rel=0.01)
 
 
-def test_the_slope_is_that_of_the_spectrum() -> None:
+def test_the_slope_is_that_of_the_spectrum():
     rng, k = np.random.default_rng(0), np.fft.rfftfreq(256)
     for slope in (-1.0, -3.0):
         modes = rng.standard_normal((1, 400, len(k))) * np.exp(2j * np.pi * rng.random((1, 400, len(k))))
@@ -64,12 +63,12 @@ def test_the_slope_is_that_of_the_spectrum() -> None:
         assert spectral_slope(images)[0] == pytest.approx(slope, abs=0.15)
 
 
-def test_a_half_width_lies_between_pixels_and_a_constant_has_the_whole_axis() -> None:
+def test_a_half_width_lies_between_pixels_and_a_constant_has_the_whole_axis():
     assert half_width(np.ones((1, 3, 40)))[0] == pytest.approx(20.0, abs=0.1)  # a triangle
     assert half_width(np.eye(40)[None, 20:21])[0] == pytest.approx(0.5)
 
 
-def test_only_brightness_depends_on_the_unit_and_noise_is_cut() -> None:
+def test_only_brightness_depends_on_the_unit_and_noise_is_cut():
     rng = np.random.default_rng(1)
     image = np.outer(gauss(LON, 0.2, 0.3), gauss(V, 30.0, 25.0))
     noisy = image + 0.01 * rng.standard_normal(image.shape)
@@ -81,7 +80,7 @@ def test_only_brightness_depends_on_the_unit_and_noise_is_cut() -> None:
     assert cut["line width"] == pytest.approx(clean["line width"], rel=0.05)
 
 
-def test_what_was_not_observed_does_not_count() -> None:
+def test_what_was_not_observed_does_not_count():
     rng = np.random.default_rng(2)
     image, observed = rng.random((61, 81)), np.zeros((61, 81), bool)
     observed[20:50, 5:70] = True
@@ -91,12 +90,12 @@ def test_what_was_not_observed_does_not_count() -> None:
     assert LON.centres()[20] <= of(image, observed)["longitude of 10 %"] < of(image, observed)["longitude of 90 %"]
 
 
-def test_empty_images_have_finite_statistics() -> None:
+def test_empty_images_have_finite_statistics():
     assert np.isfinite(statistics_of(np.zeros((2, 61, 81)), EVERYWHERE, LON, V)).all()
     assert np.isfinite(statistics_of(-np.ones((1, 61, 81)), EVERYWHERE, LON, V)).all()
 
 
-def test_blocks_are_means_and_a_remainder_is_left_out() -> None:
+def test_blocks_are_means_and_a_remainder_is_left_out():
     image = np.arange(35 * 32, dtype=float).reshape(1, 35, 32)
     made = in_blocks(image, 16)
     assert made.shape == (1, 17, 16)

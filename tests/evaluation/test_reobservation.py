@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from scipy.stats import multivariate_normal
 
@@ -13,7 +12,7 @@ from iris_cli.reverter.reverter import Reverter
 RARE = 0.01
 
 
-def galaxies(count: int, seed: int, size: int = 32) -> tuple[NDArray, NDArray]:
+def galaxies(count, seed, size=32):
     """(n, R', L) clumpy rings of various sizes and (n, L, V) their images: gas at the far side approaches."""
     rng = np.random.default_rng(seed)
     r, lon = np.meshgrid(np.linspace(-1, 1, size), np.linspace(-1, 1, size), indexing="ij")
@@ -26,23 +25,21 @@ def galaxies(count: int, seed: int, size: int = 32) -> tuple[NDArray, NDArray]:
 
 
 @pytest.fixture(scope="module")
-def fitted() -> Reobservation:
+def fitted():
     return Reobservation.fit(*(Seen.of(*galaxies(count, seed)) for count, seed in ((200, 0), (60, 1))))
 
 
-def nats(fitted: Reobservation, maps: NDArray, images: NDArray) -> NDArray:
+def nats(fitted, maps, images):
     checked = [fitted.check(m[None], i, np.ones_like(i), RARE) for m, i in zip(maps, images, strict=True)]
     return np.array([found.nats for found in checked if found])
 
 
-def area_under_curve(better: NDArray, worse: NDArray) -> float:
+def area_under_curve(better, worse):
     """The probability that one of the first is larger than one of the second."""
     return float(np.mean(better[:, None] > worse))
 
 
-def test_true_maps_differ_from_random_uniform_shuffled_and_wrongly_turning_ones(
-    fitted: Reobservation,
-) -> None:
+def test_true_maps_differ_from_random_uniform_shuffled_and_wrongly_turning_ones(fitted):
     maps, images = galaxies(60, 2)
     order = np.random.default_rng(0).permutation(32)
     true = nats(fitted, maps, images)
@@ -62,7 +59,7 @@ def test_true_maps_differ_from_random_uniform_shuffled_and_wrongly_turning_ones(
     assert area_under_curve(true, nats(fitted, maps, images[:, :, ::-1])) > 0.95  # the image of the other rotation
 
 
-def test_true_maps_pass_and_a_smooth_map_is_known_by_its_fine_structure(fitted: Reobservation) -> None:
+def test_true_maps_pass_and_a_smooth_map_is_known_by_its_fine_structure(fitted):
     maps, images = galaxies(60, 2)
     found = [fitted.check(m[None], i, np.ones_like(i), RARE) for m, i in zip(maps, images, strict=True)]
     assert np.mean([each.unlike for each in found if each]) < 0.1
@@ -73,14 +70,14 @@ def test_true_maps_pass_and_a_smooth_map_is_known_by_its_fine_structure(fitted: 
     assert not found[0].unlike and rough and rough.unlike and rough.nats > 0.5 * found[0].nats
 
 
-def test_of_samples_the_median_counts(fitted: Reobservation) -> None:
+def test_of_samples_the_median_counts(fitted):
     maps, images = galaxies(3, 5)
     alone = nats(fitted, maps, np.repeat(images[:1], 3, axis=0))
     together = fitted.check(maps, images[0], np.ones((32, 32)), RARE)
     assert together is not None and together.nats == pytest.approx(np.median(alone))
 
 
-def test_the_rank_is_among_true_maps_on_the_same_part_of_the_image(fitted: Reobservation) -> None:
+def test_the_rank_is_among_true_maps_on_the_same_part_of_the_image(fitted):
     maps, images = galaxies(60, 3)
     half = np.zeros((32, 32))
     half[8:24] = 1.0
@@ -90,13 +87,13 @@ def test_the_rank_is_among_true_maps_on_the_same_part_of_the_image(fitted: Reobs
     assert fitted.check(maps[:1], images[0], np.zeros((32, 32)), RARE) is None
 
 
-def test_the_sentence_has_the_numbers(fitted: Reobservation) -> None:
+def test_the_sentence_has_the_numbers(fitted):
     maps, images = galaxies(1, 4)
     found = fitted.check(maps, images[0], np.ones((32, 32)), RARE)
     assert found is not None and f"{found.nats:.0f} nats" in str(found) and f"{found.uniform:.0f})" in str(found)
 
 
-def test_few_and_empty_maps_have_finite_numbers() -> None:
+def test_few_and_empty_maps_have_finite_numbers():
     few = Reobservation.fit(Seen.of(*galaxies(2, 0)), Seen.of(*galaxies(1, 1)))
     nothing = np.zeros((32, 32), np.float32)
     for maps in (galaxies(1, 2)[0][0], nothing):
@@ -107,7 +104,7 @@ def test_few_and_empty_maps_have_finite_numbers() -> None:
     assert found is not None and np.isfinite(found.nats)
 
 
-def test_pooling_contrast_and_ridge() -> None:
+def test_pooling_contrast_and_ridge():
     image = np.arange(32 * 32, dtype=float).reshape(1, 32, 32)
     assert pooled(image)[0, 0] == pytest.approx(image[0, :2, :2].mean())
     board = np.indices((32, 32)).sum(axis=0) % 2
@@ -121,7 +118,7 @@ def test_pooling_contrast_and_ridge() -> None:
     assert np.abs(found).max() < 0.15 and left.std() == pytest.approx(1.0, abs=0.1)  # nothing to learn: a large penalty
 
 
-def test_the_density_is_that_of_scipy() -> None:
+def test_the_density_is_that_of_scipy():
     c = np.array([[2.0, 0.3], [0.3, 0.5]])
     x = np.array([[0.1, -0.2], [1.0, 3.0]])
     expected = multivariate_normal(cov=c).logpdf(x) + np.log(2 * np.pi)

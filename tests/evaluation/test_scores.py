@@ -5,17 +5,16 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 from torchmetrics.functional import regression
 
 from iris_cli.evaluation import scores
 
 
-def normal(*shape: int, seed: int = 0, scale: float = 1.0) -> Tensor:
+def normal(*shape, seed=0, scale=1.0):
     return scale * torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def test_crps_of_normal_samples_is_that_of_the_normal_distribution() -> None:
+def test_crps_of_normal_samples_is_that_of_the_normal_distribution():
     """sigma (z (2 Phi(z) - 1) + 2 phi(z) - 1/sqrt(pi)), Gneiting et al. 2005, whatever the number of samples."""
     sigma, true = 0.7, torch.tensor([0.0, 0.5, -2.0], dtype=torch.float64)
     z = true / sigma
@@ -32,7 +31,7 @@ def test_crps_of_normal_samples_is_that_of_the_normal_distribution() -> None:
 @pytest.mark.skipif(
     not hasattr(regression, "continuous_ranked_probability_score"), reason="the oldest torchmetrics has no CRPS"
 )
-def test_crps_is_that_of_torchmetrics_without_its_bias() -> None:
+def test_crps_is_that_of_torchmetrics_without_its_bias():
     """torchmetrics divides the members' distances by 2 K^2, the fair form by 2 K (K - 1)."""
     members, true = normal(6, 1, 1, 30, 30), normal(1, 1, 30, 30, seed=1)
     flat = members.flatten(1).T
@@ -42,7 +41,7 @@ def test_crps_is_that_of_torchmetrics_without_its_bias() -> None:
     assert scores.crps(members, true).item() == pytest.approx(fair.item(), rel=1e-9)
 
 
-def test_energy_score_is_its_double_sum_and_for_one_pixel_the_crps() -> None:
+def test_energy_score_is_its_double_sum_and_for_one_pixel_the_crps():
     members, true = normal(5, 3, 1, 4, 4), normal(3, 1, 4, 4, seed=1)
     x, y = members[:, 0].flatten(1).numpy(), true[0].flatten().numpy()
     error = np.mean([np.linalg.norm(a - y) for a in x])
@@ -53,17 +52,17 @@ def test_energy_score_is_its_double_sum_and_for_one_pixel_the_crps() -> None:
     torch.testing.assert_close(scores.energy_score(members[:1], true), (members[0] - true).flatten(1).norm(dim=1) / 4)
 
 
-def test_the_energy_score_sees_pixels_that_do_not_vary_together_where_the_crps_does_not() -> None:
+def test_the_energy_score_sees_pixels_that_do_not_vary_together_where_the_crps_does_not():
     together = normal(40, 200, 1, 1, 1).expand(40, 200, 1, 4, 4)
     true, apart = normal(200, 1, 1, 1, seed=1).expand(200, 1, 4, 4), normal(40, 200, 1, 4, 4, seed=2)
     assert scores.crps(apart, true).mean().item() == pytest.approx(scores.crps(together, true).mean().item(), rel=0.03)
     assert scores.energy_score(apart, true).mean() > 1.1 * scores.energy_score(together, true).mean()
 
 
-def test_scores_of_an_event_are_proper_and_do_not_depend_on_the_number_of_members() -> None:
+def test_scores_of_an_event_are_proper_and_do_not_depend_on_the_number_of_members():
     generator, chance = torch.Generator().manual_seed(0), 0.3
 
-    def mean_brier(members: int, predicted: float) -> float:
+    def mean_brier(members, predicted):
         share = (torch.rand(members, 100_000, generator=generator) < predicted).double().mean(dim=0)
         happened = (torch.rand(100_000, generator=generator) < chance).double()
         return float(scores.brier(share, happened, members).mean())

@@ -1,13 +1,11 @@
-from pathlib import Path
-
 import pytest
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
+def path(tmp_path):
     return tmp_path / "cube.fits"
 
 
 @pytest.fixture(scope="module")
-def folder(temperature_runs: Path) -> Path:
+def folder(temperature_runs):
     return temperature_runs

@@ -1,15 +1,12 @@
 """Cubes of a sky whose flux is known: Gaussian clouds, sampled by astropy's world coordinates alone."""
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.wcs import WCS
-from numpy.typing import NDArray
 
 from iris_cli.config.grid import Grid
 
@@ -41,23 +38,23 @@ class Cloud:
     peak_K: float = 3.0
 
     @property
-    def flux(self) -> float:
+    def flux(self):
         """K deg^2 km/s"""
         return self.peak_K * (2 * np.pi) ** 1.5 * self.size_deg**2 * self.width_km_s
 
-    def at(self, lon: NDArray, lat: NDArray, v: NDArray) -> NDArray:
+    def at(self, lon, lat, v):
         """(rows, columns) x (channels,) -> (channels, rows, columns)"""
         away = ((lon - self.lon_deg) ** 2 + (lat - self.lat_deg) ** 2) / self.size_deg**2
         return self.peak_K * np.exp(-0.5 * away - 0.5 * ((v[:, None, None] - self.v_km_s) / self.width_km_s) ** 2)
 
 
 def header(
-    projection: str = "GLON-CAR",
-    spectral: str = "VRAD km/s",
-    pixel_deg: float = 0.011,
-    shape: tuple[int, int, int] = (120, 30, 62),
-    descending: bool = False,
-) -> fits.Header:
+    projection="GLON-CAR",
+    spectral="VRAD km/s",
+    pixel_deg=0.011,
+    shape=(120, 30, 62),
+    descending=False,
+):
     """A cube over l -0.34 … 0.34, b -0.165 … 0.165, v -90 … 90 km/s."""
     h = fits.Header()
     h["SIMPLE"], h["BITPIX"], h["NAXIS"] = True, -32, 3
@@ -88,7 +85,7 @@ def header(
     return h
 
 
-def spectral_axis(name: str, channels: int) -> tuple[float, float]:
+def spectral_axis(name, channels):
     """First value and step of an axis over -90 … 90 km/s, in km/s, Hz or m."""
     ends = np.array([-90.0, 90.0])
     if name == "FREQ":
@@ -98,7 +95,7 @@ def spectral_axis(name: str, channels: int) -> tuple[float, float]:
     return ends[0], (ends[1] - ends[0]) / (channels - 1)
 
 
-def velocities(h: fits.Header) -> NDArray:
+def velocities(h):
     """Radio velocity of each channel from its definition, km/s."""
     values = WCS(h).sub([3]).wcs_pix2world(np.arange(h["NAXIS3"]), 0)[0]
     name = h["CTYPE3"]
@@ -111,18 +108,18 @@ def velocities(h: fits.Header) -> NDArray:
     return C_KM_S * (1 - ratio)
 
 
-def sample(h: fits.Header, cloud: Cloud) -> NDArray[np.float32]:
+def sample(h, cloud):
     sky = WCS(h).celestial
     place = sky.pixel_to_world(*np.meshgrid(np.arange(h["NAXIS1"]), np.arange(h["NAXIS2"]))).galactic
     return cloud.at(place.l.wrap_at(180 * u.deg).deg, place.b.deg, velocities(h)).astype(np.float32)
 
 
-def write(path: Path, data: NDArray, h: fits.Header) -> Path:
+def write(path, data, h):
     fits.PrimaryHDU(data, header=h).writeto(path, overwrite=True)
     return path
 
 
-def cube(path: Path, cloud: Cloud | None = None, cards: dict[str, Any] | None = None, **how: Any) -> Path:
+def cube(path, cloud=None, cards=None, **how):
     """A cube of one cloud; `cards` are changed or, if None, removed after its values are computed."""
     h = header(**how)
     data = sample(h, cloud or Cloud())
@@ -134,7 +131,7 @@ def cube(path: Path, cloud: Cloud | None = None, cards: dict[str, Any] | None = 
     return write(path, data, h)
 
 
-def flux(image: NDArray, grid: Grid = GRID) -> float:
+def flux(image, grid=GRID):
     """K deg^2 km/s of an l-v image that is a mean over latitude."""
     cell = grid.longitude.step * grid.latitude.step * grid.lat_steps * grid.velocity.step
     return float(image.sum(dtype=float) * cell)

@@ -1,12 +1,8 @@
 """The beam of a cube: one for all channels, one for each, and one that cannot be."""
 
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pytest
 from astropy.io import fits
-from numpy.typing import NDArray
 
 from iris_cli.config.cube import CubeConfig
 from iris_cli.errors import DataError
@@ -16,7 +12,7 @@ from tests.telescope import sky
 JANSKYS = {"BUNIT": "Jy/beam", "BMAJ": 60 / 3600, "BMIN": 60 / 3600}
 
 
-def table(widths: NDArray, unit: str = "arcsec", **columns: NDArray) -> fits.BinTableHDU:
+def table(widths, unit="arcsec", **columns):
     """As CASA writes it."""
     angles = [fits.Column(name, "E", unit, array=widths) for name in ("BMAJ", "BMIN", "BPA")]
     numbers = {"CHAN": np.arange(len(widths)), "POL": np.zeros(len(widths))} | columns
@@ -24,7 +20,7 @@ def table(widths: NDArray, unit: str = "arcsec", **columns: NDArray) -> fits.Bin
     return fits.BinTableHDU.from_columns(angles + others, name="BEAMS")
 
 
-def with_beams(path: Path, beams: fits.BinTableHDU | None, cards: dict[str, Any] | None = None) -> Path:
+def with_beams(path, beams, cards=None):
     sky.cube(path, cards={**JANSKYS, "CASAMBM": True, **(cards or {})})
     with fits.open(path) as file:
         hdus = [fits.PrimaryHDU(file[0].data, file[0].header), *([beams] if beams else [])]
@@ -32,18 +28,18 @@ def with_beams(path: Path, beams: fits.BinTableHDU | None, cards: dict[str, Any]
     return path
 
 
-def image(path: Path, **flags: Any) -> NDArray:
+def image(path, **flags):
     return regrid([path], sky.GRID, config=CubeConfig(**flags)).image
 
 
 @pytest.fixture(scope="module")
-def one_beam(tmp_path_factory: pytest.TempPathFactory) -> NDArray:
+def one_beam(tmp_path_factory):
     """The image of a cube in janskys per beam of 60 arcsec."""
     return image(sky.cube(tmp_path_factory.mktemp("one") / "cube.fits", cards=JANSKYS))
 
 
 @pytest.mark.parametrize("cards", [{}, {"BMAJ": 30 / 3600, "BMIN": 30 / 3600}, {"BMAJ": None, "BMIN": None}], ids=str)
-def test_each_channel_has_the_beam_of_the_table(path: Path, one_beam: NDArray, cards: dict[str, Any]) -> None:
+def test_each_channel_has_the_beam_of_the_table(path, one_beam, cards):
     channels = sky.header()["NAXIS3"]
     widths = np.where(np.arange(channels) < channels // 2, 60.0, 120.0)  # the second half is four times fainter
     made = regrid([with_beams(path, table(widths), cards)], sky.GRID)
@@ -54,7 +50,7 @@ def test_each_channel_has_the_beam_of_the_table(path: Path, one_beam: NDArray, c
     assert "table BEAMS" in " ".join(made.cubes[0].notes) and "no beam" not in " ".join(made.cubes[0].notes)
 
 
-def test_order_unit_and_polarisation_of_the_table_are_read(path: Path, one_beam: NDArray) -> None:
+def test_order_unit_and_polarisation_of_the_table_are_read(path, one_beam):
     channels = sky.header()["NAXIS3"]
     widths = np.linspace(30.0, 120.0, channels)
     expected = image(with_beams(path, table(widths)))
@@ -67,7 +63,7 @@ def test_order_unit_and_polarisation_of_the_table_are_read(path: Path, one_beam:
     np.testing.assert_allclose(image(with_beams(path, twice), beam_arcsec=60.0), one_beam, rtol=1e-5, atol=1e-9)
 
 
-def test_a_channel_without_a_beam_was_not_observed(path: Path) -> None:
+def test_a_channel_without_a_beam_was_not_observed(path):
     widths = np.full(sky.header()["NAXIS3"], 60.0)
     whole = regrid([with_beams(path, table(widths))], sky.GRID)
     widths[:10] = 0.0
@@ -88,9 +84,7 @@ def test_a_channel_without_a_beam_was_not_observed(path: Path) -> None:
         (None, {"CASAMBM": False, "BMAJ": 1e-6, "BMIN": 1e-6}, "0.0036 arcsec is doubtful"),
     ],
 )
-def test_a_beam_that_cannot_be_used_is_an_error_that_the_flag_fixes(
-    path: Path, beams: NDArray | None, cards: dict[str, Any], message: str, one_beam: NDArray
-) -> None:
+def test_a_beam_that_cannot_be_used_is_an_error_that_the_flag_fixes(path, beams, cards, message, one_beam):
     others = {card: value for card, value in cards.items() if card != "unit"}
     with_beams(path, None if beams is None else table(beams, cards.get("unit", "arcsec")), others)
     with pytest.raises(DataError) as caught:
@@ -99,17 +93,17 @@ def test_a_beam_that_cannot_be_used_is_an_error_that_the_flag_fixes(
     np.testing.assert_allclose(image(path, beam_arcsec=60.0), one_beam, rtol=1e-5, atol=1e-9)
 
 
-def test_in_kelvin_a_doubtful_beam_is_only_noted(path: Path) -> None:
+def test_in_kelvin_a_doubtful_beam_is_only_noted(path):
     made = regrid([sky.cube(path, cards={"BMAJ": 36.0, "BMIN": 36.0})], sky.GRID)
     assert "36 deg is doubtful" in " ".join(made.cubes[0].notes) and made.cubes[0].beam_arcsec is None
 
 
-def test_a_beam_written_as_a_text_is_that_beam(path: Path, one_beam: NDArray) -> None:
+def test_a_beam_written_as_a_text_is_that_beam(path, one_beam):
     sky.cube(path, cards=JANSKYS | {"BMAJ": f" {60 / 3600:.12E}", "BMIN": f"{60 / 3600:.12f}"})
     np.testing.assert_allclose(image(path), one_beam, rtol=1e-5, atol=1e-6)
 
 
-def test_the_beam_of_a_clean_that_aips_noted_is_used(path: Path, one_beam: NDArray) -> None:
+def test_the_beam_of_a_clean_that_aips_noted_is_used(path, one_beam):
     history = "AIPS   CLEAN BMAJ=  1.6667E-02 BMIN=  1.6667E-02 BPA=   0.00"
     made = regrid([sky.cube(path, cards={"BUNIT": "JY/BEAM", "HISTORY": history})], sky.GRID)
     np.testing.assert_allclose(made.image, one_beam, rtol=1e-4, atol=1e-9)

@@ -1,8 +1,6 @@
 """`iris compare-sky`: the statistics of a cube beside those of a run, of shards, and of mock galaxies made now."""
 
 import json
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -20,13 +18,13 @@ SPEEDS = "v_min_km_s = -100.0\nv_max_km_s = 100.0\n"
 LTE = '[synthetic]\npopulations = "lte"\n'
 
 
-def test_a_run_gives_the_score_that_revert_gives(folder: Path) -> None:
+def test_a_run_gives_the_score_that_revert_gives(folder):
     made = compare_sky([folder / "cube.fits"], set_of_run(folder / "run"))
     assert made.score == revert([folder / "run"], [folder / "cube.fits"]).record.quality.input_score
     assert made.score.unlike and made.score.held_out == 40
 
 
-def test_the_command_prints_the_most_unusual_first_and_draws_it(iris: Callable, folder: Path, tmp_path: Path) -> None:
+def test_the_command_prints_the_most_unusual_first_and_draws_it(iris, folder, tmp_path):
     words = ("compare-sky", folder / "cube.fits", "--shards", folder / "shards", "--figure", tmp_path / "sky.png")
     ran = iris(*words, "-q")
     assert ran.code == 0, ran.err
@@ -42,7 +40,7 @@ def test_the_command_prints_the_most_unusual_first_and_draws_it(iris: Callable, 
     assert made["set"] == str(folder / "shards") and made["input"]["shape"] == [32, 32]
 
 
-def test_mock_galaxies_are_made_and_observed_for_the_comparison(iris: Callable, folder: Path, tmp_path: Path) -> None:
+def test_mock_galaxies_are_made_and_observed_for_the_comparison(iris, folder, tmp_path):
     (tmp_path / "cube.toml").write_text(SMALL + LIMITS + SPEEDS)
     (tmp_path / "observe.toml").write_text(LTE)
     (tmp_path / "mock.toml").write_text("clouds = [2, 4]\nturbulence_cell_pc = 20.0\n")
@@ -72,8 +70,8 @@ def test_mock_galaxies_are_made_and_observed_for_the_comparison(iris: Callable, 
     ],
 )
 def test_an_impossible_comparison_is_one_line_and_leaves_nothing(
-    iris: Callable, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple, code: int, message: str
-) -> None:
+    iris, folder, tmp_path, monkeypatch, words, code, message
+):
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
@@ -86,7 +84,7 @@ def test_an_impossible_comparison_is_one_line_and_leaves_nothing(
     assert not list(here.iterdir())
 
 
-def test_a_survey_that_fills_too_little_is_refused(folder: Path, path: Path) -> None:
+def test_a_survey_that_fills_too_little_is_refused(folder, path):
     known, cube = set_of_shards(folder / "shards"), sky.cube(path, cards={"CDELT1": -0.001})
     with pytest.raises(DataError, match="too little of the image"):
         compare_sky([cube], known, config=CubeConfig(min_coverage=0.001))

@@ -1,13 +1,10 @@
 """Headers of cubes: units, frames and conventions are understood, and nothing is assumed without a note."""
 
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from astropy.io import fits
-from numpy.typing import NDArray
 from scipy import constants
 
 from iris_cli.config.cube import CubeConfig
@@ -19,12 +16,12 @@ from tests.telescope import sky
 GRID, CLOUD = sky.GRID, sky.Cloud()
 
 
-def image(path: Path, cards: dict[str, Any] | None = None, spectral: str = "VRAD km/s", **flags: Any) -> NDArray:
+def image(path, cards=None, spectral="VRAD km/s", **flags):
     """The l-v image of the cloud, from a cube with some cards changed."""
     return regrid([sky.cube(path, cards=cards, spectral=spectral)], GRID, config=CubeConfig(**flags)).image
 
 
-def notes(path: Path, **cards: Any) -> str:
+def notes(path, **cards):
     return " ".join(regrid([sky.cube(path, cards=cards)], GRID).cubes[0].notes)
 
 
@@ -39,7 +36,7 @@ def notes(path: Path, **cards: Any) -> str:
     ],
     ids=str,
 )
-def test_usual_spellings_are_understood(path: Path, cards: dict[str, Any]) -> None:
+def test_usual_spellings_are_understood(path, cards):
     made = regrid([sky.cube(path, cards=cards)], GRID)
     assert sky.flux(made.image) == pytest.approx(CLOUD.flux, rel=5e-3)
     assert made.cubes[0].frame == "LSRK"
@@ -86,22 +83,20 @@ def test_usual_spellings_are_understood(path: Path, cards: dict[str, Any]) -> No
         ({}, {"hdu": 4}, "has no HDU 4"),
     ],
 )
-def test_a_missing_or_impossible_entry_is_an_error_that_names_the_flag(
-    path: Path, cards: dict[str, Any], flags: dict[str, Any], message: str
-) -> None:
+def test_a_missing_or_impossible_entry_is_an_error_that_names_the_flag(path, cards, flags, message):
     with pytest.raises(IrisError) as caught:
         image(path, cards, **flags)
     assert message in f"{caught.value.message} ({caught.value.hint})"
     assert "\n" not in caught.value.message
 
 
-def test_each_of_those_flags_fixes_it(path: Path) -> None:
+def test_each_of_those_flags_fixes_it(path):
     cards = dict.fromkeys(("BUNIT", "RESTFRQ", "SPECSYS", "CUNIT3"))
     flags = {"unit": "K", "rest_frequency_GHz": sky.REST_HZ / 1e9, "spectral_unit": "Hz", "velocity_shift_km_s": 0.0}
     np.testing.assert_allclose(image(path, cards, "FREQ Hz", **flags), image(path), atol=0.02)
 
 
-def test_assumptions_are_noted(path: Path) -> None:
+def test_assumptions_are_noted(path):
     said = notes(path, SPECSYS=None, BUNIT="K (T_R*)")
     assert "SPECSYS" in said and "no beam" in said and "'(T_R*)'" in said and "main-beam is assumed" in said
     converted = "T_A* was divided by the main-beam efficiency to give T_MB."
@@ -112,7 +107,7 @@ def test_assumptions_are_noted(path: Path) -> None:
     assert "main-beam is assumed" in notes(path) and "main-beam" not in notes(path, BUNIT="K (Tmb)")
 
 
-def test_the_dynamical_lsr_is_distinguished_from_the_kinematic_one(path: Path) -> None:
+def test_the_dynamical_lsr_is_distinguished_from_the_kinematic_one(path):
     """The note states the difference towards the Galactic Centre that astropy's frames have."""
     from astropy import units as u
     from astropy.coordinates import LSRD, LSRK, Galactic
@@ -124,21 +119,21 @@ def test_the_dynamical_lsr_is_distinguished_from_the_kinematic_one(path: Path) -
     assert "1.3 km/s" in notes(path, SPECSYS="LSRD") and "1.3 km/s" not in notes(path, SPECSYS="LSRK")
 
 
-def test_the_three_conventions_differ_at_a_tenth_of_the_speed_of_light() -> None:
+def test_the_three_conventions_differ_at_a_tenth_of_the_speed_of_light():
     v = np.array([0.1 * constants.c])
     assert frequency_ratio(v, "radio")[0] == pytest.approx(0.9)
     assert frequency_ratio(v, "optical")[0] == pytest.approx(1 / 1.1)
     assert frequency_ratio(v, "relativistic")[0] == pytest.approx(np.sqrt(0.9 / 1.1))
 
 
-def test_velocities_of_another_frame_are_shifted_by_the_flag(path: Path) -> None:
+def test_velocities_of_another_frame_are_shifted_by_the_flag(path):
     for shift in (0.0, 12.5, -20.0):
         made = image(path, {"SPECSYS": "TOPOCENT"}, velocity_shift_km_s=shift)
         middle = made.sum(axis=0) @ GRID.velocity.centres() / made.sum()
         assert middle == pytest.approx(CLOUD.v_km_s + shift, abs=0.2)
 
 
-def test_a_rest_frequency_flag_overrides_the_header(path: Path) -> None:
+def test_a_rest_frequency_flag_overrides_the_header(path):
     expected, wrong = image(path, spectral="FREQ Hz"), 0.9999 * sky.REST_HZ
     for cards in ({"RESTFRQ": None, "RESTFREQ": wrong}, {"RESTFRQ": wrong, "RESTFREQ": wrong}):
         assert np.abs(image(path, cards, "FREQ Hz") - expected).max() > 0.1
@@ -164,7 +159,7 @@ BEAM = {"BMAJ": 30 / 3600, "BMIN": 20 / 3600}
         ({"BUNIT": "MJy/sr"}, {}, 1e6 * PER_JY_SR),
     ],
 )
-def test_every_unit_becomes_main_beam_kelvins(path: Path, cards: dict, flags: dict, factor: float) -> None:
+def test_every_unit_becomes_main_beam_kelvins(path, cards, flags, factor):
     kelvin = image(path)
     made, bright = image(path, cards, **flags), kelvin > 1e-3 * kelvin.max()
     np.testing.assert_allclose(made[bright], kelvin[bright] * factor, rtol=1e-5)
@@ -173,7 +168,7 @@ def test_every_unit_becomes_main_beam_kelvins(path: Path, cards: dict, flags: di
     assert thumb == pytest.approx(1e-3 * PER_ARCSEC2, rel=1e-3)
 
 
-def test_the_hdu_of_the_flag_is_read_else_the_first_cube(path: Path) -> None:
+def test_the_hdu_of_the_flag_is_read_else_the_first_cube(path):
     h = sky.header()
     cubes = [fits.ImageHDU(sky.sample(h, replace(CLOUD, lon_deg=lon)), header=h) for lon in (-0.2, 0.2)]
     fits.HDUList([fits.PrimaryHDU(), *cubes]).writeto(path)
@@ -187,7 +182,7 @@ def test_the_hdu_of_the_flag_is_read_else_the_first_cube(path: Path) -> None:
             regrid([path], GRID, config=CubeConfig(hdu=number))
 
 
-def middle_km_s(path: Path, cards: dict[str, Any], spectral: str = "VRAD km/s", **flags: Any) -> float:
+def middle_km_s(path, cards, spectral="VRAD km/s", **flags):
     made = image(path, cards, spectral, **flags)
     return float(made.sum(axis=0) @ GRID.velocity.centres() / made.sum())
 
@@ -217,7 +212,7 @@ def middle_km_s(path: Path, cards: dict[str, Any], spectral: str = "VRAD km/s", 
     ],
     ids=str,
 )
-def test_a_frame_is_found_wherever_it_is_stated(path: Path, cards: dict[str, Any], frame: str | None) -> None:
+def test_a_frame_is_found_wherever_it_is_stated(path, cards, frame):
     """None is the LSR; any other frame is refused, with a flag that helps."""
     cards = {"SPECSYS": None, **cards}
     if frame is None:
@@ -229,7 +224,7 @@ def test_a_frame_is_found_wherever_it_is_stated(path: Path, cards: dict[str, Any
     assert middle_km_s(path, cards, velocity_shift_km_s=0.0) == pytest.approx(CLOUD.v_km_s, abs=0.2)
 
 
-def test_the_hint_for_heliocentric_velocities_gives_the_motion_of_the_sun(path: Path) -> None:
+def test_the_hint_for_heliocentric_velocities_gives_the_motion_of_the_sun(path):
     from astropy import units as u
     from astropy.coordinates import ICRS, LSRK, Galactic
 
@@ -255,7 +250,7 @@ def test_the_hint_for_heliocentric_velocities_gives_the_motion_of_the_sun(path: 
     ],
     ids=str,
 )
-def test_what_is_assumed_of_the_spectral_axis_is_noted(path: Path, cards: dict[str, Any], said: str) -> None:
+def test_what_is_assumed_of_the_spectral_axis_is_noted(path, cards, said):
     assert said in notes(path, **{"SPECSYS": None, **cards})
     assert "VELREF" not in notes(path) + notes(path, SPECSYS="LSRK", VELREF=257)
 
@@ -263,22 +258,22 @@ def test_what_is_assumed_of_the_spectral_axis_is_noted(path: Path, cards: dict[s
 @pytest.mark.parametrize(
     "ctype", ["VELOCITY", "VELO-LSR", "velo-lsr", "vrad", "VEL", "VLSR", "V", "VRAD-LSR", "VELO_LSR"]
 )
-def test_a_velocity_axis_of_another_name_is_read(path: Path, ctype: str) -> None:
+def test_a_velocity_axis_of_another_name_is_read(path, ctype):
     assert middle_km_s(path, {"CTYPE3": ctype, "SPECSYS": None}) == pytest.approx(CLOUD.v_km_s, abs=0.2)
 
 
 @pytest.mark.parametrize("ctype", ["FREQUENC", "FREQ-LSR", "freq", "FREQUENCY"])
-def test_a_frequency_axis_of_another_name_is_read(path: Path, ctype: str) -> None:
+def test_a_frequency_axis_of_another_name_is_read(path, ctype):
     found = middle_km_s(path, {"CTYPE3": ctype, "SPECSYS": None}, "FREQ Hz")
     assert found == pytest.approx(CLOUD.v_km_s, abs=0.2)
 
 
-def test_felo_has_optical_velocities_in_steps_of_frequency(path: Path) -> None:
+def test_felo_has_optical_velocities_in_steps_of_frequency(path):
     said = regrid([sky.cube(path, cards={"CTYPE3": "FELO-LSR", "CUNIT3": "M/S"}, spectral="VOPT m/s")], GRID).cubes[0]
     assert (said.spectral_axis, said.frame) == ("VOPT-F2W", "LSRK")
 
 
-def test_an_axis_without_a_name_is_read_with_the_convention(path: Path) -> None:
+def test_an_axis_without_a_name_is_read_with_the_convention(path):
     for ctype in (None, "", "LINEAR"):
         with pytest.raises(DataError, match="no spectral axis") as caught:
             image(path, {"CTYPE3": ctype})
@@ -303,9 +298,7 @@ def test_an_axis_without_a_name_is_read_with_the_convention(path: Path) -> None:
     ],
     ids=str,
 )
-def test_a_doubtful_number_is_an_error_that_the_named_flag_fixes(
-    path: Path, cards: dict[str, Any], flags: dict[str, Any], message: str | None
-) -> None:
+def test_a_doubtful_number_is_an_error_that_the_named_flag_fixes(path, cards, flags, message):
     if message is not None:
         with pytest.raises(DataError) as caught:
             image(path, cards)
@@ -315,7 +308,7 @@ def test_a_doubtful_number_is_an_error_that_the_named_flag_fixes(
 
 
 @pytest.mark.parametrize("step", [39.6, 7.0, 3.5])
-def test_pixels_in_arcseconds_whose_unit_says_degrees_are_refused(path: Path, step: float) -> None:
+def test_pixels_in_arcseconds_whose_unit_says_degrees_are_refused(path, step):
     with pytest.raises(DataError, match=r"pixels of .* deg are doubtful") as caught:
         image(path, {"CDELT1": -step, "CDELT2": step})
     assert "CUNIT1" in caught.value.hint
@@ -323,14 +316,14 @@ def test_pixels_in_arcseconds_whose_unit_says_degrees_are_refused(path: Path, st
     assert middle_km_s(path, cards) == pytest.approx(CLOUD.v_km_s, abs=0.2)
 
 
-def test_a_doubtful_unit_can_be_confirmed(path: Path) -> None:
+def test_a_doubtful_unit_can_be_confirmed(path):
     wide = {"CDELT3": 150.0, "CRVAL3": -8925.0}
     with pytest.raises(DataError, match="150 km/s wide"):
         image(path, wide)
     assert image(path, wide, spectral_unit="km/s").max() > 0.0
 
 
-def test_of_several_images_the_first_cube_is_read_and_said(path: Path) -> None:
+def test_of_several_images_the_first_cube_is_read_and_said(path):
     h = sky.header()
     cube, flat = sky.sample(h, CLOUD), np.ones((1, 30, 62), np.float32)
     for hdus, used in (
@@ -358,7 +351,7 @@ def test_of_several_images_the_first_cube_is_read_and_said(path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("text", ["= 1 2 3 / no value", "= T", "= 'abc'"])
-def test_a_flag_replaces_a_card_that_cannot_be_read(path: Path, card: str, flags: dict[str, Any], text: str) -> None:
+def test_a_flag_replaces_a_card_that_cannot_be_read(path, card, flags, text):
     expected = image(path, {"BMAJ": 0.01})
     raw = path.read_bytes()
     start = next(k for k in range(0, len(raw), 80) if raw[k : k + 8] == card.ljust(8).encode())

@@ -5,10 +5,8 @@ import random
 import resource
 import signal
 import warnings
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -39,7 +37,7 @@ NAXIS|NAXIS1|NAXIS3|NAXIS4|BITPIX|PCOUNT|GCOUNT|GROUPS|BSCALE|BZERO|BLANK|EXTEND
 """.replace("\n", "").split("|")
 
 
-def originals(folder: Path) -> list[bytes]:
+def originals(folder):
     """Cubes and l-v images of several kinds, small."""
     h = sky.header(shape=(12, 6, 14), pixel_deg=0.05)
     data = sky.sample(h, sky.Cloud())
@@ -59,7 +57,7 @@ def originals(folder: Path) -> list[bytes]:
     return [path.read_bytes() for path in (*files, *(folder / f"{n}.fits" for n in ("lv", "scaled", "beams", "tiled")))]
 
 
-def mutant(original: bytes, rng: random.Random) -> bytes:
+def mutant(original, rng):
     """One to three changes of cards or bytes, and sometimes a file that ends early or is packed."""
     raw = bytearray(original)
     starts = [k for k in range(0, len(raw), CARD) if raw[k : k + 8].strip().isalnum() or raw[k : k + 4] == b"CONT"]
@@ -89,10 +87,10 @@ class TooLong(BaseException):
 
 
 @contextmanager
-def bounded() -> Iterator[None]:
+def bounded():
     """TooLong after so many seconds; MemoryError beyond so much more memory; an unheard warning is an error."""
 
-    def late(*_: Any) -> None:
+    def late(*_):
         raise TooLong(f"no answer within {SECONDS} s")
 
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -109,7 +107,7 @@ def bounded() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_AS, before)
 
 
-def read_cube(path: Path) -> None:
+def read_cube(path):
     with open_cube(path, CubeConfig()) as cube:
         everything = slice(0, 1), slice(0, cube.shape[1]), slice(0, cube.shape[2])
         if np.prod(cube.shape) < 10**6:
@@ -120,7 +118,7 @@ def read_cube(path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("read", [read_cube, read_fits, load_lv])
-def test_a_damaged_file_is_read_or_refused(tmp_path: Path, read: Callable[[Path], Any]) -> None:
+def test_a_damaged_file_is_read_or_refused(tmp_path, read):
     rng, files, path = random.Random(16), originals(tmp_path), tmp_path / "mutant.fits"
     unexpected: dict[str, bytes] = {}
     refused = 0

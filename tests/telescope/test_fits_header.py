@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,23 +24,23 @@ HOW: dict[str, Any] = {"shape": SHAPE, "pixel_deg": 0.03}
 CLOUD = sky.Cloud(width_km_s=20.0)
 
 
-def cube(path: Path, cards: dict[str, Any] | None = None, **how: Any) -> Path:
+def cube(path, cards=None, **how):
     return sky.cube(path, CLOUD, cards, **{**HOW, **how})
 
 
-def notes(path: Path) -> str:
+def notes(path):
     with open_cube(path, CubeConfig()) as opened:
         return " | ".join(opened.info.notes)
 
 
-def refusal(path: Path) -> str:
+def refusal(path):
     with pytest.raises(DataError) as caught, open_cube(path, CubeConfig()):
         pass
     assert "\n" not in caught.value.message
     return caught.value.message
 
 
-def assert_cloud(path: Path, cloud: sky.Cloud = CLOUD) -> None:
+def assert_cloud(path, cloud=CLOUD):
     """The image has the cloud's flux at the cloud's place."""
     image = regrid([path], GRID, config=CubeConfig(min_coverage=0.0)).image
     assert sky.flux(image) == pytest.approx(cloud.flux, rel=0.01)
@@ -50,7 +49,7 @@ def assert_cloud(path: Path, cloud: sky.Cloud = CLOUD) -> None:
     assert weight.sum(axis=0) @ GRID.velocity.centres() == pytest.approx(cloud.v_km_s, abs=0.5)
 
 
-def raw_cards(path: Path, *cards: str) -> Path:
+def raw_cards(path, *cards):
     """Write cards as they are before END."""
     raw = bytearray(path.read_bytes())
     end = raw.index(b"END" + b" " * 77)
@@ -66,7 +65,7 @@ def raw_cards(path: Path, *cards: str) -> Path:
 
 @pytest.mark.parametrize("card", ["CRVAL3", "CDELT3", "CRPIX3", "CRVAL1", "CDELT1", "CRPIX2", "RESTFRQ"])
 @pytest.mark.parametrize("form", ["{:.10g}", " {:.10g} ", "{:.10E}"])
-def test_a_number_written_as_a_text_is_read_with_a_note(path: Path, card: str, form: str) -> None:
+def test_a_number_written_as_a_text_is_read_with_a_note(path, card, form):
     value = sky.header(**HOW)[card]
     cube(path, {card: form.format(value).replace("E", "D")})
     assert re.search(rf"{card} is the text '.*'; it is read as the number", notes(path))
@@ -102,7 +101,7 @@ def test_a_number_written_as_a_text_is_read_with_a_note(path: Path, card: str, f
     ids=str,
 )
 @pytest.mark.filterwarnings("error::RuntimeWarning")
-def test_an_ambiguous_or_unreadable_card_is_refused_by_name(path: Path, cards: dict[str, Any], said: str) -> None:
+def test_an_ambiguous_or_unreadable_card_is_refused_by_name(path, cards, said):
     assert said in refusal(cube(path, cards))
 
 
@@ -121,12 +120,12 @@ def test_an_ambiguous_or_unreadable_card_is_refused_by_name(path: Path, cards: d
         ("BITPIX  = 1000000000", "BITPIX of HDU 0 appears twice"),
     ],
 )
-def test_a_damaged_or_a_second_card_is_refused_by_name(path: Path, card: str, said: str) -> None:
+def test_a_damaged_or_a_second_card_is_refused_by_name(path, card, said):
     message = refusal(raw_cards(cube(path), card))
     assert said in message and "\x1b" not in message
 
 
-def test_cards_that_nothing_depends_on_may_be_damaged(path: Path) -> None:
+def test_cards_that_nothing_depends_on_may_be_damaged(path):
     raw_cards(cube(path), "OBSERVER= NAN", "CRVAL3  = -90.0", "DATE    = 1", "CONTINUE  'of nothing'", "DATE    = 2")
     assert "not used: OBSERVER" in notes(path)
     assert_cloud(path)
@@ -143,7 +142,7 @@ def test_cards_that_nothing_depends_on_may_be_damaged(path: Path) -> None:
         ("NAXIS3", 2_147_483_647, "cut short or damaged: HDU 0 needs"),
     ],
 )
-def test_sizes_are_checked_before_memory_is_taken(path: Path, card: str, value: Any, said: str) -> None:
+def test_sizes_are_checked_before_memory_is_taken(path, card, value, said):
     raw = cube(path).read_bytes()
     start = raw.index(f"{card:8}=".encode())
     path.write_bytes(raw[:start] + f"{card:8}= {value!s:>20}".encode().ljust(80) + raw[start + 80 :])
@@ -160,9 +159,7 @@ def test_sizes_are_checked_before_memory_is_taken(path: Path, card: str, value: 
         ({"CRPIX3": None}, ("CRPIX3  = 1.0.0",), "VALUE", "1.0"),
     ],
 )
-def test_the_command_of_a_hint_writes_the_card(
-    path: Path, cards: dict[str, Any], raw: tuple[str, ...], word: str, value: str
-) -> None:
+def test_the_command_of_a_hint_writes_the_card(path, cards, raw, word, value):
     raw_cards(cube(path, cards), *raw)
     with pytest.raises(IrisError) as caught, open_cube(path, CubeConfig()):
         pass
@@ -202,11 +199,11 @@ def test_the_command_of_a_hint_writes_the_card(
     ],
     ids=str,
 )
-def test_steps_and_axes_are_understood_in_every_form(path: Path, cards: dict[str, Any]) -> None:
+def test_steps_and_axes_are_understood_in_every_form(path, cards):
     assert_cloud(cube(path, cards))
 
 
-def test_what_is_not_used_or_assumed_is_noted(path: Path) -> None:
+def test_what_is_not_used_or_assumed_is_noted(path):
     cd = {"CD1_1": -0.03, "CD2_2": 0.03}
     assert "CD3_3 is missing; CDELT3 = 9.47" in notes(cube(path, cd))
     assert "CDELT3 = 1 is not used beside CDi_3" in notes(cube(path, {**cd, "CD3_3": 180 / 19, "CDELT3": 1.0}))
@@ -216,7 +213,7 @@ def test_what_is_not_used_or_assumed_is_noted(path: Path) -> None:
 
 
 @pytest.mark.parametrize("angle", [30.0, -20.0])
-def test_crota_turns_the_sky_as_pc_does(path: Path, angle: float) -> None:
+def test_crota_turns_the_sky_as_pc_does(path, angle):
     h = sky.header(**HOW)
     turn = np.deg2rad(angle)
     h["PC1_1"] = h["PC2_2"] = np.cos(turn)
@@ -229,7 +226,7 @@ def test_crota_turns_the_sky_as_pc_does(path: Path, angle: float) -> None:
 
 
 @pytest.mark.parametrize("place", [0, 1, 2, 3])
-def test_axes_of_one_pixel_may_be_anywhere(path: Path, place: int) -> None:
+def test_axes_of_one_pixel_may_be_anywhere(path, place):
     """Also with a step of zero, and without a row in the CD matrix."""
     h = sky.header(**HOW)
     data = sky.sample(h, CLOUD)
@@ -244,7 +241,7 @@ def test_axes_of_one_pixel_may_be_anywhere(path: Path, place: int) -> None:
         assert_cloud(sky.write(path, np.expand_dims(data, 3 - place), new))
 
 
-def test_a_second_description_is_taken_where_it_is_the_only_one(path: Path) -> None:
+def test_a_second_description_is_taken_where_it_is_the_only_one(path):
     h = sky.header(**HOW)
     data, alternate = sky.sample(h, CLOUD), fits.Header({"BUNIT": "K", "SPECSYSA": "LSRK", "RESTFRQA": sky.REST_HZ})
     for card in ("CTYPE", "CUNIT", "CRPIX", "CRVAL", "CDELT"):
@@ -284,7 +281,7 @@ def test_a_second_description_is_taken_where_it_is_the_only_one(path: Path) -> N
     ],
     ids=str,
 )
-def test_the_equinox_is_read_in_every_spelling(path: Path, frame: Any, cards: dict[str, Any], note: str) -> None:
+def test_the_equinox_is_read_in_every_spelling(path, frame, cards, note):
     """The reference position, computed by astropy's frames, is at l = 0.2, b = 0.05."""
     place = SkyCoord(l=0.2 * u.deg, b=0.05 * u.deg, frame="galactic").transform_to(frame)
     h = sky.header("RA---TAN", **HOW)
@@ -306,7 +303,7 @@ FAR = replace(CLOUD, lat_deg=0.0, size_deg=0.1, lon_deg=-0.04)
 WIDE = replace(GRID, lat_min_deg=-0.5, lat_max_deg=0.5, lon_min_deg=-0.6, lon_max_deg=0.6)
 
 
-def plane(path: Path, projection: str, first: float, reference: float, step: float, n: int) -> Path:
+def plane(path, projection, first, reference, step, n):
     """A strip of the plane from longitude `first` on; its reference has `reference` and may be outside."""
     h = sky.header(f"GLON-{projection}", shape=(20, 20, n), pixel_deg=abs(step))
     h["CRVAL1"], h["CDELT1"], h["CRPIX1"] = reference, step, 1.0 + (reference - first) / step
@@ -331,9 +328,7 @@ def plane(path: Path, projection: str, first: float, reference: float, step: flo
         (1.0, -300.0, -0.05, 60),
     ],
 )
-def test_longitude_is_an_angle(
-    path: Path, projection: str, first: float, reference: float, step: float, n: int
-) -> None:
+def test_longitude_is_an_angle(path, projection, first, reference, step, n):
     plane(path, projection, first, reference, step, n)
     image = regrid([path], WIDE, config=CubeConfig(min_coverage=0.5)).image
     assert sky.flux(image, WIDE) == pytest.approx(FAR.flux, rel=0.01)
@@ -345,7 +340,7 @@ def test_longitude_is_an_angle(
     assert (peak - FAR.lon_deg + 180.0) % 360.0 - 180.0 == pytest.approx(0.0, abs=0.026)
 
 
-def test_the_first_cube_counts_also_where_its_pixels_are_beyond_half_a_turn(tmp_path: Path) -> None:
+def test_the_first_cube_counts_also_where_its_pixels_are_beyond_half_a_turn(tmp_path):
     first = plane(tmp_path / "a.fits", "CAR", 180.0, 180.0, -0.05, 7201)
     second = plane(tmp_path / "b.fits", "CAR", 1.0, 0.0, -0.05, 41)
     alone, both = regrid([first], WIDE), regrid([first, second], WIDE)
@@ -354,7 +349,7 @@ def test_the_first_cube_counts_also_where_its_pixels_are_beyond_half_a_turn(tmp_
 
 
 @pytest.mark.parametrize("projection", ["AIT", "MOL", "SFL", "CAR", "CEA", "ZEA", "HPX", "TSC"])
-def test_maps_of_the_whole_sky_have_the_gas_of_the_centre(path: Path, projection: str) -> None:
+def test_maps_of_the_whole_sky_have_the_gas_of_the_centre(path, projection):
     """Pixels off the sky count for nothing, also with values; poles are no error."""
     h = sky.header(f"GLON-{projection}", shape=(20, 91, 181), pixel_deg=2.0)
     if projection in ("ZEA", "TSC", "HPX"):
@@ -370,7 +365,7 @@ def test_maps_of_the_whole_sky_have_the_gas_of_the_centre(path: Path, projection
     np.testing.assert_allclose(made.image[covered], 3.0, rtol=1e-5)
 
 
-def test_a_cube_whose_middle_is_off_the_sky_has_a_place(path: Path) -> None:
+def test_a_cube_whose_middle_is_off_the_sky_has_a_place(path):
     h = sky.header("GLON-AIT", shape=(20, 90, 180), pixel_deg=2.0)
     h["CRPIX1"], h["CRPIX2"] = 180.0, 90.0
     sky.write(path, np.ones((20, 90, 180), np.float32), h)

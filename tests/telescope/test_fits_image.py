@@ -1,8 +1,5 @@
 """FITS cubes and l-v images, as telescopes and programs write them."""
 
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -23,21 +20,21 @@ CARDS = {f"{name}{k}": value for k, axis in AXES.items() for name, value in zip(
 CARDS |= {"BUNIT": "K", "SPECSYS": "LSRK"}
 
 
-def write(path: Path, data: np.ndarray, **changes: Any) -> Path:
+def write(path, data, **changes):
     """Write (V, B, L), or the axes of the changed cards; None removes a card."""
     header = fits.Header({key: value for key, value in {**CARDS, **changes}.items() if value is not None})
     fits.PrimaryHDU(data.astype(np.float32), header).writeto(path)
     return path
 
 
-def point(shape: tuple[int, ...] = (4, 3, 5)) -> np.ndarray:
+def point(shape=(4, 3, 5)):
     """A cloud in the last channel, the first row and the first column: receding, south, and leftmost."""
     cube = np.zeros(shape)
     cube[..., -1, 0, 0] = 3.0
     return cube
 
 
-def test_a_cloud_keeps_its_position_for_any_direction_of_the_axes(tmp_path: Path) -> None:
+def test_a_cloud_keeps_its_position_for_any_direction_of_the_axes(tmp_path):
     """Left on the sky is positive longitude; the last channel is +10 km/s."""
     plain = write(tmp_path / "a.fits", point())
     flipped = write(tmp_path / "b.fits", point()[::-1, :, ::-1], CDELT1=0.1, CRPIX1=3.0, CDELT3=-10e3, CRVAL3=10e3)
@@ -58,7 +55,7 @@ def test_a_cloud_keeps_its_position_for_any_direction_of_the_axes(tmp_path: Path
     assert axis(read_fits(across), "longitude").centres() == pytest.approx([-0.25, -0.15, -0.05, 0.05, 0.15])
 
 
-def test_unobserved_pixels_do_not_enter_means(tmp_path: Path) -> None:
+def test_unobserved_pixels_do_not_enter_means(tmp_path):
     cube = np.ones((4, 3, 5))
     cube[:, 0] = np.nan
     cube[:, :, 2] = np.nan
@@ -66,7 +63,7 @@ def test_unobserved_pixels_do_not_enter_means(tmp_path: Path) -> None:
     assert np.isnan(found.image[:, 2]).all() and (found.image[:, [0, 1, 3, 4]] == 1.0).all()
 
 
-def test_an_lv_image_is_not_changed(tmp_path: Path) -> None:
+def test_an_lv_image_is_not_changed(tmp_path):
     header = {key.replace("3", "2") if key.endswith("3") else key: v for key, v in CARDS.items() if key[-1] != "2"}
     image = np.zeros((4, 5))
     image[3, 0] = 2.0
@@ -79,14 +76,14 @@ def test_an_lv_image_is_not_changed(tmp_path: Path) -> None:
         moments(tmp_path / "lv.fits", Sample())
 
 
-def test_moments_of_a_cloud_are_its_integral_and_its_velocity(tmp_path: Path) -> None:
+def test_moments_of_a_cloud_are_its_integral_and_its_velocity(tmp_path):
     total, mean, dispersion = moments(write(tmp_path / "a.fits", point()), Sample())
     assert total.image[0, 4] == pytest.approx(30.0)  # 3 K in a channel of 10 km/s
     assert mean[0, 4] == pytest.approx(10.0) and dispersion[0, 4] == pytest.approx(0.0, abs=1e-3)
     assert np.isnan(mean[1, 1]) and "K km/s" in total.label
 
 
-def test_a_spectrum_is_that_of_the_requested_pixel(tmp_path: Path) -> None:
+def test_a_spectrum_is_that_of_the_requested_pixel(tmp_path):
     data = cube_of(write(tmp_path / "a.fits", point()), Sample())
     found = spectra(data, [(0.2, -0.1), (0.2, None), (-0.2, 0.0)])
     assert [round(float(s[3]), 6) for s in found.values()] == [3.0, 1.0, 0.0]
@@ -116,12 +113,12 @@ def test_a_spectrum_is_that_of_the_requested_pixel(tmp_path: Path) -> None:
         ({"CTYPE1": "GLON-SIN", "CTYPE2": "GLAT-SIN", "CDELT1": -3.0}, "not evenly spaced"),
     ],
 )
-def test_axes_that_would_be_drawn_wrong_are_refused(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+def test_axes_that_would_be_drawn_wrong_are_refused(tmp_path, changes, said):
     with pytest.raises(DataError, match=said):
         read_fits(write(tmp_path / "a.fits", point((4, 3, 35)), **changes))
 
 
-def test_simulations_are_distinguished_from_the_sky(tmp_path: Path) -> None:
+def test_simulations_are_distinguished_from_the_sky(tmp_path):
     """The position of ellipses depends on it. `iris cube` writes images of the sky."""
     cards = {"ORIGIN": "IRIS 1", "OBJECT": "galaxy 7"}
     observed = read_fits(write(tmp_path / "a.fits", point(), **cards))
@@ -131,16 +128,14 @@ def test_simulations_are_distinguished_from_the_sky(tmp_path: Path) -> None:
     assert (observed.name, telescope.name) == ("galaxy 7", "c.fits")
 
 
-def test_optical_velocities_that_hardly_differ_are_accepted_and_a_missing_frame_gives_a_warning(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_optical_velocities_that_hardly_differ_are_accepted_and_a_missing_frame_gives_a_warning(tmp_path, capfd):
     found = read_fits(write(tmp_path / "a.fits", point(), CTYPE3="VOPT", SPECSYS=None, CUNIT3=None))
     assert found.names == ("velocity", "latitude", "longitude")
     said = capfd.readouterr().err
     assert "SPECSYS" in said and "CUNIT3" in said
 
 
-def test_files_without_an_image_are_refused(tmp_path: Path) -> None:
+def test_files_without_an_image_are_refused(tmp_path):
     (tmp_path / "a.fits").write_text("not FITS")
     fits.PrimaryHDU().writeto(tmp_path / "b.fits")
     cut = write(tmp_path / "c.fits", np.ones((40, 30, 50)))
@@ -150,7 +145,7 @@ def test_files_without_an_image_are_refused(tmp_path: Path) -> None:
             read_fits(tmp_path / name)
 
 
-def test_real_cubes_have_their_known_features(shared_data: Path) -> None:
+def test_real_cubes_have_their_known_features(shared_data):
     hnco = read_fits(shared_data / "cmz_hnco_recon_lbv.fits.gz")
     assert not hnco.simulated and transposed(hnco, "longitude", "latitude", "velocity").shape == (202, 54, 101)
     total, v, _ = moments(shared_data / "cmz_hnco_recon_lbv.fits.gz", Sample())
@@ -167,7 +162,7 @@ def test_real_cubes_have_their_known_features(shared_data: Path) -> None:
     [{"CTYPE3": "VELOCITY"}, {"CTYPE3": "VELO-LSR", "SPECSYS": None}, {"CUNIT3": "M/S"}, {"VELREF": 257}],
     ids=str,
 )
-def test_velocities_are_read_as_for_a_cube(tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_velocities_are_read_as_for_a_cube(tmp_path, changes):
     found = axis(read_fits(write(tmp_path / "a.fits", point(), **changes)), "velocity")
     assert found.centres() == pytest.approx([-20, -10, 0, 10])
 
@@ -175,15 +170,13 @@ def test_velocities_are_read_as_for_a_cube(tmp_path: Path, changes: dict[str, An
 @pytest.mark.parametrize(
     "changes", [{"VELREF": 258}, {"CTYPE3": "VELO-HEL"}, {"CTYPE3": "VHEL"}, {"VELDEF": "RADI-OBS"}]
 )
-def test_velocities_of_another_frame_are_not_drawn(tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_velocities_of_another_frame_are_not_drawn(tmp_path, changes):
     with pytest.raises(DataError, match="velocities are in the system"):
         read_fits(write(tmp_path / "a.fits", point(), SPECSYS=None, **changes))
 
 
 @pytest.mark.parametrize(("number", "cards"), [(-1000.0, {"BLANK": -1000}), (-1000.0, {}), (-3.4e38, {}), (1e30, {})])
-def test_finite_blanks_are_not_drawn(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], number: float, cards: dict[str, Any]
-) -> None:
+def test_finite_blanks_are_not_drawn(tmp_path, capsys, number, cards):
     cube = point()
     cube[:, 2] = number
     found = read_fits(write(tmp_path / "a.fits", cube, **cards))
@@ -192,7 +185,7 @@ def test_finite_blanks_are_not_drawn(
     assert ("(BLANK) count as missing" if cards else "20 values of") in said
 
 
-def test_a_cube_is_drawn_before_a_map_or_a_second_cube(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_cube_is_drawn_before_a_map_or_a_second_cube(tmp_path, capsys):
     with fits.open(write(tmp_path / "a.fits", point())) as file:
         cube = fits.ImageHDU(file[0].data, file[0].header)
         hdus = [fits.PrimaryHDU(np.ones((3, 5), np.float32)), cube, fits.ImageHDU(0 * file[0].data, file[0].header)]
@@ -201,7 +194,7 @@ def test_a_cube_is_drawn_before_a_map_or_a_second_cube(tmp_path: Path, capsys: p
     assert "HDUs 0, 1, 2; 1 is read" in capsys.readouterr().err
 
 
-def test_moments_of_chosen_velocities(tmp_path: Path) -> None:
+def test_moments_of_chosen_velocities(tmp_path):
     cube = np.zeros((4, 3, 5))
     cube[:, 1, 2] = 1.0, 5.0, 1.0, 3.0
     path = write(tmp_path / "a.fits", cube)
@@ -214,7 +207,7 @@ def test_moments_of_chosen_velocities(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", [".npz", ".fits"])
-def test_what_no_cube_observed_is_hatched_in_an_lv_image(tmp_path: Path, ending: str) -> None:
+def test_what_no_cube_observed_is_hatched_in_an_lv_image(tmp_path, ending):
     from matplotlib.figure import Figure
 
     from iris_cli.plots.axes_of_sky import draw_lv

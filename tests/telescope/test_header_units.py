@@ -28,7 +28,7 @@ from iris_cli.telescope.header_units import read_unit
         ("JY/PIXEL", 1, u.Jy / u.pix),
     ],
 )
-def test_a_unit_of_brightness_in_any_spelling(text: str, value: float, unit: u.UnitBase) -> None:
+def test_a_unit_of_brightness_in_any_spelling(text, value, unit):
     made = read_unit(text, *KINDS)
     assert made is not None and made.to(unit) == pytest.approx(value)
 
@@ -36,17 +36,17 @@ def test_a_unit_of_brightness_in_any_spelling(text: str, value: float, unit: u.U
 @pytest.mark.parametrize(
     "text", ["", "Jy", "K km/s", "km/s", "MJY/BEAM", "MJY/SR", "Jy/beam.km/s", "K_CMB", "count", "K/beam", "mag", "**"]
 )
-def test_no_unit_of_brightness_or_one_that_can_be_two(text: str) -> None:
+def test_no_unit_of_brightness_or_one_that_can_be_two(text):
     assert read_unit(text, *KINDS) is None
 
 
 @pytest.mark.parametrize("text", ["km/s", "KM/S", "km s-1", "kms-1", "kms", "km/sec", "km.s-1", "Km/s", "KM S^-1"])
-def test_kilometres_per_second(text: str) -> None:
+def test_kilometres_per_second(text):
     made = read_unit(text, u.m / u.s)
     assert made is not None and made.to(u.m / u.s) == 1e3
 
 
 @pytest.mark.parametrize(("text", "hertz"), [("HZ", 1), ("GHZ", 1e9), ("MHZ", 1e6), ("kHz", 1e3), ("hertz", 1)])
-def test_frequencies(text: str, hertz: float) -> None:
+def test_frequencies(text, hertz):
     made = read_unit(text, u.Hz)
     assert made is not None and made.to(u.Hz) == hertz

@@ -1,8 +1,6 @@
 """Files of l-v images and of maps: what is written is read back, and `iris plot` draws it."""
 
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +13,7 @@ from iris_cli.config.cube import CubeConfig
 from iris_cli.errors import DataError
 from iris_cli.standard.top_down_plane import corners_pc
 from iris_cli.telescope.density_map import MapProvenance, MapQuality, MapRecord, load_map, save_map
-from iris_cli.telescope.lv_image import LvImage, load_lv, save_lv
+from iris_cli.telescope.lv_image import load_lv, save_lv
 from iris_cli.telescope.regrid import regrid
 from iris_cli.telescope.revert import summarise_maps
 from tests.telescope import sky
@@ -26,12 +24,12 @@ DENSITY = np.random.default_rng(0).random(GRID.density_shape[1:]).astype(np.floa
 
 
 @pytest.fixture(scope="module")
-def lv(tmp_path_factory: pytest.TempPathFactory) -> LvImage:
+def lv(tmp_path_factory):
     cube = sky.cube(tmp_path_factory.mktemp("lv") / "cube.fits", cards={"BMAJ": 0.01})
     return regrid([cube], GRID, config=CubeConfig(memory_GiB=1.0))
 
 
-def record(lv: LvImage, unit: str) -> MapRecord:
+def record(lv, unit):
     provenance = MapProvenance({}, (), (), {}, unit)
     return MapRecord(
         provenance,
@@ -41,7 +39,7 @@ def record(lv: LvImage, unit: str) -> MapRecord:
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".fits"])
-def test_an_image_is_read_back_whole(lv: LvImage, path: Path, tmp_path: Path, suffix: str) -> None:
+def test_an_image_is_read_back_whole(lv, path, tmp_path, suffix):
     file, with_moments = tmp_path / f"lv{suffix}", tmp_path / f"moments{suffix}"
     save_lv(replace(lv, latitude="moments", moments=np.stack([0.5 * lv.image, 0.3 * lv.image])), with_moments)
     found = load_lv(with_moments)
@@ -62,7 +60,7 @@ def test_an_image_is_read_back_whole(lv: LvImage, path: Path, tmp_path: Path, su
         load_lv(file)
 
 
-def test_the_header_of_an_image_says_where_its_pixels_are(lv: LvImage, tmp_path: Path) -> None:
+def test_the_header_of_an_image_says_where_its_pixels_are(lv, tmp_path):
     save_lv(lv, tmp_path / "lv.fits")
     with fits.open(tmp_path / "lv.fits") as file:
         j, i = np.unravel_index(file[0].data.argmax(), file[0].data.shape)
@@ -71,7 +69,7 @@ def test_the_header_of_an_image_says_where_its_pixels_are(lv: LvImage, tmp_path:
     assert float(v) / 1e3 == pytest.approx(CLOUD.v_km_s, abs=GRID.velocity.step)
 
 
-def test_plots_of_an_image_are_the_same_from_npz_and_fits(iris: Callable, lv: LvImage, tmp_path: Path) -> None:
+def test_plots_of_an_image_are_the_same_from_npz_and_fits(iris, lv, tmp_path):
     for name in ("lv.npz", "lv.NPZ", "lv.fits"):
         save_lv(lv, tmp_path / name)
     one, other = (plot_data.lv_image(tmp_path / name, Sample()) for name in ("lv.NPZ", "lv.fits"))
@@ -83,7 +81,7 @@ def test_plots_of_an_image_are_the_same_from_npz_and_fits(iris: Callable, lv: Lv
         assert ran.code == 0, ran.err
 
 
-def test_a_map_is_read_back_in_inner_units_and_drawn_around_sgr_a(iris: Callable, lv: LvImage, tmp_path: Path) -> None:
+def test_a_map_is_read_back_in_inner_units_and_drawn_around_sgr_a(iris, lv, tmp_path):
     for unit in ("Msun/pc3", "kg/m3"):
         save_map(tmp_path / "map.fits", DENSITY, None, lv, record(lv, unit))
         found = plot_data.top_down(tmp_path / "map.fits", Sample())
@@ -94,7 +92,7 @@ def test_a_map_is_read_back_in_inner_units_and_drawn_around_sgr_a(iris: Callable
     assert ran.code == 0, ran.err
 
 
-def test_other_and_damaged_files_are_refused(iris: Callable, lv: LvImage, path: Path, tmp_path: Path) -> None:
+def test_other_and_damaged_files_are_refused(iris, lv, path, tmp_path):
     with pytest.raises(DataError, match="not a map"):
         load_map(sky.cube(path))
     save_map(tmp_path / "map.fits", DENSITY, None, lv, record(lv, "kg/m3"))

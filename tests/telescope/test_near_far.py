@@ -2,9 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,18 +26,18 @@ GRID = Grid().scaled(32, 32, 8, 32)
 LON, V = GRID.longitude.centres(), GRID.velocity.centres()
 
 
-def blob(lon: float, v: float, height: float = 1.0) -> np.ndarray:
+def blob(lon, v, height=1.0):
     return height * np.exp(-0.5 * (((LON[:, None] - lon) / 0.12) ** 2 + ((V[None, :] - v) / 16.0) ** 2))
 
 
 @pytest.fixture
-def lv() -> LvImage:
+def lv():
     image = (blob(0.7, 60.0) + blob(-0.7, -60.0, 0.5)).astype(np.float32)
     return LvImage(image, np.ones_like(image), GRID, "mean")
 
 
 @pytest.fixture
-def found() -> NearFar:
+def found():
     """Gas that recedes is in the nearest bin, other gas evenly behind the centre; the prior knows nothing."""
     shares = np.zeros((1, BINS, 32, 32))
     shares[0, 0, :, V > 0] = 1.0
@@ -47,7 +45,7 @@ def found() -> NearFar:
     return NearFar(shares, np.full_like(shares, 1.0 / BINS), distance_edges(GRID), GRID.observer_distance_pc, "tested")
 
 
-def test_the_shares_of_a_cloud_inside_the_image_add_up_to_one() -> None:
+def test_the_shares_of_a_cloud_inside_the_image_add_up_to_one():
     inside, edge = Cloud("a", 0.3, v_km_s=20.0), Cloud("b", GRID.longitude.edges()[-1], v_km_s=20.0)
     assert inside.weights(GRID).sum() == pytest.approx(1.0) and edge.weights(GRID).sum() == pytest.approx(0.5)
     lon, v = (inside.weights(GRID).sum(axis=k) @ axis for k, axis in ((1, LON), (0, V)))
@@ -56,7 +54,7 @@ def test_the_shares_of_a_cloud_inside_the_image_add_up_to_one() -> None:
     np.testing.assert_allclose(moved, inside.weights(GRID), atol=1e-12)
 
 
-def test_the_packaged_catalogue_has_the_clouds_of_the_cmz() -> None:
+def test_the_packaged_catalogue_has_the_clouds_of_the_cmz():
     clouds = {cloud.name: cloud for cloud in clouds_of("cmz", np.zeros((32, 32)), GRID, (0.0, 0.0))}
     assert len(clouds) == 47 and sum(abs(cloud.los_pc) > 15 for cloud in clouds.values()) > 30
     straw = clouds["16b G0.143-0.083 (Straw)"]
@@ -64,7 +62,7 @@ def test_the_packaged_catalogue_has_the_clouds_of_the_cmz() -> None:
     assert (straw.v_km_s, straw.los_pc, straw.los_sigma_pc) == (57.0, -40.1, 17.7)
 
 
-def test_catalogues_and_regions_are_read_alike(tmp_path: Path) -> None:
+def test_catalogues_and_regions_are_read_alike(tmp_path):
     table = Table({"name": ["Brick"], "l_deg": [359.5], "v_km_s": [38.0], "sigma_v_km_s": [9.0]})
     table.write(tmp_path / "a.csv")
     table.write(tmp_path / "a.ecsv")
@@ -89,20 +87,20 @@ def test_catalogues_and_regions_are_read_alike(tmp_path: Path) -> None:
         ("a.reg", "galactic\ncircle(a,0,1)\n", "not a catalogue"),
     ],
 )
-def test_a_bad_catalogue_is_one_line(tmp_path: Path, name: str, text: str, message: str) -> None:
+def test_a_bad_catalogue_is_one_line(tmp_path, name, text, message):
     (tmp_path / name).write_text(text)
     with pytest.raises(DataError, match=message):
         clouds_of(str(tmp_path / name), np.zeros((32, 32)), GRID, (0.0, 0.0))
 
 
-def test_an_unknown_catalogue_is_a_usage_error(tmp_path: Path) -> None:
+def test_an_unknown_catalogue_is_a_usage_error(tmp_path):
     with pytest.raises(UsageError, match="no cloud catalogue 'clouds'"):
         clouds_of("clouds", np.zeros((32, 32)), GRID, (0.0, 0.0))
     with pytest.raises(DataError, match="does not exist"):
         clouds_of(str(tmp_path / "none.csv"), np.zeros((32, 32)), GRID, (0.0, 0.0))
 
 
-def test_structures_are_the_separate_peaks_of_an_image(lv: LvImage) -> None:
+def test_structures_are_the_separate_peaks_of_an_image(lv):
     first, second = structures(lv.image, GRID)
     assert (first.lon_deg, first.v_km_s) == pytest.approx((0.7, 60.0), abs=1.0)
     assert (second.lon_deg, second.v_km_s) == pytest.approx((-0.7, -60.0), abs=1.0)
@@ -111,13 +109,13 @@ def test_structures_are_the_separate_peaks_of_an_image(lv: LvImage) -> None:
     assert len(structures(joined, GRID)) == 1 and structures(np.zeros((32, 32)), GRID) == []
 
 
-def test_three_peaks_on_one_ridge_are_three_structures() -> None:
+def test_three_peaks_on_one_ridge_are_three_structures():
     ridge = sum(blob(lon, 0.0, height) for lon, height in ((-0.9, 0.8), (0.0, 1.0), (0.9, 0.6)))
     found = structures(ridge + 0.2 * np.exp(-0.5 * (V[None, :] / 16.0) ** 2), GRID)
     np.testing.assert_allclose([cloud.lon_deg for cloud in found], [0.0, -0.9, 0.9], atol=0.06)
 
 
-def test_the_table_says_which_clouds_are_near_and_how_far_they_are(lv: LvImage, found: NearFar) -> None:
+def test_the_table_says_which_clouds_are_near_and_how_far_they_are(lv, found):
     clouds = [Cloud("near", 0.7, v_km_s=60.0, los_pc=-50.0, los_sigma_pc=9.0), Cloud("far", -0.7, v_km_s=-60.0)]
     near, far, outside = cloud_table([*clouds, Cloud("outside", 5.0, v_km_s=0.0)], found, lv)
     assert near["p_near"] == pytest.approx(1.0, abs=1e-3) and far["p_near"] == pytest.approx(0.0, abs=1e-3)
@@ -129,14 +127,14 @@ def test_the_table_says_which_clouds_are_near_and_how_far_they_are(lv: LvImage, 
     assert math.isnan(outside["p_near"]) and outside["light"] == 0.0
 
 
-def test_the_interval_of_a_cloud_holds_the_differences_between_networks(lv: LvImage, found: NearFar) -> None:
+def test_the_interval_of_a_cloud_holds_the_differences_between_networks(lv, found):
     other = found.shares[:, ::-1]
     both = NearFar(np.concatenate([found.shares, other]), found.prior, found.edges_pc, found.centre_pc)
     row = cloud_table([Cloud("x", 0.7, v_km_s=60.0)], both, lv)[0]
     assert row["p_near"] == pytest.approx(0.5, abs=1e-3) and (row["p_near_16"], row["p_near_84"]) == (0.0, 1.0)
 
 
-def test_tables_are_read_back_with_units_and_compile_as_latex(lv: LvImage, found: NearFar, tmp_path: Path) -> None:
+def test_tables_are_read_back_with_units_and_compile_as_latex(lv, found, tmp_path):
     table = cloud_table([Cloud("G0.143-0.083 (Straw_1 & 2)", 0.143, v_km_s=57.0)], found, lv)
     write_table(table, tmp_path / "map.fits", "64% of P(near)")
     ecsv, tex = table_paths(tmp_path / "map.fits")
@@ -146,7 +144,7 @@ def test_tables_are_read_back_with_units_and_compile_as_latex(lv: LvImage, found
     assert r"\begin{table}" in text and r"(Straw\_1 \& 2)" in text and r"\caption{64\% of P(near)}" in text
 
 
-def test_extensions_hold_the_answers_where_something_was_observed(lv: LvImage, found: NearFar) -> None:
+def test_extensions_hold_the_answers_where_something_was_observed(lv, found):
     lv.coverage[:4] = 0.0
     p_near, prior, distance = near_far_hdus(found, lv)
     image = from_fits_axes(p_near.data)
@@ -161,7 +159,7 @@ def test_extensions_hold_the_answers_where_something_was_observed(lv: LvImage, f
 
 
 @pytest.fixture(scope="module")
-def two_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def two_runs(tmp_path_factory):
     """run-0 and run-1 with distance networks, plain without, and cube.fits."""
     folder = tmp_path_factory.mktemp("near_far")
     grid = runs.GRID
@@ -176,7 +174,7 @@ def two_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_revert_writes_p_near_its_prior_distances_and_clouds(iris: Callable, two_runs: Path, tmp_path: Path) -> None:
+def test_revert_writes_p_near_its_prior_distances_and_clouds(iris, two_runs, tmp_path):
     both, out = (two_runs / "run-0", two_runs / "run-1"), tmp_path / "map.fits"
     ran = iris("revert", *both, two_runs / "cube.fits", "-o", out, "--near-far", tmp_path / "nf.png", "--json", "-q")
     assert ran.code == 0, ran.err
@@ -198,7 +196,7 @@ def test_revert_writes_p_near_its_prior_distances_and_clouds(iris: Callable, two
     assert again.code == 0 and list(Table.read(tmp_path / "map2.clouds.ecsv")["name"]) == ["structure 1"]
 
 
-def test_without_a_distance_network_there_is_no_p_near(iris: Callable, two_runs: Path, tmp_path: Path) -> None:
+def test_without_a_distance_network_there_is_no_p_near(iris, two_runs, tmp_path):
     made = revert([two_runs / "run-0", two_runs / "plain"], [two_runs / "cube.fits"], out=tmp_path / "map.fits")
     assert made.near_far is None and [path.name for path in tmp_path.iterdir()] == ["map.fits"]
     figure = "--near-far", tmp_path / "a.png"
@@ -206,7 +204,7 @@ def test_without_a_distance_network_there_is_no_p_near(iris: Callable, two_runs:
     assert ran.code == 2 and "has no distance network" in ran.err and not (tmp_path / "a.fits").exists()
 
 
-def test_a_bad_catalogue_leaves_nothing_behind(iris: Callable, two_runs: Path, tmp_path: Path) -> None:
+def test_a_bad_catalogue_leaves_nothing_behind(iris, two_runs, tmp_path):
     asked = ("revert", two_runs / "run-0", two_runs / "cube.fits", "-o", tmp_path / "map.fits")
     ran = iris(*asked, "--clouds", "none.csv")
     assert ran.code == 1 and "none.csv does not exist" in ran.err and not list(tmp_path.iterdir())

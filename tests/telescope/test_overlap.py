@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from iris_cli.telescope.overlap import area_in_cell, quad_overlap
 
 
-def test_the_areas_of_simple_quadrilaterals_are_known() -> None:
+def test_the_areas_of_simple_quadrilaterals_are_known():
     square = np.array([[0.25, 0.75, 0.75, 0.25]]), np.array([[0.5, 0.5, 2.0, 2.0]])
     assert area_in_cell(*square)[0] == pytest.approx(0.25)
     diamond = np.array([[0.5, 1.5, 0.5, -0.5]]), np.array([[-0.5, 0.5, 1.5, 0.5]])
@@ -19,7 +19,7 @@ def test_the_areas_of_simple_quadrilaterals_are_known() -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(st.floats(0.1, 3.0), st.floats(-80, 80), st.integers(0, 10_000))
-def test_a_tiling_fills_every_cell_once(size: float, angle_deg: float, seed: int) -> None:
+def test_a_tiling_fills_every_cell_once(size, angle_deg, seed):
     """Pixels that tile the plane, rotated, sheared and of any size, cover each cell exactly once."""
     rng = np.random.default_rng(seed)
     n = int(24 / size) + 2

@@ -3,12 +3,10 @@
 import gzip
 import tracemalloc
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 from astropy.io import fits
-from numpy.typing import NDArray
 
 from iris_cli.config.cube import CubeConfig
 from iris_cli.errors import DataError, UsageError
@@ -19,7 +17,7 @@ GRID, CLOUD = sky.GRID, sky.Cloud()
 CARDS = ("CTYPE", "CUNIT", "CRPIX", "CRVAL", "CDELT")
 
 
-def ones(path: Path, h: fits.Header) -> Path:
+def ones(path, h):
     return sky.write(path, np.ones((h["NAXIS3"], h["NAXIS2"], h["NAXIS1"]), np.float32), h)
 
 
@@ -31,7 +29,7 @@ def ones(path: Path, h: fits.Header) -> Path:
         ("RA---TAN", "FREQ GHz"),
     ],
 )
-def test_flux_and_position_are_those_of_the_cloud(path: Path, projection: str, spectral: str) -> None:
+def test_flux_and_position_are_those_of_the_cloud(path, projection, spectral):
     up = regrid([sky.cube(path, projection=projection, spectral=spectral)], GRID)
     assert sky.flux(up.image) == pytest.approx(CLOUD.flux, rel=5e-3)
     weight = up.image / up.image.sum()
@@ -43,7 +41,7 @@ def test_flux_and_position_are_those_of_the_cloud(path: Path, projection: str, s
 
 
 @pytest.mark.parametrize("projection", sky.PROJECTIONS)
-def test_a_point_source_is_in_the_right_pixel(path: Path, projection: str) -> None:
+def test_a_point_source_is_in_the_right_pixel(path, projection):
     lon, v = 0.25, -61.0
     h = sky.header(projection)
     point = sky.sample(h, replace(CLOUD, lon_deg=lon, lat_deg=0.0, v_km_s=v, size_deg=0.003, width_km_s=1.0))
@@ -57,13 +55,13 @@ def test_a_point_source_is_in_the_right_pixel(path: Path, projection: str) -> No
     assert sky.flux(image) == pytest.approx(5.0 * 0.011**2 * channel_km_s, rel=5e-3)
 
 
-def test_the_models_centre_can_be_moved(path: Path) -> None:
+def test_the_models_centre_can_be_moved(path):
     made = regrid([sky.cube(path)], GRID, config=CubeConfig(centre_lon_deg=CLOUD.lon_deg))
     assert GRID.longitude.centres() @ made.image.sum(axis=1) / made.image.sum() == pytest.approx(0.0, abs=2e-3)
     assert made.centre_deg == (CLOUD.lon_deg, 0.0)
 
 
-def test_gas_opposite_to_the_galactic_centre_is_not_seen_there(path: Path) -> None:
+def test_gas_opposite_to_the_galactic_centre_is_not_seen_there(path):
     """A pixel across l = 180 deg has corners at +179.5 and -179.5, and is one degree wide all the same."""
     h = sky.header(pixel_deg=1.0, shape=(120, 3, 5))
     h["CRVAL1"] = 180.0
@@ -77,7 +75,7 @@ def test_gas_opposite_to_the_galactic_centre_is_not_seen_there(path: Path) -> No
     assert made.image.max() == 0.0 and made.sampled > 0.5
 
 
-def test_fine_structure_is_averaged_not_aliased(path: Path) -> None:
+def test_fine_structure_is_averaged_not_aliased(path):
     h = sky.header(shape=(121, 61, 101), pixel_deg=0.0061)
     data = 2.0 * (np.indices((121, 61, 101)).sum(axis=0) % 2)
     grid = replace(GRID, lat_min_deg=-0.14, lat_max_deg=0.14, lon_min_deg=-0.25, lon_max_deg=0.25, lon_steps=16)
@@ -87,7 +85,7 @@ def test_fine_structure_is_averaged_not_aliased(path: Path) -> None:
     assert np.abs(made.image[inside] - 1.0).max() < 0.1
 
 
-def test_refining_repeats_values_without_gaps(path: Path) -> None:
+def test_refining_repeats_values_without_gaps(path):
     fine = replace(GRID, lat_min_deg=-0.2, lat_max_deg=0.2, lon_steps=128, lat_steps=64, v_steps=128)
     made = regrid([ones(path, sky.header(shape=(12, 6, 12), pixel_deg=0.08))], fine)
     full = made.coverage > 1 - 1e-6
@@ -95,7 +93,7 @@ def test_refining_repeats_values_without_gaps(path: Path) -> None:
     np.testing.assert_allclose(made.image[full], 1.0, atol=1e-5)
 
 
-def test_latitude_is_a_mean_or_a_maximum(path: Path) -> None:
+def test_latitude_is_a_mean_or_a_maximum(path):
     sky.cube(path, replace(CLOUD, size_deg=0.02))
     mean, highest = (regrid([path], GRID, latitude).image for latitude in ("mean", "max"))
     assert highest.max() > 3 * mean.max()
@@ -104,7 +102,7 @@ def test_latitude_is_a_mean_or_a_maximum(path: Path) -> None:
     assert "max" in str(caught.value.hint)
 
 
-def test_moments_of_latitude_give_the_height_of_a_cloud_and_its_thickness(path: Path) -> None:
+def test_moments_of_latitude_give_the_height_of_a_cloud_and_its_thickness(path):
     sky.cube(path)
     made = regrid([path], GRID, "moments")
     np.testing.assert_allclose(made.image, regrid([path], GRID).image, atol=1e-6)
@@ -115,7 +113,7 @@ def test_moments_of_latitude_give_the_height_of_a_cloud_and_its_thickness(path: 
     assert spread == pytest.approx(np.hypot(CLOUD.size_deg, GRID.latitude.step / np.sqrt(12.0)), rel=0.1)
 
 
-def assert_same(one: list[Path], other: list[Path]) -> None:
+def assert_same(one, other):
     """Both make the same image."""
     a, b = regrid(one, GRID), regrid(other, GRID)
     np.testing.assert_allclose(a.image, b.image, atol=1e-5)
@@ -124,7 +122,7 @@ def assert_same(one: list[Path], other: list[Path]) -> None:
 
 @pytest.mark.parametrize("axis", [0, 1, 2], ids=["velocity", "latitude", "longitude"])
 @pytest.mark.parametrize("shared", [0, 7])
-def test_abutting_cubes_are_one_cube(tmp_path: Path, axis: int, shared: int) -> None:
+def test_abutting_cubes_are_one_cube(tmp_path, axis, shared):
     h = sky.header()
     whole = sky.sample(h, replace(CLOUD, lon_deg=0.0, lat_deg=0.0, v_km_s=0.0))
     cut = whole.shape[axis] // 2
@@ -140,7 +138,7 @@ def test_abutting_cubes_are_one_cube(tmp_path: Path, axis: int, shared: int) -> 
 
 
 @pytest.mark.parametrize("offset", [0.0, 0.5, 0.75])
-def test_cubes_on_different_pixels_join_without_a_bright_or_a_dark_column(tmp_path: Path, offset: float) -> None:
+def test_cubes_on_different_pixels_join_without_a_bright_or_a_dark_column(tmp_path, offset):
     h = sky.header(shape=(120, 30, 40))
     other = sky.header(shape=(60, 30, 40), pixel_deg=0.0107)
     h["CRPIX1"], other["CRPIX1"] = 1.3, 39.0 - offset
@@ -150,7 +148,7 @@ def test_cubes_on_different_pixels_join_without_a_bright_or_a_dark_column(tmp_pa
     np.testing.assert_allclose(made.image[inside][:, 8:24], 1.0, atol=1e-4)
 
 
-def test_channels_that_are_blank_in_the_first_cube_come_from_the_second(tmp_path: Path) -> None:
+def test_channels_that_are_blank_in_the_first_cube_come_from_the_second(tmp_path):
     h = sky.header()
     data = sky.sample(h, CLOUD)
     whole = sky.write(tmp_path / "whole.fits", data, h)
@@ -158,7 +156,7 @@ def test_channels_that_are_blank_in_the_first_cube_come_from_the_second(tmp_path
     assert_same([sky.write(tmp_path / "a.fits", data, h), whole], [whole])
 
 
-def test_a_hole_in_the_second_cube_counts_only_outside_the_first(tmp_path: Path) -> None:
+def test_a_hole_in_the_second_cube_counts_only_outside_the_first(tmp_path):
     h = sky.header()
     data = sky.sample(h, CLOUD)
     left, hole = h.copy(), data.copy()
@@ -171,7 +169,7 @@ def test_a_hole_in_the_second_cube_counts_only_outside_the_first(tmp_path: Path)
     assert_same([first, second], [expected])
 
 
-def test_the_first_cube_counts_also_where_pixels_are_rotated_on_the_sky(tmp_path: Path) -> None:
+def test_the_first_cube_counts_also_where_pixels_are_rotated_on_the_sky(tmp_path):
     """Twice the brightness in the second cube is never seen inside the first."""
     h, angle = sky.header(), np.deg2rad(30)
     h["PC1_1"] = h["PC2_2"] = np.cos(angle)
@@ -183,7 +181,7 @@ def test_the_first_cube_counts_also_where_pixels_are_rotated_on_the_sky(tmp_path
     assert_same([ones(tmp_path / "first.fits", left), second], [ones(tmp_path / "alone.fits", h)])
 
 
-def test_values_that_are_not_finite_do_not_count_as_observed(path: Path) -> None:
+def test_values_that_are_not_finite_do_not_count_as_observed(path):
     h = sky.header()
     data = sky.sample(h, CLOUD)
     clean = regrid([sky.write(path, data, h)], GRID)
@@ -196,8 +194,8 @@ def test_values_that_are_not_finite_do_not_count_as_observed(path: Path) -> None
     np.testing.assert_allclose(blanked.image[bright], clean.image[bright], rtol=0.02)
 
 
-def test_the_order_of_axes_and_a_degenerate_stokes_axis_change_nothing(path: Path) -> None:
-    def image(data: NDArray, header: fits.Header) -> NDArray:
+def test_the_order_of_axes_and_a_degenerate_stokes_axis_change_nothing(path):
+    def image(data, header):
         return regrid([sky.write(path, data, header)], GRID).image
 
     h = sky.header()
@@ -218,7 +216,7 @@ def test_the_order_of_axes_and_a_degenerate_stokes_axis_change_nothing(path: Pat
         image(np.stack([data, data]), four)
 
 
-def test_scaled_integers_packed_files_and_extensions_hold_the_same_cube(path: Path, tmp_path: Path) -> None:
+def test_scaled_integers_packed_files_and_extensions_hold_the_same_cube(path, tmp_path):
     h = sky.header()
     data = sky.sample(h, CLOUD)
     expected = regrid([sky.write(path, data, h)], GRID).image
@@ -238,7 +236,7 @@ def test_scaled_integers_packed_files_and_extensions_hold_the_same_cube(path: Pa
         regrid([packed], GRID)
 
 
-def test_files_that_are_cut_short_or_hold_no_cube_are_refused(tmp_path: Path) -> None:
+def test_files_that_are_cut_short_or_hold_no_cube_are_refused(tmp_path):
     cut, text, flat, empty = (tmp_path / f"{name}.fits" for name in ("cut", "text", "flat", "empty"))
     cut.write_bytes(sky.cube(cut).read_bytes()[:200_000])
     text.write_bytes(b"no cube")
@@ -252,7 +250,7 @@ def test_files_that_are_cut_short_or_hold_no_cube_are_refused(tmp_path: Path) ->
         regrid([], GRID)
 
 
-def test_slabs_change_nothing_and_bound_the_memory(path: Path) -> None:
+def test_slabs_change_nothing_and_bound_the_memory(path):
     shape = (600, 60, 120)
     sky.cube(path, shape=shape, pixel_deg=0.0055)
     whole = regrid([path], GRID)

@@ -3,10 +3,8 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +26,7 @@ from tests.telescope import runs, sky
 from tests.telescope.runs import GRID
 
 
-def test_the_map_is_the_prediction_for_the_regridded_cube(folder: Path) -> None:
+def test_the_map_is_the_prediction_for_the_regridded_cube(folder):
     run = folder / "run"
     made = revert([run], [folder / "cube.fits"])
     reverter = open_run(run).checkpoint.make_reverter()
@@ -39,7 +37,7 @@ def test_the_map_is_the_prediction_for_the_regridded_cube(folder: Path) -> None:
     assert made.spread is None and made.density.max() > 0
 
 
-def test_an_ensemble_gives_mean_and_spread(folder: Path) -> None:
+def test_an_ensemble_gives_mean_and_spread(folder):
     members = [revert([folder / f"ensemble/member-0{k}"], [folder / "cube.fits"]).density for k in (1, 2)]
     made = revert([folder / "ensemble"], [folder / "cube.fits"])
     named = revert([folder / f"ensemble/member-0{k}" for k in (1, 2)], [folder / "cube.fits"])
@@ -49,7 +47,7 @@ def test_an_ensemble_gives_mean_and_spread(folder: Path) -> None:
     assert (made.record.summary.mass_Msun.spread or 0) > 0
 
 
-def test_the_fits_map_carries_units_axes_and_provenance(folder: Path, tmp_path: Path) -> None:
+def test_the_fits_map_carries_units_axes_and_provenance(folder, tmp_path):
     cube = folder / "cube.fits"
     made = revert([folder / "ensemble"], [cube], out=tmp_path / "map.fits", config=CubeConfig(centre_lon_deg=0.02))
     with fits.open(tmp_path / "map.fits") as file:
@@ -73,14 +71,12 @@ def test_the_fits_map_carries_units_axes_and_provenance(folder: Path, tmp_path: 
 
 
 @pytest.fixture(scope="module")
-def sampled(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sampled(folder, tmp_path_factory):
     """A run with a sampler."""
     return runs.train(tmp_path_factory.mktemp("sampled") / "run", folder / "shards", sampler=True)
 
 
-def test_a_run_with_a_sampler_gives_samples_and_what_follows_from_them(
-    iris: Callable, folder: Path, sampled: Path, tmp_path: Path
-) -> None:
+def test_a_run_with_a_sampler_gives_samples_and_what_follows_from_them(iris, folder, sampled, tmp_path):
     out, figure = tmp_path / "map.fits", tmp_path / "map.png"
     words = ("revert", sampled, folder / "cube.fits", "-o", out, "--samples", 12)
     ran = iris(*words, "--figure", figure)
@@ -105,7 +101,7 @@ def test_a_run_with_a_sampler_gives_samples_and_what_follows_from_them(
         mass = json.loads(file[0].header["IRISMAP"])["summary"]["mass_Msun"]
         assert mass["low"] < mass["mean"] < mass["high"]
     more = revert([sampled], [folder / "cube.fits"], samples=20).samples
-    np.testing.assert_allclose(more[:12], made.samples, rtol=1e-4)  # type: ignore[index]
+    np.testing.assert_allclose(more[:12], made.samples, rtol=1e-4)
     assert revert([sampled], [folder / "cube.fits"], samples=0).samples is None
     both = revert([folder / "run", sampled], [folder / "cube.fits"])  # not all have a sampler
     assert both.samples is None and both.spread is not None
@@ -113,14 +109,14 @@ def test_a_run_with_a_sampler_gives_samples_and_what_follows_from_them(
     assert planned["writes"][str(out)] == pytest.approx(out.stat().st_size, abs=100_000)
 
 
-def test_a_sampler_of_other_weights_is_not_used(iris: Callable, folder: Path, sampled: Path, tmp_path: Path) -> None:
+def test_a_sampler_of_other_weights_is_not_used(iris, folder, sampled, tmp_path):
     run = Path(shutil.copytree(sampled, tmp_path / "run"))
     shutil.copy(folder / "run/checkpoints/best.pt", run / "checkpoints/best.pt")
     ran = iris("revert", run, folder / "cube.fits", "-o", tmp_path / "map.fits")
     assert ran.code == 0 and "was trained for other weights" in ran.err and "samples" not in ran.out
 
 
-def test_a_regridded_image_gives_the_same_map_as_its_cube(iris: Callable, folder: Path, tmp_path: Path) -> None:
+def test_a_regridded_image_gives_the_same_map_as_its_cube(iris, folder, tmp_path):
     run, cube = folder / "run", folder / "cube.fits"
     for name in ("lv.npz", "lv.fits"):
         assert iris("cube", cube, "--run", run, "-o", tmp_path / name, "-q").code == 0
@@ -129,7 +125,7 @@ def test_a_regridded_image_gives_the_same_map_as_its_cube(iris: Callable, folder
         assert made.observed.cubes[0].sha256 == hashlib.sha256(cube.read_bytes()).hexdigest()
 
 
-def test_the_mass_is_that_of_the_wedge() -> None:
+def test_the_mass_is_that_of_the_wedge():
     density, everywhere = np.full((2, *GRID.density_shape[1:]), 2.0), np.ones(GRID.lon_steps, bool)
     summary = summarise_maps(density, GRID, everywhere)
     lon, lat, r = (a.edges()[[0, -1]] for a in (GRID.longitude, GRID.latitude, GRID.distance))
@@ -139,7 +135,7 @@ def test_the_mass_is_that_of_the_wedge() -> None:
     assert summary.unobserved_mass_Msun.mean == 0
 
 
-def test_gas_where_nobody_looked_is_counted_apart_and_masked(folder: Path, tmp_path: Path) -> None:
+def test_gas_where_nobody_looked_is_counted_apart_and_masked(folder, tmp_path):
     made = revert([folder / "run"], [folder / "cube.fits"], out=tmp_path / "map.fits", figure=tmp_path / "map.png")
     observed = made.observed.observed_longitudes
     lon = GRID.longitude.centres()
@@ -159,12 +155,12 @@ def test_gas_where_nobody_looked_is_counted_apart_and_masked(folder: Path, tmp_p
     np.testing.assert_array_equal(np.isnan(shown).all(axis=0), ~observed)
 
 
-def test_a_summary_without_any_observed_longitude_is_zero() -> None:
+def test_a_summary_without_any_observed_longitude_is_zero():
     summary = summarise_maps(np.ones((1, *GRID.density_shape[1:])), GRID, np.zeros(GRID.lon_steps, bool))
     assert summary.mass_Msun.mean == summary.near_share.mean == summary.peak_Msun_pc3.mean == 0
 
 
-def test_the_command_reports_the_map_and_its_quality(iris: Callable, folder: Path, tmp_path: Path) -> None:
+def test_the_command_reports_the_map_and_its_quality(iris, folder, tmp_path):
     out, figure = tmp_path / "map.fits", tmp_path / "map.png"
     words = ("revert", folder / "ensemble", folder / "cube.fits", "-o", out)
     ran = iris(*words, "--figure", figure)
@@ -184,7 +180,7 @@ def test_the_command_reports_the_map_and_its_quality(iris: Callable, folder: Pat
     assert made["provenance"]["trained_lines_GHz"] == pytest.approx({"13CO 2-1": 220.3986841})
 
 
-def test_a_dry_run_shows_the_plan_and_writes_nothing(iris: Callable, folder: Path, tmp_path: Path) -> None:
+def test_a_dry_run_shows_the_plan_and_writes_nothing(iris, folder, tmp_path):
     words = ("revert", folder / "ensemble", folder / "cube.fits", "-o", tmp_path / "map.fits", "--dry-run", "--json")
     plan = json.loads(iris(*words).out)
     assert len(plan["networks"]) == 2 and plan["image"] == [32, 32] and plan["cubes"][0]["unit"] == "K"
@@ -194,7 +190,7 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(iris: Callable, folder: Pat
     assert ran.code == 0 and "the grid of the run is used" in ran.err and "32 x 32 pixels" in ran.out
 
 
-def test_another_line_and_another_place_give_a_warning(iris: Callable, folder: Path, tmp_path: Path) -> None:
+def test_another_line_and_another_place_give_a_warning(iris, folder, tmp_path):
     run, cube = folder / "run", sky.cube(tmp_path / "hnco.fits", cards={"RESTFRQ": 87.925e9, "CRVAL1": 55.0})
     out = ("-o", tmp_path / "map.fits", "--figure", tmp_path / "map.pdf")
     ran = iris("revert", run, cube, *out, "--centre-lon", 55)
@@ -202,9 +198,7 @@ def test_another_line_and_another_place_give_a_warning(iris: Callable, folder: P
     assert "87.9250 GHz" in ran.err and "13CO 2-1 at 220.3987 GHz" in ran.err
 
 
-def test_a_checkpoint_outside_its_run_folder_is_not_compared_with_the_training_set(
-    iris: Callable, folder: Path, tmp_path: Path
-) -> None:
+def test_a_checkpoint_outside_its_run_folder_is_not_compared_with_the_training_set(iris, folder, tmp_path):
     shutil.copy(folder / "run/checkpoints/best.pt", tmp_path / "alone.pt")
     ran = iris("revert", tmp_path / "alone.pt", folder / "cube.fits", "-o", tmp_path / "map.fits", "--json")
     assert ran.code == 0 and "is not in a run folder" in ran.err
@@ -212,7 +206,7 @@ def test_a_checkpoint_outside_its_run_folder_is_not_compared_with_the_training_s
     assert quality["input_score"] is None and "is not in a run folder" in quality["no_score"]
 
 
-def test_networks_and_images_of_another_kind_are_refused(folder: Path, tmp_path: Path) -> None:
+def test_networks_and_images_of_another_kind_are_refused(folder, tmp_path):
     run, cube = folder / "run", folder / "cube.fits"
     checkpoint = load(run / "checkpoints/best.pt")
     for changes, message in (
@@ -241,8 +235,8 @@ def test_networks_and_images_of_another_kind_are_refused(folder: Path, tmp_path:
     ],
 )
 def test_an_impossible_reversion_is_one_line_and_leaves_nothing(
-    iris: Callable, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple, code: int, message: str
-) -> None:
+    iris, folder, tmp_path, monkeypatch, words, code, message
+):
     monkeypatch.chdir(tmp_path)
     named = {"RUN": folder / "run", "CUBE": folder / "cube.fits"}
     ran = iris("revert", *(named.get(word, word) for word in words))
@@ -253,7 +247,7 @@ def test_an_impossible_reversion_is_one_line_and_leaves_nothing(
 # --- the network of the package ---------------------------------------------------------------------------------------
 
 
-def _scores(samples: float) -> dict[str, Any]:
+def _scores(samples):
     return {"skill": -0.02, "predictors": {"samples": {"crps": samples}, "prior": {"crps": 0.2}}}
 
 
@@ -266,9 +260,7 @@ def _scores(samples: float) -> dict[str, Any]:
         (_scores(0.19), ""),
     ],
 )
-def test_a_network_that_failed_its_test_is_a_warning(
-    iris: Callable, folder: Path, tmp_path: Path, tested: dict[str, Any], warning: str
-) -> None:
+def test_a_network_that_failed_its_test_is_a_warning(iris, folder, tmp_path, tested, warning):
     run = shutil.copytree(folder / "run", tmp_path / "run")
     (run / "test.json").write_text(json.dumps(tested))
     ran = iris("revert", run, folder / "cube.fits", "-o", tmp_path / "map.fits")
@@ -276,7 +268,7 @@ def test_a_network_that_failed_its_test_is_a_warning(
 
 
 @pytest.fixture(scope="module")
-def model(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model(folder, tmp_path_factory):
     """A small network in place of the packaged one, of 13CO."""
     file = tmp_path_factory.mktemp("package") / "small.iris"
     export(folder / "run", file)
@@ -286,14 +278,14 @@ def model(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def in_package(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def in_package(model, tmp_path, monkeypatch):
     monkeypatch.setattr("iris_cli.training.model_file.PACKAGED", model)
     monkeypatch.setenv("IRIS_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     return model
 
 
-def test_without_a_run_the_network_of_the_package_gives_the_map(iris: Callable, folder: Path, in_package: Path) -> None:
+def test_without_a_run_the_network_of_the_package_gives_the_map(iris, folder, in_package):
     ran = iris("revert", folder / "cube.fits")
     assert ran.code == 0 and "no run was named" in ran.err and "13co" in ran.err.lower() and str(in_package) in ran.err
     iris("revert", in_package, folder / "cube.fits", "-o", "named.fits")
@@ -307,7 +299,7 @@ def test_without_a_run_the_network_of_the_package_gives_the_map(iris: Callable, 
         assert ran.code == 1 and ran.err.startswith("error: absent.fits does not exist"), ran.err
 
 
-def test_the_packaged_network_refuses_a_cube_of_another_line(iris: Callable, folder: Path, in_package: Path) -> None:
+def test_the_packaged_network_refuses_a_cube_of_another_line(iris, folder, in_package):
     shutil.copy(folder / "cube.fits", "other.fits")
     fits.setval("other.fits", "RESTFRQ", value=110.201354e9)
     ran = iris("revert", "other.fits")
@@ -319,9 +311,7 @@ def test_the_packaged_network_refuses_a_cube_of_another_line(iris: Callable, fol
     assert ran.code == 0 and "other.fits has no rest frequency" in ran.err
 
 
-def test_a_damaged_network_of_the_package_is_refused(
-    iris: Callable, folder: Path, in_package: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_damaged_network_of_the_package_is_refused(iris, folder, in_package, monkeypatch):
     for name in ("small.iris", "small.iris.sha256"):
         shutil.copy(in_package.with_name(name), name)
     monkeypatch.setattr("iris_cli.training.model_file.PACKAGED", Path("small.iris"))

@@ -1,7 +1,6 @@
 """Cards of units, frames, beams and blanks with any value: a cube is opened or refused, never anything else."""
 
 import random
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,7 +37,7 @@ FLAGS: tuple[dict[str, Any], ...] = (
 )
 
 
-def value(draw: random.Random) -> Any:
+def value(draw):
     kind = draw.random()
     if kind < 0.4:
         return draw.choice(WORDS)
@@ -51,7 +50,7 @@ def value(draw: random.Random) -> Any:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_any_value_of_a_card_opens_a_cube_or_is_refused(path: Path) -> None:
+def test_any_value_of_a_card_opens_a_cube_or_is_refused(path):
     draw, opened = random.Random(7), 0
     h = sky.header(shape=(4, 3, 2))
     for number in range(3000):
@@ -74,7 +73,7 @@ def test_any_value_of_a_card_opens_a_cube_or_is_refused(path: Path) -> None:
 @pytest.mark.slow
 @settings(max_examples=300, deadline=2000, derandomize=True)
 @given(st.text(alphabet=st.characters(min_codepoint=32, max_codepoint=126), max_size=30))
-def test_any_text_is_a_unit_or_none(text: str) -> None:
+def test_any_text_is_a_unit_or_none(text):
     for wanted in (KINDS, (u.m / u.s,), (u.Hz,)):
         made = read_unit(text, *wanted)
         assert made is None or any(made.is_equivalent(kind) for kind in wanted)
