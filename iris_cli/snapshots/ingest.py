@@ -257,10 +257,9 @@ class IngestFolder:
 
     def prepare(self, resume: bool, overwrite: bool, tensor_bytes: float) -> None:
         """Writes the plan. Raises DataError for a folder in use and for a disk that is too small."""
-        old = self._old_plan()
-        if old is not None or (self.path.exists() and not self.path.is_dir()):
-            if not self.path.is_dir():
-                raise DataError(f"{self.path} exists and is not a folder", "choose another name")
+        if self.path.exists() and not self.path.is_dir():
+            raise DataError(f"{self.path} exists and is not a folder", "choose another name")
+        if (old := self._old_plan()) is not None:
             same = old == self.plan
             if overwrite:
                 self._clear(keep_others=same and self.shared)
