@@ -78,7 +78,7 @@ def error(found: NDArray, expected: NDArray) -> float:
 
 
 every_backend = pytest.mark.parametrize("backend", BACKENDS)
-#: A level table takes 4 s to compute, one with trapped photons 20 s.
+#: A level table takes 1 s to compute, one with trapped photons 20 s.
 OTHERS = [("lte", True), *(pytest.param(*p, marks=pytest.mark.slow) for p in (("non-lte", False), ("lvg", True)))]
 
 
@@ -110,7 +110,7 @@ def test_dust_absorbs_and_emits(regime: str, opacity: float, backend: str) -> No
     assert Case("opaque", regime=regime, dust_opacity_m2_kg=opacity, turbulence_m_s=400.0).error(backend) < 5e-3
 
 
-@pytest.mark.slow  # the table of a LAMDA file takes a minute to compute
+@pytest.mark.slow  # the table of a LAMDA file takes 5 s to compute
 @every_backend
 @pytest.mark.parametrize("gas", ["atomic", "opaque"])
 def test_hydrogen_atoms_of_a_lamda_file_collide(gas: str, backend: str, shared_data: Path) -> None:

@@ -42,7 +42,7 @@ def test_molecular_gas_and_lte_cause_no_warning(warnings: Callable[..., int]) ->
     assert warnings(uniform(x_H2=0.1), populations="lte") == 0
 
 
-@pytest.mark.slow  # its level table takes half a minute to compute
+@pytest.mark.slow  # its level table takes 5 s to compute
 def test_a_lamda_file_with_rates_for_atoms_causes_no_warning(warnings: Callable[..., int], lamda_13co: str) -> None:
     assert warnings(uniform(x_H2=0.1), molecule=lamda_13co, tracer_per_CO=0.04) == 0
 

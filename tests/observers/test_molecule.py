@@ -225,7 +225,7 @@ def test_a_file_has_precedence_over_a_built_in_name(tmp_path: Path, monkeypatch:
         load_molecule("14co")
 
 
-@pytest.mark.slow  # the level table of the LAMDA file takes half a minute to compute
+@pytest.mark.slow  # the level table of the LAMDA file takes 5 s to compute
 @pytest.mark.parametrize(("x_H2", "share", "within"), [(0.1, 0.26, 0.03), (0.5, 1.0, 2e-3)])
 def test_without_collisions_with_atoms_half_atomic_gas_is_much_too_faint(
     lamda_13co: str, x_H2: float, share: float, within: float

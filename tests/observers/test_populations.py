@@ -96,7 +96,7 @@ def test_a_table_is_within_one_percent_of_direct_solutions(populations: Populati
     assert errors_of_table(MOLECULE, LINE, populations).max() < 0.01
 
 
-@pytest.mark.slow  # the LAMDA file has 41 levels and rates with H: its tables take a minute
+@pytest.mark.slow  # the LAMDA file has 41 levels and rates with H: its tables take 15 s
 @pytest.mark.parametrize("populations", THIN)
 def test_a_table_of_a_lamda_file_is_within_one_percent(populations: Populations, lamda_13co: str) -> None:
     molecule = load_molecule(lamda_13co)
