@@ -20,11 +20,11 @@ X = np.concatenate([np.linspace(-6.0, 6.0, 4001), [-1e4, -80.0, -9.0, 9.0, 80.0,
 
 
 @njit
-def over(function, x):  # type: ignore[no-untyped-def]
+def over(function, x):
     return np.array([function(value) for value in x])
 
 
-def test_the_functions_are_accurate_to_float32() -> None:
+def test_the_functions_are_accurate_to_float32():
     x = X.astype(np.float64)
     assert np.abs(over(erf32, X) - erf(x)).max() < 1e-6
     assert np.abs(over(exp32, X)[:4001] / np.exp(x[:4001]) - 1.0).max() < 1e-6
@@ -34,7 +34,7 @@ def test_the_functions_are_accurate_to_float32() -> None:
     )
 
 
-def test_angles_and_logarithms_are_accurate_to_float32() -> None:
+def test_angles_and_logarithms_are_accurate_to_float32():
     angles = np.linspace(-25.0, 25.0, 20_001, dtype=np.float32)
     cos, sin = np.array([cos_sin32(angle) for angle in angles]).T
     x = angles.astype(np.float64)
@@ -52,7 +52,7 @@ def test_angles_and_logarithms_are_accurate_to_float32() -> None:
     assert np.abs(over(log32, positive[near_1]) / exact[near_1] - 1.0).max() < 5e-7
 
 
-def test_no_tail_is_subnormal() -> None:
+def test_no_tail_is_subnormal():
     """Subnormal numbers made the observer three times slower on Intel processors."""
     smallest = np.finfo(np.float32).tiny
     assert (over(exp32, X) > 1e3 * smallest).all()
@@ -60,7 +60,7 @@ def test_no_tail_is_subnormal() -> None:
     assert (tails == 0.0).all()
 
 
-def decorated(tree: ast.Module) -> dict[str, tuple[str, set[str]]]:
+def decorated(tree):
     """The compiled functions of a file: name -> decorator, and the names that it calls."""
     found = {}
     for each in ast.walk(tree):
@@ -72,7 +72,7 @@ def decorated(tree: ast.Module) -> dict[str, tuple[str, set[str]]]:
     return found
 
 
-def test_no_kernel_calls_a_kernel_and_what_kernels_call_is_inlined() -> None:
+def test_no_kernel_calls_a_kernel_and_what_kernels_call_is_inlined():
     """Else the numbers depend on whether the code comes from the cache; the slow test below shows it."""
     package = Path(iris_cli.__file__).parent
     files = [decorated(ast.parse(path.read_text())) for path in package.rglob("*.py")]
@@ -84,7 +84,7 @@ def test_no_kernel_calls_a_kernel_and_what_kernels_call_is_inlined() -> None:
 
 
 @pytest.mark.slow
-def test_galaxies_are_the_same_with_kernels_that_were_just_compiled(tmp_path: Path) -> None:
+def test_galaxies_are_the_same_with_kernels_that_were_just_compiled(tmp_path):
     for name in ("compiled", "cached"):
         words = [sys.executable, "-P", "-m", "iris_cli", "mock", str(tmp_path / name), "-n", "2", "--seed", "7"]
         (tmp_path / "cache").mkdir(mode=0o700, exist_ok=True)
@@ -93,7 +93,7 @@ def test_galaxies_are_the_same_with_kernels_that_were_just_compiled(tmp_path: Pa
         assert file.read_bytes() == (tmp_path / "cached" / file.name).read_bytes()
 
 
-def test_a_compilation_is_announced_once_and_a_compiled_loop_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_compilation_is_announced_once_and_a_compiled_loop_is_not(capsys):
     with event.install_listener("numba:compile", compiled_math._Announcement()):
         for loop in (njit(lambda x: x + 1.0), njit(lambda x: x + 2.0)):
             loop(1.0)

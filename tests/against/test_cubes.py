@@ -1,7 +1,6 @@
 """Regridding beside `reproject` and `spectral-cube`, which share no code with it."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,11 +13,11 @@ GRID, CLOUD = sky.GRID, sky.Cloud()
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
+def path(tmp_path):
     return tmp_path / "cube.fits"
 
 
-def test_shares_of_the_sky_agree_with_reproject_exact(path: Path) -> None:
+def test_shares_of_the_sky_agree_with_reproject_exact(path):
     reproject = pytest.importorskip("reproject")
     from astropy.wcs import WCS
 
@@ -41,7 +40,7 @@ def test_shares_of_the_sky_agree_with_reproject_exact(path: Path) -> None:
 
 
 @pytest.mark.parametrize("spectral", [s for s in sky.SPECTRAL if "VELO" not in s])
-def test_velocities_agree_with_spectral_cube(path: Path, spectral: str) -> None:
+def test_velocities_agree_with_spectral_cube(path, spectral):
     spectral_cube = pytest.importorskip("spectral_cube")
     from astropy import units as u
 

@@ -1,12 +1,10 @@
 """The ingested reference snapshot against the published orbit, the paper's tensors, and a Monte-Carlo integral."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from iris_cli import units
@@ -25,18 +23,18 @@ R0_PC, CENTRE_DEG = 8100.0, (0.05, -0.046)
 
 
 @pytest.fixture(scope="module")
-def snapshot(shared_data: Path) -> Path:
+def snapshot(shared_data):
     return shared_data / "arepo_like_snapshot_101.hdf5"
 
 
-def ingested(snapshot: Path, folder: Path, grid: Grid, **changes: object) -> StandardDataset:
-    config = IngestConfig(grid=grid, views=1, **changes)  # type: ignore[arg-type]
+def ingested(snapshot, folder, grid, **changes):
+    config = IngestConfig(grid=grid, views=1, **changes)
     assert ingest([snapshot], folder, config, quiet=True).complete
     return StandardDataset.open(folder)
 
 
 @pytest.fixture(scope="module")
-def dense(snapshot: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[NDArray, ...]:
+def dense(snapshot, tmp_path_factory):
     """l, b, v_los, distance beyond the centre of the densest hundredth of the tensor's cells."""
     wide = Grid().scaled(226, 151, 76, 64)
     grid = replace(wide, observer_distance_pc=R0_PC, r_min_pc=7875.0, r_max_pc=8325.0)
@@ -47,13 +45,13 @@ def dense(snapshot: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[NDA
 
 
 @pytest.fixture(scope="module")
-def published(orbit_track: tuple) -> tuple[NDArray, ...]:
+def published(orbit_track):
     """l, b from the orbit's centre, v, far (bool), 300 points."""
     lon, lat, v, far = orbit_track
     return lon - CENTRE_DEG[0], lat - CENTRE_DEG[1], v, far
 
 
-def nearest_of_track(dense: tuple, published: tuple) -> tuple[NDArray, NDArray, NDArray]:
+def nearest_of_track(dense, published):
     """For each dense cell: |dl|, |dv| to the nearest published point in l-b-v, and whether the side agrees."""
     (lon, lat, v, beyond), (track_lon, track_lat, track_v, far) = dense, published
     square = ((lon[:, None] - track_lon) / 0.05) ** 2 + ((lat[:, None] - track_lat) / 0.05) ** 2
@@ -62,13 +60,13 @@ def nearest_of_track(dense: tuple, published: tuple) -> tuple[NDArray, NDArray, 
     return np.abs(lon - track_lon[best]), np.abs(v - track_v[best]), ((beyond > 0) == far[best])[clear]
 
 
-def test_dense_gas_follows_the_published_orbit_near_and_far(dense: tuple, published: tuple) -> None:
+def test_dense_gas_follows_the_published_orbit_near_and_far(dense, published):
     off_lon, off_v, right_side = nearest_of_track(dense, published)
     assert np.median(off_lon) < 0.04 and np.median(off_v) < 8.0  # the gas is 8 pc = 0.057 deg thick and 8 km/s warm
     assert right_side.mean() > 0.88
 
 
-def test_the_orbit_is_covered_all_around(dense: tuple, published: tuple) -> None:
+def test_the_orbit_is_covered_all_around(dense, published):
     (lon, lat, v, beyond), (track_lon, track_lat, track_v, far) = dense, published
     near = (np.abs(lon[:, None] - track_lon) < 0.08) & (np.abs(lat[:, None] - track_lat) < 0.08)
     near &= (np.abs(v[:, None] - track_v) < 25.0) & ((beyond[:, None] > 0) == far)
@@ -77,12 +75,12 @@ def test_the_orbit_is_covered_all_around(dense: tuple, published: tuple) -> None
 
 
 @pytest.mark.parametrize("wrong", [(-1, 1, 1, 1), (1, 1, -1, 1), (1, 1, 1, -1)], ids=["l", "v", "near and far"])
-def test_a_wrong_sign_would_not_fit(wrong: tuple, dense: tuple, published: tuple) -> None:
+def test_a_wrong_sign_would_not_fit(wrong, dense, published):
     _, off_v, right_side = nearest_of_track(tuple(s * q for s, q in zip(wrong, dense, strict=True)), published)
     assert np.median(off_v) > 30.0 or right_side.mean() < 0.2
 
 
-def test_the_mass_on_the_small_grid_is_that_of_a_monte_carlo_integral(snapshot: Path, tmp_path: Path) -> None:
+def test_the_mass_on_the_small_grid_is_that_of_a_monte_carlo_integral(snapshot, tmp_path):
     """1e6 points, uniform in the volume of the cone, and the nearest cell of each, without grid and blocks."""
     grid = GRID_PRESETS["small"]
     dataset = ingested(snapshot, tmp_path / "out", grid)
@@ -107,7 +105,7 @@ def test_the_mass_on_the_small_grid_is_that_of_a_monte_carlo_integral(snapshot: 
     assert dataset.entries[0].info["h2_mass_M_sun"] == pytest.approx(found, rel=1e-4)
 
 
-def test_the_views_agree_with_the_papers_tensors(snapshot: Path, shared_data: Path) -> None:
+def test_the_views_agree_with_the_papers_tensors(snapshot, shared_data):
     """The paper code turns its galaxies over and prunes cells at the edges, which changes a few nearest cells there."""
     reference = StandardDataset.open(shared_data / "reference-standard").turn_over()
     config = IngestConfig(grid=reference.grid, views=3)

@@ -2,11 +2,9 @@
 
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from iris_cli.observers import observe_arrays
 from iris_cli.observers.molecules import load_molecule
@@ -29,7 +27,7 @@ GASES = {
 }
 
 
-def clump(name: str, seed: int = 3) -> dict[str, NDArray]:
+def clump(name, seed=3):
     rng = np.random.default_rng(seed)
     density, (coldest, hottest), x_CO = GASES[name]
     x_H2 = rng.uniform(*((0.0, 0.15) if name == "atomic" else (0.2, 0.5)), CELLS)
@@ -58,22 +56,22 @@ class Case:
     dust_opacity_m2_kg: float = 1e-3
     turbulence_m_s: float = 0.0
 
-    def observed(self, backend: str) -> NDArray:
+    def observed(self, backend):
         """(V,) the spectrum of a backend."""
         options = {**SHARED, **vars(self), "backend_name": backend}
         return observe_arrays(**clump(options.pop("gas")), **options)[:, 0, 0].astype(float)
 
     @cache  # noqa: B019
-    def integrated(self) -> NDArray:
+    def integrated(self):
         """(V,) the spectrum of the integration."""
         options = {**SHARED, **vars(self), "molecule": load_molecule(self.molecule)}
         return integration.spectrum(clump(options.pop("gas")), **options)
 
-    def error(self, backend: str) -> float:
+    def error(self, backend):
         return error(self.observed(backend), self.integrated())
 
 
-def error(found: NDArray, expected: NDArray) -> float:
+def error(found, expected):
     return float(np.sqrt(((found - expected) ** 2).mean() / (expected**2).mean()))
 
 
@@ -85,40 +83,40 @@ OTHERS = [("lte", True), *(pytest.param(*p, marks=pytest.mark.slow) for p in (("
 @every_backend
 @pytest.mark.parametrize("regime", ["thick", "selective", "thin"])
 @pytest.mark.parametrize("gas", GASES)
-def test_non_lte_spectra_agree(gas: str, regime: str, backend: str) -> None:
+def test_non_lte_spectra_agree(gas, regime, backend):
     assert Case(gas, regime=regime).error(backend) < 5e-3
 
 
 @every_backend
 @pytest.mark.parametrize("gas", ["opaque", "very opaque", "maser"])
 @pytest.mark.parametrize(("populations", "pumping"), OTHERS)
-def test_spectra_of_other_populations_agree(gas: str, populations: str, pumping: bool, backend: str) -> None:
+def test_spectra_of_other_populations_agree(gas, populations, pumping, backend):
     assert Case(gas, populations=populations, pumping=pumping).error(backend) < 5e-3
 
 
 @every_backend
 @pytest.mark.parametrize("line", ["1-0", "2-1", pytest.param("3-2", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("masers", ["exact", "clip"])
-def test_masers_are_amplified_or_clipped_in_every_line(line: str, masers: str, backend: str) -> None:
+def test_masers_are_amplified_or_clipped_in_every_line(line, masers, backend):
     assert Case("maser", transition=line, masers=masers).error(backend) < 5e-3
 
 
 @every_backend
 @pytest.mark.parametrize("opacity", [0.0, 1e-3, 0.3])
 @pytest.mark.parametrize("regime", ["thick", "selective"])
-def test_dust_absorbs_and_emits(regime: str, opacity: float, backend: str) -> None:
+def test_dust_absorbs_and_emits(regime, opacity, backend):
     assert Case("opaque", regime=regime, dust_opacity_m2_kg=opacity, turbulence_m_s=400.0).error(backend) < 5e-3
 
 
 @pytest.mark.slow  # the table of a LAMDA file takes 5 s to compute
 @every_backend
 @pytest.mark.parametrize("gas", ["atomic", "opaque"])
-def test_hydrogen_atoms_of_a_lamda_file_collide(gas: str, backend: str, shared_data: Path) -> None:
+def test_hydrogen_atoms_of_a_lamda_file_collide(gas, backend, shared_data):
     if not (path := shared_data / "13co_lamda.dat").exists():
         pytest.skip(f"{path} is missing")
     assert Case(gas, molecule=str(path)).error(backend) < 5e-3
 
 
-def test_the_maser_case_contains_masers() -> None:
+def test_the_maser_case_contains_masers():
     exact, clipped = (Case("maser", transition="1-0", masers=m).observed("compiled") for m in ("exact", "clip"))
     assert error(exact, clipped) > 0.01

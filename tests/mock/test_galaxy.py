@@ -1,12 +1,11 @@
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from iris_cli import units
 from iris_cli.axes import RHO, T_DUST, T_GAS, V_LOS, X_CO, X_H2
-from iris_cli.config.grid import GRID_PRESETS, Grid
+from iris_cli.config.grid import GRID_PRESETS
 from iris_cli.config.mock import ForegroundConfig, MockConfig
 from iris_cli.config.observer import CO_PER_H2
 from iris_cli.mock.clouds import Clouds
@@ -26,18 +25,18 @@ TINY = GRID_PRESETS["tiny"]
 NO_GAS = Envelope(0.0, 100.0, 20.0, 100.0)
 
 
-def cell_volumes_pc3(grid: Grid) -> np.ndarray:
+def cell_volumes_pc3(grid):
     r = grid.distance.centres()[:, None, None]
     across = np.deg2rad(grid.longitude.step) * np.diff(np.sin(np.deg2rad(grid.latitude.edges())))
     return r**2 * across * grid.distance.step + np.zeros((1, grid.lon_steps, 1))
 
 
 @pytest.fixture(scope="module")
-def tensors() -> list[np.ndarray]:
+def tensors():
     return [draw_galaxy(MockConfig(), 3, number).tensor(TINY, 40.0) for number in range(6)]
 
 
-def test_a_galaxy_has_the_mass_temperatures_and_molecules_of_the_cmz(tensors: list[np.ndarray]) -> None:
+def test_a_galaxy_has_the_mass_temperatures_and_molecules_of_the_cmz(tensors):
     for tensor in tensors:
         assert 1e7 < (tensor[RHO] * cell_volumes_pc3(TINY)).sum() < 1e8  # M_sun
         assert 10 < tensor[T_GAS].min() < 60 and 100 < np.quantile(tensor[T_GAS], 0.999) < 600
@@ -48,14 +47,14 @@ def test_a_galaxy_has_the_mass_temperatures_and_molecules_of_the_cmz(tensors: li
         assert np.abs(tensor[V_LOS]).max() < 400
 
 
-def test_a_galaxy_turns_like_the_milky_way_from_every_side() -> None:
+def test_a_galaxy_turns_like_the_milky_way_from_every_side():
     for view in ("milky-way", "any"):
         galaxy = draw_galaxy(MockConfig(view=view), 0, 1)
         for view_deg in (0.0, 77.0, 180.0, 251.0):
             assert sense_of_rotation(galaxy.tensor(TINY, view_deg), TINY) > 0.1
 
 
-def test_orbiting_gas_hardly_drifts_inwards() -> None:
+def test_orbiting_gas_hardly_drifts_inwards():
     """Otherwise near and far would be distinguished by a motion that does not exist in the Milky Way."""
     side = np.arange(-150.0, 151.0, 10.0)
     x, y, z = np.meshgrid(side, side, np.arange(-30.0, 31.0, 10.0), indexing="ij")
@@ -69,7 +68,7 @@ def test_orbiting_gas_hardly_drifts_inwards() -> None:
 # --- orientation ------------------------------------------------------------------------------------------------------
 
 
-def angles_deg(galaxy: MockGalaxy, view_deg: float) -> tuple[float, list[float]]:
+def angles_deg(galaxy, view_deg):
     """(angle of the bar from the line of sight, tilts of the orbits), for the observer of a view."""
     out_x, out_y = galaxy.lanes[0].outwards
     bar = np.rad2deg(np.arctan2(-out_x, -out_y)) + 90.0
@@ -77,7 +76,7 @@ def angles_deg(galaxy: MockGalaxy, view_deg: float) -> tuple[float, list[float]]
 
 
 @pytest.mark.parametrize("views", [1, 5])
-def test_all_views_have_the_milky_ways_orientation(views: int) -> None:
+def test_all_views_have_the_milky_ways_orientation(views):
     config = MockConfig(tilt_scatter_deg=0.0)
     for number in range(20):
         galaxy = draw_galaxy(config, 1, number)
@@ -89,7 +88,7 @@ def test_all_views_have_the_milky_ways_orientation(views: int) -> None:
             assert all(-40.0 - 1e-4 < tilt < -5.0 + 1e-4 for tilt in tilts)
 
 
-def test_an_orbit_is_tilted_by_the_angle_of_the_view() -> None:
+def test_an_orbit_is_tilted_by_the_angle_of_the_view():
     """The mass of a ring of tilt -25 deg is nearer at positive longitude, and a view of +50 deg turns it to +25 deg."""
     ring = MockGalaxy(1.0, (Stream(replace(WALKER_2025, tilt_deg=-25.0), 1e3, 8.0),), NO_GAS)
     r = TINY.distance.centres()
@@ -99,14 +98,14 @@ def test_an_orbit_is_tilted_by_the_angle_of_the_view() -> None:
         assert np.sign(end @ r / end.sum() - TINY.observer_distance_pc) == tilted
 
 
-def test_any_orientation_is_drawn_from_all_around() -> None:
+def test_any_orientation_is_drawn_from_all_around():
     galaxies = [draw_galaxy(MockConfig(view="any"), 2, number) for number in range(60)]
     tilts = np.array([galaxy.streams[0].orbit.tilt_deg % 360.0 for galaxy in galaxies])
     assert np.histogram(tilts, bins=4, range=(0.0, 360.0))[0].min() >= 6
     assert galaxies[0].views_deg(4) == [0.0, 90.0, 180.0, 270.0]
 
 
-def test_the_near_lane_recedes_at_positive_longitude_and_the_far_one_approaches() -> None:
+def test_the_near_lane_recedes_at_positive_longitude_and_the_far_one_approaches():
     galaxy = draw_galaxy(MockConfig(), 0, 0)
     lanes = MockGalaxy(1.0, (), NO_GAS, galaxy.lanes).tensor(TINY, 0.0)
     far, left = np.meshgrid(TINY.distance.centres() > 8277.0, TINY.longitude.centres() > 0, indexing="ij")
@@ -118,7 +117,7 @@ def test_the_near_lane_recedes_at_positive_longitude_and_the_far_one_approaches(
 # --- ingredients ------------------------------------------------------------------------------------------------------
 
 
-def test_the_lanes_carry_the_inflow_of_the_configuration() -> None:
+def test_the_lanes_carry_the_inflow_of_the_configuration():
     """A mass flux, through a circle of any radius beyond the orbits."""
     config = MockConfig(lane_inflow_Msun_yr=(2.7, 2.7), scale=(1.2, 1.2))
     galaxy = draw_galaxy(config, 0, 4)
@@ -135,7 +134,7 @@ def test_the_lanes_carry_the_inflow_of_the_configuration() -> None:
 
 
 @pytest.mark.parametrize("grid", [TINY, TINY.scaled(128, 128, 32, 64)])
-def test_a_cloud_has_its_mass_width_and_velocity_on_any_grid(grid: Grid) -> None:
+def test_a_cloud_has_its_mass_width_and_velocity_on_any_grid(grid):
     """Also one that is smaller than a cell."""
     for radius in (2.0, 9.0):
         gradient = np.array([[[0.0, 3.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]])
@@ -156,7 +155,7 @@ def test_a_cloud_has_its_mass_width_and_velocity_on_any_grid(grid: Grid) -> None
             assert np.sqrt(np.average((v - mean) ** 2, weights=mass[dense])) == pytest.approx(27.0, rel=0.1)
 
 
-def test_a_stream_has_the_mass_that_its_track_says() -> None:
+def test_a_stream_has_the_mass_that_its_track_says():
     opened = Opening(start_rad=1.0, length_rad=7.5, precession=0.91)
     for opening in (None, opened):
         orbit, ripples = Orbit(100.0, 60.0, 10.0, 0.4, -20.0, 130.0), ((0.5, 0.2), (0.0, 0.3))
@@ -169,7 +168,7 @@ def test_a_stream_has_the_mass_that_its_track_says() -> None:
 
 
 @pytest.mark.parametrize("opening", [None, Opening(start_rad=2.0, length_rad=5.0, precession=0.91)])
-def test_the_gas_of_a_stream_moves_along_its_track(opening: Opening | None) -> None:
+def test_the_gas_of_a_stream_moves_along_its_track(opening):
     stream = Stream(Orbit(100.0, 60.0, 10.0, 0.4, -20.0, 130.0), 1e3, 7.0, opening=opening)
     made = track(stream, 4000)
     n_H, velocity = MockGalaxy(1.0, (stream,), NO_GAS).gas(*made.position_pc.T)
@@ -185,7 +184,7 @@ def test_the_gas_of_a_stream_moves_along_its_track(opening: Opening | None) -> N
     assert x * moving[:, 1] - y * moving[:, 0] == pytest.approx(-130.0 * 60.0, rel=1e-3)
 
 
-def test_cloud_masses_follow_the_power_law_of_the_configuration() -> None:
+def test_cloud_masses_follow_the_power_law_of_the_configuration():
     config = MockConfig(clouds=(4000, 4000), scale=(1.0, 1.0), cloud_mass_Msun=(1e4, 1e6), cloud_mass_slope=1.7)
     clouds = draw_galaxy(config, 0, 0).clouds
     mass = ((2 * np.pi) ** 1.5 * clouds.radius_pc**3 * clouds.n_H_cm3 * DENSITY_PER_N_H_CM3)[2:]
@@ -193,7 +192,7 @@ def test_cloud_masses_follow_the_power_law_of_the_configuration() -> None:
     assert (mass < 1e5).mean() == pytest.approx((1.0 - 10**-0.7) / (1.0 - 10**-1.4), abs=0.02)
 
 
-def test_each_ingredient_is_left_out_by_its_range() -> None:
+def test_each_ingredient_is_left_out_by_its_range():
     everything = draw_galaxy(MockConfig(), 0, 0)
     assert everything.streams and everything.lanes[0].n_H_cm3 and everything.clouds.n_H_cm3.all()
     none = {"stream_mass_Msun": (0.0, 0.0), "lane_inflow_Msun_yr": (0.0, 0.0), "complex_mass_Msun": (0.0, 0.0)}
@@ -202,7 +201,7 @@ def test_each_ingredient_is_left_out_by_its_range() -> None:
     assert galaxy.envelope.n_H_cm3 == everything.envelope.n_H_cm3 > 0
 
 
-def test_temperatures_scatter_at_one_density() -> None:
+def test_temperatures_scatter_at_one_density():
     scatter = {"gas_temperature_scatter": (0.3, 0.3), "dust_temperature_scatter": (0.1, 0.1)}
     tensor = draw_galaxy(MockConfig(**scatter), 0, 0).tensor(TINY, 0.0)
     T_gas, _, _, T_dust = temperature_and_molecules(tensor[RHO] / DENSITY_PER_N_H_CM3)
@@ -213,7 +212,7 @@ def test_temperatures_scatter_at_one_density() -> None:
 # --- drawing ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_tensor_follows_the_formulas() -> None:
+def test_a_tensor_follows_the_formulas():
     """Those of the reference, in float64: closed and open streams, lanes, clouds and turbulence."""
     grid = TINY.scaled(24, 20, 16, 16)
     for number in range(3):
@@ -225,18 +224,18 @@ def test_a_tensor_follows_the_formulas() -> None:
         assert np.abs(made[V_LOS] - expected[V_LOS]).max() < 1e-3  # km/s
 
 
-def test_a_draw_depends_on_seed_and_number_alone() -> None:
+def test_a_draw_depends_on_seed_and_number_alone():
     first, *others = (draw_galaxy(MockConfig(), *of).tensor(TINY, 0.0) for of in ((5, 7), (5, 8), (6, 7), (5, 7)))
     assert [np.array_equal(first, other) for other in others] == [False, False, True]
 
 
-def test_a_cone_is_written_by_slabs_and_never_held_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cone_is_written_by_slabs_and_never_held_whole(tmp_path, monkeypatch):
     """The bytes are those of the whole tensor, and the peak of memory is far below its size."""
     cone = GRID_PRESETS["full-cone"].scaled(1024, 32, 8, 32)
     maker = Galaxies(MockConfig(), cone, seed=0, views=1)
     write_mock(maker, tmp_path / "whole", 1, quiet=True)
     monkeypatch.setattr("iris_cli.mock.galaxy.SLAB_CELLS", 4 * 32 * 8)
-    shapes: list[tuple[int, ...]] = []
+    shapes = []
     monkeypatch.setattr("iris_cli.standard.dataset.check_tensor", lambda tensor, _: shapes.append(tensor.shape))
     write_mock(maker, tmp_path / "slabs", 1, quiet=True)
     assert shapes == [(6, 4, 32, 8)] * 256
@@ -244,7 +243,7 @@ def test_a_cone_is_written_by_slabs_and_never_held_whole(tmp_path: Path, monkeyp
     assert whole == slabs
 
 
-def test_cells_have_the_positions_of_their_coordinates() -> None:
+def test_cells_have_the_positions_of_their_coordinates():
     where = cells(TINY, 0.0)
     distance = np.sqrt((where.x - 8277.0) ** 2 + where.y**2 + where.z**2)
     assert distance == pytest.approx(np.broadcast_to(TINY.distance.centres()[:, None, None], distance.shape))
@@ -253,7 +252,7 @@ def test_cells_have_the_positions_of_their_coordinates() -> None:
     assert where.x[0, 32, 8] > where.x[-1, 32, 8]  # index 0 is nearest
 
 
-def test_turbulence_has_the_requested_power_law() -> None:
+def test_turbulence_has_the_requested_power_law():
     field = random_fields(np.random.default_rng(0), (64, 64, 64), 1.0, [11 / 3], 32.0)
     power = np.abs(np.fft.fftn(field[0])) ** 2
     k = np.sqrt(sum(q**2 for q in np.meshgrid(*[np.fft.fftfreq(64)] * 3, indexing="ij")))
@@ -267,7 +266,7 @@ def test_turbulence_has_the_requested_power_law() -> None:
 
 
 @pytest.mark.parametrize("nz", [8, 7])
-def test_all_modes_of_turbulence_are_complex_normal_numbers_of_the_same_variance(nz: int) -> None:
+def test_all_modes_of_turbulence_are_complex_normal_numbers_of_the_same_variance(nz):
     """Also those of the planes kz = 0 and kz = nz/2, of which the inverse transform takes the Hermitian half."""
     rng, shape = np.random.default_rng(3), (6, 8, nz)
     k = np.sqrt(sum(q**2 for q in np.meshgrid(*(np.fft.fftfreq(n) for n in shape), indexing="ij")))
@@ -280,7 +279,7 @@ def test_all_modes_of_turbulence_are_complex_normal_numbers_of_the_same_variance
     assert (parts[..., whole] ** 4).mean() == pytest.approx(3.0, abs=0.1)
 
 
-def test_foreground_is_cold_slow_and_crosses_the_whole_field() -> None:
+def test_foreground_is_cold_slow_and_crosses_the_whole_field():
     grid = replace(TINY, r_min_pc=6000.0, r_max_pc=7500.0)
     tensor = draw_foreground(ForegroundConfig(), grid, 0, 0).tensor(grid)
     column = tensor[RHO].sum(axis=(0, 2))
@@ -289,6 +288,6 @@ def test_foreground_is_cold_slow_and_crosses_the_whole_field() -> None:
     assert abs(sense_of_rotation(tensor, grid)) < 0.6
 
 
-def test_mass_per_hydrogen_nucleus_includes_helium() -> None:
+def test_mass_per_hydrogen_nucleus_includes_helium():
     assert pytest.approx(1.40810, rel=1e-4) == units.MASS_PER_H_KG / units.ATOMIC_MASS_KG
     assert pytest.approx(1.00784 / 1.40810, rel=1e-4) == 0.5 * units.H2_MASS_SHARE  # all hydrogen in H2

@@ -1,7 +1,5 @@
 """Fixtures of several observer tests."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -10,7 +8,7 @@ from iris_cli.observers.level_table import Range
 
 
 @pytest.fixture(scope="session")
-def lamda_13co(shared_data: Path) -> str:
+def lamda_13co(shared_data):
     """LAMDA's file, with 41 levels and rates with H."""
     path = shared_data / "13co_lamda.dat"
     if not path.exists():
@@ -19,7 +17,7 @@ def lamda_13co(shared_data: Path) -> str:
 
 
 @pytest.fixture
-def coarse_lvg(monkeypatch: pytest.MonkeyPatch) -> None:
+def coarse_lvg(monkeypatch):
     """Level tables with trapped photons that take 1 s instead of 20 s: n_H 1 … 1e5 /cm^3, T 10 … 100 K, few nodes."""
     log_T = Range(float(np.log(10.0)), ((float(np.log(100.0)), 3.0),), 6.0)
     monkeypatch.setattr(level_table, "_LVG_DENSITY", Range(0.0, ((5.0, 3.0),), 6.0))

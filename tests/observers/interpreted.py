@@ -2,13 +2,11 @@
 own process with TRITON_INTERPRET=1, because Triton decides at import whether it interprets.
 """
 
-from typing import Any
 from unittest import mock
 
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
 from iris_cli.observers import observe_arrays
 from iris_cli.observers.backends import torch_windows, triton_kernel
@@ -18,7 +16,7 @@ from tests.observers.gas import uniform
 
 THICK = {"dust_opacity_m2_kg": 1e-3, "populations": "lte"}
 MASER = {"populations": "non-lte", "transition": "1-0", "gas": "maser"}
-CASES: dict[str, dict[str, Any]] = {
+CASES = {
     "lte": THICK,
     "non-lte": THICK | {"populations": "non-lte"},
     "in-cell gradient": THICK | {"in_cell_gradient": True},
@@ -35,7 +33,7 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-def gas(kind: str) -> dict[str, NDArray]:
+def gas(kind):
     """Three rays of seven cells, some of them empty or hot."""
     rng = np.random.default_rng(4)
     size = (1 if kind == "one cell" else 7, 3, 1)
@@ -50,7 +48,7 @@ def gas(kind: str) -> dict[str, NDArray]:
     return made
 
 
-def observed(name: str, precision: type[np.floating[Any]]) -> NDArray:
+def observed(name, precision):
     options = dict(CASES[name])
     fields = {field: values.astype(precision) for field, values in gas(options.pop("gas", "")).items()}
     edges = np.linspace(-10e3, 10e3, 14)
@@ -58,7 +56,7 @@ def observed(name: str, precision: type[np.floating[Any]]) -> NDArray:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_kernel_agrees_with_torch_operations(name: str) -> None:
+def test_the_kernel_agrees_with_torch_operations(name):
     truth = observed(name, np.float64)
     with (
         mock.patch.object(triton_kernel, "spectra", wraps=triton_kernel.spectra) as spectra,
@@ -69,16 +67,16 @@ def test_the_kernel_agrees_with_torch_operations(name: str) -> None:
     assert truth.max() > 0.01 and np.abs(cube - truth).max() < 1e-5 * np.abs(truth).max()
 
 
-def test_the_maser_case_contains_masers() -> None:
+def test_the_maser_case_contains_masers():
     assert observed("masers", np.float64).max() > 1.001 * observed("masers clipped", np.float64).max()
 
 
 @pytest.mark.parametrize("field", range(triton_kernel.FIELDS.value))
-def test_the_check_finds_an_error_of_one_percent_in_any_field(field: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_check_finds_an_error_of_one_percent_in_any_field(field, monkeypatch):
     assert triton_kernel.check(torch.device("cpu")) < 1e-5
     correct = triton_kernel.records
 
-    def changed(*given: Any) -> torch.Tensor:
+    def changed(*given):
         records = correct(*given)
         shift = {triton_kernel.FIRST.value: 9.0, triton_kernel.LAST.value: -60.0}.get(field)
         records[..., field] = records[..., field] * 1.01 if shift is None else records[..., field] + shift

@@ -14,9 +14,7 @@ from tests.observers.gas import see, uniform
 H, K, C, PC = 6.62607015e-27, 1.380649e-16, 2.99792458e10, 3.0856776e18
 
 
-def optical_depth_by_hand(
-    N_cm2: float, T_K: float, b_cm_s: float, nu_Hz: float, B_Hz: float, dipole_D: float, J: int
-) -> float:
+def optical_depth_by_hand(N_cm2, T_K, b_cm_s, nu_Hz, B_Hz, dipole_D, J):
     """At the centre of a Gaussian line of Doppler width b."""
     S, g = J / (2 * J + 1), 2 * J + 1
     E_u, Q = H * B_Hz * J * (J + 1), K * T_K / (H * B_Hz) + 1.0 / 3.0
@@ -36,9 +34,7 @@ LINES = [
 
 
 @pytest.mark.parametrize(("molecule", "transition", "GHz", "B_GHz", "dipole_D", "J", "per_CO"), LINES)
-def test_a_cloud_is_as_deep_and_as_bright_as_by_hand(
-    molecule: str, transition: str, GHz: float, B_GHz: float, dipole_D: float, J: int, per_CO: float
-) -> None:
+def test_a_cloud_is_as_deep_and_as_bright_as_by_hand(molecule, transition, GHz, B_GHz, dipole_D, J, per_CO):
     """A cloud like the Brick: n(H2) = 1e4 per cm^3 over 3 pc, 60 K, b = 10 km/s: N(H2) = 9.3e22 per cm^2."""
     T_K, b_km_s, depth_pc = 60.0, 10.0, 3.0
     seen = see(
@@ -54,7 +50,7 @@ def test_a_cloud_is_as_deep_and_as_bright_as_by_hand(
     N_cm2 = 1e4 * depth_pc * PC * 2.8e-4 * per_CO
     tau = optical_depth_by_hand(N_cm2, T_K, b_km_s * 1e5, GHz * 1e9, B_GHz * 1e9, dipole_D, J)
 
-    def rayleigh_jeans(T: float) -> float:
+    def rayleigh_jeans(T):
         return H * GHz * 1e9 / K / np.expm1(H * GHz * 1e9 / (K * T))
 
     peak = (rayleigh_jeans(T_K) - rayleigh_jeans(2.73)) * -np.expm1(-tau)
@@ -72,7 +68,7 @@ PARTITION = {
 
 
 @pytest.mark.parametrize("name", PARTITION)
-def test_partition_functions_are_those_of_the_databases(name: str) -> None:
+def test_partition_functions_are_those_of_the_databases(name):
     molecule = builtin_molecule(name)
     for T_K, log_Q in PARTITION[name].items():
         Q = (molecule.weights * np.exp(-molecule.energies_K / T_K)).sum()
@@ -95,9 +91,7 @@ def test_partition_functions_are_those_of_the_databases(name: str) -> None:
         ("nh3", "3_3_a-3_3_s", 23.870129, 2.57e-7, 123.5),
     ],
 )
-def test_lines_of_rotors_and_tops_are_those_of_the_databases(
-    name: str, transition: str, GHz: float, A_s: float, upper_K: float
-) -> None:
+def test_lines_of_rotors_and_tops_are_those_of_the_databases(name, transition, GHz, A_s, upper_K):
     line = builtin_molecule(name).line(transition)
     assert line.frequency_Hz == pytest.approx(GHz * 1e9, abs=6e3)
     assert line.einstein_a_s == pytest.approx(A_s, rel=0.01)

@@ -1,8 +1,6 @@
 """The choice of backend and device. The GPU is simulated, because most machines that run the tests have none."""
 
 import json
-from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,17 +16,17 @@ from tests.observers.gas import cube, uniform
 
 
 @pytest.fixture
-def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _=None: (10 * 2**30, 80 * 2**30))
 
 
 @pytest.fixture
-def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
 
-def test_auto_is_torch_on_a_gpu_with_most_of_its_free_memory(gpu: None) -> None:
+def test_auto_is_torch_on_a_gpu_with_most_of_its_free_memory(gpu):
     assert choose_backend("auto", "auto") == choose_backend("auto", "cuda") == ("torch", "cuda")
     assert choose_backend("auto", "cpu") == choose_backend("compiled", "auto") == ("compiled", "cpu")
     assert choose_backend("torch", "cpu") == ("torch", "cpu")
@@ -38,7 +36,7 @@ def test_auto_is_torch_on_a_gpu_with_most_of_its_free_memory(gpu: None) -> None:
     assert working_memory_GiB(torch.device("cpu"), 4.0) == 4.0
 
 
-def test_auto_is_the_compiled_backend_without_a_gpu_and_asking_for_one_an_error(no_gpu: None) -> None:
+def test_auto_is_the_compiled_backend_without_a_gpu_and_asking_for_one_an_error(no_gpu):
     assert choose_backend("auto", "auto") == choose_backend("auto", "cpu") == ("compiled", "cpu")
     description = SyntheticObserver(GRID_PRESETS["tiny"]).describe()
     assert (description["backend"], description["device"]) == ("compiled", "cpu")
@@ -50,7 +48,7 @@ def test_auto_is_the_compiled_backend_without_a_gpu_and_asking_for_one_an_error(
             choose_backend("auto", device)
 
 
-def test_the_ranks_of_a_machine_use_its_gpus_in_turn(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_ranks_of_a_machine_use_its_gpus_in_turn(gpu, monkeypatch):
     assert [gpu_of_rank({"LOCAL_RANK": str(rank)}, 4) for rank in range(6)] == [0, 1, 2, 3, 0, 1]
     assert gpu_of_rank({"SLURM_LOCALID": "3", "LOCAL_RANK": "1"}, 4) == 1
     assert gpu_of_rank({"SLURM_LOCALID": "3"}, 4) == 3
@@ -61,14 +59,14 @@ def test_the_ranks_of_a_machine_use_its_gpus_in_turn(gpu: None, monkeypatch: pyt
     assert choose_backend("auto", "auto") == ("torch", "cuda")  # a record does not depend on the rank
 
 
-def test_only_torch_runs_on_a_gpu() -> None:
+def test_only_torch_runs_on_a_gpu():
     assert SyntheticConfig(backend="torch", device="cuda").device == SyntheticConfig(device="cuda").device == "cuda"
     for backend in ("compiled", "reference"):
         with pytest.raises(UsageError, match=backend):
             SyntheticConfig(backend=backend, device="cuda")
 
 
-def test_on_a_gpu_auto_gives_torch_single_precision(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_gpu_auto_gives_torch_single_precision(gpu, monkeypatch):
     """Gas in float64 would not use the kernel and be slow."""
     monkeypatch.setattr(torch_windows, "choose_device", lambda name: {"cuda": torch.device("cpu")}[name])
     gas = uniform(5, v_los_m_s=np.arange(5) * 2e3)
@@ -77,11 +75,11 @@ def test_on_a_gpu_auto_gives_torch_single_precision(gpu: None, monkeypatch: pyte
     assert auto == pytest.approx(asked, abs=1e-4 * asked.max())
 
 
-def test_a_full_gpu_gets_smaller_pieces_and_finally_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    allowed: list[float] = []
+def test_a_full_gpu_gets_smaller_pieces_and_finally_an_error(monkeypatch):
+    allowed = []
     in_pieces = torch_windows._in_pieces
 
-    def crowded(*given):  # type: ignore[no-untyped-def]
+    def crowded(*given):
         allowed.append(given[-1].memory_GiB)
         if len(allowed) < 3:
             raise torch.OutOfMemoryError("CUDA out of memory")
@@ -95,11 +93,11 @@ def test_a_full_gpu_gets_smaller_pieces_and_finally_an_error(monkeypatch: pytest
         cube(uniform(), backend_name="torch", device="cpu")
 
 
-def test_the_arrays_are_moved_to_the_chosen_device(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_arrays_are_moved_to_the_chosen_device(gpu, monkeypatch):
     """`meta` is a device without data: arrays are there only if they were moved."""
-    went: set[str] = set()
+    went = set()
 
-    def seen(matter, setup, regime, dr_m, edges, accuracy):  # type: ignore[no-untyped-def]
+    def seen(matter, setup, regime, dr_m, edges, accuracy):
         went.update(field.device.type for field in (*matter.fields(), edges))
         return [torch.zeros(1, len(edges) - 1), torch.zeros(1)]
 
@@ -110,11 +108,11 @@ def test_the_arrays_are_moved_to_the_chosen_device(gpu: None, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("regime", ["thick", "selective"])
-def test_pieces_of_rays_give_the_same_cube(regime: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pieces_of_rays_give_the_same_cube(regime, monkeypatch):
     gas = {name: np.tile(field, (1, 7, 1)) for name, field in uniform(6, v_los_m_s=np.arange(6) * 1e3).items()}
     gas["T_gas_K"] = gas["T_gas_K"] * np.linspace(0.5, 3.0, 7)[None, :, None]
     options = {"backend_name": "torch", "subsamples": 12, "regime": regime}
-    pieces: list[int] = []
+    pieces = []
     observe = torch_windows._observe
     monkeypatch.setattr(torch_windows, "_observe", lambda m, *a: pieces.append(m.v_km_s.shape[1]) or observe(m, *a))
     whole = cube(gas, **options)
@@ -129,12 +127,12 @@ def test_pieces_of_rays_give_the_same_cube(regime: str, monkeypatch: pytest.Monk
 
 
 @pytest.fixture
-def galaxies(iris: Callable, tmp_path: Path) -> Path:
+def galaxies(iris, tmp_path):
     assert iris("mock", tmp_path / "galaxies", "-n", 2, "--views", 1, "--preset", "tiny", "-q").code == 0
     return tmp_path / "galaxies"
 
 
-def recorded(pairs: Path) -> tuple[str, str]:
+def recorded(pairs):
     """Backend and device recorded in an index."""
     attributes = json.loads((pairs / "index.json").read_text())["attributes"]
     observer, config = attributes["observer"], attributes["config"]["synthetic"]
@@ -142,9 +140,7 @@ def recorded(pairs: Path) -> tuple[str, str]:
     return observer["backend"], observer["device"]
 
 
-def test_a_set_begun_without_a_gpu_is_resumed_without_one(
-    iris: Callable, galaxies: Path, tmp_path: Path, no_gpu: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_set_begun_without_a_gpu_is_resumed_without_one(iris, galaxies, tmp_path, no_gpu, monkeypatch):
     pairs = tmp_path / "pairs"
     words = ["preobserve", galaxies, pairs, "--samples-per-shard", 1, "-q"]
     assert iris(*words).code == 0
@@ -159,9 +155,7 @@ def test_a_set_begun_without_a_gpu_is_resumed_without_one(
     assert ran.code == 1 and "with other options" in ran.err
 
 
-def test_a_set_begun_on_a_gpu_is_not_resumed_without_one(
-    iris: Callable, galaxies: Path, tmp_path: Path, gpu: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_set_begun_on_a_gpu_is_not_resumed_without_one(iris, galaxies, tmp_path, gpu, monkeypatch):
     pairs = tmp_path / "pairs"
     monkeypatch.setattr(torch_windows, "choose_device", lambda name: {"cuda": torch.device("cpu")}[name])
     words = ["preobserve", galaxies, pairs, "-q"]

@@ -1,7 +1,5 @@
 """FITS cubes: coordinates of a bright cell, and moments."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -14,7 +12,7 @@ from iris_cli.observers.fits_cube import clipped, header, moments, on_sky, write
 GRID = GRID_PRESETS["tiny"].scaled(8, 20, 6, 48)
 
 
-def test_a_bright_pixel_has_its_coordinates(tmp_path: Path) -> None:
+def test_a_bright_pixel_has_its_coordinates(tmp_path):
     cube = np.zeros((20, 6, 48), dtype=np.float32)
     cube[3, 4, 40] = 1.0
     write_cube(tmp_path / "cube.fits", on_sky(cube), header(GRID, "K", 220.4e9, 30.0), ("made here",))
@@ -28,7 +26,7 @@ def test_a_bright_pixel_has_its_coordinates(tmp_path: Path) -> None:
     assert world == pytest.approx(expected, abs=1e-6)
 
 
-def test_moments_of_a_gaussian_line_are_its_flux_mean_and_width() -> None:
+def test_moments_of_a_gaussian_line_are_its_flux_mean_and_width():
     v = np.linspace(-50, 50, 201)
     cube = (3.0 * np.exp(-0.5 * ((v - 7.0) / 5.0) ** 2))[:, None, None] * np.array([[1.0, 0.0]])
     found = moments(cube, v, 0.5)
@@ -37,7 +35,7 @@ def test_moments_of_a_gaussian_line_are_its_flux_mean_and_width() -> None:
     assert np.isnan(found[1][0, 1]) and found[0][0, 1] == 0.0
 
 
-def test_moments_of_noise_and_of_what_was_not_observed_are_unknown() -> None:
+def test_moments_of_noise_and_of_what_was_not_observed_are_unknown():
     v = np.linspace(-50, 50, 201)
     line = 3.0 * np.exp(-0.5 * ((v - 7.0) / 5.0) ** 2)
     hole = np.where(np.abs(v - 40) < 5, np.nan, line)  # a few channels
@@ -53,7 +51,7 @@ def test_moments_of_noise_and_of_what_was_not_observed_are_unknown() -> None:
     assert (found[1][0, 5], found[2][0, 5]) == pytest.approx((20.0, 0.0), abs=1e-3)
 
 
-def test_clipping_finds_the_noise_beside_a_line() -> None:
+def test_clipping_finds_the_noise_beside_a_line():
     rng = np.random.default_rng(2)
     v = np.linspace(-50, 50, 201)
     line = 30.0 * np.exp(-0.5 * ((v - 7.0) / 5.0) ** 2)[:, None, None] * np.ones((4, 5))

@@ -20,7 +20,7 @@ EDGES = torch.linspace(-6.0, 6.0, 17, dtype=torch.float64)
 FIELDS = ("v_km_s", "rho_kg_m3", "T_K", "x_CO")
 
 
-def matter() -> Matter:
+def matter():
     """Three rays of five cells that record gradients."""
     g = torch.Generator().manual_seed(0)
     ranges = ((-3, 3), (2e-19, 4e-18), (12, 60), (0.2, 0.5), (1e-5, 9e-5), (15, 30))
@@ -28,7 +28,7 @@ def matter() -> Matter:
     return Matter(*(field.requires_grad_() for field in fields))
 
 
-def brightness(name: str, gas: Matter, regime: str, gradient: bool) -> torch.Tensor:
+def brightness(name, gas, regime, gradient):
     options = {"tracer_per_CO": 0.04, "dust_opacity_m2_kg": 1e-3, "background_K": 2.73, "in_cell_gradient": gradient}
     options |= {"clump_n_H_cm3": 300.0, "clump_km_s": 1.5}
     setup = line_setup(builtin_molecule("13co"), "2-1", ThinEquilibrium(), **options)
@@ -40,7 +40,7 @@ def brightness(name: str, gas: Matter, regime: str, gradient: bool) -> torch.Ten
 @pytest.mark.parametrize("name", ["torch", "reference"])
 @pytest.mark.parametrize("regime", list(REGIMES))
 @pytest.mark.parametrize("gradient", [False, True])
-def test_gradients_agree_with_finite_differences(name: str, regime: str, gradient: bool) -> None:
+def test_gradients_agree_with_finite_differences(name, regime, gradient):
     gas = matter()
     brightness(name, gas, regime, gradient).backward()
     for field in FIELDS:
@@ -58,7 +58,7 @@ def test_gradients_agree_with_finite_differences(name: str, regime: str, gradien
             assert value.grad[cell].item() == pytest.approx(difference, rel=2e-3, abs=2e-4 * largest), (field, cell)
 
 
-def test_auto_takes_a_backend_with_gradients_where_they_are_asked_for_and_compiled_refuses() -> None:
+def test_auto_takes_a_backend_with_gradients_where_they_are_asked_for_and_compiled_refuses():
     grid = Grid().scaled(4, 2, 2, 8)
     tensor = torch.zeros(grid.tensor_shape)
     tensor[axes.V_LOS], tensor[axes.RHO], tensor[axes.T_GAS], tensor[axes.T_DUST] = 5.0, 3.0, 30.0, 20.0

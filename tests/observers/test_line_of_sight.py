@@ -23,7 +23,7 @@ from iris_cli.observers.top_down import h2_density
 GRID = Grid().scaled(32, 32, 8, 32)
 
 
-def clouds(*cells: tuple[int, int, int, float, float]) -> torch.Tensor:
+def clouds(*cells):
     """Molecular gas in cells (r, lon, lat, v, density)."""
     tensor = torch.zeros(GRID.tensor_shape)
     tensor[X_H2] = 0.5
@@ -33,19 +33,19 @@ def clouds(*cells: tuple[int, int, int, float, float]) -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def galaxy() -> torch.Tensor:
+def galaxy():
     return torch.from_numpy(draw_galaxy(MockConfig(), 0, 0).tensor(GRID, 25.0))
 
 
 @pytest.mark.parametrize("grid", GRID_PRESETS.values(), ids=GRID_PRESETS)
-def test_the_centre_divides_near_bins_from_far_ones(grid: Grid) -> None:
+def test_the_centre_divides_near_bins_from_far_ones(grid):
     edges = distance_edges(grid)
     assert len(edges) == BINS + 1 and edges[BINS // 2] == grid.observer_distance_pc
     cells = grid.distance.edges()
     assert (edges[0], edges[-1]) == (cells[grid.r_crop_min], cells[grid.r_crop_max])
 
 
-def test_gas_in_front_of_the_centre_is_near_and_gas_behind_it_far() -> None:
+def test_gas_in_front_of_the_centre_is_near_and_gas_behind_it_far():
     v = float(GRID.velocity.centres()[20])
     tensor = clouds((3, 10, 2, v, 1.0), (25, 12, 2, v, 2.0), (3, 14, 2, v, 3.0), (25, 14, 2, v, 1.0))
     total, nearer = total_and_nearer(columns_by_distance(tensor, tensor[V_LOS], GRID))
@@ -54,7 +54,7 @@ def test_gas_in_front_of_the_centre_is_near_and_gas_behind_it_far() -> None:
     assert (total[0] > 0).sum() == 3 and nearer[:, total[0] == 0].max() == 0
 
 
-def test_bins_add_up_to_what_the_simple_observer_sees(galaxy: torch.Tensor) -> None:
+def test_bins_add_up_to_what_the_simple_observer_sees(galaxy):
     h2 = galaxy.clone()
     h2[RHO] = h2_density(galaxy)
     seen = SimpleObserver(GRID, smooth_velocity=False).observe(h2)
@@ -62,7 +62,7 @@ def test_bins_add_up_to_what_the_simple_observer_sees(galaxy: torch.Tensor) -> N
     torch.testing.assert_close(columns.sum(dim=0), seen[0].double(), rtol=1e-4, atol=1e-6 * seen.max().item())
 
 
-def test_a_cell_across_the_end_of_a_bin_is_divided() -> None:
+def test_a_cell_across_the_end_of_a_bin_is_divided():
     grid = replace(GRID, observer_distance_pc=float(GRID.distance.centres()[8]) + 0.25 * GRID.distance.step)
     v = float(grid.velocity.centres()[20])
     tensor = clouds((8, 10, 2, v, 1.0))
@@ -70,7 +70,7 @@ def test_a_cell_across_the_end_of_a_bin_is_divided() -> None:
     assert nearer[BINS // 2 - 1, 10, 20] / 255.0 == pytest.approx(0.75, abs=1 / 255)
 
 
-def test_velocity_from_above_is_weighted_with_mass_over_latitude() -> None:
+def test_velocity_from_above_is_weighted_with_mass_over_latitude():
     tensor = clouds((5, 9, 1, 100.0, 3.0), (5, 9, 6, -20.0, 1.0))
     mean, spread = velocity_from_above(tensor, tensor[V_LOS], GRID).float()
     assert mean[5, 9].item() == pytest.approx(70.0, abs=0.05)
@@ -78,7 +78,7 @@ def test_velocity_from_above_is_weighted_with_mass_over_latitude() -> None:
     assert mean.count_nonzero() == spread.count_nonzero() == 1
 
 
-def test_latitude_moments_give_height_and_thickness_and_add_up(galaxy: torch.Tensor) -> None:
+def test_latitude_moments_give_height_and_thickness_and_add_up(galaxy):
     observer = SimpleObserver(GRID, "moments", smooth_velocity=False)
     v, b = float(GRID.velocity.centres()[20]), GRID.latitude.centres() / GRID.latitude.edges()[-1]
     mean, first, second = observer.observe(clouds((5, 9, 1, v, 1.0)))[:, 9, 20].tolist()

@@ -1,17 +1,15 @@
 """LAMDA files in their variants, and the built-in molecules."""
 
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import pytest
 
 from iris_cli.errors import DataError, UsageError
 from iris_cli.observers.builtin_molecules import builtin_molecule
 from iris_cli.observers.lamda import read_lamda
-from iris_cli.observers.molecule import Molecule, collider_shares, critical_densities_cm3
+from iris_cli.observers.molecule import collider_shares, critical_densities_cm3
 from iris_cli.observers.molecules import load_molecule, summary
 from tests.observers.gas import flux, see, uniform
 
@@ -55,26 +53,25 @@ TOY
 !TRANS+ UP+ LOW+ COLLRATES(cm^3 s^-1)
 1 2 1 6.0E-11 8.0E-11
 """
-Read = Callable[[str], Molecule]
 
 
 @pytest.fixture
-def lamda(tmp_path: Path) -> Read:
+def lamda(tmp_path):
     """Writes a text into a file and reads it."""
 
-    def read(text: str) -> Molecule:
+    def read(text):
         (tmp_path / "toy.dat").write_text(text, encoding="utf-8")
         return read_lamda(tmp_path / "toy.dat")
 
     return read
 
 
-def swap_partners(text: str) -> str:
+def swap_partners(text):
     head, first, second = re.split(r"(?=!COLLISIONS BETWEEN\n)", text)
     return head + second + first
 
 
-def without_mark(text: str, number: int) -> str:
+def without_mark(text, number):
     places = [found.start() for found in re.finditer("!", text)]
     return text[: places[number]] + text[places[number] + 1 :]
 
@@ -102,7 +99,7 @@ VARIANTS = {
 
 
 @pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
-def test_variants_of_a_file_read_the_same(lamda: Read, variant: Callable[[str], str]) -> None:
+def test_variants_of_a_file_read_the_same(lamda, variant):
     plain, other = lamda(PLAIN), lamda(variant(PLAIN))
     assert len(other.partners) == len(plain.partners) == 2
     by_collider = {p.collider: p for p in other.partners}
@@ -115,7 +112,7 @@ def test_variants_of_a_file_read_the_same(lamda: Read, variant: Callable[[str], 
     assert other.line_names == ("1-0", "2-1")
 
 
-def test_fortran_leaves_out_the_letter_of_exponents_with_three_digits(lamda: Read) -> None:
+def test_fortran_leaves_out_the_letter_of_exponents_with_three_digits(lamda):
     rates = lamda(PLAIN.replace("3.0E-11 4.0E-11", "3.0-105 4.0-100")).partners[0].rates_cm3_s
     assert rates[0].tolist() == [3.0e-105, 4.0e-100]
 
@@ -129,7 +126,7 @@ NO_DATA = {
 
 @pytest.mark.parametrize("lines", NO_DATA.values(), ids=NO_DATA)
 @pytest.mark.parametrize("first", [True, False])
-def test_a_partner_without_collision_data_is_left_out(lamda: Read, lines: str, first: bool) -> None:
+def test_a_partner_without_collision_data_is_left_out(lamda, lines, first):
     head, para, ortho = re.split(r"(?=!COLLISIONS BETWEEN\n)", PLAIN)
     empty = f"!COLLISIONS BETWEEN\n5 TOY-H ! no collision data available\n!NUMBER OF COLL TRANS\n{lines}"
     found = lamda(
@@ -140,12 +137,12 @@ def test_a_partner_without_collision_data_is_left_out(lamda: Read, lines: str, f
     assert not summary(found, 50.0)["collides_with_H"]
 
 
-def test_a_file_in_utf_16_is_read(tmp_path: Path) -> None:
+def test_a_file_in_utf_16_is_read(tmp_path):
     (tmp_path / "toy.dat").write_text(PLAIN, encoding="utf-16")
     assert read_lamda(tmp_path / "toy.dat").name == "TOY"
 
 
-def test_every_truncation_is_an_error_that_names_the_file(lamda: Read) -> None:
+def test_every_truncation_is_an_error_that_names_the_file(lamda):
     for end in range(0, PLAIN.index("6.0E-11 8.0E-11"), 7):
         with pytest.raises(DataError, match=r"toy\.dat"):
             lamda(PLAIN[:end])
@@ -176,12 +173,12 @@ def test_every_truncation_is_an_error_that_names_the_file(lamda: Read) -> None:
         ("1 2 1 3.0E-11", "1 2 2 3.0E-11", "from level 2 to itself"),
     ],
 )
-def test_errors_name_the_line(lamda: Read, before: str, after: str, says: str) -> None:
+def test_errors_name_the_line(lamda, before, after, says):
     with pytest.raises(DataError, match=rf"line \d+.*{says}"):
         lamda(PLAIN.replace(before, after))
 
 
-def test_unknown_transitions_and_molecules_without_h2_rates_are_refused(lamda: Read) -> None:
+def test_unknown_transitions_and_molecules_without_h2_rates_are_refused(lamda):
     with pytest.raises(UsageError) as error:
         lamda(PLAIN).line("7-6")
     assert "1-0" in error.value.hint
@@ -192,14 +189,14 @@ def test_unknown_transitions_and_molecules_without_h2_rates_are_refused(lamda: R
     assert collider_shares(with_atoms, 3.0) == {"p-H2": (0.0, 1.0), "H": (1.0, -2.0)}
 
 
-def test_rates_are_linear_between_temperatures_and_constant_beyond(lamda: Read) -> None:
+def test_rates_are_linear_between_temperatures_and_constant_beyond(lamda):
     para = lamda(PLAIN).partners[0]
     assert [para.rates_at(T_K)[0] for T_K in (1.0, 55.0, 1e4)] == pytest.approx([3.0e-11, 3.5e-11, 4.0e-11])
     alone = replace(para, temperatures_K=para.temperatures_K[:1], rates_cm3_s=para.rates_cm3_s[:, :1])
     assert alone.rates_at(55.0)[0] == 3.0e-11
 
 
-def test_the_built_in_13co_agrees_with_lamda(lamda_13co: str) -> None:
+def test_the_built_in_13co_agrees_with_lamda(lamda_13co):
     builtin, published = builtin_molecule("13co"), load_molecule(lamda_13co)
     assert builtin.energies_K == pytest.approx(published.energies_K, rel=1e-7)
     assert builtin.frequency_Hz[:10] == pytest.approx(published.frequency_Hz[:10], abs=300.0)
@@ -209,14 +206,14 @@ def test_the_built_in_13co_agrees_with_lamda(lamda_13co: str) -> None:
         assert mine.rates_cm3_s == pytest.approx(other.rates_cm3_s, rel=1e-6)
 
 
-def test_critical_densities_of_13co_are_a_few_thousand() -> None:
+def test_critical_densities_of_13co_are_a_few_thousand():
     para = critical_densities_cm3(builtin_molecule("13co"), 50.0)["p-H2"]
     assert 1e3 < para[0] < 3e3 and 5e3 < para[1] < 1e4
     described = summary(builtin_molecule("13co"), 50.0)
     assert described["lines"][1]["transition"] == "2-1" and "Yang" in described["source"]
 
 
-def test_a_file_has_precedence_over_a_built_in_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_has_precedence_over_a_built_in_name(tmp_path, monkeypatch):
     (tmp_path / "13co").write_text(PLAIN)
     monkeypatch.chdir(tmp_path)
     assert load_molecule("13co").name == "TOY"
@@ -227,9 +224,7 @@ def test_a_file_has_precedence_over_a_built_in_name(tmp_path: Path, monkeypatch:
 
 @pytest.mark.slow  # the level table of the LAMDA file takes 5 s to compute
 @pytest.mark.parametrize(("x_H2", "share", "within"), [(0.1, 0.26, 0.03), (0.5, 1.0, 2e-3)])
-def test_without_collisions_with_atoms_half_atomic_gas_is_much_too_faint(
-    lamda_13co: str, x_H2: float, share: float, within: float
-) -> None:
+def test_without_collisions_with_atoms_half_atomic_gas_is_much_too_faint(lamda_13co, x_H2, share, within):
     """docs/synthetic_observer.md states the factor: 13CO(2-1), thin, 60 K, n_H = 1e3 /cm^3."""
     gas = uniform(4, n_H_cm3=1e3, T_K=60.0, x_H2=x_H2, x_CO=1.4e-6)
     options = {"populations": "non-lte", "tracer_per_CO": 0.04, "turbulence_m_s": 1000.0}

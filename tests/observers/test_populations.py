@@ -1,7 +1,6 @@
 """Level populations against known limits, and tables against direct solutions."""
 
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,12 +9,10 @@ import torch
 from iris_cli.observers import level_table as lt
 from iris_cli.observers.builtin_molecules import builtin_molecule
 from iris_cli.observers.level_balance import balanced
-from iris_cli.observers.molecule import Line, Molecule
 from iris_cli.observers.molecules import load_molecule
 from iris_cli.observers.populations import (
     LTE,
     LargeVelocityGradient,
-    Populations,
     State,
     ThinEquilibrium,
     background_occupation,
@@ -27,31 +24,31 @@ MOLECULE = builtin_molecule("13co")
 LINE = MOLECULE.line("2-1")
 
 
-def state(n_H_cm3: float, T_K: float, x_H2: float = 0.5, column: float = 1e10) -> State:
+def state(n_H_cm3, T_K, x_H2=0.5, column=1e10):
     return State(*(np.array([value]) for value in (n_H_cm3, x_H2, T_K, column)))
 
 
-def excitation_K(fractions: np.ndarray) -> float:
+def excitation_K(fractions):
     ratio = fractions[0, LINE.lower] * LINE.upper_weight / (fractions[0, LINE.upper] * LINE.lower_weight)
     return (MOLECULE.energies_K[LINE.upper] - MOLECULE.energies_K[LINE.lower]) / np.log(ratio)
 
 
-def test_dense_gas_is_in_lte() -> None:
+def test_dense_gas_is_in_lte():
     thin = ThinEquilibrium().fractions(MOLECULE, state(1e12, 40.0))
     assert thin[0, :8] == pytest.approx(boltzmann(MOLECULE, np.array([40.0]))[0, :8], rel=1e-4)
 
 
-def test_the_excitation_without_collisions_is_that_of_the_background_and_in_warm_dense_gas_suprathermal() -> None:
+def test_the_excitation_without_collisions_is_that_of_the_background_and_in_warm_dense_gas_suprathermal():
     assert excitation_K(ThinEquilibrium(2.73).fractions(MOLECULE, state(1e-6, 100.0))) == pytest.approx(2.73, rel=1e-3)
     assert excitation_K(ThinEquilibrium(2.725).fractions(MOLECULE, state(1e5, 200.0))) == pytest.approx(543.0, abs=3.0)
 
 
-def test_without_pumping_the_upper_level_is_proportional_to_the_density() -> None:
+def test_without_pumping_the_upper_level_is_proportional_to_the_density():
     one, ten = (ThinEquilibrium(None).fractions(MOLECULE, state(n, 30.0))[0, LINE.upper] for n in (1e-3, 1e-2))
     assert ten == pytest.approx(10 * one, rel=1e-3)
 
 
-def test_the_elimination_agrees_with_a_general_solver_and_keeps_tiny_populations() -> None:
+def test_the_elimination_agrees_with_a_general_solver_and_keeps_tiny_populations():
     up, low = MOLECULE.line_upper, MOLECULE.line_lower
     photons, g = background_occupation(MOLECULE, 2.73), MOLECULE.weights
     down, lifted = MOLECULE.einstein_a_s * [1.0 + photons, photons * g[up] / g[low]]
@@ -69,7 +66,7 @@ def test_the_elimination_agrees_with_a_general_solver_and_keeps_tiny_populations
         assert (point > 0).all()
 
 
-def test_trapped_photons_change_the_populations_from_thin_to_lte() -> None:
+def test_trapped_photons_change_the_populations_from_thin_to_lte():
     lvg = LargeVelocityGradient()
     thin = excitation_K(ThinEquilibrium().fractions(MOLECULE, state(300.0, 40.0)))
     states = (state(300.0, 40.0, column=column) for column in (1e10, 1e16, 1e17, 1e20))
@@ -79,7 +76,7 @@ def test_trapped_photons_change_the_populations_from_thin_to_lte() -> None:
     assert temperatures[-1] == pytest.approx(40.0, rel=0.02)
 
 
-def errors_of_table(molecule: Molecule, line: Line, populations: Populations) -> np.ndarray:
+def errors_of_table(molecule, line, populations):
     """At 2 000 points in n_H 1 … 1e7 /cm^3, x_H2 0 … 0.5, T 5 … 1 000 K, other points than those that refine it."""
     start = time.process_time()
     table = lt.build(molecule, line, populations)
@@ -92,22 +89,20 @@ THIN = [LTE(), ThinEquilibrium(), pytest.param(ThinEquilibrium(None), marks=pyte
 
 
 @pytest.mark.parametrize("populations", THIN)
-def test_a_table_is_within_one_percent_of_direct_solutions(populations: Populations) -> None:
+def test_a_table_is_within_one_percent_of_direct_solutions(populations):
     assert errors_of_table(MOLECULE, LINE, populations).max() < 0.01
 
 
 @pytest.mark.slow  # the LAMDA file has 41 levels and rates with H: its tables take 15 s
 @pytest.mark.parametrize("populations", THIN)
-def test_a_table_of_a_lamda_file_is_within_one_percent(populations: Populations, lamda_13co: str) -> None:
+def test_a_table_of_a_lamda_file_is_within_one_percent(populations, lamda_13co):
     molecule = load_molecule(lamda_13co)
     assert errors_of_table(molecule, molecule.line("2-1"), populations).max() < 0.01
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("line_name", "background_K"), [("2-1", 2.73), ("1-0", 2.73), ("2-1", None)])
-def test_a_table_with_trapped_photons_is_within_one_percent_of_direct_solutions(
-    line_name: str, background_K: float | None
-) -> None:
+def test_a_table_with_trapped_photons_is_within_one_percent_of_direct_solutions(line_name, background_K):
     """Columns of 1e12 … 1e19 /cm^2 per km/s; solved with every level of the molecule.
 
     Without a background, thin gas changes from dark to trapped within a factor of two in column.
@@ -119,7 +114,7 @@ def test_a_table_with_trapped_photons_is_within_one_percent_of_direct_solutions(
     assert np.median(errors) < 1e-3
 
 
-def test_a_table_with_trapped_photons_is_written_and_read(tmp_path: Path, coarse_lvg: None) -> None:
+def test_a_table_with_trapped_photons_is_written_and_read(tmp_path, coarse_lvg):
     populations = LargeVelocityGradient()
     table = lt.build(MOLECULE, LINE, populations)
     points = State(*(np.full(3, v) for v in (300.0, 0.5, 40.0)), np.array([1e12, 1e16, 1e17]))
@@ -129,16 +124,14 @@ def test_a_table_with_trapped_photons_is_written_and_read(tmp_path: Path, coarse
     assert found is not None and np.array_equal(found.beta, table.beta) and found.axes == table.axes
 
 
-def test_a_table_with_large_errors_causes_a_warning(
-    cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_table_with_large_errors_causes_a_warning(cache, monkeypatch, capsys):
     monkeypatch.setattr(lt, "_ROUNDS", 1)
     monkeypatch.setattr(lt, "_DENSITY", lt.Range(-4.0, ((9.0, 0.5),), 1.0))
     lt.level_table(MOLECULE, LINE, ThinEquilibrium())
     assert "from direct solutions" in capsys.readouterr().err
 
 
-def test_a_table_is_accurate_where_a_line_inverts() -> None:
+def test_a_table_is_accurate_where_a_line_inverts():
     """1-0 inverts in warm gas: beta changes sign."""
     line = MOLECULE.line("1-0")
     table = lt.build(MOLECULE, line, ThinEquilibrium())
@@ -150,12 +143,12 @@ def test_a_table_is_accurate_where_a_line_inverts() -> None:
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("IRIS_CACHE_DIR", str(tmp_path / "cache"))
     return tmp_path / "cache" / "levels"
 
 
-def test_a_cached_table_is_computed_once_for_each_setting(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cached_table_is_computed_once_for_each_setting(cache, monkeypatch):
     built = lt.level_table(MOLECULE, LINE, LTE())
     monkeypatch.setattr(lt, "build", lambda *_: pytest.fail("it was computed again"))
     found = lt.level_table(MOLECULE, LINE, LTE())
@@ -168,7 +161,7 @@ def test_a_cached_table_is_computed_once_for_each_setting(cache: Path, monkeypat
     assert len(list(cache.iterdir())) == 4
 
 
-def test_a_damaged_table_is_computed_again(cache: Path) -> None:
+def test_a_damaged_table_is_computed_again(cache):
     built = lt.level_table(MOLECULE, LINE, LTE())
     (path,) = cache.iterdir()
     for damage in (b"", b"not a table", path.read_bytes()[:2000]):
@@ -176,7 +169,7 @@ def test_a_damaged_table_is_computed_again(cache: Path) -> None:
         assert np.array_equal(lt.level_table(MOLECULE, LINE, LTE()).beta, built.beta)
 
 
-def test_a_cache_that_others_can_write_to_is_not_used(cache: Path) -> None:
+def test_a_cache_that_others_can_write_to_is_not_used(cache):
     cache.mkdir(parents=True)
     cache.chmod(0o777)
     lt.level_table(MOLECULE, LINE, LTE())

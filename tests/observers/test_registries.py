@@ -12,7 +12,7 @@ from iris_cli.observers.registry import OBSERVERS
 from iris_cli.observers.transfer import REGIMES
 
 
-def test_configurations_offer_what_is_registered() -> None:
+def test_configurations_offer_what_is_registered():
     assert set(config.REGIME_NAMES) == set(REGIMES)
     assert set(config.BACKEND_NAMES) == {"auto", *BACKENDS}
     assert set(config.BRIGHTNESSES) == set(synthetic._UNIT)
@@ -21,7 +21,7 @@ def test_configurations_offer_what_is_registered() -> None:
     assert [choose_populations(name, None, 3.0, 1.0).name for name in config.POPULATIONS] == list(config.POPULATIONS)
 
 
-def test_each_backend_has_its_name_and_computes_every_regime() -> None:
+def test_each_backend_has_its_name_and_computes_every_regime():
     for name in BACKENDS:
         assert backend(name).name == name
         assert set(backend(name).regimes) == {type(regime) for regime in REGIMES.values()}

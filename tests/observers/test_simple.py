@@ -20,17 +20,17 @@ GRID = GRID_PRESETS["tiny"]
 
 
 @pytest.fixture(scope="module")
-def galaxy() -> torch.Tensor:
+def galaxy():
     return torch.from_numpy(draw_galaxy(MockConfig(), 0, 0).tensor(GRID, 25.0))
 
 
-def one_cell(v_km_s: float, rho: float = 2.0) -> torch.Tensor:
+def one_cell(v_km_s, rho=2.0):
     tensor = torch.zeros(GRID.tensor_shape)
     tensor[V_LOS, 10, 20, 5], tensor[RHO, 10, 20, 5] = v_km_s, rho
     return tensor
 
 
-def test_mass_inside_the_velocity_range_is_conserved(galaxy: torch.Tensor) -> None:
+def test_mass_inside_the_velocity_range_is_conserved(galaxy):
     narrow = replace(GRID, v_min_km_s=-60.0, v_max_km_s=60.0)  # much of the galaxy lies outside
     cube = SimpleObserver(narrow).cube(galaxy)
     seen = cube.double().sum(dim=-1)[0] * narrow.velocity.step
@@ -42,14 +42,14 @@ def test_mass_inside_the_velocity_range_is_conserved(galaxy: torch.Tensor) -> No
     assert seen.sum().item() == pytest.approx(columns.sum().item(), rel=1e-6)
 
 
-def test_a_receding_cloud_appears_at_positive_velocity() -> None:
+def test_a_receding_cloud_appears_at_positive_velocity():
     v = GRID.velocity.centres()
     for speed in (85.0, -85.0):
         spectrum = SimpleObserver(GRID).cube(one_cell(speed))[0, 20, 5].numpy()
         assert (spectrum * v).sum() / spectrum.sum() == pytest.approx(speed, rel=1e-5)
 
 
-def test_a_column_is_divided_between_the_two_nearest_channels() -> None:
+def test_a_column_is_divided_between_the_two_nearest_channels():
     v, step = GRID.velocity.centres(), GRID.velocity.step
     spectrum = SimpleObserver(GRID).cube(one_cell(v[30] + 0.25 * step))[0, 20, 5]
     expected = np.zeros(len(v))
@@ -58,13 +58,13 @@ def test_a_column_is_divided_between_the_two_nearest_channels() -> None:
 
 
 @pytest.mark.parametrize(("half_channels", "seen"), [(-1.01, 0.0), (-0.99, 1.0), (0.99, 1.0), (1.01, 0.0)])
-def test_gas_more_than_half_a_channel_outside_adds_nothing(half_channels: float, seen: float) -> None:
+def test_gas_more_than_half_a_channel_outside_adds_nothing(half_channels, seen):
     end = GRID.velocity.last if half_channels > 0 else GRID.velocity.first
     cube = SimpleObserver(GRID).cube(one_cell(end + 0.5 * half_channels * GRID.velocity.step))
     assert cube.sum().item() * GRID.velocity.step == pytest.approx(seen * 2.0 * GRID.distance.step, rel=1e-5)
 
 
-def test_a_mirrored_galaxy_gives_the_mirrored_image_and_the_order_along_the_ray_none(galaxy: torch.Tensor) -> None:
+def test_a_mirrored_galaxy_gives_the_mirrored_image_and_the_order_along_the_ray_none(galaxy):
     observe = SimpleObserver(GRID).observe
     approaching = galaxy.clone()
     approaching[V_LOS] *= -1
@@ -73,7 +73,7 @@ def test_a_mirrored_galaxy_gives_the_mirrored_image_and_the_order_along_the_ray_
         assert observe(changed).numpy() == pytest.approx(expected.numpy(), abs=1e-3)
 
 
-def test_latitude_is_reduced_by_mean_or_maximum(galaxy: torch.Tensor) -> None:
+def test_latitude_is_reduced_by_mean_or_maximum(galaxy):
     cube = SimpleObserver(GRID, smooth_velocity=False).cube(galaxy)
     assert torch.equal(SimpleObserver(GRID, "max", False).observe(galaxy), cube.max(dim=2).values)
     mean = SimpleObserver(GRID, "mean", False).observe(galaxy)
@@ -82,21 +82,21 @@ def test_latitude_is_reduced_by_mean_or_maximum(galaxy: torch.Tensor) -> None:
         SimpleObserver(GRID, "median")
 
 
-def test_velocity_smoothing_changes_velocities_only(galaxy: torch.Tensor) -> None:
+def test_velocity_smoothing_changes_velocities_only(galaxy):
     smoothed = SimpleObserver(GRID).smoothed(galaxy)
     assert torch.equal(smoothed[1:], galaxy[1:])
     assert smoothed[V_LOS].diff(dim=1).abs().mean() < 0.8 * galaxy[V_LOS].diff(dim=1).abs().mean()
     assert torch.equal(top_down_density(smoothed, GRID), top_down_density(galaxy, GRID))
 
 
-def test_velocity_smoothing_conserves_constants_and_slopes() -> None:
+def test_velocity_smoothing_conserves_constants_and_slopes():
     steady = torch.full((6, 7, 8), 3.0)
     assert smooth(steady).numpy() == pytest.approx(steady.numpy())
     slope = torch.arange(9.0)[:, None, None] + 2 * torch.arange(9.0)[:, None] + torch.zeros(9, 9, 9)
     assert smooth(slope)[2:-2, 3:-3, 2:-2].numpy() == pytest.approx(slope[2:-2, 3:-3, 2:-2].numpy(), rel=1e-5)
 
 
-def test_velocity_smoothing_is_the_gaussian_of_the_paper() -> None:
+def test_velocity_smoothing_is_the_gaussian_of_the_paper():
     spike = torch.zeros(7, 11, 7)
     spike[3, 5, 3] = 1.0
     spread, sigma = smooth(spike), 0.33 * np.array(KERNEL)
@@ -106,7 +106,7 @@ def test_velocity_smoothing_is_the_gaussian_of_the_paper() -> None:
     assert gaussian_kernel(5).sum().item() == pytest.approx(1.0)
 
 
-def test_the_view_from_above_is_the_mean_molecular_density_over_latitude(galaxy: torch.Tensor) -> None:
+def test_the_view_from_above_is_the_mean_molecular_density_over_latitude(galaxy):
     above, share = top_down_density(galaxy, GRID), 2 * 1.00784 / (1.00784 + 0.1 * 4.002602)
     assert above.shape == (1, 64, 64)
     assert above[0].numpy() == pytest.approx((galaxy[RHO] * galaxy[X_H2] * share).mean(dim=-1).numpy(), rel=1e-5)
@@ -114,7 +114,7 @@ def test_the_view_from_above_is_the_mean_molecular_density_over_latitude(galaxy:
     assert torch.equal(cropped, above[:, 16:48])
 
 
-def test_an_observer_is_made_by_its_name_or_a_configuration(galaxy: torch.Tensor) -> None:
+def test_an_observer_is_made_by_its_name_or_a_configuration(galaxy):
     by_name = make_observer(GRID, "simple", latitude="max")
     config = PreobserveConfig(observer="simple", latitude="max")
     assert torch.equal(by_name.observe(galaxy), make_observer(GRID, config).observe(galaxy))

@@ -15,7 +15,7 @@ from iris_cli.observers.transfer import REGIMES
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_the_interpreted_kernel_agrees_with_torch_operations() -> None:
+def test_the_interpreted_kernel_agrees_with_torch_operations():
     pytest.importorskip("triton")
     words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/observers/interpreted.py"]
     environment = {**os.environ, "TRITON_INTERPRET": "1"}
@@ -24,9 +24,7 @@ def test_the_interpreted_kernel_agrees_with_torch_operations() -> None:
 
 
 @pytest.mark.parametrize("capability", [70, 80, 90])
-def test_the_kernel_compiles_for_each_gpu_generation(
-    capability: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_kernel_compiles_for_each_gpu_generation(capability, tmp_path, monkeypatch):
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     triton = pytest.importorskip("triton", "3.3")
     from triton.backends.compiler import GPUTarget
@@ -46,15 +44,15 @@ class OnGpu(torch.Tensor):
     """A tensor whose device is a GPU."""
 
     @property
-    def device(self) -> torch.device:  # type: ignore[override]
+    def device(self):
         return torch.device("cuda", 0)
 
 
-def matter(like: torch.Tensor) -> Cells:
+def matter(like):
     return Cells(*(like for _ in Cells.__dataclass_fields__))
 
 
-def test_the_kernel_is_used_only_for_thick_float32_on_a_gpu_without_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_kernel_is_used_only_for_thick_float32_on_a_gpu_without_gradients(monkeypatch):
     monkeypatch.setattr(torch_windows, "triton_kernel_works", lambda _: True)
     there = torch.ones(2, 3).as_subclass(OnGpu)
     applies, thick = torch_windows.triton_kernel_applies, REGIMES["thick"]
@@ -69,25 +67,21 @@ def test_the_kernel_is_used_only_for_thick_float32_on_a_gpu_without_gradients(mo
 
 
 @pytest.fixture
-def unchecked() -> None:
+def unchecked():
     torch_windows.triton_kernel_works.cache_clear()
     torch_windows.triton_kernel_error.cache_clear()
 
 
-def test_without_triton_there_is_no_kernel_and_no_warning(
-    unchecked: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_triton_there_is_no_kernel_and_no_warning(unchecked, monkeypatch, capsys):
     monkeypatch.setattr(torch_windows, "find_spec", lambda _: None)
     assert not torch_windows.triton_kernel_works(torch.device("cuda", 0))
     assert capsys.readouterr().err == ""
 
 
-def test_a_kernel_that_fails_to_compile_is_reported_once_and_not_used(
-    unchecked: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_kernel_that_fails_to_compile_is_reported_once_and_not_used(unchecked, monkeypatch, capsys):
     triton_kernel = pytest.importorskip("iris_cli.observers.backends.triton_kernel")
 
-    def failing(_: torch.device) -> None:
+    def failing(_):
         raise RuntimeError("Failed to find C compiler.\nmore of it")
 
     monkeypatch.setattr(triton_kernel, "check", failing)

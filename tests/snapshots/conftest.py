@@ -1,10 +1,9 @@
 import pytest
-from numpy.typing import NDArray
 
 from tests.snapshots.snapshots import galaxy
 
 
 @pytest.fixture(scope="session")
-def gas() -> dict[str, NDArray]:
+def gas():
     """The gas that most snapshots hold; tests only read it."""
     return galaxy()

@@ -1,38 +1,32 @@
 """Sets of arrays, as yt writes them from grids, and as a user's script may."""
 
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 from astropy.io import fits
-from numpy.typing import NDArray
 
 from iris_cli.axes import RHO, T_GAS, X_H2
 from iris_cli.errors import DataError
 from iris_cli.snapshots.files import find_snapshots
-from iris_cli.snapshots.gas import Gas
 from iris_cli.snapshots.reader import Snapshot
 from iris_cli.standard.dataset import StandardDataset
-from tests.commands.errors import Iris
 from tests.snapshots.snapshots import CONFIG, PC_CM, SUN_G, read
 
 SHAPE = (30, 20, 10)
 LOW, HIGH = np.array([-600.0, -400.0, -200.0]), np.array([600.0, 400.0, 200.0])  # pc: cells of 40 pc
 G_CM3 = SUN_G / PC_CM**3  # per M_sun / pc^3
-FIXED: dict[str, Any] = {"dust_temperature_K": 20.0, "x_CO": 1e-4}
+FIXED = {"dust_temperature_K": 20.0, "x_CO": 1e-4}
 
 
-def centres() -> NDArray:
+def centres():
     """(30, 20, 10, 3) pc"""
     axes = [low + (np.arange(n) + 0.5) * (high - low) / n for low, high, n in zip(LOW, HIGH, SHAPE, strict=True)]
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
 
 
-def quantities() -> dict[str, tuple[NDArray, str]]:
+def quantities():
     """Gas whose numbers give away their cell; it turns clockwise."""
     place = centres()
     x, y, z = np.moveaxis(place, -1, 0)
@@ -47,7 +41,7 @@ def quantities() -> dict[str, tuple[NDArray, str]]:
     }
 
 
-def write_hdf5(path: Path, group: str = "grid", how: str = "edges") -> Path:
+def write_hdf5(path, group="grid", how="edges"):
     """As `save_as_dataset` of yt: arrays with units in a group; coordinates in code_length, or edges only."""
     with h5py.File(path, "w") as file:
         file.attrs.update({"length_unit": 2.0, "length_unit_units": "kpc"})
@@ -67,7 +61,7 @@ def write_hdf5(path: Path, group: str = "grid", how: str = "edges") -> Path:
     return path
 
 
-def write_fits(path: Path, **cards: Any) -> Path:
+def write_fits(path, **cards):
     """As FITSImageData of yt: an image for each field, transposed."""
     hdus = []
     for k, (name, (values, unit)) in enumerate(quantities().items()):
@@ -84,7 +78,7 @@ def write_fits(path: Path, **cards: Any) -> Path:
     return path
 
 
-WRITERS: dict[str, Callable[[Path], Path]] = {
+WRITERS = {
     "a grid with edges": lambda folder: write_hdf5(folder / "grid.h5"),
     "at the root": lambda folder: write_hdf5(folder / "grid.h5", group=""),
     "a grid with coordinates": lambda folder: write_hdf5(folder / "grid.hdf5", how="coordinates"),
@@ -93,7 +87,7 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
 }
 
 
-def assert_grid(found: Gas) -> None:
+def assert_grid(found):
     """The cells in some order, each with its numbers."""
     assert len(found) == 6000
     x, y, z = found.position_pc.T
@@ -106,11 +100,11 @@ def assert_grid(found: Gas) -> None:
 
 
 @pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
-def test_every_way_to_write_a_grid_gives_the_same_gas(write: Callable[[Path], Path], tmp_path: Path) -> None:
+def test_every_way_to_write_a_grid_gives_the_same_gas(write, tmp_path):
     assert_grid(read(write(tmp_path), config=replace(CONFIG, **FIXED)))
 
 
-def test_the_tensor_of_a_grid_holds_its_cells(iris: Iris, tmp_path: Path) -> None:
+def test_the_tensor_of_a_grid_holds_its_cells(iris, tmp_path):
     path = write_hdf5(tmp_path / "grid.h5")
     words = ("--preset", "tiny", "--views", 1, "--dust-temperature", 20, "--x-co", 1e-4)
     ran = iris("ingest", path, tmp_path / "out", *words)
@@ -129,7 +123,7 @@ def test_the_tensor_of_a_grid_holds_its_cells(iris: Iris, tmp_path: Path) -> Non
     assert ran.code == 0 and "the grid ends 400 pc from the centre, and the views reach 638 pc" in ran.err
 
 
-def test_two_grids_of_one_shape_are_two_galaxies(tmp_path: Path) -> None:
+def test_two_grids_of_one_shape_are_two_galaxies(tmp_path):
     paths = write_hdf5(tmp_path / "a.h5"), write_hdf5(tmp_path / "b.h5")
     with h5py.File(paths[1], "r+") as file:
         file["grid/density"][...] *= 2.0
@@ -137,23 +131,23 @@ def test_two_grids_of_one_shape_are_two_galaxies(tmp_path: Path) -> None:
     assert one.digest != two.digest
 
 
-def attribute(name: str, key: str, value: object) -> Callable[[h5py.File], object]:
+def attribute(name, key, value):
     return lambda file: file[name].attrs.__setitem__(key, value)
 
 
-def moved(name: str, other: str) -> Callable[[h5py.File], object]:
+def moved(name, other):
     return lambda file: file.move(name, other)
 
 
-def replaced(name: str, values: NDArray) -> Callable[[h5py.File], None]:
-    def change(file: h5py.File) -> None:
+def replaced(name, values):
+    def change(file):
         del file[name]
         file[name] = values
 
     return change
 
 
-BAD: dict[str, tuple[Callable[[h5py.File], object], str]] = {
+BAD = {
     "no unit": (attribute("grid/density", "units", ""), "does not say in which unit density is"),
     "an unknown unit": (attribute("grid/density", "units", "code_density"), "'code_density', not a unit such as"),
     "a unit of another quantity": (attribute("grid/density", "units", "K"), "density is in 'K', which cannot be"),
@@ -173,7 +167,7 @@ BAD: dict[str, tuple[Callable[[h5py.File], object], str]] = {
 }
 
 
-def test_a_unit_in_a_list_of_one_is_that_unit(tmp_path: Path) -> None:
+def test_a_unit_in_a_list_of_one_is_that_unit(tmp_path):
     path = write_hdf5(tmp_path / "grid.h5")
     with h5py.File(path, "r+") as file:
         for name, key in (("grid/density", "units"), ("/", "left_edge_units")):
@@ -182,7 +176,7 @@ def test_a_unit_in_a_list_of_one_is_that_unit(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("damage", "said"), BAD.values(), ids=BAD)
-def test_sets_that_are_incomplete_or_contradictory_are_refused(damage: Callable, said: str, tmp_path: Path) -> None:
+def test_sets_that_are_incomplete_or_contradictory_are_refused(damage, said, tmp_path):
     path = write_hdf5(tmp_path / "grid.h5")
     with h5py.File(path, "r+") as file:
         damage(file)
@@ -201,13 +195,13 @@ def test_sets_that_are_incomplete_or_contradictory_are_refused(damage: Callable,
         ({"CUNIT1": "K", "CUNIT2": "K", "CUNIT3": "K"}, "the grid is in 'K', which cannot be converted to cm"),
     ],
 )
-def test_images_on_other_axes_are_refused(cards: dict, said: str, tmp_path: Path) -> None:
+def test_images_on_other_axes_are_refused(cards, said, tmp_path):
     with pytest.raises(DataError) as error:
         read(write_fits(tmp_path / "grid.fits", **cards), config=replace(CONFIG, **FIXED))
     assert said in error.value.message and "grid.fits" in error.value.message
 
 
-def test_an_image_of_the_sky_and_cosmological_options_are_refused(tmp_path: Path) -> None:
+def test_an_image_of_the_sky_and_cosmological_options_are_refused(tmp_path):
     fits.writeto(tmp_path / "cube.fits", np.ones((3, 4, 5), np.float32))
     with pytest.raises(DataError, match=r"no 3-D image 'density'.* it has: without a name"):
         read(tmp_path / "cube.fits")

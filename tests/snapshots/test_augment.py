@@ -1,11 +1,9 @@
 """Orientation of galaxies to rotate like the Milky Way, and their random variations."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from iris_cli.config.grid import GRID_PRESETS
 from iris_cli.config.ingest import IngestConfig
@@ -24,7 +22,7 @@ GRID = GRID_PRESETS["tiny"].scaled(16, 16, 8, 8)
 CLOCKWISE = Spin((0.0, 0.0, -1.0), 0.9)
 
 
-def gas(turn: NDArray | None = None) -> Gas:
+def gas(turn=None):
     made = galaxy()
     turn = np.eye(3) if turn is None else turn
     names = ("Density", "InternalEnergy", "H2", "CO", "DustTemperature")
@@ -33,13 +31,13 @@ def gas(turn: NDArray | None = None) -> Gas:
     return Gas(made["Coordinates"] @ turn.T, velocity, *scalars, np.ones(3000, np.float32))
 
 
-def about_x(degrees: float) -> NDArray:
+def about_x(degrees):
     c, s = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
     return np.array([[1.0, 0.0, 0.0], [0.0, c, -s], [0.0, s, c]])
 
 
 @pytest.mark.parametrize("tilt_deg", [0.0, 10.0, 60.0, 90.0, 130.0, 175.0, 180.0])
-def test_every_galaxy_rotates_clockwise_in_every_view(tilt_deg: float) -> None:
+def test_every_galaxy_rotates_clockwise_in_every_view(tilt_deg):
     found = gas(about_x(tilt_deg))
     turn = orientation("auto", measure_spin(found), "snap")
     assert turn @ turn.T == pytest.approx(np.eye(3), abs=1e-12) and np.linalg.det(turn) == pytest.approx(1.0)
@@ -52,7 +50,7 @@ def test_every_galaxy_rotates_clockwise_in_every_view(tilt_deg: float) -> None:
         assert sense_of_rotation(tensor, GRID) > 0.5
 
 
-def test_a_galaxy_is_turned_as_its_tilt_and_the_user_require() -> None:
+def test_a_galaxy_is_turned_as_its_tilt_and_the_user_require():
     upright, over = measure_spin(gas(about_x(10.0))), measure_spin(gas(about_x(175.0)))
     for choice, spin, signs in (
         ("auto", upright, [1.0, 1.0, 1.0]),
@@ -64,7 +62,7 @@ def test_a_galaxy_is_turned_as_its_tilt_and_the_user_require() -> None:
     assert orientation("align", upright, "snap") @ upright.axis == pytest.approx([0.0, 0.0, -1.0], abs=1e-9)
 
 
-def test_a_snapshot_that_turns_the_other_way_is_turned_over(tmp_path: Path) -> None:
+def test_a_snapshot_that_turns_the_other_way_is_turned_over(tmp_path):
     mirrored = {name: values * [1, -1, 1] if values.ndim == 2 else values for name, values in galaxy().items()}
     (files,) = find_snapshots([write(tmp_path / "snap.hdf5", mirrored)])
     for spin, sign in (("auto", -1.0), ("clockwise", 1.0)):
@@ -73,7 +71,7 @@ def test_a_snapshot_that_turns_the_other_way_is_turned_over(tmp_path: Path) -> N
         assert sign * found.order * found.axis[2] > 0.9
 
 
-def test_random_motion_has_no_rotation_to_detect() -> None:
+def test_random_motion_has_no_rotation_to_detect():
     rng = np.random.default_rng(0)
     for velocity in (rng.normal(0.0, 50.0, (3000, 3)).astype(np.float32), np.zeros((3000, 3), np.float32)):
         with pytest.raises(DataError, match="no rotation to detect") as error:
@@ -81,12 +79,12 @@ def test_random_motion_has_no_rotation_to_detect() -> None:
         assert "--spin" in error.value.hint
 
 
-def test_a_common_velocity_does_not_affect_the_rotation() -> None:
+def test_a_common_velocity_does_not_affect_the_rotation():
     moving = replace(gas(), velocity_km_s=gas().velocity_km_s + np.float32(500.0))
     assert measure_spin(moving).axis == pytest.approx(measure_spin(gas()).axis, abs=0.01)
 
 
-def test_draws_depend_on_seed_and_galaxy_alone() -> None:
+def test_draws_depend_on_seed_and_galaxy_alone():
     config = IngestConfig(scale=(0.25, 1.0), density=(0.5, 2.0), skew=(0.8, 1.25), first_view_deg=(0.0, 360.0), views=4)
     config = replace(config, jitter_distance_pc=(-50.0, 50.0), jitter_longitude_deg=(-0.2, 0.2))
     one = draw_change(config, "ab12")
@@ -99,13 +97,13 @@ def test_draws_depend_on_seed_and_galaxy_alone() -> None:
     assert np.diff([s.view_deg for s in sights]) % 360.0 == pytest.approx(90.0)
 
 
-def test_a_skew_conserves_areas_and_a_scale_multiplies_lengths() -> None:
+def test_a_skew_conserves_areas_and_a_scale_multiplies_lengths():
     change = Change(0.5, 1.0, 1.7, 33.0, 0.0)
     assert np.linalg.det(change.matrix) == pytest.approx(0.125)
     assert np.linalg.svd(change.matrix, compute_uv=False) == pytest.approx(0.5 * np.array([1.7**0.5, 1.0, 1.7**-0.5]))
 
 
-def test_reach_is_the_farthest_point_of_any_view() -> None:
+def test_reach_is_the_farthest_point_of_any_view():
     config = IngestConfig(grid=GRID, jitter_distance_pc=(-40.0, 10.0), jitter_longitude_deg=(0.0, 0.3))
     farthest = max(
         np.linalg.norm(Cone(Sight(0.0, d, lon).seen(GRID), 0.0, lon).points(slice(None)), axis=-1).max()

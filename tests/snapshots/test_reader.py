@@ -1,18 +1,15 @@
 """Snapshots of many styles with the same galaxy, and errors for missing fields and units."""
 
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from iris_cli import units
 from iris_cli.errors import DataError
 from iris_cli.snapshots.files import find_snapshots
-from iris_cli.snapshots.gas import Gas, estimated_masses, temperature_K
+from iris_cli.snapshots.gas import estimated_masses, temperature_K
 from iris_cli.snapshots.reader import Snapshot
 from tests.snapshots.snapshots import (
     CONFIG,
@@ -58,11 +55,11 @@ STYLES = {
 
 
 @pytest.mark.parametrize("style", STYLES.values(), ids=STYLES.keys())
-def test_every_style_gives_the_same_gas(style: Style, gas: dict, tmp_path: Path) -> None:
+def test_every_style_gives_the_same_gas(style, gas, tmp_path):
     assert_same(read(write(tmp_path / "snap.hdf5", gas, style)), gas)
 
 
-def as_swift_writes(file: h5py.File) -> None:
+def as_swift_writes(file):
     """Units as U_L, U_M, U_t in one-element arrays, plural names, exponents on each dataset, Time in its own unit."""
     for name in ("UnitLength_in_cm", "UnitMass_in_g", "UnitVelocity_in_cm_per_s", "HubbleParam"):
         del file["Header"].attrs[name]
@@ -81,7 +78,7 @@ def as_swift_writes(file: h5py.File) -> None:
     gas.move("InternalEnergy", "InternalEnergies")
 
 
-def as_gizmo_writes(file: h5py.File) -> None:
+def as_gizmo_writes(file):
     head = file["Header"].attrs
     for name in ("Length_in_cm", "Mass_in_g", "Velocity_in_cm_per_s"):
         head[f"Unit{name.split('_')[0]}_In_CGS"] = head[f"Unit{name}"]
@@ -90,11 +87,11 @@ def as_gizmo_writes(file: h5py.File) -> None:
 
 
 @pytest.mark.parametrize(("rewrite", "h"), [(as_swift_writes, 1.0), (as_gizmo_writes, 0.7)])
-def test_snapshots_of_other_codes_are_read(rewrite: Callable, h: float, gas: dict, tmp_path: Path) -> None:
+def test_snapshots_of_other_codes_are_read(rewrite, h, gas, tmp_path):
     assert_same(read(write(tmp_path / "snap.hdf5", gas, KPC.but(a=0.5, h=h), rewrite)), gas)
 
 
-def test_a_galaxy_across_the_edge_of_a_periodic_box_is_joined_and_found(gas: dict, tmp_path: Path) -> None:
+def test_a_galaxy_across_the_edge_of_a_periodic_box_is_joined_and_found(gas, tmp_path):
     path = write(tmp_path / "snap.hdf5", gas, KPC.but(centre_pc=(30.0, 1990.0, 1000.0)))
     assert_same(read(path, config=replace(CONFIG, centre="0.03,1.99,1")), gas)
     (files,) = find_snapshots([path])
@@ -102,7 +99,7 @@ def test_a_galaxy_across_the_edge_of_a_periodic_box_is_joined_and_found(gas: dic
     assert centre == pytest.approx((0.03, 1.99, 1.0), abs=0.01)  # kpc
 
 
-def test_the_parts_of_a_split_snapshot_are_one_galaxy(gas: dict, tmp_path: Path) -> None:
+def test_the_parts_of_a_split_snapshot_are_one_galaxy(gas, tmp_path):
     parts = write_split(tmp_path, gas, [1000, 1000, 2500], KPC)  # the second holds no gas
     assert_same(read(parts[0]), gas)
     assert_same(read(*parts), gas)  # as a shell's * gives them
@@ -111,7 +108,7 @@ def test_the_parts_of_a_split_snapshot_are_one_galaxy(gas: dict, tmp_path: Path)
 
 
 @pytest.mark.parametrize("empty", [np.zeros(0), np.zeros((0, 3)), h5py.Empty("f4"), None])
-def test_a_part_without_gas_may_hold_empty_datasets_or_no_group(empty: object, gas: dict, tmp_path: Path) -> None:
+def test_a_part_without_gas_may_hold_empty_datasets_or_no_group(empty, gas, tmp_path):
     first, second = write_split(tmp_path, gas, [0], KPC)
     with h5py.File(first, "r+") as file:
         names = list(file["PartType0"])
@@ -121,7 +118,7 @@ def test_a_part_without_gas_may_hold_empty_datasets_or_no_group(empty: object, g
     assert_same(read(second), gas)
 
 
-def virtual(path: Path, parts: list[Path], prefix: str = "") -> Path:
+def virtual(path, parts, prefix=""):
     """A file that shows its parts as one, as SWIFT writes it."""
     with h5py.File(parts[0]) as first, h5py.File(path, "w") as file:
         first.copy("Header", file)
@@ -137,7 +134,7 @@ def virtual(path: Path, parts: list[Path], prefix: str = "") -> Path:
     return path
 
 
-def test_a_virtual_file_of_swift_is_read_from_the_parts_beside_it(gas: dict, tmp_path: Path) -> None:
+def test_a_virtual_file_of_swift_is_read_from_the_parts_beside_it(gas, tmp_path):
     parts = write_split(tmp_path, gas, [1000, 1700], KPC)
     shown = virtual(tmp_path / "snap.hdf5", parts)
     assert_same(read(shown), gas)
@@ -148,26 +145,26 @@ def test_a_virtual_file_of_swift_is_read_from_the_parts_beside_it(gas: dict, tmp
 
 
 @pytest.mark.parametrize("order", [("CO", "H2", "H+"), ("H2", "H+", "C+", "CHx", "OHx", "CO", "HCO+", "He+", "M+")])
-def test_columns_of_abundances_are_found_by_name(order: tuple, gas: dict, tmp_path: Path) -> None:
+def test_columns_of_abundances_are_found_by_name(order, gas, tmp_path):
     path = write(tmp_path / "snap.hdf5", gas, Style(columns=order))
     assert_same(read(path, config=replace(CONFIG, columns=order)), gas)
 
 
-def test_columns_in_a_wrong_order_are_refused(gas: dict, tmp_path: Path) -> None:
+def test_columns_in_a_wrong_order_are_refused(gas, tmp_path):
     path = write(tmp_path / "snap.hdf5", gas, Style(columns=("CO", "H+", "H2")))
     with pytest.raises(DataError, match=r"x_CO = n/n_H runs .* to 0.4") as error:
         read(path)
     assert "--columns" in error.value.hint
 
 
-def test_hydrogen_ions_used_as_molecules_cause_a_warning(gas: dict, tmp_path: Path) -> None:
+def test_hydrogen_ions_used_as_molecules_cause_a_warning(gas, tmp_path):
     path = write(tmp_path / "snap.hdf5", {**gas, "H+": gas["H+"] / 10}, Style(columns=("H+", "H2", "CO")))
     (files,) = find_snapshots([path])
     _, warnings = Snapshot.open(files, CONFIG).read(2000.0, CONFIG, 10**7)
     assert any("--columns" in warning for warning in warnings)
 
 
-def test_the_temperature_depends_on_the_number_of_particles() -> None:
+def test_the_temperature_depends_on_the_number_of_particles():
     """Atoms of 1.4 m_H per H nucleus: 1.1 particles; molecules 0.6; ions and electrons 2.1."""
     u = 1.5 * units.BOLTZMANN_J_K * 100.0 * 1.1 / units.MASS_PER_H_KG * 1e-6
     assert temperature_K(np.array(u), 0.0, 0.0) == pytest.approx(100.0)
@@ -175,7 +172,7 @@ def test_the_temperature_depends_on_the_number_of_particles() -> None:
     assert temperature_K(np.array(u), 0.0, 1.0) == pytest.approx(100.0 * 1.1 / 2.1)
 
 
-def test_estimated_volumes_are_accurate_for_sums() -> None:
+def test_estimated_volumes_are_accurate_for_sums():
     """Cells in a ten times denser arrangement have a tenth of the weight each."""
     rng = np.random.default_rng(0)
     loose = rng.uniform(0.0, 100.0, (1000, 3))
@@ -187,12 +184,12 @@ def test_estimated_volumes_are_accurate_for_sums() -> None:
 # --- missing fields ---------------------------------------------------------------------------------------------------
 
 
-def are_molecular(found: Gas, gas: dict[str, NDArray]) -> bool:
+def are_molecular(found, gas):
     assert found.T_gas_K == pytest.approx(temperature_K(gas["InternalEnergy"], 0.5, 0.0), rel=1e-4)
     return (found.x_H2 == 0.5).all() and found.x_CO == pytest.approx(1.4e-4)
 
 
-def correlation(values: NDArray, found: Gas) -> float:
+def correlation(values, found):
     return float(np.corrcoef(values, found.rho)[0, 1])
 
 
@@ -211,9 +208,7 @@ CMZ = {"formulas": "cmz"}
         ("InternalEnergy", "--formulas", CMZ, lambda f, _: correlation(f.T_gas_K, f) < -0.3),
     ],
 )
-def test_a_missing_field_is_an_error_that_names_the_option(
-    name: str, flag: str, change: dict, fills: Callable[[Gas, dict], bool], gas: dict, tmp_path: Path
-) -> None:
+def test_a_missing_field_is_an_error_that_names_the_option(name, flag, change, fills, gas, tmp_path):
     path = write(tmp_path / "snap.hdf5", gas, Style(leave_out=(name,)))
     with pytest.raises(DataError, match=f"has no PartType0/{name}") as error:
         read(path)
@@ -221,7 +216,7 @@ def test_a_missing_field_is_an_error_that_names_the_option(
     assert fills(read(path, config=replace(CONFIG, **change)), gas)
 
 
-def test_abundances_in_another_convention_are_converted(gas: dict, tmp_path: Path) -> None:
+def test_abundances_in_another_convention_are_converted(gas, tmp_path):
     path = write(tmp_path / "snap.hdf5", {**gas, "H2": 2.0 * gas["H2"]})
     with pytest.raises(DataError, match=r"x_H2 = n/n_H runs from .* to 0.99") as error:
         read(path)
@@ -229,12 +224,12 @@ def test_abundances_in_another_convention_are_converted(gas: dict, tmp_path: Pat
     assert_same(read(path, config=replace(CONFIG, h2_factor=0.5)), gas)
 
 
-def test_an_option_overrides_the_file(gas: dict, tmp_path: Path) -> None:
+def test_an_option_overrides_the_file(gas, tmp_path):
     found = read(write(tmp_path / "snap.hdf5", gas), config=replace(CONFIG, x_H2=0.25, temperature_K=77.0))
     assert (found.x_H2 == 0.25).all() and (found.T_gas_K == 77.0).all()
 
 
-def test_a_density_can_be_replaced_by_masses_and_volumes(gas: dict, tmp_path: Path) -> None:
+def test_a_density_can_be_replaced_by_masses_and_volumes(gas, tmp_path):
     bare = Style(leave_out=("Density",))
     with pytest.raises(DataError, match="has no PartType0/Density"):
         read(write(tmp_path / "a.hdf5", gas, bare))
@@ -242,7 +237,7 @@ def test_a_density_can_be_replaced_by_masses_and_volumes(gas: dict, tmp_path: Pa
     assert read(write(tmp_path / "b.hdf5", gas, bare, masses)).rho == pytest.approx(gas["Density"], rel=1e-5)
 
 
-def test_files_without_units_need_options(gas: dict, tmp_path: Path) -> None:
+def test_files_without_units_need_options(gas, tmp_path):
     path = write(tmp_path / "snap.hdf5", gas, KPC.but(units="none"))
     with pytest.raises(DataError, match="does not say in which unit") as error:
         read(path)
@@ -251,15 +246,15 @@ def test_files_without_units_need_options(gas: dict, tmp_path: Path) -> None:
     assert_same(read(path, config=given), gas)
 
 
-def test_units_may_be_text_attributes_of_each_dataset(gas: dict, tmp_path: Path) -> None:
-    def label(file: h5py.File) -> None:
+def test_units_may_be_text_attributes_of_each_dataset(gas, tmp_path):
+    def label(file):
         texts = {"Coordinates": "kpc", "Velocities": "km/s", "Density": "1e10 solMass / kpc3"}
         for name, text in {**texts, "InternalEnergy": "km2 / s2", "DustTemperature": "K"}.items():
             file[f"PartType0/{name}"].attrs["unit"] = text
 
     assert_same(read(write(tmp_path / "snap.hdf5", gas, KPC.but(units="none"), label)), gas)
 
-    def mislabel(file: h5py.File) -> None:
+    def mislabel(file):
         label(file)
         file["PartType0/Density"].attrs["unit"] = "kpc"
 
@@ -267,7 +262,7 @@ def test_units_may_be_text_attributes_of_each_dataset(gas: dict, tmp_path: Path)
         read(write(tmp_path / "wrong.hdf5", gas, KPC.but(units="none"), mislabel))
 
 
-def test_the_molecular_fraction_of_gizmo_is_half_of_x_H2(gas: dict, tmp_path: Path) -> None:
+def test_the_molecular_fraction_of_gizmo_is_half_of_x_H2(gas, tmp_path):
     molecular = 2.0 * gas["H2"] / 0.9
     fractions = with_columns(NeutralHydrogenAbundance=np.full(3000, 0.9), MolecularMassFraction=molecular)
     path = write(tmp_path / "snap.hdf5", gas, Style(leave_out=("ChemicalAbundances",)), fractions)
@@ -275,15 +270,15 @@ def test_the_molecular_fraction_of_gizmo_is_half_of_x_H2(gas: dict, tmp_path: Pa
     assert found.x_H2 == pytest.approx(gas["H2"], rel=1e-5)
 
 
-def test_electrons_replace_missing_ions(gas: dict, tmp_path: Path) -> None:
+def test_electrons_replace_missing_ions(gas, tmp_path):
     electrons = with_columns(ElectronAbundance=np.full(3000, 0.8))
     path = write(tmp_path / "snap.hdf5", gas, Style(leave_out=("ChemicalAbundances",)), electrons)
     found = read(path, config=replace(CONFIG, x_H2=0.0, x_CO=0.0))
     assert found.T_gas_K == pytest.approx(temperature_K(gas["InternalEnergy"], 0.0, 0.8), rel=1e-4)
 
 
-def test_dust_at_zero_kelvin_and_cells_slightly_outside_the_box_are_accepted(gas: dict, tmp_path: Path) -> None:
-    def change(file: h5py.File) -> None:
+def test_dust_at_zero_kelvin_and_cells_slightly_outside_the_box_are_accepted(gas, tmp_path):
+    def change(file):
         file["PartType0/DustTemperature"][3] = 0.0
         file["PartType0/Coordinates"][0] = [-1e-3, 1.0, 1.0]
 

@@ -1,10 +1,7 @@
 """Errors for snapshots that are contradictory, link to other files, or are damaged."""
 
 import re
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -30,47 +27,47 @@ from tests.snapshots.snapshots import (
 )
 
 
-def attribute(where: str, name: str, value: object) -> Callable[[h5py.File], None]:
-    def change(file: h5py.File) -> None:
+def attribute(where, name, value):
+    def change(file):
         (file[where] if where in file else file.create_group(where)).attrs[name] = value
 
     return change
 
 
-def replaced(name: str, value: object) -> Callable[[h5py.File], None]:
-    def change(file: h5py.File) -> None:
+def replaced(name, value):
+    def change(file):
         del file[f"PartType0/{name}"]
         file[f"PartType0/{name}"] = value
 
     return change
 
 
-def damaged(name: str, value: float) -> Callable[[h5py.File], None]:
+def damaged(name, value):
     return lambda file: file[f"PartType0/{name}"].__setitem__(5, value)
 
 
-def unwritten(file: h5py.File) -> None:
+def unwritten(file):
     """As a killed simulation leaves it."""
     del file["PartType0/Density"]
     file["PartType0"].create_dataset("Density", (3000,), "<f4", chunks=(1000,))
 
 
-def soft_link_out(file: h5py.File) -> None:
+def soft_link_out(file):
     file["elsewhere"] = h5py.ExternalLink("secret.hdf5", "/")
     replaced("Density", h5py.SoftLink("/elsewhere/Density"))(file)
 
 
-def linked_group(file: h5py.File) -> None:
+def linked_group(file):
     del file["PartType0"]
     file["PartType0"] = h5py.ExternalLink("secret.hdf5", "/PartType0")
 
 
-def raw_elsewhere(file: h5py.File) -> None:
+def raw_elsewhere(file):
     del file["PartType0/Density"]
     file.create_dataset("PartType0/Density", (3000,), "<f4", external=[("/etc/passwd", 0, 12000)])
 
 
-def virtual(file: h5py.File) -> None:
+def virtual(file):
     del file["PartType0/Density"]
     layout = h5py.VirtualLayout((3000,), "<f4")
     layout[:] = h5py.VirtualSource("secret.hdf5", "Density", shape=(3000,))
@@ -116,22 +113,22 @@ BAD = {
 
 
 @pytest.mark.parametrize(("damage", "said"), BAD.values(), ids=BAD.keys())
-def test_contradictory_or_linked_snapshots_are_refused(damage: Callable, said: str, gas: dict, tmp_path: Path) -> None:
+def test_contradictory_or_linked_snapshots_are_refused(damage, said, gas, tmp_path):
     with pytest.raises(DataError) as error:
         read(write(tmp_path / "snap.hdf5", gas, damage=damage))
     assert said in error.value.message and "snap.hdf5" in error.value.message
     assert "\n" not in error.value.message
 
 
-def test_a_soft_link_within_the_file_is_followed(gas: dict, tmp_path: Path) -> None:
-    def move(file: h5py.File) -> None:
+def test_a_soft_link_within_the_file_is_followed(gas, tmp_path):
+    def move(file):
         file.move("PartType0", "gas")
         file["PartType0"] = h5py.SoftLink("gas")
 
     assert_same(read(write(tmp_path / "snap.hdf5", gas, damage=move)), gas)
 
 
-def test_bad_cells_can_be_left_out(gas: dict, tmp_path: Path) -> None:
+def test_bad_cells_can_be_left_out(gas, tmp_path):
     path = write(tmp_path / "snap.hdf5", gas, damage=damaged("Density", np.nan))
     assert len(read(path, config=replace(CONFIG, drop_bad_cells=True))) == 2999
     path = write(tmp_path / "none.hdf5", gas, damage=replaced("Density", np.zeros(3000)))
@@ -139,7 +136,7 @@ def test_bad_cells_can_be_left_out(gas: dict, tmp_path: Path) -> None:
         read(path, config=replace(CONFIG, drop_bad_cells=True))
 
 
-def test_an_ambiguous_time_needs_an_option(gas: dict, tmp_path: Path) -> None:
+def test_an_ambiguous_time_needs_an_option(gas, tmp_path):
     style = KPC.but(a=0.5, h=0.7, header={"Redshift": None})
     path = write(tmp_path / "snap.hdf5", gas, style)
     with pytest.raises(DataError, match=r"does not say whether Time = 0.5 is a scale factor"):
@@ -149,7 +146,7 @@ def test_an_ambiguous_time_needs_an_option(gas: dict, tmp_path: Path) -> None:
     assert_same(read(write(tmp_path / "cosmological.hdf5", gas, style, cosmological)), gas)
 
 
-def test_other_files_are_refused_in_one_line(gas: dict, tmp_path: Path) -> None:
+def test_other_files_are_refused_in_one_line(gas, tmp_path):
     (tmp_path / "text.hdf5").write_text("no HDF5\n" * 1000)
     whole = write(tmp_path / "snap.hdf5", gas).read_bytes()
     (tmp_path / "cut.hdf5").write_bytes(whole[: len(whole) // 2])
@@ -169,7 +166,7 @@ def test_other_files_are_refused_in_one_line(gas: dict, tmp_path: Path) -> None:
             read(tmp_path / f"{name}.hdf5")
 
 
-def test_damage_inside_a_file_is_an_error(gas: dict, tmp_path: Path) -> None:
+def test_damage_inside_a_file_is_an_error(gas, tmp_path):
     path = write(tmp_path / "snap.hdf5", gas, Style(compressed=True))
     with h5py.File(path) as file:
         where = file["PartType0/Density"].id.get_chunk_info(0)
@@ -181,7 +178,7 @@ def test_damage_inside_a_file_is_an_error(gas: dict, tmp_path: Path) -> None:
 
 
 #: Attribute of the header -> its value, the error, the option in its hint.
-HINTS: dict[str, tuple[object, str, dict[str, Any]]] = {
+HINTS = {
     "NumFilesPerSnapshot": (10**9, "its name holds no number", {"cutouts": True}),
     "NumPart_ThisFile": ([90_000, 0], "holds 3000 gas cells", {"cutouts": True}),
     "NumPart_Total": ([90_000, 0], "lists 90000 gas cells in all", {"cutouts": True}),
@@ -193,7 +190,7 @@ HINTS: dict[str, tuple[object, str, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", HINTS)
-def test_the_hint_for_a_wrong_header_is_an_option_that_reads_the_file(name: str, gas: dict, tmp_path: Path) -> None:
+def test_the_hint_for_a_wrong_header_is_an_option_that_reads_the_file(name, gas, tmp_path):
     value, said, change = HINTS[name]
     path = write(tmp_path / "snap.hdf5", gas, damage=attribute("Header", name, value))
     with pytest.raises(DataError, match=said) as error:
@@ -203,14 +200,14 @@ def test_the_hint_for_a_wrong_header_is_an_option_that_reads_the_file(name: str,
     assert_same(read(path, config=replace(CONFIG, **change)), gas)
 
 
-def test_missing_parts_are_named(gas: dict, tmp_path: Path) -> None:
+def test_missing_parts_are_named(gas, tmp_path):
     parts = write_split(tmp_path, gas, [1000, 2000])
     parts[1].unlink()
     with pytest.raises(DataError, match=r"missing: snap_007.1.hdf5"):
         read(parts[0])
 
 
-def test_a_centre_without_gas_is_an_error_with_the_position_of_the_gas(gas: dict, tmp_path: Path) -> None:
+def test_a_centre_without_gas_is_an_error_with_the_position_of_the_gas(gas, tmp_path):
     path = write(tmp_path / "snap.hdf5", gas, Style(box_pc=20000.0, centre_pc=(300.0, 10000.0, 10000.0)))
     (files,) = find_snapshots([path])
     snapshot = Snapshot.open(files, CONFIG)
@@ -220,14 +217,14 @@ def test_a_centre_without_gas_is_an_error_with_the_position_of_the_gas(gas: dict
     assert "--centre" in error.value.hint
 
 
-def test_a_galaxy_neither_in_a_box_nor_around_zero_needs_a_centre(gas: dict, tmp_path: Path) -> None:
+def test_a_galaxy_neither_in_a_box_nor_around_zero_needs_a_centre(gas, tmp_path):
     style = Style(box_pc=0.0, centre_pc=(5000.0, 0.0, 0.0))
     with pytest.raises(DataError, match="not in a box from 0 to BoxSize, nor around zero") as error:
         read(write(tmp_path / "snap.hdf5", gas, style))
     assert "--centre" in error.value.hint
 
 
-def test_the_centre_in_an_error_has_gas_around_it(gas: dict, tmp_path: Path) -> None:
+def test_the_centre_in_an_error_has_gas_around_it(gas, tmp_path):
     """Two galaxies 1.2 Mpc apart, in Mpc: the mean is between them, and six digits of a coordinate are 100 pc."""
     both = {name: np.concatenate([values, values]) for name, values in gas.items()}
     both["Coordinates"] = both["Coordinates"] + np.repeat([[-6e5, 0.0, 0.0], [6e5, 0.0, 0.0]], 3000, axis=0)
@@ -240,11 +237,11 @@ def test_the_centre_in_an_error_has_gas_around_it(gas: dict, tmp_path: Path) -> 
     assert len(read(path, config=replace(CONFIG, centre=found[1]))) == 3000
 
 
-def names_of(*paths: Path) -> tuple[str, ...]:
+def names_of(*paths):
     return source_names([Snapshot.open(files, CONFIG) for files in find_snapshots(paths)])
 
 
-def test_names_of_galaxies_do_not_depend_on_folders(gas: dict, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_names_of_galaxies_do_not_depend_on_folders(gas, tmp_path, capsys):
     """The same file name in two folders is two galaxies; copies of one galaxy cause a warning."""
     (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
     one, two = write(tmp_path / "a/snap.hdf5", gas), write(tmp_path / "b/snap.hdf5", galaxy(seed=1))

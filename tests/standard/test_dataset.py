@@ -4,8 +4,6 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,19 +23,19 @@ ONE = Galaxies(MockConfig(), GRID, 0, 1)
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("mock") / "mock"
     write_mock(Galaxies(MockConfig(), GRID, 0, 2), folder, 2, quiet=True)
     return folder
 
 
 @pytest.fixture
-def mock_folder(written: Path, tmp_path: Path) -> Path:
+def mock_folder(written, tmp_path):
     """A copy that a test may change."""
     return shutil.copytree(written, tmp_path / "mock")
 
 
-def test_a_tensor_is_read_in_inner_units_from_SI_on_disk(written: Path) -> None:
+def test_a_tensor_is_read_in_inner_units_from_SI_on_disk(written):
     dataset = StandardDataset.open(written)
     assert len(dataset) == 4
     assert dataset.sources == ["mock-0-000000"] * 2 + ["mock-0-000001"] * 2
@@ -50,7 +48,7 @@ def test_a_tensor_is_read_in_inner_units_from_SI_on_disk(written: Path) -> None:
     assert on_disk[RHO].max() == pytest.approx(made[RHO].max() * 6.768e-20, rel=1e-3)  # kg/m^3
 
 
-def test_paper_code_tensors_are_converted_to_receding_positive_and_inner_units(shared_data: Path) -> None:
+def test_paper_code_tensors_are_converted_to_receding_positive_and_inner_units(shared_data):
     dataset = StandardDataset.open(shared_data / "reference-standard")
     raw = np.load(shared_data / "reference-standard/tensor_0.npy")
     tensor = dataset[0]
@@ -61,14 +59,14 @@ def test_paper_code_tensors_are_converted_to_receding_positive_and_inner_units(s
     assert dataset.grid.v_min_km_s == -200.0 and dataset.grid.tensor_shape == (6, 32, 32, 16)
 
 
-def test_a_paper_code_galaxy_rotates_anticlockwise_until_it_is_turned_over(shared_data: Path) -> None:
+def test_a_paper_code_galaxy_rotates_anticlockwise_until_it_is_turned_over(shared_data):
     dataset = StandardDataset.open(shared_data / "reference-standard")
     assert sense_of_rotation(dataset[0], dataset.grid) < -0.5
     assert sense_of_rotation(dataset.turn_over()[0], dataset.grid) > 0.5
     assert np.array_equal(dataset.turn_over().turn_over()[0], dataset[0])
 
 
-def test_views_of_one_galaxy_have_one_source_in_paper_code_folders(shared_data: Path) -> None:
+def test_views_of_one_galaxy_have_one_source_in_paper_code_folders(shared_data):
     assert len(set(StandardDataset.open(shared_data / "reference-standard").sources)) == 1
     assert len(set(StandardDataset.open(shared_data / "reference-standard", views_per_source=1).sources)) == 3
 
@@ -76,8 +74,8 @@ def test_views_of_one_galaxy_have_one_source_in_paper_code_folders(shared_data: 
 # --- bad input --------------------------------------------------------------------------------------------------------
 
 
-def cell(channel: int, value: float) -> Callable[[Path], object]:
-    def change(path: Path) -> None:
+def cell(channel, value):
+    def change(path):
         tensor = np.load(path)
         tensor[channel, 0, 0, 0] = value
         np.save(path, tensor)
@@ -85,7 +83,7 @@ def cell(channel: int, value: float) -> Callable[[Path], object]:
     return change
 
 
-def test_an_infinite_temperature_is_accepted(mock_folder: Path) -> None:
+def test_an_infinite_temperature_is_accepted(mock_folder):
     cell(T_GAS, np.inf)(mock_folder / "tensor_000000.npy")
     assert np.isinf(StandardDataset.open(mock_folder)[0][T_GAS]).sum() == 1
 
@@ -107,14 +105,14 @@ def test_an_infinite_temperature_is_accepted(mock_folder: Path) -> None:
         (lambda path: path.write_bytes(b"PK\x03\x04, and no more"), "not a whole .npy"),
     ],
 )
-def test_the_error_names_a_file_that_is_damaged_or_impossible(mock_folder: Path, damage: Callable, said: str) -> None:
+def test_the_error_names_a_file_that_is_damaged_or_impossible(mock_folder, damage, said):
     damage(mock_folder / "tensor_000000.npy")
     with pytest.raises(DataError) as error:
         StandardDataset.open(mock_folder)[0]
     assert said in error.value.message and "tensor_000000.npy" in error.value.message
 
 
-def test_the_error_names_a_missing_empty_or_incomplete_folder(tmp_path: Path, mock_folder: Path) -> None:
+def test_the_error_names_a_missing_empty_or_incomplete_folder(tmp_path, mock_folder):
     with pytest.raises(DataError, match="nowhere is not a folder"):
         StandardDataset.open(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
@@ -140,7 +138,7 @@ def test_the_error_names_a_missing_empty_or_incomplete_folder(tmp_path: Path, mo
         (lambda index: index["tensors"][0].update(file="../mock/tensor_000000.npy"), "not a file of this folder"),
     ],
 )
-def test_a_wrong_index_is_refused(mock_folder: Path, change: Callable, said: str) -> None:
+def test_a_wrong_index_is_refused(mock_folder, change, said):
     index = json.loads((mock_folder / "standard.json").read_text())
     change(index)
     (mock_folder / "standard.json").write_text(json.dumps(index))
@@ -148,8 +146,8 @@ def test_a_wrong_index_is_refused(mock_folder: Path, change: Callable, said: str
         StandardDataset.open(mock_folder)
 
 
-def test_only_temporary_folders_of_dead_processes_for_the_same_data_set_are_removed(tmp_path: Path) -> None:
-    def left(name: str, pid: int) -> Path:
+def test_only_temporary_folders_of_dead_processes_for_the_same_data_set_are_removed(tmp_path):
+    def left(name, pid):
         path = temporary_name(tmp_path / name)
         path = path.with_name(path.name.replace(f".{os.getpid()}.part", f".{pid}.part"))
         (path / "inner").mkdir(parents=True)
@@ -160,7 +158,7 @@ def test_only_temporary_folders_of_dead_processes_for_the_same_data_set_are_remo
     assert not dead.exists() and alive.exists() and other.exists()
 
 
-def test_a_data_set_is_restored_if_its_replacement_was_killed_between_two_renames(mock_folder: Path) -> None:
+def test_a_data_set_is_restored_if_its_replacement_was_killed_between_two_renames(mock_folder):
     aside = mock_folder.with_name(temporary_name(mock_folder.with_name("mock.old")).name)
     aside = aside.with_name(aside.name.replace(f".{os.getpid()}.part", ".999999999.part"))
     mock_folder.rename(aside)
@@ -170,10 +168,8 @@ def test_a_data_set_is_restored_if_its_replacement_was_killed_between_two_rename
     assert not aside.exists()
 
 
-def test_a_mock_that_is_stopped_keeps_nothing_and_exits_with_75(
-    iris: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def stop(*_: object) -> None:
+def test_a_mock_that_is_stopped_keeps_nothing_and_exits_with_75(iris, tmp_path, monkeypatch):
+    def stop(*_):
         signal.raise_signal(signal.SIGTERM)
 
     monkeypatch.setattr("iris_cli.mock.generate.write_index", stop)

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from iris_cli.axes import RHO, V_LOS
 from iris_cli.config.grid import Grid
@@ -17,7 +16,7 @@ R0_PC = 8100.0
 CENTRE_DEG = (0.05, -0.046)
 
 
-def observed_track(points: int) -> NDArray:
+def observed_track(points):
     """(points, 4) l, b, v_los, distance beyond the centre, for the observer of view 0."""
     x, y, z, v_x, v_y, v_z = WALKER_2025.track(points).T
     to_gas = np.stack([x - R0_PC, y, z])
@@ -28,7 +27,7 @@ def observed_track(points: int) -> NDArray:
     return np.stack([lon, lat, v_los, distance - R0_PC], axis=1)
 
 
-def test_the_walker_ellipse_follows_its_published_track(orbit_track: tuple) -> None:
+def test_the_walker_ellipse_follows_its_published_track(orbit_track):
     lon, lat, v, far = orbit_track
     track = observed_track(7200)
     scaled = (track[:, :3] - np.stack([lon, lat, v], axis=1)[:, None]) / [0.01, 0.01, 1.0]
@@ -40,7 +39,7 @@ def test_the_walker_ellipse_follows_its_published_track(orbit_track: tuple) -> N
     assert np.array_equal(track[nearest, 3][clear] > 0, far[clear])
 
 
-def test_the_tensor_has_the_published_velocity_along_the_track(orbit_track: tuple) -> None:
+def test_the_tensor_has_the_published_velocity_along_the_track(orbit_track):
     """Near and far, at the published (l, b), the gas of the ring has the published velocity, including its sign."""
     lon, lat, v, far = orbit_track
     grid = replace(Grid().scaled(150, 151, 76, 64), observer_distance_pc=R0_PC, r_min_pc=7875.0, r_max_pc=8325.0)
@@ -63,7 +62,7 @@ def test_the_tensor_has_the_published_velocity_along_the_track(orbit_track: tupl
     assert np.array_equal(np.sign(v_los[there, np.arange(300)])[fast], np.sign(v)[fast])
 
 
-def test_gas_rotates_clockwise_and_drifts_inwards_at_constant_angular_momentum() -> None:
+def test_gas_rotates_clockwise_and_drifts_inwards_at_constant_angular_momentum():
     x, y, _, v_x0, v_y0, _ = WALKER_2025.track(100).T
     _, _, _, v_x, v_y, _ = replace(WALKER_2025, drift_km_s=20.0).track(100).T
     momentum = -WALKER_2025.v0_km_s * WALKER_2025.semi_minor_pc

@@ -4,10 +4,7 @@ The axes have different lengths and none is symmetric, so that no two of them ca
 """
 
 import json
-from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -28,14 +25,14 @@ GRID = Grid(r_crop_max=5, v_min_km_s=-250.0, v_max_km_s=150.0, v_steps=9, **STEP
 SKY = {"lon_min": -1.0, "lon_max": 2.0, "lat_min": -0.2, "lat_max": 0.4}
 DEPTH = {"observer_radius": 8277.0, "r_min": 8052.0, "r_max": 8502.0, "r_crop_min_index": 0, "r_crop_max_index": 5}
 FACTORS = {"length": 9.2e-6, "time": 1.0, "mass": 1e3, "temperature": 11.4}
-HYPER: dict[str, Any] = {
+HYPER = {
     "dataset_hyper": {f"_{name}_iris_per_SI": factor for name, factor in FACTORS.items()},
     "coordinate_hyper": {**DEPTH, **SKY, **STEPS},
     "cube_hyper": {"v_min": -150.0, "v_max": 250.0, "v_steps": 9, "reduction": "mean"},
 }
 
 
-def pairs(folder: Path, count: int = 2) -> Path:
+def pairs(folder, count=2):
     rng = np.random.default_rng(0)
     folder.mkdir()
     for k in range(count):
@@ -47,7 +44,7 @@ def pairs(folder: Path, count: int = 2) -> Path:
     return folder
 
 
-def test_an_import_changes_only_units_and_the_sign_of_velocity(tmp_path: Path) -> None:
+def test_an_import_changes_only_units_and_the_sign_of_velocity(tmp_path):
     chosen = open_input(pairs(tmp_path / "a set"), PreobserveConfig())
     with pytest.raises(DataError, match="holds pairs that are already observed"):
         StandardDataset.open(tmp_path / "a set")
@@ -59,7 +56,7 @@ def test_an_import_changes_only_units_and_the_sign_of_velocity(tmp_path: Path) -
     assert np.array_equal(pair["density"], dense * np.float32(units.INNER.density_per_SI / per_SI))
 
 
-def test_pairs_in_inner_units_are_read_bit_for_bit(tmp_path: Path) -> None:
+def test_pairs_in_inner_units_are_read_bit_for_bit(tmp_path):
     folder, inner = pairs(tmp_path / "set"), units.INNER
     factors = {f"_{name}_iris_per_SI": getattr(inner, f"{name}_per_SI") for name in FACTORS}
     (folder / "hyper.json").write_text(json.dumps({**HYPER, "dataset_hyper": factors}))
@@ -68,12 +65,12 @@ def test_pairs_in_inner_units_are_read_bit_for_bit(tmp_path: Path) -> None:
     assert density.tobytes() == np.load(folder / "columnized_0.npy").tobytes()
 
 
-def test_a_galaxy_is_recognized_by_the_content_of_its_first_view(tmp_path: Path) -> None:
+def test_a_galaxy_is_recognized_by_the_content_of_its_first_view(tmp_path):
     a, b, c, d = found = open_paper_dataset(pairs(tmp_path / "set", 4), views_per_source=2).identities
     assert a == b != c == d and found == open_paper_dataset(pairs(tmp_path / "copy", 4), 2).identities
 
 
-def test_turned_over_pairs_have_opposite_longitudes(tmp_path: Path) -> None:
+def test_turned_over_pairs_have_opposite_longitudes(tmp_path):
     folder = pairs(tmp_path / "set")
     found = []
     for turned in (False, True):
@@ -83,7 +80,7 @@ def test_turned_over_pairs_have_opposite_longitudes(tmp_path: Path) -> None:
     assert found[1] == (-found[0][0], -found[0][1])
 
 
-def test_a_turned_over_tensor_has_opposite_positions(tmp_path: Path) -> None:
+def test_a_turned_over_tensor_has_opposite_positions(tmp_path):
     tensor = np.zeros(GRID.tensor_shape, np.float32)
     tensor[RHO, 2, 5, 3] = 1.0
     write_slabs(tmp_path / "tensor_000000.npy", tensor.shape, [(slice(0, None), tensor.copy())])
@@ -94,9 +91,6 @@ def test_a_turned_over_tensor_has_opposite_positions(tmp_path: Path) -> None:
     assert dataset.grid.longitude.centres()[lon] == -GRID.longitude.centres()[5]
     assert dataset.grid.latitude.centres()[lat] == -GRID.latitude.centres()[3]
     assert dataset.turn_over().grid == GRID
-
-
-Change = Callable[[dict[str, Any], dict[str, Any]], object]
 
 
 @pytest.mark.parametrize(
@@ -124,7 +118,7 @@ Change = Callable[[dict[str, Any], dict[str, Any]], object]
         (lambda a, h: h["cube_hyper"].update(reduction="sum"), "supported are mean and max"),
     ],
 )
-def test_impossible_settings_are_refused(tmp_path: Path, change: Change, said: str) -> None:
+def test_impossible_settings_are_refused(tmp_path, change, said):
     folder = pairs(tmp_path / "set")
     attributes, hyper = (json.loads((folder / name).read_text()) for name in ("attributes.json", "hyper.json"))
     change(attributes, hyper)
@@ -135,15 +129,15 @@ def test_impossible_settings_are_refused(tmp_path: Path, change: Change, said: s
     assert said in error.value.message, error.value.message
 
 
-def test_values_that_become_infinite_in_inner_units_are_refused(tmp_path: Path) -> None:
+def test_values_that_become_infinite_in_inner_units_are_refused(tmp_path):
     folder = pairs(tmp_path / "set")
     np.save(folder / "columnized_1.npy", np.full((1, 5, 7), 3e38, "f4"))
     with pytest.raises(DataError, match=r"columnized_1\.npy holds 35 values that are not finite"):
         open_paper_dataset(folder).pair(1)
 
 
-def test_inputs_with_different_numbers_of_lines_do_not_fit_together(tmp_path: Path) -> None:
-    def seen(name: str, lines: int) -> Any:
+def test_inputs_with_different_numbers_of_lines_do_not_fit_together(tmp_path):
+    def seen(name, lines):
         seen = {"grid": GRID, "quantity": "temperature", "latitude": "mean", "channels": lines}
         return SimpleNamespace(name=name, folder=tmp_path / name, identities=[], sources=[], **seen)
 
