@@ -4,7 +4,6 @@ import re
 import shutil
 import subprocess
 from html import unescape
-from pathlib import Path
 
 import pytest
 
@@ -12,7 +11,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
 
 
-def after(page: Path, script: str, width: int = 1280) -> str:
+def after(page, script, width=1280):
     """The text that a script returns, run in the page when it is loaded. Errors of the page are in it."""
     copy = page.with_name(f"{page.stem}.tried.html")
     run = (

@@ -2,10 +2,8 @@
 
 import shutil
 import signal
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -22,16 +20,16 @@ SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 FIRST = ("mock/test_galaxy.py", "against/test_integration.py")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: not item.path.as_posix().endswith(FIRST))
 
 
 @pytest.fixture(autouse=True)
-def no_layout(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def no_layout(request, monkeypatch):
     """Figures are laid out in tests of figures alone: it takes half of their time, and draws them twice."""
     savefig = Figure.savefig
 
-    def save(figure: Figure, *given: Any, **how: Any) -> None:
+    def save(figure, *given, **how):
         figure.set_layout_engine(None)
         savefig(figure, *given, **how)
 
@@ -47,10 +45,10 @@ class Ran:
 
 
 @pytest.fixture
-def iris(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
+def iris(monkeypatch, capfd):
     """`iris("mock", folder, "-n", 2)` runs a command as the console script would and returns what it said."""
 
-    def run(*words: object) -> Ran:
+    def run(*words):
         for name in (LOG_EVERY, QUIET, TRUST, VERBOSE):  # options set them; afterwards they are what they were
             monkeypatch.setenv(name, "")
         monkeypatch.setattr("sys.argv", ["iris", *map(str, words)])
@@ -67,7 +65,7 @@ def iris(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.fixture
-def signals_arrive() -> Iterator[None]:
+def signals_arrive():
     """Also where the tests were started with `nohup` or in the background, and these signals are ignored."""
     before = {number: signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGINT)}
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -78,7 +76,7 @@ def signals_arrive() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def shared_data() -> Path:
+def shared_data():
     """Real and reference data that lie beside the project, not in it."""
     if not SHARED_DATA.is_dir():
         pytest.skip(f"no reference data at {SHARED_DATA}")
@@ -86,7 +84,7 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def orbit_track(shared_data: Path) -> tuple[np.ndarray, ...]:
+def orbit_track(shared_data):
     """The published track of the orbit of Walker et al. 2025 on the sky: l, b in deg, v in km/s, far (bool)."""
     rows = [line.split() for line in (shared_data / "cmz_orbits/ellipse_resampled_300.txt").read_text().splitlines()]
     return *np.array([row[:3] for row in rows], float).T, np.array([row[3] == "Far" for row in rows])
@@ -96,7 +94,7 @@ def orbit_track(shared_data: Path) -> tuple[np.ndarray, ...]:
 
 
 @pytest.fixture(scope="session")
-def tiny_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_shards(tmp_path_factory):
     """A read-only set of v_density pairs, 32 x 32: 10 to train on, 4 to validate with, 5 to test on."""
     from tests.training.makers import write_pairs
 
@@ -105,7 +103,7 @@ def tiny_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_litter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_litter(tmp_path_factory):
     """A read-only set of 4 samples of litter for `tiny_shards`."""
     from tests.training.makers import write_pairs
 
@@ -113,7 +111,7 @@ def tiny_litter(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def trained_once(tmp_path_factory: pytest.TempPathFactory, tiny_shards: Path) -> Path:
+def trained_once(tmp_path_factory, tiny_shards):
     """The folder of `trained_run` and `trained_ensemble`, as run and ensemble."""
     folder = tmp_path_factory.mktemp("trained")
     train_tiny(folder / "run", tiny_shards)
@@ -123,7 +121,7 @@ def trained_once(tmp_path_factory: pytest.TempPathFactory, tiny_shards: Path) ->
 
 
 @pytest.fixture(scope="session")
-def temperature_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def temperature_once(tmp_path_factory):
     """The folder of `temperature_runs`."""
     from tests.telescope import runs, sky
 
@@ -140,24 +138,24 @@ def temperature_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def trained_run(trained_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained_run(trained_once, tmp_path_factory):
     """A run folder: one epoch of three steps on `tiny_shards`, with noise of 1 K."""
     return Path(shutil.copytree(trained_once / "run", tmp_path_factory.mktemp("trained") / "run"))
 
 
 @pytest.fixture(scope="module")
-def trained_ensemble(trained_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained_ensemble(trained_once, tmp_path_factory):
     """An ensemble of two members, the first of which is `trained_run`."""
     return Path(shutil.copytree(trained_once / "ensemble", tmp_path_factory.mktemp("trained") / "ensemble"))
 
 
 @pytest.fixture(scope="module")
-def temperature_runs(temperature_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def temperature_runs(temperature_once, tmp_path_factory):
     """A folder for `iris revert`: shards, run, ensemble/member-01 (the same run) and -02, and cube.fits."""
     return Path(shutil.copytree(temperature_once, tmp_path_factory.mktemp("temperature") / "all"))
 
 
-def train_tiny(folder: Path, shards: Path, seed: int = 0) -> Path:
+def train_tiny(folder, shards, seed=0):
     from iris_cli.config.train import Noise, TrainConfig
     from iris_cli.training.train import train_run
 

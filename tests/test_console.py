@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from pytest import MonkeyPatch
 
 from iris_cli import console
 from iris_cli.errors import UsageError
@@ -20,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d "
 
 
-def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(code, **environment):
     line, env = [sys.executable, "-c", code], {**os.environ, **environment}
     return subprocess.run(line, capture_output=True, text=True, cwd=ROOT, timeout=60, env=env)
 
@@ -35,7 +34,7 @@ with progress("observing", 8) as bar:
 """
 
 
-def test_a_log_has_a_stamped_line_every_few_seconds_that_fits_into_80_columns() -> None:
+def test_a_log_has_a_stamped_line_every_few_seconds_that_fits_into_80_columns():
     lines = run(SLOW, IRIS_LOG_EVERY="0.2").stderr.splitlines()
     assert len(lines) == 3, lines
     assert re.fullmatch(STAMP + r"observing \d/8, [\d.]+/s, 0:00:00 left, 2 failed", lines[1])
@@ -44,7 +43,7 @@ def test_a_log_has_a_stamped_line_every_few_seconds_that_fits_into_80_columns() 
     assert len(run(SLOW, IRIS_LOG_EVERY="60").stderr.splitlines()) == 1
 
 
-def test_the_rate_is_that_of_the_last_lines_not_of_what_a_resumed_job_kept(monkeypatch: MonkeyPatch) -> None:
+def test_the_rate_is_that_of_the_last_lines_not_of_what_a_resumed_job_kept(monkeypatch):
     now = [100.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
     said: list[str] = []
@@ -57,19 +56,19 @@ def test_the_rate_is_that_of_the_last_lines_not_of_what_a_resumed_job_kept(monke
     assert said[-1] == "observing 1100/2000, 1/s, 0:15:00 left"
 
 
-def test_a_log_interval_that_is_not_a_number_is_a_usage_error(monkeypatch: MonkeyPatch) -> None:
+def test_a_log_interval_that_is_not_a_number_is_a_usage_error(monkeypatch):
     monkeypatch.setenv("IRIS_LOG_EVERY", "often")
     with pytest.raises(UsageError, match="IRIS_LOG_EVERY = 'often'"):
         console.seconds_between_lines()
 
 
-def test_work_continues_when_its_log_is_no_longer_read() -> None:
+def test_work_continues_when_its_log_is_no_longer_read():
     code = f"import os, sys\nr, w = os.pipe()\nos.dup2(w, 2)\nos.close(r); os.close(w)\n{SLOW}\nprint('done')"
     ran = run(code, IRIS_LOG_EVERY="0.1")
     assert ran.stdout == "done\n"
 
 
-def test_details_are_printed_with_verbose_only(capsys: pytest.CaptureFixture[str], monkeypatch: MonkeyPatch) -> None:
+def test_details_are_printed_with_verbose_only(capsys, monkeypatch):
     monkeypatch.delenv("IRIS_VERBOSE", raising=False)
     console.detail("the third shard is kept")
     monkeypatch.setenv("IRIS_VERBOSE", "1")
@@ -78,7 +77,7 @@ def test_details_are_printed_with_verbose_only(capsys: pytest.CaptureFixture[str
     assert "fourth" in err and "third" not in err
 
 
-def _on_a_terminal(code: str, **environment: str) -> bytes:
+def _on_a_terminal(code, **environment):
     """What a program writes to a terminal of 80 columns."""
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 80))
@@ -94,7 +93,7 @@ def _on_a_terminal(code: str, **environment: str) -> bytes:
     return said
 
 
-def test_on_a_terminal_a_bar_waits_at_the_start_of_its_line_so_that_resizing_leaves_nothing_behind() -> None:
+def test_on_a_terminal_a_bar_waits_at_the_start_of_its_line_so_that_resizing_leaves_nothing_behind():
     said = _on_a_terminal(SLOW, TERM="xterm-256color")
     drawn = said.split(b"\r\x1b[J")[2:]  # before the first, the line has not been drawn
     assert len(drawn) >= 3 and b"observing" in drawn[0]
@@ -102,14 +101,14 @@ def test_on_a_terminal_a_bar_waits_at_the_start_of_its_line_so_that_resizing_lea
     assert b"2 failed" in said and b"8/8" in said and b"\x1b[32m" in said
 
 
-def test_a_dumb_terminal_gets_lines_and_no_colour_no_colours() -> None:
+def test_a_dumb_terminal_gets_lines_and_no_colour_no_colours():
     assert b"\x1b" not in _on_a_terminal(SLOW, TERM="dumb")
     plain = _on_a_terminal(SLOW, TERM="xterm-256color", NO_COLOR="1")
     assert b"observing" in plain and b"\x1b[32m" not in plain
 
 
 @pytest.mark.parametrize("width", [24, 40, 80, 200])
-def test_no_line_of_a_bar_is_longer_than_the_terminal_is_wide(width: int) -> None:
+def test_no_line_of_a_bar_is_longer_than_the_terminal_is_wide(width):
     bar = console._Bar("samples: epoch 112/400", 2000, lambda: 5000.0, lambda wide: ["#" * wide])
     bar.start -= 100.0
     bar.marks[0] = (bar.start, 0)
@@ -121,9 +120,7 @@ def test_no_line_of_a_bar_is_longer_than_the_terminal_is_wide(width: int) -> Non
     assert ", ".join(others[:-1]) == bar.text
 
 
-def test_a_part_of_a_job_leaves_no_last_line_and_shows_the_time_that_the_whole_job_needs(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_a_part_of_a_job_leaves_no_last_line_and_shows_the_time_that_the_whole_job_needs(capsys):
     with console.progress("epoch 1/4", 2, left=lambda: 61.0, last_line=False) as bar:
         bar.advance()
         cast(Any, bar).every_s = 0.0
@@ -132,6 +129,6 @@ def test_a_part_of_a_job_leaves_no_last_line_and_shows_the_time_that_the_whole_j
     assert re.fullmatch(STAMP + r"epoch 1/4 2/2, .*/s, 0:01:01 left, loss 1", line)
 
 
-def test_plurals() -> None:
+def test_plurals():
     assert [console.plural(number, "pair") for number in (0, 1)] == ["0 pairs", "1 pair"]
     assert [console.plural(number, "galaxy", "galaxies") for number in (1, 24)] == ["1 galaxy", "24 galaxies"]

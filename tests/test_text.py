@@ -26,17 +26,17 @@ LATIN = "caf\udce9"  # é in latin-1, as Python has the name of such a file
         ("[red]bold[/red] [/] $x_1$ <b>", "[red]bold[/red] [/] $x_1$ <b>"),
     ],
 )
-def test_hidden_characters_are_escapes_and_all_others_stay(text: str, shown: str) -> None:
+def test_hidden_characters_are_escapes_and_all_others_stay(text, shown):
     assert printable(text) == shown
     assert printable("one\n\ttwo\x1b", keep="\n\t") == "one\n\ttwo\\x1b"
 
 
-def test_symbols_of_our_own_have_an_ascii_form_and_letters_of_names_are_escapes() -> None:
+def test_symbols_of_our_own_have_an_ascii_form_and_letters_of_names_are_escapes():
     assert in_ascii("1 … 2 cm², 3° ± 4 é") == r"1 ... 2 cm2, 3 deg +- 4 \xe9"
     assert "│ é".encode("latin-1", PLAIN) == b"\\u2502 \xe9"
 
 
-def test_a_name_that_is_not_utf8_survives_toml(tmp_path: Path) -> None:
+def test_a_name_that_is_not_utf8_survives_toml(tmp_path):
     @dataclass(frozen=True)
     class Config:
         data: tuple[str, ...] = ()
@@ -47,7 +47,7 @@ def test_a_name_that_is_not_utf8_survives_toml(tmp_path: Path) -> None:
     assert from_dict(Config, read_toml(tmp_path / "config.toml")) == before
 
 
-def test_other_files_hold_it_as_an_escape(tmp_path: Path) -> None:
+def test_other_files_hold_it_as_an_escape(tmp_path):
     write_text(tmp_path / "report.md", f"Test of {LATIN}")
     assert (
         (tmp_path / "report.md").read_text(encoding="utf-8") == r"Test of caf\xe9" == utf8(f"Test of {LATIN}").decode()
@@ -56,7 +56,7 @@ def test_other_files_hold_it_as_an_escape(tmp_path: Path) -> None:
     assert json.loads(json_card([LATIN, "\x7f\n"])) == [LATIN, "\x7f\n"] and json_card(["\x7f"]).isprintable()
 
 
-def test_records_become_json() -> None:
+def test_records_become_json():
     @dataclass(frozen=True)
     class Record:
         values: object

@@ -1,7 +1,5 @@
 """Inputs of all kinds, which tests only read."""
 
-from pathlib import Path
-
 import pytest
 
 from iris_cli.config.grid import grid_preset
@@ -11,7 +9,7 @@ from tests.snapshots.snapshots import galaxy, write
 
 
 @pytest.fixture(scope="session")
-def mocked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def mocked(tmp_path_factory):
     """A standard data set of six mock galaxies."""
     folder = tmp_path_factory.mktemp("mock") / "standard"
     write_mock(Galaxies(MockConfig(), grid_preset("tiny"), 0, 1), folder, 6, quiet=True)
@@ -19,7 +17,7 @@ def mocked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def inputs(tmp_path_factory: pytest.TempPathFactory, temperature_once: Path, mocked: Path) -> dict[str, Path]:
+def inputs(tmp_path_factory, temperature_once, mocked):
     """By the words that stand for them in a command line."""
     folder = tmp_path_factory.mktemp("inputs")
     made = {name: folder / name for name in ("EMPTY", "FOLDER.fits", "FOLDER.npz", "FOLDER.png")}

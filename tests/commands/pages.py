@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 WITH_SHORT_OUT = ("--out", "-o", "--figure", "--report")
 
 
-def _single_commands(path: str, command: Any) -> Iterator[tuple[str, Any]]:
+def _single_commands(path, command):
     if hasattr(command, "commands"):
         for name, inner in command.commands.items():
             yield from _single_commands(f"{path} {name}".strip(), inner)
@@ -37,7 +37,7 @@ FRESH = ("--fresh-galaxies", "4", "--fresh-workers", "0")
 MADE_NOW = ("-n", "12", "-w", "1", "--seed", "1")
 
 
-def commands(text: str) -> Iterator[str]:
+def commands(text):
     """The indented lines that call `iris`, also after another program's name, and those of `sh` blocks.
 
     Comments are removed, and variables with a default have this value.
@@ -50,19 +50,19 @@ def commands(text: str) -> Iterator[str]:
         yield shlex.join(words).replace("'>'", ">")
 
 
-def blocks(page: str, language: str, begins: str = "") -> list[str]:
+def blocks(page, language, begins=""):
     """The fenced blocks of a page of the docs, or those that begin with some words."""
     text = (ROOT / "docs" / page).read_text()
     found = re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.M | re.S)
     return [block for block in found if block.startswith(begins)]
 
 
-def sections(page: Path) -> list[str]:
+def sections(page):
     """A page's text, divided at its headings of the second order."""
     return re.split(r"^(?=## )", page.read_text(), flags=re.M)
 
 
-def outputs(words: list[str]) -> set[str]:
+def outputs(words):
     """The outputs of a command, as far as the docs use it."""
     named = {words[i + 1] for i, word in enumerate(words[:-1]) if word in WITH_SHORT_OUT}
     if words[0] == "mock":
@@ -82,7 +82,7 @@ class Reader:
     workshop: Path
     folder: Path
 
-    def follow(self, line: str) -> None:
+    def follow(self, line):
         command, _, kept = line.partition(" > ")
         words = shlex.split(command)[1:]
         self._link_inputs(words)
@@ -97,7 +97,7 @@ class Reader:
         for name in outputs(words) if "--dry-run" not in words and words[0] != "batch" else ():
             assert (self.folder / name).exists(), f"{line}\nleft no {name}"
 
-    def _link_inputs(self, words: list[str]) -> None:
+    def _link_inputs(self, words):
         written = outputs(words) if words[0] != "batch" else set()
         for word in words:
             name = word.removeprefix("@")

@@ -11,14 +11,14 @@ import pytest
 
 import iris_cli
 from iris_cli.commands.help import COMMON
-from tests.commands.errors import Iris, one_error
+from tests.commands.errors import one_error
 from tests.commands.pages import COMMANDS
 
 #: Each costs more time than everything else that a help page needs.
 HEAVY = {"torch", "webdataset", "numpy", "scipy", "astropy", "matplotlib", "numba", "rich", "pydantic"}
 
 
-def test_help_imports_no_heavy_library() -> None:
+def test_help_imports_no_heavy_library():
     pages = [[], *(name.split() for name in COMMANDS)]
     code = (
         "import sys\n"
@@ -31,27 +31,27 @@ def test_help_imports_no_heavy_library() -> None:
     assert ran.stderr.splitlines() == [f"{words} []" for words in pages]
 
 
-def imported_modules(*words: str) -> int:
+def imported_modules(*words):
     """How many modules a new Python imports; a count, since the seconds of a busy machine say little."""
     ran = subprocess.run([sys.executable, "-X", "importtime", *words], check=True, capture_output=True, text=True)
     return ran.stderr.count("import time:")
 
 
-def test_help_imports_less_than_twice_what_typer_imports() -> None:
+def test_help_imports_less_than_twice_what_typer_imports():
     """Seconds are in docs/benchmarks/startup.md."""
     typer_alone = imported_modules("-c", "import typer, typer.main")
     assert imported_modules("-m", "iris_cli", "train", "--help") < 2 * typer_alone
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_help_has_a_usage_line_groups_of_options_and_examples(iris: Iris, name: str) -> None:
+def test_help_has_a_usage_line_groups_of_options_and_examples(iris, name):
     out = iris(*name.split(), "--help").out
     assert f"iris {name} [OPTIONS]" in out and f"\n{COMMON}:\n" in out
     examples = out.partition("\nExamples:\n")[2].splitlines()
     assert 1 <= len(examples) <= 4 and all(line.startswith("  iris ") and len(line) <= 80 for line in examples)
 
 
-def test_the_program_lists_all_commands_and_prints_its_version(iris: Iris) -> None:
+def test_the_program_lists_all_commands_and_prints_its_version(iris):
     out = iris("--help").out
     assert all(f"\n  {name.split()[0]} " in out for name in COMMANDS)
     assert iris("--version").out.strip() == f"iris {iris_cli.__version__}"
@@ -65,7 +65,7 @@ def test_the_program_lists_all_commands_and_prints_its_version(iris: Iris) -> No
         one_error(iris(*words), 2, "no command was named first")
 
 
-def test_unknown_words_are_usage_errors(iris: Iris) -> None:
+def test_unknown_words_are_usage_errors(iris):
     assert iris("observ").code == iris("mock", "--galaxi", 3).code == iris("config", "show", "nowhere.toml").code == 2
     ran, message = (
         iris("config", "show", "tine"),
@@ -74,7 +74,7 @@ def test_unknown_words_are_usage_errors(iris: Iris) -> None:
     assert ran.code == 2 and ran.err == f"error: {message}\nhint: did you mean 'tiny'?\n"
 
 
-def shell(line: str) -> subprocess.CompletedProcess[str]:
+def shell(line):
     environment = {**os.environ, "IRIS": f"{sys.executable} -m iris_cli", "PYTHONUNBUFFERED": ""}
     return subprocess.run(["sh", "-c", line], capture_output=True, text=True, env=environment)
 
@@ -87,7 +87,7 @@ def shell(line: str) -> subprocess.CompletedProcess[str]:
         ("config show train --json", ">/dev/full", "No space left"),
     ],
 )
-def test_a_result_that_cannot_be_written_is_a_failure(command: str, into: str, why: str) -> None:
+def test_a_result_that_cannot_be_written_is_a_failure(command, into, why):
     if "full" in into and not Path("/dev/full").exists():
         pytest.skip("no device that is always full")
     ran = shell(f"$IRIS {command} {into}")
@@ -95,7 +95,7 @@ def test_a_result_that_cannot_be_written_is_a_failure(command: str, into: str, w
     assert f"error: the result cannot be written: {why}" in ran.stderr
 
 
-def test_the_number_of_a_closed_stream_is_not_given_to_the_next_file(tmp_path: Path) -> None:
+def test_the_number_of_a_closed_stream_is_not_given_to_the_next_file(tmp_path):
     ran = shell(f"$IRIS mock {tmp_path / 'standard'} -n 1 -q >&- 2>&-")
     assert ran.returncode == 1 and (ran.stdout, ran.stderr) == ("", "")
     names = sorted(path.name for path in (tmp_path / "standard").iterdir())
@@ -106,12 +106,12 @@ def test_the_number_of_a_closed_stream_is_not_given_to_the_next_file(tmp_path: P
     assert "contains no path" in shell("$IRIS config validate - <&-").stderr
 
 
-def test_a_reader_that_closes_the_pipe_causes_no_message() -> None:
+def test_a_reader_that_closes_the_pipe_causes_no_message():
     ran = shell("$IRIS config show train --json | true")
     assert ran.returncode == 0 and ran.stderr == ""
 
 
-def test_an_interruption_is_one_error_and_leaves_nothing(tmp_path: Path) -> None:
+def test_an_interruption_is_one_error_and_leaves_nothing(tmp_path):
     handler = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "  # a shell's & ignores it
     main = "from iris_cli.app import main; main()"
     line = [sys.executable, "-c", handler + main, "mock", tmp_path / "standard", "-n", "1000", "--log-every", "0.1"]

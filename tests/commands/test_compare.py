@@ -1,8 +1,6 @@
 """`iris compare`: settings that differ, and differences of scores on the same pairs with intervals."""
 
 import json
-from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
@@ -10,9 +8,7 @@ from iris_cli.training.compare import differing, paired
 from iris_cli.training.trained_run import open_members
 
 
-def test_two_seeds_differ_in_their_seed_and_their_scores(
-    trained_ensemble: Path, tiny_shards: Path, iris: Callable
-) -> None:
+def test_two_seeds_differ_in_their_seed_and_their_scores(trained_ensemble, tiny_shards, iris):
     runs = [trained_ensemble / "member-01", trained_ensemble / "member-02"]
     ran = iris("compare", *runs, "--on", tiny_shards, "-q")
     assert ran.code == 0 and "settings that differ" in ran.out and "mass_ratio" in ran.out, ran.err
@@ -28,7 +24,7 @@ def test_two_seeds_differ_in_their_seed_and_their_scores(
     assert change["low"] <= change["difference"] <= change["high"]
 
 
-def test_a_folder_of_runs_is_its_runs(trained_ensemble: Path, iris: Callable, tmp_path: Path) -> None:
+def test_a_folder_of_runs_is_its_runs(trained_ensemble, iris, tmp_path):
     (tmp_path / "configs").mkdir()
     for number in (1, 2):
         (tmp_path / f"seed={number}").symlink_to(trained_ensemble / f"member-0{number}")
@@ -37,7 +33,7 @@ def test_a_folder_of_runs_is_its_runs(trained_ensemble: Path, iris: Callable, tm
     assert found["settings"] == {"seed": [0, 1]}
 
 
-def test_the_interval_is_that_of_paired_differences(trained_ensemble: Path) -> None:
+def test_the_interval_is_that_of_paired_differences(trained_ensemble):
     """Galaxies differ far more from each other than two networks do on one galaxy."""
     runs = [open_members(trained_ensemble / f"member-0{k}") for k in (1, 2)]
     hyper = runs[0][0].hyper
@@ -46,5 +42,5 @@ def test_the_interval_is_that_of_paired_differences(trained_ensemble: Path) -> N
     assert not scores.is_clear
 
 
-def test_keys_that_one_run_lacks_differ() -> None:
+def test_keys_that_one_run_lacks_differ():
     assert differing([{"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}, "d": 4}]) == {"b.c": [2, 3], "d": [None, 4]}

@@ -1,17 +1,13 @@
 """What the shell proposes, asked as bash asks."""
 
-from pathlib import Path
-
 import pytest
-from pytest import MonkeyPatch
 
 from iris_cli.commands.complete import MOLECULES
 from iris_cli.observers.builtin_molecules import BUILTIN
-from tests.commands.errors import Iris
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: MonkeyPatch) -> Path:
+def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for run in ("run1", "RUNS/a", "RUNS/b", "ensemble/member-01"):
         (tmp_path / run / "checkpoints").mkdir(parents=True)
@@ -47,12 +43,12 @@ def folder(tmp_path: Path, monkeypatch: MonkeyPatch) -> Path:
         ("iris plot lv cube.fits --style m", "mnras"),
     ],
 )
-def test_what_is_proposed(typed: str, proposed: str, iris: Iris, folder: Path, monkeypatch: MonkeyPatch) -> None:
+def test_what_is_proposed(typed, proposed, iris, folder, monkeypatch):
     monkeypatch.setenv("_IRIS_COMPLETE", "complete_bash")
     monkeypatch.setenv("COMP_WORDS", typed)
     monkeypatch.setenv("COMP_CWORD", str(len(typed.split(" ")) - 1))
     assert sorted(iris().out.split()) == proposed.split()
 
 
-def test_the_molecules_are_those_that_come_with_iris() -> None:
+def test_the_molecules_are_those_that_come_with_iris():
     assert {*MOLECULES} == {name.lower() for name in BUILTIN}

@@ -1,7 +1,6 @@
 """`iris cube`."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,17 +9,17 @@ from iris_cli.config.cube import CubeConfig
 from iris_cli.config.grid import GRID_PRESETS
 from iris_cli.errors import IrisError, UsageError
 from iris_cli.telescope.regrid import plan_regrid, write_lv_image
-from tests.commands.errors import Iris, done
+from tests.commands.errors import done
 from tests.telescope import sky
 from tests.training.makers import write_pairs
 
 
 @pytest.fixture
-def cube(tmp_path: Path) -> Path:
+def cube(tmp_path):
     return sky.cube(tmp_path / "cube.fits")
 
 
-def test_an_image_comes_on_the_grid_of_a_preset_shards_or_a_file(iris: Iris, cube: Path, tmp_path: Path) -> None:
+def test_an_image_comes_on_the_grid_of_a_preset_shards_or_a_file(iris, cube, tmp_path):
     ran = iris("cube", cube, "-o", tmp_path / "lv.npz", "--preset", "tiny", "--min-coverage", 0.01)
     assert ran.code == 0 and "of the image filled" in ran.out, ran.err
     assert "fill" in ran.err and "dark" in ran.err
@@ -39,7 +38,7 @@ def test_an_image_comes_on_the_grid_of_a_preset_shards_or_a_file(iris: Iris, cub
     assert len(result["cubes"]) == 1 and not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
 
 
-def test_from_python_an_image_is_written_once_unless_it_may_be_replaced(cube: Path, tmp_path: Path) -> None:
+def test_from_python_an_image_is_written_once_unless_it_may_be_replaced(cube, tmp_path):
     out, how = tmp_path / "lv.npz", (GRID_PRESETS["tiny"], "mean", CubeConfig(min_coverage=0.01))
     made = write_lv_image([cube], out, *how)
     with np.load(out) as image:
@@ -52,7 +51,7 @@ def test_from_python_an_image_is_written_once_unless_it_may_be_replaced(cube: Pa
             work()
 
 
-def test_the_cube_of_a_mock_galaxy_is_the_image_that_networks_are_trained_on(iris: Iris, tmp_path: Path) -> None:
+def test_the_cube_of_a_mock_galaxy_is_the_image_that_networks_are_trained_on(iris, tmp_path):
     """The whole way round: matter -> FITS cube -> l-v image, and matter -> pair."""
     assert iris("mock", tmp_path / "galaxy", "-n", 1, "-q").code == 0
     assert iris("observe", tmp_path / "galaxy", 0, "--out", tmp_path / "cube.fits", "-q").code == 0
@@ -67,7 +66,7 @@ def test_the_cube_of_a_mock_galaxy_is_the_image_that_networks_are_trained_on(iri
 
 
 @pytest.mark.parametrize("name", ["cmz_hnco_recon_lbv.fits.gz", "grs_13co10_galactic.fits"])
-def test_real_cubes_keep_their_flux(shared_data: Path, name: str) -> None:
+def test_real_cubes_keep_their_flux(shared_data, name):
     from astropy.io import fits
 
     from iris_cli.config.grid import Grid

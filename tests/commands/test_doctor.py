@@ -6,14 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from pytest import MonkeyPatch
 
 from iris_cli.commands import doctor
 from iris_cli.machine import Cores, Disk, Memory
-from tests.commands.errors import Iris
 
 
-def test_a_healthy_machine_has_a_line_for_each_topic(iris: Iris, tiny_shards: Path, monkeypatch: MonkeyPatch) -> None:
+def test_a_healthy_machine_has_a_line_for_each_topic(iris, tiny_shards, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     ran = iris("doctor", tiny_shards, "--seconds", 0.5)
     assert ran.code == 0, ran.out
@@ -24,7 +22,7 @@ def test_a_healthy_machine_has_a_line_for_each_topic(iris: Iris, tiny_shards: Pa
     assert found["ok"] and {finding["topic"] for finding in found["findings"]} >= {"torch", "cores", "disk"}
 
 
-def test_a_damaged_shard_is_found_by_reading_it(iris: Iris, tiny_shards: Path, tmp_path: Path) -> None:
+def test_a_damaged_shard_is_found_by_reading_it(iris, tiny_shards, tmp_path):
     shards = shutil.copytree(tiny_shards, tmp_path / "shards")
     for tar in shards.glob("*.tar"):
         data = bytearray(tar.read_bytes())
@@ -54,20 +52,20 @@ UNEVEN = {"ID": "1", "MIN": "0", "MAX": "9", "COUNT": "3"}
         ({"SLURM_JOB_ID": "7", "SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2"}, ""),
     ],
 )
-def test_variables_that_a_launcher_left_behind_are_wrong(environment: dict[str, str], words: str) -> None:
+def test_variables_that_a_launcher_left_behind_are_wrong(environment, words):
     (finding,) = doctor.launcher(environment)
     assert finding.state == (doctor.WRONG if words else doctor.OK) and words in finding.what
     assert bool(finding.advice) == bool(words)
 
 
-def test_more_threads_than_cores_are_wrong(monkeypatch: MonkeyPatch) -> None:
+def test_more_threads_than_cores_are_wrong(monkeypatch):
     monkeypatch.setattr(doctor, "cores", lambda: Cores(64, 64, 2.0))
     for threads in ({}, {"OMP_NUM_THREADS": "8"}, {"OMP_NUM_THREADS": "many"}):
         assert [finding.state for finding in doctor._cores(threads)] == ["ok", "WRONG"]
     assert [finding.state for finding in doctor._cores({"OMP_NUM_THREADS": "2"})] == ["ok"]
 
 
-def test_little_memory_or_disk_is_wrong_and_a_network_disk_is_named(monkeypatch: MonkeyPatch) -> None:
+def test_little_memory_or_disk_is_wrong_and_a_network_disk_is_named(monkeypatch):
     monkeypatch.setattr(doctor, "memory", lambda: Memory(64 * 10**9, 60 * 10**9, 10**9))
     assert [finding.state for finding in doctor._memory()] == ["WRONG"]
     for free, inodes, kind, state, words in (
@@ -82,7 +80,7 @@ def test_little_memory_or_disk_is_wrong_and_a_network_disk_is_named(monkeypatch:
         assert finding.state == state and words in finding.what
 
 
-def test_a_torch_that_cannot_be_loaded_is_wrong_not_a_traceback(monkeypatch: MonkeyPatch) -> None:
+def test_a_torch_that_cannot_be_loaded_is_wrong_not_a_traceback(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     (finding,) = doctor._torch()
     assert finding.state == doctor.WRONG and "cannot be loaded" in finding.what
@@ -96,7 +94,7 @@ def test_a_torch_that_cannot_be_loaded_is_wrong_not_a_traceback(monkeypatch: Mon
         ("Failed to find C compiler.", doctor.NOTE, "C compiler"),
     ],
 )
-def test_the_kernel_is_reported(trouble: str | None, state: str, said: str, monkeypatch: MonkeyPatch) -> None:
+def test_the_kernel_is_reported(trouble, state, said, monkeypatch):
     monkeypatch.setattr("iris_cli.observers.backends.torch_windows.triton_kernel_error", lambda _: trouble)
     finding = doctor.kernel("cuda:0")
     assert (finding.topic, finding.state) == ("cuda:0", state)

@@ -2,21 +2,19 @@
 
 import io
 import json
-from pathlib import Path
 
 import pytest
-from pytest import MonkeyPatch
 
-from tests.commands.errors import Iris, error_of
+from tests.commands.errors import error_of
 
 VARYING = ("memory_available_bytes", "disk_free_bytes")
 
 
-def size(folder: Path) -> int:
+def size(folder):
     return sum(path.stat().st_size for path in folder.iterdir())
 
 
-def test_mock_prints_what_it_then_writes(iris: Iris, tmp_path: Path) -> None:
+def test_mock_prints_what_it_then_writes(iris, tmp_path):
     out = tmp_path / "set"
     planned = json.loads(iris("mock", out, "-n", 3, "-m", 2, "--dry-run", "--json").out)
     assert list(tmp_path.iterdir()) == [] and planned["fits"]
@@ -28,7 +26,7 @@ def test_mock_prints_what_it_then_writes(iris: Iris, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [("--litter",), ("--encoding", "float16-scaled")])
-def test_preobserve_prints_what_it_does(iris: Iris, mocked: Path, tmp_path: Path, options: tuple[str, ...]) -> None:
+def test_preobserve_prints_what_it_does(iris, mocked, tmp_path, options):
     command = ("preobserve", mocked, tmp_path / "shards", "--observer", "simple", "--samples-per-shard", 2, *options)
     planned = json.loads(iris(*command, "--dry-run", "--json").out)
     assert not (tmp_path / "shards").exists()
@@ -39,16 +37,14 @@ def test_preobserve_prints_what_it_does(iris: Iris, mocked: Path, tmp_path: Path
     assert f"has {ran['shards']} of {ran['shards']} shards" in iris(*command, "--dry-run").out
 
 
-def test_mock_galaxies_that_are_observed_at_once_are_not_read(iris: Iris, mocked: Path, tmp_path: Path) -> None:
+def test_mock_galaxies_that_are_observed_at_once_are_not_read(iris, mocked, tmp_path):
     words = ("preobserve", tmp_path / "shards", "--observer", "simple", "--dry-run", "--json")
     made = json.loads(iris(*words, "--mock", "default", "-n", 6).out)
     kept = json.loads(iris(words[0], mocked, *words[1:]).out)
     assert made["reads"] == {} and {**made, "reads": kept["reads"]} == {**kept, **{k: made[k] for k in VARYING}}
 
 
-def test_ingest_reads_headers_and_prints_what_it_then_writes(
-    iris: Iris, inputs: dict[str, Path], tmp_path: Path
-) -> None:
+def test_ingest_reads_headers_and_prints_what_it_then_writes(iris, inputs, tmp_path):
     snapshot = inputs["SNAPSHOT"]
     words = ("ingest", snapshot, tmp_path / "out", "--preset", "tiny", "--views", 2, "--memory", 1)
     planned = json.loads(iris(*words, "--dry-run", "--json").out)
@@ -60,7 +56,7 @@ def test_ingest_reads_headers_and_prints_what_it_then_writes(
     assert "need --resume or --overwrite" in iris(*words, "--dry-run").out
 
 
-def test_what_does_not_fit_is_a_warning(iris: Iris, tmp_path: Path) -> None:
+def test_what_does_not_fit_is_a_warning(iris, tmp_path):
     ran = iris("mock", tmp_path / "huge", "-n", 100_000_000, "--preset", "paper", "-w", 4096, "--dry-run")
     assert ran.code == 0 and "free there" in ran.err and "of memory are needed" in ran.err
 
@@ -68,7 +64,7 @@ def test_what_does_not_fit_is_a_warning(iris: Iris, tmp_path: Path) -> None:
 # --- lists of inputs, verbose messages --------------------------------------------------------------------------------
 
 
-def test_inputs_come_from_a_list(iris: Iris, mocked: Path, tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
+def test_inputs_come_from_a_list(iris, mocked, tmp_path, monkeypatch):
     iris("mock", tmp_path / "more", "-n", 2, "--seed", 1, "-q")
     (tmp_path / "list.txt").write_text(f"# two data sets\n{mocked}\n\n{tmp_path / 'more'}\n")
     ran = iris("preobserve", f"@{tmp_path / 'list.txt'}", tmp_path / "a", "--observer", "simple", "--json")
@@ -80,7 +76,7 @@ def test_inputs_come_from_a_list(iris: Iris, mocked: Path, tmp_path: Path, monke
     assert "standard input contains no path" in error_of(iris("preobserve", "-", tmp_path / "b"), 2)
 
 
-def test_verbose_prints_details_and_tracebacks(iris: Iris, mocked: Path, tmp_path: Path) -> None:
+def test_verbose_prints_details_and_tracebacks(iris, mocked, tmp_path):
     command = ("preobserve", mocked, tmp_path / "v", "--observer", "simple")
     ran = iris(*command, "-v", "--log-every", 0.1)
     assert "part 1 of 1: 6 pairs" in ran.err and ran.err.count("observing") >= 1

@@ -3,9 +3,6 @@
 import errno
 import io
 import os
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NoReturn
 
 import pytest
 import torch
@@ -13,7 +10,7 @@ import torch
 from iris_cli import errors
 from iris_cli.plots.style import FORMATS
 from shards import layout
-from tests.commands.errors import Iris, error_of
+from tests.commands.errors import error_of
 
 #: A command with RUN, SHARDS … for inputs, and the output that its error names.
 COMMANDS = {
@@ -30,8 +27,8 @@ COMMANDS = {
 }
 
 
-def failing(number: int) -> Callable[..., NoReturn]:
-    def fail(path: Any = None, *others: Any) -> NoReturn:
+def failing(number):
+    def fail(path=None, *others):
         raise OSError(number, os.strerror(number), path if isinstance(path, str) else None)
 
     return fail
@@ -41,15 +38,7 @@ def failing(number: int) -> Callable[..., NoReturn]:
 @pytest.mark.parametrize(
     ("number", "where"), [(errno.EDQUOT, "fsync"), pytest.param(errno.EROFS, "open", marks=pytest.mark.slow)]
 )
-def test_a_disk_that_is_full_or_read_only_is_one_error(
-    iris: Iris,
-    inputs: dict[str, Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    command: str,
-    number: int,
-    where: str,
-) -> None:
+def test_a_disk_that_is_full_or_read_only_is_one_error(iris, inputs, tmp_path, monkeypatch, command, number, where):
     monkeypatch.setattr("iris_cli.evaluation.report_folder.draw_report", lambda *given: [])
     monkeypatch.setattr(*((os, "fsync") if where == "fsync" else (layout, "_exclusive")), failing(number))
     out = str(tmp_path / "out")
@@ -69,7 +58,7 @@ def test_a_disk_that_is_full_or_read_only_is_one_error(
         (OSError(errno.ENAMETOOLONG, "File name too long", b"x" * 300), f"File name too long: {'x' * 300}"),
     ],
 )
-def test_errors_of_the_system_are_one_line_with_a_hint(error: Exception, said: str) -> None:
+def test_errors_of_the_system_are_one_line_with_a_hint(error, said):
     known = errors.of_system(error)
     assert known is not None and known.message.startswith(said) and known.hint and "\n" not in known.message
 
@@ -77,15 +66,13 @@ def test_errors_of_the_system_are_one_line_with_a_hint(error: Exception, said: s
 class Full(io.FileIO):
     """A file on a disk with 5 kB left."""
 
-    def write(self, data: Any) -> int:
+    def write(self, data):
         if self.tell() + len(data) > 5000:
             failing(errno.ENOSPC)()
         return super().write(data)
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-def test_a_figure_on_a_full_disk_is_one_error(
-    iris: Iris, inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
-) -> None:
+def test_a_figure_on_a_full_disk_is_one_error(iris, inputs, tmp_path, monkeypatch, suffix):
     monkeypatch.setattr("iris_cli.plots.style.atomic_file", lambda path: Full(path, "wb"))
     assert "No space left on device" in error_of(iris("plot", "lv", inputs["CUBE"], "-o", tmp_path / f"a{suffix}"), 1)

@@ -2,17 +2,14 @@
 
 import errno
 import json
-from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
-from pytest import MonkeyPatch
 
 from iris_cli.axes import RHO, T_DUST, V_LOS
 from iris_cli.standard.dataset import StandardDataset, sense_of_rotation
 from shards.index import Index
-from tests.commands.errors import Iris, bytes_of, done, one_error
+from tests.commands.errors import bytes_of, done, one_error
 from tests.snapshots.snapshots import Style, galaxy, write, write_split
 
 TINY = ("--preset", "tiny", "--views", 2)
@@ -22,17 +19,17 @@ PERTURBED = (*PERTURBATIONS.split(), *JITTERS.split(), "--seed", 5)
 
 
 @pytest.fixture(scope="module")
-def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def snapshot(tmp_path_factory):
     return write(tmp_path_factory.mktemp("one") / "snap_101.hdf5", galaxy())
 
 
 @pytest.fixture(scope="module")
-def second(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def second(tmp_path_factory):
     """Of the same file name, but another galaxy, in parts."""
     return write_split(tmp_path_factory.mktemp("two"), galaxy(seed=1), [700, 1900])[0]
 
 
-def test_snapshots_become_a_set_that_preobserve_reads(iris: Iris, snapshot: Path, second: Path, tmp_path: Path) -> None:
+def test_snapshots_become_a_set_that_preobserve_reads(iris, snapshot, second, tmp_path):
     ran = done(iris("ingest", snapshot, second, tmp_path / "standard", *TINY, "--json"))
     result = json.loads(ran.out)
     assert result["tensors"] == 4 and result["complete"] and len(result["galaxies"]) == 2
@@ -49,7 +46,7 @@ def test_snapshots_become_a_set_that_preobserve_reads(iris: Iris, snapshot: Path
     assert index.attributes["inputs"][0]["origin"]["maker"] == "ingest"
 
 
-def test_the_index_records_what_was_done(iris: Iris, snapshot: Path, tmp_path: Path) -> None:
+def test_the_index_records_what_was_done(iris, snapshot, tmp_path):
     assert iris("ingest", snapshot, tmp_path / "out", *TINY, *PERTURBED, "--x-co", 1e-4).code == 0
     index = json.loads((tmp_path / "out/standard.json").read_text())
     (described,) = index["origin"]["snapshots"]
@@ -61,7 +58,7 @@ def test_the_index_records_what_was_done(iris: Iris, snapshot: Path, tmp_path: P
     assert index["tensors"][0]["view_deg"] != 0.0
 
 
-def test_the_same_seed_gives_the_same_bytes(iris: Iris, snapshot: Path, second: Path, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_bytes(iris, snapshot, second, tmp_path):
     words, workers = (*TINY, *PERTURBED), ("-w", 2, "--memory", 0.2, "--threads", 2)
     assert iris("ingest", snapshot, second, tmp_path / "one", *words).code == 0
     assert iris("ingest", snapshot, second, tmp_path / "two", *words, *workers).code == 0
@@ -71,9 +68,7 @@ def test_the_same_seed_gives_the_same_bytes(iris: Iris, snapshot: Path, second: 
 
 
 @pytest.mark.parametrize("names", [("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS")])
-def test_ranks_share_the_job_and_the_last_writes_the_index(
-    names: tuple, iris: Iris, snapshot: Path, second: Path, tmp_path: Path, monkeypatch: MonkeyPatch
-) -> None:
+def test_ranks_share_the_job_and_the_last_writes_the_index(names, iris, snapshot, second, tmp_path, monkeypatch):
     assert iris("ingest", snapshot, second, tmp_path / "one", *TINY).code == 0
     for rank in (2, 0, 1):
         monkeypatch.setenv(names[0], str(rank))
@@ -83,7 +78,7 @@ def test_ranks_share_the_job_and_the_last_writes_the_index(
     assert bytes_of(tmp_path / "one") == bytes_of(tmp_path / "shared")
 
 
-def test_an_interrupted_run_resumes_to_the_same_bytes(iris: Iris, snapshot: Path, second: Path, tmp_path: Path) -> None:
+def test_an_interrupted_run_resumes_to_the_same_bytes(iris, snapshot, second, tmp_path):
     assert iris("ingest", snapshot, second, tmp_path / "whole", *TINY).code == 0
     assert iris("ingest", snapshot, second, tmp_path / "out", *TINY).code == 0
     kept = (tmp_path / "out/tensor_000000.npy").stat().st_mtime_ns
@@ -97,7 +92,7 @@ def test_an_interrupted_run_resumes_to_the_same_bytes(iris: Iris, snapshot: Path
     assert (tmp_path / "out/tensor_000000.npy").stat().st_mtime_ns == kept
 
 
-def test_an_existing_folder_is_kept_without_overwrite(iris: Iris, snapshot: Path, tmp_path: Path) -> None:
+def test_an_existing_folder_is_kept_without_overwrite(iris, snapshot, tmp_path):
     assert iris("ingest", snapshot, tmp_path / "out", *TINY).code == 0
     before = bytes_of(tmp_path / "out")
     one_error(iris("ingest", snapshot, tmp_path / "out", *TINY), 1, "exists", "--resume", "--overwrite")
@@ -113,7 +108,7 @@ def test_an_existing_folder_is_kept_without_overwrite(iris: Iris, snapshot: Path
     assert (tmp_path / "mine/thesis.tex").read_text() == "years of work"
 
 
-def test_values_and_a_foreground_grid_replace_what_a_snapshot_lacks(iris: Iris, tmp_path: Path) -> None:
+def test_values_and_a_foreground_grid_replace_what_a_snapshot_lacks(iris, tmp_path):
     path = write(tmp_path / "snap.hdf5", galaxy(), Style(leave_out=("DustTemperature", "Velocities")))
     one_error(iris("ingest", path, tmp_path / "out", *TINY), 1, "no PartType0/DustTemperature", "--dust-temperature 20")
     assert not (tmp_path / "out").exists()
@@ -125,7 +120,7 @@ def test_values_and_a_foreground_grid_replace_what_a_snapshot_lacks(iris: Iris, 
     assert "tensors of 6 x 256 x 128 x 32" in planned
 
 
-def test_the_configuration_may_have_its_own_grid(iris: Iris, snapshot: Path, tmp_path: Path) -> None:
+def test_the_configuration_may_have_its_own_grid(iris, snapshot, tmp_path):
     grid = "[grid]\nr_steps = 9\nlon_steps = 8\nlat_steps = 6\nr_crop_max = 9\n"
     (tmp_path / "i.toml").write_text(f"views = 3\nscale = [0.5, 0.5]\n{grid}")
     assert iris("ingest", snapshot, tmp_path / "out", "--config", tmp_path / "i.toml", "--views", 1).code == 0
@@ -134,8 +129,8 @@ def test_the_configuration_may_have_its_own_grid(iris: Iris, snapshot: Path, tmp
     assert dataset.entries[0].info["scale"] == 0.5
 
 
-def test_a_bad_snapshot_fails_alone_and_can_be_repeated_when_fixed(iris: Iris, snapshot: Path, tmp_path: Path) -> None:
-    def spoil(file: h5py.File) -> None:
+def test_a_bad_snapshot_fails_alone_and_can_be_repeated_when_fixed(iris, snapshot, tmp_path):
+    def spoil(file):
         file["PartType0/Density"][7] = np.nan
 
     bad = write(tmp_path / "bad.hdf5", galaxy(seed=3), damage=spoil)
@@ -149,7 +144,7 @@ def test_a_bad_snapshot_fails_alone_and_can_be_repeated_when_fixed(iris: Iris, s
     assert len(StandardDataset.open(tmp_path / "out")) == 4
 
 
-def test_a_galaxy_that_drifts_is_warned_about_and_stopped(iris: Iris, tmp_path: Path) -> None:
+def test_a_galaxy_that_drifts_is_warned_about_and_stopped(iris, tmp_path):
     gas = galaxy()
     gas["Velocities"] = gas["Velocities"] + np.array([300.0, 0.0, 0.0])
     path = write(tmp_path / "snap.hdf5", gas)
@@ -166,7 +161,7 @@ def test_a_galaxy_that_drifts_is_warned_about_and_stopped(iris: Iris, tmp_path: 
     assert np.array_equal(given[RHO], still[RHO]) and given[V_LOS] == pytest.approx(still[V_LOS], abs=1e-3)
 
 
-def test_a_centre_that_is_not_where_the_gas_is_is_warned_about(iris: Iris, tmp_path: Path) -> None:
+def test_a_centre_that_is_not_where_the_gas_is_is_warned_about(iris, tmp_path):
     """Near the edge of a periodic box, with thin gas everywhere: the box's centre is not the galaxy's."""
     gas = galaxy()
     rng = np.random.default_rng(0)
@@ -183,7 +178,7 @@ def test_a_centre_that_is_not_where_the_gas_is_is_warned_about(iris: Iris, tmp_p
     assert iris("ingest", path, tmp_path / "given", *TINY, "--centre", "40,1000,1960").code == 0
 
 
-def test_cells_farther_apart_than_the_view_is_wide_are_all_considered(iris: Iris, tmp_path: Path) -> None:
+def test_cells_farther_apart_than_the_view_is_wide_are_all_considered(iris, tmp_path):
     """A hole around the centre: the nearest cells lie beyond what would be read at first."""
     gas = galaxy()
     place = gas["Coordinates"]
@@ -195,10 +190,8 @@ def test_cells_farther_apart_than_the_view_is_wide_are_all_considered(iris: Iris
     assert next(iter(facts.values()))["cells"] == 3000
 
 
-def test_a_failed_resume_leaves_no_index_of_absent_tensors(
-    iris: Iris, snapshot: Path, tmp_path: Path, monkeypatch: MonkeyPatch
-) -> None:
-    def full(*_: object) -> None:
+def test_a_failed_resume_leaves_no_index_of_absent_tensors(iris, snapshot, tmp_path, monkeypatch):
+    def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     assert iris("ingest", snapshot, tmp_path / "out", *TINY).code == 0
@@ -208,7 +201,7 @@ def test_a_failed_resume_leaves_no_index_of_absent_tensors(
     assert not (tmp_path / "out/standard.json").exists()
 
 
-def test_too_small_a_disk_is_refused(iris: Iris, snapshot: Path, tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
+def test_too_small_a_disk_is_refused(iris, snapshot, tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 1000})())
     one_error(iris("ingest", snapshot, tmp_path / "out", *TINY), 1, "2 tensors need")
     assert not (tmp_path / "out").exists()

@@ -3,23 +3,18 @@
 import json
 import os
 import re
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from astropy.io import fits
 
-from tests.conftest import Ran
 from tests.telescope import sky
-
-Iris = Callable[..., Ran]
 
 #: Markup of rich, a formula that is none, HTML, Markdown, an escape sequence, a line break, and a byte of latin-1.
 NASTY = "_[red]x[] $\\a_{ <b>|`*\x1b[31m\n é\udce9"
 ESCAPED = "\\x1b[31m\\n é\\xe9"
 
 
-def cube(path: Path, source: bytes = b"$\\a_{ [/]") -> Path:
+def cube(path, source=b"$\\a_{ [/]"):
     """A cube of a source of this name."""
     sky.cube(path, cards={"OBJECT": "@" * 9})
     path.write_bytes(path.read_bytes().replace(b"@" * 9, source.ljust(9)))
@@ -27,14 +22,14 @@ def cube(path: Path, source: bytes = b"$\\a_{ [/]") -> Path:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory):
     made = tmp_path_factory.mktemp("names") / NASTY
     made.mkdir()
     cube(made / f"{NASTY}.fits")
     return made
 
 
-def check(ran: Ran, *codes: int) -> Ran:
+def check(ran, *codes):
     assert ran.code in codes, ran
     for text in (ran.out, ran.err):
         assert "\x1b" not in text and "Traceback" not in text and text.isprintable() is (text == "")
@@ -42,7 +37,7 @@ def check(ran: Ran, *codes: int) -> Ran:
 
 
 @pytest.mark.slow
-def test_a_name_goes_through_the_whole_chain(iris: Iris, folder: Path) -> None:
+def test_a_name_goes_through_the_whole_chain(iris, folder):
     made = {name: folder / f"{name}{NASTY}" for name in ("standard", "shards", "run", "report")}
     train = ("--epochs", 1, "--batch-size", 2, "--device", "cpu", "-q")
     check(iris("mock", made["standard"], "-n", 4, "--preset", "tiny", "-q"), 0)
@@ -115,9 +110,7 @@ COMMANDS = [
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 @pytest.mark.parametrize("name", [NASTY, "x" * 300, "a/" * 2100], ids=["nasty", "long", "deep"])
-def test_an_absent_file_is_an_error_of_ours(
-    iris: Iris, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], name: str
-) -> None:
+def test_an_absent_file_is_an_error_of_ours(iris, tmp_path, monkeypatch, words, name):
     monkeypatch.chdir(tmp_path)
     ran = check(iris(*(word.replace("{}", name) for word in words)), 0, 1, 2)
     assert ran.code or words[0] in ("mock", "batch", "doctor"), ran
@@ -125,12 +118,12 @@ def test_an_absent_file_is_an_error_of_ours(
     assert ran.code == 0 or len(ran.err) < 8000
 
 
-def test_a_header_cannot_act_on_the_terminal(iris: Iris, tmp_path: Path) -> None:
+def test_a_header_cannot_act_on_the_terminal(iris, tmp_path):
     ran = check(iris("plot", "lv", cube(tmp_path / "cube.fits", b"\x1b[31mred\n"), "--out", tmp_path / "lv.png"), 0, 1)
     assert ran.code == 0 or "\\x1b[31m" in ran.err
 
 
-def test_a_molecule_file_cannot_act_on_the_terminal(iris: Iris, tmp_path: Path) -> None:
+def test_a_molecule_file_cannot_act_on_the_terminal(iris, tmp_path):
     text = (
         "!MOLECULE\n[red]CO[/] \x1b[2J\n!MOLECULAR WEIGHT\n28.0\n!NUMBER OF ENERGY LEVELS\n2\n!LEVEL + E + g + J\n"
         "1 0.0 1.0 [/b]\n2 3.845 3.0 1\n!NUMBER OF RADIATIVE TRANSITIONS\n1\n!T + u + l + A + f + E\n"

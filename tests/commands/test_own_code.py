@@ -3,8 +3,6 @@
 import json
 import sys
 import zipfile
-from collections.abc import Iterator
-from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
@@ -14,7 +12,7 @@ from astropy.io import fits
 
 from iris_cli.evaluation.loss import PhysicalLoss
 from iris_cli.training.checkpoint import load
-from tests.commands.errors import Iris, one_error
+from tests.commands.errors import one_error
 from tests.commands.pages import blocks
 
 SMALL = ("--epochs", "1", "--batch-size", "4", "--accumulate", "1", "-q")
@@ -67,7 +65,7 @@ class Tied(nn.Module):
 
 
 @pytest.fixture
-def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def modules(tmp_path, monkeypatch):
     """A folder on Python's path with the module of the docs, and one of things that are wrong."""
     folder = tmp_path / "my_code"
     folder.mkdir()
@@ -83,15 +81,15 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.fixture
-def run(modules: Path, tmp_path: Path, iris: Iris, temperature_runs: Path) -> Path:
+def run(modules, tmp_path, iris, temperature_runs):
     out = tmp_path / "run"
     assert iris("train", temperature_runs / "shards", *OWN, "--out", out, *SMALL).code == 0
     return out
 
 
 def test_a_run_remembers_them_and_imports_them_only_if_the_user_says_so(
-    run: Path, modules: Path, iris: Iris, temperature_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    run, modules, iris, temperature_runs, tmp_path, monkeypatch
+):
     config = (run / "config.toml").read_text()
     assert 'network = "my_networks:Shallow"' in config and 'physical_loss = "my_networks:AbsoluteLoss"' in config
     shards, cube, model = temperature_runs / "shards", temperature_runs / "cube.fits", tmp_path / "model.iris"
@@ -147,17 +145,15 @@ def test_a_run_remembers_them_and_imports_them_only_if_the_user_says_so(
         ("--loss", "AbsoluteLos", "unknown physical loss 'AbsoluteLos'"),
     ],
 )
-def test_what_breaks_the_contract_is_one_line(
-    option: str, name: str, said: str, modules: Path, iris: Iris, temperature_runs: Path, tmp_path: Path
-) -> None:
+def test_what_breaks_the_contract_is_one_line(option, name, said, modules, iris, temperature_runs, tmp_path):
     ran = iris("train", temperature_runs / "shards", option, name, "--out", tmp_path / "run", *SMALL)
     one_error(ran, 2, said)
     assert not list(tmp_path.glob("run/checkpoints/*.pt"))
 
 
 def test_a_checkpoint_that_names_other_code_imports_and_calls_nothing(
-    trained_run: Path, tiny_shards: Path, iris: Iris, tmp_path: Path, modules: Path
-) -> None:
+    trained_run, tiny_shards, iris, tmp_path, modules
+):
     """Also where the module is loaded already, as `os` is, or holds a network that was trusted as another one."""
     body = torch.load(trained_run / "checkpoints/best.pt", weights_only=True)
     network = body["reverter"]["network"]
@@ -173,7 +169,7 @@ def test_a_checkpoint_that_names_other_code_imports_and_calls_nothing(
     assert "broken" not in sys.modules
 
 
-def test_tied_weights_and_several_channels(modules: Path, iris: Iris, temperature_runs: Path, tmp_path: Path) -> None:
+def test_tied_weights_and_several_channels(modules, iris, temperature_runs, tmp_path):
     run = tmp_path / "run"
     ran = iris("train", temperature_runs / "shards", "--network", "others:Tied", "--out", run, *SMALL)
     assert ran.code == 0 and load(run / "checkpoints/best.pt").reverter["channels"] == 1
@@ -183,8 +179,8 @@ def test_tied_weights_and_several_channels(modules: Path, iris: Iris, temperatur
 
 
 def test_names_of_an_installed_package_need_no_trust_and_are_listed(
-    modules: Path, iris: Iris, temperature_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    modules, iris, temperature_runs, tmp_path, monkeypatch
+):
     """The package declares `paper`, too, which remains the built-in one."""
     (block,) = blocks("howto.md", "", "[project.entry-points")
     info = modules / "my_networks-1.0.dist-info"

@@ -1,22 +1,20 @@
 """A command that would write a folder, which another process or thread writes, is refused at once."""
 
 import threading
-from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
 from shards.owner import owned
-from tests.commands.errors import Iris, error_of
+from tests.commands.errors import error_of
 from tests.snapshots.snapshots import galaxy, write
 
 
 @contextmanager
-def written_elsewhere(folder: Path, beside: bool) -> Iterator[None]:
+def written_elsewhere(folder, beside):
     begun, ended = threading.Event(), threading.Event()
 
-    def hold() -> None:
+    def hold():
         with owned(folder, beside=beside):
             begun.set()
             ended.wait()
@@ -30,9 +28,7 @@ def written_elsewhere(folder: Path, beside: bool) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("options", [(), ("--overwrite",)])
-def test_a_folder_that_is_being_written_is_refused(
-    iris: Iris, tmp_path: Path, tiny_shards: Path, trained_run: Path, options: tuple[str, ...]
-) -> None:
+def test_a_folder_that_is_being_written_is_refused(iris, tmp_path, tiny_shards, trained_run, options):
     out, standard = tmp_path / "out", tmp_path / "standard"
     assert iris("mock", standard, "-n", 1, "-q").code == 0
     commands = {

@@ -5,7 +5,6 @@ import re
 import subprocess
 import tomllib
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,7 +26,7 @@ FOLDER = ROOT / "docs/packaging"
 IN_CONDA = {"matplotlib": "matplotlib-base", "torch": "pytorch", "xxhash": "python-xxhash"}
 
 
-def test_the_page_of_the_packaged_network_and_its_digest_are_those_of_the_file() -> None:
+def test_the_page_of_the_packaged_network_and_its_digest_are_those_of_the_file():
     digest = hashlib.sha256(PACKAGED.read_bytes()).hexdigest()
     assert PACKAGED.with_name(f"{PACKAGED.name}.sha256").read_text() == f"{digest}  {PACKAGED.name}\n"
     page = (ROOT / "docs/packaged_network.md").read_text()
@@ -41,7 +40,7 @@ def test_the_page_of_the_packaged_network_and_its_digest_are_those_of_the_file()
     assert PACKAGED.stat().st_size < 20e6
 
 
-def test_the_packaged_network_gives_a_map_with_samples_and_distances(tmp_path: Path) -> None:
+def test_the_packaged_network_gives_a_map_with_samples_and_distances(tmp_path):
     made = revert(
         [],
         [sky.cube(tmp_path / "cube.fits", cards={"RESTFRQ": 87.925238e9})],
@@ -54,17 +53,17 @@ def test_the_packaged_network_gives_a_map_with_samples_and_distances(tmp_path: P
     assert made.record.provenance.trained_lines_GHz == {"HNCO 4_0_4-3_0_3": pytest.approx(87.925, abs=1e-3)}
 
 
-def sections() -> dict[str, str]:
+def sections():
     _, *parts = re.split(r"^%(\w+)\n", (FOLDER / "iris.def").read_text(), flags=re.M)
     return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
 @pytest.mark.parametrize("section", ["post", "environment", "runscript", "test"])
-def test_the_scripts_of_the_container_are_for_a_shell(section: str) -> None:
+def test_the_scripts_of_the_container_are_for_a_shell(section):
     subprocess.run(["sh", "-n"], input=sections()[section], text=True, check=True)
 
 
-def test_the_container_has_the_files_of_which_the_package_is_built() -> None:
+def test_the_container_has_the_files_of_which_the_package_is_built():
     copied = [line.split() for line in sections()["files"].splitlines() if line]
     assert [to for _, to in copied] == [f"/opt/iris/{name}" for name, _ in copied]
     wheel = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
@@ -72,7 +71,7 @@ def test_the_container_has_the_files_of_which_the_package_is_built() -> None:
     assert {name for name, _ in copied} == needed and all((ROOT / name).exists() for name in needed)
 
 
-def test_the_recipe_has_the_version_and_the_dependencies_of_the_package() -> None:
+def test_the_recipe_has_the_version_and_the_dependencies_of_the_package():
     recipe, project = yaml.safe_load((FOLDER / "recipe.yaml").read_text()), PROJECT["project"]
     context, needs = recipe["context"], recipe["requirements"]
     assert (recipe["package"]["name"], context["version"]) == (project["name"], project["version"])

@@ -1,12 +1,10 @@
 """The commands and programs on the pages of the docs work, line after line, with small inputs."""
 
 import sys
-from pathlib import Path
 from unittest.mock import patch
 
 import pytest
 from astropy.io import fits
-from pytest import MonkeyPatch
 
 from iris_cli.config.grid import grid_preset
 from iris_cli.config.mock import MockConfig
@@ -17,7 +15,6 @@ from iris_cli.evaluation.loss import PhysicalLoss
 from iris_cli.mock.generate import Galaxies, write_mock
 from iris_cli.reverter.networks import NETWORKS
 from iris_cli.training.optimizer import OPTIMIZERS, SCHEDULES
-from tests.commands.errors import Iris
 from tests.commands.pages import ROOT, Reader, blocks, commands, sections
 from tests.snapshots.snapshots import galaxy, write
 from tests.snapshots.test_arrays import write_hdf5
@@ -61,7 +58,7 @@ INSTEAD = {"hcn.dat": "13co", "1-0": "2-1", "orbits/": "walker", "paper": "tiny"
 
 
 @pytest.fixture(scope="session")
-def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def workshop(tmp_path_factory):
     """The inputs that the pages assume, under the names that they use."""
     folder = tmp_path_factory.mktemp("workshop")
     write_mock(Galaxies(MockConfig(), grid_preset("tiny", False), 1, 1), folder / "STANDARD", 12, quiet=True)
@@ -93,7 +90,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_each_command_works(page: Path, iris: Iris, workshop: Path, tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
+def test_each_command_works(page, iris, workshop, tmp_path, monkeypatch):
     monkeypatch.setattr("iris_cli.evaluation.report_folder.draw_report", lambda *given: [])  # test_report.py draws them
     monkeypatch.syspath_prepend(str(workshop))  # my_networks.py, whose loss other tests do not find
     monkeypatch.setattr(PhysicalLoss, "known", {**PhysicalLoss.known})
@@ -108,14 +105,12 @@ def test_each_command_works(page: Path, iris: Iris, workshop: Path, tmp_path: Pa
     sys.modules.pop("my_networks", None)
 
 
-def test_lines_that_are_not_run_are_on_a_page() -> None:
+def test_lines_that_are_not_run_are_on_a_page():
     typed = {line for page in PAGES for line in commands(page.read_text())}
     assert [line for line in NOT_RUN if line not in typed] == []
 
 
-def test_the_python_programs_of_how_to_run_one_after_the_other(
-    tmp_path: Path, monkeypatch: MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_python_programs_of_how_to_run_one_after_the_other(tmp_path, monkeypatch, capsys):
     splits = {"train": range(8), "validation": range(100, 102), "test": range(200, 202)}
     write_pairs(tmp_path / "pairs", splits, grid=grid_preset("tiny", False))
     monkeypatch.chdir(tmp_path)
@@ -126,7 +121,7 @@ def test_the_python_programs_of_how_to_run_one_after_the_other(
     assert 0.0 < float(loss) < 10.0 and shapes == "torch.Size([12, 1, 64, 64]) torch.Size([12, 1, 64, 64])"
 
 
-def test_the_line_of_how_to_is_a_configuration(tmp_path: Path) -> None:
+def test_the_line_of_how_to_is_a_configuration(tmp_path):
     (text,) = blocks("howto.md", "toml")
     (tmp_path / "hcn.toml").write_text(text)
     config = from_dict(PreobserveConfig, read_toml(tmp_path / "hcn.toml"), "hcn.toml")

@@ -1,38 +1,36 @@
 """`iris plot`: from folders and files to figures."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 from astropy.io import fits
 from matplotlib.figure import Figure
-from pytest import MonkeyPatch
 
 from iris_cli.plots import style
-from tests.commands.errors import Iris, done, error_of
+from tests.commands.errors import done, error_of
 from tests.training.makers import GRID, images, write_pairs
 
 
 @pytest.fixture
-def drawn(monkeypatch: MonkeyPatch) -> list[Figure]:
+def drawn(monkeypatch):
     """The figures that a command saves."""
     figures: list[Figure] = []
     save = style.save
 
-    def keep(figure: Figure, path: Path, *how: object) -> None:
+    def keep(figure, path, *how):
         figures.append(figure)
-        save(figure, path, *how)  # type: ignore[arg-type]
+        save(figure, path, *how)
 
     monkeypatch.setattr(style, "save", keep)
     return figures
 
 
-def panels(figure: Figure) -> list:
+def panels(figure):
     return [ax for ax in figure.axes if ax.images or ax.collections]
 
 
-def test_an_lv_image_of_a_shard(iris: Iris, tiny_shards: Path, tmp_path: Path, drawn: list[Figure]) -> None:
+def test_an_lv_image_of_a_shard(iris, tiny_shards, tmp_path, drawn):
     out = tmp_path / "lv.png"
     ran = iris("plot", "lv", tiny_shards, "--number", 3, "--orbit", "walker", "-o", out)
     assert ran.code == 0 and ran.out.strip() == str(out) and out.read_bytes()[:4] == b"\x89PNG", ran.err
@@ -42,7 +40,7 @@ def test_an_lv_image_of_a_shard(iris: Iris, tiny_shards: Path, tmp_path: Path, d
     assert "(km/s)$^{-1}$" in drawn[0].axes[1].get_ylabel() and len(ax.lines) >= 2
 
 
-def test_a_file_sets_the_look_and_flags_win(iris: Iris, tiny_shards: Path, tmp_path: Path, drawn: list[Figure]) -> None:
+def test_a_file_sets_the_look_and_flags_win(iris, tiny_shards, tmp_path, drawn):
     text = 'colours = "magma"\nhigh = 5.0\nstyle = "mnras"\ntitle = ""\norbits = ["walker"]\n'
     (tmp_path / "paper.toml").write_text(text)
     words = (tiny_shards, "-o", tmp_path / "a.png", "--config", tmp_path / "paper.toml")
@@ -57,7 +55,7 @@ def test_a_file_sets_the_look_and_flags_win(iris: Iris, tiny_shards: Path, tmp_p
     assert all(figure.get_figwidth() == pytest.approx(84 / 25.4) for figure in drawn)
 
 
-def test_a_sample_is_found_by_key_or_number(iris: Iris, tiny_shards: Path, tmp_path: Path, drawn: list[Figure]) -> None:
+def test_a_sample_is_found_by_key_or_number(iris, tiny_shards, tmp_path, drawn):
     for words in (("--key", "g0101_v0"), ("--split", "test", "-n", 2)):
         assert iris("plot", "lv", tiny_shards, *words, "-o", tmp_path / "lv.pdf", "--title", "").code == 0
     for figure in drawn:
@@ -65,7 +63,7 @@ def test_a_sample_is_found_by_key_or_number(iris: Iris, tiny_shards: Path, tmp_p
         assert figure.axes[0].get_title() == ""
 
 
-def test_views_from_north_of_shards_and_tensors_agree(iris: Iris, tmp_path: Path, drawn: list[Figure]) -> None:
+def test_views_from_north_of_shards_and_tensors_agree(iris, tmp_path, drawn):
     assert iris("mock", tmp_path / "standard", "-n", 2, "--preset", "tiny", "-q").code == 0
     one_split = ("--observer", "simple", "--validation-fraction", 0)
     assert iris("preobserve", tmp_path / "standard", tmp_path / "shards", *one_split, "-q").code == 0
@@ -80,7 +78,7 @@ def test_views_from_north_of_shards_and_tensors_agree(iris: Iris, tmp_path: Path
     np.testing.assert_array_equal(drawn[3].axes[0].images[0].get_array(), column)
 
 
-def test_a_continuum_map_is_drawn_as_it_is(iris: Iris, tmp_path: Path, drawn: list[Figure]) -> None:
+def test_a_continuum_map_is_drawn_as_it_is(iris, tmp_path, drawn):
     image, header = np.arange(6, dtype=np.float32).reshape(2, 3), fits.Header()
     for k, kind in enumerate(("GLON-CAR", "GLAT-CAR"), start=1):
         header[f"CTYPE{k}"], header[f"CUNIT{k}"], header[f"CRVAL{k}"], header[f"CRPIX{k}"] = kind, "deg", 0.0, 1.0
@@ -93,7 +91,7 @@ def test_a_continuum_map_is_drawn_as_it_is(iris: Iris, tmp_path: Path, drawn: li
     assert "has no axis of velocity" in error_of(ran, 2)
 
 
-def header_of(up: str, **changes: object) -> fits.Header:
+def header_of(up, **changes):
     """Of an image whose second axis is a latitude or a velocity."""
     header = fits.Header({"CTYPE1": "GLON-CAR", "CUNIT1": "deg", "CRVAL1": 0.0, "CRPIX1": 1.0, "CDELT1": -0.1})
     header.update({"CTYPE2": up, "CUNIT2": "deg" if up.startswith("GLAT") else "m/s", "CRVAL2": 0.0, "CRPIX2": 1.0})
@@ -103,7 +101,7 @@ def header_of(up: str, **changes: object) -> fits.Header:
 
 
 @pytest.mark.parametrize("up", ["VRAD", "GLAT-CAR"])
-def test_two_images_of_one_grid_are_compared(up: str, iris: Iris, tmp_path: Path, drawn: list[Figure]) -> None:
+def test_two_images_of_one_grid_are_compared(up, iris, tmp_path, drawn):
     """Twice as bright everywhere: B / A is 2, B - A is A; one pixel of B is not observed, one of A is faint."""
     one = np.arange(1.0, 13.0, dtype=np.float32).reshape(3, 4) + 10.0
     one[1, 2] = 0.01
@@ -131,7 +129,7 @@ def test_two_images_of_one_grid_are_compared(up: str, iris: Iris, tmp_path: Path
         ({"cut": 3}, "pixels along longitude: 4 and 3"),
     ],
 )
-def test_images_of_different_grids_are_not_compared(change: dict, says: str, iris: Iris, tmp_path: Path) -> None:
+def test_images_of_different_grids_are_not_compared(change, says, iris, tmp_path):
     values = np.ones((3, 4), np.float32)
     fits.writeto(tmp_path / "a.fits", values, header_of("VRAD"))
     cards = {card: value for card, value in change.items() if card != "cut"}
@@ -140,9 +138,7 @@ def test_images_of_different_grids_are_not_compared(change: dict, says: str, iri
     assert ran.code == 1 and says in ran.err and not (tmp_path / "c.png").exists(), ran.err
 
 
-def test_a_pair_and_its_prediction(
-    iris: Iris, tiny_shards: Path, trained_ensemble: Path, tmp_path: Path, drawn: list[Figure]
-) -> None:
+def test_a_pair_and_its_prediction(iris, tiny_shards, trained_ensemble, tmp_path, drawn):
     assert iris("plot", "pair", tiny_shards, "-n", 1, "-o", tmp_path / "a.png").code == 0
     for run in (trained_ensemble, trained_ensemble / "member-01", trained_ensemble / "member-02"):
         words = ("--clean", "-n", 1, "-o", tmp_path / "a.png", "--style", "mnras")
@@ -157,7 +153,7 @@ def test_a_pair_and_its_prediction(
     np.testing.assert_array_equal(drawn[2].axes[1].images[0].get_array(), images(201, GRID)[1][0])
 
 
-def test_losses_of_runs_and_ensembles(iris: Iris, trained_ensemble: Path, tmp_path: Path, drawn: list[Figure]) -> None:
+def test_losses_of_runs_and_ensembles(iris, trained_ensemble, tmp_path, drawn):
     assert iris("plot", "losses", trained_ensemble / "member-01", "-o", tmp_path / "a.png").code == 0
     assert iris("plot", "losses", trained_ensemble, "-o", tmp_path / "b.png").code == 0
     one, two = ([text.get_text() for text in figure.axes[0].get_legend().get_texts()] for figure in drawn)
@@ -166,7 +162,7 @@ def test_losses_of_runs_and_ensembles(iris: Iris, trained_ensemble: Path, tmp_pa
     assert all(figure.axes[1].get_ylabel() == "learning rate" and figure.axes[1].lines for figure in drawn)
 
 
-def test_a_cube_is_drawn_with_orbits(iris: Iris, shared_data: Path, tmp_path: Path, drawn: list[Figure]) -> None:
+def test_a_cube_is_drawn_with_orbits(iris, shared_data, tmp_path, drawn):
     cube = shared_data / "cmz_hnco_recon_lbv.fits.gz"
     for words in (
         ("lv", cube, "--orbit", shared_data / "cmz_orbits", "--colours", "gray_r", "--stretch", "log"),
@@ -181,7 +177,7 @@ def test_a_cube_is_drawn_with_orbits(iris: Iris, shared_data: Path, tmp_path: Pa
     assert v[np.argmax(sgr_b2)] > 30 and v[np.argmax(sgr_c)] < -30
 
 
-def test_litter_has_an_observation_and_no_view_from_north(iris: Iris, tmp_path: Path) -> None:
+def test_litter_has_an_observation_and_no_view_from_north(iris, tmp_path):
     litter = write_pairs(tmp_path / "litter", {"litter": range(300, 304)}, litter=True)
     assert iris("plot", "lv", litter, "-o", tmp_path / "a.png").code == 0
     for kind in ("top-down", "pair"):

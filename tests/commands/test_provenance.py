@@ -7,27 +7,26 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from PIL import Image
-from pytest import MonkeyPatch
 
 from iris_cli import __version__
 from iris_cli.commands import provenance
 from iris_cli.config.mock import MockConfig
 from iris_cli.ranks import is_rank_0
-from tests.commands.errors import Iris, done
+from tests.commands.errors import done
 from tests.snapshots.snapshots import galaxy, write
 
 
 @pytest.fixture(scope="module")
-def made(temperature_runs: Path) -> Path:
+def made(temperature_runs):
     """shards, run, cube.fits; none of them made by a command."""
     return temperature_runs
 
 
-def lines_of(folder: Path) -> list[dict]:
+def lines_of(folder):
     return [json.loads(line) for line in (folder / "commands.jsonl").read_text().splitlines()]
 
 
-def test_every_folder_has_the_command_that_made_it(iris: Iris, tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
+def test_every_folder_has_the_command_that_made_it(iris, tmp_path, monkeypatch):
     monkeypatch.setattr("iris_cli.evaluation.report_folder.draw_report", lambda *given: [])
     standard, shards, run, report = (tmp_path / name for name in ("my set", "shards", "run", "report"))
     snapshot = write(tmp_path / "snap_101.hdf5", galaxy())
@@ -51,7 +50,7 @@ def test_every_folder_has_the_command_that_made_it(iris: Iris, tmp_path: Path, m
     assert lines_of(run)[0]["config"]["epochs"] == lines_of(report)[0]["config"]["epochs"] == 1
 
 
-def test_a_second_command_adds_a_line_and_one_that_is_refused_adds_none(iris: Iris, tmp_path: Path) -> None:
+def test_a_second_command_adds_a_line_and_one_that_is_refused_adds_none(iris, tmp_path):
     iris("mock", tmp_path / "standard", "-n", 2, "-q")
     assert iris("mock", tmp_path / "standard", "-n", 2, "-q").code == 1
     for more in ((), ("--resume",)):
@@ -66,7 +65,7 @@ def test_a_second_command_adds_a_line_and_one_that_is_refused_adds_none(iris: Ir
     assert len(lines_of(tmp_path / "standard")) == 1
 
 
-def test_indexed_tars_and_failed_inputs_are_recorded(iris: Iris, tmp_path: Path) -> None:
+def test_indexed_tars_and_failed_inputs_are_recorded(iris, tmp_path):
     iris("mock", tmp_path / "standard", "-n", 3, "-q")
     tensor = tmp_path / "standard" / "tensor_000001.npy"
     np.save(tensor, np.full_like(np.load(tensor), np.nan))
@@ -78,24 +77,24 @@ def test_indexed_tars_and_failed_inputs_are_recorded(iris: Iris, tmp_path: Path)
     assert lines_of(tmp_path / "a")[0]["command"].startswith("iris shards index")
 
 
-def test_only_rank_0_writes_a_record(monkeypatch: MonkeyPatch, tmp_path: Path) -> None:
+def test_only_rank_0_writes_a_record(monkeypatch, tmp_path):
     monkeypatch.setenv("RANK", "1")
     assert not is_rank_0()
     provenance.record(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_record_that_cannot_be_written_is_a_warning(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_record_that_cannot_be_written_is_a_warning(capsys, tmp_path):
     (tmp_path / provenance.FILE).mkdir()
     provenance.record(tmp_path)
     assert "has no record of this command" in capsys.readouterr().err
 
 
-def words_of(header: fits.Header, card: str = "HISTORY") -> str:
+def words_of(header, card="HISTORY"):
     return " ".join(map(str, header[card]))
 
 
-def test_fits_files_have_it_in_their_history(iris: Iris, made: Path, tmp_path: Path) -> None:
+def test_fits_files_have_it_in_their_history(iris, made, tmp_path):
     iris("mock", tmp_path / "standard", "-n", 1, "-q")
     observe = ("observe", tmp_path / "standard", 0, "--out", tmp_path / "seen.fits", "--beam-arcsec", 20, "-q")
     revert = ("revert", made / "run", made / "cube.fits", "--out", tmp_path / "map.fits", "--unit", "K", "-q")
@@ -110,13 +109,13 @@ def test_fits_files_have_it_in_their_history(iris: Iris, made: Path, tmp_path: P
     assert "command: iris observe" in words_of(fits.getheader(tmp_path / "seen.mom1.fits"))
 
 
-def test_a_header_can_hold_text_of_any_alphabet(iris: Iris, made: Path, tmp_path: Path) -> None:
+def test_a_header_can_hold_text_of_any_alphabet(iris, made, tmp_path):
     out = tmp_path / "größe\n.fits"
     assert iris("cube", made / "cube.fits", "--out", out, "--run", made / "run", "-q").code == 0
     assert r"gr\xf6\xdfe\n.fits" in words_of(fits.getheader(out)).replace(" ", "")
 
 
-def test_an_npz_file_has_it_in_an_array(iris: Iris, made: Path, tmp_path: Path) -> None:
+def test_an_npz_file_has_it_in_an_array(iris, made, tmp_path):
     words = ("cube", made / "cube.fits", "--out", tmp_path / "lv.npz", "--run", made / "run", "-q")
     assert iris(*words).code == 0
     with np.load(tmp_path / "lv.npz", allow_pickle=False) as arrays:
@@ -124,7 +123,7 @@ def test_an_npz_file_has_it_in_an_array(iris: Iris, made: Path, tmp_path: Path) 
     assert iris("revert", made / "run", tmp_path / "lv.npz", "--out", tmp_path / "map.fits", "-q").code == 0
 
 
-def text_in(path: Path) -> str:
+def text_in(path):
     if path.suffix == ".png":
         return Image.open(path).info["Description"]
     whole = path.read_bytes()
@@ -132,7 +131,7 @@ def text_in(path: Path) -> str:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".pdf", ".svg"])
-def test_figures_have_it_and_keep_the_same_bytes(iris: Iris, made: Path, tmp_path: Path, suffix: str) -> None:
+def test_figures_have_it_and_keep_the_same_bytes(iris, made, tmp_path, suffix):
     out = tmp_path / f"lv{suffix}"
     words = ("plot", "lv", made / "shards", "--colours", "magma", "-o", out)
     assert iris(*words).code == 0
@@ -148,7 +147,7 @@ def test_figures_have_it_and_keep_the_same_bytes(iris: Iris, made: Path, tmp_pat
     assert ran.code == 0 and "command: iris revert" in text_in(drawn), ran.err
 
 
-def test_a_map_is_drawn_with_its_caption(iris: Iris, made: Path, tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
+def test_a_map_is_drawn_with_its_caption(iris, made, tmp_path, monkeypatch):
     from iris_cli.plots import style
 
     assert iris("revert", made / "run", made / "cube.fits", "--out", tmp_path / "map.fits", "-q").code == 0

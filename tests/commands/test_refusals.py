@@ -1,12 +1,10 @@
 """What commands refuse: one line that names the mistake, the right exit code, and nothing is written."""
 
 import shlex
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.commands.errors import Iris, bytes_of, error_of
+from tests.commands.errors import bytes_of, error_of
 
 #: A command whose inputs are those of the fixture `inputs`, its exit code, and words of its error.
 REFUSED = [
@@ -138,22 +136,14 @@ REFUSED = [
 
 
 @pytest.fixture(scope="module", autouse=True)
-def inputs_stay_as_they_are(inputs: dict[str, Path]) -> Iterator[None]:
+def inputs_stay_as_they_are(inputs):
     before = {name: bytes_of(inputs[name]) for name in ("RUN", "SHARDS", "STANDARD")}
     yield
     assert all(bytes_of(inputs[name]) == files for name, files in before.items())
 
 
 @pytest.mark.parametrize(("command", "code", "words"), REFUSED, ids=[row[0] for row in REFUSED])
-def test_a_mistake_is_one_line_and_nothing_is_written(
-    iris: Iris,
-    inputs: dict[str, Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    command: str,
-    code: int,
-    words: str,
-) -> None:
+def test_a_mistake_is_one_line_and_nothing_is_written(iris, inputs, tmp_path, monkeypatch, command, code, words):
     monkeypatch.chdir(tmp_path)
     given = [word.partition("/") for word in shlex.split(command)]
     ran = iris(*(f"{inputs.get(first, first)}{slash}{rest}" for first, slash, rest in given))

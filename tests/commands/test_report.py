@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
-from pytest import MonkeyPatch
 
 from iris_cli import __version__
 from iris_cli.app import main
@@ -21,7 +20,7 @@ from iris_cli.evaluation.metrics import MEASURES
 from iris_cli.evaluation.posterior import RANKED
 from iris_cli.plots.style import save
 from tests.browser import after, needs_browser
-from tests.commands.errors import Iris, done, error_of
+from tests.commands.errors import done, error_of
 from tests.training.makers import another_sky, write_pairs
 
 NUMBERS = {*MEASURES, "skill"}
@@ -46,7 +45,7 @@ class Written:
 
 
 @pytest.fixture(scope="module")
-def report(trained_ensemble: Path, tiny_shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Written:
+def report(trained_ensemble, tiny_shards, tmp_path_factory):
     """Of an ensemble on 5 pairs of 3 galaxies, also against another family."""
     family = write_pairs(tmp_path_factory.mktemp("other") / "family", {"test": range(500, 504)})
     folder, printed = tmp_path_factory.mktemp("report") / "report", io.StringIO()
@@ -60,13 +59,13 @@ def report(trained_ensemble: Path, tiny_shards: Path, tmp_path_factory: pytest.T
     return Written(folder, json.loads((folder / "report.json").read_text()), json.loads(printed.getvalue()))
 
 
-def save_without_layout(figure: Figure, path: Path, **how: Any) -> None:
+def save_without_layout(figure, path, **how):
     """The layout takes most of a figure's time."""
     figure.set_layout_engine(None)
     save(figure, path, **how)
 
 
-def test_a_report_agrees_with_the_test(iris: Iris, report: Written, trained_ensemble: Path, tiny_shards: Path) -> None:
+def test_a_report_agrees_with_the_test(iris, report, trained_ensemble, tiny_shards):
     plain = json.loads(iris("test", trained_ensemble, tiny_shards, "--json", "-q").out)
     assert {**plain, "report": str(report.folder / "report.html")} == report.printed
     predictors, runs = plain.pop("predictors"), plain.pop("runs")
@@ -83,9 +82,7 @@ def test_a_report_agrees_with_the_test(iris: Iris, report: Written, trained_ense
     assert alone["predictors"]["network"] == predictors["network"]
 
 
-def test_several_runs_are_tested_as_their_ensemble_and_no_run_is_marked(
-    iris: Iris, trained_ensemble: Path, tiny_shards: Path
-) -> None:
+def test_several_runs_are_tested_as_their_ensemble_and_no_run_is_marked(iris, trained_ensemble, tiny_shards):
     members = [trained_ensemble / "member-01", trained_ensemble / "member-02" / "checkpoints" / "best.pt"]
     before = [(run / "test.json").read_bytes() for run in members[:1] if (run / "test.json").exists()]
     together = json.loads(iris("test", *members, tiny_shards, "--json", "-q").out)
@@ -97,7 +94,7 @@ def test_several_runs_are_tested_as_their_ensemble_and_no_run_is_marked(
     assert "no data" in error_of(iris("test", *members, "-q"), 2)
 
 
-def test_every_set_of_inputs_has_numbers_and_curves_with_intervals(report: Written) -> None:
+def test_every_set_of_inputs_has_numbers_and_curves_with_intervals(report):
     sets = report.values["sets"]
     assert list(sets) == ["normal", "noise only", "velocity mirrored", "against family"]
     for found in sets.values():
@@ -118,7 +115,7 @@ def test_every_set_of_inputs_has_numbers_and_curves_with_intervals(report: Writt
     assert skill["median"] is None  # a function of sums has none
 
 
-def test_the_page_shows_every_table_and_embeds_its_figures(report: Written) -> None:
+def test_the_page_shows_every_table_and_embeds_its_figures(report):
     html, markdown = (report.folder / "report.html").read_text(), (report.folder / "report.md").read_text()
     number = report.values["sets"]["normal"]["numbers"]["loss"]
     decimals = 1 - math.floor(math.log10(number["high"] - number["low"]))
@@ -134,7 +131,7 @@ def test_the_page_shows_every_table_and_embeds_its_figures(report: Written) -> N
     assert [path.name for path in report.folder.parent.iterdir()] == ["report"]
 
 
-def test_the_page_says_how_it_was_made_and_its_contents_lead_to_headings_and_figures(report: Written) -> None:
+def test_the_page_says_how_it_was_made_and_its_contents_lead_to_headings_and_figures(report):
     html = (report.folder / "report.html").read_text()
     ids = re.findall(r'id="([^"]+)"', html)
     linked = re.findall(r'href="#([^"]+)"', html)
@@ -150,7 +147,7 @@ def test_the_page_says_how_it_was_made_and_its_contents_lead_to_headings_and_fig
 @pytest.mark.slow
 @needs_browser
 @pytest.mark.parametrize("width", [500, 1280])  # the narrowest window of Chromium, and a desktop
-def test_nothing_is_wider_than_the_window_of_a_browser(report: Written, width: int) -> None:
+def test_nothing_is_wider_than_the_window_of_a_browser(report, width):
     script = """
         const broken = [...document.images].filter((image) => !image.naturalWidth).length;
         const targets = [...document.querySelectorAll('nav a')].filter((a) => !document.querySelector(a.hash)).length;
@@ -159,8 +156,8 @@ def test_nothing_is_wider_than_the_window_of_a_browser(report: Written, width: i
 
 
 def test_figures_for_a_paper_are_as_wide_as_its_columns_and_have_captions(
-    iris: Iris, trained_run: Path, tiny_shards: Path, tmp_path: Path, monkeypatch: MonkeyPatch
-) -> None:
+    iris, trained_run, tiny_shards, tmp_path, monkeypatch
+):
     drawn = Figure(figsize=(85 / 25.4, 2)), Figure(figsize=(180 / 25.4, 2))
     figures = [("one", drawn[0], "H2 & 50 %. {Sgr A*}"), ("two", drawn[1], "wide")]
     monkeypatch.setattr("iris_cli.evaluation.report_folder.draw_report", lambda *given: figures)
@@ -175,11 +172,11 @@ def test_figures_for_a_paper_are_as_wide_as_its_columns_and_have_captions(
     assert r"\begin{figure*}" in two
 
 
-def refused(iris: Iris, code: int, *words: object) -> str:
+def refused(iris, code, *words):
     return error_of(iris("test", *words, "-q"), code)
 
 
-def test_only_a_report_is_overwritten(iris: Iris, trained_run: Path, tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
+def test_only_a_report_is_overwritten(iris, trained_run, tmp_path, monkeypatch):
     monkeypatch.setattr("iris_cli.evaluation.report_folder.draw_report", lambda *given: [])
     pairs = write_pairs(tmp_path / "one galaxy", {"test": range(600, 602)})
     (tmp_path / "mine").mkdir()
@@ -199,9 +196,7 @@ def test_only_a_report_is_overwritten(iris: Iris, trained_run: Path, tmp_path: P
     assert number["low"] is None and number["mean"] > 0  # a single galaxy has no interval
 
 
-def test_other_images_and_empty_ensembles_are_refused(
-    iris: Iris, trained_run: Path, tiny_shards: Path, tmp_path: Path
-) -> None:
+def test_other_images_and_empty_ensembles_are_refused(iris, trained_run, tiny_shards, tmp_path):
     larger = write_pairs(tmp_path / "larger", {"test": range(4)}, grid=another_sky().scaled(64, 64, 16, 64))
     said = refused(iris, 1, trained_run, tiny_shards, "--report", tmp_path / "report", "--against", larger)
     assert "32 x 32" in said and "larger" in said and not (tmp_path / "report").exists()

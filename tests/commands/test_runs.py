@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from iris_cli.commands.runs import lines, state_of, states
 from shards.owner import owned
 
 
-def write_run(run: Path, *, epochs: int, losses: list[float], test: dict | None = None) -> Path:
+def write_run(run, *, epochs, losses, test=None):
     """A run of 10 steps an epoch, of 0.5 s each."""
     (run / "checkpoints").mkdir(parents=True)
     (run / "config.toml").write_text(f'epochs = {epochs}\nnetwork = "columns"\ndata = ["/data/a", "/data/b"]\n')
@@ -28,14 +27,14 @@ def write_run(run: Path, *, epochs: int, losses: list[float], test: dict | None 
 
 
 @pytest.fixture
-def runs(tmp_path: Path) -> Path:
+def runs(tmp_path):
     write_run(tmp_path / "good", epochs=2, losses=[0.6, 0.5], test={"skill": 0.45, "mass_ratio": 0.9})
     write_run(tmp_path / "group/member-01", epochs=3, losses=[0.7])
     write_run(tmp_path / "new", epochs=3, losses=[])
     return tmp_path
 
 
-def test_a_line_for_each_run_with_the_scores_of_its_test(runs: Path, iris: Callable) -> None:
+def test_a_line_for_each_run_with_the_scores_of_its_test(runs, iris):
     ran = iris("runs", runs, "--sort", "loss")
     header, *rows = ran.out.splitlines()
     assert [Path(row.split()[0]).name for row in rows] == ["good", "member-01", "new"]
@@ -46,7 +45,7 @@ def test_a_line_for_each_run_with_the_scores_of_its_test(runs: Path, iris: Calla
     assert (best["skill"], best["bytes"] > 100, last["skill"]) == (0.45, True, None)
 
 
-def test_a_run_that_is_written_has_its_time_left(runs: Path) -> None:
+def test_a_run_that_is_written_has_its_time_left(runs):
     with owned(runs / "group/member-01"):
         state = state_of(runs / "group/member-01")
         assert (state.state, state.left_seconds) == ("training", 10.0)
@@ -54,7 +53,7 @@ def test_a_run_that_is_written_has_its_time_left(runs: Path) -> None:
     assert state_of(runs / "group/member-01").state == "stopped"
 
 
-def test_a_later_stage_has_a_line_of_its_own(runs: Path) -> None:
+def test_a_later_stage_has_a_line_of_its_own(runs):
     write_run(runs / "good/samples", epochs=4, losses=[1.2])
     with owned(runs / "good"):
         found = states([runs / "good"])
@@ -64,13 +63,13 @@ def test_a_later_stage_has_a_line_of_its_own(runs: Path) -> None:
     ]
 
 
-def test_watching_ends_with_the_training(runs: Path, iris: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_watching_ends_with_the_training(runs, iris, monkeypatch):
     with owned(runs / "new") as held:
         monkeypatch.setattr("time.sleep", lambda s: held.file.unlink(missing_ok=True))
         assert len(iris("runs", runs / "new", "--watch").out.split("stopped")) == 2
 
 
-def test_damaged_files_are_no_error(runs: Path) -> None:
+def test_damaged_files_are_no_error(runs):
     (runs / "good/config.toml").write_text("epochs = = 3")
     (runs / "good/test.json").write_text("[1")
     with (runs / "good/metrics.jsonl").open("a") as file:
@@ -79,13 +78,13 @@ def test_damaged_files_are_no_error(runs: Path) -> None:
     assert (state.state, state.epoch, state.epochs, state.skill) == ("damaged", 2, None, 0.5)
 
 
-def test_runs_are_found_three_folders_deep(tmp_path: Path, iris: Callable) -> None:
+def test_runs_are_found_three_folders_deep(tmp_path, iris):
     write_run(tmp_path / "a/b/c/d/run", epochs=1, losses=[])
     assert "holds no run" in iris("runs", tmp_path).err  # too deep to look
     assert states([tmp_path / "a/b"])[0].epochs == 1
 
 
-def test_it_imports_no_torch(runs: Path) -> None:
+def test_it_imports_no_torch(runs):
     code = "import sys; from iris_cli.app import app; app(['runs', sys.argv[1]], standalone_mode=False); "
     code += "assert not {'torch', 'matplotlib', 'astropy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-P", "-c", code, str(runs)], check=True, capture_output=True)

@@ -1,7 +1,6 @@
 """`iris shards`: what it prints, and its exit codes."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ import webdataset
 from iris_cli.config.grid import grid_preset
 from iris_cli.config.toml import to_dict
 from shards.writer import ArraySchema, Sample, SetPlan, write_set
-from tests.commands.errors import Iris, error_of
+from tests.commands.errors import error_of
 from tests.shards.damage import flip
 
 GRID = grid_preset("tiny")
@@ -20,7 +19,7 @@ SCHEMA = (
 )
 
 
-def make(number: int) -> Sample:
+def make(number):
     """A bright corner shows which way up an image is drawn: near, high longitude, high velocity."""
     observation, density = (np.zeros(schema.shape, np.float32) for schema in SCHEMA)
     observation[0, 40:, 48:] = 10.0
@@ -29,13 +28,13 @@ def make(number: int) -> Sample:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path):
     plan = SetPlan({"train": range(5), "validation": range(10, 12)}, samples_per_shard=2)
     write_set(tmp_path / "set", plan, make, schema=SCHEMA, attributes={"grid": to_dict(GRID), "litter": False})
     return tmp_path / "set"
 
 
-def test_info_prints_counts_units_and_grid_for_people_and_machines(iris: Iris, folder: Path) -> None:
+def test_info_prints_counts_units_and_grid_for_people_and_machines(iris, folder):
     ran = iris("shards", "info", folder)
     assert ran.code == 0
     for word in ("train", "validation", "solMass / pc3", "1 x 64 x 64", "grid.v_max_km_s: 200.0", "fingerprint"):
@@ -48,9 +47,7 @@ def test_info_prints_counts_units_and_grid_for_people_and_machines(iris: Iris, f
     assert result["attributes"]["grid"]["v_steps"] == 64
 
 
-def test_a_sound_set_verifies_with_code_0_and_a_damaged_one_with_code_3(
-    iris: Iris, folder: Path, tiny_shards: Path
-) -> None:
+def test_a_sound_set_verifies_with_code_0_and_a_damaged_one_with_code_3(iris, folder, tiny_shards):
     ran = iris("shards", "verify", folder)
     assert (ran.code, ran.out.strip()) == (0, f"{folder}: sound; 7 samples in 4 shards, 286.7 kB")
     flip(folder / "train-000001.tar", 3000, 0)
@@ -63,7 +60,7 @@ def test_a_sound_set_verifies_with_code_0_and_a_damaged_one_with_code_3(
     assert ran.code == 3 and f"{tiny_shards}: sound" in ran.out and "NOT SOUND" in ran.out
 
 
-def test_repair_rebuilds_a_lost_index(iris: Iris, folder: Path) -> None:
+def test_repair_rebuilds_a_lost_index(iris, folder):
     before = (folder / "index.json").read_bytes()
     (folder / "index.json").unlink()
     assert iris("shards", "info", folder).code == 1
@@ -74,7 +71,7 @@ def test_repair_rebuilds_a_lost_index(iris: Iris, folder: Path) -> None:
     assert (folder / "index.json").read_bytes() == before
 
 
-def test_a_preview_in_the_terminal_has_north_where_the_figure_has_it(iris: Iris, folder: Path) -> None:
+def test_a_preview_in_the_terminal_has_north_where_the_figure_has_it(iris, folder):
     """Longitude grows to the left, velocity and distance upwards."""
     ran = iris("shards", "preview", folder, "--split", "validation", "-n", 1)
     lines = ran.out.splitlines()
@@ -87,13 +84,13 @@ def test_a_preview_in_the_terminal_has_north_where_the_figure_has_it(iris: Iris,
 
 
 @pytest.mark.parametrize("suffix", ["png", "svg"])
-def test_a_preview_becomes_a_figure(iris: Iris, folder: Path, tmp_path: Path, suffix: str) -> None:
+def test_a_preview_becomes_a_figure(iris, folder, tmp_path, suffix):
     out = tmp_path / f"pair.{suffix}"
     assert iris("shards", "preview", folder, "--key", "g3", "--out", out).out.strip() == str(out)
     assert out.stat().st_size > 5_000
 
 
-def test_merge_writes_the_index_and_names_missing_shards(iris: Iris, folder: Path) -> None:
+def test_merge_writes_the_index_and_names_missing_shards(iris, folder):
     (folder / "index.json").unlink()
     ran = iris("shards", "merge", folder)
     assert (ran.code, ran.out.strip()) == (0, f"7 samples in 4 shards: {folder}")
@@ -102,7 +99,7 @@ def test_merge_writes_the_index_and_names_missing_shards(iris: Iris, folder: Pat
     assert "lacks 1 finished shard: train-000002.tar hint: build them with `--resume`" in error_of(ran, 1)
 
 
-def test_tars_of_another_program_can_be_indexed_and_previewed(iris: Iris, tmp_path: Path) -> None:
+def test_tars_of_another_program_can_be_indexed_and_previewed(iris, tmp_path):
     with webdataset.TarWriter(str(tmp_path / "val-0000.tar")) as writer:
         for i in range(3):
             writer.write({"__key__": f"{i}", "image.npy": np.full((20, 30), i, np.float32), "cls": b"1"})
@@ -115,7 +112,7 @@ def test_tars_of_another_program_can_be_indexed_and_previewed(iris: Iris, tmp_pa
 
 
 @pytest.mark.parametrize("command", ["info", "verify", "preview", "merge", "index"])
-def test_a_folder_that_is_missing_or_empty_is_one_line(iris: Iris, tmp_path: Path, command: str) -> None:
+def test_a_folder_that_is_missing_or_empty_is_one_line(iris, tmp_path, command):
     for folder in (tmp_path / "nowhere", tmp_path):
         ran = iris("shards", command, folder)
         assert ran.code == (3 if (command, folder) == ("verify", tmp_path) else 1)
@@ -123,11 +120,11 @@ def test_a_folder_that_is_missing_or_empty_is_one_line(iris: Iris, tmp_path: Pat
         assert str(folder) in ran.err + ran.out
 
 
-def test_a_key_asked_of_a_set_without_samples_is_an_error_in_one_line(iris: Iris, tmp_path: Path) -> None:
+def test_a_key_asked_of_a_set_without_samples_is_an_error_in_one_line(iris, tmp_path):
     write_set(tmp_path / "set", SetPlan({"train": range(2)}), no_sample, schema=SCHEMA, attributes={})
     ran = iris("shards", "preview", tmp_path / "set", "--key", "g1")
     assert ran.code == 1 and "has no sample 'g1'" in ran.err and "it holds no sample" in ran.err
 
 
-def no_sample(number: int) -> Sample:
+def no_sample(number):
     raise ValueError("no")

@@ -2,7 +2,6 @@
 
 import json
 import tomllib
-from pathlib import Path
 
 import numpy as np
 
@@ -12,10 +11,9 @@ from iris_cli.config.survey import survey, surveys
 from iris_cli.config.toml import from_dict
 from iris_cli.pairs.datasets import PreObservedDataset
 from iris_cli.standard.dataset import StandardDataset
-from tests.commands.errors import Iris
 
 
-def test_surveys_are_listed_and_shown(iris: Iris) -> None:
+def test_surveys_are_listed_and_shown(iris):
     out = iris("surveys").out
     assert all(name in out for name in surveys()) and max(map(len, out.splitlines())) <= 80
     assert "Jones et al. 2012" in iris("surveys", "mopra-hnco").out
@@ -25,7 +23,7 @@ def test_surveys_are_listed_and_shown(iris: Iris) -> None:
     assert shown == survey("mopra-hnco").preobserve_config()
 
 
-def test_a_mock_set_is_observed_as_a_survey(iris: Iris, tmp_path: Path) -> None:
+def test_a_mock_set_is_observed_as_a_survey(iris, tmp_path):
     """On its own grid images are masked; the same pairs come from shards and from data observed on the fly."""
     (tmp_path / "mock.toml").write_text(
         "clouds = [3, 3]\n[grid]\nr_steps = 16\nr_crop_max = 16\nlon_steps = 16\nlat_steps = 8\nv_steps = 16\n"
@@ -51,7 +49,7 @@ def test_a_mock_set_is_observed_as_a_survey(iris: Iris, tmp_path: Path) -> None:
     assert any(np.array_equal(rows["observation"], image) for image in images)
 
 
-def test_a_molecule_without_rates_is_refused_before_anything_is_observed(iris: Iris, tmp_path: Path) -> None:
+def test_a_molecule_without_rates_is_refused_before_anything_is_observed(iris, tmp_path):
     assert iris("mock", tmp_path / "standard", "-n", 2, "--preset", "tiny").code == 0
     (tmp_path / "hcn.toml").write_text('[[synthetic.lines]]\nmolecule = "hcn"\ntransition = "1-0"\n')
     for words in (
@@ -63,7 +61,7 @@ def test_a_molecule_without_rates_is_refused_before_anything_is_observed(iris: I
     assert not (tmp_path / "shards").exists()
 
 
-def test_a_grid_is_given_once(iris: Iris, tmp_path: Path) -> None:
+def test_a_grid_is_given_once(iris, tmp_path):
     (tmp_path / "mock.toml").write_text("[grid]\nr_steps = 16\nr_crop_max = 16\n")
     ran = iris("mock", tmp_path / "s", "--preset", "tiny", "--config", tmp_path / "mock.toml")
     assert ran.code == 2 and "both give a grid" in ran.err

@@ -4,8 +4,6 @@ import shlex
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -17,13 +15,13 @@ TWO = ("--set", "optimizer.learning_rate=1e-3,3e-4", "--set", "network=columns,p
 
 
 @pytest.fixture
-def swept(iris: Callable, tiny_shards: Path, tmp_path: Path) -> Path:
+def swept(iris, tiny_shards, tmp_path):
     folder = tmp_path / "my sweep"
     done(iris("sweep", folder, tiny_shards, *TWO, "--epochs", 1, "--batch-size", 4))
     return folder
 
 
-def test_every_combination_is_a_configuration(swept: Path, tiny_shards: Path, iris: Callable) -> None:
+def test_every_combination_is_a_configuration(swept, tiny_shards, iris):
     runs = (swept / "runs.txt").read_text().splitlines()
     assert runs[0] == "learning_rate=0.001,network=columns" and len(runs) == len({*runs}) == 4
     for run in runs:
@@ -35,7 +33,7 @@ def test_every_combination_is_a_configuration(swept: Path, tiny_shards: Path, ir
     assert "another sweep" in iris("sweep", swept, tiny_shards, *TWO[:2]).err
 
 
-def test_a_task_of_the_array_trains_one_run(swept: Path, iris: Callable) -> None:
+def test_a_task_of_the_array_trains_one_run(swept, iris):
     script = iris("batch", "sweep", "--gpus", 0, "--at-once", 2, swept).out
     assert "#SBATCH --array=0-3%2" in script
     start = script.replace(f"{shlex.quote(sys.executable)} -P -m iris_cli", "echo")
@@ -45,9 +43,7 @@ def test_a_task_of_the_array_trains_one_run(swept: Path, iris: Callable) -> None
     assert ran.stdout.strip() == f"train --config {swept}/configs/{run}.toml --out {swept}/{run} --resume auto"
 
 
-def test_the_printed_command_trains_all_runs_one_after_the_other(
-    swept: Path, tiny_shards: Path, iris: Callable
-) -> None:
+def test_the_printed_command_trains_all_runs_one_after_the_other(swept, tiny_shards, iris):
     line = iris("sweep", swept, tiny_shards, *TWO, "--trust", "mine").out.rpartition("one after the other: ")[2]
     shown = subprocess.run(["sh", "-c", line.replace(" iris ", " echo ")], capture_output=True, text=True, check=True)
     runs = (swept / "runs.txt").read_text().split()
@@ -55,7 +51,7 @@ def test_the_printed_command_trains_all_runs_one_after_the_other(
     assert shown.stdout.splitlines() == [f"{words} --trust mine" for words in options]
 
 
-def test_values_are_those_of_toml_or_words() -> None:
+def test_values_are_those_of_toml_or_words():
     assert values_of("seed=0,1") == ("seed", [0, 1])
     assert values_of("noise.sigma_K=0.1, 1e-3") == ("noise.sigma_K", [0.1, 0.001])
     assert values_of("compile=true,false") == ("compile", [True, False])

@@ -13,11 +13,10 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed.run
-from pytest import MonkeyPatch
 from torch.distributed.elastic.rendezvous import RendezvousConnectionError
 
 from iris_cli.commands.train import with_resume_value
-from tests.commands.errors import Iris, done, error_of
+from tests.commands.errors import done, error_of
 from tests.training.makers import another_sky, write_pairs
 
 SHORT = ("--epochs", 1, "--batch-size", 4, "--accumulate", 2, "-q")
@@ -26,19 +25,19 @@ NEAR_FAR = {"near_far_error", "near_far_sign_right", "near_far_pairs"}
 
 
 @pytest.fixture
-def run_copy(trained_run: Path, tmp_path: Path) -> Path:
+def run_copy(trained_run, tmp_path):
     """A run that a test may change."""
     return Path(shutil.copytree(trained_run, tmp_path / "run"))
 
 
-def refused(iris: Iris, code: int, *words: object) -> str:
+def refused(iris, code, *words):
     return error_of(iris(*words), code)
 
 
 # --- what is written and printed --------------------------------------------------------------------------------------
 
 
-def test_a_training_writes_a_run_and_resumes(iris: Iris, tiny_shards: Path, tiny_litter: Path, tmp_path: Path) -> None:
+def test_a_training_writes_a_run_and_resumes(iris, tiny_shards, tiny_litter, tmp_path):
     words = ("train", tiny_shards, "--litter", tiny_litter, "--noise-sigma-k", 1, "--out", tmp_path / "run", *SHORT)
     assert iris(*words).code == 0
     config = tomllib.loads((tmp_path / "run/config.toml").read_text())
@@ -64,7 +63,7 @@ def test_a_training_writes_a_run_and_resumes(iris: Iris, tiny_shards: Path, tiny
     assert resumed.code == 0 and json.loads(resumed.out)["epochs"] == 2
 
 
-def test_a_test_prints_a_table_or_the_same_numbers_as_json(iris: Iris, trained_run: Path, tiny_shards: Path) -> None:
+def test_a_test_prints_a_table_or_the_same_numbers_as_json(iris, trained_run, tiny_shards):
     table, report = (iris("test", trained_run, tiny_shards, *more, "-q") for more in ((), ("--json",)))
     assert table.code == report.code == 0
     found = json.loads(report.out)
@@ -73,7 +72,7 @@ def test_a_test_prints_a_table_or_the_same_numbers_as_json(iris: Iris, trained_r
     assert report.err == ""
 
 
-def test_a_test_has_its_own_configuration(iris: Iris, trained_run: Path, tiny_shards: Path, tmp_path: Path) -> None:
+def test_a_test_has_its_own_configuration(iris, trained_run, tiny_shards, tmp_path):
     """Table by table: what the file does not name of the noise is as in training."""
     (tmp_path / "t.toml").write_text("batch_size = 3\n[noise]\nsigma_K = 0.0\n")
     words = ("test", trained_run, tiny_shards, "--json", "-q", "--device", "cpu")
@@ -89,7 +88,7 @@ def test_a_test_has_its_own_configuration(iris: Iris, trained_run: Path, tiny_sh
     assert "did you mean 'batch_size'?" in refused(iris, 2, *words, *by_file)
 
 
-def test_data_of_the_paper_code_are_trained_on_and_tested(iris: Iris, shared_data: Path, tmp_path: Path) -> None:
+def test_data_of_the_paper_code_are_trained_on_and_tested(iris, shared_data, tmp_path):
     done(iris("preobserve", shared_data / "reference-preobserved", tmp_path / "pairs", "-q"))
     done(iris("train", tmp_path / "pairs", "--out", tmp_path / "run", "--noise-sigma-k", 0.1, *SHORT))
     test = ("test", tmp_path / "run", tmp_path / "pairs", "-q")
@@ -103,7 +102,7 @@ def test_data_of_the_paper_code_are_trained_on_and_tested(iris: Iris, shared_dat
     assert "was trained on" in again.err  # also of tensors that are observed during training
 
 
-def test_resume_alone_means_auto() -> None:
+def test_resume_alone_means_auto():
     assert list(with_resume_value(["a", "--resume"])) == ["a", "--resume", "auto"]
     rest = ["shards", "--out", "run"]
     assert list(with_resume_value(["--resume", *rest])) == ["--resume", "auto", *rest]
@@ -111,9 +110,7 @@ def test_resume_alone_means_auto() -> None:
     assert list(with_resume_value(["--resume", "x.pt", "b"])) == ["--resume", "x.pt", "b"]
 
 
-def test_a_run_is_resumed_by_its_name_from_any_folder(
-    iris: Iris, tiny_shards: Path, tiny_litter: Path, tmp_path: Path, monkeypatch: MonkeyPatch
-) -> None:
+def test_a_run_is_resumed_by_its_name_from_any_folder(iris, tiny_shards, tiny_litter, tmp_path, monkeypatch):
     run = tmp_path / "my run's"
     monkeypatch.chdir(tiny_shards.parent)
     options = ("--litter", os.path.relpath(tiny_litter), "--noise-sigma-k", 1, "--seed", 5, "--ema", 0.5, *SHORT)
@@ -133,7 +130,7 @@ def test_a_run_is_resumed_by_its_name_from_any_folder(
     assert f"iris train SHARDS --resume {shlex.quote(str(run))}" in refused(iris, 1, *words[1:])
 
 
-def test_an_ensemble_is_resumed_by_its_name_with_all_members(iris: Iris, tiny_shards: Path, tmp_path: Path) -> None:
+def test_an_ensemble_is_resumed_by_its_name_with_all_members(iris, tiny_shards, tmp_path):
     run = tmp_path / "run"
     assert iris("train", tiny_shards, "--out", run, "--members", 2, *SHORT).code == 0
     shutil.rmtree(run / "member-02")
@@ -144,7 +141,7 @@ def test_an_ensemble_is_resumed_by_its_name_with_all_members(iris: Iris, tiny_sh
     assert "--members N" in refused(iris, 2, "train", "--resume", run)
 
 
-def test_the_run_folder_may_be_here(iris: Iris, tiny_shards: Path, tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
+def test_the_run_folder_may_be_here(iris, tiny_shards, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done(iris("train", tiny_shards, "--out", ".", *SHORT))
     assert (tmp_path / "checkpoints" / "best.pt").exists()
@@ -153,7 +150,7 @@ def test_the_run_folder_may_be_here(iris: Iris, tiny_shards: Path, tmp_path: Pat
 # --- data -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_test_on_other_images_than_the_training_is_refused(iris: Iris, trained_run: Path, tmp_path: Path) -> None:
+def test_a_test_on_other_images_than_the_training_is_refused(iris, trained_run, tmp_path):
     larger = write_pairs(tmp_path / "larger", {"test": range(4)}, grid=another_sky().scaled(64, 64, 16, 64))
     assert "32 x 32 pixels" in refused(iris, 1, "test", trained_run, larger, "-q")
     warm = write_pairs(tmp_path / "warm", {"test": range(4)}, quantity="temperature")
@@ -163,7 +160,7 @@ def test_a_test_on_other_images_than_the_training_is_refused(iris: Iris, trained
     assert "v_max_km_s = 200.0" in error and "150.0" in error
 
 
-def test_a_tensor_that_cannot_be_read_during_training_is_an_error_or_skipped(iris: Iris, tmp_path: Path) -> None:
+def test_a_tensor_that_cannot_be_read_during_training_is_an_error_or_skipped(iris, tmp_path):
     assert iris("mock", tmp_path / "standard", "-n", 4, "-q").code == 0
     damaged = tmp_path / "standard" / "tensor_000000.npy"
     tensor = np.load(damaged)
@@ -182,7 +179,7 @@ def test_a_tensor_that_cannot_be_read_during_training_is_an_error_or_skipped(iri
 # --- run folders and checkpoints --------------------------------------------------------------------------------------
 
 
-def test_another_optimizer_can_be_forced_and_starts_afresh(iris: Iris, run_copy: Path, tiny_shards: Path) -> None:
+def test_another_optimizer_can_be_forced_and_starts_afresh(iris, run_copy, tiny_shards):
     config = ("--config", run_copy / "config.toml", "--epochs", 2, "--optimizer", "sgd", "-q")
     words = ("train", tiny_shards, "--out", run_copy, "--resume", *config)
     assert "optimizer" in refused(iris, 1, *words)
@@ -190,7 +187,7 @@ def test_another_optimizer_can_be_forced_and_starts_afresh(iris: Iris, run_copy:
     assert ran.code == 0 and "another optimizer" in ran.err
 
 
-def test_another_file_is_no_checkpoint(iris: Iris, trained_run: Path, tiny_shards: Path, tmp_path: Path) -> None:
+def test_another_file_is_no_checkpoint(iris, trained_run, tiny_shards, tmp_path):
     odd = tmp_path / "odd.pt"
     odd.write_text("hello world\n")
     assert "not a complete checkpoint" in refused(iris, 1, "test", odd, tiny_shards)
@@ -205,7 +202,7 @@ def test_another_file_is_no_checkpoint(iris: Iris, trained_run: Path, tiny_shard
 # --- processes and memory ---------------------------------------------------------------------------------------------
 
 
-def test_left_over_ranks_are_refused(iris: Iris, tiny_shards: Path, tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
+def test_left_over_ranks_are_refused(iris, tiny_shards, tmp_path, monkeypatch):
     words = ("train", tiny_shards, "--out", tmp_path / "run", *SHORT)
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")
@@ -216,8 +213,8 @@ def test_left_over_ranks_are_refused(iris: Iris, tiny_shards: Path, tmp_path: Pa
     assert "starts no processes" in error and "unset RANK and WORLD_SIZE" in error
 
 
-def test_unconnected_ranks_fail(iris: Iris, tiny_shards: Path, tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
-    def alone(options: object) -> None:
+def test_unconnected_ranks_fail(iris, tiny_shards, tmp_path, monkeypatch):
+    def alone(options):
         raise RendezvousConnectionError("The connection has failed. See inner exception for details.")
 
     monkeypatch.setattr(torch.distributed.run, "run", alone)
@@ -225,7 +222,7 @@ def test_unconnected_ranks_fail(iris: Iris, tiny_shards: Path, tmp_path: Path, m
     assert "The connection has failed hint: " in error
 
 
-def test_ctrl_c_during_the_start_is_no_traceback() -> None:
+def test_ctrl_c_during_the_start_is_no_traceback():
     script = (
         "import runpy, sys\n"
         "class Stop:\n"

@@ -16,7 +16,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path):
     """An empty folder, and beside it a command `iris` that runs this checkout."""
     command = tmp_path / "bin/iris"
     command.parent.mkdir()
@@ -26,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "empty"
 
 
-def run(script: str, folder: Path, **variables: str) -> str:
+def run(script, folder, **variables):
     """What a shell prints that runs a script in the folder, with an empty home folder."""
     path = f"{folder.parent}/bin:{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = {**os.environ, "HOME": str(folder.parent), "PATH": path, "OMP_NUM_THREADS": "1", **variables}
@@ -36,7 +36,7 @@ def run(script: str, folder: Path, **variables: str) -> str:
     return done.stdout
 
 
-def test_the_tutorial_runs_in_a_shell(folder: Path) -> None:
+def test_the_tutorial_runs_in_a_shell(folder):
     page = (DOCS / "tutorial.md").read_text()
     script = "".join(blocks("tutorial.md", "sh"))
     (quick,) = re.findall(r"^    export (.*)$", page, flags=re.M)  # variables for a quick run
@@ -46,7 +46,7 @@ def test_the_tutorial_runs_in_a_shell(folder: Path) -> None:
     assert (folder / "report/report.html").is_file()
 
 
-def test_the_first_ten_minutes_run_in_a_shell(folder: Path) -> None:
+def test_the_first_ten_minutes_run_in_a_shell(folder):
     """Without the demonstration itself, which has its own test, and what needs a user's own folder."""
     page = (DOCS / "first_ten_minutes.md").read_text()
     lines = [line[4:] for line in page.splitlines() if line.startswith("    ")]

@@ -3,13 +3,10 @@
 import base64
 import json
 import re
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from astropy.io import fits
-from numpy.typing import NDArray
 
 from iris_cli.axes import Axis
 from iris_cli.pairs.datasets import PreObservedDataset
@@ -17,7 +14,6 @@ from iris_cli.plots.view import STEPS, Layer, Panel, View, figure, fitting, html
 from iris_cli.telescope.density_map import save_map
 from iris_cli.telescope.regrid import regrid
 from tests.browser import after, needs_browser
-from tests.commands.errors import Iris
 from tests.telescope import sky
 from tests.telescope.test_lv_image import DENSITY, GRID, record
 
@@ -31,17 +27,17 @@ PAIRS = View(
 )
 
 
-def data_of(page: str) -> dict[str, Any]:
+def data_of(page):
     (text,) = re.findall(r"^const view = (.*);$", page, flags=re.M)
     return json.loads(text)
 
 
-def values_of(layer: dict[str, Any]) -> NDArray[np.float64]:
+def values_of(layer):
     codes = np.frombuffer(base64.b64decode(layer["values"]), "<u2").reshape(layer["shape"]).astype(float)
     return np.where(codes > STEPS, np.nan, layer["low"] + codes / STEPS * (layer["high"] - layer["low"]))
 
 
-def test_the_pairs_of_shards_are_in_the_page_with_their_axes(iris: Iris, tiny_shards: Path, tmp_path: Path) -> None:
+def test_the_pairs_of_shards_are_in_the_page_with_their_axes(iris, tiny_shards, tmp_path):
     out = tmp_path / "page.html"
     ran = iris("view", tiny_shards, "--out", out, "--most", 3, "--split", "train")
     assert ran.code == 0 and ran.out.strip() == str(out) and "--most shows more" in ran.err
@@ -61,14 +57,14 @@ def test_the_pairs_of_shards_are_in_the_page_with_their_axes(iris: Iris, tiny_sh
     ]
 
 
-def test_a_run_shows_its_predictions_beside_the_truth(iris: Iris, trained_run: Path, tmp_path: Path) -> None:
+def test_a_run_shows_its_predictions_beside_the_truth(iris, trained_run, tmp_path):
     assert iris("view", trained_run, "--out", tmp_path / "page.html", "-n", 2, "-q").code == 0
     data = data_of((tmp_path / "page.html").read_text())
     assert [panel["title"] for panel in data["panels"]] == ["observation", "true H2 density", "predicted, mean"]
     assert {layer["group"] for layer in data["layers"][1:]} == {"map"}  # one colour scale
 
 
-def test_a_cube_has_channels_and_latitudes_and_a_map_its_densities(iris: Iris, tmp_path: Path) -> None:
+def test_a_cube_has_channels_and_latitudes_and_a_map_its_densities(iris, tmp_path):
     sky.cube(tmp_path / "cube.fits")
     assert iris("view", tmp_path / "cube.fits", "--out", tmp_path / "cube.html", "-q").code == 0
     data = data_of((tmp_path / "cube.html").read_text())
@@ -88,13 +84,13 @@ def test_a_cube_has_channels_and_latitudes_and_a_map_its_densities(iris: Iris, t
         assert observed.shape == lv.image.shape
 
 
-def test_text_from_outside_cannot_end_the_script() -> None:
+def test_text_from_outside_cannot_end_the_script():
     page = html(PAIRS)
     assert page.count("</script>") == 1 and "title &lt;b>" in page
     assert data_of(page)["axes"]["pair"]["names"] == ["one", "</script>"]
 
 
-def test_averaging_keeps_the_mean_and_the_places() -> None:
+def test_averaging_keeps_the_mean_and_the_places():
     values = np.arange(24.0).reshape(2, 12)
     values[0, :2] = np.nan
     found, (rows, columns) = fitting(values, [V, Axis("longitude", "deg", 0.5, 11.5, 12)], 12)
@@ -102,7 +98,7 @@ def test_averaging_keeps_the_mean_and_the_places() -> None:
     assert rows == V and columns.centres() == pytest.approx([1.0, 3.0, 5.0, 7.0, 9.0, 11.0])
 
 
-def test_a_window_has_a_slider_that_changes_its_image() -> None:
+def test_a_window_has_a_slider_that_changes_its_image():
     drawn, (slider,) = figure(PAIRS)
     image = drawn.axes[0].images[0]
     np.testing.assert_array_equal(image.get_array(), VALUES[0].T)
@@ -113,7 +109,7 @@ def test_a_window_has_a_slider_that_changes_its_image() -> None:
 
 @pytest.mark.slow
 @needs_browser
-def test_keys_pointer_and_clicks_work_in_a_browser(tmp_path: Path) -> None:
+def test_keys_pointer_and_clicks_work_in_a_browser(tmp_path):
     (tmp_path / "page.html").write_text(html(PAIRS))
     script = """
         const canvas = document.querySelector('canvas'), box = canvas.getBoundingClientRect();

@@ -1,7 +1,5 @@
 """A mock configuration that no gas has is refused before a galaxy is drawn, and what is drawn is finite."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -38,7 +36,7 @@ GRID = Grid().scaled(8, 8, 4, 8)
         {"n_H_cm3": (-5.0, -1.0)},
     ],
 )
-def test_gas_that_cannot_be_is_refused(broken: dict) -> None:
+def test_gas_that_cannot_be_is_refused(broken):
     key = next(iter(broken))
     with pytest.raises(UsageError, match=key):
         (ForegroundConfig if key in ("sheets", "thickness_pc", "n_H_cm3") else MockConfig)(**broken)
@@ -63,12 +61,12 @@ def test_gas_that_cannot_be_is_refused(broken: dict) -> None:
         {"bar_angle_deg": (30.0, 30.0), "tilt_deg": (-20.0, -20.0), "view": "any"},
     ],
 )
-def test_the_extremes_that_are_allowed_give_finite_gas(extreme: dict) -> None:
+def test_the_extremes_that_are_allowed_give_finite_gas(extreme):
     assert np.isfinite(draw_galaxy(MockConfig(**extreme), 0, 0).tensor(GRID, 0.0)).all()
 
 
 @pytest.mark.filterwarnings("ignore:overflow")
-def test_more_than_float32_can_hold_leaves_no_data_set(tmp_path: Path) -> None:
+def test_more_than_float32_can_hold_leaves_no_data_set(tmp_path):
     with pytest.raises(DataError, match="mock-0-000000 holds values that are not finite"):
         write_mock(Galaxies(MockConfig(envelope_mass_Msun=(1e60, 1e60)), GRID, 0, 1), tmp_path / "out", 1, quiet=True)
     assert list(tmp_path.iterdir()) == []

@@ -1,7 +1,6 @@
 """Surveys as presets: their lines exist, their grids and noise are those of the table."""
 
 import math
-from pathlib import Path
 
 import pytest
 
@@ -19,7 +18,7 @@ GRID = grid_preset("tiny")
 
 
 @pytest.mark.parametrize("name", surveys())
-def test_the_line_of_a_survey_is_built_in(name: str) -> None:
+def test_the_line_of_a_survey_is_built_in(name):
     row = survey(name)
     molecule = load_molecule(row.molecule)
     assert molecule.line(row.transition).frequency_Hz == pytest.approx(row.frequency_GHz * 1e9, rel=2e-7)
@@ -29,7 +28,7 @@ def test_the_line_of_a_survey_is_built_in(name: str) -> None:
     assert (config.coverage.lon_deg is None) == (name.startswith(("cohrs", "grs", "fugin")))
 
 
-def test_the_grid_of_a_survey_is_the_covered_part_of_a_preset() -> None:
+def test_the_grid_of_a_survey_is_the_covered_part_of_a_preset():
     grid = survey_grid("mopra-hnco", GRID)
     assert (grid.lon_steps, grid.lat_steps, grid.v_steps, grid.distance) == (64, 16, 64, GRID.distance)
     lon, lat = grid.longitude.edges(), grid.latitude.edges()
@@ -40,7 +39,7 @@ def test_the_grid_of_a_survey_is_the_covered_part_of_a_preset() -> None:
         survey_grid("grs-13co10", GRID)
 
 
-def test_noise_falls_with_the_beams_and_channels_in_a_voxel() -> None:
+def test_noise_falls_with_the_beams_and_channels_in_a_voxel():
     row = survey("mopra-hnco")
     beams = 3600.0**2 * GRID.longitude.step * GRID.latitude.step / (1.1331 * 40.0**2)
     expected = 0.12 / math.sqrt(beams * GRID.velocity.step / 0.9)
@@ -51,14 +50,14 @@ def test_noise_falls_with_the_beams_and_channels_in_a_voxel() -> None:
     assert noise.sigma == pytest.approx(expected / 4.0, rel=1e-3)
 
 
-def test_a_survey_and_a_sigma_are_one_too_many() -> None:
+def test_a_survey_and_a_sigma_are_one_too_many():
     with pytest.raises(UsageError, match="its own sigma"):
         Noise(survey="mopra-hnco", sigma_K=1.0)
     with pytest.raises(UsageError, match="unknown survey 'mopra-hncq'"):
         Noise(survey="mopra-hncq")
 
 
-def test_a_file_brings_collision_rates_to_a_survey(tmp_path: Path) -> None:
+def test_a_file_brings_collision_rates_to_a_survey(tmp_path):
     file = tmp_path / "own.toml"
     file.write_text('[synthetic]\npopulations = "lvg"\nexcitation_K = 0\n[[synthetic.lines]]\nmolecule = "hnco.dat"\n')
     made = Settings(PreobserveConfig, file).resolve(survey("mopra-hnco").preobserving())

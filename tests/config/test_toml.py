@@ -10,14 +10,14 @@ from iris_cli.errors import UsageError
 
 
 @pytest.mark.parametrize("config", [Grid(), MockConfig(), PreobserveConfig(views_per_source=3)])
-def test_a_configuration_comes_back_from_its_own_toml(config: object) -> None:
+def test_a_configuration_comes_back_from_its_own_toml(config):
     text = to_toml(config)
     again = from_dict(type(config), tomllib.loads(text))
     assert again == config
     assert to_toml(again) == text
 
 
-def test_presets_scale_the_papers_grid_over_the_same_sky() -> None:
+def test_presets_scale_the_papers_grid_over_the_same_sky():
     assert GRID_PRESETS["paper"].tensor_shape == (6, 512, 512, 128)
     assert GRID_PRESETS["tiny"].tensor_shape == (6, 64, 64, 16)
     assert {g.r_max_pc for name, g in GRID_PRESETS.items() if name != "full-cone"} == {8502.0}
@@ -43,6 +43,6 @@ def test_presets_scale_the_papers_grid_over_the_same_sky() -> None:
         {"v_max_km_s": float("inf")},
     ],
 )
-def test_a_grid_that_cannot_be_is_refused(broken: dict) -> None:
+def test_a_grid_that_cannot_be_is_refused(broken):
     with pytest.raises(UsageError):
         Grid(**broken)

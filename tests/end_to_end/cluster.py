@@ -20,7 +20,7 @@ STATE = Path(os.environ["CLUSTER_STATE"])
 JOB = 4200
 
 
-def sbatch(script: str) -> int:
+def sbatch(script):
     """Run all tasks of a job at the same time, as often as they ask for; prints {task: [exit code, restarts]}."""
     lines = re.findall(r"^#SBATCH --(.*)$", Path(script).read_text(), flags=re.M)
     asked = dict([*shlex.split(line)[0].split("=", 1), "yes"][:2] for line in lines)
@@ -32,7 +32,7 @@ def sbatch(script: str) -> int:
     return 0
 
 
-def run_task(script: str, task: int, count: int, asked: dict[str, str]) -> tuple[int, int]:
+def run_task(script, task, count, asked):
     job = str(JOB + task)
     environment = {
         **os.environ,
@@ -62,7 +62,7 @@ def run_task(script: str, task: int, count: int, asked: dict[str, str]) -> tuple
         environment["SLURM_RESTART_COUNT"] = str(restarts)
 
 
-def preempt(shell: subprocess.Popen[bytes]) -> None:
+def preempt(shell):
     while shell.poll() is None:
         if Path(os.environ["PREEMPT_WHEN"]).exists():
             shell.send_signal(signal.SIGUSR1)
@@ -70,7 +70,7 @@ def preempt(shell: subprocess.Popen[bytes]) -> None:
         time.sleep(0.002)
 
 
-def srun(*words: str) -> int:
+def srun(*words):
     """A task on each node; signals go to all of them, and the highest exit code comes back."""
     command = list(words)
     while command[0].startswith("--"):
@@ -84,7 +84,7 @@ def srun(*words: str) -> int:
     return max(abs(task.wait()) for task in tasks)
 
 
-def scontrol(*words: str) -> int:
+def scontrol(*words):
     if words[:2] == ("show", "hostnames"):
         print(words[2])
         return 0

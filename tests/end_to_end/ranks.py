@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from iris_cli.config.train import Noise, OptimizerConfig, SamplesConfig, TrainConfig
 from iris_cli.reverter.reverter import Reverter
@@ -18,13 +17,13 @@ from iris_cli.training import PreObservedDataset, test_reverter, train_reverter
 from tests.training.makers import small_reverter, without_batch_norm
 
 
-def train_without_batch_norm(shards: str, batch: int, **how: bool) -> tuple[nn.Module, int]:
+def train_without_batch_norm(shards, batch, **how):
     sgd = OptimizerConfig("sgd", 0.1, momentum=0.0)
     hyper = TrainConfig(epochs=2, batch_size=batch, batches_per_update=2, noise=Noise(sigma_K=0.3), optimizer=sgd)
     return train_reverter(without_batch_norm(), PreObservedDataset(shards), hyper=hyper, quiet=True, **how)
 
 
-def train_with_sampler(shards: str, batch: int, folder: str, **how: bool) -> None:
+def train_with_sampler(shards, batch, folder, **how):
     reverter, sgd = Reverter(32, "v_density", network="columns"), OptimizerConfig("sgd", 0.1, momentum=0.0)
     samples = SamplesConfig(train=True, epochs=2, batch_size=batch)
     hyper = TrainConfig(epochs=1, batch_size=batch, batches_per_update=2, optimizer=sgd, samples=samples)
@@ -32,7 +31,7 @@ def train_with_sampler(shards: str, batch: int, folder: str, **how: bool) -> Non
     train_reverter(reverter, PreObservedDataset(shards), hyper=hyper, **where, **how)
 
 
-def numbers_of_test(shards: str) -> dict[str, float]:
+def numbers_of_test(shards):
     hyper = TrainConfig(noise=Noise(sigma_K=0.3), batch_size=2)
     report = test_reverter(small_reverter(), PreObservedDataset(shards, "test"), hyper=hyper, quiet=True)
     return {name: number for name, number in vars(report).items() if number is not None}

@@ -1,7 +1,6 @@
 """Run by `torchrun ten_lines.py SHARDS OUT`: train and test twice, with a wrapped network and a callable optimizer."""
 
 import sys
-from typing import Any
 
 import torch
 from torch.nn.parallel import DistributedDataParallel
@@ -10,11 +9,11 @@ from iris_cli.training import PhysicalLoss, PreObservedDataset, Reverter, TrainC
 
 
 class Squares(PhysicalLoss):
-    def forward(self, pred: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
+    def forward(self, pred, true):
         return self.normed_residual(pred, true).square().mean()
 
 
-def halving_adam(parameters: Any) -> tuple[Any, Any]:
+def halving_adam(parameters):
     adam = torch.optim.Adam(parameters, lr=1e-3)
     return adam, torch.optim.lr_scheduler.MultiStepLR(adam, [1], gamma=0.5)
 

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from iris_cli.axes import Axis
@@ -17,11 +16,11 @@ from iris_cli.plots.images import draw_top_down_figure
 GRID = GRID_PRESETS["tiny"].scaled(16, 12, 4, 10)
 
 
-def panel() -> Axes:
+def panel():
     return Figure().subplots()
 
 
-def test_longitude_increases_to_the_left_and_a_receding_cloud_is_above() -> None:
+def test_longitude_increases_to_the_left_and_a_receding_cloud_is_above():
     image = np.zeros((12, 10))
     image[11, 9] = 1.0  # greatest longitude, fastest receding
     ax = panel()
@@ -36,7 +35,7 @@ def test_longitude_increases_to_the_left_and_a_receding_cloud_is_above() -> None
     assert ax.get_xlim() == pytest.approx((56.1, 54.9)) and ax.get_ylim() == pytest.approx((-10.0, 90.0))
 
 
-def test_the_observer_is_below_the_map_of_the_network() -> None:
+def test_the_observer_is_below_the_map_of_the_network():
     image = np.zeros((4, 12))
     image[0, 0] = 1.0  # nearest, least longitude
     ax = panel()
@@ -46,7 +45,7 @@ def test_the_observer_is_below_the_map_of_the_network() -> None:
     assert drawn.get_array()[0, 0] == 1.0 and drawn.get_extent()[2:] == pytest.approx((bottom, top))
 
 
-def test_a_wedge_is_narrower_where_it_is_near_and_a_crop_of_it_keeps_its_position() -> None:
+def test_a_wedge_is_narrower_where_it_is_near_and_a_crop_of_it_keeps_its_position():
     drawn = draw_from_north(panel(), np.ones((16, 12)), GRID)
     across = np.ptp(drawn.get_coordinates()[..., 0], axis=1)
     assert across[-1] / across[0] == pytest.approx(GRID.distance.edges()[-1] / GRID.distance.edges()[0])
@@ -55,7 +54,7 @@ def test_a_wedge_is_narrower_where_it_is_near_and_a_crop_of_it_keeps_its_positio
     assert ax.get_ylim()[0] > 0  # all of it is behind Sgr A*
 
 
-def test_a_map_of_the_sky_has_equal_scales_along_both_axes() -> None:
+def test_a_map_of_the_sky_has_equal_scales_along_both_axes():
     lon, lat = Axis("longitude", "deg", -1.0, 1.0, 5), Axis("latitude", "deg", -0.2, 0.2, 3)
     image = np.zeros((3, 5))
     image[2, 4] = 1.0
@@ -67,7 +66,7 @@ def test_a_map_of_the_sky_has_equal_scales_along_both_axes() -> None:
 
 
 @pytest.mark.parametrize("name", axes_of_sky.STRETCHES)
-def test_every_stretch_increases_from_the_darkest_to_the_brightest(name: str) -> None:
+def test_every_stretch_increases_from_the_darkest_to_the_brightest(name):
     norm = stretch(np.array([0.0, 1.0, 50.0]), None, name)
     shades = np.asarray(norm(np.array([0.06, 0.5, 5.0, 50.0])))
     assert (np.diff(shades) > 0).all() and shades[-1] == pytest.approx(1.0) and shades[0] >= 0.0
@@ -75,14 +74,14 @@ def test_every_stretch_increases_from_the_darkest_to_the_brightest(name: str) ->
     assert stretch(np.array([1.0, np.nan, np.inf]), None, name).vmax == 1.0  # of the finite values
 
 
-def test_an_unknown_stretch_and_an_empty_range_are_refused() -> None:
+def test_an_unknown_stretch_and_an_empty_range_are_refused():
     with pytest.raises(UsageError, match="unknown stretch 'asin'"):
         stretch(np.ones(3), None, "asin")
     with pytest.raises(UsageError, match="from 5 to 1"):
         stretch(np.ones(3), None, "linear", 5.0)
 
 
-def test_a_colour_bar_has_quantity_and_unit_and_few_ticks() -> None:
+def test_a_colour_bar_has_quantity_and_unit_and_few_ticks():
     figure = draw_top_down_figure(np.linspace(0, 45, 192).reshape(16, 12), GRID)
     bar = figure.axes[1]
     assert bar.get_ylabel() == axes_of_sky.label("density") and "pc$^{-3}$" in bar.get_ylabel()

@@ -1,7 +1,6 @@
 """Figures of spectra, moments, losses and reports: labels, directions, ranges; styles and files."""
 
 import itertools
-from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -25,16 +24,16 @@ LON, LAT = Axis("longitude", "deg", -1.0, 1.0, 6), Axis("latitude", "deg", -0.3,
 V = Axis("velocity", "km / s", -100.0, 100.0, 5)
 
 
-def line(y: float, points: int = 5) -> Line:
+def line(y, points=5):
     x = np.geomspace(0.01, 1.0, points)
     return Line(x, np.full(points, y), np.full(points, 0.8 * y), np.full(points, 1.2 * y))
 
 
-def texts(ax: object) -> list[str]:
-    return [text.get_text() for text in ax.get_legend().get_texts()]  # type: ignore[attr-defined]
+def texts(ax):
+    return [text.get_text() for text in ax.get_legend().get_texts()]
 
 
-def test_moment_maps_share_longitude_and_receding_gas_is_red() -> None:
+def test_moment_maps_share_longitude_and_receding_gas_is_red():
     velocity = np.full((4, 6), -50.0)
     velocity[:, 3:] = 80.0
     velocity[0, 0] = np.nan
@@ -50,7 +49,7 @@ def test_moment_maps_share_longitude_and_receding_gas_is_red() -> None:
     assert panels[2].get_xlabel() and not panels[0].get_xlabel()
 
 
-def test_truth_and_prediction_have_one_scale_and_units() -> None:
+def test_truth_and_prediction_have_one_scale_and_units():
     true, predicted = np.full((8, 6), 2.0), np.full((8, 6), 5.0)
     figure = draw_pairs([np.ones((6, 10))], {"true": [true], "predicted": [predicted]}, GRID, "v_density", ["galaxy-7"])
     panels = [ax for ax in figure.axes if ax.images]
@@ -63,7 +62,7 @@ def test_truth_and_prediction_have_one_scale_and_units() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_labels_of_pairs_do_not_overlap_on_a_page_of_a_journal(count: int) -> None:
+def test_labels_of_pairs_do_not_overlap_on_a_page_of_a_journal(count):
     maps = {f"map {k}": [np.ones((8, 6))] for k in range(count)}
     with STYLES["apj"].applied() as style:
         figure = draw_pairs([np.ones((6, 10))], maps, GRID, "v_density", ["mock-0-000002"], style)
@@ -75,7 +74,7 @@ def test_labels_of_pairs_do_not_overlap_on_a_page_of_a_journal(count: int) -> No
         assert all(figure.bbox.x0 <= box.x0 and figure.bbox.y0 <= box.y0 for box in boxes)
 
 
-def test_a_spectrum_is_a_histogram_of_channels() -> None:
+def test_a_spectrum_is_a_histogram_of_channels():
     figure = draw_spectra({"a": np.arange(5.0), "b": np.ones(5)}, V, "T [K]", title="here")
     ax = figure.axes[0]
     values, edges, _ = ax.patches[0].get_data()
@@ -83,7 +82,7 @@ def test_a_spectrum_is_a_histogram_of_channels() -> None:
     assert "LSR velocity [km/s]" in ax.get_xlabel() and ax.get_ylabel() == "T [K]" and texts(ax) == ["a", "b"]
 
 
-def test_the_losses_mark_the_best_epoch_and_the_trivial_predictors() -> None:
+def test_the_losses_mark_the_best_epoch_and_the_trivial_predictors():
     history = History([(1, 0.9), (2, 0.7), (3, 0.6)], [(2, 0.65), (3, 0.68)], {"predicting nothing": 0.8})
     ax = draw_losses({"run": history}).axes[0]
     assert texts(ax) == ["training", "validation", "best epoch", "predicting nothing"]
@@ -95,7 +94,7 @@ def test_the_losses_mark_the_best_epoch_and_the_trivial_predictors() -> None:
     assert draw_losses({"new": History([(1, 0.9)], [], {})}).axes
 
 
-def test_profiles_have_units_and_a_line_of_perfect_agreement() -> None:
+def test_profiles_have_units_and_a_line_of_perfect_agreement():
     figure = draw_radial_profiles({"true": line(3.0)}, {"true": line(1e6)}, {"normal": line(1.1)})
     surface, enclosed, ratio = figure.axes
     assert "pc$^{-2}$" in surface.get_ylabel() and r"M$_\odot$" in enclosed.get_ylabel()
@@ -103,7 +102,7 @@ def test_profiles_have_units_and_a_line_of_perfect_agreement() -> None:
     assert any(set(np.asarray(one.get_ydata())) == {1.0} for one in ratio.lines)
 
 
-def test_power_spectra_have_wavelengths_on_the_upper_axis() -> None:
+def test_power_spectra_have_wavelengths_on_the_upper_axis():
     figure = draw_power_spectra({"normal": line(0.5)}, {"normal": line(0.9)})
     ax = figure.axes[0]
     above = ax.child_axes[0]
@@ -114,14 +113,14 @@ def test_power_spectra_have_wavelengths_on_the_upper_axis() -> None:
     assert figure.axes[1].get_ylim()[1] >= 1.0
 
 
-def test_bands_are_the_intervals() -> None:
+def test_bands_are_the_intervals():
     ax = draw_threshold_overlap({"normal": line(0.5)}).axes[0]
     y = ax.collections[0].get_paths()[0].vertices[:, 1]
     assert y.min() == pytest.approx(0.4) and y.max() == pytest.approx(0.6)
     assert ax.get_ylim() == (0.0, 1.0) and r"M$_\odot$ pc$^{-3}$" in ax.get_xlabel()
 
 
-def test_calibration_shows_the_lines_of_perfect_calibration() -> None:
+def test_calibration_shows_the_lines_of_perfect_calibration():
     coverage = Line(np.array([0.6, 0.2]), np.array([0.5, 0.1]), np.array([0.4, 0.1]), np.array([0.6, 0.2]))
     empty = Line(*np.full((4, 1), np.nan))
     for error in (line(0.3), empty):
@@ -134,7 +133,7 @@ def test_calibration_shows_the_lines_of_perfect_calibration() -> None:
     assert any(set(np.asarray(one.get_ydata())) == {1.0} for one in panels[0].lines)
 
 
-def test_a_map_of_coverage_is_centred_on_its_probability_and_looks_like_a_map() -> None:
+def test_a_map_of_coverage_is_centred_on_its_probability_and_looks_like_a_map():
     ax = draw_coverage_maps({"samples": np.full((4, 4), 0.6)}, 0.68, GRID).axes[0]
     low, high = ax.images[0].norm.vmin, ax.images[0].norm.vmax
     assert 0.5 * (low + high) == pytest.approx(0.68) and ax.get_xlim()[0] > ax.get_xlim()[1]
@@ -142,7 +141,7 @@ def test_a_map_of_coverage_is_centred_on_its_probability_and_looks_like_a_map() 
     assert sorted(ax.images[0].get_extent()[:2]) == pytest.approx([edges[0], edges[-1]])
 
 
-def test_a_journal_style_has_the_width_of_its_column() -> None:
+def test_a_journal_style_has_the_width_of_its_column():
     for name, width_mm in (("mnras", 84.0), ("aanda", 88.0), ("apj", 85.0)):
         style = style_of(name)
         assert style.figure().get_figwidth() * 25.4 == pytest.approx(width_mm)
@@ -154,7 +153,7 @@ def test_a_journal_style_has_the_width_of_its_column() -> None:
         style_of("nature")
 
 
-def test_styles_do_not_change_matplotlib_permanently() -> None:
+def test_styles_do_not_change_matplotlib_permanently():
     before = dict(matplotlib.rcParams)
     with STYLES["talk"].applied():
         assert matplotlib.rcParams["font.size"] == 16.0
@@ -162,8 +161,8 @@ def test_styles_do_not_change_matplotlib_permanently() -> None:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".pdf", ".svg"])
-def test_the_same_figure_is_the_same_file(tmp_path: Path, suffix: str) -> None:
-    def drawn(name: str) -> bytes:
+def test_the_same_figure_is_the_same_file(tmp_path, suffix):
+    def drawn(name):
         with STYLES["mnras"].applied():
             save(draw_spectra({"a": np.ones(5)}, V, "T [K]"), tmp_path / (name + suffix), STYLES["mnras"])
         return (tmp_path / (name + suffix)).read_bytes()
@@ -174,7 +173,7 @@ def test_the_same_figure_is_the_same_file(tmp_path: Path, suffix: str) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == [f"one{suffix}", f"other{suffix}"]
 
 
-def test_a_figure_that_cannot_be_drawn_leaves_nothing(tmp_path: Path) -> None:
+def test_a_figure_that_cannot_be_drawn_leaves_nothing(tmp_path):
     figure = Figure()
     figure.text(0.5, 0.5, r"$\wrong{$")
     with pytest.raises(UsageError, match="wrong"):

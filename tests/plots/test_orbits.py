@@ -1,7 +1,5 @@
 """Orbits of published models over a figure."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -11,15 +9,15 @@ from iris_cli.plots import orbits
 from iris_cli.plots.orbits import ON_SKY, WALKER_2025, Track, ellipse, over_from_north, over_lv, read_track, tracks
 
 
-def lines(ax: object) -> dict[str, list]:
+def lines(ax):
     """The lines of each gid."""
     found: dict[str, list] = {}
-    for line in ax.lines:  # type: ignore[attr-defined]
+    for line in ax.lines:
         found.setdefault(line.get_gid(), []).append(line)
     return found
 
 
-def test_the_ellipse_on_the_sky_is_the_published_track(shared_data: Path) -> None:
+def test_the_ellipse_on_the_sky_is_the_published_track(shared_data):
     published = read_track(shared_data / "cmz_orbits" / "ellipse_resampled_300.txt")
     made = ellipse(WALKER_2025, "walker", ON_SKY)
     size = np.array([0.01, 0.01, 1.0])[:, None, None]
@@ -31,7 +29,7 @@ def test_the_ellipse_on_the_sky_is_the_published_track(shared_data: Path) -> Non
     assert alike.mean() > 0.97
 
 
-def test_near_gas_of_the_ellipse_is_towards_the_sun_and_gas_at_positive_longitude_recedes() -> None:
+def test_near_gas_of_the_ellipse_is_towards_the_sun_and_gas_at_positive_longitude_recedes():
     track = ellipse(WALKER_2025, "walker")
     assert track.away_pc is not None and track.left_pc is not None
     assert (track.away_pc[track.near] < 0).all() and (track.left_pc[track.lon_deg > 0.01] > 0).all()
@@ -39,13 +37,13 @@ def test_near_gas_of_the_ellipse_is_towards_the_sun_and_gas_at_positive_longitud
     assert track.lon_deg[0] == pytest.approx(track.lon_deg[-1])  # closed
 
 
-def test_a_folder_gives_its_orbits_and_skips_other_tables(shared_data: Path) -> None:
+def test_a_folder_gives_its_orbits_and_skips_other_tables(shared_data):
     found = tracks([str(shared_data / "cmz_orbits")])
     assert [track.name for track in found] == ["ellipse", "kdl", "molinari", "sofue"]
     assert all(len(track.near) == 300 for track in found)
 
 
-def test_far_parts_are_dashed_near_parts_solid_and_both_named() -> None:
+def test_far_parts_are_dashed_near_parts_solid_and_both_named():
     ax = Figure().subplots()
     over_lv(ax, [ellipse(WALKER_2025, "walker")])
     parts = lines(ax)
@@ -54,7 +52,7 @@ def test_far_parts_are_dashed_near_parts_solid_and_both_named() -> None:
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["walker", "near", "far"]
 
 
-def test_arms_of_one_file_are_not_joined() -> None:
+def test_arms_of_one_file_are_not_joined():
     along = np.linspace(0.0, 1.0, 50)
     track = Track("two", np.append(along, along), np.zeros(100), np.append(along, along + 5.0), np.ones(100, bool))
     ax = Figure().subplots()
@@ -63,7 +61,7 @@ def test_arms_of_one_file_are_not_joined() -> None:
     assert [len(arm.get_xdata()) for arm in arms] == [50, 50]
 
 
-def test_a_sparse_file_is_one_line_and_its_near_and_far_parts_meet(tmp_path: Path) -> None:
+def test_a_sparse_file_is_one_line_and_its_near_and_far_parts_meet(tmp_path):
     (tmp_path / "arm.txt").write_text("# l b v\n0 0 10 near\n0.3 0 30 near\n\n0.6 0 50 far\n0.9 0 70 Far\n")
     ax = Figure().subplots()
     over_lv(ax, [read_track(tmp_path / "arm.txt")])
@@ -72,13 +70,13 @@ def test_a_sparse_file_is_one_line_and_its_near_and_far_parts_meet(tmp_path: Pat
     assert parts["arm far"][0].get_xdata().tolist() == [0.6, 0.9]
 
 
-def test_orbits_without_distances_are_refused_on_a_view_from_above(tmp_path: Path) -> None:
+def test_orbits_without_distances_are_refused_on_a_view_from_above(tmp_path):
     (tmp_path / "arm.txt").write_text("0 0 10 near\n1 0 20 far\n")
     with pytest.raises(UsageError, match="distances of the points of 'arm' are unknown"):
         over_from_north(Figure().subplots(), tracks([str(tmp_path / "arm.txt")]))
 
 
-def test_names_folders_and_files_without_an_orbit_are_refused(tmp_path: Path) -> None:
+def test_names_folders_and_files_without_an_orbit_are_refused(tmp_path):
     with pytest.raises(UsageError, match="no orbit 'walkr'"):
         tracks(["walkr"])
     file, valid = tmp_path / "arm.txt", b"0 0 10 near\n"
@@ -94,7 +92,7 @@ def test_names_folders_and_files_without_an_orbit_are_refused(tmp_path: Path) ->
         tracks([str(tmp_path)])
 
 
-def test_colours_repeat_for_many_orbits_and_the_limits_of_the_axes_do_not_change() -> None:
+def test_colours_repeat_for_many_orbits_and_the_limits_of_the_axes_do_not_change():
     ax = Figure().subplots()
     ax.set(xlim=(0.1, -0.1), ylim=(-10, 10))
     over_lv(ax, [ellipse(WALKER_2025, str(i)) for i in range(len(orbits.COLOURS) + 2)])

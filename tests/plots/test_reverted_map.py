@@ -15,22 +15,22 @@ GRID = GRID_PRESETS["tiny"]
 LV = np.full((64, 64), 0.5)
 
 
-def texts(figure: Figure) -> str:
+def texts(figure):
     legends = [t.get_text() for ax in figure.axes if ax.get_legend() for t in ax.get_legend().get_texts()]
     labels = [text for ax in figure.axes for text in (ax.get_xlabel(), ax.get_ylabel(), ax.get_title())]
     return " | ".join([*legends, *labels, *(t.get_text() for ax in figure.axes for t in ax.texts)])
 
 
-def value_at(ax: object, left_pc: float, far_pc: float) -> float:
+def value_at(ax, left_pc, far_pc):
     """The value of the wedge at a position."""
-    mesh = ax.collections[0]  # type: ignore[attr-defined]
+    mesh = ax.collections[0]
     corners = mesh.get_coordinates()
     centres = 0.25 * (corners[:-1, :-1] + corners[1:, :-1] + corners[:-1, 1:] + corners[1:, 1:])
     k = np.argmin(np.hypot(centres[..., 0] - left_pc, centres[..., 1] - far_pc))
     return float(np.asarray(mesh.get_array()).ravel()[k])
 
 
-def test_the_sun_is_below_and_longitude_increases_to_the_left() -> None:
+def test_the_sun_is_below_and_longitude_increases_to_the_left():
     density = np.zeros((64, 64))
     density[3, 60] = 7.0  # near, at large longitude
     ax = Figure().subplots()
@@ -43,21 +43,21 @@ def test_the_sun_is_below_and_longitude_increases_to_the_left() -> None:
     assert value_at(ax, left, far) == 7.0 and value_at(ax, -left, far) == 0.0 and value_at(ax, left, -far) == 0.0
     assert any("to the Sun, 8.28 kpc" in t.get_text() for t in ax.texts)
     arrow = next(text for text in ax.texts if text.get_gid() == "to the Sun")
-    assert arrow.xy[1] < arrow.get_position()[1]  # type: ignore[attr-defined]
+    assert arrow.xy[1] < arrow.get_position()[1]
     centre = next(line for line in ax.lines if line.get_gid() == "Sgr A*")
     assert (centre.get_xdata()[0], centre.get_ydata()[0]) == (0, 0)
     assert "Sgr A*" in ax.get_xlabel() and "[pc]" in ax.get_xlabel() and "[pc]" in ax.get_ylabel()
     assert ax.get_aspect() == 1.0
 
 
-def test_sgr_a_is_eight_parsec_to_the_right_of_l_zero() -> None:
+def test_sgr_a_is_eight_parsec_to_the_right_of_l_zero():
     at_zero, _, _ = corners_pc(GRID, (0.0, 0.0))
     centred, _, name = corners_pc(GRID, (SGR_A_LON_DEG, -0.046))
     assert 0.5 * (at_zero[32, 0] + at_zero[32, -1]) == pytest.approx(8.06, abs=0.05)
     assert 0.5 * (centred[32, 0] + centred[32, -1]) == pytest.approx(0.0, abs=1e-6) and name == "Sgr A*"
 
 
-def test_only_an_ensemble_has_a_panel_of_the_spread_and_unobserved_parts_are_named() -> None:
+def test_only_an_ensemble_has_a_panel_of_the_spread_and_unobserved_parts_are_named():
     density = np.random.default_rng(0).random((64, 64))
     one = draw_map(density, None, LV, np.ones_like(LV), GRID, "kg/m3")
     several = draw_map(density, 0.3 * density, LV, np.ones_like(LV), GRID, "Msun/pc3", caption="a caption")
@@ -69,7 +69,7 @@ def test_only_an_ensemble_has_a_panel_of_the_spread_and_unobserved_parts_are_nam
     assert "not observed" in texts(draw_map(density, None, LV, half, GRID, "kg/m3"))
 
 
-def test_longitudes_that_were_not_observed_are_hatched_and_hold_no_gas() -> None:
+def test_longitudes_that_were_not_observed_are_hatched_and_hold_no_gas():
     coverage = np.ones((64, 64))
     coverage[:10], coverage[30:34] = 0.0, 0.01
     figure = draw_map(np.ones((64, 64)), np.ones((64, 64)), LV, coverage, GRID, "kg/m3")
@@ -79,14 +79,14 @@ def test_longitudes_that_were_not_observed_are_hatched_and_hold_no_gas() -> None
         assert [patch.get_gid() for patch in ax.patches].count("not observed") == 2
 
 
-def test_away_from_the_centre_neither_sgr_a_nor_orbits_are_drawn_and_a_narrow_field_is_stretched() -> None:
+def test_away_from_the_centre_neither_sgr_a_nor_orbits_are_drawn_and_a_narrow_field_is_stretched():
     narrow = Grid(lon_min_deg=-0.03, lon_max_deg=0.03).scaled(64, 64, 16, 64)
     figure = draw_map(np.ones((64, 64)), None, LV, np.ones_like(LV), narrow, "kg/m3", (55.4, 0.3))
     assert "Sgr" not in texts(figure) and "Walker" not in texts(figure) and "l = 55.4°" in texts(figure)
     assert figure.axes[0].get_aspect() == "auto" and "kpc" not in texts(figure)
 
 
-def test_an_empty_map_can_be_drawn() -> None:
+def test_an_empty_map_can_be_drawn():
     draw_map(np.zeros((64, 64)), np.zeros((64, 64)), 0 * LV, 0 * LV, GRID, "kg/m3").canvas.draw()
 
 
@@ -94,7 +94,7 @@ def test_an_empty_map_can_be_drawn() -> None:
     ("name", "centre_deg"),
     [("mnras", (23.5, 0.0)), ("aanda", (0.0, 0.0)), ("apj", (23.5, 0.0)), ("screen", None), ("talk", (0.0, 0.0))],
 )
-def test_all_text_of_a_tall_map_is_inside_its_figure(name: str, centre_deg: tuple[float, float] | None) -> None:
+def test_all_text_of_a_tall_map_is_inside_its_figure(name, centre_deg):
     caption = "H2 density seen from Galactic north, reverted from cube.fits by 3 networks (run); " * 3
     style = STYLES[name]
     with style.applied():

@@ -12,7 +12,7 @@ settings.load_profile("busy")
 
 
 @pytest.fixture(scope="session")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def written(tmp_path_factory):
     """A small set, made once; tests that change it work on a copy."""
     folder = tmp_path_factory.mktemp("written") / "set"
     write(folder)
@@ -20,6 +20,6 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def copied(written: Path, tmp_path: Path) -> Path:
+def copied(written, tmp_path):
     """The small set, to be damaged."""
     return Path(shutil.copytree(written, tmp_path / "copied"))

@@ -3,8 +3,6 @@
 import json
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,14 +13,12 @@ from torch import nn
 from iris_cli import units
 from iris_cli.config.grid import Grid
 from iris_cli.config.toml import to_dict
-from iris_cli.config.train import TrainConfig
 from iris_cli.distributed import CPUGroup
 from iris_cli.observers.line_of_sight import BINS
 from iris_cli.pairs.datasets import PreObservedDataset
 from iris_cli.pairs.pair import schemas
 from iris_cli.reverter.reverter import Reverter
 from iris_cli.training import train_reverter
-from iris_cli.training.checkpoint import Checkpoint
 from iris_cli.training.run_folder import RunFolder
 from shards.writer import ArraySchema, Sample, SetPlan, write_set
 from tests.shards.makers import records_of
@@ -31,7 +27,7 @@ GRID = Grid().scaled(32, 32, 16, 32)
 VIEWS = 2
 
 
-def images(number: int, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+def images(number, grid):
     """(1, L, V) and (1, R', L): three clouds each, at places that have to do with one another."""
     dice = np.random.default_rng(number)
     observation, density = np.zeros(grid.observation_shape), np.zeros(grid.density_shape)
@@ -42,11 +38,11 @@ def images(number: int, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
     return observation.astype(np.float32), density.astype(np.float32)
 
 
-def _bump(cells: int, place: float) -> np.ndarray:
+def _bump(cells, place):
     return np.exp(-0.5 * ((np.arange(cells) - place * (cells - 1)) / 2.0) ** 2)
 
 
-def make(number: int, grid: Grid, litter: bool, scale: float, distances: bool = False) -> Sample:
+def make(number, grid, litter, scale, distances=False):
     galaxy, view = divmod(number, VIEWS)
     observation, density = images(number, grid)
     arrays = {"observation": observation * np.float32(scale)}
@@ -60,17 +56,17 @@ def make(number: int, grid: Grid, litter: bool, scale: float, distances: bool = 
 
 
 def write_pairs(
-    folder: Path,
-    splits: dict[str, Any],
+    folder,
+    splits,
     *,
-    grid: Grid = GRID,
-    litter: bool = False,
-    quantity: str = "v_density",
-    scale: float = 1.0,
-    distances: bool = False,
-    attributes: dict[str, Any] | None = None,
-    samples_per_shard: int = 5,
-) -> Path:
+    grid=GRID,
+    litter=False,
+    quantity="v_density",
+    scale=1.0,
+    distances=False,
+    attributes=None,
+    samples_per_shard=5,
+):
     """A shard folder with the samples of those numbers; `scale` is what one inner unit of the observation is in it."""
     schema = [_array("observation", grid.observation_shape, quantity, scale)]
     if not litter:
@@ -84,12 +80,12 @@ def write_pairs(
     return folder
 
 
-def _array(name: str, shape: tuple[int, ...], quantity: str, scale: float) -> ArraySchema:
+def _array(name, shape, quantity, scale):
     SI = 1.0 / units.INNER.per_SI(quantity) / scale
     return ArraySchema(name, shape, "float32", {"quantity": quantity, "unit": "?", "SI_per_unit": SI, "axes": []})
 
 
-def set_nan(folder: Path, key: str) -> None:
+def set_nan(folder, key):
     """Write NaN into a sample's observation."""
     (record,) = (record for record in records_of(folder) if key in record.keys)
     tar, start = folder / record.name, record.members["observation"].offset[record.keys.index(key)]
@@ -99,15 +95,15 @@ def set_nan(folder: Path, key: str) -> None:
     tar.write_bytes(data)
 
 
-def pairs_in(folder: Path, split: str | None = None) -> PreObservedDataset:
+def pairs_in(folder, split=None):
     return PreObservedDataset(folder, split)
 
 
-def small_reverter(seed: int = 0) -> Reverter:
+def small_reverter(seed=0):
     return Reverter(32, "v_density", seed=seed, network="paper")
 
 
-def without_batch_norm() -> Reverter:
+def without_batch_norm():
     """A reverter whose prediction for one image does not depend on the others in the batch."""
     reverter = small_reverter()
     for half in (reverter.encoder, reverter.decoder):
@@ -117,9 +113,7 @@ def without_batch_norm() -> Reverter:
     return reverter
 
 
-def train(
-    shards: Path, hyper: TrainConfig, run: Path | None = None, reverter: Reverter | None = None, **options: Any
-) -> nn.Module:
+def train(shards, hyper, run=None, reverter=None, **options):
     """Train quietly, a small reverter if none is given; without `run` nothing is saved."""
     where = {"checkpoint_directory": run.parent, "checkpoint_name": run.name} if run else {}
     options = {"quiet": True, **where, **options}
@@ -128,17 +122,17 @@ def train(
     return module
 
 
-def logged(run: Path, kind: str = "step") -> list[dict[str, Any]]:
+def logged(run, kind="step"):
     """The lines of a kind in a run's metrics, none of which may hold NaN."""
     lines = (run / "metrics.jsonl").read_text().splitlines()
     return [line for line in (json.loads(text, parse_constant=pytest.fail) for text in lines) if line["kind"] == kind]
 
 
-def newest(run: Path) -> Checkpoint:
+def newest(run):
     return RunFolder(run).newest()
 
 
-def assert_equal(a: Any, b: Any) -> None:
+def assert_equal(a, b):
     """Bit by bit, through nested dicts."""
     if isinstance(a, dict):
         assert a.keys() == b.keys()
@@ -148,17 +142,17 @@ def assert_equal(a: Any, b: Any) -> None:
         assert torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
 
 
-def another_sky(**changes: Any) -> Grid:
+def another_sky(**changes):
     return replace(GRID, **changes)
 
 
 class OtherRank(CPUGroup):
     """Collectives of two ranks, the other of which always contributes `value`; `sent` is what this rank contributed."""
 
-    def __init__(self, value: float) -> None:
+    def __init__(self, value):
         self.value, self.sent = value, []
 
-    def all_reduce(self, values: torch.Tensor, op: Any = dist.ReduceOp.SUM) -> torch.Tensor:
+    def all_reduce(self, values, op=dist.ReduceOp.SUM):
         self.sent.append(values.clone())
         other = torch.full_like(values, self.value)
         return values.copy_(torch.maximum(values, other) if op == dist.ReduceOp.MAX else values + other)
