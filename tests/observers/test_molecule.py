@@ -1,9 +1,11 @@
 """LAMDA files in their variants, and the built-in molecules."""
 
+import json
 import re
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import pytest
 
 from iris_cli.errors import DataError, UsageError
@@ -11,6 +13,7 @@ from iris_cli.observers.builtin_molecules import builtin_molecule
 from iris_cli.observers.lamda import read_lamda
 from iris_cli.observers.molecule import collider_shares, critical_densities_cm3
 from iris_cli.observers.molecules import load_molecule, summary
+from tests.fuzz import damaged_bytes, damaged_text, within
 from tests.observers.gas import flux, see, uniform
 
 PLAIN = """!MOLECULE
@@ -230,3 +233,19 @@ def test_without_collisions_with_atoms_half_atomic_gas_is_much_too_faint(lamda_1
     options = {"populations": "non-lte", "tracer_per_CO": 0.04, "turbulence_m_s": 1000.0}
     built_in, file = (flux(see(gas, molecule=name, **options)) for name in ("13co", lamda_13co))
     assert built_in / file == pytest.approx(share, abs=within)
+
+
+@pytest.mark.slow  # 6000 files
+def test_damaged_files_are_read_or_refused_in_one_line(tmp_path):
+    rng, read = np.random.default_rng(16), 0
+    for k in range(6000):
+        damage = damaged_bytes if k % 3 == 0 else damaged_text
+        (tmp_path / "toy.dat").write_bytes(damage(PLAIN.encode(), rng))
+        with within(5.0):
+            try:
+                found = read_lamda(tmp_path / "toy.dat")
+                json.dumps(summary(found, 50.0), allow_nan=False)
+                read += 1
+            except DataError as error:
+                assert "toy.dat" in error.message and "\n" not in error.message and len(error.message) < 400
+    assert 500 < read < 5500
