@@ -41,10 +41,12 @@ def open_fits(path: Path, mapped: bool, notes: list[str]) -> Iterator[fits.HDULi
     if not path.is_file():
         raise DataError(f"{path} {'is a folder' if path.is_dir() else 'does not exist'}", "name a FITS file")
     with reading(path, notes):
-        _check_sizes(path)
+        packed = _check_sizes(path)
     with reading(path, notes, "is not a FITS file", "name a FITS file"):
         file = fits.open(path, memmap=mapped)
     with file:
+        with reading(path, notes):
+            _check_kinds(path, file, packed)
         yield file
 
 
@@ -114,8 +116,11 @@ def first_line(error: Any) -> str:
 # --- sizes ------------------------------------------------------------------------------------------------------------
 
 
-def _check_sizes(path: Path) -> None:
-    """DataError unless the arrays that the headers describe are possible and the file is long enough for them."""
+def _check_sizes(path: Path) -> int:
+    """How many HDUs a packed file has, as far as it is read here; 0 for others.
+
+    DataError unless the arrays that the headers describe are possible and the file is long enough for them.
+    """
     length = path.stat().st_size
     with path.open("rb") as raw, get_readable_fileobj(str(path), encoding="binary") as file:
         packed = not raw.read(6).startswith(b"SIMPLE")
@@ -131,8 +136,20 @@ def _check_sizes(path: Path) -> None:
             place += -(-size // BLOCK) * BLOCK
             number += 1
             if packed and place > MOST_UNPACKED:
-                return
+                break
             file.seek(place)
+    return number if packed else 0
+
+
+def _check_kinds(path: Path, file: fits.HDUList, count: int) -> None:
+    """DataError where astropy would read an HDU of a packed file again and again.
+
+    It takes all that follows for the data of an HDU whose kind it cannot find out, and their size from that of the
+    packed file, which can be smaller than what was read.
+    """
+    for k in range(count):
+        if not hasattr(file[k], "fileinfo"):  # as all HDUs of a known kind have
+            raise DataError(f"{path} is damaged: HDU {k} is of no known kind", COPY)
 
 
 def _read_header(path: Path, file: IO[bytes], number: int) -> tuple[fits.Header, int] | None:

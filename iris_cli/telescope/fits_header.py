@@ -140,9 +140,10 @@ def _of_kind(path: Path, name: str, value: Any, notes: list[str]) -> Any:
         if not isinstance(value, str):
             raise DataError(f"{path}: {name} is {value!r}, not a text", set_card(path, name, "'TEXT'"))
         return value
-    if plain in _SCALES and isinstance(value, str):  # astropy has scaled the values without it
-        hint = set_card(path, name, value.strip() or "0")
-        raise DataError(f"{path}: {name} is the text {value!r}, not a number", hint)
+    if plain in _SCALES and _as_number(value) is not value:  # astropy has scaled the values without it
+        text = isinstance(value, str)
+        hint = set_card(path, name, (value.strip() or "0") if text else "NUMBER")
+        raise DataError(f"{path}: {name} is {'the text ' if text else ''}{value!r}, not a number", hint)
     if not _NUMBERS.fullmatch(plain) and plain not in _BEAM:
         return value
     number = _as_number(value, whole=plain in _WHOLE)

@@ -43,7 +43,7 @@ REFUSED = [
     ("observe STANDARD 0 --out cube.fits --regime thn", 2, "did you mean 'thin'"),
     ("molecule 14co", 2, "did you mean '13co'"),
     ("shards preview SHARDS --split train -n 24", 1, "there is no sample 24; the split has 24"),
-    ("shards preview SHARDS --key nobody", 1, "has no sample 'nobody'"),
+    ("shards preview SHARDS --key absent", 1, "has no sample 'absent'"),
     ("shards preview SHARDS --split absent", 1, "no split 'absent'"),
     ("shards preview SHARDS --out /nowhere/a.png", 1, "/nowhere is not a folder"),
     ("shards preview SHARDS --out a.bmq", 2, "a.bmq ends in none of .png"),

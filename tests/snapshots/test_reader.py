@@ -142,6 +142,8 @@ def test_a_virtual_file_of_swift_is_read_from_the_parts_beside_it(gas, tmp_path)
     with pytest.raises(DataError, match=r"not beside it: ../snap_007.0.hdf5, ") as error:
         read(virtual(tmp_path / "elsewhere.hdf5", parts, "../"))
     assert "name them instead" in error.value.hint
+    with pytest.raises(DataError, match="are in other files"):  # a part must hold its data itself
+        read(virtual(tmp_path / "twice.hdf5", [shown]))
 
 
 @pytest.mark.parametrize("order", [("CO", "H2", "H+"), ("H2", "H+", "C+", "CHx", "OHx", "CO", "HCO+", "He+", "M+")])

@@ -1,5 +1,6 @@
 """Headers as real programs write them are read as they were meant; what can be read in two ways is refused by name."""
 
+import gzip
 import re
 from dataclasses import replace
 from typing import Any
@@ -113,6 +114,8 @@ def test_an_ambiguous_or_unreadable_card_is_refused_by_name(path, cards, said):
         ("CUNIT3  =             '\x1b[31mX'", "CUNIT3"),
         ("RESTFRQ = 879252\x0e8000.0", "RESTFRQ"),
         ("BSCALE  = '0.001'", "BSCALE is the text '0.001'"),
+        ("BZERO   = (1.0, 2.0)", "BZERO is (1+2j), not a number"),
+        ("BSCALE  = T", "BSCALE is True, not a number"),
         ("BLANK   = 'none'", "BLANK is the text 'none'"),
         ("GCOUNT  = -1", "GCOUNT of HDU 0 is -1"),
         ("CRPIX3  = NAN", "the card CRPIX3 cannot be read"),
@@ -149,6 +152,21 @@ def test_sizes_are_checked_before_memory_is_taken(path, card, value, said):
     assert said in refusal(path)
     with pytest.raises(DataError, match=re.escape(said)):
         read_fits(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "number"),
+    [("SIMPLE", "= F", 0), ("SIMPLE", "= 1 2", 0), ("EXTEND", "GROUPS  = 'unclosed", 0), ("XTENSION", "= 1 2", 1)],
+)
+def test_a_packed_file_with_a_header_of_no_kind_is_refused(path, old, new, number):
+    """astropy takes the size of its data from that of the packed file, and may read it again and again."""
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(np.zeros((500, 26), np.float32))]).writeto(path)
+    raw = path.read_bytes()
+    start, card = raw.index(f"{old:8}=".encode()), new if "GROUPS" in new else f"{old:8}{new}"
+    path.write_bytes(gzip.compress(raw[:start] + card.encode().ljust(80) + raw[start + 80 :]))
+    for read in (read_fits, notes):
+        with pytest.raises(DataError, match=f"HDU {number} is of no known kind"):
+            read(path)
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,7 @@ def test_the_mass_is_that_of_the_wedge():
     assert summary.unobserved_mass_Msun.mean == 0
 
 
-def test_gas_where_nobody_looked_is_counted_apart_and_masked(folder, tmp_path):
+def test_gas_at_unobserved_longitudes_is_counted_apart_and_masked(folder, tmp_path):
     made = revert([folder / "run"], [folder / "cube.fits"], out=tmp_path / "map.fits", figure=tmp_path / "map.png")
     observed = made.observed.observed_longitudes
     lon = GRID.longitude.centres()
