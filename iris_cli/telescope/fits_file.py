@@ -21,7 +21,7 @@ BLOCK = 2880
 #: A header has 36 cards in a block; one of 180 000 cards is damaged.
 MOST_BLOCKS = 5000
 BITPIX = (8, 16, 32, 64, -32, -64)
-#: FITS 4.0, section 4.4.1.
+#: Axes of an array and fields of a table (FITS 4.0, sections 4.4.1 and 7.2.1); astropy loops over the stated number.
 MOST_AXES = 999
 #: The most that deflate packs into a byte (zlib.net/zlib_tech.html).
 MOST_PACKED = 1032
@@ -201,6 +201,7 @@ def _data_size(path: Path, header: fits.Header, number: int, most: int) -> int:
             size *= n
         return abs(bits) // 8 * size
 
+    whole("TFIELDS", 0, MOST_AXES, 0)
     if header.get("ZIMAGE") is True and array("Z") > most:
         raise DataError(f"{path} is damaged: the image packed in HDU {number} is larger than the file can hold", COPY)
     # astropy multiplies by GCOUNT in every HDU, and walks backwards for -1.

@@ -118,6 +118,7 @@ def test_an_ambiguous_or_unreadable_card_is_refused_by_name(path, cards, said):
         ("BSCALE  = T", "BSCALE is True, not a number"),
         ("BLANK   = 'none'", "BLANK is the text 'none'"),
         ("GCOUNT  = -1", "GCOUNT of HDU 0 is -1"),
+        ("TFIELDS = 99999999999999999999", "TFIELDS of HDU 0 is 99999999999999999999"),
         ("CRPIX3  = NAN", "the card CRPIX3 cannot be read"),
         ("CRVAL2  = 1E400", "CRVAL2 is inf"),
         ("BITPIX  = 1000000000", "BITPIX of HDU 0 appears twice"),
