@@ -50,7 +50,7 @@ def plain(size: int, batch: int, device: torch.device) -> Step:
     reverter = Reverter(size, network="paper").to(device)
     for layer in reverter.modules():
         layer.__class__ = BASES.get(type(layer), type(layer))
-    optimizer = torch.optim.Adam(reverter.parameters(), 1e-3)
+    optimizer = torch.optim.Adam(reverter.parameters(), TrainConfig().optimizer.learning_rate)
     n = float(physical_loss(TrainConfig()).normalization)
     observation, density = images(size, batch, device)
 

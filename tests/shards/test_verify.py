@@ -17,7 +17,7 @@ from shards.index_tars import index_tars
 from shards.reader import Reader
 from shards.stream import BadSamples
 from shards.verify import repair, verify
-from tests.shards.damage import flip, payload_of, rewrite, swap
+from tests.shards.damage import DAMAGES, flip, payload_of, rewrite, swap
 from tests.shards.makers import ATTRIBUTES, SCHEMA, arrays, assert_true, groups_of, npy, stream
 
 
@@ -52,6 +52,25 @@ def test_a_flipped_bit_in_any_file_is_detected(copied):
         for flipped in (True, False):
             flip(path, place, bit)
             assert verify(copied).sound != flipped, (path.name, place, bit)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda d: d.__name__)
+def test_a_thousand_damages_are_detected(written, tmp_path, damage):
+    """A stream stops at each or counts it, or does not read the damaged bytes at all."""
+    folder = tmp_path / "damaged"
+    for seed in range(84):
+        shutil.copytree(written, folder)
+        description = damage(random.Random(seed), folder)
+        assert not verify(folder).sound, description
+        try:
+            assert read_all(folder) == 51, description
+        except ShardError as error:
+            assert error.message, description
+            bad = BadSamples(most=51)
+            with suppress(ShardError):  # where the index itself is damaged, nothing can be read
+                assert read_all(folder, bad) + len(bad.found) == 51 and bad.found, description
+        shutil.rmtree(folder)
 
 
 def both_swapped(folder):
